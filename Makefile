@@ -1,0 +1,61 @@
+# Every target works on a fresh clone: it makes .venv first, from the hash-pinned lock.
+PYTHON ?= python3
+BIN := .venv/bin
+UV ?= $(BIN)/uv
+DISTRIBUTIONS := proto/python server training clients/python clients/loadtest
+SOURCES := proto/generate.py proto/python/scorewire_contract server training clients tests
+MANIFESTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint type proto deps dockerfile lock bench image clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/ready ## make .venv and install everything in it
+
+.venv/ready: requirements/dev.lock $(MANIFESTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Scorewire needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(DISTRIBUTIONS:%=--editable %)
+	@touch $@
+
+demo: setup ## the whole path: train, export, verify, serve, score
+	$(BIN)/python -m tests.demo
+
+test: setup ## the whole test suite
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: lint type proto deps dockerfile test ## all that continuous integration asks for
+
+lint: setup ## style
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+type: setup ## types
+	$(BIN)/mypy
+
+proto: setup ## the contract: lint, and that the committed stubs are what it generates
+	$(BIN)/python proto/generate.py --check
+
+deps: setup ## that every import is declared, and every installed package is in the lock
+	$(BIN)/python -m tests.dependencies
+
+dockerfile: setup ## lint of the Dockerfile
+	$(BIN)/hadolint Dockerfile
+
+lock: ## resolve the dependencies anew and write requirements/*.lock
+	$(UV) lock --upgrade
+	$(UV) export --quiet --all-packages --all-extras --no-emit-workspace --no-header --format requirements-txt --output-file requirements/dev.lock
+	$(UV) export --quiet --package scorewire-server --no-default-groups --no-emit-workspace --no-header --format requirements-txt --output-file requirements/server.lock
+
+bench: setup ## speed of the engines, written to tests/bench/results
+	$(BIN)/python -m tests.bench
+
+image: ## the server's container image
+	docker build --tag scorewire-server .
+
+clean: ## remove what the targets above made
+	rm -rf .venv .mypy_cache .ruff_cache .hypothesis

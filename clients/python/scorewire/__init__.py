@@ -1,0 +1,1 @@
+"""Python SDK of the Scorewire scoring server."""

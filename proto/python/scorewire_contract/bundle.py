@@ -1,0 +1,202 @@
+"""A bundle on disk: reading with every check that needs no runtime, writing whole or not at all.
+
+The format is described in models/README.md. Nothing of a bundle is executed or
+unpickled here, and no file is opened before its type, size and links are known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf import json_format
+
+from scorewire_contract.schema import InvalidNameError, Version, check_model_name, fingerprint
+from scorewire_proto.bundle.v1 import manifest_pb2
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+GRAPH = "model.onnx"
+GOLDEN = "golden.json"
+MAX_MANIFEST_BYTES = 64 << 20
+MAX_FILE_BYTES = 2 << 30
+MAX_FILES = 64
+
+
+_M = TypeVar("_M", manifest_pb2.Manifest, manifest_pb2.Golden)
+
+
+class BundleError(ValueError):
+    """A folder is no bundle of this format; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose manifest, file list and checksums have been checked."""
+
+    path: Path
+    manifest: manifest_pb2.Manifest
+    graph: bytes
+    golden: manifest_pb2.Golden
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.manifest.model
+
+    @property
+    def version(self) -> Version:
+        """The version."""
+        return Version(self.manifest.version)
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read the bundle in a folder.
+
+    Raises:
+        BundleError: a file is missing, is not a regular file of one link, is too
+            large or not listed; a checksum, the format version or a name is
+            wrong; or the manifest contradicts itself.
+    """
+    manifest = read_manifest(path)
+    expected = {MANIFEST, *(file.name for file in manifest.files)}
+    present = {entry.name for entry in os.scandir(path)}
+    if missing := sorted(expected - present):
+        raise BundleError(f"{missing[0]} is missing")
+    if surplus := sorted(present - expected):
+        raise BundleError(f"{surplus[0]} is not in the manifest")
+    contents: dict[str, bytes] = {}
+    for file in manifest.files:
+        content = _read(path / file.name, MAX_FILE_BYTES)
+        if len(content) != file.size_bytes or hashlib.sha256(content).hexdigest() != file.sha256:
+            raise BundleError(f"{file.name} differs from its checksum in the manifest")
+        if file.name in (GRAPH, GOLDEN):
+            contents[file.name] = content
+    for name in (GRAPH, GOLDEN):
+        if name not in contents:
+            raise BundleError(f"the manifest does not list {name}")
+    golden = _parse(contents[GOLDEN], manifest_pb2.Golden(), GOLDEN)
+    return Bundle(path=path, manifest=manifest, graph=contents[GRAPH], golden=golden)
+
+
+def read_manifest(path: Path) -> manifest_pb2.Manifest:
+    """Read and check the manifest in a folder, and none of its other files.
+
+    Raises:
+        BundleError: as for `read_bundle`.
+    """
+    if not path.is_dir() or path.is_symlink():
+        raise BundleError("it is not a folder")
+    manifest = _parse(_read(path / MANIFEST, MAX_MANIFEST_BYTES), manifest_pb2.Manifest(), MANIFEST)
+    _check(manifest)
+    return manifest
+
+
+def write_bundle(output_dir: Path, manifest: manifest_pb2.Manifest, files: Mapping[str, bytes]) -> Path:
+    """Write a bundle as output_dir/<model>/<version>, and return that folder.
+
+    Fills in the manifest's format version, files and schema fingerprint. The
+    folder appears with all its files or not at all.
+
+    Raises:
+        BundleError: the version exists already, or the manifest is not sound.
+    """
+    manifest.format_version = FORMAT_VERSION
+    manifest.schema.fingerprint = fingerprint(manifest.schema)
+    del manifest.files[:]
+    for name, content in sorted(files.items()):
+        manifest.files.add(name=name, sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+    _check(manifest)
+    target = output_dir / manifest.model / manifest.version
+    if target.exists():
+        raise BundleError(f"{target} exists, and a version never changes: choose another version")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that the rename stays within one file system; the
+    # dot keeps servers from taking it for a version.
+    scratch = target.parent / f".{manifest.version}.{secrets.token_hex(4)}"
+    scratch.mkdir()
+    try:
+        for name, content in files.items():
+            _write(scratch / name, content)
+        text = json_format.MessageToJson(manifest, indent=1, ensure_ascii=False, sort_keys=True)
+        _write(scratch / MANIFEST, text.encode("utf-8"))
+        read_bundle(scratch)
+        try:
+            scratch.rename(target)
+        except OSError as error:
+            raise BundleError(f"{target} cannot be put in place: {error.strerror}") from error
+    finally:
+        if scratch.exists():
+            shutil.rmtree(scratch)
+    return target
+
+
+def to_json(message: manifest_pb2.Golden) -> bytes:
+    """The message in protobuf's JSON, UTF-8."""
+    return json_format.MessageToJson(message, indent=None, ensure_ascii=False).encode("utf-8")
+
+
+def _check(manifest: manifest_pb2.Manifest) -> None:
+    if manifest.format_version != FORMAT_VERSION:
+        raise BundleError(
+            f"bundle format {manifest.format_version} is not one that this release reads ({FORMAT_VERSION})"
+        )
+    try:
+        check_model_name(manifest.model)
+        Version(manifest.version)
+    except InvalidNameError as error:
+        raise BundleError(str(error)) from None
+    if not manifest.schema.features or not manifest.schema.outputs:
+        raise BundleError("the schema has no features or no outputs")
+    for what, names in (
+        ("feature", [feature.name for feature in manifest.schema.features]),
+        ("output", [output.name for output in manifest.schema.outputs]),
+        ("file", [file.name for file in manifest.files]),
+    ):
+        if len(set(names)) != len(names) or not all(names):
+            raise BundleError(f"two {what}s of the manifest have one name, or one has none")
+    if manifest.schema.fingerprint != fingerprint(manifest.schema):
+        raise BundleError("the schema's fingerprint is not that of the schema")
+    if len(manifest.files) > MAX_FILES:
+        raise BundleError(f"{len(manifest.files)} files are more than the {MAX_FILES} of the format")
+    for file in manifest.files:
+        if file.name == MANIFEST or Path(file.name).name != file.name or file.name.startswith("."):
+            raise BundleError(f"{file.name!r} is no name for a file of a bundle")
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    """The content of a regular file that nothing else links to."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise BundleError(f"{path.name} is missing") from None
+    except OSError as error:
+        raise BundleError(f"{path.name} cannot be opened: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise BundleError(f"{path.name} is not a regular file of one link")
+        if status.st_size > max_bytes:
+            raise BundleError(f"{path.name} has {status.st_size} bytes, more than {max_bytes}")
+        return file.read(max_bytes + 1)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _parse(content: bytes, message: _M, name: str) -> _M:
+    try:
+        return json_format.Parse(content, message)
+    except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"{name} is not what the format asks for: {str(error)[:200]}") from None

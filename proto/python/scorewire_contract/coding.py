@@ -1,0 +1,286 @@
+"""How rows become graph inputs: the one definition, shared by export and engine.
+
+A manifest's `Coding` says, for each column of each graph input, whether it is a
+number as it came, a text turned into a number by a vocabulary, or a text as it
+came. Rows that the schema does not allow are found here and left out, so that
+one bad row costs its own score and nobody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import errors_pb2, schema_pb2
+
+_DTYPES: dict[int, type[np.generic]] = {
+    manifest_pb2.ELEMENT_TYPE_FLOAT: np.float32,
+    manifest_pb2.ELEMENT_TYPE_DOUBLE: np.float64,
+}
+_ASCII_SPACE = " \t\n\r\x0b\x0c"
+_ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+
+def ascii_lower_strip(text: str) -> str:
+    """The text without ASCII white space at its ends, ASCII capitals made small.
+
+    ASCII only, so that every engine in every language folds alike.
+    """
+    return text.strip(_ASCII_SPACE).translate(_ASCII_LOWER)
+
+
+def _identity(text: str) -> str:
+    return text
+
+
+FOLDS: dict[int, Callable[[str], str]] = {
+    manifest_pb2.TEXT_FOLD_NONE: _identity,
+    manifest_pb2.TEXT_FOLD_ASCII_LOWER_STRIP: ascii_lower_strip,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RowError:
+    """Why one row has no score; `row` counts from 0."""
+
+    row: int
+    reason: errors_pb2.ErrorReason.ValueType
+    feature: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CodedRows:
+    """Graph inputs for the rows without an error.
+
+    `feeds` maps each graph input to an array of shape [len(kept), columns].
+    `kept` has the indices of those rows, ascending, or is None where no row has
+    an error. `errors` has one entry for every other row, ascending.
+    """
+
+    feeds: dict[str, NDArray[Any]]
+    kept: NDArray[np.intp] | None
+    errors: list[RowError]
+
+
+class RowCoder:
+    """Codes the rows of one bundle; built once, safe to share between threads.
+
+    Raises:
+        ValueError: the coding contradicts itself or the schema.
+    """
+
+    def __init__(self, schema: schema_pb2.Schema, coding: manifest_pb2.Coding) -> None:
+        numbers = [f for f in schema.features if f.kind == schema_pb2.FEATURE_KIND_NUMBER]
+        texts = [f for f in schema.features if f.kind == schema_pb2.FEATURE_KIND_TEXT]
+        if len(numbers) + len(texts) != len(schema.features):
+            raise ValueError("a feature of the schema is neither number nor text")
+        self.number_count = len(numbers)
+        self.text_count = len(texts)
+        self._vocabularies = [_Vocabulary(message, len(texts)) for message in coding.vocabularies]
+        self._inputs = [
+            _Input(message, self._vocabularies, len(numbers), len(texts)) for message in coding.inputs
+        ]
+        self._limits = np.array([f.magnitude_limit for f in numbers], dtype=np.float64)
+        self._free_numbers = all(f.missing_allowed and f.magnitude_limit == np.inf for f in numbers)
+        self._free_texts = all(f.missing_allowed and f.unknown_allowed for f in texts)
+        self._checks = self._build_checks(schema)
+
+    def code(self, row_count: int, numbers: NDArray[np.float64], texts: Sequence[str]) -> CodedRows:
+        """Code rows.
+
+        Args:
+            row_count: how many rows.
+            numbers: row-major, of size row_count x number_count.
+            texts: row-major, of size row_count x text_count.
+        """
+        table = numbers.reshape(row_count, self.number_count)
+        codes = [vocabulary.look_up(row_count, texts, self.text_count) for vocabulary in self._vocabularies]
+        kept = None
+        errors = self._find_errors(table, texts, codes)
+        if errors:
+            bad = {error.row for error in errors}
+            kept = np.array([row for row in range(row_count) if row not in bad], dtype=np.intp)
+            table = table[kept]
+            codes = [column[kept] for column in codes]
+            width = self.text_count
+            texts = [text for row in kept for text in texts[row * width : (row + 1) * width]]
+        feeds = {part.name: part.fill(table, codes, texts) for part in self._inputs}
+        return CodedRows(feeds=feeds, kept=kept, errors=errors)
+
+    def _build_checks(self, schema: schema_pb2.Schema) -> list[_NumberCheck | _TextCheck]:
+        """What each feature that refuses something refuses, in schema order."""
+        checks: list[_NumberCheck | _TextCheck] = []
+        number = text = 0
+        for feature in schema.features:
+            if feature.kind == schema_pb2.FEATURE_KIND_NUMBER:
+                checks.append(_NumberCheck(feature, number))
+                number += 1
+            else:
+                known = [i for i, v in enumerate(self._vocabularies) if v.text == text]
+                checks.append(_TextCheck(feature, text, self.text_count, known))
+                text += 1
+        return checks
+
+    def _find_errors(
+        self, table: NDArray[np.float64], texts: Sequence[str], codes: list[NDArray[np.intp]]
+    ) -> list[RowError]:
+        """At most one error a row: that of its first bad feature in schema order."""
+        # One comparison clears all numbers of most calls: NaN compares as false.
+        numbers_pass = self._free_numbers or bool((np.abs(table) <= self._limits).all())
+        if numbers_pass and self._free_texts:
+            return []
+        found: dict[int, RowError] = {}
+        for check in self._checks:
+            for row, reason, message in check.find(table, texts, codes):
+                if row not in found:
+                    found[row] = RowError(row, reason, check.feature, message)
+        return [found[row] for row in sorted(found)]
+
+
+class _Vocabulary:
+    """Text to index, -1 for a text that is not in it."""
+
+    def __init__(self, message: manifest_pb2.Vocabulary, text_count: int) -> None:
+        if message.text >= text_count:
+            raise ValueError(f"a vocabulary is for text feature {message.text} of {text_count}")
+        self.text = message.text
+        self._fold = _fold(message.fold)
+        self._index = {text: index for index, text in enumerate(message.texts)}
+        self.size = len(message.texts)
+        if len(self._index) != self.size:
+            raise ValueError(f"the vocabulary of text feature {message.text} repeats a text")
+
+    def look_up(self, row_count: int, texts: Sequence[str], text_count: int) -> NDArray[np.intp]:
+        fold, get = self._fold, self._index.get
+        if fold is _identity:
+            found = (get(text, -1) for text in texts[self.text :: text_count])
+        else:
+            found = (get(fold(text), -1) for text in texts[self.text :: text_count])
+        return np.fromiter(found, dtype=np.intp, count=row_count)
+
+
+class _Input:
+    """Fills one graph input."""
+
+    def __init__(
+        self,
+        message: manifest_pb2.GraphInput,
+        vocabularies: list[_Vocabulary],
+        number_count: int,
+        text_count: int,
+    ) -> None:
+        self.name = message.name
+        self._text_count = text_count
+        self._width = len(message.columns)
+        kinds = {column.WhichOneof("source") for column in message.columns}
+        self._raw: list[tuple[int, Callable[[str], str]]] = []
+        if message.type == manifest_pb2.ELEMENT_TYPE_STRING:
+            if kinds != {"text"}:
+                raise ValueError(f"input {self.name!r} takes texts, and not all its columns are")
+            self._raw = [(column.text.text, _fold(column.text.fold)) for column in message.columns]
+            if any(text >= text_count for text, _ in self._raw):
+                raise ValueError(f"input {self.name!r} has a column of a text feature that is not there")
+            return
+        if message.type not in _DTYPES or not kinds <= {"number", "coded"}:
+            raise ValueError(f"input {self.name!r} takes numbers, and not all its columns are")
+        self._dtype = _DTYPES[message.type]
+        pairs = [(i, column) for i, column in enumerate(message.columns)]
+        self._targets = [i for i, column in pairs if column.WhichOneof("source") == "number"]
+        self._sources = [column.number for _, column in pairs if column.WhichOneof("source") == "number"]
+        if any(number >= number_count for number in self._sources):
+            raise ValueError(f"input {self.name!r} has a column of a number feature that is not there")
+        self._in_place = self._sources == list(range(number_count)) and len(self._sources) == self._width
+        self._coded: list[tuple[int, int, NDArray[Any]]] = []
+        for i, column in pairs:
+            if column.WhichOneof("source") != "coded":
+                continue
+            coded = column.coded
+            if coded.vocabulary >= len(vocabularies):
+                raise ValueError(f"input {self.name!r} names a vocabulary that is not there")
+            if len(coded.values) != vocabularies[coded.vocabulary].size:
+                raise ValueError(f"input {self.name!r}, column {i}: not one value for each text")
+            with np.errstate(over="ignore"):
+                # The unknown text's value stands last, where index -1 finds it.
+                values = np.array([*coded.values, coded.unknown_value]).astype(self._dtype)
+            self._coded.append((i, coded.vocabulary, values))
+
+    def fill(
+        self, table: NDArray[np.float64], codes: list[NDArray[np.intp]], texts: Sequence[str]
+    ) -> NDArray[Any]:
+        if self._raw:
+            columns = [[fold(t) for t in texts[i :: self._text_count]] for i, fold in self._raw]
+            return np.array(columns, dtype=object).reshape(self._width, len(table)).T
+        with np.errstate(over="ignore"):
+            if self._in_place:
+                return table.astype(self._dtype)
+            filled = np.empty((len(table), self._width), dtype=self._dtype)
+            filled[:, self._targets] = table[:, self._sources]
+        for column, vocabulary, values in self._coded:
+            filled[:, column] = values[codes[vocabulary]]
+        return filled
+
+
+_Finding: TypeAlias = "tuple[int, errors_pb2.ErrorReason.ValueType, str]"
+
+
+class _NumberCheck:
+    """Finds the rows whose number a model refuses."""
+
+    def __init__(self, feature: schema_pb2.Feature, position: int) -> None:
+        self.feature = feature.name
+        self._position = position
+        self._missing_allowed = feature.missing_allowed
+        self._limit = feature.magnitude_limit
+
+    def find(
+        self,
+        table: NDArray[np.float64],
+        texts: Sequence[str],  # noqa: ARG002 - the checks share a signature
+        codes: list[NDArray[np.intp]],  # noqa: ARG002
+    ) -> Iterator[_Finding]:
+        column = table[:, self._position]
+        if not self._missing_allowed:
+            for row in np.flatnonzero(np.isnan(column)):
+                yield int(row), errors_pb2.ERROR_REASON_MISSING_VALUE, f"{self.feature} is missing"
+        for row in np.flatnonzero(np.abs(column) > self._limit):
+            message = f"{self.feature} is out of range: this model takes magnitudes up to {self._limit:g}"
+            yield int(row), errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE, message
+
+
+class _TextCheck:
+    """Finds the rows whose text a model refuses."""
+
+    def __init__(self, feature: schema_pb2.Feature, position: int, stride: int, known: list[int]) -> None:
+        self.feature = feature.name
+        self._position = position
+        self._stride = stride
+        self._missing_allowed = feature.missing_allowed
+        self._vocabularies = [] if feature.unknown_allowed else known
+
+    def find(
+        self,
+        table: NDArray[np.float64],  # noqa: ARG002 - the checks share a signature
+        texts: Sequence[str],
+        codes: list[NDArray[np.intp]],
+    ) -> Iterator[_Finding]:
+        if not self._missing_allowed:
+            for row, text in enumerate(texts[self._position :: self._stride]):
+                if not text:
+                    yield row, errors_pb2.ERROR_REASON_MISSING_VALUE, f"{self.feature} is missing"
+        for vocabulary in self._vocabularies:
+            for row in map(int, np.flatnonzero(codes[vocabulary] < 0)):
+                if texts[row * self._stride + self._position]:
+                    message = f"{self.feature} is a text that this model does not know"
+                    yield row, errors_pb2.ERROR_REASON_UNKNOWN_TEXT, message
+
+
+def _fold(fold: int) -> Callable[[str], str]:
+    if fold not in FOLDS:
+        raise ValueError(f"text fold {fold} is not one of this format")
+    return FOLDS[fold]

@@ -1,0 +1,132 @@
+"""Rows in, outputs out: the coding, the graph and the answer's order, put together.
+
+The graph itself is run by a function that the caller brings, so that this
+package needs no runtime.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire_contract.bundle import Bundle
+from scorewire_contract.coding import RowCoder, RowError
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import schema_pb2
+
+# Takes the names of the outputs and the inputs by name, like onnxruntime's
+# InferenceSession.run, and returns one array for each name.
+RunGraph: TypeAlias = Callable[[list[str], dict[str, NDArray[Any]]], Sequence[NDArray[Any]]]
+
+
+class GoldenMismatchError(ValueError):
+    """A bundle does not give the scores that it was exported with; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a model says of rows.
+
+    `outputs` has, in schema order, an array of float64 of shape [rows, width];
+    rows with an error are NaN. `errors` ascends by row. `model_ns` is the time
+    that the graph took.
+    """
+
+    outputs: list[NDArray[np.float64]]
+    errors: list[RowError]
+    model_ns: int
+
+
+class Scorer:
+    """Scores rows with one bundle; as safe to share between threads as `run` is.
+
+    Raises:
+        ValueError: the coding contradicts itself or the schema.
+    """
+
+    def __init__(self, schema: schema_pb2.Schema, coding: manifest_pb2.Coding, run: RunGraph) -> None:
+        self._coder = RowCoder(schema, coding)
+        self._names = [output.name for output in schema.outputs]
+        self._widths = [output.width for output in schema.outputs]
+        self._run = run
+        self.number_count = self._coder.number_count
+        self.text_count = self._coder.text_count
+
+    def score(self, row_count: int, numbers: NDArray[np.float64], texts: Sequence[str]) -> Scores:
+        """Score rows.
+
+        Args:
+            row_count: how many rows.
+            numbers: row-major, of size row_count x number_count; NaN is missing.
+            texts: row-major, of size row_count x text_count; "" is missing.
+
+        Raises:
+            ValueError: the graph answers with another shape than the schema's.
+        """
+        coded = self._coder.code(row_count, numbers, texts)
+        kept_count = row_count if coded.kept is None else len(coded.kept)
+        begin = time.perf_counter_ns()
+        raw = self._run(self._names, coded.feeds) if kept_count else []
+        model_ns = time.perf_counter_ns() - begin
+        outputs = []
+        for index, width in enumerate(self._widths):
+            if coded.kept is None and kept_count:
+                values = np.asarray(raw[index], dtype=np.float64).reshape(row_count, width)
+            else:
+                values = np.full((row_count, width), np.nan)
+                if kept_count:
+                    values[coded.kept] = np.asarray(raw[index]).reshape(kept_count, width)
+            outputs.append(values)
+        return Scores(outputs=outputs, errors=coded.errors, model_ns=model_ns)
+
+
+def score_golden(bundle: Bundle, run: RunGraph) -> int:
+    """Score the golden rows, compare with the fitted model's answers, return their number.
+
+    Raises:
+        GoldenMismatchError: a score or a row's error is another than expected.
+        ValueError: the coding contradicts itself or the schema.
+    """
+    golden, schema = bundle.golden, bundle.manifest.schema
+    scorer = Scorer(schema, bundle.manifest.coding, run)
+    rows, expected = golden.rows, golden.expected
+    count = rows.row_count
+    if (
+        not count
+        or len(rows.numbers) != count * scorer.number_count
+        or len(rows.texts) != count * scorer.text_count
+        or [output.name for output in expected.outputs] != [output.name for output in schema.outputs]
+    ):
+        raise GoldenMismatchError("the golden rows do not fit the schema")
+    scores = scorer.score(count, np.array(rows.numbers, dtype=np.float64), list(rows.texts))
+    found = [(error.row, error.reason, error.feature) for error in scores.errors]
+    wanted = [(error.row, error.reason, error.feature) for error in expected.errors]
+    if found != wanted:
+        raise GoldenMismatchError(f"golden rows refused are {found[:3]}..., expected {wanted[:3]}...")
+    for output, values in zip(expected.outputs, scores.outputs, strict=True):
+        if len(output.numbers) != values.size:
+            raise GoldenMismatchError(f"the golden rows do not fit output {output.name!r}")
+        target = np.array(output.numbers).reshape(values.shape)
+        bad = ~within_tolerance(values, target, golden.tolerance)
+        if bad.any():
+            row, column = (int(i) for i in np.argwhere(bad)[0])
+            raise GoldenMismatchError(
+                f"golden row {row}: {output.name}[{column}] is {values[row, column]!r},"
+                f" the fitted model gave {target[row, column]!r}"
+            )
+    return count
+
+
+def within_tolerance(
+    values: NDArray[np.float64], target: NDArray[np.float64], tolerance: manifest_pb2.Tolerance
+) -> NDArray[np.bool_]:
+    """Where values equal the target's: NaN equals NaN, an infinity itself only."""
+    with np.errstate(invalid="ignore"):
+        close = np.abs(values - target) <= tolerance.absolute + tolerance.relative * np.abs(target)
+    same = (values == target) | (np.isnan(values) & np.isnan(target))
+    return np.asarray(same | (close & np.isfinite(target) & np.isfinite(values)))

@@ -1,0 +1,1 @@
+"""The gRPC scoring server."""

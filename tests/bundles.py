@@ -1,0 +1,172 @@
+"""Small bundles with scores that can be worked out by hand.
+
+They are written with onnx and the contract alone, so that tests of the server
+and the clients need nothing of the training side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from scorewire_contract import bundle as bundles
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import errors_pb2, schema_pb2
+
+# The text feature `country` and the number that each known text stands for.
+COUNTRIES = {"": 0.5, "de": 1.0, "pe": 2.0}
+UNKNOWN_COUNTRY = -1.0
+
+
+def expected_value(numbers: Sequence[float], country: str, offset: float = 0.0) -> float:
+    """What the bundle of `write_sum_bundle` scores: the sum of numbers, country and offset."""
+    return float(sum(numbers)) + COUNTRIES.get(country.strip().lower(), UNKNOWN_COUNTRY) + offset
+
+
+def write_sum_bundle(
+    output_dir: Path,
+    *,
+    model: str = "sum",
+    version: str = "1.0.0",
+    offset: float = 0.0,
+    number_count: int = 2,
+) -> Path:
+    """A regression over numbers x0, x1, ... and the text country: their sum and the offset.
+
+    x0 must not be missing, and no magnitude may pass 1e30; any country is scored.
+    """
+    manifest = manifest_pb2.Manifest(model=model, version=version, description="Adds its features.")
+    manifest.created_at.GetCurrentTime()
+    schema = manifest.schema
+    for i in range(number_count):
+        schema.features.add(
+            name=f"x{i}",
+            kind=schema_pb2.FEATURE_KIND_NUMBER,
+            minimum=-10,
+            maximum=10,
+            missing_allowed=i > 0,
+            missing_share=0.25 if i else 0.0,
+            magnitude_limit=1e30,
+        )
+    schema.features.add(
+        name="country",
+        kind=schema_pb2.FEATURE_KIND_TEXT,
+        missing_allowed=True,
+        unknown_allowed=True,
+        vocabulary_size=len(COUNTRIES),
+    )
+    schema.outputs.add(name="value", kind=schema_pb2.OUTPUT_KIND_NUMBER, width=1)
+    vocabulary = manifest.coding.vocabularies.add(text=0, fold=manifest_pb2.TEXT_FOLD_ASCII_LOWER_STRIP)
+    vocabulary.texts.extend(COUNTRIES)
+    graph_input = manifest.coding.inputs.add(name="features", type=manifest_pb2.ELEMENT_TYPE_DOUBLE)
+    for i in range(number_count):
+        graph_input.columns.add(number=i)
+    coded = graph_input.columns.add().coded
+    coded.values.extend(COUNTRIES.values())
+    coded.unknown_value = UNKNOWN_COUNTRY
+    manifest.metrics["mae"] = 0.25
+    manifest.provenance.family = "sum"
+
+    golden = manifest_pb2.Golden()
+    golden.tolerance.absolute = 1e-9
+    rows = [
+        ([1.0] + [2.0] * (number_count - 1), "de"),
+        ([math.nan] * number_count, "pe"),
+        ([0.5] * number_count, "?"),
+    ]
+    golden.rows.row_count = golden.expected.row_count = len(rows)
+    values = golden.expected.outputs.add(name="value").numbers
+    for i, (numbers, country) in enumerate(rows):
+        golden.rows.numbers.extend(numbers)
+        golden.rows.texts.append(country)
+        if math.isnan(numbers[0]):
+            values.append(math.nan)
+            golden.expected.errors.add(row=i, reason=errors_pb2.ERROR_REASON_MISSING_VALUE, feature="x0")
+        else:
+            values.append(expected_value(numbers, country, offset))
+    return bundles.write_bundle(
+        output_dir,
+        manifest,
+        {bundles.GRAPH: _sum_graph(number_count + 1, offset), bundles.GOLDEN: bundles.to_json(golden)},
+    )
+
+
+def _sum_graph(width: int, offset: float) -> bytes:
+    """Row sums, NaN counted as nothing."""
+    nodes = [
+        helper.make_node("IsNaN", ["features"], ["missing"]),
+        helper.make_node("Where", ["missing", "zero", "features"], ["filled"]),
+        helper.make_node("ReduceSum", ["filled", "axis"], ["sum"], keepdims=1),
+        helper.make_node("Add", ["sum", "offset"], ["value"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "sum",
+        [helper.make_tensor_value_info("features", TensorProto.DOUBLE, ["rows", width])],
+        [helper.make_tensor_value_info("value", TensorProto.DOUBLE, ["rows", 1])],
+        [
+            numpy_helper.from_array(np.float64(0), "zero"),
+            numpy_helper.from_array(np.float64(offset), "offset"),
+            numpy_helper.from_array(np.array([1], dtype=np.int64), "axis"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def write_classifier_bundle(output_dir: Path, *, model: str = "classes", version: str = "1.0.0") -> Path:
+    """A classifier of the number x: probabilities [1 - s, s] with s = sigmoid(x), and the label."""
+    manifest = manifest_pb2.Manifest(model=model, version=version, description="Squashes its feature.")
+    manifest.created_at.GetCurrentTime()
+    schema = manifest.schema
+    schema.features.add(
+        name="x", kind=schema_pb2.FEATURE_KIND_NUMBER, missing_allowed=False, magnitude_limit=math.inf
+    )
+    schema.outputs.add(
+        name="probabilities", kind=schema_pb2.OUTPUT_KIND_PROBABILITY, width=2, class_labels=["no", "yes"]
+    )
+    schema.outputs.add(name="label", kind=schema_pb2.OUTPUT_KIND_CLASS, width=1, class_labels=["no", "yes"])
+    graph_input = manifest.coding.inputs.add(name="features", type=manifest_pb2.ELEMENT_TYPE_FLOAT)
+    graph_input.columns.add(number=0)
+    nodes = [
+        helper.make_node("Sigmoid", ["features"], ["yes"]),
+        helper.make_node("Sub", ["one", "yes"], ["no"]),
+        helper.make_node("Concat", ["no", "yes"], ["probabilities"], axis=1),
+        helper.make_node("ArgMax", ["probabilities"], ["label"], axis=1, keepdims=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "classes",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["rows", 1])],
+        [
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["rows", 2]),
+            helper.make_tensor_value_info("label", TensorProto.INT64, ["rows", 1]),
+        ],
+        [numpy_helper.from_array(np.float32(1), "one")],
+    )
+    onnx_model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    golden = manifest_pb2.Golden()
+    golden.tolerance.absolute = 1e-6
+    inputs = [-2.0, 0.5, 3.0]
+    golden.rows.row_count = golden.expected.row_count = len(inputs)
+    golden.rows.numbers.extend(inputs)
+    probabilities = golden.expected.outputs.add(name="probabilities").numbers
+    label = golden.expected.outputs.add(name="label").numbers
+    for x in inputs:
+        yes = 1 / (1 + math.exp(-x))
+        probabilities.extend([1 - yes, yes])
+        label.append(float(yes > 0.5))
+    return bundles.write_bundle(
+        output_dir,
+        manifest,
+        {
+            bundles.GRAPH: bytes(onnx_model.SerializeToString()),
+            bundles.GOLDEN: bundles.to_json(golden),
+        },
+    )

@@ -1,0 +1,1 @@
+"""Offline training: data, features, fitted pipelines and verified ONNX bundles."""

@@ -1,0 +1,1 @@
+"""The subcommands `scorewire train`, `export` and `verify`."""

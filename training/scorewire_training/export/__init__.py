@@ -1,0 +1,1 @@
+"""Fitted pipeline in, verified bundle out."""

@@ -1,0 +1,134 @@
+"""A small builder of ONNX graphs, and what a model's graph answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+# The newest operator set that every supported runtime has, and an IR version
+# that is older than what onnx itself would write.
+OPSET = 17
+IR_VERSION = 10
+ML_DOMAIN = "ai.onnx.ml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOutput:
+    """One output of a model in the making.
+
+    `tensor` is its name inside the graph, of shape [rows, width]: float or
+    double for numbers and probabilities, int64 of shape [rows] or [rows, 1] for
+    a class. `kind` is one of schema_pb2.OutputKind.
+    """
+
+    name: str
+    kind: int
+    tensor: str
+    width: int
+    class_labels: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Graph:
+    """Nodes and constants in the order in which they were added.
+
+    `ml_opset` is the version of the ai.onnx.ml operators: 3 has the
+    TreeEnsembleRegressor, 5 the TreeEnsemble.
+    """
+
+    ml_opset: int = 3
+    _nodes: list[onnx.NodeProto] = field(default_factory=list)
+    _constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
+    _inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
+    _outputs: list[onnx.ValueInfoProto] = field(default_factory=list)
+    _count: int = 0
+
+    def name(self, stem: str) -> str:
+        """A name that nothing else in the graph has."""
+        self._count += 1
+        return f"{stem}_{self._count}"
+
+    def input(self, name: str, element_type: int, width: int) -> str:
+        """Declare an input of shape [rows, width]; returns its name."""
+        self._inputs.append(helper.make_tensor_value_info(name, element_type, ["rows", width]))
+        return name
+
+    def constant(self, values: NDArray[Any] | Sequence[Any], stem: str = "constant") -> str:
+        """Add a constant; returns its name."""
+        array = np.asarray(values)
+        name = self.name(stem)
+        self._constants[name] = numpy_helper.from_array(array, name)
+        return name
+
+    def node(self, op_type: str, inputs: Sequence[str], *, domain: str = "", **attributes: Any) -> str:
+        """Add a node with one output; returns the output's name."""
+        return self.nodes(op_type, inputs, 1, domain=domain, **attributes)[0]
+
+    def nodes(
+        self, op_type: str, inputs: Sequence[str], output_count: int, *, domain: str = "", **attributes: Any
+    ) -> list[str]:
+        """Add a node with several outputs; returns their names."""
+        outputs = [self.name(op_type) for _ in range(output_count)]
+        node = helper.make_node(op_type, list(inputs), outputs, domain=domain, **attributes)
+        self._nodes.append(node)
+        return outputs
+
+    def output(self, name: str, tensor: str, element_type: int, width: int | None) -> None:
+        """Declare an output of shape [rows, width], or [rows] where width is None."""
+        self._nodes.append(helper.make_node("Identity", [tensor], [name]))
+        shape: list[str | int | None] = ["rows"] if width is None else ["rows", width]
+        self._outputs.append(helper.make_tensor_value_info(name, element_type, shape))
+
+    def extend(self, other: onnx.GraphProto, inputs: dict[str, str]) -> dict[str, str]:
+        """Add another graph's nodes and constants under new names.
+
+        Args:
+            other: the graph; it must have no subgraphs that look outwards.
+            inputs: for each of its inputs, the tensor here that feeds it.
+
+        Returns:
+            For each of its outputs, the tensor here that carries it.
+        """
+        prefix = self.name("part")
+        names = dict(inputs)
+
+        def rename(name: str) -> str:
+            return names.setdefault(name, f"{prefix}/{name}") if name else ""
+
+        for tensor in other.initializer:
+            copy = onnx.TensorProto()
+            copy.CopyFrom(tensor)
+            copy.name = rename(tensor.name)
+            self._constants[copy.name] = copy
+        for node in other.node:
+            moved = onnx.NodeProto()
+            moved.CopyFrom(node)
+            moved.name = ""
+            moved.input[:] = [rename(name) for name in node.input]
+            moved.output[:] = [rename(name) for name in node.output]
+            self._nodes.append(moved)
+        return {value.name: rename(value.name) for value in other.output}
+
+    def build(self, name: str) -> onnx.ModelProto:
+        """The checked model."""
+        graph = helper.make_graph(
+            self._nodes, name, self._inputs, self._outputs, list(self._constants.values())
+        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        if any(node.domain == ML_DOMAIN for node in self._nodes):
+            opsets.append(helper.make_opsetid(ML_DOMAIN, self.ml_opset))
+        model = helper.make_model(
+            graph, opset_imports=opsets, producer_name="scorewire", ir_version=IR_VERSION
+        )
+        onnx.checker.check_model(model)
+        return model
+
+
+# The element types of numpy arrays, for casts.
+ELEMENT_TYPES: dict[str, int] = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
