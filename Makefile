@@ -50,6 +50,7 @@ lock: ## resolve the dependencies anew and write requirements/*.lock
 	$(UV) lock --upgrade
 	$(UV) export --quiet --all-packages --all-extras --no-emit-workspace --no-header --format requirements-txt --output-file requirements/dev.lock
 	$(UV) export --quiet --package scorewire-server --no-default-groups --no-emit-workspace --no-header --format requirements-txt --output-file requirements/server.lock
+	$(UV) export --quiet --only-group build --no-emit-workspace --no-header --format requirements-txt --output-file requirements/build.lock
 
 bench: setup ## speed of the engines, written to tests/bench/results
 	$(BIN)/python -m tests.bench

@@ -1,0 +1,149 @@
+"""Imports run one way, and modules fit in the head."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = {
+    "scorewire_contract": ROOT / "proto/python/scorewire_contract",
+    "scorewire_training": ROOT / "training/scorewire_training",
+    "scorewire_server": ROOT / "server/scorewire_server",
+    "scorewire": ROOT / "clients/python/scorewire",
+    "scorewire_loadtest": ROOT / "clients/loadtest/scorewire_loadtest",
+}
+# Package: the packages of ours that it may import besides itself.
+ARROWS = {
+    "scorewire_contract": {"scorewire_proto"},
+    "scorewire_training": {"scorewire_proto", "scorewire_contract"},
+    "scorewire_server": {"scorewire_proto", "scorewire_contract"},
+    "scorewire": {"scorewire_proto", "scorewire_contract"},
+    "scorewire_loadtest": {"scorewire_proto", "scorewire_contract", "scorewire"},
+}
+OURS = set(PACKAGES) | {"scorewire_proto"}
+# What must never be imported at the top of a module of a package, directly.
+HEAVY = {"pandas", "sklearn", "xgboost", "lightgbm", "skl2onnx", "onnxmltools", "pyarrow", "matplotlib"}
+UNSAFE = {"pickle", "cPickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
+MAX_LINES = 500
+
+
+def _modules(package: str) -> list[Path]:
+    return sorted(PACKAGES[package].rglob("*.py"))
+
+
+def _imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
+    """The first part of every absolute import of a module."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_along_the_arrows(package: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in _modules(package)
+        for name in _imports(path)
+        if name in OURS - ARROWS[package] - {package}
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_modules_are_small_and_named_for_what_they_do(package: str) -> None:
+    modules = _modules(package)
+    assert modules
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in modules
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MAX_LINES
+    }
+    assert long == {}
+    assert [path.name for path in modules if path.stem in VAGUE_NAMES] == []
+
+
+@pytest.mark.parametrize("package", ["scorewire_contract", "scorewire_server", "scorewire"])
+def test_server_and_sdk_need_no_training_library(package: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in _modules(package)
+        for name in _imports(path, top_level_only=package == "scorewire")
+        # pandas is the SDK's option: its command and to_pandas import it where they use it.
+        if name in HEAVY
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "package", ["scorewire_contract", "scorewire_server", "scorewire", "scorewire_loadtest"]
+)
+def test_nothing_is_unpickled_on_the_serving_side(package: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in _modules(package)
+        for name in _imports(path)
+        if name in UNSAFE
+    ]
+    assert wrong == []
+
+
+def test_only_settings_read_the_environment_of_the_server() -> None:
+    readers = {
+        path.name
+        for path in _modules("scorewire_server")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
+    }
+    assert readers <= {"settings.py"}
+
+
+def test_tests_of_one_side_do_not_see_the_other() -> None:
+    sides = {"scorewire_training", "scorewire_server"}
+    wrong = [
+        str(path.relative_to(ROOT))
+        for folder in (
+            "scorewire_training",
+            "scorewire_server",
+            "scorewire",
+            "scorewire_contract",
+            "conformance",
+        )
+        for path in (ROOT / "tests" / folder).rglob("*.py")
+        if set(_imports(path))
+        & (sides - {folder} - ({"scorewire_server"} if folder == "conformance" else set()))
+    ]
+    assert wrong == []
+
+
+def test_no_path_of_a_machine_is_written_down() -> None:
+    suffixes = {".py", ".md", ".toml", ".proto", ".yaml", ".rs", ".lock", ""}
+    folders = ("proto", "server", "training", "clients", "tests", "models", ".ci")
+    files = [
+        path
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and path.suffix in suffixes and "__pycache__" not in path.parts
+    ]
+    files += [
+        ROOT / name for name in ("README.md", "Makefile", "Dockerfile", "pyproject.toml", "CHANGELOG.md")
+    ]
+    roots = ["/" + name + "/" for name in ("root", "home", "work", "Users")]
+    wrong = [
+        f"{path.relative_to(ROOT)}: {root}"
+        for path in files
+        if path.exists()
+        for root in roots
+        if any(
+            root in line and not line.lstrip().startswith(("WORKDIR", "COPY", "ENV"))
+            for line in path.read_text(encoding="utf-8", errors="ignore").splitlines()
+        )
+    ]
+    assert wrong == []

@@ -1,0 +1,99 @@
+"""Check that every import is declared and that nothing unnamed is installed.
+
+Run as `python -m tests.dependencies`. For each distribution, deptry compares
+its imports with its pyproject.toml. Then every package in the environment must
+be in the lock, and every package of the lock that applies here installed.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+from packaging.markers import Marker
+
+ROOT = Path(__file__).resolve().parents[1]
+DISTRIBUTIONS = {
+    "proto/python": "scorewire-contract",
+    "server": "scorewire-server",
+    "training": "scorewire-training",
+    "clients/python": "scorewire",
+    "clients/loadtest": "scorewire-loadtest",
+}
+# What venv itself installs.
+BOOTSTRAP = {"pip", "setuptools"}
+# Distribution: the modules it brings, where the names differ.
+MODULES = {
+    "googleapis-common-protos": ("google",),
+    "grpcio": ("grpc",),
+    "grpcio-health-checking": ("grpc_health",),
+    "grpcio-reflection": ("grpc_reflection",),
+    "hdrhistogram": ("hdrh",),
+    "prometheus-client": ("prometheus_client",),
+    "protobuf": ("google",),
+    "scikit-learn": ("sklearn",),
+    "scorewire-contract": ("scorewire_contract", "scorewire_proto"),
+    "xgboost-cpu": ("xgboost",),
+}
+LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)(?:\s*;\s*([^\\]+?))?\s*\\?$")
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def undeclared_imports() -> list[str]:
+    """Folders whose imports and declared dependencies differ; deptry prints how."""
+    mapping = ",".join(f"{name}={'|'.join(modules)}" for name, modules in MODULES.items())
+    # Found by file, without an import; a reading engine of pandas; a data set.
+    unused = "DEP002=pyarrow|lifetimes|googleapis-common-protos|onnxmltools"
+    wrong = []
+    for folder in DISTRIBUTIONS:
+        command = [Path(sys.executable).parent / "deptry", ".", "--package-module-name-map", mapping]
+        command += ["--per-rule-ignores", unused, "--known-first-party", Path(folder).name]
+        if subprocess.run(command, check=False, cwd=ROOT / folder).returncode:
+            wrong.append(f"{folder}: its imports and its pyproject.toml differ")
+    return wrong
+
+
+def locked() -> dict[str, str]:
+    """Version by name of the packages of the lock that apply to this interpreter."""
+    found = {}
+    for line in (ROOT / "requirements/dev.lock").read_text(encoding="utf-8").splitlines():
+        match = LOCKED.match(line)
+        if match and (match[3] is None or Marker(match[3]).evaluate()):
+            found[_canonical(match[1])] = match[2]
+    return found
+
+
+def unlocked_packages() -> list[str]:
+    """What is installed and not locked, locked and not installed, or of another version."""
+    lock = locked()
+    here = {_canonical(item.metadata["Name"]): item.version for item in distributions()}
+    own = set(DISTRIBUTIONS.values())
+    wrong = [
+        f"{name} is installed, and no file names it"
+        for name in sorted(set(here) - set(lock) - own - BOOTSTRAP)
+    ]
+    wrong += [f"{name} is locked, and not installed" for name in sorted((set(lock) | own) - set(here))]
+    wrong += [
+        f"{name} is {here[name]}, locked is {lock[name]}"
+        for name in sorted(set(lock) & set(here))
+        if here[name] != lock[name]
+    ]
+    return wrong
+
+
+def main() -> None:
+    """Run both checks."""
+    wrong = unlocked_packages() + undeclared_imports()
+    if wrong:
+        raise SystemExit("\n".join(wrong))
+    print("dependencies: every import is declared, every installed package is locked")
+
+
+if __name__ == "__main__":
+    main()
