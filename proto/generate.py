@@ -123,4 +123,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except subprocess.CalledProcessError as failure:
+        # The tool has said what is wrong.
+        raise SystemExit(failure.returncode) from None
