@@ -1,0 +1,192 @@
+"""What a graph may be, looked at before any runtime sees it.
+
+A model is a program. This one may use the standard operators only, may name no
+file, may not be oversize, and may not make something huge out of a small
+constant. Rules that a bundle breaks are reasons to refuse it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import helper, numpy_helper
+
+from scorewire_proto.bundle.v1 import manifest_pb2
+
+MAX_GRAPH_BYTES = 1 << 30
+MAX_NODES = 100_000
+MAX_DEPTH = 8
+# Elements that a constant may have, and that an operator may make out of one.
+MAX_ELEMENTS = 1 << 28
+MAX_GROWN_ELEMENTS = 1 << 24
+DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+# Operators whose output is as large as the values of a constant input say, and
+# the position of that input.
+_GROWING = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Resize": 3, "Upsample": 1, "Pad": 1}
+# Metadata that would configure the runtime.
+_CONFIGURING = frozenset({"ort_config"})
+
+_ELEMENT_TYPES = {
+    manifest_pb2.ELEMENT_TYPE_FLOAT: onnx.TensorProto.FLOAT,
+    manifest_pb2.ELEMENT_TYPE_DOUBLE: onnx.TensorProto.DOUBLE,
+    manifest_pb2.ELEMENT_TYPE_STRING: onnx.TensorProto.STRING,
+}
+
+
+class AuditError(ValueError):
+    """A graph breaks a rule; the message says which."""
+
+
+def audit(graph: bytes, manifest: manifest_pb2.Manifest) -> None:
+    """Check a graph against the rules and against the signature in its manifest.
+
+    Raises:
+        AuditError: it breaks one.
+    """
+    if len(graph) > MAX_GRAPH_BYTES:
+        raise AuditError(f"the graph has {len(graph)} bytes, more than {MAX_GRAPH_BYTES}")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(graph)
+    except DecodeError:
+        raise AuditError("the graph is no ONNX model") from None
+    if model.functions:
+        raise AuditError("the graph brings functions of its own")
+    if model.training_info:
+        raise AuditError("the graph carries training steps")
+    for opset in model.opset_import:
+        _check_domain(opset.domain)
+    if configuring := sorted(_CONFIGURING & {entry.key for entry in model.metadata_props}):
+        raise AuditError(f"the graph's metadata would configure the runtime: {configuring[0]}")
+    _check_signature(model.graph, manifest)
+    node_count = 0
+    for part in _graphs(model.graph, 0):
+        node_count += len(part.node)
+        if node_count > MAX_NODES:
+            raise AuditError(f"the graph has more than {MAX_NODES} nodes")
+        _check_graph(part)
+
+
+def _graphs(graph: onnx.GraphProto, depth: int) -> Iterator[onnx.GraphProto]:
+    """The graph and those inside its nodes."""
+    if depth > MAX_DEPTH:
+        raise AuditError(f"the graph nests deeper than {MAX_DEPTH}")
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _graphs(attribute.g, depth + 1)
+            for inner in attribute.graphs:
+                yield from _graphs(inner, depth + 1)
+
+
+def _check_graph(graph: onnx.GraphProto) -> None:
+    constants: dict[str, onnx.TensorProto] = {}
+    for tensor in graph.initializer:
+        _check_tensor(tensor)
+        constants[tensor.name] = tensor
+    for sparse in graph.sparse_initializer:
+        _check_sparse(sparse)
+    for node in graph.node:
+        _check_domain(node.domain)
+        for attribute in node.attribute:
+            for tensor in (attribute.t, *attribute.tensors):
+                _check_tensor(tensor)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                _check_sparse(sparse)
+            if node.op_type == "Constant" and attribute.name == "value" and node.output:
+                constants[node.output[0]] = attribute.t
+        position = _GROWING.get(node.op_type)
+        if position is not None and position < len(node.input) and node.input[position] in constants:
+            _check_growth(node, constants[node.input[position]])
+
+
+def _check_domain(domain: str) -> None:
+    if domain not in DOMAINS:
+        raise AuditError(f"the graph uses operators of domain {domain!r}; only the standard ones may serve")
+
+
+def _check_sparse(sparse: onnx.SparseTensorProto) -> None:
+    _check_tensor(sparse.values)
+    _check_tensor(sparse.indices)
+    if math.prod(sparse.dims) > MAX_ELEMENTS or any(size < 0 for size in sparse.dims):
+        raise AuditError(f"constant {sparse.values.name!r} is oversize")
+
+
+def _check_tensor(tensor: onnx.TensorProto) -> None:
+    """The values are here, and as many as the shape says."""
+    if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT:
+        raise AuditError(f"constant {tensor.name!r} lies in another file")
+    if tensor.HasField("segment"):
+        raise AuditError(f"constant {tensor.name!r} comes in segments")
+    if any(size < 0 for size in tensor.dims):
+        raise AuditError(f"constant {tensor.name!r} has a negative size")
+    elements = math.prod(tensor.dims)
+    if elements > MAX_ELEMENTS:
+        raise AuditError(f"constant {tensor.name!r} has {elements} elements, more than {MAX_ELEMENTS}")
+    # Every element takes half a byte at least, in whichever field it stands.
+    if elements > 2 * tensor.ByteSize() and elements > 1:
+        raise AuditError(f"constant {tensor.name!r} is shaped for {elements} elements and has fewer")
+    if tensor.HasField("raw_data") and tensor.data_type in _ITEM_BYTES:
+        needed = elements * _ITEM_BYTES[tensor.data_type]
+        if len(tensor.raw_data) != needed:
+            raise AuditError(
+                f"constant {tensor.name!r} has {len(tensor.raw_data)} bytes, and its shape asks for {needed}"
+            )
+
+
+def _check_growth(node: onnx.NodeProto, sizes: onnx.TensorProto) -> None:
+    values = np.asarray(numpy_helper.to_array(sizes), dtype=np.float64)
+    if (
+        not bool(np.isfinite(values).all())
+        or float(np.prod(np.maximum(np.abs(values), 1))) > MAX_GROWN_ELEMENTS
+    ):
+        raise AuditError(f"a node of type {node.op_type} makes more than {MAX_GROWN_ELEMENTS} elements")
+
+
+def _check_signature(graph: onnx.GraphProto, manifest: manifest_pb2.Manifest) -> None:
+    constants = {tensor.name for tensor in graph.initializer}
+    inputs = {
+        value.name: value.type.tensor_type.elem_type for value in graph.input if value.name not in constants
+    }
+    wanted = {part.name: _ELEMENT_TYPES.get(part.type, 0) for part in manifest.coding.inputs}
+    if inputs != wanted:
+        raise AuditError(f"the graph takes {_names(inputs)}, the manifest feeds {_names(wanted)}")
+    answered = {value.name for value in graph.output}
+    for output in manifest.schema.outputs:
+        if output.name not in answered:
+            raise AuditError(f"the graph answers {sorted(answered)}, and not the schema's {output.name!r}")
+
+
+def _names(values: dict[str, int]) -> str:
+    return ", ".join(
+        f"{name} ({onnx.TensorProto.DataType.Name(kind)})" for name, kind in sorted(values.items())
+    )
+
+
+def _item_bytes() -> dict[int, int]:
+    """Bytes of an element, for the types that fill whole bytes."""
+    sizes = {}
+    for kind in (
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.DOUBLE,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.BOOL,
+        onnx.TensorProto.INT8,
+        onnx.TensorProto.INT16,
+        onnx.TensorProto.INT32,
+        onnx.TensorProto.INT64,
+        onnx.TensorProto.UINT8,
+        onnx.TensorProto.UINT16,
+        onnx.TensorProto.UINT32,
+        onnx.TensorProto.UINT64,
+    ):
+        sizes[int(kind)] = helper.tensor_dtype_to_np_dtype(kind).itemsize
+    return sizes
+
+
+_ITEM_BYTES = _item_bytes()

@@ -1,0 +1,46 @@
+"""The command `scorewire serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import click
+
+from scorewire_server.logs import configure_logs
+from scorewire_server.settings import SettingError, describe, flag, read_settings
+
+
+class _CannotStart(click.ClickException):
+    """One line on the standard error, and the exit code of wrong usage."""
+
+    exit_code = 2
+
+
+def _options(command: click.Command) -> click.Command:
+    for name, purpose in describe().items():
+        command.params.append(click.Option([flag(name)], metavar="VALUE", help=purpose))
+    return command
+
+
+@_options
+@click.command(context_settings={"max_content_width": 110})
+def serve(**flags: str | None) -> None:
+    """Serve bundles over gRPC until SIGTERM or SIGINT."""
+    try:
+        settings = read_settings(flags, os.environ)
+    except SettingError as error:
+        raise _CannotStart(str(error)) from None
+    configure_logs(settings.log_format, settings.log_level)
+    # Late, so that --help and bad settings need no runtime, and so that the
+    # logs are set up before grpc is imported.
+    import uvloop  # noqa: PLC0415
+
+    from scorewire_server.app import run  # noqa: PLC0415
+    from scorewire_server.engine.port import StartError  # noqa: PLC0415
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings))
+    except StartError as error:
+        raise _CannotStart(str(error)) from None

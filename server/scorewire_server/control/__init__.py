@@ -1,0 +1,1 @@
+"""The calls that are not predictions, written once for every engine."""

@@ -1,0 +1,116 @@
+"""grpc.health.v1: whether the server, each of its services and each model serves.
+
+The services are "" (the server), "scorewire.v1.PredictionService",
+"scorewire.v1.ModelService", and for each model its bare name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+
+from scorewire_proto.v1 import prediction_pb2
+from scorewire_server.control import model_service
+from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
+from scorewire_server.engine.snapshot import Snapshot
+from scorewire_server.errors import MalformedMessageError, ModelNotFoundError, clip
+
+NAME = "grpc.health.v1.Health"
+PREDICTION_SERVICE = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+class Health:
+    """States by service, and those who watch them; to be used from one event loop."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, int] = {
+            "": _NOT_SERVING,
+            PREDICTION_SERVICE: _NOT_SERVING,
+            model_service.NAME: _SERVING,
+        }
+        self._draining = False
+        self._changed = asyncio.Event()
+
+    def methods(self) -> list[ControlMethod]:
+        """Check and Watch."""
+        return [
+            UnaryMethod(f"/{NAME}/Check", self._check),
+            StreamMethod(f"/{NAME}/Watch", self._watch),
+        ]
+
+    def update(self, snapshot: Snapshot, *, loading: bool) -> None:
+        """Follow a new snapshot.
+
+        Args:
+            snapshot: the new one.
+            loading: whether versions are still being loaded; the server as a
+                whole does not serve before all are.
+        """
+        if self._draining:
+            return
+        serving = {name: bool(record.default_version) for name, record in snapshot.models.items()}
+        whole = _SERVING if not loading and any(serving.values()) else _NOT_SERVING
+        self._replace(
+            {
+                "": whole,
+                PREDICTION_SERVICE: whole,
+                model_service.NAME: _SERVING,
+                **{name: _SERVING if serves else _NOT_SERVING for name, serves in serving.items()},
+            }
+        )
+
+    def drain(self) -> None:
+        """Say NOT_SERVING for everything, for good."""
+        self._draining = True
+        self._replace(dict.fromkeys(self._states, _NOT_SERVING))
+
+    @property
+    def serving(self) -> bool:
+        """Whether the server as a whole serves."""
+        return bool(self._states[""] == _SERVING)
+
+    def _replace(self, states: dict[str, int]) -> None:
+        self._states = states
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _check(self, data: bytes) -> bytes:
+        service = _service(data)
+        state = self._states.get(service)
+        if state is None:
+            raise ModelNotFoundError(f"there is no service or model {clip(service)!r}", model=service)
+        return _answer(state)
+
+    async def _watch(self, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        service = None
+        async for data in messages:
+            service = _service(data)
+            break
+        if service is None:
+            raise MalformedMessageError("the call ended before its request")
+        last = None
+        while True:
+            changed = self._changed
+            state = self._states.get(service, _SERVICE_UNKNOWN)
+            if state != last:
+                last = state
+                yield _answer(state)
+            else:
+                await changed.wait()
+
+
+def _service(data: bytes) -> str:
+    try:
+        return str(health_pb2.HealthCheckRequest.FromString(data).service)
+    except DecodeError:
+        raise MalformedMessageError("the message is no HealthCheckRequest") from None
+
+
+def _answer(state: int) -> bytes:
+    return bytes(health_pb2.HealthCheckResponse(status=state).SerializeToString())

@@ -1,0 +1,67 @@
+"""What an engine is to the control plane.
+
+An engine owns the socket and answers predictions from the snapshot that it was
+last given. Every other call is handed, as bytes, to a control method, which is
+written once for all engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from scorewire_server.engine.snapshot import Snapshot
+from scorewire_server.engine.statistics import Statistics
+
+
+class StartError(Exception):
+    """The server cannot start; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnaryMethod:
+    """A control call with one request and one answer; failures are `CallError`s."""
+
+    path: str
+    handler: Callable[[bytes], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMethod:
+    """A control call of many requests or many answers.
+
+    An engine that stops ends the handler's iteration; the caller then sees the
+    call end well.
+    """
+
+    path: str
+    handler: Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+
+
+ControlMethod: TypeAlias = UnaryMethod | StreamMethod
+
+
+class Engine(Protocol):
+    """What answers calls."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """What was answered so far; it goes on changing, and other threads may read it."""
+        ...
+
+    async def start(self) -> str:
+        """Bind and answer calls; returns the real address as HOST:PORT.
+
+        Raises:
+            StartError: the address or the certificate cannot be used.
+        """
+        ...
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Answer the calls that come from now on from this snapshot."""
+        ...
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuse new calls, let those in flight end within the grace, then close."""
+        ...

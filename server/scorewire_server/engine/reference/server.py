@@ -1,0 +1,213 @@
+"""The reference engine's socket: grpc.aio with methods that take and give bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+from grpc import aio
+
+from scorewire_proto.v1 import prediction_pb2
+from scorewire_server.engine.port import ControlMethod, StartError, StreamMethod, UnaryMethod
+from scorewire_server.engine.reference.predict import PREDICT, PREDICT_STREAM, Predictor
+from scorewire_server.engine.snapshot import Snapshot, build_snapshot
+from scorewire_server.engine.statistics import Statistics
+from scorewire_server.errors import (
+    STATUS_CODES,
+    STATUS_DETAILS_KEY,
+    CallError,
+    DrainingError,
+    to_status,
+)
+from scorewire_server.logs import log_fault
+from scorewire_server.settings import Settings
+
+_PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
+_Context: TypeAlias = "aio.ServicerContext[bytes, bytes]"
+_IDENTITY_ONLY = 1
+
+
+class ReferenceEngine:
+    """An `Engine` on grpc.aio; to be used from one event loop."""
+
+    def __init__(self, settings: Settings, control: Iterable[ControlMethod]) -> None:
+        self._settings = settings
+        self._predictor = Predictor(
+            build_snapshot(()),
+            max_rows=settings.max_rows,
+            max_in_flight=settings.max_in_flight,
+            max_message_bytes=settings.max_message_bytes,
+            batch_threads=settings.batch_threads,
+        )
+        self._draining = False
+        self._control_streams: set[asyncio.Task[Any]] = set()
+        self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            f"/{_PREDICTION}/{PREDICT}": grpc.unary_unary_rpc_method_handler(self._predict),
+            f"/{_PREDICTION}/{PREDICT_STREAM}": grpc.stream_stream_rpc_method_handler(self._predict_stream),
+        }
+        for method in control:
+            self._handlers[method.path] = (
+                grpc.unary_unary_rpc_method_handler(self._unary(method))
+                if isinstance(method, UnaryMethod)
+                else grpc.stream_stream_rpc_method_handler(self._stream(method))
+            )
+        self._server: aio.Server | None = None
+
+    @property
+    def statistics(self) -> Statistics:
+        """What was answered so far."""
+        return self._predictor.statistics
+
+    async def start(self) -> str:
+        """Bind and answer calls; returns the real address as HOST:PORT."""
+        server = aio.server(options=_options(self._settings))
+        server.add_generic_rpc_handlers((_Handlers(self._handlers),))
+        listen = self._settings.listen
+        credentials = _credentials(self._settings)
+        try:
+            port = (
+                server.add_insecure_port(listen)
+                if credentials is None
+                else server.add_secure_port(listen, credentials)
+            )
+        except RuntimeError:
+            port = 0
+        if not port:
+            raise StartError(
+                f"--listen {listen} cannot be bound: it is in use, no address of this machine, or not allowed"
+            )
+        await server.start()
+        self._server = server
+        return f"{listen.rpartition(':')[0]}:{port}"
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Answer the calls that come from now on from this snapshot."""
+        self._predictor.snapshot = snapshot
+
+    def refuse_new_calls(self) -> None:
+        """Answer new prediction calls with DRAINING; streams that are open go on."""
+        self._draining = True
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuse new calls, let those in flight end within the grace, then close."""
+        self.refuse_new_calls()
+        for task in self._control_streams:
+            task.cancel()
+        if self._server is not None:
+            await self._server.stop(grace_seconds)
+        self._predictor.close()
+
+    async def _predict(self, data: bytes, context: _Context) -> bytes:
+        try:
+            self._admit()
+            return await self._predictor.predict(data, context.time_remaining())
+        except Exception as error:
+            await _abort(context, PREDICT, error)
+
+    async def _predict_stream(
+        self, messages: AsyncIterator[bytes], context: _Context
+    ) -> AsyncIterator[bytes]:
+        statistics = self.statistics
+        statistics.streams += 1
+        try:
+            self._admit()
+            # One message at a time: what the caller sends meanwhile waits in
+            # the transport, whose flow control bounds it.
+            async for data in messages:
+                yield await self._predictor.predict_message(data, context.time_remaining())
+        except Exception as error:
+            await _abort(context, PREDICT_STREAM, error)
+        finally:
+            statistics.streams -= 1
+
+    def _admit(self) -> None:
+        if self._draining:
+            raise DrainingError("the server is about to stop; send the call to another")
+
+    def _unary(self, method: UnaryMethod) -> Any:
+        async def answer(data: bytes, context: _Context) -> bytes:
+            try:
+                return await method.handler(data)
+            except Exception as error:
+                await _abort(context, method.path, error)
+
+        return answer
+
+    def _stream(self, method: StreamMethod) -> Any:
+        async def answer(messages: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - grpc.aio runs handlers in tasks
+            self._control_streams.add(task)
+            try:
+                async for data in method.handler(messages):
+                    yield data
+            except asyncio.CancelledError:
+                if not self._draining:
+                    raise
+            except Exception as error:
+                await _abort(context, method.path, error)
+            finally:
+                self._control_streams.discard(task)
+
+        return answer
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Finds the handler of a path."""
+
+    def __init__(self, handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]]) -> None:
+        self._handlers = handlers
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return self._handlers.get(handler_call_details.method)
+
+
+async def _abort(context: _Context, method: str, error: Exception) -> NoReturn:
+    """End the call with the status of an exception."""
+    if isinstance(error, aio.AbortError):
+        raise error
+    if not isinstance(error, CallError):
+        log_fault(method, error)
+    status = to_status(error)
+    details = ((STATUS_DETAILS_KEY, status.SerializeToString()),)
+    await context.abort(STATUS_CODES[status.code], status.message, details)
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    options = [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", settings.max_streams),
+        # A port in use is an error, not a share of its connections.
+        ("grpc.so_reuseport", 0),
+        # Identity only, and nothing is inflated before it is refused: a small
+        # message could become a huge one.
+        ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
+        ("grpc.per_message_decompression", 0),
+        # Clients may ping every 10 seconds, with or without calls.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Connections whose other end went away are found within 80 seconds.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.server_handshake_timeout_ms", 10_000),
+    ]
+    if settings.max_connection_age_seconds:
+        options.append(("grpc.max_connection_age_ms", round(settings.max_connection_age_seconds * 1000)))
+    return options
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """The certificate, checked by a library that says what is wrong with it."""
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is None or key is None:
+        return None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+        pair = (key.read_bytes(), cert.read_bytes())
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(f"--tls-cert {cert} and --tls-key {key} cannot be used: {error}") from None
+    return grpc.ssl_server_credentials([pair])

@@ -1,0 +1,162 @@
+"""Why a call fails, and the one table from these reasons to what the caller sees.
+
+A caller gets a gRPC status whose details carry `google.rpc.ErrorInfo` and, for
+bad input, `google.rpc.BadRequest`. An exception that is not in the table is a
+fault of the server: its text stays here, the caller gets a fixed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from scorewire_proto.v1 import errors_pb2
+
+DOMAIN = "scorewire"
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
+INTERNAL_MESSAGE = "the server failed; its log has the reason"
+# Details travel as metadata, of which many peers take 8 KB.
+MAX_VIOLATIONS = 16
+MAX_TEXT = 200
+
+Code: TypeAlias = "code_pb2.Code.ValueType"
+Reason: TypeAlias = "errors_pb2.ErrorReason.ValueType"
+
+STATUS_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What is wrong with one field of a request; `field` is a path like rows.numbers."""
+
+    field: str
+    description: str
+
+
+class CallError(Exception):
+    """A call cannot be answered; the message is for the caller."""
+
+    def __init__(self, message: str, *, violations: Sequence[Violation] = (), **metadata: object) -> None:
+        super().__init__(message)
+        self.violations = tuple(violations)
+        self.metadata = {key: clip(str(value)) for key, value in metadata.items()}
+
+
+class MalformedMessageError(CallError):
+    """The bytes are not the message that the method takes."""
+
+
+class InvalidRequestError(CallError):
+    """The request lacks a field, or its rows do not fit the schema."""
+
+
+class ModelNotFoundError(CallError):
+    """There is no model of that name."""
+
+
+class VersionNotFoundError(CallError):
+    """The model has no such version or alias."""
+
+
+class SchemaMismatchError(CallError):
+    """The request was built for another schema."""
+
+
+class VersionUnavailableError(CallError):
+    """The version is there and does not serve."""
+
+
+class DrainingError(CallError):
+    """The server takes no new calls, since it is about to stop."""
+
+
+class TooManyRowsError(CallError):
+    """One call has more rows, or would get a longer answer, than the server allows."""
+
+
+class TooManyInFlightError(CallError):
+    """The server answers as many calls as it may."""
+
+
+class DeadlineExceededError(CallError):
+    """The caller's deadline passed before the model ran."""
+
+
+TABLE: dict[type[CallError], tuple[Code, Reason]] = {
+    MalformedMessageError: (code_pb2.INVALID_ARGUMENT, errors_pb2.ERROR_REASON_MALFORMED_MESSAGE),
+    InvalidRequestError: (code_pb2.INVALID_ARGUMENT, errors_pb2.ERROR_REASON_INVALID_REQUEST),
+    ModelNotFoundError: (code_pb2.NOT_FOUND, errors_pb2.ERROR_REASON_MODEL_NOT_FOUND),
+    VersionNotFoundError: (code_pb2.NOT_FOUND, errors_pb2.ERROR_REASON_VERSION_NOT_FOUND),
+    SchemaMismatchError: (code_pb2.FAILED_PRECONDITION, errors_pb2.ERROR_REASON_SCHEMA_MISMATCH),
+    VersionUnavailableError: (code_pb2.UNAVAILABLE, errors_pb2.ERROR_REASON_VERSION_UNAVAILABLE),
+    DrainingError: (code_pb2.UNAVAILABLE, errors_pb2.ERROR_REASON_DRAINING),
+    TooManyRowsError: (code_pb2.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_TOO_MANY_ROWS),
+    TooManyInFlightError: (code_pb2.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_TOO_MANY_IN_FLIGHT),
+    DeadlineExceededError: (code_pb2.DEADLINE_EXCEEDED, errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED),
+}
+_INTERNAL = (code_pb2.INTERNAL, errors_pb2.ERROR_REASON_INTERNAL)
+
+
+def code_and_reason(error: BaseException) -> tuple[Code, Reason]:
+    """The code and the reason of any exception; INTERNAL for one that is not in the table."""
+    for kind in type(error).__mro__:
+        if kind in TABLE:
+            return TABLE[kind]
+    return _INTERNAL
+
+
+def to_status(error: BaseException) -> status_pb2.Status:
+    """What the caller sees of any exception. Never fails."""
+    code, reason = code_and_reason(error)
+    if not isinstance(error, CallError) or code == code_pb2.INTERNAL:
+        return _status(code, INTERNAL_MESSAGE, _info(reason, {}))
+    try:
+        details = [_info(reason, error.metadata)]
+        if error.violations:
+            details.append(_bad_request(error.violations))
+        return _status(code, clip(str(error)), *details)
+    except Exception:
+        # A mapper that fails would turn every failure into UNKNOWN.
+        return _status(code, INTERNAL_MESSAGE, _info(reason, {}))
+
+
+def clip(text: str) -> str:
+    """The text as it may leave the server: printable, valid and short."""
+    # Twice: the first cut bounds the work, the second the result.
+    text = text[: 2 * MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
+
+
+def _status(code: Code, message: str, *details: any_pb2.Any) -> status_pb2.Status:
+    return status_pb2.Status(code=code, message=message, details=details)
+
+
+def _info(reason: Reason, metadata: dict[str, str]) -> any_pb2.Any:
+    name = errors_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+    return _pack(error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata))
+
+
+def _bad_request(violations: Sequence[Violation]) -> any_pb2.Any:
+    shown = violations[:MAX_VIOLATIONS]
+    return _pack(
+        error_details_pb2.BadRequest(
+            field_violations=[
+                error_details_pb2.BadRequest.FieldViolation(
+                    field=clip(violation.field), description=clip(violation.description)
+                )
+                for violation in shown
+            ]
+        )
+    )
+
+
+def _pack(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

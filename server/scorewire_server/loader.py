@@ -1,0 +1,86 @@
+"""From a folder to a version that may serve: read, audit, open, warm up, prove.
+
+A version that fails a step is refused with the reason and never scores a row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import numpy as np
+
+from scorewire_contract.bundle import Bundle, BundleError
+from scorewire_contract.scoring import GoldenMismatchError, RunGraph, Scorer, score_golden
+from scorewire_proto.v1 import models_pb2
+from scorewire_server.audit import AuditError, audit
+from scorewire_server.engine.snapshot import LoadedVersion, VersionRecord
+from scorewire_server.logs import log_fault
+from scorewire_server.repository import Candidate, read_candidate
+
+# Makes a session of an audited graph.
+OpenSession: TypeAlias = Callable[[bytes], RunGraph]
+_ROUNDS = 3
+
+
+def announce(candidate: Candidate) -> VersionRecord:
+    """The record of a candidate that is about to be loaded."""
+    return VersionRecord(
+        model=candidate.model, version=candidate.version, state=models_pb2.VERSION_STATE_LOADING
+    )
+
+
+def load(candidate: Candidate, open_session: OpenSession) -> VersionRecord:
+    """Load a version, or find the reason to refuse it."""
+    try:
+        loaded = _load(read_candidate(candidate), open_session)
+    except (BundleError, AuditError, GoldenMismatchError) as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"it cannot be read: {error.strerror}"
+    except Exception as error:
+        # onnxruntime and the coding raise types of their own for graphs and
+        # tables that contradict themselves.
+        log_fault(f"load {candidate.model} {candidate.version}", error)
+        reason = f"it cannot be loaded: {error}"
+    else:
+        return replace(
+            announce(candidate),
+            state=models_pb2.VERSION_STATE_SERVING,
+            serving_since=datetime.now(UTC),
+            loaded=loaded,
+        )
+    return replace(announce(candidate), state=models_pb2.VERSION_STATE_REFUSED, reason=reason[:1000])
+
+
+def _load(bundle: Bundle, open_session: OpenSession) -> LoadedVersion:
+    manifest = bundle.manifest
+    audit(bundle.graph, manifest)
+    run = open_session(bundle.graph)
+    score_golden(bundle, run)
+    scorer = Scorer(manifest.schema, manifest.coding, run)
+    return LoadedVersion(
+        model=bundle.model,
+        version=bundle.version.text,
+        fingerprint=manifest.schema.fingerprint,
+        output_names=tuple(output.name for output in manifest.schema.outputs),
+        manifest=manifest,
+        scorer=scorer,
+        row_ns=_warm_up(bundle, scorer),
+    )
+
+
+def _warm_up(bundle: Bundle, scorer: Scorer) -> float:
+    """Score the golden rows once more, all together and the first alone; returns the cost of a row in ns."""
+    rows = bundle.golden.rows
+    numbers, texts = np.array(rows.numbers, dtype=np.float64), list(rows.texts)
+    best = float("inf")
+    for _ in range(_ROUNDS):
+        begin = time.perf_counter_ns()
+        scorer.score(rows.row_count, numbers, texts)
+        best = min(best, (time.perf_counter_ns() - begin) / rows.row_count)
+    scorer.score(1, numbers[: scorer.number_count], texts[: scorer.text_count])
+    return best

@@ -1,0 +1,135 @@
+"""Prometheus metrics, on a port of their own.
+
+Labels come from versions that were loaded and from fixed lists only, so that
+no caller can make them many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import grpc
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from scorewire_proto.v1 import errors_pb2, models_pb2
+from scorewire_server.engine.port import StartError
+from scorewire_server.engine.snapshot import Snapshot
+from scorewire_server.engine.statistics import BUCKETS_SECONDS, Histogram, Statistics
+from scorewire_server.errors import STATUS_CODES, Code, Reason
+
+if TYPE_CHECKING:
+    from wsgiref.simple_server import WSGIServer
+
+_BOUNDS = [*(format(bound, "g") for bound in BUCKETS_SECONDS), "+Inf"]
+
+
+class Metrics(Collector):
+    """Turns an engine's statistics and the states of the versions into Prometheus' families."""
+
+    def __init__(self, statistics: Statistics, snapshot: Callable[[], Snapshot]) -> None:
+        self._statistics = statistics
+        self._snapshot = snapshot
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """All families. Called from another thread than the engine's, so it copies before it walks."""
+        statistics = self._statistics
+        calls = CounterMetricFamily(
+            "scorewire_calls",
+            "Prediction calls; each message of a stream counts as one.",
+            labels=["method", "code"],
+        )
+        failures = CounterMetricFamily(
+            "scorewire_errors", "Failed prediction calls.", labels=["method", "code", "reason"]
+        )
+        by_code = {(method, grpc.StatusCode.OK.name): n for method, n in list(statistics.answered.items())}
+        for (method, code, reason), count in list(statistics.failed.items()):
+            failures.add_metric([method, _code(code), _reason(reason)], count)
+            by_code[method, _code(code)] = by_code.get((method, _code(code)), 0) + count
+        for (method, code_name), count in by_code.items():
+            calls.add_metric([method, code_name], count)
+        yield calls
+        yield failures
+        yield GaugeMetricFamily(
+            "scorewire_in_flight", "Prediction calls being answered.", value=statistics.in_flight
+        )
+        yield GaugeMetricFamily("scorewire_streams", "PredictStream calls open.", value=statistics.streams)
+        yield from self._collect_versions()
+        yield _collect_states(self._snapshot())
+
+    def _collect_versions(self) -> Iterable[Metric]:
+        labels = ["model", "version"]
+        rows = CounterMetricFamily("scorewire_rows", "Rows in answered calls.", labels=labels)
+        row_errors = CounterMetricFamily(
+            "scorewire_row_errors", "Rows that have an error instead of a score.", labels=[*labels, "reason"]
+        )
+        decode = HistogramMetricFamily(
+            "scorewire_decode_seconds", "Time from bytes to a request, by call.", labels=labels
+        )
+        run = HistogramMetricFamily("scorewire_model_seconds", "Time in the model, by call.", labels=labels)
+        encode = HistogramMetricFamily(
+            "scorewire_encode_seconds", "Time from scores to bytes, by call.", labels=labels
+        )
+        for (model, version), counted in list(self._statistics.versions.items()):
+            names = [model, version]
+            rows.add_metric(names, counted.rows)
+            for reason, count in list(counted.row_errors.items()):
+                row_errors.add_metric([*names, _reason(reason)], count)
+            for family, histogram in ((decode, counted.decode), (run, counted.run), (encode, counted.encode)):
+                family.add_metric(names, _buckets(histogram), histogram.sum_ns / 1e9)
+        return rows, row_errors, decode, run, encode
+
+
+class MetricsServer:
+    """Serves /metrics over HTTP from a thread.
+
+    Raises:
+        StartError: the port cannot be bound.
+    """
+
+    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
+        self._server: WSGIServer
+        self._thread: Thread
+        try:
+            self._server, self._thread = start_http_server(
+                port, addr=host.strip("[]"), registry=metrics.registry
+            )
+        except OSError as error:
+            raise StartError(f"--metrics-port {port} cannot be bound: {error.strerror or error}") from None
+        self.address = f"{host}:{self._server.server_port}"
+
+    def close(self) -> None:
+        """Free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _collect_states(snapshot: Snapshot) -> Metric:
+    family = GaugeMetricFamily(
+        "scorewire_versions", "Versions by state, 1 for each.", labels=["model", "version", "state"]
+    )
+    for model in snapshot.models.values():
+        for record in model.versions:
+            state = models_pb2.VersionState.Name(record.state).removeprefix("VERSION_STATE_")
+            family.add_metric([model.name, record.version, state], 1)
+    return family
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    return [(bound, float(count)) for bound, count in zip(_BOUNDS, accumulate(histogram.counts), strict=True)]
+
+
+def _code(code: Code) -> str:
+    return STATUS_CODES[code].name
+
+
+def _reason(reason: Reason) -> str:
+    return errors_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")

@@ -1,0 +1,66 @@
+"""The folder of bundles: which versions there are.
+
+MODELS/<model>/<version>/ is a version. Folders whose names begin with a dot are
+bundles in the making; files beside the folders are for people. Both are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from scorewire_contract.bundle import Bundle, BundleError, read_bundle
+from scorewire_server.engine.port import StartError
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A folder that should be a version of a model, named as the folders are."""
+
+    path: Path
+    model: str
+    version: str
+
+
+def scan(models: Path) -> list[Candidate]:
+    """All folders of versions, ordered by path.
+
+    Raises:
+        StartError: the folder of bundles is not there or cannot be read.
+    """
+    try:
+        return [
+            Candidate(path=version, model=model.name, version=version.name)
+            for model in _folders(models)
+            for version in _folders(model)
+        ]
+    except OSError as error:
+        raise StartError(
+            f"--models {models} cannot be read: {error.strerror} ({error.filename}); name a folder of bundles"
+        ) from None
+
+
+def read_candidate(candidate: Candidate) -> Bundle:
+    """Read the bundle of a candidate.
+
+    Raises:
+        BundleError: it is no bundle, or that of another model or version.
+    """
+    if candidate.path.parent.is_symlink():
+        raise BundleError(f"the folder of model {candidate.model} is a link")
+    bundle = read_bundle(candidate.path)
+    if bundle.model != candidate.model or bundle.version.text != candidate.version:
+        raise BundleError(
+            f"the folders say {candidate.model} {candidate.version},"
+            f" the manifest says {bundle.model} {bundle.version}"
+        )
+    return bundle
+
+
+def _folders(path: Path) -> list[Path]:
+    """The folders in a folder, links to folders among them, so that a reader can refuse these by name."""
+    with os.scandir(path) as entries:
+        return sorted(
+            path / entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+        )

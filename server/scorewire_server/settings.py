@@ -1,0 +1,205 @@
+"""What the server can be told: one frozen object, from flags and SCOREWIRE_* variables.
+
+A flag wins over its variable, and the variable over the default. Every value is
+checked here, once; nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+_LARGEST_PORT = 65535
+
+
+class SettingError(ValueError):
+    """A setting has a value that it cannot have; the message names it and its range."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a setting is read from text, and how its values are described to people."""
+
+    description: str
+
+    def parse(self, text: str) -> Any:
+        """The value.
+
+        Raises:
+            ValueError: the text is not as described.
+        """
+        if not text:
+            raise ValueError
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Integer(_Kind):
+    low: int
+    high: int
+
+    def parse(self, text: str) -> int:
+        value = int(text)
+        if not self.low <= value <= self.high:
+            raise ValueError
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Seconds(_Kind):
+    high: float
+
+    def parse(self, text: str) -> float:
+        value = float(text)
+        if not 0 <= value <= self.high:
+            raise ValueError
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice(_Kind):
+    choices: tuple[str, ...]
+
+    def parse(self, text: str) -> str:
+        if text not in self.choices:
+            raise ValueError
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Address(_Kind):
+    def parse(self, text: str) -> str:
+        match = _ADDRESS.fullmatch(text)
+        if match is None or int(match[2]) > _LARGEST_PORT:
+            raise ValueError
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Path(_Kind):
+    def parse(self, text: str) -> Path:
+        if not text:
+            raise ValueError
+        return Path(text)
+
+
+def _integer(low: int, high: int) -> _Integer:
+    return _Integer(f"a whole number from {low} to {high}", low, high)
+
+
+def _seconds(high: float) -> _Seconds:
+    return _Seconds(f"a number of seconds from 0 to {high:g}", high)
+
+
+def _choice(*choices: str) -> _Choice:
+    return _Choice("one of " + ", ".join(choices), choices)
+
+
+_PATH = _Path("a path")
+_ADDRESS_KIND = _Address("HOST:PORT or [IPv6]:PORT; port 0 takes a free one")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings. The annotation of each says which values it takes and what it does."""
+
+    models: Annotated[Path, _PATH, "Folder of bundles: MODELS/<model>/<version>/."] = Path("models")
+    listen: Annotated[str, _ADDRESS_KIND, "Address of the gRPC port."] = "127.0.0.1:8500"
+    port_file: Annotated[
+        Path | None,
+        _PATH,
+        "File for the real address, written once all is loaded; its second line is that of the metrics.",
+    ] = None
+    tls_cert: Annotated[
+        Path | None, _PATH, "PEM file of the certificate chain; turns TLS on, with --tls-key."
+    ] = None
+    tls_key: Annotated[Path | None, _PATH, "PEM file of the certificate's private key."] = None
+    metrics_port: Annotated[
+        int | None,
+        _integer(0, _LARGEST_PORT),
+        "Port of Prometheus' /metrics, on the host of --listen; off unless given.",
+    ] = None
+    threads: Annotated[int, _integer(1, 256), "Threads that onnxruntime may use for one call."] = 1
+    batch_threads: Annotated[
+        int, _integer(1, 256), "Threads that score large batches, beside the event loop."
+    ] = 2
+    max_rows: Annotated[int, _integer(1, 10_000_000), "Rows in one call."] = 10_000
+    max_message_bytes: Annotated[int, _integer(1024, 1 << 30), "Bytes of one message, either way."] = 16 << 20
+    max_in_flight: Annotated[int, _integer(1, 1_000_000), "Calls being answered at one time."] = 1024
+    max_streams: Annotated[int, _integer(1, 1_000_000), "Calls open at one time on one connection."] = 1024
+    max_connection_age_seconds: Annotated[
+        float,
+        _seconds(86_400),
+        "Age at which a client is told to connect anew, so that load spreads; 0 is never.",
+    ] = 0.0
+    drain_seconds: Annotated[
+        float,
+        _seconds(3600),
+        "Pause between health turning NOT_SERVING and new calls being refused, for balancers to see it.",
+    ] = 2.0
+    grace_seconds: Annotated[
+        float, _seconds(3600), "After that pause, time for the calls in flight to end."
+    ] = 20.0
+    log_format: Annotated[
+        str, _choice("auto", "console", "json"), "Form of the log; auto is console on a terminal, else json."
+    ] = "auto"
+    log_level: Annotated[
+        str, _choice("debug", "info", "warning", "error"), "Least important lines to log."
+    ] = "info"
+
+
+# Each setting's kind and purpose, by name.
+_KINDS: dict[str, tuple[_Kind, str]] = {
+    name: get_args(hint)[1:] for name, hint in get_type_hints(Settings, include_extras=True).items()
+}
+
+
+def flag(name: str) -> str:
+    """The flag of a setting: max_rows has --max-rows."""
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting: max_rows has SCOREWIRE_MAX_ROWS."""
+    return "SCOREWIRE_" + name.upper()
+
+
+def describe() -> dict[str, str]:
+    """For each setting by name: what it does, its values, its variable and its default."""
+    described = {}
+    for each in fields(Settings):
+        default = "" if each.default is None else f"; default {each.default}"
+        kind, purpose = _KINDS[each.name]
+        described[each.name] = f"{purpose} ({kind.description}; {variable(each.name)}{default})"
+    return described
+
+
+def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
+    """Put the settings together.
+
+    Args:
+        flags: the text of each flag by the setting's name; None where it was not given.
+        environment: the process's variables.
+
+    Raises:
+        SettingError: a value is out of its range, or two contradict each other.
+    """
+    values: dict[str, Any] = {}
+    for name, (kind, _) in _KINDS.items():
+        text, source = flags.get(name), flag(name)
+        if text is None:
+            text, source = environment.get(variable(name)), variable(name)
+        if text is None:
+            continue
+        try:
+            values[name] = kind.parse(text.strip())
+        except ValueError:
+            raise SettingError(f"{source} is {text[:100]!r}; it must be {kind.description}") from None
+    settings = Settings(**values)
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise SettingError("--tls-cert and --tls-key are given together or not at all")
+    return settings
