@@ -1,0 +1,31 @@
+"""Tree ensembles to ONNX, read from each model's own dump."""
+
+from __future__ import annotations
+
+from scorewire_training.export.trees.hist_gradient_boosting import read_hist_gradient_boosting
+from scorewire_training.export.trees.lightgbm import read_lightgbm
+from scorewire_training.export.trees.model import TreeModel
+from scorewire_training.export.trees.sklearn_trees import read_sklearn_trees
+from scorewire_training.export.trees.xgboost import read_xgboost
+
+__all__ = ["TreeModel", "read_trees"]
+
+_READERS = (read_xgboost, read_lightgbm, read_hist_gradient_boosting, read_sklearn_trees)
+
+
+def read_trees(estimator: object) -> TreeModel | None:
+    """Read a fitted tree ensemble of XGBoost, LightGBM or scikit-learn.
+
+    Returns:
+        The model, ready to be written; None where the estimator is no tree
+        ensemble of a known family.
+
+    Raises:
+        UnsupportedModelError: it cannot be exported faithfully.
+        sklearn.exceptions.NotFittedError: the estimator was not fitted.
+    """
+    for read in _READERS:
+        model = read(estimator)
+        if model is not None:
+            return model
+    return None

@@ -1,0 +1,249 @@
+"""An ensemble as ONNX: prepared input, one TreeEnsemble, link, outputs.
+
+One TreeEnsemble (ai.onnx.ml 5) adds up all trees in their order, in float or in
+double, as the library itself does; a base score is a tree of one leaf at the
+front, because a library that starts from it rounds differently from one that
+adds it last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export.graph import ELEMENT_TYPES, ML_DOMAIN, Graph, ModelOutput
+from scorewire_training.export.trees.ensemble import (
+    Classes,
+    CodeRounding,
+    Decision,
+    Ensemble,
+    Link,
+    Question,
+    Tree,
+)
+
+# The version of ai.onnx.ml that has TreeEnsemble.
+ML_OPSET = 5
+# LightGBM takes values no larger than this, a float, for zero.
+LIGHTGBM_ZERO = float(np.float32(1e-35))
+
+
+def emit_margin(graph: Graph, ensemble: Ensemble, x: str, input_type: str, feature_count: int) -> str:
+    """Add the trees; returns the margins, [rows, targets] of the ensemble's element type."""
+    dtype = np.dtype(ensemble.element_type)
+    if input_type != ensemble.element_type:
+        x = graph.node("Cast", [x], to=ELEMENT_TYPES[ensemble.element_type])
+    x = _prepare(graph, ensemble, x, feature_count, dtype)
+    graph.ml_opset = ML_OPSET
+    margin = graph.node("TreeEnsemble", [x], domain=ML_DOMAIN, **_tree_ensemble_attributes(ensemble, dtype))
+    if ensemble.divisor != 1:
+        margin = graph.node("Div", [margin, graph.constant(np.array(ensemble.divisor, dtype))])
+    return margin
+
+
+def emit_link(graph: Graph, link: Link, slope: float, margin: str, dtype: np.dtype[np.floating]) -> str:
+    """Add the link function of slope x margin; returns [rows, targets]."""
+
+    def constant(value: float) -> str:
+        return graph.constant(np.array(value, dtype))
+
+    if slope != 1:
+        margin = graph.node("Mul", [margin, constant(slope)])
+    match link:
+        case Link.IDENTITY:
+            answer = margin
+        case Link.SIGMOID:
+            # Written out: the Sigmoid operator is an approximation in float.
+            odds = graph.node("Exp", [graph.node("Neg", [margin])])
+            answer = graph.node("Reciprocal", [graph.node("Add", [odds, constant(1)])])
+        case Link.SOFTMAX:
+            answer = graph.node("Softmax", [margin], axis=1)
+        case Link.EXP:
+            answer = graph.node("Exp", [margin])
+        case Link.SOFTPLUS:
+            answer = graph.node("Softplus", [margin])
+        case Link.SIGNED_SQUARE:
+            answer = graph.node("Mul", [margin, graph.node("Abs", [margin])])
+        case Link.STEP:
+            above = graph.node("Greater", [margin, constant(0)])
+            answer = graph.node("Cast", [above], to=ELEMENT_TYPES[dtype.name])
+    return answer
+
+
+def emit_classes(
+    graph: Graph,
+    classes: Classes,
+    *,
+    margin: str,
+    answer: str,
+    targets: int,
+    dtype: np.dtype[np.floating],
+) -> list[ModelOutput]:
+    """Add probabilities [rows, classes] and the label [rows, 1] of a classifier."""
+    single = targets == 1 and len(classes.labels) == 2
+    if single:
+        rest = graph.node("Sub", [graph.constant(np.array(1, dtype)), answer])
+        probabilities = graph.node("Concat", [rest, answer], axis=1)
+    else:
+        probabilities = answer
+    decision = classes.decision
+    if single and decision is not Decision.LARGEST_PROBABILITY:
+        on_margin = decision is not Decision.PROBABILITY_OVER_HALF
+        bound = graph.constant(np.array(0 if on_margin else 0.5, dtype))
+        op_type = "GreaterOrEqual" if decision is Decision.MARGIN_FROM_ZERO else "Greater"
+        second = graph.node(op_type, [margin if on_margin else answer, bound])
+        label = graph.node("Cast", [second], to=TensorProto.INT64)
+    else:
+        by_probability = decision in (Decision.LARGEST_PROBABILITY, Decision.PROBABILITY_OVER_HALF)
+        label = graph.node("ArgMax", [probabilities if by_probability else margin], axis=1, keepdims=1)
+    return [
+        ModelOutput(
+            name="probabilities",
+            kind=schema_pb2.OUTPUT_KIND_PROBABILITY,
+            tensor=probabilities,
+            width=len(classes.labels),
+            class_labels=classes.labels,
+        ),
+        ModelOutput(
+            name="label",
+            kind=schema_pb2.OUTPUT_KIND_CLASS,
+            tensor=label,
+            width=1,
+            class_labels=classes.labels,
+        ),
+    ]
+
+
+def _prepare(
+    graph: Graph, ensemble: Ensemble, x: str, feature_count: int, dtype: np.dtype[np.floating]
+) -> str:
+    """Add what the library does to values before its trees see them."""
+
+    def columns(features: Iterable[int]) -> str:
+        mask = np.zeros((1, feature_count), dtype=np.bool_)
+        mask[0, list(features)] = True
+        return graph.constant(mask)
+
+    if ensemble.missing_value is not None:
+        equal = graph.node("Equal", [x, graph.constant(np.array(ensemble.missing_value, dtype))])
+        x = graph.node("Where", [equal, graph.constant(np.array(np.nan, dtype)), x])
+    if ensemble.zero_is_missing:
+        # Other features are compared with a bound that nothing is below.
+        bounds = np.full((1, feature_count), -1, dtype)
+        bounds[0, sorted(ensemble.zero_is_missing)] = LIGHTGBM_ZERO
+        zero = graph.node("LessOrEqual", [graph.node("Abs", [x]), graph.constant(bounds)])
+        x = graph.node("Where", [zero, graph.constant(np.array(np.nan, dtype)), x])
+    coded = ensemble.categories()
+    if coded and ensemble.code_rounding is not CodeRounding.NONE:
+        if ensemble.code_rounding is CodeRounding.FLOOR:
+            whole = graph.node("Floor", [x])
+        else:
+            fraction = graph.node("Mod", [x, graph.constant(np.array(1, dtype))], fmod=1)
+            whole = graph.node("Sub", [x, fraction])
+        x = graph.node("Where", [columns(coded), whole, x])
+    return x
+
+
+def _tree_ensemble_attributes(ensemble: Ensemble, dtype: np.dtype[np.floating]) -> dict[str, object]:
+    parts: list[_Part] = []
+    inner_count = leaf_count = 0
+    for tree, column in _columns(ensemble):
+        part = _Part(tree, column, inner_count, leaf_count)
+        inner_count += len(part.feature)
+        leaf_count += len(part.leaf_values)
+        parts.append(part)
+    members = [codes for part in parts for codes in part.members]
+    attributes: dict[str, object] = {
+        "n_targets": ensemble.target_count,
+        "aggregate_function": 1,  # SUM
+        "post_transform": 0,  # NONE
+        "tree_roots": [part.root for part in parts],
+        "nodes_featureids": _joined(part.feature for part in parts),
+        "nodes_truenodeids": _joined(part.true_ids for part in parts),
+        "nodes_falsenodeids": _joined(part.false_ids for part in parts),
+        "nodes_trueleafs": _joined(part.true_leafs for part in parts),
+        "nodes_falseleafs": _joined(part.false_leafs for part in parts),
+        "nodes_missing_value_tracks_true": _joined(part.missing_true for part in parts),
+        "nodes_modes": _tensor([part.question for part in parts], np.dtype(np.uint8)),
+        "nodes_splits": _tensor([part.threshold for part in parts], dtype),
+        "leaf_targetids": [part.target for part in parts for _ in part.leaf_values],
+        "leaf_weights": _tensor([part.leaf_values for part in parts], dtype),
+    }
+    if members:
+        # NaN ends each set.
+        attributes["membership_values"] = _tensor([np.append(codes, np.nan) for codes in members], dtype)
+    return attributes
+
+
+def _columns(ensemble: Ensemble) -> Iterator[tuple[Tree, int]]:
+    """Every tree once for each target that it has leaves for: a leaf carries one."""
+    for target, value in enumerate(ensemble.base):
+        if value != 0 or not ensemble.trees:
+            yield _leaf_tree(float(value), target), 0
+    for tree in ensemble.trees:
+        for column in range(len(tree.targets)):
+            yield tree, column
+
+
+def _leaf_tree(value: float, target: int) -> Tree:
+    whole = np.zeros(1, np.int64)
+    return Tree(
+        is_leaf=np.ones(1, np.bool_),
+        feature=whole,
+        question=whole,
+        threshold=np.zeros(1),
+        true_child=whole,
+        false_child=whole,
+        missing_true=np.zeros(1, np.bool_),
+        values=np.array([[value]]),
+        targets=(target,),
+    )
+
+
+class _Part:
+    """A tree with the leaves of one of its targets, numbered as ONNX wants it.
+
+    Inner nodes and leaves are numbered apart, from `inner_start` and
+    `leaf_start`. A tree that is one leaf becomes a node with that leaf on both
+    sides.
+    """
+
+    def __init__(self, tree: Tree, column: int, inner_start: int, leaf_start: int) -> None:
+        is_leaf = tree.is_leaf
+        inner = np.flatnonzero(~is_leaf)
+        numbers = np.where(
+            is_leaf, leaf_start + np.cumsum(is_leaf) - 1, inner_start + np.cumsum(~is_leaf) - 1
+        )
+        true_child, false_child = tree.true_child[inner], tree.false_child[inner]
+        if not len(inner):
+            inner = true_child = false_child = np.zeros(1, np.int64)
+        self.root = inner_start
+        self.target = tree.targets[column]
+        self.feature = tree.feature[inner]
+        self.missing_true = tree.missing_true[inner]
+        self.true_ids, self.true_leafs = numbers[true_child], is_leaf[true_child]
+        self.false_ids, self.false_leafs = numbers[false_child], is_leaf[false_child]
+        self.leaf_values = tree.values[is_leaf, column]
+        self.question, self.threshold = tree.question[inner], tree.threshold[inner]
+        self.members: list[NDArray[np.float64]] = []
+        for i in np.flatnonzero(self.question == Question.MEMBER):
+            codes = tree.members.get(int(inner[i]), np.zeros(0))
+            if len(codes):
+                self.members.append(codes)
+                self.threshold[i] = 0
+            else:
+                # Nothing is a member of the empty set, and nothing is below -inf.
+                self.question[i], self.threshold[i] = Question.LESS, -np.inf
+
+
+def _joined(parts: Iterable[NDArray[np.int64] | NDArray[np.bool_]]) -> list[int]:
+    return [int(value) for value in np.concatenate(list(parts)).astype(np.int64).tolist()]
+
+
+def _tensor(parts: Iterable[NDArray[Any]], dtype: np.dtype[Any]) -> TensorProto:
+    return numpy_helper.from_array(np.concatenate(list(parts)).astype(dtype))

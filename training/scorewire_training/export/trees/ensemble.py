@@ -1,0 +1,140 @@
+"""Decision trees as plain arrays, whatever library grew them.
+
+A tree's nodes are numbered from its root, 0. An inner node asks one question of
+one feature; its answer leads to `true_child` or `false_child`. A missing value
+(NaN) answers nothing: `missing_true` says which way it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Question(IntEnum):
+    """What a node asks of a value; the numbers are those of ONNX's TreeEnsemble."""
+
+    AT_MOST = 0
+    LESS = 1
+    MEMBER = 6
+
+
+class CodeRounding(Enum):
+    """What a library does to a category's code that is no whole number."""
+
+    NONE = "none"
+    FLOOR = "floor"
+    TOWARDS_ZERO = "towards zero"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tree:
+    """One tree of n nodes; all arrays have n entries.
+
+    `values` [n, width] are the leaves' (those of inner nodes are never read);
+    column j counts towards the ensemble's target `targets[j]`. `members` has the
+    codes of each node that asks MEMBER. Children of leaves are never read.
+    """
+
+    is_leaf: NDArray[np.bool_]
+    feature: NDArray[np.int64]
+    question: NDArray[np.int64]
+    threshold: NDArray[np.float64]
+    true_child: NDArray[np.int64]
+    false_child: NDArray[np.int64]
+    missing_true: NDArray[np.bool_]
+    values: NDArray[np.float64]
+    targets: tuple[int, ...]
+    members: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ensemble:
+    """Trees whose leaves add up to one margin for each target.
+
+    The margin is (base + sum of leaves, in the order of the trees) / divisor,
+    accumulated in `element_type`, "float32" or "float64".
+
+    Before the trees see a row, a value that equals `missing_value` and, for the
+    features in `zero_is_missing`, one as small as LightGBM's zero become NaN;
+    categories' codes are rounded by `code_rounding`.
+    """
+
+    trees: tuple[Tree, ...]
+    base: NDArray[np.float64]
+    element_type: str
+    divisor: float = 1.0
+    missing_value: float | None = None
+    zero_is_missing: frozenset[int] = frozenset()
+    code_rounding: CodeRounding = CodeRounding.NONE
+
+    @property
+    def target_count(self) -> int:
+        """How many margins a row gets."""
+        return len(self.base)
+
+    def thresholds(self) -> dict[int, NDArray[np.float64]]:
+        """For each feature, the finite thresholds that it is compared with, ascending."""
+        return _distinct(_compared(tree) for tree in self.trees)
+
+    def categories(self) -> dict[int, NDArray[np.float64]]:
+        """For each feature, the category codes that splits name, ascending."""
+        return _distinct(
+            (np.full(len(codes), tree.feature[node]), codes)
+            for tree in self.trees
+            for node, codes in tree.members.items()
+        )
+
+
+def _compared(tree: Tree) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    asks = ~tree.is_leaf & (tree.question != Question.MEMBER) & np.isfinite(tree.threshold)
+    return tree.feature[asks], tree.threshold[asks]
+
+
+def _distinct(
+    parts: Iterable[tuple[NDArray[np.int64], NDArray[np.float64]]],
+) -> dict[int, NDArray[np.float64]]:
+    listed = list(parts)
+    if not listed:
+        return {}
+    features = np.concatenate([features for features, _ in listed])
+    values = np.concatenate([values for _, values in listed])
+    return {int(feature): np.unique(values[features == feature]) for feature in np.unique(features)}
+
+
+class Link(Enum):
+    """How margins become what the model answers."""
+
+    IDENTITY = "identity"
+    SIGMOID = "sigmoid"
+    SOFTMAX = "softmax"
+    EXP = "exp"
+    SOFTPLUS = "softplus"
+    SIGNED_SQUARE = "signed square"
+    STEP = "step"
+
+
+class Decision(Enum):
+    """How a classifier picks its class, ties included.
+
+    The last two look at a margin where there is one for the second of two
+    classes; else the first of the largest wins.
+    """
+
+    LARGEST_PROBABILITY = "largest probability"
+    LARGEST_MARGIN = "largest margin"
+    PROBABILITY_OVER_HALF = "probability over half"
+    MARGIN_OVER_ZERO = "margin over zero"
+    MARGIN_FROM_ZERO = "margin from zero"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classes:
+    """The classes of a classifier, and how it decides between them."""
+
+    labels: tuple[str, ...]
+    decision: Decision

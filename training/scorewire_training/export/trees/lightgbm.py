@@ -1,0 +1,227 @@
+"""LightGBM's boosters and its estimators, from the booster's text format.
+
+The format is flat arrays; a child below 0 is the leaf ~child.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.trees.ensemble import (
+    Classes,
+    CodeRounding,
+    Decision,
+    Ensemble,
+    Link,
+    Question,
+    Tree,
+)
+from scorewire_training.export.trees.model import TreeModel
+
+_LINKS = {
+    "binary": Link.SIGMOID,
+    "cross_entropy": Link.SIGMOID,
+    "cross_entropy_lambda": Link.SOFTPLUS,
+    "fair": Link.IDENTITY,
+    "gamma": Link.EXP,
+    "huber": Link.IDENTITY,
+    "lambdarank": Link.IDENTITY,
+    "mape": Link.IDENTITY,
+    "multiclass": Link.SOFTMAX,
+    "multiclassova": Link.SIGMOID,
+    "poisson": Link.EXP,
+    "quantile": Link.IDENTITY,
+    "rank_xendcg": Link.IDENTITY,
+    "regression": Link.IDENTITY,
+    "regression_l1": Link.IDENTITY,
+    "tweedie": Link.EXP,
+}
+_CLASSIFIERS = {"binary", "multiclass", "multiclassova"}
+
+# The bits of decision_type.
+_CATEGORICAL, _DEFAULT_LEFT = 1, 2
+_MISSING_SHIFT, _MISSING_MASK = 2, 3
+_MISSING_NONE, _MISSING_ZERO, _MISSING_NAN = 0, 1, 2
+# Not of the format: categories take no notice of the kind of missing.
+_ANY_CATEGORY = -1
+
+
+def read_lightgbm(estimator: object) -> TreeModel | None:
+    """Read a Booster or an LGBMModel; None where it is neither.
+
+    One that stopped early predicts with the trees up to its best iteration.
+
+    Raises:
+        UnsupportedModelError: it cannot be exported faithfully.
+        sklearn.exceptions.NotFittedError: the estimator was not fitted.
+    """
+    if isinstance(estimator, lightgbm.Booster):
+        return _read(estimator, None)
+    if isinstance(estimator, lightgbm.LGBMModel):
+        return _read(estimator.booster_, estimator)
+    return None
+
+
+def _read(booster: lightgbm.Booster, estimator: lightgbm.LGBMModel | None) -> TreeModel:
+    name = type(booster if estimator is None else estimator).__name__
+    header, *sections = _sections(booster.model_to_string())
+    targets = int(header["num_tree_per_iteration"])
+    trees = [_tree(section, i % targets, name) for i, section in enumerate(sections)]
+    objective, *settings = header.get("objective", "custom").split()
+    if objective not in _LINKS and objective != "custom":
+        raise UnsupportedModelError(
+            f"{name}'s objective {objective!r} has no known link function",
+            f"use one of {', '.join(sorted(_LINKS))}",
+        )
+    parameters = dict(setting.split(":", 1) for setting in settings if ":" in setting)
+    # A booster of its own objective answers with margins.
+    link = _LINKS.get(objective, Link.IDENTITY)
+    return TreeModel(
+        family=f"{name} ({objective})",
+        feature_count=int(header["max_feature_idx"]) + 1,
+        input_type="float64",
+        ensemble=Ensemble(
+            trees=tuple(trees),
+            base=np.zeros(targets),
+            element_type="float64",
+            divisor=max(1, len(trees) // targets) if "average_output" in header else 1,
+            zero_is_missing=_zero_is_missing(sections, name),
+            code_rounding=CodeRounding.TOWARDS_ZERO,
+        ),
+        link=Link.SIGNED_SQUARE if "sqrt" in settings else link,
+        slope=float(parameters.get("sigmoid", 1)),
+        classes=_classes(estimator, objective, targets, name),
+    )
+
+
+def _sections(text: str) -> Iterator[dict[str, str]]:
+    """The header and each tree, as what stands before and after each line's "="."""
+    model, end, _ = text.partition("\nend of trees")
+    if not end:
+        raise UnsupportedModelError("the LightGBM model's text is cut off", "save and load it anew")
+    for block in model.split("\nTree="):
+        pairs = (line.partition("=") for line in block.splitlines())
+        yield {key: value for key, _, value in pairs}
+
+
+def _integers(section: dict[str, str], key: str) -> NDArray[np.int64]:
+    return np.array(section.get(key, "").split(), np.int64)
+
+
+def _floats(section: dict[str, str], key: str) -> NDArray[np.float64]:
+    return np.array(section.get(key, "").split(), np.float64)
+
+
+def _tree(section: dict[str, str], target: int, name: str) -> Tree:
+    """Inner nodes first, then the leaves."""
+    if section.get("is_linear", "0") != "0":
+        raise UnsupportedModelError(
+            f"{name} with linear_tree=True has linear models in its leaves", "fit it with linear_tree=False"
+        )
+    leaf_count = int(section["num_leaves"])
+    inner_count = leaf_count - 1
+    leaf_values = _floats(section, "leaf_value")
+    kind = np.zeros(inner_count, np.int64)
+    feature, threshold = kind, np.zeros(inner_count)
+    left = right = kind
+    if inner_count:
+        kind, feature = _integers(section, "decision_type"), _integers(section, "split_feature")
+        threshold = _floats(section, "threshold")
+        left, right = (
+            np.where(child < 0, inner_count + ~child, child)
+            for child in (_integers(section, "left_child"), _integers(section, "right_child"))
+        )
+    categorical = (kind & _CATEGORICAL) != 0
+    # Where nothing was missing in training, NaN counts as 0.
+    missing_left = np.where(
+        (kind >> _MISSING_SHIFT & _MISSING_MASK) == _MISSING_NONE,
+        threshold >= 0,
+        (kind & _DEFAULT_LEFT) != 0,
+    )
+
+    def padded(values: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([values, np.zeros(leaf_count, values.dtype)])
+
+    return Tree(
+        is_leaf=np.arange(inner_count + leaf_count) >= inner_count,
+        feature=padded(feature),
+        question=padded(np.where(categorical, Question.MEMBER, Question.AT_MOST)),
+        threshold=padded(threshold),
+        true_child=padded(left),
+        false_child=padded(right),
+        missing_true=padded(missing_left & ~categorical),
+        values=np.concatenate([np.zeros(inner_count), leaf_values])[:, np.newaxis],
+        targets=(target,),
+        members=_members(section, categorical, threshold),
+    )
+
+
+def _members(
+    section: dict[str, str], categorical: NDArray[np.bool_], threshold: NDArray[np.float64]
+) -> dict[int, NDArray[np.float64]]:
+    """The codes of each categorical split; its threshold is the number of its bit set."""
+    if not categorical.any():
+        return {}
+    words = np.array(section["cat_threshold"].split(), np.uint32)
+    sets = [words[begin:end] for begin, end in pairwise(_integers(section, "cat_boundaries"))]
+    return {
+        int(node): np.flatnonzero(
+            np.unpackbits(sets[int(threshold[node])].astype("<u4").view(np.uint8), bitorder="little")
+        ).astype(np.float64)
+        for node in np.flatnonzero(categorical)
+    }
+
+
+def _zero_is_missing(sections: list[dict[str, str]], name: str) -> frozenset[int]:
+    """The features whose zeros count as missing.
+
+    Raises:
+        UnsupportedModelError: trees treat a feature differently, as they do
+            where training went on with other settings.
+    """
+    uses: dict[int, set[int]] = {}
+    for section in sections:
+        if int(section["num_leaves"]) == 1:
+            continue
+        kinds = _integers(section, "decision_type")
+        is_category = (kinds & _CATEGORICAL) != 0
+        missing = np.where(is_category, _ANY_CATEGORY, kinds >> _MISSING_SHIFT & _MISSING_MASK)
+        for feature, use in zip(_integers(section, "split_feature").tolist(), missing.tolist(), strict=True):
+            uses.setdefault(feature, set()).add(use)
+    for feature, found in uses.items():
+        if (_ANY_CATEGORY in found and len(found) > 1) or {_MISSING_ZERO, _MISSING_NAN} <= found:
+            raise UnsupportedModelError(
+                f"{name}'s trees treat feature {feature} in different ways",
+                "train it from the start with one setting of categorical_feature and zero_as_missing",
+            )
+    return frozenset(feature for feature, found in uses.items() if _MISSING_ZERO in found)
+
+
+def _classes(estimator: lightgbm.LGBMModel | None, objective: str, targets: int, name: str) -> Classes | None:
+    count = max(targets, 2)
+    labels = tuple(str(i) for i in range(count))
+    if estimator is None:
+        if objective not in _CLASSIFIERS:
+            return None
+    elif isinstance(estimator, lightgbm.LGBMClassifier):
+        labels = tuple(str(label) for label in estimator.classes_)
+        if objective not in _CLASSIFIERS | {"cross_entropy"}:
+            raise UnsupportedModelError(
+                f"{name}'s objective {objective!r} gives no probabilities",
+                "fit it with objective='binary' or 'multiclass', or export its booster_",
+            )
+        if len(labels) != count:
+            raise UnsupportedModelError(
+                f"{name} knows {len(labels)} classes but scores {count}",
+                "fit it on as many classes as it scores",
+            )
+    else:
+        return None
+    return Classes(labels=labels, decision=Decision.LARGEST_PROBABILITY)

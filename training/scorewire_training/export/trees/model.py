@@ -1,0 +1,69 @@
+"""A tree ensemble that can be written as ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export.graph import Graph, ModelOutput
+from scorewire_training.export.trees.emit import emit_classes, emit_link, emit_margin
+from scorewire_training.export.trees.ensemble import Classes, Ensemble, Link
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TreeModel:
+    """A fitted tree ensemble, read from its own dump.
+
+    `input_type` is the element type, "float32" or "float64", of the tensor that
+    `emit` takes. It is float32 where the library rounds its input to float
+    first (XGBoost, scikit-learn's trees and forests), so that a double rounded
+    on the way in gives the same answer; float64 where thresholds are doubles
+    that are compared with doubles (LightGBM, HistGradientBoosting).
+
+    `family` names estimator and objective for people. `classes` is None for
+    anything but a classifier.
+    """
+
+    family: str
+    feature_count: int
+    input_type: str
+    ensemble: Ensemble
+    link: Link = Link.IDENTITY
+    slope: float = 1.0
+    classes: Classes | None = None
+
+    @property
+    def thresholds(self) -> Mapping[int, NDArray[np.float64]]:
+        """For each feature by index, the distinct finite split thresholds, ascending."""
+        return self.ensemble.thresholds()
+
+    @property
+    def categories(self) -> Mapping[int, NDArray[np.float64]]:
+        """For each categorical feature by index, the codes that splits name, ascending."""
+        return self.ensemble.categories()
+
+    def emit(self, graph: Graph, x: str) -> list[ModelOutput]:
+        """Add the model to a graph.
+
+        Args:
+            graph: takes the nodes; its ml_opset becomes 5.
+            x: a tensor of shape [rows, feature_count] and type `input_type`.
+
+        Returns:
+            For a classifier `probabilities` [rows, classes] and `label`
+            [rows, 1], int64 index of the class; else `value` [rows, targets],
+            what the model's own predict answers.
+        """
+        dtype = np.dtype(self.ensemble.element_type)
+        margin = emit_margin(graph, self.ensemble, x, self.input_type, self.feature_count)
+        answer = emit_link(graph, self.link, self.slope, margin, dtype)
+        targets = self.ensemble.target_count
+        if self.classes is not None:
+            return emit_classes(
+                graph, self.classes, margin=margin, answer=answer, targets=targets, dtype=dtype
+            )
+        return [ModelOutput(name="value", kind=schema_pb2.OUTPUT_KIND_NUMBER, tensor=answer, width=targets)]

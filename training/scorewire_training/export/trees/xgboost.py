@@ -1,0 +1,230 @@
+"""XGBoost's boosters and its estimators, from the booster's JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.trees.ensemble import (
+    Classes,
+    CodeRounding,
+    Decision,
+    Ensemble,
+    Link,
+    Question,
+    Tree,
+)
+from scorewire_training.export.trees.model import TreeModel
+
+# What each objective does to the margin. base_score is written as an answer,
+# not as a margin, so each link also has its inverse below.
+_LINKS = {
+    "binary:hinge": Link.STEP,
+    "binary:logistic": Link.SIGMOID,
+    "binary:logitraw": Link.IDENTITY,
+    "count:poisson": Link.EXP,
+    "multi:softmax": Link.SOFTMAX,
+    "multi:softprob": Link.SOFTMAX,
+    "rank:map": Link.IDENTITY,
+    "rank:ndcg": Link.IDENTITY,
+    "rank:pairwise": Link.IDENTITY,
+    "reg:absoluteerror": Link.IDENTITY,
+    "reg:gamma": Link.EXP,
+    "reg:logistic": Link.SIGMOID,
+    "reg:pseudohubererror": Link.IDENTITY,
+    "reg:quantileerror": Link.IDENTITY,
+    "reg:squarederror": Link.IDENTITY,
+    "reg:squaredlogerror": Link.IDENTITY,
+    "reg:tweedie": Link.EXP,
+    "survival:aft": Link.EXP,
+    "survival:cox": Link.EXP,
+}
+# The objectives whose booster answers with probabilities of classes.
+_BOOSTER_CLASSIFIERS = {"binary:logistic", "multi:softmax", "multi:softprob"}
+_ESTIMATOR_CLASSIFIERS = _BOOSTER_CLASSIFIERS | {"binary:hinge", "reg:logistic"}
+
+
+def read_xgboost(estimator: object) -> TreeModel | None:
+    """Read a Booster or an XGBModel; None where it is neither.
+
+    A Booster predicts with all its trees; an estimator that stopped early with
+    those up to its best iteration.
+
+    Raises:
+        UnsupportedModelError: it cannot be exported faithfully.
+        sklearn.exceptions.NotFittedError: the estimator was not fitted.
+    """
+    if isinstance(estimator, xgboost.Booster):
+        return _read(estimator, None)
+    if isinstance(estimator, xgboost.XGBModel):
+        return _read(estimator.get_booster(), estimator)
+    return None
+
+
+def _read(booster: xgboost.Booster, estimator: xgboost.XGBModel | None) -> TreeModel:
+    name = type(booster if estimator is None else estimator).__name__
+    learner = json.loads(bytes(booster.save_raw("json")))["learner"]
+    gradient_booster, objective = learner["gradient_booster"], learner["objective"]["name"]
+    if gradient_booster["name"] == "gblinear":
+        raise UnsupportedModelError(
+            f"{name} with booster='gblinear' is a linear model, not an ensemble of trees",
+            "fit it with booster='gbtree', or use a linear model of scikit-learn",
+        )
+    if objective not in _LINKS:
+        raise UnsupportedModelError(
+            f"{name}'s objective {objective!r} has no known link function",
+            f"use one of {', '.join(sorted(_LINKS))}",
+        )
+    weights = gradient_booster.get("weight_drop")  # DART's
+    model = gradient_booster.get("gbtree", gradient_booster)["model"]
+    parameters = learner["learner_model_param"]
+    targets = max(int(parameters["num_class"]), int(parameters.get("num_target", 1)), 1)
+    tree_count = _tree_count(estimator, model)
+    trees = [
+        _tree(dump, model["tree_info"][i], 1.0 if weights is None else weights[i])
+        for i, dump in enumerate(model["trees"][:tree_count])
+    ]
+    feature_count = int(parameters["num_feature"])
+    _check_feature_types(trees, name)
+    return TreeModel(
+        family=f"{name} ({objective})",
+        feature_count=feature_count,
+        input_type="float32",
+        ensemble=Ensemble(
+            trees=tuple(trees),
+            base=_base(parameters["base_score"], _LINKS[objective], targets),
+            element_type="float32",
+            missing_value=_missing_value(estimator),
+            code_rounding=CodeRounding.FLOOR,
+        ),
+        link=_LINKS[objective],
+        classes=_classes(estimator, objective, targets, name),
+    )
+
+
+def _tree_count(estimator: xgboost.XGBModel | None, model: dict[str, Any]) -> int:
+    if estimator is not None:
+        try:
+            best_iteration = int(estimator.best_iteration)
+        except AttributeError:  # it did not stop early
+            return len(model["trees"])
+        return int(model["iteration_indptr"][best_iteration + 1])
+    return len(model["trees"])
+
+
+def _tree(dump: dict[str, Any], target: int, weight: float) -> Tree:
+    left, right = (np.array(dump[f"{side}_children"], np.int64) for side in ("left", "right"))
+    is_leaf = left == -1
+    categorical = np.array(dump["split_type"], np.int64) == 1
+    default_left = np.array(dump["default_left"], np.int64) != 0
+    # XGBoost computes in float; JSON's decimals stand for floats.
+    condition = np.array(dump["split_conditions"], np.float32)
+    width = int(dump["tree_param"]["size_leaf_vector"])
+    if width > 1:
+        values, targets = _vector_leaves(dump, left, right, width), tuple(range(width))
+    else:
+        values, targets = condition[:, np.newaxis], (target,)
+    members = {
+        node: np.array(dump["categories"][begin : begin + size], np.float64)
+        for node, begin, size in zip(
+            dump["categories_nodes"],
+            dump["categories_segments"],
+            dump["categories_sizes"],
+            strict=True,
+        )
+    }
+    return Tree(
+        is_leaf=is_leaf,
+        feature=np.array(dump["split_indices"], np.int64),
+        question=np.where(categorical, Question.MEMBER, Question.LESS),
+        threshold=condition.astype(np.float64),
+        # Categories that a split names go right.
+        true_child=np.where(categorical, right, left),
+        false_child=np.where(categorical, left, right),
+        missing_true=default_left != categorical,
+        values=(values * np.float32(weight)).astype(np.float64),
+        targets=targets,
+        members=members,
+    )
+
+
+def _vector_leaves(
+    dump: dict[str, Any], left: NDArray[np.int64], right: NDArray[np.int64], width: int
+) -> NDArray[np.float32]:
+    """The leaves of a tree with several targets, [nodes, width]."""
+    if "leaf_weights" not in dump:
+        return np.array(dump["base_weights"], np.float32).reshape(-1, width)
+    leaves = np.array(dump["leaf_weights"], np.float32).reshape(-1, width)
+    # A leaf's right child is its number among the leaves; a lone root has none.
+    number = np.where(left == -1, np.maximum(right, 0), 0)
+    return leaves[number]
+
+
+def _base(text: str, link: Link, targets: int) -> NDArray[np.float64]:
+    parsed = json.loads(text)
+    scores = np.array(parsed if isinstance(parsed, list) else [parsed], np.float32)
+    with np.errstate(divide="ignore"):
+        if link is Link.SIGMOID:
+            scores = -np.log(np.float32(1) / scores - np.float32(1))
+        elif link is Link.EXP:
+            scores = np.log(scores)
+    return np.broadcast_to(scores.astype(np.float64), targets).copy()
+
+
+def _missing_value(estimator: xgboost.XGBModel | None) -> float | None:
+    """The value that stands for missing beside NaN; a Booster leaves that to its data."""
+    if estimator is None or estimator.missing is None or math.isnan(estimator.missing):
+        return None
+    return float(np.float32(estimator.missing))
+
+
+def _check_feature_types(trees: list[Tree], name: str) -> None:
+    compared, named = set[int](), set[int]()
+    for tree in trees:
+        member = tree.question == Question.MEMBER
+        compared.update(tree.feature[~tree.is_leaf & ~member].tolist())
+        named.update(tree.feature[~tree.is_leaf & member].tolist())
+    if both := sorted(compared & named):
+        raise UnsupportedModelError(
+            f"{name} splits feature {both[0]} both as a category and as a number",
+            "train it anew on data of one kind",
+        )
+
+
+def _classes(estimator: xgboost.XGBModel | None, objective: str, targets: int, name: str) -> Classes | None:
+    if estimator is None:
+        if objective not in _BOOSTER_CLASSIFIERS or (targets > 1 and objective == "binary:logistic"):
+            return None
+        count = max(targets, 2)
+    elif isinstance(estimator, xgboost.XGBClassifier):
+        if objective not in _ESTIMATOR_CLASSIFIERS:
+            raise UnsupportedModelError(
+                f"{name}'s objective {objective!r} gives no probabilities",
+                "fit it with objective='binary:logistic', or export its get_booster()",
+            )
+        count = max(int(estimator.n_classes_), 2)
+        if targets not in (1, count) or (targets == count) != objective.startswith("multi:"):
+            raise UnsupportedModelError(
+                f"{name} answers several labels for a row",
+                "export its get_booster(), or a model for each label",
+            )
+        if objective == "multi:softprob" and count == 2:
+            raise UnsupportedModelError(
+                f"{name} with objective='multi:softprob' and two classes has no label for a row",
+                "fit it with objective='binary:logistic'",
+            )
+    else:
+        return None
+    if objective == "multi:softmax":
+        decision = Decision.LARGEST_MARGIN
+    elif objective == "multi:softprob":
+        decision = Decision.LARGEST_PROBABILITY
+    else:
+        decision = Decision.PROBABILITY_OVER_HALF
+    return Classes(labels=tuple(str(i) for i in range(count)), decision=decision)
