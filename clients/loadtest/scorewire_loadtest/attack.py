@@ -1,0 +1,186 @@
+"""Making calls: in an open loop when they are due, in a closed loop one after another."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from scorewire_loadtest.calls import PreparedCall
+from scorewire_loadtest.pacing import Pacing
+from scorewire_loadtest.results import Outcome, Recorder, Results
+from scorewire_loadtest.timer import Timer
+from scorewire_loadtest.transport import Reply, Transport
+
+_NS_PER_SECOND = 1_000_000_000
+# A call that was due in time may still leave so long after the end of the run.
+_GRACE_NS = 100_000_000
+# After so many overdue sends in a row, answers get their turn.
+_BURST = 8
+_PROBE_NS = 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLoop:
+    """Calls leave when `pacing` says, answered or not.
+
+    With `max_outstanding` calls under way, due ones wait; their latency runs on.
+    """
+
+    pacing: Pacing
+    max_outstanding: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedLoop:
+    """`concurrency` callers, each of whom waits for an answer before the next call."""
+
+    concurrency: int
+
+
+class Attack:
+    """One run.
+
+    Args:
+        transport: carries the calls.
+        calls: made in turn, over and over.
+        load: an open or a closed loop.
+        warmup_s: seconds of load before the part that counts.
+        duration_s: seconds of the part that counts.
+        timer: wakes the open loop; it reads the same clock.
+        clock: nanoseconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        calls: Sequence[PreparedCall],
+        load: OpenLoop | ClosedLoop,
+        warmup_s: float,
+        duration_s: float,
+        timer: Timer,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._transport = transport
+        self._calls = calls
+        self._load = load
+        self._timer = timer
+        self._clock = clock
+        self._start_ns = clock()
+        begin_ns = self._start_ns + round(warmup_s * _NS_PER_SECOND)
+        self.recorder = Recorder(begin_ns=begin_ns, end_ns=begin_ns + round(duration_s * _NS_PER_SECOND))
+        self._next = 0
+        self._outstanding = 0
+        self._room = asyncio.Event()
+        self._done = asyncio.Event()
+
+    async def run(self) -> Results:
+        """Make the calls, wait for their answers, and say what came back."""
+        busy = asyncio.create_task(self._measure_busy())
+        try:
+            async with asyncio.TaskGroup() as group:
+                if isinstance(self._load, OpenLoop):
+                    await self._run_open(self._load, group)
+                else:
+                    group.create_task(self._probe_lag())
+                    for _ in range(self._load.concurrency):
+                        group.create_task(self._run_caller())
+        finally:
+            self._done.set()
+            share = await busy
+        return self.recorder.results(busy=share)
+
+    def stop(self) -> None:
+        """End the run early: no call leaves any more, and those under way are waited for."""
+        self.recorder.end_ns = max(min(self.recorder.end_ns, self._clock()), self.recorder.begin_ns)
+
+    async def _run_open(self, load: OpenLoop, group: asyncio.TaskGroup) -> None:
+        """Send every call when it is due, or as soon after as may be."""
+        clock, recorder = self._clock, self.recorder
+        burst = 0
+        for time_ns in load.pacing.times_ns():
+            due_ns = self._start_ns + time_ns
+            if clock() < due_ns < recorder.end_ns:
+                await self._timer.until(due_ns)
+                burst = 0
+            elif (burst := burst + 1) >= _BURST:
+                await asyncio.sleep(0)
+                burst = 0
+            if due_ns >= recorder.end_ns:
+                return
+            held = False
+            while self._outstanding >= load.max_outstanding and not self._is_over():
+                held = True
+                self._room.clear()
+                await self._room.wait()
+            counts = due_ns >= recorder.begin_ns
+            if self._is_over():
+                recorder.unsent += counts
+                continue
+            if held:
+                recorder.held += counts
+            elif counts:
+                recorder.record_lag(clock() - due_ns)
+            self._outstanding += 1
+            group.create_task(self._call(due_ns))
+
+    async def _run_caller(self) -> None:
+        while (now_ns := self._clock()) < self.recorder.end_ns:
+            self._outstanding += 1
+            await self._call(now_ns)
+
+    async def _call(self, due_ns: int) -> None:
+        """Make the next call, and record how it ended."""
+        call = self._calls[self._next]
+        self._next = (self._next + 1) % len(self._calls)
+        sent_ns = self._clock()
+        reply = await self._transport.call(call)
+        self._outstanding -= 1
+        self._room.set()
+        self.recorder.record(
+            Outcome(
+                due_ns=due_ns,
+                sent_ns=sent_ns,
+                done_ns=reply.done_ns,
+                code=reply.code,
+                reason=reply.reason,
+                problem=_problem(call, reply),
+                message=reply.message,
+                row_count=call.row_count,
+            ),
+            row_errors=len(reply.response.errors) if reply.response is not None else 0,
+        )
+
+    def _is_over(self) -> bool:
+        return self._clock() >= self.recorder.end_ns + _GRACE_NS
+
+    async def _probe_lag(self) -> None:
+        """By how much timers fire late while the closed loop runs."""
+        while (now_ns := self._clock()) < self.recorder.end_ns:
+            await self._timer.until(now_ns + _PROBE_NS)
+            if now_ns >= self.recorder.begin_ns:
+                self.recorder.record_lag(self._clock() - now_ns - _PROBE_NS)
+
+    async def _measure_busy(self) -> float:
+        """The share of the time that counts in which this thread was at work."""
+        warmup_s = (self.recorder.begin_ns - self._clock()) / _NS_PER_SECOND
+        try:
+            async with asyncio.timeout(warmup_s):
+                await self._done.wait()
+        except TimeoutError:
+            before, begin_ns = time.thread_time_ns(), self._clock()
+            await self._done.wait()
+            passed = self._clock() - begin_ns
+            return min((time.thread_time_ns() - before) / passed, 1.0) if passed > 0 else 0.0
+        return 0.0
+
+
+def _problem(call: PreparedCall, reply: Reply) -> str:
+    """What is wrong with an answer; a call that failed has none."""
+    if reply.code != "OK":
+        return ""
+    if reply.response is None:
+        return reply.message or "the answer cannot be read"
+    return call.expectation.problem(reply.response)

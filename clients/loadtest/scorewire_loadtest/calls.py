@@ -1,0 +1,180 @@
+"""The calls that a run makes: requests serialised once, and what their answers must be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire_contract.bundle import Bundle
+from scorewire_contract.scoring import within_tolerance
+from scorewire_loadtest.rows import Table
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import errors_pb2, packed_pb2, schema_pb2
+
+# Rows per call that do not divide the rows are laid around the end, so that
+# every row is sent alike; no more calls than this are kept ready.
+MAX_CALLS = 10_000
+_DOUBLE = np.dtype("<f8")
+
+
+class Expectation(Protocol):
+    """What an answer must be."""
+
+    def problem(self, response: packed_pb2.PackedPredictResponse) -> str:
+        """What is wrong with an answer; empty where nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCall:
+    """One request in its bytes, how many rows it has, and what its answer must be."""
+
+    request: bytes
+    row_count: int
+    expectation: Expectation
+
+
+class Shape:
+    """Answers with the outputs of a schema, as many values as there are rows; the values are not known."""
+
+    def __init__(self, schema: schema_pb2.Schema, row_count: int) -> None:
+        self._row_count = row_count
+        self._outputs = [(output.name, output.width * row_count) for output in schema.outputs]
+
+    def problem(self, response: packed_pb2.PackedPredictResponse) -> str:
+        """As in `Expectation`."""
+        found = [(o.name, sum(map(len, o.numbers)) // _DOUBLE.itemsize) for o in response.outputs]
+        if response.row_count != self._row_count or found != self._outputs:
+            return f"{response.row_count} rows of {found}, expected {self._row_count} of {self._outputs}"
+        return ""
+
+
+class Scores:
+    """Answers of one version with known scores and known errors of rows."""
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        version: str,
+        outputs: list[tuple[str, NDArray[np.float64]]],
+        errors: list[tuple[int, errors_pb2.ErrorReason.ValueType, str]],
+        tolerance: manifest_pb2.Tolerance,
+    ) -> None:
+        self._source = (model, version)
+        self._outputs = outputs
+        self._errors = errors
+        self._tolerance = tolerance
+        # The bytes that were last found right: the same bytes need no arithmetic.
+        self._right: list[tuple[str, bytes]] | None = None
+
+    def problem(self, response: packed_pb2.PackedPredictResponse) -> str:
+        """As in `Expectation`: every value of every output is compared."""
+        source = (response.model, response.version)
+        if source != self._source:
+            return f"answered by {' '.join(source)}, expected {' '.join(self._source)}"
+        errors = [(error.row, error.reason, error.feature) for error in response.errors]
+        if errors != self._errors:
+            return f"rows refused {_shown(errors)}, expected {_shown(self._errors)}"
+        outputs = [(output.name, b"".join(output.numbers)) for output in response.outputs]
+        if outputs == self._right:
+            return ""
+        problem = self._compare(outputs)
+        if not problem:
+            self._right = outputs
+        return problem
+
+    def _compare(self, outputs: list[tuple[str, bytes]]) -> str:
+        names = [name for name, _ in outputs], [name for name, _ in self._outputs]
+        if names[0] != names[1]:
+            return f"outputs {names[0]}, expected {names[1]}"
+        for (name, content), (_, target) in zip(outputs, self._outputs, strict=True):
+            if len(content) != target.size * _DOUBLE.itemsize:
+                return f"{name} has {len(content) // _DOUBLE.itemsize} values, expected {target.size}"
+            values = np.frombuffer(content, dtype=_DOUBLE)
+            bad = np.flatnonzero(~within_tolerance(values, target, self._tolerance))
+            if bad.size:
+                place = int(bad[0])
+                return f"{name}[{place}] is {float(values[place])!r}, expected {float(target[place])!r}"
+        return ""
+
+
+def from_bundle(bundle: Bundle, *, rows_per_call: int) -> list[PreparedCall]:
+    """Calls with the golden rows of a bundle, checked against its golden scores.
+
+    Raises:
+        ValueError: the bundle has no golden rows, or they do not fit its schema.
+    """
+    golden, schema = bundle.golden, bundle.manifest.schema
+    try:
+        table = Table.of_rows(golden.rows, schema)
+        targets = [
+            np.array(output.numbers).reshape(table.row_count, found.width)
+            for output, found in zip(golden.expected.outputs, schema.outputs, strict=True)
+        ]
+    except ValueError as error:
+        raise ValueError(f"the golden rows of {bundle.path} do not fit its schema: {error}") from None
+    refused = {error.row: error for error in golden.expected.errors}
+    calls = []
+    for chosen in _turns(table.row_count, rows_per_call):
+        expectation = Scores(
+            model=bundle.model,
+            version=bundle.manifest.version,
+            outputs=[
+                (output.name, target[chosen].ravel())
+                for output, target in zip(schema.outputs, targets, strict=True)
+            ],
+            errors=[
+                (place, refused[row].reason, refused[row].feature)
+                for place, row in enumerate(chosen)
+                if row in refused
+            ],
+            tolerance=golden.tolerance,
+        )
+        request = _request(table, chosen, bundle.model, bundle.manifest.version, schema.fingerprint)
+        calls.append(PreparedCall(request, len(chosen), expectation))
+    return calls
+
+
+def from_table(
+    table: Table, schema: schema_pb2.Schema, *, model: str, version: str, rows_per_call: int
+) -> list[PreparedCall]:
+    """Calls with rows of which only the shape of the answer is known."""
+    expectation = Shape(schema, rows_per_call)
+    return [
+        PreparedCall(_request(table, chosen, model, version, schema.fingerprint), rows_per_call, expectation)
+        for chosen in _turns(table.row_count, rows_per_call)
+    ]
+
+
+def _turns(row_count: int, rows_per_call: int) -> list[list[int]]:
+    """Which rows go into which call, so that all rows are sent equally often."""
+    if not row_count:
+        raise ValueError("there are no rows to send")
+    calls = min(math.lcm(row_count, rows_per_call) // rows_per_call, MAX_CALLS)
+    return [
+        [(call * rows_per_call + place) % row_count for place in range(rows_per_call)]
+        for call in range(calls)
+    ]
+
+
+def _request(table: Table, chosen: Sequence[int], model: str, version: str, fingerprint: str) -> bytes:
+    message = packed_pb2.PackedPredictRequest(model=model, version=version, schema_fingerprint=fingerprint)
+    message.rows.row_count = len(chosen)
+    numbers = table.numbers[list(chosen)]
+    if numbers.size:
+        message.rows.numbers.append(numbers.astype(_DOUBLE).tobytes())
+    for row in chosen:
+        message.rows.texts.extend(table.texts[row])
+    return message.SerializeToString()
+
+
+def _shown(errors: list[tuple[int, errors_pb2.ErrorReason.ValueType, str]]) -> str:
+    shown = [
+        f"{row} ({errors_pb2.ErrorReason.Name(reason)} {feature})" for row, reason, feature in errors[:3]
+    ]
+    return ", ".join(shown) + (", ..." if len(errors) > len(shown) else "") or "none"

@@ -1,0 +1,131 @@
+"""Rows in schema order, from golden rows or from a CSV or Parquet file."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire_proto.v1 import prediction_pb2, schema_pb2
+
+# More would only fill the memory: calls take the rows in turn, over and over.
+MAX_FILE_ROWS = 100_000
+# What CSV files write for a number that is not there.
+_MISSING = {"", "na", "n/a", "nan", "null", "none"}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows. `numbers` has shape [rows, number features], NaN is missing;
+    `texts` has a tuple of the text features for each row, "" is missing."""  # noqa: D205,D209 - two facts
+
+    numbers: NDArray[np.float64]
+    texts: list[tuple[str, ...]]
+
+    @property
+    def row_count(self) -> int:
+        """How many rows."""
+        return len(self.texts)
+
+    @classmethod
+    def of_rows(cls, rows: prediction_pb2.Rows, schema: schema_pb2.Schema) -> Table:
+        """The rows of a message.
+
+        Raises:
+            ValueError: they do not have the counts that the schema asks for.
+        """
+        numbers, texts = _names(schema)
+        width = len(texts)
+        table = np.array(rows.numbers, dtype=np.float64).reshape(rows.row_count, len(numbers))
+        if len(rows.texts) != rows.row_count * width:
+            raise ValueError(f"{len(rows.texts)} texts are not {rows.row_count} rows of {width}")
+        return cls(
+            table, [tuple(rows.texts[row * width : (row + 1) * width]) for row in range(rows.row_count)]
+        )
+
+
+def read_table(path: Path, schema: schema_pb2.Schema) -> Table:
+    """The first 100,000 rows of a .csv or .parquet file, its columns found by feature name.
+
+    Raises:
+        ValueError: the file is of another kind, lacks a column, has no rows, or a
+            number that is none; the message says where.
+        OSError: the file cannot be read.
+    """
+    numbers, texts = _names(schema)
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            _check_columns(path, reader.fieldnames or [], [*numbers, *texts])
+            return _table(path, islice(reader, MAX_FILE_ROWS), numbers, texts)
+    if path.suffix == ".parquet":
+        return _read_parquet(path, numbers, texts)
+    raise ValueError(f"{path} is neither .csv nor .parquet")
+
+
+def _read_parquet(path: Path, numbers: list[str], texts: list[str]) -> Table:
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise ValueError("Parquet files need pyarrow: pip install 'scorewire[pandas]'") from None
+    try:
+        file = parquet.ParquetFile(path)
+    # pyarrow's errors are ValueErrors and OSErrors of its own.
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is no Parquet file: {error}") from None
+    with file:
+        _check_columns(path, file.schema_arrow.names, [*numbers, *texts])
+        batches = file.iter_batches(batch_size=10_000, columns=[*numbers, *texts])
+        rows = (row for batch in batches for row in batch.to_pylist())
+        return _table(path, islice(rows, MAX_FILE_ROWS), numbers, texts)
+
+
+def _names(schema: schema_pb2.Schema) -> tuple[list[str], list[str]]:
+    """The names of the number features and of the text features, in schema order."""
+    return (
+        [f.name for f in schema.features if f.kind == schema_pb2.FEATURE_KIND_NUMBER],
+        [f.name for f in schema.features if f.kind == schema_pb2.FEATURE_KIND_TEXT],
+    )
+
+
+def _check_columns(path: Path, present: Iterable[str], wanted: list[str]) -> None:
+    missing = sorted(set(wanted) - set(present))
+    if missing:
+        raise ValueError(f"{path} lacks the columns {', '.join(missing)}, which the model takes")
+
+
+def _table(path: Path, rows: Iterable[Mapping[str, Any]], numbers: list[str], texts: list[str]) -> Table:
+    table: list[list[float]] = []
+    words: list[tuple[str, ...]] = []
+    for index, row in enumerate(rows):
+        try:
+            table.append([_number(row[name]) for name in numbers])
+        except (TypeError, ValueError):
+            bad = next(name for name in numbers if not _is_number(row[name]))
+            raise ValueError(f"{path}, row {index}: {bad} is {row[bad]!r}, which is no number") from None
+        words.append(tuple("" if row[name] is None else str(row[name]) for name in texts))
+    if not words:
+        raise ValueError(f"{path} has no rows")
+    return Table(np.array(table, dtype=np.float64).reshape(len(words), len(numbers)), words)
+
+
+def _number(value: Any) -> float:
+    if value is None or (isinstance(value, str) and value.strip().lower() in _MISSING):
+        return math.nan
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        _number(value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,189 @@
+"""Calls over bidirectional streams: each message is a call, answers come in order.
+
+A stream that breaks fails the calls that were under way on it, and is opened
+anew by the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from scorewire_loadtest.calls import PreparedCall
+from scorewire_loadtest.transport import (
+    PREDICT_STREAM,
+    Reply,
+    Target,
+    close_all,
+    code_name,
+    failure,
+    reason_of,
+)
+from scorewire_proto.v1 import packed_pb2
+
+_NS_PER_SECOND = 1_000_000_000
+# How often overdue calls are looked for, as a share of the timeout.
+_SWEEP_SHARE = 0.05
+_CORRELATION_TAG = b"\x08"
+_REQUEST_TAG = b"\x12"
+
+
+class StreamTransport:
+    """Calls PredictStream, over the streams in turn.
+
+    Args:
+        target: the server.
+        connections: how many connections.
+        streams: how many streams; they take the connections in turn.
+        timeout_s: how long an answer may take, in seconds.
+    """
+
+    def __init__(self, target: Target, *, connections: int, streams: int, timeout_s: float) -> None:
+        self._channels = [target.connect() for _ in range(connections)]
+        self._streams = [_Stream(self._channels[i % connections], timeout_s) for i in range(streams)]
+        self._turn = 0
+
+    async def call(self, call: PreparedCall) -> Reply:
+        """As in `Transport`."""
+        self._turn = turn = (self._turn + 1) % len(self._streams)
+        return await self._streams[turn].call(call)
+
+    async def close(self) -> None:
+        """As in `Transport`."""
+        await asyncio.gather(*(stream.close() for stream in self._streams))
+        await close_all(self._channels)
+
+
+class _Pending:
+    """A message under way."""
+
+    __slots__ = ("correlation_id", "deadline_ns", "reply")
+
+    def __init__(self, correlation_id: int, deadline_ns: int) -> None:
+        self.correlation_id = correlation_id
+        self.deadline_ns = deadline_ns
+        self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def resolve(self, reply: Reply) -> None:
+        if not self.reply.done():
+            self.reply.set_result(reply)
+
+
+class _Stream:
+    """One stream at a time, with the messages under way on it."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self._method: Any = channel.stream_stream(PREDICT_STREAM)
+        self._timeout_s = timeout_s
+        self._timeout_ns = int(timeout_s * _NS_PER_SECOND)
+        # gRPC takes one write at a time, and answers come in the order of writes.
+        self._writing = asyncio.Lock()
+        self._stream: Any = None
+        self._reader: asyncio.Task[None] | None = None
+        self._sweep: asyncio.TimerHandle | None = None
+        self._pending: deque[_Pending] = deque()
+        self._last_id = 0
+
+    async def call(self, call: PreparedCall) -> Reply:
+        async with self._writing:
+            if self._stream is None:
+                self._open()
+            self._last_id += 1
+            pending = _Pending(self._last_id, time.monotonic_ns() + self._timeout_ns)
+            self._pending.append(pending)
+            stream = self._stream
+            try:
+                # Where the server reads no more, the write waits; cancelled, it breaks the stream.
+                async with asyncio.timeout(self._timeout_s):
+                    await stream.write(encode(self._last_id, call.request))
+            except TimeoutError:
+                pending.resolve(Reply(time.monotonic_ns(), "DEADLINE_EXCEEDED"))
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                # The stream is broken; the reader sees it too, and fails this call with its status.
+                pass
+        return await pending.reply
+
+    async def close(self) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+
+    def _open(self) -> None:
+        stream = self._stream = self._method()
+        self._reader = asyncio.get_running_loop().create_task(self._read(stream))
+        if self._sweep is None:
+            self._expire()
+
+    async def _read(self, stream: Any) -> None:
+        """Hand out answers until the stream ends, then fail what is still under way."""
+        ending = Reply(0, "UNAVAILABLE", message="the server ended the stream")
+        try:
+            while (body := await stream.read()) is not grpc.aio.EOF:
+                if not self._hand_out(time.monotonic_ns(), body):
+                    stream.cancel()
+        except grpc.aio.AioRpcError as error:
+            ending = failure(0, error)
+        except asyncio.CancelledError:
+            # Ours: an answer out of order, a write that took too long, or the end of the run.
+            ending = Reply(0, "CANCELLED", message="the stream was given up")
+            stream.cancel()
+        finally:
+            self._stream = None
+            done_ns = time.monotonic_ns()
+            while self._pending:
+                self._pending.popleft().resolve(Reply(done_ns, ending.code, ending.reason, ending.message))
+
+    def _hand_out(self, done_ns: int, body: bytes) -> bool:
+        """Give an answer to the call that it is for; False if it is for none or another."""
+        try:
+            message = packed_pb2.PackedPredictStreamResponse.FromString(body)
+        except DecodeError:
+            message = packed_pb2.PackedPredictStreamResponse()
+        if not self._pending:
+            return False
+        pending = self._pending.popleft()
+        if message.correlation_id != pending.correlation_id:
+            pending.resolve(Reply(done_ns, "OK", message="an answer came out of order"))
+            return False
+        if message.HasField("error"):
+            error = message.error
+            reply = Reply(done_ns, code_name(error.code), reason_of(error), error.message)
+        elif message.HasField("response"):
+            reply = Reply(done_ns, "OK", response=message.response)
+        else:
+            reply = Reply(done_ns, "OK")
+        pending.resolve(reply)
+        return True
+
+    def _expire(self) -> None:
+        """Fail what is overdue. It stays in the queue, so that its late answer is known for what it is."""
+        now_ns = time.monotonic_ns()
+        for pending in self._pending:
+            if pending.deadline_ns > now_ns:
+                break
+            pending.resolve(Reply(now_ns, "DEADLINE_EXCEEDED", message="no answer on the stream in time"))
+        loop = asyncio.get_running_loop()
+        self._sweep = loop.call_later(self._timeout_s * _SWEEP_SHARE, self._expire)
+
+
+def encode(correlation_id: int, request: bytes) -> bytes:
+    """A PredictStreamRequest around a request that is serialised already."""
+    return b"".join((_CORRELATION_TAG, _varint(correlation_id), _REQUEST_TAG, _varint(len(request)), request))
+
+
+def _varint(value: int) -> bytes:
+    """Base-128, as in the protobuf wire format."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -1,0 +1,104 @@
+"""Waking up on time.
+
+Event loops round their timers to milliseconds, which is more than a scoring
+call takes. Linux has timers that are files: they fire within some tens of
+microseconds, and an event loop can watch them without spinning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import sys
+import time
+from typing import Protocol
+
+_CLOCK_MONOTONIC = 1
+_TFD_TIMER_ABSTIME = 1
+_TFD_NONBLOCK = 0o4000
+_TFD_CLOEXEC = 0o2000000
+_NS_PER_SECOND = 1_000_000_000
+
+
+class Timer(Protocol):
+    """Sleeps until a reading of `time.monotonic_ns`; for one task at a time."""
+
+    async def until(self, due_ns: int) -> None:
+        """Return at that time or soon after, at once if it has passed."""
+
+    def close(self) -> None:
+        """Give back what the timer holds."""
+
+
+class LoopTimer:
+    """A timer of the running event loop: good to a millisecond or so."""
+
+    async def until(self, due_ns: int) -> None:
+        """As in `Timer`."""
+        await asyncio.sleep(max(due_ns - time.monotonic_ns(), 0) / _NS_PER_SECOND)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _Itimerspec(ctypes.Structure):
+    _fields_ = (("interval", _Timespec), ("value", _Timespec))
+
+
+class FileTimer:
+    """A Linux timerfd (see its manual page), watched by the running event loop.
+
+    Raises:
+        OSError: the system gives none.
+    """
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._loop = asyncio.get_running_loop()
+        self._file = self._libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
+        if self._file < 0:
+            raise OSError(ctypes.get_errno(), "no timerfd")
+        self._waiter: asyncio.Future[None] | None = None
+        self._loop.add_reader(self._file, self._fired)
+
+    async def until(self, due_ns: int) -> None:
+        """As in `Timer`."""
+        if due_ns <= time.monotonic_ns():
+            return
+        due = _Timespec(due_ns // _NS_PER_SECOND, due_ns % _NS_PER_SECOND)
+        spec = _Itimerspec(_Timespec(0, 0), due)
+        self._waiter = self._loop.create_future()
+        if self._libc.timerfd_settime(self._file, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None):
+            raise OSError(ctypes.get_errno(), "a timerfd cannot be set")
+        await self._waiter
+
+    def close(self) -> None:
+        """Stop watching and close the file."""
+        if self._file >= 0:
+            self._loop.remove_reader(self._file)
+            os.close(self._file)
+            self._file = -1
+
+    def _fired(self) -> None:
+        try:
+            os.read(self._file, 8)
+        except BlockingIOError:
+            return
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def open_timer() -> Timer:
+    """The best timer that the system has, for the running event loop."""
+    if sys.platform == "linux":
+        try:
+            return FileTimer()
+        except (OSError, AttributeError):
+            # A system that calls itself Linux and lacks the call.
+            return LoopTimer()
+    return LoopTimer()

@@ -1,0 +1,185 @@
+"""How calls reach a server: a reply for every call, whatever became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+
+from scorewire_loadtest.calls import PreparedCall
+from scorewire_proto.v1 import models_pb2, packed_pb2
+
+PREDICT = "/scorewire.v1.PredictionService/Predict"
+PREDICT_STREAM = "/scorewire.v1.PredictionService/PredictStream"
+GET_MODEL = "/scorewire.v1.ModelService/GetModel"
+_MAX_MESSAGE_BYTES = 64 << 20
+_DETAILS_KEY = "grpc-status-details-bin"
+_MAX_MESSAGE_CHARS = 200
+_CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What became of a call.
+
+    `done_ns` is the reading of `time.monotonic_ns` when it ended. `code` is the
+    name of its gRPC status, `reason` that of its ErrorInfo, `message` the
+    server's words. `response` is there if `code` is OK and the answer could be read.
+    """
+
+    done_ns: int
+    code: str
+    reason: str = ""
+    message: str = ""
+    response: packed_pb2.PackedPredictResponse | None = None
+
+
+class Transport(Protocol):
+    """Carries calls, many at a time."""
+
+    async def call(self, call: PreparedCall) -> Reply:
+        """Make a call. Failures are replies too."""
+
+    async def close(self) -> None:
+        """Give connections back; calls under way are dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a server listens, as host:port or unix:path, and whether over TLS.
+
+    `root_certificates` are PEM; None trusts the system's, and is read only with TLS.
+    """
+
+    address: str
+    tls: bool = False
+    root_certificates: bytes | None = None
+
+    def connect(self) -> grpc.aio.Channel:
+        """A channel with a connection of its own, without retries: they would hide errors."""
+        options = [
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.enable_retries", 0),
+            ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+        ]
+        if self.tls:
+            credentials = grpc.ssl_channel_credentials(self.root_certificates)
+            return grpc.aio.secure_channel(self.address, credentials, options=options)
+        return grpc.aio.insecure_channel(self.address, options=options)
+
+
+class ServerError(Exception):
+    """A server cannot be reached, or does not know the model; the message says what to do."""
+
+
+async def get_model(
+    target: Target, model: str, version: str, *, timeout_s: float
+) -> models_pb2.GetModelResponse:
+    """What a server says of a model.
+
+    Raises:
+        ServerError: it cannot be reached, or has no such model or version.
+    """
+    channel = target.connect()
+    try:
+        ask = channel.unary_unary(
+            GET_MODEL,
+            request_serializer=models_pb2.GetModelRequest.SerializeToString,
+            response_deserializer=models_pb2.GetModelResponse.FromString,
+        )
+        found = await ask(models_pb2.GetModelRequest(model=model, version=version), timeout=timeout_s)
+    except grpc.aio.AioRpcError as error:
+        words = error.details() or ""
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            raise ServerError(
+                f"no server answers at {target.address}: {words[:_MAX_MESSAGE_CHARS]}\n"
+                "Is `scorewire serve` running there, and does --address name its host and port?"
+            ) from None
+        named = f"{model} {version}".strip()
+        raise ServerError(f"the server has no schema of {named}: {error.code().name}: {words}") from None
+    finally:
+        await channel.close()
+    if not isinstance(found, models_pb2.GetModelResponse):
+        raise TypeError("the deserialiser gave another message")
+    return found
+
+
+class UnaryTransport:
+    """Calls Predict, over the connections in turn.
+
+    Args:
+        target: the server.
+        connections: how many.
+        timeout_s: the deadline of a call, in seconds.
+    """
+
+    def __init__(self, target: Target, *, connections: int, timeout_s: float) -> None:
+        self._channels = [target.connect() for _ in range(connections)]
+        # No serialisers: the hot path sends the bytes that it is given.
+        self._methods: list[Any] = [channel.unary_unary(PREDICT) for channel in self._channels]
+        self._timeout_s = timeout_s
+        self._turn = 0
+
+    async def call(self, call: PreparedCall) -> Reply:
+        """As in `Transport`."""
+        self._turn = turn = (self._turn + 1) % len(self._methods)
+        try:
+            body = await self._methods[turn](call.request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            return failure(time.monotonic_ns(), error)
+        done_ns = time.monotonic_ns()
+        try:
+            return Reply(done_ns, "OK", response=packed_pb2.PackedPredictResponse.FromString(body))
+        except DecodeError:
+            return Reply(done_ns, "OK")
+
+    async def close(self) -> None:
+        """As in `Transport`."""
+        await close_all(self._channels)
+
+
+def failure(done_ns: int, error: grpc.aio.AioRpcError) -> Reply:
+    """The reply of a call that failed."""
+    reason = ""
+    for key, value in error.trailing_metadata():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            status = status_pb2.Status()
+            if _parse(status, value):
+                reason = reason_of(status)
+    message = (error.details() or "")[:_MAX_MESSAGE_CHARS]
+    return Reply(done_ns, error.code().name, reason, message)
+
+
+def reason_of(status: status_pb2.Status) -> str:
+    """The reason of the status's ErrorInfo; empty where it has none."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        if detail.Is(info.DESCRIPTOR) and _parse(info, detail.value):
+            return str(info.reason)
+    return ""
+
+
+def code_name(number: int) -> str:
+    """The name of a status code that came as a number."""
+    return _CODE_NAMES.get(number, f"CODE_{number}")
+
+
+async def close_all(channels: Sequence[grpc.aio.Channel]) -> None:
+    """Close channels, together."""
+    await asyncio.gather(*(channel.close() for channel in channels))
+
+
+def _parse(message: Message, content: bytes) -> bool:
+    try:
+        message.ParseFromString(content)
+    except DecodeError:
+        return False
+    return True
