@@ -1,1 +1,88 @@
-"""Python SDK of the Scorewire scoring server."""
+"""Python SDK of the Scorewire scoring server.
+
+from scorewire import Client
+
+with Client("127.0.0.1:8500") as client:
+    print(client.predict("churn", {"age": 41, "country": "PE"}).score)
+"""
+
+from __future__ import annotations
+
+from scorewire._aio import AsyncClient
+from scorewire._channels import TLS
+from scorewire._client import Client
+from scorewire._errors import (
+    AbortedError,
+    AlreadyExistsError,
+    CancelledError,
+    Code,
+    DataLossError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InternalError,
+    InvalidArgumentError,
+    InvalidRowsError,
+    NotFoundError,
+    OutOfRangeError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    ScorewireError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnimplementedError,
+    UnknownError,
+    Violation,
+)
+from scorewire._models import (
+    Feature,
+    FeatureKind,
+    Model,
+    ModelStatus,
+    Output,
+    OutputKind,
+    Schema,
+    VersionState,
+    VersionStatus,
+)
+from scorewire._predictions import Prediction, Predictions, RowError
+from scorewire._rows import Row, Rows
+
+__all__ = [
+    "TLS",
+    "AbortedError",
+    "AlreadyExistsError",
+    "AsyncClient",
+    "CancelledError",
+    "Client",
+    "Code",
+    "DataLossError",
+    "DeadlineExceededError",
+    "FailedPreconditionError",
+    "Feature",
+    "FeatureKind",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidRowsError",
+    "Model",
+    "ModelStatus",
+    "NotFoundError",
+    "OutOfRangeError",
+    "Output",
+    "OutputKind",
+    "PermissionDeniedError",
+    "Prediction",
+    "Predictions",
+    "ResourceExhaustedError",
+    "Row",
+    "RowError",
+    "Rows",
+    "Schema",
+    "ScorewireError",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnimplementedError",
+    "UnknownError",
+    "VersionState",
+    "VersionStatus",
+    "Violation",
+]

@@ -1,0 +1,412 @@
+"""The client for programs with an event loop."""
+
+# ruff: noqa: ASYNC109 - these timeouts are deadlines, which travel to the server
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, overload
+
+import grpc
+import grpc.aio
+from numpy.typing import NDArray
+
+from scorewire._base import ClientBase
+from scorewire._calls import PREDICT_STREAM, Call, Flow, Method, check_answer
+from scorewire._errors import (
+    CancelledError,
+    DeadlineExceededError,
+    ScorewireError,
+    UnavailableError,
+    error_from_call,
+)
+from scorewire._models import Model, ModelStatus
+from scorewire._predictions import Prediction, Predictions
+from scorewire._rows import Frame, Row, Rows
+from scorewire._stream import (
+    DEFAULT_LOOK_AHEAD,
+    END,
+    Emit,
+    OnError,
+    Open,
+    Receive,
+    Result,
+    Send,
+    Sleep,
+    StreamFlow,
+    StreamWindow,
+    TakeRows,
+)
+from scorewire_proto.v1 import packed_pb2
+
+_T = TypeVar("_T")
+# How long a server may take to end a stream that it has answered in full.
+_FINISH_SECONDS = 1.0
+
+
+class AsyncClient(ClientBase):
+    """A client of a Scorewire server for asyncio; it belongs to the event loop of its first call.
+
+    Calls that the server could not take (UNAVAILABLE) are tried three times in
+    all, with growing pauses, within their timeout. The connection opens with
+    the first call. A client does not survive a fork: make it in the process
+    that uses it.
+
+    Args:
+        address: HOST:PORT of the server.
+        timeout: seconds that a method may take where its caller names none.
+        channels: connections to the server, used in turn; more than one help
+            where one connection, or one server behind a balancer, is too little.
+        tls: how the connection is secured; None for one in the clear.
+        max_message_bytes: the largest request and answer.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; calls that still run fail with `CancelledError`."""
+        for channel in self._close():
+            await channel.close()
+
+    @overload
+    async def predict(
+        self, model: str, rows: Row, *, version: str = "", routing_key: str = "", timeout: float | None = None
+    ) -> Prediction: ...
+
+    @overload
+    async def predict(
+        self,
+        model: str,
+        rows: Sequence[Row] | NDArray[Any] | Frame,
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+    ) -> Predictions: ...
+
+    async def predict(
+        self,
+        model: str,
+        rows: Rows,
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+    ) -> Prediction | Predictions:
+        """Score rows.
+
+        Args:
+            model: the model's name.
+            rows: one row as a dict of values by feature name; or a batch: a list
+                of dicts, a numpy array of shape [rows, features] in the schema's
+                order, or a pandas data frame. See `scorewire.Rows`.
+            version: a version or an alias; "" for the model's default.
+            routing_key: calls with the same key stay on the same side of a split.
+            timeout: seconds; None for the client's.
+
+        Returns:
+            A `Prediction` for one row given as a dict; else the `Predictions`. A
+            row that the model refuses has an error there, and raises nothing.
+
+        Raises:
+            InvalidRowsError: the rows do not fit the model's schema; nothing was sent.
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return await self._run(
+            self._calls.predict(model, rows, version=version, routing_key=routing_key, timeout=timeout)
+        )
+
+    @overload
+    def predict_stream(
+        self,
+        model: str,
+        batches: Iterable[Row] | AsyncIterable[Row],
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        on_error: Literal["raise"] = "raise",
+    ) -> AsyncIterator[Prediction]: ...
+
+    @overload
+    def predict_stream(
+        self,
+        model: str,
+        batches: Iterable[Sequence[Row] | NDArray[Any] | Frame]
+        | AsyncIterable[Sequence[Row] | NDArray[Any] | Frame],
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        on_error: Literal["raise"] = "raise",
+    ) -> AsyncIterator[Predictions]: ...
+
+    @overload
+    def predict_stream(
+        self,
+        model: str,
+        batches: Iterable[Row] | AsyncIterable[Row],
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        on_error: Literal["yield"],
+    ) -> AsyncIterator[Prediction | ScorewireError]: ...
+
+    @overload
+    def predict_stream(
+        self,
+        model: str,
+        batches: Iterable[Sequence[Row] | NDArray[Any] | Frame]
+        | AsyncIterable[Sequence[Row] | NDArray[Any] | Frame],
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        on_error: Literal["yield"],
+    ) -> AsyncIterator[Predictions | ScorewireError]: ...
+
+    def predict_stream(
+        self,
+        model: str,
+        batches: Iterable[Rows] | AsyncIterable[Rows],
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        on_error: OnError = "raise",
+    ) -> AsyncIterator[Any]:
+        """Score batches one after the other on one stream.
+
+        The batches may come from an iterable or an async iterable. They are taken at
+        most `look_ahead` of them ahead of the results; with 1, each result comes
+        before the next batch is taken. Results come in the order of the batches.
+
+        Args:
+            model: the model's name.
+            batches: each as the rows of `predict`.
+            version: a version or an alias; "" for the model's default.
+            routing_key: streams with the same key stay on the same side of a split.
+            timeout: seconds that each answer may take; None for the client's. The
+                stream as a whole has no limit.
+            look_ahead: the most batches that are on their way at a time.
+            on_error: what a batch that cannot be scored does: "raise" ends the
+                stream with its error; "yield" hands the error out in the batch's
+                place, and the stream goes on.
+
+        Returns:
+            An async iterator of what `predict` returns. Take all of it, or close it:
+            `contextlib.aclosing` does.
+
+        Raises:
+            ScorewireError: the stream as a whole failed; or a batch, as `on_error` says.
+        """
+        window = StreamWindow(
+            self._calls,
+            model,
+            version=version,
+            routing_key=routing_key,
+            timeout=timeout,
+            look_ahead=look_ahead,
+            on_error=on_error,
+        )
+        return self._stream(window.flow(), _iterate(batches))
+
+    async def models(self, *, timeout: float | None = None) -> list[ModelStatus]:
+        """All models of the server, by name.
+
+        Raises:
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return await self._run(self._calls.models(timeout))
+
+    async def model(self, name: str, version: str = "", *, timeout: float | None = None) -> Model:
+        """One model: its schema, versions, metrics.
+
+        Args:
+            name: the model's name.
+            version: a version or an alias; "" for the model's default.
+            timeout: seconds; None for the client's.
+
+        Raises:
+            NotFoundError: there is no such model or version.
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return await self._run(self._calls.model(name, version, timeout))
+
+    async def health(self, model: str | None = None, *, timeout: float | None = None) -> bool:
+        """Whether the server, or one of its models, answers calls.
+
+        Raises:
+            NotFoundError: there is no such model.
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return await self._run(self._calls.health(model, timeout))
+
+    def _make_channel(self) -> grpc.aio.Channel:
+        self._loop = asyncio.get_running_loop()
+        options, credentials = self._settings.options(), self._settings.credentials()
+        if credentials is None:
+            return grpc.aio.insecure_channel(self._settings.address, options)
+        return grpc.aio.secure_channel(self._settings.address, credentials, options)
+
+    def _stub(self, method: Method) -> Any:
+        stub = super()._stub(method)
+        if self._loop is not asyncio.get_running_loop():
+            raise RuntimeError("an AsyncClient belongs to the event loop of its first call: make one in each")
+        return stub
+
+    async def _run(self, flow: Flow[_T]) -> _T:
+        """Make the calls of a flow."""
+        try:
+            call = next(flow)
+            while True:
+                try:
+                    answer = await self._make(call)
+                except ScorewireError as error:
+                    call = flow.throw(error)
+                else:
+                    call = flow.send(answer)
+        except StopIteration as stop:
+            result: _T = stop.value
+            return result
+
+    async def _make(self, call: Call) -> Any:
+        try:
+            return check_answer(await self._stub(call.method)(call.request, timeout=call.timeout))
+        except grpc.RpcError as error:
+            raise error_from_call(error) from error
+        except asyncio.CancelledError:
+            self._raise_if_closed()
+            raise
+
+    def _raise_if_closed(self) -> None:
+        """Tell a call that `close` ended, which grpc.aio cancels, from a task that was cancelled."""
+        task = asyncio.current_task()
+        if self._closed and task is not None and not task.cancelling():
+            raise CancelledError("the client was closed")
+
+    async def _stream(self, flow: StreamFlow, batches: AsyncIterator[Rows]) -> AsyncIterator[Result]:
+        """Do what a stream's flow asks for."""
+        async with contextlib.aclosing(_Stream(partial(self._stub, PREDICT_STREAM))) as stream:
+            answer: Any = None
+            error: ScorewireError | None = None
+            while True:
+                try:
+                    step = flow.send(answer) if error is None else flow.throw(error)
+                except StopIteration:
+                    await stream.finish()
+                    return
+                answer = error = None
+                if isinstance(step, Emit):
+                    yield step.result
+                elif isinstance(step, TakeRows):
+                    answer = await anext(batches, END)
+                else:
+                    try:
+                        answer = await (self._make(step) if isinstance(step, Call) else stream.do(step))
+                    except ScorewireError as failure:
+                        error = failure
+
+
+async def _iterate(batches: Iterable[Rows] | AsyncIterable[Rows]) -> AsyncIterator[Rows]:
+    if isinstance(batches, AsyncIterable):
+        async for rows in batches:
+            yield rows
+    else:
+        for rows in batches:
+            yield rows
+
+
+class _Stream:
+    """The stream that is open, if one is.
+
+    A task takes the answers off it, so that neither side ever waits for the other.
+    """
+
+    def __init__(self, stub: Callable[[], Any]) -> None:
+        self._stub = stub
+        self._call: Any = None
+
+    async def do(self, step: Open | Send | Receive | Sleep) -> Any:
+        match step:
+            case Open():
+                await self.aclose()
+                self._open()
+            case Send():
+                self._requests.put_nowait(step.request)
+            case Receive():
+                return await self._receive(step.timeout)
+            case Sleep():
+                await asyncio.sleep(step.seconds)
+        return None
+
+    async def finish(self) -> None:
+        """Say that no more requests come, and give the server a moment to end the stream itself."""
+        self._requests.put_nowait(None)
+        await asyncio.wait([self._reader], timeout=_FINISH_SECONDS)
+
+    async def aclose(self) -> None:
+        if self._call is not None:
+            self._requests.put_nowait(None)
+            self._call.cancel()
+            await asyncio.wait([self._reader])
+
+    def _open(self) -> None:
+        self._requests: asyncio.Queue[packed_pb2.PackedPredictStreamRequest | None] = asyncio.Queue()
+        self._answers: asyncio.Queue[Any] = asyncio.Queue()
+        self._call = self._stub()(_until_none(self._requests))
+        self._reader = asyncio.create_task(_read(self._call, self._answers), name="scorewire-stream")
+
+    async def _receive(self, timeout: float) -> Any:
+        try:
+            async with asyncio.timeout(timeout):
+                answer = await self._answers.get()
+        except TimeoutError:
+            raise DeadlineExceededError(f"the stream gave no answer within {timeout:g} s") from None
+        if isinstance(answer, grpc.RpcError):
+            raise error_from_call(answer) from answer
+        if isinstance(answer, asyncio.CancelledError):
+            raise CancelledError("the client was closed") from answer
+        if answer is END:
+            raise UnavailableError("the server ended the stream before it had answered all")
+        return check_answer(answer)
+
+
+async def _until_none(
+    requests: asyncio.Queue[packed_pb2.PackedPredictStreamRequest | None],
+) -> AsyncIterator[packed_pb2.PackedPredictStreamRequest]:
+    while (request := await requests.get()) is not None:
+        yield request
+
+
+async def _read(call: Any, answers: asyncio.Queue[Any]) -> None:
+    """Move the stream's answers, and how it ended, to the queue."""
+    try:
+        async for answer in call:
+            answers.put_nowait(answer)
+    except (grpc.RpcError, asyncio.CancelledError) as error:
+        answers.put_nowait(error)
+    else:
+        answers.put_nowait(END)

@@ -1,0 +1,89 @@
+"""What `Client` and `AsyncClient` are made from, and when they can be used."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from scorewire._calls import DEFAULT_TIMEOUT, PREDICT_STREAM, UNARY_METHODS, Calls, Method
+from scorewire._channels import DEFAULT_MAX_MESSAGE_BYTES, TLS, ChannelSettings
+
+
+class ClientBase:
+    """The settings of a client and its channels, opened by its first call."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        channels: int = 1,
+        tls: TLS | None = None,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+    ) -> None:
+        self._settings = ChannelSettings(
+            address=address, count=channels, tls=tls, max_message_bytes=max_message_bytes
+        )
+        self._calls = Calls(timeout)
+        self._lock = threading.Lock()
+        self._channels: list[Any] = []
+        self._stubs: Iterator[dict[Method, Any]] | None = None
+        self._pid = 0
+        self._closed = False
+
+    def _make_channel(self) -> Any:
+        """A new channel, of grpc or grpc.aio."""
+        raise NotImplementedError
+
+    def _stub(self, method: Method) -> Any:
+        """The method on the channel whose turn it is.
+
+        Raises:
+            RuntimeError: the client is closed, or was used before this process was forked.
+        """
+        stubs = self._stubs
+        if stubs is None:
+            stubs = self._open()
+        if self._closed:
+            raise RuntimeError("this client is closed")
+        if self._pid != os.getpid():
+            raise RuntimeError("a client does not survive a fork: make one in each process")
+        # One step of an itertools.cycle is atomic, so threads need no lock here.
+        return next(stubs)[method]
+
+    def _open(self) -> Iterator[dict[Method, Any]]:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("this client is closed")
+            if self._stubs is None:
+                self._pid = os.getpid()
+                self._channels = [self._make_channel() for _ in range(self._settings.count)]
+                self._stubs = itertools.cycle([_stubs(channel) for channel in self._channels])
+            return self._stubs
+
+    def _close(self) -> list[Any]:
+        """Refuse further calls; the channels that are to be closed."""
+        with self._lock:
+            self._closed = True
+            channels, self._channels = self._channels, []
+            return channels
+
+
+def _stubs(channel: Any) -> dict[Method, Any]:
+    stubs = {
+        method: channel.unary_unary(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        for method in UNARY_METHODS
+    }
+    stubs[PREDICT_STREAM] = channel.stream_stream(
+        PREDICT_STREAM.path,
+        request_serializer=PREDICT_STREAM.request.SerializeToString,
+        response_deserializer=PREDICT_STREAM.response.FromString,
+    )
+    return stubs

@@ -1,0 +1,233 @@
+"""What both clients do, without I/O: which calls make up a method, and what they mean.
+
+A method of a client is a generator, its flow: it yields the calls to make and
+is sent their answers, or thrown their errors. `Client` and `AsyncClient` only
+differ in how they make a call.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+
+from scorewire._errors import InternalError, InvalidArgumentError, ScorewireError
+from scorewire._models import Model, ModelStatus, model_from, status_from
+from scorewire._predictions import AnswerDecoder, Prediction, Predictions
+from scorewire._rows import RowEncoder, Rows
+from scorewire_proto.v1 import models_pb2, packed_pb2
+
+DEFAULT_TIMEOUT = 10.0
+SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
+# Schemas that a client remembers, by model and version asked for.
+MAX_SCHEMAS = 256
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Method:
+    """A method of the server: its path and the messages that it takes and answers."""
+
+    path: str
+    request: type[Message]
+    response: type[Message]
+
+
+PREDICT = Method(
+    "/scorewire.v1.PredictionService/Predict",
+    packed_pb2.PackedPredictRequest,
+    packed_pb2.PackedPredictResponse,
+)
+PREDICT_STREAM = Method(
+    "/scorewire.v1.PredictionService/PredictStream",
+    packed_pb2.PackedPredictStreamRequest,
+    packed_pb2.PackedPredictStreamResponse,
+)
+LIST_MODELS = Method(
+    "/scorewire.v1.ModelService/ListModels", models_pb2.ListModelsRequest, models_pb2.ListModelsResponse
+)
+GET_MODEL = Method(
+    "/scorewire.v1.ModelService/GetModel", models_pb2.GetModelRequest, models_pb2.GetModelResponse
+)
+HEALTH = Method("/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse)
+UNARY_METHODS = (PREDICT, LIST_MODELS, GET_MODEL, HEALTH)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """One unary call to make; `deadline` is on the clock of `time.monotonic`."""
+
+    method: Method
+    request: Message
+    deadline: float
+
+    @property
+    def timeout(self) -> float:
+        """Seconds left."""
+        return self.deadline - time.monotonic()
+
+
+Flow: TypeAlias = Generator[Call, Any, _T]
+
+
+class Codec:
+    """Requests and answers of one schema."""
+
+    def __init__(self, model: Model) -> None:
+        self.fingerprint = model.schema.fingerprint
+        self._encoder = RowEncoder(model.schema)
+        self._decoder = AnswerDecoder(model.schema)
+
+    def request(
+        self, model: str, rows: Rows, *, version: str, routing_key: str
+    ) -> packed_pb2.PackedPredictRequest:
+        """The request to score the rows.
+
+        Raises:
+            InvalidRowsError: the rows do not fit the schema.
+        """
+        return packed_pb2.PackedPredictRequest(
+            model=model,
+            version=version,
+            schema_fingerprint=self.fingerprint,
+            routing_key=routing_key,
+            rows=self._encoder.encode(rows),
+        )
+
+    def result(
+        self,
+        rows: Rows,
+        request: packed_pb2.PackedPredictRequest,
+        answer: packed_pb2.PackedPredictResponse,
+    ) -> Prediction | Predictions:
+        """What the answer says: of one row given as a mapping, its prediction; else of the batch."""
+        predictions = self._decoder.decode(answer, request.rows.row_count)
+        return predictions[0] if isinstance(rows, Mapping) else predictions
+
+
+class Calls:
+    """The flows of one client and the schemas that it remembers; safe to share between threads.
+
+    Raises:
+        ValueError: the timeout is not positive and finite.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = check_timeout(timeout)
+        self._lock = threading.Lock()
+        self._codecs: OrderedDict[tuple[str, str], Codec] = OrderedDict()
+
+    def deadline(self, timeout: float | None) -> float:
+        """The moment until which a method that begins now may take.
+
+        Raises:
+            ValueError: the timeout is not positive and finite.
+        """
+        return time.monotonic() + (self.timeout if timeout is None else check_timeout(timeout))
+
+    def predict(
+        self, model: str, rows: Rows, *, version: str, routing_key: str, timeout: float | None
+    ) -> Flow[Prediction | Predictions]:
+        """Score rows; where the schema changed meanwhile, fetch it anew and try once more."""
+        deadline = self.deadline(timeout)
+        check_texts(model=model, version=version, routing_key=routing_key)
+        codec = yield from self.codec(model, version, deadline)
+        request = codec.request(model, rows, version=version, routing_key=routing_key)
+        try:
+            answer = yield Call(PREDICT, request, deadline)
+        except ScorewireError as error:
+            if error.reason != SCHEMA_MISMATCH:
+                raise
+            codec = yield from self.codec(model, version, deadline, stale=codec)
+            request = codec.request(model, rows, version=version, routing_key=routing_key)
+            answer = yield Call(PREDICT, request, deadline)
+        return codec.result(rows, request, answer)
+
+    def models(self, timeout: float | None) -> Flow[list[ModelStatus]]:
+        """All models."""
+        answer = yield Call(LIST_MODELS, models_pb2.ListModelsRequest(), self.deadline(timeout))
+        return [status_from(status) for status in answer.models]
+
+    def model(self, name: str, version: str, timeout: float | None) -> Flow[Model]:
+        """One model."""
+        return self._model(name, version, self.deadline(timeout))
+
+    def health(self, model: str | None, timeout: float | None) -> Flow[bool]:
+        """Whether the server, or a model, serves."""
+        # The health service knows a model by its name, and the server by none.
+        request = health_pb2.HealthCheckRequest(service=model or "")
+        answer = yield Call(HEALTH, request, self.deadline(timeout))
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def codec(self, model: str, version: str, deadline: float, *, stale: Codec | None = None) -> Flow[Codec]:
+        """The remembered codec of a model, or one of the schema that the server has now.
+
+        Args:
+            model: the model's name.
+            version: as the caller gave it.
+            deadline: as in `Call`.
+            stale: a codec that the server refused; it is forgotten.
+        """
+        key = (model, version)
+        with self._lock:
+            codec = self._codecs.get(key)
+            if codec is not None and codec is not stale:
+                self._codecs.move_to_end(key)
+                return codec
+        codec = Codec((yield from self._model(model, version, deadline)))
+        with self._lock:
+            self._codecs[key] = codec
+            self._codecs.move_to_end(key)
+            while len(self._codecs) > MAX_SCHEMAS:
+                self._codecs.popitem(last=False)
+        return codec
+
+    def _model(self, name: str, version: str, deadline: float) -> Flow[Model]:
+        check_texts(model=name, version=version)
+        request = models_pb2.GetModelRequest(model=name, version=version)
+        return model_from((yield Call(GET_MODEL, request, deadline)))
+
+
+def check_timeout(timeout: float) -> float:
+    """The timeout itself, in seconds.
+
+    Raises:
+        ValueError: it is not positive and finite.
+    """
+    if not (timeout > 0 and math.isfinite(timeout)):
+        raise ValueError(f"a timeout is a positive number of seconds, not {timeout!r}")
+    return timeout
+
+
+def check_texts(**arguments: object) -> None:
+    """Refuse arguments that are no text.
+
+    Raises:
+        InvalidArgumentError: one is not a str of valid Unicode.
+    """
+    for name, value in arguments.items():
+        if not isinstance(value, str):
+            raise InvalidArgumentError(f"{name} is a str, not {type(value).__name__}")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidArgumentError(f"{name} is no valid Unicode") from None
+
+
+def check_answer(answer: _T | None) -> _T:
+    """The answer itself.
+
+    Raises:
+        InternalError: it is None, which is how grpc says that it could not be read.
+    """
+    if answer is None:
+        raise InternalError("the server's answer cannot be read")
+    return answer

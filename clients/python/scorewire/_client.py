@@ -1,0 +1,379 @@
+"""The client for programs with threads."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, overload
+
+import grpc
+from numpy.typing import NDArray
+
+from scorewire._base import ClientBase
+from scorewire._calls import PREDICT_STREAM, Call, Flow, check_answer
+from scorewire._errors import (
+    CancelledError,
+    DeadlineExceededError,
+    ScorewireError,
+    UnavailableError,
+    error_from_call,
+)
+from scorewire._models import Model, ModelStatus
+from scorewire._predictions import Prediction, Predictions
+from scorewire._rows import Frame, Row, Rows
+from scorewire._stream import (
+    DEFAULT_LOOK_AHEAD,
+    END,
+    Emit,
+    OnError,
+    Open,
+    Receive,
+    Result,
+    Send,
+    Sleep,
+    StreamFlow,
+    StreamWindow,
+    TakeRows,
+)
+from scorewire_proto.v1 import packed_pb2
+
+_T = TypeVar("_T")
+# How long a server may take to end a stream that it has answered in full.
+_FINISH_SECONDS = 1.0
+
+
+class Client(ClientBase):
+    """A client of a Scorewire server; safe to share between threads.
+
+    Calls that the server could not take (UNAVAILABLE) are tried three times in
+    all, with growing pauses, within their timeout. The connection opens with
+    the first call. A client does not survive a fork: make it in the process
+    that uses it.
+
+    Args:
+        address: HOST:PORT of the server.
+        timeout: seconds that a method may take where its caller names none.
+        channels: connections to the server, used in turn; more than one help
+            where one connection, or one server behind a balancer, is too little.
+        tls: how the connection is secured; None for one in the clear.
+        max_message_bytes: the largest request and answer.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; calls that still run fail with `CancelledError`."""
+        for channel in self._close():
+            channel.close()
+
+    @overload
+    def predict(
+        self, model: str, rows: Row, *, version: str = "", routing_key: str = "", timeout: float | None = None
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self,
+        model: str,
+        rows: Sequence[Row] | NDArray[Any] | Frame,
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+    ) -> Predictions: ...
+
+    def predict(
+        self,
+        model: str,
+        rows: Rows,
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+    ) -> Prediction | Predictions:
+        """Score rows.
+
+        Args:
+            model: the model's name.
+            rows: one row as a dict of values by feature name; or a batch: a list
+                of dicts, a numpy array of shape [rows, features] in the schema's
+                order, or a pandas data frame. See `scorewire.Rows`.
+            version: a version or an alias; "" for the model's default.
+            routing_key: calls with the same key stay on the same side of a split.
+            timeout: seconds; None for the client's.
+
+        Returns:
+            A `Prediction` for one row given as a dict; else the `Predictions`. A
+            row that the model refuses has an error there, and raises nothing.
+
+        Raises:
+            InvalidRowsError: the rows do not fit the model's schema; nothing was sent.
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return self._run(
+            self._calls.predict(model, rows, version=version, routing_key=routing_key, timeout=timeout)
+        )
+
+    @overload
+    def predict_stream(
+        self,
+        model: str,
+        batches: Iterable[Row],
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        on_error: Literal["raise"] = "raise",
+    ) -> Iterator[Prediction]: ...
+
+    @overload
+    def predict_stream(
+        self,
+        model: str,
+        batches: Iterable[Sequence[Row] | NDArray[Any] | Frame],
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        on_error: Literal["raise"] = "raise",
+    ) -> Iterator[Predictions]: ...
+
+    @overload
+    def predict_stream(
+        self,
+        model: str,
+        batches: Iterable[Row],
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        on_error: Literal["yield"],
+    ) -> Iterator[Prediction | ScorewireError]: ...
+
+    @overload
+    def predict_stream(
+        self,
+        model: str,
+        batches: Iterable[Sequence[Row] | NDArray[Any] | Frame],
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        on_error: Literal["yield"],
+    ) -> Iterator[Predictions | ScorewireError]: ...
+
+    def predict_stream(
+        self,
+        model: str,
+        batches: Iterable[Rows],
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        on_error: OnError = "raise",
+    ) -> Iterator[Any]:
+        """Score batches one after the other on one stream.
+
+        The batches are taken in the caller's thread, as the results are, and at
+        most `look_ahead` of them ahead of the results; with 1, each result comes
+        before the next batch is taken. Results come in the order of the batches.
+
+        Args:
+            model: the model's name.
+            batches: each as the rows of `predict`.
+            version: a version or an alias; "" for the model's default.
+            routing_key: streams with the same key stay on the same side of a split.
+            timeout: seconds that each answer may take; None for the client's. The
+                stream as a whole has no limit.
+            look_ahead: the most batches that are on their way at a time.
+            on_error: what a batch that cannot be scored does: "raise" ends the
+                stream with its error; "yield" hands the error out in the batch's
+                place, and the stream goes on.
+
+        Returns:
+            An iterator of what `predict` returns. Close it, or take all of it.
+
+        Raises:
+            ScorewireError: the stream as a whole failed; or a batch, as `on_error` says.
+        """
+        window = StreamWindow(
+            self._calls,
+            model,
+            version=version,
+            routing_key=routing_key,
+            timeout=timeout,
+            look_ahead=look_ahead,
+            on_error=on_error,
+        )
+        return self._stream(window.flow(), iter(batches))
+
+    def models(self, *, timeout: float | None = None) -> list[ModelStatus]:
+        """All models of the server, by name.
+
+        Raises:
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return self._run(self._calls.models(timeout))
+
+    def model(self, name: str, version: str = "", *, timeout: float | None = None) -> Model:
+        """One model: its schema, versions, metrics.
+
+        Args:
+            name: the model's name.
+            version: a version or an alias; "" for the model's default.
+            timeout: seconds; None for the client's.
+
+        Raises:
+            NotFoundError: there is no such model or version.
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return self._run(self._calls.model(name, version, timeout))
+
+    def health(self, model: str | None = None, *, timeout: float | None = None) -> bool:
+        """Whether the server, or one of its models, answers calls.
+
+        Raises:
+            NotFoundError: there is no such model.
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return self._run(self._calls.health(model, timeout))
+
+    def _make_channel(self) -> grpc.Channel:
+        options, credentials = self._settings.options(), self._settings.credentials()
+        if credentials is None:
+            return grpc.insecure_channel(self._settings.address, options)
+        return grpc.secure_channel(self._settings.address, credentials, options)
+
+    def _run(self, flow: Flow[_T]) -> _T:
+        """Make the calls of a flow."""
+        try:
+            call = next(flow)
+            while True:
+                try:
+                    answer = self._make(call)
+                except ScorewireError as error:
+                    call = flow.throw(error)
+                else:
+                    call = flow.send(answer)
+        except StopIteration as stop:
+            result: _T = stop.value
+            return result
+
+    def _make(self, call: Call) -> Any:
+        try:
+            return check_answer(self._stub(call.method)(call.request, timeout=call.timeout))
+        except grpc.RpcError as error:
+            raise error_from_call(error) from error
+        except ValueError as error:
+            # What grpc says of a channel that another thread closed just now.
+            raise CancelledError("the client was closed") from error
+
+    def _stream(self, flow: StreamFlow, batches: Iterator[Rows]) -> Iterator[Result]:
+        """Do what a stream's flow asks for."""
+        with contextlib.closing(_Stream(partial(self._stub, PREDICT_STREAM))) as stream:
+            answer: Any = None
+            error: ScorewireError | None = None
+            while True:
+                try:
+                    step = flow.send(answer) if error is None else flow.throw(error)
+                except StopIteration:
+                    stream.finish()
+                    return
+                answer = error = None
+                if isinstance(step, Emit):
+                    yield step.result
+                elif isinstance(step, TakeRows):
+                    answer = next(batches, END)
+                else:
+                    try:
+                        answer = self._make(step) if isinstance(step, Call) else stream.do(step)
+                    except ScorewireError as failure:
+                        error = failure
+
+
+class _Stream:
+    """The stream that is open, if one is.
+
+    A thread takes the answers off it, so that neither side ever waits for the other.
+    """
+
+    def __init__(self, stub: Callable[[], Any]) -> None:
+        self._stub = stub
+        self._call: Any = None
+
+    def do(self, step: Open | Send | Receive | Sleep) -> Any:
+        match step:
+            case Open():
+                self.close()
+                self._open()
+            case Send():
+                self._requests.put(step.request)
+            case Receive():
+                return self._receive(step.timeout)
+            case Sleep():
+                time.sleep(step.seconds)
+        return None
+
+    def finish(self) -> None:
+        """Say that no more requests come, and give the server a moment to end the stream itself."""
+        self._requests.put(None)
+        self._reader.join(_FINISH_SECONDS)
+
+    def close(self) -> None:
+        if self._call is not None:
+            self._requests.put(None)
+            self._call.cancel()
+            self._reader.join()
+
+    def _open(self) -> None:
+        self._requests: queue.SimpleQueue[packed_pb2.PackedPredictStreamRequest | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._call = self._stub()(iter(self._requests.get, None))
+        self._reader = threading.Thread(
+            target=_read, args=(self._call, self._answers), name="scorewire-stream", daemon=True
+        )
+        self._reader.start()
+
+    def _receive(self, timeout: float) -> Any:
+        try:
+            answer = self._answers.get(timeout=timeout)
+        except queue.Empty:
+            raise DeadlineExceededError(f"the stream gave no answer within {timeout:g} s") from None
+        if isinstance(answer, grpc.RpcError):
+            raise error_from_call(answer) from answer
+        if answer is END:
+            raise UnavailableError("the server ended the stream before it had answered all")
+        return check_answer(answer)
+
+
+def _read(call: Any, answers: queue.SimpleQueue[Any]) -> None:
+    """Move the stream's answers, and how it ended, to the queue."""
+    try:
+        for answer in call:
+            answers.put(answer)
+    except grpc.RpcError as error:
+        answers.put(error)
+    else:
+        answers.put(END)

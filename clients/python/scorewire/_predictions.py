@@ -1,0 +1,247 @@
+"""What a model answers, by row and by column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire._errors import InternalError
+from scorewire._models import Output, OutputKind, Schema
+from scorewire_proto.v1 import errors_pb2, packed_pb2
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Doubles: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowError:
+    """Why one row has no score.
+
+    Attributes:
+        row: the row's index in what was given to `predict`, from 0.
+        reason: like "MISSING_VALUE", "NUMBER_OUT_OF_RANGE", "UNKNOWN_TEXT".
+        feature: the first feature, in schema order, that was wrong.
+        message: for people.
+    """
+
+    row: int
+    reason: str
+    feature: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prediction:
+    """What the model says of one row.
+
+    Attributes:
+        score: of two classes, the probability of the last one; of more, that of
+            the predicted class; without probabilities, the first value of the
+            first output. NaN where the row has an error.
+        label: the predicted class; None where the model has no classes or the
+            row has an error.
+        outputs: by name; a float where an output has one value per row, else an
+            array of shape [width].
+        error: why there is no score; else None.
+        model: the model that answered.
+        version: the version that answered.
+    """
+
+    score: float
+    label: str | None
+    outputs: dict[str, float | Doubles]
+    error: RowError | None
+    model: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Predictions(Sequence[Prediction]):
+    """What the model says of a batch, in the order of its rows; a sequence of `Prediction`.
+
+    Attributes:
+        scores: of shape [rows]; see `Prediction.score`.
+        labels: of length rows; None where a row has no label.
+        outputs: arrays of shape [rows, width], by name.
+        errors: of the rows that have one, by ascending row.
+        model: the model that answered.
+        version: the version that answered.
+        server_time: from the decoded request to the answer, in the server.
+        model_time: the part of it that the model itself took.
+        output_schemas: what the values of each output are.
+    """
+
+    scores: Doubles
+    labels: tuple[str | None, ...]
+    outputs: dict[str, Doubles]
+    errors: tuple[RowError, ...]
+    model: str
+    version: str
+    server_time: timedelta
+    model_time: timedelta
+    output_schemas: tuple[Output, ...]
+    _errors_by_row: dict[int, RowError] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_errors_by_row", {error.row: error for error in self.errors})
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @overload
+    def __getitem__(self, index: int) -> Prediction: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Prediction]: ...
+
+    def __getitem__(self, index: int | slice) -> Prediction | list[Prediction]:
+        if isinstance(index, slice):
+            return [self._row(row) for row in range(*index.indices(len(self)))]
+        row = range(len(self))[index]
+        return self._row(row)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return map(self._row, range(len(self)))
+
+    def _row(self, row: int) -> Prediction:
+        return Prediction(
+            score=float(self.scores[row]),
+            label=self.labels[row],
+            outputs={
+                name: float(values[row, 0]) if values.shape[1] == 1 else values[row]
+                for name, values in self.outputs.items()
+            },
+            error=self._errors_by_row.get(row),
+            model=self.model,
+            version=self.version,
+        )
+
+    def columns(self) -> dict[str, Doubles | list[str | None]]:
+        """The batch by column, as `to_pandas` and `scorewire predict` write it.
+
+        `score`; `label` where the model has classes; an output of one value per
+        row under its name, of several as `<output>_<class label or index>`, and
+        with `output_` before it where the name is taken; `error`, the message
+        or None. The index of the class is left out, since `label` says it.
+        """
+        columns: dict[str, Doubles | list[str | None]] = {"score": self.scores}
+        if any(output.class_labels for output in self.output_schemas):
+            columns["label"] = list(self.labels)
+        messages = {row: error.message for row, error in self._errors_by_row.items()}
+        columns["error"] = [messages.get(row) for row in range(len(self))]
+        for output in self.output_schemas:
+            if output.kind is OutputKind.CLASS and output.width == 1:
+                continue
+            labelled = len(output.class_labels) == output.width
+            suffixes = output.class_labels if labelled else tuple(map(str, range(output.width)))
+            for column, suffix in enumerate(suffixes):
+                name = output.name if output.width == 1 else f"{output.name}_{suffix}"
+                while name in columns:
+                    name = f"output_{name}"
+                columns[name] = self.outputs[output.name][:, column]
+        columns["error"] = columns.pop("error")
+        return columns
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The batch as a data frame of `columns()`, one row per row, index 0 to n - 1.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas as pd  # noqa: PLC0415 - an option of the SDK
+        except ImportError as error:
+            raise ImportError("to_pandas needs pandas: pip install 'scorewire[pandas]'") from error
+        return pd.DataFrame(self.columns())
+
+
+class AnswerDecoder:
+    """Decodes answers to one schema; safe to share between threads."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._outputs = schema.outputs
+        self._probability = _first(schema, OutputKind.PROBABILITY)
+        self._class = _first(schema, OutputKind.CLASS)
+
+    def decode(self, answer: packed_pb2.PackedPredictResponse, row_count: int) -> Predictions:
+        """The answer to `row_count` rows.
+
+        Raises:
+            InternalError: it does not fit the schema or the request.
+        """
+        if answer.row_count != row_count or len(answer.outputs) != len(self._outputs):
+            raise InternalError("the server's answer does not fit the request")
+        outputs = {}
+        for output, packed in zip(self._outputs, answer.outputs, strict=True):
+            values = np.frombuffer(b"".join(packed.numbers), dtype="<f8")
+            if packed.name != output.name or values.size != row_count * output.width:
+                raise InternalError(f"the server's answer for output {output.name!r} does not fit the schema")
+            outputs[output.name] = values.reshape(row_count, output.width)
+        scores, labels = self._summarise(outputs, row_count)
+        return Predictions(
+            scores=scores,
+            labels=labels,
+            outputs=outputs,
+            errors=tuple(
+                RowError(
+                    row=error.row,
+                    reason=_reason(error.reason),
+                    feature=error.feature,
+                    message=error.message,
+                )
+                for error in answer.errors
+            ),
+            model=answer.model,
+            version=answer.version,
+            server_time=timedelta(microseconds=answer.server_time_us),
+            model_time=timedelta(microseconds=answer.model_time_us),
+            output_schemas=self._outputs,
+        )
+
+    def _summarise(
+        self, outputs: dict[str, Doubles], row_count: int
+    ) -> tuple[Doubles, tuple[str | None, ...]]:
+        """The scores and labels, as `Prediction` says."""
+        first = outputs[self._outputs[0].name][:, 0] if self._outputs else np.full(row_count, np.nan)
+        chosen = outputs[self._class.name][:, 0] if self._class else None
+        if self._probability:
+            probabilities = outputs[self._probability.name]
+            if chosen is None:
+                chosen = np.where(np.isnan(probabilities).any(axis=1), np.nan, _argmax(probabilities))
+            if self._probability.width <= 2:
+                first = probabilities[:, -1]
+            else:
+                columns = np.nan_to_num(chosen, nan=0.0).astype(np.intp).clip(0, self._probability.width - 1)
+                first = probabilities[np.arange(row_count), columns]
+        named = self._class or self._probability
+        if named is None or chosen is None:
+            return first, (None,) * row_count
+        labels = named.class_labels
+        return first, tuple(
+            labels[int(index)] if 0 <= index < len(labels) else None for index in chosen.tolist()
+        )
+
+
+_REASONS: dict[int, str] = {
+    number: name.removeprefix("ERROR_REASON_") for name, number in errors_pb2.ErrorReason.items()
+}
+
+
+def _argmax(probabilities: Doubles) -> Doubles:
+    return np.asarray(np.argmax(np.nan_to_num(probabilities, nan=-1.0), axis=1), dtype=np.float64)
+
+
+def _first(schema: Schema, kind: OutputKind) -> Output | None:
+    return next((output for output in schema.outputs if output.kind is kind and output.width), None)
+
+
+def _reason(number: int) -> str:
+    """The reason's name without its prefix; the number for one of a newer server."""
+    return _REASONS.get(number, str(number))

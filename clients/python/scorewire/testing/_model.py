@@ -1,0 +1,132 @@
+"""A model made from a function, and rows as the function takes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from scorewire_contract.schema import Version, check_model_name, fingerprint
+from scorewire_proto.v1 import errors_pb2, prediction_pb2, schema_pb2
+
+# Takes a row by feature name, None where a value is missing. Returns the value
+# of a regression, or for a classifier the probability of each class or, of two
+# classes, that of the last.
+Score: TypeAlias = Callable[[dict[str, Any]], "float | Sequence[float]"]
+
+
+class RowRefusedError(Exception):
+    """Raised by a scoring function: the row has an error and no score."""
+
+    def __init__(self, feature: str, message: str = "", *, reason: str = "MISSING_VALUE") -> None:
+        super().__init__(message or f"{feature} is refused")
+        self.feature = feature
+        self.reason = errors_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeModel:
+    """A model of a `FakeServer`.
+
+    Attributes:
+        name: the model's name.
+        features: float (a number) or str (a text) by feature name, in order.
+        score: scores one row; see `Score`.
+        class_labels: of a classifier, at least two; empty for a regression. A
+            classifier answers the outputs `probabilities` and `label`, a
+            regression the output `value`.
+        version: a semantic version.
+        description: for people.
+        metrics: by name.
+
+    Raises:
+        ValueError: a name, a version or a kind of feature is not valid.
+    """
+
+    name: str
+    features: Mapping[str, type[float] | type[str]]
+    score: Score
+    class_labels: Sequence[str] = ()
+    version: str = "1.0.0"
+    description: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_model_name(self.name)
+        Version(self.version)
+        if not self.features or not set(self.features.values()) <= {float, str}:
+            raise ValueError("features are float or str by name, at least one")
+        if len(self.class_labels) == 1:
+            raise ValueError("a classifier has at least two class labels")
+
+    def schema(self) -> schema_pb2.Schema:
+        """The schema, with its fingerprint."""
+        schema = schema_pb2.Schema()
+        for name, kind in self.features.items():
+            is_number = kind is float
+            schema.features.add(
+                name=name,
+                kind=schema_pb2.FEATURE_KIND_NUMBER if is_number else schema_pb2.FEATURE_KIND_TEXT,
+                minimum=float("nan"),
+                maximum=float("nan"),
+                missing_allowed=True,
+                unknown_allowed=True,
+                magnitude_limit=float("inf") if is_number else 0.0,
+            )
+        if self.class_labels:
+            labels = list(self.class_labels)
+            schema.outputs.add(
+                name="probabilities",
+                kind=schema_pb2.OUTPUT_KIND_PROBABILITY,
+                width=len(labels),
+                class_labels=labels,
+            )
+            schema.outputs.add(name="label", kind=schema_pb2.OUTPUT_KIND_CLASS, width=1, class_labels=labels)
+        else:
+            schema.outputs.add(name="value", kind=schema_pb2.OUTPUT_KIND_NUMBER, width=1)
+        schema.fingerprint = fingerprint(schema)
+        return schema
+
+    def outputs(self, row: dict[str, Any]) -> list[list[float]]:
+        """The values of each output for one row.
+
+        Raises:
+            RowRefusedError: the scoring function refuses the row.
+        """
+        result = self.score(row)
+        values = [float(value) for value in ([result] if isinstance(result, int | float) else result)]
+        if not self.class_labels:
+            return [values]
+        if len(self.class_labels) == 2 and len(values) == 1:
+            values = [1 - values[0], values[0]]
+        return [values, [float(values.index(max(values)))]]
+
+
+def read_rows(rows: prediction_pb2.Rows, schema: schema_pb2.Schema) -> list[dict[str, Any]]:
+    """The rows by feature name, None where a value is missing.
+
+    Raises:
+        ValueError: they do not fit the schema.
+    """
+    kinds = [feature.kind for feature in schema.features]
+    number_count = kinds.count(schema_pb2.FEATURE_KIND_NUMBER)
+    text_count = kinds.count(schema_pb2.FEATURE_KIND_TEXT)
+    if (
+        not rows.row_count
+        or len(rows.numbers) != rows.row_count * number_count
+        or len(rows.texts) != rows.row_count * text_count
+    ):
+        raise ValueError("the rows do not fit the schema")
+    numbers, texts = iter(rows.numbers), iter(rows.texts)
+    read = []
+    for _ in range(rows.row_count):
+        row: dict[str, Any] = {}
+        for feature in schema.features:
+            if feature.kind == schema_pb2.FEATURE_KIND_NUMBER:
+                number = next(numbers)
+                row[feature.name] = None if math.isnan(number) else number
+            else:
+                row[feature.name] = next(texts) or None
+        read.append(row)
+    return read

@@ -1,0 +1,322 @@
+"""A gRPC server on a loopback port that answers as the real one does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2
+
+from scorewire._calls import GET_MODEL, HEALTH, LIST_MODELS, PREDICT, PREDICT_STREAM, Method
+from scorewire._errors import DOMAIN, Code, Violation
+from scorewire.testing._model import FakeModel, RowRefusedError, read_rows
+from scorewire_contract.schema import Version
+from scorewire_proto.v1 import models_pb2, prediction_pb2
+
+MethodName: TypeAlias = Literal["Predict", "PredictStream", "ListModels", "GetModel", "Check"]
+
+_WORKERS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedCall:
+    """A call that reached a `FakeServer`, or a message of a stream, whether it failed or not.
+
+    `rows` are by feature name, None where missing; empty where they could not
+    be read or the call has none.
+    """
+
+    method: MethodName
+    model: str = ""
+    version: str = ""
+    routing_key: str = ""
+    rows: tuple[dict[str, Any], ...] = ()
+
+
+class FakeServer:
+    """A server of fakes on a loopback port, running from its making until `stop`.
+
+    Attributes:
+        calls: what it received, oldest first.
+        delay: seconds that it waits before each answer to rows.
+        serving: what its health service says.
+
+    Args:
+        models: what it serves.
+        credentials: for TLS; None for connections in the clear.
+    """
+
+    def __init__(self, *models: FakeModel, credentials: grpc.ServerCredentials | None = None) -> None:
+        self.calls: list[ReceivedCall] = []
+        self.delay = 0.0
+        self.serving = True
+        self._models: dict[str, dict[str, FakeModel]] = defaultdict(dict)
+        self._failures: dict[str, deque[status_pb2.Status]] = defaultdict(deque)
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        for model in models:
+            self.serve(model)
+        self._executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="scorewire-fake")
+        self._server = grpc.server(
+            self._executor,
+            handlers=[self._handlers()],
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+            ],
+        )
+        if credentials is None:
+            self.port = self._server.add_insecure_port("127.0.0.1:0")
+        else:
+            self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
+        self._server.start()
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT."""
+        return f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Break off what runs, and free the port."""
+        self._stopped.set()
+        self._server.stop(grace=None).wait()
+        self._executor.shutdown()
+
+    def serve(self, model: FakeModel) -> None:
+        """Serve a model from now on, in place of one of the same name and version."""
+        with self._lock:
+            self._models[model.name][model.version] = model
+
+    def fail(
+        self,
+        code: Code,
+        message: str = "",
+        *,
+        times: int = 1,
+        method: MethodName = "Predict",
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        violations: Iterable[Violation] = (),
+    ) -> None:
+        """Let the next calls of a method fail.
+
+        A failure of Predict also meets a message of a stream, which lives on; a
+        failure of PredictStream breaks a stream at its next message.
+        """
+        status = status_pb2.Status(code=code, message=message)
+        if reason:
+            info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
+            status.details.add().Pack(info)
+        fields = [
+            error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+            for v in violations
+        ]
+        if fields:
+            status.details.add().Pack(error_details_pb2.BadRequest(field_violations=fields))
+        with self._lock:
+            self._failures[method].extend([status] * times)
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        unary: dict[Method, tuple[type[Message], Callable[[Any], Message]]] = {
+            PREDICT: (prediction_pb2.PredictRequest, self._predict),
+            LIST_MODELS: (models_pb2.ListModelsRequest, self._list_models),
+            GET_MODEL: (models_pb2.GetModelRequest, self._get_model),
+            HEALTH: (health_pb2.HealthCheckRequest, self._check),
+        }
+        handlers = {
+            method.path: grpc.unary_unary_rpc_method_handler(
+                _aborting(answer),
+                request_deserializer=request.FromString,
+                response_serializer=_serialize,
+            )
+            for method, (request, answer) in unary.items()
+        }
+        handlers[PREDICT_STREAM.path] = grpc.stream_stream_rpc_method_handler(
+            self._predict_stream,
+            request_deserializer=prediction_pb2.PredictStreamRequest.FromString,
+            response_serializer=_serialize,
+        )
+        return _Handlers(handlers)
+
+    def _predict(self, request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
+        return self._answer(request, "Predict")
+
+    def _predict_stream(
+        self, requests: Iterator[prediction_pb2.PredictStreamRequest], context: grpc.ServicerContext
+    ) -> Iterator[prediction_pb2.PredictStreamResponse]:
+        for message in requests:
+            answer = prediction_pb2.PredictStreamResponse(correlation_id=message.correlation_id)
+            try:
+                self._maybe_fail("PredictStream")
+            except _FailedCallError as error:
+                context.abort_with_status(_GrpcStatus(error.status))
+            try:
+                answer.response.CopyFrom(self._answer(message.request, "PredictStream"))
+            except _FailedCallError as error:
+                answer.error.CopyFrom(error.status)
+            yield answer
+
+    def _answer(
+        self, request: prediction_pb2.PredictRequest, method: MethodName
+    ) -> prediction_pb2.PredictResponse:
+        self._stopped.wait(self.delay)
+        begin = time.perf_counter()
+        rows: list[dict[str, Any]] = []
+        try:
+            self._maybe_fail("Predict")
+            model = self._find(request.model, request.version)
+            schema = model.schema()
+            if request.schema_fingerprint not in {"", schema.fingerprint}:
+                raise _failure(Code.FAILED_PRECONDITION, "SCHEMA_MISMATCH", "the schema is another one")
+            try:
+                rows = read_rows(request.rows, schema)
+            except ValueError as error:
+                raise _failure(Code.INVALID_ARGUMENT, "INVALID_REQUEST", str(error)) from error
+        finally:
+            self._receive(method, request.model, request.version, request.routing_key, rows)
+        response = prediction_pb2.PredictResponse(
+            model=model.name, version=model.version, row_count=len(rows)
+        )
+        for output in schema.outputs:
+            response.outputs.add(name=output.name)
+        for index, row in enumerate(rows):
+            try:
+                values = model.outputs(dict(row))
+            except RowRefusedError as error:
+                values = [[float("nan")] * output.width for output in schema.outputs]
+                response.errors.add(row=index, reason=error.reason, feature=error.feature, message=str(error))
+            for answer, numbers in zip(response.outputs, values, strict=True):
+                answer.numbers.extend(numbers)
+        response.server_time_us = int((time.perf_counter() - begin) * 1e6)
+        return response
+
+    def _list_models(self, request: models_pb2.ListModelsRequest) -> models_pb2.ListModelsResponse:  # noqa: ARG002 - a handler's signature
+        self._receive("ListModels")
+        self._maybe_fail("ListModels")
+        with self._lock:
+            names = sorted(self._models)
+        return models_pb2.ListModelsResponse(models=[self._status(name) for name in names])
+
+    def _get_model(self, request: models_pb2.GetModelRequest) -> models_pb2.GetModelResponse:
+        self._receive("GetModel", request.model, request.version)
+        self._maybe_fail("GetModel")
+        model = self._find(request.model, request.version)
+        return models_pb2.GetModelResponse(
+            status=self._status(model.name),
+            version=model.version,
+            schema=model.schema(),
+            description=model.description,
+            metrics=model.metrics,
+        )
+
+    def _check(self, request: health_pb2.HealthCheckRequest) -> health_pb2.HealthCheckResponse:
+        self._receive("Check", request.service)
+        self._maybe_fail("Check")
+        if request.service and not self._models.get(request.service):
+            raise _failure(Code.NOT_FOUND, "MODEL_NOT_FOUND", f"there is no model {request.service!r}")
+        states = health_pb2.HealthCheckResponse
+        return states(status=states.SERVING if self.serving else states.NOT_SERVING)
+
+    def _status(self, name: str) -> models_pb2.ModelStatus:
+        with self._lock:
+            versions = sorted(map(Version, self._models[name]), reverse=True)
+        status = models_pb2.ModelStatus(name=name, default_version=versions[0].text)
+        for version in versions:
+            entry = status.versions.add(version=version.text, state=models_pb2.VERSION_STATE_SERVING)
+            entry.serving_since.GetCurrentTime()
+        return status
+
+    def _find(self, name: str, version: str) -> FakeModel:
+        with self._lock:
+            versions = dict(self._models.get(name, {}))
+        if not versions:
+            raise _failure(Code.NOT_FOUND, "MODEL_NOT_FOUND", f"there is no model {name!r}")
+        found = versions.get(version or max(versions, key=Version))
+        if found is None:
+            raise _failure(Code.NOT_FOUND, "VERSION_NOT_FOUND", f"model {name!r} has no version {version!r}")
+        return found
+
+    def _receive(
+        self,
+        method: MethodName,
+        model: str = "",
+        version: str = "",
+        routing_key: str = "",
+        rows: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        self.calls.append(
+            ReceivedCall(
+                method=method, model=model, version=version, routing_key=routing_key, rows=tuple(rows)
+            )
+        )
+
+    def _maybe_fail(self, method: MethodName) -> None:
+        with self._lock:
+            if self._failures[method]:
+                raise _FailedCallError(self._failures[method].popleft())
+
+
+class _FailedCallError(Exception):
+    def __init__(self, status: status_pb2.Status) -> None:
+        super().__init__(status.message)
+        self.status = status
+
+
+class _GrpcStatus(grpc.Status):
+    """What grpc takes to end a call with details."""
+
+    def __init__(self, status: status_pb2.Status) -> None:
+        self.code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+        self.details = status.message
+        self.trailing_metadata = (("grpc-status-details-bin", status.SerializeToString()),)
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+        self._handlers = handlers
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        return self._handlers.get(handler_call_details.method)
+
+
+def _aborting(answer: Callable[[Any], Message]) -> Callable[[Any, grpc.ServicerContext], Message]:
+    def handle(request: Any, context: grpc.ServicerContext) -> Message:
+        try:
+            return answer(request)
+        except _FailedCallError as error:
+            context.abort_with_status(_GrpcStatus(error.status))
+
+    return handle
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _failure(code: Code, reason: str, message: str) -> _FailedCallError:
+    status = status_pb2.Status(code=code, message=message)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
+    return _FailedCallError(status)
