@@ -44,13 +44,14 @@ Examples:
 A closed loop (--concurrency) asks how much a server can do: a slow answer delays
 the next call. An open loop (--rate) asks how it fares under traffic that does not
 wait: latency runs from the time a call was due, so that a stall counts in full.
+Calls that time out count in the latency; refused ones count as errors only.
 
 Answers to golden rows are all compared with the scores in the bundle; answers to
 rows of a file are checked for their outputs' names and sizes.
 
 \b
-Exit code: 0 all is well; 1 an objective was missed, an answer was wrong, or
-none came; 2 the command was used wrongly, or the server could not be asked.
+Exit code: 0 answers came, none was wrong, and no objective was missed; 1 not
+so; 2 the command was used wrongly, or the server could not be asked.
 """
 
 
@@ -62,12 +63,13 @@ class _Quantity(click.ParamType[Any]):
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value of a text; click also hands in what is converted already."""
         if not isinstance(value, str):
             return value
         try:
             return self._parse(value)
         except ValueError as error:
-            self.fail(str(error), param)
+            self.fail(str(error), param, ctx)
 
 
 def _positive_duration(text: str) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from scorewire_loadtest import slo
 from scorewire_loadtest.page import headline, to_page
@@ -33,6 +33,7 @@ _STYLE: dict[Any, Any] = {
     "axes.labelcolor": _FAINT,
     "axes.titlecolor": _INK,
     "axes.titlesize": 11,
+    "axes.titlepad": 12,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -67,8 +68,8 @@ def write_plot(report: Report, path: Path) -> None:
 
 def _draw(report: Report) -> Figure:
     results = report.results
-    # The last second is cut short; its count would look like a fall.
-    seconds = results.seconds[:-1]
+    # A last second that is cut short would look like a fall.
+    seconds = [second for second in results.seconds if second.second + 1 <= results.elapsed_s]
     over_time = len(seconds) > 1
     figure = Figure(figsize=(10, 9.2 if over_time else 4.6), layout="constrained")
     axes = figure.subplots(
@@ -100,8 +101,8 @@ def _draw_percentiles(axes: Axes, report: Report) -> None:
     end = max(count, 10)
     points = [(x, ms) for x, ms in points if x <= end]
     xs, ys = [x for x, _ in points], [ms for _, ms in points]
-    axes.plot([*xs, end], [*ys, results.max_us / 1000], color=_BLUE, linewidth=2, drawstyle="steps-post")
-    axes.fill_between([*xs, end], [*ys, results.max_us / 1000], color=_BLUE, alpha=0.08, step="post")
+    axes.plot([*xs, end], [*ys, results.max_us / 1000], color=_BLUE, linewidth=2)
+    axes.fill_between([*xs, end], [*ys, results.max_us / 1000], color=_BLUE, alpha=0.08)
     top = results.max_us / 1000
     shown = []
     for percentile, us in results.latency_us.items():
@@ -149,6 +150,9 @@ def _draw_latency(axes: Axes, seconds: list[Second]) -> None:
         axes.plot([s.second for s in seconds], ms, color=colour, linewidth=width, label=name)
     axes.set_xlim(seconds[0].second, seconds[-1].second)
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, ncols=3, loc="upper right", bbox_to_anchor=(1, 1.16))
     _milliseconds(axes)
 
@@ -164,10 +168,13 @@ def _draw_throughput(axes: Axes, seconds: list[Second]) -> None:
         axes.legend(frameon=False, ncols=2, loc="upper right", bbox_to_anchor=(1, 1.22))
     axes.set_xlim(xs[0], xs[-1])
     axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
     axes.grid(axis="y")
 
 
 def _milliseconds(axes: Axes) -> None:
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms:g} ms"))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda ms, _: f"{ms:g} ms" if ms < 1000 else f"{ms / 1000:g} s")
+    )
     axes.grid(axis="y")

@@ -51,8 +51,9 @@ class Report:
             )
         if generator.held or generator.unsent:
             found.append(
-                f"The server fell behind the rate: {generator.held:,} calls waited for room among the"
-                f" outstanding ones (their latency has the wait), {generator.unsent:,} were never sent."
+                f"The server fell behind the rate: {generator.held:,} calls left late for want of"
+                f" room among the outstanding ones (their latency has the wait), {generator.unsent:,} were"
+                " never sent."
             )
         late = generator.late - generator.held
         if late > 0.01 * max(results.calls, 1):

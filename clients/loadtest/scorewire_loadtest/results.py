@@ -80,7 +80,7 @@ class Generator:
     `lag_us` by percentile and `max_lag_us`: in an open loop by how much sends
     left late through the generator's own doing; in a closed loop by how much a
     timer of its own fired late. `late` sends left more than 1 ms after they
-    were due. `held` sends waited because `max_outstanding` calls were under
+    were due. `held` sends left late because `max_outstanding` calls were under
     way, and `unsent` ones never left. `busy` is the share of the time in which
     the generator's thread was at work.
     """

@@ -30,6 +30,8 @@ from scorewire_proto.v1 import packed_pb2
 _NS_PER_SECOND = 1_000_000_000
 # How often overdue calls are looked for, as a share of the timeout.
 _SWEEP_SHARE = 0.05
+# How much longer than the timeout a write may wait before its stream is given up.
+_STUCK_S = 1.0
 _CORRELATION_TAG = b"\x08"
 _REQUEST_TAG = b"\x12"
 
@@ -100,7 +102,7 @@ class _Stream:
             stream = self._stream
             try:
                 # Where the server reads no more, the write waits; cancelled, it breaks the stream.
-                async with asyncio.timeout(self._timeout_s):
+                async with asyncio.timeout(self._timeout_s + _STUCK_S):
                     await stream.write(encode(self._last_id, call.request))
             except TimeoutError:
                 pending.resolve(Reply(time.monotonic_ns(), "DEADLINE_EXCEEDED"))
