@@ -18,6 +18,7 @@ from onnx import TensorProto, numpy_helper
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.graph import ELEMENT_TYPES, ML_DOMAIN, Graph, ModelOutput
 from scorewire_training.export.trees.ensemble import (
+    LIGHTGBM_ZERO,
     Classes,
     CodeRounding,
     Decision,
@@ -29,8 +30,6 @@ from scorewire_training.export.trees.ensemble import (
 
 # The version of ai.onnx.ml that has TreeEnsemble.
 ML_OPSET = 5
-# LightGBM takes values no larger than this, a float, for zero.
-LIGHTGBM_ZERO = float(np.float32(1e-35))
 
 
 def emit_margin(graph: Graph, ensemble: Ensemble, x: str, input_type: str, feature_count: int) -> str:
@@ -66,7 +65,8 @@ def emit_link(graph: Graph, link: Link, slope: float, margin: str, dtype: np.dty
         case Link.EXP:
             answer = graph.node("Exp", [margin])
         case Link.SOFTPLUS:
-            answer = graph.node("Softplus", [margin])
+            # Written out: there is no Softplus operator in double.
+            answer = graph.node("Log", [graph.node("Add", [graph.node("Exp", [margin]), constant(1)])])
         case Link.SIGNED_SQUARE:
             answer = graph.node("Mul", [margin, graph.node("Abs", [margin])])
         case Link.STEP:
@@ -123,12 +123,6 @@ def _prepare(
     graph: Graph, ensemble: Ensemble, x: str, feature_count: int, dtype: np.dtype[np.floating]
 ) -> str:
     """Add what the library does to values before its trees see them."""
-
-    def columns(features: Iterable[int]) -> str:
-        mask = np.zeros((1, feature_count), dtype=np.bool_)
-        mask[0, list(features)] = True
-        return graph.constant(mask)
-
     if ensemble.missing_value is not None:
         equal = graph.node("Equal", [x, graph.constant(np.array(ensemble.missing_value, dtype))])
         x = graph.node("Where", [equal, graph.constant(np.array(np.nan, dtype)), x])
@@ -138,15 +132,24 @@ def _prepare(
         bounds[0, sorted(ensemble.zero_is_missing)] = LIGHTGBM_ZERO
         zero = graph.node("LessOrEqual", [graph.node("Abs", [x]), graph.constant(bounds)])
         x = graph.node("Where", [zero, graph.constant(np.array(np.nan, dtype)), x])
-    coded = ensemble.categories()
-    if coded and ensemble.code_rounding is not CodeRounding.NONE:
-        if ensemble.code_rounding is CodeRounding.FLOOR:
-            whole = graph.node("Floor", [x])
-        else:
-            fraction = graph.node("Mod", [x, graph.constant(np.array(1, dtype))], fmod=1)
-            whole = graph.node("Sub", [x, fraction])
-        x = graph.node("Where", [columns(coded), whole, x])
+    if coded := ensemble.categories():
+        is_coded = np.zeros((1, feature_count), dtype=np.bool_)
+        is_coded[0, list(coded)] = True
+        whole = _whole(graph, ensemble.code_rounding, x, dtype)
+        x = graph.node("Where", [graph.constant(is_coded), whole, x])
     return x
+
+
+def _whole(graph: Graph, rounding: CodeRounding, x: str, dtype: np.dtype[np.floating]) -> str:
+    """Add the rounding of codes to whole numbers; NaN stays NaN."""
+    if rounding is CodeRounding.TOWARDS_ZERO:
+        fraction = graph.node("Mod", [x, graph.constant(np.array(1, dtype))], fmod=1)
+        return graph.node("Sub", [x, fraction])
+    floor = graph.node("Floor", [x])
+    if rounding is CodeRounding.FLOOR:
+        return floor
+    is_whole = graph.node("Equal", [x, floor])
+    return graph.node("Where", [is_whole, x, graph.constant(np.array(np.nan, dtype))])
 
 
 def _tree_ensemble_attributes(ensemble: Ensemble, dtype: np.dtype[np.floating]) -> dict[str, object]:

@@ -14,6 +14,9 @@ from enum import Enum, IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+# LightGBM takes values no larger than this, a float, for zero.
+LIGHTGBM_ZERO = float(np.float32(1e-35))
+
 
 class Question(IntEnum):
     """What a node asks of a value; the numbers are those of ONNX's TreeEnsemble."""
@@ -24,11 +27,15 @@ class Question(IntEnum):
 
 
 class CodeRounding(Enum):
-    """What a library does to a category's code that is no whole number."""
+    """What a library does to a category's code that is no whole number.
 
-    NONE = "none"
+    MEMBER must only be asked of whole numbers: onnxruntime tests small sets by
+    bit mask, in which 2.5 counts as 2.
+    """
+
     FLOOR = "floor"
     TOWARDS_ZERO = "towards zero"
+    MISSING = "missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,7 +77,7 @@ class Ensemble:
     divisor: float = 1.0
     missing_value: float | None = None
     zero_is_missing: frozenset[int] = frozenset()
-    code_rounding: CodeRounding = CodeRounding.NONE
+    code_rounding: CodeRounding = CodeRounding.FLOOR
 
     @property
     def target_count(self) -> int:

@@ -16,7 +16,15 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.utils.validation import check_is_fitted
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.trees.ensemble import Classes, Decision, Ensemble, Link, Question, Tree
+from scorewire_training.export.trees.ensemble import (
+    Classes,
+    CodeRounding,
+    Decision,
+    Ensemble,
+    Link,
+    Question,
+    Tree,
+)
 from scorewire_training.export.trees.model import TreeModel
 
 _LINKS = {
@@ -79,6 +87,7 @@ def read_hist_gradient_boosting(estimator: object) -> TreeModel | None:
             ),
             base=base,
             element_type="float64",
+            code_rounding=CodeRounding.MISSING,
         ),
         link=_LINKS[loss],
         classes=classes,
@@ -99,6 +108,13 @@ def _columns(estimator: Any, name: str) -> _Columns:
                 "put an OrdinalEncoder before it and name the feature in categorical_features",
             )
         codes[column] = np.asarray(categories, np.float64)
+        known = codes[column][~np.isnan(codes[column])]
+        # onnxruntime keeps the members of sets as 32-bit integers.
+        if (np.abs(known) >= 2**31).any() or (np.fmod(known, 1) != 0).any():
+            raise UnsupportedModelError(
+                f"{name} has categories of feature {feature} that are no whole numbers below 2^31",
+                "put an OrdinalEncoder before it and name the feature in categorical_features",
+            )
     order = np.concatenate([np.flatnonzero(is_categorical), np.flatnonzero(~is_categorical)])
     return _Columns(features=order.astype(np.int64), codes=codes)
 

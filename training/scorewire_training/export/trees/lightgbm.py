@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.trees.ensemble import (
+    LIGHTGBM_ZERO,
     Classes,
     CodeRounding,
     Decision,
@@ -153,13 +154,23 @@ def _tree(section: dict[str, str], target: int, name: str) -> Tree:
         is_leaf=np.arange(inner_count + leaf_count) >= inner_count,
         feature=padded(feature),
         question=padded(np.where(categorical, Question.MEMBER, Question.AT_MOST)),
-        threshold=padded(threshold),
+        threshold=padded(_beside_zero(threshold)),
         true_child=padded(left),
         false_child=padded(right),
         missing_true=padded(missing_left & ~categorical),
         values=np.concatenate([np.zeros(inner_count), leaf_values])[:, np.newaxis],
         targets=(target,),
         members=_members(section, categorical, threshold),
+    )
+
+
+def _beside_zero(threshold: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Thresholds that tell apart what LightGBM does: it reads values as small as its zero as 0."""
+    small = np.abs(threshold) <= LIGHTGBM_ZERO
+    return np.where(
+        small & (threshold < 0),
+        np.nextafter(-LIGHTGBM_ZERO, -np.inf),
+        np.where(small, LIGHTGBM_ZERO, threshold),
     )
 
 
