@@ -1,0 +1,167 @@
+"""What a model answers inside the graph, and which rule lowers which model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from onnx import TensorProto
+from sklearn.pipeline import Pipeline
+
+from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.graph import ModelOutput
+from scorewire_training.export.lowering.draft import Draft
+from scorewire_training.export.lowering.matrix import Matrix
+from scorewire_training.export.lowering.registry import lower_step
+from scorewire_training.export.lowering.tree_models import lower_trees
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The tensors of a model's answer; its numbers are of `element_type`, double or float.
+
+    A regressor has `value` [rows, width]. A classifier has `class_labels`, the
+    `label` as their index (int64, [rows, 1]), `probabilities` [rows,
+    classes] where it has predict_proba, and `decision` [rows, 1 or classes]
+    where it has decision_function.
+    """
+
+    family: str
+    element_type: int = TensorProto.DOUBLE
+    value: str | None = None
+    width: int = 1
+    class_labels: tuple[str, ...] = ()
+    label: str | None = None
+    probabilities: str | None = None
+    decision: str | None = None
+
+    @property
+    def outputs(self) -> tuple[ModelOutput, ...]:
+        """The answer as the outputs of a model."""
+        result = []
+        if self.value is not None:
+            result.append(
+                ModelOutput(
+                    name="value", kind=schema_pb2.OUTPUT_KIND_NUMBER, tensor=self.value, width=self.width
+                )
+            )
+        if self.probabilities is not None:
+            result.append(
+                ModelOutput(
+                    name="probabilities",
+                    kind=schema_pb2.OUTPUT_KIND_PROBABILITY,
+                    tensor=self.probabilities,
+                    width=len(self.class_labels),
+                    class_labels=self.class_labels,
+                )
+            )
+        if self.label is not None:
+            result.append(
+                ModelOutput(
+                    name="label",
+                    kind=schema_pb2.OUTPUT_KIND_CLASS,
+                    tensor=self.label,
+                    width=1,
+                    class_labels=self.class_labels,
+                )
+            )
+        return tuple(result)
+
+
+# Lowers a fitted model: what it is given, to what it answers.
+ModelRule: TypeAlias = "Callable[[Draft, Any, Matrix], Answer]"
+_R = TypeVar("_R", bound=ModelRule)
+
+_RULES: dict[type, ModelRule] = {}
+
+
+def answers(*classes: type) -> Callable[[_R], _R]:
+    """Register a rule for models of some classes."""
+
+    def register(rule: _R) -> _R:
+        for cls in classes:
+            _RULES[cls] = rule
+        return rule
+
+    return register
+
+
+def lower_model(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """What a fitted model, or a pipeline that ends in one, answers.
+
+    Raises:
+        UnsupportedModelError: there is no rule for it, or for a setting of it.
+    """
+    if type(model) is Pipeline:
+        for _, step in model.steps[:-1]:
+            matrix = lower_step(draft, step, matrix)
+        return lower_model(draft, model.steps[-1][1], matrix)
+    rule = _RULES.get(type(model))
+    if rule is not None:
+        expected = getattr(model, "n_features_in_", None)
+        if expected is not None:
+            matrix.check_width(model, expected)
+        return rule(draft, model, matrix)
+    trees = lower_trees(draft, model, matrix)
+    if trees is not None:
+        return _from_trees(*trees)
+    raise UnsupportedModelError(
+        f"{type(model).__module__}.{type(model).__qualname__} has no faithful translation to ONNX",
+        "use a model of XGBoost, LightGBM or scikit-learn that has one"
+        if hasattr(model, "predict")
+        else "end the pipeline in a fitted model; samplers and other steps of training stay outside",
+    )
+
+
+def class_labels(model: Any) -> tuple[str, ...]:
+    """The names of a classifier's classes.
+
+    Raises:
+        UnsupportedModelError: it has several targets, or a single class.
+    """
+    classes = model.classes_
+    if isinstance(classes, list):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} classifies several targets at once", "export one model for each target"
+        )
+    if len(classes) < 2:
+        raise UnsupportedModelError(f"{type(model).__name__} was fitted on a single class", "fit it on two")
+    return tuple(str(label) for label in classes)
+
+
+def pair(draft: Draft, positive: str) -> str:
+    """Probabilities of two classes, [rows, 2], from those of the second, [rows, 1]."""
+    negative = draft.graph.node("Sub", [draft.constant([1.0]), positive])
+    return draft.graph.node("Concat", [negative, positive], axis=1)
+
+
+def arg_max(draft: Draft, x: str) -> str:
+    """The place of each row's largest number, the first of several; int64, [rows, 1]."""
+    return draft.graph.node("ArgMax", [x], axis=1, keepdims=1)
+
+
+def exceeds(draft: Draft, x: str, bound: float) -> str:
+    """1 where a column [rows, 1] is above a bound, else 0; int64."""
+    return draft.cast(draft.graph.node("Greater", [x, draft.constant([bound])]), TensorProto.INT64)
+
+
+def take_column(draft: Draft, x: str, index: int) -> str:
+    """One column of a matrix, [rows, 1]."""
+    return draft.graph.node("Gather", [x, draft.graph.constant(np.array([index]))], axis=1)
+
+
+def _from_trees(family: str, element_type: int, outputs: list[ModelOutput]) -> Answer:
+    parts = {output.name: output for output in outputs}
+    value, label, probabilities = (parts.get(name) for name in ("value", "label", "probabilities"))
+    return Answer(
+        family=family,
+        element_type=element_type,
+        value=value.tensor if value else None,
+        width=value.width if value else 1,
+        class_labels=label.class_labels if label else (),
+        label=label.tensor if label else None,
+        probabilities=probabilities.tensor if probabilities else None,
+    )

@@ -1,0 +1,54 @@
+"""Rules for steps that are made of steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import FeatureUnion, Pipeline
+
+from scorewire_training.export.lowering.draft import Draft
+from scorewire_training.export.lowering.matrix import Column, Matrix, cells
+from scorewire_training.export.lowering.registry import lower_step, lowers
+
+
+@lowers(Pipeline)
+def lower_pipeline(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """One step after the other."""
+    for _, member in step.steps:
+        matrix = lower_step(draft, member, matrix)
+    return matrix
+
+
+@lowers(ColumnTransformer)
+def lower_column_transformer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Each transformer on its columns, side by side."""
+    columns: list[Column] = []
+    for name, member, selection in step.transformers_:
+        places = step._transformer_to_input_indices[name]
+        if not len(places) or (isinstance(member, str) and member == "drop"):
+            continue
+        # A lone name or number, not in a list, selects a column of shape [rows].
+        flat = isinstance(selection, str | int | np.integer)
+        columns.extend(lower_step(draft, member, replace(matrix.take(places), flat=flat)).columns)
+    return Matrix(tuple(columns), sparse=bool(step.sparse_output_))
+
+
+@lowers(FeatureUnion)
+def lower_feature_union(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Each transformer on all columns, side by side, perhaps weighted."""
+    columns: list[Column] = []
+    sparse = False
+    weights = step.transformer_weights or {}
+    for name, member in step.transformer_list:
+        if isinstance(member, str) and member == "drop":
+            continue
+        part = lower_step(draft, member, matrix)
+        if name in weights:
+            x = draft.graph.node("Mul", [draft.tensor(part), draft.constant([float(weights[name])])])
+            part = replace(part, columns=cells(x, part.width))
+        columns.extend(part.columns)
+        sparse = sparse or part.sparse
+    return Matrix(tuple(columns), sparse=sparse)

@@ -1,0 +1,128 @@
+"""Steps and models that skl2onnx converts, each alone, and only those that it converts faithfully."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+from skl2onnx import convert_sklearn
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer, TfidfVectorizer
+from sklearn.preprocessing import PowerTransformer, QuantileTransformer
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.graph import OPSET
+from scorewire_training.export.lowering.draft import Draft
+from scorewire_training.export.lowering.matrix import Matrix, cells
+from scorewire_training.export.lowering.registry import lowers
+
+_ML_OPSET = 3
+
+
+@lowers(CountVectorizer, TfidfVectorizer)
+def lower_text_vectorizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Counts of words or characters, from a tensor of texts."""
+    if not matrix.flat:
+        raise UnsupportedModelError(
+            f"a {type(step).__name__} takes one column, and rows with named features are a table",
+            f'put it in a ColumnTransformer([("text", {type(step).__name__}(), "<column>")])',
+        )
+    _check_vectorizer(step)
+    outputs = _convert(draft, step, draft.texts(matrix), StringTensorType([None, 1]), {})
+    x = draft.cast(outputs["variable"], TensorProto.DOUBLE)
+    return Matrix(cells(x, len(step.vocabulary_)), sparse=True)
+
+
+@lowers(TfidfTransformer)
+def lower_tfidf(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Counts weighed by rarity."""
+    x = draft.tensor(matrix)
+    outputs = _convert(draft, step, x, DoubleTensorType([None, matrix.width]), {})
+    return Matrix(cells(draft.cast(outputs["variable"], TensorProto.DOUBLE), matrix.width), sparse=True)
+
+
+@lowers(PowerTransformer, QuantileTransformer)
+def lower_by_conversion(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """In float, since skl2onnx knows nothing finer for these."""
+    x = draft.tensor(matrix, TensorProto.FLOAT)
+    outputs = _convert(draft, step, x, FloatTensorType([None, matrix.width]), {})
+    width = matrix.width
+    return Matrix(cells(draft.cast(outputs["variable"], TensorProto.DOUBLE), width), sparse=matrix.sparse)
+
+
+def convert_classifier(draft: Draft, model: Any, matrix: Matrix) -> tuple[str, str]:
+    """A classifier by skl2onnx, in float.
+
+    Returns:
+        The label as an index into `classes_`, int64 of shape [rows], and the
+        probabilities, double of shape [rows, classes].
+    """
+    indexed = copy.copy(model)
+    indexed.classes_ = np.arange(len(model.classes_))
+    x = draft.tensor(matrix, TensorProto.FLOAT)
+    outputs = _convert(
+        draft, indexed, x, FloatTensorType([None, matrix.width]), {"zipmap": False, "nocl": True}
+    )
+    label, probabilities = outputs.values()
+    return label, draft.cast(probabilities, TensorProto.DOUBLE)
+
+
+def convert_regressor(draft: Draft, model: Any, matrix: Matrix) -> str:
+    """A regressor by skl2onnx, in float; its value is double of shape [rows, targets]."""
+    x = draft.tensor(matrix, TensorProto.FLOAT)
+    outputs = _convert(draft, model, x, FloatTensorType([None, matrix.width]), {})
+    return draft.cast(next(iter(outputs.values())), TensorProto.DOUBLE)
+
+
+def _convert(draft: Draft, step: Any, x: str, kind: Any, options: dict[str, bool]) -> dict[str, str]:
+    """The step's nodes, added to the graph; its outputs by name."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            converted = convert_sklearn(
+                step,
+                initial_types=[("x", kind)],
+                options={id(step): options} if options else None,
+                target_opset={"": OPSET, "ai.onnx.ml": _ML_OPSET},
+            )
+    except Exception as error:  # skl2onnx raises whatever its converters meet
+        raise UnsupportedModelError(
+            f"skl2onnx does not convert this {type(step).__name__}: {_first_line(error)}",
+            "change its settings, or do what it does before the model is fitted",
+        ) from error
+    _check_operators(step, converted)
+    return draft.graph.extend(converted.graph, {"x": x})
+
+
+def _check_operators(step: Any, model: onnx.ModelProto) -> None:
+    foreign = {node.domain for node in model.graph.node} - {"", "ai.onnx.ml"}
+    if foreign:
+        raise UnsupportedModelError(
+            f"skl2onnx needs operators of {sorted(foreign)} for this {type(step).__name__},"
+            " which are not standard ONNX",
+            "change its settings, or do what it does before the model is fitted",
+        )
+
+
+def _check_vectorizer(step: Any) -> None:
+    """Refuse what skl2onnx would translate into something else."""
+    reasons = {
+        "an analyzer of its own": callable(step.analyzer),
+        "a tokenizer of its own": step.tokenizer is not None,
+        "a preprocessor of its own": step.preprocessor is not None,
+        "strip_accents": step.strip_accents is not None,
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            raise UnsupportedModelError(
+                f"the {type(step).__name__} has {reason}, which a graph cannot hold",
+                "prepare the text before the model is fitted, and leave that setting out",
+            )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

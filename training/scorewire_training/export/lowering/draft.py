@@ -1,0 +1,237 @@
+"""The graph in the making, with its inputs: where symbols become tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from scorewire_contract.coding import FOLDS
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.graph import Graph
+from scorewire_training.export.lowering.matrix import Cell, Coded, Column, Matrix, Number, Text
+
+NUMBERS_INPUT = "features"
+TEXTS_INPUT = "texts"
+
+
+@dataclass(slots=True)
+class Draft:
+    """A graph, and the columns of its inputs in the order of their first use.
+
+    `features` are the model's, as (name, FEATURE_KIND_*). `categories` has, for
+    features that the sample holds as pandas categoricals, their categories.
+    """
+
+    features: tuple[tuple[str, int], ...]
+    categories: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+    graph: Graph = field(default_factory=Graph)
+    thresholds: dict[str, list[float]] = field(default_factory=dict)
+    missing_texts: dict[str, object] = field(default_factory=dict)
+    _slots: dict[Number | Coded, int] = field(default_factory=dict)
+    _text_slots: dict[tuple[str, manifest_pb2.TextFold.ValueType], int] = field(default_factory=dict)
+    _picks: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    _casts: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _asked_double: bool = False
+
+    # Tensors from symbols
+
+    def tensor(self, matrix: Matrix, element_type: int = TensorProto.DOUBLE) -> str:
+        """The matrix as one tensor of shape [rows, width], double or float.
+
+        Raises:
+            UnsupportedModelError: a column is text.
+        """
+        for column in matrix.columns:
+            if isinstance(column, Text):
+                raise UnsupportedModelError(
+                    f"a step that takes numbers is given the text column {column.feature!r}",
+                    "encode it in the pipeline first, or leave it out",
+                )
+        parts = [
+            self._part(source, list(run), element_type)
+            for source, run in groupby(matrix.columns, key=_source)
+        ]
+        if not parts:
+            raise UnsupportedModelError("a step is given no columns at all", "drop that step")
+        return parts[0] if len(parts) == 1 else self.graph.node("Concat", parts, axis=1)
+
+    def texts(self, matrix: Matrix) -> str:
+        """The matrix as one tensor of texts of shape [rows, width].
+
+        Raises:
+            UnsupportedModelError: a column is not text, or its missing texts
+                have become another text on the way.
+        """
+        places = []
+        for column in matrix.columns:
+            if not isinstance(column, Text):
+                raise UnsupportedModelError(
+                    "a step that takes text is given numbers", "give it text columns only"
+                )
+            if any(isinstance(spelling, str) and spelling for spelling in column.spellings):
+                raise UnsupportedModelError(
+                    f"missing texts of {column.feature!r} are filled before a step that reads raw text",
+                    'fill them with "" instead, before the model is fitted',
+                )
+            key = (column.feature, column.fold)
+            places.append(self._text_slots.setdefault(key, len(self._text_slots)))
+        return self._pick(TEXTS_INPUT, places)
+
+    def constant(self, values: Sequence[float] | NDArray[np.float64]) -> str:
+        """A double constant."""
+        return self.graph.constant(np.asarray(values, dtype=np.float64))
+
+    def cast(self, tensor: str, element_type: int) -> str:
+        """A cast."""
+        return self.graph.node("Cast", [tensor], to=element_type)
+
+    # What is learned on the way
+
+    def add_thresholds(self, column: Column, values: Iterable[float]) -> None:
+        """Note where the model's answer jumps, if the column is a number as it came."""
+        if isinstance(column, Number):
+            self.thresholds.setdefault(column.feature, []).extend(float(value) for value in values)
+
+    def _part(self, source: str, run: list[Column], element_type: int) -> str:
+        """Columns of one source as a tensor of the element type."""
+        if source == NUMBERS_INPUT:
+            places = [
+                self._slots.setdefault(column, len(self._slots))
+                for column in run
+                if isinstance(column, Number | Coded)
+            ]
+            if element_type == TensorProto.DOUBLE:
+                self._asked_double = True
+            tensor = self._pick(NUMBERS_INPUT, places)
+            cast = self.cast(tensor, element_type)
+            self._casts[cast] = (tensor, element_type)
+            return cast
+        whole = [column for column in run if isinstance(column, Cell)]
+        indices = [cell.index for cell in whole]
+        tensor = source
+        if indices != list(range(whole[0].width)):
+            tensor = self.graph.node("Gather", [source, self._indices(indices)], axis=1)
+        return tensor if element_type == TensorProto.DOUBLE else self.cast(tensor, element_type)
+
+    def _pick(self, source: str, places: list[int]) -> str:
+        """Columns of an input; `finish` takes the node away if they are all of them."""
+        tensor = self.graph.node("Gather", [source, self._indices(places)], axis=1)
+        self._picks[tensor] = (source, tuple(places))
+        return tensor
+
+    def _indices(self, places: Sequence[int]) -> str:
+        return self.graph.constant(np.asarray(places, dtype=np.int64), "places")
+
+    # The end
+
+    def finish(self, name: str) -> tuple[onnx.ModelProto, manifest_pb2.Coding, dict[str, tuple[str, ...]]]:
+        """The checked graph, how rows become its inputs, and the texts known by feature.
+
+        Raises:
+            UnsupportedModelError: no step uses any feature.
+        """
+        if not self._slots and not self._text_slots:
+            raise UnsupportedModelError(
+                "the model uses none of its features", "there is nothing to serve: answer with a constant"
+            )
+        coding = manifest_pb2.Coding()
+        positions = _positions(self.features)
+        known: dict[str, tuple[str, ...]] = {}
+        if self._slots:
+            double = self._asked_double
+            numbers = coding.inputs.add(
+                name=NUMBERS_INPUT,
+                type=manifest_pb2.ELEMENT_TYPE_DOUBLE if double else manifest_pb2.ELEMENT_TYPE_FLOAT,
+            )
+            vocabularies = self._add_vocabularies(coding, positions, known)
+            for column in self._slots:
+                if isinstance(column, Number):
+                    numbers.columns.add(number=positions[column.feature])
+                else:
+                    index = vocabularies[column.feature, column.fold]
+                    texts = coding.vocabularies[index].texts
+                    values = [column.values.get(text, column.unknown) for text in texts]
+                    numbers.columns.add().coded.CopyFrom(
+                        manifest_pb2.CodedText(vocabulary=index, values=values, unknown_value=column.unknown)
+                    )
+            element_type = TensorProto.DOUBLE if double else TensorProto.FLOAT
+            self.graph.input(NUMBERS_INPUT, element_type, len(self._slots))
+        if self._text_slots:
+            raw = coding.inputs.add(name=TEXTS_INPUT, type=manifest_pb2.ELEMENT_TYPE_STRING)
+            for feature, fold in self._text_slots:
+                raw.columns.add().text.CopyFrom(manifest_pb2.RawText(text=positions[feature], fold=fold))
+            self.graph.input(TEXTS_INPUT, TensorProto.STRING, len(self._text_slots))
+        model = self.graph.build(name)
+        self._take_away_idle_nodes(model.graph)
+        return model, coding, known
+
+    def _add_vocabularies(
+        self, coding: manifest_pb2.Coding, positions: dict[str, int], known: dict[str, tuple[str, ...]]
+    ) -> dict[tuple[str, manifest_pb2.TextFold.ValueType], int]:
+        """One vocabulary for each text feature and fold; returns their places."""
+        columns = [column for column in self._slots if isinstance(column, Coded)]
+        result: dict[tuple[str, manifest_pb2.TextFold.ValueType], int] = {}
+        for column in columns:
+            key = (column.feature, column.fold)
+            if key in result:
+                continue
+            alike = [other for other in columns if (other.feature, other.fold) == key]
+            texts = dict.fromkeys(text for other in alike for text in other.values)
+            # A text that one encoder refuses is unknown to the model.
+            strict = [other.values for other in alike if other.strict]
+            accepted = [text for text in texts if all(text in values for values in strict)]
+            result[key] = len(coding.vocabularies)
+            coding.vocabularies.add(text=positions[column.feature], fold=column.fold, texts=accepted)
+            known[column.feature] = tuple(dict.fromkeys((*known.get(column.feature, ()), *accepted)))
+        return result
+
+    def _take_away_idle_nodes(self, graph: onnx.GraphProto) -> None:
+        """Take away picks of all columns of an input, and casts to what the input is already."""
+        whole = {NUMBERS_INPUT: len(self._slots), TEXTS_INPUT: len(self._text_slots)}
+        own_type = TensorProto.DOUBLE if self._asked_double else TensorProto.FLOAT
+        idle = {
+            tensor: source
+            for tensor, (source, places) in self._picks.items()
+            if places == tuple(range(whole[source]))
+        }
+        idle |= {
+            cast: idle.get(tensor, tensor)
+            for cast, (tensor, element_type) in self._casts.items()
+            if element_type == own_type
+        }
+        kept = [node for node in graph.node if node.output[0] not in idle]
+        for node in kept:
+            node.input[:] = [idle.get(name, name) for name in node.input]
+        del graph.node[:]
+        graph.node.extend(kept)
+        used = {name for node in kept for name in node.input}
+        constants = [constant for constant in graph.initializer if constant.name in used]
+        del graph.initializer[:]
+        graph.initializer.extend(constants)
+
+
+def fold_text(fold: manifest_pb2.TextFold.ValueType, text: str) -> str:
+    """The folded text."""
+    return FOLDS[fold](text)
+
+
+def _source(column: Column) -> str:
+    return column.tensor if isinstance(column, Cell) else NUMBERS_INPUT
+
+
+def _positions(features: tuple[tuple[str, int], ...]) -> dict[str, int]:
+    """Each feature's place among those of its kind."""
+    counts: dict[int, int] = {schema_pb2.FEATURE_KIND_NUMBER: 0, schema_pb2.FEATURE_KIND_TEXT: 0}
+    result = {}
+    for name, kind in features:
+        result[name] = counts[kind]
+        counts[kind] += 1
+    return result

@@ -1,0 +1,176 @@
+"""Linear models, in double."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import (
+    ARDRegression,
+    BayesianRidge,
+    ElasticNet,
+    ElasticNetCV,
+    GammaRegressor,
+    HuberRegressor,
+    Lars,
+    LarsCV,
+    Lasso,
+    LassoCV,
+    LassoLars,
+    LassoLarsCV,
+    LassoLarsIC,
+    LinearRegression,
+    LogisticRegression,
+    LogisticRegressionCV,
+    MultiTaskElasticNet,
+    MultiTaskElasticNetCV,
+    MultiTaskLasso,
+    MultiTaskLassoCV,
+    OrthogonalMatchingPursuit,
+    OrthogonalMatchingPursuitCV,
+    Perceptron,
+    PoissonRegressor,
+    QuantileRegressor,
+    Ridge,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    RidgeCV,
+    SGDClassifier,
+    SGDRegressor,
+    TheilSenRegressor,
+    TweedieRegressor,
+)
+from sklearn.svm import LinearSVC, LinearSVR
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.answer import (
+    Answer,
+    answers,
+    arg_max,
+    class_labels,
+    exceeds,
+    pair,
+)
+from scorewire_training.export.lowering.draft import Draft
+from scorewire_training.export.lowering.matrix import Matrix
+from scorewire_training.export.lowering.scaling import clip, row_sum
+
+
+@answers(
+    ARDRegression,
+    BayesianRidge,
+    ElasticNet,
+    ElasticNetCV,
+    HuberRegressor,
+    Lars,
+    LarsCV,
+    Lasso,
+    LassoCV,
+    LassoLars,
+    LassoLarsCV,
+    LassoLarsIC,
+    LinearRegression,
+    LinearSVR,
+    MultiTaskElasticNet,
+    MultiTaskElasticNetCV,
+    MultiTaskLasso,
+    MultiTaskLassoCV,
+    OrthogonalMatchingPursuit,
+    OrthogonalMatchingPursuitCV,
+    QuantileRegressor,
+    Ridge,
+    RidgeCV,
+    SGDRegressor,
+    TheilSenRegressor,
+)
+def lower_linear_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """X times coefficients, plus intercept."""
+    value, width = _scores(draft, model, matrix)
+    return Answer(family=type(model).__name__, value=value, width=width)
+
+
+@answers(PoissonRegressor, GammaRegressor, TweedieRegressor)
+def lower_generalized_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The inverse link of X times coefficients, plus intercept."""
+    value, width = _scores(draft, model, matrix)
+    link = type(model._base_loss.link).__name__
+    if link == "LogLink":
+        value = draft.graph.node("Exp", [value])
+    elif link != "IdentityLink":
+        raise UnsupportedModelError(f"{type(model).__name__} has the link {link}", "use link='log'")
+    return Answer(family=f"{type(model).__name__} ({link})", value=value, width=width)
+
+
+@answers(LogisticRegression, LogisticRegressionCV, LinearDiscriminantAnalysis)
+def lower_logistic(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The logistic function of the scores of two classes, the softmax of those of more."""
+    if getattr(model, "multi_class", "auto") not in ("auto", "deprecated") or (
+        getattr(model, "solver", "") == "liblinear" and len(model.classes_) > 2
+    ):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} weighs its classes one against the rest",
+            "leave multi_class at its default and take a solver other than liblinear",
+        )
+    scores, width = _scores(draft, model, matrix)
+    if width == 1:
+        probabilities = pair(draft, draft.graph.node("Sigmoid", [scores]))
+    else:
+        probabilities = draft.graph.node("Softmax", [scores], axis=1)
+    return _classifier(draft, model, scores, width, probabilities)
+
+
+@answers(LinearSVC, Perceptron, RidgeClassifier, RidgeClassifierCV)
+def lower_linear_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The class of the largest score; there are no probabilities."""
+    scores, width = _scores(draft, model, matrix)
+    return _classifier(draft, model, scores, width, None)
+
+
+@answers(SGDClassifier)
+def lower_sgd_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """Scores, and probabilities where its loss has them."""
+    scores, width = _scores(draft, model, matrix)
+    if model.loss == "log_loss":
+        positive = draft.graph.node("Sigmoid", [scores])
+    elif model.loss == "modified_huber":
+        raised = draft.graph.node("Add", [clip(draft, scores, -1.0, 1.0), draft.constant([1.0])])
+        positive = draft.graph.node("Div", [raised, draft.constant([2.0])])
+    else:
+        return _classifier(draft, model, scores, width, None)
+    probabilities = pair(draft, positive) if width == 1 else _share(draft, positive, width)
+    return _classifier(draft, model, scores, width, probabilities)
+
+
+def _scores(draft: Draft, model: Any, matrix: Matrix) -> tuple[str, int]:
+    """X times coefficients, plus intercept: [rows, width], and the width."""
+    coefficients = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
+    intercept = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64), (len(coefficients),))
+    x = draft.graph.node("MatMul", [draft.tensor(matrix), draft.constant(coefficients.T)])
+    return draft.graph.node("Add", [x, draft.constant(intercept)]), len(coefficients)
+
+
+def _share(draft: Draft, x: str, width: int) -> str:
+    """Rows over their sums; a row of zeros is shared out evenly."""
+    graph = draft.graph
+    total = row_sum(draft, x)
+    nothing = graph.node("Equal", [total, draft.constant([0.0])])
+    x = graph.node("Where", [nothing, draft.constant([1.0]), x])
+    total = graph.node("Where", [nothing, draft.constant([float(width)]), total])
+    return graph.node("Div", [x, total])
+
+
+def _classifier(draft: Draft, model: Any, scores: str, width: int, probabilities: str | None) -> Answer:
+    labels = class_labels(model)
+    if width not in (1, len(labels)) or (width == 1 and len(labels) != 2):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} has {width} scores for {len(labels)} classes",
+            "export one model for each target",
+        )
+    return Answer(
+        family=type(model).__name__,
+        class_labels=labels,
+        label=exceeds(draft, scores, 0.0) if width == 1 else arg_max(draft, scores),
+        probabilities=probabilities,
+        decision=scores,
+    )

@@ -1,0 +1,115 @@
+"""What flows between the steps of a pipeline while it is lowered: a matrix of symbols.
+
+A column is a number feature as it came, a text feature as it came, a text that a
+table turns into a number outside the graph, or a column of a tensor in the graph.
+Numbers stay double until a consumer asks for less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import pandas as pd
+
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_training.export.errors import UnsupportedModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number feature as it came."""
+
+    feature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text feature, folded.
+
+    `spellings` are the values that the next step is given where the text is
+    missing, "" on the wire. Several must mean the same to it; none means that
+    the sample has no missing text, and that the first step that knows one says
+    how it is spelt.
+    """
+
+    feature: str
+    fold: manifest_pb2.TextFold.ValueType
+    spellings: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coded:
+    """A text feature that a table turns into a number, outside the graph.
+
+    `values` has a number for each folded text known, `unknown` is that of all
+    others. A strict column's model refuses texts that it does not know.
+    """
+
+    feature: str
+    fold: manifest_pb2.TextFold.ValueType
+    values: Mapping[str, float]
+    unknown: float
+    strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Column `index` of a double tensor of shape [rows, width] in the graph."""
+
+    tensor: str
+    index: int
+    width: int
+
+
+Column: TypeAlias = Number | Text | Coded | Cell
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Columns in order.
+
+    `sparse`: the fitted pipeline has a sparse matrix here. `flat`: it has a
+    single column of shape [rows], as text vectorizers take it. `framed`: it has
+    the caller's pandas frame, categoricals and all.
+    """
+
+    columns: tuple[Column, ...]
+    sparse: bool = False
+    flat: bool = False
+    framed: bool = False
+
+    @property
+    def width(self) -> int:
+        """How many columns."""
+        return len(self.columns)
+
+    def take(self, indices: Iterable[int]) -> Matrix:
+        """The columns at some places, in that order."""
+        return replace(self, columns=tuple(self.columns[i] for i in indices))
+
+    def check_width(self, step: object, expected: int) -> None:
+        """Check that a step was fitted on as many columns.
+
+        Raises:
+            UnsupportedModelError: it was not.
+        """
+        if self.width != expected:
+            raise UnsupportedModelError(
+                f"{type(step).__name__} was fitted on {expected} columns and is given {self.width}",
+                "pass a sample with the columns that the model was fitted on",
+            )
+
+
+def cells(tensor: str, width: int) -> tuple[Cell, ...]:
+    """All columns of a double tensor of shape [rows, width]."""
+    return tuple(Cell(tensor, index, width) for index in range(width))
+
+
+def is_null(value: object) -> bool:
+    """Whether a value is None, NaN, NaT or pd.NA."""
+    return (
+        value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+    )

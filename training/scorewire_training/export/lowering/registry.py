@@ -1,0 +1,62 @@
+"""Which rule lowers which step. A rule is for exactly one class.
+
+A subclass may do something else under the same name, so it has no rule unless it
+registers one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+from sklearn.feature_selection import SelectorMixin
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.draft import Draft
+from scorewire_training.export.lowering.matrix import Matrix
+
+# Lowers a fitted step: what it is given, to what it gives.
+StepRule: TypeAlias = "Callable[[Draft, Any, Matrix], Matrix]"
+_R = TypeVar("_R", bound=StepRule)
+
+_RULES: dict[type, StepRule] = {}
+
+
+def lowers(*classes: type) -> Callable[[_R], _R]:
+    """Register a rule for transformers of some classes."""
+
+    def register(rule: _R) -> _R:
+        for cls in classes:
+            _RULES[cls] = rule
+        return rule
+
+    return register
+
+
+def lower_step(draft: Draft, step: object, matrix: Matrix) -> Matrix:
+    """What a fitted transformer makes of a matrix.
+
+    Raises:
+        UnsupportedModelError: there is no rule for it, or for a setting of it.
+    """
+    if isinstance(step, str):
+        if step == "passthrough":
+            return matrix
+        raise UnsupportedModelError(f"a step is the word {step!r}", "use a fitted transformer")
+    if step is None:
+        return matrix
+    rule = _RULES.get(type(step))
+    if rule is not None:
+        expected = getattr(step, "n_features_in_", None)
+        if expected is not None:
+            matrix.check_width(step, expected)
+        return rule(draft, step, matrix)
+    if isinstance(step, SelectorMixin) and type(step).transform is SelectorMixin.transform:
+        support = step.get_support()
+        matrix.check_width(step, len(support))
+        return matrix.take(int(i) for i in support.nonzero()[0])
+    raise UnsupportedModelError(
+        f"the step {type(step).__module__}.{type(step).__qualname__} has no faithful translation to ONNX",
+        "do what it does before the model is fitted, or use a step of scikit-learn or of"
+        " scorewire_training.transformers in its place",
+    )

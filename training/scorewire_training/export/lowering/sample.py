@@ -1,0 +1,183 @@
+"""The sample: which columns a model takes, and what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import xgboost
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Text, is_null
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What is read off a sample.
+
+    `features` in the sample's order; `matrix` in the order in which the model
+    takes them; `categories` of the pandas categoricals; `spellings` of the
+    missing values of each text feature.
+    """
+
+    features: tuple[tuple[str, int], ...]
+    matrix: Matrix
+    categories: Mapping[str, tuple[object, ...]]
+    spellings: Mapping[str, tuple[object, ...]]
+
+
+def read_sample(model: object, sample: pd.DataFrame) -> Sample:
+    """Match a sample with the model that takes it.
+
+    Raises:
+        UnsupportedModelError: the sample lacks a column, has them in an order
+            that the model does not take, or holds what a row cannot.
+    """
+    if not isinstance(sample, pd.DataFrame) or not len(sample):
+        raise UnsupportedModelError("the sample is no DataFrame with rows", "pass some of the training rows")
+    if not sample.columns.is_unique:
+        raise UnsupportedModelError("two columns of the sample have one name", "rename one")
+    taken = _taken(model, sample)
+    columns: dict[str, Column] = {}
+    spellings: dict[str, tuple[object, ...]] = {}
+    categories: dict[str, tuple[object, ...]] = {}
+    for name in (name for name in sample.columns if name in set(taken)):
+        values = sample[name]
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            categories[str(name)] = tuple(values.dtype.categories.tolist())
+        if _is_text(values):
+            spellings[str(name)] = _spellings(values)
+            columns[str(name)] = Text(str(name), manifest_pb2.TEXT_FOLD_NONE, spellings[str(name)])
+        else:
+            columns[str(name)] = Number(str(name))
+    return Sample(
+        features=tuple(
+            (
+                name,
+                schema_pb2.FEATURE_KIND_TEXT if isinstance(c, Text) else schema_pb2.FEATURE_KIND_NUMBER,
+            )
+            for name, c in columns.items()
+        ),
+        matrix=Matrix(tuple(columns[str(name)] for name in taken), framed=True),
+        categories=categories,
+        spellings=spellings,
+    )
+
+
+def _taken(model: object, sample: pd.DataFrame) -> list[Any]:
+    """The sample's columns in the order in which the model takes them."""
+    names = _fitted_names(model)
+    present = list(sample.columns)
+    if names is None:
+        count = _fitted_count(model)
+        if count is not None and count != len(present):
+            raise UnsupportedModelError(
+                f"the model was fitted on {count} columns without names, the sample has {len(present)}",
+                "pass a sample with the columns that the model was fitted on, in their order",
+            )
+        return present
+    missing = [name for name in names if name not in set(present)]
+    if missing:
+        raise UnsupportedModelError(
+            f"the sample lacks {missing[0]!r}, which the model was fitted on",
+            "pass a sample with all columns of the training data",
+        )
+    wanted = set(names)
+    order = [name for name in present if name in wanted]
+    if order != names and not _takes_any_order(model):
+        raise UnsupportedModelError(
+            f"the sample has the model's columns in another order than it was fitted on: {order[:5]}...,"
+            f" not {names[:5]}...",
+            "reorder the sample's columns",
+        )
+    return names
+
+
+def _fitted_names(model: object) -> list[str] | None:
+    """The names that a model was fitted on; None where it knows none."""
+    if isinstance(model, xgboost.Booster):
+        return None if model.feature_names is None else list(model.feature_names)
+    if isinstance(model, lightgbm.Booster):
+        names = list(model.feature_name())
+        return None if names == [f"Column_{i}" for i in range(len(names))] else names
+    try:
+        fitted = getattr(model, "feature_names_in_", None)
+    except ValueError:  # scikit-learn's wrapper of XGBoost, fitted without names
+        return None
+    return None if fitted is None else [str(name) for name in fitted]
+
+
+def _fitted_count(model: object) -> int | None:
+    if isinstance(model, xgboost.Booster):
+        return int(model.num_features())
+    if isinstance(model, lightgbm.Booster):
+        return int(model.num_feature())
+    return getattr(model, "n_features_in_", None)
+
+
+def _takes_any_order(model: Any) -> bool:
+    """Whether columns are found by name: a ColumnTransformer, alone or first in a pipeline, does."""
+    while type(model) is Pipeline:
+        model = model.steps[0][1]
+    return type(model) is ColumnTransformer
+
+
+def _is_text(values: pd.Series[Any]) -> bool:
+    """Whether a column is text; else it holds numbers.
+
+    Raises:
+        UnsupportedModelError: it is neither.
+    """
+    name, dtype = values.name, values.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _is_text(pd.Series(dtype.categories, name=name))
+    if pd.api.types.is_bool_dtype(dtype) or (
+        pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype)
+    ):
+        return False
+    if isinstance(dtype, pd.StringDtype):
+        return True
+    if dtype == np.dtype(object):
+        kinds = {_kind(value) for value in values if not is_null(value)}
+        if kinds <= {"text"}:
+            return True
+        if kinds == {"number"}:
+            return False
+        raise UnsupportedModelError(
+            f"column {name!r} holds {' and '.join(sorted(kinds))}",
+            "make it all text, or all numbers, before the model is fitted",
+        )
+    raise UnsupportedModelError(
+        f"column {name!r} is of type {dtype}, and rows hold numbers and texts",
+        "turn it into numbers before the model is fitted: a date into days since another, for instance",
+    )
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, bool | int | float | np.number | np.bool_):
+        return "number"
+    return f"values of type {type(value).__name__}"
+
+
+def _spellings(values: pd.Series[Any]) -> tuple[object, ...]:
+    """How missing texts are spelt in a column: None, NaN, "", or several of them."""
+    missing = values[values.isna()]
+    # scikit-learn sees pd.NA as NaN.
+    nulls: list[object] = [None if value is None else np.nan for value in missing.tolist()]
+    found = [""] if bool((values == "").any()) else []
+    result: list[object] = []
+    if any(value is None for value in nulls):
+        result.append(None)
+    if any(value is not None for value in nulls):
+        result.append(np.nan)
+    return (*result, *found)

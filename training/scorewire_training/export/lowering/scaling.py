@@ -1,0 +1,250 @@
+"""Rules for arithmetic on numbers, in double and in scikit-learn's order of operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+from sklearn.decomposition import PCA, IncrementalPCA, TruncatedSVD
+from sklearn.preprocessing import (
+    Binarizer,
+    FunctionTransformer,
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    Normalizer,
+    PolynomialFeatures,
+    RobustScaler,
+    StandardScaler,
+)
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.graph import Graph
+from scorewire_training.export.lowering.draft import Draft
+from scorewire_training.export.lowering.matrix import Matrix, cells
+from scorewire_training.export.lowering.registry import lowers
+
+
+@lowers(StandardScaler)
+def lower_standard_scaler(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """(x - mean) / scale."""
+    return _scale(draft, matrix, step.mean_ if step.with_mean else None, step.scale_)
+
+
+@lowers(RobustScaler)
+def lower_robust_scaler(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """(x - median) / range."""
+    center = step.center_ if step.with_centering else None
+    return _scale(draft, matrix, center, step.scale_ if step.with_scaling else None)
+
+
+@lowers(MaxAbsScaler)
+def lower_max_abs_scaler(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """X / largest magnitude."""
+    scaled = _scale(draft, matrix, None, step.scale_)
+    if not getattr(step, "clip", False):
+        return scaled
+    x = clip(draft, draft.tensor(scaled), -1.0, 1.0)
+    return Matrix(cells(x, matrix.width), sparse=matrix.sparse)
+
+
+@lowers(MinMaxScaler)
+def lower_min_max_scaler(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """X * scale + min, perhaps clipped."""
+    x = draft.graph.node("Mul", [draft.tensor(matrix), draft.constant(step.scale_)])
+    x = draft.graph.node("Add", [x, draft.constant(step.min_)])
+    if step.clip:
+        x = clip(draft, x, *step.feature_range)
+    return Matrix(cells(x, matrix.width))
+
+
+@lowers(Normalizer)
+def lower_normalizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Each row over its norm; rows of zeros stay."""
+    graph = draft.graph
+    x = draft.tensor(matrix)
+    if step.norm == "l2":
+        squares = graph.node("Mul", [x, x])
+        norm = graph.node("Sqrt", [row_sum(draft, squares)])
+    elif step.norm == "l1":
+        norm = row_sum(draft, graph.node("Abs", [x]))
+    else:
+        norm = graph.node("ReduceMax", [graph.node("Abs", [x])], axes=[1], keepdims=1)
+    zero = graph.node("Equal", [norm, draft.constant([0.0])])
+    norm = graph.node("Where", [zero, draft.constant([1.0]), norm])
+    return Matrix(cells(graph.node("Div", [x, norm]), matrix.width), sparse=matrix.sparse)
+
+
+@lowers(Binarizer)
+def lower_binarizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """1 above the threshold, else 0."""
+    for column in matrix.columns:
+        draft.add_thresholds(column, [step.threshold])
+    above = draft.graph.node("Greater", [draft.tensor(matrix), draft.constant([step.threshold])])
+    return Matrix(cells(draft.cast(above, TensorProto.DOUBLE), matrix.width), sparse=matrix.sparse)
+
+
+@lowers(KBinsDiscretizer)
+def lower_bins(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """The bin that a number falls in, as a code or one-hot; NaN falls in the last."""
+    graph = draft.graph
+    bins = []
+    for column, edges in zip(matrix.columns, step.bin_edges_, strict=True):
+        inner = np.asarray(edges[1:-1], dtype=np.float64)
+        draft.add_thresholds(column, inner)
+        x = draft.tensor(Matrix((column,)))
+        # Not (x < edge), so that NaN counts as beyond all, as np.searchsorted has it.
+        beyond = graph.node("Not", [graph.node("Less", [x, draft.constant(inner[np.newaxis, :])])])
+        bins.append(row_sum(draft, draft.cast(beyond, TensorProto.DOUBLE)))
+    codes = bins[0] if len(bins) == 1 else graph.node("Concat", bins, axis=1)
+    if step.encode == "ordinal":
+        return Matrix(cells(codes, matrix.width))
+    counts = [len(edges) - 1 for edges in step.bin_edges_]
+    owners = graph.constant(np.repeat(np.arange(len(counts)), counts))
+    places = draft.constant(np.concatenate([np.arange(float(count)) for count in counts]))
+    hits = graph.node("Equal", [graph.node("Gather", [codes, owners], axis=1), places])
+    spread = draft.cast(hits, TensorProto.DOUBLE)
+    return Matrix(cells(spread, sum(counts)), sparse=step.encode == "onehot")
+
+
+@lowers(PolynomialFeatures)
+def lower_polynomial(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Products of columns, multiplied from the last factor on, as scikit-learn does."""
+    graph = draft.graph
+    x = draft.tensor(matrix)
+    powers = np.asarray(step.powers_)
+    # One factor of each product at a time; a product that has run out of
+    # factors goes on with the column of ones.
+    one = draft.constant([1.0])
+    column = graph.node("Gather", [x, graph.constant(np.array([0]))], axis=1)
+    ones = graph.node("Where", [graph.node("IsNaN", [column]), one, one])
+    padded = graph.node("Concat", [x, ones], axis=1)
+    factors = [np.repeat(np.arange(len(row)), row)[::-1] for row in powers]
+    depth = max((len(row) for row in factors), default=0)
+    table = np.full((max(depth, 1), len(factors)), matrix.width, dtype=np.int64)
+    for i, row in enumerate(factors):
+        table[: len(row), i] = row
+    product = graph.node("Gather", [padded, graph.constant(table[0])], axis=1)
+    for row in table[1:]:
+        product = graph.node("Mul", [product, graph.node("Gather", [padded, graph.constant(row)], axis=1)])
+    return Matrix(cells(product, len(factors)), sparse=matrix.sparse)
+
+
+@lowers(PCA, IncrementalPCA)
+def lower_pca(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """X times the components, minus the mean's."""
+    graph = draft.graph
+    x = graph.node("MatMul", [draft.tensor(matrix), draft.constant(step.components_.T)])
+    x = graph.node("Sub", [x, draft.constant(step.mean_.reshape(1, -1) @ step.components_.T)])
+    if step.whiten:
+        scale = np.sqrt(step.explained_variance_)
+        smallest = np.finfo(scale.dtype).eps
+        scale[scale < smallest] = smallest
+        x = graph.node("Div", [x, draft.constant(scale)])
+    return Matrix(cells(x, len(step.components_)))
+
+
+@lowers(TruncatedSVD)
+def lower_svd(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """X times the components."""
+    x = draft.graph.node("MatMul", [draft.tensor(matrix), draft.constant(step.components_.T)])
+    return Matrix(cells(x, len(step.components_)))
+
+
+@lowers(FunctionTransformer)
+def lower_function(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """No function at all, or one of numpy's that the graph has exactly."""
+    if step.func is None:
+        return matrix
+    write = FUNCTIONS.get(step.func) if callable(step.func) and not step.kw_args else None
+    if write is None:
+        name = getattr(step.func, "__name__", repr(step.func))
+        known = ", ".join(sorted(f"numpy.{function.__name__}" for function in FUNCTIONS))
+        raise UnsupportedModelError(
+            f"the FunctionTransformer calls {name}, whose code cannot be translated",
+            f"use one of {known}, a TextCleaner of scorewire_training.transformers,"
+            " or do it before the model is fitted",
+        )
+    return Matrix(cells(write(draft, draft.tensor(matrix)), matrix.width), sparse=matrix.sparse)
+
+
+def clip(draft: Draft, x: str, low: float, high: float) -> str:
+    """Numbers cut to a range; NaN stays NaN."""
+    graph = draft.graph
+    bottom, top = draft.constant([low]), draft.constant([high])
+    x = graph.node("Where", [graph.node("Less", [x, bottom]), bottom, x])
+    return graph.node("Where", [graph.node("Greater", [x, top]), top, x])
+
+
+def row_sum(draft: Draft, x: str) -> str:
+    """Sums of rows, shape [rows, 1]."""
+    return draft.graph.node("ReduceSum", [x, draft.graph.constant(np.array([1]))], keepdims=1)
+
+
+def log1p(draft: Draft, x: str) -> str:
+    """log(1 + x) without the loss of small x (Kahan): log(u) * x / (u - 1) with u = 1 + x."""
+    graph, one = draft.graph, draft.constant([1.0])
+    u = graph.node("Add", [x, one])
+    log = graph.node("Log", [u])
+    ratio = graph.node("Div", [x, graph.node("Sub", [u, one])])
+    near = graph.node("Mul", [log, ratio])
+    # Far from 0 the plain logarithm is exact, and infinity no quotient.
+    small = graph.node("Less", [graph.node("Abs", [x]), draft.constant([0.5])])
+    result = graph.node("Where", [small, near, log])
+    return graph.node("Where", [graph.node("Equal", [u, one]), x, result])
+
+
+def expm1(draft: Draft, x: str) -> str:
+    """exp(x) - 1 without the loss of small x (Kahan): (u - 1) * x / log(u) with u = exp(x)."""
+    graph, one = draft.graph, draft.constant([1.0])
+    u = graph.node("Exp", [x])
+    plain = graph.node("Sub", [u, one])
+    near = graph.node("Mul", [plain, graph.node("Div", [x, graph.node("Log", [u])])])
+    small = graph.node("Less", [graph.node("Abs", [x]), draft.constant([0.5])])
+    result = graph.node("Where", [small, near, plain])
+    return graph.node("Where", [graph.node("Equal", [u, one]), x, result])
+
+
+def _unary(op_type: str) -> Callable[[Draft, str], str]:
+    return lambda draft, x: draft.graph.node(op_type, [x])
+
+
+def _square(draft: Draft, x: str) -> str:
+    return draft.graph.node("Mul", [x, x])
+
+
+FUNCTIONS: dict[Any, Callable[[Draft, str], str]] = {
+    np.log1p: log1p,
+    np.expm1: expm1,
+    np.log: _unary("Log"),
+    np.exp: _unary("Exp"),
+    np.sqrt: _unary("Sqrt"),
+    np.square: _square,
+    np.abs: _unary("Abs"),
+    np.negative: _unary("Neg"),
+    np.floor: _unary("Floor"),
+    np.ceil: _unary("Ceil"),
+    np.sign: _unary("Sign"),
+    np.tanh: _unary("Tanh"),
+}
+
+
+def _scale(
+    draft: Draft, matrix: Matrix, center: NDArray[np.float64] | None, scale: NDArray[np.float64] | None
+) -> Matrix:
+    graph: Graph = draft.graph
+    if center is None and scale is None:
+        return matrix
+    x = draft.tensor(matrix)
+    if center is not None:
+        x = graph.node("Sub", [x, draft.constant(center)])
+    if scale is not None:
+        # Sparse matrices are scaled by the reciprocal, which rounds otherwise.
+        if matrix.sparse:
+            x = graph.node("Mul", [x, draft.constant(1.0 / scale)])
+        else:
+            x = graph.node("Div", [x, draft.constant(scale)])
+    return Matrix(cells(x, matrix.width), sparse=matrix.sparse)

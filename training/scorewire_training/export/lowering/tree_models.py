@@ -1,0 +1,121 @@
+"""Tree ensembles: their input as their library reads it, then trees written by ourselves."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import lightgbm
+import numpy as np
+import xgboost
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.graph import ELEMENT_TYPES, ModelOutput
+from scorewire_training.export.lowering.draft import Draft
+from scorewire_training.export.lowering.encoding import lower_categories
+from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Text, cells
+from scorewire_training.export.trees import read_trees
+
+
+def lower_trees(draft: Draft, model: object, matrix: Matrix) -> tuple[str, int, list[ModelOutput]] | None:
+    """A tree ensemble's family, element type and outputs; None where the model is none.
+
+    Raises:
+        UnsupportedModelError: it cannot be exported faithfully.
+    """
+    plain = model
+    categories: dict[int, list[object]] = {}
+    if isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
+        plain, categories = _with_text_categories_as_codes(model)
+    trees = read_trees(plain)
+    if trees is None:
+        return None
+    matrix.check_width(model, trees.feature_count)
+    if matrix.framed:
+        categories |= _frame_categories(draft, model, matrix)
+    columns = tuple(
+        lower_categories(draft, column, categories[i]) if i in categories else column
+        for i, column in enumerate(matrix.columns)
+    )
+    for i, column in enumerate(columns):
+        draft.add_thresholds(column, trees.thresholds.get(i, ()))
+    lowered = Matrix(columns)
+    if matrix.sparse and _is_xgboost(model):
+        lowered = _without_zeros(draft, lowered)
+    x = draft.tensor(lowered, ELEMENT_TYPES[trees.input_type])
+    return trees.family, ELEMENT_TYPES[trees.ensemble.element_type], trees.emit(draft.graph, x)
+
+
+def _is_xgboost(model: object) -> bool:
+    return isinstance(model, xgboost.Booster | xgboost.XGBModel)
+
+
+def _without_zeros(draft: Draft, matrix: Matrix) -> Matrix:
+    """XGBoost takes what a sparse matrix leaves out, its zeros, for missing."""
+    x = draft.tensor(matrix)
+    zero = draft.graph.node("Equal", [x, draft.constant([0.0])])
+    return Matrix(cells(draft.graph.node("Where", [zero, draft.constant([np.nan]), x]), matrix.width))
+
+
+def _frame_categories(draft: Draft, model: object, matrix: Matrix) -> dict[int, list[object]]:
+    """The categories, in the order of their codes, of the pandas categoricals that a library codes itself."""
+    categoricals = [
+        i
+        for i, column in enumerate(matrix.columns)
+        if isinstance(column, Number | Text) and column.feature in draft.categories
+    ]
+    if not categoricals:
+        return {}
+    own = [list(draft.categories[_feature(matrix.columns[i])]) for i in categoricals]
+    if isinstance(model, lightgbm.Booster | lightgbm.LGBMModel):
+        booster = model if isinstance(model, lightgbm.Booster) else model.booster_
+        listed = booster.pandas_categorical or []
+        if len(listed) != len(categoricals):
+            raise UnsupportedModelError(
+                f"the model was fitted on {len(listed)} categorical columns, the sample has"
+                f" {len(categoricals)}",
+                "pass a sample with the dtypes that the model was fitted on",
+            )
+        return {i: list(values) for i, values in zip(categoricals, listed, strict=True)}
+    if _is_xgboost(model):
+        stored = _xgboost_categories(model)
+        return {i: stored.get(i, values) for i, values in zip(categoricals, own, strict=True)}
+    # scikit-learn reads a categorical's values, not its codes.
+    return {}
+
+
+def _feature(column: Column) -> str:
+    return column.feature if isinstance(column, Number | Text) else ""
+
+
+def _xgboost_categories(model: Any) -> dict[int, list[object]]:
+    """The categories that a booster remembers from training, by feature; recent ones do."""
+    booster = model if isinstance(model, xgboost.Booster) else model.get_booster()
+    if not hasattr(booster, "get_categories"):
+        return {}
+    stored = booster.get_categories(export_to_arrow=True).to_arrow()
+    return {i: values.to_pylist() for i, (_, values) in enumerate(stored) if values is not None}
+
+
+def _with_text_categories_as_codes(model: Any) -> tuple[Any, dict[int, list[object]]]:
+    """A HistGradientBoosting that takes its text categories as codes, and those categories by feature."""
+    if getattr(model, "_preprocessor", None) is None or model.is_categorical_ is None:
+        return model, {}
+    encoder = model._preprocessor.named_transformers_["encoder"]
+    features = np.flatnonzero(model.is_categorical_)
+    texts = {
+        place: [category for category in categories.tolist() if isinstance(category, str)]
+        for place, categories in enumerate(encoder.categories_)
+        if np.asarray(categories).dtype.kind not in "biuf"
+    }
+    if not texts:
+        return model, {}
+    coded = copy.copy(model)
+    coded._preprocessor = copy.deepcopy(model._preprocessor)
+    own = coded._preprocessor.named_transformers_["encoder"].categories_
+    for place, known in texts.items():
+        own[place] = np.concatenate(
+            [np.arange(len(known), dtype=np.float64), np.full(len(own[place]) - len(known), np.nan)]
+        )
+    return coded, {int(features[place]): list(known) for place, known in texts.items()}
