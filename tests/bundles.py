@@ -170,3 +170,61 @@ def write_classifier_bundle(output_dir: Path, *, model: str = "classes", version
             bundles.GOLDEN: bundles.to_json(golden),
         },
     )
+
+
+# The texts that the model of `write_greeting_bundle` knows, and their scores.
+GREETINGS = {"hello": 1.0, "bye": 2.0}
+
+
+def write_greeting_bundle(output_dir: Path, *, model: str = "greeting", version: str = "1.0.0") -> Path:
+    """A regression over the one text `word`, fed to the graph as it is: the number it has in GREETINGS.
+
+    Other words, and a missing one, are refused.
+    """
+    manifest = manifest_pb2.Manifest(model=model, version=version, description="Looks its feature up.")
+    manifest.created_at.GetCurrentTime()
+    schema = manifest.schema
+    schema.features.add(
+        name="word",
+        kind=schema_pb2.FEATURE_KIND_TEXT,
+        missing_allowed=False,
+        unknown_allowed=False,
+        vocabulary_size=len(GREETINGS),
+    )
+    schema.outputs.add(name="value", kind=schema_pb2.OUTPUT_KIND_NUMBER, width=1)
+    vocabulary = manifest.coding.vocabularies.add(text=0, fold=manifest_pb2.TEXT_FOLD_NONE)
+    vocabulary.texts.extend(GREETINGS)
+    graph_input = manifest.coding.inputs.add(name="word", type=manifest_pb2.ELEMENT_TYPE_STRING)
+    graph_input.columns.add().text.fold = manifest_pb2.TEXT_FOLD_NONE
+    node = helper.make_node(
+        "LabelEncoder",
+        ["word"],
+        ["value"],
+        domain="ai.onnx.ml",
+        keys_strings=list(GREETINGS),
+        values_floats=list(GREETINGS.values()),
+    )
+    graph = helper.make_graph(
+        [node],
+        "greeting",
+        [helper.make_tensor_value_info("word", TensorProto.STRING, ["rows", 1])],
+        [helper.make_tensor_value_info("value", TensorProto.FLOAT, ["rows", 1])],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    onnx_model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    onnx.checker.check_model(onnx_model)
+    golden = manifest_pb2.Golden()
+    golden.rows.row_count = golden.expected.row_count = len(GREETINGS) + 1
+    golden.rows.texts.extend([*GREETINGS, "?"])
+    golden.expected.outputs.add(name="value").numbers.extend([*GREETINGS.values(), math.nan])
+    golden.expected.errors.add(
+        row=len(GREETINGS), reason=errors_pb2.ERROR_REASON_UNKNOWN_TEXT, feature="word"
+    )
+    return bundles.write_bundle(
+        output_dir,
+        manifest,
+        {
+            bundles.GRAPH: bytes(onnx_model.SerializeToString()),
+            bundles.GOLDEN: bundles.to_json(golden),
+        },
+    )

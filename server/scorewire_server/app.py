@@ -13,6 +13,7 @@ from scorewire_proto.v1 import models_pb2
 from scorewire_server.control.health import Health
 from scorewire_server.control.model_service import ModelService
 from scorewire_server.control.reflection import Reflection
+from scorewire_server.engine.port import StartError
 from scorewire_server.engine.reference.server import ReferenceEngine
 from scorewire_server.engine.reference.session import open_session
 from scorewire_server.engine.snapshot import Snapshot, VersionRecord, build_snapshot
@@ -145,13 +146,23 @@ async def run(settings: Settings) -> None:
         loop.add_signal_handler(number, on_signal)
     address = await app.start()
     logger().info("listening", address=address, models=str(settings.models))
-    await stop.wait()
-    await app.drain()
+    stopped = asyncio.create_task(stop.wait())
+    loaded = asyncio.create_task(app.loaded())
+    await asyncio.wait((stopped, loaded), return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if loaded.done():
+            await loaded
+            await stopped
+    finally:
+        await app.drain()
 
 
 def _write_port_file(path: Path, address: str, metrics_address: str | None) -> None:
     """Whole or not at all, for programs that wait for it."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     lines = [address] if metrics_address is None else [address, metrics_address]
-    scratch.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    scratch.replace(path)
+    try:
+        scratch.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        raise StartError(f"--port-file {path} cannot be written: {error.strerror}") from None

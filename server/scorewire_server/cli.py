@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 
 import click
 
@@ -28,7 +27,7 @@ def _options(command: click.Command) -> click.Command:
 def serve(**flags: str | None) -> None:
     """Serve bundles over gRPC until SIGTERM or SIGINT."""
     try:
-        settings = read_settings(flags, os.environ)
+        settings = read_settings(flags)
     except SettingError as error:
         raise _CannotStart(str(error)) from None
     configure_logs(settings.log_format, settings.log_level)

@@ -6,6 +6,7 @@ checked here, once; nothing else reads the environment.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -178,21 +179,22 @@ def describe() -> dict[str, str]:
     return described
 
 
-def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
+def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str] | None = None) -> Settings:
     """Put the settings together.
 
     Args:
         flags: the text of each flag by the setting's name; None where it was not given.
-        environment: the process's variables.
+        environment: variables; the process's own unless given.
 
     Raises:
         SettingError: a value is out of its range, or two contradict each other.
     """
+    variables = os.environ if environment is None else environment
     values: dict[str, Any] = {}
     for name, (kind, _) in _KINDS.items():
         text, source = flags.get(name), flag(name)
         if text is None:
-            text, source = environment.get(variable(name)), variable(name)
+            text, source = variables.get(variable(name)), variable(name)
         if text is None:
             continue
         try:

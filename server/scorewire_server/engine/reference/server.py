@@ -167,8 +167,6 @@ class _Handlers(grpc.GenericRpcHandler):
 
 async def _abort(context: _Context, method: str, error: Exception) -> NoReturn:
     """End the call with the status of an exception."""
-    if isinstance(error, aio.AbortError):
-        raise error
     if not isinstance(error, CallError):
         log_fault(method, error)
     status = to_status(error)

@@ -1,0 +1,35 @@
+"""A server of each engine, and a channel to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conformance.engines import ENGINES, Server, serving, write_models
+from tests.conformance.wire import Wire
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with small limits over the bundles of `write_models`."""
+    folder = tmp_path_factory.mktemp("engine")
+    models = folder / "models"
+    write_models(models)
+    limits = ("--max-rows", "1000", "--max-message-bytes", str(1 << 20))
+    with serving(folder, models, *limits) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def address(server: Server) -> str:
+    """Where a server under test answers."""
+    return server.address
+
+
+@pytest.fixture
+def wire(address: str) -> Iterator[Wire]:
+    """A channel of the test's own."""
+    wire = Wire(address)
+    with wire.channel:
+        yield wire
