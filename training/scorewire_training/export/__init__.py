@@ -1,1 +1,16 @@
 """Fitted pipeline in, verified bundle out."""
+
+from __future__ import annotations
+
+from scorewire_training.export.bundling import ExportedBundle, export_bundle
+from scorewire_training.export.errors import ExportError, ParityError, UnsupportedModelError
+from scorewire_training.export.parity import ParityReport
+
+__all__ = [
+    "ExportError",
+    "ExportedBundle",
+    "ParityError",
+    "ParityReport",
+    "UnsupportedModelError",
+    "export_bundle",
+]

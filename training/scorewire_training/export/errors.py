@@ -19,3 +19,7 @@ class UnsupportedModelError(ExportError):
         super().__init__(f"{reason}; {way_out}")
         self.reason = reason
         self.way_out = way_out
+
+
+class ParityError(ExportError):
+    """The graph and the fitted model differ; the message has a table of the rows."""

@@ -1,0 +1,254 @@
+"""From a fitted model to a bundle that is proven equal to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+
+from scorewire_contract import bundle as bundles
+from scorewire_contract.schema import InvalidNameError, Version, check_model_name
+from scorewire_contract.scoring import RunGraph, Scorer, score_golden
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_training.export.errors import ExportError
+from scorewire_training.export.frames import FrameCodec
+from scorewire_training.export.golden import pick_golden
+from scorewire_training.export.hard_rows import SAMPLE, TriedRows, construct_rows
+from scorewire_training.export.lowering import lower
+from scorewire_training.export.parity import BundleScores, ParityReport, checked_shapes, compare, score_rows
+from scorewire_training.export.probing import Prober
+from scorewire_training.export.provenance import build_provenance
+from scorewire_training.export.reference import Answers, Reference
+from scorewire_training.export.schema import build_schema
+
+_MAX_SAMPLE_ROWS_COMPARED = 20_000
+_SEED = 20_240_229
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedBundle:
+    """A bundle that was written: its folder, what the parity gate found, its manifest."""
+
+    path: Path
+    parity: ParityReport
+    manifest: manifest_pb2.Manifest
+
+
+def export_bundle(
+    model: object,
+    *,
+    sample: pd.DataFrame,
+    name: str,
+    version: str,
+    output_dir: Path | str,
+    description: str = "",
+    metrics: Mapping[str, float] | None = None,
+    feature_descriptions: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> ExportedBundle:
+    """Write a fitted model as the bundle output_dir/name/version, once it is proven.
+
+    The graph and the fitted model score the sample and thousands of rows made
+    to tell them apart; one that differs stops the export.
+
+    Args:
+        model: a fitted scikit-learn estimator or pipeline, an XGBoost or
+            LightGBM model, or a Booster of theirs.
+        sample: rows as the model takes them, best the ones it was fitted on: the
+            features' ranges and missing shares come from them. Named columns.
+        name: the model's name, 1 to 63 of a-z, 0-9, '_' and '-'.
+        version: its semantic version.
+        output_dir: the folder of all models; made if it is not there.
+        description: for people.
+        metrics: finite numbers measured on data held out from training, by name.
+        feature_descriptions: for people, by feature.
+        progress: called with a sentence at the beginning of each stage.
+
+    Raises:
+        UnsupportedModelError: the model cannot be exported faithfully.
+        ParityError: the graph and the fitted model differ.
+        ExportError: an argument is not sound, or the version exists.
+    """
+    report_stage = progress or (lambda _: None)
+    target = _check_target(Path(output_dir), name, version)
+    _check_sample(sample)
+    _check_metrics(metrics or {})
+
+    report_stage("Turning the model into a graph")
+    lowered = lower(model, sample)
+    surplus = set(feature_descriptions or {}) - {feature for feature, _ in lowered.features}
+    if surplus:
+        raise ExportError(f"feature_descriptions describe {min(surplus)!r}, which is no feature")
+    codec = FrameCodec(sample, lowered.features, lowered.missing_texts)
+    rows = codec.to_rows(sample)
+    compared = _draw(len(sample))
+    reference = Reference(model, lowered.outputs)
+
+    report_stage("Asking the fitted model what it refuses")
+    sample_answers = _ask_sample(reference, sample.iloc[compared])
+    allowances = Prober(reference, codec, lowered.features, rows).probe(lowered.known_texts)
+    manifest = manifest_pb2.Manifest(model=name, version=version, description=description)
+    manifest.schema.CopyFrom(
+        build_schema(
+            lowered.features,
+            lowered.outputs,
+            rows=rows,
+            allowances=allowances,
+            known_texts=lowered.known_texts,
+            descriptions=feature_descriptions or {},
+        )
+    )
+    manifest.coding.CopyFrom(lowered.coding)
+    graph = lowered.graph.SerializeToString(deterministic=True)
+    run = checked_shapes(open_graph(graph), lowered.outputs)
+
+    report_stage("Comparing the graph with the fitted model")
+    tried = construct_rows(
+        rows.take(compared),
+        lowered.features,
+        thresholds=lowered.thresholds,
+        known_texts=lowered.known_texts,
+        magnitude_limits={feature: allowance.magnitude_limit for feature, allowance in allowances.items()},
+    )
+    scorer = Scorer(manifest.schema, manifest.coding, run)
+    tried = tried.take(_without_repeated_refusals(tried, score_rows(scorer, tried.rows)))
+    bundle_scores = score_rows(scorer, tried.rows)
+    fitted = _ask(reference, codec, tried, sample_answers, bundle_scores)
+    parity = compare(tried, fitted, bundle_scores, lowered.outputs)
+
+    report_stage("Writing the bundle")
+    manifest.metrics.update(metrics or {})
+    manifest.provenance.CopyFrom(build_provenance(lowered.family, lowered.features, rows))
+    manifest.parity.CopyFrom(parity.to_message())
+    manifest.created_at.GetCurrentTime()
+    golden = pick_golden(tried, fitted, bundle_scores, lowered.outputs, parity)
+    golden.expected.model, golden.expected.version = name, version
+    score_golden(bundles.Bundle(target, manifest, graph, golden), run)
+    files = {bundles.GRAPH: graph, bundles.GOLDEN: bundles.to_json(golden)}
+    try:
+        path = bundles.write_bundle(Path(output_dir), manifest, files)
+    except bundles.BundleError as error:
+        raise ExportError(str(error)) from None
+    return ExportedBundle(path=path, parity=parity, manifest=manifest)
+
+
+def open_graph(graph: bytes) -> RunGraph:
+    """A function that runs the graph on the CPU.
+
+    Raises:
+        ExportError: onnxruntime does not take it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no base of their own
+        raise ExportError(
+            f"onnxruntime {onnxruntime.__version__} does not load the graph: {error}"
+        ) from error
+    run: RunGraph = session.run
+    return run
+
+
+def _check_target(output_dir: Path, name: str, version: str) -> Path:
+    try:
+        check_model_name(name)
+        Version(version)
+    except InvalidNameError as error:
+        raise ExportError(str(error)) from None
+    target = output_dir / name / version
+    if target.exists():
+        raise ExportError(f"{target} exists, and a version never changes: choose another version")
+    if output_dir.exists() and not output_dir.is_dir():
+        raise ExportError(f"{output_dir} is no folder: name the folder that holds all models")
+    return target
+
+
+def _check_sample(sample: object) -> None:
+    if not isinstance(sample, pd.DataFrame):
+        raise ExportError(
+            f"sample is a {type(sample).__name__}: pass a pandas DataFrame with the columns of training"
+        )
+    if not len(sample) or not len(sample.columns):
+        raise ExportError("sample is empty: pass rows that the model was fitted on")
+    unnamed = [column for column in sample.columns if not isinstance(column, str) or not column]
+    if unnamed:
+        raise ExportError(
+            f"sample has a column named {unnamed[0]!r}: name columns by texts, for instance by "
+            "sample.columns = [f'x{i}' for i in range(sample.shape[1])]"
+        )
+    if not sample.columns.is_unique:
+        twice = sample.columns[sample.columns.duplicated()][0]
+        raise ExportError(f"sample has two columns named {twice!r}: rename or drop one")
+
+
+def _check_metrics(metrics: Mapping[str, float]) -> None:
+    for metric, value in metrics.items():
+        if not metric or not np.isfinite(value):
+            raise ExportError(f"metric {metric!r} is {value!r}: a metric has a name and a finite number")
+
+
+def _draw(row_count: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """The sample's rows to compare, ascending: all, or as many as is sensible."""
+    if row_count <= _MAX_SAMPLE_ROWS_COMPARED:
+        return np.arange(row_count, dtype=np.intp)
+    drawn = np.random.default_rng(_SEED).choice(row_count, _MAX_SAMPLE_ROWS_COMPARED, replace=False)
+    return np.sort(drawn).astype(np.intp)
+
+
+def _ask_sample(reference: Reference, sample: pd.DataFrame) -> Answers:
+    """The fitted model's answers for the very frame that was passed, before any coding."""
+    try:
+        return Answers(reference.answer(sample), np.zeros(len(sample), dtype=np.bool_))
+    except Exception as error:
+        raise ExportError(
+            f"the fitted model does not score the sample ({type(error).__name__}: {error}): "
+            "pass rows with the columns and dtypes that it was fitted on"
+        ) from error
+
+
+def _without_repeated_refusals(tried: TriedRows, scores: BundleScores) -> list[int]:
+    """The rows to compare: of those that are refused for one change, one is enough.
+
+    A refusal is found by asking the fitted model about that row alone, which is slow.
+    """
+    seen: set[tuple[str, str]] = set()
+    refused = set(scores.refused)
+    kept = []
+    for row, key in enumerate(zip(tried.origins, tried.changes, strict=True)):
+        if row in refused and key[0] != SAMPLE:
+            if key in seen:
+                continue
+            seen.add(key)
+        kept.append(row)
+    return kept
+
+
+def _ask(
+    reference: Reference,
+    codec: FrameCodec,
+    tried: TriedRows,
+    sample_answers: Answers,
+    scores: BundleScores,
+) -> Answers:
+    """The fitted model's answers: together for rows that it should take, alone for the others."""
+    begin = len(sample_answers.refused)
+    outputs = [np.full((len(tried), values.shape[1]), np.nan) for values in sample_answers.outputs]
+    refused = np.zeros(len(tried), dtype=np.bool_)
+    alone = [row for row in scores.refused if row >= begin]
+    together = np.setdiff1d(np.arange(begin, len(tried)), alone)
+    groups = [together, *(np.array([row]) for row in alone)]
+    for group in groups:
+        if not len(group):
+            continue
+        answers = reference.answer_or_refuse(codec.to_frame(tried.rows.take(group)))
+        refused[group] = answers.refused
+        for whole, part in zip(outputs, answers.outputs, strict=True):
+            whole[group] = part
+    for whole, part in zip(outputs, sample_answers.outputs, strict=True):
+        whole[:begin] = part
+    return Answers(outputs, refused)

@@ -1,0 +1,250 @@
+"""Rows made to find a difference: where conversions of models have gone wrong.
+
+Each is a row of the sample with one feature changed, or all of them. A name
+says how it was made: its origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export.frames import Features, WireRows, concatenate
+
+SAMPLE = "sample"
+# How many rows of the sample each value is tried in: a split below another is
+# seen only by the rows that reach it.
+_ROWS_PER_VALUE = 4
+_MAX_THRESHOLDS_PER_FEATURE = 200
+_MAX_THRESHOLD_ROWS = 5_000
+_MAX_KNOWN_TEXTS_PER_FEATURE = 1_000
+_MAX_VARIANT_TEXTS = 8
+_MIXED_ROWS = 500
+_MAX_SHOWN_TEXT = 30
+_SEED = 20_240_229
+
+UNSEEN_TEXTS = ("no-model-knows-this", "Ünbekannt-Ωμέγα-未知", "0", "nan", "None", " ", "x" * 1_000)
+_INTEGERS = (2.0**24 + 1, -(2.0**24) - 1, 2.0**31 + 1, 2.0**53)
+_CODES = (-1.0, -0.5, 0.5, 1.5, 1.0, 31.0, 32.0, 255.0, 256.0, 65_536.0)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class TriedRows:
+    """Rows to compare.
+
+    `origins` says how each was made, `changes` which one feature was changed to
+    what, like "age = nan"; it is empty for a row of the sample and for one with
+    more than one change.
+    """
+
+    rows: WireRows
+    origins: tuple[str, ...]
+    changes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    def take(self, rows: Sequence[int] | NDArray[np.intp]) -> TriedRows:
+        """Some of the rows, in the order given."""
+        return TriedRows(
+            self.rows.take(rows),
+            tuple(self.origins[row] for row in rows),
+            tuple(self.changes[row] for row in rows),
+        )
+
+
+@dataclass(slots=True)
+class _Change:
+    row: int
+    origin: str
+    feature: str
+    numbers: Mapping[int, float]
+    texts: Mapping[int, str]
+
+    def describe(self) -> str:
+        if not self.feature:
+            return ""
+        value = next(iter((*self.numbers.values(), *self.texts.values())))
+        text = repr(value)
+        return f"{self.feature} = {text if len(text) <= _MAX_SHOWN_TEXT else text[:_MAX_SHOWN_TEXT] + '...'}"
+
+
+@dataclass(slots=True)
+class _Builder:
+    """Changes to rows of the sample, taking those rows in turn."""
+
+    base: WireRows
+    changes: list[_Change] = field(default_factory=list)
+
+    def add(
+        self,
+        origin: str,
+        feature: str = "",
+        *,
+        numbers: Mapping[int, float] | None = None,
+        texts: Mapping[int, str] | None = None,
+    ) -> None:
+        row = len(self.changes) % len(self.base)
+        self.changes.append(_Change(row, origin, feature, numbers or {}, texts or {}))
+
+    def build(self) -> TriedRows:
+        rows = self.base.take([change.row for change in self.changes])
+        for i, change in enumerate(self.changes):
+            for column, number in change.numbers.items():
+                rows.numbers[i, column] = number
+            for column, text in change.texts.items():
+                rows.texts[i, column] = text
+        return TriedRows(
+            rows,
+            tuple(change.origin for change in self.changes),
+            tuple(change.describe() for change in self.changes),
+        )
+
+
+def construct_rows(
+    sample: WireRows,
+    features: Features,
+    *,
+    thresholds: Mapping[str, NDArray[np.float64]],
+    known_texts: Mapping[str, Sequence[str]],
+    magnitude_limits: Mapping[str, float],
+) -> TriedRows:
+    """The sample followed by the hard rows made from it.
+
+    Args:
+        sample: at least one row.
+        features: name and kind of each, in order.
+        thresholds: where the model splits a number feature, by name.
+        known_texts: the texts that the model knows of a text feature, by name.
+        magnitude_limits: the largest magnitude that the model takes of a number
+            feature, by name.
+    """
+    numbers = [name for name, kind in features if kind == schema_pb2.FEATURE_KIND_NUMBER]
+    texts = [name for name, kind in features if kind == schema_pb2.FEATURE_KIND_TEXT]
+    rng = np.random.default_rng(_SEED)
+    builder = _Builder(sample.take(rng.permutation(len(sample))[:997]))
+    for _ in range(_ROWS_PER_VALUE):
+        _add_missing(builder, numbers, texts)
+        for column, name in enumerate(numbers):
+            for origin, value in _hard_numbers(sample.numbers[:, column], magnitude_limits[name]):
+                builder.add(origin, name, numbers={column: value})
+    for column, name in enumerate(texts):
+        _add_texts(builder, column, name, sample.texts[:, column], known_texts.get(name, ()))
+    splits = {column: thresholds[name] for column, name in enumerate(numbers) if name in thresholds}
+    _add_thresholds(builder, numbers, splits, rng)
+    hard = builder.build()
+    mixed = _recombine(sample, rng)
+    return TriedRows(
+        concatenate([sample, hard.rows, mixed]),
+        (SAMPLE,) * len(sample) + hard.origins + ("recombined",) * len(mixed),
+        ("",) * len(sample) + hard.changes + ("",) * len(mixed),
+    )
+
+
+def _add_missing(builder: _Builder, numbers: Sequence[str], texts: Sequence[str]) -> None:
+    for column, name in enumerate(numbers):
+        builder.add("missing", name, numbers={column: np.nan})
+    for column, name in enumerate(texts):
+        builder.add("empty_text", name, texts={column: ""})
+    no_numbers = dict.fromkeys(range(len(numbers)), np.nan)
+    builder.add("all_missing", numbers=no_numbers, texts=dict.fromkeys(range(len(texts)), ""))
+    if numbers and texts:
+        builder.add("all_missing", numbers=no_numbers)
+
+
+def _hard_numbers(column: NDArray[np.float64], limit: float) -> Iterator[tuple[str, float]]:
+    """Origins and values to try in a number feature."""
+    yield from (("zero", value) for value in (0.0, -0.0))
+    yield from (("infinite", value) for value in (np.inf, -np.inf))
+    yield from (("huge", value) for value in (1e30, -1e30))
+    yield from (("over_float32", value) for value in (1e39, -1e39))
+    yield from (("tiny", value) for value in (1e-30, -1e-30, 1e-40, 5e-324))
+    yield from (("large_integer", value) for value in _INTEGERS)
+    yield from (("category_code", value) for value in _CODES)
+    if np.isfinite(limit):
+        with np.errstate(over="ignore"):
+            over = limit * 2
+        yield from (("limit", value) for value in (limit, -limit, over, -over))
+    seen = column[np.isfinite(column)]
+    if len(seen):
+        low, high = float(seen.min()), float(seen.max())
+        middle = float(np.median(seen))
+        outside = (high + 1, high + 0.5, low - 1, 2 * abs(high) + 1)
+        yield from (("outside_range", value) for value in outside)
+        yield from (("decimal", value) for value in (middle + 0.1, middle / 3, low + (high - low) / 7))
+
+
+def _add_texts(
+    builder: _Builder, column: int, name: str, seen: NDArray[np.object_], known: Sequence[str]
+) -> None:
+    for text in UNSEEN_TEXTS:
+        for _ in range(_ROWS_PER_VALUE):
+            builder.add("unseen_text", name, texts={column: text})
+    present = set(seen)
+    for text in _spread(sorted(set(known) - present), _MAX_KNOWN_TEXTS_PER_FEATURE):
+        builder.add("known_text", name, texts={column: text})
+    for text in _spread(sorted((set(known) | present) - {""}), _MAX_VARIANT_TEXTS):
+        for variant in dict.fromkeys([text.upper(), text.lower(), text.swapcase(), f" {text}\t", f"{text}."]):
+            if variant != text:
+                builder.add("text_variant", name, texts={column: variant})
+
+
+def _add_thresholds(
+    builder: _Builder,
+    numbers: Sequence[str],
+    splits: Mapping[int, NDArray[np.float64]],
+    rng: np.random.Generator,
+) -> None:
+    """At thresholds and one step beside them, feature by feature and all at once."""
+    finite = {column: np.unique(values[np.isfinite(values)]) for column, values in splits.items()}
+    finite = {column: values for column, values in finite.items() if len(values)}
+    if not finite:
+        return
+    budget = max(1, _MAX_THRESHOLD_ROWS // (len(finite) * 6))
+    for column, values in finite.items():
+        for threshold in _spread(values.tolist(), min(_MAX_THRESHOLDS_PER_FEATURE, budget)):
+            for origin, value in steps_around(threshold):
+                builder.add(origin, numbers[column], numbers={column: value})
+    for _ in range(_MIXED_ROWS):
+        changes = {}
+        for column, values in finite.items():
+            choices = list(steps_around(float(rng.choice(values))))
+            changes[column] = choices[rng.integers(len(choices))][1]
+        builder.add("thresholds_together", numbers=changes)
+
+
+def steps_around(threshold: float) -> Iterator[tuple[str, float]]:
+    """The threshold and its neighbours in float64 and float32, with their origins."""
+    yield "threshold", threshold
+    for towards in (-np.inf, np.inf):
+        yield "beside_threshold_float64", float(np.nextafter(threshold, towards))
+    with np.errstate(over="ignore"):
+        single = np.float32(threshold)
+        if float(single) != threshold:
+            yield "beside_threshold_float32", float(single)
+        for towards in (-np.inf, np.inf):
+            yield "beside_threshold_float32", float(np.nextafter(single, np.float32(towards)))
+
+
+def _recombine(sample: WireRows, rng: np.random.Generator) -> WireRows:
+    """Rows whose features come each from another row of the sample."""
+    mixed = sample.take(rng.integers(len(sample), size=_MIXED_ROWS))
+    for column in range(mixed.numbers.shape[1]):
+        mixed.numbers[:, column] = sample.numbers[rng.integers(len(sample), size=_MIXED_ROWS), column]
+    for column in range(mixed.texts.shape[1]):
+        mixed.texts[:, column] = sample.texts[rng.integers(len(sample), size=_MIXED_ROWS), column]
+    return mixed
+
+
+def _spread(values: Sequence[_T], count: int) -> Sequence[_T]:
+    """At most `count` values, evenly spread over the order given, both ends among them."""
+    if len(values) <= count:
+        return values
+    return [values[round(i)] for i in np.linspace(0, len(values) - 1, count)]

@@ -1,0 +1,62 @@
+"""Where a bundle comes from: the libraries and the data behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+
+import lightgbm
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import skl2onnx
+import sklearn
+import xgboost
+
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_training.export.frames import Features, WireRows
+
+_LIBRARIES = {
+    "lightgbm": lightgbm,
+    "numpy": np,
+    "onnx": onnx,
+    "onnxruntime": onnxruntime,
+    "pandas": pd,
+    "scikit-learn": sklearn,
+    "skl2onnx": skl2onnx,
+    "xgboost": xgboost,
+}
+
+
+def build_provenance(family: str, features: Features, rows: WireRows) -> manifest_pb2.Provenance:
+    """The provenance of a model of some family, exported with the sample's rows."""
+    versions = {name: str(module.__version__) for name, module in _LIBRARIES.items()}
+    return manifest_pb2.Provenance(
+        family=family,
+        library_versions={**versions, "python": platform.python_version()},
+        data_fingerprint=data_fingerprint(features, rows),
+        sample_rows=len(rows),
+    )
+
+
+def data_fingerprint(features: Features, rows: WireRows) -> str:
+    """SHA-256, lower-case hex, over names, kinds and values of the features, row after row.
+
+    Numbers count as little-endian doubles, every NaN and both zeros alike, texts
+    as UTF-8 behind their length.
+    """
+    digest = hashlib.sha256()
+    for name, kind in features:
+        _update(digest, name)
+        digest.update(bytes([kind]))
+    numbers = np.where(np.isnan(rows.numbers), np.nan, rows.numbers) + 0.0
+    digest.update(np.ascontiguousarray(numbers, dtype="<f8").tobytes())
+    for text in rows.flat_texts():
+        _update(digest, text)
+    return digest.hexdigest()
+
+
+def _update(digest: hashlib._Hash, text: str) -> None:
+    content = text.encode("utf-8", "surrogatepass")
+    digest.update(len(content).to_bytes(8, "little") + content)

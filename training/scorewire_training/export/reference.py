@@ -1,0 +1,128 @@
+"""What the fitted model itself says of rows, in the terms of a bundle's outputs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import xgboost
+from numpy.typing import NDArray
+
+from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export.graph import ModelOutput
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The fitted model's answers.
+
+    `outputs` has for each output an array of float64 of shape [rows, width],
+    NaN in the rows that the model refused. `refused` has shape [rows].
+    """
+
+    outputs: list[NDArray[np.float64]]
+    refused: NDArray[np.bool_]
+
+
+class Reference:
+    """Asks a fitted model.
+
+    Args:
+        model: a scikit-learn estimator or pipeline, or a Booster of XGBoost or LightGBM.
+        outputs: what to answer: probabilities [rows, classes], the index of the
+            predicted class [rows, 1], or values [rows, targets].
+    """
+
+    def __init__(self, model: Any, outputs: Sequence[ModelOutput]) -> None:
+        self._model = model
+        self._outputs = tuple(outputs)
+
+    def answer(self, frame: pd.DataFrame) -> list[NDArray[np.float64]]:
+        """The answers for all rows.
+
+        Raises:
+            Exception: whatever the model raises; it refuses one of the rows.
+        """
+        with warnings.catch_warnings():
+            # What it warns of, it scores; and where a user has made warnings
+            # errors, an unknown category must not look like a refusal.
+            warnings.simplefilter("ignore")
+            if isinstance(self._model, xgboost.Booster | lightgbm.Booster):
+                answers = self._ask_booster(frame)
+            else:
+                answers = [self._ask_estimator(frame, output) for output in self._outputs]
+        return [
+            np.asarray(answer, dtype=np.float64).reshape(len(frame), output.width)
+            for answer, output in zip(answers, self._outputs, strict=True)
+        ]
+
+    def answer_or_refuse(self, frame: pd.DataFrame) -> Answers:
+        """The answers for the rows that the model takes, which it shows by not raising."""
+        try:
+            return Answers(self.answer(frame), np.zeros(len(frame), dtype=np.bool_))
+        except Exception:
+            if len(frame) <= 1:
+                nothing = [np.full((len(frame), output.width), np.nan) for output in self._outputs]
+                return Answers(nothing, np.ones(len(frame), dtype=np.bool_))
+        half = len(frame) // 2
+        parts = [self.answer_or_refuse(part) for part in (frame.iloc[:half], frame.iloc[half:])]
+        return Answers(
+            [np.concatenate(pair) for pair in zip(*(part.outputs for part in parts), strict=True)],
+            np.concatenate([part.refused for part in parts]),
+        )
+
+    def _ask_estimator(self, frame: pd.DataFrame, output: ModelOutput) -> Any:
+        if output.kind == schema_pb2.OUTPUT_KIND_PROBABILITY:
+            return self._model.predict_proba(frame)
+        answer = np.asarray(self._model.predict(frame))
+        return self._class_indices(answer, output) if output.kind == schema_pb2.OUTPUT_KIND_CLASS else answer
+
+    def _class_indices(self, predicted: NDArray[Any], output: ModelOutput) -> NDArray[np.float64]:
+        classes = getattr(self._model, "classes_", None)
+        if classes is None:
+            classes, predicted = np.array(output.class_labels), predicted.astype(str)
+        hits = np.asarray(classes)[None, :] == predicted.reshape(-1, 1)
+        if not hits.any(axis=1).all():
+            raise TypeError(f"the model predicts classes that are not among {list(classes)}")
+        return np.asarray(hits.argmax(axis=1), dtype=np.float64)
+
+    def _ask_booster(self, frame: pd.DataFrame) -> list[NDArray[Any]]:
+        if isinstance(self._model, xgboost.Booster):
+            matrix = to_dmatrix(self._model, frame)
+            answer = np.asarray(self._model.predict(matrix), dtype=np.float64)
+        else:
+            matrix = None
+            answer = np.asarray(self._model.predict(frame), dtype=np.float64)
+        width = next((o.width for o in self._outputs if o.kind == schema_pb2.OUTPUT_KIND_PROBABILITY), 0)
+        if not width:
+            return [answer for _ in self._outputs]
+        if answer.ndim == 2 and answer.shape[1] == width:
+            probabilities, label = answer, answer.argmax(axis=1)
+        elif width == 2:
+            probabilities = np.column_stack([1 - answer.ravel(), answer.ravel()])
+            label = (answer.ravel() > 0.5).astype(np.intp)
+        else:  # multi:softmax answers with the class
+            margin = np.asarray(self._model.predict(matrix, output_margin=True), dtype=np.float64)
+            shares = np.exp(margin - margin.max(axis=1, keepdims=True))
+            probabilities, label = shares / shares.sum(axis=1, keepdims=True), answer
+        return [
+            probabilities if output.kind == schema_pb2.OUTPUT_KIND_PROBABILITY else label
+            for output in self._outputs
+        ]
+
+
+def to_dmatrix(booster: xgboost.Booster, frame: pd.DataFrame) -> xgboost.DMatrix:
+    """The frame as a Booster takes it: by name where it has names, categories by their codes."""
+    if any(isinstance(dtype, pd.CategoricalDtype) for dtype in frame.dtypes):
+        return xgboost.DMatrix(frame, enable_categorical=True)
+    return xgboost.DMatrix(
+        frame.to_numpy(dtype=np.float64, na_value=np.nan),
+        feature_names=None if booster.feature_names is None else list(frame.columns),
+        feature_types=booster.feature_types,
+        enable_categorical=True,
+    )

@@ -1,0 +1,64 @@
+"""The schema of a bundle: what the sample and the fitted model say of each feature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export.frames import Features, WireRows
+from scorewire_training.export.graph import ModelOutput
+from scorewire_training.export.probing import Allowance
+
+
+def build_schema(
+    features: Features,
+    outputs: Iterable[ModelOutput],
+    *,
+    rows: WireRows,
+    allowances: Mapping[str, Allowance],
+    known_texts: Mapping[str, Sequence[str]],
+    descriptions: Mapping[str, str],
+) -> schema_pb2.Schema:
+    """The schema, but for its fingerprint.
+
+    Args:
+        features: name and kind of each, in order.
+        outputs: in the order in which they are answered.
+        rows: the sample, from which ranges and missing shares come.
+        allowances: what the model takes, by feature.
+        known_texts: the texts that the model knows, by text feature.
+        descriptions: for people, by feature.
+    """
+    schema = schema_pb2.Schema()
+    number = text = 0
+    for name, kind in features:
+        allowance = allowances[name]
+        feature = schema.features.add(
+            name=name,
+            kind=schema_pb2.FeatureKind.ValueType(kind),
+            description=descriptions.get(name, ""),
+            missing_allowed=allowance.missing,
+        )
+        if kind == schema_pb2.FEATURE_KIND_NUMBER:
+            column = rows.numbers[:, number]
+            finite = column[np.isfinite(column)]
+            feature.minimum = float(finite.min()) if len(finite) else np.nan
+            feature.maximum = float(finite.max()) if len(finite) else np.nan
+            feature.missing_share = float(np.isnan(column).mean())
+            feature.magnitude_limit = allowance.magnitude_limit
+            number += 1
+        else:
+            feature.missing_share = float((rows.texts[:, text] == "").mean())
+            feature.vocabulary_size = len(known_texts.get(name, ()))
+            feature.unknown_allowed = allowance.unknown
+            text += 1
+    for output in outputs:
+        schema.outputs.add(
+            name=output.name,
+            kind=schema_pb2.OutputKind.ValueType(output.kind),
+            width=output.width,
+            class_labels=output.class_labels,
+        )
+    return schema
