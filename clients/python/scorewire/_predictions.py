@@ -132,21 +132,12 @@ class Predictions(Sequence[Prediction]):
         or None. The index of the class is left out, since `label` says it.
         """
         columns: dict[str, Doubles | list[str | None]] = {"score": self.scores}
-        if any(output.class_labels for output in self.output_schemas):
+        if has_labels(self.output_schemas):
             columns["label"] = list(self.labels)
+        for name, output, position in output_columns(self.output_schemas):
+            columns[name] = self.outputs[output][:, position]
         messages = {row: error.message for row, error in self._errors_by_row.items()}
         columns["error"] = [messages.get(row) for row in range(len(self))]
-        for output in self.output_schemas:
-            if output.kind is OutputKind.CLASS and output.width == 1:
-                continue
-            labelled = len(output.class_labels) == output.width
-            suffixes = output.class_labels if labelled else tuple(map(str, range(output.width)))
-            for column, suffix in enumerate(suffixes):
-                name = output.name if output.width == 1 else f"{output.name}_{suffix}"
-                while name in columns:
-                    name = f"output_{name}"
-                columns[name] = self.outputs[output.name][:, column]
-        columns["error"] = columns.pop("error")
         return columns
 
     def to_pandas(self) -> pd.DataFrame:
@@ -232,6 +223,29 @@ class AnswerDecoder:
 _REASONS: dict[int, str] = {
     number: name.removeprefix("ERROR_REASON_") for name, number in errors_pb2.ErrorReason.items()
 }
+
+
+def has_labels(outputs: Sequence[Output]) -> bool:
+    """Whether answers with these outputs have labels."""
+    return any(output.class_labels for output in outputs)
+
+
+def output_columns(outputs: Sequence[Output]) -> list[tuple[str, str, int]]:
+    """The columns of outputs in a table of predictions: name, output, position in it."""
+    taken = {"score", "label", "error"}
+    columns = []
+    for output in outputs:
+        if output.kind is OutputKind.CLASS and output.width == 1:
+            continue
+        labelled = len(output.class_labels) == output.width
+        suffixes = output.class_labels if labelled else tuple(map(str, range(output.width)))
+        for position, suffix in enumerate(suffixes):
+            name = output.name if output.width == 1 else f"{output.name}_{suffix}"
+            while name in taken:
+                name = f"output_{name}"
+            taken.add(name)
+            columns.append((name, output.name, position))
+    return columns
 
 
 def _argmax(probabilities: Doubles) -> Doubles:

@@ -89,8 +89,7 @@ def to_double(value: object) -> float:
         return float(value)
     if is_missing(value):
         return math.nan
-    hint = ": turn it into a number first" if isinstance(value, str) else ""
-    raise TypeError(f"takes a number, not {_named(value)}{hint}")
+    raise TypeError(f"takes a number, not {_named(value)}")
 
 
 def to_text(value: object) -> str:
@@ -142,7 +141,8 @@ def _convert(
 
 
 def _named(value: object) -> str:
-    return f"the {type(value).__name__} {_short(value)}"
+    kind = "text" if isinstance(value, str) else type(value).__name__
+    return f"the {kind} {_short(value)}"
 
 
 def _short(value: object) -> str:

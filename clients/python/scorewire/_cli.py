@@ -1,0 +1,169 @@
+"""`scorewire predict`: score a file through a server."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scorewire._channels import TLS
+from scorewire._client import Client
+from scorewire._errors import DeadlineExceededError, NotFoundError, ScorewireError, UnavailableError
+from scorewire._files import SUFFIXES, Chunk, FileError, TableReader, open_table, written_table
+from scorewire._scoring import added_columns, score_table
+
+
+_EXAMPLES = """\b
+Examples:
+  scorewire predict --model churn --input users.csv --output scores.csv
+  scorewire predict --model churn --version 1.2.0 --address scores:8500 \\
+      --input users.parquet --output scores.parquet --force"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option("--model", required=True, help="Name of the model.")
+@click.option("--version", default="", help="Version or alias.  [default: the model's default version]")
+@click.option("--address", default="127.0.0.1:8500", show_default=True, help="HOST:PORT of the server.")
+@click.option(
+    "--input",
+    "input_path",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Table to score: .csv (UTF-8, with a header) or .parquet.",
+)
+@click.option(
+    "--output",
+    "output_path",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write it with its scores: .csv or .parquet.",
+)
+@click.option("--force", is_flag=True, help="Replace the output if it is there.")
+@click.option(
+    "--batch-rows", default=1000, show_default=True, type=click.IntRange(1), help="Rows in one request."
+)
+@click.option(
+    "--timeout",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds that the answer to one request may take.",
+)
+@click.option("--tls", is_flag=True, help="Secure the connection, trusting the usual authorities.")
+@click.option(
+    "--tls-root", type=click.Path(exists=True, path_type=Path), help="PEM of whom to trust; implies --tls."
+)
+@click.option(
+    "--tls-cert", type=click.Path(exists=True, path_type=Path), help="PEM of the client's certificate."
+)
+@click.option("--tls-key", type=click.Path(exists=True, path_type=Path), help="PEM of the client's key.")
+@click.option("--tls-server-name", help="Name in the server's certificate, where it is not the address's.")
+def predict(
+    *,
+    model: str,
+    version: str,
+    address: str,
+    input_path: Path,
+    output_path: Path,
+    force: bool,
+    batch_rows: int,
+    timeout: float,
+    tls: bool,
+    tls_root: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_server_name: str | None,
+) -> None:
+    """Score a CSV or Parquet file through a server.
+
+    The output has the columns of the input and beside them `score`, `label`
+    (where the model has classes), the model's outputs, and `error`. A row that
+    cannot be scored is kept, with its error. Columns that the model does not
+    take are not sent. All rows are scored by one version.
+
+    In a CSV an empty value is missing; for a number, so are NA, NaN, null and
+    None.
+    """
+    lacking = [name for name in ("pandas", "pyarrow", "rich") if find_spec(name) is None]
+    if lacking:
+        raise click.ClickException(f"{', '.join(lacking)} not installed: pip install 'scorewire[pandas]'")
+    for option, path in (("--input", input_path), ("--output", output_path)):
+        if path.suffix.lower() not in SUFFIXES:
+            raise click.UsageError(f"{option} ends in .csv or .parquet, and {path} does not")
+    try:
+        security = None
+        if tls or any((tls_root, tls_cert, tls_key, tls_server_name)):
+            security = TLS.from_files(
+                root_certificates=tls_root,
+                certificate_chain=tls_cert,
+                private_key=tls_key,
+                server_name=tls_server_name,
+            )
+        client = Client(address, timeout=timeout, tls=security)
+    except (ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from error
+    with client, _explained(model, address, batch_rows), open_table(input_path) as source:
+        served = client.model(model, version)
+        added = added_columns(source, served)
+        with written_table(output_path, source, added, overwrite=force) as writer:
+            tally = Counter[str]()
+            scored = score_table(client, served, source, batch_rows)
+            for chunk, columns in _with_progress(scored, source):
+                writer.write(chunk, source.names, columns)
+                tally["rows"] += chunk.row_count
+                tally["errors"] += sum(message is not None for message in columns["error"])
+    click.echo(
+        f"{output_path}: {tally['rows'] - tally['errors']:,} of {tally['rows']:,} rows scored"
+        f" by {served.name} {served.version}"
+    )
+    if tally["errors"]:
+        click.echo(f"{tally['errors']:,} rows have no score; the column 'error' says why")
+
+
+@contextmanager
+def _explained(model: str, address: str, batch_rows: int) -> Iterator[None]:
+    """Errors of the run, as a user of the command should read them."""
+    try:
+        yield
+    except (UnavailableError, DeadlineExceededError) as error:
+        raise click.ClickException(f"no answer from a server at {address}: {error}") from error
+    except NotFoundError as error:
+        raise click.ClickException(f"{error} (asked for {model!r} at {address})") from error
+    except ScorewireError as error:
+        too_large = error.reason == "TOO_MANY_ROWS" or "larger than max" in str(error)
+        hint = f"; try a smaller --batch-rows than {batch_rows}" if too_large else ""
+        raise click.ClickException(f"{error.code.name}: {error}{hint}") from error
+    except FileError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _with_progress(
+    scored: Iterator[tuple[Chunk, dict[str, list[Any]]]], source: TableReader
+) -> Iterator[tuple[Chunk, dict[str, list[Any]]]]:
+    """The same, with a bar on the terminal that follows it."""
+    from rich.console import Console  # noqa: PLC0415 - an option of the SDK
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("scoring"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[rows]:,} rows"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    rows = 0
+    with bar:
+        task = bar.add_task("scoring", total=1.0, rows=0)
+        for chunk, columns in scored:
+            rows += chunk.row_count
+            bar.update(task, completed=source.share, rows=rows)
+            yield chunk, columns

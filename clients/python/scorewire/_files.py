@@ -1,0 +1,295 @@
+"""Tables on disk, a chunk at a time: CSV and Parquet.
+
+A CSV is UTF-8 with a header. All its values are texts, and leave as they came.
+A Parquet file's columns keep their types.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SUFFIXES = (".csv", ".parquet")
+# Rows of a Parquet file that are read and compressed together.
+_ROW_GROUP_ROWS = 65_536
+
+
+class FileError(Exception):
+    """A file cannot be read or written; the message says why."""
+
+
+class Chunk(ABC):
+    """Some rows of a table."""
+
+    row_count: int
+
+    @abstractmethod
+    def values(self, name: str) -> list[Any]:
+        """A column as Python values; None where one is null."""
+
+    @abstractmethod
+    def array(self, name: str) -> pa.Array:
+        """A column as an array of Arrow."""
+
+
+class _TextChunk(Chunk):
+    def __init__(self, names: Sequence[str], rows: list[list[str]]) -> None:
+        self.row_count = len(rows)
+        self._columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+    def values(self, name: str) -> list[Any]:
+        return self._columns[name]
+
+    def array(self, name: str) -> pa.Array:
+        import pyarrow as pa  # noqa: PLC0415 - an option of the SDK
+
+        return pa.array(self._columns[name], pa.string())
+
+
+class _ArrowChunk(Chunk):
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.row_count = batch.num_rows
+        self._batch = batch
+
+    def values(self, name: str) -> list[Any]:
+        values: list[Any] = self._batch.column(name).to_pylist()
+        return values
+
+    def array(self, name: str) -> pa.Array:
+        return self._batch.column(name)
+
+
+class TableReader(ABC):
+    """A table that is read.
+
+    Attributes:
+        names: its columns.
+        share: how much of it was read, 0 to 1; roughly.
+    """
+
+    names: list[str]
+    share: float = 0.0
+
+    @abstractmethod
+    def chunks(self, rows: int) -> Iterator[Chunk]:
+        """The table, at most `rows` rows at a time.
+
+        Raises:
+            FileError: it cannot be read any further.
+        """
+
+    @abstractmethod
+    def arrow_type(self, name: str) -> pa.DataType:
+        """The type of a column."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _CsvReader(TableReader):
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size = max(path.stat().st_size, 1)
+        self._bytes = path.open("rb")
+        self._file = io.TextIOWrapper(self._bytes, encoding="utf-8-sig", newline="")
+        self._rows = csv.reader(self._file, strict=True)
+        self.names = next(self._lines(), [])
+
+    def chunks(self, rows: int) -> Iterator[Chunk]:
+        pending: list[list[str]] = []
+        for row in self._lines():
+            if len(row) != len(self.names):
+                counts = f"{len(row)} values for {len(self.names)} columns"
+                raise FileError(f"{self._path}, line {self._rows.line_num}: {counts}")
+            pending.append(row)
+            if len(pending) == rows:
+                self.share = min(self._bytes.tell() / self._size, 1.0)
+                yield _TextChunk(self.names, pending)
+                pending = []
+        self.share = 1.0
+        if pending:
+            yield _TextChunk(self.names, pending)
+
+    def arrow_type(self, name: str) -> pa.DataType:  # noqa: ARG002 - all are alike here
+        import pyarrow as pa  # noqa: PLC0415 - an option of the SDK
+
+        return pa.string()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _lines(self) -> Iterator[list[str]]:
+        """The rows without blank lines."""
+        try:
+            yield from filter(None, self._rows)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise FileError(f"{self._path}, after line {self._rows.line_num}: {error}") from error
+
+
+class _ParquetReader(TableReader):
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa  # noqa: PLC0415 - an option of the SDK
+        import pyarrow.parquet as pq  # noqa: PLC0415 - an option of the SDK
+
+        self._path = path
+        self._error = pa.ArrowException
+        try:
+            self._file = pq.ParquetFile(path)
+        except (pa.ArrowException, OSError) as error:
+            raise FileError(f"{path} is not a Parquet file that can be read: {error}") from error
+        self.names = list(self._file.schema_arrow.names)
+
+    def chunks(self, rows: int) -> Iterator[Chunk]:
+        total, read = max(self._file.metadata.num_rows, 1), 0
+        try:
+            for batch in self._file.iter_batches(rows):
+                read += batch.num_rows
+                self.share = read / total
+                yield _ArrowChunk(batch)
+        except (self._error, OSError) as error:
+            raise FileError(f"{self._path} cannot be read any further: {error}") from error
+
+    def arrow_type(self, name: str) -> pa.DataType:
+        return self._file.schema_arrow.field(name).type
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TableWriter(ABC):
+    """A table that is written; its columns come in the same order each time."""
+
+    @abstractmethod
+    def write(self, chunk: Chunk, names: Sequence[str], added: dict[str, list[Any]]) -> None:
+        """Append a chunk's columns `names`, and beside them the columns `added`."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Write what is left."""
+
+
+class _CsvWriter(TableWriter):
+    def __init__(self, file: IO[bytes], names: Sequence[str]) -> None:
+        self._text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        self._rows = csv.writer(self._text, lineterminator="\n")
+        self._rows.writerow(names)
+
+    def write(self, chunk: Chunk, names: Sequence[str], added: dict[str, list[Any]]) -> None:
+        columns = [*(chunk.values(name) for name in names), *added.values()]
+        self._rows.writerows(zip(*columns, strict=True))
+
+    def finish(self) -> None:
+        self._text.flush()
+        self._text.detach()
+
+
+class _ParquetWriter(TableWriter):
+    def __init__(self, file: IO[bytes], schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq  # noqa: PLC0415 - an option of the SDK
+
+        self._schema = schema
+        self._writer = pq.ParquetWriter(file, schema)
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = 0
+
+    def write(self, chunk: Chunk, names: Sequence[str], added: dict[str, list[Any]]) -> None:
+        import pyarrow as pa  # noqa: PLC0415 - an option of the SDK
+
+        arrays = [chunk.array(name) for name in names]
+        arrays += [pa.array(values, self._schema.field(name).type) for name, values in added.items()]
+        self._pending.append(pa.record_batch(arrays, schema=self._schema))
+        self._pending_rows += chunk.row_count
+        if self._pending_rows >= _ROW_GROUP_ROWS:
+            self._flush()
+
+    def finish(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow as pa  # noqa: PLC0415 - an option of the SDK
+
+        if self._pending:
+            self._writer.write_table(pa.Table.from_batches(self._pending), _ROW_GROUP_ROWS * 2)
+        self._pending, self._pending_rows = [], 0
+
+
+def open_table(path: Path) -> TableReader:
+    """The table in a file.
+
+    Raises:
+        FileError: it is no table, or two of its columns have one name.
+    """
+    try:
+        reader = _ParquetReader(path) if path.suffix.lower() == ".parquet" else _CsvReader(path)
+    except OSError as error:
+        raise FileError(f"{path} cannot be opened: {error.strerror}") from error
+    twice = {name for name in reader.names if reader.names.count(name) > 1}
+    if not reader.names or twice:
+        reader.close()
+        what = f"more than one column {min(twice)!r}" if twice else "no header with the names of its columns"
+        raise FileError(f"{path} has {what}")
+    return reader
+
+
+@contextmanager
+def written_table(
+    path: Path, source: TableReader, added: dict[str, type[float] | type[str]], *, overwrite: bool
+) -> Iterator[TableWriter]:
+    """A table that is in place, whole, when the block ends well, and not at all otherwise.
+
+    Args:
+        path: where; the suffix says in which format.
+        source: whose columns it begins with.
+        added: the columns beside them: float or str by name.
+        overwrite: whether it may replace a file.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    if path.exists() and not overwrite:
+        raise FileError(f"{path} is there already: choose another --output, or replace it with --force")
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with scratch.open("xb") as file:
+            writer = _writer(path, file, source, added)
+            yield writer
+            writer.finish()
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists() and not overwrite:
+            raise FileError(f"{path} has appeared meanwhile: choose another --output")
+        scratch.replace(path)
+    except OSError as error:
+        raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _writer(
+    path: Path, file: IO[bytes], source: TableReader, added: dict[str, type[float] | type[str]]
+) -> TableWriter:
+    if path.suffix.lower() != ".parquet":
+        return _CsvWriter(file, [*source.names, *added])
+    import pyarrow as pa  # noqa: PLC0415 - an option of the SDK
+
+    fields = [pa.field(name, source.arrow_type(name)) for name in source.names]
+    fields += [pa.field(name, pa.float64() if kind is float else pa.string()) for name, kind in added.items()]
+    return _ParquetWriter(file, pa.schema(fields))

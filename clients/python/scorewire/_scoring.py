@@ -1,0 +1,149 @@
+"""A table of rows scored through a server, a chunk at a time.
+
+A row that cannot be scored keeps its place and says why; only the others are
+sent.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire._client import Client
+from scorewire._files import Chunk, FileError, TableReader
+from scorewire._models import FeatureKind, Model, Schema
+from scorewire._predictions import Predictions, has_labels, output_columns
+from scorewire._values import MAX_EXACT_INTEGER, Faults, to_doubles, to_texts
+
+# What stands for a missing number in a file, in any case.
+MISSING_NUMBERS = frozenset(("", "na", "n/a", "nan", "null", "none"))
+_NUMBER = re.compile(
+    r"[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?|inf(?:inity)?)", re.ASCII | re.IGNORECASE
+)
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+
+
+def added_columns(source: TableReader, model: Model) -> dict[str, type[float] | type[str]]:
+    """What the output has beside the input's columns, by name.
+
+    Raises:
+        FileError: the input lacks a feature, or has a column of one of those names.
+    """
+    absent = [feature.name for feature in model.schema.features if feature.name not in source.names]
+    if absent:
+        near = difflib.get_close_matches(absent[0], source.names, n=1)
+        hint = f" (its column {near[0]!r} looks like it)" if near else ""
+        others = f", nor {len(absent) - 1} more that it needs" if len(absent) > 1 else ""
+        raise FileError(f"the input has no column {absent[0]!r}, which {model.name} takes{hint}{others}")
+    outputs = model.schema.outputs
+    added: dict[str, type[float] | type[str]] = {"score": float}
+    if has_labels(outputs):
+        added["label"] = str
+    added |= dict.fromkeys((name for name, _, _ in output_columns(outputs)), float)
+    added["error"] = str
+    taken = [name for name in source.names if name in added]
+    if taken:
+        raise FileError(f"the input has a column {taken[0]!r}, which the output needs: rename it")
+    return added
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """A chunk, the rows of it that can be sent, and what is wrong with the others."""
+
+    chunk: Chunk
+    kept: NDArray[np.intp]
+    faults: Faults
+
+
+def score_table(
+    client: Client, model: Model, source: TableReader, batch_rows: int
+) -> Iterator[tuple[Chunk, dict[str, list[Any]]]]:
+    """Each chunk of the source with the columns that the output has beside it."""
+    import pandas as pd  # noqa: PLC0415 - an option of the SDK
+
+    waiting: deque[_Batch] = deque()
+
+    def frames() -> Iterator[pd.DataFrame]:
+        for chunk in source.chunks(batch_rows):
+            columns, faults = _features(chunk, model.schema)
+            kept = np.array([row for row in range(chunk.row_count) if row not in faults], dtype=np.intp)
+            waiting.append(_Batch(chunk, kept, faults))
+            if len(kept):
+                yield pd.DataFrame(columns).iloc[kept]
+
+    for predictions in client.predict_stream(model.name, frames(), version=model.version):
+        while not len(waiting[0].kept):
+            yield _merge(waiting.popleft(), None, model)
+        yield _merge(waiting.popleft(), predictions, model)
+    for batch in waiting:
+        yield _merge(batch, None, model)
+
+
+def _features(chunk: Chunk, schema: Schema) -> tuple[dict[str, Any], Faults]:
+    """The columns that the model takes, and for each row that has one its first fault."""
+    columns: dict[str, Any] = {}
+    found: Faults = {}
+    for feature in schema.features:
+        values = chunk.values(feature.name)
+        converted, faults = parse_numbers(values) if feature.kind is FeatureKind.NUMBER else to_texts(values)
+        columns[feature.name] = converted
+        for row, fault in faults.items():
+            found.setdefault(row, f"{feature.name}: {fault}")
+    return columns, found
+
+
+def _merge(
+    batch: _Batch, predictions: Predictions | None, model: Model
+) -> tuple[Chunk, dict[str, list[Any]]]:
+    """The batch's chunk with the columns beside it; None where a row has no value."""
+    rows = batch.chunk.row_count
+    names = ["score", *(["label"] if has_labels(model.schema.outputs) else [])]
+    names += [name for name, _, _ in output_columns(model.schema.outputs)]
+    columns: dict[str, list[Any]] = {name: [None] * rows for name in (*names, "error")}
+    for row, fault in batch.faults.items():
+        columns["error"][row] = fault
+    if predictions is not None:
+        refused = {error.row for error in predictions.errors}
+        for name, values in predictions.columns().items():
+            cells = values.tolist() if isinstance(values, np.ndarray) else values
+            for position, row in enumerate(batch.kept.tolist()):
+                if position not in refused or name == "error":
+                    columns[name][row] = cells[position]
+    return batch.chunk, columns
+
+
+def parse_numbers(values: Sequence[object]) -> tuple[NDArray[np.float64], Faults]:
+    """A file's column as doubles, texts read as decimal numbers; NaN where missing or at fault."""
+    if not values or not set(map(type, values)) <= {str}:
+        return to_doubles([_parse(value) if isinstance(value, str) else value for value in values])
+    texts: list[str] = list(values)  # type: ignore[arg-type]  # all are str, as the line above found
+    joined = "".join(texts)
+    # What float() takes and a table does not mean: 1_000, digits of other scripts.
+    if "_" not in joined and joined.isascii():
+        try:
+            numbers = np.array([float(text) if text else math.nan for text in texts])
+        except ValueError:
+            pass
+        else:
+            if not (np.abs(numbers) >= MAX_EXACT_INTEGER).any():
+                return numbers, {}
+    return to_doubles([_parse(text) for text in texts])
+
+
+def _parse(text: str) -> object:
+    """The number that a text stands for; None for a missing one, the text itself for none."""
+    stripped = text.strip()
+    if stripped.lower() in MISSING_NUMBERS:
+        return None
+    if _INTEGER.fullmatch(stripped):
+        return int(stripped) if len(stripped) < 400 else text
+    return float(stripped) if _NUMBER.fullmatch(stripped) else text
