@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scorewire import Schema
 from scorewire_contract.bundle import Bundle
 from scorewire_contract.scoring import within_tolerance
 from scorewire_loadtest.rows import Table
@@ -41,7 +42,7 @@ class PreparedCall:
 class Shape:
     """Answers with the outputs of a schema, as many values as there are rows; the values are not known."""
 
-    def __init__(self, schema: schema_pb2.Schema, row_count: int) -> None:
+    def __init__(self, schema: Schema, row_count: int) -> None:
         self._row_count = row_count
         self._outputs = [(output.name, output.width * row_count) for output in schema.outputs]
 
@@ -110,8 +111,9 @@ def from_bundle(bundle: Bundle, *, rows_per_call: int) -> list[PreparedCall]:
         ValueError: the bundle has no golden rows, or they do not fit its schema.
     """
     golden, schema = bundle.golden, bundle.manifest.schema
+    number_count = sum(f.kind == schema_pb2.FEATURE_KIND_NUMBER for f in schema.features)
     try:
-        table = Table.of_rows(golden.rows, schema)
+        table = Table.of_rows(golden.rows, number_count, len(schema.features) - number_count)
         targets = [
             np.array(output.numbers).reshape(table.row_count, found.width)
             for output, found in zip(golden.expected.outputs, schema.outputs, strict=True)
@@ -141,7 +143,7 @@ def from_bundle(bundle: Bundle, *, rows_per_call: int) -> list[PreparedCall]:
 
 
 def from_table(
-    table: Table, schema: schema_pb2.Schema, *, model: str, version: str, rows_per_call: int
+    table: Table, schema: Schema, *, model: str, version: str, rows_per_call: int
 ) -> list[PreparedCall]:
     """Calls with rows of which only the shape of the answer is known."""
     expectation = Shape(schema, rows_per_call)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scorewire_proto.v1 import prediction_pb2, schema_pb2
+from scorewire import FeatureKind, Schema
+from scorewire_proto.v1 import prediction_pb2
 
 # More would only fill the memory: calls take the rows in turn, over and over.
 MAX_FILE_ROWS = 100_000
@@ -24,8 +25,11 @@ _MISSING = {"", "na", "n/a", "nan", "null", "none"}
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows. `numbers` has shape [rows, number features], NaN is missing;
-    `texts` has a tuple of the text features for each row, "" is missing."""  # noqa: D205,D209 - two facts
+    """Rows in schema order.
+
+    `numbers` has shape [rows, number features], NaN is missing. `texts` has for
+    each row a tuple of its text features, "" is missing.
+    """
 
     numbers: NDArray[np.float64]
     texts: list[tuple[str, ...]]
@@ -36,15 +40,14 @@ class Table:
         return len(self.texts)
 
     @classmethod
-    def of_rows(cls, rows: prediction_pb2.Rows, schema: schema_pb2.Schema) -> Table:
-        """The rows of a message.
+    def of_rows(cls, rows: prediction_pb2.Rows, number_count: int, text_count: int) -> Table:
+        """The rows of a message, with so many numbers and texts in each.
 
         Raises:
-            ValueError: they do not have the counts that the schema asks for.
+            ValueError: they have other counts.
         """
-        numbers, texts = _names(schema)
-        width = len(texts)
-        table = np.array(rows.numbers, dtype=np.float64).reshape(rows.row_count, len(numbers))
+        width = text_count
+        table = np.array(rows.numbers, dtype=np.float64).reshape(rows.row_count, number_count)
         if len(rows.texts) != rows.row_count * width:
             raise ValueError(f"{len(rows.texts)} texts are not {rows.row_count} rows of {width}")
         return cls(
@@ -52,7 +55,7 @@ class Table:
         )
 
 
-def read_table(path: Path, schema: schema_pb2.Schema) -> Table:
+def read_table(path: Path, schema: Schema) -> Table:
     """The first 100,000 rows of a .csv or .parquet file, its columns found by feature name.
 
     Raises:
@@ -60,7 +63,8 @@ def read_table(path: Path, schema: schema_pb2.Schema) -> Table:
             number that is none; the message says where.
         OSError: the file cannot be read.
     """
-    numbers, texts = _names(schema)
+    numbers = [f.name for f in schema.features if f.kind is FeatureKind.NUMBER]
+    texts = [f.name for f in schema.features if f.kind is FeatureKind.TEXT]
     if path.suffix == ".csv":
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -86,14 +90,6 @@ def _read_parquet(path: Path, numbers: list[str], texts: list[str]) -> Table:
         batches = file.iter_batches(batch_size=10_000, columns=[*numbers, *texts])
         rows = (row for batch in batches for row in batch.to_pylist())
         return _table(path, islice(rows, MAX_FILE_ROWS), numbers, texts)
-
-
-def _names(schema: schema_pb2.Schema) -> tuple[list[str], list[str]]:
-    """The names of the number features and of the text features, in schema order."""
-    return (
-        [f.name for f in schema.features if f.kind == schema_pb2.FEATURE_KIND_NUMBER],
-        [f.name for f in schema.features if f.kind == schema_pb2.FEATURE_KIND_TEXT],
-    )
 
 
 def _check_columns(path: Path, present: Iterable[str], wanted: list[str]) -> None:

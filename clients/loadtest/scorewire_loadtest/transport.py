@@ -13,12 +13,12 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
+from scorewire import TLS, AsyncClient, DeadlineExceededError, Model, ScorewireError, UnavailableError
 from scorewire_loadtest.calls import PreparedCall
-from scorewire_proto.v1 import models_pb2, packed_pb2
+from scorewire_proto.v1 import packed_pb2
 
 PREDICT = "/scorewire.v1.PredictionService/Predict"
 PREDICT_STREAM = "/scorewire.v1.PredictionService/PredictStream"
-GET_MODEL = "/scorewire.v1.ModelService/GetModel"
 _MAX_MESSAGE_BYTES = 64 << 20
 _DETAILS_KEY = "grpc-status-details-bin"
 _MAX_MESSAGE_CHARS = 200
@@ -77,39 +77,29 @@ class Target:
 
 
 class ServerError(Exception):
-    """A server cannot be reached, or does not know the model; the message says what to do."""
+    """A server cannot be reached, or does not have the model; the message says what to do."""
 
 
-async def get_model(
-    target: Target, model: str, version: str, *, timeout_s: float
-) -> models_pb2.GetModelResponse:
+async def get_model(target: Target, model: str, version: str, *, timeout_s: float) -> Model:
     """What a server says of a model.
 
     Raises:
         ServerError: it cannot be reached, or has no such model or version.
     """
-    channel = target.connect()
+    tls = TLS(root_certificates=target.root_certificates) if target.tls else None
     try:
-        ask = channel.unary_unary(
-            GET_MODEL,
-            request_serializer=models_pb2.GetModelRequest.SerializeToString,
-            response_deserializer=models_pb2.GetModelResponse.FromString,
-        )
-        found = await ask(models_pb2.GetModelRequest(model=model, version=version), timeout=timeout_s)
-    except grpc.aio.AioRpcError as error:
-        words = error.details() or ""
-        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            raise ServerError(
-                f"no server answers at {target.address}: {words[:_MAX_MESSAGE_CHARS]}\n"
-                "Is `scorewire serve` running there, and does --address name its host and port?"
-            ) from None
+        async with AsyncClient(target.address, timeout=timeout_s, tls=tls) as client:
+            return await client.model(model, version=version)
+    except (UnavailableError, DeadlineExceededError) as error:
+        raise ServerError(
+            f"no server answers at {target.address}: {error.message[:_MAX_MESSAGE_CHARS]}\n"
+            "Is `scorewire serve` running there, and does --address name its host and port?"
+        ) from None
+    except ScorewireError as error:
         named = f"{model} {version}".strip()
-        raise ServerError(f"the server has no schema of {named}: {error.code().name}: {words}") from None
-    finally:
-        await channel.close()
-    if not isinstance(found, models_pb2.GetModelResponse):
-        raise TypeError("the deserialiser gave another message")
-    return found
+        raise ServerError(
+            f"the server has no schema of {named}: {error.code.name}: {error.message}"
+        ) from None
 
 
 class UnaryTransport:
