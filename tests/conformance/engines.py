@@ -42,11 +42,20 @@ def serving(folder: Path, models: Path, *flags: str) -> Iterator[Server]:
         flags: further flags of `scorewire serve`.
     """
     ready, log = folder / "port", folder / "log"
-    command = [Path(sys.executable).parent / "scorewire", "serve", "--models", models, "--listen", "127.0.0.1:0"]
+    command = [
+        Path(sys.executable).parent / "scorewire",
+        "serve",
+        "--models",
+        models,
+        "--listen",
+        "127.0.0.1:0",
+    ]
     command += ["--port-file", ready, "--metrics-port", "0", "--drain-seconds", "0", *flags]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SCOREWIRE_")}
     with log.open("w") as sink:
-        process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, env=environment)
+        process = subprocess.Popen(
+            list(map(str, command)), stderr=subprocess.PIPE, text=True, env=environment
+        )
         assert process.stderr is not None
         lines = process.stderr
         loaded = threading.Event()

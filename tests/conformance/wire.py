@@ -71,7 +71,9 @@ class Wire:
         answer: bytes = self.channel.unary_unary(path)(data, **options)
         return answer
 
-    def predict(self, request: prediction_pb2.PredictRequest, **options: Any) -> prediction_pb2.PredictResponse:
+    def predict(
+        self, request: prediction_pb2.PredictRequest, **options: Any
+    ) -> prediction_pb2.PredictResponse:
         data = self.call(PREDICT, request.SerializeToString(), **options)
         return prediction_pb2.PredictResponse.FromString(data)
 

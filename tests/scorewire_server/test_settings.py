@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from scorewire_server.settings import SettingError, Settings, describe, flag, read_settings, variable
+
+
+def test_nothing_given_is_the_defaults() -> None:
+    assert read_settings({}, {}) == Settings()
+
+
+def test_a_flag_wins_over_its_variable_and_that_over_the_default() -> None:
+    environment = {"SCOREWIRE_MAX_ROWS": "7", "SCOREWIRE_THREADS": "3"}
+    settings = read_settings({"max_rows": "8", "threads": None}, environment)
+    assert (settings.max_rows, settings.threads) == (8, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("models", "some/where", Path("some/where")),
+        ("listen", "0.0.0.0:8500", "0.0.0.0:8500"),
+        ("listen", "[::1]:0", "[::1]:0"),
+        ("listen", "my-host.example:65535", "my-host.example:65535"),
+        ("metrics_port", "0", 0),
+        ("max_rows", " 12 ", 12),
+        ("drain_seconds", "0.25", 0.25),
+        ("grace_seconds", "0", 0.0),
+        ("log_format", "json", "json"),
+    ],
+)
+def test_texts_become_values(name: str, text: str, value: object) -> None:
+    assert getattr(read_settings({name: text}, {}), name) == value
+    assert getattr(read_settings({}, {variable(name): text}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("models", ""),
+        ("listen", "8500"),
+        ("listen", "localhost"),
+        ("listen", "localhost:65536"),
+        ("listen", "local host:1"),
+        ("listen", "::1:80"),
+        ("metrics_port", "-1"),
+        ("metrics_port", "65536"),
+        ("threads", "0"),
+        ("batch_threads", "257"),
+        ("max_rows", "0"),
+        ("max_rows", "1e3"),
+        ("max_rows", "ten"),
+        ("max_message_bytes", "1023"),
+        ("max_in_flight", "0"),
+        ("max_streams", "0"),
+        ("drain_seconds", "-1"),
+        ("drain_seconds", "nan"),
+        ("grace_seconds", "inf"),
+        ("max_connection_age_seconds", "soon"),
+        ("log_format", "xml"),
+        ("log_level", "loud"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_name_and_range(name: str, text: str) -> None:
+    with pytest.raises(SettingError) as by_flag:
+        read_settings({name: text}, {})
+    assert flag(name) in str(by_flag.value)
+    assert "must be" in str(by_flag.value)
+    with pytest.raises(SettingError) as by_variable:
+        read_settings({}, {variable(name): text})
+    assert variable(name) in str(by_variable.value)
+
+
+@pytest.mark.parametrize("given", ["tls_cert", "tls_key"])
+def test_half_a_certificate_is_refused(given: str) -> None:
+    with pytest.raises(SettingError, match="together"):
+        read_settings({given: "file.pem"}, {})
+
+
+def test_every_setting_is_described_with_its_variable() -> None:
+    described = describe()
+    assert list(described) == [each.name for each in fields(Settings)]
+    for name, text in described.items():
+        assert variable(name) in text
+
+
+def test_every_default_is_a_value_that_may_be_given() -> None:
+    texts = {each.name: str(each.default) for each in fields(Settings) if each.default is not None}
+    assert read_settings(dict(texts), {}) == Settings()
+
+
+def test_settings_cannot_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().max_rows = 5  # type: ignore[misc] # that it cannot is the point
