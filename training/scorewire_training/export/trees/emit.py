@@ -132,9 +132,9 @@ def _prepare(
         bounds[0, sorted(ensemble.zero_is_missing)] = LIGHTGBM_ZERO
         zero = graph.node("LessOrEqual", [graph.node("Abs", [x]), graph.constant(bounds)])
         x = graph.node("Where", [zero, graph.constant(np.array(np.nan, dtype)), x])
-    if coded := ensemble.categories():
+    if coded := ensemble.coded_features():
         is_coded = np.zeros((1, feature_count), dtype=np.bool_)
-        is_coded[0, list(coded)] = True
+        is_coded[0, coded] = True
         whole = _whole(graph, ensemble.code_rounding, x, dtype)
         x = graph.node("Where", [graph.constant(is_coded), whole, x])
     return x

@@ -88,6 +88,11 @@ class Ensemble:
         """For each feature, the finite thresholds that it is compared with, ascending."""
         return _distinct(_compared(tree) for tree in self.trees)
 
+    def coded_features(self) -> list[int]:
+        """The features that splits take for categories, ascending."""
+        asked = [tree.feature[~tree.is_leaf & (tree.question == Question.MEMBER)] for tree in self.trees]
+        return [int(feature) for feature in np.unique(np.concatenate(asked))] if asked else []
+
     def categories(self) -> dict[int, NDArray[np.float64]]:
         """For each feature, the category codes that splits name, ascending."""
         return _distinct(
