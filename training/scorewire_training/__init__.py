@@ -1,1 +1,19 @@
 """Offline training: data, features, fitted pipelines and verified ONNX bundles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scorewire_training.export import ExportedBundle, export_bundle
+
+__all__ = ["ExportedBundle", "export_bundle"]
+
+
+def __getattr__(name: str) -> Any:
+    """Bring the exporter in when it is asked for: it imports every library of models."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from scorewire_training import export  # noqa: PLC0415 - lazy on purpose
+
+    return getattr(export, name)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 
 from scorewire_contract import bundle as bundles
 from scorewire_contract.schema import InvalidNameError, Version, check_model_name
-from scorewire_contract.scoring import RunGraph, Scorer, score_golden
+from scorewire_contract.scoring import Scorer, score_golden
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.frames import FrameCodec
@@ -23,6 +22,7 @@ from scorewire_training.export.parity import BundleScores, ParityReport, checked
 from scorewire_training.export.probing import Prober
 from scorewire_training.export.provenance import build_provenance
 from scorewire_training.export.reference import Answers, Reference
+from scorewire_training.export.runtime import open_graph
 from scorewire_training.export.schema import build_schema
 
 _MAX_SAMPLE_ROWS_COMPARED = 20_000
@@ -134,24 +134,6 @@ def export_bundle(
     except bundles.BundleError as error:
         raise ExportError(str(error)) from None
     return ExportedBundle(path=path, parity=parity, manifest=manifest)
-
-
-def open_graph(graph: bytes) -> RunGraph:
-    """A function that runs the graph on the CPU.
-
-    Raises:
-        ExportError: onnxruntime does not take it.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no base of their own
-        raise ExportError(
-            f"onnxruntime {onnxruntime.__version__} does not load the graph: {error}"
-        ) from error
-    run: RunGraph = session.run
-    return run
 
 
 def _check_target(output_dir: Path, name: str, version: str) -> Path:

@@ -1,0 +1,71 @@
+"""`scorewire verify`: checks a bundle and scores its golden rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from scorewire_contract.bundle import MANIFEST, BundleError, read_bundle
+from scorewire_contract.scoring import GoldenMismatchError, score_golden
+from scorewire_training.export.errors import ExportError
+from scorewire_training.export.runtime import open_graph
+
+
+@click.command(short_help="Check a bundle and score its golden rows.")
+@click.argument(
+    "bundles",
+    metavar="BUNDLE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+def verify(bundles: tuple[Path, ...]) -> None:
+    """Check each BUNDLE, a folder of one version of one model.
+
+    Files and checksums must be those of the manifest, and the graph must give
+    the golden rows the scores that the fitted model gave them. The exit code is 1
+    if a bundle fails.
+
+    \b
+    Example:
+      scorewire verify models/churn/1.0.0
+      scorewire verify models/*/*
+    """  # noqa: D301 - click wants the character \b itself
+    console = Console()
+    failures = 0
+    for path in bundles:
+        try:
+            console.print(_verify(path))
+        except (BundleError, ExportError, GoldenMismatchError, ValueError) as error:
+            failures += 1
+            hint = ""
+            if not (path / MANIFEST).exists():
+                hint = "; a bundle is a folder MODELS/NAME/VERSION"
+            console.print(f"FAILED {path}: {error}{hint}", markup=False, soft_wrap=True)
+    if failures:
+        raise click.exceptions.Exit(1)
+
+
+def _verify(path: Path) -> Table:
+    bundle = read_bundle(path)
+    golden_rows = score_golden(bundle, open_graph(bundle.graph))
+    manifest = bundle.manifest
+    table = Table(show_header=False, title=f"{bundle.model} {bundle.version}", title_justify="left")
+    table.add_row("bundle", str(path))
+    table.add_row("family", manifest.provenance.family)
+    table.add_row("exported", manifest.created_at.ToDatetime().strftime("%Y-%m-%d %H:%M:%S UTC"))
+    table.add_row("files", f"{len(manifest.files) + 1}, checksums right")
+    table.add_row("features", str(len(manifest.schema.features)))
+    refused = len(bundle.golden.expected.errors)
+    table.add_row("golden rows", f"{golden_rows} scored as the fitted model did, {refused} of them refused")
+    table.add_row(
+        "compared at export",
+        f"{manifest.parity.rows_compared:,} rows, worst at "
+        f"{manifest.parity.worst_share_of_tolerance:.2%} of the tolerance",
+    )
+    for name, value in sorted(manifest.metrics.items()):
+        table.add_row(name, f"{value:.6g}")
+    return table

@@ -1,0 +1,192 @@
+"""Models and samples in files: what the libraries save, and tables of rows to go with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import xgboost
+
+from scorewire_training.export.errors import ExportError
+
+SavedModel: TypeAlias = "xgboost.Booster | xgboost.XGBModel | lightgbm.Booster"
+
+_ESTIMATORS = {
+    "classifier": xgboost.XGBClassifier,
+    "regressor": xgboost.XGBRegressor,
+    "ranker": xgboost.XGBRanker,
+}
+_MISSING = frozenset({"", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"})
+_TRUTHS = {"true": "1", "false": "0"}
+_FROM_PYTHON = "export it from Python with scorewire_training.export_bundle(model, sample=...)"
+_SAVE_AS = (
+    "save an XGBoost model by save_model('model.json') or ('model.ubj'), a LightGBM model by "
+    "booster.save_model('model.txt')"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleFile:
+    """Rows read for a model; `left_out` are the file's columns that the model does not know."""
+
+    frame: pd.DataFrame
+    left_out: tuple[str, ...]
+
+
+def read_model(path: Path) -> SavedModel:
+    """A model that XGBoost (JSON, UBJSON) or LightGBM (text) saved, told by its content.
+
+    What XGBoost's scikit-learn interface saved comes back as its estimator, so
+    that early stopping counts as it did there.
+
+    Raises:
+        ExportError: the file is none of these.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ExportError(f"{path} cannot be read: {error.strerror}") from None
+    if content.startswith((b"tree\n", b"tree\r\n")):
+        try:
+            return lightgbm.Booster(model_str=content.decode("utf-8"))
+        except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
+            raise ExportError(f"{path} is damaged, LightGBM does not read it: {error}") from None
+    if content.lstrip()[:1] == b"{":
+        return _read_xgboost(path, content)
+    if content.startswith((b"\x80", b"PK\x03\x04", b"x\x9c")):
+        raise ExportError(
+            f"{path} looks like a pickle or an archive, and those are not opened: {_FROM_PYTHON}"
+        )
+    raise ExportError(f"{path} is neither an XGBoost nor a LightGBM model: {_SAVE_AS}")
+
+
+def _read_xgboost(path: Path, content: bytes) -> xgboost.Booster | xgboost.XGBModel:
+    booster = xgboost.Booster()
+    try:
+        booster.load_model(bytearray(content))
+    except xgboost.core.XGBoostError as error:
+        reason = str(error).splitlines()[0]
+        raise ExportError(f"{path} is not what XGBoost saves ({reason}): {_SAVE_AS}") from None
+    interface = json.loads(booster.attr("scikit_learn") or "{}").get("_estimator_type")
+    if interface not in _ESTIMATORS:
+        return booster
+    estimator = _ESTIMATORS[interface]()
+    estimator.load_model(bytearray(content))
+    return estimator
+
+
+def read_sample(path: Path, model: SavedModel, *, target_column: str | None = None) -> SampleFile:
+    """The rows of a CSV or Parquet file, with the columns and dtypes that the model takes.
+
+    In a CSV file every number of a numeric column is read as such, and an empty
+    cell, NA, NaN, null and None are missing.
+
+    Raises:
+        ExportError: the file cannot be read, lacks a column of the model, or
+            holds text where the model takes numbers.
+    """
+    table, is_text = _read_table(path)
+    if target_column is not None:
+        if target_column not in table.columns:
+            raise ExportError(
+                f"{path} has no column {target_column!r}: its columns are {_list(table.columns)}"
+            )
+        table = table.drop(columns=target_column)
+    names, categories = _columns_of(model)
+    if names is None:
+        names = list(table.columns)
+        categories = {names[int(index)]: values for index, values in categories.items()}
+    if absent := [name for name in names if name not in table.columns]:
+        raise ExportError(f"{path} lacks columns that the model was fitted on: {_list(absent)}")
+    columns = {}
+    for name in names:
+        numeric = name not in categories or not any(isinstance(value, str) for value in categories[name])
+        column = _to_numbers(path, table[name]) if numeric and is_text else table[name]
+        columns[name] = _to_categories(column, categories[name]) if name in categories else column
+    known = set(names)
+    return SampleFile(
+        frame=pd.DataFrame(columns), left_out=tuple(name for name in table.columns if name not in known)
+    )
+
+
+def _read_table(path: Path) -> tuple[pd.DataFrame, bool]:
+    """The file's table, and whether its cells are still text."""
+    try:
+        if path.suffix.lower() in {".parquet", ".pq"}:
+            return pd.read_parquet(path), False
+        if path.suffix.lower() == ".csv":
+            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"), True
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise ExportError(f"{path} cannot be read as a table: {error}") from None
+    raise ExportError(f"{path} is neither .csv nor .parquet: give the sample as one of them")
+
+
+def _columns_of(model: SavedModel) -> tuple[list[str] | None, dict[str, list[Any]]]:
+    """The model's column names, None where it has none, and the categories of those that have some.
+
+    Without names, categories are by the column's index as text.
+    """
+    if isinstance(model, lightgbm.Booster):
+        return _lightgbm_columns(model)
+    booster = model.get_booster() if isinstance(model, xgboost.XGBModel) else model
+    names = None if booster.feature_names is None else list(booster.feature_names)
+    categories = {}
+    if "c" in (booster.feature_types or ()):
+        for index, (_, values) in enumerate(booster.get_categories(export_to_arrow=True).to_arrow()):
+            if values is not None:
+                categories[names[index] if names else str(index)] = values.to_pylist()
+    return names, categories
+
+
+def _lightgbm_columns(booster: lightgbm.Booster) -> tuple[list[str] | None, dict[str, list[Any]]]:
+    names = list(booster.feature_name())
+    nameless = names == [f"Column_{i}" for i in range(len(names))]
+    categories: dict[str, list[Any]] = {}
+    if listed := booster.pandas_categorical:
+        infos = booster.dump_model()["feature_infos"]
+        categorical = [i for i, name in enumerate(names) if infos.get(name, {}).get("values")]
+        if len(categorical) != len(listed):
+            raise ExportError(
+                f"the file names the categories of {len(listed)} columns, and {len(categorical)} of its "
+                f"columns are categorical, so that they cannot be told apart: {_FROM_PYTHON}"
+            )
+        categories = {
+            str(i) if nameless else names[i]: values for i, values in zip(categorical, listed, strict=True)
+        }
+    return (None if nameless else names), categories
+
+
+def _to_numbers(path: Path, column: pd.Series[Any]) -> pd.Series[Any]:
+    cells = column.str.strip()
+    cells = cells.map(lambda cell: _TRUTHS.get(cell.lower(), cell))
+    missing = cells.isin(_MISSING)
+    numbers = pd.to_numeric(cells.mask(missing, "nan"), errors="coerce")
+    if len(wrong := np.flatnonzero(numbers.isna() & ~missing)):
+        # The header is line 1.
+        raise ExportError(
+            f"{path}, line {wrong[0] + 2}: column {column.name!r} has {column.iloc[wrong[0]]!r}, "
+            "and the model takes numbers there"
+        )
+    whole = not missing.any() and bool(cells.str.fullmatch(r"[+-]?\d{1,18}").all())
+    return cells.astype("int64") if whole else numbers.astype("float64")
+
+
+def _to_categories(column: pd.Series[Any], categories: Sequence[Any]) -> pd.Series[Any]:
+    """The column as a pandas categorical; what is not among the categories is missing."""
+    codes = pd.Index(categories).get_indexer(pd.Index(column.astype(object)))
+    return pd.Series(
+        pd.Categorical.from_codes(codes, categories=pd.Index(categories)),
+        index=column.index,
+        name=column.name,
+    )
+
+
+def _list(names: Sequence[str] | pd.Index[str] | Mapping[str, object]) -> str:
+    shown = list(names)
+    return ", ".join(repr(name) for name in shown[:8]) + (", ..." if len(shown) > 8 else "")
