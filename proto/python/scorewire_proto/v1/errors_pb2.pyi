@@ -48,8 +48,6 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED: the caller's deadline passed before the model ran."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 11
     """INTERNAL: a fault of the server; its log has the trace."""
-    ERROR_REASON_COMPRESSION_NOT_SUPPORTED: _ErrorReason.ValueType  # 12
-    """UNIMPLEMENTED: the request's compression is not one the server takes."""
     ERROR_REASON_MISSING_VALUE: _ErrorReason.ValueType  # 100
     """A row's value is missing where the model needs one."""
     ERROR_REASON_NUMBER_OUT_OF_RANGE: _ErrorReason.ValueType  # 101
@@ -88,8 +86,6 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 10
 """DEADLINE_EXCEEDED: the caller's deadline passed before the model ran."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 11
 """INTERNAL: a fault of the server; its log has the trace."""
-ERROR_REASON_COMPRESSION_NOT_SUPPORTED: ErrorReason.ValueType  # 12
-"""UNIMPLEMENTED: the request's compression is not one the server takes."""
 ERROR_REASON_MISSING_VALUE: ErrorReason.ValueType  # 100
 """A row's value is missing where the model needs one."""
 ERROR_REASON_NUMBER_OUT_OF_RANGE: ErrorReason.ValueType  # 101
