@@ -110,8 +110,8 @@ def _sum_graph(width: int, offset: float) -> bytes:
         [helper.make_tensor_value_info("features", TensorProto.DOUBLE, ["rows", width])],
         [helper.make_tensor_value_info("value", TensorProto.DOUBLE, ["rows", 1])],
         [
-            numpy_helper.from_array(np.float64(0), "zero"),
-            numpy_helper.from_array(np.float64(offset), "offset"),
+            numpy_helper.from_array(np.array(0.0), "zero"),
+            numpy_helper.from_array(np.array(float(offset)), "offset"),
             numpy_helper.from_array(np.array([1], dtype=np.int64), "axis"),
         ],
     )
@@ -148,7 +148,7 @@ def write_classifier_bundle(output_dir: Path, *, model: str = "classes", version
             helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["rows", 2]),
             helper.make_tensor_value_info("label", TensorProto.INT64, ["rows", 1]),
         ],
-        [numpy_helper.from_array(np.float32(1), "one")],
+        [numpy_helper.from_array(np.array(1, dtype=np.float32), "one")],
     )
     onnx_model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
     golden = manifest_pb2.Golden()

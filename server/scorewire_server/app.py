@@ -58,7 +58,11 @@ class App:
         if settings.metrics_port is not None:
             host = settings.listen.rpartition(":")[0]
             metrics = Metrics(self._engine.statistics, lambda: self._snapshot)
-            self._metrics_server = MetricsServer(metrics, host, settings.metrics_port)
+            try:
+                self._metrics_server = MetricsServer(metrics, host, settings.metrics_port)
+            except StartError:
+                await self._engine.stop(0)
+                raise
         self._loading = asyncio.create_task(self._load_all(address))
         return address
 

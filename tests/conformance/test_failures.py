@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import grpc
 import pytest
 
 from scorewire_proto.v1 import models_pb2, prediction_pb2
-from tests.conformance.wire import PREDICT, Wire, failure_of, sum_request, values
+from tests.conformance.wire import PREDICT, Wire, outcome, sum_request, values
 
 GOOD = sum_request().SerializeToString()
 
@@ -136,11 +134,8 @@ def test_an_unknown_method_is_unimplemented(wire: Wire) -> None:
 
 def test_calls_with_hardly_any_time_are_answered_or_expire(wire: Wire) -> None:
     wire.predict(sum_request())
-    for _ in range(50):
-        try:
-            wire.predict(sum_request(), timeout=0.0005)
-        except grpc.RpcError as error:
-            assert failure_of(error).code == grpc.StatusCode.DEADLINE_EXCEEDED
+    codes = {outcome(wire, sum_request(), timeout=0.0005) for _ in range(50)}
+    assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}
     assert values(wire.predict(sum_request()))
 
 
@@ -159,21 +154,13 @@ def test_compressed_messages_are_refused_unopened(wire: Wire, compression: grpc.
     assert values(wire.predict(sum_request()))
 
 
-def test_a_cancelled_call_leaves_the_server_well(wire: Wire) -> None:
+def test_cancelled_calls_leave_the_server_well(wire: Wire) -> None:
     big = sum_request([1.0, 2.0] * 1000, ["de"] * 1000, row_count=1000).SerializeToString()
-    calls = [wire.channel.unary_unary(PREDICT).future(big, timeout=20) for _ in range(50)]
+    calls = [wire.unary(PREDICT).future(big, timeout=20) for _ in range(50)]
     for call in calls:
         call.cancel()
-    for call in calls:
-        try:
-            call.result()
-        except grpc.FutureCancelledError:
-            pass
-        except grpc.RpcError as error:
-            assert failure_of(error).code == grpc.StatusCode.CANCELLED
-    begin = time.monotonic()
+    assert {call.code() for call in calls} <= {grpc.StatusCode.OK, grpc.StatusCode.CANCELLED}
     assert values(wire.predict(sum_request()))
-    assert time.monotonic() - begin < 20
 
 
 def test_a_good_call_after_each_bad_one_succeeds(wire: Wire) -> None:

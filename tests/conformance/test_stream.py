@@ -106,7 +106,7 @@ def test_each_answer_comes_before_the_next_request_is_needed(wire: Wire) -> None
 
 def test_a_cancelled_stream_leaves_the_server_well(wire: Wire) -> None:
     requests: queue.Queue[bytes | None] = queue.Queue()
-    call = wire.channel.stream_stream(PREDICT_STREAM)(iter(requests.get, None), timeout=20)
+    call = wire.both_stream(PREDICT_STREAM)(iter(requests.get, None), timeout=20)
     requests.put(_message(1).SerializeToString())
     next(call)
     call.cancel()
@@ -120,7 +120,7 @@ def test_a_cancelled_stream_leaves_the_server_well(wire: Wire) -> None:
 def test_a_streams_deadline_ends_it(wire: Wire) -> None:
     requests: queue.Queue[bytes | None] = queue.Queue()
     requests.put(_message(1).SerializeToString())
-    call = wire.channel.stream_stream(PREDICT_STREAM)(iter(requests.get, None), timeout=0.5)
+    call = wire.both_stream(PREDICT_STREAM)(iter(requests.get, None), timeout=0.5)
     next(call)
     with pytest.raises(grpc.RpcError) as caught:
         next(call)
@@ -129,7 +129,7 @@ def test_a_streams_deadline_ends_it(wire: Wire) -> None:
 
 
 def test_a_compressed_stream_is_refused(wire: Wire) -> None:
-    call = wire.channel.stream_stream(PREDICT_STREAM)(
+    call = wire.both_stream(PREDICT_STREAM)(
         iter([_message(1, texts=["x" * 10_000]).SerializeToString()]),
         timeout=20,
         compression=grpc.Compression.Gzip,

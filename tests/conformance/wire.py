@@ -65,10 +65,20 @@ class Wire:
         self.address = address
         self.channel = grpc.insecure_channel(address, options=[("grpc.max_send_message_length", -1)])
 
+    # Untyped, since grpc's types ask for serializers where bytes need none.
+    def unary(self, path: str) -> Any:
+        return self.channel.unary_unary(path)
+
+    def server_stream(self, path: str) -> Any:
+        return self.channel.unary_stream(path)
+
+    def both_stream(self, path: str) -> Any:
+        return self.channel.stream_stream(path)
+
     def call(self, path: str, data: bytes, **options: Any) -> bytes:
         """One unary call of bytes."""
         options.setdefault("timeout", TIMEOUT_SECONDS)
-        answer: bytes = self.channel.unary_unary(path)(data, **options)
+        answer: bytes = self.unary(path)(data, **options)
         return answer
 
     def predict(
@@ -93,7 +103,7 @@ class Wire:
     ) -> Iterator[bytes]:
         """A stream of bytes; what it returns can be cancelled."""
         options.setdefault("timeout", TIMEOUT_SECONDS)
-        answers: Iterator[bytes] = self.channel.stream_stream(path)(iter(messages), **options)
+        answers: Iterator[bytes] = self.both_stream(path)(iter(messages), **options)
         return answers
 
     def predict_stream(
@@ -104,15 +114,29 @@ class Wire:
 
 
 def failure_of(error: grpc.RpcError) -> Failure:
-    """A grpc error as a failure; its details, where there are some, must agree with its status line."""
+    """A grpc error as a failure."""
     assert isinstance(error, grpc.Call)
+    return failure_from(error.code(), error.details(), error.trailing_metadata() or ())
+
+
+def failure_from(code: grpc.StatusCode, message: str | None, metadata: Iterable[tuple[str, Any]]) -> Failure:
+    """A failure; its details, where there are some, must agree with its status line."""
     status = None
-    for key, value in error.trailing_metadata() or ():
+    for key, value in metadata:
         if key == "grpc-status-details-bin":
             status = status_pb2.Status.FromString(value)
-            assert status.code == error.code().value[0]
-            assert status.message == error.details()
-    return Failure(error.code(), error.details() or "", status)
+            assert status.code == code.value[0]
+            assert status.message == message
+    return Failure(code, message or "", status)
+
+
+def outcome(wire: Wire, request: prediction_pb2.PredictRequest, **options: Any) -> grpc.StatusCode:
+    """The code that a call ends with, good or bad."""
+    try:
+        wire.predict(request, **options)
+    except grpc.RpcError as error:
+        return failure_of(error).code
+    return grpc.StatusCode.OK
 
 
 def sum_request(

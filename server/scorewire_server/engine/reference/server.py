@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterable
+from time import monotonic
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -28,6 +29,8 @@ from scorewire_server.settings import Settings
 _PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
 _Context: TypeAlias = "aio.ServicerContext[bytes, bytes]"
 _IDENTITY_ONLY = 1
+_QUIET_SECONDS = 0.1
+_LONGEST_REFUSAL_SECONDS = 2.0
 
 
 class ReferenceEngine:
@@ -43,6 +46,7 @@ class ReferenceEngine:
             batch_threads=settings.batch_threads,
         )
         self._draining = False
+        self._refused = 0
         self._control_streams: set[asyncio.Task[Any]] = set()
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             f"/{_PREDICTION}/{PREDICT}": grpc.unary_unary_rpc_method_handler(self._predict),
@@ -76,6 +80,7 @@ class ReferenceEngine:
         except RuntimeError:
             port = 0
         if not port:
+            await server.stop(0)
             raise StartError(
                 f"--listen {listen} cannot be bound: it is in use, no address of this machine, or not allowed"
             )
@@ -97,8 +102,21 @@ class ReferenceEngine:
         for task in self._control_streams:
             task.cancel()
         if self._server is not None:
+            await self._wait_until_quiet(min(grace_seconds, _LONGEST_REFUSAL_SECONDS))
             await self._server.stop(grace_seconds)
         self._predictor.close()
+
+    async def _wait_until_quiet(self, limit_seconds: float) -> None:
+        """Refuse calls until no more come, or the time is over.
+
+        A grpc server that stops ends the calls that it has not handed over yet as
+        CANCELLED, which no caller tries again.
+        """
+        deadline = monotonic() + limit_seconds
+        refused = -1
+        while refused != self._refused and monotonic() < deadline:
+            refused = self._refused
+            await asyncio.sleep(_QUIET_SECONDS)
 
     async def _predict(self, data: bytes, context: _Context) -> bytes:
         try:
@@ -125,6 +143,7 @@ class ReferenceEngine:
 
     def _admit(self) -> None:
         if self._draining:
+            self._refused += 1
             raise DrainingError("the server is about to stop; send the call to another")
 
     def _unary(self, method: UnaryMethod) -> Any:
