@@ -123,14 +123,28 @@ def test_rankers(objective: str) -> None:
     assert_exports(lightgbm.LGBMRanker(objective=objective, **SETTINGS).fit(X, THREE, group=GROUPS), X)
 
 
-def test_early_stopping_uses_the_best_iteration() -> None:
+def test_an_estimator_that_stopped_early() -> None:
     estimator = lightgbm.LGBMClassifier(**{**SETTINGS, "n_estimators": 80, "learning_rate": 0.5})
     stop = lightgbm.early_stopping(3, verbose=False)
     estimator.fit(X[:300], THREE[:300], eval_X=(X[300:],), eval_y=(THREE[300:],), callbacks=[stop])
-    assert estimator.best_iteration_ < estimator.booster_.num_trees() // 3
+    assert estimator.best_iteration_ < 80
     assert_exports(estimator, X)
-    booster = estimator.booster_
-    assert_exports(booster, X, predict=booster.predict)
+
+
+def test_a_booster_that_stopped_early_uses_its_best_iteration() -> None:
+    parameters = {"objective": "regression", "learning_rate": 0.7, "verbose": -1, "num_threads": 1}
+    data = lightgbm.Dataset(X[:300], NUMBER[:300], params={"verbose": -1})
+    booster = lightgbm.train(
+        parameters,
+        data,
+        80,
+        valid_sets=[lightgbm.Dataset(X[300:], NUMBER[300:], reference=data)],
+        callbacks=[lightgbm.early_stopping(3, verbose=False)],
+        keep_training_booster=True,
+    )
+    assert booster.best_iteration < booster.num_trees()
+    model = assert_exports(booster, X, predict=booster.predict)
+    assert len(model.ensemble.trees) == booster.best_iteration
 
 
 @pytest.mark.parametrize("settings", [{}, {"zero_as_missing": True}, {"max_cat_to_onehot": 100}])
