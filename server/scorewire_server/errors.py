@@ -104,10 +104,7 @@ _INTERNAL = (code_pb2.INTERNAL, errors_pb2.ERROR_REASON_INTERNAL)
 
 def code_and_reason(error: BaseException) -> tuple[Code, Reason]:
     """The code and the reason of any exception; INTERNAL for one that is not in the table."""
-    for kind in type(error).__mro__:
-        if kind in TABLE:
-            return TABLE[kind]
-    return _INTERNAL
+    return TABLE.get(type(error), _INTERNAL) if isinstance(error, CallError) else _INTERNAL
 
 
 def to_status(error: BaseException) -> status_pb2.Status:

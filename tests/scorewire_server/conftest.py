@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scorewire_contract.bundle import Bundle, read_bundle
+from scorewire_server.logs import configure_logs
 from tests import bundles
 
 
@@ -14,6 +15,12 @@ from tests import bundles
 def sum_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The bundle of `write_sum_bundle`, read."""
     return read_bundle(bundles.write_sum_bundle(tmp_path_factory.mktemp("models")))
+
+
+@pytest.fixture(autouse=True)
+def _logs() -> None:
+    """The log as a server writes it."""
+    configure_logs("json", "info")
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def _growing_by_node(model: onnx.ModelProto) -> None:
 
 
 def _sizes_of_text(model: onnx.ModelProto) -> None:
-    model.graph.initializer.append(helper.make_tensor("sizes", TensorProto.STRING, [1], ["9"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(["9"], dtype=object), "sizes"))
     model.graph.node.append(helper.make_node("ConstantOfShape", ["sizes"], ["c"]))
 
 

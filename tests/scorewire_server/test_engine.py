@@ -57,7 +57,8 @@ class Running:
 
     def unary(self, data: bytes = REQUEST, path: str = PREDICT_PATH, **options: Any) -> Any:
         options.setdefault("timeout", 20)
-        return self.channel.unary_unary(path)(data, **options)
+        method: Any = self.channel.unary_unary(path)
+        return method(data, **options)
 
     def stream(self, path: str = STREAM_PATH, **options: Any) -> Any:
         options.setdefault("timeout", 20)
