@@ -1,0 +1,264 @@
+"""How a real server stops: no call that it took is lost."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from scorewire_proto.v1 import prediction_pb2
+from tests.bundles import expected_value, write_sum_bundle
+from tests.processes import TIMEOUT_SECONDS, ServerProcess, serving, wait_until
+
+pytestmark = pytest.mark.xdist_group("e2e-drain")
+
+UNARY_CLIENTS = 4
+# As many messages of a stream as may wait for their answers.
+STREAM_WINDOW = 8
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    write_sum_bundle(folder)
+    return folder
+
+
+def _request(x0: float) -> prediction_pb2.PredictRequest:
+    rows = prediction_pb2.Rows(row_count=1, numbers=[x0, 1.0], texts=["de"])
+    return prediction_pb2.PredictRequest(model="sum", rows=rows)
+
+
+def _is_right(response: prediction_pb2.PredictResponse, x0: float) -> bool:
+    return list(response.outputs[0].numbers) == [expected_value([x0, 1.0], "de")]
+
+
+def _predict(channel: grpc.Channel) -> Callable[..., prediction_pb2.PredictResponse]:
+    """Calls of Predict; the channel tries none of them again."""
+    return channel.unary_unary(
+        "/scorewire.v1.PredictionService/Predict",
+        request_serializer=prediction_pb2.PredictRequest.SerializeToString,
+        response_deserializer=prediction_pb2.PredictResponse.FromString,
+    )
+
+
+def _predict_stream(channel: grpc.Channel) -> Callable[..., Iterator[prediction_pb2.PredictStreamResponse]]:
+    return channel.stream_stream(
+        "/scorewire.v1.PredictionService/PredictStream",
+        request_serializer=prediction_pb2.PredictStreamRequest.SerializeToString,
+        response_deserializer=prediction_pb2.PredictStreamResponse.FromString,
+    )
+
+
+def _health(channel: grpc.Channel) -> int:
+    check = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
+    return int(check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS).status)
+
+
+def _channel(address: str) -> grpc.Channel:
+    """A channel with a connection of its own that tries nothing again."""
+    return grpc.insecure_channel(address, [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)])
+
+
+class Load:
+    """Clients that send without pause until the server's health says NOT_SERVING."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._not_serving = threading.Event()
+        self._lock = threading.Lock()
+        self.succeeded = {"unary": 0, "stream": 0}
+        self.failures: list[str] = []
+        self.ended_streams = 0
+        targets = [self._watch, self._stream, *[self._unary] * UNARY_CLIENTS]
+        self._threads = [threading.Thread(target=self._run, args=(target,)) for target in targets]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(TIMEOUT_SECONDS)
+        assert not any(thread.is_alive() for thread in self._threads), "a client hangs"
+
+    def _run(self, target: Callable[[grpc.Channel], None]) -> None:
+        try:
+            with _channel(self._address) as channel:
+                target(channel)
+        except (grpc.RpcError, AssertionError) as error:
+            self.failures.append(f"{target.__name__}: {error!r}")
+        finally:
+            # So that a client that failed does not leave the others without an end.
+            self._not_serving.set()
+
+    def _count(self, kind: str, right: bool) -> None:
+        with self._lock:
+            if right:
+                self.succeeded[kind] += 1
+            else:
+                self.failures.append(f"{kind}: a wrong score")
+
+    def _watch(self, channel: grpc.Channel) -> None:
+        watch = channel.unary_stream(
+            "/grpc.health.v1.Health/Watch",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        for answer in watch(health_pb2.HealthCheckRequest()):
+            if answer.status == health_pb2.HealthCheckResponse.NOT_SERVING:
+                self._not_serving.set()
+
+    def _unary(self, channel: grpc.Channel) -> None:
+        predict = _predict(channel)
+        x0 = 0.0
+        while not self._not_serving.is_set():
+            self._count("unary", _is_right(predict(_request(x0), timeout=TIMEOUT_SECONDS), x0))
+            x0 += 1.0
+
+    def _stream(self, channel: grpc.Channel) -> None:
+        window = threading.Semaphore(STREAM_WINDOW)
+        sent = 0
+
+        def requests() -> Iterator[prediction_pb2.PredictStreamRequest]:
+            nonlocal sent
+            while not self._not_serving.is_set() and window.acquire(timeout=TIMEOUT_SECONDS):
+                sent += 1
+                yield prediction_pb2.PredictStreamRequest(correlation_id=sent, request=_request(sent))
+
+        answered = 0
+        for answer in _predict_stream(channel)(requests()):
+            answered += 1
+            self._count("stream", answer.correlation_id == answered and _is_right(answer.response, answered))
+            window.release()
+        assert answered == sent
+        self.ended_streams += 1
+
+
+def test_drain_under_load_fails_no_call(models: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, models, "--drain-seconds", "2") as server:
+        load = Load(server.address)
+        load.start()
+        wait_until(
+            lambda: min(load.succeeded.values()) >= 100 or bool(load.failures), "the load to have begun"
+        )
+        server.signal(signal.SIGTERM)
+        load.join()
+        assert server.wait() == 0
+    assert load.failures == []
+    assert load.ended_streams == 1
+    assert [line["event"] for line in server.log()][-2:] == ["draining", "stopped"]
+
+
+def test_calls_are_taken_until_the_pause_is_over(models: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, models, "--drain-seconds", "1") as server, _channel(server.address) as channel:
+        server.signal(signal.SIGINT)
+        wait_until(lambda: bool(server.log("draining")), "the drain to begin")
+        assert _health(channel) == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert _is_right(_predict(channel)(_request(3.0), timeout=TIMEOUT_SECONDS), 3.0)
+        assert server.wait() == 0
+
+
+def test_without_a_pause_a_call_succeeds_or_is_refused_as_unavailable(models: Path, tmp_path: Path) -> None:
+    codes: list[grpc.StatusCode] = []
+    counts = [0] * UNARY_CLIENTS
+
+    def send_until_refused(client: int) -> None:
+        with _channel(server.address) as channel:
+            predict = _predict(channel)
+            try:
+                while _is_right(predict(_request(counts[client]), timeout=TIMEOUT_SECONDS), counts[client]):
+                    counts[client] += 1
+            except grpc.RpcError as error:
+                codes.append(error.code())
+
+    with serving(tmp_path, models) as server:
+        threads = [threading.Thread(target=send_until_refused, args=(i,)) for i in range(UNARY_CLIENTS)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: min(counts) >= 50 or bool(codes), "the load to have begun")
+        server.signal()
+        for thread in threads:
+            thread.join(TIMEOUT_SECONDS)
+        assert server.wait() == 0
+    assert codes == [grpc.StatusCode.UNAVAILABLE] * UNARY_CLIENTS
+
+
+class OpenStream:
+    """A PredictStream whose messages go out one at a time."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._requests: queue.SimpleQueue[prediction_pb2.PredictStreamRequest | None] = queue.SimpleQueue()
+        self._answers = _predict_stream(channel)(iter(self._requests.get, None))
+
+    def predict(self, x0: float) -> bool:
+        """Whether the right answer comes."""
+        self._requests.put(prediction_pb2.PredictStreamRequest(request=_request(x0)))
+        return _is_right(next(self._answers).response, x0)
+
+    def end(self) -> list[prediction_pb2.PredictStreamResponse]:
+        """Send no more; whatever else the server has to say, until it ends the stream too."""
+        self._requests.put(None)
+        return list(self._answers)
+
+
+def _wait_until_new_calls_are_refused(server: ServerProcess) -> set[grpc.StatusCode]:
+    codes: set[grpc.StatusCode] = set()
+
+    def is_refused() -> bool:
+        with _channel(server.address) as channel:
+            try:
+                _predict(channel)(_request(0.0), timeout=TIMEOUT_SECONDS)
+            except grpc.RpcError as error:
+                codes.add(error.code())
+        return bool(codes)
+
+    wait_until(is_refused, "new calls to be refused")
+    return codes
+
+
+def test_a_stream_that_is_open_goes_on_while_new_calls_are_refused(models: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, models) as server, _channel(server.address) as channel:
+        stream = OpenStream(channel)
+        assert stream.predict(1.0)
+        server.signal()
+        assert _wait_until_new_calls_are_refused(server) == {grpc.StatusCode.UNAVAILABLE}
+        assert stream.predict(2.0)
+        assert stream.end() == []
+        assert server.wait() == 0
+
+
+def test_a_stream_that_does_not_end_is_ended_after_the_grace(models: Path, tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, models, "--grace-seconds", "0.2") as server,
+        _channel(server.address) as channel,
+    ):
+        stream = OpenStream(channel)
+        assert stream.predict(1.0)
+        server.signal()
+        assert server.wait() == 0
+        with pytest.raises(grpc.RpcError) as ended:
+            stream.end()
+        assert ended.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+
+
+def test_a_second_signal_stops_at_once(models: Path, tmp_path: Path) -> None:
+    waits = ("--drain-seconds", "600", "--grace-seconds", "600")
+    with serving(tmp_path, models, *waits) as server, _channel(server.address) as channel:
+        stream = OpenStream(channel)
+        assert stream.predict(1.0)
+        server.signal()
+        wait_until(lambda: bool(server.log("draining")), "the drain to begin")
+        server.signal()
+        assert server.wait() == 130
+    assert server.log("stopped") == []

@@ -1,0 +1,39 @@
+"""`python -m scorewire_server.probe`, as a container's health check runs it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+from tests.bundles import write_sum_bundle
+from tests.processes import run_command, serving
+
+PROBE = (sys.executable, "-m", "scorewire_server.probe")
+
+
+def test_a_server_that_serves_is_well(tmp_path: Path) -> None:
+    write_sum_bundle(tmp_path / "models")
+    with serving(tmp_path, tmp_path / "models") as server:
+        for flags in ((), ("--service", "sum")):
+            asked = run_command(server.address, *flags, command=PROBE)
+            assert (asked.returncode, asked.stdout) == (0, "SERVING\n")
+        asked = run_command(server.address, "--service", "nobody", command=PROBE)
+        assert asked.returncode == 1
+        assert asked.stdout.startswith("NOT_FOUND")
+
+
+def test_a_server_without_bundles_is_not_well(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    with serving(tmp_path, tmp_path / "models") as server:
+        asked = run_command(server.address, command=PROBE)
+    assert (asked.returncode, asked.stdout) == (1, "NOT_SERVING\n")
+
+
+def test_an_address_where_nobody_listens_is_not_well() -> None:
+    with socket.socket() as unused:
+        # Bound, so that nobody else takes the port, and not listening.
+        unused.bind(("127.0.0.1", 0))
+        asked = run_command(f"127.0.0.1:{unused.getsockname()[1]}", command=PROBE)
+    assert asked.returncode == 1
+    assert asked.stdout.startswith("UNAVAILABLE")

@@ -1,0 +1,110 @@
+"""How a real server starts, or says in one line why it does not."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from scorewire import Client, NotFoundError, UnavailableError
+from tests.bundles import expected_value, write_sum_bundle
+from tests.processes import run_command, serving
+
+pytestmark = pytest.mark.xdist_group("e2e-start")
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        yield taken.getsockname()[1]
+
+
+def _refusal(*flags: str | Path) -> str:
+    """What a server that must not start says: one line, and exit code 2."""
+    ended = run_command("serve", "--listen", "127.0.0.1:0", *flags)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    lines = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
+    assert len(lines) == 1, ended.stderr
+    assert lines[0].startswith("Error: ")
+    return lines[0]
+
+
+def test_an_empty_folder_of_bundles_starts_not_serving_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    with serving(tmp_path, tmp_path / "models") as server, Client(server.address) as client:
+        assert not client.health()
+        assert client.models() == []
+        with pytest.raises(NotFoundError) as unknown:
+            client.predict("sum", {"x0": 1.0})
+        assert unknown.value.reason == "MODEL_NOT_FOUND"
+        (line,) = [line for line in server.log() if line["event"].startswith("not serving")]
+        assert line["level"] == "warning"
+        assert line["models"] == str(tmp_path / "models")
+
+
+def test_a_server_whose_every_bundle_is_corrupt_is_not_serving(tmp_path: Path) -> None:
+    bundle = write_sum_bundle(tmp_path / "models")
+    (bundle / "manifest.json").write_text("{")
+    with serving(tmp_path, tmp_path / "models") as server, Client(server.address) as client:
+        assert not client.health()
+        with pytest.raises(UnavailableError):
+            client.predict("sum", {"x0": 1.0})
+        (version,) = client.models()[0].versions
+        assert "manifest.json" in version.reason
+
+
+def test_two_servers_share_a_folder_of_bundles(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    write_sum_bundle(models)
+    with serving(tmp_path / "a", models) as first, serving(tmp_path / "b", models) as second:
+        assert first.address != second.address
+        for server in (first, second):
+            with Client(server.address) as client:
+                score = client.predict("sum", {"x0": 1.0, "x1": 2.0, "country": "de"}).score
+                assert score == expected_value([1.0, 2.0], "de")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--max-rows", "0"], ["--max-rows", "'0'", "1 to 10000000"]),
+        (["--drain-seconds", "nan"], ["--drain-seconds", "'nan'", "0 to 3600"]),
+        (["--listen", "127.0.0.1"], ["--listen", "HOST:PORT"]),
+        (["--log-format", "xml"], ["--log-format", "auto, console, json"]),
+        (["--tls-cert", "cert.pem"], ["--tls-cert", "--tls-key", "together"]),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_range(flags: list[str], says: list[str]) -> None:
+    line = _refusal(*flags)
+    assert all(part in line for part in says)
+
+
+def test_an_unknown_flag_is_named() -> None:
+    ended = run_command("serve", "--max-cows", "3")
+    assert ended.returncode == 2
+    assert "--max-cows" in ended.stderr
+
+
+def test_a_folder_of_bundles_that_is_not_there_is_named(tmp_path: Path) -> None:
+    line = _refusal("--models", tmp_path / "nowhere")
+    assert "--models" in line
+    assert str(tmp_path / "nowhere") in line
+
+
+def test_a_port_in_use_is_named(tmp_path: Path, taken_port: int) -> None:
+    assert f"--listen 127.0.0.1:{taken_port}" in _refusal(
+        "--models", tmp_path, "--listen", f"127.0.0.1:{taken_port}"
+    )
+
+
+def test_a_metrics_port_in_use_is_named(tmp_path: Path, taken_port: int) -> None:
+    assert f"--metrics-port {taken_port}" in _refusal("--models", tmp_path, "--metrics-port", str(taken_port))
+
+
+def test_a_port_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    port_file = tmp_path / "nowhere" / "port"
+    assert f"--port-file {port_file}" in _refusal("--models", tmp_path, "--port-file", port_file)

@@ -1,0 +1,142 @@
+"""Real `scorewire` processes for tests: started on free ports, read through their log, always ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from prometheus_client.parser import text_string_to_metric_families
+
+# Long, since a machine may be busy; nothing waits so long unless it has failed.
+TIMEOUT_SECONDS = 60
+COMMAND = Path(sys.executable).with_name("scorewire")
+_POLL_SECONDS = 0.02
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Return once the condition holds.
+
+    Raises:
+        AssertionError: it does not within TIMEOUT_SECONDS.
+    """
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {TIMEOUT_SECONDS} s in vain: {what}"
+        time.sleep(_POLL_SECONDS)
+
+
+def run_command(
+    *arguments: str | Path, command: tuple[str | Path, ...] = (COMMAND,)
+) -> subprocess.CompletedProcess[str]:
+    """Run `scorewire` to its end, with none of its variables set, and return what it said."""
+    return subprocess.run(
+        [*map(str, command), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_SECONDS,
+        env=_environment(),
+    )
+
+
+class ServerProcess:
+    """A running `scorewire serve`.
+
+    Attributes:
+        address: HOST:PORT of the gRPC port.
+        metrics_address: HOST:PORT of /metrics.
+        pid: the process's id.
+        signalled: whether it was told to stop.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], port_file: Path, log_file: Path) -> None:
+        self._process = process
+        self._log_file = log_file
+        self.signalled = False
+        wait_until(lambda: port_file.exists() or process.poll() is not None, "the server's port file")
+        assert process.poll() is None, f"the server ended with {process.returncode}:\n{self.log_text()}"
+        self.address, self.metrics_address = port_file.read_text(encoding="utf-8").split()
+        self.pid = process.pid
+
+    def log_text(self) -> str:
+        """What it has written so far."""
+        return self._log_file.read_text(encoding="utf-8")
+
+    def log(self, event: str | None = None) -> list[dict[str, Any]]:
+        """The log's whole lines so far, or those of one event."""
+        lines = [
+            json.loads(line) for line in self.log_text().splitlines(keepends=True) if line.endswith("\n")
+        ]
+        return [line for line in lines if event in (None, line["event"])]
+
+    def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        """All samples of /metrics by name and labels."""
+        with urlopen(f"http://{self.metrics_address}/metrics", timeout=TIMEOUT_SECONDS) as answer:
+            text = answer.read().decode("utf-8")
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal, and return at once."""
+        self.signalled = True
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for the end of the process; returns its exit code."""
+        return self._process.wait(TIMEOUT_SECONDS)
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
+
+@contextmanager
+def serving(
+    folder: Path, models: Path, *flags: str | Path, command: tuple[str | Path, ...] = (COMMAND,)
+) -> Iterator[ServerProcess]:
+    """A server over a folder of bundles, once all of them serve or are refused.
+
+    One that still runs at the end is stopped by SIGTERM, and must end well.
+
+    Args:
+        folder: a folder for the port file and the log; made if need be.
+        models: the bundles.
+        flags: further flags; they win over those that are set here.
+        command: what `scorewire` is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    port_file, log_file = folder / "port", folder / "log"
+    arguments = [*command, "serve", "--models", models, "--listen", "127.0.0.1:0", "--metrics-port", "0"]
+    arguments += ["--port-file", port_file, "--drain-seconds", "0", *flags]
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            list(map(str, arguments)), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment()
+        )
+    try:
+        server = ServerProcess(process, port_file, log_file)
+        yield server
+        if server.running:
+            if not server.signalled:
+                server.signal()
+            assert server.wait() == 0, f"the server did not end well:\n{server.log_text()}"
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("SCOREWIRE_")}
