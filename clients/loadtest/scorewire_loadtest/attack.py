@@ -15,7 +15,7 @@ from scorewire_loadtest.transport import Reply, Transport
 
 _NS_PER_SECOND = 1_000_000_000
 # A call that was due in time may still leave so long after the end of the run.
-_GRACE_NS = 100_000_000
+_GRACE_NS = 500_000_000
 # After so many overdue sends in a row, answers get their turn.
 _BURST = 8
 _PROBE_NS = 20_000_000

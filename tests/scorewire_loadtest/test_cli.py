@@ -1,0 +1,234 @@
+"""The command against a fake server, over the loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from google.rpc import code_pb2
+from rich.console import Console
+
+from scorewire_contract.bundle import Bundle
+from scorewire_loadtest import cli, run
+from scorewire_loadtest.attack import ClosedLoop
+from scorewire_loadtest.transport import Target
+from scorewire_proto.v1 import prediction_pb2
+from tests.bundles import write_sum_bundle
+from tests.scorewire_loadtest.fake_server import FakeServer, failure
+
+
+def load(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.load, [str(argument) for argument in arguments])
+
+
+def short(server: FakeServer, *arguments: object) -> Result:
+    return load("--address", server.address, "--duration", "0.4s", "--warmup", "0.1s", *arguments)
+
+
+def golden(server: FakeServer, *arguments: object) -> Result:
+    return short(server, "--bundle", server.bundle.path, *arguments)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ("--concurrency", "4"),
+        ("--rate", "200/s"),
+        ("--rate", "200/s", "--poisson", "--seed", "7", "--max-outstanding", "50"),
+        ("--mode", "stream", "--streams", "3", "--concurrency", "6"),
+        ("--mode", "stream", "--rate", "200/s", "--rows-per-call", "5"),
+    ],
+)
+def test_right_answers_make_a_run_that_passes(
+    fake_server: FakeServer, tmp_path: Path, how: tuple[str, ...]
+) -> None:
+    result = golden(
+        fake_server, *how, "--slo", "error-rate=0%", "--slo", "max=10s", "--json", tmp_path / "run.json"
+    )
+    assert result.exit_code == 0, result.output
+    told = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert told["passed"] is True
+    assert told["answered"] > 10
+    assert (told["wrong"], told["failed"], told["generator"]["unsent"]) == (0, 0, 0)
+    assert set(told["latency_us"]) == {"p50", "p90", "p95", "p99", "p99.9", "p99.99"}
+    assert sum(second["answered"] for second in told["seconds"]) == told["answered"]
+    if "--rate" in how:
+        assert told["calls"] == pytest.approx(80, abs=1 if "--poisson" not in how else 30)
+        assert told["generator"]["max_lag_us"] > 0
+    if "stream" in how:
+        assert fake_server.stream_count == (3 if "--streams" in how else 2)
+    assert told["rows"] == told["answered"] * (5 if "--rows-per-call" in how else 1)
+
+
+@pytest.mark.parametrize("mode", ["unary", "stream"])
+def test_one_wrong_score_in_a_hundred_fails_the_run(fake_server: FakeServer, mode: str) -> None:
+    calls = iter(range(10**9))
+
+    def answer(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
+        response = fake_server.score(request)
+        if next(calls) % 100 == 99:
+            response.outputs[0].numbers[0] = 1e9
+        return response
+
+    fake_server.answer = answer
+    result = golden(fake_server, "--mode", mode, "--warmup", "0s", "--rate", "500/s", "--duration", "1s")
+    assert result.exit_code == 1
+    assert "5 wrong" in result.stdout
+    assert "value[0] is 1000000000.0, expected" in result.stdout
+
+
+def test_a_missed_objective_fails_the_run_and_says_which(fake_server: FakeServer) -> None:
+    result = golden(fake_server, "--slo", "p50=1us", "--slo", "p99=10s")
+    assert result.exit_code == 1
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert [line[-1] for line in lines if line[:1] in (["p50"], ["p99"]) and len(line) > 3] == [
+        "MISSED",
+        "met",
+    ]
+
+
+def test_failures_are_told_by_status_and_reason(fake_server: FakeServer) -> None:
+    fake_server.answer = lambda _: failure(code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_IN_FLIGHT", "try later")
+    result = golden(fake_server, "--rate", "100/s")
+    assert result.exit_code == 1
+    for text in ("RESOURCE_EXHAUSTED", "TOO_MANY_IN_FLIGHT", "try later", "No call was answered"):
+        assert text in result.stdout
+
+
+def test_rows_of_a_file_are_sent(fake_server: FakeServer, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("country,x1,x0\nde,1,2\n,NaN,3\n", encoding="utf-8")
+    result = short(fake_server, "--input", path, "--model", "sum", "--rows-per-call", "2")
+    assert result.exit_code == 0, result.output
+    assert "no scores are known" in result.stdout
+    rows = fake_server.requests[0].rows
+    assert (list(rows.numbers[:2]), list(rows.texts)) == ([2.0, 1.0], ["de", ""])
+
+
+@pytest.mark.parametrize("name", ["run.png", "run.html"])
+def test_a_plot_is_written(fake_server: FakeServer, tmp_path: Path, name: str) -> None:
+    assert golden(fake_server, "--plot", tmp_path / name).exit_code == 0
+    assert (tmp_path / name).stat().st_size > 10_000
+
+
+def test_an_unreachable_server_is_told_at_once(sum_bundle: Bundle) -> None:
+    result = load("--address", "127.0.0.1:1", "--bundle", sum_bundle.path, "--duration", "1h")
+    assert result.exit_code == 2
+    assert "no server answers at 127.0.0.1:1" in result.stderr
+    assert "scorewire serve" in result.stderr
+
+
+def test_a_server_with_another_bundle_of_that_version_is_refused(
+    fake_server: FakeServer, tmp_path: Path
+) -> None:
+    other = write_sum_bundle(tmp_path, number_count=3)
+    result = short(fake_server, "--bundle", other)
+    assert result.exit_code == 2
+    assert "takes other rows than the bundle" in result.stderr
+
+
+def test_a_model_that_the_server_lacks_is_told(fake_server: FakeServer, tmp_path: Path) -> None:
+    other = write_sum_bundle(tmp_path, model="other")
+    result = short(fake_server, "--bundle", other)
+    assert result.exit_code == 2
+    assert "no schema of other 1.0.0: NOT_FOUND" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give either --bundle or --input"),
+        (("--bundle", "{bundle}", "--input", "{file}"), "give either --bundle or --input"),
+        (("--input", "{file}"), "--input needs --model"),
+        (("--bundle", "{bundle}", "--model", "m"), "a bundle names its own"),
+        (("--bundle", "{folder}"), "is no sound bundle: manifest.json is missing"),
+        (("--bundle", "{bundle}", "--rate", "5/s", "--concurrency", "2"), "choose"),
+        (("--bundle", "{bundle}", "--rate", "0/s"), "above zero"),
+        (("--bundle", "{bundle}", "--poisson"), "--poisson needs --rate"),
+        (("--bundle", "{bundle}", "--streams", "2"), "--streams needs --mode stream"),
+        (("--bundle", "{bundle}", "--ca-file", "{file}"), "--ca-file needs --tls"),
+        (("--bundle", "{bundle}", "--duration", "0s"), "above zero"),
+        (("--bundle", "{bundle}", "--duration", "soon"), "is not a duration like"),
+        (("--bundle", "{bundle}", "--slo", "p98=1ms"), "is no objective"),
+        (("--bundle", "{bundle}", "--plot", "run.pdf"), "must end in one of .png, .svg, .html"),
+        (("--bundle", "{bundle}", "--connections", "0"), "is not in the range"),
+    ],
+)
+def test_bad_use_is_refused_with_2(
+    sum_bundle: Bundle, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("x\n", encoding="utf-8")
+    places = {"bundle": sum_bundle.path, "file": file, "folder": tmp_path}
+    result = load(*(argument.format(**places) for argument in arguments))
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+
+
+def test_a_file_without_the_models_columns_is_refused(fake_server: FakeServer, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("x0\n1\n", encoding="utf-8")
+    result = short(fake_server, "--input", path, "--model", "sum")
+    assert result.exit_code == 2
+    assert "lacks the columns country, x1" in result.stderr
+
+
+def test_help_teaches_by_example() -> None:
+    result = load("--help")
+    assert result.exit_code == 0
+    for text in ("Examples:", "--slo p99=5ms", "closed loop", "open loop", "Exit code"):
+        assert text in result.stdout
+
+
+def test_progress_is_drawn_on_a_terminal_alone(fake_server: FakeServer, tmp_path: Path) -> None:
+    plan = run.Plan(
+        target=Target(fake_server.address),
+        source=fake_server.bundle,
+        load=ClosedLoop(2),
+        rows_per_call=1,
+        connections=1,
+        streams=None,
+        warmup_s=0.0,
+        duration_s=0.7,
+        timeout_s=5.0,
+    )
+    drawn = {}
+    for terminal in (True, False):
+        with (tmp_path / f"{terminal}").open("w+", encoding="utf-8") as file:
+            run.execute(plan, Console(file=file, force_terminal=terminal, width=120))
+            file.seek(0)
+            drawn[terminal] = file.read()
+    assert "answered, 0 failed, 0 wrong" in drawn[True]
+    assert drawn[False] == ""
+
+
+def test_ctrl_c_ends_the_run_and_reports_what_came_back(fake_server: FakeServer) -> None:
+    begun = threading.Event()
+
+    def answer(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
+        begun.set()
+        return fake_server.score(request)
+
+    fake_server.answer = answer
+    command = [sys.executable, "-c", "from scorewire_loadtest.cli import load; load()"]
+    command += ["--address", fake_server.address, "--bundle", str(fake_server.bundle.path)]
+    command += ["--duration", "1h", "--warmup", "0s"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "100"}
+    )
+    try:
+        assert begun.wait(30)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert "throughput" in output
