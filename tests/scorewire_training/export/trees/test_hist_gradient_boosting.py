@@ -13,7 +13,9 @@ from scorewire_training.export.trees import read_trees
 from tests.scorewire_training.export.trees.comparison import (
     LARGE,
     SMALL,
+    assert_close,
     assert_exports,
+    run,
     sample,
     target,
 )
@@ -84,6 +86,16 @@ def test_nothing_but_categories() -> None:
     rows = X[:, [SMALL, LARGE]]
     estimator = HistGradientBoostingRegressor(categorical_features=[0, 1], **SETTINGS)
     assert_exports(estimator.fit(rows, NUMBER), rows, categorical=(0, 1), codes=CODES)
+
+
+def test_a_data_frames_categories_are_sent_as_their_values() -> None:
+    frame = pd.DataFrame({"number": X[:, 0], "category": pd.Categorical(THREE * 10 - 10)})
+    estimator = HistGradientBoostingRegressor(**SETTINGS).fit(frame, NUMBER)
+    model = read_trees(estimator)
+    assert model is not None
+    want = estimator.predict(frame)
+    assert_close(run(model, np.column_stack([X[:, 0], THREE * 10 - 10]))["value"], want, want)
+    assert set(model.categories[1]) <= {-10, 0, 10}
 
 
 def test_categories_that_are_no_whole_numbers_are_refused() -> None:

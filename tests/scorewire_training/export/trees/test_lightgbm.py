@@ -4,6 +4,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
@@ -12,6 +13,7 @@ from scorewire_training.export.trees import read_trees
 from tests.scorewire_training.export.trees.comparison import (
     LARGE,
     SMALL,
+    assert_close,
     assert_exports,
     run,
     sample,
@@ -155,6 +157,22 @@ def test_categories(settings: dict[str, Any]) -> None:
     model = assert_exports(estimator, X, categorical=(SMALL, LARGE), codes=codes)
     assert LARGE in model.categories
     assert LARGE not in model.thresholds
+
+
+def test_the_codes_of_a_data_frames_categories_are_those_of_its_dtype() -> None:
+    names = np.array(["zeta", "alpha", "mid"])[THREE]
+    names[::9] = "none of the categories"
+    texts = pd.Categorical(
+        np.where(np.isin(names, ["zeta", "alpha", "mid"]), names, None), ["zeta", "mid", "alpha"]
+    )
+    frame = pd.DataFrame({"number": X[:, 0], "text": texts})
+    codes = np.where(texts.codes < 0, np.nan, texts.codes)
+    estimator = lightgbm.LGBMRegressor(**SETTINGS, **CATEGORICAL).fit(frame, NUMBER)
+    model = read_trees(estimator)
+    assert model is not None
+    want = estimator.predict(frame)
+    assert_close(run(model, np.column_stack([X[:, 0], codes]))["value"], want, want)
+    assert 1 in model.categories
 
 
 def test_hundreds_of_categories() -> None:

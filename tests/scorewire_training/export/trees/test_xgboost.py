@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xgboost
 from numpy.typing import NDArray
@@ -215,6 +216,22 @@ def test_categories(max_cat_to_onehot: int, booster: str) -> None:
     assert LARGE not in model.thresholds
 
 
+def test_the_codes_of_a_data_frames_categories_are_those_of_its_dtype() -> None:
+    names = np.array(["zeta", "alpha", "mid"])[THREE]
+    names[::9] = "none of the categories"
+    texts = pd.Categorical(
+        np.where(np.isin(names, ["zeta", "alpha", "mid"]), names, None), ["zeta", "mid", "alpha"]
+    )
+    frame = pd.DataFrame({"number": X[:, 0], "text": texts})
+    codes = np.where(texts.codes < 0, np.nan, texts.codes)
+    estimator = xgboost.XGBRegressor(**SETTINGS, enable_categorical=True).fit(frame, NUMBER)
+    model = read_trees(estimator)
+    assert model is not None
+    want = estimator.predict(frame)
+    assert_close(run(model, np.column_stack([X[:, 0], codes]))["value"], want, want)
+    assert 1 in model.categories
+
+
 def test_hundreds_of_categories() -> None:
     random = np.random.default_rng(0)
     rows = np.column_stack([random.normal(size=4000), random.integers(0, 600, 4000)])
@@ -260,6 +277,7 @@ def test_thresholds_are_those_of_the_trees() -> None:
     ("estimator", "reason"),
     [
         (lambda: xgboost.XGBRegressor(n_estimators=2, booster="gblinear").fit(X, NUMBER), "linear model"),
+        (xgboost.Booster, "no features"),
         (lambda: classifier(BINARY, objective="binary:logitraw"), "no probabilities"),
         (lambda: classifier(BINARY, objective="reg:squarederror"), "no probabilities"),
         (lambda: classifier(np.column_stack([BINARY, THREE > 1]).astype(int)), "several labels"),

@@ -69,7 +69,12 @@ def read_xgboost(estimator: object) -> TreeModel | None:
 
 def _read(booster: xgboost.Booster, estimator: xgboost.XGBModel | None) -> TreeModel:
     name = type(booster if estimator is None else estimator).__name__
-    learner = json.loads(bytes(booster.save_raw("json")))["learner"]
+    try:
+        learner = json.loads(bytes(booster.save_raw("json")))["learner"]
+    except xgboost.core.XGBoostError as error:
+        raise UnsupportedModelError(
+            f"{name} cannot be saved, it has no features", "train it first"
+        ) from error
     gradient_booster, objective = learner["gradient_booster"], learner["objective"]["name"]
     if gradient_booster["name"] == "gblinear":
         raise UnsupportedModelError(
