@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -168,17 +169,28 @@ class Attack:
                 self.recorder.record_lag(self._clock() - now_ns - _PROBE_NS)
 
     async def _measure_busy(self) -> float:
-        """The share of the time that counts in which this thread was at work."""
+        """How near the generator was to its limit in the time that counts; see `Generator.busy`."""
         warmup_s = (self.recorder.begin_ns - self._clock()) / _NS_PER_SECOND
         try:
             async with asyncio.timeout(warmup_s):
                 await self._done.wait()
         except TimeoutError:
-            before, begin_ns = time.thread_time_ns(), self._clock()
+            thread_ns, process_ns, begin_ns = time.thread_time_ns(), time.process_time_ns(), self._clock()
             await self._done.wait()
-            passed = self._clock() - begin_ns
-            return min((time.thread_time_ns() - before) / passed, 1.0) if passed > 0 else 0.0
+            passed_ns = self._clock() - begin_ns
+            if passed_ns <= 0:
+                return 0.0
+            thread = (time.thread_time_ns() - thread_ns) / passed_ns
+            process = (time.process_time_ns() - process_ns) / passed_ns
+            return min(max(thread, process / _core_count()), 1.0)
         return 0.0
+
+
+def _core_count() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _problem(call: PreparedCall, reply: Reply) -> str:

@@ -82,7 +82,8 @@ class Generator:
     timer of its own fired late. `late` sends left more than 1 ms after they
     were due. `held` sends left late because `max_outstanding` calls were under
     way, and `unsent` ones never left. `busy` is the share of the time in which
-    the generator's thread was at work.
+    the generator's event loop was at work, or that of its cores which all its
+    threads took, whichever is larger.
     """
 
     lag_us: dict[float, float]

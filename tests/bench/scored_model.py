@@ -1,0 +1,80 @@
+"""The model that is put under load: really trained, exported and proven, with answers known from XGBoost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xgboost
+from numpy.typing import NDArray
+
+from scorewire_contract.bundle import Bundle, read_bundle
+from scorewire_loadtest.calls import PreparedCall, Scores
+from scorewire_proto.v1 import packed_pb2
+from scorewire_training import export_bundle
+
+FEATURES = 30
+TREES = 100
+DEPTH = 6
+MISSING_SHARE = 0.05
+NAME = "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredModel:
+    """A bundle, the fitted model it came from, and rows that it was not fitted on."""
+
+    bundle: Bundle
+    fitted: xgboost.XGBClassifier
+    rows: NDArray[np.float64]
+
+    def calls(self, *, rows_per_call: int, count: int) -> list[PreparedCall]:
+        """Calls whose every score must be what XGBoost says."""
+        manifest = self.bundle.manifest
+        calls = []
+        for call in range(count):
+            rows = self.rows.take(
+                range(call * rows_per_call, (call + 1) * rows_per_call), axis=0, mode="wrap"
+            )
+            probabilities = self.fitted.predict_proba(rows).astype(np.float64)
+            expectation = Scores(
+                model=NAME,
+                version=manifest.version,
+                outputs=[
+                    ("probabilities", probabilities.ravel()),
+                    ("label", probabilities.argmax(axis=1).astype(np.float64)),
+                ],
+                errors=[],
+                tolerance=self.bundle.golden.tolerance,
+            )
+            request = packed_pb2.PackedPredictRequest(
+                model=NAME, schema_fingerprint=manifest.schema.fingerprint
+            )
+            request.rows.row_count = rows_per_call
+            request.rows.numbers.append(rows.astype("<f8").tobytes())
+            calls.append(PreparedCall(request.SerializeToString(), rows_per_call, expectation))
+        return calls
+
+
+def make_model(folder: Path, *, train_rows: int) -> ScoredModel:
+    """Fit 100 trees of depth 6 over 30 numbers, and export them below a folder.
+
+    The labels are noisy, so that the trees grow to their full depth.
+    """
+    draw = np.random.default_rng(7)
+    weights = draw.normal(size=FEATURES)
+
+    def make_rows(count: int) -> NDArray[np.float64]:
+        rows = draw.normal(size=(count, FEATURES))
+        rows[draw.random(rows.shape) < MISSING_SHARE] = np.nan
+        return rows
+
+    train = make_rows(train_rows)
+    labels = np.nan_to_num(train) @ weights + draw.normal(scale=4.0, size=train_rows) > 0
+    frame = pd.DataFrame(train, columns=[f"x{i}" for i in range(FEATURES)])
+    fitted = xgboost.XGBClassifier(n_estimators=TREES, max_depth=DEPTH, n_jobs=1, min_child_weight=0)
+    fitted.fit(frame, labels)
+    exported = export_bundle(fitted, sample=frame, name=NAME, version="1.0.0", output_dir=folder)
+    return ScoredModel(read_bundle(exported.path), fitted, make_rows(5_000))
