@@ -20,6 +20,7 @@ from scorewire._calls import PREDICT_STREAM, Call, Flow, Method, check_answer
 from scorewire._errors import (
     CancelledError,
     DeadlineExceededError,
+    InternalError,
     ScorewireError,
     UnavailableError,
     error_from_call,
@@ -46,6 +47,9 @@ from scorewire_proto.v1 import packed_pb2
 _T = TypeVar("_T")
 # How long a server may take to end a stream that it has answered in full.
 _FINISH_SECONDS = 1.0
+# What grpc.aio makes of any status, where a stream ends while it writes a
+# request (grpc/grpc#36066). What it really was shows when the stream is opened anew.
+_BROKEN_WRITE = "Internal error from Core"
 
 
 class AsyncClient(ClientBase):
@@ -386,7 +390,10 @@ class _Stream:
         except TimeoutError:
             raise DeadlineExceededError(f"the stream gave no answer within {timeout:g} s") from None
         if isinstance(answer, grpc.RpcError):
-            raise error_from_call(answer) from answer
+            error = error_from_call(answer)
+            if isinstance(error, InternalError) and str(error) == _BROKEN_WRITE:
+                error = UnavailableError("the stream broke while a request was on its way")
+            raise error from answer
         if isinstance(answer, asyncio.CancelledError):
             raise CancelledError("the client was closed") from answer
         if answer is END:

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
-from scorewire._errors import InternalError, InvalidArgumentError, ScorewireError
+from scorewire._errors import InternalError, InvalidArgumentError, InvalidRowsError, ScorewireError
 from scorewire._models import Model, ModelStatus, model_from, status_from
 from scorewire._predictions import AnswerDecoder, Prediction, Predictions
 from scorewire._rows import RowEncoder, Rows
@@ -26,6 +26,8 @@ from scorewire_proto.v1 import models_pb2, packed_pb2
 
 DEFAULT_TIMEOUT = 10.0
 SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
+# How long rows are held against a remembered schema before it is asked for again.
+RECHECK_SECONDS = 5.0
 # Schemas that a client remembers, by model and version asked for.
 MAX_SCHEMAS = 256
 
@@ -78,27 +80,49 @@ class Call:
 Flow: TypeAlias = Generator[Call, Any, _T]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Whom rows are for.
+
+    Raises:
+        InvalidArgumentError: a part is not a str of valid Unicode.
+    """
+
+    model: str
+    version: str
+    routing_key: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("model", "version", "routing_key"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise InvalidArgumentError(f"{name} is a str, not {type(value).__name__}")
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise InvalidArgumentError(f"{name} is no valid Unicode") from None
+
+
 class Codec:
     """Requests and answers of one schema."""
 
     def __init__(self, model: Model) -> None:
+        self.made = time.monotonic()
         self.fingerprint = model.schema.fingerprint
         self._encoder = RowEncoder(model.schema)
         self._decoder = AnswerDecoder(model.schema)
 
-    def request(
-        self, model: str, rows: Rows, *, version: str, routing_key: str
-    ) -> packed_pb2.PackedPredictRequest:
+    def request(self, route: Route, rows: Rows) -> packed_pb2.PackedPredictRequest:
         """The request to score the rows.
 
         Raises:
             InvalidRowsError: the rows do not fit the schema.
         """
         return packed_pb2.PackedPredictRequest(
-            model=model,
-            version=version,
+            model=route.model,
+            version=route.version,
             schema_fingerprint=self.fingerprint,
-            routing_key=routing_key,
+            routing_key=route.routing_key,
             rows=self._encoder.encode(rows),
         )
 
@@ -138,16 +162,16 @@ class Calls:
     ) -> Flow[Prediction | Predictions]:
         """Score rows; where the schema changed meanwhile, fetch it anew and try once more."""
         deadline = self.deadline(timeout)
-        check_texts(model=model, version=version, routing_key=routing_key)
-        codec = yield from self.codec(model, version, deadline)
-        request = codec.request(model, rows, version=version, routing_key=routing_key)
+        route = Route(model=model, version=version, routing_key=routing_key)
+        codec = yield from self.codec(route, deadline)
+        codec, request = yield from self.request(codec, route, rows, deadline)
         try:
             answer = yield Call(PREDICT, request, deadline)
         except ScorewireError as error:
             if error.reason != SCHEMA_MISMATCH:
                 raise
-            codec = yield from self.codec(model, version, deadline, stale=codec)
-            request = codec.request(model, rows, version=version, routing_key=routing_key)
+            codec = yield from self.codec(route, deadline, stale=codec)
+            request = codec.request(route, rows)
             answer = yield Call(PREDICT, request, deadline)
         return codec.result(rows, request, answer)
 
@@ -158,7 +182,7 @@ class Calls:
 
     def model(self, name: str, version: str, timeout: float | None) -> Flow[Model]:
         """One model."""
-        return self._model(name, version, self.deadline(timeout))
+        return self._model(Route(model=name, version=version), self.deadline(timeout))
 
     def health(self, model: str | None, timeout: float | None) -> Flow[bool]:
         """Whether the server, or a model, serves."""
@@ -167,22 +191,39 @@ class Calls:
         answer = yield Call(HEALTH, request, self.deadline(timeout))
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-    def codec(self, model: str, version: str, deadline: float, *, stale: Codec | None = None) -> Flow[Codec]:
+    def request(
+        self, codec: Codec, route: Route, rows: Rows, deadline: float
+    ) -> Flow[tuple[Codec, packed_pb2.PackedPredictRequest]]:
+        """A request to score rows, and the codec that it was made with.
+
+        Rows that do not fit a schema remembered for a while may fit the one
+        that the server has now.
+        """
+        try:
+            return codec, codec.request(route, rows)
+        except InvalidRowsError:
+            if time.monotonic() - codec.made < RECHECK_SECONDS:
+                raise
+            fresh = yield from self.codec(route, deadline, stale=codec)
+            if fresh.fingerprint == codec.fingerprint:
+                raise
+        return fresh, fresh.request(route, rows)
+
+    def codec(self, route: Route, deadline: float, *, stale: Codec | None = None) -> Flow[Codec]:
         """The remembered codec of a model, or one of the schema that the server has now.
 
         Args:
-            model: the model's name.
-            version: as the caller gave it.
+            route: the model and the version, as the caller gave it.
             deadline: as in `Call`.
-            stale: a codec that the server refused; it is forgotten.
+            stale: a codec that is in doubt; it is forgotten.
         """
-        key = (model, version)
+        key = (route.model, route.version)
         with self._lock:
             codec = self._codecs.get(key)
             if codec is not None and codec is not stale:
                 self._codecs.move_to_end(key)
                 return codec
-        codec = Codec((yield from self._model(model, version, deadline)))
+        codec = Codec((yield from self._model(route, deadline)))
         with self._lock:
             self._codecs[key] = codec
             self._codecs.move_to_end(key)
@@ -190,9 +231,8 @@ class Calls:
                 self._codecs.popitem(last=False)
         return codec
 
-    def _model(self, name: str, version: str, deadline: float) -> Flow[Model]:
-        check_texts(model=name, version=version)
-        request = models_pb2.GetModelRequest(model=name, version=version)
+    def _model(self, route: Route, deadline: float) -> Flow[Model]:
+        request = models_pb2.GetModelRequest(model=route.model, version=route.version)
         return model_from((yield Call(GET_MODEL, request, deadline)))
 
 
@@ -205,21 +245,6 @@ def check_timeout(timeout: float) -> float:
     if not (timeout > 0 and math.isfinite(timeout)):
         raise ValueError(f"a timeout is a positive number of seconds, not {timeout!r}")
     return timeout
-
-
-def check_texts(**arguments: object) -> None:
-    """Refuse arguments that are no text.
-
-    Raises:
-        InvalidArgumentError: one is not a str of valid Unicode.
-    """
-    for name, value in arguments.items():
-        if not isinstance(value, str):
-            raise InvalidArgumentError(f"{name} is a str, not {type(value).__name__}")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise InvalidArgumentError(f"{name} is no valid Unicode") from None
 
 
 def check_answer(answer: _T | None) -> _T:

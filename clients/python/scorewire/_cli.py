@@ -17,7 +17,6 @@ from scorewire._errors import DeadlineExceededError, NotFoundError, ScorewireErr
 from scorewire._files import SUFFIXES, Chunk, FileError, TableReader, open_table, written_table
 from scorewire._scoring import added_columns, score_table
 
-
 _EXAMPLES = """\b
 Examples:
   scorewire predict --model churn --input users.csv --output scores.csv

@@ -110,7 +110,11 @@ class _CsvReader(TableReader):
         self._bytes = path.open("rb")
         self._file = io.TextIOWrapper(self._bytes, encoding="utf-8-sig", newline="")
         self._rows = csv.reader(self._file, strict=True)
-        self.names = next(self._lines(), [])
+        try:
+            self.names = next(self._lines(), [])
+        except FileError:
+            self.close()
+            raise
 
     def chunks(self, rows: int) -> Iterator[Chunk]:
         pending: list[list[str]] = []

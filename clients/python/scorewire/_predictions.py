@@ -171,10 +171,10 @@ class AnswerDecoder:
             raise InternalError("the server's answer does not fit the request")
         outputs = {}
         for output, packed in zip(self._outputs, answer.outputs, strict=True):
-            values = np.frombuffer(b"".join(packed.numbers), dtype="<f8")
-            if packed.name != output.name or values.size != row_count * output.width:
+            numbers = b"".join(packed.numbers)
+            if packed.name != output.name or len(numbers) != 8 * row_count * output.width:
                 raise InternalError(f"the server's answer for output {output.name!r} does not fit the schema")
-            outputs[output.name] = values.reshape(row_count, output.width)
+            outputs[output.name] = np.frombuffer(numbers, dtype="<f8").reshape(row_count, output.width)
         scores, labels = self._summarise(outputs, row_count)
         return Predictions(
             scores=scores,

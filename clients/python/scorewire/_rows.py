@@ -98,7 +98,9 @@ class RowEncoder:
             wanted = ", ".join(self._names[:MAX_VIOLATIONS])
             _refuse("rows", f"the model takes {len(self._names)} columns, not {rows.shape[1]}: {wanted}")
         if isinstance(rows, np.ma.MaskedArray):
-            rows = np.ma.filled(rows.astype(object), None)
+            masked = np.ma.getmaskarray(rows)
+            rows = rows.data.astype(object)
+            rows[masked] = None
         texts = rows[:, self._text_positions] if self._texts else rows[:, :0]
         if self._texts and rows.dtype.kind not in "OUT":
             _refuse(

@@ -21,7 +21,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from scorewire._calls import SCHEMA_MISMATCH, Call, Calls, Codec, check_texts, check_timeout
+from scorewire._calls import SCHEMA_MISMATCH, Call, Calls, Codec, Route, check_timeout
 from scorewire._errors import (
     InternalError,
     InvalidArgumentError,
@@ -120,11 +120,8 @@ class StreamWindow:
             raise ValueError(f"look_ahead is a number of requests, at least 1, not {look_ahead!r}")
         if on_error not in {"raise", "yield"}:
             raise ValueError(f"on_error is 'raise' or 'yield', not {on_error!r}")
-        check_texts(model=model, version=version, routing_key=routing_key)
         self._calls = calls
-        self._model = model
-        self._version = version
-        self._routing_key = routing_key
+        self._route = Route(model=model, version=version, routing_key=routing_key)
         self._timeout = calls.timeout if timeout is None else check_timeout(timeout)
         self._look_ahead = look_ahead
         self._raises = on_error == "raise"
@@ -148,7 +145,7 @@ class StreamWindow:
                 if rows is END:
                     exhausted = True
                 else:
-                    yield from self._add(rows, codec)
+                    codec = yield from self._add(rows, codec)
             elif not self._slots:
                 return
             else:
@@ -169,23 +166,20 @@ class StreamWindow:
                     codec = yield from self._rebuild(stale)
 
     def _codec(self, stale: Codec | None = None) -> Generator[Call, Any, Codec]:
-        deadline = self._calls.deadline(self._timeout)
-        return self._calls.codec(self._model, self._version, deadline, stale=stale)
+        return self._calls.codec(self._route, self._calls.deadline(self._timeout), stale=stale)
 
-    def _add(self, rows: Rows, codec: Codec) -> Generator[Send, Any, None]:
+    def _add(self, rows: Rows, codec: Codec) -> Generator[Call | Send, Any, Codec]:
+        """Send the caller's next rows; the codec that fitted them."""
         self._sent += 1
         slot = _Slot(number=self._sent, rows=rows, codec=codec)
         self._slots.append(slot)
-        self._build(slot)
-        yield from self._send(slot)
-
-    def _build(self, slot: _Slot) -> None:
+        deadline = self._calls.deadline(self._timeout)
         try:
-            slot.request = slot.codec.request(
-                self._model, slot.rows, version=self._version, routing_key=self._routing_key
-            )
+            slot.codec, slot.request = yield from self._calls.request(codec, self._route, rows, deadline)
         except InvalidArgumentError as error:
             slot.result = error
+        yield from self._send(slot)
+        return slot.codec
 
     def _send(self, slot: _Slot) -> Generator[Send, Any, None]:
         if slot.result is None:
@@ -220,8 +214,10 @@ class StreamWindow:
     def _rebuild(self, slot: _Slot) -> Generator[Call | Send, Any, Codec]:
         """Build a slot's request for the schema that the server has now, and send it."""
         slot.rebuilt = True
-        codec = yield from self._codec(stale=slot.codec)
-        slot.codec = codec
-        self._build(slot)
+        slot.codec = yield from self._codec(stale=slot.codec)
+        try:
+            slot.request = slot.codec.request(self._route, slot.rows)
+        except InvalidArgumentError as error:
+            slot.result = error
         yield from self._send(slot)
-        return codec
+        return slot.codec

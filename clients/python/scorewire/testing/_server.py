@@ -48,6 +48,7 @@ class FakeServer:
     Attributes:
         calls: what it received, oldest first.
         delay: seconds that it waits before each answer to rows.
+        waiting: how many calls wait out that delay now.
         serving: what its health service says.
 
     Args:
@@ -58,6 +59,7 @@ class FakeServer:
     def __init__(self, *models: FakeModel, credentials: grpc.ServerCredentials | None = None) -> None:
         self.calls: list[ReceivedCall] = []
         self.delay = 0.0
+        self.waiting = 0
         self.serving = True
         self._models: dict[str, dict[str, FakeModel]] = defaultdict(dict)
         self._failures: dict[str, deque[status_pb2.Status]] = defaultdict(deque)
@@ -180,7 +182,12 @@ class FakeServer:
     def _answer(
         self, request: prediction_pb2.PredictRequest, method: MethodName
     ) -> prediction_pb2.PredictResponse:
-        self._stopped.wait(self.delay)
+        if self.delay:
+            with self._lock:
+                self.waiting += 1
+            self._stopped.wait(self.delay)
+            with self._lock:
+                self.waiting -= 1
         begin = time.perf_counter()
         rows: list[dict[str, Any]] = []
         try:

@@ -1,0 +1,120 @@
+"""A fake server, and both clients behind one face, so that each behaviour is shown for both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from scorewire import AsyncClient, Client
+from scorewire.testing import FakeModel, FakeServer, RowRefusedError
+
+
+def score_churn(row: dict[str, Any]) -> float:
+    if row["age"] is None:
+        raise RowRefusedError("age", "age is missing")
+    return float(row["age"]) / 100 if row["country"] == "pe" else 0.25
+
+
+CHURN = FakeModel(
+    name="churn",
+    features={"age": float, "country": str},
+    score=score_churn,
+    class_labels=("no", "yes"),
+    description="Who leaves.",
+    metrics={"auc": 0.75},
+)
+SUM = FakeModel(
+    name="sum", features={"x": float, "y": float}, score=lambda row: (row["x"] or 0) + (row["y"] or 0)
+)
+TEXT = FakeModel(name="text", features={"word": str}, score=lambda row: float(len(row["word"] or "")))
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer(CHURN, SUM, TEXT) as fake:
+        yield fake
+
+
+class Blocking:
+    """The sync client, its streams taken in full."""
+
+    def __init__(self, address: str, **settings: Any) -> None:
+        self.client = Client(address, **settings)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        return self.client.predict(*args, **kwargs)
+
+    def predict_stream(self, *args: Any, **kwargs: Any) -> list[Any]:
+        return list(self.client.predict_stream(*args, **kwargs))
+
+    def models(self, **kwargs: Any) -> Any:
+        return self.client.models(**kwargs)
+
+    def model(self, *args: Any, **kwargs: Any) -> Any:
+        return self.client.model(*args, **kwargs)
+
+    def health(self, *args: Any, **kwargs: Any) -> Any:
+        return self.client.health(*args, **kwargs)
+
+    def close(self) -> None:
+        self.client.close()
+
+    def end(self) -> None:
+        """Give back what the face itself holds."""
+
+
+class Awaiting:
+    """The asyncio client, each call run to its end in a loop of its own."""
+
+    def __init__(self, address: str, **settings: Any) -> None:
+        self.runner = asyncio.Runner()
+        self.client = AsyncClient(address, **settings)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        return self.runner.run(self.client.predict(*args, **kwargs))
+
+    def predict_stream(self, *args: Any, **kwargs: Any) -> list[Any]:
+        results = self.client.predict_stream(*args, **kwargs)
+
+        async def take() -> list[Any]:
+            return [result async for result in results]
+
+        return self.runner.run(take())
+
+    def models(self, **kwargs: Any) -> Any:
+        return self.runner.run(self.client.models(**kwargs))
+
+    def model(self, *args: Any, **kwargs: Any) -> Any:
+        return self.runner.run(self.client.model(*args, **kwargs))
+
+    def health(self, *args: Any, **kwargs: Any) -> Any:
+        return self.runner.run(self.client.health(*args, **kwargs))
+
+    def close(self) -> None:
+        self.runner.run(self.client.close())
+
+    def end(self) -> None:
+        self.runner.close()
+
+
+@pytest.fixture(params=[Blocking, Awaiting], ids=["sync", "aio"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Makes clients of one kind; they are closed when the test ends."""
+    made: list[Any] = []
+
+    def make(address: str, **settings: Any) -> Any:
+        made.append(request.param(address, **settings))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+        client.end()
+
+
+@pytest.fixture
+def client(connect: Any, server: FakeServer) -> Any:
+    return connect(server.address)

@@ -1,0 +1,490 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+import scorewire
+from scorewire import (
+    TLS,
+    AsyncClient,
+    Client,
+    Code,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    FeatureKind,
+    InvalidArgumentError,
+    InvalidRowsError,
+    NotFoundError,
+    OutputKind,
+    Prediction,
+    Predictions,
+    ScorewireError,
+    UnavailableError,
+    VersionState,
+    _calls,
+)
+from scorewire._channels import SERVICE_CONFIG, ChannelSettings
+from scorewire.testing import FakeModel, FakeServer
+from tests.scorewire.conftest import CHURN, SUM
+
+CERTIFICATES = Path(__file__).parent / "tls"
+
+
+def methods(server: FakeServer) -> list[str]:
+    return [call.method for call in server.calls]
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    """Whether it comes true; given up after ten seconds."""
+    pause = threading.Event()
+    return any(condition() or pause.wait(0.01) for _ in range(1000))
+
+
+def test_one_dict_is_answered_by_one_prediction(client: Any, server: FakeServer) -> None:
+    prediction = client.predict("churn", {"age": 40, "country": "pe"}, routing_key="user-7")
+    assert isinstance(prediction, Prediction)
+    assert prediction.score == 0.4
+    assert prediction.label == "no"
+    assert prediction.outputs["probabilities"].tolist() == [0.6, 0.4]
+    assert prediction.error is None
+    assert (prediction.model, prediction.version) == ("churn", "1.0.0")
+    assert server.calls[-1].rows == ({"age": 40.0, "country": "pe"},)
+    assert server.calls[-1].routing_key == "user-7"
+
+
+ROWS = [{"age": 80, "country": "pe"}, {"age": None, "country": "de"}]
+
+
+@pytest.mark.parametrize(
+    "rows", [ROWS, tuple(ROWS), np.array([[80, "pe"], [None, "de"]], dtype=object), pd.DataFrame(ROWS)]
+)
+def test_a_batch_in_any_shape_is_answered_by_predictions(client: Any, rows: Any) -> None:
+    predictions = client.predict("churn", rows)
+    assert isinstance(predictions, Predictions)
+    assert predictions.labels == ("yes", None)
+    assert predictions.scores[0] == 0.8
+    assert [(error.row, error.reason, error.feature) for error in predictions.errors] == [
+        (1, "MISSING_VALUE", "age")
+    ]
+
+
+def test_wrong_rows_are_found_before_anything_is_sent(client: Any, server: FakeServer) -> None:
+    with pytest.raises(InvalidRowsError, match="did you mean 'country'"):
+        client.predict("churn", {"contry": "pe"})
+    assert methods(server) == ["GetModel"]
+
+
+@pytest.mark.parametrize("arguments", [{"version": None}, {"routing_key": 7}, {"routing_key": "\ud800"}])
+def test_wrong_arguments_are_refused(client: Any, arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgumentError, match=next(iter(arguments))):
+        client.predict("churn", {"age": 1}, **arguments)
+
+
+def test_models_and_schemas_are_told(client: Any, server: FakeServer) -> None:
+    server.serve(replace(CHURN, version="1.2.0"))
+    churn, total, text = client.models()
+    assert [churn.name, total.name, text.name] == ["churn", "sum", "text"]
+    assert churn.default_version == "1.2.0"
+    assert [version.version for version in churn.versions] == ["1.2.0", "1.0.0"]
+    assert churn.versions[0].state is VersionState.SERVING
+    assert churn.versions[0].serving_since.utcoffset().total_seconds() == 0
+    model = client.model("churn", "1.0.0")
+    assert (model.name, model.version, model.description) == ("churn", "1.0.0", "Who leaves.")
+    assert model.metrics == {"auc": 0.75}
+    assert model.created_at is None
+    assert [(f.name, f.kind) for f in model.schema.features] == [
+        ("age", FeatureKind.NUMBER),
+        ("country", FeatureKind.TEXT),
+    ]
+    assert [(o.name, o.kind, o.width, o.class_labels) for o in model.schema.outputs] == [
+        ("probabilities", OutputKind.PROBABILITY, 2, ("no", "yes")),
+        ("label", OutputKind.CLASS, 1, ("no", "yes")),
+    ]
+    assert client.model("churn").version == "1.2.0"
+    assert client.predict("churn", {"age": 1}, version="1.0.0").version == "1.0.0"
+
+
+def test_what_is_not_there_is_not_found(client: Any) -> None:
+    for call in (
+        lambda: client.predict("absent", {"x": 1}),
+        lambda: client.model("absent"),
+        lambda: client.health("absent"),
+        lambda: client.predict_stream("absent", [{"x": 1}]),
+    ):
+        with pytest.raises(NotFoundError) as caught:
+            call()
+        assert caught.value.reason == "MODEL_NOT_FOUND"
+    with pytest.raises(NotFoundError) as caught:
+        client.predict("sum", {"x": 1}, version="9.9.9")
+    assert caught.value.reason == "VERSION_NOT_FOUND"
+
+
+def test_health_follows_the_server(client: Any, server: FakeServer) -> None:
+    assert client.health() is True
+    assert client.health("churn") is True
+    server.serving = False
+    assert client.health() is False
+
+
+# Schemas
+
+
+def test_a_schema_is_fetched_once_for_each_model_and_version(client: Any, server: FakeServer) -> None:
+    for _ in range(3):
+        client.predict("sum", {"x": 1})
+        client.predict("sum", {"x": 1}, version="1.0.0")
+        client.predict_stream("sum", [{"x": 1}])
+    assert methods(server).count("GetModel") == 2
+
+
+REORDERED = FakeModel(
+    name="sum", features={"z": float, "x": float}, score=lambda row: 10 * (row["z"] or 0) + row["x"]
+)
+
+
+def test_a_schema_that_changed_is_fetched_anew(client: Any, server: FakeServer) -> None:
+    assert client.predict("sum", {"x": 1, "y": 2}).score == 3
+    server.serve(REORDERED)
+    assert client.predict("sum", {"x": 1}).score == 1
+    assert methods(server) == ["GetModel", "Predict", "Predict", "GetModel", "Predict"]
+    assert server.calls[-1].rows == ({"z": None, "x": 1.0},)
+
+
+def test_rows_for_a_newer_schema_are_held_against_it(
+    client: Any, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.predict("sum", {"x": 1, "y": 2})
+    server.serve(REORDERED)
+    # Right after it was fetched, a schema is not asked for again.
+    with pytest.raises(InvalidRowsError, match="'z' is no feature"):
+        client.predict("sum", {"x": 1, "z": 2})
+    monkeypatch.setattr(_calls, "RECHECK_SECONDS", 0.0)
+    assert client.predict("sum", {"x": 1, "z": 2}).score == 21
+    server.serve(SUM)
+    assert [row.score for row in client.predict_stream("sum", [{"x": 1, "y": 2}])] == [3]
+    with pytest.raises(InvalidRowsError, match="'q' is no feature"):
+        client.predict("sum", {"q": 1})
+
+
+def test_rows_that_only_fit_the_old_schema_are_wrong_after_a_change(client: Any, server: FakeServer) -> None:
+    client.predict("sum", {"x": 1, "y": 2})
+    server.serve(REORDERED)
+    with pytest.raises(InvalidRowsError, match="'y' is no feature"):
+        client.predict("sum", {"x": 1, "y": 2})
+
+
+def test_a_schema_is_fetched_anew_once_only(client: Any, server: FakeServer) -> None:
+    server.fail(Code.FAILED_PRECONDITION, "never right", times=5, reason="SCHEMA_MISMATCH")
+    with pytest.raises(FailedPreconditionError, match="never right"):
+        client.predict("sum", {"x": 1})
+    assert methods(server) == ["GetModel", "Predict", "GetModel", "Predict"]
+
+
+def test_schemas_remembered_are_bounded(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_calls, "MAX_SCHEMAS", 3)
+    versions = [f"1.0.{i}" for i in range(4)]
+    for version in versions:
+        server.serve(replace(SUM, version=version))
+    with Client(server.address) as client:
+        for version in versions:
+            client.predict("sum", {"x": 1}, version=version)
+        server.calls.clear()
+        client.predict("sum", {"x": 1}, version=versions[-1])
+        client.predict("sum", {"x": 1}, version=versions[0])
+    assert methods(server) == ["Predict", "GetModel", "Predict"]
+
+
+# Deadlines and retries
+
+
+def test_no_call_lasts_longer_than_its_timeout(client: Any, server: FakeServer) -> None:
+    client.predict("sum", {"x": 1})
+    server.delay = 60
+    with pytest.raises(DeadlineExceededError):
+        client.predict("sum", {"x": 1}, timeout=0.1)
+
+
+def test_the_clients_timeout_counts_where_the_call_has_none(connect: Any, server: FakeServer) -> None:
+    server.delay = 60
+    client = connect(server.address, timeout=0.5)
+    with pytest.raises(DeadlineExceededError):
+        client.predict("sum", {"x": 1})
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
+def test_a_timeout_is_positive_and_finite(client: Any, server: FakeServer, timeout: float) -> None:
+    for call in (
+        lambda: Client(server.address, timeout=timeout),
+        lambda: client.predict("sum", {"x": 1}, timeout=timeout),
+        lambda: client.models(timeout=timeout),
+        lambda: client.model("sum", timeout=timeout),
+        lambda: client.health(timeout=timeout),
+        lambda: client.predict_stream("sum", [], timeout=timeout),
+    ):
+        with pytest.raises(ValueError, match="positive number of seconds"):
+            call()
+
+
+def test_unavailable_is_tried_three_times(client: Any, server: FakeServer) -> None:
+    server.fail(Code.UNAVAILABLE, times=2, reason="DRAINING")
+    assert client.predict("sum", {"x": 1}).score == 1
+    assert methods(server) == ["GetModel", "Predict", "Predict", "Predict"]
+    server.fail(Code.UNAVAILABLE, "still not", times=4, reason="DRAINING")
+    with pytest.raises(UnavailableError, match="still not") as caught:
+        client.predict("sum", {"x": 1})
+    assert caught.value.reason == "DRAINING"
+    assert methods(server).count("Predict") == 6
+
+
+@pytest.mark.parametrize("code", [code for code in Code if code not in {Code.OK, Code.UNAVAILABLE}])
+def test_nothing_else_is_tried_again(client: Any, server: FakeServer, code: Code) -> None:
+    server.fail(code, times=2)
+    with pytest.raises(ScorewireError):
+        client.predict("sum", {"x": 1})
+    assert methods(server) == ["GetModel", "Predict"]
+
+
+def test_control_calls_are_tried_again_too(client: Any, server: FakeServer) -> None:
+    server.fail(Code.UNAVAILABLE, times=2, method="ListModels")
+    assert len(client.models()) == 3
+    server.fail(Code.UNAVAILABLE, times=2, method="Check")
+    assert client.health()
+
+
+def test_large_requests_are_tried_again_too(client: Any, server: FakeServer) -> None:
+    rows = np.ones((40_000, 2))
+    server.fail(Code.UNAVAILABLE, times=2)
+    assert client.predict("sum", rows).scores.sum() == 80_000
+
+
+def test_many_failures_end_the_trying(server: FakeServer) -> None:
+    server.fail(Code.UNAVAILABLE, times=1000)
+    with Client(server.address) as client, ThreadPoolExecutor(40) as pool:
+        client.model("sum")
+        calls = [pool.submit(client.predict, "sum", {"x": 1}) for _ in range(40)]
+        assert all(isinstance(call.exception(), UnavailableError) for call in calls)
+        server.calls.clear()
+        with pytest.raises(UnavailableError):
+            client.predict("sum", {"x": 1})
+    # The throttle is spent: once is enough.
+    assert methods(server) == ["Predict"]
+
+
+def test_a_server_that_is_away_is_unavailable(connect: Any) -> None:
+    with FakeServer(SUM) as gone:
+        address = gone.address
+    with pytest.raises(UnavailableError):
+        connect(address).predict("sum", {"x": 1})
+
+
+# Channels
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_channels_are_connections_of_their_own(connect: Any, server: FakeServer, count: int) -> None:
+    client = connect(server.address, channels=count)
+    for i in range(6):
+        assert client.predict("sum", {"x": i}).score == i
+    mine = [
+        connection
+        for connection in psutil.Process().net_connections(kind="tcp")
+        if connection.raddr and connection.raddr.port == server.port and connection.status == "ESTABLISHED"
+    ]
+    assert len(mine) == count
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"channels": 0}, "channels"),
+        ({"max_message_bytes": 0}, "max_message_bytes"),
+        ({"address": ""}, "HOST:PORT"),
+    ],
+)
+def test_settings_out_of_range_are_refused(connect: Any, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        connect(**({"address": "127.0.0.1:1"} | settings))
+
+
+def test_messages_over_the_limit_are_refused(connect: Any, server: FakeServer) -> None:
+    client = connect(server.address, max_message_bytes=1000)
+    with pytest.raises(scorewire.ResourceExhaustedError):
+        client.predict("sum", np.ones((100, 2)))
+    assert client.predict("sum", np.ones((10, 2))).scores.tolist() == [2] * 10
+
+
+def test_channels_keep_to_the_servers_rules() -> None:
+    settings = ChannelSettings(address="a:1", count=1, tls=TLS(server_name="b"), max_message_bytes=5)
+    options = dict(settings.options())
+    assert options["grpc.keepalive_time_ms"] >= 30_000
+    assert options["grpc.max_send_message_length"] == options["grpc.max_receive_message_length"] == 5
+    assert options["grpc.ssl_target_name_override"] == "b"
+    policy = json.loads(SERVICE_CONFIG)["methodConfig"][0]["retryPolicy"]
+    assert policy["retryableStatusCodes"] == ["UNAVAILABLE"]
+    assert policy["maxAttempts"] == 3
+
+
+def read(name: str) -> bytes:
+    return (CERTIFICATES / name).read_bytes()
+
+
+def test_tls_secures_both_sides(connect: Any) -> None:
+    credentials = grpc.ssl_server_credentials(
+        [(read("server.key"), read("server.pem"))], root_certificates=read("ca.pem"), require_client_auth=True
+    )
+    with FakeServer(SUM, credentials=credentials) as server:
+        tls = TLS.from_files(
+            root_certificates=CERTIFICATES / "ca.pem",
+            certificate_chain=CERTIFICATES / "client.pem",
+            private_key=CERTIFICATES / "client.key",
+            server_name="scores.example",
+        )
+        assert connect(server.address, tls=tls).predict("sum", {"x": 2}).score == 2
+        for wrong in (
+            None,
+            TLS(root_certificates=read("ca.pem"), server_name="scores.example"),
+            replace(tls, root_certificates=None),
+            replace(tls, server_name="other.example"),
+        ):
+            with pytest.raises(UnavailableError):
+                connect(server.address, tls=wrong).predict("sum", {"x": 2})
+
+
+def test_a_certificate_comes_with_its_key() -> None:
+    with pytest.raises(ValueError, match="come together"):
+        TLS(certificate_chain=b"x")
+
+
+# Lives of clients
+
+
+def test_a_closed_client_says_so(connect: Any, server: FakeServer) -> None:
+    for used in (True, False):
+        client = connect(server.address)
+        if used:
+            client.predict("sum", {"x": 1})
+        client.close()
+        client.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            client.predict("sum", {"x": 1})
+        with pytest.raises(RuntimeError, match="closed"):
+            client.predict_stream("sum", [{"x": 1}])
+
+
+def test_closing_cancels_what_runs(server: FakeServer) -> None:
+    server.delay = 60
+    client = Client(server.address)
+    client.model("sum")
+    with ThreadPoolExecutor(2) as pool:
+        unary = pool.submit(client.predict, "sum", {"x": 1})
+        stream = pool.submit(lambda: list(client.predict_stream("sum", [{"x": 1}])))
+        assert wait_until(lambda: server.waiting == 2)
+        client.close()
+        assert isinstance(unary.exception(), scorewire.CancelledError)
+        assert isinstance(stream.exception(), scorewire.CancelledError)
+
+
+async def test_closing_cancels_what_runs_in_a_loop(server: FakeServer) -> None:
+    server.delay = 60
+    client = AsyncClient(server.address)
+    await client.model("sum")
+
+    async def stream() -> list[Prediction]:
+        return [result async for result in client.predict_stream("sum", [{"x": 1}])]
+
+    calls = [asyncio.create_task(client.predict("sum", {"x": 1})), asyncio.create_task(stream())]
+    assert await asyncio.to_thread(wait_until, lambda: server.waiting == 2)
+    await client.close()
+    for result in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(result, scorewire.CancelledError)
+
+
+async def test_a_task_that_is_cancelled_stays_so(server: FakeServer) -> None:
+    server.delay = 60
+    async with AsyncClient(server.address) as client:
+        await client.model("sum")
+        task = asyncio.create_task(client.predict("sum", {"x": 1}))
+        assert await asyncio.to_thread(wait_until, lambda: server.waiting == 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_an_async_client_runs_calls_side_by_side(server: FakeServer) -> None:
+    async with AsyncClient(server.address, channels=2) as client:
+        results = await asyncio.gather(*(client.predict("sum", {"x": i}) for i in range(50)))
+    assert [result.score for result in results] == list(range(50))
+
+
+def test_an_async_client_belongs_to_one_loop(server: FakeServer) -> None:
+    client = AsyncClient(server.address)
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        first.run(client.predict("sum", {"x": 1}))
+        with pytest.raises(RuntimeError, match="event loop of its first call"):
+            second.run(client.predict("sum", {"x": 1}))
+        first.run(client.close())
+
+
+def test_threads_share_a_client(server: FakeServer) -> None:
+    with Client(server.address, channels=2) as client, ThreadPoolExecutor(8) as pool:
+        results = pool.map(lambda i: client.predict("sum", {"x": i, "y": 1}), range(200))
+        assert [result.score for result in results] == [i + 1 for i in range(200)]
+
+
+def test_a_client_does_not_survive_a_fork(
+    connect: Any, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(server.address)
+    client.predict("sum", {"x": 1})
+    pid = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+    with pytest.raises(RuntimeError, match="make one in each process"):
+        client.predict("sum", {"x": 1})
+
+
+def test_a_client_that_was_not_used_survives_a_fork(
+    connect: Any, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(server.address)
+    pid = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+    assert client.predict("sum", {"x": 1}).score == 1
+
+
+def test_clients_give_back_their_threads_and_handles(server: FakeServer) -> None:
+    process = psutil.Process()
+
+    async def use_async() -> None:
+        async with AsyncClient(server.address, channels=2) as client:
+            await client.predict("sum", {"x": 1})
+            assert len([result async for result in client.predict_stream("sum", [{"x": 1}] * 3)]) == 3
+
+    def use() -> None:
+        with Client(server.address, channels=2) as client:
+            client.predict("sum", {"x": 1})
+            assert len(list(client.predict_stream("sum", [{"x": 1}] * 3))) == 3
+
+    with asyncio.Runner() as runner:
+        # What grpc and the fake keep for the whole process is there after a few.
+        for _ in range(5):
+            use()
+            runner.run(use_async())
+        handles, threads = process.num_fds(), process.num_threads()
+        for _ in range(20):
+            use()
+            runner.run(use_async())
+        assert wait_until(lambda: process.num_fds() <= handles + 2), (process.num_fds(), handles)
+        assert wait_until(lambda: process.num_threads() <= threads + 2), (process.num_threads(), threads)

@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scorewire import (
+    AsyncClient,
+    Client,
+    Code,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InternalError,
+    InvalidArgumentError,
+    InvalidRowsError,
+    Prediction,
+    Predictions,
+    UnavailableError,
+)
+from scorewire._calls import Calls, Codec
+from scorewire._models import Feature, FeatureKind, Model, ModelStatus, Output, OutputKind, Schema
+from scorewire._stream import Open, Receive, Send, StreamWindow, TakeRows
+from scorewire.testing import FakeServer
+from scorewire_proto.v1 import packed_pb2
+from tests.scorewire.test_client import REORDERED, methods
+
+
+def readers() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "scorewire-stream"]
+
+
+@pytest.mark.parametrize("look_ahead", [1, 2, 8, 1000])
+def test_results_come_in_the_order_of_the_batches(client: Any, look_ahead: int) -> None:
+    results = client.predict_stream("sum", ({"x": i} for i in range(100)), look_ahead=look_ahead)
+    assert [result.score for result in results] == list(range(100))
+    assert isinstance(results[0], Prediction)
+
+
+def test_batches_of_any_shape_may_follow_each_other(client: Any) -> None:
+    one, two, three = client.predict_stream("sum", [{"x": 1}, np.ones((3, 2)), [{"x": 1, "y": 2}, {"x": 3}]])
+    assert isinstance(one, Prediction)
+    assert isinstance(two, Predictions)
+    assert two.scores.tolist() == [2, 2, 2]
+    assert three.scores.tolist() == [3, 3]
+
+
+def test_no_batches_give_no_results(client: Any) -> None:
+    assert client.predict_stream("sum", []) == []
+
+
+def test_a_stream_uses_the_version_and_the_routing_key(client: Any, server: FakeServer) -> None:
+    client.predict_stream("sum", [{"x": 1}], version="1.0.0", routing_key="k")
+    call = server.calls[-1]
+    assert (call.method, call.version, call.routing_key) == ("PredictStream", "1.0.0", "k")
+
+
+def test_batches_are_taken_no_further_than_the_look_ahead(server: FakeServer) -> None:
+    taken = 0
+
+    def batches() -> Iterator[dict[str, float]]:
+        nonlocal taken
+        for taken in range(1, 31):
+            yield {"x": taken}
+
+    with Client(server.address) as client:
+        results = client.predict_stream("sum", batches(), look_ahead=4)
+        assert taken == 0
+        for count, _ in enumerate(results):
+            assert taken <= count + 4
+    assert taken == 30
+
+
+async def test_batches_may_come_from_an_async_iterable(server: FakeServer) -> None:
+    taken = 0
+
+    async def batches() -> AsyncIterator[dict[str, float]]:
+        nonlocal taken
+        for taken in range(1, 31):
+            yield {"x": taken}
+
+    async with AsyncClient(server.address) as client:
+        count = 0
+        async for result in client.predict_stream("sum", batches(), look_ahead=4):
+            count += 1
+            assert result.score == count
+            assert taken <= count + 3
+    assert (taken, count) == (30, 30)
+
+
+def test_with_a_look_ahead_of_one_a_result_may_make_the_next_batch(server: FakeServer) -> None:
+    results: list[float] = []
+
+    def batches() -> Iterator[dict[str, float]]:
+        yield {"x": 1}
+        while results[-1] < 100:
+            yield {"x": results[-1], "y": results[-1]}
+
+    with Client(server.address) as client:
+        for prediction in client.predict_stream("sum", batches(), look_ahead=1):
+            results.append(prediction.score)  # noqa: PERF401 - the batches read it meanwhile
+    assert results == [1, 2, 4, 8, 16, 32, 64, 128]
+
+
+def test_large_messages_both_ways_do_not_lock_each_other(client: Any) -> None:
+    batches = [np.full((12_000, 2), i) for i in range(4)]
+    results = client.predict_stream("sum", batches, timeout=60)
+    assert [result.scores.sum() for result in results] == [24_000 * i for i in range(4)]
+
+
+# Bad batches
+
+
+def test_a_bad_batch_ends_the_stream_unless_told_otherwise(client: Any, server: FakeServer) -> None:
+    taken: list[int] = []
+
+    def batches() -> Iterator[dict[str, float]]:
+        for i in itertools.count():
+            taken.append(i)
+            yield {"z" if i == 2 else "x": i}
+
+    with pytest.raises(InvalidRowsError, match="'z' is no feature"):
+        client.predict_stream("sum", batches(), look_ahead=2)
+    assert taken in ([0, 1, 2], [0, 1, 2, 3])
+    assert methods(server).count("PredictStream") <= 3
+
+
+def test_a_bad_batch_may_keep_its_place_as_its_error(client: Any, server: FakeServer) -> None:
+    server.fail(Code.RESOURCE_EXHAUSTED, "too many", reason="TOO_MANY_ROWS")
+    results = client.predict_stream("sum", [{"x": 1}, {"z": 2}, {"x": "3"}, {"x": 4}], on_error="yield")
+    assert [type(result).__name__ for result in results] == [
+        "ResourceExhaustedError",
+        "InvalidRowsError",
+        "InvalidRowsError",
+        "Prediction",
+    ]
+    assert results[0].reason == "TOO_MANY_ROWS"
+    assert results[3].score == 4
+
+
+def test_unavailable_for_a_message_is_its_error(client: Any, server: FakeServer) -> None:
+    server.fail(Code.UNAVAILABLE, "loading", reason="VERSION_UNAVAILABLE")
+    bad, good = client.predict_stream("sum", [{"x": 1}, {"x": 2}], on_error="yield")
+    assert isinstance(bad, UnavailableError)
+    assert good.score == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"look_ahead": 0}, ValueError),
+        ({"on_error": "ignore"}, ValueError),
+        ({"version": 1}, InvalidArgumentError),
+    ],
+)
+def test_wrong_settings_are_refused_before_the_first_result(
+    server: FakeServer, settings: dict[str, Any], error: type[Exception]
+) -> None:
+    with Client(server.address) as client, pytest.raises(error):
+        client.predict_stream("sum", [{"x": 1}], **settings)
+    with pytest.raises(error):
+        AsyncClient(server.address).predict_stream("sum", [{"x": 1}], **settings)
+
+
+# Ends
+
+
+class _SourceError(Exception):
+    pass
+
+
+def test_an_error_of_the_caller_passes_and_closes_the_stream(client: Any) -> None:
+    def batches() -> Iterator[dict[str, float]]:
+        yield {"x": 1}
+        raise _SourceError
+
+    with pytest.raises(_SourceError):
+        client.predict_stream("sum", batches())
+    assert readers() == []
+
+
+def test_a_stream_left_early_is_closed(server: FakeServer) -> None:
+    with Client(server.address) as client:
+        with contextlib.closing(
+            client.predict_stream("sum", ({"x": i} for i in itertools.count()))
+        ) as results:
+            assert next(results).score == 0
+            assert len(readers()) == 1
+        assert readers() == []
+        assert client.predict("sum", {"x": 5}).score == 5
+
+
+async def test_an_async_stream_left_early_is_closed(server: FakeServer) -> None:
+    async with AsyncClient(server.address) as client:
+        stream = client.predict_stream("sum", ({"x": i} for i in itertools.count()))
+        async with contextlib.aclosing(stream) as results:  # type: ignore[type-var]  # an async generator
+            assert (await anext(results)).score == 0
+        assert (await client.predict("sum", {"x": 5})).score == 5
+
+
+def test_an_answer_that_does_not_come_ends_the_stream(client: Any, server: FakeServer) -> None:
+    client.predict("sum", {"x": 1})
+    server.delay = 60
+    with pytest.raises(DeadlineExceededError, match="no answer within 0.1 s"):
+        client.predict_stream("sum", [{"x": 1}], timeout=0.1)
+    assert readers() == []
+
+
+# Changes of schema
+
+
+def test_a_schema_that_changes_midway_is_fetched_anew(client: Any, server: FakeServer) -> None:
+    def batches() -> Iterator[dict[str, float]]:
+        for i in range(20):
+            if i == 10:
+                server.serve(REORDERED)
+            yield {"x": i}
+
+    results = client.predict_stream("sum", batches(), look_ahead=4, on_error="yield")
+    scores = [result.score for result in results if isinstance(result, Prediction)]
+    assert scores == list(range(20))
+    assert methods(server).count("GetModel") == 2
+
+
+def test_a_schema_that_never_fits_is_the_batchs_error(client: Any, server: FakeServer) -> None:
+    server.fail(Code.FAILED_PRECONDITION, "never", times=2, reason="SCHEMA_MISMATCH")
+    bad, good = client.predict_stream("sum", [{"x": 1}, {"x": 2}], on_error="yield", look_ahead=1)
+    assert isinstance(bad, FailedPreconditionError)
+    assert good.score == 2
+
+
+# Broken connections
+
+
+def test_a_stream_that_breaks_is_opened_anew(client: Any, server: FakeServer) -> None:
+    def batches() -> Iterator[dict[str, float]]:
+        for i in range(30):
+            if i in {10, 20}:
+                server.fail(Code.UNAVAILABLE, "gone", method="PredictStream")
+            yield {"x": i}
+
+    results = client.predict_stream("sum", batches(), look_ahead=4)
+    assert [result.score for result in results] == list(range(30))
+
+
+def test_a_server_that_drains_is_left_for_another(client: Any, server: FakeServer) -> None:
+    def batches() -> Iterator[dict[str, float]]:
+        for i in range(10):
+            if i == 5:
+                server.fail(Code.UNAVAILABLE, "draining", reason="DRAINING")
+            yield {"x": i}
+
+    results = client.predict_stream("sum", batches(), look_ahead=3)
+    assert [result.score for result in results] == list(range(10))
+
+
+def test_a_stream_that_keeps_breaking_fails(client: Any, server: FakeServer) -> None:
+    server.fail(Code.UNAVAILABLE, "gone", times=100, method="PredictStream")
+    with pytest.raises(UnavailableError, match="gone"):
+        client.predict_stream("sum", [{"x": 1}], on_error="yield")
+
+
+def test_a_stream_that_fails_otherwise_is_not_opened_anew(client: Any, server: FakeServer) -> None:
+    server.fail(Code.INTERNAL, "broken", method="PredictStream")
+    with pytest.raises(InternalError, match="broken"):
+        client.predict_stream("sum", [{"x": 1}], on_error="yield")
+
+
+def test_a_server_that_stops_midway_is_unavailable(connect: Any) -> None:
+    with FakeServer(REORDERED) as server:
+        client = connect(server.address)
+
+        def batches() -> Iterator[dict[str, float]]:
+            yield {"x": 1, "z": 0}
+            server.stop()
+            yield {"x": 2, "z": 0}
+
+        with pytest.raises(UnavailableError):
+            client.predict_stream("sum", batches(), look_ahead=1)
+
+
+# The window by itself
+
+
+def _window(look_ahead: int = 2) -> tuple[StreamWindow, Codec]:
+    schema = Schema(
+        features=(Feature(name="x", kind=FeatureKind.NUMBER),),
+        outputs=(Output(name="value", kind=OutputKind.NUMBER),),
+        fingerprint="f",
+    )
+    status = ModelStatus(name="m", default_version="1.0.0", versions=())
+    model = Model(status=status, version="1.0.0", schema=schema, description="", metrics={}, created_at=None)
+    codec = Codec(model)
+    calls = Calls(1.0)
+    calls._codecs["m", ""] = codec
+    window = StreamWindow(
+        calls, "m", version="", routing_key="", timeout=None, look_ahead=look_ahead, on_error="raise"
+    )
+    return window, codec
+
+
+def _answer(number: int, value: float) -> packed_pb2.PackedPredictStreamResponse:
+    answer = packed_pb2.PackedPredictStreamResponse(correlation_id=number)
+    answer.response.row_count = 1
+    answer.response.outputs.add(name="value", numbers=[np.float64(value).tobytes()])
+    return answer
+
+
+def test_answers_out_of_order_still_leave_in_order() -> None:
+    flow = _window()[0].flow()
+    assert isinstance(next(flow), Open)
+    assert isinstance(flow.send(None), TakeRows)
+    assert isinstance(flow.send({"x": 1}), Send)
+    assert isinstance(flow.send(None), TakeRows)
+    assert isinstance(flow.send({"x": 2}), Send)
+    assert isinstance(flow.send(None), Receive)
+    assert isinstance(flow.send(_answer(2, 20)), Receive)
+    first = flow.send(_answer(1, 10))
+    second = flow.send(None)
+    assert [first.result.score, second.result.score] == [10, 20]  # type: ignore[union-attr]  # both are Emit
+
+
+def test_an_answer_to_nothing_is_a_fault_of_the_server() -> None:
+    flow = _window(look_ahead=1)[0].flow()
+    assert isinstance(next(flow), Open)
+    assert isinstance(flow.send(None), TakeRows)
+    assert isinstance(flow.send({"x": 1}), Send)
+    assert isinstance(flow.send(None), Receive)
+    with pytest.raises(InternalError, match="request 7, which is not open"):
+        flow.send(_answer(7, 1))
+
+
+def test_a_second_answer_to_the_same_request_is_a_fault_of_the_server() -> None:
+    flow = _window()[0].flow()
+    for answer in (None, None, {"x": 1}, None, {"x": 2}, None):
+        step = flow.send(answer)
+    assert isinstance(step, Receive)
+    assert isinstance(flow.send(_answer(2, 20)), Receive)
+    with pytest.raises(InternalError, match="request 2, which is not open"):
+        flow.send(_answer(2, 20))
