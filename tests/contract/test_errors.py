@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
 import scorewire
 from scorewire._errors import error_from_status
 from scorewire_proto.v1 import errors_pb2
-
 from scorewire_server import errors
 
 EXPECTED: dict[type[Exception], tuple[str, type[scorewire.ScorewireError]]] = {

@@ -1,0 +1,99 @@
+"""The main job, once, for real: train, export, verify, serve, score, compare, stop.
+
+Run as `python -m tests.demo`. Both models are trained on data that needs no
+download. Their bundles stay under build/demo/models; what was there before goes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from scorewire import Client
+from scorewire_training.game_revenue import GameRevenueConfig, train_game_revenue
+from scorewire_training.repurchase import RepurchaseConfig, train_repurchase
+from scorewire_training.trained_model import TrainedModel
+from tests.processes import COMMAND, serving
+
+FOLDER = Path(__file__).resolve().parents[1] / "build" / "demo"
+BATCH_ROWS = 500
+SHOWN_ROWS = 6
+
+
+def main() -> None:
+    """Run it all; the exit code is 1 where a served score is not the fitted model's."""
+    begin = time.monotonic()
+    console = Console()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    models = FOLDER / "models"
+
+    def progress(step: str) -> None:
+        console.print(f"  {step}")
+
+    console.rule("train, export and prove")
+    trained: dict[str, TrainedModel] = {}
+    console.print("[bold]repurchase[/bold]: who buys again?")
+    trained["repurchase"] = train_repurchase(RepurchaseConfig(output_dir=models), progress=progress)
+    console.print("[bold]game-revenue[/bold]: what does a new user bring in the first week?")
+    trained["game-revenue"] = train_game_revenue(GameRevenueConfig(output_dir=models), progress=progress)
+
+    console.rule("verify")
+    bundles = [model.export.path for model in trained.values()]
+    subprocess.run([COMMAND, "verify", *bundles], check=True)
+
+    console.rule("serve and score")
+    wrong = 0
+    with serving(FOLDER, models) as server, Client(server.address) as client:
+        console.print(f"serving at {server.address}; answers 'healthy': {client.health()}")
+        for name, model in trained.items():
+            wrong += _compare(console, client, name, model)
+    console.print(f"the server drained and stopped; {time.monotonic() - begin:.0f} s in all")
+    if wrong:
+        raise SystemExit(f"{wrong} served scores are not those of the fitted models")
+
+
+def _compare(console: Console, client: Client, name: str, model: TrainedModel) -> int:
+    """Score the test rows unary and streamed; returns how many differ from the fitted pipeline."""
+    rows = model.test
+    fitted = _fitted_scores(model)
+    streamed = np.concatenate([batch.scores for batch in client.predict_stream(name, _batches(rows))])
+    # From the lowest score to the highest.
+    shown = np.argsort(fitted)[np.linspace(0, len(rows) - 1, SHOWN_ROWS).astype(int)]
+    unary = np.array([client.predict(name, row).score for row in rows.iloc[shown].to_dict("records")])
+    table = Table(title=f"{name} {model.export.manifest.version}: {SHOWN_ROWS} of {len(rows)} held-out rows")
+    for header in ("row", "fitted pipeline", "served, unary", "served, streamed"):
+        table.add_column(header, justify="right")
+    for row, one in zip(shown, unary, strict=True):
+        table.add_row(str(row), f"{fitted[row]:.6g}", f"{one:.6g}", f"{streamed[row]:.6g}")
+    console.print(table)
+    parity = model.export.parity
+    limit = parity.absolute_tolerance + parity.relative_tolerance * np.abs(fitted)
+    wrong = int((np.abs(streamed - fitted) > limit).sum())
+    wrong += int((np.abs(unary - fitted[shown]) > limit[shown]).sum())
+    console.print(f"largest difference over {len(rows)} rows: {np.abs(streamed - fitted).max():.1e}\n")
+    return wrong
+
+
+def _fitted_scores(model: TrainedModel) -> NDArray[np.float64]:
+    """What the fitted pipeline says itself, of shape [rows]."""
+    if hasattr(model.pipeline, "predict_proba"):
+        return np.asarray(model.pipeline.predict_proba(model.test)[:, 1], dtype=np.float64)
+    return np.asarray(model.pipeline.predict(model.test), dtype=np.float64)
+
+
+def _batches(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    for start in range(0, len(rows), BATCH_ROWS):
+        yield rows.iloc[start : start + BATCH_ROWS]
+
+
+if __name__ == "__main__":
+    main()
