@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 from functools import partial
@@ -24,6 +23,8 @@ from scorewire_server.repository import Candidate, scan
 from scorewire_server.settings import Settings
 
 _SECOND_SIGNAL_EXIT_CODE = 130
+# Those who watch health are told, whatever the pause.
+_LEAST_PAUSE_SECONDS = 0.05
 
 
 class App:
@@ -71,19 +72,12 @@ class App:
         if self._loading is not None:
             await self._loading
 
-    async def drain(self, pause: asyncio.Event | None = None) -> None:
-        """Stop in order: health first, then a pause, then the calls in flight, then the ports.
-
-        Args:
-            pause: ends the pause early when it is set.
-        """
+    async def drain(self) -> None:
+        """Stop in order: health first, then a pause, then the calls in flight, then the ports."""
         log, settings = logger(), self._settings
         self._health.drain()
         log.info("draining", drain_seconds=settings.drain_seconds, grace_seconds=settings.grace_seconds)
-        if settings.drain_seconds:
-            ended = pause or asyncio.Event()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), settings.drain_seconds)
+        await asyncio.sleep(max(settings.drain_seconds, _LEAST_PAUSE_SECONDS))
         if self._loading is not None:
             self._loading.cancel()
         await self._engine.stop(settings.grace_seconds)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from scorewire_contract.bundle import Bundle, read_bundle
 from scorewire_server.logs import configure_logs
@@ -18,9 +20,11 @@ def sum_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(autouse=True)
-def _logs() -> None:
+def _logs() -> Iterator[None]:
     """The log as a server writes it."""
     configure_logs("json", "info")
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ class ReferenceEngine:
         )
         self._draining = False
         self._refused = 0
-        self._control_streams: set[asyncio.Task[Any]] = set()
+        self._stopping = asyncio.Event()
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             f"/{_PREDICTION}/{PREDICT}": grpc.unary_unary_rpc_method_handler(self._predict),
             f"/{_PREDICTION}/{PREDICT_STREAM}": grpc.stream_stream_rpc_method_handler(self._predict_stream),
@@ -99,8 +99,7 @@ class ReferenceEngine:
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new calls, let those in flight end within the grace, then close."""
         self.refuse_new_calls()
-        for task in self._control_streams:
-            task.cancel()
+        self._stopping.set()
         if self._server is not None:
             await self._wait_until_quiet(min(grace_seconds, _LONGEST_REFUSAL_SECONDS))
             await self._server.stop(grace_seconds)
@@ -157,21 +156,34 @@ class ReferenceEngine:
 
     def _stream(self, method: StreamMethod) -> Any:
         async def answer(messages: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
-            task = asyncio.current_task()
-            assert task is not None  # noqa: S101 - grpc.aio runs handlers in tasks
-            self._control_streams.add(task)
             try:
-                async for data in method.handler(messages):
+                async for data in _until(self._stopping, method.handler(messages)):
                     yield data
-            except asyncio.CancelledError:
-                if not self._draining:
-                    raise
             except Exception as error:
                 await _abort(context, method.path, error)
-            finally:
-                self._control_streams.discard(task)
 
         return answer
+
+
+async def _until(stopping: asyncio.Event, answers: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The answers that come before an event."""
+    stopped = asyncio.ensure_future(stopping.wait())
+    step: asyncio.Future[bytes] = asyncio.ensure_future(anext(answers))
+    try:
+        while True:
+            # Only the wait for an answer is given up, never the sending of one:
+            # grpc.aio does not end a call whose sending was cancelled.
+            await asyncio.wait((step, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if not step.done():
+                return
+            yield step.result()
+            step = asyncio.ensure_future(anext(answers))
+    except StopAsyncIteration:
+        return
+    finally:
+        stopped.cancel()
+        step.cancel()
+        await asyncio.wait((step,))
 
 
 class _Handlers(grpc.GenericRpcHandler):

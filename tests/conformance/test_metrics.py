@@ -1,0 +1,58 @@
+"""The metrics move with the calls, and callers cannot add labels."""
+
+from __future__ import annotations
+
+import urllib.request
+
+import grpc
+import pytest
+
+from tests.conformance.engines import Server
+from tests.conformance.wire import Wire, sum_request
+
+CALLS = 'scorewire_calls_total{code="OK",method="Predict"}'
+ROWS = 'scorewire_rows_total{model="sum",version="1.1.0"}'
+ERRORS = 'scorewire_errors_total{code="NOT_FOUND",method="Predict",reason="MODEL_NOT_FOUND"}'
+ROW_ERRORS = 'scorewire_row_errors_total{model="sum",reason="MISSING_VALUE",version="1.1.0"}'
+STAGES = ("decode", "model", "encode")
+
+
+def _scrape(server: Server) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://{server.metrics_address}/metrics", timeout=20) as response:
+        lines = response.read().decode().splitlines()
+    return {
+        name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")
+    }
+
+
+def test_calls_rows_and_errors_are_counted(server: Server, wire: Wire) -> None:
+    wire.predict(sum_request())
+    before = _scrape(server)
+    wire.predict(sum_request([1.0, 2.0, float("nan"), 2.0], ["", ""], row_count=2))
+    for name in ("nobody", "somebody"):
+        wire.predict_failure(sum_request(model=name))
+    after = _scrape(server)
+    change = {name: after[name] - before.get(name, 0.0) for name in after}
+    assert change[CALLS] == 1
+    assert change[ROWS] == 2
+    assert change[ERRORS] == 2
+    assert change[ROW_ERRORS] == 1
+    for stage in STAGES:
+        assert change[f'scorewire_{stage}_seconds_count{{model="sum",version="1.1.0"}}'] == 1
+    assert after["scorewire_in_flight"] == 0
+    assert not any("nobody" in name for name in after)
+
+
+def test_refused_versions_are_shown(server: Server) -> None:
+    samples = _scrape(server)
+    assert samples['scorewire_versions{model="sum",state="REFUSED",version="3.0.0"}'] == 1
+    assert samples['scorewire_versions{model="sum",state="SERVING",version="1.1.0"}'] == 1
+
+
+def test_failing_calls_add_one_series_a_reason(server: Server, wire: Wire) -> None:
+    with pytest.raises(grpc.RpcError):
+        wire.predict(sum_request(model="first"))
+    before = set(_scrape(server))
+    for i in range(50):
+        wire.predict_failure(sum_request(model=f"model-{i}"))
+    assert set(_scrape(server)) == before

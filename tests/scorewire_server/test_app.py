@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+from grpc_health.v1 import health_pb2
+from structlog.testing import capture_logs
+
+from scorewire_proto.v1 import models_pb2, prediction_pb2
+from scorewire_server import app as app_module
+from scorewire_server.app import App
+from scorewire_server.engine.port import StartError
+from scorewire_server.engine.snapshot import VersionRecord
+from scorewire_server.loader import load
+from scorewire_server.repository import Candidate
+from scorewire_server.settings import Settings
+from tests import bundles
+from tests.conformance.wire import PREDICT, sum_request, values
+
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+def _settings(models: Path, **others: Any) -> Settings:
+    return Settings(
+        models=models, listen="127.0.0.1:0", **{"drain_seconds": 0.0, "grace_seconds": 5.0, **others}
+    )
+
+
+async def _call(channel: aio.Channel, path: str, data: bytes = b"") -> bytes:
+    method: Any = channel.unary_unary(path)
+    answer: bytes = await method(data, timeout=20)
+    return answer
+
+
+async def _health(channel: aio.Channel, service: str = "") -> int:
+    request = health_pb2.HealthCheckRequest(service=service).SerializeToString()
+    answer = await _call(channel, "/grpc.health.v1.Health/Check", request)
+    return int(health_pb2.HealthCheckResponse.FromString(answer).status)
+
+
+async def _states(channel: aio.Channel) -> dict[str, str]:
+    answer = await _call(channel, "/scorewire.v1.ModelService/ListModels")
+    return {
+        f"{model.name} {version.version}": models_pb2.VersionState.Name(version.state)
+        for model in models_pb2.ListModelsResponse.FromString(answer).models
+        for version in model.versions
+    }
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+async def test_bundles_are_loaded_one_by_one_while_the_server_answers(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        bundles.write_sum_bundle(models, version=version)
+    order: list[str] = []
+    steps, entered = threading.Semaphore(0), threading.Semaphore(0)
+
+    def stepwise(candidate: Candidate, open_session: Callable[..., Any]) -> VersionRecord:
+        order.append(candidate.version)
+        entered.release()
+        assert steps.acquire(timeout=20)
+        return load(candidate, open_session)
+
+    monkeypatch.setattr(app_module, "load", stepwise)
+    app = App(_settings(models))
+    async with aio.insecure_channel(await app.start()) as channel:
+        await asyncio.to_thread(entered.acquire)
+        assert set((await _states(channel)).values()) == {"VERSION_STATE_LOADING"}
+        assert await _health(channel) == NOT_SERVING
+        with pytest.raises(aio.AioRpcError) as caught:
+            await _call(channel, PREDICT, sum_request().SerializeToString())
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        steps.release()
+        await asyncio.to_thread(entered.acquire)
+        # The default route never leads to a version that a higher one is about to replace.
+        assert order == ["1.1.0", "1.0.0"]
+        assert (await _states(channel))["sum 1.1.0"] == "VERSION_STATE_SERVING"
+        assert await _health(channel, "sum") == SERVING
+        assert await _health(channel) == NOT_SERVING
+        steps.release()
+        await app.loaded()
+        assert await _health(channel) == SERVING
+    await app.drain()
+
+
+async def test_the_port_file_has_the_addresses_once_all_is_loaded(models: Path, tmp_path: Path) -> None:
+    bundles.write_sum_bundle(models)
+    ready = tmp_path / "port"
+    app = App(_settings(models, port_file=ready, metrics_port=0))
+    address = await app.start()
+    await app.loaded()
+    first, second = ready.read_text().splitlines()
+    assert first == address
+    assert second.startswith("127.0.0.1:")
+    assert _names(tmp_path) == {"models", "port"}  # nothing half-written beside it
+    await app.drain()
+
+
+async def test_a_port_file_that_cannot_be_written_is_an_error(models: Path, tmp_path: Path) -> None:
+    app = App(_settings(models, port_file=tmp_path / "nowhere" / "port"))
+    await app.start()
+    with pytest.raises(StartError, match="--port-file"):
+        await app.loaded()
+    await app.drain()
+
+
+async def test_without_a_bundle_the_server_starts_and_says_that_it_does_not_serve(
+    models: Path,
+) -> None:
+    app = App(_settings(models))
+    with capture_logs() as logged:
+        async with aio.insecure_channel(await app.start()) as channel:
+            await app.loaded()
+            assert await _health(channel) == NOT_SERVING
+            assert await _states(channel) == {}
+        await app.drain()
+    assert "not serving: no bundle under --models may serve" in {line["event"] for line in logged}
+
+
+async def test_a_corrupt_bundle_is_refused_and_the_others_serve(models: Path) -> None:
+    bundles.write_sum_bundle(models)
+    (bundles.write_classifier_bundle(models) / "model.onnx").unlink()
+    app = App(_settings(models))
+    with capture_logs() as logged:
+        async with aio.insecure_channel(await app.start()) as channel:
+            await app.loaded()
+            assert await _states(channel) == {
+                "classes 1.0.0": "VERSION_STATE_REFUSED",
+                "sum 1.0.0": "VERSION_STATE_SERVING",
+            }
+            assert await _health(channel, "classes") == NOT_SERVING
+            assert await _health(channel) == SERVING
+        await app.drain()
+    (refusal,) = [line for line in logged if line["event"] == "version refused"]
+    assert (refusal["model"], refusal["reason"]) == ("classes", "model.onnx is missing")
+    assert refusal["log_level"] == "error"
+
+
+async def test_calls_are_answered_between_the_turn_of_health_and_the_stop(models: Path) -> None:
+    bundles.write_sum_bundle(models)
+    app = App(_settings(models, drain_seconds=1.0))
+    async with aio.insecure_channel(await app.start()) as channel:
+        await app.loaded()
+        watch: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        call = watch(health_pb2.HealthCheckRequest().SerializeToString(), timeout=20)
+        assert health_pb2.HealthCheckResponse.FromString(await call.read()).status == SERVING
+        draining = asyncio.create_task(app.drain())
+        assert health_pb2.HealthCheckResponse.FromString(await call.read()).status == NOT_SERVING
+        answer = await _call(channel, PREDICT, sum_request().SerializeToString())
+        assert values(prediction_pb2.PredictResponse.FromString(answer)) == [4.0]
+        # The server ends the watch, which would never end by itself.
+        assert await call.read() is aio.EOF
+        await draining
+        with pytest.raises(aio.AioRpcError) as caught:
+            await _call(channel, PREDICT, sum_request().SerializeToString())
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_draining_while_bundles_are_loaded_ends_the_loading(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        bundles.write_sum_bundle(models, version=version)
+    gate, entered = threading.Event(), threading.Semaphore(0)
+    loads = []
+
+    def slow(candidate: Candidate, open_session: Callable[..., Any]) -> VersionRecord:
+        loads.append(candidate)
+        entered.release()
+        assert gate.wait(20)
+        return load(candidate, open_session)
+
+    monkeypatch.setattr(app_module, "load", slow)
+    app = App(_settings(models))
+    await app.start()
+    await asyncio.to_thread(entered.acquire)
+    await app.drain()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await app.loaded()
+    assert len(loads) == 1
