@@ -103,7 +103,12 @@ def bench(
                         _tell(samples[-1])
         for rows in (1, 1_000):
             parts[rows] = measure_parts(
-                model, reference.address, rows=rows, duration_s=seconds, server_core=server_core
+                model,
+                reference.address,
+                rows=rows,
+                rounds=rounds,
+                duration_s=seconds / 2,
+                server_core=server_core,
             )
     return Findings(
         conditions=_conditions(rounds, seconds, pinned_cores=server_core is not None),

@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import onnxruntime
@@ -111,7 +111,7 @@ class Timed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Where the time of a call goes, medians in microseconds."""
+    """Where the time of a call goes, in microseconds: medians, or medians of the rounds' medians."""
 
     bare_us: float
     model_us: float
@@ -120,23 +120,29 @@ class Parts:
 
 
 def measure_parts(
-    model: ScoredModel, address: str, *, rows: int, duration_s: float, server_core: int | None
+    model: ScoredModel, address: str, *, rows: int, rounds: int, duration_s: float, server_core: int | None
 ) -> Parts:
-    """One call at a time of so many rows, beside the same rows in onnxruntime alone."""
-    calls = [
-        PreparedCall(call.request, call.row_count, Timed(call.expectation))
-        for call in model.calls(rows_per_call=rows, count=5)
-    ]
-    results = put_load(address, "unary", calls, in_flight=1, duration_s=duration_s, warmup_s=duration_s / 5)
-    timed = [call.expectation for call in calls if isinstance(call.expectation, Timed)]
-    with pinned(server_core):
-        bare_us = _run_bare(model, rows, duration_s)
-    return Parts(
-        bare_us=bare_us,
-        model_us=statistics.median(us for one in timed for us in one.model_us),
-        server_us=statistics.median(us for one in timed for us in one.server_us),
-        call_us=results.latency_us[50.0],
-    )
+    """One call at a time of so many rows, and in turn with it the same rows in onnxruntime alone."""
+    plain = model.calls(rows_per_call=rows, count=5)
+    found = []
+    for _ in range(rounds):
+        calls = [PreparedCall(call.request, call.row_count, Timed(call.expectation)) for call in plain]
+        results = put_load(
+            address, "unary", calls, in_flight=1, duration_s=duration_s, warmup_s=duration_s / 5
+        )
+        timed = [call.expectation for call in calls if isinstance(call.expectation, Timed)]
+        with pinned(server_core):
+            bare_us = _run_bare(model, rows, duration_s)
+        found.append(
+            Parts(
+                bare_us=bare_us,
+                model_us=statistics.median(us for one in timed for us in one.model_us),
+                server_us=statistics.median(us for one in timed for us in one.server_us),
+                call_us=results.latency_us[50.0],
+            )
+        )
+    names = [part.name for part in fields(Parts)]
+    return Parts(**{name: statistics.median(getattr(one, name) for one in found) for name in names})
 
 
 def _run_bare(model: ScoredModel, rows: int, duration_s: float) -> float:

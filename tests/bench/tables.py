@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from scorewire_loadtest.report import BUSY_LIMIT
 from tests.bench.measure import Parts
 
 _COLOURS = {"floor": "#9aa5b1", "reference": "#2563eb"}
@@ -96,6 +97,8 @@ def to_markdown(findings: Findings) -> str:
             for depth in depths
         ]
         lines.append(f"| {server} | {mode} | {' | '.join(cells)} |")
+    if any(sample.busy > BUSY_LIMIT for sample in findings.samples):
+        lines += ["", f"Where the generator was more than {BUSY_LIMIT:.0%} busy, the server may do more."]
     lines += ["", "Where the time of one call goes, one in flight, medians in microseconds.", ""]
     lines += [
         "| rows | onnxruntime alone | model, in the server | server, decoded to answered | whole call |"
