@@ -38,10 +38,12 @@ class ModelOutput:
 class Graph:
     """Nodes and constants in the order in which they were added.
 
-    `ml_opset` is the version of the ai.onnx.ml operators: 3 has the
+    `opset` is the version of the standard operators; 20 has StringSplit.
+    `ml_opset` is that of the ai.onnx.ml operators: 3 has the
     TreeEnsembleRegressor, 5 the TreeEnsemble.
     """
 
+    opset: int = OPSET
     ml_opset: int = 3
     _nodes: list[onnx.NodeProto] = field(default_factory=list)
     _constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
@@ -120,7 +122,7 @@ class Graph:
         graph = helper.make_graph(
             self._nodes, name, self._inputs, self._outputs, list(self._constants.values())
         )
-        opsets = [helper.make_opsetid("", OPSET)]
+        opsets = [helper.make_opsetid("", self.opset)]
         if any(node.domain == ML_DOMAIN for node in self._nodes):
             opsets.append(helper.make_opsetid(ML_DOMAIN, self.ml_opset))
         model = helper.make_model(
