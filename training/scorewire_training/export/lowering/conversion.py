@@ -10,8 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
-from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer, TfidfVectorizer
+from skl2onnx.common.data_types import FloatTensorType
 from sklearn.preprocessing import PowerTransformer, QuantileTransformer
 
 from scorewire_training.export.errors import UnsupportedModelError
@@ -21,28 +20,6 @@ from scorewire_training.export.lowering.matrix import Matrix, cells
 from scorewire_training.export.lowering.registry import lowers
 
 _ML_OPSET = 3
-
-
-@lowers(CountVectorizer, TfidfVectorizer)
-def lower_text_vectorizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
-    """Counts of words or characters, from a tensor of texts."""
-    if not matrix.flat:
-        raise UnsupportedModelError(
-            f"a {type(step).__name__} takes one column, and rows with named features are a table",
-            f'put it in a ColumnTransformer([("text", {type(step).__name__}(), "<column>")])',
-        )
-    _check_vectorizer(step)
-    outputs = _convert(draft, step, draft.texts(matrix), StringTensorType([None, 1]), {})
-    x = draft.cast(outputs["variable"], TensorProto.DOUBLE)
-    return Matrix(cells(x, len(step.vocabulary_)), sparse=True)
-
-
-@lowers(TfidfTransformer)
-def lower_tfidf(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
-    """Counts weighed by rarity."""
-    x = draft.tensor(matrix)
-    outputs = _convert(draft, step, x, DoubleTensorType([None, matrix.width]), {})
-    return Matrix(cells(draft.cast(outputs["variable"], TensorProto.DOUBLE), matrix.width), sparse=True)
 
 
 @lowers(PowerTransformer, QuantileTransformer)
@@ -64,9 +41,7 @@ def convert_classifier(draft: Draft, model: Any, matrix: Matrix) -> tuple[str, s
     indexed = copy.copy(model)
     indexed.classes_ = np.arange(len(model.classes_))
     x = draft.tensor(matrix, TensorProto.FLOAT)
-    outputs = _convert(
-        draft, indexed, x, FloatTensorType([None, matrix.width]), {"zipmap": False, "nocl": True}
-    )
+    outputs = _convert(draft, indexed, x, FloatTensorType([None, matrix.width]), {"zipmap": False})
     label, probabilities = outputs.values()
     return label, draft.cast(probabilities, TensorProto.DOUBLE)
 
@@ -106,22 +81,6 @@ def _check_operators(step: Any, model: onnx.ModelProto) -> None:
             " which are not standard ONNX",
             "change its settings, or do what it does before the model is fitted",
         )
-
-
-def _check_vectorizer(step: Any) -> None:
-    """Refuse what skl2onnx would translate into something else."""
-    reasons = {
-        "an analyzer of its own": callable(step.analyzer),
-        "a tokenizer of its own": step.tokenizer is not None,
-        "a preprocessor of its own": step.preprocessor is not None,
-        "strip_accents": step.strip_accents is not None,
-    }
-    for reason, applies in reasons.items():
-        if applies:
-            raise UnsupportedModelError(
-                f"the {type(step).__name__} has {reason}, which a graph cannot hold",
-                "prepare the text before the model is fitted, and leave that setting out",
-            )
 
 
 def _first_line(error: Exception) -> str:

@@ -136,7 +136,8 @@ class Draft:
         """The checked graph, how rows become its inputs, and the texts known by feature.
 
         Raises:
-            UnsupportedModelError: no step uses any feature.
+            UnsupportedModelError: no step uses any feature, or parts that were
+                converted by others do not fit together.
         """
         if not self._slots and not self._text_slots:
             raise UnsupportedModelError(
@@ -169,7 +170,13 @@ class Draft:
             for feature, fold in self._text_slots:
                 raw.columns.add().text.CopyFrom(manifest_pb2.RawText(text=positions[feature], fold=fold))
             self.graph.input(TEXTS_INPUT, TensorProto.STRING, len(self._text_slots))
-        model = self.graph.build(name)
+        try:
+            model = self.graph.build(name)
+        except onnx.checker.ValidationError as error:
+            raise UnsupportedModelError(
+                f"the parts of {name} do not fit into one graph: {str(error).strip().splitlines()[0]}",
+                "combine models that have rules of their own: trees, linear models, networks",
+            ) from error
         self._take_away_idle_nodes(model.graph)
         return model, coding, known
 

@@ -54,7 +54,7 @@ from scorewire_training.export.lowering.answer import (
 )
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
-from scorewire_training.export.lowering.scaling import clip, row_sum
+from scorewire_training.export.lowering.scaling import clip, share_out
 
 
 @answers(
@@ -138,7 +138,7 @@ def lower_sgd_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
         positive = draft.graph.node("Div", [raised, draft.constant([2.0])])
     else:
         return _classifier(draft, model, scores, width, None)
-    probabilities = pair(draft, positive) if width == 1 else _share(draft, positive, width)
+    probabilities = pair(draft, positive) if width == 1 else share_out(draft, positive, width)
     return _classifier(draft, model, scores, width, probabilities)
 
 
@@ -148,16 +148,6 @@ def _scores(draft: Draft, model: Any, matrix: Matrix) -> tuple[str, int]:
     intercept = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64), (len(coefficients),))
     x = draft.graph.node("MatMul", [draft.tensor(matrix), draft.constant(coefficients.T)])
     return draft.graph.node("Add", [x, draft.constant(intercept)]), len(coefficients)
-
-
-def _share(draft: Draft, x: str, width: int) -> str:
-    """Rows over their sums; a row of zeros is shared out evenly."""
-    graph = draft.graph
-    total = row_sum(draft, x)
-    nothing = graph.node("Equal", [total, draft.constant([0.0])])
-    x = graph.node("Where", [nothing, draft.constant([1.0]), x])
-    total = graph.node("Where", [nothing, draft.constant([float(width)]), total])
-    return graph.node("Div", [x, total])
 
 
 def _classifier(draft: Draft, model: Any, scores: str, width: int, probabilities: str | None) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,19 +64,9 @@ def lower_min_max_scaler(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
 
 @lowers(Normalizer)
 def lower_normalizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
-    """Each row over its norm; rows of zeros stay."""
-    graph = draft.graph
-    x = draft.tensor(matrix)
-    if step.norm == "l2":
-        squares = graph.node("Mul", [x, x])
-        norm = graph.node("Sqrt", [row_sum(draft, squares)])
-    elif step.norm == "l1":
-        norm = row_sum(draft, graph.node("Abs", [x]))
-    else:
-        norm = graph.node("ReduceMax", [graph.node("Abs", [x])], axes=[1], keepdims=1)
-    zero = graph.node("Equal", [norm, draft.constant([0.0])])
-    norm = graph.node("Where", [zero, draft.constant([1.0]), norm])
-    return Matrix(cells(graph.node("Div", [x, norm]), matrix.width), sparse=matrix.sparse)
+    """Each row over its norm."""
+    x = normalize(draft, draft.tensor(matrix), step.norm)
+    return Matrix(cells(x, matrix.width), sparse=matrix.sparse)
 
 
 @lowers(Binarizer)
@@ -159,6 +150,8 @@ def lower_function(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """No function at all, or one of numpy's that the graph has exactly."""
     if step.func is None:
         return matrix
+    if step.func is np.ravel and matrix.width == 1:
+        return replace(matrix, flat=True)
     write = FUNCTIONS.get(step.func) if callable(step.func) and not step.kw_args else None
     if write is None:
         name = getattr(step.func, "__name__", repr(step.func))
@@ -179,9 +172,32 @@ def clip(draft: Draft, x: str, low: float, high: float) -> str:
     return graph.node("Where", [graph.node("Greater", [x, top]), top, x])
 
 
+def normalize(draft: Draft, x: str, kind: str) -> str:
+    """Rows over their "l1", "l2" or "max" norm; rows of zeros stay."""
+    graph = draft.graph
+    if kind == "l2":
+        norm = graph.node("Sqrt", [row_sum(draft, graph.node("Mul", [x, x]))])
+    elif kind == "l1":
+        norm = row_sum(draft, graph.node("Abs", [x]))
+    else:
+        # ReduceMax would take its axes in one way or another, by the operator set.
+        largest = graph.constant(np.array([1]))
+        norm = graph.nodes("TopK", [graph.node("Abs", [x]), largest], 2, axis=1)[0]
+    zero = graph.node("Equal", [norm, draft.constant([0.0])])
+    return graph.node("Div", [x, graph.node("Where", [zero, draft.constant([1.0]), norm])])
+
+
 def row_sum(draft: Draft, x: str) -> str:
     """Sums of rows, shape [rows, 1]."""
     return draft.graph.node("ReduceSum", [x, draft.graph.constant(np.array([1]))], keepdims=1)
+
+
+def share_out(draft: Draft, x: str, width: int) -> str:
+    """Rows over their sums; a row of zeros is shared out evenly."""
+    graph = draft.graph
+    total = row_sum(draft, x)
+    nothing = graph.node("Equal", [total, draft.constant([0.0])])
+    return graph.node("Where", [nothing, draft.constant([1.0 / width]), graph.node("Div", [x, total])])
 
 
 def log1p(draft: Draft, x: str) -> str:

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from lightgbm import LGBMClassifier, LGBMRegressor
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+    VotingRegressor,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
+from sklearn.multioutput import MultiOutputRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, OrdinalEncoder, QuantileTransformer, StandardScaler
+from xgboost import XGBClassifier, XGBRegressor
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering import lower
+from tests.scorewire_training.export.lowering.scored import (
+    NUMBERS,
+    TEXTS,
+    build_frame,
+    check_same,
+    classes,
+    hard_rows,
+    target,
+)
+
+
+def columns() -> ColumnTransformer:
+    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    return ColumnTransformer([("n", "passthrough", NUMBERS), ("t", codes, TEXTS)])
+
+
+def classifiers() -> list[tuple[str, Any]]:
+    return [
+        ("xgb", XGBClassifier(n_jobs=1, n_estimators=5)),
+        ("lgb", make_pipeline(StandardScaler(), LGBMClassifier(n_jobs=1, n_estimators=5, verbose=-1))),
+        ("lin", make_pipeline(StandardScaler(), LogisticRegression())),
+    ]
+
+
+def regressors() -> list[tuple[str, Any]]:
+    return [
+        ("xgb", XGBRegressor(n_jobs=1, n_estimators=5)),
+        ("lgb", LGBMRegressor(n_jobs=1, n_estimators=5, verbose=-1)),
+        ("lin", LinearRegression()),
+    ]
+
+
+# The members of an ensemble see arrays, and LightGBM tells its own wrapper of names.
+pytestmark = pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize(
+    "model",
+    [
+        VotingClassifier(classifiers(), voting="soft"),
+        VotingClassifier(classifiers(), voting="soft", weights=[3, 1, 1]),
+        VotingClassifier(classifiers(), voting="hard", weights=[1, 2, 2]),
+        StackingClassifier(classifiers(), cv=2),
+        StackingClassifier(
+            classifiers(),
+            cv=2,
+            passthrough=True,
+            final_estimator=LGBMClassifier(n_jobs=1, n_estimators=3, verbose=-1),
+        ),
+        StackingClassifier(
+            [("ridge", make_pipeline(StandardScaler(), RidgeClassifier())), *classifiers()], cv=2
+        ),
+        CalibratedClassifierCV(XGBClassifier(n_jobs=1, n_estimators=5), cv=2),
+        CalibratedClassifierCV(make_pipeline(StandardScaler(), LogisticRegression()), cv=2, ensemble=False),
+        CalibratedClassifierCV(RandomForestClassifier(n_estimators=5, random_state=0), cv=2),
+        GridSearchCV(XGBClassifier(n_jobs=1, n_estimators=3), {"max_depth": [2, 3]}, cv=2),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_classifier_of_classifiers(model: Any, count: int) -> None:
+    frame = build_frame(300)
+    names = np.array(["a", "b", "c"])[classes(frame, count)]
+    if isinstance(model, GridSearchCV | CalibratedClassifierCV):  # XGBoost alone takes no names
+        names = classes(frame, count)
+    pipeline = make_pipeline(columns(), model).fit(frame, names)
+    check_same(pipeline, hard_rows(frame, holes=False), sample=frame)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        VotingRegressor(regressors()),
+        VotingRegressor(regressors(), weights=[1, 2, 4]),
+        StackingRegressor(regressors(), cv=2),
+        StackingRegressor(regressors(), cv=2, passthrough=True, final_estimator=LinearRegression()),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_regressor_of_regressors(model: Any) -> None:
+    frame = build_frame(300)
+    pipeline = make_pipeline(columns(), model).fit(frame, target(frame))
+    check_same(pipeline, hard_rows(frame, holes=False), sample=frame)
+
+
+def test_members_that_are_pipelines_over_raw_text() -> None:
+    frame = build_frame(300)
+    members = [
+        ("trees", make_pipeline(columns(), XGBRegressor(n_jobs=1, n_estimators=5))),
+        ("line", make_pipeline(columns(), StandardScaler(), Ridge())),
+    ]
+    check_same(VotingRegressor(members).fit(frame, target(frame)), frame)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"func": np.log1p, "inverse_func": np.expm1},
+        {"func": np.log, "inverse_func": np.exp},
+        {"func": np.sqrt, "inverse_func": np.square},
+        {"transformer": StandardScaler()},
+        {"transformer": MinMaxScaler()},
+        {},
+    ],
+    ids=["log1p", "log", "sqrt", "standard", "min-max", "identity"],
+)
+def test_transformed_target(options: dict[str, Any]) -> None:
+    frame = build_frame()
+    y = np.exp(target(frame) / 8.0)
+    for inner in (XGBRegressor(n_jobs=1, n_estimators=8), make_pipeline(StandardScaler(), Ridge())):
+        model = TransformedTargetRegressor(inner, **options)
+        check_same(make_pipeline(columns(), model).fit(frame, y), frame)
+
+
+def test_target_transformed_by_what_has_no_translation_is_refused() -> None:
+    frame = build_frame()[NUMBERS]
+    model = TransformedTargetRegressor(Ridge(), transformer=QuantileTransformer(n_quantiles=50))
+    with pytest.raises(UnsupportedModelError, match="QuantileTransformer"):
+        lower(make_pipeline(StandardScaler(), model).fit(frame, frame["amount"]), frame)
+    own = TransformedTargetRegressor(Ridge(), func=lambda y: y + 1, inverse_func=lambda y: y - 1)
+    with pytest.raises(UnsupportedModelError, match=r"numpy\.expm1"):
+        lower(make_pipeline(StandardScaler(), own).fit(frame, frame["amount"]), frame)
+
+
+def test_threshold_decides_the_label() -> None:
+    frame = build_frame()[NUMBERS]
+    y = classes(build_frame())
+    for model in (
+        FixedThresholdClassifier(XGBClassifier(n_jobs=1, n_estimators=5), threshold=0.8),
+        TunedThresholdClassifierCV(XGBClassifier(n_jobs=1, n_estimators=5), cv=2, scoring="f1"),
+    ):
+        check_same(model.fit(frame, y), frame)
+
+
+def test_frozen_model_and_model_per_target() -> None:
+    frame = build_frame()[NUMBERS]
+    y = np.column_stack([frame["amount"], frame["ratio"]])
+    model = MultiOutputRegressor(XGBRegressor(n_jobs=1, n_estimators=5)).fit(frame, y)
+    assert check_same(FrozenEstimator(model), frame).outputs[0].width == 2
+
+
+def test_isotonic_calibration_is_refused() -> None:
+    frame = build_frame()[NUMBERS]
+    model = CalibratedClassifierCV(XGBClassifier(n_jobs=1, n_estimators=3), method="isotonic", cv=2)
+    with pytest.raises(UnsupportedModelError, match="method='sigmoid'"):
+        lower(model.fit(frame, classes(build_frame())), frame)
+
+
+def test_calibrated_margin_of_trees_is_refused() -> None:
+    frame = build_frame()[NUMBERS]
+    model = CalibratedClassifierCV(HistGradientBoostingClassifier(max_iter=3), cv=2)
+    with pytest.raises(UnsupportedModelError, match="decision_function"):
+        lower(model.fit(frame, classes(build_frame())), frame)

@@ -1,0 +1,259 @@
+"""Models made of models: each member is lowered by its own rule, so that trees stay exact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    RandomizedSearchCV,
+    TunedThresholdClassifierCV,
+)
+from sklearn.multioutput import MultiOutputRegressor
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.answer import (
+    Answer,
+    answers,
+    arg_max,
+    class_labels,
+    lower_model,
+    pair,
+    take_column,
+)
+from scorewire_training.export.lowering.draft import Draft
+from scorewire_training.export.lowering.matrix import Column, Matrix, cells
+from scorewire_training.export.lowering.scaling import FUNCTIONS, share_out
+
+
+@answers(GridSearchCV, RandomizedSearchCV)
+def lower_search(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The best model found."""
+    if not hasattr(model, "best_estimator_"):
+        raise UnsupportedModelError(f"{type(model).__name__} kept no best model", "fit it with refit=True")
+    return lower_model(draft, model.best_estimator_, matrix)
+
+
+@answers(FrozenEstimator)
+def lower_frozen(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The model inside."""
+    return lower_model(draft, model.estimator, matrix)
+
+
+@answers(TransformedTargetRegressor)
+def lower_transformed_target(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The inverse of the target's transformation after the regressor's answer."""
+    member = lower_model(draft, model.regressor_, matrix)
+    value = _number(draft, member, member.value, model)
+    back = model.transformer_
+    graph = draft.graph
+    if type(back) is StandardScaler:
+        if back.with_std:
+            value = graph.node("Mul", [value, draft.constant(back.scale_)])
+        if back.with_mean:
+            value = graph.node("Add", [value, draft.constant(back.mean_)])
+    elif type(back) is MinMaxScaler and not back.clip:
+        value = graph.node("Sub", [value, draft.constant(back.min_)])
+        value = graph.node("Div", [value, draft.constant(back.scale_)])
+    elif type(back) is FunctionTransformer and (back.inverse_func is None or back.inverse_func in FUNCTIONS):
+        if back.inverse_func is not None and back.inv_kw_args:
+            raise _no_way_back(back)
+        if back.inverse_func is not None:
+            value = FUNCTIONS[back.inverse_func](draft, value)
+    else:
+        raise _no_way_back(back)
+    return Answer(family=f"{member.family}, target transformed", value=value, width=member.width)
+
+
+@answers(VotingRegressor)
+def lower_voting_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The weighted mean of the members' values."""
+    members = [lower_model(draft, member, matrix) for member in model.estimators_]
+    values = [_number(draft, member, member.value, model) for member in members]
+    return Answer(family=_family(model, members), value=_mean(draft, values, model._weights_not_none))
+
+
+@answers(VotingClassifier)
+def lower_voting_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The weighted mean of probabilities, or the most votes."""
+    members = [lower_model(draft, member, matrix) for member in model.estimators_]
+    labels, weights, graph = class_labels(model), model._weights_not_none, draft.graph
+    if model.voting == "soft":
+        shares = [_number(draft, member, member.probabilities, model) for member in members]
+        mean = _mean(draft, shares, weights)
+        return Answer(
+            family=_family(model, members),
+            class_labels=labels,
+            label=arg_max(draft, mean),
+            probabilities=mean,
+        )
+    places = graph.constant(np.arange(len(labels)))
+    votes = []
+    for member, weight in zip(members, weights or [1.0] * len(members), strict=True):
+        vote = draft.cast(graph.node("Equal", [str(member.label), places]), TensorProto.DOUBLE)
+        votes.append(graph.node("Mul", [vote, draft.constant([float(weight)])]))
+    total = reduce(lambda a, b: graph.node("Add", [a, b]), votes)
+    return Answer(family=_family(model, members), class_labels=labels, label=arg_max(draft, total))
+
+
+@answers(StackingClassifier, StackingRegressor)
+def lower_stacking(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The last model, on the answers of the first ones."""
+    columns: list[Column] = []
+    members = []
+    for member, method in zip(model.estimators_, model.stack_method_, strict=True):
+        answer = lower_model(draft, member, matrix)
+        members.append(answer)
+        if method == "predict_proba":
+            width = len(answer.class_labels)
+            part = cells(_number(draft, answer, answer.probabilities, model), width)
+            columns.extend(part[1:] if width == 2 else part)
+        elif method == "decision_function":
+            width = 1 if len(answer.class_labels) == 2 else len(answer.class_labels)
+            columns.extend(cells(_number(draft, answer, answer.decision, model), width))
+        elif answer.value is not None:
+            columns.extend(cells(_number(draft, answer, answer.value, model), answer.width))
+        elif list(getattr(member, "classes_", [])) == list(range(len(answer.class_labels))):
+            columns.extend(cells(draft.cast(str(answer.label), TensorProto.DOUBLE), 1))
+        else:
+            raise UnsupportedModelError(
+                f"{type(model).__name__} stacks the class names of a {type(member).__name__}",
+                "use members with predict_proba",
+            )
+    if model.passthrough:
+        columns.extend(matrix.columns)
+    last = lower_model(draft, model.final_estimator_, Matrix(tuple(columns)))
+    labels = class_labels(model) if last.class_labels else ()
+    if len(labels) != len(last.class_labels):
+        raise UnsupportedModelError(
+            f"{type(model).__name__}'s last model knows other classes than it", "fit it on all classes"
+        )
+    return replace(last, family=_family(model, members), class_labels=labels)
+
+
+@answers(CalibratedClassifierCV)
+def lower_calibrated(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The mean over the folds of each member's score on its fitted sigmoid."""
+    labels, graph = class_labels(model), draft.graph
+    means, families = [], []
+    for fold in model.calibrated_classifiers_:
+        if fold.method != "sigmoid":
+            raise UnsupportedModelError(
+                f"{type(model).__name__} calibrates by {fold.method!r}", "use method='sigmoid'"
+            )
+        member = lower_model(draft, fold.estimator, matrix)
+        families.append(member)
+        if list(fold.estimator.classes_) != list(model.classes_):
+            raise UnsupportedModelError(
+                f"a fold of {type(model).__name__} has not seen every class",
+                "use fewer folds, or ensemble=False",
+            )
+        scores = _score(draft, member, fold.estimator, model)
+        slope = draft.constant([float(calibrator.a_) for calibrator in fold.calibrators])
+        offset = draft.constant([float(calibrator.b_) for calibrator in fold.calibrators])
+        line = graph.node("Add", [graph.node("Mul", [scores, slope]), offset])
+        share = graph.node("Sigmoid", [graph.node("Neg", [line])])
+        means.append(pair(draft, share) if len(labels) == 2 else share_out(draft, share, len(labels)))
+    mean = _mean(draft, means, None)
+    return Answer(
+        family=_family(model, families[:1]),
+        class_labels=labels,
+        label=arg_max(draft, mean),
+        probabilities=mean,
+    )
+
+
+@answers(FixedThresholdClassifier, TunedThresholdClassifierCV)
+def lower_threshold(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The second of two classes from a threshold on."""
+    member = lower_model(draft, model.estimator_, matrix)
+    if model.response_method not in ("auto", "predict_proba") or member.probabilities is None:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} puts its threshold on decision_function",
+            "use response_method='predict_proba' and a model that has it",
+        )
+    positive = getattr(model, "pos_label", None)
+    if positive not in (None, model.classes_[1]):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} takes the first class for the positive one", "leave pos_label out"
+        )
+    threshold = getattr(model, "best_threshold_", None)
+    if threshold is None:
+        threshold = 0.5 if model.threshold == "auto" else model.threshold
+    share = take_column(draft, _number(draft, member, member.probabilities, model), 1)
+    above = draft.graph.node("GreaterOrEqual", [share, draft.constant([float(threshold)])])
+    return replace(member, family=_family(model, [member]), label=draft.cast(above, TensorProto.INT64))
+
+
+@answers(MultiOutputRegressor)
+def lower_multi_output(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """A model for each target, side by side."""
+    members = [lower_model(draft, member, matrix) for member in model.estimators_]
+    values = [_number(draft, member, member.value, model) for member in members]
+    value = draft.graph.node("Concat", values, axis=1)
+    return Answer(family=_family(model, members), value=value, width=len(values))
+
+
+def _score(draft: Draft, member: Answer, estimator: Any, owner: object) -> str:
+    """What a calibrator looks at: one column for two classes, else one for each."""
+    if member.decision is not None:
+        return member.decision
+    if hasattr(estimator, "decision_function"):
+        raise UnsupportedModelError(
+            f"{type(owner).__name__} calibrates the decision_function of a {type(estimator).__name__}",
+            "calibrate a model that has predict_proba only, or a linear one",
+        )
+    shares = _number(draft, member, member.probabilities, owner)
+    return take_column(draft, shares, 1) if len(member.class_labels) == 2 else shares
+
+
+def _number(draft: Draft, answer: Answer, tensor: str | None, owner: object) -> str:
+    """A tensor of an answer in double.
+
+    Raises:
+        UnsupportedModelError: the answer has no such tensor.
+    """
+    if tensor is None:
+        raise UnsupportedModelError(
+            f"{type(owner).__name__} asks a {answer.family} for what its translation does not give",
+            "use members that have predict_proba, or regressors",
+        )
+    if answer.element_type == TensorProto.DOUBLE:
+        return tensor
+    return draft.cast(tensor, TensorProto.DOUBLE)
+
+
+def _mean(draft: Draft, parts: list[str], weights: Any) -> str:
+    """The weighted mean, summed in order."""
+    graph = draft.graph
+    if weights is not None:
+        parts = [
+            graph.node("Mul", [part, draft.constant([float(weight)])])
+            for part, weight in zip(parts, weights, strict=True)
+        ]
+    total = reduce(lambda a, b: graph.node("Add", [a, b]), parts)
+    divisor = float(len(parts)) if weights is None else float(np.sum(weights))
+    return graph.node("Div", [total, draft.constant([divisor])])
+
+
+def _family(model: object, members: list[Answer]) -> str:
+    names = ", ".join(dict.fromkeys(member.family for member in members))
+    return f"{type(model).__name__} of {names}"
+
+
+def _no_way_back(transformer: Any) -> UnsupportedModelError:
+    known = ", ".join(sorted(f"numpy.{function.__name__}" for function in FUNCTIONS))
+    return UnsupportedModelError(
+        f"the target's transformation back, by {type(transformer).__name__}, cannot be translated",
+        f"use func and inverse_func of {known}, or a StandardScaler",
+    )

@@ -1,0 +1,112 @@
+"""Neural networks, naive Bayes, and the models that skl2onnx does well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
+from sklearn.ensemble import AdaBoostClassifier, AdaBoostRegressor
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.svm import SVC, SVR, NuSVC, NuSVR
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.answer import (
+    Answer,
+    answers,
+    arg_max,
+    class_labels,
+    exceeds,
+    pair,
+)
+from scorewire_training.export.lowering.conversion import convert_classifier, convert_regressor
+from scorewire_training.export.lowering.draft import Draft
+from scorewire_training.export.lowering.matrix import Matrix
+
+_ACTIVATIONS: dict[str, Callable[[Draft, str], str]] = {
+    "exp": lambda draft, x: draft.graph.node("Exp", [x]),
+    "identity": lambda _draft, x: x,
+    "logistic": lambda draft, x: draft.graph.node("Sigmoid", [x]),
+    "relu": lambda draft, x: draft.graph.node("Relu", [x]),
+    "softmax": lambda draft, x: draft.graph.node("Softmax", [x], axis=1),
+    "tanh": lambda draft, x: draft.graph.node("Tanh", [x]),
+}
+
+
+@answers(MLPRegressor)
+def lower_mlp_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """Layers, in double."""
+    value = _layers(draft, model, matrix)
+    return Answer(family="MLPRegressor", value=value, width=int(model.n_outputs_))
+
+
+@answers(MLPClassifier)
+def lower_mlp_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """Layers, in double; two classes share one last neuron."""
+    labels = class_labels(model)
+    if model.out_activation_ == "logistic" and model.n_outputs_ > 1:
+        raise UnsupportedModelError("the MLPClassifier has several targets", "export one model for each")
+    last = _layers(draft, model, matrix)
+    probabilities = pair(draft, last) if len(labels) == 2 else last
+    label = exceeds(draft, last, 0.5) if len(labels) == 2 else arg_max(draft, last)
+    return Answer(family="MLPClassifier", class_labels=labels, label=label, probabilities=probabilities)
+
+
+@answers(GaussianNB)
+def lower_gaussian_nb(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """Softmax over each class's log likelihood, in double."""
+    graph = draft.graph
+    rows = graph.node("Unsqueeze", [draft.tensor(matrix), graph.constant(np.array([1]))])
+    away = graph.node("Sub", [rows, draft.constant(model.theta_)])
+    terms = graph.node("Div", [graph.node("Mul", [away, away]), draft.constant(model.var_)])
+    total = graph.node("ReduceSum", [terms, graph.constant(np.array([2]))], keepdims=0)
+    prior = np.log(model.class_prior_) - 0.5 * np.sum(np.log(2.0 * np.pi * model.var_), axis=1)
+    half = graph.node("Mul", [total, draft.constant([0.5])])
+    scores = graph.node("Sub", [draft.constant(prior), half])
+    return Answer(
+        family="GaussianNB",
+        class_labels=class_labels(model),
+        label=arg_max(draft, scores),
+        probabilities=graph.node("Softmax", [scores], axis=1),
+    )
+
+
+@answers(
+    AdaBoostClassifier,
+    KNeighborsClassifier,
+    NuSVC,
+    QuadraticDiscriminantAnalysis,
+    SVC,
+)
+def lower_converted_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """By skl2onnx, in float."""
+    labels = class_labels(model)
+    label, probabilities = convert_classifier(draft, model, matrix)
+    column = draft.graph.node("Reshape", [label, draft.graph.constant(np.array([-1, 1]))])
+    return Answer(
+        family=f"{type(model).__name__} (skl2onnx)",
+        class_labels=labels,
+        label=column,
+        probabilities=probabilities if hasattr(model, "predict_proba") else None,
+    )
+
+
+@answers(AdaBoostRegressor, KNeighborsRegressor, NuSVR, SVR)
+def lower_converted_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """By skl2onnx, in float."""
+    value = convert_regressor(draft, model, matrix)
+    return Answer(family=f"{type(model).__name__} (skl2onnx)", value=value)
+
+
+def _layers(draft: Draft, model: Any, matrix: Matrix) -> str:
+    graph, x = draft.graph, draft.tensor(matrix)
+    last = len(model.coefs_) - 1
+    for i, (weights, offsets) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+        x = graph.node("MatMul", [x, draft.constant(weights)])
+        x = graph.node("Add", [x, draft.constant(offsets)])
+        name = model.out_activation_ if i == last else model.activation
+        x = _ACTIVATIONS[name](draft, x)
+    return x
