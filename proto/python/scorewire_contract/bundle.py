@@ -185,7 +185,8 @@ def _read(path: Path, max_bytes: int) -> bytes:
             raise BundleError(f"{path.name} is not a regular file of one link")
         if status.st_size > max_bytes:
             raise BundleError(f"{path.name} has {status.st_size} bytes, more than {max_bytes}")
-        return file.read(max_bytes + 1)
+        # A reader makes room for all that it is asked for.
+        return file.read(status.st_size)
 
 
 def _write(path: Path, content: bytes) -> None:
