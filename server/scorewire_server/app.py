@@ -16,11 +16,12 @@ from scorewire_server.engine.port import StartError
 from scorewire_server.engine.reference.server import ReferenceEngine
 from scorewire_server.engine.reference.session import open_session
 from scorewire_server.engine.snapshot import Snapshot, VersionRecord, build_snapshot
-from scorewire_server.loader import announce, load
+from scorewire_server.loader import announce, load, refuse
 from scorewire_server.logs import logger
 from scorewire_server.metrics import Metrics, MetricsServer
 from scorewire_server.repository import Candidate, scan
 from scorewire_server.settings import Settings
+from scorewire_server.trial import Trial
 
 _SECOND_SIGNAL_EXIT_CODE = 130
 # Those who watch health are told, whatever the pause.
@@ -45,6 +46,7 @@ class App:
             *Reflection().methods(),
         ]
         self._engine = ReferenceEngine(settings, control)
+        self._trial: Trial | None = None
         self._metrics_server: MetricsServer | None = None
         self._loading: asyncio.Task[None] | None = None
 
@@ -55,6 +57,13 @@ class App:
             StartError: a port cannot be bound.
         """
         settings = self._settings
+        if self._candidates and settings.trial_seconds:
+            self._trial = Trial(
+                seconds=settings.trial_seconds,
+                memory_bytes=settings.trial_memory_bytes,
+                threads=settings.threads,
+            )
+            await self._trial.start()
         address = await self._engine.start()
         if settings.metrics_port is not None:
             host = settings.listen.rpartition(":")[0]
@@ -80,6 +89,8 @@ class App:
         await asyncio.sleep(max(settings.drain_seconds, _LEAST_PAUSE_SECONDS))
         if self._loading is not None:
             self._loading.cancel()
+        if self._trial is not None:
+            await self._trial.close()
         await self._engine.stop(settings.grace_seconds)
         if self._metrics_server is not None:
             self._metrics_server.close()
@@ -96,15 +107,15 @@ class App:
             for model in self._snapshot.models.values()
             for record in model.versions
         ]
-        open_graph = partial(open_session, threads=self._settings.threads)
         for candidate in order:
-            record = await asyncio.to_thread(load, candidate, open_graph)
-            records[candidate] = record
+            record = records[candidate] = await self._load(candidate)
             if record.state == models_pb2.VERSION_STATE_SERVING:
                 log.info("version serves", model=record.model, version=record.version)
             else:
                 log.error("version refused", model=record.model, version=record.version, reason=record.reason)
             self._publish(records, loading=True)
+        if self._trial is not None:
+            await self._trial.close()
         self._publish(records, loading=False)
         metrics_address = self._metrics_server.address if self._metrics_server is not None else None
         if self._settings.port_file is not None:
@@ -118,6 +129,13 @@ class App:
                 models=str(self._settings.models),
                 found=len(order),
             )
+
+    async def _load(self, candidate: Candidate) -> VersionRecord:
+        """Load a candidate that has passed its trial."""
+        if self._trial is not None and (reason := await self._trial.refusal(candidate)):
+            return refuse(candidate, reason)
+        open_graph = partial(open_session, threads=self._settings.threads)
+        return await asyncio.to_thread(load, candidate, open_graph)
 
     def _publish(self, records: dict[Candidate, VersionRecord], *, loading: bool) -> None:
         self._snapshot = build_snapshot(records.values())

@@ -24,6 +24,7 @@ from scorewire_server.repository import Candidate, read_candidate
 # Makes a session of an audited graph.
 OpenSession: TypeAlias = Callable[[bytes], RunGraph]
 _ROUNDS = 3
+_MAX_REASON = 1000
 
 
 def announce(candidate: Candidate) -> VersionRecord:
@@ -45,7 +46,7 @@ def load(candidate: Candidate, open_session: OpenSession) -> VersionRecord:
         # onnxruntime and the coding raise types of their own for graphs and
         # tables that contradict themselves.
         log_fault(f"load {candidate.model} {candidate.version}", error)
-        reason = f"it cannot be loaded: {error}"
+        reason = f"it cannot be loaded: {type(error).__name__}: {error}"
     else:
         return replace(
             announce(candidate),
@@ -53,7 +54,13 @@ def load(candidate: Candidate, open_session: OpenSession) -> VersionRecord:
             serving_since=datetime.now(UTC),
             loaded=loaded,
         )
-    return replace(announce(candidate), state=models_pb2.VERSION_STATE_REFUSED, reason=reason[:1000])
+    return refuse(candidate, reason)
+
+
+def refuse(candidate: Candidate, reason: str) -> VersionRecord:
+    """The record of a candidate that must not serve."""
+    reason = reason[:_MAX_REASON]
+    return replace(announce(candidate), state=models_pb2.VERSION_STATE_REFUSED, reason=reason)
 
 
 def _load(bundle: Bundle, open_session: OpenSession) -> LoadedVersion:

@@ -128,6 +128,14 @@ class Settings:
     batch_threads: Annotated[
         int, _integer(1, 256), "Threads that score large batches, beside the event loop."
     ] = 2
+    trial_seconds: Annotated[
+        float,
+        _seconds(3600),
+        "Time for the first load of a bundle, in a process of its own; 0 loads bundles without a trial.",
+    ] = 60.0
+    trial_memory_bytes: Annotated[
+        int, _integer(64 << 20, 1 << 46), "Memory for the first load of a bundle."
+    ] = 4 << 30
     max_rows: Annotated[int, _integer(1, 10_000_000), "Rows in one call."] = 10_000
     max_message_bytes: Annotated[int, _integer(1024, 1 << 30), "Bytes of one message, either way."] = 16 << 20
     max_in_flight: Annotated[int, _integer(1, 1_000_000), "Calls being answered at one time."] = 1024

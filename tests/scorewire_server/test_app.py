@@ -29,7 +29,9 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 def _settings(models: Path, **others: Any) -> Settings:
     return Settings(
-        models=models, listen="127.0.0.1:0", **{"drain_seconds": 0.0, "grace_seconds": 5.0, **others}
+        models=models,
+        listen="127.0.0.1:0",
+        **{"drain_seconds": 0.0, "grace_seconds": 5.0, "trial_seconds": 0.0, **others},
     )
 
 

@@ -1,0 +1,101 @@
+"""The first load of every bundle, in a process of its own with bounds on memory and time.
+
+An audit cannot foresee what a graph will ask for when it runs. So a child loads
+each bundle first; where it fails, or dies of it, the bundle is refused and the
+server lives on. The child reads a candidate a line and answers with a reason a
+line, "" for none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import resource
+import sys
+from functools import partial
+from pathlib import Path
+
+from scorewire_server.repository import Candidate
+
+_START_SECONDS = 120
+_LINE_BYTES = 1 << 20
+
+
+class Trial:
+    """Tries candidates one after the other; to be used from one event loop."""
+
+    def __init__(self, *, seconds: float, memory_bytes: int, threads: int) -> None:
+        self._seconds = seconds
+        self._arguments = (str(memory_bytes), str(threads))
+        self._child: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start the child; best before there is a server, whose threads a fork would copy."""
+        self._child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            __name__,
+            *self._arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            limit=_LINE_BYTES,
+        )
+
+    async def refusal(self, candidate: Candidate) -> str:
+        """Why a candidate must not be loaded here; "" where it may."""
+        if self._child is None:
+            await self.start()
+        child = self._child
+        assert child is not None  # noqa: S101 - start sets it
+        assert child.stdin is not None  # noqa: S101 - as asked for
+        line = json.dumps([str(candidate.path), candidate.model, candidate.version])
+        try:
+            child.stdin.write(line.encode() + b"\n")
+            # The first line says that the child is ready, which has a time of its own.
+            ready = await self._read(child, _START_SECONDS)
+            answer = ready and await self._read(child, self._seconds)
+        except TimeoutError:
+            await self.close()
+            return f"its first load took more than {self._seconds:g} seconds"
+        if answer:
+            return str(json.loads(answer))
+        code = await child.wait()
+        await self.close()
+        return f"its first load ended the process that tried it (exit code {code})"
+
+    async def close(self) -> None:
+        """End the child."""
+        child, self._child = self._child, None
+        if child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+
+    async def _read(self, child: asyncio.subprocess.Process, seconds: float) -> bytes:
+        assert child.stdout is not None  # noqa: S101 - as asked for
+        async with asyncio.timeout(seconds):
+            return await child.stdout.readline()
+
+
+def _serve_trials(memory_bytes: int, threads: int) -> None:
+    """The child's side."""
+    from scorewire_server.engine.reference.session import open_session  # noqa: PLC0415 - the parent needs no runtime
+    from scorewire_server.loader import load  # noqa: PLC0415
+    from scorewire_server.logs import configure_logs  # noqa: PLC0415
+
+    configure_logs("json", "error")
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    # Address space, since that is what the system can bound.
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + memory_bytes, resource.RLIM_INFINITY))
+    open_graph = partial(open_session, threads=threads)
+    for line in sys.stdin:
+        path, model, version = json.loads(line)
+        print("ready", flush=True)
+        record = load(Candidate(Path(path), model, version), open_graph)
+        print(json.dumps(record.reason), flush=True)
+
+
+if __name__ == "__main__":
+    _serve_trials(int(sys.argv[1]), int(sys.argv[2]))
