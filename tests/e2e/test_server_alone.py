@@ -1,0 +1,96 @@
+"""The server distribution, installed with its lock and nothing else, serves."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.bundles import expected_value, write_sum_bundle
+from tests.conformance.wire import Wire, sum_request, values
+from tests.e2e.image import copied_paths, copy_for_image
+from tests.processes import run_command, serving
+
+pytestmark = pytest.mark.xdist_group("e2e-server-alone")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _locked() -> Iterator[Requirement]:
+    """What the lock asks for on this interpreter."""
+    for line in (ROOT / "requirements/server.lock").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith((" ", "#")):
+            requirement = Requirement(line.rstrip("\\ "))
+            if requirement.marker is None or requirement.marker.evaluate():
+                yield requirement
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The commands of an environment with the packages of the lock, copied, and our two wheels, installed."""
+    folder = tmp_path_factory.mktemp("alone")
+    home, wheels, context = folder / "environment", folder / "wheels", folder / "context"
+    venv.create(home, symlinks=True)
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(home), "platbase": str(home)}))
+    for requirement in _locked():
+        found = distribution(requirement.name)
+        assert requirement.specifier.contains(found.version), f"{requirement} is locked; run make setup"
+        for file in found.files or ():
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                path = packages / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file.locate(), path)
+    # From what the image's build sees, which also keeps the builds out of the working tree.
+    sources = [copy_for_image(source, context) for source in copied_paths() if (ROOT / source).is_dir()]
+    offline = ("--quiet", "--no-index", "--no-deps")
+    _pip("wheel", *offline, "--no-build-isolation", "--wheel-dir", wheels, *sources)
+    built = sorted(wheels.glob("*.whl"))
+    assert [wheel.name.split("-")[0] for wheel in built] == ["scorewire_contract", "scorewire_server"]
+    _pip("--python", home / "bin/python", "install", *offline, *built)
+    return home / "bin"
+
+
+def _pip(*arguments: str | Path) -> None:
+    subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments], check=True)
+
+
+def test_it_serves(environment: Path, tmp_path: Path) -> None:
+    write_sum_bundle(tmp_path / "models")
+    with serving(tmp_path, tmp_path / "models", command=(environment / "scorewire",)) as server:
+        wire = Wire(server.address)
+        with wire.channel:
+            assert values(wire.predict(sum_request())) == [expected_value([1.0, 2.0], "de")]
+        probe = (environment / "python", "-m", "scorewire_server.probe")
+        asked = run_command(server.address, command=probe)
+        assert (asked.returncode, asked.stdout) == (0, "SERVING\n")
+
+
+def test_training_libraries_and_clients_are_not_there(environment: Path) -> None:
+    modules = ["pandas", "sklearn", "xgboost", "lightgbm", "scipy", "skl2onnx", "onnxmltools", "pyarrow"]
+    modules += ["scorewire", "scorewire_training", "scorewire_loadtest", "pytest", "hatchling"]
+    code = (
+        "import sys; from importlib.util import find_spec; print([m for m in sys.argv[1:] if find_spec(m)])"
+    )
+    asked = run_command(*modules, "scorewire_server", command=(environment / "python", "-c", code))
+    assert asked.stdout.strip() == "['scorewire_server']"
+
+
+def test_the_command_names_what_is_not_installed(environment: Path) -> None:
+    command = (environment / "scorewire",)
+    asked = run_command("--help", command=command)
+    assert asked.returncode == 0
+    summaries = " ".join(asked.stdout.split())
+    for home in ("scorewire-training", "scorewire[pandas]", "scorewire-loadtest"):
+        assert f"(pip install '{home}')" in summaries
+    assert "(pip install 'scorewire-server')" not in summaries
+    refused = run_command("train", command=command)
+    assert refused.returncode == 2
+    assert "'train' is not installed here: pip install 'scorewire-training'" in refused.stderr
