@@ -290,6 +290,26 @@ def test_a_server_that_is_away_is_unavailable(connect: Any) -> None:
         connect(address).predict("sum", {"x": 1})
 
 
+def garbage(_: bytes, context: grpc.ServicerContext) -> bytes:
+    return b"\xff\xff\xff"
+
+
+def test_an_answer_that_cannot_be_read_is_a_fault_of_the_server(connect: Any) -> None:
+    class Handlers(grpc.GenericRpcHandler):
+        def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+            return grpc.unary_unary_rpc_method_handler(garbage)
+
+    with ThreadPoolExecutor(1) as pool:
+        broken = grpc.server(pool, handlers=[Handlers()])
+        port = broken.add_insecure_port("127.0.0.1:0")
+        broken.start()
+        try:
+            with pytest.raises(scorewire.InternalError):
+                connect(f"127.0.0.1:{port}").model("sum")
+        finally:
+            broken.stop(None).wait()
+
+
 # Channels
 
 

@@ -44,7 +44,7 @@ def test_rows_that_do_not_fit_are_refused(
     request.rows.texts.extend(texts)
     with pytest.raises(grpc.RpcError) as caught:
         predict(server.address, request)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]  # grpc's errors are calls
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert server.calls == [ReceivedCall(method="Predict", model="sum")]
 
 
@@ -53,7 +53,7 @@ def test_a_call_that_the_server_does_not_know_is_unimplemented(server: FakeServe
         call = channel.unary_unary("/scorewire.v1.ModelService/Bake")
         with pytest.raises(grpc.RpcError) as caught:
             call(b"", timeout=10)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined]  # grpc's errors are calls
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_the_highest_version_is_the_default(server: FakeServer) -> None:

@@ -180,3 +180,10 @@ def test_numbers_cut_in_the_middle_are_refused() -> None:
     decoder = AnswerDecoder(Schema(features=(), outputs=(VALUE,), fingerprint=""))
     with pytest.raises(InternalError, match="does not fit the schema"):
         decoder.decode(packed, 1)
+
+
+def test_an_output_without_values_is_not_the_score() -> None:
+    empty = Output(name="empty", kind=OutputKind.NUMBER, width=0)
+    assert decode([empty, VALUE], {"empty": [], "value": [7]}, 1).scores.tolist() == [7]
+    assert math.isnan(decode([empty], {"empty": []}, 1)[0].score)
+    assert math.isnan(decode([], {}, 1)[0].score)

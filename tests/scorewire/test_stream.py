@@ -197,7 +197,7 @@ def test_a_stream_left_early_is_closed(server: FakeServer) -> None:
 async def test_an_async_stream_left_early_is_closed(server: FakeServer) -> None:
     async with AsyncClient(server.address) as client:
         stream = client.predict_stream("sum", ({"x": i} for i in itertools.count()))
-        async with contextlib.aclosing(stream) as results:  # type: ignore[type-var]  # an async generator
+        async with contextlib.aclosing(stream) as results:
             assert (await anext(results)).score == 0
         assert (await client.predict("sum", {"x": 5})).score == 5
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
@@ -147,7 +147,7 @@ class AsyncClient(ClientBase):
         timeout: float | None = None,
         look_ahead: int = DEFAULT_LOOK_AHEAD,
         on_error: Literal["raise"] = "raise",
-    ) -> AsyncIterator[Prediction]: ...
+    ) -> AsyncGenerator[Prediction, None]: ...
 
     @overload
     def predict_stream(
@@ -161,7 +161,7 @@ class AsyncClient(ClientBase):
         timeout: float | None = None,
         look_ahead: int = DEFAULT_LOOK_AHEAD,
         on_error: Literal["raise"] = "raise",
-    ) -> AsyncIterator[Predictions]: ...
+    ) -> AsyncGenerator[Predictions, None]: ...
 
     @overload
     def predict_stream(
@@ -174,7 +174,7 @@ class AsyncClient(ClientBase):
         timeout: float | None = None,
         look_ahead: int = DEFAULT_LOOK_AHEAD,
         on_error: Literal["yield"],
-    ) -> AsyncIterator[Prediction | ScorewireError]: ...
+    ) -> AsyncGenerator[Prediction | ScorewireError, None]: ...
 
     @overload
     def predict_stream(
@@ -188,7 +188,7 @@ class AsyncClient(ClientBase):
         timeout: float | None = None,
         look_ahead: int = DEFAULT_LOOK_AHEAD,
         on_error: Literal["yield"],
-    ) -> AsyncIterator[Predictions | ScorewireError]: ...
+    ) -> AsyncGenerator[Predictions | ScorewireError, None]: ...
 
     def predict_stream(
         self,
@@ -200,7 +200,7 @@ class AsyncClient(ClientBase):
         timeout: float | None = None,
         look_ahead: int = DEFAULT_LOOK_AHEAD,
         on_error: OnError = "raise",
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Score batches one after the other on one stream.
 
         The batches may come from an iterable or an async iterable. They are taken at
@@ -220,7 +220,7 @@ class AsyncClient(ClientBase):
                 place, and the stream goes on.
 
         Returns:
-            An async iterator of what `predict` returns. Take all of it, or close it:
+            An async generator of what `predict` returns. Take all of it, or close it:
             `contextlib.aclosing` does.
 
         Raises:
@@ -311,7 +311,7 @@ class AsyncClient(ClientBase):
         if self._closed and task is not None and not task.cancelling():
             raise CancelledError("the client was closed")
 
-    async def _stream(self, flow: StreamFlow, batches: AsyncIterator[Rows]) -> AsyncIterator[Result]:
+    async def _stream(self, flow: StreamFlow, batches: AsyncIterator[Rows]) -> AsyncGenerator[Result, None]:
         """Do what a stream's flow asks for."""
         async with contextlib.aclosing(_Stream(partial(self._stub, PREDICT_STREAM))) as stream:
             answer: Any = None

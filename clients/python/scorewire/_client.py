@@ -6,7 +6,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
@@ -142,7 +142,7 @@ class Client(ClientBase):
         timeout: float | None = None,
         look_ahead: int = DEFAULT_LOOK_AHEAD,
         on_error: Literal["raise"] = "raise",
-    ) -> Iterator[Prediction]: ...
+    ) -> Generator[Prediction, None, None]: ...
 
     @overload
     def predict_stream(
@@ -155,7 +155,7 @@ class Client(ClientBase):
         timeout: float | None = None,
         look_ahead: int = DEFAULT_LOOK_AHEAD,
         on_error: Literal["raise"] = "raise",
-    ) -> Iterator[Predictions]: ...
+    ) -> Generator[Predictions, None, None]: ...
 
     @overload
     def predict_stream(
@@ -168,7 +168,7 @@ class Client(ClientBase):
         timeout: float | None = None,
         look_ahead: int = DEFAULT_LOOK_AHEAD,
         on_error: Literal["yield"],
-    ) -> Iterator[Prediction | ScorewireError]: ...
+    ) -> Generator[Prediction | ScorewireError, None, None]: ...
 
     @overload
     def predict_stream(
@@ -181,7 +181,7 @@ class Client(ClientBase):
         timeout: float | None = None,
         look_ahead: int = DEFAULT_LOOK_AHEAD,
         on_error: Literal["yield"],
-    ) -> Iterator[Predictions | ScorewireError]: ...
+    ) -> Generator[Predictions | ScorewireError, None, None]: ...
 
     def predict_stream(
         self,
@@ -193,7 +193,7 @@ class Client(ClientBase):
         timeout: float | None = None,
         look_ahead: int = DEFAULT_LOOK_AHEAD,
         on_error: OnError = "raise",
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """Score batches one after the other on one stream.
 
         The batches are taken in the caller's thread, as the results are, and at
@@ -213,7 +213,7 @@ class Client(ClientBase):
                 place, and the stream goes on.
 
         Returns:
-            An iterator of what `predict` returns. Close it, or take all of it.
+            A generator of what `predict` returns. Take all of it, or close it.
 
         Raises:
             ScorewireError: the stream as a whole failed; or a batch, as `on_error` says.
@@ -290,7 +290,7 @@ class Client(ClientBase):
             # What grpc says of a channel that another thread closed just now.
             raise CancelledError("the client was closed") from error
 
-    def _stream(self, flow: StreamFlow, batches: Iterator[Rows]) -> Iterator[Result]:
+    def _stream(self, flow: StreamFlow, batches: Iterator[Rows]) -> Generator[Result, None, None]:
         """Do what a stream's flow asks for."""
         with contextlib.closing(_Stream(partial(self._stub, PREDICT_STREAM))) as stream:
             answer: Any = None

@@ -200,7 +200,8 @@ class AnswerDecoder:
         self, outputs: dict[str, Doubles], row_count: int
     ) -> tuple[Doubles, tuple[str | None, ...]]:
         """The scores and labels, as `Prediction` says."""
-        first = outputs[self._outputs[0].name][:, 0] if self._outputs else np.full(row_count, np.nan)
+        known = next((outputs[output.name] for output in self._outputs if output.width), None)
+        first = np.full(row_count, np.nan) if known is None else known[:, 0]
         chosen = outputs[self._class.name][:, 0] if self._class else None
         if self._probability:
             probabilities = outputs[self._probability.name]
