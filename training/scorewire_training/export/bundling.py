@@ -217,17 +217,17 @@ def _ask(
     sample_answers: Answers,
     scores: BundleScores,
 ) -> Answers:
-    """The fitted model's answers: together for rows that it should take, alone for the others."""
+    """The fitted model's answers: those for the sample, then for the rows made from it."""
     begin = len(sample_answers.refused)
     outputs = [np.full((len(tried), values.shape[1]), np.nan) for values in sample_answers.outputs]
     refused = np.zeros(len(tried), dtype=np.bool_)
-    alone = [row for row in scores.refused if row >= begin]
-    together = np.setdiff1d(np.arange(begin, len(tried)), alone)
-    groups = [together, *(np.array([row]) for row in alone)]
-    for group in groups:
+    by_bundle = np.array([row for row in scores.refused if row >= begin], dtype=np.intp)
+    others = np.setdiff1d(np.arange(begin, len(tried)), by_bundle)
+    for group, likely_refused in ((others, False), (by_bundle, True)):
         if not len(group):
             continue
-        answers = reference.answer_or_refuse(codec.to_frame(tried.rows.take(group)))
+        frame = codec.to_frame(tried.rows.take(group))
+        answers = reference.answer_or_refuse(frame, likely_refused=likely_refused)
         refused[group] = answers.refused
         for whole, part in zip(outputs, answers.outputs, strict=True):
             whole[group] = part

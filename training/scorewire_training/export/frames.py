@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import ExportError
 
-# Beyond it a double cannot hold every integer.
-_MAX_EXACT_INTEGER = 2.0**53
+# Beyond them a double cannot hold every integer.
+_EXACT_INTEGERS = (-(2**53), 2**53)
 
 Features: TypeAlias = Sequence[tuple[str, int]]
 
@@ -152,7 +152,10 @@ class _NumberColumn:
                 "turn it into one of them before the model is fitted"
             )
         values = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        if pd.api.types.is_integer_dtype(series.dtype) and np.any(np.abs(values) > _MAX_EXACT_INTEGER):
+        if (
+            pd.api.types.is_integer_dtype(series.dtype)
+            and not series.dropna().between(*_EXACT_INTEGERS).all()
+        ):
             raise ExportError(
                 f"column {self._name!r} has integers beyond 2^53, which doubles cannot tell apart: "
                 "an identifier is better a text, or left out"

@@ -25,6 +25,7 @@ _MAX_THRESHOLD_ROWS = 5_000
 _MAX_KNOWN_TEXTS_PER_FEATURE = 1_000
 _MAX_VARIANT_TEXTS = 8
 _MIXED_ROWS = 500
+_SNAPPED_ROWS = 2_000
 _MAX_SHOWN_TEXT = 30
 _SEED = 20_240_229
 
@@ -78,7 +79,7 @@ class _Change:
 
 @dataclass(slots=True)
 class _Builder:
-    """Changes to rows of the sample, taking those rows in turn."""
+    """Changes to rows of the sample, taking those rows in turn unless told which."""
 
     base: WireRows
     changes: list[_Change] = field(default_factory=list)
@@ -88,10 +89,11 @@ class _Builder:
         origin: str,
         feature: str = "",
         *,
+        row: int | None = None,
         numbers: Mapping[int, float] | None = None,
         texts: Mapping[int, str] | None = None,
     ) -> None:
-        row = len(self.changes) % len(self.base)
+        row = len(self.changes) % len(self.base) if row is None else row
         self.changes.append(_Change(row, origin, feature, numbers or {}, texts or {}))
 
     def build(self) -> TriedRows:
@@ -137,14 +139,17 @@ def construct_rows(
                 builder.add(origin, name, numbers={column: value})
     for column, name in enumerate(texts):
         _add_texts(builder, column, name, sample.texts[:, column], known_texts.get(name, ()))
-    splits = {column: thresholds[name] for column, name in enumerate(numbers) if name in thresholds}
-    _add_thresholds(builder, numbers, splits, rng)
-    hard = builder.build()
     mixed = _recombine(sample, rng)
+    parts = [
+        TriedRows(sample, (SAMPLE,) * len(sample), ("",) * len(sample)),
+        builder.build(),
+        _threshold_rows(sample, numbers, thresholds, rng),
+        TriedRows(mixed, ("recombined",) * len(mixed), ("",) * len(mixed)),
+    ]
     return TriedRows(
-        concatenate([sample, hard.rows, mixed]),
-        (SAMPLE,) * len(sample) + hard.origins + ("recombined",) * len(mixed),
-        ("",) * len(sample) + hard.changes + ("",) * len(mixed),
+        concatenate([part.rows for part in parts]),
+        tuple(origin for part in parts for origin in part.origins),
+        tuple(change for part in parts for change in part.changes),
     )
 
 
@@ -196,28 +201,52 @@ def _add_texts(
                 builder.add("text_variant", name, texts={column: variant})
 
 
-def _add_thresholds(
-    builder: _Builder,
+def _threshold_rows(
+    sample: WireRows,
     numbers: Sequence[str],
-    splits: Mapping[int, NDArray[np.float64]],
+    thresholds: Mapping[str, NDArray[np.float64]],
     rng: np.random.Generator,
-) -> None:
-    """At thresholds and one step beside them, feature by feature and all at once."""
-    finite = {column: np.unique(values[np.isfinite(values)]) for column, values in splits.items()}
-    finite = {column: values for column, values in finite.items() if len(values)}
-    if not finite:
-        return
-    budget = max(1, _MAX_THRESHOLD_ROWS // (len(finite) * 6))
-    for column, values in finite.items():
-        for threshold in _spread(values.tolist(), min(_MAX_THRESHOLDS_PER_FEATURE, budget)):
+) -> TriedRows:
+    """Rows at thresholds and one step beside, feature by feature and all at once."""
+    splits = {
+        column: np.unique(thresholds[name][np.isfinite(thresholds[name])])
+        for column, name in enumerate(numbers)
+        if name in thresholds
+    }
+    splits = {column: values for column, values in splits.items() if len(values)}
+    builder = _Builder(sample)
+    if not splits:
+        return builder.build()
+    budget = min(_MAX_THRESHOLDS_PER_FEATURE, max(1, _MAX_THRESHOLD_ROWS // (len(splits) * 6)))
+    for column, values in splits.items():
+        chosen = _spread(values.tolist(), budget)
+        for threshold, row in zip(chosen, _nearest(sample.numbers[:, column], chosen), strict=True):
             for origin, value in steps_around(threshold):
-                builder.add(origin, numbers[column], numbers={column: value})
-    for _ in range(_MIXED_ROWS):
+                builder.add(origin, numbers[column], row=int(row), numbers={column: value})
+    for row in rng.integers(len(sample), size=_SNAPPED_ROWS):
         changes = {}
-        for column, values in finite.items():
-            choices = list(steps_around(float(rng.choice(values))))
-            changes[column] = choices[rng.integers(len(choices))][1]
-        builder.add("thresholds_together", numbers=changes)
+        for column, values in splits.items():
+            place = sample.numbers[row, column]
+            nearest = (
+                values[np.nanargmin(np.abs(values - place))] if np.isfinite(place) else rng.choice(values)
+            )
+            steps = [value for _, value in steps_around(float(nearest))]
+            changes[column] = float(nearest) if rng.random() < 0.5 else steps[rng.integers(len(steps))]
+        builder.add("thresholds_together", row=int(row), numbers=changes)
+    return builder.build()
+
+
+def _nearest(column: NDArray[np.float64], values: Sequence[float]) -> NDArray[np.intp]:
+    """For each value the row whose number is nearest to it: a row that is likely to meet the split there."""
+    order = np.argsort(column)  # NaN last
+    finite = int(np.isfinite(column).sum())
+    if not finite:
+        return np.zeros(len(values), dtype=np.intp)
+    ascending = column[order[:finite]]
+    right = np.clip(np.searchsorted(ascending, values), 0, finite - 1)
+    left = np.maximum(right - 1, 0)
+    nearer_left = np.abs(ascending[left] - values) < np.abs(ascending[right] - values)
+    return order[np.where(nearer_left, left, right)]
 
 
 def steps_around(threshold: float) -> Iterator[tuple[str, float]]:

@@ -147,6 +147,7 @@ class _Difference:
     output: str
     fitted: str
     bundle: str
+    # Of the tolerance; infinite where a number is none or a side refused, 0 for a class.
     share: float
 
 
@@ -225,7 +226,7 @@ class _Comparison:
                 output.class_labels[int(c)] if 0 <= c < len(output.class_labels) else str(c)
                 for c in (wanted[row], found[row])
             ]
-            self.differences.append(_Difference(int(row), output.name, names[0], names[1], np.inf))
+            self.differences.append(_Difference(int(row), output.name, names[0], names[1], 0.0))
 
     @staticmethod
     def _is_tie(probabilities: NDArray[np.float64], one: float, other: float) -> bool:
@@ -273,7 +274,7 @@ class _Comparison:
                 d.output or "-",
                 d.fitted,
                 d.bundle,
-                f"{d.share:.3g}" if np.isfinite(d.share) else "-",
+                f"{d.share:.3g}" if 0 < d.share < np.inf else "-",
             )
             for d in differences
         ]

@@ -14,6 +14,7 @@ import xgboost
 from numpy.typing import NDArray
 
 from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export.errors import ParityError
 from scorewire_training.export.graph import ModelOutput
 
 
@@ -36,11 +37,21 @@ class Reference:
         model: a scikit-learn estimator or pipeline, or a Booster of XGBoost or LightGBM.
         outputs: what to answer: probabilities [rows, classes], the index of the
             predicted class [rows, 1], or values [rows, targets].
+
+    Raises:
+        ParityError: the outputs' class labels are not the model's classes in order.
     """
 
     def __init__(self, model: Any, outputs: Sequence[ModelOutput]) -> None:
         self._model = model
         self._outputs = tuple(outputs)
+        classes = getattr(model, "classes_", None)
+        for output in self._outputs:
+            labels = list(output.class_labels)
+            if labels and classes is not None and labels != [str(label) for label in classes]:
+                raise ParityError(
+                    f"{output.name!r} has the classes {labels}, the fitted model {list(classes)}"
+                )
 
     def answer(self, frame: pd.DataFrame) -> list[NDArray[np.float64]]:
         """The answers for all rows.
@@ -61,16 +72,22 @@ class Reference:
             for answer, output in zip(answers, self._outputs, strict=True)
         ]
 
-    def answer_or_refuse(self, frame: pd.DataFrame) -> Answers:
-        """The answers for the rows that the model takes, which it shows by not raising."""
+    def answer_or_refuse(self, frame: pd.DataFrame, *, likely_refused: bool = False) -> Answers:
+        """The answers for the rows that the model takes, which it shows by not raising.
+
+        Where most rows are `likely_refused`, each is asked for alone instead of
+        searching for the bad ones by halves; the answers are the same.
+        """
         try:
             return Answers(self.answer(frame), np.zeros(len(frame), dtype=np.bool_))
         except Exception:
             if len(frame) <= 1:
                 nothing = [np.full((len(frame), output.width), np.nan) for output in self._outputs]
                 return Answers(nothing, np.ones(len(frame), dtype=np.bool_))
-        half = len(frame) // 2
-        parts = [self.answer_or_refuse(part) for part in (frame.iloc[:half], frame.iloc[half:])]
+        size = 1 if likely_refused else (len(frame) + 1) // 2
+        parts = [
+            self.answer_or_refuse(frame.iloc[begin : begin + size]) for begin in range(0, len(frame), size)
+        ]
         return Answers(
             [np.concatenate(pair) for pair in zip(*(part.outputs for part in parts), strict=True)],
             np.concatenate([part.refused for part in parts]),
