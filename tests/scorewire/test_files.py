@@ -19,7 +19,7 @@ from scorewire import Code, _files
 from scorewire._scoring import parse_numbers
 from scorewire.testing import FakeModel, FakeServer
 from scorewire_contract.cli import main
-from tests.scorewire.test_client import read
+from tests.scorewire.test_channels import read
 
 HEADER = "id,country,age"
 ADDED = ["score", "label", "probabilities_no", "probabilities_yes", "error"]
