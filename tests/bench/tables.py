@@ -100,9 +100,9 @@ def to_markdown(findings: Findings) -> str:
     if any(sample.busy > BUSY_LIMIT for sample in findings.samples):
         lines += ["", f"Where the generator was more than {BUSY_LIMIT:.0%} busy, the server may do more."]
     lines += ["", "Where the time of one call goes, one in flight, medians in microseconds.", ""]
-    lines += [
-        "| rows | onnxruntime alone | model, in the server | server, decoded to answered | whole call |"
-    ]
+    lines.append(
+        "| rows | onnxruntime alone (processor time) | model, in the server | whole server | whole call |"
+    )
     lines.append("|---" * 5 + "|")
     for rows, parts in findings.parts.items():
         values = (parts.bare_us, parts.model_us, parts.server_us, parts.call_us)

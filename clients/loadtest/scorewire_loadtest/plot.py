@@ -79,6 +79,8 @@ def _draw(report: Report) -> Figure:
     if over_time:
         _draw_latency(axes[1, 0], seconds)
         _draw_throughput(axes[2, 0], seconds)
+    asked = [report.settings[name] for name in ("rows", "loop", "calls") if name in report.settings]
+    figure.supxlabel("; ".join(asked), fontsize=8, color=_FAINT)
     figure.suptitle(headline(results), x=0.01, ha="left", fontsize=13, fontweight="bold")
     return figure
 
