@@ -5,9 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from lightgbm import LGBMRegressor
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from xgboost import XGBRegressor
 
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
@@ -93,8 +96,36 @@ def test_model_fitted_without_names_takes_columns_by_position() -> None:
         lower(model, frame[NUMBERS[:3]])
 
 
-def test_model_that_uses_no_feature_is_refused() -> None:
+@pytest.mark.parametrize(
+    "model",
+    [
+        XGBRegressor(n_jobs=1, n_estimators=3),
+        LGBMRegressor(n_jobs=1, n_estimators=3, verbose=-1),
+        LinearRegression(),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+@pytest.mark.filterwarnings("ignore:Found whitespace in feature_names")
+def test_names_that_libraries_rewrite_are_found_again(model: Any) -> None:
     frame = build_frame()[NUMBERS]
-    check_same(fitted(frame), frame)
+    y = frame["amount"]
+    for names in (["a b", "c d", "e", "f"], ["0", "1", "2", "3"]):
+        named = frame.set_axis(names, axis=1)
+        lowered = check_same(model.fit(named, y), named)
+        assert [name for name, _ in lowered.features] == names
+    numbered = frame.set_axis(range(4), axis=1)
+    lowered = lower(model.fit(numbered, y), numbered)
+    assert [name for name, _ in lowered.features] == ["0", "1", "2", "3"]
+    assert len(lower(model.fit(frame.to_numpy(), y), frame).features) == 4
+
+
+def test_wrapped_pipeline_finds_its_columns_by_name() -> None:
+    frame = build_frame()
+    columns = ColumnTransformer([("s", StandardScaler(), ["ratio", "big"])])
+    model = TransformedTargetRegressor(make_pipeline(columns, LinearRegression()))
+    check_same(model.fit(frame, frame["amount"]), frame[frame.columns[::-1]])
+
+
+def test_object_that_is_no_model_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="no faithful translation"):
-        lower(object(), frame)
+        lower(object(), build_frame()[NUMBERS])

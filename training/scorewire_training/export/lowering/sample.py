@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,8 @@ import lightgbm
 import numpy as np
 import pandas as pd
 import xgboost
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from scorewire_proto.bundle.v1 import manifest_pb2
@@ -43,21 +45,22 @@ def read_sample(model: object, sample: pd.DataFrame) -> Sample:
     """
     if not isinstance(sample, pd.DataFrame) or not len(sample):
         raise UnsupportedModelError("the sample is no DataFrame with rows", "pass some of the training rows")
-    if not sample.columns.is_unique:
+    frame = sample.set_axis([str(name) for name in sample.columns], axis=1)
+    if not frame.columns.is_unique:
         raise UnsupportedModelError("two columns of the sample have one name", "rename one")
-    taken = _taken(model, sample)
+    taken = _taken(model, list(frame.columns))
     columns: dict[str, Column] = {}
     spellings: dict[str, tuple[object, ...]] = {}
     categories: dict[str, tuple[object, ...]] = {}
-    for name in (name for name in sample.columns if name in set(taken)):
-        values = sample[name]
+    for name in (name for name in frame.columns if name in set(taken)):
+        values = frame[name]
         if isinstance(values.dtype, pd.CategoricalDtype):
-            categories[str(name)] = tuple(values.dtype.categories.tolist())
+            categories[name] = tuple(values.dtype.categories.tolist())
         if _is_text(values):
-            spellings[str(name)] = _spellings(values)
-            columns[str(name)] = Text(str(name), manifest_pb2.TEXT_FOLD_NONE, spellings[str(name)])
+            spellings[name] = _spellings(values)
+            columns[name] = Text(name, manifest_pb2.TEXT_FOLD_NONE, spellings[name])
         else:
-            columns[str(name)] = Number(str(name))
+            columns[name] = Number(name)
     return Sample(
         features=tuple(
             (
@@ -66,16 +69,16 @@ def read_sample(model: object, sample: pd.DataFrame) -> Sample:
             )
             for name, c in columns.items()
         ),
-        matrix=Matrix(tuple(columns[str(name)] for name in taken), framed=True),
+        matrix=Matrix(tuple(columns[name] for name in taken), framed=True),
         categories=categories,
         spellings=spellings,
     )
 
 
-def _taken(model: object, sample: pd.DataFrame) -> list[Any]:
+def _taken(model: object, present: list[str]) -> list[str]:
     """The sample's columns in the order in which the model takes them."""
+    model = _innermost(model)
     names = _fitted_names(model)
-    present = list(sample.columns)
     if names is None:
         count = _fitted_count(model)
         if count is not None and count != len(present):
@@ -84,6 +87,10 @@ def _taken(model: object, sample: pd.DataFrame) -> list[Any]:
                 "pass a sample with the columns that the model was fitted on, in their order",
             )
         return present
+    if isinstance(model, lightgbm.Booster | lightgbm.LGBMModel):
+        # LightGBM has written white space as underscores.
+        called = {re.sub(r"\s", "_", name): name for name in present}
+        names = [called.get(name, name) for name in names]
     missing = [name for name in names if name not in set(present)]
     if missing:
         raise UnsupportedModelError(
@@ -92,7 +99,7 @@ def _taken(model: object, sample: pd.DataFrame) -> list[Any]:
         )
     wanted = set(names)
     order = [name for name in present if name in wanted]
-    if order != names and not _takes_any_order(model):
+    if order != names and type(model) is not ColumnTransformer:
         raise UnsupportedModelError(
             f"the sample has the model's columns in another order than it was fitted on: {order[:5]}...,"
             f" not {names[:5]}...",
@@ -101,17 +108,29 @@ def _taken(model: object, sample: pd.DataFrame) -> list[Any]:
     return names
 
 
+def _innermost(model: Any) -> Any:
+    """The first thing that is given the rows: what a wrapper wraps, a pipeline's first step."""
+    while True:
+        if type(model) is Pipeline:
+            model = model.steps[0][1]
+        elif type(model) is TransformedTargetRegressor:
+            model = model.regressor_
+        elif type(model) is FrozenEstimator:
+            model = model.estimator
+        else:
+            return model
+
+
 def _fitted_names(model: object) -> list[str] | None:
     """The names that a model was fitted on; None where it knows none."""
     if isinstance(model, xgboost.Booster):
         return None if model.feature_names is None else list(model.feature_names)
-    if isinstance(model, lightgbm.Booster):
-        names = list(model.feature_name())
+    if isinstance(model, lightgbm.Booster | lightgbm.LGBMModel):
+        booster = model if isinstance(model, lightgbm.Booster) else model.booster_
+        names = list(booster.feature_name())
         return None if names == [f"Column_{i}" for i in range(len(names))] else names
-    try:
-        fitted = getattr(model, "feature_names_in_", None)
-    except ValueError:  # scikit-learn's wrapper of XGBoost, fitted without names
-        return None
+    # scikit-learn's wrapper of XGBoost, fitted without names, refuses to tell them.
+    fitted = getattr(model, "feature_names_in_", None)
     return None if fitted is None else [str(name) for name in fitted]
 
 
@@ -121,13 +140,6 @@ def _fitted_count(model: object) -> int | None:
     if isinstance(model, lightgbm.Booster):
         return int(model.num_feature())
     return getattr(model, "n_features_in_", None)
-
-
-def _takes_any_order(model: Any) -> bool:
-    """Whether columns are found by name: a ColumnTransformer, alone or first in a pipeline, does."""
-    while type(model) is Pipeline:
-        model = model.steps[0][1]
-    return type(model) is ColumnTransformer
 
 
 def _is_text(values: pd.Series[Any]) -> bool:
