@@ -57,22 +57,22 @@ class App:
             StartError: a port cannot be bound.
         """
         settings = self._settings
-        if self._candidates and settings.trial_seconds:
-            self._trial = Trial(
-                seconds=settings.trial_seconds,
-                memory_bytes=settings.trial_memory_bytes,
-                threads=settings.threads,
-            )
-            await self._trial.start()
-        address = await self._engine.start()
-        if settings.metrics_port is not None:
-            host = settings.listen.rpartition(":")[0]
-            metrics = Metrics(self._engine.statistics, lambda: self._snapshot)
-            try:
+        metrics = Metrics(self._engine.statistics, lambda: self._snapshot)
+        try:
+            if self._candidates and settings.trial_seconds:
+                self._trial = Trial(
+                    seconds=settings.trial_seconds,
+                    memory_bytes=settings.trial_memory_bytes,
+                    threads=settings.threads,
+                )
+                await self._trial.start()
+            address = await self._engine.start()
+            if settings.metrics_port is not None:
+                host = settings.listen.rpartition(":")[0]
                 self._metrics_server = MetricsServer(metrics, host, settings.metrics_port)
-            except StartError:
-                await self._engine.stop(0)
-                raise
+        except StartError:
+            await self._close(grace_seconds=0)
+            raise
         self._loading = asyncio.create_task(self._load_all(address))
         return address
 
@@ -87,14 +87,18 @@ class App:
         self._health.drain()
         log.info("draining", drain_seconds=settings.drain_seconds, grace_seconds=settings.grace_seconds)
         await asyncio.sleep(max(settings.drain_seconds, _LEAST_PAUSE_SECONDS))
+        await self._close(settings.grace_seconds)
+        log.info("stopped")
+
+    async def _close(self, grace_seconds: float) -> None:
+        """End whatever was started."""
         if self._loading is not None:
             self._loading.cancel()
         if self._trial is not None:
             await self._trial.close()
-        await self._engine.stop(settings.grace_seconds)
+        await self._engine.stop(grace_seconds)
         if self._metrics_server is not None:
             self._metrics_server.close()
-        log.info("stopped")
 
     async def _load_all(self, address: str) -> None:
         """Load every candidate, the highest version of a model first, publishing after each."""

@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from scorewire_server.logs import configure_logs
-from scorewire_server.settings import SettingError, describe, flag, read_settings
+from scorewire_server.settings import SettingError, describe, flag, read_settings, silence_grpc
 
 
 class _CannotStart(click.ClickException):
@@ -31,8 +31,8 @@ def serve(**flags: str | None) -> None:
     except SettingError as error:
         raise _CannotStart(str(error)) from None
     configure_logs(settings.log_format, settings.log_level)
-    # Late, so that --help and bad settings need no runtime, and so that the
-    # logs are set up before grpc is imported.
+    silence_grpc()
+    # Late, so that --help and bad settings need no runtime, and grpc comes last.
     import uvloop  # noqa: PLC0415
 
     from scorewire_server.app import run  # noqa: PLC0415

@@ -6,22 +6,18 @@ Nothing of a request is logged but the names of its model and method.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 
 import structlog
 
 
 def configure_logs(log_format: str, level: str) -> None:
-    """Set the log up; to be called before grpc is imported.
+    """Set the log up.
 
     Args:
         log_format: console, json, or auto for console on a terminal.
         level: the least important level that is written.
     """
-    # The C core of gRPC has lines of its own for what callers do wrong, and
-    # callers must not be able to fill the log.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,

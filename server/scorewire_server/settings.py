@@ -213,3 +213,11 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise SettingError("--tls-cert and --tls-key are given together or not at all")
     return settings
+
+
+def silence_grpc() -> None:
+    """Keep the C core of gRPC from logging what callers do wrong, unless GRPC_VERBOSITY says otherwise.
+
+    Callers must not be able to fill the log. To be called before grpc is imported.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -86,9 +86,11 @@ def _serve_trials(memory_bytes: int, threads: int) -> None:
     from scorewire_server.logs import configure_logs  # noqa: PLC0415
 
     configure_logs("json", "error")
-    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    # Address space, since that is what the system can bound.
-    resource.setrlimit(resource.RLIMIT_AS, (in_use + memory_bytes, resource.RLIM_INFINITY))
+    statm = Path("/proc/self/statm")
+    # Address space is what a system can bound, and of those that we know only Linux does.
+    if statm.exists():
+        in_use = int(statm.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (in_use + memory_bytes, resource.RLIM_INFINITY))
     open_graph = partial(open_session, threads=threads)
     for line in sys.stdin:
         path, model, version = json.loads(line)

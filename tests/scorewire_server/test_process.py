@@ -148,13 +148,16 @@ def test_a_start_that_cannot_be_says_why_in_one_line(models: Path, flags: list[s
 
 
 def test_a_port_in_use_is_refused(models: Path) -> None:
+    bundles.write_sum_bundle(models)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        result = CliRunner().invoke(main, ["serve", "--listen", address, "--models", str(models)])
-    assert result.exit_code == 2
-    assert address in result.stderr
+        port = str(taken.getsockname()[1])
+        for flags in (["--listen", f"127.0.0.1:{port}"], ["--listen", "127.0.0.1:0", "--metrics-port", port]):
+            result = CliRunner().invoke(main, ["serve", "--models", str(models), *flags])
+            assert result.exit_code == 2
+            assert port in result.stderr
+            assert "cannot be bound" in result.stderr
 
 
 def test_help_names_every_setting_with_its_variable() -> None:

@@ -28,8 +28,8 @@ from scorewire_server.logs import log_fault
 PREDICT = "Predict"
 PREDICT_STREAM = "PredictStream"
 # Rows that cost more than this together are scored in a thread, so that the
-# loop goes on; fewer are scored at once, since the way to a thread and back
-# costs about 60 us.
+# loop goes on. Fewer are scored at once: the way to a thread and back costs
+# about 100 us, and this bounds how long the other calls wait.
 _INLINE_NS = 500_000
 
 _Scored: TypeAlias = "tuple[LoadedVersion, int, Scores, VersionStatistics, int]"
