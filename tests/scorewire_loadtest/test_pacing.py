@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import islice, pairwise
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorewire_loadtest.pacing import Constant, Poisson
@@ -11,12 +11,14 @@ from scorewire_loadtest.pacing import Constant, Poisson
 RATES = st.floats(min_value=0.01, max_value=1e6)
 
 
-@given(rate=RATES, index=st.integers(0, 100_000))
+@settings(deadline=None)
+@given(rate=RATES, index=st.integers(0, 10_000))
 def test_constant_pacing_never_drifts(rate: float, index: int) -> None:
     found = next(islice(Constant(rate).times_ns(), index, None))
     assert abs(found - index * 1e9 / rate) <= 0.5 + index * 1e9 / rate * 1e-12
 
 
+@settings(deadline=None)
 @given(rate=RATES)
 def test_constant_distances_differ_by_rounding_alone(rate: float) -> None:
     times = list(islice(Constant(rate).times_ns(), 200))
@@ -25,6 +27,7 @@ def test_constant_distances_differ_by_rounding_alone(rate: float) -> None:
     assert max(distances) - min(distances) <= 2
 
 
+@settings(deadline=None)
 @given(rate=RATES, seed=st.integers(0, 2**32))
 def test_poisson_times_ascend_and_repeat_with_their_seed(rate: float, seed: int) -> None:
     times = list(islice(Poisson(rate, seed).times_ns(), 200))
