@@ -14,7 +14,7 @@ from pathlib import Path
 from tests import bundles
 
 # Engines that the whole suite is put under.
-ENGINES = ("reference",)
+ENGINES = ("reference", "native")
 START_SECONDS = 60
 
 
