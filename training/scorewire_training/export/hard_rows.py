@@ -25,7 +25,7 @@ _MAX_THRESHOLD_ROWS = 5_000
 _MAX_KNOWN_TEXTS_PER_FEATURE = 1_000
 _MAX_VARIANT_TEXTS = 8
 _MIXED_ROWS = 500
-_SNAPPED_ROWS = 2_000
+_SNAPPED_ROWS = 4_000
 _MAX_SHOWN_TEXT = 30
 _SEED = 20_240_229
 
@@ -223,7 +223,7 @@ def _threshold_rows(
         for threshold, row in zip(chosen, _nearest(sample.numbers[:, column], chosen), strict=True):
             for origin, value in steps_around(threshold):
                 builder.add(origin, numbers[column], row=int(row), numbers={column: value})
-    for row in rng.integers(len(sample), size=_SNAPPED_ROWS):
+    for row in rng.integers(len(sample), size=min(_SNAPPED_ROWS, 2 * len(sample))):
         changes = {}
         for column, values in splits.items():
             place = sample.numbers[row, column]
