@@ -16,8 +16,6 @@ from tests.property.judge import ALLOWED, FLAGS, Judge
 from tests.property.oracle import write_models
 from tests.property.requests import stream_messages, unary_messages
 
-pytestmark = pytest.mark.xdist_group("property")
-
 # Too long for the metadata in which errors travel.
 LONG = "é\n" * 10_000
 # Enough to see most kinds of mutations; `python -m tests.property.fuzz` goes on from there.
