@@ -26,7 +26,7 @@ demo: setup ## the whole path: train, export, verify, serve, score
 	$(BIN)/python -m tests.demo
 
 test: setup ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint type proto deps dockerfile test ## all that continuous integration asks for
 

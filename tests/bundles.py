@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from scorewire_contract import bundle as bundles
+from scorewire_contract.coding import ascii_lower_strip
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import errors_pb2, schema_pb2
 
@@ -25,7 +26,7 @@ UNKNOWN_COUNTRY = -1.0
 
 def expected_value(numbers: Sequence[float], country: str, offset: float = 0.0) -> float:
     """What the bundle of `write_sum_bundle` scores: the sum of numbers, country and offset."""
-    return float(sum(numbers)) + COUNTRIES.get(country.strip().lower(), UNKNOWN_COUNTRY) + offset
+    return float(sum(numbers)) + COUNTRIES.get(ascii_lower_strip(country), UNKNOWN_COUNTRY) + offset
 
 
 def write_sum_bundle(

@@ -16,8 +16,6 @@ from scorewire_proto.v1 import prediction_pb2
 from tests.bundles import expected_value, write_sum_bundle
 from tests.processes import TIMEOUT_SECONDS, ServerProcess, serving, wait_until
 
-pytestmark = pytest.mark.xdist_group("e2e-drain")
-
 UNARY_CLIENTS = 4
 # As many messages of a stream as may wait for their answers.
 STREAM_WINDOW = 8

@@ -17,8 +17,6 @@ from tests.bundles import expected_value, write_sum_bundle
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, TIMEOUT_SECONDS, Wire, sum_request, values
 from tests.processes import ServerProcess, serving, wait_until
 
-pytestmark = pytest.mark.xdist_group("e2e-resources")
-
 # Allocators keep some of what they had: up to 8 MB here, and no more with more
 # calls. Requests that are left behind add up to 30 MB or more in each test.
 GROWTH_BYTES = 16 << 20

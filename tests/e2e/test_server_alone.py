@@ -19,8 +19,6 @@ from tests.conformance.wire import Wire, sum_request, values
 from tests.e2e.image import copied_paths, copy_for_image
 from tests.processes import run_command, serving
 
-pytestmark = pytest.mark.xdist_group("e2e-server-alone")
-
 ROOT = Path(__file__).resolve().parents[2]
 
 

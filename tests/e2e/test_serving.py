@@ -13,8 +13,6 @@ from scorewire import Client, NotFoundError, UnavailableError, VersionState
 from tests.bundles import expected_value, write_classifier_bundle, write_sum_bundle
 from tests.processes import TIMEOUT_SECONDS, ServerProcess, serving
 
-pytestmark = pytest.mark.xdist_group("e2e-serving")
-
 ROW = {"x0": 1.5, "x1": 2.0, "country": "pe"}
 CORRUPT = "1.2.0"
 PREDICT = "/scorewire.v1.PredictionService/Predict"

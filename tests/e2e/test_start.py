@@ -13,8 +13,6 @@ from scorewire import Client, NotFoundError, UnavailableError
 from tests.bundles import expected_value, write_sum_bundle
 from tests.processes import run_command, serving
 
-pytestmark = pytest.mark.xdist_group("e2e-start")
-
 
 @pytest.fixture
 def taken_port() -> Iterator[int]:

@@ -13,12 +13,9 @@ from scorewire import TLS, Client, UnavailableError
 from tests.bundles import expected_value, write_sum_bundle
 from tests.processes import TIMEOUT_SECONDS, run_command, serving
 
-pytestmark = [
-    pytest.mark.xdist_group("e2e-tls"),
-    pytest.mark.skipif(
-        shutil.which("openssl") is None, reason="openssl, which makes the certificates, is missing"
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="openssl, which makes the certificates, is missing"
+)
 
 PROBE = (sys.executable, "-m", "scorewire_server.probe")
 ROW = {"x0": 1.0, "x1": 2.0, "country": "de"}

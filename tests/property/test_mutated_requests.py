@@ -6,18 +6,18 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from scorewire_proto.v1 import errors_pb2
-from tests.conformance.wire import Wire, failure_of
+from tests.conformance.wire import Wire, failure_of, sum_request
 from tests.processes import ServerProcess, serving
 from tests.property.judge import ALLOWED, FLAGS, Judge
 from tests.property.oracle import write_models
 from tests.property.requests import stream_messages, unary_messages
 
-pytestmark = pytest.mark.xdist_group("property")
-
+# Too long for the metadata in which errors travel.
+LONG = "é\n" * 10_000
 # Enough to see most kinds of mutations; `python -m tests.property.fuzz` goes on from there.
 bounded = settings(
     max_examples=250,
@@ -49,6 +49,9 @@ def test_any_unary_request_is_answered_as_it_must(judge: Judge) -> None:
     seen = set()
 
     @bounded
+    @example(sum_request(model=LONG).SerializeToString())
+    @example(sum_request(version=LONG).SerializeToString())
+    @example(sum_request(schema_fingerprint=LONG).SerializeToString())
     @given(unary_messages)
     def run(data: bytes) -> None:
         seen.add(judge.judge_unary(data))

@@ -25,7 +25,7 @@ _MAX_THRESHOLD_ROWS = 5_000
 _MAX_KNOWN_TEXTS_PER_FEATURE = 1_000
 _MAX_VARIANT_TEXTS = 8
 _MIXED_ROWS = 500
-_SNAPPED_ROWS = 2_000
+_SNAPPED_ROWS = 4_000
 _MAX_SHOWN_TEXT = 30
 _SEED = 20_240_229
 
@@ -139,13 +139,20 @@ def construct_rows(
                 builder.add(origin, name, numbers={column: value})
     for column, name in enumerate(texts):
         _add_texts(builder, column, name, sample.texts[:, column], known_texts.get(name, ()))
-    mixed = _recombine(sample, rng)
-    parts = [
-        TriedRows(sample, (SAMPLE,) * len(sample), ("",) * len(sample)),
+    return _join(
+        _made(sample, SAMPLE),
         builder.build(),
         _threshold_rows(sample, numbers, thresholds, rng),
-        TriedRows(mixed, ("recombined",) * len(mixed), ("",) * len(mixed)),
-    ]
+        _made(_recombine(sample, rng), "recombined"),
+    )
+
+
+def _made(rows: WireRows, origin: str) -> TriedRows:
+    """Rows of one origin, changed in more than one feature or in none."""
+    return TriedRows(rows, (origin,) * len(rows), ("",) * len(rows))
+
+
+def _join(*parts: TriedRows) -> TriedRows:
     return TriedRows(
         concatenate([part.rows for part in parts]),
         tuple(origin for part in parts for origin in part.origins),
@@ -220,24 +227,31 @@ def _threshold_rows(
     budget = min(_MAX_THRESHOLDS_PER_FEATURE, max(1, _MAX_THRESHOLD_ROWS // (len(splits) * 6)))
     for column, values in splits.items():
         chosen = _spread(values.tolist(), budget)
+        # The row nearest to a threshold is likely to meet the split there.
         for threshold, row in zip(chosen, _nearest(sample.numbers[:, column], chosen), strict=True):
             for origin, value in steps_around(threshold):
                 builder.add(origin, numbers[column], row=int(row), numbers={column: value})
-    for row in rng.integers(len(sample), size=_SNAPPED_ROWS):
-        changes = {}
-        for column, values in splits.items():
-            place = sample.numbers[row, column]
-            nearest = (
-                values[np.nanargmin(np.abs(values - place))] if np.isfinite(place) else rng.choice(values)
-            )
-            steps = [value for _, value in steps_around(float(nearest))]
-            changes[column] = float(nearest) if rng.random() < 0.5 else steps[rng.integers(len(steps))]
-        builder.add("thresholds_together", row=int(row), numbers=changes)
-    return builder.build()
+    alone = builder.build()
+    together = sample.take(rng.integers(len(sample), size=min(_SNAPPED_ROWS, 2 * len(sample))))
+    for column, values in splits.items():
+        together.numbers[:, column] = _snap(together.numbers[:, column], values, rng)
+    return _join(alone, _made(together, "thresholds_together"))
 
 
-def _nearest(column: NDArray[np.float64], values: Sequence[float]) -> NDArray[np.intp]:
-    """For each value the row whose number is nearest to it: a row that is likely to meet the split there."""
+def _snap(
+    column: NDArray[np.float64], thresholds: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Each number moved to the threshold nearest to it, every other one to a step beside that."""
+    count = len(column)
+    places = np.where(np.isfinite(column), column, rng.choice(thresholds, count))
+    nearest = thresholds[_nearest(thresholds, places)]
+    steps = np.column_stack(_beside(nearest))
+    beside = steps[np.arange(count), rng.integers(steps.shape[1], size=count)]
+    return np.where(rng.random(count) < 0.5, nearest, beside)
+
+
+def _nearest(column: NDArray[np.float64], values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.intp]:
+    """For each value the place in the column of the number nearest to it."""
     order = np.argsort(column)  # NaN last
     finite = int(np.isfinite(column).sum())
     if not finite:
@@ -252,14 +266,18 @@ def _nearest(column: NDArray[np.float64], values: Sequence[float]) -> NDArray[np
 def steps_around(threshold: float) -> Iterator[tuple[str, float]]:
     """The threshold and its neighbours in float64 and float32, with their origins."""
     yield "threshold", threshold
-    for towards in (-np.inf, np.inf):
-        yield "beside_threshold_float64", float(np.nextafter(threshold, towards))
+    doubles, singles = _beside(np.array([threshold]))
+    yield from (("beside_threshold_float64", value) for value in doubles[0].tolist())
+    yield from (("beside_threshold_float32", value) for value in singles[0].tolist() if value != threshold)
+
+
+def _beside(thresholds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Down and up in float64, [thresholds, 2]; rounded to float32, down and up from it, [thresholds, 3]."""
     with np.errstate(over="ignore"):
-        single = np.float32(threshold)
-        if float(single) != threshold:
-            yield "beside_threshold_float32", float(single)
-        for towards in (-np.inf, np.inf):
-            yield "beside_threshold_float32", float(np.nextafter(single, np.float32(towards)))
+        single = thresholds.astype(np.float32)
+        steps = [np.nextafter(single, np.float32(side)) for side in (-np.inf, np.inf)]
+        doubles = [np.nextafter(thresholds, side) for side in (-np.inf, np.inf)]
+    return np.column_stack(doubles), np.column_stack([single, *steps]).astype(np.float64)
 
 
 def _recombine(sample: WireRows, rng: np.random.Generator) -> WireRows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -18,6 +19,11 @@ NUMBERS = ["amount", "ratio", "big", "level"]
 TEXTS = ["country", "platform"]
 RELATIVE = 5e-6
 ABSOLUTE = 1e-12
+
+
+def step_name(step: object) -> str:
+    """The step as text, without addresses of functions."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(step))
 
 
 def build_frame(rows: int = 400, seed: int = 7) -> pd.DataFrame:

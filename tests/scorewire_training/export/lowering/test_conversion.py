@@ -14,7 +14,7 @@ from tests.scorewire_training.export.lowering.scored import build_frame, classes
 
 def test_quantiles_agree_in_float() -> None:
     frame = build_frame()[["amount", "ratio"]]
-    pipeline = make_pipeline(QuantileTransformer(n_quantiles=50), LogisticRegression())
+    pipeline = make_pipeline(QuantileTransformer(n_quantiles=10), LogisticRegression())
     pipeline.fit(frame, classes(build_frame()))
     found = score(lower(pipeline, frame), frame)["probabilities"]
     np.testing.assert_allclose(found, pipeline.predict_proba(frame), atol=1e-5)

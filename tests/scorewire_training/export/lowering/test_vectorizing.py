@@ -15,7 +15,7 @@ from xgboost import XGBClassifier
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering import lower
 from scorewire_training.transformers import FrequencyEncoder, TextCleaner
-from tests.scorewire_training.export.lowering.scored import build_frame, check_same, classes
+from tests.scorewire_training.export.lowering.scored import build_frame, check_same, classes, step_name
 
 WORDS = ["cheap", "flight", "Hotel", "spa", "sea", "late", "deal", "city"]
 # Tokens are what lies between spaces.
@@ -74,7 +74,7 @@ def titled(step: Any, model: Any, **options: Any) -> Any:
             TextCleaner(), FunctionTransformer(np.ravel), CountVectorizer(**PLAIN), TfidfTransformer()
         ),
     ],
-    ids=str,
+    ids=step_name,
 )
 def test_vectorized_text_goes_through_a_tensor_of_texts(step: Any) -> None:
     frame = wordy_frame()
@@ -111,7 +111,7 @@ def test_vectorizer_over_a_table_is_refused() -> None:
         {"stop_words": ["sea"], "ngram_range": (1, 2)},
         {"preprocessor": str.swapcase},
     ],
-    ids=str,
+    ids=step_name,
 )
 @pytest.mark.filterwarnings("ignore:The parameter")
 def test_vectorizer_that_does_more_than_split_is_refused(options: dict[str, Any]) -> None:

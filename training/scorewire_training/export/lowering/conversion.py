@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
-from sklearn.preprocessing import PowerTransformer, QuantileTransformer
+from sklearn.preprocessing import QuantileTransformer
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import OPSET
@@ -22,9 +22,9 @@ from scorewire_training.export.lowering.registry import lowers
 _ML_OPSET = 3
 
 
-@lowers(PowerTransformer, QuantileTransformer)
-def lower_by_conversion(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
-    """In float, since skl2onnx knows nothing finer for these."""
+@lowers(QuantileTransformer)
+def lower_quantiles(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """In float, since skl2onnx knows nothing finer."""
     x = draft.tensor(matrix, TensorProto.FLOAT)
     outputs = _convert(draft, step, x, FloatTensorType([None, matrix.width]), {})
     width = matrix.width

@@ -25,6 +25,7 @@ from scorewire_training.export.lowering.answer import (
 from scorewire_training.export.lowering.conversion import convert_classifier, convert_regressor
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
+from scorewire_training.export.lowering.scaling import row_sum
 
 _ACTIVATIONS: dict[str, Callable[[Draft, str], str]] = {
     "exp": lambda draft, x: draft.graph.node("Exp", [x]),
@@ -74,11 +75,39 @@ def lower_gaussian_nb(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     )
 
 
+@answers(QuadraticDiscriminantAnalysis)
+def lower_quadratic(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """Softmax over each class's log posterior, in double."""
+    graph, x = draft.graph, draft.tensor(matrix)
+    norms = []
+    for rotation, scaling, mean in zip(model.rotations_, model.scalings_, model.means_, strict=True):
+        away = graph.node("Sub", [x, draft.constant(mean)])
+        away = graph.node("MatMul", [away, draft.constant(rotation * scaling**-0.5)])
+        norms.append(row_sum(draft, graph.node("Mul", [away, away])))
+    spread = np.array([np.sum(np.log(scaling)) for scaling in model.scalings_])
+    norm = graph.node("Add", [graph.node("Concat", norms, axis=1), draft.constant(spread)])
+    half = graph.node("Mul", [norm, draft.constant([-0.5])])
+    scores = graph.node("Add", [half, draft.constant(np.log(model.priors_))])
+    return Answer(
+        family="QuadraticDiscriminantAnalysis",
+        class_labels=class_labels(model),
+        label=arg_max(draft, scores),
+        probabilities=graph.node("Softmax", [scores], axis=1),
+    )
+
+
+@answers(KNeighborsClassifier, KNeighborsRegressor)
+def refuse_neighbors(draft: Draft, model: Any, matrix: Matrix) -> Answer:  # noqa: ARG001 - a rule's signature
+    """In float, large numbers have other neighbours than in double."""
+    raise UnsupportedModelError(
+        f"a graph would find other neighbours than {type(model).__name__} for rows far away",
+        "use a tree ensemble or a neural network in its place",
+    )
+
+
 @answers(
     AdaBoostClassifier,
-    KNeighborsClassifier,
     NuSVC,
-    QuadraticDiscriminantAnalysis,
     SVC,
 )
 def lower_converted_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
@@ -94,7 +123,7 @@ def lower_converted_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answ
     )
 
 
-@answers(AdaBoostRegressor, KNeighborsRegressor, NuSVR, SVR)
+@answers(AdaBoostRegressor, NuSVR, SVR)
 def lower_converted_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """By skl2onnx, in float."""
     value = convert_regressor(draft, model, matrix)

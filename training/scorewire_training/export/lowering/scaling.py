@@ -18,6 +18,7 @@ from sklearn.preprocessing import (
     MinMaxScaler,
     Normalizer,
     PolynomialFeatures,
+    PowerTransformer,
     RobustScaler,
     StandardScaler,
 )
@@ -60,6 +61,26 @@ def lower_min_max_scaler(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     if step.clip:
         x = clip(draft, x, *step.feature_range)
     return Matrix(cells(x, matrix.width))
+
+
+@lowers(PowerTransformer)
+def lower_power(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Box-Cox or Yeo-Johnson with each column's exponent, then perhaps standard scaling."""
+    graph, x = draft.graph, draft.tensor(matrix)
+    exponents = np.asarray(step.lambdas_, dtype=np.float64)
+    if step.method == "box-cox":
+        x = _power(draft, graph.node("Log", [x]), exponents)
+    else:
+        zero = draft.constant([0.0])
+        negative = graph.node("Less", [x, zero])
+        # Each half sees only its own numbers, the other half's would overflow.
+        up = graph.node("Where", [negative, zero, x])
+        down = graph.node("Where", [negative, graph.node("Neg", [x]), zero])
+        up = _power(draft, log1p(draft, up), exponents)
+        down = graph.node("Neg", [_power(draft, log1p(draft, down), 2.0 - exponents)])
+        x = graph.node("Where", [negative, down, up])
+    powered = Matrix(cells(x, matrix.width))
+    return lower_standard_scaler(draft, step._scaler, powered) if step.standardize else powered
 
 
 @lowers(Normalizer)
@@ -246,6 +267,15 @@ FUNCTIONS: dict[Any, Callable[[Draft, str], str]] = {
     np.sign: _unary("Sign"),
     np.tanh: _unary("Tanh"),
 }
+
+
+def _power(draft: Draft, log: str, exponents: NDArray[np.float64]) -> str:
+    """(exp(exponent x log) - 1) / exponent, which is the log itself where the exponent is 0."""
+    graph = draft.graph
+    flat = np.abs(exponents) < np.spacing(1.0)
+    safe = draft.constant(np.where(flat, 1.0, exponents))
+    raised = graph.node("Div", [expm1(draft, graph.node("Mul", [log, safe])), safe])
+    return graph.node("Where", [graph.constant(flat), log, raised])
 
 
 def _scale(

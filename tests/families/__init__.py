@@ -1,0 +1,18 @@
+"""The families of models that export is held to, each fitted anew: `python -m tests.families`.
+
+Prints a table: for each family the rows compared by the parity gate, the rows of
+the sample that the bundle scores differently, or the reason why it is refused. The
+exit code is 1 if a family is exported wrong, refused against expectation, or
+exported against it.
+"""
+
+from __future__ import annotations
+
+from tests.families.data import Data, make_data
+from tests.families.ensembles import LIGHTGBM, SCIKIT_LEARN, XGBOOST
+from tests.families.pipelines import ENCODED, LINEAR
+from tests.families.running import Family, Outcome, run
+
+FAMILIES = [*XGBOOST, *LIGHTGBM, *SCIKIT_LEARN, *ENCODED, *LINEAR]
+
+__all__ = ["FAMILIES", "Data", "Family", "Outcome", "make_data", "run"]

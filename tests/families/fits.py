@@ -1,0 +1,119 @@
+"""How the families are fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import xgboost
+from numpy.typing import NDArray
+from sklearn import ensemble, linear_model
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from scorewire_training.transformers import TextCleaner
+from tests.families.data import TEXTS
+
+Fit = Callable[[pd.DataFrame, "NDArray[Any]", int], Any]
+
+
+def estimator(cls: Any, **settings: Any) -> Fit:
+    """Fits an estimator with as many trees as asked for."""
+
+    def fit(frame: pd.DataFrame, target: NDArray[Any], size: int) -> Any:
+        count = "max_iter" if issubclass(cls, _HGB) else "n_estimators"
+        return cls(**{count: size, **_quiet(cls), **settings}).fit(frame, target)
+
+    return fit
+
+
+_HGB = (ensemble.HistGradientBoostingClassifier, ensemble.HistGradientBoostingRegressor)
+
+
+def _quiet(cls: Any) -> dict[str, Any]:
+    if issubclass(cls, lightgbm.LGBMModel):
+        return {"verbose": -1, "random_state": 0, "n_jobs": 2}
+    if issubclass(cls, xgboost.XGBModel):
+        return {"random_state": 0, "n_jobs": 2}
+    return {"random_state": 0}
+
+
+def whole(model: Any) -> Fit:
+    """Fits something that has no number of trees."""
+    return lambda frame, target, _: model.fit(frame, target)
+
+
+def after_encoder(encoder: Any, cls: Any, **settings: Any) -> Fit:
+    """Fits an encoder of the text columns, the numbers passed through, and an estimator behind."""
+
+    def fit(frame: pd.DataFrame, target: NDArray[Any], size: int) -> Any:
+        columns = make_column_transformer((encoder, TEXTS), remainder="passthrough", sparse_threshold=0)
+        count = "max_iter" if issubclass(cls, _HGB) else "n_estimators"
+        last = cls(**{count: size, **_quiet(cls), **settings})
+        return make_pipeline(columns, last).fit(frame, target)
+
+    return fit
+
+
+def after_preparation(model: Any, *steps: Any) -> Fit:
+    """Fits a model behind imputed, scaled numbers and one-hot texts."""
+
+    def fit(frame: pd.DataFrame, target: NDArray[Any], _: int) -> Any:
+        numbers = make_pipeline(SimpleImputer(add_indicator=True), *(steps or (StandardScaler(),)))
+        texts = make_pipeline(TextCleaner(), OneHotEncoder(handle_unknown="ignore", min_frequency=5))
+        columns = make_column_transformer(
+            (numbers, make_column_selector(dtype_include="number")),
+            (texts, make_column_selector(dtype_include=object)),
+            sparse_threshold=0,
+        )
+        return make_pipeline(columns, model).fit(frame, target)
+
+    return fit
+
+
+def words(vectorizer: Any) -> Fit:
+    columns = make_column_transformer((vectorizer, "country"), sparse_threshold=0)
+    return whole(make_pipeline(columns, linear_model.LogisticRegression()))
+
+
+def stopping_early(cls: Any, **settings: Any) -> Fit:
+    def fit(frame: pd.DataFrame, target: NDArray[Any], size: int) -> Any:
+        half = len(frame) // 2
+        is_xgboost = issubclass(cls, xgboost.XGBModel)
+        held_out = {"eval_set": [(frame[half:], target[half:])]}
+        if is_xgboost:
+            model = cls(n_estimators=4 * size, early_stopping_rounds=3, **_quiet(cls), **settings)
+            return model.fit(frame[:half], target[:half], verbose=False, **held_out)
+        model = cls(n_estimators=4 * size, **_quiet(cls), **settings)
+        stop = lightgbm.early_stopping(3, verbose=False)
+        return model.fit(frame[:half], target[:half], callbacks=[stop], **held_out)
+
+    return fit
+
+
+def ranker(cls: Any) -> Fit:
+    def fit(frame: pd.DataFrame, target: NDArray[Any], size: int) -> Any:
+        groups = {"qid": np.arange(len(frame)) // 20} if cls is xgboost.XGBRanker else {}
+        if not groups:
+            groups = {"group": np.full(len(frame) // 20, 20)}
+        return cls(n_estimators=size, **_quiet(cls)).fit(frame, target, **groups)
+
+    return fit
+
+
+def booster(library: str, **settings: Any) -> Fit:
+    def fit(frame: pd.DataFrame, target: NDArray[Any], size: int) -> Any:
+        if library == "xgboost":
+            matrix = xgboost.DMatrix(frame, target)
+            if settings["objective"] == "survival:aft":
+                matrix.set_float_info("label_lower_bound", target)
+                matrix.set_float_info("label_upper_bound", target * 1.5)
+            return xgboost.train({"nthread": 2, **settings}, matrix, size)
+        return lightgbm.train({"verbose": -1, **settings}, lightgbm.Dataset(frame, target), size)
+
+    return fit

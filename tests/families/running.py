@@ -1,0 +1,108 @@
+"""A family, its export, and a look at the bundle that does not trust the parity gate."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import xgboost
+
+from scorewire_contract.bundle import read_bundle
+from scorewire_contract.scoring import Scorer
+from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export import UnsupportedModelError, export_bundle
+from scorewire_training.export.runtime import open_graph
+from tests.families.data import NUMBERS, Data
+from tests.families.fits import Fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A kind of model: `fit(frame, target, size)` gives a fitted one of about that many trees.
+
+    `prepare` makes of all columns the frame that it takes. `refused` is a part of
+    the reason where export must refuse it.
+    """
+
+    name: str
+    fit: Fit
+    target: str = "value"
+    prepare: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame[NUMBERS]
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of the export of a family.
+
+    `differing` counts the rows of the sample that the bundle on disk scores
+    differently from the model, compared here and not by the parity gate.
+    """
+
+    exported: bool
+    rows: int = 0
+    differing: int = 0
+    worst_share: float = 0.0
+    seconds: float = 0.0
+    reason: str = ""
+
+
+def run(family: Family, data: Data, output_dir: Path, size: int) -> Outcome:
+    """Fit a family on the data and export it.
+
+    Raises:
+        ParityError: the bundle would differ from the model.
+    """
+    frame = family.prepare(data.frame)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # small fits do not converge; that is not at stake
+        model = family.fit(frame, data.targets[family.target], size)
+    begin = time.perf_counter()
+    try:
+        exported = export_bundle(model, sample=frame, name="family", version="1.0.0", output_dir=output_dir)
+    except UnsupportedModelError as error:
+        return Outcome(exported=False, reason=str(error))
+    return Outcome(
+        exported=True,
+        rows=exported.parity.rows_compared,
+        differing=_count_differing(model, frame, exported.path),
+        worst_share=exported.parity.worst_share_of_tolerance,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def _count_differing(model: Any, frame: pd.DataFrame, path: Path) -> int:
+    bundle = read_bundle(path)
+    schema = bundle.manifest.schema
+    numbers = [f.name for f in schema.features if f.kind == schema_pb2.FEATURE_KIND_NUMBER]
+    texts = [f.name for f in schema.features if f.kind == schema_pb2.FEATURE_KIND_TEXT]
+    scores = Scorer(schema, bundle.manifest.coding, open_graph(bundle.graph)).score(
+        len(frame),
+        frame[numbers].to_numpy(np.float64).ravel(),
+        frame[texts].astype(object).fillna("").to_numpy().ravel().tolist(),
+    )
+    found = {output.name: values for output, values in zip(schema.outputs, scores.outputs, strict=True)}
+    if isinstance(model, xgboost.Booster):
+        wanted = model.predict(xgboost.DMatrix(frame))
+    elif "probabilities" in found and not isinstance(model, lightgbm.Booster):
+        wanted = model.predict_proba(frame)
+    else:
+        wanted = model.predict(frame)
+    if "value" in found:
+        got = found["value"]
+    elif wanted.ndim == 2:
+        got = found["probabilities"]
+    elif len(schema.outputs[-1].class_labels) == 2 and "probabilities" in found:
+        got = found["probabilities"][:, 1]
+    else:
+        got = found["label"]
+    wanted = wanted.astype(np.float64).reshape(len(frame), -1)
+    close = np.isclose(got.reshape(wanted.shape), wanted, rtol=5e-6, atol=5e-6 * wanted.std())
+    return int((~close.all(axis=1)).sum())

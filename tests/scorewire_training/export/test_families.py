@@ -1,0 +1,33 @@
+"""Every family of models on the allowlist, through the whole export, on few rows and trees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.families import FAMILIES, Data, Family, make_data, run
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return make_data(600)
+
+
+def test_the_table_has_every_family_once() -> None:
+    names = [family.name for family in FAMILIES]
+    assert len(set(names)) == len(names) >= 30
+
+
+def test_the_data_have_their_share_of_missing_cells(data: Data) -> None:
+    assert data.frame.isna().mean().between(0.1, 0.2).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_family_is_exported_right_or_refused(family: Family, data: Data, tmp_path: Path) -> None:
+    # A bundle that differs raises ParityError.
+    outcome = run(family, data, tmp_path, size=6)
+    assert outcome.exported == (not family.refused), outcome.reason
+    assert family.refused in outcome.reason
+    assert outcome.differing == 0
+    assert any(tmp_path.iterdir()) == outcome.exported

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scorewire_training.errors import TrainingError
+from scorewire_training.game_revenue.data import FEATURES, NUMBERS, TARGET, TEXTS, read_users, split_users
+from scorewire_training.game_revenue.generate import generate_users
+
+
+def _write(tmp_path: Path, users: pd.DataFrame) -> Path:
+    path = tmp_path / "users.csv"
+    users.to_csv(path, index=False)
+    return path
+
+
+def test_texts_stay_as_they_are_written(tmp_path: Path) -> None:
+    users = generate_users(300, seed=0)
+    users.loc[0, "os_version"], users.loc[1, "country"], users.loc[2, "platform"] = "8.10", "NA", " iOS "
+    read, notes = read_users(_write(tmp_path, users), seed=0)
+    assert notes == ("300 users",)
+    assert read.columns.tolist() == [*FEATURES, TARGET]
+    for column in TEXTS:
+        assert read[column].dropna().tolist() == users[column].dropna().tolist()
+        assert read[column].isna().tolist() == users[column].isna().tolist()
+    assert (read[[*NUMBERS, TARGET]].dtypes == np.float64).all()
+    np.testing.assert_array_equal(read["event_3"], users["event_3"])
+
+
+def test_csv_and_parquet_give_the_same_users(tmp_path: Path) -> None:
+    users = generate_users(250, seed=0)
+    users.to_parquet(tmp_path / "users.parquet")
+    from_parquet, _ = read_users(tmp_path / "users.parquet", seed=0)
+    from_csv, _ = read_users(_write(tmp_path, users), seed=0)
+    pd.testing.assert_frame_equal(from_csv, from_parquet)
+
+
+def test_users_that_cannot_teach_are_left_out_and_counted(tmp_path: Path) -> None:
+    users = generate_users(300, seed=0)
+    users.loc[5, "user_id"] = users.loc[4, "user_id"]
+    users.loc[[6, 7], "revenue"] = [np.nan, -1.0]
+    read, notes = read_users(_write(tmp_path, users), seed=0)
+    assert len(read) == 297
+    assert notes[1:] == (
+        "1 left out: the same user again",
+        "1 left out: no revenue",
+        "1 left out: revenue below zero",
+    )
+
+
+def test_the_user_id_is_neither_needed_nor_a_feature(tmp_path: Path) -> None:
+    read, _ = read_users(_write(tmp_path, generate_users(250, seed=0).drop(columns="user_id")), seed=0)
+    assert len(read) == 250
+    assert "user_id" not in FEATURES
+
+
+@pytest.mark.parametrize("value", ["many", "inf"])
+def test_a_number_that_is_none_is_refused(tmp_path: Path, value: str) -> None:
+    users = generate_users(250, seed=0).astype({"event_2": object})
+    users.loc[3, "event_2"] = value
+    with pytest.raises(TrainingError, match=f"column event_2 has '{value}', which is no finite number"):
+        read_users(_write(tmp_path, users), seed=0)
+
+
+def test_a_missing_column_is_named_with_those_that_are_there(tmp_path: Path) -> None:
+    users = generate_users(250, seed=0).drop(columns=["source", "revenue"])
+    with pytest.raises(TrainingError, match=r"no column source, revenue: it must have .* and has user_id"):
+        read_users(_write(tmp_path, users), seed=0)
+
+
+def test_too_few_users_or_no_revenue_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="199 users: at least 200"):
+        read_users(_write(tmp_path, generate_users(199, seed=0)), seed=0)
+    with pytest.raises(TrainingError, match="no user has any revenue"):
+        read_users(_write(tmp_path, generate_users(200, seed=0).assign(revenue=0.0)), seed=0)
+
+
+def test_the_split_is_70_15_15_and_alike_in_revenue_and_country() -> None:
+    users, _ = read_users(None, seed=0)
+    split = split_users(users, seed=0)
+    parts = (split.training, split.validation, split.test)
+    assert [len(part.revenue) for part in parts] == [14_000, 3_000, 3_000]
+    for limit in (0.0, 0.1, 10.0):
+        shares = [float((part.revenue <= limit).mean()) for part in parts]
+        assert max(shares) - min(shares) < 0.003
+    for country in ("us", "de", "is"):
+        shares = [float((part.features["country"] == country).mean()) for part in parts]
+        assert max(shares) - min(shares) < 0.01
+    # Every user is in one part.
+    together = pd.concat([part.features.assign(revenue=part.revenue) for part in parts])
+    order = [*NUMBERS, "revenue", *TEXTS]
+    pd.testing.assert_frame_equal(
+        together.sort_values(order, ignore_index=True)[order],
+        users.sort_values(order, ignore_index=True)[order],
+    )
+
+
+def test_the_split_follows_the_seed() -> None:
+    users, _ = read_users(None, seed=0)
+    users = users.head(1_000)
+    one, same, other = (split_users(users, seed=seed).test for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(one.features, same.features)
+    assert not one.features.equals(other.features)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scorewire_contract.bundle import read_bundle
+from scorewire_training.errors import TrainingError
+from scorewire_training.game_revenue import GameRevenueConfig, train_game_revenue
+from scorewire_training.game_revenue.data import FEATURES, TEXTS
+from scorewire_training.game_revenue.generate import generate_users
+from scorewire_training.trained_model import TrainedModel
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> GameRevenueConfig:
+    folder = tmp_path_factory.mktemp("game_revenue")
+    generate_users(3_000, seed=5).to_csv(folder / "users.csv", index=False)
+    return GameRevenueConfig(data=folder / "users.csv", output_dir=folder / "models")
+
+
+@pytest.fixture(scope="module")
+def trained(config: GameRevenueConfig) -> TrainedModel:
+    return train_game_revenue(config)
+
+
+def test_a_run_leaves_a_bundle_that_takes_the_columns_raw(
+    trained: TrainedModel, config: GameRevenueConfig
+) -> None:
+    bundle = read_bundle(config.output_dir / "game-revenue" / "1.0.0")
+    assert bundle.path == trained.export.path
+    assert dict(bundle.manifest.metrics) == trained.metrics
+    features = {feature.name: feature for feature in bundle.manifest.schema.features}
+    assert list(features) == list(FEATURES)
+    assert all(feature.missing_allowed and feature.description for feature in features.values())
+    assert all(features[text].unknown_allowed and features[text].vocabulary_size for text in TEXTS)
+    # Four spellings of two systems.
+    assert features["platform"].vocabulary_size == 2
+
+
+def test_the_model_is_judged_on_the_rows_that_are_given_back(trained: TrainedModel) -> None:
+    errors = np.abs(trained.pipeline.predict(trained.test) - trained.target)
+    assert errors.mean() == pytest.approx(trained.metrics["mae"])
+    assert np.median(errors) == pytest.approx(trained.metrics["median_ae"])
+    ordinary = trained.target <= 1_000
+    assert errors[ordinary].mean() == pytest.approx(trained.metrics["mae_ordinary"])
+    assert trained.metrics["median_ae"] < trained.metrics["median_ae_constant_baseline"]
+    assert trained.metrics["spearman"] > 0.8
+
+
+def test_fitting_sees_neither_validation_nor_test_rows(trained: TrainedModel) -> None:
+    frequencies = trained.pipeline[0].named_transformers_["frequency"]["encode"].frequencies_
+    shares = dict(zip(TEXTS, frequencies, strict=True))["device_family"]
+    counts = trained.sample["device_family"].str.strip().str.lower().value_counts(normalize=True)
+    assert shares == pytest.approx(counts.to_dict())
+
+
+def test_no_prediction_is_negative(trained: TrainedModel) -> None:
+    rows = pd.concat([trained.test, trained.sample])
+    rows.loc[:, ["event_1", "event_2", "event_3"]] = np.nan
+    for frame in (trained.test, rows, rows.assign(event_2=-5.0, country="zz")):
+        assert (trained.pipeline.predict(frame) >= 0).all()
+
+
+def test_spelling_of_platform_and_country_does_not_matter(trained: TrainedModel) -> None:
+    odd = trained.test.assign(
+        platform=" " + trained.test["platform"].str.upper(), country=trained.test["country"].str.upper()
+    )
+    np.testing.assert_array_equal(trained.pipeline.predict(odd), trained.pipeline.predict(trained.test))
+
+
+def test_an_unseen_country_predicts_within_the_range_of_known_ones(trained: TrainedModel) -> None:
+    known = trained.sample["country"].unique()
+    rows = trained.test.head(50).assign(country_region="Nowhere", event_1=0.0, event_2=100.0)
+    by_country = np.array([trained.pipeline.predict(rows.assign(country=country)) for country in known])
+    unseen = trained.pipeline.predict(rows.assign(country="zz"))
+    assert (unseen <= by_country.max(axis=0)).all()
+    assert (unseen >= by_country.min(axis=0)).all()
+
+
+def test_missing_text_is_the_empty_text(trained: TrainedModel) -> None:
+    rows = trained.test.head(20)
+    for missing in (None, np.nan):
+        gap = rows.assign(source=pd.Series([missing] * 20, dtype=object))
+        np.testing.assert_array_equal(
+            trained.pipeline.predict(gap), trained.pipeline.predict(rows.assign(source=""))
+        )
+
+
+def test_a_version_that_exists_is_refused_before_anything_is_read(
+    trained: TrainedModel, config: GameRevenueConfig
+) -> None:
+    with pytest.raises(TrainingError, match="exists, and a version never changes"):
+        train_game_revenue(replace(config, data=Path("nowhere.csv")))

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from scorewire_training.errors import TrainingError
+from scorewire_training.repurchase.data import clean_transactions, read_transactions
+
+
+def _online_retail(**changes: list[object]) -> pd.DataFrame:
+    columns: dict[str, list[object]] = {
+        "InvoiceNo": ["1", "1", "1", "C2", "3", "4", "5"],
+        "StockCode": ["a", "b", "b", "a", "a", "a", "a"],
+        "Description": ["A", "B", "B", "A", "A", "A", "A"],
+        "Quantity": [2, 1, 1, -2, 3, 1, 1],
+        "InvoiceDate": pd.to_datetime(["2011-01-05 08:26"] * 3 + ["2011-01-06 00:00"] * 4).to_list(),
+        "UnitPrice": [2.5, 1.0, 1.0, 2.5, 2.0, 0.0, 1.0],
+        "CustomerID": [17850, 17850, 17850, 17850, 12583, 12583, None],
+        "Country": ["France"] * 7,
+    }
+    table = pd.DataFrame(columns | changes)
+    if "CustomerID" not in changes:
+        table["CustomerID"] = table["CustomerID"].astype("Int32")
+    return table
+
+
+def test_online_retail_is_recognised_and_each_cleaning_step_is_counted() -> None:
+    cleaned = clean_transactions(_online_retail())
+    assert cleaned.notes == (
+        "7 lines",
+        "1 left out: no customer",
+        "1 left out: the same line again",
+        "1 left out: cancelled (invoice begins with C)",
+        "1 left out: amount missing, or not above zero",
+        "3 lines of 2 customers remain, 2011-01-05 to 2011-01-06",
+    )
+    assert cleaned.lines["amount"].tolist() == [5.0, 1.0, 6.0]
+    assert cleaned.lines["customer"].tolist() == ["17850", "17850", "12583"]
+    assert cleaned.lines["invoice"].tolist() == ["1", "1", "3"]
+    assert cleaned.lines["country"].tolist() == ["France"] * 3
+
+
+def test_the_second_online_retail_layout_is_recognised() -> None:
+    table = _online_retail().rename(
+        columns={"InvoiceNo": "Invoice", "UnitPrice": "Price", "CustomerID": "Customer ID"}
+    )
+    assert clean_transactions(table).lines["amount"].tolist() == [5.0, 1.0, 6.0]
+
+
+def test_customers_read_as_floats_are_whole_numbers() -> None:
+    table = _online_retail()
+    table["CustomerID"] = table["CustomerID"].astype("float64")
+    assert clean_transactions(table).lines["customer"].tolist() == ["17850", "17850", "12583"]
+
+
+def test_equal_lines_without_an_invoice_are_kept_and_a_day_is_an_invoice() -> None:
+    table = pd.DataFrame(
+        {"customer": ["a", "a", "b"], "time": ["2020-01-01", "2020-01-01", "2020-01-02"], "amount": [1, 1, 2]}
+    )
+    lines = clean_transactions(table).lines
+    assert lines["invoice"].tolist() == ["2020-01-01", "2020-01-01", "2020-01-02"]
+
+
+def test_an_invoice_column_without_any_invoice_does_no_harm() -> None:
+    table = pd.DataFrame({"customer": ["a"], "time": ["2020-01-01"], "amount": [1], "invoice": [None]})
+    assert clean_transactions(table).lines["invoice"].tolist() == ["2020-01-01"]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["20111201", "20111213"],
+        ["2011-12-01 00:00:00", "2011-12-13"],
+        ["2011-12-01T02:00:00+02:00", "2011-12-13T00:00:00Z"],
+        ["12/1/2011 0:00", "12/13/2011 0:00"],
+        ["1/12/2011", "13/12/2011"],
+        [20111201, 20111213],
+    ],
+)
+def test_times_are_read_in_every_known_format(times: list[object]) -> None:
+    lines = clean_transactions(pd.DataFrame({"customer": ["a", "b"], "time": times, "amount": [1, 1]})).lines
+    assert lines["time"].tolist() == [pd.Timestamp("2011-12-01"), pd.Timestamp("2011-12-13")]
+
+
+def test_zoned_datetimes_become_utc() -> None:
+    times = pd.to_datetime(["2011-12-01T02:00:00"]).tz_localize("Europe/Helsinki")
+    lines = clean_transactions(pd.DataFrame({"customer": ["a"], "time": times, "amount": [1]})).lines
+    assert lines["time"].tolist() == [pd.Timestamp("2011-12-01")]
+
+
+def test_a_few_unreadable_times_are_left_out_and_counted() -> None:
+    times = ["2020-01-01"] * 39 + ["soon"]
+    cleaned = clean_transactions(pd.DataFrame({"customer": ["a"] * 40, "time": times, "amount": [1] * 40}))
+    assert "1 left out: time missing or unreadable" in cleaned.notes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"time": ["soon", "later"]},
+            "100% of column time cannot be read, 'soon' for one: write each as a time",
+        ),
+        (
+            {"amount": ["1", "1,5"]},
+            "50% of column amount cannot be read, '1,5' for one: write each as a number",
+        ),
+        ({"amount": [0, -1]}, "no line is left after cleaning"),
+        ({"Customer ID": ["a", "b"]}, "columns customer and Customer ID are both the customer"),
+    ],
+)
+def test_data_that_cannot_be_used_is_refused(changes: dict[str, list[object]], message: str) -> None:
+    table = pd.DataFrame({"customer": ["a", "b"], "time": ["2020-01-01"] * 2, "amount": [1, 2]} | changes)
+    with pytest.raises(TrainingError, match=message):
+        clean_transactions(table)
+
+
+def test_a_table_without_an_amount_names_what_is_needed_and_what_is_there() -> None:
+    table = pd.DataFrame({"customer": ["a"], "when": ["2020-01-01"], "Price": [2.0]})
+    with pytest.raises(TrainingError, match=r"no column time, amount: .* it has customer, when, Price"):
+        clean_transactions(table)
+
+
+def test_csv_and_parquet_give_the_same_lines(tmp_path: Path) -> None:
+    table = _online_retail()
+    table.to_csv(tmp_path / "shop.csv", index=False)
+    table.to_parquet(tmp_path / "shop.parquet")
+    from_csv = read_transactions(tmp_path / "shop.csv").lines
+    from_parquet = read_transactions(tmp_path / "shop.parquet").lines
+    pd.testing.assert_frame_equal(from_csv, from_parquet, check_dtype=False)
+
+
+def test_the_default_data_is_cdnow() -> None:
+    lines = read_transactions(None).lines
+    assert (len(lines), lines["customer"].nunique()) == (69_579, 23_502)
+    assert (str(lines["time"].min().date()), str(lines["time"].max().date())) == ("1997-01-01", "1998-06-30")
+    assert set(lines.columns) == {"customer", "time", "amount", "quantity", "invoice"}
+
+
+def test_without_the_package_the_default_data_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(TrainingError, match=r"pip install 'scorewire-training\[demo\]'"):
+        read_transactions(None)
