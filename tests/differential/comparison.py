@@ -19,7 +19,7 @@ LIMITS = ("--max-rows", "1000", "--max-message-bytes", str(1 << 17))
 _UNARY_AT_A_TIME = 64
 
 
-class Disagreement(AssertionError):
+class DisagreementError(AssertionError):
     """The engines answer otherwise; the message has the request."""
 
 
@@ -44,7 +44,7 @@ def compare(reference: Wire, native: Wire, *, count: int, seed: int) -> Counter[
     """Send so many generated requests to both, half of them as a stream; count the outcomes.
 
     Raises:
-        Disagreement: they differ.
+        DisagreementError: they differ.
     """
     requests, outcomes = Requests(seed), Counter[str]()
     messages = [requests.streamed() for _ in range(count // 2)]
@@ -64,14 +64,14 @@ def compare(reference: Wire, native: Wire, *, count: int, seed: int) -> Counter[
 
 def _agreed(request: bytes, wanted: tuple[str, object], found: tuple[str, object]) -> str:
     if wanted != found:
-        raise Disagreement(f"{request[:2000]!r}\nreference: {wanted}\nnative: {found}")
+        raise DisagreementError(f"{request[:2000]!r}\nreference: {wanted}\nnative: {found}")
     return wanted[0]
 
 
 def _streamed(data: bytes) -> tuple[str, object]:
     answer = prediction_pb2.PredictStreamResponse.FromString(data)
     if answer.SerializeToString() != data:
-        raise Disagreement(f"an answer is not written as protobuf writes it: {data!r}")
+        raise DisagreementError(f"an answer is not written as protobuf writes it: {data!r}")
     if answer.WhichOneof("result") == "error":
         return info_of(answer.error).reason, (answer.correlation_id, _status(answer.error))
     _clear_times(answer.response)
@@ -86,7 +86,7 @@ def _called(call: grpc.Future) -> tuple[str, object]:
         return failure.reason, (failure.code, failure.message, _status(failure.status))
     answer = prediction_pb2.PredictResponse.FromString(data)
     if answer.SerializeToString() != data:
-        raise Disagreement(f"an answer is not written as protobuf writes it: {data!r}")
+        raise DisagreementError(f"an answer is not written as protobuf writes it: {data!r}")
     _clear_times(answer)
     return "OK", answer.SerializeToString()
 

@@ -303,9 +303,9 @@ impl Coder {
         tensor: &mut Tensor,
     ) -> Result<(), RuntimeError> {
         let Room { folded, errors, kept, .. } = room;
-        let count = if errors.is_empty() { rows.count } else { kept.len() };
-        for i in 0..count {
-            let row = if errors.is_empty() { i } else { kept[i] as usize };
+        let all = errors.is_empty();
+        let count = if all { rows.count } else { kept.len() };
+        for (i, row) in (0..count).map(|i| (i, if all { i } else { kept[i] as usize })) {
             for (j, column) in input.columns.iter().enumerate() {
                 if let Column::Text(position, fold) = column {
                     let text = fold.apply(rows.text(row * self.text_count + position), folded);
@@ -314,5 +314,78 @@ impl Coder {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: f64 = 1e30;
+
+    fn check(source: Source, missing_allowed: bool) -> Check {
+        Check { source, missing_allowed, missing: b"missing".to_vec(), other: b"other".to_vec() }
+    }
+
+    fn examined(coder: &Coder, count: usize, numbers: &[f64], texts: &[&str]) -> Room {
+        let mut request = crate::wire::Request::default();
+        let rows = wire_texts(texts);
+        let mut message = Vec::new();
+        crate::wire::put_bytes_head(&mut message, 5, rows.len());
+        message.extend_from_slice(&rows);
+        request.decode(&message).unwrap();
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
+        let mut room = Room::default();
+        coder.examine(Rows { count, numbers: &bytes, texts: &request.texts, data: &message }, &mut room);
+        room
+    }
+
+    fn wire_texts(texts: &[&str]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for text in texts {
+            crate::wire::put_bytes_head(&mut out, 3, text.len());
+            out.extend_from_slice(text.as_bytes());
+        }
+        out
+    }
+
+    #[test]
+    fn texts_are_folded_in_ascii_only() {
+        let mut folded = Vec::new();
+        let mut fold = |text: &str| {
+            String::from_utf8(Fold::AsciiLowerStrip.apply(text.as_bytes(), &mut folded).to_vec()).unwrap()
+        };
+        assert_eq!(fold(" \t\n\r\u{b}\u{c}De \n"), "de");
+        assert_eq!(fold("\u{a0}D\u{130}\u{c9}"), "\u{a0}d\u{130}\u{c9}");
+        assert_eq!(fold("  "), "");
+        assert_eq!(fold("a B"), "a b");
+    }
+
+    #[test]
+    fn the_first_bad_feature_of_a_row_is_its_error() {
+        let checks = vec![check(Source::Number(0, LIMIT), false), check(Source::Number(1, LIMIT), true)];
+        let coder = Coder::new(2, 0, Vec::new(), Vec::new(), checks);
+        let nan = f64::NAN;
+        let room = examined(&coder, 5, &[1.0, nan, nan, 1e31, -1e31, 0.0, 1.0, -1e31, LIMIT, -LIMIT], &[]);
+        let found = room.errors.iter().map(|error| (error.row, error.check, error.reason));
+        assert_eq!(found.collect::<Vec<_>>(), [(1, 0, MISSING), (2, 0, OUT_OF_RANGE), (3, 1, OUT_OF_RANGE)]);
+        assert_eq!(room.kept, [0, 4]);
+        assert_eq!(coder.refusal(&room.errors[0]), (&b"missing"[..], MISSING));
+        assert_eq!(coder.refusal(&room.errors[1]), (&b"other"[..], OUT_OF_RANGE));
+    }
+
+    #[test]
+    fn texts_are_refused_where_they_are_missing_or_not_known() {
+        let vocabulary = || Vocabulary::new(0, Fold::None, vec!["a".into(), "b".into()]);
+        let strict =
+            Coder::new(0, 1, vec![vocabulary()], Vec::new(), vec![check(Source::Text(0, vec![0]), false)]);
+        let room = examined(&strict, 4, &[], &["a", "", "c", "b"]);
+        let found = room.errors.iter().map(|error| (error.row, error.reason)).collect::<Vec<_>>();
+        assert_eq!(found, [(1, MISSING), (2, UNKNOWN)]);
+        let lax =
+            Coder::new(0, 1, vec![vocabulary()], Vec::new(), vec![check(Source::Text(0, vec![]), true)]);
+        let room = examined(&lax, 4, &[], &["a", "", "c", "b"]);
+        assert!(room.errors.is_empty());
+        assert_eq!(room.codes, [0, 2, 2, 1]);
     }
 }

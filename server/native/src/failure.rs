@@ -65,3 +65,30 @@ pub struct Fixed {
     pub draining: Failure,
     pub internal: Failure,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_percent_encoded() {
+        assert_eq!(percent_encode("50% of 'x'\n\u{e9}"), "50%25 of 'x'%0A%C3%A9");
+    }
+
+    #[test]
+    fn a_status_is_written_in_base64_without_padding() {
+        let mut headers = HeaderMap::new();
+        let failed =
+            Failure { code: 3, reason: 1, message: "no".into(), status: Bytes::from_static(b"\xff\xfe") };
+        failed.write(&mut headers);
+        assert_eq!(headers["grpc-status"], "3");
+        assert_eq!(headers["grpc-status-details-bin"], "//4");
+    }
+
+    #[test]
+    fn a_plain_failure_has_no_status() {
+        let mut headers = HeaderMap::new();
+        Failure::plain(UNIMPLEMENTED, "no").write(&mut headers);
+        assert_eq!(headers.len(), 2);
+    }
+}

@@ -234,3 +234,74 @@ impl Reply {
         self.body.as_mut()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(message: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(message.len()).unwrap();
+        [&[0][..], &length.to_be_bytes(), message].concat()
+    }
+
+    #[test]
+    fn messages_come_out_whole_however_they_are_cut() {
+        let bytes = [framed(b"one"), framed(b""), framed(&[7; 300])].concat();
+        for size in 1..bytes.len() + 1 {
+            let mut inbox = Inbox::new(1000);
+            let mut found = Vec::new();
+            for chunk in bytes.chunks(size) {
+                inbox.push(Bytes::copy_from_slice(chunk));
+                while let Some(message) = inbox.next().unwrap() {
+                    found.push(message);
+                }
+            }
+            assert_eq!(found, [&b"one"[..], b"", &[7; 300]]);
+            assert!(inbox.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_refused_by_its_head() {
+        let mut inbox = Inbox::new(10);
+        inbox.push(Bytes::from_static(&[0, 0, 0, 0, 11]));
+        assert_eq!(inbox.next().unwrap_err().code, failure::RESOURCE_EXHAUSTED);
+    }
+
+    #[test]
+    fn a_compressed_message_is_refused() {
+        let mut inbox = Inbox::new(10);
+        inbox.push(Bytes::from_static(&[1, 0, 0, 0, 0]));
+        assert_eq!(inbox.next().unwrap_err().code, failure::INTERNAL);
+    }
+
+    #[test]
+    fn timeouts_are_digits_and_a_unit() {
+        let read = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", HeaderValue::from_static(text));
+            timeout(&headers)
+        };
+        assert_eq!(read("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        for text in ["", "S", "5", "5x", "-5S", "123456789S"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_grpc_content_types_are_taken() {
+        for (text, taken) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;v=1", true),
+            ("application/grpc-web", false),
+            ("text/plain", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(text));
+            assert_eq!(is_grpc(&headers), taken, "{text}");
+        }
+    }
+}

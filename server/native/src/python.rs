@@ -1,4 +1,6 @@
 //! The engine as Python sees it: the types of the module `scorewire_native`.
+// Python calls by position, and unpacks what it gets in one place.
+#![allow(clippy::too_many_arguments, clippy::type_complexity)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -351,7 +353,6 @@ impl Engine {
     }
 
     /// For each version: model, version, rows, row errors by reason, decode, run, encode.
-    #[allow(clippy::type_complexity)] // it is unpacked in one place
     fn version_counts(&self) -> Vec<(String, String, u64, [u64; ROW_REASONS], Sums, Sums, Sums)> {
         let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         let each = |((model, version), counts): (&(String, String), &Counts)| {
