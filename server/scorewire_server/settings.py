@@ -234,3 +234,11 @@ def silence_grpc() -> None:
     Callers must not be able to fill the log. To be called before grpc is imported.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
+def silence_onnxruntime() -> None:
+    """Keep onnxruntime from sending what it does to its makers, unless ORT_DISABLE_TELEMETRY says otherwise.
+
+    A server reports to nobody. To be called before onnxruntime is loaded.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -118,7 +118,7 @@ impl Incoming {
     /// The next message; None at the end.
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Cut>> {
         loop {
-            if let Some(message) = self.inbox.next()? {
+            if let Some(message) = self.inbox.next_message()? {
                 return Poll::Ready(Ok(Some(message)));
             }
             if self.body.is_end_stream() {
@@ -368,12 +368,25 @@ async fn control(
 ) {
     let mut call = worker.events.open(path);
     let ended: Result<Option<Failure>, Cut> = async {
+        let mut wanted = false;
         loop {
-            match reply.attend(deadline, call.next()).await? {
-                Some(Command::Want) => {
-                    let message = std::future::poll_fn(|cx| incoming.poll_message(cx));
-                    call.deliver(reply.attend(deadline, message).await??);
+            let next = async {
+                tokio::select! {
+                    biased;
+                    command = call.next() => Ok(command),
+                    message = std::future::poll_fn(|cx| incoming.poll_message(cx)), if wanted => Err(message),
                 }
+            };
+            let command = match reply.attend(deadline, next).await? {
+                Ok(command) => command,
+                Err(message) => {
+                    call.deliver(message?);
+                    wanted = false;
+                    continue;
+                }
+            };
+            match command {
+                Some(Command::Want) => wanted = true,
                 Some(Command::Send(data)) => {
                     let mut message = BytesMut::with_capacity(HEAD + data.len());
                     message.extend_from_slice(&[0]);

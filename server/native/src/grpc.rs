@@ -88,7 +88,7 @@ impl Inbox {
     ///
     /// # Errors
     /// It is larger than allowed, or compressed.
-    pub fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+    pub fn next_message(&mut self) -> Result<Option<Bytes>, Failure> {
         let bytes = if self.pending.is_empty() { &self.chunk[..] } else { &self.pending[..] };
         let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else {
             return Ok(None);
@@ -252,7 +252,7 @@ mod tests {
             let mut found = Vec::new();
             for chunk in bytes.chunks(size) {
                 inbox.push(Bytes::copy_from_slice(chunk));
-                while let Some(message) = inbox.next().unwrap() {
+                while let Some(message) = inbox.next_message().unwrap() {
                     found.push(message);
                 }
             }
@@ -265,14 +265,14 @@ mod tests {
     fn a_message_over_the_limit_is_refused_by_its_head() {
         let mut inbox = Inbox::new(10);
         inbox.push(Bytes::from_static(&[0, 0, 0, 0, 11]));
-        assert_eq!(inbox.next().unwrap_err().code, failure::RESOURCE_EXHAUSTED);
+        assert_eq!(inbox.next_message().unwrap_err().code, failure::RESOURCE_EXHAUSTED);
     }
 
     #[test]
     fn a_compressed_message_is_refused() {
         let mut inbox = Inbox::new(10);
         inbox.push(Bytes::from_static(&[1, 0, 0, 0, 0]));
-        assert_eq!(inbox.next().unwrap_err().code, failure::INTERNAL);
+        assert_eq!(inbox.next_message().unwrap_err().code, failure::INTERNAL);
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn open_library(path: &Path) -> Result<Runtime> {
     let mut allocator = null_mut();
     // SAFETY: the arguments are as the header asks; each result is checked.
     unsafe {
-        let level = OrtLoggingLevel::ORT_LOGGING_LEVEL_ERROR;
+        let level = OrtLoggingLevel::ORT_LOGGING_LEVEL_FATAL;
         check(api, (api.CreateEnv)(level, c"scorewire".as_ptr(), &mut env))?;
         check(api, (api.GetAllocatorWithDefaultOptions)(&mut allocator))?;
     }
@@ -206,7 +206,8 @@ impl Session {
                 check(api, (api.SetIntraOpNumThreads)(options, threads))?;
                 check(api, (api.SetInterOpNumThreads)(options, 1))?;
                 check(api, (api.SetSessionExecutionMode)(options, ExecutionMode::ORT_SEQUENTIAL))?;
-                check(api, (api.SetSessionLogSeverityLevel)(options, 3))?;
+                // What fails comes back as a status, and callers must not be able to fill the log.
+                check(api, (api.SetSessionLogSeverityLevel)(options, 4))?;
                 // A waiting thread would take the core from the workers.
                 for key in [c"session.intra_op.allow_spinning", c"session.inter_op.allow_spinning"] {
                     check(api, (api.AddSessionConfigEntry)(options, key.as_ptr(), c"0".as_ptr()))?;

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from scorewire_contract.scoring import RunGraph
 from scorewire_server.engine.port import ControlMethod, Engine, StartError
-from scorewire_server.settings import Settings
+from scorewire_server.settings import Settings, silence_onnxruntime
 
 EXTENSION = "scorewire_native"
 
@@ -39,6 +39,7 @@ def choose(name: str) -> EngineKind:
     Raises:
         StartError: native is asked for, and cannot be used.
     """
+    silence_onnxruntime()
     installed = find_spec(EXTENSION) is not None
     if name == "reference" or (name == "auto" and not installed):
         import onnxruntime  # noqa: PLC0415
