@@ -68,7 +68,11 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
             None => std::future::pending().await,
         }
     };
-    tokio::pin!(keepalive, age);
+    // One future for the whole life: one anew for every wake would register with all connections'.
+    let told = async {
+        let _ = phase.wait_for(|phase| *phase == Phase::Closing).await;
+    };
+    tokio::pin!(keepalive, age, told);
     let mut closing = false;
     let mut accepted: Vec<Accepted> = Vec::new();
     loop {
@@ -96,7 +100,7 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
                     return;
                 }
             }
-            _ = phase.wait_for(|phase| *phase == Phase::Closing), if !closing => {
+            () = &mut told, if !closing => {
                 closing = true;
                 connection.graceful_shutdown();
             }
