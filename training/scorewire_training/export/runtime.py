@@ -18,6 +18,10 @@ def open_graph(graph: bytes) -> RunGraph:
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ONLY_ERRORS
+    # As servers do: with more threads, onnxruntime adds the trees of a large
+    # call in another order, and the last bits depend on the number of cores.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no base of their own
