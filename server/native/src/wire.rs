@@ -449,4 +449,23 @@ mod tests {
         }
         assert_eq!(bytes_field_len(200), field(1, &[0; 200]).len());
     }
+
+    /// The corpus of the fuzz target, through the same checks where there is no nightly compiler.
+    #[test]
+    fn the_corpus_is_read_alike_with_used_and_fresh_room() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/decode");
+        let (mut used, mut legal) = (Request::default(), 0);
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let data = std::fs::read(entry.unwrap().path()).unwrap();
+            let mut fresh = Request::default();
+            let _ = used.decode_stream(&data);
+            let read = used.decode(&data);
+            assert_eq!(read, fresh.decode(&data));
+            if read.is_ok() {
+                assert_eq!(used, fresh);
+                legal += 1;
+            }
+        }
+        assert!(legal > 5);
+    }
 }
