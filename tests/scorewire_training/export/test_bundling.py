@@ -22,7 +22,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, PowerTransformer, StandardScaler
 
 from scorewire_contract.bundle import read_bundle
 from scorewire_contract.scoring import score_golden
@@ -203,12 +203,13 @@ def _negate_leaves(graph: onnx.ModelProto) -> None:
 
 
 def _nudge_a_threshold(graph: onnx.ModelProto) -> None:
-    """The root of the first real tree, by one step of float32."""
+    """The first one, by one step of its type."""
     for node in graph.graph.node:
         for attribute in node.attribute:
             if attribute.name == "nodes_splits":
                 splits = numpy_helper.to_array(attribute.t).copy()
-                splits[1] = np.nextafter(splits[1], splits.dtype.type(np.inf))
+                first = np.flatnonzero(splits)[0]
+                splits[first] = np.nextafter(splits[first], splits.dtype.type(np.inf))
                 attribute.t.CopyFrom(numpy_helper.from_array(splits, attribute.t.name))
 
 
@@ -259,6 +260,33 @@ def test_a_graph_that_differs_is_not_written(
     ]
     assert "probabilities" in lines[2]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_threshold_behind_a_scaler_is_found(
+    frame: pd.DataFrame, target: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_pipeline(StandardScaler(), lightgbm.LGBMClassifier(n_estimators=1, num_leaves=2, verbose=-1))
+    model.fit(frame[["age", "income"]], target)
+    exported = _export(model, frame[["age", "income"]], tmp_path)
+    assert exported.parity.rows_by_origin["jump"] > 0
+    right = bundling.lower
+
+    def wrong(model: object, sample: pd.DataFrame) -> LoweredModel:
+        lowered = right(model, sample)
+        _nudge_a_threshold(lowered.graph)
+        return lowered
+
+    monkeypatch.setattr(bundling, "lower", wrong)
+    # By one step of float64, which no row of the sample comes near.
+    with pytest.raises(ParityError, match=r"\(jump \d+ of \d+\)"):
+        _export(model, frame[["age", "income"]], tmp_path, version="1.0.1")
+
+
+def test_a_limit_of_one_sign_bars_both(frame: pd.DataFrame, target: Any, tmp_path: Path) -> None:
+    # The power grows faster on one side of zero: only there it overflows.
+    model = make_pipeline(PowerTransformer(), LogisticRegression()).fit(frame[["income"]], target)
+    exported = _export(model, frame[["income"]], tmp_path)
+    assert 1e39 < exported.manifest.schema.features[0].magnitude_limit < np.finfo(np.float64).max
 
 
 def test_a_text_that_is_coded_wrong_is_found(

@@ -16,14 +16,14 @@ from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.frames import FrameCodec
 from scorewire_training.export.golden import pick_golden
-from scorewire_training.export.hard_rows import SAMPLE, TriedRows, construct_rows
 from scorewire_training.export.lowering import lower
-from scorewire_training.export.parity import BundleScores, ParityReport, checked_shapes, compare, score_rows
+from scorewire_training.export.parity import ParityReport, checked_shapes, compare
 from scorewire_training.export.probing import Prober
 from scorewire_training.export.provenance import build_provenance
 from scorewire_training.export.reference import Answers, Reference
 from scorewire_training.export.runtime import open_graph
 from scorewire_training.export.schema import build_schema
+from scorewire_training.export.trial import hold_trial
 
 _MAX_SAMPLE_ROWS_COMPARED = 20_000
 _SEED = 20_240_229
@@ -107,25 +107,25 @@ def export_bundle(
     run = checked_shapes(open_graph(graph), lowered.outputs)
 
     report_stage("Comparing the graph with the fitted model")
-    tried = construct_rows(
-        rows.take(compared),
-        lowered.features,
-        thresholds=lowered.thresholds,
-        known_texts=lowered.known_texts,
-        magnitude_limits={feature: allowance.magnitude_limit for feature, allowance in allowances.items()},
-    )
+    limits = {feature: allowance.magnitude_limit for feature, allowance in allowances.items()}
     scorer = Scorer(manifest.schema, manifest.coding, run)
-    tried = tried.take(_without_repeated_refusals(tried, score_rows(scorer, tried.rows)))
-    bundle_scores = score_rows(scorer, tried.rows)
-    fitted = _ask(reference, codec, tried, sample_answers, bundle_scores)
-    parity = compare(tried, fitted, bundle_scores, lowered.outputs)
+    trial = hold_trial(
+        reference,
+        codec,
+        scorer,
+        lowered,
+        sample=rows.take(compared),
+        sample_answers=sample_answers,
+        magnitude_limits=limits,
+    )
+    parity = compare(trial.tried, trial.fitted, trial.bundle, lowered.outputs)
 
     report_stage("Writing the bundle")
     manifest.metrics.update(metrics or {})
     manifest.provenance.CopyFrom(build_provenance(lowered.family, lowered.features, rows))
     manifest.parity.CopyFrom(parity.to_message())
     manifest.created_at.GetCurrentTime()
-    golden = pick_golden(tried, fitted, bundle_scores, lowered.outputs, parity)
+    golden = pick_golden(trial.tried, trial.fitted, trial.bundle, lowered.outputs, parity)
     golden.expected.model, golden.expected.version = name, version
     score_golden(bundles.Bundle(target, manifest, graph, golden), run)
     files = {bundles.GRAPH: graph, bundles.GOLDEN: bundles.to_json(golden)}
@@ -191,46 +191,3 @@ def _ask_sample(reference: Reference, sample: pd.DataFrame) -> Answers:
             f"the fitted model does not score the sample ({type(error).__name__}: {error}): "
             "pass rows with the columns and dtypes that it was fitted on"
         ) from error
-
-
-def _without_repeated_refusals(tried: TriedRows, scores: BundleScores) -> list[int]:
-    """The rows to compare: of those that are refused for one change, one is enough.
-
-    A refusal is found by asking the fitted model about that row alone, which is slow.
-    """
-    seen: set[tuple[str, str]] = set()
-    refused = set(scores.refused)
-    kept = []
-    for row, key in enumerate(zip(tried.origins, tried.changes, strict=True)):
-        if row in refused and key[0] != SAMPLE:
-            if key in seen:
-                continue
-            seen.add(key)
-        kept.append(row)
-    return kept
-
-
-def _ask(
-    reference: Reference,
-    codec: FrameCodec,
-    tried: TriedRows,
-    sample_answers: Answers,
-    scores: BundleScores,
-) -> Answers:
-    """The fitted model's answers: those for the sample, then for the rows made from it."""
-    begin = len(sample_answers.refused)
-    outputs = [np.full((len(tried), values.shape[1]), np.nan) for values in sample_answers.outputs]
-    refused = np.zeros(len(tried), dtype=np.bool_)
-    by_bundle = np.array([row for row in scores.refused if row >= begin], dtype=np.intp)
-    others = np.setdiff1d(np.arange(begin, len(tried)), by_bundle)
-    for group, likely_refused in ((others, False), (by_bundle, True)):
-        if not len(group):
-            continue
-        frame = codec.to_frame(tried.rows.take(group))
-        answers = reference.answer_or_refuse(frame, likely_refused=likely_refused)
-        refused[group] = answers.refused
-        for whole, part in zip(outputs, answers.outputs, strict=True):
-            whole[group] = part
-    for whole, part in zip(outputs, sample_answers.outputs, strict=True):
-        whole[:begin] = part
-    return Answers(outputs, refused)

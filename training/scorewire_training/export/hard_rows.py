@@ -139,7 +139,7 @@ def construct_rows(
                 builder.add(origin, name, numbers={column: value})
     for column, name in enumerate(texts):
         _add_texts(builder, column, name, sample.texts[:, column], known_texts.get(name, ()))
-    return _join(
+    return join(
         _made(sample, SAMPLE),
         builder.build(),
         _threshold_rows(sample, numbers, thresholds, rng),
@@ -152,7 +152,8 @@ def _made(rows: WireRows, origin: str) -> TriedRows:
     return TriedRows(rows, (origin,) * len(rows), ("",) * len(rows))
 
 
-def _join(*parts: TriedRows) -> TriedRows:
+def join(*parts: TriedRows) -> TriedRows:
+    """The rows of all parts in order."""
     return TriedRows(
         concatenate([part.rows for part in parts]),
         tuple(origin for part in parts for origin in part.origins),
@@ -235,7 +236,7 @@ def _threshold_rows(
     together = sample.take(rng.integers(len(sample), size=min(_SNAPPED_ROWS, 2 * len(sample))))
     for column, values in splits.items():
         together.numbers[:, column] = _snap(together.numbers[:, column], values, rng)
-    return _join(alone, _made(together, "thresholds_together"))
+    return join(alone, _made(together, "thresholds_together"))
 
 
 def _snap(

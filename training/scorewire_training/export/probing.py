@@ -96,8 +96,8 @@ class Prober:
             return self._bisect(column, limit)
         raise UnsupportedModelError(
             f"the model refuses ordinary numbers of {name!r}, such as {beyond_sample:g} or its negative",
-            "let its steps take numbers unseen in training: handle_unknown='ignore' in a OneHotEncoder, "
-            "handle_unknown='use_encoded_value' in an OrdinalEncoder",
+            "let its steps take every number: handle_unknown='ignore' in a OneHotEncoder, "
+            "handle_unknown='use_encoded_value' in an OrdinalEncoder, no logarithm of what may be negative",
         )
 
     def _bisect(self, column: int, taken: float) -> float:

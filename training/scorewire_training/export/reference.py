@@ -29,6 +29,10 @@ class Answers:
     outputs: list[NDArray[np.float64]]
     refused: NDArray[np.bool_]
 
+    def take(self, rows: Sequence[int] | NDArray[np.intp]) -> Answers:
+        """The answers for some of the rows, in the order given."""
+        return Answers([values[rows] for values in self.outputs], self.refused[rows])
+
 
 class Reference:
     """Asks a fitted model.
