@@ -6,13 +6,16 @@ DISTRIBUTIONS := proto/python server training clients/python clients/loadtest
 SOURCES := proto/generate.py proto/python/scorewire_contract server training clients tests
 MANIFESTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
+CARGO := $(shell command -v cargo)
+RUST := $(shell find server/native -name '*.rs' -not -path '*/target/*') server/native/Cargo.toml server/native/Cargo.lock
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint type proto deps dockerfile lock bench image clean
+.PHONY: help setup native demo test check lint type proto deps rust dockerfile lock bench image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: .venv/ready ## make .venv and install everything in it
+setup: .venv/ready native ## make .venv and install everything in it
 
 .venv/ready: requirements/dev.lock $(MANIFESTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -22,13 +25,25 @@ setup: .venv/ready ## make .venv and install everything in it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(DISTRIBUTIONS:%=--editable %)
 	@touch $@
 
+# The native engine needs Rust; without it the server runs the reference engine.
+native:
+ifneq ($(CARGO),)
+native: .venv/native
+
+.venv/native: .venv/ready $(RUST)
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --quiet --locked --release --manifest-path server/native/Cargo.toml
+	@touch $@
+else
+	@echo "No cargo here, so no native engine: install Rust (https://rustup.rs) and run make setup again."
+endif
+
 demo: setup ## the whole path: train, export, verify, serve, score
 	$(BIN)/python -m tests.demo
 
 test: setup ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: lint type proto deps dockerfile test ## all that continuous integration asks for
+check: lint type proto deps dockerfile rust test ## all that continuous integration asks for
 
 lint: setup ## style
 	$(BIN)/ruff format --check $(SOURCES)
@@ -42,6 +57,15 @@ proto: setup ## the contract: lint, and that the committed stubs are what it gen
 
 deps: setup ## that every import is declared, and every installed package is in the lock
 	$(BIN)/python -m tests.dependencies
+
+rust: ## the native engine's crate: style, lint, its own tests
+ifneq ($(CARGO),)
+	cargo fmt --manifest-path server/native/Cargo.toml --check
+	cargo clippy --quiet --locked --manifest-path server/native/Cargo.toml --all-targets -- --deny warnings
+	cargo test --quiet --locked --manifest-path server/native/Cargo.toml --lib --no-default-features
+else
+	@echo "No cargo here, so the native engine's crate is not checked."
+endif
 
 dockerfile: setup ## lint of the Dockerfile
 	$(BIN)/hadolint Dockerfile

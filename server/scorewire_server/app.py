@@ -12,9 +12,8 @@ from scorewire_proto.v1 import models_pb2
 from scorewire_server.control.health import Health
 from scorewire_server.control.model_service import ModelService
 from scorewire_server.control.reflection import Reflection
+from scorewire_server.engine.choice import choose
 from scorewire_server.engine.port import StartError
-from scorewire_server.engine.reference.server import ReferenceEngine
-from scorewire_server.engine.reference.session import open_session
 from scorewire_server.engine.snapshot import Snapshot, VersionRecord, build_snapshot
 from scorewire_server.loader import announce, load, refuse
 from scorewire_server.logs import logger
@@ -45,7 +44,8 @@ class App:
             *self._health.methods(),
             *Reflection().methods(),
         ]
-        self._engine = ReferenceEngine(settings, control)
+        self._kind = choose(settings.engine)
+        self._engine = self._kind.make(settings, control)
         self._trial: Trial | None = None
         self._metrics_server: MetricsServer | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -57,13 +57,14 @@ class App:
             StartError: a port cannot be bound.
         """
         settings = self._settings
-        metrics = Metrics(self._engine.statistics, lambda: self._snapshot)
+        metrics = Metrics(lambda: self._engine.statistics, lambda: self._snapshot)
         try:
             if self._candidates and settings.trial_seconds:
                 self._trial = Trial(
                     seconds=settings.trial_seconds,
                     memory_bytes=settings.trial_memory_bytes,
-                    threads=settings.threads,
+                    threads=settings.graph_threads,
+                    engine=self._kind.name,
                 )
                 await self._trial.start()
             address = await self._engine.start()
@@ -125,7 +126,7 @@ class App:
         if self._settings.port_file is not None:
             _write_port_file(self._settings.port_file, address, metrics_address)
         if self._health.serving:
-            log.info("serving", address=address, metrics=metrics_address, engine="reference")
+            log.info("serving", address=address, metrics=metrics_address, engine=self._kind.description)
         else:
             log.warning(
                 "not serving: no bundle under --models may serve",
@@ -138,7 +139,7 @@ class App:
         """Load a candidate that has passed its trial."""
         if self._trial is not None and (reason := await self._trial.refusal(candidate)):
             return refuse(candidate, reason)
-        open_graph = partial(open_session, threads=self._settings.threads)
+        open_graph = partial(self._kind.open_session, threads=self._settings.graph_threads)
         return await asyncio.to_thread(load, candidate, open_graph)
 
     def _publish(self, records: dict[Candidate, VersionRecord], *, loading: bool) -> None:

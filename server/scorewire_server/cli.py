@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.metadata import version
 
 import click
 
@@ -22,7 +23,30 @@ def _options(command: click.Command) -> click.Command:
     return command
 
 
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    # Late, as below; the choice is that of --engine auto or of the variable.
+    from scorewire_server.engine.choice import choose  # noqa: PLC0415
+    from scorewire_server.engine.port import StartError  # noqa: PLC0415
+
+    try:
+        engine = choose(read_settings({"engine": context.params.get("engine")}).engine)
+    except (SettingError, StartError) as error:
+        raise _CannotStart(str(error)) from None
+    click.echo(f"scorewire-server {version('scorewire-server')}, engine {engine.description}")
+    context.exit()
+
+
 @_options
+@click.option(
+    "--version",
+    "show_version",
+    is_flag=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Say which version and engine this is, and end.",
+)
 @click.command(context_settings={"max_content_width": 110})
 def serve(**flags: str | None) -> None:
     """Serve bundles over gRPC until SIGTERM or SIGINT."""

@@ -32,7 +32,7 @@ _BOUNDS = [*(format(bound, "g") for bound in BUCKETS_SECONDS), "+Inf"]
 class Metrics(Collector):
     """Turns an engine's statistics and the states of the versions into Prometheus' families."""
 
-    def __init__(self, statistics: Statistics, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(self, statistics: Callable[[], Statistics], snapshot: Callable[[], Snapshot]) -> None:
         self._statistics = statistics
         self._snapshot = snapshot
         self.registry = CollectorRegistry(auto_describe=False)
@@ -40,7 +40,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families. Called from another thread than the engine's, so it copies before it walks."""
-        statistics = self._statistics
+        statistics = self._statistics()
         calls = CounterMetricFamily(
             "scorewire_calls",
             "Prediction calls; each message of a stream counts as one.",
@@ -61,10 +61,10 @@ class Metrics(Collector):
             "scorewire_in_flight", "Prediction calls being answered.", value=statistics.in_flight
         )
         yield GaugeMetricFamily("scorewire_streams", "PredictStream calls open.", value=statistics.streams)
-        yield from self._collect_versions()
+        yield from self._collect_versions(statistics)
         yield _collect_states(self._snapshot())
 
-    def _collect_versions(self) -> Iterable[Metric]:
+    def _collect_versions(self, statistics: Statistics) -> Iterable[Metric]:
         labels = ["model", "version"]
         rows = CounterMetricFamily("scorewire_rows", "Rows in answered calls.", labels=labels)
         row_errors = CounterMetricFamily(
@@ -77,7 +77,7 @@ class Metrics(Collector):
         encode = HistogramMetricFamily(
             "scorewire_encode_seconds", "Time from scores to bytes, by call.", labels=labels
         )
-        for (model, version), counted in list(self._statistics.versions.items()):
+        for (model, version), counted in list(statistics.versions.items()):
             names = [model, version]
             rows.add_metric(names, counted.rows)
             for reason, count in list(counted.row_errors.items()):

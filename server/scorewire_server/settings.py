@@ -124,7 +124,20 @@ class Settings:
         _integer(0, _LARGEST_PORT),
         "Port of Prometheus' /metrics, on the host of --listen; off unless given.",
     ] = None
-    threads: Annotated[int, _integer(1, 256), "Threads that onnxruntime may use for one call."] = 1
+    engine: Annotated[
+        str,
+        _choice("auto", "native", "reference"),
+        "What answers calls; auto is native where its extension is installed, else reference.",
+    ] = "auto"
+    threads: Annotated[
+        int,
+        _integer(0, 1024),
+        "Threads of the native engine that answer calls; 0 is one for each processor.",
+    ] = 0
+    pin_threads: Annotated[
+        str, _choice("off", "on"), "Whether each of those threads stays on a processor of its own."
+    ] = "off"
+    graph_threads: Annotated[int, _integer(1, 256), "Threads that onnxruntime may use for one call."] = 1
     batch_threads: Annotated[
         int, _integer(1, 256), "Threads that score large batches, beside the event loop."
     ] = 2
@@ -221,3 +234,11 @@ def silence_grpc() -> None:
     Callers must not be able to fill the log. To be called before grpc is imported.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
+def silence_onnxruntime() -> None:
+    """Keep onnxruntime from sending what it does to its makers, unless ORT_DISABLE_TELEMETRY says otherwise.
+
+    A server reports to nobody. To be called before onnxruntime is loaded.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -25,9 +25,9 @@ _LINE_BYTES = 1 << 20
 class Trial:
     """Tries candidates one after the other; to be used from one event loop."""
 
-    def __init__(self, *, seconds: float, memory_bytes: int, threads: int) -> None:
+    def __init__(self, *, seconds: float, memory_bytes: int, threads: int, engine: str) -> None:
         self._seconds = seconds
-        self._arguments = (str(memory_bytes), str(threads))
+        self._arguments = (str(memory_bytes), str(threads), engine)
         self._child: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -79,13 +79,14 @@ class Trial:
             return await child.stdout.readline()
 
 
-def _serve_trials(memory_bytes: int, threads: int) -> None:
+def _serve_trials(memory_bytes: int, threads: int, engine: str) -> None:
     """The child's side."""
-    from scorewire_server.engine.reference.session import open_session  # noqa: PLC0415 - the parent needs no runtime
+    from scorewire_server.engine.choice import choose  # noqa: PLC0415 - the parent needs no runtime of its own here
     from scorewire_server.loader import load  # noqa: PLC0415
     from scorewire_server.logs import configure_logs  # noqa: PLC0415
 
     configure_logs("json", "error")
+    open_session = choose(engine).open_session
     statm = Path("/proc/self/statm")
     # Address space is what a system can bound, and of those that we know only Linux does.
     if statm.exists():
@@ -100,4 +101,4 @@ def _serve_trials(memory_bytes: int, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve_trials(int(sys.argv[1]), int(sys.argv[2]))
+    _serve_trials(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

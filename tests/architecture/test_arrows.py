@@ -130,7 +130,7 @@ def test_no_path_of_a_machine_is_written_down() -> None:
         path
         for folder in folders
         for path in (ROOT / folder).rglob("*")
-        if path.is_file() and path.suffix in suffixes and "__pycache__" not in path.parts
+        if path.is_file() and path.suffix in suffixes and not {"__pycache__", "target"} & set(path.parts)
     ]
     files += [
         ROOT / name for name in ("README.md", "Makefile", "Dockerfile", "pyproject.toml", "CHANGELOG.md")

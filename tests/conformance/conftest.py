@@ -11,12 +11,12 @@ from tests.conformance.wire import Wire
 
 
 @pytest.fixture(scope="session", params=ENGINES)
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with small limits over the bundles of `write_models`."""
     folder = tmp_path_factory.mktemp("engine")
     models = folder / "models"
     write_models(models)
-    limits = ("--max-rows", "1000", "--max-message-bytes", str(1 << 20))
+    limits = ("--engine", request.param, "--max-rows", "1000", "--max-message-bytes", str(1 << 20))
     with serving(folder, models, *limits) as running:
         yield running
 

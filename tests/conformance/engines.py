@@ -9,12 +9,24 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 from tests import bundles
 
+# Why the native engine cannot be put under test here; "" where it can.
+NATIVE_MISSING = (
+    ""
+    if find_spec("scorewire_native")
+    else "scorewire_native is not built here: install cargo, then run `make setup`"
+)
 # Engines that the whole suite is put under.
-ENGINES = ("reference",)
+ENGINES = (
+    "reference",
+    pytest.param("native", marks=pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING)),
+)
 START_SECONDS = 60
 
 

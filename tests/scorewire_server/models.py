@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
+from scorewire_contract import bundle as bundles
 from scorewire_contract.bundle import Bundle
 from scorewire_contract.scoring import RunGraph, Scorer
-from scorewire_proto.v1 import models_pb2
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import models_pb2, schema_pb2
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, VersionRecord, build_snapshot
 
 
@@ -57,3 +61,69 @@ def snapshot_of(*versions: LoadedVersion) -> Snapshot:
         )
         for version in versions
     )
+
+
+def write_slow_bundle(output_dir: Path) -> Path:
+    """A regression over the one number `rounds`: it counts up to it, one round at a time.
+
+    Of less than none it fails.
+    """
+    manifest = manifest_pb2.Manifest(model="slow", version="1.0.0", description="Counts.")
+    manifest.created_at.GetCurrentTime()
+    manifest.schema.features.add(
+        name="rounds", kind=schema_pb2.FEATURE_KIND_NUMBER, missing_allowed=False, magnitude_limit=1e9
+    )
+    manifest.schema.outputs.add(name="value", kind=schema_pb2.OUTPUT_KIND_NUMBER, width=1)
+    graph_input = manifest.coding.inputs.add(name="rounds", type=manifest_pb2.ELEMENT_TYPE_DOUBLE)
+    graph_input.columns.add(number=0)
+    golden = manifest_pb2.Golden()
+    golden.rows.row_count = golden.expected.row_count = 1
+    golden.rows.numbers.append(3.0)
+    golden.expected.outputs.add(name="value").numbers.append(3.0)
+    golden.tolerance.absolute = 1e-9
+    files = {bundles.GRAPH: _counting_graph(), bundles.GOLDEN: bundles.to_json(golden)}
+    return bundles.write_bundle(output_dir, manifest, files)
+
+
+def _counting_graph() -> bytes:
+    """A loop over the first row's number; more rows get the same."""
+    double, whole, truth = TensorProto.DOUBLE, TensorProto.INT64, TensorProto.BOOL
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["on"]),
+            helper.make_node("Add", ["count", "step"], ["next"]),
+        ],
+        "round",
+        [
+            helper.make_tensor_value_info("i", whole, []),
+            helper.make_tensor_value_info("go", truth, []),
+            helper.make_tensor_value_info("count", double, ["rows", 1]),
+        ],
+        [
+            helper.make_tensor_value_info("on", truth, []),
+            helper.make_tensor_value_info("next", double, ["rows", 1]),
+        ],
+        [numpy_helper.from_array(np.array([[1.0]]), "step")],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["rounds"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["trips"], to=whole),
+        # An index of -1 is the last of one, -2 is out of range.
+        helper.make_node("Min", ["most", "none"], ["below"]),
+        helper.make_node("Cast", ["below"], ["index"], to=whole),
+        helper.make_node("Gather", ["table", "index"], ["start"]),
+        helper.make_node("Mul", ["rounds", "start"], ["zeros"]),
+        helper.make_node("Loop", ["trips", "", "zeros"], ["value"], body=body),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "count",
+        [helper.make_tensor_value_info("rounds", double, ["rows", 1])],
+        [helper.make_tensor_value_info("value", double, ["rows", 1])],
+        [
+            numpy_helper.from_array(np.array(0.0), "none"),
+            numpy_helper.from_array(np.array([0.0]), "table"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    return bytes(model.SerializeToString())

@@ -43,7 +43,7 @@ def test_statistics_become_prometheus_families(sum_bundle: Bundle) -> None:
     refused = VersionRecord(
         model="sum", version="2.0.0", state=models_pb2.VERSION_STATE_REFUSED, reason="bad"
     )
-    metrics = Metrics(statistics, lambda: build_snapshot([refused]))
+    metrics = Metrics(lambda: statistics, lambda: build_snapshot([refused]))
     server = MetricsServer(metrics, "127.0.0.1", 0)
     try:
         samples = _scrape(server)
@@ -78,7 +78,7 @@ def test_a_duration_on_a_bound_belongs_below_it() -> None:
 
 
 def test_a_port_in_use_is_an_error() -> None:
-    metrics = Metrics(Statistics(), lambda: build_snapshot(()))
+    metrics = Metrics(Statistics, lambda: build_snapshot(()))
     server = MetricsServer(metrics, "127.0.0.1", 0)
     try:
         with pytest.raises(StartError, match="--metrics-port"):

@@ -78,7 +78,7 @@ async def test_bundles_that_ask_for_too_much_are_refused_and_the_next_is_tried(m
     _with_graph(models, "endless", _endless())
     bundles.write_sum_bundle(models)
     (bundles.write_sum_bundle(models, version="2.0.0") / "golden.json").unlink()
-    trial = Trial(seconds=3, memory_bytes=1 << 30, threads=1)
+    trial = Trial(seconds=3, memory_bytes=1 << 30, threads=1, engine="reference")
     reasons = {f"{each.model} {each.version}": await trial.refusal(each) for each in scan(models)}
     await trial.close()
     assert "allocate memory" in reasons["bomb 1.0.0"]
@@ -90,7 +90,7 @@ async def test_bundles_that_ask_for_too_much_are_refused_and_the_next_is_tried(m
 async def test_a_bundle_that_ends_its_trial_is_refused_and_the_next_is_tried(models: Path) -> None:
     bundles.write_sum_bundle(models)
     (candidate,) = scan(models)
-    trial = Trial(seconds=30, memory_bytes=1 << 30, threads=1)
+    trial = Trial(seconds=30, memory_bytes=1 << 30, threads=1, engine="reference")
     await trial.start()
     child = trial._child  # as if the runtime crashed
     assert child is not None

@@ -26,6 +26,21 @@ _ASCII_SPACE = " \t\n\r\x0b\x0c"
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
+def missing_message(feature: str) -> str:
+    """Says that a row lacks a feature that the model needs."""
+    return f"{feature} is missing"
+
+
+def range_message(feature: str, limit: float) -> str:
+    """Says that a row's number is larger in magnitude than the model takes."""
+    return f"{feature} is out of range: this model takes magnitudes up to {limit:g}"
+
+
+def unknown_message(feature: str) -> str:
+    """Says that a row's text is none of those that the model knows, and it takes no other."""
+    return f"{feature} is a text that this model does not know"
+
+
 def ascii_lower_strip(text: str) -> str:
     """The text without ASCII white space at its ends, ASCII capitals made small.
 
@@ -263,9 +278,9 @@ class _NumberCheck:
         column = table[:, self._position]
         if not self._missing_allowed:
             for row in np.flatnonzero(np.isnan(column)):
-                yield int(row), errors_pb2.ERROR_REASON_MISSING_VALUE, f"{self.feature} is missing"
+                yield int(row), errors_pb2.ERROR_REASON_MISSING_VALUE, missing_message(self.feature)
         for row in np.flatnonzero(np.abs(column) > self._limit):
-            message = f"{self.feature} is out of range: this model takes magnitudes up to {self._limit:g}"
+            message = range_message(self.feature, self._limit)
             yield int(row), errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE, message
 
 
@@ -288,12 +303,11 @@ class _TextCheck:
         if not self._missing_allowed:
             for row, text in enumerate(texts[self._position :: self._stride]):
                 if not text:
-                    yield row, errors_pb2.ERROR_REASON_MISSING_VALUE, f"{self.feature} is missing"
+                    yield row, errors_pb2.ERROR_REASON_MISSING_VALUE, missing_message(self.feature)
         for vocabulary in self._vocabularies:
             for row in map(int, np.flatnonzero(codes[vocabulary] < 0)):
                 if texts[row * self._stride + self._position]:
-                    message = f"{self.feature} is a text that this model does not know"
-                    yield row, errors_pb2.ERROR_REASON_UNKNOWN_TEXT, message
+                    yield row, errors_pb2.ERROR_REASON_UNKNOWN_TEXT, unknown_message(self.feature)
 
 
 def _fold(fold: int) -> Callable[[str], str]:

@@ -53,7 +53,7 @@ class Scorer:
         self._coder = RowCoder(schema, coding)
         self._names = [output.name for output in schema.outputs]
         self._widths = [output.width for output in schema.outputs]
-        self._run = run
+        self.run = run
         self.number_count = self._coder.number_count
         self.text_count = self._coder.text_count
 
@@ -71,7 +71,7 @@ class Scorer:
         coded = self._coder.code(row_count, numbers, texts)
         kept_count = row_count if coded.kept is None else len(coded.kept)
         begin = time.perf_counter_ns()
-        raw = self._run(self._names, coded.feeds) if kept_count else []
+        raw = self.run(self._names, coded.feeds) if kept_count else []
         model_ns = time.perf_counter_ns() - begin
         outputs = []
         for index, width in enumerate(self._widths):

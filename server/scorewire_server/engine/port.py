@@ -47,7 +47,7 @@ class Engine(Protocol):
 
     @property
     def statistics(self) -> Statistics:
-        """What was answered so far; it goes on changing, and other threads may read it."""
+        """What was answered so far; other threads may ask."""
         ...
 
     async def start(self) -> str:

@@ -6,7 +6,7 @@ one state from its first look to its last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -75,6 +75,11 @@ class Snapshot:
         if found is None:
             raise self._failure(model, version)
         return found
+
+    def routes(self) -> Iterator[tuple[str, str, LoadedVersion]]:
+        """Every model's name, version, alias or "", and the version that answers for them."""
+        for (model, version), loaded in self._routes.items():
+            yield model, version, loaded
 
     def _failure(self, model: str, version: str) -> Exception:
         record = self.models.get(model)

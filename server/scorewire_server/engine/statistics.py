@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from scorewire_server.errors import Code, Reason
 
+# The methods, as they are counted.
+PREDICT = "Predict"
+PREDICT_STREAM = "PredictStream"
 # Upper bounds of the histograms, in seconds; a last bucket takes the rest.
 BUCKETS_SECONDS = (
     0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scorewire_contract.scoring import Scores
 from scorewire_proto.v1 import packed_pb2, prediction_pb2
 from scorewire_server.engine.snapshot import LoadedVersion
-from scorewire_server.errors import MalformedMessageError
+from scorewire_server.engine.validation import malformed
 
 _DOUBLE = np.dtype("<f8")
 _FIXED64 = 1
@@ -117,18 +117,14 @@ def _parse(data: bytes, kind: type[_Twin]) -> _Twin:
     try:
         return kind.FromString(data)
     except DecodeError:
-        raise _malformed() from None
+        raise malformed() from None
 
 
 def _parse_true(data: bytes, kind: type[_True]) -> _True:
     try:
         return kind.FromString(data)
     except DecodeError:
-        raise _malformed() from None
-
-
-def _malformed() -> MalformedMessageError:
-    return MalformedMessageError("the message is not one that this method takes: send scorewire.v1 messages")
+        raise malformed() from None
 
 
 def _has_unpacked(twin: packed_pb2.PackedPredictRequest) -> bool:
@@ -143,7 +139,7 @@ def _has_unpacked(twin: packed_pb2.PackedPredictRequest) -> bool:
 def _numbers(pieces: Sequence[bytes]) -> NDArray[np.float64]:
     """The doubles of all pieces."""
     if any(len(piece) % _DOUBLE.itemsize for piece in pieces):
-        raise _malformed()
+        raise malformed()
     if len(pieces) == 1:
         return np.frombuffer(pieces[0], dtype=_DOUBLE)
     return np.frombuffer(b"".join(pieces), dtype=_DOUBLE) if pieces else _NONE

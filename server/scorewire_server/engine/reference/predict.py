@@ -10,23 +10,17 @@ from typing import TypeAlias
 from scorewire_contract.scoring import Scores
 from scorewire_server.engine.reference import codec
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
-from scorewire_server.engine.statistics import Statistics, VersionStatistics
-from scorewire_server.errors import (
-    CallError,
-    DeadlineExceededError,
-    InvalidRequestError,
-    SchemaMismatchError,
-    TooManyInFlightError,
-    TooManyRowsError,
-    Violation,
-    clip,
-    code_and_reason,
-    to_status,
+from scorewire_server.engine.statistics import PREDICT, PREDICT_STREAM, Statistics, VersionStatistics
+from scorewire_server.engine.validation import (
+    check_answer,
+    check_request,
+    expired,
+    find_version,
+    too_many_in_flight,
 )
+from scorewire_server.errors import CallError, code_and_reason, to_status
 from scorewire_server.logs import log_fault
 
-PREDICT = "Predict"
-PREDICT_STREAM = "PredictStream"
 # Rows that cost more than this together are scored in a thread, so that the
 # loop goes on. Fewer are scored at once: the way to a thread and back costs
 # about 100 us, and this bounds how long the other calls wait.
@@ -70,7 +64,7 @@ class Predictor:
             version, count, scores, statistics, decoded = await self._score(request, begin, seconds_left)
             scored = perf_counter_ns()
             answer = codec.encode(version, count, scores, scored - decoded)
-            self._check_size(answer)
+            check_answer(len(answer), self._max_message_bytes)
             statistics.encode.add(perf_counter_ns() - scored)
         except Exception as error:
             self.statistics.count_failure(PREDICT, *code_and_reason(error))
@@ -87,7 +81,7 @@ class Predictor:
             version, count, scores, statistics, decoded = await self._score(request, begin, seconds_left)
             scored = perf_counter_ns()
             answer = codec.encode_stream(correlation_id, version, count, scores, scored - decoded)
-            self._check_size(answer)
+            check_answer(len(answer), self._max_message_bytes)
             statistics.encode.add(perf_counter_ns() - scored)
         except Exception as error:
             if not isinstance(error, CallError):
@@ -105,18 +99,20 @@ class Predictor:
         decoded = perf_counter_ns()
         statistics = self.statistics
         if statistics.in_flight >= self._max_in_flight:
-            raise TooManyInFlightError(
-                f"the server answers {self._max_in_flight} calls already; try again later",
-                limit=self._max_in_flight,
-            )
+            raise too_many_in_flight(self._max_in_flight)
         statistics.in_flight += 1
         try:
-            if not request.model:
-                raise _invalid("model", "a model's name is missing; ListModels names them all")
-            version = self.snapshot.route(request.model, request.version)
-            self._validate(request, version)
+            version = find_version(self.snapshot, request.model, request.version)
+            check_request(
+                version,
+                schema_fingerprint=request.schema_fingerprint,
+                row_count=request.row_count,
+                number_count=len(request.numbers),
+                text_count=len(request.texts),
+                max_rows=self._max_rows,
+            )
             if seconds_left is not None and seconds_left <= 0:
-                raise _expired()
+                raise expired()
             if request.row_count * version.row_ns <= _INLINE_NS:
                 scores = version.scorer.score(request.row_count, request.numbers, request.texts)
             else:
@@ -136,66 +132,9 @@ class Predictor:
         count.run.add(scores.model_ns)
         return version, request.row_count, scores, count, decoded
 
-    def _validate(self, request: codec.Request, version: LoadedVersion) -> None:
-        """Raise unless the rows have the shape that the version asks for."""
-        if request.schema_fingerprint and request.schema_fingerprint != version.fingerprint:
-            raise SchemaMismatchError(
-                f"the request is for schema {clip(request.schema_fingerprint)!r}, and model {version.model!r}"
-                f" {version.version} has {version.fingerprint!r}; fetch the schema anew",
-                model=version.model,
-                version=version.version,
-                schema_fingerprint=version.fingerprint,
-            )
-        rows = request.row_count
-        if not rows:
-            raise _invalid("rows.row_count", "there are no rows; send at least one")
-        if rows > self._max_rows:
-            raise TooManyRowsError(
-                f"{rows} rows are more than the {self._max_rows} of one call; send them in several",
-                rows=rows,
-                limit=self._max_rows,
-            )
-        scorer = version.scorer
-        if (
-            len(request.numbers) == rows * scorer.number_count
-            and len(request.texts) == rows * scorer.text_count
-        ):
-            return
-        violations = [
-            Violation(path, f"{found} {what} for {rows} rows; {per_row} each make {rows * per_row}")
-            for path, what, found, per_row in (
-                ("rows.numbers", "numbers", len(request.numbers), scorer.number_count),
-                ("rows.texts", "texts", len(request.texts), scorer.text_count),
-            )
-            if found != rows * per_row
-        ]
-        raise InvalidRequestError(
-            f"the rows do not fit the schema: {violations[0].field} has {violations[0].description}",
-            violations=violations,
-            model=version.model,
-            version=version.version,
-        )
-
-    def _check_size(self, answer: bytes) -> None:
-        if len(answer) > self._max_message_bytes:
-            raise TooManyRowsError(
-                f"the answer has {len(answer)} bytes, more than {self._max_message_bytes}; send fewer rows",
-                limit_bytes=self._max_message_bytes,
-            )
-
 
 def _score_before(deadline: float | None, version: LoadedVersion, request: codec.Request) -> Scores:
     """Score in a thread, unless the deadline has passed while the call was waiting for one."""
     if deadline is not None and monotonic() >= deadline:
-        raise _expired()
+        raise expired()
     return version.scorer.score(request.row_count, request.numbers, request.texts)
-
-
-def _expired() -> DeadlineExceededError:
-    return DeadlineExceededError(
-        "the deadline passed before the model ran; allow more time or send fewer rows"
-    )
-
-
-def _invalid(path: str, description: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{path}: {description}", violations=[Violation(path, description)])

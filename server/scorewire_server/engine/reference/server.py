@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Iterable
 from time import monotonic
 from typing import Any, NoReturn, TypeAlias
@@ -13,14 +12,15 @@ from grpc import aio
 
 from scorewire_proto.v1 import prediction_pb2
 from scorewire_server.engine.port import ControlMethod, StartError, StreamMethod, UnaryMethod
-from scorewire_server.engine.reference.predict import PREDICT, PREDICT_STREAM, Predictor
+from scorewire_server.engine.reference.predict import Predictor
 from scorewire_server.engine.snapshot import Snapshot, build_snapshot
-from scorewire_server.engine.statistics import Statistics
+from scorewire_server.engine.statistics import PREDICT, PREDICT_STREAM, Statistics
+from scorewire_server.engine.tls import read_certificate
+from scorewire_server.engine.validation import draining
 from scorewire_server.errors import (
     STATUS_CODES,
     STATUS_DETAILS_KEY,
     CallError,
-    DrainingError,
     to_status,
 )
 from scorewire_server.logs import log_fault
@@ -143,7 +143,7 @@ class ReferenceEngine:
     def _admit(self) -> None:
         if self._draining:
             self._refused += 1
-            raise DrainingError("the server is about to stop; send the call to another")
+            raise draining()
 
     def _unary(self, method: UnaryMethod) -> Any:
         async def answer(data: bytes, context: _Context) -> bytes:
@@ -230,13 +230,5 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    """The certificate, checked by a library that says what is wrong with it."""
-    cert, key = settings.tls_cert, settings.tls_key
-    if cert is None or key is None:
-        return None
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
-        pair = (key.read_bytes(), cert.read_bytes())
-    except (OSError, ssl.SSLError) as error:
-        raise StartError(f"--tls-cert {cert} and --tls-key {key} cannot be used: {error}") from None
-    return grpc.ssl_server_credentials([pair])
+    pair = read_certificate(settings)
+    return None if pair is None else grpc.ssl_server_credentials([pair[::-1]])

@@ -1,0 +1,391 @@
+//! How rows become graph inputs: scorewire_contract.coding, once more.
+//!
+//! Rows that the schema does not allow are found here and left out, so that one bad row costs its
+//! own score and nobody else's.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use crate::runtime::{Element, Frame, RuntimeError, Tensor};
+use crate::wire::Span;
+
+const DOUBLE: usize = 8;
+
+/// What happens to a text before it is looked up or fed to the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fold {
+    None,
+    AsciiLowerStrip,
+}
+
+impl Fold {
+    fn apply<'a>(self, text: &'a [u8], folded: &'a mut Vec<u8>) -> &'a [u8] {
+        if self == Self::None {
+            return text;
+        }
+        let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
+        let Some(start) = text.iter().position(|byte| !blank(byte)) else {
+            return &[];
+        };
+        let end = text.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
+        let text = &text[start..end];
+        if !text.iter().any(u8::is_ascii_uppercase) {
+            return text;
+        }
+        folded.clear();
+        folded.extend(text.iter().map(u8::to_ascii_lowercase));
+        folded
+    }
+}
+
+/// Text to index.
+pub struct Vocabulary {
+    text: usize,
+    fold: Fold,
+    // Its keys come from the bundle, so that no caller can make them collide.
+    index: HashMap<Box<[u8]>, u32, RandomState>,
+}
+
+impl Vocabulary {
+    pub fn new(text: usize, fold: Fold, texts: Vec<String>) -> Self {
+        let entries = texts.into_iter().zip(0..).map(|(text, i)| (text.into_bytes().into_boxed_slice(), i));
+        Self { text, fold, index: entries.collect() }
+    }
+
+    /// The text's index; how many texts there are for one that is none of them.
+    fn look_up(&self, text: &[u8], folded: &mut Vec<u8>) -> u32 {
+        let key = self.fold.apply(text, folded);
+        self.index.get(key).copied().unwrap_or(self.index.len() as u32)
+    }
+}
+
+/// Where one column of a graph input comes from.
+pub enum Column {
+    Number(usize),
+    /// A vocabulary, and the value of each of its texts with that of unknown ones last.
+    Coded(usize, Vec<f64>),
+    Text(usize, Fold),
+}
+
+/// One graph input.
+pub struct Input {
+    element: Element,
+    columns: Vec<Column>,
+    /// The columns are all numbers, in their order.
+    in_place: bool,
+}
+
+impl Input {
+    pub fn new(element: Element, columns: Vec<Column>, number_count: usize) -> Self {
+        let in_order = |(i, column): (usize, &Column)| matches!(column, Column::Number(n) if *n == i);
+        let in_place = columns.len() == number_count && columns.iter().enumerate().all(in_order);
+        Self { element, columns, in_place }
+    }
+}
+
+/// Why rows are refused, as metrics count them.
+pub const ROW_REASONS: usize = 3;
+const MISSING: usize = 0;
+const OUT_OF_RANGE: usize = 1;
+const UNKNOWN: usize = 2;
+
+/// What one feature refuses, in schema order. A refusal is a RowError without its row, as bytes.
+pub struct Check {
+    pub source: Source,
+    pub missing_allowed: bool,
+    pub missing: Vec<u8>,
+    pub other: Vec<u8>,
+}
+
+/// What a check looks at.
+pub enum Source {
+    /// Position of the number, and the largest magnitude that is taken.
+    Number(usize, f64),
+    /// Position of the text, and the vocabularies that must know it.
+    Text(usize, Vec<usize>),
+}
+
+/// A row that has no score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowError {
+    pub row: u32,
+    check: u32,
+    reason: usize,
+}
+
+/// Codes the rows of one bundle.
+pub struct Coder {
+    pub number_count: usize,
+    pub text_count: usize,
+    vocabularies: Vec<Vocabulary>,
+    inputs: Vec<Input>,
+    checks: Vec<Check>,
+    /// Nothing is refused: the checks need no look.
+    free: bool,
+}
+
+/// Room for one call, to be used again.
+#[derive(Default)]
+pub struct Room {
+    codes: Vec<u32>,
+    folded: Vec<u8>,
+    pub errors: Vec<RowError>,
+    /// The rows without an error; all where `errors` is empty.
+    pub kept: Vec<u32>,
+}
+
+/// The rows of one call.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    pub count: usize,
+    /// Row-major doubles, little-endian.
+    pub numbers: &'a [u8],
+    /// Row-major places of texts in `data`.
+    pub texts: &'a [Span],
+    pub data: &'a [u8],
+}
+
+impl Rows<'_> {
+    #[inline]
+    fn number(&self, index: usize) -> f64 {
+        let mut bytes = [0; DOUBLE];
+        bytes.copy_from_slice(&self.numbers[index * DOUBLE..(index + 1) * DOUBLE]);
+        f64::from_le_bytes(bytes)
+    }
+
+    #[inline]
+    fn text(&self, index: usize) -> &[u8] {
+        self.texts[index].of(self.data)
+    }
+}
+
+impl Coder {
+    pub fn new(
+        number_count: usize,
+        text_count: usize,
+        vocabularies: Vec<Vocabulary>,
+        inputs: Vec<Input>,
+        checks: Vec<Check>,
+    ) -> Self {
+        let free = checks.iter().all(|check| {
+            check.missing_allowed
+                && match &check.source {
+                    Source::Number(_, limit) => *limit == f64::INFINITY,
+                    Source::Text(_, known) => known.is_empty(),
+                }
+        });
+        Self { number_count, text_count, vocabularies, inputs, checks, free }
+    }
+
+    /// Looks texts up and finds the rows that are refused.
+    pub fn examine(&self, rows: Rows<'_>, room: &mut Room) {
+        let Room { codes, folded, errors, kept } = room;
+        codes.clear();
+        errors.clear();
+        kept.clear();
+        for vocabulary in &self.vocabularies {
+            let places = (0..rows.count).map(|row| row * self.text_count + vocabulary.text);
+            codes.extend(places.map(|place| vocabulary.look_up(rows.text(place), folded)));
+        }
+        if self.free {
+            return;
+        }
+        for row in 0..rows.count {
+            if let Some((check, reason)) = self.refuse(rows, codes, row) {
+                errors.push(RowError { row: row as u32, check: check as u32, reason });
+            }
+        }
+        if !errors.is_empty() {
+            let mut bad = errors.iter().map(|error| error.row).peekable();
+            kept.extend((0..rows.count as u32).filter(|row| bad.next_if_eq(row).is_none()));
+        }
+    }
+
+    /// The first feature that refuses a row, and why.
+    #[inline]
+    fn refuse(&self, rows: Rows<'_>, codes: &[u32], row: usize) -> Option<(usize, usize)> {
+        self.checks.iter().enumerate().find_map(|(i, check)| {
+            let reason = match &check.source {
+                Source::Number(position, limit) => {
+                    let number = rows.number(row * self.number_count + position);
+                    if number.is_nan() {
+                        (!check.missing_allowed).then_some(MISSING)
+                    } else {
+                        (number.abs() > *limit).then_some(OUT_OF_RANGE)
+                    }
+                }
+                Source::Text(position, known) => {
+                    if rows.text(row * self.text_count + position).is_empty() {
+                        (!check.missing_allowed).then_some(MISSING)
+                    } else {
+                        let unknown = |v: &usize| {
+                            codes[v * rows.count + row] as usize == self.vocabularies[*v].index.len()
+                        };
+                        known.iter().any(unknown).then_some(UNKNOWN)
+                    }
+                }
+            };
+            reason.map(|reason| (i, reason))
+        })
+    }
+
+    /// A refused row's RowError but for its row, as bytes, and the reason as an index to count by.
+    pub fn refusal(&self, error: &RowError) -> (&[u8], usize) {
+        let check = &self.checks[error.check as usize];
+        let bytes = if error.reason == MISSING { &check.missing } else { &check.other };
+        (bytes, error.reason)
+    }
+
+    /// The tensors that so many rows are filled into.
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn tensors(&self, count: usize) -> Result<Vec<Tensor>, RuntimeError> {
+        let shape = |input: &Input| [count as i64, input.columns.len() as i64];
+        self.inputs.iter().map(|input| Tensor::new(input.element, &shape(input))).collect()
+    }
+
+    /// Fills the rows that `examine` kept into the tensors of a frame.
+    ///
+    /// # Errors
+    /// onnxruntime refuses a text.
+    pub fn fill(&self, rows: Rows<'_>, room: &mut Room, frame: &mut Frame) -> Result<(), RuntimeError> {
+        for (input, tensor) in self.inputs.iter().zip(frame.inputs_mut()) {
+            match input.element {
+                Element::F32 => {
+                    self.fill_numbers(input, rows, room, tensor.values_mut::<f32>(), |v| v as f32)
+                }
+                Element::F64 => self.fill_numbers(input, rows, room, tensor.values_mut::<f64>(), |v| v),
+                _ => self.fill_texts(input, rows, room, tensor)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn fill_numbers<T>(
+        &self,
+        input: &Input,
+        rows: Rows<'_>,
+        room: &Room,
+        out: &mut [T],
+        cast: impl Fn(f64) -> T,
+    ) {
+        let all = room.errors.is_empty();
+        if all && input.in_place {
+            for (place, bytes) in out.iter_mut().zip(rows.numbers.chunks_exact(DOUBLE)) {
+                let mut number = [0; DOUBLE];
+                number.copy_from_slice(bytes);
+                *place = cast(f64::from_le_bytes(number));
+            }
+            return;
+        }
+        let width = input.columns.len();
+        for (i, line) in out.chunks_exact_mut(width).enumerate() {
+            let row = if all { i } else { room.kept[i] as usize };
+            for (place, column) in line.iter_mut().zip(&input.columns) {
+                *place = cast(match column {
+                    Column::Number(position) => rows.number(row * self.number_count + position),
+                    Column::Coded(vocabulary, values) => {
+                        values[room.codes[vocabulary * rows.count + row] as usize]
+                    }
+                    Column::Text(..) => f64::NAN,
+                });
+            }
+        }
+    }
+
+    fn fill_texts(
+        &self,
+        input: &Input,
+        rows: Rows<'_>,
+        room: &mut Room,
+        tensor: &mut Tensor,
+    ) -> Result<(), RuntimeError> {
+        let Room { folded, errors, kept, .. } = room;
+        let all = errors.is_empty();
+        let count = if all { rows.count } else { kept.len() };
+        for (i, row) in (0..count).map(|i| (i, if all { i } else { kept[i] as usize })) {
+            for (j, column) in input.columns.iter().enumerate() {
+                if let Column::Text(position, fold) = column {
+                    let text = fold.apply(rows.text(row * self.text_count + position), folded);
+                    tensor.set_text(i * input.columns.len() + j, text)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: f64 = 1e30;
+
+    fn check(source: Source, missing_allowed: bool) -> Check {
+        Check { source, missing_allowed, missing: b"missing".to_vec(), other: b"other".to_vec() }
+    }
+
+    fn examined(coder: &Coder, count: usize, numbers: &[f64], texts: &[&str]) -> Room {
+        let mut request = crate::wire::Request::default();
+        let rows = wire_texts(texts);
+        let mut message = Vec::new();
+        crate::wire::put_bytes_head(&mut message, 5, rows.len());
+        message.extend_from_slice(&rows);
+        request.decode(&message).unwrap();
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
+        let mut room = Room::default();
+        coder.examine(Rows { count, numbers: &bytes, texts: &request.texts, data: &message }, &mut room);
+        room
+    }
+
+    fn wire_texts(texts: &[&str]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for text in texts {
+            crate::wire::put_bytes_head(&mut out, 3, text.len());
+            out.extend_from_slice(text.as_bytes());
+        }
+        out
+    }
+
+    #[test]
+    fn texts_are_folded_in_ascii_only() {
+        let mut folded = Vec::new();
+        let mut fold = |text: &str| {
+            String::from_utf8(Fold::AsciiLowerStrip.apply(text.as_bytes(), &mut folded).to_vec()).unwrap()
+        };
+        assert_eq!(fold(" \t\n\r\u{b}\u{c}De \n"), "de");
+        assert_eq!(fold("\u{a0}D\u{130}\u{c9}"), "\u{a0}d\u{130}\u{c9}");
+        assert_eq!(fold("  "), "");
+        assert_eq!(fold("a B"), "a b");
+    }
+
+    #[test]
+    fn the_first_bad_feature_of_a_row_is_its_error() {
+        let checks = vec![check(Source::Number(0, LIMIT), false), check(Source::Number(1, LIMIT), true)];
+        let coder = Coder::new(2, 0, Vec::new(), Vec::new(), checks);
+        let nan = f64::NAN;
+        let room = examined(&coder, 5, &[1.0, nan, nan, 1e31, -1e31, 0.0, 1.0, -1e31, LIMIT, -LIMIT], &[]);
+        let found = room.errors.iter().map(|error| (error.row, error.check, error.reason));
+        assert_eq!(found.collect::<Vec<_>>(), [(1, 0, MISSING), (2, 0, OUT_OF_RANGE), (3, 1, OUT_OF_RANGE)]);
+        assert_eq!(room.kept, [0, 4]);
+        assert_eq!(coder.refusal(&room.errors[0]), (&b"missing"[..], MISSING));
+        assert_eq!(coder.refusal(&room.errors[1]), (&b"other"[..], OUT_OF_RANGE));
+    }
+
+    #[test]
+    fn texts_are_refused_where_they_are_missing_or_not_known() {
+        let vocabulary = || Vocabulary::new(0, Fold::None, vec!["a".into(), "b".into()]);
+        let strict =
+            Coder::new(0, 1, vec![vocabulary()], Vec::new(), vec![check(Source::Text(0, vec![0]), false)]);
+        let room = examined(&strict, 4, &[], &["a", "", "c", "b"]);
+        let found = room.errors.iter().map(|error| (error.row, error.reason)).collect::<Vec<_>>();
+        assert_eq!(found, [(1, MISSING), (2, UNKNOWN)]);
+        let lax =
+            Coder::new(0, 1, vec![vocabulary()], Vec::new(), vec![check(Source::Text(0, vec![]), true)]);
+        let room = examined(&lax, 4, &[], &["a", "", "c", "b"]);
+        assert!(room.errors.is_empty());
+        assert_eq!(room.codes, [0, 2, 2, 1]);
+    }
+}

@@ -1,0 +1,94 @@
+//! How calls fail. The texts are the control plane's; the engine carries them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Codes of gRPC that the engine itself answers with.
+pub const DEADLINE_EXCEEDED: u32 = 4;
+pub const RESOURCE_EXHAUSTED: u32 = 8;
+pub const UNIMPLEMENTED: u32 = 12;
+pub const INTERNAL: u32 = 13;
+
+/// What a caller sees of a call that failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Failure {
+    pub code: u32,
+    /// The number of the reason; 0 for failures below the contract.
+    pub reason: u32,
+    pub message: String,
+    /// google.rpc.Status as bytes; empty for failures below the contract.
+    pub status: Bytes,
+}
+
+impl Failure {
+    /// A failure of the transport, which has no reason of the contract's.
+    pub fn plain(code: u32, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), ..Self::default() }
+    }
+
+    /// Adds the failure to the headers that end a call.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(self.code));
+        if let Ok(message) = HeaderValue::from_str(&percent_encode(&self.message)) {
+            headers.insert(HeaderName::from_static("grpc-message"), message);
+        }
+        if self.status.is_empty() {
+            return;
+        }
+        if let Ok(details) = HeaderValue::from_str(&STANDARD_NO_PAD.encode(&self.status)) {
+            headers.insert(HeaderName::from_static("grpc-status-details-bin"), details);
+        }
+    }
+}
+
+/// The text with all but printable ASCII, and the percent sign, as %XX.
+fn percent_encode(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if (0x20..0x7f).contains(&byte) && byte != b'%' {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+/// The failures that are always the same, made by the control plane when the engine is.
+#[derive(Debug, Clone, Default)]
+pub struct Fixed {
+    pub malformed: Failure,
+    pub too_many_in_flight: Failure,
+    pub expired: Failure,
+    pub draining: Failure,
+    pub internal: Failure,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_percent_encoded() {
+        assert_eq!(percent_encode("50% of 'x'\n\u{e9}"), "50%25 of 'x'%0A%C3%A9");
+    }
+
+    #[test]
+    fn a_status_is_written_in_base64_without_padding() {
+        let mut headers = HeaderMap::new();
+        let failed =
+            Failure { code: 3, reason: 1, message: "no".into(), status: Bytes::from_static(b"\xff\xfe") };
+        failed.write(&mut headers);
+        assert_eq!(headers["grpc-status"], "3");
+        assert_eq!(headers["grpc-status-details-bin"], "//4");
+    }
+
+    #[test]
+    fn a_plain_failure_has_no_status() {
+        let mut headers = HeaderMap::new();
+        Failure::plain(UNIMPLEMENTED, "no").write(&mut headers);
+        assert_eq!(headers.len(), 2);
+    }
+}

@@ -1,0 +1,21 @@
+//! Scorewire's native engine: it owns the socket and the hot path without touching the
+//! interpreter; every other call is handed, as bytes, to the control plane in Python.
+#![warn(clippy::undocumented_unsafe_blocks)]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod calls;
+pub mod coding;
+pub mod connection;
+pub mod control;
+pub mod failure;
+pub mod grpc;
+pub mod pool;
+pub mod predict;
+#[cfg(feature = "python")]
+pub mod python;
+pub mod runtime;
+pub mod server;
+pub mod snapshot;
+pub mod statistics;
+pub mod tls;
+pub mod wire;

@@ -1,0 +1,250 @@
+//! The socket, the threads behind it, and their end.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::calls::Worker;
+use crate::connection::{self, HANDSHAKE_TIMEOUT, Options, Phase};
+use crate::control::Events;
+use crate::pool::Pool;
+use crate::predict::Predictor;
+use crate::tls;
+
+const BACKLOG: i32 = 4096;
+/// When the process has no file left for a connection, it waits for one this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the server is told.
+pub struct Setup {
+    /// HOST:PORT or [IPv6]:PORT.
+    pub listen: String,
+    /// The certificate chain and the private key, as PEM.
+    pub tls: Option<(Vec<u8>, Vec<u8>)>,
+    /// I/O threads.
+    pub threads: usize,
+    /// Threads for large batches.
+    pub batch_threads: usize,
+    /// The processors that the I/O threads are held on, in turn; none where it is empty.
+    pub processors: Vec<usize>,
+    pub connections: Options,
+    /// The paths that the control plane answers.
+    pub control: HashSet<String>,
+}
+
+/// A server that runs.
+pub struct Server {
+    port: u16,
+    phase: watch::Sender<Phase>,
+    grace: watch::Sender<Duration>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    pool: Arc<Pool>,
+    events: Arc<Events>,
+}
+
+impl Server {
+    /// Binds and answers calls.
+    ///
+    /// # Errors
+    /// The address cannot be bound, the certificate not be used, or a thread not be started.
+    pub fn start(setup: Setup, predictor: &Arc<Predictor>, events: &Arc<Events>) -> io::Result<Self> {
+        let tls = setup.tls.as_ref().map(|(chain, key)| tls::acceptor(chain, key)).transpose()?;
+        let listeners = bind(&setup.listen)?;
+        let port = listeners.first().map_or(Ok(0), |one| one.local_addr().map(|address| address.port()))?;
+        let pool = Arc::new(Pool::new(setup.batch_threads)?);
+        let (phase, watched) = watch::channel(Phase::Serving);
+        let (grace, graced) = watch::channel(Duration::ZERO);
+        let control = Arc::new(setup.control);
+        let mut doors = Vec::new();
+        let mut threads = Vec::new();
+        for index in 0..setup.threads {
+            let worker = Worker {
+                index,
+                predictor: Arc::clone(predictor),
+                pool: Arc::clone(&pool),
+                events: Arc::clone(events),
+                control: Arc::clone(&control),
+            };
+            let (sender, sockets) = mpsc::unbounded_channel();
+            let open = Arc::new(AtomicUsize::new(0));
+            doors.push(Door { sockets: sender, open: Arc::clone(&open) });
+            let thread = Thread {
+                worker: Arc::new(worker),
+                sockets,
+                open,
+                tls: tls.clone(),
+                options: setup.connections.clone(),
+                phase: watched.clone(),
+                grace: graced.clone(),
+            };
+            let processor = setup.processors.get(index % setup.processors.len().max(1)).copied();
+            let runtime = runtime()?;
+            let builder = std::thread::Builder::new().name(format!("serve-{index}"));
+            threads.push(builder.spawn(move || {
+                hold_on(processor);
+                runtime.block_on(thread.run());
+                runtime.shutdown_background();
+            })?);
+        }
+        let runtime = runtime()?;
+        let builder = std::thread::Builder::new().name("accept".into());
+        threads.push(builder.spawn(move || runtime.block_on(accept(listeners, doors, watched)))?);
+        Ok(Self { port, phase, grace, threads: Mutex::new(threads), pool, events: Arc::clone(events) })
+    }
+
+    /// The port that was bound.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Takes no new connections and calls, lets those in flight end within the grace, and waits
+    /// for that.
+    pub fn stop(&self, grace: Duration) {
+        self.grace.send_replace(grace);
+        self.phase.send_replace(Phase::Closing);
+        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = thread.join();
+        }
+        self.pool.close();
+        self.events.close();
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Holds this thread on a processor. Where that is not allowed it goes on without.
+fn hold_on(processor: Option<usize>) {
+    if let Some(processor) = processor {
+        let mut set = rustix::thread::CpuSet::new();
+        set.set(processor);
+        let _ = rustix::thread::sched_setaffinity(None, &set);
+    }
+}
+
+/// Listens on every address of a name, on one port.
+fn bind(listen: &str) -> io::Result<Vec<TcpListener>> {
+    let mut port = 0;
+    let mut listeners = Vec::new();
+    for mut address in listen.to_socket_addrs()? {
+        if port != 0 {
+            address.set_port(port);
+        }
+        let listener = bind_one(address)?;
+        port = listener.local_addr()?.port();
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A server that starts anew takes its port back from connections that are about to close; a
+    // port in use stays an error.
+    socket.set_reuse_address(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// The way to one thread, and how many connections it has.
+struct Door {
+    sockets: mpsc::UnboundedSender<std::net::TcpStream>,
+    open: Arc<AtomicUsize>,
+}
+
+/// Hands each connection to the thread that has the fewest.
+async fn accept(listeners: Vec<TcpListener>, doors: Vec<Door>, mut phase: watch::Receiver<Phase>) {
+    let doors = Arc::new(doors);
+    let mut tasks = tokio::task::JoinSet::new();
+    for listener in listeners {
+        let doors = Arc::clone(&doors);
+        tasks.spawn(async move {
+            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+            loop {
+                let Ok((socket, _)) = listener.accept().await else {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                };
+                // Answers leave at once: a call must not wait for more bytes.
+                let _ = socket.set_nodelay(true);
+                let Ok(socket) = socket.into_std() else { continue };
+                let door = doors.iter().min_by_key(|door| door.open.load(Relaxed));
+                if let Some(door) = door {
+                    door.open.fetch_add(1, Relaxed);
+                    let _ = door.sockets.send(socket);
+                }
+            }
+        });
+    }
+    let _ = phase.wait_for(|phase| *phase == Phase::Closing).await;
+}
+
+/// One thread that serves connections.
+struct Thread {
+    worker: Arc<Worker>,
+    sockets: mpsc::UnboundedReceiver<std::net::TcpStream>,
+    open: Arc<AtomicUsize>,
+    tls: Option<TlsAcceptor>,
+    options: Options,
+    phase: watch::Receiver<Phase>,
+    grace: watch::Receiver<Duration>,
+}
+
+impl Thread {
+    async fn run(mut self) {
+        let mut connections = tokio::task::JoinSet::new();
+        let mut phase = self.phase.clone();
+        loop {
+            tokio::select! {
+                socket = self.sockets.recv() => {
+                    let Some(socket) = socket else { break };
+                    connections.spawn(self.connection(socket));
+                }
+                _ = connections.join_next(), if !connections.is_empty() => {}
+                _ = phase.wait_for(|phase| *phase == Phase::Closing) => break,
+            }
+        }
+        let grace = *self.grace.borrow();
+        let ended = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(grace, ended).await;
+    }
+
+    fn connection(&self, socket: std::net::TcpStream) -> impl Future<Output = ()> + Send + 'static {
+        let (worker, open) = (Arc::clone(&self.worker), Arc::clone(&self.open));
+        let (tls, options, phase) = (self.tls.clone(), self.options.clone(), self.phase.clone());
+        async move {
+            let _leave = Leave(open);
+            let Ok(socket) = TcpStream::from_std(socket) else { return };
+            match tls {
+                None => connection::serve(socket, worker, &options, phase).await,
+                Some(tls) => {
+                    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket));
+                    if let Ok(Ok(stream)) = handshake.await {
+                        connection::serve(stream, worker, &options, phase).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Counts a connection as gone when it is.
+struct Leave(Arc<AtomicUsize>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

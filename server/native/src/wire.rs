@@ -1,0 +1,471 @@
+//! Prediction messages as bytes.
+//!
+//! The rules are protobuf's: the last of a field counts, parts of a message are merged, runs of
+//! doubles may be packed, split or single, fields that are not known are passed over, texts are
+//! UTF-8. A request is read without copying: it is a set of places in the bytes it came in.
+
+use std::ops::Range;
+
+/// The bytes are not the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed;
+
+type Result<T> = std::result::Result<T, Malformed>;
+
+const DEPTH_LIMIT: u32 = 100;
+const DOUBLE: usize = 8;
+const KEPT_TEXTS: usize = 1 << 12;
+const KEPT_BYTES: usize = 1 << 16;
+
+/// A place in the bytes of a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// The bytes at this place.
+    pub fn of(self, data: &[u8]) -> &[u8] {
+        &data[self.start as usize..self.end as usize]
+    }
+
+    /// The text at this place, which was checked when it was read.
+    pub fn text(self, data: &[u8]) -> &str {
+        std::str::from_utf8(self.of(data)).unwrap_or_default()
+    }
+
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// A decoded PredictRequest, and the correlation id where it came in a stream.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    pub correlation_id: u64,
+    pub model: Span,
+    pub version: Span,
+    pub schema_fingerprint: Span,
+    pub row_count: u32,
+    pub texts: Vec<Span>,
+    /// Where all doubles stand in one run; else they are gathered in `gathered`.
+    run: Option<Span>,
+    gathered: Vec<u8>,
+}
+
+impl Request {
+    /// Reads a PredictRequest.
+    ///
+    /// # Errors
+    /// The bytes are none.
+    pub fn decode(&mut self, data: &[u8]) -> Result<()> {
+        self.clear();
+        self.read_request(data, 0..data.len(), DEPTH_LIMIT)
+    }
+
+    /// Reads a PredictStreamRequest.
+    ///
+    /// # Errors
+    /// The bytes are none; the correlation id is 0 then.
+    pub fn decode_stream(&mut self, data: &[u8]) -> Result<()> {
+        self.clear();
+        let mut reader = Reader::new(data, 0..data.len())?;
+        let read = (|| {
+            while let Some((field, kind)) = reader.tag()? {
+                match (field, kind) {
+                    (1, Kind::Varint) => self.correlation_id = reader.varint()?,
+                    (2, Kind::Bytes) => {
+                        let part = reader.bytes()?;
+                        self.read_request(data, part.range(), DEPTH_LIMIT - 1)?;
+                    }
+                    _ => reader.skip(field, kind, DEPTH_LIMIT)?,
+                }
+            }
+            Ok(())
+        })();
+        if read.is_err() {
+            self.correlation_id = 0;
+        }
+        read
+    }
+
+    /// The doubles, little-endian, as many bytes as a multiple of eight.
+    pub fn numbers<'a>(&'a self, data: &'a [u8]) -> &'a [u8] {
+        match self.run {
+            Some(run) => run.of(data),
+            None => &self.gathered,
+        }
+    }
+
+    fn clear(&mut self) {
+        let (mut texts, mut gathered) = (std::mem::take(&mut self.texts), std::mem::take(&mut self.gathered));
+        texts.clear();
+        gathered.clear();
+        // One huge request must not hold its memory for good.
+        texts.shrink_to(KEPT_TEXTS);
+        gathered.shrink_to(KEPT_BYTES);
+        *self = Self { texts, gathered, ..Self::default() };
+    }
+
+    fn read_request(&mut self, data: &[u8], part: Range<usize>, depth: u32) -> Result<()> {
+        let mut reader = Reader::new(data, part)?;
+        while let Some((field, kind)) = reader.tag()? {
+            match (field, kind) {
+                (1, Kind::Bytes) => self.model = reader.text()?,
+                (2, Kind::Bytes) => self.version = reader.text()?,
+                (3, Kind::Bytes) => self.schema_fingerprint = reader.text()?,
+                (4, Kind::Bytes) => drop(reader.text()?),
+                (5, Kind::Bytes) => {
+                    let part = reader.bytes()?;
+                    self.read_rows(data, part.range(), depth)?;
+                }
+                _ => reader.skip(field, kind, depth)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn read_rows(&mut self, data: &[u8], part: Range<usize>, depth: u32) -> Result<()> {
+        let mut reader = Reader::new(data, part)?;
+        while let Some((field, kind)) = reader.tag()? {
+            match (field, kind) {
+                // A uint32 takes the low half of what was written, as everywhere in protobuf.
+                (1, Kind::Varint) => self.row_count = reader.varint()? as u32,
+                (2, Kind::Bytes) => {
+                    let run = reader.bytes()?;
+                    self.add_numbers(data, run)?;
+                }
+                (2, Kind::Fixed64) => {
+                    let one = reader.take(DOUBLE)?;
+                    self.add_numbers(data, one)?;
+                }
+                (3, Kind::Bytes) => {
+                    let text = reader.text()?;
+                    self.texts.push(text);
+                }
+                _ => reader.skip(field, kind, depth - 1)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn add_numbers(&mut self, data: &[u8], run: Span) -> Result<()> {
+        let bytes = run.of(data);
+        if bytes.len() % DOUBLE != 0 {
+            return Err(Malformed);
+        }
+        if self.run.is_none() && self.gathered.is_empty() {
+            self.run = Some(run);
+        } else {
+            if let Some(first) = self.run.take() {
+                self.gathered.extend_from_slice(first.of(data));
+            }
+            self.gathered.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Varint,
+    Fixed64,
+    Bytes,
+    Group,
+    EndGroup,
+    Fixed32,
+}
+
+struct Reader<'a> {
+    data: &'a [u8],
+    at: usize,
+    end: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn new(data: &'a [u8], part: Range<usize>) -> Result<Self> {
+        u32::try_from(part.end).map_err(|_| Malformed)?;
+        Ok(Self { data, at: part.start, end: part.end })
+    }
+
+    /// The next field's number and kind; None at the end.
+    #[inline]
+    fn tag(&mut self) -> Result<Option<(u32, Kind)>> {
+        if self.at == self.end {
+            return Ok(None);
+        }
+        let tag = u32::try_from(self.short_varint()?).map_err(|_| Malformed)?;
+        let kind = match tag & 7 {
+            0 => Kind::Varint,
+            1 => Kind::Fixed64,
+            2 => Kind::Bytes,
+            3 => Kind::Group,
+            4 => Kind::EndGroup,
+            5 => Kind::Fixed32,
+            _ => return Err(Malformed),
+        };
+        let field = tag >> 3;
+        if field == 0 { Err(Malformed) } else { Ok(Some((field, kind))) }
+    }
+
+    #[inline]
+    fn byte(&mut self) -> Result<u8> {
+        if self.at == self.end {
+            return Err(Malformed);
+        }
+        let byte = self.data[self.at];
+        self.at += 1;
+        Ok(byte)
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Result<u64> {
+        self.varint_of(10)
+    }
+
+    /// A varint of at most five bytes, as tags and lengths are.
+    #[inline]
+    fn short_varint(&mut self) -> Result<u64> {
+        self.varint_of(5)
+    }
+
+    #[inline]
+    fn varint_of(&mut self, longest: u32) -> Result<u64> {
+        let mut value = 0_u64;
+        for i in 0..longest {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(Malformed)
+    }
+
+    #[inline]
+    fn take(&mut self, length: usize) -> Result<Span> {
+        if length > self.end - self.at {
+            return Err(Malformed);
+        }
+        let start = self.at;
+        self.at += length;
+        // `new` saw to it that every place fits.
+        Ok(Span { start: start as u32, end: self.at as u32 })
+    }
+
+    #[inline]
+    fn bytes(&mut self) -> Result<Span> {
+        let length = self.short_varint()?;
+        self.take(usize::try_from(length).map_err(|_| Malformed)?)
+    }
+
+    #[inline]
+    fn text(&mut self) -> Result<Span> {
+        let span = self.bytes()?;
+        std::str::from_utf8(span.of(self.data)).map_err(|_| Malformed)?;
+        Ok(span)
+    }
+
+    fn skip(&mut self, field: u32, kind: Kind, depth: u32) -> Result<()> {
+        match kind {
+            Kind::Varint => drop(self.varint()?),
+            Kind::Fixed64 => drop(self.take(8)?),
+            Kind::Fixed32 => drop(self.take(4)?),
+            Kind::Bytes => drop(self.bytes()?),
+            Kind::EndGroup => return Err(Malformed),
+            Kind::Group => {
+                let depth = depth.checked_sub(1).ok_or(Malformed)?;
+                loop {
+                    match self.tag()? {
+                        None => return Err(Malformed),
+                        Some((end, Kind::EndGroup)) if end == field => break,
+                        Some((inner, kind)) => self.skip(inner, kind, depth)?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many bytes a varint takes.
+pub fn varint_len(value: u64) -> usize {
+    (value.max(1).ilog2() / 7 + 1) as usize
+}
+
+/// Appends a varint.
+#[inline]
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// How many bytes a varint field of a number below 16 takes; zero is not written.
+pub fn varint_field_len(value: u64) -> usize {
+    if value == 0 { 0 } else { 1 + varint_len(value) }
+}
+
+/// Appends a varint field of a number below 16; zero is not written.
+#[inline]
+pub fn put_varint_field(out: &mut Vec<u8>, field: u8, value: u64) {
+    if value != 0 {
+        out.push(field << 3);
+        put_varint(out, value);
+    }
+}
+
+/// How many bytes a field of bytes of a number below 16 takes.
+pub fn bytes_field_len(length: usize) -> usize {
+    1 + varint_len(length as u64) + length
+}
+
+/// Appends the head of a field of bytes of a number below 16.
+#[inline]
+pub fn put_bytes_head(out: &mut Vec<u8>, field: u8, length: usize) {
+    out.push(field << 3 | 2);
+    put_varint(out, length as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(data: &[u8]) -> Result<Request> {
+        let mut request = Request::default();
+        request.decode(data).map(|()| request)
+    }
+
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_bytes_head(&mut out, number, content.len());
+        out.extend_from_slice(content);
+        out
+    }
+
+    fn packed(numbers: &[f64]) -> Vec<u8> {
+        field(2, &numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>())
+    }
+
+    fn single(number: f64) -> Vec<u8> {
+        [&[0x11][..], &number.to_le_bytes()].concat()
+    }
+
+    fn numbers(request: &Request, data: &[u8]) -> Vec<f64> {
+        let chunks = request.numbers(data).chunks_exact(8);
+        chunks.map(|chunk| f64::from_le_bytes(chunk.try_into().unwrap())).collect()
+    }
+
+    #[test]
+    fn fields_are_read_and_the_last_counts() {
+        let rows = [&packed(&[1.5, -2.0])[..], &field(3, b"de"), &[0x08, 2]].concat();
+        let data = [field(1, b"other"), field(1, b"sum"), field(2, b"1.0.0"), field(5, &rows)].concat();
+        let request = decoded(&data).unwrap();
+        assert_eq!((request.model.text(&data), request.version.text(&data)), ("sum", "1.0.0"));
+        assert_eq!(request.row_count, 2);
+        assert_eq!(numbers(&request, &data), [1.5, -2.0]);
+        assert_eq!(request.texts.iter().map(|text| text.text(&data)).collect::<Vec<_>>(), ["de"]);
+    }
+
+    #[test]
+    fn runs_of_doubles_are_joined_however_they_are_written() {
+        let ways = [
+            packed(&[1.0, 2.0, 3.0]),
+            [single(1.0), single(2.0), single(3.0)].concat(),
+            [packed(&[]), packed(&[1.0]), packed(&[2.0, 3.0])].concat(),
+            [single(1.0), packed(&[2.0]), single(3.0), packed(&[])].concat(),
+        ];
+        for rows in ways {
+            let data = field(5, &rows);
+            assert_eq!(numbers(&decoded(&data).unwrap(), &data), [1.0, 2.0, 3.0]);
+        }
+    }
+
+    #[test]
+    fn parts_of_rows_are_merged() {
+        let data = [field(5, &packed(&[1.0])), field(5, &packed(&[2.0])), field(5, &[0x08, 7])].concat();
+        let request = decoded(&data).unwrap();
+        assert_eq!((numbers(&request, &data), request.row_count), (vec![1.0, 2.0], 7));
+    }
+
+    #[test]
+    fn a_request_is_cleared_before_the_next() {
+        let mut request = Request::default();
+        let rows = [&single(1.0)[..], &single(2.0), &field(3, b"x")].concat();
+        request.decode(&field(5, &rows)).unwrap();
+        request.decode(b"").unwrap();
+        assert_eq!(request, Request::default());
+    }
+
+    #[test]
+    fn what_is_no_message_is_malformed() {
+        let cut = field(1, b"sum");
+        let cases: [&[u8]; 9] = [
+            b"\xff",
+            &cut[..cut.len() - 1],
+            &field(1, b"\xff"),
+            &field(5, &field(2, &[0; 15])),
+            &field(5, &field(3, b"\xed\xa0\x80")),
+            b"\x00\x01",
+            b"\x0c",
+            b"\x3b\x43\x3c\x44",
+            b"\x0e",
+        ];
+        for data in cases {
+            assert_eq!(decoded(data).err(), Some(Malformed), "{data:?}");
+        }
+    }
+
+    #[test]
+    fn groups_nest_as_deep_as_protobuf_lets_them() {
+        let nested = |depth: usize| [vec![0x3b; depth], vec![0x3c; depth]].concat();
+        assert!(decoded(&nested(100)).is_ok());
+        assert!(decoded(&nested(101)).is_err());
+        assert!(decoded(&field(5, &nested(99))).is_ok());
+        assert!(decoded(&field(5, &nested(100))).is_err());
+    }
+
+    #[test]
+    fn a_stream_message_has_an_id_and_a_request_in_parts() {
+        let mut request = Request::default();
+        let data = [field(2, &field(1, b"sum")), vec![0x08, 0xac, 2], field(2, &field(2, b"1"))].concat();
+        request.decode_stream(&data).unwrap();
+        assert_eq!(request.correlation_id, 300);
+        assert_eq!((request.model.text(&data), request.version.text(&data)), ("sum", "1"));
+        assert_eq!(request.decode_stream(b"\x08\x05\xff"), Err(Malformed));
+        assert_eq!(request.correlation_id, 0);
+    }
+
+    #[test]
+    fn lengths_are_those_that_are_written() {
+        for value in [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), u64::MAX] {
+            let mut out = Vec::new();
+            put_varint_field(&mut out, 3, value);
+            assert_eq!(out.len(), varint_field_len(value));
+            assert!(Reader::new(&out, 0..out.len()).unwrap().tag().is_ok());
+        }
+        assert_eq!(bytes_field_len(200), field(1, &[0; 200]).len());
+    }
+
+    /// The corpus of the fuzz target, through the same checks where there is no nightly compiler.
+    #[test]
+    fn the_corpus_is_read_alike_with_used_and_fresh_room() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/decode");
+        let (mut used, mut legal) = (Request::default(), 0);
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let data = std::fs::read(entry.unwrap().path()).unwrap();
+            let mut fresh = Request::default();
+            let _ = used.decode_stream(&data);
+            let read = used.decode(&data);
+            assert_eq!(read, fresh.decode(&data));
+            if read.is_ok() {
+                assert_eq!(used, fresh);
+                legal += 1;
+            }
+        }
+        assert!(legal > 5);
+    }
+}

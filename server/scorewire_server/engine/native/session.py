@@ -1,0 +1,85 @@
+"""A graph in onnxruntime's library, without its Python module: one runtime in the process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import scorewire_native
+from scorewire_server.engine.port import StartError
+
+# Element types by their numbers in ONNX.
+_DTYPES: dict[int, Any] = {
+    1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64,
+    9: np.bool_, 11: np.float64, 12: np.uint32, 13: np.uint64,
+}  # fmt: skip
+_CODES = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
+_STRING = 8
+
+
+def load_runtime() -> str:
+    """Load the library that the installed onnxruntime ships; returns its version.
+
+    Raises:
+        StartError: there is none, or this engine cannot use it.
+    """
+    # The module itself has another copy of the runtime within, and is not imported.
+    spec = find_spec("onnxruntime")
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    for folder in folders:
+        for pattern in ("libonnxruntime.so.*", "libonnxruntime.*.dylib"):
+            for library in sorted(Path(folder, "capi").glob(pattern)):
+                try:
+                    return str(scorewire_native.load_runtime(library))
+                except RuntimeError as error:
+                    raise StartError(f"the native engine has no onnxruntime: {error}") from None
+    raise StartError("the native engine finds no onnxruntime library; install the onnxruntime package")
+
+
+class NativeGraph:
+    """A session of a graph; a `RunGraph`, which the engine runs without Python.
+
+    Raises:
+        Exception: onnxruntime does not take the graph.
+    """
+
+    def __init__(self, graph: bytes, threads: int) -> None:
+        load_runtime()
+        self.native = scorewire_native.Graph(graph, threads)
+
+    def __call__(self, names: list[str], feeds: dict[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        """Run the graph: the names of outputs and the inputs by name make one array for each name."""
+        answers = self.native.run(names, [_feed(name, values) for name, values in feeds.items()])
+        return [
+            np.frombuffer(data, dtype=_DTYPES[code]).reshape(shape) if code in _DTYPES else _texts(name)
+            for name, (code, shape, data) in zip(names, answers, strict=True)
+        ]
+
+
+def open_session(graph: bytes, threads: int) -> NativeGraph:
+    """Make a session of a graph that has been audited; it runs on the CPU.
+
+    Args:
+        graph: the ONNX model.
+        threads: how many may work on one call.
+
+    Raises:
+        Exception: onnxruntime does not take the graph.
+    """
+    return NativeGraph(graph, threads)
+
+
+def _feed(name: str, values: NDArray[Any]) -> tuple[str, int, list[int], bytes | list[str]]:
+    shape = list(values.shape)
+    if values.dtype == object:
+        return name, _STRING, shape, [str(text) for text in values.ravel()]
+    return name, _CODES[values.dtype], shape, np.ascontiguousarray(values).tobytes()
+
+
+def _texts(name: str) -> NDArray[Any]:
+    raise ValueError(f"output {name!r} has texts, not numbers")

@@ -1,0 +1,115 @@
+"""What a prediction call must be, and how it fails where it is not: the one definition for all engines."""
+
+from __future__ import annotations
+
+from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
+from scorewire_server.errors import (
+    DeadlineExceededError,
+    DrainingError,
+    InvalidRequestError,
+    MalformedMessageError,
+    SchemaMismatchError,
+    TooManyInFlightError,
+    TooManyRowsError,
+    Violation,
+    clip,
+)
+
+
+def find_version(snapshot: Snapshot, model: str, version: str) -> LoadedVersion:
+    """The version that answers for a request's names.
+
+    Raises:
+        CallError: there is none.
+    """
+    if not model:
+        raise _invalid("model", "a model's name is missing; ListModels names them all")
+    return snapshot.route(model, version)
+
+
+def check_request(
+    version: LoadedVersion,
+    *,
+    schema_fingerprint: str,
+    row_count: int,
+    number_count: int,
+    text_count: int,
+    max_rows: int,
+) -> None:
+    """Check that the rows have the shape that the version asks for.
+
+    Raises:
+        CallError: they have not.
+    """
+    if schema_fingerprint and schema_fingerprint != version.fingerprint:
+        raise SchemaMismatchError(
+            f"the request is for schema {clip(schema_fingerprint)!r}, and model {version.model!r}"
+            f" {version.version} has {version.fingerprint!r}; fetch the schema anew",
+            model=version.model,
+            version=version.version,
+            schema_fingerprint=version.fingerprint,
+        )
+    if not row_count:
+        raise _invalid("rows.row_count", "there are no rows; send at least one")
+    if row_count > max_rows:
+        raise TooManyRowsError(
+            f"{row_count} rows are more than the {max_rows} of one call; send them in several",
+            rows=row_count,
+            limit=max_rows,
+        )
+    scorer = version.scorer
+    if number_count == row_count * scorer.number_count and text_count == row_count * scorer.text_count:
+        return
+    violations = [
+        Violation(path, f"{found} {what} for {row_count} rows; {per_row} each make {row_count * per_row}")
+        for path, what, found, per_row in (
+            ("rows.numbers", "numbers", number_count, scorer.number_count),
+            ("rows.texts", "texts", text_count, scorer.text_count),
+        )
+        if found != row_count * per_row
+    ]
+    raise InvalidRequestError(
+        f"the rows do not fit the schema: {violations[0].field} has {violations[0].description}",
+        violations=violations,
+        model=version.model,
+        version=version.version,
+    )
+
+
+def check_answer(answer_bytes: int, max_message_bytes: int) -> None:
+    """Check that an answer may be sent.
+
+    Raises:
+        TooManyRowsError: it is too long.
+    """
+    if answer_bytes > max_message_bytes:
+        raise TooManyRowsError(
+            f"the answer has {answer_bytes} bytes, more than {max_message_bytes}; send fewer rows",
+            limit_bytes=max_message_bytes,
+        )
+
+
+def malformed() -> MalformedMessageError:
+    """The failure of bytes that are no message."""
+    return MalformedMessageError("the message is not one that this method takes: send scorewire.v1 messages")
+
+
+def too_many_in_flight(limit: int) -> TooManyInFlightError:
+    """The failure of a call that comes while `limit` others are being answered."""
+    return TooManyInFlightError(f"the server answers {limit} calls already; try again later", limit=limit)
+
+
+def expired() -> DeadlineExceededError:
+    """The failure of a call whose deadline passed."""
+    return DeadlineExceededError(
+        "the deadline passed before the model ran; allow more time or send fewer rows"
+    )
+
+
+def draining() -> DrainingError:
+    """The failure of a call that comes after the server was told to stop."""
+    return DrainingError("the server is about to stop; send the call to another")
+
+
+def _invalid(path: str, description: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{path}: {description}", violations=[Violation(path, description)])

@@ -1,0 +1,105 @@
+"""Asks both engines the same, and compares what they answer byte for byte, the times cleared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+from google.rpc import status_pb2
+
+from scorewire_proto.v1 import prediction_pb2
+from tests.conformance.engines import serving, write_models
+from tests.conformance.wire import PREDICT, Wire, failure_of, info_of
+from tests.differential.requests import Requests
+
+LIMITS = ("--max-rows", "1000", "--max-message-bytes", str(1 << 17))
+_UNARY_AT_A_TIME = 64
+
+
+class DisagreementError(AssertionError):
+    """The engines answer otherwise; the message has the request."""
+
+
+@contextmanager
+def both_engines(folder: Path) -> Iterator[tuple[Wire, Wire]]:
+    """Channels to the reference engine and to the native one, over the same bundles."""
+    models = folder / "models"
+    write_models(models)
+    places = folder / "reference", folder / "native"
+    for place in places:
+        place.mkdir()
+    with (
+        serving(places[0], models, "--engine", "reference", *LIMITS) as reference,
+        serving(places[1], models, "--engine", "native", *LIMITS) as native,
+    ):
+        wires = Wire(reference.address), Wire(native.address)
+        with wires[0].channel, wires[1].channel:
+            yield wires
+
+
+def compare(reference: Wire, native: Wire, *, count: int, seed: int) -> Counter[str]:
+    """Send so many generated requests to both, half of them as a stream; count the outcomes.
+
+    Raises:
+        DisagreementError: they differ.
+    """
+    requests, outcomes = Requests(seed), Counter[str]()
+    messages = [requests.streamed() for _ in range(count // 2)]
+    answers = zip(*(wire.stream(iter(messages), timeout=600) for wire in (reference, native)), strict=True)
+    for message, (wanted, found) in zip(messages, answers, strict=True):
+        outcomes[_agreed(message, _streamed(wanted), _streamed(found))] += 1
+    datas = [requests.unary() for _ in range(count - count // 2)]
+    for begin in range(0, len(datas), _UNARY_AT_A_TIME):
+        part = datas[begin : begin + _UNARY_AT_A_TIME]
+        pairs = [
+            [wire.unary(PREDICT).future(data, timeout=60) for data in part] for wire in (reference, native)
+        ]
+        for data, wanted_call, found_call in zip(part, *pairs, strict=True):
+            outcomes[_agreed(data, _called(wanted_call), _called(found_call))] += 1
+    return outcomes
+
+
+def _agreed(request: bytes, wanted: tuple[str, object], found: tuple[str, object]) -> str:
+    if wanted != found:
+        raise DisagreementError(f"{request[:2000]!r}\nreference: {wanted}\nnative: {found}")
+    return wanted[0]
+
+
+def _streamed(data: bytes) -> tuple[str, object]:
+    answer = prediction_pb2.PredictStreamResponse.FromString(data)
+    if answer.SerializeToString() != data:
+        raise DisagreementError(f"an answer is not written as protobuf writes it: {data!r}")
+    if answer.WhichOneof("result") == "error":
+        return info_of(answer.error).reason, (answer.correlation_id, _status(answer.error))
+    _clear_times(answer.response)
+    return "OK", answer.SerializeToString()
+
+
+def _called(call: grpc.Future) -> tuple[str, object]:
+    try:
+        data = call.result()
+    except grpc.RpcError as error:
+        failure = failure_of(error)
+        return failure.reason, (failure.code, failure.message, _status(failure.status))
+    answer = prediction_pb2.PredictResponse.FromString(data)
+    if answer.SerializeToString() != data:
+        raise DisagreementError(f"an answer is not written as protobuf writes it: {data!r}")
+    _clear_times(answer)
+    return "OK", answer.SerializeToString()
+
+
+def _clear_times(response: prediction_pb2.PredictResponse) -> None:
+    """The two fields that may differ."""
+    response.ClearField("server_time_us")
+    response.ClearField("model_time_us")
+
+
+def _status(status: status_pb2.Status | None) -> object:
+    """A status as values that can be compared: maps have no order on the wire."""
+    assert status is not None
+    details = [(detail.type_url, dict(info_of(status).metadata)) for detail in status.details[:1]]
+    rest = [detail.SerializeToString() for detail in status.details[1:]]
+    return status.code, status.message, info_of(status).reason, details, rest

@@ -1,0 +1,382 @@
+"""The native engine in this process: admission, threads, faults, drain, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import code_pb2
+from grpc import aio
+
+from scorewire_proto.v1 import errors_pb2, prediction_pb2
+from scorewire_server.engine.port import ControlMethod, StartError, StreamMethod, UnaryMethod
+from scorewire_server.engine.snapshot import LoadedVersion
+from scorewire_server.engine.statistics import PREDICT, PREDICT_STREAM
+from scorewire_server.errors import INTERNAL_MESSAGE
+from scorewire_server.loader import load
+from scorewire_server.logs import configure_logs
+from scorewire_server.repository import Candidate
+from scorewire_server.settings import Settings
+from tests import bundles
+from tests.conformance.engines import NATIVE_MISSING, serving
+from tests.conformance.wire import PREDICT as PREDICT_PATH
+from tests.conformance.wire import PREDICT_STREAM as STREAM_PATH
+from tests.conformance.wire import Failure, Wire, failure_from, sum_request, values
+from tests.scorewire_server.models import snapshot_of, write_slow_bundle
+
+pytestmark = pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING)
+
+REQUEST = sum_request().SerializeToString()
+MESSAGE = prediction_pb2.PredictStreamRequest(correlation_id=1, request=sum_request()).SerializeToString()
+# So dear that a row goes to a thread.
+DEAR_NS = 1e9
+
+
+async def _echo(data: bytes) -> bytes:
+    if data == b"fault":
+        raise ValueError("secret")
+    return data
+
+
+async def _count(messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for data in messages:
+        if data == b"fault":
+            raise ValueError("secret")
+        yield data
+
+
+CONTROL: list[ControlMethod] = [
+    UnaryMethod("/test.Control/Echo", _echo),
+    StreamMethod("/test.Control/Count", _count),
+]
+
+
+class Running:
+    """An engine that answers, and a channel to it."""
+
+    def __init__(self, engine: Any, channel: aio.Channel) -> None:
+        self.engine = engine
+        self.channel = channel
+
+    def unary(self, data: bytes = REQUEST, path: str = PREDICT_PATH, **options: Any) -> Any:
+        options.setdefault("timeout", 20)
+        method: Any = self.channel.unary_unary(path)
+        return method(data, **options)
+
+    def stream(self, path: str = STREAM_PATH, **options: Any) -> Any:
+        options.setdefault("timeout", 20)
+        return self.channel.stream_stream(path)(**options)
+
+
+Start = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts engines, and stops them after the test."""
+    from scorewire_server.engine.native.engine import NativeEngine
+
+    running: list[Running] = []
+
+    async def start_one(**settings: Any) -> Running:
+        engine = NativeEngine(Settings(listen="127.0.0.1:0", threads=2, **settings), CONTROL)
+        one = Running(engine, aio.insecure_channel(await engine.start()))
+        running.append(one)
+        return one
+
+    yield start_one
+    for one in running:
+        await one.channel.close()
+        await one.engine.stop(0)
+
+
+def _load(path: Path) -> LoadedVersion:
+    from scorewire_server.engine.native.session import open_session
+
+    candidate = Candidate(path, path.parent.name, path.name)
+    record = load(candidate, lambda graph: open_session(graph, 1))
+    assert record.loaded is not None, record.reason
+    return record.loaded
+
+
+@pytest.fixture(scope="module")
+def summing(tmp_path_factory: pytest.TempPathFactory) -> LoadedVersion:
+    """The version of `write_sum_bundle`, loaded."""
+    return _load(bundles.write_sum_bundle(tmp_path_factory.mktemp("models")))
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> LoadedVersion:
+    """The version of `write_slow_bundle`, loaded."""
+    return replace(_load(write_slow_bundle(tmp_path_factory.mktemp("models"))), row_ns=DEAR_NS)
+
+
+def _slow_request(rounds: float) -> bytes:
+    rows = prediction_pb2.Rows(row_count=1, numbers=[rounds])
+    return prediction_pb2.PredictRequest(model="slow", rows=rows).SerializeToString()
+
+
+# Rounds that take a good part of a second: long enough to look around meanwhile.
+SLOW = _slow_request(300_000)
+
+
+async def _failure(call: Awaitable[Any]) -> Failure:
+    with pytest.raises(aio.AioRpcError) as caught:
+        await call
+    error = caught.value
+    return failure_from(error.code(), error.details(), tuple(error.trailing_metadata()))
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.001)
+
+
+async def test_calls_over_the_limit_are_refused_and_those_within_it_answered(
+    start: Start, slow: LoadedVersion
+) -> None:
+    running = await start(max_in_flight=1)
+    running.engine.publish(snapshot_of(slow))
+    call = asyncio.ensure_future(running.unary(SLOW))
+    await _until(lambda: running.engine.statistics.in_flight == 1)
+    failure = await _failure(running.unary(SLOW))
+    assert failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert failure.reason == "TOO_MANY_IN_FLIGHT"
+    assert dict(failure.info.metadata) == {"limit": "1"}
+    stream = running.stream()
+    await stream.write(MESSAGE)
+    answer = prediction_pb2.PredictStreamResponse.FromString(await stream.read())
+    assert answer.error.code == code_pb2.RESOURCE_EXHAUSTED
+    await stream.done_writing()
+    assert values(prediction_pb2.PredictResponse.FromString(await call)) == [300_000.0]
+    await _until(lambda: running.engine.statistics.in_flight == 0)
+
+
+async def test_other_calls_go_on_while_a_large_batch_is_scored(
+    start: Start, slow: LoadedVersion, summing: LoadedVersion
+) -> None:
+    running = await start()
+    running.engine.publish(snapshot_of(slow, summing))
+    call = asyncio.ensure_future(running.unary(SLOW))
+    await _until(lambda: running.engine.statistics.in_flight == 1)
+    assert await running.unary(b"still here", "/test.Control/Echo") == b"still here"
+    assert await running.unary()
+    assert running.engine.statistics.in_flight == 1
+    await call
+
+
+async def test_expired_work_that_waited_for_a_thread_is_dropped(start: Start, slow: LoadedVersion) -> None:
+    running = await start(batch_threads=1)
+    running.engine.publish(snapshot_of(slow))
+    first = asyncio.ensure_future(running.unary(SLOW))
+    await _until(lambda: running.engine.statistics.in_flight == 1)
+    failure = await _failure(running.unary(SLOW, timeout=0.05))
+    assert failure.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    await first
+    await _until(lambda: running.engine.statistics.in_flight == 0)
+    assert running.engine.statistics.versions["slow", "1.0.0"].rows == 1
+
+
+async def test_cancelled_work_that_waited_for_a_thread_is_dropped(start: Start, slow: LoadedVersion) -> None:
+    running = await start(batch_threads=1)
+    running.engine.publish(snapshot_of(slow))
+    first = asyncio.ensure_future(running.unary(SLOW))
+    await _until(lambda: running.engine.statistics.in_flight == 1)
+    second = running.unary(SLOW)
+    await _until(lambda: running.engine.statistics.in_flight == 2)
+    second.cancel()
+    await first
+    await _until(lambda: running.engine.statistics.in_flight == 0)
+    assert running.engine.statistics.versions["slow", "1.0.0"].rows == 1
+
+
+async def test_an_answer_over_the_limit_of_a_message_is_refused(start: Start, summing: LoadedVersion) -> None:
+    running = await start(max_message_bytes=1024)
+    running.engine.publish(snapshot_of(summing))
+    # Errors by row make an answer longer than its request.
+    request = sum_request([float("nan")] * 100, [""] * 50, row_count=50).SerializeToString()
+    assert len(request) < 1024
+    failure = await _failure(running.unary(request))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_ROWS")
+    assert dict(failure.info.metadata) == {"limit_bytes": "1024"}
+
+
+@pytest.mark.parametrize("row_ns", [1.0, DEAR_NS])
+async def test_a_fault_of_the_server_is_internal_with_a_fixed_text(
+    start: Start, slow: LoadedVersion, row_ns: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    configure_logs("json", "info")  # anew, onto what this test reads
+    running = await start()
+    running.engine.publish(snapshot_of(replace(slow, row_ns=row_ns)))
+    for call in (running.unary(_slow_request(-2.0)), running.unary(b"fault", "/test.Control/Echo")):
+        failure = await _failure(call)
+        assert failure.code == grpc.StatusCode.INTERNAL
+        assert failure.message == INTERNAL_MESSAGE
+        assert failure.reason == "INTERNAL"
+    assert values(prediction_pb2.PredictResponse.FromString(await running.unary(_slow_request(1.0)))) == [1.0]
+    control = running.stream("/test.Control/Count")
+    await control.write(b"fault")
+    assert (await _failure(control.read())).code == grpc.StatusCode.INTERNAL
+    assert "fault of the server" in capfd.readouterr().err
+
+
+async def test_calls_see_the_snapshot_that_was_published_last(start: Start, summing: LoadedVersion) -> None:
+    running = await start()
+    assert (await _failure(running.unary())).reason == "MODEL_NOT_FOUND"
+    running.engine.publish(snapshot_of(summing))
+    assert await running.unary()
+    running.engine.publish(snapshot_of())
+    assert (await _failure(running.unary())).reason == "MODEL_NOT_FOUND"
+
+
+async def test_a_draining_engine_refuses_new_calls_and_lets_open_streams_go_on(
+    start: Start, summing: LoadedVersion
+) -> None:
+    running = await start()
+    running.engine.publish(snapshot_of(summing))
+    stream = running.stream()
+    await stream.write(MESSAGE)
+    await stream.read()
+    running.engine.refuse_new_calls()
+    failure = await _failure(running.unary())
+    assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+    failure = await _failure(running.stream().read())
+    assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+    await stream.write(MESSAGE)
+    assert prediction_pb2.PredictStreamResponse.FromString(await stream.read()).HasField("response")
+    await stream.done_writing()
+    assert await stream.code() == grpc.StatusCode.OK
+
+
+async def test_stop_waits_for_calls_and_streams_in_flight(
+    start: Start, slow: LoadedVersion, summing: LoadedVersion
+) -> None:
+    running = await start()
+    running.engine.publish(snapshot_of(slow, summing))
+    stream = running.stream()
+    await stream.write(MESSAGE)
+    await stream.read()
+    control = running.stream("/test.Control/Count")
+    await control.write(b"1")
+    await control.read()
+    call = asyncio.ensure_future(running.unary(SLOW))
+    await _until(lambda: running.engine.statistics.in_flight == 1)
+    stopping = asyncio.create_task(running.engine.stop(20))
+    # A control stream would never end by itself, so the engine ends it.
+    assert await control.code() == grpc.StatusCode.OK
+    assert values(prediction_pb2.PredictResponse.FromString(await call)) == [300_000.0]
+    assert not stopping.done()
+    await stream.write(MESSAGE)
+    assert prediction_pb2.PredictStreamResponse.FromString(await stream.read()).HasField("response")
+    await stream.done_writing()
+    assert await stream.code() == grpc.StatusCode.OK
+    await stopping
+
+
+async def test_stop_cuts_a_stream_that_outlasts_the_grace(start: Start, summing: LoadedVersion) -> None:
+    running = await start()
+    running.engine.publish(snapshot_of(summing))
+    stream = running.stream()
+    await stream.write(MESSAGE)
+    await stream.read()
+    await running.engine.stop(0.05)
+    failure = await _failure(stream.read())
+    assert failure.code == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_nothing_is_left_of_calls_and_cancelled_streams(start: Start, summing: LoadedVersion) -> None:
+    running = await start()
+    running.engine.publish(snapshot_of(replace(summing, row_ns=DEAR_NS)))
+
+    async def use() -> None:
+        for _ in range(20):
+            await running.unary()
+        for path in (STREAM_PATH, "/test.Control/Count"):
+            for ending in ("cancel", "deadline", "end") * 5:
+                stream = running.stream(path, timeout=0.05 if ending == "deadline" else 20)
+                try:
+                    await stream.write(MESSAGE)
+                    await stream.read()
+                    if ending == "cancel":
+                        stream.cancel()
+                    elif ending == "end":
+                        await stream.done_writing()
+                    await stream.code()
+                except (aio.AioRpcError, asyncio.CancelledError):
+                    continue
+        calls = [running.unary() for _ in range(20)]
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    def quiet() -> bool:
+        statistics = running.engine.statistics
+        return statistics.in_flight == statistics.streams == len(running.engine._calls) == 0
+
+    await use()
+    await _until(quiet)
+    before = len(asyncio.all_tasks())
+    for _ in range(3):
+        await use()
+    await _until(quiet)
+    await _until(lambda: len(asyncio.all_tasks()) <= before)
+
+
+async def test_statistics_count_what_was_answered_and_what_failed(
+    start: Start, summing: LoadedVersion
+) -> None:
+    running = await start()
+    running.engine.publish(snapshot_of(summing))
+    await running.unary(sum_request([1.0, 2.0, float("nan"), 1.0], ["", ""], row_count=2).SerializeToString())
+    for name in ("a", "b"):
+        await _failure(running.unary(sum_request(model=name).SerializeToString()))
+    stream = running.stream()
+    for data in (MESSAGE, b"\xff"):
+        await stream.write(data)
+        await stream.read()
+    await stream.done_writing()
+    statistics = running.engine.statistics
+    assert statistics.answered == {PREDICT: 1, PREDICT_STREAM: 1}
+    assert statistics.failed == {
+        (PREDICT, code_pb2.NOT_FOUND, errors_pb2.ERROR_REASON_MODEL_NOT_FOUND): 2,
+        (PREDICT_STREAM, code_pb2.INVALID_ARGUMENT, errors_pb2.ERROR_REASON_MALFORMED_MESSAGE): 1,
+    }
+    assert list(statistics.versions) == [("sum", "1.0.0")]
+    counted = statistics.versions["sum", "1.0.0"]
+    assert counted.rows == 3
+    assert counted.row_errors == {errors_pb2.ERROR_REASON_MISSING_VALUE: 1}
+    for histogram in (counted.decode, counted.run, counted.encode):
+        assert sum(histogram.counts) == 2
+        assert histogram.sum_ns > 0
+
+
+async def test_an_address_in_use_cannot_be_bound(start: Start) -> None:
+    from scorewire_server.engine.native.engine import NativeEngine
+
+    first = NativeEngine(Settings(listen="127.0.0.1:0"), [])
+    address = await first.start()
+    with pytest.raises(StartError, match="cannot be bound"):
+        await NativeEngine(Settings(listen=address), []).start()
+    await first.stop(0)
+
+
+def test_one_onnxruntime_is_in_the_process(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    bundles.write_sum_bundle(models)
+    flags = ("--engine", "native", "--threads", "2", "--pin-threads", "on")
+    with serving(tmp_path, models, *flags) as server:
+        wire = Wire(server.address)
+        with wire.channel:
+            assert values(wire.predict(sum_request()))
+        maps = Path("/proc", str(server.process.pid), "maps")
+        if not maps.exists():
+            pytest.skip("this system does not tell what a process has loaded")
+        loaded = {line.split()[-1] for line in maps.read_text().splitlines() if "onnxruntime" in line}
+        # One copy of the library, and no store of what it would report.
+        assert [Path(path).name.split(".so")[0] for path in loaded] == ["libonnxruntime"]
