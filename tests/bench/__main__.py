@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -29,6 +30,8 @@ from tests.bench.tables import Findings, Sample, to_markdown, write
 
 RESULTS = Path(__file__).parent / "results"
 MODES = ("unary", "stream")
+# The native one only where it has been built.
+ENGINES = ("reference", "native") if find_spec("scorewire_native") else ("reference",)
 
 
 @click.command(help=__doc__)
@@ -66,32 +69,33 @@ def bench(
     """Start the servers, put the loads on them in turn, stop them."""
     server_core, generator_core = cores()
     one_row = model.calls(rows_per_call=1, count=500)
-    calls = {"floor": one_row[:1], "reference": one_row}
+    calls = {"floor": one_row[:1], **dict.fromkeys(ENGINES, one_row)}
     samples: list[Sample] = []
     parts: dict[int, Parts] = {}
     with ExitStack() as stack:
         with pinned(server_core):
             models = model.bundle.path.parents[1]
-            reference = stack.enter_context(processes.serving(folder / "reference", models))
-            floor = stack.enter_context(_floor(folder, _right_answer(model, one_row[0])))
+            addresses = {"floor": stack.enter_context(_floor(folder, _right_answer(model, one_row[0])))}
+            for engine in ENGINES:
+                server = processes.serving(folder / engine, models, "--engine", engine)
+                addresses[engine] = stack.enter_context(server).address
         stack.enter_context(pinned(generator_core))
-        addresses = {"floor": floor, "reference": reference.address}
         for round_number in range(rounds):
             for in_flight in depths:
                 for mode in MODES:
                     # Whoever comes first in one round comes last in the next.
-                    for server in list(addresses)[:: -1 if round_number % 2 else 1]:
+                    for name in list(addresses)[:: -1 if round_number % 2 else 1]:
                         results = put_load(
-                            addresses[server],
+                            addresses[name],
                             mode,
-                            calls[server],
+                            calls[name],
                             in_flight=in_flight,
                             duration_s=seconds,
                             warmup_s=seconds / 5,
                         )
                         samples.append(
                             Sample(
-                                server=server,
+                                server=name,
                                 mode=mode,
                                 in_flight=in_flight,
                                 calls_per_second=results.calls_per_second,
@@ -104,7 +108,7 @@ def bench(
         for rows in (1, 1_000):
             parts[rows] = measure_parts(
                 model,
-                reference.address,
+                addresses["reference"],
                 rows=rows,
                 rounds=rounds,
                 duration_s=seconds / 2,

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from scorewire_loadtest.report import BUSY_LIMIT
 from tests.bench.measure import Parts
 
-_COLOURS = {"floor": "#9aa5b1", "reference": "#2563eb"}
+_COLOURS = {"floor": "#9aa5b1", "reference": "#2563eb", "native": "#c2410c"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,11 @@ def to_markdown(findings: Findings) -> str:
         lines.append(f"| {server} | {mode} | {' | '.join(cells)} |")
     if any(sample.busy > BUSY_LIMIT for sample in findings.samples):
         lines += ["", f"Where the generator was more than {BUSY_LIMIT:.0%} busy, the server may do more."]
-    lines += ["", "Where the time of one call goes, one in flight, medians in microseconds.", ""]
+    lines += [
+        "",
+        "Where the time of one call to the reference engine goes, one in flight, medians in microseconds.",
+        "",
+    ]
     lines.append(
         "| rows | onnxruntime alone (processor time) | model, in the server | whole server | whole call |"
     )
