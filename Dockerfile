@@ -1,6 +1,18 @@
 # The server alone: no training library, no compiler, nothing fetched at run time.
 # Runs with a read-only root file system:
 #   docker run --read-only --volume "$PWD/models:/models:ro" --publish 8500:8500 scorewire-server
+FROM rust:1.95-slim-bookworm AS native
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3-venv \
+    && rm -rf /var/lib/apt/lists/* \
+    && python3 -m venv /opt/maturin
+WORKDIR /build
+COPY requirements/native.lock ./
+RUN /opt/maturin/bin/pip install --no-cache-dir --no-deps --require-hashes -r native.lock
+COPY server/native native
+RUN /opt/maturin/bin/maturin build --release --locked --manifest-path native/Cargo.toml --out wheels
+
 FROM python:3.13-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
@@ -10,6 +22,7 @@ RUN pip install --no-deps --require-hashes -r build.lock \
     && /opt/scorewire/bin/pip install --no-deps --require-hashes -r server.lock
 COPY proto/python contract
 COPY server server
+COPY --from=native /build/wheels wheels
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels ./contract ./server \
     && /opt/scorewire/bin/pip install --no-deps wheels/*.whl \
     && /opt/scorewire/bin/pip uninstall --yes pip

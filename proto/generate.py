@@ -20,6 +20,8 @@ OUTPUT = HERE / "python" / "scorewire_proto"
 # The stubs live below `scorewire_proto`, so that the SDK can be `scorewire`.
 # The messages keep their names on the wire; only the imports move.
 OWN_IMPORT = re.compile(r"\b(from|import) scorewire\.((?:bundle\.)?v1)\b")
+# What the lint leaves out: its names are not ours to choose.
+FOREIGN = "inference"
 QUALIFIED_NAME = re.compile(r"(?<![\w./\"])scorewire\.((?:bundle\.)?v1)\.")
 
 
@@ -40,7 +42,7 @@ def _well_known_protos() -> Path:
 
 
 def _protoc(*arguments: str) -> None:
-    sources = sorted(str(path.relative_to(HERE)) for path in HERE.glob("scorewire/**/*.proto"))
+    sources = sorted(str(path.relative_to(HERE)) for path in HERE.glob("[!p]*/**/*.proto"))
     command = [
         sys.executable,
         "-m",
@@ -74,9 +76,9 @@ def generate(folder: Path) -> None:
             f"--python_out={scratch}",
             f"--mypy_out=quiet:{scratch}",
         )
-        root = Path(scratch) / "scorewire"
-        for path in sorted(root.rglob("*.py*")):
-            target = folder / path.relative_to(root)
+        for path in sorted(Path(scratch).rglob("*.py*")):
+            relative = path.relative_to(scratch)
+            target = folder / (relative if relative.parts[0] == FOREIGN else Path(*relative.parts[1:]))
             target.parent.mkdir(parents=True, exist_ok=True)
             text = OWN_IMPORT.sub(r"\1 scorewire_proto.\2", path.read_text(encoding="utf-8"))
             text = QUALIFIED_NAME.sub(r"scorewire_proto.\1.", text) if path.suffix == ".pyi" else text

@@ -10,11 +10,16 @@ __version__: str
 
 # Code, reason, message, google.rpc.Status as bytes.
 Failure: TypeAlias = tuple[int, int, str, bytes]
-# Snapshot, model, version, schema fingerprint, row count, number count, text count, and the bytes
-# of an answer that may be too long.
-Question: TypeAlias = tuple[Snapshot, str, str, str, int, int, int, int]
+# Model, the major whose typed service was called, version as named by the caller, and the version
+# that was picked or "".
+Names: TypeAlias = tuple[str, int | None, str, str]
+# Whether the bytes are malformed, the refusal of the only row, and the bytes of an answer that may
+# be too long.
+Problem: TypeAlias = tuple[bool, bytes | None, int]
+# Snapshot, method, names, schema fingerprint, counts of rows, numbers and texts, problem.
+Question: TypeAlias = tuple[Snapshot, str, Names, str, tuple[int, int, int], Problem]
 Event: TypeAlias = (
-    tuple[Literal["open"], int, str]
+    tuple[Literal["open"], int, tuple[str, float | None]]
     | tuple[Literal["ask"], int, Question]
     | tuple[Literal["fault"], int, tuple[str, str]]
     | tuple[Literal["message"], int, bytes]
@@ -24,11 +29,30 @@ Event: TypeAlias = (
 Vocabulary: TypeAlias = tuple[int, bool, Sequence[str]]
 # Kind (0 number, 1 coded, 2 text), position, values, whether the text is folded.
 Column: TypeAlias = tuple[int, int, Sequence[float], bool]
-# Name, ONNX type, columns.
-Input: TypeAlias = tuple[str, int, Sequence[Column]]
-# Whether it is a text, position, largest magnitude, vocabularies that must know it, whether it may
-# be missing, and the refusals of a missing and of a bad value.
-Check: TypeAlias = tuple[bool, int, float, Sequence[int], bool, bytes, bytes]
+# Name, ONNX type, columns, shape of a row.
+Input: TypeAlias = tuple[str, int, Sequence[Column], Sequence[int]]
+# A number (position, smallest and largest, whether it must be whole) or a text (position, the
+# vocabularies that must know it), whether it may be missing, and the refusals: of a missing value,
+# of one out of range, of an unknown text, of a number that is not whole.
+Check: TypeAlias = tuple[
+    tuple[int, float, float, bool] | None, tuple[int, Sequence[int]] | None, bool, Sequence[bytes]
+]
+# The major; of each feature its field's number, whether it is a text, and its position among those;
+# of each output its index, its field's number, whether it is repeated, and its classes' texts; and
+# for each check, by reason, the error of a prediction.
+Typed: TypeAlias = tuple[
+    int,
+    Sequence[tuple[int, bool, int]],
+    Sequence[tuple[int, int, bool, Sequence[str] | None]],
+    Sequence[Sequence[bytes]],
+]
+# Of each input its name, whether it has texts, the shape of a row, whether it may be left out, and
+# its first value's position in a row; of each output its name, datatype and shape of a row.
+Tensors: TypeAlias = tuple[
+    Sequence[tuple[str, bool, Sequence[int], bool, int]], Sequence[tuple[str, str, Sequence[int]]]
+]
+# Full name, model, major, and the name of the route of calls that name no version.
+Service: TypeAlias = tuple[str, str, int, str]
 # Counts by bucket, and the sum in nanoseconds.
 Sums: TypeAlias = tuple[list[int], int]
 
@@ -38,9 +62,17 @@ class Graph:
     def __new__(cls, graph: bytes, threads: int) -> Graph: ...
     def run(
         self, names: Sequence[str], feeds: Sequence[tuple[str, int, Sequence[int], bytes | Sequence[str]]]
-    ) -> list[tuple[int, list[int], bytes]]: ...
+    ) -> list[tuple[int, list[int], bytes | list[str]]]: ...
 
-class Version: ...
+class Version:
+    def in_use(self) -> bool: ...
+
+# Model, name, targets of version, weight and seed, and the shadow's version and share.
+Route: TypeAlias = tuple[str, str, Sequence[tuple[Version, int, int]], tuple[Version, float] | None]
+# Model, version, route, whether it is a shadow.
+RouteKey: TypeAlias = tuple[str, str, str, bool]
+# Counts by the first 16 bits of the numbers.
+Buckets: TypeAlias = list[tuple[int, int]]
 
 class Engine:
     def __new__(
@@ -68,13 +100,18 @@ class Engine:
         names: tuple[str, str],
         fingerprint: str,
         row_ns: float,
+        max_rows: int | None,
         counts: tuple[int, int],
         vocabularies: Sequence[Vocabulary],
         inputs: Sequence[Input],
-        outputs: Sequence[tuple[str, int]],
+        outputs: Sequence[tuple[str, int, bool]],
+        score_output: int | None,
+        row_by_row: bool,
         checks: Sequence[Check],
+        typed: Typed,
+        tensors: Tensors,
     ) -> Version: ...
-    def publish(self, routes: Sequence[tuple[str, str, Version]], origin: Snapshot) -> None: ...
+    def publish(self, routes: Sequence[Route], services: Sequence[Service], origin: Snapshot) -> None: ...
     def fileno(self) -> int: ...
     def take_events(self) -> list[Event]: ...
     def want(self, call: int) -> None: ...
@@ -86,3 +123,6 @@ class Engine:
     def stop(self, grace_seconds: float) -> None: ...
     def calls(self) -> tuple[int, int, list[int], list[list[int]]]: ...
     def version_counts(self) -> list[tuple[str, str, int, list[int], Sums, Sums, Sums]]: ...
+    def route_counts(
+        self,
+    ) -> list[tuple[RouteKey, int, int, list[int], list[int], int, Buckets, Buckets]]: ...

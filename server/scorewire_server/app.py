@@ -5,24 +5,35 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import deque
+from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from scorewire_proto.v1 import models_pb2
+from scorewire_server.catalog import Catalog
 from scorewire_server.control.health import Health
+from scorewire_server.control.inference_service import InferenceService
 from scorewire_server.control.model_service import ModelService
 from scorewire_server.control.reflection import Reflection
 from scorewire_server.engine.choice import choose
 from scorewire_server.engine.port import StartError
-from scorewire_server.engine.snapshot import Snapshot, VersionRecord, build_snapshot
-from scorewire_server.loader import announce, load, refuse
-from scorewire_server.logs import logger
+from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, VersionRecord
+from scorewire_server.loader import load, refuse
+from scorewire_server.logs import log_fault, logger
 from scorewire_server.metrics import Metrics, MetricsServer
-from scorewire_server.repository import Candidate, scan
+from scorewire_server.policy import parse_policy
+from scorewire_server.repository import Candidate, Identity, scan
 from scorewire_server.settings import Settings
+from scorewire_server.state import StateFile
 from scorewire_server.trial import Trial
+from scorewire_server.watch import changes
 
+STATE_FILE = ".scorewire-state.json"
 _SECOND_SIGNAL_EXIT_CODE = 130
+# Bundles that passed their trial need none when they are loaded again; older ones do.
+_MAX_TRIED = 1000
 # Those who watch health are told, whatever the pause.
 _LEAST_PAUSE_SECONDS = 0.05
 
@@ -36,19 +47,51 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._candidates = scan(settings.models)
-        self._snapshot: Snapshot = build_snapshot(())
+        scan(settings.models)
         self._health = Health()
-        control = [
-            *ModelService(lambda: self._snapshot).methods(),
-            *self._health.methods(),
-            *Reflection().methods(),
-        ]
         self._kind = choose(settings.engine)
+        self._catalog = Catalog(
+            settings.models,
+            policy=parse_policy(settings.version_policy),
+            state_file=StateFile(settings.state_file or settings.models / STATE_FILE),
+            load=self._load,
+            publish=self._publish,
+            in_use=self._in_use,
+        )
+        models = ModelService(
+            self._catalog,
+            lambda: self._engine.statistics,
+            self._describe,
+            controllable=settings.controllable,
+        )
+        inference = InferenceService(
+            self._catalog,
+            lambda: self._engine.statistics,
+            lambda: self._health.serving,
+            server_version=version("scorewire-server"),
+            max_rows=settings.max_rows,
+            controllable=settings.controllable,
+        )
+        reflection = Reflection(lambda: self._catalog.snapshot)
+        control = [
+            method
+            for service in (models, inference, self._health, reflection)
+            for method in service.methods()
+        ]
         self._engine = self._kind.make(settings, control)
-        self._trial: Trial | None = None
+        self._trial = Trial(
+            seconds=settings.trial_seconds,
+            memory_bytes=settings.trial_memory_bytes,
+            threads=settings.graph_threads,
+            engine=self._kind.name,
+        )
+        self._tried: deque[Identity] = deque(maxlen=_MAX_TRIED)
         self._metrics_server: MetricsServer | None = None
-        self._loading: asyncio.Task[None] | None = None
+        self._started_at = datetime.now(UTC)
+        self._loading = True
+        self._looked = asyncio.Event()
+        self._first_load: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Answer calls, and load the bundles meanwhile; returns the address.
@@ -57,15 +100,9 @@ class App:
             StartError: a port cannot be bound.
         """
         settings = self._settings
-        metrics = Metrics(lambda: self._engine.statistics, lambda: self._snapshot)
+        metrics = Metrics(lambda: self._engine.statistics, lambda: self._catalog.snapshot)
         try:
-            if self._candidates and settings.trial_seconds:
-                self._trial = Trial(
-                    seconds=settings.trial_seconds,
-                    memory_bytes=settings.trial_memory_bytes,
-                    threads=settings.graph_threads,
-                    engine=self._kind.name,
-                )
+            if settings.trial_seconds and scan(settings.models):
                 await self._trial.start()
             address = await self._engine.start()
             if settings.metrics_port is not None:
@@ -74,13 +111,14 @@ class App:
         except StartError:
             await self._close(grace_seconds=0)
             raise
-        self._loading = asyncio.create_task(self._load_all(address))
+        self._started_at = datetime.now(UTC)
+        self._first_load = asyncio.create_task(self._load_all(address))
         return address
 
     async def loaded(self) -> None:
         """Wait until every bundle serves or is refused."""
-        if self._loading is not None:
-            await self._loading
+        if self._first_load is not None:
+            await self._first_load
 
     async def drain(self) -> None:
         """Stop in order: health first, then a pause, then the calls in flight, then the ports."""
@@ -93,59 +131,76 @@ class App:
 
     async def _close(self, grace_seconds: float) -> None:
         """End whatever was started."""
-        if self._loading is not None:
-            self._loading.cancel()
-        if self._trial is not None:
-            await self._trial.close()
+        tasks = [task for task in (self._first_load, self._watching) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._trial.close()
+        await self._catalog.close()
         await self._engine.stop(grace_seconds)
         if self._metrics_server is not None:
             self._metrics_server.close()
 
     async def _load_all(self, address: str) -> None:
-        """Load every candidate, the highest version of a model first, publishing after each."""
-        log = logger()
-        records = {candidate: announce(candidate) for candidate in self._candidates}
-        self._publish(records, loading=True)
-        by_key = {(candidate.model, candidate.version): candidate for candidate in self._candidates}
-        order = [
-            by_key[record.model, record.version]
-            for model in self._snapshot.models.values()
-            for record in model.versions
-        ]
-        for candidate in order:
-            record = records[candidate] = await self._load(candidate)
-            if record.state == models_pb2.VERSION_STATE_SERVING:
-                log.info("version serves", model=record.model, version=record.version)
-            else:
-                log.error("version refused", model=record.model, version=record.version, reason=record.reason)
-            self._publish(records, loading=True)
-        if self._trial is not None:
-            await self._trial.close()
-        self._publish(records, loading=False)
+        """Load what is there, say so, and from then on follow what changes."""
+        log, settings = logger(), self._settings
+        # Before the first look, so that nothing comes in between unnoticed.
+        self._watching = asyncio.create_task(self._watch())
+        await asyncio.sleep(0)
+        await self._catalog.refresh()
+        self._loading = False
+        self._looked.set()
+        self._publish(self._catalog.snapshot)
         metrics_address = self._metrics_server.address if self._metrics_server is not None else None
-        if self._settings.port_file is not None:
-            _write_port_file(self._settings.port_file, address, metrics_address)
+        if settings.port_file is not None:
+            _write_port_file(settings.port_file, address, metrics_address)
         if self._health.serving:
             log.info("serving", address=address, metrics=metrics_address, engine=self._kind.description)
         else:
             log.warning(
                 "not serving: no bundle under --models may serve",
                 address=address,
-                models=str(self._settings.models),
-                found=len(order),
+                models=str(settings.models),
+                found=sum(len(model.versions) for model in self._catalog.snapshot.models.values()),
             )
 
-    async def _load(self, candidate: Candidate) -> VersionRecord:
-        """Load a candidate that has passed its trial."""
-        if self._trial is not None and (reason := await self._trial.refusal(candidate)):
-            return refuse(candidate, reason)
+    async def _watch(self) -> None:
+        """Follow the repository; a look that fails is no reason to stop looking."""
+        settings = self._settings
+        async for _ in changes(settings.models, settings.watch, settings.watch_seconds):
+            await self._looked.wait()
+            try:
+                await self._catalog.refresh()
+            except StartError as error:
+                logger().error("the folder of bundles cannot be read", reason=str(error))
+            except Exception as error:
+                log_fault("watch", error)
+
+    async def _load(self, candidate: Candidate, identity: Identity) -> VersionRecord:
+        """Load a candidate, after its trial if these files had none yet."""
+        if self._settings.trial_seconds and identity not in self._tried:
+            if reason := await self._trial.refusal(candidate):
+                return refuse(candidate, reason)
+            self._tried.append(identity)
         open_graph = partial(self._kind.open_session, threads=self._settings.graph_threads)
         return await asyncio.to_thread(load, candidate, open_graph)
 
-    def _publish(self, records: dict[Candidate, VersionRecord], *, loading: bool) -> None:
-        self._snapshot = build_snapshot(records.values())
-        self._engine.publish(self._snapshot)
-        self._health.update(self._snapshot, loading=loading)
+    def _publish(self, snapshot: Snapshot) -> None:
+        self._engine.publish(snapshot)
+        self._health.update(snapshot, loading=self._loading)
+
+    def _in_use(self, version: LoadedVersion) -> bool:
+        return self._engine.in_use(version)
+
+    def _describe(self) -> models_pb2.GetServerResponse:
+        answer = models_pb2.GetServerResponse(
+            version=version("scorewire-server"),
+            engine=self._kind.name,
+            description=self._kind.description,
+            control=self._settings.controllable,
+        )
+        answer.started_at.FromDatetime(self._started_at)
+        return answer
 
 
 async def run(settings: Settings) -> None:

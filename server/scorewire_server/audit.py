@@ -33,6 +33,15 @@ _ELEMENT_TYPES = {
     manifest_pb2.ELEMENT_TYPE_FLOAT: onnx.TensorProto.FLOAT,
     manifest_pb2.ELEMENT_TYPE_DOUBLE: onnx.TensorProto.DOUBLE,
     manifest_pb2.ELEMENT_TYPE_STRING: onnx.TensorProto.STRING,
+    manifest_pb2.ELEMENT_TYPE_INT8: onnx.TensorProto.INT8,
+    manifest_pb2.ELEMENT_TYPE_INT16: onnx.TensorProto.INT16,
+    manifest_pb2.ELEMENT_TYPE_INT32: onnx.TensorProto.INT32,
+    manifest_pb2.ELEMENT_TYPE_INT64: onnx.TensorProto.INT64,
+    manifest_pb2.ELEMENT_TYPE_UINT8: onnx.TensorProto.UINT8,
+    manifest_pb2.ELEMENT_TYPE_UINT16: onnx.TensorProto.UINT16,
+    manifest_pb2.ELEMENT_TYPE_UINT32: onnx.TensorProto.UINT32,
+    manifest_pb2.ELEMENT_TYPE_UINT64: onnx.TensorProto.UINT64,
+    manifest_pb2.ELEMENT_TYPE_BOOL: onnx.TensorProto.BOOL,
 }
 
 

@@ -71,6 +71,30 @@ class VersionUnavailableError(CallError):
     """The version is there and does not serve."""
 
 
+class VersionNotServingError(CallError):
+    """An alias, a split or a shadow needs a version that serves."""
+
+
+class VersionInUseError(CallError):
+    """An alias, a split or a shadow names the version."""
+
+
+class BundleRefusedError(CallError):
+    """The bundle did not pass its checks."""
+
+
+class NothingToRollBackError(CallError):
+    """No change of the model's routing is left to take back."""
+
+
+class StateNotKeptError(CallError):
+    """A change cannot be kept for the next start, so it was not made."""
+
+
+class ControlOffError(CallError):
+    """The server takes no calls that change something."""
+
+
 class DrainingError(CallError):
     """The server takes no new calls, since it is about to stop."""
 
@@ -94,6 +118,12 @@ TABLE: dict[type[CallError], tuple[Code, Reason]] = {
     VersionNotFoundError: (code_pb2.NOT_FOUND, errors_pb2.ERROR_REASON_VERSION_NOT_FOUND),
     SchemaMismatchError: (code_pb2.FAILED_PRECONDITION, errors_pb2.ERROR_REASON_SCHEMA_MISMATCH),
     VersionUnavailableError: (code_pb2.UNAVAILABLE, errors_pb2.ERROR_REASON_VERSION_UNAVAILABLE),
+    VersionNotServingError: (code_pb2.FAILED_PRECONDITION, errors_pb2.ERROR_REASON_VERSION_NOT_SERVING),
+    VersionInUseError: (code_pb2.FAILED_PRECONDITION, errors_pb2.ERROR_REASON_VERSION_IN_USE),
+    BundleRefusedError: (code_pb2.FAILED_PRECONDITION, errors_pb2.ERROR_REASON_BUNDLE_REFUSED),
+    NothingToRollBackError: (code_pb2.FAILED_PRECONDITION, errors_pb2.ERROR_REASON_NOTHING_TO_ROLL_BACK),
+    StateNotKeptError: (code_pb2.FAILED_PRECONDITION, errors_pb2.ERROR_REASON_STATE_NOT_KEPT),
+    ControlOffError: (code_pb2.PERMISSION_DENIED, errors_pb2.ERROR_REASON_CONTROL_OFF),
     DrainingError: (code_pb2.UNAVAILABLE, errors_pb2.ERROR_REASON_DRAINING),
     TooManyRowsError: (code_pb2.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_TOO_MANY_ROWS),
     TooManyInFlightError: (code_pb2.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_TOO_MANY_IN_FLIGHT),

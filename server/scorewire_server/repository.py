@@ -9,9 +9,25 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from scorewire_contract.bundle import Bundle, BundleError, read_bundle
+from scorewire_contract.schema import InvalidNameError, Version
 from scorewire_server.engine.port import StartError
+
+
+class Key(NamedTuple):
+    """A version of a model."""
+
+    model: str
+    version: str
+
+    def rank(self) -> tuple[bool, Version, str]:
+        """Models by name, and of each the highest version first, when reversed."""
+        try:
+            return True, Version(self.version), self.model
+        except InvalidNameError:
+            return False, Version("0.0.0"), self.model
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +55,21 @@ def scan(models: Path) -> list[Candidate]:
         raise StartError(
             f"--models {models} cannot be read: {error.strerror} ({error.filename}); name a folder of bundles"
         ) from None
+
+
+# Of each file: name, inode, size, time of change in nanoseconds; the folder's own come first.
+Identity: TypeAlias = "tuple[tuple[str, int, int, int], ...]"
+
+
+def identify(path: Path) -> Identity:
+    """What changes when anything in a folder does; empty where it cannot be read."""
+    try:
+        with os.scandir(path) as entries:
+            files = sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in entries)
+        told = [("", path.stat()), *files]
+    except OSError:
+        return ()
+    return tuple((name, status.st_ino, status.st_size, status.st_mtime_ns) for name, status in told)
 
 
 def read_candidate(candidate: Candidate) -> Bundle:

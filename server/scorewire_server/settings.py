@@ -10,8 +10,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
+
+from scorewire_server.policy import DESCRIPTION, parse_policy
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _LARGEST_PORT = 65535
@@ -52,11 +55,12 @@ class _Integer(_Kind):
 
 @dataclass(frozen=True, slots=True)
 class _Seconds(_Kind):
+    low: float
     high: float
 
     def parse(self, text: str) -> float:
         value = float(text)
-        if not 0 <= value <= self.high:
+        if not self.low <= value <= self.high:
             raise ValueError
         return value
 
@@ -81,6 +85,13 @@ class _Address(_Kind):
 
 
 @dataclass(frozen=True, slots=True)
+class _Policy(_Kind):
+    def parse(self, text: str) -> str:
+        parse_policy(text)
+        return text
+
+
+@dataclass(frozen=True, slots=True)
 class _Path(_Kind):
     def parse(self, text: str) -> Path:
         if not text:
@@ -92,8 +103,8 @@ def _integer(low: int, high: int) -> _Integer:
     return _Integer(f"a whole number from {low} to {high}", low, high)
 
 
-def _seconds(high: float) -> _Seconds:
-    return _Seconds(f"a number of seconds from 0 to {high:g}", high)
+def _seconds(high: float, low: float = 0.0) -> _Seconds:
+    return _Seconds(f"a number of seconds from {low:g} to {high:g}", low, high)
 
 
 def _choice(*choices: str) -> _Choice:
@@ -101,6 +112,7 @@ def _choice(*choices: str) -> _Choice:
 
 
 _PATH = _Path("a path")
+_POLICY = _Policy(DESCRIPTION)
 _ADDRESS_KIND = _Address("HOST:PORT or [IPv6]:PORT; port 0 takes a free one")
 
 
@@ -109,6 +121,30 @@ class Settings:
     """All settings. The annotation of each says which values it takes and what it does."""
 
     models: Annotated[Path, _PATH, "Folder of bundles: MODELS/<model>/<version>/."] = Path("models")
+    version_policy: Annotated[
+        str,
+        _POLICY,
+        "Versions that are loaded by themselves; pre-releases are not among the latest.",
+    ] = "all"
+    watch: Annotated[
+        str,
+        _choice("auto", "poll", "off"),
+        "How new and removed bundles are noticed: by the system's events, or by a look at intervals,"
+        " as network file systems need.",
+    ] = "auto"
+    watch_seconds: Annotated[float, _seconds(3600, low=0.1), "The interval of --watch poll."] = 5.0
+    state_file: Annotated[
+        Path | None,
+        _PATH,
+        "File in which aliases, splits, shadows and what was loaded by hand are kept;"
+        " in --models unless given, named .scorewire-state.json.",
+    ] = None
+    control: Annotated[
+        str,
+        _choice("auto", "on", "off"),
+        "Whether calls that change something are answered (load, unload, alias, split, shadow, rollback);"
+        " auto is on where --listen is a loopback address.",
+    ] = "auto"
     listen: Annotated[str, _ADDRESS_KIND, "Address of the gRPC port."] = "127.0.0.1:8500"
     port_file: Annotated[
         Path | None,
@@ -172,6 +208,17 @@ class Settings:
     log_level: Annotated[
         str, _choice("debug", "info", "warning", "error"), "Least important lines to log."
     ] = "info"
+
+    @property
+    def controllable(self) -> bool:
+        """Whether calls that change something are answered."""
+        if self.control != "auto":
+            return self.control == "on"
+        host = self.listen.rpartition(":")[0].strip("[]")
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
 
 # Each setting's kind and purpose, by name.

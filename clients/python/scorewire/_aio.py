@@ -15,8 +15,8 @@ import grpc
 import grpc.aio
 from numpy.typing import NDArray
 
-from scorewire._base import ClientBase
-from scorewire._calls import PREDICT_STREAM, Call, Flow, Method, check_answer
+from scorewire._calls import Call, Flow, check_answer
+from scorewire._control import AsyncControl
 from scorewire._errors import (
     CancelledError,
     DeadlineExceededError,
@@ -25,6 +25,7 @@ from scorewire._errors import (
     UnavailableError,
     error_from_call,
 )
+from scorewire._methods import PREDICT_STREAM, Method
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
 from scorewire._rows import Frame, Row, Rows
@@ -41,6 +42,7 @@ from scorewire._stream import (
     StreamFlow,
     StreamWindow,
     TakeRows,
+    check_batches,
 )
 from scorewire_proto.v1 import packed_pb2
 
@@ -52,7 +54,7 @@ _FINISH_SECONDS = 1.0
 _BROKEN_WRITE = "Internal error from Core"
 
 
-class AsyncClient(ClientBase):
+class AsyncClient(AsyncControl):
     """A client of a Scorewire server for asyncio; it belongs to the event loop of its first call.
 
     Calls that the server could not take (UNAVAILABLE) are tried three times in
@@ -224,8 +226,10 @@ class AsyncClient(ClientBase):
             `contextlib.aclosing` does.
 
         Raises:
+            InvalidRowsError: at once, where `batches` is a single batch.
             ScorewireError: the stream as a whole failed; or a batch, as `on_error` says.
         """
+        check_batches(batches)
         window = StreamWindow(
             self._calls,
             model,

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from scorewire._calls import DEFAULT_TIMEOUT, PREDICT_STREAM, UNARY_METHODS, Calls, Method
+from scorewire._calls import DEFAULT_TIMEOUT, Calls
 from scorewire._channels import DEFAULT_MAX_MESSAGE_BYTES, TLS, ChannelSettings
+from scorewire._methods import PREDICT_STREAM, UNARY_METHODS, Method
 
 
 class ClientBase:

@@ -7,7 +7,6 @@ differ in how they make a call.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import OrderedDict
@@ -19,12 +18,16 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from scorewire._errors import InternalError, InvalidArgumentError, InvalidRowsError, ScorewireError
-from scorewire._models import Model, ModelStatus, model_from, status_from
+from scorewire._methods import GET_MODEL, GET_SERVER, GET_STATISTICS, HEALTH, LIST_MODELS, PREDICT, Method
+from scorewire._models import Model, ModelStatus, ServerInfo, model_from, server_from, status_from
 from scorewire._predictions import AnswerDecoder, Prediction, Predictions
 from scorewire._rows import RowEncoder, Rows
+from scorewire._statistics import RouteStatistics, statistics_from
 from scorewire_proto.v1 import models_pb2, packed_pb2
 
 DEFAULT_TIMEOUT = 10.0
+# Some 30 years. Not much further off, grpc's clock ends, and a call that was to end there ends at once.
+MAX_TIMEOUT = 1e9
 SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
 # How long rows are held against a remembered schema before it is asked for again.
 RECHECK_SECONDS = 5.0
@@ -32,35 +35,6 @@ RECHECK_SECONDS = 5.0
 MAX_SCHEMAS = 256
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Method:
-    """A method of the server: its path and the messages that it takes and answers."""
-
-    path: str
-    request: type[Message]
-    response: type[Message]
-
-
-PREDICT = Method(
-    "/scorewire.v1.PredictionService/Predict",
-    packed_pb2.PackedPredictRequest,
-    packed_pb2.PackedPredictResponse,
-)
-PREDICT_STREAM = Method(
-    "/scorewire.v1.PredictionService/PredictStream",
-    packed_pb2.PackedPredictStreamRequest,
-    packed_pb2.PackedPredictStreamResponse,
-)
-LIST_MODELS = Method(
-    "/scorewire.v1.ModelService/ListModels", models_pb2.ListModelsRequest, models_pb2.ListModelsResponse
-)
-GET_MODEL = Method(
-    "/scorewire.v1.ModelService/GetModel", models_pb2.GetModelRequest, models_pb2.GetModelResponse
-)
-HEALTH = Method("/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse)
-UNARY_METHODS = (PREDICT, LIST_MODELS, GET_MODEL, HEALTH)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +115,7 @@ class Calls:
     """The flows of one client and the schemas that it remembers; safe to share between threads.
 
     Raises:
-        ValueError: the timeout is not positive and finite.
+        ValueError: as `check_timeout` has it.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -153,7 +127,7 @@ class Calls:
         """The moment until which a method that begins now may take.
 
         Raises:
-            ValueError: the timeout is not positive and finite.
+            ValueError: as `check_timeout` has it.
         """
         return time.monotonic() + (self.timeout if timeout is None else check_timeout(timeout))
 
@@ -183,6 +157,22 @@ class Calls:
     def model(self, name: str, version: str, timeout: float | None) -> Flow[Model]:
         """One model."""
         return self._model(Route(model=name, version=version), self.deadline(timeout))
+
+    def change(self, method: Method, request: Message, timeout: float | None) -> Flow[ModelStatus]:
+        """Change something; the model as it then is."""
+        answer = yield Call(method, request, self.deadline(timeout))
+        return status_from(answer.status)
+
+    def statistics(self, model: str, timeout: float | None) -> Flow[list[RouteStatistics]]:
+        """What was answered on the routes of a model, or of all."""
+        request = models_pb2.GetStatisticsRequest(model=Route(model=model, version="").model)
+        answer = yield Call(GET_STATISTICS, request, self.deadline(timeout))
+        return [statistics_from(route) for route in answer.routes]
+
+    def server(self, timeout: float | None) -> Flow[ServerInfo]:
+        """Which server this is."""
+        answer = yield Call(GET_SERVER, models_pb2.GetServerRequest(), self.deadline(timeout))
+        return server_from(answer)
 
     def health(self, model: str | None, timeout: float | None) -> Flow[bool]:
         """Whether the server, or a model, serves."""
@@ -240,10 +230,12 @@ def check_timeout(timeout: float) -> float:
     """The timeout itself, in seconds.
 
     Raises:
-        ValueError: it is not positive and finite.
+        ValueError: it is not positive, or longer than 10^9 seconds.
     """
-    if not (timeout > 0 and math.isfinite(timeout)):
-        raise ValueError(f"a timeout is a positive number of seconds, not {timeout!r}")
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise ValueError(
+            f"a timeout is a positive number of seconds, at most {MAX_TIMEOUT:g}, not {timeout!r}"
+        )
     return timeout
 
 

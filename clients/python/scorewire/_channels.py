@@ -14,7 +14,8 @@ DEFAULT_MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 KEEPALIVE_SECONDS = 60
 _KEEPALIVE_TIMEOUT_SECONDS = 20
 
-# Nothing but UNAVAILABLE is tried again: the server did not take those calls.
+# Nothing but UNAVAILABLE is tried again: the server did not take those calls, or
+# may take them twice. Rolling back twice would go too far.
 # The throttle stops trying again once about half of the recent calls failed.
 SERVICE_CONFIG = json.dumps(
     {
@@ -28,7 +29,8 @@ SERVICE_CONFIG = json.dumps(
                     "backoffMultiplier": 3,
                     "retryableStatusCodes": ["UNAVAILABLE"],
                 },
-            }
+            },
+            {"name": [{"service": "scorewire.v1.ModelService", "method": "Rollback"}]},
         ],
         "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.2},
     }

@@ -13,9 +13,10 @@ import click
 
 from scorewire._channels import TLS
 from scorewire._client import Client
-from scorewire._errors import DeadlineExceededError, NotFoundError, ScorewireError, UnavailableError
+from scorewire._errors import ScorewireError
 from scorewire._files import SUFFIXES, Chunk, FileError, TableReader, open_table, written_table
 from scorewire._scoring import added_columns, score_table
+from scorewire.options import explained, server_options
 
 _EXAMPLES = """\b
 Examples:
@@ -27,7 +28,6 @@ Examples:
 @click.command(epilog=_EXAMPLES)
 @click.option("--model", required=True, help="Name of the model.")
 @click.option("--version", default="", help="Version or alias.  [default: the model's default version]")
-@click.option("--address", default="127.0.0.1:8500", show_default=True, help="HOST:PORT of the server.")
 @click.option(
     "--input",
     "input_path",
@@ -53,15 +53,7 @@ Examples:
     type=click.FloatRange(0, min_open=True),
     help="Seconds that the answer to one request may take.",
 )
-@click.option("--tls", is_flag=True, help="Secure the connection, trusting the usual authorities.")
-@click.option(
-    "--tls-root", type=click.Path(exists=True, path_type=Path), help="PEM of whom to trust; implies --tls."
-)
-@click.option(
-    "--tls-cert", type=click.Path(exists=True, path_type=Path), help="PEM of the client's certificate."
-)
-@click.option("--tls-key", type=click.Path(exists=True, path_type=Path), help="PEM of the client's key.")
-@click.option("--tls-server-name", help="Name in the server's certificate, where it is not the address's.")
+@server_options
 def predict(
     *,
     model: str,
@@ -72,11 +64,7 @@ def predict(
     force: bool,
     batch_rows: int,
     timeout: float,
-    tls: bool,
-    tls_root: Path | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    tls_server_name: str | None,
+    tls: TLS | None,
 ) -> None:
     """Score a CSV or Parquet file through a server.
 
@@ -95,18 +83,10 @@ def predict(
         if path.suffix.lower() not in SUFFIXES:
             raise click.UsageError(f"{option} ends in .csv or .parquet, and {path} does not")
     try:
-        security = None
-        if tls or any((tls_root, tls_cert, tls_key, tls_server_name)):
-            security = TLS.from_files(
-                root_certificates=tls_root,
-                certificate_chain=tls_cert,
-                private_key=tls_key,
-                server_name=tls_server_name,
-            )
-        client = Client(address, timeout=timeout, tls=security)
-    except (ValueError, OSError) as error:
+        client = Client(address, timeout=timeout, tls=tls)
+    except ValueError as error:
         raise click.UsageError(str(error)) from error
-    with client, _explained(model, address, batch_rows), open_table(input_path) as source:
+    with explained(address), client, _explained(batch_rows), open_table(input_path) as source:
         served = client.model(model, version)
         added = added_columns(source, served)
         with written_table(output_path, source, added, overwrite=force) as writer:
@@ -125,20 +105,17 @@ def predict(
 
 
 @contextmanager
-def _explained(model: str, address: str, batch_rows: int) -> Iterator[None]:
-    """Errors of the run, as a user of the command should read them."""
+def _explained(batch_rows: int) -> Iterator[None]:
+    """Errors of the run that this command alone has."""
     try:
         yield
-    except (UnavailableError, DeadlineExceededError) as error:
-        raise click.ClickException(f"no answer from a server at {address}: {error}") from error
-    except NotFoundError as error:
-        raise click.ClickException(f"{error} (asked for {model!r} at {address})") from error
-    except ScorewireError as error:
-        too_large = error.reason == "TOO_MANY_ROWS" or "larger than max" in str(error)
-        hint = f"; try a smaller --batch-rows than {batch_rows}" if too_large else ""
-        raise click.ClickException(f"{error.code.name}: {error}{hint}") from error
     except FileError as error:
         raise click.ClickException(str(error)) from error
+    except ScorewireError as error:
+        if error.reason == "TOO_MANY_ROWS" or "larger than max" in str(error):
+            hint = f"try a smaller --batch-rows than {batch_rows}"
+            raise click.ClickException(f"{error.code.name}: {error}; {hint}") from error
+        raise
 
 
 def _with_progress(

@@ -14,8 +14,8 @@ from typing import Any, Literal, Self, TypeVar, overload
 import grpc
 from numpy.typing import NDArray
 
-from scorewire._base import ClientBase
-from scorewire._calls import PREDICT_STREAM, Call, Flow, check_answer
+from scorewire._calls import Call, Flow, check_answer
+from scorewire._control import Control
 from scorewire._errors import (
     CancelledError,
     DeadlineExceededError,
@@ -23,6 +23,7 @@ from scorewire._errors import (
     UnavailableError,
     error_from_call,
 )
+from scorewire._methods import PREDICT_STREAM
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
 from scorewire._rows import Frame, Row, Rows
@@ -39,6 +40,7 @@ from scorewire._stream import (
     StreamFlow,
     StreamWindow,
     TakeRows,
+    check_batches,
 )
 from scorewire_proto.v1 import packed_pb2
 
@@ -47,7 +49,7 @@ _T = TypeVar("_T")
 _FINISH_SECONDS = 1.0
 
 
-class Client(ClientBase):
+class Client(Control):
     """A client of a Scorewire server; safe to share between threads.
 
     Calls that the server could not take (UNAVAILABLE) are tried three times in
@@ -216,8 +218,10 @@ class Client(ClientBase):
             A generator of what `predict` returns. Take all of it, or close it.
 
         Raises:
+            InvalidRowsError: at once, where `batches` is a single batch.
             ScorewireError: the stream as a whole failed; or a batch, as `on_error` says.
         """
+        check_batches(batches)
         window = StreamWindow(
             self._calls,
             model,

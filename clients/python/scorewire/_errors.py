@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from scorewire_proto.v1 import errors_pb2
+
 if TYPE_CHECKING:
     import grpc
 
@@ -245,3 +247,13 @@ def error_from_call(call: grpc.RpcError) -> ScorewireError:
     status.code = code.value[0] if code is not None else Code.UNKNOWN
     status.message = details or status.message
     return error_from_status(status)
+
+
+_REASONS: dict[int, str] = {
+    number: name.removeprefix("ERROR_REASON_") for name, number in errors_pb2.ErrorReason.items()
+}
+
+
+def reason_name(number: int) -> str:
+    """The reason's name without its prefix; the number for one of a newer server."""
+    return _REASONS.get(number, str(number))

@@ -12,7 +12,7 @@ import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -188,11 +188,29 @@ class TableWriter(ABC):
     def finish(self) -> None:
         """Write what is left."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file, finished or given up."""
+
+
+class _Lines:
+    """Takes the lines of a csv.writer, which end with both characters, and ends them with a newline alone.
+
+    Before Python 3.13 a writer quotes a value with a carriage return only where
+    its own line end has one; unquoted, it would read as the end of the row.
+    """
+
+    def __init__(self, text: io.TextIOBase) -> None:
+        self._text = text
+
+    def write(self, line: str) -> int:
+        return self._text.write(line.removesuffix("\r\n") + "\n")
+
 
 class _CsvWriter(TableWriter):
     def __init__(self, file: IO[bytes], names: Sequence[str]) -> None:
         self._text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        self._rows = csv.writer(self._text, lineterminator="\n")
+        self._rows = csv.writer(_Lines(self._text), lineterminator="\r\n")
         self._rows.writerow(names)
 
     def write(self, chunk: Chunk, names: Sequence[str], added: dict[str, list[Any]]) -> None:
@@ -201,6 +219,8 @@ class _CsvWriter(TableWriter):
 
     def finish(self) -> None:
         self._text.flush()
+
+    def close(self) -> None:
         self._text.detach()
 
 
@@ -226,6 +246,13 @@ class _ParquetWriter(TableWriter):
     def finish(self) -> None:
         self._flush()
         self._writer.close()
+
+    def close(self) -> None:
+        try:
+            self._writer.close()
+        finally:
+            # Else it tries once more when it is collected, and complains that the file is closed.
+            self._writer.is_open = False
 
     def _flush(self) -> None:
         import pyarrow as pa  # noqa: PLC0415 - an option of the SDK
@@ -272,8 +299,7 @@ def written_table(
         raise FileError(f"{path} is there already: choose another --output, or replace it with --force")
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with scratch.open("xb") as file:
-            writer = _writer(path, file, source, added)
+        with scratch.open("xb") as file, closing(_writer(path, file, source, added)) as writer:
             yield writer
             writer.finish()
             file.flush()

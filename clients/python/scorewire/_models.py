@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from scorewire_contract.typed import typed_schema
 from scorewire_proto.v1 import models_pb2, schema_pb2
 
 _E = TypeVar("_E", bound=StrEnum)
@@ -30,6 +31,7 @@ class OutputKind(StrEnum):
     NUMBER = "number"
     PROBABILITY = "probability"
     CLASS = "class"
+    TEXT = "text"
 
 
 class VersionState(StrEnum):
@@ -40,6 +42,7 @@ class VersionState(StrEnum):
     SERVING = "serving"
     REFUSED = "refused"
     RETIRING = "retiring"
+    UNLOADED = "unloaded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +55,12 @@ class Feature:
         description: for people; may be empty.
         minimum: smallest number in the training sample; NaN where there was none.
         maximum: largest number in the training sample; NaN where there was none.
-        missing_share: share of the training sample where it was missing, 0 to 1.
+        missing_share: share of the training sample where it was missing, 0 to 1; NaN without one.
         vocabulary_size: distinct texts that the model knows; 0 where it takes any.
         missing_allowed: whether a row may lack it; one that must not gets an error.
         unknown_allowed: text only: whether texts that the model does not know are scored.
         magnitude_limit: number only: the largest magnitude that the model takes.
+        whole: number only: whether it must be a whole number.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Feature:
     missing_allowed: bool = True
     unknown_allowed: bool = True
     magnitude_limit: float = float("inf")
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,15 +109,62 @@ class VersionStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """Where copies of calls go: a version, and the share of the calls that are copied."""
+
+    version: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """Which versions of a model answer for which names, as operators have set it.
+
+    Attributes:
+        split: weights by version of what answers calls that name none; empty
+            where the highest release that serves does.
+        aliases: versions by the names that stand for them.
+        shadow: where copies of calls go; None where none are made.
+    """
+
+    split: Mapping[str, int] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    shadow: Shadow | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStatus:
     """A model and its versions, highest first.
 
-    `default_version` answers calls that name none; "" where no version serves.
+    `default_version` answers calls that name none, most of them where a split is
+    set; "" where no version serves. `rollbacks` says how often `rollback` can be
+    called.
     """
 
     name: str
     default_version: str
     versions: tuple[VersionStatus, ...]
+    routing: Routing = field(default_factory=Routing)
+    rollbacks: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerInfo:
+    """Which server this is.
+
+    Attributes:
+        version: the server's.
+        engine: what answers calls: native or reference.
+        description: the engine and its runtime, for people.
+        control: whether calls that change something are answered.
+        started_at: when it began to listen, in UTC.
+    """
+
+    version: str
+    engine: str
+    description: str
+    control: bool
+    started_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +178,7 @@ class Model:
         description: for people; may be empty.
         metrics: measured on data held out from training, by name.
         created_at: when it was trained and exported, in UTC.
+        proto: its typed schema, as protoc reads it.
     """
 
     status: ModelStatus
@@ -134,6 +187,7 @@ class Model:
     description: str
     metrics: Mapping[str, float]
     created_at: datetime | None
+    proto: str = field(default="", repr=False)
 
     @property
     def name(self) -> str:
@@ -155,6 +209,25 @@ def status_from(message: models_pb2.ModelStatus) -> ModelStatus:
             )
             for version in message.versions
         ),
+        routing=Routing(
+            split={each.version: each.weight for each in message.routing.split},
+            aliases=dict(message.routing.aliases),
+            shadow=Shadow(version=message.routing.shadow.version, share=message.routing.shadow.share)
+            if message.routing.HasField("shadow")
+            else None,
+        ),
+        rollbacks=message.rollbacks,
+    )
+
+
+def server_from(message: models_pb2.GetServerResponse) -> ServerInfo:
+    """The message as an object."""
+    return ServerInfo(
+        version=message.version,
+        engine=message.engine,
+        description=message.description,
+        control=message.control,
+        started_at=_time(message.started_at),
     )
 
 
@@ -167,6 +240,9 @@ def model_from(message: models_pb2.GetModelResponse) -> Model:
         description=message.description,
         metrics=dict(message.metrics),
         created_at=_time(message.created_at) if message.HasField("created_at") else None,
+        proto=typed_schema(
+            message.status.name, message.version, message.schema, message.description
+        ).render(),
     )
 
 
@@ -184,6 +260,7 @@ def schema_from(message: schema_pb2.Schema) -> Schema:
             missing_allowed=feature.missing_allowed,
             unknown_allowed=feature.unknown_allowed,
             magnitude_limit=feature.magnitude_limit,
+            whole=feature.whole,
         )
         for feature in message.features
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scorewire._errors import InternalError
+from scorewire._errors import InternalError, reason_name
 from scorewire._models import Output, OutputKind, Schema
-from scorewire_proto.v1 import errors_pb2, packed_pb2
+from scorewire_proto.v1 import packed_pb2
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,11 +44,12 @@ class Prediction:
     Attributes:
         score: of two classes, the probability of the last one; of more, that of
             the predicted class; without probabilities, the first value of the
-            first output. NaN where the row has an error.
+            first output that is not of texts, of a classifier the class's index.
+            NaN where there is none or the row has an error.
         label: the predicted class; None where the model has no classes or the
             row has an error.
-        outputs: by name; a float where an output has one value per row, else an
-            array of shape [width].
+        outputs: by name; a float, or a str of an output of texts, where an output
+            has one value per row, else an array of shape [width].
         error: why there is no score; else None.
         model: the model that answered.
         version: the version that answered.
@@ -56,7 +57,7 @@ class Prediction:
 
     score: float
     label: str | None
-    outputs: dict[str, float | Doubles]
+    outputs: dict[str, float | str | NDArray[Any]]
     error: RowError | None
     model: str
     version: str
@@ -69,7 +70,8 @@ class Predictions(Sequence[Prediction]):
     Attributes:
         scores: of shape [rows]; see `Prediction.score`.
         labels: of length rows; None where a row has no label.
-        outputs: arrays of shape [rows, width], by name.
+        outputs: arrays of shape [rows, width], by name; of float64, or of str with
+            dtype object where an output is of texts.
         errors: of the rows that have one, by ascending row.
         model: the model that answered.
         version: the version that answered.
@@ -80,7 +82,7 @@ class Predictions(Sequence[Prediction]):
 
     scores: Doubles
     labels: tuple[str | None, ...]
-    outputs: dict[str, Doubles]
+    outputs: dict[str, NDArray[Any]]
     errors: tuple[RowError, ...]
     model: str
     version: str
@@ -115,7 +117,7 @@ class Predictions(Sequence[Prediction]):
             score=float(self.scores[row]),
             label=self.labels[row],
             outputs={
-                name: float(values[row, 0]) if values.shape[1] == 1 else values[row]
+                name: values[row, :1].tolist()[0] if values.shape[1] == 1 else values[row]
                 for name, values in self.outputs.items()
             },
             error=self._errors_by_row.get(row),
@@ -135,7 +137,8 @@ class Predictions(Sequence[Prediction]):
         if has_labels(self.output_schemas):
             columns["label"] = list(self.labels)
         for name, output, position in output_columns(self.output_schemas):
-            columns[name] = self.outputs[output][:, position]
+            values = self.outputs[output][:, position]
+            columns[name] = values.tolist() if values.dtype == object else values
         messages = {row: error.message for row, error in self._errors_by_row.items()}
         columns["error"] = [messages.get(row) for row in range(len(self))]
         return columns
@@ -171,10 +174,15 @@ class AnswerDecoder:
             raise InternalError("the server's answer does not fit the request")
         outputs = {}
         for output, packed in zip(self._outputs, answer.outputs, strict=True):
-            numbers = b"".join(packed.numbers)
-            if packed.name != output.name or len(numbers) != 8 * row_count * output.width:
+            values: NDArray[Any]
+            if output.kind is OutputKind.TEXT:
+                values = np.array(list(packed.texts), dtype=object)
+            else:
+                numbers = b"".join(packed.numbers)
+                values = np.frombuffer(numbers[: len(numbers) // 8 * 8], dtype="<f8")
+            if packed.name != output.name or values.size != row_count * output.width:
                 raise InternalError(f"the server's answer for output {output.name!r} does not fit the schema")
-            outputs[output.name] = np.frombuffer(numbers, dtype="<f8").reshape(row_count, output.width)
+            outputs[output.name] = values.reshape(row_count, output.width)
         scores, labels = self._summarise(outputs, row_count)
         return Predictions(
             scores=scores,
@@ -183,7 +191,7 @@ class AnswerDecoder:
             errors=tuple(
                 RowError(
                     row=error.row,
-                    reason=_reason(error.reason),
+                    reason=reason_name(error.reason),
                     feature=error.feature,
                     message=error.message,
                 )
@@ -197,10 +205,11 @@ class AnswerDecoder:
         )
 
     def _summarise(
-        self, outputs: dict[str, Doubles], row_count: int
+        self, outputs: dict[str, NDArray[Any]], row_count: int
     ) -> tuple[Doubles, tuple[str | None, ...]]:
         """The scores and labels, as `Prediction` says."""
-        known = next((outputs[output.name] for output in self._outputs if output.width), None)
+        numeric = (each for each in self._outputs if each.width and each.kind is not OutputKind.TEXT)
+        known = next((outputs[output.name] for output in numeric), None)
         first = np.full(row_count, np.nan) if known is None else known[:, 0]
         chosen = outputs[self._class.name][:, 0] if self._class else None
         if self._probability:
@@ -219,11 +228,6 @@ class AnswerDecoder:
         return first, tuple(
             labels[int(index)] if 0 <= index < len(labels) else None for index in chosen.tolist()
         )
-
-
-_REASONS: dict[int, str] = {
-    number: name.removeprefix("ERROR_REASON_") for name, number in errors_pb2.ErrorReason.items()
-}
 
 
 def has_labels(outputs: Sequence[Output]) -> bool:
@@ -255,8 +259,3 @@ def _argmax(probabilities: Doubles) -> Doubles:
 
 def _first(schema: Schema, kind: OutputKind) -> Output | None:
     return next((output for output in schema.outputs if output.kind is kind and output.width), None)
-
-
-def _reason(number: int) -> str:
-    """The reason's name without its prefix; the number for one of a newer server."""
-    return _REASONS.get(number, str(number))

@@ -19,16 +19,19 @@ from numpy.typing import NDArray
 
 from scorewire._client import Client
 from scorewire._files import Chunk, FileError, TableReader
-from scorewire._models import FeatureKind, Model, Schema
+from scorewire._models import FeatureKind, Model, OutputKind, Schema
 from scorewire._predictions import Predictions, has_labels, output_columns
 from scorewire._values import MAX_EXACT_INTEGER, Faults, to_doubles, to_texts
 
 # What stands for a missing number in a file, in any case.
-MISSING_NUMBERS = frozenset(("", "na", "n/a", "nan", "null", "none"))
+MISSING_NUMBERS = frozenset(("", "na", "n/a", "nan", "-nan", "+nan", "null", "none"))
 _NUMBER = re.compile(
     r"[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?|inf(?:inity)?)", re.ASCII | re.IGNORECASE
 )
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+
+# Batches in a row without a row to send that are held, for they have no answer to leave with.
+_MAX_UNSENT = 32
 
 
 def added_columns(source: TableReader, model: Model) -> dict[str, type[float] | type[str]]:
@@ -47,7 +50,8 @@ def added_columns(source: TableReader, model: Model) -> dict[str, type[float] | 
     added: dict[str, type[float] | type[str]] = {"score": float}
     if has_labels(outputs):
         added["label"] = str
-    added |= dict.fromkeys((name for name, _, _ in output_columns(outputs)), float)
+    texts = {output.name for output in outputs if output.kind is OutputKind.TEXT}
+    added |= {name: str if output in texts else float for name, output, _ in output_columns(outputs)}
     added["error"] = str
     taken = [name for name in source.names if name in added]
     if taken:
@@ -71,21 +75,30 @@ def score_table(
     import pandas as pd  # noqa: PLC0415 - an option of the SDK
 
     waiting: deque[_Batch] = deque()
+    chunks = source.chunks(batch_rows)
 
     def frames() -> Iterator[pd.DataFrame]:
-        for chunk in source.chunks(batch_rows):
+        unsent = 0
+        while unsent < _MAX_UNSENT and (chunk := next(chunks, None)) is not None:
             columns, faults = _features(chunk, model.schema)
             kept = np.array([row for row in range(chunk.row_count) if row not in faults], dtype=np.intp)
             waiting.append(_Batch(chunk, kept, faults))
             if len(kept):
+                unsent = 0
                 yield pd.DataFrame(columns).iloc[kept]
+            else:
+                unsent += 1
 
-    for predictions in client.predict_stream(model.name, frames(), version=model.version):
-        while not len(waiting[0].kept):
+    # Batches without a row to send leave with the next answer; where none comes, a stream ends for them.
+    while True:
+        for predictions in client.predict_stream(model.name, frames(), version=model.version):
+            while not len(waiting[0].kept):
+                yield _merge(waiting.popleft(), None, model)
+            yield _merge(waiting.popleft(), predictions, model)
+        if not waiting:
+            return
+        while waiting:
             yield _merge(waiting.popleft(), None, model)
-        yield _merge(waiting.popleft(), predictions, model)
-    for batch in waiting:
-        yield _merge(batch, None, model)
 
 
 def _features(chunk: Chunk, schema: Schema) -> tuple[dict[str, Any], Faults]:

@@ -17,20 +17,23 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
 
 from scorewire._calls import SCHEMA_MISMATCH, Call, Calls, Codec, Route, check_timeout
 from scorewire._errors import (
     InternalError,
     InvalidArgumentError,
+    InvalidRowsError,
     ScorewireError,
     UnavailableError,
     error_from_status,
 )
 from scorewire._predictions import Prediction, Predictions
-from scorewire._rows import Rows
+from scorewire._rows import Rows, is_frame
 from scorewire_proto.v1 import packed_pb2
 
 DEFAULT_LOOK_AHEAD = 8
@@ -100,6 +103,20 @@ class _Slot:
     request: packed_pb2.PackedPredictRequest | None = None
     result: Result | None = None
     rebuilt: bool = False
+
+
+def check_batches(batches: object) -> None:
+    """Check that it is not one batch in place of batches: taken apart, it would be refused for odd reasons.
+
+    Raises:
+        InvalidRowsError: it is.
+    """
+    is_matrix = isinstance(batches, np.ndarray) and batches.ndim <= 2
+    if is_matrix or is_frame(batches) or isinstance(batches, Mapping):
+        raise InvalidRowsError(
+            f"a stream takes an iterable of batches, and this {type(batches).__name__} is one: pass [rows]",
+            reason="INVALID_ROWS",
+        )
 
 
 class StreamWindow:

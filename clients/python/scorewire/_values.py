@@ -86,7 +86,10 @@ def to_double(value: object) -> float:
             raise ValueError(f"takes a double, which does not hold the integer {_short(value)} exactly")
         return float(value)
     if isinstance(value, numbers.Real | Decimal | np.bool_):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"takes a double, which does not hold {_short(value)}") from None
     if is_missing(value):
         return math.nan
     raise TypeError(f"takes a number, not {_named(value)}")

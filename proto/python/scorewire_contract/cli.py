@@ -14,10 +14,12 @@ import click
 # Subcommand: the distribution that brings it, and what it does.
 COMMANDS = {
     "train": ("scorewire-training", "Train a model on your data and export it as a bundle."),
-    "export": ("scorewire-training", "Export a saved XGBoost or LightGBM model as a bundle."),
+    "export": ("scorewire-training", "Export a saved XGBoost or LightGBM model, or an ONNX file."),
     "verify": ("scorewire-training", "Check a bundle and score its golden rows."),
     "serve": ("scorewire-server", "Serve bundles over gRPC."),
     "predict": ("scorewire[pandas]", "Score a CSV or Parquet file through a server."),
+    "proto": ("scorewire", "Print the protobuf schema of a model's typed service."),
+    "models": ("scorewire[models]", "See which versions answer, change that, and compare them."),
     "load": ("scorewire-loadtest", "Put load on a server and report its latency."),
 }
 

@@ -8,9 +8,10 @@ one bad row costs its own score and nobody else's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,24 @@ from numpy.typing import NDArray
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import errors_pb2, schema_pb2
 
+_WHOLE_DTYPES: dict[int, type[np.integer[Any]]] = {
+    manifest_pb2.ELEMENT_TYPE_INT8: np.int8,
+    manifest_pb2.ELEMENT_TYPE_INT16: np.int16,
+    manifest_pb2.ELEMENT_TYPE_INT32: np.int32,
+    manifest_pb2.ELEMENT_TYPE_INT64: np.int64,
+    manifest_pb2.ELEMENT_TYPE_UINT8: np.uint8,
+    manifest_pb2.ELEMENT_TYPE_UINT16: np.uint16,
+    manifest_pb2.ELEMENT_TYPE_UINT32: np.uint32,
+    manifest_pb2.ELEMENT_TYPE_UINT64: np.uint64,
+}
 _DTYPES: dict[int, type[np.generic]] = {
+    **_WHOLE_DTYPES,
     manifest_pb2.ELEMENT_TYPE_FLOAT: np.float32,
     manifest_pb2.ELEMENT_TYPE_DOUBLE: np.float64,
+    manifest_pb2.ELEMENT_TYPE_BOOL: np.bool_,
 }
+# Whole numbers up to this magnitude are doubles.
+LARGEST_WHOLE = 2.0**53
 _ASCII_SPACE = " \t\n\r\x0b\x0c"
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
@@ -31,9 +46,43 @@ def missing_message(feature: str) -> str:
     return f"{feature} is missing"
 
 
-def range_message(feature: str, limit: float) -> str:
-    """Says that a row's number is larger in magnitude than the model takes."""
-    return f"{feature} is out of range: this model takes magnitudes up to {limit:g}"
+class NumberRange(NamedTuple):
+    """Which numbers of a feature are taken: `low` and `high` and what lies between."""
+
+    feature: str
+    low: float
+    high: float
+
+    @property
+    def message(self) -> str:
+        """Says that a row's number is not among them."""
+        if self.low == -self.high:
+            return f"{self.feature} is out of range: this model takes magnitudes up to {self.high:g}"
+        return f"{self.feature} is out of range: this model takes {self.low:.0f} to {self.high:.0f}"
+
+
+def number_ranges(schema: schema_pb2.Schema, coding: manifest_pb2.Coding) -> list[NumberRange]:
+    """The range of each number, in schema order, by its limit and by the type of its graph inputs."""
+    numbers = [each for each in schema.features if each.kind == schema_pb2.FEATURE_KIND_NUMBER]
+    ranges = [NumberRange(each.name, -each.magnitude_limit, each.magnitude_limit) for each in numbers]
+    for graph_input in coding.inputs:
+        if graph_input.type == manifest_pb2.ELEMENT_TYPE_BOOL:
+            low, high = 0.0, 1.0
+        elif graph_input.type in _WHOLE_DTYPES:
+            held = np.iinfo(_WHOLE_DTYPES[graph_input.type])
+            low, high = max(float(held.min), -LARGEST_WHOLE), min(float(held.max), LARGEST_WHOLE)
+        else:
+            continue
+        for column in graph_input.columns:
+            if column.WhichOneof("source") == "number" and column.number < len(ranges):
+                taken = ranges[column.number]
+                ranges[column.number] = NumberRange(taken.feature, max(taken.low, low), min(taken.high, high))
+    return ranges
+
+
+def whole_message(feature: str) -> str:
+    """Says that a row's number is not whole where the model takes whole numbers."""
+    return f"{feature} is not a whole number"
 
 
 def unknown_message(feature: str) -> str:
@@ -103,7 +152,16 @@ class RowCoder:
         ]
         self._limits = np.array([f.magnitude_limit for f in numbers], dtype=np.float64)
         self._missing_allowed = np.array([f.missing_allowed for f in numbers], dtype=np.bool_)
-        self._free_numbers = all(f.missing_allowed and f.magnitude_limit == np.inf for f in numbers)
+        self._whole = np.array([f.whole for f in numbers], dtype=np.bool_)
+        self._any_whole = bool(self._whole.any())
+        self._ranges = number_ranges(schema, coding)
+        self._lows = np.array([each.low for each in self._ranges])
+        self._highs = np.array([each.high for each in self._ranges])
+        if np.any(((self._lows > -self._limits) | (self._highs < self._limits)) & ~self._whole):
+            raise ValueError("a feature fills a tensor of whole numbers, and need not be whole")
+        self._free_numbers = all(
+            f.missing_allowed and f.magnitude_limit == np.inf and not f.whole for f in numbers
+        )
         self._free_texts = all(f.missing_allowed and f.unknown_allowed for f in texts)
         self._checks = self._build_checks(schema)
 
@@ -135,7 +193,7 @@ class RowCoder:
         number = text = 0
         for feature in schema.features:
             if feature.kind == schema_pb2.FEATURE_KIND_NUMBER:
-                checks.append(_NumberCheck(feature, number))
+                checks.append(_NumberCheck(feature, number, self._ranges[number]))
                 number += 1
             else:
                 known = [i for i, v in enumerate(self._vocabularies) if v.text == text]
@@ -161,7 +219,11 @@ class RowCoder:
         if self._free_numbers:
             return True
         # One comparison clears most calls; NaN compares as false, and is looked at only then.
-        passes = np.abs(table) <= self._limits
+        if self._any_whole:
+            passes = (table >= self._lows) & (table <= self._highs)
+            passes &= ~self._whole | (table == np.floor(table))
+        else:
+            passes = np.abs(table) <= self._limits
         return bool(passes.all() or (passes | (np.isnan(table) & self._missing_allowed)).all())
 
 
@@ -200,6 +262,9 @@ class _Input:
         self.name = message.name
         self._text_count = text_count
         self._width = len(message.columns)
+        self._dims = tuple(message.shape.dims) if message.HasField("shape") else (self._width,)
+        if math.prod(self._dims) != self._width:
+            raise ValueError(f"input {self.name!r} has {self._width} columns for rows of {self._dims}")
         kinds = {column.WhichOneof("source") for column in message.columns}
         self._raw: list[tuple[int, Callable[[str], str]]] = []
         if message.type == manifest_pb2.ELEMENT_TYPE_STRING:
@@ -238,15 +303,16 @@ class _Input:
     ) -> NDArray[Any]:
         if self._raw:
             columns = [[fold(t) for t in texts[i :: self._text_count]] for i, fold in self._raw]
-            return np.array(columns, dtype=object).reshape(self._width, len(table)).T
+            filled = np.array(columns, dtype=object).reshape(self._width, len(table)).T
+            return filled.reshape(len(table), *self._dims)
         with np.errstate(over="ignore"):
             if self._in_place:
-                return table.astype(self._dtype)
+                return table.astype(self._dtype).reshape(len(table), *self._dims)
             filled = np.empty((len(table), self._width), dtype=self._dtype)
             filled[:, self._targets] = table[:, self._sources]
         for column, vocabulary, values in self._coded:
             filled[:, column] = values[codes[vocabulary]]
-        return filled
+        return filled.reshape(len(table), *self._dims)
 
 
 def _positions(indices: list[int]) -> slice | NDArray[np.intp]:
@@ -263,11 +329,13 @@ _Finding: TypeAlias = "tuple[int, errors_pb2.ErrorReason.ValueType, str]"
 class _NumberCheck:
     """Finds the rows whose number a model refuses."""
 
-    def __init__(self, feature: schema_pb2.Feature, position: int) -> None:
+    def __init__(self, feature: schema_pb2.Feature, position: int, taken: NumberRange) -> None:
         self.feature = feature.name
         self._position = position
         self._missing_allowed = feature.missing_allowed
-        self._limit = feature.magnitude_limit
+        self._low, self._high = taken.low, taken.high
+        self._whole = feature.whole
+        self._range_message = taken.message
 
     def find(
         self,
@@ -279,9 +347,13 @@ class _NumberCheck:
         if not self._missing_allowed:
             for row in np.flatnonzero(np.isnan(column)):
                 yield int(row), errors_pb2.ERROR_REASON_MISSING_VALUE, missing_message(self.feature)
-        for row in np.flatnonzero(np.abs(column) > self._limit):
-            message = range_message(self.feature, self._limit)
-            yield int(row), errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE, message
+        for row in np.flatnonzero((column < self._low) | (column > self._high)):
+            yield int(row), errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE, self._range_message
+        if self._whole:
+            for row in np.flatnonzero(column != np.floor(column)):
+                if not np.isnan(column[row]):
+                    message = whole_message(self.feature)
+                    yield int(row), errors_pb2.ERROR_REASON_NUMBER_NOT_WHOLE, message
 
 
 class _TextCheck:

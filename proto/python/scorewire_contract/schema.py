@@ -51,6 +51,11 @@ class Version:
         self._key = (int(major), int(minor), int(patch), prerelease is None, parts, build or "")
 
     @property
+    def major(self) -> int:
+        """The first number: clients of one major need not change."""
+        return self._key[0]
+
+    @property
     def is_prerelease(self) -> bool:
         """Whether it carries a pre-release tag."""
         return not self._key[3]

@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorewire_contract.bundle import Bundle
-from scorewire_contract.coding import RowCoder, RowError
+from scorewire_contract.coding import LARGEST_WHOLE, RowCoder, RowError
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 
 # Takes the names of the outputs and the inputs by name, like onnxruntime's
 # InferenceSession.run, and returns one array for each name.
 RunGraph: TypeAlias = Callable[[list[str], dict[str, NDArray[Any]]], Sequence[NDArray[Any]]]
+
+BEYOND_DOUBLES = "whole numbers beyond 2^53, which doubles do not hold"
 
 
 class GoldenMismatchError(ValueError):
@@ -32,12 +34,12 @@ class GoldenMismatchError(ValueError):
 class Scores:
     """What a model says of rows.
 
-    `outputs` has, in schema order, an array of float64 of shape [rows, width];
-    rows with an error are NaN. `errors` ascends by row. `model_ns` is the time
-    that the graph took.
+    `outputs` has, in schema order, an array of float64 of shape [rows, width], or
+    of str where the output is of texts; rows with an error are NaN or "".
+    `errors` ascends by row. `model_ns` is the time that the graph took.
     """
 
-    outputs: list[NDArray[np.float64]]
+    outputs: list[NDArray[Any]]
     errors: list[RowError]
     model_ns: int
 
@@ -53,6 +55,8 @@ class Scorer:
         self._coder = RowCoder(schema, coding)
         self._names = [output.name for output in schema.outputs]
         self._widths = [output.width for output in schema.outputs]
+        self._texts = [output.kind == schema_pb2.OUTPUT_KIND_TEXT for output in schema.outputs]
+        self._row_by_row = coding.row_by_row
         self.run = run
         self.number_count = self._coder.number_count
         self.text_count = self._coder.text_count
@@ -66,23 +70,38 @@ class Scorer:
             texts: row-major, of size row_count x text_count; "" is missing.
 
         Raises:
-            ValueError: the graph answers with another shape than the schema's.
+            ValueError: the graph answers with another shape than the schema's, or with
+                whole numbers that no double is.
         """
         coded = self._coder.code(row_count, numbers, texts)
         kept_count = row_count if coded.kept is None else len(coded.kept)
         begin = time.perf_counter_ns()
-        raw = self.run(self._names, coded.feeds) if kept_count else []
+        if kept_count > 1 and self._row_by_row:
+            raw: Sequence[NDArray[Any]] = self._run_each(kept_count, coded.feeds)
+        else:
+            raw = self.run(self._names, coded.feeds) if kept_count else []
         model_ns = time.perf_counter_ns() - begin
-        outputs = []
+        outputs: list[NDArray[Any]] = []
+        if any(map(beyond_doubles, raw)):
+            raise ValueError(f"an output has {BEYOND_DOUBLES}")
         for index, width in enumerate(self._widths):
+            dtype = object if self._texts[index] else np.float64
             if coded.kept is None and kept_count:
-                values = np.asarray(raw[index], dtype=np.float64).reshape(row_count, width)
+                values = np.asarray(raw[index], dtype=dtype).reshape(row_count, width)
             else:
-                values = np.full((row_count, width), np.nan)
+                values = np.full((row_count, width), "" if self._texts[index] else np.nan, dtype=dtype)
                 if kept_count:
                     values[coded.kept] = np.asarray(raw[index]).reshape(kept_count, width)
             outputs.append(values)
         return Scores(outputs=outputs, errors=coded.errors, model_ns=model_ns)
+
+    def _run_each(self, row_count: int, feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The graph's answers to rows that it takes one at a time."""
+        answers = [
+            self.run(self._names, {name: values[row : row + 1] for name, values in feeds.items()})
+            for row in range(row_count)
+        ]
+        return [np.stack([np.asarray(answer[i]) for answer in answers]) for i in range(len(self._names))]
 
 
 def score_golden(bundle: Bundle, run: RunGraph) -> int:
@@ -109,8 +128,12 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
     if found != wanted:
         raise GoldenMismatchError(f"golden rows refused are {found[:3]}..., expected {wanted[:3]}...")
     for output, values in zip(expected.outputs, scores.outputs, strict=True):
-        if len(output.numbers) != values.size:
+        answered = output.texts if values.dtype == object else output.numbers
+        if len(answered) != values.size:
             raise GoldenMismatchError(f"the golden rows do not fit output {output.name!r}")
+        if values.dtype == object:
+            _compare_texts(output.name, values, np.array(output.texts, dtype=object).reshape(values.shape))
+            continue
         target = np.array(output.numbers).reshape(values.shape)
         bad = ~within_tolerance(values, target, golden.tolerance)
         if bad.any():
@@ -120,6 +143,23 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
                 f" the fitted model gave {target[row, column]!r}"
             )
     return count
+
+
+def beyond_doubles(values: NDArray[Any]) -> bool:
+    """Whether whole numbers are of a magnitude at which not each is a double."""
+    if values.dtype.kind not in "iu" or values.dtype.itemsize < 8 or not values.size:
+        return False
+    return bool(values.max() > LARGEST_WHOLE or values.min() < -LARGEST_WHOLE)
+
+
+def _compare_texts(name: str, values: NDArray[Any], target: NDArray[Any]) -> None:
+    differing = np.argwhere(values != target)
+    if len(differing):
+        row, column = map(int, differing[0])
+        raise GoldenMismatchError(
+            f"golden row {row}: {name}[{column}] is {values[row, column]!r},"
+            f" expected is {target[row, column]!r}"
+        )
 
 
 def within_tolerance(

@@ -1,6 +1,6 @@
-//! An empty server over the same HTTP/2 stack: it answers every call with the message that it got.
+//! An empty server over h2, Rust's usual HTTP/2: it answers every call with the message that it got.
 //!
-//! What the engine adds to this is what it costs. `cargo run --release --example echo -- PORT`
+//! The peer by which the engine is measured; it does what any server must. `cargo run --release --example echo -- PORT`
 //! prints the address, and serves on one thread until it is ended.
 
 use std::net::SocketAddr;

@@ -8,21 +8,28 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use h2::RecvStream;
-use h2::server::SendResponse;
-use http::{HeaderMap, Method as HttpMethod, Request, StatusCode};
 use tokio::sync::oneshot;
+use tokio::task::spawn_local;
 
-use crate::control::{Command, Events};
+use crate::answer::{self, HEAD};
+use crate::connection;
+use crate::control::{Command, Events, Opening};
 use crate::failure::{self, Failure};
 use crate::grpc::{self, Inbox, Lost, Reply};
+use crate::headers::Head;
+use crate::link::Body;
 use crate::pool::Pool;
-use crate::predict::{self, Call, HEAD, InFlight, Job, Predictor, Question, Step};
-use crate::snapshot::Snapshot;
+use crate::predict::{Asked, Call, Job, Predictor, Step};
 use crate::statistics::Method;
+use crate::typed;
 
 const PREDICT: &str = "/scorewire.v1.PredictionService/Predict";
 const PREDICT_STREAM: &str = "/scorewire.v1.PredictionService/PredictStream";
+const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+const MODEL_STREAM_INFER: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
+/// By which typed calls name what their rows do not.
+const VERSION: &str = "scorewire-version";
+const ROUTING_KEY: &str = "scorewire-routing-key";
 /// Answers of a stream that are ready together are sent together, up to this many bytes.
 const FLUSH_BYTES: usize = 1 << 15;
 
@@ -56,36 +63,41 @@ impl From<Failure> for Cut {
 
 /// Begins a call. Predictions whose message is here already are answered at once; the rest goes
 /// on in a task.
-pub fn begin(
-    worker: &Arc<Worker>,
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-    received: Instant,
-    cx: &mut Context<'_>,
-) {
-    let (parts, body) = request.into_parts();
-    let reply = Reply::new(respond);
-    if parts.method != HttpMethod::POST {
-        return reply.refuse(StatusCode::METHOD_NOT_ALLOWED);
+pub fn begin(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<'_>) {
+    let connection::Call { head: headers, body, answer, received } = call;
+    let reply = Reply::new(answer);
+    if headers.is_overlong() {
+        return reply.refuse("431");
     }
-    if !grpc::is_grpc(&parts.headers) {
-        return reply.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    if headers.get(":method") != Some(b"POST") {
+        return reply.refuse("405");
     }
-    let path = parts.uri.path();
-    let method = match path {
-        PREDICT => Some(Method::Predict),
-        PREDICT_STREAM => Some(Method::PredictStream),
+    if !grpc::is_grpc(headers) {
+        return reply.refuse("415");
+    }
+    let path = text(headers.get(":path"));
+    let found = match path {
+        PREDICT => Some((Method::Predict, None)),
+        PREDICT_STREAM => Some((Method::PredictStream, None)),
+        MODEL_INFER => Some((Method::ModelInfer, None)),
+        MODEL_STREAM_INFER => Some((Method::ModelStreamInfer, None)),
         path if worker.control.contains(path) => None,
-        _ => return reply.finish(Some(&Failure::plain(failure::UNIMPLEMENTED, "Method not found!"))),
+        path => {
+            let Some(found) = typed_method(worker, path, headers) else {
+                return reply.finish(Some(&Failure::plain(failure::UNIMPLEMENTED, "Method not found!")));
+            };
+            Some(found)
+        }
     };
-    if let Some(failure) = grpc::refuse_encoding(&parts.headers) {
+    if let Some(failure) = grpc::refuse_encoding(headers) {
         return reply.finish(Some(&failure));
     }
-    let deadline = deadline(&parts.headers, received);
+    let deadline = deadline(headers, received);
     let incoming = Incoming { body, inbox: Inbox::new(worker.predictor.limits.max_message_bytes) };
-    let Some(method) = method else {
-        let (worker, path) = (Arc::clone(worker), path.to_owned());
-        drop(tokio::spawn(async move { control(&worker, &path, deadline, incoming, reply).await }));
+    let Some((method, typed)) = found else {
+        let opening = Opening::new(path, deadline);
+        let worker = Arc::clone(worker);
+        drop(spawn_local(async move { control(&worker, opening, deadline, incoming, reply).await }));
         return;
     };
     let predictor = &worker.predictor;
@@ -93,24 +105,41 @@ pub fn begin(
         predictor.refused.fetch_add(1, Relaxed);
         return reply.finish(Some(&predictor.fixed.draining));
     }
-    let call = Call { method, deadline };
-    match method {
-        Method::Predict => unary_now(worker, call, incoming, reply, cx),
-        Method::PredictStream => {
-            let worker = Arc::clone(worker);
-            drop(tokio::spawn(async move { stream(&worker, call, incoming, reply).await }));
-        }
+    let call = Call { method, deadline, typed };
+    if method.streams() {
+        let worker = Arc::clone(worker);
+        drop(spawn_local(async move { stream(&worker, &call, incoming, reply).await }));
+    } else {
+        unary_now(worker, call, incoming, reply, cx);
     }
 }
 
-fn deadline(headers: &HeaderMap, received: Instant) -> Option<Instant> {
+/// The typed method of a path, and whom its rows are for.
+fn typed_method(
+    worker: &Worker,
+    path: &str,
+    headers: Head<'_>,
+) -> Option<(Method, Option<Arc<typed::Asked>>)> {
+    let snapshot = worker.predictor.snapshot.load();
+    let (method, service) = snapshot.method(path)?;
+    let told = |name: &str| text(headers.last(name)).to_owned();
+    let (version, routing_key) = (told(VERSION), told(ROUTING_KEY));
+    Some((*method, Some(Arc::new(typed::Asked { service: Arc::clone(service), version, routing_key }))))
+}
+
+/// A header as text; "" where it is none.
+fn text(value: Option<&[u8]>) -> &str {
+    value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
+}
+
+fn deadline(headers: Head<'_>, received: Instant) -> Option<Instant> {
     // A time beyond what the clock can say is no deadline.
     grpc::timeout(headers).and_then(|timeout| received.checked_add(timeout))
 }
 
 /// The messages of a request.
 struct Incoming {
-    body: RecvStream,
+    body: Body,
     inbox: Inbox,
 }
 
@@ -121,18 +150,11 @@ impl Incoming {
             if let Some(message) = self.inbox.next_message()? {
                 return Poll::Ready(Ok(Some(message)));
             }
-            if self.body.is_end_stream() {
-                return Poll::Ready(self.end());
-            }
             match self.body.poll_data(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(self.end()),
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Cut::Lost(Lost::Reset))),
-                Poll::Ready(Some(Ok(chunk))) => {
-                    // What is taken out of the transport makes room for more.
-                    let _ = self.body.flow_control().release_capacity(chunk.len());
-                    self.inbox.push(chunk);
-                }
+                Poll::Ready(Ok(None)) => return Poll::Ready(self.end()),
+                Poll::Ready(Err(gone)) => return Poll::Ready(Err(Cut::Lost(gone.into()))),
+                Poll::Ready(Ok(Some(chunk))) => self.inbox.push(chunk),
             }
         }
     }
@@ -161,19 +183,19 @@ fn unary_now(
     cx: &mut Context<'_>,
 ) {
     match incoming.poll_only(cx) {
-        Poll::Ready(read) => unary(worker, call, read, reply),
+        Poll::Ready(read) => unary(worker, &call, read, reply),
         Poll::Pending => {
             let worker = Arc::clone(worker);
-            drop(tokio::spawn(async move {
+            drop(spawn_local(async move {
                 let message = std::future::poll_fn(|cx| incoming.poll_only(cx));
                 let read = reply.attend(call.deadline, message).await;
-                unary(&worker, call, read.map_err(Cut::Lost).and_then(|read| read), reply);
+                unary(&worker, &call, read.map_err(Cut::Lost).and_then(|read| read), reply);
             }));
         }
     }
 }
 
-fn unary(worker: &Arc<Worker>, call: Call, read: Result<Bytes, Cut>, mut reply: Reply) {
+fn unary(worker: &Arc<Worker>, call: &Call, read: Result<Bytes, Cut>, mut reply: Reply) {
     let message = match read {
         Ok(message) => message,
         Err(cut) => return end(worker, call.method, cut, reply),
@@ -182,11 +204,12 @@ fn unary(worker: &Arc<Worker>, call: Call, read: Result<Bytes, Cut>, mut reply: 
         Step::Answer(answer) => reply.answer(answer),
         Step::Failed(failure) => fail(worker, call.method, &failure, reply),
         step => {
-            let worker = Arc::clone(worker);
-            drop(tokio::spawn(async move {
-                match settle(&worker, call, step, &mut reply).await {
-                    Ok(Ok(answer)) => reply.answer(answer),
-                    Ok(Err(failure)) => fail(&worker, call.method, &failure, reply),
+            let (worker, call) = (Arc::clone(worker), call.clone());
+            drop(spawn_local(async move {
+                match settle(&worker, &call, step, &mut reply).await {
+                    Ok(Settled::Answer(answer) | Settled::Told(answer, _)) => reply.answer(answer),
+                    Ok(Settled::Failed(failure)) => fail(&worker, call.method, &failure, reply),
+                    Ok(Settled::Counted(failure)) => reply.finish(Some(&failure)),
                     Err(lost) => end(&worker, call.method, lost.into(), reply),
                 }
             }));
@@ -210,7 +233,7 @@ fn fail(worker: &Worker, method: Method, failure: &Failure, reply: Reply) {
 }
 
 /// Answers a message as far as this thread can; a panic is a fault of the server.
-fn step(worker: &Worker, message: &Bytes, call: Call) -> (u64, Step) {
+fn step(worker: &Worker, message: &Bytes, call: &Call) -> (u64, Step) {
     let predictor = &worker.predictor;
     catch_unwind(AssertUnwindSafe(|| predictor.step(worker.index, message, call)))
         .unwrap_or_else(|panic| (0, panicked(predictor, call.method, &*panic)))
@@ -223,40 +246,71 @@ fn panicked(predictor: &Predictor, method: Method, panic: &(dyn std::any::Any + 
     Step::Failed(predictor.fixed.internal.clone())
 }
 
+/// What came of a message in the end.
+enum Settled {
+    Answer(Vec<u8>),
+    Failed(Failure),
+    /// A failure that the control plane has counted.
+    Counted(Failure),
+    /// As `Step::Told`.
+    Told(Vec<u8>, u32),
+}
+
 /// Waits for what a step needs: a thread for large batches, the words of a failure, or both.
-async fn settle(
-    worker: &Worker,
-    call: Call,
-    step: Step,
-    reply: &mut Reply,
-) -> Result<Result<Vec<u8>, Failure>, Lost> {
+async fn settle(worker: &Worker, call: &Call, step: Step, reply: &mut Reply) -> Result<Settled, Lost> {
     let step = match step {
-        Step::Later(job) => reply.attend(call.deadline, score(worker, call, *job)).await?,
+        Step::Later(job) => reply.attend(call.deadline, score(worker, call.method, *job)).await?,
         step => step,
     };
     Ok(match step {
-        Step::Answer(answer) => Ok(answer),
-        Step::Failed(failure) => Err(failure),
-        Step::Asked(question, snapshot, in_flight) => {
-            let words = explain(worker, question, &snapshot, in_flight);
-            Err(reply.attend(call.deadline, words).await?)
+        Step::Answer(answer) => Settled::Answer(answer),
+        Step::Told(answer, reason) => Settled::Told(answer, reason),
+        Step::Failed(failure) => Settled::Failed(failure),
+        Step::Asked(asked) => Settled::Failed(reply.attend(call.deadline, explain(worker, *asked)).await?),
+        Step::Elsewhere(message) => {
+            match reply.attend(call.deadline, elsewhere(worker, call, message)).await? {
+                Ok(answer) => Settled::Answer(answer),
+                Err(failure) => Settled::Counted(failure),
+            }
         }
-        Step::Later(_) => Err(worker.predictor.fixed.internal.clone()),
+        Step::Later(_) => Settled::Failed(worker.predictor.fixed.internal.clone()),
     })
 }
 
-async fn explain(
-    worker: &Worker,
-    question: Box<Question>,
-    snapshot: &Snapshot,
-    _in_flight: InFlight,
-) -> Failure {
+/// Has the control plane answer one message, in a control call of its own.
+async fn elsewhere(worker: &Worker, call: &Call, message: Bytes) -> Result<Vec<u8>, Failure> {
+    let path = if call.method.streams() { MODEL_STREAM_INFER } else { MODEL_INFER };
+    let mut asked = worker.events.open(Opening::new(path, call.deadline));
+    let (mut message, mut answer) = (Some(message), None);
+    loop {
+        match asked.next().await {
+            Some(Command::Want) => asked.deliver(message.take()),
+            Some(Command::Send(data)) => {
+                let mut framed = answer::headed(data.len());
+                framed.extend_from_slice(&data);
+                answer = Some(framed);
+            }
+            Some(Command::Finish(None)) => {
+                return answer.ok_or_else(|| worker.predictor.fixed.internal.clone());
+            }
+            Some(Command::Finish(Some(failure))) => return Err(failure),
+            None => return Err(worker.predictor.fixed.draining.clone()),
+        }
+    }
+}
+
+async fn explain(worker: &Worker, asked: Asked) -> Failure {
+    let Asked { question, snapshot, counts, in_flight: _in_flight } = asked;
     let words = worker.events.ask(snapshot.origin.clone(), question).await;
-    words.unwrap_or_else(|| worker.predictor.fixed.draining.clone())
+    let failure = words.unwrap_or_else(|| worker.predictor.fixed.draining.clone());
+    if let Some(counts) = counts {
+        counts[worker.index].fail(failure.reason);
+    }
+    failure
 }
 
 /// Scores in a thread, unless the caller has gone before its turn comes.
-async fn score(worker: &Worker, call: Call, job: Job) -> Step {
+async fn score(worker: &Worker, method: Method, job: Job) -> Step {
     let (sender, scored) = oneshot::channel();
     let predictor = Arc::clone(&worker.predictor);
     worker.pool.run(move || {
@@ -264,7 +318,7 @@ async fn score(worker: &Worker, call: Call, job: Job) -> Step {
             return;
         }
         let finish = AssertUnwindSafe(|| predictor.finish(job).1);
-        let step = catch_unwind(finish).unwrap_or_else(|panic| panicked(&predictor, call.method, &*panic));
+        let step = catch_unwind(finish).unwrap_or_else(|panic| panicked(&predictor, method, &*panic));
         let _ = sender.send(step);
     });
     scored.await.unwrap_or_else(|_| Step::Failed(worker.predictor.fixed.draining.clone()))
@@ -280,7 +334,7 @@ impl Drop for Open<'_> {
 }
 
 /// Answers a stream, message after message.
-async fn stream(worker: &Arc<Worker>, call: Call, mut incoming: Incoming, mut reply: Reply) {
+async fn stream(worker: &Arc<Worker>, call: &Call, mut incoming: Incoming, mut reply: Reply) {
     worker.predictor.streams.fetch_add(1, Relaxed);
     let _open = Open(&worker.predictor);
     match answer_stream(worker, call, &mut incoming, &mut reply).await {
@@ -292,7 +346,7 @@ async fn stream(worker: &Arc<Worker>, call: Call, mut incoming: Incoming, mut re
 
 async fn answer_stream(
     worker: &Arc<Worker>,
-    call: Call,
+    call: &Call,
     incoming: &mut Incoming,
     reply: &mut Reply,
 ) -> Result<(), Cut> {
@@ -318,18 +372,33 @@ async fn answer_stream(
         };
         let (correlation_id, step) = step(worker, &message, call);
         let settled = match step {
-            Step::Answer(answer) => Ok(answer),
-            Step::Failed(failure) => Err(failure),
+            Step::Answer(answer) => Settled::Answer(answer),
+            Step::Failed(failure) => Settled::Failed(failure),
             step => {
                 flush(call, reply, &mut answers).await?;
                 settle(worker, call, step, reply).await?
             }
         };
+        let count = |reason| worker.predictor.counts[worker.index].fail(call.method, reason);
         match settled {
-            Ok(answer) => answers.extend_from_slice(&answer),
-            Err(failure) => {
-                worker.predictor.counts[worker.index].fail(call.method, failure.reason);
-                answers.extend_from_slice(&predict::encode_stream_error(correlation_id, &failure.status));
+            Settled::Answer(answer) => answers.extend_from_slice(&answer),
+            Settled::Told(answer, reason) => {
+                count(reason);
+                answers.extend_from_slice(&answer);
+            }
+            Settled::Failed(failure) if call.method == Method::PredictStream => {
+                count(failure.reason);
+                answers.extend_from_slice(&answer::encode_stream_error(correlation_id, &failure.status));
+            }
+            // Other streams have no words for failures, and end.
+            Settled::Failed(failure) => {
+                count(failure.reason);
+                flush(call, reply, &mut answers).await?;
+                return Err(failure.into());
+            }
+            Settled::Counted(failure) => {
+                flush(call, reply, &mut answers).await?;
+                return Err(failure.into());
             }
         }
         if answers.len() >= FLUSH_BYTES {
@@ -340,7 +409,7 @@ async fn answer_stream(
     }
 }
 
-async fn flush(call: Call, reply: &mut Reply, answers: &mut BytesMut) -> Result<(), Lost> {
+async fn flush(call: &Call, reply: &mut Reply, answers: &mut BytesMut) -> Result<(), Lost> {
     if answers.is_empty() {
         return Ok(());
     }
@@ -361,12 +430,12 @@ async fn send(reply: &mut Reply, deadline: Option<Instant>, bytes: Bytes) -> Res
 /// Hands a call to the control plane, and carries what it says.
 async fn control(
     worker: &Worker,
-    path: &str,
+    opening: Opening,
     deadline: Option<Instant>,
     mut incoming: Incoming,
     mut reply: Reply,
 ) {
-    let mut call = worker.events.open(path);
+    let mut call = worker.events.open(opening);
     let ended: Result<Option<Failure>, Cut> = async {
         let mut wanted = false;
         loop {

@@ -4,11 +4,12 @@
 //! own score and nobody else's.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use foldhash::fast::RandomState;
 
 use crate::runtime::{Element, Frame, RuntimeError, Tensor};
-use crate::wire::Span;
+use crate::wire::{Request, Span};
 
 const DOUBLE: usize = 8;
 
@@ -68,42 +69,70 @@ pub enum Column {
     Text(usize, Fold),
 }
 
-/// One graph input.
+/// One graph input: a tensor of shape [rows, dims...], with the columns row-major.
 pub struct Input {
     element: Element,
     columns: Vec<Column>,
+    dims: Vec<i64>,
     /// The columns are all numbers, in their order.
     in_place: bool,
 }
 
 impl Input {
-    pub fn new(element: Element, columns: Vec<Column>, number_count: usize) -> Self {
+    pub fn new(element: Element, columns: Vec<Column>, dims: Vec<i64>, number_count: usize) -> Self {
         let in_order = |(i, column): (usize, &Column)| matches!(column, Column::Number(n) if *n == i);
         let in_place = columns.len() == number_count && columns.iter().enumerate().all(in_order);
-        Self { element, columns, in_place }
+        Self { element, columns, dims, in_place }
     }
 }
 
 /// Why rows are refused, as metrics count them.
-pub const ROW_REASONS: usize = 3;
+pub const ROW_REASONS: usize = 4;
 const MISSING: usize = 0;
 const OUT_OF_RANGE: usize = 1;
 const UNKNOWN: usize = 2;
+const NOT_WHOLE: usize = 3;
 
-/// What one feature refuses, in schema order. A refusal is a RowError without its row, as bytes.
+/// What one feature refuses, in schema order.
 pub struct Check {
     pub source: Source,
     pub missing_allowed: bool,
-    pub missing: Vec<u8>,
-    pub other: Vec<u8>,
+    /// By reason: a RowError without its row, as bytes; empty for what is never refused.
+    pub refusals: [Vec<u8>; ROW_REASONS],
 }
 
 /// What a check looks at.
 pub enum Source {
-    /// Position of the number, and the largest magnitude that is taken.
-    Number(usize, f64),
+    Number(NumberCheck),
     /// Position of the text, and the vocabularies that must know it.
     Text(usize, Vec<usize>),
+}
+
+/// Which numbers are taken.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NumberCheck {
+    pub position: usize,
+    pub low: f64,
+    pub high: f64,
+    pub whole: bool,
+}
+
+impl NumberCheck {
+    #[inline]
+    fn refuse(self, number: f64, missing_allowed: bool) -> Option<usize> {
+        if number.is_nan() {
+            (!missing_allowed).then_some(MISSING)
+        } else if number < self.low || number > self.high {
+            Some(OUT_OF_RANGE)
+        } else {
+            (self.whole && number != number.floor()).then_some(NOT_WHOLE)
+        }
+    }
+
+    /// Whether it takes every number.
+    fn free(self) -> bool {
+        self.low == f64::NEG_INFINITY && self.high == f64::INFINITY && !self.whole
+    }
 }
 
 /// A row that has no score.
@@ -112,6 +141,18 @@ pub struct RowError {
     pub row: u32,
     check: u32,
     reason: usize,
+}
+
+impl RowError {
+    /// The index of the check that refuses the row.
+    pub fn check(&self) -> usize {
+        self.check as usize
+    }
+
+    /// Why, as an index to count by.
+    pub fn reason(&self) -> usize {
+        self.reason
+    }
 }
 
 /// Codes the rows of one bundle.
@@ -146,7 +187,14 @@ pub struct Rows<'a> {
     pub data: &'a [u8],
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    /// The rows of a request that came in these bytes.
+    #[inline]
+    pub fn of(request: &'a Request, data: &'a [u8]) -> Self {
+        let (numbers, texts) = (request.numbers(data), &request.texts);
+        Self { count: request.row_count as usize, numbers, texts, data }
+    }
+
     #[inline]
     fn number(&self, index: usize) -> f64 {
         let mut bytes = [0; DOUBLE];
@@ -171,11 +219,18 @@ impl Coder {
         let free = checks.iter().all(|check| {
             check.missing_allowed
                 && match &check.source {
-                    Source::Number(_, limit) => *limit == f64::INFINITY,
+                    Source::Number(number) => number.free(),
                     Source::Text(_, known) => known.is_empty(),
                 }
         });
         Self { number_count, text_count, vocabularies, inputs, checks, free }
+    }
+
+    /// Whether the rows have as many numbers and texts as they should.
+    #[inline]
+    pub fn fits(&self, rows: Rows<'_>) -> bool {
+        rows.numbers.len() == rows.count * self.number_count * DOUBLE
+            && rows.texts.len() == rows.count * self.text_count
     }
 
     /// Looks texts up and finds the rows that are refused.
@@ -207,13 +262,9 @@ impl Coder {
     fn refuse(&self, rows: Rows<'_>, codes: &[u32], row: usize) -> Option<(usize, usize)> {
         self.checks.iter().enumerate().find_map(|(i, check)| {
             let reason = match &check.source {
-                Source::Number(position, limit) => {
-                    let number = rows.number(row * self.number_count + position);
-                    if number.is_nan() {
-                        (!check.missing_allowed).then_some(MISSING)
-                    } else {
-                        (number.abs() > *limit).then_some(OUT_OF_RANGE)
-                    }
+                Source::Number(wanted) => {
+                    let number = rows.number(row * self.number_count + wanted.position);
+                    wanted.refuse(number, check.missing_allowed)
                 }
                 Source::Text(position, known) => {
                     if rows.text(row * self.text_count + position).is_empty() {
@@ -232,9 +283,7 @@ impl Coder {
 
     /// A refused row's RowError but for its row, as bytes, and the reason as an index to count by.
     pub fn refusal(&self, error: &RowError) -> (&[u8], usize) {
-        let check = &self.checks[error.check as usize];
-        let bytes = if error.reason == MISSING { &check.missing } else { &check.other };
-        (bytes, error.reason)
+        (&self.checks[error.check as usize].refusals[error.reason], error.reason)
     }
 
     /// The tensors that so many rows are filled into.
@@ -242,70 +291,51 @@ impl Coder {
     /// # Errors
     /// There is not enough memory.
     pub fn tensors(&self, count: usize) -> Result<Vec<Tensor>, RuntimeError> {
-        let shape = |input: &Input| [count as i64, input.columns.len() as i64];
+        let shape = |input: &Input| [&[count as i64][..], &input.dims].concat();
         self.inputs.iter().map(|input| Tensor::new(input.element, &shape(input))).collect()
     }
 
-    /// Fills the rows that `examine` kept into the tensors of a frame.
+    /// Fills those of the rows that `examine` kept into the tensors of a frame, which are for so many.
     ///
     /// # Errors
     /// onnxruntime refuses a text.
-    pub fn fill(&self, rows: Rows<'_>, room: &mut Room, frame: &mut Frame) -> Result<(), RuntimeError> {
+    pub fn fill(
+        &self,
+        rows: Rows<'_>,
+        kept: Range<usize>,
+        room: &mut Room,
+        frame: &mut Frame,
+    ) -> Result<(), RuntimeError> {
         for (input, tensor) in self.inputs.iter().zip(frame.inputs_mut()) {
+            let numbers = Numbers { coder: self, input, rows, room, kept: kept.clone() };
             match input.element {
-                Element::F32 => {
-                    self.fill_numbers(input, rows, room, tensor.values_mut::<f32>(), |v| v as f32)
-                }
-                Element::F64 => self.fill_numbers(input, rows, room, tensor.values_mut::<f64>(), |v| v),
-                _ => self.fill_texts(input, rows, room, tensor)?,
+                Element::F32 => numbers.fill(tensor.values_mut(), |v| v as f32),
+                Element::F64 => numbers.fill(tensor.values_mut(), |v| v),
+                Element::I8 => numbers.fill(tensor.values_mut(), |v| v as i8),
+                Element::I16 => numbers.fill(tensor.values_mut(), |v| v as i16),
+                Element::I32 => numbers.fill(tensor.values_mut(), |v| v as i32),
+                Element::I64 => numbers.fill(tensor.values_mut(), |v| v as i64),
+                Element::U8 => numbers.fill(tensor.values_mut(), |v| v as u8),
+                Element::U16 => numbers.fill(tensor.values_mut(), |v| v as u16),
+                Element::U32 => numbers.fill(tensor.values_mut(), |v| v as u32),
+                Element::U64 => numbers.fill(tensor.values_mut(), |v| v as u64),
+                Element::Bool => numbers.fill(tensor.bools_mut(), |v| v != 0.0),
+                Element::Text => self.fill_texts(input, rows, kept.clone(), room, tensor)?,
             }
         }
         Ok(())
-    }
-
-    fn fill_numbers<T>(
-        &self,
-        input: &Input,
-        rows: Rows<'_>,
-        room: &Room,
-        out: &mut [T],
-        cast: impl Fn(f64) -> T,
-    ) {
-        let all = room.errors.is_empty();
-        if all && input.in_place {
-            for (place, bytes) in out.iter_mut().zip(rows.numbers.chunks_exact(DOUBLE)) {
-                let mut number = [0; DOUBLE];
-                number.copy_from_slice(bytes);
-                *place = cast(f64::from_le_bytes(number));
-            }
-            return;
-        }
-        let width = input.columns.len();
-        for (i, line) in out.chunks_exact_mut(width).enumerate() {
-            let row = if all { i } else { room.kept[i] as usize };
-            for (place, column) in line.iter_mut().zip(&input.columns) {
-                *place = cast(match column {
-                    Column::Number(position) => rows.number(row * self.number_count + position),
-                    Column::Coded(vocabulary, values) => {
-                        values[room.codes[vocabulary * rows.count + row] as usize]
-                    }
-                    Column::Text(..) => f64::NAN,
-                });
-            }
-        }
     }
 
     fn fill_texts(
         &self,
         input: &Input,
         rows: Rows<'_>,
+        range: Range<usize>,
         room: &mut Room,
         tensor: &mut Tensor,
     ) -> Result<(), RuntimeError> {
         let Room { folded, errors, kept, .. } = room;
-        let all = errors.is_empty();
-        let count = if all { rows.count } else { kept.len() };
-        for (i, row) in (0..count).map(|i| (i, if all { i } else { kept[i] as usize })) {
+        for (i, row) in range.map(|i| if errors.is_empty() { i } else { kept[i] as usize }).enumerate() {
             for (j, column) in input.columns.iter().enumerate() {
                 if let Column::Text(position, fold) = column {
                     let text = fold.apply(rows.text(row * self.text_count + position), folded);
@@ -317,6 +347,45 @@ impl Coder {
     }
 }
 
+/// The numbers of one graph input.
+struct Numbers<'a> {
+    coder: &'a Coder,
+    input: &'a Input,
+    rows: Rows<'a>,
+    room: &'a Room,
+    kept: Range<usize>,
+}
+
+impl Numbers<'_> {
+    #[inline]
+    fn fill<T>(self, out: &mut [T], cast: impl Fn(f64) -> T) {
+        let Self { coder, input, rows, room, kept } = self;
+        let all = room.errors.is_empty();
+        if all && input.in_place {
+            let width = coder.number_count * DOUBLE;
+            let numbers = &rows.numbers[kept.start * width..kept.end * width];
+            for (place, bytes) in out.iter_mut().zip(numbers.chunks_exact(DOUBLE)) {
+                let mut number = [0; DOUBLE];
+                number.copy_from_slice(bytes);
+                *place = cast(f64::from_le_bytes(number));
+            }
+            return;
+        }
+        for (line, i) in out.chunks_exact_mut(input.columns.len()).zip(kept) {
+            let row = if all { i } else { room.kept[i] as usize };
+            for (place, column) in line.iter_mut().zip(&input.columns) {
+                *place = cast(match column {
+                    Column::Number(position) => rows.number(row * coder.number_count + position),
+                    Column::Coded(vocabulary, values) => {
+                        values[room.codes[vocabulary * rows.count + row] as usize]
+                    }
+                    Column::Text(..) => f64::NAN,
+                });
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,7 +393,12 @@ mod tests {
     const LIMIT: f64 = 1e30;
 
     fn check(source: Source, missing_allowed: bool) -> Check {
-        Check { source, missing_allowed, missing: b"missing".to_vec(), other: b"other".to_vec() }
+        let refusals = ["missing", "range", "unknown", "whole"].map(|reason| reason.as_bytes().to_vec());
+        Check { source, missing_allowed, refusals }
+    }
+
+    fn number(position: usize, whole: bool) -> Source {
+        Source::Number(NumberCheck { position, low: -LIMIT, high: LIMIT, whole })
     }
 
     fn examined(coder: &Coder, count: usize, numbers: &[f64], texts: &[&str]) -> Room {
@@ -363,7 +437,7 @@ mod tests {
 
     #[test]
     fn the_first_bad_feature_of_a_row_is_its_error() {
-        let checks = vec![check(Source::Number(0, LIMIT), false), check(Source::Number(1, LIMIT), true)];
+        let checks = vec![check(number(0, false), false), check(number(1, false), true)];
         let coder = Coder::new(2, 0, Vec::new(), Vec::new(), checks);
         let nan = f64::NAN;
         let room = examined(&coder, 5, &[1.0, nan, nan, 1e31, -1e31, 0.0, 1.0, -1e31, LIMIT, -LIMIT], &[]);
@@ -371,7 +445,18 @@ mod tests {
         assert_eq!(found.collect::<Vec<_>>(), [(1, 0, MISSING), (2, 0, OUT_OF_RANGE), (3, 1, OUT_OF_RANGE)]);
         assert_eq!(room.kept, [0, 4]);
         assert_eq!(coder.refusal(&room.errors[0]), (&b"missing"[..], MISSING));
-        assert_eq!(coder.refusal(&room.errors[1]), (&b"other"[..], OUT_OF_RANGE));
+        assert_eq!(coder.refusal(&room.errors[1]), (&b"range"[..], OUT_OF_RANGE));
+    }
+
+    #[test]
+    fn a_number_that_must_be_whole_is_first_in_range() {
+        let bounds = NumberCheck { position: 0, low: 0.0, high: 255.0, whole: true };
+        let coder = Coder::new(1, 0, Vec::new(), Vec::new(), vec![check(Source::Number(bounds), false)]);
+        let infinity = f64::INFINITY;
+        let room = examined(&coder, 8, &[0.0, 255.0, -0.5, 255.5, 1.5, f64::NAN, infinity, -infinity], &[]);
+        let found = room.errors.iter().map(|error| (error.row, error.reason)).collect::<Vec<_>>();
+        let out = OUT_OF_RANGE;
+        assert_eq!(found, [(2, out), (3, out), (4, NOT_WHOLE), (5, MISSING), (6, out), (7, out)]);
     }
 
     #[test]

@@ -1,27 +1,41 @@
 //! One connection: its handshake, its calls, its end.
 
-use std::sync::Arc;
-use std::task::Poll;
+#[cfg(test)]
+mod tests;
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use h2::server::{Builder, SendResponse};
-use h2::{Ping, PingPong, RecvStream};
-use http::Request;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
+use tokio::task::spawn_local;
 
-use crate::calls::{self, Worker};
+use crate::headers::Head;
+use crate::link::{self, Answer, Body, Link};
+use crate::session::{Broken, Session};
 
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-const MAX_FRAME_BYTES: u32 = 1 << 16;
-const MAX_HEADER_BYTES: u32 = 16 << 10;
-const MAX_SEND_BUFFER_BYTES: usize = 1 << 20;
+/// What one read takes; all calls in it are answered before the next.
+const READ_BYTES: usize = 1 << 16;
+/// Reads after which the other connections of the thread have their turn.
+const READS_PER_TURN: usize = 2;
+/// Calls after which their answers leave, so that the client reads them while the next are scored.
+const CALLS_PER_WRITE: usize = 16;
+/// What one write gives, and what a client that does not read may have waiting before nothing more
+/// is read from it.
+const WRITE_BYTES: usize = 1 << 16;
+/// Room that a connection keeps for its next write.
+const KEPT_BYTES: usize = 1 << 14;
 // Connections whose other end went away are found within 80 seconds.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+thread_local! {
+    /// What has been read is taken at once, so one place serves all connections of a thread.
+    static READ: std::cell::RefCell<Box<[u8]>> = std::cell::RefCell::new(vec![0; READ_BYTES].into());
+}
 
 /// How far the engine is from its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,90 +53,167 @@ pub struct Options {
     pub max_age: Option<Duration>,
 }
 
-type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
+/// A call that begins.
+pub struct Call<'a> {
+    pub head: Head<'a>,
+    pub body: Body,
+    pub answer: Answer,
+    pub received: Instant,
+}
 
-/// Serves a connection to its end.
+/// Serves a connection to its end, on a thread whose tasks stay on it. `begin` is given each call, as
+/// soon as all that came with it has been read; answers that it gives at once leave in few writes.
 pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     io: T,
-    worker: Arc<Worker>,
     options: &Options,
-    mut phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<Phase>,
+    begin: impl FnMut(Call<'_>, &mut Context<'_>),
 ) {
-    let mut builder = Builder::new();
-    builder
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(MAX_FRAME_BYTES)
-        .max_header_list_size(MAX_HEADER_BYTES)
-        .max_concurrent_streams(options.max_streams)
-        // A caller may cancel all that it has open at once.
-        .max_pending_accept_reset_streams(options.max_streams as usize)
-        .max_concurrent_reset_streams(options.max_streams as usize)
-        .max_send_buffer_size(MAX_SEND_BUFFER_BYTES);
-    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.handshake::<T, Bytes>(io));
-    let Ok(Ok(mut connection)) = handshake.await else { return };
-    let keepalive = keep_alive(connection.ping_pong());
-    let age = async {
-        match options.max_age {
-            Some(age) => tokio::time::sleep(age).await,
-            None => std::future::pending().await,
-        }
-    };
-    // One future for the whole life: one anew for every wake would register with all connections'.
-    let told = async {
-        let _ = phase.wait_for(|phase| *phase == Phase::Closing).await;
-    };
-    tokio::pin!(keepalive, age, told);
-    let mut closing = false;
-    let mut accepted: Vec<Accepted> = Vec::new();
+    let Ok(session) = Session::new(options.max_streams) else { return };
+    let link = Rc::new(Link::new(session));
+    let mut wire = Wire { io, link: Rc::clone(&link), begin, unsent: Vec::new(), sent: 0 };
+    // In a task of its own: what it waits for need not be looked at for every call.
+    let keeper = spawn_local(keep(link.clone(), options.max_age, phase));
+    let _ = std::future::poll_fn(|cx| wire.poll(cx)).await;
+    keeper.abort();
+    link.session().close();
+    // The client reads to the end what was sent before it.
+    let _ = tokio::time::timeout(KEEPALIVE_TIMEOUT, wire.io.shutdown()).await;
+}
+
+/// Does with a connection what time asks for; it ends the connection or is ended with it.
+async fn keep(link: Rc<Link>, max_age: Option<Duration>, phase: watch::Receiver<Phase>) {
+    tokio::select! {
+        () = attend(&link) => link.give_up(),
+        () = close(&link, max_age, phase) => {}
+    }
+}
+
+/// Ends when the client does not greet, or no longer gives signs of life.
+async fn attend(link: &Link) {
+    tokio::time::sleep(HANDSHAKE_TIMEOUT).await;
+    if !link.session().is_greeted() {
+        return;
+    }
     loop {
-        // All calls that are here are read before the first is answered, so that their answers
-        // leave in one write.
-        let batch = std::future::poll_fn(|cx| {
-            loop {
-                match connection.poll_accept(cx) {
-                    Poll::Ready(Some(Ok(call))) => accepted.push(call),
-                    Poll::Ready(_) => return Poll::Ready(false),
-                    Poll::Pending if accepted.is_empty() => return Poll::Pending,
-                    Poll::Pending => break,
-                }
-            }
-            let received = Instant::now();
-            for (request, respond) in accepted.drain(..) {
-                calls::begin(&worker, request, respond, received, cx);
-            }
-            Poll::Ready(true)
-        });
-        tokio::select! {
-            biased;
-            open = batch => {
-                if !open {
-                    return;
-                }
-            }
-            () = &mut told, if !closing => {
-                closing = true;
-                connection.graceful_shutdown();
-            }
-            () = &mut age, if !closing => {
-                closing = true;
-                connection.graceful_shutdown();
-            }
-            () = &mut keepalive => return,
+        tokio::time::sleep(KEEPALIVE).await;
+        link.session().ping();
+        link.wake();
+        tokio::time::sleep(KEEPALIVE_TIMEOUT).await;
+        if !link.session().is_alive() {
+            return;
         }
     }
 }
 
-/// Pings now and then; ends when the other end no longer answers.
-async fn keep_alive(ping_pong: Option<PingPong>) {
-    let Some(mut ping_pong) = ping_pong else {
-        return std::future::pending().await;
+/// Tells the client, in due course, to begin no more calls; never ends.
+async fn close(link: &Link, max_age: Option<Duration>, mut phase: watch::Receiver<Phase>) {
+    let aged = async {
+        match max_age {
+            Some(age) => tokio::time::sleep(age).await,
+            None => std::future::pending().await,
+        }
     };
-    loop {
-        tokio::time::sleep(KEEPALIVE).await;
-        let ping = tokio::time::timeout(KEEPALIVE_TIMEOUT, ping_pong.ping(Ping::opaque()));
-        if !matches!(ping.await, Ok(Ok(_))) {
-            return;
+    tokio::select! {
+        _ = phase.wait_for(|phase| *phase == Phase::Closing) => {}
+        () = aged => {}
+    }
+    link.session().shut_down();
+    link.wake();
+    std::future::pending().await
+}
+
+/// The socket and the session behind it.
+struct Wire<T, F> {
+    io: T,
+    link: Rc<Link>,
+    begin: F,
+    /// What was to be written, and how much of it was.
+    unsent: Vec<u8>,
+    sent: usize,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin, F: FnMut(Call<'_>, &mut Context<'_>)> Wire<T, F> {
+    /// Reads, answers and writes, until the connection is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.link.set_idle(None);
+        if self.link.is_given_up() {
+            return Poll::Ready(Ok(()));
+        }
+        for turn in 0.. {
+            let written = self.poll_write(cx)?;
+            if written.is_ready() && self.link.session().is_over() {
+                return Poll::Ready(Ok(()));
+            }
+            if written.is_pending() {
+                // What the session has counts against what may wait.
+                self.link.session().send(&mut self.unsent, self.sent + WRITE_BYTES)?;
+                if self.unsent.len() - self.sent >= WRITE_BYTES {
+                    break;
+                }
+            }
+            if turn == READS_PER_TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match self.poll_read(cx)? {
+                Poll::Ready(true) => self.begin(cx)?,
+                Poll::Ready(false) => return Poll::Ready(Ok(())),
+                Poll::Pending => break,
+            }
+        }
+        self.link.set_idle(Some(cx.waker()));
+        Poll::Pending
+    }
+
+    /// Takes what is there; false at the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Broken>> {
+        READ.with_borrow_mut(|room| {
+            let mut read = ReadBuf::new(room);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut read)).map_err(|_| Broken)?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(false));
+            }
+            Poll::Ready(self.link.session().receive(read.filled()).map(|()| true))
+        })
+    }
+
+    /// Begins the calls that have been read.
+    fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+        let begun = self.link.session().begun();
+        let received = Instant::now();
+        for (i, (id, head)) in begun.iter().enumerate() {
+            if i > 0 && i % CALLS_PER_WRITE == 0 {
+                // What cannot be written yet is written later.
+                let _ = self.poll_write(cx)?;
+            }
+            // A caller may be gone already.
+            if self.link.session().is_open(id) {
+                let (body, answer) = link::call(&self.link, id);
+                (self.begin)(Call { head, body, answer, received }, cx);
+            }
+        }
+        self.link.session().give_back(begun);
+        Ok(())
+    }
+
+    /// Writes all that the session has.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        loop {
+            while self.sent < self.unsent.len() {
+                let rest = &self.unsent[self.sent..];
+                match ready!(Pin::new(&mut self.io).poll_write(cx, rest)) {
+                    Ok(count) if count > 0 => self.sent += count,
+                    _ => return Poll::Ready(Err(Broken)),
+                }
+            }
+            self.sent = 0;
+            self.unsent.clear();
+            self.link.session().send(&mut self.unsent, WRITE_BYTES)?;
+            if self.unsent.is_empty() {
+                self.unsent.shrink_to(KEPT_BYTES);
+                return Pin::new(&mut self.io).poll_flush(cx).map_err(|_| Broken);
+            }
         }
     }
 }

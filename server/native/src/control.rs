@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use rustix::event::{EventfdFlags, eventfd};
@@ -18,10 +19,24 @@ use crate::predict::Question;
 use crate::snapshot::Origin;
 use crate::statistics::Method;
 
+/// A control call that begins.
+pub struct Opening {
+    pub path: String,
+    /// Until the caller's deadline; None where it set none.
+    pub seconds_left: Option<f64>,
+}
+
+impl Opening {
+    pub fn new(path: &str, deadline: Option<Instant>) -> Self {
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).as_secs_f64();
+        Self { path: path.to_owned(), seconds_left: deadline.map(left) }
+    }
+}
+
 /// What the control plane is told.
 pub enum Event {
     /// A control call has begun.
-    Open { id: u64, path: String },
+    Open { id: u64, opening: Opening },
     /// The next message of a control call, which had asked for it.
     Message { id: u64, data: Bytes },
     /// The caller sends no more, though the control call had asked for more.
@@ -99,11 +114,7 @@ impl Events {
 
     /// Tells of a fault of the server.
     pub fn fault(&self, method: Method, text: &str) {
-        let method = match method {
-            Method::Predict => "Predict",
-            Method::PredictStream => "PredictStream",
-        };
-        self.push(Event::Fault { method, text: text.to_owned() });
+        self.push(Event::Fault { method: method.name(), text: text.to_owned() });
     }
 
     /// Asks for the words of a failure; None where the control plane is gone.
@@ -117,11 +128,11 @@ impl Events {
     }
 
     /// Begins a control call.
-    pub fn open(self: &Arc<Self>, path: &str) -> ControlCall {
+    pub fn open(self: &Arc<Self>, opening: Opening) -> ControlCall {
         let id = self.next_id();
         let (sender, commands) = mpsc::unbounded_channel();
         locked(&self.waiting).insert(id, Waiting::Call(sender));
-        self.push(Event::Open { id, path: path.to_owned() });
+        self.push(Event::Open { id, opening });
         ControlCall { events: Arc::clone(self), id, commands, ended: false }
     }
 

@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::session::Field;
 
 /// Codes of gRPC that the engine itself answers with.
 pub const DEADLINE_EXCEEDED: u32 = 4;
@@ -28,18 +29,17 @@ impl Failure {
         Self { code, message: message.into(), ..Self::default() }
     }
 
-    /// Adds the failure to the headers that end a call.
-    pub fn write(&self, headers: &mut HeaderMap) {
-        headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(self.code));
-        if let Ok(message) = HeaderValue::from_str(&percent_encode(&self.message)) {
-            headers.insert(HeaderName::from_static("grpc-message"), message);
+    /// The fields that end a call with this failure.
+    pub fn fields(&self) -> Vec<Field> {
+        let owned = |name, value: String| Field { name, value: value.into() };
+        let mut fields = vec![
+            owned("grpc-status", self.code.to_string()),
+            owned("grpc-message", percent_encode(&self.message)),
+        ];
+        if !self.status.is_empty() {
+            fields.push(owned("grpc-status-details-bin", STANDARD_NO_PAD.encode(&self.status)));
         }
-        if self.status.is_empty() {
-            return;
-        }
-        if let Ok(details) = HeaderValue::from_str(&STANDARD_NO_PAD.encode(&self.status)) {
-            headers.insert(HeaderName::from_static("grpc-status-details-bin"), details);
-        }
+        fields
     }
 }
 
@@ -77,18 +77,18 @@ mod tests {
 
     #[test]
     fn a_status_is_written_in_base64_without_padding() {
-        let mut headers = HeaderMap::new();
         let failed =
             Failure { code: 3, reason: 1, message: "no".into(), status: Bytes::from_static(b"\xff\xfe") };
-        failed.write(&mut headers);
-        assert_eq!(headers["grpc-status"], "3");
-        assert_eq!(headers["grpc-status-details-bin"], "//4");
+        let expected = [
+            Field::fixed("grpc-status", "3"),
+            Field::fixed("grpc-message", "no"),
+            Field::fixed("grpc-status-details-bin", "//4"),
+        ];
+        assert_eq!(failed.fields(), expected);
     }
 
     #[test]
     fn a_plain_failure_has_no_status() {
-        let mut headers = HeaderMap::new();
-        Failure::plain(UNIMPLEMENTED, "no").write(&mut headers);
-        assert_eq!(headers.len(), 2);
+        assert_eq!(Failure::plain(UNIMPLEMENTED, "no").fields().len(), 2);
     }
 }

@@ -1,42 +1,41 @@
 //! gRPC over HTTP/2: messages in frames, deadlines in headers, statuses in trailers.
 
 use std::future::Future;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use h2::server::SendResponse;
-use h2::{Reason, SendStream};
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
+use crate::answer::HEAD;
 use crate::failure::{self, Failure};
-use crate::predict::HEAD;
+use crate::headers::Head;
+use crate::link::{Answer, Gone};
+use crate::session::{Field, Fields};
 
-const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-const STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const OK: HeaderValue = HeaderValue::from_static("0");
+const HTTP_OK: Field = Field::fixed(":status", "200");
+const GRPC: Field = Field::fixed("content-type", "application/grpc");
+const OPENING: &[Field] = &[HTTP_OK, GRPC];
+const OK: &[Field] = &[Field::fixed("grpc-status", "0")];
 const MAX_TIMEOUT_DIGITS: usize = 8;
 
 /// Whether the request is one of gRPC.
-pub fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+pub fn is_grpc(headers: Head<'_>) -> bool {
+    let kind = headers.get("content-type").unwrap_or_default();
     kind.strip_prefix(b"application/grpc")
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// The failure of a request whose messages are compressed, if they are.
-pub fn refuse_encoding(headers: &HeaderMap) -> Option<Failure> {
+pub fn refuse_encoding(headers: Head<'_>) -> Option<Failure> {
     let encoding = headers.get("grpc-encoding")?;
-    (encoding != "identity").then(|| {
-        let name = encoding.to_str().unwrap_or("?");
+    (encoding != b"identity").then(|| {
+        let name = std::str::from_utf8(encoding).unwrap_or("?");
         Failure::plain(failure::UNIMPLEMENTED, format!("Compression algorithm '{name}' is disabled."))
     })
 }
 
 /// How long the caller waits, if it says so in a way that gRPC allows.
-pub fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.as_bytes();
+pub fn timeout(headers: Head<'_>) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?;
     let (unit, digits) = text.split_last()?;
     if digits.is_empty() || digits.len() > MAX_TIMEOUT_DIGITS || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -130,68 +129,57 @@ pub enum Lost {
     Expired,
 }
 
+impl From<Gone> for Lost {
+    fn from(_: Gone) -> Self {
+        Self::Reset
+    }
+}
+
 /// What goes back to the caller.
 pub struct Reply {
-    respond: SendResponse<Bytes>,
-    body: Option<SendStream<Bytes>>,
+    answer: Answer,
+    /// Whether a message has been sent.
+    opened: bool,
 }
 
 impl Reply {
-    pub fn new(respond: SendResponse<Bytes>) -> Self {
-        Self { respond, body: None }
+    pub fn new(answer: Answer) -> Self {
+        Self { answer, opened: false }
     }
 
-    /// Answers a request that is none of gRPC.
-    pub fn refuse(mut self, status: StatusCode) {
-        let mut response = Response::new(());
-        *response.status_mut() = status;
-        let _ = self.respond.send_response(response, true);
+    /// Answers a request that is none of gRPC with a status of HTTP's.
+    pub fn refuse(self, status: &'static str) {
+        self.answer.refuse(&[Field::fixed(":status", status)]);
     }
 
     /// Sends the one message of a unary call, and that all is well.
-    pub fn answer(mut self, message: Vec<u8>) {
-        if let Some(body) = self.open() {
-            let _ = body.send_data(Bytes::from(message), false);
-        }
-        self.finish(None);
+    pub fn answer(self, message: Vec<u8>) {
+        self.answer.data(OPENING, Bytes::from(message));
+        self.answer.end(OPENING, Fields::Borrowed(OK));
     }
 
-    /// Sends bytes of messages as fast as the caller takes them.
+    /// Sends bytes of messages once the caller has taken those before.
     ///
     /// # Errors
     /// The caller went away.
-    pub async fn send(&mut self, mut bytes: Bytes) -> Result<(), Lost> {
-        let body = self.open().ok_or(Lost::Reset)?;
-        while !bytes.is_empty() {
-            body.reserve_capacity(bytes.len());
-            let capacity = match body.capacity() {
-                0 => std::future::poll_fn(|cx| body.poll_capacity(cx)).await,
-                capacity => Some(Ok(capacity)),
-            };
-            let capacity = capacity.and_then(Result::ok).ok_or(Lost::Reset)?;
-            let part = bytes.split_to(capacity.min(bytes.len()));
-            body.send_data(part, false).map_err(|_| Lost::Reset)?;
-        }
+    pub async fn send(&mut self, bytes: Bytes) -> Result<(), Lost> {
+        std::future::poll_fn(|cx| self.answer.poll_room(cx)).await?;
+        self.opened = true;
+        self.answer.data(OPENING, bytes);
         Ok(())
     }
 
     /// Ends the call, well or with a failure.
-    pub fn finish(mut self, failed: Option<&Failure>) {
-        let mut trailers = HeaderMap::with_capacity(4);
+    pub fn finish(self, failed: Option<&Failure>) {
         match failed {
-            None => drop(trailers.insert(STATUS, OK)),
-            Some(failure) => failure.write(&mut trailers),
-        }
-        // A caller that went away is told nothing.
-        let _ = match &mut self.body {
-            Some(body) => body.send_trailers(trailers),
-            None => {
-                trailers.insert(CONTENT_TYPE, GRPC);
-                let mut response = Response::new(());
-                *response.headers_mut() = trailers;
-                self.respond.send_response(response, true).map(drop)
+            None => self.answer.end(OPENING, Fields::Borrowed(OK)),
+            Some(failure) if self.opened => self.answer.end(OPENING, failure.fields().into()),
+            Some(failure) => {
+                let mut fields = OPENING.to_vec();
+                fields.extend(failure.fields());
+                self.answer.refuse(&fields);
             }
-        };
+        }
     }
 
     /// Waits for a future, unless the caller goes away or its deadline passes.
@@ -212,32 +200,24 @@ impl Reply {
         tokio::select! {
             biased;
             done = future => Ok(done),
-            _ = std::future::poll_fn(|cx| self.poll_reset(cx)) => Err(Lost::Reset),
+            () = std::future::poll_fn(|cx| self.answer.poll_gone(cx)) => Err(Lost::Reset),
             () = expiry => Err(Lost::Expired),
         }
-    }
-
-    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reason, h2::Error>> {
-        match &mut self.body {
-            Some(body) => body.poll_reset(cx),
-            None => self.respond.poll_reset(cx),
-        }
-    }
-
-    /// The body, after the headers.
-    fn open(&mut self) -> Option<&mut SendStream<Bytes>> {
-        if self.body.is_none() {
-            let mut response = Response::new(());
-            response.headers_mut().insert(CONTENT_TYPE, GRPC);
-            self.body = self.respond.send_response(response, false).ok();
-        }
-        self.body.as_mut()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::headers::Begun;
+
+    fn with_head<T>(name: &str, value: &str, read: impl Fn(Head<'_>) -> T) -> T {
+        let mut begun = Begun::default();
+        begun.begin();
+        begun.push(name.as_bytes(), value.as_bytes(), usize::MAX);
+        begun.end(1);
+        begun.iter().next().map(|(_, head)| read(head)).unwrap()
+    }
 
     fn framed(message: &[u8]) -> Vec<u8> {
         let length = u32::try_from(message.len()).unwrap();
@@ -277,11 +257,7 @@ mod tests {
 
     #[test]
     fn timeouts_are_digits_and_a_unit() {
-        let read = |text: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("grpc-timeout", HeaderValue::from_static(text));
-            timeout(&headers)
-        };
+        let read = |text| with_head("grpc-timeout", text, timeout);
         assert_eq!(read("5S"), Some(Duration::from_secs(5)));
         assert_eq!(read("250m"), Some(Duration::from_millis(250)));
         assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
@@ -299,9 +275,7 @@ mod tests {
             ("application/grpc-web", false),
             ("text/plain", false),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(text));
-            assert_eq!(is_grpc(&headers), taken, "{text}");
+            assert_eq!(with_head("content-type", text, is_grpc), taken, "{text}");
         }
     }
 }

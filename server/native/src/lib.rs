@@ -3,19 +3,28 @@
 #![warn(clippy::undocumented_unsafe_blocks)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
-pub mod calls;
+pub mod answer;
+mod calls;
 pub mod coding;
 pub mod connection;
 pub mod control;
+pub mod elements;
 pub mod failure;
 pub mod grpc;
+pub mod headers;
+pub mod link;
 pub mod pool;
 pub mod predict;
 #[cfg(feature = "python")]
 pub mod python;
 pub mod runtime;
 pub mod server;
+pub mod session;
+pub mod shadow;
 pub mod snapshot;
+pub mod split;
 pub mod statistics;
+pub mod tensors;
 pub mod tls;
+pub mod typed;
 pub mod wire;

@@ -2,26 +2,31 @@
 // Python calls by position, and unpacks what it gets in one place.
 #![allow(clippy::too_many_arguments, clippy::type_complexity)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::coding::{Check, Coder, Column, Fold, Input, ROW_REASONS, Source, Vocabulary};
+use crate::coding::{Check, Coder, Column, Fold, Input, NumberCheck, ROW_REASONS, Source, Vocabulary};
 use crate::connection::Options;
-use crate::control::{Command, Event, Events};
+use crate::control::{Command, Event, Events, Opening};
 use crate::failure::{Failure, Fixed};
-use crate::predict::{Limits, Predictor};
+use crate::predict::{Limits, Predictor, Problem};
 use crate::runtime::{self, Element, Frame, Names, RuntimeError, Session, Tensor};
 use crate::server::{Server, Setup};
-use crate::snapshot::{Origin, Output, Snapshot, Version};
-use crate::statistics::{self, BOUNDS, CallCounts, Histogram, REASONS, Sums, VersionCounts};
+use crate::snapshot::{Origin, Output, Route, Shadow, Snapshot, Target, Version};
+use crate::statistics::{
+    self, BOUNDS, CallCounts, Distribution, Histogram, METHODS, REASONS, RouteCounts, RouteShards, Sums,
+    VersionCounts,
+};
+use crate::tensors::{self, Interface};
+use crate::typed::{Field, Service, Slot, Table};
 
 impl From<RuntimeError> for PyErr {
     fn from(error: RuntimeError) -> Self {
@@ -65,13 +70,13 @@ impl Graph {
     }
 
     /// Runs the graph: inputs are (name, ONNX type, shape, bytes or texts), answers (ONNX type,
-    /// shape, bytes).
+    /// shape, bytes or texts).
     fn run<'py>(
         &self,
         py: Python<'py>,
         names: Vec<String>,
         feeds: Vec<(String, i32, Vec<i64>, Values)>,
-    ) -> PyResult<Vec<(i32, Vec<i64>, Bound<'py, PyBytes>)>> {
+    ) -> PyResult<Vec<(i32, Vec<i64>, Bound<'py, PyAny>)>> {
         let input_names = feeds.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>();
         let names = Arc::new((Names::new(&input_names)?, Names::new(&names)?));
         let mut inputs = Vec::new();
@@ -84,25 +89,34 @@ impl Graph {
                     }
                 }
                 Values::Numbers(numbers) => {
-                    let room = tensor.bytes_mut();
-                    if room.len() != numbers.len() {
+                    let length = tensor.bytes().len();
+                    if length != numbers.len() {
                         let message =
-                            format!("input {name:?} has {} bytes instead of {}", numbers.len(), room.len());
+                            format!("input {name:?} has {} bytes instead of {length}", numbers.len());
                         return Err(PyValueError::new_err(message));
                     }
-                    room.copy_from_slice(&numbers);
+                    if tensor.element() == Element::Bool {
+                        let truths = numbers.iter().map(|&truth| truth != 0);
+                        tensor.bools_mut().iter_mut().zip(truths).for_each(|(place, truth)| *place = truth);
+                    } else {
+                        tensor.bytes_mut().copy_from_slice(&numbers);
+                    }
                 }
             }
             inputs.push(tensor);
         }
         let mut frame = Frame::new(inputs, names);
         py.detach(|| frame.run(&self.0))?;
-        let answers = frame.outputs().iter();
-        Ok(answers
-            .map(|tensor| {
-                (tensor.element().code(), tensor.shape().to_vec(), PyBytes::new(py, tensor.bytes()))
-            })
-            .collect())
+        let answer = |tensor: &Tensor| {
+            let values = if tensor.element() == Element::Text {
+                let texts = tensor.texts()?;
+                PyList::new(py, (0..tensor.count()).map(|i| texts.get(i)))?.into_any()
+            } else {
+                PyBytes::new(py, tensor.bytes()).into_any()
+            };
+            Ok((tensor.element().code(), tensor.shape().to_vec(), values))
+        };
+        frame.outputs().iter().map(answer).collect()
     }
 }
 
@@ -118,12 +132,19 @@ struct VocabularyParts(usize, bool, Vec<String>);
 struct ColumnParts(u8, usize, Vec<f64>, bool);
 
 #[derive(FromPyObject)]
-struct InputParts(String, i32, Vec<ColumnParts>);
+struct InputParts(String, i32, Vec<ColumnParts>, Vec<i64>);
 
-/// Whether it is a text, position, largest magnitude, vocabularies that must know it, whether it
-/// may be missing, and the refusals of a missing and of a bad value.
+/// Of a number: position, smallest and largest, whether it must be whole.
 #[derive(FromPyObject)]
-struct CheckParts(bool, usize, f64, Vec<usize>, bool, Vec<u8>, Vec<u8>);
+struct NumberParts(usize, f64, f64, bool);
+
+/// Of a text: position, and the vocabularies that must know it.
+#[derive(FromPyObject)]
+struct TextParts(usize, Vec<usize>);
+
+/// A number or a text, whether it may be missing, and the refusals by reason.
+#[derive(FromPyObject)]
+struct CheckParts(Option<NumberParts>, Option<TextParts>, bool, [Vec<u8>; ROW_REASONS]);
 
 fn fold(folded: bool) -> Fold {
     if folded { Fold::AsciiLowerStrip } else { Fold::None }
@@ -147,23 +168,81 @@ fn coder(
     };
     let inputs = inputs
         .into_iter()
-        .map(|InputParts(_, code, columns)| {
-            Ok(Input::new(element(code)?, columns.into_iter().map(column).collect(), number_count))
+        .map(|InputParts(_, code, columns, dims)| {
+            Ok(Input::new(element(code)?, columns.into_iter().map(column).collect(), dims, number_count))
         })
         .collect::<PyResult<_>>()?;
-    let checks = checks
-        .into_iter()
-        .map(|CheckParts(is_text, position, limit, known, missing_allowed, missing, other)| Check {
-            source: if is_text { Source::Text(position, known) } else { Source::Number(position, limit) },
-            missing_allowed,
-            missing,
-            other,
-        })
-        .collect();
+    let check = |CheckParts(number, text, missing_allowed, refusals): CheckParts| {
+        let source = match (number, text) {
+            (Some(NumberParts(position, low, high, whole)), None) => {
+                Source::Number(NumberCheck { position, low, high, whole })
+            }
+            (None, Some(TextParts(position, known))) => Source::Text(position, known),
+            _ => return Err(PyValueError::new_err("a check is of a number or of a text")),
+        };
+        Ok(Check { source, missing_allowed, refusals })
+    };
+    let checks = checks.into_iter().map(check).collect::<PyResult<_>>()?;
     Ok(Coder::new(number_count, text_count, vocabularies, inputs, checks))
 }
 
+/// The major; of each feature its field's number, whether it is a text, and its position; of each
+/// output its index, its field's number, whether it is repeated, and its classes' texts; and for
+/// each check, by reason, the error of a prediction.
+#[derive(FromPyObject)]
+struct TypedParts(
+    u64,
+    Vec<(u32, bool, usize)>,
+    Vec<(usize, u32, bool, Option<Vec<String>>)>,
+    Vec<[Vec<u8>; ROW_REASONS]>,
+);
+
+/// Of each input its name, whether it has texts, the shape of a row, whether it may be left out,
+/// and its first value's position in a row; of each output its name, datatype and shape of a row.
+#[derive(FromPyObject)]
+struct TensorParts(Vec<(String, bool, Vec<usize>, bool, usize)>, Vec<(String, String, Vec<usize>)>);
+
+fn encodings(
+    model: &str,
+    version: &str,
+    TypedParts(major, features, outputs, refusals): TypedParts,
+    TensorParts(inputs, answers): TensorParts,
+) -> (Table, Interface, u64) {
+    let slot = |(number, is_text, position)| {
+        (number, if is_text { Slot::Text(position) } else { Slot::Number(position) })
+    };
+    let output = |(output, number, repeated, labels)| Field { output, number, repeated, labels };
+    let slots = features.into_iter().map(slot).collect();
+    let table = Table::new(version, slots, outputs.into_iter().map(output).collect(), refusals);
+    let input = |(name, texts, dims, optional, start)| tensors::Input { name, texts, dims, optional, start };
+    let answer = |(name, datatype, dims)| tensors::Output { name, datatype, dims };
+    let inputs = inputs.into_iter().map(input).collect();
+    let interface = Interface::new((model, version), inputs, answers.into_iter().map(answer).collect());
+    (table, interface, major)
+}
+
+#[pymethods]
+impl PyVersion {
+    /// Whether anything but this object holds the version: a snapshot, a call, a copy.
+    fn in_use(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
 type Counts = Arc<Box<[VersionCounts]>>;
+
+/// Version, weight, seed.
+#[derive(FromPyObject)]
+struct TargetParts<'py>(PyRef<'py, PyVersion>, u32, u64);
+
+/// Model, name, targets, and the shadow: version and share.
+#[derive(FromPyObject)]
+struct RouteParts<'py>(String, String, Vec<TargetParts<'py>>, Option<(PyRef<'py, PyVersion>, f64)>);
+
+/// Model, version, route, whether it is a shadow.
+type RouteKey = (String, String, String, bool);
+/// Counts by the first 16 bits of the numbers.
+type Buckets = Vec<(u16, u64)>;
 
 /// The engine.
 #[pyclass(frozen)]
@@ -171,8 +250,10 @@ struct Engine {
     predictor: Arc<Predictor>,
     events: Arc<Events>,
     server: OnceLock<Server>,
-    /// What every version that was ever made has counted, by its names.
+    /// What the versions of the last snapshot have counted, by their names.
     versions: Mutex<BTreeMap<(String, String), Counts>>,
+    /// What these have counted on each route.
+    routes: Mutex<BTreeMap<RouteKey, Arc<RouteShards>>>,
 }
 
 #[pymethods]
@@ -196,7 +277,8 @@ impl Engine {
             fixed: Fixed { malformed, too_many_in_flight, expired, draining, internal },
             bounds: bounds_ns,
             events: Arc::clone(&events),
-            counts: (0..=threads).map(|_| CallCounts::default()).collect(),
+            counts: (0..threads + 2).map(|_| CallCounts::default()).collect(),
+            shadow_lane: OnceLock::new(),
             in_flight: 0.into(),
             streams: 0.into(),
             draining: false.into(),
@@ -207,6 +289,7 @@ impl Engine {
             events,
             server: OnceLock::new(),
             versions: Mutex::default(),
+            routes: Mutex::default(),
         })
     }
 
@@ -227,7 +310,7 @@ impl Engine {
         let setup = Setup {
             listen,
             tls,
-            threads: self.predictor.counts.len() - 1,
+            threads: self.predictor.batch_worker(),
             batch_threads,
             processors,
             connections: Options { max_streams, max_age },
@@ -250,16 +333,21 @@ impl Engine {
         names: (String, String),
         fingerprint: String,
         row_ns: f64,
+        max_rows: Option<u32>,
         counts: (usize, usize),
         vocabularies: Vec<VocabularyParts>,
         inputs: Vec<InputParts>,
-        outputs: Vec<(String, usize)>,
+        outputs: Vec<(String, usize, bool)>,
+        score_output: Option<usize>,
+        row_by_row: bool,
         checks: Vec<CheckParts>,
+        typed: TypedParts,
+        tensors: TensorParts,
     ) -> PyResult<PyVersion> {
         let input_names = inputs.iter().map(|InputParts(name, ..)| name.as_str()).collect::<Vec<_>>();
-        let output_names = outputs.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+        let output_names = outputs.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>();
         let graph_names = (Names::new(&input_names)?, Names::new(&output_names)?);
-        let outputs = outputs.iter().map(|(name, width)| Output::new(name, *width)).collect();
+        let outputs = outputs.iter().map(|(name, width, texts)| Output::new(name, *width, *texts)).collect();
         let coder = coder(counts.0, counts.1, vocabularies, inputs, checks)?;
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         let shards = self.predictor.counts.len();
@@ -273,20 +361,64 @@ impl Engine {
             version,
             fingerprint,
             row_ns,
+            max_rows,
             coder,
+            encodings(model, version, typed, tensors),
             outputs,
+            score_output,
             graph_names,
             session,
+            row_by_row,
             counts,
         ))))
     }
 
-    /// Answers the calls that come from now on by these routes: model, version or alias or "",
-    /// and what answers. `origin` comes back with what is asked about failures.
-    fn publish(&self, routes: Vec<(String, String, PyRef<'_, PyVersion>)>, origin: Py<PyAny>) {
-        let routes = routes.into_iter().map(|(model, name, version)| (model, name, Arc::clone(&version.0)));
+    /// Answers the calls that come from now on by these routes and typed services, of which each has
+    /// its full name, model, major, and the name of its route. `origin` comes back with what is
+    /// asked about failures. What versions that are not among them have counted is forgotten.
+    fn publish(
+        &self,
+        routes: Vec<RouteParts<'_>>,
+        services: Vec<(String, String, u64, String)>,
+        origin: Py<PyAny>,
+    ) {
+        let shards = self.predictor.counts.len();
+        let mut counted = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = BTreeMap::new();
+        let mut counts = |version: &Version, route: &str, shadow: bool| {
+            let key = (version.model.clone(), version.version.clone(), route.to_owned(), shadow);
+            let found = counted.remove(&key).or_else(|| kept.get(&key).cloned());
+            let counts: Arc<RouteShards> =
+                found.unwrap_or_else(|| Arc::new((0..shards).map(|_| RouteCounts::default()).collect()));
+            kept.insert(key, Arc::clone(&counts));
+            counts
+        };
+        let mut built = Vec::new();
+        for RouteParts(model, name, targets, shadow) in routes {
+            let target = |TargetParts(version, weight, seed): TargetParts<'_>| Target {
+                counts: counts(&version.0, &name, false),
+                version: Arc::clone(&version.0),
+                weight,
+                seed,
+            };
+            let targets = targets.into_iter().map(target).collect();
+            let shadow = shadow.map(|(version, share)| Shadow {
+                counts: counts(&version.0, &name, true),
+                version: Arc::clone(&version.0),
+                share,
+            });
+            built.push((model, name, Route { targets, shadow }));
+        }
+        let names = kept.keys().map(|(model, version, ..)| (model.clone(), version.clone()));
+        let names = names.collect::<BTreeSet<_>>();
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| names.contains(key));
+        // What a version has counted on a route that it lost stays as long as the version does.
+        counted.retain(|(model, version, ..), _| names.contains(&(model.clone(), version.clone())));
+        counted.append(&mut kept);
         let origin: Origin = Arc::new(origin);
-        self.predictor.snapshot.store(Arc::new(Snapshot::new(routes.collect(), origin)));
+        let service = |(full_name, model, major, route)| (full_name, Service { model, major }, route);
+        let services = services.into_iter().map(service).collect();
+        self.predictor.snapshot.store(Arc::new(Snapshot::new(built, services, origin)));
     }
 
     /// A file descriptor that is readable while there are events.
@@ -338,11 +470,11 @@ impl Engine {
     }
 
     /// In flight, streams, answered by method, failed by method and reason.
-    fn calls(&self) -> (usize, usize, [u64; 2], [[u64; REASONS]; 2]) {
+    fn calls(&self) -> (usize, usize, [u64; METHODS], [[u64; REASONS]; METHODS]) {
         let predictor = &self.predictor;
-        let (mut answered, mut failed) = ([0; 2], [[0; REASONS]; 2]);
+        let (mut answered, mut failed) = ([0; METHODS], [[0; REASONS]; METHODS]);
         for counts in &predictor.counts {
-            for method in 0..2 {
+            for method in 0..METHODS {
                 answered[method] += counts.answered[method].load(Relaxed);
                 for (total, count) in failed[method].iter_mut().zip(&counts.failed[method]) {
                     *total += count.load(Relaxed);
@@ -369,6 +501,35 @@ impl Engine {
         };
         versions.iter().map(each).collect()
     }
+
+    /// For each route: its key, calls, rows, failed by reason, row errors by reason, dropped,
+    /// latency in seconds, scores.
+    fn route_counts(
+        &self,
+    ) -> Vec<(RouteKey, u64, u64, [u64; REASONS], [u64; ROW_REASONS], u64, Buckets, Buckets)> {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let each = |(key, shards): (&RouteKey, &Arc<RouteShards>)| {
+            let total = |pick: &dyn Fn(&RouteCounts) -> &AtomicU64| {
+                shards.iter().map(|shard| pick(shard).load(Relaxed)).sum::<u64>()
+            };
+            let buckets = |pick: fn(&RouteCounts) -> &Distribution| {
+                let mut sums = BTreeMap::new();
+                shards.iter().for_each(|shard| pick(shard).add_to(&mut sums));
+                sums.into_iter().collect::<Buckets>()
+            };
+            (
+                key.clone(),
+                total(&|shard| &shard.calls),
+                total(&|shard| &shard.rows),
+                std::array::from_fn(|i| total(&|shard| &shard.failed[i])),
+                std::array::from_fn(|i| total(&|shard| &shard.row_errors[i])),
+                total(&|shard| &shard.dropped),
+                buckets(|shard| &shard.latency),
+                buckets(|shard| &shard.scores),
+            )
+        };
+        routes.iter().map(each).collect()
+    }
 }
 
 impl Drop for Engine {
@@ -381,7 +542,9 @@ impl Drop for Engine {
 
 fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
     match event {
-        Event::Open { id, path } => ("open", id, path).into_pyobject(py),
+        Event::Open { id, opening: Opening { path, seconds_left } } => {
+            ("open", id, (path, seconds_left)).into_pyobject(py)
+        }
         Event::Message { id, data } => ("message", id, PyBytes::new(py, &data)).into_pyobject(py),
         Event::End { id } => ("end", id, ()).into_pyobject(py),
         Event::Gone { id } => ("gone", id, ()).into_pyobject(py),
@@ -389,16 +552,17 @@ fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         Event::Ask { id, origin, question } => {
             let origin = origin.as_ref().and_then(|origin| origin.downcast_ref::<Py<PyAny>>());
             let origin = origin.map(|origin| origin.clone_ref(py));
-            let asked = (
-                origin,
-                question.model,
-                question.version,
-                question.schema_fingerprint,
-                question.row_count,
-                question.number_count,
-                question.text_count,
-                question.answer_bytes,
-            );
+            let (malformed, refusal, answer_bytes) = match question.problem {
+                Problem::Request => (false, None, 0),
+                Problem::Malformed => (true, None, 0),
+                Problem::Row(refusal) => (false, Some(PyBytes::new(py, &refusal)), 0),
+                Problem::TooLong(length) => (false, None, length),
+            };
+            let route = (question.model, question.major, question.version, question.picked);
+            let counts = (question.row_count, question.number_count, question.text_count);
+            let problem = (malformed, refusal, answer_bytes);
+            let method = question.method.name();
+            let asked = (origin, method, route, question.schema_fingerprint, counts, problem);
             ("ask", id, asked).into_pyobject(py)
         }
     }

@@ -14,6 +14,9 @@ use ort_sys::{
     OrtLoggingLevel, OrtSession, OrtSessionOptions, OrtStatusPtr, OrtValue,
 };
 
+/// Whole numbers up to this magnitude are doubles.
+pub const LARGEST_WHOLE: u64 = 1 << 53;
+
 /// What onnxruntime says is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeError(pub String);
@@ -355,15 +358,62 @@ impl Tensor {
         unsafe { std::slice::from_raw_parts_mut(self.data.cast::<T>(), self.count) }
     }
 
+    /// Its truth values, to be written; only of a tensor that `new` made.
+    ///
+    /// # Panics
+    /// The type is another.
+    pub fn bools_mut(&mut self) -> &mut [bool] {
+        assert_eq!(self.element, Element::Bool);
+        if self.count == 0 {
+            return &mut [];
+        }
+        // SAFETY: as in `values_mut`; `new` wrote zeros, runs do not write to their inputs, and
+        // what is written here are bools.
+        unsafe { std::slice::from_raw_parts_mut(self.data.cast::<bool>(), self.count) }
+    }
+
+    /// Its texts, one after the other, and where each of them ends.
+    ///
+    /// # Errors
+    /// It has none, or one of them is not UTF-8.
+    pub fn texts(&self) -> Result<Texts> {
+        let api = self.runtime.api;
+        let mut length = 0;
+        // SAFETY: onnxruntime checks the type; the length is that of all texts together.
+        unsafe { check(api, (api.GetStringTensorDataLength)(self.raw, &mut length))? };
+        let mut bytes = vec![0_u8; length];
+        let mut starts = vec![0_usize; self.count];
+        if self.count > 0 {
+            let (data, places) = (bytes.as_mut_ptr().cast::<c_void>(), starts.as_mut_ptr());
+            // SAFETY: both have as much room as is said.
+            unsafe {
+                check(api, (api.GetStringTensorContent)(self.raw, data, length, places, self.count))?;
+            }
+        }
+        let joined = String::from_utf8(bytes).map_err(|_| RuntimeError("a text is not UTF-8".into()))?;
+        if starts.iter().any(|&start| !joined.is_char_boundary(start)) {
+            return Err(RuntimeError("a text is not UTF-8".into()));
+        }
+        Ok(Texts { joined, starts })
+    }
+
     /// Its elements as doubles, appended; truth counts as 1.
     ///
     /// # Errors
-    /// They are texts.
+    /// They are texts, or whole numbers that no double is.
     pub fn for_each_f64(&self, mut take: impl FnMut(usize, f64)) -> Result<()> {
         macro_rules! walk {
             ($type:ty) => {
                 self.values::<$type>().iter().enumerate().for_each(|(i, &value)| take(i, value as f64))
             };
+        }
+        let held = match self.element {
+            Element::I64 => self.values::<i64>().iter().all(|value| value.unsigned_abs() <= LARGEST_WHOLE),
+            Element::U64 => self.values::<u64>().iter().all(|value| *value <= LARGEST_WHOLE),
+            _ => true,
+        };
+        if !held {
+            return Err(RuntimeError("an output has whole numbers beyond 2^53".into()));
         }
         match self.element {
             Element::F32 => walk!(f32),
@@ -404,6 +454,30 @@ impl Tensor {
         }
     }
 
+    /// Copies all elements of another tensor of the same type to a place in this one.
+    ///
+    /// # Errors
+    /// They are texts, and onnxruntime refuses one.
+    ///
+    /// # Panics
+    /// The types differ, or there is not room enough.
+    pub fn copy_from(&mut self, at: usize, other: &Self) -> Result<()> {
+        assert_eq!(self.element, other.element);
+        assert!(at + other.count <= self.count);
+        if self.element == Element::Text {
+            let texts = other.texts()?;
+            return (0..other.count).try_for_each(|i| self.set_text(at + i, texts.get(i).as_bytes()));
+        }
+        let size = element_size(self.element);
+        // SAFETY: both are tensors of this type, and of as many elements as was asserted; each has
+        // memory of its own.
+        unsafe {
+            let place = self.data.cast::<u8>().add(at * size);
+            std::ptr::copy_nonoverlapping(other.data.cast::<u8>(), place, other.count * size);
+        }
+        Ok(())
+    }
+
     /// Sets one text.
     ///
     /// # Errors
@@ -417,6 +491,20 @@ impl Tensor {
             std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast::<u8>(), text.len());
         }
         Ok(())
+    }
+}
+
+/// The texts of a tensor.
+pub struct Texts {
+    joined: String,
+    starts: Vec<usize>,
+}
+
+impl Texts {
+    /// One of them.
+    pub fn get(&self, index: usize) -> &str {
+        let end = self.starts.get(index + 1).copied().unwrap_or(self.joined.len());
+        &self.joined[self.starts[index]..end]
     }
 }
 
@@ -478,6 +566,11 @@ impl Frame {
     /// The inputs, to be filled.
     pub fn inputs_mut(&mut self) -> &mut [Tensor] {
         &mut self.inputs
+    }
+
+    /// A frame of outputs alone, for what was gathered from several runs.
+    pub fn gathered(outputs: Vec<Tensor>, names: std::sync::Arc<(Names, Names)>) -> Self {
+        Self { outputs, ..Self::new(Vec::new(), names) }
     }
 
     /// What the last run made.

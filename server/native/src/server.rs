@@ -5,19 +5,22 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Context;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio_rustls::TlsAcceptor;
 
-use crate::calls::Worker;
-use crate::connection::{self, HANDSHAKE_TIMEOUT, Options, Phase};
+use crate::calls::{self, Worker};
+use crate::connection::{self, Call, HANDSHAKE_TIMEOUT, Options, Phase};
 use crate::control::Events;
 use crate::pool::Pool;
 use crate::predict::Predictor;
+use crate::shadow::ShadowLane;
 use crate::tls;
 
 const BACKLOG: i32 = 4096;
@@ -48,6 +51,7 @@ pub struct Server {
     grace: watch::Sender<Duration>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     pool: Arc<Pool>,
+    predictor: Arc<Predictor>,
     events: Arc<Events>,
 }
 
@@ -61,6 +65,9 @@ impl Server {
         let listeners = bind(&setup.listen)?;
         let port = listeners.first().map_or(Ok(0), |one| one.local_addr().map(|address| address.port()))?;
         let pool = Arc::new(Pool::new(setup.batch_threads)?);
+        let internal = predictor.fixed.internal.reason;
+        let lane = ShadowLane::start(predictor.shadow_worker(), Arc::clone(events), internal)?;
+        let _ = predictor.shadow_lane.set(lane);
         let (phase, watched) = watch::channel(Phase::Serving);
         let (grace, graced) = watch::channel(Duration::ZERO);
         let control = Arc::new(setup.control);
@@ -91,14 +98,18 @@ impl Server {
             let builder = std::thread::Builder::new().name(format!("serve-{index}"));
             threads.push(builder.spawn(move || {
                 hold_on(processor);
-                runtime.block_on(thread.run());
+                // Connections and their calls stay on this thread, and end with this set. What it
+                // waits for here is looked at for every call: a task's end costs the least.
+                let run = async { spawn_local(thread.run()).await };
+                let _ = LocalSet::new().block_on(&runtime, run);
                 runtime.shutdown_background();
             })?);
         }
         let runtime = runtime()?;
         let builder = std::thread::Builder::new().name("accept".into());
         threads.push(builder.spawn(move || runtime.block_on(accept(listeners, doors, watched)))?);
-        Ok(Self { port, phase, grace, threads: Mutex::new(threads), pool, events: Arc::clone(events) })
+        let (predictor, events) = (Arc::clone(predictor), Arc::clone(events));
+        Ok(Self { port, phase, grace, threads: Mutex::new(threads), pool, predictor, events })
     }
 
     /// The port that was bound.
@@ -115,6 +126,9 @@ impl Server {
             let _ = thread.join();
         }
         self.pool.close();
+        if let Some(lane) = self.predictor.shadow_lane.get() {
+            lane.close();
+        }
         self.events.close();
     }
 }
@@ -167,7 +181,7 @@ struct Door {
 /// Hands each connection to the thread that has the fewest.
 async fn accept(listeners: Vec<TcpListener>, doors: Vec<Door>, mut phase: watch::Receiver<Phase>) {
     let doors = Arc::new(doors);
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = JoinSet::new();
     for listener in listeners {
         let doors = Arc::clone(&doors);
         tasks.spawn(async move {
@@ -204,13 +218,13 @@ struct Thread {
 
 impl Thread {
     async fn run(mut self) {
-        let mut connections = tokio::task::JoinSet::new();
+        let mut connections = JoinSet::new();
         let mut phase = self.phase.clone();
         loop {
             tokio::select! {
                 socket = self.sockets.recv() => {
                     let Some(socket) = socket else { break };
-                    connections.spawn(self.connection(socket));
+                    connections.spawn_local(self.connection(socket));
                 }
                 _ = connections.join_next(), if !connections.is_empty() => {}
                 _ = phase.wait_for(|phase| *phase == Phase::Closing) => break,
@@ -221,18 +235,19 @@ impl Thread {
         let _ = tokio::time::timeout(grace, ended).await;
     }
 
-    fn connection(&self, socket: std::net::TcpStream) -> impl Future<Output = ()> + Send + 'static {
+    fn connection(&self, socket: std::net::TcpStream) -> impl Future<Output = ()> + 'static {
         let (worker, open) = (Arc::clone(&self.worker), Arc::clone(&self.open));
         let (tls, options, phase) = (self.tls.clone(), self.options.clone(), self.phase.clone());
         async move {
             let _leave = Leave(open);
             let Ok(socket) = TcpStream::from_std(socket) else { return };
+            let begin = |call: Call<'_>, cx: &mut Context<'_>| calls::begin(&worker, call, cx);
             match tls {
-                None => connection::serve(socket, worker, &options, phase).await,
+                None => connection::serve(socket, &options, phase, begin).await,
                 Some(tls) => {
                     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket));
                     if let Ok(Ok(stream)) = handshake.await {
-                        connection::serve(stream, worker, &options, phase).await;
+                        connection::serve(stream, &options, phase, begin).await;
                     }
                 }
             }

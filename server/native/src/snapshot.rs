@@ -2,28 +2,34 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
 
 use crate::coding::{Coder, Room, Rows};
-use crate::runtime::{Frame, Names, RuntimeError, Session};
-use crate::statistics::VersionCounts;
+use crate::runtime::{Element, Frame, Names, RuntimeError, Session, Tensor};
+use crate::split;
+use crate::statistics::{Method, RouteShards, VersionCounts};
+use crate::tensors::Interface;
+use crate::typed::{Service, Table};
 use crate::wire;
 
 /// One output of a version, as it stands in every answer.
 pub struct Output {
     name: Vec<u8>,
     pub width: usize,
+    /// Whether its values are texts.
+    pub texts: bool,
 }
 
 impl Output {
-    pub fn new(name: &str, width: usize) -> Self {
+    pub fn new(name: &str, width: usize, texts: bool) -> Self {
         let mut head = Vec::new();
         wire::put_bytes_head(&mut head, 1, name.len());
         head.extend_from_slice(name.as_bytes());
-        Self { name: if name.is_empty() { Vec::new() } else { head }, width }
+        Self { name: if name.is_empty() { Vec::new() } else { head }, width, texts }
     }
 
     /// Its name, as the field of an Output.
@@ -34,15 +40,28 @@ impl Output {
 
 /// A version that serves.
 pub struct Version {
+    pub model: String,
+    pub version: String,
     /// The fields `model` and `version` of a PredictResponse.
     pub head: Vec<u8>,
     pub fingerprint: String,
     pub row_ns: f64,
+    /// Rows of one call, where these are fewer than the server takes.
+    pub max_rows: Option<u32>,
     pub coder: Coder,
+    /// How typed calls are read and answered.
+    pub table: Table,
+    /// How tensors are.
+    pub tensors: Interface,
+    pub major: u64,
     pub outputs: Vec<Output>,
+    /// The output whose last column is counted as the score.
+    pub score_output: Option<usize>,
     pub counts: Arc<Box<[VersionCounts]>>,
     session: Arc<Session>,
     names: Arc<(Names, Names)>,
+    /// Whether the graph takes one row in a run, and no more.
+    row_by_row: bool,
     /// For each worker the frame of its calls with one row.
     frames: Box<[Mutex<Option<Frame>>]>,
 }
@@ -54,10 +73,14 @@ impl Version {
         version: &str,
         fingerprint: String,
         row_ns: f64,
+        max_rows: Option<u32>,
         coder: Coder,
+        (table, tensors, major): (Table, Interface, u64),
         outputs: Vec<Output>,
+        score_output: Option<usize>,
         names: (Names, Names),
         session: Arc<Session>,
+        row_by_row: bool,
         counts: Arc<Box<[VersionCounts]>>,
     ) -> Self {
         let mut head = Vec::new();
@@ -67,7 +90,26 @@ impl Version {
         }
         let frames = counts.iter().map(|_| Mutex::new(None)).collect();
         let names = Arc::new(names);
-        Self { head, fingerprint, row_ns, coder, outputs, counts, session, names, frames }
+        let (model, version) = (model.to_owned(), version.to_owned());
+        Self {
+            model,
+            version,
+            head,
+            fingerprint,
+            row_ns,
+            max_rows,
+            coder,
+            table,
+            tensors,
+            major,
+            outputs,
+            score_output,
+            counts,
+            session,
+            names,
+            row_by_row,
+            frames,
+        }
     }
 
     /// Runs the graph over the rows that were examined, and hands its outputs to `use_outputs`.
@@ -82,9 +124,13 @@ impl Version {
         use_outputs: impl FnOnce(&Frame, &Room, Ran) -> T,
     ) -> Result<T, RuntimeError> {
         let kept = if room.errors.is_empty() { rows.count } else { room.kept.len() };
+        if kept != 1 && self.row_by_row {
+            let (frame, ran) = self.run_each(kept, rows, room)?;
+            return Ok(use_outputs(&frame, room, ran));
+        }
         if kept != 1 {
             let mut frame = Frame::new(self.coder.tensors(kept)?, self.names.clone());
-            let ran = self.run_frame(&mut frame, kept, rows, room)?;
+            let ran = self.run_frame(&mut frame, 0..kept, rows, room)?;
             return Ok(use_outputs(&frame, room, ran));
         }
         let slot = || self.frames[worker].lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,27 +140,50 @@ impl Version {
             Some(frame) => frame,
             None => Frame::new(self.coder.tensors(1)?, self.names.clone()),
         };
-        let ran = self.run_frame(&mut frame, 1, rows, room)?;
+        let ran = self.run_frame(&mut frame, 0..1, rows, room)?;
         let used = use_outputs(&frame, room, ran);
         *slot() = Some(frame);
         Ok(used)
     }
 
+    /// Runs the graph once for each row, and gathers the outputs.
+    fn run_each(&self, kept: usize, rows: Rows<'_>, room: &mut Room) -> Result<(Frame, Ran), RuntimeError> {
+        let mut frame = Frame::new(self.coder.tensors(1)?, self.names.clone());
+        let begin = Instant::now();
+        let mut outputs: Vec<Tensor> = Vec::new();
+        for i in 0..kept {
+            self.run_frame(&mut frame, i..i + 1, rows, room)?;
+            if outputs.is_empty() {
+                let made = frame.outputs().iter().zip(&self.outputs);
+                let shape = |output: &Output| [kept as i64, output.width as i64];
+                let made = made.map(|(tensor, output)| Tensor::new(tensor.element(), &shape(output)));
+                outputs = made.collect::<Result<_, _>>()?;
+            }
+            for ((all, one), output) in outputs.iter_mut().zip(frame.outputs()).zip(&self.outputs) {
+                all.copy_from(i * output.width, one)?;
+            }
+        }
+        Ok((Frame::gathered(outputs, self.names.clone()), Ran { begin, end: Instant::now() }))
+    }
+
     fn run_frame(
         &self,
         frame: &mut Frame,
-        kept: usize,
+        kept: Range<usize>,
         rows: Rows<'_>,
         room: &mut Room,
     ) -> Result<Ran, RuntimeError> {
-        self.coder.fill(rows, room, frame)?;
+        self.coder.fill(rows, kept.clone(), room, frame)?;
         let begin = Instant::now();
         frame.run(&self.session)?;
         let ran = Ran { begin, end: Instant::now() };
         for (tensor, output) in frame.outputs().iter().zip(&self.outputs) {
-            if tensor.count() != kept * output.width {
-                let (found, wanted) = (tensor.count(), kept * output.width);
+            let (found, wanted) = (tensor.count(), kept.len() * output.width);
+            if found != wanted {
                 return Err(RuntimeError(format!("an output has {found} values instead of {wanted}")));
+            }
+            if output.texts != (tensor.element() == Element::Text) {
+                return Err(RuntimeError("an output has not the kind of the schema's".into()));
             }
         }
         Ok(ran)
@@ -131,26 +200,99 @@ pub struct Ran {
 /// Where a snapshot comes from, for the control plane to explain failures by.
 pub type Origin = Arc<dyn Any + Send + Sync>;
 
+/// A version of a split.
+pub struct Target {
+    pub version: Arc<Version>,
+    pub weight: u32,
+    pub seed: u64,
+    pub counts: Arc<RouteShards>,
+}
+
+/// Where copies go, and the share of the calls that are copied.
+pub struct Shadow {
+    pub version: Arc<Version>,
+    pub share: f64,
+    pub counts: Arc<RouteShards>,
+}
+
+/// What a name of a model leads to; there is at least one target.
+pub struct Route {
+    pub targets: Vec<Target>,
+    pub shadow: Option<Shadow>,
+}
+
+impl Route {
+    /// The index of the target that answers: for one key always the same, without a key at random
+    /// by weight.
+    #[inline]
+    pub fn pick(&self, routing_key: &str) -> usize {
+        if self.targets.len() == 1 {
+            return 0;
+        }
+        let point = if routing_key.is_empty() { split::random_point() } else { split::point_of(routing_key) };
+        split::pick(point, self.targets.iter().map(|target| (target.seed, target.weight)))
+    }
+}
+
 /// All routes.
 #[derive(Default)]
 pub struct Snapshot {
-    models: HashMap<String, HashMap<String, Arc<Version>, RandomState>, RandomState>,
+    models: HashMap<String, HashMap<String, Arc<Route>, RandomState>, RandomState>,
+    /// The methods of typed services by their paths.
+    methods: HashMap<String, (Method, Arc<Service>), RandomState>,
+    /// Who answers typed calls that name no version, by model and major.
+    majors: HashMap<String, HashMap<u64, Arc<Route>, RandomState>, RandomState>,
     pub origin: Option<Origin>,
 }
 
+/// A typed service: its full name, what it is of, and the name of the route of calls that name no
+/// version.
+pub type ServiceParts = (String, Service, String);
+
 impl Snapshot {
-    /// A snapshot of (model, version or alias or "", what answers).
-    pub fn new(routes: Vec<(String, String, Arc<Version>)>, origin: Origin) -> Self {
+    /// A snapshot of (model, version or alias or "", what it leads to), and of typed services.
+    pub fn new(routes: Vec<(String, String, Route)>, services: Vec<ServiceParts>, origin: Origin) -> Self {
         let mut snapshot = Self { origin: Some(origin), ..Self::default() };
-        for (model, name, version) in routes {
-            snapshot.models.entry(model).or_default().insert(name, version);
+        for (model, name, route) in routes {
+            snapshot.models.entry(model).or_default().insert(name, Arc::new(route));
+        }
+        for (full_name, service, route) in services {
+            if let Some(route) = snapshot.route(&service.model, &route).map(Arc::clone) {
+                snapshot.majors.entry(service.model.clone()).or_default().insert(service.major, route);
+            }
+            let service = Arc::new(service);
+            for (name, method) in [
+                ("Predict", Method::TypedPredict),
+                ("PredictBatch", Method::TypedPredictBatch),
+                ("PredictStream", Method::TypedPredictStream),
+            ] {
+                let path = format!("/{full_name}/{name}");
+                snapshot.methods.insert(path, (method, Arc::clone(&service)));
+            }
         }
         snapshot
     }
 
-    /// The version that answers, if there is one.
+    /// The typed method of a path, if there is one.
+    pub fn method(&self, path: &str) -> Option<&(Method, Arc<Service>)> {
+        self.methods.get(path)
+    }
+
+    /// The route of a typed call, if there is one of that name and all of it is of that major.
+    pub fn major_route(&self, service: &Service, name: &str) -> Option<&Arc<Route>> {
+        if name.is_empty() {
+            let found = self.majors.get(&service.model).and_then(|majors| majors.get(&service.major));
+            if found.is_some() {
+                return found;
+            }
+        }
+        let fits = |route: &&Arc<Route>| route.targets.iter().all(|each| each.version.major == service.major);
+        self.route(&service.model, name).filter(fits)
+    }
+
+    /// The route, if there is one.
     #[inline]
-    pub fn route(&self, model: &str, version: &str) -> Option<&Arc<Version>> {
-        self.models.get(model)?.get(version)
+    pub fn route(&self, model: &str, name: &str) -> Option<&Arc<Route>> {
+        self.models.get(model)?.get(name)
     }
 }

@@ -1,5 +1,7 @@
 //! What the engine counts: plain atomic numbers, one set for each thread, summed when read.
 
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::coding::ROW_REASONS;
@@ -13,11 +15,44 @@ pub const REASONS: usize = 12;
 /// Upper bounds of the histograms, in nanoseconds, ascending.
 pub type Bounds = [u64; BOUNDS];
 
-/// The two methods of the hot path.
+/// The methods of the hot path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     Predict = 0,
     PredictStream = 1,
+    TypedPredict = 2,
+    TypedPredictBatch = 3,
+    TypedPredictStream = 4,
+    ModelInfer = 5,
+    ModelStreamInfer = 6,
+}
+
+/// How many there are.
+pub const METHODS: usize = 7;
+
+impl Method {
+    /// Whether its calls are streams.
+    pub fn streams(self) -> bool {
+        matches!(self, Self::PredictStream | Self::TypedPredictStream | Self::ModelStreamInfer)
+    }
+
+    /// Whether its messages are tensors.
+    pub fn tensors(self) -> bool {
+        matches!(self, Self::ModelInfer | Self::ModelStreamInfer)
+    }
+
+    /// What it is counted as.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Predict => "Predict",
+            Self::PredictStream => "PredictStream",
+            Self::TypedPredict => "TypedPredict",
+            Self::TypedPredictBatch => "TypedPredictBatch",
+            Self::TypedPredictStream => "TypedPredictStream",
+            Self::ModelInfer => "ModelInfer",
+            Self::ModelStreamInfer => "ModelStreamInfer",
+        }
+    }
 }
 
 /// Counts of durations by bucket, and their sum in nanoseconds.
@@ -48,12 +83,83 @@ pub struct VersionCounts {
     pub encode: Histogram,
 }
 
+/// Magnitudes below 2^-40 count as 0, those from 2^40 as just below it.
+const LEAST: f64 = 1.0 / (1_u64 << 40) as f64;
+const MOST_BITS: u64 = ((1023 + 40) << 52) - 1;
+/// The first 16 bits of the least magnitude that is not 0, and how many there are up to the most.
+const FIRST_KEY: u64 = (1023 - 40) << 4;
+const KEYS: usize = 80 << 4;
+
+/// Numbers counted by the first 16 bits of the double: sign, exponent, a sixteenth of an octave.
+#[derive(Default)]
+pub struct Distribution {
+    /// 0, the positive keys, the negative ones; made with the first number.
+    counts: OnceLock<Box<[AtomicU64]>>,
+}
+
+impl Distribution {
+    /// Counts one number; NaN is not counted.
+    #[inline]
+    pub fn add(&self, value: f64) {
+        if value.is_nan() {
+            return;
+        }
+        let bits = value.to_bits();
+        let magnitude = bits & !(1 << 63);
+        let place = if value.abs() < LEAST {
+            0
+        } else {
+            1 + (magnitude.min(MOST_BITS) >> 48) - FIRST_KEY + (bits >> 63) * KEYS as u64
+        };
+        let counts = self.counts.get_or_init(|| (0..=2 * KEYS).map(|_| AtomicU64::new(0)).collect());
+        counts[place as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Adds what was counted to sums that have the first 16 bits for keys.
+    pub fn add_to(&self, sums: &mut BTreeMap<u16, u64>) {
+        for (place, count) in self.counts.get().into_iter().flatten().enumerate() {
+            let count = count.load(Relaxed);
+            if count > 0 {
+                let key = match place {
+                    0 => 0,
+                    _ if place <= KEYS => FIRST_KEY + place as u64 - 1,
+                    _ => (1 << 15) + FIRST_KEY + (place - KEYS) as u64 - 1,
+                };
+                *sums.entry(key as u16).or_default() += count;
+            }
+        }
+    }
+}
+
+/// What a version answered on one route, on one thread.
+#[derive(Default)]
+#[repr(align(128))]
+pub struct RouteCounts {
+    pub calls: AtomicU64,
+    pub rows: AtomicU64,
+    pub failed: [AtomicU64; REASONS],
+    pub row_errors: [AtomicU64; ROW_REASONS],
+    pub dropped: AtomicU64,
+    pub latency: Distribution,
+    pub scores: Distribution,
+}
+
+/// One for each thread.
+pub type RouteShards = Box<[RouteCounts]>;
+
+impl RouteCounts {
+    /// Counts a call that failed once the version was found.
+    pub fn fail(&self, reason: u32) {
+        self.failed[(reason as usize).min(REASONS - 1)].fetch_add(1, Relaxed);
+    }
+}
+
 /// What one thread answered.
 #[derive(Default)]
 #[repr(align(128))]
 pub struct CallCounts {
-    pub answered: [AtomicU64; 2],
-    pub failed: [[AtomicU64; REASONS]; 2],
+    pub answered: [AtomicU64; METHODS],
+    pub failed: [[AtomicU64; REASONS]; METHODS],
 }
 
 impl CallCounts {
@@ -83,4 +189,31 @@ pub fn sum<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Sums {
         sums.1 += histogram.sum_ns.load(Relaxed);
     }
     sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(values: &[f64]) -> Vec<(u16, u64)> {
+        let distribution = Distribution::default();
+        values.iter().for_each(|&value| distribution.add(value));
+        let mut sums = BTreeMap::new();
+        distribution.add_to(&mut sums);
+        sums.into_iter().collect()
+    }
+
+    #[test]
+    fn numbers_count_by_their_first_bits() {
+        for value in [1.0, 0.3, -2.5, 123_456.789, -1e-9, LEAST, -LEAST] {
+            assert_eq!(keys(&[value]), [((f64::to_bits(value) >> 48) as u16, 1)], "{value}");
+        }
+    }
+
+    #[test]
+    fn numbers_beyond_the_range_count_at_its_ends() {
+        assert_eq!(keys(&[0.0, -0.0, 1e-300, -1e-13, f64::NAN]), [(0, 4)]);
+        let most = (MOST_BITS >> 48) as u16;
+        assert_eq!(keys(&[f64::INFINITY, 1e300, f64::NEG_INFINITY]), [(most, 2), (most | 1 << 15, 1)]);
+    }
 }

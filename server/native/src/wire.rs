@@ -6,13 +6,15 @@
 
 use std::ops::Range;
 
+use crate::tensors::Parts;
+
 /// The bytes are not the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
 type Result<T> = std::result::Result<T, Malformed>;
 
-const DEPTH_LIMIT: u32 = 100;
+pub const DEPTH_LIMIT: u32 = 100;
 const DOUBLE: usize = 8;
 const KEPT_TEXTS: usize = 1 << 12;
 const KEPT_BYTES: usize = 1 << 16;
@@ -35,7 +37,8 @@ impl Span {
         std::str::from_utf8(self.of(data)).unwrap_or_default()
     }
 
-    fn range(self) -> Range<usize> {
+    /// Where the bytes are.
+    pub fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
 }
@@ -47,11 +50,14 @@ pub struct Request {
     pub model: Span,
     pub version: Span,
     pub schema_fingerprint: Span,
+    pub routing_key: Span,
     pub row_count: u32,
     pub texts: Vec<Span>,
+    /// Of a ModelInferRequest: what its rows are read from.
+    pub tensors: Parts,
     /// Where all doubles stand in one run; else they are gathered in `gathered`.
     run: Option<Span>,
-    gathered: Vec<u8>,
+    pub gathered: Vec<u8>,
 }
 
 impl Request {
@@ -98,7 +104,13 @@ impl Request {
         }
     }
 
-    fn clear(&mut self) {
+    /// Has all doubles in one run.
+    pub fn take_run(&mut self, run: Span) {
+        self.run = Some(run);
+    }
+
+    /// Forgets what was read, and keeps the room for it.
+    pub fn clear(&mut self) {
         let (mut texts, mut gathered) = (std::mem::take(&mut self.texts), std::mem::take(&mut self.gathered));
         texts.clear();
         gathered.clear();
@@ -115,7 +127,7 @@ impl Request {
                 (1, Kind::Bytes) => self.model = reader.text()?,
                 (2, Kind::Bytes) => self.version = reader.text()?,
                 (3, Kind::Bytes) => self.schema_fingerprint = reader.text()?,
-                (4, Kind::Bytes) => drop(reader.text()?),
+                (4, Kind::Bytes) => self.routing_key = reader.text()?,
                 (5, Kind::Bytes) => {
                     let part = reader.bytes()?;
                     self.read_rows(data, part.range(), depth)?;
@@ -167,8 +179,9 @@ impl Request {
     }
 }
 
+/// How a field is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     Varint,
     Fixed64,
     Bytes,
@@ -177,21 +190,27 @@ enum Kind {
     Fixed32,
 }
 
-struct Reader<'a> {
+/// Reads the fields of a message.
+pub struct Reader<'a> {
     data: &'a [u8],
     at: usize,
     end: usize,
 }
 
 impl<'a> Reader<'a> {
-    fn new(data: &'a [u8], part: Range<usize>) -> Result<Self> {
+    /// # Errors
+    /// There are more bytes than places can say.
+    pub fn new(data: &'a [u8], part: Range<usize>) -> Result<Self> {
         u32::try_from(part.end).map_err(|_| Malformed)?;
         Ok(Self { data, at: part.start, end: part.end })
     }
 
     /// The next field's number and kind; None at the end.
     #[inline]
-    fn tag(&mut self) -> Result<Option<(u32, Kind)>> {
+    ///
+    /// # Errors
+    /// There is none that could be.
+    pub fn tag(&mut self) -> Result<Option<(u32, Kind)>> {
         if self.at == self.end {
             return Ok(None);
         }
@@ -219,8 +238,17 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.at == self.end
+    }
+
+    /// A number of up to 64 bits.
+    ///
+    /// # Errors
+    /// It is cut, or longer.
     #[inline]
-    fn varint(&mut self) -> Result<u64> {
+    pub fn varint(&mut self) -> Result<u64> {
         self.varint_of(10)
     }
 
@@ -243,8 +271,12 @@ impl<'a> Reader<'a> {
         Err(Malformed)
     }
 
+    /// So many bytes.
+    ///
+    /// # Errors
+    /// There are fewer.
     #[inline]
-    fn take(&mut self, length: usize) -> Result<Span> {
+    pub fn take(&mut self, length: usize) -> Result<Span> {
         if length > self.end - self.at {
             return Err(Malformed);
         }
@@ -254,20 +286,32 @@ impl<'a> Reader<'a> {
         Ok(Span { start: start as u32, end: self.at as u32 })
     }
 
+    /// Bytes, with their length before them.
+    ///
+    /// # Errors
+    /// There are fewer.
     #[inline]
-    fn bytes(&mut self) -> Result<Span> {
+    pub fn bytes(&mut self) -> Result<Span> {
         let length = self.short_varint()?;
         self.take(usize::try_from(length).map_err(|_| Malformed)?)
     }
 
+    /// A text, with its length before it.
+    ///
+    /// # Errors
+    /// It is not UTF-8, or cut.
     #[inline]
-    fn text(&mut self) -> Result<Span> {
+    pub fn text(&mut self) -> Result<Span> {
         let span = self.bytes()?;
         std::str::from_utf8(span.of(self.data)).map_err(|_| Malformed)?;
         Ok(span)
     }
 
-    fn skip(&mut self, field: u32, kind: Kind, depth: u32) -> Result<()> {
+    /// Passes a field over.
+    ///
+    /// # Errors
+    /// It is cut, or groups nest too deep.
+    pub fn skip(&mut self, field: u32, kind: Kind, depth: u32) -> Result<()> {
         match kind {
             Kind::Varint => drop(self.varint()?),
             Kind::Fixed64 => drop(self.take(8)?),

@@ -1,7 +1,8 @@
 """grpc.health.v1: whether the server, each of its services and each model serves.
 
 The services are "" (the server), "scorewire.v1.PredictionService",
-"scorewire.v1.ModelService", and for each model its bare name.
+"scorewire.v1.ModelService", "inference.GRPCInferenceService", and for each model
+its bare name.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from grpc_health.v1 import health_pb2
 
 from scorewire_proto.v1 import prediction_pb2
 from scorewire_server.control import model_service
+from scorewire_server.engine.encodings import INFERENCE
 from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
 from scorewire_server.engine.snapshot import Snapshot
 from scorewire_server.errors import MalformedMessageError, ModelNotFoundError, clip
@@ -32,6 +34,7 @@ class Health:
         self._states: dict[str, int] = {
             "": _NOT_SERVING,
             PREDICTION_SERVICE: _NOT_SERVING,
+            INFERENCE: _NOT_SERVING,
             model_service.NAME: _SERVING,
         }
         self._draining = False
@@ -60,6 +63,7 @@ class Health:
             {
                 "": whole,
                 PREDICTION_SERVICE: whole,
+                INFERENCE: whole,
                 model_service.NAME: _SERVING,
                 **{name: _SERVING if serves else _NOT_SERVING for name, serves in serving.items()},
             }

@@ -1,64 +1,147 @@
-"""scorewire.v1.ModelService: which models and versions there are, and what they take."""
+"""scorewire.v1.ModelService: which versions there are, what they answered, and which of them answer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from google.protobuf.message import DecodeError
+from scorewire_proto.v1 import models_pb2 as pb
+from scorewire_server.catalog import Catalog
+from scorewire_server.control.requests import carried_out, check_controllable, unary
+from scorewire_server.control.statistics import route_statistics
+from scorewire_server.engine.port import ControlMethod
+from scorewire_server.engine.snapshot import ModelRecord, Shadow
+from scorewire_server.engine.statistics import Statistics
+from scorewire_server.errors import (
+    InvalidRequestError,
+    ModelNotFoundError,
+    Violation,
+    clip,
+)
 
-from scorewire_proto.v1 import models_pb2
-from scorewire_server.engine.port import ControlMethod, UnaryMethod
-from scorewire_server.engine.snapshot import ModelRecord, Snapshot
-from scorewire_server.errors import InvalidRequestError, MalformedMessageError, Violation
-
-NAME = models_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+NAME = pb.DESCRIPTOR.services_by_name["ModelService"].full_name
 
 
 class ModelService:
-    """Answers from the snapshot that is current when a call comes."""
+    """Tells of the catalog, and changes it where `controllable`.
 
-    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
-        self._snapshot = snapshot
+    `server` is what GetServer answers.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        statistics: Callable[[], Statistics],
+        server: Callable[[], pb.GetServerResponse],
+        *,
+        controllable: bool,
+    ) -> None:
+        self._catalog = catalog
+        self._statistics = statistics
+        self._server = server
+        self._controllable = controllable
 
     def methods(self) -> list[ControlMethod]:
-        """ListModels and GetModel."""
+        """All of the service."""
         return [
-            UnaryMethod(f"/{NAME}/ListModels", self._list_models),
-            UnaryMethod(f"/{NAME}/GetModel", self._get_model),
+            unary(NAME, "ListModels", pb.ListModelsRequest, self._list_models),
+            unary(NAME, "GetModel", pb.GetModelRequest, self._get_model),
+            unary(NAME, "LoadVersion", pb.LoadVersionRequest, self._load_version),
+            unary(NAME, "UnloadVersion", pb.UnloadVersionRequest, self._unload_version),
+            unary(NAME, "SetAlias", pb.SetAliasRequest, self._set_alias),
+            unary(NAME, "DeleteAlias", pb.DeleteAliasRequest, self._delete_alias),
+            unary(NAME, "SetSplit", pb.SetSplitRequest, self._set_split),
+            unary(NAME, "SetShadow", pb.SetShadowRequest, self._set_shadow),
+            unary(NAME, "Rollback", pb.RollbackRequest, self._roll_back),
+            unary(NAME, "GetStatistics", pb.GetStatisticsRequest, self._get_statistics),
+            unary(NAME, "GetServer", pb.GetServerRequest, self._get_server),
         ]
 
-    async def _list_models(self, data: bytes) -> bytes:
-        try:
-            models_pb2.ListModelsRequest.FromString(data)
-        except DecodeError:
-            raise MalformedMessageError("the message is no ListModelsRequest") from None
-        models = self._snapshot().models.values()
-        return models_pb2.ListModelsResponse(models=map(_status, models)).SerializeToString()
+    async def _list_models(self, _: pb.ListModelsRequest) -> pb.ListModelsResponse:
+        models = self._catalog.snapshot.models.values()
+        return pb.ListModelsResponse(models=map(self._status, models))
 
-    async def _get_model(self, data: bytes) -> bytes:
-        try:
-            request = models_pb2.GetModelRequest.FromString(data)
-        except DecodeError:
-            raise MalformedMessageError("the message is no GetModelRequest") from None
+    async def _get_model(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
         if not request.model:
             description = "a model's name is missing; ListModels names them all"
             raise InvalidRequestError(f"model: {description}", violations=[Violation("model", description)])
-        snapshot = self._snapshot()
-        version = snapshot.route(request.model, request.version)
-        return models_pb2.GetModelResponse(
-            status=_status(snapshot.models[version.model]),
+        snapshot = self._catalog.snapshot
+        version = snapshot.route(request.model, request.version).heaviest
+        return pb.GetModelResponse(
+            status=self._status(snapshot.models[version.model]),
             version=version.version,
             schema=version.manifest.schema,
             description=version.manifest.description,
             metrics=version.manifest.metrics,
             created_at=version.manifest.created_at,
-        ).SerializeToString()
+        )
 
+    async def _load_version(self, request: pb.LoadVersionRequest) -> pb.LoadVersionResponse:
+        done = self._change(request.model, self._catalog.load_version, request.model, request.version)
+        return pb.LoadVersionResponse(status=await done)
 
-def _status(model: ModelRecord) -> models_pb2.ModelStatus:
-    status = models_pb2.ModelStatus(name=model.name, default_version=model.default_version)
-    for record in model.versions:
-        version = status.versions.add(version=record.version, state=record.state, reason=record.reason)
-        if record.serving_since is not None:
-            version.serving_since.FromDatetime(record.serving_since)
-    return status
+    async def _unload_version(self, request: pb.UnloadVersionRequest) -> pb.UnloadVersionResponse:
+        done = self._change(request.model, self._catalog.unload_version, request.model, request.version)
+        return pb.UnloadVersionResponse(status=await done)
+
+    async def _set_alias(self, request: pb.SetAliasRequest) -> pb.SetAliasResponse:
+        names = request.model, request.alias, request.version
+        return pb.SetAliasResponse(status=await self._change(request.model, self._catalog.set_alias, *names))
+
+    async def _delete_alias(self, request: pb.DeleteAliasRequest) -> pb.DeleteAliasResponse:
+        done = self._change(request.model, self._catalog.delete_alias, request.model, request.alias)
+        return pb.DeleteAliasResponse(status=await done)
+
+    async def _set_split(self, request: pb.SetSplitRequest) -> pb.SetSplitResponse:
+        weights = [(each.version, each.weight) for each in request.split]
+        done = self._change(request.model, self._catalog.set_split, request.model, weights)
+        return pb.SetSplitResponse(status=await done)
+
+    async def _set_shadow(self, request: pb.SetShadowRequest) -> pb.SetShadowResponse:
+        shadow = None
+        if request.HasField("shadow"):
+            shadow = Shadow(request.shadow.version, request.shadow.share)
+        done = self._change(request.model, self._catalog.set_shadow, request.model, shadow)
+        return pb.SetShadowResponse(status=await done)
+
+    async def _roll_back(self, request: pb.RollbackRequest) -> pb.RollbackResponse:
+        done = self._change(request.model, self._catalog.roll_back, request.model)
+        return pb.RollbackResponse(status=await done)
+
+    async def _get_statistics(self, request: pb.GetStatisticsRequest) -> pb.GetStatisticsResponse:
+        snapshot = self._catalog.snapshot
+        if request.model and request.model not in snapshot.models:
+            name = clip(request.model)
+            raise ModelNotFoundError(f"there is no model {name!r}; ListModels names them all", model=name)
+        return route_statistics(self._statistics(), snapshot, request.model)
+
+    async def _get_server(self, _: pb.GetServerRequest) -> pb.GetServerResponse:
+        return self._server()
+
+    async def _change(
+        self, model: str, change: Callable[..., Coroutine[Any, Any, None]], *arguments: object
+    ) -> pb.ModelStatus:
+        """Make a change; the model as it then is."""
+        check_controllable(self._controllable)
+        await carried_out(change(*arguments))
+        record = self._catalog.snapshot.models.get(model)
+        return pb.ModelStatus(name=model) if record is None else self._status(record)
+
+    def _status(self, model: ModelRecord) -> pb.ModelStatus:
+        status = pb.ModelStatus(
+            name=model.name,
+            default_version=model.default_version,
+            rollbacks=len(self._catalog.state(model.name).history),
+        )
+        for record in model.versions:
+            version = status.versions.add(version=record.version, state=record.state, reason=record.reason)
+            if record.serving_since is not None:
+                version.serving_since.FromDatetime(record.serving_since)
+        routing = status.routing
+        for name, weight in model.routing.split:
+            routing.split.add(version=name, weight=weight)
+        routing.aliases.update(model.routing.aliases)
+        if model.routing.shadow is not None:
+            routing.shadow.version = model.routing.shadow.version
+            routing.shadow.share = model.routing.shadow.share
+        return status

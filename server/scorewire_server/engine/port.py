@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from scorewire_server.engine.snapshot import Snapshot
+from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
 from scorewire_server.engine.statistics import Statistics
 
 
@@ -59,7 +59,14 @@ class Engine(Protocol):
         ...
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Answer the calls that come from now on from this snapshot."""
+        """Answer the calls that come from now on from this snapshot.
+
+        What versions that it does not have have counted is forgotten.
+        """
+        ...
+
+    def in_use(self, version: LoadedVersion) -> bool:
+        """Whether a call or a copy that began before the last `publish` still runs on a version."""
         ...
 
     async def stop(self, grace_seconds: float) -> None:

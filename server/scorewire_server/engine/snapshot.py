@@ -9,20 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from random import getrandbits
 
 from scorewire_contract.schema import InvalidNameError, Version
 from scorewire_contract.scoring import Scorer
 from scorewire_proto.bundle.v1 import manifest_pb2
-from scorewire_proto.v1 import models_pb2
+from scorewire_proto.v1 import models_pb2, schema_pb2
+from scorewire_server.engine import split
+from scorewire_server.engine.tensors import TensorCodec
+from scorewire_server.engine.typed import TypedCodec
 from scorewire_server.errors import ModelNotFoundError, VersionNotFoundError, VersionUnavailableError, clip
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class LoadedVersion:
     """A version that passed its checks.
 
     `output_names` is in schema order. `row_ns` is what one more row costs, in
-    nanoseconds, as measured when the version was loaded.
+    nanoseconds, as measured when the version was loaded. `max_rows` is set where
+    one call may have fewer than the server takes. `typed` and `tensors` read and
+    write the encodings that are made from the manifest.
+
+    Raises:
+        ValueError: the manifest contradicts itself there.
     """
 
     model: str
@@ -32,11 +41,30 @@ class LoadedVersion:
     manifest: manifest_pb2.Manifest
     scorer: Scorer
     row_ns: float
+    max_rows: int | None = None
+    typed: TypedCodec = field(init=False, repr=False)
+    tensors: TensorCodec = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "typed", TypedCodec(self.manifest))
+        object.__setattr__(self, "tensors", TensorCodec(self.manifest))
+
+    @property
+    def major(self) -> int:
+        """The first number of the version."""
+        return Version(self.version).major
+
+    @property
+    def score_output(self) -> int | None:
+        """The index of the output whose last column is counted as the score: the first of numbers."""
+        no_numbers = (schema_pb2.OUTPUT_KIND_CLASS, schema_pb2.OUTPUT_KIND_TEXT)
+        outputs = enumerate(self.manifest.schema.outputs)
+        return next((i for i, each in outputs if each.kind not in no_numbers), None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VersionRecord:
-    """Where a version stands. `loaded` is there while it serves, `reason` where it was refused."""
+    """Where a version stands. `loaded` is there while it serves; `reason` says what people should know."""
 
     model: str
     version: str
@@ -46,6 +74,31 @@ class VersionRecord:
     loaded: LoadedVersion | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """The version that copies go to, and the share of the calls that are copied, above 0 and up to 1."""
+
+    version: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """What operators have set for one model, in versions' names.
+
+    `split` has versions and weights; empty follows the highest release.
+    """
+
+    split: tuple[tuple[str, int], ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    shadow: Shadow | None = None
+
+    def versions(self) -> set[str]:
+        """Every version that is named."""
+        named = {version for version, _ in self.split} | set(self.aliases.values())
+        return named | {self.shadow.version} if self.shadow is not None else named
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelRecord:
     """A model: its versions, highest first, and the one that answers calls which name none, or ""."""
@@ -53,33 +106,118 @@ class ModelRecord:
     name: str
     versions: tuple[VersionRecord, ...]
     default_version: str
+    routing: Routing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """A version of a split; `weight` is 1 or more."""
+
+    version: LoadedVersion
+    weight: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """What a name of a model leads to.
+
+    `name` is a version, an alias, or "" for calls that name none. `shadow` has
+    the version that copies go to and their share.
+    """
+
+    model: str
+    name: str
+    targets: tuple[Target, ...]
+    shadow: tuple[LoadedVersion, float] | None = None
+
+    def pick(self, routing_key: str) -> LoadedVersion:
+        """The version that answers: for one key always the same, without a key at random by weight."""
+        if len(self.targets) == 1:
+            return self.targets[0].version
+        point = split.point_of(routing_key) if routing_key else getrandbits(64)
+        index = split.pick(point, [(target.seed, target.weight) for target in self.targets])
+        return self.targets[index].version
+
+    def versions(self) -> Iterator[LoadedVersion]:
+        """Those of the targets, and the shadow's."""
+        for target in self.targets:
+            yield target.version
+        if self.shadow is not None:
+            yield self.shadow[0]
+
+    def version(self, version: str) -> LoadedVersion:
+        """The target of that version."""
+        return next(each.version for each in self.targets if each.version.version == version)
+
+    @property
+    def heaviest(self) -> LoadedVersion:
+        """The version of the largest weight."""
+        return max(self.targets, key=lambda target: target.weight).version
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TypedService:
+    """The typed service of a major of a model.
+
+    `newest` has the schema that is told; `route` is for calls that name no version.
+    """
+
+    model: str
+    major: int
+    newest: LoadedVersion
+    route: Route
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """All models by name, and the way from a request's names to a version."""
+    """All models by name, and the way from a request's names to a route.
+
+    `services` has the typed services by their full names.
+    """
 
     models: Mapping[str, ModelRecord]
-    aliases: Mapping[tuple[str, str], str]
-    _routes: Mapping[tuple[str, str], LoadedVersion] = field(repr=False)
+    services: Mapping[str, TypedService]
+    _routes: Mapping[tuple[str, str], Route] = field(repr=False)
+    _majors: Mapping[tuple[str, int], Route] = field(init=False, repr=False)
 
-    def route(self, model: str, version: str) -> LoadedVersion:
-        """The version that answers for a model's name and a version, an alias or "".
+    def __post_init__(self) -> None:
+        majors = {(each.model, each.major): each.route for each in self.services.values()}
+        object.__setattr__(self, "_majors", majors)
+
+    def route(self, model: str, name: str) -> Route:
+        """What a model's name and a version, an alias or "" lead to.
 
         Raises:
             ModelNotFoundError: no such model.
             VersionNotFoundError: the model has no such version or alias.
             VersionUnavailableError: it has, and that version does not serve.
         """
-        found = self._routes.get((model, version))
+        found = self._routes.get((model, name))
         if found is None:
-            raise self._failure(model, version)
+            raise self._failure(model, name)
         return found
 
-    def routes(self) -> Iterator[tuple[str, str, LoadedVersion]]:
-        """Every model's name, version, alias or "", and the version that answers for them."""
-        for (model, version), loaded in self._routes.items():
-            yield model, version, loaded
+    def major_route(self, model: str, major: int, name: str) -> Route:
+        """As `route`, for a caller that knows one major only.
+
+        Calls that name no version follow the default route where all its versions
+        are of that major, and else the highest release of it.
+
+        Raises:
+            CallError: as for `route`, or the name leads to another major.
+        """
+        if not name and (model, major) in self._majors:
+            return self._majors[model, major]
+        route = self.route(model, name)
+        if all(target.version.major == major for target in route.targets):
+            return route
+        message = f"{clip(name)!r} of model {clip(model)!r} is not of major {major}, whose service was called"
+        raise VersionNotFoundError(message, model=model, version=name)
+
+    def routes(self) -> Iterator[Route]:
+        """All routes."""
+        return iter(self._routes.values())
 
     def _failure(self, model: str, version: str) -> Exception:
         record = self.models.get(model)
@@ -87,48 +225,96 @@ class Snapshot:
         if record is None:
             return ModelNotFoundError(f"there is no model {name!r}; ListModels names them all", model=model)
         if not version:
-            return VersionUnavailableError(f"no version of model {name!r} serves", model=model)
-        target = self.aliases.get((model, version), version)
+            message = f"no release of model {name!r} serves; name a version, or see ListModels for the reason"
+            return VersionUnavailableError(message, model=model)
+        target = record.routing.aliases.get(version, version)
         for each in record.versions:
             if each.version == target:
                 state = models_pb2.VersionState.Name(each.state).removeprefix("VERSION_STATE_").lower()
                 message = f"version {clip(target)!r} of model {name!r} is {state} and does not serve"
                 return VersionUnavailableError(message, model=model, version=target)
-        message = f"model {name!r} has no version or alias {clip(version)!r}"
+        message = f"model {name!r} has no version or alias {clip(version)!r}; ListModels names them all"
         return VersionNotFoundError(message, model=model, version=version)
 
 
 def build_snapshot(
-    records: Iterable[VersionRecord], aliases: Mapping[tuple[str, str], str] | None = None
+    records: Iterable[VersionRecord], routings: Mapping[str, Routing] | None = None
 ) -> Snapshot:
     """Build the routing state.
 
     Args:
         records: one for each version of each model.
-        aliases: from (model, alias) to the version that the alias stands for.
+        routings: what was set, by model. Versions of a split that do not serve
+            are passed over; where none of them serves, the highest release
+            answers as if there were no split. A shadow that does not serve, or
+            takes other rows than those that answer, gets no copies.
     """
     by_model: dict[str, list[VersionRecord]] = {}
     for record in records:
         by_model.setdefault(record.model, []).append(record)
     models: dict[str, ModelRecord] = {}
-    routes: dict[tuple[str, str], LoadedVersion] = {}
+    routes: dict[tuple[str, str], Route] = {}
+    services: dict[str, TypedService] = {}
     for name in sorted(by_model):
         versions = sorted(by_model[name], key=_order, reverse=True)
-        serving = [each for each in versions if each.loaded is not None]
-        for each in serving:
-            if each.loaded is not None:
-                routes[name, each.version] = each.loaded
-        default = next((each for each in serving if not Version(each.version).is_prerelease), None)
-        default = default or next(iter(serving), None)
-        if default is not None and default.loaded is not None:
-            routes[name, ""] = default.loaded
-        models[name] = ModelRecord(name, tuple(versions), default.version if default is not None else "")
-    aliases = dict(aliases or {})
-    for (model, alias), version in aliases.items():
-        target = routes.get((model, version))
-        if target is not None:
-            routes.setdefault((model, alias), target)
-    return Snapshot(models=models, aliases=aliases, _routes=routes)
+        routing = (routings or {}).get(name) or Routing()
+        loaded = {each.version: each.loaded for each in versions if each.loaded is not None}
+        named = _named_routes(name, loaded, routing)
+        models[name] = ModelRecord(
+            name, tuple(versions), named[""].heaviest.version if "" in named else "", routing
+        )
+        routes.update(((name, each), route) for each, route in named.items())
+        services.update(
+            (each.newest.typed.schema.service, each) for each in _typed_services(name, loaded, named)
+        )
+    return Snapshot(models=models, services=services, _routes=routes)
+
+
+def _typed_services(
+    model: str, loaded: Mapping[str, LoadedVersion], named: Mapping[str, Route]
+) -> Iterator[TypedService]:
+    """One for each major that serves; `loaded` is by version, highest first."""
+    majors: dict[int, list[LoadedVersion]] = {}
+    for version in loaded.values():
+        majors.setdefault(version.major, []).append(version)
+    default = named.get("")
+    for major, versions in majors.items():
+        newest = next((each for each in versions if not Version(each.version).is_prerelease), versions[0])
+        fits = default is not None and all(target.version.major == major for target in default.targets)
+        route = default if default is not None and fits else named[newest.version]
+        yield TypedService(model, major, newest, route)
+
+
+def _named_routes(model: str, loaded: Mapping[str, LoadedVersion], routing: Routing) -> dict[str, Route]:
+    """A model's routes by name; `loaded` is by version, highest first."""
+
+    def targets(weights: Iterable[tuple[str, int]]) -> tuple[Target, ...]:
+        return tuple(
+            Target(loaded[version], weight, split.seed_of(model, version))
+            for version, weight in weights
+            if version in loaded and weight > 0
+        )
+
+    routes = {version: Route(model, version, targets([(version, 1)])) for version in loaded}
+    for alias, version in routing.aliases.items():
+        if version in loaded:
+            routes.setdefault(alias, Route(model, alias, targets([(version, 1)])))
+    release = next((version for version in loaded if not Version(version).is_prerelease), None)
+    default = targets(routing.split) or (targets([(release, 1)]) if release is not None else ())
+    if default:
+        routes[""] = Route(model, "", default, _copies(loaded, routing.shadow, default))
+    return routes
+
+
+def _copies(
+    loaded: Mapping[str, LoadedVersion], shadow: Shadow | None, targets: tuple[Target, ...]
+) -> tuple[LoadedVersion, float] | None:
+    """Where copies go; nowhere while the shadow cannot take them, or is all that answers."""
+    version = loaded.get(shadow.version) if shadow is not None else None
+    if shadow is None or version is None or [target.version for target in targets] == [version]:
+        return None
+    takes_all = all(target.version.fingerprint == version.fingerprint for target in targets)
+    return (version, shadow.share) if takes_all else None
 
 
 def _order(record: VersionRecord) -> tuple[bool, Version, str]:

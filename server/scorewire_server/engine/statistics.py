@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire_contract.scoring import Scores
 from scorewire_server.errors import Code, Reason
 
 # The methods, as they are counted.
 PREDICT = "Predict"
 PREDICT_STREAM = "PredictStream"
+MODEL_INFER = "ModelInfer"
+MODEL_STREAM_INFER = "ModelStreamInfer"
+TYPED_PREDICT = "TypedPredict"
+TYPED_PREDICT_BATCH = "TypedPredictBatch"
+TYPED_PREDICT_STREAM = "TypedPredictStream"
 # Upper bounds of the histograms, in seconds; a last bucket takes the rest.
 BUCKETS_SECONDS = (
     0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001,
@@ -32,6 +45,160 @@ class Histogram:
         self.counts[bisect_left(_BUCKETS_NS, duration_ns)] += 1
         self.sum_ns += duration_ns
 
+    def add_all(self, other: Histogram) -> None:
+        """Count what another has counted."""
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.sum_ns += other.sum_ns
+
+
+_Key = TypeVar("_Key")
+_DOUBLE = struct.Struct(">d")
+_HALF = struct.Struct(">H")
+# So many numbers are counted sooner one by one than as an array.
+_FEW = 16
+# Magnitudes below 2^-40 count as 0, those from 2^40 as just below it.
+_SMALLEST, _LARGEST = 2.0**-40, math.nextafter(2.0**40, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Numbers from `inner` up to `outer`, which is farther from zero and not among them."""
+
+    inner: float
+    outer: float
+    count: int
+
+
+class Distribution:
+    """Numbers counted by the first 16 bits of the double: sign, exponent, a sixteenth of an octave.
+
+    NaN is not counted. `counts` has these 16 bits for keys.
+    """
+
+    __slots__ = ("counts",)
+
+    def __init__(self, counts: Iterable[tuple[int, int]] = ()) -> None:
+        self.counts: dict[int, int] = dict(counts)
+
+    def add(self, value: float) -> None:
+        """Count one number."""
+        if value != value:  # noqa: PLR0124 - the test for NaN
+            return
+        magnitude = abs(value)
+        if magnitude < _SMALLEST:
+            value = 0.0
+        elif magnitude > _LARGEST:
+            value = math.copysign(_LARGEST, value)
+        key = _HALF.unpack_from(_DOUBLE.pack(value))[0]
+        self.counts[key] = self.counts.get(key, 0) + 1
+
+    def add_all(self, values: NDArray[np.float64]) -> None:
+        """Count many numbers."""
+        values = values[~np.isnan(values)]
+        signs = np.signbit(values)
+        magnitudes = np.minimum(np.abs(values), _LARGEST)
+        keys = magnitudes.view(np.uint64) >> np.uint64(48)
+        keys += signs.astype(np.uint64) << np.uint64(15)
+        keys[magnitudes < _SMALLEST] = 0
+        for key, count in zip(*map(np.ndarray.tolist, np.unique(keys, return_counts=True)), strict=True):
+            self.counts[key] = self.counts.get(key, 0) + count
+
+    @property
+    def count(self) -> int:
+        """How many numbers."""
+        return sum(self.counts.values())
+
+    def add_counts(self, other: Distribution) -> None:
+        """Count what another has counted."""
+        _add(self.counts, other.counts)
+
+    def buckets(self) -> list[Bucket]:
+        """The buckets that are not empty, ascending."""
+        found = [
+            Bucket(_bound(key), _SMALLEST if key == 0 else _bound(key + 1), count)
+            for key, count in list(self.counts.items())
+        ]
+        return sorted(found, key=lambda bucket: bucket.inner + bucket.outer)
+
+    def quantiles(self, wanted: Iterable[float]) -> Iterator[float]:
+        """For each of `wanted`, ascending in 0 to 1, the middle of the bucket in which it lies.
+
+        Nothing where nothing was counted.
+        """
+        buckets = self.buckets()
+        total = sum(bucket.count for bucket in buckets)
+        rest = iter(buckets)
+        seen, middle = 0, 0.0
+        for quantile in wanted if total else ():
+            while seen < max(1, math.ceil(quantile * total)):
+                bucket = next(rest)
+                seen += bucket.count
+                middle = 0.0 if bucket.inner == 0 else (bucket.inner + bucket.outer) / 2
+            yield middle
+
+
+def _bound(key: int) -> float:
+    """The double whose first 16 bits these are, and whose others are 0."""
+    bound: float = _DOUBLE.unpack(_HALF.pack(key) + bytes(6))[0]
+    return bound
+
+
+class RouteKey(NamedTuple):
+    """What a version answers for: a name that callers gave ("" for none), or copies of those calls."""
+
+    model: str
+    version: str
+    route: str
+    shadow: bool = False
+
+
+@dataclass(slots=True)
+class RouteStatistics:
+    """What one version answered on one route; each message of a stream counts as a call.
+
+    `failed` has the calls that failed once the version was found. `latency` is
+    in seconds, from the first byte decoded to the last one encoded, by call;
+    `scores` has the last column of the version's `score_output`, by row.
+    `dropped` counts copies that were left out, since those before them were not
+    done yet.
+    """
+
+    calls: int = 0
+    rows: int = 0
+    failed: dict[tuple[Code, Reason], int] = field(default_factory=dict)
+    row_errors: dict[Reason, int] = field(default_factory=dict)
+    latency: Distribution = field(default_factory=Distribution)
+    scores: Distribution = field(default_factory=Distribution)
+    dropped: int = 0
+
+    def count_answer(
+        self, row_count: int, scores: Scores, score_output: int | None, latency_seconds: float
+    ) -> None:
+        """Count an answered call; `score_output` is that of the version."""
+        self.calls += 1
+        self.rows += row_count
+        for error in scores.errors:
+            self.row_errors[error.reason] = self.row_errors.get(error.reason, 0) + 1
+        self.latency.add(latency_seconds)
+        if score_output is None:
+            return
+        values = scores.outputs[score_output][:, -1]
+        if row_count < _FEW:
+            for value in values.tolist():
+                self.scores.add(value)
+        else:
+            self.scores.add_all(values)
+
+    def add(self, other: RouteStatistics) -> None:
+        """Count what another has counted."""
+        self.calls += other.calls
+        self.rows += other.rows
+        self.dropped += other.dropped
+        _add(self.failed, other.failed)
+        _add(self.row_errors, other.row_errors)
+        self.latency.add_counts(other.latency)
+        self.scores.add_counts(other.scores)
+
 
 @dataclass(slots=True)
 class VersionStatistics:
@@ -43,14 +210,23 @@ class VersionStatistics:
     run: Histogram = field(default_factory=Histogram)
     encode: Histogram = field(default_factory=Histogram)
 
+    def add(self, other: VersionStatistics) -> None:
+        """Count what another has counted."""
+        self.rows += other.rows
+        _add(self.row_errors, other.row_errors)
+        self.decode.add_all(other.decode)
+        self.run.add_all(other.run)
+        self.encode.add_all(other.encode)
+
 
 @dataclass(slots=True)
 class Statistics:
     """What an engine answered since it started.
 
     `answered` counts by method, `failed` by method, code and reason; each message
-    of a stream counts as a call. `versions` has (model, version) for keys, and
-    only of versions that were loaded, so that callers cannot make it grow.
+    of a stream counts as a call. `versions` has (model, version) for keys.
+    Copies for a shadow count in `routes` only. Versions are those of the last
+    snapshot, so that neither callers nor time can make this grow.
     """
 
     in_flight: int = 0
@@ -58,8 +234,25 @@ class Statistics:
     answered: dict[str, int] = field(default_factory=dict)
     failed: dict[tuple[str, Code, Reason], int] = field(default_factory=dict)
     versions: dict[tuple[str, str], VersionStatistics] = field(default_factory=dict)
+    routes: dict[RouteKey, RouteStatistics] = field(default_factory=dict)
 
     def count_failure(self, method: str, code: Code, reason: Reason) -> None:
         """Count one failed call."""
         key = (method, code, reason)
         self.failed[key] = self.failed.get(key, 0) + 1
+
+    def add(self, other: Statistics) -> None:
+        """Count what another has counted."""
+        self.in_flight += other.in_flight
+        self.streams += other.streams
+        _add(self.answered, other.answered)
+        _add(self.failed, other.failed)
+        for key, version in list(other.versions.items()):
+            self.versions.setdefault(key, VersionStatistics()).add(version)
+        for route, counted in list(other.routes.items()):
+            self.routes.setdefault(route, RouteStatistics()).add(counted)
+
+
+def _add(mine: dict[_Key, int], theirs: dict[_Key, int]) -> None:
+    for key, count in list(theirs.items()):
+        mine[key] = mine.get(key, 0) + count

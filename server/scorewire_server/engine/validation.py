@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
+from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot
 from scorewire_server.errors import (
     DeadlineExceededError,
     DrainingError,
@@ -16,8 +16,8 @@ from scorewire_server.errors import (
 )
 
 
-def find_version(snapshot: Snapshot, model: str, version: str) -> LoadedVersion:
-    """The version that answers for a request's names.
+def find_route(snapshot: Snapshot, model: str, version: str) -> Route:
+    """What a request's names lead to.
 
     Raises:
         CallError: there is none.
@@ -51,11 +51,12 @@ def check_request(
         )
     if not row_count:
         raise _invalid("rows.row_count", "there are no rows; send at least one")
-    if row_count > max_rows:
+    limit = min(max_rows, version.max_rows or max_rows)
+    if row_count > limit:
         raise TooManyRowsError(
-            f"{row_count} rows are more than the {max_rows} of one call; send them in several",
+            f"{row_count} rows are more than the {limit} of one call; send them in several",
             rows=row_count,
-            limit=max_rows,
+            limit=limit,
         )
     scorer = version.scorer
     if number_count == row_count * scorer.number_count and text_count == row_count * scorer.text_count:

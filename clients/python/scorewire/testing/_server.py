@@ -16,8 +16,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
-from scorewire._calls import GET_MODEL, HEALTH, LIST_MODELS, PREDICT, PREDICT_STREAM, Method
 from scorewire._errors import DOMAIN, Code, Violation
+from scorewire._methods import GET_MODEL, HEALTH, LIST_MODELS, PREDICT, PREDICT_STREAM, Method
 from scorewire.testing._model import FakeModel, RowRefusedError, read_rows
 from scorewire_contract.schema import Version
 from scorewire_proto.v1 import models_pb2, prediction_pb2

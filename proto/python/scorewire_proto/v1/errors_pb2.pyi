@@ -48,12 +48,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED: the caller's deadline passed before the model ran."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 11
     """INTERNAL: a fault of the server; its log has the trace."""
+    ERROR_REASON_VERSION_NOT_SERVING: _ErrorReason.ValueType  # 12
+    """FAILED_PRECONDITION: an alias, a split or a shadow needs a version that
+    serves, and this one does not.
+    """
+    ERROR_REASON_VERSION_IN_USE: _ErrorReason.ValueType  # 13
+    """FAILED_PRECONDITION: an alias, a split or a shadow names the version."""
+    ERROR_REASON_BUNDLE_REFUSED: _ErrorReason.ValueType  # 14
+    """FAILED_PRECONDITION: the bundle did not pass its checks."""
+    ERROR_REASON_NOTHING_TO_ROLL_BACK: _ErrorReason.ValueType  # 15
+    """FAILED_PRECONDITION: no change of the model's routing is left to take back."""
+    ERROR_REASON_CONTROL_OFF: _ErrorReason.ValueType  # 16
+    """PERMISSION_DENIED: this server takes no calls that change something."""
+    ERROR_REASON_STATE_NOT_KEPT: _ErrorReason.ValueType  # 17
+    """FAILED_PRECONDITION: a change cannot be kept for the next start, so it was
+    not made.
+    """
     ERROR_REASON_MISSING_VALUE: _ErrorReason.ValueType  # 100
     """A row's value is missing where the model needs one."""
     ERROR_REASON_NUMBER_OUT_OF_RANGE: _ErrorReason.ValueType  # 101
     """A row's number is larger in magnitude than the model takes."""
     ERROR_REASON_UNKNOWN_TEXT: _ErrorReason.ValueType  # 102
     """A row's text is not one of those that the model knows, and it takes no other."""
+    ERROR_REASON_NUMBER_NOT_WHOLE: _ErrorReason.ValueType  # 103
+    """A row's number is not whole where the model takes whole numbers."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call or a row was refused. On a failed call the reason stands, without
@@ -86,10 +104,28 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 10
 """DEADLINE_EXCEEDED: the caller's deadline passed before the model ran."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 11
 """INTERNAL: a fault of the server; its log has the trace."""
+ERROR_REASON_VERSION_NOT_SERVING: ErrorReason.ValueType  # 12
+"""FAILED_PRECONDITION: an alias, a split or a shadow needs a version that
+serves, and this one does not.
+"""
+ERROR_REASON_VERSION_IN_USE: ErrorReason.ValueType  # 13
+"""FAILED_PRECONDITION: an alias, a split or a shadow names the version."""
+ERROR_REASON_BUNDLE_REFUSED: ErrorReason.ValueType  # 14
+"""FAILED_PRECONDITION: the bundle did not pass its checks."""
+ERROR_REASON_NOTHING_TO_ROLL_BACK: ErrorReason.ValueType  # 15
+"""FAILED_PRECONDITION: no change of the model's routing is left to take back."""
+ERROR_REASON_CONTROL_OFF: ErrorReason.ValueType  # 16
+"""PERMISSION_DENIED: this server takes no calls that change something."""
+ERROR_REASON_STATE_NOT_KEPT: ErrorReason.ValueType  # 17
+"""FAILED_PRECONDITION: a change cannot be kept for the next start, so it was
+not made.
+"""
 ERROR_REASON_MISSING_VALUE: ErrorReason.ValueType  # 100
 """A row's value is missing where the model needs one."""
 ERROR_REASON_NUMBER_OUT_OF_RANGE: ErrorReason.ValueType  # 101
 """A row's number is larger in magnitude than the model takes."""
 ERROR_REASON_UNKNOWN_TEXT: ErrorReason.ValueType  # 102
 """A row's text is not one of those that the model knows, and it takes no other."""
+ERROR_REASON_NUMBER_NOT_WHOLE: ErrorReason.ValueType  # 103
+"""A row's number is not whole where the model takes whole numbers."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -23,34 +23,91 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from scorewire_proto.v1 import errors_pb2 as scorewire_dot_v1_dot_errors__pb2
 from scorewire_proto.v1 import schema_pb2 as scorewire_dot_v1_dot_schema__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19scorewire/v1/models.proto\x12\x0cscorewire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19scorewire/v1/schema.proto\"\x8e\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.scorewire.v1.VersionState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x31\n\rserving_since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65\x66\x61ult_version\x18\x02 \x01(\t\x12-\n\x08versions\x18\x03 \x03(\x0b\x32\x1b.scorewire.v1.VersionStatus\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.scorewire.v1.ModelStatus\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xa7\x02\n\x10GetModelResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.scorewire.v1.ModelStatus\x12\x0f\n\x07version\x18\x02 \x01(\t\x12$\n\x06schema\x18\x03 \x01(\x0b\x32\x14.scorewire.v1.Schema\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12<\n\x07metrics\x18\x05 \x03(\x0b\x32+.scorewire.v1.GetModelResponse.MetricsEntry\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*\x9a\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15VERSION_STATE_LOADING\x10\x01\x12\x19\n\x15VERSION_STATE_SERVING\x10\x02\x12\x19\n\x15VERSION_STATE_REFUSED\x10\x03\x12\x1a\n\x16VERSION_STATE_RETIRING\x10\x04\x32\xaa\x01\n\x0cModelService\x12O\n\nListModels\x12\x1f.scorewire.v1.ListModelsRequest\x1a .scorewire.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.scorewire.v1.GetModelRequest\x1a\x1e.scorewire.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19scorewire/v1/models.proto\x12\x0cscorewire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19scorewire/v1/errors.proto\x1a\x19scorewire/v1/schema.proto\"\x8e\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.scorewire.v1.VersionState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x31\n\rserving_since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x0fWeightedVersion\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\"(\n\x06Shadow\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\x01\"\xc2\x01\n\x07Routing\x12,\n\x05split\x18\x01 \x03(\x0b\x32\x1d.scorewire.v1.WeightedVersion\x12\x33\n\x07\x61liases\x18\x02 \x03(\x0b\x32\".scorewire.v1.Routing.AliasesEntry\x12$\n\x06shadow\x18\x03 \x01(\x0b\x32\x14.scorewire.v1.Shadow\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9e\x01\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65\x66\x61ult_version\x18\x02 \x01(\t\x12-\n\x08versions\x18\x03 \x03(\x0b\x32\x1b.scorewire.v1.VersionStatus\x12&\n\x07routing\x18\x04 \x01(\x0b\x32\x15.scorewire.v1.Routing\x12\x11\n\trollbacks\x18\x05 \x01(\r\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.scorewire.v1.ModelStatus\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xa7\x02\n\x10GetModelResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.scorewire.v1.ModelStatus\x12\x0f\n\x07version\x18\x02 \x01(\t\x12$\n\x06schema\x18\x03 \x01(\x0b\x32\x14.scorewire.v1.Schema\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12<\n\x07metrics\x18\x05 \x03(\x0b\x32+.scorewire.v1.GetModelResponse.MetricsEntry\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"4\n\x12LoadVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"@\n\x13LoadVersionResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.scorewire.v1.ModelStatus\"6\n\x14UnloadVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"B\n\x15UnloadVersionResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.scorewire.v1.ModelStatus\"@\n\x0fSetAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"=\n\x10SetAliasResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.scorewire.v1.ModelStatus\"2\n\x12\x44\x65leteAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\"@\n\x13\x44\x65leteAliasResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.scorewire.v1.ModelStatus\"N\n\x0fSetSplitRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12,\n\x05split\x18\x02 \x03(\x0b\x32\x1d.scorewire.v1.WeightedVersion\"=\n\x10SetSplitResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.scorewire.v1.ModelStatus\"G\n\x10SetShadowRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12$\n\x06shadow\x18\x02 \x01(\x0b\x32\x14.scorewire.v1.Shadow\">\n\x11SetShadowResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.scorewire.v1.ModelStatus\" \n\x0fRollbackRequest\x12\r\n\x05model\x18\x01 \x01(\t\"=\n\x10RollbackResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.scorewire.v1.ModelStatus\"%\n\x14GetStatisticsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"F\n\x15GetStatisticsResponse\x12-\n\x06routes\x18\x01 \x03(\x0b\x32\x1d.scorewire.v1.RouteStatistics\"\xe2\x02\n\x0fRouteStatistics\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05route\x18\x03 \x01(\t\x12\x0e\n\x06shadow\x18\x04 \x01(\x08\x12\r\n\x05\x63\x61lls\x18\x05 \x01(\x04\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12(\n\x06\x65rrors\x18\x07 \x03(\x0b\x32\x18.scorewire.v1.ErrorCount\x12,\n\nrow_errors\x18\x08 \x03(\x0b\x32\x18.scorewire.v1.ErrorCount\x12\x33\n\x0flatency_seconds\x18\t \x01(\x0b\x32\x1a.scorewire.v1.Distribution\x12*\n\x06scores\x18\n \x01(\x0b\x32\x1a.scorewire.v1.Distribution\x12\x0f\n\x07\x64ropped\x18\x0b \x01(\x04\x12)\n\x05since\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\nErrorCount\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.scorewire.v1.ErrorReason\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\"o\n\x0c\x44istribution\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12)\n\tquantiles\x18\x02 \x03(\x0b\x32\x16.scorewire.v1.Quantile\x12%\n\x07\x62uckets\x18\x03 \x03(\x0b\x32\x14.scorewire.v1.Bucket\"+\n\x08Quantile\x12\x10\n\x08quantile\x18\x01 \x01(\x01\x12\r\n\x05value\x18\x02 \x01(\x01\"5\n\x06\x42ucket\x12\r\n\x05inner\x18\x01 \x01(\x01\x12\r\n\x05outer\x18\x02 \x01(\x01\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\"\x12\n\x10GetServerRequest\"\x8a\x01\n\x11GetServerResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontrol\x18\x04 \x01(\x08\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xb6\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15VERSION_STATE_LOADING\x10\x01\x12\x19\n\x15VERSION_STATE_SERVING\x10\x02\x12\x19\n\x15VERSION_STATE_REFUSED\x10\x03\x12\x1a\n\x16VERSION_STATE_RETIRING\x10\x04\x12\x1a\n\x16VERSION_STATE_UNLOADED\x10\x05\x32\x83\x07\n\x0cModelService\x12O\n\nListModels\x12\x1f.scorewire.v1.ListModelsRequest\x1a .scorewire.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.scorewire.v1.GetModelRequest\x1a\x1e.scorewire.v1.GetModelResponse\x12R\n\x0bLoadVersion\x12 .scorewire.v1.LoadVersionRequest\x1a!.scorewire.v1.LoadVersionResponse\x12X\n\rUnloadVersion\x12\".scorewire.v1.UnloadVersionRequest\x1a#.scorewire.v1.UnloadVersionResponse\x12I\n\x08SetAlias\x12\x1d.scorewire.v1.SetAliasRequest\x1a\x1e.scorewire.v1.SetAliasResponse\x12R\n\x0b\x44\x65leteAlias\x12 .scorewire.v1.DeleteAliasRequest\x1a!.scorewire.v1.DeleteAliasResponse\x12I\n\x08SetSplit\x12\x1d.scorewire.v1.SetSplitRequest\x1a\x1e.scorewire.v1.SetSplitResponse\x12L\n\tSetShadow\x12\x1e.scorewire.v1.SetShadowRequest\x1a\x1f.scorewire.v1.SetShadowResponse\x12I\n\x08Rollback\x12\x1d.scorewire.v1.RollbackRequest\x1a\x1e.scorewire.v1.RollbackResponse\x12X\n\rGetStatistics\x12\".scorewire.v1.GetStatisticsRequest\x1a#.scorewire.v1.GetStatisticsResponse\x12L\n\tGetServer\x12\x1e.scorewire.v1.GetServerRequest\x1a\x1f.scorewire.v1.GetServerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'scorewire.v1.models_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ROUTING_ALIASESENTRY']._loaded_options = None
+  _globals['_ROUTING_ALIASESENTRY']._serialized_options = b'8\001'
   _globals['_GETMODELRESPONSE_METRICSENTRY']._loaded_options = None
   _globals['_GETMODELRESPONSE_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_VERSIONSTATE']._serialized_start=785
-  _globals['_VERSIONSTATE']._serialized_end=939
-  _globals['_VERSIONSTATUS']._serialized_start=104
-  _globals['_VERSIONSTATUS']._serialized_end=246
-  _globals['_MODELSTATUS']._serialized_start=248
-  _globals['_MODELSTATUS']._serialized_end=347
-  _globals['_LISTMODELSREQUEST']._serialized_start=349
-  _globals['_LISTMODELSREQUEST']._serialized_end=368
-  _globals['_LISTMODELSRESPONSE']._serialized_start=370
-  _globals['_LISTMODELSRESPONSE']._serialized_end=433
-  _globals['_GETMODELREQUEST']._serialized_start=435
-  _globals['_GETMODELREQUEST']._serialized_end=484
-  _globals['_GETMODELRESPONSE']._serialized_start=487
-  _globals['_GETMODELRESPONSE']._serialized_end=782
-  _globals['_GETMODELRESPONSE_METRICSENTRY']._serialized_start=736
-  _globals['_GETMODELRESPONSE_METRICSENTRY']._serialized_end=782
-  _globals['_MODELSERVICE']._serialized_start=942
-  _globals['_MODELSERVICE']._serialized_end=1112
+  _globals['_VERSIONSTATE']._serialized_start=2959
+  _globals['_VERSIONSTATE']._serialized_end=3141
+  _globals['_VERSIONSTATUS']._serialized_start=131
+  _globals['_VERSIONSTATUS']._serialized_end=273
+  _globals['_WEIGHTEDVERSION']._serialized_start=275
+  _globals['_WEIGHTEDVERSION']._serialized_end=325
+  _globals['_SHADOW']._serialized_start=327
+  _globals['_SHADOW']._serialized_end=367
+  _globals['_ROUTING']._serialized_start=370
+  _globals['_ROUTING']._serialized_end=564
+  _globals['_ROUTING_ALIASESENTRY']._serialized_start=518
+  _globals['_ROUTING_ALIASESENTRY']._serialized_end=564
+  _globals['_MODELSTATUS']._serialized_start=567
+  _globals['_MODELSTATUS']._serialized_end=725
+  _globals['_LISTMODELSREQUEST']._serialized_start=727
+  _globals['_LISTMODELSREQUEST']._serialized_end=746
+  _globals['_LISTMODELSRESPONSE']._serialized_start=748
+  _globals['_LISTMODELSRESPONSE']._serialized_end=811
+  _globals['_GETMODELREQUEST']._serialized_start=813
+  _globals['_GETMODELREQUEST']._serialized_end=862
+  _globals['_GETMODELRESPONSE']._serialized_start=865
+  _globals['_GETMODELRESPONSE']._serialized_end=1160
+  _globals['_GETMODELRESPONSE_METRICSENTRY']._serialized_start=1114
+  _globals['_GETMODELRESPONSE_METRICSENTRY']._serialized_end=1160
+  _globals['_LOADVERSIONREQUEST']._serialized_start=1162
+  _globals['_LOADVERSIONREQUEST']._serialized_end=1214
+  _globals['_LOADVERSIONRESPONSE']._serialized_start=1216
+  _globals['_LOADVERSIONRESPONSE']._serialized_end=1280
+  _globals['_UNLOADVERSIONREQUEST']._serialized_start=1282
+  _globals['_UNLOADVERSIONREQUEST']._serialized_end=1336
+  _globals['_UNLOADVERSIONRESPONSE']._serialized_start=1338
+  _globals['_UNLOADVERSIONRESPONSE']._serialized_end=1404
+  _globals['_SETALIASREQUEST']._serialized_start=1406
+  _globals['_SETALIASREQUEST']._serialized_end=1470
+  _globals['_SETALIASRESPONSE']._serialized_start=1472
+  _globals['_SETALIASRESPONSE']._serialized_end=1533
+  _globals['_DELETEALIASREQUEST']._serialized_start=1535
+  _globals['_DELETEALIASREQUEST']._serialized_end=1585
+  _globals['_DELETEALIASRESPONSE']._serialized_start=1587
+  _globals['_DELETEALIASRESPONSE']._serialized_end=1651
+  _globals['_SETSPLITREQUEST']._serialized_start=1653
+  _globals['_SETSPLITREQUEST']._serialized_end=1731
+  _globals['_SETSPLITRESPONSE']._serialized_start=1733
+  _globals['_SETSPLITRESPONSE']._serialized_end=1794
+  _globals['_SETSHADOWREQUEST']._serialized_start=1796
+  _globals['_SETSHADOWREQUEST']._serialized_end=1867
+  _globals['_SETSHADOWRESPONSE']._serialized_start=1869
+  _globals['_SETSHADOWRESPONSE']._serialized_end=1931
+  _globals['_ROLLBACKREQUEST']._serialized_start=1933
+  _globals['_ROLLBACKREQUEST']._serialized_end=1965
+  _globals['_ROLLBACKRESPONSE']._serialized_start=1967
+  _globals['_ROLLBACKRESPONSE']._serialized_end=2028
+  _globals['_GETSTATISTICSREQUEST']._serialized_start=2030
+  _globals['_GETSTATISTICSREQUEST']._serialized_end=2067
+  _globals['_GETSTATISTICSRESPONSE']._serialized_start=2069
+  _globals['_GETSTATISTICSRESPONSE']._serialized_end=2139
+  _globals['_ROUTESTATISTICS']._serialized_start=2142
+  _globals['_ROUTESTATISTICS']._serialized_end=2496
+  _globals['_ERRORCOUNT']._serialized_start=2498
+  _globals['_ERRORCOUNT']._serialized_end=2582
+  _globals['_DISTRIBUTION']._serialized_start=2584
+  _globals['_DISTRIBUTION']._serialized_end=2695
+  _globals['_QUANTILE']._serialized_start=2697
+  _globals['_QUANTILE']._serialized_end=2740
+  _globals['_BUCKET']._serialized_start=2742
+  _globals['_BUCKET']._serialized_end=2795
+  _globals['_GETSERVERREQUEST']._serialized_start=2797
+  _globals['_GETSERVERREQUEST']._serialized_end=2815
+  _globals['_GETSERVERRESPONSE']._serialized_start=2818
+  _globals['_GETSERVERRESPONSE']._serialized_end=2956
+  _globals['_MODELSERVICE']._serialized_start=3144
+  _globals['_MODELSERVICE']._serialized_end=4043
 # @@protoc_insertion_point(module_scope)

@@ -57,6 +57,8 @@ class _OutputKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputKind
     """Probabilities, one column for each of `class_labels`."""
     OUTPUT_KIND_CLASS: _OutputKind.ValueType  # 3
     """The predicted class, as an index into `class_labels`."""
+    OUTPUT_KIND_TEXT: _OutputKind.ValueType  # 4
+    """Texts, which models have whose graph answers strings."""
 
 class OutputKind(_OutputKind, metaclass=_OutputKindEnumTypeWrapper):
     """What an output's values are."""
@@ -69,6 +71,8 @@ OUTPUT_KIND_PROBABILITY: OutputKind.ValueType  # 2
 """Probabilities, one column for each of `class_labels`."""
 OUTPUT_KIND_CLASS: OutputKind.ValueType  # 3
 """The predicted class, as an index into `class_labels`."""
+OUTPUT_KIND_TEXT: OutputKind.ValueType  # 4
+"""Texts, which models have whose graph answers strings."""
 Global___OutputKind: _TypeAlias = OutputKind  # noqa: Y015
 
 @_typing.final
@@ -87,6 +91,8 @@ class Feature(_message.Message):
     MISSING_ALLOWED_FIELD_NUMBER: _builtins.int
     UNKNOWN_ALLOWED_FIELD_NUMBER: _builtins.int
     MAGNITUDE_LIMIT_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    FIELD_NUMBER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique within the model."""
     kind: Global___FeatureKind.ValueType
@@ -98,7 +104,7 @@ class Feature(_message.Message):
     maximum: _builtins.float
     """Largest number in the training sample; NaN where there was none."""
     missing_share: _builtins.float
-    """Share of the training sample's rows where it was missing, 0 to 1."""
+    """Share of the training sample's rows where it was missing, 0 to 1; NaN without a sample."""
     vocabulary_size: _builtins.int
     """Distinct texts that the model knows; 0 where it takes any text."""
     missing_allowed: _builtins.bool
@@ -108,6 +114,12 @@ class Feature(_message.Message):
     magnitude_limit: _builtins.float
     """Number only: the largest magnitude that the model takes; infinity where
     it takes any.
+    """
+    whole: _builtins.bool
+    """Number only: whether it must be a whole number."""
+    field_number: _builtins.int
+    """Its field in the model's typed row; 0 in a bundle that was written before
+    there were any, which numbers them by position.
     """
     def __init__(
         self,
@@ -122,10 +134,12 @@ class Feature(_message.Message):
         missing_allowed: _builtins.bool = ...,
         unknown_allowed: _builtins.bool = ...,
         magnitude_limit: _builtins.float = ...,
+        whole: _builtins.bool = ...,
+        field_number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "kind", b"kind", "magnitude_limit", b"magnitude_limit", "maximum", b"maximum", "minimum", b"minimum", "missing_allowed", b"missing_allowed", "missing_share", b"missing_share", "name", b"name", "unknown_allowed", b"unknown_allowed", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "field_number", b"field_number", "kind", b"kind", "magnitude_limit", b"magnitude_limit", "maximum", b"maximum", "minimum", b"minimum", "missing_allowed", b"missing_allowed", "missing_share", b"missing_share", "name", b"name", "unknown_allowed", b"unknown_allowed", "vocabulary_size", b"vocabulary_size", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -141,12 +155,15 @@ class OutputSchema(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     CLASS_LABELS_FIELD_NUMBER: _builtins.int
+    FIELD_NUMBER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique within the model."""
     kind: Global___OutputKind.ValueType
     """What its values are."""
     width: _builtins.int
     """Values per row."""
+    field_number: _builtins.int
+    """Its field in the model's typed prediction; 0 as for a feature."""
     @_builtins.property
     def class_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Class labels in the order of the columns; empty for plain numbers."""
@@ -158,14 +175,47 @@ class OutputSchema(_message.Message):
         kind: Global___OutputKind.ValueType = ...,
         width: _builtins.int = ...,
         class_labels: _abc.Iterable[_builtins.str] | None = ...,
+        field_number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_labels", b"class_labels", "kind", b"kind", "name", b"name", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_labels", b"class_labels", "field_number", b"field_number", "kind", b"kind", "name", b"name", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OutputSchema: _TypeAlias = OutputSchema  # noqa: Y015
+
+@_typing.final
+class ReservedFields(_message.Message):
+    """Fields that earlier versions of the same major had, and no version may use
+    for something else.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBERS_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Field numbers, ascending."""
+
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Field names, of the fields of these numbers."""
+
+    def __init__(
+        self,
+        *,
+        numbers: _abc.Iterable[_builtins.int] | None = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "numbers", b"numbers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReservedFields: _TypeAlias = ReservedFields  # noqa: Y015
 
 @_typing.final
 class Schema(_message.Message):
@@ -176,6 +226,8 @@ class Schema(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
+    RESERVED_FEATURES_FIELD_NUMBER: _builtins.int
+    RESERVED_OUTPUTS_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.str
     """Hex digest over names, kinds and order of features and outputs; equal
     fingerprints mean that the same rows can be sent.
@@ -188,16 +240,26 @@ class Schema(_message.Message):
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputSchema]:
         """In the order in which they are answered."""
 
+    @_builtins.property
+    def reserved_features(self) -> Global___ReservedFields:
+        """Fields that the model's typed row no longer has."""
+
+    @_builtins.property
+    def reserved_outputs(self) -> Global___ReservedFields:
+        """Fields that the model's typed prediction no longer has."""
+
     def __init__(
         self,
         *,
         features: _abc.Iterable[Global___Feature] | None = ...,
         outputs: _abc.Iterable[Global___OutputSchema] | None = ...,
         fingerprint: _builtins.str = ...,
+        reserved_features: Global___ReservedFields | None = ...,
+        reserved_outputs: Global___ReservedFields | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reserved_features", b"reserved_features", "reserved_outputs", b"reserved_outputs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "fingerprint", b"fingerprint", "outputs", b"outputs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "fingerprint", b"fingerprint", "outputs", b"outputs", "reserved_features", b"reserved_features", "reserved_outputs", b"reserved_outputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

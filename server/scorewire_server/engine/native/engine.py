@@ -10,21 +10,36 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from time import monotonic
 from typing import TypeAlias
 
 import scorewire_native
 from scorewire_proto.v1 import errors_pb2
+from scorewire_server.engine.encodings import (
+    INFERENCE,
+    TensorEncoding,
+    TensorStreamEncoding,
+)
 from scorewire_server.engine.native.session import load_runtime
-from scorewire_server.engine.native.version import native_version
+from scorewire_server.engine.native.version import native_version, row_error
 from scorewire_server.engine.port import ControlMethod, StartError, StreamMethod, UnaryMethod
-from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, build_snapshot
+from scorewire_server.engine.reference.predict import Predictor
+from scorewire_server.engine.request import Encoding
+from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot, build_snapshot
 from scorewire_server.engine.statistics import (
     BUCKETS_SECONDS,
+    MODEL_INFER,
+    MODEL_STREAM_INFER,
     PREDICT,
     PREDICT_STREAM,
+    TYPED_PREDICT,
+    TYPED_PREDICT_BATCH,
+    TYPED_PREDICT_STREAM,
+    Distribution,
     Histogram,
+    RouteKey,
+    RouteStatistics,
     Statistics,
     VersionStatistics,
 )
@@ -34,22 +49,46 @@ from scorewire_server.engine.validation import (
     check_request,
     draining,
     expired,
-    find_version,
+    find_route,
     malformed,
     too_many_in_flight,
 )
-from scorewire_server.errors import TABLE, CallError, code_and_reason, to_status
+from scorewire_server.errors import (
+    TABLE,
+    CallError,
+    Code,
+    Reason,
+    code_and_reason,
+    to_status,
+)
 from scorewire_server.logs import log_fault
 from scorewire_server.settings import Settings
 
 _QUIET_SECONDS = 0.1
 _LONGEST_REFUSAL_SECONDS = 2.0
-_METHODS = (PREDICT, PREDICT_STREAM)
+# In the order of the extension's.
+_METHODS = (
+    PREDICT,
+    PREDICT_STREAM,
+    TYPED_PREDICT,
+    TYPED_PREDICT_BATCH,
+    TYPED_PREDICT_STREAM,
+    MODEL_INFER,
+    MODEL_STREAM_INFER,
+)
 _ROW_REASONS = (
     errors_pb2.ERROR_REASON_MISSING_VALUE,
     errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE,
     errors_pb2.ERROR_REASON_UNKNOWN_TEXT,
+    errors_pb2.ERROR_REASON_NUMBER_NOT_WHOLE,
 )
+
+_CODES = {reason: code for code, reason in (*TABLE.values(), code_and_reason(RuntimeError()))}
+
+_TENSOR_ENCODINGS: dict[str, Encoding] = {
+    f"/{INFERENCE}/{MODEL_INFER}": TensorEncoding(),
+    f"/{INFERENCE}/{MODEL_STREAM_INFER}": TensorStreamEncoding(),
+}
 
 _Failure: TypeAlias = "scorewire_native.Failure"
 
@@ -82,6 +121,16 @@ class NativeEngine:
             [_failure(error) for error in fixed],
         )
         self._versions: dict[LoadedVersion, scorewire_native.Version] = {}
+        # No longer in the snapshot, and perhaps still in use.
+        self._leaving: dict[LoadedVersion, scorewire_native.Version] = {}
+        # Answers the tensors that the extension leaves to this side, on the extension's graphs.
+        self._predictor = Predictor(
+            build_snapshot(()),
+            max_rows=settings.max_rows,
+            max_in_flight=settings.max_in_flight,
+            max_message_bytes=settings.max_message_bytes,
+            batch_threads=settings.batch_threads,
+        )
         self._calls: dict[int, _Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = False
@@ -91,23 +140,35 @@ class NativeEngine:
     def statistics(self) -> Statistics:
         """What was answered so far."""
         in_flight, streams, answered, failed = self._native.calls()
-        codes = {reason: code for code, reason in (*TABLE.values(), code_and_reason(RuntimeError()))}
-        statistics = Statistics(in_flight, streams, dict(zip(_METHODS, answered, strict=True)))
+        told = zip(_METHODS, answered, strict=True)
+        # As the reference engine: of the methods that most have, also where nobody called them.
+        called = {method: count for method, count in told if count or method in (PREDICT, PREDICT_STREAM)}
+        statistics = Statistics(in_flight, streams, called)
         for method, counts in zip(_METHODS, failed, strict=True):
-            for reason, count in enumerate(counts):
-                if count:
-                    reason_value = errors_pb2.ErrorReason.ValueType(reason)
-                    statistics.failed[method, codes[reason_value], reason_value] = count
+            statistics.failed |= {(method, *key): count for key, count in _failures(counts)}
         for model, version, rows, row_errors, decode, run, encode in self._native.version_counts():
             if not sum(decode[0]):
                 continue
             statistics.versions[model, version] = VersionStatistics(
                 rows,
-                {reason: n for reason, n in zip(_ROW_REASONS, row_errors, strict=True) if n},
+                _row_errors(row_errors),
                 _histogram(*decode),
                 _histogram(*run),
                 _histogram(*encode),
             )
+        for key, calls, rows, failures, row_errors, dropped, latency, scores in self._native.route_counts():
+            route = RouteStatistics(
+                calls,
+                rows,
+                dict(_failures(failures)),
+                _row_errors(row_errors),
+                Distribution(latency),
+                Distribution(scores),
+                dropped,
+            )
+            if calls or dropped or route.failed:
+                statistics.routes[RouteKey(*key)] = route
+        statistics.add(self._predictor.statistics)
         return statistics
 
     async def start(self) -> str:
@@ -135,12 +196,37 @@ class NativeEngine:
 
     def publish(self, snapshot: Snapshot) -> None:
         """Answer the calls that come from now on from this snapshot."""
+        self._predictor.publish(snapshot)
         routes = list(snapshot.routes())
+        self._leaving = {loaded: made for loaded, made in self._leaving.items() if made.in_use()}
+        served = {version for each in routes for version in each.versions()}
+        self._leaving |= {loaded: made for loaded, made in self._versions.items() if loaded not in served}
         self._versions = {
-            version: self._versions.get(version) or native_version(self._native, version)
-            for version in {version for _, _, version in routes}
+            loaded: self._versions.get(loaded) or native_version(self._native, loaded) for loaded in served
         }
-        self._native.publish([(model, name, self._versions[v]) for model, name, v in routes], snapshot)
+        services = [
+            (name, each.model, each.major, each.route.name) for name, each in snapshot.services.items()
+        ]
+        self._native.publish(list(map(self._route, routes)), services, snapshot)
+
+    def in_use(self, version: LoadedVersion) -> bool:
+        """Whether a call or a copy that began before the last `publish` still runs on a version."""
+        if self._predictor.in_use(version):
+            return True
+        made = self._leaving.get(version)
+        if made is None:
+            return version in self._versions
+        if made.in_use():
+            return True
+        del self._leaving[version]
+        return False
+
+    def _route(self, route: Route) -> scorewire_native.Route:
+        targets = [(self._versions[each.version], each.weight, each.seed) for each in route.targets]
+        if route.shadow is None:
+            return route.model, route.name, targets, None
+        version, share = route.shadow
+        return route.model, route.name, targets, (self._versions[version], share)
 
     def refuse_new_calls(self) -> None:
         """Answer new prediction calls with DRAINING; streams that are open go on."""
@@ -150,7 +236,7 @@ class NativeEngine:
         """Refuse new calls, let those in flight end within the grace, then close."""
         self.refuse_new_calls()
         for call in list(self._calls.values()):
-            if isinstance(call.method, StreamMethod):
+            if isinstance(call.method, StreamMethod) and call.method.path in self._control:
                 call.end()
         if not self._started:
             return
@@ -160,6 +246,7 @@ class NativeEngine:
         asyncio.get_running_loop().remove_reader(self._native.fileno())
         self._read_events()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._predictor.close()
 
     async def _wait_until_quiet(self, limit_seconds: float) -> None:
         """Refuse calls until no more come, or the time is over: a refusal tells callers to go elsewhere."""
@@ -172,8 +259,8 @@ class NativeEngine:
     def _read_events(self) -> None:
         for event in self._native.take_events():
             match event:
-                case ("open", number, path):
-                    self._open(number, path)
+                case ("open", number, opening):
+                    self._open(number, *opening)
                 case ("ask", number, question):
                     self._native.answer(number, self._explain(question))
                 case ("fault", _, (method, text)):
@@ -188,8 +275,10 @@ class NativeEngine:
                     if call := self._calls.get(number):
                         call.cancel()
 
-    def _open(self, number: int, path: str) -> None:
-        call = _Call(self._native, number, self._control[path])
+    def _open(self, number: int, path: str, seconds_left: float | None) -> None:
+        encoding = _TENSOR_ENCODINGS.get(path)
+        method = self._control[path] if encoding is None else self._answers(path, encoding, seconds_left)
+        call = _Call(self._native, number, method)
         self._calls[number] = call
         task = asyncio.get_running_loop().create_task(call.run())
         call.task = task
@@ -201,27 +290,53 @@ class NativeEngine:
 
         task.add_done_callback(done)
 
+    def _answers(self, path: str, encoding: Encoding, seconds_left: float | None) -> ControlMethod:
+        """A message of tensors that the extension leaves to this side, until its call's deadline."""
+        deadline = None if seconds_left is None else monotonic() + seconds_left
+
+        async def answer(data: bytes) -> bytes:
+            left = None if deadline is None else deadline - monotonic()
+            return await self._predictor.answer(encoding, data, left)
+
+        async def answer_all(messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+            async for data in messages:
+                yield await answer(data)
+
+        return StreamMethod(path, answer_all) if encoding.streams else UnaryMethod(path, answer)
+
     def _explain(self, question: scorewire_native.Question) -> _Failure:
         """Word a failure that the extension has found, by failing in the same way."""
         settings = self._settings
-        snapshot, model, version, schema_fingerprint, row_count, number_count, text_count, answer_bytes = (
-            question
-        )
+        snapshot, method, names, schema_fingerprint, counts, problem = question
+        model, major, version, picked = names
+        row_count, number_count, text_count = counts
+        malformed, refusal, answer_bytes = problem
         try:
             check_answer(answer_bytes, settings.max_message_bytes)
+            if major is None:
+                route = find_route(snapshot, model, version)
+            else:
+                route = snapshot.major_route(model, major, version)
+            chosen = route.version(picked)
+            if malformed:
+                raise chosen.typed.malformed(batch=method == TYPED_PREDICT_BATCH)
+            if refusal is not None:
+                raise chosen.typed.refusal(row_error(refusal))
             check_request(
-                find_version(snapshot, model, version),
+                chosen,
                 schema_fingerprint=schema_fingerprint,
                 row_count=row_count,
                 number_count=number_count,
                 text_count=text_count,
                 max_rows=settings.max_rows,
             )
-        except CallError as error:
-            return _failure(error)
-        fault = RuntimeError("the native engine refused what the control plane allows")
-        log_fault(PREDICT, fault)
-        return _failure(fault)
+            error: Exception = RuntimeError("the native engine refused what the control plane allows")
+        except Exception as found:
+            error = found
+        # Whatever it is, a call waits for the words.
+        if not isinstance(error, CallError):
+            log_fault(method, error)
+        return _failure(error)
 
 
 class _Call:
@@ -285,6 +400,18 @@ class _Call:
 def _failure(error: BaseException) -> _Failure:
     status = to_status(error)
     return status.code, code_and_reason(error)[1], status.message, status.SerializeToString()
+
+
+def _failures(counts: list[int]) -> Iterator[tuple[tuple[Code, Reason], int]]:
+    """Code and reason, and how often, of counts that are by the number of the reason."""
+    for number, count in enumerate(counts):
+        if count:
+            reason = errors_pb2.ErrorReason.ValueType(number)
+            yield (_CODES[reason], reason), count
+
+
+def _row_errors(counts: list[int]) -> dict[Reason, int]:
+    return {reason: count for reason, count in zip(_ROW_REASONS, counts, strict=True) if count}
 
 
 def _histogram(counts: list[int], sum_ns: int) -> Histogram:

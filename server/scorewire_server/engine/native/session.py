@@ -56,8 +56,10 @@ class NativeGraph:
         """Run the graph: the names of outputs and the inputs by name make one array for each name."""
         answers = self.native.run(names, [_feed(name, values) for name, values in feeds.items()])
         return [
-            np.frombuffer(data, dtype=_DTYPES[code]).reshape(shape) if code in _DTYPES else _texts(name)
-            for name, (code, shape, data) in zip(names, answers, strict=True)
+            np.array(data, dtype=object).reshape(shape)
+            if isinstance(data, list)
+            else np.frombuffer(data, dtype=_DTYPES[code]).reshape(shape)
+            for code, shape, data in answers
         ]
 
 
@@ -79,7 +81,3 @@ def _feed(name: str, values: NDArray[Any]) -> tuple[str, int, list[int], bytes |
     if values.dtype == object:
         return name, _STRING, shape, [str(text) for text in values.ravel()]
     return name, _CODES[values.dtype], shape, np.ascontiguousarray(values).tobytes()
-
-
-def _texts(name: str) -> NDArray[Any]:
-    raise ValueError(f"output {name!r} has texts, not numbers")

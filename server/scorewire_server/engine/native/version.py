@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import scorewire_native
-from scorewire_contract.coding import missing_message, range_message, unknown_message
+from scorewire_contract.coding import RowError, missing_message, number_ranges, unknown_message, whole_message
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import errors_pb2, prediction_pb2, schema_pb2
 from scorewire_server.engine.native.session import NativeGraph
 from scorewire_server.engine.snapshot import LoadedVersion
+from scorewire_server.engine.tensors import BYTES
 from scorewire_server.errors import Reason
 
 # The element types of manifests by their numbers in ONNX.
 _ELEMENTS = {
     manifest_pb2.ELEMENT_TYPE_FLOAT: 1,
+    manifest_pb2.ELEMENT_TYPE_UINT8: 2,
+    manifest_pb2.ELEMENT_TYPE_INT8: 3,
+    manifest_pb2.ELEMENT_TYPE_UINT16: 4,
+    manifest_pb2.ELEMENT_TYPE_INT16: 5,
+    manifest_pb2.ELEMENT_TYPE_INT32: 6,
+    manifest_pb2.ELEMENT_TYPE_INT64: 7,
     manifest_pb2.ELEMENT_TYPE_STRING: 8,
+    manifest_pb2.ELEMENT_TYPE_BOOL: 9,
     manifest_pb2.ELEMENT_TYPE_DOUBLE: 11,
+    manifest_pb2.ELEMENT_TYPE_UINT32: 12,
+    manifest_pb2.ELEMENT_TYPE_UINT64: 13,
 }
 _FOLDED = manifest_pb2.TEXT_FOLD_ASCII_LOWER_STRIP
 _NUMBER, _CODED, _TEXT = range(3)
@@ -38,12 +48,63 @@ def native_version(engine: scorewire_native.Engine, version: LoadedVersion) -> s
         (version.model, version.version),
         version.fingerprint,
         version.row_ns,
+        version.max_rows,
         (version.scorer.number_count, version.scorer.text_count),
         [(each.text, each.fold == _FOLDED, list(each.texts)) for each in coding.vocabularies],
-        [(each.name, _ELEMENTS[each.type], list(map(_column, each.columns))) for each in coding.inputs],
-        [(output.name, output.width) for output in schema.outputs],
+        list(map(_input, coding.inputs)),
+        [
+            (output.name, output.width, output.kind == schema_pb2.OUTPUT_KIND_TEXT)
+            for output in schema.outputs
+        ],
+        version.score_output,
+        coding.row_by_row,
         list(_checks(schema, coding)),
+        _typed(version),
+        _tensors(version),
     )
+
+
+def _typed(version: LoadedVersion) -> scorewire_native.Typed:
+    schema, typed = version.manifest.schema, version.typed.schema
+    features, counts = [], [0, 0]
+    for feature, field in zip(schema.features, typed.features, strict=True):
+        is_text = feature.kind == schema_pb2.FEATURE_KIND_TEXT
+        features.append((field.number, is_text, counts[is_text]))
+        counts[is_text] += 1
+    outputs = [
+        (
+            index,
+            field.number,
+            field.repeated,
+            list(output.class_labels) if output.kind == schema_pb2.OUTPUT_KIND_CLASS else None,
+        )
+        for index, (output, field) in enumerate(zip(schema.outputs, typed.outputs, strict=True))
+    ]
+    refusals = [
+        [version.typed.error(row_error(each)).SerializeToString() if each else b"" for each in by_reason]
+        for *_, by_reason in _checks(schema, version.manifest.coding)
+    ]
+    return version.major, features, outputs, refusals
+
+
+def _tensors(version: LoadedVersion) -> scorewire_native.Tensors:
+    tensors = version.tensors
+    inputs = [
+        (each.name, each.datatype == BYTES, list(each.dims), each.optional, tensors.start(each.name))
+        for each in tensors.inputs
+    ]
+    return inputs, [(each.name, each.datatype, list(each.dims)) for each in tensors.outputs]
+
+
+def row_error(refusal: bytes) -> RowError:
+    """A refusal of a call's only row, as the extension has it."""
+    told = prediction_pb2.RowError.FromString(refusal)
+    return RowError(0, told.reason, told.feature, told.message)
+
+
+def _input(graph_input: manifest_pb2.GraphInput) -> scorewire_native.Input:
+    dims = list(graph_input.shape.dims) if graph_input.HasField("shape") else [len(graph_input.columns)]
+    return graph_input.name, _ELEMENTS[graph_input.type], list(map(_column, graph_input.columns)), dims
 
 
 def _column(column: manifest_pb2.Column) -> scorewire_native.Column:
@@ -58,21 +119,24 @@ def _column(column: manifest_pb2.Column) -> scorewire_native.Column:
 
 
 def _checks(schema: schema_pb2.Schema, coding: manifest_pb2.Coding) -> Iterator[scorewire_native.Check]:
-    """What each feature refuses, in schema order."""
+    """What each feature refuses, in schema order; refusals are in the order of ROW_REASONS."""
+    ranges = iter(number_ranges(schema, coding))
     numbers = texts = 0
     for feature in schema.features:
         name = feature.name
         missing = _refusal(errors_pb2.ERROR_REASON_MISSING_VALUE, name, missing_message(name))
         if feature.kind == schema_pb2.FEATURE_KIND_NUMBER:
-            limit = feature.magnitude_limit
-            beyond = _refusal(errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE, name, range_message(name, limit))
-            yield False, numbers, limit, [], feature.missing_allowed, missing, beyond
+            bounds = next(ranges)
+            beyond = _refusal(errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE, name, bounds.message)
+            partial = _refusal(errors_pb2.ERROR_REASON_NUMBER_NOT_WHOLE, name, whole_message(name))
+            number = numbers, bounds.low, bounds.high, feature.whole
+            yield number, None, feature.missing_allowed, [missing, beyond, b"", partial]
             numbers += 1
         else:
             known = [i for i, each in enumerate(coding.vocabularies) if each.text == texts]
             unknown = _refusal(errors_pb2.ERROR_REASON_UNKNOWN_TEXT, name, unknown_message(name))
-            must_know = [] if feature.unknown_allowed else known
-            yield True, texts, 0.0, must_know, feature.missing_allowed, missing, unknown
+            text = texts, [] if feature.unknown_allowed else known
+            yield None, text, feature.missing_allowed, [missing, b"", unknown, b""]
             texts += 1
 
 

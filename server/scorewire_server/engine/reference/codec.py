@@ -9,8 +9,7 @@ never depends on how a request was written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -20,8 +19,11 @@ from numpy.typing import NDArray
 
 from scorewire_contract.scoring import Scores
 from scorewire_proto.v1 import packed_pb2, prediction_pb2
+from scorewire_server.engine.request import Asked, Request
 from scorewire_server.engine.snapshot import LoadedVersion
+from scorewire_server.engine.statistics import PREDICT, PREDICT_STREAM
 from scorewire_server.engine.validation import malformed
+from scorewire_server.errors import to_status
 
 _DOUBLE = np.dtype("<f8")
 _FIXED64 = 1
@@ -30,18 +32,6 @@ _NUMBERS_FIELD = packed_pb2.PackedRows.NUMBERS_FIELD_NUMBER
 
 _Twin = TypeVar("_Twin", packed_pb2.PackedPredictRequest, packed_pb2.PackedPredictStreamRequest)
 _True = TypeVar("_True", prediction_pb2.PredictRequest, prediction_pb2.PredictStreamRequest)
-
-
-@dataclass(slots=True, eq=False)  # not frozen: that would cost a microsecond a call
-class Request:
-    """A decoded PredictRequest; `numbers` is flat and read-only."""
-
-    model: str
-    version: str
-    schema_fingerprint: str
-    row_count: int
-    numbers: NDArray[np.float64]
-    texts: Sequence[str]
 
 
 def decode(data: bytes) -> Request:
@@ -95,6 +85,58 @@ def encode_stream_error(correlation_id: int, status: status_pb2.Status) -> bytes
     ).SerializeToString()
 
 
+class PositionalEncoding:
+    """Predict's."""
+
+    method: ClassVar[str] = PREDICT
+    streams: ClassVar[bool] = False
+    decode = staticmethod(decode)
+
+    @staticmethod
+    def encode(
+        asked: Asked,  # noqa: ARG004 - the encodings share a signature
+        version: LoadedVersion,
+        row_count: int,
+        scores: Scores,
+        server_ns: int,
+    ) -> bytes:
+        """Write a PredictResponse."""
+        return encode(version, row_count, scores, server_ns)
+
+    @staticmethod
+    def encode_error(asked: Asked | None, error: Exception) -> bytes | None:  # noqa: ARG004 - as above
+        """None: the call fails."""
+        return None
+
+
+class PositionalStreamEncoding:
+    """PredictStream's: a failure is an answer, and the stream lives on."""
+
+    method: ClassVar[str] = PREDICT_STREAM
+    streams: ClassVar[bool] = True
+
+    @staticmethod
+    def decode(data: bytes) -> Request:
+        """Read a PredictStreamRequest."""
+        correlation_id, request = decode_stream(data)
+        request.correlation_id = correlation_id
+        return request
+
+    @staticmethod
+    def encode(asked: Asked, version: LoadedVersion, row_count: int, scores: Scores, server_ns: int) -> bytes:
+        """Write a PredictStreamResponse with scores."""
+        return encode_stream(_correlation_id(asked), version, row_count, scores, server_ns)
+
+    @staticmethod
+    def encode_error(asked: Asked | None, error: Exception) -> bytes | None:
+        """Write a PredictStreamResponse with the failure."""
+        return encode_stream_error(_correlation_id(asked), to_status(error))
+
+
+def _correlation_id(asked: Asked | None) -> int:
+    return asked.correlation_id if isinstance(asked, Request) else 0
+
+
 def _fill(
     response: packed_pb2.PackedPredictResponse,
     version: LoadedVersion,
@@ -106,7 +148,10 @@ def _fill(
     response.version = version.version
     response.row_count = row_count
     for name, values in zip(version.output_names, scores.outputs, strict=True):
-        response.outputs.add(name=name, numbers=(values.astype(_DOUBLE, copy=False).tobytes(),))
+        if values.dtype == object:
+            response.outputs.add(name=name, texts=values.ravel().tolist())
+        else:
+            response.outputs.add(name=name, numbers=(values.astype(_DOUBLE, copy=False).tobytes(),))
     for error in scores.errors:
         response.errors.add(row=error.row, reason=error.reason, feature=error.feature, message=error.message)
     response.server_time_us = server_ns // 1000
@@ -150,6 +195,7 @@ def _request(twin: packed_pb2.PackedPredictRequest, numbers: NDArray[np.float64]
         model=twin.model,
         version=twin.version,
         schema_fingerprint=twin.schema_fingerprint,
+        routing_key=twin.routing_key,
         row_count=twin.rows.row_count,
         numbers=numbers,
         texts=twin.rows.texts,

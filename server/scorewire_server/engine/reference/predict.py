@@ -1,24 +1,32 @@
-"""The hot path: decode, route, validate, score, encode. Unary calls and streams share it."""
+"""The hot path: decode, route, validate, score, encode. All encodings share it, unary calls and streams."""
 
 from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, perf_counter_ns
-from typing import TypeAlias
+from typing import NamedTuple
 
 from scorewire_contract.scoring import Scores
-from scorewire_server.engine.reference import codec
-from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
-from scorewire_server.engine.statistics import PREDICT, PREDICT_STREAM, Statistics, VersionStatistics
+from scorewire_server.engine.reference.shadow import ShadowLane
+from scorewire_server.engine.reference.uses import Uses
+from scorewire_server.engine.request import Asked, Encoding, Request
+from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot
+from scorewire_server.engine.statistics import (
+    PREDICT,
+    PREDICT_STREAM,
+    RouteKey,
+    RouteStatistics,
+    Statistics,
+    VersionStatistics,
+)
 from scorewire_server.engine.validation import (
     check_answer,
     check_request,
     expired,
-    find_version,
     too_many_in_flight,
 )
-from scorewire_server.errors import CallError, code_and_reason, to_status
+from scorewire_server.errors import CallError, code_and_reason
 from scorewire_server.logs import log_fault
 
 # Rows that cost more than this together are scored in a thread, so that the
@@ -26,7 +34,24 @@ from scorewire_server.logs import log_fault
 # about 100 us, and this bounds how long the other calls wait.
 _INLINE_NS = 500_000
 
-_Scored: TypeAlias = "tuple[LoadedVersion, int, Scores, VersionStatistics, int]"
+
+class _Call:
+    """What is known of a message while it is answered; its size in bytes, times in nanoseconds."""
+
+    __slots__ = ("begin", "decoded", "route", "size", "version")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.begin = perf_counter_ns()
+        self.decoded = 0
+        self.route: Route | None = None
+        self.version: LoadedVersion | None = None
+
+
+class _Scored(NamedTuple):
+    version: LoadedVersion
+    row_count: int
+    scores: Scores
 
 
 class Predictor:
@@ -41,68 +66,74 @@ class Predictor:
         max_message_bytes: int,
         batch_threads: int,
     ) -> None:
-        self.snapshot = snapshot
         self.statistics = Statistics(answered={PREDICT: 0, PREDICT_STREAM: 0})
+        self.snapshot = snapshot
         self._max_rows = max_rows
         self._max_in_flight = max_in_flight
         self._max_message_bytes = max_message_bytes
         self._pool = ThreadPoolExecutor(batch_threads, thread_name_prefix="score")
+        self._uses = Uses()
+        self._shadow_lane = ShadowLane()
 
-    async def predict(self, data: bytes, seconds_left: float | None) -> bytes:
-        """Answer a PredictRequest with a PredictResponse.
+    def publish(self, snapshot: Snapshot) -> None:
+        """Answer from another snapshot, and forget what was counted of versions that it does not have."""
+        self.snapshot = snapshot
+        versions = {(each.model, each.version) for route in snapshot.routes() for each in route.versions()}
+        statistics = self.statistics
+        statistics.versions = {key: each for key, each in statistics.versions.items() if key in versions}
+        statistics.routes = {key: each for key, each in statistics.routes.items() if key[:2] in versions}
+
+    def in_use(self, version: LoadedVersion) -> bool:
+        """Whether a thread scores rows with a version."""
+        return version in self._uses or self._shadow_lane.in_use(version)
+
+    async def answer(self, encoding: Encoding, data: bytes, seconds_left: float | None) -> bytes:
+        """Answer a message.
 
         Args:
-            data: the request.
+            encoding: how it is written.
+            data: the message.
             seconds_left: until the caller's deadline; None where it set none.
 
         Raises:
-            CallError: the call cannot be answered.
+            CallError: the call cannot be answered, and its encoding has no words for that.
         """
+        call = _Call(len(data))
+        asked = None
         try:
+            asked = encoding.decode(data)
+            scored = await self._score(asked, call, seconds_left)
             begin = perf_counter_ns()
-            request = codec.decode(data)
-            version, count, scores, statistics, decoded = await self._score(request, begin, seconds_left)
-            scored = perf_counter_ns()
-            answer = codec.encode(version, count, scores, scored - decoded)
+            answer = encoding.encode(asked, *scored, begin - call.decoded)
             check_answer(len(answer), self._max_message_bytes)
-            statistics.encode.add(perf_counter_ns() - scored)
         except Exception as error:
-            self.statistics.count_failure(PREDICT, *code_and_reason(error))
-            raise
-        self.statistics.answered[PREDICT] += 1
-        return answer
-
-    async def predict_message(self, data: bytes, seconds_left: float | None) -> bytes:
-        """Answer a PredictStreamRequest with a PredictStreamResponse, which may carry an error."""
-        correlation_id = 0
-        try:
-            begin = perf_counter_ns()
-            correlation_id, request = codec.decode_stream(data)
-            version, count, scores, statistics, decoded = await self._score(request, begin, seconds_left)
-            scored = perf_counter_ns()
-            answer = codec.encode_stream(correlation_id, version, count, scores, scored - decoded)
-            check_answer(len(answer), self._max_message_bytes)
-            statistics.encode.add(perf_counter_ns() - scored)
-        except Exception as error:
+            self._count_failure(encoding.method, call, error)
+            told = encoding.encode_error(asked, error)
+            if told is None:
+                raise
             if not isinstance(error, CallError):
-                log_fault(PREDICT_STREAM, error)
-            self.statistics.count_failure(PREDICT_STREAM, *code_and_reason(error))
-            return codec.encode_stream_error(correlation_id, to_status(error))
-        self.statistics.answered[PREDICT_STREAM] += 1
+                log_fault(encoding.method, error)
+            return told
+        self._count_answer(encoding.method, call, scored, begin)
         return answer
 
     def close(self) -> None:
         """Let the threads end, once they have nothing left to do."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._shadow_lane.close()
 
-    async def _score(self, request: codec.Request, begin: int, seconds_left: float | None) -> _Scored:
-        decoded = perf_counter_ns()
+    async def _score(self, asked: Asked, call: _Call, seconds_left: float | None) -> _Scored:
+        call.decoded = perf_counter_ns()
         statistics = self.statistics
         if statistics.in_flight >= self._max_in_flight:
             raise too_many_in_flight(self._max_in_flight)
         statistics.in_flight += 1
         try:
-            version = find_version(self.snapshot, request.model, request.version)
+            route = call.route = asked.route(self.snapshot)
+            version = call.version = route.pick(asked.routing_key)
+            request = asked.request(version, self._max_rows)
+            if request is not asked:
+                call.decoded = perf_counter_ns()
             check_request(
                 version,
                 schema_fingerprint=request.schema_fingerprint,
@@ -116,24 +147,66 @@ class Predictor:
             if request.row_count * version.row_ns <= _INLINE_NS:
                 scores = version.scorer.score(request.row_count, request.numbers, request.texts)
             else:
-                deadline = None if seconds_left is None else monotonic() + seconds_left
-                scores = await asyncio.get_running_loop().run_in_executor(
-                    self._pool, _score_before, deadline, version, request
-                )
+                scores = await self._score_in_thread(version, request, seconds_left)
         finally:
             statistics.in_flight -= 1
-        count = statistics.versions.get((version.model, version.version))
+        if route.shadow is not None:
+            copy_to, share = route.shadow
+            key = _key(route, copy_to)._replace(shadow=True)
+            counted = statistics.routes.setdefault(key, RouteStatistics())
+            self._shadow_lane.offer(copy_to, share, request, call.size, counted)
+        return _Scored(version, request.row_count, scores)
+
+    async def _score_in_thread(
+        self, version: LoadedVersion, request: Request, seconds_left: float | None
+    ) -> Scores:
+        deadline = None if seconds_left is None else monotonic() + seconds_left
+        self._uses.enter(version)
+        scoring = self._pool.submit(_score_before, deadline, version, request)
+        # Not when the caller goes, but when the thread is done with the version.
+        scoring.add_done_callback(lambda _: self._uses.leave(version))
+        return await asyncio.wrap_future(scoring)
+
+    def _count_answer(self, method: str, call: _Call, scored: _Scored, scored_at: int) -> None:
+        version, row_count, scores = scored
+        end = perf_counter_ns()
+        statistics = self.statistics
+        statistics.answered[method] = statistics.answered.get(method, 0) + 1
+        key = (version.model, version.version)
+        count = statistics.versions.get(key)
         if count is None:
-            count = statistics.versions[version.model, version.version] = VersionStatistics()
-        count.rows += request.row_count
+            count = statistics.versions[key] = VersionStatistics()
+        count.rows += row_count
         for error in scores.errors:
             count.row_errors[error.reason] = count.row_errors.get(error.reason, 0) + 1
-        count.decode.add(decoded - begin)
+        count.decode.add(call.decoded - call.begin)
         count.run.add(scores.model_ns)
-        return version, request.row_count, scores, count, decoded
+        count.encode.add(end - scored_at)
+        assert call.route is not None  # noqa: S101 - it was scored
+        self._route_statistics(call.route, version).count_answer(
+            row_count, scores, version.score_output, (end - call.begin) / 1e9
+        )
+
+    def _count_failure(self, method: str, call: _Call, error: Exception) -> None:
+        code, reason = code_and_reason(error)
+        self.statistics.count_failure(method, code, reason)
+        if call.route is not None and call.version is not None:
+            failed = self._route_statistics(call.route, call.version).failed
+            failed[code, reason] = failed.get((code, reason), 0) + 1
+
+    def _route_statistics(self, route: Route, version: LoadedVersion) -> RouteStatistics:
+        key = _key(route, version)
+        count = self.statistics.routes.get(key)
+        if count is None:
+            count = self.statistics.routes[key] = RouteStatistics()
+        return count
 
 
-def _score_before(deadline: float | None, version: LoadedVersion, request: codec.Request) -> Scores:
+def _key(route: Route, version: LoadedVersion) -> RouteKey:
+    return RouteKey(route.model, version.version, route.name)
+
+
+def _score_before(deadline: float | None, version: LoadedVersion, request: Request) -> Scores:
     """Score in a thread, unless the deadline has passed while the call was waiting for one."""
     if deadline is not None and monotonic() >= deadline:
         raise expired()

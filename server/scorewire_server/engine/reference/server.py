@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from time import monotonic
 from typing import Any, NoReturn, TypeAlias
 
@@ -11,10 +11,19 @@ import grpc
 from grpc import aio
 
 from scorewire_proto.v1 import prediction_pb2
+from scorewire_server.engine.encodings import INFERENCE, TensorEncoding, TensorStreamEncoding, typed_encoding
 from scorewire_server.engine.port import ControlMethod, StartError, StreamMethod, UnaryMethod
+from scorewire_server.engine.reference import codec
 from scorewire_server.engine.reference.predict import Predictor
-from scorewire_server.engine.snapshot import Snapshot, build_snapshot
-from scorewire_server.engine.statistics import PREDICT, PREDICT_STREAM, Statistics
+from scorewire_server.engine.request import Encoding
+from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, build_snapshot
+from scorewire_server.engine.statistics import (
+    MODEL_INFER,
+    MODEL_STREAM_INFER,
+    PREDICT,
+    PREDICT_STREAM,
+    Statistics,
+)
 from scorewire_server.engine.tls import read_certificate
 from scorewire_server.engine.validation import draining
 from scorewire_server.errors import (
@@ -49,8 +58,10 @@ class ReferenceEngine:
         self._refused = 0
         self._stopping = asyncio.Event()
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            f"/{_PREDICTION}/{PREDICT}": grpc.unary_unary_rpc_method_handler(self._predict),
-            f"/{_PREDICTION}/{PREDICT_STREAM}": grpc.stream_stream_rpc_method_handler(self._predict_stream),
+            f"/{_PREDICTION}/{PREDICT}": self._answers(codec.PositionalEncoding()),
+            f"/{_PREDICTION}/{PREDICT_STREAM}": self._answers_stream(codec.PositionalStreamEncoding()),
+            f"/{INFERENCE}/{MODEL_INFER}": self._answers(TensorEncoding()),
+            f"/{INFERENCE}/{MODEL_STREAM_INFER}": self._answers_stream(TensorStreamEncoding()),
         }
         for method in control:
             self._handlers[method.path] = (
@@ -68,7 +79,7 @@ class ReferenceEngine:
     async def start(self) -> str:
         """Bind and answer calls; returns the real address as HOST:PORT."""
         server = aio.server(options=_options(self._settings))
-        server.add_generic_rpc_handlers((_Handlers(self._handlers),))
+        server.add_generic_rpc_handlers((_Handlers(self._handlers, self._typed),))
         listen = self._settings.listen
         credentials = _credentials(self._settings)
         try:
@@ -90,7 +101,11 @@ class ReferenceEngine:
 
     def publish(self, snapshot: Snapshot) -> None:
         """Answer the calls that come from now on from this snapshot."""
-        self._predictor.snapshot = snapshot
+        self._predictor.publish(snapshot)
+
+    def in_use(self, version: LoadedVersion) -> bool:
+        """Whether a call or a copy that began before the last `publish` still runs on a version."""
+        return self._predictor.in_use(version)
 
     def refuse_new_calls(self) -> None:
         """Answer new prediction calls with DRAINING; streams that are open go on."""
@@ -117,28 +132,39 @@ class ReferenceEngine:
             refused = self._refused
             await asyncio.sleep(_QUIET_SECONDS)
 
-    async def _predict(self, data: bytes, context: _Context) -> bytes:
-        try:
-            self._admit()
-            return await self._predictor.predict(data, context.time_remaining())
-        except Exception as error:
-            await _abort(context, PREDICT, error)
+    def _answers(self, encoding: Encoding) -> grpc.RpcMethodHandler[bytes, bytes]:
+        async def answer(data: bytes, context: _Context) -> bytes:
+            try:
+                self._admit()
+                return await self._predictor.answer(encoding, data, context.time_remaining())
+            except Exception as error:
+                await _abort(context, encoding.method, error)
 
-    async def _predict_stream(
-        self, messages: AsyncIterator[bytes], context: _Context
-    ) -> AsyncIterator[bytes]:
-        statistics = self.statistics
-        statistics.streams += 1
-        try:
-            self._admit()
-            # One message at a time: what the caller sends meanwhile waits in
-            # the transport, whose flow control bounds it.
-            async for data in messages:
-                yield await self._predictor.predict_message(data, context.time_remaining())
-        except Exception as error:
-            await _abort(context, PREDICT_STREAM, error)
-        finally:
-            statistics.streams -= 1
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    def _answers_stream(self, encoding: Encoding) -> grpc.RpcMethodHandler[bytes, bytes]:
+        async def answer(messages: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
+            statistics = self.statistics
+            statistics.streams += 1
+            try:
+                self._admit()
+                # One message at a time: what the caller sends meanwhile waits in
+                # the transport, whose flow control bounds it.
+                async for data in messages:
+                    yield await self._predictor.answer(encoding, data, context.time_remaining())
+            except Exception as error:
+                await _abort(context, encoding.method, error)
+            finally:
+                statistics.streams -= 1
+
+        return grpc.stream_stream_rpc_method_handler(answer)
+
+    def _typed(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        """The handler of a method of a typed service that the snapshot has."""
+        encoding = typed_encoding(self._predictor.snapshot, details.method, details.invocation_metadata)
+        if encoding is None:
+            return None
+        return self._answers_stream(encoding) if encoding.streams else self._answers(encoding)
 
     def _admit(self) -> None:
         if self._draining:
@@ -189,11 +215,16 @@ async def _until(stopping: asyncio.Event, answers: AsyncIterator[bytes]) -> Asyn
 class _Handlers(grpc.GenericRpcHandler):
     """Finds the handler of a path."""
 
-    def __init__(self, handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]]) -> None:
+    def __init__(
+        self,
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]],
+        others: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[bytes, bytes] | None],
+    ) -> None:
         self._handlers = handlers
+        self._others = others
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        return self._handlers.get(handler_call_details.method)
+        return self._handlers.get(handler_call_details.method) or self._others(handler_call_details)
 
 
 async def _abort(context: _Context, method: str, error: Exception) -> NoReturn:

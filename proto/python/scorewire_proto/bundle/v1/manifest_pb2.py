@@ -27,7 +27,7 @@ from scorewire_proto.v1 import prediction_pb2 as scorewire_dot_v1_dot_prediction
 from scorewire_proto.v1 import schema_pb2 as scorewire_dot_v1_dot_schema__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scorewire/bundle/v1/manifest.proto\x12\x13scorewire.bundle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dscorewire/v1/prediction.proto\x1a\x19scorewire/v1/schema.proto\"\xd3\x03\n\x08Manifest\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12$\n\x06schema\x18\x06 \x01(\x0b\x32\x14.scorewire.v1.Schema\x12+\n\x06\x63oding\x18\x07 \x01(\x0b\x32\x1b.scorewire.bundle.v1.Coding\x12(\n\x05\x66iles\x18\x08 \x03(\x0b\x32\x19.scorewire.bundle.v1.File\x12;\n\x07metrics\x18\t \x03(\x0b\x32*.scorewire.bundle.v1.Manifest.MetricsEntry\x12\x33\n\nprovenance\x18\n \x01(\x0b\x32\x1f.scorewire.bundle.v1.Provenance\x12+\n\x06parity\x18\x0b \x01(\x0b\x32\x1b.scorewire.bundle.v1.Parity\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"p\n\x06\x43oding\x12\x35\n\x0cvocabularies\x18\x01 \x03(\x0b\x32\x1f.scorewire.bundle.v1.Vocabulary\x12/\n\x06inputs\x18\x02 \x03(\x0b\x32\x1f.scorewire.bundle.v1.GraphInput\"V\n\nVocabulary\x12\x0c\n\x04text\x18\x01 \x01(\r\x12+\n\x04\x66old\x18\x02 \x01(\x0e\x32\x1d.scorewire.bundle.v1.TextFold\x12\r\n\x05texts\x18\x03 \x03(\t\"x\n\nGraphInput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x04type\x18\x02 \x01(\x0e\x32 .scorewire.bundle.v1.ElementType\x12,\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x1b.scorewire.bundle.v1.Column\"\x83\x01\n\x06\x43olumn\x12\x10\n\x06number\x18\x01 \x01(\rH\x00\x12/\n\x05\x63oded\x18\x02 \x01(\x0b\x32\x1e.scorewire.bundle.v1.CodedTextH\x00\x12,\n\x04text\x18\x03 \x01(\x0b\x32\x1c.scorewire.bundle.v1.RawTextH\x00\x42\x08\n\x06source\"F\n\tCodedText\x12\x12\n\nvocabulary\x18\x01 \x01(\r\x12\x0e\n\x06values\x18\x02 \x03(\x01\x12\x15\n\runknown_value\x18\x03 \x01(\x01\"D\n\x07RawText\x12\x0c\n\x04text\x18\x01 \x01(\r\x12+\n\x04\x66old\x18\x02 \x01(\x0e\x32\x1d.scorewire.bundle.v1.TextFold\"8\n\x04\x46ile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"\xd3\x01\n\nProvenance\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12N\n\x10library_versions\x18\x02 \x03(\x0b\x32\x34.scorewire.bundle.v1.Provenance.LibraryVersionsEntry\x12\x18\n\x10\x64\x61ta_fingerprint\x18\x03 \x01(\t\x12\x13\n\x0bsample_rows\x18\x04 \x01(\x04\x1a\x36\n\x14LibraryVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa9\x02\n\x06Parity\x12\x15\n\rrows_compared\x18\x01 \x01(\x04\x12\x14\n\x0crows_refused\x18\x02 \x01(\x04\x12 \n\x18worst_share_of_tolerance\x18\x03 \x01(\x01\x12!\n\x19worst_absolute_difference\x18\x04 \x01(\x01\x12\x31\n\ttolerance\x18\x05 \x01(\x0b\x32\x1e.scorewire.bundle.v1.Tolerance\x12\x45\n\x0erows_by_origin\x18\x06 \x03(\x0b\x32-.scorewire.bundle.v1.Parity.RowsByOriginEntry\x1a\x33\n\x11RowsByOriginEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"/\n\tTolerance\x12\x10\n\x08relative\x18\x01 \x01(\x01\x12\x10\n\x08\x61\x62solute\x18\x02 \x01(\x01\"\x8e\x01\n\x06Golden\x12 \n\x04rows\x18\x01 \x01(\x0b\x32\x12.scorewire.v1.Rows\x12/\n\x08\x65xpected\x18\x02 \x01(\x0b\x32\x1d.scorewire.v1.PredictResponse\x12\x31\n\ttolerance\x18\x03 \x01(\x0b\x32\x1e.scorewire.bundle.v1.Tolerance*Z\n\x08TextFold\x12\x19\n\x15TEXT_FOLD_UNSPECIFIED\x10\x00\x12\x12\n\x0eTEXT_FOLD_NONE\x10\x01\x12\x1f\n\x1bTEXT_FOLD_ASCII_LOWER_STRIP\x10\x02*u\n\x0b\x45lementType\x12\x1c\n\x18\x45LEMENT_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45LEMENT_TYPE_FLOAT\x10\x01\x12\x17\n\x13\x45LEMENT_TYPE_DOUBLE\x10\x02\x12\x17\n\x13\x45LEMENT_TYPE_STRING\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scorewire/bundle/v1/manifest.proto\x12\x13scorewire.bundle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dscorewire/v1/prediction.proto\x1a\x19scorewire/v1/schema.proto\"\x82\x04\n\x08Manifest\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12$\n\x06schema\x18\x06 \x01(\x0b\x32\x14.scorewire.v1.Schema\x12+\n\x06\x63oding\x18\x07 \x01(\x0b\x32\x1b.scorewire.bundle.v1.Coding\x12(\n\x05\x66iles\x18\x08 \x03(\x0b\x32\x19.scorewire.bundle.v1.File\x12;\n\x07metrics\x18\t \x03(\x0b\x32*.scorewire.bundle.v1.Manifest.MetricsEntry\x12\x33\n\nprovenance\x18\n \x01(\x0b\x32\x1f.scorewire.bundle.v1.Provenance\x12+\n\x06parity\x18\x0b \x01(\x0b\x32\x1b.scorewire.bundle.v1.Parity\x12-\n\x07tensors\x18\x0c \x01(\x0b\x32\x1c.scorewire.bundle.v1.Tensors\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"d\n\x07Tensors\x12+\n\x06inputs\x18\x01 \x03(\x0b\x32\x1b.scorewire.bundle.v1.Tensor\x12,\n\x07outputs\x18\x02 \x03(\x0b\x32\x1b.scorewire.bundle.v1.Tensor\"6\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\x0c\n\x04\x64ims\x18\x03 \x03(\r\"\x84\x01\n\x06\x43oding\x12\x35\n\x0cvocabularies\x18\x01 \x03(\x0b\x32\x1f.scorewire.bundle.v1.Vocabulary\x12/\n\x06inputs\x18\x02 \x03(\x0b\x32\x1f.scorewire.bundle.v1.GraphInput\x12\x12\n\nrow_by_row\x18\x03 \x01(\x08\"V\n\nVocabulary\x12\x0c\n\x04text\x18\x01 \x01(\r\x12+\n\x04\x66old\x18\x02 \x01(\x0e\x32\x1d.scorewire.bundle.v1.TextFold\x12\r\n\x05texts\x18\x03 \x03(\t\"\xa6\x01\n\nGraphInput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x04type\x18\x02 \x01(\x0e\x32 .scorewire.bundle.v1.ElementType\x12,\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x1b.scorewire.bundle.v1.Column\x12,\n\x05shape\x18\x04 \x01(\x0b\x32\x1d.scorewire.bundle.v1.RowShape\"\x18\n\x08RowShape\x12\x0c\n\x04\x64ims\x18\x01 \x03(\r\"\x83\x01\n\x06\x43olumn\x12\x10\n\x06number\x18\x01 \x01(\rH\x00\x12/\n\x05\x63oded\x18\x02 \x01(\x0b\x32\x1e.scorewire.bundle.v1.CodedTextH\x00\x12,\n\x04text\x18\x03 \x01(\x0b\x32\x1c.scorewire.bundle.v1.RawTextH\x00\x42\x08\n\x06source\"F\n\tCodedText\x12\x12\n\nvocabulary\x18\x01 \x01(\r\x12\x0e\n\x06values\x18\x02 \x03(\x01\x12\x15\n\runknown_value\x18\x03 \x01(\x01\"D\n\x07RawText\x12\x0c\n\x04text\x18\x01 \x01(\r\x12+\n\x04\x66old\x18\x02 \x01(\x0e\x32\x1d.scorewire.bundle.v1.TextFold\"8\n\x04\x46ile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"\xd3\x01\n\nProvenance\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12N\n\x10library_versions\x18\x02 \x03(\x0b\x32\x34.scorewire.bundle.v1.Provenance.LibraryVersionsEntry\x12\x18\n\x10\x64\x61ta_fingerprint\x18\x03 \x01(\t\x12\x13\n\x0bsample_rows\x18\x04 \x01(\x04\x1a\x36\n\x14LibraryVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa9\x02\n\x06Parity\x12\x15\n\rrows_compared\x18\x01 \x01(\x04\x12\x14\n\x0crows_refused\x18\x02 \x01(\x04\x12 \n\x18worst_share_of_tolerance\x18\x03 \x01(\x01\x12!\n\x19worst_absolute_difference\x18\x04 \x01(\x01\x12\x31\n\ttolerance\x18\x05 \x01(\x0b\x32\x1e.scorewire.bundle.v1.Tolerance\x12\x45\n\x0erows_by_origin\x18\x06 \x03(\x0b\x32-.scorewire.bundle.v1.Parity.RowsByOriginEntry\x1a\x33\n\x11RowsByOriginEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"/\n\tTolerance\x12\x10\n\x08relative\x18\x01 \x01(\x01\x12\x10\n\x08\x61\x62solute\x18\x02 \x01(\x01\"\x8e\x01\n\x06Golden\x12 \n\x04rows\x18\x01 \x01(\x0b\x32\x12.scorewire.v1.Rows\x12/\n\x08\x65xpected\x18\x02 \x01(\x0b\x32\x1d.scorewire.v1.PredictResponse\x12\x31\n\ttolerance\x18\x03 \x01(\x0b\x32\x1e.scorewire.bundle.v1.Tolerance*Z\n\x08TextFold\x12\x19\n\x15TEXT_FOLD_UNSPECIFIED\x10\x00\x12\x12\n\x0eTEXT_FOLD_NONE\x10\x01\x12\x1f\n\x1bTEXT_FOLD_ASCII_LOWER_STRIP\x10\x02*\xce\x02\n\x0b\x45lementType\x12\x1c\n\x18\x45LEMENT_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45LEMENT_TYPE_FLOAT\x10\x01\x12\x17\n\x13\x45LEMENT_TYPE_DOUBLE\x10\x02\x12\x17\n\x13\x45LEMENT_TYPE_STRING\x10\x03\x12\x15\n\x11\x45LEMENT_TYPE_INT8\x10\x04\x12\x16\n\x12\x45LEMENT_TYPE_INT16\x10\x05\x12\x16\n\x12\x45LEMENT_TYPE_INT32\x10\x06\x12\x16\n\x12\x45LEMENT_TYPE_INT64\x10\x07\x12\x16\n\x12\x45LEMENT_TYPE_UINT8\x10\x08\x12\x17\n\x13\x45LEMENT_TYPE_UINT16\x10\t\x12\x17\n\x13\x45LEMENT_TYPE_UINT32\x10\n\x12\x17\n\x13\x45LEMENT_TYPE_UINT64\x10\x0b\x12\x15\n\x11\x45LEMENT_TYPE_BOOL\x10\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,38 +40,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVENANCE_LIBRARYVERSIONSENTRY']._serialized_options = b'8\001'
   _globals['_PARITY_ROWSBYORIGINENTRY']._loaded_options = None
   _globals['_PARITY_ROWSBYORIGINENTRY']._serialized_options = b'8\001'
-  _globals['_TEXTFOLD']._serialized_start=1986
-  _globals['_TEXTFOLD']._serialized_end=2076
-  _globals['_ELEMENTTYPE']._serialized_start=2078
-  _globals['_ELEMENTTYPE']._serialized_end=2195
+  _globals['_TEXTFOLD']._serialized_start=2285
+  _globals['_TEXTFOLD']._serialized_end=2375
+  _globals['_ELEMENTTYPE']._serialized_start=2378
+  _globals['_ELEMENTTYPE']._serialized_end=2712
   _globals['_MANIFEST']._serialized_start=151
-  _globals['_MANIFEST']._serialized_end=618
-  _globals['_MANIFEST_METRICSENTRY']._serialized_start=572
-  _globals['_MANIFEST_METRICSENTRY']._serialized_end=618
-  _globals['_CODING']._serialized_start=620
-  _globals['_CODING']._serialized_end=732
-  _globals['_VOCABULARY']._serialized_start=734
-  _globals['_VOCABULARY']._serialized_end=820
-  _globals['_GRAPHINPUT']._serialized_start=822
-  _globals['_GRAPHINPUT']._serialized_end=942
-  _globals['_COLUMN']._serialized_start=945
-  _globals['_COLUMN']._serialized_end=1076
-  _globals['_CODEDTEXT']._serialized_start=1078
-  _globals['_CODEDTEXT']._serialized_end=1148
-  _globals['_RAWTEXT']._serialized_start=1150
-  _globals['_RAWTEXT']._serialized_end=1218
-  _globals['_FILE']._serialized_start=1220
-  _globals['_FILE']._serialized_end=1276
-  _globals['_PROVENANCE']._serialized_start=1279
-  _globals['_PROVENANCE']._serialized_end=1490
-  _globals['_PROVENANCE_LIBRARYVERSIONSENTRY']._serialized_start=1436
-  _globals['_PROVENANCE_LIBRARYVERSIONSENTRY']._serialized_end=1490
-  _globals['_PARITY']._serialized_start=1493
-  _globals['_PARITY']._serialized_end=1790
-  _globals['_PARITY_ROWSBYORIGINENTRY']._serialized_start=1739
-  _globals['_PARITY_ROWSBYORIGINENTRY']._serialized_end=1790
-  _globals['_TOLERANCE']._serialized_start=1792
-  _globals['_TOLERANCE']._serialized_end=1839
-  _globals['_GOLDEN']._serialized_start=1842
-  _globals['_GOLDEN']._serialized_end=1984
+  _globals['_MANIFEST']._serialized_end=665
+  _globals['_MANIFEST_METRICSENTRY']._serialized_start=619
+  _globals['_MANIFEST_METRICSENTRY']._serialized_end=665
+  _globals['_TENSORS']._serialized_start=667
+  _globals['_TENSORS']._serialized_end=767
+  _globals['_TENSOR']._serialized_start=769
+  _globals['_TENSOR']._serialized_end=823
+  _globals['_CODING']._serialized_start=826
+  _globals['_CODING']._serialized_end=958
+  _globals['_VOCABULARY']._serialized_start=960
+  _globals['_VOCABULARY']._serialized_end=1046
+  _globals['_GRAPHINPUT']._serialized_start=1049
+  _globals['_GRAPHINPUT']._serialized_end=1215
+  _globals['_ROWSHAPE']._serialized_start=1217
+  _globals['_ROWSHAPE']._serialized_end=1241
+  _globals['_COLUMN']._serialized_start=1244
+  _globals['_COLUMN']._serialized_end=1375
+  _globals['_CODEDTEXT']._serialized_start=1377
+  _globals['_CODEDTEXT']._serialized_end=1447
+  _globals['_RAWTEXT']._serialized_start=1449
+  _globals['_RAWTEXT']._serialized_end=1517
+  _globals['_FILE']._serialized_start=1519
+  _globals['_FILE']._serialized_end=1575
+  _globals['_PROVENANCE']._serialized_start=1578
+  _globals['_PROVENANCE']._serialized_end=1789
+  _globals['_PROVENANCE_LIBRARYVERSIONSENTRY']._serialized_start=1735
+  _globals['_PROVENANCE_LIBRARYVERSIONSENTRY']._serialized_end=1789
+  _globals['_PARITY']._serialized_start=1792
+  _globals['_PARITY']._serialized_end=2089
+  _globals['_PARITY_ROWSBYORIGINENTRY']._serialized_start=2038
+  _globals['_PARITY_ROWSBYORIGINENTRY']._serialized_end=2089
+  _globals['_TOLERANCE']._serialized_start=2091
+  _globals['_TOLERANCE']._serialized_end=2138
+  _globals['_GOLDEN']._serialized_start=2141
+  _globals['_GOLDEN']._serialized_end=2283
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,24 @@ class _ElementTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ElementTy
     """64-bit float."""
     ELEMENT_TYPE_STRING: _ElementType.ValueType  # 3
     """String."""
+    ELEMENT_TYPE_INT8: _ElementType.ValueType  # 4
+    """Signed, 8 bits."""
+    ELEMENT_TYPE_INT16: _ElementType.ValueType  # 5
+    """Signed, 16 bits."""
+    ELEMENT_TYPE_INT32: _ElementType.ValueType  # 6
+    """Signed, 32 bits."""
+    ELEMENT_TYPE_INT64: _ElementType.ValueType  # 7
+    """Signed, 64 bits; of these, a row can carry those up to 2^53."""
+    ELEMENT_TYPE_UINT8: _ElementType.ValueType  # 8
+    """Unsigned, 8 bits."""
+    ELEMENT_TYPE_UINT16: _ElementType.ValueType  # 9
+    """Unsigned, 16 bits."""
+    ELEMENT_TYPE_UINT32: _ElementType.ValueType  # 10
+    """Unsigned, 32 bits."""
+    ELEMENT_TYPE_UINT64: _ElementType.ValueType  # 11
+    """Unsigned, 64 bits; of these, a row can carry those up to 2^53."""
+    ELEMENT_TYPE_BOOL: _ElementType.ValueType  # 12
+    """True or false, as 1 or 0."""
 
 class ElementType(_ElementType, metaclass=_ElementTypeEnumTypeWrapper):
     """The element type of a graph input."""
@@ -72,6 +90,24 @@ ELEMENT_TYPE_DOUBLE: ElementType.ValueType  # 2
 """64-bit float."""
 ELEMENT_TYPE_STRING: ElementType.ValueType  # 3
 """String."""
+ELEMENT_TYPE_INT8: ElementType.ValueType  # 4
+"""Signed, 8 bits."""
+ELEMENT_TYPE_INT16: ElementType.ValueType  # 5
+"""Signed, 16 bits."""
+ELEMENT_TYPE_INT32: ElementType.ValueType  # 6
+"""Signed, 32 bits."""
+ELEMENT_TYPE_INT64: ElementType.ValueType  # 7
+"""Signed, 64 bits; of these, a row can carry those up to 2^53."""
+ELEMENT_TYPE_UINT8: ElementType.ValueType  # 8
+"""Unsigned, 8 bits."""
+ELEMENT_TYPE_UINT16: ElementType.ValueType  # 9
+"""Unsigned, 16 bits."""
+ELEMENT_TYPE_UINT32: ElementType.ValueType  # 10
+"""Unsigned, 32 bits."""
+ELEMENT_TYPE_UINT64: ElementType.ValueType  # 11
+"""Unsigned, 64 bits; of these, a row can carry those up to 2^53."""
+ELEMENT_TYPE_BOOL: ElementType.ValueType  # 12
+"""True or false, as 1 or 0."""
 Global___ElementType: _TypeAlias = ElementType  # noqa: Y015
 
 @_typing.final
@@ -111,6 +147,7 @@ class Manifest(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     PARITY_FIELD_NUMBER: _builtins.int
+    TENSORS_FIELD_NUMBER: _builtins.int
     format_version: _builtins.int
     """Version of the bundle format; models/README.md has the rules for raising it."""
     model: _builtins.str
@@ -147,6 +184,12 @@ class Manifest(_message.Message):
     def parity(self) -> Global___Parity:
         """What the comparison with the fitted model found."""
 
+    @_builtins.property
+    def tensors(self) -> Global___Tensors:
+        """What the Open Inference Protocol says of the model's tensors; unset where
+        that follows from the schema.
+        """
+
     def __init__(
         self,
         *,
@@ -161,14 +204,79 @@ class Manifest(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         provenance: Global___Provenance | None = ...,
         parity: Global___Parity | None = ...,
+        tensors: Global___Tensors | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["coding", b"coding", "created_at", b"created_at", "parity", b"parity", "provenance", b"provenance", "schema", b"schema"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["coding", b"coding", "created_at", b"created_at", "parity", b"parity", "provenance", b"provenance", "schema", b"schema", "tensors", b"tensors"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coding", b"coding", "created_at", b"created_at", "description", b"description", "files", b"files", "format_version", b"format_version", "metrics", b"metrics", "model", b"model", "parity", b"parity", "provenance", b"provenance", "schema", b"schema", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coding", b"coding", "created_at", b"created_at", "description", b"description", "files", b"files", "format_version", b"format_version", "metrics", b"metrics", "model", b"model", "parity", b"parity", "provenance", b"provenance", "schema", b"schema", "tensors", b"tensors", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Manifest: _TypeAlias = Manifest  # noqa: Y015
+
+@_typing.final
+class Tensors(_message.Message):
+    """A model's tensors, as callers see them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUTS_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensor]:
+        """Together they have every feature once, in schema order."""
+
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensor]:
+        """One for each output of the schema, in its order."""
+
+    def __init__(
+        self,
+        *,
+        inputs: _abc.Iterable[Global___Tensor] | None = ...,
+        outputs: _abc.Iterable[Global___Tensor] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "outputs", b"outputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tensors: _TypeAlias = Tensors  # noqa: Y015
+
+@_typing.final
+class Tensor(_message.Message):
+    """A tensor of shape [rows, dims...]."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DATATYPE_FIELD_NUMBER: _builtins.int
+    DIMS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    datatype: _builtins.str
+    """In the protocol's words: "INT32", "FP64", "BYTES"."""
+    @_builtins.property
+    def dims(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The shape of one row; empty for one value per row, as in a tensor of shape
+        [rows].
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        datatype: _builtins.str = ...,
+        dims: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datatype", b"datatype", "dims", b"dims", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tensor: _TypeAlias = Tensor  # noqa: Y015
 
 @_typing.final
 class Coding(_message.Message):
@@ -180,6 +288,9 @@ class Coding(_message.Message):
 
     VOCABULARIES_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
+    ROW_BY_ROW_FIELD_NUMBER: _builtins.int
+    row_by_row: _builtins.bool
+    """Whether the graph takes one row in a run, and no more."""
     @_builtins.property
     def vocabularies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Vocabulary]:
         """Dictionaries from text to index."""
@@ -193,10 +304,11 @@ class Coding(_message.Message):
         *,
         vocabularies: _abc.Iterable[Global___Vocabulary] | None = ...,
         inputs: _abc.Iterable[Global___GraphInput] | None = ...,
+        row_by_row: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "vocabularies", b"vocabularies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "row_by_row", b"row_by_row", "vocabularies", b"vocabularies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -238,13 +350,14 @@ Global___Vocabulary: _TypeAlias = Vocabulary  # noqa: Y015
 
 @_typing.final
 class GraphInput(_message.Message):
-    """One input tensor of the graph, of shape [rows, columns]."""
+    """One input tensor of the graph, of shape [rows, columns] unless it says otherwise."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name in the graph."""
     type: Global___ElementType.ValueType
@@ -253,20 +366,51 @@ class GraphInput(_message.Message):
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___Column]:
         """In order."""
 
+    @_builtins.property
+    def shape(self) -> Global___RowShape:
+        """Where set, the tensor is of shape [rows, dims...] in place of
+        [rows, columns], with the columns row-major.
+        """
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         type: Global___ElementType.ValueType = ...,
         columns: _abc.Iterable[Global___Column] | None = ...,
+        shape: Global___RowShape | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shape", b"shape"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "name", b"name", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "name", b"name", "shape", b"shape", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GraphInput: _TypeAlias = GraphInput  # noqa: Y015
+
+@_typing.final
+class RowShape(_message.Message):
+    """The shape of one row of a tensor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dims(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Empty for one value."""
+
+    def __init__(
+        self,
+        *,
+        dims: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dims", b"dims"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RowShape: _TypeAlias = RowShape  # noqa: Y015
 
 @_typing.final
 class Column(_message.Message):

@@ -1,0 +1,228 @@
+"""Two versions of a model, compared by what they answered.
+
+Whether calls were shared out as the split says comes first: a sample ratio that
+does not fit means that the two did not get comparable calls, and then no other
+difference means anything. The tests are scipy's: the exact binomial test for the
+ratio, chi-square tests for the rest, and Fisher's exact one for rates of few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest, chi2_contingency, fisher_exact
+from scipy.stats.contingency import expected_freq
+
+from scorewire._models import ModelStatus, Routing
+from scorewire._statistics import Distribution, RouteStatistics
+
+# A sample ratio is in doubt below the first, a difference is one below the second.
+SAMPLE_RATIO_LEVEL = 0.001
+DIFFERENCE_LEVEL = 0.01
+# Chi-square tests need about so many in each cell.
+_LEAST_EXPECTED = 5.0
+
+
+class ComparisonError(Exception):
+    """There is nothing to compare; the message says why and what to do."""
+
+
+class Role(StrEnum):
+    """What a version's calls were."""
+
+    ANSWERS = "answers"
+    SHADOW = "shadow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What a test found: its p-value, and the size of what it tests, 0 for no difference.
+
+    For errors the size is the difference of the rates, b less a; for a
+    distribution it is the largest difference of the shares below a value (the
+    Kolmogorov-Smirnov distance): at least so many lie elsewhere in the other.
+    """
+
+    p_value: float
+    size: float
+
+    @property
+    def differs(self) -> bool:
+        """Whether the difference is one."""
+        return self.p_value < DIFFERENCE_LEVEL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One of the two versions: what it answered on the default route."""
+
+    version: str
+    role: Role
+    weight: int | None
+    counted: RouteStatistics
+
+    @property
+    def attempts(self) -> int:
+        """Calls, those that failed among them."""
+        return self.counted.calls + self.counted.failed
+
+    @property
+    def error_rate(self) -> float:
+        """Share of the calls that failed; NaN without calls."""
+        return self.counted.failed / self.attempts if self.attempts else np.nan
+
+    @property
+    def row_error_rate(self) -> float:
+        """Share of the rows that have an error; NaN without rows."""
+        return self.counted.failed_rows / self.counted.rows if self.counted.rows else np.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Both sides, and the tests; a test is None where there is nothing to compare.
+
+    `sample_ratio` is the p-value of the calls' shares under the split's weights;
+    None where the two are not both in the split. Copies for a shadow wait for
+    what time the calls leave, so that latency is compared between equals only.
+    """
+
+    model: str
+    a: Side
+    b: Side
+    sample_ratio: float | None
+    errors: Difference | None
+    row_errors: Difference | None
+    latency: Difference | None
+    scores: Difference | None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the calls were not shared out as the split says."""
+        return self.sample_ratio is not None and self.sample_ratio < SAMPLE_RATIO_LEVEL
+
+
+def sides(status: ModelStatus, versions: Sequence[str]) -> tuple[str, str]:
+    """The two versions to compare: those given, those of the split, or the default and its shadow.
+
+    Raises:
+        ComparisonError: there are not two.
+    """
+    routing = status.routing
+    if versions:
+        if len(set(versions)) != 2:
+            raise ComparisonError("give two different versions, or none")
+        return versions[0], versions[1]
+    split = [version for version, weight in routing.split.items() if weight]
+    if len(split) == 2:
+        # The one of the larger share is what the other is held against.
+        a, b = sorted(split, key=lambda version: -routing.split[version])
+        return a, b
+    if routing.shadow is not None and status.default_version:
+        return status.default_version, routing.shadow.version
+    raise ComparisonError(
+        f"name two versions: model {status.name!r} has neither a split over two nor a shadow"
+    )
+
+
+def compare_versions(routing: Routing, counted: Sequence[RouteStatistics], a: str, b: str) -> Comparison:
+    """Compare what two versions answered of the calls that named none, or of copies of such calls.
+
+    Raises:
+        ComparisonError: one of them answered nothing.
+    """
+    first, second = (_side(routing, counted, version) for version in (a, b))
+    return Comparison(
+        model=first.counted.model,
+        a=first,
+        b=second,
+        sample_ratio=_sample_ratio(first, second),
+        errors=_rates((first.counted.failed, first.attempts), (second.counted.failed, second.attempts)),
+        row_errors=_rates(
+            (first.counted.failed_rows, first.counted.rows), (second.counted.failed_rows, second.counted.rows)
+        ),
+        latency=_distributions(first.counted.latency_seconds, second.counted.latency_seconds)
+        if first.role is second.role
+        else None,
+        scores=_distributions(first.counted.scores, second.counted.scores),
+    )
+
+
+def _side(routing: Routing, counted: Sequence[RouteStatistics], version: str) -> Side:
+    """The copies that a version that is the shadow got, and else the calls that it answered itself.
+
+    Where there are none of these, the others.
+    """
+    own = [each for each in counted if each.version == version and not each.route]
+    is_shadow = routing.shadow is not None and routing.shadow.version == version
+    wanted = is_shadow and not routing.split.get(version)
+    for each in sorted(own, key=lambda each: each.shadow is not wanted):
+        if each.calls or each.failed:
+            return Side(
+                version=version,
+                role=Role.SHADOW if each.shadow else Role.ANSWERS,
+                weight=routing.split.get(version),
+                counted=each,
+            )
+    raise ComparisonError(
+        f"version {version!r} answered no call that named no version while calls were counted; share calls"
+        " out to it by a split, or send it copies by a shadow"
+    )
+
+
+def _sample_ratio(a: Side, b: Side) -> float | None:
+    if not (a.weight and b.weight and a.role is b.role is Role.ANSWERS):
+        return None
+    share = a.weight / (a.weight + b.weight)
+    return float(binomtest(a.attempts, a.attempts + b.attempts, share).pvalue)
+
+
+def _rates(a: tuple[int, int], b: tuple[int, int]) -> Difference | None:
+    """Test whether two shares differ: (how many, of how many)."""
+    table = np.array([[a[0], a[1] - a[0]], [b[0], b[1] - b[0]]], dtype=np.float64)
+    if not (a[1] and b[1]):
+        return None
+    size = b[0] / b[1] - a[0] / a[1]
+    if not table.any(axis=0).all():
+        return Difference(p_value=1.0, size=size)
+    few = expected_freq(table).min() < _LEAST_EXPECTED
+    found = fisher_exact(table) if few else chi2_contingency(table)
+    return Difference(p_value=float(found.pvalue), size=size)
+
+
+def _distributions(a: Distribution, b: Distribution) -> Difference | None:
+    """Test whether two distributions differ, on the buckets that both were counted in."""
+    bounds = {(bucket.inner, bucket.outer): bucket.middle for each in (a, b) for bucket in each.buckets}
+    place = {key: column for column, key in enumerate(sorted(bounds, key=lambda key: bounds[key]))}
+    table = np.zeros((2, len(place)))
+    for row, each in enumerate((a, b)):
+        for bucket in each.buckets:
+            table[row, place[bucket.inner, bucket.outer]] += bucket.count
+    if not table.any(axis=1).all():
+        return None
+    shares = table / table.sum(axis=1, keepdims=True)
+    size = float(np.abs(np.cumsum(shares[0] - shares[1])).max())
+    merged = _merge(table)
+    if merged.shape[1] < 2:
+        return Difference(p_value=1.0, size=size)
+    return Difference(p_value=float(chi2_contingency(merged).pvalue), size=size)
+
+
+def _merge(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Neighbouring columns together, until each is expected to have enough in either row."""
+    share = table.sum(axis=1).min() / table.sum()
+    columns: list[NDArray[np.float64]] = []
+    rest = np.zeros(2)
+    for column in table.T:
+        rest = rest + column
+        if rest.sum() * share >= _LEAST_EXPECTED:
+            columns.append(rest)
+            rest = np.zeros(2)
+    if rest.any() and columns:
+        columns[-1] = columns[-1] + rest
+    elif rest.any():
+        columns.append(rest)
+    return np.stack(columns, axis=1)

@@ -1,0 +1,230 @@
+"""The clients' methods that change which versions answer, and tell what they answered."""
+
+# ruff: noqa: ASYNC109 - these timeouts are deadlines, which travel to the server
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from google.protobuf.message import Message
+
+from scorewire import _methods as methods
+from scorewire._base import ClientBase
+from scorewire._calls import Flow
+from scorewire._errors import InvalidArgumentError
+from scorewire._models import ModelStatus, ServerInfo
+from scorewire._statistics import RouteStatistics
+
+# A load reads, tries and proves a bundle; seconds.
+LOAD_TIMEOUT = 120.0
+
+_T = TypeVar("_T")
+
+
+class Control(ClientBase):
+    """The methods of `Client`.
+
+    A change is in force, and kept for the server's next start, when its method
+    returns; one that fails changes nothing. Each returns the model as it then is.
+    """
+
+    def load_version(self, model: str, version: str, *, timeout: float | None = LOAD_TIMEOUT) -> ModelStatus:
+        """Load a version from the repository, whatever the server's version policy says.
+
+        Raises:
+            NotFoundError: the repository has no such version.
+            FailedPreconditionError: the bundle is refused; the message says why.
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return self._change(_version(methods.LOAD_VERSION, model, version), timeout)
+
+    def unload_version(self, model: str, version: str, *, timeout: float | None = None) -> ModelStatus:
+        """Take a version out of service.
+
+        Raises:
+            FailedPreconditionError: an alias, the split or the shadow names it.
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return self._change(_version(methods.UNLOAD_VERSION, model, version), timeout)
+
+    def set_alias(self, model: str, alias: str, version: str, *, timeout: float | None = None) -> ModelStatus:
+        """Make an alias, like "stable", stand for a version that serves.
+
+        Raises:
+            FailedPreconditionError: the version does not serve.
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return self._change(_set_alias(model, alias, version), timeout)
+
+    def delete_alias(self, model: str, alias: str, *, timeout: float | None = None) -> ModelStatus:
+        """Remove an alias.
+
+        Raises:
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return self._change(_delete_alias(model, alias), timeout)
+
+    def set_split(
+        self, model: str, weights: Mapping[str, int], *, timeout: float | None = None
+    ) -> ModelStatus:
+        """Share the calls that name no version out over versions that serve.
+
+        Calls with the same routing key get the same version. A change of weights
+        moves no more keys than it must.
+
+        Args:
+            model: the model's name.
+            weights: by version, like `{"1.0.0": 90, "1.1.0": 10}`; empty to follow
+                the highest release again.
+            timeout: seconds; None for the client's.
+
+        Raises:
+            FailedPreconditionError: a version does not serve, or they take different rows.
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return self._change(_set_split(model, weights), timeout)
+
+    def set_shadow(
+        self, model: str, version: str | None, share: float = 1.0, *, timeout: float | None = None
+    ) -> ModelStatus:
+        """Send copies of a share of the calls that name no version to another; None for no more copies.
+
+        Nobody sees the answers to copies; `statistics` tells of them.
+
+        Raises:
+            FailedPreconditionError: the version does not serve, or takes other rows.
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return self._change(_set_shadow(model, version, share), timeout)
+
+    def roll_back(self, model: str, *, timeout: float | None = LOAD_TIMEOUT) -> ModelStatus:
+        """Bring back what answered before the last change of the model's routing.
+
+        A new release that took over by itself is such a change.
+
+        Raises:
+            FailedPreconditionError: no change is left to take back, or what answered then cannot serve.
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return self._change(_roll_back(model), timeout)
+
+    def statistics(self, model: str = "", *, timeout: float | None = None) -> list[RouteStatistics]:
+        """What each version that is loaded answered on each route, of one model or of all.
+
+        Raises:
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return self._run(self._calls.statistics(model, timeout))
+
+    def server(self, *, timeout: float | None = None) -> ServerInfo:
+        """Which server this is.
+
+        Raises:
+            ScorewireError: the call failed; the subclass says how.
+        """
+        return self._run(self._calls.server(timeout))
+
+    def _change(self, change: _Change, timeout: float | None) -> ModelStatus:
+        return self._run(self._calls.change(*change, timeout))
+
+    def _run(self, flow: Flow[_T]) -> _T:
+        """Make the calls of a flow."""
+        raise NotImplementedError
+
+
+class AsyncControl(ClientBase):
+    """The methods of `AsyncClient`; see `Control`."""
+
+    async def load_version(
+        self, model: str, version: str, *, timeout: float | None = LOAD_TIMEOUT
+    ) -> ModelStatus:
+        """As `Client.load_version`."""
+        return await self._change(_version(methods.LOAD_VERSION, model, version), timeout)
+
+    async def unload_version(self, model: str, version: str, *, timeout: float | None = None) -> ModelStatus:
+        """As `Client.unload_version`."""
+        return await self._change(_version(methods.UNLOAD_VERSION, model, version), timeout)
+
+    async def set_alias(
+        self, model: str, alias: str, version: str, *, timeout: float | None = None
+    ) -> ModelStatus:
+        """As `Client.set_alias`."""
+        return await self._change(_set_alias(model, alias, version), timeout)
+
+    async def delete_alias(self, model: str, alias: str, *, timeout: float | None = None) -> ModelStatus:
+        """As `Client.delete_alias`."""
+        return await self._change(_delete_alias(model, alias), timeout)
+
+    async def set_split(
+        self, model: str, weights: Mapping[str, int], *, timeout: float | None = None
+    ) -> ModelStatus:
+        """As `Client.set_split`."""
+        return await self._change(_set_split(model, weights), timeout)
+
+    async def set_shadow(
+        self, model: str, version: str | None, share: float = 1.0, *, timeout: float | None = None
+    ) -> ModelStatus:
+        """As `Client.set_shadow`."""
+        return await self._change(_set_shadow(model, version, share), timeout)
+
+    async def roll_back(self, model: str, *, timeout: float | None = LOAD_TIMEOUT) -> ModelStatus:
+        """As `Client.roll_back`."""
+        return await self._change(_roll_back(model), timeout)
+
+    async def statistics(self, model: str = "", *, timeout: float | None = None) -> list[RouteStatistics]:
+        """As `Client.statistics`."""
+        return await self._run(self._calls.statistics(model, timeout))
+
+    async def server(self, *, timeout: float | None = None) -> ServerInfo:
+        """As `Client.server`."""
+        return await self._run(self._calls.server(timeout))
+
+    async def _change(self, change: _Change, timeout: float | None) -> ModelStatus:
+        return await self._run(self._calls.change(*change, timeout))
+
+    async def _run(self, flow: Flow[_T]) -> _T:
+        """Make the calls of a flow."""
+        raise NotImplementedError
+
+
+class _Change(NamedTuple):
+    """What asks for a change."""
+
+    method: methods.Method
+    request: Message
+
+
+def _make(method: methods.Method, hint: str = "", **fields: Any) -> _Change:
+    try:
+        return _Change(method, method.request(**fields))
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"{method.path.rpartition('/')[2]}: {error}{hint}") from error
+
+
+def _version(method: methods.Method, model: str, version: str) -> _Change:
+    return _make(method, model=model, version=version)
+
+
+def _set_alias(model: str, alias: str, version: str) -> _Change:
+    return _make(methods.SET_ALIAS, model=model, alias=alias, version=version)
+
+
+def _delete_alias(model: str, alias: str) -> _Change:
+    return _make(methods.DELETE_ALIAS, model=model, alias=alias)
+
+
+def _set_split(model: str, weights: Mapping[str, int]) -> _Change:
+    split = [{"version": version, "weight": weight} for version, weight in weights.items()]
+    hint = "; weights are whole numbers from 0 to 1,000,000"
+    return _make(methods.SET_SPLIT, hint, model=model, split=split)
+
+
+def _set_shadow(model: str, version: str | None, share: float) -> _Change:
+    if version is None:
+        return _make(methods.SET_SHADOW, model=model)
+    return _make(methods.SET_SHADOW, model=model, shadow={"version": version, "share": share})
+
+
+def _roll_back(model: str) -> _Change:
+    return _make(methods.ROLLBACK, model=model)

@@ -1,0 +1,367 @@
+"""`scorewire models`: see which versions answer, change that, and compare them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scorewire._channels import TLS
+from scorewire._client import Client
+from scorewire._models import ModelStatus
+from scorewire._statistics import Distribution, RouteStatistics
+from scorewire.options import explained, server_options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_EXAMPLES = """\b
+Examples:
+  scorewire models list
+  scorewire models split churn 1.0.0=90 1.1.0=10
+  scorewire models compare churn --seconds 60
+  scorewire models rollback churn"""
+
+
+def _command(group: click.Group, name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A command of a group that is given a connected client first."""
+
+    def make(command: Callable[..., None]) -> click.Command:
+        @server_options
+        @wraps(command)
+        def run(*, address: str, tls: TLS | None, **others: Any) -> None:
+            lacking = [each for each in ("rich", "scipy") if find_spec(each) is None]
+            if lacking:
+                raise click.ClickException(
+                    f"{', '.join(lacking)} not installed: pip install 'scorewire[models]'"
+                )
+            try:
+                client = Client(address, tls=tls)
+            except ValueError as error:
+                raise click.UsageError(str(error)) from error
+            with client, explained(address):
+                command(client, **others)
+
+        return group.command(name)(run)
+
+    return make
+
+
+@click.group(epilog=_EXAMPLES)
+def models() -> None:
+    """See which versions answer, change that, and compare them.
+
+    What is set here is kept over restarts of the server. A server that listens
+    for other machines takes changes only if it was started with --control on.
+    """
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+@_command(models, "list")
+@_json
+def list_(client: Client, *, as_json: bool) -> None:
+    """All models, and what answers."""
+    from scorewire._tables import model_table  # noqa: PLC0415 - needs an option of the SDK
+
+    found = client.models()
+    if as_json:
+        _print_json(found)
+    elif found:
+        _console().print(model_table(found))
+    else:
+        click.echo("the server has no models; put bundles into its --models folder")
+
+
+@_command(models, "show")
+@click.argument("model")
+@click.option("--version", default="", help="Version or alias.  [default: the model's default version]")
+@_json
+def show(client: Client, *, model: str, version: str, as_json: bool) -> None:
+    """One model: versions, routing, schema."""
+    from scorewire._tables import status_view, version_view  # noqa: PLC0415 - needs an option of the SDK
+
+    # A model of which no version serves has a status and nothing else.
+    status = next((each for each in client.models() if each.name == model), None)
+    served = client.model(model, version) if status is None or status.default_version or version else None
+    if as_json:
+        _print_json(served or status)
+        return
+    console = _console()
+    if status is not None:
+        console.print(status_view(status))
+    if served is not None:
+        console.print(version_view(served))
+
+
+@_command(models, "load")
+@click.argument("model")
+@click.argument("version")
+def load(client: Client, *, model: str, version: str) -> None:
+    """Load a version, whatever the policy says."""
+    with _waiting(f"loading {model} {version}"):
+        client.load_version(model, version)
+    click.echo(f"{model} {version} serves")
+
+
+@_command(models, "unload")
+@click.argument("model")
+@click.argument("version")
+def unload(client: Client, *, model: str, version: str) -> None:
+    """Take a version out of service; its files stay."""
+    client.unload_version(model, version)
+    click.echo(f"{model} {version} takes no more calls")
+
+
+@_command(models, "alias")
+@click.argument("model")
+@click.argument("alias")
+@click.argument("version", required=False)
+@click.option("--delete", is_flag=True, help="Remove the alias.")
+def alias(client: Client, *, model: str, alias: str, version: str | None, delete: bool) -> None:
+    """Make ALIAS stand for VERSION, or remove it."""
+    if delete == (version is not None):
+        raise click.UsageError("give the VERSION that the alias stands for, or --delete")
+    if version is None:
+        client.delete_alias(model, alias)
+        click.echo(f"{model} has no alias {alias} any more")
+    else:
+        client.set_alias(model, alias, version)
+        click.echo(f"{model} {alias} is {version}")
+
+
+@_command(models, "split")
+@click.argument("model")
+@click.argument("weights", nargs=-1, metavar="[VERSION=WEIGHT]...")
+@click.option("--clear", is_flag=True, help="Follow the highest release again.")
+def split(client: Client, *, model: str, weights: tuple[str, ...], clear: bool) -> None:
+    """Share calls out over versions.
+
+    Weights are like 1.0.0=90 1.1.0=10, and for the calls that name no version.
+    Calls with the same routing key get the same version.
+    """
+    if clear == bool(weights):
+        raise click.UsageError("give weights like 1.0.0=90 1.1.0=10, or --clear")
+    shares = {}
+    for each in weights:
+        version, _, weight = each.partition("=")
+        if not (version and weight.isdecimal()) or version in shares:
+            raise click.UsageError(f"{each!r} is not VERSION=WEIGHT, each version once, like 1.0.0=90")
+        shares[version] = int(weight)
+    click.echo(f"{model}: {_told(client.set_split(model, shares))}")
+
+
+@_command(models, "shadow")
+@click.argument("model")
+@click.argument("version", required=False)
+@click.option(
+    "--share",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the calls that are copied.",
+)
+@click.option("--off", is_flag=True, help="Copy no more calls.")
+def shadow(client: Client, *, model: str, version: str | None, share: float, off: bool) -> None:
+    """Send copies of calls to VERSION.
+
+    Nobody sees the answers to copies: they show in `stats` and `compare`. --off
+    ends that.
+    """
+    if off == (version is not None):
+        raise click.UsageError("give the VERSION that gets the copies, or --off")
+    client.set_shadow(model, version, share)
+    click.echo(
+        f"{model}: no calls are copied"
+        if off
+        else f"{model}: {share:.1%} of its calls are copied to {version}"
+    )
+
+
+@_command(models, "rollback")
+@click.argument("model")
+def rollback(client: Client, *, model: str) -> None:
+    """Go back to what answered before.
+
+    Takes back the last change of the routing; that a new release took over by
+    itself is such a change.
+    """
+    with _waiting(f"rolling {model} back"):
+        status = client.roll_back(model)
+    routing = status.routing
+    told = [_told(status), *(f"{alias} is {version}" for alias, version in sorted(routing.aliases.items()))]
+    if routing.shadow is not None:
+        told.append(f"{routing.shadow.share:.1%} of the calls are copied to {routing.shadow.version}")
+    left = "1 more step" if status.rollbacks == 1 else f"{status.rollbacks} more steps"
+    click.echo(f"{model}: {', '.join(told)}; {left} back can be taken")
+
+
+@_command(models, "stats")
+@click.argument("model", default="")
+@click.option(
+    "--watch", is_flag=True, help="A live table, until Ctrl-C; rates are those of the last interval."
+)
+@click.option(
+    "--interval",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="Seconds between two readings of --watch.",
+)
+@_json
+def stats(client: Client, *, model: str, watch: bool, interval: float, as_json: bool) -> None:
+    """What each version answered on each route."""
+    from scorewire._tables import statistics_table  # noqa: PLC0415 - needs an option of the SDK
+
+    if watch and as_json:
+        raise click.UsageError("--watch shows a table; --json prints once")
+    now = client.statistics(model)
+    if as_json:
+        _print_json(now)
+    elif not (watch or now):
+        click.echo("no calls were answered yet")
+    elif not watch:
+        _console().print(statistics_table(now))
+    else:
+        _watch(lambda: client.statistics(model), now, interval)
+
+
+@_command(models, "compare")
+@click.argument("model")
+@click.argument("versions", nargs=-1, metavar="[A B]")
+@click.option(
+    "--seconds",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Compare the calls of so many seconds from now; 0 for all since the versions were loaded.",
+)
+def compare(client: Client, *, model: str, versions: tuple[str, ...], seconds: float) -> None:
+    """Two versions side by side, and tested.
+
+    Their latency, errors and scores on the calls that named no version. A and B
+    are by default the two versions of the split, or the one that answers and its
+    shadow. Whether the calls were shared out as the split says is tested first:
+    where they were not, the rest may mislead.
+    """
+    from scorewire._compare import ComparisonError, compare_versions, sides  # noqa: PLC0415 - needs options
+    from scorewire._tables import comparison_table  # noqa: PLC0415
+
+    status = client.model(model).status
+    try:
+        a, b = sides(status, versions)
+        before = client.statistics(model) if seconds else []
+        if seconds:
+            _wait(seconds)
+        counted = _since(client.statistics(model), before)
+        if seconds and client.model(model).status.routing != status.routing:
+            raise ComparisonError("the routing was changed while calls were counted; compare again")
+        comparison = compare_versions(status.routing, counted, a, b)
+    except ComparisonError as error:
+        raise click.ClickException(str(error)) from error
+    _console().print(comparison_table(comparison, whole=not seconds))
+
+
+def _told(status: ModelStatus) -> str:
+    """What answers the calls that name no version."""
+    split = status.routing.split
+    if not split:
+        return f"the highest release answers, {status.default_version or 'of which none serves'}"
+    total = sum(split.values())
+    return ", ".join(f"{version} {weight / total:.1%}" for version, weight in split.items())
+
+
+def _since(now: list[RouteStatistics], before: list[RouteStatistics]) -> list[RouteStatistics]:
+    """What was counted between two readings, route by route."""
+    earlier = {_key(each): each for each in before}
+    return [each.since(earlier[_key(each)]) if _key(each) in earlier else each for each in now]
+
+
+def _key(route: RouteStatistics) -> tuple[str, str, str, bool]:
+    return route.model, route.version, route.route, route.shadow
+
+
+def _watch(read: Callable[[], list[RouteStatistics]], before: list[RouteStatistics], interval: float) -> None:
+    from rich.live import Live  # noqa: PLC0415 - an option of the SDK
+
+    from scorewire._tables import statistics_table  # noqa: PLC0415
+
+    console = _console()
+    begin = time.monotonic()
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+        live = None
+        if console.is_terminal:
+            live = stack.enter_context(Live(statistics_table(before), console=console, auto_refresh=False))
+        while True:
+            time.sleep(interval)
+            now, end = read(), time.monotonic()
+            table = statistics_table(now, _since(now, before), end - begin)
+            before, begin = now, end
+            if live is not None:
+                live.update(table, refresh=True)
+            else:
+                console.print(table)
+
+
+def _wait(seconds: float) -> None:
+    """Let time pass, with a bar on a terminal."""
+    from rich.progress import Progress  # noqa: PLC0415 - an option of the SDK
+
+    console = _console(stderr=True)
+    end = time.monotonic() + seconds
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("counting calls", total=seconds)
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.2))
+            bar.update(task, completed=seconds - left)
+
+
+@contextmanager
+def _waiting(what: str) -> Iterator[None]:
+    """A moving line on a terminal while the server works."""
+    console = _console(stderr=True)
+    if console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        yield
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console  # noqa: PLC0415 - an option of the SDK
+
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        # A file or a pipe has no width to keep to.
+        console.width = 200
+    return console
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(_plain(value), indent=2, default=str))
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it: objects by field, what is no finite number as null."""
+    if isinstance(value, Distribution):
+        quantiles = {str(quantile): value.quantile(quantile) for quantile in (0.5, 0.9, 0.95, 0.99, 0.999)}
+        return _plain({"count": value.count, "quantiles": quantiles, "buckets": value.buckets})
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

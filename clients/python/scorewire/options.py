@@ -1,0 +1,77 @@
+"""What commands that talk to a server share: its address, the connection's security, and their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scorewire._channels import TLS
+from scorewire._errors import DeadlineExceededError, NotFoundError, ScorewireError, UnavailableError
+
+DEFAULT_ADDRESS = "127.0.0.1:8500"
+_PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def server_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --address and the options of TLS; the command gets `address` and `tls`, a `TLS` or None."""
+
+    @click.option(
+        "--address",
+        default=DEFAULT_ADDRESS,
+        show_default=True,
+        help="Where the server listens: HOST:PORT, or unix:PATH.",
+    )
+    @click.option("--tls", is_flag=True, help="Secure the connection, trusting the usual authorities.")
+    @click.option("--tls-ca", type=_PEM, help="PEM of whom to trust; implies --tls.")
+    @click.option("--tls-cert", type=_PEM, help="PEM of the client's certificate.")
+    @click.option("--tls-key", type=_PEM, help="PEM of the client's key.")
+    @click.option(
+        "--tls-server-name", help="Name in the server's certificate, where it is not the address's."
+    )
+    @wraps(command)
+    def with_server(
+        *,
+        tls: bool,
+        tls_ca: Path | None,
+        tls_cert: Path | None,
+        tls_key: Path | None,
+        tls_server_name: str | None,
+        **others: Any,
+    ) -> None:
+        security = None
+        if (tls_cert is None) != (tls_key is None):
+            raise click.UsageError("--tls-cert and --tls-key come together")
+        if tls or any((tls_ca, tls_cert, tls_server_name)):
+            try:
+                security = TLS.from_files(
+                    root_certificates=tls_ca,
+                    certificate_chain=tls_cert,
+                    private_key=tls_key,
+                    server_name=tls_server_name,
+                )
+            except OSError as error:
+                raise click.UsageError(f"{error.filename} cannot be read: {error.strerror}") from None
+        command(tls=security, **others)
+
+    return with_server
+
+
+@contextmanager
+def explained(address: str) -> Iterator[None]:
+    """Errors of calls, as a user of a command should read them."""
+    try:
+        yield
+    except (UnavailableError, DeadlineExceededError) as error:
+        if error.reason:
+            # The server's own words, so it did answer.
+            raise click.ClickException(f"{error.code.name}: {error}") from error
+        raise click.ClickException(f"no answer from a server at {address}: {error}") from error
+    except NotFoundError as error:
+        raise click.ClickException(f"{error} (at {address})") from error
+    except ScorewireError as error:
+        raise click.ClickException(f"{error.code.name}: {error}") from error

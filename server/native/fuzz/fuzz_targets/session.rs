@@ -1,0 +1,7 @@
+//! `cargo +nightly fuzz run session`: no bytes of a client's harm a session, whatever its calls do.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use scorewire_native::session::exercise::exercise;
+
+fuzz_target!(|data: &[u8]| exercise(data));

@@ -1,0 +1,392 @@
+//! HTTP/2 of one connection without its socket: bytes in, calls out, and the other way round.
+//!
+//! Over nghttp2's session, which nothing else calls. A `Session` is one object on both sides of the
+//! border: nghttp2's part, and `State`, to which the callbacks alone refer while a function of
+//! nghttp2 runs, and the methods of `Session` alone while none does.
+
+mod callbacks;
+#[cfg(any(test, fuzzing))]
+pub mod exercise;
+
+use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
+use std::ptr::{self, NonNull};
+use std::task::Waker;
+
+use bytes::{Bytes, BytesMut};
+use libnghttp2_sys as ng;
+
+use crate::headers::Begun;
+
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: i32 = 8 << 20;
+const MAX_FRAME_BYTES: u32 = 1 << 16;
+const MAX_HEADER_BYTES: usize = 16 << 10;
+const PING_ALIVE: [u8; 8] = *b"alive\0\0\0";
+const PING_LAST: [u8; 8] = *b"last\0\0\0\0";
+/// The most fields of one block.
+const MAX_FIELDS: usize = 5;
+
+/// The connection has come to an end that allows no more frames.
+#[derive(Debug)]
+pub struct Broken;
+
+/// A field that is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    pub name: &'static str,
+    pub value: Cow<'static, str>,
+}
+
+impl Field {
+    pub const fn fixed(name: &'static str, value: &'static str) -> Self {
+        Self { name, value: Cow::Borrowed(value) }
+    }
+
+    fn raw(&self) -> ng::nghttp2_nv {
+        let mut flags = ng::NGHTTP2_NV_FLAG_NO_COPY_NAME;
+        if matches!(self.value, Cow::Borrowed(_)) {
+            flags |= ng::NGHTTP2_NV_FLAG_NO_COPY_VALUE;
+        }
+        ng::nghttp2_nv {
+            name: self.name.as_ptr().cast_mut(),
+            value: self.value.as_ptr().cast_mut(),
+            namelen: self.name.len(),
+            valuelen: self.value.len(),
+            flags: flags as u8,
+        }
+    }
+}
+
+/// Fields that end a call.
+pub type Fields = Cow<'static, [Field]>;
+
+/// What of a request's body is here.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    Data(Bytes),
+    /// There is no more of it.
+    End,
+    /// Not yet.
+    Nothing,
+    /// The stream is gone.
+    Gone,
+}
+
+/// What is known of a stream.
+#[derive(Default)]
+struct Stream {
+    /// What has come and was not taken. The window bounds it.
+    received: BytesMut,
+    /// The client sends no more.
+    ended: bool,
+    /// Whether the headers of the answer have been submitted.
+    answered: bool,
+    /// What is to be sent, and how the call ends after it.
+    unsent: Bytes,
+    end: Option<Fields>,
+    /// nghttp2 has asked for data when there was none.
+    deferred: bool,
+    /// The task that waits for any of this to change.
+    waiting: Option<Waker>,
+}
+
+impl Stream {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// What the callbacks write.
+#[derive(Default)]
+struct State {
+    streams: HashMap<i32, Stream, foldhash::fast::RandomState>,
+    begun: Begun,
+    /// Bytes that streams had not taken when they closed; the connection's window takes them back.
+    dropped_bytes: usize,
+    /// Streams that were answered before the client had ended.
+    answered_early: VecDeque<i32>,
+    /// Streams whose fields are more than can be sent.
+    unsendable: Vec<i32>,
+    greeted: bool,
+    alive: bool,
+    last_ping_answered: bool,
+}
+
+/// The server's side of a connection.
+pub struct Session {
+    raw: NonNull<ng::nghttp2_session>,
+    state: NonNull<State>,
+}
+
+impl Session {
+    /// A session that has not heard anything yet.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn new(max_streams: u32) -> Result<Self, Broken> {
+        let state = NonNull::from(Box::leak(Box::<State>::default()));
+        let Ok(raw) = callbacks::open(state, max_streams) else {
+            // SAFETY: it was leaked above, and nobody else has it.
+            drop(unsafe { Box::from_raw(state.as_ptr()) });
+            return Err(Broken);
+        };
+        let session = Self { raw, state };
+        let entry =
+            |id: ng::nghttp2_settings_id, value| ng::nghttp2_settings_entry { settings_id: id as i32, value };
+        let settings = [
+            entry(ng::NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, max_streams),
+            entry(ng::NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
+            entry(ng::NGHTTP2_SETTINGS_MAX_FRAME_SIZE, MAX_FRAME_BYTES),
+            entry(ng::NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, MAX_HEADER_BYTES as u32),
+        ];
+        let raw = raw.as_ptr();
+        // SAFETY: the session lives, and the entries outlive the call, which copies them.
+        let told = unsafe {
+            ng::nghttp2_submit_settings(raw, 0, settings.as_ptr(), settings.len())
+                | ng::nghttp2_session_set_local_window_size(raw, 0, 0, CONNECTION_WINDOW_BYTES)
+        };
+        if told == 0 { Ok(session) } else { Err(Broken) }
+    }
+
+    fn state(&mut self) -> &mut State {
+        // SAFETY: it lives as long as `self`. The callbacks refer to it only while a function of
+        // nghttp2 runs; none does, as those run inside other methods that hold `self` by `&mut`.
+        unsafe { self.state.as_mut() }
+    }
+
+    fn stream(&mut self, id: i32) -> Option<&mut Stream> {
+        self.state().streams.get_mut(&id)
+    }
+
+    /// Takes what the client has sent.
+    ///
+    /// # Errors
+    /// It speaks no HTTP/2, or too much nonsense.
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        // SAFETY: the session lives, and the bytes outlive the call, which keeps no reference to them.
+        let read = unsafe { ng::nghttp2_session_mem_recv2(self.raw.as_ptr(), bytes.as_ptr(), bytes.len()) };
+        if read < 0 {
+            return Err(Broken);
+        }
+        if std::mem::take(&mut self.state().last_ping_answered) {
+            // The client knows by now that it is to begin no more calls.
+            // SAFETY: the session lives; there is no further data.
+            unsafe {
+                let last = ng::nghttp2_session_get_last_proc_stream_id(self.raw.as_ptr());
+                let code = ng::NGHTTP2_NO_ERROR;
+                ng::nghttp2_submit_goaway(self.raw.as_ptr(), 0, last, code, ptr::null(), 0);
+            }
+        }
+        self.take_back();
+        Ok(())
+    }
+
+    /// Appends what is to be sent, until there is no more or it is as much as wanted.
+    ///
+    /// # Errors
+    /// nghttp2 can send no more.
+    pub fn send(&mut self, out: &mut Vec<u8>, wanted: usize) -> Result<(), Broken> {
+        while out.len() < wanted {
+            let mut data = ptr::null();
+            // SAFETY: the session lives; `data` is set to what the session holds until its next call.
+            let length = unsafe { ng::nghttp2_session_mem_send2(self.raw.as_ptr(), &raw mut data) };
+            let length = usize::try_from(length).map_err(|_| Broken)?;
+            if length > 0 {
+                // SAFETY: nghttp2 has just said that so many bytes are there.
+                out.extend_from_slice(unsafe { std::slice::from_raw_parts(data, length) });
+            } else if self.state().answered_early.is_empty() && self.state().unsendable.is_empty() {
+                break;
+            }
+            while let Some(id) = self.state().unsendable.pop() {
+                self.reset(id);
+            }
+            while let Some(id) = self.state().answered_early.pop_front() {
+                self.submit_reset(id, ng::NGHTTP2_NO_ERROR);
+            }
+        }
+        self.take_back();
+        Ok(())
+    }
+
+    /// Whether there is nothing more to be received or sent.
+    pub fn is_over(&mut self) -> bool {
+        let raw = self.raw.as_ptr();
+        // SAFETY: the session lives.
+        unsafe { ng::nghttp2_session_want_read(raw) == 0 && ng::nghttp2_session_want_write(raw) == 0 }
+    }
+
+    /// The calls that have begun since the last time; `give_back` is to follow.
+    pub fn begun(&mut self) -> Begun {
+        self.state().begun.take()
+    }
+
+    /// Uses the room of what `begun` gave for the next calls.
+    pub fn give_back(&mut self, begun: Begun) {
+        self.state().begun.give_back(begun);
+    }
+
+    /// Whether the client has told its settings.
+    pub fn is_greeted(&mut self) -> bool {
+        self.state().greeted
+    }
+
+    /// Asks the client for a sign of life.
+    pub fn ping(&mut self) {
+        self.state().alive = false;
+        self.submit_ping(&PING_ALIVE);
+    }
+
+    /// Whether the client gave a sign of life since `ping`.
+    pub fn is_alive(&mut self) -> bool {
+        self.state().alive
+    }
+
+    /// Lets the client begin no more calls. Those that it began before it knew are answered.
+    pub fn shut_down(&mut self) {
+        // SAFETY: the session lives. Without memory for the frame the client is told nothing.
+        unsafe { ng::nghttp2_submit_shutdown_notice(self.raw.as_ptr()) };
+        self.submit_ping(&PING_LAST);
+    }
+
+    /// Forgets all streams; whoever waits for one finds it gone.
+    pub fn close(&mut self) {
+        for (_, mut stream) in self.state().streams.drain() {
+            stream.wake();
+        }
+    }
+
+    /// Takes what has come of a request.
+    pub fn take(&mut self, id: i32) -> Received {
+        let Some(stream) = self.stream(id) else {
+            return Received::Gone;
+        };
+        if stream.received.is_empty() {
+            return if stream.ended { Received::End } else { Received::Nothing };
+        }
+        let data = std::mem::take(&mut stream.received).freeze();
+        // SAFETY: the session lives. An error means that there is no memory for the frame that
+        // makes room; then the client has less room.
+        unsafe { ng::nghttp2_session_consume(self.raw.as_ptr(), id, data.len()) };
+        Received::Data(data)
+    }
+
+    /// Whether a stream can still be answered.
+    pub fn is_open(&mut self, id: i32) -> bool {
+        self.stream(id).is_some_and(|stream| stream.end.is_none())
+    }
+
+    /// Whether a stream has sent all that it was given.
+    pub fn has_room(&mut self, id: i32) -> bool {
+        self.stream(id).is_none_or(|stream| stream.unsent.is_empty())
+    }
+
+    /// Has a task woken when something about a stream changes; it is the only one.
+    pub fn wait(&mut self, id: i32, waker: &Waker) {
+        if let Some(stream) = self.stream(id) {
+            match &mut stream.waiting {
+                Some(waiting) => waiting.clone_from(waker),
+                None => stream.waiting = Some(waker.clone()),
+            }
+        }
+    }
+
+    /// Answers with headers alone.
+    pub fn refuse(&mut self, id: i32, fields: &[Field]) {
+        if let Some(stream) = self.stream(id)
+            && !stream.answered
+        {
+            stream.answered = true;
+            stream.end = Some(Fields::default());
+            self.submit_response(id, fields, ptr::null());
+        }
+    }
+
+    /// Sends data, after the headers where none has been sent before. The stream has room for it.
+    pub fn data(&mut self, id: i32, head: &[Field], data: Bytes) {
+        let Some(stream) = self.stream(id) else { return };
+        debug_assert!(stream.unsent.is_empty() && stream.end.is_none());
+        stream.unsent = data;
+        self.go_on(id, head);
+    }
+
+    /// Ends a stream after its data.
+    pub fn end(&mut self, id: i32, head: &[Field], trailers: Fields) {
+        let Some(stream) = self.stream(id) else { return };
+        stream.end = Some(trailers);
+        self.go_on(id, head);
+    }
+
+    /// Breaks a stream off.
+    pub fn reset(&mut self, id: i32) {
+        if let Some(stream) = self.state().streams.remove(&id) {
+            self.state().dropped_bytes += stream.received.len();
+            self.submit_reset(id, ng::NGHTTP2_CANCEL);
+        }
+    }
+
+    /// Has nghttp2 ask for a stream's data.
+    fn go_on(&mut self, id: i32, head: &[Field]) {
+        let Some(stream) = self.stream(id) else { return };
+        if !std::mem::replace(&mut stream.answered, true) {
+            let source = ng::nghttp2_data_source { fd: 0 };
+            let provider = ng::nghttp2_data_provider2 { source, read_callback: Some(callbacks::on_read) };
+            self.submit_response(id, head, &raw const provider);
+        } else if std::mem::take(&mut stream.deferred) {
+            // SAFETY: the session lives. It fails where the stream is gone, which needs no data.
+            unsafe { ng::nghttp2_session_resume_data(self.raw.as_ptr(), id) };
+        }
+    }
+
+    fn submit_response(&mut self, id: i32, fields: &[Field], provider: *const ng::nghttp2_data_provider2) {
+        let (raw, count) = raw_fields(fields);
+        // SAFETY: the session lives; the call copies what is neither static nor a function. It fails
+        // without memory, or where the stream is gone: its end is told by its callback.
+        unsafe { ng::nghttp2_submit_response2(self.raw.as_ptr(), id, raw.as_ptr(), count, provider) };
+    }
+
+    fn submit_reset(&mut self, id: i32, code: ng::nghttp2_error_code) {
+        // SAFETY: the session lives. Without memory for the frame the client is told nothing.
+        unsafe { ng::nghttp2_submit_rst_stream(self.raw.as_ptr(), 0, id, code) };
+    }
+
+    fn submit_ping(&mut self, data: &[u8; 8]) {
+        // SAFETY: the session lives, and copies the eight bytes.
+        unsafe { ng::nghttp2_submit_ping(self.raw.as_ptr(), 0, data.as_ptr()) };
+    }
+
+    /// Gives the connection's window back what no stream will take.
+    fn take_back(&mut self) {
+        let dropped = std::mem::take(&mut self.state().dropped_bytes);
+        if dropped > 0 {
+            // SAFETY: the session lives.
+            unsafe { ng::nghttp2_session_consume_connection(self.raw.as_ptr(), dropped) };
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.close();
+        // SAFETY: both are ours alone, nghttp2 is not used after this, and it has no reference to
+        // the state that outlives it.
+        unsafe {
+            ng::nghttp2_session_del(self.raw.as_ptr());
+            drop(Box::from_raw(self.state.as_ptr()));
+        }
+    }
+}
+
+fn raw_fields(fields: &[Field]) -> ([ng::nghttp2_nv; MAX_FIELDS], usize) {
+    debug_assert!(fields.len() <= MAX_FIELDS);
+    let empty = Field::fixed("", "").raw();
+    let mut raw = [empty; MAX_FIELDS];
+    let mut count = 0;
+    for (place, field) in raw.iter_mut().zip(fields) {
+        *place = field.raw();
+        count += 1;
+    }
+    (raw, count)
+}

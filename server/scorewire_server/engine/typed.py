@@ -1,0 +1,154 @@
+"""The typed encoding: a protobuf service per model, made from the bundle's schema when it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.message import DecodeError, Message
+from numpy.typing import NDArray
+
+from scorewire_contract.coding import RowError
+from scorewire_contract.scoring import Scores
+from scorewire_contract.typed import typed_schema
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import errors_pb2, schema_pb2
+from scorewire_server.errors import InvalidRequestError, MalformedMessageError, Violation
+
+
+class TypedCodec:
+    """Reads and writes the typed messages of one version; safe to share between threads.
+
+    Raises:
+        ValueError: the schema's field numbers contradict each other.
+    """
+
+    def __init__(self, manifest: manifest_pb2.Manifest) -> None:
+        self.schema = typed_schema(manifest.model, manifest.version, manifest.schema, manifest.description)
+        self.file = self.schema.descriptor()
+        pool = descriptor_pool.DescriptorPool()
+        pool.Add(self.file)
+
+        def message(name: str) -> Any:
+            found = pool.FindMessageTypeByName(f"{self.schema.package}.{self.schema.stem}{name}")
+            return message_factory.GetMessageClass(found)
+
+        self._row, self._rows, self._error = message("Row"), message("Rows"), message("Error")
+        self._prediction, self._predictions = message("Prediction"), message("Predictions")
+        self._version = manifest.version
+        self._field_names: dict[str, str] = {}
+        # By field number: whether it is a number, and its position among those of its kind.
+        self._positions: dict[int, tuple[bool, int]] = {}
+        counts = [0, 0]
+        for feature, field in zip(manifest.schema.features, self.schema.features, strict=True):
+            is_number = feature.kind == schema_pb2.FEATURE_KIND_NUMBER
+            self._positions[field.number] = (is_number, counts[is_number])
+            counts[is_number] += 1
+            self._field_names[feature.name] = field.name
+        self._text_count, self._number_count = counts
+        self._outputs = [
+            (field.name, field.repeated, _labels(output))
+            for output, field in zip(manifest.schema.outputs, self.schema.outputs, strict=True)
+        ]
+
+    def read_row(self, data: bytes) -> tuple[int, NDArray[np.float64], list[str]]:
+        """One row: 1, its numbers and its texts.
+
+        Raises:
+            MalformedMessageError: the bytes are no row.
+        """
+        return self._read([_parse(self._row, data)])
+
+    def read_rows(self, data: bytes, max_rows: int) -> tuple[int, NDArray[np.float64], list[str]]:
+        """Many rows: how many, their numbers and their texts, row-major; of more than `max_rows` none.
+
+        Raises:
+            MalformedMessageError: the bytes are no rows.
+        """
+        rows = _parse(self._rows, data).rows
+        if len(rows) > max_rows:
+            # An empty row takes two bytes, and its missing numbers many more.
+            return len(rows), np.empty(0), []
+        return self._read(rows)
+
+    def write_prediction(self, scores: Scores) -> bytes:
+        """The prediction of the one row; its error is within."""
+        prediction = self._prediction()
+        self._fill(prediction, scores, 0, scores.errors[0] if scores.errors else None)
+        return bytes(prediction.SerializeToString())
+
+    def write_predictions(self, row_count: int, scores: Scores) -> bytes:
+        """The predictions of all rows."""
+        predictions = self._predictions()
+        errors = {error.row: error for error in scores.errors}
+        for row in range(row_count):
+            self._fill(predictions.predictions.add(), scores, row, errors.get(row))
+        return bytes(predictions.SerializeToString())
+
+    def error(self, error: RowError) -> Any:
+        """The message of a row's error."""
+        return self._error(reason=_reason(error), feature=error.feature, message=error.message)
+
+    def malformed(self, *, batch: bool) -> MalformedMessageError:
+        """The failure of bytes that are no row, or no rows."""
+        return _malformed(self._rows if batch else self._row)
+
+    def refusal(self, error: RowError) -> InvalidRequestError:
+        """The failure of a call whose only row is bad."""
+        return InvalidRequestError(
+            error.message,
+            violations=[Violation(self._field_names[error.feature], error.message)],
+            row_reason=_reason(error),
+            feature=error.feature,
+        )
+
+    def _read(self, rows: Sequence[Any]) -> tuple[int, NDArray[np.float64], list[str]]:
+        numbers = np.full((len(rows), self._number_count), np.nan)
+        texts: list[str] = []
+        positions = self._positions
+        for index, row in enumerate(rows):
+            row_numbers, row_texts = numbers[index], [""] * self._text_count
+            for field, value in row.ListFields():
+                is_number, position = positions[field.number]
+                if is_number:
+                    row_numbers[position] = value
+                else:
+                    row_texts[position] = value
+            texts += row_texts
+        return len(rows), numbers.ravel(), texts
+
+    def _fill(self, prediction: Any, scores: Scores, row: int, error: RowError | None) -> None:
+        prediction.version = self._version
+        if error is not None:
+            prediction.error.CopyFrom(self.error(error))
+            return
+        for (name, repeated, labels), values in zip(self._outputs, scores.outputs, strict=True):
+            told = values[row].tolist()
+            if labels is not None:
+                told = [labels[int(index)] for index in told]
+            if repeated:
+                getattr(prediction, name).extend(told)
+            else:
+                setattr(prediction, name, told[0])
+
+
+def _labels(output: schema_pb2.OutputSchema) -> list[str] | None:
+    return list(output.class_labels) if output.kind == schema_pb2.OUTPUT_KIND_CLASS else None
+
+
+def _reason(error: RowError) -> str:
+    return errors_pb2.ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_")
+
+
+def _parse(kind: Any, data: bytes) -> Any:
+    try:
+        message: Message = kind.FromString(data)
+    except DecodeError:
+        raise _malformed(kind) from None
+    return message
+
+
+def _malformed(kind: Any) -> MalformedMessageError:
+    return MalformedMessageError(f"the message is no {kind.DESCRIPTOR.full_name}")

@@ -1,0 +1,187 @@
+"""What operators have set, kept over restarts in a small file.
+
+The file is written whole or not at all, and the one before it is kept beside it
+with the suffix .last. One that cannot be read is put aside with the suffix
+.broken, and the last good one is used.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from scorewire_contract.schema import Version, check_model_name
+from scorewire_server.engine.snapshot import Routing, Shadow
+from scorewire_server.logs import logger
+from scorewire_server.routing import MAX_WEIGHT
+
+FORMAT_VERSION = 1
+MAX_HISTORY = 32
+_MAX_BYTES = 4 << 20
+
+
+class StateError(Exception):
+    """The file is not one of this format, or cannot be read; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """What was set for one model.
+
+    `history` has the routings before, the last one last. `explicit` has the
+    versions that are to be loaded or not, whatever the version policy says.
+    """
+
+    routing: Routing = field(default_factory=Routing)
+    history: tuple[Routing, ...] = ()
+    explicit: Mapping[str, bool] = field(default_factory=dict)
+
+    def changed(self, routing: Routing) -> ModelState:
+        """With another routing; what was before it can be brought back."""
+        return replace(self, routing=routing, history=(*self.history, self.routing)[-MAX_HISTORY:])
+
+    def pinned(self, release: str) -> ModelState:
+        """With the release that was the highest so far wherever the highest was followed.
+
+        For when another takes its place: what is brought back later is what answered.
+        """
+        routing, *history = (
+            each if each.split else replace(each, split=((release, 1),))
+            for each in (self.routing, *self.history)
+        )
+        return replace(self, routing=routing, history=tuple(history))
+
+
+class StateFile:
+    """The file of all models' states."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._last = path.with_name(path.name + ".last")
+
+    def read(self) -> dict[str, ModelState]:
+        """The states, of the file or of the last good one; none where there is no file."""
+        for path in (self.path, self._last):
+            try:
+                return _read(path)
+            except FileNotFoundError:
+                continue
+            except StateError as error:
+                logger().error("state refused", file=str(path), reason=str(error))
+                if path == self.path:
+                    self._put_aside()
+        return {}
+
+    def write(self, states: Mapping[str, ModelState]) -> None:
+        """Replace the file.
+
+        Raises:
+            OSError: it cannot be written, or would be too large to be read again.
+        """
+        told = {
+            "format_version": FORMAT_VERSION,
+            "models": {name: _to_json(state) for name, state in sorted(states.items())},
+        }
+        content = json.dumps(told, indent=1).encode() + b"\n"
+        if len(content) > _MAX_BYTES:
+            raise OSError(errno.EFBIG, f"the file would have {len(content)} bytes, more than {_MAX_BYTES}")
+        scratch = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        try:
+            with scratch.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if self.path.exists():
+                self.path.replace(self._last)
+            scratch.replace(self.path)
+            _sync_folder(self.path.parent)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    def _put_aside(self) -> None:
+        aside = self.path.with_name(self.path.name + ".broken")
+        try:
+            self.path.replace(aside)
+        except OSError as error:
+            logger().error("state cannot be put aside", file=str(self.path), reason=str(error))
+        else:
+            logger().error("state put aside; the last good one is used", file=str(aside))
+
+
+def _sync_folder(path: Path) -> None:
+    """Have the names of a folder's files outlive a loss of power, where the file system can do that."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _read(path: Path) -> dict[str, ModelState]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StateError(f"it cannot be read: {error.strerror}") from None
+    if len(content) > _MAX_BYTES:
+        raise StateError(f"it has more than {_MAX_BYTES} bytes")
+    try:
+        told = json.loads(content)
+        if told["format_version"] != FORMAT_VERSION:
+            raise StateError(f"its format is {told['format_version']!r}, not {FORMAT_VERSION}")
+        return {check_model_name(name): _from_json(state) for name, state in told["models"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StateError(f"it is not of this format: {type(error).__name__}: {str(error)[:200]}") from None
+
+
+def _to_json(state: ModelState) -> dict[str, Any]:
+    return {
+        "routing": _routing_to_json(state.routing),
+        "history": list(map(_routing_to_json, state.history)),
+        "explicit": dict(state.explicit),
+    }
+
+
+def _routing_to_json(routing: Routing) -> dict[str, Any]:
+    shadow = routing.shadow
+    return {
+        "split": [[version, weight] for version, weight in routing.split],
+        "aliases": dict(routing.aliases),
+        "shadow": None if shadow is None else [shadow.version, shadow.share],
+    }
+
+
+def _from_json(told: dict[str, Any]) -> ModelState:
+    return ModelState(
+        routing=_routing_from_json(told["routing"]),
+        history=tuple(map(_routing_from_json, told["history"][-MAX_HISTORY:])),
+        # By the names of folders, which may be no versions.
+        explicit={version: bool(wanted) for version, wanted in told["explicit"].items()},
+    )
+
+
+def _routing_from_json(told: dict[str, Any]) -> Routing:
+    split = tuple((Version(version).text, _weight(weight)) for version, weight in told["split"])
+    aliases = {check_model_name(alias): Version(version).text for alias, version in told["aliases"].items()}
+    shadow = None
+    if told["shadow"] is not None:
+        version, share = told["shadow"]
+        if not 0 < share <= 1:
+            raise ValueError(f"a share is {share!r}")
+        shadow = Shadow(Version(version).text, float(share))
+    return Routing(split, aliases, shadow)
+
+
+def _weight(weight: object) -> int:
+    if not isinstance(weight, int) or not 0 <= weight <= MAX_WEIGHT:
+        raise ValueError(f"a weight is {weight!r}")
+    return weight
