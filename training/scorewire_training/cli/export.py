@@ -1,4 +1,4 @@
-"""`scorewire export`: a saved model becomes a bundle."""
+"""`scorewire export`: a saved model, or one of a registry, becomes a bundle."""
 
 from __future__ import annotations
 
@@ -7,27 +7,39 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
+from scorewire_training.cli.verify import verify_bundle
+from scorewire_training.config import DEFAULT_STORE
+from scorewire_training.errors import TrainingError
 from scorewire_training.export import ExportedBundle, ExportError, export_bundle
 from scorewire_training.export.files import read_model, read_sample
+from scorewire_training.export.onnx_file import export_onnx, read_arrays
+from scorewire_training.tracking import install_registered
 
 
 @click.command(
-    short_help="Export a saved XGBoost or LightGBM model as a bundle.",
+    short_help="Export a saved model, an ONNX file or a registered bundle as a bundle.",
     epilog="From Python, scorewire_training.export_bundle also takes scikit-learn pipelines.",
 )
-@click.argument("model_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("model_file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--onnx",
+    "onnx_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An ONNX file in place of MODEL_FILE; its graph is served as it is.",
+)
 @click.option(
     "--sample",
     "sample_file",
-    required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="CSV or Parquet file of rows as the model takes them, best the training rows.",
+    help="CSV or Parquet file of rows as the model takes them, best the training rows. For an ONNX"
+    " file CSV or .npz, and not required.",
 )
-@click.option("--name", required=True, help="The model's name: a-z, 0-9, '_' and '-'.")
-@click.option("--version", required=True, help="Its semantic version, like 1.0.0.")
+@click.option("--name", help="The model's name: a-z, 0-9, '_' and '-'.")
+@click.option("--version", help="Its semantic version, like 1.0.0.")
 @click.option(
     "--output",
     "output_dir",
@@ -45,16 +57,35 @@ from scorewire_training.export.files import read_model, read_sample
     metavar="NAME=NUMBER",
     help="A number measured on held-out data, like auc=0.91; may be given several times.",
 )
+@click.option(
+    "--mlflow",
+    "registered",
+    metavar="models:/NAME/NUMBER",
+    help="In place of MODEL_FILE a bundle that scorewire train registered in MLflow; models:/NAME@ALIAS too.",
+)
+@click.option(
+    "--mlflow-uri",
+    default=DEFAULT_STORE,
+    show_default=True,
+    metavar="URI",
+    help="Where that registry is: sqlite:///FILE, a folder, or http://HOST:PORT.",
+)
+@click.pass_context
 def export(
+    context: click.Context,
+    /,
     *,
-    model_file: Path,
-    sample_file: Path,
-    name: str,
-    version: str,
+    model_file: Path | None,
+    onnx_file: Path | None,
+    sample_file: Path | None,
+    name: str | None,
+    version: str | None,
     output_dir: Path,
     target_column: str | None,
     description: str,
     metrics: tuple[str, ...],
+    registered: str | None,
+    mlflow_uri: str,
 ) -> None:
     """Export the model in MODEL_FILE as a bundle that is proven equal to it.
 
@@ -62,13 +93,56 @@ def export(
     LightGBM's wrote as .txt. The bundle and the model score the sample and
     thousands of rows made to tell them apart; one that differs stops the export.
 
+    An ONNX file is bundled as it is: its inputs and outputs are tensors of shape
+    [rows, ...], and there is no fitted model to compare it with.
+
+    A bundle that scorewire train --mlflow registered comes out of the registry as it
+    went in, is checked as scorewire verify does, and becomes OUTPUT/NAME/VERSION.
+
     \b
-    Example:
+    Examples:
       scorewire export churn.json --sample train.csv --name churn --version 1.0.0
       scorewire verify models/churn/1.0.0
       scorewire serve --models models
+      scorewire export --onnx simple.onnx --name simple --version 1.0.0
+      scorewire export --mlflow models:/repurchase/3 --output models
     """  # noqa: D301 - click wants the character \b itself
     console = Console()
+    if registered is not None:
+        _refuse_beside_mlflow(context)
+        try:
+            installed = install_registered(registered, output_dir, uri=mlflow_uri)
+        except (ExportError, TrainingError) as error:
+            raise click.ClickException(str(error)) from None
+        console.print(verify_bundle(installed))
+        console.print(f"Next: scorewire serve --models {output_dir}", markup=False, soft_wrap=True)
+        return
+    if name is None or version is None:
+        raise click.UsageError("give the bundle a --name and a --version")
+    if (model_file is None) == (onnx_file is None):
+        raise click.UsageError(
+            "give a MODEL_FILE, an ONNX file by --onnx, or a registered bundle by --mlflow"
+        )
+    if onnx_file is not None:
+        if target_column is not None:
+            raise click.UsageError("--target-column is not for --onnx")
+        try:
+            exported = export_onnx(
+                onnx_file,
+                name=name,
+                version=version,
+                output_dir=output_dir,
+                sample=None if sample_file is None else read_arrays(sample_file, onnx_file),
+                description=description,
+                metrics=_parse_metrics(metrics),
+            )
+        except ExportError as error:
+            raise click.ClickException(str(error)) from None
+        console.print(_describe(exported))
+        console.print(f"Next: scorewire serve --models {output_dir}", markup=False, soft_wrap=True)
+        return
+    if model_file is None or sample_file is None:
+        raise click.UsageError("give rows of the model by --sample")
     try:
         with _stages(Console(stderr=True)) as report_stage:
             report_stage("Reading the model and the sample")
@@ -92,6 +166,16 @@ def export(
         )
     console.print(_describe(exported))
     console.print(f"Next: scorewire serve --models {output_dir}", markup=False, soft_wrap=True)
+
+
+def _refuse_beside_mlflow(context: click.Context) -> None:
+    """A registered bundle is whole: nothing of it can be set."""
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT
+        if given and parameter.name not in {"registered", "mlflow_uri", "output_dir"}:
+            raise click.UsageError(
+                f"{parameter.opts[0]} is not for --mlflow: the bundle is exported as it is"
+            )
 
 
 @contextmanager
@@ -124,6 +208,9 @@ def _describe(exported: ExportedBundle) -> Table:
     table.add_row(
         "outputs", ", ".join(f"{output.name} [{output.width}]" for output in manifest.schema.outputs)
     )
+    if not parity.rows_compared:
+        table.add_row("rows compared", "none: the graph is what is served")
+        return table
     table.add_row(
         "rows compared", f"{parity.rows_compared:,}, {parity.rows_refused:,} of them refused by both"
     )

@@ -2,40 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from scorewire_training.cli.features import features
+from scorewire_training.config import DEFAULT_STORE, TrainingConfig
+from scorewire_training.config_file import load_config
 from scorewire_training.errors import TrainingError
-from scorewire_training.export import ExportError
-from scorewire_training.trained_model import Progress, TrainedModel
+from scorewire_training.figures import read_figures
+
+if TYPE_CHECKING:
+    from scorewire_training.publishing import TrainedModel
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_C = TypeVar("_C", bound=TrainingConfig)
 
-_BASELINE = "_baseline"
+_DEFAULTS = TrainingConfig()
+# How the name of a stage ends that is one of several alike.
+_STEP = re.compile(r" ([0-9]+) of ([0-9]+)$")
 
 
 @click.group()
 def train() -> None:
-    """Train a model on your data and export it as a bundle."""
+    """Train a model on your data and export it as a bundle.
+
+    Several kinds of models are tuned alike, one is chosen by a stated rule, judged
+    once on rows held out, and exported as a bundle that is proven equal to it. In
+    the bundle are report.html, to look at, model_card.md, to read, and
+    training.toml, the settings, which give the same bundle again.
+    """
+
+
+train.add_command(features)
 
 
 def _common_options(command: _F) -> _F:
     for option in (
-        click.option("--seed", type=int, default=0, show_default=True, help="Of every draw."),
-        click.option("--version", default="1.0.0", show_default=True, help="The bundle's semantic version."),
+        click.option(
+            "--mlflow-uri",
+            metavar="URI",
+            help="As --mlflow, with another store: sqlite:///FILE, a folder, or http://HOST:PORT.",
+        ),
+        click.option(
+            "--mlflow",
+            is_flag=True,
+            help=f"Write the run to MLflow and register the bundle, in {DEFAULT_STORE}.",
+        ),
+        click.option(
+            "--backend",
+            default=_DEFAULTS.backend,
+            show_default=True,
+            metavar="local|dask[=ADDRESS]",
+            help="Where XGBoost is fitted: in this process, on a Dask cluster of this machine, or on the "
+            "scheduler at ADDRESS, like tcp://10.0.0.5:8786.",
+        ),
+        click.option(
+            "--trials",
+            type=int,
+            default=_DEFAULTS.trials,
+            show_default=True,
+            help="Sets of parameters to try of each candidate.",
+        ),
+        click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True, help="Of every draw."),
+        click.option(
+            "--version",
+            default=_DEFAULTS.version,
+            show_default=True,
+            help="The bundle's semantic version, a new one.",
+        ),
         click.option(
             "--output",
+            "output_dir",
             type=click.Path(file_okay=False, path_type=Path),
-            default=Path("models"),
+            default=_DEFAULTS.output_dir,
             show_default=True,
-            help="The folder of all models.",
+            help="The folder of all models; the bundle becomes OUTPUT/NAME/VERSION.",
+        ),
+        click.option(
+            "--config",
+            "config_file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="A TOML file with any of these settings, like the training.toml of a bundle: seed = 7. "
+            "Options given here come before it.",
         ),
     ):
         command = option(command)
@@ -46,7 +105,11 @@ def _data_option(text: str) -> Callable[[_F], _F]:
     return click.option("--data", type=click.Path(dir_okay=False, path_type=Path), help=text)
 
 
-@train.command()
+def _read_day(_: click.Context, __: click.Parameter, value: datetime | None) -> date | None:
+    return value.date() if value else None
+
+
+@train.command(short_help="Who buys again within the horizon.")
 @_data_option(
     "Transactions, .csv or .parquet: customer, time and amount, or the columns of UCI's Online Retail. "
     "Without it: CDNOW, from the package lifetimes."
@@ -54,93 +117,149 @@ def _data_option(text: str) -> Callable[[_F], _F]:
 @click.option(
     "--cut",
     type=click.DateTime(["%Y-%m-%d"]),
+    callback=_read_day,
+    metavar="YYYY-MM-DD",
     help="Features are from before this day, the label from after it. "
     "[default: the last day of the data less the horizon]",
 )
 @click.option("--horizon-days", type=int, default=90, show_default=True, help="The label looks so far ahead.")
 @_common_options
-def repurchase(
-    *, data: Path | None, cut: datetime | None, horizon_days: int, seed: int, version: str, output: Path
-) -> None:
-    """Who buys again within the horizon."""
+@click.pass_context
+def repurchase(context: click.Context, /, **_: object) -> None:
+    """Who buys again within the horizon.
+
+    \b
+    Examples:
+      scorewire train repurchase --trials 5
+      scorewire train repurchase --data shop.parquet --cut 2011-09-10 --version 1.1.0
+      scorewire train repurchase --config models/repurchase/1.1.0/training.toml --output again
+      scorewire train repurchase --mlflow --backend dask
+    """  # noqa: D301 - click wants the character \b itself
     # Imported here, so that --help does not wait for scikit-learn and xgboost.
     from scorewire_training.repurchase import RepurchaseConfig, train_repurchase  # noqa: PLC0415
 
-    def run(progress: Progress) -> TrainedModel:
-        config = RepurchaseConfig(
-            data=data,
-            cut=cut.date() if cut else None,
-            horizon_days=horizon_days,
-            seed=seed,
-            version=version,
-            output_dir=output,
-        )
-        return train_repurchase(config, progress=progress)
-
-    _run(run, output)
+    _run(context, RepurchaseConfig, train_repurchase)
 
 
-@train.command("game-revenue")
+@train.command("game-revenue", short_help="What a game's new user brings in the first week.")
 @_data_option(
     "Users, .csv or .parquet: country, country_region, source, platform, device_family, os_version, "
     "event_1, event_2, event_3, revenue. Without it: 20,000 made-up users."
 )
 @_common_options
-def game_revenue(*, data: Path | None, seed: int, version: str, output: Path) -> None:
-    """What a game's new user brings in the first week."""
+@click.pass_context
+def game_revenue(context: click.Context, /, **_: object) -> None:
+    """What a game's new user brings in the first week.
+
+    \b
+    Examples:
+      scorewire train game-revenue --trials 5
+      scorewire train game-revenue --data users.csv --version 1.1.0
+      scorewire train game-revenue --config models/game-revenue/1.1.0/training.toml --output again
+      scorewire train game-revenue --mlflow-uri http://127.0.0.1:5000
+    """  # noqa: D301 - click wants the character \b itself
     from scorewire_training.game_revenue import (  # noqa: PLC0415 - as above
         GameRevenueConfig,
         train_game_revenue,
     )
 
-    def run(progress: Progress) -> TrainedModel:
-        config = GameRevenueConfig(data=data, seed=seed, version=version, output_dir=output)
-        return train_game_revenue(config, progress=progress)
-
-    _run(run, output)
+    _run(context, GameRevenueConfig, train_game_revenue)
 
 
-def _run(run: Callable[[Progress], TrainedModel], output: Path) -> None:
-    """Train with a status line; then say what came of it."""
+def _run(context: click.Context, config_class: type[_C], run: Callable[..., TrainedModel]) -> None:
+    """Train by the settings of the command line and the file; then say what came of it."""
+    # Imported here, so that --help does not wait for every library of models.
+    from scorewire_training.export import ExportError  # noqa: PLC0415
+
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    if given.pop("mlflow", False):
+        given.setdefault("mlflow_uri", DEFAULT_STORE)
     console = Console()
     try:
-        with console.status("Starting") as status:
-            trained = run(lambda stage: status.update(escape(stage)))
+        config = load_config(config_class, given.pop("config_file", None), given)
+        with _stages(Console(stderr=True)) as report_stage:
+            trained = run(config, progress=report_stage)
     except (TrainingError, ExportError) as error:
         raise click.ClickException(str(error)) from None
-    for note in trained.notes:
-        console.print(f"  {note}", highlight=False, markup=False)
-    console.print(_tabulate(trained.metrics))
-    parity = trained.export.parity
-    console.print(
-        f"bundle: {trained.export.path} (equal to the fitted model on {parity.rows_compared:,} rows)\n"
-        f"next:   scorewire serve --models {output}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+    _print(console, trained, config)
+
+
+@contextmanager
+def _stages(console: Console) -> Iterator[Callable[[str], None]]:
+    """Shows the stage at work, and how far a stage of many steps is; on a terminal only."""
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(24),
+        TimeElapsedColumn(),
     )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("Starting", total=None)
+
+        def show(stage: str) -> None:
+            step = _STEP.search(stage)
+            done, total = (int(step[1]) - 1, int(step[2])) if step else (0, None)
+            progress.update(task, description=stage, completed=done, total=total)
+
+        yield show
 
 
-def _tabulate(metrics: dict[str, float]) -> Table:
-    """Each metric beside its baselines: those named <metric>_<rule>_baseline."""
-    table = Table("metric", title="On rows held out from training", title_justify="left")
-    table.add_column("model", justify="right")
-    table.add_column("without a model")
-    names = [name for name in metrics if not name.endswith(_BASELINE)]
-    rivals: dict[str, list[str]] = {name: [] for name in names}
-    for rival in metrics.keys() - rivals.keys():
-        # The longest name that fits: mae_ordinary_constant belongs to mae_ordinary, not mae.
-        owner = max((name for name in names if rival.startswith(f"{name}_")), key=len, default=None)
-        if owner is not None:
-            rivals[owner].append(rival)
-    for name in names:
-        beside = (
-            f"{rival.removeprefix(f'{name}_').removesuffix(_BASELINE)} {_format(metrics[rival])}"
-            for rival in sorted(rivals[name], key=list(metrics).index)
-        )
-        table.add_row(name, _format(metrics[name]), ", ".join(beside))
+def _print(console: Console, trained: TrainedModel, config: TrainingConfig) -> None:
+    from scorewire_training.publishing import MODEL_CARD, REPORT  # noqa: PLC0415 - as above
+
+    for table in (_tabulate_cleaning(trained), _tabulate_candidates(trained), _tabulate_figures(trained)):
+        console.print(table)
+    bundle = trained.export.path
+    lines = [
+        f"bundle: {bundle} (equal to the fitted model on {trained.export.parity.rows_compared:,} rows)",
+        f"look:   {bundle / REPORT}",
+        f"read:   {bundle / MODEL_CARD}",
+    ]
+    if trained.registered is not None:
+        lines.append(f"mlflow: {trained.registered.uri} in {config.mlflow_uri}")
+    lines.append(f"next:   scorewire serve --models {config.output_dir}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _tabulate_cleaning(trained: TrainedModel) -> Table:
+    table = Table("step", "why", title="Cleaning", title_justify="left")
+    table.add_column("rows taken", justify="right")
+    table.add_column("rows left", justify="right")
+    for step in trained.study.steps:
+        table.add_row(escape(step.name), escape(step.reason), f"{step.rows_taken:,}", f"{step.rows_left:,}")
     return table
 
 
-def _format(value: float) -> str:
-    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 10 else f"{value:,.4f}"
+def _tabulate_candidates(trained: TrainedModel) -> Table:
+    study = trained.study
+    table = Table("candidate", title="Candidates", title_justify="left", caption_justify="left")
+    table.caption = escape(f"loss: {study.loss_name}\nrule: {study.rule}")
+    table.add_column("loss", justify="right")
+    table.add_column("seconds", justify="right")
+    for candidate in study.candidates:
+        name = f"{candidate.name}, chosen" if candidate.name == study.chosen else candidate.name
+        table.add_row(escape(name), f"{candidate.loss:.5g}", f"{candidate.seconds:.0f}")
+    return table
+
+
+def _tabulate_figures(trained: TrainedModel) -> Table:
+    """Each metric beside its interval and what rules without a model reach."""
+    table = Table("metric", title="On rows held out from training", title_justify="left")
+    table.add_column("model", justify="right")
+    table.add_column("95 % interval")
+    table.add_column("without a model")
+    for figure in read_figures(trained.study.metrics, unit=trained.study.unit):
+        rivals = (f"{rival.rule} {figure.show(rival.value)}" for rival in figure.baselines)
+        interval = " to ".join(figure.show(bound) for bound in figure.interval or ())
+        table.add_row(
+            escape(figure.name), escape(figure.show(figure.value)), interval, escape(", ".join(rivals))
+        )
+    return table

@@ -38,7 +38,7 @@ def verify(bundles: tuple[Path, ...]) -> None:
     failures = 0
     for path in bundles:
         try:
-            console.print(_verify(path))
+            console.print(verify_bundle(path))
         except (BundleError, ExportError, GoldenMismatchError, ValueError) as error:
             failures += 1
             hint = ""
@@ -49,7 +49,14 @@ def verify(bundles: tuple[Path, ...]) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _verify(path: Path) -> Table:
+def verify_bundle(path: Path) -> Table:
+    """What a sound bundle is, as a table.
+
+    Raises:
+        BundleError: it is none.
+        ExportError: its graph cannot be opened.
+        GoldenMismatchError: a golden row's score is another.
+    """
     bundle = read_bundle(path)
     golden_rows = score_golden(bundle, open_graph(bundle.graph))
     manifest = bundle.manifest
@@ -59,13 +66,15 @@ def _verify(path: Path) -> Table:
     table.add_row("exported", manifest.created_at.ToDatetime().strftime("%Y-%m-%d %H:%M:%S UTC"))
     table.add_row("files", f"{len(manifest.files) + 1}, checksums right")
     table.add_row("features", str(len(manifest.schema.features)))
-    refused = len(bundle.golden.expected.errors)
-    table.add_row("golden rows", f"{golden_rows} scored as the fitted model did, {refused} of them refused")
-    table.add_row(
-        "compared at export",
-        f"{manifest.parity.rows_compared:,} rows, worst at "
-        f"{manifest.parity.worst_share_of_tolerance:.2%} of the tolerance",
-    )
+    refused, parity = len(bundle.golden.expected.errors), manifest.parity
+    # An ONNX file came without a fitted model.
+    like = "the fitted model did" if parity.rows_compared else "at export"
+    table.add_row("golden rows", f"{golden_rows} scored as {like}, {refused} of them refused")
+    if parity.rows_compared:
+        table.add_row(
+            "compared at export",
+            f"{parity.rows_compared:,} rows, worst at {parity.worst_share_of_tolerance:.2%} of the tolerance",
+        )
     for name, value in sorted(manifest.metrics.items()):
         table.add_row(name, f"{value:.6g}")
     return table

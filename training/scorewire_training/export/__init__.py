@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scorewire_training.export.bundling import ExportedBundle, export_bundle
 from scorewire_training.export.errors import ExportError, ParityError, UnsupportedModelError
+from scorewire_training.export.onnx_file import export_onnx
 from scorewire_training.export.parity import ParityReport
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "ParityReport",
     "UnsupportedModelError",
     "export_bundle",
+    "export_onnx",
 ]

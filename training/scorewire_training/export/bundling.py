@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from scorewire_training.export.reference import Answers, Reference
 from scorewire_training.export.runtime import open_graph
 from scorewire_training.export.schema import build_schema
 from scorewire_training.export.trial import hold_trial
+from scorewire_training.export.typed_schema import give_fields, render
 
 _MAX_SAMPLE_ROWS_COMPARED = 20_000
 _SEED = 20_240_229
@@ -48,6 +50,7 @@ def export_bundle(
     description: str = "",
     metrics: Mapping[str, float] | None = None,
     feature_descriptions: Mapping[str, str] | None = None,
+    files: Mapping[str, bytes] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> ExportedBundle:
     """Write a fitted model as the bundle output_dir/name/version, once it is proven.
@@ -66,6 +69,7 @@ def export_bundle(
         description: for people.
         metrics: finite numbers measured on data held out from training, by name.
         feature_descriptions: for people, by feature.
+        files: further files of the bundle by name, such as a report; no server reads them.
         progress: called with a sentence at the beginning of each stage.
 
     Raises:
@@ -74,16 +78,16 @@ def export_bundle(
         ExportError: an argument is not sound, or the version exists.
     """
     report_stage = progress or (lambda _: None)
-    target = _check_target(Path(output_dir), name, version)
+    target = check_target(Path(output_dir), name, version)
     _check_sample(sample)
-    _check_metrics(metrics or {})
+    check_metrics(metrics or {})
 
     report_stage("Turning the model into a graph")
     lowered = lower(model, sample)
     surplus = set(feature_descriptions or {}) - {feature for feature, _ in lowered.features}
     if surplus:
         raise ExportError(f"feature_descriptions describe {min(surplus)!r}, which is no feature")
-    codec = FrameCodec(sample, lowered.features, lowered.missing_texts)
+    codec = FrameCodec(sample, lowered.features, lowered.missing_texts, lowered.coded_features)
     rows = codec.to_rows(sample)
     compared = _draw(len(sample))
     reference = Reference(model, lowered.outputs)
@@ -102,6 +106,7 @@ def export_bundle(
             descriptions=feature_descriptions or {},
         )
     )
+    give_fields(manifest, Path(output_dir))
     manifest.coding.CopyFrom(lowered.coding)
     graph = lowered.graph.SerializeToString(deterministic=True)
     run = checked_shapes(open_graph(graph), lowered.outputs)
@@ -128,15 +133,45 @@ def export_bundle(
     golden = pick_golden(trial.tried, trial.fitted, trial.bundle, lowered.outputs, parity)
     golden.expected.model, golden.expected.version = name, version
     score_golden(bundles.Bundle(target, manifest, graph, golden), run)
-    files = {bundles.GRAPH: graph, bundles.GOLDEN: bundles.to_json(golden)}
+    return ExportedBundle(
+        path=write(Path(output_dir), manifest, graph, golden, files), parity=parity, manifest=manifest
+    )
+
+
+def write(
+    output_dir: Path,
+    manifest: manifest_pb2.Manifest,
+    graph: bytes,
+    golden: manifest_pb2.Golden,
+    further: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Write all files of a bundle, and further ones beside them; returns its folder.
+
+    Raises:
+        ExportError: they are no bundle, the version exists, or they cannot be written.
+    """
+    own = {
+        bundles.GRAPH: graph,
+        bundles.GOLDEN: bundles.to_json(golden),
+        bundles.TYPED_SCHEMA: render(manifest),
+    }
+    if taken := sorted(own.keys() & (further or {}).keys()):
+        raise ExportError(f"{taken[0]} is a bundle's own file: give yours another name")
+    files = {**own, **(further or {})}
     try:
-        path = bundles.write_bundle(Path(output_dir), manifest, files)
+        return bundles.write_bundle(output_dir, manifest, files)
     except bundles.BundleError as error:
         raise ExportError(str(error)) from None
-    return ExportedBundle(path=path, parity=parity, manifest=manifest)
+    except OSError as error:
+        raise ExportError(f"no bundle can be written in {output_dir}: {error.strerror or error}") from error
 
 
-def _check_target(output_dir: Path, name: str, version: str) -> Path:
+def check_target(output_dir: Path, name: str, version: str) -> Path:
+    """The folder that the bundle is to become.
+
+    Raises:
+        ExportError: a name is none, the version exists, or nothing can be written there.
+    """
     try:
         check_model_name(name)
         Version(version)
@@ -145,8 +180,11 @@ def _check_target(output_dir: Path, name: str, version: str) -> Path:
     target = output_dir / name / version
     if target.exists():
         raise ExportError(f"{target} exists, and a version never changes: choose another version")
-    if output_dir.exists() and not output_dir.is_dir():
-        raise ExportError(f"{output_dir} is no folder: name the folder that holds all models")
+    nearest = next(folder for folder in target.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise ExportError(f"{nearest} is no folder: name the folder that holds all models")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ExportError(f"{nearest} cannot be written to: name another folder that holds all models")
     return target
 
 
@@ -168,7 +206,12 @@ def _check_sample(sample: object) -> None:
         raise ExportError(f"sample has two columns named {twice!r}: rename or drop one")
 
 
-def _check_metrics(metrics: Mapping[str, float]) -> None:
+def check_metrics(metrics: Mapping[str, float]) -> None:
+    """Check that metrics have names and finite numbers.
+
+    Raises:
+        ExportError: one has not.
+    """
     for metric, value in metrics.items():
         if not metric or not np.isfinite(value):
             raise ExportError(f"metric {metric!r} is {value!r}: a metric has a name and a finite number")

@@ -14,6 +14,7 @@ import pandas as pd
 import xgboost
 
 from scorewire_training.export.errors import ExportError
+from scorewire_training.export.lowering.sample import own_names
 
 SavedModel: TypeAlias = "xgboost.Booster | xgboost.XGBModel | lightgbm.Booster"
 
@@ -53,6 +54,9 @@ def read_model(path: Path) -> SavedModel:
     except OSError as error:
         raise ExportError(f"{path} cannot be read: {error.strerror}") from None
     if content.startswith((b"tree\n", b"tree\r\n")):
+        if b"\nend of trees" not in content:
+            # LightGBM ends the process over some of these.
+            raise ExportError(f"{path} is damaged, its end is missing: save or copy it anew")
         try:
             return lightgbm.Booster(model_str=content.decode("utf-8"))
         except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
@@ -102,6 +106,10 @@ def read_sample(path: Path, model: SavedModel, *, target_column: str | None = No
     if names is None:
         names = list(table.columns)
         categories = {names[int(index)]: values for index, values in categories.items()}
+    elif isinstance(model, lightgbm.Booster):
+        own = dict(zip(names, own_names(names, table.columns), strict=True))
+        names = list(own.values())
+        categories = {own[name]: values for name, values in categories.items()}
     if absent := [name for name in names if name not in table.columns]:
         raise ExportError(f"{path} lacks columns that the model was fitted on: {_list(absent)}")
     columns = {}

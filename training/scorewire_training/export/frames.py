@@ -8,7 +8,7 @@ in training; a fraction in a column of integers makes it a column of doubles.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -66,12 +66,20 @@ class FrameCodec:
             the values of its first row.
         missing_texts: by text feature, what the model takes for a missing text:
             "", None or NaN.
+        coded_features: the text features that the model takes as the codes of
+            a pandas categorical, where a text that is no category is missing.
 
     Raises:
         ExportError: a column cannot be sent as numbers or texts without loss.
     """
 
-    def __init__(self, sample: pd.DataFrame, features: Features, missing_texts: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        sample: pd.DataFrame,
+        features: Features,
+        missing_texts: Mapping[str, object],
+        coded_features: Collection[str] = (),
+    ) -> None:
         kinds = dict(features)
         self._order = list(sample.columns)
         self._ignored = sample.loc[:, [name for name in self._order if name not in kinds]].iloc[:1]
@@ -81,7 +89,7 @@ class FrameCodec:
             if kind == schema_pb2.FEATURE_KIND_NUMBER
         }
         self._texts = {
-            name: _TextColumn(sample[name], missing_texts.get(name, ""))
+            name: _TextColumn(sample[name], missing_texts.get(name, ""), is_coded=name in coded_features)
             for name, kind in features
             if kind == schema_pb2.FEATURE_KIND_TEXT
         }
@@ -113,6 +121,11 @@ class _NumberColumn:
         self._name = series.name
         self._dtype = series.dtype
         self._categories: pd.Index[float] | None = None
+        if isinstance(self._dtype, pd.SparseDtype):
+            raise ExportError(
+                f"column {self._name!r} of the sample is sparse: pass it dense,"
+                " as sample[name].sparse.to_dense()"
+            )
         if isinstance(self._dtype, pd.CategoricalDtype):
             self._categories = pd.Index(self._doubles(self._dtype.categories.to_series()))
         self.read(series)
@@ -170,8 +183,9 @@ def _limit(dtype: Any) -> float:
 
 
 class _TextColumn:
-    def __init__(self, series: pd.Series[Any], missing: object) -> None:
+    def __init__(self, series: pd.Series[Any], missing: object, *, is_coded: bool) -> None:
         self._name = series.name
+        self._is_coded = is_coded
         self._dtype = series.dtype
         self._missing: Any = missing
         self.read(series)
@@ -189,8 +203,14 @@ class _TextColumn:
 
     def write(self, values: NDArray[np.object_]) -> Any:
         if isinstance(self._dtype, pd.CategoricalDtype):
-            codes = self._dtype.categories.get_indexer(pd.Index(values, dtype=object))
-            return pd.Categorical.from_codes(codes, dtype=self._dtype)
+            dtype = self._dtype
+            codes = dtype.categories.get_indexer(pd.Index(values, dtype=object))
+            unknown = dict.fromkeys(values[(codes < 0) & (values != "")])
+            if unknown and not self._is_coded:
+                # Who reads the texts themselves can tell these from missing ones.
+                dtype = pd.CategoricalDtype([*dtype.categories, *unknown], dtype.ordered)
+                codes = dtype.categories.get_indexer(pd.Index(values, dtype=object))
+            return pd.Categorical.from_codes(codes, dtype=dtype)
         filled = values.copy()
         filled[values == ""] = self._missing
         return pd.Series(filled, dtype=self._dtype)

@@ -91,7 +91,11 @@ def score_rows(scorer: Scorer, rows: WireRows) -> BundleScores:
             ("one by one", single, values[alone]),
         ):
             if not within_tolerance(other, same, close).all():
-                raise ParityError(f"the graph scores rows differently when they are scored {way}")
+                raise ParityError(
+                    f"the graph scores rows differently when they are scored {way}: its arithmetic rounds"
+                    " otherwise then, and the model turns on the last bit; put no scaling, power or sum of"
+                    " columns before trees, and use no kernel of a support vector machine on unscaled columns"
+                )
     return scores
 
 
@@ -294,4 +298,6 @@ _ADVICE = (
 
 def _deviation(values: NDArray[np.float64]) -> float:
     finite = values[np.isfinite(values)]
-    return float(finite.std()) if len(finite) else 0.0
+    largest = float(np.abs(finite).max(initial=0.0))
+    # Squares of large numbers would overflow, and with them any difference be tolerated.
+    return largest * float((finite / largest).std()) if largest else 0.0

@@ -6,6 +6,7 @@ becomes a bundle that answers such a row with an error of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -93,7 +94,10 @@ class Prober:
                 return limit
             if not self._takes_magnitude(column, float(np.nextafter(limit, np.inf))):
                 return limit
-            return self._bisect(column, limit)
+            found = self._bisect(column, limit)
+            # So far out, what raises is a sum or product of features that overflows, in
+            # another row perhaps earlier: a limit for all rows lies well below this one's.
+            return max(limit, math.sqrt(found)) if found > FLOAT32_LIMIT else found
         raise UnsupportedModelError(
             f"the model refuses ordinary numbers of {name!r}, such as {beyond_sample:g} or its negative",
             "let its steps take every number: handle_unknown='ignore' in a OneHotEncoder, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +50,9 @@ class Reference:
     def __init__(self, model: Any, outputs: Sequence[ModelOutput]) -> None:
         self._model = model
         self._outputs = tuple(outputs)
+        self._answers_with_classes = (
+            isinstance(model, xgboost.Booster) and _objective(model) == "multi:softmax"
+        )
         classes = getattr(model, "classes_", None)
         for output in self._outputs:
             labels = list(output.class_labels)
@@ -124,17 +128,21 @@ class Reference:
             return [answer for _ in self._outputs]
         if answer.ndim == 2 and answer.shape[1] == width:
             probabilities, label = answer, answer.argmax(axis=1)
-        elif width == 2:
-            probabilities = np.column_stack([1 - answer.ravel(), answer.ravel()])
-            label = (answer.ravel() > 0.5).astype(np.intp)
-        else:  # multi:softmax answers with the class
+        elif self._answers_with_classes:
             margin = np.asarray(self._model.predict(matrix, output_margin=True), dtype=np.float64)
             shares = np.exp(margin - margin.max(axis=1, keepdims=True))
             probabilities, label = shares / shares.sum(axis=1, keepdims=True), answer
+        else:
+            probabilities = np.column_stack([1 - answer.ravel(), answer.ravel()])
+            label = (answer.ravel() > 0.5).astype(np.intp)
         return [
             probabilities if output.kind == schema_pb2.OUTPUT_KIND_PROBABILITY else label
             for output in self._outputs
         ]
+
+
+def _objective(booster: xgboost.Booster) -> str:
+    return str(json.loads(booster.save_config())["learner"]["objective"]["name"])
 
 
 def to_dmatrix(booster: xgboost.Booster, frame: pd.DataFrame) -> xgboost.DMatrix:

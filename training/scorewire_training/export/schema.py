@@ -32,7 +32,6 @@ def build_schema(
         descriptions: for people, by feature.
     """
     schema = schema_pb2.Schema()
-    number = text = 0
     for name, kind in features:
         allowance = allowances[name]
         feature = schema.features.add(
@@ -42,18 +41,11 @@ def build_schema(
             missing_allowed=allowance.missing,
         )
         if kind == schema_pb2.FEATURE_KIND_NUMBER:
-            column = rows.numbers[:, number]
-            finite = column[np.isfinite(column)]
-            feature.minimum = float(finite.min()) if len(finite) else np.nan
-            feature.maximum = float(finite.max()) if len(finite) else np.nan
-            feature.missing_share = float(np.isnan(column).mean())
             feature.magnitude_limit = allowance.magnitude_limit
-            number += 1
         else:
-            feature.missing_share = float((rows.texts[:, text] == "").mean())
             feature.vocabulary_size = len(known_texts.get(name, ()))
             feature.unknown_allowed = allowance.unknown
-            text += 1
+    describe_sample(schema, rows)
     for output in outputs:
         schema.outputs.add(
             name=output.name,
@@ -62,3 +54,19 @@ def build_schema(
             class_labels=output.class_labels,
         )
     return schema
+
+
+def describe_sample(schema: schema_pb2.Schema, rows: WireRows) -> None:
+    """Write what a sample shows of each feature into a schema: ranges and missing shares."""
+    number = text = 0
+    for feature in schema.features:
+        if feature.kind == schema_pb2.FEATURE_KIND_NUMBER:
+            column = rows.numbers[:, number]
+            finite = column[np.isfinite(column)]
+            feature.minimum = float(finite.min()) if len(finite) else np.nan
+            feature.maximum = float(finite.max()) if len(finite) else np.nan
+            feature.missing_share = float(np.isnan(column).mean())
+            number += 1
+        else:
+            feature.missing_share = float((rows.texts[:, text] == "").mean())
+            text += 1

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from scorewire_training.errors import TrainingError
 from scorewire_training.game_revenue.generate import generate_users
+from scorewire_training.study import CleaningStep
 from scorewire_training.tables import read_numbers, read_table, require_columns
 
 USER = "user_id"
 TEXTS = ("country", "country_region", "source", "platform", "device_family", "os_version")
 NUMBERS = ("event_1", "event_2", "event_3")
+# The events that revenue follows; event 1 happens to very few.
+EXPOSURE = ("event_2", "event_3")
 FEATURES = (*TEXTS, *NUMBERS)
 TARGET = "revenue"
 
@@ -41,6 +44,7 @@ _COUNTRY_SHARE = 0.005
 # 14 of 20 users train, 3 validate, 3 test.
 _PARTS = np.array([0, 0, 1, 0, 0, 2, 0, 0, 0, 1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0])
 _MIN_USERS = 200
+_MIN_PAYING_USERS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,16 @@ class Part:
 
     features: pd.DataFrame
     revenue: NDArray[np.float64]
+
+    def __add__(self, other: Part) -> Part:
+        return Part(
+            pd.concat([self.features, other.features], ignore_index=True),
+            np.concatenate([self.revenue, other.revenue]),
+        )
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Part:
+        """Some of the users."""
+        return Part(self.features.iloc[rows].reset_index(drop=True), self.revenue[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +74,20 @@ class Split:
     test: Part
 
 
-def read_users(path: Path | None, *, seed: int) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def read_users(path: Path | None, *, seed: int) -> tuple[pd.DataFrame, tuple[CleaningStep, ...]]:
     """Read users; without a path, generate 20,000 from the seed.
 
     Returns:
         One row a user, the columns FEATURES and TARGET, texts and float64 numbers,
-        missing ones NaN; and notes on what was left out, for people.
+        missing ones NaN; and what was left out.
 
     Raises:
         TrainingError: the table cannot be read, lacks a column, has a value that
-            is no number where one must be, or too few users.
+            is no number where one must be, or too few users, or too few with revenue.
     """
-    if path is None:
-        table = generate_users(20_000, seed=seed)
-        notes = [f"{len(table):,} users, generated"]
-    else:
-        table = read_table(path, text_columns=(USER, *TEXTS))
-        notes = [f"{len(table):,} users"]
+    table = (
+        generate_users(20_000, seed=seed) if path is None else read_table(path, text_columns=(USER, *TEXTS))
+    )
     require_columns((*FEATURES, TARGET), table)
     users = pd.DataFrame(index=table.index)
     for column in TEXTS:
@@ -84,43 +95,60 @@ def read_users(path: Path | None, *, seed: int) -> tuple[pd.DataFrame, tuple[str
         users[column] = texts.where(texts.isna(), texts.map(str))
     for column in (*NUMBERS, TARGET):
         users[column] = read_numbers(table[column])
+    again = pd.Series(data=False, index=table.index)
     if USER in table.columns:
         again = table[USER].duplicated() & table[USER].notna()
-        users = _leave_out(users, again, "the same user again", notes)
-    users = _leave_out(users, users[TARGET].isna(), "no revenue", notes)
-    users = _leave_out(users, users[TARGET] < 0, "revenue below zero", notes)
+    steps = []
+    for name, reason, rows in (
+        ("duplicates", "the same user again", again),
+        ("revenue missing", "no revenue", users[TARGET].isna()),
+        ("revenue negative", "revenue below zero", users[TARGET] < 0),
+    ):
+        taken = rows.reindex(users.index)
+        users = users[~taken]
+        steps.append(
+            CleaningStep(name=name, reason=reason, rows_taken=int(taken.sum()), rows_left=len(users))
+        )
     if len(users) < _MIN_USERS:
         raise TrainingError(f"the table has {len(users)} users: at least {_MIN_USERS} are needed")
-    if not (users[TARGET] > 0).any():
-        raise TrainingError("no user has any revenue: there is nothing to learn")
-    return users.reset_index(drop=True), tuple(notes)
+    active = (users[list(EXPOSURE)] > 0).any(axis=1)
+    paying = int((active & (users[TARGET] > 0)).sum())
+    if paying < _MIN_PAYING_USERS:
+        raise TrainingError(
+            f"{paying} users have revenue and {' or '.join(EXPOSURE)}: at least {_MIN_PAYING_USERS} are "
+            "needed to learn from and judge by"
+        )
+    return users.reset_index(drop=True), tuple(steps)
 
 
 def split_users(users: pd.DataFrame, *, seed: int) -> Split:
     """Share users out by lot, alike within each band of revenue and group of countries.
 
-    A country with at least 0.5 % of the users is a group, the others are one. All
-    users of one stratum stand together, in random order, and are dealt out
+    All users of one stratum stand together, in random order, and are dealt out
     14 : 3 : 3, so that strata of any size are shared out as evenly as can be.
     """
-    revenue = users[TARGET].to_numpy()
-    country = users["country"].fillna("").str.lower()
-    share = country.map(country.value_counts(normalize=True))
-    group = pd.factorize(country.where(share >= _COUNTRY_SHARE, ""), sort=True)[0]
-    band = np.digitize(revenue, _REVENUE_BANDS, right=True)
-    lot = np.random.default_rng(seed).random(len(users))
-    parts = np.empty(len(users), dtype=np.int64)
-    parts[np.lexsort((lot, group, band))] = np.resize(_PARTS, len(users))
-
-    def take(part: int) -> Part:
-        rows = users[parts == part].reset_index(drop=True)
-        return Part(rows[list(FEATURES)], rows[TARGET].to_numpy())
-
-    return Split(take(0), take(1), take(2))
+    everyone = Part(users[list(FEATURES)], users[TARGET].to_numpy())
+    part = _deal(everyone, _PARTS, seed)
+    return Split(*(everyone.take(part == i) for i in range(3)))
 
 
-def _leave_out(users: pd.DataFrame, rows: pd.Series[bool], what: str, notes: list[str]) -> pd.DataFrame:
-    rows = rows.reindex(users.index)
-    if count := int(rows.sum()):
-        notes.append(f"{count:,} left out: {what}")
-    return users[~rows]
+def draw_folds(part: Part, count: int, *, seed: int) -> NDArray[np.int64]:
+    """The fold of each user, 0 to count - 1, shape [rows]; shared out as `split_users` does."""
+    return _deal(part, np.arange(count), seed)
+
+
+def group_countries(country: pd.Series[str]) -> pd.Series[str]:
+    """The group of each user: a country with at least 0.5 % of the users, or "" for all others."""
+    folded = country.fillna("").str.strip().str.lower()
+    share = folded.map(folded.value_counts(normalize=True))
+    return folded.where(share >= _COUNTRY_SHARE, "")
+
+
+def _deal(part: Part, cards: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """A card for each user, dealt in turns within strata."""
+    group = pd.factorize(group_countries(part.features["country"]), sort=True)[0]
+    band = np.digitize(part.revenue, _REVENUE_BANDS, right=True)
+    lot = np.random.default_rng(seed).random(len(part.revenue))
+    dealt = np.empty(len(part.revenue), dtype=np.int64)
+    dealt[np.lexsort((lot, group, band))] = np.resize(cards, len(part.revenue))
+    return dealt

@@ -1,10 +1,8 @@
 """The revenue model: what a user brings in the first week.
 
-Revenue is zero for many users, cents for most and thousands for a few, so that
-errors are better measured as shares than in dollars: the Tweedie deviance with
-its log link does that, takes zeros, and its predictions cannot be negative. Its
-variance power, and the number of trees, are chosen on the validation part by
-one rule (`_choose`). The test part is scored once, by the model chosen.
+Rivals (`rivals.py`) are tuned by cross-validation within the training part, one
+is chosen by the rule of `candidates.choose`, and looked at on the validation
+part; then it is fitted on both. The test part is scored once, by that model.
 """
 
 from __future__ import annotations
@@ -12,47 +10,53 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from sklearn.compose import ColumnTransformer
-from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import TargetEncoder
-from xgboost import XGBRegressor
 
+from scorewire_training.candidates import choose, tune
+from scorewire_training.config import Progress, TrainingConfig
+from scorewire_training.distributed import Backend, open_backend
 from scorewire_training.evaluation import evaluate_amounts
-from scorewire_training.export import export_bundle
 from scorewire_training.game_revenue.data import (
     DESCRIPTIONS,
-    NUMBERS,
-    TEXTS,
+    EXPOSURE,
     Part,
     Split,
     read_users,
     split_users,
 )
-from scorewire_training.trained_model import Progress, TrainedModel, TrainingConfig
-from scorewire_training.transformers import FrequencyEncoder, TextCleaner
+from scorewire_training.game_revenue.rivals import (
+    LOSS_NAME,
+    ORDINARY_LIMIT,
+    build_rivals,
+    encode_folds,
+    fit_rival,
+    make_loss,
+)
+from scorewire_training.game_revenue.sections import (
+    draw_learning_curve,
+    show_countries,
+    show_deciles,
+    show_hurdle,
+    show_unseen_country,
+    study_columns,
+)
+from scorewire_training.publishing import TrainedModel, check_new, publish
+from scorewire_training.study import CleaningStep, Kind, Study
 
 NAME = "game-revenue"
-# Dollars: users above are few and dominate every mean.
-ORDINARY_LIMIT = 1_000.0
-_VARIANCE_POWERS = (1.3, 1.5, 1.7, 1.9)
-# XGBoost adds the trees' leaves in single precision, and the link makes the error of the
-# sum a relative one: with twice as many it comes near what a bundle may differ by.
-_MAX_TREES = 80
-_PATIENCE = 30
+_FOLDS = 4
+_RULE = (
+    "The least mean loss over the folds; a simpler rival, one that is listed before, is taken where its "
+    "loss is within one standard error of the best one's. The chosen one is then fitted on the training and "
+    "validation parts together."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GameRevenueConfig(TrainingConfig):
     """How to train the revenue model."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    variance_power: float
-    regressor: XGBRegressor
-    mae_share: float
 
 
 def train_game_revenue(config: GameRevenueConfig, *, progress: Progress | None = None) -> TrainedModel:
@@ -68,127 +72,137 @@ def train_game_revenue(config: GameRevenueConfig, *, progress: Progress | None =
         ExportError: the bundle could not be made.
     """
     tell = progress or (lambda _: None)
-    config.check_output(NAME)
-    tell("Reading the users" if config.data else "Generating users")
-    users, notes = read_users(config.data, seed=config.seed)
-    split = split_users(users, seed=config.seed)
-    constant = float(np.median(split.training.revenue))
+    check_new(NAME, config)
+    return publish(study_game_revenue(config, progress=tell), config, progress=tell)
 
-    pipeline, chosen = _fit(split, constant, config.seed, tell)
 
-    tell(f"Evaluating on {len(split.test.revenue):,} users held out")
+def study_game_revenue(config: GameRevenueConfig, *, progress: Progress) -> Study:
+    """Train and evaluate the model; write nothing.
+
+    Raises:
+        TrainingError: as for `train_game_revenue`.
+    """
+    progress("Reading the users" if config.data else "Generating users")
+    users, steps = read_users(config.data, seed=config.seed)
+    with open_backend(config.backend) as backend:
+        return _study(split_users(users, seed=config.seed), steps, config, backend, progress)
+
+
+def _study(
+    split: Split,
+    steps: tuple[CleaningStep, ...],
+    config: GameRevenueConfig,
+    backend: Backend,
+    tell: Progress,
+) -> Study:
+    training, seed = split.training, config.seed
+    loss = make_loss(float(np.median(training.revenue)))
+    rivals = build_rivals(seed, backend)
+    tell("Encoding the texts of each fold")
+    encoded = encode_folds(training, _FOLDS, seed=seed)
+    tuned = tune(
+        rivals,
+        encoded.rows,
+        encoded.target,
+        folds=encoded.folds,
+        predict=_predict,
+        loss=loss,
+        trials=config.trials,
+        seed=seed,
+        progress=tell,
+    )
+    chosen = choose(tuned)
+    candidate = next(rival for rival in rivals if rival.name == chosen.name)
+
+    def fit(part: Part) -> Pipeline:
+        return fit_rival(candidate, chosen.parameters, part, seed=seed)
+
+    columns = study_columns(fit, training, split.validation, loss=loss, seed=seed, progress=tell)
+    curve = draw_learning_curve(fit, training, split.validation, loss=loss, seed=seed, progress=tell)
+
+    fitted, test = training + split.validation, split.test
+    tell(f"Fitting {chosen.name} on {len(fitted.revenue):,} users")
+    pipeline = fit(fitted)
+    tell(f"Evaluating on {len(test.revenue):,} users held out")
+    predictions = _predict(pipeline, test.features)
+    constant = float(np.median(fitted.revenue))
     metrics = evaluate_amounts(
-        split.test.revenue,
-        pipeline.predict(split.test.features),
-        constant=constant,
+        test.revenue,
+        predictions,
+        baselines={"constant": constant, "mean": float(fitted.revenue.mean())},
         ordinary_limit=ORDINARY_LIMIT,
+        seed=seed,
     )
     metrics |= {
-        "training_rows": float(len(split.training.revenue)),
-        "test_rows": float(len(split.test.revenue)),
-        "zero_share": float((split.test.revenue == 0).mean()),
+        "training_rows": float(len(fitted.revenue)),
+        "test_rows": float(len(test.revenue)),
+        "zero_share": float((test.revenue == 0).mean()),
     }
-    exported = export_bundle(
-        pipeline,
-        sample=split.training.features,
+    return Study(
         name=NAME,
-        version=config.version,
-        output_dir=config.output_dir,
+        title="What does a new user bring?",
         description="Revenue in dollars that a user brings in the first seven days.",
+        kind=Kind.AMOUNT,
+        unit="$",
+        pipeline=pipeline,
+        sample=fitted.features,
+        sample_target=fitted.revenue,
+        test=test.features,
+        target=test.revenue,
+        predictions=predictions,
         metrics=metrics,
         feature_descriptions=DESCRIPTIONS,
-        progress=progress,
-    )
-    return TrainedModel(
-        pipeline=pipeline,
-        sample=split.training.features,
-        test=split.test.features,
-        target=split.test.revenue,
-        metrics=metrics,
-        export=exported,
-        notes=(
-            *notes,
-            f"{len(split.training.revenue):,} users to fit on, "
-            f"{len(split.validation.revenue):,} to choose by, {len(split.test.revenue):,} to judge by, "
-            "alike in revenue and country",
-            f"chosen: Tweedie with variance power {chosen.variance_power}, "
-            f"{chosen.regressor.best_iteration + 1} trees",
+        candidates=tuned,
+        chosen=chosen.name,
+        rule=_RULE,
+        loss_name=LOSS_NAME,
+        steps=steps,
+        knowledge=_list_knowledge(split, chosen.name),
+        limits=_list_limits(fitted),
+        learning_curve=curve,
+        sections=(
+            show_deciles(test, predictions),
+            show_countries(test, predictions, constant),
+            *show_hurdle(pipeline, test),
+            columns,
+            show_unseen_country(pipeline, fitted),
         ),
     )
 
 
-def _fit(split: Split, constant: float, seed: int, tell: Progress) -> tuple[Pipeline, _Candidate]:
-    """The chosen pipeline, fitted on the training part alone."""
-    encoder = _build_encoder(seed)
-    tell("Encoding the texts")
-    # The encoder learns log(1 + revenue), the last step revenue itself: were it
-    # dollars, the few large users would move every mean, and an unseen country,
-    # which gets the mean of all, would look like theirs. Its fit_transform is
-    # cross-fitted: no row of training sees its own revenue.
-    encoded = encoder.fit_transform(split.training.features, np.log1p(split.training.revenue))
-    validation = encoder.transform(split.validation.features)
-    candidates = []
-    for power in _VARIANCE_POWERS:
-        tell(f"Fitting with variance power {power}")
-        regressor = XGBRegressor(
-            objective="reg:tweedie",
-            tweedie_variance_power=power,
-            eval_metric=f"tweedie-nloglik@{power}",
-            n_estimators=_MAX_TREES,
-            early_stopping_rounds=_PATIENCE,
-            learning_rate=0.25,
-            max_depth=5,
-            subsample=0.8,
-            colsample_bytree=0.8,
-            # Faster than two on tables of this size, by far where cores are busy.
-            n_jobs=1,
-            random_state=seed,
-        )
-        regressor.fit(
-            encoded, split.training.revenue, eval_set=[(validation, split.validation.revenue)], verbose=False
-        )
-        share = _mae_share(split.validation, regressor.predict(validation), constant)
-        candidates.append(_Candidate(power, regressor, share))
-    chosen = _choose(candidates)
-    return Pipeline([("features", encoder), ("model", chosen.regressor)]), chosen
+def _predict(pipeline: Pipeline, rows: pd.DataFrame) -> NDArray[np.float64]:
+    return np.asarray(pipeline.predict(rows), dtype=np.float64)
 
 
-def _choose(candidates: list[_Candidate]) -> _Candidate:
-    """The rule: the least `_mae_share` on the validation part."""
-    return min(candidates, key=lambda candidate: candidate.mae_share)
+def _list_knowledge(split: Split, chosen: str) -> tuple[str, ...]:
+    sizes = [len(part.revenue) for part in (split.training, split.validation, split.test)]
+    return (
+        f"{sizes[0]:,} users to fit on, {sizes[1]:,} to validate, {sizes[2]:,} to judge by, drawn by lot, "
+        "alike in revenue and country",
+        f"rivals were tuned by {_FOLDS}-fold cross-validation within the first part; chosen: {chosen}",
+        "what each column tells and the learning curve are seen on the second part, which then was fitted on "
+        "together with the first",
+        "the third part was scored once, by the final model",
+        "events are of a user's first days, revenue is of the first seven: what the table does not tell is "
+        "whether the events end before the revenue begins",
+    )
 
 
-def _mae_share(part: Part, predictions: NDArray[np.float64], constant: float) -> float:
-    """Mean absolute error as a share of the constant's, over all and over ordinary users, averaged.
-
-    Over all users alone, a handful of them would choose the model.
-    """
-    metrics = evaluate_amounts(part.revenue, predictions, constant=constant, ordinary_limit=ORDINARY_LIMIT)
-    shares = [
-        metrics[metric] / metrics[f"{metric}_constant_baseline"]
-        for metric in ("mae", "mae_ordinary")
-        if metrics[f"{metric}_constant_baseline"]
-    ]
-    return float(np.mean(shares)) if shares else metrics["mae"]
-
-
-def _build_encoder(seed: int) -> ColumnTransformer:
-    """Each text by its mean target and by its frequency, beside the numbers as they are."""
-
-    def clean_then(step: object) -> Pipeline:
-        return Pipeline([("clean", TextCleaner()), ("encode", step)])
-
-    cross_fitting = KFold(n_splits=5, shuffle=True, random_state=seed)
-    return ColumnTransformer(
-        [
-            (
-                "target",
-                clean_then(TargetEncoder(target_type="continuous", cv=cross_fitting)),
-                list(TEXTS),
-            ),
-            ("frequency", clean_then(FrequencyEncoder()), list(TEXTS)),
-            ("numbers", "passthrough", list(NUMBERS)),
-        ],
-        # Zeros of a sparse matrix would be missing to XGBoost.
-        sparse_threshold=0,
+def _list_limits(fitted: Part) -> tuple[str, ...]:
+    country = fitted.features["country"].fillna("").str.strip().str.lower()
+    by_country = pd.Series(fitted.revenue).groupby(country.to_numpy()).agg(["sum", "size"])
+    richest = by_country.sort_values("sum", ascending=False, kind="stable").iloc[0]
+    total = float(fitted.revenue.sum())
+    few = max(1, round(len(fitted.revenue) / 100))
+    top = float(np.sort(fitted.revenue)[-few:].sum())
+    return (
+        f"{richest['sum'] / total:.1%} of the revenue is of one country, {richest.name or 'not named'!r}, "
+        f"with {richest['size']:,.0f} of {len(fitted.revenue):,} users: errors in dollars over all users "
+        "are theirs",
+        f"the top 1 % of users bring {top / total:.1%}: sums over few users are uncertain",
+        f"predictions are a rate times {' and '.join(EXPOSURE)}: where a service counts events over another "
+        "time than the table did, they are off by as much; without events next to nothing is predicted, and "
+        "counts above the largest fitted on are cut to it",
+        "a country, region or device that was not fitted on is taken for an average one, by users and not "
+        "by revenue",
     )

@@ -1,37 +1,44 @@
 """The repurchase model: who buys within the horizon after the cut.
 
-The test rows are customers that no row of training is of, at a cut that lies a
-full horizon after the last cut of training: the model is judged on people and
-on a time it has not seen.
+The test is what production does: customers as they stand at a cut, scored by a
+model fitted at earlier cuts whose labels were complete by then. Most of them were
+seen at an earlier cut, as in production. The stricter question, of customers whose
+rows were never fitted on, is answered on the same test rows: each is scored by a
+model fitted without its group of customers (`auc_unseen`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.compose import ColumnTransformer
-from sklearn.model_selection import KFold
+from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import TargetEncoder
-from xgboost import XGBClassifier
+from threadpoolctl import threadpool_limits
 
+from scorewire_training.calibration import LogOddsCalibrator
+from scorewire_training.candidates import Candidate, Fold, TunedCandidate, choose, tune
+from scorewire_training.config import Progress, TrainingConfig
+from scorewire_training.distributed import Backend, open_backend
 from scorewire_training.errors import TrainingError
 from scorewire_training.evaluation import evaluate_probabilities
-from scorewire_training.export import export_bundle
-from scorewire_training.repurchase.data import Transactions, read_transactions
-from scorewire_training.repurchase.features import COUNTRY, DESCRIPTIONS, build_features, build_labels
-from scorewire_training.trained_model import Progress, TrainedModel, TrainingConfig
-from scorewire_training.transformers import TextCleaner
+from scorewire_training.learning import measure_learning
+from scorewire_training.publishing import TrainedModel, check_new, publish
+from scorewire_training.repurchase.account import LIMITS, LOSS_NAME, RULE, build_sections, tell_knowledge
+from scorewire_training.repurchase.cuts import Observations, choose_cuts, observe_test, observe_training
+from scorewire_training.repurchase.data import read_transactions
+from scorewire_training.repurchase.features import DESCRIPTIONS
+from scorewire_training.repurchase.folds import GROUPS, draw_groups, fold_over_time
+from scorewire_training.repurchase.rivals import build_rivals
+from scorewire_training.repurchase.table import FEATURES_FILE, feature_table
+from scorewire_training.study import Kind, LearningCurve, Study
 
 NAME = "repurchase"
-_TEST_SHARE = 0.3
-_MAX_TRAINING_CUTS = 4
-_MIN_ROWS = 50
-_MIN_ROWS_OF_A_CLASS = 5
+_Floats: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +64,22 @@ class RepurchaseConfig(TrainingConfig):
             raise TrainingError(f"horizon_days is {self.horizon_days}: choose 1 to 3650")
 
 
-@dataclass(frozen=True, slots=True)
-class _Cuts:
-    test: pd.Timestamp
-    training: tuple[pd.Timestamp, ...]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """The rivals as tuned, the one chosen, and what it learns from how many rows."""
+
+    tuned: tuple[TunedCandidate, ...]
+    chosen: TunedCandidate
+    candidate: Candidate
+    learning_curve: LearningCurve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fitted:
+    """The calibrated pipeline, and what models without a test customer's group say of that customer."""
+
+    pipeline: Pipeline
+    unseen: _Floats
 
 
 def train_repurchase(config: RepurchaseConfig, *, progress: Progress | None = None) -> TrainedModel:
@@ -76,142 +95,158 @@ def train_repurchase(config: RepurchaseConfig, *, progress: Progress | None = No
         ExportError: the bundle could not be made.
     """
     tell = progress or (lambda _: None)
-    config.check_output(NAME)
-    tell("Reading and cleaning the transactions")
+    check_new(NAME, config)
+    return publish(study_repurchase(config, progress=tell), config, progress=tell)
+
+
+def study_repurchase(config: RepurchaseConfig, *, progress: Progress) -> Study:
+    """Train and evaluate the model; write nothing.
+
+    Raises:
+        TrainingError: as for `train_repurchase`.
+    """
+    # Faster than several on tables of this size, and sums do not depend on how many cores there are.
+    with threadpool_limits(limits=1):
+        return _study(config, progress)
+
+
+def _study(config: RepurchaseConfig, progress: Progress) -> Study:
+    progress("Reading and cleaning the transactions")
     transactions = read_transactions(config.data)
-    cuts = _choose_cuts(transactions, config)
-    horizon = config.horizon_days
+    lines, horizon, seed = transactions.lines, config.horizon_days, config.seed
+    cuts = choose_cuts(lines, config.cut, horizon)
+    progress("Building features from before each cut")
+    training = observe_training(lines, cuts, horizon_days=horizon, seed=seed)
+    test = observe_test(lines, cuts, horizon_days=horizon, columns=training.features.columns)
 
-    tell("Building features from before each cut")
-    lines = transactions.lines
-    held_out = _draw_customers(lines["customer"], config.seed)
-    tables = [build_features(lines, cut) for cut in cuts.training]
-    tables = [table[~table.index.isin(held_out)] for table in tables]
-    sample = pd.concat(tables)
-    labels = np.concatenate(
-        [
-            build_labels(lines, table.index, cut, horizon)
-            for table, cut in zip(tables, cuts.training, strict=True)
-        ]
-    )
-    test = build_features(lines, cuts.test)
-    test = test[test.index.isin(held_out)]
-    truth = build_labels(lines, test.index, cuts.test, horizon)
-    _check_classes(labels, "training")
-    _check_classes(truth, "test")
+    folds = fold_over_time(training, horizon_days=horizon, seed=seed)
+    with open_backend(config.backend) as backend:
+        choice = _choose(training, folds, config, backend, progress)
+        fitted = _fit(choice, training, test, config, progress)
 
-    tell(f"Fitting on {len(sample):,} rows")
-    pipeline = _build_pipeline(sample, config.seed).fit(sample, labels)
-
-    tell(f"Evaluating on {len(test):,} unseen customers")
-    metrics = evaluate_probabilities(
-        truth,
-        pipeline.predict_proba(test)[:, 1],
-        baselines={
-            "recency": -test["recency_days"],
-            "frequency": test["frequency"],
-            "monetary": test["monetary"],
-        },
-        seed=config.seed,
-    )
-    metrics |= {
-        "training_positive_share": float(labels.mean()),
-        "training_rows": float(len(sample)),
-        "test_rows": float(len(test)),
-    }
-    exported = export_bundle(
-        pipeline,
-        sample=sample.reset_index(drop=True),
+    progress(f"Evaluating on {len(test.labels):,} customers")
+    predictions = predict_probability(fitted.pipeline, test.features)
+    last_day = lines["time"].iloc[-1].normalize()
+    return Study(
         name=NAME,
-        version=config.version,
-        output_dir=config.output_dir,
+        title="Who buys again?",
         description=f"Probability that a customer buys within {horizon} days from the cut on.",
-        metrics=metrics,
-        feature_descriptions={column: DESCRIPTIONS[column] for column in sample.columns},
+        kind=Kind.PROBABILITY,
+        pipeline=fitted.pipeline,
+        sample=training.features,
+        sample_target=training.labels.astype(np.float64),
+        test=test.features,
+        target=test.labels.astype(np.float64),
+        predictions=predictions,
+        metrics=_evaluate(training, test, predictions, fitted.unseen, seed),
+        feature_descriptions={name: DESCRIPTIONS[name] for name in training.features.columns},
+        candidates=choice.tuned,
+        chosen=choice.chosen.name,
+        rule=RULE,
+        loss_name=LOSS_NAME,
+        steps=transactions.steps,
+        knowledge=tell_knowledge(transactions, cuts, training, test, folds=folds, horizon_days=horizon),
+        limits=LIMITS,
+        learning_curve=choice.learning_curve,
+        sections=build_sections(fitted.pipeline, test, predictions, seed),
+        # Of today, for scoring who buys from now on.
+        files={FEATURES_FILE: feature_table(lines, last_day + pd.Timedelta(days=1), horizon)},
+    )
+
+
+def predict_probability(pipeline: Pipeline, rows: pd.DataFrame) -> _Floats:
+    """Of a purchase within the horizon, shape [rows]."""
+    return np.asarray(pipeline.predict_proba(rows)[:, 1], dtype=np.float64)
+
+
+def _choose(
+    training: Observations,
+    folds: list[Fold],
+    config: RepurchaseConfig,
+    backend: Backend,
+    progress: Progress,
+) -> _Choice:
+    rivals = build_rivals(training.features.columns, config.seed, backend)
+    tuned = tune(
+        rivals,
+        training.features,
+        training.labels,
+        folds=folds,
+        predict=predict_probability,
+        loss=_measure_loss,
+        trials=config.trials,
+        seed=config.seed,
         progress=progress,
     )
-    notes = (
-        *transactions.notes,
-        f"trained at {', '.join(str(cut.date()) for cut in cuts.training)}, "
-        f"tested at {cuts.test.date()} on other customers, horizon {horizon} days",
+    chosen = choose(tuned)
+    candidate = next(rival for rival in rivals if rival.name == chosen.name)
+    curve = measure_learning(
+        candidate,
+        chosen.parameters,
+        training.features,
+        training.labels,
+        folds=folds,
+        units=training.customers,
+        predict=predict_probability,
+        loss=_measure_loss,
+        loss_name=LOSS_NAME,
+        seed=config.seed,
+        progress=progress,
     )
-    return TrainedModel(
-        pipeline=pipeline,
-        sample=sample.reset_index(drop=True),
-        test=test.reset_index(drop=True),
-        target=truth.astype(np.float64),
-        metrics=metrics,
-        export=exported,
-        notes=notes,
-    )
+    return _Choice(tuned=tuned, chosen=chosen, candidate=candidate, learning_curve=curve)
 
 
-def _choose_cuts(transactions: Transactions, config: RepurchaseConfig) -> _Cuts:
-    """The test cut, and up to four of training: the latest a horizon before it, a third of one apart.
+def _fit(
+    choice: _Choice,
+    training: Observations,
+    test: Observations,
+    config: RepurchaseConfig,
+    progress: Progress,
+) -> _Fitted:
+    """Fit on all rows of training; calibrate by what fits without a customer's group say of the customer.
 
-    No label of training reaches beyond the test cut, and every cut has a
-    horizon of history before it.
+    All cuts of training calibrate, not the latest alone: it is a horizon old, and
+    with a quarter's horizon it says less of the season ahead than their mean does.
     """
-    horizon = pd.Timedelta(days=config.horizon_days)
-    times = transactions.lines["time"]
-    first, last = times.iloc[0].normalize(), times.iloc[-1].normalize()
-    earliest, latest = first + 2 * horizon, last - horizon
-    if latest < earliest:
-        raise TrainingError(
-            f"the data has {(last - first).days} days, {first.date()} to {last.date()}, and a horizon of "
-            f"{config.horizon_days} days takes three times as many: pass a shorter horizon or more data"
-        )
-    test = latest if config.cut is None else pd.Timestamp(config.cut)
-    if not earliest <= test <= latest:
-        raise TrainingError(
-            f"the cut {test.date()} is not from {earliest.date()} to {latest.date()}: a full horizon of "
-            f"{config.horizon_days} days must follow it, and two must precede it to train on"
-        )
-    step = pd.Timedelta(days=max(1, config.horizon_days // 3))
-    training = [test - horizon - i * step for i in range(_MAX_TRAINING_CUTS)]
-    return _Cuts(test, tuple(cut for cut in training if cut >= first + horizon))
+    everyone = draw_groups(np.concatenate([training.customers, test.customers]), config.seed)
+    groups, test_groups = everyone[: len(training.labels)], everyone[len(training.labels) :]
+    held_out = np.empty(len(training.labels))
+    unseen = np.empty(len(test.labels))
+    for group in range(GROUPS):
+        progress(f"Fitting {choice.chosen.name} without customers of group {group + 1} of {GROUPS}")
+        others, own, tested = groups != group, groups == group, test_groups == group
+        pipeline = choice.candidate.build(choice.chosen.parameters)
+        pipeline.fit(training.features[others], training.labels[others])
+        held_out[own] = predict_probability(pipeline, training.features[own])
+        unseen[tested] = predict_probability(pipeline, test.features[tested])
+    progress(f"Fitting {choice.chosen.name} on {len(training.labels):,} rows")
+    pipeline = choice.candidate.build(choice.chosen.parameters).fit(training.features, training.labels)
+    calibrator = LogOddsCalibrator(pipeline[-1]).fit_probabilities(held_out, training.labels)
+    calibrated = Pipeline([*pipeline.steps[:-1], ("model", calibrator)])
+    return _Fitted(pipeline=calibrated, unseen=calibrator.calibrate(unseen))
 
 
-def _draw_customers(customers: pd.Series[str], seed: int) -> NDArray[np.object_]:
-    """The customers held out for the test."""
-    everyone = np.array(sorted(customers.unique()), dtype=object)
-    rng = np.random.default_rng(seed)
-    return rng.permutation(everyone)[: round(len(everyone) * _TEST_SHARE)]
+def _evaluate(
+    training: Observations, test: Observations, predictions: _Floats, unseen: _Floats, seed: int
+) -> dict[str, float]:
+    rivals = {
+        "recency": -test.features["recency_days"],
+        "frequency": test.features["frequency"],
+        "monetary": test.features["monetary"],
+    }
+    metrics = evaluate_probabilities(test.labels, predictions, baselines=rivals, seed=seed)
+    strict = evaluate_probabilities(test.labels, unseen, baselines=rivals, seed=seed)
+    for name in ("auc", "auc_lead", "calibration_error"):
+        for bound in ("", "_low", "_high"):
+            metrics[f"{name}_unseen{bound}"] = strict[f"{name}{bound}"]
+    metrics["log_loss_unseen"] = strict["log_loss"]
+    metrics |= {
+        "training_positive_share": float(training.labels.mean()),
+        "training_rows": float(len(training.labels)),
+        "test_rows": float(len(test.labels)),
+    }
+    return metrics
 
 
-def _check_classes(labels: NDArray[np.int64], part: str) -> None:
-    positive = int(labels.sum())
-    if len(labels) < _MIN_ROWS or min(positive, len(labels) - positive) < _MIN_ROWS_OF_A_CLASS:
-        raise TrainingError(
-            f"the {part} part has {len(labels)} rows, {positive} with a purchase within the horizon: "
-            f"at least {_MIN_ROWS} rows and {_MIN_ROWS_OF_A_CLASS} of each kind are needed; pass more data, "
-            "another cut or another horizon"
-        )
-
-
-def _build_pipeline(sample: pd.DataFrame, seed: int) -> Pipeline:
-    numbers = [column for column in sample.columns if column != COUNTRY]
-    steps: list[tuple[str, object, list[str]]] = [("numbers", "passthrough", numbers)]
-    if COUNTRY in sample.columns:
-        encoder = TargetEncoder(target_type="binary", cv=KFold(n_splits=5, shuffle=True, random_state=seed))
-        steps.append(("country", Pipeline([("clean", TextCleaner()), ("encode", encoder)]), [COUNTRY]))
-    return Pipeline(
-        [
-            # Zeros of a sparse matrix would be missing to XGBoost.
-            ("features", ColumnTransformer(steps, sparse_threshold=0)),
-            (
-                "model",
-                XGBClassifier(
-                    n_estimators=150,
-                    max_depth=3,
-                    learning_rate=0.05,
-                    min_child_weight=20,
-                    subsample=0.8,
-                    colsample_bytree=0.7,
-                    # Faster than two on tables of this size, by far where cores are busy.
-                    n_jobs=1,
-                    random_state=seed,
-                ),
-            ),
-        ]
-    )
+def _measure_loss(truth: _Floats, probabilities: _Floats) -> float:
+    return float(log_loss(truth, probabilities))

@@ -27,7 +27,9 @@ class Draft:
     """A graph, and the columns of its inputs in the order of their first use.
 
     `features` are the model's, as (name, FEATURE_KIND_*). `categories` has, for
-    features that the sample holds as pandas categoricals, their categories.
+    features that the sample holds as pandas categoricals, their categories;
+    `coded_features` are those of them whose codes the model itself takes, so
+    that it cannot tell a text that is no category from a missing one.
     """
 
     features: tuple[tuple[str, int], ...]
@@ -35,6 +37,7 @@ class Draft:
     graph: Graph = field(default_factory=Graph)
     thresholds: dict[str, list[float]] = field(default_factory=dict)
     missing_texts: dict[str, object] = field(default_factory=dict)
+    coded_features: set[str] = field(default_factory=set)
     _slots: dict[Number | Coded, int] = field(default_factory=dict)
     _text_slots: dict[tuple[str, manifest_pb2.TextFold.ValueType], int] = field(default_factory=dict)
     _picks: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
@@ -85,7 +88,7 @@ class Draft:
             places.append(self._text_slots.setdefault(key, len(self._text_slots)))
         return self._pick(TEXTS_INPUT, places)
 
-    def constant(self, values: Sequence[float] | NDArray[np.float64]) -> str:
+    def constant(self, values: float | Sequence[float] | NDArray[np.float64]) -> str:
         """A double constant."""
         return self.graph.constant(np.asarray(values, dtype=np.float64))
 

@@ -24,7 +24,8 @@ from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.draft import Draft, fold_text
 from scorewire_training.export.lowering.matrix import Coded, Column, Matrix, Text, cells, is_null
 from scorewire_training.export.lowering.registry import lowers
-from scorewire_training.transformers import FrequencyEncoder, TextCleaner
+from scorewire_training.export.lowering.scaling import row_sum
+from scorewire_training.transformers import LEAST_EXPOSURE, FrequencyEncoder, RateEncoder, TextCleaner
 
 # A text that no training set has.
 _UNHEARD_OF = "\x00 a text that no encoder knows \x00"
@@ -78,6 +79,38 @@ def lower_frequency(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
 
     categories = [np.array(list(shares), dtype=object) for shares in step.frequencies_]
     return _lower_tables(draft, _clean(step, matrix, folds=False), read, categories, strict=False)
+
+
+@lowers(RateEncoder)
+def lower_rates(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """The logarithm of the amount to expect, whether there are any counts, then each text's effect."""
+    graph = draft.graph
+    counts = draft.tensor(matrix.take(range(matrix.width - step.count_columns, matrix.width)))
+    zero = draft.constant([0.0])
+    # NaN is not greater either.
+    counts = graph.node("Where", [graph.node("Greater", [counts, zero]), counts, zero])
+    exposure = row_sum(draft, counts)
+    some = draft.cast(graph.node("Greater", [exposure, zero]), TensorProto.DOUBLE)
+    # No exposure is missing, so that one node cuts it to its range.
+    bounds = [draft.constant(LEAST_EXPOSURE), draft.constant(step.largest_exposure_)]
+    logarithm = graph.node("Log", [graph.node("Clip", [exposure, *bounds])])
+
+    def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
+        return [
+            np.array([[known.get(str(text), 0.0)] for text in texts])
+            for known, texts in zip(step.effects_, candidates, strict=True)
+        ]
+
+    texts = _clean(
+        step,
+        matrix.take(range(matrix.width - step.count_columns)),
+        folds=step.fold == "ascii_lower_strip",
+    )
+    categories = [np.array(list(known), dtype=object) for known in step.effects_]
+    effects = _lower_tables(draft, texts, read, categories, strict=False)
+    rate = graph.node("Add", [row_sum(draft, draft.tensor(effects)), draft.constant([step.mean_])])
+    expected = graph.node("Add", [logarithm, rate])
+    return Matrix((*cells(expected, 1), *cells(some, 1), *effects.columns))
 
 
 @lowers(TextCleaner)
@@ -138,6 +171,7 @@ def lower_categories(draft: Draft, column: Column, categories: Sequence[object])
         strict=False,
     )
     if isinstance(column, Text):
+        draft.coded_features.add(column.feature)
         spelt = _spell(draft, column, [category for category in categories if category == ""])
         values = {str(c): float(row[0]) for c, row in zip(categories, table.rows, strict=True)}
         if "" in values and any(is_null(spelling) for spelling in spelt):

@@ -21,6 +21,7 @@ from sklearn.model_selection import (
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 
+from scorewire_training.calibration import SMALLEST, LogOddsCalibrator
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.answer import (
     Answer,
@@ -33,7 +34,8 @@ from scorewire_training.export.lowering.answer import (
 )
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Column, Matrix, cells
-from scorewire_training.export.lowering.scaling import FUNCTIONS, share_out
+from scorewire_training.export.lowering.scaling import FUNCTIONS, clip, share_out
+from scorewire_training.regressors import HurdleRegressor, LogRegressor, RateRegressor
 
 
 @answers(GridSearchCV, RandomizedSearchCV)
@@ -73,6 +75,40 @@ def lower_transformed_target(draft: Draft, model: Any, matrix: Matrix) -> Answer
     else:
         raise _no_way_back(back)
     return Answer(family=f"{member.family}, target transformed", value=value, width=member.width)
+
+
+@answers(LogRegressor)
+def lower_log_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The mean amount of a logarithm, not below zero."""
+    member = lower_model(draft, model.regressor_, matrix)
+    graph = draft.graph
+    value = graph.node("Exp", [_number(draft, member, member.value, model)])
+    value = graph.node("Mul", [value, draft.constant([model.smearing_])])
+    value = graph.node("Sub", [value, draft.constant([float(model.shift)])])
+    return Answer(family=_family(model, [member]), value=clip(draft, value, 0.0, np.inf))
+
+
+@answers(RateRegressor)
+def lower_rate_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The rate, which the other columns tell, times the exposure, whose logarithm is the first one."""
+    member = lower_model(draft, model.regressor_, matrix.take(range(1, matrix.width)))
+    exposure = draft.graph.node("Exp", [draft.tensor(matrix.take([0]))])
+    value = draft.graph.node("Mul", [exposure, _number(draft, member, member.value, model)])
+    return Answer(family=_family(model, [member]), value=value)
+
+
+@answers(HurdleRegressor)
+def lower_hurdle(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The probability of an amount times the amount."""
+    amount = lower_model(draft, model.regressor_, matrix)
+    value = _number(draft, amount, amount.value, model)
+    if model.classifier_ is None:
+        return Answer(family=_family(model, [amount]), value=value)
+    hurdle = lower_model(draft, model.classifier_, matrix)
+    probability = take_column(draft, _number(draft, hurdle, hurdle.probabilities, model), 1)
+    return Answer(
+        family=_family(model, [hurdle, amount]), value=draft.graph.node("Mul", [probability, value])
+    )
 
 
 @answers(VotingRegressor)
@@ -170,6 +206,26 @@ def lower_calibrated(draft: Draft, model: Any, matrix: Matrix) -> Answer:
         class_labels=labels,
         label=arg_max(draft, mean),
         probabilities=mean,
+    )
+
+
+@answers(LogOddsCalibrator)
+def lower_log_odds_calibrator(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The logistic function of slope times the member's log-odds, plus offset."""
+    labels, graph = class_labels(model), draft.graph
+    member = lower_model(draft, model.estimator, matrix)
+    share = take_column(draft, _number(draft, member, member.probabilities, model), 1)
+    share = clip(draft, share, SMALLEST, 1.0 - SMALLEST)
+    other = graph.node("Sub", [draft.constant([1.0]), share])
+    odds = graph.node("Log", [graph.node("Div", [share, other])])
+    line = graph.node("Mul", [odds, draft.constant([model.slope_])])
+    line = graph.node("Add", [line, draft.constant([model.offset_])])
+    probabilities = pair(draft, graph.node("Sigmoid", [line]))
+    return Answer(
+        family=_family(model, [member]),
+        class_labels=labels,
+        label=arg_max(draft, probabilities),
+        probabilities=probabilities,
     )
 
 

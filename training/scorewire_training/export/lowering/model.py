@@ -30,7 +30,8 @@ class LoweredModel:
     compares as they came, what it compares them with, ascending; `known_texts`
     the texts that it tells from unknown ones, folded; `missing_texts`, for each
     text feature, how the fitted model wants a missing text spelt: "" on the
-    wire, and "", None or NaN in a frame. `family` names the kind of model.
+    wire, and "", None or NaN in a frame; `coded_features` the text features of
+    which it takes the codes of a pandas categorical. `family` names the kind of model.
     """
 
     graph: onnx.ModelProto
@@ -40,6 +41,7 @@ class LoweredModel:
     thresholds: Mapping[str, NDArray[np.float64]]
     known_texts: Mapping[str, tuple[str, ...]]
     missing_texts: Mapping[str, object]
+    coded_features: frozenset[str]
     family: str
 
 
@@ -75,5 +77,6 @@ def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
         thresholds={name: np.unique(values) for name, values in draft.thresholds.items() if values},
         known_texts={name: known.get(name, ()) for name in texts},
         missing_texts={name: draft.missing_texts.get(name, (*read.spellings[name], "")[0]) for name in texts},
+        coded_features=frozenset(draft.coded_features),
         family=answer.family,
     )

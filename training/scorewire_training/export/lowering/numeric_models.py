@@ -113,6 +113,12 @@ def refuse_neighbors(draft: Draft, model: Any, matrix: Matrix) -> Answer:  # noq
 def lower_converted_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """By skl2onnx, in float."""
     labels = class_labels(model)
+    if getattr(model, "break_ties", False) and len(labels) > 2:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} with break_ties=True decides between classes of as many votes"
+            " otherwise than a graph",
+            "fit it with break_ties=False",
+        )
     label, probabilities = convert_classifier(draft, model, matrix)
     column = draft.graph.node("Reshape", [label, draft.graph.constant(np.array([-1, 1]))])
     return Answer(

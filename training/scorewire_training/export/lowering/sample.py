@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,9 +88,7 @@ def _taken(model: object, present: list[str]) -> list[str]:
             )
         return present
     if isinstance(model, lightgbm.Booster | lightgbm.LGBMModel):
-        # LightGBM has written white space as underscores.
-        called = {re.sub(r"\s", "_", name): name for name in present}
-        names = [called.get(name, name) for name in names]
+        names = own_names(names, present)
     missing = [name for name in names if name not in set(present)]
     if missing:
         raise UnsupportedModelError(
@@ -106,6 +104,13 @@ def _taken(model: object, present: list[str]) -> list[str]:
             "reorder the sample's columns",
         )
     return names
+
+
+def own_names(names: Iterable[str], present: Iterable[str]) -> list[str]:
+    """LightGBM's names of columns as the sample has them: it has written white space as underscores."""
+    present = list(present)
+    called = {re.sub(r"\s", "_", name): name for name in present} | {name: name for name in present}
+    return [called.get(name, name) for name in names]
 
 
 def _innermost(model: Any) -> Any:

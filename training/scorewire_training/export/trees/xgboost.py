@@ -213,7 +213,9 @@ def _classes(estimator: xgboost.XGBModel | None, objective: str, targets: int, n
                 f"{name}'s objective {objective!r} gives no probabilities",
                 "fit it with objective='binary:logistic', or export its get_booster()",
             )
-        count = max(int(estimator.n_classes_), 2)
+        if int(estimator.n_classes_) < 2:
+            raise UnsupportedModelError(f"{name} was fitted on a single class", "fit it on two or more")
+        count = int(estimator.n_classes_)
         if targets not in (1, count) or (targets == count) != objective.startswith("multi:"):
             raise UnsupportedModelError(
                 f"{name} answers several labels for a row",

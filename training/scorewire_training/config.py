@@ -1,0 +1,66 @@
+"""What every training run takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from scorewire_contract.schema import InvalidNameError, Version
+from scorewire_training.errors import TrainingError
+
+# Is told each stage in a sentence; one that ends in "3 of 15" is the third of as many alike.
+Progress: TypeAlias = Callable[[str], None]
+
+# Where --mlflow without an address writes.
+DEFAULT_STORE = "sqlite:///mlflow.db"
+
+_MAX_SEED = 2**32 - 1
+_MAX_TRIALS = 1_000
+_BACKEND = re.compile(r"local|dask(=(tcp|tls|ws|wss)://\S+)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """What is common to all training runs.
+
+    Args:
+        data: the table to train on, .csv or .parquet; None takes data that needs
+            no file of yours.
+        version: the semantic version of the bundle, one that does not exist yet.
+        output_dir: the folder of all models.
+        seed: of every draw, 0 to 2^32 - 1; one seed and one table give one model.
+        trials: how many sets of parameters are tried of each candidate, 1 to 1000.
+        backend: where XGBoost is fitted: "local", "dask" for a cluster on this
+            machine, "dask=ADDRESS" for one that is there.
+        mlflow_uri: the MLflow store that the run is written to and the bundle
+            registered in: sqlite:///FILE, a folder, or http://HOST:PORT; None
+            writes nothing.
+
+    Raises:
+        TrainingError: a value is out of its range.
+    """
+
+    data: Path | None = None
+    version: str = "1.0.0"
+    output_dir: Path = Path("models")
+    seed: int = 0
+    trials: int = 15
+    backend: str = "local"
+    mlflow_uri: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            Version(self.version)
+        except InvalidNameError as error:
+            raise TrainingError(str(error)) from None
+        if not 0 <= self.seed <= _MAX_SEED:
+            raise TrainingError(f"seed is {self.seed}: choose one from 0 to {_MAX_SEED}")
+        if not 1 <= self.trials <= _MAX_TRIALS:
+            raise TrainingError(f"trials is {self.trials}: choose 1 to {_MAX_TRIALS}")
+        if not _BACKEND.fullmatch(self.backend):
+            raise TrainingError(
+                f"backend is {self.backend!r}: choose local, dask, or dask=ADDRESS like dask=tcp://10.0.0.5:8786"
+            )

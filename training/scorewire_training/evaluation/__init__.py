@@ -1,0 +1,18 @@
+"""Metrics on held-out rows, each beside what a rule without a model reaches."""
+
+from __future__ import annotations
+
+from scorewire_training.evaluation.amounts import evaluate_amounts, tabulate_deciles
+from scorewire_training.evaluation.probabilities import (
+    calibration_error,
+    evaluate_probabilities,
+    tabulate_reliability,
+)
+
+__all__ = [
+    "calibration_error",
+    "evaluate_amounts",
+    "evaluate_probabilities",
+    "tabulate_deciles",
+    "tabulate_reliability",
+]

@@ -1,0 +1,193 @@
+"""What the report shows of the revenue model alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from scorewire_training.candidates import Loss
+from scorewire_training.config import Progress
+from scorewire_training.evaluation import tabulate_deciles
+from scorewire_training.game_revenue.data import TEXTS, Part, draw_folds, group_countries
+from scorewire_training.game_revenue.rivals import LOSS_NAME
+from scorewire_training.regressors import HurdleRegressor
+from scorewire_training.study import LearningCurve, Section
+
+Fit: TypeAlias = Callable[[Part], Pipeline]
+
+_RESAMPLES = 200
+# Shares of the rows of training, in tenths.
+_CURVE_TENTHS = (1, 2, 4, 7, 10)
+_EVENTS = 100.0
+_UNSEEN = "zz"
+_COUNTRY_ROWS = 200
+_MAX_COUNTRIES_SHOWN = 20
+
+
+def show_deciles(test: Part, predictions: NDArray[np.float64]) -> Section:
+    """Predicted beside actual revenue, by rising prediction."""
+    return Section(
+        title="Calibration",
+        text="Test users in ten groups of equal size by rising prediction; mean dollars of each group. "
+        "A model whose sums can be trusted has both columns alike.",
+        table=tabulate_deciles(test.revenue, predictions),
+        chart=("predicted", "actual"),
+    )
+
+
+def show_countries(test: Part, predictions: NDArray[np.float64], constant: float) -> Section:
+    """Errors by group of countries."""
+    group = group_countries(test.features["country"]).replace("", "others")
+    frame = pd.DataFrame(
+        {
+            "country": group,
+            "users": 1,
+            "predicted": predictions,
+            "actual": test.revenue,
+            "error": np.abs(predictions - test.revenue),
+            "error of the median": np.abs(constant - test.revenue),
+        }
+    )
+    by_country = frame.groupby("country", sort=True)
+    table = by_country.mean().assign(users=by_country.size())
+    return Section(
+        title="Countries",
+        text="Test users by country, those with few users together: mean dollars, and the mean absolute "
+        "error beside that of predicting the median of training for everyone.",
+        table=table.sort_values("users", ascending=False, kind="stable"),
+    )
+
+
+def show_unseen_country(pipeline: Pipeline, fitted: Part) -> Section:
+    """What a country that nobody came from is predicted, beside those that are known."""
+    countries = fitted.features["country"].dropna().str.strip().str.lower()
+    shown = countries.value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    names = [*shown.index[:_MAX_COUNTRIES_SHOWN], _UNSEEN]
+    table = pd.DataFrame(
+        {
+            "users": [int(shown.get(name, 0)) for name in names],
+            "predicted": [float(predict_country(pipeline, fitted, name).mean()) for name in names],
+        },
+        index=pd.Index([*names[:-1], "unseen"], name="country"),
+    )
+    return Section(
+        title="A country that nobody came from",
+        text=f"Mean prediction, in dollars, for the same {_COUNTRY_ROWS} users with {_EVENTS:.0f} events 2, "
+        "were they all of that country: an unseen one must lie within the range of ordinary ones.",
+        table=table,
+    )
+
+
+def predict_country(pipeline: Pipeline, part: Part, country: str) -> NDArray[np.float64]:
+    """Predictions for up to 200 users of a part, each with 100 events 2, were they all of one country."""
+    rows = part.features.head(_COUNTRY_ROWS)
+    events = {"event_1": 0.0, "event_2": _EVENTS, "event_3": 0.0}
+    return np.asarray(pipeline.predict(rows.assign(country=country, country_region="", **events)))
+
+
+def show_hurdle(pipeline: Pipeline, test: Part) -> tuple[Section, ...]:
+    """Predicted beside actual share of users with revenue; nothing where the model has no hurdle."""
+    model = pipeline[-1]
+    if not isinstance(model, HurdleRegressor):
+        return ()
+    probabilities = model.predict_some(pipeline[:-1].transform(test.features))
+    return (
+        Section(
+            title="Will there be revenue",
+            text="Test users in ten groups by rising probability of revenue: the mean probability, and the "
+            "share that had some.",
+            table=tabulate_deciles((test.revenue > 0).astype(np.float64), probabilities),
+            chart=("predicted", "actual"),
+        ),
+    )
+
+
+def study_columns(
+    fit: Fit, training: Part, validation: Part, *, loss: Loss, seed: int, progress: Progress
+) -> Section:
+    """The loss on the validation part when the model is fitted without each column of text.
+
+    Args:
+        fit: the chosen rival.
+        training: what to fit on.
+        validation: what to judge by.
+        loss: of truth and predictions.
+        seed: of the bootstrap.
+        progress: called with a sentence before each fit.
+    """
+
+    def predict_without(columns: tuple[str, ...]) -> NDArray[np.float64]:
+        progress(f"Fitting without {', '.join(columns) or 'leaving anything out'}")
+        # A column that is empty everywhere tells nothing.
+        empty = dict.fromkeys(columns, "")
+        part = Part(training.features.assign(**empty), training.revenue)
+        return np.asarray(fit(part).predict(validation.features.assign(**empty)))
+
+    whole = predict_without(())
+    lines = {"none": (loss(validation.revenue, whole), 0.0, 0.0, 0.0)}
+    for name, columns in (*((text, (text,)) for text in TEXTS), ("all six", TEXTS)):
+        without = predict_without(columns)
+        low, high = _bootstrap_difference(validation.revenue, without, whole, loss, seed)
+        own = loss(validation.revenue, without)
+        lines[name] = (own, own - lines["none"][0], low, high)
+    table = pd.DataFrame.from_dict(
+        lines, orient="index", columns=["loss", "loss added", "low", "high"]
+    ).rename_axis("left out")
+    return Section(
+        title="What each text tells",
+        text="Loss on the validation part of the chosen model, fitted on the training part without a "
+        "column; the 95 % interval of what that adds is by bootstrap of the validation users. Where it "
+        "reaches to zero or below, the other columns tell as much.",
+        table=table,
+    )
+
+
+def draw_learning_curve(
+    fit: Fit, training: Part, validation: Part, *, loss: Loss, seed: int, progress: Progress
+) -> LearningCurve:
+    """The loss against the number of users fitted on.
+
+    Args:
+        fit: the chosen rival.
+        training: whom to fit on, some and then more of them.
+        validation: what to judge by.
+        loss: of truth and predictions.
+        seed: of the draw of the users.
+        progress: called with a sentence before each fit.
+    """
+    sizes, fitted, judged = [], [], []
+    tenths = draw_folds(training, 10, seed=seed)
+    for count in _CURVE_TENTHS:
+        some = training.take(tenths < count)
+        if not (some.revenue > 0).any():
+            continue
+        progress(f"Fitting on {len(some.revenue):,} users for the learning curve")
+        pipeline = fit(some)
+        sizes.append(float(len(some.revenue)))
+        fitted.append(loss(some.revenue, np.asarray(pipeline.predict(some.features))))
+        judged.append(loss(validation.revenue, np.asarray(pipeline.predict(validation.features))))
+    return LearningCurve(
+        loss_name=LOSS_NAME, rows=np.array(sizes), training=np.array(fitted), validation=np.array(judged)
+    )
+
+
+def _bootstrap_difference(
+    truth: NDArray[np.float64],
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+    loss: Loss,
+    seed: int,
+) -> tuple[float, float]:
+    """The middle 95 % of the difference of two predictions' losses over the same resamples."""
+    rng = np.random.default_rng(seed)
+    differences = []
+    for _ in range(_RESAMPLES):
+        rows = rng.integers(len(truth), size=len(truth))
+        differences.append(loss(truth[rows], one[rows]) - loss(truth[rows], other[rows]))
+    low, high = np.quantile(differences, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,131 @@
+"""How well predictions foretell amounts."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from numpy import float64
+from numpy.typing import NDArray
+
+from scorewire_training.report.gains import draw_gains
+from scorewire_training.report.scales import choose_scale, format_short
+from scorewire_training.report.style import MODEL, MUTED, RIVAL, Chart, draw, quiet_axes
+from scorewire_training.study import Study
+
+_GROUPS = 10
+_RESAMPLES = 400
+_CELLS = 44
+# Amounts are read as shares of themselves sooner than features are.
+_SKEWED = 5.0
+
+
+def draw_amounts(study: Study) -> list[Chart]:
+    """Predicted against true, decile calibration, residuals, gains."""
+    truth, predictions, unit = study.target, study.predictions, study.unit
+    charts = [
+        _draw_against_truth(truth, predictions, unit),
+        _draw_deciles(truth, predictions, unit),
+        _draw_residuals(truth, predictions, unit),
+    ]
+    if truth.min() >= 0:
+        charts.append(draw_gains(truth, predictions, what="the amount", everyone="all rows"))
+    return charts
+
+
+def _draw_against_truth(truth: NDArray[float64], predictions: NDArray[float64], unit: str) -> Chart:
+    both = np.concatenate([truth, predictions])
+    scale = choose_scale(both, skewed=_SKEWED)
+    placed = scale.place(both)
+    edges = np.linspace(placed.min(), placed.max() + 1e-9, _CELLS + 1)
+    counts, _, _ = np.histogram2d(scale.place(truth), scale.place(predictions), (edges, edges))
+    strength = np.log1p(counts) / np.log1p(counts.max())
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        left, low = np.nonzero(counts)
+        step = edges[1] - edges[0]
+        axes.bar(
+            edges[left],
+            step,
+            step,
+            edges[low],
+            align="edge",
+            color=[to_rgba(MODEL, 0.12 + 0.85 * value) for value in strength[left, low]],
+            linewidth=0,
+        )
+        axes.plot(edges[[0, -1]], edges[[0, -1]], color=MUTED, linewidth=1, linestyle="--")
+        scale.label(axes, both, unit=unit)
+        scale.label(axes, both, axis="y", unit=unit)
+        axes.set_xlabel("truth")
+        axes.set_ylabel("prediction")
+        axes.set_aspect("equal")
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_ylim(edges[0], edges[-1])
+        quiet_axes(axes, grid="")
+
+    axis = "logarithmic axes that begin at zero" if scale.step else "plain axes"
+    caption = (
+        f"Each test row by truth and prediction ({axis}); the stronger the colour, the more rows; "
+        "the dashed line is right."
+    )
+    return draw(paint, name="against-truth", caption=caption, width=4.6, height=4.2)
+
+
+def _draw_deciles(truth: NDArray[float64], predictions: NDArray[float64], unit: str) -> Chart:
+    groups = np.array_split(np.argsort(predictions, kind="stable"), min(_GROUPS, len(truth)))
+    forecast = np.array([predictions[group].mean() for group in groups])
+    happened = np.array([truth[group].mean() for group in groups])
+    rng = np.random.default_rng(0)
+    bounds = np.array(
+        [
+            np.quantile(rng.choice(truth[group], (_RESAMPLES, len(group))).mean(axis=1), [0.025, 0.975])
+            for group in groups
+        ]
+    ).T
+    values = np.concatenate([forecast, happened, bounds.ravel()])
+    scale = choose_scale(values, skewed=_SKEWED)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        places = np.arange(1, len(groups) + 1)
+        axes.vlines(places, *scale.place(bounds), color=RIVAL, linewidth=1.4)
+        axes.scatter(
+            places, scale.place(happened), color=RIVAL, s=30, zorder=3, label="truth, with 95 % intervals"
+        )
+        axes.plot(places, scale.place(forecast), color=MODEL, marker="D", markersize=4, label="prediction")
+        axes.set_xticks(places)
+        axes.set_xlabel("tenths of the rows, by rising prediction")
+        scale.label(axes, values, axis="y", unit=unit)
+        axes.legend(loc="upper left")
+        quiet_axes(axes)
+        axes.set_ylabel("mean")
+
+    return draw(
+        paint, name="deciles", caption="Calibration by tenths: is the mean predicted the mean that came?"
+    )
+
+
+def _draw_residuals(truth: NDArray[float64], predictions: NDArray[float64], unit: str) -> Chart:
+    errors = predictions - truth
+    scale = choose_scale(truth, skewed=_SKEWED)
+    placed = scale.place(errors)
+    edges = np.linspace(placed.min() - 1e-9, placed.max() + 1e-9, 60)
+    half = float(np.median(np.abs(errors)))
+    over = float((errors > 0).mean())
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        counts, _ = np.histogram(placed, edges)
+        axes.stairs(counts / len(errors), edges, fill=True, color=MODEL, alpha=0.6)
+        axes.axvline(0, color=MUTED, linewidth=1, linestyle="--")
+        scale.label(axes, errors, unit=unit)
+        axes.set_xlabel("prediction less truth")
+        axes.set_ylabel("share of rows")
+        quiet_axes(axes)
+
+    caption = (
+        f"Residuals: half of the rows are off by at most {format_short(half, unit)}; "
+        f"{over:.0%} are predicted too high."
+    )
+    return draw(paint, name="residuals", caption=caption)

@@ -1,0 +1,253 @@
+"""What the model goes by: permutation on the test rows, and SHAP values where they are exact and cheap."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy import float64
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from sklearn import ensemble
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.inspection import permutation_importance
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import Pipeline
+
+from scorewire_training.calibration import LogOddsCalibrator
+from scorewire_training.regressors import HurdleRegressor, LogRegressor, RateRegressor
+from scorewire_training.study import Kind, Study
+
+_PERMUTED_ROWS = 1_500
+_REPEATS = 4
+_EXPLAINED_ROWS = 400
+_SCIKIT_TREES = (
+    ensemble.ExtraTreesClassifier,
+    ensemble.ExtraTreesRegressor,
+    ensemble.GradientBoostingClassifier,
+    ensemble.GradientBoostingRegressor,
+    ensemble.HistGradientBoostingClassifier,
+    ensemble.HistGradientBoostingRegressor,
+    ensemble.RandomForestClassifier,
+    ensemble.RandomForestRegressor,
+)
+_MAX_NODES = 400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """What the model loses without a feature: mean over the shuffles, and their deviation."""
+
+    feature: str
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """SHAP values by feature, of some rows of the test.
+
+    Attributes:
+        contributions: what each row owes to a feature, shape [rows] each; what a
+            feature gives by several columns is added up.
+        ranks: how high the feature's value is among the rows, 0 to 1, shape [rows] each.
+        order: the features, the weightiest first.
+        rows: how many were explained.
+        note: what the values explain, for people.
+    """
+
+    contributions: dict[str, NDArray[float64]]
+    ranks: dict[str, NDArray[float64]]
+    order: list[str]
+    rows: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Inner:
+    model: Any
+    matrix: NDArray[float64]
+    columns: list[str]
+    note: str
+
+
+class NotExplainedError(Exception):
+    """SHAP values are not to be had; the message says why, for people."""
+
+
+def permute(study: Study, *, seed: int) -> tuple[list[Importance], str]:
+    """The features by falling importance, and what is lost: AUC, or the correlation of ranks."""
+    probability = study.kind is Kind.PROBABILITY
+    rows = _draw(len(study.test), _PERMUTED_ROWS, seed)
+    target = study.target[rows]
+    if probability and len(np.unique(target)) < 2:
+        rows = np.arange(len(study.test))
+        target = study.target
+
+    def score(pipeline: Pipeline, frame: pd.DataFrame, truth: NDArray[float64]) -> float:
+        if probability:
+            return float(roc_auc_score(truth, pipeline.predict_proba(frame)[:, 1]))
+        predictions = pipeline.predict(frame)
+        return float(spearmanr(truth, predictions).statistic) if np.ptp(predictions) else 0.0
+
+    result = permutation_importance(
+        study.pipeline, study.test.iloc[rows], target, scoring=score, n_repeats=_REPEATS, random_state=seed
+    )
+    found = [
+        Importance(str(feature), float(mean), float(deviation))
+        for feature, mean, deviation in zip(
+            study.test.columns, result.importances_mean, result.importances_std, strict=True
+        )
+    ]
+    found.sort(key=lambda item: (-item.mean, item.feature))
+    return found, "AUC" if probability else "the correlation of ranks (Spearman)"
+
+
+def explain(study: Study, *, seed: int) -> Explanation:
+    """SHAP values of the pipeline's last step.
+
+    Raises:
+        NotExplainedError: it is no model whose exact values are cheap.
+    """
+    rows = study.test.iloc[_draw(len(study.test), _EXPLAINED_ROWS, seed)]
+    encoder = study.pipeline[:-1]
+    matrix = _encode(encoder, rows)
+    columns = _name_columns(encoder, matrix, rows)
+    inner = _unwrap(study.pipeline[-1], matrix, columns)
+    matrix, columns = inner.matrix, inner.columns
+    values = _explainer(inner.model)(matrix)
+    if values.ndim == 3:
+        # One matrix for each class; the last is that of label 1.
+        values = values[:, :, -1]
+    contributions: dict[str, NDArray[float64]] = {}
+    weights: dict[str, NDArray[float64]] = {}
+    for place, feature in enumerate(columns):
+        column = np.asarray(values[:, place], dtype=float64)
+        contributions[feature] = contributions.get(feature, np.zeros(len(column))) + column
+        # Several columns of a feature: the first says what is high.
+        weights.setdefault(feature, matrix[:, place])
+    ranks = {
+        feature: np.asarray(pd.Series(column).rank(pct=True).fillna(0.0), dtype=float64)
+        for feature, column in weights.items()
+    }
+    order = sorted(
+        contributions, key=lambda feature: (-float(np.abs(contributions[feature]).mean()), feature)
+    )
+    note = f"the values add up to the model's margin{', ' if inner.note else ''}{inner.note}."
+    return Explanation(contributions=contributions, ranks=ranks, order=order, rows=len(rows), note=note)
+
+
+def _unwrap(step: Any, matrix: NDArray[float64], columns: list[str]) -> _Inner:
+    """The model at the heart of a step, what it is given, and what its values say."""
+    notes = []
+    while True:
+        if isinstance(step, CalibratedClassifierCV):
+            notes.append("before the calibration")
+            step = step.calibrated_classifiers_[0].estimator
+        elif isinstance(step, LogOddsCalibrator):
+            notes.append("before the calibration")
+            step = step.estimator
+        elif isinstance(step, FrozenEstimator):
+            step = step.estimator
+        elif isinstance(step, HurdleRegressor):
+            notes.append("of the amount if there is one")
+            step = step.regressor_
+        elif isinstance(step, RateRegressor):
+            notes.append("of the rate beside what is expected")
+            # The first column is what it multiplies by.
+            matrix, columns, step = matrix[:, 1:], columns[1:], step.regressor_
+        elif isinstance(step, LogRegressor):
+            step = step.regressor_
+        elif isinstance(step, Pipeline):
+            kept = _select(step[:-1], matrix.shape[1])
+            matrix, columns = _encode(step[:-1], matrix), [columns[place] for place in kept]
+            step = step[-1]
+        else:
+            if getattr(step, "n_features_in_", matrix.shape[1]) != matrix.shape[1]:
+                raise NotExplainedError("the model takes other columns than the encoder gives")
+            return _Inner(step, matrix, columns, ", ".join(notes))
+
+
+def _select(steps: Pipeline, width: int) -> NDArray[np.intp]:
+    """The columns that steps keep, but for filling in what is missing.
+
+    Raises:
+        NotExplainedError: they do something else to them.
+    """
+    places = np.arange(width, dtype=float64)
+    try:
+        kept = np.asarray(steps.transform(np.stack([places, places + 0.25])), dtype=float64)
+    except (TypeError, ValueError):
+        kept = np.zeros((2, 0))
+    if not kept.size or not np.array_equal(kept[1], kept[0] + 0.25) or not np.isin(kept[0], places).all():
+        raise NotExplainedError("the model is in a pipeline of its own that changes its columns")
+    return np.asarray(kept[0], dtype=np.intp)
+
+
+def _explainer(model: Any) -> Callable[[NDArray[float64]], NDArray[float64]]:
+    # Imported here: they are slow to import, and only needed for what is explained.
+    import lightgbm  # noqa: PLC0415
+    import xgboost  # noqa: PLC0415
+
+    boosted = isinstance(model, (xgboost.XGBModel, lightgbm.LGBMModel))
+    name = type(model).__name__
+    if not boosted and not isinstance(model, _SCIKIT_TREES) and not hasattr(model, "coef_"):
+        raise NotExplainedError(f"{name} is neither a tree model nor a linear one")
+    nodes = (
+        sum(tree.tree_.node_count for tree in np.ravel(getattr(model, "estimators_", [])))
+        if not boosted
+        else 0
+    )
+    if nodes > _MAX_NODES:
+        raise NotExplainedError(f"{name} has {nodes:,} nodes, and exact values of so many take too long")
+    if hasattr(model, "coef_") and not boosted:
+        coefficients = np.ravel(model.coef_)
+
+        def explain_linear(matrix: NDArray[float64]) -> NDArray[float64]:
+            # Exact for a linear model whose features are taken one by one (Lundberg and Lee 2017, 4.1).
+            return np.asarray(coefficients * (matrix - matrix.mean(axis=0)), dtype=float64)
+
+        return explain_linear
+
+    with warnings.catch_warnings():
+        # Its own imports warn of their future, not of ours.
+        warnings.simplefilter("ignore")
+        import shap  # noqa: PLC0415
+
+    def explain_trees(matrix: NDArray[float64]) -> NDArray[float64]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            explainer = shap.TreeExplainer(model)
+            return np.asarray(explainer.shap_values(matrix, check_additivity=False), dtype=float64)
+
+    return explain_trees
+
+
+def _name_columns(encoder: Pipeline, encoded: NDArray[float64], rows: pd.DataFrame) -> list[str]:
+    """For each encoded column the features that it is made of, found by shuffling one after the other."""
+    order = np.random.default_rng(0).permutation(len(rows))
+    sources: list[list[str]] = [[] for _ in range(encoded.shape[1])]
+    for feature in rows.columns:
+        shuffled = rows.copy()
+        shuffled[feature] = rows[feature].to_numpy()[order]
+        moved = _encode(encoder, shuffled)
+        for place in np.flatnonzero(~np.isclose(moved, encoded, equal_nan=True).all(axis=0)):
+            sources[place].append(str(feature))
+    return [" × ".join(names) or f"column {place + 1}" for place, names in enumerate(sources)]
+
+
+def _encode(encoder: Pipeline, rows: pd.DataFrame | NDArray[float64]) -> NDArray[float64]:
+    encoded: Any = encoder.transform(rows) if len(encoder) else rows
+    return np.asarray(encoded.toarray() if hasattr(encoded, "toarray") else encoded, dtype=float64)
+
+
+def _draw(count: int, limit: int, seed: int) -> NDArray[np.intp]:
+    if count <= limit:
+        return np.arange(count)
+    drawn = np.random.default_rng(seed).choice(count, limit, replace=False)
+    return np.sort(drawn).astype(np.intp)

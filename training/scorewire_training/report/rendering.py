@@ -1,0 +1,166 @@
+"""The report of a study: one page that asks for nothing from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from scorewire_training.config import Progress
+from scorewire_training.figures import format_figure, read_figures
+from scorewire_training.report.amount_charts import draw_amounts
+from scorewire_training.report.data_charts import (
+    describe_range,
+    draw_cleaning,
+    draw_correlations,
+    draw_feature,
+    draw_target,
+)
+from scorewire_training.report.importance import NotExplainedError, explain, permute
+from scorewire_training.report.model_charts import (
+    draw_candidates,
+    draw_learning_curve,
+    draw_permutation,
+    draw_section,
+    draw_shap,
+    fold_interval,
+)
+from scorewire_training.report.probability_charts import draw_probabilities
+from scorewire_training.study import Kind, Section, Study
+from scorewire_training.verdict import as_sentence, headline_figures, judge, passes
+
+_MAX_FEATURE_CHARTS = 30
+_MAX_ROWS_OF_A_TABLE = 100
+
+
+def render_report(study: Study, *, version: str, seed: int, progress: Progress | None = None) -> bytes:
+    """The report as HTML, UTF-8; the same study gives the same bytes.
+
+    Args:
+        study: what is reported.
+        version: of the bundle that the report is a part of.
+        seed: of what is drawn for it: rows to shuffle and to explain.
+        progress: called with a sentence as each stage begins.
+    """
+    tell = progress or (lambda _: None)
+    tell("Drawing the report")
+    importances, measure = permute(study, seed=seed)
+    # The features that matter most are shown first, and of many only those.
+    ordered = [item.feature for item in importances]
+    explanation, unexplained = None, ""
+    try:
+        explanation = explain(study, seed=seed)
+    except NotExplainedError as error:
+        unexplained = str(error)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("scorewire_training.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["passes"] = passes
+    environment.filters["sentence"] = as_sentence
+    judged = draw_probabilities if study.kind is Kind.PROBABILITY else draw_amounts
+    shown = ordered[:_MAX_FEATURE_CHARTS]
+    text = environment.get_template("report.html").render(
+        study=study,
+        version=version,
+        headlines=headline_figures(study),
+        verdict=judge(study),
+        figures=read_figures(study.metrics, unit=study.unit),
+        cleaning=draw_cleaning(study.steps) if study.steps else None,
+        features=_describe_features(study),
+        target_chart=draw_target(study),
+        feature_charts=[draw_feature(study, feature, number=n) for n, feature in enumerate(shown)],
+        features_left_out=len(ordered) - len(shown),
+        correlations=draw_correlations(study),
+        judgement=judged(study),
+        learning_curve=draw_learning_curve(study.learning_curve),
+        permutation=draw_permutation(importances, measure),
+        measure=measure,
+        shap=draw_shap(explanation) if explanation else None,
+        unexplained=unexplained,
+        candidates=_describe_candidates(study),
+        candidates_chart=draw_candidates(study.candidates, study.chosen, study.loss_name),
+        sections=[_describe_section(section, n) for n, section in enumerate(study.sections)],
+        amount=study.kind is Kind.AMOUNT,
+    )
+    return text.encode("utf-8")
+
+
+def _describe_features(study: Study) -> list[dict[str, str]]:
+    rows = []
+    for feature in study.sample.columns:
+        column = study.sample[feature]
+        missing = [float(frame[feature].isna().mean()) for frame in (study.sample, study.test)]
+        rows.append(
+            {
+                "name": str(feature),
+                "description": study.feature_descriptions.get(feature, ""),
+                "kind": "number" if pd.api.types.is_numeric_dtype(column.dtype) else "text",
+                "range": describe_range(column),
+                "missing": f"{missing[0]:.1%}",
+                "missing_in_test": f"{missing[1]:.1%}",
+                "has_missing": "yes" if max(missing) else "",
+            }
+        )
+    return rows
+
+
+def _describe_candidates(study: Study) -> list[dict[str, Any]]:
+    rows = []
+    for candidate in study.candidates:
+        low, high = fold_interval(candidate)
+        rows.append(
+            {
+                "name": candidate.name,
+                "chosen": candidate.name == study.chosen,
+                "loss": f"{candidate.loss:.5g}",
+                "interval": f"{low:.5g} to {high:.5g}",
+                "trials": candidate.trials,
+                "parameters": describe_parameters(candidate.parameters),
+            }
+        )
+    return rows
+
+
+def describe_parameters(parameters: Mapping[str, Any]) -> str:
+    """Parameters on one line, numbers as people read them."""
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in sorted(parameters.items())
+    )
+
+
+def _describe_section(section: Section, number: int) -> dict[str, Any]:
+    table = section.table.iloc[:_MAX_ROWS_OF_A_TABLE]
+    return {
+        "title": section.title,
+        "text": section.text,
+        "charts": draw_section(section, number),
+        "index": str(section.table.index.name or ""),
+        "columns": [
+            (str(column), pd.api.types.is_numeric_dtype(table[column].dtype)) for column in table.columns
+        ],
+        "rows": [
+            [(str(name), False), *((format_cell(value), _is_number(value)) for value in values)]
+            for name, values in zip(table.index, table.itertuples(index=False, name=None), strict=True)
+        ],
+        "left_out": len(section.table) - len(table),
+    }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
+def format_cell(value: object) -> str:
+    """A cell of a table, for people."""
+    if _is_number(value):
+        number = float(value)  # type: ignore[arg-type]  # it is a number
+        return format_figure(number) if np.isfinite(number) else "–"
+    return "–" if value is None or value is pd.NaT else str(value)

@@ -1,0 +1,55 @@
+"""Folds over time and over customers: judged is a later cut, of customers who were not fitted on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scorewire_training.candidates import Fold
+from scorewire_training.errors import TrainingError
+from scorewire_training.repurchase.cuts import Observations
+
+GROUPS = 3
+_MAX_JUDGED_CUTS = 2
+# Rivals are told apart by a few thousand customers; more only take longer.
+_MAX_CUSTOMERS = 2_500
+
+
+def draw_groups(customers: NDArray[np.object_], seed: int) -> NDArray[np.intp]:
+    """A group from 0 to GROUPS - 1 for each row, one for all rows of a customer; shape [rows]."""
+    places, everyone = pd.factorize(customers, sort=True)
+    groups = np.random.default_rng(seed).permutation(len(everyone)) % GROUPS
+    return np.asarray(groups[places], dtype=np.intp)
+
+
+def fold_over_time(rows: Observations, *, horizon_days: int, seed: int) -> list[Fold]:
+    """Folds that judge each group of customers at the latest cuts by what was fitted on the others before.
+
+    Fitted on are the cuts whose horizon was over at the judged one; where there
+    is no such cut, all before it: then the horizons overlap, but no customer is
+    on both sides. With one cut alone the customers are all that is apart.
+
+    Raises:
+        TrainingError: there are too few customers of a kind to part.
+    """
+    groups = draw_groups(rows.customers, seed)
+    if len(everyone := np.unique(rows.customers)) > _MAX_CUSTOMERS:
+        drawn = np.random.default_rng(seed).choice(everyone, _MAX_CUSTOMERS, replace=False)
+        groups = np.where(np.isin(rows.customers, drawn), groups, -1)
+    days = np.unique(rows.cuts)
+    judged_cuts = days[1:][-_MAX_JUDGED_CUTS:] if len(days) > 1 else days
+    folds = []
+    for day in judged_cuts:
+        earlier = rows.cuts <= day - np.timedelta64(horizon_days, "D")
+        if not earlier.any():
+            earlier = rows.cuts < day if len(days) > 1 else rows.cuts == day
+        for group in range(GROUPS):
+            fitted_on = earlier & (groups != group) & (groups >= 0)
+            folds.append((np.flatnonzero(fitted_on), np.flatnonzero((rows.cuts == day) & (groups == group))))
+    if any(len(np.unique(rows.labels[part])) < 2 for fold in folds for part in fold):
+        raise TrainingError(
+            f"the training cuts have too few customers, or too few of a kind, to choose a model by {GROUPS} "
+            "groups of them: pass more data, another cut or another horizon"
+        )
+    return folds

@@ -1,0 +1,97 @@
+"""What is known at a cut: customers, their lines and their purchases, nothing from the cut on.
+
+The order of a customer's rows comes from what the rows say, so that it is the
+same however the table was ordered, and whichever other customers are in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from scorewire_training.repurchase.grouping import Groups
+
+RFM = ("recency_days", "frequency", "monetary")
+_SECONDS_PER_DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Everything before the cut.
+
+    Attributes:
+        cut: no row is of this time or later.
+        customers: their keys, ascending.
+        lines: by customer and time. `customer` is a position in `customers`, `invoice`
+            a number for each; `product` (a number for each, -1 where missing),
+            `quantity` and `country` are there as far as the table has them.
+        purchases: a customer's lines of one invoice, by customer and time: `customer`,
+            `time` and `age_days` at the cut, both of the first line, and `amount`.
+    """
+
+    cut: pd.Timestamp
+    customers: pd.Index[str]
+    lines: pd.DataFrame
+    purchases: pd.DataFrame
+
+    def measure_rfm(self, cut: pd.Timestamp) -> pd.DataFrame:
+        """RFM at the cut or an earlier one: index the positions of customers with a purchase by then."""
+        purchases = self.purchases[self.purchases["time"] < cut]
+        customers, codes = np.unique(purchases["customer"].to_numpy(), return_inverse=True)
+        groups = Groups(codes, len(customers))
+        since = (cut - purchases["time"]).dt.total_seconds().to_numpy() / _SECONDS_PER_DAY
+        values = (groups.last(since), groups.count(), groups.sum(purchases["amount"].to_numpy()))
+        return pd.DataFrame(dict(zip(RFM, values, strict=True)), index=customers)
+
+    def group_lines(self) -> Groups:
+        """The lines by customer."""
+        return Groups(self.lines["customer"].to_numpy(), len(self.customers))
+
+    def group_purchases(self) -> Groups:
+        """The purchases by customer."""
+        return Groups(self.purchases["customer"].to_numpy(), len(self.customers))
+
+
+def read_history(lines: pd.DataFrame, cut: pd.Timestamp) -> History:
+    """Order what was there before the cut.
+
+    Args:
+        lines: clean lines (`repurchase.data`), all of each customer that is among them.
+        cut: lines from it on are not looked at.
+    """
+    lines = lines[lines["time"] < cut]
+    customer, customers = pd.factorize(lines["customer"].to_numpy(dtype=object), sort=True)
+    coded = pd.DataFrame({"customer": customer, "time": lines["time"].array, "amount": lines["amount"].array})
+    coded["invoice"] = pd.factorize(lines["invoice"])[0]
+    if "product" in lines.columns:
+        coded["product"] = pd.factorize(lines["product"])[0]
+    keys = [coded["amount"], coded["time"], coded["customer"]]
+    if "quantity" in lines.columns:
+        coded["quantity"] = lines["quantity"].array
+        keys.insert(0, coded["quantity"])
+    if "country" in lines.columns:
+        codes, countries = pd.factorize(lines["country"].to_numpy(dtype=object), sort=True)
+        coded["country"] = np.array([*countries, None], dtype=object)[codes]
+        keys.insert(0, pd.Series(codes))
+    # Lines that are still tied differ in nothing that is summed.
+    coded = coded.take(np.lexsort(keys)).reset_index(drop=True)
+    return History(
+        cut, pd.Index(customers, name="customer", dtype=object), coded, _build_purchases(coded, cut)
+    )
+
+
+def _build_purchases(lines: pd.DataFrame, cut: pd.Timestamp) -> pd.DataFrame:
+    """Lines brought together by customer and invoice."""
+    customer = lines["customer"].to_numpy()
+    invoice = lines["invoice"].to_numpy()
+    pair = customer * (invoice.max(initial=0) + 1) + invoice
+    # Purchases come in the order of their first lines.
+    purchase, pairs = pd.factorize(pair)
+    first = ~pd.Series(pair).duplicated().to_numpy()
+    purchases = lines.loc[first, ["customer", "time"]].reset_index(drop=True)
+    purchases["amount"] = Groups(purchase, len(pairs)).sum(lines["amount"].to_numpy())
+    purchases["age_days"] = (cut - purchases["time"]).dt.total_seconds() / _SECONDS_PER_DAY
+    order = np.lexsort((purchases["amount"], purchases["time"], purchases["customer"]))
+    return purchases.take(order).reset_index(drop=True)

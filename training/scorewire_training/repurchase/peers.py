@@ -1,0 +1,95 @@
+"""Peers: customers who stood alike at an earlier cut, and whether they bought again.
+
+Only cuts whose horizon was over before the present cut are looked at, so every
+label that is read was known by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.neighbors import KDTree
+
+from scorewire_training.repurchase.grouping import Floats
+from scorewire_training.repurchase.history import RFM, History
+
+NEIGHBOURS = 100
+_CUTS = 3
+# Of each cut; beyond so many the mean over the nearest hardly changes, and the look-up takes longer.
+_MAX_REFERENCES = 20_000
+_COLUMNS = ("cut", "hash", *RFM, "bought")
+
+
+def draw_references(history: History, horizon_days: int) -> pd.DataFrame:
+    """Customers at earlier cuts: columns cut, hash, recency_days, frequency, monetary and bought (1 or 0).
+
+    The latest of the cuts has just a full horizon before the present one; the
+    others lie before it, a third of a horizon apart.
+    """
+    hashes = pd.util.hash_array(history.customers.to_numpy())
+    purchases = history.purchases
+    horizon = pd.Timedelta(days=horizon_days)
+    parts = []
+    for number in range(_CUTS):
+        cut = history.cut - horizon - number * _step(horizon_days)
+        rfm = history.measure_rfm(cut)
+        bought = np.zeros(len(history.customers))
+        bought[
+            purchases.loc[(purchases["time"] >= cut) & (purchases["time"] < cut + horizon), "customer"]
+        ] = 1
+        part = rfm.assign(cut=cut, hash=hashes[rfm.index], bought=bought[rfm.index])
+        parts.append(part[list(_COLUMNS)])
+    return merge_references(parts)
+
+
+def merge_references(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One set of references in an order of its own; of each cut the lowest hashes, which is a fair draw."""
+    references = pd.concat(parts, ignore_index=True)
+    order = np.lexsort([references[column] for column in reversed(_COLUMNS)])
+    return references.take(order).groupby("cut").head(_MAX_REFERENCES).reset_index(drop=True)
+
+
+def _step(horizon_days: int) -> pd.Timedelta:
+    return pd.Timedelta(days=max(1, horizon_days // 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """References to look the nearest up in."""
+
+    tree: KDTree
+    mean: Floats
+    spread: Floats
+    bought: Floats
+
+    @classmethod
+    def of(cls, references: pd.DataFrame, first: pd.Timestamp, horizon_days: int) -> Peers | None:
+        """Those of a shop whose first line is of `first`; None where it is too young to have enough.
+
+        A cut with less than a third of a horizon of history has none.
+        """
+        references = references[references["cut"] >= first + _step(horizon_days)]
+        if len(references) < NEIGHBOURS:
+            return None
+        points = _scale_down(references)
+        mean, spread = points.mean(axis=0), points.std(axis=0)
+        spread[spread == 0] = 1
+        return cls(KDTree((points - mean) / spread), mean, spread, references["bought"].to_numpy())
+
+    def repurchase(self, rfm: pd.DataFrame) -> Floats:
+        """Mean later repurchase of each customer's nearest references; shape [customers]."""
+        points = (_scale_down(rfm) - self.mean) / self.spread
+        if not len(points):
+            return np.empty(0)
+        nearest = self.tree.query(points, k=NEIGHBOURS, return_distance=False)
+        repurchase: Floats = self.bought[nearest].mean(axis=1)
+        return repurchase
+
+
+def _scale_down(rfm: pd.DataFrame) -> Floats:
+    """Each of RFM spans orders of magnitude: one large customer must not make all others alike."""
+    points: Floats = np.log1p(rfm[list(RFM)].to_numpy(dtype=np.float64))
+    return points

@@ -1,0 +1,243 @@
+"""Features of tables beyond memory: the lines parted by customer on disk, then part after part.
+
+DuckDB parts the table, spilling to disk where it must. A part holds all lines of
+its customers, so it is cleaned and described by the very functions that do it in
+memory. Two passes: the first surveys each part, and what the surveys tell of the
+whole shop is needed by the second, which describes the customers.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+from pyarrow import feather, parquet
+
+from scorewire_training.config import Progress
+from scorewire_training.errors import TrainingError
+from scorewire_training.repurchase.data import BLANKS, clean_part, find_columns
+from scorewire_training.repurchase.features import MAX_HORIZON_DAYS, describe_customers
+from scorewire_training.repurchase.history import History, read_history
+from scorewire_training.repurchase.shop import Shop, Survey, bring_together, survey
+from scorewire_training.repurchase.table import ROWS_PER_GROUP, describe_table, open_table, to_table
+from scorewire_training.study import CleaningStep
+
+_PART_LINES = 500_000
+_MIN_MEMORY_MB = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """What a stream may take.
+
+    Args:
+        memory_mb: of DuckDB, 256 at least; beyond it spills to disk. A part in
+            pandas takes up to 1 KB for each of its lines beside it.
+        threads: of DuckDB, 1 at least.
+        part_lines: how many lines a part has, roughly; a customer is never parted.
+
+    Raises:
+        TrainingError: a value is out of its range.
+    """
+
+    memory_mb: int = 2_048
+    threads: int = 2
+    part_lines: int = _PART_LINES
+
+    def __post_init__(self) -> None:
+        for name, least in (("memory_mb", _MIN_MEMORY_MB), ("threads", 1), ("part_lines", 1)):
+            if getattr(self, name) < least:
+                raise TrainingError(f"{name} is {getattr(self, name)}: choose {least} or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamedFeatures:
+    """What was read and written."""
+
+    lines: int
+    customers: int
+    steps: tuple[CleaningStep, ...]
+
+
+def stream_features(
+    source: Path,
+    output: Path,
+    cut: pd.Timestamp,
+    *,
+    horizon_days: int,
+    settings: StreamSettings | None = None,
+    progress: Progress | None = None,
+) -> StreamedFeatures:
+    """Build the feature table of transactions that need not fit in memory.
+
+    The file is as `feature_table` makes it, of all customers. While it runs, it
+    needs free disk beside `output`, several times the size of the source. A
+    customer is held in memory whole, with all others of the part.
+
+    Args:
+        source: transactions, .parquet, columns as `read_transactions` takes them;
+            times must be typed as such.
+        output: the file to write; it is whole or absent.
+        cut: only lines before it are read.
+        horizon_days: as for `build_features`, 1 to 3650.
+        settings: what it may take; None is the default.
+        progress: called with a sentence before each part.
+
+    Raises:
+        TrainingError: the table or what the stream may take does not allow it;
+            the message says what to do.
+    """
+    settings = settings or StreamSettings()
+    tell = progress or (lambda _: None)
+    if not 1 <= horizon_days <= MAX_HORIZON_DAYS:
+        raise TrainingError(f"horizon_days is {horizon_days}: choose 1 to {MAX_HORIZON_DAYS}")
+    columns, rows = _inspect(source)
+    if not output.parent.is_dir():
+        raise TrainingError(f"{output.parent} is no folder: make it, or choose another output")
+    if output.resolve() == source.resolve():
+        raise TrainingError(f"{output} is the data: choose another output")
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as name:
+            folder = Path(name)
+            tell(f"Parting {rows:,} lines by customer")
+            with _connect(folder, settings) as connection:
+                parts = _part_lines(
+                    connection, source, columns, folder / "lines", math.ceil(rows / settings.part_lines)
+                )
+            found, steps = _survey_parts(parts, cut, horizon_days, tell)
+            schema = _describe_parts(parts, Shop.of(found, horizon_days), cut, tell)
+            tell(f"Sorting {len(found.rfm):,} customers")
+            with _connect(folder, settings) as connection:
+                _sort(connection, folder / "lines", folder / "sorted", schema)
+            (folder / "sorted").replace(output)
+    except (duckdb.Error, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(
+            f"{output} cannot be made with {settings.memory_mb} MB and the free disk beside it: {reason}"
+        ) from None
+    return StreamedFeatures(lines=steps[-1].rows_left, customers=len(found.rfm), steps=steps)
+
+
+def _inspect(source: Path) -> tuple[dict[str, str], int]:
+    """The columns of a Parquet file by our names for them, and how many rows it has."""
+    try:
+        with source.open("rb") as stream, parquet.ParquetFile(stream) as file:
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+    except OSError as error:
+        raise TrainingError(f"{source} cannot be read: {error.strerror or error}") from None
+    except pa.ArrowException as error:
+        raise TrainingError(f"{source} is not a Parquet file: {str(error).splitlines()[0]}") from None
+    if not rows:
+        raise TrainingError(f"{source} has no rows: pass a file with data")
+    columns = find_columns(schema.names)
+    kind = schema.field(columns["time"]).type
+    # Of texts each part might take another format for the right one.
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        raise TrainingError(f"column {columns['time']} is {kind}: write it as timestamp or date")
+    return columns, rows
+
+
+def _connect(folder: Path, settings: StreamSettings) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(
+        config={
+            "memory_limit": f"{settings.memory_mb}MB",
+            "threads": settings.threads,
+            "temp_directory": str(folder / "spill"),
+            "preserve_insertion_order": False,
+            "autoinstall_known_extensions": False,
+        }
+    )
+
+
+def _part_lines(
+    connection: duckdb.DuckDBPyConnection, source: Path, columns: dict[str, str], target: Path, count: int
+) -> Sequence[Path]:
+    """Write the lines of each part to a folder of its own; returns the folders."""
+    wanted = ", ".join(_name(column) for column in columns.values())
+    customer = f"nullif(trim(cast({_name(columns['customer'])} AS VARCHAR), {_text(BLANKS)}), '')"
+    # Lines without a customer are spread over the parts, for there may be many.
+    key = f"CASE WHEN {customer} IS NULL THEN hash({_name(columns['time'])}) ELSE hash({customer}) END"
+    connection.execute(
+        f"COPY (SELECT {wanted}, {key} % {count} AS part FROM read_parquet({_text(str(source))})) "  # noqa: S608 - quoted
+        f"TO {_text(str(target))} (FORMAT parquet, COMPRESSION lz4_raw, PARTITION_BY (part))"
+    )
+    return sorted(target.iterdir())
+
+
+def _survey_parts(
+    parts: Sequence[Path], cut: pd.Timestamp, horizon_days: int, tell: Progress
+) -> tuple[Survey, tuple[CleaningStep, ...]]:
+    """Clean each part, put what was before the cut in its place, and look at it."""
+    steps: tuple[CleaningStep, ...] = ()
+    found: Survey | None = None
+    for number, part in enumerate(parts, 1):
+        tell(f"Cleaning part {number} of {len(parts)}")
+        cleaned = clean_part(parquet.read_table(part, partitioning=None).to_pandas())
+        shutil.rmtree(part)
+        steps = _add_up(steps, cleaned.steps) if steps else cleaned.steps
+        history = read_history(cleaned.lines, cut)
+        _save(history, part)
+        seen = survey(history, horizon_days)
+        found = seen if found is None else bring_together([found, seen])
+    if found is None or not len(found.rfm):
+        raise TrainingError(f"no line is left before {cut.date()} after cleaning: choose a later cut")
+    return found, steps
+
+
+def _describe_parts(parts: Sequence[Path], shop: Shop, cut: pd.Timestamp, tell: Progress) -> pa.Schema:
+    """Put the features of each part in its place; returns what all of them are of."""
+    schema: pa.Schema = None
+    for number, part in enumerate(parts, 1):
+        tell(f"Describing the customers of part {number} of {len(parts)}")
+        features = describe_customers(_load(part, cut), shop)
+        shutil.rmtree(part)
+        schema = describe_table(features, cut, shop.horizon_days)
+        with open_table(part, schema) as writer:
+            writer.write_table(to_table(features, schema))
+    return schema
+
+
+def _sort(connection: duckdb.DuckDBPyConnection, parts: Path, target: Path, schema: pa.Schema) -> None:
+    """One table of all parts, customers ascending."""
+    rows = connection.sql(f"FROM read_parquet({_text(f'{parts}/*')}) ORDER BY customer")
+    with open_table(target, schema) as writer:
+        for batch in rows.to_arrow_reader(ROWS_PER_GROUP):
+            writer.write_table(pa.Table.from_batches([batch]).cast(schema))
+
+
+def _save(history: History, folder: Path) -> None:
+    folder.mkdir()
+    customers = pd.DataFrame({"customer": history.customers})
+    for name, frame in (("customers", customers), ("lines", history.lines), ("purchases", history.purchases)):
+        feather.write_feather(frame, folder / name, compression="lz4")
+
+
+def _load(folder: Path, cut: pd.Timestamp) -> History:
+    customers, lines, purchases = (
+        feather.read_feather(folder / name, memory_map=False) for name in ("customers", "lines", "purchases")
+    )
+    return History(cut, pd.Index(customers["customer"], dtype=object), lines, purchases)
+
+
+def _add_up(some: Sequence[CleaningStep], more: Sequence[CleaningStep]) -> tuple[CleaningStep, ...]:
+    return tuple(
+        replace(one, rows_taken=one.rows_taken + other.rows_taken, rows_left=one.rows_left + other.rows_left)
+        for one, other in zip(some, more, strict=True)
+    )
+
+
+def _name(column: str) -> str:
+    """A column's name in SQL."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    """A text in SQL."""
+    return "'" + value.replace("'", "''") + "'"
