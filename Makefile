@@ -7,10 +7,11 @@ SOURCES := proto/generate.py proto/python/scorewire_contract server training cli
 MANIFESTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
 CARGO := $(shell command -v cargo)
+CC_FOUND := $(shell command -v $${CC:-cc})
 RUST := $(shell find server/native -name '*.rs' -not -path '*/target/*') server/native/Cargo.toml server/native/Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test check lint type proto deps rust dockerfile lock bench image clean
+.PHONY: help setup native triton go demo notebooks test check lint type proto deps rust sanitize dockerfile lock bench image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,20 +26,36 @@ setup: .venv/ready native ## make .venv and install everything in it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(DISTRIBUTIONS:%=--editable %)
 	@touch $@
 
-# The native engine needs Rust; without it the server runs the reference engine.
+# The native engine needs Rust and a C compiler; without them the server runs the reference engine.
 native:
-ifneq ($(CARGO),)
+ifeq ($(CARGO),)
+	@echo "No cargo here, so no native engine: install Rust (https://rustup.rs) and run make setup again."
+else ifeq ($(CC_FOUND),)
+	@echo "No C compiler here, so no native engine: install one (apt-get install gcc libc6-dev) and run make setup again."
+else
 native: .venv/native
 
 .venv/native: .venv/ready $(RUST)
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --quiet --locked --release --manifest-path server/native/Cargo.toml
 	@touch $@
-else
-	@echo "No cargo here, so no native engine: install Rust (https://rustup.rs) and run make setup again."
 endif
+
+.venv-triton/ready: requirements/triton.lock
+	$(PYTHON) -m venv --clear .venv-triton
+	.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/triton.lock
+	@touch $@
+
+triton: setup .venv-triton/ready ## unmodified tritonclient against both engines
+	$(BIN)/python -m tests.triton
+
+go: setup ## a Go client generated from a server's schema
+	$(BIN)/python -m tests.go
 
 demo: setup ## the whole path: train, export, verify, serve, score
 	$(BIN)/python -m tests.demo
+
+notebooks: setup ## run the training notebooks
+	$(BIN)/python -m pytest -q tests/notebooks
 
 test: setup ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -67,6 +84,16 @@ else
 	@echo "No cargo here, so the native engine's crate is not checked."
 endif
 
+# The option is the compiler's own but not yet a stable one; the C of nghttp2 is watched, too.
+sanitize: ## the crate's tests with every access to memory checked, and that none is left behind
+ifneq ($(CARGO),)
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CFLAGS="-fsanitize=address -fno-omit-frame-pointer" \
+	    CARGO_TARGET_DIR=server/native/target/sanitize cargo test --quiet --locked --manifest-path server/native/Cargo.toml \
+	    --target $$(rustc -vV | sed -n 's/^host: //p') --lib --no-default-features
+else
+	@echo "No cargo here, so the native engine's crate is not checked."
+endif
+
 dockerfile: setup ## lint of the Dockerfile
 	$(BIN)/hadolint Dockerfile
 
@@ -75,6 +102,8 @@ lock: ## resolve the dependencies anew and write requirements/*.lock
 	$(UV) export --quiet --all-packages --all-extras --no-emit-workspace --no-header --format requirements-txt --output-file requirements/dev.lock
 	$(UV) export --quiet --package scorewire-server --no-default-groups --no-emit-workspace --no-header --format requirements-txt --output-file requirements/server.lock
 	$(UV) export --quiet --only-group build --no-emit-workspace --no-header --format requirements-txt --output-file requirements/build.lock
+	$(UV) pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header --output-file requirements/triton.lock requirements/triton.in
+	$(UV) export --quiet --only-group native --no-emit-workspace --no-header --format requirements-txt --output-file requirements/native.lock
 
 bench: setup ## speed of the engines, written to tests/bench/results
 	$(BIN)/python -m tests.bench
@@ -83,4 +112,4 @@ image: ## the server's container image
 	docker build --tag scorewire-server .
 
 clean: ## remove what the targets above made
-	rm -rf .venv .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-triton .mypy_cache .ruff_cache .hypothesis

@@ -229,3 +229,54 @@ def write_greeting_bundle(output_dir: Path, *, model: str = "greeting", version:
             bundles.GOLDEN: bundles.to_json(golden),
         },
     )
+
+
+def write_tensor_bundle(output_dir: Path, *, model: str = "tensors", version: str = "1.0.0") -> Path:
+    """Tensors of their own: `pair` INT32 [rows, 2] doubled is `twice`; `word` BYTES [rows] is `echo`."""
+    manifest = manifest_pb2.Manifest(model=model, version=version, description="Doubles and echoes.")
+    manifest.created_at.GetCurrentTime()
+    schema, coding, tensors = manifest.schema, manifest.coding, manifest.tensors
+    pair = coding.inputs.add(name="pair", type=manifest_pb2.ELEMENT_TYPE_INT32)
+    for i in range(2):
+        schema.features.add(
+            name=f"pair[{i}]", kind=schema_pb2.FEATURE_KIND_NUMBER, whole=True, magnitude_limit=2.0**31
+        )
+        pair.columns.add(number=i)
+    schema.features.add(
+        name="word", kind=schema_pb2.FEATURE_KIND_TEXT, missing_allowed=True, unknown_allowed=True
+    )
+    word = coding.inputs.add(name="word", type=manifest_pb2.ELEMENT_TYPE_STRING)
+    word.columns.add().text.fold = manifest_pb2.TEXT_FOLD_NONE
+    word.shape.SetInParent()
+    schema.outputs.add(name="twice", kind=schema_pb2.OUTPUT_KIND_NUMBER, width=2)
+    schema.outputs.add(name="echo", kind=schema_pb2.OUTPUT_KIND_TEXT, width=1)
+    tensors.inputs.add(name="pair", datatype="INT32", dims=[2])
+    tensors.inputs.add(name="word", datatype="BYTES")
+    tensors.outputs.add(name="twice", datatype="INT32", dims=[2])
+    tensors.outputs.add(name="echo", datatype="BYTES")
+    graph = helper.make_graph(
+        [
+            helper.make_node("Add", ["pair", "pair"], ["twice"]),
+            helper.make_node("Identity", ["word"], ["echo"]),
+        ],
+        "tensors",
+        [
+            helper.make_tensor_value_info("pair", TensorProto.INT32, ["rows", 2]),
+            helper.make_tensor_value_info("word", TensorProto.STRING, ["rows"]),
+        ],
+        [
+            helper.make_tensor_value_info("twice", TensorProto.INT32, ["rows", 2]),
+            helper.make_tensor_value_info("echo", TensorProto.STRING, ["rows"]),
+        ],
+    )
+    onnx_model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.checker.check_model(onnx_model)
+    golden = manifest_pb2.Golden()
+    golden.rows.row_count = golden.expected.row_count = 2
+    golden.rows.numbers.extend([1, -2, 3, 0.5])
+    golden.rows.texts.extend(["ß", "b"])
+    golden.expected.outputs.add(name="twice").numbers.extend([2, -4, math.nan, math.nan])
+    golden.expected.outputs.add(name="echo").texts.extend(["ß", ""])
+    golden.expected.errors.add(row=1, reason=errors_pb2.ERROR_REASON_NUMBER_NOT_WHOLE, feature="pair[1]")
+    files = {bundles.GRAPH: bytes(onnx_model.SerializeToString()), bundles.GOLDEN: bundles.to_json(golden)}
+    return bundles.write_bundle(output_dir, manifest, files)

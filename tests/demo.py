@@ -14,19 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from scorewire import Client
 from scorewire_training.game_revenue import GameRevenueConfig, train_game_revenue
+from scorewire_training.publishing import REPORT, TrainedModel
 from scorewire_training.repurchase import RepurchaseConfig, train_repurchase
-from scorewire_training.trained_model import TrainedModel
 from tests.processes import COMMAND, serving
 
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "demo"
 BATCH_ROWS = 500
 SHOWN_ROWS = 6
+# As few as there can be, to be quick.
+TRIALS = 1
 
 
 def main() -> None:
@@ -37,14 +38,21 @@ def main() -> None:
     models = FOLDER / "models"
 
     def progress(step: str) -> None:
-        console.print(f"  {step}")
+        console.print(f"  {step}", markup=False)
 
     console.rule("train, export and prove")
     trained: dict[str, TrainedModel] = {}
     console.print("[bold]repurchase[/bold]: who buys again?")
-    trained["repurchase"] = train_repurchase(RepurchaseConfig(output_dir=models), progress=progress)
+    trained["repurchase"] = train_repurchase(
+        RepurchaseConfig(output_dir=models, trials=TRIALS), progress=progress
+    )
     console.print("[bold]game-revenue[/bold]: what does a new user bring in the first week?")
-    trained["game-revenue"] = train_game_revenue(GameRevenueConfig(output_dir=models), progress=progress)
+    trained["game-revenue"] = train_game_revenue(
+        GameRevenueConfig(output_dir=models, trials=TRIALS), progress=progress
+    )
+
+    for model in trained.values():
+        console.print(f"look at {model.export.path / REPORT}", soft_wrap=True)
 
     console.rule("verify")
     bundles = [model.export.path for model in trained.values()]
@@ -63,8 +71,8 @@ def main() -> None:
 
 def _compare(console: Console, client: Client, name: str, model: TrainedModel) -> int:
     """Score the test rows unary and streamed; returns how many differ from the fitted pipeline."""
-    rows = model.test
-    fitted = _fitted_scores(model)
+    rows = model.study.test
+    fitted = model.study.predictions
     streamed = np.concatenate([batch.scores for batch in client.predict_stream(name, _batches(rows))])
     # From the lowest score to the highest.
     shown = np.argsort(fitted)[np.linspace(0, len(rows) - 1, SHOWN_ROWS).astype(int)]
@@ -81,13 +89,6 @@ def _compare(console: Console, client: Client, name: str, model: TrainedModel) -
     wrong += int((np.abs(unary - fitted[shown]) > limit[shown]).sum())
     console.print(f"largest difference over {len(rows)} rows: {np.abs(streamed - fitted).max():.1e}\n")
     return wrong
-
-
-def _fitted_scores(model: TrainedModel) -> NDArray[np.float64]:
-    """What the fitted pipeline says itself, of shape [rows]."""
-    if hasattr(model.pipeline, "predict_proba"):
-        return np.asarray(model.pipeline.predict_proba(model.test)[:, 1], dtype=np.float64)
-    return np.asarray(model.pipeline.predict(model.test), dtype=np.float64)
 
 
 def _batches(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:

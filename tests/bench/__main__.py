@@ -1,37 +1,57 @@
 """Speed of the engines, side by side in one run: `python -m tests.bench`.
 
-The floor is a grpc.aio server that does nothing. Servers have one core, the
-generator another; rounds go through all of them in turn, so that a machine that
-changes its speed changes it for all. Every answer is compared with what the
-fitted model says, and one that is wrong ends the bench.
+h2load asks, on one core, what a server answers on another: the two engines with
+a real model, and two empty servers, one over Rust's h2, whose speed the bars
+name, and one of gRPC's C++ library. Rounds go through all of them in turn, so
+that a machine that changes its speed changes it for all. Every load is proven:
+the server's own counters must show as many good answers as there were calls and
+no other, and its scores are compared with the fitted model's before and after.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from scorewire_loadtest.calls import PreparedCall
-from scorewire_proto.v1 import packed_pb2
-from tests import processes
-from tests.bench.measure import Parts, cores, measure_parts, pinned, put_load
-from tests.bench.scored_model import DEPTH, FEATURES, NAME, TREES, ScoredModel, make_model
-from tests.bench.tables import Findings, Sample, to_markdown, write
+from scorewire_contract.bundle import read_bundle
+from scorewire_loadtest.calls import from_bundle
+from scorewire_training.game_revenue import GameRevenueConfig, train_game_revenue
+from tests.bench import h2load, servers
+from tests.bench.encodings import tensor_question, typed_question
+from tests.bench.measure import (
+    BareGraph,
+    Generator,
+    Question,
+    cores,
+    pinned,
+    resident_bytes,
+    server_time_us,
+)
+from tests.bench.scored_model import DEPTH, FEATURES, TREES, ScoredModel, make_model
+from tests.bench.servers import Server
+from tests.bench.tables import Bar, Findings, Sample, to_markdown, write
 
 RESULTS = Path(__file__).parent / "results"
-MODES = ("unary", "stream")
-# The native one only where it has been built.
-ENGINES = ("reference", "native") if find_spec("scorewire_native") else ("reference",)
+DEPTHS = (1, 8, 64)
+MANY = DEPTHS[-1]
+BATCH_ROWS = 1_000
+FEW_CALLS, MANY_CALLS = 10_000, 1_000_000
+
+
+class CannotMeasureError(click.ClickException):
+    """Something that the bench needs is not here."""
+
+    exit_code = 2
 
 
 @click.command(help=__doc__)
@@ -47,131 +67,177 @@ ENGINES = ("reference", "native") if find_spec("scorewire_native") else ("refere
     "--seconds", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Of one load."
 )
 def main(quick: bool, output: Path, rounds: int, seconds: float) -> None:
+    if h2load.missing():
+        raise CannotMeasureError(h2load.HOW_TO_INSTALL)
+    if find_spec("scorewire_native") is None or shutil.which("cargo") is None:
+        raise CannotMeasureError("the native engine is not built: install cargo, then run `make setup`")
     if quick:
-        rounds, seconds = 1, 0.2
+        rounds, seconds = 1, 0.1
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        model = make_model(folder / "models", train_rows=1_000 if quick else 20_000)
-        findings = bench(
-            model,
-            folder,
-            rounds=rounds,
-            seconds=seconds,
-            depths=(1, 8) if quick else (1, 8, 64),
-        )
+        findings = Bench(Path(name), rounds=rounds, seconds=seconds, quick=quick).run()
     write(findings, output)
     click.echo(to_markdown(findings))
 
 
-def bench(
-    model: ScoredModel, folder: Path, *, rounds: int, seconds: float, depths: tuple[int, ...]
-) -> Findings:
-    """Start the servers, put the loads on them in turn, stop them."""
-    server_core, generator_core = cores()
-    one_row = model.calls(rows_per_call=1, count=500)
-    calls = {"floor": one_row[:1], **dict.fromkeys(ENGINES, one_row)}
-    samples: list[Sample] = []
-    parts: dict[int, Parts] = {}
-    with ExitStack() as stack:
-        with pinned(server_core):
-            models = model.bundle.path.parents[1]
-            addresses = {"floor": stack.enter_context(_floor(folder, _right_answer(model, one_row[0])))}
-            for engine in ENGINES:
-                server = processes.serving(folder / engine, models, "--engine", engine)
-                addresses[engine] = stack.enter_context(server).address
-        stack.enter_context(pinned(generator_core))
-        for round_number in range(rounds):
-            for in_flight in depths:
-                for mode in MODES:
-                    # Whoever comes first in one round comes last in the next.
-                    for name in list(addresses)[:: -1 if round_number % 2 else 1]:
-                        results = put_load(
-                            addresses[name],
-                            mode,
-                            calls[name],
-                            in_flight=in_flight,
-                            duration_s=seconds,
-                            warmup_s=seconds / 5,
-                        )
-                        samples.append(
-                            Sample(
-                                server=name,
-                                mode=mode,
-                                in_flight=in_flight,
-                                calls_per_second=results.calls_per_second,
-                                p50_us=results.latency_us[50.0],
-                                p99_us=results.latency_us[99.0],
-                                busy=results.generator.busy,
-                            )
-                        )
-                        _tell(samples[-1])
-        for rows in (1, 1_000):
-            parts[rows] = measure_parts(
-                model,
-                addresses["reference"],
-                rows=rows,
-                rounds=rounds,
-                duration_s=seconds / 2,
-                server_core=server_core,
-            )
-    return Findings(
-        conditions=_conditions(rounds, seconds, pinned_cores=server_core is not None),
-        samples=samples,
-        parts=parts,
-    )
+class Bench:
+    """One run of all."""
 
+    def __init__(self, folder: Path, *, rounds: int, seconds: float, quick: bool) -> None:
+        self._folder = folder
+        self._rounds = rounds
+        self._seconds = seconds
+        self._quick = quick
+        self._server_core, generator_core = cores()
+        self._generator = Generator(generator_core, folder)
+        self._cpp_missing = servers.cpp_missing()
+        self._findings = Findings(conditions=self._conditions())
 
-@contextmanager
-def _floor(folder: Path, answer: bytes) -> Iterator[str]:
-    """The empty server's address, while it runs."""
-    port_file, answer_file = folder / "floor-port", folder / "floor-answer"
-    answer_file.write_bytes(answer)
-    command = [sys.executable, "-m", "tests.bench.floor_server", str(port_file), str(answer_file)]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
-    try:
-        processes.wait_until(
-            lambda: port_file.exists() or process.poll() is not None, "the empty server's port file"
+    def run(self) -> Findings:
+        """Start the servers, put the loads on them, stop them."""
+        models = self._folder / "models"
+        _tell("training the two models")
+        model = make_model(models, train_rows=1_000 if self._quick else 20_000)
+        game = train_game_revenue(GameRevenueConfig(version="1.0.0", output_dir=models, trials=1)).export.path
+        one_row = Question.write(model.calls(rows_per_call=1, count=1)[0], self._folder / "one-row")
+        mixed = Question.write(from_bundle(read_bundle(game), rows_per_call=1)[0], self._folder / "mixed")
+        with ExitStack() as stack:
+            _tell("building and starting the servers")
+            streams = servers.example("stream_load", optimized=not self._quick)
+            with pinned(self._server_core):
+                running = [
+                    stack.enter_context(servers.engine("reference", self._folder, models)),
+                    stack.enter_context(servers.engine("native", self._folder, models)),
+                    stack.enter_context(servers.rust_echo(optimized=not self._quick)),
+                ]
+                if not self._cpp_missing:
+                    running.append(stack.enter_context(servers.cpp_echo(self._folder / "cpp")))
+            native = running[1]
+            self._measure_unary(running, one_row)
+            self._measure_stream(native, one_row, streams)
+            self._measure_mixed(native, one_row, mixed)
+            for name, make in (("typed", typed_question), ("tensor", tensor_question)):
+                self._measure_encoding(native, one_row, name, make(model, self._folder / name))
+            self._measure_batch(native, model)
+            self._measure_memory(native, one_row)
+        return self._findings
+
+    def _measure_unary(self, running: list[Server], question: Question) -> None:
+        for round_number in range(self._rounds):
+            for in_flight in DEPTHS:
+                # Whoever comes first in one round comes last in the next.
+                for server in running[:: -1 if round_number % 2 else 1]:
+                    load = self._generator.load(server, question, in_flight=in_flight, seconds=self._seconds)
+                    sample = Sample(
+                        server=server.name,
+                        in_flight=in_flight,
+                        calls_per_second=load.calls_per_second,
+                        latency_us=load.latency_us,
+                    )
+                    self._findings.samples.append(sample)
+                    _tell(
+                        f"{server.name:>16} {in_flight:>3} in flight:"
+                        f" {sample.calls_per_second:>8,.0f} calls/s, latency {sample.latency_us:,.0f} us"
+                    )
+        reference, native, rust, *cpp = (server.name for server in running)
+        ratios = self._findings.ratios
+        self._bar(
+            f"calls/s, native / reference, {MANY} in flight", ratios(native, reference, MANY), at_least=20
         )
-        assert process.poll() is None, "the empty server did not start"
-        yield port_file.read_text(encoding="utf-8")
-    finally:
-        process.terminate()
-        process.wait(processes.TIMEOUT_SECONDS)
+        for name in cpp:
+            self._bar(f"calls/s, native / {name}, {MANY} in flight", ratios(native, name, MANY), at_least=2)
+        self._bar(f"calls/s, native / {rust}, {MANY} in flight", ratios(native, rust, MANY), at_least=0.5)
+        self._bar(
+            f"median latency, native / {rust}, 1 in flight",
+            ratios(native, rust, 1, "latency_us"),
+            at_most=1.3,
+        )
+
+    def _measure_stream(self, native: Server, question: Question, program: Path) -> None:
+        def stream() -> float:
+            count = round(self._generator.rates[native.name, question.file.name, MANY] * self._seconds) * 2
+            return self._generator.stream(program, native, question, window=MANY, count=count)
+
+        ratios = self._pairs(stream, lambda: self._unary_rate(native, question))
+        self._bar("messages/s of a stream / unary calls/s, native", ratios, at_least=2)
+
+    def _measure_mixed(self, native: Server, plain: Question, mixed: Question) -> None:
+        ratios = self._pairs(lambda: self._unary_rate(native, mixed), lambda: self._unary_rate(native, plain))
+        self._bar("calls/s, the game's model (6 texts, 3 numbers) / 30 numbers, native", ratios, at_least=0.5)
+
+    def _measure_encoding(self, native: Server, plain: Question, name: str, other: Question) -> None:
+        ratios = self._pairs(lambda: self._unary_rate(native, other), lambda: self._unary_rate(native, plain))
+        self._bar(f"calls/s, {name} encoding / positional encoding, native", ratios, at_least=0.8)
+
+    def _measure_batch(self, native: Server, model: ScoredModel) -> None:
+        (call,) = model.calls(rows_per_call=BATCH_ROWS, count=1)
+        question = Question.write(call, self._folder / "batch")
+        bare = BareGraph(model.bundle, model.rows[:BATCH_ROWS])
+
+        def run_bare() -> float:
+            with pinned(self._server_core):
+                return bare.run_us(self._seconds)
+
+        with pinned(self._generator.core):
+            ratios = self._pairs(lambda: server_time_us(native, question, self._seconds), run_bare)
+        self._bar(f"{BATCH_ROWS:,} rows in one call: server's time / bare onnxruntime", ratios, at_most=1.15)
+
+    def _measure_memory(self, native: Server, question: Question) -> None:
+        few, many = (300, 3_000) if self._quick else (FEW_CALLS, MANY_CALLS)
+        self._generator.calls(native, question, few, MANY)
+        before = resident_bytes(native)
+        _tell(f"memory: {many:,} calls")
+        self._generator.calls(native, question, many - few, MANY)
+        grown = (resident_bytes(native) - before) / 1e6
+        self._bar(f"MB resident after {many:,} calls, less those after {few:,}", [grown], at_most=5)
+
+    def _unary_rate(self, server: Server, question: Question) -> float:
+        load = self._generator.load(server, question, in_flight=MANY, seconds=self._seconds)
+        return load.calls_per_second
+
+    def _pairs(self, one: Callable[[], float], other: Callable[[], float]) -> list[float]:
+        """Ratios of what is measured in turn, now the one first, now the other."""
+        ratios = []
+        for round_number in range(self._rounds):
+            if round_number % 2:
+                below = other()
+                ratios.append(one() / below)
+            else:
+                above = one()
+                ratios.append(above / other())
+        return ratios
+
+    def _bar(
+        self, name: str, values: list[float], *, at_least: float | None = None, at_most: float | None = None
+    ) -> None:
+        bar = Bar(name=name, values=values, at_least=at_least, at_most=at_most)
+        self._findings.bars.append(bar)
+        _tell(f"{name}: {bar.median:.3g} ({bar.target})")
+
+    def _conditions(self) -> dict[str, str]:
+        pinned_cores = self._server_core is not None
+        versions = ", ".join(f"{name} {version(name)}" for name in ("grpcio", "onnxruntime", "xgboost-cpu"))
+        return {
+            "Model": f"XGBoost, {TREES} trees of depth {DEPTH}, {FEATURES} numbers; one row a call",
+            "Load": f"{_h2load_version()}, one connection; {self._rounds} rounds of"
+            f" {self._seconds:g} s, in turn",
+            "Proof": "each load's calls are all among the server's good answers, and none among the others;"
+            " scores are compared with the fitted model's before and after",
+            "Cores": "one for the servers, another for the generator" if pinned_cores else "not pinned",
+            "Machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()};"
+            " compare what stands in one table, not with those of other machines or days",
+            "Python": f"{platform.python_version()}, {versions}",
+            "Left out": self._cpp_missing or "nothing",
+        }
 
 
-def _right_answer(model: ScoredModel, call: PreparedCall) -> bytes:
-    """What the fitted model says of the one row of a call, as a server would put it."""
-    row = model.rows[:1]
-    probabilities = model.fitted.predict_proba(row).astype("<f8")
-    answer = packed_pb2.PackedPredictResponse(model=NAME, version=model.bundle.manifest.version, row_count=1)
-    answer.outputs.add(name="probabilities").numbers.append(probabilities.tobytes())
-    answer.outputs.add(name="label").numbers.append(probabilities.argmax(axis=1).astype("<f8").tobytes())
-    problem = call.expectation.problem(answer)
-    assert not problem, problem
-    return answer.SerializeToString()
+def _h2load_version() -> str:
+    return subprocess.run(
+        [h2load.COMMAND, "--version"], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
-def _conditions(rounds: int, seconds: float, *, pinned_cores: bool) -> dict[str, str]:
-    versions = ", ".join(
-        f"{name} {version(name)}" for name in ("grpcio", "onnxruntime", "xgboost-cpu", "uvloop")
-    )
-    return {
-        "Model": f"XGBoost, {TREES} trees of depth {DEPTH}, {FEATURES} numbers; one row a call",
-        "Checked": "every answer, against the fitted model",
-        "Load": f"closed loop of `scorewire_loadtest`, {rounds} rounds of {seconds:g} s each, in turn",
-        "Cores": "one for the server, another for the generator" if pinned_cores else "not pinned",
-        "Machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "Python": f"{platform.python_version()}, {versions}",
-    }
-
-
-def _tell(sample: Sample) -> None:
-    click.echo(
-        f"{sample.server:>10} {sample.mode:>6} {sample.in_flight:>3} in flight:"
-        f" {sample.calls_per_second:>8,.0f} calls/s, p50 {sample.p50_us:,.0f} us,"
-        f" generator {sample.busy:.0%} busy",
-        err=True,
-    )
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
 
 
 if __name__ == "__main__":

@@ -1,35 +1,30 @@
-"""One measurement: a load on a server, or the model run bare."""
+"""One measurement, and the proof that it measured right answers."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import statistics
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import grpc
 import numpy as np
 import onnxruntime
-import uvloop
+import psutil
+from numpy.typing import NDArray
 
-from scorewire_loadtest.attack import Attack, ClosedLoop
-from scorewire_loadtest.calls import Expectation, PreparedCall
-from scorewire_loadtest.results import Results
-from scorewire_loadtest.streams import StreamTransport
-from scorewire_loadtest.timer import open_timer
-from scorewire_loadtest.transport import Target, Transport, UnaryTransport
+from scorewire_contract.bundle import Bundle
+from scorewire_loadtest.calls import PreparedCall
 from scorewire_proto.v1 import packed_pb2
-from tests.bench.scored_model import FEATURES, ScoredModel
+from tests.bench.h2load import PREDICT, Load, LoadError, put_load
+from tests.bench.servers import Server
 
-# More connections than that bring nothing on one core, and fewer starve many calls in flight.
-MAX_CONNECTIONS = 4
-TIMEOUT_S = 20.0
-
-
-class BadAnswerError(Exception):
-    """A server failed a call or answered it wrong: its speed is worth nothing."""
+_WARM_UP_CALLS = 300
+_TIMEOUT_SECONDS = 600
 
 
 @contextmanager
@@ -54,118 +49,168 @@ def cores() -> tuple[int | None, int | None]:
     return (found[0], found[1]) if len(found) > 1 else (None, None)
 
 
-def put_load(
-    address: str, mode: str, calls: list[PreparedCall], *, in_flight: int, duration_s: float, warmup_s: float
-) -> Results:
-    """Closed loop with so many calls in flight.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A unary call, and the file in which its message stands as h2load sends it.
 
-    Raises:
-        BadAnswerError: a call failed, or an answer was wrong.
+    `problem` says what is wrong with the bytes of an answer; "" where nothing is.
     """
 
-    async def run() -> Results:
-        connections = min(in_flight, MAX_CONNECTIONS)
-        target = Target(address)
-        transport: Transport
-        if mode == "unary":
-            transport = UnaryTransport(target, connections=connections, timeout_s=TIMEOUT_S)
-        else:
-            transport = StreamTransport(
-                target, connections=connections, streams=connections, timeout_s=TIMEOUT_S
-            )
-        timer = open_timer()
-        try:
-            return await Attack(
-                transport=transport,
-                calls=calls,
-                load=ClosedLoop(in_flight),
-                warmup_s=warmup_s,
-                duration_s=duration_s,
-                timer=timer,
-            ).run()
-        finally:
-            timer.close()
-            await transport.close()
+    request: bytes
+    file: Path
+    path: str
+    problem: Callable[[bytes], str]
 
-    with asyncio.Runner(loop_factory=uvloop.Loop) as runner:
-        results = runner.run(run())
-    if results.failed or results.wrong or not results.answered:
-        raise BadAnswerError(f"{address}: {results.errors} {results.wrong_examples}")
-    return results
+    @classmethod
+    def of(cls, request: bytes, file: Path, path: str, problem: Callable[[bytes], str]) -> Question:
+        """Write the message to the file."""
+        file.write_bytes(_framed(request))
+        return cls(request, file, path, problem)
+
+    @classmethod
+    def write(cls, call: PreparedCall, file: Path) -> Question:
+        """Write a Predict call's message to the file."""
+
+        def problem(data: bytes) -> str:
+            return call.expectation.problem(packed_pb2.PackedPredictResponse.FromString(data))
+
+        return cls.of(call.request, file, PREDICT, problem)
+
+    def ask(self, server: Server) -> None:
+        """Ask a server.
+
+        Raises:
+            LoadError: the answer is not what the call expects.
+        """
+        with grpc.insecure_channel(server.address) as channel:
+            method: Callable[..., bytes] = channel.unary_unary(self.path)
+            answer = method(self.request, timeout=_TIMEOUT_SECONDS)
+        if problem := self.problem(answer):
+            raise LoadError(f"{server.name}: {problem}")
+
+
+def _framed(message: bytes) -> bytes:
+    """The message with the head that gRPC puts before it."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 @dataclass(slots=True)
-class Timed:
-    """An expectation that also notes the times that the answers tell, in microseconds."""
+class Generator:
+    """Puts loads on servers, each proven; `rates` remembers how fast a server was, to size the next load."""
 
-    expectation: Expectation
-    server_us: list[int] = field(default_factory=list)
-    model_us: list[int] = field(default_factory=list)
+    core: int | None
+    folder: Path
+    rates: dict[tuple[str, str, int], float] = field(default_factory=dict)
 
-    def problem(self, response: packed_pb2.PackedPredictResponse) -> str:
-        """As in `Expectation`."""
-        self.server_us.append(response.server_time_us)
-        self.model_us.append(response.model_time_us)
-        return self.expectation.problem(response)
+    def load(self, server: Server, question: Question, *, in_flight: int, seconds: float) -> Load:
+        """About so many seconds of calls.
 
+        Raises:
+            LoadError: a call failed, or its scores are not those expected before and after.
+        """
+        key = (server.name, question.file.name, in_flight)
+        if key not in self.rates:
+            # Twice: the first warms the server up, the second is a guess at its rate.
+            for calls in (_WARM_UP_CALLS, 10 * _WARM_UP_CALLS):
+                self.rates[key] = self.calls(server, question, calls, in_flight).calls_per_second
+        count = max(round(self.rates[key] * seconds), in_flight)
+        load = self.calls(server, question, count, in_flight)
+        self.rates[key] = load.calls_per_second
+        return load
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """Where the time of a call goes, in microseconds: medians, or medians of the rounds' medians."""
-
-    bare_us: float
-    model_us: float
-    server_us: float
-    call_us: float
-
-
-def measure_parts(
-    model: ScoredModel, address: str, *, rows: int, rounds: int, duration_s: float, server_core: int | None
-) -> Parts:
-    """One call at a time of so many rows, and in turn with it the same rows in onnxruntime alone."""
-    plain = model.calls(rows_per_call=rows, count=5)
-    found = []
-    for _ in range(rounds):
-        calls = [PreparedCall(call.request, call.row_count, Timed(call.expectation)) for call in plain]
-        results = put_load(
-            address, "unary", calls, in_flight=1, duration_s=duration_s, warmup_s=duration_s / 5
-        )
-        timed = [call.expectation for call in calls if isinstance(call.expectation, Timed)]
-        with pinned(server_core):
-            bare_us = _run_bare(model, rows, duration_s)
-        found.append(
-            Parts(
-                bare_us=bare_us,
-                model_us=statistics.median(us for one in timed for us in one.model_us),
-                server_us=statistics.median(us for one in timed for us in one.server_us),
-                call_us=results.latency_us[50.0],
+    def calls(self, server: Server, question: Question, count: int, in_flight: int) -> Load:
+        """Exactly so many calls. Raises as `load`."""
+        with _proven(server, question, count), pinned(self.core):
+            log = self.folder / "h2load.log"
+            return put_load(
+                f"{server.address}{question.path}", question.file, calls=count, in_flight=in_flight, log=log
             )
+
+    def stream(self, program: Path, server: Server, question: Question, *, window: int, count: int) -> float:
+        """Messages per second on one stream, so many on their way at a time.
+
+        Args:
+            program: the generator for streams.
+            server: the server.
+            question: as for calls; it is wrapped for the stream here.
+            window: messages on their way.
+            count: messages.
+
+        Raises:
+            LoadError: as `load`.
+        """
+        wrapped = packed_pb2.PackedPredictStreamRequest(correlation_id=1)
+        wrapped.request.ParseFromString(question.request)
+        file = self.folder / "stream-message"
+        file.write_bytes(_framed(wrapped.SerializeToString()))
+        with _proven(server, question, count), pinned(self.core):
+            command = [program, server.address, file, str(count), str(window)]
+            result = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
+            )
+        if result.returncode:
+            raise LoadError(f"a message of the stream was not answered well: {result.stderr}")
+        return count / float(result.stdout)
+
+
+@contextmanager
+def _proven(server: Server, question: Question, count: int) -> Iterator[None]:
+    """See to it that a server answers exactly so many calls, all of them well, and right before and after."""
+    if server.answered is None:
+        yield
+        return
+    question.ask(server)
+    well, others = server.answered()
+    yield
+    well_after, others_after = server.answered()
+    if (well_after - well, others_after - others) != (count, 0):
+        raise LoadError(
+            f"{server.name} says that of {count} calls it answered {well_after - well} well"
+            f" and {others_after - others} not"
         )
-    names = [part.name for part in fields(Parts)]
-    return Parts(**{name: statistics.median(getattr(one, name) for one in found) for name in names})
+    question.ask(server)
 
 
-def _run_bare(model: ScoredModel, rows: int, duration_s: float) -> float:
-    """Median time of `InferenceSession.run`, on one thread, in microseconds.
+def server_time_us(server: Server, question: Question, seconds: float) -> float:
+    """Median time that the server says it took for a request, one in flight, in microseconds."""
+    times = []
+    end = time.monotonic() + seconds
+    with grpc.insecure_channel(server.address) as channel:
+        call: Callable[..., bytes] = channel.unary_unary(PREDICT)
+        while time.monotonic() < end or len(times) < 3:
+            answer = packed_pb2.PackedPredictResponse.FromString(
+                call(question.request, timeout=_TIMEOUT_SECONDS)
+            )
+            times.append(answer.server_time_us)
+    question.ask(server)
+    return statistics.median(times)
 
-    It is the thread's processor time: a loop that never rests is the first to
-    be set aside where others want its core, and a server's calls are not.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.bundle.graph, options, providers=["CPUExecutionProvider"])
-    (graph_input,) = model.bundle.manifest.coding.inputs
-    assert len(graph_input.columns) == FEATURES
-    names = [output.name for output in model.bundle.manifest.schema.outputs]
-    feeds = {graph_input.name: model.rows[:rows].astype(np.float32)}
-    times: list[int] = []
-    # To read that clock takes as long as to score a row.
-    repeats = max(100 // rows, 1)
-    end_ns = time.perf_counter_ns() + round(duration_s * 1e9)
-    while time.perf_counter_ns() < end_ns:
-        begin_ns = time.thread_time_ns()
-        for _ in range(repeats):
-            session.run(names, feeds)
-        times.append((time.thread_time_ns() - begin_ns) // repeats)
-    return statistics.median(times) / 1_000
+
+class BareGraph:
+    """A bundle's graph in onnxruntime on one thread, without anything around it."""
+
+    def __init__(self, bundle: Bundle, rows: NDArray[np.float64]) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            bundle.graph, options, providers=["CPUExecutionProvider"]
+        )
+        (graph_input,) = bundle.manifest.coding.inputs
+        self._names = [output.name for output in bundle.manifest.schema.outputs]
+        self._feeds = {graph_input.name: rows.astype(np.float32)}
+
+    def run_us(self, seconds: float) -> float:
+        """Median time of a run, in microseconds."""
+        times = []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end or len(times) < 3:
+            begin = time.perf_counter_ns()
+            self._session.run(self._names, self._feeds)
+            times.append(time.perf_counter_ns() - begin)
+        return statistics.median(times) / 1_000
+
+
+def resident_bytes(server: Server) -> int:
+    """Resident memory of a server's process."""
+    return int(psutil.Process(server.pid).memory_info().rss)

@@ -1,66 +1,128 @@
 from __future__ import annotations
 
 import json
-import math
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.bench.__main__ import ENGINES
-from tests.bench.measure import Parts
-from tests.bench.tables import Findings, Sample, to_markdown
+from scorewire_contract.bundle import read_bundle
+from scorewire_loadtest.calls import from_bundle
+from tests.bench import h2load
+from tests.bench.h2load import LoadError
+from tests.bench.measure import Generator, Question
+from tests.bench.servers import Server, engine
+from tests.bench.tables import Bar, Findings, Sample, to_markdown
+from tests.bundles import write_sum_bundle
 
 ROOT = Path(__file__).parents[2]
+TOLD = """starting benchmark...
+Warm-up phase is over for thread #0.
+
+finished in 1.41s, 70810.95 req/s, 22.62MB/s
+requests: 4 total, 4 started, 4 done, 4 succeeded, 0 failed, 0 errored, 0 timeout
+status codes: 4 2xx, 0 3xx, 0 4xx, 0 5xx
+                     min         max         mean         sd        +/- sd
+time for request:       51us      4.70ms        96us        46us    95.19%
+time for connect:       20us        20us        20us         0us   100.00%
+"""
+needs_h2load = pytest.mark.skipif(h2load.missing(), reason=h2load.HOW_TO_INSTALL)
 
 
-def test_a_quick_bench_runs_every_server_and_checks_every_answer(tmp_path: Path) -> None:
+def test_what_h2load_tells_is_read() -> None:
+    load = h2load.parse(TOLD, "", 4)
+    assert (load.calls_per_second, load.latency_us) == (pytest.approx(4 / 1.41), pytest.approx(96))
+    log = "".join(f"{start}\t200\t{took}\n" for start, took in ((1, 50), (2, 70), (3, 60), (4, 4700)))
+    assert h2load.parse(TOLD, log, 4).latency_us == 65
+
+
+@pytest.mark.parametrize(
+    "told",
+    [TOLD.replace("4 succeeded, 0 failed", "3 succeeded, 1 failed"), TOLD.replace("4 total", "5 total"), ""],
+)
+def test_a_load_that_is_not_whole_does_not_count(told: str) -> None:
+    with pytest.raises(LoadError):
+        h2load.parse(told, "", 4)
+
+
+@pytest.fixture(scope="module")
+def sum_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    models = tmp_path_factory.mktemp("models")
+    write_sum_bundle(models)
+    return models
+
+
+@contextmanager
+def _generator(folder: Path, models: Path, name: str) -> Iterator[tuple[Generator, Server, Question]]:
+    bundle = read_bundle(next(models.glob("*/*")))
+    question = Question.write(from_bundle(bundle, rows_per_call=1)[0], folder / "question")
+    with engine(name, folder, models) as server:
+        yield Generator(None, folder), server, question
+
+
+@needs_h2load
+def test_a_load_counts_only_where_the_server_says_that_all_answers_were_good(
+    tmp_path: Path, sum_models: Path
+) -> None:
+    with _generator(tmp_path, sum_models, "reference") as (generator, server, question):
+        load = generator.calls(server, question, 50, in_flight=4)
+        assert load.calls_per_second > 0
+        # HTTP's status is 200 for these too: h2load sees nothing wrong.
+        question.file.write_bytes(b"\0\0\0\0\0")
+        with pytest.raises(LoadError, match="answered 0 well and 50 not"):
+            generator.calls(server, question, 50, in_flight=4)
+
+
+@needs_h2load
+def test_a_wrong_score_ends_the_bench(tmp_path: Path, sum_models: Path) -> None:
+    with _generator(tmp_path, sum_models, "reference") as (generator, server, question):
+        other = Question.write(
+            from_bundle(read_bundle(next(sum_models.glob("*/*"))), rows_per_call=1)[1], tmp_path / "o"
+        )
+        mixed_up = replace(question, problem=other.problem)
+        with pytest.raises(LoadError, match="expected"):
+            generator.calls(server, mixed_up, 10, in_flight=1)
+
+
+@needs_h2load
+@pytest.mark.skipif(
+    find_spec("scorewire_native") is None or shutil.which("cargo") is None, reason="cargo is missing"
+)
+def test_a_quick_bench_measures_everything(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.bench", "--quick", "--output", str(tmp_path)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
     assert result.returncode == 0, result.stderr
     told = json.loads((tmp_path / "engines.json").read_text(encoding="utf-8"))
-    seen = {(sample["server"], sample["mode"], sample["in_flight"]) for sample in told["samples"]}
-    assert seen == {
-        (server, mode, in_flight)
-        for server in ("floor", *ENGINES)
-        for mode in ("unary", "stream")
-        for in_flight in (1, 8)
+    seen = {(sample["server"], sample["in_flight"]) for sample in told["samples"]}
+    assert seen >= {
+        (name, depth) for name in ("reference", "native", "empty Rust (h2)") for depth in (1, 8, 64)
     }
+    assert len(told["bars"]) == (10 if told["conditions"]["Left out"] == "nothing" else 9)
     assert all(sample["calls_per_second"] > 0 for sample in told["samples"])
-    assert all(value > 0 for parts in told["parts"].values() for value in parts.values())
     assert (tmp_path / "engines.md").read_text(encoding="utf-8") == result.stdout.removesuffix("\n")
     assert (tmp_path / "engines.png").stat().st_size > 10_000
 
 
-def _findings() -> Findings:
-    rates = {"floor": [1_000.0, 3_000.0, 2_000.0], "reference": [500.0, 900.0, 1_600.0]}
+def test_ratios_are_of_what_ran_side_by_side_and_bars_say_whether_they_are_met() -> None:
+    rates = {"floor": [1_000.0, 3_000.0, 2_000.0], "native": [500.0, 900.0, 1_600.0]}
     samples = [
-        Sample(
-            server=server,
-            mode="unary",
-            in_flight=1,
-            calls_per_second=rates[server][index],
-            p50_us=10.0,
-            p99_us=20.0,
-            busy=0.5,
-        )
-        for index in range(3)
+        Sample(server=server, in_flight=1, calls_per_second=rates[server][i], latency_us=10.0)
+        for i in range(3)
         for server in rates
     ]
-    parts = {1: Parts(bare_us=1.0, model_us=2.0, server_us=3.0, call_us=4.0)}
-    return Findings(conditions={"Model": "m"}, samples=samples, parts=parts)
-
-
-def test_ratios_are_medians_of_what_ran_side_by_side() -> None:
-    findings = _findings()
-    # 0.5, 0.3 and 0.8: not the 0.45 of the medians.
-    assert findings.ratio("reference", "unary", 1) == pytest.approx(0.5)
-    assert math.isclose(findings.median("reference", "unary", 1, "calls_per_second"), 900)
-
-
-def test_the_table_has_rates_and_their_share_of_the_floor() -> None:
-    table = to_markdown(_findings())
-    assert "| floor | unary | 2,000 |" in table
-    assert "| reference | unary | 900 (0.50) |" in table
-    assert "| 1 | 1 | 2 | 3 | 4 |" in table
+    findings = Findings(conditions={"Model": "m"}, samples=samples)
+    ratios = findings.ratios("native", "floor", 1)
+    assert ratios == pytest.approx([0.5, 0.3, 0.8])
+    findings.bars = [Bar(name="a", values=ratios, at_least=0.5), Bar(name="b", values=ratios, at_most=0.4)]
+    # The median of the ratios: not the 0.45 of the medians.
+    assert [bar.met for bar in findings.bars] == [True, False]
+    table = to_markdown(findings)
+    assert "| a | ≥ 0.5 | 0.5 | 0.3 to 0.8 | met |" in table
+    assert "| b | ≤ 0.4 | 0.5 | 0.3 to 0.8 | **missed** |" in table
+    assert "| floor | 2,000 |" in table

@@ -99,7 +99,8 @@ def write_models(models: Path) -> None:
     """The bundles that the suite expects of a server under test.
 
     `sum` has versions 1.0.0, 1.1.0 (adds 100), 2.0.0-rc.1 (adds 1000) and 3.0.0,
-    which is corrupt; `classes` takes a number only, `greeting` a text only;
+    which is corrupt; `classes` takes a number only, `greeting` a text only,
+    `tensors` has tensors of its own;
     `broken` has no version that may serve.
     """
     bundles.write_sum_bundle(models)
@@ -110,5 +111,6 @@ def write_models(models: Path) -> None:
         graph.write_bytes(graph.read_bytes()[:-1])
     bundles.write_classifier_bundle(models)
     bundles.write_greeting_bundle(models)
+    bundles.write_tensor_bundle(models)
     (models / "README.md").write_text("for people")
     (models / "sum" / ".1.2.0.half").mkdir()

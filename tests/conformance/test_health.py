@@ -17,6 +17,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 STATES = {
     "": SERVING,
     "scorewire.v1.PredictionService": SERVING,
+    "inference.GRPCInferenceService": SERVING,
     "scorewire.v1.ModelService": SERVING,
     "sum": SERVING,
     "classes": SERVING,

@@ -20,8 +20,8 @@ def _get(wire: Wire, model: str, version: str = "") -> models_pb2.GetModelRespon
 
 def test_all_models_are_listed_with_their_versions_and_states(wire: Wire) -> None:
     answer = models_pb2.ListModelsResponse.FromString(wire.call(LIST, b""))
-    assert [model.name for model in answer.models] == ["broken", "classes", "greeting", "sum"]
-    broken, _, _, summed = answer.models
+    assert [model.name for model in answer.models] == ["broken", "classes", "greeting", "sum", "tensors"]
+    broken, _, _, summed, _ = answer.models
     assert summed.default_version == "1.1.0"
     assert [version.version for version in summed.versions] == ["3.0.0", "2.0.0-rc.1", "1.1.0", "1.0.0"]
     refused, *serving = summed.versions

@@ -10,12 +10,13 @@ from pathlib import Path
 import grpc
 from google.rpc import status_pb2
 
-from scorewire_proto.v1 import prediction_pb2
+from scorewire_proto.v1 import models_pb2, prediction_pb2
 from tests.conformance.engines import serving, write_models
 from tests.conformance.wire import PREDICT, Wire, failure_of, info_of
 from tests.differential.requests import Requests
 
 LIMITS = ("--max-rows", "1000", "--max-message-bytes", str(1 << 17))
+SERVICE = "scorewire.v1.ModelService"
 _UNARY_AT_A_TIME = 64
 
 
@@ -32,21 +33,40 @@ def both_engines(folder: Path) -> Iterator[tuple[Wire, Wire]]:
     for place in places:
         place.mkdir()
     with (
-        serving(places[0], models, "--engine", "reference", *LIMITS) as reference,
-        serving(places[1], models, "--engine", "native", *LIMITS) as native,
+        serving(places[0], models, *_flags(places[0], "reference")) as reference,
+        serving(places[1], models, *_flags(places[1], "native")) as native,
     ):
         wires = Wire(reference.address), Wire(native.address)
         with wires[0].channel, wires[1].channel:
             yield wires
 
 
-def compare(reference: Wire, native: Wire, *, count: int, seed: int) -> Counter[str]:
+def _flags(folder: Path, engine: str) -> tuple[str, ...]:
+    return "--engine", engine, "--state-file", str(folder / "state"), *LIMITS
+
+
+def split(wire: Wire, model: str, weights: dict[str, int]) -> None:
+    """Share a model's calls out over versions."""
+    request = models_pb2.SetSplitRequest(model=model)
+    for version, weight in weights.items():
+        request.split.add(version=version, weight=weight)
+    wire.unary(f"/{SERVICE}/SetSplit")(request.SerializeToString(), timeout=60)
+
+
+def compare(reference: Wire, native: Wire, *, count: int, seed: int, keyed: bool = False) -> Counter[str]:
     """Send so many generated requests to both, half of them as a stream; count the outcomes.
+
+    Args:
+        reference: to the reference engine.
+        native: to the native engine.
+        count: how many.
+        seed: of what is generated.
+        keyed: whether all have a routing key.
 
     Raises:
         DisagreementError: they differ.
     """
-    requests, outcomes = Requests(seed), Counter[str]()
+    requests, outcomes = Requests(seed, keyed=keyed), Counter[str]()
     messages = [requests.streamed() for _ in range(count // 2)]
     answers = zip(*(wire.stream(iter(messages), timeout=600) for wire in (reference, native)), strict=True)
     for message, (wanted, found) in zip(messages, answers, strict=True):
@@ -82,13 +102,18 @@ def _called(call: grpc.Future) -> tuple[str, object]:
     try:
         data = call.result()
     except grpc.RpcError as error:
-        failure = failure_of(error)
-        return failure.reason, (failure.code, failure.message, _status(failure.status))
+        return outcome_of(error)
     answer = prediction_pb2.PredictResponse.FromString(data)
     if answer.SerializeToString() != data:
         raise DisagreementError(f"an answer is not written as protobuf writes it: {data!r}")
     _clear_times(answer)
     return "OK", answer.SerializeToString()
+
+
+def outcome_of(error: grpc.RpcError) -> tuple[str, object]:
+    """The reason of a failure, and all that it says."""
+    failure = failure_of(error)
+    return failure.reason, (failure.code, failure.message, _status(failure.status))
 
 
 def _clear_times(response: prediction_pb2.PredictResponse) -> None:

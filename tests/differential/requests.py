@@ -10,7 +10,14 @@ MODEL, VERSION, FINGERPRINT, ROUTING_KEY, ROWS = range(1, 6)
 ROW_COUNT, NUMBERS, TEXTS = range(1, 4)
 CORRELATION_ID, REQUEST = 1, 2
 # Numbers and texts a row of the bundles of tests.conformance.engines.write_models.
-SHAPES = {"sum": (2, 1), "classes": (1, 0), "greeting": (0, 1), "broken": (2, 1), "nobody": (1, 1)}
+SHAPES = {
+    "sum": (2, 1),
+    "classes": (1, 0),
+    "greeting": (0, 1),
+    "tensors": (2, 1),
+    "broken": (2, 1),
+    "nobody": (1, 1),
+}
 NUMBERS_OF_NOTE = [
     0.0, -0.0, 1.0, -1.5, 0.1, 1e-45, 5e-324, 1e30, -1e30, 1.0000001e30, 1e31, 3.4028236e38, 1e39, 1e308,
     2.0**53, 16777217.0, float("nan"), float("inf"), float("-inf"),
@@ -49,10 +56,11 @@ def group(number: int, content: bytes) -> bytes:
 
 
 class Requests:
-    """Draws requests; the same seed draws the same."""
+    """Draws requests; the same seed draws the same. Where they are `keyed`, each has a routing key."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, keyed: bool = False) -> None:
         self._chance = random.Random(seed)
+        self._keyed = keyed
         self._kinds: list[Callable[[], bytes]] = [
             *[self._good] * 6,
             *[self._shaped_wrong] * 2,
@@ -63,7 +71,12 @@ class Requests:
 
     def unary(self) -> bytes:
         """A PredictRequest, or what is none."""
-        return self._chance.choice(self._kinds)()
+        data = self._chance.choice(self._kinds)()
+        return bytes_field(ROUTING_KEY, self._key()) + data if self._keyed else data
+
+    def _key(self) -> bytes:
+        chance = self._chance
+        return chance.choice((b"user-%d" % chance.randrange(10_000), "ключ".encode(), b"x" * 200))
 
     def streamed(self) -> bytes:
         """A PredictStreamRequest, or what is none."""

@@ -47,7 +47,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file.locate(), path)
     # From what the image's build sees, which also keeps the builds out of the working tree.
-    sources = [copy_for_image(source, context) for source in copied_paths() if (ROOT / source).is_dir()]
+    # The native engine is compiled in a stage of its own; without it the server has the other one.
+    folders = [path for path in copied_paths() if (ROOT / path).is_dir() and path != "server/native"]
+    sources = [copy_for_image(folder, context) for folder in folders]
     offline = ("--quiet", "--no-index", "--no-deps")
     _pip("wheel", *offline, "--no-build-isolation", "--wheel-dir", wheels, *sources)
     built = sorted(wheels.glob("*.whl"))

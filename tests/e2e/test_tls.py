@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,48 +9,23 @@ import pytest
 
 from scorewire import TLS, Client, UnavailableError
 from tests.bundles import expected_value, write_sum_bundle
-from tests.processes import TIMEOUT_SECONDS, run_command, serving
-
-pytestmark = pytest.mark.skipif(
-    shutil.which("openssl") is None, reason="openssl, which makes the certificates, is missing"
-)
+from tests.certificates import make_certificates
+from tests.processes import run_command, serving
 
 PROBE = (sys.executable, "-m", "scorewire_server.probe")
 ROW = {"x0": 1.0, "x1": 2.0, "country": "de"}
 
 
-def _make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A certificate for localhost that signs itself, and its key."""
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    subprocess.run(
-        [
-            *(
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-                "-nodes",
-            ),
-            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
-            *("-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=TIMEOUT_SECONDS,
-    )
-    return certificate, key
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bundles, and the certificates `server` and `other`."""
+    """Bundles, and the certificates `server` and `other`, of an authority each."""
     folder = tmp_path_factory.mktemp("tls")
     write_sum_bundle(folder / "models")
     for name in ("server", "other"):
-        _make_certificate(folder, name)
+        made = make_certificates(tmp_path_factory.mktemp(name))
+        made.authority.rename(folder / f"{name}-ca.pem")
+        made.server.rename(folder / f"{name}.pem")
+        made.server_key.rename(folder / f"{name}.key")
     return folder
 
 
@@ -61,7 +34,7 @@ def _flags(folder: Path, certificate: str = "server", key: str = "server") -> tu
 
 
 def _trusting(folder: Path, name: str) -> TLS:
-    return TLS.from_files(root_certificates=folder / f"{name}.pem", server_name="localhost")
+    return TLS.from_files(root_certificates=folder / f"{name}-ca.pem", server_name="localhost")
 
 
 def test_who_trusts_the_certificate_is_answered_and_others_are_not(folder: Path, tmp_path: Path) -> None:
@@ -77,9 +50,9 @@ def test_who_trusts_the_certificate_is_answered_and_others_are_not(folder: Path,
 
 def test_the_probe_asks_over_tls(folder: Path, tmp_path: Path) -> None:
     with serving(tmp_path, folder / "models", "--listen", "localhost:0", *_flags(folder)) as server:
-        asked = run_command(server.address, "--tls-ca", folder / "server.pem", command=PROBE)
+        asked = run_command(server.address, "--tls-ca", folder / "server-ca.pem", command=PROBE)
         assert (asked.returncode, asked.stdout) == (0, "SERVING\n")
-        assert run_command(server.address, "--tls-ca", folder / "other.pem", command=PROBE).returncode == 1
+        assert run_command(server.address, "--tls-ca", folder / "other-ca.pem", command=PROBE).returncode == 1
 
 
 @pytest.mark.parametrize("case", ["missing", "no certificate", "another's key"])

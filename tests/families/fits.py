@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from sklearn import ensemble, linear_model
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from scorewire_training.calibration import LogOddsCalibrator
 from scorewire_training.transformers import TextCleaner
 from tests.families.data import TEXTS
 
@@ -117,3 +118,17 @@ def booster(library: str, **settings: Any) -> Fit:
         return lightgbm.train({"verbose": -1, **settings}, lightgbm.Dataset(frame, target), size)
 
     return fit
+
+
+def calibrated(fit: Fit) -> Fit:
+    """Fits a pipeline on half of the rows, and a calibrator of its last step on the other half."""
+
+    def fit_twice(frame: pd.DataFrame, target: NDArray[Any], size: int) -> Any:
+        half = len(frame) // 2
+        fitted = fit(frame[:half], target[:half], size)
+        calibrator = LogOddsCalibrator(fitted[-1]).fit_probabilities(
+            fitted.predict_proba(frame[half:])[:, 1], target[half:]
+        )
+        return Pipeline([*fitted.steps[:-1], ("model", calibrator)])
+
+    return fit_twice

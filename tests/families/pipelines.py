@@ -26,7 +26,7 @@ from sklearn.preprocessing import (
 
 from scorewire_training.transformers import FrequencyEncoder, TextCleaner
 from tests.families.data import empty_texts, everything, one_text, small_numbers
-from tests.families.fits import after_encoder, after_preparation, words
+from tests.families.fits import after_encoder, after_preparation, calibrated, words
 from tests.families.running import Family
 
 XC, XR = xgboost.XGBClassifier, xgboost.XGBRegressor
@@ -156,6 +156,18 @@ LINEAR = [
         fit=after_preparation(CalibratedClassifierCV(svm.LinearSVC(random_state=0), cv=2)),
         target="two",
         prepare=everything,
+    ),
+    Family(
+        name="HistGradientBoosting, calibrated on its log-odds",
+        fit=calibrated(after_encoder(one_hot(), HC)),
+        target="two",
+        prepare=everything,
+    ),
+    Family(
+        name="random forest, calibrated on its log-odds",
+        fit=calibrated(after_encoder(one_hot(), ensemble.RandomForestClassifier)),
+        target="two",
+        prepare=empty_texts,
     ),
     Family(
         name="voting of forest and logistic regression",

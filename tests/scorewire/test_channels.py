@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,9 +13,8 @@ import scorewire
 from scorewire import TLS, UnavailableError
 from scorewire._channels import SERVICE_CONFIG, ChannelSettings
 from scorewire.testing import FakeServer
+from tests.certificates import SERVER_NAME, Certificates
 from tests.scorewire.conftest import SUM
-
-CERTIFICATES = Path(__file__).parent / "tls"
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -63,25 +61,22 @@ def test_channels_keep_to_the_servers_rules() -> None:
     assert policy["maxAttempts"] == 3
 
 
-def read(name: str) -> bytes:
-    return (CERTIFICATES / name).read_bytes()
-
-
-def test_tls_secures_both_sides(connect: Any) -> None:
+def test_tls_secures_both_sides(connect: Any, certificates: Certificates) -> None:
+    authority = certificates.authority.read_bytes()
     credentials = grpc.ssl_server_credentials(
-        [(read("server.key"), read("server.pem"))], root_certificates=read("ca.pem"), require_client_auth=True
+        [certificates.server_pair()], root_certificates=authority, require_client_auth=True
     )
     with FakeServer(SUM, credentials=credentials) as server:
         tls = TLS.from_files(
-            root_certificates=CERTIFICATES / "ca.pem",
-            certificate_chain=CERTIFICATES / "client.pem",
-            private_key=CERTIFICATES / "client.key",
-            server_name="scores.example",
+            root_certificates=certificates.authority,
+            certificate_chain=certificates.client,
+            private_key=certificates.client_key,
+            server_name=SERVER_NAME,
         )
         assert connect(server.address, tls=tls).predict("sum", {"x": 2}).score == 2
         for wrong in (
             None,
-            TLS(root_certificates=read("ca.pem"), server_name="scores.example"),
+            TLS(root_certificates=authority, server_name=SERVER_NAME),
             replace(tls, root_certificates=None),
             replace(tls, server_name="other.example"),
         ):

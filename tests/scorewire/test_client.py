@@ -218,8 +218,10 @@ def test_the_clients_timeout_counts_where_the_call_has_none(connect: Any, server
         client.predict("sum", {"x": 1})
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
-def test_a_timeout_is_positive_and_finite(client: Any, server: FakeServer, timeout: float) -> None:
+@pytest.mark.parametrize("timeout", [0, -1, 1e10, float("inf"), float("nan")])
+def test_a_timeout_is_positive_and_one_that_grpc_can_count(
+    client: Any, server: FakeServer, timeout: float
+) -> None:
     for call in (
         lambda: Client(server.address, timeout=timeout),
         lambda: client.predict("sum", {"x": 1}, timeout=timeout),
@@ -230,6 +232,11 @@ def test_a_timeout_is_positive_and_finite(client: Any, server: FakeServer, timeo
     ):
         with pytest.raises(ValueError, match="positive number of seconds"):
             call()
+
+
+def test_the_longest_timeout_is_long(client: Any) -> None:
+    assert client.predict("sum", {"x": 1}, timeout=1e9).score == 1
+    assert len(client.predict_stream("sum", [{"x": 1}], timeout=1e9)) == 1
 
 
 def test_unavailable_is_tried_three_times(client: Any, server: FakeServer) -> None:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import gc
 import math
 import os
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from scorewire import Code, _files
-from scorewire._scoring import parse_numbers
+from scorewire import Client, Code, _files
+from scorewire._scoring import parse_numbers, score_table
 from scorewire.testing import FakeModel, FakeServer
 from scorewire_contract.cli import main
-from tests.scorewire.test_channels import read
+from tests.certificates import SERVER_NAME, Certificates
 
 HEADER = "id,country,age"
 ADDED = ["score", "label", "probabilities_no", "probabilities_yes", "error"]
@@ -89,6 +91,33 @@ def test_rows_keep_their_place_whatever_becomes_of_them(
                 "age: takes a number, not the text 'many'",
                 "age: takes a number, not the text '1_0'",
             }
+
+
+def test_rows_that_are_not_sent_are_not_held_to_the_end(server: FakeServer) -> None:
+    taken = 0
+
+    class Source(_files.TableReader):
+        names = ["x", "y"]  # noqa: RUF012 - as in the class it stands for
+
+        def chunks(self, rows: int) -> Iterator[_files.Chunk]:
+            nonlocal taken
+            for index in range(1000):
+                taken += 1
+                yield _files._TextChunk(self.names, [["1" if index % 400 == 399 else "none?", "2"]] * rows)
+
+        def arrow_type(self, name: str) -> pa.DataType:  # noqa: ARG002 - all are alike
+            return pa.string()
+
+        def close(self) -> None:
+            pass
+
+    with Client(server.address) as client:
+        errors = []
+        for given, (_, columns) in enumerate(score_table(client, client.model("sum"), Source(), 2), 1):
+            assert taken - given < 50
+            errors.append(columns["error"][0])
+    assert [index for index, error in enumerate(errors) if error is None] == [399, 799]
+    assert len(errors) == 1000
 
 
 def test_only_what_the_model_takes_is_sent(server: FakeServer, tmp_path: Path) -> None:
@@ -175,6 +204,15 @@ def test_a_csv_leaves_as_it_came(server: FakeServer, tmp_path: Path) -> None:
     assert (second["country"], second["note"], second["score"]) == ("Perú", "two\nlines", "0.25")
 
 
+def test_a_value_with_a_carriage_return_stays_one_value(server: FakeServer, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_bytes(b'id,country,age,"no\rte"\n1,pe,1,"two\rlines"\n2,pe,2,"end\r\n"\n')
+    assert run(server, source, tmp_path / "out.csv").exit_code == 0
+    assert [row["no\rte"] for row in rows_of(tmp_path / "out.csv")] == ["two\rlines", "end\r\n"]
+    # The lines themselves end as before.
+    assert (tmp_path / "out.csv").read_bytes().count(b"\r\n") == 1
+
+
 def test_large_tables_are_written_in_few_row_groups(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,11 +247,15 @@ def test_an_output_is_not_replaced_without_force(server: FakeServer, tmp_path: P
     assert rows_of(target)[0]["score"] == "0.01"
 
 
-def test_a_run_that_fails_leaves_nothing(server: FakeServer, tmp_path: Path) -> None:
+# A writer that complains when it is collected would fail the test: warnings are errors.
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_a_run_that_fails_leaves_nothing(server: FakeServer, tmp_path: Path, name: str) -> None:
     source = write(tmp_path / "in.csv", HEADER, *["1,pe,1"] * 50)
     server.fail(Code.INTERNAL, "a bug")
-    result = run(server, source, tmp_path / "out.csv", "--batch-rows", "5")
+    result = run(server, source, tmp_path / name, "--batch-rows", "5")
     assert "INTERNAL: a bug" in failing(result)
+    del result
+    gc.collect()
     assert leftovers(tmp_path) == []
 
 
@@ -284,16 +326,15 @@ def test_too_many_rows_in_a_request_say_what_to_do(server: FakeServer, tmp_path:
     assert "RESOURCE_EXHAUSTED: at most 10 rows; try a smaller --batch-rows than 1000" in failing(result)
 
 
-def test_options_of_tls_reach_the_connection(tmp_path: Path) -> None:
+def test_options_of_tls_reach_the_connection(tmp_path: Path, certificates: Certificates) -> None:
     import grpc
 
-    credentials = grpc.ssl_server_credentials([(read("server.key"), read("server.pem"))])
-    root = tmp_path / "ca.pem"
-    root.write_bytes(read("ca.pem"))
+    credentials = grpc.ssl_server_credentials([certificates.server_pair()])
+    root = certificates.authority
     source = write(tmp_path / "in.csv", "x", "2")
     model = FakeModel(name="same", features={"x": float}, score=lambda row: row["x"])
     with FakeServer(model, credentials=credentials) as server:
-        options = ["--tls-root", str(root), "--tls-server-name", "scores.example"]
+        options = ["--tls-ca", str(root), "--tls-server-name", SERVER_NAME]
         result = run(server, source, tmp_path / "out.csv", *options, model="same")
         assert result.exit_code == 0, result.output
         assert "no answer from a server" in failing(run(server, source, tmp_path / "o.csv", model="same"))
@@ -348,11 +389,13 @@ def test_numbers_are_read_from_text(text: str, number: float) -> None:
         assert faults == {}
 
 
-@pytest.mark.parametrize("text", ["", " ", "NA", "n/a", "NaN", "null", "None", "nan"])
+@pytest.mark.parametrize("text", ["", " ", "NA", "n/a", "NaN", "null", "None", "nan", "-nan", "+NaN"])
 def test_some_texts_are_missing_numbers(text: str) -> None:
-    found, faults = parse_numbers(["1", text])
-    assert np.array_equal(found, [1, math.nan], equal_nan=True)
-    assert faults == {}
+    # Whatever stands beside it.
+    for texts in (["1", text], ["1", text, "NA"]):
+        found, faults = parse_numbers(texts)
+        assert np.array_equal(found[:2], [1, math.nan], equal_nan=True)
+        assert faults == {}
 
 
 @pytest.mark.parametrize(

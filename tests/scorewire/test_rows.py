@@ -100,6 +100,11 @@ def test_numbers_of_any_type_are_doubles(value: Any, double: float) -> None:
         assert math.copysign(1, found) == math.copysign(1, double)
 
 
+def test_a_fraction_beyond_every_double_is_refused() -> None:
+    error = refusal([{"n": 1}, {"n": fractions.Fraction(10**400)}], "n")
+    assert [violation.field for violation in error.violations] == ["rows[1].n"]
+
+
 @pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 10**400, np.int64(2**60), np.uint64(2**64 - 1)])
 def test_integers_that_a_double_cannot_hold_are_refused(value: Any) -> None:
     for rows in (

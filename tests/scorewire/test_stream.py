@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from scorewire import (
@@ -171,6 +172,20 @@ def test_wrong_settings_are_refused_before_the_first_result(
 
 class _SourceError(Exception):
     pass
+
+
+@pytest.mark.parametrize("batch", [{"x": 1.0}, pd.DataFrame({"x": [1.0], "y": [2.0]}), np.zeros((3, 2))])
+def test_one_batch_in_place_of_batches_is_refused_at_once(server: FakeServer, batch: Any) -> None:
+    with (
+        Client(server.address) as client,
+        pytest.raises(InvalidRowsError, match=rf"this {type(batch).__name__} is one: pass \[rows\]"),
+    ):
+        client.predict_stream("sum", batch)
+
+
+def test_an_array_of_batches_is_an_iterable_of_them(client: Any) -> None:
+    results = client.predict_stream("sum", np.arange(12.0).reshape(3, 2, 2))
+    assert [result.scores.tolist() for result in results] == [[1, 5], [9, 13], [17, 21]]
 
 
 def test_an_error_of_the_caller_passes_and_closes_the_stream(client: Any) -> None:

@@ -190,3 +190,65 @@ def test_coding_a_batch_equals_coding_its_rows(rows: list[tuple[float, float, st
     assert [(e.row, e.message) for e in batch.errors] == [
         (row, e.message) for row, single in enumerate(singles) for e in single.errors
     ]
+
+
+def whole_coder(element: int, *, dims: tuple[int, ...] | None = None) -> RowCoder:
+    """A coder of two whole numbers into one tensor."""
+    schema, coding = schema_pb2.Schema(), manifest_pb2.Coding()
+    for name in ("a", "b"):
+        schema.features.add(
+            name=name, kind=schema_pb2.FEATURE_KIND_NUMBER, whole=True, magnitude_limit=math.inf
+        )
+    part = coding.inputs.add(name="x", type=manifest_pb2.ElementType.ValueType(element))
+    for i in range(2):
+        part.columns.add(number=i)
+    if dims is not None:
+        part.shape.dims.extend(dims)
+    return RowCoder(schema, coding)
+
+
+@pytest.mark.parametrize(
+    ("element", "dtype", "low", "high"),
+    [
+        (manifest_pb2.ELEMENT_TYPE_INT8, np.int8, -128, 127),
+        (manifest_pb2.ELEMENT_TYPE_UINT8, np.uint8, 0, 255),
+        (manifest_pb2.ELEMENT_TYPE_INT32, np.int32, -(2**31), 2**31 - 1),
+        (manifest_pb2.ELEMENT_TYPE_INT64, np.int64, -(2**53), 2**53),
+        (manifest_pb2.ELEMENT_TYPE_UINT64, np.uint64, 0, 2**53),
+        (manifest_pb2.ELEMENT_TYPE_BOOL, np.bool_, 0, 1),
+    ],
+)
+def test_whole_numbers_are_fed_as_their_type_and_refused_beyond_it(
+    element: int, dtype: type[np.generic], low: int, high: int
+) -> None:
+    coder = whole_coder(element)
+    coded = coder.code(1, np.array([low, high], dtype=np.float64), [])
+    assert coded.errors == []
+    assert coded.feeds["x"].dtype == dtype
+    assert coded.feeds["x"].tolist() == [[low, high]]
+    beyond = [np.nextafter(high, np.inf) if high >= 2**53 else high + 1, np.inf, -np.inf]
+    for number in [*beyond, np.nextafter(low, -np.inf) if low <= -(2**53) else low - 1]:
+        (error,) = coder.code(1, np.array([0, number]), []).errors
+        assert (error.reason, error.feature) == (errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE, "b")
+
+
+def test_a_number_that_is_not_whole_or_missing_costs_its_row_alone() -> None:
+    numbers = np.array([[1, 2], [0.5, 1], [3, 4], [1, math.nan]])
+    coded = whole_coder(manifest_pb2.ELEMENT_TYPE_INT16).code(4, numbers.ravel(), [])
+    assert [(error.row, error.reason, error.message) for error in coded.errors] == [
+        (1, errors_pb2.ERROR_REASON_NUMBER_NOT_WHOLE, "a is not a whole number"),
+        (3, errors_pb2.ERROR_REASON_MISSING_VALUE, "b is missing"),
+    ]
+    assert coded.feeds["x"].tolist() == [[1, 2], [3, 4]]
+
+
+def test_a_range_with_unlike_ends_is_told() -> None:
+    (error,) = whole_coder(manifest_pb2.ELEMENT_TYPE_UINT8).code(1, np.array([0.0, -1.0]), []).errors
+    assert error.message == "b is out of range: this model takes 0 to 255"
+
+
+def test_a_tensor_may_have_a_shape_of_its_own() -> None:
+    coder = whole_coder(manifest_pb2.ELEMENT_TYPE_INT32, dims=(1, 2, 1))
+    assert coder.code(3, np.arange(6.0), []).feeds["x"].shape == (3, 1, 2, 1)
+    with pytest.raises(ValueError, match="2 columns for rows of"):
+        whole_coder(manifest_pb2.ELEMENT_TYPE_INT32, dims=(3,))

@@ -187,6 +187,28 @@ def test_a_run_that_is_stopped_reports_what_came_back() -> None:
     assert results.elapsed_s == pytest.approx(3.0, abs=0.01)
 
 
+def test_a_run_that_is_stopped_does_not_wait_for_the_next_call_to_be_due() -> None:
+    ended_at = 0.0
+
+    async def main() -> None:
+        nonlocal ended_at
+        made = Attack(
+            transport=Queue(stall=(0, 0)),
+            calls=CALLS,
+            load=OpenLoop(Constant(1 / 600), 50),
+            warmup_s=0.0,
+            duration_s=3600.0,
+            timer=VirtualTimer(),
+            clock=clock_ns,
+        )
+        asyncio.get_running_loop().call_later(3.0, made.stop)
+        assert (await made.run()).answered == 1
+        ended_at = asyncio.get_running_loop().time()
+
+    run(main())
+    assert ended_at < 4.0
+
+
 def test_an_answer_that_is_wrong_is_counted() -> None:
     class Unreadable(Queue):
         async def call(self, call: PreparedCall) -> Reply:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from scorewire_contract.bundle import Bundle
 from scorewire_loadtest import calls
 from scorewire_loadtest.calls import PreparedCall, from_bundle, from_table
 from scorewire_loadtest.rows import Table
-from scorewire_proto.v1 import errors_pb2, packed_pb2, prediction_pb2
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import errors_pb2, packed_pb2, prediction_pb2, schema_pb2
 from tests.scorewire_loadtest.fake_server import FakeServer
 
 SCHEMA = Schema(features=(), outputs=(Output(name="value", kind=OutputKind.NUMBER),), fingerprint="f")
@@ -69,6 +71,10 @@ def _other_error(response: prediction_pb2.PredictResponse) -> None:
     response.errors[0].reason = errors_pb2.ERROR_REASON_UNKNOWN_TEXT
 
 
+def _newer_error(response: prediction_pb2.PredictResponse) -> None:
+    response.errors[0].reason = 248  # type: ignore[assignment]  # as a newer server's
+
+
 def _other_output(response: prediction_pb2.PredictResponse) -> None:
     response.outputs[0].name = "score"
 
@@ -83,6 +89,7 @@ def _short(response: prediction_pb2.PredictResponse) -> None:
         (_other_version, "answered by sum 2.0.0, expected sum 1.0.0"),
         (_no_error, r"rows refused none, expected 1 \(ERROR_REASON_MISSING_VALUE x0\)"),
         (_other_error, "rows refused 1 .ERROR_REASON_UNKNOWN_TEXT x0., expected"),
+        (_newer_error, r"rows refused 1 \(248 x0\), expected"),
         (_other_output, r"outputs \['score'\], expected \['value'\]"),
         (_short, "value has 2 values, expected 3"),
     ],
@@ -120,10 +127,43 @@ def test_rows_of_a_file_are_checked_for_the_shape_of_the_answer() -> None:
     assert "expected 2 of [('value', 2)]" in made[0].expectation.problem(packed(response))
 
 
-def test_no_more_calls_are_kept_than_the_memory_should_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "MAX_CALLS", 2)
+def test_texts_of_the_answer_are_counted_too() -> None:
+    schema = Schema(
+        features=(), outputs=(Output(name="word", kind=OutputKind.TEXT, width=2),), fingerprint="f"
+    )
+    table = Table(np.array([[1.0]]), [()])
+    (call,) = from_table(table, schema, model="m", version="", rows_per_call=1)
+    response = prediction_pb2.PredictResponse(row_count=1)
+    response.outputs.add(name="word").texts.extend(["a", ""])
+    assert call.expectation.problem(packed(response)) == ""
+    response.outputs[0].texts.append("b")
+    assert "expected 1 of [('word', 2)]" in call.expectation.problem(packed(response))
+
+
+def test_texts_of_the_answer_are_compared_with_those_of_the_bundle(sum_bundle: Bundle) -> None:
+    manifest, golden = manifest_pb2.Manifest(), manifest_pb2.Golden()
+    manifest.CopyFrom(sum_bundle.manifest)
+    golden.CopyFrom(sum_bundle.golden)
+    manifest.schema.outputs.add(name="word", kind=schema_pb2.OUTPUT_KIND_TEXT, width=1)
+    golden.expected.outputs.add(name="word").texts.extend(["a", "", "c"])
+    bundle = replace(sum_bundle, manifest=manifest, golden=golden)
+    call = from_bundle(bundle, rows_per_call=3)[0]
+    response = answer(sum_bundle, call)
+    response.outputs.add(name="word").texts.extend(["a", "", "c"])
+    assert [call.expectation.problem(packed(response)) for _ in range(2)] == ["", ""]
+    response.outputs[1].texts[2] = "d"
+    assert call.expectation.problem(packed(response)) == "word[2] is 'd', expected 'c'"
+    del response.outputs[1].texts[2]
+    assert call.expectation.problem(packed(response)) == "word has 2 values, expected 3"
+
+
+@pytest.mark.parametrize("name", ["MAX_CALLS", "MAX_ROWS"])
+def test_no_more_is_kept_than_the_memory_should_hold(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(calls, name, 2)
     table = Table(np.zeros((5, 1)), [()] * 5)
     assert len(from_table(table, SCHEMA, model="m", version="", rows_per_call=1)) == 2
+    # Never less than one call.
+    assert len(from_table(table, SCHEMA, model="m", version="", rows_per_call=5)) == 1
 
 
 def test_a_table_without_rows_is_refused() -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 import pytest
 from google.rpc import code_pb2, status_pb2
 
 from scorewire_contract.bundle import Bundle
+from scorewire_loadtest import streams
 from scorewire_loadtest.calls import PreparedCall, from_bundle
 from scorewire_loadtest.streams import StreamTransport, encode
 from scorewire_loadtest.transport import ServerError, Target, Transport, UnaryTransport, get_model
@@ -37,6 +40,31 @@ def a_call(bundle: Bundle) -> PreparedCall:
     return from_bundle(bundle, rows_per_call=3)[0]
 
 
+def a_large_call(bundle: Bundle) -> PreparedCall:
+    """Some of them are more than a stream takes while nobody reads it."""
+    call = a_call(bundle)
+    request = packed_pb2.PackedPredictRequest.FromString(call.request)
+    request.routing_key = "x" * 3_000_000
+    return replace(call, request=request.SerializeToString())
+
+
+@contextmanager
+def stuck(fake_server: FakeServer) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Answers to nothing until the end or the second event; the first says that it was asked."""
+    begun, release = threading.Event(), threading.Event()
+
+    def wait(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
+        begun.set()
+        release.wait(30)
+        return fake_server.score(request)
+
+    fake_server.answer = wait
+    try:
+        yield begun, release
+    finally:
+        release.set()
+
+
 @pytest.mark.parametrize("mode", MODES)
 async def test_an_answer_comes_back_whole(mode: str, fake_server: FakeServer) -> None:
     call = a_call(fake_server.bundle)
@@ -50,8 +78,6 @@ async def test_an_answer_comes_back_whole(mode: str, fake_server: FakeServer) ->
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_many_calls_at_a_time_each_get_their_own_answer(mode: str, fake_server: FakeServer) -> None:
-    import asyncio
-
     made = from_bundle(fake_server.bundle, rows_per_call=1)
     async with connected(mode, fake_server.address, connections=2) as transport:
         replies = await asyncio.gather(*(transport.call(made[i % 3]) for i in range(60)))
@@ -80,18 +106,9 @@ async def test_a_failure_carries_its_status_and_reason(mode: str, fake_server: F
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_call_that_gets_no_answer_in_time_ends(mode: str, fake_server: FakeServer) -> None:
-    release = threading.Event()
-
-    def wait(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
-        release.wait(30)
-        return fake_server.score(request)
-
-    fake_server.answer = wait
-    try:
+    with stuck(fake_server):
         async with connected(mode, fake_server.address, timeout_s=0.1) as transport:
             reply = await transport.call(a_call(fake_server.bundle))
-    finally:
-        release.set()
     assert reply.code == "DEADLINE_EXCEEDED"
 
 
@@ -121,6 +138,33 @@ async def test_a_stream_that_breaks_fails_its_calls_and_is_opened_anew(fake_serv
         fake_server.answer = fake_server.score
         assert (await transport.call(call)).code == "OK"
     assert fake_server.stream_count == 2
+
+
+async def test_calls_whose_time_runs_out_behind_a_stuck_one_are_not_sent(
+    fake_server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_STUCK_S", 0.1)
+    call = a_large_call(fake_server.bundle)
+    with stuck(fake_server):
+        async with connected("stream", fake_server.address, timeout_s=0.2) as transport:
+            replies = await asyncio.gather(*(transport.call(call) for _ in range(16)))
+    assert {reply.code for reply in replies} == {"DEADLINE_EXCEEDED"}
+    # One that was sent after the stuck one would have been on a stream of its own.
+    assert fake_server.stream_count == 1
+
+
+async def test_calls_end_whose_stream_is_given_up_while_they_are_written(fake_server: FakeServer) -> None:
+    call = a_large_call(fake_server.bundle)
+    fake_server.correlation_shift = 1
+    with stuck(fake_server) as (begun, release):
+        async with connected("stream", fake_server.address) as transport:
+            calls = asyncio.gather(*(transport.call(call) for _ in range(16)))
+            assert await asyncio.to_thread(begun.wait, 30)
+            release.set()
+            replies = await calls
+    assert replies[0].message == "an answer came out of order"
+    assert {reply.code for reply in replies} <= {"OK", "CANCELLED"}
+    assert all(reply.response is None for reply in replies)
 
 
 async def test_an_answer_out_of_order_is_no_answer(fake_server: FakeServer) -> None:

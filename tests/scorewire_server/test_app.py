@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +15,16 @@ from structlog.testing import capture_logs
 
 from scorewire_proto.v1 import models_pb2, prediction_pb2
 from scorewire_server import app as app_module
-from scorewire_server.app import App
+from scorewire_server import watch
+from scorewire_server.app import STATE_FILE, App
 from scorewire_server.engine.port import StartError
 from scorewire_server.engine.snapshot import VersionRecord
 from scorewire_server.loader import load
 from scorewire_server.repository import Candidate
 from scorewire_server.settings import Settings
+from scorewire_server.state import StateFile
 from tests import bundles
+from tests.conformance.engines import ENGINES
 from tests.conformance.wire import PREDICT, sum_request, values
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -167,6 +171,66 @@ async def test_calls_are_answered_between_the_turn_of_health_and_the_stop(models
         with pytest.raises(aio.AioRpcError) as caught:
             await _call(channel, PREDICT, sum_request().SerializeToString())
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_change_whose_caller_goes_away_is_made_to_its_end(
+    models: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundles.write_sum_bundle(models)
+    entered, written, write = threading.Semaphore(0), threading.Event(), StateFile.write
+
+    def held(file: StateFile, states: Any) -> None:
+        entered.release()
+        assert written.wait(20)
+        write(file, states)
+
+    monkeypatch.setattr(StateFile, "write", held)
+    app = App(_settings(models, engine=engine))
+    async with aio.insecure_channel(await app.start()) as channel:
+        await app.loaded()
+        method: Any = channel.unary_unary("/scorewire.v1.ModelService/SetAlias")
+        request = models_pb2.SetAliasRequest(model="sum", alias="stable", version="1.0.0")
+        call = method(request.SerializeToString(), timeout=20)
+        await asyncio.to_thread(entered.acquire)
+        call.cancel()
+        # Answered after the cancellation has come, since it is sent on the same connection.
+        await _states(channel)
+        written.set()
+        request = models_pb2.SetAliasRequest(model="sum", alias="other", version="1.0.0")
+        await _call(channel, "/scorewire.v1.ModelService/SetAlias", request.SerializeToString())
+        told = await _call(channel, "/scorewire.v1.ModelService/ListModels")
+        (model,) = models_pb2.ListModelsResponse.FromString(told).models
+        assert dict(model.routing.aliases) == {"stable": "1.0.0", "other": "1.0.0"}
+        kept = json.loads((models / STATE_FILE).read_bytes())["models"]["sum"]
+        assert kept["routing"]["aliases"] == dict(model.routing.aliases)
+    await app.drain()
+
+
+async def test_what_comes_during_the_first_load_is_noticed(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without the events there is no second look for long.
+    monkeypatch.setattr(watch, "_RESCAN_SECONDS", 600.0)
+    bundles.write_sum_bundle(models)
+    gate, entered = threading.Event(), threading.Semaphore(0)
+
+    def slow(candidate: Candidate, open_session: Callable[..., Any]) -> VersionRecord:
+        entered.release()
+        assert gate.wait(20)
+        return load(candidate, open_session)
+
+    monkeypatch.setattr(app_module, "load", slow)
+    app = App(_settings(models))
+    async with aio.insecure_channel(await app.start()) as channel:
+        await asyncio.to_thread(entered.acquire)
+        bundles.write_sum_bundle(models, version="1.1.0")
+        gate.set()
+        await app.loaded()
+        async with asyncio.timeout(20):
+            while (await _states(channel)).get("sum 1.1.0") != "VERSION_STATE_SERVING":  # noqa: ASYNC110 - a call
+                await asyncio.sleep(0.02)
+    await app.drain()
 
 
 async def test_draining_while_bundles_are_loaded_ends_the_loading(

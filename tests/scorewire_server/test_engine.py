@@ -14,6 +14,7 @@ from grpc import aio
 from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
 from scorewire_server.engine.port import ControlMethod, StartError, StreamMethod, UnaryMethod
+from scorewire_server.engine.reference.codec import PositionalEncoding, PositionalStreamEncoding
 from scorewire_server.engine.reference.predict import PREDICT, PREDICT_STREAM
 from scorewire_server.engine.reference.server import ReferenceEngine
 from scorewire_server.errors import INTERNAL_MESSAGE
@@ -160,10 +161,10 @@ async def test_an_expired_call_is_dropped_before_the_model_runs(
     running.engine.publish(snapshot_of(loaded_version(sum_bundle, gate.run)))
     predictor = running.engine._predictor  # the wire cannot carry a call that is sure to have expired
     with pytest.raises(Exception, match="deadline passed") as caught:
-        await predictor.predict(REQUEST, seconds_left)
+        await predictor.answer(PositionalEncoding(), REQUEST, seconds_left)
     assert type(caught.value).__name__ == "DeadlineExceededError"
     answer = prediction_pb2.PredictStreamResponse.FromString(
-        await predictor.predict_message(MESSAGE, seconds_left)
+        await predictor.answer(PositionalStreamEncoding(), MESSAGE, seconds_left)
     )
     assert (answer.correlation_id, answer.error.code) == (1, code_pb2.DEADLINE_EXCEEDED)
     assert gate.runs == 0

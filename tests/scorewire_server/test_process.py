@@ -18,11 +18,9 @@ from grpc_health.v1 import health_pb2
 from scorewire_contract.cli import main
 from scorewire_server import probe
 from tests import bundles
+from tests.certificates import Certificates
 from tests.conformance.engines import Server, serving
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, Wire, failure_of, sum_request, values
-
-TLS = Path(__file__).parent / "tls"
-TLS_FLAGS = ("--tls-cert", str(TLS / "cert.pem"), "--tls-key", str(TLS / "key.pem"))
 
 
 def _probe(*arguments: str) -> tuple[int, str]:
@@ -105,12 +103,13 @@ def test_without_a_bundle_the_probe_says_not_serving(tmp_path: Path, models: Pat
         assert server.stop() == 0
 
 
-def test_tls_serves_and_takes_no_plain_text(tmp_path: Path, models: Path) -> None:
+def test_tls_serves_and_takes_no_plain_text(tmp_path: Path, models: Path, certificates: Certificates) -> None:
     bundles.write_sum_bundle(models)
-    with serving(tmp_path, models, *TLS_FLAGS) as server:
-        assert _probe(server.address, "--tls-ca", str(TLS / "cert.pem")) == (0, "SERVING")
+    flags = ("--tls-cert", str(certificates.server), "--tls-key", str(certificates.server_key))
+    with serving(tmp_path, models, *flags) as server:
+        assert _probe(server.address, "--tls-ca", str(certificates.authority)) == (0, "SERVING")
         assert _probe(server.address, "--timeout-seconds", "0.5")[0] == 1
-        credentials = grpc.ssl_channel_credentials((TLS / "cert.pem").read_bytes())
+        credentials = grpc.ssl_channel_credentials(certificates.authority.read_bytes())
         with grpc.secure_channel(server.address, credentials) as channel:
             method: Any = channel.unary_unary(PREDICT)
             assert method(sum_request().SerializeToString(), timeout=20)
@@ -135,7 +134,7 @@ def test_the_variables_are_read(tmp_path: Path, models: Path, monkeypatch: pytes
         (["--max-rows", "0"], "--max-rows is '0'; it must be a whole number from 1"),
         (["--tls-cert", "x.pem"], "--tls-cert and --tls-key"),
         (["--tls-cert", "x.pem", "--tls-key", "y.pem"], "x.pem"),
-        (["--tls-cert", str(TLS / "README.md"), "--tls-key", str(TLS / "key.pem")], "cannot be used"),
+        (["--tls-cert", __file__, "--tls-key", __file__], "cannot be used"),
         (["--models", "nowhere"], "--models nowhere cannot be read"),
         (["--listen", "192.0.2.1:0"], "--listen 192.0.2.1:0 cannot be bound"),
     ],

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
 import pytest
 
-from scorewire_contract.bundle import Bundle
+from scorewire_contract.bundle import Bundle, read_bundle
 from scorewire_proto.v1 import models_pb2
-from scorewire_server.engine.snapshot import LoadedVersion, VersionRecord, build_snapshot
+from scorewire_server.engine.snapshot import LoadedVersion, Routing, Shadow, VersionRecord, build_snapshot
 from scorewire_server.errors import ModelNotFoundError, VersionNotFoundError, VersionUnavailableError
+from tests.bundles import write_tensor_bundle
 from tests.scorewire_server.models import loaded_version, zeros
 
 
@@ -35,19 +37,18 @@ def _refused(version: str) -> VersionRecord:
         (["1.0.0"], "1.0.0"),
         (["1.9.0", "1.10.0", "1.2.0"], "1.10.0"),
         (["1.0.0", "2.0.0-rc.1"], "1.0.0"),
-        (["2.0.0-rc.1", "2.0.0-rc.2", "2.0.0-alpha"], "2.0.0-rc.2"),
         (["1.0.0+a", "1.0.0+b"], "1.0.0+b"),
     ],
 )
 def test_the_default_is_the_highest_release(loaded: LoadedVersion, versions: list[str], default: str) -> None:
     snapshot = build_snapshot(_serving(loaded, version) for version in versions)
     assert snapshot.models["sum"].default_version == default
-    assert snapshot.route("sum", "").version == default
+    assert snapshot.route("sum", "").pick("").version == default
 
 
 def test_a_refused_version_is_not_the_default(loaded: LoadedVersion) -> None:
     snapshot = build_snapshot([_serving(loaded, "1.0.0"), _refused("2.0.0"), _refused("no version")])
-    assert snapshot.route("sum", "").version == "1.0.0"
+    assert snapshot.route("sum", "").pick("").version == "1.0.0"
     assert [each.version for each in snapshot.models["sum"].versions] == ["2.0.0", "1.0.0", "no version"]
 
 
@@ -62,14 +63,24 @@ def test_routes_that_lead_nowhere_say_why(loaded: LoadedVersion) -> None:
         snapshot.route("sum", "2.0.0")
     with pytest.raises(VersionUnavailableError, match="is loading"):
         snapshot.route("sum", "4.0.0")
-    with pytest.raises(VersionUnavailableError, match="no version"):
+    with pytest.raises(VersionUnavailableError, match="no release"):
         build_snapshot([_refused("1.0.0")]).route("sum", "")
 
 
+def test_a_prerelease_serves_by_its_name_and_is_never_the_default(loaded: LoadedVersion) -> None:
+    snapshot = build_snapshot([_serving(loaded, "2.0.0-rc.1")])
+    assert snapshot.models["sum"].default_version == ""
+    assert snapshot.route("sum", "2.0.0-rc.1").pick("").version == "2.0.0-rc.1"
+    with pytest.raises(VersionUnavailableError, match="no release"):
+        snapshot.route("sum", "")
+    chosen = build_snapshot([_serving(loaded, "2.0.0-rc.1")], {"sum": Routing(split=(("2.0.0-rc.1", 1),))})
+    assert chosen.models["sum"].default_version == "2.0.0-rc.1"
+
+
 def test_an_alias_leads_to_its_version_and_says_where_that_does_not_serve(loaded: LoadedVersion) -> None:
-    aliases = {("sum", "champion"): "1.0.0", ("sum", "next"): "2.0.0", ("sum", "lost"): "9.0.0"}
-    snapshot = build_snapshot([_serving(loaded, "1.0.0"), _refused("2.0.0")], aliases)
-    assert snapshot.route("sum", "champion").version == "1.0.0"
+    routing = Routing(aliases={"champion": "1.0.0", "next": "2.0.0", "lost": "9.0.0"})
+    snapshot = build_snapshot([_serving(loaded, "1.0.0"), _refused("2.0.0")], {"sum": routing})
+    assert snapshot.route("sum", "champion").pick("").version == "1.0.0"
     with pytest.raises(VersionUnavailableError):
         snapshot.route("sum", "next")
     with pytest.raises(VersionNotFoundError):
@@ -78,8 +89,38 @@ def test_an_alias_leads_to_its_version_and_says_where_that_does_not_serve(loaded
         snapshot.route("other", "champion")
 
 
+def test_a_split_shares_out_the_calls_that_name_no_version(loaded: LoadedVersion) -> None:
+    records = [_serving(loaded, version) for version in ("1.0.0", "1.1.0", "1.2.0")]
+    routing = Routing(split=(("1.0.0", 90), ("1.1.0", 10)), shadow=Shadow("1.2.0", 0.5))
+    snapshot = build_snapshot(records, {"sum": routing})
+    route = snapshot.route("sum", "")
+    assert {route.pick(f"key {i}").version for i in range(100)} == {"1.0.0", "1.1.0"}
+    assert {route.pick("").version for _ in range(200)} == {"1.0.0", "1.1.0"}
+    assert len({route.pick("one key").version for _ in range(20)}) == 1
+    assert snapshot.models["sum"].default_version == "1.0.0"
+    assert route.shadow is not None
+    assert (route.shadow[0].version, route.shadow[1]) == ("1.2.0", 0.5)
+    assert snapshot.route("sum", "1.2.0").shadow is None
+
+
+def test_a_split_passes_over_what_does_not_serve(loaded: LoadedVersion) -> None:
+    routing = Routing(split=(("1.0.0", 90), ("2.0.0", 10)), shadow=Shadow("2.0.0", 1.0))
+    snapshot = build_snapshot([_serving(loaded, "1.0.0"), _refused("2.0.0")], {"sum": routing})
+    assert {snapshot.route("sum", "").pick(f"{i}").version for i in range(50)} == {"1.0.0"}
+    assert snapshot.route("sum", "").shadow is None
+    fallen = build_snapshot([_serving(loaded, "1.5.0")], {"sum": routing})
+    assert fallen.route("sum", "").pick("x").version == "1.5.0"
+
+
 def test_models_are_ordered_by_name_and_the_snapshot_is_immutable(loaded: LoadedVersion) -> None:
     snapshot = build_snapshot([_serving(loaded, "1.0.0", model) for model in ("b", "a", "c")])
     assert list(snapshot.models) == ["a", "b", "c"]
     with pytest.raises(FrozenInstanceError):
         snapshot.models = {}  # type: ignore[misc] # that it cannot is the point
+
+
+def test_a_class_and_a_text_are_no_score(tmp_path: Path) -> None:
+    bundle = read_bundle(write_tensor_bundle(tmp_path))
+    del bundle.manifest.schema.outputs[0]
+    del bundle.manifest.tensors.outputs[0]
+    assert loaded_version(bundle, zeros).score_output is None

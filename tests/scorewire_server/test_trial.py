@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from scorewire_contract import bundle as contract
@@ -11,6 +16,7 @@ from scorewire_server.audit import audit
 from scorewire_server.repository import Candidate, scan
 from scorewire_server.trial import Trial
 from tests import bundles
+from tests.conformance.engines import ENGINES
 
 
 def _with_graph(models: Path, model: str, graph: onnx.ModelProto) -> None:
@@ -73,18 +79,30 @@ def _endless() -> onnx.ModelProto:
     return _graph(nodes, constants)
 
 
-async def test_bundles_that_ask_for_too_much_are_refused_and_the_next_is_tried(models: Path) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_bundles_that_ask_for_too_much_are_refused_and_the_next_is_tried(
+    models: Path, engine: str
+) -> None:
     _with_graph(models, "bomb", _bomb())
     _with_graph(models, "endless", _endless())
     bundles.write_sum_bundle(models)
     (bundles.write_sum_bundle(models, version="2.0.0") / "golden.json").unlink()
-    trial = Trial(seconds=3, memory_bytes=1 << 30, threads=1, engine="reference")
+    trial = Trial(seconds=3, memory_bytes=1 << 30, threads=1, engine=engine)
     reasons = {f"{each.model} {each.version}": await trial.refusal(each) for each in scan(models)}
     await trial.close()
     assert "allocate memory" in reasons["bomb 1.0.0"]
     assert reasons["endless 1.0.0"] == "its first load took more than 3 seconds"
     assert reasons["sum 1.0.0"] == ""
     assert reasons["sum 2.0.0"] == "golden.json is missing"
+
+
+def test_a_trial_ends_by_itself_where_its_server_is_gone(models: Path) -> None:
+    _with_graph(models, "endless", _endless())
+    command = [sys.executable, "-m", "scorewire_server.trial", "1", str(1 << 30), "1", "reference"]
+    line = json.dumps([str(models / "endless" / "1.0.0"), "endless", "1.0.0"]) + "\n"
+    ended = subprocess.run(command, input=line, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == -signal.SIGALRM
+    assert ended.stdout == "ready\n"
 
 
 async def test_a_bundle_that_ends_its_trial_is_refused_and_the_next_is_tried(models: Path) -> None:

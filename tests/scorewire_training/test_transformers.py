@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
-from scorewire_training.transformers import FrequencyEncoder, TextCleaner
+from scorewire_training.transformers import FrequencyEncoder, RateEncoder, TextCleaner
 
 FRAME = pd.DataFrame(
     {
@@ -91,3 +91,100 @@ def test_transformers_survive_clone_and_pickle() -> None:
     copy = pickle.loads(pickle.dumps(pipeline))  # noqa: S301 - our own bytes
     np.testing.assert_array_equal(copy.transform(FRAME), pipeline.transform(FRAME))
     assert clone(pipeline[0]).fold == "none"
+
+
+def _users(rows: int = 3_000) -> tuple[pd.DataFrame, np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    """Users whose amount is a rate of their country, times one of their device, for each event."""
+    rng = np.random.default_rng(0)
+    country = rng.choice(["de", "fr", "pe"], rows, p=[0.7, 0.28, 0.02])
+    # Which device, depends on the country; what it is worth, does not.
+    device = np.where(rng.random(rows) < np.where(country == "de", 0.9, 0.2), "new", "old")
+    events = rng.poisson(4.0, rows).astype(np.float64)
+    rate = pd.Series(country).map({"de": 0.01, "fr": 0.02, "pe": 100.0}).to_numpy()
+    rate = rate * np.where(device == "new", 1.5, 1.0) * rng.lognormal(0.0, 0.2, rows)
+    frame = pd.DataFrame({"country": country, "device": device, "events": events}, dtype=object)
+    return frame.astype({"events": np.float64}), events * rate
+
+
+def test_rates_give_each_text_its_own_effect() -> None:
+    frame, amounts = _users()
+    encoder = RateEncoder().fit(frame, amounts)
+    country, device = encoder.effects_
+    assert country["fr"] - country["de"] == pytest.approx(np.log(2.0), abs=0.03)
+    assert country["pe"] - country["de"] == pytest.approx(np.log(10_000.0), abs=0.1)
+    assert device["new"] - device["old"] == pytest.approx(np.log(1.5), abs=0.03)
+    encoded = encoder.transform(pd.DataFrame({"country": ["PE "], "device": ["new"], "events": [7.0]}))
+    assert encoded[0, 1:].tolist() == [1.0, country["pe"], device["new"]]
+    # The median of a rate of 150 with a spread of 20 %.
+    assert np.exp(encoded[0, 0]) == pytest.approx(7.0 * 150.0, rel=0.1)
+
+
+def test_a_text_that_is_rare_has_little_effect_unless_it_stands_out() -> None:
+    frame, amounts = _users()
+    # Of many names that mean nothing, each is taken for next to nothing.
+    frame["device"] = [f"d{i % 700}" for i in range(len(frame))]
+    devices = np.array(list(RateEncoder().fit(frame, amounts).effects_[1].values()))
+    rates = np.log(amounts[amounts > 0] / frame["events"][amounts > 0])
+    assert np.abs(devices).max() < 0.2 * rates.std()
+
+
+def test_no_row_is_encoded_by_its_own_amount() -> None:
+    frame, amounts = _users()
+    encoder = RateEncoder()
+    before = encoder.fit_transform(frame, amounts)
+    changed = amounts.copy()
+    row = int(np.flatnonzero(amounts > 0)[0])
+    changed[row] *= 1e6
+    after = RateEncoder().fit_transform(frame, changed)
+    np.testing.assert_array_equal(after[row], before[row])
+    assert not np.array_equal(after, before)
+    assert not np.array_equal(before, encoder.transform(frame))
+
+
+def test_unknown_and_missing_texts_have_no_effect_unless_they_were_seen() -> None:
+    frame, amounts = _users()
+    frame.loc[:299, "device"] = None
+    encoder = RateEncoder().fit(frame, amounts)
+    rows = pd.DataFrame({"country": ["xx", None], "device": ["new", None], "events": [1.0, 1.0]})
+    encoded = encoder.transform(rows)
+    assert encoded[:, 2].tolist() == [0.0, 0.0]
+    assert encoded[1, 3] == encoder.effects_[1][""]
+
+
+def test_counts_are_summed_and_bounded() -> None:
+    frame, amounts = _users()
+    frame["more"] = 2.0
+    encoder = RateEncoder(count_columns=2).fit(frame, amounts)
+    largest = float(frame["events"].max() + 2.0)
+    rows = pd.DataFrame(
+        {
+            "country": "de",
+            "device": "new",
+            "events": [3.0, np.nan, np.nan, -5.0, np.inf, 1e30],
+            "more": [2.0, 4.0, np.nan, -1.0, 0.0, 0.0],
+        }
+    )
+    encoded = encoder.transform(rows)
+    rate = np.exp(encoder.mean_ + encoder.effects_[0]["de"] + encoder.effects_[1]["new"])
+    assert np.exp(encoded[:, 0]) / rate == pytest.approx([5.0, 4.0, 0.0, 0.0, largest, largest])
+    assert encoded[:, 1].tolist() == [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
+
+
+def test_rates_of_nothing_have_no_effects() -> None:
+    frame, amounts = _users(50)
+    encoded = RateEncoder().fit_transform(frame, np.zeros(50))
+    assert (encoded[:, 2:] == 0).all()
+    # One text alone, and texts that are all different, tell nothing either.
+    frame["country"], frame["device"] = "de", [f"d{i}" for i in range(50)]
+    assert (RateEncoder().fit_transform(frame, amounts)[:, 2:] == 0).all()
+
+
+def test_rates_refuse_what_is_no_text() -> None:
+    frame, amounts = _users(50)
+    with pytest.raises(ValueError, match="RateEncoder takes text, and column 1 has"):
+        RateEncoder().fit(frame.assign(device=1.0), amounts)
+    frame.loc[3, "events"] = np.inf
+    with pytest.raises(ValueError, match="counts that are not finite"):
+        RateEncoder().fit(frame, amounts)
+    with pytest.raises(ValueError, match="fold must be"):
+        RateEncoder(fold="upper").fit(frame, amounts)  # type: ignore[arg-type]  # that is the point

@@ -20,6 +20,8 @@ _GRACE_NS = 500_000_000
 # After so many overdue sends in a row, answers get their turn.
 _BURST = 8
 _PROBE_NS = 20_000_000
+# A run that is stopped ends so long after at the latest, but for its answers.
+_STEP_NS = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class Attack:
         for time_ns in load.pacing.times_ns():
             due_ns = self._start_ns + time_ns
             if clock() < due_ns < recorder.end_ns:
-                await self._timer.until(due_ns)
+                await self._wait(due_ns)
                 burst, held = 0, False
             elif (burst := burst + 1) >= _BURST:
                 await asyncio.sleep(0)
@@ -130,6 +132,11 @@ class Attack:
                 recorder.record_lag(clock() - due_ns)
             self._outstanding += 1
             group.create_task(self._call(due_ns))
+
+    async def _wait(self, due_ns: int) -> None:
+        """Wait until a call is due, or the run is over: in steps, for `stop` may end it meanwhile."""
+        while (now_ns := self._clock()) < due_ns < self.recorder.end_ns:
+            await self._timer.until(min(due_ns, now_ns + _STEP_NS))
 
     async def _run_caller(self) -> None:
         while (now_ns := self._clock()) < self.recorder.end_ns:

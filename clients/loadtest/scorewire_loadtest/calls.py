@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,13 @@ from scorewire_contract.bundle import Bundle
 from scorewire_contract.scoring import within_tolerance
 from scorewire_loadtest.rows import Table
 from scorewire_proto.bundle.v1 import manifest_pb2
-from scorewire_proto.v1 import errors_pb2, packed_pb2, schema_pb2
+from scorewire_proto.v1 import errors_pb2, packed_pb2, prediction_pb2, schema_pb2
 
 # Rows per call that do not divide the rows are laid around the end, so that
-# every row is sent alike; no more calls than this are kept ready.
+# every row is sent alike; no more calls, and no more rows in all of them, than
+# this are kept ready.
 MAX_CALLS = 10_000
+MAX_ROWS = 1_000_000
 _DOUBLE = np.dtype("<f8")
 
 
@@ -48,21 +50,26 @@ class Shape:
 
     def problem(self, response: packed_pb2.PackedPredictResponse) -> str:
         """As in `Expectation`."""
-        found = [(o.name, sum(map(len, o.numbers)) // _DOUBLE.itemsize) for o in response.outputs]
+        found = [
+            (o.name, sum(map(len, o.numbers)) // _DOUBLE.itemsize + len(o.texts)) for o in response.outputs
+        ]
         if response.row_count != self._row_count or found != self._outputs:
             return f"{response.row_count} rows of {found}, expected {self._row_count} of {self._outputs}"
         return ""
 
 
 class Scores:
-    """Answers of one version with known scores and known errors of rows."""
+    """Answers of one version with known scores and known errors of rows.
+
+    An output of texts has dtype object, and must be the same; others may differ by the tolerance.
+    """
 
     def __init__(
         self,
         *,
         model: str,
         version: str,
-        outputs: list[tuple[str, NDArray[np.float64]]],
+        outputs: list[tuple[str, NDArray[Any]]],
         errors: list[tuple[int, errors_pb2.ErrorReason.ValueType, str]],
         tolerance: manifest_pb2.Tolerance,
     ) -> None:
@@ -71,7 +78,7 @@ class Scores:
         self._errors = errors
         self._tolerance = tolerance
         # The bytes that were last found right: the same bytes need no arithmetic.
-        self._right: list[tuple[str, bytes]] | None = None
+        self._right: list[tuple[str, bytes, tuple[str, ...]]] | None = None
 
     def problem(self, response: packed_pb2.PackedPredictResponse) -> str:
         """As in `Expectation`: every value of every output is compared."""
@@ -81,7 +88,9 @@ class Scores:
         errors = [(error.row, error.reason, error.feature) for error in response.errors]
         if errors != self._errors:
             return f"rows refused {_shown(errors)}, expected {_shown(self._errors)}"
-        outputs = [(output.name, b"".join(output.numbers)) for output in response.outputs]
+        outputs = [
+            (output.name, b"".join(output.numbers), tuple(output.texts)) for output in response.outputs
+        ]
         if outputs == self._right:
             return ""
         problem = self._compare(outputs)
@@ -89,18 +98,25 @@ class Scores:
             self._right = outputs
         return problem
 
-    def _compare(self, outputs: list[tuple[str, bytes]]) -> str:
-        names = [name for name, _ in outputs], [name for name, _ in self._outputs]
+    def _compare(self, outputs: list[tuple[str, bytes, tuple[str, ...]]]) -> str:
+        names = [name for name, _, _ in outputs], [name for name, _ in self._outputs]
         if names[0] != names[1]:
             return f"outputs {names[0]}, expected {names[1]}"
-        for (name, content), (_, target) in zip(outputs, self._outputs, strict=True):
-            if len(content) != target.size * _DOUBLE.itemsize:
-                return f"{name} has {len(content) // _DOUBLE.itemsize} values, expected {target.size}"
-            values = np.frombuffer(content, dtype=_DOUBLE)
-            bad = np.flatnonzero(~within_tolerance(values, target, self._tolerance))
+        for (name, content, texts), (_, target) in zip(outputs, self._outputs, strict=True):
+            is_text = target.dtype == object
+            count = len(texts) if is_text else len(content) // _DOUBLE.itemsize
+            if count != target.size:
+                return f"{name} has {count} values, expected {target.size}"
+            if is_text:
+                values = np.array(texts, dtype=object)
+                bad = np.flatnonzero(values != target)
+            else:
+                values = np.frombuffer(content, dtype=_DOUBLE, count=count)
+                bad = np.flatnonzero(~within_tolerance(values, target, self._tolerance))
             if bad.size:
                 place = int(bad[0])
-                return f"{name}[{place}] is {float(values[place])!r}, expected {float(target[place])!r}"
+                found, wanted = (array[place : place + 1].tolist()[0] for array in (values, target))
+                return f"{name}[{place}] is {found!r}, expected {wanted!r}"
         return ""
 
 
@@ -115,7 +131,7 @@ def from_bundle(bundle: Bundle, *, rows_per_call: int) -> list[PreparedCall]:
     try:
         table = Table.of_rows(golden.rows, number_count, len(schema.features) - number_count)
         targets = [
-            np.array(output.numbers).reshape(table.row_count, found.width)
+            _values(output, found).reshape(table.row_count, found.width)
             for output, found in zip(golden.expected.outputs, schema.outputs, strict=True)
         ]
     except ValueError as error:
@@ -153,11 +169,19 @@ def from_table(
     ]
 
 
+def _values(answered: prediction_pb2.Output, output: schema_pb2.OutputSchema) -> NDArray[Any]:
+    if output.kind == schema_pb2.OUTPUT_KIND_TEXT:
+        return np.array(list(answered.texts), dtype=object)
+    return np.array(answered.numbers, dtype=np.float64)
+
+
 def _turns(row_count: int, rows_per_call: int) -> list[list[int]]:
     """Which rows go into which call, so that all rows are sent equally often."""
     if not row_count:
         raise ValueError("there are no rows to send")
-    calls = min(math.lcm(row_count, rows_per_call) // rows_per_call, MAX_CALLS)
+    calls = min(
+        math.lcm(row_count, rows_per_call) // rows_per_call, MAX_CALLS, max(MAX_ROWS // rows_per_call, 1)
+    )
     return [
         [(call * rows_per_call + place) % row_count for place in range(rows_per_call)]
         for call in range(calls)
@@ -176,7 +200,7 @@ def _request(table: Table, chosen: Sequence[int], model: str, version: str, fing
 
 
 def _shown(errors: list[tuple[int, errors_pb2.ErrorReason.ValueType, str]]) -> str:
-    shown = [
-        f"{row} ({errors_pb2.ErrorReason.Name(reason)} {feature})" for row, reason, feature in errors[:3]
-    ]
+    # A newer server may have reasons that this release does not know.
+    names = {number: name for name, number in errors_pb2.ErrorReason.items()}
+    shown = [f"{row} ({names.get(reason, reason)} {feature})" for row, reason, feature in errors[:3]]
     return ", ".join(shown) + (", ..." if len(errors) > len(shown) else "") or "none"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 
+from scorewire import TLS
+from scorewire.options import server_options
 from scorewire_contract.bundle import BundleError, read_bundle
 from scorewire_loadtest import quantities, report, slo
 from scorewire_loadtest.attack import ClosedLoop, OpenLoop
@@ -89,12 +92,6 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(epilog=_EPILOG)
 @click.option(
-    "--address",
-    default="127.0.0.1:8500",
-    show_default=True,
-    help="Where the server listens: host:port, or unix:path.",
-)
-@click.option(
     "--bundle",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Send the golden rows of this bundle, and check every score.",
@@ -128,8 +125,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--duration", type=_DURATION, default="10s", show_default=True, help="The part that counts.")
 @click.option("--warmup", type=_ANY_DURATION, default="1s", show_default=True, help="Load before it.")
 @click.option("--timeout", type=_DURATION, default="5s", show_default=True, help="Deadline of a call.")
-@click.option("--tls", is_flag=True, help="Connect over TLS.")
-@click.option("--ca-file", type=_FILE, help="PEM certificates to trust with --tls.  [default: the system's]")
+@server_options
 @click.option("--slo", "objectives", type=_OBJECTIVE, multiple=True, metavar="METRIC=LIMIT", help=(
     f"Exit with 1 if missed; may be repeated. Metrics: {', '.join(slo.METRICS)}."
 ))  # fmt: skip
@@ -161,22 +157,20 @@ def load(
     duration: float,
     warmup: float,
     timeout: float,
-    tls: bool,
-    ca_file: Path | None,
+    tls: TLS | None,
     objectives: tuple[slo.Objective, ...],
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
     """Put load on a scoring server, check its answers and report its latency."""
     _check(bundle=bundle, input_file=input_file, model=model, version=version, plot_file=plot_file)
+    _check_folders({"--json": json_file, "--plot": plot_file})
     if rate is not None and concurrency is not None:
         raise click.UsageError("--rate makes an open loop and --concurrency a closed one: choose")
     if poisson and rate is None:
         raise click.UsageError("--poisson needs --rate")
     if streams is not None and mode != "stream":
         raise click.UsageError("--streams needs --mode stream")
-    if ca_file is not None and not tls:
-        raise click.UsageError("--ca-file needs --tls")
     if rate is None:
         load_kind: OpenLoop | ClosedLoop = ClosedLoop(concurrency or 16)
     else:
@@ -185,7 +179,7 @@ def load(
     try:
         source = read_bundle(bundle) if bundle is not None else InputFile(_given(input_file), model, version)
         plan = Plan(
-            target=Target(address, tls, ca_file.read_bytes() if ca_file is not None else None),
+            target=Target(address, tls),
             source=source,
             load=load_kind,
             rows_per_call=rows_per_call,
@@ -233,6 +227,15 @@ def _check(
         raise click.UsageError("--input needs --model")
     if plot_file is not None and plot_file.suffix not in _PLOT_KINDS:
         raise click.UsageError(f"--plot {plot_file} must end in one of {', '.join(_PLOT_KINDS)}")
+
+
+def _check_folders(files: Mapping[str, Path | None]) -> None:
+    """Refuse files that cannot be written, while nothing is lost by it."""
+    for option, file in files.items():
+        if file is not None and not os.access(file.absolute().parent, os.W_OK):
+            raise click.UsageError(
+                f"{option} {file} cannot be written: its folder must be there and be writable"
+            )
 
 
 def _given(value: _T | None) -> _T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -65,14 +65,27 @@ def read_table(path: Path, schema: Schema) -> Table:
     """
     numbers = [f.name for f in schema.features if f.kind is FeatureKind.NUMBER]
     texts = [f.name for f in schema.features if f.kind is FeatureKind.TEXT]
-    if path.suffix == ".csv":
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            _check_columns(path, reader.fieldnames or [], [*numbers, *texts])
-            return _table(path, islice(reader, MAX_FILE_ROWS), numbers, texts)
-    if path.suffix == ".parquet":
+            reader = csv.DictReader(file, strict=True)
+            try:
+                _check_columns(path, reader.fieldnames or [], [*numbers, *texts])
+                return _table(path, islice(_whole_rows(path, reader), MAX_FILE_ROWS), numbers, texts)
+            except (csv.Error, UnicodeDecodeError) as error:
+                raise ValueError(f"{path}, after line {reader.reader.line_num}: {error}") from None
+    if suffix == ".parquet":
         return _read_parquet(path, numbers, texts)
     raise ValueError(f"{path} is neither .csv nor .parquet")
+
+
+def _whole_rows(path: Path, reader: csv.DictReader[str]) -> Iterator[dict[str, Any]]:
+    """The rows, each with a value for every column."""
+    for row in reader:
+        # DictReader's None: the name of values too many, the value of names too many.
+        if None in row or None in row.values():
+            raise ValueError(f"{path}, line {reader.line_num}: not as many values as columns")
+        yield row
 
 
 def _read_parquet(path: Path, numbers: list[str], texts: list[str]) -> Table:

@@ -93,22 +93,34 @@ class _Stream:
         self._last_id = 0
 
     async def call(self, call: PreparedCall) -> Reply:
+        deadline_ns = time.monotonic_ns() + self._timeout_ns
         async with self._writing:
+            left_ns = deadline_ns - time.monotonic_ns()
+            if left_ns <= 0:
+                # The server reads too slowly; with a stuck one, calls that wait would add their timeouts up.
+                return Reply(
+                    time.monotonic_ns(), "DEADLINE_EXCEEDED", message="the stream took no message in time"
+                )
             if self._stream is None:
                 self._open()
             self._last_id += 1
-            pending = _Pending(self._last_id, time.monotonic_ns() + self._timeout_ns)
+            pending = _Pending(self._last_id, deadline_ns)
             self._pending.append(pending)
             stream = self._stream
             try:
                 # Where the server reads no more, the write waits; cancelled, it breaks the stream.
-                async with asyncio.timeout(self._timeout_s + _STUCK_S):
+                async with asyncio.timeout(left_ns / _NS_PER_SECOND + _STUCK_S):
                     await stream.write(encode(self._last_id, call.request))
             except TimeoutError:
                 pending.resolve(Reply(time.monotonic_ns(), "DEADLINE_EXCEEDED"))
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 # The stream is broken; the reader sees it too, and fails this call with its status.
                 pass
+            except asyncio.CancelledError:
+                # So, too, where the reader gave the stream up; unless it is this task that is cancelled.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
         return await pending.reply
 
     async def close(self) -> None:

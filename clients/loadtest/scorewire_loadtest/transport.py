@@ -53,25 +53,25 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a server listens, as host:port or unix:path, and whether over TLS.
-
-    `root_certificates` are PEM; None trusts the system's, and is read only with TLS.
-    """
+    """Where a server listens, as host:port or unix:path, and how the connection is secured."""
 
     address: str
-    tls: bool = False
-    root_certificates: bytes | None = None
+    tls: TLS | None = None
 
     def connect(self) -> grpc.aio.Channel:
         """A channel with a connection of its own, without retries: they would hide errors."""
-        options = [
+        options: list[tuple[str, int | str]] = [
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.enable_retries", 0),
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
         ]
-        if self.tls:
-            credentials = grpc.ssl_channel_credentials(self.root_certificates)
+        if self.tls is not None:
+            if self.tls.server_name is not None:
+                options.append(("grpc.ssl_target_name_override", self.tls.server_name))
+            credentials = grpc.ssl_channel_credentials(
+                self.tls.root_certificates, self.tls.private_key, self.tls.certificate_chain
+            )
             return grpc.aio.secure_channel(self.address, credentials, options=options)
         return grpc.aio.insecure_channel(self.address, options=options)
 
@@ -86,9 +86,8 @@ async def get_model(target: Target, model: str, version: str, *, timeout_s: floa
     Raises:
         ServerError: it cannot be reached, or has no such model or version.
     """
-    tls = TLS(root_certificates=target.root_certificates) if target.tls else None
     try:
-        async with AsyncClient(target.address, timeout=timeout_s, tls=tls) as client:
+        async with AsyncClient(target.address, timeout=timeout_s, tls=target.tls) as client:
             return await client.model(model, version=version)
     except (UnavailableError, DeadlineExceededError) as error:
         raise ServerError(

@@ -74,3 +74,18 @@ def test_bad_options_are_errors(
 def test_help_teaches_with_an_example() -> None:
     output = CliRunner().invoke(export, ["--help"]).output
     assert "scorewire export churn.json --sample train.csv --name churn --version 1.0.0" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--mlflow", "models:/x/1", "--name", "x"), "--name is not for --mlflow"),
+        (("--mlflow", "x/1"), "'x/1' is no registered model: write it like models:/repurchase/3"),
+        (("--name", "x"), "give the bundle a --name and a --version"),
+        (("--name", "x", "--version", "1.0.0"), "or a registered bundle by --mlflow"),
+    ],
+)
+def test_what_does_not_go_together_is_explained(arguments: tuple[str, ...], message: str) -> None:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(export, arguments)
+    assert result.exit_code != 0
+    assert message in result.output

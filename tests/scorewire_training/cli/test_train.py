@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from scorewire_contract.bundle import read_bundle
+from scorewire_training.cli.export import export
 from scorewire_training.cli.train import train
+from scorewire_training.figures import format_figure
 from scorewire_training.game_revenue.generate import generate_users
+from tests.processes import COMMAND
 from tests.scorewire_training.repurchase.shop import make_lines
 
 
@@ -20,27 +27,101 @@ def test_repurchase_trains_from_a_csv_file_and_says_what_comes_next(tmp_path: Pa
     models = tmp_path / "models"
     result = _run(
         "repurchase", "--data", tmp_path / "shop.csv", "--cut", "2020-09-15", "--horizon-days", "60",
-        "--seed", "3", "--version", "2.0.0-rc.1", "--output", models,
+        "--seed", "3", "--trials", "1", "--version", "2.0.0-rc.1", "--output", models,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     manifest = read_bundle(models / "repurchase" / "2.0.0-rc.1").manifest
     assert "60 days" in manifest.description
-    assert "tested at 2020-09-15 on other customers, horizon 60 days" in result.output
+    card = (models / "repurchase" / "2.0.0-rc.1" / "model_card.md").read_text()
+    assert "Judged by all customers at 2020-09-15" in card
     row = next(line for line in result.output.splitlines() if line.startswith("│ auc "))
-    assert f"{manifest.metrics['auc']:.4f}" in row
-    assert f"recency {manifest.metrics['auc_recency_baseline']:.4f}, frequency" in row
+    assert f"{manifest.metrics['auc']:.3f}" in row
+    assert f"recency {manifest.metrics['auc_recency_baseline']:.3f}, frequency" in row
     assert f"scorewire serve --models {models}" in result.output
 
 
 def test_game_revenue_trains_from_a_parquet_file(tmp_path: Path) -> None:
     generate_users(1_000, seed=2).to_parquet(tmp_path / "users.parquet")
-    result = _run("game-revenue", "--data", tmp_path / "users.parquet", "--output", tmp_path)
+    result = _run("game-revenue", "--data", tmp_path / "users.parquet", "--trials", "1", "--output", tmp_path)
     assert result.exit_code == 0, result.output
-    metrics = read_bundle(tmp_path / "game-revenue" / "1.0.0").manifest.metrics
+    bundle = tmp_path / "game-revenue" / "1.0.0"
+    metrics = read_bundle(bundle).manifest.metrics
     row = next(line for line in result.output.splitlines() if line.startswith("│ mae_ordinary "))
-    assert f"constant {metrics['mae_ordinary_constant_baseline']:.4f}" in row
+    assert f"constant ${format_figure(metrics['mae_ordinary_constant_baseline'])}" in row
     row = next(line for line in result.output.splitlines() if line.startswith("│ mae "))
     assert row.count("constant") == 1
+    assert "│ duplicates " in result.output
+    assert ", chosen " in result.output
+    for name in ("report.html", "model_card.md"):
+        assert f"{bundle / name}" in result.output
+    settings = (bundle / "training.toml").read_text()
+    assert f'data = "{tmp_path / "users.parquet"}"\n' in settings
+    assert "trials = 1\n" in settings
+
+
+def test_the_settings_in_a_bundle_give_its_bytes_again(tmp_path: Path) -> None:
+    """In other processes with other hashes, in another folder, from the file that the first wrote."""
+    generate_users(1_000, seed=2).to_parquet(tmp_path / "users.parquet")
+
+    def train_in_a_process(hash_seed: str, *arguments: str | Path) -> Path:
+        output = tmp_path / f"models-{hash_seed}"
+        command = [COMMAND, "train", "game-revenue", *arguments, "--output", output]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": hash_seed}, cwd=tmp_path)
+        return output / "game-revenue" / "1.0.0"
+
+    first = train_in_a_process("1", "--data", "users.parquet", "--trials", "1", "--seed", "5")
+    again = train_in_a_process("2", "--config", first / "training.toml")
+    assert {path.name for path in first.iterdir()} == {path.name for path in again.iterdir()}
+    for path in first.iterdir():
+        content, other = path.read_bytes(), (again / path.name).read_bytes()
+        if path.name == "manifest.json":
+            content, other = (
+                json.dumps({**json.loads(text), "createdAt": ""}).encode() for text in (content, other)
+            )
+        assert content == other, path.name
+
+
+def test_options_come_before_the_file_and_mistakes_in_it_name_it(tmp_path: Path) -> None:
+    settings = tmp_path / "train.toml"
+    settings.write_text('data = "nowhere.csv"\nversion = "3.0.0"\n')
+    result = _run("game-revenue", "--config", settings, "--data", "elsewhere.csv", "--output", tmp_path)
+    assert "elsewhere.csv cannot be read" in result.output
+    settings.write_text("horizon_days = 30\n")
+    result = _run("game-revenue", "--config", settings, "--output", tmp_path)
+    assert result.exit_code == 1
+    assert f"{settings}: horizon_days is no setting" in result.output
+
+
+def test_a_run_is_written_to_mlflow_registered_once_and_exported_again(tmp_path: Path) -> None:
+    generate_users(1_000, seed=2).to_parquet(tmp_path / "users.parquet")
+    store = f"sqlite:///{tmp_path}/runs.db"
+    arguments = ("game-revenue", "--data", tmp_path / "users.parquet", "--trials", "1", "--mlflow-uri", store)
+    result = _run(*arguments, "--output", tmp_path / "models")
+    assert result.exit_code == 0, result.output
+    assert f"models:/game-revenue/1 in {store}" in result.output
+
+    result = _run(*arguments, "--output", tmp_path / "others")
+    assert result.exit_code == 1
+    assert "version 1.0.0 of game-revenue is registered as models:/game-revenue/1" in result.output
+    assert not (tmp_path / "others").exists()
+
+    command = [
+        "--mlflow",
+        "models:/game-revenue/1",
+        "--mlflow-uri",
+        store,
+        "--output",
+        str(tmp_path / "again"),
+    ]
+    exported = CliRunner(env={"COLUMNS": "200"}).invoke(export, command)
+    assert exported.exit_code == 0, exported.output
+    assert "scored as the fitted model did" in exported.output
+    bundle = tmp_path / "models" / "game-revenue" / "1.0.0"
+    for path in bundle.iterdir():
+        assert (tmp_path / "again" / "game-revenue" / "1.0.0" / path.name).read_bytes() == path.read_bytes()
+    again = CliRunner().invoke(export, command)
+    assert again.exit_code == 1
+    assert "exists, and a version never changes" in again.output
 
 
 @pytest.mark.parametrize(
@@ -60,3 +141,10 @@ def test_a_mistake_is_explained_without_a_traceback(
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
     assert message in result.output
+
+
+def test_help_waits_for_no_library_of_models() -> None:
+    heavy = {"sklearn", "xgboost", "lightgbm", "matplotlib", "onnxruntime", "optuna", "duckdb", "mlflow"}
+    script = f"import sys, scorewire_training.cli.train; print({heavy} & set(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == "set()"

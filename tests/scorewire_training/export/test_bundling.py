@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 import json
 import re
@@ -20,9 +21,15 @@ from onnx import numpy_helper
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, PowerTransformer, StandardScaler
+from sklearn.preprocessing import (
+    OneHotEncoder,
+    OrdinalEncoder,
+    PolynomialFeatures,
+    PowerTransformer,
+    StandardScaler,
+)
 
 from scorewire_contract.bundle import read_bundle
 from scorewire_contract.scoring import score_golden
@@ -289,6 +296,29 @@ def test_a_limit_of_one_sign_bars_both(frame: pd.DataFrame, target: Any, tmp_pat
     assert 1e39 < exported.manifest.schema.features[0].magnitude_limit < np.finfo(np.float64).max
 
 
+@pytest.mark.parametrize("unknown", ["ignore", "error"])
+def test_an_encoder_tells_unknown_texts_of_a_categorical_column_from_missing_ones(
+    unknown: str, frame: pd.DataFrame, target: Any, tmp_path: Path
+) -> None:
+    rows = frame[["age", "country"]]
+    rows = rows.assign(country=rows["country"].where(rows.index % 5 > 0, None).astype("category"))
+    encode = make_column_transformer((OneHotEncoder(handle_unknown=unknown), ["country"]))
+    exported = _export(make_pipeline(encode, LogisticRegression()).fit(rows, target), rows, tmp_path)
+    country = next(f for f in exported.manifest.schema.features if f.name == "country")
+    assert country.missing_allowed
+    assert country.unknown_allowed == (unknown == "ignore")
+
+
+@pytest.mark.parametrize("step", [PolynomialFeatures(3, interaction_only=True), PowerTransformer()], ids=str)
+def test_what_overflows_far_out_does_not_bar_the_export(
+    step: Any, frame: pd.DataFrame, target: Any, tmp_path: Path
+) -> None:
+    rows = frame[NUMBERS].fillna(0.0)
+    exported = _export(make_pipeline(step, Ridge()).fit(rows, target), rows, tmp_path)
+    for feature in exported.manifest.schema.features:
+        assert feature.magnitude_limit > 1e38
+
+
 def test_a_text_that_is_coded_wrong_is_found(
     strict_pipeline: Any, frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,12 +398,30 @@ def test_a_version_that_exists_is_refused_before_any_work(
         _export(booster, frame[NUMBERS], tmp_path)
 
 
-def test_a_file_in_the_way_is_refused(
-    booster: xgboost.XGBClassifier, frame: pd.DataFrame, tmp_path: Path
+@pytest.mark.parametrize("folder", ["models", "models/mine", "."])
+def test_a_file_in_the_way_is_refused_before_any_work(
+    folder: str,
+    booster: xgboost.XGBClassifier,
+    frame: pd.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "models").touch()
-    with pytest.raises(ExportError, match="is no folder"):
-        _export(booster, frame[NUMBERS], tmp_path / "models")
+    (tmp_path / "m").touch()
+    monkeypatch.delattr(bundling, "lower")
+    with pytest.raises(ExportError, match=r"(models|m) is no folder"):
+        _export(booster, frame[NUMBERS], tmp_path / folder)
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_export(
+    booster: xgboost.XGBClassifier, frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*_: object) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bundling.bundles, "write_bundle", write)
+    with pytest.raises(ExportError, match="No space left on device"):
+        _export(booster, frame[NUMBERS], tmp_path)
 
 
 def test_a_sample_that_the_model_does_not_score_is_refused(

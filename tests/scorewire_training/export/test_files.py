@@ -90,6 +90,28 @@ def test_files_of_no_known_model_are_refused(content: bytes, message: str, tmp_p
         read_model(path)
 
 
+def test_a_model_file_that_is_cut_off_is_refused(booster: lightgbm.Booster, tmp_path: Path) -> None:
+    text = booster.model_to_string()
+    # LightGBM itself would abort the process.
+    path = _write_csv(tmp_path / "model.txt", text[: text.index("end of trees") - 20])
+    with pytest.raises(ExportError, match="its end is missing"):
+        read_model(path)
+
+
+def test_lightgbm_columns_are_found_by_the_names_that_they_had(tmp_path: Path) -> None:
+    frame = FRAME.rename(columns={"age": "age in years", "country": "home country"})
+    settings = {"objective": "binary", "verbose": -1, "min_data_per_group": 1, "cat_smooth": 0}
+    model = lightgbm.train(settings, lightgbm.Dataset(frame, TARGET), 3)
+    path = tmp_path / "rows.csv"
+    frame.to_csv(path, index=False)
+    sample = read_sample(path, model)
+    pd.testing.assert_frame_equal(sample.frame, frame, check_categorical=False)
+    np.testing.assert_array_equal(model.predict(sample.frame), model.predict(frame))
+    # The name itself goes before one that it may have come from.
+    frame.assign(age_in_years=7)[["age_in_years", *frame]].to_csv(path, index=False)
+    assert read_sample(path, model).frame["age_in_years"].unique().tolist() == [7]
+
+
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_sample_comes_back_with_the_models_columns_and_dtypes(

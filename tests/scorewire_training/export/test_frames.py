@@ -13,8 +13,10 @@ from scorewire_training.export.frames import FrameCodec, WireRows, concatenate
 NUMBER, TEXT = schema_pb2.FEATURE_KIND_NUMBER, schema_pb2.FEATURE_KIND_TEXT
 
 
-def _codec(column: pd.Series[Any], kind: int = NUMBER, missing: object = "") -> FrameCodec:
-    return FrameCodec(pd.DataFrame({"x": column}), [("x", kind)], {"x": missing})
+def _codec(
+    column: pd.Series[Any], kind: int = NUMBER, missing: object = "", coded: tuple[str, ...] = ()
+) -> FrameCodec:
+    return FrameCodec(pd.DataFrame({"x": column}), [("x", kind)], {"x": missing}, coded)
 
 
 def _numbers(*values: float) -> WireRows:
@@ -92,13 +94,23 @@ def test_text_comes_back_with_its_dtype_and_its_missing_value(dtype: Any, missin
     pd.testing.assert_frame_equal(codec.to_frame(rows), frame)
 
 
-def test_text_that_is_no_category_is_missing() -> None:
+def test_text_that_is_no_category_is_missing_for_a_model_that_takes_codes() -> None:
     column = pd.Series(pd.Categorical(["a", None, "b"]))
-    codec = _codec(column, TEXT, None)
+    codec = _codec(column, TEXT, None, ("x",))
     assert codec.to_rows(pd.DataFrame({"x": column})).flat_texts() == ["a", "", "b"]
     frame = codec.to_frame(_texts("b", "?", ""))
     assert frame["x"].dtype == column.dtype
     assert frame["x"].isna().tolist() == [False, True, True]
+
+
+def test_text_that_is_no_category_is_a_text_for_a_model_that_takes_texts() -> None:
+    column = pd.Series(pd.Categorical(["a", None, "b"]))
+    frame = _codec(column, TEXT, None).to_frame(_texts("b", "?", "", "?"))
+    assert isinstance(frame["x"].dtype, pd.CategoricalDtype)
+    assert frame["x"].isna().tolist() == [False, False, True, False]
+    assert frame["x"].dropna().tolist() == ["b", "?", "?"]
+    # Else the dtype is the sample's.
+    assert _codec(column, TEXT, None).to_frame(_texts("b", ""))["x"].dtype == column.dtype
 
 
 def test_ignored_columns_keep_the_samples_first_value() -> None:
@@ -119,6 +131,8 @@ def test_integers_that_doubles_cannot_hold_are_refused() -> None:
 def test_columns_that_are_neither_numbers_nor_text_are_refused() -> None:
     with pytest.raises(ExportError, match="neither numbers nor text"):
         _codec(pd.Series(pd.to_datetime(["2024-01-01"])))
+    with pytest.raises(ExportError, match=r"is sparse: pass it dense"):
+        _codec(pd.Series([0.0, 1.0], dtype=pd.SparseDtype("float64", 0.0)))
     with pytest.raises(ExportError, match="mixes text with 3 of type int"):
         _codec(pd.Series(["a", 3], dtype=object), TEXT)
 

@@ -75,6 +75,11 @@ def test_the_largest_magnitude_is_found(limit: float, takes: Any) -> None:
     assert _probe(takes)["x"].magnitude_limit == limit
 
 
+def test_a_limit_where_a_row_overflows_is_kept_away_from() -> None:
+    assert _probe(lambda x, _t: not abs(x) > 1e300)["x"].magnitude_limit == pytest.approx(1e150)
+    assert _probe(lambda x, _t: not abs(x) > 1e50)["x"].magnitude_limit == FLOAT32_LIMIT
+
+
 def test_float32_limit_is_the_last_double_that_float32_holds() -> None:
     with np.errstate(over="ignore"):
         assert np.isfinite(np.float32(FLOAT32_LIMIT))

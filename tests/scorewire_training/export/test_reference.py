@@ -78,6 +78,14 @@ def test_booster_that_answers_classes_is_asked_for_its_margins() -> None:
     np.testing.assert_array_equal(label.ravel(), THREE)
 
 
+def test_booster_that_answers_one_of_two_classes_is_asked_for_its_margins() -> None:
+    soft = _train_xgboost("multi:softprob", TWO, num_class=2).predict(xgboost.DMatrix(FRAME))
+    booster = _train_xgboost("multi:softmax", TWO, num_class=2)
+    probabilities, label = Reference(booster, _classifier_outputs("0", "1")).answer(FRAME)
+    np.testing.assert_allclose(probabilities, soft, rtol=1e-6)
+    np.testing.assert_array_equal(label.ravel(), soft.argmax(axis=1))
+
+
 def test_booster_without_names_takes_columns_as_they_come() -> None:
     booster = xgboost.train({}, xgboost.DMatrix(FRAME.to_numpy(), TWO), 3)
     (value,) = Reference(booster, VALUE).answer(FRAME)

@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from scorewire_training.errors import TrainingError
-from scorewire_training.game_revenue.data import FEATURES, NUMBERS, TARGET, TEXTS, read_users, split_users
+from scorewire_training.game_revenue.data import (
+    FEATURES,
+    NUMBERS,
+    TARGET,
+    TEXTS,
+    draw_folds,
+    group_countries,
+    read_users,
+    split_users,
+)
 from scorewire_training.game_revenue.generate import generate_users
 
 
@@ -20,8 +29,8 @@ def _write(tmp_path: Path, users: pd.DataFrame) -> Path:
 def test_texts_stay_as_they_are_written(tmp_path: Path) -> None:
     users = generate_users(300, seed=0)
     users.loc[0, "os_version"], users.loc[1, "country"], users.loc[2, "platform"] = "8.10", "NA", " iOS "
-    read, notes = read_users(_write(tmp_path, users), seed=0)
-    assert notes == ("300 users",)
+    read, steps = read_users(_write(tmp_path, users), seed=0)
+    assert [(step.rows_taken, step.rows_left) for step in steps] == [(0, 300)] * 3
     assert read.columns.tolist() == [*FEATURES, TARGET]
     for column in TEXTS:
         assert read[column].dropna().tolist() == users[column].dropna().tolist()
@@ -42,13 +51,15 @@ def test_users_that_cannot_teach_are_left_out_and_counted(tmp_path: Path) -> Non
     users = generate_users(300, seed=0)
     users.loc[5, "user_id"] = users.loc[4, "user_id"]
     users.loc[[6, 7], "revenue"] = [np.nan, -1.0]
-    read, notes = read_users(_write(tmp_path, users), seed=0)
-    assert len(read) == 297
-    assert notes[1:] == (
-        "1 left out: the same user again",
-        "1 left out: no revenue",
-        "1 left out: revenue below zero",
-    )
+    # Left out once, as a duplicate, not again for having no revenue.
+    users.loc[9, ["user_id", "revenue"]] = [users.loc[8, "user_id"], np.nan]
+    read, steps = read_users(_write(tmp_path, users), seed=0)
+    assert len(read) == 296
+    assert [(step.name, step.rows_taken, step.rows_left) for step in steps] == [
+        ("duplicates", 2, 298),
+        ("revenue missing", 1, 297),
+        ("revenue negative", 1, 296),
+    ]
 
 
 def test_the_user_id_is_neither_needed_nor_a_feature(tmp_path: Path) -> None:
@@ -71,11 +82,15 @@ def test_a_missing_column_is_named_with_those_that_are_there(tmp_path: Path) -> 
         read_users(_write(tmp_path, users), seed=0)
 
 
-def test_too_few_users_or_no_revenue_are_refused(tmp_path: Path) -> None:
+def test_too_few_users_or_too_few_with_revenue_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="199 users: at least 200"):
         read_users(_write(tmp_path, generate_users(199, seed=0)), seed=0)
-    with pytest.raises(TrainingError, match="no user has any revenue"):
-        read_users(_write(tmp_path, generate_users(200, seed=0).assign(revenue=0.0)), seed=0)
+    few = generate_users(200, seed=0).assign(revenue=[1.0] * 19 + [0.0] * 181, event_2=3)
+    with pytest.raises(TrainingError, match="19 users have revenue and event_2 or event_3: at least 20"):
+        read_users(_write(tmp_path, few), seed=0)
+    idle = generate_users(200, seed=0).assign(revenue=1.0, event_2=np.nan, event_3=0.0)
+    with pytest.raises(TrainingError, match="0 users have revenue and event_2 or event_3"):
+        read_users(_write(tmp_path, idle), seed=0)
 
 
 def test_the_split_is_70_15_15_and_alike_in_revenue_and_country() -> None:
@@ -104,3 +119,19 @@ def test_the_split_follows_the_seed() -> None:
     one, same, other = (split_users(users, seed=seed).test for seed in (0, 0, 1))
     pd.testing.assert_frame_equal(one.features, same.features)
     assert not one.features.equals(other.features)
+
+
+def test_folds_are_alike_in_revenue_and_country() -> None:
+    training = split_users(read_users(None, seed=0)[0], seed=0).training
+    fold = draw_folds(training, 4, seed=0)
+    assert np.bincount(fold).tolist() == [3_500] * 4
+    for limit in (0.0, 0.1, 10.0):
+        shares = [float((training.revenue[fold == i] <= limit).mean()) for i in range(4)]
+        assert max(shares) - min(shares) < 0.003
+    np.testing.assert_array_equal(fold, draw_folds(training, 4, seed=0))
+    assert (fold != draw_folds(training, 4, seed=1)).any()
+
+
+def test_countries_with_few_users_are_one_group() -> None:
+    country = pd.Series(["de"] * 800 + [" DE"] * 190 + ["fr"] * 6 + ["is"] * 3 + [None], dtype=object)
+    assert group_countries(country).tolist() == ["de"] * 990 + ["fr"] * 6 + [""] * 4

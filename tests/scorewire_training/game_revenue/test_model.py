@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +13,14 @@ from scorewire_training.errors import TrainingError
 from scorewire_training.game_revenue import GameRevenueConfig, train_game_revenue
 from scorewire_training.game_revenue.data import FEATURES, TEXTS
 from scorewire_training.game_revenue.generate import generate_users
-from scorewire_training.trained_model import TrainedModel
+from scorewire_training.publishing import TrainedModel
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> GameRevenueConfig:
     folder = tmp_path_factory.mktemp("game_revenue")
     generate_users(3_000, seed=5).to_csv(folder / "users.csv", index=False)
-    return GameRevenueConfig(data=folder / "users.csv", output_dir=folder / "models")
+    return GameRevenueConfig(data=folder / "users.csv", output_dir=folder / "models", trials=2)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_a_run_leaves_a_bundle_that_takes_the_columns_raw(
 ) -> None:
     bundle = read_bundle(config.output_dir / "game-revenue" / "1.0.0")
     assert bundle.path == trained.export.path
-    assert dict(bundle.manifest.metrics) == trained.metrics
+    assert dict(bundle.manifest.metrics) == trained.study.metrics
     features = {feature.name: feature for feature in bundle.manifest.schema.features}
     assert list(features) == list(FEATURES)
     assert all(feature.missing_allowed and feature.description for feature in features.values())
@@ -42,52 +43,90 @@ def test_a_run_leaves_a_bundle_that_takes_the_columns_raw(
 
 
 def test_the_model_is_judged_on_the_rows_that_are_given_back(trained: TrainedModel) -> None:
-    errors = np.abs(trained.pipeline.predict(trained.test) - trained.target)
-    assert errors.mean() == pytest.approx(trained.metrics["mae"])
-    assert np.median(errors) == pytest.approx(trained.metrics["median_ae"])
-    ordinary = trained.target <= 1_000
-    assert errors[ordinary].mean() == pytest.approx(trained.metrics["mae_ordinary"])
-    assert trained.metrics["median_ae"] < trained.metrics["median_ae_constant_baseline"]
-    assert trained.metrics["spearman"] > 0.8
+    errors = np.abs(trained.study.pipeline.predict(trained.study.test) - trained.study.target)
+    assert errors.mean() == pytest.approx(trained.study.metrics["mae"])
+    assert np.median(errors) == pytest.approx(trained.study.metrics["median_ae"])
+    ordinary = trained.study.target <= 1_000
+    assert errors[ordinary].mean() == pytest.approx(trained.study.metrics["mae_ordinary"])
+    assert trained.study.metrics["median_ae"] < trained.study.metrics["median_ae_constant_baseline"]
+    assert trained.study.metrics["mae_mean_baseline"] > trained.study.metrics["mae_constant_baseline"]
+    assert trained.study.metrics["spearman_low"] > 0.8
+    assert trained.study.metrics["gini_ordinary"] > 0.3
 
 
-def test_fitting_sees_neither_validation_nor_test_rows(trained: TrainedModel) -> None:
-    frequencies = trained.pipeline[0].named_transformers_["frequency"]["encode"].frequencies_
+def test_fitting_sees_no_test_row(trained: TrainedModel) -> None:
+    assert len(trained.study.sample) == 0.85 * 3_000
+    frequencies = trained.study.pipeline[0].named_transformers_["frequency"]["encode"].frequencies_
     shares = dict(zip(TEXTS, frequencies, strict=True))["device_family"]
-    counts = trained.sample["device_family"].str.strip().str.lower().value_counts(normalize=True)
+    counts = trained.study.sample["device_family"].str.strip().str.lower().value_counts(normalize=True)
     assert shares == pytest.approx(counts.to_dict())
 
 
 def test_no_prediction_is_negative(trained: TrainedModel) -> None:
-    rows = pd.concat([trained.test, trained.sample])
+    rows = pd.concat([trained.study.test, trained.study.sample])
     rows.loc[:, ["event_1", "event_2", "event_3"]] = np.nan
-    for frame in (trained.test, rows, rows.assign(event_2=-5.0, country="zz")):
-        assert (trained.pipeline.predict(frame) >= 0).all()
+    for frame in (trained.study.test, rows, rows.assign(event_2=-5.0, country="zz")):
+        assert (trained.study.pipeline.predict(frame) >= 0).all()
 
 
 def test_spelling_of_platform_and_country_does_not_matter(trained: TrainedModel) -> None:
-    odd = trained.test.assign(
-        platform=" " + trained.test["platform"].str.upper(), country=trained.test["country"].str.upper()
+    odd = trained.study.test.assign(
+        platform=" " + trained.study.test["platform"].str.upper(),
+        country=trained.study.test["country"].str.upper(),
     )
-    np.testing.assert_array_equal(trained.pipeline.predict(odd), trained.pipeline.predict(trained.test))
+    np.testing.assert_array_equal(
+        trained.study.pipeline.predict(odd), trained.study.pipeline.predict(trained.study.test)
+    )
 
 
 def test_an_unseen_country_predicts_within_the_range_of_known_ones(trained: TrainedModel) -> None:
-    known = trained.sample["country"].unique()
-    rows = trained.test.head(50).assign(country_region="Nowhere", event_1=0.0, event_2=100.0)
-    by_country = np.array([trained.pipeline.predict(rows.assign(country=country)) for country in known])
-    unseen = trained.pipeline.predict(rows.assign(country="zz"))
+    known = trained.study.sample["country"].unique()
+    rows = trained.study.test.head(50).assign(country_region="Nowhere", event_1=0.0, event_2=100.0)
+    by_country = np.array([trained.study.pipeline.predict(rows.assign(country=country)) for country in known])
+    unseen = trained.study.pipeline.predict(rows.assign(country="zz"))
     assert (unseen <= by_country.max(axis=0)).all()
     assert (unseen >= by_country.min(axis=0)).all()
 
 
+def test_one_seed_gives_one_model(trained: TrainedModel, config: GameRevenueConfig, tmp_path: Path) -> None:
+    again = train_game_revenue(replace(config, output_dir=tmp_path))
+    assert again.study.metrics == trained.study.metrics
+    assert again.study.knowledge == trained.study.knowledge
+    for file in ("model.onnx", "golden.json"):
+        assert (again.export.path / file).read_bytes() == (trained.export.path / file).read_bytes()
+
+
 def test_missing_text_is_the_empty_text(trained: TrainedModel) -> None:
-    rows = trained.test.head(20)
+    rows = trained.study.test.head(20)
     for missing in (None, np.nan):
         gap = rows.assign(source=pd.Series([missing] * 20, dtype=object))
         np.testing.assert_array_equal(
-            trained.pipeline.predict(gap), trained.pipeline.predict(rows.assign(source=""))
+            trained.study.pipeline.predict(gap), trained.study.pipeline.predict(rows.assign(source=""))
         )
+
+
+@pytest.mark.parametrize(
+    ("column", "change"),
+    [
+        ("event_3", lambda users: users.assign(event_3=np.nan)),
+        ("revenue", lambda users: users.assign(revenue=users["revenue"] * 15_000.0 + 5_000.0)),
+        ("revenue", lambda users: users.assign(revenue=[1.0] * 30 + [0.0] * 270, event_2=2)),
+    ],
+    ids=["one event missing", "no ordinary user", "few pay"],
+)
+def test_an_odd_table_is_trained_on(
+    tmp_path: Path, column: str, change: Callable[[pd.DataFrame], pd.DataFrame]
+) -> None:
+    users = generate_users(300, seed=1)
+    odd = change(users)
+    assert not odd[column].equals(users[column])
+    odd.to_csv(tmp_path / "users.csv", index=False)
+    config = GameRevenueConfig(data=tmp_path / "users.csv", output_dir=tmp_path, trials=1)
+    trained = train_game_revenue(config)
+    assert (trained.study.pipeline.predict(trained.study.test) >= 0).all()
+    assert (
+        trained.study.metrics["mae_low"] <= trained.study.metrics["mae"] <= trained.study.metrics["mae_high"]
+    )
 
 
 def test_a_version_that_exists_is_refused_before_anything_is_read(

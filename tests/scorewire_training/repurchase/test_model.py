@@ -1,27 +1,33 @@
 from __future__ import annotations
 
+import io
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from pyarrow import parquet
 
 from scorewire_contract.bundle import read_bundle
 from scorewire_training.errors import TrainingError
+from scorewire_training.publishing import TrainedModel
 from scorewire_training.repurchase import RepurchaseConfig, train_repurchase
 from scorewire_training.repurchase import model as repurchase_model
-from scorewire_training.repurchase.features import build_features
-from scorewire_training.trained_model import TrainedModel
-from tests.scorewire_training.repurchase.shop import FIRST_DAY, LAST_DAY, make_lines
+from scorewire_training.repurchase.model import predict_probability, study_repurchase
+from scorewire_training.study import Study
+from tests.scorewire_training.repurchase.shop import LAST_DAY, make_lines
+
+TEST_CUT = LAST_DAY - pd.Timedelta(days=90)
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> RepurchaseConfig:
     folder = tmp_path_factory.mktemp("repurchase")
     make_lines().to_parquet(folder / "shop.parquet")
-    return RepurchaseConfig(data=folder / "shop.parquet", output_dir=folder / "models", version="1.2.0")
+    return RepurchaseConfig(
+        data=folder / "shop.parquet", output_dir=folder / "models", version="1.2.0", trials=1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -29,71 +35,119 @@ def trained(config: RepurchaseConfig) -> TrainedModel:
     return train_repurchase(config)
 
 
-def test_a_run_leaves_a_bundle_with_its_metrics(trained: TrainedModel, config: RepurchaseConfig) -> None:
+@pytest.fixture(scope="module")
+def study(config: RepurchaseConfig) -> Study:
+    return study_repurchase(config, progress=lambda _: None)
+
+
+def test_a_run_leaves_a_bundle_with_its_metrics(
+    trained: TrainedModel, study: Study, config: RepurchaseConfig
+) -> None:
     bundle = read_bundle(config.output_dir / "repurchase" / "1.2.0")
     assert bundle.path == trained.export.path
-    assert dict(bundle.manifest.metrics) == trained.metrics
+    # The same seed gives the same figures.
+    assert dict(bundle.manifest.metrics) == dict(study.metrics)
     features = {feature.name: feature for feature in bundle.manifest.schema.features}
-    assert list(features) == list(trained.sample.columns)
+    assert list(features) == list(study.sample.columns)
     assert all(feature.description for feature in features.values())
     assert features["country"].vocabulary_size == 3
     assert features["country"].unknown_allowed
 
 
-def test_the_model_is_judged_on_the_rows_that_are_given_back(trained: TrainedModel) -> None:
-    scores = trained.pipeline.predict_proba(trained.test)[:, 1]
-    assert len(trained.test) == len(trained.target) == trained.metrics["test_rows"]
-    assert np.mean((scores - trained.target) ** 2) == pytest.approx(trained.metrics["brier"])
-    assert trained.metrics["auc_low"] < trained.metrics["auc"] < trained.metrics["auc_high"]
-    assert trained.metrics["auc"] > 0.6
-    assert {"auc_recency_baseline", "auc_frequency_baseline", "auc_monetary_baseline"} <= set(trained.metrics)
+def test_the_bundle_has_the_features_of_every_customer_of_today(trained: TrainedModel, study: Study) -> None:
+    content = (trained.export.path / "features.parquet").read_bytes()
+    assert content == study.files["features.parquet"]
+    table = parquet.read_table(io.BytesIO(content)).to_pandas()
+    assert len(table) == make_lines()["customer"].nunique()
+    # The pipeline takes them by name.
+    probabilities = predict_probability(study.pipeline, table[list(study.sample.columns)])
+    assert ((probabilities > 0) & (probabilities < 1)).all()
 
 
-def test_no_customer_of_the_test_is_in_training_and_no_label_reaches_beyond_the_test_cut(
-    config: RepurchaseConfig, monkeypatch: pytest.MonkeyPatch
+def test_the_model_is_judged_on_the_rows_that_are_given_back(study: Study) -> None:
+    metrics = study.metrics
+    assert len(study.test) == len(study.target) == metrics["test_rows"]
+    assert np.mean((study.predictions - study.target) ** 2) == pytest.approx(metrics["brier"])
+    assert metrics["auc_low"] < metrics["auc"] < metrics["auc_high"]
+    assert metrics["auc"] > 0.6
+    rivals = [metrics[f"auc_{name}_baseline"] for name in ("recency", "frequency", "monetary")]
+    assert metrics["auc_lead"] == pytest.approx(metrics["auc"] - max(rivals))
+
+
+def test_all_customers_at_the_test_cut_are_judged(study: Study) -> None:
+    lines = make_lines()
+    assert len(study.test) == lines.loc[lines["time"] < TEST_CUT, "customer"].nunique()
+    np.testing.assert_array_equal(study.predictions, predict_probability(study.pipeline, study.test))
+
+
+def test_nothing_after_the_test_cut_changes_the_model(study: Study, config: RepurchaseConfig) -> None:
+    lines = make_lines()
+    after = lines["time"] >= TEST_CUT
+    rng = np.random.default_rng(0)
+    changed = lines.copy()
+    for column in ("customer", "amount", "product"):
+        changed.loc[after, column] = rng.permutation(lines.loc[after, column])
+    changed.loc[after & (changed["customer"] < "00050"), "customer"] = "newcomer"
+    changed.to_parquet(path := config.output_dir.parent / "shuffled.parquet")
+    again = study_repurchase(replace(config, data=path, cut=TEST_CUT.date()), progress=lambda _: None)
+    pd.testing.assert_frame_equal(again.test, study.test)
+    pd.testing.assert_frame_equal(again.sample, study.sample)
+    np.testing.assert_array_equal(again.predictions, study.predictions)
+    # The truth is of after the cut.
+    assert (again.target != study.target).any()
+
+
+def test_unseen_customers_are_scored_by_models_without_their_rows(
+    study: Study, config: RepurchaseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built: list[tuple[pd.Timestamp, pd.DataFrame]] = []
-    labelled: list[tuple[pd.Timestamp, set[str]]] = []
-    build_labels = repurchase_model.build_labels
+    groups: list[pd.Series[int]] = []
+    draw_groups = repurchase_model.draw_groups
 
-    def watch_features(lines: pd.DataFrame, cut: pd.Timestamp) -> pd.DataFrame:
-        built.append((cut, build_features(lines, cut)))
-        return built[-1][1]
+    def watch(customers: np.ndarray[tuple[int], np.dtype[np.object_]], seed: int) -> object:
+        drawn = draw_groups(customers, seed)
+        groups.append(pd.Series(drawn, index=customers))
+        return drawn
 
-    def watch_labels(lines: pd.DataFrame, customers: pd.Index[str], cut: pd.Timestamp, days: int) -> object:
-        labelled.append((cut, set(customers)))
-        return build_labels(lines, customers, cut, days)
-
-    class Stopped(Exception):  # noqa: N818 - it is no error
-        pass
-
-    def stop(*args: object) -> None:
-        raise Stopped
-
-    monkeypatch.setattr(repurchase_model, "build_features", watch_features)
-    monkeypatch.setattr(repurchase_model, "build_labels", watch_labels)
-    monkeypatch.setattr(repurchase_model, "_build_pipeline", stop)
-    with pytest.raises(Stopped):
-        train_repurchase(replace(config, version="9.0.0"))
-
-    *training, (test_cut, test_customers) = labelled
-    assert test_cut == LAST_DAY - pd.Timedelta(days=90)
-    assert [cut for cut, _ in training] == [
-        test_cut - pd.Timedelta(days=days) for days in (90, 120, 150, 180)
-    ]
-    assert all(cut >= FIRST_DAY + pd.Timedelta(days=90) for cut, _ in training)
-    assert test_customers
-    assert all(customers and customers.isdisjoint(test_customers) for _, customers in training)
+    monkeypatch.setattr(repurchase_model, "draw_groups", watch)
+    other = study_repurchase(replace(config, seed=1), progress=lambda _: None)
+    # One draw for the rows of training and of the test: a customer is of one group in both.
+    (drawn,) = groups
+    assert len(drawn) == len(other.sample) + len(other.test)
+    assert (drawn.groupby(level=0).nunique() == 1).all()
+    assert 0.5 < other.metrics["auc_unseen_low"] < other.metrics["auc_unseen"]
+    # And another seed gives another model.
+    assert (other.predictions != study.predictions).any()
 
 
-def test_the_same_seed_gives_the_same_model(trained: TrainedModel, config: RepurchaseConfig) -> None:
-    sample = trained.sample
-    labels = np.arange(len(sample)) % 2
-    once, again = (
-        repurchase_model._build_pipeline(sample, config.seed).fit(sample, labels).predict_proba(sample)
-        for _ in range(2)
-    )
-    np.testing.assert_array_equal(once, again)
+def test_the_study_says_what_was_known_when(study: Study) -> None:
+    text = " ".join(study.knowledge)
+    assert "Transactions are from 2020-01-01 to 2020-12-31" in text
+    assert f"Judged by all customers at {TEST_CUT.date()}" in text
+    assert f"complete at {TEST_CUT.date()}" in text
+    assert "2020-07-04" in text
+    assert [step.name for step in study.steps][:2] == ["customer", "time"]
+    assert study.chosen in {candidate.name for candidate in study.candidates}
+    assert list(study.feature_descriptions) == list(study.sample.columns)
+    assert len(study.candidates) == 5
+    assert len(study.learning_curve.rows) >= 3
+
+
+def test_sections_tell_of_every_test_row(study: Study) -> None:
+    segments, reliability, families = (section.table for section in study.sections)
+    assert segments["customers"].sum() == len(study.test)
+    overall = (segments["mean_probability"] * segments["share"]).sum()
+    assert overall == pytest.approx(study.predictions.mean())
+    assert reliability["rows"].sum() == len(study.test)
+    assert reliability["mean_probability"].is_monotonic_increasing
+    assert families["features"].sum() == study.test.shape[1]
+    for section in study.sections:
+        assert set(section.chart) <= set(section.table.columns)
+
+
+def test_the_feature_table_is_of_the_day_after_the_last_line(study: Study) -> None:
+    schema = parquet.read_schema(io.BytesIO(study.files["features.parquet"]))
+    assert schema.metadata[b"cut"] == b"2021-01-01T00:00:00"
+    assert schema.metadata[b"horizon_days"] == b"90"
 
 
 def test_a_version_that_exists_is_refused_before_anything_is_read(
@@ -103,31 +157,7 @@ def test_a_version_that_exists_is_refused_before_anything_is_read(
         train_repurchase(replace(config, data=Path("nowhere.csv")))
 
 
-@pytest.mark.parametrize("cut", [date(2020, 6, 28), date(2020, 10, 3)])
-def test_a_cut_without_a_full_horizon_on_both_sides_is_refused(config: RepurchaseConfig, cut: date) -> None:
-    with pytest.raises(TrainingError, match=rf"the cut {cut} is not from 2020-06-29 to 2020-10-02"):
-        train_repurchase(replace(config, version="9.0.0", cut=cut))
-
-
-def test_a_horizon_that_the_data_cannot_hold_is_refused(config: RepurchaseConfig) -> None:
-    with pytest.raises(TrainingError, match="pass a shorter horizon or more data"):
-        train_repurchase(replace(config, version="9.0.0", horizon_days=200))
-
-
 def test_too_few_customers_are_refused(config: RepurchaseConfig, tmp_path: Path) -> None:
-    make_lines(20).to_parquet(tmp_path / "small.parquet")
-    with pytest.raises(TrainingError, match="part has .* rows .* pass more data"):
+    make_lines(8).to_parquet(tmp_path / "small.parquet")
+    with pytest.raises(TrainingError, match=r"part has .* rows .* pass more data"):
         train_repurchase(replace(config, version="9.0.0", data=tmp_path / "small.parquet"))
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ({"horizon_days": 0}, "horizon_days is 0"),
-        ({"version": "one"}, "version 'one' is not semantic"),
-        ({"seed": -1}, "seed is -1"),
-    ],
-)
-def test_a_setting_out_of_range_is_refused(setting: dict[str, object], message: str) -> None:
-    with pytest.raises(TrainingError, match=message):
-        RepurchaseConfig(**setting)  # type: ignore[arg-type]  # on purpose

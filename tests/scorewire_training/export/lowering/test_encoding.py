@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from lightgbm import LGBMClassifier
+from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -15,7 +15,7 @@ from xgboost import XGBClassifier, XGBRegressor
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering import lower
-from scorewire_training.transformers import FrequencyEncoder, TextCleaner
+from scorewire_training.transformers import FrequencyEncoder, RateEncoder, TextCleaner
 from tests.scorewire_training.export.lowering.scored import (
     NUMBERS,
     TEXTS,
@@ -196,3 +196,18 @@ def test_one_hot_of_booleans_and_integers() -> None:
     pipeline = make_pipeline(columns, LogisticRegression()).fit(frame, classes(frame))
     lowered = check_same(pipeline, frame)
     assert [name for name, _ in lowered.features] == [*NUMBERS, *TEXTS, "flag", "count"]
+
+
+@pytest.mark.parametrize("fold", ["ascii_lower_strip", "none"])
+def test_rates_score_as_the_fitted_model(fold: Any) -> None:
+    frame = with_holes(build_frame())
+    columns = ColumnTransformer(
+        [
+            ("rates", RateEncoder(count_columns=2, fold=fold), [*TEXTS, "level", "ratio"]),
+            ("numbers", "passthrough", ["amount"]),
+        ]
+    )
+    pipeline = make_pipeline(columns, LGBMRegressor(n_jobs=1, n_estimators=20, verbose=-1))
+    pipeline.fit(frame, np.maximum(target(frame), 0.0))
+    lowered = check_same(pipeline, hard_rows(frame, holes=True), sample=frame)
+    assert [part.name for part in lowered.coding.inputs] == ["features"]

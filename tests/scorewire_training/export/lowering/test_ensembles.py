@@ -20,11 +20,19 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, Ri
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, OrdinalEncoder, QuantileTransformer, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    OrdinalEncoder,
+    QuantileTransformer,
+    StandardScaler,
+)
 from xgboost import XGBClassifier, XGBRegressor
 
+from scorewire_training.calibration import LogOddsCalibrator
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering import lower
+from scorewire_training.regressors import HurdleRegressor, LogRegressor, RateRegressor
 from tests.scorewire_training.export.lowering.scored import (
     NUMBERS,
     TEXTS,
@@ -97,6 +105,33 @@ def test_classifier_of_classifiers(model: Any, count: int) -> None:
 @pytest.mark.parametrize(
     "model",
     [
+        XGBClassifier(n_jobs=1, n_estimators=30),
+        HistGradientBoostingClassifier(max_iter=10),
+        LogisticRegression(),
+        # Its leaves are pure: probabilities of 0 and 1.
+        RandomForestClassifier(n_estimators=3, random_state=0),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+@pytest.mark.parametrize("sharpness", [0.4, 1.5])
+def test_classifier_calibrated_by_log_odds(model: Any, sharpness: float) -> None:
+    frame = build_frame(300)
+    labels = classes(frame)
+    encoder = (
+        make_pipeline(columns(), StandardScaler()) if isinstance(model, LogisticRegression) else columns()
+    )
+    fitted = make_pipeline(encoder, model).fit(frame, labels)
+    calibrator = LogOddsCalibrator(fitted[-1])
+    rng = np.random.default_rng(0)
+    said = rng.random(5_000)
+    odds = sharpness * np.log(said / (1 - said)) + 0.3
+    calibrator.fit_probabilities(said, (rng.random(5_000) < 1 / (1 + np.exp(-odds))).astype(np.int64))
+    check_same(make_pipeline(encoder, calibrator), hard_rows(frame, holes=False), sample=frame)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
         VotingRegressor(regressors()),
         VotingRegressor(regressors(), weights=[1, 2, 4]),
         StackingRegressor(regressors(), cv=2),
@@ -137,6 +172,47 @@ def test_transformed_target(options: dict[str, Any]) -> None:
     for inner in (XGBRegressor(n_jobs=1, n_estimators=8), make_pipeline(StandardScaler(), Ridge())):
         model = TransformedTargetRegressor(inner, **options)
         check_same(make_pipeline(columns(), model).fit(frame, y), frame)
+
+
+AMOUNTS = {
+    "log": LogRegressor(LGBMRegressor(n_jobs=1, n_estimators=8, verbose=-1)),
+    "shifted log": LogRegressor(make_pipeline(StandardScaler(), Ridge()), shift=4.0),
+    "rate": RateRegressor(XGBRegressor(n_jobs=1, n_estimators=8, objective="reg:tweedie"), power=1.5),
+    "hurdle": HurdleRegressor(
+        LGBMClassifier(n_jobs=1, n_estimators=8, verbose=-1), LogRegressor(LinearRegression())
+    ),
+    "linear hurdle of a rate": HurdleRegressor(
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        RateRegressor(LogRegressor(LGBMRegressor(n_jobs=1, n_estimators=8, verbose=-1))),
+    ),
+    "hurdle of trees in single precision": HurdleRegressor(
+        XGBClassifier(n_jobs=1, n_estimators=8), LogRegressor(XGBRegressor(n_jobs=1, n_estimators=8))
+    ),
+}
+
+
+@pytest.mark.parametrize("model", AMOUNTS.values(), ids=AMOUNTS.keys())
+def test_regressor_of_amounts(model: Any) -> None:
+    frame = build_frame().drop(columns="big")
+    columns = make_pipeline(
+        ColumnTransformer(
+            [
+                # Log exposures come first.
+                ("log", FunctionTransformer(np.log), ["level"]),
+                ("n", "passthrough", ["amount", "ratio"]),
+                ("t", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), TEXTS),
+            ]
+        )
+    )
+    y = target(frame)
+    y = np.maximum(y - np.median(y), 0.0) if "hurdle" in str(model).lower() else np.exp(y / 8.0)
+    check_same(make_pipeline(columns, model).fit(frame, y), frame)
+
+
+def test_a_hurdle_that_everyone_takes_is_lowered_without_it() -> None:
+    frame = build_frame()[["amount", "ratio"]]
+    model = HurdleRegressor(LogisticRegression(), LogRegressor(LinearRegression()))
+    check_same(make_pipeline(StandardScaler(), model).fit(frame, frame["ratio"] + 1.0), frame)
 
 
 def test_target_transformed_by_what_has_no_translation_is_refused() -> None:

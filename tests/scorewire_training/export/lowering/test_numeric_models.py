@@ -75,6 +75,15 @@ def test_converted_classifier_agrees_in_float(model: Any, count: int) -> None:
         np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=1e-4)
 
 
+def test_breaking_ties_between_votes_is_refused_where_there_can_be_some() -> None:
+    frame = build_frame()[NUMBERS]
+    three = make_pipeline(StandardScaler(), SVC(break_ties=True)).fit(frame, classes(build_frame(), 3))
+    with pytest.raises(UnsupportedModelError, match="break_ties=False"):
+        lower(three, frame)
+    two = make_pipeline(StandardScaler(), SVC(break_ties=True)).fit(frame, classes(build_frame(), 2))
+    assert score(lower(two, frame), frame)["label"].shape == (len(frame), 1)
+
+
 @pytest.mark.parametrize("model", [SVR(), NuSVR()], ids=str)
 def test_converted_regressor_agrees_in_float(model: Any) -> None:
     frame = build_frame()[NUMBERS]

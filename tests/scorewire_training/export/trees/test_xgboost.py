@@ -282,6 +282,7 @@ def test_thresholds_are_those_of_the_trees() -> None:
         (lambda: classifier(BINARY, objective="reg:squarederror"), "no probabilities"),
         (lambda: classifier(np.column_stack([BINARY, THREE > 1]).astype(int)), "several labels"),
         (lambda: classifier(BINARY, objective="multi:softprob", num_class=2), "two classes"),
+        (lambda: classifier(np.zeros(len(X), int)), "single class"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_with_a_way_out(estimator: Any, reason: str) -> None:

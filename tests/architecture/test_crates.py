@@ -1,0 +1,40 @@
+"""What the native engine is built of may be shipped under Apache-2.0."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CRATE = Path(__file__).parents[2] / "server" / "native"
+# Of each crate at least one way to take it must be among these.
+PERMISSIVE = {
+    *("0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0"),
+    *("ISC", "MIT", "Unicode-3.0", "Zlib"),
+}
+
+
+@pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo is missing")
+def test_every_crate_has_a_permissive_licence_and_comes_from_the_registry() -> None:
+    command = [
+        "cargo",
+        "metadata",
+        "--format-version=1",
+        "--locked",
+        "--filter-platform=x86_64-unknown-linux-gnu",
+    ]
+    told = subprocess.run(command, cwd=CRATE, capture_output=True, text=True, check=True, timeout=120).stdout
+    packages = json.loads(told)["packages"]
+    assert len(packages) > 30
+    for package in packages:
+        if package["name"] == "scorewire_native":
+            continue
+        assert package["source"].startswith("registry+"), package["name"]
+        # Every part that is joined by AND must be had permissively.
+        for part in re.split(r"\s+AND\s+", package["license"]):
+            ways = {way.strip("() ") for way in re.split(r"\s+OR\s+|/", part)}
+            assert ways & PERMISSIVE, f"{package['name']}: {package['license']}"

@@ -1,0 +1,123 @@
+"""Load by h2load, nghttp2's generator in C: it can outrun every server here."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import statistics
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMAND = "h2load"
+HOW_TO_INSTALL = "h2load is missing: apt-get install nghttp2-client"
+PREDICT = "/scorewire.v1.PredictionService/Predict"
+_TIMEOUT_SECONDS = 600
+_FINISHED = re.compile(r"^finished in ([\d.]+)(us|ms|s), ([\d.]+) req/s", re.MULTILINE)
+_REQUESTS = re.compile(
+    r"^requests: (\d+) total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed, (\d+) errored",
+    re.MULTILINE,
+)
+# The third of least, most, mean and deviation.
+_TIMES = re.compile(r"^time for request:(?: +[\d.]+(?:us|ms|s)){2} +([\d.]+)(us|ms|s)", re.MULTILINE)
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+class LoadError(Exception):
+    """The generator failed, or a server answered one of its calls wrong: its speed is worth nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one run found. The latency is the median where calls went one by one, else the mean."""
+
+    calls_per_second: float
+    latency_us: float
+
+
+def missing() -> bool:
+    """Whether h2load is not installed."""
+    return shutil.which(COMMAND) is None
+
+
+def put_load(target: str, message: Path, *, calls: int, in_flight: int, log: Path) -> Load:
+    """Make so many calls over one connection, each with the same message.
+
+    Args:
+        target: HOST:PORT/SERVICE/METHOD.
+        message: a file with a gRPC message, its head of five bytes first.
+        calls: how many, exactly.
+        in_flight: how many at one time.
+        log: where h2load may note every call. It does so only where one is in
+            flight, when it has the time: with more, that would cost it a sixth
+            of its speed.
+
+    Raises:
+        LoadError: not every call was answered with HTTP's 200. What gRPC's status
+            was h2load does not see: ask the server.
+    """
+    options = [f"--requests={calls}", f"--max-concurrent-streams={in_flight}"]
+    log.unlink(missing_ok=True)
+    if in_flight == 1:
+        options.append(f"--log-file={log}")
+    told = _run([*options, f"http://{target}"], message)
+    return parse(told, log.read_text(encoding="ascii") if in_flight == 1 else "", calls)
+
+
+def paced_latencies_us(
+    address: str, message: Path, *, calls: int, interval_ms: float, folder: Path
+) -> list[int]:
+    """Make calls at fixed moments, whether those before are answered or not; how long each took.
+
+    Args:
+        address: HOST:PORT.
+        message: as in `put_load`.
+        calls: how many, exactly.
+        interval_ms: milliseconds from one to the next.
+        folder: for what h2load reads and writes.
+
+    Raises:
+        LoadError: as `put_load`.
+    """
+    script, log = folder / "script", folder / "log"
+    log.unlink(missing_ok=True)
+    url = f"http://{address}{PREDICT}"
+    script.write_text("".join(f"{i * interval_ms:.3f}\t{url}\n" for i in range(calls)), encoding="ascii")
+    options = [f"--timing-script-file={script}", "--max-concurrent-streams=100", f"--log-file={log}"]
+    told = _run([*options, f"--requests={calls}"], message)
+    noted = log.read_text(encoding="ascii")
+    parse(told, noted, calls)
+    return _durations_us(noted)
+
+
+def _run(options: list[str], message: Path) -> str:
+    command = [COMMAND, "--clients=1", f"--data={message}"]
+    command += ["--window-bits=20", "--connection-window-bits=23"]
+    command += ["--header=content-type: application/grpc", "--header=te: trailers", *options]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS)
+    if result.returncode:
+        raise LoadError(f"h2load ended with {result.returncode}: {result.stderr or result.stdout}")
+    return result.stdout
+
+
+def _durations_us(log: str) -> list[int]:
+    return [int(line.split("\t")[2]) for line in log.splitlines()]
+
+
+def parse(told: str, log: str, calls: int) -> Load:
+    """Read what h2load tells, and its log: start, status and duration of each call, in microseconds.
+
+    Raises:
+        LoadError: as `put_load`.
+    """
+    finished, requests, times = _FINISHED.search(told), _REQUESTS.search(told), _TIMES.search(told)
+    if finished is None or requests is None or times is None:
+        raise LoadError(f"h2load says something else than this bench knows: {told}")
+    if tuple(map(int, requests.groups())) != (calls, calls, 0, 0):
+        raise LoadError(f"not all of {calls} calls were answered: {requests[0]}")
+    seconds = float(finished[1]) * _UNITS[finished[2]]
+    if log:
+        latency_us = statistics.median(_durations_us(log))
+    else:
+        latency_us = float(times[1]) * _UNITS[times[2]] * 1e6
+    return Load(calls / seconds, latency_us)

@@ -1,0 +1,118 @@
+"""The servers that are put under load: the engines, and empty ones that show what is to be had.
+
+Peers are built when they are asked for; one that cannot be built here is left out.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests import processes
+
+ROOT = Path(__file__).resolve().parents[2]
+PEERS = Path(__file__).parent / "peers"
+CRATE = ROOT / "server" / "native"
+_BUILD_SECONDS = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server.
+
+    `answered` says how many predictions it answered well and how many not, as it
+    counts them itself; None for an empty server, which fails none. `pid` is its process.
+    """
+
+    name: str
+    address: str
+    pid: int
+    answered: Callable[[], tuple[int, int]] | None
+
+
+@contextmanager
+def engine(name: str, folder: Path, models: Path) -> Iterator[Server]:
+    """`scorewire serve` with an engine."""
+    with processes.serving(folder / name, models, "--engine", name, "--threads", "1") as process:
+
+        def answered() -> tuple[int, int]:
+            well = others = 0
+            for (sample, labels), value in process.metrics().items():
+                if sample == "scorewire_calls_total":
+                    if ("code", "OK") in labels:
+                        well += round(value)
+                    else:
+                        others += round(value)
+            return well, others
+
+        yield Server(name, process.address, process.pid, answered)
+
+
+@contextmanager
+def rust_echo(*, optimized: bool) -> Iterator[Server]:
+    """The empty server over Rust's h2."""
+    with _printing_address("empty Rust (h2)", [example("echo", optimized=optimized)]) as server:
+        yield server
+
+
+@contextmanager
+def cpp_echo(folder: Path) -> Iterator[Server]:
+    """The empty server of gRPC's C++ library, if it is to be had here."""
+    with _printing_address("empty C++ (gRPC)", [_build_cpp(folder)]) as server:
+        yield server
+
+
+def example(name: str, *, optimized: bool) -> Path:
+    """An example of the crate, built; one that is not optimized is of use in tests only."""
+    profile = ["--release"] if optimized else []
+    command = ["cargo", "build", "--quiet", "--locked", "--no-default-features", "--example", name]
+    _run([*command, *profile], CRATE)
+    return CRATE / "target" / ("release" if optimized else "debug") / "examples" / name
+
+
+def cpp_missing() -> str:
+    """What lacks for the C++ peer; "" where all is there."""
+    for tool in ("g++", "protoc", "grpc_cpp_plugin", "pkg-config"):
+        if shutil.which(tool) is None:
+            return f"{tool} is missing: apt-get install g++ pkg-config libgrpc++-dev protobuf-compiler-grpc"
+    if subprocess.run(["pkg-config", "--exists", "grpc++", "protobuf"], check=False).returncode:
+        return "gRPC's C++ library is missing: apt-get install libgrpc++-dev"
+    return ""
+
+
+def _build_cpp(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    plugin = shutil.which("grpc_cpp_plugin")
+    flags = _run(["pkg-config", "--cflags", "--libs", "grpc++", "protobuf"], folder).split()
+    protoc = ["protoc", f"--proto_path={PEERS}", f"--cpp_out={folder}", f"--grpc_out={folder}"]
+    _run([*protoc, f"--plugin=protoc-gen-grpc={plugin}", "echo.proto"], folder)
+    sources = [str(PEERS / "echo.cc"), "echo.pb.cc", "echo.grpc.pb.cc"]
+    _run(["g++", "-O2", "-std=c++17", f"-I{folder}", *sources, "-o", "echo", *flags], folder)
+    return folder / "echo"
+
+
+def _run(command: list[str], folder: Path) -> str:
+    result = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=_BUILD_SECONDS
+    )
+    assert result.returncode == 0, f"{' '.join(command)}: {result.stderr}"
+    return result.stdout
+
+
+@contextmanager
+def _printing_address(name: str, command: list[Path]) -> Iterator[Server]:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert address, f"{name} did not start"
+        yield Server(name, address, process.pid, None)
+    finally:
+        process.terminate()
+        process.wait(processes.TIMEOUT_SECONDS)
+        if process.stdout is not None:
+            process.stdout.close()

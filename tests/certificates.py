@@ -1,0 +1,40 @@
+"""Certificates of an authority that exists for one test run only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+
+SERVER_NAME = "scores.example"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """PEM files: an authority, a server and a client that it signed; the server is localhost too."""
+
+    authority: Path
+    server: Path
+    server_key: Path
+    client: Path
+    client_key: Path
+
+    def server_pair(self) -> tuple[bytes, bytes]:
+        """The server's key and certificate, as grpc.ssl_server_credentials takes them."""
+        return self.server_key.read_bytes(), self.server.read_bytes()
+
+
+def make_certificates(folder: Path) -> Certificates:
+    """Make an authority and what it signs."""
+    authority = trustme.CA()
+    ca = folder / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    files = [ca]
+    for name, hosts in (("server", ("localhost", "127.0.0.1", SERVER_NAME)), ("client", ("client.example",))):
+        made = authority.issue_cert(*hosts)
+        certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+        made.cert_chain_pems[0].write_to_path(str(certificate))
+        made.private_key_pem.write_to_path(str(key))
+        files += [certificate, key]
+    return Certificates(*files)

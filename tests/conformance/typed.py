@@ -1,0 +1,61 @@
+"""Typed services as a client without generated code calls them: from what reflection says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from grpc_reflection.v1alpha import reflection_pb2
+
+from tests.conformance.wire import TIMEOUT_SECONDS, Wire
+
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+
+
+def reflect(wire: Wire, **question: str) -> reflection_pb2.ServerReflectionResponse:
+    """One answer of reflection."""
+    request = reflection_pb2.ServerReflectionRequest(**question).SerializeToString()
+    (answer,) = wire.both_stream(REFLECTION)(iter([request]), timeout=TIMEOUT_SECONDS)
+    return reflection_pb2.ServerReflectionResponse.FromString(answer)
+
+
+class TypedService:
+    """A typed service and its messages."""
+
+    def __init__(self, wire: Wire, name: str) -> None:
+        self._wire = wire
+        self.name = name
+        (data,) = reflect(wire, file_containing_symbol=name).file_descriptor_response.file_descriptor_proto
+        self.file = descriptor_pb2.FileDescriptorProto.FromString(data)
+        pool = descriptor_pool.DescriptorPool()
+        pool.Add(self.file)
+        service = pool.FindServiceByName(name)
+        self._types = {
+            method.name: tuple(map(message_factory.GetMessageClass, (method.input_type, method.output_type)))
+            for method in service.methods
+        }
+
+    def path(self, method: str) -> str:
+        return f"/{self.name}/{method}"
+
+    def row(self, **fields: Any) -> Any:
+        return self._types["Predict"][0](**fields)
+
+    def predict(self, metadata: Any = None, **fields: Any) -> Any:
+        """The prediction of one row."""
+        data = self._wire.call(
+            self.path("Predict"), self.row(**fields).SerializeToString(), metadata=metadata
+        )
+        return self._types["Predict"][1].FromString(data)
+
+    def predict_batch(self, *rows: dict[str, Any]) -> list[Any]:
+        """The predictions of many rows."""
+        request, response = self._types["PredictBatch"]
+        data = self._wire.call(self.path("PredictBatch"), request(rows=rows).SerializeToString())
+        return list(response.FromString(data).predictions)
+
+    def predict_stream(self, *rows: dict[str, Any]) -> list[Any]:
+        """The predictions of rows sent one by one."""
+        messages = (self.row(**row).SerializeToString() for row in rows)
+        answers = self._wire.both_stream(self.path("PredictStream"))(messages, timeout=TIMEOUT_SECONDS)
+        return [self._types["PredictStream"][1].FromString(data) for data in answers]

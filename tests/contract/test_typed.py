@@ -1,0 +1,173 @@
+"""Typed services over versions of one major, and what the SDK says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from click.testing import CliRunner
+from google.protobuf import descriptor_pool, message_factory
+
+from scorewire import Client, OutputKind
+from scorewire._proto import proto
+from scorewire_contract.bundle import read_bundle
+from scorewire_contract.typed import TypedSchema, typed_schema
+from scorewire_proto.inference import inference_pb2
+from scorewire_training.export import export_onnx
+from tests.conformance.engines import ENGINES, Server, serving
+from tests.conformance.inference import INFER, infer_request, told
+from tests.conformance.wire import Wire
+from tests.onnx_models import write_echo, write_mixed, write_simple_identity, write_square
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`mixed` 1.0.0, and 1.1.0 which also takes `extra`; `echo`, whose output is texts; and others."""
+    folder = tmp_path_factory.mktemp("typed")
+    output = folder / "models"
+    export_onnx(write_mixed(folder / "a.onnx"), name="mixed", version="1.0.0", output_dir=output)
+    later = write_mixed(folder / "b.onnx", extra=True)
+    export_onnx(later, name="mixed", version="1.1.0", output_dir=output)
+    export_onnx(write_simple_identity(folder / "c.onnx"), name="echo", version="1.0.0", output_dir=output)
+    odd = write_echo(folder / "d.onnx", list(ODD_NAMES))
+    export_onnx(odd, name="odd-names", version="1.0.0", output_dir=output)
+    export_onnx(write_square(folder / "e.onnx"), name="square", version="1.0.0", output_dir=output)
+    return output
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def server(
+    request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("server"), models, "--engine", request.param) as running:
+        yield running
+
+
+def schema_of(models: Path, version: str, model: str = "mixed") -> TypedSchema:
+    manifest = read_bundle(models / model / version).manifest
+    return typed_schema(model, version, manifest.schema, manifest.description)
+
+
+class OldClient:
+    """A client with the messages of one version's schema, as generated code has them."""
+
+    def __init__(self, server: Server, schema: TypedSchema) -> None:
+        pool = descriptor_pool.DescriptorPool()
+        pool.Add(schema.descriptor())
+        self._row, self._rows, self._prediction, self._predictions = (
+            message_factory.GetMessageClass(
+                pool.FindMessageTypeByName(f"{schema.package}.{schema.stem}{name}")
+            )
+            for name in ("Row", "Rows", "Prediction", "Predictions")
+        )
+        self._service = f"/{schema.service}"
+        self._server = server
+
+    def prediction(self, version: str, **fields: float) -> Any:
+        metadata = (("scorewire-version", version),) if version else ()
+        data = self._row(**fields).SerializeToString()
+        with Wire(self._server.address).channel as channel:
+            answer = channel.unary_unary(f"{self._service}/Predict")(data, metadata=metadata, timeout=20)
+        return self._prediction.FromString(answer)
+
+    def predict(self, version: str, **fields: float) -> tuple[str, list[float]]:
+        prediction = self.prediction(version, **fields)
+        return prediction.version, list(prediction.total)
+
+    def predict_many(self, *rows: dict[str, float]) -> tuple[list[Any], list[Any]]:
+        """The predictions of a batch, and of a stream."""
+        with Wire(self._server.address).channel as channel:
+            batch = channel.unary_unary(f"{self._service}/PredictBatch")(
+                self._rows(rows=rows).SerializeToString(), timeout=20
+            )
+            messages = (self._row(**row).SerializeToString() for row in rows)
+            stream = channel.stream_stream(f"{self._service}/PredictStream")(messages, timeout=20)
+            streamed = [self._prediction.FromString(answer) for answer in stream]
+        return list(self._predictions.FromString(batch).predictions), streamed
+
+
+# Feature: its field.
+ODD_NAMES = {
+    "1a": "f_1a",
+    "class": "class",
+    "a b": "a_b",
+    "a_b": "a_b_4",
+    "aB": "aB_5",
+    "größe": "gr_e",
+    "年齢": "f",
+    "収入": "f_8",
+    "error": "error",
+    "__x__": "x",
+}
+ROW = {"f": 0.5, "d": 0.25, "b": 1, "i8": -3, "u8": 7, "i64": 10, "u64": 20}
+
+
+def test_clients_of_1_0_0_keep_working_against_1_1_0(models: Path, server: Server) -> None:
+    old, new = (OldClient(server, schema_of(models, version)) for version in ("1.0.0", "1.1.0"))
+    total = sum(ROW.values())
+    for version in ("1.0.0", "1.1.0"):
+        assert old.predict(version, **ROW) == (version, [total, 2 * total])
+        assert new.predict(version, **ROW) == (version, [total, 2 * total])
+    assert new.predict("1.1.0", **ROW, extra=1) == ("1.1.0", [total + 1, 2 * total + 2])
+    # Who names no version gets the highest release of the major.
+    assert old.predict("", **ROW) == ("1.1.0", [total, 2 * total])
+    for predictions in old.predict_many(ROW, {**ROW, "f": 1.5}):
+        assert [list(each.total) for each in predictions] == [
+            [total, 2 * total],
+            [total + 1, 2 * total + 2],
+        ]
+        assert {each.version for each in predictions} == {"1.1.0"}
+    # 1.0.0 passes over what it does not know.
+    assert new.predict("1.0.0", **ROW, extra=1) == ("1.0.0", [total, 2 * total])
+
+
+def test_features_of_any_name_have_fields_of_their_own(models: Path, server: Server) -> None:
+    schema = schema_of(models, "1.0.0", "odd-names")
+    assert schema.service == "scorewire.models.odd_Hnames.v1.OddNamesService"
+    names = [field.name for field in schema.features]
+    assert names == list(ODD_NAMES.values())
+    prediction = OldClient(server, schema).prediction("", **{name: i for i, name in enumerate(names)})
+    assert [getattr(prediction, f"out_{i}") for i in range(len(names))] == list(range(len(names)))
+
+
+def test_a_whole_number_that_no_double_is_never_goes_out_rounded(models: Path, server: Server) -> None:
+    client = OldClient(server, schema_of(models, "1.0.0", "square"))
+    assert client.prediction("", a=-(2**26)).y == 2**52
+    with pytest.raises(grpc.RpcError) as caught:
+        client.prediction("", a=2**27)
+    assert caught.value.code() == grpc.StatusCode.INTERNAL
+    wire = Wire(server.address)
+    with wire.channel:
+        for values, taken in (([3, 2**26], True), ([3, 2**27], False)):
+            request = infer_request("square", {"a": ("INT64", [2, 1], values)}).SerializeToString()
+            if taken:
+                answer = inference_pb2.ModelInferResponse.FromString(wire.call(INFER, request))
+                assert told(answer)["y"] == [9, 2**52]
+            else:
+                assert wire.failure(INFER, request).code == grpc.StatusCode.INTERNAL
+
+
+def test_the_command_prints_the_schema_of_the_bundle(models: Path, server: Server) -> None:
+    for flags, version in (((), "1.1.0"), (("--version", "1.0.0"), "1.0.0")):
+        result = CliRunner().invoke(proto, ["mixed", *flags, "--address", server.address])
+        assert result.exit_code == 0, result.output
+        assert result.output == (models / "mixed" / version / "schema.proto").read_text(encoding="utf-8")
+    result = CliRunner().invoke(proto, ["nothing", "--address", server.address])
+    assert result.exit_code == 1
+    assert "no model" in result.output
+
+
+def test_the_sdk_gives_texts(server: Server) -> None:
+    with Client(server.address) as client:
+        schema = client.model("echo").schema
+        assert [output.kind for output in schema.outputs] == [OutputKind.TEXT]
+        words = [f"w{i}" for i in range(16)]
+        rows = [{feature.name: word for feature, word in zip(schema.features, words, strict=True)}] * 2
+        predictions = client.predict("echo", rows)
+        assert predictions.outputs["OUTPUT0"].tolist() == [words, words]
+        assert predictions[1].outputs["OUTPUT0"].tolist() == words
+        assert predictions[0].score != predictions[0].score  # NaN: there are no numbers
+        assert predictions.columns()["OUTPUT0_3"] == ["w3", "w3"]

@@ -1,0 +1,126 @@
+"""ONNX files such as Triton's examples serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+def write_simple(path: Path, *, rows: str | int = "rows", kind: int = TensorProto.INT32) -> Path:
+    """`simple`: OUTPUT0 is the sum, OUTPUT1 the difference of two tensors of 16 a row, INT32 by default."""
+    nodes = [
+        helper.make_node("Add", ["INPUT0", "INPUT1"], ["OUTPUT0"]),
+        helper.make_node("Sub", ["INPUT0", "INPUT1"], ["OUTPUT1"]),
+    ]
+    return _write(
+        path,
+        nodes,
+        _tensors(kind, rows, "INPUT0", "INPUT1"),
+        _tensors(kind, rows, "OUTPUT0", "OUTPUT1"),
+    )
+
+
+def write_simple_string(path: Path) -> Path:
+    """`simple_string`: as `simple`, of whole numbers spelled in decimal."""
+    nodes = [
+        helper.make_node("Cast", ["INPUT0"], ["a"], to=TensorProto.INT64),
+        helper.make_node("Cast", ["INPUT1"], ["b"], to=TensorProto.INT64),
+        helper.make_node("Add", ["a", "b"], ["sum"]),
+        helper.make_node("Sub", ["a", "b"], ["difference"]),
+        helper.make_node("Cast", ["sum"], ["OUTPUT0"], to=TensorProto.STRING),
+        helper.make_node("Cast", ["difference"], ["OUTPUT1"], to=TensorProto.STRING),
+    ]
+    return _write(
+        path,
+        nodes,
+        _tensors(TensorProto.STRING, "rows", "INPUT0", "INPUT1"),
+        _tensors(TensorProto.STRING, "rows", "OUTPUT0", "OUTPUT1"),
+    )
+
+
+def write_simple_identity(path: Path) -> Path:
+    """`simple_identity`: OUTPUT0 has the 16 texts of INPUT0."""
+    nodes = [helper.make_node("Identity", ["INPUT0"], ["OUTPUT0"])]
+    return _write(
+        path,
+        nodes,
+        _tensors(TensorProto.STRING, "rows", "INPUT0"),
+        _tensors(TensorProto.STRING, "rows", "OUTPUT0"),
+    )
+
+
+def write_echo(path: Path, names: list[str]) -> Path:
+    """Doubles of these names, one a row each; each comes back as `out_0`, `out_1`, ..."""
+    nodes = [helper.make_node("Identity", [name], [f"out_{i}"]) for i, name in enumerate(names)]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["rows", 1]) for name in names]
+    outputs = [
+        helper.make_tensor_value_info(f"out_{i}", TensorProto.DOUBLE, ["rows", 1]) for i in range(len(names))
+    ]
+    return _write(path, nodes, inputs, outputs)
+
+
+def write_square(path: Path) -> Path:
+    """INT64 `a` a row, and its square `y`."""
+    nodes = [helper.make_node("Mul", ["a", "a"], ["y"])]
+    tensors = [helper.make_tensor_value_info(name, TensorProto.INT64, ["rows", 1]) for name in ("a", "y")]
+    return _write(path, nodes, tensors[:1], tensors[1:])
+
+
+def write_mixed(
+    path: Path, *, rows: str | int = "rows", reshaped: int | None = None, extra: bool = False
+) -> Path:
+    """One number a row of every kind: `total` is their sum of shape [rows, 1, 2], with its double.
+
+    `reshaped` writes that many rows into the graph itself. `extra` adds a
+    number of that name, which may be missing.
+    """
+    kinds = {
+        "f": TensorProto.FLOAT,
+        "d": TensorProto.DOUBLE,
+        "b": TensorProto.BOOL,
+        "i8": TensorProto.INT8,
+        "u8": TensorProto.UINT8,
+        "i64": TensorProto.INT64,
+        "u64": TensorProto.UINT64,
+    }
+    nodes = [helper.make_node("Cast", [name], [f"{name}_cast"], to=TensorProto.DOUBLE) for name in kinds]
+    if extra:
+        kinds["extra"] = TensorProto.DOUBLE
+        nodes += [
+            helper.make_node("IsNaN", ["extra"], ["missing"]),
+            helper.make_node("Where", ["missing", "nothing", "extra"], ["extra_cast"]),
+        ]
+    nodes += [
+        helper.make_node("Sum", [f"{name}_cast" for name in kinds], ["sum"]),
+        helper.make_node("Mul", ["sum", "factors"], ["both"]),
+        helper.make_node("Reshape", ["both", "shape"], ["total"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array([[1.0, 2.0]]), "factors"),
+        numpy_helper.from_array(np.array(0.0), "nothing"),
+        numpy_helper.from_array(np.array([reshaped or -1, 1, 2]), "shape"),
+    ]
+    inputs = [helper.make_tensor_value_info(name, kind, [rows, 1]) for name, kind in kinds.items()]
+    outputs = [helper.make_tensor_value_info("total", TensorProto.DOUBLE, [rows, 1, 2])]
+    return _write(path, nodes, inputs, outputs, constants)
+
+
+def _tensors(kind: int, rows: str | int, *names: str) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(name, kind, [rows, 16]) for name in names]
+
+
+def _write(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    constants: list[onnx.TensorProto] | None = None,
+) -> Path:
+    graph = helper.make_graph(nodes, path.stem, inputs, outputs, constants or [])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+    return path

@@ -1,0 +1,123 @@
+"""Operations at full size, on a server that is asked all the while; prints what came of each.
+
+100 swaps and 20 rollbacks; damaged bundles; 32 callers who load and unload; a
+shadow that gets copies of all calls, and what that costs the callers (h2load
+asks); and the shares of a million keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import click
+import numpy as np
+from scipy.stats import bootstrap
+
+from tests.bench import h2load
+from tests.bench.measure import cores, pinned
+from tests.operations.scenarios import (
+    contend,
+    corrupt,
+    moves,
+    publish,
+    serve,
+    shadow_costs,
+    shares,
+    swap,
+)
+from tests.processes import ServerProcess
+
+_SCENARIOS = ("swaps", "damage", "contention", "shadow", "shares")
+_MORE_VERSIONS = {"contention": ("1.1.0", "1.2.0", "1.3.0", "1.4.0"), "shadow": ("2.0.0-rc.1",)}
+# About a fifth of what an engine can do at most, so that there is capacity to spare.
+_SHADOW_INTERVALS_MS = {"reference": 2.5, "native": 0.5}
+# Rounds are short and many: what disturbs a machine comes and goes, and two that follow each
+# other have most of it in common.
+_SHADOW_ROUND_MS = 1000
+
+
+@click.command(help=__doc__)
+@click.option("--engine", type=click.Choice(["reference", "native"]), default="reference", show_default=True)
+@click.option(
+    "--scenario", "scenarios", multiple=True, type=click.Choice(_SCENARIOS), help="All unless given."
+)
+@click.option("--swaps", default=100, show_default=True)
+@click.option("--rollbacks", default=20, show_default=True)
+@click.option("--callers", default=32, show_default=True)
+@click.option("--calls", default=200, show_default=True, help="Of each caller.")
+@click.option("--pairs", default=60, show_default=True, help="Of rounds with a shadow and without one.")
+@click.option("--rate", default=200.0, show_default=True, help="Calls per second, and messages of a stream.")
+def main(
+    *,
+    engine: str,
+    scenarios: tuple[str, ...],
+    swaps: int,
+    rollbacks: int,
+    callers: int,
+    calls: int,
+    pairs: int,
+    rate: float,
+) -> None:
+    wanted = scenarios or _SCENARIOS
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for number, scenario in enumerate(each for each in wanted if each != "shares"):
+            models = folder / str(number) / "models"
+            publish(models, "1.0.0")
+            for version in _MORE_VERSIONS.get(scenario, ()):
+                publish(models, version)
+            core = cores()[0] if scenario == "shadow" else None
+            with pinned(core), serve(folder / str(number), models, engine, "--log-level", "error") as server:
+                if scenario == "swaps":
+                    told = asyncio.run(swap(server, models, swaps=swaps, rollbacks=rollbacks, rate=rate))
+                    click.echo(
+                        f"{swaps} swaps, {rollbacks} rollbacks: {told.seen.calls:,} calls, 0 failed, 0 wrong,"
+                        f" by {len(told.seen.versions)} versions; memory {told.memory_growth:+.1%}"
+                    )
+                elif scenario == "damage":
+                    reasons = asyncio.run(corrupt(server, models, rate=rate))
+                    click.echo(f"{len(reasons)} damaged bundles: all refused, 1.0.0 answered throughout")
+                elif scenario == "shadow":
+                    _tell_of_shadow(server, folder / str(number), engine, pairs)
+                else:
+                    versions = ["1.1.0", "1.2.0", "1.3.0"]
+                    ended = asyncio.run(
+                        contend(server, callers=callers, calls=calls, versions=versions, seed=1)
+                    )
+                    click.echo(
+                        f"{callers} callers x {calls}: {dict(Counter(ended))}, and the final state fits"
+                    )
+    if "shares" in wanted:
+        _tell_of_shares(1_000_000)
+
+
+def _tell_of_shares(keys: int) -> None:
+    split = {"1.0.0": 90, "1.1.0": 10}
+    for weights in (split, {"1.0.0": 1, "1.1.0": 1, "1.2.0": 1}):
+        counts, p_value = shares(keys, weights)
+        click.echo(f"shares of {keys:,} keys by {weights}: {counts}, chi-square p = {p_value:.3f}")
+    after = {"1.0.0": 80, "1.1.0": 20}
+    click.echo(f"keys that move from {split} to {after}: {moves(keys, split, after)}")
+
+
+def _tell_of_shadow(server: ServerProcess, folder: Path, engine: str, pairs: int) -> None:
+    if h2load.missing():
+        click.echo(f"shadow: not measured, {h2load.HOW_TO_INSTALL}")
+        return
+    interval_ms = _SHADOW_INTERVALS_MS[engine]
+    calls = round(_SHADOW_ROUND_MS / interval_ms)
+    costs = shadow_costs(server, folder, rounds=pairs, calls=calls, interval_ms=interval_ms)
+    for name, ratios in costs.items():
+        spread = bootstrap((ratios,), np.median, method="percentile", rng=1).confidence_interval
+        click.echo(
+            f"shadow of all calls, one each {interval_ms:g} ms: {name} of the callers over that without one,"
+            f" median of {len(ratios)} pairs {np.median(ratios):.3f}"
+            f" (95 % from {spread.low:.3f} to {spread.high:.3f})"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""What operators do while traffic flows; each ends with an assertion that nobody was hurt."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from grpc import aio
+from scipy.stats import chisquare
+
+from scorewire import Client
+from scorewire_proto.v1 import models_pb2
+from scorewire_server.engine import split
+from tests.bench.h2load import paced_latencies_us
+from tests.bench.measure import cores, pinned
+from tests.bundles import write_sum_bundle
+from tests.operations.corruption import damages
+from tests.operations.load import MODEL, Operator, Seen, offset_of, request, under_load
+from tests.processes import ServerProcess, serving, wait_until
+
+_SERVING, _REFUSED, _UNLOADED = (
+    models_pb2.VERSION_STATE_SERVING,
+    models_pb2.VERSION_STATE_REFUSED,
+    models_pb2.VERSION_STATE_UNLOADED,
+)
+
+
+def publish(models: Path, version: str) -> Path:
+    """Write the bundle of a version, whole at once; its scores tell it."""
+    return write_sum_bundle(models, version=version, offset=offset_of(version))
+
+
+def serve(folder: Path, models: Path, engine: str, *flags: str) -> Any:
+    """A server that looks at its folder often."""
+    return serving(
+        folder,
+        models,
+        "--engine",
+        engine,
+        "--watch",
+        "poll",
+        "--watch-seconds",
+        "0.1",
+        "--control",
+        "on",
+        *flags,
+    )
+
+
+def resident(server: ServerProcess) -> int:
+    """Resident bytes of the server and of its children."""
+    process = psutil.Process(server.pid)
+    return sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Swaps:
+    """What came of swaps and rollbacks."""
+
+    seen: Seen
+    memory_growth: float
+
+
+def assert_unhurt(seen: Seen) -> None:
+    """Every call was answered, by the version that it says."""
+    assert not seen.failed, seen.failed
+    assert not seen.wrong, seen.wrong[:5]
+    assert seen.calls
+
+
+async def swap(server: ServerProcess, models: Path, *, swaps: int, rollbacks: int, rate: float) -> Swaps:
+    """New releases take over one after the other, old ones go, and now and then all goes back a step."""
+    every = max(1, swaps // rollbacks)
+    resident_before = 0
+    async with under_load(server.address, rate=rate) as (operator, seen):
+        for number in range(1, swaps + 1):
+            publish(models, f"1.{number}.0")
+            await operator.until_default(f"1.{number}.0")
+            if number % every == 0 and number // every <= rollbacks:
+                await operator.Rollback(model=MODEL)
+                assert (await operator.status()).default_version == f"1.{number - 1}.0"
+                await operator.SetSplit(model=MODEL)
+                await operator.until_default(f"1.{number}.0")
+            if number > 2:
+                shutil.rmtree(models / MODEL / f"1.{number - 3}.0")
+                await operator.until_state(f"1.{number - 3}.0", None)
+            if number == swaps // 5:
+                resident_before = resident(server)
+        growth = resident(server) / resident_before - 1
+    assert_unhurt(seen)
+    assert len(seen.versions) >= swaps // 2
+    return Swaps(seen, growth)
+
+
+async def corrupt(server: ServerProcess, models: Path, *, rate: float) -> dict[str, str]:
+    """Damaged bundles come and are refused; returns the reasons by the kind of damage."""
+    reasons = {}
+    async with under_load(server.address, rate=rate) as (operator, seen):
+        for number, (name, damage) in enumerate(damages(), start=1):
+            version = f"9.{number}.0"
+            # Damaged out of sight, so that it appears as a damaged bundle does: whole.
+            scratch = models.parent / "scratch"
+            path = publish(scratch, version)
+            damage(path)
+            path.rename(models / MODEL / version)
+            reasons[name] = await operator.until_state(version, _REFUSED)
+            assert reasons[name], name
+            shutil.rmtree(models / MODEL / version)
+            await operator.until_state(version, None)
+    assert_unhurt(seen)
+    assert set(seen.versions) == {"1.0.0"}
+    return reasons
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    begin: float
+    end: float
+    loads: bool
+
+
+async def contend(
+    server: ServerProcess, *, callers: int, calls: int, versions: list[str], seed: int
+) -> dict[str, int]:
+    """Many callers load and unload the same versions at once; returns how calls ended.
+
+    The final state must be that of the last call that was acknowledged: of a
+    call that no other, begun after it had ended, came after.
+    """
+    done: dict[str, list[_Done]] = {version: [] for version in versions}
+    ended = {"OK": 0}
+    loop = asyncio.get_running_loop()
+
+    async def caller(number: int) -> None:
+        draw = random.Random(seed * 1000 + number)
+        async with aio.insecure_channel(
+            server.address, options=[("grpc.use_local_subchannel_pool", 1)]
+        ) as channel:
+            operator = Operator(channel)
+            for _ in range(calls):
+                version, loads = draw.choice(versions), draw.random() < 0.5
+                call = operator.LoadVersion if loads else operator.UnloadVersion
+                begin = loop.time()
+                try:
+                    await call(model=MODEL, version=version)
+                except aio.AioRpcError as error:
+                    ended[error.code().name] = ended.get(error.code().name, 0) + 1
+                else:
+                    ended["OK"] += 1
+                    done[version].append(_Done(begin, loop.time(), loads))
+
+    await asyncio.gather(*(caller(number) for number in range(callers)))
+    async with aio.insecure_channel(server.address) as channel:
+        operator = Operator(channel)
+        for version, calls_done in done.items():
+            last_begin = max(each.begin for each in calls_done)
+            wanted = {_SERVING if each.loads else _UNLOADED for each in calls_done if each.end >= last_begin}
+            if wanted == {_UNLOADED}:
+                await operator.until_state(version, _UNLOADED)
+            told = {each.version: each.state for each in (await operator.status()).versions}
+            assert told[version] in wanted, (version, told, wanted)
+    return ended
+
+
+def shadow_costs(
+    server: ServerProcess, folder: Path, *, rounds: int, calls: int, interval_ms: float
+) -> dict[str, list[float]]:
+    """Quantiles of callers' latency with all calls copied over those with none, of rounds in turn.
+
+    The server has the versions 1.0.0, which answers, and 2.0.0-rc.1, which gets the
+    copies; it is best on a core of its own, so that copies do not disturb what asks.
+    Calls leave at fixed moments, so that there is time to spare between them.
+    """
+    _, core = cores()
+    message = folder / "message"
+    data = request(0).SerializeToString()
+    message.write_bytes(b"\0" + len(data).to_bytes(4, "big") + data)
+    quantiles = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+    ratios: dict[str, list[float]] = {name: [] for name in quantiles}
+    with Client(server.address) as client:
+        for number in range(rounds):
+            found = {}
+            for shadow in ("2.0.0-rc.1", None) if number % 2 else (None, "2.0.0-rc.1"):
+                client.set_shadow(MODEL, shadow)
+                before = _copies(client)
+                with pinned(core):
+                    took = paced_latencies_us(
+                        server.address, message, calls=calls, interval_ms=interval_ms, folder=folder
+                    )
+                found[shadow] = np.quantile(took, list(quantiles.values()))
+                wait_until(lambda: _copies(client) - before == (calls if shadow else 0), "all copies")  # noqa: B023 - used at once
+            for name, ratio in zip(quantiles, found["2.0.0-rc.1"] / found[None], strict=True):
+                ratios[name].append(float(ratio))
+    return ratios
+
+
+def _copies(client: Client) -> int:
+    return sum(each.calls + each.dropped for each in client.statistics(MODEL) if each.shadow)
+
+
+def shares(keys: int, weights: dict[str, int]) -> tuple[dict[str, int], float]:
+    """How many keys each version of a split gets, and the p-value of that under the weights."""
+    found = Counter(_picks(keys, weights))
+    expected = [keys * weight / sum(weights.values()) for weight in weights.values()]
+    counts = {version: found[version] for version in weights}
+    return counts, float(chisquare(list(counts.values()), expected).pvalue)
+
+
+def moves(keys: int, before: dict[str, int], after: dict[str, int]) -> dict[tuple[str, str], int]:
+    """How many keys go from one version to another when weights change."""
+    pairs = Counter(zip(_picks(keys, before), _picks(keys, after), strict=True))
+    return {pair: count for pair, count in pairs.items() if pair[0] != pair[1]}
+
+
+def _picks(keys: int, weights: dict[str, int]) -> Iterator[str]:
+    """The version of each key."""
+    versions = list(weights)
+    targets = [(split.seed_of(MODEL, version), weight) for version, weight in weights.items()]
+    for key in range(keys):
+        yield versions[split.pick(split.point_of(f"customer-{key}"), targets)]

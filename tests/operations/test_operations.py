@@ -1,0 +1,39 @@
+"""Operators at work while traffic flows; `python -m tests.operations` has this at its full size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.engines import ENGINES
+from tests.operations.scenarios import contend, corrupt, publish, serve, swap
+
+RATE = 60.0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_swaps_and_rollbacks_hurt_no_call(tmp_path: Path, engine: str) -> None:
+    models = tmp_path / "models"
+    publish(models, "1.0.0")
+    with serve(tmp_path, models, engine) as server:
+        await swap(server, models, swaps=12, rollbacks=4, rate=RATE)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_damaged_bundles_are_refused_and_the_old_version_answers(tmp_path: Path, engine: str) -> None:
+    models = tmp_path / "models"
+    publish(models, "1.0.0")
+    with serve(tmp_path, models, engine) as server:
+        reasons = await corrupt(server, models, rate=RATE)
+    assert len(reasons) >= 50
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_the_last_of_many_loads_and_unloads_decides(tmp_path: Path, engine: str) -> None:
+    models = tmp_path / "models"
+    for version in ("1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0"):
+        publish(models, version)
+    with serve(tmp_path, models, engine) as server:
+        ended = await contend(server, callers=8, calls=20, versions=["1.1.0", "1.2.0", "1.3.0"], seed=1)
+    assert ended["OK"] == 160

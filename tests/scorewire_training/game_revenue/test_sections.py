@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.pipeline import Pipeline
+
+from scorewire_training.game_revenue import GameRevenueConfig, train_game_revenue
+from scorewire_training.game_revenue import model as model_module
+from scorewire_training.game_revenue.data import TEXTS, Part, Split, read_users, split_users
+from scorewire_training.game_revenue.generate import generate_users
+from scorewire_training.game_revenue.rivals import build_rivals, fit_rival, make_loss
+from scorewire_training.game_revenue.sections import (
+    draw_learning_curve,
+    show_countries,
+    show_deciles,
+    show_hurdle,
+    show_unseen_country,
+    study_columns,
+)
+from scorewire_training.publishing import TrainedModel
+from scorewire_training.study import Kind, Study
+
+HURDLE = build_rivals(0)[0]
+PARAMETERS = {"penalty": 1.0, "hurdle_penalty": 0.1}
+
+
+def _fit(part: Part) -> Pipeline:
+    return fit_rival(HURDLE, PARAMETERS, part, seed=0)
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
+    path = tmp_path_factory.mktemp("sections") / "users.csv"
+    users = generate_users(3_000, seed=6)
+    # No purchases: revenue is a rate of the country for each event, as an advertisement pays.
+    users.loc[users["event_1"] > 0, "revenue"] = 0.0
+    users.to_csv(path, index=False)
+    return split_users(read_users(path, seed=0)[0], seed=0)
+
+
+def test_a_study_says_all_that_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studies: list[Study] = []
+
+    def keep(study: Study, *args: object, **options: object) -> TrainedModel:
+        studies.append(study)
+        return None  # type: ignore[return-value]  # nothing is written
+
+    monkeypatch.setattr(model_module, "publish", keep)
+    generate_users(1_500, seed=5).to_csv(tmp_path / "users.csv", index=False)
+    config = GameRevenueConfig(data=tmp_path / "users.csv", output_dir=tmp_path, trials=1)
+    told: list[str] = []
+    train_game_revenue(config, progress=told.append)
+    (study,) = studies
+    assert study.kind is Kind.AMOUNT
+    assert [candidate.name for candidate in study.candidates] == [rival.name for rival in build_rivals(0)]
+    assert study.chosen in [candidate.name for candidate in study.candidates]
+    assert all(len(candidate.fold_losses) == 4 for candidate in study.candidates)
+    assert len(study.sample) == len(study.sample_target) == 0.85 * 1_500
+    np.testing.assert_array_equal(study.predictions, study.pipeline.predict(study.test))
+    assert study.learning_curve.rows[-1] == 0.7 * 1_500
+    titles = [section.title for section in study.sections]
+    assert {"Calibration", "Countries", "What each text tells", "A country that nobody came from"} <= set(
+        titles
+    )
+    assert ("Will there be revenue" in titles) == study.chosen.startswith("hurdle")
+    assert any(f"chosen: {study.chosen}" in sentence for sentence in study.knowledge)
+    assert "of one country" in study.limits[0]
+    assert any("trial 1 of 1" in sentence for sentence in told)
+    # The same, whatever else was done before.
+    train_game_revenue(replace(config, version="1.0.1"))
+    assert studies[1].metrics == study.metrics
+
+
+def test_deciles_and_countries_hold_every_test_user(split: Split) -> None:
+    predictions = split.test.revenue * 2.0
+    deciles = show_deciles(split.test, predictions).table
+    np.testing.assert_allclose(deciles["predicted"], deciles["actual"] * 2.0)
+    countries = show_countries(split.test, predictions, constant=0.0).table
+    assert countries["users"].sum() == deciles["rows"].sum() == len(split.test.revenue)
+    np.testing.assert_allclose(countries["error"], countries["actual"])
+    np.testing.assert_allclose(countries["error of the median"], countries["actual"])
+    assert "others" in countries.index
+    assert countries["users"].is_monotonic_decreasing
+
+
+def test_a_column_that_tells_much_adds_loss_when_it_is_left_out(split: Split) -> None:
+    loss = make_loss(float(np.median(split.training.revenue)))
+    told: list[str] = []
+    table = study_columns(
+        _fit, split.training, split.validation, loss=loss, seed=0, progress=told.append
+    ).table
+    assert table.index.tolist() == ["none", *TEXTS, "all six"]
+    assert table.loc["country", "low"] > 0
+    assert table.loc["all six", "loss added"] >= table.loc["source", "loss added"]
+    assert table.loc["source", "low"] <= 0.02
+    assert (table["low"] <= table["high"]).all()
+    assert len(told) == 8
+
+
+def test_more_users_teach_more(split: Split) -> None:
+    loss = make_loss(float(np.median(split.training.revenue)))
+    curve = draw_learning_curve(
+        _fit, split.training, split.validation, loss=loss, seed=0, progress=lambda _: None
+    )
+    assert curve.rows.tolist() == [210, 420, 840, 1_470, 2_100]
+    assert curve.validation[-1] < curve.validation[0]
+    assert curve.training.shape == curve.validation.shape == (5,)
+
+
+def test_only_a_hurdle_shows_probabilities(split: Split) -> None:
+    pipeline = _fit(split.training)
+    (section,) = show_hurdle(pipeline, split.test)
+    assert section.table["predicted"].between(0, 1).all()
+    assert section.table["predicted"].is_monotonic_increasing
+    assert section.table["actual"].iloc[-1] > 0.9
+    other = fit_rival(build_rivals(0)[1], {"shift": 0.1, "n_estimators": 10}, split.training, seed=0)
+    assert show_hurdle(other, split.test) == ()
+
+
+def test_an_unseen_country_is_shown_beside_known_ones(split: Split) -> None:
+    pipeline = _fit(split.training)
+    table = show_unseen_country(pipeline, split.training).table
+    assert table.index[-1] == "unseen"
+    assert table.loc["unseen", "users"] == 0
+    known = table["predicted"].iloc[:-1]
+    assert known.min() < table.loc["unseen", "predicted"] < known.max()
+    assert table["users"].iloc[:-1].is_monotonic_decreasing

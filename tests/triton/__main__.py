@@ -1,0 +1,58 @@
+"""Run unmodified tritonclient against both engines: `python -m tests.triton`.
+
+tritonclient pins other releases of grpcio and protobuf, so it lives in
+`.venv-triton` (`make triton` makes it). With --examples FOLDER, where somebody
+has put scripts of triton-inference-server/client's src/python/examples, these
+are run as well, as they are, and must exit with 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.triton.serving import served
+
+HERE = Path(__file__).parent
+EXAMPLE_SECONDS = 60
+
+
+def main() -> int:
+    """Run all; 1 where something failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--python", default=".venv-triton/bin/python", help="that of tritonclient's environment"
+    )
+    parser.add_argument("--examples", type=Path, help="a folder of example scripts")
+    arguments = parser.parse_args()
+    failures = 0
+    for engine in ("reference", "native") if find_spec("scorewire_native") else ("reference",):
+        with tempfile.TemporaryDirectory() as folder, served(Path(folder), engine) as server:
+            print(f"tritonclient against the {engine} engine", flush=True)
+            client = str(HERE / "client")
+            tests = [arguments.python, "-m", "pytest", "-c", f"{client}/pytest.ini", client]
+            failures += _run([*tests, "--address", server.address]) != 0
+            for example in sorted(arguments.examples.glob("*.py")) if arguments.examples else ():
+                failed = _run([arguments.python, str(example), "-u", server.address], quiet=True) != 0
+                print(f"{'FAILED' if failed else 'passed'} {example.name}", flush=True)
+                failures += failed
+    return int(failures > 0)
+
+
+def _run(command: list[str], *, quiet: bool = False) -> int:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    sink = subprocess.DEVNULL if quiet else None
+    try:
+        done = subprocess.run(command, env=environment, timeout=EXAMPLE_SECONDS, stdout=sink, check=False)
+        return done.returncode
+    except subprocess.TimeoutExpired:
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
