@@ -76,7 +76,7 @@ class Predictions(Sequence[Prediction]):
         model: the model that answered.
         version: the version that answered.
         server_time: from the decoded request to the answer, in the server.
-        model_time: the part of it that the model itself took.
+        model_time: the part of it that the model's run took; rows of other calls may have been in it.
         output_schemas: what the values of each output are.
     """
 

@@ -89,11 +89,11 @@ def lower_rates(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     zero = draft.constant([0.0])
     # NaN is not greater either.
     counts = graph.node("Where", [graph.node("Greater", [counts, zero]), counts, zero])
-    exposure = row_sum(draft, counts)
+    exposure = row_sum(draft, counts, step.count_columns)
     some = draft.cast(graph.node("Greater", [exposure, zero]), TensorProto.DOUBLE)
     # No exposure is missing, so that one node cuts it to its range.
     bounds = [draft.constant(LEAST_EXPOSURE), draft.constant(step.largest_exposure_)]
-    logarithm = graph.node("Log", [graph.node("Clip", [exposure, *bounds])])
+    logarithm = graph.curve("Log", graph.node("Clip", [exposure, *bounds]), 1)
 
     def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
         return [
@@ -108,7 +108,9 @@ def lower_rates(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     )
     categories = [np.array(list(known), dtype=object) for known in step.effects_]
     effects = _lower_tables(draft, texts, read, categories, strict=False)
-    rate = graph.node("Add", [row_sum(draft, draft.tensor(effects)), draft.constant([step.mean_])])
+    rate = graph.node(
+        "Add", [row_sum(draft, draft.tensor(effects), effects.width), draft.constant([step.mean_])]
+    )
     expected = graph.node("Add", [logarithm, rate])
     return Matrix((*cells(expected, 1), *cells(some, 1), *effects.columns))
 

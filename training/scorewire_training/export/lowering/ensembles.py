@@ -82,7 +82,7 @@ def lower_log_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The mean amount of a logarithm, not below zero."""
     member = lower_model(draft, model.regressor_, matrix)
     graph = draft.graph
-    value = graph.node("Exp", [_number(draft, member, member.value, model)])
+    value = graph.curve("Exp", _number(draft, member, member.value, model), member.width)
     value = graph.node("Mul", [value, draft.constant([model.smearing_])])
     value = graph.node("Sub", [value, draft.constant([float(model.shift)])])
     return Answer(family=_family(model, [member]), value=clip(draft, value, 0.0, np.inf))
@@ -92,7 +92,7 @@ def lower_log_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
 def lower_rate_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The rate, which the other columns tell, times the exposure, whose logarithm is the first one."""
     member = lower_model(draft, model.regressor_, matrix.take(range(1, matrix.width)))
-    exposure = draft.graph.node("Exp", [draft.tensor(matrix.take([0]))])
+    exposure = draft.graph.curve("Exp", draft.tensor(matrix.take([0])), 1)
     value = draft.graph.node("Mul", [exposure, _number(draft, member, member.value, model)])
     return Answer(family=_family(model, [member]), value=value)
 

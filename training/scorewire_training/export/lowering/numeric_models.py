@@ -83,7 +83,7 @@ def lower_quadratic(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     for rotation, scaling, mean in zip(model.rotations_, model.scalings_, model.means_, strict=True):
         away = graph.node("Sub", [x, draft.constant(mean)])
         away = graph.node("MatMul", [away, draft.constant(rotation * scaling**-0.5)])
-        norms.append(row_sum(draft, graph.node("Mul", [away, away])))
+        norms.append(row_sum(draft, graph.node("Mul", [away, away]), rotation.shape[1]))
     spread = np.array([np.sum(np.log(scaling)) for scaling in model.scalings_])
     norm = graph.node("Add", [graph.node("Concat", norms, axis=1), draft.constant(spread)])
     half = graph.node("Mul", [norm, draft.constant([-0.5])])

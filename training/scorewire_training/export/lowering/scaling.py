@@ -29,6 +29,9 @@ from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix, cells
 from scorewire_training.export.lowering.registry import lowers
 
+# numpy adds fewer than this many columns one after the other.
+_PAIRWISE_COLUMNS = 8
+
 
 @lowers(StandardScaler)
 def lower_standard_scaler(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
@@ -86,7 +89,7 @@ def lower_power(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
 @lowers(Normalizer)
 def lower_normalizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """Each row over its norm."""
-    x = normalize(draft, draft.tensor(matrix), step.norm)
+    x = normalize(draft, draft.tensor(matrix), matrix.width, step.norm)
     return Matrix(cells(x, matrix.width), sparse=matrix.sparse)
 
 
@@ -110,7 +113,7 @@ def lower_bins(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
         x = draft.tensor(Matrix((column,)))
         # Not (x < edge), so that NaN counts as beyond all, as np.searchsorted has it.
         beyond = graph.node("Not", [graph.node("Less", [x, draft.constant(inner[np.newaxis, :])])])
-        bins.append(row_sum(draft, draft.cast(beyond, TensorProto.DOUBLE)))
+        bins.append(row_sum(draft, draft.cast(beyond, TensorProto.DOUBLE), len(inner)))
     codes = bins[0] if len(bins) == 1 else graph.node("Concat", bins, axis=1)
     if step.encode == "ordinal":
         return Matrix(cells(codes, matrix.width))
@@ -193,13 +196,13 @@ def clip(draft: Draft, x: str, low: float, high: float) -> str:
     return graph.node("Where", [graph.node("Greater", [x, top]), top, x])
 
 
-def normalize(draft: Draft, x: str, kind: str) -> str:
+def normalize(draft: Draft, x: str, width: int, kind: str) -> str:
     """Rows over their "l1", "l2" or "max" norm; rows of zeros stay."""
     graph = draft.graph
     if kind == "l2":
-        norm = graph.node("Sqrt", [row_sum(draft, graph.node("Mul", [x, x]))])
+        norm = graph.node("Sqrt", [row_sum(draft, graph.node("Mul", [x, x]), width)])
     elif kind == "l1":
-        norm = row_sum(draft, graph.node("Abs", [x]))
+        norm = row_sum(draft, graph.node("Abs", [x]), width)
     else:
         # ReduceMax would take its axes in one way or another, by the operator set.
         largest = graph.constant(np.array([1]))
@@ -208,15 +211,20 @@ def normalize(draft: Draft, x: str, kind: str) -> str:
     return graph.node("Div", [x, graph.node("Where", [zero, draft.constant([1.0]), norm])])
 
 
-def row_sum(draft: Draft, x: str) -> str:
-    """Sums of rows, shape [rows, 1]."""
-    return draft.graph.node("ReduceSum", [x, draft.graph.constant(np.array([1]))], keepdims=1)
+def row_sum(draft: Draft, x: str, width: int) -> str:
+    """Sums of rows of that width, shape [rows, 1]."""
+    graph = draft.graph
+    if not 0 < width < _PAIRWISE_COLUMNS:
+        return graph.node("ReduceSum", [x, graph.constant(np.array([1]))], keepdims=1)
+    # From the left, as numpy adds few columns. ReduceSum's order depends on how many rows there are.
+    columns = graph.nodes("Split", [x, graph.constant(np.ones(width, dtype=np.int64))], width, axis=1)
+    return graph.node("Sum", columns)
 
 
 def share_out(draft: Draft, x: str, width: int) -> str:
     """Rows over their sums; a row of zeros is shared out evenly."""
     graph = draft.graph
-    total = row_sum(draft, x)
+    total = row_sum(draft, x, width)
     nothing = graph.node("Equal", [total, draft.constant([0.0])])
     return graph.node("Where", [nothing, draft.constant([1.0 / width]), graph.node("Div", [x, total])])
 

@@ -33,14 +33,15 @@ def lower_counts(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
 @lowers(TfidfVectorizer)
 def lower_weighed_counts(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """Counts weighed by rarity, each row over its norm."""
-    counts = _count(draft, step, matrix)
-    return Matrix(cells(_weigh(draft, step._tfidf, counts), len(step.vocabulary_)), sparse=True)
+    counts, width = _count(draft, step, matrix), len(step.vocabulary_)
+    return Matrix(cells(_weigh(draft, step._tfidf, counts, width), width), sparse=True)
 
 
 @lowers(TfidfTransformer)
 def lower_weights(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """Numbers weighed by rarity, each row over its norm."""
-    return Matrix(cells(_weigh(draft, step, draft.tensor(matrix)), matrix.width), sparse=True)
+    weighed = _weigh(draft, step, draft.tensor(matrix), matrix.width)
+    return Matrix(cells(weighed, matrix.width), sparse=True)
 
 
 def _count(draft: Draft, step: Any, matrix: Matrix) -> str:
@@ -75,7 +76,7 @@ def _count(draft: Draft, step: Any, matrix: Matrix) -> str:
     return draft.cast(graph.node("Greater", [counts, draft.constant([0.0])]), TensorProto.DOUBLE)
 
 
-def _weigh(draft: Draft, weights: Any, counts: str) -> str:
+def _weigh(draft: Draft, weights: Any, counts: str, width: int) -> str:
     graph = draft.graph
     if weights.sublinear_tf:
         some = graph.node("Greater", [counts, draft.constant([0.0])])
@@ -83,7 +84,7 @@ def _weigh(draft: Draft, weights: Any, counts: str) -> str:
         counts = graph.node("Where", [some, log, counts])
     if weights.use_idf:
         counts = graph.node("Mul", [counts, draft.constant(weights.idf_)])
-    return counts if weights.norm is None else normalize(draft, counts, weights.norm)
+    return counts if weights.norm is None else normalize(draft, counts, width, weights.norm)
 
 
 def _check(step: Any, matrix: Matrix) -> None:

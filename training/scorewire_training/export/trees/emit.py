@@ -45,11 +45,17 @@ def emit_margin(graph: Graph, ensemble: Ensemble, x: str, input_type: str, featu
     return margin
 
 
-def emit_link(graph: Graph, link: Link, slope: float, margin: str, dtype: np.dtype[np.floating]) -> str:
+def emit_link(
+    graph: Graph, link: Link, slope: float, margin: str, *, targets: int, dtype: np.dtype[np.floating]
+) -> str:
     """Add the link function of slope x margin; returns [rows, targets]."""
 
     def constant(value: float) -> str:
         return graph.constant(np.array(value, dtype))
+
+    def exp(x: str) -> str:
+        # In float, vectors and what they leave over have one formula.
+        return graph.node("Exp", [x]) if dtype == np.float32 else graph.curve("Exp", x, targets)
 
     if slope != 1:
         margin = graph.node("Mul", [margin, constant(slope)])
@@ -58,15 +64,15 @@ def emit_link(graph: Graph, link: Link, slope: float, margin: str, dtype: np.dty
             answer = margin
         case Link.SIGMOID:
             # Written out: the Sigmoid operator is an approximation in float.
-            odds = graph.node("Exp", [graph.node("Neg", [margin])])
+            odds = exp(graph.node("Neg", [margin]))
             answer = graph.node("Reciprocal", [graph.node("Add", [odds, constant(1)])])
         case Link.SOFTMAX:
             answer = graph.node("Softmax", [margin], axis=1)
         case Link.EXP:
-            answer = graph.node("Exp", [margin])
+            answer = exp(margin)
         case Link.SOFTPLUS:
             # Written out: there is no Softplus operator in double.
-            answer = graph.node("Log", [graph.node("Add", [graph.node("Exp", [margin]), constant(1)])])
+            answer = graph.node("Log", [graph.node("Add", [exp(margin), constant(1)])])
         case Link.SIGNED_SQUARE:
             answer = graph.node("Mul", [margin, graph.node("Abs", [margin])])
         case Link.STEP:

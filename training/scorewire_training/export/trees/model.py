@@ -60,8 +60,8 @@ class TreeModel:
         """
         dtype = np.dtype(self.ensemble.element_type)
         margin = emit_margin(graph, self.ensemble, x, self.input_type, self.feature_count)
-        answer = emit_link(graph, self.link, self.slope, margin, dtype)
         targets = self.ensemble.target_count
+        answer = emit_link(graph, self.link, self.slope, margin, targets=targets, dtype=dtype)
         if self.classes is not None:
             return emit_classes(
                 graph, self.classes, margin=margin, answer=answer, targets=targets, dtype=dtype
