@@ -79,6 +79,8 @@ def write_sum_bundle(
         ([1.0] + [2.0] * (number_count - 1), "de"),
         ([math.nan] * number_count, "pe"),
         ([0.5] * number_count, "?"),
+        # Enough for rows of different calls to be scored together.
+        *(([i / 7] * number_count, f"?{i}") for i in range(16)),
     ]
     golden.rows.row_count = golden.expected.row_count = len(rows)
     values = golden.expected.outputs.add(name="value").numbers
@@ -98,12 +100,15 @@ def write_sum_bundle(
 
 
 def _sum_graph(width: int, offset: float) -> bytes:
-    """Row sums, NaN counted as nothing."""
+    """Row sums, NaN counted as nothing; added from the left, so that they are the same in any company."""
+    columns = [f"x{i}" for i in range(width)]
+    sums = [columns[0], *(f"sum{i}" for i in range(1, width))]
     nodes = [
         helper.make_node("IsNaN", ["features"], ["missing"]),
         helper.make_node("Where", ["missing", "zero", "features"], ["filled"]),
-        helper.make_node("ReduceSum", ["filled", "axis"], ["sum"], keepdims=1),
-        helper.make_node("Add", ["sum", "offset"], ["value"]),
+        helper.make_node("Split", ["filled"], columns, axis=1, num_outputs=width),
+        *(helper.make_node("Add", [sums[i - 1], columns[i]], [sums[i]]) for i in range(1, width)),
+        helper.make_node("Add", [sums[-1], "offset"], ["value"]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -113,10 +118,9 @@ def _sum_graph(width: int, offset: float) -> bytes:
         [
             numpy_helper.from_array(np.array(0.0), "zero"),
             numpy_helper.from_array(np.array(float(offset)), "offset"),
-            numpy_helper.from_array(np.array([1], dtype=np.int64), "axis"),
         ],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 

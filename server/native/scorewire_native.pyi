@@ -107,6 +107,7 @@ class Engine:
         outputs: Sequence[tuple[str, int, bool]],
         score_output: int | None,
         row_by_row: bool,
+        joint_rows: int,
         checks: Sequence[Check],
         typed: Typed,
         tensors: Tensors,

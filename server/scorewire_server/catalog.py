@@ -390,7 +390,7 @@ class Catalog:
         await self._enter(key, record, identity)
         log = logger().bind(model=key.model, version=key.version)
         if record.loaded is not None:
-            log.info("version serves")
+            log.info("version serves", joint_rows=record.loaded.joint_rows)
         else:
             log.error("version refused", reason=record.reason)
         return record

@@ -18,6 +18,7 @@ from scorewire_contract.scoring import GoldenMismatchError, RunGraph, Scorer, sc
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.audit import AuditError, audit
 from scorewire_server.engine.snapshot import LoadedVersion, VersionRecord
+from scorewire_server.joint import joint_rows
 from scorewire_server.logs import log_fault
 from scorewire_server.repository import Candidate, read_candidate
 
@@ -70,6 +71,7 @@ def _load(bundle: Bundle, open_session: OpenSession) -> LoadedVersion:
     run = open_session(bundle.graph)
     score_golden(bundle, run)
     scorer = Scorer(manifest.schema, manifest.coding, run)
+    row_ns = _warm_up(bundle, scorer)
     return LoadedVersion(
         model=bundle.model,
         version=bundle.version.text,
@@ -77,7 +79,8 @@ def _load(bundle: Bundle, open_session: OpenSession) -> LoadedVersion:
         output_names=tuple(output.name for output in manifest.schema.outputs),
         manifest=manifest,
         scorer=scorer,
-        row_ns=_warm_up(bundle, scorer),
+        row_ns=row_ns,
+        joint_rows=joint_rows(bundle, scorer, row_ns),
     )
 
 

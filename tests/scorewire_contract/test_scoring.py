@@ -60,7 +60,7 @@ def test_a_graph_of_another_shape_is_an_error(bundle: Bundle) -> None:
 
 
 def test_golden_rows_are_counted(bundle: Bundle) -> None:
-    assert score_golden(bundle, _session(bundle).run) == 3
+    assert score_golden(bundle, _session(bundle).run) == 19
 
 
 def _with_golden(bundle: Bundle, change: str) -> Bundle:

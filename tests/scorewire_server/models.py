@@ -103,6 +103,50 @@ def write_quick_bundle(output_dir: Path, slow: Path) -> Path:
     return bundles.write_bundle(output_dir, manifest, files)
 
 
+def write_crowd_bundle(output_dir: Path) -> Path:
+    """A regression over the one number `x`: x and a thousand for each row of the run.
+
+    Where a row of the run is less than none, the run fails.
+    """
+    rows = 20
+    manifest = manifest_pb2.Manifest(model="crowd", version="1.0.0", description="Counts its company.")
+    manifest.created_at.GetCurrentTime()
+    manifest.schema.features.add(
+        name="x", kind=schema_pb2.FEATURE_KIND_NUMBER, missing_allowed=False, magnitude_limit=1e9
+    )
+    manifest.schema.outputs.add(name="value", kind=schema_pb2.OUTPUT_KIND_NUMBER, width=1)
+    manifest.coding.inputs.add(name="x", type=manifest_pb2.ELEMENT_TYPE_DOUBLE).columns.add(number=0)
+    golden = manifest_pb2.Golden()
+    golden.rows.row_count = golden.expected.row_count = rows
+    golden.rows.numbers.extend(range(rows))
+    golden.expected.outputs.add(name="value").numbers.extend(1000 * rows + x for x in range(rows))
+    golden.tolerance.absolute = 1e-9
+    nodes = [
+        helper.make_node("ReduceMin", ["x"], ["least"], keepdims=0),
+        # An index of -1 is the last of one, -2 is out of range.
+        helper.make_node("Min", ["least", "none"], ["below"]),
+        helper.make_node("Cast", ["below"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["thousand", "index"], ["each"]),
+        helper.make_node("Shape", ["x"], ["count"], end=1),
+        helper.make_node("Cast", ["count"], ["company"], to=TensorProto.DOUBLE),
+        helper.make_node("Mul", ["company", "each"], ["thousands"]),
+        helper.make_node("Add", ["x", "thousands"], ["value"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "crowd",
+        [helper.make_tensor_value_info("x", TensorProto.DOUBLE, ["rows", 1])],
+        [helper.make_tensor_value_info("value", TensorProto.DOUBLE, ["rows", 1])],
+        [
+            numpy_helper.from_array(np.array(0.0), "none"),
+            numpy_helper.from_array(np.array([1000.0]), "thousand"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    files = {bundles.GRAPH: model.SerializeToString(), bundles.GOLDEN: bundles.to_json(golden)}
+    return bundles.write_bundle(output_dir, manifest, files)
+
+
 def _counting_graph() -> bytes:
     """A loop over the first row's number; more rows get the same."""
     double, whole, truth = TensorProto.DOUBLE, TensorProto.INT64, TensorProto.BOOL

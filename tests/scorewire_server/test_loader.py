@@ -17,6 +17,7 @@ from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.engine.reference.session import open_session
 from scorewire_server.engine.snapshot import VersionRecord
+from scorewire_server.joint import MAX_JOINT_ROWS
 from scorewire_server.loader import load
 from scorewire_server.repository import Candidate, scan
 from tests import bundles
@@ -50,6 +51,7 @@ def test_a_sound_bundle_serves(models: Path, write: Callable[[Path], Path]) -> N
     assert record.serving_since is not None
     assert record.loaded is not None
     assert record.loaded.row_ns > 0
+    assert record.loaded.joint_rows in (1, MAX_JOINT_ROWS)
     assert record.loaded.fingerprint == record.loaded.manifest.schema.fingerprint
 
 
@@ -173,12 +175,12 @@ def test_a_coding_that_contradicts_the_schema_is_refused(models: Path) -> None:
 
 def test_a_graph_that_the_runtime_does_not_take_is_refused(models: Path) -> None:
     def change(manifest: manifest_pb2.Manifest, files: dict[str, bytes]) -> None:
-        files[contract.GRAPH] = files[contract.GRAPH].replace(b"ReduceSum", b"ReduceSun")
+        files[contract.GRAPH] = files[contract.GRAPH].replace(b"IsNaN", b"IsNoN")
 
     _rewrite(bundles.write_sum_bundle(models), change)
     record = _load(models)
     assert record.state == models_pb2.VERSION_STATE_REFUSED
-    assert "ReduceSun" in record.reason
+    assert "IsNoN" in record.reason
 
 
 def test_a_folder_that_cannot_be_read_is_refused(models: Path, sum_bundle: Bundle) -> None:

@@ -226,6 +226,23 @@ async def test_a_fault_of_the_server_is_internal_with_a_fixed_text(
     assert "fault of the server" in capfd.readouterr().err
 
 
+async def test_a_failure_of_a_thread_names_its_message_of_the_stream(
+    start: Start, slow: LoadedVersion
+) -> None:
+    running = await start()
+    running.engine.publish(snapshot_of(slow))
+    stream = running.stream()
+    for i, rounds in ((7, 1.0), (8, -2.0), (9, 2.0)):
+        request = prediction_pb2.PredictRequest.FromString(_slow_request(rounds))
+        message = prediction_pb2.PredictStreamRequest(correlation_id=i, request=request)
+        await stream.write(message.SerializeToString())
+    await stream.done_writing()
+    answers = [prediction_pb2.PredictStreamResponse.FromString(data) async for data in stream]
+    assert [(each.correlation_id, each.HasField("error")) for each in answers] == [
+        (7, False), (8, True), (9, False),
+    ]  # fmt: skip
+
+
 async def test_calls_see_the_snapshot_that_was_published_last(start: Start, summing: LoadedVersion) -> None:
     running = await start()
     assert (await _failure(running.unary())).reason == "MODEL_NOT_FOUND"

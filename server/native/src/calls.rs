@@ -20,6 +20,7 @@ use crate::headers::Head;
 use crate::link::Body;
 use crate::pool::Pool;
 use crate::predict::{Asked, Call, Job, Predictor, Step};
+use crate::snapshot::MAX_JOINT_ROWS;
 use crate::statistics::Method;
 use crate::typed;
 
@@ -32,6 +33,8 @@ const VERSION: &str = "scorewire-version";
 const ROUTING_KEY: &str = "scorewire-routing-key";
 /// Answers of a stream that are ready together are sent together, up to this many bytes.
 const FLUSH_BYTES: usize = 1 << 15;
+/// Messages of a stream that are here together are answered together, up to this many bytes.
+const GATHER_BYTES: usize = 1 << 16;
 
 /// What the calls on one thread need.
 pub struct Worker {
@@ -61,19 +64,35 @@ impl From<Failure> for Cut {
     }
 }
 
-/// Begins a call. Predictions whose message is here already are answered at once; the rest goes
-/// on in a task.
-pub fn begin(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<'_>) {
+/// A unary prediction whose message is here.
+type Unary = (Bytes, Call, Reply);
+
+/// Begins calls that came together. Predictions whose messages are here already are answered at
+/// once; the rest goes on in tasks.
+pub fn begin<'a>(
+    worker: &Arc<Worker>,
+    calls: impl Iterator<Item = connection::Call<'a>>,
+    cx: &mut Context<'_>,
+) {
+    unary(worker, calls.filter_map(|call| begin_one(worker, call, cx)).collect());
+}
+
+/// Begins a call as far as its kind allows; gives back what can be answered at once.
+fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<'_>) -> Option<Unary> {
     let connection::Call { head: headers, body, answer, received } = call;
     let reply = Reply::new(answer);
-    if headers.is_overlong() {
-        return reply.refuse("431");
-    }
-    if headers.get(":method") != Some(b"POST") {
-        return reply.refuse("405");
-    }
-    if !grpc::is_grpc(headers) {
-        return reply.refuse("415");
+    let refused = if headers.is_overlong() {
+        Some("431")
+    } else if headers.get(":method") != Some(b"POST") {
+        Some("405")
+    } else if !grpc::is_grpc(headers) {
+        Some("415")
+    } else {
+        None
+    };
+    if let Some(status) = refused {
+        reply.refuse(status);
+        return None;
     }
     let path = text(headers.get(":path"));
     let found = match path {
@@ -84,34 +103,42 @@ pub fn begin(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
         path if worker.control.contains(path) => None,
         path => {
             let Some(found) = typed_method(worker, path, headers) else {
-                return reply.finish(Some(&Failure::plain(failure::UNIMPLEMENTED, "Method not found!")));
+                reply.finish(Some(&Failure::plain(failure::UNIMPLEMENTED, "Method not found!")));
+                return None;
             };
             Some(found)
         }
     };
     if let Some(failure) = grpc::refuse_encoding(headers) {
-        return reply.finish(Some(&failure));
+        reply.finish(Some(&failure));
+        return None;
     }
     let deadline = deadline(headers, received);
-    let incoming = Incoming { body, inbox: Inbox::new(worker.predictor.limits.max_message_bytes) };
+    let mut incoming = Incoming { body, inbox: Inbox::new(worker.predictor.limits.max_message_bytes) };
     let Some((method, typed)) = found else {
         let opening = Opening::new(path, deadline);
         let worker = Arc::clone(worker);
         drop(spawn_local(async move { control(&worker, opening, deadline, incoming, reply).await }));
-        return;
+        return None;
     };
     let predictor = &worker.predictor;
     if predictor.draining.load(Relaxed) {
         predictor.refused.fetch_add(1, Relaxed);
-        return reply.finish(Some(&predictor.fixed.draining));
+        reply.finish(Some(&predictor.fixed.draining));
+        return None;
     }
     let call = Call { method, deadline, typed };
     if method.streams() {
         let worker = Arc::clone(worker);
         drop(spawn_local(async move { stream(&worker, &call, incoming, reply).await }));
-    } else {
-        unary_now(worker, call, incoming, reply, cx);
+        return None;
     }
+    match incoming.poll_only(cx) {
+        Poll::Ready(Ok(message)) => return Some((message, call, reply)),
+        Poll::Ready(Err(cut)) => end(worker, method, cut, reply),
+        Poll::Pending => drop(spawn_local(unary_later(Arc::clone(worker), call, incoming, reply))),
+    }
+    None
 }
 
 /// The typed method of a path, and whom its rows are for.
@@ -135,6 +162,12 @@ fn text(value: Option<&[u8]>) -> &str {
 fn deadline(headers: Head<'_>, received: Instant) -> Option<Instant> {
     // A time beyond what the clock can say is no deadline.
     grpc::timeout(headers).and_then(|timeout| received.checked_add(timeout))
+}
+
+/// Messages of a request that came together, and how it ended where it did behind them.
+struct Together {
+    messages: Vec<Bytes>,
+    end: Option<Result<(), Cut>>,
 }
 
 /// The messages of a request.
@@ -167,6 +200,26 @@ impl Incoming {
         }
     }
 
+    /// Messages that are here together.
+    fn poll_together(&mut self, cx: &mut Context<'_>) -> Poll<Together> {
+        let (mut messages, mut size) = (Vec::new(), 0);
+        while messages.len() < MAX_JOINT_ROWS && size < GATHER_BYTES {
+            let end = match self.poll_message(cx) {
+                Poll::Ready(Ok(Some(message))) => {
+                    size += message.len();
+                    messages.push(message);
+                    continue;
+                }
+                Poll::Pending if messages.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+                Poll::Ready(Ok(None)) => Ok(()),
+                Poll::Ready(Err(cut)) => Err(cut),
+            };
+            return Poll::Ready(Together { messages, end: Some(end) });
+        }
+        Poll::Ready(Together { messages, end: None })
+    }
+
     /// The one message of a unary call.
     fn poll_only(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Cut>> {
         let missing = || Failure::plain(failure::UNIMPLEMENTED, "a unary call has one message").into();
@@ -174,37 +227,33 @@ impl Incoming {
     }
 }
 
-/// Answers a unary prediction now if its message is here, in a task if not.
-fn unary_now(
-    worker: &Arc<Worker>,
-    call: Call,
-    mut incoming: Incoming,
-    mut reply: Reply,
-    cx: &mut Context<'_>,
-) {
-    match incoming.poll_only(cx) {
-        Poll::Ready(read) => unary(worker, &call, read, reply),
-        Poll::Pending => {
-            let worker = Arc::clone(worker);
-            drop(spawn_local(async move {
-                let message = std::future::poll_fn(|cx| incoming.poll_only(cx));
-                let read = reply.attend(call.deadline, message).await;
-                unary(&worker, &call, read.map_err(Cut::Lost).and_then(|read| read), reply);
-            }));
+/// Waits for the message of a unary prediction, and answers it.
+async fn unary_later(worker: Arc<Worker>, call: Call, mut incoming: Incoming, mut reply: Reply) {
+    let message = std::future::poll_fn(|cx| incoming.poll_only(cx));
+    match reply.attend(call.deadline, message).await.map_err(Cut::Lost).and_then(|read| read) {
+        Ok(message) => unary(&worker, vec![(message, call, reply)]),
+        Err(cut) => end(&worker, call.method, cut, reply),
+    }
+}
+
+/// Answers unary predictions.
+fn unary(worker: &Arc<Worker>, mut calls: Vec<Unary>) {
+    while !calls.is_empty() {
+        let messages: Vec<_> = calls.iter().map(|(message, call, _)| (message, call)).collect();
+        let steps = steps(worker, &messages);
+        let answered = calls.drain(..steps.len());
+        for ((_, step), (_, call, reply)) in steps.into_iter().zip(answered) {
+            finish(worker, call, step, reply);
         }
     }
 }
 
-fn unary(worker: &Arc<Worker>, call: &Call, read: Result<Bytes, Cut>, mut reply: Reply) {
-    let message = match read {
-        Ok(message) => message,
-        Err(cut) => return end(worker, call.method, cut, reply),
-    };
-    match step(worker, &message, call).1 {
+fn finish(worker: &Arc<Worker>, call: Call, step: Step, mut reply: Reply) {
+    match step {
         Step::Answer(answer) => reply.answer(answer),
         Step::Failed(failure) => fail(worker, call.method, &failure, reply),
         step => {
-            let (worker, call) = (Arc::clone(worker), call.clone());
+            let worker = Arc::clone(worker);
             drop(spawn_local(async move {
                 match settle(&worker, &call, step, &mut reply).await {
                     Ok(Settled::Answer(answer) | Settled::Told(answer, _)) => reply.answer(answer),
@@ -232,11 +281,16 @@ fn fail(worker: &Worker, method: Method, failure: &Failure, reply: Reply) {
     reply.finish(Some(failure));
 }
 
-/// Answers a message as far as this thread can; a panic is a fault of the server.
-fn step(worker: &Worker, message: &Bytes, call: &Call) -> (u64, Step) {
+/// Answers messages that came together as far as this thread can, the first of them at least; a
+/// panic is a fault of the server.
+fn steps(worker: &Worker, messages: &[(&Bytes, &Call)]) -> Vec<(u64, Step)> {
     let predictor = &worker.predictor;
-    catch_unwind(AssertUnwindSafe(|| predictor.step(worker.index, message, call)))
-        .unwrap_or_else(|panic| (0, panicked(predictor, call.method, &*panic)))
+    match catch_unwind(AssertUnwindSafe(|| predictor.steps(worker.index, messages))) {
+        Ok(steps) => steps,
+        // Only the call that is to blame fails with it.
+        Err(_) if messages.len() > 1 => steps(worker, &messages[..1]),
+        Err(panic) => vec![(0, panicked(predictor, messages[0].1.method, &*panic))],
+    }
 }
 
 fn panicked(predictor: &Predictor, method: Method, panic: &(dyn std::any::Any + Send)) -> Step {
@@ -317,7 +371,7 @@ async fn score(worker: &Worker, method: Method, job: Job) -> Step {
         if sender.is_closed() {
             return;
         }
-        let finish = AssertUnwindSafe(|| predictor.finish(job).1);
+        let finish = AssertUnwindSafe(|| predictor.finish(job));
         let step = catch_unwind(finish).unwrap_or_else(|panic| panicked(&predictor, method, &*panic));
         let _ = sender.send(step);
     });
@@ -352,54 +406,28 @@ async fn answer_stream(
 ) -> Result<(), Cut> {
     let mut answers = BytesMut::new();
     loop {
-        let read = std::future::poll_fn(|cx| Poll::Ready(incoming.poll_message(cx))).await;
-        let read = match read {
+        let here = std::future::poll_fn(|cx| Poll::Ready(incoming.poll_together(cx))).await;
+        let Together { messages, end } = match here {
             Poll::Ready(read) => read,
             Poll::Pending => {
                 // Nothing more is here: what was answered goes out before the next is waited for.
                 flush(call, reply, &mut answers).await?;
-                let message = std::future::poll_fn(|cx| incoming.poll_message(cx));
-                reply.attend(call.deadline, message).await?
+                let here = std::future::poll_fn(|cx| incoming.poll_together(cx));
+                reply.attend(call.deadline, here).await?
             }
         };
-        let message = match read {
-            Ok(Some(message)) => message,
-            Ok(None) => return Ok(flush(call, reply, &mut answers).await?),
-            Err(cut) => {
-                flush(call, reply, &mut answers).await?;
-                return Err(cut);
+        let messages: Vec<_> = messages.iter().map(|message| (message, call)).collect();
+        let mut rest = &messages[..];
+        while !rest.is_empty() {
+            let steps = steps(worker, rest);
+            rest = &rest[steps.len()..];
+            for (correlation_id, step) in steps {
+                answer_message(worker, call, correlation_id, step, reply, &mut answers).await?;
             }
-        };
-        let (correlation_id, step) = step(worker, &message, call);
-        let settled = match step {
-            Step::Answer(answer) => Settled::Answer(answer),
-            Step::Failed(failure) => Settled::Failed(failure),
-            step => {
-                flush(call, reply, &mut answers).await?;
-                settle(worker, call, step, reply).await?
-            }
-        };
-        let count = |reason| worker.predictor.counts[worker.index].fail(call.method, reason);
-        match settled {
-            Settled::Answer(answer) => answers.extend_from_slice(&answer),
-            Settled::Told(answer, reason) => {
-                count(reason);
-                answers.extend_from_slice(&answer);
-            }
-            Settled::Failed(failure) if call.method == Method::PredictStream => {
-                count(failure.reason);
-                answers.extend_from_slice(&answer::encode_stream_error(correlation_id, &failure.status));
-            }
-            // Other streams have no words for failures, and end.
-            Settled::Failed(failure) => {
-                count(failure.reason);
-                flush(call, reply, &mut answers).await?;
-                return Err(failure.into());
-            }
-            Settled::Counted(failure) => {
-                flush(call, reply, &mut answers).await?;
-                return Err(failure.into());
-            }
+        }
+        if let Some(end) = end {
+            flush(call, reply, &mut answers).await?;
+            return end;
         }
         if answers.len() >= FLUSH_BYTES {
             flush(call, reply, &mut answers).await?;
@@ -407,6 +435,48 @@ async fn answer_stream(
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Adds the answer to one message of a stream to those that are to be sent.
+async fn answer_message(
+    worker: &Arc<Worker>,
+    call: &Call,
+    correlation_id: u64,
+    step: Step,
+    reply: &mut Reply,
+    answers: &mut BytesMut,
+) -> Result<(), Cut> {
+    let settled = match step {
+        Step::Answer(answer) => Settled::Answer(answer),
+        Step::Failed(failure) => Settled::Failed(failure),
+        step => {
+            flush(call, reply, answers).await?;
+            settle(worker, call, step, reply).await?
+        }
+    };
+    let count = |reason| worker.predictor.counts[worker.index].fail(call.method, reason);
+    match settled {
+        Settled::Answer(answer) => answers.extend_from_slice(&answer),
+        Settled::Told(answer, reason) => {
+            count(reason);
+            answers.extend_from_slice(&answer);
+        }
+        Settled::Failed(failure) if call.method == Method::PredictStream => {
+            count(failure.reason);
+            answers.extend_from_slice(&answer::encode_stream_error(correlation_id, &failure.status));
+        }
+        // Other streams have no words for failures, and end.
+        Settled::Failed(failure) => {
+            count(failure.reason);
+            flush(call, reply, answers).await?;
+            return Err(failure.into());
+        }
+        Settled::Counted(failure) => {
+            flush(call, reply, answers).await?;
+            return Err(failure.into());
+        }
+    }
+    Ok(())
 }
 
 async fn flush(call: &Call, reply: &mut Reply, answers: &mut BytesMut) -> Result<(), Lost> {

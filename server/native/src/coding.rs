@@ -295,7 +295,7 @@ impl Coder {
         self.inputs.iter().map(|input| Tensor::new(input.element, &shape(input))).collect()
     }
 
-    /// Fills those of the rows that `examine` kept into the tensors of a frame, which are for so many.
+    /// Fills those of the rows that `examine` kept into the tensors of a frame, from its row `at` on.
     ///
     /// # Errors
     /// onnxruntime refuses a text.
@@ -305,9 +305,10 @@ impl Coder {
         kept: Range<usize>,
         room: &mut Room,
         frame: &mut Frame,
+        at: usize,
     ) -> Result<(), RuntimeError> {
         for (input, tensor) in self.inputs.iter().zip(frame.inputs_mut()) {
-            let numbers = Numbers { coder: self, input, rows, room, kept: kept.clone() };
+            let numbers = Numbers { coder: self, input, rows, room, kept: kept.clone(), at };
             match input.element {
                 Element::F32 => numbers.fill(tensor.values_mut(), |v| v as f32),
                 Element::F64 => numbers.fill(tensor.values_mut(), |v| v),
@@ -320,7 +321,7 @@ impl Coder {
                 Element::U32 => numbers.fill(tensor.values_mut(), |v| v as u32),
                 Element::U64 => numbers.fill(tensor.values_mut(), |v| v as u64),
                 Element::Bool => numbers.fill(tensor.bools_mut(), |v| v != 0.0),
-                Element::Text => self.fill_texts(input, rows, kept.clone(), room, tensor)?,
+                Element::Text => self.fill_texts(input, rows, kept.clone(), room, tensor, at)?,
             }
         }
         Ok(())
@@ -333,9 +334,10 @@ impl Coder {
         range: Range<usize>,
         room: &mut Room,
         tensor: &mut Tensor,
+        at: usize,
     ) -> Result<(), RuntimeError> {
         let Room { folded, errors, kept, .. } = room;
-        for (i, row) in range.map(|i| if errors.is_empty() { i } else { kept[i] as usize }).enumerate() {
+        for (i, row) in (at..).zip(range.map(|i| if errors.is_empty() { i } else { kept[i] as usize })) {
             for (j, column) in input.columns.iter().enumerate() {
                 if let Column::Text(position, fold) = column {
                     let text = fold.apply(rows.text(row * self.text_count + position), folded);
@@ -354,12 +356,14 @@ struct Numbers<'a> {
     rows: Rows<'a>,
     room: &'a Room,
     kept: Range<usize>,
+    at: usize,
 }
 
 impl Numbers<'_> {
     #[inline]
     fn fill<T>(self, out: &mut [T], cast: impl Fn(f64) -> T) {
-        let Self { coder, input, rows, room, kept } = self;
+        let Self { coder, input, rows, room, kept, at } = self;
+        let out = &mut out[at * input.columns.len()..];
         let all = room.errors.is_empty();
         if all && input.in_place {
             let width = coder.number_count * DOUBLE;

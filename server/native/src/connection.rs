@@ -61,13 +61,14 @@ pub struct Call<'a> {
     pub received: Instant,
 }
 
-/// Serves a connection to its end, on a thread whose tasks stay on it. `begin` is given each call, as
-/// soon as all that came with it has been read; answers that it gives at once leave in few writes.
+/// Serves a connection to its end, on a thread whose tasks stay on it. `begin` is given calls that came
+/// together, as soon as all that came with them has been read; answers that it gives at once leave in
+/// few writes.
 pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     io: T,
     options: &Options,
     phase: watch::Receiver<Phase>,
-    begin: impl FnMut(Call<'_>, &mut Context<'_>),
+    begin: impl FnMut(&mut dyn Iterator<Item = Call<'_>>, &mut Context<'_>),
 ) {
     let Ok(session) = Session::new(options.max_streams) else { return };
     let link = Rc::new(Link::new(session));
@@ -133,7 +134,11 @@ struct Wire<T, F> {
     sent: usize,
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin, F: FnMut(Call<'_>, &mut Context<'_>)> Wire<T, F> {
+impl<T, F> Wire<T, F>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    F: FnMut(&mut dyn Iterator<Item = Call<'_>>, &mut Context<'_>),
+{
     /// Reads, answers and writes, until the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         self.link.set_idle(None);
@@ -182,17 +187,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin, F: FnMut(Call<'_>, &mut Context<'_>)> Wi
     fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
         let begun = self.link.session().begun();
         let received = Instant::now();
-        for (i, (id, head)) in begun.iter().enumerate() {
-            if i > 0 && i % CALLS_PER_WRITE == 0 {
+        let mut calls = begun.iter().peekable();
+        while calls.peek().is_some() {
+            let link = &self.link;
+            let mut together = calls.by_ref().take(CALLS_PER_WRITE).filter_map(|(id, head)| {
+                // A caller may be gone already.
+                let open = link.session().is_open(id);
+                open.then(|| link::call(link, id)).map(|(body, answer)| Call { head, body, answer, received })
+            });
+            (self.begin)(&mut together, cx);
+            if calls.peek().is_some() {
                 // What cannot be written yet is written later.
                 let _ = self.poll_write(cx)?;
             }
-            // A caller may be gone already.
-            if self.link.session().is_open(id) {
-                let (body, answer) = link::call(&self.link, id);
-                (self.begin)(Call { head, body, answer, received }, cx);
-            }
         }
+        drop(calls);
         self.link.session().give_back(begun);
         Ok(())
     }

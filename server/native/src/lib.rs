@@ -18,6 +18,7 @@ pub mod predict;
 #[cfg(feature = "python")]
 pub mod python;
 pub mod runtime;
+pub mod scoring;
 pub mod server;
 pub mod session;
 pub mod shadow;

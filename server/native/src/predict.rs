@@ -1,4 +1,4 @@
-//! The hot path: decode, route, validate, score, encode. Unary calls and streams share it.
+//! The hot path up to scoring: decode, route, validate. Unary calls and streams share it.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -8,21 +8,17 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
-use crate::answer::{self, HEAD, Times};
 use crate::coding::{Room, Rows};
 use crate::control::Events;
 use crate::elements::Unusual;
 use crate::failure::{Failure, Fixed};
-use crate::runtime::{Frame, RuntimeError};
+use crate::scoring::{Began, Scored, Work};
 use crate::shadow::ShadowLane;
-use crate::snapshot::{Ran, Route, Snapshot, Target, Version};
-use crate::statistics::{Bounds, CallCounts, Method, RouteCounts, RouteShards};
+use crate::snapshot::{INLINE_NS, MAX_JOINT_ROWS, Route, Snapshot, Target, Version};
+use crate::statistics::{Bounds, CallCounts, Method, RouteShards};
 use crate::tensors;
 use crate::typed;
 use crate::wire::Request;
-
-/// Rows that cost more than this together leave the I/O threads.
-const INLINE_NS: f64 = 500_000.0;
 
 /// What the engine may take.
 #[derive(Debug, Clone)]
@@ -120,15 +116,8 @@ pub struct Job {
     route: Arc<Route>,
     picked: usize,
     call: Call,
-    times: Began,
+    began: Began,
     in_flight: InFlight,
-}
-
-/// When a message was read.
-#[derive(Debug, Clone, Copy)]
-struct Began {
-    begin: Instant,
-    decoded: Instant,
 }
 
 /// What is known of a message's call.
@@ -146,33 +135,100 @@ impl Call {
     }
 }
 
+/// What one message is read to.
 #[derive(Default)]
 struct Scratch {
     request: Request,
     room: Room,
 }
 
+/// A message that is scored here.
+struct Ready<'a> {
+    route: &'a Arc<Route>,
+    target: &'a Target,
+    began: Began,
+}
+
+/// How far a message is.
+enum State<'a> {
+    Ready(Ready<'a>),
+    Done(Step),
+}
+
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<[Scratch; MAX_JOINT_ROWS]> = RefCell::default();
 }
 
 impl Predictor {
-    /// Answers a message, or says what it needs; `worker` is the index of the thread.
-    pub fn step(self: &Arc<Self>, worker: usize, message: &Bytes, call: &Call) -> (u64, Step) {
+    /// Answers messages that came together, or says what they need; `worker` is the index of the
+    /// thread. Gives for each the correlation id and what becomes of it, in order. Messages beyond
+    /// `MAX_JOINT_ROWS` are not looked at, nor are those behind one of a stream that has no answer
+    /// yet, for the stream may end with it.
+    pub fn steps(self: &Arc<Self>, worker: usize, messages: &[(&Bytes, &Call)]) -> Vec<(u64, Step)> {
         SCRATCH.with_borrow_mut(|scratch| {
-            let step = self.step_in(scratch, worker, message, call);
-            (scratch.request.correlation_id, told(call, &scratch.request, message, step))
+            let snapshot = self.snapshot.load();
+            let mut states = Vec::with_capacity(messages.len().min(MAX_JOINT_ROWS));
+            for (scratch, (message, call)) in scratch.iter_mut().zip(messages) {
+                let state = self.prepare(&snapshot, worker, scratch, message, call);
+                let waits = call.method.streams() && matches!(state, State::Done(_));
+                states.push(state);
+                if waits {
+                    break;
+                }
+            }
+            for first in 0..states.len() {
+                self.score_from(&snapshot, worker, &mut states, scratch, messages, first);
+            }
+            let done = states.into_iter().zip(scratch).zip(messages);
+            let done = done.map(|((state, Scratch { request, .. }), (message, call))| {
+                let step = match state {
+                    State::Done(step) => told(call, request, message, step),
+                    State::Ready(_) => Step::Failed(self.fixed.internal.clone()),
+                };
+                request.release();
+                (request.correlation_id, step)
+            });
+            done.collect()
         })
     }
 
-    fn step_in(self: &Arc<Self>, scratch: &mut Scratch, worker: usize, message: &Bytes, call: &Call) -> Step {
-        let begin = Instant::now();
+    /// Reads a message up to where it is scored.
+    fn prepare<'a>(
+        self: &Arc<Self>,
+        snapshot: &'a Arc<Snapshot>,
+        worker: usize,
+        scratch: &mut Scratch,
+        message: &Bytes,
+        call: &Call,
+    ) -> State<'a> {
         let Scratch { request, room } = scratch;
+        let ready = match self.read(snapshot, worker, request, message, call) {
+            Ok(ready) => ready,
+            Err(step) => return State::Done(step),
+        };
+        match self.examine(&ready.work(request, message, call), room) {
+            Ok(()) => State::Ready(ready),
+            Err(scored) => {
+                State::Done(self.conclude(snapshot, worker, &ready, request, message, call, scored, None))
+            }
+        }
+    }
+
+    /// Decodes, routes and validates.
+    fn read<'a>(
+        self: &Arc<Self>,
+        snapshot: &'a Arc<Snapshot>,
+        worker: usize,
+        request: &mut Request,
+        message: &Bytes,
+        call: &Call,
+    ) -> Result<Ready<'a>, Step> {
+        let begin = Instant::now();
         let read = match call.method {
             Method::PredictStream => request.decode_stream(message),
             method if method.tensors() => match tensors::read(request, message) {
                 Ok(()) => Ok(()),
-                Err(Unusual) => return Step::Elsewhere(message.clone()),
+                Err(Unusual) => return Err(Step::Elsewhere(message.clone())),
             },
             _ if call.typed.is_none() => request.decode(message),
             // Only the version that is to answer knows its rows.
@@ -182,24 +238,16 @@ impl Predictor {
             }
         };
         if read.is_err() {
-            return Step::Failed(self.fixed.malformed.clone());
+            return Err(Step::Failed(self.fixed.malformed.clone()));
         }
         let mut decoded = Instant::now();
-        // Calls that are scored here are done before the next is read, so only those that wait
+        // Calls that are scored here are done before the next are read, so only those that wait
         // for something count against the limit.
-        let full = || Step::Failed(self.fixed.too_many_in_flight.clone());
         if self.in_flight.load(Relaxed) >= self.limits.max_in_flight {
-            return full();
+            return Err(self.full());
         }
-        let snapshot = self.snapshot.load();
-        let asked = |question, target: Option<&Target>| match self.enter() {
-            None => full(),
-            Some(in_flight) => Step::Asked(Box::new(Asked {
-                question: Box::new(question),
-                snapshot: Arc::clone(&snapshot),
-                counts: target.map(|target| Arc::clone(&target.counts)),
-                in_flight,
-            })),
+        let asked = |request: &Request, target: Option<&Target>, problem| {
+            Err(self.ask(snapshot, Question::of(call, request, message, target, problem), target, None))
         };
         let found = match &call.typed {
             None => snapshot.route(request.model.text(message), request.version.text(message)),
@@ -207,9 +255,9 @@ impl Predictor {
         };
         let Some(route) = found else {
             if call.method.tensors() {
-                return Step::Elsewhere(message.clone());
+                return Err(Step::Elsewhere(message.clone()));
             }
-            return asked(Question::of(call, request, message, None, Problem::Request), None);
+            return asked(request, None, Problem::Request);
         };
         let picked = route.pick(match &call.typed {
             None => request.routing_key.text(message),
@@ -219,7 +267,7 @@ impl Predictor {
         if call.method.tensors() {
             let filled = target.version.tensors.fill(request, message, self.max_rows(&target.version));
             if filled.is_err() || request.row_count == 0 {
-                return Step::Elsewhere(message.clone());
+                return Err(Step::Elsewhere(message.clone()));
             }
             decoded = Instant::now();
         }
@@ -227,83 +275,146 @@ impl Predictor {
             let table = &target.version.table;
             let max_rows = self.max_rows(&target.version);
             if table.read_message(call.method, request, message, max_rows).is_err() {
-                let question = Question::of(call, request, message, Some(target), Problem::Malformed);
-                return asked(question, Some(target));
+                return asked(request, Some(target), Problem::Malformed);
             }
             decoded = Instant::now();
         }
         if !self.takes(&target.version, request, message) {
-            let question = Question::of(call, request, message, Some(target), Problem::Request);
-            return asked(question, Some(target));
+            return asked(request, Some(target), Problem::Request);
         }
-        let times = Began { begin, decoded };
-        let fail = |failure: Failure| {
-            target.counts[worker].fail(failure.reason);
-            Step::Failed(failure)
-        };
+        let began = Began { begin, decoded };
         if call.deadline.is_some_and(|deadline| decoded >= deadline) {
-            return fail(self.fixed.expired.clone());
+            return Err(fail(target, worker, self.fixed.expired.clone()));
         }
         if f64::from(request.row_count) * target.version.row_ns > INLINE_NS {
-            let Some(in_flight) = self.enter() else { return full() };
-            return Step::Later(Box::new(Job {
+            let Some(in_flight) = self.enter() else { return Err(self.full()) };
+            let taken = std::mem::take(request);
+            request.correlation_id = taken.correlation_id;
+            return Err(Step::Later(Box::new(Job {
                 message: message.clone(),
-                request: std::mem::take(request),
-                snapshot: Arc::clone(&snapshot),
+                request: taken,
+                snapshot: Arc::clone(snapshot),
                 route: Arc::clone(route),
                 picked,
                 call: call.clone(),
-                times,
+                began,
                 in_flight,
-            }));
+            })));
         }
-        match self.score(worker, message, request, room, target, call, times) {
-            Scored::Answer(answer) => {
-                self.copy(worker, route, target, call, message);
-                Step::Answer(answer)
+        Ok(Ready { route, target, began })
+    }
+
+    /// Scores a message that is ready, together with those behind it whose rows may be in one run.
+    fn score_from(
+        self: &Arc<Self>,
+        snapshot: &Arc<Snapshot>,
+        worker: usize,
+        states: &mut [State<'_>],
+        scratch: &mut [Scratch],
+        messages: &[(&Bytes, &Call)],
+        first: usize,
+    ) {
+        let State::Ready(ready) = &states[first] else { return };
+        let version = &ready.target.version;
+        let mut scored = Vec::new();
+        if version.joint_rows > 1 && states.len() > 1 {
+            let (mut places, mut calls) = (Vec::new(), Vec::new());
+            let all = states.iter().zip(scratch.iter_mut()).zip(messages).enumerate().skip(first);
+            for (i, ((state, Scratch { request, room }), (message, call))) in all {
+                if let State::Ready(ready) = state
+                    && Arc::ptr_eq(&ready.target.version, version)
+                    && request.row_count == 1
+                    && room.errors.is_empty()
+                    && calls.len() < version.joint_rows
+                {
+                    places.push(i);
+                    calls.push((ready.work(request, message, call), room));
+                }
             }
-            Scored::Failed(failure) => fail(failure),
-            Scored::Elsewhere => Step::Elsewhere(message.clone()),
-            Scored::Asked(problem) => {
-                self.copy(worker, route, target, call, message);
-                asked(Question::of(call, request, message, Some(target), problem), Some(target))
+            // Where one of them spoils the run, each is scored for itself.
+            if calls.len() > 1 && places[0] == first {
+                let _ = self.score_joint(worker, &mut calls, |at, one| scored.push((places[at], one)));
+            }
+        }
+        if scored.is_empty() {
+            let (Scratch { request, room }, (message, call)) = (&mut scratch[first], messages[first]);
+            scored.push((first, self.score(worker, &ready.work(request, message, call), room)));
+        }
+        for (i, one) in scored {
+            if let State::Ready(ready) = &states[i] {
+                let (request, (message, call)) = (&scratch[i].request, messages[i]);
+                let step = self.conclude(snapshot, worker, ready, request, message, call, one, None);
+                states[i] = State::Done(step);
             }
         }
     }
 
     /// Does what was put off, in a thread for large batches.
-    pub fn finish(self: &Arc<Self>, job: Job) -> (u64, Step) {
-        let Job { message, mut request, snapshot, route, picked, call, times, in_flight } = job;
-        let correlation_id = request.correlation_id;
-        let worker = self.batch_worker();
-        let target = &route.targets[picked];
-        let fail = |failure: Failure| {
-            target.counts[worker].fail(failure.reason);
-            Step::Failed(failure)
+    pub fn finish(self: &Arc<Self>, job: Job) -> Step {
+        let Job { message, request, snapshot, route, picked, call, began, in_flight } = job;
+        let (worker, target) = (self.batch_worker(), &route.targets[picked]);
+        let ready = Ready { route: &route, target, began };
+        let step = if call.expired() {
+            fail(target, worker, self.fixed.expired.clone())
+        } else {
+            let (work, mut room) = (ready.work(&request, &message, &call), Room::default());
+            let scored = match self.examine(&work, &mut room) {
+                Ok(()) => self.score(worker, &work, &mut room),
+                Err(scored) => scored,
+            };
+            self.conclude(&snapshot, worker, &ready, &request, &message, &call, scored, Some(in_flight))
         };
-        if call.expired() {
-            let step = fail(self.fixed.expired.clone());
-            return (correlation_id, told(&call, &request, &message, step));
-        }
-        let mut room = Room::default();
-        let step = match self.score(worker, &message, &mut request, &mut room, target, &call, times) {
+        told(&call, &request, &message, step)
+    }
+
+    /// What becomes of a message that was scored; `held` is there where it counts as in flight.
+    #[allow(clippy::too_many_arguments)] // its callers have them at hand in different places
+    fn conclude(
+        self: &Arc<Self>,
+        snapshot: &Arc<Snapshot>,
+        worker: usize,
+        ready: &Ready<'_>,
+        request: &Request,
+        message: &Bytes,
+        call: &Call,
+        scored: Scored,
+        held: Option<InFlight>,
+    ) -> Step {
+        let Ready { route, target, .. } = *ready;
+        match scored {
             Scored::Answer(answer) => {
-                self.copy(worker, &route, target, &call, &message);
+                self.copy(worker, route, target, call, message);
                 Step::Answer(answer)
             }
-            Scored::Failed(failure) => told(&call, &request, &message, fail(failure)),
-            Scored::Elsewhere => Step::Elsewhere(message),
+            Scored::Failed(failure) => fail(target, worker, failure),
+            Scored::Elsewhere => Step::Elsewhere(message.clone()),
             Scored::Asked(problem) => {
-                self.copy(worker, &route, target, &call, &message);
-                Step::Asked(Box::new(Asked {
-                    question: Box::new(Question::of(&call, &request, &message, Some(target), problem)),
-                    snapshot,
-                    counts: Some(Arc::clone(&target.counts)),
-                    in_flight,
-                }))
+                self.copy(worker, route, target, call, message);
+                let question = Question::of(call, request, message, Some(target), problem);
+                self.ask(snapshot, question, Some(target), held)
             }
-        };
-        (correlation_id, step)
+        }
+    }
+
+    /// Has the control plane word a failure.
+    fn ask(
+        self: &Arc<Self>,
+        snapshot: &Arc<Snapshot>,
+        question: Question,
+        target: Option<&Target>,
+        held: Option<InFlight>,
+    ) -> Step {
+        let Some(in_flight) = held.or_else(|| self.enter()) else { return self.full() };
+        Step::Asked(Box::new(Asked {
+            question: Box::new(question),
+            snapshot: Arc::clone(snapshot),
+            counts: target.map(|target| Arc::clone(&target.counts)),
+            in_flight,
+        }))
+    }
+
+    fn full(&self) -> Step {
+        Step::Failed(self.fixed.too_many_in_flight.clone())
     }
 
     /// The index of the threads that score large batches.
@@ -345,92 +456,18 @@ impl Predictor {
             && request.row_count <= self.max_rows(version)
             && version.coder.fits(Rows::of(request, data))
     }
+}
 
-    #[allow(clippy::too_many_arguments)] // the two callers have them at hand in different places
-    fn score(
-        &self,
-        worker: usize,
-        data: &[u8],
-        request: &mut Request,
-        room: &mut Room,
-        target: &Target,
-        call: &Call,
-        began: Began,
-    ) -> Scored {
-        let version = &*target.version;
-        let rows = Rows::of(request, data);
-        version.coder.examine(rows, room);
-        // The protocol has no errors by row.
-        if call.method.tensors() && !room.errors.is_empty() {
-            return Scored::Elsewhere;
-        }
-        if let (Method::TypedPredict, Some(error)) = (call.method, room.errors.first()) {
-            return Scored::Asked(Problem::Row(version.coder.refusal(error).0.to_vec()));
-        }
-        let encode = |frame: Option<&Frame>, room: &Room, ran: Ran| {
-            let model_ns = nanoseconds(ran.begin, ran.end);
-            let times = Times { server_ns: nanoseconds(began.decoded, ran.end), model_ns };
-            let answer = match call.method {
-                Method::Predict => answer::encode(version, rows.count, frame, room, times, None),
-                Method::PredictStream => {
-                    answer::encode(version, rows.count, frame, room, times, Some(request.correlation_id))
-                }
-                Method::ModelInfer | Method::ModelStreamInfer => match frame {
-                    Some(frame) => version.tensors.write(request, data, frame, call.method.streams()),
-                    None => Err(RuntimeError("there are no rows".into())),
-                },
-                Method::TypedPredictBatch => {
-                    version.table.write_predictions(version, rows.count, frame, room)
-                }
-                Method::TypedPredict | Method::TypedPredictStream => {
-                    version.table.write_prediction(version, frame, room)
-                }
-            };
-            if answer.as_ref().is_ok_and(|answer| answer.len() - HEAD <= self.limits.max_message_bytes) {
-                count_answer(&target.counts[worker], version, rows.count, frame, room, began.begin);
-            }
-            (answer, model_ns, ran.end)
-        };
-        let scored = if room.errors.len() == rows.count {
-            let now = Instant::now();
-            Ok(encode(None, room, Ran { begin: now, end: now }))
-        } else {
-            version.run(worker, rows, room, |frame, room, ran| encode(Some(frame), room, ran))
-        };
-        let scored = scored.and_then(|(encoded, model_ns, ran)| Ok((encoded?, model_ns, ran)));
-        let (answer, model_ns, ran) = match scored {
-            Ok(scored) => scored,
-            Err(error) => {
-                self.events.fault(call.method, &error.to_string());
-                return Scored::Failed(self.fixed.internal.clone());
-            }
-        };
-        let counts = &version.counts[worker];
-        counts.rows.fetch_add(rows.count as u64, Relaxed);
-        for error in &room.errors {
-            counts.row_errors[version.coder.refusal(error).1].fetch_add(1, Relaxed);
-        }
-        counts.decode.add(&self.bounds, nanoseconds(began.begin, began.decoded));
-        counts.run.add(&self.bounds, model_ns);
-        if answer.len() - HEAD > self.limits.max_message_bytes {
-            if call.method.tensors() {
-                return Scored::Elsewhere;
-            }
-            return Scored::Asked(Problem::TooLong(answer.len() - HEAD));
-        }
-        counts.encode.add(&self.bounds, nanoseconds(ran, Instant::now()));
-        self.counts[worker].answer(call.method);
-        Scored::Answer(answer)
+impl Ready<'_> {
+    fn work<'a>(&'a self, request: &'a Request, data: &'a [u8], call: &'a Call) -> Work<'a> {
+        Work { data, request, target: self.target, call, began: self.began }
     }
 }
 
-enum Scored {
-    Answer(Vec<u8>),
-    Failed(Failure),
-    /// The control plane is to word what is wrong.
-    Asked(Problem),
-    /// The control plane is to answer.
-    Elsewhere,
+/// Fails a message that a version was to answer, and counts that.
+fn fail(target: &Target, worker: usize, failure: Failure) -> Step {
+    target.counts[worker].fail(failure.reason);
+    Step::Failed(failure)
 }
 
 /// Has a stream of tensors tell of a failure in an answer.
@@ -463,35 +500,4 @@ impl Question {
             problem,
         }
     }
-}
-
-/// Counts an answered call on its route; `frame` has the outputs, and is None where every row has
-/// an error.
-pub fn count_answer(
-    counts: &RouteCounts,
-    version: &Version,
-    row_count: usize,
-    frame: Option<&Frame>,
-    room: &Room,
-    begin: Instant,
-) {
-    counts.calls.fetch_add(1, Relaxed);
-    counts.rows.fetch_add(row_count as u64, Relaxed);
-    for error in &room.errors {
-        counts.row_errors[version.coder.refusal(error).1].fetch_add(1, Relaxed);
-    }
-    if let (Some(frame), Some(output)) = (frame, version.score_output) {
-        let width = version.outputs[output].width;
-        // It is none of texts: those have no scores.
-        let _ = frame.outputs()[output].for_each_f64(|i, value| {
-            if i % width == width - 1 {
-                counts.scores.add(value);
-            }
-        });
-    }
-    counts.latency.add(nanoseconds(begin, Instant::now()) as f64 / 1e9);
-}
-
-fn nanoseconds(from: Instant, to: Instant) -> u64 {
-    to.saturating_duration_since(from).as_nanos() as u64
 }

@@ -340,6 +340,7 @@ impl Engine {
         outputs: Vec<(String, usize, bool)>,
         score_output: Option<usize>,
         row_by_row: bool,
+        joint_rows: usize,
         checks: Vec<CheckParts>,
         typed: TypedParts,
         tensors: TensorParts,
@@ -369,6 +370,7 @@ impl Engine {
             graph_names,
             session,
             row_by_row,
+            joint_rows,
             counts,
         ))))
     }

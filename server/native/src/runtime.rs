@@ -5,6 +5,7 @@
 //! only module with `unsafe` code.
 
 use std::ffi::{CStr, CString, c_void};
+use std::ops::Range;
 use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::sync::{Mutex, OnceLock};
@@ -454,26 +455,28 @@ impl Tensor {
         }
     }
 
-    /// Copies all elements of another tensor of the same type to a place in this one.
+    /// Copies some elements of another tensor of the same type to a place in this one.
     ///
     /// # Errors
     /// They are texts, and onnxruntime refuses one.
     ///
     /// # Panics
-    /// The types differ, or there is not room enough.
-    pub fn copy_from(&mut self, at: usize, other: &Self) -> Result<()> {
+    /// The types differ, there are not as many, or there is not room enough.
+    pub fn copy_from(&mut self, at: usize, other: &Self, from: Range<usize>) -> Result<()> {
         assert_eq!(self.element, other.element);
-        assert!(at + other.count <= self.count);
+        assert!(from.start <= from.end && from.end <= other.count);
+        assert!(at <= self.count && from.len() <= self.count - at);
         if self.element == Element::Text {
             let texts = other.texts()?;
-            return (0..other.count).try_for_each(|i| self.set_text(at + i, texts.get(i).as_bytes()));
+            return from.enumerate().try_for_each(|(i, j)| self.set_text(at + i, texts.get(j).as_bytes()));
         }
         let size = element_size(self.element);
         // SAFETY: both are tensors of this type, and of as many elements as was asserted; each has
         // memory of its own.
         unsafe {
             let place = self.data.cast::<u8>().add(at * size);
-            std::ptr::copy_nonoverlapping(other.data.cast::<u8>(), place, other.count * size);
+            let found = other.data.cast::<u8>().add(from.start * size);
+            std::ptr::copy_nonoverlapping(found, place, from.len() * size);
         }
         Ok(())
     }
@@ -576,6 +579,19 @@ impl Frame {
     /// What the last run made.
     pub fn outputs(&self) -> &[Tensor] {
         &self.outputs
+    }
+
+    /// Copies some elements of the outputs of another frame to the beginning of this one's; `from`
+    /// says which, by the index of the output.
+    ///
+    /// # Errors
+    /// They are texts, and onnxruntime refuses one.
+    ///
+    /// # Panics
+    /// As of `Tensor::copy_from`.
+    pub fn copy_outputs(&mut self, other: &Self, from: impl Fn(usize) -> Range<usize>) -> Result<()> {
+        let mut pairs = self.outputs.iter_mut().zip(&other.outputs).enumerate();
+        pairs.try_for_each(|(i, (output, other))| output.copy_from(0, other, from(i)))
     }
 
     /// Runs the graph.

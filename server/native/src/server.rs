@@ -241,7 +241,9 @@ impl Thread {
         async move {
             let _leave = Leave(open);
             let Ok(socket) = TcpStream::from_std(socket) else { return };
-            let begin = |call: Call<'_>, cx: &mut Context<'_>| calls::begin(&worker, call, cx);
+            let begin = |calls: &mut dyn Iterator<Item = Call<'_>>, cx: &mut Context<'_>| {
+                calls::begin(&worker, calls, cx);
+            };
             match tls {
                 None => connection::serve(socket, &options, phase, begin).await,
                 Some(tls) => {

@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use crate::coding::{Room, Rows};
 use crate::control::Events;
-use crate::predict::count_answer;
 use crate::runtime::Frame;
+use crate::scoring::count_answer;
 use crate::snapshot::{Shadow, Version};
 use crate::split;
 use crate::statistics::{Method, RouteShards};

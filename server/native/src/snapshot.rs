@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
@@ -15,6 +15,11 @@ use crate::statistics::{Method, RouteShards, VersionCounts};
 use crate::tensors::Interface;
 use crate::typed::{Service, Table};
 use crate::wire;
+
+/// Rows that cost more than this together leave the I/O threads.
+pub const INLINE_NS: f64 = 500_000.0;
+/// The most calls whose rows one run scores.
+pub const MAX_JOINT_ROWS: usize = 16;
 
 /// One output of a version, as it stands in every answer.
 pub struct Output {
@@ -62,9 +67,15 @@ pub struct Version {
     names: Arc<(Names, Names)>,
     /// Whether the graph takes one row in a run, and no more.
     row_by_row: bool,
-    /// For each worker the frame of its calls with one row.
-    frames: Box<[Mutex<Option<Frame>>]>,
+    /// How many rows of different calls one run may score; 1 where outputs are texts.
+    pub joint_rows: usize,
+    frames: Box<[Mutex<Frames>]>,
+    /// For each worker the place where one row of a joint run's outputs stands alone.
+    rows: Box<[Mutex<Option<Frame>>]>,
 }
+
+/// Frames that a worker keeps: for one row, for two, and so on.
+type Frames = [Option<Frame>; MAX_JOINT_ROWS];
 
 impl Version {
     #[allow(clippy::too_many_arguments)] // it is made in one place, by name
@@ -81,6 +92,7 @@ impl Version {
         names: (Names, Names),
         session: Arc<Session>,
         row_by_row: bool,
+        joint_rows: usize,
         counts: Arc<Box<[VersionCounts]>>,
     ) -> Self {
         let mut head = Vec::new();
@@ -88,7 +100,9 @@ impl Version {
             wire::put_bytes_head(&mut head, field, text.len());
             head.extend_from_slice(text.as_bytes());
         }
-        let frames = counts.iter().map(|_| Mutex::new(None)).collect();
+        let frames = counts.iter().map(|_| Mutex::default()).collect();
+        let rows = counts.iter().map(|_| Mutex::default()).collect();
+        let joint_rows = joint_rows.clamp(1, MAX_JOINT_ROWS);
         let names = Arc::new(names);
         let (model, version) = (model.to_owned(), version.to_owned());
         Self {
@@ -108,7 +122,9 @@ impl Version {
             session,
             names,
             row_by_row,
+            joint_rows,
             frames,
+            rows,
         }
     }
 
@@ -133,17 +149,26 @@ impl Version {
             let ran = self.run_frame(&mut frame, 0..kept, rows, room)?;
             return Ok(use_outputs(&frame, room, ran));
         }
-        let slot = || self.frames[worker].lock().unwrap_or_else(PoisonError::into_inner);
-        // Taken out, so that no one waits, and a frame whose run failed is never used again.
-        let taken = slot().take();
-        let mut frame = match taken {
-            Some(frame) => frame,
-            None => Frame::new(self.coder.tensors(1)?, self.names.clone()),
-        };
+        let mut frame = self.take_frame(worker, 1)?;
         let ran = self.run_frame(&mut frame, 0..1, rows, room)?;
         let used = use_outputs(&frame, room, ran);
-        *slot() = Some(frame);
+        self.give_back(worker, 1, frame);
         Ok(used)
+    }
+
+    /// A frame for so many rows, taken out, so that no one waits, and one whose run failed is never
+    /// used again.
+    fn take_frame(&self, worker: usize, count: usize) -> Result<Frame, RuntimeError> {
+        let kept = self.frames(worker)[count - 1].take();
+        kept.map_or_else(|| Ok(Frame::new(self.coder.tensors(count)?, self.names.clone())), Ok)
+    }
+
+    fn give_back(&self, worker: usize, count: usize, frame: Frame) {
+        self.frames(worker)[count - 1] = Some(frame);
+    }
+
+    fn frames(&self, worker: usize) -> MutexGuard<'_, Frames> {
+        self.frames[worker].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs the graph once for each row, and gathers the outputs.
@@ -160,7 +185,7 @@ impl Version {
                 outputs = made.collect::<Result<_, _>>()?;
             }
             for ((all, one), output) in outputs.iter_mut().zip(frame.outputs()).zip(&self.outputs) {
-                all.copy_from(i * output.width, one)?;
+                all.copy_from(i * output.width, one, 0..output.width)?;
             }
         }
         Ok((Frame::gathered(outputs, self.names.clone()), Ran { begin, end: Instant::now() }))
@@ -173,12 +198,25 @@ impl Version {
         rows: Rows<'_>,
         room: &mut Room,
     ) -> Result<Ran, RuntimeError> {
-        self.coder.fill(rows, kept.clone(), room, frame)?;
+        let count = kept.len();
+        self.coder.fill(rows, kept, room, frame, 0)?;
+        self.run_filled(frame, count)
+    }
+
+    /// Room for one row of a frame's outputs.
+    fn row_like(&self, frame: &Frame) -> Result<Frame, RuntimeError> {
+        let pairs = frame.outputs().iter().zip(&self.outputs);
+        let one =
+            |(tensor, output): (&Tensor, &Output)| Tensor::new(tensor.element(), &[1, output.width as i64]);
+        Ok(Frame::gathered(pairs.map(one).collect::<Result<_, _>>()?, self.names.clone()))
+    }
+
+    fn run_filled(&self, frame: &mut Frame, count: usize) -> Result<Ran, RuntimeError> {
         let begin = Instant::now();
         frame.run(&self.session)?;
         let ran = Ran { begin, end: Instant::now() };
         for (tensor, output) in frame.outputs().iter().zip(&self.outputs) {
-            let (found, wanted) = (tensor.count(), kept.len() * output.width);
+            let (found, wanted) = (tensor.count(), count * output.width);
             if found != wanted {
                 return Err(RuntimeError(format!("an output has {found} values instead of {wanted}")));
             }
@@ -187,6 +225,57 @@ impl Version {
             }
         }
         Ok(ran)
+    }
+}
+
+/// Rows of different calls, scored in one run.
+pub struct Joint<'a> {
+    version: &'a Version,
+    worker: usize,
+    count: usize,
+    frame: Frame,
+}
+
+impl<'a> Joint<'a> {
+    /// Room for so many rows, of which there are at most the version's `joint_rows`.
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn new(version: &'a Version, worker: usize, count: usize) -> Result<Self, RuntimeError> {
+        Ok(Self { version, worker, count, frame: version.take_frame(worker, count)? })
+    }
+
+    /// Puts the only row of a call to its place; it was examined, and has no error.
+    ///
+    /// # Errors
+    /// onnxruntime refuses a text.
+    pub fn fill(&mut self, at: usize, rows: Rows<'_>, room: &mut Room) -> Result<(), RuntimeError> {
+        self.version.coder.fill(rows, 0..1, room, &mut self.frame, at)
+    }
+
+    /// Runs the graph, and hands each row's outputs, as if it had been alone, to `use_outputs`.
+    ///
+    /// # Errors
+    /// As of `Version::run`; then no outputs have been handed over.
+    pub fn run(self, mut use_outputs: impl FnMut(usize, &Frame, Ran)) -> Result<(), RuntimeError> {
+        let Self { version, worker, count, mut frame } = self;
+        let ran = version.run_filled(&mut frame, count)?;
+        let slot = || version.rows[worker].lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = slot().take();
+        let mut row = match taken {
+            Some(row) => row,
+            None => version.row_like(&frame)?,
+        };
+        for at in 0..count {
+            row.copy_outputs(&frame, |i| {
+                let width = version.outputs[i].width;
+                at * width..(at + 1) * width
+            })?;
+            use_outputs(at, &row, ran);
+        }
+        *slot() = Some(row);
+        version.give_back(worker, count, frame);
+        Ok(())
     }
 }
 

@@ -111,13 +111,17 @@ impl Request {
 
     /// Forgets what was read, and keeps the room for it.
     pub fn clear(&mut self) {
-        let (mut texts, mut gathered) = (std::mem::take(&mut self.texts), std::mem::take(&mut self.gathered));
-        texts.clear();
-        gathered.clear();
-        // One huge request must not hold its memory for good.
-        texts.shrink_to(KEPT_TEXTS);
-        gathered.shrink_to(KEPT_BYTES);
+        self.release();
+        let (texts, gathered) = (std::mem::take(&mut self.texts), std::mem::take(&mut self.gathered));
         *self = Self { texts, gathered, ..Self::default() };
+    }
+
+    /// Gives the rows up: one huge request must not hold its memory for good.
+    pub fn release(&mut self) {
+        self.texts.clear();
+        self.gathered.clear();
+        self.texts.shrink_to(KEPT_TEXTS);
+        self.gathered.shrink_to(KEPT_BYTES);
     }
 
     fn read_request(&mut self, data: &[u8], part: Range<usize>, depth: u32) -> Result<()> {

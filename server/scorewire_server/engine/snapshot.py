@@ -26,8 +26,9 @@ class LoadedVersion:
     """A version that passed its checks.
 
     `output_names` is in schema order. `row_ns` is what one more row costs, in
-    nanoseconds, as measured when the version was loaded. `max_rows` is set where
-    one call may have fewer than the server takes. `typed` and `tensors` read and
+    nanoseconds, as measured when the version was loaded. `joint_rows` is how many
+    rows of different calls one run may score. `max_rows` is set where one call may
+    have fewer than the server takes. `typed` and `tensors` read and
     write the encodings that are made from the manifest.
 
     Raises:
@@ -41,6 +42,7 @@ class LoadedVersion:
     manifest: manifest_pb2.Manifest
     scorer: Scorer
     row_ns: float
+    joint_rows: int = 1
     max_rows: int | None = None
     typed: TypedCodec = field(init=False, repr=False)
     tensors: TensorCodec = field(init=False, repr=False)

@@ -21,7 +21,7 @@ def test_sound_bundles_pass(tmp_path: Path) -> None:
     assert code == 0
     assert "sum 1.0.0" in output
     assert "classes 1.0.0" in output
-    assert "3 scored as at export, 1 of them refused" in output
+    assert "19 scored as at export, 1 of them refused" in output
 
 
 def test_one_bad_bundle_fails_and_the_others_are_checked(tmp_path: Path) -> None:

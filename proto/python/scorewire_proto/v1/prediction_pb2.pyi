@@ -188,7 +188,9 @@ class PredictResponse(_message.Message):
     server_time_us: _builtins.int
     """Time from the decoded request to the answer, in microseconds."""
     model_time_us: _builtins.int
-    """The part of it that the model itself took, in microseconds."""
+    """The part of it that the model's run took, in microseconds. Rows of other calls may have
+    been in that run.
+    """
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Output]:
         """One for each output of the schema, in its order."""

@@ -40,7 +40,9 @@ fn served<F: Future<Output = ()> + 'static>(
     let (client, server) = tokio::io::duplex(PIPE_BYTES);
     let (phase, watched) = watch::channel(Phase::Serving);
     let done = spawn_local(async move {
-        let begin = |begun: Call<'_>, _: &mut Context<'_>| drop(spawn_local(call(begun.body, begun.answer)));
+        let begin = |begun: &mut dyn Iterator<Item = Call<'_>>, _: &mut Context<'_>| {
+            begun.for_each(|begun| drop(spawn_local(call(begun.body, begun.answer))));
+        };
         serve(server, &options, watched, begin).await;
     });
     Served { client, phase, done }

@@ -58,6 +58,7 @@ def native_version(engine: scorewire_native.Engine, version: LoadedVersion) -> s
         ],
         version.score_output,
         coding.row_by_row,
+        version.joint_rows,
         list(_checks(schema, coding)),
         _typed(version),
         _tensors(version),
