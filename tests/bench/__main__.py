@@ -154,7 +154,7 @@ class Bench:
 
     def _measure_stream(self, native: Server, question: Question, program: Path) -> None:
         def stream() -> float:
-            count = round(self._generator.rates[native.name, question.file.name, MANY] * self._seconds) * 2
+            count = round(self._generator.rates[native.pid, question.file.name, MANY, 1] * self._seconds) * 2
             return self._generator.stream(program, native, question, window=MANY, count=count)
 
         ratios = self._pairs(stream, lambda: self._unary_rate(native, question))

@@ -40,28 +40,32 @@ def missing() -> bool:
     return shutil.which(COMMAND) is None
 
 
-def put_load(target: str, message: Path, *, calls: int, in_flight: int, log: Path) -> Load:
-    """Make so many calls over one connection, each with the same message.
+def put_load(
+    target: str, message: Path, *, calls: int, in_flight: int, log: Path, connections: int = 1
+) -> Load:
+    """Make so many calls, each with the same message.
 
     Args:
         target: HOST:PORT/SERVICE/METHOD.
         message: a file with a gRPC message, its head of five bytes first.
         calls: how many, exactly.
-        in_flight: how many at one time.
+        in_flight: how many at one time on each connection.
         log: where h2load may note every call. It does so only where one is in
             flight, when it has the time: with more, that would cost it a sixth
             of its speed.
+        connections: over how many connections.
 
     Raises:
         LoadError: not every call was answered with HTTP's 200. What gRPC's status
             was h2load does not see: ask the server.
     """
-    options = [f"--requests={calls}", f"--max-concurrent-streams={in_flight}"]
+    options = [f"--requests={calls}", f"--max-concurrent-streams={in_flight}", f"--clients={connections}"]
     log.unlink(missing_ok=True)
-    if in_flight == 1:
+    one_by_one = in_flight == connections == 1
+    if one_by_one:
         options.append(f"--log-file={log}")
     told = _run([*options, f"http://{target}"], message)
-    return parse(told, log.read_text(encoding="ascii") if in_flight == 1 else "", calls)
+    return parse(told, log.read_text(encoding="ascii") if one_by_one else "", calls)
 
 
 def paced_latencies_us(
@@ -84,6 +88,7 @@ def paced_latencies_us(
     url = f"http://{address}{PREDICT}"
     script.write_text("".join(f"{i * interval_ms:.3f}\t{url}\n" for i in range(calls)), encoding="ascii")
     options = [f"--timing-script-file={script}", "--max-concurrent-streams=100", f"--log-file={log}"]
+    options.append("--clients=1")
     told = _run([*options, f"--requests={calls}"], message)
     noted = log.read_text(encoding="ascii")
     parse(told, noted, calls)
@@ -91,7 +96,7 @@ def paced_latencies_us(
 
 
 def _run(options: list[str], message: Path) -> str:
-    command = [COMMAND, "--clients=1", f"--data={message}"]
+    command = [COMMAND, f"--data={message}"]
     command += ["--window-bits=20", "--connection-window-bits=23"]
     command += ["--header=content-type: application/grpc", "--header=te: trailers", *options]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS)

@@ -100,30 +100,39 @@ class Generator:
 
     core: int | None
     folder: Path
-    rates: dict[tuple[str, str, int], float] = field(default_factory=dict)
+    rates: dict[tuple[int, str, int, int], float] = field(default_factory=dict)
 
-    def load(self, server: Server, question: Question, *, in_flight: int, seconds: float) -> Load:
-        """About so many seconds of calls.
+    def load(
+        self, server: Server, question: Question, *, in_flight: int, seconds: float, connections: int = 1
+    ) -> Load:
+        """About so many seconds of calls, `in_flight` of them at one time on each connection.
 
         Raises:
             LoadError: a call failed, or its scores are not those expected before and after.
         """
-        key = (server.name, question.file.name, in_flight)
+        key = (server.pid, question.file.name, in_flight, connections)
         if key not in self.rates:
             # Twice: the first warms the server up, the second is a guess at its rate.
             for calls in (_WARM_UP_CALLS, 10 * _WARM_UP_CALLS):
-                self.rates[key] = self.calls(server, question, calls, in_flight).calls_per_second
-        count = max(round(self.rates[key] * seconds), in_flight)
-        load = self.calls(server, question, count, in_flight)
+                self.rates[key] = self.calls(server, question, calls, in_flight, connections).calls_per_second
+        count = max(round(self.rates[key] * seconds), in_flight * connections)
+        load = self.calls(server, question, count, in_flight, connections)
         self.rates[key] = load.calls_per_second
         return load
 
-    def calls(self, server: Server, question: Question, count: int, in_flight: int) -> Load:
+    def calls(
+        self, server: Server, question: Question, count: int, in_flight: int, connections: int = 1
+    ) -> Load:
         """Exactly so many calls. Raises as `load`."""
         with _proven(server, question, count), pinned(self.core):
             log = self.folder / "h2load.log"
             return put_load(
-                f"{server.address}{question.path}", question.file, calls=count, in_flight=in_flight, log=log
+                f"{server.address}{question.path}",
+                question.file,
+                calls=count,
+                in_flight=in_flight,
+                connections=connections,
+                log=log,
             )
 
     def stream(self, program: Path, server: Server, question: Question, *, window: int, count: int) -> float:

@@ -35,9 +35,10 @@ class Server:
 
 
 @contextmanager
-def engine(name: str, folder: Path, models: Path) -> Iterator[Server]:
-    """`scorewire serve` with an engine."""
-    with processes.serving(folder / name, models, "--engine", name, "--threads", "1") as process:
+def engine(name: str, folder: Path, models: Path, *, command: Path | None = None) -> Iterator[Server]:
+    """`scorewire serve` with an engine; `command` is another `scorewire` than this checkout's."""
+    flags = ("--engine", name, "--threads", "1")
+    with processes.serving(folder / name, models, *flags, command=(command or processes.COMMAND,)) as process:
 
         def answered() -> tuple[int, int]:
             well = others = 0

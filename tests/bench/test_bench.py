@@ -109,6 +109,19 @@ def test_a_quick_bench_measures_everything(tmp_path: Path) -> None:
     assert (tmp_path / "engines.png").stat().st_size > 10_000
 
 
+@needs_h2load
+@pytest.mark.skipif(
+    find_spec("scorewire_native") is None or shutil.which("cargo") is None, reason="cargo is missing"
+)
+def test_two_checkouts_are_measured_in_turn() -> None:
+    command = [sys.executable, "-m", "tests.bench.pairs", str(ROOT), "--quick"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stdout.splitlines() if line.startswith(("| native", "| reference"))]
+    assert len(lines) == 11
+    assert all(float(line.split("|")[2]) > 0 for line in lines)
+
+
 def test_ratios_are_of_what_ran_side_by_side_and_bars_say_whether_they_are_met() -> None:
     rates = {"floor": [1_000.0, 3_000.0, 2_000.0], "native": [500.0, 900.0, 1_600.0]}
     samples = [
