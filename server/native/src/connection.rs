@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle, spawn_local};
 
 use crate::headers::Head;
 use crate::link::{self, Answer, Body, Link};
@@ -72,14 +72,28 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
 ) {
     let Ok(session) = Session::new(options.max_streams) else { return };
     let link = Rc::new(Link::new(session));
-    let mut wire = Wire { io, link: Rc::clone(&link), begin, unsent: Vec::new(), sent: 0 };
     // In a task of its own: what it waits for need not be looked at for every call.
     let keeper = spawn_local(keep(link.clone(), options.max_age, phase));
+    let ending = Ending { link: Rc::clone(&link), keeper };
+    let mut wire = Wire { io, link, begin, unsent: Vec::new(), sent: 0 };
     let _ = std::future::poll_fn(|cx| wire.poll(cx)).await;
-    keeper.abort();
-    link.session().close();
+    drop(ending);
     // The client reads to the end what was sent before it.
     let _ = tokio::time::timeout(KEEPALIVE_TIMEOUT, wire.io.shutdown()).await;
+}
+
+/// Has all that belongs to a connection end with it, however it ends: a panic or an abort of its task
+/// leaves no call that waits and no keeper.
+struct Ending {
+    link: Rc<Link>,
+    keeper: JoinHandle<()>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.keeper.abort();
+        self.link.session().close();
+    }
 }
 
 /// Does with a connection what time asks for; it ends the connection or is ended with it.

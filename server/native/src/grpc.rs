@@ -214,8 +214,8 @@ mod tests {
     fn with_head<T>(name: &str, value: &str, read: impl Fn(Head<'_>) -> T) -> T {
         let mut begun = Begun::default();
         begun.begin();
-        begun.push(name.as_bytes(), value.as_bytes(), usize::MAX);
-        begun.end(1);
+        begun.push(name.as_bytes(), value.as_bytes());
+        begun.end(1, false);
         begun.iter().next().map(|(_, head)| read(head)).unwrap()
     }
 

@@ -2,61 +2,53 @@
 
 use std::ops::Range;
 
-/// What a field counts beside its name and value, as RFC 9113 has it.
-const FIELD_OVERHEAD: usize = 32;
 /// Room that is kept for the next calls.
 const KEPT_BYTES: usize = 1 << 16;
+const KEPT_PLACES: usize = 1 << 11;
 
 /// A field: where its name begins, its value begins, and its value ends.
 #[derive(Clone, Copy)]
 struct Place(usize, usize, usize);
 
-/// The calls that have begun since the last look, in their order, each with its headers.
+/// The calls that have begun since the last look, in their order, each with its headers; behind them
+/// the fields of a head that has not ended. Where those begin follows from the calls alone: what a read
+/// leaves behind cannot contradict them.
 #[derive(Default)]
 pub struct Begun {
     bytes: Vec<u8>,
     places: Vec<Place>,
     calls: Vec<(i32, Range<usize>, bool)>,
-    /// Where the fields of the head that is being received begin, and what it counts so far.
-    open: usize,
-    size: usize,
-    overlong: bool,
 }
 
 impl Begun {
-    /// A head begins. What is left of one that never ended is dropped.
-    pub fn begin(&mut self) {
-        self.open = self.calls.last().map_or(0, |(_, places, _)| places.end);
-        self.places.truncate(self.open);
-        self.bytes.truncate(self.places.last().map_or(0, |place| place.2));
-        self.size = 0;
-        self.overlong = false;
+    /// How many fields belong to calls.
+    fn whole(&self) -> usize {
+        self.calls.last().map_or(0, |(_, places, _)| places.end)
     }
 
-    /// A field of that head. Those beyond the limit are not kept.
-    pub fn push(&mut self, name: &[u8], value: &[u8], max_bytes: usize) {
-        self.size += name.len() + value.len() + FIELD_OVERHEAD;
-        self.overlong |= self.size > max_bytes;
-        if self.overlong {
-            return;
-        }
+    /// A head begins. What is left of one that never ended is dropped.
+    pub fn begin(&mut self) {
+        self.places.truncate(self.whole());
+        self.bytes.truncate(self.places.last().map_or(0, |place| place.2));
+    }
+
+    /// A field of that head.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(value);
         self.places.push(Place(start, start + name.len(), self.bytes.len()));
     }
 
-    /// That head is whole: the call has begun.
-    pub fn end(&mut self, stream: i32) {
-        self.calls.push((stream, self.open..self.places.len(), self.overlong));
-        self.size = 0;
+    /// That head is whole: the call has begun. It is overlong where fields of it were not kept.
+    pub fn end(&mut self, stream: i32, overlong: bool) {
+        self.calls.push((stream, self.whole()..self.places.len(), overlong));
     }
 
     /// Takes the calls out. A head that has not ended stays.
     pub fn take(&mut self) -> Self {
-        let whole = self.calls.last().map_or(0, |(_, places, _)| places.end);
-        let mut rest = Self { size: self.size, overlong: self.overlong, ..Self::default() };
-        for Place(start, middle, end) in self.places.drain(whole..) {
+        let mut rest = Self::default();
+        for Place(start, middle, end) in self.places.drain(self.whole()..) {
             let start_then = rest.bytes.len();
             rest.bytes.extend_from_slice(&self.bytes[start..end]);
             rest.places.push(Place(start_then, start_then + middle - start, rest.bytes.len()));
@@ -66,7 +58,7 @@ impl Begun {
 
     /// Uses the room of calls that were taken out for the next ones.
     pub fn give_back(&mut self, mut used: Self) {
-        if self.size == 0 {
+        if self.calls.is_empty() && self.places.is_empty() {
             used.clear();
             *self = used;
         }
@@ -85,7 +77,7 @@ impl Begun {
         self.places.clear();
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
-        self.places.shrink_to(KEPT_BYTES / FIELD_OVERHEAD);
+        self.places.shrink_to(KEPT_PLACES);
     }
 }
 
@@ -113,9 +105,14 @@ impl<'a> Head<'a> {
         self.values(name).next_back()
     }
 
+    /// The fields in their order.
+    pub fn fields(self) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> {
+        let Self { bytes, places, .. } = self;
+        places.iter().map(|place| (&bytes[place.0..place.1], &bytes[place.1..place.2]))
+    }
+
     fn values(self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
-        let named = move |place: &&Place| &self.bytes[place.0..place.1] == name.as_bytes();
-        self.places.iter().filter(named).map(move |place| &self.bytes[place.1..place.2])
+        self.fields().filter(move |field| field.0 == name.as_bytes()).map(|field| field.1)
     }
 }
 
@@ -123,26 +120,35 @@ impl<'a> Head<'a> {
 mod tests {
     use super::*;
 
-    const MAX_BYTES: usize = 200;
-
     fn push(begun: &mut Begun, fields: &[(&str, &str)]) {
         begun.begin();
         for (name, value) in fields {
-            begun.push(name.as_bytes(), value.as_bytes(), MAX_BYTES);
+            begun.push(name.as_bytes(), value.as_bytes());
         }
+    }
+
+    /// Each call's stream and the fields of its head, as text.
+    fn found(begun: &Begun) -> Vec<(i32, Vec<String>)> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let field = |(name, value)| format!("{}={}", text(name), text(value));
+        begun.iter().map(|(stream, head)| (stream, head.fields().map(field).collect())).collect()
+    }
+
+    fn call(stream: i32, fields: &[&str]) -> (i32, Vec<String>) {
+        (stream, fields.iter().map(|&field| field.to_owned()).collect())
     }
 
     #[test]
     fn each_call_has_its_own_fields() {
         let mut begun = Begun::default();
         push(&mut begun, &[("a", "1"), ("b", "2"), ("a", "3")]);
-        begun.end(1);
+        begun.end(1, false);
         push(&mut begun, &[("a", "4")]);
-        begun.end(3);
-        let heads: Vec<_> =
-            begun.iter().map(|(stream, head)| (stream, head.get("a"), head.last("a"))).collect();
-        assert_eq!(heads, [(1, Some(&b"1"[..]), Some(&b"3"[..])), (3, Some(b"4"), Some(b"4"))]);
+        begun.end(3, true);
+        let heads: Vec<_> = begun.iter().map(|(_, head)| (head.get("a"), head.last("a"))).collect();
+        assert_eq!(heads, [(Some(&b"1"[..]), Some(&b"3"[..])), (Some(b"4"), Some(b"4"))]);
         assert_eq!(begun.iter().next().and_then(|(_, head)| head.get("c")), None);
+        assert_eq!(begun.iter().map(|(_, head)| head.is_overlong()).collect::<Vec<_>>(), [false, true]);
         begun.clear();
         assert!(begun.iter().next().is_none());
     }
@@ -151,40 +157,53 @@ mod tests {
     fn a_head_that_never_ended_leaves_nothing() {
         let mut begun = Begun::default();
         push(&mut begun, &[("a", "1")]);
-        begun.end(1);
+        begun.end(1, false);
         push(&mut begun, &[("b", "lost")]);
         push(&mut begun, &[("c", "2")]);
-        begun.end(5);
-        let last = begun.iter().last().map(|(stream, head)| (stream, head.get("b"), head.get("c")));
-        assert_eq!(last, Some((5, None, Some(&b"2"[..]))));
+        begun.end(5, false);
+        assert_eq!(found(&begun), [call(1, &["a=1"]), call(5, &["c=2"])]);
     }
 
+    /// A read may end anywhere in a head: before its first field, too, and behind any number of calls.
     #[test]
     fn a_head_may_come_in_pieces() {
-        let mut begun = Begun::default();
-        push(&mut begun, &[("a", "1")]);
-        begun.end(1);
-        push(&mut begun, &[("b", "2")]);
-        let taken = begun.take();
-        assert_eq!(taken.iter().map(|(stream, _)| stream).collect::<Vec<_>>(), [1]);
-        begun.give_back(taken);
-        begun.push(b"c", b"3", MAX_BYTES);
-        begun.end(3);
-        let fields: Vec<_> = begun.iter().map(|(id, head)| (id, head.get("b"), head.get("c"))).collect();
-        assert_eq!(fields, [(3, Some(&b"2"[..]), Some(&b"3"[..]))]);
-        let taken = begun.take();
-        begun.give_back(taken);
-        assert!(begun.iter().next().is_none());
+        for calls_before in 0..4 {
+            for fields_before in 0..3 {
+                let mut begun = Begun::default();
+                for stream in 0..calls_before {
+                    push(&mut begun, &[("a", "1"), ("b", "2")]);
+                    begun.end(stream, false);
+                }
+                let fields = [("c", "3"), ("d", "4")];
+                push(&mut begun, &fields[..fields_before]);
+                let taken = begun.take();
+                assert_eq!(
+                    found(&taken),
+                    (0..calls_before).map(|i| call(i, &["a=1", "b=2"])).collect::<Vec<_>>()
+                );
+                begun.give_back(taken);
+                for (name, value) in &fields[fields_before..] {
+                    begun.push(name.as_bytes(), value.as_bytes());
+                }
+                begun.end(9, false);
+                assert_eq!(found(&begun), [call(9, &["c=3", "d=4"])]);
+                let taken = begun.take();
+                begun.give_back(taken);
+                assert!(begun.iter().next().is_none());
+            }
+        }
     }
 
+    /// The calls that are given back may be older than calls that have begun meanwhile.
     #[test]
-    fn a_head_beyond_the_limit_says_so() {
+    fn what_is_given_back_late_replaces_nothing() {
         let mut begun = Begun::default();
-        push(&mut begun, &[("a", "1"), ("b", &"x".repeat(MAX_BYTES)), ("c", "2")]);
-        begun.end(1);
         push(&mut begun, &[("a", "1")]);
-        begun.end(3);
-        let told: Vec<_> = begun.iter().map(|(_, head)| (head.is_overlong(), head.get("c"))).collect();
-        assert_eq!(told, [(true, None), (false, None)]);
+        begun.end(1, false);
+        let taken = begun.take();
+        push(&mut begun, &[]);
+        begun.end(3, false);
+        begun.give_back(taken);
+        assert_eq!(found(&begun), [call(3, &[])]);
     }
 }

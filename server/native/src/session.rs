@@ -104,6 +104,8 @@ impl Stream {
 struct State {
     streams: HashMap<i32, Stream, foldhash::fast::RandomState>,
     begun: Begun,
+    /// What the head that is being received counts so far.
+    head_bytes: usize,
     /// Bytes that streams had not taken when they closed; the connection's window takes them back.
     dropped_bytes: usize,
     /// Streams that were answered before the client had ended.
@@ -112,6 +114,8 @@ struct State {
     unsendable: Vec<i32>,
     greeted: bool,
     alive: bool,
+    /// Whether the ping behind which no more calls begin was sent, and whether it came back.
+    last_ping_sent: bool,
     last_ping_answered: bool,
 }
 
@@ -211,11 +215,16 @@ impl Session {
         Ok(())
     }
 
+    /// Whether there is more to be received.
+    pub fn reads(&mut self) -> bool {
+        // SAFETY: the session lives.
+        unsafe { ng::nghttp2_session_want_read(self.raw.as_ptr()) != 0 }
+    }
+
     /// Whether there is nothing more to be received or sent.
     pub fn is_over(&mut self) -> bool {
-        let raw = self.raw.as_ptr();
         // SAFETY: the session lives.
-        unsafe { ng::nghttp2_session_want_read(raw) == 0 && ng::nghttp2_session_want_write(raw) == 0 }
+        !self.reads() && unsafe { ng::nghttp2_session_want_write(self.raw.as_ptr()) == 0 }
     }
 
     /// The calls that have begun since the last time; `give_back` is to follow.
@@ -249,6 +258,7 @@ impl Session {
         // SAFETY: the session lives. Without memory for the frame the client is told nothing.
         unsafe { ng::nghttp2_submit_shutdown_notice(self.raw.as_ptr()) };
         self.submit_ping(&PING_LAST);
+        self.state().last_ping_sent = true;
     }
 
     /// Forgets all streams; whoever waits for one finds it gone.

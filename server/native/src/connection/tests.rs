@@ -355,6 +355,43 @@ fn a_client_that_does_not_answer_pings_is_left() {
     });
 }
 
+/// A call that waits is told that its caller is gone, however the task of its connection ends.
+#[test]
+fn a_connection_whose_task_ends_at_once_leaves_no_call_behind() {
+    for panics in [false, true] {
+        run(async move {
+            let (tell, mut told) = mpsc::unbounded_channel();
+            let mut calls = 0;
+            let served = served(OPTIONS, move |_, answer| {
+                calls += 1;
+                assert!(calls < 3, "the third call is a fault");
+                let tell = tell.clone();
+                async move {
+                    std::future::poll_fn(|cx| answer.poll_gone(cx)).await;
+                    tell.send(()).unwrap();
+                }
+            });
+            let mut client = client(served.client, 1 << 20).await;
+            let mut open = Vec::new();
+            for _ in 0..2 + u8::from(panics) {
+                open.push(client.send_request(post(), false).unwrap());
+                client = client.ready().await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if !panics {
+                served.done.abort();
+            }
+            assert_eq!((told.recv().await, told.recv().await), (Some(()), Some(())));
+            // Nothing holds the session any more: what could tell more is gone with it.
+            assert_eq!(told.recv().await, None);
+            assert_eq!(served.done.await.unwrap_err().is_panic(), panics);
+            for (response, _) in open {
+                assert!(response.await.is_err());
+            }
+        });
+    }
+}
+
 /// Sends bytes, and returns the frames that come back until the server ends, or has no more to say.
 async fn exchange(options: Options, bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut served = served(options, echo);

@@ -17,6 +17,8 @@ const RESETS_PER_SECOND: u64 = 1_000;
 const ODD_FRAMES: u64 = 10_000;
 const ODD_FRAMES_PER_SECOND: u64 = 1_000;
 
+/// What a field counts beside its name and value, as RFC 9113 has it.
+const FIELD_OVERHEAD_BYTES: usize = 32;
 /// More than the fields of any failure take.
 const MAX_SENT_HEADER_BYTES: usize = 1 << 20;
 
@@ -89,6 +91,7 @@ unsafe extern "C" fn on_begin_headers(
     unsafe {
         let request = is_request(frame);
         callback(user_data, FAILED, |state| {
+            state.head_bytes = 0;
             if request {
                 state.begun.begin();
             }
@@ -114,8 +117,9 @@ unsafe extern "C" fn on_header(
         let name = std::slice::from_raw_parts(name, name_length);
         let value = std::slice::from_raw_parts(value, value_length);
         callback(user_data, FAILED, |state| {
-            if request {
-                state.begun.push(name, value, MAX_HEADER_BYTES);
+            state.head_bytes += name.len() + value.len() + FIELD_OVERHEAD_BYTES;
+            if request && state.head_bytes <= MAX_HEADER_BYTES {
+                state.begun.push(name, value);
             }
             0
         })
@@ -136,9 +140,10 @@ unsafe extern "C" fn on_frame_received(
         callback(user_data, FAILED, |state| {
             state.alive = true;
             state.greeted |= type_ == ng::NGHTTP2_SETTINGS;
-            state.last_ping_answered |= pong == Some(PING_LAST);
+            // A client may answer what it was not asked.
+            state.last_ping_answered |= state.last_ping_sent && pong == Some(PING_LAST);
             if request {
-                state.begun.end(stream_id);
+                state.begun.end(stream_id, state.head_bytes > MAX_HEADER_BYTES);
                 state.streams.insert(stream_id, Stream::default());
             }
             let ended = flags & ng::NGHTTP2_FLAG_END_STREAM as u8 != 0;

@@ -1,0 +1,131 @@
+//! The corpus of the fuzz target and random sessions, through the same checks where there is no fuzzer.
+
+use super::{exercise, read};
+
+/// Enough for every kind of frame behind every other, cut at each byte; the fuzzer goes on from here.
+const SESSIONS: u64 = 150;
+const MAX_FRAMES: u64 = 12;
+// Of frames: types and flags.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+#[test]
+fn no_bytes_of_the_corpus_harm_a_session() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/session");
+    let mut count = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        exercise(&std::fs::read(file.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count > 10);
+}
+
+#[test]
+fn random_sessions_read_the_same_wherever_they_are_cut() {
+    let mut calls = 0;
+    for seed in 1..=SESSIONS {
+        let bytes = session(&mut Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        calls += read(bytes[0], &[&bytes[1..]]).unwrap().len();
+        exercise(&bytes);
+    }
+    assert!(calls > 2 * SESSIONS as usize, "{calls} calls: most sessions are none");
+}
+
+/// Numbers from a seed: xorshift.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    fn bytes(&mut self, bound: u64) -> Vec<u8> {
+        let length = self.below(bound);
+        (0..length).map(|_| self.below(256) as u8).collect()
+    }
+
+    fn once_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A mode, and frames of a client: most are well formed and belong to calls that it began.
+fn session(random: &mut Random) -> Vec<u8> {
+    // The greeting comes before.
+    let mut bytes = vec![(random.below(64) as u8) << 2];
+    let (mut count, mut open) = (0, Vec::new());
+    for _ in 0..1 + random.below(MAX_FRAMES) {
+        if open.is_empty() || random.once_in(3) {
+            let (stream, ended) = (2 * count + 1, random.once_in(2));
+            bytes.extend(head(random, stream, ended));
+            count += 1;
+            if !ended {
+                open.push(stream);
+            }
+            continue;
+        }
+        let place = random.below(open.len() as u64) as usize;
+        let stream = open[place];
+        let (bytes_then, ended) = match random.below(8) {
+            0..=2 => (frame(DATA, 0, stream, &random.bytes(40)), false),
+            3 => (frame(DATA, END_STREAM, stream, &random.bytes(40)), true),
+            4 => (frame(HEADERS, END_HEADERS | END_STREAM, stream, &literal(0, b"trailer", b"x")), true),
+            5 => (frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]), true),
+            6 => (frame(PING, 0, 0, &[7; 8]), false),
+            _ if random.once_in(2) => (frame(WINDOW_UPDATE, 0, stream, &[0, 0, 1, 0]), false),
+            _ if random.once_in(2) => (frame(SETTINGS, 0, 0, &[]), false),
+            _ => (random.bytes(20), false),
+        };
+        bytes.extend(bytes_then);
+        if ended {
+            open.swap_remove(place);
+        }
+    }
+    bytes
+}
+
+/// A request's head, in one frame or more.
+fn head(random: &mut Random, stream: u32, ended: bool) -> Vec<u8> {
+    // POST over http to h, by HPACK's static table.
+    let mut block = vec![0x83, 0x86, 0x01, 1, b'h'];
+    block.extend(literal(0, b":path", b"/service/Method"));
+    // Kept in the dynamic table, or not; or taken from it.
+    block.extend(literal(0x40, b"kept", &vec![b'k'; random.below(30) as usize]));
+    for _ in 0..random.below(4) {
+        match random.below(2) {
+            0 => block.extend(literal(0, b"name", &vec![b'v'; random.below(30) as usize])),
+            _ => block.push(0x80 | 62),
+        }
+    }
+    let mut cuts: Vec<_> = (0..random.below(3)).map(|_| random.below(block.len() as u64) as usize).collect();
+    cuts.sort_unstable();
+    cuts.push(block.len());
+    let (mut bytes, mut start) = (Vec::new(), 0);
+    for (i, end) in cuts.iter().enumerate() {
+        let (kind, first) = if i == 0 { (HEADERS, u8::from(ended)) } else { (CONTINUATION, 0) };
+        let last = if i == cuts.len() - 1 { END_HEADERS } else { 0 };
+        bytes.extend(frame(kind, first | last, stream, &block[start..*end]));
+        start = *end;
+    }
+    bytes
+}
+
+/// A field by its name, as HPACK's literals are.
+fn literal(kind: u8, name: &[u8], value: &[u8]) -> Vec<u8> {
+    [&[kind, name.len() as u8], name, &[value.len() as u8], value].concat()
+}

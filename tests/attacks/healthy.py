@@ -1,0 +1,62 @@
+"""A client without faults that calls while others misbehave."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from tests.conformance.wire import PREDICT, failure_of, sum_request
+from tests.processes import wait_until
+
+_CALL_SECONDS = 30
+_CALLS_IN_PEACE = 20
+
+
+class Healthy:
+    """Calls one by one; counts how they end by the code's name."""
+
+    def __init__(self) -> None:
+        self.codes: Counter[str] = Counter()
+
+    @property
+    def answered(self) -> int:
+        """Calls that were answered well."""
+        return self.codes["OK"]
+
+    def goes_on(self) -> None:
+        """Wait until more calls have been answered."""
+        before = self.answered
+        wait_until(lambda: self.answered >= before + _CALLS_IN_PEACE, "answers to a healthy client")
+
+
+@contextmanager
+def healthy(address: str) -> Iterator[Healthy]:
+    """A healthy client of its own connection; each of its calls must be answered well."""
+    told, over = Healthy(), threading.Event()
+    request = sum_request().SerializeToString()
+
+    def call() -> None:
+        with grpc.insecure_channel(address) as channel:
+            predict = channel.unary_unary(PREDICT)
+            while not over.is_set():
+                try:
+                    predict(request, timeout=_CALL_SECONDS)
+                except grpc.RpcError as error:
+                    told.codes[failure_of(error).code.name] += 1
+                else:
+                    told.codes["OK"] += 1
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        told.goes_on()
+        yield told
+        told.goes_on()
+    finally:
+        over.set()
+        thread.join()
+    assert set(told.codes) == {"OK"}, told.codes

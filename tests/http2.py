@@ -1,0 +1,158 @@
+"""HTTP/2 by hand: a client that may send anything, since nothing of a client's library checks it."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+# Types of frames.
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
+# Flags.
+END_STREAM, ACK, END_HEADERS = 1, 1, 4
+# Error codes.
+NO_ERROR, PROTOCOL_ERROR, CANCEL, ENHANCE_YOUR_CALM = 0, 1, 8, 11
+
+# What comes before a message of gRPC.
+MESSAGE_HEAD_BYTES = 5
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+TIMEOUT_SECONDS = 60
+_HEAD_BYTES = 9
+_LONGEST_SHORT = 127
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """A frame, well formed or not."""
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def integer(value: int, prefix_bits: int, first: int = 0) -> bytes:
+    """An integer as HPACK writes it, behind the bits of its first byte."""
+    limit = (1 << prefix_bits) - 1
+    if value < limit:
+        return bytes([first | value])
+    out, value = bytearray([first | limit]), value - limit
+    while value > _LONGEST_SHORT:
+        out.append(value & _LONGEST_SHORT | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def literal(name: str, value: str | bytes, *, kept: bool = False) -> bytes:
+    """A field by its name, for HPACK's dynamic table or not."""
+    text = value if isinstance(value, bytes) else value.encode()
+    head = b"\x40" if kept else b"\x00"
+    return head + integer(len(name), 7) + name.encode() + integer(len(text), 7) + text
+
+
+def grpc_head(path: str, fields: Iterable[tuple[str, str | bytes]] = ()) -> bytes:
+    """The block of fields that a call of gRPC begins with."""
+    block = b"\x83\x86" + literal(":path", path) + literal(":authority", "h")
+    block += literal("te", "trailers") + literal("content-type", "application/grpc")
+    return block + b"".join(literal(name, value) for name, value in fields)
+
+
+def message(data: bytes) -> bytes:
+    """A message of gRPC."""
+    return struct.pack(">BI", 0, len(data)) + data
+
+
+def call(stream: int, path: str, data: bytes, fields: Iterable[tuple[str, str | bytes]] = ()) -> bytes:
+    """A whole unary call."""
+    head = frame(HEADERS, END_HEADERS, stream, grpc_head(path, fields))
+    return head + frame(DATA, END_STREAM, stream, message(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame that came."""
+
+    kind: int
+    flags: int
+    stream: int
+    payload: bytes
+
+    @property
+    def error(self) -> int:
+        """The error code of RST_STREAM and GOAWAY."""
+        at = 4 if self.kind == GOAWAY else 0
+        return int.from_bytes(self.payload[at : at + 4])
+
+    @property
+    def ends(self) -> bool:
+        """Whether it ends its stream from the server's side."""
+        return self.kind == RST_STREAM or (self.kind in (DATA, HEADERS) and bool(self.flags & END_STREAM))
+
+
+class Connection:
+    """A connection whose preface and empty SETTINGS have been sent, unless it is told otherwise."""
+
+    def __init__(self, address: str, opening: bytes = PREFACE + frame(SETTINGS, 0, 0)) -> None:
+        host, _, port = address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)), timeout=TIMEOUT_SECONDS)
+        self._arrived = b""
+        self.send(opening)
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes.
+
+        Raises:
+            OSError: the server has closed the connection.
+        """
+        self.socket.sendall(data)
+
+    def try_send(self, data: bytes) -> bool:
+        """Send bytes; False where the server has closed the connection."""
+        try:
+            self.send(data)
+        except (ConnectionError, TimeoutError):
+            return False
+        return True
+
+    def frames(self) -> Iterator[Frame]:
+        """What comes, until the server closes the connection."""
+        while True:
+            while len(self._arrived) >= _HEAD_BYTES:
+                length = int.from_bytes(self._arrived[:3])
+                if len(self._arrived) < _HEAD_BYTES + length:
+                    break
+                kind, flags, stream = struct.unpack(">BBI", self._arrived[3:_HEAD_BYTES])
+                payload = self._arrived[_HEAD_BYTES : _HEAD_BYTES + length]
+                self._arrived = self._arrived[_HEAD_BYTES + length :]
+                yield Frame(kind, flags, stream, payload)
+            try:
+                data = self.socket.recv(1 << 16)
+            except ConnectionError:
+                return
+            if not data:
+                return
+            self._arrived += data
+
+    def until_end(self, stream: int) -> list[Frame]:
+        """The frames of a stream up to the one that ends it; those of others are dropped.
+
+        Raises:
+            AssertionError: the connection ended before.
+        """
+        found = []
+        for one in self.frames():
+            if one.stream == stream:
+                found.append(one)
+                if one.ends:
+                    return found
+        raise AssertionError(f"the connection ended before stream {stream}, which had {found}")
+
+    def goaway(self) -> Frame | None:
+        """The last GOAWAY before the server closes the connection."""
+        told = None
+        for one in self.frames():
+            if one.kind == GOAWAY:
+                told = one
+        return told
