@@ -105,7 +105,11 @@ class ServerProcess:
 
 @contextmanager
 def serving(
-    folder: Path, models: Path, *flags: str | Path, command: tuple[str | Path, ...] = (COMMAND,)
+    folder: Path,
+    models: Path,
+    *flags: str | Path,
+    command: tuple[str | Path, ...] = (COMMAND,),
+    stderr: int | None = None,
 ) -> Iterator[ServerProcess]:
     """A server over a folder of bundles, once all of them serve or are refused.
 
@@ -116,6 +120,7 @@ def serving(
         models: the bundles.
         flags: further flags; they win over those that are set here.
         command: what `scorewire` is.
+        stderr: a file descriptor that takes the log in place of the file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port_file, log_file = folder / "port", folder / "log"
@@ -123,7 +128,11 @@ def serving(
     arguments += ["--port-file", port_file, "--drain-seconds", "0", *flags]
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            list(map(str, arguments)), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment()
+            list(map(str, arguments)),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log if stderr is None else stderr,
+            env=_environment(),
         )
     try:
         server = ServerProcess(process, port_file, log_file)

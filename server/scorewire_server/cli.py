@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from importlib.metadata import version
+from typing import IO, Any
 
 import click
 
-from scorewire_server.logs import configure_logs
+from scorewire_server.logs import configure_logs, flush_logs
 from scorewire_server.settings import SettingError, describe, flag, read_settings, silence_grpc
 
 
@@ -15,6 +17,11 @@ class _CannotStart(click.ClickException):
     """One line on the standard error, and the exit code of wrong usage."""
 
     exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write the line, where the standard error takes it."""
+        with contextlib.suppress(OSError):
+            super().show(file)
 
 
 def _options(command: click.Command) -> click.Command:
@@ -67,3 +74,5 @@ def serve(**flags: str | None) -> None:
             runner.run(run(settings))
     except StartError as error:
         raise _CannotStart(str(error)) from None
+    finally:
+        flush_logs()

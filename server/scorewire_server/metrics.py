@@ -22,6 +22,7 @@ from scorewire_server.engine.port import StartError
 from scorewire_server.engine.snapshot import Snapshot
 from scorewire_server.engine.statistics import BUCKETS_SECONDS, Histogram, Statistics
 from scorewire_server.errors import STATUS_CODES, Code, Reason
+from scorewire_server.logs import log_counts
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
@@ -63,6 +64,7 @@ class Metrics(Collector):
         yield GaugeMetricFamily("scorewire_streams", "PredictStream calls open.", value=statistics.streams)
         yield from self._collect_versions(statistics)
         yield _collect_states(self._snapshot())
+        yield from _collect_log()
 
     def _collect_versions(self, statistics: Statistics) -> Iterable[Metric]:
         labels = ["model", "version"]
@@ -121,6 +123,18 @@ def _collect_states(snapshot: Snapshot) -> Metric:
             state = models_pb2.VersionState.Name(record.state).removeprefix("VERSION_STATE_")
             family.add_metric([model.name, record.version, state], 1)
     return family
+
+
+def _collect_log() -> Iterator[Metric]:
+    counts = log_counts()
+    yield CounterMetricFamily(
+        "scorewire_log_lines_dropped", "Lines of the log that could not be written.", value=counts.dropped
+    )
+    yield CounterMetricFamily(
+        "scorewire_log_lines_suppressed",
+        "Lines of the log that were equal to others of the same second.",
+        value=counts.suppressed,
+    )
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:

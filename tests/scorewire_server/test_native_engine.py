@@ -19,7 +19,7 @@ from scorewire_server.engine.snapshot import LoadedVersion
 from scorewire_server.engine.statistics import PREDICT, PREDICT_STREAM
 from scorewire_server.errors import INTERNAL_MESSAGE
 from scorewire_server.loader import load
-from scorewire_server.logs import configure_logs
+from scorewire_server.logs import configure_logs, flush_logs
 from scorewire_server.repository import Candidate
 from scorewire_server.settings import Settings
 from tests import bundles
@@ -223,6 +223,7 @@ async def test_a_fault_of_the_server_is_internal_with_a_fixed_text(
     control = running.stream("/test.Control/Count")
     await control.write(b"fault")
     assert (await _failure(control.read())).code == grpc.StatusCode.INTERNAL
+    flush_logs()
     assert "fault of the server" in capfd.readouterr().err
 
 

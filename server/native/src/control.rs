@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -64,9 +64,32 @@ enum Waiting {
     Question(oneshot::Sender<Failure>),
 }
 
+/// Faults that wait for the control plane's log at most: a model that fails in each call must not fill
+/// the memory.
+const MAX_FAULTS: usize = 64;
+
+/// What waits for the control plane.
+#[derive(Default)]
+struct Queue {
+    events: Vec<Event>,
+    faults: usize,
+    faults_left_out: u64,
+}
+
+impl Queue {
+    fn push_fault(&mut self, method: &'static str, text: &str) {
+        if self.faults < MAX_FAULTS {
+            self.faults += 1;
+            self.events.push(Event::Fault { method, text: text.to_owned() });
+        } else {
+            self.faults_left_out += 1;
+        }
+    }
+}
+
 /// The queue of events, and who waits for what comes back.
 pub struct Events {
-    queue: Mutex<Vec<Event>>,
+    queue: Mutex<Queue>,
     waiting: Mutex<HashMap<u64, Waiting>>,
     last_id: AtomicU64,
     wake: OwnedFd,
@@ -97,13 +120,22 @@ impl Events {
     pub fn take(&self) -> Vec<Event> {
         // Read first: an event that comes in between wakes once more.
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        std::mem::take(&mut *locked(&self.queue))
+        let Queue { mut events, faults_left_out, .. } = std::mem::take(&mut *locked(&self.queue));
+        if faults_left_out > 0 {
+            let text = format!("{faults_left_out} more faults came at once, and are not told one by one");
+            events.push(Event::Fault { method: "any", text });
+        }
+        events
     }
 
     fn push(&self, event: Event) {
-        let mut queue = locked(&self.queue);
-        queue.push(event);
-        if queue.len() == 1 {
+        self.change(locked(&self.queue), |queue| queue.events.push(event));
+    }
+
+    fn change(&self, mut queue: MutexGuard<'_, Queue>, change: impl FnOnce(&mut Queue)) {
+        let idle = queue.events.is_empty();
+        change(&mut queue);
+        if idle {
             let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         }
     }
@@ -114,7 +146,18 @@ impl Events {
 
     /// Tells of a fault of the server.
     pub fn fault(&self, method: Method, text: &str) {
-        self.push(Event::Fault { method: method.name(), text: text.to_owned() });
+        self.change(locked(&self.queue), |queue| queue.push_fault(method.name(), text));
+    }
+
+    /// Tells of a panic, unless it came while the queue was held.
+    pub fn panicked(&self, text: &str) {
+        match self.queue.try_lock() {
+            Ok(queue) => self.change(queue, |queue| queue.push_fault("panic", text)),
+            Err(TryLockError::Poisoned(queue)) => {
+                self.change(queue.into_inner(), |queue| queue.push_fault("panic", text));
+            }
+            Err(TryLockError::WouldBlock) => {}
+        }
     }
 
     /// Asks for the words of a failure; None where the control plane is gone.
@@ -200,5 +243,25 @@ impl Drop for ControlCall {
         if !self.ended {
             self.events.push(Event::Gone { id: self.id });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_faults_is_bounded_and_counted() {
+        let events = Events::new().unwrap();
+        for _ in 0..MAX_FAULTS + 1000 {
+            events.fault(Method::Predict, "the model fails");
+        }
+        let taken = events.take();
+        assert_eq!(taken.len(), MAX_FAULTS + 1);
+        let Some(Event::Fault { text, .. }) = taken.last() else { panic!("no fault") };
+        assert!(text.starts_with("1000 more faults"));
+        // The next ones are told again.
+        events.fault(Method::Predict, "the model fails");
+        assert_eq!(events.take().len(), 1);
     }
 }

@@ -13,6 +13,7 @@ pub mod failure;
 pub mod grpc;
 pub mod headers;
 pub mod link;
+pub mod panics;
 pub mod pool;
 pub mod predict;
 #[cfg(feature = "python")]

@@ -17,6 +17,7 @@ use crate::coding::{Check, Coder, Column, Fold, Input, NumberCheck, ROW_REASONS,
 use crate::connection::Options;
 use crate::control::{Command, Event, Events, Opening};
 use crate::failure::{Failure, Fixed};
+use crate::panics;
 use crate::predict::{Limits, Predictor, Problem};
 use crate::runtime::{self, Element, Frame, Names, RuntimeError, Session, Tensor};
 use crate::server::{Server, Setup};
@@ -271,6 +272,7 @@ impl Engine {
     ) -> PyResult<Self> {
         let [malformed, too_many_in_flight, expired, draining, internal] = fixed.map(failure);
         let events = Arc::new(Events::new().map_err(|error| PyOSError::new_err(error.to_string()))?);
+        panics::tell(&events);
         let predictor = Predictor {
             snapshot: arc_swap::ArcSwap::default(),
             limits: Limits { max_rows, max_in_flight, max_message_bytes },
@@ -572,6 +574,7 @@ fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
 
 #[pymodule]
 fn scorewire_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    panics::silence();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(load_runtime, module)?)?;
     module.add_class::<Graph>()?;
