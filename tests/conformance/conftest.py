@@ -11,12 +11,18 @@ from tests.conformance.wire import Wire
 
 
 @pytest.fixture(scope="session", params=ENGINES)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of the engine under test."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def server(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with small limits over the bundles of `write_models`."""
     folder = tmp_path_factory.mktemp("engine")
     models = folder / "models"
     write_models(models)
-    limits = ("--engine", request.param, "--max-rows", "1000", "--max-message-bytes", str(1 << 20))
+    limits = ("--engine", engine, "--max-rows", "1000", "--max-message-bytes", str(1 << 20))
     with serving(folder, models, *limits) as running:
         yield running
 

@@ -126,14 +126,3 @@ def test_a_streams_deadline_ends_it(wire: Wire) -> None:
         next(call)
     requests.put(None)
     assert failure_of(caught.value).code == grpc.StatusCode.DEADLINE_EXCEEDED
-
-
-def test_a_compressed_stream_is_refused(wire: Wire) -> None:
-    call = wire.both_stream(PREDICT_STREAM)(
-        iter([_message(1, texts=["x" * 10_000]).SerializeToString()]),
-        timeout=20,
-        compression=grpc.Compression.Gzip,
-    )
-    with pytest.raises(grpc.RpcError):
-        list(call)
-    assert call.code() == grpc.StatusCode.UNIMPLEMENTED

@@ -11,16 +11,17 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
-use crate::answer::{self, HEAD};
+use crate::answer;
 use crate::connection;
 use crate::control::{Command, Events, Opening};
 use crate::failure::{self, Failure};
-use crate::grpc::{self, Inbox, Lost, Reply};
+use crate::grpc::{self, Compression, Lost, Reply};
+use crate::gzip;
 use crate::headers::Head;
-use crate::link::Body;
+use crate::inbox::Message;
+use crate::incoming::{Cut, Incoming, Together};
 use crate::pool::Pool;
 use crate::predict::{Asked, Call, Job, Predictor, Step};
-use crate::snapshot::MAX_JOINT_ROWS;
 use crate::statistics::Method;
 use crate::typed;
 
@@ -33,8 +34,6 @@ const VERSION: &str = "scorewire-version";
 const ROUTING_KEY: &str = "scorewire-routing-key";
 /// Answers of a stream that are ready together are sent together, up to this many bytes.
 const FLUSH_BYTES: usize = 1 << 15;
-/// Messages of a stream that are here together are answered together, up to this many bytes.
-const GATHER_BYTES: usize = 1 << 16;
 
 /// What the calls on one thread need.
 pub struct Worker {
@@ -46,26 +45,8 @@ pub struct Worker {
     pub control: Arc<HashSet<String>>,
 }
 
-/// Why reading a request ended.
-enum Cut {
-    Lost(Lost),
-    Failed(Failure),
-}
-
-impl From<Lost> for Cut {
-    fn from(lost: Lost) -> Self {
-        Self::Lost(lost)
-    }
-}
-
-impl From<Failure> for Cut {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
 /// A unary prediction whose message is here.
-type Unary = (Bytes, Call, Reply);
+type Unary = (Message, Call, Reply);
 
 /// Begins calls that came together. Predictions whose messages are here already are answered at
 /// once; the rest goes on in tasks.
@@ -80,7 +61,7 @@ pub fn begin<'a>(
 /// Begins a call as far as its kind allows; gives back what can be answered at once.
 fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<'_>) -> Option<Unary> {
     let connection::Call { head: headers, body, answer, received } = call;
-    let reply = Reply::new(answer);
+    let mut reply = Reply::new(answer);
     let refused = if headers.is_overlong() {
         Some("431")
     } else if headers.get(":method") != Some(b"POST") {
@@ -109,12 +90,21 @@ fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
             Some(found)
         }
     };
-    if let Some(failure) = grpc::refuse_encoding(headers) {
-        reply.finish(Some(&failure));
-        return None;
-    }
+    let gzip = match grpc::compression(headers) {
+        Ok(Compression::Identity) => false,
+        Ok(Compression::Gzip { accepted }) => {
+            if accepted {
+                reply.allow_gzip();
+            }
+            true
+        }
+        Err(failure) => {
+            reply.finish(Some(&failure));
+            return None;
+        }
+    };
     let deadline = deadline(headers, received);
-    let mut incoming = Incoming { body, inbox: Inbox::new(worker.predictor.limits.max_message_bytes) };
+    let mut incoming = Incoming::new(body, worker.predictor.limits.max_message_bytes, gzip);
     let Some((method, typed)) = found else {
         let opening = Opening::new(path, deadline);
         let worker = Arc::clone(worker);
@@ -133,7 +123,7 @@ fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
         drop(spawn_local(async move { stream(&worker, &call, incoming, reply).await }));
         return None;
     }
-    match incoming.poll_only(cx) {
+    match incoming.poll_only(&worker.pool, cx) {
         Poll::Ready(Ok(message)) => return Some((message, call, reply)),
         Poll::Ready(Err(cut)) => end(worker, method, cut, reply),
         Poll::Pending => drop(spawn_local(unary_later(Arc::clone(worker), call, incoming, reply))),
@@ -164,72 +154,9 @@ fn deadline(headers: Head<'_>, received: Instant) -> Option<Instant> {
     grpc::timeout(headers).and_then(|timeout| received.checked_add(timeout))
 }
 
-/// Messages of a request that came together, and how it ended where it did behind them.
-struct Together {
-    messages: Vec<Bytes>,
-    end: Option<Result<(), Cut>>,
-}
-
-/// The messages of a request.
-struct Incoming {
-    body: Body,
-    inbox: Inbox,
-}
-
-impl Incoming {
-    /// The next message; None at the end.
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Cut>> {
-        loop {
-            if let Some(message) = self.inbox.next_message()? {
-                return Poll::Ready(Ok(Some(message)));
-            }
-            match self.body.poll_data(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(None)) => return Poll::Ready(self.end()),
-                Poll::Ready(Err(gone)) => return Poll::Ready(Err(Cut::Lost(gone.into()))),
-                Poll::Ready(Ok(Some(chunk))) => self.inbox.push(chunk),
-            }
-        }
-    }
-
-    fn end(&self) -> Result<Option<Bytes>, Cut> {
-        if self.inbox.is_empty() {
-            Ok(None)
-        } else {
-            Err(Failure::plain(failure::INTERNAL, "the last message is cut off").into())
-        }
-    }
-
-    /// Messages that are here together.
-    fn poll_together(&mut self, cx: &mut Context<'_>) -> Poll<Together> {
-        let (mut messages, mut size) = (Vec::new(), 0);
-        while messages.len() < MAX_JOINT_ROWS && size < GATHER_BYTES {
-            let end = match self.poll_message(cx) {
-                Poll::Ready(Ok(Some(message))) => {
-                    size += message.len();
-                    messages.push(message);
-                    continue;
-                }
-                Poll::Pending if messages.is_empty() => return Poll::Pending,
-                Poll::Pending => break,
-                Poll::Ready(Ok(None)) => Ok(()),
-                Poll::Ready(Err(cut)) => Err(cut),
-            };
-            return Poll::Ready(Together { messages, end: Some(end) });
-        }
-        Poll::Ready(Together { messages, end: None })
-    }
-
-    /// The one message of a unary call.
-    fn poll_only(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Cut>> {
-        let missing = || Failure::plain(failure::UNIMPLEMENTED, "a unary call has one message").into();
-        self.poll_message(cx).map(|read| read.and_then(|message| message.ok_or_else(missing)))
-    }
-}
-
 /// Waits for the message of a unary prediction, and answers it.
 async fn unary_later(worker: Arc<Worker>, call: Call, mut incoming: Incoming, mut reply: Reply) {
-    let message = std::future::poll_fn(|cx| incoming.poll_only(cx));
+    let message = std::future::poll_fn(|cx| incoming.poll_only(&worker.pool, cx));
     match reply.attend(call.deadline, message).await.map_err(Cut::Lost).and_then(|read| read) {
         Ok(message) => unary(&worker, vec![(message, call, reply)]),
         Err(cut) => end(&worker, call.method, cut, reply),
@@ -239,23 +166,23 @@ async fn unary_later(worker: Arc<Worker>, call: Call, mut incoming: Incoming, mu
 /// Answers unary predictions.
 fn unary(worker: &Arc<Worker>, mut calls: Vec<Unary>) {
     while !calls.is_empty() {
-        let messages: Vec<_> = calls.iter().map(|(message, call, _)| (message, call)).collect();
+        let messages: Vec<_> = calls.iter().map(|(message, call, _)| (&message.bytes, call)).collect();
         let steps = steps(worker, &messages);
         let answered = calls.drain(..steps.len());
-        for ((_, step), (_, call, reply)) in steps.into_iter().zip(answered) {
-            finish(worker, call, step, reply);
+        for ((_, step), (message, call, reply)) in steps.into_iter().zip(answered) {
+            finish(worker, call, message.zipped, step, reply);
         }
     }
 }
 
-fn finish(worker: &Arc<Worker>, call: Call, step: Step, mut reply: Reply) {
+fn finish(worker: &Arc<Worker>, call: Call, zipped: bool, step: Step, mut reply: Reply) {
     match step {
-        Step::Answer(answer) => reply.answer(answer),
+        Step::Answer(answer) if !zipped => reply.answer(answer),
         Step::Failed(failure) => fail(worker, call.method, &failure, reply),
         step => {
             let worker = Arc::clone(worker);
             drop(spawn_local(async move {
-                match settle(&worker, &call, step, &mut reply).await {
+                match settle(&worker, &call, zipped, step, &mut reply).await {
                     Ok(Settled::Answer(answer) | Settled::Told(answer, _)) => reply.answer(answer),
                     Ok(Settled::Failed(failure)) => fail(&worker, call.method, &failure, reply),
                     Ok(Settled::Counted(failure)) => reply.finish(Some(&failure)),
@@ -311,7 +238,22 @@ enum Settled {
 }
 
 /// Waits for what a step needs: a thread for large batches, the words of a failure, or both.
-async fn settle(worker: &Worker, call: &Call, step: Step, reply: &mut Reply) -> Result<Settled, Lost> {
+async fn settle(
+    worker: &Worker,
+    call: &Call,
+    zipped: bool,
+    step: Step,
+    reply: &mut Reply,
+) -> Result<Settled, Lost> {
+    match settle_plain(worker, call, step, reply).await? {
+        Settled::Answer(answer) => {
+            Ok(Settled::Answer(compress(worker, call.deadline, zipped, answer, reply).await?))
+        }
+        settled => Ok(settled),
+    }
+}
+
+async fn settle_plain(worker: &Worker, call: &Call, step: Step, reply: &mut Reply) -> Result<Settled, Lost> {
     let step = match step {
         Step::Later(job) => reply.attend(call.deadline, score(worker, call.method, *job)).await?,
         step => step,
@@ -329,6 +271,30 @@ async fn settle(worker: &Worker, call: &Call, step: Step, reply: &mut Reply) -> 
         }
         Step::Later(_) => Settled::Failed(worker.predictor.fixed.internal.clone()),
     })
+}
+
+/// An answer as it is sent to a message that came in gzip or not; a long one is compressed in a thread.
+async fn compress(
+    worker: &Worker,
+    deadline: Option<Instant>,
+    zipped: bool,
+    answer: Vec<u8>,
+    reply: &mut Reply,
+) -> Result<Vec<u8>, Lost> {
+    if !zipped || !reply.allows_gzip() || !gzip::pays(&answer) {
+        return Ok(answer);
+    }
+    if answer.len() <= gzip::INLINE_BYTES {
+        return Ok(gzip::deflate(answer));
+    }
+    let (sender, deflated) = oneshot::channel();
+    worker.pool.run(move || {
+        if !sender.is_closed() {
+            let _ = sender.send(gzip::deflate(answer));
+        }
+    });
+    // The threads end only with the server.
+    reply.attend(deadline, deflated).await?.map_err(|_| Lost::Reset)
 }
 
 /// Has the control plane answer one message, in a control call of its own.
@@ -406,23 +372,24 @@ async fn answer_stream(
 ) -> Result<(), Cut> {
     let mut answers = BytesMut::new();
     loop {
-        let here = std::future::poll_fn(|cx| Poll::Ready(incoming.poll_together(cx))).await;
+        let here = std::future::poll_fn(|cx| Poll::Ready(incoming.poll_together(&worker.pool, cx))).await;
         let Together { messages, end } = match here {
             Poll::Ready(read) => read,
             Poll::Pending => {
                 // Nothing more is here: what was answered goes out before the next is waited for.
                 flush(call, reply, &mut answers).await?;
-                let here = std::future::poll_fn(|cx| incoming.poll_together(cx));
+                let here = std::future::poll_fn(|cx| incoming.poll_together(&worker.pool, cx));
                 reply.attend(call.deadline, here).await?
             }
         };
-        let messages: Vec<_> = messages.iter().map(|message| (message, call)).collect();
-        let mut rest = &messages[..];
-        while !rest.is_empty() {
-            let steps = steps(worker, rest);
-            rest = &rest[steps.len()..];
+        let bytes: Vec<_> = messages.iter().map(|message| (&message.bytes, call)).collect();
+        let mut first = 0;
+        while first < messages.len() {
+            let steps = steps(worker, &bytes[first..]);
             for (correlation_id, step) in steps {
-                answer_message(worker, call, correlation_id, step, reply, &mut answers).await?;
+                let zipped = messages[first].zipped;
+                answer_message(worker, call, zipped, correlation_id, step, reply, &mut answers).await?;
+                first += 1;
             }
         }
         if let Some(end) = end {
@@ -441,17 +408,18 @@ async fn answer_stream(
 async fn answer_message(
     worker: &Arc<Worker>,
     call: &Call,
+    zipped: bool,
     correlation_id: u64,
     step: Step,
     reply: &mut Reply,
     answers: &mut BytesMut,
 ) -> Result<(), Cut> {
     let settled = match step {
-        Step::Answer(answer) => Settled::Answer(answer),
+        Step::Answer(answer) if !zipped => Settled::Answer(answer),
         Step::Failed(failure) => Settled::Failed(failure),
         step => {
             flush(call, reply, answers).await?;
-            settle(worker, call, step, reply).await?
+            settle(worker, call, zipped, step, reply).await?
         }
     };
     let count = |reason| worker.predictor.counts[worker.index].fail(call.method, reason);
@@ -507,19 +475,21 @@ async fn control(
 ) {
     let mut call = worker.events.open(opening);
     let ended: Result<Option<Failure>, Cut> = async {
-        let mut wanted = false;
+        let (mut wanted, mut zipped) = (false, false);
         loop {
             let next = async {
                 tokio::select! {
                     biased;
                     command = call.next() => Ok(command),
-                    message = std::future::poll_fn(|cx| incoming.poll_message(cx)), if wanted => Err(message),
+                    message = std::future::poll_fn(|cx| incoming.poll_message(&worker.pool, cx)), if wanted => Err(message),
                 }
             };
             let command = match reply.attend(deadline, next).await? {
                 Ok(command) => command,
                 Err(message) => {
-                    call.deliver(message?);
+                    let message = message?;
+                    zipped = message.as_ref().map_or(zipped, |message| message.zipped);
+                    call.deliver(message.map(|message| message.bytes));
                     wanted = false;
                     continue;
                 }
@@ -527,11 +497,10 @@ async fn control(
             match command {
                 Some(Command::Want) => wanted = true,
                 Some(Command::Send(data)) => {
-                    let mut message = BytesMut::with_capacity(HEAD + data.len());
-                    message.extend_from_slice(&[0]);
-                    message.extend_from_slice(&(data.len() as u32).to_be_bytes());
+                    let mut message = answer::headed(data.len());
                     message.extend_from_slice(&data);
-                    send(&mut reply, deadline, message.freeze()).await?;
+                    let message = compress(worker, deadline, zipped, message, &mut reply).await?;
+                    send(&mut reply, deadline, message.into()).await?;
                 }
                 Some(Command::Finish(failed)) => return Ok(failed),
                 None => return Ok(Some(worker.predictor.fixed.draining.clone())),

@@ -3,9 +3,8 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 
-use crate::answer::HEAD;
 use crate::failure::{self, Failure};
 use crate::headers::Head;
 use crate::link::{Answer, Gone};
@@ -13,7 +12,9 @@ use crate::session::{Field, Fields};
 
 const HTTP_OK: Field = Field::fixed(":status", "200");
 const GRPC: Field = Field::fixed("content-type", "application/grpc");
-const OPENING: &[Field] = &[HTTP_OK, GRPC];
+const ACCEPTED: Field = Field::fixed("grpc-accept-encoding", "identity,gzip");
+const OPENING: &[Field] = &[HTTP_OK, GRPC, ACCEPTED];
+const OPENING_GZIP: &[Field] = &[HTTP_OK, GRPC, ACCEPTED, Field::fixed("grpc-encoding", "gzip")];
 const OK: &[Field] = &[Field::fixed("grpc-status", "0")];
 const MAX_TIMEOUT_DIGITS: usize = 8;
 
@@ -24,13 +25,34 @@ pub fn is_grpc(headers: Head<'_>) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// The failure of a request whose messages are compressed, if they are.
-pub fn refuse_encoding(headers: Head<'_>) -> Option<Failure> {
-    let encoding = headers.get("grpc-encoding")?;
-    (encoding != b"identity").then(|| {
-        let name = std::str::from_utf8(encoding).unwrap_or("?");
-        Failure::plain(failure::UNIMPLEMENTED, format!("Compression algorithm '{name}' is disabled."))
-    })
+/// How the messages of a call may be compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    Identity,
+    /// The request's may be in gzip; the answer's only where the caller accepts that.
+    Gzip {
+        accepted: bool,
+    },
+}
+
+/// How the messages of a request may be compressed.
+///
+/// # Errors
+/// In a way that the server does not know.
+pub fn compression(headers: Head<'_>) -> Result<Compression, Failure> {
+    match headers.get("grpc-encoding") {
+        None | Some(b"identity") => Ok(Compression::Identity),
+        Some(b"gzip") => {
+            let accepted = headers.get("grpc-accept-encoding").unwrap_or_default();
+            let mut names = accepted.split(|&byte| byte == b',');
+            Ok(Compression::Gzip { accepted: names.any(|name| name.trim_ascii() == b"gzip") })
+        }
+        Some(other) => {
+            let name = std::str::from_utf8(other).unwrap_or("?");
+            let message = format!("Compression algorithm '{name}' is disabled.");
+            Err(Failure::plain(failure::UNIMPLEMENTED, message))
+        }
+    }
 }
 
 /// How long the caller waits, if it says so in a way that gRPC allows.
@@ -52,75 +74,6 @@ pub fn timeout(headers: Head<'_>) -> Option<Duration> {
     })
 }
 
-/// Messages out of the frames of a request.
-pub struct Inbox {
-    /// What came last; messages that are whole in it are not copied.
-    chunk: Bytes,
-    /// The beginning of a message that came in several frames.
-    pending: BytesMut,
-    max_message_bytes: usize,
-}
-
-impl Inbox {
-    pub fn new(max_message_bytes: usize) -> Self {
-        Self { chunk: Bytes::new(), pending: BytesMut::new(), max_message_bytes }
-    }
-
-    /// Takes the bytes of a frame. All whole messages of earlier frames have been taken out.
-    pub fn push(&mut self, chunk: Bytes) {
-        if self.chunk.is_empty() && self.pending.is_empty() {
-            self.chunk = chunk;
-            return;
-        }
-        if self.pending.is_empty() {
-            self.pending.extend_from_slice(&std::mem::take(&mut self.chunk));
-        }
-        self.pending.extend_from_slice(&chunk);
-    }
-
-    /// Whether nothing is left over.
-    pub fn is_empty(&self) -> bool {
-        self.chunk.is_empty() && self.pending.is_empty()
-    }
-
-    /// The next whole message, without its head.
-    ///
-    /// # Errors
-    /// It is larger than allowed, or compressed.
-    pub fn next_message(&mut self) -> Result<Option<Bytes>, Failure> {
-        let bytes = if self.pending.is_empty() { &self.chunk[..] } else { &self.pending[..] };
-        let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else {
-            return Ok(None);
-        };
-        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        if head[0] != 0 {
-            let message = "compressed flag set with identity encoding";
-            return Err(Failure::plain(failure::INTERNAL, message));
-        }
-        if length > self.max_message_bytes {
-            let limit = self.max_message_bytes;
-            let message = format!("Received message larger than max ({length} vs. {limit})");
-            return Err(Failure::plain(failure::RESOURCE_EXHAUSTED, message));
-        }
-        if rest.len() < length {
-            if !self.pending.is_empty() {
-                self.pending.reserve(length - rest.len());
-            }
-            return Ok(None);
-        }
-        if self.pending.is_empty() {
-            self.chunk.advance(HEAD);
-            return Ok(Some(self.chunk.split_to(length)));
-        }
-        self.pending.advance(HEAD);
-        let message = self.pending.split_to(length).freeze();
-        if !self.pending.is_empty() {
-            self.chunk = self.pending.split().freeze();
-        }
-        Ok(Some(message))
-    }
-}
-
 /// The caller cannot be answered any more, or no longer wants to be.
 pub enum Lost {
     /// It went away.
@@ -140,11 +93,23 @@ pub struct Reply {
     answer: Answer,
     /// Whether a message has been sent.
     opened: bool,
+    /// The fields before the first message.
+    head: &'static [Field],
 }
 
 impl Reply {
     pub fn new(answer: Answer) -> Self {
-        Self { answer, opened: false }
+        Self { answer, opened: false, head: OPENING }
+    }
+
+    /// Tells the caller that messages may be in gzip. To be called before the first is sent.
+    pub fn allow_gzip(&mut self) {
+        self.head = OPENING_GZIP;
+    }
+
+    /// Whether messages may be in gzip.
+    pub fn allows_gzip(&self) -> bool {
+        self.head.len() == OPENING_GZIP.len()
     }
 
     /// Answers a request that is none of gRPC with a status of HTTP's.
@@ -154,8 +119,8 @@ impl Reply {
 
     /// Sends the one message of a unary call, and that all is well.
     pub fn answer(self, message: Vec<u8>) {
-        self.answer.data(OPENING, Bytes::from(message));
-        self.answer.end(OPENING, Fields::Borrowed(OK));
+        self.answer.data(self.head, Bytes::from(message));
+        self.answer.end(self.head, Fields::Borrowed(OK));
     }
 
     /// Sends bytes of messages once the caller has taken those before.
@@ -165,15 +130,15 @@ impl Reply {
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), Lost> {
         std::future::poll_fn(|cx| self.answer.poll_room(cx)).await?;
         self.opened = true;
-        self.answer.data(OPENING, bytes);
+        self.answer.data(self.head, bytes);
         Ok(())
     }
 
     /// Ends the call, well or with a failure.
     pub fn finish(self, failed: Option<&Failure>) {
         match failed {
-            None => self.answer.end(OPENING, Fields::Borrowed(OK)),
-            Some(failure) if self.opened => self.answer.end(OPENING, failure.fields().into()),
+            None => self.answer.end(self.head, Fields::Borrowed(OK)),
+            Some(failure) if self.opened => self.answer.end(self.head, failure.fields().into()),
             Some(failure) => {
                 let mut fields = OPENING.to_vec();
                 fields.extend(failure.fields());
@@ -212,47 +177,17 @@ mod tests {
     use crate::headers::Begun;
 
     fn with_head<T>(name: &str, value: &str, read: impl Fn(Head<'_>) -> T) -> T {
+        with_fields(&[(name, value)], read)
+    }
+
+    fn with_fields<T>(fields: &[(&str, &str)], read: impl Fn(Head<'_>) -> T) -> T {
         let mut begun = Begun::default();
         begun.begin();
-        begun.push(name.as_bytes(), value.as_bytes());
+        for (name, value) in fields {
+            begun.push(name.as_bytes(), value.as_bytes());
+        }
         begun.end(1, false);
         begun.iter().next().map(|(_, head)| read(head)).unwrap()
-    }
-
-    fn framed(message: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(message.len()).unwrap();
-        [&[0][..], &length.to_be_bytes(), message].concat()
-    }
-
-    #[test]
-    fn messages_come_out_whole_however_they_are_cut() {
-        let bytes = [framed(b"one"), framed(b""), framed(&[7; 300])].concat();
-        for size in 1..bytes.len() + 1 {
-            let mut inbox = Inbox::new(1000);
-            let mut found = Vec::new();
-            for chunk in bytes.chunks(size) {
-                inbox.push(Bytes::copy_from_slice(chunk));
-                while let Some(message) = inbox.next_message().unwrap() {
-                    found.push(message);
-                }
-            }
-            assert_eq!(found, [&b"one"[..], b"", &[7; 300]]);
-            assert!(inbox.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_message_over_the_limit_is_refused_by_its_head() {
-        let mut inbox = Inbox::new(10);
-        inbox.push(Bytes::from_static(&[0, 0, 0, 0, 11]));
-        assert_eq!(inbox.next_message().unwrap_err().code, failure::RESOURCE_EXHAUSTED);
-    }
-
-    #[test]
-    fn a_compressed_message_is_refused() {
-        let mut inbox = Inbox::new(10);
-        inbox.push(Bytes::from_static(&[1, 0, 0, 0, 0]));
-        assert_eq!(inbox.next_message().unwrap_err().code, failure::INTERNAL);
     }
 
     #[test]
@@ -264,6 +199,20 @@ mod tests {
         for text in ["", "S", "5", "5x", "-5S", "123456789S"] {
             assert_eq!(read(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn gzip_is_taken_and_answered_where_the_caller_accepts_it() {
+        let read = |fields: &[(&str, &str)]| with_fields(fields, compression);
+        assert_eq!(read(&[]), Ok(Compression::Identity));
+        assert_eq!(read(&[("grpc-encoding", "identity")]), Ok(Compression::Identity));
+        for (accepted, told) in [("gzip", true), ("identity, deflate,gzip", true), ("identity,xgzip", false)]
+        {
+            let read = read(&[("grpc-encoding", "gzip"), ("grpc-accept-encoding", accepted)]);
+            assert_eq!(read, Ok(Compression::Gzip { accepted: told }), "{accepted}");
+        }
+        assert_eq!(read(&[("grpc-encoding", "gzip")]), Ok(Compression::Gzip { accepted: false }));
+        assert_eq!(read(&[("grpc-encoding", "snappy")]).unwrap_err().code, failure::UNIMPLEMENTED);
     }
 
     #[test]

@@ -25,7 +25,7 @@ const MAX_HEADER_BYTES: usize = 16 << 10;
 const PING_ALIVE: [u8; 8] = *b"alive\0\0\0";
 const PING_LAST: [u8; 8] = *b"last\0\0\0\0";
 /// The most fields of one block.
-const MAX_FIELDS: usize = 5;
+const MAX_FIELDS: usize = 6;
 
 /// The connection has come to an end that allows no more frames.
 #[derive(Debug)]

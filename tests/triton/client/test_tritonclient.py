@@ -238,3 +238,26 @@ def test_explicit_byte_contents(address: str) -> None:
     first, second = (utils.deserialize_bytes_tensor(content) for content in response.raw_output_contents)
     assert [int(x) for x in first] == list(range(1, 17))
     assert [int(x) for x in second] == list(range(-1, 15))
+
+
+def test_requests_and_answers_in_gzip(client: Any) -> None:
+    first = np.arange(16_000, dtype=np.int32).reshape(1000, 16)
+    inputs = tensors(grpcclient, first, first)
+    check(client.infer("simple", inputs, compression_algorithm="gzip"), first, first)
+    with pytest.raises(InferenceServerException, match="UNIMPLEMENTED"):
+        client.infer("simple", inputs, compression_algorithm="deflate")
+
+
+def test_a_stream_in_gzip(client: Any) -> None:
+    done: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    client.start_stream(
+        callback=lambda result, error: done.put((result, error)), compression_algorithm="gzip"
+    )
+    first = np.arange(16_000, dtype=np.int32).reshape(1000, 16)
+    for _ in range(3):
+        client.async_stream_infer("simple", tensors(grpcclient, first, first))
+    for _ in range(3):
+        result, error = done.get(timeout=SECONDS)
+        assert error is None
+        check(result, first, first)
+    client.stop_stream()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic, perf_counter_ns
 from typing import NamedTuple
 
@@ -121,6 +122,10 @@ class Predictor:
         """Let the threads end, once they have nothing left to do."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._shadow_lane.close()
+
+    def submit(self, work: Callable[[], bytes]) -> Future[bytes]:
+        """Do something in one of the threads for large batches."""
+        return self._pool.submit(work)
 
     async def _score(self, asked: Asked, call: _Call, seconds_left: float | None) -> _Scored:
         call.decoded = perf_counter_ns()

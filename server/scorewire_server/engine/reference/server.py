@@ -13,7 +13,8 @@ from grpc import aio
 from scorewire_proto.v1 import prediction_pb2
 from scorewire_server.engine.encodings import INFERENCE, TensorEncoding, TensorStreamEncoding, typed_encoding
 from scorewire_server.engine.port import ControlMethod, StartError, StreamMethod, UnaryMethod
-from scorewire_server.engine.reference import codec
+from scorewire_server.engine.reference import codec, compression
+from scorewire_server.engine.reference.compression import MessageError, Messages
 from scorewire_server.engine.reference.predict import Predictor
 from scorewire_server.engine.request import Encoding
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, build_snapshot
@@ -37,7 +38,6 @@ from scorewire_server.settings import Settings
 
 _PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
 _Context: TypeAlias = "aio.ServicerContext[bytes, bytes]"
-_IDENTITY_ONLY = 1
 _QUIET_SECONDS = 0.1
 _LONGEST_REFUSAL_SECONDS = 2.0
 
@@ -136,22 +136,27 @@ class ReferenceEngine:
         async def answer(data: bytes, context: _Context) -> bytes:
             try:
                 self._admit()
-                return await self._predictor.answer(encoding, data, context.time_remaining())
+                messages = self._messages(context)
+                request = await messages.read(data)
+                answer = await self._predictor.answer(encoding, request, context.time_remaining())
+                return messages.write(answer)
             except Exception as error:
                 await _abort(context, encoding.method, error)
 
         return grpc.unary_unary_rpc_method_handler(answer)
 
     def _answers_stream(self, encoding: Encoding) -> grpc.RpcMethodHandler[bytes, bytes]:
-        async def answer(messages: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
+        async def answer(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
             statistics = self.statistics
             statistics.streams += 1
+            messages = self._messages(context)
             try:
                 self._admit()
                 # One message at a time: what the caller sends meanwhile waits in
                 # the transport, whose flow control bounds it.
-                async for data in messages:
-                    yield await self._predictor.answer(encoding, data, context.time_remaining())
+                async for data in messages.read_all(requests):
+                    answer = await self._predictor.answer(encoding, data, context.time_remaining())
+                    yield messages.write(answer)
             except Exception as error:
                 await _abort(context, encoding.method, error)
             finally:
@@ -166,6 +171,9 @@ class ReferenceEngine:
             return None
         return self._answers_stream(encoding) if encoding.streams else self._answers(encoding)
 
+    def _messages(self, context: _Context) -> Messages:
+        return Messages(context, self._settings.max_message_bytes, self._predictor.submit)
+
     def _admit(self) -> None:
         if self._draining:
             self._refused += 1
@@ -174,17 +182,20 @@ class ReferenceEngine:
     def _unary(self, method: UnaryMethod) -> Any:
         async def answer(data: bytes, context: _Context) -> bytes:
             try:
-                return await method.handler(data)
+                messages = self._messages(context)
+                return messages.write(await method.handler(await messages.read(data)))
             except Exception as error:
                 await _abort(context, method.path, error)
 
         return answer
 
     def _stream(self, method: StreamMethod) -> Any:
-        async def answer(messages: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
+        async def answer(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
             try:
-                async for data in _until(self._stopping, method.handler(messages)):
-                    yield data
+                messages = self._messages(context)
+                handler = method.handler(messages.read_all(requests))
+                async for data in _until(self._stopping, handler):
+                    yield messages.write(data)
             except Exception as error:
                 await _abort(context, method.path, error)
 
@@ -224,15 +235,26 @@ class _Handlers(grpc.GenericRpcHandler):
         self._others = others
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        return self._handlers.get(handler_call_details.method) or self._others(handler_call_details)
+        found = self._handlers.get(handler_call_details.method) or self._others(handler_call_details)
+        return found or _NOT_FOUND
+
+
+async def _refuse(_: AsyncIterator[bytes], context: _Context) -> None:
+    """Refuse a call of a method that is not there."""
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!", (compression.ACCEPTED,))
+
+
+_NOT_FOUND: Any = grpc.stream_stream_rpc_method_handler(_refuse)
 
 
 async def _abort(context: _Context, method: str, error: Exception) -> NoReturn:
     """End the call with the status of an exception."""
+    if isinstance(error, MessageError):
+        await context.abort(error.code, str(error), (compression.ACCEPTED,))
     if not isinstance(error, CallError):
         log_fault(method, error)
     status = to_status(error)
-    details = ((STATUS_DETAILS_KEY, status.SerializeToString()),)
+    details = ((STATUS_DETAILS_KEY, status.SerializeToString()), compression.ACCEPTED)
     await context.abort(STATUS_CODES[status.code], status.message, details)
 
 
@@ -243,10 +265,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", settings.max_streams),
         # A port in use is an error, not a share of its connections.
         ("grpc.so_reuseport", 0),
-        # Identity only, and nothing is inflated before it is refused: a small
-        # message could become a huge one.
-        ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
-        ("grpc.per_message_decompression", 0),
+        *compression.OPTIONS,
         # Clients may ping every 10 seconds, with or without calls.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
