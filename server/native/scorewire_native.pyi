@@ -1,12 +1,15 @@
 """The native engine's extension, made of src/python.rs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from scorewire_server.engine.snapshot import Snapshot
 
 __version__: str
+# The names of what is counted, in the order of the counts.
+METHODS: tuple[str, ...]
+ROW_REASONS: tuple[str, ...]
 
 # Code, reason, message, google.rpc.Status as bytes.
 Failure: TypeAlias = tuple[int, int, str, bytes]
@@ -27,13 +30,13 @@ Event: TypeAlias = (
 )
 # Text feature, whether it is folded, its texts.
 Vocabulary: TypeAlias = tuple[int, bool, Sequence[str]]
-# Kind (0 number, 1 coded, 2 text), position, values, whether the text is folded.
-Column: TypeAlias = tuple[int, int, Sequence[float], bool]
+# Kind (number, coded or text), position, values, whether the text is folded.
+Column: TypeAlias = tuple[str, int, Sequence[float], bool]
 # Name, ONNX type, columns, shape of a row.
 Input: TypeAlias = tuple[str, int, Sequence[Column], Sequence[int]]
 # A number (position, smallest and largest, whether it must be whole) or a text (position, the
-# vocabularies that must know it), whether it may be missing, and the refusals: of a missing value,
-# of one out of range, of an unknown text, of a number that is not whole.
+# vocabularies that must know it), whether it may be missing, and the refusals in the order of
+# ROW_REASONS.
 Check: TypeAlias = tuple[
     tuple[int, float, float, bool] | None, tuple[int, Sequence[int]] | None, bool, Sequence[bytes]
 ]
@@ -82,7 +85,7 @@ class Engine:
         max_message_bytes: int,
         threads: int,
         bounds_ns: Sequence[int],
-        fixed: Sequence[Failure],
+        fixed: Mapping[str, Failure],
     ) -> Engine: ...
     def start(
         self,
@@ -119,6 +122,7 @@ class Engine:
     def send(self, call: int, data: bytes) -> None: ...
     def finish(self, call: int, failed: Failure | None = None) -> None: ...
     def answer(self, call: int, words: Failure) -> None: ...
+    def run(self, task: Callable[[], None]) -> None: ...
     def refuse_new_calls(self) -> None: ...
     def refused(self) -> int: ...
     def stop(self, grace_seconds: float) -> None: ...

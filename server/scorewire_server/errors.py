@@ -16,6 +16,7 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from scorewire_proto.v1 import errors_pb2
+from scorewire_server.logs import log_fault
 
 DOMAIN = "scorewire"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
@@ -134,21 +135,27 @@ _INTERNAL = (code_pb2.INTERNAL, errors_pb2.ERROR_REASON_INTERNAL)
 
 def code_and_reason(error: BaseException) -> tuple[Code, Reason]:
     """The code and the reason of any exception; INTERNAL for one that is not in the table."""
-    return TABLE.get(type(error), _INTERNAL) if isinstance(error, CallError) else _INTERNAL
+    return _INTERNAL if is_fault(error) else TABLE[type(error)]  # type: ignore[index]
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether an exception is a fault of the server, which its log must tell of."""
+    return type(error) not in TABLE
 
 
 def to_status(error: BaseException) -> status_pb2.Status:
     """What the caller sees of any exception. Never fails."""
     code, reason = code_and_reason(error)
-    if not isinstance(error, CallError) or code == code_pb2.INTERNAL:
+    if not isinstance(error, CallError) or is_fault(error):
         return _status(code, INTERNAL_MESSAGE, _info(reason, {}))
     try:
         details = [_info(reason, error.metadata)]
         if error.violations:
             details.append(_bad_request(error.violations))
         return _status(code, clip(str(error)), *details)
-    except Exception:
+    except Exception as unsaid:
         # A mapper that fails would turn every failure into UNKNOWN.
+        log_fault(type(error).__name__, unsaid)
         return _status(code, INTERNAL_MESSAGE, _info(reason, {}))
 
 

@@ -7,6 +7,7 @@ from google.rpc import code_pb2, error_details_pb2
 from scorewire_proto.v1 import errors_pb2
 from scorewire_server import errors
 from scorewire_server.errors import CallError, Violation, clip, to_status
+from scorewire_server.logs import configure_logs, flush_logs
 
 CLASSES = sorted(errors.TABLE, key=lambda kind: kind.__name__)
 
@@ -56,7 +57,9 @@ def test_any_other_exception_is_internal_and_keeps_its_text(error: Exception) ->
     assert b"secret" not in status.SerializeToString()
 
 
-def test_the_mapper_does_not_fail_where_an_exception_does() -> None:
+def test_the_mapper_does_not_fail_where_an_exception_does(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json", "info")  # anew, onto what this test reads
+
     class Broken:
         def __str__(self) -> str:
             raise RuntimeError("no text")
@@ -66,6 +69,19 @@ def test_the_mapper_does_not_fail_where_an_exception_does() -> None:
     status = to_status(error)
     assert status.code == code_pb2.INVALID_ARGUMENT
     assert status.message == errors.INTERNAL_MESSAGE
+    flush_logs()
+    assert "no text" in capfd.readouterr().err
+
+
+def test_an_exception_that_is_not_in_the_table_is_a_fault() -> None:
+    class NewError(errors.CallError):
+        """One that nobody put into the table."""
+
+    assert not any(errors.is_fault(kind("x")) for kind in errors.TABLE)
+    for error in (NewError("x"), errors.CallError("x"), RuntimeError("x")):
+        assert errors.is_fault(error)
+        assert errors.code_and_reason(error)[0] == code_pb2.INTERNAL
+        assert errors.to_status(error).message == errors.INTERNAL_MESSAGE
 
 
 def test_violations_are_capped_and_their_texts_clipped() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from grpc import aio
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
 from scorewire_server.engine.port import ControlMethod, StartError, StreamMethod, UnaryMethod
 from scorewire_server.engine.snapshot import LoadedVersion
-from scorewire_server.engine.statistics import PREDICT, PREDICT_STREAM
+from scorewire_server.engine.statistics import BUCKETS_SECONDS, PREDICT, PREDICT_STREAM
 from scorewire_server.errors import INTERNAL_MESSAGE
 from scorewire_server.loader import load
 from scorewire_server.logs import configure_logs, flush_logs
@@ -24,6 +25,7 @@ from scorewire_server.repository import Candidate
 from scorewire_server.settings import Settings
 from tests import bundles
 from tests.conformance.engines import NATIVE_MISSING, serving
+from tests.conformance.inference import INFER, infer_request, sum_tensors
 from tests.conformance.wire import PREDICT as PREDICT_PATH
 from tests.conformance.wire import PREDICT_STREAM as STREAM_PATH
 from tests.conformance.wire import Failure, Wire, failure_from, sum_request, values
@@ -35,6 +37,7 @@ REQUEST = sum_request().SerializeToString()
 MESSAGE = prediction_pb2.PredictStreamRequest(correlation_id=1, request=sum_request()).SerializeToString()
 # So dear that a row goes to a thread.
 DEAR_NS = 1e9
+FIRST_ROW_REASON = 100
 
 
 async def _echo(data: bytes) -> bytes:
@@ -59,9 +62,10 @@ CONTROL: list[ControlMethod] = [
 class Running:
     """An engine that answers, and a channel to it."""
 
-    def __init__(self, engine: Any, channel: aio.Channel) -> None:
+    def __init__(self, engine: Any, address: str) -> None:
         self.engine = engine
-        self.channel = channel
+        self.address = address
+        self.channel = aio.insecure_channel(address)
 
     def unary(self, data: bytes = REQUEST, path: str = PREDICT_PATH, **options: Any) -> Any:
         options.setdefault("timeout", 20)
@@ -85,7 +89,7 @@ async def start() -> AsyncIterator[Start]:
 
     async def start_one(**settings: Any) -> Running:
         engine = NativeEngine(Settings(listen="127.0.0.1:0", threads=2, **settings), CONTROL)
-        one = Running(engine, aio.insecure_channel(await engine.start()))
+        one = Running(engine, await engine.start())
         running.append(one)
         return one
 
@@ -156,6 +160,113 @@ async def test_calls_over_the_limit_are_refused_and_those_within_it_answered(
     await stream.done_writing()
     assert values(prediction_pb2.PredictResponse.FromString(await call)) == [300_000.0]
     await _until(lambda: running.engine.statistics.in_flight == 0)
+
+
+async def _begin(address: str, path: str, data: bytes, count: int) -> list[Any]:
+    """Calls that were sent, while the control plane, which is this loop, does nothing."""
+    with grpc.insecure_channel(address) as channel:
+        calls = [channel.unary_unary(path).future(data, timeout=20) for _ in range(count)]
+        # On the same connection, so that it comes after them.
+        assert channel.unary_unary(PREDICT_PATH)(REQUEST, timeout=20)
+        await asyncio.to_thread(lambda: [call.exception() for call in calls])
+    return calls
+
+
+def _ended(calls: list[Any]) -> Counter[str]:
+    """How often calls ended well, or for a reason."""
+
+    def reason(call: Any) -> str:
+        if call.code() == grpc.StatusCode.OK:
+            return "OK"
+        return failure_from(call.code(), call.details(), call.trailing_metadata()).reason
+
+    return Counter(map(reason, calls))
+
+
+async def test_calls_that_fail_take_no_place_from_those_that_do_not(
+    start: Start, summing: LoadedVersion
+) -> None:
+    running = await start(max_in_flight=8)
+    running.engine.publish(snapshot_of(summing))
+    wrong = sum_request(model="unknown").SerializeToString()
+    ended = _ended(await _begin(running.address, PREDICT_PATH, wrong, 100))
+    assert ended == {"MODEL_NOT_FOUND": 2, "TOO_MANY_IN_FLIGHT": 98}
+    await _until(lambda: running.engine.statistics.in_flight == 0)
+    assert (await _failure(running.unary(wrong))).reason == "MODEL_NOT_FOUND"
+
+
+async def test_tensors_that_are_left_to_the_control_plane_are_bounded(
+    start: Start, summing: LoadedVersion
+) -> None:
+    running = await start(max_in_flight=8)
+    running.engine.publish(snapshot_of(summing))
+    tensors = sum_tensors() | {"x0": ("FP16", [1, 1], [1])}
+    unusual = infer_request("sum", tensors).SerializeToString()
+    ended = _ended(await _begin(running.address, INFER, unusual, 100))
+    assert ended == {"OK": 4, "TOO_MANY_IN_FLIGHT": 96}
+    await _until(lambda: running.engine.statistics.in_flight == 0)
+    assert await running.unary(unusual, INFER)
+
+
+async def test_tensors_that_are_left_to_the_control_plane_share_the_threads_for_batches(
+    start: Start, slow: LoadedVersion
+) -> None:
+    running = await start(batch_threads=1)
+    running.engine.publish(snapshot_of(slow))
+    unusual = infer_request("slow", {"rounds": ("FP16", [1, 1], [3])}).SerializeToString()
+    assert await running.unary(unusual, INFER)
+    call = asyncio.ensure_future(running.unary(SLOW))
+    await _until(lambda: running.engine.statistics.in_flight == 1)
+    failure = await _failure(running.unary(unusual, INFER, timeout=0.05))
+    assert failure.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    waiting = asyncio.ensure_future(running.unary(unusual, INFER))
+    await _until(lambda: running.engine.statistics.in_flight == 2)
+    await call
+    assert await waiting
+
+
+async def test_a_stop_ends_what_waits_for_a_thread(start: Start, slow: LoadedVersion) -> None:
+    running = await start(batch_threads=1)
+    running.engine.publish(snapshot_of(slow))
+    unusual = infer_request("slow", {"rounds": ("FP16", [1, 1], [3])}).SerializeToString()
+    calls = [asyncio.ensure_future(running.unary(SLOW))]
+    await _until(lambda: running.engine.statistics.in_flight == 1)
+    calls.append(asyncio.ensure_future(running.unary(unusual, INFER)))
+    await _until(lambda: running.engine.statistics.in_flight == 2)
+    await running.engine.stop(0.05)
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(each, aio.AioRpcError) for each in ended)
+
+
+def test_what_the_extension_counts_has_the_names_of_the_contract() -> None:
+    import scorewire_native
+    from scorewire_server.engine import statistics
+
+    methods = {
+        statistics.PREDICT, statistics.PREDICT_STREAM, statistics.MODEL_INFER,
+        statistics.MODEL_STREAM_INFER, statistics.TYPED_PREDICT, statistics.TYPED_PREDICT_BATCH,
+        statistics.TYPED_PREDICT_STREAM,
+    }  # fmt: skip
+    assert sorted(scorewire_native.METHODS) == sorted(methods)
+    rows = {name for name, number in errors_pb2.ErrorReason.items() if number >= FIRST_ROW_REASON}
+    assert sorted(f"ERROR_REASON_{name}" for name in scorewire_native.ROW_REASONS) == sorted(rows)
+
+
+def test_failures_of_every_reason_of_the_contract_are_counted() -> None:
+    import scorewire_native
+
+    def engine(reason: int, *without: str) -> Any:
+        names = {"malformed", "too_many_in_flight", "too_many_failing", "expired", "draining", "internal"}
+        fixed = dict.fromkeys(names - set(without), (1, reason, "", b""))
+        return scorewire_native.Engine(1, 1, 1024, 1, range(1, len(BUCKETS_SECONDS) + 1), fixed)
+
+    for reason in errors_pb2.ErrorReason.values():
+        if reason < FIRST_ROW_REASON:
+            assert engine(reason)
+    with pytest.raises(ValueError, match="reason 99 are not counted"):
+        engine(99)
+    with pytest.raises(KeyError, match="draining"):
+        engine(1, "draining")
 
 
 async def test_other_calls_go_on_while_a_large_batch_is_scored(

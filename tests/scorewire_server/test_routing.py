@@ -235,7 +235,7 @@ async def test_a_share_of_the_calls_is_copied(start: Start, engine: str) -> None
     assert copied() < 145
 
 
-def publish_slow_shadow(running: Running, folder: Path) -> None:
+def publish_slow_shadow(running: Running, folder: Path) -> Snapshot:
     """Have a quick 2.0.0 answer, and 1.0.0, which counts to the number of a row, get copies."""
     slow = models_of_tests.write_slow_bundle(folder)
     versions = []
@@ -248,7 +248,9 @@ def publish_slow_shadow(running: Running, folder: Path) -> None:
     routing = Routing(split=(("2.0.0", 1),), shadow=Shadow("1.0.0", 1.0))
     serving = models_pb2.VERSION_STATE_SERVING
     records = [VersionRecord("slow", each.version, serving, loaded=each) for each in versions]
-    running.engine.publish(build_snapshot(records, {"slow": routing}))
+    snapshot = build_snapshot(records, {"slow": routing})
+    running.engine.publish(snapshot)
+    return snapshot
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -273,6 +275,34 @@ async def test_a_slow_shadow_holds_up_neither_callers_nor_the_stop(
     await running.engine.stop(0)
     counted = running.engine.statistics.routes[RouteKey("slow", "1.0.0", "", True)]
     assert counted.calls + counted.dropped < calls
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_copies_that_wait_for_a_shadow_that_was_unset_are_dropped(
+    start: Start, engine: str, tmp_path: Path
+) -> None:
+    running = await start(engine)
+    snapshot = publish_slow_shadow(running, tmp_path)
+    request = prediction_pb2.PredictRequest(model="slow")
+    request.rows.row_count = 1
+    request.rows.numbers.append(5e5)
+    method: Any = running._channel.unary_unary(PREDICT)
+    calls = 20
+    for _ in range(calls):
+        await method(request.SerializeToString(), timeout=20)
+    records = [record for model in snapshot.models.values() for record in model.versions]
+    running.engine.publish(build_snapshot(records, {"slow": Routing(split=(("2.0.0", 1),))}))
+    key = RouteKey("slow", "1.0.0", "", True)
+
+    def counted() -> RouteStatistics:
+        found: RouteStatistics = running.engine.statistics.routes.get(key, RouteStatistics())
+        return found
+
+    await _until(lambda: counted().calls + counted().dropped == calls)
+    assert counted().dropped > counted().calls
+    shadow = next(record.loaded for record in records if record.version == "1.0.0")
+    running.engine.publish(build_snapshot([record for record in records if record.version != "1.0.0"]))
+    await _until(lambda: not running.engine.in_use(shadow))
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -36,21 +36,21 @@ pub fn encode(
     let numbers_len = |output: &Output| row_count * output.width * 8;
     let values_len = |i: usize, output: &Output| match output.texts {
         true => texts[i].len(),
-        false => wire::bytes_field_len(numbers_len(output)),
+        false => wire::bytes_field_len(2, numbers_len(output)),
     };
     let output_len = |i: usize, output: &Output| output.name_field().len() + values_len(i, output);
     let outputs = || version.outputs.iter().enumerate();
-    let error_len = |row: u32, rest: &[u8]| wire::varint_field_len(u64::from(row)) + rest.len();
+    let error_len = |row: u32, rest: &[u8]| wire::varint_field_len(1, u64::from(row)) + rest.len();
     let errors = || room.errors.iter().map(|error| (error.row, version.coder.refusal(error).0));
     let length = version.head.len()
-        + wire::varint_field_len(row_count as u64)
-        + outputs().map(|(i, output)| wire::bytes_field_len(output_len(i, output))).sum::<usize>()
-        + errors().map(|(row, rest)| wire::bytes_field_len(error_len(row, rest))).sum::<usize>()
-        + wire::varint_field_len(server_us)
-        + wire::varint_field_len(model_us);
+        + wire::varint_field_len(3, row_count as u64)
+        + outputs().map(|(i, output)| wire::bytes_field_len(4, output_len(i, output))).sum::<usize>()
+        + errors().map(|(row, rest)| wire::bytes_field_len(5, error_len(row, rest))).sum::<usize>()
+        + wire::varint_field_len(6, server_us)
+        + wire::varint_field_len(7, model_us);
     let whole = match correlation_id {
         None => length,
-        Some(id) => wire::varint_field_len(id) + wire::bytes_field_len(length),
+        Some(id) => wire::varint_field_len(1, id) + wire::bytes_field_len(2, length),
     };
     let mut out = headed(whole);
     if let Some(id) = correlation_id {
@@ -158,7 +158,7 @@ fn put_numbers(
 
 /// Writes a PredictStreamResponse with the reason why there are no scores, and a message's head.
 pub fn encode_stream_error(correlation_id: u64, status: &[u8]) -> Vec<u8> {
-    let whole = wire::varint_field_len(correlation_id) + wire::bytes_field_len(status.len());
+    let whole = wire::varint_field_len(1, correlation_id) + wire::bytes_field_len(3, status.len());
     let mut out = headed(whole);
     wire::put_varint_field(&mut out, 1, correlation_id);
     wire::put_bytes_head(&mut out, 3, status.len());

@@ -21,7 +21,7 @@ use crate::headers::Head;
 use crate::inbox::Message;
 use crate::incoming::{Cut, Incoming, Together};
 use crate::pool::Pool;
-use crate::predict::{Asked, Call, Job, Predictor, Step};
+use crate::predict::{Asked, Call, Job, Left, Predictor, Step};
 use crate::statistics::Method;
 use crate::typed;
 
@@ -223,8 +223,7 @@ fn steps(worker: &Worker, messages: &[(&Bytes, &Call)]) -> Vec<(u64, Step)> {
 fn panicked(predictor: &Predictor, method: Method, panic: &(dyn std::any::Any + Send)) -> Step {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-    predictor.events.fault(method, text);
-    Step::Failed(predictor.fixed.internal.clone())
+    Step::Failed(predictor.fault(method, text))
 }
 
 /// What came of a message in the end.
@@ -263,13 +262,11 @@ async fn settle_plain(worker: &Worker, call: &Call, step: Step, reply: &mut Repl
         Step::Told(answer, reason) => Settled::Told(answer, reason),
         Step::Failed(failure) => Settled::Failed(failure),
         Step::Asked(asked) => Settled::Failed(reply.attend(call.deadline, explain(worker, *asked)).await?),
-        Step::Elsewhere(message) => {
-            match reply.attend(call.deadline, elsewhere(worker, call, message)).await? {
-                Ok(answer) => Settled::Answer(answer),
-                Err(failure) => Settled::Counted(failure),
-            }
-        }
-        Step::Later(_) => Settled::Failed(worker.predictor.fixed.internal.clone()),
+        Step::Elsewhere(left) => match reply.attend(call.deadline, elsewhere(worker, call, *left)).await? {
+            Ok(answer) => Settled::Answer(answer),
+            Err(failure) => Settled::Counted(failure),
+        },
+        Step::Later(_) => Settled::Failed(worker.predictor.fault(call.method, "a batch was not scored")),
     })
 }
 
@@ -298,9 +295,10 @@ async fn compress(
 }
 
 /// Has the control plane answer one message, in a control call of its own.
-async fn elsewhere(worker: &Worker, call: &Call, message: Bytes) -> Result<Vec<u8>, Failure> {
+async fn elsewhere(worker: &Worker, call: &Call, left: Left) -> Result<Vec<u8>, Failure> {
     let path = if call.method.streams() { MODEL_STREAM_INFER } else { MODEL_INFER };
     let mut asked = worker.events.open(Opening::new(path, call.deadline));
+    let Left { message, permits: _permits } = left;
     let (mut message, mut answer) = (Some(message), None);
     loop {
         match asked.next().await {
@@ -311,7 +309,8 @@ async fn elsewhere(worker: &Worker, call: &Call, message: Bytes) -> Result<Vec<u
                 answer = Some(framed);
             }
             Some(Command::Finish(None)) => {
-                return answer.ok_or_else(|| worker.predictor.fixed.internal.clone());
+                let none = || worker.predictor.fault(call.method, "the control plane gave no answer");
+                return answer.ok_or_else(none);
             }
             Some(Command::Finish(Some(failure))) => return Err(failure),
             None => return Err(worker.predictor.fixed.draining.clone()),
@@ -320,7 +319,7 @@ async fn elsewhere(worker: &Worker, call: &Call, message: Bytes) -> Result<Vec<u
 }
 
 async fn explain(worker: &Worker, asked: Asked) -> Failure {
-    let Asked { question, snapshot, counts, in_flight: _in_flight } = asked;
+    let Asked { question, snapshot, counts, permit: _permit } = asked;
     let words = worker.events.ask(snapshot.origin.clone(), question).await;
     let failure = words.unwrap_or_else(|| worker.predictor.fixed.draining.clone());
     if let Some(counts) = counts {

@@ -92,6 +92,17 @@ const MISSING: usize = 0;
 const OUT_OF_RANGE: usize = 1;
 const UNKNOWN: usize = 2;
 const NOT_WHOLE: usize = 3;
+/// Their names in the contract; each stands at its index.
+pub const ROW_REASON_NAMES: [&str; ROW_REASONS] = {
+    let mut names = [""; ROW_REASONS];
+    names[MISSING] = "MISSING_VALUE";
+    names[OUT_OF_RANGE] = "NUMBER_OUT_OF_RANGE";
+    names[UNKNOWN] = "UNKNOWN_TEXT";
+    names[NOT_WHOLE] = "NUMBER_NOT_WHOLE";
+    names
+};
+/// Room that is kept for the next call.
+const KEPT: usize = 1 << 12;
 
 /// What one feature refuses, in schema order.
 pub struct Check {
@@ -174,6 +185,20 @@ pub struct Room {
     pub errors: Vec<RowError>,
     /// The rows without an error; all where `errors` is empty.
     pub kept: Vec<u32>,
+}
+
+impl Room {
+    /// Gives the room up that a huge call took.
+    pub fn release(&mut self) {
+        self.codes.clear();
+        self.codes.shrink_to(KEPT);
+        self.folded.clear();
+        self.folded.shrink_to(KEPT);
+        self.errors.clear();
+        self.errors.shrink_to(KEPT);
+        self.kept.clear();
+        self.kept.shrink_to(KEPT);
+    }
 }
 
 /// The rows of one call.
@@ -425,6 +450,16 @@ mod tests {
             out.extend_from_slice(text.as_bytes());
         }
         out
+    }
+
+    #[test]
+    fn the_room_of_a_huge_call_is_given_up() {
+        let mut room = Room { codes: vec![0; 1 << 20], folded: vec![0; 1 << 20], ..Room::default() };
+        room.kept.extend(0..1 << 20);
+        room.errors.resize(1 << 20, RowError { row: 0, check: 0, reason: 0 });
+        room.release();
+        let held = [room.codes.capacity(), room.kept.capacity(), room.errors.capacity()];
+        assert!(held.iter().all(|&held| held <= 2 * KEPT) && room.folded.capacity() <= 2 * KEPT);
     }
 
     #[test]

@@ -53,10 +53,24 @@ pub fn read_contents(data: &[u8], part: Span) -> Result<Elements> {
 }
 
 impl Elements {
+    /// Whether so many elements of a datatype can stand there, by the bytes alone. To be asked before
+    /// anything is made for them: how many there are to be is what a caller says.
+    pub fn may_hold(self, datatype: &str, count: usize) -> bool {
+        let (place, least) = match (self, datatype) {
+            (Self::Raw(place), BYTES) => (place, 4),
+            (Self::Typed(TEXTS, place), _) => (place, 2),
+            (Self::Raw(place), "FP64" | "INT64" | "UINT64") | (Self::Typed(FP64, place), _) => (place, 8),
+            (Self::Raw(place), "FP32" | "INT32" | "UINT32") | (Self::Typed(FP32, place), _) => (place, 4),
+            (Self::Raw(place), "INT16" | "UINT16") => (place, 2),
+            (Self::Raw(place) | Self::Typed(_, place), _) => (place, 1),
+        };
+        count <= place.range().len() / least
+    }
+
     /// Where so many doubles stand in one run, if they do.
     pub fn doubles(self, datatype: &str, count: usize) -> Option<Span> {
         let (Self::Raw(run) | Self::Typed(FP64, run)) = self else { return None };
-        (datatype == "FP64" && run.range().len() == count * DOUBLE).then_some(run)
+        (datatype == "FP64" && count.checked_mul(DOUBLE) == Some(run.range().len())).then_some(run)
     }
 
     /// Calls back with each text, of which there must be so many.
@@ -163,7 +177,7 @@ fn for_each_raw(datatype: &str, raw: &[u8], count: usize, mut take: impl FnMut(u
     macro_rules! each {
         ($type:ty, $convert:expr) => {{
             const SIZE: usize = size_of::<$type>();
-            if raw.len() != count * SIZE {
+            if count.checked_mul(SIZE) != Some(raw.len()) {
                 return Err(Unusual);
             }
             for (i, chunk) in raw.chunks_exact(SIZE).enumerate() {
@@ -234,6 +248,7 @@ pub fn put_raw(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::put_bytes_head;
 
     #[test]
     fn whole_numbers_beyond_doubles_are_unusual() {
@@ -244,5 +259,31 @@ mod tests {
             assert_eq!(found.is_ok(), taken);
         }
         assert!(for_each_raw("BOOL", &[2], 1, |_, _| ()).is_err());
+    }
+
+    #[test]
+    fn elements_that_the_bytes_cannot_hold_are_known_by_their_number() {
+        let mut data = Vec::new();
+        put_bytes_head(&mut data, 1, 8);
+        data.extend_from_slice(&[0; 8]);
+        let mut reader = Reader::new(&data, 0..data.len()).unwrap();
+        let place = reader.tag().and_then(|_| reader.bytes()).unwrap();
+        for (elements, datatype, most) in [
+            (Elements::Raw(place), "FP64", 1),
+            (Elements::Raw(place), "INT32", 2),
+            (Elements::Raw(place), "UINT16", 4),
+            (Elements::Raw(place), "BOOL", 8),
+            (Elements::Raw(place), "BYTES", 2),
+            (Elements::Typed(FP64, place), "FP64", 1),
+            (Elements::Typed(FP32, place), "FP32", 2),
+            (Elements::Typed(INT, place), "INT32", 8),
+            (Elements::Typed(TEXTS, place), "BYTES", 4),
+        ] {
+            assert!(elements.may_hold(datatype, most), "{elements:?} {datatype}");
+            assert!(!elements.may_hold(datatype, most + 1), "{elements:?} {datatype}");
+            assert!(!elements.may_hold(datatype, usize::MAX), "{elements:?} {datatype}");
+        }
+        assert_eq!(Elements::Raw(place).doubles("FP64", usize::MAX), None);
+        assert!(for_each_raw("FP64", &[0; 8], usize::MAX, |_, _| ()).is_err());
     }
 }

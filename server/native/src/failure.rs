@@ -61,6 +61,7 @@ fn percent_encode(text: &str) -> String {
 pub struct Fixed {
     pub malformed: Failure,
     pub too_many_in_flight: Failure,
+    pub too_many_failing: Failure,
     pub expired: Failure,
     pub draining: Failure,
     pub internal: Failure,

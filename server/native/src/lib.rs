@@ -4,6 +4,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod answer;
+pub mod budget;
 mod calls;
 pub mod coding;
 pub mod connection;

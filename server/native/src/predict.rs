@@ -1,13 +1,14 @@
 //! The hot path up to scoring: decode, route, validate. Unary calls and streams share it.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
+use crate::budget::{Budget, Permit};
 use crate::coding::{Room, Rows};
 use crate::control::Events;
 use crate::elements::Unusual;
@@ -24,8 +25,25 @@ use crate::wire::Request;
 #[derive(Debug, Clone)]
 pub struct Limits {
     pub max_rows: u32,
-    pub max_in_flight: usize,
     pub max_message_bytes: usize,
+}
+
+/// How many calls may wait for something at one time. Those that fail, and those that are left to the
+/// control plane, have bounds of their own, so that a flood of them takes no place from the others.
+pub struct Budgets {
+    /// All calls that wait to be answered.
+    pub in_flight: Arc<Budget>,
+    /// Of these, calls that the control plane answers.
+    left: Arc<Budget>,
+    /// Failures that the control plane is asked about.
+    questions: Arc<Budget>,
+}
+
+impl Budgets {
+    pub fn new(max_in_flight: usize) -> Self {
+        let share = |part: usize| Budget::new((max_in_flight / part).max(1));
+        Self { in_flight: share(1), left: share(2), questions: share(4) }
+    }
 }
 
 /// What all threads share.
@@ -38,19 +56,10 @@ pub struct Predictor {
     /// One for each worker, one for the threads that score large batches, and one for the shadow.
     pub counts: Box<[CallCounts]>,
     pub shadow_lane: OnceLock<ShadowLane>,
-    pub in_flight: AtomicUsize,
+    pub budgets: Budgets,
     pub streams: AtomicUsize,
     pub draining: AtomicBool,
     pub refused: AtomicU64,
-}
-
-/// A call among those in flight, as long as this lives.
-pub struct InFlight(Arc<Predictor>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Relaxed);
-    }
 }
 
 /// A request that has failed in a way that the control plane words.
@@ -94,9 +103,15 @@ pub enum Step {
     /// Rows to be scored by the threads for large batches.
     Later(Box<Job>),
     /// A message that is left to the control plane as it is; it counts there, too.
-    Elsewhere(Bytes),
+    Elsewhere(Box<Left>),
     /// An answer that tells of a failure of this reason; the stream lives on.
     Told(Vec<u8>, u32),
+}
+
+/// A message for the control plane, and what the call holds meanwhile.
+pub struct Left {
+    pub message: Bytes,
+    pub permits: [Permit; 2],
 }
 
 /// What the control plane is asked, and what the call holds meanwhile.
@@ -105,7 +120,7 @@ pub struct Asked {
     pub snapshot: Arc<Snapshot>,
     /// Where the failure counts, once it has a reason.
     pub counts: Option<Arc<RouteShards>>,
-    pub in_flight: InFlight,
+    pub permit: Permit,
 }
 
 /// Rows that wait to be scored.
@@ -117,7 +132,7 @@ pub struct Job {
     picked: usize,
     call: Call,
     began: Began,
-    in_flight: InFlight,
+    in_flight: Permit,
 }
 
 /// What is known of a message's call.
@@ -183,7 +198,7 @@ impl Predictor {
             let done = done.map(|((state, Scratch { request, .. }), (message, call))| {
                 let step = match state {
                     State::Done(step) => told(call, request, message, step),
-                    State::Ready(_) => Step::Failed(self.fixed.internal.clone()),
+                    State::Ready(_) => Step::Failed(self.fault(call.method, "a message was not scored")),
                 };
                 request.release();
                 (request.correlation_id, step)
@@ -228,7 +243,7 @@ impl Predictor {
             Method::PredictStream => request.decode_stream(message),
             method if method.tensors() => match tensors::read(request, message) {
                 Ok(()) => Ok(()),
-                Err(Unusual) => return Err(Step::Elsewhere(message.clone())),
+                Err(Unusual) => return Err(self.leave(message, None)),
             },
             _ if call.typed.is_none() => request.decode(message),
             // Only the version that is to answer knows its rows.
@@ -243,11 +258,11 @@ impl Predictor {
         let mut decoded = Instant::now();
         // Calls that are scored here are done before the next are read, so only those that wait
         // for something count against the limit.
-        if self.in_flight.load(Relaxed) >= self.limits.max_in_flight {
+        if self.budgets.in_flight.is_full() {
             return Err(self.full());
         }
         let asked = |request: &Request, target: Option<&Target>, problem| {
-            Err(self.ask(snapshot, Question::of(call, request, message, target, problem), target, None))
+            Err(self.ask(snapshot, Question::of(call, request, message, target, problem), target))
         };
         let found = match &call.typed {
             None => snapshot.route(request.model.text(message), request.version.text(message)),
@@ -255,7 +270,7 @@ impl Predictor {
         };
         let Some(route) = found else {
             if call.method.tensors() {
-                return Err(Step::Elsewhere(message.clone()));
+                return Err(self.leave(message, None));
             }
             return asked(request, None, Problem::Request);
         };
@@ -267,7 +282,7 @@ impl Predictor {
         if call.method.tensors() {
             let filled = target.version.tensors.fill(request, message, self.max_rows(&target.version));
             if filled.is_err() || request.row_count == 0 {
-                return Err(Step::Elsewhere(message.clone()));
+                return Err(self.leave(message, None));
             }
             decoded = Instant::now();
         }
@@ -287,7 +302,7 @@ impl Predictor {
             return Err(fail(target, worker, self.fixed.expired.clone()));
         }
         if f64::from(request.row_count) * target.version.row_ns > INLINE_NS {
-            let Some(in_flight) = self.enter() else { return Err(self.full()) };
+            let Some(in_flight) = self.budgets.in_flight.enter() else { return Err(self.full()) };
             let taken = std::mem::take(request);
             request.correlation_id = taken.correlation_id;
             return Err(Step::Later(Box::new(Job {
@@ -378,7 +393,7 @@ impl Predictor {
         message: &Bytes,
         call: &Call,
         scored: Scored,
-        held: Option<InFlight>,
+        held: Option<Permit>,
     ) -> Step {
         let Ready { route, target, .. } = *ready;
         match scored {
@@ -387,30 +402,39 @@ impl Predictor {
                 Step::Answer(answer)
             }
             Scored::Failed(failure) => fail(target, worker, failure),
-            Scored::Elsewhere => Step::Elsewhere(message.clone()),
+            Scored::Elsewhere => self.leave(message, held),
             Scored::Asked(problem) => {
                 self.copy(worker, route, target, call, message);
                 let question = Question::of(call, request, message, Some(target), problem);
-                self.ask(snapshot, question, Some(target), held)
+                self.ask(snapshot, question, Some(target))
             }
         }
     }
 
     /// Has the control plane word a failure.
-    fn ask(
-        self: &Arc<Self>,
-        snapshot: &Arc<Snapshot>,
-        question: Question,
-        target: Option<&Target>,
-        held: Option<InFlight>,
-    ) -> Step {
-        let Some(in_flight) = held.or_else(|| self.enter()) else { return self.full() };
+    fn ask(self: &Arc<Self>, snapshot: &Arc<Snapshot>, question: Question, target: Option<&Target>) -> Step {
+        let Some(permit) = self.budgets.questions.enter() else {
+            return Step::Failed(self.fixed.too_many_failing.clone());
+        };
         Step::Asked(Box::new(Asked {
             question: Box::new(question),
             snapshot: Arc::clone(snapshot),
             counts: target.map(|target| Arc::clone(&target.counts)),
-            in_flight,
+            permit,
         }))
+    }
+
+    /// Leaves a message to the control plane; `held` is there where it counts as in flight.
+    fn leave(self: &Arc<Self>, message: &Bytes, held: Option<Permit>) -> Step {
+        let entered = self.budgets.left.enter().zip(held.or_else(|| self.budgets.in_flight.enter()));
+        let Some(permits) = entered else { return self.full() };
+        Step::Elsewhere(Box::new(Left { message: message.clone(), permits: permits.into() }))
+    }
+
+    /// The failure of a fault of the server, which the log tells of.
+    pub fn fault(&self, method: Method, text: &str) -> Failure {
+        self.events.fault(method, text);
+        self.fixed.internal.clone()
     }
 
     fn full(&self) -> Step {
@@ -433,12 +457,6 @@ impl Predictor {
         if let (Some(shadow), Some(lane)) = (&route.shadow, self.shadow_lane.get()) {
             lane.offer(shadow, &target.version, call.method, message, worker);
         }
-    }
-
-    /// Counts a call among those in flight, unless there are as many as there may be.
-    fn enter(self: &Arc<Self>) -> Option<InFlight> {
-        let entered = InFlight(Arc::clone(self));
-        (self.in_flight.fetch_add(1, Relaxed) < self.limits.max_in_flight).then_some(entered)
     }
 
     /// How many rows a call to a version may have.

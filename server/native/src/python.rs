@@ -13,18 +13,20 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::coding::{Check, Coder, Column, Fold, Input, NumberCheck, ROW_REASONS, Source, Vocabulary};
+use crate::coding::{
+    Check, Coder, Column, Fold, Input, NumberCheck, ROW_REASON_NAMES, ROW_REASONS, Source, Vocabulary,
+};
 use crate::connection::Options;
 use crate::control::{Command, Event, Events, Opening};
 use crate::failure::{Failure, Fixed};
 use crate::panics;
-use crate::predict::{Limits, Predictor, Problem};
+use crate::predict::{Budgets, Limits, Predictor, Problem};
 use crate::runtime::{self, Element, Frame, Names, RuntimeError, Session, Tensor};
 use crate::server::{Server, Setup};
 use crate::snapshot::{Origin, Output, Route, Shadow, Snapshot, Target, Version};
 use crate::statistics::{
-    self, BOUNDS, CallCounts, Distribution, Histogram, METHODS, REASONS, RouteCounts, RouteShards, Sums,
-    VersionCounts,
+    self, BOUNDS, CallCounts, Distribution, Histogram, METHODS, Method, REASONS, RouteCounts, RouteShards,
+    Sums, VersionCounts,
 };
 use crate::tensors::{self, Interface};
 use crate::typed::{Field, Service, Slot, Table};
@@ -38,8 +40,36 @@ impl From<RuntimeError> for PyErr {
 /// A failure: code, reason, message, google.rpc.Status as bytes.
 type FailureParts = (u32, u32, String, Vec<u8>);
 
-fn failure((code, reason, message, status): FailureParts) -> Failure {
-    Failure { code, reason, message, status: Bytes::from(status) }
+fn failure((code, reason, message, status): FailureParts) -> PyResult<Failure> {
+    if reason as usize >= REASONS {
+        return Err(PyValueError::new_err(format!("failures of reason {reason} are not counted")));
+    }
+    Ok(Failure { code, reason, message, status: Bytes::from(status) })
+}
+
+/// The failures that are always the same, by name.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct FixedParts {
+    malformed: FailureParts,
+    too_many_in_flight: FailureParts,
+    too_many_failing: FailureParts,
+    expired: FailureParts,
+    draining: FailureParts,
+    internal: FailureParts,
+}
+
+impl FixedParts {
+    fn fixed(self) -> PyResult<Fixed> {
+        Ok(Fixed {
+            malformed: failure(self.malformed)?,
+            too_many_in_flight: failure(self.too_many_in_flight)?,
+            too_many_failing: failure(self.too_many_failing)?,
+            expired: failure(self.expired)?,
+            draining: failure(self.draining)?,
+            internal: failure(self.internal)?,
+        })
+    }
 }
 
 fn element(code: i32) -> PyResult<Element> {
@@ -128,9 +158,9 @@ struct PyVersion(Arc<Version>);
 #[derive(FromPyObject)]
 struct VocabularyParts(usize, bool, Vec<String>);
 
-/// Kind (0 number, 1 coded, 2 text), position, values, whether the text is folded.
+/// Kind (number, coded or text), position, values, whether the text is folded.
 #[derive(FromPyObject)]
-struct ColumnParts(u8, usize, Vec<f64>, bool);
+struct ColumnParts(String, usize, Vec<f64>, bool);
 
 #[derive(FromPyObject)]
 struct InputParts(String, i32, Vec<ColumnParts>, Vec<i64>);
@@ -162,15 +192,17 @@ fn coder(
         .into_iter()
         .map(|VocabularyParts(text, folded, texts)| Vocabulary::new(text, fold(folded), texts))
         .collect();
-    let column = |ColumnParts(kind, position, values, folded): ColumnParts| match kind {
-        0 => Column::Number(position),
-        1 => Column::Coded(position, values),
-        _ => Column::Text(position, fold(folded)),
+    let column = |ColumnParts(kind, position, values, folded): ColumnParts| match &*kind {
+        "number" => Ok(Column::Number(position)),
+        "coded" => Ok(Column::Coded(position, values)),
+        "text" => Ok(Column::Text(position, fold(folded))),
+        _ => Err(PyValueError::new_err(format!("columns of kind {kind} are not taken"))),
     };
     let inputs = inputs
         .into_iter()
         .map(|InputParts(_, code, columns, dims)| {
-            Ok(Input::new(element(code)?, columns.into_iter().map(column).collect(), dims, number_count))
+            let columns = columns.into_iter().map(column).collect::<PyResult<_>>()?;
+            Ok(Input::new(element(code)?, columns, dims, number_count))
         })
         .collect::<PyResult<_>>()?;
     let check = |CheckParts(number, text, missing_allowed, refusals): CheckParts| {
@@ -259,8 +291,8 @@ struct Engine {
 
 #[pymethods]
 impl Engine {
-    /// `fixed` has the failures that are always the same: malformed, too many in flight, expired,
-    /// draining, internal. `bounds_ns` are those of the histograms, `threads` the I/O threads.
+    /// `fixed` has the failures that are always the same; `bounds_ns` are those of the histograms,
+    /// `threads` the I/O threads.
     #[new]
     fn new(
         max_rows: u32,
@@ -268,20 +300,19 @@ impl Engine {
         max_message_bytes: usize,
         threads: usize,
         bounds_ns: [u64; BOUNDS],
-        fixed: [FailureParts; 5],
+        fixed: FixedParts,
     ) -> PyResult<Self> {
-        let [malformed, too_many_in_flight, expired, draining, internal] = fixed.map(failure);
         let events = Arc::new(Events::new().map_err(|error| PyOSError::new_err(error.to_string()))?);
         panics::tell(&events);
         let predictor = Predictor {
             snapshot: arc_swap::ArcSwap::default(),
-            limits: Limits { max_rows, max_in_flight, max_message_bytes },
-            fixed: Fixed { malformed, too_many_in_flight, expired, draining, internal },
+            limits: Limits { max_rows, max_message_bytes },
+            fixed: fixed.fixed()?,
             bounds: bounds_ns,
             events: Arc::clone(&events),
             counts: (0..threads + 2).map(|_| CallCounts::default()).collect(),
             shadow_lane: OnceLock::new(),
-            in_flight: 0.into(),
+            budgets: Budgets::new(max_in_flight),
             streams: 0.into(),
             draining: false.into(),
             refused: 0.into(),
@@ -407,6 +438,7 @@ impl Engine {
             };
             let targets = targets.into_iter().map(target).collect();
             let shadow = shadow.map(|(version, share)| Shadow {
+                route: Arc::from(&*name),
                 counts: counts(&version.0, &name, true),
                 version: Arc::clone(&version.0),
                 share,
@@ -447,13 +479,30 @@ impl Engine {
 
     /// Ends a control call, well or with a failure.
     #[pyo3(signature = (call, failed=None))]
-    fn finish(&self, call: u64, failed: Option<FailureParts>) {
-        self.events.command(call, Command::Finish(failed.map(failure)));
+    fn finish(&self, call: u64, failed: Option<FailureParts>) -> PyResult<()> {
+        self.events.command(call, Command::Finish(failed.map(failure).transpose()?));
+        Ok(())
     }
 
     /// Words the failure that was asked about.
-    fn answer(&self, call: u64, words: FailureParts) {
-        self.events.answer(call, failure(words));
+    fn answer(&self, call: u64, words: FailureParts) -> PyResult<()> {
+        self.events.answer(call, failure(words)?);
+        Ok(())
+    }
+
+    /// Calls something in one of the threads for large batches; not at all once the engine is closed.
+    fn run(&self, task: Py<PyAny>) -> PyResult<()> {
+        let Some(server) = self.server.get() else {
+            return Err(PyRuntimeError::new_err("the engine was not started"));
+        };
+        server.run(move || {
+            Python::attach(|py| {
+                if let Err(error) = task.call0(py) {
+                    error.write_unraisable(py, None);
+                }
+            });
+        });
+        Ok(())
     }
 
     /// Refuses new prediction calls.
@@ -473,7 +522,8 @@ impl Engine {
         }
     }
 
-    /// In flight, streams, answered by method, failed by method and reason.
+    /// In flight, streams, answered by method, failed by method and reason; methods are in the order of
+    /// METHODS.
     fn calls(&self) -> (usize, usize, [u64; METHODS], [[u64; REASONS]; METHODS]) {
         let predictor = &self.predictor;
         let (mut answered, mut failed) = ([0; METHODS], [[0; REASONS]; METHODS]);
@@ -485,7 +535,7 @@ impl Engine {
                 }
             }
         }
-        (predictor.in_flight.load(Relaxed), predictor.streams.load(Relaxed), answered, failed)
+        (predictor.budgets.in_flight.used(), predictor.streams.load(Relaxed), answered, failed)
     }
 
     /// For each version: model, version, rows, row errors by reason, decode, run, encode.
@@ -576,6 +626,8 @@ fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
 fn scorewire_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     panics::silence();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("METHODS", PyTuple::new(module.py(), Method::ALL.map(Method::name))?)?;
+    module.add("ROW_REASONS", PyTuple::new(module.py(), ROW_REASON_NAMES)?)?;
     module.add_function(wrap_pyfunction!(load_runtime, module)?)?;
     module.add_class::<Graph>()?;
     module.add_class::<PyVersion>()?;

@@ -71,7 +71,7 @@ impl Predictor {
         }
         let answer = |frame: &Frame, room: &Room, ran| self.answer(worker, work, room, Some(frame), ran);
         let scored = work.target.version.run(worker, rows, room, answer);
-        scored.unwrap_or_else(|error| self.fault(work.call, &error))
+        scored.unwrap_or_else(|error| Scored::Failed(self.fault(work.call.method, &error.0)))
     }
 
     /// Scores single rows of different calls to one version in one run; all were examined, and none
@@ -119,7 +119,7 @@ impl Predictor {
         };
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return self.fault(call, &error),
+            Err(error) => return Scored::Failed(self.fault(call.method, &error.0)),
         };
         let fits = answer.len() - HEAD <= self.limits.max_message_bytes;
         if fits {
@@ -141,11 +141,6 @@ impl Predictor {
         counts.encode.add(&self.bounds, nanoseconds(ran.end, Instant::now()));
         self.counts[worker].answer(call.method);
         Scored::Answer(answer)
-    }
-
-    fn fault(&self, call: &Call, error: &RuntimeError) -> Scored {
-        self.events.fault(call.method, &error.to_string());
-        Scored::Failed(self.fixed.internal.clone())
     }
 }
 

@@ -65,9 +65,7 @@ impl Server {
         let listeners = bind(&setup.listen)?;
         let port = listeners.first().map_or(Ok(0), |one| one.local_addr().map(|address| address.port()))?;
         let pool = Arc::new(Pool::new(setup.batch_threads)?);
-        let internal = predictor.fixed.internal.reason;
-        let lane = ShadowLane::start(predictor.shadow_worker(), Arc::clone(events), internal)?;
-        let _ = predictor.shadow_lane.set(lane);
+        let _ = predictor.shadow_lane.set(ShadowLane::start(predictor)?);
         let (phase, watched) = watch::channel(Phase::Serving);
         let (grace, graced) = watch::channel(Duration::ZERO);
         let control = Arc::new(setup.control);
@@ -115,6 +113,11 @@ impl Server {
     /// The port that was bound.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Runs a task in one of the threads for large batches.
+    pub fn run(&self, task: impl FnOnce() + Send + 'static) {
+        self.pool.run(task);
     }
 
     /// Takes no new connections and calls, lets those in flight end within the grace, and waits

@@ -2,17 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::coding::{Room, Rows};
-use crate::control::Events;
+use crate::predict::Predictor;
 use crate::runtime::Frame;
 use crate::scoring::count_answer;
-use crate::snapshot::{Shadow, Version};
+use crate::snapshot::{Shadow, Snapshot, Version};
 use crate::split;
 use crate::statistics::{Method, RouteShards};
 use crate::tensors;
@@ -31,8 +31,17 @@ struct Copy {
     method: Method,
     /// Who answered it, and how it was read.
     answered_by: Arc<Version>,
+    route: Arc<str>,
     version: Arc<Version>,
     counts: Arc<RouteShards>,
+}
+
+impl Copy {
+    /// Whether the shadow that it is for is still set.
+    fn is_wanted(&self, snapshot: &Snapshot) -> bool {
+        let shadow = snapshot.route(&self.version.model, &self.route).and_then(|route| route.shadow.as_ref());
+        shadow.is_some_and(|shadow| Arc::ptr_eq(&shadow.version, &self.version))
+    }
 }
 
 #[derive(Default)]
@@ -49,19 +58,19 @@ pub struct ShadowLane {
 }
 
 impl ShadowLane {
-    /// Starts the thread, which counts as the worker of this index; `internal` is the reason of faults.
+    /// Starts the thread.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn start(worker: usize, events: Arc<Events>, internal: u32) -> std::io::Result<Self> {
+    pub fn start(predictor: &Arc<Predictor>) -> std::io::Result<Self> {
         let (copies, taken) = sync_channel(MAX_WAITING);
         let state = Arc::<State>::default();
-        let seen = Arc::clone(&state);
+        let (seen, predictor) = (Arc::clone(&state), Arc::downgrade(predictor));
         let builder = std::thread::Builder::new().name("shadow".into());
         let thread = builder.spawn(move || {
             // A wish: where it is not granted the copies have the priority of the calls.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICEST);
-            work(worker, &events, internal, &taken, &seen);
+            work(&predictor, &taken, &seen);
         })?;
         Ok(Self { copies, state, thread: Mutex::new(Some(thread)) })
     }
@@ -80,8 +89,8 @@ impl ShadowLane {
             return;
         }
         let (version, counts) = (Arc::clone(&shadow.version), Arc::clone(&shadow.counts));
-        let answered_by = Arc::clone(answered_by);
-        let copy = Copy { message: message.clone(), method, answered_by, version, counts };
+        let (answered_by, route) = (Arc::clone(answered_by), Arc::clone(&shadow.route));
+        let copy = Copy { message: message.clone(), method, answered_by, route, version, counts };
         let (waiting, size) = (&self.state.waiting_bytes, message.len());
         let before = waiting.fetch_add(size, Relaxed);
         let fits = before == 0 || before + size <= MAX_WAITING_BYTES;
@@ -102,22 +111,26 @@ impl ShadowLane {
     }
 }
 
-fn work(worker: usize, events: &Events, internal: u32, copies: &Receiver<Option<Copy>>, state: &State) {
+fn work(predictor: &Weak<Predictor>, copies: &Receiver<Option<Copy>>, state: &State) {
     let (mut request, mut room) = (Request::default(), Room::default());
     while let Ok(Some(copy)) = copies.recv() {
-        if state.closed.load(Relaxed) {
-            return;
-        }
+        let Some(predictor) = predictor.upgrade().filter(|_| !state.closed.load(Relaxed)) else { return };
         state.waiting_bytes.fetch_sub(copy.message.len(), Relaxed);
-        let begin = Instant::now();
+        let (worker, begin) = (predictor.shadow_worker(), Instant::now());
         let counts = &copy.counts[worker];
+        if !copy.is_wanted(&predictor.snapshot.load()) {
+            counts.dropped.fetch_add(1, Relaxed);
+            continue;
+        }
         let scored = score(worker, &copy, &mut request, &mut room, |rows, frame, room| {
             count_answer(counts, &copy.version, rows, frame, room, begin);
         });
         if let Err(error) = scored {
-            events.fault(copy.method, &format!("a copy for a shadow: {error}"));
-            counts.fail(internal);
+            let failure = predictor.fault(copy.method, &format!("a copy for a shadow: {error}"));
+            counts.fail(failure.reason);
         }
+        request.release();
+        room.release();
     }
 }
 

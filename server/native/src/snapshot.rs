@@ -299,6 +299,8 @@ pub struct Target {
 
 /// Where copies go, and the share of the calls that are copied.
 pub struct Shadow {
+    /// The name of the route that it is of.
+    pub route: Arc<str>,
     pub version: Arc<Version>,
     pub share: f64,
     pub counts: Arc<RouteShards>,

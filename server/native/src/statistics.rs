@@ -9,8 +9,9 @@ use crate::coding::ROW_REASONS;
 /// How many bounds the histograms have; one more bucket takes the rest.
 pub const BOUNDS: usize = 18;
 const BUCKETS: usize = BOUNDS + 1;
-/// Failures are counted by the number of their reason.
-pub const REASONS: usize = 12;
+/// Failures are counted by the number of their reason, which is below this; the border to Python sees
+/// to that.
+pub const REASONS: usize = 32;
 
 /// Upper bounds of the histograms, in nanoseconds, ascending.
 pub type Bounds = [u64; BOUNDS];
@@ -31,6 +32,17 @@ pub enum Method {
 pub const METHODS: usize = 7;
 
 impl Method {
+    /// All of them; each stands at its number.
+    pub const ALL: [Self; METHODS] = [
+        Self::Predict,
+        Self::PredictStream,
+        Self::TypedPredict,
+        Self::TypedPredictBatch,
+        Self::TypedPredictStream,
+        Self::ModelInfer,
+        Self::ModelStreamInfer,
+    ];
+
     /// Whether its calls are streams.
     pub fn streams(self) -> bool {
         matches!(self, Self::PredictStream | Self::TypedPredictStream | Self::ModelStreamInfer)
@@ -150,7 +162,7 @@ pub type RouteShards = Box<[RouteCounts]>;
 impl RouteCounts {
     /// Counts a call that failed once the version was found.
     pub fn fail(&self, reason: u32) {
-        self.failed[(reason as usize).min(REASONS - 1)].fetch_add(1, Relaxed);
+        self.failed[reason as usize].fetch_add(1, Relaxed);
     }
 }
 
@@ -171,8 +183,7 @@ impl CallCounts {
 
     /// Counts a failure by its reason.
     pub fn fail(&self, method: Method, reason: u32) {
-        let reason = (reason as usize).min(REASONS - 1);
-        self.failed[method as usize][reason].fetch_add(1, Relaxed);
+        self.failed[method as usize][reason as usize].fetch_add(1, Relaxed);
     }
 }
 
@@ -201,6 +212,11 @@ mod tests {
         let mut sums = BTreeMap::new();
         distribution.add_to(&mut sums);
         sums.into_iter().collect()
+    }
+
+    #[test]
+    fn each_method_stands_at_its_number() {
+        assert!(Method::ALL.iter().enumerate().all(|(i, &method)| method as usize == i));
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! contents, without parameters but a routing key. All else, and all that is wrong, is `Unusual`,
 //! and goes to the control plane, which knows every way and has the words for failures.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
@@ -15,6 +18,8 @@ use crate::runtime::{Frame, RuntimeError};
 use crate::wire::{self, DEPTH_LIMIT, Kind, Reader, Request, Span};
 
 const DOUBLE: usize = 8;
+/// Tensors of a request, and outputs that it asks for; more are left to the control plane.
+const MAX_TENSORS: usize = 1 << 12;
 
 /// One tensor of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -30,9 +35,10 @@ struct Sent {
 }
 
 impl Sent {
-    /// Its elements, and how many there must be.
-    fn elements(&self) -> Result<(Elements, usize)> {
-        self.elements.zip(self.rows.checked_mul(self.rest)).ok_or(Unusual)
+    /// Its elements, and how many there must be; its bytes can hold that many.
+    fn elements(&self, datatype: &str) -> Result<(Elements, usize)> {
+        let found = self.elements.zip(self.rows.checked_mul(self.rest));
+        found.filter(|(elements, count)| elements.may_hold(datatype, *count)).ok_or(Unusual)
     }
 }
 
@@ -64,12 +70,12 @@ pub fn read(request: &mut Request, data: &[u8]) -> Result<()> {
             (5, Kind::Bytes) => {
                 let input = reader.bytes()?;
                 let sent = read_input(data, input)?;
-                request.tensors.inputs.push(sent);
+                push(&mut request.tensors.inputs, sent)?;
             }
             (6, Kind::Bytes) => {
                 let output = reader.bytes()?;
                 let wanted = read_output(data, output)?;
-                request.tensors.wanted.push(wanted);
+                push(&mut request.tensors.wanted, wanted)?;
             }
             (7, Kind::Bytes) => {
                 let raw = Elements::Raw(reader.bytes()?);
@@ -87,6 +93,14 @@ pub fn read(request: &mut Request, data: &[u8]) -> Result<()> {
     let all = raws == 0 || raws == inputs.len();
     let there = inputs.iter().all(|sent| sent.elements.is_some());
     if all && there && !inputs.is_empty() { Ok(()) } else { Err(Unusual) }
+}
+
+fn push<T>(list: &mut Vec<T>, one: T) -> Result<()> {
+    if list.len() == MAX_TENSORS {
+        return Err(Unusual);
+    }
+    list.push(one);
+    Ok(())
 }
 
 /// The value of the only parameter that is usual.
@@ -220,32 +234,22 @@ impl Interface {
     fn fill_from(&self, parts: &Parts, request: &mut Request, data: &[u8], max_rows: u32) -> Result<()> {
         let rows = parts.inputs[0].rows;
         request.row_count = u32::try_from(rows).ok().filter(|rows| *rows <= max_rows).ok_or(Unusual)?;
-        let known = |name: &Span| self.outputs.iter().any(|output| output.name == name.text(data));
-        if !parts.wanted.iter().all(known) {
-            return Err(Unusual);
-        }
+        self.check_wanted(parts, data)?;
         if let ([sent], 0) = (&parts.inputs[..], self.text_count) {
             if !self.by_name.contains_key(sent.name.text(data)) {
                 return self.fill_all(request, data, sent);
             }
         }
+        // All that is said is checked against what is there, before room is made for the rows.
+        let found = self.find(parts, rows, data)?;
         for _ in 0..rows * self.number_count {
             request.gathered.extend_from_slice(&f64::NAN.to_le_bytes());
         }
         request.texts.resize(rows * self.text_count, Span::default());
-        let mut seen = vec![false; self.inputs.len()];
-        for (i, sent) in parts.inputs.iter().enumerate() {
-            let name = sent.name.text(data);
-            // Most callers send the inputs in their order.
-            let in_order = self.inputs.get(i).is_some_and(|input| input.name == name).then_some(i);
-            let index = in_order.or_else(|| self.by_name.get(name).copied()).ok_or(Unusual)?;
-            let input = &self.inputs[index];
-            let fits = sent.dims == input.dims || (input.width() == 1 && sent.rest == 1);
-            if sent.rows != rows || !fits || std::mem::replace(&mut seen[index], true) {
-                return Err(Unusual);
-            }
+        for (input, sent) in found.iter().map(|&index| &self.inputs[index]).zip(&parts.inputs) {
             let (width, start) = (input.width(), input.start);
-            let ((elements, count), datatype) = (sent.elements()?, sent.datatype.text(data));
+            let datatype = sent.datatype.text(data);
+            let (elements, count) = sent.elements(datatype)?;
             if input.texts {
                 let (texts, per_row) = (&mut request.texts, self.text_count);
                 elements.for_each_text(datatype, data, count, |i, text| {
@@ -259,8 +263,44 @@ impl Interface {
                 })?;
             }
         }
+        Ok(())
+    }
+
+    /// Whether each output that a request asks for is there, and is asked for once.
+    fn check_wanted(&self, parts: &Parts, data: &[u8]) -> Result<()> {
+        if parts.wanted.len() > self.outputs.len() {
+            return Err(Unusual);
+        }
+        for (i, wanted) in parts.wanted.iter().enumerate() {
+            let is = |other: &Span| other.of(data) == wanted.of(data);
+            let known = self.outputs.iter().any(|output| output.name.as_bytes() == wanted.of(data));
+            if !known || parts.wanted[..i].iter().any(is) {
+                return Err(Unusual);
+            }
+        }
+        Ok(())
+    }
+
+    /// The index of the input that each tensor of a request is for. All have so many rows and the
+    /// elements that their shapes say, and none is there twice or missing.
+    fn find(&self, parts: &Parts, rows: usize, data: &[u8]) -> Result<Vec<usize>> {
+        let mut seen = vec![false; self.inputs.len()];
+        let mut found = Vec::with_capacity(parts.inputs.len());
+        for (i, sent) in parts.inputs.iter().enumerate() {
+            let name = sent.name.text(data);
+            // Most callers send the inputs in their order.
+            let in_order = self.inputs.get(i).is_some_and(|input| input.name == name).then_some(i);
+            let index = in_order.or_else(|| self.by_name.get(name).copied()).ok_or(Unusual)?;
+            let input = &self.inputs[index];
+            let fits = sent.dims == input.dims || (input.width() == 1 && sent.rest == 1);
+            if sent.rows != rows || !fits || std::mem::replace(&mut seen[index], true) {
+                return Err(Unusual);
+            }
+            sent.elements(sent.datatype.text(data))?;
+            found.push(index);
+        }
         let there = |(input, seen): (&Input, bool)| input.optional || seen;
-        if self.inputs.iter().zip(seen).all(there) { Ok(()) } else { Err(Unusual) }
+        if self.inputs.iter().zip(seen).all(there) { Ok(found) } else { Err(Unusual) }
     }
 
     /// Takes one tensor of all features.
@@ -268,8 +308,8 @@ impl Interface {
         if sent.dims != [self.number_count] {
             return Err(Unusual);
         }
-        let (elements, count) = sent.elements()?;
         let datatype = sent.datatype.text(data);
+        let (elements, count) = sent.elements(datatype)?;
         if let Some(run) = elements.doubles(datatype, count) {
             request.take_run(run);
             return Ok(());
@@ -319,7 +359,7 @@ impl Interface {
             wire::put_bytes_head(&mut out, 6, field.len());
             out.extend_from_slice(&field);
         }
-        let length = if streamed { wire::bytes_field_len(out.len()) } else { out.len() };
+        let length = if streamed { wire::bytes_field_len(2, out.len()) } else { out.len() };
         let mut framed = headed(length);
         if streamed {
             wire::put_bytes_head(&mut framed, 2, out.len());
@@ -348,164 +388,9 @@ pub fn encode_stream_error(id: &[u8], message: &str) -> Vec<u8> {
 }
 
 /// Appends a field of text; "" is not written.
-fn put_text(out: &mut Vec<u8>, field: u8, text: &[u8]) {
+fn put_text(out: &mut Vec<u8>, field: u32, text: &[u8]) {
     if !text.is_empty() {
         wire::put_bytes_head(out, field, text.len());
         out.extend_from_slice(text);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn field(number: u8, content: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        wire::put_bytes_head(&mut out, number, content.len());
-        out.extend_from_slice(content);
-        out
-    }
-
-    fn tensor(name: &str, datatype: &str, shape: &[u8]) -> Vec<u8> {
-        field(5, &[field(1, name.as_bytes()), field(2, datatype.as_bytes()), field(3, shape)].concat())
-    }
-
-    fn interface() -> Interface {
-        let input = |name: &str, texts, start| Input {
-            name: name.into(),
-            texts,
-            dims: vec![1],
-            optional: name == "b",
-            start,
-        };
-        Interface::new(
-            ("m", "1"),
-            vec![input("a", false, 0), input("t", true, 0), input("b", false, 1)],
-            vec![],
-        )
-    }
-
-    fn filled(data: &[u8]) -> Result<(Vec<f64>, Vec<String>)> {
-        let mut request = Request::default();
-        read(&mut request, data)?;
-        interface().fill(&mut request, data, 10)?;
-        let chunks = request.numbers(data).chunks_exact(DOUBLE);
-        let numbers = chunks.map(|chunk| f64::from_le_bytes(chunk.try_into().unwrap())).collect();
-        Ok((numbers, request.texts.iter().map(|text| text.text(data).to_owned()).collect()))
-    }
-
-    fn usual() -> Vec<Vec<u8>> {
-        vec![
-            field(1, b"m"),
-            tensor("t", "BYTES", &[2, 1]),
-            tensor("a", "INT32", &[2]),
-            field(7, b"\x02\0\0\0de\0\0\0\0"),
-            field(7, &[1, 0, 0, 0, 255, 255, 255, 255]),
-        ]
-    }
-
-    #[test]
-    fn tensors_become_rows() {
-        let (numbers, texts) = filled(&usual().concat()).unwrap();
-        assert_eq!((numbers[0], numbers[2]), (1.0, -1.0));
-        assert!(numbers[1].is_nan() && numbers[3].is_nan());
-        assert_eq!(texts, ["de", ""]);
-    }
-
-    #[test]
-    fn typed_contents_are_rows_as_raw_ones_are() {
-        let sent = |name: &str, datatype: &str, contents: &[u8]| {
-            let parts = [field(1, name.as_bytes()), field(2, datatype.as_bytes()), field(3, &[2])];
-            field(5, &[parts.concat(), field(5, contents)].concat())
-        };
-        let texts = [field(8, b"de"), field(8, b"")].concat();
-        let minus_one = [&[0xff; 9][..], &[1]].concat();
-        let numbers = field(2, &[&[1][..], &minus_one].concat());
-        let words = sent("t", "BYTES", &texts);
-        let beside = |parts: Vec<u8>| filled(&[&words[..], &parts].concat());
-        let (found, words) = beside(sent("a", "INT32", &numbers)).unwrap();
-        assert_eq!((found[0], found[2], words), (1.0, -1.0, vec!["de".into(), String::new()]));
-        let run: Vec<u8> = [1.5_f64, 2.5].iter().flat_map(|number| number.to_le_bytes()).collect();
-        assert_eq!(beside(sent("a", "FP64", &field(7, &run))).unwrap().0[2], 2.5);
-        let raw = field(7, &[0; 16]);
-        for unusual in [
-            sent("a", "FP32", &field(7, &run)),
-            sent("a", "INT32", &field(2, &[1])),
-            sent("a", "INT8", &field(2, &[1, 0x80, 1])),
-            sent("a", "INT32", &[field(2, &[1]), field(2, &[1])].concat()),
-            sent("a", "INT32", &[]),
-            [sent("a", "FP64", &field(7, &run)), raw.clone()].concat(),
-            tensor("a", "FP64", &[2]),
-            [tensor("a", "FP64", &[2]), raw].concat(),
-        ] {
-            assert_eq!(beside(unusual.clone()).err(), Some(Unusual), "{unusual:?}");
-        }
-    }
-
-    #[test]
-    fn no_change_of_a_byte_and_no_cut_makes_it_panic() {
-        let contents = field(5, &field(8, b"de"));
-        let typed = field(5, &[field(1, b"t"), field(2, b"BYTES"), field(3, &[1, 1]), contents].concat());
-        let numbers = field(5, &field(2, &[0x80, 1]));
-        let typed_numbers = field(5, &[field(1, b"a"), field(2, b"INT32"), field(3, &[1]), numbers].concat());
-        for message in [usual().concat(), [typed, typed_numbers].concat()] {
-            assert!(filled(&message).is_ok());
-            for at in 0..message.len() {
-                let _ = filled(&message[..at]);
-                for byte in [0, 1, 0x7f, 0x80, 0xff, message[at] ^ 1, message[at] ^ 0x20] {
-                    let mut changed = message.clone();
-                    changed[at] = byte;
-                    let _ = filled(&changed);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_hundred_inputs_are_found_in_any_order() {
-        let input =
-            |i: usize| Input { name: format!("x{i}"), texts: false, dims: vec![], optional: false, start: i };
-        let interface = Interface::new(("m", "1"), (0..100).map(input).collect(), vec![]);
-        let order: Vec<usize> = (0..100).rev().collect();
-        let inputs = order.iter().map(|i| tensor(&format!("x{i}"), "UINT8", &[1]));
-        let raws = order.iter().map(|&i| field(7, &[i as u8]));
-        let data: Vec<u8> = inputs.chain(raws).flatten().collect();
-        let mut request = Request::default();
-        read(&mut request, &data).unwrap();
-        interface.fill(&mut request, &data, 10).unwrap();
-        let numbers = request.numbers(&data).chunks_exact(DOUBLE);
-        assert!(numbers.enumerate().all(|(i, number)| number == (i as f64).to_le_bytes()));
-        let twice: Vec<u8> = [tensor("x0", "UINT8", &[1]), field(7, &[0])].concat();
-        read(&mut request, &twice).unwrap();
-        assert_eq!(interface.fill(&mut request, &twice, 10), Err(Unusual));
-    }
-
-    #[test]
-    fn what_is_unusual_is_left_to_others() {
-        let change = |index: usize, part: Vec<u8>| {
-            let mut parts = usual();
-            parts[index] = part;
-            filled(&parts.concat()).err()
-        };
-        assert_eq!(change(0, b"\xff".to_vec()), Some(Unusual));
-        assert_eq!(change(1, tensor("u", "BYTES", &[2, 1])), Some(Unusual));
-        assert_eq!(change(1, tensor("a", "INT32", &[2])), Some(Unusual));
-        assert_eq!(change(1, tensor("t", "BYTES", &[2, 2])), Some(Unusual));
-        assert_eq!(change(2, tensor("a", "INT32", &[3])), Some(Unusual));
-        assert_eq!(change(2, tensor("a", "FP16", &[2])), Some(Unusual));
-        assert_eq!(change(3, field(7, b"\x03\0\0\0de\0\0\0\0")), Some(Unusual));
-        assert_eq!(change(3, field(7, b"\x02\0\0\0d\xff\0\0\0\0")), Some(Unusual));
-        assert_eq!(change(4, Vec::new()), Some(Unusual));
-        assert_eq!(change(0, field(4, &field(1, b"priority"))), Some(Unusual));
-        assert_eq!(change(0, field(6, &field(1, b"none"))), Some(Unusual));
-    }
-
-    #[test]
-    fn a_routing_key_is_a_parameter() {
-        let mut request = Request::default();
-        let value = field(2, &field(3, b"user-7"));
-        let data = [usual().concat(), field(4, &[field(1, b"routing_key"), value].concat())].concat();
-        read(&mut request, &data).unwrap();
-        assert_eq!(request.routing_key.text(&data), "user-7");
     }
 }

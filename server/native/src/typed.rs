@@ -77,7 +77,7 @@ impl Table {
         Self { slots, number_count, text_count, head, outputs, refusals }
     }
 
-    /// Reads what a call of a method sends; of rows, those beyond `max_rows` are only counted.
+    /// Reads what a call of a method sends; more rows than `max_rows` are only counted.
     ///
     /// # Errors
     /// The bytes are not that.
@@ -97,19 +97,21 @@ impl Table {
     fn read_row(&self, request: &mut Request, data: &[u8]) -> Result<(), Malformed> {
         request.clear();
         request.row_count = 1;
-        self.read(request, data, 0..data.len(), true, wire::DEPTH_LIMIT)
+        self.read(request, data, 0..data.len(), wire::DEPTH_LIMIT)
     }
 
     fn read_rows(&self, request: &mut Request, data: &[u8], max_rows: u32) -> Result<(), Malformed> {
         request.clear();
+        request.row_count = count_rows(data)?;
+        if request.row_count > max_rows {
+            return Ok(());
+        }
         let mut reader = Reader::new(data, 0..data.len())?;
         while let Some((field, kind)) = reader.tag()? {
             match (field, kind) {
                 (1, Kind::Bytes) => {
                     let row = reader.bytes()?;
-                    request.row_count += 1;
-                    let keep = request.row_count <= max_rows;
-                    self.read(request, data, row.range(), keep, wire::DEPTH_LIMIT - 1)?;
+                    self.read(request, data, row.range(), wire::DEPTH_LIMIT - 1)?;
                 }
                 _ => reader.skip(field, kind, wire::DEPTH_LIMIT)?,
             }
@@ -123,16 +125,13 @@ impl Table {
         request: &mut Request,
         data: &[u8],
         part: Range<usize>,
-        keep: bool,
         depth: u32,
     ) -> Result<(), Malformed> {
         let (first_number, first_text) = (request.gathered.len(), request.texts.len());
-        if keep {
-            for _ in 0..self.number_count {
-                request.gathered.extend_from_slice(&f64::NAN.to_le_bytes());
-            }
-            request.texts.resize(first_text + self.text_count, Span::default());
+        for _ in 0..self.number_count {
+            request.gathered.extend_from_slice(&f64::NAN.to_le_bytes());
         }
+        request.texts.resize(first_text + self.text_count, Span::default());
         let mut reader = Reader::new(data, part)?;
         // Writers write fields in the order of their numbers, so the next is most often the next.
         let mut next = 0;
@@ -148,16 +147,11 @@ impl Table {
             match (slot, kind) {
                 (Some(Slot::Number(position)), Kind::Fixed64) => {
                     let number = reader.take(DOUBLE)?;
-                    if keep {
-                        let place = first_number + position * DOUBLE;
-                        request.gathered[place..place + DOUBLE].copy_from_slice(number.of(data));
-                    }
+                    let place = first_number + position * DOUBLE;
+                    request.gathered[place..place + DOUBLE].copy_from_slice(number.of(data));
                 }
                 (Some(Slot::Text(position)), Kind::Bytes) => {
-                    let text = reader.text()?;
-                    if keep {
-                        request.texts[first_text + position] = text;
-                    }
+                    request.texts[first_text + position] = reader.text()?;
                 }
                 _ => reader.skip(field, kind, depth)?,
             }
@@ -231,6 +225,17 @@ impl Table {
     }
 }
 
+/// How many rows there are, without a look into them: an empty one takes two bytes, and room for its
+/// missing values many more.
+fn count_rows(data: &[u8]) -> Result<u32, Malformed> {
+    let (mut reader, mut count) = (Reader::new(data, 0..data.len())?, 0);
+    while let Some((field, kind)) = reader.tag()? {
+        count += u32::from((field, kind) == (1, Kind::Bytes));
+        reader.skip(field, kind, wire::DEPTH_LIMIT)?;
+    }
+    Ok(count)
+}
+
 /// The values of the outputs that a table writes, in its order.
 struct Columns<'a>(Vec<Column<'a>>);
 
@@ -259,8 +264,7 @@ impl<'a> Columns<'a> {
 impl Column<'_> {
     fn write(&self, out: &mut Vec<u8>, field: &Field, row: usize) -> Result<(), RuntimeError> {
         let put_text = |out: &mut Vec<u8>, text: &str| {
-            wire::put_varint(out, u64::from(field.number) << 3 | 2);
-            wire::put_varint(out, text.len() as u64);
+            wire::put_bytes_head(out, field.number, text.len());
             out.extend_from_slice(text.as_bytes());
         };
         match self {
@@ -277,11 +281,10 @@ impl Column<'_> {
                 let values = &values[row * width..(row + 1) * width];
                 if field.repeated {
                     if !values.is_empty() {
-                        wire::put_varint(out, u64::from(field.number) << 3 | 2);
-                        wire::put_varint(out, (values.len() * DOUBLE) as u64);
+                        wire::put_bytes_head(out, field.number, values.len() * DOUBLE);
                     }
                 } else {
-                    wire::put_varint(out, u64::from(field.number) << 3 | 1);
+                    wire::put_tag(out, field.number, Kind::Fixed64);
                 }
                 values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
             }
@@ -354,7 +357,7 @@ mod tests {
         assert!(found[1..5].iter().all(|number| number.is_nan()));
         assert_eq!(texts(&request, &data), ["a", "", ""]);
         table().read_rows(&mut request, &data, 1).unwrap();
-        assert_eq!((request.row_count, numbers(&request, &data).len(), request.texts.len()), (3, 2, 1));
+        assert_eq!((request.row_count, numbers(&request, &data).len(), request.texts.len()), (3, 0, 0));
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! doubles may be packed, split or single, fields that are not known are passed over, texts are
 //! UTF-8. A request is read without copying: it is a set of places in the bytes it came in.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use crate::tensors::Parts;
@@ -118,6 +121,7 @@ impl Request {
 
     /// Gives the rows up: one huge request must not hold its memory for good.
     pub fn release(&mut self) {
+        self.tensors = Parts::default();
         self.texts.clear();
         self.gathered.clear();
         self.texts.shrink_to(KEPT_TEXTS);
@@ -186,12 +190,12 @@ impl Request {
 /// How a field is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    Varint,
-    Fixed64,
-    Bytes,
-    Group,
-    EndGroup,
-    Fixed32,
+    Varint = 0,
+    Fixed64 = 1,
+    Bytes = 2,
+    Group = 3,
+    EndGroup = 4,
+    Fixed32 = 5,
 }
 
 /// Reads the fields of a message.
@@ -338,8 +342,9 @@ impl<'a> Reader<'a> {
 }
 
 /// How many bytes a varint takes.
-pub fn varint_len(value: u64) -> usize {
-    (value.max(1).ilog2() / 7 + 1) as usize
+#[inline]
+pub const fn varint_len(value: u64) -> usize {
+    ((value | 1).ilog2() / 7 + 1) as usize
 }
 
 /// Appends a varint.
@@ -352,168 +357,42 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// How many bytes a varint field of a number below 16 takes; zero is not written.
-pub fn varint_field_len(value: u64) -> usize {
-    if value == 0 { 0 } else { 1 + varint_len(value) }
+/// The tag of a field.
+#[inline]
+const fn tag(field: u32, kind: Kind) -> u64 {
+    (field as u64) << 3 | kind as u64
 }
 
-/// Appends a varint field of a number below 16; zero is not written.
+/// Appends the tag of a field.
 #[inline]
-pub fn put_varint_field(out: &mut Vec<u8>, field: u8, value: u64) {
+pub fn put_tag(out: &mut Vec<u8>, field: u32, kind: Kind) {
+    put_varint(out, tag(field, kind));
+}
+
+/// How many bytes a varint field takes; zero is not written.
+#[inline]
+pub fn varint_field_len(field: u32, value: u64) -> usize {
+    if value == 0 { 0 } else { varint_len(tag(field, Kind::Varint)) + varint_len(value) }
+}
+
+/// Appends a varint field; zero is not written.
+#[inline]
+pub fn put_varint_field(out: &mut Vec<u8>, field: u32, value: u64) {
     if value != 0 {
-        out.push(field << 3);
+        put_tag(out, field, Kind::Varint);
         put_varint(out, value);
     }
 }
 
-/// How many bytes a field of bytes of a number below 16 takes.
-pub fn bytes_field_len(length: usize) -> usize {
-    1 + varint_len(length as u64) + length
-}
-
-/// Appends the head of a field of bytes of a number below 16.
+/// How many bytes a field of bytes takes.
 #[inline]
-pub fn put_bytes_head(out: &mut Vec<u8>, field: u8, length: usize) {
-    out.push(field << 3 | 2);
-    put_varint(out, length as u64);
+pub fn bytes_field_len(field: u32, length: usize) -> usize {
+    varint_len(tag(field, Kind::Bytes)) + varint_len(length as u64) + length
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn decoded(data: &[u8]) -> Result<Request> {
-        let mut request = Request::default();
-        request.decode(data).map(|()| request)
-    }
-
-    fn field(number: u8, content: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        put_bytes_head(&mut out, number, content.len());
-        out.extend_from_slice(content);
-        out
-    }
-
-    fn packed(numbers: &[f64]) -> Vec<u8> {
-        field(2, &numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>())
-    }
-
-    fn single(number: f64) -> Vec<u8> {
-        [&[0x11][..], &number.to_le_bytes()].concat()
-    }
-
-    fn numbers(request: &Request, data: &[u8]) -> Vec<f64> {
-        let chunks = request.numbers(data).chunks_exact(8);
-        chunks.map(|chunk| f64::from_le_bytes(chunk.try_into().unwrap())).collect()
-    }
-
-    #[test]
-    fn fields_are_read_and_the_last_counts() {
-        let rows = [&packed(&[1.5, -2.0])[..], &field(3, b"de"), &[0x08, 2]].concat();
-        let data = [field(1, b"other"), field(1, b"sum"), field(2, b"1.0.0"), field(5, &rows)].concat();
-        let request = decoded(&data).unwrap();
-        assert_eq!((request.model.text(&data), request.version.text(&data)), ("sum", "1.0.0"));
-        assert_eq!(request.row_count, 2);
-        assert_eq!(numbers(&request, &data), [1.5, -2.0]);
-        assert_eq!(request.texts.iter().map(|text| text.text(&data)).collect::<Vec<_>>(), ["de"]);
-    }
-
-    #[test]
-    fn runs_of_doubles_are_joined_however_they_are_written() {
-        let ways = [
-            packed(&[1.0, 2.0, 3.0]),
-            [single(1.0), single(2.0), single(3.0)].concat(),
-            [packed(&[]), packed(&[1.0]), packed(&[2.0, 3.0])].concat(),
-            [single(1.0), packed(&[2.0]), single(3.0), packed(&[])].concat(),
-        ];
-        for rows in ways {
-            let data = field(5, &rows);
-            assert_eq!(numbers(&decoded(&data).unwrap(), &data), [1.0, 2.0, 3.0]);
-        }
-    }
-
-    #[test]
-    fn parts_of_rows_are_merged() {
-        let data = [field(5, &packed(&[1.0])), field(5, &packed(&[2.0])), field(5, &[0x08, 7])].concat();
-        let request = decoded(&data).unwrap();
-        assert_eq!((numbers(&request, &data), request.row_count), (vec![1.0, 2.0], 7));
-    }
-
-    #[test]
-    fn a_request_is_cleared_before_the_next() {
-        let mut request = Request::default();
-        let rows = [&single(1.0)[..], &single(2.0), &field(3, b"x")].concat();
-        request.decode(&field(5, &rows)).unwrap();
-        request.decode(b"").unwrap();
-        assert_eq!(request, Request::default());
-    }
-
-    #[test]
-    fn what_is_no_message_is_malformed() {
-        let cut = field(1, b"sum");
-        let cases: [&[u8]; 9] = [
-            b"\xff",
-            &cut[..cut.len() - 1],
-            &field(1, b"\xff"),
-            &field(5, &field(2, &[0; 15])),
-            &field(5, &field(3, b"\xed\xa0\x80")),
-            b"\x00\x01",
-            b"\x0c",
-            b"\x3b\x43\x3c\x44",
-            b"\x0e",
-        ];
-        for data in cases {
-            assert_eq!(decoded(data).err(), Some(Malformed), "{data:?}");
-        }
-    }
-
-    #[test]
-    fn groups_nest_as_deep_as_protobuf_lets_them() {
-        let nested = |depth: usize| [vec![0x3b; depth], vec![0x3c; depth]].concat();
-        assert!(decoded(&nested(100)).is_ok());
-        assert!(decoded(&nested(101)).is_err());
-        assert!(decoded(&field(5, &nested(99))).is_ok());
-        assert!(decoded(&field(5, &nested(100))).is_err());
-    }
-
-    #[test]
-    fn a_stream_message_has_an_id_and_a_request_in_parts() {
-        let mut request = Request::default();
-        let data = [field(2, &field(1, b"sum")), vec![0x08, 0xac, 2], field(2, &field(2, b"1"))].concat();
-        request.decode_stream(&data).unwrap();
-        assert_eq!(request.correlation_id, 300);
-        assert_eq!((request.model.text(&data), request.version.text(&data)), ("sum", "1"));
-        assert_eq!(request.decode_stream(b"\x08\x05\xff"), Err(Malformed));
-        assert_eq!(request.correlation_id, 0);
-    }
-
-    #[test]
-    fn lengths_are_those_that_are_written() {
-        for value in [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), u64::MAX] {
-            let mut out = Vec::new();
-            put_varint_field(&mut out, 3, value);
-            assert_eq!(out.len(), varint_field_len(value));
-            assert!(Reader::new(&out, 0..out.len()).unwrap().tag().is_ok());
-        }
-        assert_eq!(bytes_field_len(200), field(1, &[0; 200]).len());
-    }
-
-    /// The corpus of the fuzz target, through the same checks where there is no nightly compiler.
-    #[test]
-    fn the_corpus_is_read_alike_with_used_and_fresh_room() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/decode");
-        let (mut used, mut legal) = (Request::default(), 0);
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let data = std::fs::read(entry.unwrap().path()).unwrap();
-            let mut fresh = Request::default();
-            let _ = used.decode_stream(&data);
-            let read = used.decode(&data);
-            assert_eq!(read, fresh.decode(&data));
-            if read.is_ok() {
-                assert_eq!(used, fresh);
-                legal += 1;
-            }
-        }
-        assert!(legal > 5);
-    }
+/// Appends the head of a field of bytes.
+#[inline]
+pub fn put_bytes_head(out: &mut Vec<u8>, field: u32, length: usize) {
+    put_tag(out, field, Kind::Bytes);
+    put_varint(out, length as u64);
 }

@@ -42,6 +42,8 @@ DATATYPES: Mapping[str, tuple[str, str]] = {
     BYTES: ("O", "bytes_contents"),
 }
 _LENGTH = struct.Struct("<I")
+# Sizes of a shape: the product of very many takes long, whatever the elements are.
+_MAX_RANK = 32
 # By which a client asks for answers that are not raw.
 _NOT_RAW = "binary_data_output"
 _UNSUPPORTED = ("shared_memory_region", "classification")
@@ -119,10 +121,22 @@ class TensorCodec:
             return count, np.empty(0), []
         if self._is_fused(message):
             return count, self._fused(*tensors[0]), []
+        # All that is said is checked against what is there, before room is made for the rows.
+        self._check_inputs([each for each, _ in tensors])
         numbers = np.full((count, self._number_count), np.nan)
         texts = np.full((count, self._text_count), "", dtype=object)
-        seen: set[str] = set()
         for each, values in tensors:
+            tensor, start = self._inputs[each.name], self._starts[each.name]
+            if tensor.datatype == BYTES:
+                texts[:, start : start + tensor.width] = _texts(each, values).reshape(count, tensor.width)
+            else:
+                filled = _numbers(each, values).reshape(count, tensor.width)
+                numbers[:, start : start + tensor.width] = filled
+        return count, numbers.ravel(), texts.ravel().tolist()
+
+    def _check_inputs(self, sent: Sequence[pb.ModelInferRequest.InferInputTensor]) -> None:
+        seen: set[str] = set()
+        for each in sent:
             tensor = self._inputs.get(each.name)
             if tensor is None or each.name in seen:
                 what = "it stands there twice" if tensor else "there is no such input"
@@ -131,23 +145,19 @@ class TensorCodec:
             row = tuple(each.shape[1:])
             if row != tensor.dims and (tensor.width, math.prod(row)) != (1, 1):
                 raise _invalid(_path(each), f"its shape is {list(each.shape)}, not {[-1, *tensor.dims]}")
-            start = self._starts[each.name]
-            if tensor.datatype == BYTES:
-                if each.datatype != BYTES:
-                    raise _invalid(_path(each), f"its datatype is {clip(each.datatype)}, not BYTES")
-                texts[:, start : start + tensor.width] = _texts(each, values).reshape(count, tensor.width)
-            else:
-                filled = _numbers(each, values).reshape(count, tensor.width)
-                numbers[:, start : start + tensor.width] = filled
+            if tensor.datatype == BYTES != each.datatype:
+                raise _invalid(_path(each), f"its datatype is {clip(each.datatype)}, not BYTES")
         if absent := [t.name for t in self.inputs if t.name not in seen and not t.optional]:
             raise _invalid(f"inputs[{clip(absent[0])}]", "it is missing")
-        return count, numbers.ravel(), texts.ravel().tolist()
 
     def _check_wanted(self, message: pb.ModelInferRequest) -> None:
+        seen: set[str] = set()
         for wanted in message.outputs:
-            if wanted.name not in self._output_indices:
+            if wanted.name not in self._output_indices or wanted.name in seen:
                 known = ", ".join(self._output_indices)[:150]
-                raise _invalid(f"outputs[{clip(wanted.name)}]", f"there is no such output; there are {known}")
+                what = "it is asked for twice" if wanted.name in seen else "there is no such output"
+                raise _invalid(f"outputs[{clip(wanted.name)}]", f"{what}; there are {known}")
+            seen.add(wanted.name)
             _check_parameters(wanted.parameters)
 
     def write(self, request: pb.ModelInferRequest, response: pb.ModelInferResponse, scores: Scores) -> None:
@@ -215,6 +225,8 @@ class TensorCodec:
         for index, each in enumerate(message.inputs):
             if each.datatype not in DATATYPES:
                 raise _invalid(_path(each), f"{clip(each.datatype)!r} is no datatype of the protocol")
+            if len(each.shape) > _MAX_RANK:
+                raise _invalid(_path(each), f"its shape has {len(each.shape)} sizes, more than {_MAX_RANK}")
             if not each.shape or any(size < 0 for size in each.shape):
                 raise _invalid(_path(each), f"its shape is {list(each.shape)}, not [rows, ...]")
             values = _raw(each, raws[index]) if raws else _typed(each)

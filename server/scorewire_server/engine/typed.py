@@ -14,7 +14,7 @@ from scorewire_contract.coding import RowError
 from scorewire_contract.scoring import Scores
 from scorewire_contract.typed import typed_schema
 from scorewire_proto.bundle.v1 import manifest_pb2
-from scorewire_proto.v1 import errors_pb2, schema_pb2
+from scorewire_proto.v1 import errors_pb2, packed_pb2, schema_pb2
 from scorewire_server.errors import InvalidRequestError, MalformedMessageError, Violation
 
 
@@ -67,11 +67,14 @@ class TypedCodec:
         Raises:
             MalformedMessageError: the bytes are no rows.
         """
-        rows = _parse(self._rows, data).rows
-        if len(rows) > max_rows:
-            # An empty row takes two bytes, and its missing numbers many more.
-            return len(rows), np.empty(0), []
-        return self._read(rows)
+        # An empty row takes two bytes, and the message that is made of it has room for each feature.
+        try:
+            count = len(packed_pb2.PackedTypedRows.FromString(data).rows)
+        except DecodeError:
+            raise _malformed(self._rows) from None
+        if count > max_rows:
+            return count, np.empty(0), []
+        return self._read(_parse(self._rows, data).rows)
 
     def write_prediction(self, scores: Scores) -> bytes:
         """The prediction of the one row; its error is within."""

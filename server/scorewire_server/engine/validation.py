@@ -100,6 +100,13 @@ def too_many_in_flight(limit: int) -> TooManyInFlightError:
     return TooManyInFlightError(f"the server answers {limit} calls already; try again later", limit=limit)
 
 
+def too_many_failing() -> TooManyInFlightError:
+    """The failure of a call that is wrong, while very many are."""
+    return TooManyInFlightError(
+        "more calls fail at one time than the server can word; try again for the reason"
+    )
+
+
 def expired() -> DeadlineExceededError:
     """The failure of a call whose deadline passed."""
     return DeadlineExceededError(

@@ -21,8 +21,9 @@ from scorewire_server.engine.encodings import (
     TensorEncoding,
     TensorStreamEncoding,
 )
+from scorewire_server.engine.native.pool import NativePool
 from scorewire_server.engine.native.session import load_runtime
-from scorewire_server.engine.native.version import native_version, row_error
+from scorewire_server.engine.native.version import ROW_REASONS, native_version, row_error
 from scorewire_server.engine.port import ControlMethod, StartError, StreamMethod, UnaryMethod
 from scorewire_server.engine.reference.predict import Predictor
 from scorewire_server.engine.request import Encoding
@@ -33,9 +34,7 @@ from scorewire_server.engine.statistics import (
     MODEL_STREAM_INFER,
     PREDICT,
     PREDICT_STREAM,
-    TYPED_PREDICT,
     TYPED_PREDICT_BATCH,
-    TYPED_PREDICT_STREAM,
     Distribution,
     Histogram,
     RouteKey,
@@ -51,14 +50,15 @@ from scorewire_server.engine.validation import (
     expired,
     find_route,
     malformed,
+    too_many_failing,
     too_many_in_flight,
 )
 from scorewire_server.errors import (
     TABLE,
-    CallError,
     Code,
     Reason,
     code_and_reason,
+    is_fault,
     to_status,
 )
 from scorewire_server.logs import log_fault
@@ -66,23 +66,6 @@ from scorewire_server.settings import Settings
 
 _QUIET_SECONDS = 0.1
 _LONGEST_REFUSAL_SECONDS = 2.0
-# In the order of the extension's.
-_METHODS = (
-    PREDICT,
-    PREDICT_STREAM,
-    TYPED_PREDICT,
-    TYPED_PREDICT_BATCH,
-    TYPED_PREDICT_STREAM,
-    MODEL_INFER,
-    MODEL_STREAM_INFER,
-)
-_ROW_REASONS = (
-    errors_pb2.ERROR_REASON_MISSING_VALUE,
-    errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE,
-    errors_pb2.ERROR_REASON_UNKNOWN_TEXT,
-    errors_pb2.ERROR_REASON_NUMBER_NOT_WHOLE,
-)
-
 _CODES = {reason: code for code, reason in (*TABLE.values(), code_and_reason(RuntimeError()))}
 
 _TENSOR_ENCODINGS: dict[str, Encoding] = {
@@ -105,20 +88,21 @@ class NativeEngine:
         self._settings = settings
         self._control = {method.path: method for method in control}
         threads = settings.threads or len(_processors())
-        fixed = (
-            malformed(),
-            too_many_in_flight(settings.max_in_flight),
-            expired(),
-            draining(),
-            RuntimeError(),
-        )
+        fixed = {
+            "malformed": malformed(),
+            "too_many_in_flight": too_many_in_flight(settings.max_in_flight),
+            "too_many_failing": too_many_failing(),
+            "expired": expired(),
+            "draining": draining(),
+            "internal": RuntimeError(),
+        }
         self._native = scorewire_native.Engine(
             settings.max_rows,
             settings.max_in_flight,
             settings.max_message_bytes,
             threads,
             [round(bound * 1e9) for bound in BUCKETS_SECONDS],
-            [_failure(error) for error in fixed],
+            {name: _failure(error) for name, error in fixed.items()},
         )
         self._versions: dict[LoadedVersion, scorewire_native.Version] = {}
         # No longer in the snapshot, and perhaps still in use.
@@ -129,7 +113,7 @@ class NativeEngine:
             max_rows=settings.max_rows,
             max_in_flight=settings.max_in_flight,
             max_message_bytes=settings.max_message_bytes,
-            batch_threads=settings.batch_threads,
+            pool=NativePool(self._native),
         )
         self._calls: dict[int, _Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -140,11 +124,11 @@ class NativeEngine:
     def statistics(self) -> Statistics:
         """What was answered so far."""
         in_flight, streams, answered, failed = self._native.calls()
-        told = zip(_METHODS, answered, strict=True)
+        told = zip(scorewire_native.METHODS, answered, strict=True)
         # As the reference engine: of the methods that most have, also where nobody called them.
         called = {method: count for method, count in told if count or method in (PREDICT, PREDICT_STREAM)}
         statistics = Statistics(in_flight, streams, called)
-        for method, counts in zip(_METHODS, failed, strict=True):
+        for method, counts in zip(scorewire_native.METHODS, failed, strict=True):
             statistics.failed |= {(method, *key): count for key, count in _failures(counts)}
         for model, version, rows, row_errors, decode, run, encode in self._native.version_counts():
             if not sum(decode[0]):
@@ -169,6 +153,8 @@ class NativeEngine:
             if calls or dropped or route.failed:
                 statistics.routes[RouteKey(*key)] = route
         statistics.add(self._predictor.statistics)
+        # The extension has counted those that are answered on this side as well.
+        statistics.in_flight = in_flight
         return statistics
 
     async def start(self) -> str:
@@ -245,8 +231,9 @@ class NativeEngine:
         await asyncio.to_thread(self._native.stop, grace_seconds)
         asyncio.get_running_loop().remove_reader(self._native.fileno())
         self._read_events()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # What waits for a thread that is gone ends here.
         self._predictor.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _wait_until_quiet(self, limit_seconds: float) -> None:
         """Refuse calls until no more come, or the time is over: a refusal tells callers to go elsewhere."""
@@ -334,7 +321,7 @@ class NativeEngine:
         except Exception as found:
             error = found
         # Whatever it is, a call waits for the words.
-        if not isinstance(error, CallError):
+        if is_fault(error):
             log_fault(method, error)
         return _failure(error)
 
@@ -381,7 +368,7 @@ class _Call:
             if self._ended:
                 native.finish(number)
         except Exception as error:
-            if not isinstance(error, CallError):
+            if is_fault(error):
                 log_fault(method.path, error)
             native.finish(number, _failure(error))
         else:
@@ -411,7 +398,7 @@ def _failures(counts: list[int]) -> Iterator[tuple[tuple[Code, Reason], int]]:
 
 
 def _row_errors(counts: list[int]) -> dict[Reason, int]:
-    return {reason: count for reason, count in zip(_ROW_REASONS, counts, strict=True) if count}
+    return {reason: count for reason, count in zip(ROW_REASONS, counts, strict=True) if count}
 
 
 def _histogram(counts: list[int], sum_ns: int) -> Histogram:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import scorewire_native
 from scorewire_contract.coding import RowError, missing_message, number_ranges, unknown_message, whole_message
@@ -28,8 +28,11 @@ _ELEMENTS = {
     manifest_pb2.ELEMENT_TYPE_UINT32: 12,
     manifest_pb2.ELEMENT_TYPE_UINT64: 13,
 }
+# Why rows are refused, in the order of the extension's counts.
+ROW_REASONS: tuple[Reason, ...] = tuple(
+    errors_pb2.ErrorReason.Value(f"ERROR_REASON_{name}") for name in scorewire_native.ROW_REASONS
+)
 _FOLDED = manifest_pb2.TEXT_FOLD_ASCII_LOWER_STRIP
-_NUMBER, _CODED, _TEXT = range(3)
 
 
 def native_version(engine: scorewire_native.Engine, version: LoadedVersion) -> scorewire_native.Version:
@@ -111,36 +114,41 @@ def _input(graph_input: manifest_pb2.GraphInput) -> scorewire_native.Input:
 def _column(column: manifest_pb2.Column) -> scorewire_native.Column:
     source = column.WhichOneof("source")
     if source == "number":
-        return _NUMBER, column.number, [], False
+        return source, column.number, [], False
     if source == "coded":
         coded = column.coded
         # The unknown text's value stands last, where the index of unknown texts finds it.
-        return _CODED, coded.vocabulary, [*coded.values, coded.unknown_value], False
-    return _TEXT, column.text.text, [], column.text.fold == _FOLDED
+        return source, coded.vocabulary, [*coded.values, coded.unknown_value], False
+    return "text", column.text.text, [], column.text.fold == _FOLDED
 
 
 def _checks(schema: schema_pb2.Schema, coding: manifest_pb2.Coding) -> Iterator[scorewire_native.Check]:
-    """What each feature refuses, in schema order; refusals are in the order of ROW_REASONS."""
+    """What each feature refuses, in schema order."""
     ranges = iter(number_ranges(schema, coding))
     numbers = texts = 0
     for feature in schema.features:
         name = feature.name
-        missing = _refusal(errors_pb2.ERROR_REASON_MISSING_VALUE, name, missing_message(name))
+        messages = {errors_pb2.ERROR_REASON_MISSING_VALUE: missing_message(name)}
         if feature.kind == schema_pb2.FEATURE_KIND_NUMBER:
             bounds = next(ranges)
-            beyond = _refusal(errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE, name, bounds.message)
-            partial = _refusal(errors_pb2.ERROR_REASON_NUMBER_NOT_WHOLE, name, whole_message(name))
+            messages[errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE] = bounds.message
+            messages[errors_pb2.ERROR_REASON_NUMBER_NOT_WHOLE] = whole_message(name)
             number = numbers, bounds.low, bounds.high, feature.whole
-            yield number, None, feature.missing_allowed, [missing, beyond, b"", partial]
+            yield number, None, feature.missing_allowed, _refusals(name, messages)
             numbers += 1
         else:
             known = [i for i, each in enumerate(coding.vocabularies) if each.text == texts]
-            unknown = _refusal(errors_pb2.ERROR_REASON_UNKNOWN_TEXT, name, unknown_message(name))
+            messages[errors_pb2.ERROR_REASON_UNKNOWN_TEXT] = unknown_message(name)
             text = texts, [] if feature.unknown_allowed else known
-            yield None, text, feature.missing_allowed, [missing, b"", unknown, b""]
+            yield None, text, feature.missing_allowed, _refusals(name, messages)
             texts += 1
 
 
-def _refusal(reason: Reason, feature: str, message: str) -> bytes:
-    """A RowError but for its row, which is its first field."""
-    return prediction_pb2.RowError(reason=reason, feature=feature, message=message).SerializeToString()
+def _refusals(feature: str, messages: Mapping[Reason, str]) -> list[bytes]:
+    """For each of ROW_REASONS a RowError but for its row, its first field; empty where none is."""
+
+    def refusal(reason: Reason) -> bytes:
+        error = prediction_pb2.RowError(reason=reason, feature=feature, message=messages[reason])
+        return error.SerializeToString()
+
+    return [refusal(reason) if reason in messages else b"" for reason in ROW_REASONS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from time import monotonic, perf_counter_ns
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from scorewire_server.engine.validation import (
     expired,
     too_many_in_flight,
 )
-from scorewire_server.errors import CallError, code_and_reason
+from scorewire_server.errors import code_and_reason, is_fault
 from scorewire_server.logs import log_fault
 
 # Rows that cost more than this together are scored in a thread, so that the
@@ -56,7 +56,10 @@ class _Scored(NamedTuple):
 
 
 class Predictor:
-    """Answers prediction requests, as bytes, from the snapshot that it was last given."""
+    """Answers prediction requests, as bytes, from the snapshot that it was last given.
+
+    `pool` has the threads that score large batches; `close` shuts it down.
+    """
 
     def __init__(
         self,
@@ -65,20 +68,21 @@ class Predictor:
         max_rows: int,
         max_in_flight: int,
         max_message_bytes: int,
-        batch_threads: int,
+        pool: Executor,
     ) -> None:
         self.statistics = Statistics(answered={PREDICT: 0, PREDICT_STREAM: 0})
         self.snapshot = snapshot
         self._max_rows = max_rows
         self._max_in_flight = max_in_flight
         self._max_message_bytes = max_message_bytes
-        self._pool = ThreadPoolExecutor(batch_threads, thread_name_prefix="score")
+        self._pool = pool
         self._uses = Uses()
         self._shadow_lane = ShadowLane()
 
     def publish(self, snapshot: Snapshot) -> None:
         """Answer from another snapshot, and forget what was counted of versions that it does not have."""
         self.snapshot = snapshot
+        self._shadow_lane.keep(route.shadow[0] for route in snapshot.routes() if route.shadow is not None)
         versions = {(each.model, each.version) for route in snapshot.routes() for each in route.versions()}
         statistics = self.statistics
         statistics.versions = {key: each for key, each in statistics.versions.items() if key in versions}
@@ -112,7 +116,7 @@ class Predictor:
             told = encoding.encode_error(asked, error)
             if told is None:
                 raise
-            if not isinstance(error, CallError):
+            if is_fault(error):
                 log_fault(encoding.method, error)
             return told
         self._count_answer(encoding.method, call, scored, begin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any, NoReturn, TypeAlias
 
@@ -30,7 +31,7 @@ from scorewire_server.engine.validation import draining
 from scorewire_server.errors import (
     STATUS_CODES,
     STATUS_DETAILS_KEY,
-    CallError,
+    is_fault,
     to_status,
 )
 from scorewire_server.logs import log_fault
@@ -52,7 +53,7 @@ class ReferenceEngine:
             max_rows=settings.max_rows,
             max_in_flight=settings.max_in_flight,
             max_message_bytes=settings.max_message_bytes,
-            batch_threads=settings.batch_threads,
+            pool=ThreadPoolExecutor(settings.batch_threads, thread_name_prefix="score"),
         )
         self._draining = False
         self._refused = 0
@@ -251,7 +252,7 @@ async def _abort(context: _Context, method: str, error: Exception) -> NoReturn:
     """End the call with the status of an exception."""
     if isinstance(error, MessageError):
         await context.abort(error.code, str(error), (compression.ACCEPTED,))
-    if not isinstance(error, CallError):
+    if is_fault(error):
         log_fault(method, error)
     status = to_status(error)
     details = ((STATUS_DETAILS_KEY, status.SerializeToString()), compression.ACCEPTED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from random import random
@@ -33,6 +34,8 @@ class ShadowLane:
         self._uses = Uses()
         self._waiting_bytes = 0
         self._lock = Lock()
+        # The shadows that are set.
+        self._kept: frozenset[LoadedVersion] = frozenset()
 
     def offer(
         self, version: LoadedVersion, share: float, request: Request, size: int, statistics: RouteStatistics
@@ -59,6 +62,10 @@ class ShadowLane:
         else:
             statistics.dropped += 1
 
+    def keep(self, versions: Iterable[LoadedVersion]) -> None:
+        """Drop the copies that wait for other versions than these, in their turn."""
+        self._kept = frozenset(versions)
+
     def in_use(self, version: LoadedVersion) -> bool:
         """Whether copies for a version wait or are being scored."""
         return version in self._uses
@@ -79,6 +86,10 @@ class ShadowLane:
     ) -> None:
         with self._lock:
             self._waiting_bytes -= size
+        if version not in self._kept:
+            statistics.dropped += 1
+            self._uses.leave(version)
+            return
         begin = perf_counter_ns()
         try:
             scores = version.scorer.score(request.row_count, request.numbers, request.texts)

@@ -1,0 +1,145 @@
+use super::*;
+
+fn decoded(data: &[u8]) -> Result<Request> {
+    let mut request = Request::default();
+    request.decode(data).map(|()| request)
+}
+
+fn field(number: u32, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_bytes_head(&mut out, number, content.len());
+    out.extend_from_slice(content);
+    out
+}
+
+fn packed(numbers: &[f64]) -> Vec<u8> {
+    field(2, &numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>())
+}
+
+fn single(number: f64) -> Vec<u8> {
+    [&[0x11][..], &number.to_le_bytes()].concat()
+}
+
+fn numbers(request: &Request, data: &[u8]) -> Vec<f64> {
+    let chunks = request.numbers(data).chunks_exact(8);
+    chunks.map(|chunk| f64::from_le_bytes(chunk.try_into().unwrap())).collect()
+}
+
+#[test]
+fn fields_are_read_and_the_last_counts() {
+    let rows = [&packed(&[1.5, -2.0])[..], &field(3, b"de"), &[0x08, 2]].concat();
+    let data = [field(1, b"other"), field(1, b"sum"), field(2, b"1.0.0"), field(5, &rows)].concat();
+    let request = decoded(&data).unwrap();
+    assert_eq!((request.model.text(&data), request.version.text(&data)), ("sum", "1.0.0"));
+    assert_eq!(request.row_count, 2);
+    assert_eq!(numbers(&request, &data), [1.5, -2.0]);
+    assert_eq!(request.texts.iter().map(|text| text.text(&data)).collect::<Vec<_>>(), ["de"]);
+}
+
+#[test]
+fn runs_of_doubles_are_joined_however_they_are_written() {
+    let ways = [
+        packed(&[1.0, 2.0, 3.0]),
+        [single(1.0), single(2.0), single(3.0)].concat(),
+        [packed(&[]), packed(&[1.0]), packed(&[2.0, 3.0])].concat(),
+        [single(1.0), packed(&[2.0]), single(3.0), packed(&[])].concat(),
+    ];
+    for rows in ways {
+        let data = field(5, &rows);
+        assert_eq!(numbers(&decoded(&data).unwrap(), &data), [1.0, 2.0, 3.0]);
+    }
+}
+
+#[test]
+fn parts_of_rows_are_merged() {
+    let data = [field(5, &packed(&[1.0])), field(5, &packed(&[2.0])), field(5, &[0x08, 7])].concat();
+    let request = decoded(&data).unwrap();
+    assert_eq!((numbers(&request, &data), request.row_count), (vec![1.0, 2.0], 7));
+}
+
+#[test]
+fn a_request_is_cleared_before_the_next() {
+    let mut request = Request::default();
+    let rows = [&single(1.0)[..], &single(2.0), &field(3, b"x")].concat();
+    request.decode(&field(5, &rows)).unwrap();
+    request.decode(b"").unwrap();
+    assert_eq!(request, Request::default());
+}
+
+#[test]
+fn what_is_no_message_is_malformed() {
+    let cut = field(1, b"sum");
+    let cases: [&[u8]; 9] = [
+        b"\xff",
+        &cut[..cut.len() - 1],
+        &field(1, b"\xff"),
+        &field(5, &field(2, &[0; 15])),
+        &field(5, &field(3, b"\xed\xa0\x80")),
+        b"\x00\x01",
+        b"\x0c",
+        b"\x3b\x43\x3c\x44",
+        b"\x0e",
+    ];
+    for data in cases {
+        assert_eq!(decoded(data).err(), Some(Malformed), "{data:?}");
+    }
+}
+
+#[test]
+fn groups_nest_as_deep_as_protobuf_lets_them() {
+    let nested = |depth: usize| [vec![0x3b; depth], vec![0x3c; depth]].concat();
+    assert!(decoded(&nested(100)).is_ok());
+    assert!(decoded(&nested(101)).is_err());
+    assert!(decoded(&field(5, &nested(99))).is_ok());
+    assert!(decoded(&field(5, &nested(100))).is_err());
+}
+
+#[test]
+fn a_stream_message_has_an_id_and_a_request_in_parts() {
+    let mut request = Request::default();
+    let data = [field(2, &field(1, b"sum")), vec![0x08, 0xac, 2], field(2, &field(2, b"1"))].concat();
+    request.decode_stream(&data).unwrap();
+    assert_eq!(request.correlation_id, 300);
+    assert_eq!((request.model.text(&data), request.version.text(&data)), ("sum", "1"));
+    assert_eq!(request.decode_stream(b"\x08\x05\xff"), Err(Malformed));
+    assert_eq!(request.correlation_id, 0);
+}
+
+#[test]
+fn fields_of_every_number_are_read_as_they_were_written() {
+    for number in [1, 3, 15, 16, 31, 32, 100, 2047, 2048, (1 << 29) - 1] {
+        for value in [1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), u64::MAX] {
+            let mut out = Vec::new();
+            put_varint_field(&mut out, number, value);
+            assert_eq!(out.len(), varint_field_len(number, value));
+            let mut reader = Reader::new(&out, 0..out.len()).unwrap();
+            assert_eq!(reader.tag(), Ok(Some((number, Kind::Varint))));
+            assert_eq!((reader.varint(), reader.is_empty()), (Ok(value), true));
+        }
+        let out = field(number, &[7; 200]);
+        assert_eq!(out.len(), bytes_field_len(number, 200));
+        let mut reader = Reader::new(&out, 0..out.len()).unwrap();
+        assert_eq!(reader.tag(), Ok(Some((number, Kind::Bytes))));
+        assert_eq!(reader.bytes().map(|place| place.of(&out).len()), Ok(200));
+    }
+    assert_eq!(varint_field_len(3, 0), 0);
+}
+
+/// The corpus of the fuzz target, through the same checks where there is no nightly compiler.
+#[test]
+fn the_corpus_is_read_alike_with_used_and_fresh_room() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/decode");
+    let (mut used, mut legal) = (Request::default(), 0);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let data = std::fs::read(entry.unwrap().path()).unwrap();
+        let mut fresh = Request::default();
+        let _ = used.decode_stream(&data);
+        let read = used.decode(&data);
+        assert_eq!(read, fresh.decode(&data));
+        if read.is_ok() {
+            assert_eq!(used, fresh);
+            legal += 1;
+        }
+    }
+    assert!(legal > 5);
+}

@@ -1,0 +1,50 @@
+"""The extension's threads for large batches, for what is scored on this side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from threading import Lock
+from typing import Any, ParamSpec, TypeVar
+
+import scorewire_native
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class NativePool(Executor):
+    """Runs tasks beside those of the extension, so that all share one number of threads."""
+
+    def __init__(self, native: scorewire_native.Engine) -> None:
+        self._native = native
+        self._waiting: set[Future[Any]] = set()
+        self._lock = Lock()
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Have a thread call a function in its turn."""
+        future: Future[_T] = Future()
+
+        def task() -> None:
+            with self._lock:
+                self._waiting.discard(future)
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        with self._lock:
+            self._waiting.add(future)
+        self._native.run(task)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - the threads are the extension's
+        """Cancel what waits for a thread; the threads end with the extension."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, set()
+        for future in waiting:
+            future.cancel()
