@@ -17,8 +17,12 @@ NO_ERROR, PROTOCOL_ERROR, CANCEL, ENHANCE_YOUR_CALM = 0, 1, 8, 11
 # What comes before a message of gRPC.
 MESSAGE_HEAD_BYTES = 5
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+# What every server takes.
+MAX_FRAME_BYTES = 1 << 14
 TIMEOUT_SECONDS = 60
 _HEAD_BYTES = 9
+# "grpc-status" as HPACK has it: plainly, and by its Huffman code.
+_GRPC_STATUS_NAMES = (b"\x0bgrpc-status", b"\x88\x9a\xca\xc8\xb2\x12\x34\xda\x8f")
 _LONGEST_SHORT = 127
 
 
@@ -58,10 +62,19 @@ def message(data: bytes) -> bytes:
     return struct.pack(">BI", 0, len(data)) + data
 
 
+def head(stream: int, block: bytes, flags: int = 0) -> bytes:
+    """A block of fields in as many frames as it takes."""
+    parts = [block[start : start + MAX_FRAME_BYTES] for start in range(0, len(block), MAX_FRAME_BYTES)]
+    frames = [
+        frame(CONTINUATION if i else HEADERS, 0 if i else flags, stream, part) for i, part in enumerate(parts)
+    ]
+    frames[-1] = frames[-1][:4] + bytes([frames[-1][4] | END_HEADERS]) + frames[-1][5:]
+    return b"".join(frames)
+
+
 def call(stream: int, path: str, data: bytes, fields: Iterable[tuple[str, str | bytes]] = ()) -> bytes:
     """A whole unary call."""
-    head = frame(HEADERS, END_HEADERS, stream, grpc_head(path, fields))
-    return head + frame(DATA, END_STREAM, stream, message(data))
+    return head(stream, grpc_head(path, fields)) + frame(DATA, END_STREAM, stream, message(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,15 @@ class Frame:
         """The error code of RST_STREAM and GOAWAY."""
         at = 4 if self.kind == GOAWAY else 0
         return int.from_bytes(self.payload[at : at + 4])
+
+    @property
+    def status(self) -> int:
+        """The status of gRPC in it; only the first of a connection can be read, as others are indexed."""
+        (start,) = [
+            self.payload.index(name) + len(name) for name in _GRPC_STATUS_NAMES if name in self.payload
+        ]
+        length = self.payload[start]
+        return int(self.payload[start + 1 : start + 1 + length])
 
     @property
     def ends(self) -> bool:

@@ -94,6 +94,7 @@ class Engine:
         batch_threads: int,
         processors: Sequence[int],
         max_streams: int,
+        max_metadata_bytes: int,
         max_age_seconds: float,
         control: set[str],
     ) -> int: ...

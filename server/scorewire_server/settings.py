@@ -189,6 +189,11 @@ class Settings:
     max_message_bytes: Annotated[int, _integer(1024, 1 << 30), "Bytes of one message, either way."] = 16 << 20
     max_in_flight: Annotated[int, _integer(1, 1_000_000), "Calls being answered at one time."] = 1024
     max_streams: Annotated[int, _integer(1, 1_000_000), "Calls open at one time on one connection."] = 1024
+    max_metadata_bytes: Annotated[
+        int,
+        _integer(4096, 1 << 17),
+        "Bytes of the metadata that a call begins with, as HTTP/2 counts them: each name and value, and 32.",
+    ] = 16384
     max_connection_age_seconds: Annotated[
         float,
         _seconds(86_400),

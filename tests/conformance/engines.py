@@ -22,11 +22,9 @@ NATIVE_MISSING = (
     if find_spec("scorewire_native")
     else "scorewire_native is not built here: install cargo, then run `make setup`"
 )
+NATIVE = pytest.param("native", marks=pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING))
 # Engines that the whole suite is put under.
-ENGINES = (
-    "reference",
-    pytest.param("native", marks=pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING)),
-)
+ENGINES = ("reference", NATIVE)
 START_SECONDS = 60
 
 

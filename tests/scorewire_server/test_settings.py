@@ -59,6 +59,7 @@ def test_texts_become_values(name: str, text: str, value: object) -> None:
         ("max_message_bytes", "1023"),
         ("max_in_flight", "0"),
         ("max_streams", "0"),
+        ("max_metadata_bytes", "4095"),
         ("drain_seconds", "-1"),
         ("drain_seconds", "nan"),
         ("grace_seconds", "inf"),

@@ -62,9 +62,11 @@ pub fn begin<'a>(
 fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<'_>) -> Option<Unary> {
     let connection::Call { head: headers, body, answer, received } = call;
     let mut reply = Reply::new(answer);
-    let refused = if headers.is_overlong() {
-        Some("431")
-    } else if headers.get(":method") != Some(b"POST") {
+    if headers.is_overlong() {
+        reply.finish(Some(&Failure::plain(failure::RESOURCE_EXHAUSTED, "Received metadata larger than max")));
+        return None;
+    }
+    let refused = if headers.get(":method") != Some(b"POST") {
         Some("405")
     } else if !grpc::is_grpc(headers) {
         Some("415")
@@ -103,7 +105,13 @@ fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
             return None;
         }
     };
-    let deadline = deadline(headers, received);
+    let deadline = match deadline(headers, received) {
+        Ok(deadline) => deadline,
+        Err(failure) => {
+            reply.finish(Some(&failure));
+            return None;
+        }
+    };
     let mut incoming = Incoming::new(body, worker.predictor.limits.max_message_bytes, gzip);
     let Some((method, typed)) = found else {
         let opening = Opening::new(path, deadline);
@@ -149,9 +157,14 @@ fn text(value: Option<&[u8]>) -> &str {
     value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
 }
 
-fn deadline(headers: Head<'_>, received: Instant) -> Option<Instant> {
+/// When a call's time is over, if ever.
+///
+/// # Errors
+/// The caller says its time in a way that cannot be read: the words are those of gRPC's core.
+fn deadline(headers: Head<'_>, received: Instant) -> Result<Option<Instant>, Failure> {
+    let malformed = |_| Failure::plain(failure::INTERNAL, "Error parsing 'grpc-timeout' metadata");
     // A time beyond what the clock can say is no deadline.
-    grpc::timeout(headers).and_then(|timeout| received.checked_add(timeout))
+    grpc::timeout(headers).map_err(malformed).map(|timeout| received.checked_add(timeout?))
 }
 
 /// Waits for the message of a unary prediction, and answers it.

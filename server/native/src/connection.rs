@@ -49,6 +49,8 @@ pub enum Phase {
 #[derive(Debug, Clone)]
 pub struct Options {
     pub max_streams: u32,
+    /// Bytes of the metadata that a call begins with, as HTTP/2 counts them.
+    pub max_metadata_bytes: u32,
     /// Age at which a client is told to connect anew.
     pub max_age: Option<Duration>,
 }
@@ -70,7 +72,7 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     phase: watch::Receiver<Phase>,
     begin: impl FnMut(&mut dyn Iterator<Item = Call<'_>>, &mut Context<'_>),
 ) {
-    let Ok(session) = Session::new(options.max_streams) else { return };
+    let Ok(session) = Session::new(options.max_streams, options.max_metadata_bytes) else { return };
     let link = Rc::new(Link::new(session));
     // In a task of its own: what it waits for need not be looked at for every call.
     let keeper = spawn_local(keep(link.clone(), options.max_age, phase));

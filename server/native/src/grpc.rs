@@ -16,7 +16,8 @@ const ACCEPTED: Field = Field::fixed("grpc-accept-encoding", "identity,gzip");
 const OPENING: &[Field] = &[HTTP_OK, GRPC, ACCEPTED];
 const OPENING_GZIP: &[Field] = &[HTTP_OK, GRPC, ACCEPTED, Field::fixed("grpc-encoding", "gzip")];
 const OK: &[Field] = &[Field::fixed("grpc-status", "0")];
-const MAX_TIMEOUT_DIGITS: usize = 8;
+/// Eight digits.
+const MAX_TIMEOUT_COUNT: u64 = 99_999_999;
 
 /// Whether the request is one of gRPC.
 pub fn is_grpc(headers: Head<'_>) -> bool {
@@ -55,23 +56,36 @@ pub fn compression(headers: Head<'_>) -> Result<Compression, Failure> {
     }
 }
 
-/// How long the caller waits, if it says so in a way that gRPC allows.
-pub fn timeout(headers: Head<'_>) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?;
-    let (unit, digits) = text.split_last()?;
-    if digits.is_empty() || digits.len() > MAX_TIMEOUT_DIGITS || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
+/// A `grpc-timeout` that is no number with a unit.
+#[derive(Debug, PartialEq, Eq)]
+pub struct MalformedTimeout;
+
+/// How long the caller waits; None where it sets no bound. As in gRPC's core, more digits than the
+/// protocol has are no bound either.
+///
+/// # Errors
+/// The header cannot be read.
+pub fn timeout(headers: Head<'_>) -> Result<Option<Duration>, MalformedTimeout> {
+    let Some(text) = headers.get("grpc-timeout") else { return Ok(None) };
+    let (unit, digits) = text.split_last().ok_or(MalformedTimeout)?;
+    let digits = digits.trim_ascii();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(MalformedTimeout);
     }
-    let count = digits.iter().fold(0_u64, |count, digit| count * 10 + u64::from(digit - b'0'));
-    Some(match unit {
-        b'H' => Duration::from_secs(count * 3600),
-        b'M' => Duration::from_secs(count * 60),
-        b'S' => Duration::from_secs(count),
-        b'm' => Duration::from_millis(count),
-        b'u' => Duration::from_micros(count),
-        b'n' => Duration::from_nanos(count),
-        _ => return None,
-    })
+    let in_unit = match unit {
+        b'H' => |count| Duration::from_secs(count * 3600),
+        b'M' => |count| Duration::from_secs(count * 60),
+        b'S' => Duration::from_secs,
+        b'm' => Duration::from_millis,
+        b'u' => Duration::from_micros,
+        b'n' => Duration::from_nanos,
+        _ => return Err(MalformedTimeout),
+    };
+    let count = digits.iter().try_fold(0_u64, |count, digit| {
+        let count = count * 10 + u64::from(digit - b'0');
+        (count <= MAX_TIMEOUT_COUNT).then_some(count)
+    });
+    Ok(count.map(in_unit))
 }
 
 /// The caller cannot be answered any more, or no longer wants to be.
@@ -193,12 +207,18 @@ mod tests {
     #[test]
     fn timeouts_are_digits_and_a_unit() {
         let read = |text| with_head("grpc-timeout", text, timeout);
-        assert_eq!(read("5S"), Some(Duration::from_secs(5)));
-        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
-        for text in ["", "S", "5", "5x", "-5S", "123456789S"] {
-            assert_eq!(read(text), None, "{text}");
+        let taken = |duration| Ok(Some(duration));
+        assert_eq!(read("5S"), taken(Duration::from_secs(5)));
+        assert_eq!(read("250m"), taken(Duration::from_millis(250)));
+        assert_eq!(read("99999999H"), taken(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(read("00000000001 u"), taken(Duration::from_micros(1)));
+        for text in ["100000000S", "99999999999999999999999999999n"] {
+            assert_eq!(read(text), Ok(None), "{text}");
         }
+        for text in ["", "S", "5", "5x", "5s", "-5S", "+5S", "1.5S"] {
+            assert_eq!(read(text), Err(MalformedTimeout), "{text}");
+        }
+        assert_eq!(with_head("other", "5S", timeout), Ok(None));
     }
 
     #[test]

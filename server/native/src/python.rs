@@ -327,7 +327,7 @@ impl Engine {
     }
 
     /// Binds and answers calls; returns the port. `tls` is the chain and the key as PEM.
-    #[pyo3(signature = (listen, tls, batch_threads, processors, max_streams, max_age_seconds, control))]
+    #[pyo3(signature = (listen, tls, batch_threads, processors, max_streams, max_metadata_bytes, max_age_seconds, control))]
     fn start(
         &self,
         py: Python<'_>,
@@ -336,6 +336,7 @@ impl Engine {
         batch_threads: usize,
         processors: Vec<usize>,
         max_streams: u32,
+        max_metadata_bytes: u32,
         max_age_seconds: f64,
         control: std::collections::HashSet<String>,
     ) -> PyResult<u16> {
@@ -346,7 +347,7 @@ impl Engine {
             threads: self.predictor.batch_worker(),
             batch_threads,
             processors,
-            connections: Options { max_streams, max_age },
+            connections: Options { max_streams, max_metadata_bytes, max_age },
             control,
         };
         let started = py.detach(|| Server::start(setup, &self.predictor, &self.events));

@@ -21,7 +21,6 @@ use crate::headers::Begun;
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: i32 = 8 << 20;
 const MAX_FRAME_BYTES: u32 = 1 << 16;
-const MAX_HEADER_BYTES: usize = 16 << 10;
 const PING_ALIVE: [u8; 8] = *b"alive\0\0\0";
 const PING_LAST: [u8; 8] = *b"last\0\0\0\0";
 /// The most fields of one block.
@@ -104,8 +103,9 @@ impl Stream {
 struct State {
     streams: HashMap<i32, Stream, foldhash::fast::RandomState>,
     begun: Begun,
-    /// What the head that is being received counts so far.
+    /// What the head that is being received counts so far, and what it may.
     head_bytes: usize,
+    max_head_bytes: usize,
     /// Bytes that streams had not taken when they closed; the connection's window takes them back.
     dropped_bytes: usize,
     /// Streams that were answered before the client had ended.
@@ -126,12 +126,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that has not heard anything yet.
+    /// A session that has not heard anything yet, for so many streams at a time and heads of so many
+    /// bytes, counted as HTTP/2 counts them.
     ///
     /// # Errors
     /// There is no memory for it.
-    pub fn new(max_streams: u32) -> Result<Self, Broken> {
-        let state = NonNull::from(Box::leak(Box::<State>::default()));
+    pub fn new(max_streams: u32, max_head_bytes: u32) -> Result<Self, Broken> {
+        let state = State { max_head_bytes: max_head_bytes as usize, ..State::default() };
+        let state = NonNull::from(Box::leak(Box::new(state)));
         let Ok(raw) = callbacks::open(state, max_streams) else {
             // SAFETY: it was leaked above, and nobody else has it.
             drop(unsafe { Box::from_raw(state.as_ptr()) });
@@ -144,7 +146,7 @@ impl Session {
             entry(ng::NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, max_streams),
             entry(ng::NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
             entry(ng::NGHTTP2_SETTINGS_MAX_FRAME_SIZE, MAX_FRAME_BYTES),
-            entry(ng::NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, MAX_HEADER_BYTES as u32),
+            entry(ng::NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, max_head_bytes),
         ];
         let raw = raw.as_ptr();
         // SAFETY: the session lives, and the entries outlive the call, which copies them.

@@ -1,4 +1,6 @@
-//! A connection over a pipe: a client of another make on its other end, or bytes by hand.
+//! A connection over a pipe, with a client of another make on its other end.
+
+mod hostile;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -7,7 +9,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
-use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
@@ -18,13 +20,8 @@ const HEAD: &[Field] = &[Field::fixed(":status", "200")];
 const TRAILERS: &[Field] = &[Field::fixed("grpc-status", "0")];
 const WINDOW: usize = 1 << 20;
 const PIPE_BYTES: usize = 1 << 16;
-const OPTIONS: Options = Options { max_streams: 100, max_age: None };
+const OPTIONS: Options = Options { max_streams: 100, max_metadata_bytes: 1 << 12, max_age: None };
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-// Of frames: some types, and the length of their head.
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const GOAWAY: u8 = 7;
-const FRAME_HEAD: usize = 9;
 
 /// A server behind a pipe, and the way to end it.
 struct Served {
@@ -390,119 +387,4 @@ fn a_connection_whose_task_ends_at_once_leaves_no_call_behind() {
             }
         });
     }
-}
-
-/// Sends bytes, and returns the frames that come back until the server ends, or has no more to say.
-async fn exchange(options: Options, bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
-    let mut served = served(options, echo);
-    let (mut reader, mut writer) = tokio::io::split(&mut served.client);
-    let mut told = Vec::new();
-    let write = async {
-        // A server that has had enough does not read on.
-        let _ = writer.write_all(bytes).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    };
-    let read = async {
-        let mut room = [0; 4096];
-        while let Ok(count @ 1..) = reader.read(&mut room).await {
-            told.extend_from_slice(&room[..count]);
-        }
-    };
-    tokio::select! {
-        () = async { tokio::join!(write, std::future::pending::<()>()); } => {}
-        () = read => {}
-        () = tokio::time::sleep(Duration::from_secs(2)) => {}
-    }
-    let mut frames = Vec::new();
-    let mut rest = &told[..];
-    while let Some((head, payload)) = rest.split_at_checked(FRAME_HEAD) {
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        frames.push((head[3], payload[..length].to_vec()));
-        rest = &payload[length..];
-    }
-    frames
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// POST / over http to h, in the words of HPACK's static table; it ends where it is said to.
-fn request(stream: u32, end: bool) -> Vec<u8> {
-    frame(HEADERS, 4 | u8::from(end), stream, &[0x83, 0x84, 0x86, 0x01, 1, b'h'])
-}
-
-fn errors(frames: &[(u8, Vec<u8>)], kind: u8) -> Vec<u32> {
-    let at = if kind == GOAWAY { 4 } else { 0 };
-    let told = frames.iter().filter(|(one, _)| *one == kind);
-    told.map(|(_, payload)| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap())).collect()
-}
-
-#[test]
-fn what_is_no_http_2_ends_the_connection() {
-    run(async {
-        let frames = exchange(OPTIONS, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").await;
-        assert!(frames.iter().all(|(kind, _)| *kind != HEADERS));
-    });
-}
-
-#[test]
-fn malformed_frames_end_the_connection() {
-    run(async {
-        let broken: [(&str, Vec<u8>); 6] = [
-            ("a request without a method", frame(HEADERS, 5, 1, &[0x84, 0x86, 0x01, 1, b'h'])),
-            ("data without a stream", frame(0, 0, 0, b"x")),
-            ("data of a stream that never began", frame(0, 0, 5, b"x")),
-            ("headers that are no HPACK", frame(HEADERS, 4, 1, &[0xff; 5])),
-            ("a window beyond all bounds", frame(8, 0, 0, &[0x7f, 0xff, 0xff, 0xff])),
-            ("data amid headers", [frame(HEADERS, 0, 1, &[0x83]), frame(0, 0, 1, b"x")].concat()),
-        ];
-        for (what, bytes) in broken {
-            let frames = exchange(OPTIONS, &[GREETING, &bytes].concat()).await;
-            let errors = errors(&frames, GOAWAY);
-            assert!(errors.len() == 1 && errors[0] != 0, "{what}: {errors:?}");
-        }
-    });
-}
-
-#[test]
-fn a_client_that_opens_too_many_streams_is_refused() {
-    run(async {
-        let options = Options { max_streams: 3, ..OPTIONS };
-        let bytes = [GREETING.to_vec(), (0..5).flat_map(|i| request(2 * i + 1, false)).collect()].concat();
-        let frames = exchange(options, &bytes).await;
-        assert_eq!(errors(&frames, RST_STREAM), [u32::from(Reason::REFUSED_STREAM); 2]);
-    });
-}
-
-#[test]
-fn a_client_that_resets_without_end_is_left() {
-    run(async {
-        let begun_and_reset =
-            |i: u32| [request(2 * i + 1, false), frame(RST_STREAM, 0, 2 * i + 1, &[0, 0, 0, 8])].concat();
-        let few = [GREETING.to_vec(), (0..100).flat_map(begun_and_reset).collect()].concat();
-        assert!(errors(&exchange(OPTIONS, &few).await, GOAWAY).is_empty());
-        let many = [GREETING.to_vec(), (0..5_000).flat_map(begun_and_reset).collect()].concat();
-        assert_eq!(errors(&exchange(OPTIONS, &many).await, GOAWAY).len(), 1);
-    });
-}
-
-#[test]
-fn a_flood_of_pings_that_reads_no_answers_is_held_back() {
-    run(async {
-        let mut served = served(OPTIONS, echo);
-        served.client.write_all(GREETING).await.unwrap();
-        let pings = frame(6, 0, 0, b"12345678").repeat(1_000);
-        let flood = async {
-            let mut written = 0;
-            while served.client.write_all(&pings).await.is_ok() {
-                written += pings.len();
-            }
-            written
-        };
-        // It comes to a stop once the pipe and the server's room are full.
-        let flooded = tokio::time::timeout(Duration::from_secs(1), flood).await;
-        assert!(flooded.is_err() || served.done.is_finished());
-    });
 }

@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 use bytes::{Buf, Bytes, BytesMut};
 use libnghttp2_sys as ng;
 
-use super::{Broken, MAX_HEADER_BYTES, PING_LAST, State, Stream};
+use super::{Broken, PING_LAST, State, Stream};
 
 /// Streams that a client may reset beside all that it has open: so many at once, and a second. One
 /// whose deadlines are short resets many, and each costs no more than an answer.
@@ -19,6 +19,8 @@ const ODD_FRAMES_PER_SECOND: u64 = 1_000;
 
 /// What a field counts beside its name and value, as RFC 9113 has it.
 const FIELD_OVERHEAD_BYTES: usize = 32;
+/// A head that is so many times as long as allowed ends its connection; a shorter one is answered.
+const MAX_EXCESS: usize = 4;
 /// More than the fields of any failure take.
 const MAX_SENT_HEADER_BYTES: usize = 1 << 20;
 
@@ -36,6 +38,7 @@ pub fn open(state: NonNull<State>, max_streams: u32) -> Result<NonNull<ng::nghtt
         if told == 0 {
             ng::nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, Some(on_begin_headers));
             ng::nghttp2_session_callbacks_set_on_header_callback(callbacks, Some(on_header));
+            ng::nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, Some(on_invalid_header));
             ng::nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, Some(on_frame_received));
             ng::nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, Some(on_data));
             ng::nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, Some(on_frame_sent));
@@ -101,7 +104,7 @@ unsafe extern "C" fn on_begin_headers(
 }
 
 unsafe extern "C" fn on_header(
-    _: *mut ng::nghttp2_session,
+    session: *mut ng::nghttp2_session,
     frame: *const ng::nghttp2_frame,
     name: *const u8,
     name_length: usize,
@@ -117,12 +120,45 @@ unsafe extern "C" fn on_header(
         let name = std::slice::from_raw_parts(name, name_length);
         let value = std::slice::from_raw_parts(value, value_length);
         callback(user_data, FAILED, |state| {
-            state.head_bytes += name.len() + value.len() + FIELD_OVERHEAD_BYTES;
-            if request && state.head_bytes <= MAX_HEADER_BYTES {
+            let counted = count_field(session, state, name_length + value_length);
+            if request && state.head_bytes <= state.max_head_bytes {
                 state.begun.push(name, value);
             }
-            0
+            counted
         })
+    }
+}
+
+/// A field that HTTP does not allow is dropped by nghttp2; what it cost counts.
+unsafe extern "C" fn on_invalid_header(
+    session: *mut ng::nghttp2_session,
+    _: *const ng::nghttp2_frame,
+    _: *const u8,
+    name_length: usize,
+    _: *const u8,
+    value_length: usize,
+    _: u8,
+    user_data: *mut c_void,
+) -> c_int {
+    // SAFETY: as in `on_begin_headers`.
+    unsafe { callback(user_data, FAILED, |state| count_field(session, state, name_length + value_length)) }
+}
+
+/// Counts a field of the head that is being received. A head far beyond the limit is a bomb: few bytes
+/// of HPACK stand for many, and nghttp2 would read it to its end. The connection ends here.
+///
+/// # Safety
+/// The session is nghttp2's, in one of its callbacks.
+unsafe fn count_field(session: *mut ng::nghttp2_session, state: &mut State, bytes: usize) -> c_int {
+    // As every field counts more than its text, so few fields are the limit, too.
+    state.head_bytes += bytes + FIELD_OVERHEAD_BYTES;
+    if state.head_bytes <= MAX_EXCESS * state.max_head_bytes {
+        return 0;
+    }
+    // SAFETY: the caller's promise; nghttp2 allows this in its callbacks.
+    match unsafe { ng::nghttp2_session_terminate_session(session, ng::NGHTTP2_ENHANCE_YOUR_CALM) } {
+        0 => ng::NGHTTP2_ERR_PAUSE,
+        _ => FAILED,
     }
 }
 
@@ -143,7 +179,7 @@ unsafe extern "C" fn on_frame_received(
             // A client may answer what it was not asked.
             state.last_ping_answered |= state.last_ping_sent && pong == Some(PING_LAST);
             if request {
-                state.begun.end(stream_id, state.head_bytes > MAX_HEADER_BYTES);
+                state.begun.end(stream_id, state.head_bytes > state.max_head_bytes);
                 state.streams.insert(stream_id, Stream::default());
             }
             let ended = flags & ng::NGHTTP2_FLAG_END_STREAM as u8 != 0;

@@ -15,6 +15,7 @@ const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const HEAD: &[Field] = &[Field::fixed(":status", "200")];
 const TRAILERS: &[Field] = &[Field::fixed("grpc-status", "0")];
 const MAX_STREAMS: u32 = 8;
+const MAX_HEAD_BYTES: u32 = 300;
 const LARGE_BYTES: usize = 100_000;
 const WRITE_BYTES: usize = 1 << 14;
 /// Input that is longer is cut at so many of its bytes.
@@ -38,7 +39,7 @@ pub fn exercise(data: &[u8]) {
 }
 
 fn greeted(mode: u8) -> Session {
-    let mut session = Session::new(MAX_STREAMS).expect("there is memory");
+    let mut session = Session::new(MAX_STREAMS, MAX_HEAD_BYTES).expect("there is memory");
     if mode & 1 == 0 {
         session.receive(GREETING).expect("it is well formed");
         assert!(session.is_greeted());

@@ -168,6 +168,7 @@ class NativeEngine:
                 settings.batch_threads,
                 _processors() if settings.pin_threads == "on" else [],
                 settings.max_streams,
+                settings.max_metadata_bytes,
                 settings.max_connection_age_seconds,
                 set(self._control),
             )

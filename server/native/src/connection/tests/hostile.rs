@@ -1,0 +1,187 @@
+//! Bytes by hand, as no client of good will sends them.
+
+use h2::Reason;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use super::*;
+
+// Of frames: some types, the length of their head, and the most that every server takes.
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+const FRAME_HEAD: usize = 9;
+const MAX_FRAME_BYTES: usize = 1 << 14;
+
+/// Sends bytes, and returns the frames that come back until the server ends, or has no more to say.
+async fn exchange(options: Options, bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut served = served(options, echo);
+    let (mut reader, mut writer) = tokio::io::split(&mut served.client);
+    let mut told = Vec::new();
+    let write = async {
+        // A server that has had enough does not read on.
+        let _ = writer.write_all(bytes).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    let read = async {
+        let mut room = [0; 4096];
+        while let Ok(count @ 1..) = reader.read(&mut room).await {
+            told.extend_from_slice(&room[..count]);
+        }
+    };
+    tokio::select! {
+        () = async { tokio::join!(write, std::future::pending::<()>()); } => {}
+        () = read => {}
+        () = tokio::time::sleep(Duration::from_secs(2)) => {}
+    }
+    let mut frames = Vec::new();
+    let mut rest = &told[..];
+    while let Some((head, payload)) = rest.split_at_checked(FRAME_HEAD) {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        frames.push((head[3], payload[..length].to_vec()));
+        rest = &payload[length..];
+    }
+    frames
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// POST / over http to h, in the words of HPACK's static table; it ends where it is said to.
+fn request(stream: u32, end: bool) -> Vec<u8> {
+    frame(HEADERS, 4 | u8::from(end), stream, &[0x83, 0x84, 0x86, 0x01, 1, b'h'])
+}
+
+fn errors(frames: &[(u8, Vec<u8>)], kind: u8) -> Vec<u32> {
+    let at = if kind == GOAWAY { 4 } else { 0 };
+    let told = frames.iter().filter(|(one, _)| *one == kind);
+    told.map(|(_, payload)| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap())).collect()
+}
+
+#[test]
+fn what_is_no_http_2_ends_the_connection() {
+    run(async {
+        let frames = exchange(OPTIONS, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").await;
+        assert!(frames.iter().all(|(kind, _)| *kind != HEADERS));
+    });
+}
+
+#[test]
+fn malformed_frames_end_the_connection() {
+    run(async {
+        let broken: [(&str, Vec<u8>); 6] = [
+            ("a request without a method", frame(HEADERS, 5, 1, &[0x84, 0x86, 0x01, 1, b'h'])),
+            ("data without a stream", frame(0, 0, 0, b"x")),
+            ("data of a stream that never began", frame(0, 0, 5, b"x")),
+            ("headers that are no HPACK", frame(HEADERS, 4, 1, &[0xff; 5])),
+            ("a window beyond all bounds", frame(8, 0, 0, &[0x7f, 0xff, 0xff, 0xff])),
+            ("data amid headers", [frame(HEADERS, 0, 1, &[0x83]), frame(0, 0, 1, b"x")].concat()),
+        ];
+        for (what, bytes) in broken {
+            let frames = exchange(OPTIONS, &[GREETING, &bytes].concat()).await;
+            let errors = errors(&frames, GOAWAY);
+            assert!(errors.len() == 1 && errors[0] != 0, "{what}: {errors:?}");
+        }
+    });
+}
+
+#[test]
+fn a_client_that_opens_too_many_streams_is_refused() {
+    run(async {
+        let options = Options { max_streams: 3, ..OPTIONS };
+        let bytes = [GREETING.to_vec(), (0..5).flat_map(|i| request(2 * i + 1, false)).collect()].concat();
+        let frames = exchange(options, &bytes).await;
+        assert_eq!(errors(&frames, RST_STREAM), [u32::from(Reason::REFUSED_STREAM); 2]);
+    });
+}
+
+/// POST / over http to h, and a field of 4,000 bytes that HPACK's table keeps.
+fn kept(value: &[u8]) -> Vec<u8> {
+    [&[0x83, 0x84, 0x86, 0x01, 1, b'h', 0x40, 1, b'x', 0x7f, 0xa1, 0x1e][..], &value.repeat(4_000)].concat()
+}
+
+/// A head in as many frames as it takes, the last of which need not end it.
+fn head(block: &[u8], flags: u8) -> Vec<u8> {
+    let mut frames: Vec<_> =
+        block.chunks(MAX_FRAME_BYTES).map(|part| frame(CONTINUATION, 0, 1, part)).collect();
+    frames[0][3] = HEADERS;
+    frames[0][4] = flags;
+    frames.concat()
+}
+
+#[test]
+fn a_head_far_beyond_the_limit_ends_the_connection_before_it_is_whole() {
+    run(async {
+        let again = [0x80 | 62];
+        let trailers = [request(1, false), head(&[&kept(b"v")[6..], &again.repeat(20)].concat(), 0)].concat();
+        let bombs: [(&str, Vec<u8>); 5] = [
+            ("one field again and again", head(&[kept(b"v"), again.repeat(20)].concat(), 0)),
+            (
+                "a field that HTTP does not allow, again and again",
+                head(&[kept(b"\0"), again.repeat(20)].concat(), 0),
+            ),
+            ("fields without end", head(&[&kept(b"v")[..6], &[0x90].repeat(2_000)].concat(), 0)),
+            (
+                "one long field",
+                head(&[&kept(b"v")[..], &[0, 1, b'y', 0x7f, 0xa1, 0x9b, 0x01], &[b'v'; 20_000]].concat(), 0),
+            ),
+            ("trailers", trailers),
+        ];
+        for (what, bytes) in bombs {
+            let frames = exchange(OPTIONS, &[GREETING, &bytes].concat()).await;
+            assert_eq!(errors(&frames, GOAWAY), [u32::from(Reason::ENHANCE_YOUR_CALM)], "{what}");
+        }
+    });
+}
+
+#[test]
+fn a_head_beyond_the_limit_is_told_to_its_call_alone() {
+    run(async {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let (mut client, server) = tokio::io::duplex(PIPE_BYTES);
+        let (_phase, watched) = watch::channel(Phase::Serving);
+        drop(spawn_local(async move {
+            let begin = |begun: &mut dyn Iterator<Item = Call<'_>>, _: &mut Context<'_>| {
+                begun.for_each(|begun| tell.send(begun.head.is_overlong()).unwrap());
+            };
+            serve(server, &OPTIONS, watched, begin).await;
+        }));
+        let long = frame(HEADERS, 5, 1, &[kept(b"v"), vec![0x80 | 62; 2]].concat());
+        client.write_all(&[GREETING, &long, &request(3, true)].concat()).await.unwrap();
+        assert_eq!((told.recv().await, told.recv().await), (Some(true), Some(false)));
+    });
+}
+
+#[test]
+fn a_client_that_resets_without_end_is_left() {
+    run(async {
+        let begun_and_reset =
+            |i: u32| [request(2 * i + 1, false), frame(RST_STREAM, 0, 2 * i + 1, &[0, 0, 0, 8])].concat();
+        let few = [GREETING.to_vec(), (0..100).flat_map(begun_and_reset).collect()].concat();
+        assert!(errors(&exchange(OPTIONS, &few).await, GOAWAY).is_empty());
+        let many = [GREETING.to_vec(), (0..5_000).flat_map(begun_and_reset).collect()].concat();
+        assert_eq!(errors(&exchange(OPTIONS, &many).await, GOAWAY).len(), 1);
+    });
+}
+
+#[test]
+fn a_flood_of_pings_that_reads_no_answers_is_held_back() {
+    run(async {
+        let mut served = served(OPTIONS, echo);
+        served.client.write_all(GREETING).await.unwrap();
+        let pings = frame(6, 0, 0, b"12345678").repeat(1_000);
+        let flood = async {
+            let mut written = 0;
+            while served.client.write_all(&pings).await.is_ok() {
+                written += pings.len();
+            }
+            written
+        };
+        // It comes to a stop once the pipe and the server's room are full.
+        let flooded = tokio::time::timeout(Duration::from_secs(1), flood).await;
+        assert!(flooded.is_err() || served.done.is_finished());
+    });
+}

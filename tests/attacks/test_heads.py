@@ -1,0 +1,71 @@
+"""Heads of calls that cost a server more than they cost who sends them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.attacks.healthy import healthy
+from tests.attacks.held import Held
+from tests.conformance.wire import PREDICT
+from tests.http2 import (
+    CONTINUATION,
+    ENHANCE_YOUR_CALM,
+    HEADERS,
+    MAX_FRAME_BYTES,
+    Connection,
+    frame,
+    grpc_head,
+    head,
+    literal,
+)
+from tests.processes import ServerProcess
+
+BOMBS = 10
+CONNECTIONS = 4
+# One byte of HPACK that stands for the field that was kept last.
+_LAST_FIELD = b"\xbe"
+_KEPT_BYTES = 4000
+# In as many frames as one head may have.
+_MANY_FIELDS = 7 * MAX_FRAME_BYTES
+# Enough of it for the end, and so little that the server has read all when it ends the connection.
+_FEW_FIELDS = 20
+
+
+def bomb(fields: int) -> bytes:
+    """A head with a field of 4,000 bytes that comes so many times, each but the first in one byte."""
+    plain = grpc_head(PREDICT, [("x", "v" * _KEPT_BYTES)])
+    at = plain.rindex(literal("x", "v" * _KEPT_BYTES))
+    kept = plain[:at] + literal("x", "v" * _KEPT_BYTES, kept=True)
+    return head(1, kept + _LAST_FIELD * fields)
+
+
+def test_a_bomb_of_hpack_is_told_to_calm_down(server: ServerProcess) -> None:
+    with Connection(server.address) as connection:
+        connection.send(bomb(_FEW_FIELDS))
+        goaway = connection.goaway()
+        assert goaway is not None
+        assert goaway.error == ENHANCE_YOUR_CALM
+
+
+def test_bombs_of_hpack_end_their_connections_and_hold_nobody_up(server: ServerProcess, held: Held) -> None:
+    data = bomb(_MANY_FIELDS)
+
+    def throw() -> None:
+        for _ in range(BOMBS):
+            with Connection(server.address) as connection:
+                connection.try_send(data)
+                # Returns once the server has closed it.
+                connection.goaway()
+
+    with healthy(server.address), ThreadPoolExecutor(CONNECTIONS) as pool:
+        for thrown in [pool.submit(throw) for _ in range(CONNECTIONS)]:
+            thrown.result()
+    held.comes_back()
+
+
+def test_continuations_without_end_end_their_connection(server: ServerProcess, held: Held) -> None:
+    with healthy(server.address), Connection(server.address) as connection:
+        connection.send(frame(HEADERS, 0, 1, grpc_head(PREDICT)))
+        while connection.try_send(frame(CONTINUATION, 0, 1) * 1000):
+            pass
+    held.comes_back()
