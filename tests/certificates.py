@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import trustme
 
 SERVER_NAME = "scores.example"
+_BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +27,14 @@ class Certificates:
         return self.server_key.read_bytes(), self.server.read_bytes()
 
 
-def make_certificates(folder: Path) -> Certificates:
-    """Make an authority and what it signs."""
+def make_certificates(folder: Path, not_after: datetime | None = None) -> Certificates:
+    """Make an authority and what it signs, which expires then."""
     authority = trustme.CA()
     ca = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(ca))
     files = [ca]
     for name, hosts in (("server", ("localhost", "127.0.0.1", SERVER_NAME)), ("client", ("client.example",))):
-        made = authority.issue_cert(*hosts)
+        made = authority.issue_cert(*hosts, not_before=_BEGIN, not_after=not_after)
         certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
         made.cert_chain_pems[0].write_to_path(str(certificate))
         made.private_key_pem.write_to_path(str(key))

@@ -87,10 +87,10 @@ class Engine:
         bounds_ns: Sequence[int],
         fixed: Mapping[str, Failure],
     ) -> Engine: ...
+    def use_certificate(self, chain: bytes, key: bytes) -> None: ...
     def start(
         self,
         listen: str,
-        tls: tuple[bytes, bytes] | None,
         batch_threads: int,
         processors: Sequence[int],
         max_streams: int,

@@ -13,16 +13,19 @@ from pathlib import Path
 
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.catalog import Catalog
+from scorewire_server.certificates import Certificates
 from scorewire_server.control.health import Health
 from scorewire_server.control.inference_service import InferenceService
 from scorewire_server.control.model_service import ModelService
 from scorewire_server.control.reflection import Reflection
+from scorewire_server.control.stream_limit import limit_streams
 from scorewire_server.engine.choice import choose
 from scorewire_server.engine.port import StartError
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, VersionRecord
 from scorewire_server.loader import load, refuse
 from scorewire_server.logs import log_fault, logger
-from scorewire_server.metrics import Metrics, MetricsServer
+from scorewire_server.metrics import Metrics
+from scorewire_server.metrics_server import MetricsServer
 from scorewire_server.policy import parse_policy
 from scorewire_server.repository import Candidate, Identity, scan
 from scorewire_server.settings import Settings
@@ -78,7 +81,8 @@ class App:
             for service in (models, inference, self._health, reflection)
             for method in service.methods()
         ]
-        self._engine = self._kind.make(settings, control)
+        self._engine = self._kind.make(settings, limit_streams(control, settings.max_watches))
+        self._certificates = Certificates(settings, self._engine.use_certificate)
         self._trial = Trial(
             seconds=settings.trial_seconds,
             memory_bytes=settings.trial_memory_bytes,
@@ -92,6 +96,7 @@ class App:
         self._looked = asyncio.Event()
         self._first_load: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Answer calls, and load the bundles meanwhile; returns the address.
@@ -100,20 +105,25 @@ class App:
             StartError: a port cannot be bound.
         """
         settings = self._settings
-        metrics = Metrics(lambda: self._engine.statistics, lambda: self._catalog.snapshot)
+        metrics = Metrics(lambda: self._engine.statistics, lambda: self._catalog.snapshot, self._certificates)
         try:
             if settings.trial_seconds and scan(settings.models):
                 await self._trial.start()
             address = await self._engine.start()
             if settings.metrics_port is not None:
                 host = settings.listen.rpartition(":")[0]
-                self._metrics_server = MetricsServer(metrics, host, settings.metrics_port)
+                self._metrics_server = MetricsServer(metrics.registry, host, settings.metrics_port)
         except StartError:
             await self._close(grace_seconds=0)
             raise
         self._started_at = datetime.now(UTC)
+        self._following = asyncio.create_task(self._certificates.follow())
         self._first_load = asyncio.create_task(self._load_all(address))
         return address
+
+    def reread_certificate(self) -> None:
+        """Read the certificate's files at once, and say in the log what came of it."""
+        self._certificates.look_now()
 
     async def loaded(self) -> None:
         """Wait until every bundle serves or is refused."""
@@ -131,7 +141,8 @@ class App:
 
     async def _close(self, grace_seconds: float) -> None:
         """End whatever was started."""
-        tasks = [task for task in (self._first_load, self._watching) if task is not None]
+        started = (self._first_load, self._watching, self._following)
+        tasks = [task for task in started if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -204,7 +215,9 @@ class App:
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
+    """Serve until SIGTERM or SIGINT, then drain; a second one ends the process at once.
+
+    SIGHUP has the certificate's files read again.
 
     Raises:
         StartError: the server cannot start.
@@ -220,6 +233,7 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(signal.SIGHUP, app.reread_certificate)
     address = await app.start()
     logger().info("listening", address=address, models=str(settings.models))
     stopped = asyncio.create_task(stop.wait())

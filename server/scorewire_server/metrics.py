@@ -1,4 +1,4 @@
-"""Prometheus metrics, on a port of their own.
+"""Prometheus metrics.
 
 Labels come from versions that were loaded and from fixed lists only, so that
 no caller can make them many.
@@ -8,24 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
-from threading import Thread
-from typing import TYPE_CHECKING
 
 import grpc
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from scorewire_proto.v1 import errors_pb2, models_pb2
-from scorewire_server.engine.port import StartError
+from scorewire_server.certificates import Certificates
+from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.snapshot import Snapshot
 from scorewire_server.engine.statistics import BUCKETS_SECONDS, Histogram, Statistics
 from scorewire_server.errors import STATUS_CODES, Code, Reason
 from scorewire_server.logs import log_counts
-
-if TYPE_CHECKING:
-    from wsgiref.simple_server import WSGIServer
 
 _BOUNDS = [*(format(bound, "g") for bound in BUCKETS_SECONDS), "+Inf"]
 
@@ -33,9 +29,15 @@ _BOUNDS = [*(format(bound, "g") for bound in BUCKETS_SECONDS), "+Inf"]
 class Metrics(Collector):
     """Turns an engine's statistics and the states of the versions into Prometheus' families."""
 
-    def __init__(self, statistics: Callable[[], Statistics], snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(
+        self,
+        statistics: Callable[[], Statistics],
+        snapshot: Callable[[], Snapshot],
+        certificates: Certificates | None = None,
+    ) -> None:
         self._statistics = statistics
         self._snapshot = snapshot
+        self._certificates = certificates
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
 
@@ -65,6 +67,8 @@ class Metrics(Collector):
         yield from self._collect_versions(statistics)
         yield _collect_states(self._snapshot())
         yield from _collect_log()
+        if self._certificates is not None and self._certificates.shown is not None:
+            yield from _collect_certificates(self._certificates, self._certificates.shown)
 
     def _collect_versions(self, statistics: Statistics) -> Iterable[Metric]:
         labels = ["model", "version"]
@@ -89,31 +93,6 @@ class Metrics(Collector):
         return rows, row_errors, decode, run, encode
 
 
-class MetricsServer:
-    """Serves /metrics over HTTP from a thread.
-
-    Raises:
-        StartError: the port cannot be bound.
-    """
-
-    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
-        self._server: WSGIServer
-        self._thread: Thread
-        try:
-            self._server, self._thread = start_http_server(
-                port, addr=host.strip("[]"), registry=metrics.registry
-            )
-        except OSError as error:
-            raise StartError(f"--metrics-port {port} cannot be bound: {error.strerror or error}") from None
-        self.address = f"{host}:{self._server.server_port}"
-
-    def close(self) -> None:
-        """Free the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
 def _collect_states(snapshot: Snapshot) -> Metric:
     family = GaugeMetricFamily(
         "scorewire_versions", "Versions by state, 1 for each.", labels=["model", "version", "state"]
@@ -135,6 +114,22 @@ def _collect_log() -> Iterator[Metric]:
         "Lines of the log that were equal to others of the same second.",
         value=counts.suppressed,
     )
+
+
+def _collect_certificates(certificates: Certificates, shown: Certificate) -> Iterable[Metric]:
+    yield GaugeMetricFamily(
+        "scorewire_tls_certificate_expiry_timestamp_seconds",
+        "When the certificate that clients see expires, in seconds since 1970.",
+        value=shown.not_after.timestamp(),
+    )
+    reloads = CounterMetricFamily(
+        "scorewire_tls_reloads",
+        "Changes of the certificate's files: taken, or refused since they cannot be used.",
+        labels=["result"],
+    )
+    reloads.add_metric(["taken"], certificates.replaced)
+    reloads.add_metric(["refused"], certificates.refused)
+    yield reloads
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:

@@ -13,7 +13,7 @@ import click
 import grpc
 from grpc_health.v1 import health_pb2
 
-from scorewire_server.control.health import NAME
+from scorewire_server.control.descriptors import HEALTH
 
 
 def probe(address: str, service: str, timeout_seconds: float, tls_ca: Path | None) -> str:
@@ -24,7 +24,7 @@ def probe(address: str, service: str, timeout_seconds: float, tls_ca: Path | Non
         channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(tls_ca.read_bytes()))
     with channel:
         check = channel.unary_unary(
-            f"/{NAME}/Check",
+            f"/{HEALTH}/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )

@@ -194,6 +194,9 @@ class Settings:
         _integer(4096, 1 << 17),
         "Bytes of the metadata that a call begins with, as HTTP/2 counts them: each name and value, and 32.",
     ] = 16384
+    max_watches: Annotated[
+        int, _integer(1, 1_000_000), "Health watches and reflection streams open at one time."
+    ] = 4096
     max_connection_age_seconds: Annotated[
         float,
         _seconds(86_400),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.engines import ENGINES, Server, serving, write_models
+from tests.conformance.engines import ENGINES, MAX_WATCHES, Server, serving, write_models
 from tests.conformance.wire import Wire
 
 
@@ -22,8 +22,8 @@ def server(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     folder = tmp_path_factory.mktemp("engine")
     models = folder / "models"
     write_models(models)
-    limits = ("--engine", engine, "--max-rows", "1000", "--max-message-bytes", str(1 << 20))
-    with serving(folder, models, *limits) as running:
+    limits = ("--max-rows", "1000", "--max-message-bytes", str(1 << 20), "--max-watches", str(MAX_WATCHES))
+    with serving(folder, models, "--engine", engine, *limits) as running:
         yield running
 
 

@@ -26,6 +26,8 @@ NATIVE = pytest.param("native", marks=pytest.mark.skipif(bool(NATIVE_MISSING), r
 # Engines that the whole suite is put under.
 ENGINES = ("reference", NATIVE)
 START_SECONDS = 60
+# Of the server under test.
+MAX_WATCHES = 8
 
 
 class Server:

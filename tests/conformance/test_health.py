@@ -1,17 +1,22 @@
-"""grpc.health.v1 and reflection."""
+"""grpc.health.v1."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
-from google.protobuf import descriptor_pb2
+from google.protobuf import message_factory
 from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
 
-from tests.conformance.wire import Wire
+from tests.conformance.engines import MAX_WATCHES
+from tests.conformance.typed import described, reflect
+from tests.conformance.wire import Failure, Wire, failure_of
+from tests.processes import wait_until
 
 CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
+LIST = "/grpc.health.v1.Health/List"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 STATES = {
@@ -19,11 +24,15 @@ STATES = {
     "scorewire.v1.PredictionService": SERVING,
     "inference.GRPCInferenceService": SERVING,
     "scorewire.v1.ModelService": SERVING,
+    "grpc.health.v1.Health": SERVING,
+    "grpc.reflection.v1.ServerReflection": SERVING,
+    "grpc.reflection.v1alpha.ServerReflection": SERVING,
+    "scorewire.models.sum.v1.SumService": SERVING,
+    "scorewire.models.sum.v2.SumService": SERVING,
     "sum": SERVING,
     "classes": SERVING,
     "broken": NOT_SERVING,
 }
-SERVICES = {"scorewire.v1.PredictionService", "scorewire.v1.ModelService", "grpc.health.v1.Health"}
 
 
 def _request(service: str) -> bytes:
@@ -53,6 +62,19 @@ def test_an_unknown_service_is_not_found_by_check_and_unknown_to_watch(wire: Wir
     call.cancel()
 
 
+def test_list_tells_the_state_of_every_service_that_reflection_lists(wire: Wire) -> None:
+    answer = message_factory.GetMessageClass(
+        described(wire, "grpc.health.v1.Health").FindMessageTypeByName("grpc.health.v1.HealthListResponse")
+    ).FromString(wire.call(LIST, b""))
+    states = {name: state.status for name, state in answer.statuses.items()}
+    assert states.items() >= STATES.items()
+    listed = {each.name for each in reflect(wire, list_services="").list_services_response.service}
+    assert states.keys() >= listed
+    assert {name for name in states if "." in name} == listed
+    assert {name: _state(wire.call(CHECK, _request(name))) for name in states} == states
+    assert wire.failure(LIST, b"\xff").reason == "MALFORMED_MESSAGE"
+
+
 def test_bytes_that_are_no_request_are_malformed(wire: Wire) -> None:
     assert wire.failure(CHECK, b"\xff").reason == "MALFORMED_MESSAGE"
     with pytest.raises(grpc.RpcError) as caught:
@@ -61,26 +83,37 @@ def test_bytes_that_are_no_request_are_malformed(wire: Wire) -> None:
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
-@pytest.mark.parametrize("package", ["grpc.reflection.v1", "grpc.reflection.v1alpha"])
-def test_reflection_lists_the_services_and_describes_them(wire: Wire, package: str) -> None:
-    requests = [
-        reflection_pb2.ServerReflectionRequest(list_services=""),
-        *(reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in sorted(SERVICES)),
-        reflection_pb2.ServerReflectionRequest(file_containing_symbol="nothing.Here"),
-        reflection_pb2.ServerReflectionRequest(file_by_filename="scorewire/v1/prediction.proto"),
-    ]
-    path = f"/{package}.ServerReflection/ServerReflectionInfo"
-    answers = [
-        reflection_pb2.ServerReflectionResponse.FromString(answer)
-        for answer in wire.stream([request.SerializeToString() for request in requests], path)
-    ]
-    listed, *described, missing, by_name = answers
-    assert {service.name for service in listed.list_services_response.service} > SERVICES
-    for name, answer in zip(sorted(SERVICES), described, strict=True):
-        files = [
-            descriptor_pb2.FileDescriptorProto.FromString(data)
-            for data in answer.file_descriptor_response.file_descriptor_proto
-        ]
-        assert name in {f"{file.package}.{service.name}" for file in files for service in file.service}
-    assert missing.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
-    assert by_name.file_descriptor_response.file_descriptor_proto
+@pytest.mark.parametrize("end", ["cancelled", "disconnected"])
+def test_watches_are_bounded_and_their_end_makes_room(wire: Wire, end: str) -> None:
+    def failure_of_watch(wire: Wire, watches: list[Any]) -> Failure | None:
+        watches.append(wire.server_stream(WATCH)(_request(""), timeout=60))
+        try:
+            assert _state(next(watches[-1])) == SERVING
+        except grpc.RpcError as error:
+            return failure_of(error)
+        return None
+
+    def there_is_room() -> bool:
+        tried: list[Any] = []
+        room = failure_of_watch(wire, tried) is None
+        tried[0].cancel()
+        return room
+
+    for _ in range(3):
+        # What others have opened may not be gone yet.
+        wait_until(there_is_room, "room for a watch")
+        watcher = Wire(wire.address)
+        with watcher.channel:
+            watches: list[Any] = []
+            failures = [failure_of_watch(watcher, watches) for _ in range(MAX_WATCHES + 1)]
+            failure = failures[-1]
+            assert failure is not None
+            assert (failure.code, failure.reason) == (
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "TOO_MANY_IN_FLIGHT",
+            )
+            assert _state(wire.call(CHECK, _request(""))) == SERVING
+            with pytest.raises(grpc.RpcError, match="RESOURCE_EXHAUSTED"):
+                reflect(wire, list_services="")
+            for call in watches if end == "cancelled" else ():
+                call.cancel()

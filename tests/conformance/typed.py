@@ -12,11 +12,37 @@ from tests.conformance.wire import TIMEOUT_SECONDS, Wire
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 
-def reflect(wire: Wire, **question: str) -> reflection_pb2.ServerReflectionResponse:
+def reflect(wire: Wire, **question: Any) -> reflection_pb2.ServerReflectionResponse:
     """One answer of reflection."""
     request = reflection_pb2.ServerReflectionRequest(**question).SerializeToString()
     (answer,) = wire.both_stream(REFLECTION)(iter([request]), timeout=TIMEOUT_SECONDS)
     return reflection_pb2.ServerReflectionResponse.FromString(answer)
+
+
+def told_files(answer: reflection_pb2.ServerReflectionResponse) -> list[descriptor_pb2.FileDescriptorProto]:
+    """The files of an answer: the one that was asked for, and all that it imports."""
+    return [
+        descriptor_pb2.FileDescriptorProto.FromString(data)
+        for data in answer.file_descriptor_response.file_descriptor_proto
+    ]
+
+
+def described(wire: Wire, symbol: str) -> descriptor_pool.DescriptorPool:
+    """The files that a client needs to call a service, whole: what they import comes with them."""
+    pool = descriptor_pool.DescriptorPool()
+    files = {file.name: file for file in told_files(reflect(wire, file_containing_symbol=symbol))}
+    added = set[str]()
+
+    def add(name: str) -> None:
+        if name not in added:
+            added.add(name)
+            for dependency in files[name].dependency:
+                add(dependency)
+            pool.Add(files[name])
+
+    for name in files:
+        add(name)
+    return pool
 
 
 class TypedService:

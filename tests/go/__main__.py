@@ -1,8 +1,9 @@
 """Run a Go client that is generated from a running server's schema: `python -m tests.go`.
 
 It needs a Go toolchain and the modules of client/go.mod, whose sums are in go.sum.
-With --grpcurl PATH, that program calls the typed service as well, from what
-reflection says; building it takes minutes, so continuous integration does not.
+With --grpcurl PATH and --ghz PATH, those programs call the typed service as well,
+from what reflection says; building them takes minutes, so continuous integration
+does not.
 """
 
 from __future__ import annotations
@@ -30,13 +31,17 @@ PLUGINS = {
 }
 NUMBERS, COUNTRY = (1.0, 2.5), "de"
 SERVICE = "scorewire.models.sum.v1.SumService"
+REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+GHZ_CALLS = 10_000
 
 
 def main() -> int:
     """Print what the clients say of each engine; 1 where one is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--grpcurl", type=Path, help="the program grpcurl")
-    grpcurl = parser.parse_args().grpcurl
+    parser.add_argument("--ghz", type=Path, help="the program ghz")
+    arguments = parser.parse_args()
+    grpcurl, ghz = arguments.grpcurl, arguments.ghz
     if shutil.which("go") is None:
         print("No go here, so the Go client is not run.")
         return 0
@@ -54,6 +59,8 @@ def main() -> int:
                 if grpcurl is not None:
                     _check_grpcurl(grpcurl, server.address)
                     print(f"grpcurl lists, describes and calls {SERVICE} of the {engine} engine", flush=True)
+                if ghz is not None:
+                    print(f"ghz has of the {engine} engine: {_ghz(ghz, server.address)}", flush=True)
             print(f"the Go client of the {engine} engine says: {said.strip()}", flush=True)
             if said.split() != [f"{bundles.expected_value(NUMBERS, COUNTRY):g}", "1.0.0"]:
                 return 1
@@ -91,6 +98,9 @@ def _check_grpcurl(program: Path, address: str) -> None:
     assert (
         "optional string country = 3;" in run(address, "describe", f"{SERVICE.rpartition('.')[0]}.SumRow")[1]
     )
+    for symbol in (f"{SERVICE}.Predict", "inference.ModelInferRequest.InferInputTensor", *REFLECTION):
+        code, said = run(address, "describe", symbol)
+        assert (code, said.splitlines()[0].split()[:2]) == (0, [symbol, "is"]), said
     row = {"x0": NUMBERS[0], "x1": NUMBERS[1], "country": COUNTRY}
     code, said = run("-d", json.dumps(row), address, path)
     wanted = {"version": "1.0.0", "value": bundles.expected_value(NUMBERS, COUNTRY)}
@@ -99,6 +109,21 @@ def _check_grpcurl(program: Path, address: str) -> None:
     assert code, said
     assert "Code: InvalidArgument" in said, said
     assert '"row_reason": "MISSING_VALUE"' in said, said
+
+
+def _ghz(program: Path, address: str) -> dict[str, int]:
+    """Calls by how they ended, which must be well."""
+    row = json.dumps({"x0": NUMBERS[0], "x1": NUMBERS[1], "country": COUNTRY})
+    flags = ["--insecure", "--total", str(GHZ_CALLS), "--concurrency", "20", "--format", "json"]
+    told = subprocess.run(
+        [program, *flags, "--call", f"{SERVICE}.Predict", "--data", row, address],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    ended: dict[str, int] = json.loads(told)["statusCodeDistribution"]
+    assert ended == {"OK": GHZ_CALLS}, told
+    return ended
 
 
 def _go(folder: Path, *arguments: str) -> None:

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from grpc_health.v1 import health_pb2
 
 from scorewire_contract.bundle import Bundle
-from scorewire_server.control.health import PREDICTION_SERVICE, Health
-from scorewire_server.control.model_service import NAME as MODEL_SERVICE
+from scorewire_proto.v1 import models_pb2
+from scorewire_server.control.descriptors import MODELS, PREDICTION, SERVICES
+from scorewire_server.control.health import MAX_LISTED, Health
+from scorewire_server.engine.encodings import INFERENCE
 from scorewire_server.engine.port import StreamMethod, UnaryMethod
-from scorewire_server.engine.snapshot import build_snapshot
-from scorewire_server.errors import MalformedMessageError, ModelNotFoundError
+from scorewire_server.engine.snapshot import Snapshot, VersionRecord, build_snapshot
+from scorewire_server.errors import MalformedMessageError, ModelNotFoundError, TooManyRowsError
 from tests.scorewire_server.models import loaded_version, snapshot_of, zeros
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -20,9 +22,13 @@ UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
 async def _check(health: Health, service: str) -> int:
-    (method,) = [each for each in health.methods() if isinstance(each, UnaryMethod)]
-    answer = await method.handler(health_pb2.HealthCheckRequest(service=service).SerializeToString())
+    answer = await _unary(health, "Check")(health_pb2.HealthCheckRequest(service=service).SerializeToString())
     return int(health_pb2.HealthCheckResponse.FromString(answer).status)
+
+
+def _unary(health: Health, name: str) -> Callable[[bytes], Awaitable[bytes]]:
+    methods = [each for each in health.methods() if isinstance(each, UnaryMethod)]
+    return next(each.handler for each in methods if each.path.endswith(f"/{name}"))
 
 
 def _watch(health: Health, service: str) -> AsyncIterator[bytes]:
@@ -40,15 +46,15 @@ async def _next(watch: AsyncIterator[bytes]) -> int:
 
 async def test_a_server_serves_once_all_is_loaded_and_a_model_serves(sum_bundle: Bundle) -> None:
     health = Health()
-    for service in ("", PREDICTION_SERVICE):
+    for service in ("", PREDICTION):
         assert await _check(health, service) == NOT_SERVING
-    assert await _check(health, MODEL_SERVICE) == SERVING
+    assert await _check(health, MODELS) == SERVING
     snapshot = snapshot_of(loaded_version(sum_bundle, zeros))
     health.update(snapshot, loading=True)
     assert await _check(health, "") == NOT_SERVING
     assert await _check(health, "sum") == SERVING
     health.update(snapshot, loading=False)
-    for service in ("", PREDICTION_SERVICE, MODEL_SERVICE, "sum"):
+    for service in ("", PREDICTION, MODELS, "sum"):
         assert await _check(health, service) == SERVING
     health.update(build_snapshot(()), loading=False)
     assert await _check(health, "") == NOT_SERVING
@@ -62,9 +68,43 @@ async def test_draining_is_for_good(sum_bundle: Bundle) -> None:
     health.update(snapshot, loading=False)
     health.drain()
     health.update(snapshot, loading=False)
-    for service in ("", PREDICTION_SERVICE, MODEL_SERVICE, "sum"):
+    for service in ("", PREDICTION, MODELS, "sum"):
         assert await _check(health, service) == NOT_SERVING
     assert not health.serving
+
+
+async def test_every_service_has_a_state_and_typed_ones_come_and_go(sum_bundle: Bundle) -> None:
+    health = Health()
+    for service in SERVICES:
+        assert await _check(health, service) == (
+            NOT_SERVING if service in (PREDICTION, INFERENCE) else SERVING
+        )
+    typed = "scorewire.models.sum.v1.SumService"
+    watch = _watch(health, typed)
+    assert await _next(watch) == UNKNOWN
+    health.update(snapshot_of(loaded_version(sum_bundle, zeros)), loading=True)
+    assert await _check(health, typed) == await _next(watch) == SERVING
+    health.update(build_snapshot(()), loading=False)
+    assert await _next(watch) == UNKNOWN
+    with pytest.raises(ModelNotFoundError):
+        await _check(health, typed)
+
+
+async def test_a_list_of_more_services_than_the_limit_is_refused() -> None:
+    health = Health()
+    states = len(SERVICES) + 1
+
+    def models(count: int) -> Snapshot:
+        return build_snapshot(
+            VersionRecord(f"model-{number}", "1.0.0", models_pb2.VERSION_STATE_REFUSED)
+            for number in range(count)
+        )
+
+    health.update(models(MAX_LISTED - states), loading=False)
+    assert (await _unary(health, "List")(b"")).count(b"model-") == MAX_LISTED - states
+    health.update(models(MAX_LISTED - states + 1), loading=False)
+    with pytest.raises(TooManyRowsError, match=str(MAX_LISTED)):
+        await _unary(health, "List")(b"")
 
 
 async def test_all_who_watch_are_told_of_each_change_and_of_no_other(sum_bundle: Bundle) -> None:

@@ -1,27 +1,28 @@
 from __future__ import annotations
 
-import urllib.request
+from datetime import UTC, datetime
 
 import pytest
 from google.rpc import code_pb2
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import errors_pb2, models_pb2
-from scorewire_server.engine.port import StartError
+from scorewire_server.certificates import Certificates
+from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.snapshot import VersionRecord, build_snapshot
 from scorewire_server.engine.statistics import BUCKETS_SECONDS, Histogram, Statistics, VersionStatistics
-from scorewire_server.metrics import Metrics, MetricsServer
+from scorewire_server.metrics import Metrics
+from scorewire_server.settings import Settings
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def _scrape(server: MetricsServer) -> Samples:
-    with urllib.request.urlopen(f"http://{server.address}/metrics", timeout=20) as response:
-        text = response.read().decode()
+def _scrape(metrics: Metrics) -> Samples:
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
+        for family in text_string_to_metric_families(generate_latest(metrics.registry).decode())
         for sample in family.samples
     }
 
@@ -43,12 +44,7 @@ def test_statistics_become_prometheus_families(sum_bundle: Bundle) -> None:
     refused = VersionRecord(
         model="sum", version="2.0.0", state=models_pb2.VERSION_STATE_REFUSED, reason="bad"
     )
-    metrics = Metrics(lambda: statistics, lambda: build_snapshot([refused]))
-    server = MetricsServer(metrics, "127.0.0.1", 0)
-    try:
-        samples = _scrape(server)
-    finally:
-        server.close()
+    samples = _scrape(Metrics(lambda: statistics, lambda: build_snapshot([refused])))
     assert samples[_key("scorewire_calls_total", method="Predict", code="OK")] == 5
     assert samples[_key("scorewire_calls_total", method="Predict", code="NOT_FOUND")] == 3
     assert (
@@ -77,11 +73,14 @@ def test_a_duration_on_a_bound_belongs_below_it() -> None:
     assert histogram.counts == [1] * len(BUCKETS_SECONDS) + [0]
 
 
-def test_a_port_in_use_is_an_error() -> None:
-    metrics = Metrics(Statistics, lambda: build_snapshot(()))
-    server = MetricsServer(metrics, "127.0.0.1", 0)
-    try:
-        with pytest.raises(StartError, match="--metrics-port"):
-            MetricsServer(metrics, "127.0.0.1", int(server.address.rpartition(":")[2]))
-    finally:
-        server.close()
+def test_the_certificate_is_shown_where_there_is_one() -> None:
+    certificates = Certificates(Settings(), lambda _: None)
+    metrics = Metrics(Statistics, lambda: build_snapshot(()), certificates)
+    assert not any("tls" in name for name, _ in _scrape(metrics))
+    moment = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+    certificates.shown = Certificate(b"", b"", moment, moment)
+    certificates.replaced, certificates.refused = 2, 3
+    samples = _scrape(metrics)
+    assert samples[_key("scorewire_tls_certificate_expiry_timestamp_seconds")] == moment.timestamp()
+    assert samples[_key("scorewire_tls_reloads_total", result="taken")] == 2
+    assert samples[_key("scorewire_tls_reloads_total", result="refused")] == 3

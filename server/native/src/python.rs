@@ -29,6 +29,7 @@ use crate::statistics::{
     Sums, VersionCounts,
 };
 use crate::tensors::{self, Interface};
+use crate::tls::Tls;
 use crate::typed::{Field, Service, Slot, Table};
 
 impl From<RuntimeError> for PyErr {
@@ -282,6 +283,7 @@ type Buckets = Vec<(u16, u64)>;
 struct Engine {
     predictor: Arc<Predictor>,
     events: Arc<Events>,
+    tls: Arc<Tls>,
     server: OnceLock<Server>,
     /// What the versions of the last snapshot have counted, by their names.
     versions: Mutex<BTreeMap<(String, String), Counts>>,
@@ -320,19 +322,24 @@ impl Engine {
         Ok(Self {
             predictor: Arc::new(predictor),
             events,
+            tls: Arc::default(),
             server: OnceLock::new(),
             versions: Mutex::default(),
             routes: Mutex::default(),
         })
     }
 
-    /// Binds and answers calls; returns the port. `tls` is the chain and the key as PEM.
-    #[pyo3(signature = (listen, tls, batch_threads, processors, max_streams, max_metadata_bytes, max_age_seconds, control))]
+    /// Shows a certificate, its chain and its key as PEM, to clients that connect from now on.
+    fn use_certificate(&self, chain: &[u8], key: &[u8]) -> PyResult<()> {
+        self.tls.replace(chain, key).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    /// Binds and answers calls, over TLS where there is a certificate; returns the port.
+    #[pyo3(signature = (listen, batch_threads, processors, max_streams, max_metadata_bytes, max_age_seconds, control))]
     fn start(
         &self,
         py: Python<'_>,
         listen: String,
-        tls: Option<(Vec<u8>, Vec<u8>)>,
         batch_threads: usize,
         processors: Vec<usize>,
         max_streams: u32,
@@ -343,7 +350,7 @@ impl Engine {
         let max_age = (max_age_seconds > 0.0).then(|| Duration::from_secs_f64(max_age_seconds));
         let setup = Setup {
             listen,
-            tls,
+            tls: Arc::clone(&self.tls),
             threads: self.predictor.batch_worker(),
             batch_threads,
             processors,

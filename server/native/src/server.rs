@@ -13,7 +13,6 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
-use tokio_rustls::TlsAcceptor;
 
 use crate::calls::{self, Worker};
 use crate::connection::{self, Call, HANDSHAKE_TIMEOUT, Options, Phase};
@@ -21,7 +20,7 @@ use crate::control::Events;
 use crate::pool::Pool;
 use crate::predict::Predictor;
 use crate::shadow::ShadowLane;
-use crate::tls;
+use crate::tls::Tls;
 
 const BACKLOG: i32 = 4096;
 /// When the process has no file left for a connection, it waits for one this long.
@@ -31,8 +30,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Setup {
     /// HOST:PORT or [IPv6]:PORT.
     pub listen: String,
-    /// The certificate chain and the private key, as PEM.
-    pub tls: Option<(Vec<u8>, Vec<u8>)>,
+    /// The certificate, which may be replaced later.
+    pub tls: Arc<Tls>,
     /// I/O threads.
     pub threads: usize,
     /// Threads for large batches.
@@ -59,9 +58,8 @@ impl Server {
     /// Binds and answers calls.
     ///
     /// # Errors
-    /// The address cannot be bound, the certificate not be used, or a thread not be started.
+    /// The address cannot be bound, or a thread not be started.
     pub fn start(setup: Setup, predictor: &Arc<Predictor>, events: &Arc<Events>) -> io::Result<Self> {
-        let tls = setup.tls.as_ref().map(|(chain, key)| tls::acceptor(chain, key)).transpose()?;
         let listeners = bind(&setup.listen)?;
         let port = listeners.first().map_or(Ok(0), |one| one.local_addr().map(|address| address.port()))?;
         let pool = Arc::new(Pool::new(setup.batch_threads)?);
@@ -86,7 +84,7 @@ impl Server {
                 worker: Arc::new(worker),
                 sockets,
                 open,
-                tls: tls.clone(),
+                tls: Arc::clone(&setup.tls),
                 options: setup.connections.clone(),
                 phase: watched.clone(),
                 grace: graced.clone(),
@@ -213,7 +211,7 @@ struct Thread {
     worker: Arc<Worker>,
     sockets: mpsc::UnboundedReceiver<std::net::TcpStream>,
     open: Arc<AtomicUsize>,
-    tls: Option<TlsAcceptor>,
+    tls: Arc<Tls>,
     options: Options,
     phase: watch::Receiver<Phase>,
     grace: watch::Receiver<Duration>,
@@ -240,7 +238,7 @@ impl Thread {
 
     fn connection(&self, socket: std::net::TcpStream) -> impl Future<Output = ()> + 'static {
         let (worker, open) = (Arc::clone(&self.worker), Arc::clone(&self.open));
-        let (tls, options, phase) = (self.tls.clone(), self.options.clone(), self.phase.clone());
+        let (tls, options, phase) = (self.tls.acceptor(), self.options.clone(), self.phase.clone());
         async move {
             let _leave = Leave(open);
             let Ok(socket) = TcpStream::from_std(socket) else { return };

@@ -3,17 +3,36 @@
 use std::io;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// An acceptor that speaks HTTP/2 only.
-///
-/// # Errors
-/// The PEM files hold no chain or no key, or they do not belong together.
-pub fn acceptor(chain: &[u8], key: &[u8]) -> io::Result<TlsAcceptor> {
+/// The certificate in force; TLS is off where there is none.
+#[derive(Default)]
+pub struct Tls(ArcSwapOption<ServerConfig>);
+
+impl Tls {
+    /// Shows a certificate to clients that connect from now on.
+    ///
+    /// # Errors
+    /// The PEM files hold no chain or no key, or they do not belong together; the certificate
+    /// before stays in force.
+    pub fn replace(&self, chain: &[u8], key: &[u8]) -> io::Result<()> {
+        self.0.store(Some(Arc::new(config(chain, key)?)));
+        Ok(())
+    }
+
+    /// What greets the next connection; None where TLS is off.
+    pub fn acceptor(&self) -> Option<TlsAcceptor> {
+        self.0.load_full().map(TlsAcceptor::from)
+    }
+}
+
+/// A configuration that speaks HTTP/2 only.
+fn config(chain: &[u8], key: &[u8]) -> io::Result<ServerConfig> {
     let invalid =
         |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
     let chain = CertificateDer::pem_slice_iter(chain)
@@ -25,5 +44,5 @@ pub fn acceptor(chain: &[u8], key: &[u8]) -> io::Result<TlsAcceptor> {
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(|error| invalid(&error))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(config)
 }

@@ -1,50 +1,54 @@
 """grpc.health.v1: whether the server, each of its services and each model serves.
 
-The services are "" (the server), "scorewire.v1.PredictionService",
-"scorewire.v1.ModelService", "inference.GRPCInferenceService", and for each model
-its bare name.
+The services are "" (the server), every service of the server by its full name, the
+typed ones of the snapshot too, and each model by its bare name.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
+from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from scorewire_proto.v1 import prediction_pb2
-from scorewire_server.control import model_service
+from scorewire_server.control.descriptors import HEALTH, PREDICTION, SERVICES, health_file
 from scorewire_server.engine.encodings import INFERENCE
 from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
 from scorewire_server.engine.snapshot import Snapshot
-from scorewire_server.errors import MalformedMessageError, ModelNotFoundError, clip
+from scorewire_server.errors import MalformedMessageError, ModelNotFoundError, TooManyRowsError, clip
 
-NAME = "grpc.health.v1.Health"
-PREDICTION_SERVICE = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
+# As gRFC A90 has it.
+MAX_LISTED = 100
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+_FILES = descriptor_pool.DescriptorPool()
+_FILES.Add(health_file())
+_ListRequest: Any
+_ListResponse: Any
+_ListRequest, _ListResponse = (
+    message_factory.GetMessageClass(_FILES.FindMessageTypeByName(f"grpc.health.v1.HealthList{kind}"))
+    for kind in ("Request", "Response")
+)
 
 
 class Health:
     """States by service, and those who watch them; to be used from one event loop."""
 
     def __init__(self) -> None:
-        self._states: dict[str, int] = {
-            "": _NOT_SERVING,
-            PREDICTION_SERVICE: _NOT_SERVING,
-            INFERENCE: _NOT_SERVING,
-            model_service.NAME: _SERVING,
-        }
+        self._states = _states(_NOT_SERVING)
         self._draining = False
         self._changed = asyncio.Event()
 
     def methods(self) -> list[ControlMethod]:
-        """Check and Watch."""
+        """Check, List and Watch."""
         return [
-            UnaryMethod(f"/{NAME}/Check", self._check),
-            StreamMethod(f"/{NAME}/Watch", self._watch),
+            UnaryMethod(f"/{HEALTH}/Check", self._check),
+            UnaryMethod(f"/{HEALTH}/List", self._list),
+            StreamMethod(f"/{HEALTH}/Watch", self._watch),
         ]
 
     def update(self, snapshot: Snapshot, *, loading: bool) -> None:
@@ -59,15 +63,9 @@ class Health:
             return
         serving = {name: bool(record.default_version) for name, record in snapshot.models.items()}
         whole = _SERVING if not loading and any(serving.values()) else _NOT_SERVING
-        self._replace(
-            {
-                "": whole,
-                PREDICTION_SERVICE: whole,
-                INFERENCE: whole,
-                model_service.NAME: _SERVING,
-                **{name: _SERVING if serves else _NOT_SERVING for name, serves in serving.items()},
-            }
-        )
+        models = {name: _SERVING if serves else _NOT_SERVING for name, serves in serving.items()}
+        # A typed service is there while a version of its model is loaded.
+        self._replace(_states(whole) | models | dict.fromkeys(snapshot.services, _SERVING))
 
     def drain(self) -> None:
         """Say NOT_SERVING for everything, for good."""
@@ -91,6 +89,18 @@ class Health:
             raise ModelNotFoundError(f"there is no service or model {clip(service)!r}", model=service)
         return _answer(state)
 
+    async def _list(self, data: bytes) -> bytes:
+        try:
+            _ListRequest.FromString(data)
+        except DecodeError:
+            raise MalformedMessageError("the message is no HealthListRequest") from None
+        if len(self._states) > MAX_LISTED:
+            raise TooManyRowsError(f"more than {MAX_LISTED} services and models are here; use Check")
+        answer = _ListResponse()
+        for name, state in self._states.items():
+            answer.statuses[name].status = state
+        return bytes(answer.SerializeToString())
+
     async def _watch(self, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         service = None
         async for data in messages:
@@ -107,6 +117,11 @@ class Health:
                 yield _answer(state)
             else:
                 await changed.wait()
+
+
+def _states(whole: int) -> dict[str, int]:
+    """The states of the server and of its own services, of which those that predict need a model."""
+    return {"": whole} | dict.fromkeys(SERVICES, _SERVING) | {PREDICTION: whole, INFERENCE: whole}
 
 
 def _service(data: bytes) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from scorewire_proto.v1 import models_pb2 as pb
 from scorewire_server.catalog import Catalog
+from scorewire_server.control.descriptors import MODELS
 from scorewire_server.control.requests import carried_out, check_controllable, unary
 from scorewire_server.control.statistics import route_statistics
 from scorewire_server.engine.port import ControlMethod
@@ -18,8 +19,6 @@ from scorewire_server.errors import (
     Violation,
     clip,
 )
-
-NAME = pb.DESCRIPTOR.services_by_name["ModelService"].full_name
 
 
 class ModelService:
@@ -44,17 +43,17 @@ class ModelService:
     def methods(self) -> list[ControlMethod]:
         """All of the service."""
         return [
-            unary(NAME, "ListModels", pb.ListModelsRequest, self._list_models),
-            unary(NAME, "GetModel", pb.GetModelRequest, self._get_model),
-            unary(NAME, "LoadVersion", pb.LoadVersionRequest, self._load_version),
-            unary(NAME, "UnloadVersion", pb.UnloadVersionRequest, self._unload_version),
-            unary(NAME, "SetAlias", pb.SetAliasRequest, self._set_alias),
-            unary(NAME, "DeleteAlias", pb.DeleteAliasRequest, self._delete_alias),
-            unary(NAME, "SetSplit", pb.SetSplitRequest, self._set_split),
-            unary(NAME, "SetShadow", pb.SetShadowRequest, self._set_shadow),
-            unary(NAME, "Rollback", pb.RollbackRequest, self._roll_back),
-            unary(NAME, "GetStatistics", pb.GetStatisticsRequest, self._get_statistics),
-            unary(NAME, "GetServer", pb.GetServerRequest, self._get_server),
+            unary(MODELS, "ListModels", pb.ListModelsRequest, self._list_models),
+            unary(MODELS, "GetModel", pb.GetModelRequest, self._get_model),
+            unary(MODELS, "LoadVersion", pb.LoadVersionRequest, self._load_version),
+            unary(MODELS, "UnloadVersion", pb.UnloadVersionRequest, self._unload_version),
+            unary(MODELS, "SetAlias", pb.SetAliasRequest, self._set_alias),
+            unary(MODELS, "DeleteAlias", pb.DeleteAliasRequest, self._delete_alias),
+            unary(MODELS, "SetSplit", pb.SetSplitRequest, self._set_split),
+            unary(MODELS, "SetShadow", pb.SetShadowRequest, self._set_shadow),
+            unary(MODELS, "Rollback", pb.RollbackRequest, self._roll_back),
+            unary(MODELS, "GetStatistics", pb.GetStatisticsRequest, self._get_statistics),
+            unary(MODELS, "GetServer", pb.GetServerRequest, self._get_server),
         ]
 
     async def _list_models(self, _: pb.ListModelsRequest) -> pb.ListModelsResponse:

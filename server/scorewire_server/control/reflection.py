@@ -6,79 +6,145 @@ messages serve both. Typed services come and go with the snapshot.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import TypeAlias
 
-from google.protobuf import descriptor_pool
+import grpc
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health_pb2  # noqa: F401 - adds the health service to the pool of descriptors
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection import aio as reflection_aio
+from grpc_reflection.v1alpha import reflection_pb2 as pb
 
-from scorewire_proto.v1 import models_pb2, prediction_pb2  # noqa: F401 - as above
-from scorewire_server.control import health, model_service
-from scorewire_server.engine.encodings import INFERENCE
+from scorewire_server.control.descriptors import REFLECTION, SERVICES, File, server_files
 from scorewire_server.engine.port import ControlMethod, StreamMethod
 from scorewire_server.engine.snapshot import Snapshot
-from scorewire_server.errors import MalformedMessageError
+from scorewire_server.errors import MalformedMessageError, TooManyRowsError
 
 _METHOD = "ServerReflectionInfo"
-_V1 = "grpc.reflection.v1.ServerReflection"
-_V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
-_SERVICES = (health.PREDICTION_SERVICE, model_service.NAME, INFERENCE, health.NAME, _V1ALPHA)
+# Tools ask a few hundred at most, and no name here is so long.
+MAX_QUESTIONS = 10_000
+MAX_QUESTION_BYTES = 4096
+
+_Answer: TypeAlias = pb.ServerReflectionResponse
+_Question: TypeAlias = pb.ServerReflectionRequest
 
 
 class Reflection:
     """Describes the services of the server and those of a snapshot's models."""
 
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._files = server_files()
         self._snapshot = snapshot
         self._described: Snapshot | None = None
-        self._servicer = reflection_aio.ReflectionServicer(_SERVICES)
+        self._current = _Described(SERVICES, self._files)
 
     def methods(self) -> list[ControlMethod]:
         """ServerReflectionInfo in both versions."""
-        return [StreamMethod(f"/{service}/{_METHOD}", self._info) for service in (_V1, _V1ALPHA)]
+        return [StreamMethod(f"/{service}/{_METHOD}", self._info) for service in REFLECTION]
 
     async def _info(self, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        asked = 0
         async for data in messages:
+            asked += 1
+            if asked > MAX_QUESTIONS:
+                raise TooManyRowsError(
+                    f"one reflection stream takes {MAX_QUESTIONS} questions; begin another"
+                )
             # One by one: the snapshot may change while a caller keeps its stream.
-            async for answer in self._current().ServerReflectionInfo(_decode(data), None):
-                yield answer.SerializeToString()
+            yield self._answer(data).SerializeToString()
 
-    def _current(self) -> Any:
+    def _answer(self, data: bytes) -> _Answer:
+        if len(data) > MAX_QUESTION_BYTES:
+            message = f"a question has at most {MAX_QUESTION_BYTES} bytes"
+            return _failed(_Question(), grpc.StatusCode.INVALID_ARGUMENT, message)
+        try:
+            question = _Question.FromString(data)
+        except DecodeError:
+            raise MalformedMessageError("the message is no ServerReflectionRequest") from None
         snapshot = self._snapshot()
         if snapshot is not self._described:
+            typed = (service.newest.typed.file for service in snapshot.services.values())
+            files = {proto.name: File(proto) for proto in typed}
+            self._current = _Described((*SERVICES, *snapshot.services), self._files | files)
             self._described = snapshot
-            self._servicer = reflection_aio.ReflectionServicer(
-                (*_SERVICES, *snapshot.services), pool=_Pool(snapshot)
+        return self._current.answer(question)
+
+
+class _Described:
+    """What a server with these services and files answers."""
+
+    def __init__(self, services: Iterable[str], files: dict[str, File]) -> None:
+        self._services = sorted(services)
+        self._files = files
+        self._by_package: dict[str, list[File]] = {}
+        for file in files.values():
+            self._by_package.setdefault(file.proto.package, []).append(file)
+
+    def answer(self, question: _Question) -> _Answer:
+        """The answer to one question; what is not found or not asked well is one, too."""
+        match question.WhichOneof("message_request"):
+            case "list_services":
+                answer = _Answer(original_request=question)
+                for name in self._services:
+                    answer.list_services_response.service.add(name=name)
+                return answer
+            case "file_by_filename":
+                return self._tell(question, self._files.get(question.file_by_filename))
+            case "file_containing_symbol":
+                return self._tell(question, self._declaring(question.file_containing_symbol))
+            case "file_containing_extension":
+                asked = question.file_containing_extension
+                extension = asked.containing_type, asked.extension_number
+                found = (file for file in self._files.values() if extension in file.extensions)
+                return self._tell(question, next(found, None))
+            case "all_extension_numbers_of_type":
+                return self._extensions(question, question.all_extension_numbers_of_type)
+            case _:
+                return _failed(question, grpc.StatusCode.INVALID_ARGUMENT, "the question asks nothing")
+
+    def _declaring(self, symbol: str) -> File | None:
+        # Only the files of its package are looked at: there may be very many of models.
+        package = symbol
+        while package:
+            package = package.rpartition(".")[0]
+            for file in self._by_package.get(package, ()):
+                if symbol in file.symbols:
+                    return file
+        return None
+
+    def _extensions(self, question: _Question, message: str) -> _Answer:
+        declaring = self._declaring(message)
+        if declaring is None or message not in declaring.messages:
+            return _not_found(question)
+        answer = _Answer(original_request=question)
+        told = answer.all_extension_numbers_response
+        told.base_type_name = message
+        told.extension_number.extend(
+            sorted(
+                number for file in self._files.values() for name, number in file.extensions if name == message
             )
-        return self._servicer
+        )
+        return answer
+
+    def _tell(self, question: _Question, file: File | None) -> _Answer:
+        """A file, and after it all that it imports."""
+        if file is None:
+            return _not_found(question)
+        names, told = [file.proto.name], [file]
+        for each in told:
+            for name in each.proto.dependency:
+                if name in self._files and name not in names:
+                    names.append(name)
+                    told.append(self._files[name])
+        answer = _Answer(original_request=question)
+        answer.file_descriptor_response.file_descriptor_proto.extend(each.data for each in told)
+        return answer
 
 
-class _Pool:
-    """The descriptors of a snapshot's typed services, and behind them those of the server."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        models = descriptor_pool.DescriptorPool()
-        for service in snapshot.services.values():
-            models.Add(service.newest.typed.file)
-        self._pools: tuple[Any, ...] = (models, descriptor_pool.Default())
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        def find(*arguments: object) -> Any:
-            for pool in self._pools[:-1]:
-                try:
-                    return getattr(pool, name)(*arguments)
-                except KeyError:
-                    continue
-            return getattr(self._pools[-1], name)(*arguments)
-
-        return find
+def _not_found(question: _Question) -> _Answer:
+    return _failed(question, grpc.StatusCode.NOT_FOUND, "this server has no such file, symbol or extension")
 
 
-async def _decode(data: bytes) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
-    try:
-        yield reflection_pb2.ServerReflectionRequest.FromString(data)
-    except DecodeError:
-        raise MalformedMessageError("the message is no ServerReflectionRequest") from None
+def _failed(question: _Question, code: grpc.StatusCode, message: str) -> _Answer:
+    answer = _Answer(original_request=question)
+    answer.error_response.error_code = code.value[0]
+    answer.error_response.error_message = message
+    return answer

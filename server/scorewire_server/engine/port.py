@@ -8,7 +8,8 @@ written once for all engines.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
@@ -42,6 +43,16 @@ class StreamMethod:
 ControlMethod: TypeAlias = UnaryMethod | StreamMethod
 
 
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate chain and its private key as PEM; the times are those of its first certificate."""
+
+    chain: bytes
+    key: bytes = field(repr=False)
+    not_before: datetime
+    not_after: datetime
+
+
 class Engine(Protocol):
     """What answers calls."""
 
@@ -62,6 +73,14 @@ class Engine(Protocol):
         """Answer the calls that come from now on from this snapshot.
 
         What versions that it does not have have counted is forgotten.
+        """
+        ...
+
+    def use_certificate(self, certificate: Certificate) -> None:
+        """Show a certificate to clients that connect from now on; connections that are open go on.
+
+        Raises:
+            StartError: this engine cannot use it; clients see the one before.
         """
         ...
 

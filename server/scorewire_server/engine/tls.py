@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
 
-from scorewire_server.engine.port import StartError
+from scorewire_server.engine.port import Certificate, StartError
 from scorewire_server.settings import Settings
 
+_READS = 3
+_VERSION, _UTC_TIME = 0xA0, 0x17
+_LONG_LENGTH = 0x80
 
-def read_certificate(settings: Settings) -> tuple[bytes, bytes] | None:
-    """The certificate chain and the private key as PEM; None where TLS is off.
+
+def read_certificate(settings: Settings) -> Certificate | None:
+    """Read the files of --tls-cert and --tls-key; None where TLS is off.
 
     Raises:
         StartError: they cannot be used.
@@ -18,8 +26,61 @@ def read_certificate(settings: Settings) -> tuple[bytes, bytes] | None:
     if cert is None or key is None:
         return None
     try:
-        # A library that says what is wrong with them.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
-        return cert.read_bytes(), key.read_bytes()
-    except (OSError, ssl.SSLError) as error:
+        chain, private_key = _read_pair(cert, key)
+        return Certificate(chain, private_key, *_validity(chain))
+    except (OSError, ValueError) as error:
         raise StartError(f"--tls-cert {cert} and --tls-key {key} cannot be used: {error}") from None
+
+
+def _read_pair(cert: Path, key: Path) -> tuple[bytes, bytes]:
+    """What both files have; read again where one changed while they were checked.
+
+    Raises:
+        OSError: a file cannot be read, or OpenSSL cannot use the pair.
+        ValueError: the key is encrypted, or the files keep changing.
+    """
+    for _ in range(_READS):
+        pair = cert.read_bytes(), key.read_bytes()
+        if b"ENCRYPTED" in pair[1]:
+            raise ValueError("the key is encrypted, and nobody is here to type its passphrase")
+        # A library that says what is wrong with them; it takes paths only.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+        if pair == (cert.read_bytes(), key.read_bytes()):
+            return pair
+    raise ValueError("the files change while they are read")
+
+
+def _validity(chain: bytes) -> tuple[datetime, datetime]:
+    """From when to when the first certificate of a PEM file is valid.
+
+    RFC 5280, section 4.1: Certificate and TBSCertificate are sequences; in the second come the
+    version, the serial number, the algorithm, the issuer and then the validity, a
+    sequence of two times.
+    """
+    text = chain.decode("ascii", "replace")
+    begin, end = text.index(ssl.PEM_HEADER), text.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)
+    certificate = ssl.PEM_cert_to_DER_cert(text[begin:end])
+    _, content = next(_elements(certificate))
+    _, to_be_signed = next(_elements(content))
+    fields = (each for each in _elements(to_be_signed) if each[0] != _VERSION)
+    _, validity = next(islice(fields, 3, None))
+    not_before, not_after = (_time(kind, value) for kind, value in _elements(validity))
+    return not_before, not_after
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The tag and the content of each element of DER."""
+    while data:
+        length, begin = data[1], 2
+        if length >= _LONG_LENGTH:
+            begin += length - _LONG_LENGTH
+            length = int.from_bytes(data[2:begin])
+        yield data[0], data[begin : begin + length]
+        data = data[begin + length :]
+
+
+def _time(kind: int, value: bytes) -> datetime:
+    text = value.decode("ascii")
+    # RFC 5280, section 4.1.2.5.1: years of two digits are from 1950 to 2049.
+    year = text if kind != _UTC_TIME else f"{'19' if text >= '5' else '20'}{text}"
+    return datetime.strptime(year, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)

@@ -24,7 +24,7 @@ from scorewire_server.engine.encodings import (
 from scorewire_server.engine.native.pool import NativePool
 from scorewire_server.engine.native.session import load_runtime
 from scorewire_server.engine.native.version import ROW_REASONS, native_version, row_error
-from scorewire_server.engine.port import ControlMethod, StartError, StreamMethod, UnaryMethod
+from scorewire_server.engine.port import Certificate, ControlMethod, StartError, StreamMethod, UnaryMethod
 from scorewire_server.engine.reference.predict import Predictor
 from scorewire_server.engine.request import Encoding
 from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot, build_snapshot
@@ -160,11 +160,12 @@ class NativeEngine:
     async def start(self) -> str:
         """Bind and answer calls; returns the real address as HOST:PORT."""
         settings = self._settings
-        tls = read_certificate(settings)
+        certificate = read_certificate(settings)
+        if certificate is not None:
+            self.use_certificate(certificate)
         try:
             port = self._native.start(
                 settings.listen,
-                tls,
                 settings.batch_threads,
                 _processors() if settings.pin_threads == "on" else [],
                 settings.max_streams,
@@ -195,6 +196,13 @@ class NativeEngine:
             (name, each.model, each.major, each.route.name) for name, each in snapshot.services.items()
         ]
         self._native.publish(list(map(self._route, routes)), services, snapshot)
+
+    def use_certificate(self, certificate: Certificate) -> None:
+        """Show a certificate to clients that connect from now on; connections that are open go on."""
+        try:
+            self._native.use_certificate(certificate.chain, certificate.key)
+        except ValueError as error:
+            raise StartError(f"the native engine cannot use the certificate and its key: {error}") from None
 
     def in_use(self, version: LoadedVersion) -> bool:
         """Whether a call or a copy that began before the last `publish` still runs on a version."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import monotonic
 from typing import Any, NoReturn, TypeAlias
 
@@ -13,7 +15,7 @@ from grpc import aio
 
 from scorewire_proto.v1 import prediction_pb2
 from scorewire_server.engine.encodings import INFERENCE, TensorEncoding, TensorStreamEncoding, typed_encoding
-from scorewire_server.engine.port import ControlMethod, StartError, StreamMethod, UnaryMethod
+from scorewire_server.engine.port import Certificate, ControlMethod, StartError, StreamMethod, UnaryMethod
 from scorewire_server.engine.reference import codec, compression
 from scorewire_server.engine.reference.compression import MessageError, Messages
 from scorewire_server.engine.reference.predict import Predictor
@@ -71,6 +73,8 @@ class ReferenceEngine:
                 else grpc.stream_stream_rpc_method_handler(self._stream(method))
             )
         self._server: aio.Server | None = None
+        # The one that is next, until the first client that sees it.
+        self._certificates: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
 
     @property
     def statistics(self) -> Statistics:
@@ -82,7 +86,7 @@ class ReferenceEngine:
         server = aio.server(options=_options(self._settings))
         server.add_generic_rpc_handlers((_Handlers(self._handlers, self._typed),))
         listen = self._settings.listen
-        credentials = _credentials(self._settings)
+        credentials = self._credentials()
         try:
             port = (
                 server.add_insecure_port(listen)
@@ -103,6 +107,10 @@ class ReferenceEngine:
     def publish(self, snapshot: Snapshot) -> None:
         """Answer the calls that come from now on from this snapshot."""
         self._predictor.publish(snapshot)
+
+    def use_certificate(self, certificate: Certificate) -> None:
+        """Show a certificate to clients that connect from now on; connections that are open go on."""
+        self._certificates.append(_configuration(certificate))
 
     def in_use(self, version: LoadedVersion) -> bool:
         """Whether a call or a copy that began before the last `publish` still runs on a version."""
@@ -132,6 +140,19 @@ class ReferenceEngine:
         while refused != self._refused and monotonic() < deadline:
             refused = self._refused
             await asyncio.sleep(_QUIET_SECONDS)
+
+    def _credentials(self) -> grpc.ServerCredentials | None:
+        certificate = read_certificate(self._settings)
+        if certificate is None:
+            return None
+
+        def changed() -> Any:
+            # Asked before each handshake, in threads of grpc; None keeps the one before.
+            with suppress(IndexError):
+                return self._certificates.pop()
+            return None
+
+        return grpc.dynamic_ssl_server_credentials(_configuration(certificate), changed)
 
     def _answers(self, encoding: Encoding) -> grpc.RpcMethodHandler[bytes, bytes]:
         async def answer(data: bytes, context: _Context) -> bytes:
@@ -280,6 +301,5 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     return options
 
 
-def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    pair = read_certificate(settings)
-    return None if pair is None else grpc.ssl_server_credentials([pair[::-1]])
+def _configuration(certificate: Certificate) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(certificate.key, certificate.chain)])

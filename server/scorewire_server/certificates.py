@@ -1,0 +1,101 @@
+"""The certificate's files, read again when they change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from scorewire_server.engine.port import Certificate, StartError
+from scorewire_server.engine.tls import read_certificate
+from scorewire_server.logs import log_fault, logger
+from scorewire_server.settings import Settings
+
+_SECONDS_BETWEEN_LOOKS = 5.0
+
+
+class Certificates:
+    """Gives the engine a certificate whenever the files have another; to be used from one event loop.
+
+    Files that cannot be used change nothing: the engine keeps what it has.
+
+    Attributes:
+        shown: the certificate that clients see.
+        replaced: how often it was replaced.
+        refused: how often the files had something that cannot be used.
+    """
+
+    def __init__(self, settings: Settings, use: Callable[[Certificate], None]) -> None:
+        self._settings = settings
+        self._use = use
+        self._failure = ""
+        self._told = ""
+        self._asked = asyncio.Event()
+        self.shown: Certificate | None = None
+        self.replaced = 0
+        self.refused = 0
+
+    def look_now(self) -> None:
+        """Have the files read at once, and say what came of it."""
+        self._asked.set()
+
+    async def follow(self) -> None:
+        """Read the files now and at intervals, for good; where TLS is off, only answer `look_now`."""
+        while True:
+            asked = self._asked.is_set()
+            self._asked.clear()
+            try:
+                await self.look(asked=asked)
+            except Exception as error:
+                log_fault("certificate", error)
+            try:
+                async with asyncio.timeout(_SECONDS_BETWEEN_LOOKS):
+                    await self._asked.wait()
+            except TimeoutError:
+                continue
+
+    async def look(self, *, asked: bool = False) -> None:
+        """Read the files, and have the engine use them if they changed.
+
+        Args:
+            asked: whether a person wants to know what came of it.
+        """
+        log = logger()
+        if asked:
+            self._failure = self._told = ""
+        try:
+            read = await asyncio.to_thread(read_certificate, self._settings)
+            if read is None:
+                if asked:
+                    log.info("there is no certificate to read again: TLS is off")
+                return
+            changed = read != self.shown
+            if changed:
+                self._use(read)
+        except StartError as error:
+            if str(error) != self._failure:
+                self._failure = str(error)
+                self.refused += 1
+                log.error("the certificate is not replaced, the one before stays", reason=self._failure)
+            return
+        self._failure = ""
+        if changed and self.shown is not None:
+            self.replaced += 1
+            log.info("certificate replaced", not_after=read.not_after.isoformat())
+        elif asked:
+            log.info("certificate not changed", not_after=read.not_after.isoformat())
+        self.shown = read
+        self._tell_validity(read)
+
+    def _tell_validity(self, certificate: Certificate) -> None:
+        """Log that clients will not trust a certificate, once."""
+        now = datetime.now(UTC)
+        begin, end = certificate.not_before, certificate.not_after
+        told = ""
+        if now > end:
+            told = "the certificate has expired"
+        elif now < begin:
+            told = "the certificate is not valid yet"
+        if told and told != self._told:
+            logger().error(told, not_before=begin.isoformat(), not_after=end.isoformat())
+        self._told = told
