@@ -64,7 +64,10 @@ def load_runtime(library: Path) -> str: ...
 class Graph:
     def __new__(cls, graph: bytes, threads: int) -> Graph: ...
     def run(
-        self, names: Sequence[str], feeds: Sequence[tuple[str, int, Sequence[int], bytes | Sequence[str]]]
+        self,
+        names: Sequence[str],
+        feeds: Sequence[tuple[str, int, Sequence[int], bytes | Sequence[str]]],
+        seconds: float | None = None,
     ) -> list[tuple[int, list[int], bytes | list[str]]]: ...
 
 class Version:
@@ -83,6 +86,7 @@ class Engine:
         max_rows: int,
         max_in_flight: int,
         max_message_bytes: int,
+        max_run_seconds: float,
         threads: int,
         bounds_ns: Sequence[int],
         fixed: Mapping[str, Failure],

@@ -79,6 +79,11 @@ def audit(graph: bytes, manifest: manifest_pb2.Manifest) -> None:
         _check_graph(part)
 
 
+def has_subgraphs(graph: bytes) -> bool:
+    """Whether a node of an audited graph has a graph within, as loops, scans and conditions have."""
+    return sum(1 for _ in _graphs(onnx.ModelProto.FromString(graph).graph, 0)) > 1
+
+
 def _graphs(graph: onnx.GraphProto, depth: int) -> Iterator[onnx.GraphProto]:
     """The graph and those inside its nodes."""
     if depth > MAX_DEPTH:

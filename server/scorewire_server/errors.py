@@ -108,8 +108,16 @@ class TooManyInFlightError(CallError):
     """The server answers as many calls as it may."""
 
 
+class OverloadedError(CallError):
+    """The call waited for so long that its answer would come too late."""
+
+
+class RunStoppedError(CallError):
+    """The model ran longer than the server allows."""
+
+
 class DeadlineExceededError(CallError):
-    """The caller's deadline passed before the model ran."""
+    """The caller's deadline passed before the model was done."""
 
 
 TABLE: dict[type[CallError], tuple[Code, Reason]] = {
@@ -128,6 +136,8 @@ TABLE: dict[type[CallError], tuple[Code, Reason]] = {
     DrainingError: (code_pb2.UNAVAILABLE, errors_pb2.ERROR_REASON_DRAINING),
     TooManyRowsError: (code_pb2.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_TOO_MANY_ROWS),
     TooManyInFlightError: (code_pb2.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_TOO_MANY_IN_FLIGHT),
+    OverloadedError: (code_pb2.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_OVERLOADED),
+    RunStoppedError: (code_pb2.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_RUN_STOPPED),
     DeadlineExceededError: (code_pb2.DEADLINE_EXCEEDED, errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED),
 }
 _INTERNAL = (code_pb2.INTERNAL, errors_pb2.ERROR_REASON_INTERNAL)

@@ -5,6 +5,7 @@ A version that fails a step is refused with the reason and never scores a row.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ import numpy as np
 from scorewire_contract.bundle import Bundle, BundleError
 from scorewire_contract.scoring import GoldenMismatchError, RunGraph, Scorer, score_golden
 from scorewire_proto.v1 import models_pb2
-from scorewire_server.audit import AuditError, audit
+from scorewire_server.audit import AuditError, audit, has_subgraphs
 from scorewire_server.engine.snapshot import LoadedVersion, VersionRecord
 from scorewire_server.joint import joint_rows
 from scorewire_server.logs import log_fault
@@ -72,6 +73,9 @@ def _load(bundle: Bundle, open_session: OpenSession) -> LoadedVersion:
     score_golden(bundle, run)
     scorer = Scorer(manifest.schema, manifest.coding, run)
     row_ns = _warm_up(bundle, scorer)
+    if has_subgraphs(bundle.graph):
+        # How long it runs is up to the row: never where other calls wait for it.
+        row_ns = math.inf
     return LoadedVersion(
         model=bundle.model,
         version=bundle.version.text,

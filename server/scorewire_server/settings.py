@@ -187,6 +187,11 @@ class Settings:
     ] = 4 << 30
     max_rows: Annotated[int, _integer(1, 10_000_000), "Rows in one call."] = 10_000
     max_message_bytes: Annotated[int, _integer(1024, 1 << 30), "Bytes of one message, either way."] = 16 << 20
+    max_run_seconds: Annotated[
+        float,
+        _seconds(3600, low=0.001),
+        "Longest run of a model's graph; one that takes longer is stopped, and its call fails.",
+    ] = 60.0
     max_in_flight: Annotated[int, _integer(1, 1_000_000), "Calls being answered at one time."] = 1024
     max_streams: Annotated[int, _integer(1, 1_000_000), "Calls open at one time on one connection."] = 1024
     max_metadata_bytes: Annotated[

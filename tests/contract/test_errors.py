@@ -25,6 +25,8 @@ EXPECTED: dict[type[Exception], tuple[str, type[scorewire.ScorewireError]]] = {
     errors.DrainingError: ("DRAINING", scorewire.UnavailableError),
     errors.TooManyRowsError: ("TOO_MANY_ROWS", scorewire.ResourceExhaustedError),
     errors.TooManyInFlightError: ("TOO_MANY_IN_FLIGHT", scorewire.ResourceExhaustedError),
+    errors.RunStoppedError: ("RUN_STOPPED", scorewire.ResourceExhaustedError),
+    errors.OverloadedError: ("OVERLOADED", scorewire.ResourceExhaustedError),
     errors.DeadlineExceededError: ("DEADLINE_EXCEEDED", scorewire.DeadlineExceededError),
     RuntimeError: ("INTERNAL", scorewire.InternalError),
 }

@@ -16,6 +16,7 @@ pub mod gzip;
 pub mod headers;
 pub mod inbox;
 mod incoming;
+pub mod limit;
 pub mod link;
 pub mod panics;
 pub mod pool;

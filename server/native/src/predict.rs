@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -26,6 +26,8 @@ use crate::wire::Request;
 pub struct Limits {
     pub max_rows: u32,
     pub max_message_bytes: usize,
+    /// Of a run that does not end by itself at once.
+    pub max_run: Duration,
 }
 
 /// How many calls may wait for something at one time. Those that fail, and those that are left to the
@@ -353,7 +355,7 @@ impl Predictor {
         }
         if scored.is_empty() {
             let (Scratch { request, room }, (message, call)) = (&mut scratch[first], messages[first]);
-            scored.push((first, self.score(worker, &ready.work(request, message, call), room)));
+            scored.push((first, self.score(worker, &ready.work(request, message, call), room, None)));
         }
         for (i, one) in scored {
             if let State::Ready(ready) = &states[i] {
@@ -374,7 +376,11 @@ impl Predictor {
         } else {
             let (work, mut room) = (ready.work(&request, &message, &call), Room::default());
             let scored = match self.examine(&work, &mut room) {
-                Ok(()) => self.score(worker, &work, &mut room),
+                Ok(()) => {
+                    let longest = Instant::now() + self.limits.max_run;
+                    let until = call.deadline.map_or(longest, |deadline| deadline.min(longest));
+                    self.score(worker, &work, &mut room, Some(until))
+                }
                 Err(scored) => scored,
             };
             self.conclude(&snapshot, worker, &ready, &request, &message, &call, scored, Some(in_flight))

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
@@ -19,6 +19,7 @@ use crate::coding::{
 use crate::connection::Options;
 use crate::control::{Command, Event, Events, Opening};
 use crate::failure::{Failure, Fixed};
+use crate::limit::{self, RunError};
 use crate::panics;
 use crate::predict::{Budgets, Limits, Predictor, Problem};
 use crate::runtime::{self, Element, Frame, Names, RuntimeError, Session, Tensor};
@@ -35,6 +36,15 @@ use crate::typed::{Field, Service, Slot, Table};
 impl From<RuntimeError> for PyErr {
     fn from(error: RuntimeError) -> Self {
         PyRuntimeError::new_err(error.0)
+    }
+}
+
+impl From<RunError> for PyErr {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Stopped => PyTimeoutError::new_err(error.to_string()),
+            RunError::Failed(error) => error.into(),
+        }
     }
 }
 
@@ -56,6 +66,7 @@ struct FixedParts {
     too_many_in_flight: FailureParts,
     too_many_failing: FailureParts,
     expired: FailureParts,
+    run_stopped: FailureParts,
     draining: FailureParts,
     internal: FailureParts,
 }
@@ -67,6 +78,7 @@ impl FixedParts {
             too_many_in_flight: failure(self.too_many_in_flight)?,
             too_many_failing: failure(self.too_many_failing)?,
             expired: failure(self.expired)?,
+            run_stopped: failure(self.run_stopped)?,
             draining: failure(self.draining)?,
             internal: failure(self.internal)?,
         })
@@ -102,12 +114,14 @@ impl Graph {
     }
 
     /// Runs the graph: inputs are (name, ONNX type, shape, bytes or texts), answers (ONNX type,
-    /// shape, bytes or texts).
+    /// shape, bytes or texts). A run that takes longer than `seconds` is stopped: `TimeoutError`.
+    #[pyo3(signature = (names, feeds, seconds=None))]
     fn run<'py>(
         &self,
         py: Python<'py>,
         names: Vec<String>,
         feeds: Vec<(String, i32, Vec<i64>, Values)>,
+        seconds: Option<f64>,
     ) -> PyResult<Vec<(i32, Vec<i64>, Bound<'py, PyAny>)>> {
         let input_names = feeds.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>();
         let names = Arc::new((Names::new(&input_names)?, Names::new(&names)?));
@@ -138,7 +152,8 @@ impl Graph {
             inputs.push(tensor);
         }
         let mut frame = Frame::new(inputs, names);
-        py.detach(|| frame.run(&self.0))?;
+        let until = seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.max(0.0)));
+        py.detach(|| limit::run(until, |stop| frame.run(&self.0, stop)))?;
         let answer = |tensor: &Tensor| {
             let values = if tensor.element() == Element::Text {
                 let texts = tensor.texts()?;
@@ -300,6 +315,7 @@ impl Engine {
         max_rows: u32,
         max_in_flight: usize,
         max_message_bytes: usize,
+        max_run_seconds: f64,
         threads: usize,
         bounds_ns: [u64; BOUNDS],
         fixed: FixedParts,
@@ -308,7 +324,7 @@ impl Engine {
         panics::tell(&events);
         let predictor = Predictor {
             snapshot: arc_swap::ArcSwap::default(),
-            limits: Limits { max_rows, max_message_bytes },
+            limits: Limits { max_rows, max_message_bytes, max_run: Duration::from_secs_f64(max_run_seconds) },
             fixed: fixed.fixed()?,
             bounds: bounds_ns,
             events: Arc::clone(&events),

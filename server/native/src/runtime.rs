@@ -8,11 +8,12 @@ use std::ffi::{CStr, CString, c_void};
 use std::ops::Range;
 use std::path::Path;
 use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 
 use ort_sys::{
     ExecutionMode, ONNXTensorElementDataType as Onnx, OrtAllocator, OrtApi, OrtApiBase, OrtEnv,
-    OrtLoggingLevel, OrtSession, OrtSessionOptions, OrtStatusPtr, OrtValue,
+    OrtLoggingLevel, OrtRunOptions, OrtSession, OrtSessionOptions, OrtStatusPtr, OrtValue,
 };
 
 /// Whole numbers up to this magnitude are doubles.
@@ -223,6 +224,50 @@ impl Session {
             opened?;
         }
         Ok(Self { runtime, raw })
+    }
+}
+
+/// By which a run is told to end from another thread; for one run.
+pub struct Stop {
+    runtime: &'static Runtime,
+    raw: *mut OrtRunOptions,
+    stopped: AtomicBool,
+}
+
+// SAFETY: onnxruntime documents that a run may be terminated by its options from another thread; this
+// owns them alone, and nothing else of them is changed.
+unsafe impl Send for Stop {}
+// SAFETY: as above.
+unsafe impl Sync for Stop {}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        // SAFETY: this is the only owner, and a run that uses it borrows it.
+        unsafe { (self.runtime.api.ReleaseRunOptions)(self.raw) }
+    }
+}
+
+impl Stop {
+    /// # Errors
+    /// There is not enough memory.
+    pub fn new() -> Result<Self> {
+        let runtime = runtime()?;
+        let mut raw = null_mut();
+        // SAFETY: the result is checked.
+        unsafe { check(runtime.api, (runtime.api.CreateRunOptions)(&mut raw))? };
+        Ok(Self { runtime, raw, stopped: AtomicBool::new(false) })
+    }
+
+    /// Has the run end before its next operator, also within a loop of the graph.
+    pub fn stop(&self) {
+        self.stopped.store(true, Relaxed);
+        // SAFETY: the options live as long as this. Setting a flag does not fail.
+        let _ = unsafe { check(self.runtime.api, (self.runtime.api.RunOptionsSetTerminate)(self.raw)) };
+    }
+
+    /// Whether it was told to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Relaxed)
     }
 }
 
@@ -597,11 +642,12 @@ impl Frame {
     /// Runs the graph.
     ///
     /// # Errors
-    /// onnxruntime refuses the inputs, or an output is no tensor of plain values.
+    /// onnxruntime refuses the inputs, the run was told to end, or an output is no tensor of plain
+    /// values.
     ///
     /// # Panics
     /// There is not one name for each input.
-    pub fn run(&mut self, session: &Session) -> Result<()> {
+    pub fn run(&mut self, session: &Session, stop: Option<&Stop>) -> Result<()> {
         assert_eq!(self.names.0.0.len(), self.raw_inputs.len());
         let api = session.runtime.api;
         let first = self.outputs.is_empty();
@@ -616,7 +662,7 @@ impl Frame {
                 api,
                 (api.Run)(
                     session.raw,
-                    null(),
+                    stop.map_or(null(), |stop| stop.raw.cast_const()),
                     self.input_names.as_ptr(),
                     self.raw_inputs.as_ptr(),
                     self.raw_inputs.len(),

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::answer::{self, HEAD, Times};
 use crate::coding::{Room, Rows};
 use crate::failure::Failure;
+use crate::limit::RunError;
 use crate::predict::{Call, Predictor, Problem};
 use crate::runtime::{Frame, RuntimeError};
 use crate::snapshot::{Joint, Ran, Target, Version};
@@ -62,16 +63,20 @@ impl Predictor {
         }
     }
 
-    /// Scores rows that were examined.
-    pub fn score(&self, worker: usize, work: &Work<'_>, room: &mut Room) -> Scored {
+    /// Scores rows that were examined; a run that must be over by a time is stopped then.
+    pub fn score(&self, worker: usize, work: &Work<'_>, room: &mut Room, until: Option<Instant>) -> Scored {
         let rows = work.rows();
         if room.errors.len() == rows.count {
             let now = Instant::now();
             return self.answer(worker, work, room, None, Ran { begin: now, end: now });
         }
         let answer = |frame: &Frame, room: &Room, ran| self.answer(worker, work, room, Some(frame), ran);
-        let scored = work.target.version.run(worker, rows, room, answer);
-        scored.unwrap_or_else(|error| Scored::Failed(self.fault(work.call.method, &error.0)))
+        match work.target.version.run(worker, rows, room, until, answer) {
+            Ok(scored) => scored,
+            Err(RunError::Stopped) if work.call.expired() => Scored::Failed(self.fixed.expired.clone()),
+            Err(RunError::Stopped) => Scored::Failed(self.fixed.run_stopped.clone()),
+            Err(RunError::Failed(error)) => Scored::Failed(self.fault(work.call.method, &error.0)),
+        }
     }
 
     /// Scores single rows of different calls to one version in one run; all were examined, and none

@@ -122,7 +122,8 @@ fn work(predictor: &Weak<Predictor>, copies: &Receiver<Option<Copy>>, state: &St
             counts.dropped.fetch_add(1, Relaxed);
             continue;
         }
-        let scored = score(worker, &copy, &mut request, &mut room, |rows, frame, room| {
+        let until = begin + predictor.limits.max_run;
+        let scored = score(worker, &copy, &mut request, &mut room, until, |rows, frame, room| {
             count_answer(counts, &copy.version, rows, frame, room, begin);
         });
         if let Err(error) = scored {
@@ -139,6 +140,7 @@ fn score(
     copy: &Copy,
     request: &mut Request,
     room: &mut Room,
+    until: Instant,
     count: impl FnOnce(usize, Option<&Frame>, &Room),
 ) -> Result<(), String> {
     let read = match copy.method {
@@ -162,6 +164,7 @@ fn score(
         count(rows.count, None, room);
         return Ok(());
     }
-    let ran = copy.version.run(worker, rows, room, |frame, room, _| count(rows.count, Some(frame), room));
+    let count = |frame: &Frame, room: &Room, _| count(rows.count, Some(frame), room);
+    let ran = copy.version.run(worker, rows, room, Some(until), count);
     ran.map_err(|error| error.to_string())
 }

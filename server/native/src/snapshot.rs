@@ -9,7 +9,8 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 
 use crate::coding::{Coder, Room, Rows};
-use crate::runtime::{Element, Frame, Names, RuntimeError, Session, Tensor};
+use crate::limit::{self, RunError};
+use crate::runtime::{Element, Frame, Names, RuntimeError, Session, Stop, Tensor};
 use crate::split;
 use crate::statistics::{Method, RouteShards, VersionCounts};
 use crate::tensors::Interface;
@@ -128,29 +129,42 @@ impl Version {
         }
     }
 
-    /// Runs the graph over the rows that were examined, and hands its outputs to `use_outputs`.
+    /// Runs the graph over the rows that were examined, and hands its outputs to `use_outputs`. A run
+    /// that must be over by a time is stopped then.
     ///
     /// # Errors
-    /// The graph fails, or answers with another shape than the schema's.
+    /// The graph fails, answers with another shape than the schema's, or was stopped.
     pub fn run<T>(
         &self,
         worker: usize,
         rows: Rows<'_>,
         room: &mut Room,
+        until: Option<Instant>,
+        use_outputs: impl FnOnce(&Frame, &Room, Ran) -> T,
+    ) -> Result<T, RunError> {
+        limit::run(until, |stop| self.run_rows(worker, rows, room, stop, use_outputs))
+    }
+
+    fn run_rows<T>(
+        &self,
+        worker: usize,
+        rows: Rows<'_>,
+        room: &mut Room,
+        stop: Option<&Stop>,
         use_outputs: impl FnOnce(&Frame, &Room, Ran) -> T,
     ) -> Result<T, RuntimeError> {
         let kept = if room.errors.is_empty() { rows.count } else { room.kept.len() };
         if kept != 1 && self.row_by_row {
-            let (frame, ran) = self.run_each(kept, rows, room)?;
+            let (frame, ran) = self.run_each(kept, rows, room, stop)?;
             return Ok(use_outputs(&frame, room, ran));
         }
         if kept != 1 {
             let mut frame = Frame::new(self.coder.tensors(kept)?, self.names.clone());
-            let ran = self.run_frame(&mut frame, 0..kept, rows, room)?;
+            let ran = self.run_frame(&mut frame, 0..kept, rows, room, stop)?;
             return Ok(use_outputs(&frame, room, ran));
         }
         let mut frame = self.take_frame(worker, 1)?;
-        let ran = self.run_frame(&mut frame, 0..1, rows, room)?;
+        let ran = self.run_frame(&mut frame, 0..1, rows, room, stop)?;
         let used = use_outputs(&frame, room, ran);
         self.give_back(worker, 1, frame);
         Ok(used)
@@ -172,12 +186,18 @@ impl Version {
     }
 
     /// Runs the graph once for each row, and gathers the outputs.
-    fn run_each(&self, kept: usize, rows: Rows<'_>, room: &mut Room) -> Result<(Frame, Ran), RuntimeError> {
+    fn run_each(
+        &self,
+        kept: usize,
+        rows: Rows<'_>,
+        room: &mut Room,
+        stop: Option<&Stop>,
+    ) -> Result<(Frame, Ran), RuntimeError> {
         let mut frame = Frame::new(self.coder.tensors(1)?, self.names.clone());
         let begin = Instant::now();
         let mut outputs: Vec<Tensor> = Vec::new();
         for i in 0..kept {
-            self.run_frame(&mut frame, i..i + 1, rows, room)?;
+            self.run_frame(&mut frame, i..i + 1, rows, room, stop)?;
             if outputs.is_empty() {
                 let made = frame.outputs().iter().zip(&self.outputs);
                 let shape = |output: &Output| [kept as i64, output.width as i64];
@@ -197,10 +217,11 @@ impl Version {
         kept: Range<usize>,
         rows: Rows<'_>,
         room: &mut Room,
+        stop: Option<&Stop>,
     ) -> Result<Ran, RuntimeError> {
         let count = kept.len();
         self.coder.fill(rows, kept, room, frame, 0)?;
-        self.run_filled(frame, count)
+        self.run_filled(frame, count, stop)
     }
 
     /// Room for one row of a frame's outputs.
@@ -211,9 +232,9 @@ impl Version {
         Ok(Frame::gathered(pairs.map(one).collect::<Result<_, _>>()?, self.names.clone()))
     }
 
-    fn run_filled(&self, frame: &mut Frame, count: usize) -> Result<Ran, RuntimeError> {
+    fn run_filled(&self, frame: &mut Frame, count: usize, stop: Option<&Stop>) -> Result<Ran, RuntimeError> {
         let begin = Instant::now();
-        frame.run(&self.session)?;
+        frame.run(&self.session, stop)?;
         let ran = Ran { begin, end: Instant::now() };
         for (tensor, output) in frame.outputs().iter().zip(&self.outputs) {
             let (found, wanted) = (tensor.count(), count * output.width);
@@ -259,7 +280,7 @@ impl<'a> Joint<'a> {
     /// As of `Version::run`; then no outputs have been handed over.
     pub fn run(self, mut use_outputs: impl FnMut(usize, &Frame, Ran)) -> Result<(), RuntimeError> {
         let Self { version, worker, count, mut frame } = self;
-        let ran = version.run_filled(&mut frame, count)?;
+        let ran = version.run_filled(&mut frame, count, None)?;
         let slot = || version.rows[worker].lock().unwrap_or_else(PoisonError::into_inner);
         let taken = slot().take();
         let mut row = match taken {

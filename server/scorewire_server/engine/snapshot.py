@@ -26,7 +26,8 @@ class LoadedVersion:
     """A version that passed its checks.
 
     `output_names` is in schema order. `row_ns` is what one more row costs, in
-    nanoseconds, as measured when the version was loaded. `joint_rows` is how many
+    nanoseconds, as measured when the version was loaded; infinite where the graph has
+    control flow, so that it never runs where other calls wait. `joint_rows` is how many
     rows of different calls one run may score. `max_rows` is set where one call may
     have fewer than the server takes. `typed` and `tensors` read and
     write the encodings that are made from the manifest.

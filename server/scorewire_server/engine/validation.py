@@ -8,6 +8,7 @@ from scorewire_server.errors import (
     DrainingError,
     InvalidRequestError,
     MalformedMessageError,
+    RunStoppedError,
     SchemaMismatchError,
     TooManyInFlightError,
     TooManyRowsError,
@@ -110,7 +111,15 @@ def too_many_failing() -> TooManyInFlightError:
 def expired() -> DeadlineExceededError:
     """The failure of a call whose deadline passed."""
     return DeadlineExceededError(
-        "the deadline passed before the model ran; allow more time or send fewer rows"
+        "the deadline passed before the model was done; allow more time or send fewer rows"
+    )
+
+
+def run_stopped(seconds: float) -> RunStoppedError:
+    """The failure of a call whose run was stopped."""
+    return RunStoppedError(
+        f"the model ran longer than the {seconds:g} s of one run and was stopped; send fewer rows",
+        limit_seconds=f"{seconds:g}",
     )
 
 

@@ -45,7 +45,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOO_MANY_IN_FLIGHT: _ErrorReason.ValueType  # 9
     """RESOURCE_EXHAUSTED: more calls in flight than the server takes."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 10
-    """DEADLINE_EXCEEDED: the caller's deadline passed before the model ran."""
+    """DEADLINE_EXCEEDED: the caller's deadline passed before the model was done."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 11
     """INTERNAL: a fault of the server; its log has the trace."""
     ERROR_REASON_VERSION_NOT_SERVING: _ErrorReason.ValueType  # 12
@@ -63,6 +63,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_STATE_NOT_KEPT: _ErrorReason.ValueType  # 17
     """FAILED_PRECONDITION: a change cannot be kept for the next start, so it was
     not made.
+    """
+    ERROR_REASON_RUN_STOPPED: _ErrorReason.ValueType  # 18
+    """RESOURCE_EXHAUSTED: the model ran longer than the server lets it."""
+    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 19
+    """RESOURCE_EXHAUSTED: the call waited for so long that its answer would come
+    too late.
     """
     ERROR_REASON_MISSING_VALUE: _ErrorReason.ValueType  # 100
     """A row's value is missing where the model needs one."""
@@ -101,7 +107,7 @@ ERROR_REASON_TOO_MANY_ROWS: ErrorReason.ValueType  # 8
 ERROR_REASON_TOO_MANY_IN_FLIGHT: ErrorReason.ValueType  # 9
 """RESOURCE_EXHAUSTED: more calls in flight than the server takes."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 10
-"""DEADLINE_EXCEEDED: the caller's deadline passed before the model ran."""
+"""DEADLINE_EXCEEDED: the caller's deadline passed before the model was done."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 11
 """INTERNAL: a fault of the server; its log has the trace."""
 ERROR_REASON_VERSION_NOT_SERVING: ErrorReason.ValueType  # 12
@@ -119,6 +125,12 @@ ERROR_REASON_CONTROL_OFF: ErrorReason.ValueType  # 16
 ERROR_REASON_STATE_NOT_KEPT: ErrorReason.ValueType  # 17
 """FAILED_PRECONDITION: a change cannot be kept for the next start, so it was
 not made.
+"""
+ERROR_REASON_RUN_STOPPED: ErrorReason.ValueType  # 18
+"""RESOURCE_EXHAUSTED: the model ran longer than the server lets it."""
+ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 19
+"""RESOURCE_EXHAUSTED: the call waited for so long that its answer would come
+too late.
 """
 ERROR_REASON_MISSING_VALUE: ErrorReason.ValueType  # 100
 """A row's value is missing where the model needs one."""

@@ -50,6 +50,7 @@ from scorewire_server.engine.validation import (
     expired,
     find_route,
     malformed,
+    run_stopped,
     too_many_failing,
     too_many_in_flight,
 )
@@ -93,6 +94,7 @@ class NativeEngine:
             "too_many_in_flight": too_many_in_flight(settings.max_in_flight),
             "too_many_failing": too_many_failing(),
             "expired": expired(),
+            "run_stopped": run_stopped(settings.max_run_seconds),
             "draining": draining(),
             "internal": RuntimeError(),
         }
@@ -100,6 +102,7 @@ class NativeEngine:
             settings.max_rows,
             settings.max_in_flight,
             settings.max_message_bytes,
+            settings.max_run_seconds,
             threads,
             [round(bound * 1e9) for bound in BUCKETS_SECONDS],
             {name: _failure(error) for name, error in fixed.items()},
@@ -113,6 +116,7 @@ class NativeEngine:
             max_rows=settings.max_rows,
             max_in_flight=settings.max_in_flight,
             max_message_bytes=settings.max_message_bytes,
+            max_run_seconds=settings.max_run_seconds,
             pool=NativePool(self._native),
         )
         self._calls: dict[int, _Call] = {}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import scorewire_native
 from scorewire_server.engine.port import StartError
+from scorewire_server.engine.run_limit import seconds_left
 
 # Element types by their numbers in ONNX.
 _DTYPES: dict[int, Any] = {
@@ -53,8 +54,14 @@ class NativeGraph:
         self.native = scorewire_native.Graph(graph, threads)
 
     def __call__(self, names: list[str], feeds: dict[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        """Run the graph: the names of outputs and the inputs by name make one array for each name."""
-        answers = self.native.run(names, [_feed(name, values) for name, values in feeds.items()])
+        """Run the graph: the names of outputs and the inputs by name make one array for each name.
+
+        Raises:
+            TimeoutError: the run was stopped at the time of `run_until`.
+            Exception: onnxruntime refuses the inputs.
+        """
+        inputs = [_feed(name, values) for name, values in feeds.items()]
+        answers = self.native.run(names, inputs, seconds_left())
         return [
             np.array(data, dtype=object).reshape(shape)
             if isinstance(data, list)

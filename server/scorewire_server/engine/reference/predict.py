@@ -12,6 +12,7 @@ from scorewire_contract.scoring import Scores
 from scorewire_server.engine.reference.shadow import ShadowLane
 from scorewire_server.engine.reference.uses import Uses
 from scorewire_server.engine.request import Asked, Encoding, Request
+from scorewire_server.engine.run_limit import run_until
 from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot
 from scorewire_server.engine.statistics import (
     PREDICT,
@@ -25,6 +26,7 @@ from scorewire_server.engine.validation import (
     check_answer,
     check_request,
     expired,
+    run_stopped,
     too_many_in_flight,
 )
 from scorewire_server.errors import code_and_reason, is_fault
@@ -68,6 +70,7 @@ class Predictor:
         max_rows: int,
         max_in_flight: int,
         max_message_bytes: int,
+        max_run_seconds: float,
         pool: Executor,
     ) -> None:
         self.statistics = Statistics(answered={PREDICT: 0, PREDICT_STREAM: 0})
@@ -75,9 +78,10 @@ class Predictor:
         self._max_rows = max_rows
         self._max_in_flight = max_in_flight
         self._max_message_bytes = max_message_bytes
+        self._max_run_seconds = max_run_seconds
         self._pool = pool
         self._uses = Uses()
-        self._shadow_lane = ShadowLane()
+        self._shadow_lane = ShadowLane(max_run_seconds)
 
     def publish(self, snapshot: Snapshot) -> None:
         """Answer from another snapshot, and forget what was counted of versions that it does not have."""
@@ -171,7 +175,7 @@ class Predictor:
     ) -> Scores:
         deadline = None if seconds_left is None else monotonic() + seconds_left
         self._uses.enter(version)
-        scoring = self._pool.submit(_score_before, deadline, version, request)
+        scoring = self._pool.submit(self._score_before, deadline, version, request)
         # Not when the caller goes, but when the thread is done with the version.
         scoring.add_done_callback(lambda _: self._uses.leave(version))
         return await asyncio.wrap_future(scoring)
@@ -210,13 +214,20 @@ class Predictor:
             count = self.statistics.routes[key] = RouteStatistics()
         return count
 
+    def _score_before(self, deadline: float | None, version: LoadedVersion, request: Request) -> Scores:
+        """Score in a thread, unless the deadline has passed while the call was waiting for one."""
+        now = monotonic()
+        if deadline is not None and now >= deadline:
+            raise expired()
+        longest = now + self._max_run_seconds
+        try:
+            with run_until(longest if deadline is None else min(deadline, longest)):
+                return version.scorer.score(request.row_count, request.numbers, request.texts)
+        except TimeoutError:
+            if deadline is not None and deadline <= longest:
+                raise expired() from None
+            raise run_stopped(self._max_run_seconds) from None
+
 
 def _key(route: Route, version: LoadedVersion) -> RouteKey:
     return RouteKey(route.model, version.version, route.name)
-
-
-def _score_before(deadline: float | None, version: LoadedVersion, request: Request) -> Scores:
-    """Score in a thread, unless the deadline has passed while the call was waiting for one."""
-    if deadline is not None and monotonic() >= deadline:
-        raise expired()
-    return version.scorer.score(request.row_count, request.numbers, request.texts)

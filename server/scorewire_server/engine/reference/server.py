@@ -55,6 +55,7 @@ class ReferenceEngine:
             max_rows=settings.max_rows,
             max_in_flight=settings.max_in_flight,
             max_message_bytes=settings.max_message_bytes,
+            max_run_seconds=settings.max_run_seconds,
             pool=ThreadPoolExecutor(settings.batch_threads, thread_name_prefix="score"),
         )
         self._draining = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from scorewire_contract.scoring import RunGraph
+from scorewire_server.engine.run_limit import seconds_left
 
 # What fails comes back as an exception; onnxruntime's own lines would wait for whoever reads them.
 _FATAL_ONLY = 4
@@ -23,6 +25,8 @@ def open_session(graph: bytes, threads: int) -> RunGraph:
     Args:
         graph: the ONNX model.
         threads: how many may work on one call.
+
+    What it returns runs the graph; a run is stopped at the time of `run_until`, and raises TimeoutError.
 
     Raises:
         Exception: onnxruntime does not take the graph; the types are its own.
@@ -38,7 +42,36 @@ def open_session(graph: bytes, threads: int) -> RunGraph:
     session = onnxruntime.InferenceSession(graph, sess_options=options, providers=["CPUExecutionProvider"])
 
     def run(names: list[str], feeds: dict[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        answers: Sequence[NDArray[Any]] = session.run(names, feeds)
+        left = seconds_left()
+        answers = session.run(names, feeds) if left is None else _run_within(left, session, names, feeds)
         return [np.asarray(answer) for answer in answers]
 
     return run
+
+
+def _run_within(
+    seconds: float, session: onnxruntime.InferenceSession, names: list[str], feeds: dict[str, NDArray[Any]]
+) -> Sequence[NDArray[Any]]:
+    """Run a graph; one that takes longer is stopped before its next operator.
+
+    Raises:
+        TimeoutError: it was stopped.
+    """
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL_ONLY
+
+    def stop() -> None:
+        options.terminate = True
+
+    timer = Timer(max(seconds, 0.0), stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        answers: Sequence[NDArray[Any]] = session.run(names, feeds, options)
+    except Exception:
+        if options.terminate:
+            raise TimeoutError("the run took too long and was stopped") from None
+        raise
+    finally:
+        timer.cancel()
+    return answers

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from random import random
 from threading import Lock
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns
 
 from scorewire_server.engine.reference.uses import Uses
 from scorewire_server.engine.request import Request
+from scorewire_server.engine.run_limit import run_until
 from scorewire_server.engine.snapshot import LoadedVersion
 from scorewire_server.engine.statistics import RouteStatistics
 from scorewire_server.errors import code_and_reason
@@ -29,7 +30,8 @@ _PAUSE_SECONDS = 0.001
 class ShadowLane:
     """One thread for all copies; `offer` is to be called from one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_run_seconds: float) -> None:
+        self._max_run_seconds = max_run_seconds
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="shadow")
         self._uses = Uses()
         self._waiting_bytes = 0
@@ -92,7 +94,8 @@ class ShadowLane:
             return
         begin = perf_counter_ns()
         try:
-            scores = version.scorer.score(request.row_count, request.numbers, request.texts)
+            with run_until(monotonic() + self._max_run_seconds):
+                scores = version.scorer.score(request.row_count, request.numbers, request.texts)
         except Exception as error:
             log_fault("shadow", error)
             key = code_and_reason(error)

@@ -1,0 +1,101 @@
+"""Runs that do not end by themselves: stopped at the deadline or the server's limit, and in nobody's way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from scorewire_proto.v1 import prediction_pb2
+from tests import bundles
+from tests.conformance.engines import ENGINES, Server, serving
+from tests.conformance.inference import INFER, infer_request
+from tests.conformance.wire import PREDICT, Failure, Wire, failure_of, sum_request, values
+from tests.scorewire_server.models import write_slow_bundle
+
+HEALTH = "/grpc.health.v1.Health/Check"
+# A count that takes many minutes.
+ENDLESS = 1e9
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of one thread for batches, over a model that counts to the number of a row."""
+    folder = tmp_path_factory.mktemp("limits")
+    write_slow_bundle(folder / "models")
+    bundles.write_sum_bundle(folder / "models")
+    flags = ("--engine", request.param, "--batch-threads", "1", "--max-run-seconds", "0.4")
+    with serving(folder, folder / "models", *flags) as running:
+        yield running
+
+
+@pytest.fixture
+def wire(server: Server) -> Iterator[Wire]:
+    wire = Wire(server.address)
+    with wire.channel:
+        yield wire
+
+
+def counting(rounds: float) -> bytes:
+    rows = prediction_pb2.Rows(row_count=1, numbers=[rounds])
+    return prediction_pb2.PredictRequest(model="slow", rows=rows).SerializeToString()
+
+
+def count(wire: Wire, rounds: float) -> list[float]:
+    return values(prediction_pb2.PredictResponse.FromString(wire.call(PREDICT, counting(rounds), timeout=60)))
+
+
+def failure(call: Any) -> Failure:
+    error = call.exception()
+    assert isinstance(error, grpc.RpcError)
+    return failure_of(error)
+
+
+def test_a_run_without_a_deadline_is_stopped_at_the_limit(wire: Wire) -> None:
+    found = wire.failure(PREDICT, counting(ENDLESS), timeout=None)
+    assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RUN_STOPPED")
+    assert dict(found.info.metadata) == {"limit_seconds": "0.4"}
+    assert count(wire, 3) == [3]
+
+
+def test_a_run_is_stopped_at_the_deadline_and_frees_its_thread(wire: Wire) -> None:
+    assert wire.failure(PREDICT, counting(ENDLESS), timeout=0.1).code == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert count(wire, 3) == [3]
+
+
+def test_tensors_that_are_read_in_python_are_stopped_alike(wire: Wire) -> None:
+    # No engine reads this datatype by itself.
+    request = infer_request("slow", {"rounds": ("FP16", [1, 1], [3])})
+    assert wire.call(INFER, request.SerializeToString())
+    forever = infer_request("slow", {"rounds": ("FP64", [1, 1], [ENDLESS])})
+    forever.parameters["binary_data_output"].bool_param = False
+    found = wire.failure(INFER, forever.SerializeToString(), timeout=None)
+    assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RUN_STOPPED")
+
+
+def test_runs_that_do_not_end_are_in_nobodys_way(server: Server, wire: Wire) -> None:
+    calls = [wire.unary(PREDICT).future(counting(ENDLESS), timeout=None) for _ in range(6)]
+    # Those that wait for the thread had their time too: one after the other is stopped.
+    while not all(call.done() for call in calls):
+        answer = health_pb2.HealthCheckResponse.FromString(wire.call(HEALTH, b""))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert values(wire.predict(sum_request()))
+    assert {failure(call).reason for call in calls} == {"RUN_STOPPED"}
+    assert count(wire, 3) == [3]
+
+
+def test_stopped_runs_are_counted(server: Server, wire: Wire) -> None:
+    from urllib.request import urlopen
+
+    def counted() -> float:
+        with urlopen(f"http://{server.metrics_address}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        label = 'scorewire_errors_total{code="RESOURCE_EXHAUSTED",method="Predict",reason="RUN_STOPPED"}'
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(label))
+
+    before = counted()
+    assert wire.failure(PREDICT, counting(ENDLESS), timeout=None).reason == "RUN_STOPPED"
+    assert counted() == before + 1
