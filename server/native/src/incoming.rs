@@ -48,11 +48,14 @@ pub struct Incoming {
     max_message_bytes: usize,
     /// A message that a thread inflates.
     inflating: Option<oneshot::Receiver<Result<Bytes, Failure>>>,
+    /// The message of a unary call whose caller has not ended.
+    only: Option<Message>,
 }
 
 impl Incoming {
     pub fn new(body: Body, max_message_bytes: usize, gzip: bool) -> Self {
-        Self { body, inbox: Inbox::new(max_message_bytes, gzip), max_message_bytes, inflating: None }
+        let inbox = Inbox::new(max_message_bytes, gzip);
+        Self { body, inbox, max_message_bytes, inflating: None, only: None }
     }
 
     /// The next message; None at the end.
@@ -136,9 +139,16 @@ impl Incoming {
         Poll::Ready(Together { messages, end: None })
     }
 
-    /// The one message of a unary call.
+    /// The one message of a unary call, once the caller has said that it sends no more: proxies cut off
+    /// an answer that comes before.
     pub fn poll_only(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Poll<Result<Message, Cut>> {
-        let missing = || Failure::plain(failure::UNIMPLEMENTED, "a unary call has one message").into();
-        self.poll_message(pool, cx).map(|read| read.and_then(|message| message.ok_or_else(missing)))
+        let not_one = || Failure::plain(failure::UNIMPLEMENTED, "a unary call has one message").into();
+        loop {
+            match ready!(self.poll_message(pool, cx))? {
+                Some(_) if self.only.is_some() => return Poll::Ready(Err(not_one())),
+                Some(message) => self.only = Some(message),
+                None => return Poll::Ready(self.only.take().ok_or_else(not_one)),
+            }
+        }
     }
 }

@@ -63,6 +63,8 @@ impl Link {
 pub struct Body {
     link: Rc<Link>,
     id: i32,
+    /// Whether the last of it has been taken: then nobody asks the session again.
+    ended: bool,
 }
 
 /// The caller went away.
@@ -71,9 +73,14 @@ pub struct Gone;
 impl Body {
     /// The next bytes; None at the end.
     pub fn poll_data(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, Gone>> {
+        if self.ended {
+            return Poll::Ready(Ok(None));
+        }
         let mut session = self.link.session();
-        match session.take(self.id) {
-            Received::Data(data) => {
+        let received = session.take(self.id);
+        self.ended = matches!(received, Received::Last(_));
+        match received {
+            Received::Data(data) | Received::Last(data) => {
                 drop(session);
                 // What was taken may have made room for the client.
                 self.link.wake();
@@ -97,7 +104,7 @@ pub struct Answer {
 
 /// The two sides of a call that has begun.
 pub fn call(link: &Rc<Link>, id: i32) -> (Body, Answer) {
-    (Body { link: Rc::clone(link), id }, Answer { link: Rc::clone(link), id })
+    (Body { link: Rc::clone(link), id, ended: false }, Answer { link: Rc::clone(link), id })
 }
 
 impl Answer {

@@ -64,6 +64,8 @@ pub type Fields = Cow<'static, [Field]>;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
     Data(Bytes),
+    /// The last of it.
+    Last(Bytes),
     /// There is no more of it.
     End,
     /// Not yet.
@@ -278,11 +280,11 @@ impl Session {
         if stream.received.is_empty() {
             return if stream.ended { Received::End } else { Received::Nothing };
         }
-        let data = std::mem::take(&mut stream.received).freeze();
+        let (data, ended) = (std::mem::take(&mut stream.received).freeze(), stream.ended);
         // SAFETY: the session lives. An error means that there is no memory for the frame that
         // makes room; then the client has less room.
         unsafe { ng::nghttp2_session_consume(self.raw.as_ptr(), id, data.len()) };
-        Received::Data(data)
+        if ended { Received::Last(data) } else { Received::Data(data) }
     }
 
     /// Whether a stream can still be answered.

@@ -75,7 +75,7 @@ fn read(mode: u8, pieces: &[&[u8]]) -> Option<BTreeMap<i32, Request>> {
     for (&id, (.., body, end)) in &mut found {
         *end = loop {
             match session.take(id) {
-                Received::Data(data) => body.extend_from_slice(&data),
+                Received::Data(data) | Received::Last(data) => body.extend_from_slice(&data),
                 end => break end,
             }
         };
@@ -129,7 +129,7 @@ fn goes_on(session: &mut Session, id: i32) -> bool {
                 return true;
             }
             match session.take(id) {
-                Received::Data(data) => session.data(id, HEAD, data),
+                Received::Data(data) | Received::Last(data) => session.data(id, HEAD, data),
                 Received::End => break session.end(id, HEAD, Fields::Borrowed(TRAILERS)),
                 Received::Nothing => return true,
                 Received::Gone => break,

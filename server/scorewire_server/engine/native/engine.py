@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from time import monotonic
 from typing import TypeAlias
 
+from google.rpc import code_pb2
+
 import scorewire_native
 from scorewire_proto.v1 import errors_pb2
 from scorewire_server.engine.encodings import (
@@ -75,6 +77,8 @@ _TENSOR_ENCODINGS: dict[str, Encoding] = {
 }
 
 _Failure: TypeAlias = "scorewire_native.Failure"
+# What gRPC asks for where a unary call has no message or several; in the extension's words.
+_NOT_ONE_MESSAGE: _Failure = (code_pb2.UNIMPLEMENTED, 0, "a unary call has one message", b"")
 
 
 class NativeEngine:
@@ -371,8 +375,10 @@ class _Call:
         try:
             if isinstance(method, UnaryMethod):
                 data = await self._next()
-                if data is None:
-                    raise malformed()
+                # An answer waits for the caller's end, as those of predictions do.
+                if data is None or await self._next() is not None:
+                    native.finish(number, _NOT_ONE_MESSAGE)
+                    return
                 native.send(number, await method.handler(data))
             else:
                 async for answer in method.handler(self._messages()):

@@ -1,0 +1,77 @@
+"""Unary calls have one message, and are answered behind it and the caller's end."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.engines import NATIVE
+from tests.conformance.wire import PREDICT, sum_request
+from tests.http2 import (
+    DATA,
+    END_STREAM,
+    HEADERS,
+    PING,
+    RST_STREAM,
+    Connection,
+    frame,
+    grpc_head,
+    head,
+    message,
+)
+
+UNIMPLEMENTED = 12
+CONTROL = "/scorewire.v1.ModelService/ListModels"
+PATHS = {PREDICT: sum_request().SerializeToString(), CONTROL: b""}
+
+pytestmark = [
+    pytest.mark.parametrize("engine", [NATIVE], indirect=True),
+    pytest.mark.parametrize("path", PATHS),
+]
+
+
+def opened(path: str, *, ended: bool = False) -> bytes:
+    """The head of a call, which is its end, too, where it is said to be."""
+    return head(1, grpc_head(path), END_STREAM if ended else 0)
+
+
+def status(connection: Connection) -> int:
+    """The status of a call that fails without a message."""
+    frames = [one for one in connection.until_end(1) if one.kind in (HEADERS, DATA)]
+    assert [one.kind for one in frames] == [HEADERS]
+    return frames[0].status
+
+
+@pytest.mark.parametrize("ends_in_its_head", [True, False])
+def test_a_call_without_a_message_is_unimplemented(address: str, path: str, ends_in_its_head: bool) -> None:
+    with Connection(address) as connection:
+        connection.send(opened(path, ended=ends_in_its_head))
+        if not ends_in_its_head:
+            connection.send(frame(DATA, END_STREAM, 1))
+        assert status(connection) == UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_second_message_is_unimplemented(address: str, path: str, together: bool) -> None:
+    one = message(PATHS[path])
+    with Connection(address) as connection:
+        connection.send(opened(path))
+        if together:
+            connection.send(frame(DATA, END_STREAM, 1, one + one))
+        else:
+            connection.send(frame(DATA, 0, 1, one))
+            connection.send(frame(DATA, END_STREAM, 1, one))
+        assert status(connection) == UNIMPLEMENTED
+
+
+def test_a_call_is_answered_once_its_caller_has_ended(address: str, path: str) -> None:
+    with Connection(address) as connection:
+        connection.send(opened(path) + frame(DATA, 0, 1, message(PATHS[path])))
+        for number in range(20):
+            connection.send(frame(PING, 0, 0, number.to_bytes(8)))
+            for one in connection.frames():
+                assert one.stream == 0 or one.kind not in (HEADERS, DATA, RST_STREAM)
+                if one.kind == PING and one.payload == number.to_bytes(8):
+                    break
+        connection.send(frame(DATA, END_STREAM, 1))
+        kinds = [one.kind for one in connection.until_end(1)]
+        assert kinds == [HEADERS, DATA, HEADERS]
