@@ -10,6 +10,7 @@ RUN apt-get update \
 WORKDIR /build
 COPY requirements/native.lock ./
 RUN /opt/maturin/bin/pip install --no-cache-dir --no-deps --require-hashes -r native.lock
+COPY .cargo .cargo
 COPY server/native native
 RUN /opt/maturin/bin/maturin build --release --locked --manifest-path native/Cargo.toml --out wheels
 

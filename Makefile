@@ -8,7 +8,8 @@ MANIFESTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
 CARGO := $(shell command -v cargo)
 CC_FOUND := $(shell command -v $${CC:-cc})
-RUST := $(shell find server/native -name '*.rs' -not -path '*/target/*') server/native/Cargo.toml server/native/Cargo.lock
+RUST := $(shell find server/native -name '*.rs' -not -path '*/target/*') server/native/Cargo.toml server/native/Cargo.lock \
+    .cargo/config.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help setup native triton go demo notebooks test check lint type proto deps rust sanitize dockerfile lock bench image clean

@@ -1,4 +1,4 @@
-"""What the native engine is built of may be shipped under Apache-2.0."""
+"""What the native engine is built of may be shipped under Apache-2.0, and how it is built."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,12 @@ def test_every_crate_has_a_permissive_licence_and_comes_from_the_registry() -> N
         for part in re.split(r"\s+AND\s+", package["license"]):
             ways = {way.strip("() ") for way in re.split(r"\s+OR\s+|/", part)}
             assert ways & PERMISSIVE, f"{package['name']}: {package['license']}"
+
+
+@pytest.mark.skipif(find_spec("scorewire_native") is None, reason="scorewire_native is not built here")
+def test_no_check_of_nghttp2s_makers_can_end_the_process() -> None:
+    spec = find_spec("scorewire_native")
+    assert spec is not None
+    (folder,) = spec.submodule_search_locations or ()
+    (library,) = Path(folder).glob("*.so")
+    assert b"__assert_fail" not in library.read_bytes()

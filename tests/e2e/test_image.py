@@ -21,6 +21,11 @@ def test_what_is_copied_is_there_and_sent_to_the_builder(path: str) -> None:
     assert is_sent(path)
 
 
+def test_the_extension_is_built_with_the_flags_of_the_repository() -> None:
+    assert ".cargo" in copied_paths()
+    assert is_sent(".cargo/config.toml")
+
+
 @pytest.mark.parametrize(
     "path",
     [
