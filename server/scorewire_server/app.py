@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections import deque
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from scorewire_proto.v1 import models_pb2
+from scorewire_server.admission import Admission
 from scorewire_server.catalog import Catalog
 from scorewire_server.certificates import Certificates
 from scorewire_server.control.health import Health
@@ -22,21 +22,22 @@ from scorewire_server.control.stream_limit import limit_streams
 from scorewire_server.engine.choice import choose
 from scorewire_server.engine.port import StartError
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, VersionRecord
-from scorewire_server.loader import load, refuse
+from scorewire_server.loader import load
 from scorewire_server.logs import log_fault, logger
 from scorewire_server.metrics import Metrics
 from scorewire_server.metrics_server import MetricsServer
 from scorewire_server.policy import parse_policy
-from scorewire_server.repository import Candidate, Identity, scan
+from scorewire_server.repository import Candidate, scan
 from scorewire_server.settings import Settings
 from scorewire_server.state import StateFile
-from scorewire_server.trial import Trial
+from scorewire_server.trial import Trials
 from scorewire_server.watch import changes
 
 STATE_FILE = ".scorewire-state.json"
 _SECOND_SIGNAL_EXIT_CODE = 130
-# Bundles that passed their trial need none when they are loaded again; older ones do.
-_MAX_TRIED = 1000
+# A look at the folder that waits for a slow load holds up no other, up to so many.
+_LOOK_PATIENCE_SECONDS = 2.0
+_MAX_LOOKS = 8
 # Those who watch health are told, whatever the pause.
 _LEAST_PAUSE_SECONDS = 0.05
 
@@ -53,11 +54,19 @@ class App:
         scan(settings.models)
         self._health = Health()
         self._kind = choose(settings.engine)
+        self._trials = Trials(
+            seconds=settings.trial_seconds,
+            memory_bytes=settings.trial_memory_bytes,
+            threads=settings.graph_threads,
+            engine=self._kind.name,
+            processes=settings.trial_processes,
+        )
+        self._admission = Admission(self._trials if settings.trial_seconds else None, self._load)
         self._catalog = Catalog(
             settings.models,
             policy=parse_policy(settings.version_policy),
             state_file=StateFile(settings.state_file or settings.models / STATE_FILE),
-            load=self._load,
+            load=self._admission.admit,
             publish=self._publish,
             in_use=self._in_use,
         )
@@ -83,17 +92,9 @@ class App:
         ]
         self._engine = self._kind.make(settings, limit_streams(control, settings.max_watches))
         self._certificates = Certificates(settings, self._engine.use_certificate)
-        self._trial = Trial(
-            seconds=settings.trial_seconds,
-            memory_bytes=settings.trial_memory_bytes,
-            threads=settings.graph_threads,
-            engine=self._kind.name,
-        )
-        self._tried: deque[Identity] = deque(maxlen=_MAX_TRIED)
         self._metrics_server: MetricsServer | None = None
         self._started_at = datetime.now(UTC)
         self._loading = True
-        self._looked = asyncio.Event()
         self._first_load: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
@@ -108,7 +109,7 @@ class App:
         metrics = Metrics(lambda: self._engine.statistics, lambda: self._catalog.snapshot, self._certificates)
         try:
             if settings.trial_seconds and scan(settings.models):
-                await self._trial.start()
+                await self._trials.start()
             address = await self._engine.start()
             if settings.metrics_port is not None:
                 host = settings.listen.rpartition(":")[0]
@@ -133,6 +134,8 @@ class App:
     async def drain(self) -> None:
         """Stop in order: health first, then a pause, then the calls in flight, then the ports."""
         log, settings = logger(), self._settings
+        # A trial may have no end of its own.
+        await self._trials.close()
         self._health.drain()
         log.info("draining", drain_seconds=settings.drain_seconds, grace_seconds=settings.grace_seconds)
         await asyncio.sleep(max(settings.drain_seconds, _LEAST_PAUSE_SECONDS))
@@ -146,7 +149,7 @@ class App:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._trial.close()
+        await self._trials.close()
         await self._catalog.close()
         await self._engine.stop(grace_seconds)
         if self._metrics_server is not None:
@@ -158,9 +161,8 @@ class App:
         # Before the first look, so that nothing comes in between unnoticed.
         self._watching = asyncio.create_task(self._watch())
         await asyncio.sleep(0)
-        await self._catalog.refresh()
+        await self._look()
         self._loading = False
-        self._looked.set()
         self._publish(self._catalog.snapshot)
         metrics_address = self._metrics_server.address if self._metrics_server is not None else None
         if settings.port_file is not None:
@@ -176,25 +178,30 @@ class App:
             )
 
     async def _watch(self) -> None:
-        """Follow the repository; a look that fails is no reason to stop looking."""
+        """Follow the repository."""
         settings = self._settings
-        async for _ in changes(settings.models, settings.watch, settings.watch_seconds):
-            await self._looked.wait()
-            try:
-                await self._catalog.refresh()
-            except StartError as error:
-                logger().error("the folder of bundles cannot be read", reason=str(error))
-            except Exception as error:
-                log_fault("watch", error)
+        looks: set[asyncio.Task[None]] = set()
+        try:
+            async for _ in changes(settings.models, settings.watch, settings.watch_seconds):
+                looks.add(asyncio.create_task(self._look()))
+                patience = _LOOK_PATIENCE_SECONDS if len(looks) < _MAX_LOOKS else None
+                _, looks = await asyncio.wait(looks, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for look in looks:
+                look.cancel()
 
-    async def _load(self, candidate: Candidate, identity: Identity) -> VersionRecord:
-        """Load a candidate, after its trial if these files had none yet."""
-        if self._settings.trial_seconds and identity not in self._tried:
-            if reason := await self._trial.refusal(candidate):
-                return refuse(candidate, reason)
-            self._tried.append(identity)
+    async def _look(self) -> None:
+        """Bring the catalog in line with the repository; what fails is no reason to stop looking."""
+        try:
+            await self._catalog.refresh()
+        except StartError as error:
+            logger().error("the folder of bundles cannot be read", reason=str(error))
+        except Exception as error:
+            log_fault("look", error)
+
+    def _load(self, candidate: Candidate, digest: str) -> VersionRecord:
         open_graph = partial(self._kind.open_session, threads=self._settings.graph_threads)
-        return await asyncio.to_thread(load, candidate, open_graph)
+        return load(candidate, open_graph, self._engine.prepare, digest)
 
     def _publish(self, snapshot: Snapshot) -> None:
         self._engine.publish(snapshot)

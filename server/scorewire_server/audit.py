@@ -1,8 +1,9 @@
 """What a graph may be, looked at before any runtime sees it.
 
 A model is a program. This one may use the standard operators only, may name no
-file, may not be oversize, and may not make something huge out of a small
-constant. Rules that a bundle breaks are reasons to refuse it.
+file, may not be oversize, may not make something huge out of a small constant,
+and may not draw lots: golden rows prove nothing of a score that is another the
+next time. Rules that a bundle breaks are reasons to refuse it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 # Operators whose output is as large as the values of a constant input say, and
 # the position of that input.
 _GROWING = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Resize": 3, "Upsample": 1, "Pad": 1}
+_RANDOM = frozenset({
+    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
+})  # fmt: skip
+# Operators that another mode makes random, or dependent on the other rows of a call; Dropout has the
+# mode as an input.
+_TRAINABLE = frozenset({"BatchNormalization", "Dropout"})
+_MODE_INPUT = 2
 # Metadata that would configure the runtime.
 _CONFIGURING = frozenset({"ort_config"})
 
@@ -113,6 +121,7 @@ def _check_graph(graph: onnx.GraphProto) -> None:
                 _check_sparse(sparse)
             if node.op_type == "Constant" and attribute.name == "value" and node.output:
                 constants[node.output[0]] = attribute.t
+        _check_repeatable(node, constants)
         position = _GROWING.get(node.op_type)
         if position is not None and position < len(node.input) and node.input[position] in constants:
             _check_growth(node, constants[node.input[position]])
@@ -121,6 +130,24 @@ def _check_graph(graph: onnx.GraphProto) -> None:
 def _check_domain(domain: str) -> None:
     if domain not in DOMAINS:
         raise AuditError(f"the graph uses operators of domain {domain!r}; only the standard ones may serve")
+
+
+def _check_repeatable(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> None:
+    """The node gives the same answer each time."""
+    if node.op_type in _RANDOM:
+        raise AuditError(f"a node of type {node.op_type} draws lots, so that golden rows prove nothing")
+    if node.op_type not in _TRAINABLE:
+        return
+    training = any(
+        (attribute.name == "training_mode" and attribute.i)
+        or (attribute.name == "is_test" and not attribute.i)
+        for attribute in node.attribute
+    )
+    if node.op_type == "Dropout" and len(node.input) > _MODE_INPUT and node.input[_MODE_INPUT]:
+        mode = constants.get(node.input[_MODE_INPUT])
+        training = training or mode is None or bool(numpy_helper.to_array(mode).any())
+    if training:
+        raise AuditError(f"a node of type {node.op_type} is in training mode")
 
 
 def _check_sparse(sparse: onnx.SparseTensorProto) -> None:

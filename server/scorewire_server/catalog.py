@@ -9,7 +9,6 @@ to the state file before it is in force.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
@@ -36,10 +35,11 @@ from scorewire_server.errors import (
     VersionNotServingError,
     clip,
 )
-from scorewire_server.loader import announce
-from scorewire_server.logs import logger
+from scorewire_server.loader import announce, refuse
+from scorewire_server.logs import log_fault, logger
 from scorewire_server.policy import VersionPolicy
-from scorewire_server.repository import Candidate, Identity, Key, identify, scan
+from scorewire_server.records import Records
+from scorewire_server.repository import Candidate, Identity, Key, identify
 from scorewire_server.routing import (
     check_alias,
     check_one_schema,
@@ -48,14 +48,15 @@ from scorewire_server.routing import (
     invalid,
     needed,
 )
+from scorewire_server.selection import Selection
 from scorewire_server.state import ModelState, StateFile
 
-_LOADING = models_pb2.VERSION_STATE_LOADING
-_SERVING = models_pb2.VERSION_STATE_SERVING
 _REFUSED = models_pb2.VERSION_STATE_REFUSED
 _RETIRING = models_pb2.VERSION_STATE_RETIRING
 _UNLOADED = models_pb2.VERSION_STATE_UNLOADED
 _RETIRED_POLL_SECONDS = 0.02
+# What takes longer to load than this holds up nothing that comes after it.
+_PATIENCE_SECONDS = 2.0
 _CHANGED = "its folder has changed since it was loaded; a version never changes: publish another"
 
 
@@ -70,7 +71,7 @@ class Catalog:
         models: the repository.
         policy: which versions are loaded by themselves.
         state_file: where what operators set is kept.
-        load: loads a candidate; called for one at a time.
+        load: loads a candidate.
         publish: makes a snapshot the one that answers.
         in_use: whether a version that was published still answers a call.
     """
@@ -85,16 +86,12 @@ class Catalog:
         publish: Callable[[Snapshot], None],
         in_use: Callable[[LoadedVersion], bool],
     ) -> None:
-        self._models = models
-        self._policy = policy
         self._state_file = state_file
         self._load_candidate = load
         self._publish_snapshot = publish
         self._in_use = in_use
-        self._candidates: dict[Key, Candidate] = {}
-        # Those of the candidates that the policy asks for.
-        self._selected: set[Key] = set()
-        self._records: dict[Key, VersionRecord] = {}
+        self._selection = Selection(models, policy)
+        self._records = Records()
         self._identities: dict[Key, Identity] = {}
         self._states = state_file.read()
         self._snapshot = build_snapshot(())
@@ -102,10 +99,9 @@ class Catalog:
         # never wait for that, so that a rollback is at hand while a bundle loads. Who
         # takes several locks takes them in this order, and versions by name.
         self._version_locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
-        self._look_lock = asyncio.Lock()
-        self._load_lock = asyncio.Lock()
         self._state_lock = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
+        self._announced = False
         self._started = False
 
     @property
@@ -123,32 +119,47 @@ class Catalog:
         Raises:
             StartError: the repository cannot be read.
         """
-        await self._look()
-        new = self._candidates.keys() - self._records.keys()
+        await self._selection.look()
+        new = self._selection.candidates.keys() - self._records.keys()
         for key in new:
-            self._records[key] = replace(announce(self._candidates[key]), state=_UNLOADED)
-        wanted = sorted(filter(self._wanted, self._candidates), key=Key.rank, reverse=True)
-        if not self._started:
+            self._records[key] = replace(announce(self._selection.candidates[key]), state=_UNLOADED)
+        wanted = sorted(filter(self._wanted, self._selection.candidates), key=Key.rank, reverse=True)
+        if not self._announced:
             for key in wanted:
-                self._records[key] = announce(self._candidates[key])
-        if new or not self._started:
+                self._records[key] = announce(self._selection.candidates[key])
+        if new or not self._announced:
             self._publish()
-        for key in wanted:
-            async with self._lock(key):
-                if self._wanted(key):
-                    await self._ensure_loaded(key)
+        first, self._announced = not self._announced, True
+        loads: list[asyncio.Task[None]] = []
+        try:
+            for key in wanted:
+                loads.append(asyncio.create_task(self._bring_up(key)))
+                await asyncio.wait(loads[-1:], timeout=_PATIENCE_SECONDS)
+            await asyncio.gather(*loads)
+        finally:
+            for load in loads:
+                load.cancel()
         # Only now: what takes the place of a version serves before that one goes.
         for key in list(self._records):
             async with self._lock(key), self._state_lock:
                 if not self._wanted(key):
                     self._ensure_unloaded(key)
-        self._started = True
+        self._started |= first
 
     async def close(self) -> None:
         """End what waits for calls to leave."""
         for task in self._retiring:
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
+
+    async def _bring_up(self, key: Key) -> None:
+        """Load a version if it is to serve; whatever comes of that, the others go on."""
+        try:
+            async with self._lock(key):
+                if self._wanted(key):
+                    await self._ensure_loaded(key)
+        except Exception as error:
+            log_fault(f"load {key.model} {key.version}", error)
 
     async def load_version(self, model: str, version: str, max_rows: int | None = None) -> None:
         """Load a version, whatever the policy says. Its folder may have come just now.
@@ -160,9 +171,9 @@ class Catalog:
         """
         key = Key(model, version)
         async with self._lock(key):
-            if key not in self._candidates:
-                await self._look()
-            if key not in self._candidates:
+            if key not in self._selection.candidates:
+                await self._selection.look()
+            if key not in self._selection.candidates:
                 raise self._unknown(key)
             record = await self._ensure_loaded(key, again=True)
             if record.loaded is None:
@@ -287,21 +298,20 @@ class Catalog:
                 # Held to the end, so that what is loaded here is there when it is to answer.
                 for key in (Key(model, version) for version in sorted(before.versions())):
                     await held.enter_async_context(self._lock(key))
-                    if key in self._candidates and not self._serves(key):
+                    if key in self._selection.candidates and not self._records.serves(key):
                         await self._ensure_loaded(key, again=True)
                 await held.enter_async_context(self._state_lock)
                 # Another may have changed it while a version was loaded.
                 if self.state(model) is not state:
                     continue
                 for key in (Key(model, version) for version in sorted(needed(before, state.routing))):
-                    if not self._serves(key):
+                    if not self._records.serves(key):
                         raise VersionNotServingError(
-                            f"what answered before cannot: {self._standing(key)}; bring it back, or set a"
-                            " split or an alias that leads to another",
+                            f"what answered before cannot: {self._records.standing(key)}; bring it back, or"
+                            " set a split or an alias that leads to another",
                             **key._asdict(),
                         )
-                await self._keep(model, replace(state, routing=before, history=state.history[:-1]))
-                self._publish()
+                await self._put_in_force(model, replace(state, routing=before, history=state.history[:-1]))
                 return
 
     async def _change_routing(self, model: str, change: Callable[[Routing], Routing]) -> None:
@@ -315,14 +325,23 @@ class Catalog:
             if routing.split and not state.routing.split and default:
                 # What follows the highest release is brought back as what answers now.
                 state = state.pinned(default)
-            await self._keep(model, state.changed(routing))
+            await self._put_in_force(model, state.changed(routing))
+
+    async def _put_in_force(self, model: str, state: ModelState) -> None:
+        """Keep a state and publish it; one that cannot be published is not kept."""
+        before = self.state(model)
+        await self._keep(model, state)
+        try:
             self._publish()
+        except Exception:
+            await self._keep(model, before)
+            raise
 
     async def _set_explicit(self, key: Key, *, wanted: bool) -> None:
         """Say what the policy does not say of a version; the state's lock is held."""
         state = self.state(key.model)
         explicit = {version: flag for version, flag in state.explicit.items() if version != key.version}
-        if (key in self._selected) != wanted:
+        if (key in self._selection.selected) != wanted:
             explicit[key.version] = wanted
         if explicit != state.explicit:
             await self._keep(key.model, replace(state, explicit=explicit))
@@ -343,25 +362,11 @@ class Catalog:
         """A version's lock, which is there for as long as anybody holds it or waits for it."""
         return self._version_locks.setdefault(key, asyncio.Lock())
 
-    async def _look(self) -> None:
-        """Take in what the repository has; one look after the other, so that the last one counts."""
-        async with self._look_lock:
-            found = await asyncio.to_thread(scan, self._models)
-            self._candidates = {Key(each.model, each.version): each for each in found}
-            versions: defaultdict[str, list[str]] = defaultdict(list)
-            for each in found:
-                versions[each.model].append(each.version)
-            self._selected = {
-                Key(model, version)
-                for model, candidates in versions.items()
-                for version in self._policy.select(model, candidates)
-            }
-
     def _wanted(self, key: Key) -> bool:
         """Whether a version is in the repository and to serve."""
         state = self.state(key.model)
-        chosen = state.explicit.get(key.version, key in self._selected)
-        return key in self._candidates and (chosen or key.version in state.routing.versions())
+        chosen = state.explicit.get(key.version, key in self._selection.selected)
+        return key in self._selection.candidates and (chosen or key.version in state.routing.versions())
 
     async def _ensure_loaded(self, key: Key, *, again: bool = False) -> VersionRecord:
         """Load a candidate that does not serve; its lock is held. One that was refused only if it changed.
@@ -370,7 +375,7 @@ class Catalog:
             key: of a candidate.
             again: try one that was refused in any case.
         """
-        candidate, record = self._candidates[key], self._records.get(key)
+        candidate, record = self._selection.candidates[key], self._records.get(key)
         identity = await asyncio.to_thread(identify, candidate.path)
         same = identity == self._identities.get(key)
         if record is not None and record.loaded is not None:
@@ -381,13 +386,12 @@ class Catalog:
             return record
         if record is not None and record.state == _REFUSED and same and not again:
             return record
-        async with self._load_lock:
-            # Announced, unless there is something better to say of it.
-            if record is None or record.state != _REFUSED:
-                self._records[key] = announce(candidate)
-                self._publish()
-            record = await self._load_candidate(candidate, identity)
-        await self._enter(key, record, identity)
+        # Announced, unless there is something better to say of it.
+        if record is None or record.state != _REFUSED:
+            self._records[key] = announce(candidate)
+            self._publish()
+        record = await self._load_candidate(candidate, identity)
+        record = await self._enter(key, record, identity)
         log = logger().bind(model=key.model, version=key.version)
         if record.loaded is not None:
             log.info("version serves", joint_rows=record.loaded.joint_rows)
@@ -395,8 +399,11 @@ class Catalog:
             log.error("version refused", reason=record.reason)
         return record
 
-    async def _enter(self, key: Key, record: VersionRecord, identity: Identity) -> None:
-        """Publish what came of a load; where a release takes over by itself, that can be rolled back."""
+    async def _enter(self, key: Key, record: VersionRecord, identity: Identity) -> VersionRecord:
+        """Publish what came of a load; where a release takes over by itself, that can be rolled back.
+
+        A version that cannot be published is refused, and what answered before answers on.
+        """
         async with self._state_lock:
             before, state = self._snapshot.models.get(key.model), self.state(key.model)
             previous = before.default_version if before is not None else ""
@@ -408,7 +415,17 @@ class Catalog:
                     await self._keep(key.model, state.pinned(previous).changed(state.routing))
             self._identities[key] = identity
             self._records[key] = record
-            self._publish()
+            try:
+                self._publish()
+            except Exception as error:
+                log_fault(f"publish {key.model} {key.version}", error)
+                record = refuse(self._selection.candidates[key], f"the engine does not take it: {error}")
+                self._records[key] = record
+                self._publish()
+                if self.state(key.model) is not state:
+                    with suppress(StateNotKeptError):
+                        await self._keep(key.model, state)
+        return record
 
     def _ensure_unloaded(self, key: Key) -> None:
         """Retire a version that serves, or forget one that is gone; its lock is held."""
@@ -416,7 +433,7 @@ class Catalog:
         if record is None or record.state == _RETIRING:
             return
         if record.loaded is None:
-            if record.state != _UNLOADED or key not in self._candidates:
+            if record.state != _UNLOADED or key not in self._selection.candidates:
                 self._settle(key)
         else:
             logger().info("version retires", model=key.model, version=key.version)
@@ -439,16 +456,17 @@ class Catalog:
         """The record of a version that is not loaded, as the repository has it."""
         self._identities.pop(key, None)
         self._records.pop(key, None)
-        if key in self._candidates:
-            self._records[key] = replace(announce(self._candidates[key]), state=_UNLOADED)
+        if key in self._selection.candidates:
+            self._records[key] = replace(announce(self._selection.candidates[key]), state=_UNLOADED)
         self._publish()
 
     def _routings(self) -> dict[str, Routing]:
         return {model: state.routing for model, state in self._states.items()}
 
     def _publish(self) -> None:
-        self._snapshot = build_snapshot(self._records.values(), self._routings())
-        self._publish_snapshot(self._snapshot)
+        snapshot = build_snapshot(self._records.values(), self._routings())
+        self._publish_snapshot(snapshot)
+        self._snapshot = snapshot
 
     def _check_model(self, model: str) -> None:
         if not model:
@@ -464,20 +482,8 @@ class Catalog:
         if record is None:
             raise self._unknown(key)
         if record.loaded is None:
-            raise VersionNotServingError(f"{self._standing(key)}; load it first", **key._asdict())
+            raise VersionNotServingError(f"{self._records.standing(key)}; load it first", **key._asdict())
         return record.loaded
-
-    def _serves(self, key: Key) -> bool:
-        record = self._records.get(key)
-        return record is not None and record.loaded is not None
-
-    def _standing(self, key: Key) -> str:
-        """Where a version stands, for people."""
-        record, state = self._records.get(key), "not in the repository"
-        if record is not None:
-            state = models_pb2.VersionState.Name(record.state).removeprefix("VERSION_STATE_").lower()
-            state += f" ({record.reason})" if record.reason else ""
-        return f"version {clip(key.version)!r} of model {clip(key.model)!r} is {state}"
 
     def _unknown(self, key: Key) -> Exception:
         self._check_model(key.model)

@@ -21,10 +21,13 @@ from scorewire_server.audit import AuditError, audit, has_subgraphs
 from scorewire_server.engine.snapshot import LoadedVersion, VersionRecord
 from scorewire_server.joint import joint_rows
 from scorewire_server.logs import log_fault
+from scorewire_server.printable import printable
 from scorewire_server.repository import Candidate, read_candidate
 
 # Makes a session of an audited graph.
 OpenSession: TypeAlias = Callable[[bytes], RunGraph]
+# Makes of a version what an engine needs to answer from it.
+Prepare: TypeAlias = Callable[[LoadedVersion], None]
 _WARM_UP_ROUNDS = 5
 _WARM_UP_ROWS = 256
 _MAX_REASON = 1000
@@ -37,10 +40,21 @@ def announce(candidate: Candidate) -> VersionRecord:
     )
 
 
-def load(candidate: Candidate, open_session: OpenSession) -> VersionRecord:
-    """Load a version, or find the reason to refuse it."""
+def load(
+    candidate: Candidate, open_session: OpenSession, prepare: Prepare | None = None, digest: str = ""
+) -> VersionRecord:
+    """Load a version, or find the reason to refuse it.
+
+    Args:
+        candidate: its folder.
+        open_session: makes a session of the graph.
+        prepare: the engine's; it must take the version.
+        digest: the bundle's, where only that one may be loaded.
+    """
     try:
-        loaded = _load(read_candidate(candidate), open_session)
+        loaded = _load(read_candidate(candidate, digest), open_session)
+        if prepare is not None:
+            prepare(loaded)
     except (BundleError, AuditError, GoldenMismatchError) as error:
         reason = str(error)
     except OSError as error:
@@ -62,7 +76,8 @@ def load(candidate: Candidate, open_session: OpenSession) -> VersionRecord:
 
 def refuse(candidate: Candidate, reason: str) -> VersionRecord:
     """The record of a candidate that must not serve."""
-    reason = reason[:_MAX_REASON]
+    # It may have names of files and texts of the graph in it.
+    reason = printable(reason[:_MAX_REASON])
     return replace(announce(candidate), state=models_pb2.VERSION_STATE_REFUSED, reason=reason)
 
 
@@ -85,6 +100,7 @@ def _load(bundle: Bundle, open_session: OpenSession) -> LoadedVersion:
         scorer=scorer,
         row_ns=row_ns,
         joint_rows=joint_rows(bundle, scorer, row_ns),
+        digest=bundle.digest,
     )
 
 

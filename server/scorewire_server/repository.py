@@ -2,6 +2,8 @@
 
 MODELS/<model>/<version>/ is a version. Folders whose names begin with a dot are
 bundles in the making; files beside the folders are for people. Both are skipped.
+Outside this module the names of folders are printable text, whatever they are on
+the disk.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 from scorewire_contract.bundle import Bundle, BundleError, read_bundle
 from scorewire_contract.schema import InvalidNameError, Version
 from scorewire_server.engine.port import StartError
+from scorewire_server.printable import printable
 
 
 class Key(NamedTuple):
@@ -32,7 +35,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A folder that should be a version of a model, named as the folders are."""
+    """A folder that should be a version of a model, named as the folders are, in printable text."""
 
     path: Path
     model: str
@@ -47,7 +50,7 @@ def scan(models: Path) -> list[Candidate]:
     """
     try:
         return [
-            Candidate(path=version, model=model.name, version=version.name)
+            Candidate(path=version, model=_shown(model.name), version=_shown(version.name))
             for model in _folders(models)
             for version in _folders(model)
         ]
@@ -57,8 +60,9 @@ def scan(models: Path) -> list[Candidate]:
         ) from None
 
 
-# Of each file: name, inode, size, time of change in nanoseconds; the folder's own come first.
-Identity: TypeAlias = "tuple[tuple[str, int, int, int], ...]"
+# Of each file: name, inode, size, times of change in nanoseconds, of which the last one cannot be
+# set back; the folder's own come first.
+Identity: TypeAlias = "tuple[tuple[str, int, int, int, int], ...]"
 
 
 def identify(path: Path) -> Identity:
@@ -69,24 +73,36 @@ def identify(path: Path) -> Identity:
         told = [("", path.stat()), *files]
     except OSError:
         return ()
-    return tuple((name, status.st_ino, status.st_size, status.st_mtime_ns) for name, status in told)
+    return tuple(
+        (name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns) for name, status in told
+    )
 
 
-def read_candidate(candidate: Candidate) -> Bundle:
+def read_candidate(candidate: Candidate, digest: str = "") -> Bundle:
     """Read the bundle of a candidate.
+
+    Args:
+        candidate: a folder.
+        digest: the bundle's, where only the one that was read before will do.
 
     Raises:
         BundleError: it is no bundle, or that of another model or version.
     """
     if candidate.path.parent.is_symlink():
         raise BundleError(f"the folder of model {candidate.model} is a link")
-    bundle = read_bundle(candidate.path)
+    bundle = read_bundle(candidate.path, digest)
     if bundle.model != candidate.model or bundle.version.text != candidate.version:
         raise BundleError(
             f"the folders say {candidate.model} {candidate.version},"
             f" the manifest says {bundle.model} {bundle.version}"
         )
     return bundle
+
+
+def _shown(name: str) -> str:
+    """A folder's name as printable text; two names are never shown alike, and a version's as it is."""
+    # Bytes that are no UTF-8 are surrogates here, which no message can carry.
+    return printable(name.replace("\\", "\\\\"))
 
 
 def _folders(path: Path) -> list[Path]:

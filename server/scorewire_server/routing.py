@@ -19,9 +19,9 @@ def check_alias(alias: str) -> None:
         InvalidRequestError: it may not.
     """
     try:
-        check_model_name(alias)
+        check_model_name(alias, what="alias")
     except InvalidNameError as error:
-        raise invalid("alias", str(error).replace("model name", "alias")) from None
+        raise invalid("alias", str(error)) from None
 
 
 def check_split(weights: Sequence[tuple[str, int]]) -> None:

@@ -185,6 +185,11 @@ class Settings:
     trial_memory_bytes: Annotated[
         int, _integer(64 << 20, 1 << 46), "Memory for the first load of a bundle."
     ] = 4 << 30
+    trial_processes: Annotated[
+        int,
+        _integer(1, 64),
+        "Bundles that may have their first load at one time; the next ones wait while these take long.",
+    ] = 2
     max_rows: Annotated[int, _integer(1, 10_000_000), "Rows in one call."] = 10_000
     max_message_bytes: Annotated[int, _integer(1024, 1 << 30), "Bytes of one message, either way."] = 16 << 20
     max_run_seconds: Annotated[

@@ -2,8 +2,8 @@
 
 An audit cannot foresee what a graph will ask for when it runs. So a child loads
 each bundle first; where it fails, or dies of it, the bundle is refused and the
-server lives on. The child reads a candidate a line and answers with a reason a
-line, "" for none.
+server lives on. The child reads a candidate a line and answers with a line: why
+the bundle must not be loaded, "" where it may, and the digest of what was tried.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import math
 import resource
 import signal
 import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from scorewire_server.repository import Candidate
 
@@ -25,86 +27,138 @@ _START_SECONDS = 120
 _IDLE_SECONDS = 5.0
 _ALARM_SECONDS = 2
 _LINE_BYTES = 1 << 20
+_STOPPING = "the server is about to stop"
+# In what onnxruntime, numpy and Python say where memory is not to be had.
+_MEMORY_SIGNS = ("MemoryError", "allocate memory", "bad_alloc")
 
 
-class Trial:
-    """Tries candidates one after the other; to be used from one event loop."""
+class Tried(NamedTuple):
+    """What came of a trial: why the bundle must not be loaded, or "", and the bundle's digest."""
 
-    def __init__(self, *, seconds: float, memory_bytes: int, threads: int, engine: str) -> None:
+    reason: str
+    digest: str = ""
+
+
+class Trials:
+    """Tries candidates, up to `processes` of them at one time; to be used from one event loop."""
+
+    def __init__(
+        self, *, seconds: float, memory_bytes: int, threads: int, engine: str, processes: int = 1
+    ) -> None:
         self._seconds = seconds
+        self._memory_bytes = memory_bytes
         self._arguments = (str(math.ceil(seconds)), str(memory_bytes), str(threads), engine)
-        self._child: asyncio.subprocess.Process | None = None
+        self._room = asyncio.Semaphore(processes)
+        self._free: list[Process] = []
+        self._busy: set[Process] = set()
         self._idle: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def start(self) -> None:
-        """Start the child ahead; best before there is a server, whose threads a fork would copy."""
-        await self._start_child()
-        self._idle = asyncio.create_task(self._close_when_idle())
+        """Start a child ahead; best before there is a server, whose threads a fork would copy."""
+        self._free.append(await self._start_child())
+        self._rest()
 
-    async def _start_child(self) -> asyncio.subprocess.Process:
-        self._child = await asyncio.create_subprocess_exec(
+    async def try_out(self, candidate: Candidate) -> Tried:
+        """Load a candidate elsewhere first."""
+        async with self._room:
+            if self._idle is not None:
+                self._idle.cancel()
+            if self._closed:
+                return Tried(_STOPPING)
+            child = self._free.pop() if self._free else await self._start_child()
+            self._busy.add(child)
+            tried = None
+            try:
+                # It was closed while the child started.
+                tried = None if self._closed else await self._ask(child, candidate)
+                if tried is not None:
+                    return tried
+                code = await _ended(child)
+                return Tried(_STOPPING if self._closed else self._death(code))
+            except TimeoutError:
+                return Tried(f"its first load took more than {self._seconds:g} seconds")
+            finally:
+                self._busy.discard(child)
+                if tried is not None and not self._closed:
+                    self._free.append(child)
+                else:
+                    await _ended(child)
+                if not self._busy:
+                    self._rest()
+
+    async def close(self) -> None:
+        """End the children at once, whatever they do."""
+        self._closed = True
+        if self._idle is not None:
+            self._idle.cancel()
+        await asyncio.gather(*map(_ended, (*self._free, *self._busy)))
+        self._free.clear()
+
+    async def _start_child(self) -> Process:
+        return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             __name__,
             *self._arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
             limit=_LINE_BYTES,
         )
-        return self._child
 
-    async def refusal(self, candidate: Candidate) -> str:
-        """Why a candidate must not be loaded here; "" where it may."""
-        if self._idle is not None:
-            self._idle.cancel()
-        try:
-            return await self._try(candidate)
-        finally:
-            self._idle = asyncio.create_task(self._close_when_idle())
+    async def _ask(self, child: Process, candidate: Candidate) -> Tried | None:
+        """What a child says; None where it says nothing more.
 
-    async def close(self) -> None:
-        """End the child."""
-        if self._idle is not None:
-            self._idle.cancel()
-        await self._end_child()
-
-    async def _try(self, candidate: Candidate) -> str:
-        child = self._child or await self._start_child()
+        Raises:
+            TimeoutError: it takes too long.
+        """
         assert child.stdin is not None  # noqa: S101 - as asked for
         line = json.dumps([str(candidate.path), candidate.model, candidate.version])
-        try:
-            # A child that ended by itself takes no line.
-            with contextlib.suppress(ConnectionError):
-                child.stdin.write(line.encode() + b"\n")
-                await child.stdin.drain()
-            # The first line says that the child is ready, which has a time of its own.
-            ready = await self._read(child, _START_SECONDS)
-            answer = ready and await self._read(child, self._seconds)
-        except TimeoutError:
-            await self._end_child()
-            return f"its first load took more than {self._seconds:g} seconds"
-        if answer:
-            return str(json.loads(answer))
-        code = await child.wait()
-        await self._end_child()
-        return f"its first load ended the process that tried it (exit code {code})"
+        # A child that ended by itself takes no line.
+        with contextlib.suppress(ConnectionError):
+            child.stdin.write(line.encode() + b"\n")
+            await child.stdin.drain()
+        # The first line says that the child is ready, which has a time of its own.
+        ready = await _read(child, _START_SECONDS)
+        answer = ready and await _read(child, self._seconds)
+        return Tried(*json.loads(answer)) if answer else None
+
+    def _death(self, code: int) -> str:
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return f"its first load ended the process that tried it ({how}); {_memory_note(self._memory_bytes)}"
+
+    def _rest(self) -> None:
+        """End the children that are free once nothing was tried for a while."""
+        if not self._closed:
+            self._idle = asyncio.create_task(self._close_when_idle())
 
     async def _close_when_idle(self) -> None:
         await asyncio.sleep(_IDLE_SECONDS)
-        await self._end_child()
+        free, self._free = self._free, []
+        await asyncio.gather(*map(_ended, free))
 
-    async def _end_child(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            await child.wait()
 
-    async def _read(self, child: asyncio.subprocess.Process, seconds: float) -> bytes:
-        assert child.stdout is not None  # noqa: S101 - as asked for
-        async with asyncio.timeout(seconds):
-            return await child.stdout.readline()
+async def _ended(child: Process) -> int:
+    """End a child; its exit code is that of its own end, where it has ended already."""
+    with contextlib.suppress(ProcessLookupError):
+        child.kill()
+    return await child.wait()
+
+
+async def _read(child: Process, seconds: float) -> bytes:
+    assert child.stdout is not None  # noqa: S101 - as asked for
+    async with asyncio.timeout(seconds):
+        return await child.stdout.readline()
+
+
+def _memory_note(memory_bytes: int) -> str:
+    """How much memory a trial may take, and what bounds it."""
+    note = f"a first load may take {memory_bytes} bytes (--trial-memory-bytes)"
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if hard == resource.RLIM_INFINITY:
+        return note
+    return f"{note}, and a process of this server {hard} bytes in all, which the system sets (ulimit -v)"
 
 
 def _serve_trials(seconds: int, memory_bytes: int, threads: int, engine: str) -> None:
@@ -112,23 +166,37 @@ def _serve_trials(seconds: int, memory_bytes: int, threads: int, engine: str) ->
     from scorewire_server.engine.choice import choose  # noqa: PLC0415 - the parent needs no runtime of its own here
     from scorewire_server.loader import load  # noqa: PLC0415
     from scorewire_server.logs import configure_logs  # noqa: PLC0415
+    from scorewire_server.settings import Settings  # noqa: PLC0415
 
     configure_logs("json", "error")
-    open_session = choose(engine).open_session
-    statm = Path("/proc/self/statm")
-    # Address space is what a system can bound, and of those that we know only Linux does.
-    if statm.exists():
-        in_use = int(statm.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (in_use + memory_bytes, resource.RLIM_INFINITY))
-    open_graph = partial(open_session, threads=threads)
+    kind = choose(engine)
+    # Never started: it only says whether it can hold a version.
+    prepare = kind.make(Settings(), ()).prepare
+    _bound_memory(memory_bytes)
+    open_graph = partial(kind.open_session, threads=threads)
     for line in sys.stdin:
         path, model, version = json.loads(line)
         print("ready", flush=True)
         # The server ends what takes too long, and this does where the server is gone.
         signal.alarm(seconds + _ALARM_SECONDS)
-        record = load(Candidate(Path(path), model, version), open_graph)
+        record = load(Candidate(Path(path), model, version), open_graph, prepare)
         signal.alarm(0)
-        print(json.dumps(record.reason), flush=True)
+        reason, digest = record.reason, record.loaded.digest if record.loaded is not None else ""
+        del record
+        if any(sign in reason for sign in _MEMORY_SIGNS):
+            reason = f"{reason[:500]}; {_memory_note(memory_bytes)}"
+        print(json.dumps([reason, digest]), flush=True)
+
+
+def _bound_memory(memory_bytes: int) -> None:
+    """Bound the address space: that is what a system can bound, and of those that we know Linux does."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        wanted = int(statm.read_text().split()[0]) * resource.getpagesize() + memory_bytes
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
 
 
 if __name__ == "__main__":

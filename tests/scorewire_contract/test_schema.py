@@ -41,6 +41,14 @@ def test_other_texts_are_no_versions(text: str) -> None:
         Version(text)
 
 
+def test_numbers_that_a_64_bit_client_cannot_hold_are_no_versions() -> None:
+    largest = 2**63 - 1
+    assert Version(f"{largest}.{largest}.{largest}").major == largest
+    for text in (f"{largest + 1}.0.0", f"0.{2**64}.0", "0.0.99999999999999999999999"):
+        with pytest.raises(InvalidNameError, match=f"number above {largest}"):
+            Version(text)
+
+
 def test_prerelease_is_told_from_release() -> None:
     assert Version("1.0.0-rc.1").is_prerelease
     assert not Version("1.0.0+rc").is_prerelease

@@ -11,6 +11,7 @@ import pytest
 from scorewire_contract.bundle import Bundle, read_bundle
 from scorewire_contract.scoring import GoldenMismatchError, Scorer, score_golden, within_tolerance
 from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import errors_pb2
 from tests.bundles import expected_value, write_classifier_bundle, write_sum_bundle
 
 
@@ -109,3 +110,25 @@ def test_tolerance_tells_infinities_and_nan_apart() -> None:
     target = np.array([1.0, 1.0, 10.0, math.inf, 1.0, math.inf, math.nan, 1.0, math.nan])
     found = within_tolerance(values, target, tolerance)
     assert found.tolist() == [True, False, True, True, False, False, True, False, False]
+
+
+@pytest.mark.parametrize("name", ["relative", "absolute"])
+@pytest.mark.parametrize("value", [math.inf, math.nan, -1.0, 1e300, 0.2])
+def test_a_tolerance_that_lets_any_score_pass_is_refused(bundle: Bundle, name: str, value: float) -> None:
+    setattr(bundle.golden.tolerance, name, value)
+    with pytest.raises(GoldenMismatchError, match=f"prove nothing: their {name} tolerance"):
+        score_golden(bundle, _session(bundle).run)
+
+
+def test_golden_rows_that_are_all_refused_prove_nothing(tmp_path: Path) -> None:
+    bundle = read_bundle(write_sum_bundle(tmp_path))
+    golden = bundle.golden
+    for row in range(golden.rows.row_count):
+        golden.rows.numbers[2 * row] = math.nan
+    expected = golden.expected
+    del expected.errors[:]
+    for row in range(golden.rows.row_count):
+        expected.errors.add(row=row, reason=errors_pb2.ERROR_REASON_MISSING_VALUE, feature="x0")
+        expected.outputs[0].numbers[row] = math.nan
+    with pytest.raises(GoldenMismatchError, match="every one of them is refused"):
+        score_golden(bundle, _session(bundle).run)

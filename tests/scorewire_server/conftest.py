@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
 from scorewire_contract.bundle import Bundle, read_bundle
-from scorewire_server.logs import configure_logs
+from scorewire_server.logs import configure_logs, flush_logs
 from tests import bundles
 
 
@@ -24,7 +24,16 @@ def _logs() -> Iterator[None]:
     """The log as a server writes it."""
     configure_logs("json", "info")
     yield
+    flush_logs()
     structlog.reset_defaults()
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """A test's lines are written while it is the one that is captured."""
+    result = yield
+    flush_logs()
+    return result
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +71,11 @@ async def test_bundles_are_loaded_one_by_one_while_the_server_answers(
     order: list[str] = []
     steps, entered = threading.Semaphore(0), threading.Semaphore(0)
 
-    def stepwise(candidate: Candidate, open_session: Callable[..., Any]) -> VersionRecord:
+    def stepwise(candidate: Candidate, *how: Any) -> VersionRecord:
         order.append(candidate.version)
         entered.release()
         assert steps.acquire(timeout=20)
-        return load(candidate, open_session)
+        return load(candidate, *how)
 
     monkeypatch.setattr(app_module, "load", stepwise)
     app = App(_settings(models))
@@ -215,10 +214,10 @@ async def test_what_comes_during_the_first_load_is_noticed(
     bundles.write_sum_bundle(models)
     gate, entered = threading.Event(), threading.Semaphore(0)
 
-    def slow(candidate: Candidate, open_session: Callable[..., Any]) -> VersionRecord:
+    def slow(candidate: Candidate, *how: Any) -> VersionRecord:
         entered.release()
         assert gate.wait(20)
-        return load(candidate, open_session)
+        return load(candidate, *how)
 
     monkeypatch.setattr(app_module, "load", slow)
     app = App(_settings(models))
@@ -241,11 +240,11 @@ async def test_draining_while_bundles_are_loaded_ends_the_loading(
     gate, entered = threading.Event(), threading.Semaphore(0)
     loads = []
 
-    def slow(candidate: Candidate, open_session: Callable[..., Any]) -> VersionRecord:
+    def slow(candidate: Candidate, *how: Any) -> VersionRecord:
         loads.append(candidate)
         entered.release()
         assert gate.wait(20)
-        return load(candidate, open_session)
+        return load(candidate, *how)
 
     monkeypatch.setattr(app_module, "load", slow)
     app = App(_settings(models))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -87,6 +88,23 @@ def _sizes_of_text(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("ConstantOfShape", ["sizes"], ["c"]))
 
 
+def _node(op_type: str, *inputs: str, **attributes: Any) -> Callable[[onnx.ModelProto], None]:
+    return lambda model: model.graph.node.append(helper.make_node(op_type, inputs, ["c"], **attributes))
+
+
+def _random_in_subgraph(model: onnx.ModelProto) -> None:
+    inner = helper.make_graph([helper.make_node("RandomNormal", [], ["d"], shape=[1])], "inner", [], [])
+    model.graph.node.append(helper.make_node("If", ["value"], ["c"], then_branch=inner, else_branch=inner))
+
+
+def _dropout(*, training: bool) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        model.graph.initializer.append(numpy_helper.from_array(np.array(training), "mode"))
+        _node("Dropout", "features", "", "mode")(model)
+
+    return change
+
+
 def _short_raw_data(model: onnx.ModelProto) -> None:
     model.graph.initializer[0].raw_data = b"\x00" * 4
 
@@ -123,6 +141,15 @@ REFUSED: list[tuple[Callable[[onnx.ModelProto], object], str]] = [
     (_growing("Tile", [1, 1 << 40], 1), "Tile makes more"),
     (_growing_by_node, "ConstantOfShape makes more"),
     (_sizes_of_text, "no numbers"),
+    (_node("RandomNormal", shape=[1]), "RandomNormal draws lots"),
+    (_node("RandomUniformLike", "features"), "RandomUniformLike draws lots"),
+    (_node("Multinomial", "features"), "Multinomial draws lots"),
+    (_node("Bernoulli", "features"), "Bernoulli draws lots"),
+    (_random_in_subgraph, "RandomNormal draws lots"),
+    (_dropout(training=True), "Dropout is in training mode"),
+    (_node("Dropout", "features", "", "value"), "Dropout is in training mode"),
+    (_node("Dropout", "features", is_test=0), "Dropout is in training mode"),
+    (_node("BatchNormalization", "features", training_mode=1), "BatchNormalization is in training mode"),
     (_rename_output, "'value'"),
     (_another_type, "the graph takes features"),
     (lambda model: model.graph.ClearField("input"), "the manifest feeds features"),
@@ -149,6 +176,21 @@ def test_small_growth_and_subgraphs_pass(sum_bundle: Bundle) -> None:
             helper.make_node("If", ["value"], ["e"], then_branch=inner, else_branch=inner)
         )
 
+    audit(_mutated(sum_bundle, change), sum_bundle.manifest)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _dropout(training=False),
+        _node("Dropout", "features"),
+        _node("Dropout", "features", is_test=1),
+        _node("BatchNormalization", "features", training_mode=0),
+    ],
+)
+def test_what_only_training_makes_random_passes(
+    sum_bundle: Bundle, change: Callable[[onnx.ModelProto], None]
+) -> None:
     audit(_mutated(sum_bundle, change), sum_bundle.manifest)
 
 

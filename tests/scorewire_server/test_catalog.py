@@ -18,7 +18,7 @@ import pytest
 
 from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import models_pb2
-from scorewire_server import catalog, errors
+from scorewire_server import catalog, errors, selection
 from scorewire_server.catalog import Catalog
 from scorewire_server.engine.snapshot import Shadow, Snapshot, VersionRecord
 from scorewire_server.loader import announce, refuse
@@ -547,7 +547,7 @@ async def test_an_earlier_look_takes_nothing_back_of_a_later_one(
         assert go_on.acquire(timeout=20)
         return found
 
-    monkeypatch.setattr(catalog, "scan", slow)
+    monkeypatch.setattr(selection, "scan", slow)
     earlier = asyncio.create_task(world.catalog.refresh())
     await asyncio.to_thread(looked.acquire)
     world.add("1.1.0")
@@ -573,3 +573,85 @@ async def test_nothing_is_kept_of_versions_that_are_not_there(world: World) -> N
         with pytest.raises(errors.VersionNotFoundError):
             await world.catalog.load_version("sum", f"9.{number}.0")
     assert set(world.catalog._version_locks) == set()
+
+
+async def test_a_version_that_cannot_be_published_is_refused_and_the_old_snapshot_stays(
+    world: World,
+) -> None:
+    world.add("1.0.0")
+    await world.catalog.refresh()
+    before = world.catalog.state("sum")
+
+    def publish(snapshot: Snapshot) -> None:
+        if any(each.version.version == "1.1.0" for route in snapshot.routes() for each in route.targets):
+            raise OverflowError("no engine holds it")
+        world.published.append(snapshot)
+
+    world.catalog._publish_snapshot = publish
+    world.add("1.1.0")
+    await world.catalog.refresh()
+    assert world.states == {"1.1.0": "REFUSED", "1.0.0": "SERVING"}
+    assert world.default == "1.0.0"
+    assert world.published[-1].models["sum"].default_version == "1.0.0"
+    (record, _) = world.catalog.snapshot.models["sum"].versions
+    assert record.reason == "the engine does not take it: no engine holds it"
+    assert world.catalog.state("sum").routing == before.routing
+    assert world.catalog.state("sum").history == before.history
+    # As after any refusal, it is not tried again until it changes.
+    await world.catalog.refresh()
+    assert world.loads == ["1.0.0", "1.1.0"]
+
+
+async def test_a_routing_that_cannot_be_published_is_not_kept(world: World) -> None:
+    world.add("1.0.0", "1.1.0")
+    await world.catalog.refresh()
+
+    def publish(snapshot: Snapshot) -> None:
+        raise OverflowError
+
+    publish_before, world.catalog._publish_snapshot = world.catalog._publish_snapshot, publish
+    with pytest.raises(OverflowError):
+        await world.catalog.set_split("sum", [("1.0.0", 1)])
+    assert world.catalog.state("sum").routing.split == ()
+    assert world.state_file.read()["sum"].routing.split == ()
+    world.catalog._publish_snapshot = publish_before
+    await world.catalog.set_split("sum", [("1.0.0", 1)])
+    assert world.default == "1.0.0"
+
+
+async def test_a_load_that_takes_long_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "_PATIENCE_SECONDS", 0.01)
+    end, load = asyncio.Event(), world.catalog._load_candidate
+
+    async def slow(candidate: Candidate, identity: Identity) -> VersionRecord:
+        if candidate.version == "2.0.0":
+            await end.wait()
+        return await load(candidate, identity)
+
+    world.catalog._load_candidate = slow
+    world.add("1.0.0", "2.0.0")
+    looking = asyncio.create_task(world.catalog.refresh())
+    await world.until(lambda: world.states.get("1.0.0") == "SERVING")
+    assert world.states["2.0.0"] == "LOADING"
+    world.add("1.1.0")
+    await world.catalog.load_version("sum", "1.1.0")
+    assert world.default == "1.1.0"
+    end.set()
+    await looking
+    assert world.default == "2.0.0"
+
+
+async def test_a_load_that_fails_by_a_fault_ends_no_look(world: World) -> None:
+    load = world.catalog._load_candidate
+
+    async def failing(candidate: Candidate, identity: Identity) -> VersionRecord:
+        if candidate.version == "1.1.0":
+            raise RuntimeError
+        return await load(candidate, identity)
+
+    world.catalog._load_candidate = failing
+    world.add("1.0.0", "1.1.0")
+    await world.catalog.refresh()
+    assert world.states["1.0.0"] == "SERVING"

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from scorewire_contract.bundle import BundleError
 from scorewire_server.engine.port import StartError
-from scorewire_server.repository import Candidate, read_candidate, scan
+from scorewire_server.repository import Candidate, identify, read_candidate, scan
 from tests import bundles
 
 
@@ -60,3 +61,26 @@ def test_links_to_bundles_are_found_and_refused(models: Path, tmp_path: Path) ->
     for candidate in candidates:
         with pytest.raises(BundleError, match="link|not a folder"):
             read_candidate(candidate)
+
+
+def test_names_of_folders_leave_as_printable_text_and_none_like_another(models: Path) -> None:
+    odd = [b"1.0.0-\xff", b"1.0.0-\\udcff", b"1.0.0\n", b"1.0.0\\n", b"1.0.0-\x1b[31m"]
+    for name in odd:
+        (models / "sum" / os.fsdecode(name)).mkdir(parents=True)
+    found = scan(models)
+    assert {os.fsencode(each.path.name) for each in found} == set(odd)
+    assert len({each.version for each in found}) == len(odd)
+    for candidate in found:
+        assert candidate.version.isprintable()
+        with pytest.raises(BundleError, match="missing"):
+            read_candidate(candidate)
+
+
+def test_a_change_that_restores_sizes_and_times_is_another_identity(models: Path) -> None:
+    path = bundles.write_sum_bundle(models)
+    before, status = identify(path), (path / "golden.json").stat()
+    assert identify(path) == before
+    with (path / "golden.json").open("r+b") as file:
+        file.write(b" ")
+    os.utime(path / "golden.json", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert identify(path) != before

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from scorewire_contract import bundle as contract
 from scorewire_server.audit import audit
 from scorewire_server.repository import Candidate, scan
-from scorewire_server.trial import Trial
+from scorewire_server.trial import Trials
 from tests import bundles
 from tests.conformance.engines import ENGINES
 
@@ -87,12 +88,14 @@ async def test_bundles_that_ask_for_too_much_are_refused_and_the_next_is_tried(
     _with_graph(models, "endless", _endless())
     bundles.write_sum_bundle(models)
     (bundles.write_sum_bundle(models, version="2.0.0") / "golden.json").unlink()
-    trial = Trial(seconds=3, memory_bytes=1 << 30, threads=1, engine=engine)
-    reasons = {f"{each.model} {each.version}": await trial.refusal(each) for each in scan(models)}
+    trial = Trials(seconds=3, memory_bytes=1 << 30, threads=1, engine=engine)
+    tried = {f"{each.model} {each.version}": await trial.try_out(each) for each in scan(models)}
+    reasons = {name: each.reason for name, each in tried.items()}
     await trial.close()
     assert "allocate memory" in reasons["bomb 1.0.0"]
     assert reasons["endless 1.0.0"] == "its first load took more than 3 seconds"
     assert reasons["sum 1.0.0"] == ""
+    assert tried["sum 1.0.0"].digest == contract.read_bundle(models / "sum" / "1.0.0").digest
     assert reasons["sum 2.0.0"] == "golden.json is missing"
 
 
@@ -108,12 +111,84 @@ def test_a_trial_ends_by_itself_where_its_server_is_gone(models: Path) -> None:
 async def test_a_bundle_that_ends_its_trial_is_refused_and_the_next_is_tried(models: Path) -> None:
     bundles.write_sum_bundle(models)
     (candidate,) = scan(models)
-    trial = Trial(seconds=30, memory_bytes=1 << 30, threads=1, engine="reference")
+    trial = Trials(seconds=30, memory_bytes=1 << 30, threads=1, engine="reference")
     await trial.start()
-    child = trial._child  # as if the runtime crashed
-    assert child is not None
-    child.kill()
-    assert "ended the process" in await trial.refusal(candidate)
-    assert await trial.refusal(Candidate(candidate.path, "other", "1.0.0")) != ""
-    assert await trial.refusal(candidate) == ""
+    trial._free[0].kill()  # as if the runtime crashed
+    reason = (await trial.try_out(candidate)).reason
+    assert "ended the process that tried it (signal SIGKILL)" in reason
+    assert f"{1 << 30} bytes (--trial-memory-bytes)" in reason
+    assert (await trial.try_out(Candidate(candidate.path, "other", "1.0.0"))).reason != ""
+    assert (await trial.try_out(candidate)).reason == ""
     await trial.close()
+
+
+async def test_a_graph_without_end_holds_up_no_other_and_ends_when_trials_do(models: Path) -> None:
+    _with_graph(models, "endless", _endless())
+    bundles.write_sum_bundle(models)
+    endless, sound = scan(models)
+    trials = Trials(seconds=600, memory_bytes=1 << 30, threads=1, engine="reference", processes=2)
+    trying = asyncio.create_task(trials.try_out(endless))
+    for _ in range(2):
+        assert (await trials.try_out(sound)).reason == ""
+    assert not trying.done()
+    children = [*trials._busy, *trials._free]
+    async with asyncio.timeout(60):
+        await trials.close()
+        assert (await trying).reason == "the server is about to stop"
+        assert (await trials.try_out(sound)).reason == "the server is about to stop"
+    assert len(children) == 2
+    assert all(child.returncode is not None for child in children)
+
+
+async def test_more_trials_than_processes_wait_for_each_other(models: Path) -> None:
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        bundles.write_sum_bundle(models, version=version)
+    trials = Trials(seconds=60, memory_bytes=1 << 30, threads=1, engine="reference", processes=1)
+    tried = await asyncio.gather(*map(trials.try_out, scan(models)))
+    assert [each.reason for each in tried] == ["", "", ""]
+    assert len(trials._free) == 1
+    await trials.close()
+
+
+_LIMITED = """
+import asyncio, resource, sys
+from pathlib import Path
+from scorewire_server.repository import scan
+from scorewire_server.trial import Trials
+
+async def main(models, more):
+    own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (own + more, own + more))
+    trials = Trials(seconds=60, memory_bytes=1 << 30, threads=1, engine="reference")
+    print((await trials.try_out(scan(models)[0])).reason)
+    await trials.close()
+
+asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+"""
+
+
+def _reason_under_a_limit(models: Path, more_bytes: int) -> str:
+    """What a trial says where the system lets no process have more than this beside what a server has."""
+    command = [sys.executable, "-c", _LIMITED, str(models), str(more_bytes)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return ended.stdout.strip()
+
+
+def test_a_limit_of_the_system_is_named_where_a_trial_dies_of_it(models: Path) -> None:
+    bundles.write_sum_bundle(models)
+    reason = _reason_under_a_limit(models, 40 << 20)
+    assert reason.startswith("its first load")
+    assert "--trial-memory-bytes" in reason
+    assert "ulimit -v" in reason
+
+
+def test_a_limit_of_the_system_that_leaves_room_refuses_nothing(models: Path) -> None:
+    bundles.write_sum_bundle(models)
+    assert _reason_under_a_limit(models, 1 << 40) == ""
+
+
+def test_a_bundle_that_asks_for_too_much_memory_is_told_the_setting(models: Path) -> None:
+    _with_graph(models, "bomb", _bomb())
+    reason = _reason_under_a_limit(models, 1 << 40)
+    assert "allocate memory" in reason
+    assert f"{1 << 30} bytes (--trial-memory-bytes)" in reason

@@ -20,6 +20,7 @@ from google.protobuf import json_format
 
 from scorewire_contract.schema import InvalidNameError, Version, check_model_name, fingerprint
 from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import schema_pb2
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -29,7 +30,11 @@ TYPED_SCHEMA = "schema.proto"
 MAX_MANIFEST_BYTES = 64 << 20
 MAX_FILE_BYTES = 2 << 30
 MAX_FILES = 64
+# Of features, outputs and files, which messages repeat.
+MAX_NAME_BYTES = 1000
+MAX_DESCRIPTION_CHARACTERS = 100_000
 
+_OUTPUT_KINDS = set(schema_pb2.OutputKind.values()) - {schema_pb2.OUTPUT_KIND_UNSPECIFIED}
 
 _M = TypeVar("_M", manifest_pb2.Manifest, manifest_pb2.Golden)
 
@@ -40,12 +45,18 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle whose manifest, file list and checksums have been checked."""
+    """A bundle whose manifest, file list and checksums have been checked.
+
+    `digest` is the SHA-256 of its manifest file. That has the SHA-256 of every
+    other file, so two bundles of one digest are the same to the last byte; it is
+    empty where the bundle was not read from a folder.
+    """
 
     path: Path
     manifest: manifest_pb2.Manifest
     graph: bytes
     golden: manifest_pb2.Golden
+    digest: str = ""
 
     @property
     def model(self) -> str:
@@ -58,15 +69,23 @@ class Bundle:
         return Version(self.manifest.version)
 
 
-def read_bundle(path: Path) -> Bundle:
+def read_bundle(path: Path, digest: str = "") -> Bundle:
     """Read the bundle in a folder.
+
+    Args:
+        path: the folder.
+        digest: that of a bundle that was read before; of another nothing is parsed.
 
     Raises:
         BundleError: a file is missing, is not a regular file of one link, is too
-            large or not listed; a checksum, the format version or a name is
-            wrong; or the manifest contradicts itself.
+            large or not listed; a checksum, the digest, the format version or a
+            name is wrong; or the manifest contradicts itself.
     """
-    manifest = read_manifest(path)
+    content = _read_manifest(path)
+    found = hashlib.sha256(content).hexdigest()
+    if digest not in ("", found):
+        raise BundleError("it is not the bundle that was read before: its files have changed meanwhile")
+    manifest = _manifest(content)
     expected = {MANIFEST, *(file.name for file in manifest.files)}
     present = {entry.name for entry in os.scandir(path)}
     if missing := sorted(expected - present):
@@ -84,7 +103,7 @@ def read_bundle(path: Path) -> Bundle:
         if name not in contents:
             raise BundleError(f"the manifest does not list {name}")
     golden = _parse(contents[GOLDEN], manifest_pb2.Golden(), GOLDEN)
-    return Bundle(path=path, manifest=manifest, graph=contents[GRAPH], golden=golden)
+    return Bundle(path=path, manifest=manifest, graph=contents[GRAPH], golden=golden, digest=found)
 
 
 def read_manifest(path: Path) -> manifest_pb2.Manifest:
@@ -93,11 +112,7 @@ def read_manifest(path: Path) -> manifest_pb2.Manifest:
     Raises:
         BundleError: as for `read_bundle`.
     """
-    if not path.is_dir() or path.is_symlink():
-        raise BundleError("it is not a folder")
-    manifest = _parse(_read(path / MANIFEST, MAX_MANIFEST_BYTES), manifest_pb2.Manifest(), MANIFEST)
-    _check(manifest)
-    return manifest
+    return _manifest(_read_manifest(path))
 
 
 def write_bundle(output_dir: Path, manifest: manifest_pb2.Manifest, files: Mapping[str, bytes]) -> Path:
@@ -144,6 +159,18 @@ def to_json(message: manifest_pb2.Golden) -> bytes:
     return json_format.MessageToJson(message, indent=None, ensure_ascii=False).encode("utf-8")
 
 
+def _read_manifest(path: Path) -> bytes:
+    if not path.is_dir() or path.is_symlink():
+        raise BundleError("it is not a folder")
+    return _read(path / MANIFEST, MAX_MANIFEST_BYTES)
+
+
+def _manifest(content: bytes) -> manifest_pb2.Manifest:
+    manifest = _parse(content, manifest_pb2.Manifest(), MANIFEST)
+    _check(manifest)
+    return manifest
+
+
 def _check(manifest: manifest_pb2.Manifest) -> None:
     if manifest.format_version != FORMAT_VERSION:
         raise BundleError(
@@ -163,6 +190,12 @@ def _check(manifest: manifest_pb2.Manifest) -> None:
     ):
         if len(set(names)) != len(names) or not all(names):
             raise BundleError(f"two {what}s of the manifest have one name, or one has none")
+        if any(len(name.encode()) > MAX_NAME_BYTES for name in names):
+            raise BundleError(f"a {what}'s name has more than {MAX_NAME_BYTES} bytes")
+    if len(manifest.description) > MAX_DESCRIPTION_CHARACTERS:
+        raise BundleError(f"the description has more than {MAX_DESCRIPTION_CHARACTERS} characters")
+    if not {output.kind for output in manifest.schema.outputs} <= _OUTPUT_KINDS:
+        raise BundleError("an output of the schema is of no kind that this release knows")
     if manifest.schema.fingerprint != fingerprint(manifest.schema):
         raise BundleError("the schema's fingerprint is not that of the schema")
     if len(manifest.files) > MAX_FILES:
@@ -200,5 +233,6 @@ def _write(path: Path, content: bytes) -> None:
 def _parse(content: bytes, message: _M, name: str) -> _M:
     try:
         return json_format.Parse(content, message)
-    except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+    except (json_format.ParseError, ValueError, TypeError, SystemError, RecursionError) as error:
+        # For odd texts and numbers protobuf raises the types of what it calls.
         raise BundleError(f"{name} is not what the format asks for: {str(error)[:200]}") from None

@@ -151,6 +151,8 @@ class RowCoder:
             _Input(message, self._vocabularies, len(numbers), len(texts)) for message in coding.inputs
         ]
         self._limits = np.array([f.magnitude_limit for f in numbers], dtype=np.float64)
+        if not (self._limits >= 0).all():
+            raise ValueError("a feature's magnitude limit is no number from 0 to infinity")
         self._missing_allowed = np.array([f.missing_allowed for f in numbers], dtype=np.bool_)
         self._whole = np.array([f.whole for f in numbers], dtype=np.bool_)
         self._any_whole = bool(self._whole.any())
@@ -293,9 +295,15 @@ class _Input:
                 raise ValueError(f"input {self.name!r} names a vocabulary that is not there")
             if len(coded.values) != vocabularies[coded.vocabulary].size:
                 raise ValueError(f"input {self.name!r}, column {i}: not one value for each text")
-            with np.errstate(over="ignore"):
-                # The unknown text's value stands last, where index -1 finds it.
-                values = np.array([*coded.values, coded.unknown_value]).astype(self._dtype)
+            # The unknown text's value stands last, where index -1 finds it.
+            told = np.array([*coded.values, coded.unknown_value])
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = told.astype(self._dtype)
+                held = self._dtype in (np.float32, np.float64) or (values == told).all()
+            if not held:
+                raise ValueError(
+                    f"input {self.name!r}, column {i}: a text's value is none of the input's type"
+                )
             self._coded.append((i, coded.vocabulary, values))
 
     def fill(

@@ -1,7 +1,8 @@
 """Rules of names, versions and schemas.
 
 A version follows semver.org 2.0.0. Versions are ordered as it says, and build
-metadata breaks ties by text so that the order is total.
+metadata breaks ties by text so that the order is total. Its three numbers are
+below 2^63, so that engines and clients in every language can hold them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from functools import total_ordering
 
 from scorewire_proto.v1 import schema_pb2
 
-MODEL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-ALIAS_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _IDENTIFIER = r"(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
 _SEMANTIC = re.compile(
     r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
@@ -22,6 +22,7 @@ _SEMANTIC = re.compile(
     r"(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
 )
 _MAX_VERSION_LENGTH = 64
+_LARGEST_NUMBER = 2**63 - 1
 
 
 class InvalidNameError(ValueError):
@@ -42,13 +43,16 @@ class Version:
         match = _SEMANTIC.fullmatch(text) if len(text) <= _MAX_VERSION_LENGTH else None
         if match is None:
             raise InvalidNameError(f"version {text!r} is not semantic, like 1.4.0 or 2.0.0-rc.1")
-        major, minor, patch, prerelease, build = match.groups()
+        *numbers, prerelease, build = match.groups()
+        major, minor, patch = map(int, numbers)
+        if max(major, minor, patch) > _LARGEST_NUMBER:
+            raise InvalidNameError(f"version {text!r} has a number above {_LARGEST_NUMBER}")
         parts = tuple(
             (0, int(part), "") if part.isdigit() else (1, 0, part)
             for part in (prerelease.split(".") if prerelease else ())
         )
         self.text = text
-        self._key = (int(major), int(minor), int(patch), prerelease is None, parts, build or "")
+        self._key = (major, minor, patch, prerelease is None, parts, build or "")
 
     @property
     def major(self) -> int:
@@ -76,15 +80,19 @@ class Version:
         return self.text
 
 
-def check_model_name(name: str) -> str:
+def check_model_name(name: str, *, what: str = "model name") -> str:
     """The name itself.
+
+    Args:
+        name: of a model, or of something else that has such names.
+        what: that is, for the message.
 
     Raises:
         InvalidNameError: it is not 1 to 63 of a-z, 0-9, _ and -, a letter first.
     """
-    if MODEL_NAME.fullmatch(name) is None:
+    if _NAME.fullmatch(name) is None:
         raise InvalidNameError(
-            f"model name {name!r} must be 1 to 63 of a-z, 0-9, '_' and '-', and begin with a letter"
+            f"{what} {name!r} must be 1 to 63 of a-z, 0-9, '_' and '-', and begin with a letter"
         )
     return name
 

@@ -6,6 +6,7 @@ package needs no runtime.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from scorewire_proto.v1 import schema_pb2
 # Takes the names of the outputs and the inputs by name, like onnxruntime's
 # InferenceSession.run, and returns one array for each name.
 RunGraph: TypeAlias = Callable[[list[str], dict[str, NDArray[Any]]], Sequence[NDArray[Any]]]
+
+# What a bundle may allow golden rows to differ by at most: of the answer, and of the largest answer.
+MAX_TOLERANCE = 0.01
 
 BEYOND_DOUBLES = "whole numbers beyond 2^53, which doubles do not hold"
 
@@ -122,11 +126,14 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
         or [output.name for output in expected.outputs] != [output.name for output in schema.outputs]
     ):
         raise GoldenMismatchError("the golden rows do not fit the schema")
+    _check_tolerance(golden)
     scores = scorer.score(count, np.array(rows.numbers, dtype=np.float64), list(rows.texts))
     found = [(error.row, error.reason, error.feature) for error in scores.errors]
     wanted = [(error.row, error.reason, error.feature) for error in expected.errors]
     if found != wanted:
         raise GoldenMismatchError(f"golden rows refused are {found[:3]}..., expected {wanted[:3]}...")
+    if len(found) == count:
+        raise GoldenMismatchError("the golden rows prove nothing: every one of them is refused")
     for output, values in zip(expected.outputs, scores.outputs, strict=True):
         answered = output.texts if values.dtype == object else output.numbers
         if len(answered) != values.size:
@@ -143,6 +150,18 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
                 f" the fitted model gave {target[row, column]!r}"
             )
     return count
+
+
+def _check_tolerance(golden: manifest_pb2.Golden) -> None:
+    """Check that golden rows with other scores would be found."""
+    numbers = [abs(x) for output in golden.expected.outputs for x in output.numbers if math.isfinite(x)]
+    limits = {"relative": MAX_TOLERANCE, "absolute": MAX_TOLERANCE * max([1.0, *numbers])}
+    for name, limit in limits.items():
+        value = getattr(golden.tolerance, name)
+        if not 0 <= value <= limit:
+            raise GoldenMismatchError(
+                f"the golden rows prove nothing: their {name} tolerance is {value:g}, not from 0 to {limit:g}"
+            )
 
 
 def beyond_doubles(values: NDArray[Any]) -> bool:

@@ -2,7 +2,7 @@
 // Python calls by position, and unpacks what it gets in one place.
 #![allow(clippy::too_many_arguments, clippy::type_complexity)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -443,13 +443,15 @@ impl Engine {
     ) {
         let shards = self.predictor.counts.len();
         let mut counted = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kept = BTreeMap::new();
+        let (mut kept, mut served) = (BTreeMap::new(), BTreeMap::new());
         let mut counts = |version: &Version, route: &str, shadow: bool| {
             let key = (version.model.clone(), version.version.clone(), route.to_owned(), shadow);
             let found = counted.remove(&key).or_else(|| kept.get(&key).cloned());
             let counts: Arc<RouteShards> =
                 found.unwrap_or_else(|| Arc::new((0..shards).map(|_| RouteCounts::default()).collect()));
             kept.insert(key, Arc::clone(&counts));
+            // A version that was made long before it is published counts where it began to.
+            served.insert((version.model.clone(), version.version.clone()), Arc::clone(&version.counts));
             counts
         };
         let mut built = Vec::new();
@@ -469,11 +471,9 @@ impl Engine {
             });
             built.push((model, name, Route { targets, shadow }));
         }
-        let names = kept.keys().map(|(model, version, ..)| (model.clone(), version.clone()));
-        let names = names.collect::<BTreeSet<_>>();
-        self.versions.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| names.contains(key));
         // What a version has counted on a route that it lost stays as long as the version does.
-        counted.retain(|(model, version, ..), _| names.contains(&(model.clone(), version.clone())));
+        counted.retain(|(model, version, ..), _| served.contains_key(&(model.clone(), version.clone())));
+        *self.versions.lock().unwrap_or_else(PoisonError::into_inner) = served;
         counted.append(&mut kept);
         let origin: Origin = Arc::new(origin);
         let service = |(full_name, model, major, route)| (full_name, Service { model, major }, route);

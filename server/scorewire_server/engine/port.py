@@ -69,6 +69,14 @@ class Engine(Protocol):
         """
         ...
 
+    def prepare(self, version: LoadedVersion) -> None:
+        """Make of a version what `publish` needs of it; other threads may ask.
+
+        Raises:
+            Exception: this engine cannot hold the version.
+        """
+        ...
+
     def publish(self, snapshot: Snapshot) -> None:
         """Answer the calls that come from now on from this snapshot.
 

@@ -29,7 +29,7 @@ class LoadedVersion:
     nanoseconds, as measured when the version was loaded; infinite where the graph has
     control flow, so that it never runs where other calls wait. `joint_rows` is how many
     rows of different calls one run may score. `max_rows` is set where one call may
-    have fewer than the server takes. `typed` and `tensors` read and
+    have fewer than the server takes. `digest` is its bundle's. `typed` and `tensors` read and
     write the encodings that are made from the manifest.
 
     Raises:
@@ -45,6 +45,7 @@ class LoadedVersion:
     row_ns: float
     joint_rows: int = 1
     max_rows: int | None = None
+    digest: str = ""
     typed: TypedCodec = field(init=False, repr=False)
     tensors: TensorCodec = field(init=False, repr=False)
 

@@ -250,6 +250,8 @@ def _output_of(output: schema_pb2.OutputSchema) -> Tensor:
 def _check(inputs: Sequence[Tensor], outputs: Sequence[Tensor], schema: schema_pb2.Schema) -> None:
     """Check that tensors have every feature and output of a schema once, and those of one kind each."""
     features = [feature.kind == schema_pb2.FEATURE_KIND_TEXT for feature in schema.features]
+    if sum(tensor.width for tensor in inputs) != len(features):
+        raise ValueError("the manifest's input tensors have not as many values as its schema has features")
     told = [tensor.datatype == BYTES for tensor in inputs for _ in range(tensor.width)]
     widths = [(o.name, o.width, o.kind == schema_pb2.OUTPUT_KIND_TEXT) for o in schema.outputs]
     known = {tensor.datatype for tensor in (*inputs, *outputs)} <= set(DATATYPES)

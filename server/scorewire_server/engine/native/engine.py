@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from time import monotonic
 from typing import TypeAlias
+from weakref import WeakKeyDictionary
 
 from google.rpc import code_pb2
 
@@ -112,6 +113,8 @@ class NativeEngine:
             {name: _failure(error) for name, error in fixed.items()},
         )
         self._versions: dict[LoadedVersion, scorewire_native.Version] = {}
+        # Made ahead, and not in a snapshot yet.
+        self._prepared: WeakKeyDictionary[LoadedVersion, scorewire_native.Version] = WeakKeyDictionary()
         # No longer in the snapshot, and perhaps still in use.
         self._leaving: dict[LoadedVersion, scorewire_native.Version] = {}
         # Answers the tensors that the extension leaves to this side, on the extension's graphs.
@@ -190,20 +193,30 @@ class NativeEngine:
         asyncio.get_running_loop().add_reader(self._native.fileno(), self._read_events)
         return f"{settings.listen.rpartition(':')[0]}:{port}"
 
+    def prepare(self, version: LoadedVersion) -> None:
+        """Make the extension's version of one that was loaded."""
+        self._prepared[version] = native_version(self._native, version)
+
     def publish(self, snapshot: Snapshot) -> None:
         """Answer the calls that come from now on from this snapshot."""
-        self._predictor.publish(snapshot)
         routes = list(snapshot.routes())
-        self._leaving = {loaded: made for loaded, made in self._leaving.items() if made.in_use()}
         served = {version for each in routes for version in each.versions()}
-        self._leaving |= {loaded: made for loaded, made in self._versions.items() if loaded not in served}
-        self._versions = {
-            loaded: self._versions.get(loaded) or native_version(self._native, loaded) for loaded in served
-        }
+        versions = {loaded: self._made(loaded) for loaded in served}
         services = [
             (name, each.model, each.major, each.route.name) for name, each in snapshot.services.items()
         ]
-        self._native.publish(list(map(self._route, routes)), services, snapshot)
+        # What fails has failed here or above, and nothing is changed.
+        self._native.publish([_route(each, versions) for each in routes], services, snapshot)
+        self._predictor.publish(snapshot)
+        self._leaving = {loaded: made for loaded, made in self._leaving.items() if made.in_use()}
+        self._leaving |= {loaded: made for loaded, made in self._versions.items() if loaded not in served}
+        self._versions = versions
+        for loaded in served:
+            self._prepared.pop(loaded, None)
+
+    def _made(self, version: LoadedVersion) -> scorewire_native.Version:
+        made = self._versions.get(version) or self._prepared.get(version)
+        return made or native_version(self._native, version)
 
     def use_certificate(self, certificate: Certificate) -> None:
         """Show a certificate to clients that connect from now on; connections that are open go on."""
@@ -223,13 +236,6 @@ class NativeEngine:
             return True
         del self._leaving[version]
         return False
-
-    def _route(self, route: Route) -> scorewire_native.Route:
-        targets = [(self._versions[each.version], each.weight, each.seed) for each in route.targets]
-        if route.shadow is None:
-            return route.model, route.name, targets, None
-        version, share = route.shadow
-        return route.model, route.name, targets, (self._versions[version], share)
 
     def refuse_new_calls(self) -> None:
         """Answer new prediction calls with DRAINING; streams that are open go on."""
@@ -401,6 +407,16 @@ class _Call:
         # Asked for one by one, so that the transport's flow control bounds what waits.
         self._native.want(self._number)
         return await self._arrived.get()
+
+
+def _route(
+    route: Route, versions: Mapping[LoadedVersion, scorewire_native.Version]
+) -> scorewire_native.Route:
+    targets = [(versions[each.version], each.weight, each.seed) for each in route.targets]
+    if route.shadow is None:
+        return route.model, route.name, targets, None
+    version, share = route.shadow
+    return route.model, route.name, targets, (versions[version], share)
 
 
 def _failure(error: BaseException) -> _Failure:

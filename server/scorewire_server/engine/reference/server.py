@@ -105,6 +105,9 @@ class ReferenceEngine:
         self._server = server
         return f"{listen.rpartition(':')[0]}:{port}"
 
+    def prepare(self, version: LoadedVersion) -> None:
+        """Nothing is to be made: a version is answered from as it was loaded."""
+
     def publish(self, snapshot: Snapshot) -> None:
         """Answer the calls that come from now on from this snapshot."""
         self._predictor.publish(snapshot)
