@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -30,6 +31,8 @@ const KEPT_BYTES: usize = 1 << 14;
 // Connections whose other end went away are found within 80 seconds.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The share by which gRFC A9 spreads the age of connections.
+const AGE_JITTER: f64 = 0.1;
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 thread_local! {
@@ -127,17 +130,25 @@ async fn attend(link: &Link) {
 async fn close(link: &Link, max_age: Option<Duration>, mut phase: watch::Receiver<Phase>) {
     let aged = async {
         match max_age {
-            Some(age) => tokio::time::sleep(age).await,
+            Some(age) => tokio::time::sleep(spread(age)).await,
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
-        _ = phase.wait_for(|phase| *phase == Phase::Closing) => {}
-        () = aged => {}
-    }
-    link.session().shut_down();
+    let reason = tokio::select! {
+        _ = phase.wait_for(|phase| *phase == Phase::Closing) => "",
+        // As gRFC A9 has it.
+        () = aged => "max_age",
+    };
+    link.session().shut_down(reason);
     link.wake();
     std::future::pending().await
+}
+
+/// An age up to a tenth longer or shorter, at random: connections that began together do not end
+/// together.
+fn spread(age: Duration) -> Duration {
+    let drawn = RandomState::new().hash_one(0) as f64 / u64::MAX as f64;
+    age.mul_f64(1.0 - AGE_JITTER + 2.0 * AGE_JITTER * drawn)
 }
 
 /// The socket and the session behind it.

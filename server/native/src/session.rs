@@ -7,6 +7,7 @@
 mod callbacks;
 #[cfg(any(test, fuzzing))]
 pub mod exercise;
+mod resets;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -17,6 +18,7 @@ use bytes::{Bytes, BytesMut};
 use libnghttp2_sys as ng;
 
 use crate::headers::Begun;
+use resets::Resets;
 
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: i32 = 8 << 20;
@@ -119,6 +121,9 @@ struct State {
     /// Whether the ping behind which no more calls begin was sent, and whether it came back.
     last_ping_sent: bool,
     last_ping_answered: bool,
+    /// What the last GOAWAY says beside its code.
+    shut_down_reason: &'static str,
+    resets: Resets,
 }
 
 /// The server's side of a connection.
@@ -134,9 +139,10 @@ impl Session {
     /// # Errors
     /// There is no memory for it.
     pub fn new(max_streams: u32, max_head_bytes: u32) -> Result<Self, Broken> {
-        let state = State { max_head_bytes: max_head_bytes as usize, ..State::default() };
+        let resets = Resets::new(max_streams);
+        let state = State { max_head_bytes: max_head_bytes as usize, resets, ..State::default() };
         let state = NonNull::from(Box::leak(Box::new(state)));
-        let Ok(raw) = callbacks::open(state, max_streams) else {
+        let Ok(raw) = callbacks::open(state) else {
             // SAFETY: it was leaked above, and nobody else has it.
             drop(unsafe { Box::from_raw(state.as_ptr()) });
             return Err(Broken);
@@ -181,11 +187,12 @@ impl Session {
         }
         if std::mem::take(&mut self.state().last_ping_answered) {
             // The client knows by now that it is to begin no more calls.
-            // SAFETY: the session lives; there is no further data.
+            let reason = self.state().shut_down_reason;
+            // SAFETY: the session lives, and copies the reason.
             unsafe {
                 let last = ng::nghttp2_session_get_last_proc_stream_id(self.raw.as_ptr());
                 let code = ng::NGHTTP2_NO_ERROR;
-                ng::nghttp2_submit_goaway(self.raw.as_ptr(), 0, last, code, ptr::null(), 0);
+                ng::nghttp2_submit_goaway(self.raw.as_ptr(), 0, last, code, reason.as_ptr(), reason.len());
             }
         }
         self.take_back();
@@ -257,8 +264,10 @@ impl Session {
         self.state().alive
     }
 
-    /// Lets the client begin no more calls. Those that it began before it knew are answered.
-    pub fn shut_down(&mut self) {
+    /// Lets the client begin no more calls, for a reason that its log may show. Those that it began
+    /// before it knew are answered.
+    pub fn shut_down(&mut self, reason: &'static str) {
+        self.state().shut_down_reason = reason;
         // SAFETY: the session lives. Without memory for the frame the client is told nothing.
         unsafe { ng::nghttp2_submit_shutdown_notice(self.raw.as_ptr()) };
         self.submit_ping(&PING_LAST);

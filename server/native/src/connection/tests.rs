@@ -325,12 +325,21 @@ fn a_connection_that_closes_ends_with_its_last_call() {
 }
 
 #[test]
-fn an_old_connection_ends() {
+fn old_connections_end_within_a_tenth_of_their_age_and_not_together() {
     run(async {
-        let options = Options { max_age: Some(Duration::from_secs(30)), ..OPTIONS };
-        let served = served(options, echo);
-        let _client = client(served.client, 1 << 20).await;
-        served.done.await.unwrap();
+        let age = Duration::from_secs(30);
+        let options = Options { max_age: Some(age), ..OPTIONS };
+        let mut ends = Vec::new();
+        for _ in 0..20 {
+            let begun = tokio::time::Instant::now();
+            let served = served(options.clone(), echo);
+            let _client = client(served.client, 1 << 20).await;
+            served.done.await.unwrap();
+            ends.push(begun.elapsed());
+        }
+        let (first, last) = (ends.iter().min().unwrap(), ends.iter().max().unwrap());
+        assert!(*first >= age.mul_f64(0.9) && *last <= age.mul_f64(1.1) + Duration::from_secs(1), "{ends:?}");
+        assert!(*last - *first > Duration::from_millis(1), "{ends:?}");
     });
 }
 

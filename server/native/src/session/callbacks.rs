@@ -3,16 +3,13 @@
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use libnghttp2_sys as ng;
 
 use super::{Broken, PING_LAST, State, Stream};
 
-/// Streams that a client may reset beside all that it has open: so many at once, and a second. One
-/// whose deadlines are short resets many, and each costs no more than an answer.
-const RESETS: u64 = 2_000;
-const RESETS_PER_SECOND: u64 = 1_000;
 /// Odd frames, among them those of messages that come after the call was refused.
 const ODD_FRAMES: u64 = 10_000;
 const ODD_FRAMES_PER_SECOND: u64 = 1_000;
@@ -25,7 +22,7 @@ const MAX_EXCESS: usize = 4;
 const MAX_SENT_HEADER_BYTES: usize = 1 << 20;
 
 /// Makes nghttp2's part.
-pub fn open(state: NonNull<State>, max_streams: u32) -> Result<NonNull<ng::nghttp2_session>, Broken> {
+pub fn open(state: NonNull<State>) -> Result<NonNull<ng::nghttp2_session>, Broken> {
     let (mut callbacks, mut option, mut session) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
     // SAFETY: each of the three is made before it is used, and the first two are freed once; freeing
     // null is allowed. The session copies what it needs of both. The callbacks have the signatures
@@ -46,8 +43,8 @@ pub fn open(state: NonNull<State>, max_streams: u32) -> Result<NonNull<ng::nghtt
             ng::nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, Some(on_stream_closed));
             // The window opens as bodies are taken, not as they arrive.
             ng::nghttp2_option_set_no_auto_window_update(option, 1);
-            let resets = RESETS + u64::from(max_streams);
-            ng::nghttp2_option_set_stream_reset_rate_limit(option, resets, RESETS_PER_SECOND);
+            // The state counts them: nghttp2 would call too many an internal error.
+            ng::nghttp2_option_set_stream_reset_rate_limit(option, u64::MAX, u64::MAX);
             ng::nghttp2_option_set_glitch_rate_limit(option, ODD_FRAMES, ODD_FRAMES_PER_SECOND);
             ng::nghttp2_option_set_max_send_header_block_length(option, MAX_SENT_HEADER_BYTES);
             let user_data = state.as_ptr().cast();
@@ -155,15 +152,27 @@ unsafe fn count_field(session: *mut ng::nghttp2_session, state: &mut State, byte
     if state.head_bytes <= MAX_EXCESS * state.max_head_bytes {
         return 0;
     }
-    // SAFETY: the caller's promise; nghttp2 allows this in its callbacks.
-    match unsafe { ng::nghttp2_session_terminate_session(session, ng::NGHTTP2_ENHANCE_YOUR_CALM) } {
+    // SAFETY: the caller's promise.
+    match unsafe { calm_down(session) } {
         0 => ng::NGHTTP2_ERR_PAUSE,
+        failed => failed,
+    }
+}
+
+/// Ends the connection of a client that asks too much, and tells it why.
+///
+/// # Safety
+/// The session is nghttp2's, in one of its callbacks.
+unsafe fn calm_down(session: *mut ng::nghttp2_session) -> c_int {
+    // SAFETY: the caller's promise; nghttp2 allows this in its callbacks, and reads nothing after it.
+    match unsafe { ng::nghttp2_session_terminate_session(session, ng::NGHTTP2_ENHANCE_YOUR_CALM) } {
+        0 => 0,
         _ => FAILED,
     }
 }
 
 unsafe extern "C" fn on_frame_received(
-    _: *mut ng::nghttp2_session,
+    session: *mut ng::nghttp2_session,
     frame: *const ng::nghttp2_frame,
     user_data: *mut c_void,
 ) -> c_int {
@@ -178,6 +187,9 @@ unsafe extern "C" fn on_frame_received(
             state.greeted |= type_ == ng::NGHTTP2_SETTINGS;
             // A client may answer what it was not asked.
             state.last_ping_answered |= state.last_ping_sent && pong == Some(PING_LAST);
+            if type_ == ng::NGHTTP2_RST_STREAM && !state.resets.add(Instant::now()) {
+                return calm_down(session);
+            }
             if request {
                 state.begun.end(stream_id, state.head_bytes > state.max_head_bytes);
                 state.streams.insert(stream_id, Stream::default());

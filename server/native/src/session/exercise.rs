@@ -91,7 +91,7 @@ fn read(mode: u8, pieces: &[&[u8]]) -> Option<BTreeMap<i32, Request>> {
 fn answer(mode: u8, pieces: &[&[u8]]) {
     let mut session = greeted(mode);
     if mode & 2 != 0 {
-        session.shut_down();
+        session.shut_down("");
     }
     let (mut open, mut out) = (Vec::new(), Vec::new());
     for piece in pieces {

@@ -35,8 +35,13 @@ async fn exchange(options: Options, bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
         () = read => {}
         () = tokio::time::sleep(Duration::from_secs(2)) => {}
     }
+    frames(&told)
+}
+
+/// Frames by type.
+fn frames(told: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
-    let mut rest = &told[..];
+    let mut rest = told;
     while let Some((head, payload)) = rest.split_at_checked(FRAME_HEAD) {
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         frames.push((head[3], payload[..length].to_vec()));
@@ -156,6 +161,24 @@ fn a_head_beyond_the_limit_is_told_to_its_call_alone() {
 }
 
 #[test]
+fn a_client_is_told_that_its_connection_is_old() {
+    run(async {
+        let options = Options { max_age: Some(Duration::from_millis(100)), ..OPTIONS };
+        let pong = frame(6, 1, 0, b"last\0\0\0\0");
+        let mut served = served(options, echo);
+        served.client.write_all(GREETING).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        served.client.write_all(&pong).await.unwrap();
+        let mut told = Vec::new();
+        served.client.read_to_end(&mut told).await.unwrap();
+        let goaways: Vec<_> = frames(&told).into_iter().filter(|(kind, _)| *kind == GOAWAY).collect();
+        assert_eq!(goaways.len(), 2);
+        assert_eq!(goaways[0].1, [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        assert_eq!(goaways[1].1, [&[0; 8][..], b"max_age"].concat());
+    });
+}
+
+#[test]
 fn a_client_that_resets_without_end_is_left() {
     run(async {
         let begun_and_reset =
@@ -163,7 +186,8 @@ fn a_client_that_resets_without_end_is_left() {
         let few = [GREETING.to_vec(), (0..100).flat_map(begun_and_reset).collect()].concat();
         assert!(errors(&exchange(OPTIONS, &few).await, GOAWAY).is_empty());
         let many = [GREETING.to_vec(), (0..5_000).flat_map(begun_and_reset).collect()].concat();
-        assert_eq!(errors(&exchange(OPTIONS, &many).await, GOAWAY).len(), 1);
+        let told = exchange(OPTIONS, &many).await;
+        assert_eq!(errors(&told, GOAWAY), [u32::from(Reason::ENHANCE_YOUR_CALM)]);
     });
 }
 
