@@ -8,7 +8,9 @@ import grpc
 import pytest
 
 from tests.conformance.engines import Server
-from tests.conformance.wire import Wire, sum_request
+from tests.conformance.wire import PREDICT, Wire, sum_request
+from tests.http2 import Connection, call
+from tests.processes import wait_until
 
 CALLS = 'scorewire_calls_total{code="OK",method="Predict"}'
 ROWS = 'scorewire_rows_total{model="sum",version="1.1.0"}'
@@ -56,3 +58,25 @@ def test_failing_calls_add_one_series_a_reason(server: Server, wire: Wire) -> No
     for i in range(50):
         wire.predict_failure(sum_request(model=f"model-{i}"))
     assert set(_scrape(server)) == before
+
+
+def test_calls_that_have_expired_run_no_model(server: Server, wire: Wire) -> None:
+    wire.predict(sum_request())
+    data = sum_request().SerializeToString()
+    before = _scrape(server)
+    with Connection(server.address) as connection:
+        for begin in range(1, 20_000, 1000):
+            # Every second number is a client's.
+            streams = set(range(begin, begin + 1000, 2))
+            calls = (call(stream, PREDICT, data, [("grpc-timeout", "1n")]) for stream in sorted(streams))
+            connection.send(b"".join(calls))
+            for frame in connection.frames():
+                if frame.ends:
+                    streams.discard(frame.stream)
+                if not streams:
+                    break
+            assert not streams, "the connection ended before its calls"
+    after = _scrape(server)
+    for name in (CALLS, ROWS, 'scorewire_model_seconds_count{model="sum",version="1.1.0"}'):
+        assert after[name] == before[name]
+    wait_until(lambda: not _scrape(server)["scorewire_in_flight"], "nothing to be in flight")

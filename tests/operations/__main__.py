@@ -2,7 +2,8 @@
 
 100 swaps and 20 rollbacks; damaged bundles; 32 callers who load and unload; a
 shadow that gets copies of all calls, and what that costs the callers (h2load
-asks); and the shares of a million keys.
+asks); the shares of a million keys; and, only where it is asked for, a soak of
+calls and cancellations while releases take over.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from tests.operations.scenarios import (
     shares,
     swap,
 )
+from tests.operations.soak import soak
 from tests.processes import ServerProcess
 
 _SCENARIOS = ("swaps", "damage", "contention", "shadow", "shares")
+_SOAK = "soak"
 _MORE_VERSIONS = {"contention": ("1.1.0", "1.2.0", "1.3.0", "1.4.0"), "shadow": ("2.0.0-rc.1",)}
 # About a fifth of what an engine can do at most, so that there is capacity to spare.
 _SHADOW_INTERVALS_MS = {"reference": 2.5, "native": 0.5}
@@ -42,7 +45,11 @@ _SHADOW_ROUND_MS = 1000
 @click.command(help=__doc__)
 @click.option("--engine", type=click.Choice(["reference", "native"]), default="reference", show_default=True)
 @click.option(
-    "--scenario", "scenarios", multiple=True, type=click.Choice(_SCENARIOS), help="All unless given."
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    type=click.Choice([*_SCENARIOS, _SOAK]),
+    help="All but soak unless given.",
 )
 @click.option("--swaps", default=100, show_default=True)
 @click.option("--rollbacks", default=20, show_default=True)
@@ -50,6 +57,9 @@ _SHADOW_ROUND_MS = 1000
 @click.option("--calls", default=200, show_default=True, help="Of each caller.")
 @click.option("--pairs", default=60, show_default=True, help="Of rounds with a shadow and without one.")
 @click.option("--rate", default=200.0, show_default=True, help="Calls per second, and messages of a stream.")
+@click.option("--rounds", default=90, show_default=True, help="Of a soak; in each a release takes over.")
+@click.option("--soak-calls", default=200_000, show_default=True, help="Of h2load in each round.")
+@click.option("--soak-cancels", default=2000, show_default=True, help="In each round.")
 def main(
     *,
     engine: str,
@@ -60,6 +70,9 @@ def main(
     calls: int,
     pairs: int,
     rate: float,
+    rounds: int,
+    soak_calls: int,
+    soak_cancels: int,
 ) -> None:
     wanted = scenarios or _SCENARIOS
     with tempfile.TemporaryDirectory() as name:
@@ -80,6 +93,16 @@ def main(
                 elif scenario == "damage":
                     reasons = asyncio.run(corrupt(server, models, rate=rate))
                     click.echo(f"{len(reasons)} damaged bundles: all refused, 1.0.0 answered throughout")
+                elif scenario == _SOAK:
+                    place = folder / str(number)
+                    soaked = asyncio.run(
+                        soak(server, models, place, rounds=rounds, calls=soak_calls, cancels=soak_cancels)
+                    )
+                    low, high = (edge(soaked.resident_bytes) >> 20 for edge in (min, max))
+                    click.echo(
+                        f"{rounds} releases took over: {soaked.calls + soaked.seen.calls:,} calls, 0 failed,"
+                        f" {soaked.cancels:,} cancelled, resident {low} to {high} MB"
+                    )
                 elif scenario == "shadow":
                     _tell_of_shadow(server, folder / str(number), engine, pairs)
                 else:

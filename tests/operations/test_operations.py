@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import h2load
 from tests.conformance.engines import ENGINES
 from tests.operations.scenarios import contend, corrupt, publish, serve, swap
+from tests.operations.soak import soak
 
 RATE = 60.0
 
@@ -37,3 +39,13 @@ async def test_the_last_of_many_loads_and_unloads_decides(tmp_path: Path, engine
     with serve(tmp_path, models, engine) as server:
         ended = await contend(server, callers=8, calls=20, versions=["1.1.0", "1.2.0", "1.3.0"], seed=1)
     assert ended["OK"] == 160
+
+
+@pytest.mark.skipif(h2load.missing(), reason=h2load.HOW_TO_INSTALL)
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_server_under_calls_and_releases_does_not_grow(tmp_path: Path, engine: str) -> None:
+    models = tmp_path / "models"
+    publish(models, "1.0.0")
+    with serve(tmp_path, models, engine) as server:
+        soaked = await soak(server, models, tmp_path, rounds=4, calls=2000, cancels=200)
+    assert len(soaked.seen.versions) >= 2
