@@ -46,12 +46,16 @@ class App:
     """One server; to be used from one event loop.
 
     Raises:
-        StartError: the folder of bundles cannot be read, or the certificate not be used.
+        StartError: the folder of bundles cannot be read, or --state-file names a folder.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         scan(settings.models)
+        state_file = settings.state_file or settings.models / STATE_FILE
+        if state_file.is_dir():
+            # It would be put aside as a broken file is.
+            raise StartError(f"--state-file {state_file} is a folder; name a file")
         self._health = Health()
         self._kind = choose(settings.engine)
         self._trials = Trials(
@@ -65,7 +69,7 @@ class App:
         self._catalog = Catalog(
             settings.models,
             policy=parse_policy(settings.version_policy),
-            state_file=StateFile(settings.state_file or settings.models / STATE_FILE),
+            state_file=StateFile(state_file),
             load=self._admission.admit,
             publish=self._publish,
             in_use=self._in_use,

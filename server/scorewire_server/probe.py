@@ -39,7 +39,11 @@ def probe(address: str, service: str, timeout_seconds: float, tls_ca: Path | Non
 @click.argument("address")
 @click.option("--service", default="", help="A service or a model; the whole server unless given.")
 @click.option("--timeout-seconds", default=2.0, show_default=True, help="Time for the answer.")
-@click.option("--tls-ca", type=click.Path(path_type=Path), help="PEM file of who signed the certificate.")
+@click.option(
+    "--tls-ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="PEM file of who signed the certificate.",
+)
 def main(address: str, service: str, timeout_seconds: float, tls_ca: Path | None) -> None:
     """Ask the server at ADDRESS whether it serves."""
     state = probe(address, service, timeout_seconds, tls_ca)

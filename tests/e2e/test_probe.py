@@ -37,3 +37,10 @@ def test_an_address_where_nobody_listens_is_not_well() -> None:
         asked = run_command(f"127.0.0.1:{unused.getsockname()[1]}", command=PROBE)
     assert asked.returncode == 1
     assert asked.stdout.startswith("UNAVAILABLE")
+
+
+def test_an_authority_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
+    asked = run_command("127.0.0.1:1", "--tls-ca", tmp_path / "nowhere", command=PROBE)
+    assert asked.returncode == 2
+    assert str(tmp_path / "nowhere") in asked.stderr
+    assert "Traceback" not in asked.stderr

@@ -106,3 +106,9 @@ def test_a_metrics_port_in_use_is_named(tmp_path: Path, taken_port: int) -> None
 def test_a_port_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     port_file = tmp_path / "nowhere" / "port"
     assert f"--port-file {port_file}" in _refusal("--models", tmp_path, "--port-file", port_file)
+
+
+def test_a_state_file_that_is_a_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
+    write_sum_bundle(tmp_path / "models")
+    assert "--state-file" in _refusal("--models", tmp_path / "models", "--state-file", tmp_path / "models")
+    assert (tmp_path / "models" / "sum").is_dir()

@@ -65,6 +65,18 @@ def test_text_before_a_certificate_and_others_behind_it_are_passed_over(
     assert read == Certificate(text, before.key, before.not_before, before.not_after)
 
 
+def test_a_file_without_its_part_is_named(settings: Settings) -> None:
+    assert settings.tls_cert is not None
+    assert settings.tls_key is not None
+    chain, key = settings.tls_cert.read_bytes(), settings.tls_key.read_bytes()
+    settings.tls_key.write_bytes(chain)
+    with pytest.raises(StartError, match=f"{settings.tls_key} has no private key"):
+        read_certificate(settings)
+    settings.tls_cert.write_bytes(key)
+    with pytest.raises(StartError, match=f"{settings.tls_cert} has no certificate"):
+        read_certificate(settings)
+
+
 def test_an_encrypted_key_is_refused_and_nobody_is_asked(settings: Settings) -> None:
     assert settings.tls_key is not None
     key = load_pem_private_key(settings.tls_key.read_bytes(), None)

@@ -12,6 +12,7 @@ from scorewire_server.engine.port import Certificate, StartError
 from scorewire_server.settings import Settings
 
 _READS = 3
+_KEY_MARK = b"PRIVATE KEY-----"
 _VERSION, _UTC_TIME = 0xA0, 0x17
 _LONG_LENGTH = 0x80
 
@@ -41,6 +42,10 @@ def _read_pair(cert: Path, key: Path) -> tuple[bytes, bytes]:
     """
     for _ in range(_READS):
         pair = cert.read_bytes(), key.read_bytes()
+        if ssl.PEM_HEADER.encode() not in pair[0]:
+            raise ValueError(f"{cert} has no certificate in PEM")
+        if _KEY_MARK not in pair[1]:
+            raise ValueError(f"{key} has no private key in PEM")
         if b"ENCRYPTED" in pair[1]:
             raise ValueError("the key is encrypted, and nobody is here to type its passphrase")
         # A library that says what is wrong with them; it takes paths only.
