@@ -49,7 +49,7 @@ endif
 triton: setup .venv-triton/ready ## unmodified tritonclient against both engines
 	$(BIN)/python -m tests.triton
 
-go: setup ## a Go client generated from a server's schema
+go: setup ## Go clients generated from a server's schema; rolling restarts under their load
 	$(BIN)/python -m tests.go
 
 demo: setup ## the whole path: train, export, verify, serve, score

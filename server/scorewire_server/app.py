@@ -114,6 +114,7 @@ class App:
         try:
             if settings.trial_seconds and scan(settings.models):
                 await self._trials.start()
+            self._publish(self._catalog.snapshot)
             address = await self._engine.start()
             if settings.metrics_port is not None:
                 host = settings.listen.rpartition(":")[0]
@@ -136,11 +137,11 @@ class App:
             await self._first_load
 
     async def drain(self) -> None:
-        """Stop in order: health first, then a pause, then the calls in flight, then the ports."""
+        """Stop in order: health first, then a pause, then no more new calls, then the ports."""
         log, settings = logger(), self._settings
+        self._health.drain()
         # A trial may have no end of its own.
         await self._trials.close()
-        self._health.drain()
         log.info("draining", drain_seconds=settings.drain_seconds, grace_seconds=settings.grace_seconds)
         await asyncio.sleep(max(settings.drain_seconds, _LEAST_PAUSE_SECONDS))
         await self._close(settings.grace_seconds)
@@ -208,7 +209,7 @@ class App:
         return load(candidate, open_graph, self._engine.prepare, digest)
 
     def _publish(self, snapshot: Snapshot) -> None:
-        self._engine.publish(snapshot)
+        self._engine.publish(snapshot, loading=self._loading)
         self._health.update(snapshot, loading=self._loading)
 
     def _in_use(self, version: LoadedVersion) -> bool:

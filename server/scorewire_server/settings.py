@@ -215,11 +215,9 @@ class Settings:
     drain_seconds: Annotated[
         float,
         _seconds(3600),
-        "Pause between health turning NOT_SERVING and new calls being refused, for balancers to see it.",
+        "Pause between health turning NOT_SERVING and clients being told to leave, for balancers to see it.",
     ] = 2.0
-    grace_seconds: Annotated[
-        float, _seconds(3600), "After that pause, time for the calls in flight to end."
-    ] = 20.0
+    grace_seconds: Annotated[float, _seconds(3600), "After that pause, time for calls to end."] = 20.0
     log_format: Annotated[
         str, _choice("auto", "console", "json"), "Form of the log; auto is console on a terminal, else json."
     ] = "auto"

@@ -1,16 +1,17 @@
-"""Run a Go client that is generated from a running server's schema: `python -m tests.go`.
+"""Run Go clients that are generated from a running server's schema: `python -m tests.go`.
 
-It needs a Go toolchain and the modules of client/go.mod, whose sums are in go.sum.
-With --grpcurl PATH and --ghz PATH, those programs call the typed service as well,
-from what reflection says; building them takes minutes, so continuous integration
-does not.
+One scores a row. Another calls without pause while servers restart one after the
+other, directly and by way of nginx, and calls 3,000 times at once; `python -m
+tests.go.rolling` does that at length. It needs a Go toolchain and the modules of
+client/go.mod, whose sums are in go.sum, and nginx. With --grpcurl PATH and --ghz
+PATH, those programs call the typed service as well, from what reflection says;
+building them takes minutes, so continuous integration does not.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -18,21 +19,22 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from click.testing import CliRunner
-
-from scorewire._proto import proto
 from tests import bundles
 from tests.conformance.engines import serving
+from tests.go.building import Programs, build
+from tests.go.load import burst
+from tests.go.rolling import RATE, rolling, two_servers
+from tests.processes import COMMAND
 
-CLIENT = Path(__file__).parent / "client"
-PLUGINS = {
-    "protoc-gen-go": "google.golang.org/protobuf/cmd/protoc-gen-go",
-    "protoc-gen-go-grpc": "google.golang.org/grpc/cmd/protoc-gen-go-grpc",
-}
 NUMBERS, COUNTRY = (1.0, 2.5), "de"
 SERVICE = "scorewire.models.sum.v1.SumService"
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 GHZ_CALLS = 10_000
+BURST = 3000
+RESTARTS = 4
+# grpc's own server loses the calls that arrive between its end and its client's hearing of it: those of
+# a tenth of a second at the very most.
+MOST_LOST = {"native": 0, "reference": RESTARTS * RATE // 10}
 
 
 def main() -> int:
@@ -43,47 +45,52 @@ def main() -> int:
     arguments = parser.parse_args()
     grpcurl, ghz = arguments.grpcurl, arguments.ghz
     if shutil.which("go") is None:
-        print("No go here, so the Go client is not run.")
+        print("No go here, so the Go clients are not run.")
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         bundles.write_sum_bundle(folder / "models")
-        shutil.copytree(CLIENT, folder / "client")
-        program = None
+        programs = None
+        good = True
         for engine in ("reference", "native") if find_spec("scorewire_native") else ("reference",):
             with serving(folder, folder / "models", "--engine", engine) as server:
-                program = program or _build(folder / "client", server.address)
-                said = subprocess.run(
-                    [program, server.address], check=True, capture_output=True, text=True
-                ).stdout
+                programs = programs or build(folder / "client", server.address)
+                good &= _scores_a_row(programs, engine, server.address)
+                good &= _answers_a_burst(programs, engine, server.address)
                 if grpcurl is not None:
                     _check_grpcurl(grpcurl, server.address)
                     print(f"grpcurl lists, describes and calls {SERVICE} of the {engine} engine", flush=True)
                 if ghz is not None:
                     print(f"ghz has of the {engine} engine: {_ghz(ghz, server.address)}", flush=True)
-            print(f"the Go client of the {engine} engine says: {said.strip()}", flush=True)
-            if said.split() != [f"{bundles.expected_value(NUMBERS, COUNTRY):g}", "1.0.0"]:
-                return 1
-    return 0
+            good &= _loses_no_call(folder / engine, programs, engine)
+    return int(not good)
 
 
-def _build(client: Path, address: str) -> Path:
-    """Generate the messages from the server's schema, as a user would, and build the program."""
-    result = CliRunner().invoke(proto, ["sum", "--address", address], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    (client / "sum.proto").write_text(result.output, encoding="utf-8")
-    command = [sys.executable, "-m", "grpc_tools.protoc", "--proto_path=.", "sum.proto"]
-    for name, package in PLUGINS.items():
-        _go(client, "build", "-o", name, package)
-        flag = name.removeprefix("protoc-gen-")
-        command += [
-            f"--plugin={name}=./{name}",
-            f"--{flag}_out=.",
-            f"--{flag}_opt=module=client,Msum.proto=client/sum;sum",
-        ]
-    subprocess.run(command, cwd=client, check=True)
-    _go(client, "build", "-o", "program", ".")
-    return client / "program"
+def _scores_a_row(programs: Programs, engine: str, address: str) -> bool:
+    command = [programs.one_row, address]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    print(f"the Go client of the {engine} engine says: {said.strip()}", flush=True)
+    return said.split() == [f"{bundles.expected_value(NUMBERS, COUNTRY):g}", "1.0.0"]
+
+
+def _answers_a_burst(programs: Programs, engine: str, address: str) -> bool:
+    report = burst(programs.load, address, BURST)
+    print(f"{engine} engine, {BURST} calls at once: {report}", flush=True)
+    return report.answered == BURST
+
+
+def _loses_no_call(folder: Path, programs: Programs, engine: str) -> bool:
+    good = True
+    with two_servers(folder, engine, COMMAND) as servers:
+        for nginx in (False, True):
+            if nginx and shutil.which("nginx") is None:
+                print("No nginx here, so it is not put before the servers.")
+                continue
+            report = rolling(folder, programs, servers, restarts=RESTARTS, nginx=nginx)
+            by_way_of = " by way of nginx" if nginx else ""
+            print(f"{engine} engine, {RESTARTS} restarts{by_way_of}: {report}", flush=True)
+            good &= report.wrong == 0 and report.failed <= MOST_LOST[engine] and report.answered > 0
+    return good
 
 
 def _check_grpcurl(program: Path, address: str) -> None:
@@ -124,11 +131,6 @@ def _ghz(program: Path, address: str) -> dict[str, int]:
     ended: dict[str, int] = json.loads(told)["statusCodeDistribution"]
     assert ended == {"OK": GHZ_CALLS}, told
     return ended
-
-
-def _go(folder: Path, *arguments: str) -> None:
-    environment = {**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false"}
-    subprocess.run(["go", *arguments], cwd=folder, env=environment, check=True)
 
 
 if __name__ == "__main__":

@@ -83,10 +83,13 @@ async def test_bundles_are_loaded_one_by_one_while_the_server_answers(
         await asyncio.to_thread(entered.acquire)
         assert set((await _states(channel)).values()) == {"VERSION_STATE_LOADING"}
         assert await _health(channel) == NOT_SERVING
-        with pytest.raises(aio.AioRpcError) as caught:
-            await _call(channel, PREDICT, sum_request().SerializeToString())
-        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        # A call whose model is still to come waits for it, and no longer.
+        waiting = asyncio.ensure_future(_call(channel, PREDICT, sum_request().SerializeToString()))
+        assert await _health(channel) == NOT_SERVING
+        assert not waiting.done()
         steps.release()
+        answer = prediction_pb2.PredictResponse.FromString(await waiting)
+        assert answer.version == "1.1.0"
         await asyncio.to_thread(entered.acquire)
         # The default route never leads to a version that a higher one is about to replace.
         assert order == ["1.1.0", "1.0.0"]

@@ -24,6 +24,7 @@ from tests.conformance.wire import PREDICT_STREAM as STREAM_PATH
 from tests.conformance.wire import Failure, failure_from, sum_request, values
 from tests.scorewire_server.models import Gate, loaded_version, snapshot_of, zeros
 
+TYPED_PATH = "/scorewire.models.sum.v1.SumService/Predict"
 REQUEST = sum_request().SerializeToString()
 MESSAGE = prediction_pb2.PredictStreamRequest(correlation_id=1, request=sum_request()).SerializeToString()
 # So dear that a row goes to a thread.
@@ -215,23 +216,43 @@ async def test_calls_see_the_snapshot_that_was_published_last(start: Start, sum_
     assert (await _failure(running.unary())).reason == "MODEL_NOT_FOUND"
 
 
-async def test_a_draining_engine_refuses_new_calls_and_lets_open_streams_go_on(
-    start: Start, sum_bundle: Bundle
-) -> None:
+async def test_predictions_wait_while_the_first_bundles_are_loaded(start: Start, sum_bundle: Bundle) -> None:
     running = await start()
-    running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros)))
+    running.engine.publish(snapshot_of(), loading=True)
+    predict = asyncio.ensure_future(running.unary())
+    typed = asyncio.ensure_future(running.unary(b"", TYPED_PATH))
+    unknown = asyncio.ensure_future(running.unary(b"", "/scorewire.models.other.v1.OtherService/Predict"))
     stream = running.stream()
     await stream.write(MESSAGE)
-    await stream.read()
-    running.engine.refuse_new_calls()
-    failure = await _failure(running.unary())
-    assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
-    failure = await _failure(running.stream().read())
-    assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
-    await stream.write(MESSAGE)
+    # Answered meanwhile, and after the others have come.
+    control = running.stream("/test.Control/Count")
+    await control.write(b"1")
+    await control.read()
+    with pytest.raises(aio.AioRpcError) as caught:
+        await running.unary(timeout=0.05)
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert not any(call.done() for call in (predict, typed, unknown))
+    running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros)))
+    assert prediction_pb2.PredictResponse.FromString(await predict).version == "1.0.0"
+    # The row lacks what must not be missing: the call has reached the model.
+    assert (await _failure(typed)).reason == "INVALID_REQUEST"
+    assert (await _failure(unknown)).code == grpc.StatusCode.UNIMPLEMENTED
     assert prediction_pb2.PredictStreamResponse.FromString(await stream.read()).HasField("response")
     await stream.done_writing()
     assert await stream.code() == grpc.StatusCode.OK
+
+
+async def test_a_prediction_that_waits_for_bundles_is_told_when_the_engine_stops(start: Start) -> None:
+    running = await start()
+    running.engine.publish(snapshot_of(), loading=True)
+    calls = [asyncio.ensure_future(running.unary()), asyncio.ensure_future(running.unary(b"", TYPED_PATH))]
+    control = running.stream("/test.Control/Count")
+    await control.write(b"1")
+    await control.read()
+    await running.engine.stop(20)
+    for call in calls:
+        failure = await _failure(call)
+        assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
 
 
 async def test_stop_waits_for_calls_and_streams_in_flight(start: Start, sum_bundle: Bundle) -> None:

@@ -17,9 +17,10 @@ use crate::control::{Command, Events, Opening};
 use crate::failure::{self, Failure};
 use crate::grpc::{self, Compression, Lost, Reply};
 use crate::gzip;
-use crate::headers::Head;
+use crate::headers::{Begun, Head};
 use crate::inbox::Message;
 use crate::incoming::{Cut, Incoming, Together};
+use crate::link::Body;
 use crate::pool::Pool;
 use crate::predict::{Asked, Call, Job, Left, Predictor, Step};
 use crate::statistics::Method;
@@ -86,7 +87,15 @@ fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
         path if worker.control.contains(path) => None,
         path => {
             let Some(found) = typed_method(worker, path, headers) else {
-                reply.finish(Some(&Failure::plain(failure::UNIMPLEMENTED, "Method not found!")));
+                let loading = &worker.predictor.loading;
+                if loading.is_on() {
+                    let worker = Arc::clone(worker);
+                    drop(spawn_local(wait_for_method(worker, headers.alone(), body, reply, received)));
+                } else if loading.is_given_up() {
+                    reply.finish(Some(&worker.predictor.fixed.draining));
+                } else {
+                    reply.finish(Some(&Failure::plain(failure::UNIMPLEMENTED, "Method not found!")));
+                }
                 return None;
             };
             Some(found)
@@ -119,12 +128,6 @@ fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
         drop(spawn_local(async move { control(&worker, opening, deadline, incoming, reply).await }));
         return None;
     };
-    let predictor = &worker.predictor;
-    if predictor.draining.load(Relaxed) {
-        predictor.refused.fetch_add(1, Relaxed);
-        reply.finish(Some(&predictor.fixed.draining));
-        return None;
-    }
     let call = Call { method, deadline, typed };
     if method.streams() {
         let worker = Arc::clone(worker);
@@ -137,6 +140,31 @@ fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
         Poll::Pending => drop(spawn_local(unary_later(Arc::clone(worker), call, incoming, reply))),
     }
     None
+}
+
+/// Begins a call of a method that may be of a model that is still to be loaded.
+async fn wait_for_method(worker: Arc<Worker>, begun: Begun, body: Body, mut reply: Reply, received: Instant) {
+    let Some((_, head)) = begun.iter().next() else { return };
+    let loading = &worker.predictor.loading;
+    // One that cannot be read is refused when the call begins.
+    let deadline = deadline(head, received).unwrap_or_default();
+    loop {
+        let changed = loading.changed();
+        if !loading.is_on() || typed_method(&worker, text(head.get(":path")), head).is_some() {
+            break;
+        }
+        match reply.attend(deadline, changed).await {
+            Ok(()) => {}
+            Err(Lost::Expired) => return reply.finish(Some(&worker.predictor.fixed.expired)),
+            Err(Lost::Reset) => return,
+        }
+    }
+    let mut call = Some(connection::Call { head, body, answer: reply.into_answer(), received });
+    std::future::poll_fn(|cx| {
+        begin(&worker, call.take().into_iter(), cx);
+        Poll::Ready(())
+    })
+    .await;
 }
 
 /// The typed method of a path, and whom its rows are for.
@@ -267,6 +295,10 @@ async fn settle(
 
 async fn settle_plain(worker: &Worker, call: &Call, step: Step, reply: &mut Reply) -> Result<Settled, Lost> {
     let step = match step {
+        Step::Unrouted(message) => route_later(worker, call, &message, reply).await?,
+        step => step,
+    };
+    let step = match step {
         Step::Later(job) => reply.attend(call.deadline, score(worker, call.method, *job)).await?,
         step => step,
     };
@@ -279,8 +311,22 @@ async fn settle_plain(worker: &Worker, call: &Call, step: Step, reply: &mut Repl
             Ok(answer) => Settled::Answer(answer),
             Err(failure) => Settled::Counted(failure),
         },
-        Step::Later(_) => Settled::Failed(worker.predictor.fault(call.method, "a batch was not scored")),
+        Step::Later(_) | Step::Unrouted(_) => {
+            Settled::Failed(worker.predictor.fault(call.method, "a batch was not scored"))
+        }
     })
+}
+
+/// What becomes of a message whose model may still be loaded.
+async fn route_later(worker: &Worker, call: &Call, message: &Bytes, reply: &mut Reply) -> Result<Step, Lost> {
+    loop {
+        let changed = worker.predictor.loading.changed();
+        match steps(worker, &[(message, call)]).pop() {
+            Some((_, Step::Unrouted(_))) => reply.attend(call.deadline, changed).await?,
+            Some((_, step)) => return Ok(step),
+            None => return Ok(Step::Failed(worker.predictor.fault(call.method, "a message has no step"))),
+        }
+    }
 }
 
 /// An answer as it is sent to a message that came in gzip or not; a long one is compressed in a thread.

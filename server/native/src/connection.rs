@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use crate::headers::Head;
 use crate::link::{self, Answer, Body, Link};
-use crate::session::{Broken, Session};
+use crate::session::{Broken, Field, Fields, Session};
 
 /// What one read takes; all calls in it are answered before the next.
 const READ_BYTES: usize = 1 << 16;
@@ -33,6 +33,8 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The share by which gRFC A9 spreads the age of connections.
 const AGE_JITTER: f64 = 0.1;
+/// Time for a client to read how its calls end, when the engine does.
+pub const LAST_WORDS: Duration = Duration::from_secs(1);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 thread_local! {
@@ -41,11 +43,28 @@ thread_local! {
 }
 
 /// How far the engine is from its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Serving,
-    /// Connections take no new calls and end with their last one.
-    Closing,
+    /// Clients are told to begin no more calls. Connections end with their last one, and at this time.
+    Closing(Instant),
+}
+
+impl Phase {
+    /// When the last connection ends; None while the engine serves.
+    fn end(self) -> Option<Instant> {
+        match self {
+            Self::Serving => None,
+            Self::Closing(end) => Some(end),
+        }
+    }
+}
+
+/// Waits until clients are to begin no more calls; when the last connection ends.
+pub async fn closing(phase: &mut watch::Receiver<Phase>) -> Instant {
+    let phase = phase.wait_for(|phase| phase.end().is_some()).await;
+    // Without its sender there is no engine any more.
+    phase.ok().and_then(|phase| phase.end()).unwrap_or_else(Instant::now)
 }
 
 /// What connections are told.
@@ -56,6 +75,8 @@ pub struct Options {
     pub max_metadata_bytes: u32,
     /// Age at which a client is told to connect anew.
     pub max_age: Option<Duration>,
+    /// How calls end that are open when the engine does: the head where it was not sent, and trailers.
+    pub cut: (&'static [Field], Fields),
 }
 
 /// A call that begins.
@@ -78,7 +99,7 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     let Ok(session) = Session::new(options.max_streams, options.max_metadata_bytes) else { return };
     let link = Rc::new(Link::new(session));
     // In a task of its own: what it waits for need not be looked at for every call.
-    let keeper = spawn_local(keep(link.clone(), options.max_age, phase));
+    let keeper = spawn_local(keep(link.clone(), options.clone(), phase));
     let ending = Ending { link: Rc::clone(&link), keeper };
     let mut wire = Wire { io, link, begin, unsent: Vec::new(), sent: 0 };
     let _ = std::future::poll_fn(|cx| wire.poll(cx)).await;
@@ -102,11 +123,12 @@ impl Drop for Ending {
 }
 
 /// Does with a connection what time asks for; it ends the connection or is ended with it.
-async fn keep(link: Rc<Link>, max_age: Option<Duration>, phase: watch::Receiver<Phase>) {
+async fn keep(link: Rc<Link>, options: Options, phase: watch::Receiver<Phase>) {
     tokio::select! {
-        () = attend(&link) => link.give_up(),
-        () = close(&link, max_age, phase) => {}
+        () = attend(&link) => {}
+        () = close(&link, &options, phase) => {}
     }
+    link.give_up();
 }
 
 /// Ends when the client does not greet, or no longer gives signs of life.
@@ -126,22 +148,26 @@ async fn attend(link: &Link) {
     }
 }
 
-/// Tells the client, in due course, to begin no more calls; never ends.
-async fn close(link: &Link, max_age: Option<Duration>, mut phase: watch::Receiver<Phase>) {
+/// Tells the client, in due course, to begin no more calls. Ends some time after the engine's end, when
+/// the calls that were still open have been told.
+async fn close(link: &Link, options: &Options, mut phase: watch::Receiver<Phase>) {
     let aged = async {
-        match max_age {
+        match options.max_age {
             Some(age) => tokio::time::sleep(spread(age)).await,
             None => std::future::pending().await,
         }
     };
     let reason = tokio::select! {
-        _ = phase.wait_for(|phase| *phase == Phase::Closing) => "",
+        _ = closing(&mut phase) => "",
         // As gRFC A9 has it.
         () = aged => "max_age",
     };
     link.session().shut_down(reason);
     link.wake();
-    std::future::pending().await
+    tokio::time::sleep_until(closing(&mut phase).await.into()).await;
+    link.session().end_all(options.cut.0, &options.cut.1);
+    link.wake();
+    tokio::time::sleep(LAST_WORDS).await;
 }
 
 /// An age up to a tenth longer or shorter, at random: connections that began together do not end

@@ -13,7 +13,8 @@ use crate::session::{Field, Fields};
 const HTTP_OK: Field = Field::fixed(":status", "200");
 const GRPC: Field = Field::fixed("content-type", "application/grpc");
 const ACCEPTED: Field = Field::fixed("grpc-accept-encoding", "identity,gzip");
-const OPENING: &[Field] = &[HTTP_OK, GRPC, ACCEPTED];
+/// The fields of every answer.
+pub const OPENING: &[Field] = &[HTTP_OK, GRPC, ACCEPTED];
 const OPENING_GZIP: &[Field] = &[HTTP_OK, GRPC, ACCEPTED, Field::fixed("grpc-encoding", "gzip")];
 const OK: &[Field] = &[Field::fixed("grpc-status", "0")];
 /// Eight digits.
@@ -159,6 +160,11 @@ impl Reply {
                 self.answer.refuse(&fields);
             }
         }
+    }
+
+    /// The answer's side of the call again, to which nothing was sent.
+    pub fn into_answer(self) -> Answer {
+        self.answer
     }
 
     /// Waits for a future, unless the caller goes away or its deadline passes.

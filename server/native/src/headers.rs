@@ -95,6 +95,17 @@ impl<'a> Head<'a> {
         self.overlong
     }
 
+    /// A copy, as of the only call that has begun.
+    pub fn alone(self) -> Begun {
+        let mut copy = Begun::default();
+        copy.begin();
+        for place in self.places {
+            copy.push(&self.bytes[place.0..place.1], &self.bytes[place.1..place.2]);
+        }
+        copy.end(0, self.overlong);
+        copy
+    }
+
     /// The first value of a name.
     pub fn get(self, name: &str) -> Option<&'a [u8]> {
         self.values(name).next()

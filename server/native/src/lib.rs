@@ -18,6 +18,7 @@ pub mod inbox;
 mod incoming;
 pub mod limit;
 pub mod link;
+pub mod loading;
 pub mod panics;
 pub mod pool;
 pub mod predict;

@@ -1,7 +1,7 @@
 //! The hot path up to scoring: decode, route, validate. Unary calls and streams share it.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use crate::coding::{Room, Rows};
 use crate::control::Events;
 use crate::elements::Unusual;
 use crate::failure::{Failure, Fixed};
+use crate::loading::Loading;
 use crate::scoring::{Began, Scored, Work};
 use crate::shadow::ShadowLane;
 use crate::snapshot::{INLINE_NS, MAX_JOINT_ROWS, Route, Snapshot, Target, Version};
@@ -60,8 +61,7 @@ pub struct Predictor {
     pub shadow_lane: OnceLock<ShadowLane>,
     pub budgets: Budgets,
     pub streams: AtomicUsize,
-    pub draining: AtomicBool,
-    pub refused: AtomicU64,
+    pub loading: Loading,
 }
 
 /// A request that has failed in a way that the control plane words.
@@ -106,6 +106,8 @@ pub enum Step {
     Later(Box<Job>),
     /// A message that is left to the control plane as it is; it counts there, too.
     Elsewhere(Box<Left>),
+    /// A message for a model that may still be loaded.
+    Unrouted(Bytes),
     /// An answer that tells of a failure of this reason; the stream lives on.
     Told(Vec<u8>, u32),
 }
@@ -271,6 +273,12 @@ impl Predictor {
             Some(rows) => snapshot.major_route(&rows.service, &rows.version),
         };
         let Some(route) = found else {
+            if self.loading.is_on() {
+                return Err(Step::Unrouted(message.clone()));
+            }
+            if self.loading.is_given_up() {
+                return Err(Step::Failed(self.fixed.draining.clone()));
+            }
             if call.method.tensors() {
                 return Err(self.leave(message, None));
             }

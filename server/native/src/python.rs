@@ -19,7 +19,9 @@ use crate::coding::{
 use crate::connection::Options;
 use crate::control::{Command, Event, Events, Opening};
 use crate::failure::{Failure, Fixed};
+use crate::grpc::OPENING;
 use crate::limit::{self, RunError};
+use crate::loading::Loading;
 use crate::panics;
 use crate::predict::{Budgets, Limits, Predictor, Problem};
 use crate::runtime::{self, Element, Frame, Names, RuntimeError, Session, Tensor};
@@ -332,8 +334,7 @@ impl Engine {
             shadow_lane: OnceLock::new(),
             budgets: Budgets::new(max_in_flight),
             streams: 0.into(),
-            draining: false.into(),
-            refused: 0.into(),
+            loading: Loading::default(),
         };
         Ok(Self {
             predictor: Arc::new(predictor),
@@ -364,13 +365,14 @@ impl Engine {
         control: std::collections::HashSet<String>,
     ) -> PyResult<u16> {
         let max_age = (max_age_seconds > 0.0).then(|| Duration::from_secs_f64(max_age_seconds));
+        let cut = (OPENING, self.predictor.fixed.draining.fields().into());
         let setup = Setup {
             listen,
             tls: Arc::clone(&self.tls),
             threads: self.predictor.batch_worker(),
             batch_threads,
             processors,
-            connections: Options { max_streams, max_metadata_bytes, max_age },
+            connections: Options { max_streams, max_metadata_bytes, max_age, cut },
             control,
         };
         let started = py.detach(|| Server::start(setup, &self.predictor, &self.events));
@@ -529,17 +531,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Refuses new prediction calls.
-    fn refuse_new_calls(&self) {
-        self.predictor.draining.store(true, Relaxed);
+    /// Has predictions wait while the first bundles are loaded, or lets them go on.
+    fn set_loading(&self, on: bool) {
+        self.predictor.loading.set(on);
     }
 
-    /// How many calls were refused so.
-    fn refused(&self) -> u64 {
-        self.predictor.refused.load(Relaxed)
-    }
-
-    /// Lets the calls in flight end within the grace, closes, and waits for that.
+    /// Has clients begin no more calls, answers those that come nevertheless, and waits for their end
+    /// or that of the grace.
     fn stop(&self, py: Python<'_>, grace_seconds: f64) {
         if let Some(server) = self.server.get() {
             py.detach(|| server.stop(Duration::from_secs_f64(grace_seconds)));

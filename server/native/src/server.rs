@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::TcpStream;
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 
 use crate::calls::{self, Worker};
-use crate::connection::{self, Call, HANDSHAKE_TIMEOUT, Options, Phase};
+use crate::connection::{self, Call, HANDSHAKE_TIMEOUT, LAST_WORDS, Options, Phase};
 use crate::control::Events;
 use crate::pool::Pool;
 use crate::predict::Predictor;
@@ -46,8 +46,9 @@ pub struct Setup {
 /// A server that runs.
 pub struct Server {
     port: u16,
+    listening: watch::Sender<bool>,
     phase: watch::Sender<Phase>,
-    grace: watch::Sender<Duration>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     pool: Arc<Pool>,
     predictor: Arc<Predictor>,
@@ -65,7 +66,7 @@ impl Server {
         let pool = Arc::new(Pool::new(setup.batch_threads)?);
         let _ = predictor.shadow_lane.set(ShadowLane::start(predictor)?);
         let (phase, watched) = watch::channel(Phase::Serving);
-        let (grace, graced) = watch::channel(Duration::ZERO);
+        let (listening, still_listening) = watch::channel(true);
         let control = Arc::new(setup.control);
         let mut doors = Vec::new();
         let mut threads = Vec::new();
@@ -87,7 +88,6 @@ impl Server {
                 tls: Arc::clone(&setup.tls),
                 options: setup.connections.clone(),
                 phase: watched.clone(),
-                grace: graced.clone(),
             };
             let processor = setup.processors.get(index % setup.processors.len().max(1)).copied();
             let runtime = runtime()?;
@@ -103,9 +103,10 @@ impl Server {
         }
         let runtime = runtime()?;
         let builder = std::thread::Builder::new().name("accept".into());
-        threads.push(builder.spawn(move || runtime.block_on(accept(listeners, doors, watched)))?);
+        let accepting = builder.spawn(move || runtime.block_on(accept(listeners, doors, still_listening)))?;
+        let (accepting, threads) = (Mutex::new(Some(accepting)), Mutex::new(threads));
         let (predictor, events) = (Arc::clone(predictor), Arc::clone(events));
-        Ok(Self { port, phase, grace, threads: Mutex::new(threads), pool, predictor, events })
+        Ok(Self { port, listening, phase, accepting, threads, pool, predictor, events })
     }
 
     /// The port that was bound.
@@ -118,11 +119,17 @@ impl Server {
         self.pool.run(task);
     }
 
-    /// Takes no new connections and calls, lets those in flight end within the grace, and waits
-    /// for that.
+    /// Takes no new connections, has clients begin no more calls, answers those that come nevertheless,
+    /// and waits until the last is over, or the grace.
     pub fn stop(&self, grace: Duration) {
-        self.grace.send_replace(grace);
-        self.phase.send_replace(Phase::Closing);
+        let end = Instant::now() + grace;
+        self.predictor.loading.give_up();
+        self.listening.send_replace(false);
+        // Before clients are told to leave, so that they do not come back by the same door.
+        if let Some(accepting) = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = accepting.join();
+        }
+        self.phase.send_replace(Phase::Closing(end));
         for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let _ = thread.join();
         }
@@ -179,31 +186,61 @@ struct Door {
     open: Arc<AtomicUsize>,
 }
 
-/// Hands each connection to the thread that has the fewest.
-async fn accept(listeners: Vec<TcpListener>, doors: Vec<Door>, mut phase: watch::Receiver<Phase>) {
-    let doors = Arc::new(doors);
+/// Hands each connection to a thread as long as it listens, and those that are complete by then.
+async fn accept(listeners: Vec<TcpListener>, doors: Vec<Door>, listening: watch::Receiver<bool>) {
+    let doors: Arc<[Door]> = doors.into();
     let mut tasks = JoinSet::new();
     for listener in listeners {
-        let doors = Arc::clone(&doors);
+        let (doors, mut listening) = (Arc::clone(&doors), listening.clone());
         tasks.spawn(async move {
             let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-            loop {
-                let Ok((socket, _)) = listener.accept().await else {
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                };
-                // Answers leave at once: a call must not wait for more bytes.
-                let _ = socket.set_nodelay(true);
-                let Ok(socket) = socket.into_std() else { continue };
-                let door = doors.iter().min_by_key(|door| door.open.load(Relaxed));
-                if let Some(door) = door {
-                    door.open.fetch_add(1, Relaxed);
-                    let _ = door.sockets.send(socket);
-                }
+            tokio::select! {
+                () = accept_all(&listener, &doors) => {}
+                _ = listening.wait_for(|listening| !listening) => {}
+            }
+            // A socket that closes resets the connections that nobody took from it.
+            if let Ok(listener) = listener.into_std() {
+                accept_rest(&listener, &doors);
             }
         });
     }
-    let _ = phase.wait_for(|phase| *phase == Phase::Closing).await;
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn accept_all(listener: &tokio::net::TcpListener, doors: &[Door]) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                if let Ok(socket) = socket.into_std() {
+                    hand_over(socket, doors);
+                }
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+/// Accepts the connections that are complete already.
+fn accept_rest(listener: &TcpListener, doors: &[Door]) {
+    loop {
+        match listener.accept() {
+            Ok((socket, _)) => hand_over(socket, doors),
+            // This one was gone before its turn.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Hands a connection to the thread that has the fewest.
+fn hand_over(socket: std::net::TcpStream, doors: &[Door]) {
+    // Answers leave at once: a call must not wait for more bytes.
+    let _ = socket.set_nodelay(true);
+    let _ = socket.set_nonblocking(true);
+    if let Some(door) = doors.iter().min_by_key(|door| door.open.load(Relaxed)) {
+        door.open.fetch_add(1, Relaxed);
+        let _ = door.sockets.send(socket);
+    }
 }
 
 /// One thread that serves connections.
@@ -214,13 +251,12 @@ struct Thread {
     tls: Arc<Tls>,
     options: Options,
     phase: watch::Receiver<Phase>,
-    grace: watch::Receiver<Duration>,
 }
 
 impl Thread {
     async fn run(mut self) {
         let mut connections = JoinSet::new();
-        let mut phase = self.phase.clone();
+        // There are no more where the server no longer listens.
         loop {
             tokio::select! {
                 socket = self.sockets.recv() => {
@@ -228,12 +264,12 @@ impl Thread {
                     connections.spawn_local(self.connection(socket));
                 }
                 _ = connections.join_next(), if !connections.is_empty() => {}
-                _ = phase.wait_for(|phase| *phase == Phase::Closing) => break,
             }
         }
-        let grace = *self.grace.borrow();
+        // Connections end by themselves, unless their clients do not let them.
+        let limit = connection::closing(&mut self.phase).await + 2 * LAST_WORDS;
         let ended = async { while connections.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(grace, ended).await;
+        let _ = tokio::time::timeout_at(limit.into(), ended).await;
     }
 
     fn connection(&self, socket: std::net::TcpStream) -> impl Future<Output = ()> + 'static {

@@ -187,13 +187,7 @@ impl Session {
         }
         if std::mem::take(&mut self.state().last_ping_answered) {
             // The client knows by now that it is to begin no more calls.
-            let reason = self.state().shut_down_reason;
-            // SAFETY: the session lives, and copies the reason.
-            unsafe {
-                let last = ng::nghttp2_session_get_last_proc_stream_id(self.raw.as_ptr());
-                let code = ng::NGHTTP2_NO_ERROR;
-                ng::nghttp2_submit_goaway(self.raw.as_ptr(), 0, last, code, reason.as_ptr(), reason.len());
-            }
+            self.submit_last_goaway();
         }
         self.take_back();
         Ok(())
@@ -265,13 +259,29 @@ impl Session {
     }
 
     /// Lets the client begin no more calls, for a reason that its log may show. Those that it began
-    /// before it knew are answered.
+    /// before it knew are answered: the first GOAWAY names no last stream, and the answer to the ping
+    /// behind it says that the client has read it (RFC 9113, 6.8).
     pub fn shut_down(&mut self, reason: &'static str) {
         self.state().shut_down_reason = reason;
         // SAFETY: the session lives. Without memory for the frame the client is told nothing.
         unsafe { ng::nghttp2_submit_shutdown_notice(self.raw.as_ptr()) };
-        self.submit_ping(&PING_LAST);
-        self.state().last_ping_sent = true;
+    }
+
+    /// Ends every call that is open in the same way, and takes no more.
+    pub fn end_all(&mut self, head: &[Field], trailers: &Fields) {
+        let open = self.state().streams.iter_mut().filter(|(_, stream)| stream.end.is_none());
+        let open: Vec<_> = open.map(|(id, stream)| (*id, stream.answered)).collect();
+        for (id, answered) in open {
+            if answered {
+                self.end(id, head, trailers.clone());
+            } else {
+                self.refuse(id, &[head, trailers].concat());
+            }
+            if let Some(stream) = self.stream(id) {
+                stream.wake();
+            }
+        }
+        self.submit_last_goaway();
     }
 
     /// Forgets all streams; whoever waits for one finds it gone.
@@ -373,6 +383,17 @@ impl Session {
     fn submit_reset(&mut self, id: i32, code: ng::nghttp2_error_code) {
         // SAFETY: the session lives. Without memory for the frame the client is told nothing.
         unsafe { ng::nghttp2_submit_rst_stream(self.raw.as_ptr(), 0, id, code) };
+    }
+
+    /// Tells the client which call is the last; the connection is over with it.
+    fn submit_last_goaway(&mut self) {
+        let reason = self.state().shut_down_reason;
+        // SAFETY: the session lives, and copies the reason.
+        unsafe {
+            let last = ng::nghttp2_session_get_last_proc_stream_id(self.raw.as_ptr());
+            let code = ng::NGHTTP2_NO_ERROR;
+            ng::nghttp2_submit_goaway(self.raw.as_ptr(), 0, last, code, reason.as_ptr(), reason.len());
+        }
     }
 
     fn submit_ping(&mut self, data: &[u8; 8]) {

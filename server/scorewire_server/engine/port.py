@@ -77,10 +77,15 @@ class Engine(Protocol):
         """
         ...
 
-    def publish(self, snapshot: Snapshot) -> None:
+    def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
         """Answer the calls that come from now on from this snapshot.
 
         What versions that it does not have have counted is forgotten.
+
+        Args:
+            snapshot: the new one.
+            loading: the first bundles are being loaded; predictions wait, within
+                their deadlines, until a snapshot comes without it.
         """
         ...
 
@@ -97,5 +102,8 @@ class Engine(Protocol):
         ...
 
     async def stop(self, grace_seconds: float) -> None:
-        """Refuse new calls, let those in flight end within the grace, then close."""
+        """Have clients begin no more calls, answer those that come nevertheless, then close.
+
+        Calls that are still open when the grace is over end as DRAINING.
+        """
         ...

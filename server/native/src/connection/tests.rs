@@ -1,5 +1,6 @@
 //! A connection over a pipe, with a client of another make on its other end.
 
+mod closing;
 mod hostile;
 
 use std::cell::{Cell, RefCell};
@@ -18,9 +19,17 @@ use crate::session::{Field, Fields};
 
 const HEAD: &[Field] = &[Field::fixed(":status", "200")];
 const TRAILERS: &[Field] = &[Field::fixed("grpc-status", "0")];
+const CUT: &[Field] = &[Field::fixed("grpc-status", "14")];
+/// Longer than any test takes.
+const GRACE: Duration = Duration::from_secs(600);
 const WINDOW: usize = 1 << 20;
 const PIPE_BYTES: usize = 1 << 16;
-const OPTIONS: Options = Options { max_streams: 100, max_metadata_bytes: 1 << 12, max_age: None };
+const OPTIONS: Options = Options {
+    max_streams: 100,
+    max_metadata_bytes: 1 << 12,
+    max_age: None,
+    cut: (HEAD, Fields::Borrowed(CUT)),
+};
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// A server behind a pipe, and the way to end it.
@@ -313,7 +322,7 @@ fn a_connection_that_closes_ends_with_its_last_call() {
         sender.send_data(Bytes::from_static(b"before"), false).unwrap();
         let mut body = response.await.unwrap().into_body();
         assert_eq!(body.data().await.unwrap().unwrap(), "before");
-        served.phase.send_replace(Phase::Closing);
+        served.phase.send_replace(Phase::Closing(Instant::now() + GRACE));
         while client.send_request(post(), true).is_ok() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -277,13 +277,22 @@ pub unsafe extern "C" fn on_read(
 }
 
 unsafe extern "C" fn on_frame_sent(
-    _: *mut ng::nghttp2_session,
+    session: *mut ng::nghttp2_session,
     frame: *const ng::nghttp2_frame,
     user_data: *mut c_void,
 ) -> c_int {
-    // SAFETY: as in `on_begin_headers`.
+    // SAFETY: as in `on_begin_headers`; nghttp2 allows frames to be submitted here, and copies the eight
+    // bytes of a ping.
     unsafe {
         let ng::nghttp2_frame_hd { stream_id, type_, flags, .. } = (*frame).hd;
+        if type_ == ng::NGHTTP2_GOAWAY as u8 && (*frame).goaway.last_stream_id == i32::MAX {
+            // Only now: of frames that wait, nghttp2 sends pings before others.
+            ng::nghttp2_submit_ping(session, 0, PING_LAST.as_ptr());
+            return callback(user_data, FAILED, |state| {
+                state.last_ping_sent = true;
+                0
+            });
+        }
         if type_ != ng::NGHTTP2_HEADERS as u8 || flags & ng::NGHTTP2_FLAG_END_STREAM as u8 == 0 {
             return 0;
         }

@@ -68,8 +68,6 @@ from scorewire_server.errors import (
 from scorewire_server.logs import log_fault
 from scorewire_server.settings import Settings
 
-_QUIET_SECONDS = 0.1
-_LONGEST_REFUSAL_SECONDS = 2.0
 _CODES = {reason: code for code, reason in (*TABLE.values(), code_and_reason(RuntimeError()))}
 
 _TENSOR_ENCODINGS: dict[str, Encoding] = {
@@ -129,6 +127,7 @@ class NativeEngine:
         self._calls: dict[int, _Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = False
+        self._stopping = False
         self.publish(build_snapshot(()))
 
     @property
@@ -197,7 +196,7 @@ class NativeEngine:
         """Make the extension's version of one that was loaded."""
         self._prepared[version] = native_version(self._native, version)
 
-    def publish(self, snapshot: Snapshot) -> None:
+    def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
         """Answer the calls that come from now on from this snapshot."""
         routes = list(snapshot.routes())
         served = {version for each in routes for version in each.versions()}
@@ -207,12 +206,13 @@ class NativeEngine:
         ]
         # What fails has failed here or above, and nothing is changed.
         self._native.publish([_route(each, versions) for each in routes], services, snapshot)
-        self._predictor.publish(snapshot)
+        self._predictor.publish(snapshot, loading=loading)
         self._leaving = {loaded: made for loaded, made in self._leaving.items() if made.in_use()}
         self._leaving |= {loaded: made for loaded, made in self._versions.items() if loaded not in served}
         self._versions = versions
         for loaded in served:
             self._prepared.pop(loaded, None)
+        self._native.set_loading(loading)
 
     def _made(self, version: LoadedVersion) -> scorewire_native.Version:
         made = self._versions.get(version) or self._prepared.get(version)
@@ -237,20 +237,15 @@ class NativeEngine:
         del self._leaving[version]
         return False
 
-    def refuse_new_calls(self) -> None:
-        """Answer new prediction calls with DRAINING; streams that are open go on."""
-        self._native.refuse_new_calls()
-
     async def stop(self, grace_seconds: float) -> None:
-        """Refuse new calls, let those in flight end within the grace, then close."""
-        self.refuse_new_calls()
+        """Have clients begin no more calls, answer those that come nevertheless, then close."""
+        self._stopping = True
+        self._predictor.loading.give_up()
         for call in list(self._calls.values()):
-            if isinstance(call.method, StreamMethod) and call.method.path in self._control:
-                call.end()
+            self._end_stream(call)
         if not self._started:
             return
         self._started = False
-        await self._wait_until_quiet(min(grace_seconds, _LONGEST_REFUSAL_SECONDS))
         await asyncio.to_thread(self._native.stop, grace_seconds)
         asyncio.get_running_loop().remove_reader(self._native.fileno())
         self._read_events()
@@ -258,13 +253,10 @@ class NativeEngine:
         self._predictor.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _wait_until_quiet(self, limit_seconds: float) -> None:
-        """Refuse calls until no more come, or the time is over: a refusal tells callers to go elsewhere."""
-        deadline = monotonic() + limit_seconds
-        refused = -1
-        while refused != self._native.refused() and monotonic() < deadline:
-            refused = self._native.refused()
-            await asyncio.sleep(_QUIET_SECONDS)
+    def _end_stream(self, call: _Call) -> None:
+        """End a control stream, which might never end by itself."""
+        if isinstance(call.method, StreamMethod) and call.method.path in self._control:
+            call.end()
 
     def _read_events(self) -> None:
         for event in self._native.take_events():
@@ -299,6 +291,9 @@ class NativeEngine:
             del self._calls[number]
 
         task.add_done_callback(done)
+        if self._stopping:
+            # It begins on a connection that is to become idle.
+            self._end_stream(call)
 
     def _answers(self, path: str, encoding: Encoding, seconds_left: float | None) -> ControlMethod:
         """A message of tensors that the extension leaves to this side, until its call's deadline."""
@@ -358,7 +353,6 @@ class _Call:
         self._native = native
         self._number = number
         self._arrived: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._ended = False
 
     def take(self, data: bytes | None) -> None:
         """The message that was asked for; None where the caller sends no more."""
@@ -371,9 +365,9 @@ class _Call:
 
     def end(self) -> None:
         """End the handler's iteration; the caller sees the call end well."""
-        self._ended = True
-        if self.task is not None:
-            self.task.cancel()
+        # Not by the task, which is cancelled even if it has not begun.
+        self._native.finish(self._number)
+        self.cancel()
 
     async def run(self) -> None:
         """Answer the call."""
@@ -390,8 +384,7 @@ class _Call:
                 async for answer in method.handler(self._messages()):
                     native.send(number, answer)
         except asyncio.CancelledError:
-            if self._ended:
-                native.finish(number)
+            return
         except Exception as error:
             if is_fault(error):
                 log_fault(method.path, error)

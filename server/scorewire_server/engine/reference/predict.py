@@ -9,6 +9,7 @@ from time import monotonic, perf_counter_ns
 from typing import NamedTuple
 
 from scorewire_contract.scoring import Scores
+from scorewire_server.engine.reference.loading import Loading
 from scorewire_server.engine.reference.shadow import ShadowLane
 from scorewire_server.engine.reference.uses import Uses
 from scorewire_server.engine.request import Asked, Encoding, Request
@@ -29,7 +30,7 @@ from scorewire_server.engine.validation import (
     run_stopped,
     too_many_in_flight,
 )
-from scorewire_server.errors import code_and_reason, is_fault
+from scorewire_server.errors import CallError, code_and_reason, is_fault
 from scorewire_server.logs import log_fault
 
 # Rows that cost more than this together are scored in a thread, so that the
@@ -82,10 +83,12 @@ class Predictor:
         self._pool = pool
         self._uses = Uses()
         self._shadow_lane = ShadowLane(max_run_seconds)
+        self.loading = Loading()
 
-    def publish(self, snapshot: Snapshot) -> None:
+    def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
         """Answer from another snapshot, and forget what was counted of versions that it does not have."""
         self.snapshot = snapshot
+        self.loading.tell(on=loading)
         self._shadow_lane.keep(route.shadow[0] for route in snapshot.routes() if route.shadow is not None)
         versions = {(each.model, each.version) for route in snapshot.routes() for each in route.versions()}
         statistics = self.statistics
@@ -137,6 +140,8 @@ class Predictor:
 
     async def _score(self, asked: Asked, call: _Call, seconds_left: float | None) -> _Scored:
         call.decoded = perf_counter_ns()
+        if not self.loading.settled:
+            await self.loading.wait_for(lambda: self._has_route(asked))
         statistics = self.statistics
         if statistics.in_flight >= self._max_in_flight:
             raise too_many_in_flight(self._max_in_flight)
@@ -169,6 +174,13 @@ class Predictor:
             counted = statistics.routes.setdefault(key, RouteStatistics())
             self._shadow_lane.offer(copy_to, share, request, call.size, counted)
         return _Scored(version, request.row_count, scores)
+
+    def _has_route(self, asked: Asked) -> bool:
+        try:
+            asked.route(self.snapshot)
+        except CallError:
+            return False
+        return True
 
     async def _score_in_thread(
         self, version: LoadedVersion, request: Request, seconds_left: float | None

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from time import monotonic
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -29,10 +28,10 @@ from scorewire_server.engine.statistics import (
     Statistics,
 )
 from scorewire_server.engine.tls import read_certificate
-from scorewire_server.engine.validation import draining
 from scorewire_server.errors import (
     STATUS_CODES,
     STATUS_DETAILS_KEY,
+    CallError,
     is_fault,
     to_status,
 )
@@ -41,8 +40,11 @@ from scorewire_server.settings import Settings
 
 _PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
 _Context: TypeAlias = "aio.ServicerContext[bytes, bytes]"
-_QUIET_SECONDS = 0.1
-_LONGEST_REFUSAL_SECONDS = 2.0
+# Calls that wait to be taken up; those that come when there are as many are cancelled by grpc.
+_PENDING_PER_CALL = 4
+_LEAST_PENDING = 4096
+# Of grpc's types for handlers there are none for asynchronous ones.
+_Handler: TypeAlias = Any
 
 
 class ReferenceEngine:
@@ -58,8 +60,6 @@ class ReferenceEngine:
             max_run_seconds=settings.max_run_seconds,
             pool=ThreadPoolExecutor(settings.batch_threads, thread_name_prefix="score"),
         )
-        self._draining = False
-        self._refused = 0
         self._stopping = asyncio.Event()
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             f"/{_PREDICTION}/{PREDICT}": self._answers(codec.PositionalEncoding()),
@@ -69,7 +69,7 @@ class ReferenceEngine:
         }
         for method in control:
             self._handlers[method.path] = (
-                grpc.unary_unary_rpc_method_handler(self._unary(method))
+                grpc.stream_unary_rpc_method_handler(self._unary(method))
                 if isinstance(method, UnaryMethod)
                 else grpc.stream_stream_rpc_method_handler(self._stream(method))
             )
@@ -108,9 +108,9 @@ class ReferenceEngine:
     def prepare(self, version: LoadedVersion) -> None:
         """Nothing is to be made: a version is answered from as it was loaded."""
 
-    def publish(self, snapshot: Snapshot) -> None:
+    def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
         """Answer the calls that come from now on from this snapshot."""
-        self._predictor.publish(snapshot)
+        self._predictor.publish(snapshot, loading=loading)
 
     def use_certificate(self, certificate: Certificate) -> None:
         """Show a certificate to clients that connect from now on; connections that are open go on."""
@@ -120,30 +120,13 @@ class ReferenceEngine:
         """Whether a call or a copy that began before the last `publish` still runs on a version."""
         return self._predictor.in_use(version)
 
-    def refuse_new_calls(self) -> None:
-        """Answer new prediction calls with DRAINING; streams that are open go on."""
-        self._draining = True
-
     async def stop(self, grace_seconds: float) -> None:
-        """Refuse new calls, let those in flight end within the grace, then close."""
-        self.refuse_new_calls()
+        """Have clients begin no more calls, let those in flight end within the grace, then close."""
         self._stopping.set()
+        self._predictor.loading.give_up()
         if self._server is not None:
-            await self._wait_until_quiet(min(grace_seconds, _LONGEST_REFUSAL_SECONDS))
             await self._server.stop(grace_seconds)
         self._predictor.close()
-
-    async def _wait_until_quiet(self, limit_seconds: float) -> None:
-        """Refuse calls until no more come, or the time is over.
-
-        A grpc server that stops ends the calls that it has not handed over yet as
-        CANCELLED, which no caller tries again.
-        """
-        deadline = monotonic() + limit_seconds
-        refused = -1
-        while refused != self._refused and monotonic() < deadline:
-            refused = self._refused
-            await asyncio.sleep(_QUIET_SECONDS)
 
     def _credentials(self) -> grpc.ServerCredentials | None:
         certificate = read_certificate(self._settings)
@@ -158,26 +141,24 @@ class ReferenceEngine:
 
         return grpc.dynamic_ssl_server_credentials(_configuration(certificate), changed)
 
-    def _answers(self, encoding: Encoding) -> grpc.RpcMethodHandler[bytes, bytes]:
-        async def answer(data: bytes, context: _Context) -> bytes:
+    def _answers(self, encoding: Encoding) -> _Handler:
+        async def answer(_: object, context: _Context) -> bytes:
             try:
-                self._admit()
                 messages = self._messages(context)
-                request = await messages.read(data)
+                request = await messages.read(await _only_message(context))
                 answer = await self._predictor.answer(encoding, request, context.time_remaining())
                 return messages.write(answer)
             except Exception as error:
                 await _abort(context, encoding.method, error)
 
-        return grpc.unary_unary_rpc_method_handler(answer)
+        return grpc.stream_unary_rpc_method_handler(answer)
 
-    def _answers_stream(self, encoding: Encoding) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def _answers_stream(self, encoding: Encoding) -> _Handler:
         async def answer(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
             statistics = self.statistics
             statistics.streams += 1
             messages = self._messages(context)
             try:
-                self._admit()
                 # One message at a time: what the caller sends meanwhile waits in
                 # the transport, whose flow control bounds it.
                 async for data in messages.read_all(requests):
@@ -190,26 +171,43 @@ class ReferenceEngine:
 
         return grpc.stream_stream_rpc_method_handler(answer)
 
-    def _typed(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    def _typed(self, details: grpc.HandlerCallDetails) -> _Handler | None:
         """The handler of a method of a typed service that the snapshot has."""
-        encoding = typed_encoding(self._predictor.snapshot, details.method, details.invocation_metadata)
+        encoding = self._typed_encoding(details)
         if encoding is None:
-            return None
+            return None if self._predictor.loading.settled else self._later(details)
         return self._answers_stream(encoding) if encoding.streams else self._answers(encoding)
+
+    def _typed_encoding(self, details: grpc.HandlerCallDetails) -> Encoding | None:
+        return typed_encoding(self._predictor.snapshot, details.method, details.invocation_metadata)
+
+    def _later(self, details: grpc.HandlerCallDetails) -> _Handler:
+        """The handler of a method that may be of a model that is still to be loaded."""
+
+        async def answer(messages: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
+            try:
+                await self._predictor.loading.wait_for(lambda: self._typed_encoding(details) is not None)
+            except CallError as error:
+                await _abort(context, details.method, error)
+            handler = self._typed(details)
+            if handler is None:
+                await _refuse(messages, context)
+            elif handler.response_streaming:
+                async for data in handler.stream_stream(messages, context):
+                    yield data
+            else:
+                yield await handler.stream_unary(messages, context)
+
+        return grpc.stream_stream_rpc_method_handler(answer)
 
     def _messages(self, context: _Context) -> Messages:
         return Messages(context, self._settings.max_message_bytes, self._predictor.submit)
 
-    def _admit(self) -> None:
-        if self._draining:
-            self._refused += 1
-            raise draining()
-
     def _unary(self, method: UnaryMethod) -> Any:
-        async def answer(data: bytes, context: _Context) -> bytes:
+        async def answer(_: object, context: _Context) -> bytes:
             try:
                 messages = self._messages(context)
-                return messages.write(await method.handler(await messages.read(data)))
+                return messages.write(await method.handler(await messages.read(await _only_message(context))))
             except Exception as error:
                 await _abort(context, method.path, error)
 
@@ -226,6 +224,24 @@ class ReferenceEngine:
                 await _abort(context, method.path, error)
 
         return answer
+
+
+async def _only_message(context: _Context) -> bytes:
+    """The message of a unary call.
+
+    Read as a stream: grpc.aio does not look for a second message in what it
+    takes for unary, and never answers such a call without a message.
+
+    Raises:
+        MessageError: there is none, or more than one.
+    """
+    # Any, since grpc's types leave the end out.
+    data: Any = await context.read()
+    if data is not aio.EOF:
+        behind: Any = await context.read()
+        if behind is aio.EOF:
+            return bytes(data)
+    raise MessageError(grpc.StatusCode.UNIMPLEMENTED, "a unary call has one message")
 
 
 async def _until(stopping: asyncio.Event, answers: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -285,10 +301,16 @@ async def _abort(context: _Context, method: str, error: Exception) -> NoReturn:
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
+    # Those over `max_in_flight` are answered RESOURCE_EXHAUSTED as they come out of the queue.
+    pending = max(_LEAST_PENDING, _PENDING_PER_CALL * settings.max_in_flight)
     options = [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", settings.max_streams),
+        # Calls that come at once wait their turn: grpc would drop some before anyone sees them.
+        ("grpc.server.max_pending_requests", pending),
+        ("grpc.server.max_pending_requests_hard_limit", pending),
+        ("grpc.http.overload_protection", 0),
         # A port in use is an error, not a share of its connections.
         ("grpc.so_reuseport", 0),
         *compression.OPTIONS,

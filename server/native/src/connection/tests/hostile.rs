@@ -7,11 +7,11 @@ use tokio::sync::mpsc;
 use super::*;
 
 // Of frames: some types, the length of their head, and the most that every server takes.
-const HEADERS: u8 = 1;
+pub(super) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-const GOAWAY: u8 = 7;
+pub(super) const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
-const FRAME_HEAD: usize = 9;
+pub(super) const FRAME_HEAD: usize = 9;
 const MAX_FRAME_BYTES: usize = 1 << 14;
 
 /// Sends bytes, and returns the frames that come back until the server ends, or has no more to say.
@@ -50,13 +50,13 @@ fn frames(told: &[u8]) -> Vec<(u8, Vec<u8>)> {
     frames
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// POST / over http to h, in the words of HPACK's static table; it ends where it is said to.
-fn request(stream: u32, end: bool) -> Vec<u8> {
+pub(super) fn request(stream: u32, end: bool) -> Vec<u8> {
     frame(HEADERS, 4 | u8::from(end), stream, &[0x83, 0x84, 0x86, 0x01, 1, b'h'])
 }
 

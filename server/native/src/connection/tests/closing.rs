@@ -1,0 +1,97 @@
+//! How a connection ends with its engine: told in good time, answered to its last call, and in bounded time.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::hostile::{FRAME_HEAD, GOAWAY, HEADERS, frame, request};
+use super::*;
+
+const PING: u8 = 6;
+const ACK: u8 = 1;
+
+/// Frames until there is one of a kind, and this one's payload.
+async fn read_until(reader: &mut (impl AsyncRead + Unpin), kind: u8) -> Vec<u8> {
+    loop {
+        let mut head = [0; FRAME_HEAD];
+        reader.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        reader.read_exact(&mut payload).await.unwrap();
+        // Other pings are the server's, too.
+        if head[3] == kind {
+            return payload;
+        }
+    }
+}
+
+#[test]
+fn a_call_that_comes_before_the_client_knows_of_the_end_is_answered() {
+    run(async {
+        let mut served = served(OPTIONS, echo);
+        served.client.write_all(GREETING).await.unwrap();
+        served.phase.send_replace(Phase::Closing(Instant::now() + GRACE));
+        let last_stream = |goaway: Vec<u8>| u32::from_be_bytes(goaway[..4].try_into().unwrap());
+        assert_eq!(last_stream(read_until(&mut served.client, GOAWAY).await), u32::MAX >> 1);
+        let ping = read_until(&mut served.client, PING).await;
+        served.client.write_all(&request(1, true)).await.unwrap();
+        read_until(&mut served.client, HEADERS).await;
+        served.client.write_all(&frame(PING, ACK, 0, &ping)).await.unwrap();
+        assert_eq!(last_stream(read_until(&mut served.client, GOAWAY).await), 1);
+        assert_eq!(served.client.read(&mut [0; 1]).await.unwrap(), 0);
+        served.done.await.unwrap();
+    });
+}
+
+#[test]
+fn a_connection_that_comes_when_the_engine_closes_is_told_and_answered() {
+    run(async {
+        let (client, server) = tokio::io::duplex(PIPE_BYTES);
+        let (_phase, watched) = watch::channel(Phase::Closing(Instant::now() + GRACE));
+        let begin = |begun: &mut dyn Iterator<Item = Call<'_>>, _: &mut Context<'_>| {
+            begun.for_each(|begun| drop(spawn_local(echo(begun.body, begun.answer))));
+        };
+        let done = spawn_local(async move { serve(server, &OPTIONS, watched, begin).await });
+        let (mut reader, mut writer) = tokio::io::split(client);
+        writer.write_all(&[GREETING, &request(1, true)].concat()).await.unwrap();
+        read_until(&mut reader, GOAWAY).await;
+        let ping = read_until(&mut reader, PING).await;
+        read_until(&mut reader, HEADERS).await;
+        writer.write_all(&frame(PING, ACK, 0, &ping)).await.unwrap();
+        done.await.unwrap();
+    });
+}
+
+#[test]
+fn calls_that_are_open_at_the_end_of_the_grace_are_told() {
+    run(async {
+        let hold = |mut body: Body, answer: Answer| async move {
+            if next(&mut body).await.is_some() {
+                send(&answer, Bytes::from_static(b"begun")).await;
+            }
+            std::future::poll_fn(|cx| answer.poll_gone(cx)).await;
+        };
+        let served = served(OPTIONS, hold);
+        let mut client = client(served.client, 1 << 20).await;
+        let (silent, _) = client.send_request(post(), true).unwrap();
+        let (begun, mut body) = client.send_request(post(), false).unwrap();
+        body.send_data(Bytes::from_static(b"begin"), false).unwrap();
+        let mut begun = begun.await.unwrap().into_body();
+        assert_eq!(begun.data().await.unwrap().unwrap(), "begun");
+        served.phase.send_replace(Phase::Closing(Instant::now() + Duration::from_secs(5)));
+        assert_eq!(begun.trailers().await.unwrap().unwrap()["grpc-status"], "14");
+        assert_eq!(silent.await.unwrap().headers()["grpc-status"], "14");
+        served.done.await.unwrap();
+    });
+}
+
+#[test]
+fn a_client_that_reads_nothing_does_not_outlive_the_grace() {
+    run(async {
+        let mut served = served(OPTIONS, |body, answer| async move {
+            let _body = body;
+            answer.data(HEAD, Bytes::from(vec![7; 1 << 20]));
+            std::future::poll_fn(|cx| answer.poll_gone(cx)).await;
+        });
+        served.client.write_all(&[GREETING, &request(1, false)].concat()).await.unwrap();
+        served.phase.send_replace(Phase::Closing(Instant::now() + Duration::from_secs(5)));
+        served.done.await.unwrap();
+    });
+}

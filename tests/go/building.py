@@ -1,0 +1,54 @@
+"""Builds the Go programs of client/ from the schema of a running server, as a user would."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from scorewire._proto import proto
+
+CLIENT = Path(__file__).parent / "client"
+PLUGINS = {
+    "protoc-gen-go": "google.golang.org/protobuf/cmd/protoc-gen-go",
+    "protoc-gen-go-grpc": "google.golang.org/grpc/cmd/protoc-gen-go-grpc",
+}
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs: one scores a row, the other calls without pause."""
+
+    one_row: Path
+    load: Path
+
+
+def build(folder: Path, address: str) -> Programs:
+    """Build the programs in a folder that does not exist yet; the server has the model `sum`."""
+    shutil.copytree(CLIENT, folder)
+    result = CliRunner().invoke(proto, ["sum", "--address", address], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    (folder / "sum.proto").write_text(result.output, encoding="utf-8")
+    command = [sys.executable, "-m", "grpc_tools.protoc", "--proto_path=.", "sum.proto"]
+    for name, package in PLUGINS.items():
+        _go(folder, "build", "-o", name, package)
+        flag = name.removeprefix("protoc-gen-")
+        command += [
+            f"--plugin={name}=./{name}",
+            f"--{flag}_out=.",
+            f"--{flag}_opt=module=client,Msum.proto=client/sum;sum",
+        ]
+    subprocess.run(command, cwd=folder, check=True)
+    _go(folder, "build", "-o", "one-row", ".")
+    _go(folder, "build", "-o", "steady-load", "./load")
+    return Programs(folder / "one-row", folder / "steady-load")
+
+
+def _go(folder: Path, *arguments: str) -> None:
+    environment = {**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false"}
+    subprocess.run(["go", *arguments], cwd=folder, env=environment, check=True)

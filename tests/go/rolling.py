@@ -1,0 +1,148 @@
+"""Rolling restarts of two servers under load: `python -m tests.go.rolling`.
+
+A Go client calls both by plain round robin, without health checks and a policy of
+retries, or by way of nginx. One server after the other is stopped by SIGTERM and
+started anew on its port. No call may fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from pathlib import Path
+
+from tests import bundles
+from tests.go.building import Programs, build
+from tests.go.load import Report, burst, steady_load
+from tests.go.nginx import proxying
+from tests.processes import COMMAND, ServerProcess, serving, wait_until
+
+RATE = 500
+DRAIN_SECONDS = 0.2
+_ANSWERED = "scorewire_calls_total"
+
+
+class Restarted:
+    """A server that keeps its port over restarts."""
+
+    def __init__(self, folder: Path, models: Path, flags: tuple[str, ...], command: Path) -> None:
+        self._folder, self._models, self._flags, self._command = folder, models, flags, command
+        self._starts = 0
+        # Bound and never listening: it keeps others from being given the port meanwhile.
+        self._holder = socket.socket()
+        self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._holder.bind(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._holder.getsockname()[1]}"
+        self._running: AbstractContextManager[ServerProcess] | None = None
+        self._server: ServerProcess | None = None
+
+    def start(self) -> None:
+        """Start it, and return once it serves."""
+        self._starts += 1
+        flags = (*self._flags, "--listen", self.address)
+        folder = self._folder / str(self._starts)
+        self._running = serving(folder, self._models, *flags, command=(self._command,))
+        self._server = self._running.__enter__()
+
+    def wait_until_called(self) -> None:
+        """Return once a client calls it."""
+        wait_until(lambda: self._answered() > 0, "the server to be called")
+
+    def stop(self) -> None:
+        """Stop it by SIGTERM, and return once it has ended, which it must do well."""
+        if self._running is not None:
+            running, self._running = self._running, None
+            running.__exit__(None, None, None)
+
+    def close(self) -> None:
+        """Stop it for good."""
+        self.stop()
+        self._holder.close()
+
+    def _answered(self) -> float:
+        assert self._server is not None
+        return sum(count for (name, _), count in self._server.metrics().items() if name == _ANSWERED)
+
+
+@contextmanager
+def two_servers(
+    folder: Path, engine: str, command: Path, drain_seconds: float = DRAIN_SECONDS
+) -> Iterator[list[Restarted]]:
+    """Two servers of an engine over the bundle `sum`."""
+    bundles.write_sum_bundle(folder / "models")
+    flags = ("--engine", engine, "--drain-seconds", str(drain_seconds), "--trial-seconds", "0")
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(closing(Restarted(folder / name, folder / "models", flags, command)))
+            for name in ("first", "second")
+        ]
+        for server in servers:
+            server.start()
+        yield servers
+
+
+def restart_all(servers: list[Restarted], restarts: int) -> None:
+    """Restart one after the other, each once clients call all of them."""
+    for number in range(restarts):
+        for server in servers:
+            server.wait_until_called()
+        server = servers[number % len(servers)]
+        server.stop()
+        server.start()
+
+
+def rolling(
+    folder: Path,
+    programs: Programs,
+    servers: list[Restarted],
+    *,
+    restarts: int,
+    rate: int = RATE,
+    nginx: bool = False,
+) -> Report:
+    """What became of the calls during so many restarts."""
+    addresses = [server.address for server in servers]
+    with ExitStack() as stack:
+        if nginx:
+            addresses = [stack.enter_context(proxying(folder / "nginx", addresses))]
+        with steady_load(programs.load, addresses, rate) as report:
+            restart_all(servers, restarts)
+    return report
+
+
+def main() -> int:
+    """Print what became of the calls; 1 where one failed or was answered wrongly."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", default="native", choices=("native", "reference"))
+    parser.add_argument("--restarts", type=int, default=50)
+    parser.add_argument("--rate", type=int, default=RATE, help="calls a second")
+    parser.add_argument("--nginx", action="store_true", help="by way of nginx")
+    parser.add_argument("--burst", type=int, default=0, help="so many calls at once, and no restarts")
+    parser.add_argument("--drain-seconds", type=float, default=DRAIN_SECONDS)
+    parser.add_argument("--scorewire", type=Path, default=COMMAND, help="another `scorewire` to try")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        with two_servers(folder, asked.engine, asked.scorewire, asked.drain_seconds) as servers:
+            programs = build(folder / "client", servers[0].address)
+            if asked.burst:
+                report = burst(programs.load, servers[0].address, asked.burst)
+            else:
+                report = rolling(
+                    folder,
+                    programs,
+                    servers,
+                    restarts=asked.restarts,
+                    rate=asked.rate,
+                    nginx=asked.nginx,
+                )
+    print(report)
+    return int(report.wrong + report.failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
