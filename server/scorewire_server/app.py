@@ -30,11 +30,11 @@ from scorewire_server.policy import parse_policy
 from scorewire_server.repository import Candidate, scan
 from scorewire_server.settings import Settings
 from scorewire_server.state import StateFile
+from scorewire_server.stopping import MARGIN_SECONDS, SIGNALS, StopWatch
 from scorewire_server.trial import Trials
 from scorewire_server.watch import changes
 
 STATE_FILE = ".scorewire-state.json"
-_SECOND_SIGNAL_EXIT_CODE = 130
 # A look at the folder that waits for a slow load holds up no other, up to so many.
 _LOOK_PATIENCE_SECONDS = 2.0
 _MAX_LOOKS = 8
@@ -227,25 +227,25 @@ class App:
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second one ends the process at once.
+    """Serve until SIGTERM or SIGINT, then drain.
 
-    SIGHUP has the certificate's files read again.
+    A second signal ends the process at once, and so does the end of the time to
+    drain, whatever hangs. SIGHUP has the certificate's files read again.
 
     Raises:
         StartError: the server cannot start.
     """
     app = App(settings)
     stop = asyncio.Event()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            os._exit(_SECOND_SIGNAL_EXIT_CODE)
-        stop.set()
-
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+    for number in SIGNALS:
+        loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, app.reread_certificate)
+    with StopWatch(settings.drain_seconds + settings.grace_seconds + MARGIN_SECONDS):
+        await _serve(app, settings, stop)
+
+
+async def _serve(app: App, settings: Settings, stop: asyncio.Event) -> None:
     address = await app.start()
     logger().info("listening", address=address, models=str(settings.models))
     stopped = asyncio.create_task(stop.wait())
