@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 # Types of frames.
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = 0, 1, 2, 3, 4
+PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 6, 7, 8, 9
 # Flags.
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 # Error codes.
@@ -137,6 +139,11 @@ class Connection:
         except (ConnectionError, TimeoutError):
             return False
         return True
+
+    def hang_up(self) -> None:
+        """Send and read no more; whoever reads finds the end."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def frames(self) -> Iterator[Frame]:
         """What comes, until the server closes the connection."""

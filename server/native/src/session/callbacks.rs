@@ -14,6 +14,8 @@ use super::{Broken, PING_LAST, State, Stream};
 const ODD_FRAMES: u64 = 10_000;
 const ODD_FRAMES_PER_SECOND: u64 = 1_000;
 
+/// Frames that go on with one head. One whose own head comes in several reads counts once for each.
+const MAX_CONTINUATIONS: usize = 100;
 /// What a field counts beside its name and value, as RFC 9113 has it.
 const FIELD_OVERHEAD_BYTES: usize = 32;
 /// A head that is so many times as long as allowed ends its connection; a shorter one is answered.
@@ -46,6 +48,7 @@ pub fn open(state: NonNull<State>) -> Result<NonNull<ng::nghttp2_session>, Broke
             // The state counts them: nghttp2 would call too many an internal error.
             ng::nghttp2_option_set_stream_reset_rate_limit(option, u64::MAX, u64::MAX);
             ng::nghttp2_option_set_glitch_rate_limit(option, ODD_FRAMES, ODD_FRAMES_PER_SECOND);
+            ng::nghttp2_option_set_max_continuations(option, MAX_CONTINUATIONS);
             ng::nghttp2_option_set_max_send_header_block_length(option, MAX_SENT_HEADER_BYTES);
             let user_data = state.as_ptr().cast();
             told = ng::nghttp2_session_server_new2(&raw mut session, callbacks, user_data, option);

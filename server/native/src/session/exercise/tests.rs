@@ -1,10 +1,14 @@
 //! The corpus of the fuzz target and random sessions, through the same checks where there is no fuzzer.
 
+use std::collections::BTreeMap;
+
 use super::{exercise, read};
 
 /// Enough for every kind of frame behind every other, cut at each byte; the fuzzer goes on from here.
 const SESSIONS: u64 = 150;
 const MAX_FRAMES: u64 = 12;
+/// POST over http to h, by HPACK's static table.
+const POST: &[u8] = &[0x83, 0x86, 0x01, 1, b'h'];
 // Of frames: types and flags.
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -36,6 +40,20 @@ fn random_sessions_read_the_same_wherever_they_are_cut() {
         exercise(&bytes);
     }
     assert!(calls > 2 * SESSIONS as usize, "{calls} calls: most sessions are none");
+}
+
+#[test]
+fn a_head_in_many_frames_may_come_byte_by_byte() {
+    let block = [POST, &literal(0, b":path", b"/")].concat();
+    let mut bytes = frame(HEADERS, END_STREAM, 1, &[]);
+    for part in 0..8 {
+        let end_headers = if part == 7 { END_HEADERS } else { 0 };
+        bytes.extend(frame(CONTINUATION, end_headers, 1, if part == 7 { &block } else { &[] }));
+    }
+    let pieces: Vec<_> = bytes.chunks(1).collect();
+    let whole = read(0, &[&bytes]);
+    assert_eq!(whole.as_ref().map(BTreeMap::len), Some(1));
+    assert_eq!(read(0, &pieces), whole);
 }
 
 /// Numbers from a seed: xorshift.
@@ -101,8 +119,7 @@ fn session(random: &mut Random) -> Vec<u8> {
 
 /// A request's head, in one frame or more.
 fn head(random: &mut Random, stream: u32, ended: bool) -> Vec<u8> {
-    // POST over http to h, by HPACK's static table.
-    let mut block = vec![0x83, 0x86, 0x01, 1, b'h'];
+    let mut block = POST.to_vec();
     block.extend(literal(0, b":path", b"/service/Method"));
     // Kept in the dynamic table, or not; or taken from it.
     block.extend(literal(0x40, b"kept", &vec![b'k'; random.below(30) as usize]));
