@@ -22,6 +22,7 @@ from scorewire_server.control.stream_limit import limit_streams
 from scorewire_server.engine.choice import choose
 from scorewire_server.engine.port import StartError
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, VersionRecord
+from scorewire_server.left_over import remove_left_over
 from scorewire_server.loader import load
 from scorewire_server.logs import log_fault, logger
 from scorewire_server.metrics import Metrics
@@ -46,7 +47,8 @@ class App:
     """One server; to be used from one event loop.
 
     Raises:
-        StartError: the folder of bundles cannot be read, or --state-file names a folder.
+        StartError: the folder of bundles cannot be read, --state-file names a folder or is in
+            use by another server, or the certificate cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -66,10 +68,12 @@ class App:
             processes=settings.trial_processes,
         )
         self._admission = Admission(self._trials if settings.trial_seconds else None, self._load)
+        self._state_file = StateFile(state_file)
+        self._state_file.open()
         self._catalog = Catalog(
             settings.models,
             policy=parse_policy(settings.version_policy),
-            state_file=StateFile(state_file),
+            state_file=self._state_file,
             load=self._admission.admit,
             publish=self._publish,
             in_use=self._in_use,
@@ -159,6 +163,8 @@ class App:
         await self._engine.stop(grace_seconds)
         if self._metrics_server is not None:
             self._metrics_server.close()
+        # No call is left that could change something.
+        self._state_file.close()
 
     async def _load_all(self, address: str) -> None:
         """Load what is there, say so, and from then on follow what changes."""
@@ -262,6 +268,7 @@ async def _serve(app: App, settings: Settings, stop: asyncio.Event) -> None:
 def _write_port_file(path: Path, address: str, metrics_address: str | None) -> None:
     """Whole or not at all, for programs that wait for it."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    remove_left_over(path.parent, f".{path.name}.", of_the_living=False)
     lines = [address] if metrics_address is None else [address, metrics_address]
     try:
         scratch.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

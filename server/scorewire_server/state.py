@@ -1,13 +1,18 @@
 """What operators have set, kept over restarts in a small file.
 
 The file is written whole or not at all, and the one before it is kept beside it
-with the suffix .last. One that cannot be read is put aside with the suffix
-.broken, and the last good one is used.
+with the suffix .last. One that cannot be read, or whose checksum is not that of
+its content, is put aside with the suffix .broken, and the last good one is used.
+A server that uses a file holds a lock on a file beside it, with the suffix .lock.
+
+The format is one integer. To raise it: write the new one, keep a reader of every
+old one in `_READERS`, and keep a file of each under the tests.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -17,11 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from scorewire_contract.schema import Version, check_model_name
+from scorewire_server.engine.port import StartError
 from scorewire_server.engine.snapshot import Routing, Shadow
+from scorewire_server.file_lock import FileLock, LockedError
+from scorewire_server.left_over import remove_left_over
 from scorewire_server.logs import logger
 from scorewire_server.routing import MAX_WEIGHT
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_HISTORY = 32
 _MAX_BYTES = 4 << 20
 
@@ -64,6 +72,34 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._last = path.with_name(path.name + ".last")
+        self._lock: FileLock | None = None
+        self._closed = False
+
+    def open(self) -> None:
+        """Keep other servers from the file, and remove what one that was killed has left half-written.
+
+        Raises:
+            StartError: another server uses it.
+        """
+        try:
+            self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
+        except LockedError as error:
+            raise StartError(
+                f"--state-file {self.path} is in use by another server ({error}); stop that one first,"
+                " or give each a file of its own with --state-file"
+            ) from None
+        except OSError as error:
+            # As of a folder that only others may write to: then nothing can be changed, and no one is told.
+            logger().warning("state file not locked", file=str(self.path), reason=str(error))
+        else:
+            # Only who holds the lock writes.
+            remove_left_over(self.path.parent, self.path.name + ".")
+
+    def close(self) -> None:
+        """Leave the file to another server; nothing more is written."""
+        self._closed = True
+        if self._lock is not None:
+            self._lock.release()
 
     def read(self) -> dict[str, ModelState]:
         """The states, of the file or of the last good one; none where there is no file."""
@@ -84,10 +120,10 @@ class StateFile:
         Raises:
             OSError: it cannot be written, or would be too large to be read again.
         """
-        told = {
-            "format_version": FORMAT_VERSION,
-            "models": {name: _to_json(state) for name, state in sorted(states.items())},
-        }
+        if self._closed:
+            raise OSError(errno.ESHUTDOWN, "the server is about to stop")
+        models = {name: _to_json(state) for name, state in sorted(states.items())}
+        told = {"format_version": FORMAT_VERSION, "sha256": _checksum(models), "models": models}
         content = json.dumps(told, indent=1).encode() + b"\n"
         if len(content) > _MAX_BYTES:
             raise OSError(errno.EFBIG, f"the file would have {len(content)} bytes, more than {_MAX_BYTES}")
@@ -136,11 +172,34 @@ def _read(path: Path) -> dict[str, ModelState]:
         raise StateError(f"it has more than {_MAX_BYTES} bytes")
     try:
         told = json.loads(content)
-        if told["format_version"] != FORMAT_VERSION:
-            raise StateError(f"its format is {told['format_version']!r}, not {FORMAT_VERSION}")
-        return {check_model_name(name): _from_json(state) for name, state in told["models"].items()}
+        reader = _READERS.get(told["format_version"])
+        if reader is None:
+            raise StateError(f"its format is {told['format_version']!r}, not one of 1 to {FORMAT_VERSION}")
+        return {check_model_name(name): _from_json(state) for name, state in reader(told).items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StateError(f"it is not of this format: {type(error).__name__}: {str(error)[:200]}") from None
+
+
+def _models_of_1(told: dict[str, Any]) -> dict[str, Any]:
+    """Those of the format without a checksum."""
+    if told.keys() != {"format_version", "models"}:
+        raise StateError("its format is 1, which has no such fields")
+    return dict(told["models"])
+
+
+def _models_of_2(told: dict[str, Any]) -> dict[str, Any]:
+    if told["sha256"] != _checksum(told["models"]):
+        raise StateError("its checksum is not that of its content")
+    return dict(told["models"])
+
+
+_READERS = {1: _models_of_1, 2: _models_of_2}
+
+
+def _checksum(models: dict[str, Any]) -> str:
+    """SHA-256 of the states in JSON of one form, so that it is of what is said and not of how."""
+    content = json.dumps(models, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _to_json(state: ModelState) -> dict[str, Any]:
@@ -171,7 +230,10 @@ def _from_json(told: dict[str, Any]) -> ModelState:
 
 def _routing_from_json(told: dict[str, Any]) -> Routing:
     split = tuple((Version(version).text, _weight(weight)) for version, weight in told["split"])
-    aliases = {check_model_name(alias): Version(version).text for alias, version in told["aliases"].items()}
+    aliases = {
+        check_model_name(alias, what="alias"): Version(version).text
+        for alias, version in told["aliases"].items()
+    }
     shadow = None
     if told["shadow"] is not None:
         version, share = told["shadow"]

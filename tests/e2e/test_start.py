@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -56,14 +57,30 @@ def test_a_server_whose_every_bundle_is_corrupt_is_not_serving(tmp_path: Path) -
 
 
 def test_two_servers_share_a_folder_of_bundles(tmp_path: Path) -> None:
-    models = tmp_path / "models"
+    models, state = tmp_path / "models", tmp_path / "state.json"
     write_sum_bundle(models)
-    with serving(tmp_path / "a", models) as first, serving(tmp_path / "b", models) as second:
+    with (
+        serving(tmp_path / "a", models) as first,
+        serving(tmp_path / "b", models, "--state-file", state) as second,
+    ):
         assert first.address != second.address
         for server in (first, second):
             with Client(server.address) as client:
                 score = client.predict("sum", {"x0": 1.0, "x1": 2.0, "country": "de"}).score
                 assert score == expected_value([1.0, 2.0], "de")
+
+
+def test_a_state_file_in_use_is_named_and_free_again_once_its_server_was_killed(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    write_sum_bundle(models)
+    with serving(tmp_path / "a", models) as first:
+        line = _refusal("--models", models)
+        assert "--state-file" in line
+        assert f"process {first.pid}" in line
+        first.signal(signal.SIGKILL)
+        first.wait()
+    with serving(tmp_path / "b", models) as second, Client(second.address) as client:
+        client.set_alias("sum", "stable", "1.0.0")
 
 
 @pytest.mark.parametrize(

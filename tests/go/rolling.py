@@ -74,11 +74,12 @@ def two_servers(
 ) -> Iterator[list[Restarted]]:
     """Two servers of an engine over the bundle `sum`."""
     bundles.write_sum_bundle(folder / "models")
-    flags = ("--engine", engine, "--drain-seconds", str(drain_seconds), "--trial-seconds", "0")
+    shared = ("--engine", engine, "--drain-seconds", str(drain_seconds), "--trial-seconds", "0")
+    each = [(name, (*shared, "--state-file", str(folder / f"{name}.json"))) for name in ("first", "second")]
     with ExitStack() as stack:
         servers = [
             stack.enter_context(closing(Restarted(folder / name, folder / "models", flags, command)))
-            for name in ("first", "second")
+            for name, flags in each
         ]
         for server in servers:
             server.start()

@@ -2,8 +2,9 @@
 
 100 swaps and 20 rollbacks; damaged bundles; 32 callers who load and unload; a
 shadow that gets copies of all calls, and what that costs the callers (h2load
-asks); the shares of a million keys; and, only where it is asked for, a soak of
-calls and cancellations while releases take over.
+asks); the shares of a million keys; 50 servers that are killed while they are told of
+changes; and, only where it is asked for, a soak of calls and cancellations while
+releases take over.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tests.bench.measure import cores, pinned
 from tests.operations.scenarios import (
     contend,
     corrupt,
+    kill,
     moves,
     publish,
     serve,
@@ -32,7 +34,8 @@ from tests.operations.scenarios import (
 from tests.operations.soak import soak
 from tests.processes import ServerProcess
 
-_SCENARIOS = ("swaps", "damage", "contention", "shadow", "shares")
+_SCENARIOS = ("swaps", "damage", "contention", "shadow", "shares", "kills")
+_SERVERLESS = ("shares", "kills")
 _SOAK = "soak"
 _MORE_VERSIONS = {"contention": ("1.1.0", "1.2.0", "1.3.0", "1.4.0"), "shadow": ("2.0.0-rc.1",)}
 # About a fifth of what an engine can do at most, so that there is capacity to spare.
@@ -55,6 +58,7 @@ _SHADOW_ROUND_MS = 1000
 @click.option("--rollbacks", default=20, show_default=True)
 @click.option("--callers", default=32, show_default=True)
 @click.option("--calls", default=200, show_default=True, help="Of each caller.")
+@click.option("--kills", default=50, show_default=True)
 @click.option("--pairs", default=60, show_default=True, help="Of rounds with a shadow and without one.")
 @click.option("--rate", default=200.0, show_default=True, help="Calls per second, and messages of a stream.")
 @click.option("--rounds", default=90, show_default=True, help="Of a soak; in each a release takes over.")
@@ -68,6 +72,7 @@ def main(
     rollbacks: int,
     callers: int,
     calls: int,
+    kills: int,
     pairs: int,
     rate: float,
     rounds: int,
@@ -77,7 +82,7 @@ def main(
     wanted = scenarios or _SCENARIOS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for number, scenario in enumerate(each for each in wanted if each != "shares"):
+        for number, scenario in enumerate(each for each in wanted if each not in _SERVERLESS):
             models = folder / str(number) / "models"
             publish(models, "1.0.0")
             for version in _MORE_VERSIONS.get(scenario, ()):
@@ -113,6 +118,12 @@ def main(
                     click.echo(
                         f"{callers} callers x {calls}: {dict(Counter(ended))}, and the final state fits"
                     )
+        if "kills" in wanted:
+            models = folder / "kills" / "models"
+            for version in ("1.0.0", "1.1.0"):
+                publish(models, version)
+            acknowledged = kill(folder / "kills", models, engine, kills=kills, seed=1)
+            click.echo(f"{kills} kills: {acknowledged:,} changes acknowledged, 0 lost")
     if "shares" in wanted:
         _tell_of_shares(1_000_000)
 

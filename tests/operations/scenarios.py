@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ import psutil
 from grpc import aio
 from scipy.stats import chisquare
 
-from scorewire import Client
+from scorewire import Client, ScorewireError
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.engine import split
 from tests.bench.h2load import paced_latencies_us
@@ -168,6 +171,34 @@ async def contend(
             told = {each.version: each.state for each in (await operator.status()).versions}
             assert told[version] in wanted, (version, told, wanted)
     return ended
+
+
+def kill(folder: Path, models: Path, engine: str, *, kills: int, seed: int) -> int:
+    """Servers are killed while they are told of changes, one start after the other.
+
+    Each start has every change that was acknowledged, and at most the one beside them
+    that was under way; returns how many were acknowledged.
+    """
+    draw = random.Random(seed)
+    acknowledged, kept, tried = 0, {}, {}
+    for number in range(kills + 1):
+        with serve(folder / f"start-{number}", models, engine) as server, Client(server.address) as client:
+            found = dict(client.model(MODEL).status.routing.aliases)
+            assert found in (kept, tried), (found, kept, tried)
+            kept = found
+            if number == kills:
+                break
+            killer = threading.Timer(draw.uniform(0.0, 0.5), server.signal, [signal.SIGKILL])
+            killer.start()
+            with suppress(ScorewireError):
+                while True:
+                    alias, version = f"a{acknowledged % 50}", draw.choice(["1.0.0", "1.1.0"])
+                    tried = {**kept, alias: version}
+                    client.set_alias(MODEL, alias, version)
+                    acknowledged, kept = acknowledged + 1, tried
+            killer.join()
+            server.wait()
+    return acknowledged
 
 
 def shadow_costs(

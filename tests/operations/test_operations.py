@@ -8,7 +8,7 @@ import pytest
 
 from tests.bench import h2load
 from tests.conformance.engines import ENGINES
-from tests.operations.scenarios import contend, corrupt, publish, serve, swap
+from tests.operations.scenarios import contend, corrupt, kill, publish, serve, swap
 from tests.operations.soak import soak
 
 RATE = 60.0
@@ -49,3 +49,13 @@ async def test_a_server_under_calls_and_releases_does_not_grow(tmp_path: Path, e
     with serve(tmp_path, models, engine) as server:
         soaked = await soak(server, models, tmp_path, rounds=4, calls=2000, cancels=200)
     assert len(soaked.seen.versions) >= 2
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_change_that_was_acknowledged_is_lost_when_the_server_is_killed(
+    tmp_path: Path, engine: str
+) -> None:
+    models = tmp_path / "models"
+    for version in ("1.0.0", "1.1.0"):
+        publish(models, version)
+    assert kill(tmp_path, models, engine, kills=3, seed=1) > 0
