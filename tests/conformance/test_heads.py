@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from tests.conformance.engines import NATIVE
 from tests.conformance.wire import PREDICT, sum_request
-from tests.http2 import DATA, Connection, Frame, call
+from tests.http2 import DATA, SETTINGS, Connection, Frame, call
 
 REQUEST = sum_request().SerializeToString()
 # What --max-metadata-bytes is unless given.
@@ -14,6 +16,7 @@ MAX_METADATA_BYTES = 16384
 # What each field counts beside its name and value.
 FIELD_BYTES = 32
 INTERNAL, RESOURCE_EXHAUSTED = 13, 8
+MAX_HEADER_LIST_SIZE = 6
 # The fields of every call here.
 FIELDS = {
     ":method": "POST",
@@ -68,3 +71,10 @@ def test_metadata_beyond_the_limit_is_a_failure_of_its_call_alone(address: str) 
         connection.send(call(1, PREDICT, REQUEST, [filler(2 * MAX_METADATA_BYTES)]))
         connection.send(call(3, PREDICT, REQUEST))
         assert [one.kind for one in connection.until_end(3)].count(DATA) == 1
+
+
+def test_the_limit_is_told_to_clients(address: str) -> None:
+    with Connection(address) as connection:
+        settings = next(one for one in connection.frames() if one.kind == SETTINGS)
+    told = {struct.unpack(">HI", settings.payload[at : at + 6]) for at in range(0, len(settings.payload), 6)}
+    assert (MAX_HEADER_LIST_SIZE, MAX_METADATA_BYTES) in told

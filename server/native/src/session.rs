@@ -354,7 +354,8 @@ impl Session {
 
     /// Breaks a stream off.
     pub fn reset(&mut self, id: i32) {
-        if let Some(stream) = self.state().streams.remove(&id) {
+        if let Some(mut stream) = self.state().streams.remove(&id) {
+            stream.wake();
             self.state().dropped_bytes += stream.received.len();
             self.submit_reset(id, ng::NGHTTP2_CANCEL);
         }
