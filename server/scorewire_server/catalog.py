@@ -47,6 +47,9 @@ from scorewire_server.routing import (
     check_split,
     invalid,
     needed,
+    tell_of_warnings,
+    with_alias,
+    without_alias,
 )
 from scorewire_server.selection import Selection
 from scorewire_server.state import ModelState, StateFile
@@ -123,7 +126,12 @@ class Catalog:
         new = self._selection.candidates.keys() - self._records.keys()
         for key in new:
             self._records[key] = replace(announce(self._selection.candidates[key]), state=_UNLOADED)
-        wanted = sorted(filter(self._wanted, self._selection.candidates), key=Key.rank, reverse=True)
+        # What answers comes first, so that no other version takes its place at a start.
+        wanted = sorted(
+            filter(self._wanted, self._selection.candidates),
+            key=lambda key: (self.state(key.model).routing.answers(key.version), key.rank()),
+            reverse=True,
+        )
         if not self._announced:
             for key in wanted:
                 self._records[key] = announce(self._selection.candidates[key])
@@ -144,7 +152,9 @@ class Catalog:
             async with self._lock(key), self._state_lock:
                 if not self._wanted(key):
                     self._ensure_unloaded(key)
-        self._started |= first
+        if first:
+            self._started = True
+            tell_of_warnings(build_snapshot(()), self._snapshot)
 
     async def close(self) -> None:
         """End what waits for calls to leave."""
@@ -222,7 +232,7 @@ class Catalog:
 
         def change(routing: Routing) -> Routing:
             self._serving(model, version)
-            return replace(routing, aliases={**routing.aliases, alias: version})
+            return with_alias(routing, alias, version)
 
         await self._change_routing(model, change)
 
@@ -232,15 +242,7 @@ class Catalog:
         Raises:
             CallError: there is none of that name.
         """
-
-        def change(routing: Routing) -> Routing:
-            if alias not in routing.aliases:
-                raise VersionNotFoundError(
-                    f"model {clip(model)!r} has no alias {clip(alias)!r}", model=model, alias=alias
-                )
-            return replace(routing, aliases={name: v for name, v in routing.aliases.items() if name != alias})
-
-        await self._change_routing(model, change)
+        await self._change_routing(model, lambda routing: without_alias(routing, alias, model))
 
     async def set_split(self, model: str, weights: list[tuple[str, int]]) -> None:
         """Share the calls that name no version out; an empty split follows the highest release.
@@ -466,7 +468,9 @@ class Catalog:
     def _publish(self) -> None:
         snapshot = build_snapshot(self._records.values(), self._routings())
         self._publish_snapshot(snapshot)
-        self._snapshot = snapshot
+        before, self._snapshot = self._snapshot, snapshot
+        if self._started:
+            tell_of_warnings(before, snapshot)
 
     def _check_model(self, model: str) -> None:
         if not model:

@@ -66,6 +66,7 @@ class Metrics(Collector):
         yield GaugeMetricFamily("scorewire_streams", "PredictStream calls open.", value=statistics.streams)
         yield from self._collect_versions(statistics)
         yield _collect_states(self._snapshot())
+        yield _collect_missing(self._snapshot())
         yield from _collect_log()
         if self._certificates is not None and self._certificates.shown is not None:
             yield from _collect_certificates(self._certificates, self._certificates.shown)
@@ -101,6 +102,17 @@ def _collect_states(snapshot: Snapshot) -> Metric:
         for record in model.versions:
             state = models_pb2.VersionState.Name(record.state).removeprefix("VERSION_STATE_")
             family.add_metric([model.name, record.version, state], 1)
+    return family
+
+
+def _collect_missing(snapshot: Snapshot) -> Metric:
+    family = GaugeMetricFamily(
+        "scorewire_versions_missing",
+        "Versions that a split, an alias or a shadow names and that do not serve, by model.",
+        labels=["model"],
+    )
+    for model in snapshot.models.values():
+        family.add_metric([model.name], len(model.missing))
     return family
 
 

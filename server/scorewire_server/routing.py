@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from scorewire_contract.schema import InvalidNameError, check_model_name
-from scorewire_server.engine.snapshot import LoadedVersion, Routing
-from scorewire_server.errors import InvalidRequestError, SchemaMismatchError, Violation, clip
+from scorewire_server.engine.snapshot import LoadedVersion, Routing, Snapshot
+from scorewire_server.errors import (
+    InvalidRequestError,
+    SchemaMismatchError,
+    VersionNotFoundError,
+    Violation,
+    clip,
+)
+from scorewire_server.logs import logger
 
 MAX_WEIGHT = 1_000_000
 MAX_TARGETS = 16
+MAX_ALIASES = 256
 
 
 def check_alias(alias: str) -> None:
@@ -22,6 +31,41 @@ def check_alias(alias: str) -> None:
         check_model_name(alias, what="alias")
     except InvalidNameError as error:
         raise invalid("alias", str(error)) from None
+
+
+def with_alias(routing: Routing, alias: str, version: str) -> Routing:
+    """The routing with an alias.
+
+    Raises:
+        InvalidRequestError: the model has as many aliases as it may.
+    """
+    aliases = {**routing.aliases, alias: version}
+    if len(aliases) > max(MAX_ALIASES, len(routing.aliases)):
+        raise invalid(
+            "alias", f"the model has {len(routing.aliases)} aliases and may have no more; delete one"
+        )
+    return replace(routing, aliases=aliases)
+
+
+def without_alias(routing: Routing, alias: str, model: str) -> Routing:
+    """The routing of a model without an alias.
+
+    Raises:
+        VersionNotFoundError: it has none of that name.
+    """
+    if alias not in routing.aliases:
+        raise VersionNotFoundError(
+            f"model {clip(model)!r} has no alias {clip(alias)!r}", model=model, alias=alias
+        )
+    return replace(routing, aliases={name: v for name, v in routing.aliases.items() if name != alias})
+
+
+def tell_of_warnings(before: Snapshot, after: Snapshot) -> None:
+    """Log what of the routing is no longer in force."""
+    for name, model in after.models.items():
+        warning, former = model.warning, before.models.get(name)
+        if warning and (former is None or former.warning != warning):
+            logger().warning("routing not in force", model=name, reason=warning)
 
 
 def check_split(weights: Sequence[tuple[str, int]]) -> None:

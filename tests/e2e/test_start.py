@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -81,6 +82,24 @@ def test_a_state_file_in_use_is_named_and_free_again_once_its_server_was_killed(
         first.wait()
     with serving(tmp_path / "b", models) as second, Client(second.address) as client:
         client.set_alias("sum", "stable", "1.0.0")
+
+
+def test_a_split_whose_version_is_gone_at_a_start_is_answered_and_said(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    for version in ("1.0.0", "1.1.0"):
+        write_sum_bundle(models, version=version)
+    with serving(tmp_path / "a", models) as server, Client(server.address) as client:
+        client.set_split("sum", {"1.0.0": 1})
+        assert client.models()[0].warning == ""
+        assert server.metrics()["scorewire_versions_missing", frozenset({("model", "sum")})] == 0
+    shutil.rmtree(models / "sum" / "1.0.0")
+    with serving(tmp_path / "b", models) as server, Client(server.address) as client:
+        (status,) = client.models()
+        assert status.default_version == "1.1.0"
+        assert "1.0.0, which should answer and cannot, are answered by 1.1.0" in status.warning
+        (line,) = server.log("routing not in force")
+        assert line["reason"] == status.warning
+        assert server.metrics()["scorewire_versions_missing", frozenset({("model", "sum")})] == 1
 
 
 @pytest.mark.parametrize(

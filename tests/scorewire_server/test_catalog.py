@@ -8,23 +8,25 @@ import json
 import shutil
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import models_pb2
 from scorewire_server import catalog, errors, selection
 from scorewire_server.catalog import Catalog
-from scorewire_server.engine.snapshot import Shadow, Snapshot, VersionRecord
+from scorewire_server.engine.snapshot import Routing, Shadow, Snapshot, VersionRecord
 from scorewire_server.loader import announce, refuse
 from scorewire_server.policy import parse_policy
 from scorewire_server.repository import Candidate, Identity, Key, scan
-from scorewire_server.state import StateFile
+from scorewire_server.routing import MAX_ALIASES
+from scorewire_server.state import ModelState, StateFile
 from tests.scorewire_server.models import loaded_version, zeros
 
 
@@ -655,3 +657,70 @@ async def test_a_load_that_fails_by_a_fault_ends_no_look(world: World) -> None:
     world.add("1.0.0", "1.1.0")
     await world.catalog.refresh()
     assert world.states["1.0.0"] == "SERVING"
+
+
+def _warnings(logs: Sequence[Any]) -> list[str]:
+    return [entry["reason"] for entry in logs if entry["event"] == "routing not in force"]
+
+
+async def test_what_of_the_routing_is_not_in_force_is_said(world: World) -> None:
+    world.add("1.0.0", "1.1.0", "1.2.0")
+    await world.catalog.refresh()
+    await world.catalog.set_split("sum", [("1.0.0", 90), ("1.1.0", 10)])
+    await world.catalog.set_alias("sum", "stable", "1.0.0")
+    assert world.catalog.snapshot.models["sum"].warning == ""
+    world.remove("1.0.0")
+    with capture_logs() as logs:
+        await world.catalog.refresh()
+        await world.catalog.refresh()
+    (warning,) = _warnings(logs)
+    assert warning == world.catalog.snapshot.models["sum"].warning
+    assert (
+        "split: calls for 1.0.0, which should answer and cannot, are answered by the others of the split"
+        in warning
+    )
+    assert "aliases: stable stand for versions that do not serve" in warning
+    assert world.catalog.snapshot.models["sum"].missing == {"1.0.0"}
+    assert route(world.catalog.snapshot) == ["1.1.0"]
+    world.remove("1.1.0")
+    with capture_logs() as logs:
+        await world.catalog.refresh()
+    (warning,) = _warnings(logs)
+    assert "split: calls for 1.0.0, 1.1.0, which should answer and cannot, are answered by 1.2.0" in warning
+    assert route(world.catalog.snapshot) == ["1.2.0"]
+    world.restart()
+    with capture_logs() as logs:
+        await world.catalog.refresh()
+    assert _warnings(logs) == [warning]
+    world.add("1.0.0", "1.1.0")
+    await world.catalog.refresh()
+    assert world.catalog.snapshot.models["sum"].warning == ""
+
+
+async def test_no_release_answers_for_a_split_that_is_about_to_be_loaded(world: World) -> None:
+    world.add("1.0.0", "1.1.0", "2.0.0")
+    await world.catalog.refresh()
+    await world.catalog.set_split("sum", [("1.0.0", 1)])
+    world.restart()
+    world.published.clear()
+    world.loads.clear()
+    with capture_logs() as logs:
+        await world.catalog.refresh()
+    assert world.loads == ["1.0.0", "2.0.0", "1.1.0"]
+    assert {snapshot.models["sum"].default_version for snapshot in world.published} == {"", "1.0.0"}
+    assert _warnings(logs) == []
+
+
+async def test_the_aliases_of_a_model_are_bounded(world: World) -> None:
+    world.add("1.0.0", "1.1.0")
+    await world.catalog.refresh()
+    full = Routing(aliases={f"a{number}": "1.0.0" for number in range(MAX_ALIASES)})
+    world.state_file.write({"sum": ModelState(full)})
+    world.restart()
+    await world.catalog.refresh()
+    with pytest.raises(errors.InvalidRequestError, match=f"the model has {MAX_ALIASES} aliases"):
+        await world.catalog.set_alias("sum", "one-more", "1.0.0")
+    await world.catalog.set_alias("sum", "a0", "1.1.0")
+    await world.catalog.delete_alias("sum", "a1")
+    await world.catalog.set_alias("sum", "one-more", "1.0.0")
+    assert len(world.catalog.state("sum").routing.aliases) == MAX_ALIASES

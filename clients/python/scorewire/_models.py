@@ -138,7 +138,8 @@ class ModelStatus:
 
     `default_version` answers calls that name none, most of them where a split is
     set; "" where no version serves. `rollbacks` says how often `rollback` can be
-    called.
+    called. `warning` says what of the routing is not in force, since versions that it
+    names do not serve; else it is empty.
     """
 
     name: str
@@ -146,6 +147,7 @@ class ModelStatus:
     versions: tuple[VersionStatus, ...]
     routing: Routing = field(default_factory=Routing)
     rollbacks: int = 0
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +219,7 @@ def status_from(message: models_pb2.ModelStatus) -> ModelStatus:
             else None,
         ),
         rollbacks=message.rollbacks,
+        warning=message.warning,
     )
 
 

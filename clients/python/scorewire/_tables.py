@@ -55,7 +55,8 @@ def status_view(status: ModelStatus) -> RenderableType:
     split, aliases, shadow = _routing_cells(status.routing)
     routing = _table("split", "aliases", "shadow", "rollbacks", title="routing")
     routing.add_row(split, aliases, shadow, str(status.rollbacks))
-    return Group(table, routing)
+    warning = (f"[red]{escape(status.warning)}[/]",) if status.warning else ()
+    return Group(table, routing, *warning)
 
 
 def _missing(feature: Feature) -> str:

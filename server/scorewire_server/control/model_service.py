@@ -131,6 +131,7 @@ class ModelService:
             name=model.name,
             default_version=model.default_version,
             rollbacks=len(self._catalog.state(model.name).history),
+            warning=model.warning,
         )
         for record in model.versions:
             version = status.versions.add(version=record.version, state=record.state, reason=record.reason)

@@ -6,7 +6,7 @@ one state from its first look to its last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import getrandbits
@@ -97,6 +97,10 @@ class Routing:
     aliases: Mapping[str, str] = field(default_factory=dict)
     shadow: Shadow | None = None
 
+    def answers(self, version: str) -> bool:
+        """Whether a version is to answer calls that name none, as operators have set it."""
+        return any(version == each for each, weight in self.split if weight)
+
     def versions(self) -> set[str]:
         """Every version that is named."""
         named = {version for version, _ in self.split} | set(self.aliases.values())
@@ -105,12 +109,32 @@ class Routing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelRecord:
-    """A model: its versions, highest first, and the one that answers calls which name none, or ""."""
+    """A model: its versions, highest first, and the one that answers calls which name none, or "".
+
+    `missing` has the versions that the routing names and that do not serve.
+    """
 
     name: str
     versions: tuple[VersionRecord, ...]
     default_version: str
     routing: Routing
+    missing: frozenset[str] = frozenset()
+
+    @property
+    def warning(self) -> str:
+        """What of the routing is not in force, for people; "" where all of it is."""
+        routing, parts = self.routing, []
+        answering = [version for version, weight in routing.split if weight]
+        if lost := [version for version in answering if version in self.missing]:
+            instead = f"answered by {self.default_version}" if self.default_version else "not answered"
+            if len(lost) < len(answering):
+                instead = "answered by the others of the split"
+            parts.append(f"split: calls for {', '.join(lost)}, which should answer and cannot, are {instead}")
+        if lost := sorted(alias for alias, version in routing.aliases.items() if version in self.missing):
+            parts.append(f"aliases: {', '.join(lost)} stand for versions that do not serve")
+        if routing.shadow is not None and routing.shadow.version in self.missing:
+            parts.append(f"shadow: {routing.shadow.version} does not serve, no calls are copied")
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -250,7 +274,8 @@ def build_snapshot(
         records: one for each version of each model.
         routings: what was set, by model. Versions of a split that do not serve
             are passed over; where none of them serves, the highest release
-            answers as if there were no split. A shadow that does not serve, or
+            answers, and the model's record has a warning. While one of them is
+            being loaded, no other takes its place. A shadow that does not serve, or
             takes other rows than those that answer, gets no copies.
     """
     by_model: dict[str, list[VersionRecord]] = {}
@@ -263,9 +288,14 @@ def build_snapshot(
         versions = sorted(by_model[name], key=_order, reverse=True)
         routing = (routings or {}).get(name) or Routing()
         loaded = {each.version: each.loaded for each in versions if each.loaded is not None}
-        named = _named_routes(name, loaded, routing)
+        loading = {each.version for each in versions if each.state == models_pb2.VERSION_STATE_LOADING}
+        named = _named_routes(name, loaded, routing, loading)
         models[name] = ModelRecord(
-            name, tuple(versions), named[""].heaviest.version if "" in named else "", routing
+            name,
+            tuple(versions),
+            named[""].heaviest.version if "" in named else "",
+            routing,
+            frozenset(routing.versions() - loaded.keys()),
         )
         routes.update(((name, each), route) for each, route in named.items())
         services.update(
@@ -289,7 +319,9 @@ def _typed_services(
         yield TypedService(model, major, newest, route)
 
 
-def _named_routes(model: str, loaded: Mapping[str, LoadedVersion], routing: Routing) -> dict[str, Route]:
+def _named_routes(
+    model: str, loaded: Mapping[str, LoadedVersion], routing: Routing, loading: Set[str]
+) -> dict[str, Route]:
     """A model's routes by name; `loaded` is by version, highest first."""
 
     def targets(weights: Iterable[tuple[str, int]]) -> tuple[Target, ...]:
@@ -304,6 +336,8 @@ def _named_routes(model: str, loaded: Mapping[str, LoadedVersion], routing: Rout
         if version in loaded:
             routes.setdefault(alias, Route(model, alias, targets([(version, 1)])))
     release = next((version for version in loaded if not Version(version).is_prerelease), None)
+    if any(version in loading for version, weight in routing.split if weight):
+        release = None
     default = targets(routing.split) or (targets([(release, 1)]) if release is not None else ())
     if default:
         routes[""] = Route(model, "", default, _copies(loaded, routing.shadow, default))

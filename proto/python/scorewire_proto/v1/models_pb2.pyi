@@ -219,6 +219,7 @@ class ModelStatus(_message.Message):
     VERSIONS_FIELD_NUMBER: _builtins.int
     ROUTING_FIELD_NUMBER: _builtins.int
     ROLLBACKS_FIELD_NUMBER: _builtins.int
+    WARNING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name."""
     default_version: _builtins.str
@@ -227,6 +228,10 @@ class ModelStatus(_message.Message):
     """
     rollbacks: _builtins.int
     """How often Rollback can be called."""
+    warning: _builtins.str
+    """For people: what of the routing is not in force, since versions that it
+    names do not serve; else empty.
+    """
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionStatus]:
         """Highest first."""
@@ -243,10 +248,11 @@ class ModelStatus(_message.Message):
         versions: _abc.Iterable[Global___VersionStatus] | None = ...,
         routing: Global___Routing | None = ...,
         rollbacks: _builtins.int = ...,
+        warning: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["routing", b"routing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_version", b"default_version", "name", b"name", "rollbacks", b"rollbacks", "routing", b"routing", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_version", b"default_version", "name", b"name", "rollbacks", b"rollbacks", "routing", b"routing", "versions", b"versions", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
