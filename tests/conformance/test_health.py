@@ -50,14 +50,14 @@ def test_check_tells_the_state_of_services_and_models(wire: Wire, service: str, 
 
 @pytest.mark.parametrize(("service", "state"), STATES.items())
 def test_watch_begins_with_the_state(wire: Wire, service: str, state: int) -> None:
-    call = wire.server_stream(WATCH)(_request(service), timeout=20)
+    call = wire.server_stream(WATCH)(_request(service), timeout=60)
     assert _state(next(call)) == state
     call.cancel()
 
 
 def test_an_unknown_service_is_not_found_by_check_and_unknown_to_watch(wire: Wire) -> None:
     assert wire.failure(CHECK, _request("nobody")).code == grpc.StatusCode.NOT_FOUND
-    call = wire.server_stream(WATCH)(_request("nobody"), timeout=20)
+    call = wire.server_stream(WATCH)(_request("nobody"), timeout=60)
     assert _state(next(call)) == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
     call.cancel()
 
@@ -78,7 +78,7 @@ def test_list_tells_the_state_of_every_service_that_reflection_lists(wire: Wire)
 def test_bytes_that_are_no_request_are_malformed(wire: Wire) -> None:
     assert wire.failure(CHECK, b"\xff").reason == "MALFORMED_MESSAGE"
     with pytest.raises(grpc.RpcError) as caught:
-        next(wire.server_stream(WATCH)(b"\xff", timeout=20))
+        next(wire.server_stream(WATCH)(b"\xff", timeout=60))
     assert isinstance(caught.value, grpc.Call)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 

@@ -20,7 +20,7 @@ STAGES = ("decode", "model", "encode")
 
 
 def _scrape(server: Server) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://{server.metrics_address}/metrics", timeout=20) as response:
+    with urllib.request.urlopen(f"http://{server.metrics_address}/metrics", timeout=60) as response:
         lines = response.read().decode().splitlines()
     return {
         name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")

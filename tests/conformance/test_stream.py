@@ -106,7 +106,7 @@ def test_each_answer_comes_before_the_next_request_is_needed(wire: Wire) -> None
 
 def test_a_cancelled_stream_leaves_the_server_well(wire: Wire) -> None:
     requests: queue.Queue[bytes | None] = queue.Queue()
-    call = wire.both_stream(PREDICT_STREAM)(iter(requests.get, None), timeout=20)
+    call = wire.both_stream(PREDICT_STREAM)(iter(requests.get, None), timeout=60)
     requests.put(_message(1).SerializeToString())
     next(call)
     call.cancel()
@@ -121,8 +121,8 @@ def test_a_streams_deadline_ends_it(wire: Wire) -> None:
     requests: queue.Queue[bytes | None] = queue.Queue()
     requests.put(_message(1).SerializeToString())
     call = wire.both_stream(PREDICT_STREAM)(iter(requests.get, None), timeout=0.5)
-    next(call)
     with pytest.raises(grpc.RpcError) as caught:
-        next(call)
+        # On a busy machine the first answer may come too late already.
+        list(call)
     requests.put(None)
     assert failure_of(caught.value).code == grpc.StatusCode.DEADLINE_EXCEEDED

@@ -13,7 +13,8 @@ from scorewire_proto.v1 import prediction_pb2
 
 PREDICT = "/scorewire.v1.PredictionService/Predict"
 PREDICT_STREAM = "/scorewire.v1.PredictionService/PredictStream"
-TIMEOUT_SECONDS = 20.0
+# Long, since a machine may be busy.
+TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

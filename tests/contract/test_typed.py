@@ -70,7 +70,7 @@ class OldClient:
         metadata = (("scorewire-version", version),) if version else ()
         data = self._row(**fields).SerializeToString()
         with Wire(self._server.address).channel as channel:
-            answer = channel.unary_unary(f"{self._service}/Predict")(data, metadata=metadata, timeout=20)
+            answer = channel.unary_unary(f"{self._service}/Predict")(data, metadata=metadata, timeout=60)
         return self._prediction.FromString(answer)
 
     def predict(self, version: str, **fields: float) -> tuple[str, list[float]]:
@@ -81,10 +81,10 @@ class OldClient:
         """The predictions of a batch, and of a stream."""
         with Wire(self._server.address).channel as channel:
             batch = channel.unary_unary(f"{self._service}/PredictBatch")(
-                self._rows(rows=rows).SerializeToString(), timeout=20
+                self._rows(rows=rows).SerializeToString(), timeout=60
             )
             messages = (self._row(**row).SerializeToString() for row in rows)
-            stream = channel.stream_stream(f"{self._service}/PredictStream")(messages, timeout=20)
+            stream = channel.stream_stream(f"{self._service}/PredictStream")(messages, timeout=60)
             streamed = [self._prediction.FromString(answer) for answer in stream]
         return list(self._predictions.FromString(batch).predictions), streamed
 

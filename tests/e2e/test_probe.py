@@ -9,7 +9,8 @@ from pathlib import Path
 from tests.bundles import write_sum_bundle
 from tests.processes import run_command, serving
 
-PROBE = (sys.executable, "-m", "scorewire_server.probe")
+# Long, since a machine may be busy.
+PROBE = (sys.executable, "-m", "scorewire_server.probe", "--timeout-seconds", "60")
 
 
 def test_a_server_that_serves_is_well(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.bundles import expected_value
 MODEL = "sum"
 PREDICT = "/scorewire.v1.PredictionService/Predict"
 STREAM = "/scorewire.v1.PredictionService/PredictStream"
-_TIMEOUT_SECONDS = 30
+_TIMEOUT_SECONDS = 60
 _NUMBERS, _COUNTRY = [1.0, 2.0], "de"
 
 

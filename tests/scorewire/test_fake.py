@@ -20,7 +20,7 @@ def predict(address: str, request: prediction_pb2.PredictRequest) -> prediction_
             request_serializer=prediction_pb2.PredictRequest.SerializeToString,
             response_deserializer=prediction_pb2.PredictResponse.FromString,
         )
-        return call(request, timeout=10)
+        return call(request, timeout=60)
 
 
 def test_the_fake_speaks_to_any_client(server: FakeServer) -> None:
@@ -52,7 +52,7 @@ def test_a_call_that_the_server_does_not_know_is_unimplemented(server: FakeServe
     with grpc.insecure_channel(server.address) as channel:
         call = channel.unary_unary("/scorewire.v1.ModelService/Bake")
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"", timeout=10)
+            call(b"", timeout=60)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -148,6 +148,6 @@ def test_the_fake_lists_what_it_serves(server: FakeServer) -> None:
             request_serializer=models_pb2.ListModelsRequest.SerializeToString,
             response_deserializer=models_pb2.ListModelsResponse.FromString,
         )
-        answer = call(models_pb2.ListModelsRequest(), timeout=10)
+        answer = call(models_pb2.ListModelsRequest(), timeout=60)
     assert [model.name for model in answer.models] == ["churn", "sum", "text"]
     assert all(model.versions[0].state == models_pb2.VERSION_STATE_SERVING for model in answer.models)

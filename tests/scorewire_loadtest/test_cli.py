@@ -226,9 +226,9 @@ def test_ctrl_c_ends_the_run_and_reports_what_came_back(fake_server: FakeServer)
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "100"}
     )
     try:
-        assert begun.wait(30)
+        assert begun.wait(120)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=120)
     finally:
         process.kill()
         process.wait()

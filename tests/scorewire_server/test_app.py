@@ -40,7 +40,7 @@ def _settings(models: Path, **others: Any) -> Settings:
 
 async def _call(channel: aio.Channel, path: str, data: bytes = b"") -> bytes:
     method: Any = channel.unary_unary(path)
-    answer: bytes = await method(data, timeout=20)
+    answer: bytes = await method(data, timeout=60)
     return answer
 
 
@@ -74,7 +74,7 @@ async def test_bundles_are_loaded_one_by_one_while_the_server_answers(
     def stepwise(candidate: Candidate, *how: Any) -> VersionRecord:
         order.append(candidate.version)
         entered.release()
-        assert steps.acquire(timeout=20)
+        assert steps.acquire(timeout=60)
         return load(candidate, *how)
 
     monkeypatch.setattr(app_module, "load", stepwise)
@@ -161,7 +161,7 @@ async def test_calls_are_answered_between_the_turn_of_health_and_the_stop(models
     async with aio.insecure_channel(await app.start()) as channel:
         await app.loaded()
         watch: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
-        call = watch(health_pb2.HealthCheckRequest().SerializeToString(), timeout=20)
+        call = watch(health_pb2.HealthCheckRequest().SerializeToString(), timeout=60)
         assert health_pb2.HealthCheckResponse.FromString(await call.read()).status == SERVING
         draining = asyncio.create_task(app.drain())
         assert health_pb2.HealthCheckResponse.FromString(await call.read()).status == NOT_SERVING
@@ -184,7 +184,7 @@ async def test_a_change_whose_caller_goes_away_is_made_to_its_end(
 
     def held(file: StateFile, states: Any) -> None:
         entered.release()
-        assert written.wait(20)
+        assert written.wait(60)
         write(file, states)
 
     monkeypatch.setattr(StateFile, "write", held)
@@ -193,7 +193,7 @@ async def test_a_change_whose_caller_goes_away_is_made_to_its_end(
         await app.loaded()
         method: Any = channel.unary_unary("/scorewire.v1.ModelService/SetAlias")
         request = models_pb2.SetAliasRequest(model="sum", alias="stable", version="1.0.0")
-        call = method(request.SerializeToString(), timeout=20)
+        call = method(request.SerializeToString(), timeout=60)
         await asyncio.to_thread(entered.acquire)
         call.cancel()
         # Answered after the cancellation has come, since it is sent on the same connection.
@@ -219,7 +219,7 @@ async def test_what_comes_during_the_first_load_is_noticed(
 
     def slow(candidate: Candidate, *how: Any) -> VersionRecord:
         entered.release()
-        assert gate.wait(20)
+        assert gate.wait(60)
         return load(candidate, *how)
 
     monkeypatch.setattr(app_module, "load", slow)
@@ -229,7 +229,7 @@ async def test_what_comes_during_the_first_load_is_noticed(
         bundles.write_sum_bundle(models, version="1.1.0")
         gate.set()
         await app.loaded()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await _states(channel)).get("sum 1.1.0") != "VERSION_STATE_SERVING":  # noqa: ASYNC110 - a call
                 await asyncio.sleep(0.02)
     await app.drain()
@@ -246,7 +246,7 @@ async def test_draining_while_bundles_are_loaded_ends_the_loading(
     def slow(candidate: Candidate, *how: Any) -> VersionRecord:
         loads.append(candidate)
         entered.release()
-        assert gate.wait(20)
+        assert gate.wait(60)
         return load(candidate, *how)
 
     monkeypatch.setattr(app_module, "load", slow)

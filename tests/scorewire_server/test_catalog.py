@@ -88,7 +88,7 @@ class World:
         return self.catalog.snapshot.models["sum"].default_version
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 - the catalog tells of no event
                 await asyncio.sleep(0.005)
 
@@ -411,7 +411,7 @@ def writing_held(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[thre
     written, write = threading.Event(), world.state_file.write
 
     def held(*arguments: Any) -> None:
-        assert written.wait(20)
+        assert written.wait(60)
         write(*arguments)
 
     monkeypatch.setattr(world.state_file, "write", held)
@@ -546,7 +546,7 @@ async def test_an_earlier_look_takes_nothing_back_of_a_later_one(
     def slow(models: Path) -> list[Candidate]:
         found = scan(models)
         looked.release()
-        assert go_on.acquire(timeout=20)
+        assert go_on.acquire(timeout=60)
         return found
 
     monkeypatch.setattr(selection, "scan", slow)

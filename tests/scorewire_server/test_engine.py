@@ -95,11 +95,11 @@ async def _failure(call: Awaitable[Any]) -> Failure:
 
 
 async def _entered(gate: Gate) -> None:
-    assert await asyncio.to_thread(gate.entered.acquire, timeout=20)
+    assert await asyncio.to_thread(gate.entered.acquire, timeout=60)
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0)
 

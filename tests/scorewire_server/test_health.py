@@ -40,7 +40,7 @@ def _watch(health: Health, service: str) -> AsyncIterator[bytes]:
 
 
 async def _next(watch: AsyncIterator[bytes]) -> int:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return int(health_pb2.HealthCheckResponse.FromString(await anext(watch)).status)
 
 

@@ -70,7 +70,7 @@ def _crowd_request(*numbers: float) -> prediction_pb2.PredictRequest:
 async def _unary(channel: aio.Channel, request: Any, path: str = PREDICT) -> Any:
     """The answer's bytes, or the code that the call failed with."""
     try:
-        return await channel.unary_unary(path)(request.SerializeToString(), timeout=20)
+        return await channel.unary_unary(path)(request.SerializeToString(), timeout=60)
     except aio.AioRpcError as error:
         return error.code()
 
@@ -183,7 +183,7 @@ async def test_messages_of_a_stream_share_a_run_and_keep_their_order(crowd: Load
     async with serving(crowd) as (_, channel), asyncio.timeout(60):
         companies: set[int] = set()
         while max(companies, default=0) < 2:
-            stream: Any = channel.stream_stream(PREDICT_STREAM)(timeout=20)
+            stream: Any = channel.stream_stream(PREDICT_STREAM)(timeout=60)
             numbers = [-2 if i % 10 == 5 else i for i in range(BURST)]
 
             async def send(stream: Any = stream, numbers: list[int] = numbers) -> None:

@@ -138,7 +138,7 @@ async def _failure(call: Awaitable[Any]) -> Failure:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.001)
 
@@ -166,9 +166,9 @@ async def test_calls_over_the_limit_are_refused_and_those_within_it_answered(
 async def _begin(address: str, path: str, data: bytes, count: int) -> list[Any]:
     """Calls that were sent, while the control plane, which is this loop, does nothing."""
     with grpc.insecure_channel(address) as channel:
-        calls = [channel.unary_unary(path).future(data, timeout=20) for _ in range(count)]
+        calls = [channel.unary_unary(path).future(data, timeout=60) for _ in range(count)]
         # On the same connection, so that it comes after them.
-        assert channel.unary_unary(PREDICT_PATH)(REQUEST, timeout=20)
+        assert channel.unary_unary(PREDICT_PATH)(REQUEST, timeout=60)
         await asyncio.to_thread(lambda: [call.exception() for call in calls])
     return calls
 

@@ -82,11 +82,11 @@ class Running:
         request = sum_request([1.0, 2.0], ["de"], **fields)
         method: Any = self._channel.unary_unary(PREDICT)
         return prediction_pb2.PredictResponse.FromString(
-            await method(request.SerializeToString(), timeout=20)
+            await method(request.SerializeToString(), timeout=60)
         )
 
     async def stream(self, *requests: prediction_pb2.PredictRequest) -> list[prediction_pb2.PredictResponse]:
-        stream: Any = self._channel.stream_stream(PREDICT_STREAM)(timeout=20)
+        stream: Any = self._channel.stream_stream(PREDICT_STREAM)(timeout=60)
         answers = []
         for request in requests:
             message = prediction_pb2.PredictStreamRequest(request=request)
@@ -124,7 +124,7 @@ async def start(models: Path) -> AsyncIterator[Start]:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - engines have no events for what they count
             await asyncio.sleep(0.01)
 
@@ -266,7 +266,7 @@ async def test_a_slow_shadow_holds_up_neither_callers_nor_the_stop(
     calls = 100
     for _ in range(calls):
         answer = prediction_pb2.PredictResponse.FromString(
-            await method(request.SerializeToString(), timeout=20)
+            await method(request.SerializeToString(), timeout=60)
         )
         assert (answer.version, values(answer)) == ("2.0.0", [2e5])
     counted = running.engine.statistics.routes[RouteKey("slow", "1.0.0", "", True)]
@@ -289,7 +289,7 @@ async def test_copies_that_wait_for_a_shadow_that_was_unset_are_dropped(
     method: Any = running._channel.unary_unary(PREDICT)
     calls = 20
     for _ in range(calls):
-        await method(request.SerializeToString(), timeout=20)
+        await method(request.SerializeToString(), timeout=60)
     records = [record for model in snapshot.models.values() for record in model.versions]
     running.engine.publish(build_snapshot(records, {"slow": Routing(split=(("2.0.0", 1),))}))
     key = RouteKey("slow", "1.0.0", "", True)
@@ -315,7 +315,7 @@ async def test_copies_that_wait_are_bounded_by_their_bytes(start: Start, engine:
     request.rows.numbers.append(2e6)
     method: Any = running._channel.unary_unary(PREDICT)
     for _ in range(12):
-        data = await method(request.SerializeToString(), timeout=20)
+        data = await method(request.SerializeToString(), timeout=60)
         assert values(prediction_pb2.PredictResponse.FromString(data)) == [2e6]
     counted = running.engine.statistics.routes[RouteKey("slow", "1.0.0", "", True)]
     assert counted.dropped > 0
@@ -336,7 +336,7 @@ async def test_a_shadow_that_fails_hurts_no_caller(start: Start, engine: str, tm
         return sum(running.engine.statistics.routes.get(key, RouteStatistics()).failed.values())
 
     for call in range(5):
-        data = await method(request.SerializeToString(), timeout=20)
+        data = await method(request.SerializeToString(), timeout=60)
         assert values(prediction_pb2.PredictResponse.FromString(data)) == [-2.0]
         await _until(lambda call=call: failed() == call + 1)  # type: ignore[misc] # its own call
     counted = running.engine.statistics.routes[key]

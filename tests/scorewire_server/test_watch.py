@@ -17,7 +17,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _next(changes: AsyncIterator[None]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await anext(changes)
 
 

@@ -25,7 +25,7 @@ from tritonclient.utils import InferenceServerException
 
 FIRST = np.arange(16, dtype=np.int32).reshape(1, 16)
 SECOND = np.ones((1, 16), dtype=np.int32)
-SECONDS = 20
+SECONDS = 60
 
 
 @pytest.fixture
