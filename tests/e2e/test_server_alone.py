@@ -48,7 +48,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 shutil.copyfile(file.locate(), path)
     # From what the image's build sees, which also keeps the builds out of the working tree.
     # The native engine is compiled in a stage of its own; without it the server has the other one.
-    folders = [path for path in copied_paths() if (ROOT / path).is_dir() and path != "server/native"]
+    copied = [path for path in copied_paths() if path != "server/native"]
+    folders = [path for path in copied if (ROOT / path / "pyproject.toml").is_file()]
     sources = [copy_for_image(folder, context) for folder in folders]
     offline = ("--quiet", "--no-index", "--no-deps")
     _pip("wheel", *offline, "--no-build-isolation", "--wheel-dir", wheels, *sources)
