@@ -29,6 +29,7 @@ from tests.conformance.inference import INFER, infer_request, sum_tensors
 from tests.conformance.wire import PREDICT as PREDICT_PATH
 from tests.conformance.wire import PREDICT_STREAM as STREAM_PATH
 from tests.conformance.wire import Failure, Wire, failure_from, sum_request, values
+from tests.overload.offer import Connection, framed, request_head
 from tests.scorewire_server.models import snapshot_of, write_slow_bundle
 
 pytestmark = pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING)
@@ -262,6 +263,7 @@ def test_failures_of_every_reason_of_the_contract_are_counted() -> None:
             "too_many_in_flight",
             "too_many_failing",
             "expired",
+            "overloaded",
             "run_stopped",
             "draining",
             "internal",
@@ -301,6 +303,32 @@ async def test_expired_work_that_waited_for_a_thread_is_dropped(start: Start, sl
     await first
     await _until(lambda: running.engine.statistics.in_flight == 0)
     assert running.engine.statistics.versions["slow", "1.0.0"].rows == 1
+
+
+async def test_time_that_a_call_waits_to_be_read_is_of_its_deadline(
+    start: Start, slow: LoadedVersion
+) -> None:
+    running = await start()
+    # So cheap by its own account that it is scored where it is read.
+    running.engine.publish(snapshot_of(replace(slow, row_ns=1.0)))
+    connection = Connection(running.address)
+    connection.begin(request_head(PREDICT_PATH, None), framed(SLOW), 0.0)
+    for _ in range(3):
+        connection.begin(request_head(PREDICT_PATH, 0.01), framed(_slow_request(3.0)), 0.0)
+    ended: list[bool] = []
+
+    def answered() -> bool:
+        connection.write()
+        ended.extend(answered for _, answered in connection.read())
+        return len(ended) == 4
+
+    await _until(answered)
+    connection.socket.close()
+    assert ended.count(True) == 1
+    statistics = running.engine.statistics
+    assert statistics.versions["slow", "1.0.0"].rows == 1
+    key = PREDICT, code_pb2.DEADLINE_EXCEEDED, errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED
+    assert statistics.failed == {key: 3}
 
 
 async def test_cancelled_work_that_waited_for_a_thread_is_dropped(start: Start, slow: LoadedVersion) -> None:

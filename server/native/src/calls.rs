@@ -128,7 +128,7 @@ fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
         drop(spawn_local(async move { control(&worker, opening, deadline, incoming, reply).await }));
         return None;
     };
-    let call = Call { method, deadline, typed };
+    let call = Call { method, received, deadline, typed };
     if method.streams() {
         let worker = Arc::clone(worker);
         drop(spawn_local(async move { stream(&worker, &call, incoming, reply).await }));

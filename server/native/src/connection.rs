@@ -10,9 +10,12 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
+use tokio_rustls::server::TlsStream;
 
+use crate::arrivals::Arrivals;
 use crate::headers::Head;
 use crate::link::{self, Answer, Body, Link};
 use crate::session::{Broken, Field, Fields, Session};
@@ -84,13 +87,31 @@ pub struct Call<'a> {
     pub head: Head<'a>,
     pub body: Body,
     pub answer: Answer,
+    /// The earliest time at which it can have come.
     pub received: Instant,
+}
+
+/// A socket that says how many bytes wait to be read.
+pub trait Unread {
+    fn unread(&self) -> usize;
+}
+
+impl Unread for TcpStream {
+    fn unread(&self) -> usize {
+        rustix::io::ioctl_fionread(self).map_or(0, |count| count as usize)
+    }
+}
+
+impl Unread for TlsStream<TcpStream> {
+    fn unread(&self) -> usize {
+        self.get_ref().0.unread()
+    }
 }
 
 /// Serves a connection to its end, on a thread whose tasks stay on it. `begin` is given calls that came
 /// together, as soon as all that came with them has been read; answers that it gives at once leave in
 /// few writes.
-pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
+pub async fn serve<T: AsyncRead + AsyncWrite + Unpin + Unread>(
     io: T,
     options: &Options,
     phase: watch::Receiver<Phase>,
@@ -101,7 +122,7 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     // In a task of its own: what it waits for need not be looked at for every call.
     let keeper = spawn_local(keep(link.clone(), options.clone(), phase));
     let ending = Ending { link: Rc::clone(&link), keeper };
-    let mut wire = Wire { io, link, begin, unsent: Vec::new(), sent: 0 };
+    let mut wire = Wire { io, link, begin, arrivals: Arrivals::new(), unsent: Vec::new(), sent: 0 };
     let _ = std::future::poll_fn(|cx| wire.poll(cx)).await;
     drop(ending);
     // The client reads to the end what was sent before it.
@@ -182,6 +203,7 @@ struct Wire<T, F> {
     io: T,
     link: Rc<Link>,
     begin: F,
+    arrivals: Arrivals,
     /// What was to be written, and how much of it was.
     unsent: Vec<u8>,
     sent: usize,
@@ -189,7 +211,7 @@ struct Wire<T, F> {
 
 impl<T, F> Wire<T, F>
 where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin + Unread,
     F: FnMut(&mut dyn Iterator<Item = Call<'_>>, &mut Context<'_>),
 {
     /// Reads, answers and writes, until the connection is over.
@@ -198,6 +220,7 @@ where
         if self.link.is_given_up() {
             return Poll::Ready(Ok(()));
         }
+        self.arrivals.mark(|| self.io.unread());
         for turn in 0.. {
             let written = self.poll_write(cx)?;
             if written.is_ready() && self.link.session().is_over() {
@@ -215,31 +238,34 @@ where
                 return Poll::Pending;
             }
             match self.poll_read(cx)? {
-                Poll::Ready(true) => self.begin(cx)?,
-                Poll::Ready(false) => return Poll::Ready(Ok(())),
-                Poll::Pending => break,
+                Poll::Ready(Some(received)) => self.begin(received, cx)?,
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending => {
+                    self.arrivals.drain();
+                    break;
+                }
             }
         }
         self.link.set_idle(Some(cx.waker()));
         Poll::Pending
     }
 
-    /// Takes what is there; false at the end.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Broken>> {
+    /// Takes what is there, and says since when it may have been; None at the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Instant>, Broken>> {
         READ.with_borrow_mut(|room| {
             let mut read = ReadBuf::new(room);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut read)).map_err(|_| Broken)?;
             if read.filled().is_empty() {
-                return Poll::Ready(Ok(false));
+                return Poll::Ready(Ok(None));
             }
-            Poll::Ready(self.link.session().receive(read.filled()).map(|()| true))
+            let received = self.arrivals.read(read.filled().len());
+            Poll::Ready(self.link.session().receive(read.filled()).map(|()| Some(received)))
         })
     }
 
     /// Begins the calls that have been read.
-    fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+    fn begin(&mut self, received: Instant, cx: &mut Context<'_>) -> Result<(), Broken> {
         let begun = self.link.session().begun();
-        let received = Instant::now();
         let mut calls = begun.iter().peekable();
         while calls.peek().is_some() {
             let link = &self.link;

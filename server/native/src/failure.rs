@@ -63,6 +63,7 @@ pub struct Fixed {
     pub too_many_in_flight: Failure,
     pub too_many_failing: Failure,
     pub expired: Failure,
+    pub overloaded: Failure,
     pub run_stopped: Failure,
     pub draining: Failure,
     pub internal: Failure,

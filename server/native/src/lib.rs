@@ -4,6 +4,8 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod answer;
+mod arrivals;
+pub mod backlog;
 pub mod budget;
 mod calls;
 pub mod coding;

@@ -3,6 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crate::arrivals;
+use crate::backlog::Backlog;
 
 type Task = Box<dyn FnOnce() + Send>;
 
@@ -15,25 +19,29 @@ struct Queue {
 /// A fixed number of threads; what waits for them is bounded by the calls in flight.
 pub struct Pool {
     shared: Arc<(Mutex<Queue>, Condvar)>,
+    backlog: Arc<Backlog>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Pool {
     /// # Errors
     /// A thread cannot be started.
-    pub fn new(threads: usize) -> std::io::Result<Self> {
+    pub fn new(threads: usize, backlog: &Arc<Backlog>) -> std::io::Result<Self> {
         let shared = Arc::<(Mutex<Queue>, Condvar)>::default();
         let start = |i| {
-            let shared = Arc::clone(&shared);
-            std::thread::Builder::new().name(format!("score-{i}")).spawn(move || work(&shared))
+            let (shared, backlog) = (Arc::clone(&shared), Arc::clone(backlog));
+            std::thread::Builder::new()
+                .name(format!("score-{i}"))
+                .spawn(move || work(&shared, &backlog, threads))
         };
-        let threads = (0..threads).map(start).collect::<Result<_, _>>()?;
-        Ok(Self { shared, threads: Mutex::new(threads) })
+        let started = (0..threads).map(start).collect::<Result<_, _>>()?;
+        Ok(Self { shared, backlog: Arc::clone(backlog), threads: Mutex::new(started) })
     }
 
     /// Runs a task in one of the threads.
     pub fn run(&self, task: impl FnOnce() + Send + 'static) {
         let (queue, ready) = &*self.shared;
+        self.backlog.enter();
         queue.lock().unwrap_or_else(PoisonError::into_inner).tasks.push_back(Box::new(task));
         ready.notify_one();
     }
@@ -54,7 +62,7 @@ impl Pool {
     }
 }
 
-fn work((queue, ready): &(Mutex<Queue>, Condvar)) {
+fn work((queue, ready): &(Mutex<Queue>, Condvar), backlog: &Backlog, threads: usize) {
     loop {
         let task = {
             let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,8 +74,12 @@ fn work((queue, ready): &(Mutex<Queue>, Condvar)) {
                     return;
                 }
                 queue = ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                backlog.rest();
+                arrivals::rested();
             }
         };
+        let begin = Instant::now();
         task();
+        backlog.leave(begin.elapsed() / threads as u32);
     }
 }

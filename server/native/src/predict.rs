@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
+use crate::arrivals;
+use crate::backlog::Backlog;
 use crate::budget::{Budget, Permit};
 use crate::coding::{Room, Rows};
 use crate::control::Events;
@@ -60,6 +62,8 @@ pub struct Predictor {
     pub counts: Box<[CallCounts]>,
     pub shadow_lane: OnceLock<ShadowLane>,
     pub budgets: Budgets,
+    /// What waits for the threads that score large batches.
+    pub backlog: Arc<Backlog>,
     pub streams: AtomicUsize,
     pub loading: Loading,
 }
@@ -143,6 +147,8 @@ pub struct Job {
 #[derive(Debug, Clone)]
 pub struct Call {
     pub method: Method,
+    /// The earliest time at which it can have come.
+    pub received: Instant,
     pub deadline: Option<Instant>,
     /// Of a typed call: whom its rows are for.
     pub typed: Option<Arc<typed::Asked>>,
@@ -151,6 +157,13 @@ pub struct Call {
 impl Call {
     pub fn expired(&self) -> bool {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Whether half of the time that the caller gave has passed at a time. Where calls come faster than
+    /// they are answered, one that waits for longer is answered when nobody wants the answer any more.
+    fn is_stale(&self, at: Instant) -> bool {
+        let Some(deadline) = self.deadline.filter(|_| !self.method.streams()) else { return false };
+        at.saturating_duration_since(self.received) > deadline.saturating_duration_since(at)
     }
 }
 
@@ -243,6 +256,13 @@ impl Predictor {
         call: &Call,
     ) -> Result<Ready<'a>, Step> {
         let begin = Instant::now();
+        // A message of a stream is answered by the id in it.
+        if !call.method.streams()
+            && let Some(failure) = self.late(call, begin)
+        {
+            request.clear();
+            return Err(Step::Failed(failure));
+        }
         let read = match call.method {
             Method::PredictStream => request.decode_stream(message),
             method if method.tensors() => match tensors::read(request, message) {
@@ -312,6 +332,9 @@ impl Predictor {
             return Err(fail(target, worker, self.fixed.expired.clone()));
         }
         if f64::from(request.row_count) * target.version.row_ns > INLINE_NS {
+            if self.backlog.wait(decoded).is_some_and(|wait| call.is_stale(decoded + wait)) {
+                return Err(fail(target, worker, self.fixed.overloaded.clone()));
+            }
             let Some(in_flight) = self.budgets.in_flight.enter() else { return Err(self.full()) };
             let taken = std::mem::take(request);
             request.correlation_id = taken.correlation_id;
@@ -327,6 +350,16 @@ impl Predictor {
             })));
         }
         Ok(Ready { route, target, began })
+    }
+
+    /// The failure of a call whose answer would come too late, if it would: work for it is lost.
+    #[inline]
+    fn late(&self, call: &Call, now: Instant) -> Option<Failure> {
+        let deadline = call.deadline?;
+        if now >= deadline {
+            return Some(self.fixed.expired.clone());
+        }
+        (call.is_stale(now) && arrivals::is_behind(now)).then(|| self.fixed.overloaded.clone())
     }
 
     /// Scores a message that is ready, together with those behind it whose rows may be in one run.
@@ -363,7 +396,15 @@ impl Predictor {
         }
         if scored.is_empty() {
             let (Scratch { request, room }, (message, call)) = (&mut scratch[first], messages[first]);
-            scored.push((first, self.score(worker, &ready.work(request, message, call), room, None)));
+            // Those behind the first have waited for it.
+            let late = (first > 0 && call.deadline.is_some()).then(Instant::now);
+            scored.push((
+                first,
+                match late.and_then(|now| self.late(call, now)) {
+                    Some(failure) => Scored::Failed(failure),
+                    None => self.score(worker, &ready.work(request, message, call), room, None),
+                },
+            ));
         }
         for (i, one) in scored {
             if let State::Ready(ready) = &states[i] {
@@ -379,8 +420,8 @@ impl Predictor {
         let Job { message, request, snapshot, route, picked, call, began, in_flight } = job;
         let (worker, target) = (self.batch_worker(), &route.targets[picked]);
         let ready = Ready { route: &route, target, began };
-        let step = if call.expired() {
-            fail(target, worker, self.fixed.expired.clone())
+        let step = if let Some(failure) = self.late(&call, Instant::now()) {
+            fail(target, worker, failure)
         } else {
             let (work, mut room) = (ready.work(&request, &message, &call), Room::default());
             let scored = match self.examine(&work, &mut room) {
@@ -530,6 +571,24 @@ impl Question {
             number_count: request.numbers(data).len() / 8,
             text_count: request.texts.len(),
             problem,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_stale_once_it_has_waited_for_half_of_its_time() {
+        let received = Instant::now();
+        let at = |ms| received + Duration::from_millis(ms);
+        let call = |method, deadline| Call { method, received, deadline, typed: None };
+        let unary = call(Method::Predict, Some(at(100)));
+        let stale = [0, 50, 51, 100, 200].map(|ms| unary.is_stale(at(ms)));
+        assert_eq!(stale, [false, false, true, true, true]);
+        for call in [call(Method::Predict, None), call(Method::PredictStream, Some(at(100)))] {
+            assert!(!call.is_stale(at(1000)));
         }
     }
 }

@@ -13,6 +13,7 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use crate::backlog::Backlog;
 use crate::coding::{
     Check, Coder, Column, Fold, Input, NumberCheck, ROW_REASON_NAMES, ROW_REASONS, Source, Vocabulary,
 };
@@ -68,6 +69,7 @@ struct FixedParts {
     too_many_in_flight: FailureParts,
     too_many_failing: FailureParts,
     expired: FailureParts,
+    overloaded: FailureParts,
     run_stopped: FailureParts,
     draining: FailureParts,
     internal: FailureParts,
@@ -80,6 +82,7 @@ impl FixedParts {
             too_many_in_flight: failure(self.too_many_in_flight)?,
             too_many_failing: failure(self.too_many_failing)?,
             expired: failure(self.expired)?,
+            overloaded: failure(self.overloaded)?,
             run_stopped: failure(self.run_stopped)?,
             draining: failure(self.draining)?,
             internal: failure(self.internal)?,
@@ -333,6 +336,7 @@ impl Engine {
             counts: (0..threads + 2).map(|_| CallCounts::default()).collect(),
             shadow_lane: OnceLock::new(),
             budgets: Budgets::new(max_in_flight),
+            backlog: Arc::new(Backlog::new()),
             streams: 0.into(),
             loading: Loading::default(),
         };

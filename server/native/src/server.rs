@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 
+use crate::arrivals;
 use crate::calls::{self, Worker};
 use crate::connection::{self, Call, HANDSHAKE_TIMEOUT, LAST_WORDS, Options, Phase};
 use crate::control::Events;
@@ -63,7 +64,7 @@ impl Server {
     pub fn start(setup: Setup, predictor: &Arc<Predictor>, events: &Arc<Events>) -> io::Result<Self> {
         let listeners = bind(&setup.listen)?;
         let port = listeners.first().map_or(Ok(0), |one| one.local_addr().map(|address| address.port()))?;
-        let pool = Arc::new(Pool::new(setup.batch_threads)?);
+        let pool = Arc::new(Pool::new(setup.batch_threads, &predictor.backlog)?);
         let _ = predictor.shadow_lane.set(ShadowLane::start(predictor)?);
         let (phase, watched) = watch::channel(Phase::Serving);
         let (listening, still_listening) = watch::channel(true);
@@ -97,7 +98,7 @@ impl Server {
                 // Connections and their calls stay on this thread, and end with this set. What it
                 // waits for here is looked at for every call: a task's end costs the least.
                 let run = async { spawn_local(thread.run()).await };
-                let _ = LocalSet::new().block_on(&runtime, run);
+                let _ = runtime.block_on(arrivals::watched(LocalSet::new().run_until(run)));
                 runtime.shutdown_background();
             })?);
         }

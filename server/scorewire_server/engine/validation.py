@@ -8,6 +8,7 @@ from scorewire_server.errors import (
     DrainingError,
     InvalidRequestError,
     MalformedMessageError,
+    OverloadedError,
     RunStoppedError,
     SchemaMismatchError,
     TooManyInFlightError,
@@ -113,6 +114,11 @@ def expired() -> DeadlineExceededError:
     return DeadlineExceededError(
         "the deadline passed before the model was done; allow more time or send fewer rows"
     )
+
+
+def overloaded() -> OverloadedError:
+    """The failure of a call that waited for too long where more calls come than can be answered."""
+    return OverloadedError("the call waited for half of its time already; try another server, or again later")
 
 
 def run_stopped(seconds: float) -> RunStoppedError:

@@ -32,6 +32,13 @@ const OPTIONS: Options = Options {
 };
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
+impl Unread for DuplexStream {
+    /// A pipe does not tell.
+    fn unread(&self) -> usize {
+        0
+    }
+}
+
 /// A server behind a pipe, and the way to end it.
 struct Served {
     client: DuplexStream,

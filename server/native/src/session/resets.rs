@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Streams that a client may reset beside all that it may have open: so many at once, and a second.
+/// Streams that a client may reset beside all that it may have open: so many at once, and then one in
+/// each interval. One whose deadlines pass while the server is overloaded resets all that it begins.
 const AT_ONCE: u32 = 2_000;
-const INTERVAL: Duration = Duration::from_millis(1);
+const INTERVAL: Duration = Duration::from_micros(100);
 
 /// The resets of a connection, of which one is forgotten in each interval.
 #[derive(Default)]
@@ -24,7 +25,7 @@ impl Resets {
     /// Counts a reset; false where there have been too many.
     pub fn add(&mut self, now: Instant) -> bool {
         let since = self.since.get_or_insert(now);
-        let forgotten = now.duration_since(*since).as_millis() / INTERVAL.as_millis();
+        let forgotten = now.duration_since(*since).as_nanos() / INTERVAL.as_nanos();
         let forgotten = u32::try_from(forgotten).unwrap_or(u32::MAX);
         if forgotten > 0 {
             // What is left of an interval counts with the next one.

@@ -113,6 +113,9 @@ class Predictor:
         call = _Call(len(data))
         asked = None
         try:
+            # A message of a stream is answered by the id in it.
+            if not encoding.streams:
+                _check_deadline(seconds_left)
             asked = encoding.decode(data)
             scored = await self._score(asked, call, seconds_left)
             begin = perf_counter_ns()
@@ -160,8 +163,7 @@ class Predictor:
                 text_count=len(request.texts),
                 max_rows=self._max_rows,
             )
-            if seconds_left is not None and seconds_left <= 0:
-                raise expired()
+            _check_deadline(seconds_left)
             if request.row_count * version.row_ns <= _INLINE_NS:
                 scores = version.scorer.score(request.row_count, request.numbers, request.texts)
             else:
@@ -243,3 +245,8 @@ class Predictor:
 
 def _key(route: Route, version: LoadedVersion) -> RouteKey:
     return RouteKey(route.model, version.version, route.name)
+
+
+def _check_deadline(seconds_left: float | None) -> None:
+    if seconds_left is not None and seconds_left <= 0:
+        raise expired()

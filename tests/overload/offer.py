@@ -1,0 +1,219 @@
+"""A client that sends each call at its time, whatever has come of those before: load as many callers make it.
+
+It writes HTTP/2 frames by hand, the same for every call, so that it can offer
+far more than the server answers. As every gRPC client it cancels at the deadline.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
+_END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
+_HEAD = 9
+_LARGEST_WINDOW = (1 << 31) - 1
+_CANCEL = struct.pack(">I", 8)
+# Below what the server lets one connection have open.
+_MAX_OPEN = 1000
+
+
+def _frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
+    return struct.pack(">I", len(content))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + content
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+def request_head(path: str, timeout_seconds: float | None) -> bytes:
+    """A request's fields, none of which enters a table."""
+    fields = b"\x83\x86" + b"\x04" + bytes([len(path)]) + path.encode()
+    fields += (
+        b"\x01\x09localhost" + _literal(b"content-type", b"application/grpc") + _literal(b"te", b"trailers")
+    )
+    if timeout_seconds is not None:
+        fields += _literal(b"grpc-timeout", b"%dm" % round(timeout_seconds * 1000))
+    return fields
+
+
+def framed(data: bytes) -> bytes:
+    """A message as gRPC sends it."""
+    return b"\0" + struct.pack(">I", len(data)) + data
+
+
+@dataclass
+class Offered:
+    """What became of calls. `good` were answered in time, `late` after it; `refused` failed, `expired` were
+    cancelled at their deadline, `unsent` found no place on a connection.
+    """
+
+    seconds: float = 0.0
+    sent: int = 0
+    good: int = 0
+    late: int = 0
+    refused: int = 0
+    expired: int = 0
+    unsent: int = 0
+    connections_lost: int = 0
+    latencies: list[float] = field(default_factory=list)
+
+    @property
+    def goodput(self) -> float:
+        """Answers in time, a second."""
+        return self.good / self.seconds
+
+
+class Connection:
+    """One connection, whose frames are written and read without waiting."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.setblocking(False)
+        window = struct.pack(">I", _LARGEST_WINDOW - 65535)
+        self.unsent = bytearray(_PREFACE + _frame(_SETTINGS, 0, 0, b"") + _frame(_WINDOW, 0, 0, window))
+        self._received = bytearray()
+        self._next = 1
+        # When each open call was due, and whether an answer has come.
+        self.open: dict[int, float] = {}
+        self._answered: set[int] = set()
+        self.lost = False
+
+    def begin(self, head: bytes, body: bytes, due: float) -> int:
+        """Add a call to what is to be written; returns its stream."""
+        stream, self._next = self._next, self._next + 2
+        self.unsent += _frame(_HEADERS, _END_HEADERS, stream, head) + _frame(_DATA, _END_STREAM, stream, body)
+        self.open[stream] = due
+        return stream
+
+    def cancel(self, stream: int) -> None:
+        """Add a reset of an open call."""
+        del self.open[stream]
+        self._answered.discard(stream)
+        self.unsent += _frame(_RESET, 0, stream, _CANCEL)
+
+    def write(self) -> None:
+        """Write what the socket takes."""
+        try:
+            while self.unsent:
+                del self.unsent[: self.socket.send(self.unsent)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.lost = True
+
+    def read(self) -> list[tuple[float, bool]]:
+        """The calls that have ended: when each was due, and whether it was answered."""
+        try:
+            data = self.socket.recv(1 << 18)
+        except BlockingIOError:
+            return []
+        except OSError:
+            data = b""
+        if not data:
+            self.lost = True
+            return []
+        self._received += data
+        received, at, ended = self._received, 0, []
+        while len(received) - at >= _HEAD:
+            length = int.from_bytes(received[at : at + 3], "big")
+            if len(received) - at < _HEAD + length:
+                break
+            kind, flags = received[at + 3], received[at + 4]
+            stream = int.from_bytes(received[at + 5 : at + 9], "big")
+            if kind == _DATA and length:
+                self._answered.add(stream)
+            elif kind == _PING and not flags & _ACK:
+                self.unsent += _frame(_PING, _ACK, 0, bytes(received[at + _HEAD : at + _HEAD + length]))
+            elif kind == _SETTINGS and not flags & _ACK:
+                self.unsent += _frame(_SETTINGS, _ACK, 0, b"")
+            elif kind == _GOAWAY:
+                self.lost = True
+            if (kind in (_DATA, _HEADERS) and flags & _END_STREAM) or kind == _RESET:
+                answered = stream in self._answered
+                self._answered.discard(stream)
+                due = self.open.pop(stream, None)
+                if due is not None:
+                    ended.append((due, answered and kind != _RESET))
+            at += _HEAD + length
+        del received[:at]
+        return ended
+
+
+def offer(
+    address: str,
+    path: str,
+    data: bytes,
+    *,
+    rate: float,
+    seconds: float,
+    timeout_seconds: float | None = None,
+    patience: float | None = None,
+    connections: int = 8,
+) -> Offered:
+    """Offer so many calls a second, and see what becomes of them.
+
+    Args:
+        address: of the server.
+        path: of the method.
+        data: the message of each call.
+        rate: calls a second.
+        seconds: how long calls begin.
+        timeout_seconds: the deadline of each call; None for none.
+        patience: seconds after which a call is cancelled; the deadline where there is one.
+        connections: over which the calls go in turn.
+    """
+    links = [Connection(address) for _ in range(connections)]
+    head, body = request_head(path, timeout_seconds), framed(data)
+    offered, total = Offered(seconds=seconds), round(rate * seconds)
+    waiting: deque[tuple[float, Connection, int]] = deque()
+    begin, begun = time.perf_counter(), 0
+    patience = patience or timeout_seconds or 10.0
+    while begun < total or any(link.open for link in links):
+        now = time.perf_counter()
+        while begun < total and (due := begin + begun / rate) <= now:
+            link = links[begun % connections]
+            begun += 1
+            if link.lost or len(link.open) >= _MAX_OPEN:
+                offered.unsent += 1
+                continue
+            offered.sent += 1
+            waiting.append((due, link, link.begin(head, body, due)))
+        while waiting and waiting[0][0] + patience <= now:
+            _, link, stream = waiting.popleft()
+            if stream in link.open:
+                link.cancel(stream)
+                offered.expired += 1
+        for link in links:
+            if not link.lost:
+                link.write()
+        live = [link for link in links if not link.lost]
+        if not live:
+            break
+        readable, _, _ = select.select([link.socket for link in live], [], [], 0.001)
+        now = time.perf_counter()
+        for link in live:
+            if link.socket in readable:
+                for due, answered in link.read():
+                    _take(offered, now - due, answered, patience)
+    for link in links:
+        offered.connections_lost += link.lost
+        link.socket.close()
+    return offered
+
+
+def _take(offered: Offered, latency: float, answered: bool, patience: float) -> None:
+    if not answered:
+        offered.refused += 1
+    elif latency > patience:
+        offered.late += 1
+    else:
+        offered.good += 1
+        offered.latencies.append(latency)
