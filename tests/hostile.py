@@ -37,6 +37,18 @@ _WRITERS: dict[str, Callable[..., Path]] = {
 _HARMLESS = {"createdAt", "sha256", "sizeBytes", "fingerprint"}
 
 
+def _additions(number: object) -> Iterator[tuple[tuple[Any, ...], object]]:
+    """Fields of numbers that the sound manifests leave out."""
+    yield ("schema", "features", 0, "fieldNumber"), number
+    yield ("schema", "outputs", 0, "fieldNumber"), number
+    yield ("schema", "reservedFeatures"), {"numbers": [number], "names": ["gone"]}
+    yield ("schema", "reservedOutputs"), {"numbers": [number], "names": ["gone"]}
+    yield ("coding", "inputs", 0, "shape"), {"dims": [number, number]}
+    tensor = {"name": "t", "datatype": "FP64", "dims": [number, number, number]}
+    yield ("tensors",), {"inputs": [tensor], "outputs": [tensor]}
+    yield ("coding", "vocabularies"), [{"text": number, "fold": number, "texts": ["a"]}]
+
+
 class Hostile(NamedTuple):
     """A bundle's files; `what` says what is odd about it."""
 
@@ -64,7 +76,10 @@ def hostile_bundles(folder: Path) -> Iterator[Hostile]:
         files = {each.name: each.read_bytes() for each in path.iterdir()}
         for file in (contract.MANIFEST, contract.GOLDEN):
             told = json.loads(files[file])
-            for place, value in _exchanges(told):
+            exchanges = [*_exchanges(told)]
+            if file == contract.MANIFEST:
+                exchanges += [each for number in _NUMBERS for each in _additions(number)]
+            for place, value in exchanges:
                 changed = copy.deepcopy(told)
                 _put(changed, place, value)
                 what = f"{name}: {'.'.join(map(str, place))} of {file} is {str(value)[:40]!r}"

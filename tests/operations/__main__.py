@@ -3,7 +3,7 @@
 100 swaps and 20 rollbacks; damaged bundles; 32 callers who load and unload; a
 shadow that gets copies of all calls, and what that costs the callers (h2load
 asks); the shares of a million keys; 50 servers that are killed while they are told of
-changes; and, only where it is asked for, a soak of calls and cancellations while
+changes; hostile bundles; and, only where it is asked for, a soak of calls and cancellations while
 releases take over.
 """
 
@@ -20,6 +20,7 @@ from scipy.stats import bootstrap
 
 from tests.bench import h2load
 from tests.bench.measure import cores, pinned
+from tests.operations.hostility import load_hostile
 from tests.operations.scenarios import (
     contend,
     corrupt,
@@ -34,8 +35,8 @@ from tests.operations.scenarios import (
 from tests.operations.soak import soak
 from tests.processes import ServerProcess
 
-_SCENARIOS = ("swaps", "damage", "contention", "shadow", "shares", "kills")
-_SERVERLESS = ("shares", "kills")
+_SCENARIOS = ("swaps", "damage", "contention", "shadow", "shares", "kills", "hostile")
+_SERVERLESS = ("shares", "kills", "hostile")
 _SOAK = "soak"
 _MORE_VERSIONS = {"contention": ("1.1.0", "1.2.0", "1.3.0", "1.4.0"), "shadow": ("2.0.0-rc.1",)}
 # About a fifth of what an engine can do at most, so that there is capacity to spare.
@@ -124,6 +125,10 @@ def main(
                 publish(models, version)
             acknowledged = kill(folder / "kills", models, engine, kills=kills, seed=1)
             click.echo(f"{kills} kills: {acknowledged:,} changes acknowledged, 0 lost")
+        if "hostile" in wanted:
+            (folder / "hostile").mkdir()
+            refused, served = asyncio.run(load_hostile(folder / "hostile", engine))
+            click.echo(f"{refused + served:,} hostile bundles: {refused:,} refused, the others can serve")
     if "shares" in wanted:
         _tell_of_shares(1_000_000)
 

@@ -132,3 +132,12 @@ def test_golden_rows_that_are_all_refused_prove_nothing(tmp_path: Path) -> None:
         expected.outputs[0].numbers[row] = math.nan
     with pytest.raises(GoldenMismatchError, match="every one of them is refused"):
         score_golden(bundle, _session(bundle).run)
+
+
+@pytest.mark.parametrize("labels", [[], ["no"]])
+def test_classes_without_labels_are_refused(tmp_path: Path, labels: list[str]) -> None:
+    bundle = read_bundle(write_classifier_bundle(tmp_path))
+    del bundle.manifest.schema.outputs[1].class_labels[:]
+    bundle.manifest.schema.outputs[1].class_labels.extend(labels)
+    with pytest.raises(GoldenMismatchError, match="'label' is a class, and has values without a label"):
+        score_golden(bundle, _session(bundle).run)

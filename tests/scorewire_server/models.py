@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -15,7 +16,9 @@ from scorewire_contract.bundle import Bundle
 from scorewire_contract.scoring import RunGraph, Scorer
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import models_pb2, schema_pb2
+from scorewire_server.audit import audit
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, VersionRecord, build_snapshot
+from tests.bundles import write_sum_bundle
 
 
 class Gate:
@@ -189,3 +192,51 @@ def _counting_graph() -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
     return bytes(model.SerializeToString())
+
+
+def write_bundle_of(models: Path, model: str, graph: onnx.ModelProto) -> None:
+    """The bundle of `write_sum_bundle`, with another graph, which passes the audit."""
+    path = write_sum_bundle(models.parent / "sound", model=model)
+    bundle = bundles.read_bundle(path)
+    content = graph.SerializeToString()
+    audit(content, bundle.manifest)
+    files = {bundles.GRAPH: content, bundles.GOLDEN: bundles.to_json(bundle.golden)}
+    bundles.write_bundle(models, bundle.manifest, files)
+
+
+def sum_graph(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """A graph with the signature of that bundle."""
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("features", TensorProto.DOUBLE, ["rows", 3])],
+        [helper.make_tensor_value_info("value", TensorProto.DOUBLE, ["rows", 1])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+
+
+def write_endless_bundle(models: Path, model: str = "endless") -> None:
+    """A bundle whose graph counts for ever."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["condition"], ["go_on"]),
+            helper.make_node("Add", ["state", "state"], ["next"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("condition", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.DOUBLE, None),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.DOUBLE, None),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceSum", ["features", "axis"], ["sum"], keepdims=1),
+        helper.make_node("Loop", ["turns", "yes", "sum"], ["value"], body=body),
+    ]
+    constants = {"axis": np.array([1]), "turns": np.array(2**62), "yes": np.array(True)}
+    write_bundle_of(models, model, sum_graph(nodes, constants))

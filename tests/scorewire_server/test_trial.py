@@ -10,35 +10,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from scorewire_contract import bundle as contract
-from scorewire_server.audit import audit
 from scorewire_server.repository import Candidate, scan
 from scorewire_server.trial import Trials
 from tests import bundles
 from tests.conformance.engines import ENGINES
-
-
-def _with_graph(models: Path, model: str, graph: onnx.ModelProto) -> None:
-    """The bundle of `write_sum_bundle`, with another graph, which passes the audit."""
-    path = bundles.write_sum_bundle(models.parent / "sound", model=model)
-    bundle = contract.read_bundle(path)
-    content = graph.SerializeToString()
-    audit(content, bundle.manifest)
-    files = {contract.GRAPH: content, contract.GOLDEN: contract.to_json(bundle.golden)}
-    contract.write_bundle(models, bundle.manifest, files)
-
-
-def _graph(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> onnx.ModelProto:
-    graph = helper.make_graph(
-        nodes,
-        "graph",
-        [helper.make_tensor_value_info("features", TensorProto.DOUBLE, ["rows", 3])],
-        [helper.make_tensor_value_info("value", TensorProto.DOUBLE, ["rows", 1])],
-        [numpy_helper.from_array(values, name) for name, values in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+from tests.scorewire_server.models import sum_graph, write_bundle_of, write_endless_bundle
 
 
 def _bomb() -> onnx.ModelProto:
@@ -51,41 +30,15 @@ def _bomb() -> onnx.ModelProto:
         helper.make_node("Cast", ["total"], ["wide"], to=TensorProto.DOUBLE),
         helper.make_node("Add", ["sum", "wide"], ["value"]),
     ]
-    return _graph(nodes, {"big": np.array([1 << 17]), "axis": np.array([1])})
-
-
-def _endless() -> onnx.ModelProto:
-    """Counts for ever."""
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["condition"], ["go_on"]),
-            helper.make_node("Add", ["state", "state"], ["next"]),
-        ],
-        "body",
-        [
-            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-            helper.make_tensor_value_info("condition", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state", TensorProto.DOUBLE, None),
-        ],
-        [
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", TensorProto.DOUBLE, None),
-        ],
-    )
-    nodes = [
-        helper.make_node("ReduceSum", ["features", "axis"], ["sum"], keepdims=1),
-        helper.make_node("Loop", ["turns", "yes", "sum"], ["value"], body=body),
-    ]
-    constants = {"axis": np.array([1]), "turns": np.array(2**62), "yes": np.array(True)}
-    return _graph(nodes, constants)
+    return sum_graph(nodes, {"big": np.array([1 << 17]), "axis": np.array([1])})
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_bundles_that_ask_for_too_much_are_refused_and_the_next_is_tried(
     models: Path, engine: str
 ) -> None:
-    _with_graph(models, "bomb", _bomb())
-    _with_graph(models, "endless", _endless())
+    write_bundle_of(models, "bomb", _bomb())
+    write_endless_bundle(models)
     bundles.write_sum_bundle(models)
     (bundles.write_sum_bundle(models, version="2.0.0") / "golden.json").unlink()
     trial = Trials(seconds=3, memory_bytes=1 << 30, threads=1, engine=engine)
@@ -100,7 +53,7 @@ async def test_bundles_that_ask_for_too_much_are_refused_and_the_next_is_tried(
 
 
 def test_a_trial_ends_by_itself_where_its_server_is_gone(models: Path) -> None:
-    _with_graph(models, "endless", _endless())
+    write_endless_bundle(models)
     command = [sys.executable, "-m", "scorewire_server.trial", "1", str(1 << 30), "1", "reference"]
     line = json.dumps([str(models / "endless" / "1.0.0"), "endless", "1.0.0"]) + "\n"
     ended = subprocess.run(command, input=line, capture_output=True, text=True, check=False, timeout=120)
@@ -123,7 +76,7 @@ async def test_a_bundle_that_ends_its_trial_is_refused_and_the_next_is_tried(mod
 
 
 async def test_a_graph_without_end_holds_up_no_other_and_ends_when_trials_do(models: Path) -> None:
-    _with_graph(models, "endless", _endless())
+    write_endless_bundle(models)
     bundles.write_sum_bundle(models)
     endless, sound = scan(models)
     trials = Trials(seconds=600, memory_bytes=1 << 30, threads=1, engine="reference", processes=2)
@@ -188,7 +141,7 @@ def test_a_limit_of_the_system_that_leaves_room_refuses_nothing(models: Path) ->
 
 
 def test_a_bundle_that_asks_for_too_much_memory_is_told_the_setting(models: Path) -> None:
-    _with_graph(models, "bomb", _bomb())
+    write_bundle_of(models, "bomb", _bomb())
     reason = _reason_under_a_limit(models, 1 << 40)
     assert "allocate memory" in reason
     assert f"{1 << 30} bytes (--trial-memory-bytes)" in reason

@@ -142,6 +142,7 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
             _compare_texts(output.name, values, np.array(output.texts, dtype=object).reshape(values.shape))
             continue
         target = np.array(output.numbers).reshape(values.shape)
+        _check_classes(schema, output.name, target)
         bad = ~within_tolerance(values, target, golden.tolerance)
         if bad.any():
             row, column = (int(i) for i in np.argwhere(bad)[0])
@@ -150,6 +151,15 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
                 f" the fitted model gave {target[row, column]!r}"
             )
     return count
+
+
+def _check_classes(schema: schema_pb2.Schema, name: str, values: NDArray[np.float64]) -> None:
+    """Check that classes are indices into their labels."""
+    (output,) = (each for each in schema.outputs if each.name == name)
+    told = values[~np.isnan(values)]
+    known = (told >= 0) & (told < len(output.class_labels)) & (told == np.floor(told))
+    if output.kind == schema_pb2.OUTPUT_KIND_CLASS and not known.all():
+        raise GoldenMismatchError(f"output {name!r} is a class, and has values without a label")
 
 
 def _check_tolerance(golden: manifest_pb2.Golden) -> None:
