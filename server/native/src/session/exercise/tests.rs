@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{exercise, read};
 
 /// Enough for every kind of frame behind every other, cut at each byte; the fuzzer goes on from here.
-const SESSIONS: u64 = 150;
+const SESSIONS: u64 = 80;
 const MAX_FRAMES: u64 = 12;
 /// POST over http to h, by HPACK's static table.
 const POST: &[u8] = &[0x83, 0x86, 0x01, 1, b'h'];
