@@ -34,13 +34,18 @@ class Healthy:
 
 
 @contextmanager
-def healthy(address: str) -> Iterator[Healthy]:
-    """A healthy client of its own connection; each of its calls must be answered well."""
+def healthy(address: str, authority: bytes | None = None) -> Iterator[Healthy]:
+    """A healthy client of its own connection; each of its calls must be answered well.
+
+    Args:
+        address: HOST:PORT.
+        authority: the certificate that it trusts, as PEM; it speaks without TLS unless given.
+    """
     told, over = Healthy(), threading.Event()
     request = sum_request().SerializeToString()
 
     def call() -> None:
-        with grpc.insecure_channel(address) as channel:
+        with _channel(address, authority) as channel:
             predict = channel.unary_unary(PREDICT)
             while not over.is_set():
                 try:
@@ -60,3 +65,9 @@ def healthy(address: str) -> Iterator[Healthy]:
         over.set()
         thread.join()
     assert set(told.codes) == {"OK"}, told.codes
+
+
+def _channel(address: str, authority: bytes | None) -> grpc.Channel:
+    if authority is None:
+        return grpc.insecure_channel(address)
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(authority))

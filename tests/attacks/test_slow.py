@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from tests.attacks.healthy import healthy
 from tests.attacks.held import Held
+from tests.certificates import Certificates
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, sum_request
 from tests.http2 import (
     DATA,
@@ -27,6 +29,8 @@ from tests.http2 import (
 from tests.processes import ServerProcess
 
 CONNECTIONS = 30
+# Of a handshake, byte by byte.
+_SLOW_BYTES = 50
 _GREETING = PREFACE + frame(SETTINGS, 0, 0)
 _REQUEST = sum_request().SerializeToString()
 _BLOCK = grpc_head(PREDICT)
@@ -56,12 +60,11 @@ KINDS: Mapping[str, tuple[bytes, bytes]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_slow_connections_hold_nobody_up_and_leave_nothing(
-    server: ServerProcess, held: Held, kind: str
+def hold(
+    server: ServerProcess, held: Held, opening: bytes, rest: bytes, authority: bytes | None = None
 ) -> None:
-    opening, rest = KINDS[kind]
-    with healthy(server.address) as client, ExitStack() as stack:
+    """Send the beginning over many connections and the rest byte by byte, while a healthy client calls."""
+    with healthy(server.address, authority) as client, ExitStack() as stack:
         connections = [stack.enter_context(Connection(server.address, opening)) for _ in range(CONNECTIONS)]
         client.goes_on()
         for place in range(len(rest)):
@@ -69,3 +72,30 @@ def test_slow_connections_hold_nobody_up_and_leave_nothing(
                 connection.try_send(rest[place : place + 1])
         client.goes_on()
     held.comes_back()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_slow_connections_hold_nobody_up_and_leave_nothing(
+    server: ServerProcess, held: Held, kind: str
+) -> None:
+    hold(server, held, *KINDS[kind])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0], ids=["silent", "half", "whole"])
+def test_slow_handshakes_hold_nobody_up_and_leave_nothing(
+    tls_server: ServerProcess, certificates: Certificates, share: float
+) -> None:
+    hello = client_hello()
+    opening = hello[: int(share * len(hello))]
+    hold(
+        tls_server, Held(tls_server), opening, hello[len(opening) :][:50], certificates.authority.read_bytes()
+    )
+
+
+def client_hello() -> bytes:
+    """What a client of TLS says first."""
+    said = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname="localhost")
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return said.read()
