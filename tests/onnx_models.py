@@ -69,6 +69,14 @@ def write_square(path: Path) -> Path:
     return _write(path, nodes, tensors[:1], tensors[1:])
 
 
+def write_wide(path: Path, width: int) -> Path:
+    """DOUBLE `x` a row, and `wide`, which has it so many times."""
+    nodes = [helper.make_node("Mul", ["x", "ones"], ["wide"])]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.DOUBLE, ["rows", 1])]
+    outputs = [helper.make_tensor_value_info("wide", TensorProto.DOUBLE, ["rows", width])]
+    return _write(path, nodes, inputs, outputs, [numpy_helper.from_array(np.ones((1, width)), "ones")])
+
+
 def write_mixed(
     path: Path, *, rows: str | int = "rows", reshaped: int | None = None, extra: bool = False
 ) -> Path:

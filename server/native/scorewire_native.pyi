@@ -87,6 +87,7 @@ class Engine:
         max_in_flight: int,
         max_message_bytes: int,
         max_run_seconds: float,
+        max_buffered_bytes: int,
         threads: int,
         bounds_ns: Sequence[int],
         fixed: Mapping[str, Failure],
@@ -97,9 +98,7 @@ class Engine:
         listen: str,
         batch_threads: int,
         processors: Sequence[int],
-        max_streams: int,
-        max_metadata_bytes: int,
-        max_age_seconds: float,
+        limits: Mapping[str, float],
         control: set[str],
     ) -> int: ...
     def version(
@@ -131,6 +130,7 @@ class Engine:
     def set_loading(self, on: bool) -> None: ...
     def stop(self, grace_seconds: float) -> None: ...
     def calls(self) -> tuple[int, int, list[int], list[list[int]]]: ...
+    def transport(self) -> tuple[int, int, list[tuple[str, int]]]: ...
     def version_counts(self) -> list[tuple[str, str, int, list[int], Sums, Sums, Sums]]: ...
     def route_counts(
         self,

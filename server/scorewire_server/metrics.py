@@ -19,7 +19,7 @@ from scorewire_proto.v1 import errors_pb2, models_pb2
 from scorewire_server.certificates import Certificates
 from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.snapshot import Snapshot
-from scorewire_server.engine.statistics import BUCKETS_SECONDS, Histogram, Statistics
+from scorewire_server.engine.statistics import BUCKETS_SECONDS, Histogram, Statistics, Transport
 from scorewire_server.errors import STATUS_CODES, Code, Reason
 from scorewire_server.logs import log_counts
 
@@ -64,6 +64,8 @@ class Metrics(Collector):
             "scorewire_in_flight", "Prediction calls being answered.", value=statistics.in_flight
         )
         yield GaugeMetricFamily("scorewire_streams", "PredictStream calls open.", value=statistics.streams)
+        if statistics.transport is not None:
+            yield from _collect_transport(statistics.transport)
         yield from self._collect_versions(statistics)
         yield _collect_states(self._snapshot())
         yield _collect_missing(self._snapshot())
@@ -92,6 +94,23 @@ class Metrics(Collector):
             for family, histogram in ((decode, counted.decode), (run, counted.run), (encode, counted.encode)):
                 family.add_metric(names, _buckets(histogram), histogram.sum_ns / 1e9)
         return rows, row_errors, decode, run, encode
+
+
+def _collect_transport(transport: Transport) -> Iterable[Metric]:
+    met = CounterMetricFamily(
+        "scorewire_limits_met", "Calls and connections that met a limit of the transport.", labels=["limit"]
+    )
+    for limit, count in transport.limits.items():
+        met.add_metric([limit], count)
+    buffered = GaugeMetricFamily(
+        "scorewire_buffered_bytes",
+        "Bytes of messages that have come and of answers that have not gone.",
+        value=transport.buffered_bytes,
+    )
+    connections = GaugeMetricFamily(
+        "scorewire_connections", "Connections that are open.", value=transport.connections
+    )
+    return buffered, connections, met
 
 
 def _collect_states(snapshot: Snapshot) -> Metric:

@@ -207,6 +207,42 @@ class Settings:
     max_watches: Annotated[
         int, _integer(1, 1_000_000), "Health watches and reflection streams open at one time."
     ] = 4096
+    max_connection_bytes: Annotated[
+        int,
+        _integer(0, 1 << 40),
+        "Bytes of messages that have come and answers that have not gone, of the calls of one connection;"
+        " 0 is eight times --max-message-bytes. Of the native engine.",
+    ] = 0
+    max_buffered_bytes: Annotated[
+        int,
+        _integer(0, 1 << 40),
+        "The same of all connections; 0 is 64 times --max-message-bytes. Of the native engine.",
+    ] = 0
+    max_connections: Annotated[
+        int, _integer(0, 1_000_000), "Connections open at one time; 0 is no limit."
+    ] = 10_000
+    max_connections_per_address: Annotated[
+        int,
+        _integer(0, 1_000_000),
+        "Connections open at one time from one address, which may be that of a proxy; 0 is no limit."
+        " Of the native engine.",
+    ] = 0
+    max_connection_idle_seconds: Annotated[
+        float,
+        _seconds(86_400),
+        "Time without a call after which a client is told to connect anew when it has one; 0 is never.",
+    ] = 1800.0
+    max_stall_seconds: Annotated[
+        float,
+        _seconds(86_400),
+        "Time after which a message that has begun and does not go on, or an answer that is not taken,"
+        " ends its call; 0 is never. Of the native engine.",
+    ] = 60.0
+    max_stream_seconds: Annotated[
+        float,
+        _seconds(86_400 * 7),
+        "Time after which a stream of predictions is ended as if its deadline had passed; 0 is never.",
+    ] = 0.0
     max_connection_age_seconds: Annotated[
         float,
         _seconds(86_400),
@@ -224,6 +260,16 @@ class Settings:
     log_level: Annotated[
         str, _choice("debug", "info", "warning", "error"), "Least important lines to log."
     ] = "info"
+
+    @property
+    def connection_bytes(self) -> int:
+        """Bytes that the calls of one connection may hold."""
+        return self.max_connection_bytes or 8 * self.max_message_bytes
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that all calls may hold."""
+        return self.max_buffered_bytes or 64 * self.max_message_bytes
 
     @property
     def controllable(self) -> bool:
@@ -288,6 +334,12 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     settings = Settings(**values)
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise SettingError("--tls-cert and --tls-key are given together or not at all")
+    for name, part, least in (
+        ("max_connection_bytes", settings.connection_bytes, 2 * settings.max_message_bytes),
+        ("max_buffered_bytes", settings.buffered_bytes, settings.connection_bytes),
+    ):
+        if part < least:
+            raise SettingError(f"{flag(name)} is {part}; it must be at least {least} with the other limits")
     return settings
 
 

@@ -269,7 +269,7 @@ def test_failures_of_every_reason_of_the_contract_are_counted() -> None:
             "internal",
         }
         fixed = dict.fromkeys(names - set(without), (1, reason, "", b""))
-        return scorewire_native.Engine(1, 1, 1024, 1.0, 1, range(1, len(BUCKETS_SECONDS) + 1), fixed)
+        return scorewire_native.Engine(1, 1, 1024, 1.0, 1 << 20, 1, range(1, len(BUCKETS_SECONDS) + 1), fixed)
 
     for reason in errors_pb2.ErrorReason.values():
         if reason < FIRST_ROW_REASON:

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
@@ -44,6 +44,8 @@ pub struct Worker {
     pub events: Arc<Events>,
     /// The paths that the control plane answers.
     pub control: Arc<HashSet<String>>,
+    /// Age at which a stream is ended.
+    pub max_stream: Option<Duration>,
 }
 
 /// A unary prediction whose message is here.
@@ -121,15 +123,18 @@ fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
             return None;
         }
     };
-    let mut incoming = Incoming::new(body, worker.predictor.limits.max_message_bytes, gzip);
+    let unary = found.as_ref().is_some_and(|(method, _)| !method.streams());
+    let mut incoming = Incoming::new(body, worker.predictor.limits.max_message_bytes, gzip, unary);
     let Some((method, typed)) = found else {
         let opening = Opening::new(path, deadline);
         let worker = Arc::clone(worker);
         drop(spawn_local(async move { control(&worker, opening, deadline, incoming, reply).await }));
         return None;
     };
-    let call = Call { method, received, deadline, typed };
+    let mut call = Call { method, received, deadline, typed };
     if method.streams() {
+        let end = worker.max_stream.and_then(|age| received.checked_add(age));
+        call.deadline = deadline.into_iter().chain(end).min();
         let worker = Arc::clone(worker);
         drop(spawn_local(async move { stream(&worker, &call, incoming, reply).await }));
         return None;
@@ -156,7 +161,7 @@ async fn wait_for_method(worker: Arc<Worker>, begun: Begun, body: Body, mut repl
         match reply.attend(deadline, changed).await {
             Ok(()) => {}
             Err(Lost::Expired) => return reply.finish(Some(&worker.predictor.fixed.expired)),
-            Err(Lost::Reset) => return,
+            Err(Lost::Reset | Lost::Full) => return,
         }
     }
     let mut call = Some(connection::Call { head, body, answer: reply.into_answer(), received });
@@ -211,19 +216,20 @@ fn unary(worker: &Arc<Worker>, mut calls: Vec<Unary>) {
         let steps = steps(worker, &messages);
         let answered = calls.drain(..steps.len());
         for ((_, step), (message, call, reply)) in steps.into_iter().zip(answered) {
-            finish(worker, call, message.zipped, step, reply);
+            finish(worker, call, message, step, reply);
         }
     }
 }
 
-fn finish(worker: &Arc<Worker>, call: Call, zipped: bool, step: Step, mut reply: Reply) {
+fn finish(worker: &Arc<Worker>, call: Call, message: Message, step: Step, mut reply: Reply) {
     match step {
-        Step::Answer(answer) if !zipped => reply.answer(answer),
+        Step::Answer(answer) if !message.zipped => reply.answer(answer),
         Step::Failed(failure) => fail(worker, call.method, &failure, reply),
         step => {
             let worker = Arc::clone(worker);
             drop(spawn_local(async move {
-                match settle(&worker, &call, zipped, step, &mut reply).await {
+                // Until then the message is held.
+                match settle(&worker, &call, message.zipped, step, &mut reply).await {
                     Ok(Settled::Answer(answer) | Settled::Told(answer, _)) => reply.answer(answer),
                     Ok(Settled::Failed(failure)) => fail(&worker, call.method, &failure, reply),
                     Ok(Settled::Counted(failure)) => reply.finish(Some(&failure)),
@@ -239,6 +245,7 @@ fn end(worker: &Worker, method: Method, cut: Cut, reply: Reply) {
     match cut {
         Cut::Lost(Lost::Reset) => {}
         Cut::Lost(Lost::Expired) => fail(worker, method, &worker.predictor.fixed.expired, reply),
+        Cut::Lost(Lost::Full) => reply.finish(Some(&Failure::full())),
         Cut::Failed(failure) => reply.finish(Some(&failure)),
     }
 }
@@ -299,6 +306,7 @@ async fn settle_plain(worker: &Worker, call: &Call, step: Step, reply: &mut Repl
         step => step,
     };
     let step = match step {
+        Step::Later(_) if reply.is_full() => return Ok(Settled::Counted(Failure::full())),
         Step::Later(job) => reply.attend(call.deadline, score(worker, call.method, *job)).await?,
         step => step,
     };
@@ -569,6 +577,7 @@ async fn control(
     match ended {
         Ok(failed) => reply.finish(failed.as_ref()),
         Err(Cut::Lost(Lost::Reset)) => {}
+        Err(Cut::Lost(Lost::Full)) => reply.finish(Some(&Failure::full())),
         Err(Cut::Lost(Lost::Expired)) => {
             reply.finish(Some(&Failure::plain(failure::DEADLINE_EXCEEDED, "Deadline Exceeded")));
         }

@@ -6,6 +6,8 @@ mod tests;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -15,9 +17,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio_rustls::server::TlsStream;
 
+use crate::admission::LimitCounts;
 use crate::arrivals::Arrivals;
 use crate::headers::Head;
 use crate::link::{self, Answer, Body, Link};
+use crate::quota::Quota;
 use crate::session::{Broken, Field, Fields, Session};
 
 /// What one read takes; all calls in it are answered before the next.
@@ -80,6 +84,14 @@ pub struct Options {
     pub max_age: Option<Duration>,
     /// How calls end that are open when the engine does: the head where it was not sent, and trailers.
     pub cut: (&'static [Field], Fields),
+    /// Time without a call after which it is told so, too.
+    pub max_idle: Option<Duration>,
+    /// Time after which a message that does not go on, and an answer that nobody takes, is given up.
+    pub max_stall: Option<Duration>,
+    /// Of the bytes that one connection holds.
+    pub max_bytes: usize,
+    pub quota: Arc<Quota>,
+    pub counts: Arc<LimitCounts>,
 }
 
 /// A call that begins.
@@ -118,7 +130,8 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin + Unread>(
     begin: impl FnMut(&mut dyn Iterator<Item = Call<'_>>, &mut Context<'_>),
 ) {
     let Ok(session) = Session::new(options.max_streams, options.max_metadata_bytes) else { return };
-    let link = Rc::new(Link::new(session));
+    let quota = Quota::within(&options.quota, options.max_bytes);
+    let link = Rc::new(Link::new(session, quota));
     // In a task of its own: what it waits for need not be looked at for every call.
     let keeper = spawn_local(keep(link.clone(), options.clone(), phase));
     let ending = Ending { link: Rc::clone(&link), keeper };
@@ -148,8 +161,32 @@ async fn keep(link: Rc<Link>, options: Options, phase: watch::Receiver<Phase>) {
     tokio::select! {
         () = attend(&link) => {}
         () = close(&link, &options, phase) => {}
+        () = end_stalled(&link, &options) => {}
     }
     link.give_up();
+}
+
+/// Ends calls that do not go on; never ends itself.
+async fn end_stalled(link: &Link, options: &Options) {
+    let Some(max_stall) = options.max_stall else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(max_stall).await;
+        let ended = link.session().end_stalled();
+        options.counts.stalled_calls.fetch_add(ended, Relaxed);
+        link.wake();
+    }
+}
+
+/// Ends when the connection has had no call for some time.
+async fn idle(link: &Link, options: &Options) {
+    let Some(max_idle) = options.max_idle else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(max_idle).await;
+        if link.session().is_idle() {
+            options.counts.idle_connections.fetch_add(1, Relaxed);
+            return;
+        }
+    }
 }
 
 /// Ends when the client does not greet, or no longer gives signs of life.
@@ -182,6 +219,7 @@ async fn close(link: &Link, options: &Options, mut phase: watch::Receiver<Phase>
         _ = closing(&mut phase) => "",
         // As gRFC A9 has it.
         () = aged => "max_age",
+        () = idle(link, options) => "max_idle",
     };
     link.session().shut_down(reason);
     link.wake();

@@ -29,6 +29,17 @@ impl Failure {
         Self { code, message: message.into(), ..Self::default() }
     }
 
+    /// The failure of a call whose message or answer the quotas of bytes do not allow.
+    pub fn full() -> Self {
+        let message = "the server holds as many bytes of messages and answers as it may; try again later";
+        Self::plain(RESOURCE_EXHAUSTED, message)
+    }
+
+    /// The failure of a call whose request does not come to its end.
+    pub fn stalled() -> Self {
+        Self::plain(DEADLINE_EXCEEDED, "the rest of the request did not come in time")
+    }
+
     /// The fields that end a call with this failure.
     pub fn fields(&self) -> Vec<Field> {
         let owned = |name, value: String| Field { name, value: value.into() };

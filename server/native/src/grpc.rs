@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::failure::{self, Failure};
 use crate::headers::Head;
-use crate::link::{Answer, Gone};
+use crate::link::Answer;
 use crate::session::{Field, Fields};
 
 const HTTP_OK: Field = Field::fixed(":status", "200");
@@ -95,12 +95,8 @@ pub enum Lost {
     Reset,
     /// Its deadline passed.
     Expired,
-}
-
-impl From<Gone> for Lost {
-    fn from(_: Gone) -> Self {
-        Self::Reset
-    }
+    /// The quotas of bytes do not allow what it was to be sent.
+    Full,
 }
 
 /// What goes back to the caller.
@@ -134,19 +130,31 @@ impl Reply {
 
     /// Sends the one message of a unary call, and that all is well.
     pub fn answer(self, message: Vec<u8>) {
-        self.answer.data(self.head, Bytes::from(message));
-        self.answer.end(self.head, Fields::Borrowed(OK));
+        if self.answer.data(self.head, Bytes::from(message)) {
+            self.answer.end(self.head, Fields::Borrowed(OK));
+        } else {
+            self.finish(Some(&Failure::full()));
+        }
     }
 
     /// Sends bytes of messages once the caller has taken those before.
     ///
     /// # Errors
-    /// The caller went away.
+    /// The caller went away, or the quotas do not allow the bytes.
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), Lost> {
-        std::future::poll_fn(|cx| self.answer.poll_room(cx)).await?;
+        if std::future::poll_fn(|cx| self.answer.poll_room(cx)).await.is_err() {
+            return Err(Lost::Reset);
+        }
+        if !self.answer.data(self.head, bytes) {
+            return Err(Lost::Full);
+        }
         self.opened = true;
-        self.answer.data(self.head, bytes);
         Ok(())
+    }
+
+    /// Whether the quotas allow no answer that is to be counted.
+    pub fn is_full(&self) -> bool {
+        self.answer.is_full()
     }
 
     /// Ends the call, well or with a failure.

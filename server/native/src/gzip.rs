@@ -1,12 +1,15 @@
 //! Messages in gzip: inflated piece by piece up to a limit, and made of answers.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use crate::answer::HEAD;
 use crate::failure::{self, Failure};
+use crate::inbox::Message;
+use crate::quota::{Claim, FREE_BYTES, Held, Quota};
 
 /// What is inflated or deflated at once on an I/O thread, in well below a millisecond; the threads
 /// for large batches do the rest.
@@ -22,17 +25,22 @@ pub struct Inflating {
     zipped: Bytes,
     inflated: Vec<u8>,
     max_bytes: usize,
+    /// What the inflated bytes hold of the quota.
+    held: Held,
+    quota: Arc<Quota>,
 }
 
 impl Inflating {
-    pub fn new(zipped: Bytes, max_bytes: usize) -> Self {
-        Self { inflater: Decompress::new_gzip(WINDOW_BITS), zipped, inflated: Vec::new(), max_bytes }
+    pub fn new(zipped: Bytes, max_bytes: usize, quota: Arc<Quota>) -> Self {
+        let inflater = Decompress::new_gzip(WINDOW_BITS);
+        Self { inflater, zipped, inflated: Vec::new(), max_bytes, held: Held::default(), quota }
     }
 
     /// Inflates up to `INLINE_BYTES` more; true once the message is whole.
     ///
     /// # Errors
-    /// The bytes are not one member of gzip and nothing else, or the message is larger than allowed.
+    /// The bytes are not one member of gzip and nothing else, or the message is larger than
+    /// allowed or than the quota allows.
     pub fn step(&mut self) -> Result<bool, Failure> {
         let goal = self.inflated.len() + INLINE_BYTES;
         while self.inflated.len() < goal {
@@ -45,7 +53,7 @@ impl Inflating {
             // One byte more than allowed tells that there are too many.
             let wanted = (2 * start).max(4 * self.zipped.len()).max(MIN_BYTES);
             let end = wanted.min(goal).min(self.max_bytes + 1);
-            self.make_room(end);
+            self.make_room(end)?;
             self.inflated.resize(end, 0);
             let (rest, room) =
                 (&self.zipped[self.inflater.total_in() as usize..], &mut self.inflated[start..]);
@@ -63,16 +71,20 @@ impl Inflating {
     }
 
     /// The message, once it is whole.
-    pub fn into_bytes(self) -> Bytes {
-        self.inflated.into()
+    pub fn into_message(self) -> Message {
+        Message { bytes: self.inflated.into(), zipped: true, held: self.held }
     }
 
     /// Doubles the room, but never to more than the limit.
-    fn make_room(&mut self, end: usize) {
+    fn make_room(&mut self, end: usize) -> Result<(), Failure> {
         if end > self.inflated.capacity() {
             let capacity = end.max(2 * self.inflated.capacity()).min(self.max_bytes + 1);
+            if capacity > FREE_BYTES && !self.held.resize(&self.quota, capacity, Claim::First) {
+                return Err(Failure::full());
+            }
             self.inflated.reserve_exact(capacity - self.inflated.len());
         }
+        Ok(())
     }
 }
 
@@ -120,10 +132,10 @@ mod tests {
     }
 
     fn inflate(zipped: Bytes, max_bytes: usize) -> Result<Bytes, Failure> {
-        let mut inflating = Inflating::new(zipped, max_bytes);
+        let mut inflating = Inflating::new(zipped, max_bytes, Quota::new(1 << 20));
         while !inflating.step()? {}
         assert!(inflating.inflated.capacity() <= max_bytes + 1);
-        Ok(inflating.into_bytes())
+        Ok(inflating.into_message().bytes)
     }
 
     fn noise(length: usize) -> Vec<u8> {
@@ -147,7 +159,8 @@ mod tests {
     #[test]
     fn a_message_that_inflates_to_more_than_allowed_is_refused_at_the_limit() {
         for max_bytes in [1000, INLINE_BYTES, 3 * INLINE_BYTES + 1] {
-            let mut inflating = Inflating::new(zipped(&vec![0; 4 * INLINE_BYTES]), max_bytes);
+            let mut inflating =
+                Inflating::new(zipped(&vec![0; 4 * INLINE_BYTES]), max_bytes, Quota::new(1 << 20));
             let failure = loop {
                 match inflating.step() {
                     Ok(whole) => assert!(!whole),
@@ -157,6 +170,24 @@ mod tests {
             assert_eq!(failure.code, failure::RESOURCE_EXHAUSTED);
             assert!(inflating.inflated.capacity() <= max_bytes + 1);
         }
+    }
+
+    #[test]
+    fn what_is_inflated_is_held_of_the_quota_and_no_more() {
+        let quota = Quota::new(3 * INLINE_BYTES);
+        let mut whole = Inflating::new(zipped(&vec![7; INLINE_BYTES]), 1 << 30, Arc::clone(&quota));
+        while !whole.step().unwrap() {}
+        let message = whole.into_message();
+        assert!(quota.used() >= INLINE_BYTES);
+        let mut bomb = Inflating::new(zipped(&vec![0; 4 * INLINE_BYTES]), 1 << 30, Arc::clone(&quota));
+        let failure = loop {
+            if let Err(failure) = bomb.step() {
+                break failure;
+            }
+        };
+        assert_eq!(failure, Failure::full());
+        drop((message, bomb));
+        assert_eq!(quota.used(), 0);
     }
 
     #[test]

@@ -4,13 +4,16 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::answer::HEAD;
 use crate::failure::{self, Failure};
+use crate::quota::Held;
 
 /// A message without its head.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Message {
     pub bytes: Bytes,
     /// Whether the caller sent it in gzip.
     pub zipped: bool,
+    /// What it holds of the quota.
+    pub held: Held,
 }
 
 /// Messages out of the frames of a request.
@@ -39,6 +42,11 @@ impl Inbox {
             self.pending.extend_from_slice(&std::mem::take(&mut self.chunk));
         }
         self.pending.extend_from_slice(&chunk);
+    }
+
+    /// The bytes of a message that has only begun.
+    pub fn len(&self) -> usize {
+        self.chunk.len() + self.pending.len()
     }
 
     /// Whether nothing is left over.
@@ -72,14 +80,14 @@ impl Inbox {
         }
         if self.pending.is_empty() {
             self.chunk.advance(HEAD);
-            return Ok(Some(Message { bytes: self.chunk.split_to(length), zipped }));
+            return Ok(Some(Message { bytes: self.chunk.split_to(length), zipped, held: Held::default() }));
         }
         self.pending.advance(HEAD);
         let bytes = self.pending.split_to(length).freeze();
         if !self.pending.is_empty() {
             self.chunk = self.pending.split().freeze();
         }
-        Ok(Some(Message { bytes, zipped }))
+        Ok(Some(Message { bytes, zipped, held: Held::default() }))
     }
 }
 
@@ -133,7 +141,7 @@ mod tests {
         let mut inbox = Inbox::new(1 << 24, false);
         for chunk in [&[0, 1, 0][..], &[0, 0, 7, 7]] {
             inbox.push(Bytes::copy_from_slice(chunk));
-            assert_eq!(inbox.next_message(), Ok(None));
+            assert!(inbox.next_message().unwrap().is_none());
         }
         assert!(inbox.pending.capacity() < 1 << 10);
     }

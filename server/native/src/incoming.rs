@@ -1,16 +1,16 @@
 //! The messages of a call, as they arrive and inflated.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::failure::{self, Failure};
 use crate::grpc::Lost;
 use crate::gzip::Inflating;
 use crate::inbox::{Inbox, Message};
-use crate::link::Body;
+use crate::link::{Body, Gone};
 use crate::pool::Pool;
 use crate::snapshot::MAX_JOINT_ROWS;
 
@@ -46,16 +46,19 @@ pub struct Incoming {
     body: Body,
     inbox: Inbox,
     max_message_bytes: usize,
+    /// Whether the caller owes something until its request ends.
+    owes: bool,
     /// A message that a thread inflates.
-    inflating: Option<oneshot::Receiver<Result<Bytes, Failure>>>,
+    inflating: Option<oneshot::Receiver<Result<Message, Failure>>>,
     /// The message of a unary call whose caller has not ended.
     only: Option<Message>,
 }
 
 impl Incoming {
-    pub fn new(body: Body, max_message_bytes: usize, gzip: bool) -> Self {
+    /// The messages of a call: `unary` where it has one, and ends.
+    pub fn new(body: Body, max_message_bytes: usize, gzip: bool, unary: bool) -> Self {
         let inbox = Inbox::new(max_message_bytes, gzip);
-        Self { body, inbox, max_message_bytes, inflating: None, only: None }
+        Self { body, inbox, max_message_bytes, owes: unary, inflating: None, only: None }
     }
 
     /// The next message; None at the end.
@@ -66,42 +69,52 @@ impl Incoming {
                 self.inflating = None;
                 // The threads end only with the server.
                 let inflated = inflated.map_err(|_| Lost::Reset)?;
-                return Poll::Ready(Ok(Some(Message { bytes: inflated?, zipped: true })));
+                return Poll::Ready(Ok(Some(inflated?)));
             }
-            if let Some(message) = self.inbox.next_message()? {
+            if let Some(mut message) = self.inbox.next_message()? {
+                message.held = self.body.settle(message.bytes.len()).ok_or_else(Failure::full)?;
                 if !message.zipped {
                     return Poll::Ready(Ok(Some(message)));
                 }
-                if let Some(bytes) = self.inflate(pool, message.bytes)? {
-                    return Poll::Ready(Ok(Some(Message { bytes, zipped: true })));
+                if let Some(inflated) = self.inflate(pool, message)? {
+                    return Poll::Ready(Ok(Some(inflated)));
                 }
                 continue;
             }
             match self.body.poll_data(cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    let begun = self.inbox.len();
+                    if (begun > 0 || self.owes) && !self.body.owe(begun) {
+                        return Poll::Ready(Err(Failure::full().into()));
+                    }
+                    return Poll::Pending;
+                }
                 Poll::Ready(Ok(None)) => return Poll::Ready(self.end()),
-                Poll::Ready(Err(gone)) => return Poll::Ready(Err(Cut::Lost(gone.into()))),
+                Poll::Ready(Err(Gone::Reset)) => return Poll::Ready(Err(Lost::Reset.into())),
+                Poll::Ready(Err(Gone::Stalled)) => return Poll::Ready(Err(Failure::stalled().into())),
                 Poll::Ready(Ok(Some(chunk))) => self.inbox.push(chunk),
             }
         }
     }
 
     /// Inflates a message: at once where it is short, else in a thread.
-    fn inflate(&mut self, pool: &Pool, zipped: Bytes) -> Result<Option<Bytes>, Failure> {
-        let mut inflating = Inflating::new(zipped, self.max_message_bytes);
+    fn inflate(&mut self, pool: &Pool, zipped: Message) -> Result<Option<Message>, Failure> {
+        let quota = Arc::clone(self.body.quota());
+        let mut inflating = Inflating::new(zipped.bytes, self.max_message_bytes, quota);
         if inflating.step()? {
-            return Ok(Some(inflating.into_bytes()));
+            return Ok(Some(inflating.into_message()));
         }
         let (sender, inflated) = oneshot::channel();
         self.inflating = Some(inflated);
         pool.run(move || {
+            let _held = zipped.held;
             let whole = loop {
                 // A caller that went away needs none of it.
                 if sender.is_closed() {
                     return;
                 }
                 match inflating.step() {
-                    Ok(true) => break Ok(inflating.into_bytes()),
+                    Ok(true) => break Ok(inflating.into_message()),
                     Ok(false) => {}
                     Err(failure) => break Err(failure),
                 }

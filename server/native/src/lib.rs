@@ -3,6 +3,7 @@
 #![warn(clippy::undocumented_unsafe_blocks)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod admission;
 pub mod answer;
 mod arrivals;
 pub mod backlog;
@@ -18,6 +19,7 @@ pub mod gzip;
 pub mod headers;
 pub mod inbox;
 mod incoming;
+pub mod intake;
 pub mod limit;
 pub mod link;
 pub mod loading;
@@ -26,6 +28,7 @@ pub mod pool;
 pub mod predict;
 #[cfg(feature = "python")]
 pub mod python;
+pub mod quota;
 pub mod runtime;
 pub mod scoring;
 pub mod server;

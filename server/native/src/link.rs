@@ -1,12 +1,20 @@
 //! A session that the task of its connection and the calls on it share; all are on one thread.
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::task::spawn_local;
 
+use crate::intake::Intake;
+use crate::quota::{Claim, FREE_BYTES, Held, Quota};
 use crate::session::{Field, Fields, Received, Session};
+
+/// How often a connection looks whether the pressure of others is over.
+const RELIEF: Duration = Duration::from_millis(50);
 
 /// The session, and how to wake the connection's task.
 pub struct Link {
@@ -15,12 +23,23 @@ pub struct Link {
     /// Whether that task waits; while it runs it sends what it finds at the end.
     idle: Cell<bool>,
     given_up: Cell<bool>,
+    quota: Arc<Quota>,
+    intake: RefCell<Intake>,
+    /// Whether the windows are small, and a task looks for the end of the pressure.
+    narrow: Cell<bool>,
 }
 
 impl Link {
-    pub fn new(session: Session) -> Self {
-        let session = RefCell::new(session);
-        Self { session, task: RefCell::default(), idle: Cell::default(), given_up: Cell::default() }
+    pub fn new(session: Session, quota: Arc<Quota>) -> Self {
+        Self {
+            session: RefCell::new(session),
+            task: RefCell::default(),
+            idle: Cell::default(),
+            given_up: Cell::default(),
+            quota,
+            intake: RefCell::default(),
+            narrow: Cell::default(),
+        }
     }
 
     /// The session. Nobody holds it while it waits.
@@ -49,6 +68,45 @@ impl Link {
         self.given_up.get()
     }
 
+    /// No other message waits for that of a call any more.
+    fn forget(&self, id: i32) {
+        self.intake.borrow_mut().end(id);
+        self.relieve();
+    }
+
+    /// Gives the client the room that it has to get by now.
+    fn relieve(&self) {
+        let mut intake = self.intake.borrow_mut();
+        if intake.withholds() {
+            for (id, bytes) in intake.relieve(self.quota.is_pressed()) {
+                self.session().open_window(id, bytes);
+            }
+            self.wake();
+        }
+    }
+
+    /// Gives the client small windows until the pressure, which others may make, is over.
+    fn narrow(self: &Rc<Self>) {
+        if self.narrow.replace(true) {
+            return;
+        }
+        self.session().narrow(true);
+        let link = Rc::downgrade(self);
+        drop(spawn_local(async move {
+            loop {
+                tokio::time::sleep(RELIEF).await;
+                let Some(link) = Weak::upgrade(&link) else { return };
+                link.relieve();
+                if !link.quota.is_pressed() {
+                    link.narrow.set(false);
+                    link.session().narrow(false);
+                    link.wake();
+                    return;
+                }
+            }
+        }));
+    }
+
     /// Has the connection's task send what the session has.
     pub fn wake(&self) {
         if self.idle.replace(false)
@@ -65,10 +123,20 @@ pub struct Body {
     id: i32,
     /// Whether the last of it has been taken: then nobody asks the session again.
     ended: bool,
+    /// What of the quota the message that has begun holds.
+    held: Held,
+    /// Whether the caller owes the rest of a message.
+    owes: bool,
 }
 
-/// The caller went away.
-pub struct Gone;
+/// Why nothing more comes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// The caller went away.
+    Reset,
+    /// The caller has sent nothing for too long.
+    Stalled,
+}
 
 impl Body {
     /// The next bytes; None at the end.
@@ -76,22 +144,73 @@ impl Body {
         if self.ended {
             return Poll::Ready(Ok(None));
         }
+        let pressed = self.link.quota.is_pressed();
+        let withhold = pressed && !self.link.intake.borrow().is_first(self.id);
         let mut session = self.link.session();
-        let received = session.take(self.id);
+        let received = session.take(self.id, withhold);
         self.ended = matches!(received, Received::Last(_));
         match received {
             Received::Data(data) | Received::Last(data) => {
+                if self.owes && pressed && !withhold {
+                    session.widen(self.id);
+                }
                 drop(session);
+                if withhold {
+                    self.link.intake.borrow_mut().withhold(self.id, data.len());
+                    self.link.narrow();
+                }
                 // What was taken may have made room for the client.
                 self.link.wake();
                 Poll::Ready(Ok(Some(data)))
             }
             Received::End => Poll::Ready(Ok(None)),
-            Received::Gone => Poll::Ready(Err(Gone)),
+            Received::Gone => Poll::Ready(Err(Gone::Reset)),
+            Received::Stalled => Poll::Ready(Err(Gone::Stalled)),
             Received::Nothing => {
                 session.wait(self.id, cx.waker());
                 Poll::Pending
             }
+        }
+    }
+
+    /// The caller owes the rest of a message, of which so many bytes are here; false where the quota
+    /// does not allow them.
+    pub fn owe(&mut self, bytes: usize) -> bool {
+        if !std::mem::replace(&mut self.owes, true) {
+            self.link.session().expect(self.id, true);
+        }
+        if bytes <= FREE_BYTES {
+            return true;
+        }
+        let mut intake = self.link.intake.borrow_mut();
+        intake.begin(self.id);
+        let claim = if intake.is_first(self.id) { Claim::First } else { Claim::Waits };
+        self.held.resize(&self.link.quota, bytes, claim)
+    }
+
+    /// What a message of so many bytes, which is whole, holds of the quota; None where that does not
+    /// allow it.
+    pub fn settle(&mut self, bytes: usize) -> Option<Held> {
+        let fits = bytes <= FREE_BYTES || self.held.resize(&self.link.quota, bytes, Claim::First);
+        let held = std::mem::take(&mut self.held);
+        if std::mem::take(&mut self.owes) {
+            self.link.session().expect(self.id, false);
+            self.link.forget(self.id);
+        }
+        fits.then_some(held)
+    }
+
+    /// The quota of the connection.
+    pub fn quota(&self) -> &Arc<Quota> {
+        &self.link.quota
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if self.owes {
+            self.held = Held::default();
+            self.link.forget(self.id);
         }
     }
 }
@@ -104,7 +223,8 @@ pub struct Answer {
 
 /// The two sides of a call that has begun.
 pub fn call(link: &Rc<Link>, id: i32) -> (Body, Answer) {
-    (Body { link: Rc::clone(link), id, ended: false }, Answer { link: Rc::clone(link), id })
+    let body = Body { link: Rc::clone(link), id, ended: false, held: Held::default(), owes: false };
+    (body, Answer { link: Rc::clone(link), id })
 }
 
 impl Answer {
@@ -113,10 +233,27 @@ impl Answer {
         self.link.session().refuse(self.id, fields);
     }
 
-    /// Sends data, after the head where it is the first. There is room.
-    pub fn data(&self, head: &[Field], data: Bytes) {
-        self.link.session().data(self.id, head, data);
+    /// Sends data, after the head where it is the first; false where the quota does not allow it.
+    /// What was sent before has gone.
+    pub fn data(&self, head: &[Field], data: Bytes) -> bool {
+        let held = if data.len() <= FREE_BYTES {
+            Held::default()
+        } else {
+            let Some(held) = Held::new(&self.link.quota, data.len()) else { return false };
+            held
+        };
+        self.link.session().data(self.id, head, data, held);
         self.link.wake();
+        true
+    }
+
+    /// Whether the quota allows no answer that is to be counted.
+    pub fn is_full(&self) -> bool {
+        let full = self.link.quota.is_full();
+        if full {
+            self.link.quota.count_refusal();
+        }
+        full
     }
 
     /// Ends the answer.
@@ -128,7 +265,7 @@ impl Answer {
     pub fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<(), Gone>> {
         let mut session = self.link.session();
         if !session.is_open(self.id) {
-            return Poll::Ready(Err(Gone));
+            return Poll::Ready(Err(Gone::Reset));
         }
         if session.has_room(self.id) {
             return Poll::Ready(Ok(()));

@@ -16,6 +16,7 @@ use crate::control::Events;
 use crate::elements::Unusual;
 use crate::failure::{Failure, Fixed};
 use crate::loading::Loading;
+use crate::quota::Quota;
 use crate::scoring::{Began, Scored, Work};
 use crate::shadow::ShadowLane;
 use crate::snapshot::{INLINE_NS, MAX_JOINT_ROWS, Route, Snapshot, Target, Version};
@@ -64,6 +65,8 @@ pub struct Predictor {
     pub budgets: Budgets,
     /// What waits for the threads that score large batches.
     pub backlog: Arc<Backlog>,
+    /// Of the bytes that calls hold.
+    pub quota: Arc<Quota>,
     pub streams: AtomicUsize,
     pub loading: Loading,
 }

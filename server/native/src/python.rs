@@ -13,6 +13,7 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use crate::admission::{Admission, LimitCounts};
 use crate::backlog::Backlog;
 use crate::coding::{
     Check, Coder, Column, Fold, Input, NumberCheck, ROW_REASON_NAMES, ROW_REASONS, Source, Vocabulary,
@@ -25,6 +26,7 @@ use crate::limit::{self, RunError};
 use crate::loading::Loading;
 use crate::panics;
 use crate::predict::{Budgets, Limits, Predictor, Problem};
+use crate::quota::Quota;
 use crate::runtime::{self, Element, Frame, Names, RuntimeError, Session, Tensor};
 use crate::server::{Server, Setup};
 use crate::snapshot::{Origin, Output, Route, Shadow, Snapshot, Target, Version};
@@ -87,6 +89,46 @@ impl FixedParts {
             draining: failure(self.draining)?,
             internal: failure(self.internal)?,
         })
+    }
+}
+
+/// What a connection may do, and how many there may be, by the names of the settings; 0 is no limit.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct ConnectionParts {
+    max_streams: u32,
+    max_metadata_bytes: u32,
+    max_connection_age_seconds: f64,
+    max_connection_idle_seconds: f64,
+    max_connection_bytes: usize,
+    max_connections: usize,
+    max_connections_per_address: usize,
+    max_stall_seconds: f64,
+    max_stream_seconds: f64,
+}
+
+/// A time; none where it is 0.
+fn time(seconds: f64) -> Option<Duration> {
+    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
+}
+
+impl ConnectionParts {
+    fn max_stream(&self) -> Option<Duration> {
+        time(self.max_stream_seconds)
+    }
+
+    fn options(&self, predictor: &Predictor, counts: &Arc<LimitCounts>) -> Options {
+        Options {
+            max_streams: self.max_streams,
+            max_metadata_bytes: self.max_metadata_bytes,
+            max_age: time(self.max_connection_age_seconds),
+            max_idle: time(self.max_connection_idle_seconds),
+            max_stall: time(self.max_stall_seconds),
+            max_bytes: self.max_connection_bytes,
+            cut: (OPENING, predictor.fixed.draining.fields().into()),
+            quota: Arc::clone(&predictor.quota),
+            counts: Arc::clone(counts),
+        }
     }
 }
 
@@ -305,6 +347,7 @@ struct Engine {
     events: Arc<Events>,
     tls: Arc<Tls>,
     server: OnceLock<Server>,
+    limits: Arc<LimitCounts>,
     /// What the versions of the last snapshot have counted, by their names.
     versions: Mutex<BTreeMap<(String, String), Counts>>,
     /// What these have counted on each route.
@@ -321,6 +364,7 @@ impl Engine {
         max_in_flight: usize,
         max_message_bytes: usize,
         max_run_seconds: f64,
+        max_buffered_bytes: usize,
         threads: usize,
         bounds_ns: [u64; BOUNDS],
         fixed: FixedParts,
@@ -336,6 +380,7 @@ impl Engine {
             counts: (0..threads + 2).map(|_| CallCounts::default()).collect(),
             shadow_lane: OnceLock::new(),
             budgets: Budgets::new(max_in_flight),
+            quota: Quota::new(max_buffered_bytes),
             backlog: Arc::new(Backlog::new()),
             streams: 0.into(),
             loading: Loading::default(),
@@ -345,6 +390,7 @@ impl Engine {
             events,
             tls: Arc::default(),
             server: OnceLock::new(),
+            limits: Arc::default(),
             versions: Mutex::default(),
             routes: Mutex::default(),
         })
@@ -356,27 +402,30 @@ impl Engine {
     }
 
     /// Binds and answers calls, over TLS where there is a certificate; returns the port.
-    #[pyo3(signature = (listen, batch_threads, processors, max_streams, max_metadata_bytes, max_age_seconds, control))]
+    #[pyo3(signature = (listen, batch_threads, processors, limits, control))]
     fn start(
         &self,
         py: Python<'_>,
         listen: String,
         batch_threads: usize,
         processors: Vec<usize>,
-        max_streams: u32,
-        max_metadata_bytes: u32,
-        max_age_seconds: f64,
+        limits: ConnectionParts,
         control: std::collections::HashSet<String>,
     ) -> PyResult<u16> {
-        let max_age = (max_age_seconds > 0.0).then(|| Duration::from_secs_f64(max_age_seconds));
-        let cut = (OPENING, self.predictor.fixed.draining.fields().into());
+        let admission = Admission::new(
+            limits.max_connections,
+            limits.max_connections_per_address,
+            Arc::clone(&self.limits),
+        );
         let setup = Setup {
             listen,
             tls: Arc::clone(&self.tls),
             threads: self.predictor.batch_worker(),
             batch_threads,
             processors,
-            connections: Options { max_streams, max_metadata_bytes, max_age, cut },
+            connections: limits.options(&self.predictor, &self.limits),
+            admission,
+            max_stream: limits.max_stream(),
             control,
         };
         let started = py.detach(|| Server::start(setup, &self.predictor, &self.events));
@@ -562,6 +611,20 @@ impl Engine {
             }
         }
         (predictor.budgets.in_flight.used(), predictor.streams.load(Relaxed), answered, failed)
+    }
+
+    /// The bytes that calls hold, the connections that are open, and how often each limit of the
+    /// transport was met.
+    fn transport(&self) -> (usize, usize, [(&'static str, u64); 5]) {
+        let connections = self.server.get().map_or(0, |server| server.admission().open());
+        let limits = [
+            ("buffered_bytes", self.predictor.quota.refused()),
+            ("stall", self.limits.stalled_calls.load(Relaxed)),
+            ("connections", self.limits.connections.load(Relaxed)),
+            ("connections_per_address", self.limits.connections_of_address.load(Relaxed)),
+            ("connection_idle", self.limits.idle_connections.load(Relaxed)),
+        ];
+        (self.predictor.quota.used(), connections, limits)
     }
 
     /// For each version: model, version, rows, row errors by reason, decode, run, encode.

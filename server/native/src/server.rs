@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 
+use crate::admission::{Admission, Entry};
 use crate::arrivals;
 use crate::calls::{self, Worker};
 use crate::connection::{self, Call, HANDSHAKE_TIMEOUT, LAST_WORDS, Options, Phase};
@@ -40,6 +41,9 @@ pub struct Setup {
     /// The processors that the I/O threads are held on, in turn; none where it is empty.
     pub processors: Vec<usize>,
     pub connections: Options,
+    pub admission: Arc<Admission>,
+    /// Age at which a stream is ended.
+    pub max_stream: Option<Duration>,
     /// The paths that the control plane answers.
     pub control: HashSet<String>,
 }
@@ -54,6 +58,7 @@ pub struct Server {
     pool: Arc<Pool>,
     predictor: Arc<Predictor>,
     events: Arc<Events>,
+    admission: Arc<Admission>,
 }
 
 impl Server {
@@ -78,6 +83,7 @@ impl Server {
                 pool: Arc::clone(&pool),
                 events: Arc::clone(events),
                 control: Arc::clone(&control),
+                max_stream: setup.max_stream,
             };
             let (sender, sockets) = mpsc::unbounded_channel();
             let open = Arc::new(AtomicUsize::new(0));
@@ -103,11 +109,28 @@ impl Server {
             })?);
         }
         let runtime = runtime()?;
+        let taken = Arc::clone(&setup.admission);
         let builder = std::thread::Builder::new().name("accept".into());
-        let accepting = builder.spawn(move || runtime.block_on(accept(listeners, doors, still_listening)))?;
+        let accepting =
+            builder.spawn(move || runtime.block_on(accept(listeners, doors, taken, still_listening)))?;
         let (accepting, threads) = (Mutex::new(Some(accepting)), Mutex::new(threads));
         let (predictor, events) = (Arc::clone(predictor), Arc::clone(events));
-        Ok(Self { port, listening, phase, accepting, threads, pool, predictor, events })
+        Ok(Self {
+            port,
+            listening,
+            phase,
+            accepting,
+            threads,
+            pool,
+            predictor,
+            events,
+            admission: setup.admission,
+        })
+    }
+
+    /// The connections that are open.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// The port that was bound.
@@ -183,37 +206,43 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The way to one thread, and how many connections it has.
 struct Door {
-    sockets: mpsc::UnboundedSender<std::net::TcpStream>,
+    sockets: mpsc::UnboundedSender<(std::net::TcpStream, Entry)>,
     open: Arc<AtomicUsize>,
 }
 
 /// Hands each connection to a thread as long as it listens, and those that are complete by then.
-async fn accept(listeners: Vec<TcpListener>, doors: Vec<Door>, listening: watch::Receiver<bool>) {
+async fn accept(
+    listeners: Vec<TcpListener>,
+    doors: Vec<Door>,
+    admission: Arc<Admission>,
+    listening: watch::Receiver<bool>,
+) {
     let doors: Arc<[Door]> = doors.into();
     let mut tasks = JoinSet::new();
     for listener in listeners {
         let (doors, mut listening) = (Arc::clone(&doors), listening.clone());
+        let admission = Arc::clone(&admission);
         tasks.spawn(async move {
             let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
             tokio::select! {
-                () = accept_all(&listener, &doors) => {}
+                () = accept_all(&listener, &admission, &doors) => {}
                 _ = listening.wait_for(|listening| !listening) => {}
             }
             // A socket that closes resets the connections that nobody took from it.
             if let Ok(listener) = listener.into_std() {
-                accept_rest(&listener, &doors);
+                accept_rest(&listener, &admission, &doors);
             }
         });
     }
     while tasks.join_next().await.is_some() {}
 }
 
-async fn accept_all(listener: &tokio::net::TcpListener, doors: &[Door]) {
+async fn accept_all(listener: &tokio::net::TcpListener, admission: &Arc<Admission>, doors: &[Door]) {
     loop {
         match listener.accept().await {
-            Ok((socket, _)) => {
+            Ok((socket, address)) => {
                 if let Ok(socket) = socket.into_std() {
-                    hand_over(socket, doors);
+                    hand_over(socket, address, admission, doors);
                 }
             }
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -222,10 +251,10 @@ async fn accept_all(listener: &tokio::net::TcpListener, doors: &[Door]) {
 }
 
 /// Accepts the connections that are complete already.
-fn accept_rest(listener: &TcpListener, doors: &[Door]) {
+fn accept_rest(listener: &TcpListener, admission: &Arc<Admission>, doors: &[Door]) {
     loop {
         match listener.accept() {
-            Ok((socket, _)) => hand_over(socket, doors),
+            Ok((socket, address)) => hand_over(socket, address, admission, doors),
             // This one was gone before its turn.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => return,
@@ -233,21 +262,22 @@ fn accept_rest(listener: &TcpListener, doors: &[Door]) {
     }
 }
 
-/// Hands a connection to the thread that has the fewest.
-fn hand_over(socket: std::net::TcpStream, doors: &[Door]) {
+/// Hands a connection to the thread that has the fewest; one beyond a limit is closed.
+fn hand_over(socket: std::net::TcpStream, address: SocketAddr, admission: &Arc<Admission>, doors: &[Door]) {
+    let Some(entry) = admission.enter(address.ip()) else { return };
     // Answers leave at once: a call must not wait for more bytes.
     let _ = socket.set_nodelay(true);
     let _ = socket.set_nonblocking(true);
     if let Some(door) = doors.iter().min_by_key(|door| door.open.load(Relaxed)) {
         door.open.fetch_add(1, Relaxed);
-        let _ = door.sockets.send(socket);
+        let _ = door.sockets.send((socket, entry));
     }
 }
 
 /// One thread that serves connections.
 struct Thread {
     worker: Arc<Worker>,
-    sockets: mpsc::UnboundedReceiver<std::net::TcpStream>,
+    sockets: mpsc::UnboundedReceiver<(std::net::TcpStream, Entry)>,
     open: Arc<AtomicUsize>,
     tls: Arc<Tls>,
     options: Options,
@@ -261,8 +291,8 @@ impl Thread {
         loop {
             tokio::select! {
                 socket = self.sockets.recv() => {
-                    let Some(socket) = socket else { break };
-                    connections.spawn_local(self.connection(socket));
+                    let Some((socket, entry)) = socket else { break };
+                    connections.spawn_local(self.connection(socket, entry));
                 }
                 _ = connections.join_next(), if !connections.is_empty() => {}
             }
@@ -273,11 +303,11 @@ impl Thread {
         let _ = tokio::time::timeout_at(limit.into(), ended).await;
     }
 
-    fn connection(&self, socket: std::net::TcpStream) -> impl Future<Output = ()> + 'static {
+    fn connection(&self, socket: std::net::TcpStream, entry: Entry) -> impl Future<Output = ()> + 'static {
         let (worker, open) = (Arc::clone(&self.worker), Arc::clone(&self.open));
         let (tls, options, phase) = (self.tls.acceptor(), self.options.clone(), self.phase.clone());
         async move {
-            let _leave = Leave(open);
+            let _leave = Leave(open, entry);
             let Ok(socket) = TcpStream::from_std(socket) else { return };
             let begin = |calls: &mut dyn Iterator<Item = Call<'_>>, cx: &mut Context<'_>| {
                 calls::begin(&worker, calls, cx);
@@ -296,7 +326,7 @@ impl Thread {
 }
 
 /// Counts a connection as gone when it is.
-struct Leave(Arc<AtomicUsize>);
+struct Leave(Arc<AtomicUsize>, #[allow(dead_code)] Entry);
 
 impl Drop for Leave {
     fn drop(&mut self) {

@@ -8,6 +8,8 @@ mod callbacks;
 #[cfg(any(test, fuzzing))]
 pub mod exercise;
 mod resets;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -18,9 +20,12 @@ use bytes::{Bytes, BytesMut};
 use libnghttp2_sys as ng;
 
 use crate::headers::Begun;
+use crate::quota::Held;
 use resets::Resets;
 
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// That of a connection whose calls hold too much.
+const SMALL_WINDOW_BYTES: u32 = 1 << 16;
 const CONNECTION_WINDOW_BYTES: i32 = 8 << 20;
 const MAX_FRAME_BYTES: u32 = 1 << 16;
 const PING_ALIVE: [u8; 8] = *b"alive\0\0\0";
@@ -74,6 +79,8 @@ pub enum Received {
     Nothing,
     /// The stream is gone.
     Gone,
+    /// The client has sent nothing of what it owes for too long.
+    Stalled,
 }
 
 /// What is known of a stream.
@@ -87,6 +94,13 @@ struct Stream {
     answered: bool,
     /// What is to be sent, and how the call ends after it.
     unsent: Bytes,
+    /// What it holds of the quota.
+    held: Held,
+    /// Whether the client owes the rest of a message.
+    expected: bool,
+    /// Whether something came or went since the last look.
+    moved: bool,
+    stalled: bool,
     end: Option<Fields>,
     /// nghttp2 has asked for data when there was none.
     deferred: bool,
@@ -116,6 +130,8 @@ struct State {
     answered_early: VecDeque<i32>,
     /// Streams whose fields are more than can be sent.
     unsendable: Vec<i32>,
+    /// Whether a call has begun since the last look.
+    called: bool,
     greeted: bool,
     alive: bool,
     /// Whether the ping behind which no more calls begin was sent, and whether it came back.
@@ -291,19 +307,97 @@ impl Session {
         }
     }
 
-    /// Takes what has come of a request.
-    pub fn take(&mut self, id: i32) -> Received {
+    /// Takes what has come of a request. The client gets room for as much again, but for the stream
+    /// where that is withheld.
+    pub fn take(&mut self, id: i32, withhold: bool) -> Received {
         let Some(stream) = self.stream(id) else {
             return Received::Gone;
         };
         if stream.received.is_empty() {
-            return if stream.ended { Received::End } else { Received::Nothing };
+            return match stream {
+                Stream { ended: true, .. } => Received::End,
+                Stream { stalled: true, .. } => Received::Stalled,
+                _ => Received::Nothing,
+            };
         }
         let (data, ended) = (std::mem::take(&mut stream.received).freeze(), stream.ended);
         // SAFETY: the session lives. An error means that there is no memory for the frame that
         // makes room; then the client has less room.
-        unsafe { ng::nghttp2_session_consume(self.raw.as_ptr(), id, data.len()) };
+        unsafe {
+            if withhold {
+                ng::nghttp2_session_consume_connection(self.raw.as_ptr(), data.len());
+            } else {
+                ng::nghttp2_session_consume(self.raw.as_ptr(), id, data.len());
+            }
+        }
         if ended { Received::Last(data) } else { Received::Data(data) }
+    }
+
+    /// Gives all streams a small window, or the usual one again. One that has more in use than the
+    /// small one gets nothing more until that was taken.
+    pub fn narrow(&mut self, narrow: bool) {
+        let value = if narrow { SMALL_WINDOW_BYTES } else { STREAM_WINDOW_BYTES };
+        let settings_id = ng::NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE as i32;
+        let entry = ng::nghttp2_settings_entry { settings_id, value };
+        // SAFETY: the session lives, and copies the entry. Without memory for the frame the windows
+        // stay as they are.
+        unsafe { ng::nghttp2_submit_settings(self.raw.as_ptr(), 0, &raw const entry, 1) };
+    }
+
+    /// Gives a stream the usual window while the others have a small one.
+    pub fn widen(&mut self, id: i32) {
+        // SAFETY: the session lives. Where the stream is gone, or without memory for the frame, the
+        // window stays as it is.
+        unsafe {
+            ng::nghttp2_session_set_local_window_size(self.raw.as_ptr(), 0, id, STREAM_WINDOW_BYTES as i32)
+        };
+    }
+
+    /// Gives a client room on a stream that was withheld.
+    pub fn open_window(&mut self, id: i32, bytes: usize) {
+        // SAFETY: the session lives. An error means as much as in `take`, or that the stream is gone.
+        unsafe { ng::nghttp2_session_consume_stream(self.raw.as_ptr(), id, bytes) };
+    }
+
+    /// Whether the client owes the rest of a message.
+    pub fn expect(&mut self, id: i32, expected: bool) {
+        if let Some(stream) = self.stream(id) {
+            stream.expected = expected;
+            stream.moved = true;
+        }
+    }
+
+    /// Ends what has not moved since the last look: a message that has begun, an answer that nobody
+    /// takes. Returns how many.
+    pub fn end_stalled(&mut self) -> u64 {
+        let (mut stalled, mut stuck) = (0, Vec::new());
+        for (&id, stream) in &mut self.state().streams {
+            let moved = std::mem::take(&mut stream.moved);
+            if moved || stream.stalled {
+                continue;
+            }
+            if !stream.unsent.is_empty() {
+                stuck.push(id);
+            } else if stream.expected && !stream.ended {
+                stream.stalled = true;
+                stream.wake();
+                stalled += 1;
+            }
+        }
+        for &id in &stuck {
+            if let Some(mut stream) = self.state().streams.remove(&id) {
+                self.state().dropped_bytes += stream.received.len();
+                stream.wake();
+            }
+            self.submit_reset(id, ng::NGHTTP2_ENHANCE_YOUR_CALM);
+        }
+        stalled + stuck.len() as u64
+    }
+
+    /// Whether there has been no call since the last look, and there is none.
+    pub fn is_idle(&mut self) -> bool {
+        let state = self.state();
+        !std::mem::take(&mut state.called) && state.streams.is_empty()
     }
 
     /// Whether a stream can still be answered.
@@ -337,11 +431,14 @@ impl Session {
         }
     }
 
-    /// Sends data, after the headers where none has been sent before. The stream has room for it.
-    pub fn data(&mut self, id: i32, head: &[Field], data: Bytes) {
+    /// Sends data, after the headers where none has been sent before; it holds something until it has
+    /// gone. The stream has room for it.
+    pub fn data(&mut self, id: i32, head: &[Field], data: Bytes, held: Held) {
         let Some(stream) = self.stream(id) else { return };
         debug_assert!(stream.unsent.is_empty() && stream.end.is_none());
         stream.unsent = data;
+        stream.held = held;
+        stream.moved = true;
         self.go_on(id, head);
     }
 

@@ -219,6 +219,18 @@ class VersionStatistics:
         self.encode.add_all(other.encode)
 
 
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """What an engine knows of its connections, where they are its own.
+
+    `buffered_bytes` are what calls hold; `limits` has for each limit how often it was met.
+    """
+
+    buffered_bytes: int
+    connections: int
+    limits: dict[str, int]
+
+
 @dataclass(slots=True)
 class Statistics:
     """What an engine answered since it started.
@@ -235,6 +247,7 @@ class Statistics:
     failed: dict[tuple[str, Code, Reason], int] = field(default_factory=dict)
     versions: dict[tuple[str, str], VersionStatistics] = field(default_factory=dict)
     routes: dict[RouteKey, RouteStatistics] = field(default_factory=dict)
+    transport: Transport | None = None
 
     def count_failure(self, method: str, code: Code, reason: Reason) -> None:
         """Count one failed call."""

@@ -24,12 +24,21 @@ const CUT: &[Field] = &[Field::fixed("grpc-status", "14")];
 const GRACE: Duration = Duration::from_secs(600);
 const WINDOW: usize = 1 << 20;
 const PIPE_BYTES: usize = 1 << 16;
-const OPTIONS: Options = Options {
-    max_streams: 100,
-    max_metadata_bytes: 1 << 12,
-    max_age: None,
-    cut: (HEAD, Fields::Borrowed(CUT)),
-};
+
+fn options() -> Options {
+    Options {
+        max_streams: 100,
+        max_metadata_bytes: 1 << 12,
+        max_age: None,
+        cut: (HEAD, Fields::Borrowed(CUT)),
+        max_idle: None,
+        max_stall: None,
+        max_bytes: 1 << 24,
+        quota: Quota::new(1 << 26),
+        counts: Arc::default(),
+    }
+}
+
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 impl Unread for DuplexStream {
@@ -130,7 +139,7 @@ fn run(test: impl Future<Output = ()>) {
 #[test]
 fn many_unary_calls_are_answered_on_one_connection() {
     run(async {
-        let served = served(OPTIONS, echo);
+        let served = served(options(), echo);
         let mut client = client(served.client, 1 << 20).await;
         let mut answers = Vec::new();
         for number in 0..100_u8 {
@@ -151,7 +160,7 @@ fn many_unary_calls_are_answered_on_one_connection() {
 #[test]
 fn a_stream_goes_both_ways_at_once() {
     run(async {
-        let served = served(OPTIONS, echo);
+        let served = served(options(), echo);
         let mut client = client(served.client, 1 << 20).await;
         let (response, mut sender) = client.send_request(post(), false).unwrap();
         sender.send_data(Bytes::from_static(b"0"), false).unwrap();
@@ -173,7 +182,7 @@ fn a_call_that_is_cancelled_is_told_and_the_others_go_on() {
     run(async {
         let (tell, mut told) = mpsc::unbounded_channel();
         let mut first = true;
-        let served = served(OPTIONS, move |body, answer| {
+        let served = served(options(), move |body, answer| {
             let (tell, first) = (tell.clone(), std::mem::take(&mut first));
             async move {
                 if !first {
@@ -201,7 +210,7 @@ fn an_answer_waits_for_a_client_that_does_not_read() {
     run(async {
         let given = Rc::new(Cell::new(0));
         let counted = Rc::clone(&given);
-        let served = served(OPTIONS, move |_, answer| {
+        let served = served(options(), move |_, answer| {
             let given = Rc::clone(&counted);
             async move {
                 for number in 0..100 {
@@ -234,7 +243,7 @@ fn a_client_waits_for_a_call_that_does_not_read() {
     run(async {
         let (go, gone) = oneshot::channel::<()>();
         let gone = RefCell::new(Some(gone));
-        let served = served(OPTIONS, move |body, answer| {
+        let served = served(options(), move |body, answer| {
             let gone = gone.borrow_mut().take();
             async move {
                 if let Some(gone) = gone {
@@ -264,7 +273,7 @@ fn a_client_waits_for_a_call_that_does_not_read() {
 #[test]
 fn what_no_call_reads_does_not_use_the_connection_up() {
     run(async {
-        let served = served(OPTIONS, |_, answer| async move {
+        let served = served(options(), |_, answer| async move {
             answer.refuse(&[Field::fixed(":status", "415")]);
         });
         let mut client = client(served.client, 1 << 20).await;
@@ -281,7 +290,7 @@ fn what_no_call_reads_does_not_use_the_connection_up() {
 #[test]
 fn a_call_that_is_answered_early_is_stopped_without_an_error() {
     run(async {
-        let served = served(OPTIONS, |_, answer| async move {
+        let served = served(options(), |_, answer| async move {
             answer.end(HEAD, Fields::Borrowed(TRAILERS));
         });
         let mut client = client(served.client, 1 << 20).await;
@@ -295,7 +304,7 @@ fn a_call_that_is_answered_early_is_stopped_without_an_error() {
 #[test]
 fn an_answer_that_is_dropped_breaks_the_call_off() {
     run(async {
-        let served = served(OPTIONS, |_, answer| async move { drop(answer) });
+        let served = served(options(), |_, answer| async move { drop(answer) });
         let mut client = client(served.client, 1 << 20).await;
         let (response, _body) = client.send_request(post(), true).unwrap();
         assert_eq!(response.await.unwrap_err().reason(), Some(Reason::CANCEL));
@@ -307,7 +316,7 @@ fn fields_that_are_long_are_sent_and_those_that_are_too_long_end_the_call() {
     run(async {
         let length = Rc::new(Cell::new(100_000));
         let told = Rc::clone(&length);
-        let served = served(OPTIONS, move |_, answer| {
+        let served = served(options(), move |_, answer| {
             let field = Field { name: "grpc-message", value: "x".repeat(told.get()).into() };
             async move { answer.refuse(&[Field::fixed(":status", "200"), field]) }
         });
@@ -323,7 +332,7 @@ fn fields_that_are_long_are_sent_and_those_that_are_too_long_end_the_call() {
 #[test]
 fn a_connection_that_closes_ends_with_its_last_call() {
     run(async {
-        let served = served(OPTIONS, echo);
+        let served = served(options(), echo);
         let mut client = client(served.client, 1 << 20).await;
         let (response, mut sender) = client.send_request(post(), false).unwrap();
         sender.send_data(Bytes::from_static(b"before"), false).unwrap();
@@ -344,7 +353,7 @@ fn a_connection_that_closes_ends_with_its_last_call() {
 fn old_connections_end_within_a_tenth_of_their_age_and_not_together() {
     run(async {
         let age = Duration::from_secs(30);
-        let options = Options { max_age: Some(age), ..OPTIONS };
+        let options = Options { max_age: Some(age), ..options() };
         let mut ends = Vec::new();
         for _ in 0..20 {
             let begun = tokio::time::Instant::now();
@@ -362,7 +371,7 @@ fn old_connections_end_within_a_tenth_of_their_age_and_not_together() {
 #[test]
 fn a_client_that_does_not_greet_is_left() {
     run(async {
-        let served = served(OPTIONS, echo);
+        let served = served(options(), echo);
         served.done.await.unwrap();
         drop(served.client);
     });
@@ -371,7 +380,7 @@ fn a_client_that_does_not_greet_is_left() {
 #[test]
 fn a_client_that_does_not_answer_pings_is_left() {
     run(async {
-        let mut served = served(OPTIONS, echo);
+        let mut served = served(options(), echo);
         served.client.write_all(GREETING).await.unwrap();
         served.done.await.unwrap();
     });
@@ -384,7 +393,7 @@ fn a_connection_whose_task_ends_at_once_leaves_no_call_behind() {
         run(async move {
             let (tell, mut told) = mpsc::unbounded_channel();
             let mut calls = 0;
-            let served = served(OPTIONS, move |_, answer| {
+            let served = served(options(), move |_, answer| {
                 calls += 1;
                 assert!(calls < 3, "the third call is a fault");
                 let tell = tell.clone();

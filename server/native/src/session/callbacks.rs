@@ -8,6 +8,8 @@ use std::time::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 use libnghttp2_sys as ng;
 
+use crate::quota::Held;
+
 use super::{Broken, PING_LAST, State, Stream};
 
 /// Odd frames, among them those of messages that come after the call was refused.
@@ -195,6 +197,7 @@ unsafe extern "C" fn on_frame_received(
             }
             if request {
                 state.begun.end(stream_id, state.head_bytes > state.max_head_bytes);
+                state.called = true;
                 state.streams.insert(stream_id, Stream::default());
             }
             let ended = flags & ng::NGHTTP2_FLAG_END_STREAM as u8 != 0;
@@ -224,6 +227,7 @@ unsafe extern "C" fn on_data(
         callback(user_data, FAILED, |state| {
             match state.streams.get_mut(&id) {
                 Some(stream) => {
+                    stream.moved = true;
                     if stream.received.is_empty() {
                         stream.received = BytesMut::from(data);
                     } else {
@@ -255,6 +259,7 @@ pub unsafe extern "C" fn on_read(
                 return ng::NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE as ng::nghttp2_ssize;
             };
             let length = room.min(stream.unsent.len());
+            stream.moved = true;
             ptr::copy_nonoverlapping(stream.unsent.as_ptr(), place, length);
             stream.unsent.advance(length);
             if !stream.unsent.is_empty() {
@@ -262,6 +267,7 @@ pub unsafe extern "C" fn on_read(
             }
             // Its room goes now.
             stream.unsent = Bytes::new();
+            stream.held = Held::default();
             if let Some(trailers) = &stream.end {
                 *flags |= ng::NGHTTP2_DATA_FLAG_EOF | ng::NGHTTP2_DATA_FLAG_NO_END_STREAM;
                 let (raw, count) = super::raw_fields(trailers);

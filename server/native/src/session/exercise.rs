@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::quota::Held;
+
 use super::{Field, Fields, Received, Session};
 
 /// The client's preface, and settings that change nothing.
@@ -74,7 +76,7 @@ fn read(mode: u8, pieces: &[&[u8]]) -> Option<BTreeMap<i32, Request>> {
     }
     for (&id, (.., body, end)) in &mut found {
         *end = loop {
-            match session.take(id) {
+            match session.take(id, false) {
                 Received::Data(data) | Received::Last(data) => body.extend_from_slice(&data),
                 end => break end,
             }
@@ -114,7 +116,7 @@ fn answer(mode: u8, pieces: &[&[u8]]) {
     }
     session.ping();
     session.close();
-    assert!(open.iter().all(|&id| session.take(id) == Received::Gone));
+    assert!(open.iter().all(|&id| session.take(id, false) == Received::Gone));
 }
 
 /// Does with a call what its number says; whether there is more to do.
@@ -128,11 +130,11 @@ fn goes_on(session: &mut Session, id: i32) -> bool {
             if !session.has_room(id) {
                 return true;
             }
-            match session.take(id) {
-                Received::Data(data) | Received::Last(data) => session.data(id, HEAD, data),
+            match session.take(id, false) {
+                Received::Data(data) | Received::Last(data) => session.data(id, HEAD, data, Held::default()),
                 Received::End => break session.end(id, HEAD, Fields::Borrowed(TRAILERS)),
                 Received::Nothing => return true,
-                Received::Gone => break,
+                Received::Gone | Received::Stalled => break,
             }
         },
         1 => session.refuse(id, HEAD),
@@ -143,7 +145,7 @@ fn goes_on(session: &mut Session, id: i32) -> bool {
         4 => session.end(id, HEAD, Fields::Borrowed(TRAILERS)),
         // It gets more than it may have room for.
         _ => {
-            session.data(id, HEAD, Bytes::from(vec![7; LARGE_BYTES]));
+            session.data(id, HEAD, Bytes::from(vec![7; LARGE_BYTES]), Held::default());
             session.end(id, HEAD, Fields::Borrowed(TRAILERS));
         }
     }

@@ -43,6 +43,7 @@ from scorewire_server.engine.statistics import (
     RouteKey,
     RouteStatistics,
     Statistics,
+    Transport,
     VersionStatistics,
 )
 from scorewire_server.engine.tls import read_certificate
@@ -76,6 +77,18 @@ _TENSOR_ENCODINGS: dict[str, Encoding] = {
     f"/{INFERENCE}/{MODEL_STREAM_INFER}": TensorStreamEncoding(),
 }
 
+# The settings that say what a connection may do.
+_CONNECTION_LIMITS = (
+    "max_streams",
+    "max_metadata_bytes",
+    "max_connection_age_seconds",
+    "max_connection_idle_seconds",
+    "max_connections",
+    "max_connections_per_address",
+    "max_stall_seconds",
+    "max_stream_seconds",
+)
+
 _Failure: TypeAlias = "scorewire_native.Failure"
 # What gRPC asks for where a unary call has no message or several; in the extension's words.
 _NOT_ONE_MESSAGE: _Failure = (code_pb2.UNIMPLEMENTED, 0, "a unary call has one message", b"")
@@ -108,6 +121,7 @@ class NativeEngine:
             settings.max_in_flight,
             settings.max_message_bytes,
             settings.max_run_seconds,
+            settings.buffered_bytes,
             threads,
             [round(bound * 1e9) for bound in BUCKETS_SECONDS],
             {name: _failure(error) for name, error in fixed.items()},
@@ -165,6 +179,8 @@ class NativeEngine:
             if calls or dropped or route.failed:
                 statistics.routes[RouteKey(*key)] = route
         statistics.add(self._predictor.statistics)
+        buffered_bytes, connections, limits = self._native.transport()
+        statistics.transport = Transport(buffered_bytes, connections, dict(limits))
         # The extension has counted those that are answered on this side as well.
         statistics.in_flight = in_flight
         return statistics
@@ -180,9 +196,8 @@ class NativeEngine:
                 settings.listen,
                 settings.batch_threads,
                 _processors() if settings.pin_threads == "on" else [],
-                settings.max_streams,
-                settings.max_metadata_bytes,
-                settings.max_connection_age_seconds,
+                {name: getattr(settings, name) for name in _CONNECTION_LIMITS}
+                | {"max_connection_bytes": settings.connection_bytes},
                 set(self._control),
             )
         except OSError as error:

@@ -28,6 +28,7 @@ from scorewire_server.engine.statistics import (
     Statistics,
 )
 from scorewire_server.engine.tls import read_certificate
+from scorewire_server.engine.validation import expired
 from scorewire_server.errors import (
     STATUS_CODES,
     STATUS_DETAILS_KEY,
@@ -159,10 +160,10 @@ class ReferenceEngine:
             statistics.streams += 1
             messages = self._messages(context)
             try:
-                # One message at a time: what the caller sends meanwhile waits in
-                # the transport, whose flow control bounds it.
-                async for data in messages.read_all(requests):
-                    answer = await self._predictor.answer(encoding, data, context.time_remaining())
+                answers = self._answer_all(encoding, messages.read_all(requests), context)
+                if seconds := self._settings.max_stream_seconds:
+                    answers = _within(seconds, answers)
+                async for answer in answers:
                     yield messages.write(answer)
             except Exception as error:
                 await _abort(context, encoding.method, error)
@@ -170,6 +171,14 @@ class ReferenceEngine:
                 statistics.streams -= 1
 
         return grpc.stream_stream_rpc_method_handler(answer)
+
+    async def _answer_all(
+        self, encoding: Encoding, messages: AsyncIterator[bytes], context: _Context
+    ) -> AsyncIterator[bytes]:
+        # One message at a time: what the caller sends meanwhile waits in the
+        # transport, whose flow control bounds it.
+        async for data in messages:
+            yield await self._predictor.answer(encoding, data, context.time_remaining())
 
     def _typed(self, details: grpc.HandlerCallDetails) -> _Handler | None:
         """The handler of a method of a typed service that the snapshot has."""
@@ -242,6 +251,23 @@ async def _only_message(context: _Context) -> bytes:
         if behind is aio.EOF:
             return bytes(data)
     raise MessageError(grpc.StatusCode.UNIMPLEMENTED, "a unary call has one message")
+
+
+async def _within(seconds: float, answers: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The answers that come within a time.
+
+    Raises:
+        DeadlineExceededError: it is over.
+    """
+    over = asyncio.Event()
+    timer = asyncio.get_running_loop().call_later(seconds, over.set)
+    try:
+        async for answer in _until(over, answers):
+            yield answer
+    finally:
+        timer.cancel()
+    if over.is_set():
+        raise expired()
 
 
 async def _until(stopping: asyncio.Event, answers: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -322,6 +348,10 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.server_handshake_timeout_ms", 10_000),
     ]
+    if settings.max_connections:
+        options.append(("grpc.max_allowed_incoming_connections", settings.max_connections))
+    if settings.max_connection_idle_seconds:
+        options.append(("grpc.max_connection_idle_ms", round(settings.max_connection_idle_seconds * 1000)))
     if settings.max_connection_age_seconds:
         options.append(("grpc.max_connection_age_ms", round(settings.max_connection_age_seconds * 1000)))
     return options

@@ -25,7 +25,7 @@ async fn read_until(reader: &mut (impl AsyncRead + Unpin), kind: u8) -> Vec<u8> 
 #[test]
 fn a_call_that_comes_before_the_client_knows_of_the_end_is_answered() {
     run(async {
-        let mut served = served(OPTIONS, echo);
+        let mut served = served(options(), echo);
         served.client.write_all(GREETING).await.unwrap();
         served.phase.send_replace(Phase::Closing(Instant::now() + GRACE));
         let last_stream = |goaway: Vec<u8>| u32::from_be_bytes(goaway[..4].try_into().unwrap());
@@ -48,7 +48,7 @@ fn a_connection_that_comes_when_the_engine_closes_is_told_and_answered() {
         let begin = |begun: &mut dyn Iterator<Item = Call<'_>>, _: &mut Context<'_>| {
             begun.for_each(|begun| drop(spawn_local(echo(begun.body, begun.answer))));
         };
-        let done = spawn_local(async move { serve(server, &OPTIONS, watched, begin).await });
+        let done = spawn_local(async move { serve(server, &options(), watched, begin).await });
         let (mut reader, mut writer) = tokio::io::split(client);
         writer.write_all(&[GREETING, &request(1, true)].concat()).await.unwrap();
         read_until(&mut reader, GOAWAY).await;
@@ -68,7 +68,7 @@ fn calls_that_are_open_at_the_end_of_the_grace_are_told() {
             }
             std::future::poll_fn(|cx| answer.poll_gone(cx)).await;
         };
-        let served = served(OPTIONS, hold);
+        let served = served(options(), hold);
         let mut client = client(served.client, 1 << 20).await;
         let (silent, _) = client.send_request(post(), true).unwrap();
         let (begun, mut body) = client.send_request(post(), false).unwrap();
@@ -85,7 +85,7 @@ fn calls_that_are_open_at_the_end_of_the_grace_are_told() {
 #[test]
 fn a_client_that_reads_nothing_does_not_outlive_the_grace() {
     run(async {
-        let mut served = served(OPTIONS, |body, answer| async move {
+        let mut served = served(options(), |body, answer| async move {
             let _body = body;
             answer.data(HEAD, Bytes::from(vec![7; 1 << 20]));
             std::future::poll_fn(|cx| answer.poll_gone(cx)).await;

@@ -69,7 +69,7 @@ fn errors(frames: &[(u8, Vec<u8>)], kind: u8) -> Vec<u32> {
 #[test]
 fn what_is_no_http_2_ends_the_connection() {
     run(async {
-        let frames = exchange(OPTIONS, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").await;
+        let frames = exchange(options(), b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").await;
         assert!(frames.iter().all(|(kind, _)| *kind != HEADERS));
     });
 }
@@ -86,7 +86,7 @@ fn malformed_frames_end_the_connection() {
             ("data amid headers", [frame(HEADERS, 0, 1, &[0x83]), frame(0, 0, 1, b"x")].concat()),
         ];
         for (what, bytes) in broken {
-            let frames = exchange(OPTIONS, &[GREETING, &bytes].concat()).await;
+            let frames = exchange(options(), &[GREETING, &bytes].concat()).await;
             let errors = errors(&frames, GOAWAY);
             assert!(errors.len() == 1 && errors[0] != 0, "{what}: {errors:?}");
         }
@@ -96,7 +96,7 @@ fn malformed_frames_end_the_connection() {
 #[test]
 fn a_client_that_opens_too_many_streams_is_refused() {
     run(async {
-        let options = Options { max_streams: 3, ..OPTIONS };
+        let options = Options { max_streams: 3, ..options() };
         let bytes = [GREETING.to_vec(), (0..5).flat_map(|i| request(2 * i + 1, false)).collect()].concat();
         let frames = exchange(options, &bytes).await;
         assert_eq!(errors(&frames, RST_STREAM), [u32::from(Reason::REFUSED_STREAM); 2]);
@@ -136,7 +136,7 @@ fn a_head_far_beyond_the_limit_ends_the_connection_before_it_is_whole() {
             ("trailers", trailers),
         ];
         for (what, bytes) in bombs {
-            let frames = exchange(OPTIONS, &[GREETING, &bytes].concat()).await;
+            let frames = exchange(options(), &[GREETING, &bytes].concat()).await;
             assert_eq!(errors(&frames, GOAWAY), [u32::from(Reason::ENHANCE_YOUR_CALM)], "{what}");
         }
     });
@@ -152,7 +152,7 @@ fn a_head_beyond_the_limit_is_told_to_its_call_alone() {
             let begin = |begun: &mut dyn Iterator<Item = Call<'_>>, _: &mut Context<'_>| {
                 begun.for_each(|begun| tell.send(begun.head.is_overlong()).unwrap());
             };
-            serve(server, &OPTIONS, watched, begin).await;
+            serve(server, &options(), watched, begin).await;
         }));
         let long = frame(HEADERS, 5, 1, &[kept(b"v"), vec![0x80 | 62; 2]].concat());
         client.write_all(&[GREETING, &long, &request(3, true)].concat()).await.unwrap();
@@ -163,7 +163,7 @@ fn a_head_beyond_the_limit_is_told_to_its_call_alone() {
 #[test]
 fn a_client_is_told_that_its_connection_is_old() {
     run(async {
-        let options = Options { max_age: Some(Duration::from_millis(100)), ..OPTIONS };
+        let options = Options { max_age: Some(Duration::from_millis(100)), ..options() };
         let pong = frame(6, 1, 0, b"last\0\0\0\0");
         let mut served = served(options, echo);
         served.client.write_all(GREETING).await.unwrap();
@@ -184,9 +184,9 @@ fn a_client_that_resets_without_end_is_left() {
         let begun_and_reset =
             |i: u32| [request(2 * i + 1, false), frame(RST_STREAM, 0, 2 * i + 1, &[0, 0, 0, 8])].concat();
         let few = [GREETING.to_vec(), (0..100).flat_map(begun_and_reset).collect()].concat();
-        assert!(errors(&exchange(OPTIONS, &few).await, GOAWAY).is_empty());
+        assert!(errors(&exchange(options(), &few).await, GOAWAY).is_empty());
         let many = [GREETING.to_vec(), (0..5_000).flat_map(begun_and_reset).collect()].concat();
-        let told = exchange(OPTIONS, &many).await;
+        let told = exchange(options(), &many).await;
         assert_eq!(errors(&told, GOAWAY), [u32::from(Reason::ENHANCE_YOUR_CALM)]);
     });
 }
@@ -194,7 +194,7 @@ fn a_client_that_resets_without_end_is_left() {
 #[test]
 fn a_flood_of_pings_that_reads_no_answers_is_held_back() {
     run(async {
-        let mut served = served(OPTIONS, echo);
+        let mut served = served(options(), echo);
         served.client.write_all(GREETING).await.unwrap();
         let pings = frame(6, 0, 0, b"12345678").repeat(1_000);
         let flood = async {

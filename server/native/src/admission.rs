@@ -1,0 +1,115 @@
+//! Which connections are taken, and how often a limit of the transport was met.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How often each limit of the transport was met.
+#[derive(Debug, Default)]
+pub struct LimitCounts {
+    /// Connections that were closed as they came: there were too many, or too many of one address.
+    pub connections: AtomicU64,
+    pub connections_of_address: AtomicU64,
+    /// Connections that were ended since they had no calls.
+    pub idle_connections: AtomicU64,
+    /// Calls that were ended since they did not go on.
+    pub stalled_calls: AtomicU64,
+}
+
+/// The connections that are open, against how many may be; a limit of 0 is none.
+#[derive(Debug)]
+pub struct Admission {
+    max: usize,
+    max_of_address: usize,
+    open: Mutex<HashMap<IpAddr, usize>>,
+    pub counts: Arc<LimitCounts>,
+}
+
+impl Admission {
+    pub fn new(max: usize, max_of_address: usize, counts: Arc<LimitCounts>) -> Arc<Self> {
+        Arc::new(Self { max, max_of_address, open: Mutex::default(), counts })
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.locked().values().sum()
+    }
+
+    /// Takes a connection from an address; None where a limit is met.
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Entry> {
+        let address = address.to_canonical();
+        let mut open = self.locked();
+        if self.max > 0 && open.values().sum::<usize>() >= self.max {
+            self.counts.connections.fetch_add(1, Relaxed);
+            return None;
+        }
+        let count = open.entry(address).or_default();
+        if self.max_of_address > 0 && *count >= self.max_of_address {
+            self.counts.connections_of_address.fetch_add(1, Relaxed);
+            return None;
+        }
+        *count += 1;
+        drop(open);
+        Some(Entry { admission: Arc::clone(self), address })
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that was taken, as long as this lives.
+#[derive(Debug)]
+pub struct Entry {
+    admission: Arc<Admission>,
+    address: IpAddr,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut open = self.admission.locked();
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_connection_beyond_a_limit_is_not_taken_until_one_ends() {
+        let admission = Admission::new(3, 2, Arc::default());
+        let first = admission.enter(address("10.0.0.1"));
+        // The same address, as a socket for both families has it.
+        let second = admission.enter(address("::ffff:10.0.0.1"));
+        assert!(first.is_some() && second.is_some());
+        assert!(admission.enter(address("10.0.0.1")).is_none());
+        let other = admission.enter(address("10.0.0.2"));
+        assert!(other.is_some() && admission.enter(address("10.0.0.3")).is_none());
+        assert_eq!(admission.open(), 3);
+        drop(second);
+        assert!(admission.enter(address("10.0.0.1")).is_some());
+        let counts = &admission.counts;
+        assert_eq!((counts.connections.load(Relaxed), counts.connections_of_address.load(Relaxed)), (1, 1));
+        drop((first, other));
+        assert_eq!(admission.open(), 0);
+        assert!(admission.locked().is_empty());
+    }
+
+    #[test]
+    fn without_limits_all_are_taken() {
+        let admission = Admission::new(0, 0, Arc::default());
+        let taken: Vec<_> = (0..100).map(|_| admission.enter(address("10.0.0.1"))).collect();
+        assert!(taken.iter().all(Option::is_some));
+    }
+}

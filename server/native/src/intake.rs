@@ -1,0 +1,77 @@
+//! The messages of a connection that have only begun, and the room that their clients do not get.
+
+use std::collections::VecDeque;
+
+/// Calls by their streams.
+#[derive(Default)]
+pub struct Intake {
+    /// Those whose message has only begun, the first to begin first.
+    unfinished: VecDeque<i32>,
+    /// Bytes that were taken while their client's window was not opened again.
+    withheld: Vec<(i32, usize)>,
+}
+
+impl Intake {
+    /// A message of a call has begun.
+    pub fn begin(&mut self, id: i32) {
+        if !self.unfinished.contains(&id) {
+            self.unfinished.push_back(id);
+        }
+    }
+
+    /// The message is whole, or the call is over.
+    pub fn end(&mut self, id: i32) {
+        self.unfinished.retain(|&other| other != id);
+    }
+
+    /// Whether the other messages wait for that of a call.
+    pub fn is_first(&self, id: i32) -> bool {
+        self.unfinished.front().is_none_or(|&first| first == id)
+    }
+
+    /// Does not open the window again by so many bytes.
+    pub fn withhold(&mut self, id: i32, bytes: usize) {
+        self.withheld.push((id, bytes));
+    }
+
+    /// What of the withheld is to be given now; all of it unless there is pressure.
+    pub fn relieve(&mut self, pressed: bool) -> Vec<(i32, usize)> {
+        let given = |this: &Self, id| !pressed || this.is_first(id) || !this.unfinished.contains(&id);
+        let (now, later) = self.withheld.iter().partition(|&&(id, _)| given(self, id));
+        self.withheld = later;
+        now
+    }
+
+    /// Whether something is withheld.
+    pub fn withholds(&self) -> bool {
+        !self.withheld.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn under_pressure_the_first_message_gets_its_room_and_then_the_next() {
+        let mut intake = Intake::default();
+        for id in [1, 3, 5, 3] {
+            intake.begin(id);
+            intake.withhold(id, 10);
+        }
+        assert_eq!(intake.relieve(true), [(1, 10)]);
+        intake.end(1);
+        assert_eq!(intake.relieve(true), [(3, 10), (3, 10)]);
+        assert!(intake.withholds());
+        assert_eq!(intake.relieve(false), [(5, 10)]);
+        assert!(!intake.withholds());
+    }
+
+    #[test]
+    fn a_message_that_is_whole_gives_its_room_back() {
+        let mut intake = Intake::default();
+        intake.begin(1);
+        intake.withhold(3, 10);
+        assert_eq!(intake.relieve(true), [(3, 10)]);
+    }
+}
