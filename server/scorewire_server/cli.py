@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import click
 
+from scorewire_server.allocator import give_back_large_blocks
 from scorewire_server.logs import configure_logs, flush_logs
 from scorewire_server.settings import SettingError, describe, flag, read_settings, silence_grpc
 
@@ -63,6 +64,7 @@ def serve(**flags: str | None) -> None:
         raise _CannotStart(str(error)) from None
     configure_logs(settings.log_format, settings.log_level)
     silence_grpc()
+    give_back_large_blocks()
     # Late, so that --help and bad settings need no runtime, and grpc comes last.
     import uvloop  # noqa: PLC0415
 
