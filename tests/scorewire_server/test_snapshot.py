@@ -124,3 +124,20 @@ def test_a_class_and_a_text_are_no_score(tmp_path: Path) -> None:
     del bundle.manifest.schema.outputs[0]
     del bundle.manifest.tensors.outputs[0]
     assert loaded_version(bundle, zeros).score_output is None
+
+
+def test_a_warning_names_a_few_aliases_only(loaded: LoadedVersion) -> None:
+    routing = Routing(aliases={f"a{number:03}": "9.0.0" for number in range(200)}, shadow=Shadow("8.0.0", 1))
+    model = build_snapshot([_serving(loaded, "1.0.0")], {"sum": routing}).models["sum"]
+    assert model.missing == {"8.0.0", "9.0.0"}
+    assert "a000, a001" in model.warning
+    assert "shadow: 8.0.0 does not serve" in model.warning
+    assert len(model.warning) < 200
+
+
+def test_a_split_of_which_nothing_serves_says_what_answers(loaded: LoadedVersion) -> None:
+    routing = Routing(split=(("9.0.0", 1), ("1.0.0", 0)))
+    model = build_snapshot([_serving(loaded, "1.0.0")], {"sum": routing}).models["sum"]
+    assert model.warning == "split: calls for 9.0.0, which should answer and cannot, are answered by 1.0.0"
+    nothing = build_snapshot([_refused("9.0.0")], {"sum": routing}).models["sum"]
+    assert "are not answered" in nothing.warning

@@ -260,6 +260,13 @@ mod tests {
         assert_eq!(taken.len(), MAX_FAULTS + 1);
         let Some(Event::Fault { text, .. }) = taken.last() else { panic!("no fault") };
         assert!(text.starts_with("1000 more faults"));
+        // A panic finds the same bound, and does not wait for the queue.
+        let held = locked(&events.queue);
+        events.panicked("while the queue is held");
+        drop(held);
+        events.panicked("at some place");
+        let Some(Event::Fault { method: "panic", text }) = events.take().pop() else { panic!("no fault") };
+        assert_eq!(text, "at some place");
         // The next ones are told again.
         events.fault(Method::Predict, "the model fails");
         assert_eq!(events.take().len(), 1);

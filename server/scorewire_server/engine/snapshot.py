@@ -20,6 +20,9 @@ from scorewire_server.engine.tensors import TensorCodec
 from scorewire_server.engine.typed import TypedCodec
 from scorewire_server.errors import ModelNotFoundError, VersionNotFoundError, VersionUnavailableError, clip
 
+# Of those that a warning names.
+_SHOWN_ALIASES = 8
+
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class LoadedVersion:
@@ -131,7 +134,8 @@ class ModelRecord:
                 instead = "answered by the others of the split"
             parts.append(f"split: calls for {', '.join(lost)}, which should answer and cannot, are {instead}")
         if lost := sorted(alias for alias, version in routing.aliases.items() if version in self.missing):
-            parts.append(f"aliases: {', '.join(lost)} stand for versions that do not serve")
+            shown = [*lost[:_SHOWN_ALIASES], *(["..."] if len(lost) > _SHOWN_ALIASES else [])]
+            parts.append(f"aliases: {', '.join(shown)} stand for versions that do not serve")
         if routing.shadow is not None and routing.shadow.version in self.missing:
             parts.append(f"shadow: {routing.shadow.version} does not serve, no calls are copied")
         return "; ".join(parts)
