@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import signal
 import threading
@@ -13,10 +14,17 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from scorewire_proto.v1 import prediction_pb2
+from scorewire_server.stopping import HUNG_EXIT_CODE
+from tests import http2
 from tests.bundles import expected_value, write_sum_bundle
+from tests.conformance.engines import ENGINES, NATIVE_MISSING
 from tests.processes import TIMEOUT_SECONDS, ServerProcess, serving, wait_until
+from tests.scorewire_server.models import write_slow_bundle
 
+PREDICT = "/scorewire.v1.PredictionService/Predict"
 UNARY_CLIENTS = 4
+# What the first GOAWAY says instead of a stream.
+NO_LAST_STREAM = 2**31 - 1
 # As many messages of a stream as may wait for their answers.
 STREAM_WINDOW = 8
 
@@ -40,7 +48,7 @@ def _is_right(response: prediction_pb2.PredictResponse, x0: float) -> bool:
 def _predict(channel: grpc.Channel) -> Callable[..., prediction_pb2.PredictResponse]:
     """Calls of Predict; the channel tries none of them again."""
     return channel.unary_unary(
-        "/scorewire.v1.PredictionService/Predict",
+        PREDICT,
         request_serializer=prediction_pb2.PredictRequest.SerializeToString,
         response_deserializer=prediction_pb2.PredictResponse.FromString,
     )
@@ -167,8 +175,15 @@ def test_calls_are_taken_until_the_pause_is_over(models: Path, tmp_path: Path) -
         assert server.wait() == 0
 
 
-def test_without_a_pause_a_call_succeeds_or_is_refused_as_unavailable(models: Path, tmp_path: Path) -> None:
+def _is_the_servers(error: grpc.RpcError) -> bool:
+    """Whether a failure was sent by the server, and is none of the connection."""
+    assert isinstance(error, grpc.Call)
+    return any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ())
+
+
+def test_without_a_pause_a_call_succeeds_or_finds_no_connection(models: Path, tmp_path: Path) -> None:
     codes: list[grpc.StatusCode] = []
+    refused: list[grpc.RpcError] = []
     counts = [0] * UNARY_CLIENTS
 
     def send_until_refused(client: int) -> None:
@@ -179,6 +194,8 @@ def test_without_a_pause_a_call_succeeds_or_is_refused_as_unavailable(models: Pa
                     counts[client] += 1
             except grpc.RpcError as error:
                 codes.append(error.code())
+                if _is_the_servers(error):
+                    refused.append(error)
 
     with serving(tmp_path, models) as server:
         threads = [threading.Thread(target=send_until_refused, args=(i,)) for i in range(UNARY_CLIENTS)]
@@ -190,6 +207,56 @@ def test_without_a_pause_a_call_succeeds_or_is_refused_as_unavailable(models: Pa
             thread.join(TIMEOUT_SECONDS)
         assert server.wait() == 0
     assert codes == [grpc.StatusCode.UNAVAILABLE] * UNARY_CLIENTS
+    assert refused == []
+
+
+@pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING)
+def test_a_call_that_crosses_the_end_of_its_connection_is_answered(models: Path, tmp_path: Path) -> None:
+    data = _request(3.0).SerializeToString()
+    with (
+        serving(tmp_path, models, "--engine", "native") as server,
+        http2.Connection(server.address) as connection,
+    ):
+        connection.send(http2.call(1, PREDICT, data))
+        connection.until_end(1)
+        server.signal()
+        frames = connection.frames()
+        told = [one for one in itertools.islice(frames, 2) if one.kind in (http2.GOAWAY, http2.PING)]
+        assert [one.kind for one in told] == [http2.GOAWAY, http2.PING]
+        assert _last_stream(told[0]) == NO_LAST_STREAM
+        # The client has not read that yet.
+        connection.send(http2.call(3, PREDICT, data))
+        assert [one.kind for one in connection.until_end(3)].count(http2.DATA) == 1
+        connection.send(http2.frame(http2.PING, http2.ACK, 0, told[1].payload))
+        (last,) = [one for one in connection.frames() if one.kind == http2.GOAWAY]
+        assert _last_stream(last) == 3
+        assert server.wait() == 0
+
+
+def _last_stream(goaway: http2.Frame) -> int:
+    return int.from_bytes(goaway.payload[:4])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_model_that_never_ends_does_not_keep_the_process(tmp_path: Path, engine: str) -> None:
+    write_slow_bundle(tmp_path / "models")
+    flags = ("--engine", engine, "--grace-seconds", "0.2", "--max-run-seconds", "3600")
+    with (
+        serving(tmp_path, tmp_path / "models", *flags) as server,
+        _channel(server.address) as channel,
+    ):
+        rows = prediction_pb2.Rows(row_count=1, numbers=[1e9])
+        endless = prediction_pb2.PredictRequest(model="slow", rows=rows)
+        call = channel.unary_unary(PREDICT).future(endless.SerializeToString())
+        wait_until(
+            lambda: server.metrics()["scorewire_in_flight", frozenset()] == 1, "the call to be in flight"
+        )
+        server.signal()
+        # Stopped by the engine, or with the process.
+        assert server.wait() == {"native": 0, "reference": HUNG_EXIT_CODE}[engine]
+        assert call.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+    ended = "the server did not stop in time: its process is ended"
+    assert bool(server.log(ended)) == (engine == "reference")
 
 
 class OpenStream:

@@ -93,6 +93,13 @@ fn watch() {
     }
 }
 
+/// Ends all runs that have a limit, as of a process that is about to end.
+pub fn stop_all() {
+    for stop in locked().get_or_insert_default().by_end.values() {
+        stop.stop();
+    }
+}
+
 /// Runs something that ends soon after its `Stop` says so; without a time it is not watched.
 ///
 /// # Errors

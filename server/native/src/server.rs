@@ -19,6 +19,7 @@ use crate::arrivals;
 use crate::calls::{self, Worker};
 use crate::connection::{self, Call, HANDSHAKE_TIMEOUT, LAST_WORDS, Options, Phase};
 use crate::control::Events;
+use crate::limit;
 use crate::pool::Pool;
 use crate::predict::Predictor;
 use crate::shadow::ShadowLane;
@@ -157,6 +158,8 @@ impl Server {
         for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let _ = thread.join();
         }
+        // Nobody waits for them any more.
+        limit::stop_all();
         self.pool.close();
         if let Some(lane) = self.predictor.shadow_lane.get() {
             lane.close();
@@ -331,5 +334,25 @@ struct Leave(Arc<AtomicUsize>, #[allow(dead_code)] Entry);
 impl Drop for Leave {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_wait_when_the_server_stops_are_handed_over() {
+        let listeners = bind("127.0.0.1:0").unwrap();
+        let address = listeners[0].local_addr().unwrap();
+        let clients: Vec<_> = (0..100).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let (sockets, mut taken) = mpsc::unbounded_channel();
+        let open = Arc::new(AtomicUsize::new(0));
+        let (_, listening) = watch::channel(false);
+        let admission = Admission::new(0, 0, Arc::default());
+        runtime().unwrap().block_on(accept(listeners, vec![Door { sockets, open }], admission, listening));
+        let count = std::iter::from_fn(|| taken.blocking_recv()).count();
+        assert_eq!(count, clients.len());
+        assert!(std::net::TcpStream::connect(address).is_err());
     }
 }
