@@ -164,6 +164,13 @@ class Connection:
                 return
             self._arrived += data
 
+    def take_settings(self) -> None:
+        """Acknowledge the server's settings, which bind a client of grpc's server only then."""
+        for one in self.frames():
+            if one.kind == SETTINGS and not one.flags & ACK:
+                return self.send(frame(SETTINGS, ACK, 0))
+        raise AssertionError("the connection ended before its settings")
+
     def until_end(self, stream: int) -> list[Frame]:
         """The frames of a stream up to the one that ends it; those of others are dropped.
 
