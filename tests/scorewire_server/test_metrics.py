@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from google.rpc import code_pb2
@@ -84,3 +86,12 @@ def test_the_certificate_is_shown_where_there_is_one() -> None:
     assert samples[_key("scorewire_tls_certificate_expiry_timestamp_seconds")] == moment.timestamp()
     assert samples[_key("scorewire_tls_reloads_total", result="taken")] == 2
     assert samples[_key("scorewire_tls_reloads_total", result="refused")] == 3
+
+
+def test_the_page_of_metrics_names_each() -> None:
+    certificates = Certificates(Settings(), lambda _: None)
+    certificates.shown = Certificate(b"", b"", datetime.now(UTC), datetime.now(UTC))
+    families = Metrics(Statistics, lambda: build_snapshot(()), certificates).collect()
+    names = {f"{each.name}_total" if each.type == "counter" else each.name for each in families}
+    page = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(scorewire_\w+)", page)) == names
