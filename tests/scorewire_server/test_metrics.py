@@ -14,7 +14,13 @@ from scorewire_proto.v1 import errors_pb2, models_pb2
 from scorewire_server.certificates import Certificates
 from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.snapshot import VersionRecord, build_snapshot
-from scorewire_server.engine.statistics import BUCKETS_SECONDS, Histogram, Statistics, VersionStatistics
+from scorewire_server.engine.statistics import (
+    BUCKETS_SECONDS,
+    Histogram,
+    Statistics,
+    Transport,
+    VersionStatistics,
+)
 from scorewire_server.metrics import Metrics
 from scorewire_server.settings import Settings
 
@@ -91,7 +97,8 @@ def test_the_certificate_is_shown_where_there_is_one() -> None:
 def test_the_page_of_metrics_names_each() -> None:
     certificates = Certificates(Settings(), lambda _: None)
     certificates.shown = Certificate(b"", b"", datetime.now(UTC), datetime.now(UTC))
-    families = Metrics(Statistics, lambda: build_snapshot(()), certificates).collect()
+    statistics = Statistics(transport=Transport(0, 0, {}))
+    families = Metrics(lambda: statistics, lambda: build_snapshot(()), certificates).collect()
     names = {f"{each.name}_total" if each.type == "counter" else each.name for each in families}
     page = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert set(re.findall(r"`(scorewire_\w+)", page)) == names
