@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import math
+import os
 import resource
 import signal
 import sys
@@ -141,8 +142,11 @@ class Trials:
 
 async def _ended(child: Process) -> int:
     """End a child; its exit code is that of its own end, where it has ended already."""
-    with contextlib.suppress(ProcessLookupError):
-        child.kill()
+    if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            # Not child.kill(), which takes the exit code of a child that has just ended for
+            # itself, so that who waits for it is told 255.
+            os.kill(child.pid, signal.SIGKILL)
     return await child.wait()
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from onnx import TensorProto, helper
 
 from scorewire_contract import bundle as contract
 from scorewire_server.repository import Candidate, scan
-from scorewire_server.trial import Trials
+from scorewire_server.trial import Trials, _ended
 from tests import bundles
 from tests.conformance.engines import ENGINES
 from tests.scorewire_server.models import sum_graph, write_bundle_of, write_endless_bundle
@@ -75,6 +77,18 @@ async def test_a_bundle_that_ends_its_trial_is_refused_and_the_next_is_tried(mod
     await trial.close()
 
 
+async def test_a_child_that_has_just_ended_keeps_its_own_exit_code() -> None:
+    codes = set()
+    for _ in range(100):
+        child = await asyncio.create_subprocess_exec("sleep", "600")
+        child.kill()
+        with contextlib.suppress(ChildProcessError):
+            # Has ended, and perhaps nobody has been told.
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        codes.add(await _ended(child))
+    assert codes == {-signal.SIGKILL}
+
+
 async def test_a_graph_without_end_holds_up_no_other_and_ends_when_trials_do(models: Path) -> None:
     write_endless_bundle(models)
     bundles.write_sum_bundle(models)
@@ -107,7 +121,7 @@ _LIMITED = """
 import asyncio, resource, sys
 from pathlib import Path
 from scorewire_server.repository import scan
-from scorewire_server.trial import Trials
+from scorewire_server.trial import Trials, _ended
 
 async def main(models, more):
     own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
