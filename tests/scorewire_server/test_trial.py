@@ -84,7 +84,7 @@ async def test_a_child_that_has_just_ended_keeps_its_own_exit_code() -> None:
         child.kill()
         with contextlib.suppress(ChildProcessError):
             # Has ended, and perhaps nobody has been told.
-            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - it ends at once
         codes.add(await _ended(child))
     assert codes == {-signal.SIGKILL}
 
