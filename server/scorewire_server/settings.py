@@ -211,12 +211,12 @@ class Settings:
         int,
         _integer(0, 1 << 40),
         "Bytes of messages that have come and answers that have not gone, of the calls of one connection;"
-        " 0 is eight times --max-message-bytes. Of the native engine.",
+        " 0 is eight times --max-message-bytes. The reference engine counts answers only.",
     ] = 0
     max_buffered_bytes: Annotated[
         int,
         _integer(0, 1 << 40),
-        "The same of all connections; 0 is 64 times --max-message-bytes. Of the native engine.",
+        "The same of all connections; 0 is 64 times --max-message-bytes.",
     ] = 0
     max_connections: Annotated[
         int, _integer(0, 1_000_000), "Connections open at one time; 0 is no limit."

@@ -12,10 +12,12 @@ import pytest
 
 from scorewire_proto.v1 import prediction_pb2
 from tests import bundles, http2
+from tests.attacks.flow import Client
 from tests.conformance.engines import Server, serving
-from tests.conformance.wire import PREDICT_STREAM, Wire, failure_of, sum_request, values
+from tests.conformance.wire import PREDICT, PREDICT_STREAM, Wire, failure_of, sum_request, values
 
 STREAM_SECONDS = 1
+ROWS = sum_request([1.0, 2.0] * 2500, ["de"] * 2500, row_count=2500).SerializeToString()
 CONNECTIONS = 4
 
 
@@ -67,6 +69,26 @@ def _is_closed(connection: socket.socket) -> bool:
         return connection.recv(1) == b""
     except ConnectionError:
         return True
+
+
+def test_answers_that_nobody_takes_are_refused_at_last(
+    engine: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("untaken")
+    bundles.write_sum_bundle(folder / "models")
+    limits = ("--max-message-bytes", "65536", "--max-connection-bytes", "131072")
+    with serving(folder, folder / "models", "--engine", engine, *limits) as server:
+        with Client(server.address, window=0) as client:
+            # Each answer has 20,000 bytes, so six of them fit; fewer where requests count as well.
+            for _ in range(12):
+                client.call(PREDICT, http2.message(ROWS))
+            client.pump(quiet_seconds=2)
+            assert 6 <= client.ended < 12
+            assert client.received == 0
+        wire = Wire(server.address)
+        with wire.channel:
+            for _ in range(12):
+                wire.call(PREDICT, ROWS)
 
 
 def test_a_connection_without_calls_is_told_to_go(

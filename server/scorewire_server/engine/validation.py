@@ -102,6 +102,13 @@ def too_many_in_flight(limit: int) -> TooManyInFlightError:
     return TooManyInFlightError(f"the server answers {limit} calls already; try again later", limit=limit)
 
 
+def too_many_bytes() -> TooManyInFlightError:
+    """The failure of a call whose answer would have to wait behind too many others."""
+    return TooManyInFlightError(
+        "the server holds as many bytes of messages and answers as it may; try again later"
+    )
+
+
 def too_many_failing() -> TooManyInFlightError:
     """The failure of a call that is wrong, while very many are."""
     return TooManyInFlightError(

@@ -16,10 +16,13 @@ import zlib
 from asyncio import wrap_future
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 from grpc import aio
+
+from scorewire_server.engine.reference.quota import FREE_BYTES, Quota
+from scorewire_server.engine.validation import too_many_bytes
 
 # The core's numbers: identity is the bit 0, gzip the bit 2.
 _IDENTITY_AND_GZIP = 0b101
@@ -58,14 +61,17 @@ class Messages:
         context: the call's.
         max_bytes: of a message that was inflated.
         submit: runs a function in a thread.
+        quota: of the answers that were not taken yet.
     """
 
-    __slots__ = ("_context", "_max_bytes", "_submit", "_zipped")
+    __slots__ = ("_context", "_held", "_max_bytes", "_quota", "_submit", "_zipped")
 
-    def __init__(self, context: _Context, max_bytes: int, submit: _Submit) -> None:
+    def __init__(self, context: _Context, max_bytes: int, submit: _Submit, quota: Quota) -> None:
         self._context = context
         self._max_bytes = max_bytes
         self._submit = submit
+        self._quota = quota
+        self._held: int | None = None
         self._zipped = False
 
     async def read(self, data: bytes) -> bytes:
@@ -87,10 +93,33 @@ class Messages:
             yield await self.read(data)
 
     def write(self, answer: bytes) -> bytes:
-        """The same answer, which goes out compressed if the last message came so and it gains by that."""
+        """The same answer, which goes out compressed if the last message came so and it gains by that.
+
+        Raises:
+            TooManyInFlightError: callers leave too much of what they asked for.
+        """
+        if len(answer) > FREE_BYTES or self._held:
+            self.hold(len(answer))
         if not self._zipped or len(answer) <= _MIN_BYTES:
             self._context.disable_next_message_compression()
         return answer
+
+    def hold(self, count: int) -> None:
+        """Count an answer as held until the next one, or the end of the call, says that it has gone.
+
+        Raises:
+            TooManyInFlightError: it would be too much.
+        """
+        peer = self._context.peer()
+        if self._held is None:
+            # Any, since grpc's types and its objects differ here.
+            context: Any = self._context
+            context.add_done_callback(lambda _: self._quota.give(peer, self._held or 0))
+        self._quota.give(peer, self._held or 0)
+        self._held = 0
+        if not self._quota.take(peer, count):
+            raise too_many_bytes()
+        self._held = count
 
     async def _inflate(self, data: bytes) -> bytes:
         inflater = zlib.decompressobj(_GZIP_WINDOW)

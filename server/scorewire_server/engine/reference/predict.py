@@ -37,6 +37,8 @@ from scorewire_server.logs import log_fault
 # loop goes on. Fewer are scored at once: the way to a thread and back costs
 # about 100 us, and this bounds how long the other calls wait.
 _INLINE_NS = 500_000
+# The answers of more are counted before they are made.
+_FEW_ROWS = 256
 
 
 class _Call:
@@ -99,13 +101,21 @@ class Predictor:
         """Whether a thread scores rows with a version."""
         return version in self._uses or self._shadow_lane.in_use(version)
 
-    async def answer(self, encoding: Encoding, data: bytes, seconds_left: float | None) -> bytes:
+    async def answer(
+        self,
+        encoding: Encoding,
+        data: bytes,
+        seconds_left: float | None,
+        hold: Callable[[int], None] | None = None,
+    ) -> bytes:
         """Answer a message.
 
         Args:
             encoding: how it is written.
             data: the message.
             seconds_left: until the caller's deadline; None where it set none.
+            hold: told how many bytes a long answer will have about, before it is scored; it raises a
+                CallError where that is too many.
 
         Raises:
             CallError: the call cannot be answered, and its encoding has no words for that.
@@ -117,7 +127,7 @@ class Predictor:
             if not encoding.streams:
                 _check_deadline(seconds_left)
             asked = encoding.decode(data)
-            scored = await self._score(asked, call, seconds_left)
+            scored = await self._score(asked, call, seconds_left, hold)
             begin = perf_counter_ns()
             answer = encoding.encode(asked, *scored, begin - call.decoded)
             check_answer(len(answer), self._max_message_bytes)
@@ -141,7 +151,9 @@ class Predictor:
         """Do something in one of the threads for large batches."""
         return self._pool.submit(work)
 
-    async def _score(self, asked: Asked, call: _Call, seconds_left: float | None) -> _Scored:
+    async def _score(
+        self, asked: Asked, call: _Call, seconds_left: float | None, hold: Callable[[int], None] | None
+    ) -> _Scored:
         call.decoded = perf_counter_ns()
         if not self.loading.settled:
             await self.loading.wait_for(lambda: self._has_route(asked))
@@ -164,6 +176,9 @@ class Predictor:
                 max_rows=self._max_rows,
             )
             _check_deadline(seconds_left)
+            if hold is not None and request.row_count > _FEW_ROWS:
+                widths = (output.width for output in version.manifest.schema.outputs)
+                hold(8 * request.row_count * sum(widths))
             if request.row_count * version.row_ns <= _INLINE_NS:
                 scores = version.scorer.score(request.row_count, request.numbers, request.texts)
             else:

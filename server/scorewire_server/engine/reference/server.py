@@ -18,6 +18,7 @@ from scorewire_server.engine.port import Certificate, ControlMethod, StartError,
 from scorewire_server.engine.reference import codec, compression
 from scorewire_server.engine.reference.compression import MessageError, Messages
 from scorewire_server.engine.reference.predict import Predictor
+from scorewire_server.engine.reference.quota import Quota
 from scorewire_server.engine.request import Encoding
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, build_snapshot
 from scorewire_server.engine.statistics import (
@@ -61,6 +62,7 @@ class ReferenceEngine:
             max_run_seconds=settings.max_run_seconds,
             pool=ThreadPoolExecutor(settings.batch_threads, thread_name_prefix="score"),
         )
+        self._quota = Quota(settings.connection_bytes, settings.buffered_bytes)
         self._stopping = asyncio.Event()
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             f"/{_PREDICTION}/{PREDICT}": self._answers(codec.PositionalEncoding()),
@@ -147,7 +149,8 @@ class ReferenceEngine:
             try:
                 messages = self._messages(context)
                 request = await messages.read(await _only_message(context))
-                answer = await self._predictor.answer(encoding, request, context.time_remaining())
+                left = context.time_remaining()
+                answer = await self._predictor.answer(encoding, request, left, messages.hold)
                 return messages.write(answer)
             except Exception as error:
                 await _abort(context, encoding.method, error)
@@ -160,7 +163,7 @@ class ReferenceEngine:
             statistics.streams += 1
             messages = self._messages(context)
             try:
-                answers = self._answer_all(encoding, messages.read_all(requests), context)
+                answers = self._answer_all(encoding, messages, requests, context)
                 if seconds := self._settings.max_stream_seconds:
                     answers = _within(seconds, answers)
                 async for answer in answers:
@@ -173,12 +176,12 @@ class ReferenceEngine:
         return grpc.stream_stream_rpc_method_handler(answer)
 
     async def _answer_all(
-        self, encoding: Encoding, messages: AsyncIterator[bytes], context: _Context
+        self, encoding: Encoding, messages: Messages, requests: AsyncIterator[bytes], context: _Context
     ) -> AsyncIterator[bytes]:
         # One message at a time: what the caller sends meanwhile waits in the
         # transport, whose flow control bounds it.
-        async for data in messages:
-            yield await self._predictor.answer(encoding, data, context.time_remaining())
+        async for data in messages.read_all(requests):
+            yield await self._predictor.answer(encoding, data, context.time_remaining(), messages.hold)
 
     def _typed(self, details: grpc.HandlerCallDetails) -> _Handler | None:
         """The handler of a method of a typed service that the snapshot has."""
@@ -210,7 +213,7 @@ class ReferenceEngine:
         return grpc.stream_stream_rpc_method_handler(answer)
 
     def _messages(self, context: _Context) -> Messages:
-        return Messages(context, self._settings.max_message_bytes, self._predictor.submit)
+        return Messages(context, self._settings.max_message_bytes, self._predictor.submit, self._quota)
 
     def _unary(self, method: UnaryMethod) -> Any:
         async def answer(_: object, context: _Context) -> bytes:
