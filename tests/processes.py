@@ -78,6 +78,11 @@ class ServerProcess:
         ]
         return [line for line in lines if event in (None, line["event"])]
 
+    def logged(self, event: str, lines: int = 1) -> list[dict[str, Any]]:
+        """The lines of an event, once there are so many: a server does not wait for its log."""
+        wait_until(lambda: len(self.log(event)) >= lines, f"{lines} lines of {event!r}")
+        return self.log(event)
+
     def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         """All samples of /metrics by name and labels."""
         with urlopen(f"http://{self.metrics_address}/metrics", timeout=TIMEOUT_SECONDS) as answer:

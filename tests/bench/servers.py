@@ -37,7 +37,8 @@ class Server:
 @contextmanager
 def engine(name: str, folder: Path, models: Path, *, command: Path | None = None) -> Iterator[Server]:
     """`scorewire serve` with an engine; `command` is another `scorewire` than this checkout's."""
-    flags = ("--engine", name, "--threads", "1")
+    # Several share the folder of bundles.
+    flags = ("--engine", name, "--threads", "1", "--state-file", folder / name / "state.json")
     with processes.serving(folder / name, models, *flags, command=(command or processes.COMMAND,)) as process:
 
         def answered() -> tuple[int, int]:

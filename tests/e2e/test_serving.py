@@ -92,7 +92,8 @@ def test_a_corrupt_bundle_is_refused_with_its_reason(client: Client, server: Ser
                 assert "model.onnx" in version.reason
             else:
                 assert version.state is VersionState.SERVING
-    refused = {(line["model"], line["version"]): line["reason"] for line in server.log("version refused")}
+    lines = server.logged("version refused", lines=2)
+    refused = {(line["model"], line["version"]): line["reason"] for line in lines}
     assert set(refused) == {("sum", CORRUPT), ("broken", CORRUPT)}
     assert all("model.onnx" in reason for reason in refused.values())
 

@@ -41,7 +41,7 @@ def test_an_empty_folder_of_bundles_starts_not_serving_and_says_so(tmp_path: Pat
         with pytest.raises(NotFoundError) as unknown:
             client.predict("sum", {"x0": 1.0})
         assert unknown.value.reason == "MODEL_NOT_FOUND"
-        (line,) = [line for line in server.log() if line["event"].startswith("not serving")]
+        (line,) = server.logged("not serving: no bundle under --models may serve")
         assert line["level"] == "warning"
         assert line["models"] == str(tmp_path / "models")
 
@@ -97,7 +97,7 @@ def test_a_split_whose_version_is_gone_at_a_start_is_answered_and_said(tmp_path:
         (status,) = client.models()
         assert status.default_version == "1.1.0"
         assert "1.0.0, which should answer and cannot, are answered by 1.1.0" in status.warning
-        (line,) = server.log("routing not in force")
+        (line,) = server.logged("routing not in force")
         assert line["reason"] == status.warning
         assert server.metrics()["scorewire_versions_missing", frozenset({("model", "sum")})] == 1
 

@@ -175,7 +175,7 @@ def test_a_pair_that_cannot_be_used_leaves_the_one_before(folder: Path, tmp_path
         rotated.replace("other", "server")
         rotated.look_now()
         wait_until(lambda: rotated.reloads("refused") == 1, "the pair to be refused")
-        (line,) = rotated.server.log("the certificate is not replaced, the one before stays")
+        (line,) = rotated.server.logged("the certificate is not replaced, the one before stays")
         assert line["level"] == "error"
         assert str(tmp_path / "secret" / "tls.crt") in line["reason"]
         assert rotated.answers("server")
