@@ -13,6 +13,7 @@ from tests.http2 import (
     HEADERS,
     MAX_FRAME_BYTES,
     Connection,
+    call,
     frame,
     grpc_head,
     head,
@@ -40,11 +41,23 @@ def bomb(fields: int) -> bytes:
 
 
 def test_a_bomb_of_hpack_is_told_to_calm_down(server: ServerProcess) -> None:
+    flooded = ("scorewire_limits_met_total", frozenset({("limit", "flood")}))
+    before = server.metrics()[flooded]
     with Connection(server.address) as connection:
         connection.send(bomb(_FEW_FIELDS))
         goaway = connection.goaway()
         assert goaway is not None
         assert goaway.error == ENHANCE_YOUR_CALM
+    assert server.metrics()[flooded] == before + 1
+
+
+def test_calls_with_too_much_metadata_are_counted(server: ServerProcess) -> None:
+    overlong = ("scorewire_limits_met_total", frozenset({("limit", "metadata_bytes")}))
+    before = server.metrics()[overlong]
+    with Connection(server.address) as connection:
+        connection.send(call(1, PREDICT, b"", [("x", "v" * MAX_FRAME_BYTES)]))
+        connection.until_end(1)
+    assert server.metrics()[overlong] == before + 1
 
 
 def test_bombs_of_hpack_end_their_connections_and_hold_nobody_up(server: ServerProcess, held: Held) -> None:

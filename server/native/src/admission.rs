@@ -15,6 +15,10 @@ pub struct LimitCounts {
     pub idle_connections: AtomicU64,
     /// Calls that were ended since they did not go on.
     pub stalled_calls: AtomicU64,
+    /// Calls whose metadata was longer than allowed.
+    pub overlong_heads: AtomicU64,
+    /// Connections that were ended since their client asked too much.
+    pub flooded_connections: AtomicU64,
 }
 
 /// The connections that are open, against how many may be; a limit of 0 is none.

@@ -135,8 +135,12 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin + Unread>(
     // In a task of its own: what it waits for need not be looked at for every call.
     let keeper = spawn_local(keep(link.clone(), options.clone(), phase));
     let ending = Ending { link: Rc::clone(&link), keeper };
-    let mut wire = Wire { io, link, begin, arrivals: Arrivals::new(), unsent: Vec::new(), sent: 0 };
+    let counts = Arc::clone(&options.counts);
+    let mut wire = Wire { io, link, begin, counts, arrivals: Arrivals::new(), unsent: Vec::new(), sent: 0 };
     let _ = std::future::poll_fn(|cx| wire.poll(cx)).await;
+    if wire.link.session().is_flooded() {
+        wire.counts.flooded_connections.fetch_add(1, Relaxed);
+    }
     drop(ending);
     // The client reads to the end what was sent before it.
     let _ = tokio::time::timeout(KEEPALIVE_TIMEOUT, wire.io.shutdown()).await;
@@ -241,6 +245,7 @@ struct Wire<T, F> {
     io: T,
     link: Rc<Link>,
     begin: F,
+    counts: Arc<LimitCounts>,
     arrivals: Arrivals,
     /// What was to be written, and how much of it was.
     unsent: Vec<u8>,
@@ -310,6 +315,9 @@ where
             let mut together = calls.by_ref().take(CALLS_PER_WRITE).filter_map(|(id, head)| {
                 // A caller may be gone already.
                 let open = link.session().is_open(id);
+                if head.is_overlong() {
+                    self.counts.overlong_heads.fetch_add(1, Relaxed);
+                }
                 open.then(|| link::call(link, id)).map(|(body, answer)| Call { head, body, answer, received })
             });
             (self.begin)(&mut together, cx);

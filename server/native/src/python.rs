@@ -615,7 +615,7 @@ impl Engine {
 
     /// The bytes that calls hold, the connections that are open, and how often each limit of the
     /// transport was met.
-    fn transport(&self) -> (usize, usize, [(&'static str, u64); 5]) {
+    fn transport(&self) -> (usize, usize, [(&'static str, u64); 7]) {
         let connections = self.server.get().map_or(0, |server| server.admission().open());
         let limits = [
             ("buffered_bytes", self.predictor.quota.refused()),
@@ -623,6 +623,8 @@ impl Engine {
             ("connections", self.limits.connections.load(Relaxed)),
             ("connections_per_address", self.limits.connections_of_address.load(Relaxed)),
             ("connection_idle", self.limits.idle_connections.load(Relaxed)),
+            ("metadata_bytes", self.limits.overlong_heads.load(Relaxed)),
+            ("flood", self.limits.flooded_connections.load(Relaxed)),
         ];
         (self.predictor.quota.used(), connections, limits)
     }

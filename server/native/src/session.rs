@@ -140,6 +140,8 @@ struct State {
     /// What the last GOAWAY says beside its code.
     shut_down_reason: &'static str,
     resets: Resets,
+    /// Whether the client was told that it asks too much, or would have been.
+    flooded: bool,
 }
 
 /// The server's side of a connection.
@@ -199,6 +201,7 @@ impl Session {
         // SAFETY: the session lives, and the bytes outlive the call, which keeps no reference to them.
         let read = unsafe { ng::nghttp2_session_mem_recv2(self.raw.as_ptr(), bytes.as_ptr(), bytes.len()) };
         if read < 0 {
+            self.state().flooded |= read == ng::NGHTTP2_ERR_FLOODED as ng::nghttp2_ssize;
             return Err(Broken);
         }
         if std::mem::take(&mut self.state().last_ping_answered) {
@@ -256,6 +259,11 @@ impl Session {
     /// Uses the room of what `begun` gave for the next calls.
     pub fn give_back(&mut self, begun: Begun) {
         self.state().begun.give_back(begun);
+    }
+
+    /// Whether the connection ends since the client asked too much.
+    pub fn is_flooded(&mut self) -> bool {
+        self.state().flooded
     }
 
     /// Whether the client has told its settings.

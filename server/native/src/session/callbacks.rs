@@ -302,6 +302,13 @@ unsafe extern "C" fn on_frame_sent(
                 0
             });
         }
+        if type_ == ng::NGHTTP2_GOAWAY as u8 {
+            let calm = (*frame).goaway.error_code == ng::NGHTTP2_ENHANCE_YOUR_CALM;
+            return callback(user_data, FAILED, |state| {
+                state.flooded |= calm;
+                0
+            });
+        }
         if type_ != ng::NGHTTP2_HEADERS as u8 || flags & ng::NGHTTP2_FLAG_END_STREAM as u8 == 0 {
             return 0;
         }

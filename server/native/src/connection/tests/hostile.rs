@@ -136,8 +136,11 @@ fn a_head_far_beyond_the_limit_ends_the_connection_before_it_is_whole() {
             ("trailers", trailers),
         ];
         for (what, bytes) in bombs {
-            let frames = exchange(options(), &[GREETING, &bytes].concat()).await;
+            let options = options();
+            let counts = Arc::clone(&options.counts);
+            let frames = exchange(options, &[GREETING, &bytes].concat()).await;
             assert_eq!(errors(&frames, GOAWAY), [u32::from(Reason::ENHANCE_YOUR_CALM)], "{what}");
+            assert_eq!(counts.flooded_connections.load(Relaxed), 1, "{what}");
         }
     });
 }
