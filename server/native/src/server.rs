@@ -155,7 +155,12 @@ impl Server {
             let _ = accepting.join();
         }
         self.phase.send_replace(Phase::Closing(end));
-        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        if threads.is_empty() {
+            // It has stopped already, and what runs now is another's.
+            return;
+        }
+        for thread in threads {
             let _ = thread.join();
         }
         // Nobody waits for them any more.
