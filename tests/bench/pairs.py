@@ -26,6 +26,7 @@ from tests.bench.servers import Server
 
 MANY = 64
 BATCH_ROWS = 1_000
+ENGINES = ("native", "reference")
 # A rate of this checkout or of the other one.
 Rate = Callable[[Server], float]
 
@@ -37,8 +38,19 @@ Rate = Callable[[Server], float]
     "--seconds", type=click.FloatRange(min=0.05), default=1.0, show_default=True, help="Of one load."
 )
 @click.option("--at-least", type=float, default=0.97, show_default=True, help="The lowest good median.")
+@click.option(
+    "--engine",
+    "engines",
+    type=click.Choice(ENGINES),
+    multiple=True,
+    default=ENGINES,
+    show_default=True,
+    help="May be given twice.",
+)
 @click.option("--quick", is_flag=True, help="A smoke run: one short round, whose numbers mean nothing.")
-def main(other: Path, rounds: int, seconds: float, at_least: float, quick: bool) -> None:
+def main(
+    other: Path, rounds: int, seconds: float, at_least: float, engines: tuple[str, ...], quick: bool
+) -> None:
     if h2load.missing():
         raise click.ClickException(h2load.HOW_TO_INSTALL)
     command = other.resolve() / ".venv" / "bin" / "scorewire"
@@ -54,7 +66,7 @@ def main(other: Path, rounds: int, seconds: float, at_least: float, quick: bool)
         loads = Loads(Generator(generator_core, folder), streams, model, folder, seconds)
         good = True
         click.echo("| load | median | rounds |\n|---|---|---|")
-        for engine in ("native", "reference"):
+        for engine in engines:
             with pinned(server_core):
                 pair = [
                     stack.enter_context(

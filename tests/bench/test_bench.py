@@ -33,6 +33,8 @@ time for request:       51us      4.70ms        96us        46us    95.19%
 time for connect:       20us        20us        20us         0us   100.00%
 """
 needs_h2load = pytest.mark.skipif(h2load.missing(), reason=h2load.HOW_TO_INSTALL)
+# Nothing takes so long unless it has failed; the benches start servers, train and build.
+BENCH_SECONDS = 1200
 
 
 def test_what_h2load_tells_is_read() -> None:
@@ -94,9 +96,12 @@ def test_a_wrong_score_ends_the_bench(tmp_path: Path, sum_models: Path) -> None:
 @pytest.mark.skipif(
     find_spec("scorewire_native") is None or shutil.which("cargo") is None, reason="cargo is missing"
 )
+@pytest.mark.timeout(BENCH_SECONDS)
 def test_a_quick_bench_measures_everything(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.bench", "--quick", "--output", str(tmp_path)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
+    )
     assert result.returncode == 0, result.stderr
     told = json.loads((tmp_path / "engines.json").read_text(encoding="utf-8"))
     seen = {(sample["server"], sample["in_flight"]) for sample in told["samples"]}
@@ -113,12 +118,15 @@ def test_a_quick_bench_measures_everything(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     find_spec("scorewire_native") is None or shutil.which("cargo") is None, reason="cargo is missing"
 )
+@pytest.mark.timeout(BENCH_SECONDS)
 def test_two_checkouts_are_measured_in_turn() -> None:
-    command = [sys.executable, "-m", "tests.bench.pairs", str(ROOT), "--quick"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
+    command = [sys.executable, "-m", "tests.bench.pairs", str(ROOT), "--quick", "--engine", "native"]
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
+    )
     assert result.returncode == 0, result.stderr
     lines = [line for line in result.stdout.splitlines() if line.startswith(("| native", "| reference"))]
-    assert len(lines) == 11
+    assert len(lines) == 8
     assert all(float(line.split("|")[2]) > 0 for line in lines)
 
 
