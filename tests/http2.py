@@ -172,14 +172,14 @@ class Connection:
         raise AssertionError("the connection ended before its settings")
 
     def until_end(self, stream: int) -> list[Frame]:
-        """The frames of a stream up to the one that ends it; those of others are dropped.
+        """The frames of a stream up to the one that ends it, without those that only give it room.
 
         Raises:
             AssertionError: the connection ended before.
         """
         found = []
         for one in self.frames():
-            if one.stream == stream:
+            if one.stream == stream and one.kind != WINDOW_UPDATE:
                 found.append(one)
                 if one.ends:
                     return found
