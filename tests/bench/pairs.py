@@ -3,7 +3,7 @@
 Both checkouts have been set up with `make setup`. Their servers run side by side and take the same loads
 in turn, so that a machine that changes its speed changes it for both. Each load is proven as in
 `tests.bench`. The table says how many times the other checkout's rate this one has; 1 where one median
-is below `--at-least`.
+is below 0.97.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from tests.bench.servers import Server
 MANY = 64
 BATCH_ROWS = 1_000
 ENGINES = ("native", "reference")
+# Of the medians; less is a loss of speed, not noise.
+LEAST = 0.97
 # A rate of this checkout or of the other one.
 Rate = Callable[[Server], float]
 
@@ -37,7 +39,6 @@ Rate = Callable[[Server], float]
 @click.option(
     "--seconds", type=click.FloatRange(min=0.05), default=1.0, show_default=True, help="Of one load."
 )
-@click.option("--at-least", type=float, default=0.97, show_default=True, help="The lowest good median.")
 @click.option(
     "--engine",
     "engines",
@@ -48,16 +49,14 @@ Rate = Callable[[Server], float]
     help="May be given twice.",
 )
 @click.option("--quick", is_flag=True, help="A smoke run: one short round, whose numbers mean nothing.")
-def main(
-    other: Path, rounds: int, seconds: float, at_least: float, engines: tuple[str, ...], quick: bool
-) -> None:
+def main(other: Path, rounds: int, seconds: float, engines: tuple[str, ...], quick: bool) -> None:
     if h2load.missing():
         raise click.ClickException(h2load.HOW_TO_INSTALL)
     command = other.resolve() / ".venv" / "bin" / "scorewire"
     if not command.exists():
         raise click.ClickException(f"{other} has no .venv: run `make setup` there first")
     if quick:
-        rounds, seconds, at_least = 1, 0.05, 0.0
+        rounds, seconds = 1, 0.05
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         model = make_model(folder / "models", train_rows=1_000 if quick else 20_000)
@@ -77,7 +76,7 @@ def main(
             for load, rate in loads.of(engine):
                 ratios = _in_turn(pair[0], pair[1], rate, rounds)
                 median = statistics.median(ratios)
-                good &= median >= at_least
+                good &= quick or median >= LEAST
                 click.echo(f"| {engine}: {load} | {median:.3f} | {min(ratios):.3f} to {max(ratios):.3f} |")
     sys.exit(not good)
 
