@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 pub struct Intake {
     /// Those whose message has only begun, the first to begin first.
     unfinished: VecDeque<i32>,
-    /// Bytes that were taken while their client's window was not opened again.
+    /// Bytes that were taken while their client's window was not opened again; one entry for a call, as
+    /// a client may send a byte at a time.
     withheld: Vec<(i32, usize)>,
 }
 
@@ -31,7 +32,10 @@ impl Intake {
 
     /// Does not open the window again by so many bytes.
     pub fn withhold(&mut self, id: i32, bytes: usize) {
-        self.withheld.push((id, bytes));
+        match self.withheld.iter_mut().find(|(other, _)| *other == id) {
+            Some((_, withheld)) => *withheld += bytes,
+            None => self.withheld.push((id, bytes)),
+        }
     }
 
     /// What of the withheld is to be given now; all of it unless there is pressure.
@@ -61,10 +65,22 @@ mod tests {
         }
         assert_eq!(intake.relieve(true), [(1, 10)]);
         intake.end(1);
-        assert_eq!(intake.relieve(true), [(3, 10), (3, 10)]);
+        assert_eq!(intake.relieve(true), [(3, 20)]);
         assert!(intake.withholds());
         assert_eq!(intake.relieve(false), [(5, 10)]);
         assert!(!intake.withholds());
+    }
+
+    #[test]
+    fn a_call_has_one_entry_however_small_its_frames_are() {
+        let mut intake = Intake::default();
+        for id in [1, 3] {
+            intake.begin(id);
+        }
+        for _ in 0..1000 {
+            intake.withhold(3, 1);
+        }
+        assert_eq!(intake.withheld, [(3, 1000)]);
     }
 
     #[test]

@@ -71,14 +71,14 @@ impl Link {
     /// No other message waits for that of a call any more.
     fn forget(&self, id: i32) {
         self.intake.borrow_mut().end(id);
-        self.relieve();
+        self.relieve(self.quota.is_pressed());
     }
 
     /// Gives the client the room that it has to get by now.
-    fn relieve(&self) {
+    fn relieve(&self, pressed: bool) {
         let mut intake = self.intake.borrow_mut();
         if intake.withholds() {
-            for (id, bytes) in intake.relieve(self.quota.is_pressed()) {
+            for (id, bytes) in intake.relieve(pressed) {
                 self.session().open_window(id, bytes);
             }
             self.wake();
@@ -96,8 +96,10 @@ impl Link {
             loop {
                 tokio::time::sleep(RELIEF).await;
                 let Some(link) = Weak::upgrade(&link) else { return };
-                link.relieve();
-                if !link.quota.is_pressed() {
+                // Asked once: others may end the pressure meanwhile, and all is to be given then.
+                let pressed = link.quota.is_pressed();
+                link.relieve(pressed);
+                if !pressed {
                     link.narrow.set(false);
                     link.session().narrow(false);
                     link.wake();
