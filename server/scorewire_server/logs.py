@@ -22,7 +22,8 @@ from scorewire_server.printable import printable
 LINES_PER_SECOND = 10
 FLUSH_SECONDS = 1.0
 # Lines that agree in these are equal.
-_KEY_FIELDS = ("event", "level", "method", "model", "version", "file")
+_OTHER_KEY_FIELDS = ("method", "model", "version", "file")
+_KEY_FIELDS = ("event", "level", *_OTHER_KEY_FIELDS)
 _MAX_KEYS = 1000
 _MAX_VALUE = 4000
 _MAX_TRACE = 16_000
@@ -83,9 +84,8 @@ class _Limiter:
                 del self._windows[key]
         for key, window in over:
             if window.suppressed:
-                fields = {name: value for name, value in zip(_KEY_FIELDS, key, strict=True) if value}
-                event = fields.pop("event")
-                del fields["level"]
+                event, _, *others = key
+                fields = {name: value for name, value in zip(_OTHER_KEY_FIELDS, others, strict=True) if value}
                 logger().warning("equal lines suppressed", of=event, lines=window.suppressed, **fields)
 
 

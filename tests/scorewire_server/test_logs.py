@@ -115,6 +115,17 @@ def test_equal_lines_of_another_second_are_written(
     assert [line["event"] for line in _lines(capfd)].count("again") == 3 * logs.LINES_PER_SECOND
 
 
+def test_equal_lines_without_a_text_are_limited_and_told(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs.time, "monotonic", lambda: 1000.5)
+    configure_logs("json", "info")
+    for _ in range(logs.LINES_PER_SECOND + 3):
+        logger().info("")
+    (told,) = [line for line in _lines(capfd) if line["event"] == "equal lines suppressed"]
+    assert (told["of"], told["lines"]) == ("", 3)
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_nothing_that_is_logged_can_forge_a_line_or_move_a_cursor(
     capfd: pytest.CaptureFixture[str], log_format: str
