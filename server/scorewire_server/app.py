@@ -141,7 +141,7 @@ class App:
             await self._first_load
 
     async def drain(self) -> None:
-        """Stop in order: health first, then a pause, then no more new calls, then the ports."""
+        """Stop in order: health first, then a pause, then the port; then clients are told to leave."""
         log, settings = logger(), self._settings
         self._health.drain()
         # A trial may have no end of its own.

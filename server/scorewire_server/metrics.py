@@ -63,7 +63,9 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "scorewire_in_flight", "Prediction calls being answered.", value=statistics.in_flight
         )
-        yield GaugeMetricFamily("scorewire_streams", "PredictStream calls open.", value=statistics.streams)
+        yield GaugeMetricFamily(
+            "scorewire_streams", "Streams of predictions that are open.", value=statistics.streams
+        )
         if statistics.transport is not None:
             yield from _collect_transport(statistics.transport)
         yield from self._collect_versions(statistics)

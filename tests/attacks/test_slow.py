@@ -30,7 +30,6 @@ from tests.processes import ServerProcess
 
 CONNECTIONS = 30
 # Of a handshake, byte by byte.
-_SLOW_BYTES = 50
 _GREETING = PREFACE + frame(SETTINGS, 0, 0)
 _REQUEST = sum_request().SerializeToString()
 _BLOCK = grpc_head(PREDICT)

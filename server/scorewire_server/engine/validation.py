@@ -137,7 +137,7 @@ def run_stopped(seconds: float) -> RunStoppedError:
 
 
 def draining() -> DrainingError:
-    """The failure of a call that comes after the server was told to stop."""
+    """The failure of a call that is not answered before the server stops."""
     return DrainingError("the server is about to stop; send the call to another")
 
 
