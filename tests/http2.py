@@ -59,9 +59,9 @@ def grpc_head(path: str, fields: Iterable[tuple[str, str | bytes]] = ()) -> byte
     return block + b"".join(literal(name, value) for name, value in fields)
 
 
-def message(data: bytes) -> bytes:
-    """A message of gRPC."""
-    return struct.pack(">BI", 0, len(data)) + data
+def message(data: bytes, flag: int = 0) -> bytes:
+    """A message of gRPC; the flag 1 tells that it is compressed."""
+    return struct.pack(">BI", flag, len(data)) + data
 
 
 def head(stream: int, block: bytes, flags: int = 0) -> bytes:

@@ -34,8 +34,8 @@ def address(server: Server) -> str:
 
 
 @pytest.fixture
-def wire(address: str) -> Iterator[Wire]:
-    """A channel of the test's own."""
-    wire = Wire(address)
+def wire(server: Server) -> Iterator[Wire]:
+    """A channel of the test's own, to the module's server where it has one."""
+    wire = Wire(server.address)
     with wire.channel:
         yield wire

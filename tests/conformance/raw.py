@@ -25,11 +25,6 @@ class Answer:
         return int(self.fields["grpc-status"])
 
 
-def framed(message: bytes, flag: int = 0) -> bytes:
-    """A message with the head that gRPC puts before it; the flag 1 tells that it is compressed."""
-    return bytes([flag]) + len(message).to_bytes(4, "big") + message
-
-
 def call(address: str, path: str, body: bytes, **fields: str) -> Answer:
     """Make a call with these bytes and further fields, whose names have - for _."""
     told = {"content-type": "application/grpc", "te": "trailers", ":method": "POST"}

@@ -36,13 +36,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield running
 
 
-@pytest.fixture
-def wire(server: Server) -> Iterator[Wire]:
-    wire = Wire(server.address)
-    with wire.channel:
-        yield wire
-
-
 def peak_bytes(server: Server) -> int:
     """The most memory that the server has held since the last look."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()

@@ -10,6 +10,7 @@ import pytest
 from grpc_reflection.v1alpha import reflection_pb2
 
 from scorewire_proto.v1 import models_pb2, prediction_pb2
+from tests import http2
 from tests.bundles import expected_value
 from tests.conformance import raw
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, Wire, failure_of, sum_request, values
@@ -87,7 +88,7 @@ def test_an_answer_is_in_gzip_where_the_message_was_and_the_caller_takes_it(
     address: str, count: int, fields: dict[str, str], flag: int, answered: int
 ) -> None:
     data = _rows(count).SerializeToString()
-    answer = raw.call(address, PREDICT, raw.framed(gzip.compress(data) if flag else data, flag), **fields)
+    answer = raw.call(address, PREDICT, http2.message(gzip.compress(data) if flag else data, flag), **fields)
     assert answer.status == OK
     assert _accepts(answer)
     told, message = _message(answer)
@@ -100,7 +101,7 @@ def test_an_answer_is_in_gzip_where_the_message_was_and_the_caller_takes_it(
 
 def test_messages_of_a_stream_are_answered_each_as_it_came(address: str) -> None:
     data = prediction_pb2.PredictStreamRequest(request=_rows(1000)).SerializeToString()
-    messages = raw.framed(data) + raw.framed(gzip.compress(data), 1) + raw.framed(data)
+    messages = http2.message(data) + http2.message(gzip.compress(data), 1) + http2.message(data)
     body = raw.call(address, PREDICT_STREAM, messages, **GZIP).body
     flags = []
     while body:
@@ -113,7 +114,7 @@ def test_messages_of_a_stream_are_answered_each_as_it_came(address: str) -> None
 def test_a_bomb_is_refused_by_the_size_that_it_inflates_to(address: str, wire: Wire, path: str) -> None:
     bomb = gzip.compress(bytes(64 * MAX_MESSAGE_BYTES))
     assert len(bomb) < MAX_MESSAGE_BYTES
-    answer = raw.call(address, path, raw.framed(bomb, 1), **GZIP)
+    answer = raw.call(address, path, http2.message(bomb, 1), **GZIP)
     assert answer.status == RESOURCE_EXHAUSTED
     assert _accepts(answer)
     assert values(wire.predict(sum_request()))
@@ -127,7 +128,7 @@ def test_a_message_of_just_the_limit_is_taken_and_one_byte_more_is_not(address: 
         request.rows.texts[0] = request.rows.texts[0][:-1]
     statuses = []
     for data in (request.SerializeToString(), request.SerializeToString() + b"\x00" * 8):
-        body = raw.framed(gzip.compress(data), 1)
+        body = http2.message(gzip.compress(data), 1)
         statuses.append(raw.call(address, PREDICT, body, **GZIP).status)
     assert statuses[0] == OK
     assert statuses[1] == RESOURCE_EXHAUSTED
@@ -148,19 +149,19 @@ def _broken() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", _broken())
 def test_what_is_not_one_member_of_gzip_is_refused(address: str, kind: str) -> None:
-    answer = raw.call(address, PREDICT, raw.framed(_broken()[kind], 1), **GZIP)
+    answer = raw.call(address, PREDICT, http2.message(_broken()[kind], 1), **GZIP)
     assert answer.status == INTERNAL
     assert "gzip" in answer.fields["grpc-message"]
 
 
 def test_a_compressed_message_of_a_call_that_names_no_algorithm_is_refused(address: str) -> None:
-    body = raw.framed(gzip.compress(sum_request().SerializeToString()), 1)
+    body = http2.message(gzip.compress(sum_request().SerializeToString()), 1)
     assert raw.call(address, PREDICT, body).status == INTERNAL
 
 
 @pytest.mark.parametrize(("path", "status"), [(PREDICT, OK), ("/no.Such/Method", UNIMPLEMENTED)])
 def test_every_answer_says_which_algorithms_are_taken(address: str, path: str, status: int) -> None:
-    answer = raw.call(address, path, raw.framed(sum_request().SerializeToString()))
+    answer = raw.call(address, path, http2.message(sum_request().SerializeToString()))
     assert answer.status == status
     assert _accepts(answer)
 
@@ -169,7 +170,7 @@ def test_every_answer_says_which_algorithms_are_taken(address: str, path: str, s
 def test_failures_say_which_algorithms_are_taken(
     address: str, rejected: prediction_pb2.PredictRequest
 ) -> None:
-    answer = raw.call(address, PREDICT, raw.framed(rejected.SerializeToString()))
+    answer = raw.call(address, PREDICT, http2.message(rejected.SerializeToString()))
     assert answer.status != OK
     assert _accepts(answer)
 
@@ -183,7 +184,7 @@ def test_other_algorithms_are_refused(engine: str, address: str, wire: Wire) -> 
     if engine == "native":
         # grpc's core says less: it refuses deflate without this field, and what it does not know as INTERNAL.
         for name in ("deflate", "snappy"):
-            body = raw.framed(zlib.compress(b"x"), 1)
+            body = http2.message(zlib.compress(b"x"), 1)
             answer = raw.call(address, PREDICT, body, grpc_encoding=name)
             assert answer.status == UNIMPLEMENTED
             assert _accepts(answer)

@@ -32,13 +32,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield running
 
 
-@pytest.fixture
-def wire(server: Server) -> Iterator[Wire]:
-    wire = Wire(server.address)
-    with wire.channel:
-        yield wire
-
-
 def counting(rounds: float) -> bytes:
     rows = prediction_pb2.Rows(row_count=1, numbers=[rounds])
     return prediction_pb2.PredictRequest(model="slow", rows=rows).SerializeToString()

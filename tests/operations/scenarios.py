@@ -22,6 +22,7 @@ from scipy.stats import chisquare
 from scorewire import Client, ScorewireError
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.engine import split
+from tests import http2
 from tests.bench.h2load import paced_latencies_us
 from tests.bench.measure import cores, pinned
 from tests.bundles import write_sum_bundle
@@ -213,7 +214,7 @@ def shadow_costs(
     _, core = cores()
     message = folder / "message"
     data = request(0).SerializeToString()
-    message.write_bytes(b"\0" + len(data).to_bytes(4, "big") + data)
+    message.write_bytes(http2.message(data))
     quantiles = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
     ratios: dict[str, list[float]] = {name: [] for name in quantiles}
     with Client(server.address) as client:

@@ -10,6 +10,7 @@ from typing import Any
 
 from grpc import aio
 
+from tests import http2
 from tests.bench.h2load import put_load
 from tests.operations.load import MODEL, PREDICT, Operator, Seen, request, under_load
 from tests.operations.scenarios import assert_unhurt, publish, resident
@@ -42,7 +43,7 @@ async def soak(
     """
     message, soaked = folder / "message", Soaked()
     data = request(0).SerializeToString()
-    message.write_bytes(b"\0" + len(data).to_bytes(4, "big") + data)
+    message.write_bytes(http2.message(data))
     failed = _failures(server)
     async with under_load(server.address, rate=_CHECKED_PER_SECOND) as (operator, soaked.seen):
         for number in range(1, rounds + 1):

@@ -1,6 +1,6 @@
 """A client that sends each call at its time, whatever has come of those before: load as many callers make it.
 
-It writes HTTP/2 frames by hand, the same for every call, so that it can offer
+It writes the same HTTP/2 frames for every call, so that it can offer
 far more than the server answers. As every gRPC client it cancels at the deadline.
 """
 
@@ -13,38 +13,19 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
-_END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
+from tests import http2
+
 _HEAD = 9
 _LARGEST_WINDOW = (1 << 31) - 1
-_CANCEL = struct.pack(">I", 8)
+_CANCEL = struct.pack(">I", http2.CANCEL)
 # Below what the server lets one connection have open.
 _MAX_OPEN = 1000
 
 
-def _frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
-    return struct.pack(">I", len(content))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + content
-
-
-def _literal(name: bytes, value: bytes) -> bytes:
-    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
-
-
 def request_head(path: str, timeout_seconds: float | None) -> bytes:
     """A request's fields, none of which enters a table."""
-    fields = b"\x83\x86" + b"\x04" + bytes([len(path)]) + path.encode()
-    fields += (
-        b"\x01\x09localhost" + _literal(b"content-type", b"application/grpc") + _literal(b"te", b"trailers")
-    )
-    if timeout_seconds is not None:
-        fields += _literal(b"grpc-timeout", b"%dm" % round(timeout_seconds * 1000))
-    return fields
-
-
-def framed(data: bytes) -> bytes:
-    """A message as gRPC sends it."""
-    return b"\0" + struct.pack(">I", len(data)) + data
+    timeout = () if timeout_seconds is None else (("grpc-timeout", f"{round(timeout_seconds * 1000)}m"),)
+    return http2.grpc_head(path, timeout)
 
 
 @dataclass
@@ -78,7 +59,8 @@ class Connection:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         window = struct.pack(">I", _LARGEST_WINDOW - 65535)
-        self.unsent = bytearray(_PREFACE + _frame(_SETTINGS, 0, 0, b"") + _frame(_WINDOW, 0, 0, window))
+        self.unsent = bytearray(http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0))
+        self.unsent += http2.frame(http2.WINDOW_UPDATE, 0, 0, window)
         self._received = bytearray()
         self._next = 1
         # When each open call was due, and whether an answer has come.
@@ -89,7 +71,8 @@ class Connection:
     def begin(self, head: bytes, body: bytes, due: float) -> int:
         """Add a call to what is to be written; returns its stream."""
         stream, self._next = self._next, self._next + 2
-        self.unsent += _frame(_HEADERS, _END_HEADERS, stream, head) + _frame(_DATA, _END_STREAM, stream, body)
+        self.unsent += http2.frame(http2.HEADERS, http2.END_HEADERS, stream, head)
+        self.unsent += http2.frame(http2.DATA, http2.END_STREAM, stream, body)
         self.open[stream] = due
         return stream
 
@@ -97,7 +80,7 @@ class Connection:
         """Add a reset of an open call."""
         del self.open[stream]
         self._answered.discard(stream)
-        self.unsent += _frame(_RESET, 0, stream, _CANCEL)
+        self.unsent += http2.frame(http2.RST_STREAM, 0, stream, _CANCEL)
 
     def write(self) -> None:
         """Write what the socket takes."""
@@ -128,20 +111,21 @@ class Connection:
                 break
             kind, flags = received[at + 3], received[at + 4]
             stream = int.from_bytes(received[at + 5 : at + 9], "big")
-            if kind == _DATA and length:
+            if kind == http2.DATA and length:
                 self._answered.add(stream)
-            elif kind == _PING and not flags & _ACK:
-                self.unsent += _frame(_PING, _ACK, 0, bytes(received[at + _HEAD : at + _HEAD + length]))
-            elif kind == _SETTINGS and not flags & _ACK:
-                self.unsent += _frame(_SETTINGS, _ACK, 0, b"")
-            elif kind == _GOAWAY:
+            elif kind == http2.PING and not flags & http2.ACK:
+                content = bytes(received[at + _HEAD : at + _HEAD + length])
+                self.unsent += http2.frame(http2.PING, http2.ACK, 0, content)
+            elif kind == http2.SETTINGS and not flags & http2.ACK:
+                self.unsent += http2.frame(http2.SETTINGS, http2.ACK, 0)
+            elif kind == http2.GOAWAY:
                 self.lost = True
-            if (kind in (_DATA, _HEADERS) and flags & _END_STREAM) or kind == _RESET:
+            if (kind in (http2.DATA, http2.HEADERS) and flags & http2.END_STREAM) or kind == http2.RST_STREAM:
                 answered = stream in self._answered
                 self._answered.discard(stream)
                 due = self.open.pop(stream, None)
                 if due is not None:
-                    ended.append((due, answered and kind != _RESET))
+                    ended.append((due, answered and kind != http2.RST_STREAM))
             at += _HEAD + length
         del received[:at]
         return ended
@@ -171,7 +155,7 @@ def offer(
         connections: over which the calls go in turn.
     """
     links = [Connection(address) for _ in range(connections)]
-    head, body = request_head(path, timeout_seconds), framed(data)
+    head, body = request_head(path, timeout_seconds), http2.message(data)
     offered, total = Offered(seconds=seconds), round(rate * seconds)
     waiting: deque[tuple[float, Connection, int]] = deque()
     begin, begun = time.perf_counter(), 0

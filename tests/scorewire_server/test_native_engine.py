@@ -23,13 +23,13 @@ from scorewire_server.loader import load
 from scorewire_server.logs import configure_logs, flush_logs
 from scorewire_server.repository import Candidate
 from scorewire_server.settings import Settings
-from tests import bundles
+from tests import bundles, http2
 from tests.conformance.engines import NATIVE_MISSING, serving
 from tests.conformance.inference import INFER, infer_request, sum_tensors
 from tests.conformance.wire import PREDICT as PREDICT_PATH
 from tests.conformance.wire import PREDICT_STREAM as STREAM_PATH
 from tests.conformance.wire import Failure, Wire, failure_from, sum_request, values
-from tests.overload.offer import Connection, framed, request_head
+from tests.overload.offer import Connection, request_head
 from tests.scorewire_server.models import snapshot_of, write_slow_bundle
 
 pytestmark = pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING)
@@ -312,9 +312,9 @@ async def test_time_that_a_call_waits_to_be_read_is_of_its_deadline(
     # So cheap by its own account that it is scored where it is read.
     running.engine.publish(snapshot_of(replace(slow, row_ns=1.0)))
     connection = Connection(running.address)
-    connection.begin(request_head(PREDICT_PATH, None), framed(SLOW), 0.0)
+    connection.begin(request_head(PREDICT_PATH, None), http2.message(SLOW), 0.0)
     for _ in range(3):
-        connection.begin(request_head(PREDICT_PATH, 0.01), framed(_slow_request(3.0)), 0.0)
+        connection.begin(request_head(PREDICT_PATH, 0.01), http2.message(_slow_request(3.0)), 0.0)
     ended: list[bool] = []
 
     def answered() -> bool:
