@@ -42,6 +42,12 @@ impl Backlog {
         self.cost_ns.store(mean - mean / WEIGHT + cost.as_nanos() as u64 / WEIGHT, Relaxed);
     }
 
+    /// How many tasks wait or are being done.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
     /// A thread had nothing to do until now.
     pub fn rest(&self) {
         self.rested_ns.store(self.began.elapsed().as_nanos() as u64, Relaxed);

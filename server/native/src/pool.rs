@@ -1,6 +1,7 @@
 //! The threads that score large batches, so that the I/O threads go on.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -79,7 +80,32 @@ fn work((queue, ready): &(Mutex<Queue>, Condvar), backlog: &Backlog, threads: us
             }
         };
         let begin = Instant::now();
-        task();
+        // Who waits for it finds that it has no result; the thread goes on.
+        let _ = catch_unwind(AssertUnwindSafe(task));
         backlog.leave(begin.elapsed() / threads as u32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_task_that_panics_costs_no_thread_and_waits_no_more() {
+        let backlog = Arc::new(Backlog::new());
+        let pool = Pool::new(1, &backlog).unwrap();
+        let (sender, result) = channel::<()>();
+        pool.run(move || {
+            let _dropped = sender;
+            panic!("a fault of the task");
+        });
+        assert!(result.recv().is_err());
+        let (sender, result) = channel();
+        pool.run(move || sender.send(7).unwrap());
+        assert_eq!(result.recv(), Ok(7));
+        pool.close();
+        assert_eq!(backlog.waiting(), 0);
     }
 }
