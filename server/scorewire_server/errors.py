@@ -97,7 +97,7 @@ class ControlOffError(CallError):
 
 
 class DrainingError(CallError):
-    """The server takes no new calls, since it is about to stop."""
+    """The server stops before the call is answered."""
 
 
 class TooManyRowsError(CallError):

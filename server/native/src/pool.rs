@@ -17,7 +17,7 @@ struct Queue {
     closed: bool,
 }
 
-/// A fixed number of threads; what waits for them is bounded by the calls in flight.
+/// A fixed number of threads; no more waits for them than calls are open.
 pub struct Pool {
     shared: Arc<(Mutex<Queue>, Condvar)>,
     backlog: Arc<Backlog>,
