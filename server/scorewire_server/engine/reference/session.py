@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from scorewire_contract.scoring import RunGraph
+from scorewire_server.engine.reference.stopper import Stopper
 from scorewire_server.engine.run_limit import seconds_left
 
 # What fails comes back as an exception; onnxruntime's own lines would wait for whoever reads them.
 _FATAL_ONLY = 4
+_STOPPER = Stopper()
 
 
 def open_session(graph: bytes, threads: int) -> RunGraph:
@@ -59,19 +60,11 @@ def _run_within(
     """
     options = onnxruntime.RunOptions()
     options.log_severity_level = _FATAL_ONLY
-
-    def stop() -> None:
-        options.terminate = True
-
-    timer = Timer(max(seconds, 0.0), stop)
-    timer.daemon = True
-    timer.start()
     try:
-        answers: Sequence[NDArray[Any]] = session.run(names, feeds, options)
+        with _STOPPER.watched(options, seconds):
+            answers: Sequence[NDArray[Any]] = session.run(names, feeds, options)
     except Exception:
         if options.terminate:
             raise TimeoutError("the run took too long and was stopped") from None
         raise
-    finally:
-        timer.cancel()
     return answers
