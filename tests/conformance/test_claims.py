@@ -83,6 +83,11 @@ def tensor_claims() -> dict[str, pb.ModelInferRequest]:
         "huge sizes and none": request(tensor("x0", "FP64", HUGE, HUGE, 0), raw_input_contents=[b""]),
         "a negative size": request(tensor("x0", "FP64", -MAX_ROWS, -1), raw_input_contents=[bytes(8)]),
         "a shape of many sizes": request(tensor("x0", "FP64", *[HUGE] * 20_000)),
+        "a shape of many ones": request(
+            tensor("x0", "FP64", *[1] * 33),
+            tensor("country", "BYTES", 1),
+            raw_input_contents=[bytes(8), bytes(4)],
+        ),
         "more raw contents than inputs": request(
             tensor("x0", "FP64", MAX_ROWS, 1), raw_input_contents=[b""] * 1000
         ),

@@ -21,6 +21,9 @@ const DOUBLE: usize = 8;
 /// Tensors of a request, and outputs that it asks for; more are left to the control plane.
 const MAX_TENSORS: usize = 1 << 12;
 
+/// Sizes of a shape; a caller writes one in a byte, and more have room made for each.
+const MAX_RANK: usize = 32;
+
 /// One tensor of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Sent {
@@ -132,18 +135,24 @@ fn routing_key(data: &[u8], entry: Span) -> Result<Span> {
 fn read_input(data: &[u8], part: Span) -> Result<Sent> {
     let mut reader = Reader::new(data, part.range())?;
     let (mut sent, mut shape) = (Sent::default(), Vec::new());
-    let size =
-        |size: u64| usize::try_from(size).ok().filter(|&size| size <= u32::MAX as usize).ok_or(Unusual);
+    let mut push_size = |size: u64| {
+        let size = usize::try_from(size).ok().filter(|&size| size <= u32::MAX as usize).ok_or(Unusual)?;
+        if shape.len() == MAX_RANK {
+            return Err(Unusual);
+        }
+        shape.push(size);
+        Ok(())
+    };
     while let Some((field, kind)) = reader.tag()? {
         match (field, kind) {
             (1, Kind::Bytes) => sent.name = reader.text()?,
             (2, Kind::Bytes) => sent.datatype = reader.text()?,
-            (3, Kind::Varint) => shape.push(size(reader.varint()?)?),
+            (3, Kind::Varint) => push_size(reader.varint()?)?,
             (3, Kind::Bytes) => {
                 let range = reader.bytes()?.range();
                 let mut sizes = Reader::new(data, range)?;
                 while !sizes.is_empty() {
-                    shape.push(size(sizes.varint()?)?);
+                    push_size(sizes.varint()?)?;
                 }
             }
             (5, Kind::Bytes) if sent.elements.is_none() => {

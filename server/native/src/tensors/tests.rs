@@ -50,6 +50,17 @@ fn tensors_become_rows() {
 }
 
 #[test]
+fn a_shape_of_more_sizes_than_any_tensor_has_is_unusual() {
+    let sent = |sizes: usize| {
+        let mut parts = usual();
+        parts[2] = tensor("a", "INT32", &[&[2][..], &vec![1; sizes - 1]].concat());
+        filled(&parts.concat())
+    };
+    assert!(sent(MAX_RANK).is_ok());
+    assert_eq!(sent(MAX_RANK + 1), Err(Unusual));
+}
+
+#[test]
 fn typed_contents_are_rows_as_raw_ones_are() {
     let sent = |name: &str, datatype: &str, contents: &[u8]| {
         let parts = [field(1, name.as_bytes()), field(2, datatype.as_bytes()), field(3, &[2])];
