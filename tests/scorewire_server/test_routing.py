@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -31,13 +32,17 @@ from scorewire_server.loader import load
 from scorewire_server.repository import Candidate
 from scorewire_server.settings import Settings
 from tests import bundles
-from tests.conformance.engines import ENGINES
+from tests.conformance.engines import ENGINES, NATIVE_MISSING
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, sum_request, values
 from tests.scorewire_server import models as models_of_tests
 
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
 # So dear that a row goes to a thread.
 DEAR_NS = 1e9
+# How often an engine stops, so that it does so at many places of a thread's way to a run.
+STOPS = 20
+STOP_SECONDS = 60
+CYCLES, WARM_CYCLES = 140, 20
 
 
 @pytest.fixture(scope="module")
@@ -103,16 +108,16 @@ class Running:
         return found
 
 
-Start = Callable[[str], Awaitable[Running]]
+Start = Callable[..., Awaitable[Running]]
 
 
 @pytest.fixture
 async def start(models: Path) -> AsyncIterator[Start]:
     running: list[tuple[Any, aio.Channel]] = []
 
-    async def start_one(name: str) -> Running:
+    async def start_one(name: str, **settings: Any) -> Running:
         kind = choose(name)
-        engine = kind.make(Settings(listen="127.0.0.1:0", threads=2), [])
+        engine = kind.make(Settings(listen="127.0.0.1:0", threads=2, **settings), [])
         channel = aio.insecure_channel(await engine.start())
         running.append((engine, channel))
         return Running(kind, engine, channel, models)
@@ -277,6 +282,22 @@ async def test_a_slow_shadow_holds_up_neither_callers_nor_the_stop(
     assert counted.calls + counted.dropped < calls
 
 
+@pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING)
+async def test_a_stop_ends_a_copy_that_is_about_to_be_scored(start: Start, tmp_path: Path) -> None:
+    request = prediction_pb2.PredictRequest(model="slow")
+    request.rows.row_count = 1
+    # A count that takes many minutes.
+    request.rows.numbers.append(1e9)
+    for place in range(STOPS):
+        running = await start("native", max_run_seconds=2 * STOP_SECONDS)
+        publish_slow_shadow(running, tmp_path / str(place))
+        method: Any = running._channel.unary_unary(PREDICT)
+        await method(request.SerializeToString(), timeout=60)
+        # The thread of the copies has just been woken, or is at any place up to the run.
+        async with asyncio.timeout(STOP_SECONDS):
+            await running.engine.stop(0)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_copies_that_wait_for_a_shadow_that_was_unset_are_dropped(
     start: Start, engine: str, tmp_path: Path
@@ -348,10 +369,11 @@ async def test_a_shadow_that_fails_hurts_no_caller(start: Start, engine: str, tm
 async def test_a_version_that_is_gone_is_forgotten_and_frees_what_it_held(start: Start, engine: str) -> None:
     running = await start(engine)
     first = running.loaded["1.0.0"]
-    process = psutil.Process()
-    resident = 0
-    for cycle in range(60):
+    process, resident = psutil.Process(), 0
+    forgotten = []
+    for cycle in range(CYCLES):
         later = running.load("1.1.0")
+        forgotten.append(weakref.ref(later))
         running.publish(first, later, routing=Routing(aliases={"next": "1.1.0"}))
         await running.predict(version="next")
         assert running.counted("1.1.0", "next").calls == 1
@@ -362,11 +384,13 @@ async def test_a_version_that_is_gone_is_forgotten_and_frees_what_it_held(start:
         assert {key.version for key in statistics.routes} == {"1.0.0"}
         assert set(statistics.versions) == {("sum", "1.0.0")}
         del later
-        if cycle == 20:
+        if cycle == WARM_CYCLES:
             gc.collect()
             resident = process.memory_info().rss
     gc.collect()
-    assert running.counted("1.0.0").calls == 60
+    assert running.counted("1.0.0").calls == CYCLES
+    assert not any(version() for version in forgotten)
+    # A third of what sessions of the native engine would take.
     assert process.memory_info().rss < resident + (8 << 20)
 
 

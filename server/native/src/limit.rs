@@ -35,6 +35,8 @@ struct Runs {
     by_end: BTreeMap<(Instant, u64), Arc<Stop>>,
     last: u64,
     watched: bool,
+    /// How many wait for the end of all runs.
+    ending: usize,
 }
 
 static RUNS: Mutex<Option<Runs>> = Mutex::new(None);
@@ -58,6 +60,9 @@ impl Watched {
         }
         runs.last += 1;
         let key = (until, runs.last);
+        if runs.ending > 0 {
+            stop.stop();
+        }
         runs.by_end.insert(key, Arc::clone(stop));
         if runs.by_end.first_key_value().is_some_and(|(first, _)| *first == key) {
             CHANGED.notify_one();
@@ -93,11 +98,19 @@ fn watch() {
     }
 }
 
-/// Ends all runs that have a limit, as of a process that is about to end.
-pub fn stop_all() {
-    for stop in locked().get_or_insert_default().by_end.values() {
-        stop.stop();
+/// Ends all runs that have a limit, and those that begin until `wait` returns, as of a process that is
+/// about to end.
+pub fn stop_all(wait: impl FnOnce()) {
+    {
+        let mut runs = locked();
+        let runs = runs.get_or_insert_default();
+        runs.ending += 1;
+        for stop in runs.by_end.values() {
+            stop.stop();
+        }
     }
+    wait();
+    locked().get_or_insert_default().ending -= 1;
 }
 
 /// Runs something that ends soon after its `Stop` says so; without a time it is not watched.

@@ -163,12 +163,13 @@ impl Server {
         for thread in threads {
             let _ = thread.join();
         }
-        // Nobody waits for them any more.
-        limit::stop_all();
-        self.pool.close();
-        if let Some(lane) = self.predictor.shadow_lane.get() {
-            lane.close();
-        }
+        // Nobody waits for the runs any more, nor for one that a thread is about to begin.
+        limit::stop_all(|| {
+            self.pool.close();
+            if let Some(lane) = self.predictor.shadow_lane.get() {
+                lane.close();
+            }
+        });
         self.events.close();
     }
 }
