@@ -157,9 +157,17 @@ async def test_a_corrupt_bundle_is_refused_and_the_others_serve(models: Path) ->
     assert refusal["log_level"] == "error"
 
 
-async def test_calls_are_answered_between_the_turn_of_health_and_the_stop(models: Path) -> None:
+async def test_calls_are_answered_between_the_turn_of_health_and_the_stop(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bundles.write_sum_bundle(models)
-    app = App(_settings(models, drain_seconds=1.0))
+    pause, over, sleep = 123.0, asyncio.Event(), asyncio.sleep
+
+    async def sleep_until_told(seconds: float) -> None:
+        await (over.wait() if seconds == pause else sleep(seconds))
+
+    monkeypatch.setattr(app_module.asyncio, "sleep", sleep_until_told)
+    app = App(_settings(models, drain_seconds=pause))
     async with aio.insecure_channel(await app.start()) as channel:
         await app.loaded()
         watch: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
@@ -169,6 +177,7 @@ async def test_calls_are_answered_between_the_turn_of_health_and_the_stop(models
         assert health_pb2.HealthCheckResponse.FromString(await call.read()).status == NOT_SERVING
         answer = await _call(channel, PREDICT, sum_request().SerializeToString())
         assert values(prediction_pb2.PredictResponse.FromString(answer)) == [4.0]
+        over.set()
         # The server ends the watch, which would never end by itself.
         assert await call.read() is aio.EOF
         await draining
