@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import grpc
 import pytest
@@ -14,11 +14,14 @@ from tests import bundles
 from tests.conformance.engines import ENGINES, Server, serving
 from tests.conformance.inference import INFER, infer_request
 from tests.conformance.wire import PREDICT, Failure, Wire, failure_of, sum_request, values
+from tests.processes import wait_until
 from tests.scorewire_server.models import write_slow_bundle
 
 HEALTH = "/grpc.health.v1.Health/Check"
 # A count that takes many minutes.
 ENDLESS = 1e9
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -37,8 +40,25 @@ def counting(rounds: float) -> bytes:
     return prediction_pb2.PredictRequest(model="slow", rows=rows).SerializeToString()
 
 
+def answered(call: Callable[[], T]) -> T:
+    """What a call answers; it is made again where a busy machine took longer over it than the limit."""
+    answers: list[T] = []
+
+    def is_answered() -> bool:
+        try:
+            answers.append(call())
+        except grpc.RpcError as error:
+            if failure_of(error).reason != "RUN_STOPPED":
+                raise
+        return bool(answers)
+
+    wait_until(is_answered, "a short run that ends by itself")
+    return answers[0]
+
+
 def count(wire: Wire, rounds: float) -> list[float]:
-    return values(prediction_pb2.PredictResponse.FromString(wire.call(PREDICT, counting(rounds), timeout=60)))
+    data = answered(lambda: wire.call(PREDICT, counting(rounds), timeout=60))
+    return values(prediction_pb2.PredictResponse.FromString(data))
 
 
 def failure(call: Any) -> Failure:
@@ -62,7 +82,7 @@ def test_a_run_is_stopped_at_the_deadline_and_frees_its_thread(wire: Wire) -> No
 def test_tensors_that_are_read_in_python_are_stopped_alike(wire: Wire) -> None:
     # No engine reads this datatype by itself.
     request = infer_request("slow", {"rounds": ("FP16", [1, 1], [3])})
-    assert wire.call(INFER, request.SerializeToString())
+    assert answered(lambda: wire.call(INFER, request.SerializeToString()))
     forever = infer_request("slow", {"rounds": ("FP64", [1, 1], [ENDLESS])})
     forever.parameters["binary_data_output"].bool_param = False
     found = wire.failure(INFER, forever.SerializeToString(), timeout=None)
@@ -75,7 +95,7 @@ def test_runs_that_do_not_end_are_in_nobodys_way(server: Server, wire: Wire) -> 
     while not all(call.done() for call in calls):
         answer = health_pb2.HealthCheckResponse.FromString(wire.call(HEALTH, b""))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        assert values(wire.predict(sum_request()))
+        assert values(answered(lambda: wire.predict(sum_request())))
     assert {failure(call).reason for call in calls} == {"RUN_STOPPED"}
     assert count(wire, 3) == [3]
 
