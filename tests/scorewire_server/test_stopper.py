@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from onnxruntime import RunOptions
 
 from scorewire_server.engine.reference.stopper import Stopper
@@ -49,6 +50,20 @@ def test_runs_of_many_threads_are_watched_by_one() -> None:
         thread.join()
 
     assert len(watchers) == 1
+
+
+def test_run_is_stopped_though_a_run_before_it_found_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    stopper, options = Stopper(), RunOptions()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="new thread"), stopper.watched(RunOptions(), HOUR):
+            pass
+
+    with stopper.watched(options, 0.01):
+        wait_until(lambda: options.terminate, "the run is not stopped")
 
 
 def _watchers() -> set[threading.Thread]:

@@ -27,8 +27,10 @@ class Stopper:
         end = monotonic() + seconds
         with self._changed:
             if self._thread is None:
-                self._thread = Thread(target=self._watch, name="stop-runs", daemon=True)
-                self._thread.start()
+                thread = Thread(target=self._watch, name="stop-runs", daemon=True)
+                # The system may have none for us now; the next run asks again.
+                thread.start()
+                self._thread = thread
             self._ends[options] = end
             # Mostly it wakes for a run before this one, which may be over by then.
             if end < self._wakes_at:
