@@ -74,23 +74,43 @@ class Messages:
         self._held: int | None = None
         self._zipped = False
 
-    async def read(self, data: bytes) -> bytes:
-        """A message as it was before the caller compressed it.
+    async def read(self) -> bytes | None:
+        """The next message, as it was before the caller compressed it; None after the last.
 
         Raises:
             MessageError: it is no gzip, or too large.
         """
+        # Any, since grpc's types leave the end out.
+        data: Any = await self._context.read()
+        if data is aio.EOF:
+            return None
         self._zipped = data.startswith(_MAGIC)
         return await self._inflate(data) if self._zipped else data
 
-    async def read_all(self, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """All messages so.
+    async def read_only(self) -> bytes:
+        """The message of a unary call.
+
+        Read as a stream: grpc.aio does not look for a second message in what it
+        takes for unary, and never answers such a call without a message.
+
+        Raises:
+            MessageError: there is none, or more than one, or it is no gzip, or too large.
+        """
+        message = await self.read()
+        if message is not None:
+            behind: Any = await self._context.read()
+            if behind is aio.EOF:
+                return message
+        raise MessageError(grpc.StatusCode.UNIMPLEMENTED, "a unary call has one message")
+
+    async def read_all(self) -> AsyncIterator[bytes]:
+        """All messages of a stream.
 
         Raises:
             MessageError: one is no gzip, or too large.
         """
-        async for data in messages:
-            yield await self.read(data)
+        while (message := await self.read()) is not None:
+            yield message
 
     def write(self, answer: bytes) -> bytes:
         """The same answer, which goes out compressed if the last message came so and it gains by that.

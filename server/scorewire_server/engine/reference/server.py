@@ -148,7 +148,7 @@ class ReferenceEngine:
         async def answer(_: object, context: _Context) -> bytes:
             try:
                 messages = self._messages(context)
-                request = await messages.read(await _only_message(context))
+                request = await messages.read_only()
                 left = context.time_remaining()
                 answer = await self._predictor.answer(encoding, request, left, messages.hold)
                 return messages.write(answer)
@@ -158,30 +158,33 @@ class ReferenceEngine:
         return grpc.stream_unary_rpc_method_handler(answer)
 
     def _answers_stream(self, encoding: Encoding) -> _Handler:
-        async def answer(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
+        longest = self._settings.max_stream_seconds
+
+        async def answer(_: object, context: _Context) -> AsyncIterator[bytes]:
             statistics = self.statistics
             statistics.streams += 1
             messages = self._messages(context)
             try:
-                answers = self._answer_all(encoding, messages, requests, context)
-                if seconds := self._settings.max_stream_seconds:
-                    answers = _within(seconds, answers)
-                async for answer in answers:
-                    yield messages.write(answer)
+                # One message at a time: what the caller sends meanwhile waits in
+                # the transport, whose flow control bounds it.
+                while (data := await messages.read()) is not None:
+                    left = context.time_remaining()
+                    yield messages.write(await self._predictor.answer(encoding, data, left, messages.hold))
             except Exception as error:
                 await _abort(context, encoding.method, error)
             finally:
                 statistics.streams -= 1
 
-        return grpc.stream_stream_rpc_method_handler(answer)
+        async def answer_within(_: object, context: _Context) -> AsyncIterator[bytes]:
+            try:
+                async for data in _within(longest, answer(_, context)):
+                    yield data
+            except CallError as error:
+                # It may have failed at that very moment.
+                if not context.done():
+                    await _abort(context, encoding.method, error)
 
-    async def _answer_all(
-        self, encoding: Encoding, messages: Messages, requests: AsyncIterator[bytes], context: _Context
-    ) -> AsyncIterator[bytes]:
-        # One message at a time: what the caller sends meanwhile waits in the
-        # transport, whose flow control bounds it.
-        async for data in messages.read_all(requests):
-            yield await self._predictor.answer(encoding, data, context.time_remaining(), messages.hold)
+        return grpc.stream_stream_rpc_method_handler(answer_within if longest else answer)
 
     def _typed(self, details: grpc.HandlerCallDetails) -> _Handler | None:
         """The handler of a method of a typed service that the snapshot has."""
@@ -219,41 +222,23 @@ class ReferenceEngine:
         async def answer(_: object, context: _Context) -> bytes:
             try:
                 messages = self._messages(context)
-                return messages.write(await method.handler(await messages.read(await _only_message(context))))
+                return messages.write(await method.handler(await messages.read_only()))
             except Exception as error:
                 await _abort(context, method.path, error)
 
         return answer
 
     def _stream(self, method: StreamMethod) -> Any:
-        async def answer(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
+        async def answer(_: object, context: _Context) -> AsyncIterator[bytes]:
             try:
                 messages = self._messages(context)
-                handler = method.handler(messages.read_all(requests))
+                handler = method.handler(messages.read_all())
                 async for data in _until(self._stopping, handler):
                     yield messages.write(data)
             except Exception as error:
                 await _abort(context, method.path, error)
 
         return answer
-
-
-async def _only_message(context: _Context) -> bytes:
-    """The message of a unary call.
-
-    Read as a stream: grpc.aio does not look for a second message in what it
-    takes for unary, and never answers such a call without a message.
-
-    Raises:
-        MessageError: there is none, or more than one.
-    """
-    # Any, since grpc's types leave the end out.
-    data: Any = await context.read()
-    if data is not aio.EOF:
-        behind: Any = await context.read()
-        if behind is aio.EOF:
-            return bytes(data)
-    raise MessageError(grpc.StatusCode.UNIMPLEMENTED, "a unary call has one message")
 
 
 async def _within(seconds: float, answers: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
