@@ -75,7 +75,13 @@ def test_a_run_without_a_deadline_is_stopped_at_the_limit(wire: Wire) -> None:
 
 
 def test_a_run_is_stopped_at_the_deadline_and_frees_its_thread(wire: Wire) -> None:
-    assert wire.failure(PREDICT, counting(ENDLESS), timeout=0.1).code == grpc.StatusCode.DEADLINE_EXCEEDED
+    def fail() -> grpc.StatusCode:
+        found = wire.failure(PREDICT, counting(ENDLESS), timeout=0.1)
+        # A busy machine may have read it too late to begin with it.
+        is_shed = found.code == grpc.StatusCode.RESOURCE_EXHAUSTED and found.reason == "OVERLOADED"
+        return fail() if is_shed else found.code
+
+    assert fail() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert count(wire, 3) == [3]
 
 

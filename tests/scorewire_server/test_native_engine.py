@@ -138,6 +138,13 @@ async def _failure(call: Awaitable[Any]) -> Failure:
     return failure_from(error.code(), error.details(), tuple(error.trailing_metadata()))
 
 
+async def _code(running: Running, data: bytes, path: str) -> grpc.StatusCode:
+    """How a call ends whose time is short, and that a busy machine did not read too late to begin with it."""
+    failure = await _failure(running.unary(data, path, timeout=0.05))
+    is_shed = failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED and failure.reason == "OVERLOADED"
+    return await _code(running, data, path) if is_shed else failure.code
+
+
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
@@ -219,8 +226,7 @@ async def test_tensors_that_are_left_to_the_control_plane_share_the_threads_for_
     assert await running.unary(unusual, INFER)
     call = asyncio.ensure_future(running.unary(SLOW))
     await _until(lambda: running.engine.statistics.in_flight == 1)
-    failure = await _failure(running.unary(unusual, INFER, timeout=0.05))
-    assert failure.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert await _code(running, unusual, INFER) == grpc.StatusCode.DEADLINE_EXCEEDED
     waiting = asyncio.ensure_future(running.unary(unusual, INFER))
     await _until(lambda: running.engine.statistics.in_flight == 2)
     await call
@@ -298,8 +304,7 @@ async def test_expired_work_that_waited_for_a_thread_is_dropped(start: Start, sl
     running.engine.publish(snapshot_of(slow))
     first = asyncio.ensure_future(running.unary(SLOW))
     await _until(lambda: running.engine.statistics.in_flight == 1)
-    failure = await _failure(running.unary(SLOW, timeout=0.05))
-    assert failure.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert await _code(running, SLOW, PREDICT_PATH) == grpc.StatusCode.DEADLINE_EXCEEDED
     await first
     await _until(lambda: running.engine.statistics.in_flight == 0)
     assert running.engine.statistics.versions["slow", "1.0.0"].rows == 1
