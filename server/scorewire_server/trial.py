@@ -4,6 +4,7 @@ An audit cannot foresee what a graph will ask for when it runs. So a child loads
 each bundle first; where it fails, or dies of it, the bundle is refused and the
 server lives on. The child reads a candidate a line and answers with a line: why
 the bundle must not be loaded, "" where it may, and the digest of what was tried.
+What a library prints there is passed over: each line of the child's has a sign.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import resource
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +30,10 @@ _START_SECONDS = 120
 _IDLE_SECONDS = 5.0
 _ALARM_SECONDS = 2
 _LINE_BYTES = 1 << 20
+# No reason says more in more characters.
+_REASON_CHARACTERS = 10_000
+_SIGN = "scorewire trial: "
+_READY = "ready"
 _STOPPING = "the server is about to stop"
 # In what onnxruntime, numpy and Python say where memory is not to be had.
 _MEMORY_SIGNS = ("MemoryError", "allocate memory", "bad_alloc")
@@ -150,10 +156,24 @@ async def _ended(child: Process) -> int:
     return await child.wait()
 
 
-async def _read(child: Process, seconds: float) -> bytes:
+async def _read(child: Process, seconds: float) -> str:
+    """What a child says next; "" where it says nothing more."""
     assert child.stdout is not None  # noqa: S101 - as asked for
+    sign = _SIGN.encode()
     async with asyncio.timeout(seconds):
-        return await child.stdout.readline()
+        while line := await child.stdout.readline():
+            # Something that was printed may stand before it.
+            _, found, said = line.partition(sign)
+            if found:
+                return said.decode("ascii").rstrip("\n")
+    return ""
+
+
+def _take_stdout() -> Callable[[str], None]:
+    """What says a line to the server, in the child; what libraries print goes where its errors go."""
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return lambda text: print(_SIGN + text, file=out, flush=True)
 
 
 def _memory_note(memory_bytes: int) -> str:
@@ -167,6 +187,7 @@ def _memory_note(memory_bytes: int) -> str:
 
 def _serve_trials(seconds: int, memory_bytes: int, threads: int, engine: str) -> None:
     """The child's side."""
+    say = _take_stdout()
     from scorewire_server.engine.choice import choose  # noqa: PLC0415 - the parent needs no runtime of its own here
     from scorewire_server.loader import load  # noqa: PLC0415
     from scorewire_server.logs import configure_logs  # noqa: PLC0415
@@ -180,7 +201,7 @@ def _serve_trials(seconds: int, memory_bytes: int, threads: int, engine: str) ->
     open_graph = partial(kind.open_session, threads=threads)
     for line in sys.stdin:
         path, model, version = json.loads(line)
-        print("ready", flush=True)
+        say(_READY)
         # The server ends what takes too long, and this does where the server is gone.
         signal.alarm(seconds + _ALARM_SECONDS)
         record = load(Candidate(Path(path), model, version), open_graph, prepare)
@@ -189,7 +210,7 @@ def _serve_trials(seconds: int, memory_bytes: int, threads: int, engine: str) ->
         del record
         if any(sign in reason for sign in _MEMORY_SIGNS):
             reason = f"{reason[:500]}; {_memory_note(memory_bytes)}"
-        print(json.dumps([reason, digest]), flush=True)
+        say(json.dumps([reason[:_REASON_CHARACTERS], digest]))
 
 
 def _bound_memory(memory_bytes: int) -> None:

@@ -60,7 +60,29 @@ def test_a_trial_ends_by_itself_where_its_server_is_gone(models: Path) -> None:
     line = json.dumps([str(models / "endless" / "1.0.0"), "endless", "1.0.0"]) + "\n"
     ended = subprocess.run(command, input=line, capture_output=True, text=True, check=False, timeout=120)
     assert ended.returncode == -signal.SIGALRM
-    assert ended.stdout == "ready\n"
+    assert ended.stdout.endswith("ready\n")
+
+
+async def test_what_libraries_print_in_a_trial_is_passed_over(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = """
+import os, threading
+def print_on():
+    while True:
+        os.write(1, b"to be had in {colours}")
+        os.write(1, b"\\n")
+os.write(1, b"no end of line: ")
+threading.Thread(target=print_on, daemon=True).start()
+"""
+    (tmp_path / "sitecustomize.py").write_text(noise, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    bundles.write_sum_bundle(models)
+    (bundles.write_sum_bundle(models, version="2.0.0") / "golden.json").unlink()
+    trial = Trials(seconds=60, memory_bytes=1 << 30, threads=1, engine="reference")
+    tried = {str(each.version): (await trial.try_out(each)).reason for each in scan(models)}
+    await trial.close()
+    assert tried == {"1.0.0": "", "2.0.0": "golden.json is missing"}
 
 
 async def test_a_bundle_that_ends_its_trial_is_refused_and_the_next_is_tried(models: Path) -> None:

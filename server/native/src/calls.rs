@@ -17,7 +17,7 @@ use crate::control::{Command, Events, Opening};
 use crate::failure::{self, Failure};
 use crate::grpc::{self, Compression, Lost, Reply};
 use crate::gzip;
-use crate::headers::{Begun, Head};
+use crate::headers::{Begun, Head, Request};
 use crate::inbox::Message;
 use crate::incoming::{Cut, Incoming, Together};
 use crate::link::Body;
@@ -26,10 +26,15 @@ use crate::predict::{Asked, Call, Job, Left, Predictor, Step};
 use crate::statistics::Method;
 use crate::typed;
 
-const PREDICT: &str = "/scorewire.v1.PredictionService/Predict";
-const PREDICT_STREAM: &str = "/scorewire.v1.PredictionService/PredictStream";
 const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 const MODEL_STREAM_INFER: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
+/// The paths of the methods that are there whatever models are.
+const METHODS: [(&str, Method); 4] = [
+    ("/scorewire.v1.PredictionService/Predict", Method::Predict),
+    ("/scorewire.v1.PredictionService/PredictStream", Method::PredictStream),
+    (MODEL_INFER, Method::ModelInfer),
+    (MODEL_STREAM_INFER, Method::ModelStreamInfer),
+];
 /// By which typed calls name what their rows do not.
 const VERSION: &str = "scorewire-version";
 const ROUTING_KEY: &str = "scorewire-routing-key";
@@ -69,9 +74,10 @@ fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
         reply.finish(Some(&Failure::plain(failure::RESOURCE_EXHAUSTED, "Received metadata larger than max")));
         return None;
     }
-    let refused = if headers.get(":method") != Some(b"POST") {
+    let request = headers.request();
+    let refused = if request.method != Some(b"POST") {
         Some("405")
-    } else if !grpc::is_grpc(headers) {
+    } else if !grpc::is_grpc(&request) {
         Some("415")
     } else {
         None
@@ -80,30 +86,25 @@ fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
         reply.refuse(status);
         return None;
     }
-    let path = text(headers.get(":path"));
-    let found = match path {
-        PREDICT => Some((Method::Predict, None)),
-        PREDICT_STREAM => Some((Method::PredictStream, None)),
-        MODEL_INFER => Some((Method::ModelInfer, None)),
-        MODEL_STREAM_INFER => Some((Method::ModelStreamInfer, None)),
-        path if worker.control.contains(path) => None,
-        path => {
-            let Some(found) = typed_method(worker, path, headers) else {
-                let loading = &worker.predictor.loading;
-                if loading.is_on() {
-                    let worker = Arc::clone(worker);
-                    drop(spawn_local(wait_for_method(worker, headers.alone(), body, reply, received)));
-                } else if loading.is_given_up() {
-                    reply.finish(Some(&worker.predictor.fixed.draining));
-                } else {
-                    reply.finish(Some(&Failure::plain(failure::UNIMPLEMENTED, "Method not found!")));
-                }
-                return None;
-            };
-            Some(found)
-        }
+    let path = request.path.unwrap_or_default();
+    let found = METHODS.iter().find(|(known, _)| known.as_bytes() == path);
+    let found = match found {
+        Some((_, method)) => Some((*method, None)),
+        None => typed_method(worker, path, headers),
     };
-    let gzip = match grpc::compression(headers) {
+    if found.is_none() && !worker.control.contains(text(path)) {
+        let loading = &worker.predictor.loading;
+        if loading.is_on() {
+            let worker = Arc::clone(worker);
+            drop(spawn_local(wait_for_method(worker, headers.alone(), body, reply, received)));
+        } else if loading.is_given_up() {
+            reply.finish(Some(&worker.predictor.fixed.draining));
+        } else {
+            reply.finish(Some(&Failure::plain(failure::UNIMPLEMENTED, "Method not found!")));
+        }
+        return None;
+    }
+    let gzip = match grpc::compression(&request) {
         Ok(Compression::Identity) => false,
         Ok(Compression::Gzip { accepted }) => {
             if accepted {
@@ -116,7 +117,7 @@ fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
             return None;
         }
     };
-    let deadline = match deadline(headers, received) {
+    let deadline = match deadline(&request, received) {
         Ok(deadline) => deadline,
         Err(failure) => {
             reply.finish(Some(&failure));
@@ -126,7 +127,7 @@ fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
     let unary = found.as_ref().is_some_and(|(method, _)| !method.streams());
     let mut incoming = Incoming::new(body, worker.predictor.limits.max_message_bytes, gzip, unary);
     let Some((method, typed)) = found else {
-        let opening = Opening::new(path, deadline);
+        let opening = Opening::new(text(path), deadline);
         let worker = Arc::clone(worker);
         drop(spawn_local(async move { control(&worker, opening, deadline, incoming, reply).await }));
         return None;
@@ -151,11 +152,13 @@ fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
 async fn wait_for_method(worker: Arc<Worker>, begun: Begun, body: Body, mut reply: Reply, received: Instant) {
     let Some((_, head)) = begun.iter().next() else { return };
     let loading = &worker.predictor.loading;
+    let request = head.request();
     // One that cannot be read is refused when the call begins.
-    let deadline = deadline(head, received).unwrap_or_default();
+    let deadline = deadline(&request, received).unwrap_or_default();
     loop {
         let changed = loading.changed();
-        if !loading.is_on() || typed_method(&worker, text(head.get(":path")), head).is_some() {
+        let path = request.path.unwrap_or_default();
+        if !loading.is_on() || typed_method(&worker, path, head).is_some() {
             break;
         }
         match reply.attend(deadline, changed).await {
@@ -175,29 +178,29 @@ async fn wait_for_method(worker: Arc<Worker>, begun: Begun, body: Body, mut repl
 /// The typed method of a path, and whom its rows are for.
 fn typed_method(
     worker: &Worker,
-    path: &str,
+    path: &[u8],
     headers: Head<'_>,
 ) -> Option<(Method, Option<Arc<typed::Asked>>)> {
     let snapshot = worker.predictor.snapshot.load();
     let (method, service) = snapshot.method(path)?;
-    let told = |name: &str| text(headers.last(name)).to_owned();
+    let told = |name: &str| text(headers.last(name).unwrap_or_default()).to_owned();
     let (version, routing_key) = (told(VERSION), told(ROUTING_KEY));
     Some((*method, Some(Arc::new(typed::Asked { service: Arc::clone(service), version, routing_key }))))
 }
 
 /// A header as text; "" where it is none.
-fn text(value: Option<&[u8]>) -> &str {
-    value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
+fn text(value: &[u8]) -> &str {
+    std::str::from_utf8(value).unwrap_or_default()
 }
 
 /// When a call's time is over, if ever.
 ///
 /// # Errors
 /// The caller says its time in a way that cannot be read: the words are those of gRPC's core.
-fn deadline(headers: Head<'_>, received: Instant) -> Result<Option<Instant>, Failure> {
+fn deadline(request: &Request<'_>, received: Instant) -> Result<Option<Instant>, Failure> {
     let malformed = |_| Failure::plain(failure::INTERNAL, "Error parsing 'grpc-timeout' metadata");
     // A time beyond what the clock can say is no deadline.
-    grpc::timeout(headers).map_err(malformed).map(|timeout| received.checked_add(timeout?))
+    grpc::timeout(request).map_err(malformed).map(|timeout| received.checked_add(timeout?))
 }
 
 /// Waits for the message of a unary prediction, and answers it.

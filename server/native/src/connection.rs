@@ -22,7 +22,7 @@ use crate::arrivals::Arrivals;
 use crate::headers::Head;
 use crate::link::{self, Answer, Body, Link};
 use crate::quota::Quota;
-use crate::session::{Broken, Field, Fields, Session};
+use crate::session::{Broken, Fields, InitialFields, Session};
 
 /// What one read takes; all calls in it are answered before the next.
 const READ_BYTES: usize = 1 << 16;
@@ -83,7 +83,7 @@ pub struct Options {
     /// Age at which a client is told to connect anew.
     pub max_age: Option<Duration>,
     /// How calls end that are open when the engine does: the head where it was not sent, and trailers.
-    pub cut: (&'static [Field], Fields),
+    pub cut: (&'static InitialFields, Fields),
     /// Time without a call after which it is told so, too.
     pub max_idle: Option<Duration>,
     /// Time after which a message that does not go on, and an answer that nobody takes, is given up.

@@ -6,23 +6,24 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::failure::{self, Failure};
-use crate::headers::Head;
+use crate::headers::Request;
 use crate::link::Answer;
-use crate::session::{Field, Fields};
+use crate::session::{Field, Fields, InitialFields};
 
 const HTTP_OK: Field = Field::fixed(":status", "200");
 const GRPC: Field = Field::fixed("content-type", "application/grpc");
 const ACCEPTED: Field = Field::fixed("grpc-accept-encoding", "identity,gzip");
 /// The fields of every answer.
-pub const OPENING: &[Field] = &[HTTP_OK, GRPC, ACCEPTED];
-const OPENING_GZIP: &[Field] = &[HTTP_OK, GRPC, ACCEPTED, Field::fixed("grpc-encoding", "gzip")];
+pub static INITIAL: InitialFields = InitialFields::new(const { &[HTTP_OK, GRPC, ACCEPTED] });
+static INITIAL_GZIP: InitialFields =
+    InitialFields::new(const { &[HTTP_OK, GRPC, ACCEPTED, Field::fixed("grpc-encoding", "gzip")] });
 const OK: &[Field] = &[Field::fixed("grpc-status", "0")];
 /// Eight digits.
 const MAX_TIMEOUT_COUNT: u64 = 99_999_999;
 
 /// Whether the request is one of gRPC.
-pub fn is_grpc(headers: Head<'_>) -> bool {
-    let kind = headers.get("content-type").unwrap_or_default();
+pub fn is_grpc(request: &Request<'_>) -> bool {
+    let kind = request.content_type.unwrap_or_default();
     kind.strip_prefix(b"application/grpc")
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
@@ -41,11 +42,11 @@ pub enum Compression {
 ///
 /// # Errors
 /// In a way that the server does not know.
-pub fn compression(headers: Head<'_>) -> Result<Compression, Failure> {
-    match headers.get("grpc-encoding") {
+pub fn compression(request: &Request<'_>) -> Result<Compression, Failure> {
+    match request.encoding {
         None | Some(b"identity") => Ok(Compression::Identity),
         Some(b"gzip") => {
-            let accepted = headers.get("grpc-accept-encoding").unwrap_or_default();
+            let accepted = request.accept_encoding.unwrap_or_default();
             let mut names = accepted.split(|&byte| byte == b',');
             Ok(Compression::Gzip { accepted: names.any(|name| name.trim_ascii() == b"gzip") })
         }
@@ -66,8 +67,8 @@ pub struct MalformedTimeout;
 ///
 /// # Errors
 /// The header cannot be read.
-pub fn timeout(headers: Head<'_>) -> Result<Option<Duration>, MalformedTimeout> {
-    let Some(text) = headers.get("grpc-timeout") else { return Ok(None) };
+pub fn timeout(request: &Request<'_>) -> Result<Option<Duration>, MalformedTimeout> {
+    let Some(text) = request.timeout else { return Ok(None) };
     let (unit, digits) = text.split_last().ok_or(MalformedTimeout)?;
     let digits = digits.trim_ascii();
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
@@ -104,36 +105,40 @@ pub struct Reply {
     answer: Answer,
     /// Whether a message has been sent.
     opened: bool,
-    /// The fields before the first message.
-    head: &'static [Field],
+    /// Whether messages may be in gzip.
+    gzip: bool,
 }
 
 impl Reply {
     pub fn new(answer: Answer) -> Self {
-        Self { answer, opened: false, head: OPENING }
+        Self { answer, opened: false, gzip: false }
     }
 
     /// Tells the caller that messages may be in gzip. To be called before the first is sent.
     pub fn allow_gzip(&mut self) {
-        self.head = OPENING_GZIP;
+        self.gzip = true;
     }
 
     /// Whether messages may be in gzip.
     pub fn allows_gzip(&self) -> bool {
-        self.head.len() == OPENING_GZIP.len()
+        self.gzip
+    }
+
+    /// The fields before the first message.
+    fn initial(&self) -> &'static InitialFields {
+        if self.gzip { &INITIAL_GZIP } else { &INITIAL }
     }
 
     /// Answers a request that is none of gRPC with a status of HTTP's.
     pub fn refuse(self, status: &'static str) {
-        self.answer.refuse(&[Field::fixed(":status", status)]);
+        self.answer.refuse(&[Field::fixed(":status", status), ACCEPTED]);
     }
 
     /// Sends the one message of a unary call, and that all is well.
     pub fn answer(self, message: Vec<u8>) {
-        if self.answer.data(self.head, Bytes::from(message)) {
-            self.answer.end(self.head, Fields::Borrowed(OK));
-        } else {
-            self.finish(Some(&Failure::full()));
+        let initial = self.initial();
+        if let Err(answer) = self.answer.finish(initial, Bytes::from(message), Fields::Borrowed(OK)) {
+            Self::new(answer).finish(Some(&Failure::full()));
         }
     }
 
@@ -145,7 +150,7 @@ impl Reply {
         if std::future::poll_fn(|cx| self.answer.poll_room(cx)).await.is_err() {
             return Err(Lost::Reset);
         }
-        if !self.answer.data(self.head, bytes) {
+        if !self.answer.data(self.initial(), bytes) {
             return Err(Lost::Full);
         }
         self.opened = true;
@@ -159,11 +164,12 @@ impl Reply {
 
     /// Ends the call, well or with a failure.
     pub fn finish(self, failed: Option<&Failure>) {
+        let initial = self.initial();
         match failed {
-            None => self.answer.end(self.head, Fields::Borrowed(OK)),
-            Some(failure) if self.opened => self.answer.end(self.head, failure.fields().into()),
+            None => self.answer.end(initial, Fields::Borrowed(OK)),
+            Some(failure) if self.opened => self.answer.end(initial, failure.fields().into()),
             Some(failure) => {
-                let mut fields = OPENING.to_vec();
+                let mut fields = INITIAL.fields.to_vec();
                 fields.extend(failure.fields());
                 self.answer.refuse(&fields);
             }
@@ -202,25 +208,14 @@ impl Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::headers::Begun;
 
-    fn with_head<T>(name: &str, value: &str, read: impl Fn(Head<'_>) -> T) -> T {
-        with_fields(&[(name, value)], read)
-    }
-
-    fn with_fields<T>(fields: &[(&str, &str)], read: impl Fn(Head<'_>) -> T) -> T {
-        let mut begun = Begun::default();
-        begun.begin();
-        for (name, value) in fields {
-            begun.push(name.as_bytes(), value.as_bytes());
-        }
-        begun.end(1, false);
-        begun.iter().next().map(|(_, head)| read(head)).unwrap()
+    fn none() -> Request<'static> {
+        Request::default()
     }
 
     #[test]
     fn timeouts_are_digits_and_a_unit() {
-        let read = |text| with_head("grpc-timeout", text, timeout);
+        let read = |text: &'static str| timeout(&Request { timeout: Some(text.as_bytes()), ..none() });
         let taken = |duration| Ok(Some(duration));
         assert_eq!(read("5S"), taken(Duration::from_secs(5)));
         assert_eq!(read("250m"), taken(Duration::from_millis(250)));
@@ -232,21 +227,27 @@ mod tests {
         for text in ["", "S", "5", "5x", "5s", "-5S", "+5S", "1.5S"] {
             assert_eq!(read(text), Err(MalformedTimeout), "{text}");
         }
-        assert_eq!(with_head("other", "5S", timeout), Ok(None));
+        assert_eq!(timeout(&none()), Ok(None));
     }
 
     #[test]
     fn gzip_is_taken_and_answered_where_the_caller_accepts_it() {
-        let read = |fields: &[(&str, &str)]| with_fields(fields, compression);
-        assert_eq!(read(&[]), Ok(Compression::Identity));
-        assert_eq!(read(&[("grpc-encoding", "identity")]), Ok(Compression::Identity));
-        for (accepted, told) in [("gzip", true), ("identity, deflate,gzip", true), ("identity,xgzip", false)]
+        let read = |encoding: Option<&'static str>, accepted: &'static str| {
+            compression(&Request {
+                encoding: encoding.map(str::as_bytes),
+                accept_encoding: Some(accepted.as_bytes()),
+                ..none()
+            })
+        };
+        assert_eq!(compression(&none()), Ok(Compression::Identity));
+        assert_eq!(read(None, "gzip"), Ok(Compression::Identity));
+        assert_eq!(read(Some("identity"), ""), Ok(Compression::Identity));
+        for (accepted, told) in
+            [("gzip", true), ("identity, deflate,gzip", true), ("identity,xgzip", false), ("", false)]
         {
-            let read = read(&[("grpc-encoding", "gzip"), ("grpc-accept-encoding", accepted)]);
-            assert_eq!(read, Ok(Compression::Gzip { accepted: told }), "{accepted}");
+            assert_eq!(read(Some("gzip"), accepted), Ok(Compression::Gzip { accepted: told }), "{accepted}");
         }
-        assert_eq!(read(&[("grpc-encoding", "gzip")]), Ok(Compression::Gzip { accepted: false }));
-        assert_eq!(read(&[("grpc-encoding", "snappy")]).unwrap_err().code, failure::UNIMPLEMENTED);
+        assert_eq!(read(Some("snappy"), "").unwrap_err().code, failure::UNIMPLEMENTED);
     }
 
     #[test]
@@ -258,7 +259,7 @@ mod tests {
             ("application/grpc-web", false),
             ("text/plain", false),
         ] {
-            assert_eq!(with_head("content-type", text, is_grpc), taken, "{text}");
+            assert_eq!(is_grpc(&Request { content_type: Some(text.as_bytes()), ..none() }), taken, "{text}");
         }
     }
 }

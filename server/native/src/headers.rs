@@ -106,14 +106,28 @@ impl<'a> Head<'a> {
         copy
     }
 
-    /// The first value of a name.
-    pub fn get(self, name: &str) -> Option<&'a [u8]> {
-        self.values(name).next()
+    /// The fields that say what a call is; one that is there twice has its first value.
+    #[inline]
+    pub fn request(self) -> Request<'a> {
+        let mut request = Request::default();
+        for (name, value) in self.fields() {
+            let place = match name {
+                b":method" => &mut request.method,
+                b":path" => &mut request.path,
+                b"content-type" => &mut request.content_type,
+                b"grpc-timeout" => &mut request.timeout,
+                b"grpc-encoding" => &mut request.encoding,
+                b"grpc-accept-encoding" => &mut request.accept_encoding,
+                _ => continue,
+            };
+            place.get_or_insert(value);
+        }
+        request
     }
 
     /// The last value of a name.
     pub fn last(self, name: &str) -> Option<&'a [u8]> {
-        self.values(name).next_back()
+        self.fields().rfind(|(found, _)| *found == name.as_bytes()).map(|(_, value)| value)
     }
 
     /// The fields in their order.
@@ -121,15 +135,17 @@ impl<'a> Head<'a> {
         let Self { bytes, places, .. } = self;
         places.iter().map(|place| (&bytes[place.0..place.1], &bytes[place.1..place.2]))
     }
+}
 
-    fn values(self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
-        let Self { bytes, places, .. } = self;
-        // Most names differ in their length already.
-        let named = move |place: &&Place| {
-            place.1 - place.0 == name.len() && &bytes[place.0..place.1] == name.as_bytes()
-        };
-        places.iter().filter(named).map(|place| &bytes[place.1..place.2])
-    }
+/// What the head of a gRPC call says of it.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Request<'a> {
+    pub method: Option<&'a [u8]>,
+    pub path: Option<&'a [u8]>,
+    pub content_type: Option<&'a [u8]>,
+    pub timeout: Option<&'a [u8]>,
+    pub encoding: Option<&'a [u8]>,
+    pub accept_encoding: Option<&'a [u8]>,
 }
 
 #[cfg(test)]
@@ -161,12 +177,33 @@ mod tests {
         begun.end(1, false);
         push(&mut begun, &[("a", "4")]);
         begun.end(3, true);
-        let heads: Vec<_> = begun.iter().map(|(_, head)| (head.get("a"), head.last("a"))).collect();
-        assert_eq!(heads, [(Some(&b"1"[..]), Some(&b"3"[..])), (Some(b"4"), Some(b"4"))]);
-        assert_eq!(begun.iter().next().and_then(|(_, head)| head.get("c")), None);
+        let last = |name| begun.iter().map(|(_, head)| head.last(name)).collect::<Vec<_>>();
+        assert_eq!(last("a"), [Some(&b"3"[..]), Some(b"4")]);
+        assert_eq!(last("c"), [None, None]);
         assert_eq!(begun.iter().map(|(_, head)| head.is_overlong()).collect::<Vec<_>>(), [false, true]);
         begun.clear();
         assert!(begun.iter().next().is_none());
+    }
+
+    #[test]
+    fn a_head_says_what_its_call_is_and_the_first_value_counts() {
+        let mut begun = Begun::default();
+        let names =
+            [":method", ":path", "content-type", "grpc-timeout", "grpc-encoding", "grpc-accept-encoding"];
+        push(&mut begun, &names.map(|name| (name, name)));
+        for name in names.map(str::as_bytes) {
+            begun.push(name, b"again");
+        }
+        begun.end(1, false);
+        push(&mut begun, &[("other", "")]);
+        begun.end(3, false);
+        let values = |request: Request<'_>| {
+            let Request { method, path, content_type, timeout, encoding, accept_encoding } = request;
+            let found = [method, path, content_type, timeout, encoding, accept_encoding];
+            found.map(|value| value.map(<[u8]>::to_vec))
+        };
+        let found: Vec<_> = begun.iter().map(|(_, head)| values(head.request())).collect();
+        assert_eq!(found, [names.map(|name| Some(name.as_bytes().to_vec())), [const { None }; 6]]);
     }
 
     #[test]

@@ -124,6 +124,11 @@ impl Incoming {
         Ok(None)
     }
 
+    /// Whether all that the caller sends has come and been taken.
+    fn has_ended(&self) -> bool {
+        self.body.has_ended() && self.inbox.is_empty()
+    }
+
     fn end(&self) -> Result<Option<Message>, Cut> {
         if self.inbox.is_empty() {
             Ok(None)
@@ -158,6 +163,8 @@ impl Incoming {
         let not_one = || Failure::plain(failure::UNIMPLEMENTED, "a unary call has one message").into();
         loop {
             match ready!(self.poll_message(pool, cx))? {
+                // Most callers end with their message.
+                Some(message) if self.only.is_none() && self.has_ended() => return Poll::Ready(Ok(message)),
                 Some(_) if self.only.is_some() => return Poll::Ready(Err(not_one())),
                 Some(message) => self.only = Some(message),
                 None => return Poll::Ready(self.only.take().ok_or_else(not_one)),

@@ -11,7 +11,7 @@ use tokio::task::spawn_local;
 
 use crate::intake::Intake;
 use crate::quota::{Claim, FREE_BYTES, Held, Quota};
-use crate::session::{Field, Fields, Received, Session};
+use crate::session::{Field, Fields, InitialFields, Received, Session};
 
 /// How often a connection looks whether the pressure of others is over.
 const RELIEF: Duration = Duration::from_millis(50);
@@ -175,6 +175,11 @@ impl Body {
         }
     }
 
+    /// Whether the last of it has been taken.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// The caller owes the rest of a message, of which so many bytes are here; false where the quota
     /// does not allow them.
     pub fn owe(&mut self, bytes: usize) -> bool {
@@ -221,12 +226,13 @@ impl Drop for Body {
 pub struct Answer {
     link: Rc<Link>,
     id: i32,
+    ended: bool,
 }
 
 /// The two sides of a call that has begun.
 pub fn call(link: &Rc<Link>, id: i32) -> (Body, Answer) {
     let body = Body { link: Rc::clone(link), id, ended: false, held: Held::default(), owes: false };
-    (body, Answer { link: Rc::clone(link), id })
+    (body, Answer { link: Rc::clone(link), id, ended: false })
 }
 
 impl Answer {
@@ -235,18 +241,27 @@ impl Answer {
         self.link.session().refuse(self.id, fields);
     }
 
-    /// Sends data, after the head where it is the first; false where the quota does not allow it.
+    /// Sends data, after the initial fields where it is the first; false where the quota does not allow it.
     /// What was sent before has gone.
-    pub fn data(&self, head: &[Field], data: Bytes) -> bool {
-        let held = if data.len() <= FREE_BYTES {
-            Held::default()
-        } else {
-            let Some(held) = Held::new(&self.link.quota, data.len()) else { return false };
-            held
-        };
-        self.link.session().data(self.id, head, data, held);
+    pub fn data(&self, initial: &InitialFields, data: Bytes) -> bool {
+        let Some(held) = self.hold(&data) else { return false };
+        self.link.session().data(self.id, initial, data, held);
         self.link.wake();
         true
+    }
+
+    /// Sends data as the first and last, and ends the answer; gives itself back where the quota does
+    /// not allow it.
+    pub fn finish(mut self, initial: &InitialFields, data: Bytes, trailers: Fields) -> Result<(), Self> {
+        let Some(held) = self.hold(&data) else { return Err(self) };
+        self.link.session().finish(self.id, initial, data, held, trailers);
+        self.ended = true;
+        Ok(())
+    }
+
+    /// What data holds of the quota until it has gone; None where that does not allow it.
+    fn hold(&self, data: &Bytes) -> Option<Held> {
+        if data.len() <= FREE_BYTES { Some(Held::default()) } else { Held::new(&self.link.quota, data.len()) }
     }
 
     /// Whether the quota allows no answer that is to be counted.
@@ -259,8 +274,9 @@ impl Answer {
     }
 
     /// Ends the answer.
-    pub fn end(self, head: &[Field], trailers: Fields) {
-        self.link.session().end(self.id, head, trailers);
+    pub fn end(mut self, initial: &InitialFields, trailers: Fields) {
+        self.link.session().end(self.id, initial, trailers);
+        self.ended = true;
     }
 
     /// Waits until what was given before has gone.
@@ -289,11 +305,12 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        let mut session = self.link.session();
-        if session.is_open(self.id) {
-            session.reset(self.id);
+        if !self.ended {
+            let mut session = self.link.session();
+            if session.is_open(self.id) {
+                session.reset(self.id);
+            }
         }
-        drop(session);
         self.link.wake();
     }
 }

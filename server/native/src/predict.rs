@@ -526,8 +526,8 @@ impl Predictor {
     /// Whether a version takes a request as it is.
     #[inline]
     fn takes(&self, version: &Version, request: &Request, data: &[u8]) -> bool {
-        let fingerprint = request.schema_fingerprint.text(data);
-        (fingerprint.is_empty() || fingerprint == version.fingerprint)
+        let fingerprint = request.schema_fingerprint.of(data);
+        (fingerprint.is_empty() || fingerprint == version.fingerprint.as_bytes())
             && request.row_count > 0
             && request.row_count <= self.max_rows(version)
             && version.coder.fits(Rows::of(request, data))

@@ -21,7 +21,7 @@ use crate::coding::{
 use crate::connection::Options;
 use crate::control::{Command, Event, Events, Opening};
 use crate::failure::{Failure, Fixed};
-use crate::grpc::OPENING;
+use crate::grpc::INITIAL;
 use crate::limit::{self, RunError};
 use crate::loading::Loading;
 use crate::panics;
@@ -125,7 +125,7 @@ impl ConnectionParts {
             max_idle: time(self.max_connection_idle_seconds),
             max_stall: time(self.max_stall_seconds),
             max_bytes: self.max_connection_bytes,
-            cut: (OPENING, predictor.fixed.draining.fields().into()),
+            cut: (&INITIAL, predictor.fixed.draining.fields().into()),
             quota: Arc::clone(&predictor.quota),
             counts: Arc::clone(counts),
         }

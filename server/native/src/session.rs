@@ -50,17 +50,49 @@ impl Field {
     }
 
     fn raw(&self) -> ng::nghttp2_nv {
-        let mut flags = ng::NGHTTP2_NV_FLAG_NO_COPY_NAME;
-        if matches!(self.value, Cow::Borrowed(_)) {
-            flags |= ng::NGHTTP2_NV_FLAG_NO_COPY_VALUE;
+        let (value, flags) = match &self.value {
+            Cow::Borrowed(value) => (*value, ng::NGHTTP2_NV_FLAG_NO_COPY_VALUE),
+            Cow::Owned(value) => (value.as_str(), ng::NGHTTP2_NV_FLAG_NONE),
+        };
+        raw_field(self.name, value, flags)
+    }
+}
+
+/// A field for nghttp2, which copies a value that is not static, but no name.
+const fn raw_field(name: &'static str, value: &str, flags: ng::nghttp2_nv_flag) -> ng::nghttp2_nv {
+    ng::nghttp2_nv {
+        name: name.as_ptr().cast_mut(),
+        value: value.as_ptr().cast_mut(),
+        namelen: name.len(),
+        valuelen: value.len(),
+        flags: (flags | ng::NGHTTP2_NV_FLAG_NO_COPY_NAME) as u8,
+    }
+}
+
+/// The fixed fields that answers begin with, made ready for nghttp2 once.
+#[derive(Debug)]
+pub struct InitialFields {
+    pub fields: &'static [Field],
+    raw: [ng::nghttp2_nv; MAX_FIELDS],
+}
+
+// SAFETY: what it refers to is static, and nobody changes it.
+unsafe impl Sync for InitialFields {}
+
+impl InitialFields {
+    pub const fn new(fields: &'static [Field]) -> Self {
+        let mut raw = [raw_field("", "", ng::NGHTTP2_NV_FLAG_NONE); MAX_FIELDS];
+        let mut i = 0;
+        while i < fields.len() {
+            let Cow::Borrowed(value) = &fields[i].value else { panic!("not fixed") };
+            raw[i] = raw_field(fields[i].name, value, ng::NGHTTP2_NV_FLAG_NO_COPY_VALUE);
+            i += 1;
         }
-        ng::nghttp2_nv {
-            name: self.name.as_ptr().cast_mut(),
-            value: self.value.as_ptr().cast_mut(),
-            namelen: self.name.len(),
-            valuelen: self.value.len(),
-            flags: flags as u8,
-        }
+        Self { fields, raw }
+    }
+
+    fn raw(&self) -> &[ng::nghttp2_nv] {
+        &self.raw[..self.fields.len()]
     }
 }
 
@@ -113,6 +145,13 @@ impl Stream {
         if let Some(waker) = self.waiting.take() {
             waker.wake();
         }
+    }
+
+    fn put(&mut self, data: Bytes, held: Held) {
+        debug_assert!(self.unsent.is_empty() && self.end.is_none());
+        self.unsent = data;
+        self.held = held;
+        self.moved = true;
     }
 }
 
@@ -292,14 +331,14 @@ impl Session {
     }
 
     /// Ends every call that is open in the same way, and takes no more.
-    pub fn end_all(&mut self, head: &[Field], trailers: &Fields) {
+    pub fn end_all(&mut self, initial: &InitialFields, trailers: &Fields) {
         let open = self.state().streams.iter_mut().filter(|(_, stream)| stream.end.is_none());
         let open: Vec<_> = open.map(|(id, stream)| (*id, stream.answered)).collect();
         for (id, answered) in open {
             if answered {
-                self.end(id, head, trailers.clone());
+                self.end(id, initial, trailers.clone());
             } else {
-                self.refuse(id, &[head, trailers].concat());
+                self.refuse(id, &[initial.fields, trailers].concat());
             }
             if let Some(stream) = self.stream(id) {
                 stream.wake();
@@ -435,26 +474,28 @@ impl Session {
         {
             stream.answered = true;
             stream.end = Some(Fields::default());
-            self.submit_response(id, fields, ptr::null());
+            let (raw, count) = raw_fields(fields);
+            self.submit_response(id, &raw[..count], ptr::null());
         }
     }
 
-    /// Sends data, after the headers where none has been sent before; it holds something until it has
-    /// gone. The stream has room for it.
-    pub fn data(&mut self, id: i32, head: &[Field], data: Bytes, held: Held) {
-        let Some(stream) = self.stream(id) else { return };
-        debug_assert!(stream.unsent.is_empty() && stream.end.is_none());
-        stream.unsent = data;
-        stream.held = held;
-        stream.moved = true;
-        self.go_on(id, head);
+    /// Sends data, after the initial fields where nothing has been sent before; it holds something until it
+    /// has gone. The stream has room for it.
+    pub fn data(&mut self, id: i32, initial: &InitialFields, data: Bytes, held: Held) {
+        self.change(id, initial, |stream| stream.put(data, held));
     }
 
     /// Ends a stream after its data.
-    pub fn end(&mut self, id: i32, head: &[Field], trailers: Fields) {
-        let Some(stream) = self.stream(id) else { return };
-        stream.end = Some(trailers);
-        self.go_on(id, head);
+    pub fn end(&mut self, id: i32, initial: &InitialFields, trailers: Fields) {
+        self.change(id, initial, |stream| stream.end = Some(trailers));
+    }
+
+    /// Sends data as the last, and ends the stream.
+    pub fn finish(&mut self, id: i32, initial: &InitialFields, data: Bytes, held: Held, trailers: Fields) {
+        self.change(id, initial, |stream| {
+            stream.put(data, held);
+            stream.end = Some(trailers);
+        });
     }
 
     /// Breaks a stream off.
@@ -466,24 +507,30 @@ impl Session {
         }
     }
 
-    /// Has nghttp2 ask for a stream's data.
-    fn go_on(&mut self, id: i32, head: &[Field]) {
+    /// Changes what a stream is to send, and has nghttp2 ask for it.
+    fn change(&mut self, id: i32, initial: &InitialFields, change: impl FnOnce(&mut Stream)) {
         let Some(stream) = self.stream(id) else { return };
+        change(stream);
         if !std::mem::replace(&mut stream.answered, true) {
             let source = ng::nghttp2_data_source { fd: 0 };
             let provider = ng::nghttp2_data_provider2 { source, read_callback: Some(callbacks::on_read) };
-            self.submit_response(id, head, &raw const provider);
+            self.submit_response(id, initial.raw(), &raw const provider);
         } else if std::mem::take(&mut stream.deferred) {
             // SAFETY: the session lives. It fails where the stream is gone, which needs no data.
             unsafe { ng::nghttp2_session_resume_data(self.raw.as_ptr(), id) };
         }
     }
 
-    fn submit_response(&mut self, id: i32, fields: &[Field], provider: *const ng::nghttp2_data_provider2) {
-        let (raw, count) = raw_fields(fields);
+    fn submit_response(
+        &mut self,
+        id: i32,
+        fields: &[ng::nghttp2_nv],
+        provider: *const ng::nghttp2_data_provider2,
+    ) {
+        let (fields, count) = (fields.as_ptr(), fields.len());
         // SAFETY: the session lives; the call copies what is neither static nor a function. It fails
         // without memory, or where the stream is gone: its end is told by its callback.
-        unsafe { ng::nghttp2_submit_response2(self.raw.as_ptr(), id, raw.as_ptr(), count, provider) };
+        unsafe { ng::nghttp2_submit_response2(self.raw.as_ptr(), id, fields, count, provider) };
     }
 
     fn submit_reset(&mut self, id: i32, code: ng::nghttp2_error_code) {

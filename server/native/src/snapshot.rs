@@ -351,7 +351,7 @@ impl Route {
 pub struct Snapshot {
     models: HashMap<String, HashMap<String, Arc<Route>, RandomState>, RandomState>,
     /// The methods of typed services by their paths.
-    methods: HashMap<String, (Method, Arc<Service>), RandomState>,
+    methods: HashMap<Vec<u8>, (Method, Arc<Service>), RandomState>,
     /// Who answers typed calls that name no version, by model and major.
     majors: HashMap<String, HashMap<u64, Arc<Route>, RandomState>, RandomState>,
     pub origin: Option<Origin>,
@@ -379,14 +379,14 @@ impl Snapshot {
                 ("PredictStream", Method::TypedPredictStream),
             ] {
                 let path = format!("/{full_name}/{name}");
-                snapshot.methods.insert(path, (method, Arc::clone(&service)));
+                snapshot.methods.insert(path.into_bytes(), (method, Arc::clone(&service)));
             }
         }
         snapshot
     }
 
     /// The typed method of a path, if there is one.
-    pub fn method(&self, path: &str) -> Option<&(Method, Arc<Service>)> {
+    pub fn method(&self, path: &[u8]) -> Option<&(Method, Arc<Service>)> {
         self.methods.get(path)
     }
 

@@ -20,6 +20,8 @@ use crate::wire::{self, DEPTH_LIMIT, Kind, Reader, Request, Span};
 const DOUBLE: usize = 8;
 /// Tensors of a request, and outputs that it asks for; more are left to the control plane.
 const MAX_TENSORS: usize = 1 << 12;
+/// Tensors for which room is kept.
+const KEPT_TENSORS: usize = 1 << 6;
 
 /// Sizes of a shape; a caller writes one in a byte, and more have room made for each.
 const MAX_RANK: usize = 32;
@@ -32,12 +34,16 @@ struct Sent {
     /// The first size of the shape, and the product of the others.
     rows: usize,
     rest: usize,
-    /// The sizes behind the first.
-    dims: Vec<usize>,
+    shape: Vec<usize>,
     elements: Option<Elements>,
 }
 
 impl Sent {
+    /// The sizes behind the first.
+    fn dims(&self) -> &[usize] {
+        self.shape.get(1..).unwrap_or_default()
+    }
+
     /// Its elements, and how many there must be; its bytes can hold that many.
     fn elements(&self, datatype: &str) -> Result<(Elements, usize)> {
         let found = self.elements.zip(self.rows.checked_mul(self.rest));
@@ -51,6 +57,17 @@ pub struct Parts {
     pub id: Span,
     inputs: Vec<Sent>,
     wanted: Vec<Span>,
+}
+
+impl Parts {
+    /// Forgets what was read, and keeps the room for a little of it.
+    pub fn clear(&mut self) {
+        self.id = Span::default();
+        self.inputs.clear();
+        self.wanted.clear();
+        self.inputs.shrink_to(KEPT_TENSORS);
+        self.wanted.shrink_to(KEPT_TENSORS);
+    }
 }
 
 /// Reads a ModelInferRequest.
@@ -167,7 +184,7 @@ fn read_input(data: &[u8], part: Span) -> Result<Sent> {
     let (&rows, dims) = shape.split_first().ok_or(Unusual)?;
     sent.rows = rows;
     sent.rest = dims.iter().try_fold(1_usize, |product, &size| product.checked_mul(size)).ok_or(Unusual)?;
-    sent.dims = dims.to_vec();
+    sent.shape = shape;
     Ok(sent)
 }
 
@@ -206,7 +223,7 @@ pub struct Output {
 pub struct Interface {
     inputs: Vec<Input>,
     // Its keys come from the bundle, so that no caller can make them collide.
-    by_name: HashMap<String, usize, RandomState>,
+    by_name: HashMap<Vec<u8>, usize, RandomState>,
     outputs: Vec<Output>,
     number_count: usize,
     text_count: usize,
@@ -225,7 +242,8 @@ impl Interface {
             wire::put_bytes_head(&mut head, field, text.len());
             head.extend_from_slice(text.as_bytes());
         }
-        let by_name = inputs.iter().zip(0..).map(|(input, index)| (input.name.clone(), index)).collect();
+        let by_name =
+            inputs.iter().zip(0..).map(|(input, index)| (input.name.clone().into_bytes(), index)).collect();
         Self { number_count: count(false), text_count: count(true), inputs, by_name, outputs, head }
     }
 
@@ -245,7 +263,7 @@ impl Interface {
         request.row_count = u32::try_from(rows).ok().filter(|rows| *rows <= max_rows).ok_or(Unusual)?;
         self.check_wanted(parts, data)?;
         if let ([sent], 0) = (&parts.inputs[..], self.text_count) {
-            if !self.by_name.contains_key(sent.name.text(data)) {
+            if !self.by_name.contains_key(sent.name.of(data)) {
                 return self.fill_all(request, data, sent);
             }
         }
@@ -296,12 +314,12 @@ impl Interface {
         let mut seen = vec![false; self.inputs.len()];
         let mut found = Vec::with_capacity(parts.inputs.len());
         for (i, sent) in parts.inputs.iter().enumerate() {
-            let name = sent.name.text(data);
+            let name = sent.name.of(data);
             // Most callers send the inputs in their order.
-            let in_order = self.inputs.get(i).is_some_and(|input| input.name == name).then_some(i);
+            let in_order = self.inputs.get(i).is_some_and(|input| input.name.as_bytes() == name).then_some(i);
             let index = in_order.or_else(|| self.by_name.get(name).copied()).ok_or(Unusual)?;
             let input = &self.inputs[index];
-            let fits = sent.dims == input.dims || (input.width() == 1 && sent.rest == 1);
+            let fits = sent.dims() == input.dims || (input.width() == 1 && sent.rest == 1);
             if sent.rows != rows || !fits || std::mem::replace(&mut seen[index], true) {
                 return Err(Unusual);
             }
@@ -314,7 +332,7 @@ impl Interface {
 
     /// Takes one tensor of all features.
     fn fill_all(&self, request: &mut Request, data: &[u8], sent: &Sent) -> Result<()> {
-        if sent.dims != [self.number_count] {
+        if sent.dims() != [self.number_count] {
             return Err(Unusual);
         }
         let datatype = sent.datatype.text(data);

@@ -15,9 +15,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::session::{Field, Fields};
+use crate::session::{Field, Fields, InitialFields};
 
-const HEAD: &[Field] = &[Field::fixed(":status", "200")];
+static INITIAL: InitialFields = InitialFields::new(const { &[Field::fixed(":status", "200")] });
 const TRAILERS: &[Field] = &[Field::fixed("grpc-status", "0")];
 const CUT: &[Field] = &[Field::fixed("grpc-status", "14")];
 /// Longer than any test takes.
@@ -30,7 +30,7 @@ fn options() -> Options {
         max_streams: 100,
         max_metadata_bytes: 1 << 12,
         max_age: None,
-        cut: (HEAD, Fields::Borrowed(CUT)),
+        cut: (&INITIAL, Fields::Borrowed(CUT)),
         max_idle: None,
         max_stall: None,
         max_bytes: 1 << 24,
@@ -77,7 +77,7 @@ async fn next(body: &mut Body) -> Option<Bytes> {
 async fn send(answer: &Answer, data: Bytes) -> bool {
     let room = std::future::poll_fn(|cx| answer.poll_room(cx)).await.is_ok();
     if room {
-        answer.data(HEAD, data);
+        answer.data(&INITIAL, data);
     }
     room
 }
@@ -88,7 +88,7 @@ async fn echo(mut body: Body, answer: Answer) {
             return;
         }
     }
-    answer.end(HEAD, Fields::Borrowed(TRAILERS));
+    answer.end(&INITIAL, Fields::Borrowed(TRAILERS));
 }
 
 /// A client; its window is small where it is given.
@@ -217,7 +217,7 @@ fn an_answer_waits_for_a_client_that_does_not_read() {
                     assert!(send(&answer, Bytes::from(vec![number; 1000])).await);
                     given.set(given.get() + 1);
                 }
-                answer.end(HEAD, Fields::Borrowed(TRAILERS));
+                answer.end(&INITIAL, Fields::Borrowed(TRAILERS));
             }
         });
         let mut client = client(served.client, 2500).await;
@@ -291,7 +291,7 @@ fn what_no_call_reads_does_not_use_the_connection_up() {
 fn a_call_that_is_answered_early_is_stopped_without_an_error() {
     run(async {
         let served = served(options(), |_, answer| async move {
-            answer.end(HEAD, Fields::Borrowed(TRAILERS));
+            answer.end(&INITIAL, Fields::Borrowed(TRAILERS));
         });
         let mut client = client(served.client, 1 << 20).await;
         let (response, mut sender) = client.send_request(post(), false).unwrap();

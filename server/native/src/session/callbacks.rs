@@ -122,11 +122,13 @@ unsafe extern "C" fn on_header(
         let name = std::slice::from_raw_parts(name, name_length);
         let value = std::slice::from_raw_parts(value, value_length);
         callback(user_data, FAILED, |state| {
-            let counted = count_field(session, state, name_length + value_length);
-            if request && state.head_bytes <= state.max_head_bytes {
-                state.begun.push(name, value);
+            if state.count_field(name_length + value_length) {
+                if request {
+                    state.begun.push(name, value);
+                }
+                return 0;
             }
-            counted
+            refuse_field(session, state)
         })
     }
 }
@@ -143,17 +145,30 @@ unsafe extern "C" fn on_invalid_header(
     user_data: *mut c_void,
 ) -> c_int {
     // SAFETY: as in `on_begin_headers`.
-    unsafe { callback(user_data, FAILED, |state| count_field(session, state, name_length + value_length)) }
+    unsafe {
+        callback(user_data, FAILED, |state| match state.count_field(name_length + value_length) {
+            true => 0,
+            false => refuse_field(session, state),
+        })
+    }
 }
 
-/// Counts a field of the head that is being received. A head far beyond the limit is a bomb: few bytes
-/// of HPACK stand for many, and nghttp2 would read it to its end. The connection ends here.
+impl State {
+    /// Counts a field of the head that is being received; false where that is too long by now.
+    fn count_field(&mut self, bytes: usize) -> bool {
+        // As every field counts more than its text, so few fields are the limit, too.
+        self.head_bytes += bytes + FIELD_OVERHEAD_BYTES;
+        self.head_bytes <= self.max_head_bytes
+    }
+}
+
+/// What becomes of a head that is too long. One far beyond the limit is a bomb: few bytes of HPACK
+/// stand for many, and nghttp2 would read it to its end. The connection ends here.
 ///
 /// # Safety
 /// The session is nghttp2's, in one of its callbacks.
-unsafe fn count_field(session: *mut ng::nghttp2_session, state: &mut State, bytes: usize) -> c_int {
-    // As every field counts more than its text, so few fields are the limit, too.
-    state.head_bytes += bytes + FIELD_OVERHEAD_BYTES;
+#[cold]
+unsafe fn refuse_field(session: *mut ng::nghttp2_session, state: &State) -> c_int {
     if state.head_bytes <= MAX_EXCESS * state.max_head_bytes {
         return 0;
     }
@@ -168,6 +183,7 @@ unsafe fn count_field(session: *mut ng::nghttp2_session, state: &mut State, byte
 ///
 /// # Safety
 /// The session is nghttp2's, in one of its callbacks.
+#[cold]
 unsafe fn calm_down(session: *mut ng::nghttp2_session) -> c_int {
     // SAFETY: the caller's promise; nghttp2 allows this in its callbacks, and reads nothing after it.
     match unsafe { ng::nghttp2_session_terminate_session(session, ng::NGHTTP2_ENHANCE_YOUR_CALM) } {

@@ -10,11 +10,11 @@ use bytes::Bytes;
 
 use crate::quota::Held;
 
-use super::{Field, Fields, Received, Session};
+use super::{Field, Fields, InitialFields, Received, Session};
 
 /// The client's preface, and settings that change nothing.
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-const HEAD: &[Field] = &[Field::fixed(":status", "200")];
+static INITIAL: InitialFields = InitialFields::new(const { &[Field::fixed(":status", "200")] });
 const TRAILERS: &[Field] = &[Field::fixed("grpc-status", "0")];
 const MAX_STREAMS: u32 = 8;
 const MAX_HEAD_BYTES: u32 = 300;
@@ -103,7 +103,7 @@ fn answer(mode: u8, pieces: &[&[u8]]) {
         let begun = session.begun();
         for (id, head) in begun.iter() {
             // Requests without a method are no requests to nghttp2.
-            assert!(head.is_overlong() || head.get(":method").is_some());
+            assert!(head.is_overlong() || head.request().method.is_some());
             open.push(id);
         }
         session.give_back(begun);
@@ -131,22 +131,24 @@ fn goes_on(session: &mut Session, id: i32) -> bool {
                 return true;
             }
             match session.take(id, false) {
-                Received::Data(data) | Received::Last(data) => session.data(id, HEAD, data, Held::default()),
-                Received::End => break session.end(id, HEAD, Fields::Borrowed(TRAILERS)),
+                Received::Data(data) | Received::Last(data) => {
+                    session.data(id, &INITIAL, data, Held::default())
+                }
+                Received::End => break session.end(id, &INITIAL, Fields::Borrowed(TRAILERS)),
                 Received::Nothing => return true,
                 Received::Gone | Received::Stalled => break,
             }
         },
-        1 => session.refuse(id, HEAD),
+        1 => session.refuse(id, INITIAL.fields),
         2 => session.reset(id),
         // It is never read, nor answered.
         3 => return true,
         // It is answered before it has ended.
-        4 => session.end(id, HEAD, Fields::Borrowed(TRAILERS)),
+        4 => session.end(id, &INITIAL, Fields::Borrowed(TRAILERS)),
         // It gets more than it may have room for.
         _ => {
-            session.data(id, HEAD, Bytes::from(vec![7; LARGE_BYTES]), Held::default());
-            session.end(id, HEAD, Fields::Borrowed(TRAILERS));
+            session.data(id, &INITIAL, Bytes::from(vec![7; LARGE_BYTES]), Held::default());
+            session.end(id, &INITIAL, Fields::Borrowed(TRAILERS));
         }
     }
     false

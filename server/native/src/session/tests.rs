@@ -5,7 +5,7 @@ use super::*;
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// POST http / of the authority h.
 const FIELDS: &[u8] = b"\x83\x86\x84\x01\x01h";
-const HEAD: &[Field] = &[Field::fixed(":status", "200")];
+static INITIAL: InitialFields = InitialFields::new(const { &[Field::fixed(":status", "200")] });
 const END_HEADERS: u8 = 4;
 const SETTINGS_INITIAL_WINDOW: u8 = 4;
 
@@ -65,7 +65,7 @@ fn an_answer_that_nobody_takes_is_broken_off() {
     let window = frame(4, 0, 0, &[0, SETTINGS_INITIAL_WINDOW, 0, 0, 0, 0]);
     session.receive(&window).unwrap();
     let quota = crate::quota::Quota::new(1 << 20);
-    session.data(1, HEAD, Bytes::from_static(b"answer"), Held::new(&quota, 6).unwrap());
+    session.data(1, &INITIAL, Bytes::from_static(b"answer"), Held::new(&quota, 6).unwrap());
     sent(&mut session, 1);
     assert_eq!((session.end_stalled(), quota.used()), (0, 6));
     assert_eq!((session.end_stalled(), quota.used()), (1, 0));

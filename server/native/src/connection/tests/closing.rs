@@ -87,7 +87,7 @@ fn a_client_that_reads_nothing_does_not_outlive_the_grace() {
     run(async {
         let mut served = served(options(), |body, answer| async move {
             let _body = body;
-            answer.data(HEAD, Bytes::from(vec![7; 1 << 20]));
+            answer.data(&INITIAL, Bytes::from(vec![7; 1 << 20]));
             std::future::poll_fn(|cx| answer.poll_gone(cx)).await;
         });
         served.client.write_all(&[GREETING, &request(1, false)].concat()).await.unwrap();
