@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PEERS = Path(__file__).parent / "peers"
 CRATE = ROOT / "server" / "native"
 _BUILD_SECONDS = 900
+_CPP_PACKAGES = "apt-get install g++ pkg-config libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,9 @@ def cpp_missing() -> str:
     """What lacks for the C++ peer; "" where all is there."""
     for tool in ("g++", "protoc", "grpc_cpp_plugin", "pkg-config"):
         if shutil.which(tool) is None:
-            return f"{tool} is missing: apt-get install g++ pkg-config libgrpc++-dev protobuf-compiler-grpc"
+            return f"{tool} is missing: {_CPP_PACKAGES}"
     if subprocess.run(["pkg-config", "--exists", "grpc++", "protobuf"], check=False).returncode:
-        return "gRPC's C++ library is missing: apt-get install libgrpc++-dev"
+        return f"gRPC's C++ library is missing: {_CPP_PACKAGES}"
     return ""
 
 
