@@ -33,7 +33,6 @@ _LINE_BYTES = 1 << 20
 # No reason says more in more characters.
 _REASON_CHARACTERS = 10_000
 _SIGN = "scorewire trial: "
-_READY = "ready"
 _STOPPING = "the server is about to stop"
 # In what onnxruntime, numpy and Python say where memory is not to be had.
 _MEMORY_SIGNS = ("MemoryError", "allocate memory", "bad_alloc")
@@ -201,7 +200,7 @@ def _serve_trials(seconds: int, memory_bytes: int, threads: int, engine: str) ->
     open_graph = partial(kind.open_session, threads=threads)
     for line in sys.stdin:
         path, model, version = json.loads(line)
-        say(_READY)
+        say("ready")
         # The server ends what takes too long, and this does where the server is gone.
         signal.alarm(seconds + _ALARM_SECONDS)
         record = load(Candidate(Path(path), model, version), open_graph, prepare)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scorewire_contract.bundle import Bundle
 from scorewire_loadtest.calls import PreparedCall
 from scorewire_proto.v1 import packed_pb2
+from tests import http2
 from tests.bench.h2load import PREDICT, Load, LoadError, put_load
 from tests.bench.servers import Server
 
@@ -64,7 +65,7 @@ class Question:
     @classmethod
     def of(cls, request: bytes, file: Path, path: str, problem: Callable[[bytes], str]) -> Question:
         """Write the message to the file."""
-        file.write_bytes(_framed(request))
+        file.write_bytes(http2.message(request))
         return cls(request, file, path, problem)
 
     @classmethod
@@ -87,11 +88,6 @@ class Question:
             answer = method(self.request, timeout=_TIMEOUT_SECONDS)
         if problem := self.problem(answer):
             raise LoadError(f"{server.name}: {problem}")
-
-
-def _framed(message: bytes) -> bytes:
-    """The message with the head that gRPC puts before it."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 @dataclass(slots=True)
@@ -151,7 +147,7 @@ class Generator:
         wrapped = packed_pb2.PackedPredictStreamRequest(correlation_id=1)
         wrapped.request.ParseFromString(question.request)
         file = self.folder / "stream-message"
-        file.write_bytes(_framed(wrapped.SerializeToString()))
+        file.write_bytes(http2.message(wrapped.SerializeToString()))
         with _proven(server, question, count), pinned(self.core):
             command = [program, server.address, file, str(count), str(window)]
             result = subprocess.run(

@@ -60,7 +60,7 @@ def test_a_trial_ends_by_itself_where_its_server_is_gone(models: Path) -> None:
     line = json.dumps([str(models / "endless" / "1.0.0"), "endless", "1.0.0"]) + "\n"
     ended = subprocess.run(command, input=line, capture_output=True, text=True, check=False, timeout=120)
     assert ended.returncode == -signal.SIGALRM
-    assert ended.stdout.endswith("ready\n")
+    assert ended.stdout == "scorewire trial: ready\n"
 
 
 async def test_what_libraries_print_in_a_trial_is_passed_over(
@@ -143,7 +143,7 @@ _LIMITED = """
 import asyncio, resource, sys
 from pathlib import Path
 from scorewire_server.repository import scan
-from scorewire_server.trial import Trials, _ended
+from scorewire_server.trial import Trials
 
 async def main(models, more):
     own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

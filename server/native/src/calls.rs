@@ -87,11 +87,8 @@ fn begin_one(worker: &Arc<Worker>, call: connection::Call<'_>, cx: &mut Context<
         return None;
     }
     let path = request.path.unwrap_or_default();
-    let found = METHODS.iter().find(|(known, _)| known.as_bytes() == path);
-    let found = match found {
-        Some((_, method)) => Some((*method, None)),
-        None => typed_method(worker, path, headers),
-    };
+    let known = METHODS.iter().find(|(known, _)| known.as_bytes() == path).map(|(_, method)| (*method, None));
+    let found = known.or_else(|| typed_method(worker, path, headers));
     if found.is_none() && !worker.control.contains(text(path)) {
         let loading = &worker.predictor.loading;
         if loading.is_on() {

@@ -1,7 +1,7 @@
 //! The elements of the Open Inference Protocol's tensors: raw bytes, and typed contents.
 
 use crate::runtime::{Frame, LARGEST_WHOLE, RuntimeError};
-use crate::wire::{Kind, Malformed, Reader, Span};
+use crate::wire::{self, Kind, Malformed, Reader, Span};
 
 const DOUBLE: usize = 8;
 const BYTES: &str = "BYTES";
@@ -98,7 +98,9 @@ impl Elements {
                 let mut length = [0; 4];
                 length.copy_from_slice(reader.take(4)?.of(data));
                 let text = reader.take(u32::from_le_bytes(length) as usize)?;
-                std::str::from_utf8(text.of(data)).map_err(|_| Unusual)?;
+                if !wire::is_text(text.of(data)) {
+                    return Err(Unusual);
+                }
                 text
             } else {
                 reader.tag()?;

@@ -226,6 +226,7 @@ impl Drop for Body {
 pub struct Answer {
     link: Rc<Link>,
     id: i32,
+    /// Whether its end has been given: then nobody asks the session again.
     ended: bool,
 }
 

@@ -69,6 +69,9 @@ const fn raw_field(name: &'static str, value: &str, flags: ng::nghttp2_nv_flag) 
     }
 }
 
+/// Places for the fields of one block.
+const NO_FIELDS: [ng::nghttp2_nv; MAX_FIELDS] = [raw_field("", "", ng::NGHTTP2_NV_FLAG_NONE); MAX_FIELDS];
+
 /// The fixed fields that answers begin with, made ready for nghttp2 once.
 #[derive(Debug)]
 pub struct InitialFields {
@@ -81,7 +84,7 @@ unsafe impl Sync for InitialFields {}
 
 impl InitialFields {
     pub const fn new(fields: &'static [Field]) -> Self {
-        let mut raw = [raw_field("", "", ng::NGHTTP2_NV_FLAG_NONE); MAX_FIELDS];
+        let mut raw = NO_FIELDS;
         let mut i = 0;
         while i < fields.len() {
             let Cow::Borrowed(value) = &fields[i].value else { panic!("not fixed") };
@@ -578,8 +581,7 @@ impl Drop for Session {
 
 fn raw_fields(fields: &[Field]) -> ([ng::nghttp2_nv; MAX_FIELDS], usize) {
     debug_assert!(fields.len() <= MAX_FIELDS);
-    let empty = Field::fixed("", "").raw();
-    let mut raw = [empty; MAX_FIELDS];
+    let mut raw = NO_FIELDS;
     let mut count = 0;
     for (place, field) in raw.iter_mut().zip(fields) {
         *place = field.raw();

@@ -312,9 +312,7 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn text(&mut self) -> Result<Span> {
         let span = self.bytes()?;
-        let text = span.of(self.data);
-        // Most are ASCII, which is seen faster.
-        if text.is_ascii() || std::str::from_utf8(text).is_ok() { Ok(span) } else { Err(Malformed) }
+        if is_text(span.of(self.data)) { Ok(span) } else { Err(Malformed) }
     }
 
     /// Passes a field over.
@@ -341,6 +339,13 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether bytes are UTF-8.
+#[inline]
+pub fn is_text(bytes: &[u8]) -> bool {
+    // Most are ASCII, which is seen faster.
+    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }
 
 /// How many bytes a varint takes.
