@@ -15,6 +15,7 @@ from scorewire_training.cli.verify import verify_bundle
 from scorewire_training.config import DEFAULT_STORE
 from scorewire_training.errors import TrainingError
 from scorewire_training.export import ExportedBundle, ExportError, export_bundle
+from scorewire_training.export.categories import read_categories
 from scorewire_training.export.files import read_model, read_sample
 from scorewire_training.export.onnx_file import export_onnx, read_arrays
 from scorewire_training.tracking import install_registered
@@ -49,6 +50,13 @@ from scorewire_training.tracking import install_registered
     help="Folder of all models; the bundle becomes OUTPUT/NAME/VERSION.",
 )
 @click.option("--target-column", help="A column of the sample to leave out: what the model predicts.")
+@click.option(
+    "--categories",
+    "categories_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='JSON file like {"colour": ["blue", "red"]}: the categories of columns in the order of the dtype '
+    "that they had in training, where the model's file does not have them.",
+)
 @click.option("--description", default="", help="What the model is for, for people.")
 @click.option(
     "--metric",
@@ -82,6 +90,7 @@ def export(
     version: str | None,
     output_dir: Path,
     target_column: str | None,
+    categories_file: Path | None,
     description: str,
     metrics: tuple[str, ...],
     registered: str | None,
@@ -124,8 +133,8 @@ def export(
             "give a MODEL_FILE, an ONNX file by --onnx, or a registered bundle by --mlflow"
         )
     if onnx_file is not None:
-        if target_column is not None:
-            raise click.UsageError("--target-column is not for --onnx")
+        if target_column is not None or categories_file is not None:
+            raise click.UsageError("--target-column and --categories are not for --onnx")
         try:
             exported = export_onnx(
                 onnx_file,
@@ -147,7 +156,12 @@ def export(
         with _stages(Console(stderr=True)) as report_stage:
             report_stage("Reading the model and the sample")
             model = read_model(model_file)
-            sample = read_sample(sample_file, model, target_column=target_column)
+            sample = read_sample(
+                sample_file,
+                model,
+                target_column=target_column,
+                categories=None if categories_file is None else read_categories(categories_file),
+            )
             exported = export_bundle(
                 model,
                 sample=sample.frame,

@@ -84,8 +84,7 @@ def export_bundle(
 
     report_stage("Turning the model into a graph")
     lowered = lower(model, sample)
-    surplus = set(feature_descriptions or {}) - {feature for feature, _ in lowered.features}
-    if surplus:
+    if surplus := set(feature_descriptions or {}) - set(sample.columns):
         raise ExportError(f"feature_descriptions describe {min(surplus)!r}, which is no feature")
     codec = FrameCodec(sample, lowered.features, lowered.missing_texts, lowered.coded_features)
     rows = codec.to_rows(sample)

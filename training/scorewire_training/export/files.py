@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xgboost
 
+from scorewire_training.export.categories import Categories, find_categories, is_missing
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.lowering.sample import own_names
 
@@ -23,7 +24,6 @@ _ESTIMATORS = {
     "regressor": xgboost.XGBRegressor,
     "ranker": xgboost.XGBRanker,
 }
-_MISSING = frozenset({"", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"})
 _TRUTHS = {"true": "1", "false": "0"}
 _FROM_PYTHON = "export it from Python with scorewire_training.export_bundle(model, sample=...)"
 _SAVE_AS = (
@@ -85,15 +85,28 @@ def _read_xgboost(path: Path, content: bytes) -> xgboost.Booster | xgboost.XGBMo
     return estimator
 
 
-def read_sample(path: Path, model: SavedModel, *, target_column: str | None = None) -> SampleFile:
+def read_sample(
+    path: Path,
+    model: SavedModel,
+    *,
+    target_column: str | None = None,
+    categories: Categories | None = None,
+) -> SampleFile:
     """The rows of a CSV or Parquet file, with the columns and dtypes that the model takes.
 
     In a CSV file every number of a numeric column is read as such, and an empty
     cell, NA, NaN, null and None are missing.
 
+    Args:
+        path: the file.
+        model: what takes the rows.
+        target_column: a column to leave out.
+        categories: of columns whose categories the model's file does not tell.
+
     Raises:
         ExportError: the file cannot be read, lacks a column of the model, or
-            holds text where the model takes numbers.
+            holds text where the model takes numbers; or what a column's
+            categories are cannot be known.
     """
     table, is_text = _read_table(path)
     if target_column is not None:
@@ -102,25 +115,31 @@ def read_sample(path: Path, model: SavedModel, *, target_column: str | None = No
                 f"{path} has no column {target_column!r}: its columns are {_list(table.columns)}"
             )
         table = table.drop(columns=target_column)
-    names, categories = _columns_of(model)
-    if names is None:
-        names = list(table.columns)
-        categories = {names[int(index)]: values for index, values in categories.items()}
-    elif isinstance(model, lightgbm.Booster):
-        own = dict(zip(names, own_names(names, table.columns), strict=True))
-        names = list(own.values())
-        categories = {own[name]: values for name, values in categories.items()}
+    booster = model.get_booster() if isinstance(model, xgboost.XGBModel) else model
+    names = _names(booster, table)
     if absent := [name for name in names if name not in table.columns]:
         raise ExportError(f"{path} lacks columns that the model was fitted on: {_list(absent)}")
+    found = find_categories(booster, names, table, categories or {})
     columns = {}
     for name in names:
-        numeric = name not in categories or not any(isinstance(value, str) for value in categories[name])
-        column = _to_numbers(path, table[name]) if numeric and is_text else table[name]
-        columns[name] = _to_categories(column, categories[name]) if name in categories else column
+        values = found.get(name)
+        texts = values is not None and any(isinstance(value, str) for value in values)
+        column = _to_numbers(path, table[name]) if is_text and not texts else table[name]
+        columns[name] = column if values is None else _to_categories(column, values)
     known = set(names)
     return SampleFile(
         frame=pd.DataFrame(columns), left_out=tuple(name for name in table.columns if name not in known)
     )
+
+
+def _names(booster: xgboost.Booster | lightgbm.Booster, table: pd.DataFrame) -> list[str]:
+    """The model's columns in its order, as the table calls them; all of the table's where it has no names."""
+    if isinstance(booster, xgboost.Booster):
+        return list(table.columns if booster.feature_names is None else booster.feature_names)
+    names = list(booster.feature_name())
+    if names == [f"Column_{i}" for i in range(len(names))]:
+        return list(table.columns)
+    return own_names(names, table.columns)
 
 
 def _read_table(path: Path) -> tuple[pd.DataFrame, bool]:
@@ -135,45 +154,10 @@ def _read_table(path: Path) -> tuple[pd.DataFrame, bool]:
     raise ExportError(f"{path} is neither .csv nor .parquet: give the sample as one of them")
 
 
-def _columns_of(model: SavedModel) -> tuple[list[str] | None, dict[str, list[Any]]]:
-    """The model's column names, None where it has none, and the categories of those that have some.
-
-    Without names, categories are by the column's index as text.
-    """
-    if isinstance(model, lightgbm.Booster):
-        return _lightgbm_columns(model)
-    booster = model.get_booster() if isinstance(model, xgboost.XGBModel) else model
-    names = None if booster.feature_names is None else list(booster.feature_names)
-    categories = {}
-    if "c" in (booster.feature_types or ()):
-        for index, (_, values) in enumerate(booster.get_categories(export_to_arrow=True).to_arrow()):
-            if values is not None:
-                categories[names[index] if names else str(index)] = values.to_pylist()
-    return names, categories
-
-
-def _lightgbm_columns(booster: lightgbm.Booster) -> tuple[list[str] | None, dict[str, list[Any]]]:
-    names = list(booster.feature_name())
-    nameless = names == [f"Column_{i}" for i in range(len(names))]
-    categories: dict[str, list[Any]] = {}
-    if listed := booster.pandas_categorical:
-        infos = booster.dump_model()["feature_infos"]
-        categorical = [i for i, name in enumerate(names) if infos.get(name, {}).get("values")]
-        if len(categorical) != len(listed):
-            raise ExportError(
-                f"the file names the categories of {len(listed)} columns, and {len(categorical)} of its "
-                f"columns are categorical, so that they cannot be told apart: {_FROM_PYTHON}"
-            )
-        categories = {
-            str(i) if nameless else names[i]: values for i, values in zip(categorical, listed, strict=True)
-        }
-    return (None if nameless else names), categories
-
-
 def _to_numbers(path: Path, column: pd.Series[Any]) -> pd.Series[Any]:
     cells = column.str.strip()
     cells = cells.map(lambda cell: _TRUTHS.get(cell.lower(), cell))
-    missing = cells.isin(_MISSING)
+    missing = is_missing(cells)
     numbers = pd.to_numeric(cells.mask(missing, "nan"), errors="coerce")
     if len(wrong := np.flatnonzero(numbers.isna() & ~missing)):
         # The header is line 1.

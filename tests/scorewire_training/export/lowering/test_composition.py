@@ -76,6 +76,28 @@ def test_only_columns_of_the_model_are_features() -> None:
     assert [name for name, _ in lowered.features] == list(frame.columns)
 
 
+def test_columns_that_no_step_reads_are_no_features() -> None:
+    frame = build_frame()
+    frame.insert(1, "bought", pd.Timestamp("2024-02-29"))
+    chosen = ColumnTransformer(
+        [("a", "drop", ["bought"]), ("b", CODES, TEXTS), ("c", "passthrough", ["amount"])]
+    )
+    pipeline = make_pipeline("passthrough", chosen, Ridge()).fit(frame, target(frame))
+    lowered = check_same(pipeline, frame)
+    assert [name for name, _ in lowered.features] == ["amount", *TEXTS]
+    assert set(lowered.known_texts) == set(lowered.missing_texts) == set(TEXTS)
+
+
+def test_dates_that_a_step_reads_are_refused() -> None:
+    frame = build_frame().assign(bought=pd.Timestamp("2024-02-29"))
+    for kept in (StandardScaler(), "passthrough"):
+        chosen = ColumnTransformer([("b", CODES, TEXTS), ("c", kept, ["bought"])])
+        columns = chosen.fit(frame.assign(bought=1.0))
+        model = Ridge().fit(columns.transform(frame.assign(bought=1.0)), target(frame))
+        with pytest.raises(UnsupportedModelError, match="column 'bought' is of type datetime64"):
+            lower(Pipeline([("columns", columns), ("model", model)]), frame)
+
+
 def test_column_transformer_finds_columns_in_any_order() -> None:
     frame = build_frame()
     pipeline = make_pipeline(ColumnTransformer([("b", CODES, TEXTS)], remainder="passthrough"), Ridge())

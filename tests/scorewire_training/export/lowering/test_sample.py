@@ -57,9 +57,13 @@ def test_kinds_follow_dtypes() -> None:
     ],
     ids=["dates", "mixed", "objects"],
 )
-def test_column_that_is_neither_number_nor_text_is_refused(column: pd.Series[Any], reason: str) -> None:
+def test_column_that_is_neither_number_nor_text_is_refused_where_it_is_read(
+    column: pd.Series[Any], reason: str
+) -> None:
+    sample = read_sample(object(), pd.DataFrame({"when": column}))
+    assert sample.features == ()
     with pytest.raises(UnsupportedModelError, match=reason) as refusal:
-        read_sample(object(), pd.DataFrame({"when": column}))
+        sample.matrix.check_fit()
     assert "before the model is fitted" in refusal.value.way_out
 
 

@@ -26,13 +26,14 @@ TEXTS_INPUT = "texts"
 class Draft:
     """A graph, and the columns of its inputs in the order of their first use.
 
-    `features` are the model's, as (name, FEATURE_KIND_*). `categories` has, for
+    `candidates` are the columns that the model may read, as (name,
+    FEATURE_KIND_*). `categories` has, for
     features that the sample holds as pandas categoricals, their categories;
     `coded_features` are those of them whose codes the model itself takes, so
     that it cannot tell a text that is no category from a missing one.
     """
 
-    features: tuple[tuple[str, int], ...]
+    candidates: tuple[tuple[str, int], ...]
     categories: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     graph: Graph = field(default_factory=Graph)
     thresholds: dict[str, list[float]] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class Draft:
         Raises:
             UnsupportedModelError: a column is text.
         """
+        matrix.check_fit()
         for column in matrix.columns:
             if isinstance(column, Text):
                 raise UnsupportedModelError(
@@ -73,6 +75,7 @@ class Draft:
             UnsupportedModelError: a column is not text, or its missing texts
                 have become another text on the way.
         """
+        matrix.check_fit()
         places = []
         for column in matrix.columns:
             if not isinstance(column, Text):
@@ -134,6 +137,13 @@ class Draft:
         return self.graph.constant(np.asarray(places, dtype=np.int64), "places")
 
     # The end
+
+    @property
+    def features(self) -> tuple[tuple[str, int], ...]:
+        """The columns that have been read so far, as (name, FEATURE_KIND_*), in the sample's order."""
+        numbers = (column.feature for column in self._slots)
+        read = {*numbers, *(feature for feature, _ in self._text_slots)}
+        return tuple(candidate for candidate in self.candidates if candidate[0] in read)
 
     def finish(self, name: str) -> tuple[onnx.ModelProto, manifest_pb2.Coding, dict[str, tuple[str, ...]]]:
         """The checked graph, how rows become its inputs, and the texts known by feature.

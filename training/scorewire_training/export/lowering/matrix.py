@@ -64,7 +64,15 @@ class Cell:
     width: int
 
 
-Column: TypeAlias = Number | Text | Coded | Cell
+@dataclass(frozen=True, slots=True, eq=False)
+class Unfit:
+    """A column of what no row can hold, such as dates: in the way only where something reads it."""
+
+    feature: str
+    error: UnsupportedModelError
+
+
+Column: TypeAlias = Number | Text | Coded | Cell | Unfit
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,16 @@ class Matrix:
     def take(self, indices: Iterable[int]) -> Matrix:
         """The columns at some places, in that order."""
         return replace(self, columns=tuple(self.columns[i] for i in indices))
+
+    def check_fit(self) -> None:
+        """Check that rows can hold all columns, before something reads them.
+
+        Raises:
+            UnsupportedModelError: they cannot.
+        """
+        for column in self.columns:
+            if isinstance(column, Unfit):
+                raise column.error
 
     def check_width(self, step: object, expected: int) -> None:
         """Check that a step was fitted on as many columns.

@@ -25,7 +25,7 @@ class LoweredModel:
     """A fitted model as a graph.
 
     `graph` takes the inputs that `coding` names and answers `outputs` by name.
-    `features` are the columns that the model takes, in the sample's order, as
+    `features` are the columns that the model reads, in the sample's order, as
     (name, FEATURE_KIND_*). `thresholds` has, for number features that the model
     compares as they came, what it compares them with, ascending; `known_texts`
     the texts that it tells from unknown ones, folded; `missing_texts`, for each
@@ -58,7 +58,7 @@ def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
             exported faithfully, or the sample does not fit it.
     """
     read = read_sample(model, sample)
-    draft = Draft(features=read.features, categories=read.categories)
+    draft = Draft(candidates=read.features, categories=read.categories)
     answer = lower_model(draft, model, read.matrix)
     for output in answer.outputs:
         if output.kind == schema_pb2.OUTPUT_KIND_CLASS:
@@ -68,11 +68,11 @@ def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
     if not answer.outputs:
         raise UnsupportedModelError(f"{answer.family} answers nothing", "use a classifier or a regressor")
     graph, coding, known = draft.finish(answer.family)
-    texts = [name for name, kind in read.features if kind == schema_pb2.FEATURE_KIND_TEXT]
+    texts = [name for name, kind in draft.features if kind == schema_pb2.FEATURE_KIND_TEXT]
     return LoweredModel(
         graph=graph,
         coding=coding,
-        features=read.features,
+        features=draft.features,
         outputs=answer.outputs,
         thresholds={name: np.unique(values) for name, values in draft.thresholds.items() if values},
         known_texts={name: known.get(name, ()) for name in texts},

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
+from sklearn.compose import ColumnTransformer
 from sklearn.feature_selection import SelectorMixin
+from sklearn.pipeline import FeatureUnion, Pipeline
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.draft import Draft
@@ -20,6 +22,8 @@ StepRule: TypeAlias = "Callable[[Draft, Any, Matrix], Matrix]"
 _R = TypeVar("_R", bound=StepRule)
 
 _RULES: dict[type, StepRule] = {}
+# Whose members choose columns; a choice of columns reads none.
+_COMPOSED = (ColumnTransformer, FeatureUnion, Pipeline)
 
 
 def lowers(*classes: type) -> Callable[[_R], _R]:
@@ -45,6 +49,8 @@ def lower_step(draft: Draft, step: object, matrix: Matrix) -> Matrix:
         raise UnsupportedModelError(f"a step is the word {step!r}", "use a fitted transformer")
     if step is None:
         return matrix
+    if not isinstance(step, _COMPOSED):
+        matrix.check_fit()
     rule = _RULES.get(type(step))
     if rule is not None:
         expected = getattr(step, "n_features_in_", None)

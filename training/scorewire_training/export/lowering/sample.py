@@ -18,16 +18,16 @@ from sklearn.pipeline import Pipeline
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Text, is_null
+from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Text, Unfit, is_null
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """What is read off a sample.
 
-    `features` in the sample's order; `matrix` in the order in which the model
-    takes them; `categories` of the pandas categoricals; `spellings` of the
-    missing values of each text feature.
+    `features` are columns that rows can hold, in the sample's order; `matrix` has
+    all in the order in which the model takes them; `categories` of the pandas
+    categoricals; `spellings` of the missing values of each text feature.
     """
 
     features: tuple[tuple[str, int], ...]
@@ -56,7 +56,12 @@ def read_sample(model: object, sample: pd.DataFrame) -> Sample:
         values = frame[name]
         if isinstance(values.dtype, pd.CategoricalDtype):
             categories[name] = tuple(values.dtype.categories.tolist())
-        if _is_text(values):
+        try:
+            is_text = _is_text(values)
+        except UnsupportedModelError as error:
+            columns[name] = Unfit(name, error)
+            continue
+        if is_text:
             spellings[name] = _spellings(values)
             columns[name] = Text(name, manifest_pb2.TEXT_FOLD_NONE, spellings[name])
         else:
@@ -68,6 +73,7 @@ def read_sample(model: object, sample: pd.DataFrame) -> Sample:
                 schema_pb2.FEATURE_KIND_TEXT if isinstance(c, Text) else schema_pb2.FEATURE_KIND_NUMBER,
             )
             for name, c in columns.items()
+            if not isinstance(c, Unfit)
         ),
         matrix=Matrix(tuple(columns[name] for name in taken), framed=True),
         categories=categories,

@@ -16,6 +16,7 @@ from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.encoding import lower_categories
 from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Text, cells
 from scorewire_training.export.trees import read_trees
+from scorewire_training.export.trees.xgboost_categories import stored_categories
 
 
 def lower_trees(draft: Draft, model: object, matrix: Matrix) -> tuple[str, int, list[ModelOutput]] | None:
@@ -79,23 +80,17 @@ def _frame_categories(draft: Draft, model: object, matrix: Matrix) -> dict[int, 
             )
         return {i: list(values) for i, values in zip(categoricals, listed, strict=True)}
     if _is_xgboost(model):
-        stored = _xgboost_categories(model)
-        return {i: stored.get(i, values) for i, values in zip(categoricals, own, strict=True)}
+        stored = stored_categories(model if isinstance(model, xgboost.Booster) else model.get_booster())
+        return {
+            i: stored[i].settle(values, _feature(matrix.columns[i])) if i in stored else values
+            for i, values in zip(categoricals, own, strict=True)
+        }
     # scikit-learn reads a categorical's values, not its codes.
     return {}
 
 
 def _feature(column: Column) -> str:
     return column.feature if isinstance(column, Number | Text) else ""
-
-
-def _xgboost_categories(model: Any) -> dict[int, list[object]]:
-    """The categories that a booster remembers from training, by feature; recent ones do."""
-    booster = model if isinstance(model, xgboost.Booster) else model.get_booster()
-    if not hasattr(booster, "get_categories"):
-        return {}
-    stored = booster.get_categories(export_to_arrow=True).to_arrow()
-    return {i: values.to_pylist() for i, (_, values) in enumerate(stored) if values is not None}
 
 
 def _with_text_categories_as_codes(model: Any) -> tuple[Any, dict[int, list[object]]]:

@@ -86,8 +86,9 @@ def _read(booster: xgboost.Booster, estimator: xgboost.XGBModel | None) -> TreeM
             f"{name}'s objective {objective!r} has no known link function",
             f"use one of {', '.join(sorted(_LINKS))}",
         )
-    weights = gradient_booster.get("weight_drop")  # DART's
     model = gradient_booster.get("gbtree", gradient_booster)["model"]
+    # Of DART: XGBoost 3.4 keeps them with the trees, releases before it beside them.
+    weights = model.get("weight_drop", gradient_booster.get("weight_drop"))
     parameters = learner["learner_model_param"]
     targets = max(int(parameters["num_class"]), int(parameters.get("num_target", 1)), 1)
     tree_count = _tree_count(estimator, model)

@@ -1,0 +1,87 @@
+"""The categories that an XGBoost booster remembers from training.
+
+Releases from 3.1 on keep them in the model. Releases before 3.4 count the
+characters of a name that is not ASCII and keep as many bytes, so that its end is
+lost, and with it the ends of all names behind it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import xgboost
+
+from scorewire_training.export.errors import UnsupportedModelError
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCategories:
+    """The categories of a feature in the order of their codes, as far as the model has them.
+
+    `values` is None where names were cut; then `lengths` are their characters
+    and `kept` is what is left of their bytes, one after the other.
+    """
+
+    values: tuple[object, ...] | None
+    lengths: tuple[int, ...] = ()
+    kept: bytes = b""
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether no name can have been cut."""
+        return self.kept.isascii()
+
+    def settle(self, own: Sequence[object], feature: str) -> list[object]:
+        """The categories in the order of their codes, by those that a sample has.
+
+        Raises:
+            UnsupportedModelError: names were cut, and the sample's are not those.
+        """
+        if self.values is not None and (self.is_ascii or set(self.values) == set(own)):
+            return list(self.values)
+        # A cut may leave what looks whole.
+        if self._is_cut_from(own):
+            return list(own)
+        if self.values is not None and set(own) <= set(self.values):
+            return list(self.values)
+        raise UnsupportedModelError(
+            f"XGBoost before 3.4 has cut the categories of {feature!r} that are not ASCII, and those of the "
+            "sample are not the ones of training in their order",
+            f"pass the sample's column as the one of training was, sample[{feature!r}].astype(dtype)",
+        )
+
+    def _is_cut_from(self, own: Sequence[object]) -> bool:
+        names = [name for name in own if isinstance(name, str)]
+        whole = "".join(names).encode()
+        return (
+            len(names) == len(own)
+            and tuple(map(len, names)) == self.lengths
+            and whole[: len(self.kept)] == self.kept
+        )
+
+
+def stored_categories(booster: xgboost.Booster) -> dict[int, StoredCategories]:
+    """The categories by feature, of those features whose categories the booster remembers."""
+    if "c" not in (booster.feature_types or ()):
+        return {}
+    gradient_booster = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]
+    model = gradient_booster.get("gbtree", gradient_booster).get("model", {})
+    stored = (model.get("cats") or {}).get("enc") or []
+    return {i: _read(one) for i, one in enumerate(stored) if one["values"]}
+
+
+def _read(stored: dict[str, list[int]]) -> StoredCategories:
+    if "offsets" not in stored:
+        return StoredCategories(tuple(stored["values"]))
+    # JSON holds them as signed bytes.
+    kept = bytes(value % 256 for value in stored["values"])
+    places = list(pairwise(stored["offsets"]))
+    lengths = tuple(end - begin for begin, end in places)
+    try:
+        values = tuple(kept[begin:end].decode() for begin, end in places)
+    except UnicodeDecodeError:
+        return StoredCategories(None, lengths, kept)
+    return StoredCategories(values, lengths, kept)
