@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export import hard_rows
 from scorewire_training.export.frames import WireRows
 from scorewire_training.export.hard_rows import SAMPLE, UNSEEN_TEXTS, TriedRows, construct_rows, steps_around
 
@@ -168,3 +169,28 @@ def test_the_same_input_gives_the_same_rows(tried: TriedRows) -> None:
 
 def test_steps_around_a_threshold_beyond_float32_end_at_infinity() -> None:
     assert np.inf in {value for _, value in steps_around(1e39)}
+
+
+def test_of_a_wide_table_some_columns_are_changed_alone_and_all_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hard_rows, "MAX_CELLS", 30_000)
+    names = [f"x{i}" for i in range(60)]
+    numbers = np.random.default_rng(0).normal(size=(50, 60))
+    found = construct_rows(
+        WireRows(numbers, np.empty((50, 0), dtype=object)),
+        [(name, schema_pb2.FEATURE_KIND_NUMBER) for name in names],
+        thresholds={},
+        known_texts={},
+        magnitude_limits=dict.fromkeys(names, 1e35),
+    )
+    alone = {change.split(" ")[0] for change in found.changes if change}
+    assert 5 < len(alone) < 20
+    together = [row for row, origin in enumerate(found.origins) if origin == "changed_together"]
+    assert len(together) < 200
+    for column in range(60):
+        values = set(found.rows.numbers[together, column].tolist())
+        assert {0.0, 1e30, -1e30, 2.0**24 + 1, 1e35, -1e35} <= values
+        assert max(map(abs, values)) == 1e35
+    # No two neighbours have the same value in a row.
+    assert (np.diff(found.rows.numbers[together], axis=1) != 0).mean() > 0.8

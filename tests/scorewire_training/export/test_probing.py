@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures
 
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
@@ -78,6 +81,35 @@ def test_the_largest_magnitude_is_found(limit: float, takes: Any) -> None:
 def test_a_limit_where_a_row_overflows_is_kept_away_from() -> None:
     assert _probe(lambda x, _t: not abs(x) > 1e300)["x"].magnitude_limit == pytest.approx(1e150)
     assert _probe(lambda x, _t: not abs(x) > 1e50)["x"].magnitude_limit == FLOAT32_LIMIT
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_limits_are_those_of_features_that_are_large_together(count: int) -> None:
+    names = [f"x{i}" for i in range(5)]
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 5)), columns=names)
+    products = PolynomialFeatures(count, interaction_only=True)
+    model = make_pipeline(products, Ridge()).fit(frame, frame["x0"])
+    codec = FrameCodec(frame, numbers := [(name, schema_pb2.FEATURE_KIND_NUMBER) for name in names], {})
+    found = Prober(Reference(model, VALUE), codec, numbers, codec.to_rows(frame)).probe({})
+    limit = found["x0"].magnitude_limit
+    assert 1e60 < limit < FLOAT64_LIMIT ** (1 / count)
+    assert {each.magnitude_limit for each in found.values()} == {limit}
+    assert np.isfinite(model.predict(frame * 0 + limit)).all()
+
+
+def test_many_features_are_asked_for_together() -> None:
+    asked = []
+
+    class Counting(Picky):
+        def predict(self, frame: pd.DataFrame) -> Any:
+            asked.append(len(frame))
+            return np.zeros(len(frame))
+
+    names = [f"x{i}" for i in range(300)]
+    frame = pd.DataFrame(np.ones((2, 300)), columns=names)
+    codec = FrameCodec(frame, numbers := [(name, schema_pb2.FEATURE_KIND_NUMBER) for name in names], {})
+    Prober(Reference(Counting(None), VALUE), codec, numbers, codec.to_rows(frame)).probe({})
+    assert len(asked) < 10
 
 
 def test_float32_limit_is_the_last_double_that_float32_holds() -> None:

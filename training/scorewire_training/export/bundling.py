@@ -17,6 +17,7 @@ from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.frames import FrameCodec
 from scorewire_training.export.golden import pick_golden
+from scorewire_training.export.hard_rows import MAX_CELLS
 from scorewire_training.export.lowering import lower
 from scorewire_training.export.parity import ParityReport, checked_shapes, compare
 from scorewire_training.export.probing import Prober
@@ -88,7 +89,7 @@ def export_bundle(
         raise ExportError(f"feature_descriptions describe {min(surplus)!r}, which is no feature")
     codec = FrameCodec(sample, lowered.features, lowered.missing_texts, lowered.coded_features)
     rows = codec.to_rows(sample)
-    compared = _draw(len(sample))
+    compared = _draw(len(sample), min(_MAX_SAMPLE_ROWS_COMPARED, max(1, MAX_CELLS // len(lowered.features))))
     reference = Reference(model, lowered.outputs)
 
     report_stage("Asking the fitted model what it refuses")
@@ -216,11 +217,11 @@ def check_metrics(metrics: Mapping[str, float]) -> None:
             raise ExportError(f"metric {metric!r} is {value!r}: a metric has a name and a finite number")
 
 
-def _draw(row_count: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """The sample's rows to compare, ascending: all, or as many as is sensible."""
-    if row_count <= _MAX_SAMPLE_ROWS_COMPARED:
+def _draw(row_count: int, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """The sample's rows to compare, ascending: all, or as many as are sensible."""
+    if row_count <= most:
         return np.arange(row_count, dtype=np.intp)
-    drawn = np.random.default_rng(_SEED).choice(row_count, _MAX_SAMPLE_ROWS_COMPARED, replace=False)
+    drawn = np.random.default_rng(_SEED).choice(row_count, most, replace=False)
     return np.sort(drawn).astype(np.intp)
 
 

@@ -27,6 +27,8 @@ _MAX_VARIANT_TEXTS = 8
 _MIXED_ROWS = 500
 _SNAPPED_ROWS = 4_000
 _MAX_SHOWN_TEXT = 30
+# Of the rows of one kind: what is compared of a wide table fits into memory.
+MAX_CELLS = 10_000_000
 _SEED = 20_240_229
 
 UNSEEN_TEXTS = ("no-model-knows-this", "Ünbekannt-Ωμέγα-未知", "0", "nan", "None", " ", "x" * 1_000)
@@ -132,19 +134,50 @@ def construct_rows(
     texts = [name for name, kind in features if kind == schema_pb2.FEATURE_KIND_TEXT]
     rng = np.random.default_rng(_SEED)
     builder = _Builder(sample.take(rng.permutation(len(sample))[:997]))
-    for _ in range(_ROWS_PER_VALUE):
-        _add_missing(builder, numbers, texts)
-        for column, name in enumerate(numbers):
-            for origin, value in _hard_numbers(sample.numbers[:, column], magnitude_limits[name]):
-                builder.add(origin, name, numbers={column: value})
+    hard = [
+        list(_hard_numbers(sample.numbers[:, column], magnitude_limits[name]))
+        for column, name in enumerate(numbers)
+    ]
+    alone, rounds = _alone(hard, len(features))
+    for _ in range(rounds):
+        _add_missing(builder, numbers, texts, alone)
+        for column in alone:
+            for origin, value in hard[column]:
+                builder.add(origin, numbers[column], numbers={column: value})
     for column, name in enumerate(texts):
         _add_texts(builder, column, name, sample.texts[:, column], known_texts.get(name, ()))
+    parts = [_made(sample, SAMPLE), builder.build()]
+    if len(alone) < len(numbers):
+        limits = np.array([magnitude_limits[name] for name in numbers])
+        parts.append(_made(_change_all(builder.base, hard, limits), "changed_together"))
     return join(
-        _made(sample, SAMPLE),
-        builder.build(),
+        *parts,
         _threshold_rows(sample, numbers, thresholds, rng),
         _made(_recombine(sample, rng), "recombined"),
     )
+
+
+def _alone(hard: Sequence[Sequence[object]], width: int) -> tuple[Sequence[int], int]:
+    """The number features that are changed alone, and how often each value: all, or some of a wide table."""
+    cells = max(1, width * sum(map(len, hard)))
+    if rounds := min(_ROWS_PER_VALUE, MAX_CELLS // cells):
+        return range(len(hard)), rounds
+    return _spread(range(len(hard)), max(1, MAX_CELLS * len(hard) // cells)), 1
+
+
+def _change_all(
+    base: WireRows, hard: Sequence[Sequence[tuple[str, float]]], limits: NDArray[np.float64]
+) -> WireRows:
+    """Rows in which every number has one of its hard values, each value in some of them."""
+    taken = [
+        [value for _, value in values if not abs(value) > limit]
+        for values, limit in zip(hard, limits, strict=True)
+    ]
+    count = _ROWS_PER_VALUE * max(map(len, taken))
+    rows = base.take(np.arange(count) % len(base))
+    for column, values in enumerate(taken):
+        rows.numbers[:, column] = np.resize(np.roll(values, column), count)
+    return rows
 
 
 def _made(rows: WireRows, origin: str) -> TriedRows:
@@ -161,9 +194,11 @@ def join(*parts: TriedRows) -> TriedRows:
     )
 
 
-def _add_missing(builder: _Builder, numbers: Sequence[str], texts: Sequence[str]) -> None:
-    for column, name in enumerate(numbers):
-        builder.add("missing", name, numbers={column: np.nan})
+def _add_missing(
+    builder: _Builder, numbers: Sequence[str], texts: Sequence[str], alone: Sequence[int]
+) -> None:
+    for column in alone:
+        builder.add("missing", numbers[column], numbers={column: np.nan})
     for column, name in enumerate(texts):
         builder.add("empty_text", name, texts={column: ""})
     no_numbers = dict.fromkeys(range(len(numbers)), np.nan)

@@ -39,8 +39,9 @@ def lower_trees(draft: Draft, model: object, matrix: Matrix) -> tuple[str, int, 
         lower_categories(draft, column, categories[i]) if i in categories else column
         for i, column in enumerate(matrix.columns)
     )
+    thresholds = trees.thresholds
     for i, column in enumerate(columns):
-        draft.add_thresholds(column, trees.thresholds.get(i, ()))
+        draft.add_thresholds(column, thresholds.get(i, ()))
     lowered = Matrix(columns)
     if matrix.sparse and _is_xgboost(model):
         lowered = _without_zeros(draft, lowered)

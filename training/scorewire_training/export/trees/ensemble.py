@@ -110,12 +110,15 @@ def _compared(tree: Tree) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 def _distinct(
     parts: Iterable[tuple[NDArray[np.int64], NDArray[np.float64]]],
 ) -> dict[int, NDArray[np.float64]]:
-    listed = list(parts)
+    listed = [part for part in parts if len(part[0])]
     if not listed:
         return {}
     features = np.concatenate([features for features, _ in listed])
     values = np.concatenate([values for _, values in listed])
-    return {int(feature): np.unique(values[features == feature]) for feature in np.unique(features)}
+    order = np.argsort(features, kind="stable")
+    found, begins = np.unique(features[order], return_index=True)
+    parts = np.split(values[order], begins[1:])
+    return {int(feature): np.unique(part) for feature, part in zip(found, parts, strict=True)}
 
 
 class Link(Enum):
