@@ -9,6 +9,7 @@ from scorewire_training.export.lowering import (  # noqa: F401 - modules that re
     ensembles,
     imputing,
     linear,
+    multiclass,
     numeric_models,
     scaling,
     vectorizing,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -151,6 +152,58 @@ def exceeds(draft: Draft, x: str, bound: float) -> str:
 def take_column(draft: Draft, x: str, index: int) -> str:
     """One column of a matrix, [rows, 1]."""
     return draft.graph.node("Gather", [x, draft.graph.constant(np.array([index]))], axis=1)
+
+
+def score_of(draft: Draft, member: Answer, estimator: Any, owner: object) -> str:
+    """By what a classifier decides: one column for two classes, else one for each.
+
+    Raises:
+        UnsupportedModelError: it decides by what its translation does not give.
+    """
+    if member.decision is not None:
+        return member.decision
+    if hasattr(estimator, "decision_function"):
+        raise UnsupportedModelError(
+            f"{type(owner).__name__} asks for the decision_function of a {type(estimator).__name__}",
+            "use a model that has predict_proba only, or a linear one",
+        )
+    shares = as_double(draft, member, member.probabilities, owner)
+    return take_column(draft, shares, 1) if len(member.class_labels) == 2 else shares
+
+
+def as_double(draft: Draft, answer: Answer, tensor: str | None, owner: object) -> str:
+    """A tensor of an answer in double.
+
+    Raises:
+        UnsupportedModelError: the answer has no such tensor.
+    """
+    if tensor is None:
+        raise UnsupportedModelError(
+            f"{type(owner).__name__} asks a {answer.family} for what its translation does not give",
+            "use members that have predict_proba, or regressors",
+        )
+    if answer.element_type == TensorProto.DOUBLE:
+        return tensor
+    return draft.cast(tensor, TensorProto.DOUBLE)
+
+
+def weighted_mean(draft: Draft, parts: list[str], weights: Any) -> str:
+    """The weighted mean, summed in order."""
+    graph = draft.graph
+    if weights is not None:
+        parts = [
+            graph.node("Mul", [part, draft.constant([float(weight)])])
+            for part, weight in zip(parts, weights, strict=True)
+        ]
+    total = reduce(lambda a, b: graph.node("Add", [a, b]), parts)
+    divisor = float(len(parts)) if weights is None else float(np.sum(weights))
+    return graph.node("Div", [total, draft.constant([divisor])])
+
+
+def family_of(model: object, members: list[Answer]) -> str:
+    """What kind of model one of others is, for people."""
+    names = ", ".join(dict.fromkeys(member.family for member in members))
+    return f"{type(model).__name__} of {names}"
 
 
 def _from_trees(family: str, element_type: int, outputs: list[ModelOutput]) -> Answer:

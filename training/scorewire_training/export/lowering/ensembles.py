@@ -27,10 +27,14 @@ from scorewire_training.export.lowering.answer import (
     Answer,
     answers,
     arg_max,
+    as_double,
     class_labels,
+    family_of,
     lower_model,
     pair,
+    score_of,
     take_column,
+    weighted_mean,
 )
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Column, Matrix, cells
@@ -56,7 +60,7 @@ def lower_frozen(draft: Draft, model: Any, matrix: Matrix) -> Answer:
 def lower_transformed_target(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The inverse of the target's transformation after the regressor's answer."""
     member = lower_model(draft, model.regressor_, matrix)
-    value = _number(draft, member, member.value, model)
+    value = as_double(draft, member, member.value, model)
     back = model.transformer_
     graph = draft.graph
     if type(back) is StandardScaler:
@@ -82,10 +86,10 @@ def lower_log_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The mean amount of a logarithm, not below zero."""
     member = lower_model(draft, model.regressor_, matrix)
     graph = draft.graph
-    value = graph.curve("Exp", _number(draft, member, member.value, model), member.width)
+    value = graph.curve("Exp", as_double(draft, member, member.value, model), member.width)
     value = graph.node("Mul", [value, draft.constant([model.smearing_])])
     value = graph.node("Sub", [value, draft.constant([float(model.shift)])])
-    return Answer(family=_family(model, [member]), value=clip(draft, value, 0.0, np.inf))
+    return Answer(family=family_of(model, [member]), value=clip(draft, value, 0.0, np.inf))
 
 
 @answers(RateRegressor)
@@ -93,21 +97,21 @@ def lower_rate_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The rate, which the other columns tell, times the exposure, whose logarithm is the first one."""
     member = lower_model(draft, model.regressor_, matrix.take(range(1, matrix.width)))
     exposure = draft.graph.curve("Exp", draft.tensor(matrix.take([0])), 1)
-    value = draft.graph.node("Mul", [exposure, _number(draft, member, member.value, model)])
-    return Answer(family=_family(model, [member]), value=value)
+    value = draft.graph.node("Mul", [exposure, as_double(draft, member, member.value, model)])
+    return Answer(family=family_of(model, [member]), value=value)
 
 
 @answers(HurdleRegressor)
 def lower_hurdle(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The probability of an amount times the amount."""
     amount = lower_model(draft, model.regressor_, matrix)
-    value = _number(draft, amount, amount.value, model)
+    value = as_double(draft, amount, amount.value, model)
     if model.classifier_ is None:
-        return Answer(family=_family(model, [amount]), value=value)
+        return Answer(family=family_of(model, [amount]), value=value)
     hurdle = lower_model(draft, model.classifier_, matrix)
-    probability = take_column(draft, _number(draft, hurdle, hurdle.probabilities, model), 1)
+    probability = take_column(draft, as_double(draft, hurdle, hurdle.probabilities, model), 1)
     return Answer(
-        family=_family(model, [hurdle, amount]), value=draft.graph.node("Mul", [probability, value])
+        family=family_of(model, [hurdle, amount]), value=draft.graph.node("Mul", [probability, value])
     )
 
 
@@ -115,8 +119,10 @@ def lower_hurdle(draft: Draft, model: Any, matrix: Matrix) -> Answer:
 def lower_voting_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The weighted mean of the members' values."""
     members = [lower_model(draft, member, matrix) for member in model.estimators_]
-    values = [_number(draft, member, member.value, model) for member in members]
-    return Answer(family=_family(model, members), value=_mean(draft, values, model._weights_not_none))
+    values = [as_double(draft, member, member.value, model) for member in members]
+    return Answer(
+        family=family_of(model, members), value=weighted_mean(draft, values, model._weights_not_none)
+    )
 
 
 @answers(VotingClassifier)
@@ -125,10 +131,10 @@ def lower_voting_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     members = [lower_model(draft, member, matrix) for member in model.estimators_]
     labels, weights, graph = class_labels(model), model._weights_not_none, draft.graph
     if model.voting == "soft":
-        shares = [_number(draft, member, member.probabilities, model) for member in members]
-        mean = _mean(draft, shares, weights)
+        shares = [as_double(draft, member, member.probabilities, model) for member in members]
+        mean = weighted_mean(draft, shares, weights)
         return Answer(
-            family=_family(model, members),
+            family=family_of(model, members),
             class_labels=labels,
             label=arg_max(draft, mean),
             probabilities=mean,
@@ -139,7 +145,7 @@ def lower_voting_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
         vote = draft.cast(graph.node("Equal", [str(member.label), places]), TensorProto.DOUBLE)
         votes.append(graph.node("Mul", [vote, draft.constant([float(weight)])]))
     total = reduce(lambda a, b: graph.node("Add", [a, b]), votes)
-    return Answer(family=_family(model, members), class_labels=labels, label=arg_max(draft, total))
+    return Answer(family=family_of(model, members), class_labels=labels, label=arg_max(draft, total))
 
 
 @answers(StackingClassifier, StackingRegressor)
@@ -152,13 +158,13 @@ def lower_stacking(draft: Draft, model: Any, matrix: Matrix) -> Answer:
         members.append(answer)
         if method == "predict_proba":
             width = len(answer.class_labels)
-            part = cells(_number(draft, answer, answer.probabilities, model), width)
+            part = cells(as_double(draft, answer, answer.probabilities, model), width)
             columns.extend(part[1:] if width == 2 else part)
         elif method == "decision_function":
             width = 1 if len(answer.class_labels) == 2 else len(answer.class_labels)
-            columns.extend(cells(_number(draft, answer, answer.decision, model), width))
+            columns.extend(cells(as_double(draft, answer, answer.decision, model), width))
         elif answer.value is not None:
-            columns.extend(cells(_number(draft, answer, answer.value, model), answer.width))
+            columns.extend(cells(as_double(draft, answer, answer.value, model), answer.width))
         elif list(getattr(member, "classes_", [])) == list(range(len(answer.class_labels))):
             columns.extend(cells(draft.cast(str(answer.label), TensorProto.DOUBLE), 1))
         else:
@@ -174,7 +180,7 @@ def lower_stacking(draft: Draft, model: Any, matrix: Matrix) -> Answer:
         raise UnsupportedModelError(
             f"{type(model).__name__}'s last model knows other classes than it", "fit it on all classes"
         )
-    return replace(last, family=_family(model, members), class_labels=labels)
+    return replace(last, family=family_of(model, members), class_labels=labels)
 
 
 @answers(CalibratedClassifierCV)
@@ -194,15 +200,15 @@ def lower_calibrated(draft: Draft, model: Any, matrix: Matrix) -> Answer:
                 f"a fold of {type(model).__name__} has not seen every class",
                 "use fewer folds, or ensemble=False",
             )
-        scores = _score(draft, member, fold.estimator, model)
+        scores = score_of(draft, member, fold.estimator, model)
         slope = draft.constant([float(calibrator.a_) for calibrator in fold.calibrators])
         offset = draft.constant([float(calibrator.b_) for calibrator in fold.calibrators])
         line = graph.node("Add", [graph.node("Mul", [scores, slope]), offset])
         share = graph.node("Sigmoid", [graph.node("Neg", [line])])
         means.append(pair(draft, share) if len(labels) == 2 else share_out(draft, share, len(labels)))
-    mean = _mean(draft, means, None)
+    mean = weighted_mean(draft, means, None)
     return Answer(
-        family=_family(model, families[:1]),
+        family=family_of(model, families[:1]),
         class_labels=labels,
         label=arg_max(draft, mean),
         probabilities=mean,
@@ -214,7 +220,7 @@ def lower_log_odds_calibrator(draft: Draft, model: Any, matrix: Matrix) -> Answe
     """The logistic function of slope times the member's log-odds, plus offset."""
     labels, graph = class_labels(model), draft.graph
     member = lower_model(draft, model.estimator, matrix)
-    share = take_column(draft, _number(draft, member, member.probabilities, model), 1)
+    share = take_column(draft, as_double(draft, member, member.probabilities, model), 1)
     share = clip(draft, share, SMALLEST, 1.0 - SMALLEST)
     other = graph.node("Sub", [draft.constant([1.0]), share])
     odds = graph.node("Log", [graph.node("Div", [share, other])])
@@ -222,7 +228,7 @@ def lower_log_odds_calibrator(draft: Draft, model: Any, matrix: Matrix) -> Answe
     line = graph.node("Add", [line, draft.constant([model.offset_])])
     probabilities = pair(draft, graph.node("Sigmoid", [line]))
     return Answer(
-        family=_family(model, [member]),
+        family=family_of(model, [member]),
         class_labels=labels,
         label=arg_max(draft, probabilities),
         probabilities=probabilities,
@@ -246,65 +252,18 @@ def lower_threshold(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     threshold = getattr(model, "best_threshold_", None)
     if threshold is None:
         threshold = 0.5 if model.threshold == "auto" else model.threshold
-    share = take_column(draft, _number(draft, member, member.probabilities, model), 1)
+    share = take_column(draft, as_double(draft, member, member.probabilities, model), 1)
     above = draft.graph.node("GreaterOrEqual", [share, draft.constant([float(threshold)])])
-    return replace(member, family=_family(model, [member]), label=draft.cast(above, TensorProto.INT64))
+    return replace(member, family=family_of(model, [member]), label=draft.cast(above, TensorProto.INT64))
 
 
 @answers(MultiOutputRegressor)
 def lower_multi_output(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """A model for each target, side by side."""
     members = [lower_model(draft, member, matrix) for member in model.estimators_]
-    values = [_number(draft, member, member.value, model) for member in members]
+    values = [as_double(draft, member, member.value, model) for member in members]
     value = draft.graph.node("Concat", values, axis=1)
-    return Answer(family=_family(model, members), value=value, width=len(values))
-
-
-def _score(draft: Draft, member: Answer, estimator: Any, owner: object) -> str:
-    """What a calibrator looks at: one column for two classes, else one for each."""
-    if member.decision is not None:
-        return member.decision
-    if hasattr(estimator, "decision_function"):
-        raise UnsupportedModelError(
-            f"{type(owner).__name__} calibrates the decision_function of a {type(estimator).__name__}",
-            "calibrate a model that has predict_proba only, or a linear one",
-        )
-    shares = _number(draft, member, member.probabilities, owner)
-    return take_column(draft, shares, 1) if len(member.class_labels) == 2 else shares
-
-
-def _number(draft: Draft, answer: Answer, tensor: str | None, owner: object) -> str:
-    """A tensor of an answer in double.
-
-    Raises:
-        UnsupportedModelError: the answer has no such tensor.
-    """
-    if tensor is None:
-        raise UnsupportedModelError(
-            f"{type(owner).__name__} asks a {answer.family} for what its translation does not give",
-            "use members that have predict_proba, or regressors",
-        )
-    if answer.element_type == TensorProto.DOUBLE:
-        return tensor
-    return draft.cast(tensor, TensorProto.DOUBLE)
-
-
-def _mean(draft: Draft, parts: list[str], weights: Any) -> str:
-    """The weighted mean, summed in order."""
-    graph = draft.graph
-    if weights is not None:
-        parts = [
-            graph.node("Mul", [part, draft.constant([float(weight)])])
-            for part, weight in zip(parts, weights, strict=True)
-        ]
-    total = reduce(lambda a, b: graph.node("Add", [a, b]), parts)
-    divisor = float(len(parts)) if weights is None else float(np.sum(weights))
-    return graph.node("Div", [total, draft.constant([divisor])])
-
-
-def _family(model: object, members: list[Answer]) -> str:
-    names = ", ".join(dict.fromkeys(member.family for member in members))
-    return f"{type(model).__name__} of {names}"
+    return Answer(family=family_of(model, members), value=value, width=len(values))
 
 
 def _no_way_back(transformer: Any) -> UnsupportedModelError:
