@@ -17,7 +17,7 @@ from scorewire_training.export.graph import ModelOutput
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
 from scorewire_training.export.lowering.registry import lower_step
-from scorewire_training.export.lowering.tree_models import lower_trees
+from scorewire_training.export.lowering.tree_models import LoweredTrees, lower_trees
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,9 @@ def lower_model(draft: Draft, model: Any, matrix: Matrix) -> Answer:
         return rule(draft, model, matrix)
     trees = lower_trees(draft, model, matrix)
     if trees is not None:
-        return _from_trees(*trees)
+        # Theirs is the margin, where they have one.
+        decision = trees.margin if hasattr(model, "decision_function") else None
+        return _from_trees(trees, decision)
     raise UnsupportedModelError(
         f"{type(model).__module__}.{type(model).__qualname__} has no faithful translation to ONNX",
         "use a model of XGBoost, LightGBM or scikit-learn that has one"
@@ -161,7 +163,7 @@ def score_of(draft: Draft, member: Answer, estimator: Any, owner: object) -> str
         UnsupportedModelError: it decides by what its translation does not give.
     """
     if member.decision is not None:
-        return member.decision
+        return as_double(draft, member, member.decision, owner)
     if hasattr(estimator, "decision_function"):
         raise UnsupportedModelError(
             f"{type(owner).__name__} asks for the decision_function of a {type(estimator).__name__}",
@@ -206,12 +208,13 @@ def family_of(model: object, members: list[Answer]) -> str:
     return f"{type(model).__name__} of {names}"
 
 
-def _from_trees(family: str, element_type: int, outputs: list[ModelOutput]) -> Answer:
-    parts = {output.name: output for output in outputs}
+def _from_trees(trees: LoweredTrees, decision: str | None) -> Answer:
+    parts = {output.name: output for output in trees.outputs}
     value, label, probabilities = (parts.get(name) for name in ("value", "label", "probabilities"))
     return Answer(
-        family=family,
-        element_type=element_type,
+        family=trees.family,
+        element_type=trees.element_type,
+        decision=decision,
         value=value.tensor if value else None,
         width=value.width if value else 1,
         class_labels=label.class_labels if label else (),

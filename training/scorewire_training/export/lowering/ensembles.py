@@ -23,6 +23,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardSca
 
 from scorewire_training.calibration import SMALLEST, LogOddsCalibrator
 from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.graph import ELEMENT_TYPES
 from scorewire_training.export.lowering.answer import (
     Answer,
     answers,
@@ -185,14 +186,10 @@ def lower_stacking(draft: Draft, model: Any, matrix: Matrix) -> Answer:
 
 @answers(CalibratedClassifierCV)
 def lower_calibrated(draft: Draft, model: Any, matrix: Matrix) -> Answer:
-    """The mean over the folds of each member's score on its fitted sigmoid."""
+    """The mean over the folds of each member's score on its fitted sigmoid, steps or temperature."""
     labels, graph = class_labels(model), draft.graph
     means, families = [], []
     for fold in model.calibrated_classifiers_:
-        if fold.method != "sigmoid":
-            raise UnsupportedModelError(
-                f"{type(model).__name__} calibrates by {fold.method!r}", "use method='sigmoid'"
-            )
         member = lower_model(draft, fold.estimator, matrix)
         families.append(member)
         if list(fold.estimator.classes_) != list(model.classes_):
@@ -201,10 +198,17 @@ def lower_calibrated(draft: Draft, model: Any, matrix: Matrix) -> Answer:
                 "use fewer folds, or ensemble=False",
             )
         scores = score_of(draft, member, fold.estimator, model)
-        slope = draft.constant([float(calibrator.a_) for calibrator in fold.calibrators])
-        offset = draft.constant([float(calibrator.b_) for calibrator in fold.calibrators])
-        line = graph.node("Add", [graph.node("Mul", [scores, slope]), offset])
-        share = graph.node("Sigmoid", [graph.node("Neg", [line])])
+        if fold.method == "temperature":
+            is_share = not hasattr(fold.estimator, "decision_function")
+            means.append(_heated(draft, scores, is_share, len(labels), float(fold.calibrators[0].beta_)))
+            continue
+        if fold.method == "isotonic":
+            share = _interpolated(draft, scores, fold.calibrators)
+        else:
+            slope = draft.constant([float(calibrator.a_) for calibrator in fold.calibrators])
+            offset = draft.constant([float(calibrator.b_) for calibrator in fold.calibrators])
+            line = graph.node("Add", [graph.node("Mul", [scores, slope]), offset])
+            share = graph.node("Sigmoid", [graph.node("Neg", [line])])
         means.append(pair(draft, share) if len(labels) == 2 else share_out(draft, share, len(labels)))
     mean = weighted_mean(draft, means, None)
     return Answer(
@@ -237,7 +241,7 @@ def lower_log_odds_calibrator(draft: Draft, model: Any, matrix: Matrix) -> Answe
 
 @answers(FixedThresholdClassifier, TunedThresholdClassifierCV)
 def lower_threshold(draft: Draft, model: Any, matrix: Matrix) -> Answer:
-    """The second of two classes from a threshold on."""
+    """The positive one of two classes from a threshold on."""
     member = lower_model(draft, model.estimator_, matrix)
     if model.response_method not in ("auto", "predict_proba") or member.probabilities is None:
         raise UnsupportedModelError(
@@ -245,16 +249,14 @@ def lower_threshold(draft: Draft, model: Any, matrix: Matrix) -> Answer:
             "use response_method='predict_proba' and a model that has it",
         )
     positive = getattr(model, "pos_label", None)
-    if positive not in (None, model.classes_[1]):
-        raise UnsupportedModelError(
-            f"{type(model).__name__} takes the first class for the positive one", "leave pos_label out"
-        )
+    place = 1 if positive is None else list(model.classes_).index(positive)
     threshold = getattr(model, "best_threshold_", None)
     if threshold is None:
         threshold = 0.5 if model.threshold == "auto" else model.threshold
-    share = take_column(draft, as_double(draft, member, member.probabilities, model), 1)
+    share = take_column(draft, as_double(draft, member, member.probabilities, model), place)
     above = draft.graph.node("GreaterOrEqual", [share, draft.constant([float(threshold)])])
-    return replace(member, family=family_of(model, [member]), label=draft.cast(above, TensorProto.INT64))
+    is_second = above if place else draft.graph.node("Not", [above])
+    return replace(member, family=family_of(model, [member]), label=draft.cast(is_second, TensorProto.INT64))
 
 
 @answers(MultiOutputRegressor)
@@ -264,6 +266,46 @@ def lower_multi_output(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     values = [as_double(draft, member, member.value, model) for member in members]
     value = draft.graph.node("Concat", values, axis=1)
     return Answer(family=family_of(model, members), value=value, width=len(values))
+
+
+def _interpolated(draft: Draft, scores: str, calibrators: list[Any]) -> str:
+    """Each column on the line between the fitted points around it, in the precision of the points."""
+    graph = draft.graph
+    columns = []
+    for i, calibrator in enumerate(calibrators):
+        x, y = calibrator.X_thresholds_, calibrator.y_thresholds_
+        score = scores if len(calibrators) == 1 else take_column(draft, scores, i)
+        if len(y) == 1:
+            nothing = graph.node("Mul", [score, draft.constant([0.0])])
+            columns.append(graph.node("Add", [nothing, draft.constant(y)]))
+            continue
+        score = clip(draft, score, float(calibrator.X_min_), float(calibrator.X_max_))
+        beyond = graph.node("GreaterOrEqual", [score, draft.constant(x[1:-1][np.newaxis, :])])
+        place = graph.constant(np.zeros(1, np.int64))
+        if len(x) > 2:
+            axis = graph.constant(np.array([1]))
+            place = graph.node("ReduceSum", [draft.cast(beyond, TensorProto.INT64), axis], keepdims=1)
+        slope, begin, level = (
+            graph.node("Gather", [graph.constant(part), place], axis=0)
+            for part in (np.diff(y) / np.diff(x), x[:-1], y[:-1])
+        )
+        own = draft.cast(score, ELEMENT_TYPES[x.dtype.name])
+        line = graph.node("Mul", [slope, graph.node("Sub", [own, begin])])
+        columns.append(draft.cast(graph.node("Add", [line, level]), TensorProto.DOUBLE))
+    return columns[0] if len(columns) == 1 else graph.node("Concat", columns, axis=1)
+
+
+def _heated(draft: Draft, scores: str, is_share: bool, count: int, beta: float) -> str:
+    """Softmax of the logits times a factor."""
+    graph = draft.graph
+    if is_share:
+        shares = pair(draft, scores) if count == 2 else scores
+        logits = graph.node("Log", [graph.node("Add", [shares, draft.constant([1e-12])])])
+    elif count == 2:
+        logits = graph.node("Concat", [graph.node("Neg", [scores]), scores], axis=1)
+    else:
+        logits = scores
+    return graph.node("Softmax", [graph.node("Mul", [logits, draft.constant([beta])])], axis=1)
 
 
 def _no_way_back(transformer: Any) -> UnsupportedModelError:

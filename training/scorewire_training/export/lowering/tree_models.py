@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import lightgbm
@@ -19,8 +20,18 @@ from scorewire_training.export.trees import read_trees
 from scorewire_training.export.trees.xgboost_categories import stored_categories
 
 
-def lower_trees(draft: Draft, model: object, matrix: Matrix) -> tuple[str, int, list[ModelOutput]] | None:
-    """A tree ensemble's family, element type and outputs; None where the model is none.
+@dataclass(frozen=True, slots=True)
+class LoweredTrees:
+    """A tree ensemble in the graph; `margin` is the sum of its leaves, [rows, targets]."""
+
+    family: str
+    element_type: int
+    outputs: list[ModelOutput]
+    margin: str
+
+
+def lower_trees(draft: Draft, model: object, matrix: Matrix) -> LoweredTrees | None:
+    """A tree ensemble; None where the model is none.
 
     Raises:
         UnsupportedModelError: it cannot be exported faithfully.
@@ -46,7 +57,8 @@ def lower_trees(draft: Draft, model: object, matrix: Matrix) -> tuple[str, int, 
     if matrix.sparse and _is_xgboost(model):
         lowered = _without_zeros(draft, lowered)
     x = draft.tensor(lowered, ELEMENT_TYPES[trees.input_type])
-    return trees.family, ELEMENT_TYPES[trees.ensemble.element_type], trees.emit(draft.graph, x)
+    outputs, margin = trees.emit_with_margin(draft.graph, x)
+    return LoweredTrees(trees.family, ELEMENT_TYPES[trees.ensemble.element_type], outputs, margin)
 
 
 def _is_xgboost(model: object) -> bool:

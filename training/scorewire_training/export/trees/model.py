@@ -58,12 +58,18 @@ class TreeModel:
             [rows, 1], int64 index of the class; else `value` [rows, targets],
             what the model's own predict answers.
         """
+        return self.emit_with_margin(graph, x)[0]
+
+    def emit_with_margin(self, graph: Graph, x: str) -> tuple[list[ModelOutput], str]:
+        """Add the model to a graph, as `emit`; returns the margins, [rows, targets], too."""
         dtype = np.dtype(self.ensemble.element_type)
         margin = emit_margin(graph, self.ensemble, x, self.input_type, self.feature_count)
         targets = self.ensemble.target_count
         answer = emit_link(graph, self.link, self.slope, margin, targets=targets, dtype=dtype)
         if self.classes is not None:
-            return emit_classes(
+            outputs = emit_classes(
                 graph, self.classes, margin=margin, answer=answer, targets=targets, dtype=dtype
             )
-        return [ModelOutput(name="value", kind=schema_pb2.OUTPUT_KIND_NUMBER, tensor=answer, width=targets)]
+            return outputs, margin
+        number = schema_pb2.OUTPUT_KIND_NUMBER
+        return [ModelOutput(name="value", kind=number, tensor=answer, width=targets)], margin
