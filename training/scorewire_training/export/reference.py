@@ -104,6 +104,10 @@ class Reference:
     def _ask_estimator(self, frame: pd.DataFrame, output: ModelOutput) -> Any:
         if output.kind == schema_pb2.OUTPUT_KIND_PROBABILITY:
             return self._model.predict_proba(frame)
+        if not hasattr(self._model, "predict"):
+            # A pipeline may end in a transformer.
+            made = self._model.transform(frame)
+            return made.toarray() if hasattr(made, "toarray") else made
         answer = np.asarray(self._model.predict(frame))
         return self._class_indices(answer, output) if output.kind == schema_pb2.OUTPUT_KIND_CLASS else answer
 

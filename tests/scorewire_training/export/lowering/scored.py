@@ -113,6 +113,11 @@ def score(lowered: LoweredModel, frame: pd.DataFrame) -> dict[str, NDArray[np.fl
 
 def fitted_answers(model: Any, frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     """What the fitted model says, under the names of the outputs."""
+    if not hasattr(model, "predict"):
+        made = model.transform(frame)
+        return {"value": made.toarray() if hasattr(made, "toarray") else np.asarray(made)}
+    if hasattr(model, "fit_predict"):
+        return {"label": np.asarray(model.predict(frame), dtype=np.float64).reshape(-1, 1)}
     if not hasattr(model, "classes_"):
         return {"value": np.asarray(model.predict(frame), dtype=np.float64).reshape(len(frame), -1)}
     places = {label: place for place, label in enumerate(model.classes_.tolist())}

@@ -11,6 +11,7 @@ from scorewire_training.export.lowering import (  # noqa: F401 - modules that re
     linear,
     multiclass,
     numeric_models,
+    plain_models,
     scaling,
     vectorizing,
 )

@@ -111,6 +111,9 @@ def lower_model(draft: Draft, model: Any, matrix: Matrix) -> Answer:
         # Theirs is the margin, where they have one.
         decision = trees.margin if hasattr(model, "decision_function") else None
         return _from_trees(trees, decision)
+    if hasattr(model, "transform") and not hasattr(model, "predict"):
+        made = lower_step(draft, model, matrix)
+        return Answer(family=type(model).__name__, value=draft.tensor(made), width=made.width)
     raise UnsupportedModelError(
         f"{type(model).__module__}.{type(model).__qualname__} has no faithful translation to ONNX",
         "use a model of XGBoost, LightGBM or scikit-learn that has one"

@@ -1,0 +1,74 @@
+"""Models that ask little of their rows: dummies, clusters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.dummy import DummyClassifier, DummyRegressor
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.answer import Answer, answers, arg_max, class_labels
+from scorewire_training.export.lowering.draft import Draft
+from scorewire_training.export.lowering.matrix import Coded, Matrix, Number
+
+
+@answers(DummyRegressor)
+def lower_dummy_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The same numbers for every row."""
+    value = np.asarray(model.constant_, dtype=np.float64).reshape(1, -1)
+    return Answer(family="DummyRegressor", value=_constant(draft, value, matrix), width=value.shape[1])
+
+
+@answers(DummyClassifier)
+def lower_dummy_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The same probabilities for every row."""
+    labels = class_labels(model)
+    shares = np.asarray(model.class_prior_, dtype=np.float64)
+    match model.strategy:
+        case "prior":
+            chosen = int(shares.argmax())
+        case "most_frequent":
+            chosen = int(shares.argmax())
+            shares = np.eye(len(labels))[chosen]
+        case "constant":
+            chosen = list(model.classes_).index(np.asarray(model.constant).item())
+            shares = np.eye(len(labels))[chosen]
+        case strategy:
+            raise UnsupportedModelError(
+                f"DummyClassifier with strategy={strategy!r} draws its answers by lot", "use strategy='prior'"
+            )
+    label = _constant(draft, np.eye(len(labels))[chosen][np.newaxis, :], matrix)
+    return Answer(
+        family="DummyClassifier",
+        class_labels=labels,
+        label=arg_max(draft, label),
+        probabilities=_constant(draft, shares[np.newaxis, :], matrix),
+    )
+
+
+@answers(KMeans, MiniBatchKMeans)
+def lower_k_means(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The nearest center, by squared distances without each row's own square."""
+    graph, centers = draft.graph, np.asarray(model.cluster_centers_, dtype=np.float64)
+    if model.cluster_centers_.dtype != np.float64:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} was fitted on float32, in which its distances are rounded",
+            "fit it on float64",
+        )
+    cross = graph.node("MatMul", [draft.tensor(matrix), draft.constant(-2.0 * centers.T)])
+    distance = graph.node("Add", [cross, draft.constant((centers**2).sum(axis=1))])
+    return Answer(
+        family=type(model).__name__,
+        class_labels=tuple(str(i) for i in range(len(centers))),
+        label=graph.node("ArgMin", [distance], axis=1, keepdims=1),
+    )
+
+
+def _constant(draft: Draft, row: np.ndarray[Any, np.dtype[np.float64]], matrix: Matrix) -> str:
+    """The same row for every row of the matrix, which it reads a number of for their count."""
+    number = next((i for i, column in enumerate(matrix.columns) if isinstance(column, Number | Coded)), 0)
+    x = draft.tensor(matrix.take([number]))
+    value = draft.constant(row)
+    return draft.graph.node("Where", [draft.graph.node("IsNaN", [x]), value, value])
