@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.cluster import KMeans
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import AdaBoostClassifier
+from sklearn.mixture import GaussianMixture
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -94,6 +94,6 @@ def test_converted_regressor_agrees_in_float(model: Any) -> None:
 
 def test_model_without_a_rule_is_refused() -> None:
     frame = build_frame()[NUMBERS]
-    model = make_pipeline(StandardScaler(), KMeans(2, n_init=1, random_state=0)).fit(frame)
-    with pytest.raises(UnsupportedModelError, match="KMeans"):
+    model = make_pipeline(StandardScaler(), GaussianMixture(2, random_state=0)).fit(frame)
+    with pytest.raises(UnsupportedModelError, match="GaussianMixture"):
         lower(model, frame)

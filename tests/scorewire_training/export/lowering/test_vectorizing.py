@@ -8,6 +8,7 @@ import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import BernoulliNB, ComplementNB, MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from xgboost import XGBClassifier
@@ -82,6 +83,19 @@ def test_vectorized_text_goes_through_a_tensor_of_texts(step: Any) -> None:
     lowered = check_same(pipeline, wild_texts(frame), sample=frame)
     assert [part.name for part in lowered.coding.inputs] == ["features", "texts"]
     assert lowered.known_texts["title"] == ()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [MultinomialNB(), ComplementNB(), ComplementNB(norm=True), BernoulliNB(), BernoulliNB(binarize=0.5)],
+)
+@pytest.mark.parametrize("count", [2, 3])
+def test_naive_bayes_of_words(model: Any, count: int) -> None:
+    frame = wordy_frame()
+    for step in (CountVectorizer(**PLAIN), TfidfVectorizer(**PLAIN)):
+        words = ColumnTransformer([("t", step, "title")])
+        pipeline = make_pipeline(words, model).fit(frame, classes(frame, count))
+        check_same(pipeline, wild_texts(frame), sample=frame)
 
 
 def test_counts_before_xgboost() -> None:

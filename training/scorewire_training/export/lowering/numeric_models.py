@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import AdaBoostClassifier, AdaBoostRegressor
-from sklearn.naive_bayes import GaussianNB
+from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR
@@ -72,6 +74,40 @@ def lower_gaussian_nb(draft: Draft, model: Any, matrix: Matrix) -> Answer:
         class_labels=class_labels(model),
         label=arg_max(draft, scores),
         probabilities=graph.node("Softmax", [scores], axis=1),
+    )
+
+
+@answers(MultinomialNB, ComplementNB)
+def lower_counting_nb(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """Softmax over each class's log likelihood of counts."""
+    prior = model.class_log_prior_ if type(model) is MultinomialNB else np.zeros(len(model.classes_))
+    return _softmax_of_line(draft, model, draft.tensor(matrix), model.feature_log_prob_, prior)
+
+
+@answers(BernoulliNB)
+def lower_bernoulli_nb(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """Softmax over each class's log likelihood of what is there and what is not."""
+    x = draft.tensor(matrix)
+    if model.binarize is not None:
+        for column in matrix.columns:
+            draft.add_thresholds(column, [model.binarize])
+        above = draft.graph.node("Greater", [x, draft.constant([float(model.binarize)])])
+        x = draft.cast(above, TensorProto.DOUBLE)
+    absent = np.log(1 - np.exp(model.feature_log_prob_))
+    prior = model.class_log_prior_ + absent.sum(axis=1)
+    return _softmax_of_line(draft, model, x, model.feature_log_prob_ - absent, prior)
+
+
+def _softmax_of_line(
+    draft: Draft, model: Any, x: str, weights: NDArray[np.float64], offset: NDArray[np.float64]
+) -> Answer:
+    line = draft.graph.node("MatMul", [x, draft.constant(weights.T)])
+    scores = draft.graph.node("Add", [line, draft.constant(offset)])
+    return Answer(
+        family=type(model).__name__,
+        class_labels=class_labels(model),
+        label=arg_max(draft, scores),
+        probabilities=draft.graph.node("Softmax", [scores], axis=1),
     )
 
 
