@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xgboost
 from numpy.typing import NDArray
+from sklearn.base import is_outlier_detector
 
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import ParityError
@@ -104,6 +105,8 @@ class Reference:
     def _ask_estimator(self, frame: pd.DataFrame, output: ModelOutput) -> Any:
         if output.kind == schema_pb2.OUTPUT_KIND_PROBABILITY:
             return self._model.predict_proba(frame)
+        if output.kind == schema_pb2.OUTPUT_KIND_NUMBER and is_outlier_detector(self._model):
+            return self._model.decision_function(frame)
         if not hasattr(self._model, "predict"):
             # A pipeline may end in a transformer.
             made = self._model.transform(frame)

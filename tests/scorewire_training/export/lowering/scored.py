@@ -116,6 +116,10 @@ def fitted_answers(model: Any, frame: pd.DataFrame) -> dict[str, NDArray[np.floa
     if not hasattr(model, "predict"):
         made = model.transform(frame)
         return {"value": made.toarray() if hasattr(made, "toarray") else np.asarray(made)}
+    if hasattr(model, "score_samples"):
+        label = (np.asarray(model.predict(frame)) > 0).astype(np.float64)
+        decision = np.asarray(model.decision_function(frame), dtype=np.float64)
+        return {"value": decision.reshape(-1, 1), "label": label.reshape(-1, 1)}
     if hasattr(model, "fit_predict"):
         return {"label": np.asarray(model.predict(frame), dtype=np.float64).reshape(-1, 1)}
     if not hasattr(model, "classes_"):

@@ -7,8 +7,10 @@ import pytest
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import IsolationForest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import SVR, NuSVR, OneClassSVM
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering import lower
@@ -68,3 +70,23 @@ def test_pipelines_that_end_in_a_transformer() -> None:
     check_same(make_pipeline(StandardScaler(), PCA(2)).fit(FRAME), FRAME)
     texts = build_frame()[TEXTS]
     check_same(OneHotEncoder(handle_unknown="ignore").fit(texts), texts)
+
+
+@pytest.mark.parametrize("options", [{}, {"max_features": 0.5}, {"contamination": 0.1, "bootstrap": True}])
+def test_isolation_forests(options: dict[str, Any]) -> None:
+    model = IsolationForest(n_estimators=20, random_state=0, **options).fit(FRAME)
+    check_same(model, hard_rows(FRAME, holes=False), sample=FRAME)
+    check_same(make_pipeline(StandardScaler(), model).fit(FRAME), FRAME)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "poly", "rbf", "sigmoid"])
+@pytest.mark.parametrize("kind", [SVR, NuSVR, OneClassSVM])
+def test_support_vectors(kind: Any, kernel: str) -> None:
+    model = make_pipeline(StandardScaler(), kind(kernel=kernel, coef0=0.5, degree=2))
+    check_same(model.fit(FRAME, target(build_frame())), FRAME)
+
+
+def test_kernels_that_are_functions_are_refused() -> None:
+    model = SVR(kernel=lambda a, b: a @ b.T).fit(FRAME[["ratio"]], FRAME["ratio"])
+    with pytest.raises(UnsupportedModelError, match="kernel '<lambda>'"):
+        lower(model, FRAME[["ratio"]])

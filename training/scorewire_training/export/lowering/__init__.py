@@ -8,6 +8,8 @@ from scorewire_training.export.lowering import (  # noqa: F401 - modules that re
     encoding,
     ensembles,
     imputing,
+    isolation,
+    kernels,
     linear,
     multiclass,
     numeric_models,

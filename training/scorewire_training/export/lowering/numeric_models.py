@@ -13,7 +13,7 @@ from sklearn.ensemble import AdaBoostClassifier, AdaBoostRegressor
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
-from sklearn.svm import SVC, SVR, NuSVC, NuSVR
+from sklearn.svm import SVC, NuSVC
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.answer import (
@@ -165,7 +165,7 @@ def lower_converted_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answ
     )
 
 
-@answers(AdaBoostRegressor, NuSVR, SVR)
+@answers(AdaBoostRegressor)
 def lower_converted_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """By skl2onnx, in float."""
     value = convert_regressor(draft, model, matrix)

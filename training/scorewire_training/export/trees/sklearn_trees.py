@@ -5,6 +5,7 @@ All of them round their input to float and compare it with double thresholds.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from sklearn.ensemble import (
     ExtraTreesRegressor,
     GradientBoostingClassifier,
     GradientBoostingRegressor,
+    IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.ensemble._iforest import _average_path_length
 from sklearn.tree import BaseDecisionTree
 from sklearn.utils.validation import check_is_fitted
 
@@ -46,6 +49,26 @@ def read_sklearn_trees(estimator: object) -> TreeModel | None:
         check_is_fitted(estimator)
         return _boosted(estimator)
     return None
+
+
+def read_isolation_forest(estimator: IsolationForest) -> tuple[TreeModel, float]:
+    """The trees, whose answer is a row's depths summed up, and the sum to be expected of as many."""
+    trees = []
+    lengths = zip(estimator._decision_path_lengths, estimator._average_path_length_per_tree, strict=True)
+    members = zip(estimator.estimators_, estimator.estimators_features_, lengths, strict=True)
+    for member, features, (path, rest) in members:
+        # Lengths count nodes, and depths the steps between them.
+        depth = np.asarray(path, np.float64) + np.asarray(rest, np.float64) - 1.0
+        tree = _tree(member.tree_, depth.reshape(-1, 1), (0,))
+        trees.append(replace(tree, feature=np.asarray(features, np.int64)[np.maximum(tree.feature, 0)]))
+    usual = float(_average_path_length(np.array([estimator._max_samples]))[0])
+    model = TreeModel(
+        family="IsolationForest",
+        feature_count=estimator.n_features_in_,
+        input_type="float32",
+        ensemble=Ensemble(trees=tuple(trees), base=np.zeros(1), element_type="float64"),
+    )
+    return model, len(trees) * usual
 
 
 def _averaged(estimator: Any, members: list[BaseDecisionTree]) -> TreeModel:

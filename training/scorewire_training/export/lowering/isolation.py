@@ -1,0 +1,36 @@
+"""Isolation forests: how soon random splits tell a row from the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+from sklearn.ensemble import IsolationForest
+
+from scorewire_training.export.lowering.answer import Answer, answers
+from scorewire_training.export.lowering.draft import Draft
+from scorewire_training.export.lowering.kernels import OUTLIER_LABELS
+from scorewire_training.export.lowering.matrix import Matrix
+from scorewire_training.export.trees.sklearn_trees import read_isolation_forest
+
+
+@answers(IsolationForest)
+def lower_isolation_forest(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """2 to the minus (sum of depths / their mean in a random tree), against the offset."""
+    trees, usual_depth = read_isolation_forest(model)
+    thresholds = trees.thresholds
+    for i, column in enumerate(matrix.columns):
+        draft.add_thresholds(column, thresholds.get(i, ()))
+    graph = draft.graph
+    (depth,) = trees.emit(graph, draft.tensor(matrix, TensorProto.FLOAT))
+    exponent = graph.node("Div", [depth.tensor, draft.constant([-usual_depth / np.log(2.0)])])
+    score = graph.curve("Exp", exponent, 1)
+    decision = graph.node("Sub", [draft.constant([-float(model.offset_)]), score])
+    outside = graph.node("Less", [decision, draft.constant([0.0])])
+    return Answer(
+        family="IsolationForest",
+        value=decision,
+        class_labels=OUTLIER_LABELS,
+        label=draft.cast(graph.node("Not", [outside]), TensorProto.INT64),
+    )
