@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
+from skl2onnx import convert_sklearn
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.linear_model import LogisticRegression
 
 from scorewire_contract.bundle import read_bundle
 from scorewire_contract.scoring import Scorer, score_golden
@@ -256,3 +260,17 @@ def test_the_typed_schema_of_the_next_version_follows_the_one_before(tmp_path: P
     assert second.manifest.schema.features[0].kind == schema_pb2.FEATURE_KIND_TEXT
     with pytest.raises(ExportError, match=r"changes its kind.*1\.0\.0.*new major"):
         export_onnx(path, name="m", version="1.1.0", output_dir=models)
+
+
+@pytest.mark.parametrize("labels", [["no", "yes"], [3, 7]])
+def test_dictionaries_of_probabilities_become_a_table(tmp_path: Path, labels: list[Any]) -> None:
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(40, 3)).astype(np.float32)
+    model = LogisticRegression().fit(numbers, np.array(labels)[(numbers[:, 0] > 0).astype(int)])
+    converted = convert_sklearn(model, initial_types=[("X", FloatTensorType([None, 3]))], target_opset=17)
+    assert "ZipMap" in {node.op_type for node in converted.graph.node}
+    (tmp_path / "m.onnx").write_bytes(converted.SerializeToString())
+    scorer = exported(tmp_path / "m.onnx", tmp_path / "models", sample={"X": numbers})
+    outputs = scorer.score(40, numbers.astype(np.float64).ravel(), []).outputs
+    (probabilities,) = (values for values in outputs if values.shape == (40, 2))
+    np.testing.assert_allclose(probabilities, model.predict_proba(numbers), atol=1e-6)

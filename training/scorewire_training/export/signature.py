@@ -85,6 +85,7 @@ def parse(content: bytes) -> onnx.ModelProto:
         raise UnsupportedModelError("the file is no ONNX model", "give a .onnx file") from None
     if not model.graph.output:
         raise UnsupportedModelError("the file is no ONNX model", "give a .onnx file")
+    _strip_zipmaps(model.graph)
     if model.functions:
         raise UnsupportedModelError("the graph brings functions of its own", "inline them, by onnx.inliner")
     if model.training_info:
@@ -108,6 +109,21 @@ def parse(content: bytes) -> onnx.ModelProto:
     model.opset_import.extend(opsets)
     model.metadata_props.extend(metadata)
     return model
+
+
+def _strip_zipmaps(graph: onnx.GraphProto) -> None:
+    """Have the graph answer with a table of probabilities where it answers with a dictionary for each row.
+
+    What skl2onnx writes unless told otherwise; the columns are in the order of the classes.
+    """
+    outputs = {value.name: value for value in graph.output}
+    for node in graph.node:
+        if (node.op_type, node.domain) != ("ZipMap", "ai.onnx.ml") or node.output[0] not in outputs:
+            continue
+        width = sum(len(attribute.ints) + len(attribute.strings) for attribute in node.attribute)
+        node.CopyFrom(onnx.helper.make_node("Identity", node.input, node.output))
+        table = onnx.helper.make_tensor_type_proto(TensorProto.FLOAT, ["rows", width])
+        outputs[node.output[0]].type.CopyFrom(table)
 
 
 def read_signature(model: onnx.ModelProto) -> Signature:
@@ -161,7 +177,7 @@ def with_free_rows(model: onnx.ModelProto, signature: Signature) -> onnx.ModelPr
 
 def _kind(value: onnx.ValueInfoProto) -> ElementKind:
     if not value.type.HasField("tensor_type"):
-        raise UnsupportedModelError(f"{value.name!r} is no tensor", "export the model without zipmap")
+        raise UnsupportedModelError(f"{value.name!r} is no tensor", "export the model with tensors alone")
     element = value.type.tensor_type.elem_type
     if element not in _KINDS:
         name = TensorProto.DataType.Name(element)
