@@ -1,32 +1,18 @@
-"""Families of pipelines: encoders before trees, and models that are no trees."""
+"""Families of encoders of text before trees."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import lightgbm
-import numpy as np
 import xgboost
-from sklearn import ensemble, linear_model, neural_network, svm
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import TransformedTargetRegressor
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.naive_bayes import GaussianNB
+from sklearn import ensemble
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import (
-    FunctionTransformer,
-    KBinsDiscretizer,
-    OneHotEncoder,
-    OrdinalEncoder,
-    PolynomialFeatures,
-    StandardScaler,
-    TargetEncoder,
-)
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
 from scorewire_training.transformers import FrequencyEncoder, TextCleaner
-from tests.families.data import empty_texts, everything, one_text, small_numbers
-from tests.families.fits import after_encoder, after_preparation, calibrated, words
+from tests.families.data import empty_texts, everything
+from tests.families.fits import after_encoder
 from tests.families.running import Family
 
 XC, XR = xgboost.XGBClassifier, xgboost.XGBRegressor
@@ -34,10 +20,6 @@ LC, LR = lightgbm.LGBMClassifier, lightgbm.LGBMRegressor
 HC, HR = ensemble.HistGradientBoostingClassifier, ensemble.HistGradientBoostingRegressor
 ordinal = partial(OrdinalEncoder, handle_unknown="use_encoded_value", unknown_value=-1)
 one_hot = partial(OneHotEncoder, handle_unknown="ignore", sparse_output=False)
-
-
-def logged(values: Any) -> Any:
-    return np.log1p(np.abs(values))
 
 
 ENCODED = [
@@ -97,117 +79,5 @@ ENCODED = [
             make_pipeline(TextCleaner(), TargetEncoder(random_state=0)), XR, objective="reg:absoluteerror"
         ),
         prepare=everything,
-    ),
-]
-
-LINEAR = [
-    Family(
-        name="logistic regression",
-        fit=after_preparation(linear_model.LogisticRegression()),
-        target="named",
-        prepare=everything,
-    ),
-    Family(
-        name="logistic regression, three classes",
-        fit=after_preparation(linear_model.LogisticRegression()),
-        target="three",
-        prepare=everything,
-    ),
-    Family(name="ridge", fit=after_preparation(linear_model.Ridge()), prepare=everything),
-    Family(
-        name="poisson regression",
-        fit=after_preparation(linear_model.PoissonRegressor()),
-        target="count",
-        prepare=everything,
-    ),
-    Family(
-        name="ridge over bins",
-        fit=after_preparation(linear_model.Ridge(), KBinsDiscretizer(encode="onehot-dense")),
-        prepare=everything,
-    ),
-    Family(
-        name="ridge over polynomials",
-        fit=after_preparation(linear_model.Ridge(), StandardScaler(), PolynomialFeatures(2)),
-        prepare=small_numbers,
-    ),
-    Family(
-        name="log1p target, ridge",
-        fit=after_preparation(
-            TransformedTargetRegressor(linear_model.Ridge(), func=np.log1p, inverse_func=np.expm1)
-        ),
-        target="positive",
-        prepare=everything,
-    ),
-    Family(
-        name="SGD classifier",
-        fit=after_preparation(linear_model.SGDClassifier(random_state=0)),
-        target="three",
-    ),
-    Family(name="linear SVC", fit=after_preparation(svm.LinearSVC(random_state=0)), target="two"),
-    Family(
-        name="neural network",
-        fit=after_preparation(neural_network.MLPClassifier((16,), max_iter=30, random_state=0)),
-        target="two",
-        prepare=everything,
-    ),
-    Family(name="naive Bayes", fit=after_preparation(GaussianNB()), target="three"),
-    Family(
-        name="calibrated linear SVC",
-        fit=after_preparation(CalibratedClassifierCV(svm.LinearSVC(random_state=0), cv=2)),
-        target="two",
-        prepare=everything,
-    ),
-    Family(
-        name="HistGradientBoosting, calibrated on its log-odds",
-        fit=calibrated(after_encoder(one_hot(), HC)),
-        target="two",
-        prepare=everything,
-    ),
-    Family(
-        name="random forest, calibrated on its log-odds",
-        fit=calibrated(after_encoder(one_hot(), ensemble.RandomForestClassifier)),
-        target="two",
-        prepare=empty_texts,
-    ),
-    Family(
-        name="voting of forest and logistic regression",
-        fit=after_preparation(
-            ensemble.VotingClassifier(
-                [
-                    ("trees", ensemble.RandomForestClassifier(5, max_depth=5, random_state=0)),
-                    ("line", linear_model.LogisticRegression()),
-                ],
-                voting="soft",
-            )
-        ),
-        target="two",
-        prepare=everything,
-    ),
-    Family(
-        name="stack of XGBoost and ridge",
-        fit=after_preparation(
-            ensemble.StackingRegressor(
-                [("trees", xgboost.XGBRegressor(n_estimators=5)), ("line", linear_model.Ridge())], cv=2
-            )
-        ),
-        prepare=everything,
-    ),
-    Family(
-        name="tf-idf of words, logistic regression",
-        fit=words(TfidfVectorizer(token_pattern="[^ ]+", lowercase=False)),  # noqa: S106 - no password
-        target="two",
-        prepare=one_text,
-    ),
-    Family(
-        name="tf-idf of words as scikit-learn cuts them",
-        fit=words(TfidfVectorizer()),
-        target="two",
-        prepare=one_text,
-        refused="splits texts at spaces only",
-    ),
-    Family(
-        name="function of one's own",
-        fit=after_preparation(linear_model.Ridge(), FunctionTransformer(logged)),
-        refused="FunctionTransformer",
     ),
 ]
