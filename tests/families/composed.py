@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import xgboost
-from sklearn import ensemble, linear_model, svm
+from sklearn import ensemble, linear_model, svm, tree
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 
 from tests.families.data import empty_texts, everything
 from tests.families.fits import after_encoder, after_preparation, calibrated
@@ -52,5 +54,71 @@ COMPOSED = [
             )
         ),
         prepare=everything,
+    ),
+    Family(
+        name="isotonic calibration of HistGradientBoosting",
+        fit=after_preparation(
+            CalibratedClassifierCV(HC(max_iter=5, random_state=0), method="isotonic", cv=2)
+        ),
+        target="named",
+    ),
+    Family(
+        name="temperature of XGBoost, three classes",
+        fit=after_preparation(
+            CalibratedClassifierCV(
+                xgboost.XGBClassifier(n_estimators=4, random_state=0), method="temperature", cv=2
+            )
+        ),
+        target="three",
+    ),
+    Family(
+        name="sigmoid calibration of a random forest, three classes",
+        fit=after_preparation(
+            CalibratedClassifierCV(ensemble.RandomForestClassifier(5, max_depth=5, random_state=0), cv=2)
+        ),
+        target="three",
+    ),
+    Family(
+        name="fixed threshold",
+        fit=after_preparation(
+            FixedThresholdClassifier(linear_model.LogisticRegression(), threshold=0.3, pos_label="no")
+        ),
+        target="named",
+    ),
+    Family(
+        name="tuned threshold",
+        fit=after_preparation(TunedThresholdClassifierCV(linear_model.LogisticRegression(), cv=2)),
+        target="two",
+    ),
+    Family(
+        name="one against the rest",
+        fit=after_preparation(OneVsRestClassifier(linear_model.LogisticRegression())),
+        target="three",
+    ),
+    Family(
+        name="one against the rest, XGBoost",
+        fit=after_preparation(OneVsRestClassifier(xgboost.XGBClassifier(n_estimators=4, random_state=0))),
+        target="three",
+    ),
+    Family(
+        name="one against one",
+        fit=after_preparation(OneVsOneClassifier(svm.LinearSVC(random_state=0))),
+        target="three",
+    ),
+    Family(
+        name="bag of trees",
+        fit=after_preparation(
+            ensemble.BaggingClassifier(
+                tree.DecisionTreeClassifier(max_depth=5), n_estimators=4, max_features=0.7, random_state=0
+            )
+        ),
+        target="three",
+    ),
+    Family(
+        name="bag of lines",
+        fit=after_preparation(
+            ensemble.BaggingRegressor(linear_model.Ridge(), n_estimators=4, random_state=0)
+        ),
+        target="pair",
     ),
 ]

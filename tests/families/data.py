@@ -86,3 +86,7 @@ def filled(frame: pd.DataFrame) -> pd.DataFrame:
 
 def small_numbers(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[["age", "score", "visits"]]
+
+
+def counts(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[["visits", "level"]].fillna(0.0)

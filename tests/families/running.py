@@ -13,6 +13,8 @@ import lightgbm
 import numpy as np
 import pandas as pd
 import xgboost
+from numpy.typing import NDArray
+from sklearn.base import is_outlier_detector
 
 from scorewire_contract.bundle import read_bundle
 from scorewire_contract.scoring import Scorer
@@ -89,12 +91,22 @@ def _count_differing(model: Any, frame: pd.DataFrame, path: Path) -> int:
         frame[texts].astype(object).fillna("").to_numpy().ravel().tolist(),
     )
     found = {output.name: values for output, values in zip(schema.outputs, scores.outputs, strict=True)}
+    return int((~_agreement(model, frame, found, schema)).sum())
+
+
+def _agreement(
+    model: Any, frame: pd.DataFrame, found: dict[str, NDArray[Any]], schema: schema_pb2.Schema
+) -> NDArray[np.bool_]:
+    """Of each row, whether its outputs are what the model itself answers."""
     if isinstance(model, xgboost.Booster):
         wanted = model.predict(xgboost.DMatrix(frame))
     elif "probabilities" in found and not isinstance(model, lightgbm.Booster):
         wanted = model.predict_proba(frame)
+    elif is_outlier_detector(model):
+        wanted = model.decision_function(frame)
     else:
-        wanted = model.predict(frame)
+        wanted = (model.predict if hasattr(model, "predict") else model.transform)(frame)
+    wanted = np.asarray(wanted.toarray() if hasattr(wanted, "toarray") else wanted)
     if "value" in found:
         got = found["value"]
     elif wanted.ndim == 2:
@@ -102,7 +114,8 @@ def _count_differing(model: Any, frame: pd.DataFrame, path: Path) -> int:
     elif len(schema.outputs[-1].class_labels) == 2 and "probabilities" in found:
         got = found["probabilities"][:, 1]
     else:
-        got = found["label"]
+        labels = np.array(schema.outputs[-1].class_labels)
+        return np.asarray(labels[found["label"].ravel().astype(np.intp)] == wanted.astype(str))
     wanted = wanted.astype(np.float64).reshape(len(frame), -1)
     close = np.isclose(got.reshape(wanted.shape), wanted, rtol=5e-6, atol=5e-6 * wanted.std())
-    return int((~close.all(axis=1)).sum())
+    return np.asarray(close.all(axis=1))

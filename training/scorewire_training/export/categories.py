@@ -169,7 +169,7 @@ def _only_reading(
     own_names = booster.feature_name()
     numeric = [_is_numeric(table[name]) for name in names]
     # How many readings there are of the first columns that use the first lists, two at most, and one of them.
-    readings: list[tuple[int, list[str]]] = [(1, [])] + [(0, [])] * len(listed)
+    readings: list[tuple[int, list[str]]] = [(1, []), *[(0, [])] * len(listed)]
     for name, own_name, is_numeric in zip(names, own_names, numeric, strict=True):
         following = [(count, chosen) if is_numeric else (0, []) for count, chosen in readings]
         for used, values in enumerate(listed):

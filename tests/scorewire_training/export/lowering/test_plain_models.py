@@ -86,6 +86,14 @@ def test_support_vectors(kind: Any, kernel: str) -> None:
     check_same(model.fit(FRAME, target(build_frame())), FRAME)
 
 
+def test_rows_beyond_all_support_vectors_have_no_kernel() -> None:
+    frame = FRAME[["amount", "ratio"]]
+    model = SVR().fit(frame, target(build_frame()))
+    far = frame.head(3).assign(amount=[1.7e308, -1.7e308, 1e200], ratio=[0.5, 1e300, -1e160])
+    check_same(model, far, sample=frame)
+    assert model.predict(far) == pytest.approx(model.intercept_.repeat(3))
+
+
 def test_kernels_that_are_functions_are_refused() -> None:
     model = SVR(kernel=lambda a, b: a @ b.T).fit(FRAME[["ratio"]], FRAME["ratio"])
     with pytest.raises(UnsupportedModelError, match="kernel '<lambda>'"):

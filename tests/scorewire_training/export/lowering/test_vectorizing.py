@@ -98,6 +98,18 @@ def test_naive_bayes_of_words(model: Any, count: int) -> None:
         check_same(pipeline, wild_texts(frame), sample=frame)
 
 
+def test_naive_bayes_of_counts_that_overflow() -> None:
+    counts = np.random.default_rng(0).poisson(2.0, (60, 2)).astype(float)
+    frame = pd.DataFrame(counts, columns=["a", "b"])
+    model = MultinomialNB().fit(frame, np.arange(60) % 3)
+    model.feature_log_prob_[:, 1] = [-0.5, -2.0, -3.0]
+    far = frame.head(2).assign(b=[-1.7e308, 1.7e308])
+    check_same(model, far, sample=frame)
+    with np.errstate(all="ignore"):
+        # One score of the first row is a number, two are infinite.
+        assert model.predict_proba(far)[0] == pytest.approx([0.0, np.nan, np.nan], nan_ok=True)
+
+
 def test_counts_before_xgboost() -> None:
     frame = wordy_frame()
     for threshold in (0.0, 1.0):

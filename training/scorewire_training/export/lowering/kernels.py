@@ -51,6 +51,9 @@ def _sum(draft: Draft, model: Any, matrix: Matrix) -> str:
             square = row_sum(draft, graph.node("Mul", [x, x]), matrix.width)
             both = graph.node("Add", [square, draft.constant((vectors**2).sum(axis=1))])
             distance = graph.node("Sub", [both, graph.node("Mul", [cross, draft.constant([2.0])])])
+            # Where both parts overflow, their difference is no number: such a row is infinitely far away.
+            lost = graph.node("IsNaN", [distance])
+            distance = graph.node("Where", [lost, draft.constant([np.inf]), distance])
             kernel = graph.node("Exp", [graph.node("Neg", [graph.node("Mul", [gamma, distance])])])
         case "poly" | "sigmoid":
             line = graph.node("Mul", [gamma, cross])

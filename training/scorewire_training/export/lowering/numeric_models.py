@@ -27,7 +27,7 @@ from scorewire_training.export.lowering.answer import (
 from scorewire_training.export.lowering.conversion import convert_classifier, convert_regressor
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
-from scorewire_training.export.lowering.scaling import row_sum
+from scorewire_training.export.lowering.scaling import largest, row_sum
 
 _ACTIVATIONS: dict[str, Callable[[Draft, str], str]] = {
     "exp": lambda draft, x: draft.graph.node("Exp", [x]),
@@ -101,13 +101,19 @@ def lower_bernoulli_nb(draft: Draft, model: Any, matrix: Matrix) -> Answer:
 def _softmax_of_line(
     draft: Draft, model: Any, x: str, weights: NDArray[np.float64], offset: NDArray[np.float64]
 ) -> Answer:
-    line = draft.graph.node("MatMul", [x, draft.constant(weights.T)])
-    scores = draft.graph.node("Add", [line, draft.constant(offset)])
+    graph = draft.graph
+    line = graph.node("MatMul", [x, draft.constant(weights.T)])
+    scores = graph.node("Add", [line, draft.constant(offset)])
+    # scikit-learn takes the logarithm of the sum off: infinity off a number is 0, off itself is none.
+    infinite = graph.node("Equal", [scores, draft.constant([np.inf])])
+    limit = graph.node("Where", [infinite, draft.constant([np.nan]), draft.constant([0.0])])
+    beyond = graph.node("Equal", [largest(draft, scores), draft.constant([np.inf])])
+    shares = graph.node("Softmax", [scores], axis=1)
     return Answer(
         family=type(model).__name__,
         class_labels=class_labels(model),
         label=arg_max(draft, scores),
-        probabilities=draft.graph.node("Softmax", [scores], axis=1),
+        probabilities=draft.graph.node("Where", [beyond, limit, shares]),
     )
 
 

@@ -204,11 +204,15 @@ def normalize(draft: Draft, x: str, width: int, kind: str) -> str:
     elif kind == "l1":
         norm = row_sum(draft, graph.node("Abs", [x]), width)
     else:
-        # ReduceMax would take its axes in one way or another, by the operator set.
-        largest = graph.constant(np.array([1]))
-        norm = graph.nodes("TopK", [graph.node("Abs", [x]), largest], 2, axis=1)[0]
+        norm = largest(draft, graph.node("Abs", [x]))
     zero = graph.node("Equal", [norm, draft.constant([0.0])])
     return graph.node("Div", [x, graph.node("Where", [zero, draft.constant([1.0]), norm])])
+
+
+def largest(draft: Draft, x: str) -> str:
+    """The largest number of each row, shape [rows, 1]."""
+    # ReduceMax would take its axes in one way or another, by the operator set.
+    return draft.graph.nodes("TopK", [x, draft.graph.constant(np.array([1]))], 2, axis=1)[0]
 
 
 def row_sum(draft: Draft, x: str, width: int) -> str:

@@ -54,15 +54,11 @@ def lower_trees(draft: Draft, model: object, matrix: Matrix) -> LoweredTrees | N
     for i, column in enumerate(columns):
         draft.add_thresholds(column, thresholds.get(i, ()))
     lowered = Matrix(columns)
-    if matrix.sparse and _is_xgboost(model):
+    if matrix.sparse and isinstance(model, xgboost.Booster | xgboost.XGBModel):
         lowered = _without_zeros(draft, lowered)
     x = draft.tensor(lowered, ELEMENT_TYPES[trees.input_type])
     outputs, margin = trees.emit_with_margin(draft.graph, x)
     return LoweredTrees(trees.family, ELEMENT_TYPES[trees.ensemble.element_type], outputs, margin)
-
-
-def _is_xgboost(model: object) -> bool:
-    return isinstance(model, xgboost.Booster | xgboost.XGBModel)
 
 
 def _without_zeros(draft: Draft, matrix: Matrix) -> Matrix:
@@ -92,7 +88,7 @@ def _frame_categories(draft: Draft, model: object, matrix: Matrix) -> dict[int, 
                 "pass a sample with the dtypes that the model was fitted on",
             )
         return {i: list(values) for i, values in zip(categoricals, listed, strict=True)}
-    if _is_xgboost(model):
+    if isinstance(model, xgboost.Booster | xgboost.XGBModel):
         stored = stored_categories(model if isinstance(model, xgboost.Booster) else model.get_booster())
         return {
             i: stored[i].settle(values, _feature(matrix.columns[i])) if i in stored else values

@@ -117,8 +117,8 @@ def _distinct(
     values = np.concatenate([values for _, values in listed])
     order = np.argsort(features, kind="stable")
     found, begins = np.unique(features[order], return_index=True)
-    parts = np.split(values[order], begins[1:])
-    return {int(feature): np.unique(part) for feature, part in zip(found, parts, strict=True)}
+    owned = np.split(values[order], begins[1:])
+    return {int(feature): np.unique(part) for feature, part in zip(found, owned, strict=True)}
 
 
 class Link(Enum):

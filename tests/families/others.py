@@ -1,0 +1,65 @@
+"""Families of models that are no trees and no lines: of counts, distances, kernels, and plain guesses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn import cluster, decomposition, dummy, ensemble, naive_bayes, svm
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Binarizer, StandardScaler
+
+from tests.families.data import counts, everything, filled
+from tests.families.fits import Fit, after_preparation, whole
+from tests.families.running import Family
+
+
+def scaled(model: Any) -> Fit:
+    """Fits a model behind scaled numbers."""
+    return whole(make_pipeline(StandardScaler(), model))
+
+
+OTHERS = [
+    Family(name="dummy of classes", fit=after_preparation(dummy.DummyClassifier()), target="named"),
+    Family(name="dummy of numbers", fit=after_preparation(dummy.DummyRegressor()), target="pair"),
+    Family(
+        name="dummy that draws lots",
+        fit=after_preparation(dummy.DummyClassifier(strategy="stratified")),
+        target="two",
+        refused="by lot",
+    ),
+    Family(
+        name="k-means", fit=after_preparation(cluster.KMeans(4, n_init=1, random_state=0)), prepare=everything
+    ),
+    Family(
+        name="k-means of batches",
+        fit=after_preparation(cluster.MiniBatchKMeans(4, n_init=1, random_state=0)),
+    ),
+    Family(name="PCA as last step", fit=after_preparation(decomposition.PCA(3))),
+    Family(
+        name="multinomial naive Bayes", fit=whole(naive_bayes.MultinomialNB()), target="three", prepare=counts
+    ),
+    Family(
+        name="complement naive Bayes", fit=whole(naive_bayes.ComplementNB()), target="three", prepare=counts
+    ),
+    Family(
+        name="Bernoulli naive Bayes",
+        fit=whole(naive_bayes.BernoulliNB(binarize=1.0)),
+        target="two",
+        prepare=counts,
+    ),
+    Family(
+        name="Bernoulli naive Bayes behind a Binarizer",
+        fit=whole(make_pipeline(Binarizer(threshold=1.0), naive_bayes.BernoulliNB())),
+        target="two",
+        prepare=counts,
+    ),
+    Family(
+        name="isolation forest",
+        fit=lambda frame, _, size: ensemble.IsolationForest(n_estimators=size, random_state=0).fit(frame),
+        prepare=filled,
+    ),
+    Family(name="one-class SVM", fit=scaled(svm.OneClassSVM(nu=0.2)), prepare=filled),
+    Family(name="SVR", fit=scaled(svm.SVR()), prepare=filled),
+    Family(name="NuSVR, polynomial kernel", fit=scaled(svm.NuSVR(kernel="poly", degree=2)), prepare=filled),
+    Family(name="SVC", fit=scaled(svm.SVC(random_state=0)), target="three", prepare=filled),
+]
