@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from scorewire_contract import bundle as bundles
 from scorewire_contract.schema import InvalidNameError, Version, check_model_name
@@ -24,6 +26,7 @@ from scorewire_training.export.probing import Prober
 from scorewire_training.export.provenance import build_provenance
 from scorewire_training.export.reference import Answers, Reference
 from scorewire_training.export.runtime import open_graph
+from scorewire_training.export.samples import to_frame
 from scorewire_training.export.schema import build_schema
 from scorewire_training.export.trial import hold_trial
 from scorewire_training.export.typed_schema import give_fields, render
@@ -44,7 +47,7 @@ class ExportedBundle:
 def export_bundle(
     model: object,
     *,
-    sample: pd.DataFrame,
+    sample: pd.DataFrame | NDArray[Any],
     name: str,
     version: str,
     output_dir: Path | str,
@@ -63,7 +66,9 @@ def export_bundle(
         model: a fitted scikit-learn estimator or pipeline, an XGBoost or
             LightGBM model, or a Booster of theirs.
         sample: rows as the model takes them, best the ones it was fitted on: the
-            features' ranges and missing shares come from them. Named columns.
+            features' ranges and missing shares come from them. The columns of a
+            frame are named; those of an array are called as the model was fitted
+            on them, or x0, x1, ... where it knows no names.
         name: the model's name, 1 to 63 of a-z, 0-9, '_' and '-'.
         version: its semantic version.
         output_dir: the folder of all models; made if it is not there.
@@ -80,20 +85,22 @@ def export_bundle(
     """
     report_stage = progress or (lambda _: None)
     target = check_target(Path(output_dir), name, version)
-    _check_sample(sample)
+    frame = to_frame(model, sample)
     check_metrics(metrics or {})
 
     report_stage("Turning the model into a graph")
-    lowered = lower(model, sample)
-    if surplus := set(feature_descriptions or {}) - set(sample.columns):
+    lowered = lower(model, frame)
+    if surplus := set(feature_descriptions or {}) - set(frame.columns):
         raise ExportError(f"feature_descriptions describe {min(surplus)!r}, which is no feature")
-    codec = FrameCodec(sample, lowered.features, lowered.missing_texts, lowered.coded_features)
-    rows = codec.to_rows(sample)
-    compared = _draw(len(sample), min(_MAX_SAMPLE_ROWS_COMPARED, max(1, MAX_CELLS // len(lowered.features))))
+    codec = FrameCodec(frame, lowered.features, lowered.missing_texts, lowered.coded_features)
+    rows = codec.to_rows(frame)
+    compared = _draw(len(frame), min(_MAX_SAMPLE_ROWS_COMPARED, max(1, MAX_CELLS // len(lowered.features))))
     reference = Reference(model, lowered.outputs)
 
     report_stage("Asking the fitted model what it refuses")
-    sample_answers = _ask_sample(reference, sample.iloc[compared])
+    sample_answers = _ask_sample(
+        reference, sample[compared] if isinstance(sample, np.ndarray) else sample.iloc[compared]
+    )
     allowances = Prober(reference, codec, lowered.features, rows).probe(lowered.known_texts)
     manifest = manifest_pb2.Manifest(model=name, version=version, description=description)
     manifest.schema.CopyFrom(
@@ -188,24 +195,6 @@ def check_target(output_dir: Path, name: str, version: str) -> Path:
     return target
 
 
-def _check_sample(sample: object) -> None:
-    if not isinstance(sample, pd.DataFrame):
-        raise ExportError(
-            f"sample is a {type(sample).__name__}: pass a pandas DataFrame with the columns of training"
-        )
-    if not len(sample) or not len(sample.columns):
-        raise ExportError("sample is empty: pass rows that the model was fitted on")
-    unnamed = [column for column in sample.columns if not isinstance(column, str) or not column]
-    if unnamed:
-        raise ExportError(
-            f"sample has a column named {unnamed[0]!r}: name columns by texts, for instance by "
-            "sample.columns = [f'x{i}' for i in range(sample.shape[1])]"
-        )
-    if not sample.columns.is_unique:
-        twice = sample.columns[sample.columns.duplicated()][0]
-        raise ExportError(f"sample has two columns named {twice!r}: rename or drop one")
-
-
 def check_metrics(metrics: Mapping[str, float]) -> None:
     """Check that metrics have names and finite numbers.
 
@@ -225,8 +214,8 @@ def _draw(row_count: int, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]
     return np.sort(drawn).astype(np.intp)
 
 
-def _ask_sample(reference: Reference, sample: pd.DataFrame) -> Answers:
-    """The fitted model's answers for the very frame that was passed, before any coding."""
+def _ask_sample(reference: Reference, sample: pd.DataFrame | NDArray[Any]) -> Answers:
+    """The fitted model's answers for the very rows that were passed, before any coding."""
     try:
         return Answers(reference.answer(sample), np.zeros(len(sample), dtype=np.bool_))
     except Exception as error:

@@ -62,8 +62,8 @@ class Reference:
                     f"{output.name!r} has the classes {labels}, the fitted model {list(classes)}"
                 )
 
-    def answer(self, frame: pd.DataFrame) -> list[NDArray[np.float64]]:
-        """The answers for all rows.
+    def answer(self, frame: pd.DataFrame | NDArray[Any]) -> list[NDArray[np.float64]]:
+        """The answers for all rows, of a frame or of an array as the model was fitted on.
 
         Raises:
             Exception: whatever the model raises; it refuses one of the rows.
@@ -102,7 +102,7 @@ class Reference:
             np.concatenate([part.refused for part in parts]),
         )
 
-    def _ask_estimator(self, frame: pd.DataFrame, output: ModelOutput) -> Any:
+    def _ask_estimator(self, frame: pd.DataFrame | NDArray[Any], output: ModelOutput) -> Any:
         if output.kind == schema_pb2.OUTPUT_KIND_PROBABILITY:
             return self._model.predict_proba(frame)
         if output.kind == schema_pb2.OUTPUT_KIND_NUMBER and is_outlier_detector(self._model):
@@ -123,7 +123,7 @@ class Reference:
             raise TypeError(f"the model predicts classes that are not among {list(classes)}")
         return np.asarray(hits.argmax(axis=1), dtype=np.float64)
 
-    def _ask_booster(self, frame: pd.DataFrame) -> list[NDArray[Any]]:
+    def _ask_booster(self, frame: pd.DataFrame | NDArray[Any]) -> list[NDArray[Any]]:
         if isinstance(self._model, xgboost.Booster):
             matrix = to_dmatrix(self._model, frame)
             answer = np.asarray(self._model.predict(matrix), dtype=np.float64)
@@ -152,8 +152,11 @@ def _objective(booster: xgboost.Booster) -> str:
     return str(json.loads(booster.save_config())["learner"]["objective"]["name"])
 
 
-def to_dmatrix(booster: xgboost.Booster, frame: pd.DataFrame) -> xgboost.DMatrix:
-    """The frame as a Booster takes it: by name where it has names, categories by their codes."""
+def to_dmatrix(booster: xgboost.Booster, frame: pd.DataFrame | NDArray[Any]) -> xgboost.DMatrix:
+    """The rows as a Booster takes them: by name where it has names, categories by their codes."""
+    if isinstance(frame, np.ndarray):
+        names = booster.feature_names
+        frame = pd.DataFrame(frame, columns=None if names is None else list(names))
     if any(isinstance(dtype, pd.CategoricalDtype) for dtype in frame.dtypes):
         return xgboost.DMatrix(frame, enable_categorical=True)
     return xgboost.DMatrix(

@@ -83,8 +83,8 @@ def read_sample(model: object, sample: pd.DataFrame) -> Sample:
 
 def _taken(model: object, present: list[str]) -> list[str]:
     """The sample's columns in the order in which the model takes them."""
+    names = fitted_names(model)
     model = _innermost(model)
-    names = _fitted_names(model)
     if names is None:
         count = _fitted_count(model)
         if count is not None and count != len(present):
@@ -132,8 +132,9 @@ def _innermost(model: Any) -> Any:
             return model
 
 
-def _fitted_names(model: object) -> list[str] | None:
-    """The names that a model was fitted on; None where it knows none."""
+def fitted_names(model: object) -> list[str] | None:
+    """The names of the columns that a model was fitted on; None where it knows none."""
+    model = _innermost(model)
     if isinstance(model, xgboost.Booster):
         return None if model.feature_names is None else list(model.feature_names)
     if isinstance(model, lightgbm.Booster | lightgbm.LGBMModel):

@@ -1,0 +1,50 @@
+"""The sample as it was passed, as a frame of named columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from scorewire_training.export.errors import ExportError
+from scorewire_training.export.lowering.sample import fitted_names
+
+
+def to_frame(model: object, sample: object) -> pd.DataFrame:
+    """The sample as a frame of named columns.
+
+    Args:
+        model: the fitted model, which may know the names of an array's columns.
+        sample: a frame, or an array of shape [rows, columns].
+
+    Raises:
+        ExportError: it is neither, it is empty, or its columns have no names or equal ones.
+    """
+    if isinstance(sample, np.ndarray):
+        sample = _name_columns(model, sample)
+    if not isinstance(sample, pd.DataFrame):
+        raise ExportError(
+            f"sample is a {type(sample).__name__}: pass a pandas DataFrame with the columns of training,"
+            " or a numpy array of them"
+        )
+    if not len(sample) or not len(sample.columns):
+        raise ExportError("sample is empty: pass rows that the model was fitted on")
+    unnamed = [column for column in sample.columns if not isinstance(column, str) or not column]
+    if unnamed:
+        raise ExportError(
+            f"sample has a column named {unnamed[0]!r}: name columns by texts, for instance by "
+            "sample.columns = [f'x{i}' for i in range(sample.shape[1])]"
+        )
+    if not sample.columns.is_unique:
+        twice = sample.columns[sample.columns.duplicated()][0]
+        raise ExportError(f"sample has two columns named {twice!r}: rename or drop one")
+    return sample
+
+
+def _name_columns(model: object, sample: np.ndarray) -> pd.DataFrame:
+    if sample.ndim != 2:
+        raise ExportError(f"sample has shape {sample.shape}: pass an array of shape [rows, columns]")
+    names = fitted_names(model)
+    if names is None or len(names) != sample.shape[1]:
+        names = [f"x{i}" for i in range(sample.shape[1])]
+    values = sample.astype(object) if sample.dtype.kind in "SU" else sample
+    return pd.DataFrame(values, columns=names).infer_objects()
