@@ -186,10 +186,3 @@ def test_text_that_no_step_encodes_is_refused() -> None:
     )
     with pytest.raises(UnsupportedModelError, match="'country'"):
         lower(bare, frame[["amount", "country"]])
-
-
-def test_pipeline_without_a_model_is_refused() -> None:
-    frame = build_frame()[NUMBERS]
-    pipeline = make_pipeline(StandardScaler(), MaxAbsScaler()).fit(frame)
-    with pytest.raises(UnsupportedModelError, match="end the pipeline in a fitted model"):
-        lower(pipeline, frame)

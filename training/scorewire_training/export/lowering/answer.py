@@ -9,13 +9,13 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from onnx import TensorProto
-from sklearn.pipeline import Pipeline
 
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import ModelOutput
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
+from scorewire_training.export.lowering.pipelines import class_name, steps_at_predict
 from scorewire_training.export.lowering.registry import lower_step
 from scorewire_training.export.lowering.tree_models import LoweredTrees, lower_trees
 
@@ -76,11 +76,11 @@ class Answer:
 ModelRule: TypeAlias = "Callable[[Draft, Any, Matrix], Answer]"
 _R = TypeVar("_R", bound=ModelRule)
 
-_RULES: dict[type, ModelRule] = {}
+_RULES: dict[type | str, ModelRule] = {}
 
 
-def answers(*classes: type) -> Callable[[_R], _R]:
-    """Register a rule for models of some classes."""
+def answers(*classes: type | str) -> Callable[[_R], _R]:
+    """Register a rule for models of some classes, by full name where their library may not be there."""
 
     def register(rule: _R) -> _R:
         for cls in classes:
@@ -96,11 +96,12 @@ def lower_model(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     Raises:
         UnsupportedModelError: there is no rule for it, or for a setting of it.
     """
-    if type(model) is Pipeline:
-        for _, step in model.steps[:-1]:
+    steps = steps_at_predict(model)
+    if steps is not None:
+        for step in steps[:-1]:
             matrix = lower_step(draft, step, matrix)
-        return lower_model(draft, model.steps[-1][1], matrix)
-    rule = _RULES.get(type(model))
+        return lower_model(draft, steps[-1] if steps else None, matrix)
+    rule = _RULES.get(type(model)) or _RULES.get(class_name(model))
     if rule is not None:
         expected = getattr(model, "n_features_in_", None)
         if expected is not None:

@@ -11,13 +11,14 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Column, Matrix, cells
+from scorewire_training.export.lowering.pipelines import IMBALANCED, steps_at_predict
 from scorewire_training.export.lowering.registry import lower_step, lowers
 
 
-@lowers(Pipeline)
+@lowers(Pipeline, IMBALANCED)
 def lower_pipeline(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """One step after the other."""
-    for _, member in step.steps:
+    for member in steps_at_predict(step) or ():
         matrix = lower_step(draft, member, matrix)
     return matrix
 

@@ -40,7 +40,11 @@ def lower_bagging_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     return Answer(family=family_of(model, members), value=weighted_mean(draft, values, None), width=width)
 
 
-@answers(BaggingClassifier)
+@answers(
+    BaggingClassifier,
+    "imblearn.ensemble._bagging.BalancedBaggingClassifier",
+    "imblearn.ensemble._easy_ensemble.EasyEnsembleClassifier",
+)
 def lower_bagging_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The mean of the members' probabilities, or of their votes where they have none."""
     labels, members = class_labels(model), _bagged(draft, model, matrix)

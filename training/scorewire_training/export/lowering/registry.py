@@ -16,18 +16,19 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
+from scorewire_training.export.lowering.pipelines import class_name
 
 # Lowers a fitted step: what it is given, to what it gives.
 StepRule: TypeAlias = "Callable[[Draft, Any, Matrix], Matrix]"
 _R = TypeVar("_R", bound=StepRule)
 
-_RULES: dict[type, StepRule] = {}
+_RULES: dict[type | str, StepRule] = {}
 # Whose members choose columns; a choice of columns reads none.
 _COMPOSED = (ColumnTransformer, FeatureUnion, Pipeline)
 
 
-def lowers(*classes: type) -> Callable[[_R], _R]:
-    """Register a rule for transformers of some classes."""
+def lowers(*classes: type | str) -> Callable[[_R], _R]:
+    """Register a rule for transformers of some classes, by full name where their library may not be there."""
 
     def register(rule: _R) -> _R:
         for cls in classes:
@@ -51,7 +52,7 @@ def lower_step(draft: Draft, step: object, matrix: Matrix) -> Matrix:
         return matrix
     if not isinstance(step, _COMPOSED):
         matrix.check_fit()
-    rule = _RULES.get(type(step))
+    rule = _RULES.get(type(step)) or _RULES.get(class_name(step))
     if rule is not None:
         expected = getattr(step, "n_features_in_", None)
         if expected is not None:

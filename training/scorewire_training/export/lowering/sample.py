@@ -13,12 +13,12 @@ import pandas as pd
 import xgboost
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Text, Unfit, is_null
+from scorewire_training.export.lowering.pipelines import steps_at_predict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +122,8 @@ def own_names(names: Iterable[str], present: Iterable[str]) -> list[str]:
 def _innermost(model: Any) -> Any:
     """The first thing that is given the rows: what a wrapper wraps, a pipeline's first step."""
     while True:
-        if type(model) is Pipeline:
-            model = model.steps[0][1]
+        if steps := steps_at_predict(model):
+            model = steps[0]
         elif type(model) is TransformedTargetRegressor:
             model = model.regressor_
         elif type(model) is FrozenEstimator:
