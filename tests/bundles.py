@@ -21,6 +21,7 @@ from scorewire_proto.v1 import errors_pb2, schema_pb2
 
 # The text feature `country` and the number that each known text stands for.
 COUNTRIES = {"": 0.5, "de": 1.0, "pe": 2.0}
+LOWEST_CLASSED = -1e30
 UNKNOWN_COUNTRY = -1.0
 
 
@@ -126,12 +127,19 @@ def _sum_graph(width: int, offset: float) -> bytes:
 
 
 def write_classifier_bundle(output_dir: Path, *, model: str = "classes", version: str = "1.0.0") -> Path:
-    """A classifier of the number x: probabilities [1 - s, s] with s = sigmoid(x), and the label."""
+    """A classifier of the number x: probabilities [1 - s, s] with s = sigmoid(x), and the label.
+
+    x must be above LOWEST_CLASSED.
+    """
     manifest = manifest_pb2.Manifest(model=model, version=version, description="Squashes its feature.")
     manifest.created_at.GetCurrentTime()
     schema = manifest.schema
     schema.features.add(
-        name="x", kind=schema_pb2.FEATURE_KIND_NUMBER, missing_allowed=False, magnitude_limit=math.inf
+        name="x",
+        kind=schema_pb2.FEATURE_KIND_NUMBER,
+        missing_allowed=False,
+        magnitude_limit=math.inf,
+        lower_limit=math.nextafter(LOWEST_CLASSED, 0.0),
     )
     schema.outputs.add(
         name="probabilities", kind=schema_pb2.OUTPUT_KIND_PROBABILITY, width=2, class_labels=["no", "yes"]

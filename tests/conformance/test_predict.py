@@ -7,7 +7,7 @@ import math
 import pytest
 
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
-from tests.bundles import GREETINGS, expected_value
+from tests.bundles import GREETINGS, LOWEST_CLASSED, expected_value
 from tests.conformance.wire import Wire, sum_request, values
 
 
@@ -55,6 +55,16 @@ def test_a_bad_row_costs_its_own_score_only(wire: Wire) -> None:
         (2, errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE, "x1"),
     ]
     assert all(error.message for error in response.errors)
+
+
+def test_a_number_below_a_models_domain_costs_its_row_alone(wire: Wire) -> None:
+    numbers = [math.nextafter(LOWEST_CLASSED, 0.0), LOWEST_CLASSED, math.inf, -math.inf, 0.0]
+    response = wire.predict(sum_request(numbers, [], len(numbers), model="classes"))
+    assert [math.isnan(label) for label in values(response, "label")] == [False, True, False, True, False]
+    told = "x is out of range: this model takes numbers above -1e+30"
+    assert [(error.row, error.reason, error.message) for error in response.errors] == [
+        (row, errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE, told) for row in (1, 3)
+    ]
 
 
 def test_a_call_of_bad_rows_only_is_answered(wire: Wire) -> None:

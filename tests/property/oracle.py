@@ -149,6 +149,8 @@ def _expect_row(
         return _expect_greeting(texts[0])
     if math.isnan(numbers[0]):
         return _BadRow(errors_pb2.ERROR_REASON_MISSING_VALUE, "x" if model == "classes" else "x0")
+    if model == "classes" and numbers[0] <= bundles.LOWEST_CLASSED:
+        return _BadRow(errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE, "x")
     return _expect_classes(numbers[0]) if model == "classes" else _expect_sum(offset, numbers, texts[0])
 
 

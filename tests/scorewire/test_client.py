@@ -33,7 +33,9 @@ from scorewire import (
     VersionState,
     _calls,
 )
+from scorewire._models import schema_from
 from scorewire.testing import FakeModel, FakeServer
+from scorewire_proto.v1 import schema_pb2
 from tests.scorewire.conftest import CHURN, SUM
 
 
@@ -85,6 +87,15 @@ def test_wrong_rows_are_found_before_anything_is_sent(client: Any, server: FakeS
 def test_wrong_arguments_are_refused(client: Any, arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentError, match=next(iter(arguments))):
         client.predict("churn", {"age": 1}, **arguments)
+
+
+def test_a_features_limits_are_those_of_its_magnitude_where_none_is_narrower() -> None:
+    message = schema_pb2.Schema()
+    message.features.add(name="x", kind=schema_pb2.FEATURE_KIND_NUMBER, magnitude_limit=5, lower_limit=0)
+    message.features.add(name="y", kind=schema_pb2.FEATURE_KIND_NUMBER, magnitude_limit=5, upper_limit=-1)
+    x, y = schema_from(message).features
+    assert (x.lower_limit, x.upper_limit) == (0.0, 5.0)
+    assert (y.lower_limit, y.upper_limit) == (-5.0, -1.0)
 
 
 def test_models_and_schemas_are_told(client: Any, server: FakeServer) -> None:

@@ -208,6 +208,39 @@ def whole_coder(element: int, *, dims: tuple[int, ...] | None = None) -> RowCode
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "inside", "outside", "told"),
+    [
+        (math.nextafter(-1.0, 0.0), None, [-0.5, math.inf], [-1.0, -math.inf], "numbers above -1"),
+        (5e-324, None, [5e-324], [0.0, -0.0, -1.0], "numbers above 0"),
+        (0.0, 1e300, [-0.0, 1e300], [-5e-324, math.inf], "numbers from 0 and up to 1e+300"),
+        (None, 709.5, [-math.inf, 709.5], [709.6], "numbers up to 709.5"),
+        (-3.0, 3.0, [3.0, -3.0], [3.5, -3.5], "magnitudes up to 3"),
+        (-3.0, 4.0, [4.0, -3.0], [4.5, -3.5], "-3 to 4"),
+    ],
+)
+def test_numbers_outside_a_features_limits_cost_their_rows(
+    low: float | None, high: float | None, inside: list[float], outside: list[float], told: str
+) -> None:
+    schema = _schema("number")
+    if low is not None:
+        schema.features[0].lower_limit = low
+    if high is not None:
+        schema.features[0].upper_limit = high
+    coding = manifest_pb2.Coding()
+    coding.inputs.add(name="x", type=manifest_pb2.ELEMENT_TYPE_DOUBLE).columns.add(number=0)
+    numbers = [*inside, *outside, NAN]
+    errors = _code(RowCoder(schema, coding), numbers, []).errors
+    assert [error.row for error in errors] == list(range(len(inside), len(inside) + len(outside)))
+    assert {(error.reason, error.message) for error in errors} == {
+        (errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE, f"n0 is out of range: this model takes {told}")
+    }
+    if low is not None and high is not None:
+        schema.features[0].lower_limit, schema.features[0].upper_limit = high, low
+        with pytest.raises(ValueError, match="no number between"):
+            RowCoder(schema, coding)
+
+
+@pytest.mark.parametrize(
     ("element", "dtype", "low", "high"),
     [
         (manifest_pb2.ELEMENT_TYPE_INT8, np.int8, -128, 127),

@@ -60,6 +60,8 @@ class Feature:
         missing_allowed: whether a row may lack it; one that must not gets an error.
         unknown_allowed: text only: whether texts that the model does not know are scored.
         magnitude_limit: number only: the largest magnitude that the model takes.
+        lower_limit: number only: the smallest number that the model takes.
+        upper_limit: number only: the largest number that the model takes.
         whole: number only: whether it must be a whole number.
     """
 
@@ -73,6 +75,8 @@ class Feature:
     missing_allowed: bool = True
     unknown_allowed: bool = True
     magnitude_limit: float = float("inf")
+    lower_limit: float = float("-inf")
+    upper_limit: float = float("inf")
     whole: bool = False
 
 
@@ -263,6 +267,8 @@ def schema_from(message: schema_pb2.Schema) -> Schema:
             missing_allowed=feature.missing_allowed,
             unknown_allowed=feature.unknown_allowed,
             magnitude_limit=feature.magnitude_limit,
+            lower_limit=feature.lower_limit if feature.HasField("lower_limit") else -feature.magnitude_limit,
+            upper_limit=feature.upper_limit if feature.HasField("upper_limit") else feature.magnitude_limit,
             whole=feature.whole,
         )
         for feature in message.features

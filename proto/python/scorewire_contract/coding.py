@@ -57,14 +57,30 @@ class NumberRange(NamedTuple):
     def message(self) -> str:
         """Says that a row's number is not among them."""
         if self.low == -self.high:
-            return f"{self.feature} is out of range: this model takes magnitudes up to {self.high:g}"
-        return f"{self.feature} is out of range: this model takes {self.low:.0f} to {self.high:.0f}"
+            taken = f"magnitudes up to {self.high:g}"
+        elif -LARGEST_WHOLE <= self.low <= self.high <= LARGEST_WHOLE:
+            taken = f"{_told(self.low)} to {_told(self.high)}"
+        else:
+            bounds = []
+            if self.low > -math.inf:
+                beyond = math.nextafter(self.low, -math.inf)
+                is_open = len(repr(beyond)) < len(repr(self.low))
+                bounds.append(f"above {_told(beyond)}" if is_open else f"from {_told(self.low)}")
+            if self.high < math.inf:
+                bounds.append(f"up to {_told(self.high)}")
+            taken = f"numbers {' and '.join(bounds)}"
+        return f"{self.feature} is out of range: this model takes {taken}"
+
+
+def _told(number: float) -> str:
+    """The number with as many digits as tell it from its neighbours, 5 and not 5.0."""
+    return repr(number).removesuffix(".0")
 
 
 def number_ranges(schema: schema_pb2.Schema, coding: manifest_pb2.Coding) -> list[NumberRange]:
-    """The range of each number, in schema order, by its limit and by the type of its graph inputs."""
+    """The range of each number, in schema order, by its limits and by the type of its graph inputs."""
     numbers = [each for each in schema.features if each.kind == schema_pb2.FEATURE_KIND_NUMBER]
-    ranges = [NumberRange(each.name, -each.magnitude_limit, each.magnitude_limit) for each in numbers]
+    ranges = [_range_by_limits(each) for each in numbers]
     for graph_input in coding.inputs:
         if graph_input.type == manifest_pb2.ELEMENT_TYPE_BOOL:
             low, high = 0.0, 1.0
@@ -78,6 +94,15 @@ def number_ranges(schema: schema_pb2.Schema, coding: manifest_pb2.Coding) -> lis
                 taken = ranges[column.number]
                 ranges[column.number] = NumberRange(taken.feature, max(taken.low, low), min(taken.high, high))
     return ranges
+
+
+def _range_by_limits(feature: schema_pb2.Feature) -> NumberRange:
+    low, high = -feature.magnitude_limit, feature.magnitude_limit
+    if feature.HasField("lower_limit"):
+        low = max(low, feature.lower_limit)
+    if feature.HasField("upper_limit"):
+        high = min(high, feature.upper_limit)
+    return NumberRange(feature.name, low, high)
 
 
 def whole_message(feature: str) -> str:
@@ -150,19 +175,25 @@ class RowCoder:
         self._inputs = [
             _Input(message, self._vocabularies, len(numbers), len(texts)) for message in coding.inputs
         ]
-        self._limits = np.array([f.magnitude_limit for f in numbers], dtype=np.float64)
-        if not (self._limits >= 0).all():
+        if not all(f.magnitude_limit >= 0 for f in numbers):
             raise ValueError("a feature's magnitude limit is no number from 0 to infinity")
+        own = [_range_by_limits(f) for f in numbers]
+        if not all(each.low <= each.high for each in own):
+            raise ValueError("a feature's limits leave no number between them")
         self._missing_allowed = np.array([f.missing_allowed for f in numbers], dtype=np.bool_)
         self._whole = np.array([f.whole for f in numbers], dtype=np.bool_)
-        self._any_whole = bool(self._whole.any())
         self._ranges = number_ranges(schema, coding)
         self._lows = np.array([each.low for each in self._ranges])
         self._highs = np.array([each.high for each in self._ranges])
-        if np.any(((self._lows > -self._limits) | (self._highs < self._limits)) & ~self._whole):
+        if any(
+            each != taken and not f.whole for each, taken, f in zip(own, self._ranges, numbers, strict=True)
+        ):
             raise ValueError("a feature fills a tensor of whole numbers, and need not be whole")
+        self._any_whole = bool(self._whole.any())
+        self._even = bool((self._lows == -self._highs).all()) and not self._any_whole
         self._free_numbers = all(
-            f.missing_allowed and f.magnitude_limit == np.inf and not f.whole for f in numbers
+            f.missing_allowed and each.low == -math.inf and each.high == math.inf and not f.whole
+            for f, each in zip(numbers, own, strict=True)
         )
         self._free_texts = all(f.missing_allowed and f.unknown_allowed for f in texts)
         self._checks = self._build_checks(schema)
@@ -221,11 +252,12 @@ class RowCoder:
         if self._free_numbers:
             return True
         # One comparison clears most calls; NaN compares as false, and is looked at only then.
-        if self._any_whole:
-            passes = (table >= self._lows) & (table <= self._highs)
-            passes &= ~self._whole | (table == np.floor(table))
+        if self._even:
+            passes = np.abs(table) <= self._highs
         else:
-            passes = np.abs(table) <= self._limits
+            passes = (table >= self._lows) & (table <= self._highs)
+            if self._any_whole:
+                passes &= ~self._whole | (table == np.floor(table))
         return bool(passes.all() or (passes | (np.isnan(table) & self._missing_allowed)).all())
 
 

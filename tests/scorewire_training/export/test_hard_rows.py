@@ -31,7 +31,7 @@ def _construct(limit: float = np.inf, thresholds: int = 1) -> TriedRows:
         FEATURES,
         thresholds={"age": THRESHOLD + np.arange(thresholds), "income": np.array([np.inf])},
         known_texts={"country": ("De", "pe", "fr", "")},
-        magnitude_limits={"age": limit, "income": np.inf},
+        ranges={"age": (-limit, limit), "income": (-np.inf, np.inf)},
     )
 
 
@@ -150,7 +150,8 @@ def test_a_threshold_is_tried_in_the_row_that_is_nearest_to_it() -> None:
 
 
 def test_a_finite_limit_is_tried_on_both_sides() -> None:
-    assert _values(_construct(limit=1e6), "limit") == {1e6, -1e6, 2e6, -2e6}
+    beside = float(np.nextafter(1e6, np.inf))
+    assert _values(_construct(limit=1e6), "limit") == {1e6, -1e6, 2e6, -2e6, beside, -beside}
     assert _values(_construct(), "limit") == set()
 
 
@@ -182,7 +183,7 @@ def test_of_a_wide_table_some_columns_are_changed_alone_and_all_together(
         [(name, schema_pb2.FEATURE_KIND_NUMBER) for name in names],
         thresholds={},
         known_texts={},
-        magnitude_limits=dict.fromkeys(names, 1e35),
+        ranges=dict.fromkeys(names, (-1e35, 1e35)),
     )
     alone = {change.split(" ")[0] for change in found.changes if change}
     assert 5 < len(alone) < 20

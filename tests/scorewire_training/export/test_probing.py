@@ -42,7 +42,7 @@ def _probe(takes: Any, known: tuple[str, ...] = ("a", "b")) -> dict[str, Allowan
 
 def test_a_model_that_takes_all_refuses_nothing() -> None:
     assert _probe(lambda _x, _t: True) == {
-        "x": Allowance(missing=True, magnitude_limit=np.inf),
+        "x": Allowance(missing=True, low=-np.inf, high=np.inf),
         "t": Allowance(missing=True, unknown=True),
     }
 
@@ -65,22 +65,38 @@ def test_unknown_text_that_raises_needs_a_vocabulary() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "takes"),
+    ("low", "high", "takes"),
     [
-        (FLOAT64_LIMIT, lambda x, _t: not np.isinf(x)),
-        (FLOAT32_LIMIT, lambda x, _t: bool(np.isnan(x) or abs(x) < 2.0**128 - 2.0**103)),
-        (12345.678, lambda x, _t: not abs(x) > 12345.678),
-        # What one sign allows and the other does not is not allowed.
-        (1e6, lambda x, _t: not (x > 1e6 or x < -2e6)),
+        (-FLOAT64_LIMIT, FLOAT64_LIMIT, lambda x: not np.isinf(x)),
+        (-FLOAT32_LIMIT, FLOAT32_LIMIT, lambda x: abs(x) < 2.0**128 - 2.0**103),
+        (-12345.678, 12345.678, lambda x: abs(x) <= 12345.678),
+        (-2e6, 1e6, lambda x: -2e6 <= x <= 1e6),
+        (np.nextafter(-4.0, 0.0), np.inf, lambda x: x > -4.0),
+        (-np.inf, 709.5, lambda x: x <= 709.5),
+        (-3.0, 2.0, lambda x: -3.0 <= x <= 2.0),
     ],
 )
-def test_the_largest_magnitude_is_found(limit: float, takes: Any) -> None:
-    assert _probe(takes)["x"].magnitude_limit == limit
+def test_the_smallest_and_the_largest_number_are_found(low: float, high: float, takes: Any) -> None:
+    found = _probe(lambda x, _t: np.isnan(x) or takes(x))["x"]
+    assert (found.low, found.high) == (low, high)
+
+
+def test_a_number_refused_at_the_end_of_a_domain_is_a_limit() -> None:
+    codec = FrameCodec(SAMPLE, FEATURES, {})
+    rows = codec.to_rows(SAMPLE)
+    prober = Prober(Reference(Picky(lambda x, _t: x != -4.0), VALUE), codec, FEATURES, rows)
+    found = prober.probe({}, {"x": (float(np.nextafter(-4.0, 0.0)), np.inf)})["x"]
+    assert (found.low, found.high) == (np.nextafter(-4.0, 0.0), np.inf)
+    prober = Prober(Reference(Picky(lambda x, _t: x != -2.5), VALUE), codec, FEATURES, rows)
+    with pytest.raises(UnsupportedModelError, match="refuses the number -2.5 of 'x', and takes smaller"):
+        prober.probe({}, {"x": (float(np.nextafter(-2.5, 0.0)), np.inf)})
 
 
 def test_a_limit_where_a_row_overflows_is_kept_away_from() -> None:
-    assert _probe(lambda x, _t: not abs(x) > 1e300)["x"].magnitude_limit == pytest.approx(1e150)
-    assert _probe(lambda x, _t: not abs(x) > 1e50)["x"].magnitude_limit == FLOAT32_LIMIT
+    found = _probe(lambda x, _t: not abs(x) > 1e300)["x"]
+    assert (found.low, found.high) == (pytest.approx(-1e150), pytest.approx(1e150))
+    found = _probe(lambda x, _t: not abs(x) > 1e50)["x"]
+    assert (found.low, found.high) == (-FLOAT32_LIMIT, FLOAT32_LIMIT)
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -91,9 +107,9 @@ def test_limits_are_those_of_features_that_are_large_together(count: int) -> Non
     model = make_pipeline(products, Ridge()).fit(frame, frame["x0"])
     codec = FrameCodec(frame, numbers := [(name, schema_pb2.FEATURE_KIND_NUMBER) for name in names], {})
     found = Prober(Reference(model, VALUE), codec, numbers, codec.to_rows(frame)).probe({})
-    limit = found["x0"].magnitude_limit
+    limit = found["x0"].high
     assert 1e60 < limit < FLOAT64_LIMIT ** (1 / count)
-    assert {each.magnitude_limit for each in found.values()} == {limit}
+    assert {(each.low, each.high) for each in found.values()} == {(-limit, limit)}
     assert np.isfinite(model.predict(frame * 0 + limit)).all()
 
 

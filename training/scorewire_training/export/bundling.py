@@ -119,7 +119,7 @@ def export_bundle(
     run = checked_shapes(open_graph(graph), lowered.outputs)
 
     report_stage("Comparing the graph with the fitted model")
-    limits = {feature: allowance.magnitude_limit for feature, allowance in allowances.items()}
+    ranges = {feature: (allowance.low, allowance.high) for feature, allowance in allowances.items()}
     scorer = Scorer(manifest.schema, manifest.coding, run)
     trial = hold_trial(
         reference,
@@ -128,7 +128,7 @@ def export_bundle(
         lowered,
         sample=rows.take(compared),
         sample_answers=sample_answers,
-        magnitude_limits=limits,
+        ranges=ranges,
     )
     parity = compare(trial.tried, trial.fitted, trial.bundle, lowered.outputs)
 

@@ -118,7 +118,7 @@ def construct_rows(
     *,
     thresholds: Mapping[str, NDArray[np.float64]],
     known_texts: Mapping[str, Sequence[str]],
-    magnitude_limits: Mapping[str, float],
+    ranges: Mapping[str, tuple[float, float]],
 ) -> TriedRows:
     """The sample followed by the hard rows made from it.
 
@@ -127,16 +127,15 @@ def construct_rows(
         features: name and kind of each, in order.
         thresholds: where the model splits a number feature, by name.
         known_texts: the texts that the model knows of a text feature, by name.
-        magnitude_limits: the largest magnitude that the model takes of a number
-            feature, by name.
+        ranges: the smallest and the largest number that the model takes of a
+            number feature, by name.
     """
     numbers = [name for name, kind in features if kind == schema_pb2.FEATURE_KIND_NUMBER]
     texts = [name for name, kind in features if kind == schema_pb2.FEATURE_KIND_TEXT]
     rng = np.random.default_rng(_SEED)
     builder = _Builder(sample.take(rng.permutation(len(sample))[:997]))
     hard = [
-        list(_hard_numbers(sample.numbers[:, column], magnitude_limits[name]))
-        for column, name in enumerate(numbers)
+        list(_hard_numbers(sample.numbers[:, column], *ranges[name])) for column, name in enumerate(numbers)
     ]
     alone, rounds = _alone(hard, len(features))
     for _ in range(rounds):
@@ -148,8 +147,8 @@ def construct_rows(
         _add_texts(builder, column, name, sample.texts[:, column], known_texts.get(name, ()))
     parts = [_made(sample, SAMPLE), builder.build()]
     if len(alone) < len(numbers):
-        limits = np.array([magnitude_limits[name] for name in numbers])
-        parts.append(_made(_change_all(builder.base, hard, limits), "changed_together"))
+        taken = [ranges[name] for name in numbers]
+        parts.append(_made(_change_all(builder.base, hard, taken), "changed_together"))
     return join(
         *parts,
         _threshold_rows(sample, numbers, thresholds, rng),
@@ -166,12 +165,12 @@ def _alone(hard: Sequence[Sequence[object]], width: int) -> tuple[Sequence[int],
 
 
 def _change_all(
-    base: WireRows, hard: Sequence[Sequence[tuple[str, float]]], limits: NDArray[np.float64]
+    base: WireRows, hard: Sequence[Sequence[tuple[str, float]]], ranges: Sequence[tuple[float, float]]
 ) -> WireRows:
     """Rows in which every number has one of its hard values, each value in some of them."""
     taken = [
-        [value for _, value in values if not abs(value) > limit]
-        for values, limit in zip(hard, limits, strict=True)
+        [value for _, value in values if not (value < low or value > high)]
+        for values, (low, high) in zip(hard, ranges, strict=True)
     ]
     count = _ROWS_PER_VALUE * max(map(len, taken))
     rows = base.take(np.arange(count) % len(base))
@@ -207,7 +206,7 @@ def _add_missing(
         builder.add("all_missing", numbers=no_numbers)
 
 
-def _hard_numbers(column: NDArray[np.float64], limit: float) -> Iterator[tuple[str, float]]:
+def _hard_numbers(column: NDArray[np.float64], low: float, high: float) -> Iterator[tuple[str, float]]:
     """Origins and values to try in a number feature."""
     yield from (("zero", value) for value in (0.0, -0.0))
     yield from (("infinite", value) for value in (np.inf, -np.inf))
@@ -216,17 +215,18 @@ def _hard_numbers(column: NDArray[np.float64], limit: float) -> Iterator[tuple[s
     yield from (("tiny", value) for value in (1e-30, -1e-30, 1e-40, 5e-324))
     yield from (("large_integer", value) for value in _INTEGERS)
     yield from (("category_code", value) for value in _CODES)
-    if np.isfinite(limit):
-        with np.errstate(over="ignore"):
-            over = limit * 2
-        yield from (("limit", value) for value in (limit, -limit, over, -over))
+    for limit, side in ((low, -np.inf), (high, np.inf)):
+        if np.isfinite(limit):
+            with np.errstate(over="ignore"):
+                values = [limit, np.nextafter(limit, side), 2 * limit]
+            yield from (("limit", float(value)) for value in values)
     seen = column[np.isfinite(column)]
     if len(seen):
-        low, high = float(seen.min()), float(seen.max())
+        least, most = float(seen.min()), float(seen.max())
         middle = float(np.median(seen))
-        outside = (high + 1, high + 0.5, low - 1, 2 * abs(high) + 1)
+        outside = (most + 1, most + 0.5, least - 1, 2 * abs(most) + 1)
         yield from (("outside_range", value) for value in outside)
-        yield from (("decimal", value) for value in (middle + 0.1, middle / 3, low + (high - low) / 7))
+        yield from (("decimal", value) for value in (middle + 0.1, middle / 3, least + (most - least) / 7))
 
 
 def _add_texts(

@@ -37,17 +37,17 @@ def find_jumps(
     if not len(along):
         return sample.take([]), []
     start = ask(_at(begin, along, begin.numbers[np.arange(len(along)), along]))
-    low = _ordered(begin.numbers[np.arange(len(along)), along])
-    high = _ordered(end)
+    low = ordered(begin.numbers[np.arange(len(along)), along])
+    high = ordered(end)
     differ = ~_same(start, ask(_at(begin, along, end)))
     begin, along = begin.take(np.flatnonzero(differ)), along[differ]
     low, high, start = low[differ], high[differ], [values[differ] for values in start]
     while len(along) and np.any(low + 1 < high):
         # The mean without overflow.
         middle = (low & high) + ((low ^ high) >> 1)
-        same = _same(start, ask(_at(begin, along, _doubles(middle))))
+        same = _same(start, ask(_at(begin, along, doubles(middle))))
         low, high = np.where(same, middle, low), np.where(same, high, middle)
-    sides = [_at(begin, along, _doubles(side)) for side in (low, high)]
+    sides = [_at(begin, along, doubles(side)) for side in (low, high)]
     return concatenate(sides), [*along.tolist(), *along.tolist()]
 
 
@@ -83,11 +83,12 @@ def _same(one: Sequence[NDArray[np.float64]], other: Sequence[NDArray[np.float64
     return np.asarray(np.stack(same).all(axis=0))
 
 
-def _ordered(values: NDArray[np.float64]) -> NDArray[np.int64]:
+def ordered(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Integers in the order of the doubles, neighbours next to each other; both zeros are 0."""
     bits = np.asarray(values, dtype=np.float64).view(np.int64)
     return np.where(bits < 0, _SIGN - bits, bits)
 
 
-def _doubles(ordered: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.where(ordered < 0, _SIGN - ordered, ordered).view(np.float64)
+def doubles(places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The doubles that `ordered` made integers of."""
+    return np.where(places < 0, _SIGN - places, places).view(np.float64)

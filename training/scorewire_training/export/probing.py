@@ -16,6 +16,7 @@ from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.frames import Features, FrameCodec, WireRows
 from scorewire_training.export.hard_rows import UNSEEN_TEXTS
+from scorewire_training.export.jumps import doubles, ordered
 from scorewire_training.export.reference import Reference
 
 # The largest double that rounds to a finite float32: halfway to what would be
@@ -28,6 +29,7 @@ _MAX_CELLS = 4_000_000
 _FEW = 64
 # A limit for all features is found but for these bits: what overflows differs from row to row.
 _LIMIT_BITS = 50
+_LOW, _HIGH = -1, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,13 @@ class Allowance:
     """What the model takes of one feature.
 
     `missing`: a row may lack it. `unknown`: texts that the model does not know
-    are scored. `magnitude_limit`: the largest magnitude of a number.
+    are scored. `low` and `high`: the smallest and the largest number.
     """
 
     missing: bool
     unknown: bool = False
-    magnitude_limit: float = np.inf
+    low: float = -np.inf
+    high: float = np.inf
 
 
 class Prober:
@@ -61,11 +64,26 @@ class Prober:
         missing = np.isnan(sample.numbers).sum(axis=1) + (sample.texts == "").sum(axis=1)
         self._plain = sample.take([int(np.argmin(missing))])
         with np.errstate(invalid="ignore"):
-            finite = np.where(np.isfinite(sample.numbers), np.abs(sample.numbers), 0.0)
-        self._beyond_sample = 2 * finite.max(axis=0) + 1
+            finite = np.isfinite(sample.numbers)
+            self._beyond_sample = 2 * np.where(finite, np.abs(sample.numbers), 0.0).max(axis=0) + 1
+        none = ~finite.any(axis=0)
+        # For each side, the number of the sample that is nearest to it.
+        self._seen = {
+            _LOW: np.where(none, 0.0, np.where(finite, sample.numbers, np.inf).min(axis=0)),
+            _HIGH: np.where(none, 0.0, np.where(finite, sample.numbers, -np.inf).max(axis=0)),
+        }
 
-    def probe(self, known_texts: Mapping[str, Sequence[str]]) -> dict[str, Allowance]:
+    def probe(
+        self,
+        known_texts: Mapping[str, Sequence[str]],
+        domains: Mapping[str, tuple[float, float]] | None = None,
+    ) -> dict[str, Allowance]:
         """What the model takes, by feature.
+
+        Args:
+            known_texts: the texts that the model knows, by text feature.
+            domains: the smallest and the largest number of which the model's steps
+                make a finite one, by number feature.
 
         Raises:
             UnsupportedModelError: it refuses numbers that are neither missing
@@ -74,8 +92,9 @@ class Prober:
         allowances = {}
         every = np.arange(len(self._numbers))
         missing = self._takes_numbers(every, np.full(len(every), np.nan))
-        for name, may_miss, limit in zip(self._numbers, missing, self._find_limits(), strict=True):
-            allowances[name] = Allowance(bool(may_miss), magnitude_limit=float(limit))
+        ranges = self._find_ranges(domains or {})
+        for name, may_miss, low, high in zip(self._numbers, missing, *ranges, strict=True):
+            allowances[name] = Allowance(bool(may_miss), low=float(low), high=float(high))
         unseen = [_unseen(known_texts.get(name, ())) for name in self._texts]
         may_miss_text, unknown = self._takes_texts([""] * len(unseen)), self._takes_texts(unseen)
         for name, takes_missing, takes_unknown in zip(self._texts, may_miss_text, unknown, strict=True):
@@ -87,76 +106,121 @@ class Prober:
             allowances[name] = Allowance(bool(takes_missing), unknown=bool(takes_unknown))
         return allowances
 
-    def _find_limits(self) -> NDArray[np.float64]:
-        """The largest magnitude taken of each number feature, the others as in a plain row."""
-        limits = np.full(len(self._numbers), np.nan)
-        for candidate in (np.inf, FLOAT64_LIMIT, FLOAT32_LIMIT, self._beyond_sample):
+    def _find_ranges(
+        self, domains: Mapping[str, tuple[float, float]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The smallest and the largest number taken of each feature, the others as in a plain row."""
+        lows, highs = (self._find_limits(side, domains) for side in (_LOW, _HIGH))
+        # Categories are refused but for those that training has seen.
+        within = self._seen[_LOW] + (self._seen[_HIGH] - self._seen[_LOW]) / 7
+        odd = ~self._takes_numbers(np.arange(len(self._numbers)), within) | (lows == highs)
+        for column in np.flatnonzero(odd):
+            raise self._refuses_ordinary(int(column), within[column])
+        return self._draw_together(lows, highs)
+
+    def _find_limits(self, side: int, domains: Mapping[str, tuple[float, float]]) -> NDArray[np.float64]:
+        """The number farthest to a side that is taken of each feature."""
+        limits = self._ends_of_domains(side, domains)
+        beyond = side * self._beyond_sample
+        for candidate in (
+            side * np.inf,
+            side * FLOAT64_LIMIT,
+            side * FLOAT32_LIMIT,
+            beyond,
+            self._seen[side],
+        ):
             open_ = np.flatnonzero(np.isnan(limits))
             values = np.broadcast_to(candidate, len(self._numbers))[open_]
             few = open_[:: max(1, len(open_) // _FEW)]
             # Each refusal takes calls of its own. A limit that is too low bars rows, and answers none wrong.
-            spare = candidate is not self._beyond_sample and len(few) < len(open_)
-            if spare and not self._takes_magnitudes(few, np.full(len(few), candidate)).any():
+            spare = np.ndim(candidate) == 0 and len(few) < len(open_)
+            if spare and not self._takes_numbers(few, np.full(len(few), candidate)).any():
                 continue
-            taken = self._takes_magnitudes(open_, values)
+            taken = self._takes_numbers(open_, values)
             limits[open_[taken]] = values[taken]
-        if len(refusing := np.flatnonzero(np.isnan(limits))):
-            name, value = self._numbers[refusing[0]], self._beyond_sample[refusing[0]]
-            raise UnsupportedModelError(
-                f"the model refuses ordinary numbers of {name!r}, such as {value:g} or its negative",
-                "let its steps take every number: handle_unknown='ignore' in a OneHotEncoder, handle_unknown="
-                "'use_encoded_value' in an OrdinalEncoder, no logarithm of what may be negative",
-            )
-        lower = np.flatnonzero(limits < FLOAT64_LIMIT)
-        sharp = ~self._takes_magnitudes(lower, np.nextafter(limits[lower], np.inf))
-        blurred = lower[~sharp]
-        found = self._bisect(blurred, limits[blurred])
+        for column in np.flatnonzero(np.isnan(limits)):
+            raise self._refuses_ordinary(int(column), self._seen[side][column])
+        inner = np.flatnonzero(np.abs(limits) < FLOAT64_LIMIT)
+        blurred = inner[~self._refuses_numbers(inner, np.nextafter(limits[inner], side * np.inf))]
+        found = self._bisect(blurred, limits[blurred], side)
         # So far out, what raises is a sum or product of features that overflows, in
         # another row perhaps earlier: a limit for all rows lies well below this one's.
-        far = np.maximum(limits[blurred], np.sqrt(found))
-        limits[blurred] = np.where(found > FLOAT32_LIMIT, far, found)
-        return self._lower_together(limits)
+        is_far = side * found > FLOAT32_LIMIT
+        near = side * np.sqrt(np.where(is_far, side * found, 0.0))
+        far = np.where(side * limits[blurred] > side * near, limits[blurred], near)
+        limits[blurred] = np.where(is_far, far, found)
+        return limits
 
-    def _bisect(self, columns: NDArray[np.intp], taken: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The largest magnitudes taken, between those that are and FLOAT64_LIMIT, which is not."""
-        # The bits of positive doubles, read as integers, are in their order.
-        low, high = taken.view(np.int64).copy(), np.full(len(taken), FLOAT64_LIMIT).view(np.int64)
-        while len(columns) and np.any(high - low > 1):
-            middle = low + (high - low) // 2
-            takes = self._takes_magnitudes(columns, middle.view(np.float64))
-            low, high = np.where(takes, middle, low), np.where(takes, high, middle)
-        return low.view(np.float64)
+    def _ends_of_domains(self, side: int, domains: Mapping[str, tuple[float, float]]) -> NDArray[np.float64]:
+        """The ends of the domains beyond which the model refuses the next number; else NaN."""
+        limits = np.full(len(self._numbers), np.nan)
+        ends = np.array([domains.get(name, (-np.inf, np.inf))[side > 0] for name in self._numbers])
+        ended = np.flatnonzero(np.isfinite(ends))
+        refused = ended[self._refuses_numbers(ended, np.nextafter(ends[ended], side * np.inf))]
+        for column in refused[side * self._seen[side][refused] > side * ends[refused]]:
+            beyond = np.nextafter(ends[column], side * np.inf)
+            raise UnsupportedModelError(
+                f"the model refuses the number {beyond:g} of {self._numbers[column]!r}, and takes smaller and"
+                " larger ones",
+                "cut the column to what its function is made for, before the model is fitted",
+            )
+        limits[refused] = ends[refused]
+        return limits
 
-    def _lower_together(self, limits: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _refuses_ordinary(self, column: int, value: float) -> UnsupportedModelError:
+        return UnsupportedModelError(
+            f"the model refuses ordinary numbers of {self._numbers[column]!r}, such as {value:g}",
+            "let its steps take every number: handle_unknown='ignore' in a OneHotEncoder,"
+            " handle_unknown='use_encoded_value' in an OrdinalEncoder",
+        )
+
+    def _bisect(
+        self, columns: NDArray[np.intp], taken: NDArray[np.float64], side: int
+    ) -> NDArray[np.float64]:
+        """The numbers farthest to a side that are taken, between those that are and the last, not taken."""
+        inner = ordered(taken)
+        outer = ordered(np.full(len(taken), side * FLOAT64_LIMIT))
+        while len(columns) and np.any(np.abs(outer - inner) > 1):
+            middle = (inner & outer) + ((inner ^ outer) >> 1)
+            takes = self._takes_numbers(columns, doubles(middle))
+            done = np.abs(outer - inner) <= 1
+            inner, outer = np.where(takes & ~done, middle, inner), np.where(takes | done, outer, middle)
+        return doubles(inner)
+
+    def _draw_together(
+        self, lows: NDArray[np.float64], highs: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Limits that the model takes in one row, where sums and products of features overflow."""
-        largest = np.minimum(limits, FLOAT64_LIMIT)
-        if not len(limits) or self._takes_together(largest):
-            return limits
+        if not len(lows) or self._takes_together(lows, highs, FLOAT64_LIMIT):
+            return lows, highs
         least = self._beyond_sample.max()
-        if not self._takes_together(np.minimum(largest, least)):
+        if not self._takes_together(lows, highs, least):
             # What is refused there is no matter of size.
-            return limits
+            return lows, highs
         low, high = (int(np.float64(value).view(np.int64)) for value in (least, FLOAT64_LIMIT))
         while high - low > 1 << _LIMIT_BITS:
             middle = (low + high) // 2
-            if self._takes_together(np.minimum(largest, np.int64(middle).view(np.float64))):
+            if self._takes_together(lows, highs, float(np.int64(middle).view(np.float64))):
                 low = middle
             else:
                 high = middle
-        return np.minimum(limits, np.int64(low).view(np.float64))
+        most = np.int64(low).view(np.float64)
+        return np.maximum(lows, -most), np.minimum(highs, most)
 
-    def _takes_together(self, magnitudes: NDArray[np.float64]) -> bool:
-        """Whether rows are taken in which every number is as large, whatever its sign."""
-        signs = np.ones((4, len(magnitudes)))
-        signs[1], signs[2, ::2], signs[3, 1::2] = -1.0, -1.0, -1.0
-        rows = self._plain.take([0] * len(signs))
-        rows.numbers[:] = signs * magnitudes
+    def _takes_together(self, lows: NDArray[np.float64], highs: NDArray[np.float64], most: float) -> bool:
+        """Whether rows are taken in which every number is at a limit, or as large as the most."""
+        sides = np.ones((4, len(lows)))
+        sides[1], sides[2, ::2], sides[3, 1::2] = -1.0, -1.0, -1.0
+        rows = self._plain.take([0] * len(sides))
+        rows.numbers[:] = np.where(sides > 0, np.minimum(highs, most), np.maximum(lows, -most))
         return not self._refused(rows).any()
 
-    def _takes_magnitudes(self, columns: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        takes = self._takes_numbers(columns, values)
-        takes[takes] = self._takes_numbers(columns[takes], -values[takes])
-        return takes
+    def _refuses_numbers(self, columns: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether a row is refused, as `_takes_numbers`; where all of a few are, many count as such."""
+        few = slice(None, None, max(1, len(columns) // _FEW))
+        if not self._takes_numbers(columns[few], values[few]).any():
+            return np.ones(len(columns), dtype=np.bool_)
+        return ~self._takes_numbers(columns, values)
 
     def _takes_numbers(self, columns: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether a row is taken in which one column has another value, for each of some columns."""

@@ -41,7 +41,11 @@ def build_schema(
             missing_allowed=allowance.missing,
         )
         if kind == schema_pb2.FEATURE_KIND_NUMBER:
-            feature.magnitude_limit = allowance.magnitude_limit
+            feature.magnitude_limit = max(-allowance.low, allowance.high)
+            if allowance.low > -feature.magnitude_limit:
+                feature.lower_limit = allowance.low
+            if allowance.high < feature.magnitude_limit:
+                feature.upper_limit = allowance.high
         else:
             feature.vocabulary_size = len(known_texts.get(name, ()))
             feature.unknown_allowed = allowance.unknown

@@ -35,7 +35,7 @@ def hold_trial(
     *,
     sample: WireRows,
     sample_answers: Answers,
-    magnitude_limits: Mapping[str, float],
+    ranges: Mapping[str, tuple[float, float]],
 ) -> Trial:
     """Let the fitted model and the bundle score the sample and the hard rows made from it.
 
@@ -47,7 +47,7 @@ def hold_trial(
         sample: rows of the sample.
         sample_answers: the fitted model's answers to them, of the very frame
             that they were read from.
-        magnitude_limits: the largest magnitude that the model takes, by number feature.
+        ranges: the smallest and the largest number that the model takes, by number feature.
 
     Raises:
         ParityError: the bundle's scores depend on which rows are scored together.
@@ -57,7 +57,7 @@ def hold_trial(
         lowered.features,
         thresholds=lowered.thresholds,
         known_texts=lowered.known_texts,
-        magnitude_limits=magnitude_limits,
+        ranges=ranges,
     )
     tried = join(constructed, _tried_jumps(reference, codec, sample, lowered))
     tried = tried.take(_without_repeated_refusals(tried, score_rows(scorer, tried.rows)))
@@ -112,7 +112,7 @@ def _tried_jumps(
 
 
 def _without_one_sided_limits(tried: TriedRows, fitted: Answers, scores: BundleScores) -> list[int]:
-    """The rows to compare: a magnitude limit also bars what the model takes with the other sign only."""
+    """The rows to compare: a limit for all rows also bars what the model takes in some only."""
     out_of_range = {
         error.row for error in scores.errors if error.reason == errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE
     }

@@ -93,6 +93,8 @@ class Feature(_message.Message):
     MAGNITUDE_LIMIT_FIELD_NUMBER: _builtins.int
     WHOLE_FIELD_NUMBER: _builtins.int
     FIELD_NUMBER_FIELD_NUMBER: _builtins.int
+    LOWER_LIMIT_FIELD_NUMBER: _builtins.int
+    UPPER_LIMIT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique within the model."""
     kind: Global___FeatureKind.ValueType
@@ -121,6 +123,14 @@ class Feature(_message.Message):
     """Its field in the model's typed row; 0 in a bundle that was written before
     there were any, which numbers them by position.
     """
+    lower_limit: _builtins.float
+    """Number only: the smallest number that the model takes, above
+    -magnitude_limit; unset where that is it.
+    """
+    upper_limit: _builtins.float
+    """Number only: the largest number that the model takes, below
+    magnitude_limit; unset where that is it.
+    """
     def __init__(
         self,
         *,
@@ -136,12 +146,21 @@ class Feature(_message.Message):
         magnitude_limit: _builtins.float = ...,
         whole: _builtins.bool = ...,
         field_number: _builtins.int = ...,
+        lower_limit: _builtins.float | None = ...,
+        upper_limit: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lower_limit", b"_lower_limit", "_upper_limit", b"_upper_limit", "lower_limit", b"lower_limit", "upper_limit", b"upper_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "field_number", b"field_number", "kind", b"kind", "magnitude_limit", b"magnitude_limit", "maximum", b"maximum", "minimum", b"minimum", "missing_allowed", b"missing_allowed", "missing_share", b"missing_share", "name", b"name", "unknown_allowed", b"unknown_allowed", "vocabulary_size", b"vocabulary_size", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower_limit", b"_lower_limit", "_upper_limit", b"_upper_limit", "description", b"description", "field_number", b"field_number", "kind", b"kind", "lower_limit", b"lower_limit", "magnitude_limit", b"magnitude_limit", "maximum", b"maximum", "minimum", b"minimum", "missing_allowed", b"missing_allowed", "missing_share", b"missing_share", "name", b"name", "unknown_allowed", b"unknown_allowed", "upper_limit", b"upper_limit", "vocabulary_size", b"vocabulary_size", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__lower_limit: _TypeAlias = _typing.Literal["lower_limit"]  # noqa: Y015
+    _WhichOneofArgType__lower_limit: _TypeAlias = _typing.Literal["_lower_limit", b"_lower_limit"]  # noqa: Y015
+    _WhichOneofReturnType__upper_limit: _TypeAlias = _typing.Literal["upper_limit"]  # noqa: Y015
+    _WhichOneofArgType__upper_limit: _TypeAlias = _typing.Literal["_upper_limit", b"_upper_limit"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lower_limit) -> _WhichOneofReturnType__lower_limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upper_limit) -> _WhichOneofReturnType__upper_limit | None: ...
 
 Global___Feature: _TypeAlias = Feature  # noqa: Y015
 
