@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xgboost
 from numpy.typing import NDArray
-from sklearn.base import is_outlier_detector
+from sklearn.base import BaseEstimator, is_outlier_detector
 
 from scorewire_contract.bundle import read_bundle
 from scorewire_contract.scoring import Scorer
@@ -102,7 +102,7 @@ def _agreement(
         wanted = model.predict(xgboost.DMatrix(frame))
     elif "probabilities" in found and not isinstance(model, lightgbm.Booster):
         wanted = model.predict_proba(frame)
-    elif is_outlier_detector(model):
+    elif isinstance(model, BaseEstimator) and is_outlier_detector(model):
         wanted = model.decision_function(frame)
     else:
         wanted = (model.predict if hasattr(model, "predict") else model.transform)(frame)
@@ -113,6 +113,8 @@ def _agreement(
         got = found["probabilities"]
     elif len(schema.outputs[-1].class_labels) == 2 and "probabilities" in found:
         got = found["probabilities"][:, 1]
+    elif wanted.dtype.kind == "f":
+        got = found["label"]  # a booster answers the class's number
     else:
         labels = np.array(schema.outputs[-1].class_labels)
         return np.asarray(labels[found["label"].ravel().astype(np.intp)] == wanted.astype(str))
