@@ -69,6 +69,16 @@ def write_square(path: Path) -> Path:
     return _write(path, nodes, tensors[:1], tensors[1:])
 
 
+def write_reshaped(path: Path, shape: list[int]) -> Path:
+    """FLOAT `x`, two a row of any number of rows as it says, in fact of that shape; `y` is -x."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["flat"]),
+        helper.make_node("Neg", ["flat"], ["y"]),
+    ]
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 2]) for name in ("x", "y")]
+    return _write(path, nodes, tensors[:1], tensors[1:], [numpy_helper.from_array(np.array(shape), "shape")])
+
+
 def write_wide(path: Path, width: int) -> Path:
     """DOUBLE `x` a row, and `wide`, which has it so many times."""
     nodes = [helper.make_node("Mul", ["x", "ones"], ["wide"])]

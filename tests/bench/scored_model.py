@@ -47,7 +47,7 @@ class ScoredModel:
                     ("label", probabilities.argmax(axis=1).astype(np.float64)),
                 ],
                 errors=[],
-                tolerance=self.bundle.golden.tolerance,
+                tolerances=dict.fromkeys(("probabilities", "label"), self.bundle.golden.tolerance),
             )
             request = packed_pb2.PackedPredictRequest(
                 model=NAME, schema_fingerprint=manifest.schema.fingerprint

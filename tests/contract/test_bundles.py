@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import xgboost
 
-from scorewire_contract.bundle import read_bundle
+from scorewire_contract.bundle import GOLDEN, GRAPH, read_bundle, to_json, write_bundle
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.engine.reference.session import open_session
 from scorewire_server.loader import load
 from scorewire_server.repository import scan
+from scorewire_training.export import Tolerance, export_bundle, export_onnx
 from tests.families import FAMILIES, make_data, run
+from tests.onnx_models import write_reshaped
 
 # One of every way from text and numbers to the graph.
 NAMES = (
@@ -46,3 +51,32 @@ def test_the_server_serves_what_training_exports(name: str, tmp_path: Path) -> N
         wanted = np.array(output.numbers).reshape(found.shape)
         tolerance = bundle.golden.tolerance
         np.testing.assert_allclose(found, wanted, rtol=tolerance.relative, atol=tolerance.absolute)
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_the_server_serves_a_graph_that_runs_on_one_row_only(count: int, tmp_path: Path) -> None:
+    sample = {"x": np.arange(2.0 * count).reshape(count, 2)}
+    path = write_reshaped(tmp_path / "one.onnx", [1, -1])
+    export_onnx(path, name="m", version="1.0.0", output_dir=tmp_path / "models", sample=sample)
+    (candidate,) = scan(tmp_path / "models")
+    record = load(candidate, partial(open_session, threads=1))
+    assert record.reason == ""
+    assert record.loaded is not None
+    assert record.loaded.joint_rows == 1
+
+
+def test_the_server_holds_a_bundle_to_the_tolerance_that_it_was_exported_with(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.arange(40.0)})
+    model = xgboost.XGBRegressor(n_estimators=2, max_depth=2).fit(frame, frame["a"])
+    arguments = {"sample": frame, "name": "m", "output_dir": tmp_path, "tolerance": Tolerance(2e-5)}
+    for version, off in (("1.0.0", 1 + 1.9e-5), ("1.1.0", 1 + 1e-3)):
+        path = export_bundle(model, version=version, **arguments).path  # type: ignore[arg-type]  # of several types
+        bundle = read_bundle(path)
+        numbers = bundle.golden.expected.outputs[0].numbers
+        numbers[:] = [number * off for number in numbers]
+        files = {GRAPH: bundle.graph, GOLDEN: to_json(bundle.golden)}
+        shutil.rmtree(path)
+        write_bundle(tmp_path, bundle.manifest, files)
+    reasons = [load(candidate, partial(open_session, threads=1)).reason for candidate in scan(tmp_path)]
+    assert reasons[0] == ""
+    assert "the fitted model gave" in reasons[1]

@@ -120,6 +120,15 @@ def test_a_tolerance_that_lets_any_score_pass_is_refused(bundle: Bundle, name: s
         score_golden(bundle, _session(bundle).run)
 
 
+def test_an_outputs_own_tolerance_goes_before_that_of_all(bundle: Bundle) -> None:
+    changed = _with_golden(bundle, "score")
+    changed.golden.output_tolerances["value"].absolute = 1e-5
+    assert score_golden(changed, _session(changed).run) == 19
+    changed.golden.output_tolerances["value"].absolute = 1e300
+    with pytest.raises(GoldenMismatchError, match="prove nothing: their absolute tolerance"):
+        score_golden(changed, _session(changed).run)
+
+
 def test_golden_rows_that_are_all_refused_prove_nothing(tmp_path: Path) -> None:
     bundle = read_bundle(write_sum_bundle(tmp_path))
     golden = bundle.golden

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scorewire_training.export import ExportedBundle, export_bundle, export_onnx
+    from scorewire_training.export import ExportedBundle, Tolerance, export_bundle, export_onnx
 
-__all__ = ["ExportedBundle", "export_bundle", "export_onnx"]
+__all__ = ["ExportedBundle", "Tolerance", "export_bundle", "export_onnx"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scorewire import Schema
 from scorewire_contract.bundle import Bundle
-from scorewire_contract.scoring import within_tolerance
+from scorewire_contract.scoring import golden_tolerance, within_tolerance
 from scorewire_loadtest.rows import Table
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import errors_pb2, packed_pb2, prediction_pb2, schema_pb2
@@ -61,7 +61,7 @@ class Shape:
 class Scores:
     """Answers of one version with known scores and known errors of rows.
 
-    An output of texts has dtype object, and must be the same; others may differ by the tolerance.
+    An output of texts has dtype object, and must be the same; each other may differ by its tolerance.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class Scores:
         version: str,
         outputs: list[tuple[str, NDArray[Any]]],
         errors: list[tuple[int, errors_pb2.ErrorReason.ValueType, str]],
-        tolerance: manifest_pb2.Tolerance,
+        tolerances: Mapping[str, manifest_pb2.Tolerance],
     ) -> None:
         self._source = (model, version)
         self._outputs = outputs
         self._errors = errors
-        self._tolerance = tolerance
+        self._tolerances = tolerances
         # The bytes that were last found right: the same bytes need no arithmetic.
         self._right: list[tuple[str, bytes, tuple[str, ...]]] | None = None
 
@@ -112,7 +112,7 @@ class Scores:
                 bad = np.flatnonzero(values != target)
             else:
                 values = np.frombuffer(content, dtype=_DOUBLE, count=count)
-                bad = np.flatnonzero(~within_tolerance(values, target, self._tolerance))
+                bad = np.flatnonzero(~within_tolerance(values, target, self._tolerances[name]))
             if bad.size:
                 place = int(bad[0])
                 found, wanted = (array[place : place + 1].tolist()[0] for array in (values, target))
@@ -137,6 +137,7 @@ def from_bundle(bundle: Bundle, *, rows_per_call: int) -> list[PreparedCall]:
     except ValueError as error:
         raise ValueError(f"the golden rows of {bundle.path} do not fit its schema: {error}") from None
     refused = {error.row: error for error in golden.expected.errors}
+    tolerances = {output.name: golden_tolerance(bundle, output.name) for output in schema.outputs}
     calls = []
     for chosen in _turns(table.row_count, rows_per_call):
         expectation = Scores(
@@ -151,7 +152,7 @@ def from_bundle(bundle: Bundle, *, rows_per_call: int) -> list[PreparedCall]:
                 for place, row in enumerate(chosen)
                 if row in refused
             ],
-            tolerance=golden.tolerance,
+            tolerances=tolerances,
         )
         request = _request(table, chosen, bundle.model, bundle.manifest.version, schema.fingerprint)
         calls.append(PreparedCall(request, len(chosen), expectation))

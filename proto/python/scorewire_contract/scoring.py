@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -57,7 +57,7 @@ class Scorer:
 
     def __init__(self, schema: schema_pb2.Schema, coding: manifest_pb2.Coding, run: RunGraph) -> None:
         self._coder = RowCoder(schema, coding)
-        self._names = [output.name for output in schema.outputs]
+        self.output_names = [output.name for output in schema.outputs]
         self._widths = [output.width for output in schema.outputs]
         self._texts = [output.kind == schema_pb2.OUTPUT_KIND_TEXT for output in schema.outputs]
         self._row_by_row = coding.row_by_row
@@ -83,7 +83,7 @@ class Scorer:
         if kept_count > 1 and self._row_by_row:
             raw: Sequence[NDArray[Any]] = self._run_each(kept_count, coded.feeds)
         else:
-            raw = self.run(self._names, coded.feeds) if kept_count else []
+            raw = self.run(self.output_names, coded.feeds) if kept_count else []
         model_ns = time.perf_counter_ns() - begin
         outputs: list[NDArray[Any]] = []
         if any(map(beyond_doubles, raw)):
@@ -102,10 +102,12 @@ class Scorer:
     def _run_each(self, row_count: int, feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """The graph's answers to rows that it takes one at a time."""
         answers = [
-            self.run(self._names, {name: values[row : row + 1] for name, values in feeds.items()})
+            self.run(self.output_names, {name: values[row : row + 1] for name, values in feeds.items()})
             for row in range(row_count)
         ]
-        return [np.stack([np.asarray(answer[i]) for answer in answers]) for i in range(len(self._names))]
+        return [
+            np.stack([np.asarray(answer[i]) for answer in answers]) for i in range(len(self.output_names))
+        ]
 
 
 def score_golden(bundle: Bundle, run: RunGraph) -> int:
@@ -126,7 +128,7 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
         or [output.name for output in expected.outputs] != [output.name for output in schema.outputs]
     ):
         raise GoldenMismatchError("the golden rows do not fit the schema")
-    _check_tolerance(golden)
+    _check_tolerances(golden)
     scores = scorer.score(count, np.array(rows.numbers, dtype=np.float64), list(rows.texts))
     found = [(error.row, error.reason, error.feature) for error in scores.errors]
     wanted = [(error.row, error.reason, error.feature) for error in expected.errors]
@@ -143,7 +145,7 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
             continue
         target = np.array(output.numbers).reshape(values.shape)
         _check_classes(schema, output.name, target)
-        bad = ~within_tolerance(values, target, golden.tolerance)
+        bad = ~within_tolerance(values, target, golden_tolerance(bundle, output.name))
         if bad.any():
             row, column = (int(i) for i in np.argwhere(bad)[0])
             raise GoldenMismatchError(
@@ -151,6 +153,14 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
                 f" the fitted model gave {target[row, column]!r}"
             )
     return count
+
+
+def golden_tolerance(bundle: Bundle, output: str) -> manifest_pb2.Tolerance:
+    """What an output may differ by from the golden rows' answers; a class by nothing."""
+    kinds = {each.name: each.kind for each in bundle.manifest.schema.outputs}
+    if kinds[output] == schema_pb2.OUTPUT_KIND_CLASS:
+        return manifest_pb2.Tolerance()
+    return bundle.golden.output_tolerances.get(output, bundle.golden.tolerance)
 
 
 def _check_classes(schema: schema_pb2.Schema, name: str, values: NDArray[np.float64]) -> None:
@@ -162,12 +172,18 @@ def _check_classes(schema: schema_pb2.Schema, name: str, values: NDArray[np.floa
         raise GoldenMismatchError(f"output {name!r} is a class, and has values without a label")
 
 
-def _check_tolerance(golden: manifest_pb2.Golden) -> None:
+def _check_tolerances(golden: manifest_pb2.Golden) -> None:
     """Check that golden rows with other scores would be found."""
-    numbers = [abs(x) for output in golden.expected.outputs for x in output.numbers if math.isfinite(x)]
-    limits = {"relative": MAX_TOLERANCE, "absolute": MAX_TOLERANCE * max([1.0, *numbers])}
-    for name, limit in limits.items():
-        value = getattr(golden.tolerance, name)
+    answers = {output.name: output.numbers for output in golden.expected.outputs}
+    _check_tolerance(golden.tolerance, [x for numbers in answers.values() for x in numbers])
+    for name, tolerance in golden.output_tolerances.items():
+        _check_tolerance(tolerance, answers.get(name, ()))
+
+
+def _check_tolerance(tolerance: manifest_pb2.Tolerance, answers: Iterable[float]) -> None:
+    largest = max([1.0, *(abs(x) for x in answers if math.isfinite(x))])
+    for name, limit in {"relative": MAX_TOLERANCE, "absolute": MAX_TOLERANCE * largest}.items():
+        value = getattr(tolerance, name)
         if not 0 <= value <= limit:
             raise GoldenMismatchError(
                 f"the golden rows prove nothing: their {name} tolerance is {value:g}, not from 0 to {limit:g}"

@@ -122,7 +122,7 @@ def test_sample_comes_back_with_the_models_columns_and_dtypes(
     path = tmp_path / f"rows.{suffix}"
     table.to_csv(path, index=False) if suffix == "csv" else table.to_parquet(path)
     sample = read_sample(path, classifier if library == "xgboost" else booster, target_column="target")
-    assert sample.left_out == ("id",)
+    assert sample.notes[0] == "Left out, since the model does not know them: id"
     pd.testing.assert_frame_equal(sample.frame, FRAME, check_categorical=False)
     assert isinstance(sample.frame["country"].dtype, pd.CategoricalDtype)
     assert list(sample.frame["country"].cat.categories) == ["de", "fr", "pe"]

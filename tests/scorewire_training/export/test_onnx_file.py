@@ -18,10 +18,11 @@ from scorewire_contract.bundle import read_bundle
 from scorewire_contract.scoring import Scorer, score_golden
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.cli.export import export
-from scorewire_training.export import ExportError, UnsupportedModelError, export_onnx
+from scorewire_training.export import ExportError, Tolerance, UnsupportedModelError, export_onnx
 from scorewire_training.export.runtime import open_graph
 from tests.onnx_models import (
     write_mixed,
+    write_reshaped,
     write_simple,
     write_simple_identity,
     write_simple_string,
@@ -215,6 +216,45 @@ def test_a_graph_that_does_not_score_rows_is_refused(
 ) -> None:
     path = one_node(tmp_path / "g.onnx", node, **options)  # type: ignore[arg-type]  # of several types
     assert_refused(path, reason)
+
+
+@pytest.mark.parametrize("shape", [[1, 2], [1, -1]])
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_graph_that_runs_on_one_row_only_is_served_row_by_row(
+    tmp_path: Path, shape: list[int], count: int
+) -> None:
+    path = write_reshaped(tmp_path / "one.onnx", shape)
+    sample = {"x": np.arange(2.0 * count).reshape(count, 2)}
+    scorer = exported(path, tmp_path / "models", sample=sample)
+    bundle = read_bundle(tmp_path / "models" / "m" / "1.0.0")
+    assert bundle.manifest.coding.row_by_row
+    assert scorer.score(3, np.arange(6.0), []).outputs[0].tolist() == [[0, -1], [-2, -3], [-4, -5]]
+
+
+def test_a_graph_that_takes_no_row_alone_is_refused_with_the_reason(tmp_path: Path) -> None:
+    path = write_reshaped(tmp_path / "four.onnx", [4, 2])
+    with pytest.raises(
+        ExportError, match="(?s)does not run the graph on a row of the sample.*one row may come"
+    ):
+        export_onnx(path, name="m", version="1.0.0", output_dir=tmp_path / "models")
+
+
+def test_a_sample_of_one_row_does_not_hide_that_rows_change_each_other(tmp_path: Path) -> None:
+    path = one_node(tmp_path / "g.onnx", helper.make_node("Softmax", ["x"], ["y"], axis=0))
+    with pytest.raises(
+        UnsupportedModelError, match=r"differently when others are scored with it \('y', 2 rows"
+    ):
+        export_onnx(
+            path, name="m", version="1.0.0", output_dir=tmp_path / "models", sample={"x": np.ones((1, 2))}
+        )
+
+
+def test_a_tolerance_for_runs_of_many_rows_is_recorded(tmp_path: Path) -> None:
+    path = one_node(tmp_path / "g.onnx", helper.make_node("Neg", ["x"], ["y"]))
+    exported(path, tmp_path / "models", tolerance=Tolerance(1e-4))
+    bundle = read_bundle(tmp_path / "models" / "m" / "1.0.0")
+    assert bundle.golden.output_tolerances["y"].relative == 1e-4
+    assert bundle.manifest.parity.output_tolerances["y"].relative == 1e-4
 
 
 def test_an_output_of_whole_numbers_beyond_doubles_is_refused(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -11,13 +9,15 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
-from scorewire_training.cli.verify import verify_bundle
+from scorewire_training.cli.progress import stages
+from scorewire_training.cli.verify import describe_tolerances, verify_bundle
 from scorewire_training.config import DEFAULT_STORE
 from scorewire_training.errors import TrainingError
 from scorewire_training.export import ExportedBundle, ExportError, export_bundle
 from scorewire_training.export.categories import read_categories
 from scorewire_training.export.files import read_model, read_sample
 from scorewire_training.export.onnx_file import export_onnx, read_arrays
+from scorewire_training.export.tolerance import Tolerance, Tolerances
 from scorewire_training.tracking import install_registered
 
 
@@ -57,6 +57,21 @@ from scorewire_training.tracking import install_registered
     help='JSON file like {"colour": ["blue", "red"]}: the categories of columns in the order of the dtype '
     "that they had in training, where the model's file does not have them.",
 )
+@click.option(
+    "--missing",
+    type=float,
+    metavar="NUMBER",
+    help="For XGBoost's files: the number that stood for missing beside NaN in training, which the file "
+    "does not have, such as -999.",
+)
+@click.option(
+    "--tolerance",
+    "tolerances",
+    multiple=True,
+    metavar="[OUTPUT=]RELATIVE[,ABSOLUTE]",
+    help="By how much scores may differ from the model's, such as 2e-5, value=2e-5 or value=2e-5,0.01, in "
+    "place of 5e-6; may be given for several outputs. The bundle records it.",
+)
 @click.option("--description", default="", help="What the model is for, for people.")
 @click.option(
     "--metric",
@@ -91,6 +106,8 @@ def export(
     output_dir: Path,
     target_column: str | None,
     categories_file: Path | None,
+    missing: float | None,
+    tolerances: tuple[str, ...],
     description: str,
     metrics: tuple[str, ...],
     registered: str | None,
@@ -123,7 +140,10 @@ def export(
             installed = install_registered(registered, output_dir, uri=mlflow_uri)
         except (ExportError, TrainingError) as error:
             raise click.ClickException(str(error)) from None
-        console.print(verify_bundle(installed))
+        with stages() as report_stage:
+            report_stage(f"Checking {installed}")
+            verified = verify_bundle(installed)
+        console.print(verified)
         console.print(f"Next: scorewire serve --models {output_dir}", markup=False, soft_wrap=True)
         return
     if name is None or version is None:
@@ -132,52 +152,53 @@ def export(
         raise click.UsageError(
             "give a MODEL_FILE, an ONNX file by --onnx, or a registered bundle by --mlflow"
         )
-    if onnx_file is not None:
-        if target_column is not None or categories_file is not None:
-            raise click.UsageError("--target-column and --categories are not for --onnx")
-        try:
-            exported = export_onnx(
-                onnx_file,
-                name=name,
-                version=version,
-                output_dir=output_dir,
-                sample=None if sample_file is None else read_arrays(sample_file, onnx_file),
-                description=description,
-                metrics=_parse_metrics(metrics),
-            )
-        except ExportError as error:
-            raise click.ClickException(str(error)) from None
-        console.print(_describe(exported))
-        console.print(f"Next: scorewire serve --models {output_dir}", markup=False, soft_wrap=True)
-        return
-    if model_file is None or sample_file is None:
+    if onnx_file is None and (model_file is None or sample_file is None):
         raise click.UsageError("give rows of the model by --sample")
+    if onnx_file is not None and any(
+        given is not None for given in (target_column, categories_file, missing)
+    ):
+        raise click.UsageError("--target-column, --categories and --missing are not for --onnx")
+    numbers, tolerance = _parse_metrics(metrics), _parse_tolerances(tolerances)
+    notes: tuple[str, ...] = ()
     try:
-        with _stages(Console(stderr=True)) as report_stage:
-            report_stage("Reading the model and the sample")
-            model = read_model(model_file)
-            sample = read_sample(
-                sample_file,
-                model,
-                target_column=target_column,
-                categories=None if categories_file is None else read_categories(categories_file),
-            )
-            exported = export_bundle(
-                model,
-                sample=sample.frame,
-                name=name,
-                version=version,
-                output_dir=output_dir,
-                description=description,
-                metrics=_parse_metrics(metrics),
-                progress=report_stage,
-            )
+        with stages() as report_stage:
+            if onnx_file is not None:
+                exported = export_onnx(
+                    onnx_file,
+                    name=name,
+                    version=version,
+                    output_dir=output_dir,
+                    sample=None if sample_file is None else read_arrays(sample_file, onnx_file),
+                    description=description,
+                    metrics=numbers,
+                    tolerance=tolerance,
+                    progress=report_stage,
+                )
+            elif model_file is not None and sample_file is not None:
+                report_stage("Reading the model and the sample")
+                model = read_model(model_file, missing=missing)
+                sample = read_sample(
+                    sample_file,
+                    model,
+                    target_column=target_column,
+                    categories=None if categories_file is None else read_categories(categories_file),
+                )
+                notes = sample.notes
+                exported = export_bundle(
+                    model,
+                    sample=sample.frame,
+                    name=name,
+                    version=version,
+                    output_dir=output_dir,
+                    description=description,
+                    metrics=numbers,
+                    tolerance=tolerance,
+                    progress=report_stage,
+                )
     except ExportError as error:
         raise click.ClickException(str(error)) from None
-    if sample.left_out:
-        console.print(
-            f"Left out, since the model does not know them: {', '.join(sample.left_out)}", markup=False
-        )
+    for note in notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     console.print(_describe(exported))
     console.print(f"Next: scorewire serve --models {output_dir}", markup=False, soft_wrap=True)
 
@@ -192,16 +213,6 @@ def _refuse_beside_mlflow(context: click.Context) -> None:
             )
 
 
-@contextmanager
-def _stages(console: Console) -> Iterator[Callable[[str], None]]:
-    """Shows the stage at work, on a terminal only."""
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    with console.status("Starting") as status:
-        yield lambda stage: status.update(f"{stage} ...")
-
-
 def _parse_metrics(metrics: tuple[str, ...]) -> dict[str, float]:
     parsed = {}
     for metric in metrics:
@@ -213,6 +224,29 @@ def _parse_metrics(metrics: tuple[str, ...]) -> dict[str, float]:
     return parsed
 
 
+def _parse_tolerances(given: tuple[str, ...]) -> Tolerances:
+    """One for all outputs, or by output.
+
+    Raises:
+        click.ClickException: a part is no number, or both kinds are given.
+    """
+    by_output: dict[str, Tolerance] = {}
+    for text in given:
+        name, _, numbers = text.rpartition("=")
+        try:
+            parts = [float(part) for part in numbers.split(",")]
+            by_output[name] = Tolerance(*parts)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, ExportError):
+                raise click.BadParameter(str(error), param_hint="--tolerance") from None
+            raise click.BadParameter(
+                f"{text!r} is not like 2e-5, value=2e-5 or value=2e-5,0.01", param_hint="--tolerance"
+            ) from None
+    if len(by_output) < len(given) or ("" in by_output and len(given) > 1):
+        raise click.BadParameter("give one for all outputs, or one by output", param_hint="--tolerance")
+    return by_output.get("", by_output or None)
+
+
 def _describe(exported: ExportedBundle) -> Table:
     manifest, parity = exported.manifest, exported.parity
     table = Table(show_header=False, title=f"{manifest.model} {manifest.version}", title_justify="left")
@@ -222,6 +256,7 @@ def _describe(exported: ExportedBundle) -> Table:
     table.add_row(
         "outputs", ", ".join(f"{output.name} [{output.width}]" for output in manifest.schema.outputs)
     )
+    describe_tolerances(table, manifest)
     if not parity.rows_compared:
         table.add_row("rows compared", "none: the graph is what is served")
         return table

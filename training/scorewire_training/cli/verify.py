@@ -10,6 +10,8 @@ from rich.table import Table
 
 from scorewire_contract.bundle import MANIFEST, BundleError, read_bundle
 from scorewire_contract.scoring import GoldenMismatchError, score_golden
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_training.cli.progress import stages
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.runtime import open_graph
 
@@ -38,7 +40,10 @@ def verify(bundles: tuple[Path, ...]) -> None:
     failures = 0
     for path in bundles:
         try:
-            console.print(verify_bundle(path))
+            with stages() as report_stage:
+                report_stage(f"Checking {path}")
+                verified = verify_bundle(path)
+            console.print(verified)
         except (BundleError, ExportError, GoldenMismatchError, ValueError) as error:
             failures += 1
             hint = ""
@@ -75,6 +80,16 @@ def verify_bundle(path: Path) -> Table:
             "compared at export",
             f"{parity.rows_compared:,} rows, worst at {parity.worst_share_of_tolerance:.2%} of the tolerance",
         )
+    describe_tolerances(table, manifest)
     for name, value in sorted(manifest.metrics.items()):
         table.add_row(name, f"{value:.6g}")
     return table
+
+
+def describe_tolerances(table: Table, manifest: manifest_pb2.Manifest) -> None:
+    """Say which outputs may differ from the fitted model by more or less than the gate's own rule allows."""
+    for name, tolerance in sorted(manifest.parity.output_tolerances.items()):
+        table.add_row(
+            f"tolerance of {name}",
+            f"{tolerance.relative:g} relative, {tolerance.absolute:.3g} absolute, as given at export",
+        )

@@ -6,12 +6,14 @@ from scorewire_training.export.bundling import ExportedBundle, export_bundle
 from scorewire_training.export.errors import ExportError, ParityError, UnsupportedModelError
 from scorewire_training.export.onnx_file import export_onnx
 from scorewire_training.export.parity import ParityReport
+from scorewire_training.export.tolerance import Tolerance
 
 __all__ = [
     "ExportError",
     "ExportedBundle",
     "ParityError",
     "ParityReport",
+    "Tolerance",
     "UnsupportedModelError",
     "export_bundle",
     "export_onnx",

@@ -28,6 +28,8 @@ from scorewire_training.export.reference import Answers, Reference
 from scorewire_training.export.runtime import open_graph
 from scorewire_training.export.samples import to_frame
 from scorewire_training.export.schema import build_schema
+from scorewire_training.export.tolerance import Tolerances, choose
+from scorewire_training.export.trees.xgboost_missing import with_missing
 from scorewire_training.export.trial import hold_trial
 from scorewire_training.export.typed_schema import give_fields, render
 
@@ -55,6 +57,8 @@ def export_bundle(
     metrics: Mapping[str, float] | None = None,
     feature_descriptions: Mapping[str, str] | None = None,
     files: Mapping[str, bytes] | None = None,
+    tolerance: Tolerances = None,
+    missing: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> ExportedBundle:
     """Write a fitted model as the bundle output_dir/name/version, once it is proven.
@@ -76,7 +80,12 @@ def export_bundle(
         metrics: finite numbers measured on data held out from training, by name.
         feature_descriptions: for people, by feature.
         files: further files of the bundle by name, such as a report; no server reads them.
-        progress: called with a sentence at the beginning of each stage.
+        tolerance: by how much scores may differ from the fitted model's, in place of the gate's own
+            rule; one for all outputs, or one by output. The bundle records it.
+        missing: of an XGBoost Booster, the number that stood for missing beside NaN in its
+            `DMatrix(data, missing=...)`; XGBoost's estimators have it themselves.
+        progress: called with a sentence at the beginning of each stage, and in long ones with
+            how far they are, in brackets.
 
     Raises:
         UnsupportedModelError: the model cannot be exported faithfully.
@@ -87,11 +96,14 @@ def export_bundle(
     target = check_target(Path(output_dir), name, version)
     frame = to_frame(model, sample)
     check_metrics(metrics or {})
+    if missing is not None:
+        model = with_missing(model, missing)
 
     report_stage("Turning the model into a graph")
     lowered = lower(model, frame)
     if surplus := set(feature_descriptions or {}) - set(frame.columns):
         raise ExportError(f"feature_descriptions describe {min(surplus)!r}, which is no feature")
+    tolerances = choose(tolerance, [(output.name, output.kind) for output in lowered.outputs])
     codec = FrameCodec(frame, lowered.features, lowered.missing_texts, lowered.coded_features)
     rows = codec.to_rows(frame)
     compared = _draw(len(frame), min(_MAX_SAMPLE_ROWS_COMPARED, max(1, MAX_CELLS // len(lowered.features))))
@@ -118,7 +130,7 @@ def export_bundle(
     graph = lowered.graph.SerializeToString(deterministic=True)
     run = checked_shapes(open_graph(graph), lowered.outputs)
 
-    report_stage("Comparing the graph with the fitted model")
+    report_stage("Making rows that are hard to score")
     ranges = {feature: (allowance.low, allowance.high) for feature, allowance in allowances.items()}
     scorer = Scorer(manifest.schema, manifest.coding, run)
     trial = hold_trial(
@@ -129,8 +141,11 @@ def export_bundle(
         sample=rows.take(compared),
         sample_answers=sample_answers,
         ranges=ranges,
+        tolerances=tolerances,
+        report_stage=report_stage,
     )
-    parity = compare(trial.tried, trial.fitted, trial.bundle, lowered.outputs)
+    report_stage("Comparing the graph with the fitted model")
+    parity = compare(trial.tried, trial.fitted, trial.bundle, lowered.outputs, tolerances)
 
     report_stage("Writing the bundle")
     manifest.metrics.update(metrics or {})

@@ -29,8 +29,8 @@ _MISSING = frozenset({"", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "nu
 _HOW = (
     "give them by --categories FILE, a JSON object such as "
     '{"colour": ["blue", "red"]}, each list as list(train["colour"].cat.categories) has it, or '
-    '{"colour": "codes"} where the sample has the codes; or give the sample as Parquet with the dtypes '
-    "of training"
+    '{"colour": "codes"} where the sample has the codes; or, of texts, give the sample as Parquet with the '
+    "dtypes of training"
 )
 
 
@@ -169,9 +169,10 @@ def _only_reading(
     own_names = booster.feature_name()
     numeric = [_is_numeric(table[name]) for name in names]
     # How many readings there are of the first columns that use the first lists, two at most, and one of them.
-    readings: list[tuple[int, list[str]]] = [(1, []), *[(0, [])] * len(listed)]
+    nothing: tuple[int, list[str]] = (0, [])
+    readings: list[tuple[int, list[str]]] = [(1, []), *[nothing] * len(listed)]
     for name, own_name, is_numeric in zip(names, own_names, numeric, strict=True):
-        following = [(count, chosen) if is_numeric else (0, []) for count, chosen in readings]
+        following = list(readings) if is_numeric else [nothing] * len(readings)
         for used, values in enumerate(listed):
             count, chosen = readings[used]
             if count and _fits(infos.get(own_name, {}), len(values)) and _may_hold(table[name], values):

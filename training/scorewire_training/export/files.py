@@ -16,6 +16,8 @@ import xgboost
 from scorewire_training.export.categories import Categories, find_categories, is_missing
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.lowering.sample import own_names
+from scorewire_training.export.notes import has_names, notes_of
+from scorewire_training.export.trees.xgboost_missing import with_missing
 
 SavedModel: TypeAlias = "xgboost.Booster | xgboost.XGBModel | lightgbm.Booster"
 
@@ -34,21 +36,36 @@ _SAVE_AS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleFile:
-    """Rows read for a model; `left_out` are the file's columns that the model does not know."""
+    """Rows read for a model; `notes` say to people what files leave open, and how it was read."""
 
     frame: pd.DataFrame
-    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
-def read_model(path: Path) -> SavedModel:
+def read_model(path: Path, *, missing: float | None = None) -> SavedModel:
     """A model that XGBoost (JSON, UBJSON) or LightGBM (text) saved, told by its content.
 
     What XGBoost's scikit-learn interface saved comes back as its estimator, so
     that early stopping counts as it did there.
 
+    Args:
+        path: the file.
+        missing: for XGBoost, the number that stood for missing beside NaN in training.
+
     Raises:
-        ExportError: the file is none of these.
+        ExportError: the file is none of these, or `missing` is given for LightGBM.
     """
+    model = _read_model(path)
+    if missing is None:
+        return model
+    if isinstance(model, xgboost.XGBModel):
+        # Not in the file, like all that concerns the data.
+        return model.set_params(missing=missing)
+    wrapped: SavedModel = with_missing(model, missing)
+    return wrapped
+
+
+def _read_model(path: Path) -> SavedModel:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -126,20 +143,17 @@ def read_sample(
         texts = values is not None and any(isinstance(value, str) for value in values)
         column = _to_numbers(path, table[name]) if is_text and not texts else table[name]
         columns[name] = column if values is None else _to_categories(column, values)
-    known = set(names)
-    return SampleFile(
-        frame=pd.DataFrame(columns), left_out=tuple(name for name in table.columns if name not in known)
-    )
+    notes = notes_of(model, table, names, found, categories or {})
+    return SampleFile(frame=pd.DataFrame(columns), notes=tuple(notes))
 
 
 def _names(booster: xgboost.Booster | lightgbm.Booster, table: pd.DataFrame) -> list[str]:
     """The model's columns in its order, as the table calls them; all of the table's where it has no names."""
-    if isinstance(booster, xgboost.Booster):
-        return list(table.columns if booster.feature_names is None else booster.feature_names)
-    names = list(booster.feature_name())
-    if names == [f"Column_{i}" for i in range(len(names))]:
+    if not has_names(booster):
         return list(table.columns)
-    return own_names(names, table.columns)
+    if isinstance(booster, xgboost.Booster):
+        return list(booster.feature_names or ())
+    return own_names(booster.feature_name(), table.columns)
 
 
 def _read_table(path: Path) -> tuple[pd.DataFrame, bool]:
@@ -170,8 +184,18 @@ def _to_numbers(path: Path, column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _to_categories(column: pd.Series[Any], categories: Sequence[Any]) -> pd.Series[Any]:
-    """The column as a pandas categorical; what is not among the categories is missing."""
+    """The column as a pandas categorical; what is not among the categories is missing.
+
+    Raises:
+        ExportError: nothing of it is among them, so that they are of another column or kind.
+    """
     codes = pd.Index(categories).get_indexer(pd.Index(column.astype(object)))
+    there = column[~is_missing(column)]
+    if len(there) and (codes < 0).all():
+        raise ExportError(
+            f"column {column.name!r} has {there.iloc[0]!r} and the like, and none of it is a category of the "
+            f"model, such as {categories[0]!r}: give the sample with the values that the model was fitted on"
+        )
     return pd.Series(
         pd.Categorical.from_codes(codes, categories=pd.Index(categories)),
         index=column.index,

@@ -46,6 +46,8 @@ def pick_golden(
             )
     golden.tolerance.relative = report.relative_tolerance
     golden.tolerance.absolute = report.absolute_tolerance
+    for name, tolerance in report.output_tolerances.items():
+        golden.output_tolerances[name].CopyFrom(tolerance)
     return golden
 
 

@@ -7,12 +7,11 @@ golden rows have what onnxruntime says of it here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -25,13 +24,13 @@ from scorewire_contract.scoring import (
     Scorer,
     beyond_doubles,
     score_golden,
-    within_tolerance,
 )
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.bundling import ExportedBundle, check_metrics, check_target, write
 from scorewire_training.export.errors import ExportError, UnsupportedModelError
 from scorewire_training.export.frames import WireRows
+from scorewire_training.export.onnx_runs import ABSOLUTE, RELATIVE, allowed, settle_runs
 from scorewire_training.export.parity import ParityReport
 from scorewire_training.export.provenance import build_provenance
 from scorewire_training.export.runtime import open_graph
@@ -43,15 +42,13 @@ from scorewire_training.export.signature import (
     Signature,
     parse,
     read_signature,
-    with_free_rows,
 )
+from scorewire_training.export.tolerance import Tolerance, Tolerances, choose
 from scorewire_training.export.typed_schema import give_fields
 
 _GENERATED_ROWS, _MOST_GOLDEN_ROWS = 16, 64
 _SEED = 20_240_229
 _FAMILY = "ONNX graph as it came; no fitted model was compared"
-# Between releases of onnxruntime and kinds of processors.
-_TOLERANCE = manifest_pb2.Tolerance(relative=1e-5, absolute=1e-6)
 
 
 def export_onnx(
@@ -63,6 +60,8 @@ def export_onnx(
     sample: Mapping[str, NDArray[Any]] | None = None,
     description: str = "",
     metrics: Mapping[str, float] | None = None,
+    tolerance: Tolerances = None,
+    progress: Callable[[str], None] | None = None,
 ) -> ExportedBundle:
     """Write an ONNX file as the bundle output_dir/name/version.
 
@@ -79,6 +78,9 @@ def export_onnx(
             some are generated from the inputs' types.
         description: for people.
         metrics: finite numbers measured on held-out data, by name.
+        tolerance: by how much scores may differ between runs of one row and of many, between
+            releases of the runtime and kinds of processors; for all outputs, or by output.
+        progress: called with a sentence at the beginning of each stage.
 
     Raises:
         UnsupportedModelError: the file cannot be a bundle.
@@ -86,14 +88,19 @@ def export_onnx(
     """
     target = check_target(Path(output_dir), name, version)
     check_metrics(metrics or {})
+    report_stage = progress or (lambda _: None)
+    report_stage("Reading the graph")
     try:
         model = parse(Path(path).read_bytes())
     except OSError as error:
         raise ExportError(f"{path} cannot be read: {error.strerror}") from None
     signature = read_signature(model)
     rows = _generate(signature) if sample is None else _read_rows(signature, sample)
+    kinds = [(name, _output_kind(kind)) for name, kind in signature.outputs]
+    tolerances = choose(tolerance, kinds)
+    report_stage("Running the graph on one row and on many")
     feeds = _feeds(signature, rows)
-    graph, row_by_row, answers = _settle(model, signature, feeds)
+    graph, row_by_row, answers = settle_runs(model, signature, feeds, tolerances)
 
     manifest = manifest_pb2.Manifest(model=name, version=version, description=description)
     _describe_inputs(manifest, signature)
@@ -106,8 +113,9 @@ def export_onnx(
     features = [(feature.name, int(feature.kind)) for feature in manifest.schema.features]
     manifest.provenance.CopyFrom(build_provenance(_FAMILY, features, rows))
     manifest.created_at.GetCurrentTime()
+    report_stage("Writing the bundle")
     run = open_graph(graph)
-    golden = _golden(manifest, rows, run)
+    golden = _golden(manifest, rows, run, tolerances)
     try:
         score_golden(bundles.Bundle(target, manifest, graph, golden), run)
     except GoldenMismatchError as error:
@@ -120,9 +128,10 @@ def export_onnx(
         rows_refused=0,
         worst_share_of_tolerance=0.0,
         worst_absolute_difference=0.0,
-        relative_tolerance=_TOLERANCE.relative,
-        absolute_tolerance=_TOLERANCE.absolute,
+        relative_tolerance=RELATIVE,
+        absolute_tolerance=ABSOLUTE,
         rows_by_origin={},
+        output_tolerances={name: allowed(given) for name, given in tolerances.items()},
     )
     manifest.parity.CopyFrom(parity.to_message())
     return ExportedBundle(
@@ -246,54 +255,6 @@ def _feeds(signature: Signature, rows: WireRows) -> dict[str, NDArray[Any]]:
     return feeds
 
 
-def _settle(
-    model: onnx.ModelProto, signature: Signature, feeds: dict[str, NDArray[Any]]
-) -> tuple[bytes, bool, list[NDArray[Any]]]:
-    """The graph to serve, whether it takes rows one by one, and its answers to the sample."""
-    graph = model.SerializeToString(deterministic=True)
-    names = [name for name, _ in signature.outputs]
-    count = len(next(iter(feeds.values())))
-    singles = _run(
-        open_graph(graph), names, [{k: v[i : i + 1] for k, v in feeds.items()} for i in range(count)]
-    )
-    for name, values in zip(names, zip(*singles, strict=True), strict=True):
-        if any(not part.shape or part.shape[0] != 1 for part in values) or len({p.shape for p in values}) > 1:
-            raise UnsupportedModelError(f"output {name!r} is no row for each row", "export it as [rows, ...]")
-    alone = [np.concatenate(parts) for parts in zip(*singles, strict=True)]
-    if signature.one_row:
-        freed = with_free_rows(model, signature).SerializeToString(deterministic=True)
-        try:
-            together = _run(open_graph(freed), names, [feeds])[0]
-        except ExportError:
-            return graph, True, alone
-        return (freed, False, alone) if _same(together, alone) else (graph, True, alone)
-    if not _same(_run(open_graph(graph), names, [feeds])[0], alone):
-        raise UnsupportedModelError(
-            "the graph scores a row differently when others are scored with it",
-            "export it with a first dimension of 1, and rows are scored one by one",
-        )
-    return graph, False, alone
-
-
-def _run(
-    run: RunGraph, names: list[str], calls: Sequence[dict[str, NDArray[Any]]]
-) -> list[list[NDArray[Any]]]:
-    try:
-        return [[np.asarray(each) for each in run(names, feeds)] for feeds in calls]
-    except Exception as error:  # onnxruntime's errors have no base of their own
-        raise ExportError(
-            f"onnxruntime does not run the graph on the sample, give another: {error}"
-        ) from None
-
-
-def _same(found: list[NDArray[Any]], wanted: list[NDArray[Any]]) -> bool:
-    return all(
-        a.shape == b.shape
-        and bool((within_tolerance(a, b, _TOLERANCE) if a.dtype.kind == "f" else a == b).all())
-        for a, b in zip(found, wanted, strict=True)
-    )
-
-
 def _describe_inputs(manifest: manifest_pb2.Manifest, signature: Signature) -> None:
     schema, number, text = manifest.schema, 0, 0
     for each in signature.inputs:
@@ -324,14 +285,13 @@ def _describe_outputs(
     manifest: manifest_pb2.Manifest, signature: Signature, answers: list[NDArray[Any]]
 ) -> None:
     for (name, kind), values in zip(signature.outputs, answers, strict=True):
-        is_text = kind.dtype is np.object_
         if beyond_doubles(values):
             raise UnsupportedModelError(
                 f"output {name!r} has {BEYOND_DOUBLES}", "cast it to STRING, and its numbers come as texts"
             )
         manifest.schema.outputs.add(
             name=name,
-            kind=schema_pb2.OUTPUT_KIND_TEXT if is_text else schema_pb2.OUTPUT_KIND_NUMBER,
+            kind=_output_kind(kind),
             width=math.prod(values.shape[1:]),
         )
         manifest.tensors.outputs.add(name=name, datatype=kind.datatype, dims=values.shape[1:])
@@ -342,11 +302,19 @@ def _describe_outputs(
         )
 
 
-def _golden(manifest: manifest_pb2.Manifest, rows: WireRows, run: RunGraph) -> manifest_pb2.Golden:
+def _output_kind(kind: ElementKind) -> schema_pb2.OutputKind.ValueType:
+    return schema_pb2.OUTPUT_KIND_TEXT if kind.dtype is np.object_ else schema_pb2.OUTPUT_KIND_NUMBER
+
+
+def _golden(
+    manifest: manifest_pb2.Manifest, rows: WireRows, run: RunGraph, tolerances: Mapping[str, Tolerance]
+) -> manifest_pb2.Golden:
     """Rows spread over the sample, and what onnxruntime says of them."""
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(_MOST_GOLDEN_ROWS, len(rows))).astype(np.intp))
     picked = rows.take(chosen)
-    golden = manifest_pb2.Golden(tolerance=_TOLERANCE)
+    golden = manifest_pb2.Golden(tolerance=allowed(None))
+    for name, given in tolerances.items():
+        golden.output_tolerances[name].CopyFrom(allowed(given))
     golden.rows.row_count = golden.expected.row_count = len(picked)
     golden.rows.numbers.extend(picked.numbers.ravel().tolist())
     golden.rows.texts.extend(picked.flat_texts())

@@ -1,18 +1,19 @@
 """The parity gate: the bundle's graph and the fitted model must agree on every row.
 
-An output agrees where it differs by at most `RELATIVE` of the fitted model's
-answer plus an absolute part: `RELATIVE` itself for probabilities, `RELATIVE`
-times the standard deviation over the sample for numbers. A class must be the
-same; only where the fitted model gives both classes the same probability, as
-far as the tolerance can tell, may it be the other one. A row that one side
-refuses, the other must refuse too.
+An output agrees where it differs by at most its tolerance, which unless a user
+gives another is `RELATIVE` of the fitted model's answer plus an absolute part:
+`RELATIVE` itself for probabilities, `RELATIVE` times the standard deviation over
+the sample for numbers. A class must be the same, whatever a user gives; only
+where the fitted model gives both classes the same probability, as far as
+`RELATIVE` can tell, may it be the other one. A row that one side refuses, the
+other must refuse too.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ from scorewire_training.export.frames import WireRows
 from scorewire_training.export.graph import ModelOutput
 from scorewire_training.export.hard_rows import SAMPLE, TriedRows
 from scorewire_training.export.reference import Answers
+from scorewire_training.export.tolerance import RELATIVE, Tolerance, settle, widened
 
-RELATIVE = 5e-6
 _MAX_ROWS_SHOWN = 20
 _ROWS_PER_CALL = 2_000
 _ROWS_ALONE = 16
@@ -49,7 +50,10 @@ class BundleScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityReport:
-    """What the comparison found; `scorewire.bundle.v1.Parity` explains the fields."""
+    """What the comparison found; `scorewire.bundle.v1.Parity` explains the fields.
+
+    `output_tolerances` has those outputs whose tolerance a user gave.
+    """
 
     rows_compared: int
     rows_refused: int
@@ -58,10 +62,11 @@ class ParityReport:
     relative_tolerance: float
     absolute_tolerance: float
     rows_by_origin: dict[str, int]
+    output_tolerances: Mapping[str, manifest_pb2.Tolerance] = field(default_factory=dict)
 
     def to_message(self) -> manifest_pb2.Parity:
         """For the manifest."""
-        return manifest_pb2.Parity(
+        message = manifest_pb2.Parity(
             rows_compared=self.rows_compared,
             rows_refused=self.rows_refused,
             worst_share_of_tolerance=self.worst_share_of_tolerance,
@@ -71,26 +76,46 @@ class ParityReport:
             ),
             rows_by_origin=self.rows_by_origin,
         )
+        for name, tolerance in self.output_tolerances.items():
+            message.output_tolerances[name].CopyFrom(tolerance)
+        return message
 
 
-def score_rows(scorer: Scorer, rows: WireRows) -> BundleScores:
+def score_rows(
+    scorer: Scorer,
+    rows: WireRows,
+    tolerances: Mapping[str, Tolerance] | None = None,
+    report_stage: Callable[[str], None] = lambda _: None,
+) -> BundleScores:
     """Score rows as an engine does.
+
+    Args:
+        scorer: the bundle.
+        rows: what to score.
+        tolerances: what a user allows, by output.
+        report_stage: called with how far it is.
 
     Raises:
         ParityError: the scores depend on which rows are scored together.
     """
-    scores = _score(scorer, rows)
-    backwards = _score(scorer, rows.take(slice(None, None, -1)))
+
+    def report(done: int) -> None:
+        report_stage(f"Scoring rows with the graph, forwards and backwards ({done:,} of {2 * len(rows):,})")
+
+    scores = _score(scorer, rows, report)
+    backwards = _score(scorer, rows.take(slice(None, None, -1)), lambda done: report(len(rows) + done))
     alone = np.linspace(0, len(rows) - 1, min(_ROWS_ALONE, len(rows))).astype(np.intp)
     singles = [_score(scorer, rows.take([row])) for row in alone]
-    close = manifest_pb2.Tolerance(relative=RELATIVE, absolute=RELATIVE)
     for i, values in enumerate(scores.outputs):
+        given = (tolerances or {}).get(scorer.output_names[i], Tolerance())
+        absolute = given.relative if given.absolute is None else given.absolute
+        tolerance = manifest_pb2.Tolerance(relative=given.relative, absolute=absolute)
         single = np.concatenate([part.outputs[i] for part in singles])
         for way, other, same in (
             ("in another order", backwards.outputs[i][::-1], values),
             ("one by one", single, values[alone]),
         ):
-            if not within_tolerance(other, same, close).all():
+            if not within_tolerance(other, same, tolerance).all():
                 raise ParityError(
                     f"the graph scores rows differently when they are scored {way}: its arithmetic rounds"
                     " otherwise then, and the model turns on the last bit; put no scaling, power or sum of"
@@ -99,10 +124,11 @@ def score_rows(scorer: Scorer, rows: WireRows) -> BundleScores:
     return scores
 
 
-def _score(scorer: Scorer, rows: WireRows) -> BundleScores:
+def _score(scorer: Scorer, rows: WireRows, report: Callable[[int], None] = lambda _: None) -> BundleScores:
     parts = []
     errors: list[RowError] = []
     for begin in range(0, len(rows), _ROWS_PER_CALL):
+        report(begin)
         part = rows.take(slice(begin, begin + _ROWS_PER_CALL))
         scores = scorer.score(len(part), part.numbers.ravel(), part.flat_texts())
         parts.append(scores.outputs)
@@ -133,13 +159,22 @@ def compare(
     fitted: Answers,
     bundle: BundleScores,
     outputs: Sequence[ModelOutput],
+    tolerances: Mapping[str, Tolerance] | None = None,
 ) -> ParityReport:
     """Compare the two sides row by row.
 
+    Args:
+        tried: the rows.
+        fitted: what the fitted model says of them.
+        bundle: what the bundle says of them.
+        outputs: what both answer.
+        tolerances: what a user allows, by output.
+
     Raises:
         ParityError: they differ; the message has a table of rows.
+        ExportError: a tolerance is over what may be given.
     """
-    comparison = _Comparison(tried, fitted, bundle, outputs)
+    comparison = _Comparison(tried, fitted, bundle, outputs, tolerances or {})
     if comparison.differences:
         raise ParityError(comparison.explain())
     return comparison.report()
@@ -153,13 +188,21 @@ class _Difference:
     bundle: str
     # Of the tolerance; infinite where a number is none or a side refused, 0 for a class.
     share: float
+    # The output whose tolerance it is a share of.
+    tolerant: str = ""
 
 
 class _Comparison:
     def __init__(
-        self, tried: TriedRows, fitted: Answers, bundle: BundleScores, outputs: Sequence[ModelOutput]
+        self,
+        tried: TriedRows,
+        fitted: Answers,
+        bundle: BundleScores,
+        outputs: Sequence[ModelOutput],
+        tolerances: Mapping[str, Tolerance],
     ) -> None:
-        self._tried, self._outputs = tried, outputs
+        self._tried, self._outputs, self._tolerances = tried, outputs, tolerances
+        self._given: dict[str, manifest_pb2.Tolerance] = {}
         self._fitted, self._bundle = fitted.outputs, bundle.outputs
         self._in_sample = np.array([origin == SAMPLE for origin in tried.origins])
         refused = np.zeros(len(tried), dtype=np.bool_)
@@ -185,17 +228,18 @@ class _Comparison:
 
     def _compare_numbers(self, index: int) -> None:
         output, target, values = self._outputs[index], self._fitted[index], self._bundle[index]
-        for column in range(output.width):
+        allowed = settle(self._tolerances.get(output.name), output, target[self._in_sample])
+        widest = max(allowed, key=lambda tolerance: tolerance.absolute)
+        if output.name in self._tolerances:
+            self._given[output.name] = widest
+        else:
+            self._absolute = max(self._absolute, widest.absolute)
+        for column, tolerance in enumerate(allowed):
             wanted, found = target[:, column], values[:, column]
-            absolute = RELATIVE
-            if output.kind == schema_pb2.OUTPUT_KIND_NUMBER:
-                absolute *= _deviation(wanted[self._in_sample])
-            self._absolute = max(self._absolute, absolute)
-            tolerance = manifest_pb2.Tolerance(relative=RELATIVE, absolute=absolute)
             agree = within_tolerance(found, wanted, tolerance)
             with np.errstate(all="ignore"):
                 difference = np.where(found == wanted, 0.0, np.abs(found - wanted))
-                share = difference / (absolute + RELATIVE * np.abs(wanted))
+                share = difference / (tolerance.absolute + tolerance.relative * np.abs(wanted))
             settled = self._both & agree & np.isfinite(share)
             self._worst_share = max(self._worst_share, share[settled].max(initial=0.0))
             self._worst_difference = max(self._worst_difference, difference[settled].max(initial=0.0))
@@ -207,6 +251,7 @@ class _Comparison:
                     f"{wanted[row]:.9g}",
                     f"{found[row]:.9g}",
                     float(np.nan_to_num(share[row], nan=np.inf)),
+                    output.name,
                 )
                 for row in np.flatnonzero(self._both & ~agree)
             ]
@@ -250,6 +295,7 @@ class _Comparison:
             relative_tolerance=RELATIVE,
             absolute_tolerance=float(self._absolute),
             rows_by_origin=dict(sorted(Counter(self._tried.origins).items())),
+            output_tolerances=self._given,
         )
 
     def explain(self) -> str:
@@ -266,7 +312,26 @@ class _Comparison:
             f"({by_origin}), and no bundle was written"
         )
         more = f"\n... and {len(rows) - len(worst)} rows more" if len(rows) > len(worst) else ""
-        return f"{head}\n{self._table(worst)}{more}\n{_ADVICE}"
+        return f"{head}\n{self._table(worst)}{more}\n{self._advice()}"
+
+    def _advice(self) -> str:
+        """What to do: allow what is rounding, or change the model."""
+        shares: dict[str, float] = {}
+        for difference in self.differences:
+            if not difference.tolerant or not 0 < difference.share < np.inf:
+                return _ADVICE
+            shares[difference.tolerant] = max(shares.get(difference.tolerant, 0.0), difference.share)
+        needed = {name: widened(self._tolerances.get(name), share) for name, share in shares.items()}
+        if any(tolerance is None for tolerance in needed.values()):
+            return _ADVICE
+        largest = max(shares.values())
+        by_name = ", ".join(f'"{name}": {tolerance!r}' for name, tolerance in needed.items())
+        options = " ".join(f"--tolerance {name}={tolerance}" for name, tolerance in needed.items())
+        return (
+            f"The largest difference is {largest:.3g} times what is allowed. Where so much is rounding to "
+            f"you, allow it by tolerance={{{by_name}}}, or {options} on the command line: the bundle says so "
+            f"for ever.\n{_ADVICE}"
+        )
 
     def _table(self, differences: Sequence[_Difference]) -> str:
         lines = [("row", "origin", "change", "output", "fitted model", "bundle", "x tolerance")]
@@ -290,14 +355,7 @@ class _Comparison:
 
 
 _ADVICE = (
-    "What helps: fit on float64 columns; no scaler before trees; text columns without both '' and missing; "
-    "a sample drawn from the rows that the model was fitted on. If none applies, this is a fault of the "
-    "exporter: please report it with the table."
+    "What helps: fit on float64 columns; no sums or products of columns before trees; text columns without "
+    "both '' and missing; a sample drawn from the rows that the model was fitted on. If none applies, this "
+    "is a fault of the exporter: please report it with the table."
 )
-
-
-def _deviation(values: NDArray[np.float64]) -> float:
-    finite = values[np.isfinite(values)]
-    largest = float(np.abs(finite).max(initial=0.0))
-    # Squares of large numbers would overflow, and with them any difference be tolerated.
-    return largest * float((finite / largest).std()) if largest else 0.0

@@ -18,6 +18,7 @@ from sklearn.base import is_outlier_detector
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import ParityError
 from scorewire_training.export.graph import ModelOutput
+from scorewire_training.export.trees.xgboost_missing import missing_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +159,10 @@ def to_dmatrix(booster: xgboost.Booster, frame: pd.DataFrame | NDArray[Any]) -> 
         names = booster.feature_names
         frame = pd.DataFrame(frame, columns=None if names is None else list(names))
     if any(isinstance(dtype, pd.CategoricalDtype) for dtype in frame.dtypes):
-        return xgboost.DMatrix(frame, enable_categorical=True)
+        return xgboost.DMatrix(frame, missing=missing_of(booster), enable_categorical=True)
     return xgboost.DMatrix(
         frame.to_numpy(dtype=np.float64, na_value=np.nan),
+        missing=missing_of(booster),
         feature_names=None if booster.feature_names is None else list(frame.columns),
         feature_types=booster.feature_types,
         enable_categorical=True,

@@ -7,7 +7,8 @@ import onnxruntime
 from scorewire_contract.scoring import RunGraph
 from scorewire_training.export.errors import ExportError
 
-_ONLY_ERRORS = 3
+# What fails is raised, and need not be printed beside.
+_ONLY_FATAL = 4
 
 
 def open_graph(graph: bytes) -> RunGraph:
@@ -17,7 +18,7 @@ def open_graph(graph: bytes) -> RunGraph:
         ExportError: onnxruntime does not take it.
     """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ONLY_ERRORS
+    options.log_severity_level = _ONLY_FATAL
     # As servers do: with more threads, onnxruntime adds the trees of a large
     # call in another order, and the last bits depend on the number of cores.
     options.intra_op_num_threads = 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from scorewire_training.export.jumps import find_jumps
 from scorewire_training.export.lowering import LoweredModel
 from scorewire_training.export.parity import BundleScores, score_rows
 from scorewire_training.export.reference import Answers, Reference
+from scorewire_training.export.tolerance import Tolerance
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ def hold_trial(
     sample: WireRows,
     sample_answers: Answers,
     ranges: Mapping[str, tuple[float, float]],
+    tolerances: Mapping[str, Tolerance],
+    report_stage: Callable[[str], None],
 ) -> Trial:
     """Let the fitted model and the bundle score the sample and the hard rows made from it.
 
@@ -48,10 +51,16 @@ def hold_trial(
         sample_answers: the fitted model's answers to them, of the very frame
             that they were read from.
         ranges: the smallest and the largest number that the model takes, by number feature.
+        tolerances: what a user allows, by output.
+        report_stage: called with what is done next, and how far it is.
 
     Raises:
         ParityError: the bundle's scores depend on which rows are scored together.
     """
+
+    def score(tried: TriedRows) -> BundleScores:
+        return score_rows(scorer, tried.rows, tolerances, report_stage)
+
     constructed = construct_rows(
         sample,
         lowered.features,
@@ -59,14 +68,16 @@ def hold_trial(
         known_texts=lowered.known_texts,
         ranges=ranges,
     )
+    report_stage("Looking for jumps of the fitted model's scores")
     tried = join(constructed, _tried_jumps(reference, codec, sample, lowered))
-    tried = tried.take(_without_repeated_refusals(tried, score_rows(scorer, tried.rows)))
-    bundle = score_rows(scorer, tried.rows)
+    tried = tried.take(_without_repeated_refusals(tried, score(tried)))
+    bundle = score(tried)
+    report_stage(f"Asking the fitted model for its scores ({len(tried):,} rows)")
     fitted = _ask(reference, codec, tried, sample_answers, bundle)
     settled = _without_one_sided_limits(tried, fitted, bundle)
     if len(settled) < len(tried):
         tried, fitted = tried.take(settled), fitted.take(settled)
-        bundle = score_rows(scorer, tried.rows)
+        bundle = score(tried)
     return Trial(tried, fitted, bundle)
 
 

@@ -50,9 +50,11 @@ def lower_trees(draft: Draft, model: object, matrix: Matrix) -> LoweredTrees | N
         lower_categories(draft, column, categories[i]) if i in categories else column
         for i, column in enumerate(matrix.columns)
     )
-    thresholds = trees.thresholds
+    thresholds, missing = trees.thresholds, trees.ensemble.missing_value
     for i, column in enumerate(columns):
         draft.add_thresholds(column, thresholds.get(i, ()))
+        if missing is not None:
+            draft.add_thresholds(column, [missing])
     lowered = Matrix(columns)
     if matrix.sparse and isinstance(model, xgboost.Booster | xgboost.XGBModel):
         lowered = _without_zeros(draft, lowered)

@@ -45,6 +45,7 @@ _LINKS = {
     "tweedie": Link.EXP,
 }
 _CLASSIFIERS = {"binary", "multiclass", "multiclassova"}
+_TRUE = {"true", "1", "+"}
 
 # The bits of decision_type.
 _CATEGORICAL, _DEFAULT_LEFT = 1, 2
@@ -66,6 +67,13 @@ def read_lightgbm(estimator: object) -> TreeModel | None:
     if isinstance(estimator, lightgbm.Booster):
         return _read(estimator, None)
     if isinstance(estimator, lightgbm.LGBMModel):
+        if str(estimator.get_params().get("pred_early_stop", "")).lower() in _TRUE:
+            raise UnsupportedModelError(
+                f"{type(estimator).__name__} with pred_early_stop=True leaves trees out for rows that look "
+                "settled, and its scores are no sums of all trees",
+                "set it to False by model.set_params(pred_early_stop=False), which changes the scores, or "
+                "export model.booster_, which uses all trees",
+            )
         return _read(estimator.booster_, estimator)
     return None
 

@@ -21,6 +21,7 @@ from scorewire_training.export.trees.ensemble import (
     Tree,
 )
 from scorewire_training.export.trees.model import TreeModel
+from scorewire_training.export.trees.xgboost_missing import missing_of
 
 # What each objective does to the margin. base_score is written as an answer,
 # not as a margin, so each link also has its inverse below.
@@ -68,7 +69,7 @@ def read_xgboost(estimator: object) -> TreeModel | None:
 
 
 def _read(booster: xgboost.Booster, estimator: xgboost.XGBModel | None) -> TreeModel:
-    name = type(booster if estimator is None else estimator).__name__
+    name = "Booster" if estimator is None else type(estimator).__name__
     try:
         learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     except xgboost.core.XGBoostError as error:
@@ -98,15 +99,16 @@ def _read(booster: xgboost.Booster, estimator: xgboost.XGBModel | None) -> TreeM
     ]
     feature_count = int(parameters["num_feature"])
     _check_feature_types(trees, name)
+    missing = _missing_value(booster if estimator is None else estimator)
     return TreeModel(
-        family=f"{name} ({objective})",
+        family=f"{name} ({objective})" + ("" if missing is None else f", missing={missing:g}"),
         feature_count=feature_count,
         input_type="float32",
         ensemble=Ensemble(
             trees=tuple(trees),
             base=_base(parameters["base_score"], _LINKS[objective], targets),
             element_type="float32",
-            missing_value=_missing_value(estimator),
+            missing_value=missing,
             code_rounding=CodeRounding.FLOOR,
         ),
         link=_LINKS[objective],
@@ -183,11 +185,10 @@ def _base(text: str, link: Link, targets: int) -> NDArray[np.float64]:
     return np.broadcast_to(scores.astype(np.float64), targets).copy()
 
 
-def _missing_value(estimator: xgboost.XGBModel | None) -> float | None:
-    """The value that stands for missing beside NaN; a Booster leaves that to its data."""
-    if estimator is None or estimator.missing is None or math.isnan(estimator.missing):
-        return None
-    return float(np.float32(estimator.missing))
+def _missing_value(model: xgboost.Booster | xgboost.XGBModel) -> float | None:
+    """The value that stands for missing beside NaN, if any."""
+    missing = missing_of(model)
+    return None if math.isnan(missing) else float(np.float32(missing))
 
 
 def _check_feature_types(trees: list[Tree], name: str) -> None:

@@ -618,12 +618,34 @@ class Parity(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class OutputTolerancesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Tolerance: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Tolerance | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ROWS_COMPARED_FIELD_NUMBER: _builtins.int
     ROWS_REFUSED_FIELD_NUMBER: _builtins.int
     WORST_SHARE_OF_TOLERANCE_FIELD_NUMBER: _builtins.int
     WORST_ABSOLUTE_DIFFERENCE_FIELD_NUMBER: _builtins.int
     TOLERANCE_FIELD_NUMBER: _builtins.int
     ROWS_BY_ORIGIN_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOLERANCES_FIELD_NUMBER: _builtins.int
     rows_compared: _builtins.int
     """Rows compared, those of the sample and the constructed ones."""
     rows_refused: _builtins.int
@@ -640,6 +662,12 @@ class Parity(_message.Message):
     def rows_by_origin(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Rows compared by how they were made, by name."""
 
+    @_builtins.property
+    def output_tolerances(self) -> _containers.MessageMap[_builtins.str, Global___Tolerance]:
+        """What was allowed in place of `tolerance`, by output, where the exporter was
+        told so. The largest over the output's columns.
+        """
+
     def __init__(
         self,
         *,
@@ -649,10 +677,11 @@ class Parity(_message.Message):
         worst_absolute_difference: _builtins.float = ...,
         tolerance: Global___Tolerance | None = ...,
         rows_by_origin: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        output_tolerances: _abc.Mapping[_builtins.str, Global___Tolerance] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["tolerance", b"tolerance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows_by_origin", b"rows_by_origin", "rows_compared", b"rows_compared", "rows_refused", b"rows_refused", "tolerance", b"tolerance", "worst_absolute_difference", b"worst_absolute_difference", "worst_share_of_tolerance", b"worst_share_of_tolerance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output_tolerances", b"output_tolerances", "rows_by_origin", b"rows_by_origin", "rows_compared", b"rows_compared", "rows_refused", b"rows_refused", "tolerance", b"tolerance", "worst_absolute_difference", b"worst_absolute_difference", "worst_share_of_tolerance", b"worst_share_of_tolerance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -692,9 +721,31 @@ class Golden(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class OutputTolerancesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Tolerance: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Tolerance | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ROWS_FIELD_NUMBER: _builtins.int
     EXPECTED_FIELD_NUMBER: _builtins.int
     TOLERANCE_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOLERANCES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rows(self) -> _prediction_pb2.Rows:
         """The rows."""
@@ -705,7 +756,11 @@ class Golden(_message.Message):
 
     @_builtins.property
     def tolerance(self) -> Global___Tolerance:
-        """What is allowed."""
+        """What is allowed of numbers and probabilities; a class must be the same."""
+
+    @_builtins.property
+    def output_tolerances(self) -> _containers.MessageMap[_builtins.str, Global___Tolerance]:
+        """What is allowed in its place, by output."""
 
     def __init__(
         self,
@@ -713,10 +768,11 @@ class Golden(_message.Message):
         rows: _prediction_pb2.Rows | None = ...,
         expected: _prediction_pb2.PredictResponse | None = ...,
         tolerance: Global___Tolerance | None = ...,
+        output_tolerances: _abc.Mapping[_builtins.str, Global___Tolerance] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "rows", b"rows", "tolerance", b"tolerance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "rows", b"rows", "tolerance", b"tolerance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "output_tolerances", b"output_tolerances", "rows", b"rows", "tolerance", b"tolerance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,143 @@
+"""By how much scores may differ from the fitted model's: the gate's own rule, or what a user gives.
+
+A class is never tolerated: it is the fitted model's, or another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export.errors import ExportError
+from scorewire_training.export.graph import ModelOutput
+
+RELATIVE = 5e-6
+# More is no rounding, and a bundle that may differ so is proven equal to nothing.
+MOST = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """A score may differ from the fitted model's answer by `absolute` + `relative` x |answer|.
+
+    `absolute` is in units of the output. None stands for `relative` itself where the
+    output is probabilities, and for `relative` of the standard deviation that the
+    answers have over the sample where it is numbers.
+
+    Raises:
+        ExportError: a part is negative or no number, or `relative` is over 0.001.
+    """
+
+    relative: float = RELATIVE
+    absolute: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check both parts."""
+        if not 0 <= self.relative <= MOST:
+            raise ExportError(
+                f"a relative tolerance of {self.relative:g} is not from 0 to {MOST:g}: scores that differ by "
+                "more than that are wrong, not rounded"
+            )
+        if self.absolute is not None and not 0 <= self.absolute < math.inf:
+            raise ExportError(f"an absolute tolerance of {self.absolute:g} is no finite number from 0 up")
+
+    def __str__(self) -> str:
+        """As the command line takes it."""
+        parts = [self.relative] if self.absolute is None else [self.relative, self.absolute]
+        return ",".join(f"{part:g}" for part in parts)
+
+
+# One for all outputs of numbers and probabilities, or one by the name of each that has its own.
+Tolerances: TypeAlias = "Tolerance | Mapping[str, Tolerance] | None"
+
+
+def choose(given: Tolerances, outputs: Sequence[tuple[str, int]]) -> dict[str, Tolerance]:
+    """The tolerances that a user gives, by output.
+
+    Args:
+        given: what the user gives.
+        outputs: name and kind (schema_pb2.OutputKind) of each.
+
+    Raises:
+        ExportError: one is for a class or a text, or for an output that is not there.
+    """
+    tolerant = [
+        name
+        for name, kind in outputs
+        if kind in (schema_pb2.OUTPUT_KIND_NUMBER, schema_pb2.OUTPUT_KIND_PROBABILITY)
+    ]
+    if given is None:
+        return {}
+    if isinstance(given, Tolerance):
+        return dict.fromkeys(tolerant, given)
+    for name in given:
+        if name not in dict(outputs):
+            raise ExportError(
+                f"a tolerance is given for {name!r}, which is no output: {', '.join(dict(outputs))}"
+            )
+        if name not in tolerant:
+            raise ExportError(
+                f"a tolerance is given for {name!r}, whose answers are no numbers, and the same or wrong"
+            )
+    return dict(given)
+
+
+def settle(
+    tolerance: Tolerance | None, output: ModelOutput, answers: NDArray[np.float64]
+) -> list[manifest_pb2.Tolerance]:
+    """What is allowed of each column of an output.
+
+    Args:
+        tolerance: what the user gives for it; None for the gate's own.
+        output: numbers or probabilities.
+        answers: the fitted model's over the sample, [rows, width].
+
+    Raises:
+        ExportError: the absolute part is over 0.001 of what the answers differ by.
+    """
+    own = tolerance or Tolerance()
+    is_number = output.kind == schema_pb2.OUTPUT_KIND_NUMBER
+    scales = [deviation(answers[:, column]) if is_number else 1.0 for column in range(output.width)]
+    if own.absolute is None:
+        return [
+            manifest_pb2.Tolerance(relative=own.relative, absolute=own.relative * scale) for scale in scales
+        ]
+    largest = max(scales) or float(np.abs(answers[np.isfinite(answers)]).max(initial=0.0))
+    if own.absolute > MOST * largest:
+        raise ExportError(
+            f"an absolute tolerance of {own.absolute:g} for {output.name!r} is over {MOST * largest:g}, a "
+            "thousandth of what its answers differ by over the sample: a wrong model would pass"
+        )
+    return [manifest_pb2.Tolerance(relative=own.relative, absolute=own.absolute)] * output.width
+
+
+def widened(tolerance: Tolerance | None, share: float) -> Tolerance | None:
+    """The least round tolerance that allows `share` times as much; None beyond rounding."""
+    own = tolerance or Tolerance()
+    relative = _round_up(own.relative * share)
+    absolute = None if own.absolute is None else _round_up(own.absolute * share)
+    return Tolerance(relative, absolute) if relative <= MOST else None
+
+
+def deviation(values: NDArray[np.float64]) -> float:
+    """The standard deviation of the finite values."""
+    finite = values[np.isfinite(values)]
+    largest = float(np.abs(finite).max(initial=0.0))
+    # Squares of large numbers would overflow, and with them any difference be tolerated.
+    return largest * float((finite / largest).std()) if largest else 0.0
+
+
+def _round_up(value: float) -> float:
+    """To two digits, no less than the value."""
+    if not value:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    digits = math.ceil(value / unit)
+    return float(f"{digits}e{round(math.log10(unit))}")
