@@ -11,6 +11,7 @@ from __future__ import annotations
 from tests.families.composed import COMPOSED
 from tests.families.data import Data, make_data
 from tests.families.ensembles import LIGHTGBM, SCIKIT_LEARN, XGBOOST
+from tests.families.labels import SEVERAL
 from tests.families.linear import LINEAR
 from tests.families.mapped import MAPPED
 from tests.families.others import OTHERS
@@ -18,6 +19,17 @@ from tests.families.pipelines import ENCODED
 from tests.families.running import Family, Outcome, run
 from tests.families.words import WORDS
 
-FAMILIES = [*XGBOOST, *LIGHTGBM, *SCIKIT_LEARN, *ENCODED, *LINEAR, *COMPOSED, *OTHERS, *MAPPED, *WORDS]
+FAMILIES = [
+    *XGBOOST,
+    *LIGHTGBM,
+    *SCIKIT_LEARN,
+    *ENCODED,
+    *LINEAR,
+    *COMPOSED,
+    *OTHERS,
+    *SEVERAL,
+    *MAPPED,
+    *WORDS,
+]
 
 __all__ = ["FAMILIES", "Data", "Family", "Outcome", "make_data", "run"]

@@ -49,6 +49,7 @@ def make_data(rows: int, seed: int = 0) -> Data:
     signal = signal + hidden[:, 0]
     value = signal - signal.mean()
     ranks = signal.argsort().argsort() / rows
+    three = np.digitize(ranks, [0.3, 0.7])
     return Data(
         frame,
         {
@@ -58,7 +59,9 @@ def make_data(rows: int, seed: int = 0) -> Data:
             "share": ranks,
             "two": (value > 0).astype(int),
             "named": np.where(value > 0, "yes", "no"),
-            "three": np.digitize(ranks, [0.3, 0.7]),
+            "three": three,
+            "labels": np.column_stack([three, value > 0]),
+            "tags": np.column_stack([value > 0, three == 1, three == 2]).astype(int),
             "pair": np.column_stack([value, -(value**2)]),
         },
     )

@@ -98,6 +98,10 @@ def _agreement(
     model: Any, frame: pd.DataFrame, found: dict[str, NDArray[Any]], schema: schema_pb2.Schema
 ) -> NDArray[np.bool_]:
     """Of each row, whether its outputs are what the model itself answers."""
+    if "label_0" in found:
+        wanted = np.asarray(model.predict(frame), np.float64)
+        # Their classes are whole numbers from 0 on.
+        return np.all([wanted[:, [i]] == found[f"label_{i}"] for i in range(wanted.shape[1])], axis=(0, 2))
     if isinstance(model, xgboost.Booster):
         wanted = model.predict(xgboost.DMatrix(frame))
     elif "probabilities" in found and not isinstance(model, lightgbm.Booster):

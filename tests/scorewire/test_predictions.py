@@ -130,6 +130,13 @@ def test_to_pandas_has_a_row_for_each_row() -> None:
     pd.testing.assert_frame_equal(frame, expected)
 
 
+def test_classes_after_the_first_have_their_names_in_a_table() -> None:
+    outputs = {"probabilities": [0.9, 0.1, 0.2, 0.8], "label": [0, 1], "shade": [2, math.nan]}
+    batch = decode([PROBABILITIES, LABEL, SHADE], outputs, 2)
+    assert batch.labels == ("no", "yes")
+    assert batch.columns()["shade"] == ["blue", None]
+
+
 def test_to_pandas_of_a_regression_has_no_label() -> None:
     assert list(decode([VALUE], {"value": [1]}, 1).to_pandas()) == ["score", "value", "error"]
 

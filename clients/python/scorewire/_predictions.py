@@ -131,14 +131,18 @@ class Predictions(Sequence[Prediction]):
         `score`; `label` where the model has classes; an output of one value per
         row under its name, of several as `<output>_<class label or index>`, and
         with `output_` before it where the name is taken; `error`, the message
-        or None. The index of the class is left out, since `label` says it.
+        or None. The class that `label` says is left out; another one has the name
+        of its class.
         """
         columns: dict[str, Doubles | list[str | None]] = {"score": self.scores}
         if has_labels(self.output_schemas):
             columns["label"] = list(self.labels)
         for name, output, position in output_columns(self.output_schemas):
-            values = self.outputs[output][:, position]
-            columns[name] = values.tolist() if values.dtype == object else values
+            values = self.outputs[output.name][:, position]
+            if is_named(output):
+                columns[name] = list(_names(values, output.class_labels))
+            else:
+                columns[name] = values.tolist() if values.dtype == object else values
         messages = {row: error.message for row, error in self._errors_by_row.items()}
         columns["error"] = [messages.get(row) for row in range(len(self))]
         return columns
@@ -224,10 +228,7 @@ class AnswerDecoder:
         named = self._class or self._probability
         if named is None or chosen is None:
             return first, (None,) * row_count
-        labels = named.class_labels
-        return first, tuple(
-            labels[int(index)] if 0 <= index < len(labels) else None for index in chosen.tolist()
-        )
+        return first, _names(chosen, named.class_labels)
 
 
 def has_labels(outputs: Sequence[Output]) -> bool:
@@ -235,12 +236,18 @@ def has_labels(outputs: Sequence[Output]) -> bool:
     return any(output.class_labels for output in outputs)
 
 
-def output_columns(outputs: Sequence[Output]) -> list[tuple[str, str, int]]:
+def is_named(output: Output) -> bool:
+    """Whether an output is a class whose name stands in a table of predictions."""
+    return output.kind is OutputKind.CLASS and output.width == 1 and bool(output.class_labels)
+
+
+def output_columns(outputs: Sequence[Output]) -> list[tuple[str, Output, int]]:
     """The columns of outputs in a table of predictions: name, output, position in it."""
     taken = {"score", "label", "error"}
     columns = []
+    told = next((output for output in outputs if output.kind is OutputKind.CLASS and output.width), None)
     for output in outputs:
-        if output.kind is OutputKind.CLASS and output.width == 1:
+        if output is told and output.width == 1:
             continue
         labelled = len(output.class_labels) == output.width
         suffixes = output.class_labels if labelled else tuple(map(str, range(output.width)))
@@ -249,8 +256,13 @@ def output_columns(outputs: Sequence[Output]) -> list[tuple[str, str, int]]:
             while name in taken:
                 name = f"output_{name}"
             taken.add(name)
-            columns.append((name, output.name, position))
+            columns.append((name, output, position))
     return columns
+
+
+def _names(indices: NDArray[Any], labels: Sequence[str]) -> tuple[str | None, ...]:
+    """The classes' names; None where there is none."""
+    return tuple(labels[int(index)] if 0 <= index < len(labels) else None for index in indices.tolist())
 
 
 def _argmax(probabilities: Doubles) -> Doubles:

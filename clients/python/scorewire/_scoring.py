@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scorewire._client import Client
 from scorewire._files import Chunk, FileError, TableReader
 from scorewire._models import FeatureKind, Model, OutputKind, Schema
-from scorewire._predictions import Predictions, has_labels, output_columns
+from scorewire._predictions import Predictions, has_labels, is_named, output_columns
 from scorewire._values import MAX_EXACT_INTEGER, Faults, to_doubles, to_texts
 
 # What stands for a missing number in a file, in any case.
@@ -50,8 +50,8 @@ def added_columns(source: TableReader, model: Model) -> dict[str, type[float] | 
     added: dict[str, type[float] | type[str]] = {"score": float}
     if has_labels(outputs):
         added["label"] = str
-    texts = {output.name for output in outputs if output.kind is OutputKind.TEXT}
-    added |= {name: str if output in texts else float for name, output, _ in output_columns(outputs)}
+    for name, output, _ in output_columns(outputs):
+        added[name] = str if output.kind is OutputKind.TEXT or is_named(output) else float
     added["error"] = str
     taken = [name for name in source.names if name in added]
     if taken:

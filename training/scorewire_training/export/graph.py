@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ class ModelOutput:
 
     `tensor` is its name inside the graph, of shape [rows, width]: float or
     double for numbers and probabilities, int64 of shape [rows] or [rows, 1] for
-    a class. `kind` is one of schema_pb2.OutputKind.
+    a class. `kind` is one of schema_pb2.OutputKind. `target` is the place of the
+    label that it is about, of a classifier that answers several for a row.
     """
 
     name: str
@@ -32,6 +33,11 @@ class ModelOutput:
     tensor: str
     width: int
     class_labels: tuple[str, ...] = ()
+    target: int = 0
+
+    def of_target(self, target: int) -> ModelOutput:
+        """The output as that of one of several labels, whose place its name tells."""
+        return replace(self, name=f"{self.name}_{target}", target=target)
 
 
 @dataclass(slots=True)

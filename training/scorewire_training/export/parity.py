@@ -264,7 +264,7 @@ class _Comparison:
             (
                 self._fitted[i]
                 for i, other in enumerate(self._outputs)
-                if other.kind == schema_pb2.OUTPUT_KIND_PROBABILITY
+                if other.kind == schema_pb2.OUTPUT_KIND_PROBABILITY and other.target == output.target
             ),
             None,
         )

@@ -18,6 +18,7 @@ from sklearn.base import is_outlier_detector
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import ParityError
 from scorewire_training.export.graph import ModelOutput
+from scorewire_training.export.targets import classes_by_label
 from scorewire_training.export.trees.xgboost_missing import missing_of
 
 
@@ -55,9 +56,10 @@ class Reference:
         self._answers_with_classes = (
             isinstance(model, xgboost.Booster) and _objective(model) == "multi:softmax"
         )
-        classes = getattr(model, "classes_", None)
+        self._label_count = 1 + max((output.target for output in self._outputs), default=0)
+        self._classes = classes_by_label(model, self._label_count)
         for output in self._outputs:
-            labels = list(output.class_labels)
+            labels, classes = list(output.class_labels), self._classes[output.target]
             if labels and classes is not None and labels != [str(label) for label in classes]:
                 raise ParityError(
                     f"{output.name!r} has the classes {labels}, the fitted model {list(classes)}"
@@ -76,7 +78,7 @@ class Reference:
             if isinstance(self._model, xgboost.Booster | lightgbm.Booster):
                 answers = self._ask_booster(frame)
             else:
-                answers = [self._ask_estimator(frame, output) for output in self._outputs]
+                answers = self._ask_estimator(frame)
         return [
             np.asarray(answer, dtype=np.float64).reshape(len(frame), output.width)
             for answer, output in zip(answers, self._outputs, strict=True)
@@ -103,23 +105,46 @@ class Reference:
             np.concatenate([part.refused for part in parts]),
         )
 
-    def _ask_estimator(self, frame: pd.DataFrame | NDArray[Any], output: ModelOutput) -> Any:
-        if output.kind == schema_pb2.OUTPUT_KIND_PROBABILITY:
-            return self._model.predict_proba(frame)
-        if output.kind == schema_pb2.OUTPUT_KIND_NUMBER and is_outlier_detector(self._model):
-            return self._model.decision_function(frame)
-        if not hasattr(self._model, "predict"):
-            # A pipeline may end in a transformer.
-            made = self._model.transform(frame)
-            return made.toarray() if hasattr(made, "toarray") else made
-        answer = np.asarray(self._model.predict(frame))
-        return self._class_indices(answer, output) if output.kind == schema_pb2.OUTPUT_KIND_CLASS else answer
+    def _ask_estimator(self, frame: pd.DataFrame | NDArray[Any]) -> list[Any]:
+        kinds = {output.kind for output in self._outputs}
+        # Once for all labels.
+        asked_shares = schema_pb2.OUTPUT_KIND_PROBABILITY in kinds
+        asked_classes = schema_pb2.OUTPUT_KIND_CLASS in kinds
+        shares = self._model.predict_proba(frame) if asked_shares else ()
+        predicted = _dense(self._model.predict(frame) if asked_classes else ())
+        answers = []
+        for output in self._outputs:
+            if output.kind == schema_pb2.OUTPUT_KIND_PROBABILITY:
+                answers.append(self._shares(shares, output))
+            elif output.kind == schema_pb2.OUTPUT_KIND_CLASS:
+                answers.append(self._class_indices(predicted, output))
+            else:
+                answers.append(self._numbers(frame))
+        return answers
+
+    def _numbers(self, frame: pd.DataFrame | NDArray[Any]) -> NDArray[Any]:
+        if is_outlier_detector(self._model):
+            return np.asarray(self._model.decision_function(frame))
+        # A pipeline may end in a transformer.
+        answer = self._model.predict if hasattr(self._model, "predict") else self._model.transform
+        return _dense(answer(frame))
+
+    def _shares(self, shares: Any, output: ModelOutput) -> NDArray[Any]:
+        """Of one label, from what predict_proba gives for it or for all."""
+        if isinstance(shares, list):
+            return np.asarray(shares[output.target])
+        if self._label_count == 1:
+            return np.asarray(shares)
+        positive = _dense(shares)[:, output.target]
+        return np.column_stack([1 - positive, positive])
 
     def _class_indices(self, predicted: NDArray[Any], output: ModelOutput) -> NDArray[np.float64]:
-        classes = getattr(self._model, "classes_", None)
+        classes = self._classes[output.target]
+        if predicted.ndim == 2 and output.width == 1:
+            predicted = predicted[:, output.target]
         if classes is None:
             classes, predicted = np.array(output.class_labels), predicted.astype(str)
-        hits = np.asarray(classes)[None, :] == predicted.reshape(-1, 1)
+        hits = classes[None, :] == predicted.reshape(-1, 1)
         if not hits.any(axis=1).all():
             raise TypeError(f"the model predicts classes that are not among {list(classes)}")
         return np.asarray(hits.argmax(axis=1), dtype=np.float64)
@@ -147,6 +172,10 @@ class Reference:
             probabilities if output.kind == schema_pb2.OUTPUT_KIND_PROBABILITY else label
             for output in self._outputs
         ]
+
+
+def _dense(values: Any) -> NDArray[Any]:
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values)
 
 
 def _objective(booster: xgboost.Booster) -> str:

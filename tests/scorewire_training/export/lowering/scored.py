@@ -120,15 +120,34 @@ def fitted_answers(model: Any, frame: pd.DataFrame) -> dict[str, NDArray[np.floa
         label = (np.asarray(model.predict(frame)) > 0).astype(np.float64)
         decision = np.asarray(model.decision_function(frame), dtype=np.float64)
         return {"value": decision.reshape(-1, 1), "label": label.reshape(-1, 1)}
-    if hasattr(model, "fit_predict"):
-        return {"label": np.asarray(model.predict(frame), dtype=np.float64).reshape(-1, 1)}
+    predicted = model.predict(frame)
+    predicted = np.asarray(predicted.toarray() if hasattr(predicted, "toarray") else predicted)
     if not hasattr(model, "classes_"):
-        return {"value": np.asarray(model.predict(frame), dtype=np.float64).reshape(len(frame), -1)}
+        name = "label" if hasattr(model, "fit_predict") else "value"
+        return {name: predicted.astype(np.float64).reshape(len(frame), -1)}
+    if predicted.ndim == 2:
+        return _label_answers(model, frame, predicted)
     places = {label: place for place, label in enumerate(model.classes_.tolist())}
-    label = np.array([[places[value]] for value in np.asarray(model.predict(frame)).tolist()], np.float64)
+    label = np.array([[places[value]] for value in predicted.tolist()], np.float64)
     if not hasattr(model, "predict_proba"):
         return {"label": label}
     return {"probabilities": np.asarray(model.predict_proba(frame), dtype=np.float64), "label": label}
+
+
+def _label_answers(
+    model: Any, frame: pd.DataFrame, predicted: NDArray[Any]
+) -> dict[str, NDArray[np.float64]]:
+    """Of a classifier of several labels, whose classes are in the order of their texts."""
+    result: dict[str, NDArray[np.float64]] = {}
+    shares = model.predict_proba(frame) if hasattr(model, "predict_proba") else None
+    for i, label in enumerate(predicted.T):
+        classes = np.unique(label)
+        result[f"label_{i}"] = np.searchsorted(classes, label).astype(np.float64).reshape(-1, 1)
+        if isinstance(shares, list):
+            result[f"probabilities_{i}"] = shares[i]
+        elif shares is not None:
+            result[f"probabilities_{i}"] = np.column_stack([1 - shares[:, i], shares[:, i]])
+    return result
 
 
 def check_same(model: Any, frame: pd.DataFrame, sample: pd.DataFrame | None = None) -> LoweredModel:

@@ -72,13 +72,6 @@ def test_bags_of_regressors(member: Any) -> None:
     check_same(model.fit(FRAME, target(build_frame())), hard_rows(FRAME, holes=False), sample=FRAME)
 
 
-def test_several_labels_for_a_row_are_refused() -> None:
-    labels = np.column_stack([classes(build_frame()), classes(build_frame())[::-1]])
-    model = OneVsRestClassifier(MEMBERS["logistic"]).fit(FRAME, labels)
-    with pytest.raises(UnsupportedModelError, match="several labels for a row"):
-        lower(model, FRAME)
-
-
 def test_a_class_that_no_member_has_seen_is_refused() -> None:
     model = OneVsRestClassifier(MEMBERS["logistic"]).fit(FRAME, classes(build_frame(), 3))
     model.estimators_[0] = Ridge().fit(FRAME, target(build_frame()))

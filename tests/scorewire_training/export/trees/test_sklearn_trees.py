@@ -130,10 +130,6 @@ def test_gradient_boosting_of_a_data_frame() -> None:
             ).fit(COMPLETE, BINARY),
             "init=None",
         ),
-        (
-            lambda: RandomForestClassifier(3).fit(X, np.column_stack([BINARY, THREE])),
-            "one model for each output",
-        ),
     ],
 )
 def test_what_cannot_be_exported_is_refused_with_a_way_out(estimator: Any, way_out: str) -> None:

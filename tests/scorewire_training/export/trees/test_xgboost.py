@@ -280,7 +280,6 @@ def test_thresholds_are_those_of_the_trees() -> None:
         (xgboost.Booster, "no features"),
         (lambda: classifier(BINARY, objective="binary:logitraw"), "no probabilities"),
         (lambda: classifier(BINARY, objective="reg:squarederror"), "no probabilities"),
-        (lambda: classifier(np.column_stack([BINARY, THREE > 1]).astype(int)), "several labels"),
         (lambda: classifier(BINARY, objective="multi:softprob", num_class=2), "two classes"),
         (lambda: classifier(np.zeros(len(X), int)), "single class"),
     ],

@@ -12,6 +12,7 @@ from scorewire_training.export.lowering import (  # noqa: F401 - modules that re
     kernels,
     linear,
     multiclass,
+    multioutput,
     numeric_models,
     plain_models,
     scaling,

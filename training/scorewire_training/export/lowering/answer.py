@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, TypeAlias, TypeVar
 
@@ -27,7 +27,8 @@ class Answer:
     A regressor has `value` [rows, width]. A classifier has `class_labels`, the
     `label` as their index (int64, [rows, 1]), `probabilities` [rows,
     classes] where it has predict_proba, and `decision` [rows, 1 or classes]
-    where it has decision_function.
+    where it has decision_function. A classifier that answers several labels
+    for a row has an answer for each, in double.
     """
 
     family: str
@@ -38,11 +39,14 @@ class Answer:
     label: str | None = None
     probabilities: str | None = None
     decision: str | None = None
+    labels: tuple[Answer, ...] = ()
 
     @property
     def outputs(self) -> tuple[ModelOutput, ...]:
         """The answer as the outputs of a model."""
-        result = []
+        result = [
+            output.of_target(target) for target, label in enumerate(self.labels) for output in label.outputs
+        ]
         if self.value is not None:
             result.append(
                 ModelOutput(
@@ -71,6 +75,9 @@ class Answer:
             )
         return tuple(result)
 
+
+# The classes of a label that a table of zeros and ones tells.
+INDICATOR = ("0", "1")
 
 # Lowers a fitted model: what it is given, to what it answers.
 ModelRule: TypeAlias = "Callable[[Draft, Any, Matrix], Answer]"
@@ -111,7 +118,7 @@ def lower_model(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     if trees is not None:
         # Theirs is the margin, where they have one.
         decision = trees.margin if hasattr(model, "decision_function") else None
-        return _from_trees(trees, decision)
+        return _from_trees(draft, trees, decision)
     if hasattr(model, "transform") and not hasattr(model, "predict"):
         made = lower_step(draft, model, matrix)
         return Answer(family=type(model).__name__, value=draft.tensor(made), width=made.width)
@@ -212,7 +219,47 @@ def family_of(model: object, members: list[Answer]) -> str:
     return f"{type(model).__name__} of {names}"
 
 
-def _from_trees(trees: LoweredTrees, decision: str | None) -> Answer:
+def several_labels(draft: Draft, family: str, labels: list[Answer]) -> Answer:
+    """The answer of a classifier that has these for its labels.
+
+    Raises:
+        UnsupportedModelError: a label has a single class.
+    """
+    if any(len(label.class_labels) < 2 for label in labels):
+        raise UnsupportedModelError(f"{family} has a label of a single class", "fit it on the other labels")
+    return Answer(
+        family=family,
+        labels=tuple(
+            replace(
+                label,
+                element_type=TensorProto.DOUBLE,
+                probabilities=label.probabilities and as_double(draft, label, label.probabilities, family),
+            )
+            for label in labels
+        ),
+    )
+
+
+def _labels_from_trees(trees: LoweredTrees) -> list[Answer]:
+    count = 1 + max(output.target for output in trees.outputs)
+    labels = []
+    for target in range(count):
+        probabilities, label = (output for output in trees.outputs if output.target == target)
+        labels.append(
+            Answer(
+                family=trees.family,
+                element_type=trees.element_type,
+                class_labels=label.class_labels,
+                label=label.tensor,
+                probabilities=probabilities.tensor,
+            )
+        )
+    return labels
+
+
+def _from_trees(draft: Draft, trees: LoweredTrees, decision: str | None) -> Answer:
+    if any(output.target for output in trees.outputs):
+        return several_labels(draft, trees.family, _labels_from_trees(trees))
     parts = {output.name: output for output in trees.outputs}
     value, label, probabilities = (parts.get(name) for name in ("value", "label", "probabilities"))
     return Answer(

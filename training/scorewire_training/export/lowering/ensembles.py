@@ -18,7 +18,6 @@ from sklearn.model_selection import (
     RandomizedSearchCV,
     TunedThresholdClassifierCV,
 )
-from sklearn.multioutput import MultiOutputRegressor
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 
 from scorewire_training.calibration import SMALLEST, LogOddsCalibrator
@@ -257,15 +256,6 @@ def lower_threshold(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     above = draft.graph.node("GreaterOrEqual", [share, draft.constant([float(threshold)])])
     is_second = above if place else draft.graph.node("Not", [above])
     return replace(member, family=family_of(model, [member]), label=draft.cast(is_second, TensorProto.INT64))
-
-
-@answers(MultiOutputRegressor)
-def lower_multi_output(draft: Draft, model: Any, matrix: Matrix) -> Answer:
-    """A model for each target, side by side."""
-    members = [lower_model(draft, member, matrix) for member in model.estimators_]
-    values = [as_double(draft, member, member.value, model) for member in members]
-    value = draft.graph.node("Concat", values, axis=1)
-    return Answer(family=family_of(model, members), value=value, width=len(values))
 
 
 def _interpolated(draft: Draft, scores: str, calibrators: list[Any]) -> str:

@@ -13,6 +13,7 @@ from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.answer import (
+    INDICATOR,
     Answer,
     answers,
     arg_max,
@@ -23,6 +24,7 @@ from scorewire_training.export.lowering.answer import (
     lower_model,
     pair,
     score_of,
+    several_labels,
     take_column,
     weighted_mean,
 )
@@ -69,12 +71,10 @@ def lower_bagging_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer
 @answers(OneVsRestClassifier)
 def lower_one_vs_rest(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """Each class against all others; the probabilities add up to one, the label has the largest score."""
-    if model.multilabel_:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} answers several labels for a row", "export a model for each label"
-        )
-    labels, graph = class_labels(model), draft.graph
     members = _binary(draft, model, matrix)
+    if model.multilabel_:
+        return several_labels(draft, family_of(model, members), _labels(draft, model, members))
+    labels, graph = class_labels(model), draft.graph
     scores = [
         score_of(draft, member, each, model) for member, each in zip(members, model.estimators_, strict=True)
     ]
@@ -139,6 +139,24 @@ def lower_one_vs_one(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     else:
         label = arg_max(draft, graph.node("Concat", decisions, axis=1))
     return Answer(family=family_of(model, members), class_labels=labels, label=label)
+
+
+def _labels(draft: Draft, model: Any, members: list[Answer]) -> list[Answer]:
+    """A label for each member, by its score."""
+    has_shares = hasattr(model, "predict_proba")
+    labels = []
+    for member, estimator in zip(members, model.estimators_, strict=True):
+        score = score_of(draft, member, estimator, model)
+        label = exceeds(draft, score, 0.0 if member.decision is not None else 0.5)
+        labels.append(
+            replace(
+                member,
+                class_labels=INDICATOR,
+                label=label,
+                probabilities=member.probabilities if has_shares else None,
+            )
+        )
+    return labels
 
 
 def _bagged(draft: Draft, model: Any, matrix: Matrix) -> list[Answer]:

@@ -17,12 +17,15 @@ from sklearn.svm import SVC, NuSVC
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.answer import (
+    INDICATOR,
     Answer,
     answers,
     arg_max,
     class_labels,
     exceeds,
     pair,
+    several_labels,
+    take_column,
 )
 from scorewire_training.export.lowering.conversion import convert_classifier, convert_regressor
 from scorewire_training.export.lowering.draft import Draft
@@ -49,10 +52,20 @@ def lower_mlp_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
 @answers(MLPClassifier)
 def lower_mlp_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """Layers, in double; two classes share one last neuron."""
-    labels = class_labels(model)
-    if model.out_activation_ == "logistic" and model.n_outputs_ > 1:
-        raise UnsupportedModelError("the MLPClassifier has several targets", "export one model for each")
     last = _layers(draft, model, matrix)
+    if model.out_activation_ == "logistic" and model.n_outputs_ > 1:
+        shares = [take_column(draft, last, place) for place in range(model.n_outputs_)]
+        several = [
+            Answer(
+                family="MLPClassifier",
+                class_labels=INDICATOR,
+                label=exceeds(draft, share, 0.5),
+                probabilities=pair(draft, share),
+            )
+            for share in shares
+        ]
+        return several_labels(draft, "MLPClassifier", several)
+    labels = class_labels(model)
     probabilities = pair(draft, last) if len(labels) == 2 else last
     label = exceeds(draft, last, 0.5) if len(labels) == 2 else arg_max(draft, last)
     return Answer(family="MLPClassifier", class_labels=labels, label=label, probabilities=probabilities)

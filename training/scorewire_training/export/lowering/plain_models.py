@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.answer import Answer, answers, arg_max, class_labels
+from scorewire_training.export.lowering.answer import Answer, answers, arg_max, class_labels, several_labels
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Coded, Matrix, Number
 
@@ -24,22 +25,28 @@ def lower_dummy_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
 @answers(DummyClassifier)
 def lower_dummy_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The same probabilities for every row."""
-    labels = class_labels(model)
-    shares = np.asarray(model.class_prior_, dtype=np.float64)
-    match model.strategy:
-        case "prior":
-            chosen = int(shares.argmax())
-        case "most_frequent":
-            chosen = int(shares.argmax())
-            shares = np.eye(len(labels))[chosen]
-        case "constant":
-            chosen = list(model.classes_).index(np.asarray(model.constant).item())
-            shares = np.eye(len(labels))[chosen]
-        case strategy:
-            raise UnsupportedModelError(
-                f"DummyClassifier with strategy={strategy!r} draws its answers by lot", "use strategy='prior'"
-            )
-    label = _constant(draft, np.eye(len(labels))[chosen][np.newaxis, :], matrix)
+    if model.strategy not in ("prior", "most_frequent", "constant"):
+        raise UnsupportedModelError(
+            f"DummyClassifier with strategy={model.strategy!r} draws its answers by lot",
+            "use strategy='prior'",
+        )
+    several = isinstance(model.classes_, list)
+    told = (model.classes_, model.class_prior_) if several else ([model.classes_], [model.class_prior_])
+    guesses = []
+    for target, (classes, prior) in enumerate(zip(*told, strict=True)):
+        labels = tuple(str(label) for label in classes) if several else class_labels(model)
+        chosen = int(np.argmax(prior))
+        if model.strategy == "constant":
+            chosen = labels.index(str(np.ravel(model.constant)[target]))
+        shares = np.asarray(prior, np.float64) if model.strategy == "prior" else np.eye(len(labels))[chosen]
+        guesses.append(_guess(draft, matrix, labels, shares, chosen))
+    return several_labels(draft, "DummyClassifier", guesses) if several else guesses[0]
+
+
+def _guess(
+    draft: Draft, matrix: Matrix, labels: tuple[str, ...], shares: NDArray[np.float64], chosen: int
+) -> Answer:
+    label = _constant(draft, np.eye(len(labels))[[chosen]], matrix)
     return Answer(
         family="DummyClassifier",
         class_labels=labels,
@@ -66,7 +73,7 @@ def lower_k_means(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     )
 
 
-def _constant(draft: Draft, row: np.ndarray[Any, np.dtype[np.float64]], matrix: Matrix) -> str:
+def _constant(draft: Draft, row: NDArray[np.float64], matrix: Matrix) -> str:
     """The same row for every row of the matrix, which it reads a number of for their count."""
     number = next((i for i, column in enumerate(matrix.columns) if isinstance(column, Number | Coded)), 0)
     x = draft.tensor(matrix.take([number]))

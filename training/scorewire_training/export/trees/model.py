@@ -25,7 +25,8 @@ class TreeModel:
     that are compared with doubles (LightGBM, HistGradientBoosting).
 
     `family` names estimator and objective for people. `classes` is None for
-    anything but a classifier.
+    anything but a classifier. One that answers several labels has `label_classes`
+    instead, whose columns lie side by side; two classes may share one column.
     """
 
     family: str
@@ -35,6 +36,7 @@ class TreeModel:
     link: Link = Link.IDENTITY
     slope: float = 1.0
     classes: Classes | None = None
+    label_classes: tuple[Classes, ...] = ()
 
     @property
     def thresholds(self) -> Mapping[int, NDArray[np.float64]]:
@@ -55,8 +57,8 @@ class TreeModel:
 
         Returns:
             For a classifier `probabilities` [rows, classes] and `label`
-            [rows, 1], int64 index of the class; else `value` [rows, targets],
-            what the model's own predict answers.
+            [rows, 1], int64 index of the class, or both for each of its labels;
+            else `value` [rows, targets], what the model's own predict answers.
         """
         return self.emit_with_margin(graph, x)[0]
 
@@ -66,6 +68,8 @@ class TreeModel:
         margin = emit_margin(graph, self.ensemble, x, self.input_type, self.feature_count)
         targets = self.ensemble.target_count
         answer = emit_link(graph, self.link, self.slope, margin, targets=targets, dtype=dtype)
+        if self.label_classes:
+            return self._emit_labels(graph, margin, answer), margin
         if self.classes is not None:
             outputs = emit_classes(
                 graph, self.classes, margin=margin, answer=answer, targets=targets, dtype=dtype
@@ -73,3 +77,18 @@ class TreeModel:
             return outputs, margin
         number = schema_pb2.OUTPUT_KIND_NUMBER
         return [ModelOutput(name="value", kind=number, tensor=answer, width=targets)], margin
+
+    def _emit_labels(self, graph: Graph, margin: str, answer: str) -> list[ModelOutput]:
+        """Each label's columns of margins and answers, and the outputs made of them."""
+        shared = self.ensemble.target_count == len(self.label_classes)
+        outputs: list[ModelOutput] = []
+        begin = 0
+        for target, classes in enumerate(self.label_classes):
+            width = 1 if shared else len(classes.labels)
+            places = graph.constant(np.arange(begin, begin + width))
+            own = [graph.node("Gather", [tensor, places], axis=1) for tensor in (margin, answer)]
+            dtype = np.dtype(self.ensemble.element_type)
+            parts = emit_classes(graph, classes, margin=own[0], answer=own[1], targets=width, dtype=dtype)
+            outputs.extend(part.of_target(target) for part in parts)
+            begin += width
+        return outputs

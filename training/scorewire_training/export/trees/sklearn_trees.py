@@ -73,20 +73,21 @@ def read_isolation_forest(estimator: IsolationForest) -> tuple[TreeModel, float]
 
 def _averaged(estimator: Any, members: list[BaseDecisionTree]) -> TreeModel:
     name = type(estimator).__name__
-    classes = None
+    several: list[Classes] = []
     if hasattr(estimator, "classes_"):
-        if estimator.n_outputs_ > 1:
-            raise UnsupportedModelError(
-                f"{name} was fitted on {estimator.n_outputs_} outputs", "fit one model for each output"
-            )
-        labels = tuple(str(label) for label in estimator.classes_)
-        classes = Classes(labels=labels, decision=Decision.LARGEST_PROBABILITY)
-        targets = len(labels)
-    else:
-        targets = estimator.n_outputs_
-    # A tree's values are [nodes, outputs, classes]; one of the two is 1.
+        listed = estimator.classes_ if estimator.n_outputs_ > 1 else [estimator.classes_]
+        several = [
+            Classes(labels=tuple(str(label) for label in classes), decision=Decision.LARGEST_PROBABILITY)
+            for classes in listed
+        ]
+    # A tree's values are [nodes, outputs, classes], those of labels with fewer classes filled up.
+    used = [np.arange(len(classes.labels)) for classes in several] or [
+        np.zeros(1, np.int64)
+    ] * estimator.n_outputs_
+    outputs, places = np.repeat(np.arange(len(used)), [len(own) for own in used]), np.concatenate(used)
+    targets = len(places)
     trees = tuple(
-        _tree(member.tree_, member.tree_.value.reshape(-1, targets), tuple(range(targets)))
+        _tree(member.tree_, member.tree_.value[:, outputs, places], tuple(range(targets)))
         for member in members
     )
     return TreeModel(
@@ -94,7 +95,8 @@ def _averaged(estimator: Any, members: list[BaseDecisionTree]) -> TreeModel:
         feature_count=estimator.n_features_in_,
         input_type="float32",
         ensemble=Ensemble(trees=trees, base=np.zeros(targets), element_type="float64", divisor=len(trees)),
-        classes=classes,
+        classes=several[0] if len(several) == 1 else None,
+        label_classes=tuple(several) if len(several) > 1 else (),
     )
 
 

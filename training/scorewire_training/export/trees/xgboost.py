@@ -100,6 +100,10 @@ def _read(booster: xgboost.Booster, estimator: xgboost.XGBModel | None) -> TreeM
     feature_count = int(parameters["num_feature"])
     _check_feature_types(trees, name)
     missing = _missing_value(booster if estimator is None else estimator)
+    is_one_label = (
+        targets == 1 or objective.startswith("multi:") or not isinstance(estimator, xgboost.XGBClassifier)
+    )
+    classes = _classes(estimator, objective, targets if is_one_label else 1, name)
     return TreeModel(
         family=f"{name} ({objective})" + ("" if missing is None else f", missing={missing:g}"),
         feature_count=feature_count,
@@ -112,7 +116,8 @@ def _read(booster: xgboost.Booster, estimator: xgboost.XGBModel | None) -> TreeM
             code_rounding=CodeRounding.FLOOR,
         ),
         link=_LINKS[objective],
-        classes=_classes(estimator, objective, targets, name),
+        classes=classes if is_one_label else None,
+        label_classes=() if is_one_label or classes is None else (classes,) * targets,
     )
 
 
