@@ -17,6 +17,7 @@ from tests.families.mapped import MAPPED
 from tests.families.others import OTHERS
 from tests.families.pipelines import ENCODED
 from tests.families.running import Family, Outcome, run
+from tests.families.sparse import SPARSE
 from tests.families.words import WORDS
 
 FAMILIES = [
@@ -30,6 +31,7 @@ FAMILIES = [
     *SEVERAL,
     *MAPPED,
     *WORDS,
+    *SPARSE,
 ]
 
 __all__ = ["FAMILIES", "Data", "Family", "Outcome", "make_data", "run"]

@@ -10,7 +10,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
 from scorewire_training.export.lowering.draft import Draft
-from scorewire_training.export.lowering.matrix import Column, Matrix, cells
+from scorewire_training.export.lowering.matrix import Matrix, beside, cells
 from scorewire_training.export.lowering.pipelines import IMBALANCED, steps_at_predict
 from scorewire_training.export.lowering.registry import lower_step, lowers
 
@@ -26,22 +26,21 @@ def lower_pipeline(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
 @lowers(ColumnTransformer)
 def lower_column_transformer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """Each transformer on its columns, side by side."""
-    columns: list[Column] = []
+    parts: list[Matrix] = []
     for name, member, selection in step.transformers_:
         places = step._transformer_to_input_indices[name]
         if not len(places) or (isinstance(member, str) and member == "drop"):
             continue
         # A lone name or number, not in a list, selects a column of shape [rows].
         flat = isinstance(selection, str | int | np.integer)
-        columns.extend(lower_step(draft, member, replace(matrix.take(places), flat=flat)).columns)
-    return Matrix(tuple(columns), sparse=bool(step.sparse_output_))
+        parts.append(lower_step(draft, member, replace(matrix.take(places), flat=flat)))
+    return beside(parts, sparse=bool(step.sparse_output_))
 
 
 @lowers(FeatureUnion)
 def lower_feature_union(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """Each transformer on all columns, side by side, perhaps weighted."""
-    columns: list[Column] = []
-    sparse = False
+    parts: list[Matrix] = []
     weights = step.transformer_weights or {}
     for name, member in step.transformer_list:
         if isinstance(member, str) and member == "drop":
@@ -49,7 +48,6 @@ def lower_feature_union(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
         part = lower_step(draft, member, matrix)
         if name in weights:
             x = draft.graph.node("Mul", [draft.tensor(part), draft.constant([float(weights[name])])])
-            part = replace(part, columns=cells(x, part.width))
-        columns.extend(part.columns)
-        sparse = sparse or part.sparse
-    return Matrix(tuple(columns), sparse=sparse)
+            part = part.changed(cells(x, part.width))
+        parts.append(part)
+    return beside(parts, sparse=any(part.sparse for part in parts))

@@ -28,7 +28,7 @@ def lower_quantiles(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     x = draft.tensor(matrix, TensorProto.FLOAT)
     outputs = _convert(draft, step, x, FloatTensorType([None, matrix.width]), {})
     width = matrix.width
-    return Matrix(cells(draft.cast(outputs["variable"], TensorProto.DOUBLE), width), sparse=matrix.sparse)
+    return matrix.changed(cells(draft.cast(outputs["variable"], TensorProto.DOUBLE), width))
 
 
 def convert_classifier(draft: Draft, model: Any, matrix: Matrix) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.draft import Draft
-from scorewire_training.export.lowering.matrix import Coded, Column, Matrix, Text, cells, is_null
+from scorewire_training.export.lowering.matrix import Coded, Column, Matrix, Text, beside, cells, is_null
 from scorewire_training.export.lowering.registry import lowers
 
 
@@ -31,10 +31,11 @@ def lower_simple_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
         column = matrix.columns[i]
         if isinstance(column, Text):
             filled[i] = _fill_text(draft, step, column, step.statistics_[i])
-    columns = [filled[i] for i in kept]
+    result = matrix.take(kept).changed(tuple(filled[i] for i in kept))
     if step.add_indicator:
-        columns.extend(_indicators(draft, step.indicator_, matrix))
-    return Matrix(tuple(columns), sparse=matrix.sparse)
+        indicators = Matrix(tuple(_indicators(draft, step.indicator_, matrix)))
+        result = beside([result, indicators], sparse=matrix.sparse)
+    return replace(result, by_column=matrix.sparse)
 
 
 @lowers(MissingIndicator)

@@ -8,7 +8,7 @@ Numbers stay double until a consumer asks for less.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -79,15 +79,20 @@ Column: TypeAlias = Number | Text | Coded | Cell | Unfit
 class Matrix:
     """Columns in order.
 
-    `sparse`: the fitted pipeline has a sparse matrix here. `flat`: it has a
-    single column of shape [rows], as text vectorizers take it. `framed`: it has
-    the caller's pandas frame, categoricals and all.
+    `sparse`: the fitted pipeline has a sparse matrix here. It leaves out what is 0,
+    or where steps have changed what it holds, what is 0 in `pattern`: an entry that
+    became 0 is still there. `by_column`: it is kept column by column (CSC), else row
+    by row (CSR), which LightGBM reads otherwise. `flat`: it has a single column of shape [rows], as text
+    vectorizers take it. `framed`: it has the caller's pandas frame, categoricals and
+    all.
     """
 
     columns: tuple[Column, ...]
     sparse: bool = False
     flat: bool = False
     framed: bool = False
+    pattern: Matrix | None = None
+    by_column: bool = False
 
     @property
     def width(self) -> int:
@@ -96,7 +101,18 @@ class Matrix:
 
     def take(self, indices: Iterable[int]) -> Matrix:
         """The columns at some places, in that order."""
-        return replace(self, columns=tuple(self.columns[i] for i in indices))
+        places = tuple(indices)
+        pattern = None if self.pattern is None else self.pattern.take(places)
+        return replace(self, columns=tuple(self.columns[i] for i in places), pattern=pattern)
+
+    def changed(self, columns: tuple[Column, ...]) -> Matrix:
+        """What a step makes of the entries that are there; a sparse matrix leaves out what it did."""
+        pattern = (self.pattern or self) if self.sparse else None
+        return Matrix(columns, sparse=self.sparse, pattern=pattern, by_column=self.by_column)
+
+    def by_row(self) -> Matrix:
+        """The matrix as steps take it that want rows."""
+        return replace(self, by_column=False)
 
     def check_fit(self) -> None:
         """Check that rows can hold all columns, before something reads them.
@@ -119,6 +135,15 @@ class Matrix:
                 f"{type(step).__name__} was fitted on {expected} columns and is given {self.width}",
                 "pass a sample with the columns that the model was fitted on",
             )
+
+
+def beside(parts: Sequence[Matrix], *, sparse: bool) -> Matrix:
+    """Matrices side by side; where the whole is sparse, the zeros of dense parts are left out."""
+    columns = tuple(column for part in parts for column in part.columns)
+    pattern = None
+    if sparse and any(part.pattern is not None for part in parts):
+        pattern = Matrix(tuple(column for part in parts for column in (part.pattern or part).columns))
+    return Matrix(columns, sparse=sparse, pattern=pattern)
 
 
 def cells(tensor: str, width: int) -> tuple[Cell, ...]:

@@ -61,7 +61,7 @@ def lower_step(draft: Draft, step: object, matrix: Matrix) -> Matrix:
     if isinstance(step, SelectorMixin) and type(step).transform is SelectorMixin.transform:
         support = step.get_support()
         matrix.check_width(step, len(support))
-        return matrix.take(int(i) for i in support.nonzero()[0])
+        return matrix.take(int(i) for i in support.nonzero()[0]).by_row()
     raise UnsupportedModelError(
         f"the step {type(step).__module__}.{type(step).__qualname__} has no faithful translation to ONNX",
         "do what it does before the model is fitted, or use a step of scikit-learn or of"

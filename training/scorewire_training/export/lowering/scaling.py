@@ -31,12 +31,14 @@ from scorewire_training.export.lowering.registry import lowers
 
 # numpy adds fewer than this many columns one after the other.
 _PAIRWISE_COLUMNS = 8
+# From this degree on, products of sparse columns that become 0 are left out.
+_ELIMINATING_DEGREE = 4
 
 
 @lowers(StandardScaler)
 def lower_standard_scaler(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """(x - mean) / scale."""
-    return _scale(draft, matrix, step.mean_ if step.with_mean else None, step.scale_)
+    return _scale(draft, matrix.by_row(), step.mean_ if step.with_mean else None, step.scale_)
 
 
 @lowers(RobustScaler)
@@ -53,7 +55,7 @@ def lower_max_abs_scaler(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     if not getattr(step, "clip", False):
         return scaled
     x = clip(draft, draft.tensor(scaled), -1.0, 1.0)
-    return Matrix(cells(x, matrix.width), sparse=matrix.sparse)
+    return scaled.changed(cells(x, matrix.width))
 
 
 @lowers(MinMaxScaler)
@@ -90,7 +92,7 @@ def lower_power(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
 def lower_normalizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """Each row over its norm."""
     x = normalize(draft, draft.tensor(matrix), matrix.width, step.norm)
-    return Matrix(cells(x, matrix.width), sparse=matrix.sparse)
+    return matrix.by_row().changed(cells(x, matrix.width))
 
 
 @lowers(Binarizer)
@@ -128,9 +130,20 @@ def lower_bins(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
 @lowers(PolynomialFeatures)
 def lower_polynomial(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """Products of columns, multiplied from the last factor on, as scikit-learn does."""
+    products = _products(draft, draft.tensor(matrix), matrix.width, step.powers_)
+    result = Matrix(cells(products, len(step.powers_)), sparse=matrix.sparse, by_column=matrix.by_column)
+    if not matrix.sparse or step._max_degree >= _ELIMINATING_DEGREE:
+        return result
+    # A product is there where its factors are, and may have become 0.
+    x = draft.tensor(matrix.pattern or matrix)
+    zero = draft.constant([0.0])
+    there = draft.graph.node("Where", [draft.graph.node("Equal", [x, zero]), zero, draft.constant([1.0])])
+    pattern = _products(draft, there, matrix.width, step.powers_)
+    return replace(result, pattern=Matrix(cells(pattern, len(step.powers_))))
+
+
+def _products(draft: Draft, x: str, width: int, powers: NDArray[np.int64]) -> str:
     graph = draft.graph
-    x = draft.tensor(matrix)
-    powers = np.asarray(step.powers_)
     # One factor of each product at a time; a product that has run out of
     # factors goes on with the column of ones.
     one = draft.constant([1.0])
@@ -139,13 +152,13 @@ def lower_polynomial(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     padded = graph.node("Concat", [x, ones], axis=1)
     factors = [np.repeat(np.arange(len(row)), row)[::-1] for row in powers]
     depth = max((len(row) for row in factors), default=0)
-    table = np.full((max(depth, 1), len(factors)), matrix.width, dtype=np.int64)
+    table = np.full((max(depth, 1), len(factors)), width, dtype=np.int64)
     for i, row in enumerate(factors):
         table[: len(row), i] = row
     product = graph.node("Gather", [padded, graph.constant(table[0])], axis=1)
     for row in table[1:]:
         product = graph.node("Mul", [product, graph.node("Gather", [padded, graph.constant(row)], axis=1)])
-    return Matrix(cells(product, len(factors)), sparse=matrix.sparse)
+    return product
 
 
 @lowers(PCA, IncrementalPCA)
@@ -185,7 +198,7 @@ def lower_function(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
             f"use one of {known}, a TextCleaner of scorewire_training.transformers,"
             " or do it before the model is fitted",
         )
-    return Matrix(cells(write(draft, draft.tensor(matrix)), matrix.width), sparse=matrix.sparse)
+    return matrix.changed(cells(write(draft, draft.tensor(matrix)), matrix.width))
 
 
 def clip(draft: Draft, x: str, low: float, high: float) -> str:
@@ -305,4 +318,4 @@ def _scale(
             x = graph.node("Mul", [x, draft.constant(1.0 / scale)])
         else:
             x = graph.node("Div", [x, draft.constant(scale)])
-    return Matrix(cells(x, matrix.width), sparse=matrix.sparse)
+    return matrix.changed(cells(x, matrix.width))

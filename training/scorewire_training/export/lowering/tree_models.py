@@ -40,7 +40,7 @@ def lower_trees(draft: Draft, model: object, matrix: Matrix) -> LoweredTrees | N
     categories: dict[int, list[object]] = {}
     if isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
         plain, categories = _with_text_categories_as_codes(model)
-    trees = read_trees(plain)
+    trees = read_trees(plain, by_row=matrix.sparse and not matrix.by_column)
     if trees is None:
         return None
     matrix.check_width(model, trees.feature_count)
@@ -57,16 +57,16 @@ def lower_trees(draft: Draft, model: object, matrix: Matrix) -> LoweredTrees | N
             draft.add_thresholds(column, [missing])
     lowered = Matrix(columns)
     if matrix.sparse and isinstance(model, xgboost.Booster | xgboost.XGBModel):
-        lowered = _without_zeros(draft, lowered)
+        lowered = _without_left_out(draft, lowered, matrix.pattern)
     x = draft.tensor(lowered, ELEMENT_TYPES[trees.input_type])
     outputs, margin = trees.emit_with_margin(draft.graph, x)
     return LoweredTrees(trees.family, ELEMENT_TYPES[trees.ensemble.element_type], outputs, margin)
 
 
-def _without_zeros(draft: Draft, matrix: Matrix) -> Matrix:
-    """XGBoost takes what a sparse matrix leaves out, its zeros, for missing."""
+def _without_left_out(draft: Draft, matrix: Matrix, pattern: Matrix | None) -> Matrix:
+    """XGBoost takes for missing what a sparse matrix leaves out: its zeros, or those of an earlier one."""
     x = draft.tensor(matrix)
-    zero = draft.graph.node("Equal", [x, draft.constant([0.0])])
+    zero = draft.graph.node("Equal", [x if pattern is None else draft.tensor(pattern), draft.constant([0.0])])
     return Matrix(cells(draft.graph.node("Where", [zero, draft.constant([np.nan]), x]), matrix.width))
 
 

@@ -6,6 +6,7 @@ tokens are what lies between spaces are lowered.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def lower_weighed_counts(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
 def lower_weights(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """Numbers weighed by rarity, each row over its norm."""
     weighed = _weigh(draft, step, draft.tensor(matrix), matrix.width)
-    return Matrix(cells(weighed, matrix.width), sparse=True)
+    return replace(matrix.by_row(), sparse=True).changed(cells(weighed, matrix.width))
 
 
 def _count(draft: Draft, step: Any, matrix: Matrix) -> str:

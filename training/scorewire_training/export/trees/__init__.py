@@ -10,11 +10,15 @@ from scorewire_training.export.trees.xgboost import read_xgboost
 
 __all__ = ["TreeModel", "read_trees"]
 
-_READERS = (read_xgboost, read_lightgbm, read_hist_gradient_boosting, read_sklearn_trees)
+_READERS = (read_xgboost, read_hist_gradient_boosting, read_sklearn_trees)
 
 
-def read_trees(estimator: object) -> TreeModel | None:
+def read_trees(estimator: object, *, by_row: bool = False) -> TreeModel | None:
     """Read a fitted tree ensemble of XGBoost, LightGBM or scikit-learn.
+
+    Args:
+        estimator: what may be one.
+        by_row: it is given sparse matrices, kept row by row.
 
     Returns:
         The model, ready to be written; None where the estimator is no tree
@@ -24,8 +28,5 @@ def read_trees(estimator: object) -> TreeModel | None:
         UnsupportedModelError: it cannot be exported faithfully.
         sklearn.exceptions.NotFittedError: the estimator was not fitted.
     """
-    for read in _READERS:
-        model = read(estimator)
-        if model is not None:
-            return model
-    return None
+    models = (read(estimator) for read in _READERS)
+    return read_lightgbm(estimator, by_row=by_row) or next((model for model in models if model), None)

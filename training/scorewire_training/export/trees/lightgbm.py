@@ -55,17 +55,18 @@ _MISSING_NONE, _MISSING_ZERO, _MISSING_NAN = 0, 1, 2
 _ANY_CATEGORY = -1
 
 
-def read_lightgbm(estimator: object) -> TreeModel | None:
+def read_lightgbm(estimator: object, *, by_row: bool = False) -> TreeModel | None:
     """Read a Booster or an LGBMModel; None where it is neither.
 
-    One that stopped early predicts with the trees up to its best iteration.
+    One that stopped early predicts with the trees up to its best iteration. Of
+    sparse matrices kept `by_row` LightGBM takes small numbers as they are, of others for 0.
 
     Raises:
         UnsupportedModelError: it cannot be exported faithfully.
         sklearn.exceptions.NotFittedError: the estimator was not fitted.
     """
     if isinstance(estimator, lightgbm.Booster):
-        return _read(estimator, None)
+        return _read(estimator, None, by_row=by_row)
     if isinstance(estimator, lightgbm.LGBMModel):
         if str(estimator.get_params().get("pred_early_stop", "")).lower() in _TRUE:
             raise UnsupportedModelError(
@@ -74,15 +75,15 @@ def read_lightgbm(estimator: object) -> TreeModel | None:
                 "set it to False by model.set_params(pred_early_stop=False), which changes the scores, or "
                 "export model.booster_, which uses all trees",
             )
-        return _read(estimator.booster_, estimator)
+        return _read(estimator.booster_, estimator, by_row=by_row)
     return None
 
 
-def _read(booster: lightgbm.Booster, estimator: lightgbm.LGBMModel | None) -> TreeModel:
+def _read(booster: lightgbm.Booster, estimator: lightgbm.LGBMModel | None, *, by_row: bool) -> TreeModel:
     name = type(booster if estimator is None else estimator).__name__
     header, *sections = _sections(booster.model_to_string())
     targets = int(header["num_tree_per_iteration"])
-    trees = [_tree(section, i % targets, name) for i, section in enumerate(sections)]
+    trees = [_tree(section, i % targets, name, by_row=by_row) for i, section in enumerate(sections)]
     objective, *settings = header.get("objective", "custom").split()
     if objective not in _LINKS and objective != "custom":
         raise UnsupportedModelError(
@@ -128,7 +129,7 @@ def _floats(section: dict[str, str], key: str) -> NDArray[np.float64]:
     return np.array(section.get(key, "").split(), np.float64)
 
 
-def _tree(section: dict[str, str], target: int, name: str) -> Tree:
+def _tree(section: dict[str, str], target: int, name: str, *, by_row: bool) -> Tree:
     """Inner nodes first, then the leaves."""
     if section.get("is_linear", "0") != "0":
         raise UnsupportedModelError(
@@ -162,7 +163,7 @@ def _tree(section: dict[str, str], target: int, name: str) -> Tree:
         is_leaf=np.arange(inner_count + leaf_count) >= inner_count,
         feature=padded(feature),
         question=padded(np.where(categorical, Question.MEMBER, Question.AT_MOST)),
-        threshold=padded(_beside_zero(threshold)),
+        threshold=padded(threshold if by_row else _beside_zero(threshold)),
         true_child=padded(left),
         false_child=padded(right),
         missing_true=padded(missing_left & ~categorical),
