@@ -30,6 +30,11 @@ MAPPED = [
         prepare=small_numbers,
     ),
     Family(
+        name="ridge over products of columns as they come",
+        fit=after_preparation(linear_model.Ridge(), PolynomialFeatures(interaction_only=True)),
+        prepare=small_numbers,
+    ),
+    Family(
         name="function of one's own",
         fit=after_preparation(linear_model.Ridge(), FunctionTransformer(logged)),
         refused="FunctionTransformer",

@@ -75,7 +75,10 @@ def read_sample(model: object, sample: pd.DataFrame) -> Sample:
             for name, c in columns.items()
             if not isinstance(c, Unfit)
         ),
-        matrix=Matrix(tuple(columns[name] for name in taken), framed=True),
+        matrix=Matrix(
+            tuple(columns.get(name) or Unfit(name, _lacks(name)) for name in taken),
+            framed=True,
+        ),
         categories=categories,
         spellings=spellings,
     )
@@ -95,21 +98,27 @@ def _taken(model: object, present: list[str]) -> list[str]:
         return present
     if isinstance(model, lightgbm.Booster | lightgbm.LGBMModel):
         names = own_names(names, present)
-    missing = [name for name in names if name not in set(present)]
-    if missing:
-        raise UnsupportedModelError(
-            f"the sample lacks {missing[0]!r}, which the model was fitted on",
-            "pass a sample with all columns of the training data",
-        )
+    if type(model) is ColumnTransformer:
+        # It finds its columns by name, and takes frames without those that it drops.
+        return names
+    if missing := [name for name in names if name not in set(present)]:
+        raise _lacks(missing[0])
     wanted = set(names)
     order = [name for name in present if name in wanted]
-    if order != names and type(model) is not ColumnTransformer:
+    if order != names:
         raise UnsupportedModelError(
             f"the sample has the model's columns in another order than it was fitted on: {order[:5]}...,"
             f" not {names[:5]}...",
             "reorder the sample's columns",
         )
     return names
+
+
+def _lacks(name: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"the sample lacks {name!r}, which the model was fitted on",
+        "pass a sample with all columns of the training data",
+    )
 
 
 def own_names(names: Iterable[str], present: Iterable[str]) -> list[str]:
