@@ -5,9 +5,9 @@ from __future__ import annotations
 import xgboost
 from sklearn import ensemble, linear_model, svm, tree
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 
+from scorewire_training.releases import SKLEARN_RELEASE, FixedThresholdClassifier, TunedThresholdClassifierCV
 from tests.families.data import empty_texts, everything
 from tests.families.fits import after_encoder, after_preparation, calibrated
 from tests.families.pipelines import HC, one_hot
@@ -63,32 +63,11 @@ COMPOSED = [
         target="named",
     ),
     Family(
-        name="temperature of XGBoost, three classes",
-        fit=after_preparation(
-            CalibratedClassifierCV(
-                xgboost.XGBClassifier(n_estimators=4, random_state=0), method="temperature", cv=2
-            )
-        ),
-        target="three",
-    ),
-    Family(
         name="sigmoid calibration of a random forest, three classes",
         fit=after_preparation(
             CalibratedClassifierCV(ensemble.RandomForestClassifier(5, max_depth=5, random_state=0), cv=2)
         ),
         target="three",
-    ),
-    Family(
-        name="fixed threshold",
-        fit=after_preparation(
-            FixedThresholdClassifier(linear_model.LogisticRegression(), threshold=0.3, pos_label="no")
-        ),
-        target="named",
-    ),
-    Family(
-        name="tuned threshold",
-        fit=after_preparation(TunedThresholdClassifierCV(linear_model.LogisticRegression(), cv=2)),
-        target="two",
     ),
     Family(
         name="one against the rest",
@@ -122,3 +101,32 @@ COMPOSED = [
         target="pair",
     ),
 ]
+
+if SKLEARN_RELEASE >= (1, 5):
+    COMPOSED += [
+        Family(
+            name="fixed threshold",
+            fit=after_preparation(
+                FixedThresholdClassifier(linear_model.LogisticRegression(), threshold=0.3, pos_label="no")
+            ),
+            target="named",
+        ),
+        Family(
+            name="tuned threshold",
+            fit=after_preparation(TunedThresholdClassifierCV(linear_model.LogisticRegression(), cv=2)),
+            target="two",
+        ),
+    ]
+
+if SKLEARN_RELEASE >= (1, 8):
+    COMPOSED += [
+        Family(
+            name="temperature of XGBoost, three classes",
+            fit=after_preparation(
+                CalibratedClassifierCV(
+                    xgboost.XGBClassifier(n_estimators=4, random_state=0), method="temperature", cv=2
+                )
+            ),
+            target="three",
+        ),
+    ]

@@ -6,6 +6,7 @@ import lightgbm
 import xgboost
 from sklearn import ensemble, tree
 
+from scorewire_training.releases import SKLEARN_RELEASE
 from tests.families.data import categories, filled
 from tests.families.fits import booster, estimator, ranker, stopping_early, whole
 from tests.families.running import Family
@@ -165,11 +166,6 @@ SCIKIT_LEARN = [
         fit=estimator(ensemble.RandomForestRegressor, max_depth=10),
     ),
     Family(
-        name="extra trees, missing values",
-        fit=estimator(ensemble.ExtraTreesClassifier, max_depth=10),
-        target="three",
-    ),
-    Family(
         name="gradient boosting",
         fit=estimator(ensemble.GradientBoostingClassifier),
         target="three",
@@ -181,3 +177,12 @@ SCIKIT_LEARN = [
         prepare=filled,
     ),
 ]
+
+if SKLEARN_RELEASE >= (1, 6):
+    SCIKIT_LEARN += [
+        Family(
+            name="extra trees, missing values",
+            fit=estimator(ensemble.ExtraTreesClassifier, max_depth=10),
+            target="three",
+        ),
+    ]

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from scorewire_contract.coding import ascii_lower_strip
+from scorewire_training.releases import read_objects
 
 Fold: TypeAlias = Literal["ascii_lower_strip", "none"]
 
@@ -202,10 +203,7 @@ class RateEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # unt
         self, X: ArrayLike | pd.DataFrame, *, reset: bool
     ) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
         """Texts [rows, texts] and exposures [rows]."""
-        values = np.array(
-            validate_data(self, X, reset=reset, dtype=object, ensure_all_finite=False, copy=True),
-            dtype=object,
-        )
+        values = np.array(read_objects(self, X, reset=reset), dtype=object)
         texts, counts = values[:, : -self.count_columns], values[:, -self.count_columns :].astype(np.float64)
         texts[pd.isna(texts)] = ""
         _check_texts(self, texts)
@@ -272,8 +270,7 @@ def _read_texts(
     transformer: BaseEstimator, X: ArrayLike | pd.DataFrame, *, reset: bool
 ) -> NDArray[np.object_]:
     """A copy of X as texts of dtype object; missing ones are empty."""
-    values = validate_data(transformer, X, reset=reset, dtype=object, ensure_all_finite=False, copy=True)
-    texts = np.array(values, dtype=object)
+    texts = np.array(read_objects(transformer, X, reset=reset), dtype=object)
     texts[pd.isna(texts)] = ""
     _check_texts(transformer, texts)
     return texts

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn import ensemble
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 
 from scorewire_training.calibration import LogOddsCalibrator
 from scorewire_training.regressors import HurdleRegressor, LogRegressor, RateRegressor
+from scorewire_training.releases import FrozenEstimator
 from scorewire_training.study import Kind, Study
 
 _PERMUTED_ROWS = 1_500

@@ -16,9 +16,8 @@ from sklearn.ensemble import (
     VotingClassifier,
     VotingRegressor,
 )
-from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
-from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
+from sklearn.model_selection import GridSearchCV
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
@@ -34,6 +33,12 @@ from scorewire_training.calibration import LogOddsCalibrator
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering import lower
 from scorewire_training.regressors import HurdleRegressor, LogRegressor, RateRegressor
+from scorewire_training.releases import (
+    SKLEARN_RELEASE,
+    FixedThresholdClassifier,
+    FrozenEstimator,
+    TunedThresholdClassifierCV,
+)
 from tests.scorewire_training.export.lowering.scored import (
     NUMBERS,
     TEXTS,
@@ -226,6 +231,7 @@ def test_target_transformed_by_what_has_no_translation_is_refused() -> None:
         lower(make_pipeline(StandardScaler(), own).fit(frame, frame["amount"]), frame)
 
 
+@pytest.mark.skipif(SKLEARN_RELEASE < (1, 5), reason="this scikit-learn has no threshold classifiers")
 def test_threshold_decides_the_label() -> None:
     frame = build_frame()[NUMBERS]
     y = classes(build_frame())
@@ -237,11 +243,18 @@ def test_threshold_decides_the_label() -> None:
         check_same(model.fit(frame, y), frame)
 
 
-def test_frozen_model_and_model_per_target() -> None:
+def test_model_per_target() -> None:
     frame = build_frame()[NUMBERS]
     y = np.column_stack([frame["amount"], frame["ratio"]])
     model = MultiOutputRegressor(XGBRegressor(n_jobs=1, n_estimators=5)).fit(frame, y)
-    assert check_same(FrozenEstimator(model), frame).outputs[0].width == 2
+    assert check_same(model, frame).outputs[0].width == 2
+
+
+@pytest.mark.skipif(SKLEARN_RELEASE < (1, 6), reason="this scikit-learn freezes no models")
+def test_frozen_model() -> None:
+    frame = build_frame()[NUMBERS]
+    model = XGBRegressor(n_jobs=1, n_estimators=5).fit(frame, frame["amount"])
+    check_same(FrozenEstimator(model), frame)
 
 
 CALIBRATED = {
@@ -251,10 +264,11 @@ CALIBRATED = {
     "margin of boosted trees": GradientBoostingClassifier(n_estimators=4, random_state=0),
     "forest": RandomForestClassifier(n_estimators=5, max_depth=4, random_state=0),
 }
+METHODS = ["sigmoid", "isotonic", "temperature"] if SKLEARN_RELEASE >= (1, 8) else ["sigmoid", "isotonic"]
 
 
 @pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("method", ["sigmoid", "isotonic", "temperature"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("member", CALIBRATED.values(), ids=CALIBRATED.keys())
 def test_calibration(member: Any, method: str, count: int) -> None:
     frame = build_frame()[NUMBERS]
@@ -272,7 +286,7 @@ def test_calibration(member: Any, method: str, count: int) -> None:
 def test_calibration_to_one_level() -> None:
     frame = build_frame()[NUMBERS]
     y = classes(build_frame())
-    model = CalibratedClassifierCV(FrozenEstimator(CALIBRATED["logistic"].fit(frame, y)), method="isotonic")
+    model = CalibratedClassifierCV(CALIBRATED["logistic"], method="isotonic", ensemble=False)
     model.fit(frame, y)
     (fold,) = model.calibrated_classifiers_
     fold.calibrators[0].fit(np.zeros(20), np.arange(20) % 2)

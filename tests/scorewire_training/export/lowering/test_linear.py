@@ -31,6 +31,7 @@ from sklearn.svm import LinearSVC, LinearSVR
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering import lower
+from scorewire_training.releases import SKLEARN_RELEASE
 from tests.scorewire_training.export.lowering.scored import (
     NUMBERS,
     build_frame,
@@ -84,12 +85,16 @@ def test_regressor_of_several_targets() -> None:
         assert lowered.outputs[0].width == 2
 
 
+# Without them, newer releases warn.
+NEW_ATTRIBUTES = {"l1_ratios": (0.0,), "use_legacy_attributes": False} if SKLEARN_RELEASE >= (1, 8) else {}
+
+
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize(
     "model",
     [
         LogisticRegression(),
-        LogisticRegressionCV(Cs=3, cv=3, l1_ratios=(0.0,), use_legacy_attributes=False, scoring="accuracy"),
+        LogisticRegressionCV(Cs=3, cv=3, scoring="accuracy", **NEW_ATTRIBUTES),
         LinearDiscriminantAnalysis(),
         SGDClassifier(loss="log_loss", random_state=0),
         SGDClassifier(loss="modified_huber", random_state=0),

@@ -90,7 +90,9 @@ def test_nothing_but_categories() -> None:
 
 def test_a_data_frames_categories_are_sent_as_their_values() -> None:
     frame = pd.DataFrame({"number": X[:, 0], "category": pd.Categorical(THREE * 10 - 10)})
-    estimator = HistGradientBoostingRegressor(**SETTINGS).fit(frame, NUMBER)
+    estimator = HistGradientBoostingRegressor(categorical_features="from_dtype", **SETTINGS).fit(
+        frame, NUMBER
+    )
     model = read_trees(estimator)
     assert model is not None
     want = estimator.predict(frame)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import lightgbm
@@ -128,7 +129,10 @@ def test_rankers(objective: str) -> None:
 def test_an_estimator_that_stopped_early() -> None:
     estimator = lightgbm.LGBMClassifier(**{**SETTINGS, "n_estimators": 80, "learning_rate": 0.5})
     stop = lightgbm.early_stopping(3, verbose=False)
-    estimator.fit(X[:300], THREE[:300], eval_X=(X[300:],), eval_y=(THREE[300:],), callbacks=[stop])
+    data: dict[str, Any] = {"eval_X": (X[300:],), "eval_y": (THREE[300:],)}
+    if "eval_X" not in signature(estimator.fit).parameters:  # before 4.7
+        data = {"eval_set": [(X[300:], THREE[300:])]}
+    estimator.fit(X[:300], THREE[:300], callbacks=[stop], **data)
     assert estimator.best_iteration_ < 80
     assert_exports(estimator, X)
 

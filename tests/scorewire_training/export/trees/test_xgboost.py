@@ -110,7 +110,10 @@ def test_large_and_small_targets(y: NDArray[np.float64]) -> None:
 
 def test_large_counts_where_the_order_of_sums_shows() -> None:
     counts = np.round(POSITIVE * 1e6)
-    assert_exports(regressor(counts, "count:poisson", n_estimators=200, learning_rate=0.1), X)
+    # XGBoost 2.0 finds none of its own for such counts.
+    start = float(counts.mean())
+    model = regressor(counts, "count:poisson", n_estimators=200, learning_rate=0.1, base_score=start)
+    assert_exports(model, X)
 
 
 def test_sums_equal_the_librarys_to_the_bit() -> None:

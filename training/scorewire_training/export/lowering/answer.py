@@ -152,9 +152,9 @@ def pair(draft: Draft, positive: str) -> str:
     return draft.graph.node("Concat", [negative, positive], axis=1)
 
 
-def arg_max(draft: Draft, x: str) -> str:
-    """The place of each row's largest number, the first of several; int64, [rows, 1]."""
-    return draft.graph.node("ArgMax", [x], axis=1, keepdims=1)
+def arg_max(draft: Draft, x: str, *, last: bool = False) -> str:
+    """The place of each row's largest number, the first or the last of several; int64, [rows, 1]."""
+    return draft.graph.node("ArgMax", [x], axis=1, keepdims=1, select_last_index=int(last))
 
 
 def exceeds(draft: Draft, x: str, bound: float) -> str:

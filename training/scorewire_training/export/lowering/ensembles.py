@@ -11,13 +11,7 @@ from onnx import TensorProto
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
-from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import (
-    FixedThresholdClassifier,
-    GridSearchCV,
-    RandomizedSearchCV,
-    TunedThresholdClassifierCV,
-)
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 
 from scorewire_training.calibration import SMALLEST, LogOddsCalibrator
@@ -40,6 +34,7 @@ from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Column, Matrix, cells
 from scorewire_training.export.lowering.scaling import FUNCTIONS, clip, share_out
 from scorewire_training.regressors import HurdleRegressor, LogRegressor, RateRegressor
+from scorewire_training.releases import FixedThresholdClassifier, FrozenEstimator, TunedThresholdClassifierCV
 
 
 @answers(GridSearchCV, RandomizedSearchCV)

@@ -31,6 +31,7 @@ from scorewire_training.export.lowering.answer import (
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
 from scorewire_training.export.lowering.scaling import row_sum
+from scorewire_training.releases import SKLEARN_RELEASE
 
 
 @answers(BaggingRegressor)
@@ -88,8 +89,10 @@ def lower_one_vs_rest(draft: Draft, model: Any, matrix: Matrix) -> Answer:
         else:
             share = graph.node("Concat", shares, axis=1)
             total = row_sum(draft, share, len(shares))
-            nothing = graph.node("Equal", [total, draft.constant([0.0])])
-            probabilities = graph.node("Where", [nothing, share, graph.node("Div", [share, total])])
+            probabilities = graph.node("Div", [share, total])
+            if SKLEARN_RELEASE >= (1, 7):
+                nothing = graph.node("Equal", [total, draft.constant([0.0])])
+                probabilities = graph.node("Where", [nothing, share, probabilities])
     elif hasattr(model.estimators_[0], "predict_proba"):
         raise UnsupportedModelError(
             f"{type(model).__name__} has probabilities of a {members[0].family} that are not translated",
@@ -98,7 +101,9 @@ def lower_one_vs_rest(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     if len(scores) == 1:
         label = exceeds(draft, scores[0], 0.0 if members[0].decision is not None else 0.5)
     else:
-        label = arg_max(draft, graph.node("Concat", scores, axis=1))
+        every = graph.node("Concat", scores, axis=1)
+        # Before 1.8, the last of classes that are even.
+        label = arg_max(draft, every, last=SKLEARN_RELEASE < (1, 8))
     return Answer(
         family=family_of(model, members), class_labels=labels, label=label, probabilities=probabilities
     )

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import xgboost
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.frozen import FrozenEstimator
 
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Text, Unfit, is_null
 from scorewire_training.export.lowering.pipelines import steps_at_predict
+from scorewire_training.releases import FrozenEstimator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
