@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - which importing it allows
+from sklearn.impute import IterativeImputer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
@@ -111,6 +114,22 @@ def test_limits_are_those_of_features_that_are_large_together(count: int) -> Non
     assert 1e60 < limit < FLOAT64_LIMIT ** (1 / count)
     assert {(each.low, each.high) for each in found.values()} == {(-limit, limit)}
     assert np.isfinite(model.predict(frame * 0 + limit)).all()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_limits_are_those_of_rows_that_lack_all_other_numbers() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(80, 3)), columns=["a", "b", "c"])
+    holed = frame.mask(rng.random(frame.shape) < 0.2)
+    forest = RandomForestRegressor(2, max_depth=3, random_state=0)
+    model = make_pipeline(IterativeImputer(forest, max_iter=1), Ridge()).fit(holed, frame["a"])
+    features = [(name, schema_pb2.FEATURE_KIND_NUMBER) for name in frame.columns]
+    codec = FrameCodec(holed, features, {})
+    for allowance in (
+        Prober(Reference(model, VALUE), codec, features, codec.to_rows(holed)).probe({}).values()
+    ):
+        # A forest takes what float32 holds, and is asked only where another number is missing.
+        assert 2.0**120 < allowance.high < FLOAT32_LIMIT
 
 
 def test_many_features_are_asked_for_together() -> None:

@@ -6,8 +6,10 @@ becomes a bundle that answers such a row with an error of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,9 @@ _FEW = 64
 # A limit for all features is found but for these bits: what overflows differs from row to row.
 _LIMIT_BITS = 50
 _LOW, _HIGH = -1, 1
+
+# Rows whose numbers are the smallest or largest that are taken.
+_Build: TypeAlias = "Callable[[NDArray[np.float64], NDArray[np.float64]], WireRows]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class Prober:
         allowances = {}
         every = np.arange(len(self._numbers))
         missing = self._takes_numbers(every, np.full(len(every), np.nan))
-        ranges = self._find_ranges(domains or {})
+        ranges = self._find_ranges(domains or {}, missing)
         for name, may_miss, low, high in zip(self._numbers, missing, *ranges, strict=True):
             allowances[name] = Allowance(bool(may_miss), low=float(low), high=float(high))
         unseen = [_unseen(known_texts.get(name, ())) for name in self._texts]
@@ -107,7 +112,7 @@ class Prober:
         return allowances
 
     def _find_ranges(
-        self, domains: Mapping[str, tuple[float, float]]
+        self, domains: Mapping[str, tuple[float, float]], missing: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The smallest and the largest number taken of each feature, the others as in a plain row."""
         lows, highs = (self._find_limits(side, domains) for side in (_LOW, _HIGH))
@@ -116,7 +121,10 @@ class Prober:
         odd = ~self._takes_numbers(np.arange(len(self._numbers)), within) | (lows == highs)
         for column in np.flatnonzero(odd):
             raise self._refuses_ordinary(int(column), within[column])
-        return self._draw_together(lows, highs)
+        lows, highs = self._draw_together(lows, highs, self._full_rows)
+        if not missing.any():
+            return lows, highs
+        return self._draw_together(lows, highs, partial(self._lone_rows, missing))
 
     def _find_limits(self, side: int, domains: Mapping[str, tuple[float, float]]) -> NDArray[np.float64]:
         """The number farthest to a side that is taken of each feature."""
@@ -188,32 +196,49 @@ class Prober:
         return doubles(inner)
 
     def _draw_together(
-        self, lows: NDArray[np.float64], highs: NDArray[np.float64]
+        self, lows: NDArray[np.float64], highs: NDArray[np.float64], build: _Build
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Limits that the model takes in one row, where sums and products of features overflow."""
-        if not len(lows) or self._takes_together(lows, highs, FLOAT64_LIMIT):
+        """Limits that the model takes in such rows, where sums and products of features overflow."""
+
+        def takes(most: float) -> bool:
+            return not self._refused(build(np.maximum(lows, -most), np.minimum(highs, most))).any()
+
+        if not len(lows) or takes(FLOAT64_LIMIT):
             return lows, highs
         least = self._beyond_sample.max()
-        if not self._takes_together(lows, highs, least):
+        if not takes(least):
             # What is refused there is no matter of size.
             return lows, highs
         low, high = (int(np.float64(value).view(np.int64)) for value in (least, FLOAT64_LIMIT))
         while high - low > 1 << _LIMIT_BITS:
             middle = (low + high) // 2
-            if self._takes_together(lows, highs, float(np.int64(middle).view(np.float64))):
+            if takes(float(np.int64(middle).view(np.float64))):
                 low = middle
             else:
                 high = middle
         most = np.int64(low).view(np.float64)
         return np.maximum(lows, -most), np.minimum(highs, most)
 
-    def _takes_together(self, lows: NDArray[np.float64], highs: NDArray[np.float64], most: float) -> bool:
-        """Whether rows are taken in which every number is at a limit, or as large as the most."""
+    def _full_rows(self, lows: NDArray[np.float64], highs: NDArray[np.float64]) -> WireRows:
+        """Rows in which every number is at a limit."""
         sides = np.ones((4, len(lows)))
         sides[1], sides[2, ::2], sides[3, 1::2] = -1.0, -1.0, -1.0
         rows = self._plain.take([0] * len(sides))
-        rows.numbers[:] = np.where(sides > 0, np.minimum(highs, most), np.maximum(lows, -most))
-        return not self._refused(rows).any()
+        rows.numbers[:] = np.where(sides > 0, highs, lows)
+        return rows
+
+    def _lone_rows(
+        self, missing: NDArray[np.bool_], lows: NDArray[np.float64], highs: NDArray[np.float64]
+    ) -> WireRows:
+        """Rows in which one number, of a few, is at a limit, and all others are missing that may be.
+
+        A model may make of a number what another lacks, and refuse only that.
+        """
+        few = np.arange(0, len(lows), max(1, len(lows) // _FEW))
+        rows = self._plain.take([0] * (2 * len(few)))
+        rows.numbers[:, missing] = np.nan
+        rows.numbers[np.arange(len(rows)), np.tile(few, 2)] = np.concatenate([lows[few], highs[few]])
+        return rows
 
     def _refuses_numbers(self, columns: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether a row is refused, as `_takes_numbers`; where all of a few are, many count as such."""

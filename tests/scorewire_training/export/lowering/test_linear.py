@@ -15,6 +15,8 @@ from sklearn.linear_model import (
     LogisticRegression,
     LogisticRegressionCV,
     MultiTaskLasso,
+    PassiveAggressiveClassifier,
+    PassiveAggressiveRegressor,
     Perceptron,
     PoissonRegressor,
     QuantileRegressor,
@@ -22,6 +24,7 @@ from sklearn.linear_model import (
     RidgeClassifier,
     RidgeCV,
     SGDClassifier,
+    SGDOneClassSVM,
     SGDRegressor,
     TweedieRegressor,
 )
@@ -120,3 +123,19 @@ def test_classifier_of_one_class_is_refused() -> None:
     model.classes_ = model.classes_[:1]
     with pytest.raises(UnsupportedModelError, match="single class"):
         lower(model, frame)
+
+
+@pytest.mark.filterwarnings("ignore:Class PassiveAggressive:FutureWarning")
+def test_passive_aggressive_models() -> None:
+    frame = build_frame()
+    numbers = make_pipeline(StandardScaler(), PassiveAggressiveRegressor(random_state=0))
+    check_same(numbers.fit(frame[NUMBERS], target(frame)), frame[NUMBERS])
+    for count in (2, 3):
+        named = make_pipeline(StandardScaler(), PassiveAggressiveClassifier(random_state=0))
+        check_same(named.fit(frame[NUMBERS], classes(frame, count)), frame[NUMBERS])
+
+
+def test_a_line_around_one_class() -> None:
+    frame = build_frame()[NUMBERS]
+    model = make_pipeline(StandardScaler(), SGDOneClassSVM(nu=0.2, random_state=0)).fit(frame)
+    check_same(model, hard_rows(frame, holes=False), sample=frame)

@@ -50,6 +50,7 @@ def labels() -> NDArray[np.int64]:
         ClassifierChain(DecisionTreeClassifier(max_depth=3, random_state=0), order=[2, 0, 1]),
         OneVsRestClassifier(LogisticRegression()),
         OneVsRestClassifier(RidgeClassifier()),
+        RidgeClassifier(),
         MLPClassifier((5,), max_iter=40, random_state=0),
         DecisionTreeClassifier(max_depth=4, random_state=0),
         RandomForestClassifier(4, max_depth=4, random_state=0),

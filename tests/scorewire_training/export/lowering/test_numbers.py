@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from lightgbm import LGBMRegressor
 from sklearn.compose import ColumnTransformer
-from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_regression
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LinearRegression, Ridge
@@ -84,9 +83,6 @@ def test_scaled_trees_flip_no_row(scaler: Any) -> None:
         KBinsDiscretizer(4, encode="ordinal", strategy="uniform"),
         KBinsDiscretizer(4, encode="onehot-dense", strategy="uniform"),
         KBinsDiscretizer(3, encode="onehot", strategy="uniform"),
-        PCA(2),
-        PCA(3, whiten=True),
-        TruncatedSVD(2),
         VarianceThreshold(),
         SelectKBest(f_regression, k=2),
         SimpleImputer(strategy="median"),

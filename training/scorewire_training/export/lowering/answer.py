@@ -78,6 +78,8 @@ class Answer:
 
 # The classes of a label that a table of zeros and ones tells.
 INDICATOR = ("0", "1")
+# Those of outlier detectors, in the order of the label's numbers.
+OUTLIER_LABELS = ("-1", "1")
 
 # Lowers a fitted model: what it is given, to what it answers.
 ModelRule: TypeAlias = "Callable[[Draft, Any, Matrix], Answer]"

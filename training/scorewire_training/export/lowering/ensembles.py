@@ -11,8 +11,11 @@ from onnx import TensorProto
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
+from sklearn.feature_selection import RFE, RFECV
+from sklearn.linear_model import RANSACRegressor
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+from sklearn.semi_supervised import SelfTrainingClassifier
 
 from scorewire_training.calibration import SMALLEST, LogOddsCalibrator
 from scorewire_training.export.errors import UnsupportedModelError
@@ -37,7 +40,12 @@ from scorewire_training.regressors import HurdleRegressor, LogRegressor, RateReg
 from scorewire_training.releases import FixedThresholdClassifier, FrozenEstimator, TunedThresholdClassifierCV
 
 
-@answers(GridSearchCV, RandomizedSearchCV)
+@answers(
+    GridSearchCV,
+    RandomizedSearchCV,
+    "sklearn.model_selection._search_successive_halving.HalvingGridSearchCV",
+    "sklearn.model_selection._search_successive_halving.HalvingRandomSearchCV",
+)
 def lower_search(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The best model found."""
     if not hasattr(model, "best_estimator_"):
@@ -49,6 +57,19 @@ def lower_search(draft: Draft, model: Any, matrix: Matrix) -> Answer:
 def lower_frozen(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The model inside."""
     return lower_model(draft, model.estimator, matrix)
+
+
+@answers(RANSACRegressor, SelfTrainingClassifier)
+def lower_refitted(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The model that was fitted last, on the rows that it was to learn from; given arrays."""
+    return lower_model(draft, model.estimator_, replace(matrix, framed=False))
+
+
+@answers(RFE, RFECV)
+def lower_selected(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The model, on the columns that were kept."""
+    kept = matrix.take(int(i) for i in model.get_support().nonzero()[0])
+    return lower_model(draft, model.estimator_, replace(kept, framed=False))
 
 
 @answers(TransformedTargetRegressor)

@@ -7,12 +7,24 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto
-from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - which importing it allows
+from sklearn.impute import IterativeImputer, KNNImputer, MissingIndicator, SimpleImputer
 
 from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.answer import as_double, lower_model, take_column
 from scorewire_training.export.lowering.draft import Draft
-from scorewire_training.export.lowering.matrix import Coded, Column, Matrix, Text, beside, cells, is_null
+from scorewire_training.export.lowering.matrix import (
+    Cell,
+    Coded,
+    Column,
+    Matrix,
+    Text,
+    beside,
+    cells,
+    is_null,
+)
 from scorewire_training.export.lowering.registry import lowers
+from scorewire_training.export.lowering.scaling import clip
 
 
 @lowers(SimpleImputer)
@@ -36,6 +48,53 @@ def lower_simple_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
         indicators = Matrix(tuple(_indicators(draft, step.indicator_, matrix)))
         result = beside([result, indicators], sparse=matrix.sparse)
     return replace(result, by_column=matrix.sparse)
+
+
+@lowers(IterativeImputer)
+def lower_iterative_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Each round, the missing values of one column after the other become what its model makes of others.
+
+    A row without any value gets the first fillers where scikit-learn is given it
+    alone, and the models' values where it is given others too; here always those.
+    """
+    if step.sample_posterior:
+        raise UnsupportedModelError(
+            "IterativeImputer with sample_posterior=True draws what it fills in by lot",
+            "fit it with sample_posterior=False",
+        )
+    initial = step.initial_imputer_
+    kept = [
+        i for i, value in enumerate(initial.statistics_) if step.keep_empty_features or not is_null(value)
+    ]
+    own = matrix.take(kept)
+    x = draft.tensor(own)
+    columns = list(lower_simple_imputer(draft, initial, matrix).columns)
+    missing = _is_missing(draft, step, own, x)
+    for feature, neighbors, estimator in step.imputation_sequence_:
+        given = Matrix(tuple(columns[i] for i in neighbors))
+        member = lower_model(draft, estimator, given)
+        value = clip(
+            draft,
+            as_double(draft, member, member.value, step),
+            float(step._min_value[feature]),
+            float(step._max_value[feature]),
+        )
+        lacks = take_column(draft, missing, int(feature))
+        before = draft.tensor(Matrix((columns[feature],)))
+        columns[feature] = Cell(draft.graph.node("Where", [lacks, value, before]), 0, 1)
+    if step.add_indicator:
+        columns.extend(_indicators(draft, step.indicator_, matrix))
+    return Matrix(tuple(columns))
+
+
+@lowers(KNNImputer)
+def refuse_neighbors(draft: Draft, step: Any, matrix: Matrix) -> Matrix:  # noqa: ARG001 - a rule's signature
+    """Which of rows that are equally near it takes, the order of its search decides."""
+    raise UnsupportedModelError(
+        "KNNImputer chooses between rows that are equally near by the order of its search, which a graph has"
+        " not",
+        "use an IterativeImputer or a SimpleImputer",
+    )
 
 
 @lowers(MissingIndicator)

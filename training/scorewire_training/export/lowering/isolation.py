@@ -8,9 +8,8 @@ import numpy as np
 from onnx import TensorProto
 from sklearn.ensemble import IsolationForest
 
-from scorewire_training.export.lowering.answer import Answer, answers
+from scorewire_training.export.lowering.answer import OUTLIER_LABELS, Answer, answers
 from scorewire_training.export.lowering.draft import Draft
-from scorewire_training.export.lowering.kernels import OUTLIER_LABELS
 from scorewire_training.export.lowering.matrix import Matrix
 from scorewire_training.export.trees.sklearn_trees import read_isolation_forest
 

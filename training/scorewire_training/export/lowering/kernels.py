@@ -9,13 +9,10 @@ from onnx import TensorProto
 from sklearn.svm import SVR, NuSVR, OneClassSVM
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.answer import Answer, answers
+from scorewire_training.export.lowering.answer import OUTLIER_LABELS, Answer, answers
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
 from scorewire_training.export.lowering.scaling import row_sum
-
-# Of outlier detectors, in the order of the label's numbers.
-OUTLIER_LABELS = ("-1", "1")
 
 
 @answers(SVR, NuSVR)

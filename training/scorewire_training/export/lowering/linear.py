@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
+from sklearn.cross_decomposition import CCA, PLSCanonical, PLSRegression
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import (
     ARDRegression,
@@ -37,6 +39,7 @@ from sklearn.linear_model import (
     RidgeClassifierCV,
     RidgeCV,
     SGDClassifier,
+    SGDOneClassSVM,
     SGDRegressor,
     TheilSenRegressor,
     TweedieRegressor,
@@ -45,15 +48,19 @@ from sklearn.svm import LinearSVC, LinearSVR
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.answer import (
+    INDICATOR,
+    OUTLIER_LABELS,
     Answer,
     answers,
     arg_max,
     class_labels,
     exceeds,
     pair,
+    several_labels,
+    take_column,
 )
 from scorewire_training.export.lowering.draft import Draft
-from scorewire_training.export.lowering.matrix import Matrix
+from scorewire_training.export.lowering.matrix import Matrix, cells
 from scorewire_training.export.lowering.scaling import clip, share_out
 
 
@@ -83,6 +90,7 @@ from scorewire_training.export.lowering.scaling import clip, share_out
     RidgeCV,
     SGDRegressor,
     TheilSenRegressor,
+    "sklearn.linear_model._passive_aggressive.PassiveAggressiveRegressor",
 )
 def lower_linear_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """X times coefficients, plus intercept."""
@@ -120,11 +128,49 @@ def lower_logistic(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     return _classifier(draft, model, scores, width, probabilities)
 
 
-@answers(LinearSVC, Perceptron, RidgeClassifier, RidgeClassifierCV)
+@answers(PLSRegression, PLSCanonical, CCA)
+def lower_partial_least_squares(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """(X - mean) times coefficients, plus intercept."""
+    centered = draft.graph.node("Sub", [draft.tensor(matrix), draft.constant(model._x_mean)])
+    value, width = _scores(draft, model, Matrix(cells(centered, matrix.width)))
+    return Answer(family=type(model).__name__, value=value, width=width)
+
+
+@answers(
+    LinearSVC,
+    Perceptron,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    "sklearn.linear_model._passive_aggressive.PassiveAggressiveClassifier",
+)
 def lower_linear_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The class of the largest score; there are no probabilities."""
     scores, width = _scores(draft, model, matrix)
+    binarizer = getattr(model, "_label_binarizer", None)
+    if binarizer is not None and binarizer.y_type_.startswith("multilabel"):
+        name = type(model).__name__
+        several = [
+            Answer(
+                family=name, class_labels=INDICATOR, label=exceeds(draft, take_column(draft, scores, i), 0.0)
+            )
+            for i in range(width)
+        ]
+        return several_labels(draft, name, several)
     return _classifier(draft, model, scores, width, None)
+
+
+@answers(SGDOneClassSVM)
+def lower_linear_one_class(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """X times coefficients, minus the offset; rows from 0 on are like those of training."""
+    x = draft.graph.node("MatMul", [draft.tensor(matrix), draft.constant(model.coef_.reshape(-1, 1))])
+    decision = draft.graph.node("Sub", [x, draft.constant(model.offset_)])
+    inside = draft.graph.node("GreaterOrEqual", [decision, draft.constant([0.0])])
+    return Answer(
+        family="SGDOneClassSVM",
+        value=decision,
+        class_labels=OUTLIER_LABELS,
+        label=draft.cast(inside, TensorProto.INT64),
+    )
 
 
 @answers(SGDClassifier)

@@ -19,7 +19,7 @@ from scorewire_training.export.lowering.answer import (
     take_column,
 )
 from scorewire_training.export.lowering.draft import Draft
-from scorewire_training.export.lowering.matrix import Column, Matrix, cells
+from scorewire_training.export.lowering.matrix import Matrix, beside, cells
 
 
 @answers(MultiOutputRegressor)
@@ -41,13 +41,13 @@ def lower_multi_output_classifier(draft: Draft, model: Any, matrix: Matrix) -> A
 @answers(RegressorChain)
 def lower_regressor_chain(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """A model for each target, each given the values of those before it."""
-    columns: list[Column] = list(matrix.columns)
+    given = replace(matrix, framed=False)
     members, values = [], []
     for estimator in model.estimators_:
-        member = lower_model(draft, estimator, replace(matrix, columns=tuple(columns), framed=False))
+        member = lower_model(draft, estimator, given)
         members.append(member)
         values.append(as_double(draft, member, member.value, model))
-        columns.extend(cells(values[-1], 1))
+        given = beside([given, Matrix(cells(values[-1], 1))], sparse=matrix.sparse)
     ordered = [values[place] for place in np.argsort(model.order_)]
     value = draft.graph.node("Concat", ordered, axis=1)
     return Answer(family=family_of(model, members), value=value, width=len(values))
@@ -56,17 +56,18 @@ def lower_regressor_chain(draft: Draft, model: Any, matrix: Matrix) -> Answer:
 @answers(ClassifierChain)
 def lower_classifier_chain(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """A model for each label, each given what those before it say."""
-    columns: list[Column] = list(matrix.columns)
+    given = replace(matrix, framed=False)
     members = []
     for estimator in model.estimators_:
-        member = lower_model(draft, estimator, replace(matrix, columns=tuple(columns), framed=False))
+        member = lower_model(draft, estimator, given)
         if len(member.class_labels) != 2:
             raise UnsupportedModelError(
                 f"{type(model).__name__} has a label of other than two classes",
                 "use a MultiOutputClassifier, or a label for each class",
             )
         members.append(member)
-        columns.extend(cells(_said(draft, model, estimator, member), 1))
+        said = Matrix(cells(_said(draft, model, estimator, member), 1))
+        given = beside([given, said], sparse=matrix.sparse)
     ordered = [members[place] for place in np.argsort(model.order_)]
     return several_labels(draft, family_of(model, members), _alike(ordered, model))
 

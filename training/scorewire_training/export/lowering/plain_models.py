@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.cluster import AffinityPropagation, Birch, KMeans, MeanShift, MiniBatchKMeans
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from scorewire_training.export.errors import UnsupportedModelError
@@ -52,6 +52,14 @@ def _guess(
         class_labels=labels,
         label=arg_max(draft, label),
         probabilities=_constant(draft, shares[np.newaxis, :], matrix),
+    )
+
+
+@answers(AffinityPropagation, Birch, MeanShift)
+def refuse_centers(draft: Draft, model: Any, matrix: Matrix) -> Answer:  # noqa: ARG001 - a rule's signature
+    """Each row's own square is in their distances: far away all centers are equally near but for rounding."""
+    raise UnsupportedModelError(
+        f"a graph would find other centers than {type(model).__name__} for rows far away", "use KMeans"
     )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
-from sklearn.decomposition import PCA, IncrementalPCA, TruncatedSVD
 from sklearn.preprocessing import (
     Binarizer,
     FunctionTransformer,
@@ -159,27 +158,6 @@ def _products(draft: Draft, x: str, width: int, powers: NDArray[np.int64]) -> st
     for row in table[1:]:
         product = graph.node("Mul", [product, graph.node("Gather", [padded, graph.constant(row)], axis=1)])
     return product
-
-
-@lowers(PCA, IncrementalPCA)
-def lower_pca(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
-    """X times the components, minus the mean's."""
-    graph = draft.graph
-    x = graph.node("MatMul", [draft.tensor(matrix), draft.constant(step.components_.T)])
-    x = graph.node("Sub", [x, draft.constant(step.mean_.reshape(1, -1) @ step.components_.T)])
-    if step.whiten:
-        scale = np.sqrt(step.explained_variance_)
-        smallest = np.finfo(scale.dtype).eps
-        scale[scale < smallest] = smallest
-        x = graph.node("Div", [x, draft.constant(scale)])
-    return Matrix(cells(x, len(step.components_)))
-
-
-@lowers(TruncatedSVD)
-def lower_svd(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
-    """X times the components."""
-    x = draft.graph.node("MatMul", [draft.tensor(matrix), draft.constant(step.components_.T)])
-    return Matrix(cells(x, len(step.components_)))
 
 
 @lowers(FunctionTransformer)
