@@ -1,4 +1,4 @@
-"""Names of scikit-learn that its older supported releases lack or have elsewhere."""
+"""The releases of the libraries that are here, and names that the older ones lack or have elsewhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 import sklearn
+import xgboost
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
@@ -14,8 +15,9 @@ try:
 except ImportError:  # before 1.6
     validate_data = None
 
-# Major and minor number of the release of scikit-learn that is here.
+# Major and minor numbers.
 SKLEARN_RELEASE = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
+XGBOOST_RELEASE = tuple(int(part) for part in xgboost.__version__.split(".")[:2])
 
 
 def _class_of(module: str, name: str) -> Any:

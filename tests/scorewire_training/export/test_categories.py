@@ -12,12 +12,16 @@ import pandas as pd
 import pytest
 import xgboost
 
-from scorewire_training.export import ExportError
+from scorewire_contract.bundle import read_bundle
+from scorewire_contract.scoring import Scorer
+from scorewire_training.export import ExportError, export_bundle
 from scorewire_training.export.categories import Categories, find_categories, read_categories
+from scorewire_training.export.files import read_model
+from scorewire_training.export.runtime import open_graph
+from scorewire_training.releases import XGBOOST_RELEASE
 
 COUNT = 240
 STORES = [10, 20, 30]
-XGBOOST_RELEASE = tuple(int(part) for part in xgboost.__version__.split(".")[:2])
 SAVES_NAMES, CUTS_NAMES = XGBOOST_RELEASE >= (3, 1), XGBOOST_RELEASE < (3, 4)
 saves_names = pytest.mark.skipif(not SAVES_NAMES, reason="this XGBoost saves no categories")
 # Their characters and their bytes are not as many.
@@ -93,6 +97,37 @@ def test_xgboosts_names_that_are_not_ascii_are_right_or_asked_for(names: list[st
         _find(model, _texts(frame))
     with pytest.raises(ExportError, match="has cut the categories of 'kind'"):
         _find(model, _texts(frame), {"kind": names[::-1]})
+
+
+def _reload(model: Any, suffix: str, folder: Path) -> Any:
+    model.save_model(folder / f"model.{suffix}")
+    return read_model(folder / f"model.{suffix}")
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=list(NAMES))
+@pytest.mark.parametrize("kind", ["estimator", "booster", "lightgbm"])
+def test_names_that_are_not_ascii_are_scored_from_python_and_from_files(
+    names: list[str], kind: str, tmp_path: Path
+) -> None:
+    frame = _frame(names)
+    y = frame["kind"].cat.codes % 2 + frame["size"]
+    model: Any
+    if kind == "lightgbm":
+        model, suffixes = _lightgbm(frame), ["txt"]
+    else:
+        estimator = xgboost.XGBRegressor(
+            n_estimators=3, n_jobs=1, enable_categorical=True, tree_method="hist"
+        )
+        model = estimator.fit(frame, y) if kind == "estimator" else _xgboost(frame)
+        suffixes = ["json", "ubj"]
+    rows = xgboost.DMatrix(frame, enable_categorical=True) if kind == "booster" else frame
+    wanted = np.asarray(model.predict(rows), np.float64)
+    for i, one in enumerate([model, *(_reload(model, suffix, tmp_path) for suffix in suffixes)]):
+        path = export_bundle(one, sample=frame, name="names", version=f"1.{i}.0", output_dir=tmp_path).path
+        bundle = read_bundle(path)
+        score = Scorer(bundle.manifest.schema, bundle.manifest.coding, open_graph(bundle.graph)).score
+        scores = score(COUNT, frame["size"].to_numpy(), frame["kind"].astype(str).tolist())
+        np.testing.assert_allclose(scores.outputs[0][:, 0], wanted, rtol=2e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import xgboost
 from scorewire_training.export import ExportError
 from scorewire_training.export.categories import Categories
 from scorewire_training.export.files import read_model, read_sample
+from scorewire_training.releases import XGBOOST_RELEASE
 
 COUNT = 120
 FRAME = pd.DataFrame(
@@ -24,8 +25,7 @@ FRAME = pd.DataFrame(
 )
 TARGET = (FRAME["age"] > 40).astype(int)
 # XGBoost saves them from 3.1 on.
-SAVES_CATEGORIES = tuple(int(part) for part in xgboost.__version__.split(".")[:2]) >= (3, 1)
-GIVEN: Categories = {} if SAVES_CATEGORIES else {"country": ["de", "fr", "pe"]}
+GIVEN: Categories = {} if XGBOOST_RELEASE >= (3, 1) else {"country": ["de", "fr", "pe"]}
 
 
 @pytest.fixture(scope="module")

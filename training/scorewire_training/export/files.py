@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from scorewire_training.export.errors import ExportError
 from scorewire_training.export.lowering.sample import own_names
 from scorewire_training.export.notes import has_names, notes_of
 from scorewire_training.export.trees.xgboost_missing import with_missing
+from scorewire_training.releases import XGBOOST_RELEASE
 
 SavedModel: TypeAlias = "xgboost.Booster | xgboost.XGBModel | lightgbm.Booster"
 
@@ -26,6 +28,9 @@ _ESTIMATORS = {
     "regressor": xgboost.XGBRegressor,
     "ranker": xgboost.XGBRanker,
 }
+# The last key of what XGBoost saves, as JSON and as UBJSON.
+_VERSION = re.compile(rb'"version"\s*:\s*\[\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\]')
+_BINARY_VERSION = re.compile(rb"\x07version\[#L\0{7}\x03i(.)i(.)i.", re.DOTALL)
 _TRUTHS = {"true": "1", "false": "0"}
 _FROM_PYTHON = "export it from Python with scorewire_training.export_bundle(model, sample=...)"
 _SAVE_AS = (
@@ -88,6 +93,13 @@ def _read_model(path: Path) -> SavedModel:
 
 
 def _read_xgboost(path: Path, content: bytes) -> xgboost.Booster | xgboost.XGBModel:
+    saved = _release_that_saved(content)
+    if saved > XGBOOST_RELEASE:
+        # It would read some of these, and score them wrong: DART, several base scores.
+        raise ExportError(
+            f"{path} was saved by XGBoost {'.'.join(map(str, saved))}, which XGBoost {xgboost.__version__}, "
+            "installed here, may misread: install the release that saved it, or a newer one"
+        )
     booster = xgboost.Booster()
     try:
         booster.load_model(bytearray(content))
@@ -100,6 +112,15 @@ def _read_xgboost(path: Path, content: bytes) -> xgboost.Booster | xgboost.XGBMo
     estimator = _ESTIMATORS[interface]()
     estimator.load_model(bytearray(content))
     return estimator
+
+
+def _release_that_saved(content: bytes) -> tuple[int, ...]:
+    """Major and minor number of the XGBoost that wrote a file; () where the file does not tell."""
+    if found := _VERSION.findall(content):
+        return tuple(int(number) for number in found[-1])
+    if found := _BINARY_VERSION.findall(content):
+        return tuple(number[0] for number in found[-1])
+    return ()
 
 
 def read_sample(

@@ -15,6 +15,7 @@ from itertools import pairwise
 import xgboost
 
 from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.releases import XGBOOST_RELEASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,12 @@ class StoredCategories:
             return list(self.values)
         # A cut may leave what looks whole.
         if self._is_cut_from(own):
+            if XGBOOST_RELEASE >= (3, 4):
+                raise UnsupportedModelError(
+                    f"XGBoost before 3.4 has cut the categories of {feature!r} that are not ASCII, and the "
+                    "release that is installed here takes no others than the file has",
+                    "export the model where the release is installed that saved it, or train it anew",
+                )
             return list(own)
         if self.values is not None and set(own) <= set(self.values):
             return list(self.values)
