@@ -199,6 +199,26 @@ def test_a_column_without_any_of_its_categories_is_refused(folder: Folder) -> No
     assert "none of it is a category of the model, such as '1'" in folder.output
 
 
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+def test_a_sample_of_categories_for_a_model_of_numbers_is_refused(library: str, folder: Folder) -> None:
+    frame = frame_of(["a"]).drop(columns="kind")
+    model = xgboost_of(frame) if library == "xgboost" else lightgbm_of(frame)
+    typed = frame.assign(age=pd.Categorical(frame["age"].astype(str)))
+    assert not folder.export(model, typed, parquet=True)
+    assert "Error: " in folder.output
+    if library == "xgboost":
+        assert "fitted on numbers in 'age', and the sample has categories" in folder.output
+
+
+def test_an_empty_category_is_told_from_missing_only_by_its_dtype(folder: Folder) -> None:
+    frame = frame_of(["", "a", "b"])
+    frame["kind"] = frame["kind"].fillna("")
+    model = lightgbm_of(frame)
+    assert folder.export(model, frame), folder.output
+    assert "Read as the category '' of 'kind', and not as missing: empty cells" in folder.output
+    assert_same(folder.score(frame), model.predict(frame))
+
+
 def test_columns_are_found_by_name_in_any_order_beside_others(folder: Folder) -> None:
     frame = frame_of(["a", "b"]).drop(columns="kind").rename(columns={"size": "size in m"})
     target = np.asarray(frame["size in m"] + frame["age"] / 40)

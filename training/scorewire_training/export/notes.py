@@ -49,6 +49,8 @@ def notes_of(
         }:
             yield "Not in the file: whether predictions used pred_early_stop; the bundle scores without"
     for name, values in categories.items():
+        if values is not None and "" in values and not isinstance(table[name].dtype, pd.CategoricalDtype):
+            yield f"Read as the category '' of {name!r}, and not as missing: empty cells"
         if values is not None and (strange := _strange(table[name], values)):
             yield f"Scored as missing, since the model has no such category of {name!r}: {_list(strange)}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -19,7 +20,8 @@ from scorewire_training.export.tolerance import Tolerance, widened
 # Between releases of onnxruntime and kinds of processors.
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
 # What a server runs: a row, rows that arrived together, the golden rows to warm up with, large calls.
-_ROWS_TOGETHER = (2, 3, 4, 5, 7, 8, 15, 16, 17, 256, 1_000)
+_ROWS_TOGETHER = (2, 3, 4, 5, 7, 8, 15, 16, 17, 256, 1_000, 10_000)
+_MAX_VALUES_TOGETHER = 1_000_000
 
 Feeds: TypeAlias = "dict[str, NDArray[Any]]"
 
@@ -105,7 +107,9 @@ def _differing(
 ) -> tuple[str, str] | None:
     """Why rows in company do not have the scores that they have alone, and what to do; None where they do."""
     count = len(next(iter(feeds.values())))
-    for size in sorted({count, *_ROWS_TOGETHER}):
+    width = sum(math.prod(values.shape[1:]) for values in feeds.values())
+    most = max(count, _MAX_VALUES_TOGETHER // width)
+    for size in sorted({count, *(size for size in _ROWS_TOGETHER if size <= most)}):
         chosen = np.arange(size) % count
         try:
             answers = [

@@ -68,6 +68,15 @@ def test_unseen_category_scores_as_the_library_does(library: str) -> None:
     np.testing.assert_allclose(found, model.predict(strange), rtol=1e-9)
 
 
+def test_codes_for_a_booster_that_knows_its_categories_are_refused() -> None:
+    whole = categorical_frame()
+    frame = whole[["amount", "code"]]
+    booster = XGBRegressor(n_jobs=1, n_estimators=3, enable_categorical=True).fit(frame, target(whole))
+    plain = frame.assign(code=frame["code"].astype(int))
+    with pytest.raises(UnsupportedModelError, match="fitted on categories in 'code', and the sample has num"):
+        lower(booster.get_booster(), plain)
+
+
 def test_booster_alone() -> None:
     frame = with_holes(build_frame())[NUMBERS]
     y = classes(build_frame())

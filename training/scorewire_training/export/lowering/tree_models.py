@@ -77,6 +77,8 @@ def _frame_categories(draft: Draft, model: object, matrix: Matrix) -> dict[int, 
         for i, column in enumerate(matrix.columns)
         if isinstance(column, Number | Text) and column.feature in draft.categories
     ]
+    if isinstance(model, xgboost.Booster | xgboost.XGBModel):
+        _check_kinds(model, matrix, categoricals)
     if not categoricals:
         return {}
     own = [list(draft.categories[_feature(matrix.columns[i])]) for i in categoricals]
@@ -98,6 +100,20 @@ def _frame_categories(draft: Draft, model: object, matrix: Matrix) -> dict[int, 
         }
     # scikit-learn reads a categorical's values, not its codes.
     return {}
+
+
+def _check_kinds(model: xgboost.Booster | xgboost.XGBModel, matrix: Matrix, categoricals: list[int]) -> None:
+    """Check that the sample has categories just where training had some: XGBoost takes others as codes."""
+    booster = model if isinstance(model, xgboost.Booster) else model.get_booster()
+    numbers = {i for i, kind in enumerate(booster.feature_types or ()) if kind != "c"}
+    wrong = (numbers & set(categoricals)) | (set(stored_categories(booster)) - set(categoricals))
+    if wrong:
+        feature = _feature(matrix.columns[i := min(wrong)])
+        fitted, given = ("numbers", "categories") if i in numbers else ("categories", "numbers or texts")
+        raise UnsupportedModelError(
+            f"the model was fitted on {fitted} in {feature!r}, and the sample has {given}",
+            "pass a sample with the dtypes that the model was fitted on",
+        )
 
 
 def _feature(column: Column) -> str:
