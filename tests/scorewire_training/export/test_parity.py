@@ -17,6 +17,7 @@ from scorewire_training.export.graph import ModelOutput
 from scorewire_training.export.hard_rows import SAMPLE, TriedRows
 from scorewire_training.export.parity import BundleScores, ParityReport, checked_shapes, compare, score_rows
 from scorewire_training.export.reference import Answers
+from scorewire_training.export.tolerance import Tolerance
 
 VALUE = (ModelOutput(name="value", kind=schema_pb2.OUTPUT_KIND_NUMBER, tensor="v", width=1),)
 CLASSES = (
@@ -184,8 +185,18 @@ def test_scores_that_depend_on_the_order_are_found() -> None:
     def run(names: list[str], feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         return [np.arange(len(feeds["features"]), dtype=np.float64)]
 
-    with pytest.raises(ParityError, match="in another order.*no scaling, power or sum"):
+    with pytest.raises(ParityError, match="in another order.*no power, product or sum"):
         score_rows(_scorer(run), _rows(5))
+
+
+def test_a_little_that_depends_on_the_order_may_be_allowed() -> None:
+    def run(names: list[str], feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        return [1e6 + 6.0 * np.arange(len(feeds["features"]), dtype=np.float64)]
+
+    with pytest.raises(ParityError, match=r"Where 1\.2 times .* --tolerance value=6e-06 on the command") as e:
+        score_rows(_scorer(run), _rows(2))
+    assert 'tolerance={"value": Tolerance(relative=6e-06, absolute=None)}' in str(e.value)
+    assert score_rows(_scorer(run), _rows(2), {"value": Tolerance(6e-6)}).outputs[0].shape == (2, 1)
 
 
 def test_scores_that_depend_on_the_other_rows_are_found() -> None:

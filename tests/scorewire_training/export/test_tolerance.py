@@ -186,7 +186,8 @@ def test_a_golden_class_must_be_the_same(frame: pd.DataFrame, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("share", "wanted"), [(1.03, 5.2e-6), (2.02, 1.1e-5), (199.0, 1e-3), (1e3, None), (1e300, None)]
+    ("share", "wanted"),
+    [(1.03, 5.2e-6), (2.02, 1.1e-5), (199.0, 1e-3), (1e3, None), (np.inf, None), (np.nan, None)],
 )
 def test_tolerances_are_rounded_up_to_two_digits(share: float, wanted: float | None) -> None:
     assert widened(None, share) == (None if wanted is None else Tolerance(wanted))

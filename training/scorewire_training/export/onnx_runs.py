@@ -15,7 +15,7 @@ from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.export.errors import ExportError, UnsupportedModelError
 from scorewire_training.export.runtime import open_graph
 from scorewire_training.export.signature import Signature, with_free_rows
-from scorewire_training.export.tolerance import Tolerance, widened
+from scorewire_training.export.tolerance import Tolerance, how_to_allow, share_of
 
 # Between releases of onnxruntime and kinds of processors.
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
@@ -139,12 +139,7 @@ def _explain(
     way_out = "export it with a first dimension of 1, and rows are scored one by one"
     if found.dtype.kind == "f":
         limit = allowed(tolerance)
-        with np.errstate(all="ignore"):
-            share = np.max(np.abs(found - wanted) / (limit.absolute + limit.relative * np.abs(wanted)))
-        own = Tolerance(limit.relative, limit.absolute)
-        if np.isfinite(share) and (enough := widened(own, float(share))):
-            way_out += (
-                f"; or, where {share:.3g} times what is allowed is rounding to you, allow it by "
-                f'tolerance={{"{name}": {enough!r}}}, or --tolerance {name}={enough} on the command line'
-            )
+        share = float(np.max(share_of(found, wanted, limit)))
+        how = how_to_allow({name: share}, {name: Tolerance(limit.relative, limit.absolute)})
+        way_out = f"{way_out}. {how}".rstrip()
     return reason, way_out

@@ -28,7 +28,7 @@ from scorewire_training.export.frames import WireRows
 from scorewire_training.export.graph import ModelOutput
 from scorewire_training.export.hard_rows import SAMPLE, TriedRows
 from scorewire_training.export.reference import Answers
-from scorewire_training.export.tolerance import RELATIVE, Tolerance, settle, widened
+from scorewire_training.export.tolerance import RELATIVE, Tolerance, how_to_allow, settle, share_of
 
 _MAX_ROWS_SHOWN = 20
 _ROWS_PER_CALL = 2_000
@@ -116,10 +116,13 @@ def score_rows(
             ("one by one", single, values[alone]),
         ):
             if not within_tolerance(other, same, tolerance).all():
+                share = float(np.max(share_of(other, same, tolerance)))
+                how = how_to_allow({scorer.output_names[i]: share}, tolerances or {})
                 raise ParityError(
-                    f"the graph scores rows differently when they are scored {way}: its arithmetic rounds"
-                    " otherwise then, and the model turns on the last bit; put no scaling, power or sum of"
-                    " columns before trees, and use no kernel of a support vector machine on unscaled columns"
+                    f"the graph scores rows differently when they are scored {way}: its arithmetic rounds "
+                    "otherwise then, and the model turns on the last bit; put no power, product or sum of "
+                    "columns before trees, and use no kernel of a support vector machine on unscaled "
+                    f"columns. {how}".rstrip()
                 )
     return scores
 
@@ -237,9 +240,9 @@ class _Comparison:
         for column, tolerance in enumerate(allowed):
             wanted, found = target[:, column], values[:, column]
             agree = within_tolerance(found, wanted, tolerance)
-            with np.errstate(all="ignore"):
+            share = share_of(found, wanted, tolerance)
+            with np.errstate(invalid="ignore"):
                 difference = np.where(found == wanted, 0.0, np.abs(found - wanted))
-                share = difference / (tolerance.absolute + tolerance.relative * np.abs(wanted))
             settled = self._both & agree & np.isfinite(share)
             self._worst_share = max(self._worst_share, share[settled].max(initial=0.0))
             self._worst_difference = max(self._worst_difference, difference[settled].max(initial=0.0))
@@ -321,17 +324,8 @@ class _Comparison:
             if not difference.tolerant or not 0 < difference.share < np.inf:
                 return _ADVICE
             shares[difference.tolerant] = max(shares.get(difference.tolerant, 0.0), difference.share)
-        needed = {name: widened(self._tolerances.get(name), share) for name, share in shares.items()}
-        if any(tolerance is None for tolerance in needed.values()):
-            return _ADVICE
-        largest = max(shares.values())
-        by_name = ", ".join(f'"{name}": {tolerance!r}' for name, tolerance in needed.items())
-        options = " ".join(f"--tolerance {name}={tolerance}" for name, tolerance in needed.items())
-        return (
-            f"The largest difference is {largest:.3g} times what is allowed. Where so much is rounding to "
-            f"you, allow it by tolerance={{{by_name}}}, or {options} on the command line: the bundle says so "
-            f"for ever.\n{_ADVICE}"
-        )
+        how = how_to_allow(shares, self._tolerances)
+        return f"{how}\n{_ADVICE}" if how else _ADVICE
 
     def _table(self, differences: Sequence[_Difference]) -> str:
         lines = [("row", "origin", "change", "output", "fitted model", "bundle", "x tolerance")]

@@ -120,10 +120,39 @@ def settle(
 
 def widened(tolerance: Tolerance | None, share: float) -> Tolerance | None:
     """The least round tolerance that allows `share` times as much; None beyond rounding."""
+    if not math.isfinite(share):
+        return None
     own = tolerance or Tolerance()
     relative = _round_up(own.relative * share)
     absolute = None if own.absolute is None else _round_up(own.absolute * share)
     return Tolerance(relative, absolute) if relative <= MOST else None
+
+
+def how_to_allow(shares: Mapping[str, float], tolerances: Mapping[str, Tolerance]) -> str:
+    """How to let differences pass, or "" where they are no rounding.
+
+    Args:
+        shares: the largest difference of each output that differs, of what is allowed.
+        tolerances: what a user allows, by output.
+    """
+    needed = {name: widened(tolerances.get(name), share) for name, share in shares.items()}
+    if not needed or None in needed.values():
+        return ""
+    by_name = ", ".join(f'"{name}": {tolerance!r}' for name, tolerance in needed.items())
+    options = " ".join(f"--tolerance {name}={tolerance}" for name, tolerance in needed.items())
+    return (
+        f"Where {max(shares.values()):.3g} times what is allowed is rounding to you, allow it by "
+        f"tolerance={{{by_name}}}, or {options} on the command line: the bundle says so for ever."
+    )
+
+
+def share_of(
+    found: NDArray[np.floating], wanted: NDArray[np.floating], tolerance: manifest_pb2.Tolerance
+) -> NDArray[np.float64]:
+    """Differences as shares of what is allowed: 0 where both are the same; may be NaN or infinite."""
+    with np.errstate(all="ignore"):
+        difference = np.where(found == wanted, 0.0, np.abs(found - wanted))
+        return np.asarray(difference / (tolerance.absolute + tolerance.relative * np.abs(wanted)))
 
 
 def deviation(values: NDArray[np.float64]) -> float:
