@@ -99,7 +99,8 @@ XGBOOST = [
         fit=booster("xgboost", objective="survival:aft"),
         target="positive",
     ),
-    Family(name="XGBoost gblinear", fit=estimator(XR, booster="gblinear"), refused="linear model"),
+    Family(name="XGBoost gblinear", fit=estimator(XR, booster="gblinear")),
+    Family(name="XGBoost gblinear, three classes", fit=estimator(XC, booster="gblinear"), target="three"),
 ]
 
 LIGHTGBM = [
@@ -135,7 +136,8 @@ LIGHTGBM = [
         fit=booster("lightgbm", objective="multiclass", num_class=3),
         target="three",
     ),
-    Family(name="LightGBM linear_tree", fit=estimator(LR, linear_tree=True), refused="linear_tree"),
+    Family(name="LightGBM linear_tree", fit=estimator(LR, linear_tree=True)),
+    Family(name="LightGBM linear_tree, three classes", fit=estimator(LC, linear_tree=True), target="three"),
 ]
 
 SCIKIT_LEARN = [

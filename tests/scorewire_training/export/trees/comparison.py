@@ -118,7 +118,7 @@ def assert_close(got: NDArray[Any], want: NDArray[Any], spread: NDArray[Any]) ->
     spread = np.asarray(spread, np.float64).reshape(-1, want.shape[1])
     assert got.shape == want.shape
     limit = 5e-6 * np.abs(want) + 5e-6 * spread.std(axis=0)
-    same = got == want
+    same = (got == want) | (np.isnan(got) & np.isnan(want))
     with np.errstate(invalid="ignore"):
         wrong = ~(same | (np.abs(got - want) <= limit)).all(axis=1)
     assert not wrong.any(), (int(wrong.sum()), np.flatnonzero(wrong)[:5], got[wrong][:3], want[wrong][:3])

@@ -211,11 +211,6 @@ def test_large_targets_stay_exact() -> None:
     assert np.abs(run(model, X)["value"][:, 0] - estimator.predict(X)).max() < 1e-6
 
 
-def test_linear_leaves_are_refused_with_a_way_out() -> None:
-    with pytest.raises(UnsupportedModelError, match="linear_tree=False"):
-        read_trees(regressor(NUMBER, linear_tree=True))
-
-
 def test_a_classifier_without_probabilities_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="no probabilities"):
         read_trees(classifier(BINARY, objective="regression"))

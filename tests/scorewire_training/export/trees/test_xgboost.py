@@ -279,7 +279,6 @@ def test_thresholds_are_those_of_the_trees() -> None:
 @pytest.mark.parametrize(
     ("estimator", "reason"),
     [
-        (lambda: xgboost.XGBRegressor(n_estimators=2, booster="gblinear").fit(X, NUMBER), "linear model"),
         (xgboost.Booster, "no features"),
         (lambda: classifier(BINARY, objective="binary:logitraw"), "no probabilities"),
         (lambda: classifier(BINARY, objective="reg:squarederror"), "no probabilities"),

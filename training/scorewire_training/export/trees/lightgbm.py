@@ -24,6 +24,7 @@ from scorewire_training.export.trees.ensemble import (
     Question,
     Tree,
 )
+from scorewire_training.export.trees.lightgbm_lines import has_lines, read_lines
 from scorewire_training.export.trees.model import TreeModel
 
 _LINKS = {
@@ -83,7 +84,7 @@ def _read(booster: lightgbm.Booster, estimator: lightgbm.LGBMModel | None, *, by
     name = type(booster if estimator is None else estimator).__name__
     header, *sections = _sections(booster.model_to_string())
     targets = int(header["num_tree_per_iteration"])
-    trees = [_tree(section, i % targets, name, by_row=by_row) for i, section in enumerate(sections)]
+    trees = [_tree(section, i % targets, by_row=by_row) for i, section in enumerate(sections)]
     objective, *settings = header.get("objective", "custom").split()
     if objective not in _LINKS and objective != "custom":
         raise UnsupportedModelError(
@@ -93,18 +94,20 @@ def _read(booster: lightgbm.Booster, estimator: lightgbm.LGBMModel | None, *, by
     parameters = dict(setting.split(":", 1) for setting in settings if ":" in setting)
     # A booster of its own objective answers with margins.
     link = _LINKS.get(objective, Link.IDENTITY)
+    ensemble = Ensemble(
+        trees=tuple(trees),
+        base=np.zeros(targets),
+        element_type="float64",
+        divisor=max(1, len(trees) // targets) if "average_output" in header else 1,
+        zero_is_missing=_zero_is_missing(sections, name),
+        code_rounding=CodeRounding.TOWARDS_ZERO,
+    )
+    is_linear = any(has_lines(section) for section in sections)
     return TreeModel(
-        family=f"{name} ({objective})",
+        family=f"{name} ({objective}{', linear trees' if is_linear else ''})",
         feature_count=int(header["max_feature_idx"]) + 1,
         input_type="float64",
-        ensemble=Ensemble(
-            trees=tuple(trees),
-            base=np.zeros(targets),
-            element_type="float64",
-            divisor=max(1, len(trees) // targets) if "average_output" in header else 1,
-            zero_is_missing=_zero_is_missing(sections, name),
-            code_rounding=CodeRounding.TOWARDS_ZERO,
-        ),
+        ensemble=read_lines(ensemble, sections) if is_linear else ensemble,
         link=Link.SIGNED_SQUARE if "sqrt" in settings else link,
         slope=float(parameters.get("sigmoid", 1)),
         classes=_classes(estimator, objective, targets, name),
@@ -129,12 +132,8 @@ def _floats(section: dict[str, str], key: str) -> NDArray[np.float64]:
     return np.array(section.get(key, "").split(), np.float64)
 
 
-def _tree(section: dict[str, str], target: int, name: str, *, by_row: bool) -> Tree:
+def _tree(section: dict[str, str], target: int, *, by_row: bool) -> Tree:
     """Inner nodes first, then the leaves."""
-    if section.get("is_linear", "0") != "0":
-        raise UnsupportedModelError(
-            f"{name} with linear_tree=True has linear models in its leaves", "fit it with linear_tree=False"
-        )
     leaf_count = int(section["num_leaves"])
     inner_count = leaf_count - 1
     leaf_values = _floats(section, "leaf_value")

@@ -1,4 +1,4 @@
-"""A tree ensemble that can be written as ONNX."""
+"""A tree ensemble, or boosted lines, that can be written as ONNX."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.graph import Graph, ModelOutput
 from scorewire_training.export.trees.emit import emit_classes, emit_link, emit_margin
 from scorewire_training.export.trees.ensemble import Classes, Ensemble, Link
+from scorewire_training.export.trees.lines import LinearTrees, Lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TreeModel:
-    """A fitted tree ensemble, read from its own dump.
+    """A fitted tree ensemble, or boosted lines, read from its own dump.
 
     `input_type` is the element type, "float32" or "float64", of the tensor that
     `emit` takes. It is float32 where the library rounds its input to float
@@ -32,7 +33,7 @@ class TreeModel:
     family: str
     feature_count: int
     input_type: str
-    ensemble: Ensemble
+    ensemble: Ensemble | Lines | LinearTrees
     link: Link = Link.IDENTITY
     slope: float = 1.0
     classes: Classes | None = None
@@ -65,7 +66,10 @@ class TreeModel:
     def emit_with_margin(self, graph: Graph, x: str) -> tuple[list[ModelOutput], str]:
         """Add the model to a graph, as `emit`; returns the margins, [rows, targets], too."""
         dtype = np.dtype(self.ensemble.element_type)
-        margin = emit_margin(graph, self.ensemble, x, self.input_type, self.feature_count)
+        if isinstance(self.ensemble, Ensemble):
+            margin = emit_margin(graph, self.ensemble, x, self.input_type, self.feature_count)
+        else:
+            margin = self.ensemble.emit(graph, x, self.input_type, self.feature_count)
         targets = self.ensemble.target_count
         answer = emit_link(graph, self.link, self.slope, margin, targets=targets, dtype=dtype)
         if self.label_classes:

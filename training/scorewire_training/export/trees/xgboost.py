@@ -20,6 +20,7 @@ from scorewire_training.export.trees.ensemble import (
     Question,
     Tree,
 )
+from scorewire_training.export.trees.lines import Lines
 from scorewire_training.export.trees.model import TreeModel
 from scorewire_training.export.trees.xgboost_missing import missing_of
 
@@ -77,48 +78,59 @@ def _read(booster: xgboost.Booster, estimator: xgboost.XGBModel | None) -> TreeM
             f"{name} cannot be saved, it has no features", "train it first"
         ) from error
     gradient_booster, objective = learner["gradient_booster"], learner["objective"]["name"]
-    if gradient_booster["name"] == "gblinear":
-        raise UnsupportedModelError(
-            f"{name} with booster='gblinear' is a linear model, not an ensemble of trees",
-            "fit it with booster='gbtree', or use a linear model of scikit-learn",
-        )
     if objective not in _LINKS:
         raise UnsupportedModelError(
             f"{name}'s objective {objective!r} has no known link function",
             f"use one of {', '.join(sorted(_LINKS))}",
         )
-    model = gradient_booster.get("gbtree", gradient_booster)["model"]
-    # Of DART: XGBoost 3.4 keeps them with the trees, releases before it beside them.
-    weights = model.get("weight_drop", gradient_booster.get("weight_drop"))
     parameters = learner["learner_model_param"]
     targets = max(int(parameters["num_class"]), int(parameters.get("num_target", 1)), 1)
-    tree_count = _tree_count(estimator, model)
-    trees = [
-        _tree(dump, model["tree_info"][i], 1.0 if weights is None else weights[i])
-        for i, dump in enumerate(model["trees"][:tree_count])
-    ]
-    feature_count = int(parameters["num_feature"])
-    _check_feature_types(trees, name)
     missing = _missing_value(booster if estimator is None else estimator)
+    base = _base(parameters["base_score"], _LINKS[objective], targets)
+    ensemble: Ensemble | Lines
+    if gradient_booster["name"] == "gblinear":
+        ensemble = _lines(gradient_booster["model"], base, missing)
+    else:
+        ensemble = Ensemble(
+            trees=_trees(gradient_booster, estimator, name),
+            base=base,
+            element_type="float32",
+            missing_value=missing,
+            code_rounding=CodeRounding.FLOOR,
+        )
     is_one_label = (
         targets == 1 or objective.startswith("multi:") or not isinstance(estimator, xgboost.XGBClassifier)
     )
     classes = _classes(estimator, objective, targets if is_one_label else 1, name)
     return TreeModel(
         family=f"{name} ({objective})" + ("" if missing is None else f", missing={missing:g}"),
-        feature_count=feature_count,
+        feature_count=int(parameters["num_feature"]),
         input_type="float32",
-        ensemble=Ensemble(
-            trees=tuple(trees),
-            base=_base(parameters["base_score"], _LINKS[objective], targets),
-            element_type="float32",
-            missing_value=missing,
-            code_rounding=CodeRounding.FLOOR,
-        ),
+        ensemble=ensemble,
         link=_LINKS[objective],
         classes=classes if is_one_label else None,
         label_classes=() if is_one_label or classes is None else (classes,) * targets,
     )
+
+
+def _lines(model: dict[str, Any], base: NDArray[np.float64], missing: float | None) -> Lines:
+    weights = np.array(model["weights"], np.float32).reshape(-1, len(base))
+    # Lines begin at the first target's base score, whatever target they are of.
+    return Lines(weights=weights[:-1], bias=weights[-1] + np.float32(base[0]), missing_value=missing)
+
+
+def _trees(
+    gradient_booster: dict[str, Any], estimator: xgboost.XGBModel | None, name: str
+) -> tuple[Tree, ...]:
+    model = gradient_booster.get("gbtree", gradient_booster)["model"]
+    # Of DART: XGBoost 3.4 keeps them with the trees, releases before it beside them.
+    weights = model.get("weight_drop", gradient_booster.get("weight_drop"))
+    trees = tuple(
+        _tree(dump, model["tree_info"][i], 1.0 if weights is None else weights[i])
+        for i, dump in enumerate(model["trees"][: _tree_count(estimator, model)])
+    )
+    _check_feature_types(trees, name)
+    return trees
 
 
 def _tree_count(estimator: xgboost.XGBModel | None, model: dict[str, Any]) -> int:
@@ -196,7 +208,7 @@ def _missing_value(model: xgboost.Booster | xgboost.XGBModel) -> float | None:
     return None if math.isnan(missing) else float(np.float32(missing))
 
 
-def _check_feature_types(trees: list[Tree], name: str) -> None:
+def _check_feature_types(trees: tuple[Tree, ...], name: str) -> None:
     compared, named = set[int](), set[int]()
     for tree in trees:
         member = tree.question == Question.MEMBER
