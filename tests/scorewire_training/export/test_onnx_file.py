@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
 
 from scorewire_contract.bundle import read_bundle
 from scorewire_contract.scoring import Scorer, score_golden
@@ -314,3 +315,18 @@ def test_dictionaries_of_probabilities_become_a_table(tmp_path: Path, labels: li
     outputs = scorer.score(40, numbers.astype(np.float64).ravel(), []).outputs
     (probabilities,) = (values for values in outputs if values.shape == (40, 2))
     np.testing.assert_allclose(probabilities, model.predict_proba(numbers), atol=1e-6)
+    schema = read_bundle(tmp_path / "models" / "m" / "1.0.0").manifest.schema
+    (table,) = (output for output in schema.outputs if output.width == 2)
+    assert table.kind == schema_pb2.OUTPUT_KIND_PROBABILITY
+    assert list(table.class_labels) == [str(label) for label in labels]
+
+
+def test_dictionaries_of_scores_are_no_probabilities(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(40, 3)).astype(np.float32)
+    model = LinearSVC(random_state=0).fit(numbers, np.digitize(numbers[:, 0], [-0.5, 0.5]))
+    converted = convert_sklearn(model, initial_types=[("X", FloatTensorType([None, 3]))], target_opset=17)
+    (tmp_path / "m.onnx").write_bytes(converted.SerializeToString())
+    exported(tmp_path / "m.onnx", tmp_path / "models", sample={"X": numbers})
+    schema = read_bundle(tmp_path / "models" / "m" / "1.0.0").manifest.schema
+    assert {output.kind for output in schema.outputs} == {schema_pb2.OUTPUT_KIND_NUMBER}

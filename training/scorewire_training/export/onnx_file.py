@@ -40,8 +40,7 @@ from scorewire_training.export.signature import (
     ElementKind,
     InputTensor,
     Signature,
-    parse,
-    read_signature,
+    read_file,
 )
 from scorewire_training.export.tolerance import Tolerance, Tolerances, choose
 from scorewire_training.export.typed_schema import give_fields
@@ -91,10 +90,9 @@ def export_onnx(
     report_stage = progress or (lambda _: None)
     report_stage("Reading the graph")
     try:
-        model = parse(Path(path).read_bytes())
+        model, signature = read_file(Path(path).read_bytes())
     except OSError as error:
         raise ExportError(f"{path} cannot be read: {error.strerror}") from None
-    signature = read_signature(model)
     rows = _generate(signature) if sample is None else _read_rows(signature, sample)
     kinds = [(name, _output_kind(kind)) for name, kind in signature.outputs]
     tolerances = choose(tolerance, kinds)
@@ -146,7 +144,7 @@ def read_arrays(path: Path, model_file: Path) -> dict[str, NDArray[Any]]:
         ExportError: it cannot be read, or lacks an input.
     """
     try:
-        signature = read_signature(parse(model_file.read_bytes()))
+        _, signature = read_file(model_file.read_bytes())
         if path.suffix.lower() == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
@@ -289,17 +287,25 @@ def _describe_outputs(
             raise UnsupportedModelError(
                 f"output {name!r} has {BEYOND_DOUBLES}", "cast it to STRING, and its numbers come as texts"
             )
-        manifest.schema.outputs.add(
-            name=name,
-            kind=_output_kind(kind),
-            width=math.prod(values.shape[1:]),
+        output = manifest.schema.outputs.add(
+            name=name, kind=_output_kind(kind), width=math.prod(values.shape[1:])
         )
+        labels = signature.class_labels.get(name, ())
+        if len(set(labels)) > 1 and _are_shares(values):
+            output.kind = schema_pb2.OUTPUT_KIND_PROBABILITY
+            output.class_labels.extend(labels)
         manifest.tensors.outputs.add(name=name, datatype=kind.datatype, dims=values.shape[1:])
     width = sum(output.width for output in manifest.schema.outputs)
     if not all(output.width for output in manifest.schema.outputs) or width > MAX_VALUES:
         raise UnsupportedModelError(
             f"the graph answers {width} values per row", f"1 to {MAX_VALUES} are served: leave outputs out"
         )
+
+
+def _are_shares(values: NDArray[Any]) -> bool:
+    """Whether each row's values are probabilities; scores of classes come in dictionaries too."""
+    within = np.all((values >= 0) & (values <= 1))
+    return bool(within and np.allclose(values.sum(axis=1), 1, atol=1e-3))
 
 
 def _output_kind(kind: ElementKind) -> schema_pb2.OutputKind.ValueType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,21 +63,33 @@ class InputTensor:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a graph takes and answers; `one_row` where it is declared for a single row."""
+    """What a graph takes and answers.
+
+    `one_row`: it is declared for a single row. `class_labels`, by output, of those
+    that the file had as a dictionary of classes for each row.
+    """
 
     inputs: tuple[InputTensor, ...]
     outputs: tuple[tuple[str, ElementKind], ...]
     one_row: bool
+    class_labels: Mapping[str, tuple[str, ...]]
 
 
-def parse(content: bytes) -> onnx.ModelProto:
-    """The model in a file, once it is known to need nothing but itself.
+def read_file(content: bytes) -> tuple[onnx.ModelProto, Signature]:
+    """The model in a file and its tensors, once it is known to need nothing but itself.
 
-    What it imports and does not use is left out, and how it would have the runtime configured.
+    What it imports and does not use is left out, and how it would have the
+    runtime configured. Dictionaries of classes become tables.
 
     Raises:
-        UnsupportedModelError: it does.
+        UnsupportedModelError: it does, or a tensor is none of rows.
     """
+    model = _parse(content)
+    class_labels = _take_out_zipmaps(model.graph)
+    return model, _read_signature(model, class_labels)
+
+
+def _parse(content: bytes) -> onnx.ModelProto:
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
@@ -85,7 +97,6 @@ def parse(content: bytes) -> onnx.ModelProto:
         raise UnsupportedModelError("the file is no ONNX model", "give a .onnx file") from None
     if not model.graph.output:
         raise UnsupportedModelError("the file is no ONNX model", "give a .onnx file")
-    _strip_zipmaps(model.graph)
     if model.functions:
         raise UnsupportedModelError("the graph brings functions of its own", "inline them, by onnx.inliner")
     if model.training_info:
@@ -111,27 +122,30 @@ def parse(content: bytes) -> onnx.ModelProto:
     return model
 
 
-def _strip_zipmaps(graph: onnx.GraphProto) -> None:
-    """Have the graph answer with a table of probabilities where it answers with a dictionary for each row.
+def _take_out_zipmaps(graph: onnx.GraphProto) -> dict[str, tuple[str, ...]]:
+    """Have the graph answer with a table where it answers with a dictionary for each row.
 
-    What skl2onnx writes unless told otherwise; the columns are in the order of the classes.
+    What skl2onnx and CatBoost write unless told otherwise; the columns are in the
+    order of the classes, which are returned by output.
     """
+    found = {}
     outputs = {value.name: value for value in graph.output}
     for node in graph.node:
         if (node.op_type, node.domain) != ("ZipMap", "ai.onnx.ml") or node.output[0] not in outputs:
             continue
-        width = sum(len(attribute.ints) + len(attribute.strings) for attribute in node.attribute)
+        labels = [
+            label.decode() if isinstance(label, bytes) else str(label)
+            for attribute in node.attribute
+            for label in (*attribute.ints, *attribute.strings)
+        ]
         node.CopyFrom(onnx.helper.make_node("Identity", node.input, node.output))
-        table = onnx.helper.make_tensor_type_proto(TensorProto.FLOAT, ["rows", width])
+        table = onnx.helper.make_tensor_type_proto(TensorProto.FLOAT, ["rows", len(labels)])
         outputs[node.output[0]].type.CopyFrom(table)
+        found[node.output[0]] = tuple(labels)
+    return found
 
 
-def read_signature(model: onnx.ModelProto) -> Signature:
-    """The tensors of a model.
-
-    Raises:
-        UnsupportedModelError: one is no tensor of rows.
-    """
+def _read_signature(model: onnx.ModelProto, class_labels: Mapping[str, tuple[str, ...]]) -> Signature:
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs, one_row = [], []
     for value in model.graph.input:
@@ -157,7 +171,7 @@ def read_signature(model: onnx.ModelProto) -> Signature:
             "bundles are for rows; serve models of images and texts elsewhere",
         )
     outputs = tuple((value.name, _kind(value)) for value in model.graph.output)
-    return Signature(tuple(inputs), outputs, any(one_row))
+    return Signature(tuple(inputs), outputs, any(one_row), class_labels)
 
 
 def with_free_rows(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
