@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scorewire_training.export.lowering import (  # noqa: F401 - modules that register rules when imported
+    catboost,
     composition,
     conversion,
     encoding,

@@ -17,7 +17,7 @@ from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Text, Unfit, is_null
-from scorewire_training.export.lowering.pipelines import steps_at_predict
+from scorewire_training.export.lowering.pipelines import class_name, steps_at_predict
 from scorewire_training.releases import FrozenEstimator
 
 
@@ -150,6 +150,9 @@ def fitted_names(model: object) -> list[str] | None:
         booster = model if isinstance(model, lightgbm.Booster) else model.booster_
         names = list(booster.feature_name())
         return None if names == [f"Column_{i}" for i in range(len(names))] else names
+    if class_name(model).startswith("catboost."):
+        names = list(getattr(model, "feature_names_", None) or ())
+        return None if names == [str(i) for i in range(len(names))] else names
     # scikit-learn's wrapper of XGBoost, fitted without names, refuses to tell them.
     fitted = getattr(model, "feature_names_in_", None)
     return None if fitted is None else [str(name) for name in fitted]
