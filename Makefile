@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV ?= $(BIN)/uv
 DISTRIBUTIONS := proto/python server training clients/python clients/loadtest
-SOURCES := proto/generate.py proto/python/scorewire_contract server training clients tests
+SOURCES := proto/generate.py proto/generate_unicode.py proto/python/scorewire_contract server training clients tests
 MANIFESTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
 CARGO := $(shell command -v cargo)

@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from scorewire_contract import bundle as bundles
-from scorewire_contract.coding import ascii_lower_strip
+from scorewire_contract.folding import ascii_lower_strip
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import errors_pb2, schema_pb2
 

@@ -32,8 +32,17 @@ Event: TypeAlias = (
 Vocabulary: TypeAlias = tuple[int, bool, Sequence[str]]
 # Kind (number, coded or text), position, values, whether the text is folded.
 Column: TypeAlias = tuple[str, int, Sequence[float], bool]
-# Name, ONNX type, columns, shape of a row.
-Input: TypeAlias = tuple[str, int, Sequence[Column], Sequence[int]]
+# Whether word characters and white space are tokens' characters, ranges of further ones, whether it
+# is all others; how many make a token, whether tokens are whole words, stop words.
+Tokens: TypeAlias = tuple[bool, bool, Sequence[tuple[int, int]], bool, int, bool, Sequence[str]]
+# Position of the text, whether it is folded, version of Unicode, whether capitals become small, what
+# becomes of accents, what terms are made of, tokens, sizes of terms, and terms or the number of places
+# for their hashes and whether these have signs.
+Bag: TypeAlias = tuple[
+    int, bool, str, bool, str, str, Tokens, tuple[int, int], Sequence[str], tuple[int, bool] | None
+]
+# Name, ONNX type, columns, shape of a row; where it has counts of words, the bag and which part.
+Input: TypeAlias = tuple[str, int, Sequence[Column], Sequence[int], tuple[int, str] | None]
 # A number (position, smallest and largest, whether it must be whole) or a text (position, the
 # vocabularies that must know it), whether it may be missing, and the refusals in the order of
 # ROW_REASONS.
@@ -110,6 +119,7 @@ class Engine:
         max_rows: int | None,
         counts: tuple[int, int],
         vocabularies: Sequence[Vocabulary],
+        bags: Sequence[Bag],
         inputs: Sequence[Input],
         outputs: Sequence[tuple[str, int, bool]],
         score_output: int | None,

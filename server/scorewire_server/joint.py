@@ -21,14 +21,15 @@ MAX_JOINT_ROWS = 16
 # Dearer rows gain little: what a run costs by itself is a few microseconds.
 MAX_ROW_NS = 30_000.0
 _PROOF_ROWS = 256
-# Operators that treat each element or each row by itself, move elements, or walk rows through trees.
+# Operators that treat each element or each row by itself, move elements, add up one after the other what
+# is scattered, or walk rows through trees.
 _STEADY = frozenset({
     "Abs", "Add", "And", "ArgMax", "ArrayFeatureExtractor", "Cast", "Ceil", "Clip", "Concat", "Constant",
     "Div", "Equal", "Exp", "Floor", "Gather", "Greater", "GreaterOrEqual", "Identity", "IsInf", "IsNaN",
     "LabelEncoder", "Less", "LessOrEqual", "Log", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or",
-    "Reciprocal", "Relu", "Reshape", "Round", "Sigmoid", "Sign", "Slice", "Softmax", "Split", "Sqrt",
-    "Squeeze", "Sub", "Sum", "Tanh", "TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor",
-    "Unsqueeze", "Where", "Xor",
+    "Reciprocal", "Relu", "Reshape", "Round", "ScatterElements", "ScatterND", "Sigmoid", "Sign", "Slice",
+    "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "TreeEnsemble", "TreeEnsembleClassifier",
+    "TreeEnsembleRegressor", "Unsqueeze", "Where", "Xor",
 })  # fmt: skip
 
 

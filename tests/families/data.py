@@ -79,10 +79,6 @@ def empty_texts(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.fillna(dict.fromkeys(TEXTS, ""))
 
 
-def one_text(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[["country"]].fillna("")
-
-
 def filled(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[NUMBERS].fillna(-999.0)
 

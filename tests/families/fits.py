@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xgboost
 from numpy.typing import NDArray
-from sklearn import ensemble, linear_model
+from sklearn import ensemble
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -75,11 +75,6 @@ def after_preparation(model: Any, *steps: Any) -> Fit:
         return make_pipeline(columns, model).fit(frame, target)
 
     return fit
-
-
-def words(vectorizer: Any) -> Fit:
-    columns = make_column_transformer((vectorizer, "country"), sparse_threshold=0)
-    return whole(make_pipeline(columns, linear_model.LogisticRegression()))
 
 
 def stopping_early(cls: Any, **settings: Any) -> Fit:

@@ -85,7 +85,15 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "manifest no UTF-8": (lambda b: (b / "manifest.json").write_bytes(b"\xff"), "format asks for"),
     "manifest nested deep": (lambda b: (b / "manifest.json").write_text("[" * 100_000), "format asks for"),
     "unknown field": (lambda b: _edit(b, lambda m: m.update(extra=1)), "format asks for"),
-    "later format": (lambda b: _edit(b, lambda m: m.update(formatVersion=2)), "bundle format 2"),
+    "later format": (lambda b: _edit(b, lambda m: m.update(formatVersion=3)), "bundle format 3"),
+    "later format with more in it": (
+        lambda b: _edit(b, lambda m: m.update(formatVersion=3, novelty={"a": 1})),
+        "bundle format 3 is not one that this release reads",
+    ),
+    "words in a format without them": (
+        lambda b: _edit(b, lambda m: m["coding"].update(bags=[{"terms": ["a"]}])),
+        "bundle format 1 has no counts of words",
+    ),
     "bad model name": (lambda b: _edit(b, lambda m: m.update(model="../x")), "model name"),
     "bad version": (lambda b: _edit(b, lambda m: m.update(version="one")), "semantic"),
     "no features": (lambda b: _edit(b, lambda m: m["schema"].pop("features")), "no features"),

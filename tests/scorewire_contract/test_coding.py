@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorewire_contract.coding import CodedRows, RowCoder, ascii_lower_strip
+from scorewire_contract.coding import CodedRows, RowCoder
+from scorewire_contract.folding import ascii_lower_strip
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import errors_pb2, schema_pb2
 

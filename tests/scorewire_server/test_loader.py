@@ -92,7 +92,7 @@ def _replace_manifest(path: Path, text: bytes) -> None:
         (lambda path: os.truncate(path / "model.onnx", 10), "model.onnx differs"),
         (lambda path: _replace_manifest(path, b"{"), "manifest.json is not"),
         (lambda path: _replace_manifest(path, b"{}"), "format 0"),
-        (lambda path: _replace_manifest(path, b'{"formatVersion": 2}'), "format 2"),
+        (lambda path: _replace_manifest(path, b'{"formatVersion": 3}'), "format 3"),
         (lambda path: _replace_manifest(path, b"\xff\xfe"), "manifest.json is not"),
         (lambda path: ((path / "golden.json").unlink(), (path / "golden.json").mkdir()), "directory"),
     ],

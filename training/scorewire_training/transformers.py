@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from scorewire_contract.coding import ascii_lower_strip
+from scorewire_contract.folding import ascii_lower_strip
 from scorewire_training.releases import read_objects
 
 Fold: TypeAlias = Literal["ascii_lower_strip", "none"]

@@ -22,7 +22,9 @@ from scorewire_contract.schema import InvalidNameError, Version, check_model_nam
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 
-FORMAT_VERSION = 1
+# The newest format. A bundle is of the oldest that has what is in it, so that older releases read
+# what they can: 2 brings the counts of words.
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
 GOLDEN = "golden.json"
@@ -118,13 +120,13 @@ def read_manifest(path: Path) -> manifest_pb2.Manifest:
 def write_bundle(output_dir: Path, manifest: manifest_pb2.Manifest, files: Mapping[str, bytes]) -> Path:
     """Write a bundle as output_dir/<model>/<version>, and return that folder.
 
-    Fills in the manifest's format version, files and schema fingerprint. The
+    Fills in the manifest's format version (1, or 2 where it counts words), files and schema fingerprint. The
     folder appears with all its files or not at all.
 
     Raises:
         BundleError: the version exists already, or the manifest is not sound.
     """
-    manifest.format_version = FORMAT_VERSION
+    manifest.format_version = FORMAT_VERSION if manifest.coding.bags else 1
     manifest.schema.fingerprint = fingerprint(manifest.schema)
     del manifest.files[:]
     for name, content in sorted(files.items()):
@@ -166,16 +168,28 @@ def _read_manifest(path: Path) -> bytes:
 
 
 def _manifest(content: bytes) -> manifest_pb2.Manifest:
-    manifest = _parse(content, manifest_pb2.Manifest(), MANIFEST)
+    try:
+        manifest = _parse(content, manifest_pb2.Manifest(), MANIFEST)
+    except BundleError:
+        # A later format has fields that this release does not know, and is to be told by its number.
+        _check_format(_parse(content, manifest_pb2.Manifest(), MANIFEST, ignore_unknown_fields=True))
+        raise
     _check(manifest)
     return manifest
 
 
-def _check(manifest: manifest_pb2.Manifest) -> None:
-    if manifest.format_version != FORMAT_VERSION:
+def _check_format(manifest: manifest_pb2.Manifest) -> None:
+    if not 1 <= manifest.format_version <= FORMAT_VERSION:
         raise BundleError(
-            f"bundle format {manifest.format_version} is not one that this release reads ({FORMAT_VERSION})"
+            f"bundle format {manifest.format_version} is not one that this release reads"
+            f" (1 to {FORMAT_VERSION})"
         )
+
+
+def _check(manifest: manifest_pb2.Manifest) -> None:
+    _check_format(manifest)
+    if manifest.coding.bags and manifest.format_version < FORMAT_VERSION:
+        raise BundleError(f"bundle format {manifest.format_version} has no counts of words")
     try:
         check_model_name(manifest.model)
         Version(manifest.version)
@@ -230,9 +244,9 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _parse(content: bytes, message: _M, name: str) -> _M:
+def _parse(content: bytes, message: _M, name: str, *, ignore_unknown_fields: bool = False) -> _M:
     try:
-        return json_format.Parse(content, message)
+        return json_format.Parse(content, message, ignore_unknown_fields=ignore_unknown_fields)
     except (json_format.ParseError, ValueError, TypeError, SystemError, RecursionError) as error:
         # For odd texts and numbers protobuf raises the types of what it calls.
         raise BundleError(f"{name} is not what the format asks for: {str(error)[:200]}") from None

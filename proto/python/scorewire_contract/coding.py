@@ -2,8 +2,9 @@
 
 A manifest's `Coding` says, for each column of each graph input, whether it is a
 number as it came, a text turned into a number by a vocabulary, or a text as it
-came. Rows that the schema does not allow are found here and left out, so that
-one bad row costs its own score and nobody else's.
+came; other inputs have the counts of the words of texts. Rows that the schema
+does not allow are found here and left out, so that one bad row costs its own
+score and nobody else's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from scorewire_contract.folding import fold_of, unfolded
+from scorewire_contract.words import Bag, Entries
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import errors_pb2, schema_pb2
 
@@ -37,8 +40,6 @@ _DTYPES: dict[int, type[np.generic]] = {
 }
 # Whole numbers up to this magnitude are doubles.
 LARGEST_WHOLE = 2.0**53
-_ASCII_SPACE = " \t\n\r\x0b\x0c"
-_ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
 def missing_message(feature: str) -> str:
@@ -115,24 +116,6 @@ def unknown_message(feature: str) -> str:
     return f"{feature} is a text that this model does not know"
 
 
-def ascii_lower_strip(text: str) -> str:
-    """The text without ASCII white space at its ends, ASCII capitals made small.
-
-    ASCII only, so that every engine in every language folds alike.
-    """
-    return text.strip(_ASCII_SPACE).translate(_ASCII_LOWER)
-
-
-def _identity(text: str) -> str:
-    return text
-
-
-FOLDS: dict[int, Callable[[str], str]] = {
-    manifest_pb2.TEXT_FOLD_NONE: _identity,
-    manifest_pb2.TEXT_FOLD_ASCII_LOWER_STRIP: ascii_lower_strip,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class RowError:
     """Why one row has no score; `row` counts from 0."""
@@ -147,7 +130,8 @@ class RowError:
 class CodedRows:
     """Graph inputs for the rows without an error.
 
-    `feeds` maps each graph input to an array of shape [len(kept), columns].
+    `feeds` maps each graph input to an array of shape [len(kept), columns], or of
+    shape [entries] where it has counts of words.
     `kept` has the indices of those rows, ascending, or is None where no row has
     an error. `errors` has one entry for every other row, ascending.
     """
@@ -172,8 +156,15 @@ class RowCoder:
         self.number_count = len(numbers)
         self.text_count = len(texts)
         self._vocabularies = [_Vocabulary(message, len(texts)) for message in coding.vocabularies]
+        self._bags = [Bag(message, len(texts)) for message in coding.bags]
+        if self._bags and coding.row_by_row:
+            raise ValueError("a graph that takes one row in a run is given counts of words")
+        counted = [message for message in coding.inputs if message.HasField("entries")]
+        self._entries = [_EntriesInput(message, len(self._bags)) for message in counted]
         self._inputs = [
-            _Input(message, self._vocabularies, len(numbers), len(texts)) for message in coding.inputs
+            _Input(message, self._vocabularies, len(numbers), len(texts))
+            for message in coding.inputs
+            if not message.HasField("entries")
         ]
         if not all(f.magnitude_limit >= 0 for f in numbers):
             raise ValueError("a feature's magnitude limit is no number from 0 to infinity")
@@ -218,6 +209,9 @@ class RowCoder:
             width = self.text_count
             texts = [text for row in kept for text in texts[row * width : (row + 1) * width]]
         feeds = {part.name: part.fill(table, codes, texts) for part in self._inputs}
+        if self._bags:
+            counts = [bag.count(texts[bag.text :: self.text_count]) for bag in self._bags]
+            feeds |= {part.name: part.pick(counts) for part in self._entries}
         return CodedRows(feeds=feeds, kept=kept, errors=errors)
 
     def _build_checks(self, schema: schema_pb2.Schema) -> list[_NumberCheck | _TextCheck]:
@@ -268,7 +262,7 @@ class _Vocabulary:
         if message.text >= text_count:
             raise ValueError(f"a vocabulary is for text feature {message.text} of {text_count}")
         self.text = message.text
-        self._fold = _fold(message.fold)
+        self._fold = fold_of(message.fold)
         self._index = {text: index for index, text in enumerate(message.texts)}
         self.size = len(message.texts)
         if len(self._index) != self.size:
@@ -276,7 +270,7 @@ class _Vocabulary:
 
     def look_up(self, row_count: int, texts: Sequence[str], text_count: int) -> NDArray[np.intp]:
         fold, get = self._fold, self._index.get
-        if fold is _identity:
+        if fold is unfolded:
             found = (get(text, -1) for text in texts[self.text :: text_count])
         else:
             found = (get(fold(text), -1) for text in texts[self.text :: text_count])
@@ -304,7 +298,7 @@ class _Input:
         if message.type == manifest_pb2.ELEMENT_TYPE_STRING:
             if kinds != {"text"}:
                 raise ValueError(f"input {self.name!r} takes texts, and not all its columns are")
-            self._raw = [(column.text.text, _fold(column.text.fold)) for column in message.columns]
+            self._raw = [(column.text.text, fold_of(column.text.fold)) for column in message.columns]
             if any(text >= text_count for text, _ in self._raw):
                 raise ValueError(f"input {self.name!r} has a column of a text feature that is not there")
             return
@@ -353,6 +347,31 @@ class _Input:
         for column, vocabulary, values in self._coded:
             filled[:, column] = values[codes[vocabulary]]
         return filled.reshape(len(table), *self._dims)
+
+
+class _EntriesInput:
+    """One graph input that has a part of the counts of a bag."""
+
+    def __init__(self, message: manifest_pb2.GraphInput, bag_count: int) -> None:
+        self.name = message.name
+        self._bag, part = message.entries.bag, message.entries.part
+        if self._bag >= bag_count or message.columns or message.HasField("shape"):
+            raise ValueError(f"input {self.name!r} names a bag that is not there, or has columns besides")
+        if part not in _ENTRY_PARTS or message.type != _ENTRY_PARTS[part][1]:
+            raise ValueError(f"input {self.name!r} has no part of counts, or one of another type")
+        self._part = _ENTRY_PARTS[part][0]
+
+    def pick(self, counts: list[Entries]) -> NDArray[Any]:
+        """Its array, out of the counts of all bags."""
+        return counts[self._bag][self._part]
+
+
+# Their places in Entries, and their types.
+_ENTRY_PARTS = {
+    manifest_pb2.ENTRY_PART_ROW: (0, manifest_pb2.ELEMENT_TYPE_INT64),
+    manifest_pb2.ENTRY_PART_PLACE: (1, manifest_pb2.ELEMENT_TYPE_INT64),
+    manifest_pb2.ENTRY_PART_COUNT: (2, manifest_pb2.ELEMENT_TYPE_DOUBLE),
+}
 
 
 def _positions(indices: list[int]) -> slice | NDArray[np.intp]:
@@ -420,9 +439,3 @@ class _TextCheck:
             for row in map(int, np.flatnonzero(codes[vocabulary] < 0)):
                 if texts[row * self._stride + self._position]:
                     yield row, errors_pb2.ERROR_REASON_UNKNOWN_TEXT, unknown_message(self.feature)
-
-
-def _fold(fold: int) -> Callable[[str], str]:
-    if fold not in FOLDS:
-        raise ValueError(f"text fold {fold} is not one of this format")
-    return FOLDS[fold]

@@ -8,8 +8,10 @@ use std::ops::Range;
 
 use foldhash::fast::RandomState;
 
+use crate::entries::{self, Entries, MIN_ENTRIES, Part};
 use crate::runtime::{Element, Frame, RuntimeError, Tensor};
 use crate::wire::{Request, Span};
+use crate::words::Bag;
 
 const DOUBLE: usize = 8;
 
@@ -21,7 +23,7 @@ pub enum Fold {
 }
 
 impl Fold {
-    fn apply<'a>(self, text: &'a [u8], folded: &'a mut Vec<u8>) -> &'a [u8] {
+    pub fn apply<'a>(self, text: &'a [u8], folded: &'a mut Vec<u8>) -> &'a [u8] {
         if self == Self::None {
             return text;
         }
@@ -69,20 +71,29 @@ pub enum Column {
     Text(usize, Fold),
 }
 
-/// One graph input: a tensor of shape [rows, dims...], with the columns row-major.
+/// One graph input: a tensor of shape [rows, dims...], with the columns row-major, or one of shape
+/// [entries].
 pub struct Input {
     element: Element,
     columns: Vec<Column>,
     dims: Vec<i64>,
     /// The columns are all numbers, in their order.
     in_place: bool,
+    /// Of which bag it has the counts, and what of them.
+    entries: Option<(usize, Part)>,
 }
 
 impl Input {
     pub fn new(element: Element, columns: Vec<Column>, dims: Vec<i64>, number_count: usize) -> Self {
         let in_order = |(i, column): (usize, &Column)| matches!(column, Column::Number(n) if *n == i);
         let in_place = columns.len() == number_count && columns.iter().enumerate().all(in_order);
-        Self { element, columns, dims, in_place }
+        Self { element, columns, dims, in_place, entries: None }
+    }
+
+    /// An input that has a part of the counts of a bag.
+    pub fn entries(bag: usize, part: Part) -> Self {
+        let (columns, dims) = (Vec::new(), Vec::new());
+        Self { element: part.element(), columns, dims, in_place: false, entries: Some((bag, part)) }
     }
 }
 
@@ -171,10 +182,13 @@ pub struct Coder {
     pub number_count: usize,
     pub text_count: usize,
     vocabularies: Vec<Vocabulary>,
+    bags: Vec<Bag>,
     inputs: Vec<Input>,
     checks: Vec<Check>,
     /// Nothing is refused: the checks need no look.
     free: bool,
+    /// What cutting texts into words may cost for each byte of a message.
+    pub byte_ns: f64,
 }
 
 /// Room for one call, to be used again.
@@ -182,6 +196,7 @@ pub struct Coder {
 pub struct Room {
     codes: Vec<u32>,
     folded: Vec<u8>,
+    entries: Entries,
     pub errors: Vec<RowError>,
     /// The rows without an error; all where `errors` is empty.
     pub kept: Vec<u32>,
@@ -194,6 +209,7 @@ impl Room {
         self.codes.shrink_to(KEPT);
         self.folded.clear();
         self.folded.shrink_to(KEPT);
+        self.entries.release(KEPT);
         self.errors.clear();
         self.errors.shrink_to(KEPT);
         self.kept.clear();
@@ -238,6 +254,7 @@ impl Coder {
         number_count: usize,
         text_count: usize,
         vocabularies: Vec<Vocabulary>,
+        bags: Vec<Bag>,
         inputs: Vec<Input>,
         checks: Vec<Check>,
     ) -> Self {
@@ -248,7 +265,8 @@ impl Coder {
                     Source::Text(_, known) => known.is_empty(),
                 }
         });
-        Self { number_count, text_count, vocabularies, inputs, checks, free }
+        let byte_ns = bags.iter().map(Bag::byte_ns).sum();
+        Self { number_count, text_count, vocabularies, bags, inputs, checks, free, byte_ns }
     }
 
     /// Whether the rows have as many numbers and texts as they should.
@@ -258,15 +276,19 @@ impl Coder {
             && rows.texts.len() == rows.count * self.text_count
     }
 
-    /// Looks texts up and finds the rows that are refused.
+    /// Looks texts up, counts their words, and finds the rows that are refused.
     pub fn examine(&self, rows: Rows<'_>, room: &mut Room) {
-        let Room { codes, folded, errors, kept } = room;
+        let Room { codes, folded, entries, errors, kept } = room;
         codes.clear();
         errors.clear();
         kept.clear();
         for vocabulary in &self.vocabularies {
             let places = (0..rows.count).map(|row| row * self.text_count + vocabulary.text);
             codes.extend(places.map(|place| vocabulary.look_up(rows.text(place), folded)));
+        }
+        entries.clear(rows.count);
+        for bag in &self.bags {
+            (0..rows.count).for_each(|row| entries.count(bag, rows.text(row * self.text_count + bag.text)));
         }
         if self.free {
             return;
@@ -316,11 +338,34 @@ impl Coder {
     /// # Errors
     /// There is not enough memory.
     pub fn tensors(&self, count: usize) -> Result<Vec<Tensor>, RuntimeError> {
-        let shape = |input: &Input| [&[count as i64][..], &input.dims].concat();
+        let shape = |input: &Input| match input.entries {
+            Some(_) => vec![MIN_ENTRIES as i64],
+            None => [&[count as i64][..], &input.dims].concat(),
+        };
         self.inputs.iter().map(|input| Tensor::new(input.element, &shape(input))).collect()
     }
 
-    /// Fills those of the rows that `examine` kept into the tensors of a frame, from its row `at` on.
+    /// Fills the counts of words of the rows of a frame, all at once; `rows` are the rooms and the rows
+    /// in them, in the order in which the frame has them.
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn fill_entries<'a>(
+        &self,
+        frame: &mut Frame,
+        rows: impl Iterator<Item = (&'a Room, usize)> + Clone,
+    ) -> Result<(), RuntimeError> {
+        for (place, input) in self.inputs.iter().enumerate() {
+            if let Some((bag, part)) = input.entries {
+                let rows = rows.clone().map(|(room, row)| room.entries.of(bag, row));
+                entries::fill(frame, place, part, self.bags[bag].places.count(), rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills those of the rows that `examine` kept into the tensors of a frame, from its row `at` on,
+    /// but for counts of words.
     ///
     /// # Errors
     /// onnxruntime refuses a text.
@@ -333,6 +378,9 @@ impl Coder {
         at: usize,
     ) -> Result<(), RuntimeError> {
         for (input, tensor) in self.inputs.iter().zip(frame.inputs_mut()) {
+            if input.entries.is_some() {
+                continue;
+            }
             let numbers = Numbers { coder: self, input, rows, room, kept: kept.clone(), at };
             match input.element {
                 Element::F32 => numbers.fill(tensor.values_mut(), |v| v as f32),
@@ -416,100 +464,4 @@ impl Numbers<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMIT: f64 = 1e30;
-
-    fn check(source: Source, missing_allowed: bool) -> Check {
-        let refusals = ["missing", "range", "unknown", "whole"].map(|reason| reason.as_bytes().to_vec());
-        Check { source, missing_allowed, refusals }
-    }
-
-    fn number(position: usize, whole: bool) -> Source {
-        Source::Number(NumberCheck { position, low: -LIMIT, high: LIMIT, whole })
-    }
-
-    fn examined(coder: &Coder, count: usize, numbers: &[f64], texts: &[&str]) -> Room {
-        let mut request = crate::wire::Request::default();
-        let rows = wire_texts(texts);
-        let mut message = Vec::new();
-        crate::wire::put_bytes_head(&mut message, 5, rows.len());
-        message.extend_from_slice(&rows);
-        request.decode(&message).unwrap();
-        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
-        let mut room = Room::default();
-        coder.examine(Rows { count, numbers: &bytes, texts: &request.texts, data: &message }, &mut room);
-        room
-    }
-
-    fn wire_texts(texts: &[&str]) -> Vec<u8> {
-        let mut out = Vec::new();
-        for text in texts {
-            crate::wire::put_bytes_head(&mut out, 3, text.len());
-            out.extend_from_slice(text.as_bytes());
-        }
-        out
-    }
-
-    #[test]
-    fn the_room_of_a_huge_call_is_given_up() {
-        let mut room = Room { codes: vec![0; 1 << 20], folded: vec![0; 1 << 20], ..Room::default() };
-        room.kept.extend(0..1 << 20);
-        room.errors.resize(1 << 20, RowError { row: 0, check: 0, reason: 0 });
-        room.release();
-        let held = [room.codes.capacity(), room.kept.capacity(), room.errors.capacity()];
-        assert!(held.iter().all(|&held| held <= 2 * KEPT) && room.folded.capacity() <= 2 * KEPT);
-    }
-
-    #[test]
-    fn texts_are_folded_in_ascii_only() {
-        let mut folded = Vec::new();
-        let mut fold = |text: &str| {
-            String::from_utf8(Fold::AsciiLowerStrip.apply(text.as_bytes(), &mut folded).to_vec()).unwrap()
-        };
-        assert_eq!(fold(" \t\n\r\u{b}\u{c}De \n"), "de");
-        assert_eq!(fold("\u{a0}D\u{130}\u{c9}"), "\u{a0}d\u{130}\u{c9}");
-        assert_eq!(fold("  "), "");
-        assert_eq!(fold("a B"), "a b");
-    }
-
-    #[test]
-    fn the_first_bad_feature_of_a_row_is_its_error() {
-        let checks = vec![check(number(0, false), false), check(number(1, false), true)];
-        let coder = Coder::new(2, 0, Vec::new(), Vec::new(), checks);
-        let nan = f64::NAN;
-        let room = examined(&coder, 5, &[1.0, nan, nan, 1e31, -1e31, 0.0, 1.0, -1e31, LIMIT, -LIMIT], &[]);
-        let found = room.errors.iter().map(|error| (error.row, error.check, error.reason));
-        assert_eq!(found.collect::<Vec<_>>(), [(1, 0, MISSING), (2, 0, OUT_OF_RANGE), (3, 1, OUT_OF_RANGE)]);
-        assert_eq!(room.kept, [0, 4]);
-        assert_eq!(coder.refusal(&room.errors[0]), (&b"missing"[..], MISSING));
-        assert_eq!(coder.refusal(&room.errors[1]), (&b"range"[..], OUT_OF_RANGE));
-    }
-
-    #[test]
-    fn a_number_that_must_be_whole_is_first_in_range() {
-        let bounds = NumberCheck { position: 0, low: 0.0, high: 255.0, whole: true };
-        let coder = Coder::new(1, 0, Vec::new(), Vec::new(), vec![check(Source::Number(bounds), false)]);
-        let infinity = f64::INFINITY;
-        let room = examined(&coder, 8, &[0.0, 255.0, -0.5, 255.5, 1.5, f64::NAN, infinity, -infinity], &[]);
-        let found = room.errors.iter().map(|error| (error.row, error.reason)).collect::<Vec<_>>();
-        let out = OUT_OF_RANGE;
-        assert_eq!(found, [(2, out), (3, out), (4, NOT_WHOLE), (5, MISSING), (6, out), (7, out)]);
-    }
-
-    #[test]
-    fn texts_are_refused_where_they_are_missing_or_not_known() {
-        let vocabulary = || Vocabulary::new(0, Fold::None, vec!["a".into(), "b".into()]);
-        let strict =
-            Coder::new(0, 1, vec![vocabulary()], Vec::new(), vec![check(Source::Text(0, vec![0]), false)]);
-        let room = examined(&strict, 4, &[], &["a", "", "c", "b"]);
-        let found = room.errors.iter().map(|error| (error.row, error.reason)).collect::<Vec<_>>();
-        assert_eq!(found, [(1, MISSING), (2, UNKNOWN)]);
-        let lax =
-            Coder::new(0, 1, vec![vocabulary()], Vec::new(), vec![check(Source::Text(0, vec![]), true)]);
-        let room = examined(&lax, 4, &[], &["a", "", "c", "b"]);
-        assert!(room.errors.is_empty());
-        assert_eq!(room.codes, [0, 2, 2, 1]);
-    }
-}
+mod tests;

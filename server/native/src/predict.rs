@@ -334,7 +334,9 @@ impl Predictor {
         if call.deadline.is_some_and(|deadline| decoded >= deadline) {
             return Err(fail(target, worker, self.fixed.expired.clone()));
         }
-        if f64::from(request.row_count) * target.version.row_ns > INLINE_NS {
+        let version = &target.version;
+        let expected_ns = f64::from(request.row_count) * version.row_ns;
+        if expected_ns + message.len() as f64 * version.coder.byte_ns > INLINE_NS {
             if self.backlog.wait(decoded).is_some_and(|wait| call.is_stale(decoded + wait)) {
                 return Err(fail(target, worker, self.fixed.overloaded.clone()));
             }

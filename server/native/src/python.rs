@@ -2,6 +2,8 @@
 // Python calls by position, and unpacks what it gets in one place.
 #![allow(clippy::too_many_arguments, clippy::type_complexity)]
 
+mod bags;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,6 +15,7 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use self::bags::BagParts;
 use crate::admission::{Admission, LimitCounts};
 use crate::backlog::Backlog;
 use crate::coding::{
@@ -225,8 +228,9 @@ struct VocabularyParts(usize, bool, Vec<String>);
 #[derive(FromPyObject)]
 struct ColumnParts(String, usize, Vec<f64>, bool);
 
+/// Name, ONNX type, columns, shape of a row; where it has counts of words, the bag and which part.
 #[derive(FromPyObject)]
-struct InputParts(String, i32, Vec<ColumnParts>, Vec<i64>);
+struct InputParts(String, i32, Vec<ColumnParts>, Vec<i64>, Option<(usize, String)>);
 
 /// Of a number: position, smallest and largest, whether it must be whole.
 #[derive(FromPyObject)]
@@ -248,9 +252,11 @@ fn coder(
     number_count: usize,
     text_count: usize,
     vocabularies: Vec<VocabularyParts>,
+    bags: Vec<BagParts>,
     inputs: Vec<InputParts>,
     checks: Vec<CheckParts>,
 ) -> PyResult<Coder> {
+    let bags = bags.into_iter().map(bags::bag).collect::<PyResult<_>>()?;
     let vocabularies = vocabularies
         .into_iter()
         .map(|VocabularyParts(text, folded, texts)| Vocabulary::new(text, fold(folded), texts))
@@ -263,7 +269,10 @@ fn coder(
     };
     let inputs = inputs
         .into_iter()
-        .map(|InputParts(_, code, columns, dims)| {
+        .map(|InputParts(_, code, columns, dims, entries)| {
+            if let Some((bag, part)) = entries {
+                return Ok(Input::entries(bag, bags::part(&part)?));
+            }
             let columns = columns.into_iter().map(column).collect::<PyResult<_>>()?;
             Ok(Input::new(element(code)?, columns, dims, number_count))
         })
@@ -279,7 +288,7 @@ fn coder(
         Ok(Check { source, missing_allowed, refusals })
     };
     let checks = checks.into_iter().map(check).collect::<PyResult<_>>()?;
-    Ok(Coder::new(number_count, text_count, vocabularies, inputs, checks))
+    Ok(Coder::new(number_count, text_count, vocabularies, bags, inputs, checks))
 }
 
 /// The major; of each feature its field's number, whether it is a text, and its position; of each
@@ -448,6 +457,7 @@ impl Engine {
         max_rows: Option<u32>,
         counts: (usize, usize),
         vocabularies: Vec<VocabularyParts>,
+        bags: Vec<BagParts>,
         inputs: Vec<InputParts>,
         outputs: Vec<(String, usize, bool)>,
         score_output: Option<usize>,
@@ -461,7 +471,7 @@ impl Engine {
         let output_names = outputs.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>();
         let graph_names = (Names::new(&input_names)?, Names::new(&output_names)?);
         let outputs = outputs.iter().map(|(name, width, texts)| Output::new(name, *width, *texts)).collect();
-        let coder = coder(counts.0, counts.1, vocabularies, inputs, checks)?;
+        let coder = coder(counts.0, counts.1, vocabularies, bags, inputs, checks)?;
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         let shards = self.predictor.counts.len();
         let counts = versions

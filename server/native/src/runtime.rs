@@ -616,6 +616,12 @@ impl Frame {
         &mut self.inputs
     }
 
+    /// Puts another tensor in the place of an input; the outputs must have the shapes that they had.
+    pub fn set_input(&mut self, index: usize, tensor: Tensor) {
+        self.raw_inputs[index] = tensor.raw.cast_const();
+        self.inputs[index] = tensor;
+    }
+
     /// A frame of outputs alone, for what was gathered from several runs.
     pub fn gathered(outputs: Vec<Tensor>, names: std::sync::Arc<(Names, Names)>) -> Self {
         Self { outputs, ..Self::new(Vec::new(), names) }

@@ -95,6 +95,7 @@ impl Predictor {
         for (at, (work, room)) in calls.iter_mut().enumerate() {
             joint.fill(at, work.rows(), room)?;
         }
+        joint.fill_entries(calls.iter().map(|(_, room)| &**room))?;
         joint.run(|at, frame, ran| {
             let (work, room) = &calls[at];
             tell(at, self.answer(worker, work, room, Some(frame), ran));

@@ -220,7 +220,10 @@ impl Version {
         stop: Option<&Stop>,
     ) -> Result<Ran, RuntimeError> {
         let count = kept.len();
-        self.coder.fill(rows, kept, room, frame, 0)?;
+        self.coder.fill(rows, kept.clone(), room, frame, 0)?;
+        let room = &*room;
+        let row = |i: usize| if room.errors.is_empty() { i } else { room.kept[i] as usize };
+        self.coder.fill_entries(frame, kept.map(|i| (room, row(i))))?;
         self.run_filled(frame, count, stop)
     }
 
@@ -272,6 +275,17 @@ impl<'a> Joint<'a> {
     /// onnxruntime refuses a text.
     pub fn fill(&mut self, at: usize, rows: Rows<'_>, room: &mut Room) -> Result<(), RuntimeError> {
         self.version.coder.fill(rows, 0..1, room, &mut self.frame, at)
+    }
+
+    /// Puts the counts of words of all calls to their places; each has its row in a room of its own.
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn fill_entries<'r>(
+        &mut self,
+        rooms: impl Iterator<Item = &'r Room> + Clone,
+    ) -> Result<(), RuntimeError> {
+        self.version.coder.fill_entries(&mut self.frame, rooms.map(|room| (room, 0)))
     }
 
     /// Runs the graph, and hands each row's outputs, as if it had been alone, to `use_outputs`.

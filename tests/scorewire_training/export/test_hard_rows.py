@@ -31,6 +31,7 @@ def _construct(limit: float = np.inf, thresholds: int = 1) -> TriedRows:
         FEATURES,
         thresholds={"age": THRESHOLD + np.arange(thresholds), "income": np.array([np.inf])},
         known_texts={"country": ("De", "pe", "fr", "")},
+        hard_texts={},
         ranges={"age": (-limit, limit), "income": (-np.inf, np.inf)},
     )
 
@@ -183,6 +184,7 @@ def test_of_a_wide_table_some_columns_are_changed_alone_and_all_together(
         [(name, schema_pb2.FEATURE_KIND_NUMBER) for name in names],
         thresholds={},
         known_texts={},
+        hard_texts={},
         ranges=dict.fromkeys(names, (-1e35, 1e35)),
     )
     alone = {change.split(" ")[0] for change in found.changes if change}

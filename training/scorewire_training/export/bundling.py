@@ -26,7 +26,7 @@ from scorewire_training.export.probing import Prober
 from scorewire_training.export.provenance import build_provenance
 from scorewire_training.export.reference import Answers, Reference
 from scorewire_training.export.runtime import open_graph
-from scorewire_training.export.samples import to_frame
+from scorewire_training.export.samples import as_table, to_frame
 from scorewire_training.export.schema import build_schema
 from scorewire_training.export.tolerance import Tolerances, choose
 from scorewire_training.export.trees.xgboost_missing import with_missing
@@ -49,7 +49,7 @@ class ExportedBundle:
 def export_bundle(
     model: object,
     *,
-    sample: pd.DataFrame | NDArray[Any],
+    sample: pd.DataFrame | pd.Series[Any] | NDArray[Any],
     name: str,
     version: str,
     output_dir: Path | str,
@@ -72,7 +72,8 @@ def export_bundle(
         sample: rows as the model takes them, best the ones it was fitted on: the
             features' ranges and missing shares come from them. The columns of a
             frame are named; those of an array are called as the model was fitted
-            on them, or x0, x1, ... where it knows no names.
+            on them, or x0, x1, ... where it knows no names. Of a model that takes one column of
+            texts alone, a Series; its feature bears the name of the Series, or "text".
         name: the model's name, 1 to 63 of a-z, 0-9, '_' and '-'.
         version: its semantic version.
         output_dir: the folder of all models; made if it is not there.
@@ -94,7 +95,8 @@ def export_bundle(
     """
     report_stage = progress or (lambda _: None)
     target = check_target(Path(output_dir), name, version)
-    frame = to_frame(model, sample)
+    model, given = as_table(model, sample)
+    frame = to_frame(model, given)
     check_metrics(metrics or {})
     if missing is not None:
         model = with_missing(model, missing)
@@ -111,7 +113,7 @@ def export_bundle(
 
     report_stage("Asking the fitted model what it refuses")
     sample_answers = _ask_sample(
-        reference, sample[compared] if isinstance(sample, np.ndarray) else sample.iloc[compared]
+        reference, given[compared] if isinstance(given, np.ndarray) else given.iloc[compared]
     )
     allowances = Prober(reference, codec, lowered.features, rows).probe(lowered.known_texts)
     manifest = manifest_pb2.Manifest(model=name, version=version, description=description)

@@ -44,12 +44,10 @@ class ModelOutput:
 class Graph:
     """Nodes and constants in the order in which they were added.
 
-    `opset` is the version of the standard operators; 20 has StringSplit.
     `ml_opset` is that of the ai.onnx.ml operators: 3 has the
     TreeEnsembleRegressor, 5 the TreeEnsemble.
     """
 
-    opset: int = OPSET
     ml_opset: int = 3
     _nodes: list[onnx.NodeProto] = field(default_factory=list)
     _constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
@@ -65,6 +63,11 @@ class Graph:
     def input(self, name: str, element_type: int, width: int) -> str:
         """Declare an input of shape [rows, width]; returns its name."""
         self._inputs.append(helper.make_tensor_value_info(name, element_type, ["rows", width]))
+        return name
+
+    def input_of_entries(self, name: str, element_type: int, size: str) -> str:
+        """Declare an input of one dimension, and what its size is called; returns the input's name."""
+        self._inputs.append(helper.make_tensor_value_info(name, element_type, [size]))
         return name
 
     def constant(self, values: NDArray[Any] | Sequence[Any], stem: str = "constant") -> str:
@@ -138,7 +141,7 @@ class Graph:
         graph = helper.make_graph(
             self._nodes, name, self._inputs, self._outputs, list(self._constants.values())
         )
-        opsets = [helper.make_opsetid("", self.opset)]
+        opsets = [helper.make_opsetid("", OPSET)]
         if any(node.domain == ML_DOMAIN for node in self._nodes):
             opsets.append(helper.make_opsetid(ML_DOMAIN, self.ml_opset))
         model = helper.make_model(

@@ -118,6 +118,7 @@ def construct_rows(
     *,
     thresholds: Mapping[str, NDArray[np.float64]],
     known_texts: Mapping[str, Sequence[str]],
+    hard_texts: Mapping[str, Sequence[str]],
     ranges: Mapping[str, tuple[float, float]],
 ) -> TriedRows:
     """The sample followed by the hard rows made from it.
@@ -127,6 +128,7 @@ def construct_rows(
         features: name and kind of each, in order.
         thresholds: where the model splits a number feature, by name.
         known_texts: the texts that the model knows of a text feature, by name.
+        hard_texts: further texts to try in a text feature, by name.
         ranges: the smallest and the largest number that the model takes of a
             number feature, by name.
     """
@@ -145,6 +147,8 @@ def construct_rows(
                 builder.add(origin, numbers[column], numbers={column: value})
     for column, name in enumerate(texts):
         _add_texts(builder, column, name, sample.texts[:, column], known_texts.get(name, ()))
+        for text in hard_texts.get(name, ()):
+            builder.add("odd_text", name, texts={column: text})
     parts = [_made(sample, SAMPLE), builder.build()]
     if len(alone) < len(numbers):
         taken = [ranges[name] for name in numbers]

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.lowering.sample import fitted_names
+
+
+def as_table(model: object, sample: object) -> tuple[Any, Any]:
+    """A model of one column, given as it is and not as a table, as a model of a table of that column.
+
+    Others, and samples of others, stay as they are.
+
+    Args:
+        model: the fitted model.
+        sample: a Series, or an array of shape [rows], of texts; or a sample of another model.
+    """
+    if isinstance(sample, np.ndarray) and sample.ndim == 1:
+        sample = pd.Series(sample.astype(object) if sample.dtype.kind in "SU" else sample)
+    if not isinstance(sample, pd.Series):
+        return model, sample
+    name = "text" if sample.name is None else sample.name
+    return make_pipeline(FunctionTransformer(np.ravel), model), sample.to_frame(name)
 
 
 def to_frame(model: object, sample: object) -> pd.DataFrame:

@@ -66,6 +66,7 @@ def hold_trial(
         lowered.features,
         thresholds=lowered.thresholds,
         known_texts=lowered.known_texts,
+        hard_texts=lowered.hard_texts,
         ranges=ranges,
     )
     report_stage("Looking for jumps of the fitted model's scores")

@@ -28,6 +28,22 @@ _ELEMENTS = {
     manifest_pb2.ELEMENT_TYPE_UINT32: 12,
     manifest_pb2.ELEMENT_TYPE_UINT64: 13,
 }
+# What the extension calls the ways in which texts are cut, and the parts of what is counted.
+_ACCENTS = {
+    manifest_pb2.ACCENTS_KEPT: "kept",
+    manifest_pb2.ACCENTS_STRIPPED: "stripped",
+    manifest_pb2.ACCENTS_ASCII: "ascii",
+}
+_ANALYZERS = {
+    manifest_pb2.ANALYZER_WORDS: "words",
+    manifest_pb2.ANALYZER_CHARACTERS: "characters",
+    manifest_pb2.ANALYZER_CHARACTERS_OF_WORDS: "characters_of_words",
+}
+_PARTS = {
+    manifest_pb2.ENTRY_PART_ROW: "row",
+    manifest_pb2.ENTRY_PART_PLACE: "place",
+    manifest_pb2.ENTRY_PART_COUNT: "count",
+}
 # Why rows are refused, in the order of the extension's counts.
 ROW_REASONS: tuple[Reason, ...] = tuple(
     errors_pb2.ErrorReason.Value(f"ERROR_REASON_{name}") for name in scorewire_native.ROW_REASONS
@@ -54,6 +70,7 @@ def native_version(engine: scorewire_native.Engine, version: LoadedVersion) -> s
         version.max_rows,
         (version.scorer.number_count, version.scorer.text_count),
         [(each.text, each.fold == _FOLDED, list(each.texts)) for each in coding.vocabularies],
+        list(map(_bag, coding.bags)),
         list(map(_input, coding.inputs)),
         [
             (output.name, output.width, output.kind == schema_pb2.OUTPUT_KIND_TEXT)
@@ -106,9 +123,37 @@ def row_error(refusal: bytes) -> RowError:
     return RowError(0, told.reason, told.feature, told.message)
 
 
+def _bag(bag: manifest_pb2.Bag) -> scorewire_native.Bag:
+    characters = bag.tokens.characters
+    tokens = (
+        characters.word,
+        characters.space,
+        list(zip(characters.starts, characters.ends, strict=True)),
+        characters.excluded,
+        bag.tokens.shortest,
+        bag.tokens.whole_words,
+        list(bag.stop_words),
+    )
+    return (
+        bag.text,
+        bag.fold == _FOLDED,
+        bag.unicode_version,
+        bag.lowercase,
+        _ACCENTS[bag.accents],
+        _ANALYZERS[bag.analyzer],
+        tokens,
+        (bag.shortest, bag.longest),
+        list(bag.terms),
+        (bag.hashing.width, bag.hashing.alternate_sign) if bag.HasField("hashing") else None,
+    )
+
+
 def _input(graph_input: manifest_pb2.GraphInput) -> scorewire_native.Input:
     dims = list(graph_input.shape.dims) if graph_input.HasField("shape") else [len(graph_input.columns)]
-    return graph_input.name, _ELEMENTS[graph_input.type], list(map(_column, graph_input.columns)), dims
+    entries = graph_input.entries
+    part = (entries.bag, _PARTS[entries.part]) if graph_input.HasField("entries") else None
+    columns = list(map(_column, graph_input.columns))
+    return graph_input.name, _ELEMENTS[graph_input.type], columns, dims, part
 
 
 def _column(column: manifest_pb2.Column) -> scorewire_native.Column:

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
+from scorewire_training.export.lowering.counts import scale_counts, terms
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix, beside, cells
 from scorewire_training.export.lowering.pipelines import IMBALANCED, steps_at_predict
@@ -46,7 +47,10 @@ def lower_feature_union(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
         if isinstance(member, str) and member == "drop":
             continue
         part = lower_step(draft, member, matrix)
-        if name in weights:
+        if name in weights and (counts := draft.counts(part)) is not None:
+            factor = np.array([float(weights[name])])
+            part = replace(part, columns=terms(scale_counts(draft.graph, counts, factor)))
+        elif name in weights:
             x = draft.graph.node("Mul", [draft.tensor(part), draft.constant([float(weights[name])])])
             part = part.changed(cells(x, part.width))
         parts.append(part)

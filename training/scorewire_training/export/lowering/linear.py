@@ -192,7 +192,7 @@ def _scores(draft: Draft, model: Any, matrix: Matrix) -> tuple[str, int]:
     """X times coefficients, plus intercept: [rows, width], and the width."""
     coefficients = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
     intercept = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64), (len(coefficients),))
-    x = draft.graph.node("MatMul", [draft.tensor(matrix), draft.constant(coefficients.T)])
+    x = draft.product(matrix, coefficients.T)
     return draft.graph.node("Add", [x, draft.constant(intercept)]), len(coefficients)
 
 

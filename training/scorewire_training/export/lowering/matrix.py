@@ -1,8 +1,8 @@
 """What flows between the steps of a pipeline while it is lowered: a matrix of symbols.
 
 A column is a number feature as it came, a text feature as it came, a text that a
-table turns into a number outside the graph, or a column of a tensor in the graph.
-Numbers stay double until a consumer asks for less.
+table turns into a number outside the graph, a column of a tensor in the graph, or a
+column of counts of words. Numbers stay double until a consumer asks for less.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pandas as pd
 
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.counts import Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Unfit:
     error: UnsupportedModelError
 
 
-Column: TypeAlias = Number | Text | Coded | Cell | Unfit
+Column: TypeAlias = Number | Text | Coded | Cell | Term | Unfit
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,8 @@ class LoweredModel:
     `features` are the columns that the model reads, in the sample's order, as
     (name, FEATURE_KIND_*). `thresholds` has, for number features that the model
     compares as they came, what it compares them with, ascending; `known_texts`
-    the texts that it tells from unknown ones, folded; `missing_texts`, for each
+    the texts that it tells from unknown ones, folded; `hard_texts`, for those that
+    it cuts into words, texts that may be cut in other ways; `missing_texts`, for each
     text feature, how the fitted model wants a missing text spelt: "" on the
     wire, and "", None or NaN in a frame; `coded_features` the text features of
     which it takes the codes of a pandas categorical. `family` names the kind of model.
@@ -40,6 +41,7 @@ class LoweredModel:
     outputs: tuple[ModelOutput, ...]
     thresholds: Mapping[str, NDArray[np.float64]]
     known_texts: Mapping[str, tuple[str, ...]]
+    hard_texts: Mapping[str, Sequence[str]]
     missing_texts: Mapping[str, object]
     coded_features: frozenset[str]
     family: str
@@ -76,6 +78,7 @@ def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
         outputs=answer.outputs,
         thresholds={name: np.unique(values) for name, values in draft.thresholds.items() if values},
         known_texts={name: known.get(name, ()) for name in texts},
+        hard_texts=draft.hard_texts,
         missing_texts={name: draft.missing_texts.get(name, (*read.spellings[name], "")[0]) for name in texts},
         coded_features=frozenset(draft.coded_features),
         family=answer.family,

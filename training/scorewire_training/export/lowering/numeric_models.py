@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import AdaBoostClassifier, AdaBoostRegressor
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
@@ -30,7 +29,7 @@ from scorewire_training.export.lowering.answer import (
 from scorewire_training.export.lowering.conversion import convert_classifier, convert_regressor
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
-from scorewire_training.export.lowering.scaling import largest, row_sum
+from scorewire_training.export.lowering.scaling import binarize, largest, row_sum
 
 _ACTIVATIONS: dict[str, Callable[[Draft, str], str]] = {
     "exp": lambda draft, x: draft.graph.node("Exp", [x]),
@@ -94,29 +93,24 @@ def lower_gaussian_nb(draft: Draft, model: Any, matrix: Matrix) -> Answer:
 def lower_counting_nb(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """Softmax over each class's log likelihood of counts."""
     prior = model.class_log_prior_ if type(model) is MultinomialNB else np.zeros(len(model.classes_))
-    return _softmax_of_line(draft, model, draft.tensor(matrix), model.feature_log_prob_, prior)
+    return _softmax_of_line(draft, model, matrix, model.feature_log_prob_, prior)
 
 
 @answers(BernoulliNB)
 def lower_bernoulli_nb(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """Softmax over each class's log likelihood of what is there and what is not."""
-    x = draft.tensor(matrix)
     if model.binarize is not None:
-        for column in matrix.columns:
-            draft.add_thresholds(column, [model.binarize])
-        above = draft.graph.node("Greater", [x, draft.constant([float(model.binarize)])])
-        x = draft.cast(above, TensorProto.DOUBLE)
+        matrix = binarize(draft, matrix, float(model.binarize))
     absent = np.log(1 - np.exp(model.feature_log_prob_))
     prior = model.class_log_prior_ + absent.sum(axis=1)
-    return _softmax_of_line(draft, model, x, model.feature_log_prob_ - absent, prior)
+    return _softmax_of_line(draft, model, matrix, model.feature_log_prob_ - absent, prior)
 
 
 def _softmax_of_line(
-    draft: Draft, model: Any, x: str, weights: NDArray[np.float64], offset: NDArray[np.float64]
+    draft: Draft, model: Any, matrix: Matrix, weights: NDArray[np.float64], offset: NDArray[np.float64]
 ) -> Answer:
     graph = draft.graph
-    line = graph.node("MatMul", [x, draft.constant(weights.T)])
-    scores = graph.node("Add", [line, draft.constant(offset)])
+    scores = graph.node("Add", [draft.product(matrix, weights.T), draft.constant(offset)])
     # scikit-learn takes the logarithm of the sum off: infinity off a number is 0, off itself is none.
     infinite = graph.node("Equal", [scores, draft.constant([np.inf])])
     limit = graph.node("Where", [infinite, draft.constant([np.nan]), draft.constant([0.0])])
@@ -192,10 +186,10 @@ def lower_converted_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answe
 
 
 def _layers(draft: Draft, model: Any, matrix: Matrix) -> str:
-    graph, x = draft.graph, draft.tensor(matrix)
+    graph, x = draft.graph, ""
     last = len(model.coefs_) - 1
     for i, (weights, offsets) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
-        x = graph.node("MatMul", [x, draft.constant(weights)])
+        x = graph.node("MatMul", [x, draft.constant(weights)]) if i else draft.product(matrix, weights)
         x = graph.node("Add", [x, draft.constant(offsets)])
         name = model.out_activation_ if i == last else model.activation
         x = _ACTIVATIONS[name](draft, x)

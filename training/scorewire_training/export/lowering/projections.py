@@ -107,8 +107,8 @@ def lower_agglomeration(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
 def _project(
     draft: Draft, matrix: Matrix, center: NDArray[np.float64] | None, rotation: NDArray[np.float64]
 ) -> Matrix:
-    x = draft.tensor(matrix)
-    if center is not None:
-        x = draft.graph.node("Sub", [x, draft.constant(center)])
+    if center is None:
+        return Matrix(cells(draft.product(matrix, rotation), rotation.shape[1]))
+    x = draft.graph.node("Sub", [draft.tensor(matrix), draft.constant(center)])
     x = draft.graph.node("MatMul", [x, draft.constant(rotation)])
     return Matrix(cells(x, rotation.shape[1]))

@@ -24,6 +24,7 @@ from sklearn.preprocessing import (
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import Graph
+from scorewire_training.export.lowering.counts import above, normalize_counts, scale_counts, terms
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix, cells
 from scorewire_training.export.lowering.registry import lowers
@@ -90,6 +91,9 @@ def lower_power(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
 @lowers(Normalizer)
 def lower_normalizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """Each row over its norm."""
+    counts = draft.counts(matrix) if step.norm in ("l1", "l2") else None
+    if counts is not None:
+        return replace(matrix.by_row(), columns=terms(normalize_counts(draft.graph, counts, step.norm)))
     x = normalize(draft, draft.tensor(matrix), matrix.width, step.norm)
     return matrix.by_row().changed(cells(x, matrix.width))
 
@@ -97,10 +101,7 @@ def lower_normalizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
 @lowers(Binarizer)
 def lower_binarizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """1 above the threshold, else 0."""
-    for column in matrix.columns:
-        draft.add_thresholds(column, [step.threshold])
-    above = draft.graph.node("Greater", [draft.tensor(matrix), draft.constant([step.threshold])])
-    return Matrix(cells(draft.cast(above, TensorProto.DOUBLE), matrix.width), sparse=matrix.sparse)
+    return binarize(draft, matrix, float(step.threshold))
 
 
 @lowers(KBinsDiscretizer)
@@ -177,6 +178,17 @@ def lower_function(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
             " or do it before the model is fitted",
         )
     return matrix.changed(cells(write(draft, draft.tensor(matrix)), matrix.width))
+
+
+def binarize(draft: Draft, matrix: Matrix, threshold: float) -> Matrix:
+    """1 above the threshold, else 0."""
+    counts = draft.counts(matrix) if threshold >= 0 else None
+    if counts is not None:
+        return replace(matrix, columns=terms(above(draft.graph, counts, threshold)), pattern=None)
+    for column in matrix.columns:
+        draft.add_thresholds(column, [threshold])
+    over = draft.graph.node("Greater", [draft.tensor(matrix), draft.constant([threshold])])
+    return Matrix(cells(draft.cast(over, TensorProto.DOUBLE), matrix.width), sparse=matrix.sparse)
 
 
 def clip(draft: Draft, x: str, low: float, high: float) -> str:
@@ -287,6 +299,9 @@ def _scale(
     graph: Graph = draft.graph
     if center is None and scale is None:
         return matrix
+    counts = draft.counts(matrix) if center is None else None
+    if counts is not None and scale is not None and matrix.sparse:
+        return replace(matrix, columns=terms(scale_counts(draft.graph, counts, 1.0 / scale)))
     x = draft.tensor(matrix)
     if center is not None:
         x = graph.node("Sub", [x, draft.constant(center)])

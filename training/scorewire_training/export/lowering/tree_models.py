@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import lightgbm
@@ -13,10 +14,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import ELEMENT_TYPES, ModelOutput
+from scorewire_training.export.lowering.counts import Term
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.encoding import lower_categories
 from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Text, cells
 from scorewire_training.export.trees import read_trees
+from scorewire_training.export.trees.ensemble import Ensemble
 from scorewire_training.export.trees.xgboost_categories import stored_categories
 
 
@@ -55,9 +58,15 @@ def lower_trees(draft: Draft, model: object, matrix: Matrix) -> LoweredTrees | N
         draft.add_thresholds(column, thresholds.get(i, ()))
         if missing is not None:
             draft.add_thresholds(column, [missing])
-    lowered = Matrix(columns)
+    lowered, pattern = Matrix(columns), matrix.pattern
+    if isinstance(trees.ensemble, Ensemble) and any(isinstance(column, Term) for column in columns):
+        # Of many words, few are asked about.
+        asked = trees.ensemble.features() or [0]
+        trees = replace(trees, ensemble=trees.ensemble.over(asked), feature_count=len(asked))
+        lowered = lowered.take(asked)
+        pattern = pattern and pattern.take(asked)
     if matrix.sparse and isinstance(model, xgboost.Booster | xgboost.XGBModel):
-        lowered = _without_left_out(draft, lowered, matrix.pattern)
+        lowered = _without_left_out(draft, lowered, pattern)
     x = draft.tensor(lowered, ELEMENT_TYPES[trees.input_type])
     outputs, margin = trees.emit_with_margin(draft.graph, x)
     return LoweredTrees(trees.family, ELEMENT_TYPES[trees.ensemble.element_type], outputs, margin)
@@ -65,9 +74,16 @@ def lower_trees(draft: Draft, model: object, matrix: Matrix) -> LoweredTrees | N
 
 def _without_left_out(draft: Draft, matrix: Matrix, pattern: Matrix | None) -> Matrix:
     """XGBoost takes for missing what a sparse matrix leaves out: its zeros, or those of an earlier one."""
-    x = draft.tensor(matrix)
-    zero = draft.graph.node("Equal", [x if pattern is None else draft.tensor(pattern), draft.constant([0.0])])
-    return Matrix(cells(draft.graph.node("Where", [zero, draft.constant([np.nan]), x]), matrix.width))
+    left_out = []
+    for is_counted, run in groupby((pattern or matrix).columns, key=lambda column: isinstance(column, Term)):
+        part = Matrix(tuple(run))
+        if is_counted:
+            left_out.append(draft.graph.node("IsNaN", [draft.tensor(part, absent=np.nan)]))
+        else:
+            left_out.append(draft.graph.node("Equal", [draft.tensor(part), draft.constant([0.0])]))
+    none = left_out[0] if len(left_out) == 1 else draft.graph.node("Concat", left_out, axis=1)
+    x = draft.graph.node("Where", [none, draft.constant([np.nan]), draft.tensor(matrix)])
+    return Matrix(cells(x, matrix.width))
 
 
 def _frame_categories(draft: Draft, model: object, matrix: Matrix) -> dict[int, list[object]]:

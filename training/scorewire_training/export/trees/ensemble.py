@@ -7,8 +7,8 @@ one feature; its answer leads to `true_child` or `false_child`. A missing value
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 
 import numpy as np
@@ -83,6 +83,21 @@ class Ensemble:
     def target_count(self) -> int:
         """How many margins a row gets."""
         return len(self.base)
+
+    def features(self) -> list[int]:
+        """The features that the trees ask about, ascending."""
+        asked = [tree.feature[~tree.is_leaf] for tree in self.trees]
+        return [int(feature) for feature in np.unique(np.concatenate(asked))] if asked else []
+
+    def over(self, features: Sequence[int]) -> Ensemble:
+        """The ensemble over some features, ascending, among them all that the trees ask about."""
+        listed = np.asarray(features, dtype=np.int64)
+        trees = tuple(
+            replace(tree, feature=np.where(tree.is_leaf, 0, np.searchsorted(listed, tree.feature)))
+            for tree in self.trees
+        )
+        zeros = frozenset(place for place, feature in enumerate(features) if feature in self.zero_is_missing)
+        return replace(self, trees=trees, zero_is_missing=zeros)
 
     def thresholds(self) -> dict[int, NDArray[np.float64]]:
         """For each feature, the finite thresholds that it is compared with, ascending."""

@@ -46,6 +46,62 @@ TEXT_FOLD_ASCII_LOWER_STRIP: TextFold.ValueType  # 2
 """ASCII white space at both ends is cut off, ASCII capitals become small."""
 Global___TextFold: _TypeAlias = TextFold  # noqa: Y015
 
+class _Accents:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AccentsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Accents.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACCENTS_UNSPECIFIED: _Accents.ValueType  # 0
+    """Never used."""
+    ACCENTS_KEPT: _Accents.ValueType  # 1
+    """They stay."""
+    ACCENTS_STRIPPED: _Accents.ValueType  # 2
+    """Each character is decomposed (NFKD), and combining ones are left out."""
+    ACCENTS_ASCII: _Accents.ValueType  # 3
+    """As before, and all that is not ASCII is left out."""
+
+class Accents(_Accents, metaclass=_AccentsEnumTypeWrapper):
+    """What becomes of accents."""
+
+ACCENTS_UNSPECIFIED: Accents.ValueType  # 0
+"""Never used."""
+ACCENTS_KEPT: Accents.ValueType  # 1
+"""They stay."""
+ACCENTS_STRIPPED: Accents.ValueType  # 2
+"""Each character is decomposed (NFKD), and combining ones are left out."""
+ACCENTS_ASCII: Accents.ValueType  # 3
+"""As before, and all that is not ASCII is left out."""
+Global___Accents: _TypeAlias = Accents  # noqa: Y015
+
+class _Analyzer:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AnalyzerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Analyzer.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ANALYZER_UNSPECIFIED: _Analyzer.ValueType  # 0
+    """Never used."""
+    ANALYZER_WORDS: _Analyzer.ValueType  # 1
+    """Tokens, joined by a space where a term has several."""
+    ANALYZER_CHARACTERS: _Analyzer.ValueType  # 2
+    """Neighbouring characters, each run of white space being one space."""
+    ANALYZER_CHARACTERS_OF_WORDS: _Analyzer.ValueType  # 3
+    """Neighbouring characters of what lies between white space, with a space added at both ends."""
+
+class Analyzer(_Analyzer, metaclass=_AnalyzerEnumTypeWrapper):
+    """What terms are made of."""
+
+ANALYZER_UNSPECIFIED: Analyzer.ValueType  # 0
+"""Never used."""
+ANALYZER_WORDS: Analyzer.ValueType  # 1
+"""Tokens, joined by a space where a term has several."""
+ANALYZER_CHARACTERS: Analyzer.ValueType  # 2
+"""Neighbouring characters, each run of white space being one space."""
+ANALYZER_CHARACTERS_OF_WORDS: Analyzer.ValueType  # 3
+"""Neighbouring characters of what lies between white space, with a space added at both ends."""
+Global___Analyzer: _TypeAlias = Analyzer  # noqa: Y015
+
 class _ElementType:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -109,6 +165,34 @@ ELEMENT_TYPE_UINT64: ElementType.ValueType  # 11
 ELEMENT_TYPE_BOOL: ElementType.ValueType  # 12
 """True or false, as 1 or 0."""
 Global___ElementType: _TypeAlias = ElementType  # noqa: Y015
+
+class _EntryPart:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EntryPartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryPart.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENTRY_PART_UNSPECIFIED: _EntryPart.ValueType  # 0
+    """Never used."""
+    ENTRY_PART_ROW: _EntryPart.ValueType  # 1
+    """The index of its row, from 0; of type int64."""
+    ENTRY_PART_PLACE: _EntryPart.ValueType  # 2
+    """The place of the term; of type int64."""
+    ENTRY_PART_COUNT: _EntryPart.ValueType  # 3
+    """How often the row has it; of type double."""
+
+class EntryPart(_EntryPart, metaclass=_EntryPartEnumTypeWrapper):
+    """What a tensor has of each entry."""
+
+ENTRY_PART_UNSPECIFIED: EntryPart.ValueType  # 0
+"""Never used."""
+ENTRY_PART_ROW: EntryPart.ValueType  # 1
+"""The index of its row, from 0; of type int64."""
+ENTRY_PART_PLACE: EntryPart.ValueType  # 2
+"""The place of the term; of type int64."""
+ENTRY_PART_COUNT: EntryPart.ValueType  # 3
+"""How often the row has it; of type double."""
+Global___EntryPart: _TypeAlias = EntryPart  # noqa: Y015
 
 @_typing.final
 class Manifest(_message.Message):
@@ -289,6 +373,7 @@ class Coding(_message.Message):
     VOCABULARIES_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     ROW_BY_ROW_FIELD_NUMBER: _builtins.int
+    BAGS_FIELD_NUMBER: _builtins.int
     row_by_row: _builtins.bool
     """Whether the graph takes one row in a run, and no more."""
     @_builtins.property
@@ -299,16 +384,23 @@ class Coding(_message.Message):
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___GraphInput]:
         """In the order of the graph."""
 
+    @_builtins.property
+    def bags(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bag]:
+        """Texts that are cut into terms and counted. Bundles that have them are of
+        format 2.
+        """
+
     def __init__(
         self,
         *,
         vocabularies: _abc.Iterable[Global___Vocabulary] | None = ...,
         inputs: _abc.Iterable[Global___GraphInput] | None = ...,
         row_by_row: _builtins.bool = ...,
+        bags: _abc.Iterable[Global___Bag] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "row_by_row", b"row_by_row", "vocabularies", b"vocabularies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bags", b"bags", "inputs", b"inputs", "row_by_row", b"row_by_row", "vocabularies", b"vocabularies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -349,6 +441,182 @@ class Vocabulary(_message.Message):
 Global___Vocabulary: _TypeAlias = Vocabulary  # noqa: Y015
 
 @_typing.final
+class Bag(_message.Message):
+    """A text feature whose terms are counted, as scikit-learn's vectorizers do it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    FOLD_FIELD_NUMBER: _builtins.int
+    UNICODE_VERSION_FIELD_NUMBER: _builtins.int
+    LOWERCASE_FIELD_NUMBER: _builtins.int
+    ACCENTS_FIELD_NUMBER: _builtins.int
+    ANALYZER_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    STOP_WORDS_FIELD_NUMBER: _builtins.int
+    SHORTEST_FIELD_NUMBER: _builtins.int
+    LONGEST_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    HASHING_FIELD_NUMBER: _builtins.int
+    text: _builtins.int
+    """Position among the text features of the schema, from 0."""
+    fold: Global___TextFold.ValueType
+    """Applied before all else."""
+    unicode_version: _builtins.str
+    """The version of Unicode that says what characters are: "14.0.0"."""
+    lowercase: _builtins.bool
+    """Whether the text is put in small letters, as Python's str.lower does it."""
+    accents: Global___Accents.ValueType
+    """What then becomes of accents."""
+    analyzer: Global___Analyzer.ValueType
+    """What terms are made of."""
+    shortest: _builtins.int
+    """Tokens or characters of a term, at least: from 1."""
+    longest: _builtins.int
+    """At most; 16 is the largest."""
+    @_builtins.property
+    def tokens(self) -> Global___Tokens:
+        """What tokens are; only where terms are made of them."""
+
+    @_builtins.property
+    def stop_words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens that are left out before terms are made."""
+
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The terms that are counted: distinct, each at its place. Others are passed over."""
+
+    @_builtins.property
+    def hashing(self) -> Global___Hashing:
+        """Set in place of terms, where the place of a term is given by its hash."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.int = ...,
+        fold: Global___TextFold.ValueType = ...,
+        unicode_version: _builtins.str = ...,
+        lowercase: _builtins.bool = ...,
+        accents: Global___Accents.ValueType = ...,
+        analyzer: Global___Analyzer.ValueType = ...,
+        tokens: Global___Tokens | None = ...,
+        stop_words: _abc.Iterable[_builtins.str] | None = ...,
+        shortest: _builtins.int = ...,
+        longest: _builtins.int = ...,
+        terms: _abc.Iterable[_builtins.str] | None = ...,
+        hashing: Global___Hashing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hashing", b"hashing", "tokens", b"tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accents", b"accents", "analyzer", b"analyzer", "fold", b"fold", "hashing", b"hashing", "longest", b"longest", "lowercase", b"lowercase", "shortest", b"shortest", "stop_words", b"stop_words", "terms", b"terms", "text", b"text", "tokens", b"tokens", "unicode_version", b"unicode_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Bag: _TypeAlias = Bag  # noqa: Y015
+
+@_typing.final
+class Tokens(_message.Message):
+    """Tokens: the longest runs of some characters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHARACTERS_FIELD_NUMBER: _builtins.int
+    SHORTEST_FIELD_NUMBER: _builtins.int
+    WHOLE_WORDS_FIELD_NUMBER: _builtins.int
+    shortest: _builtins.int
+    """How many at least: from 1."""
+    whole_words: _builtins.bool
+    """Whether no word character may stand before or behind; then all of the
+    characters are word characters.
+    """
+    @_builtins.property
+    def characters(self) -> Global___CharacterSet:
+        """Which ones."""
+
+    def __init__(
+        self,
+        *,
+        characters: Global___CharacterSet | None = ...,
+        shortest: _builtins.int = ...,
+        whole_words: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters", "shortest", b"shortest", "whole_words", b"whole_words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tokens: _TypeAlias = Tokens  # noqa: Y015
+
+@_typing.final
+class CharacterSet(_message.Message):
+    """Some characters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORD_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
+    STARTS_FIELD_NUMBER: _builtins.int
+    ENDS_FIELD_NUMBER: _builtins.int
+    EXCLUDED_FIELD_NUMBER: _builtins.int
+    word: _builtins.bool
+    """Whether the word characters of Python's regular expressions (\\w) are among them."""
+    space: _builtins.bool
+    """Whether white space is."""
+    excluded: _builtins.bool
+    """Whether it is all characters but these."""
+    @_builtins.property
+    def starts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Further ones, by ranges of code points: the first of each range."""
+
+    @_builtins.property
+    def ends(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The last of each range."""
+
+    def __init__(
+        self,
+        *,
+        word: _builtins.bool = ...,
+        space: _builtins.bool = ...,
+        starts: _abc.Iterable[_builtins.int] | None = ...,
+        ends: _abc.Iterable[_builtins.int] | None = ...,
+        excluded: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ends", b"ends", "excluded", b"excluded", "space", b"space", "starts", b"starts", "word", b"word"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CharacterSet: _TypeAlias = CharacterSet  # noqa: Y015
+
+@_typing.final
+class Hashing(_message.Message):
+    """Places by hash: MurmurHash3 of the term's UTF-8, as scikit-learn's FeatureHasher."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WIDTH_FIELD_NUMBER: _builtins.int
+    ALTERNATE_SIGN_FIELD_NUMBER: _builtins.int
+    width: _builtins.int
+    """How many places."""
+    alternate_sign: _builtins.bool
+    """Whether a term whose hash is negative counts -1."""
+    def __init__(
+        self,
+        *,
+        width: _builtins.int = ...,
+        alternate_sign: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternate_sign", b"alternate_sign", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hashing: _TypeAlias = Hashing  # noqa: Y015
+
+@_typing.final
 class GraphInput(_message.Message):
     """One input tensor of the graph, of shape [rows, columns] unless it says otherwise."""
 
@@ -358,6 +626,7 @@ class GraphInput(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name in the graph."""
     type: Global___ElementType.ValueType
@@ -372,6 +641,10 @@ class GraphInput(_message.Message):
         [rows, columns], with the columns row-major.
         """
 
+    @_builtins.property
+    def entries(self) -> Global___BagEntries:
+        """Where set, there are no columns, and the tensor is of shape [entries]."""
+
     def __init__(
         self,
         *,
@@ -379,14 +652,45 @@ class GraphInput(_message.Message):
         type: Global___ElementType.ValueType = ...,
         columns: _abc.Iterable[Global___Column] | None = ...,
         shape: Global___RowShape | None = ...,
+        entries: Global___BagEntries | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["shape", b"shape"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "shape", b"shape"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "name", b"name", "shape", b"shape", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "entries", b"entries", "name", b"name", "shape", b"shape", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GraphInput: _TypeAlias = GraphInput  # noqa: Y015
+
+@_typing.final
+class BagEntries(_message.Message):
+    """One of three tensors that together have the counts of a bag: an entry for each
+    place that a row's terms have, ordered by row and then by place. Further
+    entries fill up to a power of two of at least 16: count 0, in row 0, at the
+    place that is the number of places.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BAG_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    bag: _builtins.int
+    """Index into the bags."""
+    part: Global___EntryPart.ValueType
+    """Which of the three."""
+    def __init__(
+        self,
+        *,
+        bag: _builtins.int = ...,
+        part: Global___EntryPart.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bag", b"bag", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BagEntries: _TypeAlias = BagEntries  # noqa: Y015
 
 @_typing.final
 class RowShape(_message.Message):

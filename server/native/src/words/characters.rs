@@ -1,0 +1,216 @@
+//! Characters as one version of Unicode has them: scorewire_contract.unicode, once more.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use foldhash::fast::RandomState;
+
+/// A copy of scorewire_contract/unicode.txt; proto/generate_unicode.py writes both.
+const TABLES: &str = include_str!("unicode.txt");
+
+const WORD: u8 = 1;
+const CASED: u8 = 2;
+const IGNORABLE: u8 = 4;
+const HAS_LOWER: u8 = 8;
+const HAS_STRIPPED: u8 = 16;
+const SPACE: u8 = 32;
+
+const SIGMA: char = '\u{3a3}';
+const SMALL_SIGMA: char = '\u{3c3}';
+const FINAL_SIGMA: char = '\u{3c2}';
+/// White space, as Python's str.split and regular expressions have it.
+const SPACES: [(char, char); 10] = [
+    ('\t', '\r'),
+    ('\u{1c}', ' '),
+    ('\u{85}', '\u{85}'),
+    ('\u{a0}', '\u{a0}'),
+    ('\u{1680}', '\u{1680}'),
+    ('\u{2000}', '\u{200a}'),
+    ('\u{2028}', '\u{2029}'),
+    ('\u{202f}', '\u{202f}'),
+    ('\u{205f}', '\u{205f}'),
+    ('\u{3000}', '\u{3000}'),
+];
+const LAST: usize = char::MAX as usize;
+const HANGUL: u32 = 0xac00;
+const HANGUL_COUNT: u32 = 11_172;
+
+/// What a version of Unicode says of characters.
+pub struct Characters {
+    flags: Box<[u8]>,
+    lower: HashMap<char, Box<str>, RandomState>,
+    stripped: HashMap<char, Box<str>, RandomState>,
+}
+
+static MADE: LazyLock<Mutex<HashMap<String, Arc<Characters>>>> = LazyLock::new(Mutex::default);
+
+impl Characters {
+    /// Those of a version; None where it is not known.
+    pub fn of(version: &str) -> Option<Arc<Self>> {
+        let known = TABLES.lines().filter_map(|line| line.split(' ').nth(1));
+        // A version comes after all that are older, so that the lines up to its last are what it says.
+        let last = known.enumerate().filter(|(_, name)| *name == version).last()?.0;
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = made.entry(version.to_owned()).or_insert_with(|| Arc::new(Self::read(last + 1)));
+        Some(Arc::clone(made))
+    }
+
+    fn read(line_count: usize) -> Self {
+        let mut characters = Self {
+            flags: vec![0; LAST + 1].into_boxed_slice(),
+            lower: HashMap::default(),
+            stripped: HashMap::default(),
+        };
+        for line in TABLES.lines().take(line_count) {
+            let mut entries = line.split(' ');
+            let kind = entries.next().unwrap_or_default();
+            for entry in entries.skip(1) {
+                characters.add(kind, entry);
+            }
+        }
+        for (first, last) in SPACES {
+            characters.mark(first as u32, last as u32, SPACE);
+        }
+        for code in (HANGUL..).take(HANGUL_COUNT as usize) {
+            let syllable = char::from_u32(code).unwrap_or_default();
+            characters.stripped.insert(syllable, decomposed(code - HANGUL));
+        }
+        characters.mark(HANGUL, HANGUL + HANGUL_COUNT - 1, HAS_STRIPPED);
+        characters
+    }
+
+    fn add(&mut self, kind: &str, entry: &str) {
+        let code = |text: &str| u32::from_str_radix(text, 16).unwrap_or_default();
+        let (span, to) = entry.split_once('>').unwrap_or((entry, ""));
+        let (first, last) = span.split_once('-').unwrap_or((span, span));
+        let (first, last) = (code(first), code(last));
+        let (table, flag) = match kind {
+            "word" => return self.mark(first, last, WORD),
+            "cased" => return self.mark(first, last, CASED),
+            "ignorable" => return self.mark(first, last, IGNORABLE),
+            "lower" => (&mut self.lower, HAS_LOWER),
+            _ => (&mut self.stripped, HAS_STRIPPED),
+        };
+        let to = to.split('+').filter(|text| !text.is_empty()).map(code).collect::<Vec<_>>();
+        for i in 0..=last - first {
+            let grown = |(j, code): (usize, &u32)| if j + 1 == to.len() { code + i } else { *code };
+            let text = to.iter().enumerate().map(grown).filter_map(char::from_u32).collect::<String>();
+            table.insert(char::from_u32(first + i).unwrap_or_default(), text.into_boxed_str());
+        }
+        self.mark(first, last, flag);
+    }
+
+    fn mark(&mut self, first: u32, last: u32, flag: u8) {
+        for place in &mut self.flags[first as usize..=last as usize] {
+            *place |= flag;
+        }
+    }
+
+    fn has(&self, c: char, flag: u8) -> bool {
+        self.flags[c as usize] & flag != 0
+    }
+
+    /// Whether it is a word character of Python's regular expressions.
+    pub fn is_word(&self, c: char) -> bool {
+        self.has(c, WORD)
+    }
+
+    /// Whether it is white space.
+    pub fn is_space(&self, c: char) -> bool {
+        self.has(c, SPACE)
+    }
+
+    /// Appends the text in small letters, as Python's str.lower has them.
+    pub fn lower(&self, text: &str, out: &mut String) {
+        if text.is_ascii() {
+            let start = out.len();
+            out.push_str(text);
+            out[start..].make_ascii_lowercase();
+            return;
+        }
+        for (at, c) in text.char_indices() {
+            if c == SIGMA {
+                out.push(if self.is_final(text, at) { FINAL_SIGMA } else { SMALL_SIGMA });
+            } else if self.has(c, HAS_LOWER) {
+                out.push_str(&self.lower[&c]);
+            } else {
+                out.push(c);
+            }
+        }
+    }
+
+    /// Whether the sigma there is the last letter of a word: behind one that has case, and not before one.
+    fn is_final(&self, text: &str, at: usize) -> bool {
+        let passes = |c: &char| !self.has(*c, IGNORABLE);
+        let cased = |found: Option<char>| found.is_some_and(|c| self.has(c, CASED));
+        cased(text[..at].chars().rev().find(passes))
+            && !cased(text[at + SIGMA.len_utf8()..].chars().find(passes))
+    }
+
+    /// Appends the text without accents and marks: decomposed (NFKD), without what combines. Where
+    /// `ascii` is set, without all that is not ASCII then.
+    pub fn strip(&self, text: &str, ascii: bool, out: &mut String) {
+        if text.is_ascii() {
+            out.push_str(text);
+            return;
+        }
+        for c in text.chars() {
+            if !self.has(c, HAS_STRIPPED) {
+                out.extend(Some(c).filter(|c| !ascii || c.is_ascii()));
+            } else if ascii {
+                out.extend(self.stripped[&c].chars().filter(char::is_ascii));
+            } else {
+                out.push_str(&self.stripped[&c]);
+            }
+        }
+    }
+}
+
+/// The letters of a syllable of Hangul, by its place among them (Unicode, section 3.12).
+fn decomposed(place: u32) -> Box<str> {
+    let (lead, vowel, tail) = (0x1100 + place / 588, 0x1161 + place % 588 / 28, 0x11a7 + place % 28);
+    let letters = [lead, vowel, tail].into_iter().take(if place % 28 == 0 { 2 } else { 3 });
+    letters.filter_map(char::from_u32).collect::<String>().into_boxed_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lower(text: &str) -> String {
+        let mut out = String::new();
+        Characters::of("14.0.0").unwrap().lower(text, &mut out);
+        out
+    }
+
+    fn strip(text: &str, ascii: bool) -> String {
+        let mut out = String::new();
+        Characters::of("14.0.0").unwrap().strip(text, ascii, &mut out);
+        out
+    }
+
+    #[test]
+    fn small_letters_are_those_of_python() {
+        assert_eq!(lower("ABC Z"), "abc z");
+        assert_eq!(lower("\u{130}I \u{1e9e}"), "i\u{307}i \u{df}");
+        assert_eq!(
+            lower("\u{391}\u{3a3} \u{3a3}\u{391} \u{391}\u{3a3}.\u{391} \u{391}'\u{3a3}"),
+            "ας σα ας.α α'ς".replace("ας.α", "ασ.α")
+        );
+    }
+
+    #[test]
+    fn accents_are_stripped() {
+        assert_eq!(strip("n\u{303} \u{e9}\u{fb01}\u{ac01}", false), "n efi\u{1100}\u{1161}\u{11a8}");
+        assert_eq!(strip("\u{e9}\u{fb01} \u{4e2d}\u{df}x", true), "efi x");
+        assert_eq!(strip("plain", true), "plain");
+    }
+
+    #[test]
+    fn a_later_version_knows_more_characters() {
+        let later = '\u{1e030}';
+        assert!(!Characters::of("14.0.0").unwrap().is_word(later));
+        assert!(Characters::of("15.0.0").unwrap().is_word(later));
+        assert!(Characters::of("1.0").is_none());
+    }
+}

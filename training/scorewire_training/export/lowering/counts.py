@@ -1,0 +1,168 @@
+"""Sparse matrices in the graph: the counts of words, of which a row has few among many columns.
+
+Entries stand in order of rows and columns, and are added up one after the other, as scipy adds them:
+weights and norms have scikit-learn's own bits, and no row's depend on the rows beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.graph import Graph
+
+# Wider ones are not written out: a row would take a megabyte.
+MAX_DENSE_WIDTH = 1 << 17
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counts:
+    """Tensors of shape [entries] that have a row's values at some of `width` places.
+
+    `rows` and `places` are int64, `values` double. Idle entries have the value 0, at the place `width`.
+    `zero` is a column of zeros, double [rows, 1]. `signed` tells whether a
+    value may be below 0, or 0.
+    """
+
+    rows: str
+    places: str
+    values: str
+    zero: str
+    width: int
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Term:
+    """Column `index` of counts."""
+
+    counts: Counts
+    index: int
+
+
+def terms(counts: Counts) -> tuple[Term, ...]:
+    """All columns."""
+    return tuple(Term(counts, index) for index in range(counts.width))
+
+
+def select(graph: Graph, counts: Counts, indices: Sequence[int]) -> Counts:
+    """Some of the columns, ascending and distinct."""
+    if list(indices) == list(range(counts.width)):
+        return counts
+    width = len(indices)
+    table = np.full(counts.width + 1, width, dtype=np.int64)
+    table[list(indices)] = np.arange(width)
+    places = graph.node("Gather", [graph.constant(table), counts.places])
+    return _without_idle(graph, replace(counts, places=places, width=width), counts.values)
+
+
+def scale_counts(graph: Graph, counts: Counts, factors: NDArray[np.float64]) -> Counts:
+    """Each column times a factor."""
+    factor = _pick(graph, np.append(np.broadcast_to(factors, (counts.width,)), 0.0), counts)
+    return replace(counts, values=graph.node("Mul", [counts.values, factor]))
+
+
+def normalize_counts(graph: Graph, counts: Counts, kind: str) -> Counts:
+    """Rows over their "l1" or "l2" norm; rows of zeros stay."""
+    x = counts.values
+    part = graph.node("Mul", [x, x]) if kind == "l2" else graph.node("Abs", [x])
+    norm = _add_up(graph, counts, graph.node("Reshape", [part, _column(graph)]), 1)
+    if kind == "l2":
+        norm = graph.node("Sqrt", [norm])
+    none = graph.node("Equal", [norm, graph.constant(np.array([0.0]))])
+    norm = graph.node("Where", [none, graph.constant(np.array([1.0])), norm])
+    flat = graph.node("Reshape", [norm, graph.constant(np.array([-1]))])
+    of_entry = graph.node("Gather", [flat, counts.rows])
+    return replace(counts, values=graph.node("Div", [x, of_entry]))
+
+
+def log_counts(graph: Graph, counts: Counts) -> Counts:
+    """1 + log of each value.
+
+    Raises:
+        UnsupportedModelError: values may be below 1.
+    """
+    if counts.signed:
+        raise UnsupportedModelError(
+            "sublinear_tf takes the logarithm of counts that may be 0 or below", "use alternate_sign=False"
+        )
+    one = graph.constant(np.array([1.0]))
+    log = graph.node("Log", [graph.node("Max", [counts.values, one])])
+    return _without_idle(graph, counts, graph.node("Add", [log, one]))
+
+
+def count_once(graph: Graph, counts: Counts) -> Counts:
+    """1 for each value that is there."""
+    return replace(_without_idle(graph, counts, graph.constant(np.array([1.0]))), signed=False)
+
+
+def above(graph: Graph, counts: Counts, threshold: float) -> Counts:
+    """1 for values above a threshold of at least 0; others are left out."""
+    over = graph.node("Greater", [counts.values, graph.constant(np.array([threshold]))])
+    places = graph.node("Where", [over, counts.places, graph.constant(np.array([counts.width]))])
+    return replace(counts, places=places, values=graph.node("Cast", [over], to=TensorProto.DOUBLE))
+
+
+def multiply(graph: Graph, counts: Counts, weights: NDArray[np.float64]) -> str:
+    """Counts times weights of shape [width, targets]: double, [rows, targets]."""
+    picked = _pick(graph, np.vstack([weights, np.zeros((1, weights.shape[1]))]), counts)
+    product = graph.node("Mul", [picked, graph.node("Reshape", [counts.values, _column(graph)])])
+    return _add_up(graph, counts, product, weights.shape[1])
+
+
+def write_out(graph: Graph, counts: Counts, indices: Sequence[int], *, absent: float = 0.0) -> str:
+    """Some of the columns, each in its place: double, [rows, columns]; `absent` where a row has no value.
+
+    Raises:
+        UnsupportedModelError: they are too many.
+    """
+    distinct = sorted(set(indices))
+    if len(distinct) > MAX_DENSE_WIDTH:
+        raise UnsupportedModelError(
+            f"a step asks for each of {len(distinct)} columns of words as a number of its own",
+            f"use at most {MAX_DENSE_WIDTH} (max_features, n_features), or a linear model or naive Bayes",
+        )
+    chosen = select(graph, counts, distinct)
+    places = [graph.node("Reshape", [part, _column(graph)]) for part in (chosen.rows, chosen.places)]
+    width = chosen.width
+    # Idle entries go to a last column, which is cut off.
+    empty = graph.node("Add", [counts.zero, graph.constant(np.full((1, width + 1), absent))])
+    filled = graph.node("ScatterND", [empty, graph.node("Concat", places, axis=1), chosen.values])
+    bounds = [graph.constant(np.array([edge])) for edge in (0, width, 1)]
+    filled = graph.node("Slice", [filled, *bounds])
+    if list(indices) == distinct:
+        return filled
+    order = np.searchsorted(distinct, list(indices))
+    return graph.node("Gather", [filled, graph.constant(order)], axis=1)
+
+
+def _without_idle(graph: Graph, counts: Counts, values: str) -> Counts:
+    """Other values, 0 for idle entries."""
+    idle = graph.node("Equal", [counts.places, graph.constant(np.array([counts.width]))])
+    return replace(counts, values=graph.node("Where", [idle, graph.constant(np.array([0.0])), values]))
+
+
+def _pick(graph: Graph, table: NDArray[np.float64], counts: Counts) -> str:
+    """For each entry the row of a table at its place."""
+    return graph.node("Gather", [graph.constant(np.ascontiguousarray(table)), counts.places])
+
+
+def _add_up(graph: Graph, counts: Counts, x: str, width: int) -> str:
+    """Sums by row of a tensor of shape [entries, width]: [rows, width]."""
+    rows = graph.node("Reshape", [counts.rows, _column(graph)])
+    if width > 1:
+        rows = graph.node("Add", [rows, graph.constant(np.zeros((1, width), dtype=np.int64))])
+    start = counts.zero
+    if width > 1:
+        start = graph.node("Add", [start, graph.constant(np.zeros((1, width)))])
+    # One after the other; a product of matrices adds up in another order for other sizes.
+    return graph.node("ScatterElements", [start, rows, x], axis=0, reduction="add")
+
+
+def _column(graph: Graph) -> str:
+    return graph.constant(np.array([-1, 1]))
