@@ -23,7 +23,7 @@ from scorewire_training.cli.verify import verify
 from scorewire_training.export.runtime import open_graph
 
 COUNT = 240
-NAMES = {
+NAMES: dict[str, list[Any]] = {
     "integers": [30, 10, 20],
     "texts": ["b", "a", "c"],
     "Spanish": ["peña", "niño", "año", "zz"],
@@ -116,9 +116,11 @@ def categories_file(folder: Folder, content: object) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("names", NAMES.values(), ids=list(NAMES))
-@pytest.mark.parametrize("old", [True, False], ids=["without categories", "as it saves"])
-def test_xgboosts_categories_score_as_in_training(names: list[Any], old: bool, folder: Folder) -> None:
+@pytest.mark.parametrize(
+    ("kind", "old"), [*((kind, False) for kind in NAMES), ("integers", True), ("Chinese", True)]
+)
+def test_xgboosts_categories_score_as_in_training(kind: str, old: bool, folder: Folder) -> None:
+    names = NAMES[kind]
     frame = frame_of(names)
     trained = xgboost_of(frame)
     model = without_categories(trained) if old else trained

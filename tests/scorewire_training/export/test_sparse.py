@@ -22,7 +22,6 @@ from sklearn.preprocessing import (
     Normalizer,
     OneHotEncoder,
     PolynomialFeatures,
-    RobustScaler,
     StandardScaler,
 )
 
@@ -78,15 +77,12 @@ STEPS: dict[str, list[Any]] = {
     ],
     "scaled by the largest": [stack(), MaxAbsScaler()],
     "scaled by the deviation": [stack(), StandardScaler(with_mean=False)],
-    "scaled by the quartiles": [stack(), RobustScaler(with_centering=False)],
     "over the norm": [stack(numbers=SimpleImputer()), Normalizer()],
-    "filled with the mean": [stack(), SimpleImputer()],
     "filled with 0": [stack(), SimpleImputer(strategy="constant", fill_value=0)],
     "filled, with indicators": [stack(), SimpleImputer(add_indicator=True)],
     "magnitudes": [stack(), FunctionTransformer(np.abs)],
     "chosen": [stack(), MaxAbsScaler(), VarianceThreshold()],
     "products": [stack(numbers=SimpleImputer()), PolynomialFeatures(2)],
-    "products of four": [stack(numbers=SimpleImputer()), PolynomialFeatures(4, interaction_only=True)],
 }
 
 
