@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import lightgbm
 import numpy as np
-from sklearn import linear_model
+import pandas as pd
+import xgboost
+from numpy.typing import NDArray
+from sklearn import ensemble, linear_model
+from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, PolynomialFeatures, StandardScaler
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    KBinsDiscretizer,
+    PolynomialFeatures,
+    PowerTransformer,
+    QuantileTransformer,
+    StandardScaler,
+)
 
 from tests.families.data import everything, small_numbers
-from tests.families.fits import after_preparation
+from tests.families.fits import Fit, after_preparation
 from tests.families.running import Family
 
 
@@ -18,7 +32,102 @@ def logged(values: Any) -> Any:
     return np.log1p(np.abs(values))
 
 
+def counted(frame: pd.DataFrame) -> pd.DataFrame:
+    """Numbers that are 0 or more, some of them missing."""
+    return frame[["age", "income", "visits"]]
+
+
+def counted_whole(frame: pd.DataFrame) -> pd.DataFrame:
+    """Numbers above 0, none of them missing."""
+    return counted(frame).fillna(2.0) + 1.0
+
+
+def behind(model: Any, *steps: Any) -> Fit:
+    """Fits a model behind steps, all of them anew."""
+
+    def fit(frame: pd.DataFrame, target: NDArray[Any], size: int) -> Any:
+        last = clone(model)
+        for name in ("n_estimators", "max_iter") if model in TREES.values() else ():
+            if name in last.get_params():
+                last.set_params(**{name: size})
+        return make_pipeline(*map(clone, steps), last).fit(frame, target)
+
+    return fit
+
+
+TREES = {
+    "XGBoost": xgboost.XGBRegressor(n_jobs=2, random_state=0),
+    "LightGBM": lightgbm.LGBMRegressor(verbose=-1, n_jobs=2, random_state=0),
+    "HistGradientBoosting": ensemble.HistGradientBoostingRegressor(random_state=0),
+    "random forest": ensemble.RandomForestRegressor(random_state=0),
+}
+LINES = {"ridge": linear_model.Ridge(), "logistic regression": linear_model.LogisticRegression()}
+STEPS = {
+    "log1p": FunctionTransformer(np.log1p),
+    "square root": FunctionTransformer(np.sqrt),
+    "Yeo-Johnson": PowerTransformer(),
+    "Box-Cox": PowerTransformer("box-cox"),
+    "quantiles": QuantileTransformer(n_quantiles=100),
+    "normal quantiles": QuantileTransformer(n_quantiles=100, output_distribution="normal"),
+}
+_LOG1P, _SCALER = STEPS["log1p"], StandardScaler()
+
+FUNCTIONS = [
+    *(
+        Family(
+            name=f"{step}, {model}",
+            fit=behind(TREES[model], STEPS[step]),
+            prepare=counted_whole if model == "random forest" or step == "Box-Cox" else counted,
+        )
+        for step in STEPS
+        for model in TREES
+    ),
+    *(
+        Family(
+            name=f"{step}, {model}",
+            fit=behind(LINES[model], STEPS[step]),
+            prepare=counted_whole,
+            target="value" if model == "ridge" else "two",
+        )
+        for step in STEPS
+        for model in LINES
+    ),
+    Family(name="log1p, scaled, XGBoost", fit=behind(TREES["XGBoost"], _LOG1P, _SCALER), prepare=counted),
+    Family(
+        name="imputed, log1p, random forest",
+        fit=behind(TREES["random forest"], SimpleImputer(add_indicator=True), _LOG1P),
+        prepare=counted,
+    ),
+    Family(
+        name="log1p, imputed, LightGBM",
+        fit=behind(TREES["LightGBM"], _LOG1P, SimpleImputer(strategy="median")),
+        prepare=counted,
+    ),
+    Family(
+        name="log1p, bins, ridge",
+        fit=behind(LINES["ridge"], _LOG1P, KBinsDiscretizer(10, quantile_method="averaged_inverted_cdf")),
+        prepare=counted_whole,
+    ),
+    Family(
+        name="log1p, LightGBM linear_tree",
+        fit=behind(lightgbm.LGBMRegressor(verbose=-1, linear_tree=True, n_estimators=5), _LOG1P),
+        prepare=counted_whole,
+        refused="linear_tree=False",
+    ),
+    Family(
+        name="log1p, XGBoost gblinear",
+        fit=behind(xgboost.XGBRegressor(booster="gblinear", n_estimators=5), _LOG1P),
+        prepare=counted_whole,
+    ),
+    Family(
+        name="magnitude's logarithm, XGBoost",
+        fit=behind(TREES["XGBoost"], FunctionTransformer(np.abs), _LOG1P),
+        refused="neither only rises nor only falls",
+    ),
+]
+
 MAPPED = [
+    *FUNCTIONS,
     Family(
         name="ridge over bins",
         fit=after_preparation(linear_model.Ridge(), KBinsDiscretizer(encode="onehot-dense")),

@@ -163,7 +163,7 @@ class Prober:
         """The ends of the domains beyond which the model refuses the next number; else NaN."""
         limits = np.full(len(self._numbers), np.nan)
         ends = np.array([domains.get(name, (-np.inf, np.inf))[side > 0] for name in self._numbers])
-        ended = np.flatnonzero(np.isfinite(ends))
+        ended = np.flatnonzero(np.abs(ends) <= FLOAT32_LIMIT)
         refused = ended[self._refuses_numbers(ended, np.nextafter(ends[ended], side * np.inf))]
         for column in refused[side * self._seen[side][refused] > side * ends[refused]]:
             beyond = np.nextafter(ends[column], side * np.inf)

@@ -17,6 +17,7 @@ from scorewire_training.export.lowering import (  # noqa: F401 - modules that re
     numeric_models,
     plain_models,
     projections,
+    quantiles,
     scaling,
     vectorizing,
 )

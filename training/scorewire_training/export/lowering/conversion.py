@@ -11,24 +11,13 @@ import onnx
 from onnx import TensorProto
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
-from sklearn.preprocessing import QuantileTransformer
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import OPSET
 from scorewire_training.export.lowering.draft import Draft
-from scorewire_training.export.lowering.matrix import Matrix, cells
-from scorewire_training.export.lowering.registry import lowers
+from scorewire_training.export.lowering.matrix import Matrix
 
 _ML_OPSET = 3
-
-
-@lowers(QuantileTransformer)
-def lower_quantiles(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
-    """In float, since skl2onnx knows nothing finer."""
-    x = draft.tensor(matrix, TensorProto.FLOAT)
-    outputs = _convert(draft, step, x, FloatTensorType([None, matrix.width]), {})
-    width = matrix.width
-    return matrix.changed(cells(draft.cast(outputs["variable"], TensorProto.DOUBLE), width))
 
 
 def convert_classifier(draft: Draft, model: Any, matrix: Matrix) -> tuple[str, str]:

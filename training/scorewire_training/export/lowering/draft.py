@@ -18,7 +18,7 @@ from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import Graph
 from scorewire_training.export.lowering.counts import Counts, Term, multiply, select, write_out
 from scorewire_training.export.lowering.hard_texts import odd_texts
-from scorewire_training.export.lowering.matrix import Cell, Coded, Column, Matrix, Number, Text
+from scorewire_training.export.lowering.matrix import Cell, Coded, Column, Matrix, Number, Origin, Text
 
 NUMBERS_INPUT = "features"
 # What the inputs of a bag's entries are called, with its number behind, and their types.
@@ -38,16 +38,22 @@ class Draft:
     another way. `categories` has, for
     features that the sample holds as pandas categoricals, their categories;
     `coded_features` are those of them whose codes the model itself takes, so
-    that it cannot tell a text that is no category from a missing one.
+    that it cannot tell a text that is no category from a missing one. `typical`
+    has some numbers of each number feature, as many of each; `narrow` the types
+    of those that libraries compute in less than double precision. `origins` are
+    those of the columns that have been read.
     """
 
     candidates: tuple[tuple[str, int], ...]
     categories: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+    typical: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    narrow: Mapping[str, str] = field(default_factory=dict)
     graph: Graph = field(default_factory=Graph)
     thresholds: dict[str, list[float]] = field(default_factory=dict)
     missing_texts: dict[str, object] = field(default_factory=dict)
     coded_features: set[str] = field(default_factory=set)
     hard_texts: dict[str, list[str]] = field(default_factory=dict)
+    origins: list[Origin] = field(default_factory=list)
     _bags: list[tuple[str, manifest_pb2.Bag]] = field(default_factory=list)
     _slots: dict[Number | Coded, int] = field(default_factory=dict)
     _picks: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -72,6 +78,8 @@ class Draft:
                     f"a step that takes numbers is given the text column {column.feature!r}",
                     "encode it in the pipeline first, or leave it out",
                 )
+            if isinstance(column, Cell) and column.origin is not None:
+                self.origins.append(column.origin)
         parts = [
             self._part(source, list(run), element_type, absent)
             for source, run in groupby(matrix.columns, key=_source)
@@ -256,7 +264,7 @@ class Draft:
         return result
 
     def _take_away_idle_nodes(self, graph: onnx.GraphProto) -> None:
-        """Take away picks of all columns of an input, and casts to what the input is already."""
+        """Take away picks of all columns, casts to what the input is already, and what nothing reads."""
         whole = tuple(range(len(self._slots)))
         own_type = TensorProto.DOUBLE if self._asked_double else TensorProto.FLOAT
         idle = {tensor: NUMBERS_INPUT for tensor, places in self._picks.items() if places == whole}
@@ -265,12 +273,16 @@ class Draft:
             for cast, (tensor, element_type) in self._casts.items()
             if element_type == own_type
         }
-        kept = [node for node in graph.node if node.output[0] not in idle]
-        for node in kept:
-            node.input[:] = [idle.get(name, name) for name in node.input]
+        kept = []
+        used = {output.name for output in graph.output}
+        for node in reversed(graph.node):
+            if node.output[0] not in idle and not used.isdisjoint(node.output):
+                node.input[:] = [idle.get(name, name) for name in node.input]
+                used.update(node.input)
+                kept.append(node)
+        kept.reverse()
         del graph.node[:]
         graph.node.extend(kept)
-        used = {name for node in kept for name in node.input}
         constants = [constant for constant in graph.initializer if constant.name in used]
         del graph.initializer[:]
         graph.initializer.extend(constants)

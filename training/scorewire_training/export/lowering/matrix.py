@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -56,13 +56,30 @@ class Coded:
     strict: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """A number feature, and the steps that have made a column of nothing else.
+
+    Each step comes with the place that the column had in what it was given.
+    `exact`: the graph computes all of them to the last bit.
+    """
+
+    feature: str
+    steps: tuple[tuple[Any, int], ...] = ()
+    exact: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Column `index` of a double tensor of shape [rows, width] in the graph."""
+    """Column `index` of a double tensor of shape [rows, width] in the graph.
+
+    `origin` tells what it was made of, where that is a single number feature.
+    """
 
     tensor: str
     index: int
     width: int
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

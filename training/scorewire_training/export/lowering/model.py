@@ -17,6 +17,7 @@ from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import ModelOutput
 from scorewire_training.export.lowering.answer import lower_model
 from scorewire_training.export.lowering.draft import Draft
+from scorewire_training.export.lowering.folding import domains
 from scorewire_training.export.lowering.sample import read_sample
 
 
@@ -32,7 +33,9 @@ class LoweredModel:
     it cuts into words, texts that may be cut in other ways; `missing_texts`, for each
     text feature, how the fitted model wants a missing text spelt: "" on the
     wire, and "", None or NaN in a frame; `coded_features` the text features of
-    which it takes the codes of a pandas categorical. `family` names the kind of model.
+    which it takes the codes of a pandas categorical. `family` names the kind of
+    model; `domains` has, for number features that go through functions, the
+    smallest and the largest number of which those make a finite one.
     """
 
     graph: onnx.ModelProto
@@ -45,6 +48,7 @@ class LoweredModel:
     missing_texts: Mapping[str, object]
     coded_features: frozenset[str]
     family: str
+    domains: Mapping[str, tuple[float, float]]
 
 
 def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
@@ -60,7 +64,9 @@ def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
             exported faithfully, or the sample does not fit it.
     """
     read = read_sample(model, sample)
-    draft = Draft(candidates=read.features, categories=read.categories)
+    draft = Draft(
+        candidates=read.features, categories=read.categories, typical=read.typical, narrow=read.narrow
+    )
     answer = lower_model(draft, model, read.matrix)
     for output in answer.outputs:
         if output.kind == schema_pb2.OUTPUT_KIND_CLASS:
@@ -82,4 +88,5 @@ def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
         missing_texts={name: draft.missing_texts.get(name, (*read.spellings[name], "")[0]) for name in texts},
         coded_features=frozenset(draft.coded_features),
         family=answer.family,
+        domains=domains(draft),
     )

@@ -16,6 +16,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
+from scorewire_training.export.lowering.origins import trace
 from scorewire_training.export.lowering.pipelines import class_name
 
 # Lowers a fitted step: what it is given, to what it gives.
@@ -57,7 +58,7 @@ def lower_step(draft: Draft, step: object, matrix: Matrix) -> Matrix:
         expected = getattr(step, "n_features_in_", None)
         if expected is not None:
             matrix.check_width(step, expected)
-        return rule(draft, step, matrix)
+        return trace(step, matrix, rule(draft, step, matrix))
     if isinstance(step, SelectorMixin) and type(step).transform is SelectorMixin.transform:
         support = step.get_support()
         matrix.check_width(step, len(support))

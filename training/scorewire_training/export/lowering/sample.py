@@ -11,6 +11,7 @@ import lightgbm
 import numpy as np
 import pandas as pd
 import xgboost
+from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 
 from scorewire_proto.bundle.v1 import manifest_pb2
@@ -20,6 +21,12 @@ from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Te
 from scorewire_training.export.lowering.pipelines import class_name, steps_at_predict
 from scorewire_training.releases import FrozenEstimator
 
+# How many numbers of a column are told.
+_TYPICAL = 9
+_ROWS_LOOKED_AT = 1_000
+# Types that numpy computes functions of in less than double precision.
+_NARROW = ("bool", "boolean", "float16", "float32", "int8", "int16", "uint8", "uint16")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
@@ -28,12 +35,16 @@ class Sample:
     `features` are columns that rows can hold, in the sample's order; `matrix` has
     all in the order in which the model takes them; `categories` of the pandas
     categoricals; `spellings` of the missing values of each text feature.
+    `typical` has some numbers of each number feature, as many of each, and
+    `narrow` the types of those that are less than doubles.
     """
 
     features: tuple[tuple[str, int], ...]
     matrix: Matrix
     categories: Mapping[str, tuple[object, ...]]
     spellings: Mapping[str, tuple[object, ...]]
+    typical: Mapping[str, NDArray[np.float64]]
+    narrow: Mapping[str, str]
 
 
 def read_sample(model: object, sample: pd.DataFrame) -> Sample:
@@ -52,6 +63,8 @@ def read_sample(model: object, sample: pd.DataFrame) -> Sample:
     columns: dict[str, Column] = {}
     spellings: dict[str, tuple[object, ...]] = {}
     categories: dict[str, tuple[object, ...]] = {}
+    typical: dict[str, NDArray[np.float64]] = {}
+    narrow: dict[str, str] = {}
     for name in (name for name in frame.columns if name in set(taken)):
         values = frame[name]
         if isinstance(values.dtype, pd.CategoricalDtype):
@@ -66,6 +79,9 @@ def read_sample(model: object, sample: pd.DataFrame) -> Sample:
             columns[name] = Text(name, manifest_pb2.TEXT_FOLD_NONE, spellings[name])
         else:
             columns[name] = Number(name)
+            typical[name] = _typical(values)
+            if str(values.dtype).lower() in _NARROW:
+                narrow[name] = str(values.dtype)
     return Sample(
         features=tuple(
             (
@@ -81,6 +97,8 @@ def read_sample(model: object, sample: pd.DataFrame) -> Sample:
         ),
         categories=categories,
         spellings=spellings,
+        typical=typical,
+        narrow=narrow,
     )
 
 
@@ -203,6 +221,15 @@ def _kind(value: object) -> str:
     if isinstance(value, bool | int | float | np.number | np.bool_):
         return "number"
     return f"values of type {type(value).__name__}"
+
+
+def _typical(values: pd.Series[Any]) -> NDArray[np.float64]:
+    """Quantiles of some numbers of a column."""
+    some = values.iloc[:: max(1, len(values) // _ROWS_LOOKED_AT)].astype(object)
+    numbers = pd.to_numeric(some, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    finite = numbers[np.isfinite(numbers)]
+    shares = np.linspace(0.0, 1.0, _TYPICAL)
+    return np.quantile(finite, shares) if len(finite) else np.zeros(_TYPICAL)
 
 
 def _spellings(values: pd.Series[Any]) -> tuple[object, ...]:

@@ -25,8 +25,11 @@ from sklearn.preprocessing import (
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import Graph
 from scorewire_training.export.lowering.counts import above, normalize_counts, scale_counts, terms
+from scorewire_training.export.lowering.cuts import Cuts
 from scorewire_training.export.lowering.draft import Draft
+from scorewire_training.export.lowering.folding import fold
 from scorewire_training.export.lowering.matrix import Matrix, cells
+from scorewire_training.export.lowering.origins import origin_of
 from scorewire_training.export.lowering.registry import lowers
 
 # numpy adds fewer than this many columns one after the other.
@@ -111,6 +114,11 @@ def lower_bins(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     bins = []
     for column, edges in zip(matrix.columns, step.bin_edges_, strict=True):
         inner = np.asarray(edges[1:-1], dtype=np.float64)
+        origin = origin_of(column)
+        if origin is not None and not origin.exact:
+            cuts = Cuts.of(inner, np.ones(len(inner), dtype=np.bool_))
+            bins.append(fold(draft, [origin], [cuts]))
+            continue
         draft.add_thresholds(column, inner)
         x = draft.tensor(Matrix((column,)))
         # Not (x < edge), so that NaN counts as beyond all, as np.searchsorted has it.
@@ -268,10 +276,28 @@ def _square(draft: Draft, x: str) -> str:
     return draft.graph.node("Mul", [x, x])
 
 
+def _cbrt(draft: Draft, x: str) -> str:
+    """The sign of x times exp(log(|x|) / 3)."""
+    graph = draft.graph
+    log = graph.node("Log", [graph.node("Abs", [x])])
+    root = graph.node("Exp", [graph.node("Div", [log, draft.constant([3.0])])])
+    return graph.node("Mul", [graph.node("Sign", [x]), root])
+
+
+def _logarithm(base: float) -> Callable[[Draft, str], str]:
+    def write(draft: Draft, x: str) -> str:
+        return draft.graph.node("Div", [draft.graph.node("Log", [x]), draft.constant([np.log(base)])])
+
+    return write
+
+
 FUNCTIONS: dict[Any, Callable[[Draft, str], str]] = {
     np.log1p: log1p,
     np.expm1: expm1,
     np.log: _unary("Log"),
+    np.log2: _logarithm(2.0),
+    np.log10: _logarithm(10.0),
+    np.cbrt: _cbrt,
     np.exp: _unary("Exp"),
     np.sqrt: _unary("Sqrt"),
     np.square: _square,

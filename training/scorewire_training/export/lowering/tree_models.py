@@ -17,6 +17,7 @@ from scorewire_training.export.graph import ELEMENT_TYPES, ModelOutput
 from scorewire_training.export.lowering.counts import Term
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.encoding import lower_categories
+from scorewire_training.export.lowering.folded_trees import fold_functions
 from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Text, cells
 from scorewire_training.export.trees import read_trees
 from scorewire_training.export.trees.ensemble import Ensemble
@@ -65,11 +66,22 @@ def lower_trees(draft: Draft, model: object, matrix: Matrix) -> LoweredTrees | N
         trees = replace(trees, ensemble=trees.ensemble.over(asked), feature_count=len(asked))
         lowered = lowered.take(asked)
         pattern = pattern and pattern.take(asked)
-    if matrix.sparse and isinstance(model, xgboost.Booster | xgboost.XGBModel):
-        lowered = _without_left_out(draft, lowered, pattern)
+    drops_zeros = matrix.sparse and isinstance(model, xgboost.Booster | xgboost.XGBModel)
+    given = lowered.columns
+    trees, lowered = fold_functions(draft, trees, lowered, zero_is_missing=drops_zeros)
+    if drops_zeros:
+        lowered = _without_left_out(draft, lowered, _pattern(pattern, given, lowered))
     x = draft.tensor(lowered, ELEMENT_TYPES[trees.input_type])
     outputs, margin = trees.emit_with_margin(draft.graph, x)
     return LoweredTrees(trees.family, ELEMENT_TYPES[trees.ensemble.element_type], outputs, margin)
+
+
+def _pattern(pattern: Matrix | None, columns: tuple[Column, ...], lowered: Matrix) -> Matrix | None:
+    """The pattern, but for columns that have been folded: their zeros are no counts."""
+    if pattern is None:
+        return None
+    pairs = zip(pattern.columns, columns, lowered.columns, strict=True)
+    return Matrix(tuple(own if after is before else after for own, before, after in pairs))
 
 
 def _without_left_out(draft: Draft, matrix: Matrix, pattern: Matrix | None) -> Matrix:
