@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn import cluster, decomposition, dummy, ensemble, naive_bayes, svm
+from sklearn import (
+    cluster,
+    covariance,
+    decomposition,
+    dummy,
+    ensemble,
+    kernel_ridge,
+    mixture,
+    naive_bayes,
+    neighbors,
+    svm,
+)
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, StandardScaler
 
@@ -61,5 +74,32 @@ OTHERS = [
     Family(name="one-class SVM", fit=scaled(svm.OneClassSVM(nu=0.2)), prepare=filled),
     Family(name="SVR", fit=scaled(svm.SVR()), prepare=filled),
     Family(name="NuSVR, polynomial kernel", fit=scaled(svm.NuSVR(kernel="poly", degree=2)), prepare=filled),
+    Family(
+        name="kernel ridge", fit=scaled(kernel_ridge.KernelRidge(kernel="rbf", alpha=1.0)), prepare=filled
+    ),
+    Family(
+        name="Nystroem kernels before a line",
+        fit=scaled(make_pipeline(Nystroem(n_components=20, random_state=0), Ridge())),
+        prepare=filled,
+    ),
+    Family(name="Gaussian mixture", fit=scaled(mixture.GaussianMixture(3, random_state=0)), prepare=filled),
+    Family(
+        name="envelope",
+        fit=lambda frame, _, __: covariance.EllipticEnvelope(random_state=0).fit(frame),
+        prepare=filled,
+    ),
+    Family(
+        name="nearest neighbours",
+        fit=scaled(neighbors.KNeighborsClassifier()),
+        target="three",
+        prepare=filled,
+        refused="equally near",
+    ),
+    Family(
+        name="nearest centers of a mean shift",
+        fit=scaled(cluster.MeanShift(bandwidth=1.0)),
+        prepare=filled,
+        refused="other centers",
+    ),
     Family(name="SVC", fit=scaled(svm.SVC(random_state=0)), target="three", prepare=filled),
 ]

@@ -8,6 +8,7 @@ from scorewire_training.export.lowering import (  # noqa: F401 - modules that re
     conversion,
     encoding,
     ensembles,
+    gaussians,
     imputing,
     isolation,
     kernels,

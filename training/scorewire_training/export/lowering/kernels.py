@@ -1,18 +1,25 @@
-"""Support vectors, in double: what libsvm sums up over them, and what scikit-learn makes of it."""
+"""Kernels, in double: what libsvm sums up over support vectors, and scikit-learn over rows of training."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto
+from sklearn.kernel_approximation import Nystroem
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.svm import SVR, NuSVR, OneClassSVM
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.answer import OUTLIER_LABELS, Answer, answers
 from scorewire_training.export.lowering.draft import Draft
-from scorewire_training.export.lowering.matrix import Matrix
+from scorewire_training.export.lowering.matrix import Matrix, cells
+from scorewire_training.export.lowering.registry import lowers
 from scorewire_training.export.lowering.scaling import row_sum
+
+_KERNELS = ("linear", "poly", "rbf", "sigmoid")
 
 
 @answers(SVR, NuSVR)
@@ -34,6 +41,79 @@ def lower_one_class(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     )
 
 
+@answers(KernelRidge)
+def lower_kernel_ridge(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """Kernels of the row and each row of training, times their coefficients."""
+    kernel = _Kernel(_kind(model), model.gamma, float(model.coef0), float(model.degree))
+    values = _kernels(draft, model, kernel, matrix, model.X_fit_)
+    weights = np.asarray(model.dual_coef_, np.float64).reshape(len(model.X_fit_), -1)
+    value = draft.graph.node("MatMul", [values, draft.constant(weights)])
+    return Answer(family=f"KernelRidge ({kernel.kind})", value=value, width=weights.shape[1])
+
+
+@lowers(Nystroem)
+def lower_nystroem(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Kernels of the row and some rows of training, rotated."""
+    if step.kernel_params:
+        raise UnsupportedModelError("Nystroem has kernel_params", "give gamma, coef0 and degree themselves")
+    coef0, degree = 1 if step.coef0 is None else step.coef0, 3 if step.degree is None else step.degree
+    kernel = _Kernel(_kind(step), step.gamma, float(coef0), float(degree))
+    values = _kernels(draft, step, kernel, matrix, step.components_)
+    x = draft.graph.node("MatMul", [values, draft.constant(step.normalization_.T)])
+    return Matrix(cells(x, len(step.normalization_)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kernel:
+    """A kernel of scikit-learn's pairwise metrics; no gamma is one over the columns."""
+
+    kind: str
+    gamma: float | None
+    coef0: float
+    degree: float
+
+
+def _kind(model: Any) -> str:
+    kernel = model.kernel
+    if kernel in _KERNELS:
+        return str(kernel)
+    name = kernel if isinstance(kernel, str) else getattr(kernel, "__name__", "a function")
+    raise UnsupportedModelError(
+        f"{type(model).__name__}'s kernel {name!r} cannot be translated",
+        f"use one of {', '.join(map(repr, _KERNELS))}",
+    )
+
+
+def _kernels(draft: Draft, model: Any, kernel: _Kernel, matrix: Matrix, vectors: Any) -> str:
+    """Kernels of each row and each vector, [rows, vectors]."""
+    vectors = vectors.toarray() if hasattr(vectors, "toarray") else vectors
+    if vectors.dtype != np.float64:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} was fitted on {vectors.dtype}, in which its kernels are rounded",
+            "fit it on float64",
+        )
+    graph, x = draft.graph, draft.tensor(matrix)
+    gamma = draft.constant([1.0 / matrix.width if kernel.gamma is None else float(kernel.gamma)])
+    cross = graph.node("MatMul", [x, draft.constant(vectors.T)])
+    if kernel.kind == "linear":
+        return cross
+    if kernel.kind == "rbf":
+        return graph.node(
+            "Exp", [graph.node("Neg", [graph.node("Mul", [gamma, _distances(draft, x, cross, vectors)])])]
+        )
+    line = graph.node("Add", [graph.node("Mul", [gamma, cross]), draft.constant([kernel.coef0])])
+    if kernel.kind == "poly":
+        return graph.node("Pow", [line, draft.constant([kernel.degree])])
+    return graph.node("Tanh", [line])
+
+
+def _distances(draft: Draft, x: str, cross: str, vectors: NDArray[np.float64]) -> str:
+    """Squared distances of each row and each vector; NaN where both their parts overflow."""
+    square = row_sum(draft, draft.graph.node("Mul", [x, x]), vectors.shape[1])
+    both = draft.graph.node("Add", [square, draft.constant((vectors**2).sum(axis=1))])
+    return draft.graph.node("Sub", [both, draft.graph.node("Mul", [cross, draft.constant([2.0])])])
+
+
 def _sum(draft: Draft, model: Any, matrix: Matrix) -> str:
     """Weighted kernels of the row and each support vector, plus the intercept; [rows, 1]."""
     graph, vectors, weights = draft.graph, model.support_vectors_, model.dual_coef_
@@ -45,9 +125,7 @@ def _sum(draft: Draft, model: Any, matrix: Matrix) -> str:
         case "linear":
             kernel = cross
         case "rbf":
-            square = row_sum(draft, graph.node("Mul", [x, x]), matrix.width)
-            both = graph.node("Add", [square, draft.constant((vectors**2).sum(axis=1))])
-            distance = graph.node("Sub", [both, graph.node("Mul", [cross, draft.constant([2.0])])])
+            distance = _distances(draft, x, cross, vectors)
             # Where both parts overflow, their difference is no number: such a row is infinitely far away.
             lost = graph.node("IsNaN", [distance])
             distance = graph.node("Where", [lost, draft.constant([np.inf]), distance])

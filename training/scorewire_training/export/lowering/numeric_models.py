@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import AdaBoostClassifier, AdaBoostRegressor
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neighbors import (
+    KNeighborsClassifier,
+    KNeighborsRegressor,
+    RadiusNeighborsClassifier,
+    RadiusNeighborsRegressor,
+)
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.svm import SVC, NuSVC
 
@@ -29,7 +34,7 @@ from scorewire_training.export.lowering.answer import (
 from scorewire_training.export.lowering.conversion import convert_classifier, convert_regressor
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
-from scorewire_training.export.lowering.scaling import binarize, largest, row_sum
+from scorewire_training.export.lowering.scaling import binarize, from_logs, row_sum
 
 _ACTIVATIONS: dict[str, Callable[[Draft, str], str]] = {
     "exp": lambda draft, x: draft.graph.node("Exp", [x]),
@@ -85,7 +90,7 @@ def lower_gaussian_nb(draft: Draft, model: Any, matrix: Matrix) -> Answer:
         family="GaussianNB",
         class_labels=class_labels(model),
         label=arg_max(draft, scores),
-        probabilities=graph.node("Softmax", [scores], axis=1),
+        probabilities=from_logs(draft, scores, len(model.classes_)),
     )
 
 
@@ -111,16 +116,11 @@ def _softmax_of_line(
 ) -> Answer:
     graph = draft.graph
     scores = graph.node("Add", [draft.product(matrix, weights.T), draft.constant(offset)])
-    # scikit-learn takes the logarithm of the sum off: infinity off a number is 0, off itself is none.
-    infinite = graph.node("Equal", [scores, draft.constant([np.inf])])
-    limit = graph.node("Where", [infinite, draft.constant([np.nan]), draft.constant([0.0])])
-    beyond = graph.node("Equal", [largest(draft, scores), draft.constant([np.inf])])
-    shares = graph.node("Softmax", [scores], axis=1)
     return Answer(
         family=type(model).__name__,
         class_labels=class_labels(model),
         label=arg_max(draft, scores),
-        probabilities=draft.graph.node("Where", [beyond, limit, shares]),
+        probabilities=from_logs(draft, scores, len(weights)),
     )
 
 
@@ -145,12 +145,13 @@ def lower_quadratic(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     )
 
 
-@answers(KNeighborsClassifier, KNeighborsRegressor)
+@answers(KNeighborsClassifier, KNeighborsRegressor, RadiusNeighborsClassifier, RadiusNeighborsRegressor)
 def refuse_neighbors(draft: Draft, model: Any, matrix: Matrix) -> Answer:  # noqa: ARG001 - a rule's signature
-    """In float, large numbers have other neighbours than in double."""
+    """The order of its search decides between neighbours that are equally near, as far away all are."""
     raise UnsupportedModelError(
-        f"a graph would find other neighbours than {type(model).__name__} for rows far away",
-        "use a tree ensemble or a neural network in its place",
+        f"{type(model).__name__} chooses between neighbours that are equally near by the order of its search,"
+        " which a graph has not, and to a row far away all are",
+        "use a tree ensemble, a neural network or kernels (KernelRidge, SVC) in its place",
     )
 
 

@@ -226,6 +226,20 @@ def largest(draft: Draft, x: str) -> str:
     return draft.graph.nodes("TopK", [x, draft.graph.constant(np.array([1]))], 2, axis=1)[0]
 
 
+def from_logs(draft: Draft, x: str, width: int) -> str:
+    """Shares from their logarithms but for a common part, the way of scipy's logsumexp.
+
+    Where the logarithms are so large that the sum's is lost in them, the shares
+    do not add up to one, and where some are infinite, theirs are no numbers.
+    """
+    graph = draft.graph
+    top = largest(draft, x)
+    finite = graph.node("Less", [graph.node("Abs", [top]), draft.constant([np.inf])])
+    top = graph.node("Where", [finite, top, draft.constant([0.0])])
+    total = row_sum(draft, graph.node("Exp", [graph.node("Sub", [x, top])]), width)
+    return graph.node("Exp", [graph.node("Sub", [x, graph.node("Add", [graph.node("Log", [total]), top])])])
+
+
 def row_sum(draft: Draft, x: str, width: int) -> str:
     """Sums of rows of that width, shape [rows, 1]."""
     graph = draft.graph
