@@ -24,7 +24,7 @@ from pathlib import Path
 import click
 
 from scorewire_contract.bundle import read_bundle
-from scorewire_loadtest.calls import from_bundle
+from scorewire_loadtest.calls import PreparedCall, from_bundle
 from scorewire_training.game_revenue import GameRevenueConfig, train_game_revenue
 from tests.bench import h2load, servers
 from tests.bench.encodings import tensor_question, typed_question
@@ -38,6 +38,7 @@ from tests.bench.measure import (
     server_time_us,
 )
 from tests.bench.scored_model import DEPTH, FEATURES, TREES, ScoredModel, make_model
+from tests.bench.scored_words import WORDS, WORDS_PER_TEXT, make_word_calls
 from tests.bench.servers import Server
 from tests.bench.tables import Bar, Findings, Sample, to_markdown, write
 
@@ -45,6 +46,7 @@ RESULTS = Path(__file__).parent / "results"
 DEPTHS = (1, 8, 64)
 MANY = DEPTHS[-1]
 BATCH_ROWS = 1_000
+DIFFERENT_CALLS = 1_000
 FEW_CALLS, MANY_CALLS = 10_000, 1_000_000
 
 
@@ -95,10 +97,11 @@ class Bench:
     def run(self) -> Findings:
         """Start the servers, put the loads on them, stop them."""
         models = self._folder / "models"
-        _tell("training the two models")
+        _tell("training the three models")
         model = make_model(models, train_rows=1_000 if self._quick else 20_000)
         game = train_game_revenue(GameRevenueConfig(version="1.0.0", output_dir=models, trials=1)).export.path
         one_row = Question.write(model.calls(rows_per_call=1, count=1)[0], self._folder / "one-row")
+        words = make_word_calls(models, train_rows=500 if self._quick else 20_000, count=DIFFERENT_CALLS)
         mixed = Question.write(from_bundle(read_bundle(game), rows_per_call=1)[0], self._folder / "mixed")
         with ExitStack() as stack:
             _tell("building and starting the servers")
@@ -115,6 +118,7 @@ class Bench:
             self._measure_unary(running, one_row)
             self._measure_stream(native, one_row, streams)
             self._measure_mixed(native, one_row, mixed)
+            self._measure_words(native, model.calls(rows_per_call=1, count=DIFFERENT_CALLS), words, streams)
             for name, make in (("typed", typed_question), ("tensor", tensor_question)):
                 self._measure_encoding(native, one_row, name, make(model, self._folder / name))
             self._measure_batch(native, model)
@@ -163,6 +167,27 @@ class Bench:
     def _measure_mixed(self, native: Server, plain: Question, mixed: Question) -> None:
         ratios = self._pairs(lambda: self._unary_rate(native, mixed), lambda: self._unary_rate(native, plain))
         self._bar("calls/s, the game's model (6 texts, 3 numbers) / 30 numbers, native", ratios, at_least=0.5)
+
+    def _measure_words(
+        self, native: Server, plain: list[PreparedCall], words: list[PreparedCall], program: Path
+    ) -> None:
+        """Rows and texts that differ in every call, on streams: h2load sends one message only."""
+
+        def stream(calls: list[PreparedCall], name: str) -> Callable[[], float]:
+            first = Question.write(calls[0], self._folder / name)
+            rate = self._unary_rate(native, first)
+            others = [call.request for call in calls[1:]]
+            count = round(rate * self._seconds)
+            return lambda: self._generator.stream(
+                program, native, first, window=MANY, count=count, others=others
+            )
+
+        ratios = self._pairs(stream(words, "words"), stream(plain, "rows"))
+        self._bar(
+            f"messages/s, texts of {WORDS_PER_TEXT} words of {WORDS:,} / 30 numbers, all different, native",
+            ratios,
+            at_least=0.25,
+        )
 
     def _measure_encoding(self, native: Server, plain: Question, name: str, other: Question) -> None:
         ratios = self._pairs(lambda: self._unary_rate(native, other), lambda: self._unary_rate(native, plain))

@@ -6,7 +6,7 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,7 +131,16 @@ class Generator:
                 log=log,
             )
 
-    def stream(self, program: Path, server: Server, question: Question, *, window: int, count: int) -> float:
+    def stream(
+        self,
+        program: Path,
+        server: Server,
+        question: Question,
+        *,
+        window: int,
+        count: int,
+        others: Sequence[bytes] = (),
+    ) -> float:
         """Messages per second on one stream, so many on their way at a time.
 
         Args:
@@ -140,14 +149,13 @@ class Generator:
             question: as for calls; it is wrapped for the stream here.
             window: messages on their way.
             count: messages.
+            others: further calls, which take turns with it.
 
         Raises:
             LoadError: as `load`.
         """
-        wrapped = packed_pb2.PackedPredictStreamRequest(correlation_id=1)
-        wrapped.request.ParseFromString(question.request)
-        file = self.folder / "stream-message"
-        file.write_bytes(http2.message(wrapped.SerializeToString()))
+        file = self.folder / "stream-messages"
+        file.write_bytes(b"".join(map(_stream_message, (question.request, *others))))
         with _proven(server, question, count), pinned(self.core):
             command = [program, server.address, file, str(count), str(window)]
             result = subprocess.run(
@@ -156,6 +164,12 @@ class Generator:
         if result.returncode:
             raise LoadError(f"a message of the stream was not answered well: {result.stderr}")
         return count / float(result.stdout)
+
+
+def _stream_message(request: bytes) -> bytes:
+    wrapped = packed_pb2.PackedPredictStreamRequest(correlation_id=1)
+    wrapped.request.ParseFromString(request)
+    return http2.message(wrapped.SerializeToString())
 
 
 @contextmanager

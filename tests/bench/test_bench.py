@@ -108,7 +108,7 @@ def test_a_quick_bench_measures_everything(tmp_path: Path) -> None:
     assert seen >= {
         (name, depth) for name in ("reference", "native", "empty Rust (h2)") for depth in (1, 8, 64)
     }
-    assert len(told["bars"]) == (10 if told["conditions"]["Left out"] == "nothing" else 9)
+    assert len(told["bars"]) == (11 if told["conditions"]["Left out"] == "nothing" else 10)
     assert all(sample["calls_per_second"] > 0 for sample in told["samples"])
     assert (tmp_path / "engines.md").read_text(encoding="utf-8") == result.stdout.removesuffix("\n")
     assert (tmp_path / "engines.png").stat().st_size > 10_000

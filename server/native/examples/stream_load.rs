@@ -1,7 +1,7 @@
-//! Load on one PredictStream: the same message again and again, so many of them on their way at a time.
+//! Load on one PredictStream: messages in turn, again and again, so many of them on their way at a time.
 //!
 //! `cargo run --release --example stream_load -- ADDRESS BODY MESSAGES WINDOW`, where BODY is a file
-//! with one gRPC message. Prints the seconds that it took; ends with 1 if an answer is an error, or one
+//! with one gRPC message or more. Prints the seconds that it took; ends with 1 if an answer is an error, or one
 //! is missing.
 
 use std::error::Error;
@@ -25,7 +25,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let [_, address, body, messages, window] = arguments.as_slice() else {
         return Err("ADDRESS BODY MESSAGES WINDOW".into());
     };
-    let message = Bytes::from(std::fs::read(body)?);
+    let mut turns = Turns::new(&std::fs::read(body)?).ok_or("BODY has no whole messages")?;
     let (messages, window): (usize, usize) = (messages.parse()?, window.parse()?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -43,7 +43,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             .body(())?;
         let begin = Instant::now();
         let (response, sender) = client.send_request(request, false)?;
-        let answered = exchange(response, sender, &message, messages, window).await?;
+        let answered = exchange(response, sender, &mut turns, messages, window).await?;
         println!("{}", begin.elapsed().as_secs_f64());
         connection.abort();
         Ok(if answered == messages { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -54,12 +54,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 async fn exchange(
     response: ResponseFuture,
     mut sender: SendStream<Bytes>,
-    message: &Bytes,
+    turns: &mut Turns,
     messages: usize,
     window: usize,
 ) -> Result<usize, Box<dyn Error>> {
     let mut sent = window.min(messages);
-    send(&mut sender, message, sent, sent == messages).await?;
+    send(&mut sender, turns.take(sent), sent == messages).await?;
     let mut answers: RecvStream = response.await?.into_body();
     let mut inbox = BytesMut::new();
     let (mut seen, mut answered) = (0, 0);
@@ -74,20 +74,40 @@ async fn exchange(
         let more = (seen + window).min(messages) - sent;
         if more > 0 {
             sent += more;
-            send(&mut sender, message, more, sent == messages).await?;
+            send(&mut sender, turns.take(more), sent == messages).await?;
         }
     }
     Ok(answered)
 }
 
-/// Sends a message so many times, as the peer has room for them.
-async fn send(
-    sender: &mut SendStream<Bytes>,
-    message: &Bytes,
-    times: usize,
-    end: bool,
-) -> Result<(), Box<dyn Error>> {
-    let mut bytes = Bytes::from(message.repeat(times));
+/// The messages of a file, which are sent in turn.
+struct Turns {
+    messages: Vec<Vec<u8>>,
+    next: usize,
+}
+
+impl Turns {
+    /// None where the bytes are not whole messages, one at least.
+    fn new(mut bytes: &[u8]) -> Option<Self> {
+        let mut messages = Vec::new();
+        while !bytes.is_empty() {
+            let length = u32::from_be_bytes(bytes.get(1..HEAD)?.try_into().ok()?) as usize;
+            messages.push(bytes.get(..HEAD + length)?.to_vec());
+            bytes = &bytes[HEAD + length..];
+        }
+        (!messages.is_empty()).then_some(Self { messages, next: 0 })
+    }
+
+    /// The bytes of so many.
+    fn take(&mut self, count: usize) -> Bytes {
+        let start = self.next;
+        self.next = (start + count) % self.messages.len();
+        (start..start + count).flat_map(|i| &self.messages[i % self.messages.len()]).copied().collect()
+    }
+}
+
+/// Sends messages, as the peer has room for them.
+async fn send(sender: &mut SendStream<Bytes>, mut bytes: Bytes, end: bool) -> Result<(), Box<dyn Error>> {
     while !bytes.is_empty() {
         sender.reserve_capacity(bytes.len());
         let room = std::future::poll_fn(|cx| sender.poll_capacity(cx)).await.ok_or("the stream ended")??;

@@ -1,0 +1,67 @@
+"""A classifier of texts that is put under load: fitted with scikit-learn's own settings, exported, proven."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from scorewire_contract.bundle import read_bundle
+from scorewire_loadtest.calls import PreparedCall, Scores
+from scorewire_proto.v1 import packed_pb2
+from scorewire_training import export_bundle
+
+WORDS = 10_000
+WORDS_PER_TEXT = 20
+_NAME = "words"
+_SYLLABLES = [
+    f"{consonant}{vowel}" for consonant in "bdfglmnprstvz" for vowel in ("a", "e", "i", "o", "u", "\u00e1")
+]
+
+
+def make_word_calls(folder: Path, *, train_rows: int, count: int) -> list[PreparedCall]:
+    """Fit a classifier of texts, export it below a folder; calls of one text each, all different.
+
+    Words are as frequent as in a language, one in fifty of a call's is not known, and the scores of
+    every call must be what scikit-learn says.
+    """
+    draw = np.random.default_rng(11)
+    spelt = {"".join(draw.choice(_SYLLABLES, size=draw.integers(2, 5))) for _ in range(2 * WORDS)}
+    words = np.array(sorted(spelt)[:WORDS])
+    shares = 1 / (10 + np.arange(WORDS))
+
+    def texts(rows: int) -> list[str]:
+        drawn = draw.choice(draw.permutation(words), size=(rows, WORDS_PER_TEXT), p=shares / shares.sum())
+        drawn[draw.random(drawn.shape) < 0.02] = "unbekannt"
+        return [f"{' '.join(row[:9]).capitalize()}, {' '.join(row[9:])}." for row in drawn]
+
+    train = pd.Series([*texts(train_rows), *(" ".join(words[i::50]) for i in range(50))], name="text")
+    labels = np.array([text.count("a") > text.count("e") for text in train])
+    fitted = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(train, labels)
+    bundle = read_bundle(
+        export_bundle(fitted, sample=train[:2_000], name=_NAME, version="1.0.0", output_dir=folder).path
+    )
+    asked = texts(count)
+    calls = []
+    for text, probabilities in zip(asked, fitted.predict_proba(asked), strict=True):
+        expectation = Scores(
+            model=_NAME,
+            version="1.0.0",
+            outputs=[
+                ("probabilities", probabilities),
+                ("label", probabilities.argmax(keepdims=True).astype(float)),
+            ],
+            errors=[],
+            tolerances=dict.fromkeys(("probabilities", "label"), bundle.golden.tolerance),
+        )
+        request = packed_pb2.PackedPredictRequest(
+            model=_NAME, schema_fingerprint=bundle.manifest.schema.fingerprint
+        )
+        request.rows.row_count = 1
+        request.rows.texts.append(text)
+        calls.append(PreparedCall(request.SerializeToString(), 1, expectation))
+    return calls
