@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from scorewire import Client
+from scorewire_contract.bundle import read_manifest
 from scorewire_training.export import export_bundle
 from tests.conformance.engines import ENGINES
 from tests.conformance.typed import TypedService
@@ -37,6 +38,21 @@ _MODELS = {
         LogisticRegression(),
     ),
     "hashes": make_pipeline(HashingVectorizer(analyzer="char", ngram_range=(2, 2)), LogisticRegression()),
+}
+# Codes of characters: all that are likely to have a case, marks or white space, and some of the others.
+_CODES = [
+    c
+    for c in range(1, sys.maxunicode + 1)
+    if not 0xD800 <= c < 0xE000
+    and (c < 0x3400 or 0xA000 <= c < 0xAC00 or 0xF900 <= c < 0x20000 or 0xE0000 <= c < 0xE0200 or c % 97 == 0)
+]
+_CODES_IN_A_TEXT = 1_000
+_CHARACTERS = {
+    "letters": HashingVectorizer(n_features=2**12, norm=None),
+    "stripped": HashingVectorizer(n_features=2**12, norm=None, strip_accents="unicode", ngram_range=(2, 2)),
+    "spaces": HashingVectorizer(
+        n_features=2**12, norm=None, strip_accents="ascii", analyzer="char_wb", ngram_range=(3, 3)
+    ),
 }
 _TEXTS = [
     *_GOOD,
@@ -63,6 +79,13 @@ def _random_texts(count: int) -> list[str]:
     ]
 
 
+def _texts_of_characters() -> list[str]:
+    """Each character alone, in words, and where it tells whether a sigma is the last letter of a word."""
+    parts = [f"{c}a{c}{c} A\u03a3{c} {c}\u03a3 A{c}\u03a3" for c in map(chr, _CODES)]
+    starts = range(0, len(parts), _CODES_IN_A_TEXT)
+    return [" ".join(parts[start : start + _CODES_IN_A_TEXT]) for start in starts]
+
+
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Pipeline]]:
     """The folder of all bundles, and the models that they are of."""
@@ -72,6 +95,11 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Pi
     fitted = {name: model.fit(texts, labels) for name, model in _MODELS.items()}
     for name, model in fitted.items():
         export_bundle(model, sample=texts, name=name, version="1.0.0", output_dir=models)
+    asked = _texts_of_characters()
+    values = np.random.default_rng(1).normal(size=len(asked))
+    for name, vectorizer in _CHARACTERS.items():
+        fitted[name] = make_pipeline(vectorizer, Ridge()).fit(asked, values)
+        export_bundle(fitted[name], sample=texts, name=name, version="1.0.0", output_dir=models)
     return models, fitted
 
 
@@ -99,12 +127,26 @@ def test_a_typed_call_has_the_probabilities_of_scikit_learn(
         np.testing.assert_allclose([each.probabilities for each in found], wanted, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", _CHARACTERS)
+def test_every_character_counts_as_it_does_in_scikit_learn(
+    address: str, fitted: tuple[Path, dict[str, Pipeline]], name: str
+) -> None:
+    texts = _texts_of_characters()
+    with Client(address) as client:
+        found = [client.predict(name, {"review": text}).score for text in texts]
+    np.testing.assert_allclose(found, fitted[1][name].predict(texts), rtol=1e-9, atol=1e-9)
+
+
+def test_bundles_with_words_are_of_the_second_format(fitted: tuple[Path, dict[str, Pipeline]]) -> None:
+    assert read_manifest(fitted[0] / "logistic" / "1.0.0").format_version == 2
+
+
 def test_rows_of_many_calls_have_the_scores_of_scikit_learn(
     address: str, fitted: tuple[Path, dict[str, Pipeline]]
 ) -> None:
     texts = _random_texts(400)
-    for name, model in fitted[1].items():
-        wanted = model.predict_proba(texts)
+    for name in _MODELS:
+        wanted = fitted[1][name].predict_proba(texts)
         with Client(address) as client:
             rows = [{"review": text} for text in texts]
             alone = [prediction.score for prediction in client.predict_stream(name, iter(rows))]

@@ -26,6 +26,14 @@ def test_a_written_bundle_reads_back(bundle: Path) -> None:
     assert sorted(entry.name for entry in bundle.iterdir()) == ["golden.json", "manifest.json", "model.onnx"]
 
 
+def test_a_bundle_of_the_first_format_reads(bundle: Path) -> None:
+    read = read_bundle(Path(__file__).parent / "bundles" / "format-1")
+    assert read.manifest.format_version == 1
+    assert read.golden == read_bundle(bundle).golden
+    # What needs no later format is still written so.
+    assert read_manifest(bundle).format_version == 1
+
+
 def test_writing_leaves_nothing_beside_the_bundle(bundle: Path) -> None:
     assert [entry.name for entry in bundle.parent.iterdir()] == ["1.0.0"]
 
