@@ -84,6 +84,8 @@ def test_native_boosters_come_back_as_boosters(booster: lightgbm.Booster, tmp_pa
         (b"", "neither an XGBoost nor a LightGBM model"),
         (b"PAR1...", "neither an XGBoost nor a LightGBM model"),
         (b'{"name": "tree"}', "not what XGBoost saves"),
+        (b"CBM1...", "CatBoost's.*format='onnx'"),
+        (b'{"features_info": {}, "oblivious_trees": []}', "CatBoost's.*format='onnx'"),
         (b"tree\nversion=v4\nnonsense", "damaged|neither"),
     ],
 )

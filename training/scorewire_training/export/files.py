@@ -83,6 +83,11 @@ def _read_model(path: Path) -> SavedModel:
             return lightgbm.Booster(model_str=content.decode("utf-8"))
         except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
             raise ExportError(f"{path} is damaged, LightGBM does not read it: {error}") from None
+    if content.startswith(b"CBM1") or b'"oblivious_trees"' in content:
+        raise ExportError(
+            f"{path} is a model of CatBoost's: {_FROM_PYTHON}, or save it by save_model('model.onnx',"
+            " format='onnx') and export that with --onnx"
+        )
     if content.lstrip()[:1] == b"{":
         return _read_xgboost(path, content)
     if content.startswith((b"\x80", b"PK\x03\x04", b"x\x9c")):
