@@ -151,7 +151,10 @@ def checked_shapes(run: RunGraph, outputs: Sequence[ModelOutput]) -> RunGraph:
         for name, answer in zip(names, answers, strict=True):
             allowed = [(rows, widths[name])] + ([(rows,)] if widths[name] == 1 else [])
             if np.shape(answer) not in allowed:
-                raise ParityError(f"output {name!r} has shape {np.shape(answer)}, expected {allowed[0]}")
+                raise ParityError(
+                    f"output {name!r} has shape {np.shape(answer)}, expected {allowed[0]}: this is a "
+                    "fault of the exporter, please report it with the kind of model"
+                )
         return answers
 
     return run_and_check

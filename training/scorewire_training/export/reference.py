@@ -62,7 +62,8 @@ class Reference:
             labels, classes = list(output.class_labels), self._classes[output.target]
             if labels and classes is not None and labels != [str(label) for label in classes]:
                 raise ParityError(
-                    f"{output.name!r} has the classes {labels}, the fitted model {list(classes)}"
+                    f"{output.name!r} has the classes {labels}, the fitted model {list(classes)}: this is a "
+                    "fault of the exporter, please report it with the kind of model"
                 )
 
     def answer(self, frame: pd.DataFrame | NDArray[Any]) -> list[NDArray[np.float64]]:
