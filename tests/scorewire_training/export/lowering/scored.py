@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.base import is_outlier_detector
 
 from scorewire_contract.scoring import Scorer
 from scorewire_proto.v1 import schema_pb2
@@ -116,7 +117,7 @@ def fitted_answers(model: Any, frame: pd.DataFrame) -> dict[str, NDArray[np.floa
     if not hasattr(model, "predict"):
         made = model.transform(frame)
         return {"value": made.toarray() if hasattr(made, "toarray") else np.asarray(made)}
-    if hasattr(model, "score_samples"):
+    if is_outlier_detector(model):
         label = (np.asarray(model.predict(frame)) > 0).astype(np.float64)
         decision = np.asarray(model.decision_function(frame), dtype=np.float64)
         return {"value": decision.reshape(-1, 1), "label": label.reshape(-1, 1)}
@@ -124,7 +125,8 @@ def fitted_answers(model: Any, frame: pd.DataFrame) -> dict[str, NDArray[np.floa
     predicted = np.asarray(predicted.toarray() if hasattr(predicted, "toarray") else predicted)
     if not hasattr(model, "classes_"):
         name = "label" if hasattr(model, "fit_predict") else "value"
-        return {name: predicted.astype(np.float64).reshape(len(frame), -1)}
+        shares = {"probabilities": model.predict_proba(frame)} if hasattr(model, "predict_proba") else {}
+        return {**shares, name: predicted.astype(np.float64).reshape(len(frame), -1)}
     if predicted.ndim == 2:
         return _label_answers(model, frame, predicted)
     places = {label: place for place, label in enumerate(model.classes_.tolist())}
