@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+# How far a stage is, at the end of its sentence.
+_STEP = re.compile(r"([0-9,]+) of ([0-9,]+)\)?$")
 # Of one stage, where stderr is a file.
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -16,16 +20,31 @@ _SECONDS_BETWEEN_LINES = 5.0
 def stages() -> Iterator[Callable[[str], None]]:
     """Gives what shows the sentence of a stage.
 
-    What stands in brackets at its end is how far the stage is. A terminal has one line
-    that changes; else each stage is a line, and one that takes long a line now and then.
+    A terminal has one line that changes, with a bar where the sentence says how far the
+    stage is; else each stage is a line, and one that takes long a line now and then.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines(console).tell
         return
-    begin = time.monotonic()
-    with console.status("Starting") as status:
-        yield lambda sentence: status.update(f"{sentence} ... {time.monotonic() - begin:.0f} s")
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(24),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("Starting", total=None)
+
+        def show(sentence: str) -> None:
+            done, total = 0, None
+            if step := _STEP.search(sentence):
+                done, total = (int(number.replace(",", "")) for number in step.groups())
+                # In brackets stands what is done, else what is being done.
+                done -= not sentence.endswith(")")
+            progress.update(task, description=sentence, completed=done, total=total)
+
+        yield show
 
 
 class _Lines:
@@ -37,7 +56,7 @@ class _Lines:
         self._told = 0.0
 
     def tell(self, sentence: str) -> None:
-        stage, now = sentence.partition(" (")[0], time.monotonic()
+        stage, now = _STEP.sub("", sentence), time.monotonic()
         if stage != self._stage or now - self._told >= _SECONDS_BETWEEN_LINES:
             self._stage, self._told = stage, now
             self._console.print(f"{sentence} ...", markup=False, highlight=False, soft_wrap=True)

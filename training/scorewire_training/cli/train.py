@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,10 +11,10 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from scorewire_training.cli.features import features
+from scorewire_training.cli.progress import stages
 from scorewire_training.config import DEFAULT_STORE, TrainingConfig
 from scorewire_training.config_file import load_config
 from scorewire_training.errors import TrainingError
@@ -30,7 +28,6 @@ _C = TypeVar("_C", bound=TrainingConfig)
 
 _DEFAULTS = TrainingConfig()
 # How the name of a stage ends that is one of several alike.
-_STEP = re.compile(r" ([0-9]+) of ([0-9]+)$")
 
 
 @click.group()
@@ -181,34 +178,11 @@ def _run(context: click.Context, config_class: type[_C], run: Callable[..., Trai
     console = Console()
     try:
         config = load_config(config_class, given.pop("config_file", None), given)
-        with _stages(Console(stderr=True)) as report_stage:
+        with stages() as report_stage:
             trained = run(config, progress=report_stage)
     except (TrainingError, ExportError) as error:
         raise click.ClickException(str(error)) from None
     _print(console, trained, config)
-
-
-@contextmanager
-def _stages(console: Console) -> Iterator[Callable[[str], None]]:
-    """Shows the stage at work, and how far a stage of many steps is; on a terminal only."""
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(24),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("Starting", total=None)
-
-        def show(stage: str) -> None:
-            step = _STEP.search(stage)
-            done, total = (int(step[1]) - 1, int(step[2])) if step else (0, None)
-            progress.update(task, description=stage, completed=done, total=total)
-
-        yield show
 
 
 def _print(console: Console, trained: TrainedModel, config: TrainingConfig) -> None:

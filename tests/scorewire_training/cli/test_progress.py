@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+from scorewire_training.cli import progress
+from scorewire_training.cli.progress import stages
+
+SENTENCES = [
+    "Reading [the rows]",
+    "Scoring rows (0 of 4,000)",
+    "Scoring rows (2,000 of 4,000)",
+    "Tuning trees: trial 1 of 3",
+    "Tuning trees: trial 2 of 3",
+    "Reading [the rows]",
+]
+
+
+def _tell() -> None:
+    with stages() as report_stage:
+        for sentence in SENTENCES:
+            report_stage(sentence)
+
+
+def test_stages_are_lines_where_no_terminal_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 100.0)
+    _tell()
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == [f"{SENTENCES[i]} ..." for i in (0, 1, 3, 5)]
+
+
+def test_a_stage_that_takes_long_is_told_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(range(100, 200, 6))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(times)))
+    _tell()
+    assert capsys.readouterr().err.splitlines() == [f"{sentence} ..." for sentence in SENTENCES]
+
+
+def test_a_terminal_has_one_line_with_a_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with stages() as report_stage:
+        report_stage("Scoring rows (2,000 of 4,000)")
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "Scoring rows (2,000 of 4,000)" in told.err
+    assert "━" in told.err
