@@ -44,6 +44,10 @@ OTHERS = [
         name="k-means", fit=after_preparation(cluster.KMeans(4, n_init=1, random_state=0)), prepare=everything
     ),
     Family(
+        name="distances from k-means before a line",
+        fit=after_preparation(make_pipeline(cluster.KMeans(4, n_init=1, random_state=0), Ridge())),
+    ),
+    Family(
         name="k-means of batches",
         fit=after_preparation(cluster.MiniBatchKMeans(4, n_init=1, random_state=0)),
     ),

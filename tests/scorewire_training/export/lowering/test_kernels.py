@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.cluster import Birch, BisectingKMeans, KMeans, MiniBatchKMeans
 from sklearn.covariance import EllipticEnvelope
 from sklearn.kernel_approximation import Nystroem
 from sklearn.kernel_ridge import KernelRidge
@@ -58,6 +59,21 @@ def test_kernels_in_single_precision_are_refused() -> None:
     model = KernelRidge().fit(FRAME.astype(np.float32), target(build_frame()))
     with pytest.raises(UnsupportedModelError, match="fitted on float32"):
         lower(model, FRAME)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        KMeans(4, n_init=1, random_state=0),
+        MiniBatchKMeans(4, n_init=1, random_state=0),
+        BisectingKMeans(4, random_state=0),
+        Birch(threshold=0.8, n_clusters=None),
+    ],
+    ids=lambda step: type(step).__name__,
+)
+def test_distances_from_centers(step: Any) -> None:
+    pipeline = make_pipeline(StandardScaler(), step, Ridge()).fit(FRAME, target(build_frame()))
+    check_same(pipeline, hard_rows(FRAME, holes=False), sample=FRAME)
 
 
 @pytest.mark.parametrize("covariance", ["full", "tied"])

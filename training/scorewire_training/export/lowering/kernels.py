@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
+from sklearn.cluster import Birch, BisectingKMeans, KMeans, MiniBatchKMeans
 from sklearn.kernel_approximation import Nystroem
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.svm import SVR, NuSVR, OneClassSVM
@@ -17,7 +18,7 @@ from scorewire_training.export.lowering.answer import OUTLIER_LABELS, Answer, an
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix, cells
 from scorewire_training.export.lowering.registry import lowers
-from scorewire_training.export.lowering.scaling import row_sum
+from scorewire_training.export.lowering.scaling import clip, row_sum
 
 _KERNELS = ("linear", "poly", "rbf", "sigmoid")
 
@@ -61,6 +62,16 @@ def lower_nystroem(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     values = _kernels(draft, step, kernel, matrix, step.components_)
     x = draft.graph.node("MatMul", [values, draft.constant(step.normalization_.T)])
     return Matrix(cells(x, len(step.normalization_)))
+
+
+@lowers(KMeans, MiniBatchKMeans, BisectingKMeans, Birch)
+def lower_center_distances(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """The distance from each center."""
+    centers = step.subcluster_centers_ if isinstance(step, Birch) else step.cluster_centers_
+    centers = np.asarray(centers, np.float64)
+    x = draft.tensor(matrix)
+    square = _distances(draft, x, draft.graph.node("MatMul", [x, draft.constant(centers.T)]), centers)
+    return Matrix(cells(draft.graph.node("Sqrt", [clip(draft, square, 0.0, np.inf)]), len(centers)))
 
 
 @dataclass(frozen=True, slots=True)
