@@ -10,6 +10,7 @@ import pytest
 import xgboost
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -95,3 +96,29 @@ def test_arrays_that_are_no_rows_of_the_model_are_refused(sample: Any, message: 
     model = LogisticRegression().fit(TABLE, CLASSES)
     with pytest.raises(ExportError, match=message):
         export(model, sample, tmp_path)
+
+
+TEXTS = ["Good Morning", "bad night", "good night", "a bad, bad morning", ""] * 4
+
+
+@pytest.mark.parametrize(
+    ("sample", "name"),
+    [
+        (pd.Series(TEXTS, name="greeting"), "greeting"),
+        (pd.Series(TEXTS), "text"),
+        (np.array(TEXTS), "text"),
+        (pd.DataFrame({"greeting": TEXTS}), "greeting"),
+    ],
+    ids=["series", "series without a name", "array", "frame"],
+)
+def test_one_column_of_texts_is_a_table_of_one_feature(sample: Any, name: str, tmp_path: Path) -> None:
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(TEXTS, np.arange(len(TEXTS)) % 2)
+    exported = export(model, sample, tmp_path)
+    assert feature_names(exported) == [name]
+    assert exported.parity.rows_by_origin["odd_text"] > 50
+
+
+def test_texts_of_a_sample_may_not_be_missing_where_the_model_takes_none(tmp_path: Path) -> None:
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(TEXTS, np.arange(len(TEXTS)) % 2)
+    with pytest.raises(ExportError, match="does not score the sample"):
+        export(model, pd.Series([*TEXTS, None]), tmp_path)

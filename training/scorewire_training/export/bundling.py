@@ -73,7 +73,7 @@ def export_bundle(
             features' ranges and missing shares come from them. The columns of a
             frame are named; those of an array are called as the model was fitted
             on them, or x0, x1, ... where it knows no names. Of a model that takes one column of
-            texts alone, a Series; its feature bears the name of the Series, or "text".
+            texts alone, a Series, or a frame of that column; the feature bears its name, or "text".
         name: the model's name, 1 to 63 of a-z, 0-9, '_' and '-'.
         version: its semantic version.
         output_dir: the folder of all models; made if it is not there.

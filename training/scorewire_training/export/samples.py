@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from scorewire_training.export.errors import ExportError
-from scorewire_training.export.lowering.sample import fitted_names
+from scorewire_training.export.lowering.sample import fitted_names, innermost
 
 
 def as_table(model: object, sample: object) -> tuple[Any, Any]:
@@ -20,14 +21,20 @@ def as_table(model: object, sample: object) -> tuple[Any, Any]:
 
     Args:
         model: the fitted model.
-        sample: a Series, or an array of shape [rows], of texts; or a sample of another model.
+        sample: a Series, or an array of shape [rows], of texts; a table of one column, where the model
+            begins with a vectorizer of texts; or a sample of another model.
     """
-    if isinstance(sample, np.ndarray) and sample.ndim == 1:
-        sample = pd.Series(sample.astype(object) if sample.dtype.kind in "SU" else sample)
-    if not isinstance(sample, pd.Series):
+    if isinstance(sample, np.ndarray) and sample.ndim == 1 and sample.dtype.kind in "UO":
+        sample = pd.Series(sample.astype(object))
+    if isinstance(sample, pd.Series):
+        sample = sample.to_frame("text" if sample.name is None else sample.name)
+    elif not (
+        isinstance(sample, pd.DataFrame)
+        and len(sample.columns) == 1
+        and isinstance(innermost(model), CountVectorizer | HashingVectorizer)
+    ):
         return model, sample
-    name = "text" if sample.name is None else sample.name
-    return make_pipeline(FunctionTransformer(np.ravel), model), sample.to_frame(name)
+    return make_pipeline(FunctionTransformer(np.ravel), model), sample
 
 
 def to_frame(model: object, sample: object) -> pd.DataFrame:
@@ -45,7 +52,7 @@ def to_frame(model: object, sample: object) -> pd.DataFrame:
     if not isinstance(sample, pd.DataFrame):
         raise ExportError(
             f"sample is a {type(sample).__name__}: pass a pandas DataFrame with the columns of training,"
-            " or a numpy array of them"
+            " or a numpy array of them; of a model of one column of texts, a pandas Series of them"
         )
     if not len(sample) or not len(sample.columns):
         raise ExportError("sample is empty: pass rows that the model was fitted on")

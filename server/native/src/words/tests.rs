@@ -30,6 +30,16 @@ fn words_are_counted_in_the_order_of_their_places() {
 }
 
 #[test]
+fn a_text_is_folded_before_it_is_cut() {
+    let places = Places::listed(vec!["ab cd".to_owned(), " ab".to_owned()]);
+    let (lowercase, sizes) = (false, (3, 5));
+    let fold = Fold::AsciiLowerStrip;
+    let runs =
+        Bag::new(0, fold, "14.0.0", lowercase, Accents::Kept, Analyzer::Characters, sizes, places).unwrap();
+    assert_eq!(count(&runs, " AB CD "), [(0, 1.0)]);
+}
+
+#[test]
 fn stop_words_are_left_out_before_words_are_joined() {
     let pairs = bag(Analyzer::Words(tokens("word")), (1, 2), &["big sea", "sea", "the sea"]);
     assert_eq!(count(&pairs, "Big the, sea"), [(0, 1.0), (1, 1.0)]);

@@ -105,7 +105,7 @@ def read_sample(model: object, sample: pd.DataFrame) -> Sample:
 def _taken(model: object, present: list[str]) -> list[str]:
     """The sample's columns in the order in which the model takes them."""
     names = fitted_names(model)
-    model = _innermost(model)
+    model = innermost(model)
     if names is None:
         count = _fitted_count(model)
         if count is not None and count != len(present):
@@ -146,7 +146,7 @@ def own_names(names: Iterable[str], present: Iterable[str]) -> list[str]:
     return [called.get(name, name) for name in names]
 
 
-def _innermost(model: Any) -> Any:
+def innermost(model: Any) -> Any:
     """The first thing that is given the rows: what a wrapper wraps, a pipeline's first step."""
     while True:
         if steps := steps_at_predict(model):
@@ -161,7 +161,7 @@ def _innermost(model: Any) -> Any:
 
 def fitted_names(model: object) -> list[str] | None:
     """The names of the columns that a model was fitted on; None where it knows none."""
-    model = _innermost(model)
+    model = innermost(model)
     if isinstance(model, xgboost.Booster):
         return None if model.feature_names is None else list(model.feature_names)
     if isinstance(model, lightgbm.Booster | lightgbm.LGBMModel):

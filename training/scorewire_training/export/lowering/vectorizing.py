@@ -77,8 +77,8 @@ def _count(draft: Draft, step: Any, matrix: Matrix) -> Counts:
     if not matrix.flat:
         raise UnsupportedModelError(
             f"a {name} takes one column, and rows with named features are a table",
-            f'put it in a ColumnTransformer([("text", {name}(...), "<column>")]), or pass as sample the'
-            " column of texts alone (a pandas Series) that the model was fitted on",
+            f'put it in a ColumnTransformer([("text", {name}(...), "<column>")]); of a model that was fitted'
+            " on one column of texts alone, pass that column (a pandas Series) as the sample",
         )
     if np.dtype(step.dtype) not in (np.dtype(np.int64), np.dtype(np.float64)):
         raise UnsupportedModelError(
