@@ -7,10 +7,11 @@ import pytest
 from sklearn.base import clone
 from sklearn.cluster import Birch, BisectingKMeans, KMeans, MiniBatchKMeans
 from sklearn.covariance import EllipticEnvelope
+from sklearn.decomposition import KernelPCA
 from sklearn.kernel_approximation import Nystroem
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
-from sklearn.mixture import GaussianMixture
+from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -39,6 +40,8 @@ def test_kernels_of_rows_of_training(kernel: str) -> None:
     check_same(ridge.fit(FRAME, np.column_stack([numbers, -numbers])), FRAME)
     some = make_pipeline(StandardScaler(), Nystroem(kernel=kernel, n_components=20, random_state=0), Ridge())
     check_same(some.fit(FRAME, numbers), FRAME)
+    rotated = make_pipeline(StandardScaler(), KernelPCA(3, kernel=kernel), Ridge())
+    check_same(rotated.fit(FRAME, numbers), FRAME)
 
 
 @pytest.mark.parametrize(
@@ -76,10 +79,12 @@ def test_distances_from_centers(step: Any) -> None:
     check_same(pipeline, hard_rows(FRAME, holes=False), sample=FRAME)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("covariance", ["full", "tied"])
-def test_mixtures(covariance: str) -> None:
+@pytest.mark.parametrize("kind", [GaussianMixture, BayesianGaussianMixture])
+def test_mixtures(kind: Any, covariance: str) -> None:
     rows = FRAME.assign(amount=FRAME["amount"] * 1e6)
-    model = GaussianMixture(3, covariance_type=covariance, random_state=0)
+    model = kind(n_components=3, covariance_type=covariance, random_state=0)
     scaled = make_pipeline(StandardScaler(), clone(model))
     for fitted, frame in ((model.fit(FRAME), FRAME), (scaled.fit(rows), rows)):
         lowered = lower(fitted, frame)

@@ -21,7 +21,6 @@ from tests.scorewire_training.export.lowering.scored import check_same
 REFUSED = {
     "AdditiveChi2Sampler",
     "AffinityPropagation",
-    "BayesianGaussianMixture",
     "BernoulliRBM",
     "Birch",
     "BisectingKMeans",
@@ -34,7 +33,6 @@ REFUSED = {
     "KNeighborsClassifier",
     "KNeighborsRegressor",
     "KNeighborsTransformer",
-    "KernelPCA",
     "LabelPropagation",
     "LabelSpreading",
     "LatentDirichletAllocation",

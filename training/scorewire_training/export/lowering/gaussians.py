@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 from sklearn.covariance import EllipticEnvelope
-from sklearn.mixture import GaussianMixture
+from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.answer import OUTLIER_LABELS, Answer, answers, arg_max
@@ -16,29 +16,29 @@ from scorewire_training.export.lowering.matrix import Matrix
 from scorewire_training.export.lowering.scaling import from_logs, row_sum
 
 
-@answers(GaussianMixture)
+@answers(GaussianMixture, BayesianGaussianMixture)
 def lower_gaussian_mixture(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """Softmax over each component's weighted log likelihood; the cluster is the likeliest."""
     graph, x, width = draft.graph, draft.tensor(matrix), matrix.width
     if model.covariance_type not in ("full", "tied"):
         raise UnsupportedModelError(
-            f"GaussianMixture with covariance_type={model.covariance_type!r} takes squares off each other,"
-            " whose last bits decide far away",
+            f"{type(model).__name__} with covariance_type={model.covariance_type!r} takes squares off each"
+            " other, whose last bits decide far away",
             "fit it with covariance_type='full'",
         )
     cholesky = model.precisions_cholesky_
-    norms, spreads = [], []
+    norms = []
     for place, mean in enumerate(model.means_):
         factor = cholesky if model.covariance_type == "tied" else cholesky[place]
         away = graph.node("MatMul", [x, draft.constant(factor)])
         away = graph.node("Sub", [away, draft.constant(mean @ factor)])
         norms.append(row_sum(draft, graph.node("Mul", [away, away]), width))
-        spreads.append(np.log(np.diag(factor)).sum())
     norm = graph.node("Concat", norms, axis=1)
-    begin = np.log(model.weights_) + np.array(spreads) - 0.5 * width * np.log(2 * np.pi)
+    # A component's mean is as likely as its constant part says.
+    begin = np.diag(model._estimate_weighted_log_prob(model.means_))
     scores = graph.node("Add", [graph.node("Mul", [norm, draft.constant([-0.5])]), draft.constant(begin)])
     return Answer(
-        family=f"GaussianMixture ({model.covariance_type})",
+        family=f"{type(model).__name__} ({model.covariance_type})",
         class_labels=tuple(str(place) for place in range(len(model.means_))),
         label=arg_max(draft, scores),
         probabilities=from_logs(draft, scores, len(model.means_)),

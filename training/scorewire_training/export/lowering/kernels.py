@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 from sklearn.cluster import Birch, BisectingKMeans, KMeans, MiniBatchKMeans
+from sklearn.decomposition import KernelPCA
 from sklearn.kernel_approximation import Nystroem
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.svm import SVR, NuSVR, OneClassSVM
@@ -62,6 +63,23 @@ def lower_nystroem(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     values = _kernels(draft, step, kernel, matrix, step.components_)
     x = draft.graph.node("MatMul", [values, draft.constant(step.normalization_.T)])
     return Matrix(cells(x, len(step.normalization_)))
+
+
+@lowers(KernelPCA)
+def lower_kernel_pca(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Centered kernels of the row and each row of training, rotated."""
+    graph, centers = draft.graph, step._centerer
+    kernel = _Kernel(_kind(step), step.gamma_, float(step.coef0), float(step.degree))
+    values = _kernels(draft, step, kernel, matrix, step.X_fit_)
+    count = len(step.X_fit_)
+    mean = graph.node("Div", [row_sum(draft, values, count), draft.constant([float(count)])])
+    centered = graph.node("Sub", [values, draft.constant(centers.K_fit_rows_)])
+    centered = graph.node("Sub", [centered, mean])
+    centered = graph.node("Add", [centered, draft.constant([float(centers.K_fit_all_)])])
+    used = step.eigenvalues_ != 0
+    rotation = np.zeros_like(step.eigenvectors_)
+    rotation[:, used] = step.eigenvectors_[:, used] / np.sqrt(step.eigenvalues_[used])
+    return Matrix(cells(graph.node("MatMul", [centered, draft.constant(rotation)]), rotation.shape[1]))
 
 
 @lowers(KMeans, MiniBatchKMeans, BisectingKMeans, Birch)
