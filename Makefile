@@ -1,6 +1,9 @@
-# Every target works on a fresh clone: it makes .venv first, from the hash-pinned lock.
+# Every target works on a fresh clone: it makes .venv first, from the hash-pinned lock. With another PYTHON, give
+# it a VENV of its own.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+LOCK ?= requirements/dev.lock
+BIN := $(VENV)/bin
 UV ?= $(BIN)/uv
 DISTRIBUTIONS := proto/python server training clients/python clients/loadtest
 SOURCES := proto/generate.py proto/generate_unicode.py proto/python/scorewire_contract server training clients tests
@@ -11,19 +14,24 @@ CC_FOUND := $(shell command -v $${CC:-cc})
 RUST := $(shell find server/native -name '*.rs' -not -path '*/target/*') server/native/Cargo.toml server/native/Cargo.lock \
     .cargo/config.toml
 
+WHEELS := server/native/target/wheels
+# What of the suite depends most on the releases of the libraries.
+ON_LIBRARIES := tests/scorewire_contract tests/e2e/test_libraries.py \
+    $(addprefix tests/scorewire_training/export/,trees test_families.py test_saved.py test_categories.py test_files.py)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup native triton go demo notebooks test check lint type proto deps rust sanitize dockerfile lock bench image clean
+.PHONY: help setup native triton go demo notebooks test libraries oldest check lint type proto deps rust sanitize dockerfile lock bench image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: .venv/ready native ## make .venv and install everything in it
+setup: $(VENV)/ready native ## make .venv and install everything in it
 
-.venv/ready: requirements/dev.lock $(MANIFESTS)
+$(VENV)/ready: $(LOCK) $(MANIFESTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "Scorewire needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.lock
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(DISTRIBUTIONS:%=--editable %)
 	@touch $@
 
@@ -34,10 +42,17 @@ ifeq ($(CARGO),)
 else ifeq ($(CC_FOUND),)
 	@echo "No C compiler here, so no native engine: install one (apt-get install gcc libc6-dev) and run make setup again."
 else
-native: .venv/native
+native: $(VENV)/native
 
-.venv/native: .venv/ready $(RUST)
-	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --quiet --locked --release --manifest-path server/native/Cargo.toml
+# One wheel for every Python from 3.11 on.
+$(WHEELS)/ready: $(RUST) | $(VENV)/ready
+	rm -rf $(WHEELS)
+	$(BIN)/maturin build --quiet --locked --release --compatibility linux --interpreter $(BIN)/python \
+	    --manifest-path server/native/Cargo.toml --out $(WHEELS)
+	@touch $@
+
+$(VENV)/native: $(VENV)/ready $(WHEELS)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index --force-reinstall $(WHEELS)/*.whl
 	@touch $@
 endif
 
@@ -60,6 +75,14 @@ notebooks: setup ## run the training notebooks
 
 test: setup ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+libraries: setup ## what of the suite depends on the libraries, for other Pythons
+	$(BIN)/python -m pytest -n 2 $(ON_LIBRARIES)
+
+# Old releases warn of what has become of them since.
+oldest: ## the same with the oldest releases of the libraries; takes Python 3.11
+	$(MAKE) setup VENV=.venv-oldest LOCK=requirements/oldest.lock
+	.venv-oldest/bin/python -m pytest -n 2 -W ignore::FutureWarning -W ignore::DeprecationWarning $(ON_LIBRARIES)
 
 check: lint type proto deps dockerfile rust test ## all that continuous integration asks for
 
@@ -100,10 +123,12 @@ dockerfile: setup ## lint of the Dockerfile
 
 lock: ## resolve the dependencies anew and write requirements/*.lock
 	$(UV) lock --upgrade
-	$(UV) export --quiet --all-packages --all-extras --no-emit-workspace --no-header --format requirements-txt --output-file requirements/dev.lock
+	$(UV) export --quiet --all-packages --all-extras --no-extra xgboost --no-emit-workspace --no-header --format requirements-txt --output-file requirements/dev.lock
 	$(UV) export --quiet --package scorewire-server --no-default-groups --no-emit-workspace --no-header --format requirements-txt --output-file requirements/server.lock
 	$(UV) export --quiet --only-group build --no-emit-workspace --no-header --format requirements-txt --output-file requirements/build.lock
 	$(UV) pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header --output-file requirements/triton.lock requirements/triton.in
+	$(UV) pip compile --quiet --upgrade --generate-hashes --no-annotate --python-version 3.11 --resolution lowest-direct --no-header \
+	    --no-emit-package scorewire-contract --no-emit-package scorewire --output-file requirements/oldest.lock $(MANIFESTS) requirements/oldest.in
 	$(UV) export --quiet --only-group native --no-emit-workspace --no-header --format requirements-txt --output-file requirements/native.lock
 
 bench: setup ## speed of the engines, written to tests/bench/results
@@ -113,4 +138,4 @@ image: ## the server's container image
 	docker build --tag scorewire-server .
 
 clean: ## remove what the targets above made
-	rm -rf .venv .venv-triton .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .hypothesis

@@ -42,6 +42,7 @@ MODULES = {
     "protobuf": ("google",),
     "scikit-learn": ("sklearn",),
     "scorewire-contract": ("scorewire_contract", "scorewire_proto"),
+    "xgboost": ("xgboost",),
     "xgboost-cpu": ("xgboost",),
 }
 LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)(?:\s*;\s*([^\\]+?))?\s*\\?$")

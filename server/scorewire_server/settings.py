@@ -183,8 +183,10 @@ class Settings:
         "Time for the first load of a bundle, in a process of its own; 0 loads bundles without a trial.",
     ] = 60.0
     trial_memory_bytes: Annotated[
-        int, _integer(64 << 20, 1 << 46), "Memory for the first load of a bundle."
-    ] = 4 << 30
+        int,
+        _integer(0, 1 << 46),
+        "Memory for the first load of a bundle; 0 is 4 GiB, or 40 times its graph if that is more.",
+    ] = 0
     trial_processes: Annotated[
         int,
         _integer(1, 64),

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from scorewire_contract.bundle import GRAPH
 from scorewire_server.repository import Candidate
 
 _START_SECONDS = 120
@@ -33,6 +34,9 @@ _LINE_BYTES = 1 << 20
 # No reason says more in more characters.
 _REASON_CHARACTERS = 10_000
 _SIGN = "scorewire trial: "
+# Where none is set. Forests have taken up to 25 bytes of memory for one of their graph.
+_LEAST_BYTES = 4 << 30
+_BYTES_PER_GRAPH_BYTE = 40
 _STOPPING = "the server is about to stop"
 # In what onnxruntime, numpy and Python say where memory is not to be had.
 _MEMORY_SIGNS = ("MemoryError", "allocate memory", "bad_alloc")
@@ -81,7 +85,7 @@ class Trials:
                 if tried is not None:
                     return tried
                 code = await _ended(child)
-                return Tried(_STOPPING if self._closed else self._death(code))
+                return Tried(_STOPPING if self._closed else self._death(code, candidate))
             except TimeoutError:
                 return Tried(f"its first load took more than {self._seconds:g} seconds")
             finally:
@@ -130,9 +134,10 @@ class Trials:
         answer = ready and await _read(child, self._seconds)
         return Tried(*json.loads(answer)) if answer else None
 
-    def _death(self, code: int) -> str:
+    def _death(self, code: int, candidate: Candidate) -> str:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return f"its first load ended the process that tried it ({how}); {_memory_note(self._memory_bytes)}"
+        note = _memory_note(_allowed_bytes(self._memory_bytes, candidate.path))
+        return f"its first load ended the process that tried it ({how}); {note}"
 
     def _rest(self) -> None:
         """End the children that are free once nothing was tried for a while."""
@@ -175,6 +180,17 @@ def _take_stdout() -> Callable[[str], None]:
     return lambda text: print(_SIGN + text, file=out, flush=True)
 
 
+def _allowed_bytes(memory_bytes: int, path: Path) -> int:
+    """The memory for a bundle's first load: as set, or by the size of its graph where that is 0."""
+    if memory_bytes:
+        return memory_bytes
+    try:
+        size = (path / GRAPH).lstat().st_size
+    except OSError:  # the loader says what is wrong with it
+        size = 0
+    return max(_LEAST_BYTES, _BYTES_PER_GRAPH_BYTE * size)
+
+
 def _memory_note(memory_bytes: int) -> str:
     """How much memory a trial may take, and what bounds it."""
     note = f"a first load may take {memory_bytes} bytes (--trial-memory-bytes)"
@@ -196,10 +212,12 @@ def _serve_trials(seconds: int, memory_bytes: int, threads: int, engine: str) ->
     kind = choose(engine)
     # Never started: it only says whether it can hold a version.
     prepare = kind.make(Settings(), ()).prepare
-    _bound_memory(memory_bytes)
+    own_bytes = _address_space()
     open_graph = partial(kind.open_session, threads=threads)
     for line in sys.stdin:
         path, model, version = json.loads(line)
+        allowed = _allowed_bytes(memory_bytes, Path(path))
+        _bound_memory(own_bytes, allowed)
         say("ready")
         # The server ends what takes too long, and this does where the server is gone.
         signal.alarm(seconds + _ALARM_SECONDS)
@@ -208,15 +226,20 @@ def _serve_trials(seconds: int, memory_bytes: int, threads: int, engine: str) ->
         reason, digest = record.reason, record.loaded.digest if record.loaded is not None else ""
         del record
         if any(sign in reason for sign in _MEMORY_SIGNS):
-            reason = f"{reason[:500]}; {_memory_note(memory_bytes)}"
+            reason = f"{reason[:500]}; {_memory_note(allowed)}"
         say(json.dumps([reason[:_REASON_CHARACTERS], digest]))
 
 
-def _bound_memory(memory_bytes: int) -> None:
-    """Bound the address space: that is what a system can bound, and of those that we know Linux does."""
+def _address_space() -> int:
+    """Bytes of this process's address space; 0 where the system does not tell, as Linux does."""
     statm = Path("/proc/self/statm")
-    if statm.exists():
-        wanted = int(statm.read_text().split()[0]) * resource.getpagesize() + memory_bytes
+    return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
+
+
+def _bound_memory(own_bytes: int, memory_bytes: int) -> None:
+    """Bound the address space to what the process began with and so many bytes more."""
+    if own_bytes:
+        wanted = own_bytes + memory_bytes
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         if hard != resource.RLIM_INFINITY:
             wanted = min(wanted, hard)

@@ -94,4 +94,4 @@ def test_the_command_names_what_is_not_installed(environment: Path) -> None:
     assert "(pip install 'scorewire-server')" not in summaries
     refused = run_command("train", command=command)
     assert refused.returncode == 2
-    assert "'train' is not installed here: pip install 'scorewire-training'" in refused.stderr
+    assert "'train' is not installed here: pip install 'scorewire-training[xgboost-cpu]'" in refused.stderr

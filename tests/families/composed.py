@@ -5,9 +5,10 @@ from __future__ import annotations
 import xgboost
 from sklearn import ensemble, linear_model, svm, tree
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 
-from scorewire_training.releases import SKLEARN_RELEASE, FixedThresholdClassifier, TunedThresholdClassifierCV
+from scorewire_training.releases import SKLEARN_RELEASE
 from tests.families.data import empty_texts, everything
 from tests.families.fits import after_encoder, after_preparation, calibrated
 from tests.families.pipelines import HC, one_hot
@@ -100,23 +101,19 @@ COMPOSED = [
         ),
         target="pair",
     ),
+    Family(
+        name="fixed threshold",
+        fit=after_preparation(
+            FixedThresholdClassifier(linear_model.LogisticRegression(), threshold=0.3, pos_label="no")
+        ),
+        target="named",
+    ),
+    Family(
+        name="tuned threshold",
+        fit=after_preparation(TunedThresholdClassifierCV(linear_model.LogisticRegression(), cv=2)),
+        target="two",
+    ),
 ]
-
-if SKLEARN_RELEASE >= (1, 5):
-    COMPOSED += [
-        Family(
-            name="fixed threshold",
-            fit=after_preparation(
-                FixedThresholdClassifier(linear_model.LogisticRegression(), threshold=0.3, pos_label="no")
-            ),
-            target="named",
-        ),
-        Family(
-            name="tuned threshold",
-            fit=after_preparation(TunedThresholdClassifierCV(linear_model.LogisticRegression(), cv=2)),
-            target="two",
-        ),
-    ]
 
 if SKLEARN_RELEASE >= (1, 8):
     COMPOSED += [

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from scorewire_contract import bundle as contract
 from scorewire_server.repository import Candidate, scan
-from scorewire_server.trial import Trials, _ended
+from scorewire_server.trial import Trials, _allowed_bytes, _ended
 from tests import bundles
 from tests.conformance.engines import ENGINES
 from tests.scorewire_server.models import sum_graph, write_bundle_of, write_endless_bundle
@@ -181,3 +181,11 @@ def test_a_bundle_that_asks_for_too_much_memory_is_told_the_setting(models: Path
     reason = _reason_under_a_limit(models, 1 << 40)
     assert "allocate memory" in reason
     assert f"{1 << 30} bytes (--trial-memory-bytes)" in reason
+
+
+def test_a_large_graph_may_take_more_memory_unless_a_bound_is_set(tmp_path: Path) -> None:
+    assert _allowed_bytes(0, tmp_path) == 4 << 30
+    with (tmp_path / "model.onnx").open("wb") as graph:
+        graph.truncate(1 << 30)
+    assert _allowed_bytes(0, tmp_path) == 40 << 30
+    assert _allowed_bytes(1 << 30, tmp_path) == 1 << 30

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+if find_spec("xgboost") is None:
+    raise ModuleNotFoundError(
+        "Scorewire's training needs XGBoost, from either distribution: pip install"
+        " 'scorewire-training[xgboost-cpu]', or 'scorewire-training[xgboost]' to train on GPUs",
+        name="xgboost",
+    )
 
 if TYPE_CHECKING:
     from scorewire_training.export import ExportedBundle, Tolerance, export_bundle, export_onnx

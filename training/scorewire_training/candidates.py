@@ -16,10 +16,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import optuna
 import pandas as pd
+import sklearn
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from scorewire_training.config import Progress
+from scorewire_training.errors import TrainingError
+from scorewire_training.releases import SKLEARN_RELEASE
 
 Parameters: TypeAlias = Mapping[str, Any]
 # Amounts, or labels: whole numbers, whose names a classifier keeps.
@@ -87,7 +90,15 @@ def tune(
         trials: how many sets of parameters to try of each candidate.
         seed: of the sampler.
         progress: called with a sentence before each trial.
+
+    Raises:
+        TrainingError: scikit-learn is too old.
     """
+    if SKLEARN_RELEASE < (1, 9):
+        raise TrainingError(
+            f"studies need scikit-learn 1.9 or newer, and {sklearn.__version__} is installed: install that; "
+            "export_bundle and scorewire export take the older one"
+        )
     # Each trial's outcome would be a line on stderr.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     tuned = []

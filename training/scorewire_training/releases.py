@@ -30,9 +30,6 @@ def _class_of(module: str, name: str) -> Any:
 
 # From 1.6 on.
 FrozenEstimator = _class_of("sklearn.frozen", "FrozenEstimator")
-# From 1.5 on.
-FixedThresholdClassifier = _class_of("sklearn.model_selection", "FixedThresholdClassifier")
-TunedThresholdClassifierCV = _class_of("sklearn.model_selection", "TunedThresholdClassifierCV")
 
 
 def read_objects(estimator: BaseEstimator, X: ArrayLike, *, reset: bool) -> Any:

@@ -11,11 +11,15 @@ from importlib.metadata import EntryPoint, entry_points, version
 
 import click
 
+_TRAINING = "scorewire-training[xgboost-cpu]"
 # Subcommand: the distribution that brings it, and what it does.
 COMMANDS = {
-    "train": ("scorewire-training", "Train a model on your data and export it as a bundle."),
-    "export": ("scorewire-training", "Export a saved XGBoost or LightGBM model, or an ONNX file."),
-    "verify": ("scorewire-training", "Check a bundle and score its golden rows."),
+    "train": (_TRAINING, "Train a model on your data and export it as a bundle."),
+    "export": (
+        "scorewire-training[xgboost-cpu]",
+        "Export a saved XGBoost or LightGBM model, or an ONNX file.",
+    ),
+    "verify": (_TRAINING, "Check a bundle and score its golden rows."),
     "serve": ("scorewire-server", "Serve bundles over gRPC."),
     "predict": ("scorewire[pandas]", "Score a CSV or Parquet file through a server."),
     "proto": ("scorewire", "Print the protobuf schema of a model's typed service."),

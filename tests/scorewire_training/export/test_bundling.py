@@ -443,6 +443,12 @@ def test_an_unknown_number_that_raises_is_unsupported(
         _export(model, frame[["age"]], tmp_path)
 
 
+def test_a_large_graph_is_warned_of(exporting: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundling, "_LARGE_GRAPH_BYTES", 1_000)
+    with pytest.warns(UserWarning, match=r"the graph has 0 MB: a server needs about 0\.0 GB of memory"):
+        exporting()
+
+
 def test_stages_are_reported(booster: xgboost.XGBClassifier, frame: pd.DataFrame, tmp_path: Path) -> None:
     stages: list[str] = []
     _export(booster, frame[NUMBERS], tmp_path, progress=stages.append)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -35,6 +37,10 @@ from scorewire_training.export.typed_schema import give_fields, render
 
 _MAX_SAMPLE_ROWS_COMPARED = 20_000
 _SEED = 20_240_229
+# From this size on, the memory that a server needs is worth a warning.
+_LARGE_GRAPH_BYTES = 64 << 20
+# What onnxruntime takes to load a byte of a graph, measured with forests.
+_BYTES_TO_LOAD = 22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +136,15 @@ def export_bundle(
     give_fields(manifest, Path(output_dir))
     manifest.coding.CopyFrom(lowered.coding)
     graph = lowered.graph.SerializeToString(deterministic=True)
+    if len(graph) > _LARGE_GRAPH_BYTES:
+        warnings.warn(
+            f"the graph has {len(graph) / 1e6:,.0f} MB: a server needs about "
+            f"{len(graph) * _BYTES_TO_LOAD / 1e9:.1f} GB of memory to load it; fewer or shallower trees need"
+            " less",
+            stacklevel=2,
+        )
+    # A large one need not be there twice.
+    lowered = replace(lowered, graph=onnx.ModelProto())
     run = checked_shapes(open_graph(graph), lowered.outputs)
 
     report_stage("Making rows that are hard to score")

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 17
 IR_VERSION = 10
 ML_DOMAIN = "ai.onnx.ml"
+_INTEGERS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +85,17 @@ class Graph:
     def nodes(
         self, op_type: str, inputs: Sequence[str], output_count: int, *, domain: str = "", **attributes: Any
     ) -> list[str]:
-        """Add a node with several outputs; returns their names."""
+        """Add a node with several outputs; returns their names.
+
+        An attribute that is an array is one of integers: those of large ensembles
+        have millions, too many to be objects.
+        """
         outputs = [self.name(op_type) for _ in range(output_count)]
-        node = helper.make_node(op_type, list(inputs), outputs, domain=domain, **attributes)
+        arrays = {name: value for name, value in attributes.items() if isinstance(value, np.ndarray)}
+        others = {name: value for name, value in attributes.items() if name not in arrays}
+        node = helper.make_node(op_type, list(inputs), outputs, domain=domain, **others)
+        for name, array in arrays.items():
+            _add_integers(node, name, array)
         self._nodes.append(node)
         return outputs
 
@@ -137,18 +146,28 @@ class Graph:
         return {value.name: rename(value.name) for value in other.output}
 
     def build(self, name: str) -> onnx.ModelProto:
-        """The checked model."""
-        graph = helper.make_graph(
-            self._nodes, name, self._inputs, self._outputs, list(self._constants.values())
-        )
+        """The checked model; it takes the nodes and the constants over, since a copy of each may be large."""
         opsets = [helper.make_opsetid("", OPSET)]
         if any(node.domain == ML_DOMAIN for node in self._nodes):
             opsets.append(helper.make_opsetid(ML_DOMAIN, self.ml_opset))
         model = helper.make_model(
-            graph, opset_imports=opsets, producer_name="scorewire", ir_version=IR_VERSION
+            helper.make_graph([], name, self._inputs, self._outputs),
+            opset_imports=opsets,
+            producer_name="scorewire",
+            ir_version=IR_VERSION,
         )
+        while self._nodes:
+            model.graph.node.append(self._nodes.pop(0))
+        while self._constants:
+            model.graph.initializer.append(self._constants.pop(next(iter(self._constants))))
         onnx.checker.check_model(model)
         return model
+
+
+def _add_integers(node: onnx.NodeProto, name: str, values: NDArray[Any]) -> None:
+    attribute = node.attribute.add(name=name, type=onnx.AttributeProto.INTS)
+    for begin in range(0, len(values), _INTEGERS_AT_ONCE):
+        attribute.ints.extend(values[begin : begin + _INTEGERS_AT_ONCE].astype(np.int64).tolist())
 
 
 # The element types of numpy arrays, for casts.

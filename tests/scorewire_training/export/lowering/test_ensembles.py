@@ -17,7 +17,7 @@ from sklearn.ensemble import (
     VotingRegressor,
 )
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
@@ -33,12 +33,7 @@ from scorewire_training.calibration import LogOddsCalibrator
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering import lower
 from scorewire_training.regressors import HurdleRegressor, LogRegressor, RateRegressor
-from scorewire_training.releases import (
-    SKLEARN_RELEASE,
-    FixedThresholdClassifier,
-    FrozenEstimator,
-    TunedThresholdClassifierCV,
-)
+from scorewire_training.releases import SKLEARN_RELEASE, FrozenEstimator
 from tests.scorewire_training.export.lowering.scored import (
     NUMBERS,
     TEXTS,
@@ -231,7 +226,6 @@ def test_target_transformed_by_what_has_no_translation_is_refused() -> None:
         lower(make_pipeline(StandardScaler(), own).fit(frame, frame["amount"]), frame)
 
 
-@pytest.mark.skipif(SKLEARN_RELEASE < (1, 5), reason="this scikit-learn has no threshold classifiers")
 def test_threshold_decides_the_label() -> None:
     frame = build_frame()[NUMBERS]
     y = classes(build_frame())

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -24,6 +25,7 @@ from sklearn.tree import (
 )
 
 from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.graph import Graph
 from scorewire_training.export.trees import read_trees
 from scorewire_training.releases import SKLEARN_RELEASE
 from tests.scorewire_training.export.trees.comparison import assert_exports, sample, target
@@ -145,3 +147,15 @@ def test_gradient_boosting_of_a_data_frame() -> None:
 def test_what_cannot_be_exported_is_refused_with_a_way_out(estimator: Any, way_out: str) -> None:
     with pytest.raises(UnsupportedModelError, match=way_out):
         read_trees(estimator())
+
+
+def test_a_forest_grown_to_the_end_is_written_once_for_all_classes() -> None:
+    grown = RandomForestClassifier(4, random_state=0).fit(COMPLETE, THREE)
+    cut = RandomForestClassifier(4, max_depth=3, random_state=0).fit(COMPLETE, THREE)
+    for estimator, copies in ((grown, 1), (cut, 3)):
+        model = assert_exports(estimator, COMPLETE, missing=False, infinite=False)
+        graph = Graph()
+        model.emit(graph, graph.input("x", TensorProto.FLOAT, COMPLETE.shape[1]))
+        (trees,) = (node for node in graph.build("forest").graph.node if node.op_type == "TreeEnsemble")
+        (roots,) = (each.ints for each in trees.attribute if each.name == "tree_roots")
+        assert len(roots) == 4 * copies

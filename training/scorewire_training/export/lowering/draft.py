@@ -273,19 +273,18 @@ class Draft:
             for cast, (tensor, element_type) in self._casts.items()
             if element_type == own_type
         }
-        kept = []
+        # In place: a copy of a large node is never given back.
         used = {output.name for output in graph.output}
-        for node in reversed(graph.node):
-            if node.output[0] not in idle and not used.isdisjoint(node.output):
+        for place in reversed(range(len(graph.node))):
+            node = graph.node[place]
+            if node.output[0] in idle or used.isdisjoint(node.output):
+                del graph.node[place]
+            else:
                 node.input[:] = [idle.get(name, name) for name in node.input]
                 used.update(node.input)
-                kept.append(node)
-        kept.reverse()
-        del graph.node[:]
-        graph.node.extend(kept)
-        constants = [constant for constant in graph.initializer if constant.name in used]
-        del graph.initializer[:]
-        graph.initializer.extend(constants)
+        for place in reversed(range(len(graph.initializer))):
+            if graph.initializer[place].name not in used:
+                del graph.initializer[place]
 
 
 def fold_text(fold: manifest_pb2.TextFold.ValueType, text: str) -> str:

@@ -13,7 +13,12 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.feature_selection import RFE, RFECV
 from sklearn.linear_model import RANSACRegressor
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    RandomizedSearchCV,
+    TunedThresholdClassifierCV,
+)
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 
@@ -37,7 +42,7 @@ from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Column, Matrix, cells
 from scorewire_training.export.lowering.scaling import FUNCTIONS, clip, share_out
 from scorewire_training.regressors import HurdleRegressor, LogRegressor, RateRegressor
-from scorewire_training.releases import FixedThresholdClassifier, FrozenEstimator, TunedThresholdClassifierCV
+from scorewire_training.releases import FrozenEstimator
 
 
 @answers(
@@ -62,7 +67,9 @@ def lower_frozen(draft: Draft, model: Any, matrix: Matrix) -> Answer:
 @answers(RANSACRegressor, SelfTrainingClassifier)
 def lower_refitted(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The model that was fitted last, on the rows that it was to learn from; given arrays."""
-    return lower_model(draft, model.estimator_, replace(matrix, framed=False))
+    # SelfTrainingClassifier calls it so before scikit-learn 1.6.
+    fitted = model.estimator_ if hasattr(model, "estimator_") else model.base_estimator_
+    return lower_model(draft, fitted, replace(matrix, framed=False))
 
 
 @answers(RFE, RFECV)

@@ -171,7 +171,7 @@ def _tree_ensemble_attributes(ensemble: Ensemble, dtype: np.dtype[np.floating]) 
         "n_targets": ensemble.target_count,
         "aggregate_function": 1,  # SUM
         "post_transform": 0,  # NONE
-        "tree_roots": [part.root for part in parts],
+        "tree_roots": np.array([part.root for part in parts]),
         "nodes_featureids": _joined(part.feature for part in parts),
         "nodes_truenodeids": _joined(part.true_ids for part in parts),
         "nodes_falsenodeids": _joined(part.false_ids for part in parts),
@@ -180,7 +180,7 @@ def _tree_ensemble_attributes(ensemble: Ensemble, dtype: np.dtype[np.floating]) 
         "nodes_missing_value_tracks_true": _joined(part.missing_true for part in parts),
         "nodes_modes": _tensor([part.question for part in parts], np.dtype(np.uint8)),
         "nodes_splits": _tensor([part.threshold for part in parts], dtype),
-        "leaf_targetids": [part.target for part in parts for _ in part.leaf_values],
+        "leaf_targetids": _joined(part.leaf_targets for part in parts),
         "leaf_weights": _tensor([part.leaf_values for part in parts], dtype),
     }
     if members:
@@ -189,12 +189,19 @@ def _tree_ensemble_attributes(ensemble: Ensemble, dtype: np.dtype[np.floating]) 
     return attributes
 
 
-def _columns(ensemble: Ensemble) -> Iterator[tuple[Tree, int]]:
-    """Every tree once for each target that it has leaves for: a leaf carries one."""
+def _columns(ensemble: Ensemble) -> Iterator[tuple[Tree, int | None]]:
+    """Every tree once for each target that it has leaves for: a leaf carries one.
+
+    Once, with None, where each leaf counts towards one target only, as in a
+    forest of classes that is grown to the end.
+    """
     for target, value in enumerate(ensemble.base):
         if value != 0 or not ensemble.trees:
             yield _leaf_tree(float(value), target), 0
     for tree in ensemble.trees:
+        if len(tree.targets) > 1 and (np.count_nonzero(tree.values[tree.is_leaf], axis=1) <= 1).all():
+            yield tree, None
+            continue
         for column in range(len(tree.targets)):
             yield tree, column
 
@@ -215,14 +222,14 @@ def _leaf_tree(value: float, target: int) -> Tree:
 
 
 class _Part:
-    """A tree with the leaves of one of its targets, numbered as ONNX wants it.
+    """A tree with the leaves of one of its targets, or each leaf with its own, numbered as ONNX wants it.
 
     Inner nodes and leaves are numbered apart, from `inner_start` and
     `leaf_start`. A tree that is one leaf becomes a node with that leaf on both
     sides.
     """
 
-    def __init__(self, tree: Tree, column: int, inner_start: int, leaf_start: int) -> None:
+    def __init__(self, tree: Tree, column: int | None, inner_start: int, leaf_start: int) -> None:
         is_leaf = tree.is_leaf
         inner = np.flatnonzero(~is_leaf)
         numbers = np.where(
@@ -232,12 +239,14 @@ class _Part:
         if not len(inner):
             inner = true_child = false_child = np.zeros(1, np.int64)
         self.root = inner_start
-        self.target = tree.targets[column]
         self.feature = tree.feature[inner]
         self.missing_true = tree.missing_true[inner]
         self.true_ids, self.true_leafs = numbers[true_child], is_leaf[true_child]
         self.false_ids, self.false_leafs = numbers[false_child], is_leaf[false_child]
-        self.leaf_values = tree.values[is_leaf, column]
+        leaves = tree.values[is_leaf]
+        chosen = np.abs(leaves).argmax(axis=1) if column is None else np.full(len(leaves), column)
+        self.leaf_values = leaves[np.arange(len(leaves)), chosen]
+        self.leaf_targets = np.asarray(tree.targets)[chosen]
         self.question, self.threshold = tree.question[inner], tree.threshold[inner]
         self.members: list[NDArray[np.float64]] = []
         for i in np.flatnonzero(self.question == Question.MEMBER):
@@ -250,8 +259,8 @@ class _Part:
                 self.question[i], self.threshold[i] = Question.LESS, -np.inf
 
 
-def _joined(parts: Iterable[NDArray[np.int64] | NDArray[np.bool_]]) -> list[int]:
-    return [int(value) for value in np.concatenate(list(parts)).astype(np.int64).tolist()]
+def _joined(parts: Iterable[NDArray[np.int64] | NDArray[np.bool_]]) -> NDArray[np.int64]:
+    return np.concatenate(list(parts)).astype(np.int64)
 
 
 def _tensor(parts: Iterable[NDArray[Any]], dtype: np.dtype[Any]) -> TensorProto:
