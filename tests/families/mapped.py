@@ -20,6 +20,7 @@ from sklearn.preprocessing import (
     PolynomialFeatures,
     PowerTransformer,
     QuantileTransformer,
+    SplineTransformer,
     StandardScaler,
 )
 
@@ -110,6 +111,19 @@ FUNCTIONS = [
         name="log1p, bins, ridge",
         fit=behind(LINES["ridge"], _LOG1P, KBinsDiscretizer(10, **_QUANTILES)),
         prepare=counted_whole,
+    ),
+    Family(name="splines, ridge", fit=behind(LINES["ridge"], SplineTransformer()), prepare=counted_whole),
+    Family(
+        name="splines that refuse what is outside, logistic regression",
+        fit=behind(LINES["logistic regression"], SplineTransformer(extrapolation="error", n_knots=4)),
+        prepare=counted_whole,
+        target="two",
+    ),
+    Family(
+        name="splines, random forest",
+        fit=behind(TREES["random forest"], SplineTransformer()),
+        prepare=counted_whole,
+        refused="rises and falls",
     ),
     Family(
         name="log1p, LightGBM linear_tree",

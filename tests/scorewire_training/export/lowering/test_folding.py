@@ -21,6 +21,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
+    Binarizer,
     FunctionTransformer,
     KBinsDiscretizer,
     MinMaxScaler,
@@ -209,6 +210,18 @@ def test_bins_behind_a_function_begin_at_the_same_numbers() -> None:
     frame = _frame()
     bins = KBinsDiscretizer(30, encode="onehot-dense", quantile_method="averaged_inverted_cdf")
     _check(make_pipeline(FunctionTransformer(np.log1p), bins, Ridge()).fit(frame, _target(frame)), frame)
+
+
+def test_a_threshold_behind_a_function_is_met_at_the_same_number() -> None:
+    frame = _frame()
+    columns = make_column_transformer(
+        (FunctionTransformer(np.log1p), ["amount", "count"]), remainder="passthrough"
+    )
+    model = make_pipeline(columns, Binarizer(threshold=3.1), Ridge()).fit(frame, _target(frame))
+    lowered = lower(model, frame)
+    assert [len(lowered.thresholds[name]) for name in ("amount", "count", "share")] == [2, 2, 1]
+    rows = _turns(lowered, frame)
+    np.testing.assert_allclose(score(lowered, rows)["value"][:, 0], model.predict(rows), rtol=1e-12)
 
 
 def test_a_function_that_turns_is_refused_before_trees() -> None:

@@ -20,6 +20,7 @@ from scorewire_training.export.lowering import (  # noqa: F401 - modules that re
     projections,
     quantiles,
     scaling,
+    splines,
     vectorizing,
 )
 from scorewire_training.export.lowering.model import LoweredModel, lower

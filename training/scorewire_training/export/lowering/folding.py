@@ -21,7 +21,7 @@ from scorewire_training.export.lowering.cuts import Cuts, search_tree
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.functions import Functions
 from scorewire_training.export.lowering.matrix import Matrix, Number, Origin
-from scorewire_training.export.lowering.origins import has_domain
+from scorewire_training.export.lowering.origins import goes_one_way, has_domain
 from scorewire_training.export.trees.emit import emit_margin
 from scorewire_training.export.trees.ensemble import Ensemble, Tree
 
@@ -71,6 +71,13 @@ def fold(
             or are computed in less than double precision.
     """
     for origin in origins:
+        if not goes_one_way(origin):
+            names = ", ".join(type(step).__name__ for step, _ in origin.steps)
+            raise UnsupportedModelError(
+                f"what {names} makes of {origin.feature!r} rises and falls, and is then compared with"
+                " thresholds",
+                "leave the step out: trees do not need it",
+            )
         if origin.feature in draft.narrow:
             raise UnsupportedModelError(
                 f"{origin.feature!r} is of type {draft.narrow[origin.feature]},"

@@ -62,13 +62,24 @@ def origin_of(column: Column) -> Origin | None:
     return column.origin if isinstance(column, Cell) else None
 
 
+def is_inexact(column: Column) -> bool:
+    """Whether a column was made of a single number feature, and not to the last bit."""
+    origin = origin_of(column)
+    return origin is not None and not origin.exact
+
+
 def has_domain(origin: Origin) -> bool:
-    """Whether a column's steps may have no finite result for a finite number."""
-    return any(
+    """Whether a column's steps may have no finite result for a finite number, and can be computed alone."""
+    return goes_one_way(origin) and any(
         isinstance(step, PowerTransformer)
         or (isinstance(step, FunctionTransformer) and step.func is not None)
         for step, _ in origin.steps
     )
+
+
+def goes_one_way(origin: Origin) -> bool:
+    """Whether each of a column's steps may be one that only rises or only falls."""
+    return all(type(step) in _FITTED for step, _ in origin.steps)
 
 
 def _sources(step: object, given: Matrix) -> list[int] | None:

@@ -29,7 +29,7 @@ from scorewire_training.export.lowering.cuts import Cuts
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.folding import fold
 from scorewire_training.export.lowering.matrix import Matrix, cells
-from scorewire_training.export.lowering.origins import origin_of
+from scorewire_training.export.lowering.origins import is_inexact, origin_of
 from scorewire_training.export.lowering.registry import lowers
 
 # numpy adds fewer than this many columns one after the other.
@@ -104,7 +104,18 @@ def lower_normalizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
 @lowers(Binarizer)
 def lower_binarizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """1 above the threshold, else 0."""
-    return binarize(draft, matrix, float(step.threshold))
+    threshold = float(step.threshold)
+    if not any(map(is_inexact, matrix.columns)):
+        return binarize(draft, matrix, threshold)
+    above = Cuts.of(np.array([threshold]), np.array([False]))
+    parts = []
+    for column in matrix.columns:
+        origin = origin_of(column)
+        if origin is not None and is_inexact(column):
+            parts.append(fold(draft, [origin], [above]))
+        else:
+            parts.append(draft.tensor(binarize(draft, Matrix((column,)), threshold)))
+    return Matrix(cells(draft.graph.node("Concat", parts, axis=1), matrix.width))
 
 
 @lowers(KBinsDiscretizer)
@@ -115,7 +126,7 @@ def lower_bins(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     for column, edges in zip(matrix.columns, step.bin_edges_, strict=True):
         inner = np.asarray(edges[1:-1], dtype=np.float64)
         origin = origin_of(column)
-        if origin is not None and not origin.exact:
+        if origin is not None and is_inexact(column):
             cuts = Cuts.of(inner, np.ones(len(inner), dtype=np.bool_))
             bins.append(fold(draft, [origin], [cuts]))
             continue
