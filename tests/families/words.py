@@ -101,7 +101,7 @@ WORDS = [
     ),
     _family(
         "hashes of words with signs, tf-idf, LinearSVC",
-        _one(HashingVectorizer(), TfidfTransformer(), LinearSVC()),
+        _one(HashingVectorizer(n_features=2**14), TfidfTransformer(), LinearSVC()),
     ),
     _family("hashes of words with signs, SGD", _one(HashingVectorizer(), SGDClassifier(random_state=1))),
     _family(

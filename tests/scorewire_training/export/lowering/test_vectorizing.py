@@ -93,7 +93,7 @@ def titled(step: Any, model: Any, **options: Any) -> Any:
         TfidfVectorizer(sublinear_tf=True, norm=None, strip_accents="unicode"),
         TfidfVectorizer(analyzer="char", ngram_range=(1, 3), strip_accents="ascii"),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, smooth_idf=False),
-        HashingVectorizer(),
+        HashingVectorizer(n_features=2**16),
         HashingVectorizer(n_features=8, binary=True),
         HashingVectorizer(n_features=8, alternate_sign=False, norm="l1", analyzer="char_wb"),
         make_pipeline(FunctionTransformer(np.ravel), HashingVectorizer(n_features=8), TfidfTransformer()),
