@@ -28,22 +28,22 @@ _STEADY = frozenset({
     "Div", "Equal", "Exp", "Floor", "Gather", "Greater", "GreaterOrEqual", "Identity", "IsInf", "IsNaN",
     "LabelEncoder", "Less", "LessOrEqual", "Log", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or",
     "Reciprocal", "Relu", "Reshape", "Round", "ScatterElements", "ScatterND", "Sigmoid", "Sign", "Slice",
-    "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "TreeEnsemble", "TreeEnsembleClassifier",
-    "TreeEnsembleRegressor", "Unsqueeze", "Where", "Xor",
+    "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "TopK", "TreeEnsemble",
+    "TreeEnsembleClassifier", "TreeEnsembleRegressor", "Unsqueeze", "Where", "Xor",
 })  # fmt: skip
 
 
-def joint_rows(bundle: Bundle, scorer: Scorer, row_ns: float) -> int:
+def joint_rows(bundle: Bundle, scorer: Scorer, graph_ns: float) -> int:
     """How many rows of different calls one run may score.
 
     Args:
         bundle: one whose graph and golden rows have been checked.
         scorer: of the bundle.
-        row_ns: what one row of many costs, in nanoseconds.
+        graph_ns: what one row of many costs in the graph, in nanoseconds.
     """
     manifest = bundle.manifest
     apart = (
-        row_ns > MAX_ROW_NS
+        graph_ns > MAX_ROW_NS
         or manifest.coding.row_by_row
         or any(output.kind == schema_pb2.OUTPUT_KIND_TEXT for output in manifest.schema.outputs)
     )

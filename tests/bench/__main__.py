@@ -186,7 +186,7 @@ class Bench:
         self._bar(
             f"messages/s, texts of {WORDS_PER_TEXT} words of {WORDS:,} / 30 numbers, all different, native",
             ratios,
-            at_least=0.25,
+            at_least=0.5,
         )
 
     def _measure_encoding(self, native: Server, plain: Question, name: str, other: Question) -> None:

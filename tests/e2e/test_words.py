@@ -16,8 +16,11 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from scorewire import Client
-from scorewire_contract.bundle import read_manifest
+from scorewire_contract.bundle import read_bundle, read_manifest
+from scorewire_contract.scoring import Scorer
+from scorewire_server.joint import MAX_JOINT_ROWS, joint_rows
 from scorewire_training.export import export_bundle
+from scorewire_training.export.runtime import open_graph
 from tests.conformance.engines import ENGINES
 from tests.conformance.typed import TypedService
 from tests.conformance.wire import Wire
@@ -135,6 +138,15 @@ def test_every_character_counts_as_it_does_in_scikit_learn(
     with Client(address) as client:
         found = [client.predict(name, {"review": text}).score for text in texts]
     np.testing.assert_allclose(found, fitted[1][name].predict(texts), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", _MODELS)
+def test_texts_of_different_calls_may_share_a_run(
+    fitted: tuple[Path, dict[str, Pipeline]], name: str
+) -> None:
+    bundle = read_bundle(fitted[0] / name / "1.0.0")
+    scorer = Scorer(bundle.manifest.schema, bundle.manifest.coding, open_graph(bundle.graph))
+    assert joint_rows(bundle, scorer, 1.0) == MAX_JOINT_ROWS
 
 
 def test_bundles_with_words_are_of_the_second_format(fitted: tuple[Path, dict[str, Pipeline]]) -> None:

@@ -122,7 +122,7 @@ def lower_logistic(draft: Draft, model: Any, matrix: Matrix) -> Answer:
         )
     scores, width = _scores(draft, model, matrix)
     if width == 1:
-        probabilities = pair(draft, draft.graph.node("Sigmoid", [scores]))
+        probabilities = pair(draft, draft.graph.curve("Sigmoid", scores, 1))
     else:
         probabilities = draft.graph.node("Softmax", [scores], axis=1)
     return _classifier(draft, model, scores, width, probabilities)
@@ -178,7 +178,7 @@ def lower_sgd_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """Scores, and probabilities where its loss has them."""
     scores, width = _scores(draft, model, matrix)
     if model.loss == "log_loss":
-        positive = draft.graph.node("Sigmoid", [scores])
+        positive = draft.graph.curve("Sigmoid", scores, width)
     elif model.loss == "modified_huber":
         raised = draft.graph.node("Add", [clip(draft, scores, -1.0, 1.0), draft.constant([1.0])])
         positive = draft.graph.node("Div", [raised, draft.constant([2.0])])
