@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pandas as pd
 import xgboost
+from numpy.typing import NDArray
 from sklearn import ensemble, linear_model, svm, tree
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.impute import SimpleImputer
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from scorewire_training.releases import SKLEARN_RELEASE
 from tests.families.data import empty_texts, everything
-from tests.families.fits import after_encoder, after_preparation, calibrated
+from tests.families.fits import Fit, after_encoder, after_preparation, calibrated
 from tests.families.pipelines import HC, one_hot
 from tests.families.running import Family
 
+
+def resampled(model: Any) -> Fit:
+    """Fits a model behind filled numbers, on as many rows of each class; what is predicted stays as it is."""
+
+    def fit(frame: pd.DataFrame, target: NDArray[Any], _: int) -> Any:
+        from imblearn.over_sampling import SMOTE
+        from imblearn.pipeline import make_pipeline
+
+        return make_pipeline(SimpleImputer(), SMOTE(random_state=0), model).fit(frame, target)
+
+    return fit
+
+
 COMPOSED = [
+    Family(
+        name="samplers of imbalanced-learn, logistic regression",
+        fit=resampled(make_pipeline(StandardScaler(), linear_model.LogisticRegression())),
+        target="three",
+    ),
+    Family(
+        name="samplers of imbalanced-learn, XGBoost",
+        fit=resampled(xgboost.XGBClassifier(n_estimators=6, random_state=0, n_jobs=1)),
+        target="two",
+    ),
     Family(
         name="calibrated linear SVC",
         fit=after_preparation(CalibratedClassifierCV(svm.LinearSVC(random_state=0), cv=2)),

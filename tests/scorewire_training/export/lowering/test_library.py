@@ -49,7 +49,6 @@ REFUSED = {
     "RadiusNeighborsTransformer",
     "RandomTreesEmbedding",
     "SkewedChi2Sampler",
-    "SplineTransformer",
 }
 # They know the values of training, and raise for others.
 STRICT = {"OneHotEncoder", "OrdinalEncoder"}
