@@ -150,6 +150,9 @@ class Prober:
             raise self._refuses_ordinary(int(column), self._seen[side][column])
         inner = np.flatnonzero(np.abs(limits) < FLOAT64_LIMIT)
         blurred = inner[~self._refuses_numbers(inner, np.nextafter(limits[inner], side * np.inf))]
+        if len(blurred) > _FEW:
+            # Of many, what lies so far out is not worth the calls.
+            blurred = blurred[np.abs(limits[blurred]) < FLOAT32_LIMIT]
         found = self._bisect(blurred, limits[blurred], side)
         # So far out, what raises is a sum or product of features that overflows, in
         # another row perhaps earlier: a limit for all rows lies well below this one's.
