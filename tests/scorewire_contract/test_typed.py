@@ -52,6 +52,7 @@ def compiled(typed: TypedSchema, folder: Path) -> descriptor_pb2.FileDescriptorP
 
 
 def test_the_rendered_schema_compiles_to_the_descriptor(tmp_path: Path) -> None:
+    pytest.importorskip("grpc_tools", reason="protoc is not in the lock of the oldest releases")
     schema = schema_of("age in years", "2nd", "größe", "age_in_years", "ageInYears", "x*/y\n", "_", "lambda")
     schema.features[0].missing_share = float("nan")
     schema.features.add(name="word", kind=TEXT, description="What was said.\nAll of it")
