@@ -83,9 +83,17 @@ def filled(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[NUMBERS].fillna(-999.0)
 
 
-def small_numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[["age", "score", "visits"]]
+def fine(frame: pd.DataFrame) -> pd.DataFrame:
+    """Numbers no two of which are equal, so that no two rows are equally near to a third."""
+    rng = np.random.default_rng(1)
+    columns = ["age", "score", "visits"]
+    return frame[columns].fillna(0.0) + rng.uniform(0, 0.5, (len(frame), len(columns)))
 
 
 def counts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Whole numbers, many rows of which are equal."""
     return frame[["visits", "level"]].fillna(0.0)
+
+
+def small_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[["age", "score", "visits"]]

@@ -21,7 +21,8 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, StandardScaler
 
-from tests.families.data import counts, everything, filled
+from scorewire_training.export.lowering.neighbors import MAX_ROWS
+from tests.families.data import counts, everything, filled, fine
 from tests.families.fits import Fit, after_preparation, whole
 from tests.families.running import Family
 
@@ -29,6 +30,13 @@ from tests.families.running import Family
 def scaled(model: Any) -> Fit:
     """Fits a model behind scaled numbers."""
     return whole(make_pipeline(StandardScaler(), model))
+
+
+def few(model: Any) -> Fit:
+    """Fits a model behind scaled numbers on as many rows as it may remember."""
+    return lambda frame, target, _: make_pipeline(StandardScaler(), model).fit(
+        frame[:MAX_ROWS], target[:MAX_ROWS]
+    )
 
 
 OTHERS = [
@@ -94,10 +102,33 @@ OTHERS = [
     ),
     Family(
         name="nearest neighbours",
-        fit=scaled(neighbors.KNeighborsClassifier()),
+        fit=few(neighbors.KNeighborsClassifier()),
         target="three",
-        prepare=filled,
+        prepare=fine,
+    ),
+    Family(
+        name="nearest neighbours of numbers, weighed by distance",
+        fit=few(neighbors.KNeighborsRegressor(7, weights="distance")),
+        prepare=fine,
+    ),
+    Family(
+        name="nearest neighbours by Manhattan distance, two targets",
+        fit=few(neighbors.KNeighborsRegressor(3, p=1)),
+        target="pair",
+        prepare=fine,
+    ),
+    Family(
+        name="nearest neighbours, equally near",
+        fit=few(neighbors.KNeighborsClassifier(3)),
+        target="two",
+        prepare=counts,
         refused="equally near",
+    ),
+    Family(
+        name="neighbours within a radius",
+        fit=scaled(neighbors.RadiusNeighborsRegressor(2.0)),
+        prepare=fine,
+        refused="KNeighborsRegressor",
     ),
     Family(
         name="nearest centers of a mean shift",

@@ -121,7 +121,9 @@ def export_bundle(
     sample_answers = _ask_sample(
         reference, given[compared] if isinstance(given, np.ndarray) else given.iloc[compared]
     )
-    allowances = Prober(reference, codec, lowered.features, rows).probe(lowered.known_texts, lowered.domains)
+    allowances = Prober(reference, codec, lowered.features, rows).probe(
+        lowered.known_texts, lowered.domains, only_near=lowered.only_near
+    )
     manifest = manifest_pb2.Manifest(model=name, version=version, description=description)
     manifest.schema.CopyFrom(
         build_schema(

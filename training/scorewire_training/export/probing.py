@@ -27,6 +27,8 @@ FLOAT32_LIMIT = float(np.nextafter(2.0**128 - 2.0**103, 0.0))
 FLOAT64_LIMIT = float(np.finfo(np.float64).max)
 # Rows that are asked for at once have no more cells.
 _MAX_CELLS = 4_000_000
+# Times what is beyond the sample: to rows farther away others are equally near, as distances are rounded.
+_FAR = 1_000.0
 # So many features that refuse a magnitude speak for the others.
 _FEW = 64
 # A limit for all features is found but for these bits: what overflows differs from row to row.
@@ -82,6 +84,8 @@ class Prober:
         self,
         known_texts: Mapping[str, Sequence[str]],
         domains: Mapping[str, tuple[float, float]] | None = None,
+        *,
+        only_near: bool = False,
     ) -> dict[str, Allowance]:
         """What the model takes, by feature.
 
@@ -89,6 +93,7 @@ class Prober:
             known_texts: the texts that the model knows, by text feature.
             domains: the smallest and the largest number of which the model's steps
                 make a finite one, by number feature.
+            only_near: numbers far beyond those of the sample are not to be taken.
 
         Raises:
             UnsupportedModelError: it refuses numbers that are neither missing
@@ -97,8 +102,11 @@ class Prober:
         allowances = {}
         every = np.arange(len(self._numbers))
         missing = self._takes_numbers(every, np.full(len(every), np.nan))
-        ranges = self._find_ranges(domains or {}, missing)
-        for name, may_miss, low, high in zip(self._numbers, missing, *ranges, strict=True):
+        lows, highs = self._find_ranges(domains or {}, missing)
+        if only_near:
+            far = _FAR * self._beyond_sample
+            lows, highs = np.maximum(lows, -far), np.minimum(highs, far)
+        for name, may_miss, low, high in zip(self._numbers, missing, lows, highs, strict=True):
             allowances[name] = Allowance(bool(may_miss), low=float(low), high=float(high))
         unseen = [_unseen(known_texts.get(name, ())) for name in self._texts]
         may_miss_text, unknown = self._takes_texts([""] * len(unseen)), self._takes_texts(unseen)

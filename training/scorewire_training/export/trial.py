@@ -105,8 +105,11 @@ def _tried_jumps(
     """Rows at the jumps along the number features whose thresholds nobody knows.
 
     The class alone is not asked for: it jumps wherever two classes are even, and
-    there the last bit of a sum decides.
+    there the last bit of a sum decides. Nor are models of what is near, which jump
+    where two rows of training are equally near.
     """
+    if lowered.only_near:
+        return TriedRows(sample.take([]), (), ())
     numbers = [name for name, kind in lowered.features if kind == schema_pb2.FEATURE_KIND_NUMBER]
     asked = [i for i, o in enumerate(lowered.outputs) if o.kind != schema_pb2.OUTPUT_KIND_CLASS]
     unknown = [column for column, name in enumerate(numbers) if asked and name not in lowered.thresholds]

@@ -30,8 +30,6 @@ REFUSED = {
     "GaussianProcessRegressor",
     "Isomap",
     "KNNImputer",
-    "KNeighborsClassifier",
-    "KNeighborsRegressor",
     "KNeighborsTransformer",
     "LabelPropagation",
     "LabelSpreading",

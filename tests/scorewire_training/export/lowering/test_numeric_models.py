@@ -8,7 +8,6 @@ from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import AdaBoostClassifier
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -46,13 +45,6 @@ def test_bayes_is_exact(count: int) -> None:
     for model in (GaussianNB(), QuadraticDiscriminantAnalysis()):
         pipeline = make_pipeline(StandardScaler(), model).fit(frame, classes(build_frame(), count))
         check_same(pipeline, frame)
-
-
-def test_neighbours_are_refused() -> None:
-    frame = build_frame()[NUMBERS]
-    model = make_pipeline(StandardScaler(), KNeighborsRegressor()).fit(frame, target(build_frame()))
-    with pytest.raises(UnsupportedModelError, match="equally near"):
-        lower(model, frame)
 
 
 @pytest.mark.parametrize("count", [2, 3])

@@ -41,7 +41,8 @@ class Draft:
     that it cannot tell a text that is no category from a missing one. `typical`
     has some numbers of each number feature, as many of each; `narrow` the types
     of those that libraries compute in less than double precision. `origins` are
-    those of the columns that have been read.
+    those of the columns that have been read. `only_near`: to a row far from those
+    of training the model's rows are all equally near, so that none must come.
     """
 
     candidates: tuple[tuple[str, int], ...]
@@ -54,6 +55,7 @@ class Draft:
     coded_features: set[str] = field(default_factory=set)
     hard_texts: dict[str, list[str]] = field(default_factory=dict)
     origins: list[Origin] = field(default_factory=list)
+    only_near: bool = False
     _bags: list[tuple[str, manifest_pb2.Bag]] = field(default_factory=list)
     _slots: dict[Number | Coded, int] = field(default_factory=dict)
     _picks: dict[str, tuple[int, ...]] = field(default_factory=dict)

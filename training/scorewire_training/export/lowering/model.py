@@ -35,7 +35,9 @@ class LoweredModel:
     wire, and "", None or NaN in a frame; `coded_features` the text features of
     which it takes the codes of a pandas categorical. `family` names the kind of
     model; `domains` has, for number features that go through functions, the
-    smallest and the largest number of which those make a finite one.
+    smallest and the largest number of which those make a finite one. `only_near`:
+    the model is for rows near those of the sample, and jumps where rows of training
+    are equally near.
     """
 
     graph: onnx.ModelProto
@@ -49,6 +51,7 @@ class LoweredModel:
     coded_features: frozenset[str]
     family: str
     domains: Mapping[str, tuple[float, float]]
+    only_near: bool
 
 
 def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
@@ -89,4 +92,5 @@ def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
         coded_features=frozenset(draft.coded_features),
         family=answer.family,
         domains=domains(draft),
+        only_near=draft.only_near,
     )

@@ -10,12 +10,6 @@ from numpy.typing import NDArray
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import AdaBoostClassifier, AdaBoostRegressor
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
-from sklearn.neighbors import (
-    KNeighborsClassifier,
-    KNeighborsRegressor,
-    RadiusNeighborsClassifier,
-    RadiusNeighborsRegressor,
-)
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.svm import SVC, NuSVC
 
@@ -142,16 +136,6 @@ def lower_quadratic(draft: Draft, model: Any, matrix: Matrix) -> Answer:
         class_labels=class_labels(model),
         label=arg_max(draft, scores),
         probabilities=graph.node("Softmax", [scores], axis=1),
-    )
-
-
-@answers(KNeighborsClassifier, KNeighborsRegressor, RadiusNeighborsClassifier, RadiusNeighborsRegressor)
-def refuse_neighbors(draft: Draft, model: Any, matrix: Matrix) -> Answer:  # noqa: ARG001 - a rule's signature
-    """The order of its search decides between neighbours that are equally near, as far away all are."""
-    raise UnsupportedModelError(
-        f"{type(model).__name__} chooses between neighbours that are equally near by the order of its search,"
-        " which a graph has not, and to a row far away all are",
-        "use a tree ensemble, a neural network or kernels (KernelRidge, SVC) in its place",
     )
 
 
