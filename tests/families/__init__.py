@@ -3,7 +3,7 @@
 Prints a table: for each family the rows compared by the parity gate, the rows of
 the sample that the bundle scores differently, or the reason why it is refused. The
 exit code is 1 if a family is exported wrong, refused against expectation, or
-exported against it.
+exported against it. With `--write`, `docs/models.md` is written from it.
 """
 
 from __future__ import annotations
@@ -15,23 +15,25 @@ from tests.families.labels import SEVERAL
 from tests.families.linear import LINEAR
 from tests.families.mapped import MAPPED
 from tests.families.others import OTHERS
+from tests.families.page import PAGE
 from tests.families.pipelines import ENCODED
 from tests.families.running import Family, Outcome, run
 from tests.families.sparse import SPARSE
 from tests.families.words import WORDS
 
-FAMILIES = [
-    *XGBOOST,
-    *LIGHTGBM,
-    *SCIKIT_LEARN,
-    *ENCODED,
-    *LINEAR,
-    *COMPOSED,
-    *OTHERS,
-    *SEVERAL,
-    *MAPPED,
-    *WORDS,
-    *SPARSE,
-]
+TOPICS = {
+    "XGBoost": XGBOOST,
+    "LightGBM": LIGHTGBM,
+    "Trees of scikit-learn": SCIKIT_LEARN,
+    "Encoders before trees": ENCODED,
+    "Functions of one column": MAPPED,
+    "Texts": WORDS,
+    "Linear models and networks": LINEAR,
+    "Counts, distances, kernels and plain guesses": OTHERS,
+    "Models made of models": COMPOSED,
+    "Several labels and targets": SEVERAL,
+    "Sparse matrices": SPARSE,
+}
+FAMILIES = [family for families in TOPICS.values() for family in families]
 
-__all__ = ["FAMILIES", "Data", "Family", "Outcome", "make_data", "run"]
+__all__ = ["FAMILIES", "PAGE", "TOPICS", "Data", "Family", "Outcome", "make_data", "run"]

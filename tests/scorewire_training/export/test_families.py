@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.families import FAMILIES, Data, Family, make_data, run
+from tests.families import FAMILIES, PAGE, Data, Family, make_data, run
+from tests.families.page import read_verdicts
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +18,11 @@ def data() -> Data:
 def test_the_table_has_every_family_once() -> None:
     names = [family.name for family in FAMILIES]
     assert len(set(names)) == len(names) >= 30
+
+
+def test_the_page_of_models_says_what_the_table_does() -> None:
+    verdicts = read_verdicts(PAGE.read_text(encoding="utf-8"))
+    assert verdicts == {family.name: not family.refused for family in FAMILIES}
 
 
 def test_the_data_have_their_share_of_missing_cells(data: Data) -> None:
