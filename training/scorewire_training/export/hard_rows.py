@@ -19,6 +19,8 @@ from scorewire_training.export.frames import Features, WireRows, concatenate
 SAMPLE = "sample"
 # How many rows of the sample each value is tried in: a split below another is
 # seen only by the rows that reach it.
+# What all numbers of a row may be at once.
+_ALIKE = (0.0, 1.0, 1e-20)
 _ROWS_PER_VALUE = 4
 _MAX_THRESHOLDS_PER_FEATURE = 200
 _MAX_THRESHOLD_ROWS = 5_000
@@ -142,6 +144,8 @@ def construct_rows(
     alone, rounds = _alone(hard, len(features))
     for _ in range(rounds):
         _add_missing(builder, numbers, texts, alone)
+        for value in _ALIKE:
+            builder.add("alike", numbers=dict.fromkeys(range(len(numbers)), value))
         for column in alone:
             for origin, value in hard[column]:
                 builder.add(origin, numbers[column], numbers={column: value})

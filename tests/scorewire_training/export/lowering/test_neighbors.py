@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
 
 from scorewire_contract.bundle import read_bundle
 from scorewire_contract.scoring import Scorer
@@ -65,6 +65,7 @@ def test_far_rows_are_out_of_range(tmp_path: Path) -> None:
         (KNeighborsRegressor(2, metric="chebyshev"), FRAME, "'chebyshev' cannot be translated"),
         (KNeighborsRegressor(2, weights="distance", algorithm="brute"), FRAME, "algorithm='kd_tree'"),
         (KNeighborsRegressor(2), FRAME.astype(np.float32), "less than double"),
+        (make_pipeline(KBinsDiscretizer(3), KNeighborsRegressor(2)), FRAME, "on a sparse matrix"),
         (KNeighborsRegressor(2), FRAME.round(), "equally near"),
         (KNeighborsRegressor(2), pd.concat([FRAME] * (MAX_ROWS // 300 + 1)), f"{MAX_ROWS:,} rows"),
         (

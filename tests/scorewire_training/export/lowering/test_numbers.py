@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from lightgbm import LGBMRegressor
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_regression
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LinearRegression, Ridge
@@ -96,6 +97,16 @@ def test_step_on_full_numbers(step: Any) -> None:
     pipeline = make_pipeline(step, Ridge()).fit(frame, frame["amount"] + frame["level"])
     rows = frame if isinstance(step, PolynomialFeatures) else hard_rows(frame, holes=False)
     check_same(pipeline, rows, sample=frame)
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "max"])
+def test_dense_rows_of_tiny_numbers_are_not_normalized(norm: str) -> None:
+    frame = build_frame()[NUMBERS]
+    rows = pd.concat([frame, *(frame.head(1) * 0 + tiny for tiny in (1e-14, 1e-15, 1e-16, 1e-30, 0.0))])
+    check_same(make_pipeline(Normalizer(norm), Ridge()).fit(frame, frame["amount"]), rows, sample=frame)
+    kinds = OneHotEncoder(handle_unknown="ignore")
+    columns = make_column_transformer((kinds, ["level"]), ("passthrough", ["amount"]), sparse_threshold=1)
+    check_same(make_pipeline(columns, Normalizer(norm), Ridge()).fit(frame, frame["big"]), rows, sample=frame)
 
 
 @pytest.mark.parametrize(

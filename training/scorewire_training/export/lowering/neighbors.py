@@ -54,8 +54,8 @@ def lower_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
 @answers(KNeighborsRegressor)
 def lower_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The mean over the nearest rows of training, perhaps weighed by how near they are."""
-    targets = np.asarray(model._y, np.float64).reshape(len(model._fit_X), -1)
     near, weights = _nearest(draft, model, matrix)
+    targets = np.asarray(model._y, np.float64).reshape(len(model._fit_X), -1)
     value = _mean(draft, _pick(draft, targets, near), weights, model.n_neighbors)
     return Answer(family="KNeighborsRegressor", value=value, width=targets.shape[1])
 

@@ -34,6 +34,8 @@ from scorewire_training.export.lowering.registry import lowers
 
 # numpy adds fewer than this many columns one after the other.
 _PAIRWISE_COLUMNS = 8
+# Dense rows with smaller norms stay as they are, as those of zeros do.
+_LEAST_NORM = 10 * float(np.finfo(np.float64).eps)
 # From this degree on, products of sparse columns that become 0 are left out.
 _ELIMINATING_DEGREE = 4
 
@@ -97,7 +99,8 @@ def lower_normalizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     counts = draft.counts(matrix) if step.norm in ("l1", "l2") else None
     if counts is not None:
         return replace(matrix.by_row(), columns=terms(normalize_counts(draft.graph, counts, step.norm)))
-    x = normalize(draft, draft.tensor(matrix), matrix.width, step.norm)
+    least = 0.0 if matrix.sparse else _LEAST_NORM
+    x = normalize(draft, draft.tensor(matrix), matrix.width, step.norm, least)
     return matrix.by_row().changed(cells(x, matrix.width))
 
 
@@ -218,8 +221,8 @@ def clip(draft: Draft, x: str, low: float, high: float) -> str:
     return graph.node("Where", [graph.node("Greater", [x, top]), top, x])
 
 
-def normalize(draft: Draft, x: str, width: int, kind: str) -> str:
-    """Rows over their "l1", "l2" or "max" norm; rows of zeros stay."""
+def normalize(draft: Draft, x: str, width: int, kind: str, least: float = 0.0) -> str:
+    """Rows over their "l1", "l2" or "max" norm; rows of zeros, or with a smaller norm than `least`, stay."""
     graph = draft.graph
     if kind == "l2":
         norm = graph.node("Sqrt", [row_sum(draft, graph.node("Mul", [x, x]), width)])
@@ -227,8 +230,11 @@ def normalize(draft: Draft, x: str, width: int, kind: str) -> str:
         norm = row_sum(draft, graph.node("Abs", [x]), width)
     else:
         norm = largest(draft, graph.node("Abs", [x]))
-    zero = graph.node("Equal", [norm, draft.constant([0.0])])
-    return graph.node("Div", [x, graph.node("Where", [zero, draft.constant([1.0]), norm])])
+    if least:
+        stays = graph.node("Less", [norm, draft.constant([least])])
+    else:
+        stays = graph.node("Equal", [norm, draft.constant([0.0])])
+    return graph.node("Div", [x, graph.node("Where", [stays, draft.constant([1.0]), norm])])
 
 
 def largest(draft: Draft, x: str) -> str:
