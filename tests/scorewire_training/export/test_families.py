@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scorewire_training.releases import SKLEARN_RELEASE
 from tests.families import FAMILIES, PAGE, Data, Family, make_data, run
 from tests.families.page import read_verdicts
 
@@ -22,7 +23,10 @@ def test_the_table_has_every_family_once() -> None:
 
 def test_the_page_of_models_says_what_the_table_does() -> None:
     verdicts = read_verdicts(PAGE.read_text(encoding="utf-8"))
-    assert verdicts == {family.name: not family.refused for family in FAMILIES}
+    families = {family.name: not family.refused for family in FAMILIES}
+    assert families.items() <= verdicts.items()
+    # Older releases lack some kinds.
+    assert families.keys() == verdicts.keys() or SKLEARN_RELEASE < (1, 8)
 
 
 def test_the_data_have_their_share_of_missing_cells(data: Data) -> None:
