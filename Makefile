@@ -19,6 +19,9 @@ WHEELS := server/native/target/wheels
 ON_LIBRARIES := tests/scorewire_contract tests/e2e/test_libraries.py \
     $(addprefix tests/scorewire_training/export/,trees test_families.py test_saved.py test_categories.py test_files.py)
 
+# Two workers of the suite share the cores: threads that wait for others must not spin meanwhile.
+export OMP_WAIT_POLICY ?= passive
+
 .DEFAULT_GOAL := help
 .PHONY: help setup native triton go demo notebooks test libraries oldest check lint type proto deps rust sanitize dockerfile lock bench image clean
 
