@@ -89,7 +89,7 @@ def test_the_command_names_what_is_not_installed(environment: Path) -> None:
     asked = run_command("--help", command=command)
     assert asked.returncode == 0
     summaries = " ".join(asked.stdout.split())
-    for home in ("scorewire-training", "scorewire[pandas]", "scorewire-loadtest"):
+    for home in ("scorewire-training[xgboost-cpu]", "scorewire[pandas]", "scorewire-loadtest"):
         assert f"(pip install '{home}')" in summaries
     assert "(pip install 'scorewire-server')" not in summaries
     refused = run_command("train", command=command)

@@ -15,10 +15,7 @@ _TRAINING = "scorewire-training[xgboost-cpu]"
 # Subcommand: the distribution that brings it, and what it does.
 COMMANDS = {
     "train": (_TRAINING, "Train a model on your data and export it as a bundle."),
-    "export": (
-        "scorewire-training[xgboost-cpu]",
-        "Export a saved XGBoost or LightGBM model, or an ONNX file.",
-    ),
+    "export": (_TRAINING, "Export a saved XGBoost or LightGBM model, or an ONNX file."),
     "verify": (_TRAINING, "Check a bundle and score its golden rows."),
     "serve": ("scorewire-server", "Serve bundles over gRPC."),
     "predict": ("scorewire[pandas]", "Score a CSV or Parquet file through a server."),
