@@ -144,7 +144,7 @@ def construct_rows(
     alone, rounds = _alone(hard, len(features))
     for _ in range(rounds):
         _add_missing(builder, numbers, texts, alone)
-        for value in _ALIKE:
+        for value in _ALIKE if numbers else ():
             builder.add("alike", numbers=dict.fromkeys(range(len(numbers)), value))
         for column in alone:
             for origin, value in hard[column]:

@@ -8,6 +8,7 @@ import pytest
 from lightgbm import LGBMRegressor
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import (
@@ -186,3 +187,9 @@ def test_text_that_no_step_encodes_is_refused() -> None:
     )
     with pytest.raises(UnsupportedModelError, match="'country'"):
         lower(bare, frame[["amount", "country"]])
+
+
+@pytest.mark.parametrize("model", [Ridge(), make_pipeline(StandardScaler(), Ridge())])
+def test_a_model_that_was_not_fitted_is_said_to_be_so(model: Any) -> None:
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        lower(model, build_frame()[NUMBERS])

@@ -10,6 +10,8 @@ import onnx
 import pandas as pd
 from numpy.typing import NDArray
 from onnx import TensorProto
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
@@ -65,7 +67,10 @@ def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
     Raises:
         UnsupportedModelError: the model, or a step or setting of it, cannot be
             exported faithfully, or the sample does not fit it.
+        sklearn.exceptions.NotFittedError: the model was not fitted.
     """
+    if isinstance(model, BaseEstimator):
+        check_is_fitted(model)
     read = read_sample(model, sample)
     draft = Draft(
         candidates=read.features, categories=read.categories, typical=read.typical, narrow=read.narrow
