@@ -40,6 +40,11 @@ class LineWriter:
         self._untold = 0
         self.dropped = 0
 
+    def start(self) -> None:
+        """Start the thread that writes, ahead of the first line: at its own end Python starts none."""
+        with self._changed:
+            self._started()
+
     def put(self, line: str) -> None:
         """Have a line written; returns at once, and never fails."""
         data = line.encode("utf-8", "backslashreplace") + b"\n"

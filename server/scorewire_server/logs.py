@@ -158,6 +158,11 @@ def log_counts() -> LogCounts:
     return LogCounts(_writer.dropped, _limiter.suppressed)
 
 
+def start_logs() -> None:
+    """Have lines written from now on, be it at the end of the interpreter."""
+    _writer.start()
+
+
 def flush_logs(seconds: float = FLUSH_SECONDS) -> None:
     """Wait until the log is written, for so long at most; for the end of a process."""
     _limiter.tell(all_seconds=True)

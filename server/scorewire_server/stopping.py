@@ -15,7 +15,7 @@ import threading
 from time import monotonic
 from types import TracebackType
 
-from scorewire_server.logs import flush_logs, logger
+from scorewire_server.logs import flush_logs, logger, start_logs
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SECOND_SIGNAL_EXIT_CODE = 130
@@ -41,6 +41,7 @@ class StopWatch:
     def __enter__(self) -> None:
         self._loop_descriptor = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._watch, name="signals", daemon=True).start()
+        start_logs()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
