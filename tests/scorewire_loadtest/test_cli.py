@@ -29,7 +29,13 @@ def load(*arguments: object) -> Result:
 
 
 def short(server: FakeServer, *arguments: object) -> Result:
-    return load("--address", server.address, "--duration", "0.4s", "--warmup", "0.1s", *arguments)
+    """A run of a moment; another one with a longer warm-up where a busy machine left the server none."""
+    for warmup in ("0.1s", "2s", "10s"):
+        server.stream_count = 0
+        result = load("--address", server.address, "--duration", "0.4s", "--warmup", warmup, *arguments)
+        if " 0 of 0 calls" not in result.output:
+            break
+    return result
 
 
 def golden(server: FakeServer, *arguments: object) -> Result:
