@@ -165,7 +165,7 @@ def _only_reading(
     Raises:
         ExportError: there is no such reading, or more than one.
     """
-    infos = booster.dump_model()["feature_infos"]
+    infos = booster.dump_model(num_iteration=1)["feature_infos"]
     own_names = booster.feature_name()
     numeric = [_is_numeric(table[name]) for name in names]
     # How many readings there are of the first columns that use the first lists, two at most, and one of them.

@@ -43,10 +43,9 @@ def find_jumps(
     begin, along = begin.take(np.flatnonzero(differ)), along[differ]
     low, high, start = low[differ], high[differ], [values[differ] for values in start]
     while len(along) and np.any(low + 1 < high):
-        # The mean without overflow.
-        middle = (low & high) + ((low ^ high) >> 1)
-        same = _same(start, ask(_at(begin, along, doubles(middle))))
-        low, high = np.where(same, middle, low), np.where(same, high, middle)
+        between = middle(low, high)
+        same = _same(start, ask(_at(begin, along, doubles(between))))
+        low, high = np.where(same, between, low), np.where(same, high, between)
     sides = [_at(begin, along, doubles(side)) for side in (low, high)]
     return concatenate(sides), [*along.tolist(), *along.tolist()]
 
@@ -87,6 +86,11 @@ def ordered(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Integers in the order of the doubles, neighbours next to each other; both zeros are 0."""
     bits = np.asarray(values, dtype=np.float64).view(np.int64)
     return np.where(bits < 0, _SIGN - bits, bits)
+
+
+def middle(low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The means of integers, rounded down, without overflow."""
+    return (low & high) + ((low ^ high) >> 1)
 
 
 def doubles(places: NDArray[np.int64]) -> NDArray[np.float64]:

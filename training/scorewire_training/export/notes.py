@@ -42,7 +42,7 @@ def notes_of(
     else:
         if not has_names(booster):
             yield _by_place(names)
-        if booster.dump_model().get("objective", "").split(" ")[0] in {
+        if booster.dump_model(num_iteration=1).get("objective", "").split(" ")[0] in {
             "binary",
             "multiclass",
             "multiclassova",
@@ -90,10 +90,11 @@ def _by_place(names: Sequence[str]) -> str:
 
 def _strange(column: pd.Series[Any], values: Sequence[Any]) -> list[Any]:
     """What a column has that is no category, but for what is missing."""
-    there = column[~is_missing(column)].astype(object)
     if not any(isinstance(value, str) for value in values):
         return []
-    return list(dict.fromkeys(value for value in there if value not in set(values)))
+    known = set(values)
+    there = column[~is_missing(column)].astype(object)
+    return [value for value in dict.fromkeys(there) if value not in known]
 
 
 def _list(values: Sequence[Any]) -> str:

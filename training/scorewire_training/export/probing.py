@@ -18,7 +18,7 @@ from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.frames import Features, FrameCodec, WireRows
 from scorewire_training.export.hard_rows import UNSEEN_TEXTS
-from scorewire_training.export.jumps import doubles, ordered
+from scorewire_training.export.jumps import doubles, middle, ordered
 from scorewire_training.export.reference import Reference
 
 # The largest double that rounds to a finite float32: halfway to what would be
@@ -200,10 +200,10 @@ class Prober:
         inner = ordered(taken)
         outer = ordered(np.full(len(taken), side * FLOAT64_LIMIT))
         while len(columns) and np.any(np.abs(outer - inner) > 1):
-            middle = (inner & outer) + ((inner ^ outer) >> 1)
-            takes = self._takes_numbers(columns, doubles(middle))
+            between = middle(inner, outer)
+            takes = self._takes_numbers(columns, doubles(between))
             done = np.abs(outer - inner) <= 1
-            inner, outer = np.where(takes & ~done, middle, inner), np.where(takes | done, outer, middle)
+            inner, outer = np.where(takes & ~done, between, inner), np.where(takes | done, outer, between)
         return doubles(inner)
 
     def _draw_together(
@@ -222,11 +222,11 @@ class Prober:
             return lows, highs
         low, high = (int(np.float64(value).view(np.int64)) for value in (least, FLOAT64_LIMIT))
         while high - low > 1 << _LIMIT_BITS:
-            middle = (low + high) // 2
-            if takes(float(np.int64(middle).view(np.float64))):
-                low = middle
+            between = (low + high) // 2
+            if takes(float(np.int64(between).view(np.float64))):
+                low = between
             else:
-                high = middle
+                high = between
         most = np.int64(low).view(np.float64)
         return np.maximum(lows, -most), np.minimum(highs, most)
 

@@ -85,7 +85,7 @@ def read_file(content: bytes) -> tuple[onnx.ModelProto, Signature]:
         UnsupportedModelError: it does, or a tensor is none of rows.
     """
     model = _parse(content)
-    class_labels = _take_out_zipmaps(model.graph)
+    class_labels = take_out_zipmaps(model.graph)
     return model, _read_signature(model, class_labels)
 
 
@@ -122,7 +122,7 @@ def _parse(content: bytes) -> onnx.ModelProto:
     return model
 
 
-def _take_out_zipmaps(graph: onnx.GraphProto) -> dict[str, tuple[str, ...]]:
+def take_out_zipmaps(graph: onnx.GraphProto) -> dict[str, tuple[str, ...]]:
     """Have the graph answer with a table where it answers with a dictionary for each row.
 
     What skl2onnx and CatBoost write unless told otherwise; the columns are in the

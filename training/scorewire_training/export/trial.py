@@ -71,8 +71,11 @@ def hold_trial(
     )
     report_stage("Looking for jumps of the fitted model's scores")
     tried = join(constructed, _tried_jumps(reference, codec, sample, lowered))
-    tried = tried.take(_without_repeated_refusals(tried, score(tried)))
     bundle = score(tried)
+    kept = _without_repeated_refusals(tried, bundle)
+    if len(kept) < len(tried):
+        tried = tried.take(kept)
+        bundle = score(tried)
     report_stage(f"Asking the fitted model for its scores ({len(tried):,} rows)")
     fitted = _ask(reference, codec, tried, sample_answers, bundle)
     settled = _without_one_sided_limits(tried, fitted, bundle)

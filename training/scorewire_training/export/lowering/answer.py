@@ -164,6 +164,12 @@ def exceeds(draft: Draft, x: str, bound: float) -> str:
     return draft.cast(draft.graph.node("Greater", [x, draft.constant([bound])]), TensorProto.INT64)
 
 
+def outlier_answer(draft: Draft, family: str, decision: str, inside: str) -> Answer:
+    """The answer of an outlier detector: its decision, and whether rows are like those of training."""
+    label = draft.cast(inside, TensorProto.INT64)
+    return Answer(family=family, value=decision, class_labels=OUTLIER_LABELS, label=label)
+
+
 def take_column(draft: Draft, x: str, index: int) -> str:
     """One column of a matrix, [rows, 1]."""
     return draft.graph.node("Gather", [x, draft.graph.constant(np.array([index]))], axis=1)

@@ -13,6 +13,7 @@ from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.answer import Answer, answers, arg_max, class_labels
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
+from scorewire_training.export.signature import take_out_zipmaps
 
 _CLASSIFYING = ("Logloss", "CrossEntropy", "MultiClass")
 _LOGARITHMIC = ("Poisson", "Tweedie")
@@ -71,10 +72,7 @@ def _written(draft: Draft, model: Any, matrix: Matrix, output: str) -> str:
             f"CatBoost writes this {type(model).__name__} of several numbers as a classifier",
             "fit a model for each number",
         )
-    # Rows want a table, not a dictionary for each.
-    for node in graph.node:
-        if node.op_type == "ZipMap":
-            node.CopyFrom(onnx.helper.make_node("Identity", node.input, node.output))
+    take_out_zipmaps(graph)
     x = draft.tensor(matrix, TensorProto.FLOAT)
     return draft.graph.extend(graph, {graph.input[0].name: x})[output]
 

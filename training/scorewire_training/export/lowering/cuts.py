@@ -1,13 +1,16 @@
-"""What a column is compared with, and the tree that finds a number's place among such."""
+"""What a column is compared with, and the trees that find the places of numbers among such."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scorewire_training.export.trees.ensemble import Question, Tree
+from scorewire_training.export.graph import Graph
+from scorewire_training.export.trees.emit import emit_margin
+from scorewire_training.export.trees.ensemble import Ensemble, Question, Tree
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,3 +72,10 @@ def search_tree(bounds: NDArray[np.float64], codes: NDArray[np.float64], place: 
         values=values,
         targets=(place,),
     )
+
+
+def find_codes(graph: Graph, trees: Sequence[Tree], x: str) -> str:
+    """The codes that search trees, one for each column, find for numbers: double, [rows, columns]."""
+    width = len(trees)
+    ensemble = Ensemble(trees=tuple(trees), base=np.zeros(width), element_type="float64")
+    return emit_margin(graph, ensemble, x, "float64", width)

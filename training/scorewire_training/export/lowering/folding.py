@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.jumps import doubles, ordered
-from scorewire_training.export.lowering.cuts import Cuts, search_tree
+from scorewire_training.export.jumps import doubles, middle, ordered
+from scorewire_training.export.lowering.cuts import Cuts, find_codes, search_tree
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.functions import Functions
 from scorewire_training.export.lowering.matrix import Matrix, Number, Origin
 from scorewire_training.export.lowering.origins import goes_one_way, has_domain
-from scorewire_training.export.trees.emit import emit_margin
-from scorewire_training.export.trees.ensemble import Ensemble, Tree
+from scorewire_training.export.trees.ensemble import Tree
 
 _Numbers = NDArray[np.float64]
 _Places = NDArray[np.int64]
@@ -98,8 +97,7 @@ def fold(
             draft.add_thresholds(Number(origins[place].feature), bounds)
     graph = draft.graph
     raw = draft.tensor(Matrix(tuple(Number(origin.feature) for origin in origins)))
-    counting = Ensemble(trees=tuple(trees), base=np.zeros(len(origins)), element_type="float64")
-    counted = emit_margin(graph, counting, raw, "float64", len(origins))
+    counted = find_codes(graph, trees, raw)
     filler = draft.constant(of_missing[np.newaxis, :])
     return graph.node("Where", [graph.node("IsNaN", [raw]), filler, counted])
 
@@ -179,11 +177,11 @@ class _Turns:
         begin = np.broadcast_to(self._low, self._is_cut.shape).copy()
         end = np.broadcast_to(self._high + 1, begin.shape).copy()
         while np.any(begin < end):
-            middle = (begin & end) + ((begin ^ end) >> 1)
+            between = middle(begin, end)
             is_open = begin < end
-            beyond = self._is_beyond(middle)
-            end = np.where(is_open & beyond, middle, end)
-            begin = np.where(is_open & ~beyond, middle + 1, begin)
+            beyond = self._is_beyond(between)
+            end = np.where(is_open & beyond, between, end)
+            begin = np.where(is_open & ~beyond, between + 1, begin)
         return begin
 
     def _starts(self, begin: _Places) -> list[_Places]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.jumps import doubles, ordered
+from scorewire_training.export.jumps import doubles, middle, ordered
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Origin
 from scorewire_training.export.lowering.origins import Chain
@@ -118,11 +118,11 @@ class Functions:
             taken = self._grid[at, every]
             refused = self._grid[np.clip(at + step, 0, count - 1), every]
             while np.any(np.abs(refused - taken) > 1):
-                middle = (refused & taken) + ((refused ^ taken) >> 1)
-                takes = holds(middle[np.newaxis, :])[0]
+                between = middle(refused, taken)
+                takes = holds(between[np.newaxis, :])[0]
                 is_open = np.abs(refused - taken) > 1
-                taken = np.where(is_open & takes, middle, taken)
-                refused = np.where(is_open & ~takes, middle, refused)
+                taken = np.where(is_open & takes, between, taken)
+                refused = np.where(is_open & ~takes, between, refused)
             ends.append(taken)
         return ends[0], ends[1], is_whole
 

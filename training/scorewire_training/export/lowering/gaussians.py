@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
 from sklearn.covariance import EllipticEnvelope
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.answer import OUTLIER_LABELS, Answer, answers, arg_max
+from scorewire_training.export.lowering.answer import Answer, answers, arg_max, outlier_answer
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
 from scorewire_training.export.lowering.scaling import from_logs, row_sum
@@ -54,9 +53,4 @@ def lower_elliptic_envelope(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     square = row_sum(draft, graph.node("Mul", [turned, away]), matrix.width)
     decision = graph.node("Sub", [draft.constant([-float(model.offset_)]), square])
     inside = graph.node("GreaterOrEqual", [decision, draft.constant([0.0])])
-    return Answer(
-        family="EllipticEnvelope",
-        value=decision,
-        class_labels=OUTLIER_LABELS,
-        label=draft.cast(inside, TensorProto.INT64),
-    )
+    return outlier_answer(draft, "EllipticEnvelope", decision, inside)

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto
 from sklearn.ensemble import IsolationForest
 
-from scorewire_training.export.lowering.answer import OUTLIER_LABELS, Answer, answers
+from scorewire_training.export.lowering.answer import Answer, answers, outlier_answer
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
 from scorewire_training.export.trees.sklearn_trees import read_isolation_forest
@@ -27,9 +27,4 @@ def lower_isolation_forest(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     score = graph.curve("Exp", exponent, 1)
     decision = graph.node("Sub", [draft.constant([-float(model.offset_)]), score])
     outside = graph.node("Less", [decision, draft.constant([0.0])])
-    return Answer(
-        family="IsolationForest",
-        value=decision,
-        class_labels=OUTLIER_LABELS,
-        label=draft.cast(graph.node("Not", [outside]), TensorProto.INT64),
-    )
+    return outlier_answer(draft, "IsolationForest", decision, graph.node("Not", [outside]))

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 from sklearn.cluster import Birch, BisectingKMeans, KMeans, MiniBatchKMeans
 from sklearn.decomposition import KernelPCA
 from sklearn.kernel_approximation import Nystroem
@@ -15,7 +14,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.svm import SVR, NuSVR, OneClassSVM
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.answer import OUTLIER_LABELS, Answer, answers
+from scorewire_training.export.lowering.answer import Answer, answers, outlier_answer
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix, cells
 from scorewire_training.export.lowering.registry import lowers
@@ -35,12 +34,7 @@ def lower_one_class(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The sum over the support vectors; rows above 0 are like those of training."""
     decision = _sum(draft, model, matrix)
     inside = draft.graph.node("Greater", [decision, draft.constant([0.0])])
-    return Answer(
-        family="OneClassSVM",
-        value=decision,
-        class_labels=OUTLIER_LABELS,
-        label=draft.cast(inside, TensorProto.INT64),
-    )
+    return outlier_answer(draft, "OneClassSVM", decision, inside)
 
 
 @answers(KernelRidge)
@@ -113,8 +107,14 @@ def _kind(model: Any) -> str:
     )
 
 
-def _kernels(draft: Draft, model: Any, kernel: _Kernel, matrix: Matrix, vectors: Any) -> str:
-    """Kernels of each row and each vector, [rows, vectors]."""
+def _kernels(
+    draft: Draft, model: Any, kernel: _Kernel, matrix: Matrix, vectors: Any, *, lost_is_far: bool = False
+) -> str:
+    """Kernels of each row and each vector, [rows, vectors].
+
+    Where both parts of a distance overflow, their difference is no number; to
+    libsvm (`lost_is_far`) such a row is infinitely far away.
+    """
     vectors = vectors.toarray() if hasattr(vectors, "toarray") else vectors
     if vectors.dtype != np.float64:
         raise UnsupportedModelError(
@@ -127,9 +127,11 @@ def _kernels(draft: Draft, model: Any, kernel: _Kernel, matrix: Matrix, vectors:
     if kernel.kind == "linear":
         return cross
     if kernel.kind == "rbf":
-        return graph.node(
-            "Exp", [graph.node("Neg", [graph.node("Mul", [gamma, _distances(draft, x, cross, vectors)])])]
-        )
+        distance = _distances(draft, x, cross, vectors)
+        if lost_is_far:
+            far = draft.constant([np.inf])
+            distance = graph.node("Where", [graph.node("IsNaN", [distance]), far, distance])
+        return graph.node("Exp", [graph.node("Neg", [graph.node("Mul", [gamma, distance])])])
     line = graph.node("Add", [graph.node("Mul", [gamma, cross]), draft.constant([kernel.coef0])])
     if kernel.kind == "poly":
         return graph.node("Pow", [line, draft.constant([kernel.degree])])
@@ -145,32 +147,9 @@ def _distances(draft: Draft, x: str, cross: str, vectors: NDArray[np.float64]) -
 
 def _sum(draft: Draft, model: Any, matrix: Matrix) -> str:
     """Weighted kernels of the row and each support vector, plus the intercept; [rows, 1]."""
-    graph, vectors, weights = draft.graph, model.support_vectors_, model.dual_coef_
-    vectors, weights = (part.toarray() if hasattr(part, "toarray") else part for part in (vectors, weights))
-    x = draft.tensor(matrix)
-    cross = graph.node("MatMul", [x, draft.constant(vectors.T)])
-    gamma = draft.constant([float(model._gamma)])
-    match model.kernel:
-        case "linear":
-            kernel = cross
-        case "rbf":
-            distance = _distances(draft, x, cross, vectors)
-            # Where both parts overflow, their difference is no number: such a row is infinitely far away.
-            lost = graph.node("IsNaN", [distance])
-            distance = graph.node("Where", [lost, draft.constant([np.inf]), distance])
-            kernel = graph.node("Exp", [graph.node("Neg", [graph.node("Mul", [gamma, distance])])])
-        case "poly" | "sigmoid":
-            line = graph.node("Mul", [gamma, cross])
-            line = graph.node("Add", [line, draft.constant([float(model.coef0)])])
-            if model.kernel == "poly":
-                kernel = graph.node("Pow", [line, draft.constant([float(model.degree)])])
-            else:
-                kernel = graph.node("Tanh", [line])
-        case other:
-            name = other if isinstance(other, str) else getattr(other, "__name__", "a function")
-            raise UnsupportedModelError(
-                f"{type(model).__name__}'s kernel {name!r} cannot be translated",
-                "use 'linear', 'poly', 'rbf' or 'sigmoid'",
-            )
-    total = graph.node("MatMul", [kernel, draft.constant(np.asarray(weights).T)])
-    return graph.node("Add", [total, draft.constant(model.intercept_)])
+    kernel = _Kernel(_kind(model), float(model._gamma), float(model.coef0), float(model.degree))
+    values = _kernels(draft, model, kernel, matrix, model.support_vectors_, lost_is_far=True)
+    weights = model.dual_coef_
+    weights = weights.toarray() if hasattr(weights, "toarray") else weights
+    total = draft.graph.node("MatMul", [values, draft.constant(np.asarray(weights).T)])
+    return draft.graph.node("Add", [total, draft.constant(model.intercept_)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
 from sklearn.cross_decomposition import CCA, PLSCanonical, PLSRegression
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import (
@@ -49,12 +48,12 @@ from sklearn.svm import LinearSVC, LinearSVR
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.answer import (
     INDICATOR,
-    OUTLIER_LABELS,
     Answer,
     answers,
     arg_max,
     class_labels,
     exceeds,
+    outlier_answer,
     pair,
     several_labels,
     take_column,
@@ -165,12 +164,7 @@ def lower_linear_one_class(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     x = draft.graph.node("MatMul", [draft.tensor(matrix), draft.constant(model.coef_.reshape(-1, 1))])
     decision = draft.graph.node("Sub", [x, draft.constant(model.offset_)])
     inside = draft.graph.node("GreaterOrEqual", [decision, draft.constant([0.0])])
-    return Answer(
-        family="SGDOneClassSVM",
-        value=decision,
-        class_labels=OUTLIER_LABELS,
-        label=draft.cast(inside, TensorProto.INT64),
-    )
+    return outlier_answer(draft, "SGDOneClassSVM", decision, inside)
 
 
 @answers(SGDClassifier)

@@ -10,13 +10,11 @@ from onnx import TensorProto
 from sklearn.preprocessing import QuantileTransformer
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.cuts import search_tree
+from scorewire_training.export.lowering.cuts import find_codes, search_tree
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix, cells
 from scorewire_training.export.lowering.registry import lowers
 from scorewire_training.export.lowering.scaling import clip
-from scorewire_training.export.trees.emit import emit_margin
-from scorewire_training.export.trees.ensemble import Ensemble
 
 # So near to the outermost quantiles a normal distribution takes numbers for them.
 _NEAR = 1e-7
@@ -118,8 +116,7 @@ def _line(
         distinct, places = np.unique(bounds[:, column], return_index=True)
         passed = np.append(places, count - 1).astype(np.float64)
         trees.append(search_tree(distinct, passed, column))
-    counting = Ensemble(trees=tuple(trees), base=np.zeros(width), element_type="float64")
-    place = draft.cast(emit_margin(graph, counting, x, "float64", width), TensorProto.INT64)
+    place = draft.cast(find_codes(graph, trees, x), TensorProto.INT64)
     place = graph.node("Add", [place, graph.constant(np.arange(width)[np.newaxis, :] * count)])
     steps = np.diff(quantiles, axis=0)
     # Between equal quantiles lies no number.
