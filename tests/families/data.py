@@ -90,6 +90,12 @@ def fine(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[columns].fillna(0.0) + rng.uniform(0, 0.5, (len(frame), len(columns)))
 
 
+def fine_with_holes(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same, missing where the caller's are."""
+    numbers = fine(frame)
+    return numbers.where(frame[numbers.columns].notna())
+
+
 def counts(frame: pd.DataFrame) -> pd.DataFrame:
     """Whole numbers, many rows of which are equal."""
     return frame[["visits", "level"]].fillna(0.0)

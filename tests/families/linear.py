@@ -7,7 +7,7 @@ from sklearn.cross_decomposition import PLSRegression
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - which importing it allows
 from sklearn.feature_selection import RFE
-from sklearn.impute import IterativeImputer, KNNImputer
+from sklearn.impute import IterativeImputer
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 
@@ -78,11 +78,6 @@ LINEAR = [
             make_pipeline(IterativeImputer(sample_posterior=True, random_state=0), linear_model.Ridge())
         ),
         refused="by lot",
-    ),
-    Family(
-        name="imputer of near rows",
-        fit=whole(make_pipeline(KNNImputer(), linear_model.Ridge())),
-        refused="equally near",
     ),
     Family(name="naive Bayes", fit=after_preparation(GaussianNB()), target="three"),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import xgboost
 from sklearn import (
     cluster,
     covariance,
@@ -16,13 +17,14 @@ from sklearn import (
     neighbors,
     svm,
 )
+from sklearn.impute import KNNImputer
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, StandardScaler
 
 from scorewire_training.export.lowering.neighbors import MAX_ROWS
-from tests.families.data import counts, everything, filled, fine
+from tests.families.data import counts, everything, filled, fine, fine_with_holes, small_numbers
 from tests.families.fits import Fit, after_preparation, whole
 from tests.families.running import Family
 
@@ -116,6 +118,22 @@ OTHERS = [
         fit=few(neighbors.KNeighborsRegressor(3, p=1)),
         target="pair",
         prepare=fine,
+    ),
+    Family(
+        name="imputer of near rows",
+        fit=few(make_pipeline(KNNImputer(), Ridge())),
+        prepare=fine_with_holes,
+    ),
+    Family(
+        name="imputer of near rows, XGBoost",
+        fit=few(make_pipeline(KNNImputer(), xgboost.XGBRegressor(n_estimators=20))),
+        prepare=fine_with_holes,
+    ),
+    Family(
+        name="imputer of near rows, whole numbers",
+        fit=few(make_pipeline(KNNImputer(), Ridge())),
+        prepare=small_numbers,
+        refused="the same number in column",
     ),
     Family(
         name="nearest neighbours, equally near",

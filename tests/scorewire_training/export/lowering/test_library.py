@@ -29,7 +29,6 @@ REFUSED = {
     "GaussianProcessClassifier",
     "GaussianProcessRegressor",
     "Isomap",
-    "KNNImputer",
     "KNeighborsTransformer",
     "LabelPropagation",
     "LabelSpreading",

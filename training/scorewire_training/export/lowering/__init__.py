@@ -15,6 +15,7 @@ from scorewire_training.export.lowering import (  # noqa: F401 - modules that re
     linear,
     multiclass,
     multioutput,
+    near_imputing,
     neighbors,
     numeric_models,
     plain_models,

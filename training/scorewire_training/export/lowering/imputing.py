@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - which importing it allows
-from sklearn.impute import IterativeImputer, KNNImputer, MissingIndicator, SimpleImputer
+from sklearn.impute import IterativeImputer, MissingIndicator, SimpleImputer
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.answer import as_double, lower_model, take_column
@@ -36,7 +36,7 @@ def lower_simple_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     if numbers:
         x = draft.tensor(matrix.take(numbers))
         fillers = draft.constant([float(step.statistics_[i]) for i in numbers])
-        mask = _is_missing(draft, step, matrix.take(numbers), x)
+        mask = is_missing(draft, step, matrix.take(numbers), x)
         tensor = draft.graph.node("Where", [mask, fillers, x])
         filled.update(zip(numbers, cells(tensor, len(numbers)), strict=True))
     for i in kept:
@@ -45,8 +45,8 @@ def lower_simple_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
             filled[i] = _fill_text(draft, step, column, step.statistics_[i])
     result = matrix.take(kept).changed(tuple(filled[i] for i in kept))
     if step.add_indicator:
-        indicators = Matrix(tuple(_indicators(draft, step.indicator_, matrix)))
-        result = beside([result, indicators], sparse=matrix.sparse)
+        watched = Matrix(tuple(indicators(draft, step.indicator_, matrix)))
+        result = beside([result, watched], sparse=matrix.sparse)
     return replace(result, by_column=matrix.sparse)
 
 
@@ -69,7 +69,7 @@ def lower_iterative_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     own = matrix.take(kept)
     x = draft.tensor(own)
     columns = list(lower_simple_imputer(draft, initial, matrix).columns)
-    missing = _is_missing(draft, step, own, x)
+    missing = is_missing(draft, step, own, x)
     for feature, neighbors, estimator in step.imputation_sequence_:
         given = Matrix(tuple(columns[i] for i in neighbors))
         member = lower_model(draft, estimator, given)
@@ -83,34 +83,24 @@ def lower_iterative_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
         before = draft.tensor(Matrix((columns[feature],)))
         columns[feature] = Cell(draft.graph.node("Where", [lacks, value, before]), 0, 1)
     if step.add_indicator:
-        columns.extend(_indicators(draft, step.indicator_, matrix))
+        columns.extend(indicators(draft, step.indicator_, matrix))
     return Matrix(tuple(columns))
-
-
-@lowers(KNNImputer)
-def refuse_neighbors(draft: Draft, step: Any, matrix: Matrix) -> Matrix:  # noqa: ARG001 - a rule's signature
-    """Which of rows that are equally near it takes, the order of its search decides."""
-    raise UnsupportedModelError(
-        "KNNImputer chooses between rows that are equally near by the order of its search, which a graph has"
-        " not",
-        "use an IterativeImputer or a SimpleImputer",
-    )
 
 
 @lowers(MissingIndicator)
 def lower_missing_indicator(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """1 where a value is missing, else 0."""
-    return Matrix(tuple(_indicators(draft, step, matrix)), sparse=step.sparse is True)
+    return Matrix(tuple(indicators(draft, step, matrix)), sparse=step.sparse is True)
 
 
-def _indicators(draft: Draft, indicator: Any, matrix: Matrix) -> list[Column]:
+def indicators(draft: Draft, indicator: Any, matrix: Matrix) -> list[Column]:
     """A column for each that the indicator watches."""
     watched = [int(index) for index in indicator.features_]
     result: dict[int, Column] = {}
     numbers = [i for i in watched if not isinstance(matrix.columns[i], Text)]
     if numbers:
         x = draft.tensor(matrix.take(numbers))
-        mask = draft.cast(_is_missing(draft, indicator, matrix.take(numbers), x), TensorProto.DOUBLE)
+        mask = draft.cast(is_missing(draft, indicator, matrix.take(numbers), x), TensorProto.DOUBLE)
         result.update(zip(numbers, cells(mask, len(numbers)), strict=True))
     for i in watched:
         column = matrix.columns[i]
@@ -164,7 +154,7 @@ def _means_missing(step: Any, value: object) -> bool:
     return bool(value == wanted)
 
 
-def _is_missing(draft: Draft, step: Any, matrix: Matrix, x: str) -> str:
+def is_missing(draft: Draft, step: Any, matrix: Matrix, x: str) -> str:
     """Where the tensor `x` of the matrix's numbers is missing, as the step sees it; bool."""
     wanted = step.missing_values
     if is_null(wanted):

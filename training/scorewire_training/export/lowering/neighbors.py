@@ -28,7 +28,7 @@ _METRICS = ("euclidean", "manhattan")
 # Rows of training that are asked for their neighbours, to find some that are equally near.
 _ROWS_ASKED = 2_000
 # Distances that differ by less are equal but for rounding.
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 
 
 @answers(KNeighborsClassifier)
@@ -143,12 +143,7 @@ def _checked(model: Any) -> NDArray[np.float64]:
             f"{name} was fitted on a sparse matrix, or on numbers in less than double precision",
             "fit it on a dense table of float64",
         )
-    if len(rows) > MAX_ROWS or rows.shape[1] > MAX_COLUMNS:
-        raise UnsupportedModelError(
-            f"{name} was fitted on {len(rows):,} rows of {rows.shape[1]} columns, and more than "
-            f"{MAX_ROWS:,} of {MAX_COLUMNS} would make each call slow",
-            f"fit it on a sample of at most {MAX_ROWS:,} rows, or use a tree ensemble",
-        )
+    check_size(name, rows, "use a tree ensemble")
     if model.weights == "distance" and model._fit_method == "brute":
         raise UnsupportedModelError(
             f"{name} searches all rows, by sums in which small distances are rounded away",
@@ -156,6 +151,20 @@ def _checked(model: Any) -> NDArray[np.float64]:
         )
     _check_ties(model, rows)
     return rows
+
+
+def check_size(name: str, rows: NDArray[np.float64], instead: str) -> None:
+    """Check that a graph has room for the rows of training.
+
+    Raises:
+        UnsupportedModelError: it has not.
+    """
+    if len(rows) > MAX_ROWS or rows.shape[1] > MAX_COLUMNS:
+        raise UnsupportedModelError(
+            f"{name} was fitted on {len(rows):,} rows of {rows.shape[1]} columns, and more than "
+            f"{MAX_ROWS:,} of {MAX_COLUMNS} would make each call slow",
+            f"fit it on a sample of at most {MAX_ROWS:,} rows, or {instead}",
+        )
 
 
 def _check_ties(model: Any, rows: NDArray[np.float64]) -> None:
@@ -173,10 +182,20 @@ def _check_ties(model: Any, rows: NDArray[np.float64]) -> None:
     last, next_ = distances[:, -2], distances[:, -1]
     targets = np.asarray(model._y).reshape(len(rows), -1)
     differ = (targets[near[:, -2]] != targets[near[:, -1]]).any(axis=1)
-    tied = int(np.sum((next_ - last <= _ROUNDING * next_) & differ))
+    tied = int(np.sum((next_ - last <= ROUNDING * next_) & differ))
     if tied:
-        raise UnsupportedModelError(
-            f"for {tied:,} of {len(asked):,} rows of training, {type(model).__name__} has more neighbours "
-            "that are equally near than it takes, and the order of its search decides, which a graph has not",
+        raise tied_error(
+            type(model).__name__,
+            tied,
+            len(asked),
             "fit it without repeated rows, or on columns that are not whole numbers; or use a tree ensemble",
         )
+
+
+def tied_error(name: str, tied: int, asked: int, instead: str) -> UnsupportedModelError:
+    """The refusal where some of the rows asked have neighbours that are equally near."""
+    return UnsupportedModelError(
+        f"for {tied:,} of {asked:,} rows of training, {name} has more neighbours that are equally near than "
+        "it takes, and the order of its search decides, which a graph has not",
+        instead,
+    )
