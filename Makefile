@@ -80,12 +80,12 @@ test: setup ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 libraries: setup ## what of the suite depends on the libraries, for other Pythons
-	$(BIN)/python -m pytest -n 2 $(ON_LIBRARIES)
+	$(BIN)/python -m pytest -n 2 $(WARNINGS) $(ON_LIBRARIES)
 
 # Old releases warn of what has become of them since.
 oldest: ## the same with the oldest releases of the libraries; takes Python 3.11
-	$(MAKE) setup VENV=.venv-oldest LOCK=requirements/oldest.lock
-	.venv-oldest/bin/python -m pytest -n 2 -W ignore::FutureWarning -W ignore::DeprecationWarning $(ON_LIBRARIES)
+	$(MAKE) libraries VENV=.venv-oldest LOCK=requirements/oldest.lock \
+		WARNINGS="-W ignore::FutureWarning -W ignore::DeprecationWarning"
 
 check: lint type proto deps dockerfile rust test ## all that continuous integration asks for
 

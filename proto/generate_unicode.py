@@ -10,7 +10,7 @@ A line is a kind, the version of Unicode that brings it, and entries in hexadeci
   case and are not ignored where case is looked for, and that are ignored there;
 - `lower`, `stripped`: ranges of characters, and what each is in small letters, or without its accents
   and marks: the characters that it becomes, of which a range's last grows from character to character;
-  syllables of Hangul are left out, which take a rule (`scorewire_contract.words`).
+  syllables of Hangul are left out, which take a rule (`scorewire_contract.unicode`).
 """
 
 from __future__ import annotations

@@ -95,7 +95,6 @@ def _load(bundle: Bundle, open_session: OpenSession) -> LoadedVersion:
         model=bundle.model,
         version=bundle.version.text,
         fingerprint=manifest.schema.fingerprint,
-        output_names=tuple(output.name for output in manifest.schema.outputs),
         manifest=manifest,
         scorer=scorer,
         row_ns=row_ns,

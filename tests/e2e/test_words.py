@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from scorewire import Client
-from scorewire_contract.bundle import read_bundle, read_manifest
+from scorewire_contract.bundle import GOLDEN, GRAPH, read_bundle, read_manifest, to_json, write_bundle
 from scorewire_contract.scoring import Scorer
 from scorewire_server.joint import MAX_JOINT_ROWS, joint_rows
 from scorewire_training.export import export_bundle
@@ -103,7 +105,27 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Pi
     for name, vectorizer in _CHARACTERS.items():
         fitted[name] = make_pipeline(vectorizer, Ridge()).fit(asked, values)
         export_bundle(fitted[name], sample=texts, name=name, version="1.0.0", output_dir=models)
+    fitted["priced"] = _priced_model().fit(_priced_rows(texts), labels)
+    export_bundle(
+        fitted["priced"], sample=_priced_rows(texts), name="priced", version="1.0.0", output_dir=models
+    )
+    # What no exporter writes: a bag that says of hashes that it has none.
+    bundle = read_bundle(models / "logistic" / "1.0.0")
+    bundle.manifest.model = "listed"
+    bundle.manifest.coding.bags[0].hashing.SetInParent()
+    write_bundle(models, bundle.manifest, {GRAPH: bundle.graph, GOLDEN: to_json(bundle.golden)})
+    fitted["listed"] = fitted["logistic"]
     return models, fitted
+
+
+def _priced_model() -> Pipeline:
+    columns = make_column_transformer((TfidfVectorizer(), "review"), (StandardScaler(), ["price"]))
+    return make_pipeline(columns, LogisticRegression())
+
+
+def _priced_rows(texts: Sequence[str]) -> pd.DataFrame:
+    prices = np.random.default_rng(4).normal(size=len(texts))
+    return pd.DataFrame({"review": pd.Series(list(texts), dtype=object), "price": prices})
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -153,11 +175,24 @@ def test_bundles_with_words_are_of_the_second_format(fitted: tuple[Path, dict[st
     assert read_manifest(fitted[0] / "logistic" / "1.0.0").format_version == 2
 
 
+def test_words_of_rows_beside_refused_ones_are_theirs(
+    address: str, fitted: tuple[Path, dict[str, Pipeline]]
+) -> None:
+    frame = _priced_rows(_random_texts(60))
+    wanted = fitted[1]["priced"].predict_proba(frame)[:, 1]
+    frame.loc[::3, "price"] = np.nan
+    with Client(address) as client:
+        found = client.predict("priced", frame.to_dict("records"))
+    assert [error.row for error in found.errors] == list(range(0, 60, 3))
+    kept = frame["price"].notna().to_numpy()
+    np.testing.assert_allclose(np.asarray(found.scores)[kept], wanted[kept], rtol=1e-9, atol=1e-12)
+
+
 def test_rows_of_many_calls_have_the_scores_of_scikit_learn(
     address: str, fitted: tuple[Path, dict[str, Pipeline]]
 ) -> None:
     texts = _random_texts(400)
-    for name in _MODELS:
+    for name in (*_MODELS, "listed"):
         wanted = fitted[1][name].predict_proba(texts)
         with Client(address) as client:
             rows = [{"review": text} for text in texts]

@@ -46,7 +46,6 @@ def loaded_version(bundle: Bundle, run: RunGraph, *, row_ns: float = 1.0) -> Loa
         model=bundle.model,
         version=bundle.version.text,
         fingerprint=bundle.manifest.schema.fingerprint,
-        output_names=tuple(output.name for output in bundle.manifest.schema.outputs),
         manifest=bundle.manifest,
         scorer=Scorer(bundle.manifest.schema, bundle.manifest.coding, run),
         row_ns=row_ns,

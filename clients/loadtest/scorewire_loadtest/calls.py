@@ -137,7 +137,7 @@ def from_bundle(bundle: Bundle, *, rows_per_call: int) -> list[PreparedCall]:
     except ValueError as error:
         raise ValueError(f"the golden rows of {bundle.path} do not fit its schema: {error}") from None
     refused = {error.row: error for error in golden.expected.errors}
-    tolerances = {output.name: golden_tolerance(bundle, output.name) for output in schema.outputs}
+    tolerances = {output.name: golden_tolerance(bundle.golden, output) for output in schema.outputs}
     calls = []
     for chosen in _turns(table.row_count, rows_per_call):
         expectation = Scores(

@@ -165,8 +165,8 @@ class AnswerDecoder:
 
     def __init__(self, schema: Schema) -> None:
         self._outputs = schema.outputs
-        self._probability = _first(schema, OutputKind.PROBABILITY)
-        self._class = _first(schema, OutputKind.CLASS)
+        self._probability = _first(schema.outputs, OutputKind.PROBABILITY)
+        self._class = _first(schema.outputs, OutputKind.CLASS)
 
     def decode(self, answer: packed_pb2.PackedPredictResponse, row_count: int) -> Predictions:
         """The answer to `row_count` rows.
@@ -245,7 +245,7 @@ def output_columns(outputs: Sequence[Output]) -> list[tuple[str, Output, int]]:
     """The columns of outputs in a table of predictions: name, output, position in it."""
     taken = {"score", "label", "error"}
     columns = []
-    told = next((output for output in outputs if output.kind is OutputKind.CLASS and output.width), None)
+    told = _first(outputs, OutputKind.CLASS)
     for output in outputs:
         if output is told and output.width == 1:
             continue
@@ -269,5 +269,5 @@ def _argmax(probabilities: Doubles) -> Doubles:
     return np.asarray(np.argmax(np.nan_to_num(probabilities, nan=-1.0), axis=1), dtype=np.float64)
 
 
-def _first(schema: Schema, kind: OutputKind) -> Output | None:
-    return next((output for output in schema.outputs if output.kind is kind and output.width), None)
+def _first(outputs: Sequence[Output], kind: OutputKind) -> Output | None:
+    return next((output for output in outputs if output.kind is kind and output.width), None)

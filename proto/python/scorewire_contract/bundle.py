@@ -126,7 +126,7 @@ def write_bundle(output_dir: Path, manifest: manifest_pb2.Manifest, files: Mappi
     Raises:
         BundleError: the version exists already, or the manifest is not sound.
     """
-    manifest.format_version = FORMAT_VERSION if manifest.coding.bags else 1
+    manifest.format_version = _needed_format(manifest)
     manifest.schema.fingerprint = fingerprint(manifest.schema)
     del manifest.files[:]
     for name, content in sorted(files.items()):
@@ -186,9 +186,14 @@ def _check_format(manifest: manifest_pb2.Manifest) -> None:
         )
 
 
+def _needed_format(manifest: manifest_pb2.Manifest) -> int:
+    """The oldest format that has all that the manifest says."""
+    return 2 if manifest.coding.bags else 1
+
+
 def _check(manifest: manifest_pb2.Manifest) -> None:
     _check_format(manifest)
-    if manifest.coding.bags and manifest.format_version < FORMAT_VERSION:
+    if manifest.format_version < _needed_format(manifest):
         raise BundleError(f"bundle format {manifest.format_version} has no counts of words")
     try:
         check_model_name(manifest.model)

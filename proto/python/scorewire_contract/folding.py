@@ -23,7 +23,7 @@ def unfolded(text: str) -> str:
     return text
 
 
-FOLDS: dict[int, Callable[[str], str]] = {
+_FOLDS: dict[int, Callable[[str], str]] = {
     manifest_pb2.TEXT_FOLD_NONE: unfolded,
     manifest_pb2.TEXT_FOLD_ASCII_LOWER_STRIP: ascii_lower_strip,
 }
@@ -35,6 +35,6 @@ def fold_of(fold: int) -> Callable[[str], str]:
     Raises:
         ValueError: it is none of this format.
     """
-    if fold not in FOLDS:
+    if fold not in _FOLDS:
         raise ValueError(f"text fold {fold} is not one of this format")
-    return FOLDS[fold]
+    return _FOLDS[fold]

@@ -136,7 +136,7 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
         raise GoldenMismatchError(f"golden rows refused are {found[:3]}..., expected {wanted[:3]}...")
     if len(found) == count:
         raise GoldenMismatchError("the golden rows prove nothing: every one of them is refused")
-    for output, values in zip(expected.outputs, scores.outputs, strict=True):
+    for told, output, values in zip(schema.outputs, expected.outputs, scores.outputs, strict=True):
         answered = output.texts if values.dtype == object else output.numbers
         if len(answered) != values.size:
             raise GoldenMismatchError(f"the golden rows do not fit output {output.name!r}")
@@ -144,8 +144,8 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
             _compare_texts(output.name, values, np.array(output.texts, dtype=object).reshape(values.shape))
             continue
         target = np.array(output.numbers).reshape(values.shape)
-        _check_classes(schema, output.name, target)
-        bad = ~within_tolerance(values, target, golden_tolerance(bundle, output.name))
+        _check_classes(told, target)
+        bad = ~within_tolerance(values, target, golden_tolerance(golden, told))
         if bad.any():
             row, column = (int(i) for i in np.argwhere(bad)[0])
             raise GoldenMismatchError(
@@ -155,21 +155,19 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
     return count
 
 
-def golden_tolerance(bundle: Bundle, output: str) -> manifest_pb2.Tolerance:
+def golden_tolerance(golden: manifest_pb2.Golden, output: schema_pb2.OutputSchema) -> manifest_pb2.Tolerance:
     """What an output may differ by from the golden rows' answers; a class by nothing."""
-    kinds = {each.name: each.kind for each in bundle.manifest.schema.outputs}
-    if kinds[output] == schema_pb2.OUTPUT_KIND_CLASS:
+    if output.kind == schema_pb2.OUTPUT_KIND_CLASS:
         return manifest_pb2.Tolerance()
-    return bundle.golden.output_tolerances.get(output, bundle.golden.tolerance)
+    return golden.output_tolerances.get(output.name, golden.tolerance)
 
 
-def _check_classes(schema: schema_pb2.Schema, name: str, values: NDArray[np.float64]) -> None:
+def _check_classes(output: schema_pb2.OutputSchema, values: NDArray[np.float64]) -> None:
     """Check that classes are indices into their labels."""
-    (output,) = (each for each in schema.outputs if each.name == name)
     told = values[~np.isnan(values)]
     known = (told >= 0) & (told < len(output.class_labels)) & (told == np.floor(told))
     if output.kind == schema_pb2.OUTPUT_KIND_CLASS and not known.all():
-        raise GoldenMismatchError(f"output {name!r} is a class, and has values without a label")
+        raise GoldenMismatchError(f"output {output.name!r} is a class, and has values without a label")
 
 
 def _check_tolerances(golden: manifest_pb2.Golden) -> None:

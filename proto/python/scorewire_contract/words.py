@@ -60,7 +60,7 @@ class Bag:
             )
         self.text = message.text
         self._cut = _cutter(message)
-        self._hash_width = message.hashing.width if message.HasField("hashing") else 0
+        self._hash_width = message.hashing.width
         self._signed = message.hashing.alternate_sign
         self._places = {term: place for place, term in enumerate(message.terms)}
         if bool(self._hash_width) == bool(message.terms) or len(self._places) != len(message.terms):
@@ -79,7 +79,7 @@ class Bag:
             rows += [row] * len(found)
             places += [place for place, _ in found]
             counts += [count for _, count in found]
-        size = max(MIN_ENTRIES, 1 << (len(rows) - 1).bit_length()) if rows else MIN_ENTRIES
+        size = 1 << (max(len(rows), MIN_ENTRIES) - 1).bit_length()
         idle = size - len(rows)
         return Entries(
             np.array(rows + [0] * idle, dtype=np.int64),
@@ -185,8 +185,7 @@ def _runs_within_words(text: str, sizes: range) -> Iterator[str]:
 
 def hash_place(hashed: int, width: int) -> int:
     """The place of a term by its hash, as scikit-learn's FeatureHasher has it."""
-    # The magnitude of the smallest has no 32 bits.
-    return abs(hashed) % width if hashed != -(1 << 31) else ((1 << 31) - width) % width
+    return abs(hashed) % width
 
 
 def murmur3(data: bytes) -> int:

@@ -276,7 +276,7 @@ impl Coder {
             && rows.texts.len() == rows.count * self.text_count
     }
 
-    /// Looks texts up, counts their words, and finds the rows that are refused.
+    /// Looks texts up, finds the rows that are refused, and counts the words of the others.
     pub fn examine(&self, rows: Rows<'_>, room: &mut Room) {
         let Room { codes, folded, entries, errors, kept } = room;
         codes.clear();
@@ -286,21 +286,25 @@ impl Coder {
             let places = (0..rows.count).map(|row| row * self.text_count + vocabulary.text);
             codes.extend(places.map(|place| vocabulary.look_up(rows.text(place), folded)));
         }
-        entries.clear(rows.count);
-        for bag in &self.bags {
-            (0..rows.count).for_each(|row| entries.count(bag, rows.text(row * self.text_count + bag.text)));
-        }
-        if self.free {
-            return;
-        }
-        for row in 0..rows.count {
-            if let Some((check, reason)) = self.refuse(rows, codes, row) {
-                errors.push(RowError { row: row as u32, check: check as u32, reason });
+        if !self.free {
+            for row in 0..rows.count {
+                if let Some((check, reason)) = self.refuse(rows, codes, row) {
+                    errors.push(RowError { row: row as u32, check: check as u32, reason });
+                }
             }
         }
         if !errors.is_empty() {
             let mut bad = errors.iter().map(|error| error.row).peekable();
             kept.extend((0..rows.count as u32).filter(|row| bad.next_if_eq(row).is_none()));
+        }
+        entries.clear(if errors.is_empty() { rows.count } else { kept.len() });
+        for bag in &self.bags {
+            let mut count = |row: usize| entries.count(bag, rows.text(row * self.text_count + bag.text));
+            if errors.is_empty() {
+                (0..rows.count).for_each(count);
+            } else {
+                kept.iter().for_each(|row| count(*row as usize));
+            }
         }
     }
 
@@ -345,8 +349,8 @@ impl Coder {
         self.inputs.iter().map(|input| Tensor::new(input.element, &shape(input))).collect()
     }
 
-    /// Fills the counts of words of the rows of a frame, all at once; `rows` are the rooms and the rows
-    /// in them, in the order in which the frame has them.
+    /// Fills the counts of words of the rows of a frame, all at once; `rows` are the rooms and the places
+    /// among the rows kept in them, in the order in which the frame has them.
     ///
     /// # Errors
     /// There is not enough memory.

@@ -1,4 +1,4 @@
-//! The counts of words of the rows of one call, and how graphs are given them.
+//! The counts of words of the rows kept of one call, and how graphs are given them.
 
 use std::ops::Range;
 
@@ -28,27 +28,27 @@ pub struct Entries {
     found: Vec<(u32, f64)>,
     /// Where those of each text end.
     ends: Vec<usize>,
-    row_count: usize,
+    kept_count: usize,
     scratch: Scratch,
 }
 
 impl Entries {
-    /// Begins a call of so many rows.
-    pub fn clear(&mut self, row_count: usize) {
+    /// Begins a call of which so many rows are kept.
+    pub fn clear(&mut self, kept_count: usize) {
         self.found.clear();
         self.ends.clear();
-        self.row_count = row_count;
+        self.kept_count = kept_count;
     }
 
-    /// Counts the next text: all rows of a bag, then those of the next.
+    /// Counts the next text: all kept rows of a bag, then those of the next.
     pub fn count(&mut self, bag: &Bag, text: &[u8]) {
         bag.count(text, &mut self.scratch, &mut self.found);
         self.ends.push(self.found.len());
     }
 
-    /// The counts of a row's text.
+    /// The counts of the text of a row, by its place among those kept.
     pub fn of(&self, bag: usize, row: usize) -> &[(u32, f64)] {
-        let text = bag * self.row_count + row;
+        let text = bag * self.kept_count + row;
         let start = if text == 0 { 0 } else { self.ends[text - 1] };
         &self.found[Range { start, end: self.ends[text] }]
     }

@@ -222,8 +222,7 @@ impl Version {
         let count = kept.len();
         self.coder.fill(rows, kept.clone(), room, frame, 0)?;
         let room = &*room;
-        let row = |i: usize| if room.errors.is_empty() { i } else { room.kept[i] as usize };
-        self.coder.fill_entries(frame, kept.map(|i| (room, row(i))))?;
+        self.coder.fill_entries(frame, kept.map(|i| (room, i)))?;
         self.run_filled(frame, count, stop)
     }
 

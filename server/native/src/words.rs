@@ -90,10 +90,7 @@ impl Places {
             Self::Listed(terms, _) => terms.get(term).map(|place| (*place, 1.0)),
             Self::Hashed(width, signed) => {
                 let hash = murmur3(term.as_bytes());
-                // The magnitude of the smallest has no 32 bits; scikit-learn gives it a place of its own.
-                let place =
-                    if hash == i32::MIN { ((1 << 31) - width) % width } else { hash.unsigned_abs() % width };
-                Some((place, if *signed && hash < 0 { -1.0 } else { 1.0 }))
+                Some((hash.unsigned_abs() % width, if *signed && hash < 0 { -1.0 } else { 1.0 }))
             }
         }
     }

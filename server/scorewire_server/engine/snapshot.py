@@ -28,9 +28,9 @@ _SHOWN_ALIASES = 8
 class LoadedVersion:
     """A version that passed its checks.
 
-    `output_names` is in schema order. `row_ns` is what one more row costs, in
-    nanoseconds, as measured when the version was loaded; infinite where the graph has
-    control flow, so that it never runs where other calls wait. `joint_rows` is how many
+    `row_ns` is what one more row costs, in nanoseconds, as measured when the version was
+    loaded; infinite where the graph has control flow, so that it never runs where other
+    calls wait. `joint_rows` is how many
     rows of different calls one run may score. `max_rows` is set where one call may
     have fewer than the server takes. `digest` is its bundle's. `typed` and `tensors` read and
     write the encodings that are made from the manifest.
@@ -42,7 +42,6 @@ class LoadedVersion:
     model: str
     version: str
     fingerprint: str
-    output_names: tuple[str, ...]
     manifest: manifest_pb2.Manifest
     scorer: Scorer
     row_ns: float

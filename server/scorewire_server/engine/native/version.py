@@ -144,7 +144,7 @@ def _bag(bag: manifest_pb2.Bag) -> scorewire_native.Bag:
         tokens,
         (bag.shortest, bag.longest),
         list(bag.terms),
-        (bag.hashing.width, bag.hashing.alternate_sign) if bag.HasField("hashing") else None,
+        (bag.hashing.width, bag.hashing.alternate_sign) if bag.hashing.width else None,
     )
 
 

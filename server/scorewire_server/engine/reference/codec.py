@@ -147,7 +147,7 @@ def _fill(
     response.model = version.model
     response.version = version.version
     response.row_count = row_count
-    for name, values in zip(version.output_names, scores.outputs, strict=True):
+    for name, values in zip(version.scorer.output_names, scores.outputs, strict=True):
         if values.dtype == object:
             response.outputs.add(name=name, texts=values.ravel().tolist())
         else:
