@@ -12,13 +12,12 @@ import pandas as pd
 import pytest
 import xgboost
 
-from scorewire_contract.bundle import read_bundle
-from scorewire_contract.scoring import Scorer
 from scorewire_training.export import ExportError, export_bundle
 from scorewire_training.export.categories import Categories, find_categories, read_categories
 from scorewire_training.export.files import read_model
-from scorewire_training.export.runtime import open_graph
+from scorewire_training.export.trees.xgboost_categories import stored_categories
 from scorewire_training.releases import XGBOOST_RELEASE
+from tests.scored_bundles import score_rows
 
 COUNT = 240
 STORES = [10, 20, 30]
@@ -47,7 +46,7 @@ def _xgboost(frame: pd.DataFrame) -> xgboost.Booster:
     return xgboost.train({"max_depth": 3, "nthread": 1}, data, 3)
 
 
-def _without_categories(booster: xgboost.Booster) -> xgboost.Booster:
+def without_categories(booster: xgboost.Booster) -> xgboost.Booster:
     """As a release before 3.1 saved it."""
     document = json.loads(bytes(booster.save_raw("json")))
     document["learner"]["gradient_booster"]["model"].pop("cats", None)
@@ -63,12 +62,13 @@ def _texts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _find(model: Any, frame: pd.DataFrame, given: Categories | None = None) -> Categories:
-    return find_categories(model, list(frame.columns), frame, given or {})
+    stored = stored_categories(model) if isinstance(model, xgboost.Booster) else {}
+    return find_categories(model, list(frame.columns), frame, stored, given or {})
 
 
 def test_xgboost_without_categories_asks_for_them() -> None:
     frame = _frame(STORES)
-    old = _without_categories(_xgboost(frame))
+    old = without_categories(_xgboost(frame))
     with pytest.raises(ExportError, match="no categories of 'kind'.*--categories"):
         _find(old, _texts(frame))
     assert _find(old, _texts(frame), {"kind": STORES}) == {"kind": STORES}
@@ -124,9 +124,7 @@ def test_names_that_are_not_ascii_are_scored_from_python_and_from_files(
     wanted = np.asarray(model.predict(rows), np.float64)
     for i, one in enumerate([model, *(_reload(model, suffix, tmp_path) for suffix in suffixes)]):
         path = export_bundle(one, sample=frame, name="names", version=f"1.{i}.0", output_dir=tmp_path).path
-        bundle = read_bundle(path)
-        score = Scorer(bundle.manifest.schema, bundle.manifest.coding, open_graph(bundle.graph)).score
-        scores = score(COUNT, frame["size"].to_numpy(), frame["kind"].astype(str).tolist())
+        scores = score_rows(path, frame)
         np.testing.assert_allclose(scores.outputs[0][:, 0], wanted, rtol=2e-6, atol=1e-6)
 
 

@@ -140,10 +140,7 @@ def export(
             installed = install_registered(registered, output_dir, uri=mlflow_uri)
         except (ExportError, TrainingError) as error:
             raise click.ClickException(str(error)) from None
-        with stages() as report_stage:
-            report_stage(f"Checking {installed}")
-            verified = verify_bundle(installed)
-        console.print(verified)
+        console.print(verify_bundle(installed))
         console.print(f"Next: scorewire serve --models {output_dir}", markup=False, soft_wrap=True)
         return
     if name is None or version is None:
@@ -236,9 +233,9 @@ def _parse_tolerances(given: tuple[str, ...]) -> Tolerances:
         try:
             parts = [float(part) for part in numbers.split(",")]
             by_output[name] = Tolerance(*parts)
-        except (TypeError, ValueError) as error:
-            if isinstance(error, ExportError):
-                raise click.BadParameter(str(error), param_hint="--tolerance") from None
+        except ExportError as error:
+            raise click.BadParameter(str(error), param_hint="--tolerance") from None
+        except (TypeError, ValueError):
             raise click.BadParameter(
                 f"{text!r} is not like 2e-5, value=2e-5 or value=2e-5,0.01", param_hint="--tolerance"
             ) from None

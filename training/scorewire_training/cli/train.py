@@ -27,7 +27,6 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _C = TypeVar("_C", bound=TrainingConfig)
 
 _DEFAULTS = TrainingConfig()
-# How the name of a stage ends that is one of several alike.
 
 
 @click.group()

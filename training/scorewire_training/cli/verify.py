@@ -40,10 +40,7 @@ def verify(bundles: tuple[Path, ...]) -> None:
     failures = 0
     for path in bundles:
         try:
-            with stages() as report_stage:
-                report_stage(f"Checking {path}")
-                verified = verify_bundle(path)
-            console.print(verified)
+            console.print(verify_bundle(path))
         except (BundleError, ExportError, GoldenMismatchError, ValueError) as error:
             failures += 1
             hint = ""
@@ -55,15 +52,17 @@ def verify(bundles: tuple[Path, ...]) -> None:
 
 
 def verify_bundle(path: Path) -> Table:
-    """What a sound bundle is, as a table.
+    """What a sound bundle is, as a table; tells on stderr that it is being checked.
 
     Raises:
         BundleError: it is none.
         ExportError: its graph cannot be opened.
         GoldenMismatchError: a golden row's score is another.
     """
-    bundle = read_bundle(path)
-    golden_rows = score_golden(bundle, open_graph(bundle.graph))
+    with stages() as report_stage:
+        report_stage(f"Checking {path}")
+        bundle = read_bundle(path)
+        golden_rows = score_golden(bundle, open_graph(bundle.graph))
     manifest = bundle.manifest
     table = Table(show_header=False, title=f"{bundle.model} {bundle.version}", title_justify="left")
     table.add_row("bundle", str(path))

@@ -18,7 +18,7 @@ import pandas as pd
 import xgboost
 
 from scorewire_training.export.errors import ExportError
-from scorewire_training.export.trees.xgboost_categories import StoredCategories, stored_categories
+from scorewire_training.export.trees.xgboost_categories import StoredCategories
 
 # Of each column that has some; None where the sample holds their codes.
 Categories: TypeAlias = Mapping[str, Sequence[Any] | None]
@@ -70,6 +70,7 @@ def find_categories(
     model: xgboost.Booster | lightgbm.Booster,
     names: Sequence[str],
     table: pd.DataFrame,
+    stored: Mapping[int, StoredCategories],
     given: Categories,
 ) -> Categories:
     """The categories of the model's columns.
@@ -78,6 +79,7 @@ def find_categories(
         model: what has them.
         names: the model's columns in its order, as the table calls them.
         table: rows of the sample; cells of a CSV file are texts.
+        stored: of features by their place, what the file of an XGBoost model has.
         given: what the user says.
 
     Raises:
@@ -87,13 +89,16 @@ def find_categories(
         raise ExportError(f"--categories has {unknown[0]!r}, which is no column of the model")
     if isinstance(model, lightgbm.Booster):
         return _of_lightgbm(model, names, table, given)
-    return _of_xgboost(model, names, table, given)
+    return _of_xgboost(model, names, table, stored, given)
 
 
 def _of_xgboost(
-    booster: xgboost.Booster, names: Sequence[str], table: pd.DataFrame, given: Categories
+    booster: xgboost.Booster,
+    names: Sequence[str],
+    table: pd.DataFrame,
+    stored: Mapping[int, StoredCategories],
+    given: Categories,
 ) -> Categories:
-    stored = stored_categories(booster)
     types = booster.feature_types or [""] * len(names)
     categorical = [i for i, kind in enumerate(types) if kind == "c"]
     if plain := sorted(set(given) - {names[i] for i in categorical}):

@@ -16,8 +16,9 @@ import xgboost
 
 from scorewire_training.export.categories import Categories, find_categories, is_missing
 from scorewire_training.export.errors import ExportError
-from scorewire_training.export.lowering.sample import own_names
-from scorewire_training.export.notes import has_names, notes_of
+from scorewire_training.export.lowering.sample import fitted_names, own_names
+from scorewire_training.export.notes import notes_of
+from scorewire_training.export.trees.xgboost_categories import stored_categories
 from scorewire_training.export.trees.xgboost_missing import with_missing
 from scorewire_training.releases import XGBOOST_RELEASE
 
@@ -162,24 +163,25 @@ def read_sample(
     names = _names(booster, table)
     if absent := [name for name in names if name not in table.columns]:
         raise ExportError(f"{path} lacks columns that the model was fitted on: {_list(absent)}")
-    found = find_categories(booster, names, table, categories or {})
+    given = categories or {}
+    stored = stored_categories(booster) if isinstance(booster, xgboost.Booster) else {}
+    found = find_categories(booster, names, table, stored, given)
     columns = {}
     for name in names:
         values = found.get(name)
         texts = values is not None and any(isinstance(value, str) for value in values)
         column = _to_numbers(path, table[name]) if is_text and not texts else table[name]
         columns[name] = column if values is None else _to_categories(column, values)
-    notes = notes_of(model, table, names, found, categories or {})
+    notes = notes_of(model, table, names, found, stored=stored, given=given)
     return SampleFile(frame=pd.DataFrame(columns), notes=tuple(notes))
 
 
 def _names(booster: xgboost.Booster | lightgbm.Booster, table: pd.DataFrame) -> list[str]:
     """The model's columns in its order, as the table calls them; all of the table's where it has no names."""
-    if not has_names(booster):
+    names = fitted_names(booster)
+    if names is None:
         return list(table.columns)
-    if isinstance(booster, xgboost.Booster):
-        return list(booster.feature_names or ())
-    return own_names(booster.feature_name(), table.columns)
+    return own_names(names, table.columns) if isinstance(booster, lightgbm.Booster) else names
 
 
 def _read_table(path: Path) -> tuple[pd.DataFrame, bool]:

@@ -32,7 +32,7 @@ def pick_golden(
     """
     chosen = _choose(tried, _unsettled(fitted, bundle, outputs))
     rows = tried.rows.take(chosen)
-    golden = manifest_pb2.Golden()
+    golden = manifest_pb2.Golden(output_tolerances=report.output_tolerances)
     golden.rows.row_count = golden.expected.row_count = len(rows)
     golden.rows.numbers.extend(rows.numbers.ravel().tolist())
     golden.rows.texts.extend(rows.flat_texts())
@@ -46,8 +46,6 @@ def pick_golden(
             )
     golden.tolerance.relative = report.relative_tolerance
     golden.tolerance.absolute = report.absolute_tolerance
-    for name, tolerance in report.output_tolerances.items():
-        golden.output_tolerances[name].CopyFrom(tolerance)
     return golden
 
 

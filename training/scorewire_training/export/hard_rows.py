@@ -19,9 +19,9 @@ from scorewire_training.export.frames import Features, WireRows, concatenate
 SAMPLE = "sample"
 # How many rows of the sample each value is tried in: a split below another is
 # seen only by the rows that reach it.
+_ROWS_PER_VALUE = 4
 # What all numbers of a row may be at once.
 _ALIKE = (0.0, 1.0, 1e-20)
-_ROWS_PER_VALUE = 4
 _MAX_THRESHOLDS_PER_FEATURE = 200
 _MAX_THRESHOLD_ROWS = 5_000
 _MAX_KNOWN_TEXTS_PER_FEATURE = 1_000

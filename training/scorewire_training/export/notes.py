@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightgbm
@@ -11,7 +11,9 @@ import pandas as pd
 import xgboost
 
 from scorewire_training.export.categories import Categories, is_missing
-from scorewire_training.export.trees.xgboost_categories import stored_categories
+from scorewire_training.export.lowering.sample import fitted_names
+from scorewire_training.export.trees.lightgbm import CLASSIFIERS
+from scorewire_training.export.trees.xgboost_categories import StoredCategories
 from scorewire_training.export.trees.xgboost_missing import missing_of
 
 _SHOWN = 8
@@ -22,6 +24,8 @@ def notes_of(
     table: pd.DataFrame,
     names: Sequence[str],
     categories: Categories,
+    *,
+    stored: Mapping[int, StoredCategories],
     given: Categories,
 ) -> Iterator[str]:
     """Sentences for people.
@@ -31,22 +35,20 @@ def notes_of(
         table: the sample as its file has it.
         names: the model's columns in its order, as the table calls them.
         categories: of the model's columns, as they were found.
+        stored: of features by their place, what the file of an XGBoost model has.
         given: those of the user.
     """
     known = set(names)
     if left_out := [name for name in table.columns if name not in known]:
         yield f"Left out, since the model does not know them: {_list(left_out)}"
     booster = model.get_booster() if isinstance(model, xgboost.XGBModel) else model
+    if fitted_names(booster) is None:
+        yield f"Not in the file: names of columns; the sample's were taken in their order: {_list(names)}"
     if isinstance(booster, xgboost.Booster):
-        yield from _of_xgboost(model, booster, table, names, given)
+        yield from _of_xgboost(model, booster, table, names, stored=stored, given=given)
     else:
-        if not has_names(booster):
-            yield _by_place(names)
-        if booster.dump_model(num_iteration=1).get("objective", "").split(" ")[0] in {
-            "binary",
-            "multiclass",
-            "multiclassova",
-        }:
+        objective = booster.dump_model(num_iteration=1).get("objective", "")
+        if objective.split(" ")[0] in CLASSIFIERS:
             yield "Not in the file: whether predictions used pred_early_stop; the bundle scores without"
     for name, values in categories.items():
         if values is not None and "" in values and not isinstance(table[name].dtype, pd.CategoricalDtype):
@@ -55,19 +57,15 @@ def notes_of(
             yield f"Scored as missing, since the model has no such category of {name!r}: {_list(strange)}"
 
 
-def has_names(booster: xgboost.Booster | lightgbm.Booster) -> bool:
-    """Whether a booster knows the names of its columns."""
-    if isinstance(booster, xgboost.Booster):
-        return booster.feature_names is not None
-    names = booster.feature_name()
-    return bool(names != [f"Column_{i}" for i in range(len(names))])
-
-
 def _of_xgboost(
-    model: Any, booster: xgboost.Booster, table: pd.DataFrame, names: Sequence[str], given: Categories
+    model: Any,
+    booster: xgboost.Booster,
+    table: pd.DataFrame,
+    names: Sequence[str],
+    *,
+    stored: Mapping[int, StoredCategories],
+    given: Categories,
 ) -> Iterator[str]:
-    if not has_names(booster):
-        yield _by_place(names)
     if math.isnan(missing_of(model)):
         yield "Not in the file: a number for missing beside NaN; --missing gives one"
     best, rounds = booster.attr("best_iteration"), booster.num_boosted_rounds()
@@ -76,16 +74,11 @@ def _of_xgboost(
             f"The best of {rounds} rounds was number {int(best) + 1}, and all are used, as Booster.predict "
             f"does: save booster[: {int(best) + 1}] where predictions stopped there"
         )
-    stored = stored_categories(booster)
     for i, kind in enumerate(booster.feature_types or ()):
         dtype = table[names[i]].dtype
         if kind == "c" and i not in stored and names[i] not in given:
             own = list(dtype.categories) if isinstance(dtype, pd.CategoricalDtype) else []
             yield f"Not in the file: categories of {names[i]!r}; the sample's dtype has {_list(own)}"
-
-
-def _by_place(names: Sequence[str]) -> str:
-    return f"Not in the file: names of columns; the sample's were taken in their order: {_list(names)}"
 
 
 def _strange(column: pd.Series[Any], values: Sequence[Any]) -> list[Any]:

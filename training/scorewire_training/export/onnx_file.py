@@ -42,7 +42,7 @@ from scorewire_training.export.signature import (
     Signature,
     read_file,
 )
-from scorewire_training.export.tolerance import Tolerance, Tolerances, choose
+from scorewire_training.export.tolerance import Tolerances, choose
 from scorewire_training.export.typed_schema import give_fields
 
 _GENERATED_ROWS, _MOST_GOLDEN_ROWS = 16, 64
@@ -113,7 +113,8 @@ def export_onnx(
     manifest.created_at.GetCurrentTime()
     report_stage("Writing the bundle")
     run = open_graph(graph)
-    golden = _golden(manifest, rows, run, tolerances)
+    limits = {name: allowed(given) for name, given in tolerances.items()}
+    golden = _golden(manifest, rows, run, limits)
     try:
         score_golden(bundles.Bundle(target, manifest, graph, golden), run)
     except GoldenMismatchError as error:
@@ -129,7 +130,7 @@ def export_onnx(
         relative_tolerance=RELATIVE,
         absolute_tolerance=ABSOLUTE,
         rows_by_origin={},
-        output_tolerances={name: allowed(given) for name, given in tolerances.items()},
+        output_tolerances=limits,
     )
     manifest.parity.CopyFrom(parity.to_message())
     return ExportedBundle(
@@ -313,14 +314,15 @@ def _output_kind(kind: ElementKind) -> schema_pb2.OutputKind.ValueType:
 
 
 def _golden(
-    manifest: manifest_pb2.Manifest, rows: WireRows, run: RunGraph, tolerances: Mapping[str, Tolerance]
+    manifest: manifest_pb2.Manifest,
+    rows: WireRows,
+    run: RunGraph,
+    limits: Mapping[str, manifest_pb2.Tolerance],
 ) -> manifest_pb2.Golden:
     """Rows spread over the sample, and what onnxruntime says of them."""
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(_MOST_GOLDEN_ROWS, len(rows))).astype(np.intp))
     picked = rows.take(chosen)
-    golden = manifest_pb2.Golden(tolerance=allowed(None))
-    for name, given in tolerances.items():
-        golden.output_tolerances[name].CopyFrom(allowed(given))
+    golden = manifest_pb2.Golden(tolerance=allowed(None), output_tolerances=limits)
     golden.rows.row_count = golden.expected.row_count = len(picked)
     golden.rows.numbers.extend(picked.numbers.ravel().tolist())
     golden.rows.texts.extend(picked.flat_texts())

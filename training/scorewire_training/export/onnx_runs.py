@@ -32,10 +32,7 @@ class _TakesOneRowError(Exception):
 
 def allowed(tolerance: Tolerance | None) -> manifest_pb2.Tolerance:
     """What an output may differ by from its golden scores."""
-    if tolerance is None:
-        return manifest_pb2.Tolerance(relative=RELATIVE, absolute=ABSOLUTE)
-    absolute = ABSOLUTE if tolerance.absolute is None else tolerance.absolute
-    return manifest_pb2.Tolerance(relative=tolerance.relative, absolute=absolute)
+    return (tolerance or Tolerance(RELATIVE)).to_message(ABSOLUTE)
 
 
 def settle_runs(
@@ -59,11 +56,12 @@ def settle_runs(
     names = [name for name, _ in signature.outputs]
     run = open_graph(graph)
     alone = _alone(run, names, feeds)
-    together = graph
-    if signature.one_row:
-        together = with_free_rows(model, signature).SerializeToString(deterministic=True)
+    together, run_together = graph, run
     try:
-        problem = _differing(open_graph(together), names, feeds, alone, tolerances)
+        if signature.one_row:
+            together = with_free_rows(model, signature).SerializeToString(deterministic=True)
+            run_together = open_graph(together)
+        problem = _differing(run_together, names, feeds, alone, tolerances)
     except (ExportError, _TakesOneRowError):
         return graph, True, alone
     if not problem:

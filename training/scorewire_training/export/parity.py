@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,14 @@ from scorewire_training.export.frames import WireRows
 from scorewire_training.export.graph import ModelOutput
 from scorewire_training.export.hard_rows import SAMPLE, TriedRows
 from scorewire_training.export.reference import Answers
-from scorewire_training.export.tolerance import RELATIVE, Tolerance, how_to_allow, settle, share_of
+from scorewire_training.export.tolerance import (
+    RELATIVE,
+    Tolerance,
+    difference_of,
+    how_to_allow,
+    settle,
+    share_of,
+)
 
 _MAX_ROWS_SHOWN = 20
 _ROWS_PER_CALL = 2_000
@@ -46,6 +53,12 @@ class BundleScores:
     def refused(self) -> list[int]:
         """The rows refused, ascending."""
         return [error.row for error in self.errors]
+
+    def take(self, rows: Sequence[int]) -> BundleScores:
+        """What the graph says of some of the rows, ascending."""
+        places = {row: place for place, row in enumerate(rows)}
+        errors = [replace(error, row=places[error.row]) for error in self.errors if error.row in places]
+        return BundleScores([values[rows] for values in self.outputs], errors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +79,7 @@ class ParityReport:
 
     def to_message(self) -> manifest_pb2.Parity:
         """For the manifest."""
-        message = manifest_pb2.Parity(
+        return manifest_pb2.Parity(
             rows_compared=self.rows_compared,
             rows_refused=self.rows_refused,
             worst_share_of_tolerance=self.worst_share_of_tolerance,
@@ -75,10 +88,8 @@ class ParityReport:
                 relative=self.relative_tolerance, absolute=self.absolute_tolerance
             ),
             rows_by_origin=self.rows_by_origin,
+            output_tolerances=self.output_tolerances,
         )
-        for name, tolerance in self.output_tolerances.items():
-            message.output_tolerances[name].CopyFrom(tolerance)
-        return message
 
 
 def score_rows(
@@ -108,8 +119,7 @@ def score_rows(
     singles = [_score(scorer, rows.take([row])) for row in alone]
     for i, values in enumerate(scores.outputs):
         given = (tolerances or {}).get(scorer.output_names[i], Tolerance())
-        absolute = given.relative if given.absolute is None else given.absolute
-        tolerance = manifest_pb2.Tolerance(relative=given.relative, absolute=absolute)
+        tolerance = given.to_message(given.relative)
         single = np.concatenate([part.outputs[i] for part in singles])
         for way, other, same in (
             ("in another order", backwards.outputs[i][::-1], values),
@@ -244,8 +254,7 @@ class _Comparison:
             wanted, found = target[:, column], values[:, column]
             agree = within_tolerance(found, wanted, tolerance)
             share = share_of(found, wanted, tolerance)
-            with np.errstate(invalid="ignore"):
-                difference = np.where(found == wanted, 0.0, np.abs(found - wanted))
+            difference = difference_of(found, wanted)
             settled = self._both & agree & np.isfinite(share)
             self._worst_share = max(self._worst_share, share[settled].max(initial=0.0))
             self._worst_difference = max(self._worst_difference, difference[settled].max(initial=0.0))

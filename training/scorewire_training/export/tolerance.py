@@ -53,6 +53,11 @@ class Tolerance:
         parts = [self.relative] if self.absolute is None else [self.relative, self.absolute]
         return ",".join(f"{part:g}" for part in parts)
 
+    def to_message(self, absolute: float) -> manifest_pb2.Tolerance:
+        """For a bundle; `absolute` is that part where the user gives none."""
+        own = absolute if self.absolute is None else self.absolute
+        return manifest_pb2.Tolerance(relative=self.relative, absolute=own)
+
 
 # One for all outputs of numbers and probabilities, or one by the name of each that has its own.
 Tolerances: TypeAlias = "Tolerance | Mapping[str, Tolerance] | None"
@@ -105,17 +110,13 @@ def settle(
     own = tolerance or Tolerance()
     is_number = output.kind == schema_pb2.OUTPUT_KIND_NUMBER
     scales = [deviation(answers[:, column]) if is_number else 1.0 for column in range(output.width)]
-    if own.absolute is None:
-        return [
-            manifest_pb2.Tolerance(relative=own.relative, absolute=own.relative * scale) for scale in scales
-        ]
     largest = max(scales) or float(np.abs(answers[np.isfinite(answers)]).max(initial=0.0))
-    if own.absolute > MOST * largest:
+    if own.absolute is not None and own.absolute > MOST * largest:
         raise ExportError(
             f"an absolute tolerance of {own.absolute:g} for {output.name!r} is over {MOST * largest:g}, a "
             "thousandth of what its answers differ by over the sample: a wrong model would pass"
         )
-    return [manifest_pb2.Tolerance(relative=own.relative, absolute=own.absolute)] * output.width
+    return [own.to_message(own.relative * scale) for scale in scales]
 
 
 def widened(tolerance: Tolerance | None, share: float) -> Tolerance | None:
@@ -146,13 +147,19 @@ def how_to_allow(shares: Mapping[str, float], tolerances: Mapping[str, Tolerance
     )
 
 
+def difference_of(found: NDArray[np.floating], wanted: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Absolute differences: 0 where both are the same; may be NaN or infinite."""
+    with np.errstate(all="ignore"):
+        return np.where(found == wanted, 0.0, np.abs(found - wanted))
+
+
 def share_of(
     found: NDArray[np.floating], wanted: NDArray[np.floating], tolerance: manifest_pb2.Tolerance
 ) -> NDArray[np.float64]:
     """Differences as shares of what is allowed: 0 where both are the same; may be NaN or infinite."""
     with np.errstate(all="ignore"):
-        difference = np.where(found == wanted, 0.0, np.abs(found - wanted))
-        return np.asarray(difference / (tolerance.absolute + tolerance.relative * np.abs(wanted)))
+        limit = tolerance.absolute + tolerance.relative * np.abs(wanted)
+        return np.asarray(difference_of(found, wanted) / limit)
 
 
 def deviation(values: NDArray[np.float64]) -> float:

@@ -57,10 +57,6 @@ def hold_trial(
     Raises:
         ParityError: the bundle's scores depend on which rows are scored together.
     """
-
-    def score(tried: TriedRows) -> BundleScores:
-        return score_rows(scorer, tried.rows, tolerances, report_stage)
-
     constructed = construct_rows(
         sample,
         lowered.features,
@@ -71,18 +67,13 @@ def hold_trial(
     )
     report_stage("Looking for jumps of the fitted model's scores")
     tried = join(constructed, _tried_jumps(reference, codec, sample, lowered))
-    bundle = score(tried)
+    bundle = score_rows(scorer, tried.rows, tolerances, report_stage)
     kept = _without_repeated_refusals(tried, bundle)
-    if len(kept) < len(tried):
-        tried = tried.take(kept)
-        bundle = score(tried)
+    tried, bundle = tried.take(kept), bundle.take(kept)
     report_stage(f"Asking the fitted model for its scores ({len(tried):,} rows)")
     fitted = _ask(reference, codec, tried, sample_answers, bundle)
     settled = _without_one_sided_limits(tried, fitted, bundle)
-    if len(settled) < len(tried):
-        tried, fitted = tried.take(settled), fitted.take(settled)
-        bundle = score(tried)
-    return Trial(tried, fitted, bundle)
+    return Trial(tried.take(settled), fitted.take(settled), bundle.take(settled))
 
 
 def _without_repeated_refusals(tried: TriedRows, scores: BundleScores) -> list[int]:
@@ -111,11 +102,10 @@ def _tried_jumps(
     there the last bit of a sum decides. Nor are models of what is near, which jump
     where two rows of training are equally near.
     """
-    if lowered.only_near:
-        return TriedRows(sample.take([]), (), ())
     numbers = [name for name, kind in lowered.features if kind == schema_pb2.FEATURE_KIND_NUMBER]
     asked = [i for i, o in enumerate(lowered.outputs) if o.kind != schema_pb2.OUTPUT_KIND_CLASS]
-    unknown = [column for column, name in enumerate(numbers) if asked and name not in lowered.thresholds]
+    known = numbers if lowered.only_near or not asked else lowered.thresholds
+    unknown = [column for column, name in enumerate(numbers) if name not in known]
 
     def ask(rows: WireRows) -> list[NDArray[np.float64]]:
         outputs = reference.answer_or_refuse(codec.to_frame(rows)).outputs

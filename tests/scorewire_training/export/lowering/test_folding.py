@@ -15,10 +15,13 @@ from sklearn.ensemble import (
     ExtraTreesClassifier,
     GradientBoostingRegressor,
     HistGradientBoostingRegressor,
+    IsolationForest,
     RandomForestRegressor,
 )
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
+from sklearn.naive_bayes import BernoulliNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     Binarizer,
@@ -74,9 +77,14 @@ def _turns(lowered: LoweredModel, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _check(model: Any, frame: pd.DataFrame, further: pd.DataFrame | None = None) -> LoweredModel:
     """Compare the graph with the fitted model where the trees turn; the same leaves are the same bits."""
-    lowered = lower(model, frame)
+    lowered = _compare(model, frame, further)
     assert lowered.thresholds.keys() <= set(frame.columns)
     assert sum(map(len, lowered.thresholds.values())) > 20
+    return lowered
+
+
+def _compare(model: Any, frame: pd.DataFrame, further: pd.DataFrame | None = None) -> LoweredModel:
+    lowered = lower(model, frame)
     rows = _turns(lowered, frame)
     if further is not None:
         rows = pd.concat([rows, further], ignore_index=True)
@@ -222,6 +230,28 @@ def test_a_threshold_behind_a_function_is_met_at_the_same_number() -> None:
     assert [len(lowered.thresholds[name]) for name in ("amount", "count", "share")] == [2, 2, 1]
     rows = _turns(lowered, frame)
     np.testing.assert_allclose(score(lowered, rows)["value"][:, 0], model.predict(rows), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [BernoulliNB(binarize=3.1), IsolationForest(n_estimators=10, random_state=0)],
+    ids=lambda model: type(model).__name__,
+)
+def test_other_models_behind_a_function_turn_at_the_same_numbers(model: Any) -> None:
+    frame = _frame()
+    target = _target(frame) > np.median(_target(frame))
+    _compare(make_pipeline(FunctionTransformer(np.log1p), model).fit(frame, target.astype(int)), frame)
+
+
+def test_a_threshold_behind_functions_and_words_is_met_at_the_same_number() -> None:
+    rng = np.random.default_rng(7)
+    frame = _frame().assign(note=[" ".join(rng.choice(["sea", "spa"], size=4)) for _ in range(300)])
+    columns = make_column_transformer(
+        (FunctionTransformer(np.log1p), ["amount", "count"]), (CountVectorizer(), "note")
+    )
+    model = make_pipeline(columns, Binarizer(threshold=2.5), Ridge()).fit(frame, _target(frame))
+    lowered = _compare(model, frame)
+    assert [len(lowered.thresholds[name]) for name in ("amount", "count")] == [2, 2]
 
 
 def test_a_function_that_turns_is_refused_before_trees() -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from lightgbm import LGBMClassifier
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import TruncatedSVD
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import (
     CountVectorizer,
@@ -19,7 +20,7 @@ from sklearn.feature_extraction.text import (
     TfidfVectorizer,
 )
 from sklearn.feature_selection import VarianceThreshold
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, SGDOneClassSVM
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, MultinomialNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
@@ -98,6 +99,12 @@ def titled(step: Any, model: Any, **options: Any) -> Any:
         HashingVectorizer(n_features=8, alternate_sign=False, norm="l1", analyzer="char_wb"),
         make_pipeline(FunctionTransformer(np.ravel), HashingVectorizer(n_features=8), TfidfTransformer()),
         make_pipeline(FunctionTransformer(np.ravel), CountVectorizer(), MaxAbsScaler(), Normalizer()),
+        make_pipeline(
+            FunctionTransformer(np.ravel),
+            CountVectorizer(),
+            Normalizer(),
+            TfidfTransformer(sublinear_tf=True),
+        ),
         make_pipeline(FunctionTransformer(np.ravel), CountVectorizer(), StandardScaler(with_mean=False)),
         make_pipeline(FunctionTransformer(np.ravel), TfidfVectorizer(), TruncatedSVD(3, random_state=1)),
         make_pipeline(
@@ -180,6 +187,20 @@ def test_a_network_of_many_hashes_has_one_weight_for_each() -> None:
         warnings.simplefilter("ignore", ConvergenceWarning)
         pipeline = make_pipeline(columns, model).fit(frame, classes(frame))
     check_same(pipeline, wild_texts(frame), sample=frame)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        SGDOneClassSVM(random_state=0),
+        KMeans(3, n_init=1, random_state=0),
+        IsolationForest(n_estimators=8, random_state=0),
+    ],
+    ids=step_name,
+)
+def test_models_without_targets_take_words_as_they_are(model: Any) -> None:
+    frame = wordy_frame()
+    check_same(titled(HashingVectorizer(n_features=2**18), model).fit(frame), wild_texts(frame), sample=frame)
 
 
 def test_so_many_hashes_are_not_written_out_as_columns() -> None:

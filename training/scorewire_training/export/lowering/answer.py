@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import groupby
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -248,32 +249,24 @@ def several_labels(draft: Draft, family: str, labels: list[Answer]) -> Answer:
     )
 
 
-def _labels_from_trees(trees: LoweredTrees) -> list[Answer]:
-    count = 1 + max(output.target for output in trees.outputs)
-    labels = []
-    for target in range(count):
-        probabilities, label = (output for output in trees.outputs if output.target == target)
-        labels.append(
-            Answer(
-                family=trees.family,
-                element_type=trees.element_type,
-                class_labels=label.class_labels,
-                label=label.tensor,
-                probabilities=probabilities.tensor,
-            )
-        )
-    return labels
-
-
 def _from_trees(draft: Draft, trees: LoweredTrees, decision: str | None) -> Answer:
-    if any(output.target for output in trees.outputs):
-        return several_labels(draft, trees.family, _labels_from_trees(trees))
-    parts = {output.name: output for output in trees.outputs}
-    value, label, probabilities = (parts.get(name) for name in ("value", "label", "probabilities"))
+    by_target = groupby(trees.outputs, key=lambda output: output.target)
+    labels = [_answer_of(trees, outputs) for _, outputs in by_target]
+    return (
+        replace(labels[0], decision=decision)
+        if len(labels) == 1
+        else several_labels(draft, trees.family, labels)
+    )
+
+
+def _answer_of(trees: LoweredTrees, outputs: Iterable[ModelOutput]) -> Answer:
+    parts = {output.kind: output for output in outputs}
+    value = parts.get(schema_pb2.OUTPUT_KIND_NUMBER)
+    label = parts.get(schema_pb2.OUTPUT_KIND_CLASS)
+    probabilities = parts.get(schema_pb2.OUTPUT_KIND_PROBABILITY)
     return Answer(
         family=trees.family,
         element_type=trees.element_type,
-        decision=decision,
         value=value.tensor if value else None,
         width=value.width if value else 1,
         class_labels=label.class_labels if label else (),

@@ -9,11 +9,11 @@ import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
-from scorewire_training.export.lowering.counts import scale_counts, terms
 from scorewire_training.export.lowering.draft import Draft
-from scorewire_training.export.lowering.matrix import Matrix, beside, cells
+from scorewire_training.export.lowering.matrix import Matrix, beside
 from scorewire_training.export.lowering.pipelines import IMBALANCED, steps_at_predict
 from scorewire_training.export.lowering.registry import lower_step, lowers
+from scorewire_training.export.lowering.scaling import times
 
 
 @lowers(Pipeline, IMBALANCED)
@@ -47,11 +47,7 @@ def lower_feature_union(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
         if isinstance(member, str) and member == "drop":
             continue
         part = lower_step(draft, member, matrix)
-        if name in weights and (counts := draft.counts(part)) is not None:
-            factor = np.array([float(weights[name])])
-            part = replace(part, columns=terms(scale_counts(draft.graph, counts, factor)))
-        elif name in weights:
-            x = draft.graph.node("Mul", [draft.tensor(part), draft.constant([float(weights[name])])])
-            part = part.changed(cells(x, part.width))
+        if name in weights:
+            part = times(draft, part, np.array([float(weights[name])]))
         parts.append(part)
     return beside(parts, sparse=any(part.sparse for part in parts))

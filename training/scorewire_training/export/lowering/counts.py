@@ -85,14 +85,14 @@ def log_counts(graph: Graph, counts: Counts) -> Counts:
     """1 + log of each value.
 
     Raises:
-        UnsupportedModelError: values may be below 1.
+        UnsupportedModelError: values may be 0 or below.
     """
     if counts.signed:
         raise UnsupportedModelError(
             "sublinear_tf takes the logarithm of counts that may be 0 or below", "use alternate_sign=False"
         )
     one = graph.constant(np.array([1.0]))
-    log = graph.node("Log", [graph.node("Max", [counts.values, one])])
+    log = graph.node("Log", [counts.values])
     return _without_idle(graph, counts, graph.node("Add", [log, one]))
 
 

@@ -11,7 +11,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from scorewire_contract.folding import FOLDS
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
@@ -287,11 +286,6 @@ class Draft:
         for place in reversed(range(len(graph.initializer))):
             if graph.initializer[place].name not in used:
                 del graph.initializer[place]
-
-
-def fold_text(fold: manifest_pb2.TextFold.ValueType, text: str) -> str:
-    """The folded text."""
-    return FOLDS[fold](text)
 
 
 def _source(column: Column) -> str:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
+from scorewire_contract.folding import ascii_lower_strip, fold_of
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.draft import Draft, fold_text
+from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Coded, Column, Matrix, Text, cells, is_null
 from scorewire_training.export.lowering.registry import lowers
 from scorewire_training.export.lowering.scaling import row_sum
@@ -243,7 +244,7 @@ def _code(draft: Draft, column: Text, table: _Table) -> list[Column]:
     own = {
         category: row
         for category, row in zip(table.categories, table.rows, strict=True)
-        if isinstance(category, str) and category and fold_text(column.fold, category) == category
+        if isinstance(category, str) and category and fold_of(column.fold)(category) == category
     }
     if numbers[0] is not None and numbers[0] is not table.unknown:
         own[""] = numbers[0]
@@ -340,6 +341,6 @@ def _clean(step: object, matrix: Matrix, *, folds: bool) -> Matrix:
         fold = manifest_pb2.TEXT_FOLD_ASCII_LOWER_STRIP if folds else column.fold
         texts = ["" if is_null(spelling) else str(spelling) for spelling in column.spellings] or [""]
         if folds:
-            texts = [fold_text(fold, text) for text in texts]
+            texts = [ascii_lower_strip(text) for text in texts]
         columns.append(Text(column.feature, fold, tuple(dict.fromkeys(texts))))
     return replace(matrix, columns=tuple(columns))

@@ -40,6 +40,7 @@ from scorewire_training.export.lowering.answer import (
 )
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Column, Matrix, cells
+from scorewire_training.export.lowering.registry import lower_step
 from scorewire_training.export.lowering.scaling import FUNCTIONS, clip, share_out
 from scorewire_training.regressors import HurdleRegressor, LogRegressor, RateRegressor
 from scorewire_training.releases import FrozenEstimator
@@ -75,7 +76,7 @@ def lower_refitted(draft: Draft, model: Any, matrix: Matrix) -> Answer:
 @answers(RFE, RFECV)
 def lower_selected(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """The model, on the columns that were kept."""
-    kept = matrix.take(int(i) for i in model.get_support().nonzero()[0])
+    kept = lower_step(draft, model, matrix)
     return lower_model(draft, model.estimator_, replace(kept, framed=False))
 
 

@@ -12,7 +12,7 @@ from scorewire_training.export.lowering.cuts import Cuts
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.folding import fold
 from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Origin, cells
-from scorewire_training.export.lowering.origins import origin_of
+from scorewire_training.export.lowering.origins import inexact_origins
 from scorewire_training.export.trees.ensemble import LIGHTGBM_ZERO, Ensemble, Question, Tree
 from scorewire_training.export.trees.lines import LinearTrees
 from scorewire_training.export.trees.model import TreeModel
@@ -36,11 +36,7 @@ def fold_functions(
         UnsupportedModelError: a column's steps are not monotone around what it
             is compared with, or its values themselves are asked for, too.
     """
-    origins = {
-        place: origin
-        for place, column in enumerate(matrix.columns)
-        if (origin := origin_of(column)) is not None and not origin.exact
-    }
+    origins = inexact_origins(matrix.columns)
     ensemble = trees.ensemble
     if isinstance(ensemble, LinearTrees) and any(place in ensemble.thresholds() for place in origins):
         raise UnsupportedModelError(

@@ -19,9 +19,9 @@ from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.jumps import doubles, middle, ordered
 from scorewire_training.export.lowering.cuts import Cuts, find_codes, search_tree
 from scorewire_training.export.lowering.draft import Draft
-from scorewire_training.export.lowering.functions import Functions
-from scorewire_training.export.lowering.matrix import Matrix, Number, Origin
-from scorewire_training.export.lowering.origins import goes_one_way, has_domain
+from scorewire_training.export.lowering.functions import Functions, refusal
+from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Origin, cells
+from scorewire_training.export.lowering.origins import goes_one_way, has_domain, inexact_origins
 from scorewire_training.export.trees.ensemble import Tree
 
 _Numbers = NDArray[np.float64]
@@ -39,7 +39,6 @@ _FARTHEST = 1 << 17
 # Rows that are computed alone, since a library may compute many at once by another formula.
 _ALONE = 16
 _FEWEST_NUMBERS, _MAX_NUMBERS = 100, 2_000_000
-_NOTHING = Cuts(np.zeros(0), np.zeros(0, dtype=np.bool_))
 _NOT_MONOTONE = "is not monotone around its cuts"
 
 
@@ -71,12 +70,7 @@ def fold(
     """
     for origin in origins:
         if not goes_one_way(origin):
-            names = ", ".join(type(step).__name__ for step, _ in origin.steps)
-            raise UnsupportedModelError(
-                f"what {names} makes of {origin.feature!r} rises and falls, and is then compared with"
-                " thresholds",
-                "leave the step out: trees do not need it",
-            )
+            raise refusal(origin, "rises and falls")
         if origin.feature in draft.narrow:
             raise UnsupportedModelError(
                 f"{origin.feature!r} is of type {draft.narrow[origin.feature]},"
@@ -86,7 +80,7 @@ def fold(
     draft.origins.extend(origins)
     trees: list[Tree] = []
     of_missing = np.empty(len(origins))
-    for places in _alike(origins, cuts):
+    for places in _alike(origins, [len(own.thresholds) for own in cuts]):
         functions = Functions(draft, [origins[i] for i in places])
         turns = _Turns(functions, [cuts[i] for i in places], see)
         folded = turns.find()
@@ -102,6 +96,19 @@ def fold(
     return graph.node("Where", [graph.node("IsNaN", [raw]), filler, counted])
 
 
+def fold_inexact(draft: Draft, columns: Sequence[Column], cuts: Sequence[Cuts]) -> dict[int, Column]:
+    """By place, how many of their cuts columns have passed that no graph computes to the last bit.
+
+    Raises:
+        UnsupportedModelError: as for `fold`.
+    """
+    found = inexact_origins(columns)
+    if not found:
+        return {}
+    codes = fold(draft, list(found.values()), [cuts[place] for place in found])
+    return dict(zip(found, cells(codes, len(found)), strict=True))
+
+
 def domains(draft: Draft) -> Mapping[str, tuple[float, float]]:
     """For each feature, the smallest and the largest number of which its functions make a finite one.
 
@@ -109,7 +116,7 @@ def domains(draft: Draft) -> Mapping[str, tuple[float, float]]:
     """
     found: dict[str, tuple[float, float]] = {}
     origins = [origin for origin in dict.fromkeys(draft.origins) if has_domain(origin)]
-    for places in _alike(origins, [_NOTHING] * len(origins)):
+    for places in _alike(origins, [0] * len(origins)):
         group = [origins[i] for i in places]
         for origin, (low, high) in zip(group, Functions(draft, group).finite_ranges(), strict=True):
             before = found.get(origin.feature, (-np.inf, np.inf))
@@ -117,15 +124,15 @@ def domains(draft: Draft) -> Mapping[str, tuple[float, float]]:
     return {feature: (low, high) for feature, (low, high) in found.items() if low <= high}
 
 
-def _alike(origins: Sequence[Origin], cuts: Sequence[Cuts]) -> Iterator[list[int]]:
-    """Places of columns made by the same steps, in parts that are not too many numbers."""
+def _alike(origins: Sequence[Origin], sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Places of columns made by the same steps, in parts that are not too many numbers; `sizes` by column."""
 
     def key(place: int) -> tuple[int, ...]:
         return tuple(id(step) for step, _ in origins[place].steps)
 
     for _, group in groupby(sorted(range(len(origins)), key=key), key=key):
         places = list(group)
-        most = max(_FEWEST_NUMBERS, *(len(cuts[place].thresholds) for place in places))
+        most = max(_FEWEST_NUMBERS, *(sizes[place] for place in places))
         size = max(1, _MAX_NUMBERS // most)
         yield from (places[begin : begin + size] for begin in range(0, len(places), size))
 

@@ -97,12 +97,7 @@ class Functions:
             UnsupportedModelError: it does not hold of one.
         """
         for column in np.flatnonzero(~holds).tolist():
-            origin = self._origins[column]
-            names = ", ".join(_name(step) for step, _ in origin.steps)
-            raise UnsupportedModelError(
-                f"what {names} makes of {origin.feature!r} {what}, and is then compared with thresholds",
-                "leave the step out: trees do not need it",
-            )
+            raise refusal(self._origins[column], what)
 
     def _range(
         self, holds: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
@@ -125,6 +120,15 @@ class Functions:
                 refused = np.where(is_open & ~takes, between, refused)
             ends.append(taken)
         return ends[0], ends[1], is_whole
+
+
+def refusal(origin: Origin, what: str) -> UnsupportedModelError:
+    """Of a column that is not to be compared as its caller's number is."""
+    names = ", ".join(_name(step) for step, _ in origin.steps)
+    return UnsupportedModelError(
+        f"what {names} makes of {origin.feature!r} {what}, and is then compared with thresholds",
+        "leave the step out: trees do not need it",
+    )
 
 
 def _name(step: object) -> str:

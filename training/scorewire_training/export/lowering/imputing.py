@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - which importing it allows
-from sklearn.impute import IterativeImputer, MissingIndicator, SimpleImputer
+from sklearn.impute import MissingIndicator, SimpleImputer
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.answer import as_double, lower_model, take_column
@@ -23,6 +22,7 @@ from scorewire_training.export.lowering.matrix import (
     cells,
     is_null,
 )
+from scorewire_training.export.lowering.origins import kept_columns
 from scorewire_training.export.lowering.registry import lowers
 from scorewire_training.export.lowering.scaling import clip
 
@@ -30,7 +30,7 @@ from scorewire_training.export.lowering.scaling import clip
 @lowers(SimpleImputer)
 def lower_simple_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """Missing numbers and texts become the column's statistic; columns without one go."""
-    kept = [i for i, value in enumerate(step.statistics_) if step.keep_empty_features or not is_null(value)]
+    kept = kept_columns(step)
     filled: dict[int, Column] = {}
     numbers = [i for i in kept if not isinstance(matrix.columns[i], Text)]
     if numbers:
@@ -50,7 +50,7 @@ def lower_simple_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     return replace(result, by_column=matrix.sparse)
 
 
-@lowers(IterativeImputer)
+@lowers("sklearn.impute._iterative.IterativeImputer")
 def lower_iterative_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """Each round, the missing values of one column after the other become what its model makes of others.
 
@@ -63,9 +63,7 @@ def lower_iterative_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
             "fit it with sample_posterior=False",
         )
     initial = step.initial_imputer_
-    kept = [
-        i for i, value in enumerate(initial.statistics_) if step.keep_empty_features or not is_null(value)
-    ]
+    kept = kept_columns(initial)
     own = matrix.take(kept)
     x = draft.tensor(own)
     columns = list(lower_simple_imputer(draft, initial, matrix).columns)

@@ -10,7 +10,9 @@ from sklearn.ensemble import IsolationForest
 
 from scorewire_training.export.lowering.answer import Answer, answers, outlier_answer
 from scorewire_training.export.lowering.draft import Draft
+from scorewire_training.export.lowering.folded_trees import fold_functions
 from scorewire_training.export.lowering.matrix import Matrix
+from scorewire_training.export.lowering.tree_models import over_asked_words
 from scorewire_training.export.trees.sklearn_trees import read_isolation_forest
 
 
@@ -21,6 +23,8 @@ def lower_isolation_forest(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     thresholds = trees.thresholds
     for i, column in enumerate(matrix.columns):
         draft.add_thresholds(column, thresholds.get(i, ()))
+    trees, matrix = over_asked_words(trees, matrix)
+    trees, matrix = fold_functions(draft, trees, matrix, zero_is_missing=False)
     graph = draft.graph
     (depth,) = trees.emit(graph, draft.tensor(matrix, TensorProto.FLOAT))
     exponent = graph.node("Div", [depth.tensor, draft.constant([-usual_depth / np.log(2.0)])])

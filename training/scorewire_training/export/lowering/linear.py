@@ -161,7 +161,7 @@ def lower_linear_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
 @answers(SGDOneClassSVM)
 def lower_linear_one_class(draft: Draft, model: Any, matrix: Matrix) -> Answer:
     """X times coefficients, minus the offset; rows from 0 on are like those of training."""
-    x = draft.graph.node("MatMul", [draft.tensor(matrix), draft.constant(model.coef_.reshape(-1, 1))])
+    x = draft.product(matrix, model.coef_.reshape(-1, 1))
     decision = draft.graph.node("Sub", [x, draft.constant(model.offset_)])
     inside = draft.graph.node("GreaterOrEqual", [decision, draft.constant([0.0])])
     return outlier_answer(draft, "SGDOneClassSVM", decision, inside)

@@ -99,7 +99,7 @@ def lower_one_vs_rest(draft: Draft, model: Any, matrix: Matrix) -> Answer:
             "use members with probabilities that are, such as LogisticRegression",
         )
     if len(scores) == 1:
-        label = exceeds(draft, scores[0], 0.0 if members[0].decision is not None else 0.5)
+        label = _is_chosen(draft, members[0], scores[0])
     else:
         every = graph.node("Concat", scores, axis=1)
         # Before 1.8, the last of classes that are even.
@@ -140,10 +140,15 @@ def lower_one_vs_one(draft: Draft, model: Any, matrix: Matrix) -> Answer:
         vote = reduce(lambda a, b: graph.node("Add", [a, b]), parts)
         decisions.append(graph.node("Add", [vote, graph.node("Div", [total, below])]))
     if count == 2:
-        label = exceeds(draft, decisions[1], 0.0 if members[0].decision is not None else 0.5)
+        label = _is_chosen(draft, members[0], decisions[1])
     else:
         label = arg_max(draft, graph.node("Concat", decisions, axis=1))
     return Answer(family=family_of(model, members), class_labels=labels, label=label)
+
+
+def _is_chosen(draft: Draft, member: Answer, score: str) -> str:
+    """Whether a score of a member's, a decision or a probability, is for its second class."""
+    return exceeds(draft, score, 0.0 if member.decision is not None else 0.5)
 
 
 def _labels(draft: Draft, model: Any, members: list[Answer]) -> list[Answer]:
@@ -152,7 +157,7 @@ def _labels(draft: Draft, model: Any, members: list[Answer]) -> list[Answer]:
     labels = []
     for member, estimator in zip(members, model.estimators_, strict=True):
         score = score_of(draft, member, estimator, model)
-        label = exceeds(draft, score, 0.0 if member.decision is not None else 0.5)
+        label = _is_chosen(draft, member, score)
         labels.append(
             replace(
                 member,

@@ -16,7 +16,7 @@ from scorewire_training.export.lowering.answer import take_column
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.imputing import indicators, is_missing
 from scorewire_training.export.lowering.matrix import Cell, Column, Matrix
-from scorewire_training.export.lowering.neighbors import ROUNDING, check_size, tied_error
+from scorewire_training.export.lowering.neighbors import check_edge, check_size
 from scorewire_training.export.lowering.registry import lowers
 from scorewire_training.export.lowering.scaling import row_sum
 
@@ -151,8 +151,6 @@ def _check_ties(step: Any, rows: NDArray[np.float64]) -> None:
         apart = nan_euclidean_distances(without, rows[having])
         # The last row that is taken, and the first that is not.
         edge = np.argpartition(apart, [taken - 1, taken], axis=1)[:, taken - 1 : taken + 1]
-        last, next_ = np.take_along_axis(apart, edge, axis=1).T
+        last, following = np.take_along_axis(apart, edge, axis=1).T
         values = column[having][edge]
-        tied = np.count_nonzero((next_ - last <= ROUNDING * next_) & (values[:, 0] != values[:, 1]))
-        if tied:
-            raise tied_error("KNNImputer", int(tied), len(asked), _OTHER_IMPUTERS)
+        check_edge("KNNImputer", last, following, values[:, 0] != values[:, 1], _OTHER_IMPUTERS)

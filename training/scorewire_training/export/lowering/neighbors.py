@@ -16,7 +16,7 @@ from sklearn.neighbors import (
 )
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.answer import Answer, answers, arg_max, class_labels
+from scorewire_training.export.lowering.answer import Answer, answers, arg_max, class_labels, take_column
 from scorewire_training.export.lowering.draft import Draft
 from scorewire_training.export.lowering.matrix import Matrix
 from scorewire_training.export.lowering.scaling import row_sum
@@ -28,7 +28,7 @@ _METRICS = ("euclidean", "manhattan")
 # Rows of training that are asked for their neighbours, to find some that are equally near.
 _ROWS_ASKED = 2_000
 # Distances that differ by less are equal but for rounding.
-ROUNDING = 1e-9
+_ROUNDING = 1e-9
 
 
 @answers(KNeighborsClassifier)
@@ -81,7 +81,7 @@ def _nearest(draft: Draft, model: Any, matrix: Matrix) -> tuple[str, str | None]
         away = graph.node(
             "Sub",
             [
-                graph.node("Gather", [x, graph.constant(np.array([column]))], axis=1),
+                take_column(draft, x, column),
                 draft.constant(rows[np.newaxis, :, column]),
             ],
         )
@@ -179,23 +179,35 @@ def _check_ties(model: Any, rows: NDArray[np.float64]) -> None:
     if hasattr(model, "feature_names_in_"):
         asked = pd.DataFrame(asked, columns=model.feature_names_in_)
     distances, near = model.kneighbors(asked, n_neighbors=model.n_neighbors + 1)
-    last, next_ = distances[:, -2], distances[:, -1]
     targets = np.asarray(model._y).reshape(len(rows), -1)
     differ = (targets[near[:, -2]] != targets[near[:, -1]]).any(axis=1)
-    tied = int(np.sum((next_ - last <= ROUNDING * next_) & differ))
+    instead = "fit it without repeated rows, or on columns that are not whole numbers; or use a tree ensemble"
+    check_edge(type(model).__name__, distances[:, -2], distances[:, -1], differ, instead)
+
+
+def check_edge(
+    name: str,
+    last: NDArray[np.float64],
+    following: NDArray[np.float64],
+    differ: NDArray[np.bool_],
+    instead: str,
+) -> None:
+    """Check that the last neighbour that is taken is nearer than the first that is not.
+
+    Args:
+        name: of what takes neighbours.
+        last: how far the one is, for each row asked.
+        following: how far the other is.
+        differ: whether the answer hangs on which of them is taken.
+        instead: what to do.
+
+    Raises:
+        UnsupportedModelError: it is not for some of the rows asked.
+    """
+    tied = np.count_nonzero((following - last <= _ROUNDING * following) & differ)
     if tied:
-        raise tied_error(
-            type(model).__name__,
-            tied,
-            len(asked),
-            "fit it without repeated rows, or on columns that are not whole numbers; or use a tree ensemble",
+        raise UnsupportedModelError(
+            f"for {tied:,} of {len(last):,} rows of training, {name} has more neighbours that are equally"
+            " near than it takes, and the order of its search decides, which a graph has not",
+            instead,
         )
-
-
-def tied_error(name: str, tied: int, asked: int, instead: str) -> UnsupportedModelError:
-    """The refusal where some of the rows asked have neighbours that are equally near."""
-    return UnsupportedModelError(
-        f"for {tied:,} of {asked:,} rows of training, {name} has more neighbours that are equally near than "
-        "it takes, and the order of its search decides, which a graph has not",
-        instead,
-    )

@@ -62,10 +62,17 @@ def origin_of(column: Column) -> Origin | None:
     return column.origin if isinstance(column, Cell) else None
 
 
-def is_inexact(column: Column) -> bool:
-    """Whether a column was made of a single number feature, and not to the last bit."""
-    origin = origin_of(column)
-    return origin is not None and not origin.exact
+def inexact_origins(columns: Sequence[Column]) -> dict[int, Origin]:
+    """By place, the origins of columns that were made of a single number feature, and not to the last bit."""
+    origins = {place: origin_of(column) for place, column in enumerate(columns)}
+    return {place: origin for place, origin in origins.items() if origin is not None and not origin.exact}
+
+
+def kept_columns(imputer: SimpleImputer) -> list[int]:
+    """The columns that an imputer does not drop as empty."""
+    return [
+        i for i, value in enumerate(imputer.statistics_) if imputer.keep_empty_features or not is_null(value)
+    ]
 
 
 def has_domain(origin: Origin) -> bool:
@@ -89,8 +96,7 @@ def _sources(step: object, given: Matrix) -> list[int] | None:
     if isinstance(step, SimpleImputer):
         if not is_null(step.missing_values):
             return None
-        empty = [is_null(value) for value in step.statistics_]
-        return [i for i in range(given.width) if step.keep_empty_features or not empty[i]]
+        return kept_columns(step)
     if isinstance(step, KBinsDiscretizer) and step.encode != "ordinal":
         return None
     return list(range(given.width))

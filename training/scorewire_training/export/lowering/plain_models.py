@@ -72,7 +72,7 @@ def lower_k_means(draft: Draft, model: Any, matrix: Matrix) -> Answer:
             f"{type(model).__name__} was fitted on float32, in which its distances are rounded",
             "fit it on float64",
         )
-    cross = graph.node("MatMul", [draft.tensor(matrix), draft.constant(-2.0 * centers.T)])
+    cross = draft.product(matrix, -2.0 * centers.T)
     distance = graph.node("Add", [cross, draft.constant((centers**2).sum(axis=1))])
     return Answer(
         family=type(model).__name__,

@@ -32,7 +32,7 @@ from scorewire_training.export.lowering.registry import lowers
 def lower_pca(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """X times the components, minus the mean's."""
     graph = draft.graph
-    x = graph.node("MatMul", [draft.tensor(matrix), draft.constant(step.components_.T)])
+    x = draft.product(matrix, step.components_.T)
     x = graph.node("Sub", [x, draft.constant(step.mean_.reshape(1, -1) @ step.components_.T)])
     if step.whiten:
         scale = np.sqrt(step.explained_variance_)
@@ -98,7 +98,7 @@ def lower_agglomeration(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
             "leave pooling_func at numpy.mean",
         )
     groups = np.eye(step.labels_.max() + 1)[step.labels_]
-    total = draft.graph.node("MatMul", [draft.tensor(matrix), draft.constant(groups)])
+    total = draft.product(matrix, groups)
     return Matrix(
         cells(draft.graph.node("Div", [total, draft.constant(groups.sum(axis=0))]), groups.shape[1])
     )

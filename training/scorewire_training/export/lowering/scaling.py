@@ -27,9 +27,8 @@ from scorewire_training.export.graph import Graph
 from scorewire_training.export.lowering.counts import above, normalize_counts, scale_counts, terms
 from scorewire_training.export.lowering.cuts import Cuts
 from scorewire_training.export.lowering.draft import Draft
-from scorewire_training.export.lowering.folding import fold
-from scorewire_training.export.lowering.matrix import Matrix, cells
-from scorewire_training.export.lowering.origins import is_inexact, origin_of
+from scorewire_training.export.lowering.folding import fold_inexact
+from scorewire_training.export.lowering.matrix import Cell, Matrix, cells
 from scorewire_training.export.lowering.registry import lowers
 
 # numpy adds fewer than this many columns one after the other.
@@ -107,41 +106,29 @@ def lower_normalizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
 @lowers(Binarizer)
 def lower_binarizer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """1 above the threshold, else 0."""
-    threshold = float(step.threshold)
-    if not any(map(is_inexact, matrix.columns)):
-        return binarize(draft, matrix, threshold)
-    above = Cuts.of(np.array([threshold]), np.array([False]))
-    parts = []
-    for column in matrix.columns:
-        origin = origin_of(column)
-        if origin is not None and is_inexact(column):
-            parts.append(fold(draft, [origin], [above]))
-        else:
-            parts.append(draft.tensor(binarize(draft, Matrix((column,)), threshold)))
-    return Matrix(cells(draft.graph.node("Concat", parts, axis=1), matrix.width))
+    return binarize(draft, matrix, float(step.threshold))
 
 
 @lowers(KBinsDiscretizer)
 def lower_bins(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
     """The bin that a number falls in, as a code or one-hot; NaN falls in the last."""
     graph = draft.graph
-    bins = []
-    for column, edges in zip(matrix.columns, step.bin_edges_, strict=True):
-        inner = np.asarray(edges[1:-1], dtype=np.float64)
-        origin = origin_of(column)
-        if origin is not None and is_inexact(column):
-            cuts = Cuts.of(inner, np.ones(len(inner), dtype=np.bool_))
-            bins.append(fold(draft, [origin], [cuts]))
+    edges = [np.asarray(own[1:-1], dtype=np.float64) for own in step.bin_edges_]
+    cuts = [Cuts.of(inner, np.ones(len(inner), dtype=np.bool_)) for inner in edges]
+    columns = fold_inexact(draft, matrix.columns, cuts)
+    for i, (column, inner) in enumerate(zip(matrix.columns, edges, strict=True)):
+        if i in columns:
             continue
         draft.add_thresholds(column, inner)
         x = draft.tensor(Matrix((column,)))
         # Not (x < edge), so that NaN counts as beyond all, as np.searchsorted has it.
         beyond = graph.node("Not", [graph.node("Less", [x, draft.constant(inner[np.newaxis, :])])])
-        bins.append(row_sum(draft, draft.cast(beyond, TensorProto.DOUBLE), len(inner)))
-    codes = bins[0] if len(bins) == 1 else graph.node("Concat", bins, axis=1)
+        columns[i] = Cell(row_sum(draft, draft.cast(beyond, TensorProto.DOUBLE), len(inner)), 0, 1)
+    binned = Matrix(tuple(columns[i] for i in range(matrix.width)))
     if step.encode == "ordinal":
-        return Matrix(cells(codes, matrix.width))
-    counts = [len(edges) - 1 for edges in step.bin_edges_]
+        return binned
+    codes = draft.tensor(binned)
+    counts = [len(own) - 1 for own in step.bin_edges_]
     owners = graph.constant(np.repeat(np.arange(len(counts)), counts))
     places = draft.constant(np.concatenate([np.arange(float(count)) for count in counts]))
     hits = graph.node("Equal", [graph.node("Gather", [codes, owners], axis=1), places])
@@ -207,10 +194,24 @@ def binarize(draft: Draft, matrix: Matrix, threshold: float) -> Matrix:
     counts = draft.counts(matrix) if threshold >= 0 else None
     if counts is not None:
         return replace(matrix, columns=terms(above(draft.graph, counts, threshold)), pattern=None)
-    for column in matrix.columns:
-        draft.add_thresholds(column, [threshold])
-    over = draft.graph.node("Greater", [draft.tensor(matrix), draft.constant([threshold])])
-    return Matrix(cells(draft.cast(over, TensorProto.DOUBLE), matrix.width), sparse=matrix.sparse)
+    cut = Cuts.of(np.array([threshold]), np.array([False]))
+    columns = fold_inexact(draft, matrix.columns, [cut] * matrix.width)
+    others = [i for i in range(matrix.width) if i not in columns]
+    if others:
+        for i in others:
+            draft.add_thresholds(matrix.columns[i], [threshold])
+        over = draft.graph.node("Greater", [draft.tensor(matrix.take(others)), draft.constant([threshold])])
+        columns.update(zip(others, cells(draft.cast(over, TensorProto.DOUBLE), len(others)), strict=True))
+    return Matrix(tuple(columns[i] for i in range(matrix.width)), sparse=matrix.sparse)
+
+
+def times(draft: Draft, matrix: Matrix, factors: NDArray[np.float64]) -> Matrix:
+    """Columns times a factor each, or all times one."""
+    counts = draft.counts(matrix)
+    if counts is not None:
+        return replace(matrix, columns=terms(scale_counts(draft.graph, counts, factors)))
+    x = draft.graph.node("Mul", [draft.tensor(matrix), draft.constant(factors)])
+    return matrix.changed(cells(x, matrix.width))
 
 
 def clip(draft: Draft, x: str, low: float, high: float) -> str:
@@ -356,16 +357,12 @@ def _scale(
     graph: Graph = draft.graph
     if center is None and scale is None:
         return matrix
-    counts = draft.counts(matrix) if center is None else None
-    if counts is not None and scale is not None and matrix.sparse:
-        return replace(matrix, columns=terms(scale_counts(draft.graph, counts, 1.0 / scale)))
+    if scale is not None and matrix.sparse:
+        # By the reciprocal, which rounds otherwise; a sparse matrix has no center.
+        return times(draft, matrix, 1.0 / scale)
     x = draft.tensor(matrix)
     if center is not None:
         x = graph.node("Sub", [x, draft.constant(center)])
     if scale is not None:
-        # Sparse matrices are scaled by the reciprocal, which rounds otherwise.
-        if matrix.sparse:
-            x = graph.node("Mul", [x, draft.constant(1.0 / scale)])
-        else:
-            x = graph.node("Div", [x, draft.constant(scale)])
+        x = graph.node("Div", [x, draft.constant(scale)])
     return matrix.changed(cells(x, matrix.width))

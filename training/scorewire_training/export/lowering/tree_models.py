@@ -21,6 +21,7 @@ from scorewire_training.export.lowering.folded_trees import fold_functions
 from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Text, cells
 from scorewire_training.export.trees import read_trees
 from scorewire_training.export.trees.ensemble import Ensemble
+from scorewire_training.export.trees.model import TreeModel
 from scorewire_training.export.trees.xgboost_categories import stored_categories
 
 
@@ -59,28 +60,30 @@ def lower_trees(draft: Draft, model: object, matrix: Matrix) -> LoweredTrees | N
         draft.add_thresholds(column, thresholds.get(i, ()))
         if missing is not None:
             draft.add_thresholds(column, [missing])
-    lowered, pattern = Matrix(columns), matrix.pattern
-    if isinstance(trees.ensemble, Ensemble) and any(isinstance(column, Term) for column in columns):
-        # Of many words, few are asked about.
-        asked = trees.ensemble.features() or [0]
-        trees = replace(trees, ensemble=trees.ensemble.over(asked), feature_count=len(asked))
-        lowered = lowered.take(asked)
-        pattern = pattern and pattern.take(asked)
+    trees, given = over_asked_words(trees, replace(matrix, columns=columns))
     drops_zeros = matrix.sparse and isinstance(model, xgboost.Booster | xgboost.XGBModel)
-    given = lowered.columns
-    trees, lowered = fold_functions(draft, trees, lowered, zero_is_missing=drops_zeros)
+    trees, lowered = fold_functions(draft, trees, given, zero_is_missing=drops_zeros)
     if drops_zeros:
-        lowered = _without_left_out(draft, lowered, _pattern(pattern, given, lowered))
+        lowered = _without_left_out(draft, lowered, _pattern(given, lowered))
     x = draft.tensor(lowered, ELEMENT_TYPES[trees.input_type])
     outputs, margin = trees.emit_with_margin(draft.graph, x)
     return LoweredTrees(trees.family, ELEMENT_TYPES[trees.ensemble.element_type], outputs, margin)
 
 
-def _pattern(pattern: Matrix | None, columns: tuple[Column, ...], lowered: Matrix) -> Matrix | None:
+def over_asked_words(trees: TreeModel, matrix: Matrix) -> tuple[TreeModel, Matrix]:
+    """Trees and their input; where it has words, without the columns that no tree asks about."""
+    if not isinstance(trees.ensemble, Ensemble) or not any(isinstance(c, Term) for c in matrix.columns):
+        return trees, matrix
+    asked = trees.ensemble.features() or [0]
+    trees = replace(trees, ensemble=trees.ensemble.over(asked), feature_count=len(asked))
+    return trees, matrix.take(asked)
+
+
+def _pattern(given: Matrix, lowered: Matrix) -> Matrix | None:
     """The pattern, but for columns that have been folded: their zeros are no counts."""
-    if pattern is None:
+    if given.pattern is None:
         return None
-    pairs = zip(pattern.columns, columns, lowered.columns, strict=True)
+    pairs = zip(given.pattern.columns, given.columns, lowered.columns, strict=True)
     return Matrix(tuple(own if after is before else after for own, before, after in pairs))
 
 
@@ -106,10 +109,9 @@ def _frame_categories(draft: Draft, model: object, matrix: Matrix) -> dict[int, 
         if isinstance(column, Number | Text) and column.feature in draft.categories
     ]
     if isinstance(model, xgboost.Booster | xgboost.XGBModel):
-        _check_kinds(model, matrix, categoricals)
+        return _categories_of_xgboost(draft, model, matrix, categoricals)
     if not categoricals:
         return {}
-    own = [list(draft.categories[_feature(matrix.columns[i])]) for i in categoricals]
     if isinstance(model, lightgbm.Booster | lightgbm.LGBMModel):
         booster = model if isinstance(model, lightgbm.Booster) else model.booster_
         listed = booster.pandas_categorical or []
@@ -120,21 +122,23 @@ def _frame_categories(draft: Draft, model: object, matrix: Matrix) -> dict[int, 
                 "pass a sample with the dtypes that the model was fitted on",
             )
         return {i: list(values) for i, values in zip(categoricals, listed, strict=True)}
-    if isinstance(model, xgboost.Booster | xgboost.XGBModel):
-        stored = stored_categories(model if isinstance(model, xgboost.Booster) else model.get_booster())
-        return {
-            i: stored[i].settle(values, _feature(matrix.columns[i])) if i in stored else values
-            for i, values in zip(categoricals, own, strict=True)
-        }
     # scikit-learn reads a categorical's values, not its codes.
     return {}
 
 
-def _check_kinds(model: xgboost.Booster | xgboost.XGBModel, matrix: Matrix, categoricals: list[int]) -> None:
-    """Check that the sample has categories just where training had some: XGBoost takes others as codes."""
+def _categories_of_xgboost(
+    draft: Draft, model: xgboost.Booster | xgboost.XGBModel, matrix: Matrix, categoricals: list[int]
+) -> dict[int, list[object]]:
+    """The categories that XGBoost has stored, or the sample's own.
+
+    Raises:
+        UnsupportedModelError: the sample has categories elsewhere than training had: others are taken as
+            codes.
+    """
     booster = model if isinstance(model, xgboost.Booster) else model.get_booster()
+    stored = stored_categories(booster)
     numbers = {i for i, kind in enumerate(booster.feature_types or ()) if kind != "c"}
-    wrong = (numbers & set(categoricals)) | (set(stored_categories(booster)) - set(categoricals))
+    wrong = (numbers & set(categoricals)) | (set(stored) - set(categoricals))
     if wrong:
         feature = _feature(matrix.columns[i := min(wrong)])
         fitted, given = ("numbers", "categories") if i in numbers else ("categories", "numbers or texts")
@@ -142,6 +146,12 @@ def _check_kinds(model: xgboost.Booster | xgboost.XGBModel, matrix: Matrix, cate
             f"the model was fitted on {fitted} in {feature!r}, and the sample has {given}",
             "pass a sample with the dtypes that the model was fitted on",
         )
+    found = {}
+    for i in categoricals:
+        feature = _feature(matrix.columns[i])
+        own = list(draft.categories[feature])
+        found[i] = stored[i].settle(own, feature) if i in stored else own
+    return found
 
 
 def _feature(column: Column) -> str:

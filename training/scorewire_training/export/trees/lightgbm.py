@@ -45,7 +45,7 @@ _LINKS = {
     "regression_l1": Link.IDENTITY,
     "tweedie": Link.EXP,
 }
-_CLASSIFIERS = {"binary", "multiclass", "multiclassova"}
+CLASSIFIERS = {"binary", "multiclass", "multiclassova"}
 _TRUE = {"true", "1", "+"}
 
 # The bits of decision_type.
@@ -227,11 +227,11 @@ def _classes(estimator: lightgbm.LGBMModel | None, objective: str, targets: int,
     count = max(targets, 2)
     labels = tuple(str(i) for i in range(count))
     if estimator is None:
-        if objective not in _CLASSIFIERS:
+        if objective not in CLASSIFIERS:
             return None
     elif isinstance(estimator, lightgbm.LGBMClassifier):
         labels = tuple(str(label) for label in estimator.classes_)
-        if objective not in _CLASSIFIERS | {"cross_entropy"}:
+        if objective not in CLASSIFIERS | {"cross_entropy"}:
             raise UnsupportedModelError(
                 f"{name}'s objective {objective!r} gives no probabilities",
                 "fit it with objective='binary' or 'multiclass', or export its booster_",

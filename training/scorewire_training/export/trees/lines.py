@@ -7,12 +7,13 @@ cancels, is the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from scorewire_training.export.graph import ELEMENT_TYPES, Graph
+from scorewire_training.export.graph import Graph
 from scorewire_training.export.trees.emit import emit_margin
 from scorewire_training.export.trees.ensemble import Ensemble
 
@@ -27,7 +28,7 @@ class Lines:
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
     missing_value: float | None
-    element_type: str = "float32"
+    element_type: ClassVar[str] = "float32"
 
     @property
     def target_count(self) -> int:
@@ -42,7 +43,7 @@ class Lines:
         """None: a line takes numbers."""
         return {}
 
-    def emit(self, graph: Graph, x: str, input_type: str, feature_count: int) -> str:  # noqa: ARG002
+    def emit(self, graph: Graph, x: str, feature_count: int) -> str:  # noqa: ARG002
         """Add the lines; returns the margins, [rows, targets]."""
         missing = graph.node("IsNaN", [x])
         if self.missing_value is not None:
@@ -77,7 +78,7 @@ class LinearTrees:
     slopes: NDArray[np.float64]
     target_count: int
     divisor: float
-    element_type: str = "float64"
+    element_type: ClassVar[str] = "float64"
 
     @property
     def missing_value(self) -> float | None:
@@ -92,10 +93,8 @@ class LinearTrees:
         """For each feature, the category codes that splits name, ascending."""
         return self.trees.categories()
 
-    def emit(self, graph: Graph, x: str, input_type: str, feature_count: int) -> str:
+    def emit(self, graph: Graph, x: str, feature_count: int) -> str:
         """Add the trees and their lines; returns the margins, [rows, targets]."""
-        if input_type != self.element_type:
-            x = graph.node("Cast", [x], to=ELEMENT_TYPES[self.element_type])
         told = emit_margin(graph, self.trees, x, self.element_type, feature_count)
         leaf = graph.node("Cast", [told], to=TensorProto.INT64)
         tree_count, width = self.trees.target_count, self.features.shape[1]

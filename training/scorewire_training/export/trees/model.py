@@ -69,7 +69,7 @@ class TreeModel:
         if isinstance(self.ensemble, Ensemble):
             margin = emit_margin(graph, self.ensemble, x, self.input_type, self.feature_count)
         else:
-            margin = self.ensemble.emit(graph, x, self.input_type, self.feature_count)
+            margin = self.ensemble.emit(graph, x, self.feature_count)
         targets = self.ensemble.target_count
         answer = emit_link(graph, self.link, self.slope, margin, targets=targets, dtype=dtype)
         if self.label_classes:

@@ -235,10 +235,9 @@ def _classes(estimator: xgboost.XGBModel | None, objective: str, targets: int, n
         if int(estimator.n_classes_) < 2:
             raise UnsupportedModelError(f"{name} was fitted on a single class", "fit it on two or more")
         count = int(estimator.n_classes_)
-        if targets not in (1, count) or (targets == count) != objective.startswith("multi:"):
+        if objective.startswith("multi:") and targets != count:
             raise UnsupportedModelError(
-                f"{name} answers several labels for a row",
-                "export its get_booster(), or a model for each label",
+                f"{name} knows {count} classes but scores {targets}", "fit it on as many classes as it scores"
             )
         if objective == "multi:softprob" and count == 2:
             raise UnsupportedModelError(
