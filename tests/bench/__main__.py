@@ -174,7 +174,10 @@ class Bench:
         """Rows and texts that differ in every call, on streams: h2load sends one message only."""
 
         def stream(calls: list[PreparedCall], name: str) -> Callable[[], float]:
-            first = Question.write(calls[0], self._folder / name)
+            # Each is asked once; the first comes last, and its message stays in the file.
+            for call in reversed(calls):
+                first = Question.write(call, self._folder / name)
+                first.ask(native)
             rate = self._unary_rate(native, first)
             others = [call.request for call in calls[1:]]
             count = round(rate * self._seconds)

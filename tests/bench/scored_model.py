@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,30 +33,33 @@ class ScoredModel:
 
     def calls(self, *, rows_per_call: int, count: int) -> list[PreparedCall]:
         """Calls whose every score must be what XGBoost says."""
-        manifest = self.bundle.manifest
         calls = []
         for call in range(count):
             rows = self.rows.take(
                 range(call * rows_per_call, (call + 1) * rows_per_call), axis=0, mode="wrap"
             )
-            probabilities = self.fitted.predict_proba(rows).astype(np.float64)
-            expectation = Scores(
-                model=NAME,
-                version=manifest.version,
-                outputs=[
-                    ("probabilities", probabilities.ravel()),
-                    ("label", probabilities.argmax(axis=1).astype(np.float64)),
-                ],
-                errors=[],
-                tolerances=dict.fromkeys(("probabilities", "label"), self.bundle.golden.tolerance),
-            )
-            request = packed_pb2.PackedPredictRequest(
-                model=NAME, schema_fingerprint=manifest.schema.fingerprint
-            )
-            request.rows.row_count = rows_per_call
-            request.rows.numbers.append(rows.astype("<f8").tobytes())
-            calls.append(PreparedCall(request.SerializeToString(), rows_per_call, expectation))
+            sent = packed_pb2.PackedRows(row_count=rows_per_call, numbers=[rows.astype("<f8").tobytes()])
+            calls.append(call_of(self.bundle, sent, self.fitted.predict_proba(rows)))
         return calls
+
+
+def call_of(bundle: Bundle, rows: packed_pb2.PackedRows, probabilities: NDArray[Any]) -> PreparedCall:
+    """A call of rows whose every score must be what a classifier says: probabilities [rows, classes]."""
+    probabilities = probabilities.astype(np.float64)
+    expectation = Scores(
+        model=bundle.model,
+        version=bundle.version.text,
+        outputs=[
+            ("probabilities", probabilities.ravel()),
+            ("label", probabilities.argmax(axis=1).astype(np.float64)),
+        ],
+        errors=[],
+        tolerances=dict.fromkeys(("probabilities", "label"), bundle.golden.tolerance),
+    )
+    request = packed_pb2.PackedPredictRequest(
+        model=bundle.model, schema_fingerprint=bundle.manifest.schema.fingerprint, rows=rows
+    )
+    return PreparedCall(request.SerializeToString(), rows.row_count, expectation)
 
 
 def make_model(folder: Path, *, train_rows: int) -> ScoredModel:

@@ -11,13 +11,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from scorewire_contract.bundle import read_bundle
-from scorewire_loadtest.calls import PreparedCall, Scores
+from scorewire_loadtest.calls import PreparedCall
 from scorewire_proto.v1 import packed_pb2
 from scorewire_training import export_bundle
+from tests.bench.scored_model import call_of
 
 WORDS = 10_000
 WORDS_PER_TEXT = 20
-_NAME = "words"
 _SYLLABLES = [
     f"{consonant}{vowel}" for consonant in "bdfglmnprstvz" for vowel in ("a", "e", "i", "o", "u", "\u00e1")
 ]
@@ -43,25 +43,10 @@ def make_word_calls(folder: Path, *, train_rows: int, count: int) -> list[Prepar
     labels = np.array([text.count("a") > text.count("e") for text in train])
     fitted = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(train, labels)
     bundle = read_bundle(
-        export_bundle(fitted, sample=train[:2_000], name=_NAME, version="1.0.0", output_dir=folder).path
+        export_bundle(fitted, sample=train[:2_000], name="words", version="1.0.0", output_dir=folder).path
     )
     asked = texts(count)
-    calls = []
-    for text, probabilities in zip(asked, fitted.predict_proba(asked), strict=True):
-        expectation = Scores(
-            model=_NAME,
-            version="1.0.0",
-            outputs=[
-                ("probabilities", probabilities),
-                ("label", probabilities.argmax(keepdims=True).astype(float)),
-            ],
-            errors=[],
-            tolerances=dict.fromkeys(("probabilities", "label"), bundle.golden.tolerance),
-        )
-        request = packed_pb2.PackedPredictRequest(
-            model=_NAME, schema_fingerprint=bundle.manifest.schema.fingerprint
-        )
-        request.rows.row_count = 1
-        request.rows.texts.append(text)
-        calls.append(PreparedCall(request.SerializeToString(), 1, expectation))
-    return calls
+    return [
+        call_of(bundle, packed_pb2.PackedRows(row_count=1, texts=[text]), probabilities[np.newaxis])
+        for text, probabilities in zip(asked, fitted.predict_proba(asked), strict=True)
+    ]

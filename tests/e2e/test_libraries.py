@@ -39,7 +39,7 @@ def _categorical(frame: pd.DataFrame) -> pd.DataFrame:
 def _forest(frame: pd.DataFrame, y: Any) -> Any:
     hot = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["city"]), remainder="passthrough")
     forest = RandomForestClassifier(8, random_state=0)
-    return make_pipeline(hot, forest).fit(frame.fillna({"age": -9.0}), y)
+    return make_pipeline(hot, forest).fit(frame, y)
 
 
 MODELS: dict[str, tuple[Callable[[pd.DataFrame, Any], Any], Callable[[pd.DataFrame], pd.DataFrame]]] = {

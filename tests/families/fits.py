@@ -27,8 +27,7 @@ def estimator(cls: Any, **settings: Any) -> Fit:
     """Fits an estimator with as many trees as asked for."""
 
     def fit(frame: pd.DataFrame, target: NDArray[Any], size: int) -> Any:
-        count = "max_iter" if issubclass(cls, _HGB) else "n_estimators"
-        return cls(**{count: size, **_quiet(cls), **settings}).fit(frame, target)
+        return sized(cls, size, **settings).fit(frame, target)
 
     return fit
 
@@ -44,6 +43,12 @@ def _quiet(cls: Any) -> dict[str, Any]:
     return {"random_state": 0}
 
 
+def sized(cls: Any, size: int, **settings: Any) -> Any:
+    """An estimator of as many trees."""
+    count = "max_iter" if issubclass(cls, _HGB) else "n_estimators"
+    return cls(**{count: size, **_quiet(cls), **settings})
+
+
 def whole(model: Any) -> Fit:
     """Fits something that has no number of trees."""
     return lambda frame, target, _: model.fit(frame, target)
@@ -54,9 +59,7 @@ def after_encoder(encoder: Any, cls: Any, **settings: Any) -> Fit:
 
     def fit(frame: pd.DataFrame, target: NDArray[Any], size: int) -> Any:
         columns = make_column_transformer((encoder, TEXTS), remainder="passthrough", sparse_threshold=0)
-        count = "max_iter" if issubclass(cls, _HGB) else "n_estimators"
-        last = cls(**{count: size, **_quiet(cls), **settings})
-        return make_pipeline(columns, last).fit(frame, target)
+        return make_pipeline(columns, sized(cls, size, **settings)).fit(frame, target)
 
     return fit
 
@@ -83,9 +86,9 @@ def stopping_early(cls: Any, **settings: Any) -> Fit:
         is_xgboost = issubclass(cls, xgboost.XGBModel)
         held_out = {"eval_set": [(frame[half:], target[half:])]}
         if is_xgboost:
-            model = cls(n_estimators=4 * size, early_stopping_rounds=3, **_quiet(cls), **settings)
+            model = sized(cls, 4 * size, early_stopping_rounds=3, **settings)
             return model.fit(frame[:half], target[:half], verbose=False, **held_out)
-        model = cls(n_estimators=4 * size, **_quiet(cls), **settings)
+        model = sized(cls, 4 * size, **settings)
         stop = lightgbm.early_stopping(3, verbose=False)
         return model.fit(frame[:half], target[:half], callbacks=[stop], **held_out)
 
@@ -97,7 +100,7 @@ def ranker(cls: Any) -> Fit:
         groups = {"qid": np.arange(len(frame)) // 20} if cls is xgboost.XGBRanker else {}
         if not groups:
             groups = {"group": np.full(len(frame) // 20, 20)}
-        return cls(n_estimators=size, **_quiet(cls)).fit(frame, target, **groups)
+        return sized(cls, size).fit(frame, target, **groups)
 
     return fit
 

@@ -26,7 +26,7 @@ from sklearn.preprocessing import (
 
 from scorewire_training.releases import SKLEARN_RELEASE
 from tests.families.data import everything, small_numbers
-from tests.families.fits import Fit, after_preparation
+from tests.families.fits import Fit, after_preparation, sized
 from tests.families.running import Family
 
 
@@ -48,20 +48,17 @@ def behind(model: Any, *steps: Any) -> Fit:
     """Fits a model behind steps, all of them anew."""
 
     def fit(frame: pd.DataFrame, target: NDArray[Any], size: int) -> Any:
-        last = clone(model)
-        for name in ("n_estimators", "max_iter") if model in TREES.values() else ():
-            if name in last.get_params():
-                last.set_params(**{name: size})
+        last = sized(model, size) if isinstance(model, type) else clone(model)
         return make_pipeline(*map(clone, steps), last).fit(frame, target)
 
     return fit
 
 
 TREES = {
-    "XGBoost": xgboost.XGBRegressor(n_jobs=2, random_state=0),
-    "LightGBM": lightgbm.LGBMRegressor(verbose=-1, n_jobs=2, random_state=0),
-    "HistGradientBoosting": ensemble.HistGradientBoostingRegressor(random_state=0),
-    "random forest": ensemble.RandomForestRegressor(random_state=0),
+    "XGBoost": xgboost.XGBRegressor,
+    "LightGBM": lightgbm.LGBMRegressor,
+    "HistGradientBoosting": ensemble.HistGradientBoostingRegressor,
+    "random forest": ensemble.RandomForestRegressor,
 }
 LINES = {"ridge": linear_model.Ridge(), "logistic regression": linear_model.LogisticRegression()}
 STEPS = {

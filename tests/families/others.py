@@ -99,7 +99,7 @@ OTHERS = [
     Family(name="Gaussian mixture", fit=scaled(mixture.GaussianMixture(3, random_state=0)), prepare=filled),
     Family(
         name="envelope",
-        fit=lambda frame, _, __: covariance.EllipticEnvelope(random_state=0).fit(frame),
+        fit=whole(covariance.EllipticEnvelope(random_state=0)),
         prepare=filled,
     ),
     Family(

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_outlier_detector
 
 from scorewire_contract.bundle import read_bundle
-from scorewire_contract.scoring import Scorer
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export import UnsupportedModelError, export_bundle
-from scorewire_training.export.runtime import open_graph
 from tests.families.data import NUMBERS, Data
 from tests.families.fits import Fit
+from tests.scored_bundles import score_rows
+from tests.scorewire_training.export.lowering.scored import label_answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,15 +81,8 @@ def run(family: Family, data: Data, output_dir: Path, size: int) -> Outcome:
 
 
 def _count_differing(model: Any, frame: pd.DataFrame, path: Path) -> int:
-    bundle = read_bundle(path)
-    schema = bundle.manifest.schema
-    numbers = [f.name for f in schema.features if f.kind == schema_pb2.FEATURE_KIND_NUMBER]
-    texts = [f.name for f in schema.features if f.kind == schema_pb2.FEATURE_KIND_TEXT]
-    scores = Scorer(schema, bundle.manifest.coding, open_graph(bundle.graph)).score(
-        len(frame),
-        frame[numbers].to_numpy(np.float64).ravel(),
-        frame[texts].astype(object).fillna("").to_numpy().ravel().tolist(),
-    )
+    scores = score_rows(path, frame)
+    schema = read_bundle(path).manifest.schema
     found = {output.name: values for output, values in zip(schema.outputs, scores.outputs, strict=True)}
     return int((~_agreement(model, frame, found, schema)).sum())
 
@@ -99,9 +92,13 @@ def _agreement(
 ) -> NDArray[np.bool_]:
     """Of each row, whether its outputs are what the model itself answers."""
     if "label_0" in found:
-        wanted = np.asarray(model.predict(frame), np.float64)
-        # Their classes are whole numbers from 0 on.
-        return np.all([wanted[:, [i]] == found[f"label_{i}"] for i in range(wanted.shape[1])], axis=(0, 2))
+        answers = label_answers(model, frame, np.asarray(model.predict(frame)))
+        assert found.keys() == answers.keys()
+        same = [
+            (found[name] == wanted).all(axis=1) if name.startswith("label") else _close(found[name], wanted)
+            for name, wanted in answers.items()
+        ]
+        return np.all(same, axis=0)
     if isinstance(model, xgboost.Booster):
         wanted = model.predict(xgboost.DMatrix(frame))
     elif "probabilities" in found and not isinstance(model, lightgbm.Booster):
@@ -123,5 +120,10 @@ def _agreement(
         labels = np.array(schema.outputs[-1].class_labels)
         return np.asarray(labels[found["label"].ravel().astype(np.intp)] == wanted.astype(str))
     wanted = wanted.astype(np.float64).reshape(len(frame), -1)
-    close = np.isclose(got.reshape(wanted.shape), wanted, rtol=5e-6, atol=5e-6 * wanted.std())
+    return _close(got.reshape(wanted.shape), wanted)
+
+
+def _close(found: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
+    """Of each row, whether all its numbers are close."""
+    close = np.isclose(found, wanted, rtol=5e-6, atol=5e-6 * wanted.std())
     return np.asarray(close.all(axis=1))

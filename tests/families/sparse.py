@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import MaxAbsScaler, OneHotEncoder, StandardScaler
 
 from tests.families.data import NUMBERS, TEXTS, everything
-from tests.families.fits import Fit
+from tests.families.fits import Fit, sized
 from tests.families.running import Family
 
 XGBOOST, LIGHTGBM = xgboost.XGBClassifier, lightgbm.LGBMClassifier
@@ -28,9 +28,7 @@ def stacked(cls: Any, *after: Any, before: Any = "passthrough") -> Fit:
         columns = make_column_transformer(
             (OneHotEncoder(handle_unknown="ignore"), TEXTS), (before, NUMBERS), sparse_threshold=1.0
         )
-        quiet = {"verbose": -1} if cls is LIGHTGBM else {}
-        model = cls(n_estimators=size, random_state=0, n_jobs=2, **quiet)
-        return make_pipeline(columns, *after, model).fit(frame, target)
+        return make_pipeline(columns, *after, sized(cls, size)).fit(frame, target)
 
     return fit
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from lightgbm import LGBMClassifier
-from numpy.typing import NDArray
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import TruncatedSVD
 from sklearn.ensemble import RandomForestClassifier
@@ -25,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from xgboost import XGBClassifier
 
-from tests.families.fits import Fit
+from tests.families.fits import Fit, whole
 from tests.families.running import Family
 
 _WORDS = [
@@ -62,26 +61,18 @@ def _reviews(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _one(vectorizer: Any, *steps: Any) -> Fit:
     """One column of texts, in a table."""
-
-    def fit(frame: pd.DataFrame, target: NDArray[Any], _: int) -> Any:
-        return make_pipeline(make_column_transformer((vectorizer, "review")), *steps).fit(frame, target)
-
-    return fit
+    return whole(make_pipeline(make_column_transformer((vectorizer, "review")), *steps))
 
 
 def _all(model: Any, **options: Any) -> Fit:
     """Two columns of texts and a number."""
-
-    def fit(frame: pd.DataFrame, target: NDArray[Any], _: int) -> Any:
-        columns = make_column_transformer(
-            (TfidfVectorizer(), "review"),
-            (CountVectorizer(analyzer="char_wb", ngram_range=(1, 2)), "title"),
-            (StandardScaler(), ["score"]),
-            **options,
-        )
-        return make_pipeline(columns, model).fit(frame, target)
-
-    return fit
+    columns = make_column_transformer(
+        (TfidfVectorizer(), "review"),
+        (CountVectorizer(analyzer="char_wb", ngram_range=(1, 2)), "title"),
+        (StandardScaler(), ["score"]),
+        **options,
+    )
+    return whole(make_pipeline(columns, model))
 
 
 def _family(name: str, fit: Fit, target: str = "three", refused: str = "") -> Family:

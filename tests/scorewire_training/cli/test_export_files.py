@@ -16,20 +16,13 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from scorewire_contract.bundle import read_bundle
-from scorewire_contract.scoring import Scorer
-from scorewire_proto.v1 import schema_pb2
 from scorewire_training.cli.export import export
 from scorewire_training.cli.verify import verify
-from scorewire_training.export.runtime import open_graph
+from tests.scored_bundles import score_rows
+from tests.scorewire_training.export.test_categories import NAMES, without_categories
 
 COUNT = 240
-NAMES: dict[str, list[Any]] = {
-    "integers": [30, 10, 20],
-    "texts": ["b", "a", "c"],
-    "Spanish": ["peña", "niño", "año", "zz"],
-    "Chinese": ["北京", "上海", "广州", "x"],
-    "emoji": ["😀", "😁a", "b"],
-}
+CATEGORIES: dict[str, list[Any]] = {"integers": [30, 10, 20], "texts": ["b", "a", "c"], **NAMES}
 LIGHTGBM = {"verbose": -1, "min_data_per_group": 1, "cat_smooth": 0, "min_data_in_leaf": 2, "num_threads": 1}
 
 
@@ -49,7 +42,10 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.output = ""
+
+    @property
+    def output(self) -> str:
+        return self.result.output
 
     def export(self, model: Any, sample: pd.DataFrame, *options: str, parquet: bool = False) -> bool:
         """Save a model and a sample, and export them; whether a bundle was written."""
@@ -59,24 +55,15 @@ class Folder:
         sample.to_parquet(rows) if parquet else sample.to_csv(rows, index=False)
         models = self.path / f"models{len(list(self.path.iterdir()))}"
         arguments = [str(file), "--sample", str(rows), "--name", "m", "--version", "1.0.0"]
-        self.output = (
-            CliRunner(env={"COLUMNS": "300"})
-            .invoke(export, [*arguments, "--output", str(models), *options])
-            .output
+        self.result = CliRunner(env={"COLUMNS": "300"}).invoke(
+            export, [*arguments, "--output", str(models), *options]
         )
         self.bundle = models / "m" / "1.0.0"
         return self.bundle.exists()
 
     def score(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """The bundle's scores for rows as a caller has them: the second class's probability, or the value."""
-        bundle = read_bundle(self.bundle)
-        schema = bundle.manifest.schema
-        kinds = {feature.name: feature.kind for feature in schema.features}
-        rows = frame.astype(object).where(frame.notna(), None)
-        numbers = rows[[n for n in kinds if kinds[n] == schema_pb2.FEATURE_KIND_NUMBER]].astype(np.float64)
-        texts = rows[[name for name in kinds if kinds[name] == schema_pb2.FEATURE_KIND_TEXT]].fillna("")
-        scorer = Scorer(schema, bundle.manifest.coding, open_graph(bundle.graph))
-        scores = scorer.score(len(frame), numbers.to_numpy().ravel(), texts.to_numpy().ravel().tolist())
+        scores = score_rows(self.bundle, frame)
         assert not scores.errors
         return np.asarray(scores.outputs[0][:, -1])
 
@@ -95,16 +82,6 @@ def xgboost_of(frame: pd.DataFrame, **settings: Any) -> xgboost.Booster:
     return xgboost.train({"max_depth": 4, "nthread": 1, **settings}, data, 4)
 
 
-def without_categories(booster: xgboost.Booster) -> xgboost.Booster:
-    """As a release before 3.1 saved it."""
-    document = json.loads(bytes(booster.save_raw("json")))
-    del document["learner"]["gradient_booster"]["model"]["cats"]
-    document["version"] = [2, 1, 4]
-    old = xgboost.Booster()
-    old.load_model(bytearray(json.dumps(document).encode()))
-    return old
-
-
 def lightgbm_of(frame: pd.DataFrame, categorical: Any = "auto", **settings: Any) -> lightgbm.Booster:
     data = lightgbm.Dataset(frame, target_of(frame), categorical_feature=categorical)
     return lightgbm.train({**LIGHTGBM, **settings}, data, 4)
@@ -117,10 +94,10 @@ def categories_file(folder: Folder, content: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kind", "old"), [*((kind, False) for kind in NAMES), ("integers", True), ("Chinese", True)]
+    ("kind", "old"), [*((kind, False) for kind in CATEGORIES), ("integers", True), ("Chinese", True)]
 )
 def test_xgboosts_categories_score_as_in_training(kind: str, old: bool, folder: Folder) -> None:
-    names = NAMES[kind]
+    names = CATEGORIES[kind]
     frame = frame_of(names)
     trained = xgboost_of(frame)
     model = without_categories(trained) if old else trained
@@ -368,18 +345,36 @@ def test_settings_in_the_file_are_read_as_the_library_reads_them(
 
 def test_stages_are_told_on_stderr_alone(folder: Folder) -> None:
     frame = frame_of(["a"]).drop(columns="kind")
-    xgboost_of(frame).save_model(folder.path / "model.json")
-    frame.to_csv(folder.path / "rows.csv", index=False)
-    arguments = [str(folder.path / "model.json"), "--sample", str(folder.path / "rows.csv"), "--name", "m"]
-    result = CliRunner().invoke(
-        export, [*arguments, "--version", "1.0.0", "--output", str(folder.path / "models")]
-    )
+    assert folder.export(xgboost_of(frame), frame)
+    result = folder.result
     assert result.exit_code == 0
     lines = result.stderr.splitlines()
     assert lines[0] == "Reading the model and the sample ..."
     assert lines[-1] == "Writing the bundle ..."
     assert len(lines) == len(set(lines))
     assert "..." not in result.stdout
-    verified = CliRunner().invoke(verify, [str(folder.path / "models" / "m" / "1.0.0")])
+    verified = CliRunner().invoke(verify, [str(folder.bundle)])
     assert verified.stderr.startswith("Checking ")
     assert "Checking" not in verified.stdout
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+def test_columns_that_no_tree_of_a_file_asks_for_may_be_missing(library: str, folder: Folder) -> None:
+    frame = frame_of(["a"]).drop(columns="kind").assign(never=1.0)
+    model: Any
+    if library == "xgboost":
+        model = xgboost_of(frame)
+        wanted = model.predict(xgboost.DMatrix(frame))
+    else:
+        model = lightgbm_of(frame)
+        wanted = model.predict(frame)
+    assert folder.export(model, frame.assign(when=pd.date_range("2024-01-01", periods=COUNT))), folder.output
+    assert folder.result.exit_code == 0
+    assert "Left out, since the model does not know them: when" in folder.output
+    verified = CliRunner().invoke(verify, [str(folder.bundle)])
+    assert verified.exit_code == 0, verified.output
+    features = read_bundle(folder.bundle).manifest.schema.features
+    # The file counts its columns, and a caller may leave out what no tree asks for.
+    assert [feature.name for feature in features] == ["size", "age", "never"]
+    assert features[2].missing_allowed
+    assert_same(folder.score(frame.assign(never=np.nan)), wanted)

@@ -11,12 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scorewire_contract.bundle import read_bundle
-from scorewire_contract.scoring import Scorer
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export import UnsupportedModelError, export_onnx
 from scorewire_training.export.lowering import lower
-from scorewire_training.export.runtime import open_graph
+from tests.scored_bundles import score_rows
 from tests.scorewire_training.export.lowering.scored import score
 
 FOLDER = Path(__file__).parent / "catboost"
@@ -61,11 +59,8 @@ def test_files_that_catboost_wrote_score_as_it_does(name: str, tmp_path: Path) -
     exported = export_onnx(
         FOLDER / f"{name}.onnx", name="cat", version="1.0.0", output_dir=tmp_path, sample=sample
     )
-    bundle = read_bundle(exported.path)
-    schema = bundle.manifest.schema
-    scores = Scorer(schema, bundle.manifest.coding, open_graph(bundle.graph)).score(
-        len(ROWS), ROWS.ravel(), []
-    )
+    schema = exported.manifest.schema
+    scores = score_rows(exported.path, pd.DataFrame(ROWS, columns=[each.name for each in schema.features]))
     assert not scores.errors
     found = dict(zip((output.name for output in schema.outputs), scores.outputs, strict=True))
     if name == "number":

@@ -12,10 +12,8 @@ import pytest
 import xgboost
 from sklearn.linear_model import LinearRegression
 
-from scorewire_contract.bundle import read_bundle
-from scorewire_contract.scoring import Scorer
 from scorewire_training.export import ExportError, UnsupportedModelError, export_bundle
-from scorewire_training.export.runtime import open_graph
+from tests.scored_bundles import score_rows
 
 COUNT = 200
 
@@ -42,9 +40,7 @@ def test_a_boosters_number_for_missing_is_missing_in_the_bundle(
     path = export_bundle(
         booster, sample=sample, name="m", version="1.0.0", output_dir=tmp_path, missing=missing
     ).path
-    bundle = read_bundle(path)
-    scorer = Scorer(bundle.manifest.schema, bundle.manifest.coding, open_graph(bundle.graph))
-    scores = scorer.score(COUNT, sample.to_numpy(np.float64).ravel(), [])
+    scores = score_rows(path, sample)
     assert not scores.errors
     np.testing.assert_allclose(scores.outputs[0].ravel(), booster.predict(data), rtol=5e-6, atol=5e-6)
 

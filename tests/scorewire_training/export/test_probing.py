@@ -43,6 +43,12 @@ def _probe(takes: Any, known: tuple[str, ...] = ("a", "b")) -> dict[str, Allowan
     return prober.probe({"t": known})
 
 
+def _probe_numbers(model: Any, frame: pd.DataFrame) -> dict[str, Allowance]:
+    features = [(name, schema_pb2.FEATURE_KIND_NUMBER) for name in frame.columns]
+    codec = FrameCodec(frame, features, {})
+    return Prober(Reference(model, VALUE), codec, features, codec.to_rows(frame)).probe({})
+
+
 def test_a_model_that_takes_all_refuses_nothing() -> None:
     assert _probe(lambda _x, _t: True) == {
         "x": Allowance(missing=True, low=-np.inf, high=np.inf),
@@ -108,8 +114,7 @@ def test_limits_are_those_of_features_that_are_large_together(count: int) -> Non
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 5)), columns=names)
     products = PolynomialFeatures(count, interaction_only=True)
     model = make_pipeline(products, Ridge()).fit(frame, frame["x0"])
-    codec = FrameCodec(frame, numbers := [(name, schema_pb2.FEATURE_KIND_NUMBER) for name in names], {})
-    found = Prober(Reference(model, VALUE), codec, numbers, codec.to_rows(frame)).probe({})
+    found = _probe_numbers(model, frame)
     limit = found["x0"].high
     assert 1e60 < limit < FLOAT64_LIMIT ** (1 / count)
     assert {(each.low, each.high) for each in found.values()} == {(-limit, limit)}
@@ -123,11 +128,7 @@ def test_limits_are_those_of_rows_that_lack_all_other_numbers() -> None:
     holed = frame.mask(rng.random(frame.shape) < 0.2)
     forest = RandomForestRegressor(2, max_depth=3, random_state=0)
     model = make_pipeline(IterativeImputer(forest, max_iter=1), Ridge()).fit(holed, frame["a"])
-    features = [(name, schema_pb2.FEATURE_KIND_NUMBER) for name in frame.columns]
-    codec = FrameCodec(holed, features, {})
-    for allowance in (
-        Prober(Reference(model, VALUE), codec, features, codec.to_rows(holed)).probe({}).values()
-    ):
+    for allowance in _probe_numbers(model, holed).values():
         # A forest takes what float32 holds, and is asked only where another number is missing.
         assert 2.0**120 < allowance.high < FLOAT32_LIMIT
 
@@ -142,8 +143,7 @@ def test_many_features_are_asked_for_together() -> None:
 
     names = [f"x{i}" for i in range(300)]
     frame = pd.DataFrame(np.ones((2, 300)), columns=names)
-    codec = FrameCodec(frame, numbers := [(name, schema_pb2.FEATURE_KIND_NUMBER) for name in names], {})
-    Prober(Reference(Counting(None), VALUE), codec, numbers, codec.to_rows(frame)).probe({})
+    _probe_numbers(Counting(None), frame)
     assert len(asked) < 10
 
 

@@ -10,13 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scorewire_contract.bundle import read_bundle
-from scorewire_contract.scoring import Scorer
-from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export import ExportError, export_bundle
 from scorewire_training.export.files import read_model, read_sample
-from scorewire_training.export.runtime import open_graph
 from scorewire_training.releases import XGBOOST_RELEASE
+from tests.scored_bundles import score_rows
 from tests.scorewire_training.export.saved.make import CITIES, COLOURS, STORES
 
 SAVED = Path(__file__).parent / "saved"
@@ -67,16 +64,7 @@ def _export(name: str, folder: Path) -> Path:
 
 def _score(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The rows' scores as a caller gets them, who sends the file's cells."""
-    rows = pd.read_csv(SAVED / "rows.csv")
-    bundle = read_bundle(path)
-    schema = bundle.manifest.schema
-    numbers = [each.name for each in schema.features if each.kind == schema_pb2.FEATURE_KIND_NUMBER]
-    texts = [each.name for each in schema.features if each.kind == schema_pb2.FEATURE_KIND_TEXT]
-    scores = Scorer(schema, bundle.manifest.coding, open_graph(bundle.graph)).score(
-        len(rows),
-        rows[numbers].to_numpy(np.float64).ravel(),
-        rows[texts].astype(object).fillna("").to_numpy().ravel().tolist(),
-    )
+    scores = score_rows(path, pd.read_csv(SAVED / "rows.csv"))
     assert scores.errors == []
     return np.asarray(scores.outputs[0], np.float64)
 

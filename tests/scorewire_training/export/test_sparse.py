@@ -25,10 +25,8 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from scorewire_contract.bundle import read_bundle
-from scorewire_contract.scoring import Scorer
 from scorewire_training.export import export_bundle
-from scorewire_training.export.runtime import open_graph
+from tests.scored_bundles import score_rows
 
 COUNT = 200
 WORDS = {"token_pattern": "[^ ]+", "lowercase": False}
@@ -96,11 +94,6 @@ def test_trees_read_a_sparse_matrix_as_their_library_does(
     path = export_bundle(model, sample=frame, name="m", version="1.0.0", output_dir=tmp_path).path
     rows = pd.concat([frame] * 2, ignore_index=True).iloc[: COUNT + len(NEAR_ZERO) ** 2]
     rows.loc[COUNT:, ["a", "b"]] = [[a, b] for a in NEAR_ZERO for b in NEAR_ZERO]
-    bundle = read_bundle(path)
-    scorer = Scorer(bundle.manifest.schema, bundle.manifest.coding, open_graph(bundle.graph))
-    names = [feature.name for feature in bundle.manifest.schema.features]
-    numbers = rows[[name for name in ("a", "b") if name in names]].to_numpy(np.float64)
-    texts = rows[[name for name in ("kind", "text") if name in names]].to_numpy(object)
-    scores = scorer.score(len(rows), numbers.ravel(), texts.ravel().tolist())
+    scores = score_rows(path, rows)
     assert not scores.errors
     np.testing.assert_allclose(scores.outputs[0], model.predict_proba(rows), rtol=5e-6, atol=5e-6)

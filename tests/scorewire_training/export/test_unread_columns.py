@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,11 +17,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from scorewire_contract.bundle import read_bundle
-from scorewire_contract.scoring import Scorer
-from scorewire_training.cli.export import export
 from scorewire_training.cli.verify import verify
 from scorewire_training.export import UnsupportedModelError, export_bundle
-from scorewire_training.export.runtime import open_graph
+from tests.scored_bundles import score_rows
 
 COUNT = 120
 TEXTS = OneHotEncoder(handle_unknown="ignore")
@@ -76,9 +73,7 @@ def test_what_a_column_transformer_drops_is_no_feature(
     # As the pipeline itself, the export takes rows without what is dropped.
     part = export_bundle(model, sample=frame[["a", "kind"]], version="1.1.0", **arguments)
     assert _names(part.path) == ["a", "kind"]
-    bundle = read_bundle(part.path)
-    scorer = Scorer(bundle.manifest.schema, bundle.manifest.coding, open_graph(bundle.graph))
-    scores = scorer.score(COUNT, frame["a"].to_numpy(), frame["kind"].tolist())
+    scores = score_rows(part.path, frame)
     np.testing.assert_allclose(scores.outputs[0], model.predict_proba(frame), rtol=5e-6, atol=5e-6)
 
 
@@ -101,34 +96,3 @@ def test_what_a_selection_leaves_out_is_no_feature(frame: pd.DataFrame, tmp_path
     model.fit(numbers, target_of(frame))
     exported = export_bundle(model, sample=numbers, name="m", version="1.0.0", output_dir=tmp_path)
     assert _names(exported.path) == ["a"]
-
-
-@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
-def test_columns_that_no_tree_of_a_file_asks_for_may_be_missing(
-    library: str, frame: pd.DataFrame, tmp_path: Path
-) -> None:
-    numbers = frame[["a", "b"]].assign(never=1.0)
-    model: Any
-    if library == "xgboost":
-        model = xgboost.train({"nthread": 1}, xgboost.DMatrix(numbers, target_of(frame)), 3)
-        wanted = model.predict(xgboost.DMatrix(numbers))
-    else:
-        settings = {"verbose": -1, "num_threads": 1}
-        model = lightgbm.train(settings, lightgbm.Dataset(numbers, target_of(frame)), 3)
-        wanted = model.predict(numbers)
-    file = tmp_path / ("model.json" if library == "xgboost" else "model.txt")
-    model.save_model(file)
-    numbers.assign(when=frame["when"]).to_csv(tmp_path / "rows.csv", index=False)
-    arguments = [str(file), "--sample", str(tmp_path / "rows.csv"), "--name", "m", "--version", "1.0.0"]
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(export, [*arguments, "--output", str(tmp_path)])
-    assert result.exit_code == 0, result.output
-    assert "Left out, since the model does not know them: when" in result.output
-    path = tmp_path / "m" / "1.0.0"
-    # The file counts its columns, and a caller may leave out what no tree asks for.
-    assert _names(path) == ["a", "b", "never"]
-    bundle = read_bundle(path)
-    assert bundle.manifest.schema.features[2].missing_allowed
-    scorer = Scorer(bundle.manifest.schema, bundle.manifest.coding, open_graph(bundle.graph))
-    sent = numbers.assign(never=np.nan).to_numpy()
-    scores = scorer.score(COUNT, sent.ravel(), [])
-    np.testing.assert_allclose(scores.outputs[0].ravel(), wanted, rtol=5e-6, atol=5e-6)

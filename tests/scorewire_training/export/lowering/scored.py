@@ -128,7 +128,7 @@ def fitted_answers(model: Any, frame: pd.DataFrame) -> dict[str, NDArray[np.floa
         shares = {"probabilities": model.predict_proba(frame)} if hasattr(model, "predict_proba") else {}
         return {**shares, name: predicted.astype(np.float64).reshape(len(frame), -1)}
     if predicted.ndim == 2:
-        return _label_answers(model, frame, predicted)
+        return label_answers(model, frame, predicted)
     places = {label: place for place, label in enumerate(model.classes_.tolist())}
     label = np.array([[places[value]] for value in predicted.tolist()], np.float64)
     if not hasattr(model, "predict_proba"):
@@ -136,9 +136,7 @@ def fitted_answers(model: Any, frame: pd.DataFrame) -> dict[str, NDArray[np.floa
     return {"probabilities": np.asarray(model.predict_proba(frame), dtype=np.float64), "label": label}
 
 
-def _label_answers(
-    model: Any, frame: pd.DataFrame, predicted: NDArray[Any]
-) -> dict[str, NDArray[np.float64]]:
+def label_answers(model: Any, frame: pd.DataFrame, predicted: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
     """Of a classifier of several labels, whose classes are in the order of their texts."""
     result: dict[str, NDArray[np.float64]] = {}
     shares = model.predict_proba(frame) if hasattr(model, "predict_proba") else None

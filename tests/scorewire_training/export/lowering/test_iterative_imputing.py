@@ -38,11 +38,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
     ids=lambda imputer: type(imputer.estimator).__name__,
 )
 def test_missing_values_are_what_models_of_other_columns_say(imputer: Any) -> None:
-    check_same(make_pipeline(imputer, Ridge()).fit(FRAME, TARGET), FRAME)
+    model = make_pipeline(imputer, Ridge()).fit(FRAME, TARGET)
+    check_same(model, FRAME)
     # Of rows without any value, the first fillers are kept only where they stand alone.
     emptied = FRAME.copy()
     emptied.iloc[3] = np.nan
-    check_same(make_pipeline(imputer, Ridge()).fit(FRAME, TARGET), emptied, sample=FRAME)
+    check_same(model, emptied, sample=FRAME)
 
 
 @pytest.mark.filterwarnings("ignore:Skipping features without any observed values")

@@ -11,14 +11,12 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from scorewire_contract.bundle import read_bundle
-from scorewire_contract.scoring import Scorer
 from scorewire_proto.v1 import errors_pb2
 from scorewire_training.export import export_bundle
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering import lower
 from scorewire_training.export.lowering.neighbors import MAX_ROWS
-from scorewire_training.export.runtime import open_graph
+from tests.scored_bundles import score_rows
 from tests.scorewire_training.export.lowering.scored import check_same, with_holes
 
 FULL = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 4)), columns=["a", "b", "c", "d"])
@@ -79,10 +77,8 @@ def test_repeated_rows_do_no_harm() -> None:
 def test_far_rows_are_out_of_range(tmp_path: Path) -> None:
     model = make_pipeline(KNNImputer(), Ridge()).fit(FRAME, TARGET)
     exported = export_bundle(model, sample=FRAME, name="near", version="1.0.0", output_dir=tmp_path)
-    bundle = read_bundle(exported.path)
-    scorer = Scorer(bundle.manifest.schema, bundle.manifest.coding, open_graph(bundle.graph))
     rows = np.array([[1e9, 0.0, 0.0, 2_000.0], [0.1, np.nan, 0.3, 2_000.0]])
-    scores = scorer.score(2, rows.ravel(), [])
+    scores = score_rows(exported.path, pd.DataFrame(rows, columns=FRAME.columns))
     assert [(error.row, error.reason) for error in scores.errors] == [
         (0, errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE)
     ]

@@ -11,13 +11,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
 
 from scorewire_contract.bundle import read_bundle
-from scorewire_contract.scoring import Scorer
 from scorewire_proto.v1 import errors_pb2
 from scorewire_training.export import export_bundle
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering import lower
 from scorewire_training.export.lowering.neighbors import MAX_COLUMNS, MAX_ROWS
-from scorewire_training.export.runtime import open_graph
+from tests.scored_bundles import score_rows
 from tests.scorewire_training.export.lowering.scored import check_same
 
 FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 3)), columns=["a", "b", "c"])
@@ -48,9 +47,8 @@ def test_far_rows_are_out_of_range(tmp_path: Path) -> None:
     bundle = read_bundle(exported.path)
     largest = bundle.manifest.schema.features[0].magnitude_limit
     assert FRAME["a"].abs().max() < largest < 10_000
-    scorer = Scorer(bundle.manifest.schema, bundle.manifest.coding, open_graph(bundle.graph))
     rows = np.array([[largest, 0.0, 0.0], [-2 * largest, 0.0, 0.0], [0.1, 0.2, 0.3]])
-    scores = scorer.score(3, rows.ravel(), [])
+    scores = score_rows(exported.path, pd.DataFrame(rows, columns=FRAME.columns))
     assert [(error.row, error.reason) for error in scores.errors] == [
         (1, errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE)
     ]

@@ -24,6 +24,9 @@ FRAME = build_frame()[NUMBERS] / [50, 1, 2**25, 1]
 )
 def test_models_that_are_fitted_on_part_of_the_rows_or_columns(model: Any) -> None:
     check_same(model.fit(FRAME, target(build_frame())), FRAME)
+
+
+def test_classifiers_that_are_fitted_on_part_of_the_columns() -> None:
     classifier = RFE(LogisticRegression(), n_features_to_select=2)
     check_same(classifier.fit(FRAME, classes(build_frame())), FRAME)
 

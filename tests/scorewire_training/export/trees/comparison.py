@@ -51,6 +51,14 @@ def target(X: NDArray[np.float64], *, seed: int = 1) -> NDArray[np.float64]:
     )
 
 
+# The rows that tests of all libraries share, and a target of every kind.
+X = sample()
+NUMBER = target(X)
+POSITIVE = np.exp(NUMBER / 3)
+BINARY = np.digitize(NUMBER, [NUMBER.mean()])
+THREE = np.digitize(NUMBER, np.quantile(NUMBER, [0.3, 0.7]))
+
+
 def hard_rows(
     model: TreeModel,
     X: NDArray[np.float64],

@@ -11,21 +11,19 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.trees import read_trees
 from tests.scorewire_training.export.trees.comparison import (
+    BINARY,
     LARGE,
+    NUMBER,
+    POSITIVE,
     SMALL,
+    THREE,
+    X,
     assert_close,
     assert_exports,
     run,
-    sample,
-    target,
 )
 
-X = sample()
 COMPLETE = np.nan_to_num(X)
-NUMBER = target(X)
-POSITIVE = np.exp(NUMBER / 3)
-BINARY = np.digitize(NUMBER, [NUMBER.mean()])
-THREE = np.digitize(NUMBER, np.quantile(NUMBER, [0.3, 0.7]))
 SETTINGS = {"max_iter": 12, "min_samples_leaf": 5}
 # Known codes, codes that no row had, and codes between two.
 CODES = (*map(float, range(-3, 64)), 0.5, -0.5, 1.5, 2.5, 300.0, 1e9, -1e9, 2.0**31, 1e30)

@@ -12,20 +12,18 @@ from numpy.typing import NDArray
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.trees import read_trees
 from tests.scorewire_training.export.trees.comparison import (
+    BINARY,
     LARGE,
+    NUMBER,
+    POSITIVE,
     SMALL,
+    THREE,
+    X,
     assert_close,
     assert_exports,
     run,
-    sample,
-    target,
 )
 
-X = sample()
-NUMBER = target(X)
-POSITIVE = np.exp(NUMBER / 3)
-BINARY = np.digitize(NUMBER, [NUMBER.mean()])
-THREE = np.digitize(NUMBER, np.quantile(NUMBER, [0.3, 0.7]))
 GROUPS = [50] * 10
 SETTINGS = {"n_estimators": 12, "num_leaves": 12, "min_child_samples": 5, "n_jobs": 1, "verbose": -1}
 FOREST = {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}

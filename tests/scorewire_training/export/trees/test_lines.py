@@ -10,13 +10,16 @@ import pytest
 import xgboost
 
 from scorewire_training.export.trees import read_trees
-from tests.scorewire_training.export.trees.comparison import assert_exports, run, sample, target
+from tests.scorewire_training.export.trees.comparison import (
+    BINARY,
+    NUMBER,
+    POSITIVE,
+    THREE,
+    X,
+    assert_exports,
+    run,
+)
 
-X = sample()
-NUMBER = target(X)
-POSITIVE = np.exp(NUMBER / 3)
-BINARY = np.digitize(NUMBER, [NUMBER.mean()])
-THREE = np.digitize(NUMBER, np.quantile(NUMBER, [0.3, 0.7]))
 LINES = {"booster": "gblinear", "n_estimators": 8, "n_jobs": 1}
 LEAVES = {"linear_tree": True, "n_estimators": 8, "num_leaves": 7, "n_jobs": 1, "verbose": -1}
 

@@ -28,13 +28,9 @@ from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import Graph
 from scorewire_training.export.trees import read_trees
 from scorewire_training.releases import SKLEARN_RELEASE
-from tests.scorewire_training.export.trees.comparison import assert_exports, sample, target
+from tests.scorewire_training.export.trees.comparison import BINARY, NUMBER, THREE, X, assert_exports
 
-X = sample()
 COMPLETE = np.nan_to_num(X)
-NUMBER = target(X)
-BINARY = np.digitize(NUMBER, [NUMBER.mean()])
-THREE = np.digitize(NUMBER, np.quantile(NUMBER, [0.3, 0.7]))
 SEVERAL = np.column_stack([NUMBER, -(NUMBER**2), X[:, 1] > 0]).astype(np.float64)
 
 CLASSIFIERS = [

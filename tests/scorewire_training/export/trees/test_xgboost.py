@@ -12,20 +12,18 @@ from scipy.special import softmax
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.trees import read_trees
 from tests.scorewire_training.export.trees.comparison import (
+    BINARY,
     LARGE,
+    NUMBER,
+    POSITIVE,
     SMALL,
+    THREE,
+    X,
     assert_close,
     assert_exports,
     run,
-    sample,
-    target,
 )
 
-X = sample()
-NUMBER = target(X)
-POSITIVE = np.exp(NUMBER / 3)
-BINARY = np.digitize(NUMBER, [NUMBER.mean()])
-THREE = np.digitize(NUMBER, np.quantile(NUMBER, [0.3, 0.7]))
 SEVERAL = np.column_stack([NUMBER, -(NUMBER**2), X[:, 1] > 0]).astype(np.float64)
 GROUPS = [50] * 10
 SETTINGS = {"n_estimators": 12, "max_depth": 4, "n_jobs": 1}
