@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from scorewire import (
     Routing,
     Shadow,
     VersionState,
-    _operate,
 )
-from scorewire._operate import models
+from scorewire._cli import console
+from scorewire._cli.models import models
 from tests.bundles import expected_value, write_sum_bundle
 from tests.processes import ServerProcess, serving, wait_until
 
@@ -250,7 +251,7 @@ def test_the_command_watches_until_it_is_interrupted(
             raise KeyboardInterrupt
         score(client, version="1.1.0")
 
-    monkeypatch.setattr(_operate.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     watched = run("stats", "sum", "--watch")
     assert watched.exit_code == 0, watched.output
     assert watched.stdout.count("calls/s") == 3
@@ -260,7 +261,7 @@ def test_a_comparison_over_a_change_of_the_routing_is_refused(
     run: Any, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.set_split("sum", {"1.0.0": 1, "1.1.0": 1})
-    monkeypatch.setattr(_operate, "_wait", lambda _: client.set_split("sum", {"1.0.0": 2, "1.1.0": 1}))
+    monkeypatch.setattr(console, "wait", lambda _: client.set_split("sum", {"1.0.0": 2, "1.1.0": 1}))
     compared = run("compare", "sum", "--seconds", "1")
     assert compared.exit_code == 1
     assert "the routing was changed while calls were counted" in compared.stderr

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from google.protobuf import descriptor_pool, message_factory
 
 from scorewire import Client, OutputKind
-from scorewire._proto import proto
+from scorewire._cli.proto import proto
 from scorewire_contract.bundle import read_bundle
 from scorewire_contract.typed import TypedSchema, typed_schema
 from scorewire_proto.inference import inference_pb2

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from scorewire._proto import proto
+from scorewire._cli.proto import proto
 
 CLIENT = Path(__file__).parent / "client"
 PLUGINS = {

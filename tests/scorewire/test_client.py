@@ -31,7 +31,7 @@ from scorewire import (
     ScorewireError,
     UnavailableError,
     VersionState,
-    _calls,
+    _flows,
 )
 from scorewire._models import schema_from
 from scorewire.testing import FakeModel, FakeServer
@@ -176,7 +176,7 @@ def test_rows_for_a_newer_schema_are_held_against_it(
     # Right after it was fetched, a schema is not asked for again.
     with pytest.raises(InvalidRowsError, match="'z' is no feature"):
         client.predict("sum", {"x": 1, "z": 2})
-    monkeypatch.setattr(_calls, "RECHECK_SECONDS", 0.0)
+    monkeypatch.setattr(_flows, "RECHECK_SECONDS", 0.0)
     assert client.predict("sum", {"x": 1, "z": 2}).score == 21
     server.serve(SUM)
     assert [row.score for row in client.predict_stream("sum", [{"x": 1, "y": 2}])] == [3]
@@ -199,7 +199,7 @@ def test_a_schema_is_fetched_anew_once_only(client: Any, server: FakeServer) -> 
 
 
 def test_schemas_remembered_are_bounded(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_calls, "MAX_SCHEMAS", 3)
+    monkeypatch.setattr(_flows, "MAX_SCHEMAS", 3)
     versions = [f"1.0.{i}" for i in range(4)]
     for version in versions:
         server.serve(replace(SUM, version=version))

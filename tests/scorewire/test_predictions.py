@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from scorewire import InternalError, Output, OutputKind, RowError, Schema
-from scorewire._predictions import AnswerDecoder, Predictions
+from scorewire._predictions import Predictions, ResponseDecoder
 from scorewire_proto.v1 import packed_pb2, prediction_pb2
 
 VALUE = Output(name="value", kind=OutputKind.NUMBER)
@@ -32,7 +32,7 @@ def answer(outputs: dict[str, Any], rows: int, errors: Any = ()) -> packed_pb2.P
 
 
 def decode(schema: list[Output], outputs: dict[str, Any], rows: int, errors: Any = ()) -> Predictions:
-    decoder = AnswerDecoder(Schema(features=(), outputs=tuple(schema), fingerprint=""))
+    decoder = ResponseDecoder(Schema(features=(), outputs=tuple(schema), fingerprint=""))
     return decoder.decode(answer(outputs, rows, errors), rows)
 
 
@@ -169,7 +169,7 @@ def test_an_answer_that_does_not_fit_is_refused(outputs: dict[str, Any], rows: i
 
 
 def test_an_answer_to_another_number_of_rows_is_refused() -> None:
-    decoder = AnswerDecoder(Schema(features=(), outputs=(VALUE,), fingerprint=""))
+    decoder = ResponseDecoder(Schema(features=(), outputs=(VALUE,), fingerprint=""))
     with pytest.raises(InternalError, match="does not fit the request"):
         decoder.decode(answer({"value": [1]}, 1), 2)
 
@@ -177,14 +177,14 @@ def test_an_answer_to_another_number_of_rows_is_refused() -> None:
 def test_numbers_in_several_pieces_are_read_whole() -> None:
     packed = packed_pb2.PackedPredictResponse(row_count=2)
     packed.outputs.add(name="value", numbers=[np.float64(1).tobytes(), np.float64(2).tobytes()])
-    decoder = AnswerDecoder(Schema(features=(), outputs=(VALUE,), fingerprint=""))
+    decoder = ResponseDecoder(Schema(features=(), outputs=(VALUE,), fingerprint=""))
     assert decoder.decode(packed, 2).scores.tolist() == [1, 2]
 
 
 def test_numbers_cut_in_the_middle_are_refused() -> None:
     packed = packed_pb2.PackedPredictResponse(row_count=1)
     packed.outputs.add(name="value", numbers=[b"\0" * 7])
-    decoder = AnswerDecoder(Schema(features=(), outputs=(VALUE,), fingerprint=""))
+    decoder = ResponseDecoder(Schema(features=(), outputs=(VALUE,), fingerprint=""))
     with pytest.raises(InternalError, match="does not fit the schema"):
         decoder.decode(packed, 1)
 

@@ -23,7 +23,8 @@ from scorewire import (
     Predictions,
     UnavailableError,
 )
-from scorewire._calls import Calls, Codec
+from scorewire._codec import Codec
+from scorewire._flows import Flows
 from scorewire._models import Feature, FeatureKind, Model, ModelStatus, Output, OutputKind, Schema
 from scorewire._stream import Open, Receive, Send, StreamWindow, TakeRows
 from scorewire.testing import FakeServer
@@ -310,10 +311,10 @@ def _window(look_ahead: int = 2) -> tuple[StreamWindow, Codec]:
     status = ModelStatus(name="m", default_version="1.0.0", versions=())
     model = Model(status=status, version="1.0.0", schema=schema, description="", metrics={}, created_at=None)
     codec = Codec(model)
-    calls = Calls(1.0)
-    calls._codecs["m", ""] = codec
+    flows = Flows(1.0)
+    flows._codecs["m", ""] = codec
     window = StreamWindow(
-        calls, "m", version="", routing_key="", timeout=None, look_ahead=look_ahead, on_error="raise"
+        flows, "m", version="", routing_key="", timeout=None, look_ahead=look_ahead, on_error="raise"
     )
     return window, codec
 

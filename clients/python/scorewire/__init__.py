@@ -8,7 +8,7 @@ with Client("127.0.0.1:8500") as client:
 
 from __future__ import annotations
 
-from scorewire._aio import AsyncClient
+from scorewire._async_client import AsyncClient
 from scorewire._channels import TLS
 from scorewire._client import Client
 from scorewire._errors import (

@@ -14,7 +14,6 @@ from typing import Any, Literal, Self, TypeVar, overload
 import grpc
 from numpy.typing import NDArray
 
-from scorewire._calls import Call, Flow, check_answer
 from scorewire._control import Control
 from scorewire._errors import (
     CancelledError,
@@ -23,6 +22,7 @@ from scorewire._errors import (
     UnavailableError,
     error_from_call,
 )
+from scorewire._flows import Call, Flow, check_response
 from scorewire._methods import PREDICT_STREAM
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
@@ -130,7 +130,7 @@ class Client(Control):
             ScorewireError: the call failed; the subclass says how.
         """
         return self._run(
-            self._calls.predict(model, rows, version=version, routing_key=routing_key, timeout=timeout)
+            self._flows.predict(model, rows, version=version, routing_key=routing_key, timeout=timeout)
         )
 
     @overload
@@ -223,7 +223,7 @@ class Client(Control):
         """
         check_batches(batches)
         window = StreamWindow(
-            self._calls,
+            self._flows,
             model,
             version=version,
             routing_key=routing_key,
@@ -239,7 +239,7 @@ class Client(Control):
         Raises:
             ScorewireError: the call failed; the subclass says how.
         """
-        return self._run(self._calls.models(timeout))
+        return self._run(self._flows.models(timeout))
 
     def model(self, name: str, version: str = "", *, timeout: float | None = None) -> Model:
         """One model: its schema, versions, metrics.
@@ -253,7 +253,7 @@ class Client(Control):
             NotFoundError: there is no such model or version.
             ScorewireError: the call failed; the subclass says how.
         """
-        return self._run(self._calls.model(name, version, timeout))
+        return self._run(self._flows.model(name, version, timeout))
 
     def health(self, model: str | None = None, *, timeout: float | None = None) -> bool:
         """Whether the server, or one of its models, answers calls.
@@ -262,7 +262,7 @@ class Client(Control):
             NotFoundError: there is no such model.
             ScorewireError: the call failed; the subclass says how.
         """
-        return self._run(self._calls.health(model, timeout))
+        return self._run(self._flows.health(model, timeout))
 
     def _make_channel(self) -> grpc.Channel:
         options, credentials = self._settings.options(), self._settings.credentials()
@@ -276,7 +276,7 @@ class Client(Control):
             call = next(flow)
             while True:
                 try:
-                    answer = self._make(call)
+                    answer = self._invoke(call)
                 except ScorewireError as error:
                     call = flow.throw(error)
                 else:
@@ -285,9 +285,9 @@ class Client(Control):
             result: _T = stop.value
             return result
 
-    def _make(self, call: Call) -> Any:
+    def _invoke(self, call: Call) -> Any:
         try:
-            return check_answer(self._stub(call.method)(call.request, timeout=call.timeout))
+            return check_response(self._stub(call.method)(call.request, timeout=call.timeout))
         except grpc.RpcError as error:
             raise error_from_call(error) from error
         except ValueError as error:
@@ -312,7 +312,7 @@ class Client(Control):
                     answer = next(batches, END)
                 else:
                     try:
-                        answer = self._make(step) if isinstance(step, Call) else stream.do(step)
+                        answer = self._invoke(step) if isinstance(step, Call) else stream.do(step)
                     except ScorewireError as failure:
                         error = failure
 
@@ -369,7 +369,7 @@ class _Stream:
             raise error_from_call(answer) from answer
         if answer is END:
             raise UnavailableError("the server ended the stream before it had answered all")
-        return check_answer(answer)
+        return check_response(answer)
 
 
 def _read(call: Any, answers: queue.SimpleQueue[Any]) -> None:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 from google.protobuf.message import Message
 
 from scorewire import _methods as methods
-from scorewire._base import ClientBase
-from scorewire._calls import Flow
+from scorewire._base_client import ClientBase
 from scorewire._errors import InvalidArgumentError
+from scorewire._flows import Flow
 from scorewire._models import ModelStatus, ServerInfo
 from scorewire._statistics import RouteStatistics
 
@@ -115,7 +115,7 @@ class Control(ClientBase):
         Raises:
             ScorewireError: the call failed; the subclass says how.
         """
-        return self._run(self._calls.statistics(model, timeout))
+        return self._run(self._flows.statistics(model, timeout))
 
     def server(self, *, timeout: float | None = None) -> ServerInfo:
         """Which server this is.
@@ -123,10 +123,10 @@ class Control(ClientBase):
         Raises:
             ScorewireError: the call failed; the subclass says how.
         """
-        return self._run(self._calls.server(timeout))
+        return self._run(self._flows.server(timeout))
 
     def _change(self, change: _Change, timeout: float | None) -> ModelStatus:
-        return self._run(self._calls.change(*change, timeout))
+        return self._run(self._flows.change(*change, timeout))
 
     def _run(self, flow: Flow[_T]) -> _T:
         """Make the calls of a flow."""
@@ -174,14 +174,14 @@ class AsyncControl(ClientBase):
 
     async def statistics(self, model: str = "", *, timeout: float | None = None) -> list[RouteStatistics]:
         """As `Client.statistics`."""
-        return await self._run(self._calls.statistics(model, timeout))
+        return await self._run(self._flows.statistics(model, timeout))
 
     async def server(self, *, timeout: float | None = None) -> ServerInfo:
         """As `Client.server`."""
-        return await self._run(self._calls.server(timeout))
+        return await self._run(self._flows.server(timeout))
 
     async def _change(self, change: _Change, timeout: float | None) -> ModelStatus:
-        return await self._run(self._calls.change(*change, timeout))
+        return await self._run(self._flows.change(*change, timeout))
 
     async def _run(self, flow: Flow[_T]) -> _T:
         """Make the calls of a flow."""

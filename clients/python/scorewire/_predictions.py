@@ -160,7 +160,7 @@ class Predictions(Sequence[Prediction]):
         return pd.DataFrame(self.columns())
 
 
-class AnswerDecoder:
+class ResponseDecoder:
     """Decodes answers to one schema; safe to share between threads."""
 
     def __init__(self, schema: Schema) -> None:

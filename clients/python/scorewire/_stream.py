@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
-from scorewire._calls import SCHEMA_MISMATCH, Call, Calls, Codec, Route, check_timeout
+from scorewire._codec import Codec, Route
 from scorewire._errors import (
     InternalError,
     InvalidArgumentError,
@@ -32,6 +32,7 @@ from scorewire._errors import (
     UnavailableError,
     error_from_status,
 )
+from scorewire._flows import SCHEMA_MISMATCH, Call, Flows, check_timeout
 from scorewire._predictions import Prediction, Predictions
 from scorewire._rows import Rows, is_frame
 from scorewire_proto.v1 import packed_pb2
@@ -124,7 +125,7 @@ class StreamWindow:
 
     def __init__(
         self,
-        calls: Calls,
+        flows: Flows,
         model: str,
         *,
         version: str,
@@ -137,9 +138,9 @@ class StreamWindow:
             raise ValueError(f"look_ahead is a number of requests, at least 1, not {look_ahead!r}")
         if on_error not in {"raise", "yield"}:
             raise ValueError(f"on_error is 'raise' or 'yield', not {on_error!r}")
-        self._calls = calls
+        self._flows = flows
         self._route = Route(model=model, version=version, routing_key=routing_key)
-        self._timeout = calls.timeout if timeout is None else check_timeout(timeout)
+        self._timeout = flows.timeout if timeout is None else check_timeout(timeout)
         self._look_ahead = look_ahead
         self._raises = on_error == "raise"
         self._slots: deque[_Slot] = deque()
@@ -183,16 +184,16 @@ class StreamWindow:
                     codec = yield from self._rebuild(stale)
 
     def _codec(self, stale: Codec | None = None) -> Generator[Call, Any, Codec]:
-        return self._calls.codec(self._route, self._calls.deadline(self._timeout), stale=stale)
+        return self._flows.codec(self._route, self._flows.deadline(self._timeout), stale=stale)
 
     def _add(self, rows: Rows, codec: Codec) -> Generator[Call | Send, Any, Codec]:
         """Send the caller's next rows; the codec that fitted them."""
         self._sent += 1
         slot = _Slot(number=self._sent, rows=rows, codec=codec)
         self._slots.append(slot)
-        deadline = self._calls.deadline(self._timeout)
+        deadline = self._flows.deadline(self._timeout)
         try:
-            slot.codec, slot.request = yield from self._calls.request(codec, self._route, rows, deadline)
+            slot.codec, slot.request = yield from self._flows.encode(codec, self._route, rows, deadline)
         except InvalidArgumentError as error:
             slot.result = error
         yield from self._send(slot)
@@ -216,7 +217,7 @@ class StreamWindow:
             raise InternalError(f"the server answered request {answer.correlation_id}, which is not open")
         if answer.HasField("response"):
             try:
-                slot.result = slot.codec.result(slot.rows, slot.request, answer.response)
+                slot.result = slot.codec.decode(slot.rows, slot.request, answer.response)
             except InternalError as error:
                 slot.result = error
             return None
@@ -233,7 +234,7 @@ class StreamWindow:
         slot.rebuilt = True
         slot.codec = yield from self._codec(stale=slot.codec)
         try:
-            slot.request = slot.codec.request(self._route, slot.rows)
+            slot.request = slot.codec.encode(self._route, slot.rows)
         except InvalidArgumentError as error:
             slot.result = error
         yield from self._send(slot)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
 from scorewire._channels import TLS
-from scorewire._client import Client
+from scorewire._cli.batch_scoring import added_columns, score_table
+from scorewire._cli.connection import connected
+from scorewire._cli.extras import require_extra
+from scorewire._cli.table_files import SUFFIXES, Chunk, FileError, TableReader, open_table, written_table
 from scorewire._errors import ScorewireError
-from scorewire._files import SUFFIXES, Chunk, FileError, TableReader, open_table, written_table
-from scorewire._scoring import added_columns, score_table
-from scorewire.options import explained, server_options
+from scorewire.options import server_options
 
 _EXAMPLES = """\b
 Examples:
@@ -76,17 +76,15 @@ def predict(
     In a CSV an empty value is missing; for a number, so are NA, NaN, null and
     None.
     """
-    lacking = [name for name in ("pandas", "pyarrow", "rich") if find_spec(name) is None]
-    if lacking:
-        raise click.ClickException(f"{', '.join(lacking)} not installed: pip install 'scorewire[pandas]'")
+    require_extra("pandas")
     for option, path in (("--input", input_path), ("--output", output_path)):
         if path.suffix.lower() not in SUFFIXES:
             raise click.UsageError(f"{option} ends in .csv or .parquet, and {path} does not")
-    try:
-        client = Client(address, timeout=timeout, tls=tls)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    with explained(address), client, _explained(batch_rows), open_table(input_path) as source:
+    with (
+        connected(address, tls=tls, timeout=timeout) as client,
+        _explained(batch_rows),
+        open_table(input_path) as source,
+    ):
         served = client.model(model, version)
         added = added_columns(source, served)
         with written_table(output_path, source, added, overwrite=force) as writer:

@@ -1,12 +1,12 @@
-"""`scorewire proto`: the typed schema of a model that a server serves."""
+"""`scorewire proto`: print the typed schema of a model that a server serves."""
 
 from __future__ import annotations
 
 import click
 
 from scorewire._channels import TLS
-from scorewire._client import Client
-from scorewire.options import explained, server_options
+from scorewire._cli.connection import connected
+from scorewire.options import server_options
 
 _EXAMPLES = """\b
 Examples:
@@ -21,12 +21,9 @@ Examples:
 def proto(*, model: str, version: str, address: str, tls: TLS | None) -> None:
     """Print the protobuf schema of MODEL's typed service, for protoc in any language.
 
-    The service is served beside the generic one. Its fields keep their numbers
-    within a major, so that clients need not change when a version is added.
+    The server answers the typed service beside the generic one. A field keeps
+    its number within a major version, so a client works on when a minor version
+    is added.
     """
-    try:
-        client = Client(address, tls=tls)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    with client, explained(address):
+    with connected(address, tls=tls) as client:
         click.echo(client.model(model, version).proto, nl=False)

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from scorewire._channels import TLS
+from scorewire._cli import console
+from scorewire._cli.connection import connected
+from scorewire._cli.extras import require_extra
 from scorewire._client import Client
 from scorewire._models import ModelStatus
-from scorewire._statistics import Distribution, RouteStatistics
-from scorewire.options import explained, server_options
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from scorewire._statistics import RouteStatistics
+from scorewire.options import server_options
 
 _EXAMPLES = """\b
 Examples:
@@ -33,27 +28,19 @@ Examples:
 
 
 def _command(group: click.Group, name: str) -> Callable[[Callable[..., None]], click.Command]:
-    """A command of a group that is given a connected client first."""
+    """Add a command to a group; its function gets a connected client as the first argument."""
 
-    def make(command: Callable[..., None]) -> click.Command:
+    def add(command: Callable[..., None]) -> click.Command:
         @server_options
         @wraps(command)
         def run(*, address: str, tls: TLS | None, **others: Any) -> None:
-            lacking = [each for each in ("rich", "scipy") if find_spec(each) is None]
-            if lacking:
-                raise click.ClickException(
-                    f"{', '.join(lacking)} not installed: pip install 'scorewire[models]'"
-                )
-            try:
-                client = Client(address, tls=tls)
-            except ValueError as error:
-                raise click.UsageError(str(error)) from error
-            with client, explained(address):
+            require_extra("models")
+            with connected(address, tls=tls) as client:
                 command(client, **others)
 
         return group.command(name)(run)
 
-    return make
+    return add
 
 
 @click.group(epilog=_EXAMPLES)
@@ -72,13 +59,13 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for pr
 @_json
 def list_(client: Client, *, as_json: bool) -> None:
     """All models, and what answers."""
-    from scorewire._tables import model_table  # noqa: PLC0415 - needs an option of the SDK
+    from scorewire._cli.rendering import model_table  # noqa: PLC0415 - needs an extra of the SDK
 
     found = client.models()
     if as_json:
-        _print_json(found)
+        console.print_json(found)
     elif found:
-        _console().print(model_table(found))
+        console.make_console().print(model_table(found))
     else:
         click.echo("the server has no models; put bundles into its --models folder")
 
@@ -89,19 +76,19 @@ def list_(client: Client, *, as_json: bool) -> None:
 @_json
 def show(client: Client, *, model: str, version: str, as_json: bool) -> None:
     """One model: versions, routing, schema."""
-    from scorewire._tables import status_view, version_view  # noqa: PLC0415 - needs an option of the SDK
+    from scorewire._cli.rendering import status_view, version_view  # noqa: PLC0415 - needs an extra of the SDK
 
     # A model of which no version serves has a status and nothing else.
     status = next((each for each in client.models() if each.name == model), None)
     served = client.model(model, version) if status is None or status.default_version or version else None
     if as_json:
-        _print_json(served or status)
+        console.print_json(served or status)
         return
-    console = _console()
+    terminal = console.make_console()
     if status is not None:
-        console.print(status_view(status))
+        terminal.print(status_view(status))
     if served is not None:
-        console.print(version_view(served))
+        terminal.print(version_view(served))
 
 
 @_command(models, "load")
@@ -109,7 +96,7 @@ def show(client: Client, *, model: str, version: str, as_json: bool) -> None:
 @click.argument("version")
 def load(client: Client, *, model: str, version: str) -> None:
     """Load a version, whatever the policy says."""
-    with _waiting(f"loading {model} {version}"):
+    with console.spinner(f"loading {model} {version}"):
         client.load_version(model, version)
     click.echo(f"{model} {version} serves")
 
@@ -196,7 +183,7 @@ def rollback(client: Client, *, model: str) -> None:
     Takes back the last change of the routing; that a new release took over by
     itself is such a change.
     """
-    with _waiting(f"rolling {model} back"):
+    with console.spinner(f"rolling {model} back"):
         status = client.roll_back(model)
     routing = status.routing
     told = [_told(status), *(f"{alias} is {version}" for alias, version in sorted(routing.aliases.items()))]
@@ -221,17 +208,17 @@ def rollback(client: Client, *, model: str) -> None:
 @_json
 def stats(client: Client, *, model: str, watch: bool, interval: float, as_json: bool) -> None:
     """What each version answered on each route."""
-    from scorewire._tables import statistics_table  # noqa: PLC0415 - needs an option of the SDK
+    from scorewire._cli.rendering import statistics_table  # noqa: PLC0415 - needs an extra of the SDK
 
     if watch and as_json:
         raise click.UsageError("--watch shows a table; --json prints once")
     now = client.statistics(model)
     if as_json:
-        _print_json(now)
+        console.print_json(now)
     elif not (watch or now):
         click.echo("no calls were answered yet")
     elif not watch:
-        _console().print(statistics_table(now))
+        console.make_console().print(statistics_table(now))
     else:
         _watch(lambda: client.statistics(model), now, interval)
 
@@ -254,22 +241,22 @@ def compare(client: Client, *, model: str, versions: tuple[str, ...], seconds: f
     shadow. Whether the calls were shared out as the split says is tested first:
     where they were not, the rest may mislead.
     """
-    from scorewire._compare import ComparisonError, compare_versions, sides  # noqa: PLC0415 - needs options
-    from scorewire._tables import comparison_table  # noqa: PLC0415
+    from scorewire._cli.comparison import ComparisonError, compare_versions, sides  # noqa: PLC0415
+    from scorewire._cli.rendering import comparison_table  # noqa: PLC0415
 
     status = client.model(model).status
     try:
         a, b = sides(status, versions)
         before = client.statistics(model) if seconds else []
         if seconds:
-            _wait(seconds)
+            console.wait(seconds)
         counted = _since(client.statistics(model), before)
         if seconds and client.model(model).status.routing != status.routing:
             raise ComparisonError("the routing was changed while calls were counted; compare again")
         comparison = compare_versions(status.routing, counted, a, b)
     except ComparisonError as error:
         raise click.ClickException(str(error)) from error
-    _console().print(comparison_table(comparison, whole=not seconds))
+    console.make_console().print(comparison_table(comparison, whole=not seconds))
 
 
 def _told(status: ModelStatus) -> str:
@@ -292,16 +279,16 @@ def _key(route: RouteStatistics) -> tuple[str, str, str, bool]:
 
 
 def _watch(read: Callable[[], list[RouteStatistics]], before: list[RouteStatistics], interval: float) -> None:
-    from rich.live import Live  # noqa: PLC0415 - an option of the SDK
+    from rich.live import Live  # noqa: PLC0415 - needs an extra of the SDK
 
-    from scorewire._tables import statistics_table  # noqa: PLC0415
+    from scorewire._cli.rendering import statistics_table  # noqa: PLC0415
 
-    console = _console()
+    terminal = console.make_console()
     begin = time.monotonic()
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         live = None
-        if console.is_terminal:
-            live = stack.enter_context(Live(statistics_table(before), console=console, auto_refresh=False))
+        if terminal.is_terminal:
+            live = stack.enter_context(Live(statistics_table(before), console=terminal, auto_refresh=False))
         while True:
             time.sleep(interval)
             now, end = read(), time.monotonic()
@@ -310,58 +297,4 @@ def _watch(read: Callable[[], list[RouteStatistics]], before: list[RouteStatisti
             if live is not None:
                 live.update(table, refresh=True)
             else:
-                console.print(table)
-
-
-def _wait(seconds: float) -> None:
-    """Let time pass, with a bar on a terminal."""
-    from rich.progress import Progress  # noqa: PLC0415 - an option of the SDK
-
-    console = _console(stderr=True)
-    end = time.monotonic() + seconds
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("counting calls", total=seconds)
-        while (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, 0.2))
-            bar.update(task, completed=seconds - left)
-
-
-@contextmanager
-def _waiting(what: str) -> Iterator[None]:
-    """A moving line on a terminal while the server works."""
-    console = _console(stderr=True)
-    if console.is_terminal:
-        with console.status(what):
-            yield
-    else:
-        yield
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console  # noqa: PLC0415 - an option of the SDK
-
-    console = Console(stderr=stderr, highlight=False)
-    if not console.is_terminal:
-        # A file or a pipe has no width to keep to.
-        console.width = 200
-    return console
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(_plain(value), indent=2, default=str))
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON has it: objects by field, what is no finite number as null."""
-    if isinstance(value, Distribution):
-        quantiles = {str(quantile): value.quantile(quantile) for quantile in (0.5, 0.9, 0.95, 0.99, 0.999)}
-        return _plain({"count": value.count, "quantiles": quantiles, "buckets": value.buckets})
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+                terminal.print(table)

@@ -15,7 +15,6 @@ import grpc
 import grpc.aio
 from numpy.typing import NDArray
 
-from scorewire._calls import Call, Flow, check_answer
 from scorewire._control import AsyncControl
 from scorewire._errors import (
     CancelledError,
@@ -25,6 +24,7 @@ from scorewire._errors import (
     UnavailableError,
     error_from_call,
 )
+from scorewire._flows import Call, Flow, check_response
 from scorewire._methods import PREDICT_STREAM, Method
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
@@ -135,7 +135,7 @@ class AsyncClient(AsyncControl):
             ScorewireError: the call failed; the subclass says how.
         """
         return await self._run(
-            self._calls.predict(model, rows, version=version, routing_key=routing_key, timeout=timeout)
+            self._flows.predict(model, rows, version=version, routing_key=routing_key, timeout=timeout)
         )
 
     @overload
@@ -231,7 +231,7 @@ class AsyncClient(AsyncControl):
         """
         check_batches(batches)
         window = StreamWindow(
-            self._calls,
+            self._flows,
             model,
             version=version,
             routing_key=routing_key,
@@ -247,7 +247,7 @@ class AsyncClient(AsyncControl):
         Raises:
             ScorewireError: the call failed; the subclass says how.
         """
-        return await self._run(self._calls.models(timeout))
+        return await self._run(self._flows.models(timeout))
 
     async def model(self, name: str, version: str = "", *, timeout: float | None = None) -> Model:
         """One model: its schema, versions, metrics.
@@ -261,7 +261,7 @@ class AsyncClient(AsyncControl):
             NotFoundError: there is no such model or version.
             ScorewireError: the call failed; the subclass says how.
         """
-        return await self._run(self._calls.model(name, version, timeout))
+        return await self._run(self._flows.model(name, version, timeout))
 
     async def health(self, model: str | None = None, *, timeout: float | None = None) -> bool:
         """Whether the server, or one of its models, answers calls.
@@ -270,7 +270,7 @@ class AsyncClient(AsyncControl):
             NotFoundError: there is no such model.
             ScorewireError: the call failed; the subclass says how.
         """
-        return await self._run(self._calls.health(model, timeout))
+        return await self._run(self._flows.health(model, timeout))
 
     def _make_channel(self) -> grpc.aio.Channel:
         self._loop = asyncio.get_running_loop()
@@ -291,7 +291,7 @@ class AsyncClient(AsyncControl):
             call = next(flow)
             while True:
                 try:
-                    answer = await self._make(call)
+                    answer = await self._invoke(call)
                 except ScorewireError as error:
                     call = flow.throw(error)
                 else:
@@ -300,9 +300,9 @@ class AsyncClient(AsyncControl):
             result: _T = stop.value
             return result
 
-    async def _make(self, call: Call) -> Any:
+    async def _invoke(self, call: Call) -> Any:
         try:
-            return check_answer(await self._stub(call.method)(call.request, timeout=call.timeout))
+            return check_response(await self._stub(call.method)(call.request, timeout=call.timeout))
         except grpc.RpcError as error:
             raise error_from_call(error) from error
         except asyncio.CancelledError:
@@ -333,7 +333,7 @@ class AsyncClient(AsyncControl):
                     answer = await anext(batches, END)
                 else:
                     try:
-                        answer = await (self._make(step) if isinstance(step, Call) else stream.do(step))
+                        answer = await (self._invoke(step) if isinstance(step, Call) else stream.do(step))
                     except ScorewireError as failure:
                         error = failure
 
@@ -402,7 +402,7 @@ class _Stream:
             raise CancelledError("the client was closed") from answer
         if answer is END:
             raise UnavailableError("the server ended the stream before it had answered all")
-        return check_answer(answer)
+        return check_response(answer)
 
 
 async def _until_none(

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from scorewire import Client, Code, _files
-from scorewire._scoring import parse_numbers, score_table
+from scorewire import Client, Code
+from scorewire._cli import table_files
+from scorewire._cli.batch_scoring import parse_numbers, score_table
 from scorewire.testing import FakeModel, FakeServer
 from scorewire_contract.cli import main
 from tests.certificates import SERVER_NAME, Certificates
@@ -96,14 +97,16 @@ def test_rows_keep_their_place_whatever_becomes_of_them(
 def test_rows_that_are_not_sent_are_not_held_to_the_end(server: FakeServer) -> None:
     taken = 0
 
-    class Source(_files.TableReader):
+    class Source(table_files.TableReader):
         names = ["x", "y"]  # noqa: RUF012 - as in the class it stands for
 
-        def chunks(self, rows: int) -> Iterator[_files.Chunk]:
+        def chunks(self, rows: int) -> Iterator[table_files.Chunk]:
             nonlocal taken
             for index in range(1000):
                 taken += 1
-                yield _files._TextChunk(self.names, [["1" if index % 400 == 399 else "none?", "2"]] * rows)
+                yield table_files._TextChunk(
+                    self.names, [["1" if index % 400 == 399 else "none?", "2"]] * rows
+                )
 
         def arrow_type(self, name: str) -> pa.DataType:  # noqa: ARG002 - all are alike
             return pa.string()
@@ -216,7 +219,7 @@ def test_a_value_with_a_carriage_return_stays_one_value(server: FakeServer, tmp_
 def test_large_tables_are_written_in_few_row_groups(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_files, "_ROW_GROUP_ROWS", 100)
+    monkeypatch.setattr(table_files, "_ROW_GROUP_ROWS", 100)
     source = write(tmp_path / "in.csv", "word", *["abc"] * 250)
     result = run(server, source, tmp_path / "out.parquet", "--batch-rows", "10", model="text")
     assert result.exit_code == 0, result.output
@@ -345,7 +348,7 @@ def test_options_of_tls_reach_the_connection(tmp_path: Path, certificates: Certi
 def test_without_the_extra_the_command_says_how_to_get_it(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scorewire._cli.find_spec", lambda name: None if name == "pyarrow" else name)
+    monkeypatch.setattr("scorewire._cli.extras.find_spec", lambda name: None if name == "pyarrow" else name)
     result = run(server, write(tmp_path / "in.csv", HEADER), tmp_path / "out.csv")
     assert "pyarrow not installed: pip install 'scorewire[pandas]'" in failing(result)
 

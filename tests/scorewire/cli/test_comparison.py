@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scorewire import Bucket, Distribution, ModelStatus, RouteStatistics, Routing, Shadow
-from scorewire._compare import ComparisonError, Role, compare_versions, sides
+from scorewire._cli.comparison import ComparisonError, Role, compare_versions, sides
 
 LOADED = datetime(2026, 1, 2, tzinfo=UTC)
 HALVES = Routing(split={"1.0.0": 50, "1.1.0": 50})

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from scorewire._calls import DEFAULT_TIMEOUT, Calls
 from scorewire._channels import DEFAULT_MAX_MESSAGE_BYTES, TLS, ChannelSettings
+from scorewire._flows import DEFAULT_TIMEOUT, Flows
 from scorewire._methods import PREDICT_STREAM, UNARY_METHODS, Method
 
 
@@ -28,7 +28,7 @@ class ClientBase:
         self._settings = ChannelSettings(
             address=address, count=channels, tls=tls, max_message_bytes=max_message_bytes
         )
-        self._calls = Calls(timeout)
+        self._flows = Flows(timeout)
         self._lock = threading.Lock()
         self._channels: list[Any] = []
         self._stubs: Iterator[dict[Method, Any]] | None = None

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scorewire._cli.table_files import Chunk, FileError, TableReader
 from scorewire._client import Client
-from scorewire._files import Chunk, FileError, TableReader
 from scorewire._models import FeatureKind, Model, OutputKind, Schema
 from scorewire._predictions import Predictions, has_labels, is_named, output_columns
 from scorewire._values import MAX_EXACT_INTEGER, Faults, to_doubles, to_texts

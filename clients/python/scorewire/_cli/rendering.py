@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from scorewire._compare import SAMPLE_RATIO_LEVEL, Comparison, Difference, Role, Side
+from scorewire._cli.comparison import SAMPLE_RATIO_LEVEL, Comparison, Difference, Role, Side
 from scorewire._models import Feature, FeatureKind, Model, ModelStatus, Routing, VersionState
 from scorewire._statistics import Distribution, RouteStatistics
 

@@ -1,0 +1,1 @@
+"""The subcommands that the SDK adds to `scorewire`: predict, models and proto."""

@@ -1,0 +1,205 @@
+"""What a method of a client does, without I/O, so that `Client` and `AsyncClient` share it.
+
+A flow is a generator, one for each call of a client's method. It yields each
+`Call` that the client is to make. The client sends the response back into the
+generator, or throws the `ScorewireError` of a call that failed. The generator
+returns the method's result. `Client` and `AsyncClient` differ only in how they
+make a call.
+
+A client remembers the schema of each model that it has sent rows to. A
+remembered schema is fetched again in two cases:
+
+- The server answers SCHEMA_MISMATCH. The rows are then encoded for the new
+  schema and sent once more.
+- Rows do not fit it, and it was fetched more than `RECHECK_SECONDS` ago.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+
+from scorewire._codec import Codec, Route
+from scorewire._errors import InternalError, InvalidRowsError, ScorewireError
+from scorewire._methods import GET_MODEL, GET_SERVER, GET_STATISTICS, HEALTH, LIST_MODELS, PREDICT, Method
+from scorewire._models import Model, ModelStatus, ServerInfo, model_from, server_from, status_from
+from scorewire._predictions import Prediction, Predictions
+from scorewire._rows import Rows
+from scorewire._statistics import RouteStatistics, statistics_from
+from scorewire_proto.v1 import models_pb2, packed_pb2
+
+DEFAULT_TIMEOUT = 10.0
+# About 30 years. grpc's clock overflows not much later, and a deadline beyond it counts as already past.
+MAX_TIMEOUT = 1e9
+SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
+RECHECK_SECONDS = 5.0
+# The most schemas that a client remembers, by the model and version that the caller named.
+MAX_SCHEMAS = 256
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """One unary call to make; `deadline` is a reading of `time.monotonic`."""
+
+    method: Method
+    request: Message
+    deadline: float
+
+    @property
+    def timeout(self) -> float:
+        """Seconds left until the deadline."""
+        return self.deadline - time.monotonic()
+
+
+Flow: TypeAlias = Generator[Call, Any, _T]
+
+
+class Flows:
+    """The flows of one client, and the schemas that it remembers; safe to share between threads.
+
+    Raises:
+        ValueError: the timeout is not positive, or longer than `MAX_TIMEOUT`.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = check_timeout(timeout)
+        self._lock = threading.Lock()
+        self._codecs: OrderedDict[tuple[str, str], Codec] = OrderedDict()
+
+    def deadline(self, timeout: float | None) -> float:
+        """The deadline of a method that begins now; None takes the client's timeout.
+
+        Raises:
+            ValueError: the timeout is not positive, or longer than `MAX_TIMEOUT`.
+        """
+        return time.monotonic() + (self.timeout if timeout is None else check_timeout(timeout))
+
+    def predict(
+        self, model: str, rows: Rows, *, version: str, routing_key: str, timeout: float | None
+    ) -> Flow[Prediction | Predictions]:
+        """Predict rows; where the model's schema has changed, fetch it and send the rows once more."""
+        deadline = self.deadline(timeout)
+        route = Route(model=model, version=version, routing_key=routing_key)
+        codec = yield from self.codec(route, deadline)
+        codec, request = yield from self.encode(codec, route, rows, deadline)
+        try:
+            response = yield Call(PREDICT, request, deadline)
+        except ScorewireError as error:
+            if error.reason != SCHEMA_MISMATCH:
+                raise
+            codec = yield from self.codec(route, deadline, stale=codec)
+            request = codec.encode(route, rows)
+            response = yield Call(PREDICT, request, deadline)
+        return codec.decode(rows, request, response)
+
+    def models(self, timeout: float | None) -> Flow[list[ModelStatus]]:
+        """List all models."""
+        response = yield Call(LIST_MODELS, models_pb2.ListModelsRequest(), self.deadline(timeout))
+        return [status_from(status) for status in response.models]
+
+    def model(self, name: str, version: str, timeout: float | None) -> Flow[Model]:
+        """Get one model."""
+        return self._model(Route(model=name, version=version), self.deadline(timeout))
+
+    def change(self, method: Method, request: Message, timeout: float | None) -> Flow[ModelStatus]:
+        """Make a change to a model; returns the model's status after it."""
+        response = yield Call(method, request, self.deadline(timeout))
+        return status_from(response.status)
+
+    def statistics(self, model: str, timeout: float | None) -> Flow[list[RouteStatistics]]:
+        """Get the statistics of one model, or of all models where `model` is empty."""
+        request = models_pb2.GetStatisticsRequest(model=Route(model=model, version="").model)
+        response = yield Call(GET_STATISTICS, request, self.deadline(timeout))
+        return [statistics_from(route) for route in response.routes]
+
+    def server(self, timeout: float | None) -> Flow[ServerInfo]:
+        """Get information about the server."""
+        response = yield Call(GET_SERVER, models_pb2.GetServerRequest(), self.deadline(timeout))
+        return server_from(response)
+
+    def health(self, model: str | None, timeout: float | None) -> Flow[bool]:
+        """Check whether the server, or one model, is serving."""
+        # In the health service an empty name means the server as a whole.
+        request = health_pb2.HealthCheckRequest(service=model or "")
+        response = yield Call(HEALTH, request, self.deadline(timeout))
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def encode(
+        self, codec: Codec, route: Route, rows: Rows, deadline: float
+    ) -> Flow[tuple[Codec, packed_pb2.PackedPredictRequest]]:
+        """Encode rows; where they do not fit an old schema, fetch the schema and try once more.
+
+        Returns:
+            The codec that the rows fitted, and the request.
+
+        Raises:
+            InvalidRowsError: the rows do not fit the schema.
+        """
+        try:
+            return codec, codec.encode(route, rows)
+        except InvalidRowsError:
+            if time.monotonic() - codec.created < RECHECK_SECONDS:
+                raise
+            fresh = yield from self.codec(route, deadline, stale=codec)
+            if fresh.fingerprint == codec.fingerprint:
+                raise
+        return fresh, fresh.encode(route, rows)
+
+    def codec(self, route: Route, deadline: float, *, stale: Codec | None = None) -> Flow[Codec]:
+        """The remembered codec of a model, or one made from the schema that the server has now.
+
+        Args:
+            route: the model and version that the caller named.
+            deadline: as in `Call`.
+            stale: a codec that may be out of date, and is not returned.
+        """
+        key = (route.model, route.version)
+        with self._lock:
+            codec = self._codecs.get(key)
+            if codec is not None and codec is not stale:
+                self._codecs.move_to_end(key)
+                return codec
+        codec = Codec((yield from self._model(route, deadline)))
+        with self._lock:
+            self._codecs[key] = codec
+            self._codecs.move_to_end(key)
+            while len(self._codecs) > MAX_SCHEMAS:
+                self._codecs.popitem(last=False)
+        return codec
+
+    def _model(self, route: Route, deadline: float) -> Flow[Model]:
+        request = models_pb2.GetModelRequest(model=route.model, version=route.version)
+        return model_from((yield Call(GET_MODEL, request, deadline)))
+
+
+def check_timeout(timeout: float) -> float:
+    """Return the timeout, in seconds.
+
+    Raises:
+        ValueError: the timeout is not positive, or longer than `MAX_TIMEOUT`.
+    """
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise ValueError(
+            f"a timeout is a positive number of seconds, at most {MAX_TIMEOUT:g}, not {timeout!r}"
+        )
+    return timeout
+
+
+def check_response(response: _T | None) -> _T:
+    """Return the response.
+
+    Raises:
+        InternalError: the response is None, which is what grpc gives where it cannot parse one.
+    """
+    if response is None:
+        raise InternalError("the server's answer cannot be read")
+    return response
