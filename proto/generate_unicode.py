@@ -24,7 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 COPIES = (
     HERE / "python" / "scorewire_contract" / "unicode.txt",
-    HERE.parent / "server" / "native" / "src" / "words" / "unicode.txt",
+    HERE.parent / "server" / "native" / "src" / "rows" / "words" / "unicode.txt",
 )
 _SETS = ("word", "cased", "ignorable")
 _MAPS = ("lower", "stripped")

@@ -106,7 +106,7 @@ def test_this_python_has_a_known_version_of_unicode() -> None:
 
 def test_both_engines_have_the_same_tables() -> None:
     own = Path(scorewire_contract.__file__).with_name("unicode.txt")
-    assert own.read_bytes() == (ROOT / "server/native/src/words/unicode.txt").read_bytes()
+    assert own.read_bytes() == (ROOT / "server/native/src/rows/words/unicode.txt").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,16 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 
-use crate::admission::{Admission, Entry};
-use crate::arrivals;
+use crate::bridge::events::Events;
 use crate::calls::{self, Worker};
-use crate::connection::{self, Call, HANDSHAKE_TIMEOUT, LAST_WORDS, Options, Phase};
-use crate::control::Events;
-use crate::limit;
-use crate::pool::Pool;
-use crate::predict::Predictor;
-use crate::shadow::ShadowLane;
-use crate::tls::Tls;
+use crate::onnx::limit;
+use crate::predict::pipeline::Predictor;
+use crate::predict::pool::Pool;
+use crate::predict::shadow::ShadowLane;
+use crate::transport::admission::{Admission, Entry};
+use crate::transport::arrivals;
+use crate::transport::connection::{self, Call, HANDSHAKE_TIMEOUT, LAST_WORDS, Options, Phase};
+use crate::transport::tls::Tls;
 
 const BACKLOG: i32 = 4096;
 /// When the process has no file left for a connection, it waits for one this long.

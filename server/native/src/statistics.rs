@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::coding::ROW_REASONS;
+use crate::rows::coding::ROW_REASONS;
 
 /// How many bounds the histograms have; one more bucket takes the rest.
 pub const BOUNDS: usize = 18;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use scorewire_native::wire::Request;
+use scorewire_native::protocol::protobuf::Request;
 
 fuzz_target!(|data: &[u8]| {
     let (mut used, mut fresh) = (Request::default(), Request::default());

@@ -2,6 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use scorewire_native::session::exercise::exercise;
+use scorewire_native::transport::http2::exercise::exercise;
 
 fuzz_target!(|data: &[u8]| exercise(data));

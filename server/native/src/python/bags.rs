@@ -4,8 +4,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::fold;
-use crate::entries::Part;
-use crate::words::{Accents, Analyzer, Bag, CharacterSet, Places, Tokens};
+use crate::rows::entries::Part;
+use crate::rows::words::{Accents, Analyzer, Bag, CharacterSet, Places, Tokens};
 
 /// Whether word characters and white space are tokens' characters, ranges of further ones, whether it
 /// is all others; how many make a token, whether tokens are whole words, stop words.

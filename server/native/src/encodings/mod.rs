@@ -1,0 +1,4 @@
+pub mod elements;
+pub mod positional;
+pub mod tensors;
+pub mod typed;

@@ -1,0 +1,2 @@
+pub mod limit;
+pub mod runtime;

@@ -1,0 +1,86 @@
+//! How long a task waits for the threads of a pool, told before it is given to them.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::transport::arrivals::INTERVAL;
+
+/// The cost of a task weighs so much in the mean of all.
+const WEIGHT: u64 = 8;
+
+/// The tasks that wait, and what one costs.
+pub struct Backlog {
+    waiting: AtomicUsize,
+    /// The mean of what a task took of the pool's time.
+    cost_ns: AtomicU64,
+    began: Instant,
+    /// When a thread last had nothing to do, since `began`.
+    rested_ns: AtomicU64,
+}
+
+impl Default for Backlog {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Backlog {
+    pub fn new() -> Self {
+        Self { waiting: 0.into(), cost_ns: 0.into(), began: Instant::now(), rested_ns: 0.into() }
+    }
+
+    /// A task waits.
+    pub fn enter(&self) {
+        self.waiting.fetch_add(1, Relaxed);
+    }
+
+    /// A task is done that took so much of the pool's time.
+    pub fn leave(&self, cost: Duration) {
+        self.waiting.fetch_sub(1, Relaxed);
+        // Threads that do this together lose one of their costs, which the next ones make up for.
+        let mean = self.cost_ns.load(Relaxed);
+        self.cost_ns.store(mean - mean / WEIGHT + cost.as_nanos() as u64 / WEIGHT, Relaxed);
+    }
+
+    /// How many tasks wait or are being done.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    /// A thread had nothing to do until now.
+    pub fn rest(&self) {
+        self.rested_ns.store(self.began.elapsed().as_nanos() as u64, Relaxed);
+    }
+
+    /// How long a task would wait; None while the threads keep up.
+    pub fn wait(&self, now: Instant) -> Option<Duration> {
+        let rested = self.began + Duration::from_nanos(self.rested_ns.load(Relaxed));
+        let behind = now.saturating_duration_since(rested) >= INTERVAL;
+        let wait = self.cost_ns.load(Relaxed).saturating_mul(self.waiting.load(Relaxed) as u64);
+        behind.then(|| Duration::from_nanos(wait))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_waits_for_those_before_it_once_the_threads_do_not_keep_up() {
+        let backlog = Backlog::new();
+        let cost = Duration::from_millis(2);
+        for _ in 0..200 {
+            backlog.enter();
+            backlog.leave(cost);
+        }
+        (0..10).for_each(|_| backlog.enter());
+        assert_eq!(backlog.wait(backlog.began), None);
+        let wait = backlog.wait(backlog.began + INTERVAL).unwrap();
+        assert!(wait > 9 * cost && wait <= 10 * cost, "{wait:?}");
+        backlog.rest();
+        let rested = Instant::now();
+        assert_eq!(backlog.wait(rested), None);
+        assert!(backlog.wait(rested + 2 * INTERVAL).is_some());
+    }
+}

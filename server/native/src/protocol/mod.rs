@@ -1,0 +1,2 @@
+pub mod protobuf;
+pub mod status;

@@ -1,0 +1,3 @@
+pub mod coding;
+pub mod entries;
+pub mod words;

@@ -1,0 +1,424 @@
+//! A connection over a pipe, with a client of another make on its other end.
+
+mod closing;
+mod hostile;
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::{Reason, RecvStream, SendStream};
+use http::{Request, Response};
+use tokio::io::DuplexStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+use super::*;
+use crate::transport::http2::{Field, Fields, InitialFields};
+
+static INITIAL: InitialFields = InitialFields::new(const { &[Field::fixed(":status", "200")] });
+const TRAILERS: &[Field] = &[Field::fixed("grpc-status", "0")];
+const CUT: &[Field] = &[Field::fixed("grpc-status", "14")];
+/// Longer than any test takes.
+const GRACE: Duration = Duration::from_secs(600);
+const WINDOW: usize = 1 << 20;
+const PIPE_BYTES: usize = 1 << 16;
+
+fn options() -> Options {
+    Options {
+        max_streams: 100,
+        max_metadata_bytes: 1 << 12,
+        max_age: None,
+        cut: (&INITIAL, Fields::Borrowed(CUT)),
+        max_idle: None,
+        max_stall: None,
+        max_bytes: 1 << 24,
+        quota: Quota::new(1 << 26),
+        counts: Arc::default(),
+    }
+}
+
+const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+impl Unread for DuplexStream {
+    /// A pipe does not tell.
+    fn unread(&self) -> usize {
+        0
+    }
+}
+
+/// A server behind a pipe, and the way to end it.
+struct Served {
+    client: DuplexStream,
+    phase: watch::Sender<Phase>,
+    done: tokio::task::JoinHandle<()>,
+}
+
+fn served<F: Future<Output = ()> + 'static>(
+    options: Options,
+    mut call: impl FnMut(Body, Answer) -> F + 'static,
+) -> Served {
+    let (client, server) = tokio::io::duplex(PIPE_BYTES);
+    let (phase, watched) = watch::channel(Phase::Serving);
+    let done = spawn_local(async move {
+        let begin = |begun: &mut dyn Iterator<Item = Call<'_>>, _: &mut Context<'_>| {
+            begun.for_each(|begun| drop(spawn_local(call(begun.body, begun.answer))));
+        };
+        serve(server, &options, watched, begin).await;
+    });
+    Served { client, phase, done }
+}
+
+async fn next(body: &mut Body) -> Option<Bytes> {
+    std::future::poll_fn(|cx| body.poll_data(cx)).await.ok().flatten()
+}
+
+async fn send(answer: &Answer, data: Bytes) -> bool {
+    let room = std::future::poll_fn(|cx| answer.poll_room(cx)).await.is_ok();
+    if room {
+        answer.data(&INITIAL, data);
+    }
+    room
+}
+
+async fn echo(mut body: Body, answer: Answer) {
+    while let Some(data) = next(&mut body).await {
+        if !send(&answer, data).await {
+            return;
+        }
+    }
+    answer.end(&INITIAL, Fields::Borrowed(TRAILERS));
+}
+
+/// A client; its window is small where it is given.
+async fn client(io: DuplexStream, window: u32) -> SendRequest<Bytes> {
+    let (sender, connection) = h2::client::Builder::new()
+        .initial_window_size(window)
+        .initial_connection_window_size(8 << 20)
+        .handshake::<_, Bytes>(io)
+        .await
+        .unwrap();
+    drop(spawn_local(async move { drop(connection.await) }));
+    sender.ready().await.unwrap()
+}
+
+fn post() -> Request<()> {
+    Request::post("http://host/path").body(()).unwrap()
+}
+
+/// Sends as there is room.
+async fn send_all(sender: &mut SendStream<Bytes>, data: &mut Bytes, end: bool) {
+    while !data.is_empty() {
+        sender.reserve_capacity(data.len());
+        let room = std::future::poll_fn(|cx| sender.poll_capacity(cx)).await.unwrap().unwrap();
+        let part = data.split_to(room.min(data.len()));
+        sender.send_data(part, end && data.is_empty()).unwrap();
+    }
+}
+
+/// All of a body, and the status in its trailers.
+async fn read(response: Response<RecvStream>) -> Result<(Vec<u8>, String), h2::Error> {
+    let mut body = response.into_body();
+    let mut data = Vec::new();
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk?;
+        body.flow_control().release_capacity(chunk.len())?;
+        data.extend_from_slice(&chunk);
+    }
+    let trailers = body.trailers().await?.unwrap_or_default();
+    Ok((data, trailers["grpc-status"].to_str().unwrap().to_owned()))
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    LocalSet::new().block_on(&runtime, test);
+}
+
+#[test]
+fn many_unary_calls_are_answered_on_one_connection() {
+    run(async {
+        let served = served(options(), echo);
+        let mut client = client(served.client, 1 << 20).await;
+        let mut answers = Vec::new();
+        for number in 0..100_u8 {
+            let (response, mut body) = client.send_request(post(), false).unwrap();
+            body.send_data(Bytes::from(vec![number; 1 + 100 * usize::from(number)]), true).unwrap();
+            answers.push((number, response));
+        }
+        for (number, response) in answers {
+            let (data, status) = read(response.await.unwrap()).await.unwrap();
+            assert_eq!(data, vec![number; 1 + 100 * usize::from(number)]);
+            assert_eq!(status, "0");
+        }
+        drop(client);
+        served.done.await.unwrap();
+    });
+}
+
+#[test]
+fn a_stream_goes_both_ways_at_once() {
+    run(async {
+        let served = served(options(), echo);
+        let mut client = client(served.client, 1 << 20).await;
+        let (response, mut sender) = client.send_request(post(), false).unwrap();
+        sender.send_data(Bytes::from_static(b"0"), false).unwrap();
+        let response = response.await.unwrap();
+        let mut body = response.into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), "0");
+        for number in 1..50_u32 {
+            let data = Bytes::from(number.to_string());
+            sender.send_data(data.clone(), number == 49).unwrap();
+            assert_eq!(body.data().await.unwrap().unwrap(), data);
+        }
+        assert!(body.data().await.is_none());
+        assert_eq!(body.trailers().await.unwrap().unwrap()["grpc-status"], "0");
+    });
+}
+
+#[test]
+fn a_call_that_is_cancelled_is_told_and_the_others_go_on() {
+    run(async {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let mut first = true;
+        let served = served(options(), move |body, answer| {
+            let (tell, first) = (tell.clone(), std::mem::take(&mut first));
+            async move {
+                if !first {
+                    return echo(body, answer).await;
+                }
+                tell.send("begun").unwrap();
+                std::future::poll_fn(|cx| answer.poll_gone(cx)).await;
+                tell.send("gone").unwrap();
+            }
+        });
+        let mut client = client(served.client, 1 << 20).await;
+        let (_response, mut cancelled) = client.send_request(post(), false).unwrap();
+        cancelled.send_data(Bytes::from_static(b"lost"), false).unwrap();
+        assert_eq!(told.recv().await, Some("begun"));
+        let (response, mut body) = client.ready().await.unwrap().send_request(post(), false).unwrap();
+        cancelled.send_reset(Reason::CANCEL);
+        assert_eq!(told.recv().await, Some("gone"));
+        body.send_data(Bytes::from_static(b"kept"), true).unwrap();
+        assert_eq!(read(response.await.unwrap()).await.unwrap().0, b"kept");
+    });
+}
+
+#[test]
+fn an_answer_waits_for_a_client_that_does_not_read() {
+    run(async {
+        let given = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&given);
+        let served = served(options(), move |_, answer| {
+            let given = Rc::clone(&counted);
+            async move {
+                for number in 0..100 {
+                    assert!(send(&answer, Bytes::from(vec![number; 1000])).await);
+                    given.set(given.get() + 1);
+                }
+                answer.end(&INITIAL, Fields::Borrowed(TRAILERS));
+            }
+        });
+        let mut client = client(served.client, 2500).await;
+        let (response, _body) = client.send_request(post(), true).unwrap();
+        let mut body = response.await.unwrap().into_body();
+        let mut data = body.data().await.unwrap().unwrap().to_vec();
+        // Its window takes two and a half, one waits; nothing more is given meanwhile.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(given.get(), 3);
+        body.flow_control().release_capacity(data.len()).unwrap();
+        while let Some(chunk) = body.data().await {
+            let chunk = chunk.unwrap();
+            body.flow_control().release_capacity(chunk.len()).unwrap();
+            data.extend_from_slice(&chunk);
+        }
+        assert_eq!(data, (0..100).flat_map(|number| [number; 1000]).collect::<Vec<_>>());
+        assert_eq!(given.get(), 100);
+    });
+}
+
+#[test]
+fn a_client_waits_for_a_call_that_does_not_read() {
+    run(async {
+        let (go, gone) = oneshot::channel::<()>();
+        let gone = RefCell::new(Some(gone));
+        let served = served(options(), move |body, answer| {
+            let gone = gone.borrow_mut().take();
+            async move {
+                if let Some(gone) = gone {
+                    gone.await.unwrap();
+                }
+                echo(body, answer).await;
+            }
+        });
+        let mut client = client(served.client, 4 << 20).await;
+        let (response, mut sender) = client.send_request(post(), false).unwrap();
+        let sent = Bytes::from(vec![7; 2 * WINDOW]);
+        let (mut first, mut rest) = (sent.slice(..WINDOW), sent.slice(WINDOW..));
+        send_all(&mut sender, &mut first, false).await;
+        let blocked = send_all(&mut sender, &mut rest, true);
+        assert!(tokio::time::timeout(Duration::from_secs(1), blocked).await.is_err());
+        assert_eq!(rest.len(), WINDOW);
+        // Another call still has room on the connection.
+        let (other, mut body) = client.clone().ready().await.unwrap().send_request(post(), false).unwrap();
+        body.send_data(Bytes::from_static(b"other"), true).unwrap();
+        assert_eq!(read(other.await.unwrap()).await.unwrap().0, b"other");
+        go.send(()).unwrap();
+        drop(spawn_local(async move { send_all(&mut sender, &mut rest, true).await }));
+        assert_eq!(read(response.await.unwrap()).await.unwrap().0.len(), 2 * WINDOW);
+    });
+}
+
+#[test]
+fn what_no_call_reads_does_not_use_the_connection_up() {
+    run(async {
+        let served = served(options(), |_, answer| async move {
+            answer.refuse(&[Field::fixed(":status", "415")]);
+        });
+        let mut client = client(served.client, 1 << 20).await;
+        // Together they are more than the connection's window.
+        for _ in 0..20 {
+            let (response, mut sender) = client.send_request(post(), false).unwrap();
+            let _ = sender.send_data(Bytes::from(vec![7; WINDOW]), true);
+            assert_eq!(response.await.unwrap().status(), 415);
+            client = client.ready().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_call_that_is_answered_early_is_stopped_without_an_error() {
+    run(async {
+        let served = served(options(), |_, answer| async move {
+            answer.end(&INITIAL, Fields::Borrowed(TRAILERS));
+        });
+        let mut client = client(served.client, 1 << 20).await;
+        let (response, mut sender) = client.send_request(post(), false).unwrap();
+        assert_eq!(read(response.await.unwrap()).await.unwrap().1, "0");
+        let reason = std::future::poll_fn(|cx| sender.poll_reset(cx)).await.unwrap();
+        assert_eq!(reason, Reason::NO_ERROR);
+    });
+}
+
+#[test]
+fn an_answer_that_is_dropped_breaks_the_call_off() {
+    run(async {
+        let served = served(options(), |_, answer| async move { drop(answer) });
+        let mut client = client(served.client, 1 << 20).await;
+        let (response, _body) = client.send_request(post(), true).unwrap();
+        assert_eq!(response.await.unwrap_err().reason(), Some(Reason::CANCEL));
+    });
+}
+
+#[test]
+fn fields_that_are_long_are_sent_and_those_that_are_too_long_end_the_call() {
+    run(async {
+        let length = Rc::new(Cell::new(100_000));
+        let told = Rc::clone(&length);
+        let served = served(options(), move |_, answer| {
+            let field = Field { name: "grpc-message", value: "x".repeat(told.get()).into() };
+            async move { answer.refuse(&[Field::fixed(":status", "200"), field]) }
+        });
+        let mut client = client(served.client, 1 << 20).await;
+        let (response, _body) = client.send_request(post(), true).unwrap();
+        assert_eq!(response.await.unwrap().headers()["grpc-message"].len(), 100_000);
+        length.set(2_000_000);
+        let (response, _body) = client.send_request(post(), true).unwrap();
+        assert_eq!(response.await.unwrap_err().reason(), Some(Reason::CANCEL));
+    });
+}
+
+#[test]
+fn a_connection_that_closes_ends_with_its_last_call() {
+    run(async {
+        let served = served(options(), echo);
+        let mut client = client(served.client, 1 << 20).await;
+        let (response, mut sender) = client.send_request(post(), false).unwrap();
+        sender.send_data(Bytes::from_static(b"before"), false).unwrap();
+        let mut body = response.await.unwrap().into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), "before");
+        served.phase.send_replace(Phase::Closing(Instant::now() + GRACE));
+        while client.send_request(post(), true).is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        sender.send_data(Bytes::from_static(b"after"), true).unwrap();
+        assert_eq!(body.data().await.unwrap().unwrap(), "after");
+        assert_eq!(body.trailers().await.unwrap().unwrap()["grpc-status"], "0");
+        served.done.await.unwrap();
+    });
+}
+
+#[test]
+fn old_connections_end_within_a_tenth_of_their_age_and_not_together() {
+    run(async {
+        let age = Duration::from_secs(30);
+        let options = Options { max_age: Some(age), ..options() };
+        let mut ends = Vec::new();
+        for _ in 0..20 {
+            let begun = tokio::time::Instant::now();
+            let served = served(options.clone(), echo);
+            let _client = client(served.client, 1 << 20).await;
+            served.done.await.unwrap();
+            ends.push(begun.elapsed());
+        }
+        let (first, last) = (ends.iter().min().unwrap(), ends.iter().max().unwrap());
+        assert!(*first >= age.mul_f64(0.9) && *last <= age.mul_f64(1.1) + Duration::from_secs(1), "{ends:?}");
+        assert!(*last - *first > Duration::from_millis(1), "{ends:?}");
+    });
+}
+
+#[test]
+fn a_client_that_does_not_greet_is_left() {
+    run(async {
+        let served = served(options(), echo);
+        served.done.await.unwrap();
+        drop(served.client);
+    });
+}
+
+#[test]
+fn a_client_that_does_not_answer_pings_is_left() {
+    run(async {
+        let mut served = served(options(), echo);
+        served.client.write_all(GREETING).await.unwrap();
+        served.done.await.unwrap();
+    });
+}
+
+/// A call that waits is told that its caller is gone, however the task of its connection ends.
+#[test]
+fn a_connection_whose_task_ends_at_once_leaves_no_call_behind() {
+    for panics in [false, true] {
+        run(async move {
+            let (tell, mut told) = mpsc::unbounded_channel();
+            let mut calls = 0;
+            let served = served(options(), move |_, answer| {
+                calls += 1;
+                assert!(calls < 3, "the third call is a fault");
+                let tell = tell.clone();
+                async move {
+                    std::future::poll_fn(|cx| answer.poll_gone(cx)).await;
+                    tell.send(()).unwrap();
+                }
+            });
+            let mut client = client(served.client, 1 << 20).await;
+            let mut open = Vec::new();
+            for _ in 0..2 + u8::from(panics) {
+                open.push(client.send_request(post(), false).unwrap());
+                client = client.ready().await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if !panics {
+                served.done.abort();
+            }
+            assert_eq!((told.recv().await, told.recv().await), (Some(()), Some(())));
+            // Nothing holds the session any more: what could tell more is gone with it.
+            assert_eq!(told.recv().await, None);
+            assert_eq!(served.done.await.unwrap_err().is_panic(), panics);
+            for (response, _) in open {
+                assert!(response.await.is_err());
+            }
+        });
+    }
+}

@@ -1,0 +1,228 @@
+//! Messages in gzip: inflated piece by piece up to a limit, and made of answers.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+use crate::encodings::positional::HEAD;
+use crate::protocol::status::{self, Failure};
+use crate::transport::inbox::Message;
+use crate::transport::quota::{Claim, FREE_BYTES, Held, Quota};
+
+/// What is inflated or deflated at once on an I/O thread, in well below a millisecond; the threads
+/// for large batches do the rest.
+pub const INLINE_BYTES: usize = 1 << 16;
+/// Shorter answers gain nothing.
+const MIN_BYTES: usize = 1 << 10;
+const ZIPPED: u8 = 1;
+const WINDOW_BITS: u8 = 15;
+
+/// A message that is being inflated.
+pub struct Inflating {
+    inflater: Decompress,
+    zipped: Bytes,
+    inflated: Vec<u8>,
+    max_bytes: usize,
+    /// What the inflated bytes hold of the quota.
+    held: Held,
+    quota: Arc<Quota>,
+}
+
+impl Inflating {
+    pub fn new(zipped: Bytes, max_bytes: usize, quota: Arc<Quota>) -> Self {
+        let inflater = Decompress::new_gzip(WINDOW_BITS);
+        Self { inflater, zipped, inflated: Vec::new(), max_bytes, held: Held::default(), quota }
+    }
+
+    /// Inflates up to `INLINE_BYTES` more; true once the message is whole.
+    ///
+    /// # Errors
+    /// The bytes are not one member of gzip and nothing else, or the message is larger than
+    /// allowed or than the quota allows.
+    pub fn step(&mut self) -> Result<bool, Failure> {
+        let goal = self.inflated.len() + INLINE_BYTES;
+        while self.inflated.len() < goal {
+            let start = self.inflated.len();
+            if start > self.max_bytes {
+                let message =
+                    format!("Received message after inflation larger than max ({})", self.max_bytes);
+                return Err(Failure::plain(status::RESOURCE_EXHAUSTED, message));
+            }
+            // One byte more than allowed tells that there are too many.
+            let wanted = (2 * start).max(4 * self.zipped.len()).max(MIN_BYTES);
+            let end = wanted.min(goal).min(self.max_bytes + 1);
+            self.make_room(end)?;
+            self.inflated.resize(end, 0);
+            let (rest, room) =
+                (&self.zipped[self.inflater.total_in() as usize..], &mut self.inflated[start..]);
+            let status = self.inflater.decompress(rest, room, FlushDecompress::None).map_err(|_| broken())?;
+            self.inflated.truncate(self.inflater.total_out() as usize);
+            if status == Status::StreamEnd {
+                let whole = self.inflater.total_in() as usize == self.zipped.len();
+                return if whole { Ok(true) } else { Err(broken()) };
+            }
+            if self.inflated.len() < end {
+                return Err(broken());
+            }
+        }
+        Ok(false)
+    }
+
+    /// The message, once it is whole.
+    pub fn into_message(self) -> Message {
+        Message { bytes: self.inflated.into(), zipped: true, held: self.held }
+    }
+
+    /// Doubles the room, but never to more than the limit.
+    fn make_room(&mut self, end: usize) -> Result<(), Failure> {
+        if end > self.inflated.capacity() {
+            let capacity = end.max(2 * self.inflated.capacity()).min(self.max_bytes + 1);
+            if capacity > FREE_BYTES && !self.held.resize(&self.quota, capacity, Claim::First) {
+                return Err(Failure::full());
+            }
+            self.inflated.reserve_exact(capacity - self.inflated.len());
+        }
+        Ok(())
+    }
+}
+
+fn broken() -> Failure {
+    Failure::plain(status::INTERNAL, "the message is not one member of gzip")
+}
+
+/// Whether an answer, with its head, gains by gzip.
+pub fn pays(answer: &[u8]) -> bool {
+    answer.len() > HEAD + MIN_BYTES
+}
+
+/// An answer in gzip, both with their heads; the answer itself where that is not shorter.
+pub fn deflate(answer: Vec<u8>) -> Vec<u8> {
+    thread_local! {
+        static DEFLATER: RefCell<Compress> =
+            RefCell::new(Compress::new_gzip(Compression::fast(), WINDOW_BITS));
+    }
+    let mut out = Vec::with_capacity(answer.len());
+    out.extend_from_slice(&[ZIPPED, 0, 0, 0, 0]);
+    let done = DEFLATER.with_borrow_mut(|deflater| {
+        deflater.reset();
+        deflater.compress_vec(&answer[HEAD..], &mut out, FlushCompress::Finish)
+    });
+    if !matches!(done, Ok(Status::StreamEnd)) {
+        return answer;
+    }
+    let length = (out.len() - HEAD) as u32;
+    out[1..HEAD].copy_from_slice(&length.to_be_bytes());
+    out.shrink_to_fit();
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encodings::positional::headed;
+
+    fn zipped(message: &[u8]) -> Bytes {
+        let mut deflater = Compress::new_gzip(Compression::fast(), WINDOW_BITS);
+        let mut out = Vec::with_capacity(2 * message.len() + 100);
+        let done = deflater.compress_vec(message, &mut out, FlushCompress::Finish).unwrap();
+        assert_eq!(done, Status::StreamEnd);
+        out.into()
+    }
+
+    fn inflate(zipped: Bytes, max_bytes: usize) -> Result<Bytes, Failure> {
+        let mut inflating = Inflating::new(zipped, max_bytes, Quota::new(1 << 20));
+        while !inflating.step()? {}
+        assert!(inflating.inflated.capacity() <= max_bytes + 1);
+        Ok(inflating.into_message().bytes)
+    }
+
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1_u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        (0..length).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn messages_of_all_lengths_come_out_as_they_went_in() {
+        for length in [0, 1, 1000, INLINE_BYTES - 1, INLINE_BYTES, INLINE_BYTES + 1, 3 * INLINE_BYTES] {
+            for message in [vec![7; length], noise(length)] {
+                assert_eq!(inflate(zipped(&message), length).unwrap(), message);
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_inflates_to_more_than_allowed_is_refused_at_the_limit() {
+        for max_bytes in [1000, INLINE_BYTES, 3 * INLINE_BYTES + 1] {
+            let mut inflating =
+                Inflating::new(zipped(&vec![0; 4 * INLINE_BYTES]), max_bytes, Quota::new(1 << 20));
+            let failure = loop {
+                match inflating.step() {
+                    Ok(whole) => assert!(!whole),
+                    Err(failure) => break failure,
+                }
+            };
+            assert_eq!(failure.code, status::RESOURCE_EXHAUSTED);
+            assert!(inflating.inflated.capacity() <= max_bytes + 1);
+        }
+    }
+
+    #[test]
+    fn what_is_inflated_is_held_of_the_quota_and_no_more() {
+        let quota = Quota::new(3 * INLINE_BYTES);
+        let mut whole = Inflating::new(zipped(&vec![7; INLINE_BYTES]), 1 << 30, Arc::clone(&quota));
+        while !whole.step().unwrap() {}
+        let message = whole.into_message();
+        assert!(quota.used() >= INLINE_BYTES);
+        let mut bomb = Inflating::new(zipped(&vec![0; 4 * INLINE_BYTES]), 1 << 30, Arc::clone(&quota));
+        let failure = loop {
+            if let Err(failure) = bomb.step() {
+                break failure;
+            }
+        };
+        assert_eq!(failure, Failure::full());
+        drop((message, bomb));
+        assert_eq!(quota.used(), 0);
+    }
+
+    #[test]
+    fn what_is_not_one_whole_member_is_refused() {
+        let whole = zipped(&noise(300));
+        let mut flipped = whole.to_vec();
+        *flipped.last_mut().unwrap() ^= 1;
+        let twice = [&whole[..], &whole].concat();
+        let trailed = [&whole[..], b"x"].concat();
+        let mut bad: Vec<Bytes> = [flipped, twice, trailed, b"no gzip".to_vec()].map(Bytes::from).into();
+        bad.extend((0..whole.len()).map(|cut| whole.slice(..cut)));
+        for bytes in bad {
+            assert_eq!(inflate(bytes, 1 << 20).unwrap_err().code, status::INTERNAL);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_compressed_where_that_makes_it_shorter() {
+        for (message, shorter) in [(vec![7; 5000], true), (noise(5000), false)] {
+            let mut answer = headed(message.len());
+            answer.extend_from_slice(&message);
+            let out = deflate(answer.clone());
+            assert_eq!(out.len() < answer.len(), shorter);
+            if shorter {
+                assert_eq!(out[..HEAD], [&[1][..], &((out.len() - HEAD) as u32).to_be_bytes()].concat());
+                assert_eq!(inflate(Bytes::from(out).slice(HEAD..), 5000).unwrap(), message);
+            } else {
+                assert_eq!(out, answer);
+            }
+        }
+    }
+
+    #[test]
+    fn only_answers_above_a_kibibyte_gain() {
+        assert!(!pays(&[0; HEAD + 1024]));
+        assert!(pays(&[0; HEAD + 1025]));
+    }
+}

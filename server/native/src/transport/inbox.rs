@@ -1,0 +1,148 @@
+//! Messages out of the frames of a request.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::encodings::positional::HEAD;
+use crate::protocol::status::{self, Failure};
+use crate::transport::quota::Held;
+
+/// A message without its head.
+#[derive(Debug)]
+pub struct Message {
+    pub bytes: Bytes,
+    /// Whether the caller sent it in gzip.
+    pub zipped: bool,
+    /// What it holds of the quota.
+    pub held: Held,
+}
+
+/// Messages out of the frames of a request.
+pub struct Inbox {
+    /// What came last; messages that are whole in it are not copied.
+    chunk: Bytes,
+    /// The beginning of a message that came in several frames.
+    pending: BytesMut,
+    max_message_bytes: usize,
+    gzip: bool,
+}
+
+impl Inbox {
+    /// An inbox for messages of up to so many bytes, which may be in gzip or not.
+    pub fn new(max_message_bytes: usize, gzip: bool) -> Self {
+        Self { chunk: Bytes::new(), pending: BytesMut::new(), max_message_bytes, gzip }
+    }
+
+    /// Takes the bytes of a frame. All whole messages of earlier frames have been taken out.
+    pub fn push(&mut self, chunk: Bytes) {
+        if self.chunk.is_empty() && self.pending.is_empty() {
+            self.chunk = chunk;
+            return;
+        }
+        if self.pending.is_empty() {
+            self.pending.extend_from_slice(&std::mem::take(&mut self.chunk));
+        }
+        self.pending.extend_from_slice(&chunk);
+    }
+
+    /// The bytes of a message that has only begun.
+    pub fn len(&self) -> usize {
+        self.chunk.len() + self.pending.len()
+    }
+
+    /// Whether nothing is left over.
+    pub fn is_empty(&self) -> bool {
+        self.chunk.is_empty() && self.pending.is_empty()
+    }
+
+    /// The next whole message, as it was sent.
+    ///
+    /// # Errors
+    /// The message is larger than allowed, or compressed though the call's messages are not.
+    pub fn next_message(&mut self) -> Result<Option<Message>, Failure> {
+        let bytes = if self.pending.is_empty() { &self.chunk[..] } else { &self.pending[..] };
+        let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let zipped = match head[0] {
+            0 => false,
+            1 if self.gzip => true,
+            1 => return Err(Failure::plain(status::INTERNAL, "compressed flag set with identity encoding")),
+            _ => return Err(Failure::plain(status::INTERNAL, "a message has an unknown flag")),
+        };
+        if length > self.max_message_bytes {
+            let limit = self.max_message_bytes;
+            let message = format!("Received message larger than max ({length} vs. {limit})");
+            return Err(Failure::plain(status::RESOURCE_EXHAUSTED, message));
+        }
+        if rest.len() < length {
+            return Ok(None);
+        }
+        if self.pending.is_empty() {
+            self.chunk.advance(HEAD);
+            return Ok(Some(Message { bytes: self.chunk.split_to(length), zipped, held: Held::default() }));
+        }
+        self.pending.advance(HEAD);
+        let bytes = self.pending.split_to(length).freeze();
+        if !self.pending.is_empty() {
+            self.chunk = self.pending.split().freeze();
+        }
+        Ok(Some(Message { bytes, zipped, held: Held::default() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(message: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(message.len()).unwrap();
+        [&[0][..], &length.to_be_bytes(), message].concat()
+    }
+
+    #[test]
+    fn messages_come_out_whole_however_they_are_cut() {
+        let bytes = [framed(b"one"), framed(b""), framed(&[7; 300])].concat();
+        for size in 1..bytes.len() + 1 {
+            let mut inbox = Inbox::new(1000, false);
+            let mut found = Vec::new();
+            for chunk in bytes.chunks(size) {
+                inbox.push(Bytes::copy_from_slice(chunk));
+                while let Some(message) = inbox.next_message().unwrap() {
+                    found.push(message.bytes);
+                }
+            }
+            assert_eq!(found, [&b"one"[..], b"", &[7; 300]]);
+            assert!(inbox.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_refused_by_its_head() {
+        let mut inbox = Inbox::new(10, false);
+        inbox.push(Bytes::from_static(&[0, 0, 0, 0, 11]));
+        assert_eq!(inbox.next_message().unwrap_err().code, status::RESOURCE_EXHAUSTED);
+    }
+
+    #[test]
+    fn a_message_in_gzip_is_refused_unless_the_call_is_in_gzip() {
+        for (flag, gzip, taken) in [(1, false, false), (1, true, true), (2, true, false)] {
+            let mut inbox = Inbox::new(10, gzip);
+            inbox.push(Bytes::from_static(if flag == 1 { &[1, 0, 0, 0, 0] } else { &[2, 0, 0, 0, 0] }));
+            match inbox.next_message() {
+                Ok(message) => assert!(taken && message.unwrap().zipped),
+                Err(failure) => assert!(!taken && failure.code == status::INTERNAL),
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_has_only_begun_takes_no_more_than_has_come() {
+        let mut inbox = Inbox::new(1 << 24, false);
+        for chunk in [&[0, 1, 0][..], &[0, 0, 7, 7]] {
+            inbox.push(Bytes::copy_from_slice(chunk));
+            assert!(inbox.next_message().unwrap().is_none());
+        }
+        assert!(inbox.pending.capacity() < 1 << 10);
+    }
+}

@@ -1,0 +1,12 @@
+pub mod admission;
+pub mod arrivals;
+pub mod connection;
+pub mod grpc;
+pub mod gzip;
+pub mod headers;
+pub mod http2;
+pub mod inbox;
+pub mod intake;
+pub mod quota;
+pub mod stream;
+pub mod tls;
