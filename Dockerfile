@@ -39,5 +39,5 @@ USER 10001:10001
 VOLUME /models
 EXPOSE 8500
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-m", "scorewire_server.probe", "127.0.0.1:8500"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-m", "scorewire_server.healthcheck", "127.0.0.1:8500"]
 ENTRYPOINT ["scorewire", "serve"]

@@ -11,29 +11,29 @@ from importlib.metadata import version
 from pathlib import Path
 
 from scorewire_proto.v1 import models_pb2
-from scorewire_server.admission import Admission
-from scorewire_server.catalog import Catalog
+from scorewire_server.catalog.catalog import Catalog
+from scorewire_server.catalog.repository import BundleFolder, scan
+from scorewire_server.catalog.state import StateFile
+from scorewire_server.catalog.version_policy import parse_version_policy
+from scorewire_server.catalog.watch import changes
 from scorewire_server.certificates import Certificates
 from scorewire_server.control.health import Health
 from scorewire_server.control.inference_service import InferenceService
 from scorewire_server.control.model_service import ModelService
 from scorewire_server.control.reflection import Reflection
 from scorewire_server.control.stream_limit import limit_streams
-from scorewire_server.engine.choice import choose
-from scorewire_server.engine.port import StartError
+from scorewire_server.engine.factory import choose_engine
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, VersionRecord
-from scorewire_server.left_over import remove_left_over
-from scorewire_server.loader import load
+from scorewire_server.errors import StartError
+from scorewire_server.loading.loader import load
+from scorewire_server.loading.sandbox import Sandbox
+from scorewire_server.loading.sandboxed_loader import SandboxedLoader
 from scorewire_server.logs import log_fault, logger
 from scorewire_server.metrics import Metrics
 from scorewire_server.metrics_server import MetricsServer
-from scorewire_server.policy import parse_policy
-from scorewire_server.repository import Candidate, scan
 from scorewire_server.settings import Settings
-from scorewire_server.state import StateFile
+from scorewire_server.stale_files import remove_stale_files
 from scorewire_server.stopping import MARGIN_SECONDS, SIGNALS, StopWatch
-from scorewire_server.trial import Trials
-from scorewire_server.watch import changes
 
 STATE_FILE = ".scorewire-state.json"
 # A look at the folder that waits for a slow load holds up no other, up to so many.
@@ -59,22 +59,22 @@ class App:
             # It would be put aside as a broken file is.
             raise StartError(f"--state-file {state_file} is a folder; name a file")
         self._health = Health()
-        self._kind = choose(settings.engine)
-        self._trials = Trials(
+        self._kind = choose_engine(settings.engine)
+        self._sandbox = Sandbox(
             seconds=settings.trial_seconds,
             memory_bytes=settings.trial_memory_bytes,
             threads=settings.graph_threads,
             engine=self._kind.name,
             processes=settings.trial_processes,
         )
-        self._admission = Admission(self._trials if settings.trial_seconds else None, self._load)
+        self._loader = SandboxedLoader(self._sandbox if settings.trial_seconds else None, self._load)
         self._state_file = StateFile(state_file)
         self._state_file.open()
         self._catalog = Catalog(
             settings.models,
-            policy=parse_policy(settings.version_policy),
+            policy=parse_version_policy(settings.version_policy),
             state_file=self._state_file,
-            load=self._admission.admit,
+            load=self._loader.load,
             publish=self._publish,
             in_use=self._in_use,
         )
@@ -117,7 +117,7 @@ class App:
         metrics = Metrics(lambda: self._engine.statistics, lambda: self._catalog.snapshot, self._certificates)
         try:
             if settings.trial_seconds and scan(settings.models):
-                await self._trials.start()
+                await self._sandbox.start()
             self._publish(self._catalog.snapshot)
             address = await self._engine.start()
             if settings.metrics_port is not None:
@@ -145,7 +145,7 @@ class App:
         log, settings = logger(), self._settings
         self._health.drain()
         # A trial may have no end of its own.
-        await self._trials.close()
+        await self._sandbox.close()
         log.info("draining", drain_seconds=settings.drain_seconds, grace_seconds=settings.grace_seconds)
         await asyncio.sleep(max(settings.drain_seconds, _LEAST_PAUSE_SECONDS))
         await self._close(settings.grace_seconds)
@@ -158,7 +158,7 @@ class App:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._trials.close()
+        await self._sandbox.close()
         await self._catalog.close()
         await self._engine.stop(grace_seconds)
         if self._metrics_server is not None:
@@ -210,9 +210,9 @@ class App:
         except Exception as error:
             log_fault("look", error)
 
-    def _load(self, candidate: Candidate, digest: str) -> VersionRecord:
+    def _load(self, folder: BundleFolder, digest: str) -> VersionRecord:
         open_graph = partial(self._kind.open_session, threads=self._settings.graph_threads)
-        return load(candidate, open_graph, self._engine.prepare, digest)
+        return load(folder, open_graph, self._engine.prepare, digest)
 
     def _publish(self, snapshot: Snapshot) -> None:
         self._engine.publish(snapshot, loading=self._loading)
@@ -268,7 +268,7 @@ async def _serve(app: App, settings: Settings, stop: asyncio.Event) -> None:
 def _write_port_file(path: Path, address: str, metrics_address: str | None) -> None:
     """Whole or not at all, for programs that wait for it."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    remove_left_over(path.parent, f".{path.name}.", of_the_living=False)
+    remove_stale_files(path.parent, f".{path.name}.", of_running=False)
     lines = [address] if metrics_address is None else [address, metrics_address]
     try:
         scratch.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from scorewire_server.engine.port import Certificate, StartError
+from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.tls import read_certificate
+from scorewire_server.errors import StartError
 from scorewire_server.logs import log_fault, logger
 from scorewire_server.settings import Settings
 

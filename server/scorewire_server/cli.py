@@ -35,11 +35,11 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
     if not wanted or context.resilient_parsing:
         return
     # Late, as below; the choice is that of --engine auto or of the variable.
-    from scorewire_server.engine.choice import choose  # noqa: PLC0415
-    from scorewire_server.engine.port import StartError  # noqa: PLC0415
+    from scorewire_server.engine.factory import choose_engine  # noqa: PLC0415
+    from scorewire_server.errors import StartError  # noqa: PLC0415
 
     try:
-        engine = choose(read_settings({"engine": context.params.get("engine")}).engine)
+        engine = choose_engine(read_settings({"engine": context.params.get("engine")}).engine)
     except (SettingError, StartError) as error:
         raise _CannotStart(str(error)) from None
     click.echo(f"scorewire-server {version('scorewire-server')}, engine {engine.description}")
@@ -69,7 +69,7 @@ def serve(**flags: str | None) -> None:
     import uvloop  # noqa: PLC0415
 
     from scorewire_server.app import run  # noqa: PLC0415
-    from scorewire_server.engine.port import StartError  # noqa: PLC0415
+    from scorewire_server.errors import StartError  # noqa: PLC0415
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

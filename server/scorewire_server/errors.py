@@ -39,6 +39,10 @@ class Violation:
     description: str
 
 
+class StartError(Exception):
+    """The server cannot start; the message says what to change."""
+
+
 class CallError(Exception):
     """A call cannot be answered; the message is for the caller."""
 
@@ -167,6 +171,11 @@ def to_status(error: BaseException) -> status_pb2.Status:
         # A mapper that fails would turn every failure into UNKNOWN.
         log_fault(type(error).__name__, unsaid)
         return _status(code, INTERNAL_MESSAGE, _info(reason, {}))
+
+
+def invalid_field(path: str, description: str) -> InvalidRequestError:
+    """The refusal of one field of a request; `path` names the field, like `rows.numbers`."""
+    return InvalidRequestError(f"{path}: {description}", violations=[Violation(path, description)])
 
 
 def clip(text: str) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from scorewire_server.engine.port import StartError
+from scorewire_server.errors import StartError
 from scorewire_server.logs import log_fault
 
 MAX_CONNECTIONS = 32

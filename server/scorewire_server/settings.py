@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
-from scorewire_server.policy import DESCRIPTION, parse_policy
+from scorewire_server.catalog.version_policy import DESCRIPTION, parse_version_policy
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _LARGEST_PORT = 65535
@@ -87,7 +87,7 @@ class _Address(_Kind):
 @dataclass(frozen=True, slots=True)
 class _Policy(_Kind):
     def parse(self, text: str) -> str:
-        parse_policy(text)
+        parse_version_policy(text)
         return text
 
 

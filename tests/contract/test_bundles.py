@@ -12,9 +12,9 @@ import xgboost
 
 from scorewire_contract.bundle import GOLDEN, GRAPH, read_bundle, to_json, write_bundle
 from scorewire_proto.v1 import models_pb2
+from scorewire_server.catalog.repository import scan
 from scorewire_server.engine.reference.session import open_session
-from scorewire_server.loader import load
-from scorewire_server.repository import scan
+from scorewire_server.loading.loader import load
 from scorewire_training.export import Tolerance, export_bundle, export_onnx
 from tests.families import FAMILIES, make_data, run
 from tests.onnx_models import write_reshaped
@@ -36,8 +36,8 @@ def test_the_server_serves_what_training_exports(name: str, tmp_path: Path) -> N
     (family,) = (family for family in FAMILIES if family.name == name)
     outcome = run(family, make_data(300), tmp_path, size=4)
     assert outcome.exported
-    (candidate,) = scan(tmp_path)
-    record = load(candidate, partial(open_session, threads=1))
+    (folder,) = scan(tmp_path)
+    record = load(folder, partial(open_session, threads=1))
     assert record.reason == ""
     assert record.state == models_pb2.VERSION_STATE_SERVING
     assert record.loaded is not None
@@ -57,11 +57,11 @@ def test_the_server_serves_a_graph_that_runs_on_one_row_only(count: int, tmp_pat
     sample = {"x": np.arange(2.0 * count).reshape(count, 2)}
     path = write_reshaped(tmp_path / "one.onnx", [1, -1])
     export_onnx(path, name="m", version="1.0.0", output_dir=tmp_path / "models", sample=sample)
-    (candidate,) = scan(tmp_path / "models")
-    record = load(candidate, partial(open_session, threads=1))
+    (folder,) = scan(tmp_path / "models")
+    record = load(folder, partial(open_session, threads=1))
     assert record.reason == ""
     assert record.loaded is not None
-    assert record.loaded.joint_rows == 1
+    assert record.loaded.max_shared_rows == 1
 
 
 def test_the_server_holds_a_bundle_to_the_tolerance_that_it_was_exported_with(tmp_path: Path) -> None:
@@ -82,8 +82,6 @@ def test_the_server_holds_a_bundle_to_the_tolerance_that_it_was_exported_with(tm
         numbers[:] = [number * off for number in numbers]
         files = {GRAPH: bundle.graph, GOLDEN: to_json(bundle.golden)}
         write_bundle(tmp_path / "models", bundle.manifest, files)
-    reasons = [
-        load(candidate, partial(open_session, threads=1)).reason for candidate in scan(tmp_path / "models")
-    ]
+    reasons = [load(folder, partial(open_session, threads=1)).reason for folder in scan(tmp_path / "models")]
     assert reasons[0] == ""
     assert "the fitted model gave" in reasons[1]

@@ -69,8 +69,8 @@ def test_it_serves(environment: Path, tmp_path: Path) -> None:
         wire = Wire(server.address)
         with wire.channel:
             assert values(wire.predict(sum_request())) == [expected_value([1.0, 2.0], "de")]
-        probe = (environment / "python", "-m", "scorewire_server.probe")
-        asked = run_command(server.address, command=probe)
+        healthcheck = (environment / "python", "-m", "scorewire_server.healthcheck")
+        asked = run_command(server.address, command=healthcheck)
         assert (asked.returncode, asked.stdout) == (0, "SERVING\n")
 
 

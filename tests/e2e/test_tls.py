@@ -20,7 +20,7 @@ from tests.conformance.engines import ENGINES
 from tests.processes import ServerProcess, run_command, serving, wait_until
 
 # Long, since a machine may be busy.
-PROBE = (sys.executable, "-m", "scorewire_server.probe", "--timeout-seconds", "60")
+PROBE = (sys.executable, "-m", "scorewire_server.healthcheck", "--timeout-seconds", "60")
 ROW = {"x0": 1.0, "x1": 2.0, "country": "de"}
 
 
@@ -56,7 +56,7 @@ def test_who_trusts_the_certificate_is_answered_and_others_are_not(folder: Path,
                 stranger.models()
 
 
-def test_the_probe_asks_over_tls(folder: Path, tmp_path: Path) -> None:
+def test_the_healthcheck_asks_over_tls(folder: Path, tmp_path: Path) -> None:
     with serving(tmp_path, folder / "models", "--listen", "localhost:0", *_flags(folder)) as server:
         asked = run_command(server.address, "--tls-ca", folder / "server-ca.pem", command=PROBE)
         assert (asked.returncode, asked.stdout) == (0, "SERVING\n")

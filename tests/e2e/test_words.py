@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from scorewire import Client
 from scorewire_contract.bundle import GOLDEN, GRAPH, read_bundle, read_manifest, to_json, write_bundle
 from scorewire_contract.scoring import Scorer
-from scorewire_server.joint import MAX_JOINT_ROWS, joint_rows
+from scorewire_server.loading.microbatching import MAX_SHARED_ROWS, max_shared_rows
 from scorewire_training.export import export_bundle
 from scorewire_training.export.runtime import open_graph
 from tests.conformance.engines import ENGINES
@@ -168,7 +168,7 @@ def test_texts_of_different_calls_may_share_a_run(
 ) -> None:
     bundle = read_bundle(fitted[0] / name / "1.0.0")
     scorer = Scorer(bundle.manifest.schema, bundle.manifest.coding, open_graph(bundle.graph))
-    assert joint_rows(bundle, scorer, 1.0) == MAX_JOINT_ROWS
+    assert max_shared_rows(bundle, scorer, 1.0) == MAX_SHARED_ROWS
 
 
 def test_bundles_with_words_are_of_the_second_format(fitted: tuple[Path, dict[str, Pipeline]]) -> None:

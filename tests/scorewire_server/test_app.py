@@ -14,14 +14,14 @@ from structlog.testing import capture_logs
 
 from scorewire_proto.v1 import models_pb2, prediction_pb2
 from scorewire_server import app as app_module
-from scorewire_server import watch
 from scorewire_server.app import STATE_FILE, App
-from scorewire_server.engine.port import StartError
+from scorewire_server.catalog import watch
+from scorewire_server.catalog.repository import BundleFolder
+from scorewire_server.catalog.state import StateFile
 from scorewire_server.engine.snapshot import VersionRecord
-from scorewire_server.loader import load
-from scorewire_server.repository import Candidate
+from scorewire_server.errors import StartError
+from scorewire_server.loading.loader import load
 from scorewire_server.settings import Settings
-from scorewire_server.state import StateFile
 from tests import bundles
 from tests.conformance.engines import ENGINES
 from tests.conformance.wire import PREDICT, sum_request, values
@@ -71,11 +71,11 @@ async def test_bundles_are_loaded_one_by_one_while_the_server_answers(
     order: list[str] = []
     steps, entered = threading.Semaphore(0), threading.Semaphore(0)
 
-    def stepwise(candidate: Candidate, *how: Any) -> VersionRecord:
-        order.append(candidate.version)
+    def stepwise(folder: BundleFolder, *how: Any) -> VersionRecord:
+        order.append(folder.version)
         entered.release()
         assert steps.acquire(timeout=60)
-        return load(candidate, *how)
+        return load(folder, *how)
 
     monkeypatch.setattr(app_module, "load", stepwise)
     app = App(_settings(models))
@@ -228,10 +228,10 @@ async def test_what_comes_during_the_first_load_is_noticed(
     bundles.write_sum_bundle(models)
     gate, entered = threading.Event(), threading.Semaphore(0)
 
-    def slow(candidate: Candidate, *how: Any) -> VersionRecord:
+    def slow(folder: BundleFolder, *how: Any) -> VersionRecord:
         entered.release()
         assert gate.wait(60)
-        return load(candidate, *how)
+        return load(folder, *how)
 
     monkeypatch.setattr(app_module, "load", slow)
     app = App(_settings(models))
@@ -254,11 +254,11 @@ async def test_draining_while_bundles_are_loaded_ends_the_loading(
     gate, entered = threading.Event(), threading.Semaphore(0)
     loads = []
 
-    def slow(candidate: Candidate, *how: Any) -> VersionRecord:
-        loads.append(candidate)
+    def slow(folder: BundleFolder, *how: Any) -> VersionRecord:
+        loads.append(folder)
         entered.release()
         assert gate.wait(60)
-        return load(candidate, *how)
+        return load(folder, *how)
 
     monkeypatch.setattr(app_module, "load", slow)
     app = App(_settings(models))

@@ -17,8 +17,9 @@ from structlog.testing import capture_logs
 
 from scorewire_server import certificates as certificates_module
 from scorewire_server.certificates import Certificates
-from scorewire_server.engine.port import Certificate, StartError
+from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.tls import read_certificate
+from scorewire_server.errors import StartError
 from scorewire_server.settings import Settings
 from tests.certificates import make_certificates
 

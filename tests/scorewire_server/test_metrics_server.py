@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from structlog.testing import capture_logs
 
 from scorewire_server import metrics_server
-from scorewire_server.engine.port import StartError
+from scorewire_server.errors import StartError
 from scorewire_server.metrics_server import MAX_CONNECTIONS, MAX_HEAD_BYTES, MetricsServer
 from tests.processes import wait_until
 

@@ -16,16 +16,16 @@ from click.testing import CliRunner
 from grpc_health.v1 import health_pb2
 
 from scorewire_contract.cli import main
-from scorewire_server import probe
+from scorewire_server import healthcheck
 from tests import bundles
 from tests.certificates import Certificates
 from tests.conformance.engines import Server, serving
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, Wire, failure_of, sum_request, values
 
 
-def _probe(*arguments: str) -> tuple[int, str]:
+def _healthcheck(*arguments: str) -> tuple[int, str]:
     # Long, since a machine may be busy; of an option that comes twice, the second counts.
-    result = CliRunner().invoke(probe.main, ["--timeout-seconds", "60", *arguments])
+    result = CliRunner().invoke(healthcheck.main, ["--timeout-seconds", "60", *arguments])
     return result.exit_code, result.output.strip()
 
 
@@ -37,10 +37,10 @@ def _log(folder: Path) -> list[dict[str, object]]:
 def test_a_signal_drains_and_ends_well(tmp_path: Path, models: Path, number: signal.Signals) -> None:
     bundles.write_sum_bundle(models)
     with serving(tmp_path, models) as server:
-        assert _probe(server.address) == (0, "SERVING")
+        assert _healthcheck(server.address) == (0, "SERVING")
         server.process.send_signal(number)
         assert server.process.wait(60) == 0
-        assert _probe(server.address)[0] == 1
+        assert _healthcheck(server.address)[0] == 1
     assert [line["event"] for line in _log(tmp_path)][-2:] == ["draining", "stopped"]
 
 
@@ -94,11 +94,11 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, models: Path) -> None:
             assert server.process.wait(60) == 130
 
 
-def test_without_a_bundle_the_probe_says_not_serving(tmp_path: Path, models: Path) -> None:
+def test_without_a_bundle_the_healthcheck_says_not_serving(tmp_path: Path, models: Path) -> None:
     with serving(tmp_path, models) as server:
-        assert _probe(server.address) == (1, "NOT_SERVING")
-        assert _probe(server.address, "--service", "scorewire.v1.ModelService") == (0, "SERVING")
-        code, text = _probe(server.address, "--service", "nobody")
+        assert _healthcheck(server.address) == (1, "NOT_SERVING")
+        assert _healthcheck(server.address, "--service", "scorewire.v1.ModelService") == (0, "SERVING")
+        code, text = _healthcheck(server.address, "--service", "nobody")
         assert code == 1
         assert text.startswith("NOT_FOUND")
         assert server.stop() == 0
@@ -108,8 +108,8 @@ def test_tls_serves_and_takes_no_plain_text(tmp_path: Path, models: Path, certif
     bundles.write_sum_bundle(models)
     flags = ("--tls-cert", str(certificates.server), "--tls-key", str(certificates.server_key))
     with serving(tmp_path, models, *flags) as server:
-        assert _probe(server.address, "--tls-ca", str(certificates.authority)) == (0, "SERVING")
-        assert _probe(server.address, "--timeout-seconds", "0.5")[0] == 1
+        assert _healthcheck(server.address, "--tls-ca", str(certificates.authority)) == (0, "SERVING")
+        assert _healthcheck(server.address, "--timeout-seconds", "0.5")[0] == 1
         credentials = grpc.ssl_channel_credentials(certificates.authority.read_bytes())
         with grpc.secure_channel(server.address, credentials) as channel:
             method: Any = channel.unary_unary(PREDICT)
@@ -169,7 +169,7 @@ def test_help_names_every_setting_with_its_variable() -> None:
 
 def test_the_server_imports_nothing_of_training() -> None:
     code = (
-        "import sys, scorewire_server.app, scorewire_server.cli, scorewire_server.probe\n"
+        "import sys, scorewire_server.app, scorewire_server.cli, scorewire_server.healthcheck\n"
         "heavy = {'pandas', 'sklearn', 'xgboost', 'lightgbm', 'skl2onnx', 'scipy', 'scorewire',"
         " 'scorewire_training'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)))"

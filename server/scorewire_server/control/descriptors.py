@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from scorewire_proto.inference import inference_pb2
 from scorewire_proto.v1 import errors_pb2, models_pb2, prediction_pb2
-from scorewire_server.engine.encodings import INFERENCE
+from scorewire_server.engine.encodings.methods import INFERENCE
 
 _ALPHA, _V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
 PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name

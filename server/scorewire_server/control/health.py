@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from scorewire_server.control.descriptors import HEALTH, PREDICTION, SERVICES, health_file
-from scorewire_server.engine.encodings import INFERENCE
+from scorewire_server.engine.encodings.methods import INFERENCE
 from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
 from scorewire_server.engine.snapshot import Snapshot
 from scorewire_server.errors import MalformedMessageError, ModelNotFoundError, TooManyRowsError, clip

@@ -11,13 +11,13 @@ from google.protobuf import json_format
 
 from scorewire_proto.inference import inference_pb2 as pb
 from scorewire_proto.v1 import models_pb2
-from scorewire_server.catalog import Catalog
-from scorewire_server.control.requests import carried_out, check_controllable, unary
-from scorewire_server.engine.encodings import INFERENCE
+from scorewire_server.catalog.catalog import Catalog
+from scorewire_server.control.methods import check_controllable, run_to_completion, unary
+from scorewire_server.engine.encodings.methods import INFERENCE
+from scorewire_server.engine.encodings.tensor_codec import BYTES
 from scorewire_server.engine.port import ControlMethod
 from scorewire_server.engine.snapshot import LoadedVersion, VersionRecord
 from scorewire_server.engine.statistics import Histogram, Statistics
-from scorewire_server.engine.tensors import BYTES
 from scorewire_server.errors import (
     BundleRefusedError,
     CallError,
@@ -181,13 +181,13 @@ class InferenceService:
             what = "Invalid file path" if name.startswith(_FILE_PREFIX) else "unknown parameter"
             raise _refused(name, f"{failed}: {what} {clip(name)!r}; a bundle is loaded as it is")
         if not version:
-            await carried_out(self._catalog.refresh())
+            await run_to_completion(self._catalog.refresh())
             record = self._catalog.snapshot.models.get(model)
             if record is None:
                 raise ModelNotFoundError(f"{failed}, there is no such model in the repository", model=model)
             version = record.default_version or _highest(record.versions)
         try:
-            await carried_out(self._catalog.load_version(model, version, max_rows))
+            await run_to_completion(self._catalog.load_version(model, version, max_rows))
         except BundleRefusedError as error:
             raise BundleRefusedError(f"{failed}: {error}", model=model, version=version) from None
         return pb.RepositoryModelLoadResponse()
@@ -213,7 +213,7 @@ class InferenceService:
                 model=model,
             )
         for version in [wanted] if wanted else serving:
-            await carried_out(self._catalog.unload_version(model, version))
+            await run_to_completion(self._catalog.unload_version(model, version))
         return pb.RepositoryModelUnloadResponse()
 
     def _read_config(self, text: str, failed: str) -> int | None:

@@ -6,19 +6,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from scorewire_proto.v1 import models_pb2 as pb
-from scorewire_server.catalog import Catalog
+from scorewire_server.catalog.catalog import Catalog
 from scorewire_server.control.descriptors import MODELS
-from scorewire_server.control.requests import carried_out, check_controllable, unary
-from scorewire_server.control.statistics import route_statistics
+from scorewire_server.control.methods import check_controllable, run_to_completion, unary
+from scorewire_server.control.route_statistics import route_statistics
 from scorewire_server.engine.port import ControlMethod
 from scorewire_server.engine.snapshot import ModelRecord, Shadow
 from scorewire_server.engine.statistics import Statistics
-from scorewire_server.errors import (
-    InvalidRequestError,
-    ModelNotFoundError,
-    Violation,
-    clip,
-)
+from scorewire_server.errors import ModelNotFoundError, clip, invalid_field
 
 
 class ModelService:
@@ -62,8 +57,7 @@ class ModelService:
 
     async def _get_model(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
         if not request.model:
-            description = "a model's name is missing; ListModels names them all"
-            raise InvalidRequestError(f"model: {description}", violations=[Violation("model", description)])
+            raise invalid_field("model", "a model's name is missing; ListModels names them all")
         snapshot = self._catalog.snapshot
         version = snapshot.route(request.model, request.version).heaviest
         return pb.GetModelResponse(
@@ -122,7 +116,7 @@ class ModelService:
     ) -> pb.ModelStatus:
         """Make a change; the model as it then is."""
         check_controllable(self._controllable)
-        await carried_out(change(*arguments))
+        await run_to_completion(change(*arguments))
         record = self._catalog.snapshot.models.get(model)
         return pb.ModelStatus(name=model) if record is None else self._status(record)
 

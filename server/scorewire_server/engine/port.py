@@ -16,10 +16,6 @@ from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
 from scorewire_server.engine.statistics import Statistics
 
 
-class StartError(Exception):
-    """The server cannot start; the message says what to change."""
-
-
 @dataclass(frozen=True, slots=True)
 class UnaryMethod:
     """A control call with one request and one answer; failures are `CallError`s."""

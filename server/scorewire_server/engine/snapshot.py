@@ -16,8 +16,8 @@ from scorewire_contract.scoring import Scorer
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import models_pb2, schema_pb2
 from scorewire_server.engine import split
-from scorewire_server.engine.tensors import TensorCodec
-from scorewire_server.engine.typed import TypedCodec
+from scorewire_server.engine.encodings.tensor_codec import TensorCodec
+from scorewire_server.engine.encodings.typed_codec import TypedCodec
 from scorewire_server.errors import ModelNotFoundError, VersionNotFoundError, VersionUnavailableError, clip
 
 # Of those that a warning names.
@@ -30,7 +30,7 @@ class LoadedVersion:
 
     `row_ns` is what one more row costs, in nanoseconds, as measured when the version was
     loaded; infinite where the graph has control flow, so that it never runs where other
-    calls wait. `joint_rows` is how many
+    calls wait. `max_shared_rows` is how many
     rows of different calls one run may score. `max_rows` is set where one call may
     have fewer than the server takes. `digest` is its bundle's. `typed` and `tensors` read and
     write the encodings that are made from the manifest.
@@ -45,7 +45,7 @@ class LoadedVersion:
     manifest: manifest_pb2.Manifest
     scorer: Scorer
     row_ns: float
-    joint_rows: int = 1
+    max_shared_rows: int = 1
     max_rows: int | None = None
     digest: str = ""
     typed: TypedCodec = field(init=False, repr=False)

@@ -15,6 +15,7 @@ from scorewire_server.errors import (
     TooManyRowsError,
     Violation,
     clip,
+    invalid_field,
 )
 
 
@@ -25,7 +26,7 @@ def find_route(snapshot: Snapshot, model: str, version: str) -> Route:
         CallError: there is none.
     """
     if not model:
-        raise _invalid("model", "a model's name is missing; ListModels names them all")
+        raise invalid_field("model", "a model's name is missing; ListModels names them all")
     return snapshot.route(model, version)
 
 
@@ -52,7 +53,7 @@ def check_request(
             schema_fingerprint=version.fingerprint,
         )
     if not row_count:
-        raise _invalid("rows.row_count", "there are no rows; send at least one")
+        raise invalid_field("rows.row_count", "there are no rows; send at least one")
     limit = min(max_rows, version.max_rows or max_rows)
     if row_count > limit:
         raise TooManyRowsError(
@@ -139,7 +140,3 @@ def run_stopped(seconds: float) -> RunStoppedError:
 def draining() -> DrainingError:
     """The failure of a call that is not answered before the server stops."""
     return DrainingError("the server is about to stop; send the call to another")
-
-
-def _invalid(path: str, description: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{path}: {description}", violations=[Violation(path, description)])

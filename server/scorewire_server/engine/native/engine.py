@@ -19,17 +19,17 @@ from google.rpc import code_pb2
 
 import scorewire_native
 from scorewire_proto.v1 import errors_pb2
-from scorewire_server.engine.encodings import (
+from scorewire_server.engine.encodings.encoding import Encoding
+from scorewire_server.engine.encodings.methods import (
     INFERENCE,
     TensorEncoding,
     TensorStreamEncoding,
 )
+from scorewire_server.engine.interpreted.predictor import Predictor
 from scorewire_server.engine.native.pool import NativePool
 from scorewire_server.engine.native.session import load_runtime
 from scorewire_server.engine.native.version import ROW_REASONS, native_version, row_error
-from scorewire_server.engine.port import Certificate, ControlMethod, StartError, StreamMethod, UnaryMethod
-from scorewire_server.engine.reference.predict import Predictor
-from scorewire_server.engine.request import Encoding
+from scorewire_server.engine.port import Certificate, ControlMethod, StreamMethod, UnaryMethod
 from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot, build_snapshot
 from scorewire_server.engine.statistics import (
     BUCKETS_SECONDS,
@@ -63,6 +63,7 @@ from scorewire_server.errors import (
     TABLE,
     Code,
     Reason,
+    StartError,
     code_and_reason,
     is_fault,
     to_status,
@@ -257,7 +258,7 @@ class NativeEngine:
     async def stop(self, grace_seconds: float) -> None:
         """Have clients begin no more calls, answer those that come nevertheless, then close."""
         self._stopping = True
-        self._predictor.loading.give_up()
+        self._predictor.first_load.give_up()
         for call in list(self._calls.values()):
             self._end_stream(call)
         if not self._started:

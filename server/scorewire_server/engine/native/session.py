@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import scorewire_native
-from scorewire_server.engine.port import StartError
-from scorewire_server.engine.run_limit import seconds_left
+from scorewire_server.engine.interpreted.run_limit import seconds_left
+from scorewire_server.errors import StartError
 
 # Element types by their numbers in ONNX.
 _DTYPES: dict[int, Any] = {

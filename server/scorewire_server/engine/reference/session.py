@@ -10,12 +10,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from scorewire_contract.scoring import RunGraph
-from scorewire_server.engine.reference.stopper import Stopper
-from scorewire_server.engine.run_limit import seconds_left
+from scorewire_server.engine.interpreted.run_limit import seconds_left
+from scorewire_server.engine.reference.run_stopper import RunStopper
 
 # What fails comes back as an exception; onnxruntime's own lines would wait for whoever reads them.
 _FATAL_ONLY = 4
-_STOPPER = Stopper()
+_RUN_STOPPER = RunStopper()
 
 
 def open_session(graph: bytes, threads: int) -> RunGraph:
@@ -61,7 +61,7 @@ def _run_within(
     options = onnxruntime.RunOptions()
     options.log_severity_level = _FATAL_ONLY
     try:
-        with _STOPPER.watched(options, seconds):
+        with _RUN_STOPPER.watched(options, seconds):
             answers: Sequence[NDArray[Any]] = session.run(names, feeds, options)
     except Exception:
         if options.terminate:

@@ -1,0 +1,42 @@
+"""The records of all versions that are known, and where a version stands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from scorewire_proto.v1 import models_pb2
+from scorewire_server.catalog.repository import BundleFolder, Key
+from scorewire_server.engine.snapshot import VersionRecord
+from scorewire_server.errors import clip
+from scorewire_server.printable import printable
+
+_MAX_REASON = 1000
+
+
+class Records(dict[Key, VersionRecord]):
+    """Where each version stands."""
+
+    def serves(self, key: Key) -> bool:
+        """Whether a version is loaded and takes calls."""
+        record = self.get(key)
+        return record is not None and record.loaded is not None
+
+    def standing(self, key: Key) -> str:
+        """Where a version stands, for people."""
+        record, state = self.get(key), "not in the repository"
+        if record is not None:
+            state = models_pb2.VersionState.Name(record.state).removeprefix("VERSION_STATE_").lower()
+            state += f" ({record.reason})" if record.reason else ""
+        return f"version {clip(key.version)!r} of model {clip(key.model)!r} is {state}"
+
+
+def announce(folder: BundleFolder) -> VersionRecord:
+    """The record of a folder that is about to be loaded."""
+    return VersionRecord(model=folder.model, version=folder.version, state=models_pb2.VERSION_STATE_LOADING)
+
+
+def refuse(folder: BundleFolder, reason: str) -> VersionRecord:
+    """The record of a folder that must not serve."""
+    # It may have names of files and texts of the graph in it.
+    reason = printable(reason[:_MAX_REASON])
+    return replace(announce(folder), state=models_pb2.VERSION_STATE_REFUSED, reason=reason)

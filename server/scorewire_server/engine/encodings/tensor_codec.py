@@ -1,0 +1,332 @@
+"""The Open Inference Protocol's encoding: a model's tensors, and the rows in them.
+
+The tensors are those that the manifest names, or one for each feature of shape
+[rows, 1], with FP64 for numbers and BYTES for texts. A model of numbers alone
+also takes all its features in one tensor of shape [rows, features], under any
+other name. Numbers of every datatype are taken, if a double holds them.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire_contract.coding import LARGEST_WHOLE
+from scorewire_contract.scoring import Scores
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.inference import inference_pb2 as pb
+from scorewire_proto.v1 import schema_pb2
+from scorewire_server.errors import clip, invalid_field
+
+BYTES = "BYTES"
+# Numpy's type, and the field of typed contents.
+DATATYPES: Mapping[str, tuple[str, str]] = {
+    "BOOL": ("?", "bool_contents"),
+    "UINT8": ("u1", "uint_contents"),
+    "UINT16": ("<u2", "uint_contents"),
+    "UINT32": ("<u4", "uint_contents"),
+    "UINT64": ("<u8", "uint64_contents"),
+    "INT8": ("i1", "int_contents"),
+    "INT16": ("<i2", "int_contents"),
+    "INT32": ("<i4", "int_contents"),
+    "INT64": ("<i8", "int64_contents"),
+    "FP16": ("<f2", ""),
+    "FP32": ("<f4", "fp32_contents"),
+    "FP64": ("<f8", "fp64_contents"),
+    BYTES: ("O", "bytes_contents"),
+}
+_LENGTH = struct.Struct("<I")
+# Sizes of a shape: the product of very many takes long, whatever the elements are.
+_MAX_RANK = 32
+# By which a client asks for answers that are not raw.
+_NOT_RAW = "binary_data_output"
+_UNSUPPORTED = ("shared_memory_region", "classification")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor of shape [rows, dims...]; `optional` where a request may lack it."""
+
+    name: str
+    datatype: str
+    dims: tuple[int, ...]
+    optional: bool = False
+
+    @property
+    def width(self) -> int:
+        """Values per row."""
+        return math.prod(self.dims)
+
+
+class TensorCodec:
+    """Reads and writes the tensors of one version; safe to share between threads.
+
+    Raises:
+        ValueError: the manifest's tensors do not fit its schema.
+    """
+
+    def __init__(self, manifest: manifest_pb2.Manifest) -> None:
+        schema = manifest.schema
+        self._model = manifest.model
+        if manifest.HasField("tensors"):
+            self.inputs = tuple(Tensor(t.name, t.datatype, tuple(t.dims)) for t in manifest.tensors.inputs)
+            self.outputs = tuple(Tensor(t.name, t.datatype, tuple(t.dims)) for t in manifest.tensors.outputs)
+        else:
+            self.inputs = tuple(map(_input_of, schema.features))
+            self.outputs = tuple(map(_output_of, schema.outputs))
+        _check(self.inputs, self.outputs, schema)
+        kinds = [feature.kind == schema_pb2.FEATURE_KIND_NUMBER for feature in schema.features]
+        self._number_count, self._text_count = sum(kinds), len(kinds) - sum(kinds)
+        self._starts: dict[str, int] = {}
+        first = 0
+        for tensor in self.inputs:
+            self._starts[tensor.name] = sum(kind == kinds[first] for kind in kinds[:first])
+            first += tensor.width
+        self._inputs = {tensor.name: tensor for tensor in self.inputs}
+        self._output_indices = {tensor.name: index for index, tensor in enumerate(self.outputs)}
+        self._tensor_of: dict[str, str] = {}
+        features = iter(schema.features)
+        for tensor in self.inputs:
+            self._tensor_of |= {next(features).name: tensor.name for _ in range(tensor.width)}
+
+    def start(self, name: str) -> int:
+        """The position of an input's first value in a row, among those of its kind."""
+        return self._starts[name]
+
+    def read(
+        self, message: pb.ModelInferRequest, max_rows: int
+    ) -> tuple[int, NDArray[np.float64], list[str]]:
+        """The rows of a request: how many, their numbers and their texts, row-major.
+
+        Of more than `max_rows` there are none: tensors that are left out would take room.
+
+        Raises:
+            InvalidRequestError: the tensors are not the model's.
+        """
+        self._check_wanted(message)
+        tensors = list(self._elements(message))
+        if not tensors:
+            raise invalid_field("inputs", "there are none")
+        counts = {each.shape[0] for each, _ in tensors}
+        if len(counts) > 1:
+            raise invalid_field("inputs", f"they differ in their rows: {sorted(counts)}")
+        (count,) = counts
+        if count > max_rows:
+            return count, np.empty(0), []
+        if self._is_fused(message):
+            return count, self._fused(*tensors[0]), []
+        # All that is said is checked against what is there, before room is made for the rows.
+        self._check_inputs([each for each, _ in tensors])
+        numbers = np.full((count, self._number_count), np.nan)
+        texts = np.full((count, self._text_count), "", dtype=object)
+        for each, values in tensors:
+            tensor, start = self._inputs[each.name], self._starts[each.name]
+            if tensor.datatype == BYTES:
+                texts[:, start : start + tensor.width] = _texts(each, values).reshape(count, tensor.width)
+            else:
+                filled = _numbers(each, values).reshape(count, tensor.width)
+                numbers[:, start : start + tensor.width] = filled
+        return count, numbers.ravel(), texts.ravel().tolist()
+
+    def _check_inputs(self, sent: Sequence[pb.ModelInferRequest.InferInputTensor]) -> None:
+        seen: set[str] = set()
+        for each in sent:
+            tensor = self._inputs.get(each.name)
+            if tensor is None or each.name in seen:
+                what = "it stands there twice" if tensor else "there is no such input"
+                raise invalid_field(_path(each), f"{what}; the model takes {', '.join(self._starts)}"[:180])
+            seen.add(each.name)
+            row = tuple(each.shape[1:])
+            if row != tensor.dims and (tensor.width, math.prod(row)) != (1, 1):
+                raise invalid_field(_path(each), f"its shape is {list(each.shape)}, not {[-1, *tensor.dims]}")
+            if tensor.datatype == BYTES != each.datatype:
+                raise invalid_field(_path(each), f"its datatype is {clip(each.datatype)}, not BYTES")
+        if absent := [t.name for t in self.inputs if t.name not in seen and not t.optional]:
+            raise invalid_field(f"inputs[{clip(absent[0])}]", "it is missing")
+
+    def _check_wanted(self, message: pb.ModelInferRequest) -> None:
+        seen: set[str] = set()
+        for wanted in message.outputs:
+            if wanted.name not in self._output_indices or wanted.name in seen:
+                known = ", ".join(self._output_indices)[:150]
+                what = "it is asked for twice" if wanted.name in seen else "there is no such output"
+                raise invalid_field(f"outputs[{clip(wanted.name)}]", f"{what}; there are {known}")
+            seen.add(wanted.name)
+            _check_parameters(wanted.parameters)
+
+    def write(self, request: pb.ModelInferRequest, response: pb.ModelInferResponse, scores: Scores) -> None:
+        """Fill in the outputs that a request asks for.
+
+        They are raw, as Triton's are, unless the request's parameter
+        `binary_data_output` is false.
+
+        Raises:
+            InvalidRequestError: a row is bad; the protocol has no errors by row.
+        """
+        if scores.errors:
+            error = scores.errors[0]
+            name = clip(self._tensor_of[error.feature])
+            raise invalid_field(f"inputs[{name}]", f"row {error.row}: {error.message}")
+        raw = not (_NOT_RAW in request.parameters and not request.parameters[_NOT_RAW].bool_param)
+        for name in [each.name for each in request.outputs] or list(self._output_indices):
+            index = self._output_indices[name]
+            tensor, values = self.outputs[index], scores.outputs[index]
+            output = response.outputs.add(
+                name=name, datatype=tensor.datatype, shape=(len(values), *tensor.dims)
+            )
+            dtype, field = DATATYPES[tensor.datatype]
+            if tensor.datatype == BYTES:
+                elements: Any = [text.encode("utf-8", "surrogatepass") for text in values.ravel().tolist()]
+                content = b"".join(_LENGTH.pack(len(each)) + each for each in elements) if raw else b""
+            else:
+                cast = values.astype(dtype)
+                elements, content = cast.ravel(), cast.tobytes() if raw else b""
+            if raw:
+                response.raw_output_contents.append(content)
+            else:
+                getattr(output.contents, field).extend(
+                    elements if isinstance(elements, list) else elements.tolist()
+                )
+
+    def _is_fused(self, message: pb.ModelInferRequest) -> bool:
+        alone = len(message.inputs) == 1 and not self._text_count
+        return alone and message.inputs[0].name not in self._inputs
+
+    def _fused(self, each: pb.ModelInferRequest.InferInputTensor, values: Any) -> NDArray[np.float64]:
+        if list(each.shape[1:]) != [self._number_count]:
+            raise invalid_field(
+                _path(each),
+                f"there is no such input, and with shape {list(each.shape)} it is not all features at once:"
+                f" that is {[-1, self._number_count]}",
+            )
+        return _numbers(each, values)
+
+    def _elements(
+        self, message: pb.ModelInferRequest
+    ) -> Iterator[tuple[pb.ModelInferRequest.InferInputTensor, Any]]:
+        """Each tensor and its elements, flat: an array, or a list of bytes."""
+        raws = message.raw_input_contents
+        for each in message.inputs:
+            _check_parameters(each.parameters)
+            if raws and each.HasField("contents"):
+                raise invalid_field(
+                    _path(each),
+                    "contents field must not be specified when using raw_input_contents for"
+                    f" '{clip(each.name)}' for model '{self._model}'",
+                )
+        if raws and len(raws) != len(message.inputs):
+            raise invalid_field(
+                "raw_input_contents", f"there are {len(raws)} for {len(message.inputs)} inputs"
+            )
+        for index, each in enumerate(message.inputs):
+            if each.datatype not in DATATYPES:
+                raise invalid_field(_path(each), f"{clip(each.datatype)!r} is no datatype of the protocol")
+            if len(each.shape) > _MAX_RANK:
+                raise invalid_field(
+                    _path(each), f"its shape has {len(each.shape)} sizes, more than {_MAX_RANK}"
+                )
+            if not each.shape or any(size < 0 for size in each.shape):
+                raise invalid_field(_path(each), f"its shape is {list(each.shape)}, not [rows, ...]")
+            values = _raw(each, raws[index]) if raws else _typed(each)
+            if len(values) != math.prod(each.shape):
+                raise invalid_field(
+                    _path(each), f"{len(values)} elements do not fit its shape, {list(each.shape)}"
+                )
+            yield each, values
+
+
+def _input_of(feature: schema_pb2.Feature) -> Tensor:
+    datatype = "FP64" if feature.kind == schema_pb2.FEATURE_KIND_NUMBER else BYTES
+    return Tensor(feature.name, datatype, (1,), optional=feature.missing_allowed)
+
+
+def _output_of(output: schema_pb2.OutputSchema) -> Tensor:
+    datatype = {schema_pb2.OUTPUT_KIND_CLASS: "INT64", schema_pb2.OUTPUT_KIND_TEXT: BYTES}
+    return Tensor(output.name, datatype.get(output.kind, "FP64"), (output.width,))
+
+
+def _check(inputs: Sequence[Tensor], outputs: Sequence[Tensor], schema: schema_pb2.Schema) -> None:
+    """Check that tensors have every feature and output of a schema once, and those of one kind each."""
+    features = [feature.kind == schema_pb2.FEATURE_KIND_TEXT for feature in schema.features]
+    if sum(tensor.width for tensor in inputs) != len(features):
+        raise ValueError("the manifest's input tensors have not as many values as its schema has features")
+    told = [tensor.datatype == BYTES for tensor in inputs for _ in range(tensor.width)]
+    widths = [(o.name, o.width, o.kind == schema_pb2.OUTPUT_KIND_TEXT) for o in schema.outputs]
+    known = {tensor.datatype for tensor in (*inputs, *outputs)} <= set(DATATYPES)
+    distinct = len({tensor.name for tensor in inputs}) == len(inputs)
+    if (
+        not (known and distinct and all(tensor.width for tensor in inputs))
+        or told != features
+        or [(t.name, t.width, t.datatype == BYTES) for t in outputs] != widths
+    ):
+        raise ValueError("the manifest's tensors do not fit its schema")
+
+
+def _raw(each: pb.ModelInferRequest.InferInputTensor, content: bytes) -> Any:
+    if each.datatype != BYTES:
+        dtype = np.dtype(DATATYPES[each.datatype][0])
+        if len(content) % dtype.itemsize:
+            raise invalid_field(
+                _path(each), f"{len(content)} raw bytes are no whole number of {each.datatype}"
+            )
+        return np.frombuffer(content, dtype=dtype)
+    elements, position = [], 0
+    while position < len(content):
+        begin = position + _LENGTH.size
+        if begin > len(content):
+            raise invalid_field(_path(each), "its raw bytes end within a length")
+        position = begin + _LENGTH.unpack_from(content, position)[0]
+        if position > len(content):
+            raise invalid_field(_path(each), "its raw bytes end within an element")
+        elements.append(content[begin:position])
+    return elements
+
+
+def _typed(each: pb.ModelInferRequest.InferInputTensor) -> Any:
+    dtype, field = DATATYPES[each.datatype]
+    if not field:
+        raise invalid_field(_path(each), f"{each.datatype} travels raw only: send raw_input_contents")
+    if surplus := [found.name for found, _ in each.contents.ListFields() if found.name != field]:
+        raise invalid_field(_path(each), f"{each.datatype} belongs in {field}, and there is {surplus[0]}")
+    elements = list(getattr(each.contents, field))
+    if each.datatype == BYTES:
+        return elements
+    try:
+        return np.array(elements, dtype=dtype)
+    except OverflowError:
+        raise invalid_field(_path(each), f"a number is not one of {each.datatype}") from None
+
+
+def _numbers(each: pb.ModelInferRequest.InferInputTensor, values: Any) -> NDArray[np.float64]:
+    if each.datatype == BYTES:
+        raise invalid_field(_path(each), "its datatype is BYTES, and the model takes numbers there")
+    if each.datatype in ("INT64", "UINT64") and len(values):
+        limit = int(LARGEST_WHOLE)
+        if int(values.max()) > limit or int(values.min()) < -limit:
+            raise invalid_field(_path(each), "a number is beyond 2^53, and rows carry doubles")
+    return np.asarray(values, dtype=np.float64)
+
+
+def _texts(each: pb.ModelInferRequest.InferInputTensor, values: list[bytes]) -> NDArray[np.object_]:
+    texts = np.empty(len(values), dtype=object)
+    try:
+        texts[:] = [value.decode("utf-8") for value in values]
+    except UnicodeDecodeError:
+        raise invalid_field(_path(each), "an element is no UTF-8 text") from None
+    return texts
+
+
+def _check_parameters(parameters: Mapping[str, pb.InferParameter]) -> None:
+    for name in _UNSUPPORTED:
+        if name in parameters:
+            raise invalid_field(f"parameters[{name}]", "this server does not have that")
+
+
+def _path(each: pb.ModelInferRequest.InferInputTensor) -> str:
+    return f"inputs[{clip(each.name)}]"

@@ -1,0 +1,107 @@
+"""Copies of calls for a shadow: scored in a thread of their own, whose answers nobody sees."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from random import random
+from threading import Lock
+from time import monotonic, perf_counter_ns
+
+from scorewire_server.engine.encodings.encoding import Request
+from scorewire_server.engine.interpreted.run_limit import run_until
+from scorewire_server.engine.interpreted.version_uses import VersionUses
+from scorewire_server.engine.snapshot import LoadedVersion
+from scorewire_server.engine.statistics import RouteStatistics
+from scorewire_server.errors import code_and_reason
+from scorewire_server.logs import log_fault
+
+# Copies that wait; the ones after them are dropped, so that a slow shadow costs
+# the callers neither time nor memory.
+_MAX_WAITING = 64
+# Bytes of the messages of copies that wait; one alone may have more.
+_MAX_WAITING_BYTES = 64 << 20
+# By then the answer has left: gRPC sends it from a thread, which wants the processor as well.
+_PAUSE_SECONDS = 0.001
+
+
+class ShadowLane:
+    """One thread for all copies; `offer` is to be called from one event loop."""
+
+    def __init__(self, max_run_seconds: float) -> None:
+        self._max_run_seconds = max_run_seconds
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="shadow")
+        self._uses = VersionUses()
+        self._waiting_bytes = 0
+        self._lock = Lock()
+        # The shadows that are set.
+        self._kept: frozenset[LoadedVersion] = frozenset()
+
+    def offer(
+        self, version: LoadedVersion, share: float, request: Request, size: int, statistics: RouteStatistics
+    ) -> None:
+        """Score a copy of a request in due course, if it is among the share and there is room for it.
+
+        Args:
+            version: the shadow.
+            share: of the calls that are copied.
+            request: of a call that was scored.
+            size: bytes of its message.
+            statistics: where copies count.
+        """
+        if share < 1 and random() >= share:  # noqa: S311 - a sample, no secret
+            return
+        with self._lock:
+            fits = not self._waiting_bytes or self._waiting_bytes + size <= _MAX_WAITING_BYTES
+            entered = fits and self._uses.enter(version, limit=_MAX_WAITING)
+            if entered:
+                self._waiting_bytes += size
+        if entered:
+            loop = asyncio.get_running_loop()
+            loop.call_later(_PAUSE_SECONDS, self._submit, version, request, size, statistics)
+        else:
+            statistics.dropped += 1
+
+    def keep(self, versions: Iterable[LoadedVersion]) -> None:
+        """Drop the copies that wait for other versions than these, in their turn."""
+        self._kept = frozenset(versions)
+
+    def in_use(self, version: LoadedVersion) -> bool:
+        """Whether copies for a version wait or are being scored."""
+        return version in self._uses
+
+    def close(self) -> None:
+        """Let the thread end; copies that wait are dropped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(
+        self, version: LoadedVersion, request: Request, size: int, statistics: RouteStatistics
+    ) -> None:
+        # Closed meanwhile, as the others that wait it is dropped.
+        with suppress(RuntimeError):
+            self._pool.submit(self._score, version, request, size, statistics)
+
+    def _score(
+        self, version: LoadedVersion, request: Request, size: int, statistics: RouteStatistics
+    ) -> None:
+        with self._lock:
+            self._waiting_bytes -= size
+        if version not in self._kept:
+            statistics.dropped += 1
+            self._uses.leave(version)
+            return
+        begin = perf_counter_ns()
+        try:
+            with run_until(monotonic() + self._max_run_seconds):
+                scores = version.scorer.score(request.row_count, request.numbers, request.texts)
+        except Exception as error:
+            log_fault("shadow", error)
+            key = code_and_reason(error)
+            statistics.failed[key] = statistics.failed.get(key, 0) + 1
+        else:
+            seconds = (perf_counter_ns() - begin) / 1e9
+            statistics.count_answer(request.row_count, scores, version.score_output, seconds)
+        finally:
+            self._uses.leave(version)

@@ -1,0 +1,109 @@
+"""From a folder to a version that may serve: read, audit, open, warm up, prove.
+
+A version that fails a step is refused with the reason and never scores a row.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import numpy as np
+
+from scorewire_contract.bundle import Bundle, BundleError
+from scorewire_contract.scoring import GoldenMismatchError, RunGraph, Scorer, score_golden
+from scorewire_proto.v1 import models_pb2
+from scorewire_server.catalog.records import announce, refuse
+from scorewire_server.catalog.repository import BundleFolder, read_folder
+from scorewire_server.engine.snapshot import LoadedVersion, VersionRecord
+from scorewire_server.loading.audit import AuditError, audit, has_subgraphs
+from scorewire_server.loading.microbatching import max_shared_rows
+from scorewire_server.logs import log_fault
+
+# Makes a session of an audited graph.
+OpenSession: TypeAlias = Callable[[bytes], RunGraph]
+# Makes of a version what an engine needs to answer from it.
+Prepare: TypeAlias = Callable[[LoadedVersion], None]
+_WARM_UP_ROUNDS = 5
+_WARM_UP_ROWS = 256
+
+
+def load(
+    folder: BundleFolder, open_session: OpenSession, prepare: Prepare | None = None, digest: str = ""
+) -> VersionRecord:
+    """Load a version, or find the reason to refuse it.
+
+    Args:
+        folder: its folder.
+        open_session: makes a session of the graph.
+        prepare: the engine's; it must take the version.
+        digest: the bundle's, where only that one may be loaded.
+    """
+    try:
+        loaded = _load(read_folder(folder, digest), open_session)
+        if prepare is not None:
+            prepare(loaded)
+    except (BundleError, AuditError, GoldenMismatchError) as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"it cannot be read: {error.strerror}"
+    except Exception as error:
+        # onnxruntime and the coding raise types of their own for graphs and
+        # tables that contradict themselves.
+        log_fault(f"load {folder.model} {folder.version}", error)
+        reason = f"it cannot be loaded: {type(error).__name__}: {error}"
+    else:
+        return replace(
+            announce(folder),
+            state=models_pb2.VERSION_STATE_SERVING,
+            serving_since=datetime.now(UTC),
+            loaded=loaded,
+        )
+    return refuse(folder, reason)
+
+
+def _load(bundle: Bundle, open_session: OpenSession) -> LoadedVersion:
+    manifest = bundle.manifest
+    audit(bundle.graph, manifest)
+    run = open_session(bundle.graph)
+    score_golden(bundle, run)
+    scorer = Scorer(manifest.schema, manifest.coding, run)
+    row_ns, graph_ns = _warm_up(bundle, scorer)
+    if has_subgraphs(bundle.graph):
+        # How long it runs is up to the row: never where other calls wait for it.
+        row_ns = graph_ns = math.inf
+    return LoadedVersion(
+        model=bundle.model,
+        version=bundle.version.text,
+        fingerprint=manifest.schema.fingerprint,
+        manifest=manifest,
+        scorer=scorer,
+        row_ns=row_ns,
+        max_shared_rows=max_shared_rows(bundle, scorer, graph_ns),
+        digest=bundle.digest,
+    )
+
+
+def _warm_up(bundle: Bundle, scorer: Scorer) -> tuple[float, float]:
+    """Score golden rows many at once and one alone; returns what one row of many costs, in ns.
+
+    The second number is of the graph alone: what cuts texts into words takes most of the first.
+    """
+    rows = bundle.golden.rows
+    repeats = -(-_WARM_UP_ROWS // rows.row_count)
+    row_count = rows.row_count * repeats
+    numbers = np.tile(np.array(rows.numbers, dtype=np.float64), repeats)
+    texts = list(rows.texts) * repeats
+    best = best_of_graph = float("inf")
+    for _ in range(_WARM_UP_ROUNDS):
+        begin = time.perf_counter_ns()
+        scores = scorer.score(row_count, numbers, texts)
+        # The best of several, since what disturbs a measurement only adds to it.
+        best = min(best, (time.perf_counter_ns() - begin) / row_count)
+        best_of_graph = min(best_of_graph, scores.model_ns / row_count)
+        scorer.score(1, numbers[: scorer.number_count], texts[: scorer.text_count])
+    return best, best_of_graph
