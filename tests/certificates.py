@@ -1,4 +1,4 @@
-"""Certificates of an authority that exists for one test run only."""
+"""Certificates for TLS in tests, of an authority that is made anew in each run."""
 
 from __future__ import annotations
 
@@ -26,9 +26,13 @@ class Certificates:
         """The server's key and certificate, as grpc.ssl_server_credentials takes them."""
         return self.server_key.read_bytes(), self.server.read_bytes()
 
+    def server_flags(self) -> tuple[str | Path, ...]:
+        """The flags of `scorewire serve` for TLS with the server's certificate."""
+        return "--tls-cert", self.server, "--tls-key", self.server_key
+
 
 def make_certificates(folder: Path, not_after: datetime | None = None) -> Certificates:
-    """Make an authority and what it signs, which expires then."""
+    """Make an authority, and certificates of it that expire at `not_after`."""
     authority = trustme.CA()
     ca = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(ca))

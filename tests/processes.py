@@ -102,6 +102,11 @@ class ServerProcess:
         """Wait for the end of the process; returns its exit code."""
         return self._process.wait(TIMEOUT_SECONDS)
 
+    def stop(self) -> int:
+        """Send SIGTERM and wait for the end of the process; returns its exit code."""
+        self.signal()
+        return self.wait()
+
     @property
     def running(self) -> bool:
         """Whether the process has not ended."""

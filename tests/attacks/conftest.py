@@ -8,7 +8,7 @@ import pytest
 
 from tests.attacks.held import Held
 from tests.bundles import write_sum_bundle
-from tests.certificates import Certificates, make_certificates
+from tests.certificates import Certificates
 from tests.conformance.engines import NATIVE_MISSING
 from tests.processes import ServerProcess, serving
 
@@ -25,12 +25,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Of the server that speaks TLS."""
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture(scope="module")
 def tls_server(
     certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:
@@ -39,8 +33,7 @@ def tls_server(
         pytest.skip(NATIVE_MISSING)
     folder = tmp_path_factory.mktemp("attacked")
     write_sum_bundle(folder / "models")
-    pair = ("--tls-cert", certificates.server, "--tls-key", certificates.server_key)
-    with serving(folder, folder / "models", "--engine", "native", *pair) as running:
+    with serving(folder, folder / "models", "--engine", "native", *certificates.server_flags()) as running:
         yield running
 
 

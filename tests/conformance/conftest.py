@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.engines import ENGINES, MAX_WATCHES, Server, serving, write_models
+from tests.conformance.engines import ENGINES, MAX_WATCHES, write_models
 from tests.conformance.wire import Wire
+from tests.processes import ServerProcess, serving
 
 
 @pytest.fixture(scope="session", params=ENGINES)
@@ -17,7 +18,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def server(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with small limits over the bundles of `write_models`."""
     folder = tmp_path_factory.mktemp("engine")
     models = folder / "models"
@@ -28,13 +29,13 @@ def server(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 
 @pytest.fixture(scope="session")
-def address(server: Server) -> str:
+def address(server: ServerProcess) -> str:
     """Where a server under test answers."""
     return server.address
 
 
 @pytest.fixture
-def wire(server: Server) -> Iterator[Wire]:
+def wire(server: ServerProcess) -> Iterator[Wire]:
     """A channel of the test's own, to the module's server where it has one."""
     wire = Wire(server.address)
     with wire.channel:

@@ -12,10 +12,11 @@ import pytest
 from scorewire_proto.inference import inference_pb2 as pb
 from scorewire_proto.v1 import prediction_pb2
 from tests import bundles
-from tests.conformance.engines import ENGINES, Server, serving
+from tests.conformance.engines import ENGINES
 from tests.conformance.inference import INFER, STREAM, infer_request, sum_tensors
 from tests.conformance.typed import TypedService
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, Wire
+from tests.processes import ServerProcess, serving
 
 FEATURES = 1000
 MAX_ROWS = 20_000
@@ -26,7 +27,9 @@ HUGE = (1 << 31) - 1
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
     """A server over a model of many features that takes many rows."""
     folder = tmp_path_factory.mktemp("claims")
     bundles.write_sum_bundle(folder / "models", number_count=FEATURES)
@@ -36,12 +39,12 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield running
 
 
-def peak_bytes(server: Server) -> int:
+def peak_bytes(server: ServerProcess) -> int:
     """The most memory that the server has held since the last look."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    status = Path(f"/proc/{server.pid}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found is not None
-    Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
+    Path(f"/proc/{server.pid}/clear_refs").write_text("5")
     return int(found[1]) << 10
 
 
@@ -119,7 +122,9 @@ def rows_claims() -> dict[str, prediction_pb2.PredictRequest]:
 
 
 @pytest.mark.parametrize("name", tensor_claims())
-def test_tensors_that_claim_more_than_they_hold_are_refused(server: Server, wire: Wire, name: str) -> None:
+def test_tensors_that_claim_more_than_they_hold_are_refused(
+    server: ServerProcess, wire: Wire, name: str
+) -> None:
     request = tensor_claims()[name]
     peak_bytes(server)
     before = peak_bytes(server)
@@ -131,7 +136,9 @@ def test_tensors_that_claim_more_than_they_hold_are_refused(server: Server, wire
 
 
 @pytest.mark.parametrize("name", rows_claims())
-def test_rows_that_claim_more_than_they_hold_are_refused(server: Server, wire: Wire, name: str) -> None:
+def test_rows_that_claim_more_than_they_hold_are_refused(
+    server: ServerProcess, wire: Wire, name: str
+) -> None:
     request = rows_claims()[name]
     peak_bytes(server)
     before = peak_bytes(server)
@@ -143,7 +150,7 @@ def test_rows_that_claim_more_than_they_hold_are_refused(server: Server, wire: W
     assert peak_bytes(server) < before + MARGIN_BYTES
 
 
-def test_more_typed_rows_than_are_taken_are_counted_and_not_kept(server: Server, wire: Wire) -> None:
+def test_more_typed_rows_than_are_taken_are_counted_and_not_kept(server: ServerProcess, wire: Wire) -> None:
     service = TypedService(wire, "scorewire.models.sum.v1.SumService")
     empty_rows = b"\x0a\x00" * (MAX_ROWS + 1)
     peak_bytes(server)

@@ -13,8 +13,8 @@ import pytest
 from scorewire_proto.v1 import prediction_pb2
 from tests import bundles, http2
 from tests.attacks.flow import Client
-from tests.conformance.engines import Server, serving
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, Wire, failure_of, sum_request, values
+from tests.processes import ServerProcess, serving
 
 STREAM_SECONDS = 1
 ROWS = sum_request([1.0, 2.0] * 2500, ["de"] * 2500, row_count=2500).SerializeToString()
@@ -22,7 +22,7 @@ CONNECTIONS = 4
 
 
 @pytest.fixture(scope="module")
-def limited(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def limited(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server of few connections and short streams."""
     folder = tmp_path_factory.mktemp("limited")
     bundles.write_sum_bundle(folder / "models")
@@ -31,7 +31,7 @@ def limited(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield running
 
 
-def test_a_stream_that_never_ends_is_ended(limited: Server) -> None:
+def test_a_stream_that_never_ends_is_ended(limited: ServerProcess) -> None:
     requests: queue.Queue[bytes | None] = queue.Queue()
     wire = Wire(limited.address)
     with wire.channel:
@@ -47,7 +47,7 @@ def test_a_stream_that_never_ends_is_ended(limited: Server) -> None:
     assert failure.reason == "DEADLINE_EXCEEDED"
 
 
-def test_connections_beyond_the_limit_are_closed_and_those_before_go_on(limited: Server) -> None:
+def test_connections_beyond_the_limit_are_closed_and_those_before_go_on(limited: ServerProcess) -> None:
     host, _, port = limited.address.rpartition(":")
     wire = Wire(limited.address)
     with wire.channel, ExitStack() as open_:

@@ -7,10 +7,9 @@ import urllib.request
 import grpc
 import pytest
 
-from tests.conformance.engines import Server
 from tests.conformance.wire import PREDICT, Wire, sum_request
 from tests.http2 import Connection, call
-from tests.processes import wait_until
+from tests.processes import ServerProcess, wait_until
 
 CALLS = 'scorewire_calls_total{code="OK",method="Predict"}'
 ROWS = 'scorewire_rows_total{model="sum",version="1.1.0"}'
@@ -19,7 +18,7 @@ ROW_ERRORS = 'scorewire_row_errors_total{model="sum",reason="MISSING_VALUE",vers
 STAGES = ("decode", "model", "encode")
 
 
-def _scrape(server: Server) -> dict[str, float]:
+def _scrape(server: ServerProcess) -> dict[str, float]:
     with urllib.request.urlopen(f"http://{server.metrics_address}/metrics", timeout=60) as response:
         lines = response.read().decode().splitlines()
     return {
@@ -27,7 +26,7 @@ def _scrape(server: Server) -> dict[str, float]:
     }
 
 
-def test_calls_rows_and_errors_are_counted(server: Server, wire: Wire) -> None:
+def test_calls_rows_and_errors_are_counted(server: ServerProcess, wire: Wire) -> None:
     wire.predict(sum_request())
     before = _scrape(server)
     wire.predict(sum_request([1.0, 2.0, float("nan"), 2.0], ["", ""], row_count=2))
@@ -45,13 +44,13 @@ def test_calls_rows_and_errors_are_counted(server: Server, wire: Wire) -> None:
     assert not any("nobody" in name for name in after)
 
 
-def test_refused_versions_are_shown(server: Server) -> None:
+def test_refused_versions_are_shown(server: ServerProcess) -> None:
     samples = _scrape(server)
     assert samples['scorewire_versions{model="sum",state="REFUSED",version="3.0.0"}'] == 1
     assert samples['scorewire_versions{model="sum",state="SERVING",version="1.1.0"}'] == 1
 
 
-def test_failing_calls_add_one_series_a_reason(server: Server, wire: Wire) -> None:
+def test_failing_calls_add_one_series_a_reason(server: ServerProcess, wire: Wire) -> None:
     with pytest.raises(grpc.RpcError):
         wire.predict(sum_request(model="first"))
     before = set(_scrape(server))
@@ -60,7 +59,7 @@ def test_failing_calls_add_one_series_a_reason(server: Server, wire: Wire) -> No
     assert set(_scrape(server)) == before
 
 
-def test_calls_that_have_expired_run_no_model(engine: str, server: Server, wire: Wire) -> None:
+def test_calls_that_have_expired_run_no_model(engine: str, server: ServerProcess, wire: Wire) -> None:
     wire.predict(sum_request())
     data = sum_request().SerializeToString()
     before = _scrape(server)

@@ -11,10 +11,10 @@ from grpc_health.v1 import health_pb2
 
 from scorewire_proto.v1 import prediction_pb2
 from tests import bundles
-from tests.conformance.engines import ENGINES, Server, serving
+from tests.conformance.engines import ENGINES
 from tests.conformance.inference import INFER, infer_request
 from tests.conformance.wire import PREDICT, Failure, Wire, failure_of, sum_request, values
-from tests.processes import wait_until
+from tests.processes import ServerProcess, serving, wait_until
 from tests.scorewire_server.models import write_slow_bundle
 
 HEALTH = "/grpc.health.v1.Health/Check"
@@ -25,7 +25,9 @@ T = TypeVar("T")
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
     """A server of one thread for batches, over a model that counts to the number of a row."""
     folder = tmp_path_factory.mktemp("limits")
     write_slow_bundle(folder / "models")
@@ -95,7 +97,7 @@ def test_tensors_that_are_read_in_python_are_stopped_alike(wire: Wire) -> None:
     assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RUN_STOPPED")
 
 
-def test_runs_that_do_not_end_are_in_nobodys_way(server: Server, wire: Wire) -> None:
+def test_runs_that_do_not_end_are_in_nobodys_way(server: ServerProcess, wire: Wire) -> None:
     calls = [wire.unary(PREDICT).future(counting(ENDLESS), timeout=None) for _ in range(6)]
     # Those that wait for the thread had their time too: one after the other is stopped.
     while not all(call.done() for call in calls):
@@ -106,7 +108,7 @@ def test_runs_that_do_not_end_are_in_nobodys_way(server: Server, wire: Wire) -> 
     assert count(wire, 3) == [3]
 
 
-def test_stopped_runs_are_counted(server: Server, wire: Wire) -> None:
+def test_stopped_runs_are_counted(server: ServerProcess, wire: Wire) -> None:
     from urllib.request import urlopen
 
     def counted() -> float:

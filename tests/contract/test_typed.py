@@ -17,10 +17,11 @@ from scorewire_contract.bundle import read_bundle
 from scorewire_contract.typed import TypedSchema, typed_schema
 from scorewire_proto.inference import inference_pb2
 from scorewire_training.export import export_onnx
-from tests.conformance.engines import ENGINES, Server, serving
+from tests.conformance.engines import ENGINES
 from tests.conformance.inference import INFER, infer_request, told
 from tests.conformance.wire import Wire
 from tests.onnx_models import write_echo, write_mixed, write_simple_identity, write_square
+from tests.processes import ServerProcess, serving
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=ENGINES)
 def server(
     request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+) -> Iterator[ServerProcess]:
     with serving(tmp_path_factory.mktemp("server"), models, "--engine", request.param) as running:
         yield running
 
@@ -54,7 +55,7 @@ def schema_of(models: Path, version: str, model: str = "mixed") -> TypedSchema:
 class OldClient:
     """A client with the messages of one version's schema, as generated code has them."""
 
-    def __init__(self, server: Server, schema: TypedSchema) -> None:
+    def __init__(self, server: ServerProcess, schema: TypedSchema) -> None:
         pool = descriptor_pool.DescriptorPool()
         pool.Add(schema.descriptor())
         self._row, self._rows, self._prediction, self._predictions = (
@@ -105,7 +106,7 @@ ODD_NAMES = {
 ROW = {"f": 0.5, "d": 0.25, "b": 1, "i8": -3, "u8": 7, "i64": 10, "u64": 20}
 
 
-def test_clients_of_1_0_0_keep_working_against_1_1_0(models: Path, server: Server) -> None:
+def test_clients_of_1_0_0_keep_working_against_1_1_0(models: Path, server: ServerProcess) -> None:
     old, new = (OldClient(server, schema_of(models, version)) for version in ("1.0.0", "1.1.0"))
     total = sum(ROW.values())
     for version in ("1.0.0", "1.1.0"):
@@ -124,7 +125,7 @@ def test_clients_of_1_0_0_keep_working_against_1_1_0(models: Path, server: Serve
     assert new.predict("1.0.0", **ROW, extra=1) == ("1.0.0", [total, 2 * total])
 
 
-def test_features_of_any_name_have_fields_of_their_own(models: Path, server: Server) -> None:
+def test_features_of_any_name_have_fields_of_their_own(models: Path, server: ServerProcess) -> None:
     schema = schema_of(models, "1.0.0", "odd-names")
     assert schema.service == "scorewire.models.odd_Hnames.v1.OddNamesService"
     names = [field.name for field in schema.features]
@@ -133,7 +134,7 @@ def test_features_of_any_name_have_fields_of_their_own(models: Path, server: Ser
     assert [getattr(prediction, f"out_{i}") for i in range(len(names))] == list(range(len(names)))
 
 
-def test_a_whole_number_that_no_double_is_never_goes_out_rounded(models: Path, server: Server) -> None:
+def test_a_whole_number_that_no_double_is_never_goes_out_rounded(models: Path, server: ServerProcess) -> None:
     client = OldClient(server, schema_of(models, "1.0.0", "square"))
     assert client.prediction("", a=-(2**26)).y == 2**52
     with pytest.raises(grpc.RpcError) as caught:
@@ -150,7 +151,7 @@ def test_a_whole_number_that_no_double_is_never_goes_out_rounded(models: Path, s
                 assert wire.failure(INFER, request).code == grpc.StatusCode.INTERNAL
 
 
-def test_the_command_prints_the_schema_of_the_bundle(models: Path, server: Server) -> None:
+def test_the_command_prints_the_schema_of_the_bundle(models: Path, server: ServerProcess) -> None:
     for flags, version in (((), "1.1.0"), (("--version", "1.0.0"), "1.0.0")):
         result = CliRunner().invoke(proto, ["mixed", *flags, "--address", server.address])
         assert result.exit_code == 0, result.output
@@ -160,7 +161,7 @@ def test_the_command_prints_the_schema_of_the_bundle(models: Path, server: Serve
     assert "no model" in result.output
 
 
-def test_the_sdk_gives_texts(server: Server) -> None:
+def test_the_sdk_gives_texts(server: ServerProcess) -> None:
     with Client(server.address) as client:
         schema = client.model("echo").schema
         assert [output.kind for output in schema.outputs] == [OutputKind.TEXT]

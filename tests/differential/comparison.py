@@ -11,9 +11,10 @@ import grpc
 from google.rpc import status_pb2
 
 from scorewire_proto.v1 import models_pb2, prediction_pb2
-from tests.conformance.engines import serving, write_models
+from tests.conformance.engines import write_models
 from tests.conformance.wire import PREDICT, Wire, failure_of, info_of
 from tests.differential.requests import Requests
+from tests.processes import serving
 
 LIMITS = ("--max-rows", "1000", "--max-message-bytes", str(1 << 17))
 SERVICE = "scorewire.v1.ModelService"

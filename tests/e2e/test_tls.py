@@ -187,7 +187,7 @@ def test_a_pair_that_cannot_be_used_leaves_the_one_before(folder: Path, tmp_path
 def test_an_expired_certificate_is_told_at_start(folder: Path, tmp_path: Path, engine: str) -> None:
     end = datetime(2021, 2, 3, tzinfo=UTC)
     made = make_certificates(tmp_path, end)
-    flags = ("--tls-cert", made.server, "--tls-key", made.server_key, "--engine", engine)
+    flags = (*made.server_flags(), "--engine", engine)
     with serving(tmp_path, folder / "models", *flags) as server:
         wait_until(lambda: bool(server.log("the certificate has expired")), "the warning")
         (line,) = server.log("the certificate has expired")

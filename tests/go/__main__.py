@@ -20,11 +20,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tests import bundles
-from tests.conformance.engines import serving
 from tests.go.building import Programs, build
 from tests.go.load import burst
 from tests.go.rolling import RATE, rolling, two_servers
-from tests.processes import COMMAND
+from tests.processes import COMMAND, serving
 
 NUMBERS, COUNTRY = (1.0, 2.5), "de"
 SERVICE = "scorewire.models.sum.v1.SumService"

@@ -16,7 +16,7 @@ from pathlib import Path
 import grpc_tools
 
 from tests import bundles
-from tests.conformance.engines import serving
+from tests.processes import serving
 
 HERE = Path(__file__).parent
 PROTOS = HERE.parents[1] / "proto"

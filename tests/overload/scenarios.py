@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 from scorewire_contract import bundle as bundles
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import prediction_pb2, schema_pb2
-from tests.conformance.engines import Server, serving
 from tests.conformance.wire import PREDICT
+from tests.processes import ServerProcess, serving
 from tests.scorewire_server.models import write_slow_bundle
 
 _NODES = 4000
@@ -53,7 +53,7 @@ def write_chain_bundle(output_dir: Path) -> Path:
 
 
 @contextmanager
-def overloaded_server(folder: Path, engine: str, kind: str) -> Iterator[tuple[Server, bytes]]:
+def overloaded_server(folder: Path, engine: str, kind: str) -> Iterator[tuple[ServerProcess, bytes]]:
     """A server of one thread over a model of about a millisecond, and a request for it."""
     models = folder / "models"
     name = "chain" if kind == "inline" else "slow"

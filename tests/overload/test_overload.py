@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import http2
-from tests.conformance.engines import NATIVE_MISSING, Server
+from tests.conformance.engines import NATIVE_MISSING
 from tests.http2 import (
     ACK,
     CANCEL,
@@ -27,6 +27,7 @@ from tests.http2 import (
 )
 from tests.overload.offer import offer
 from tests.overload.scenarios import KINDS, PREDICT, overloaded_server
+from tests.processes import ServerProcess
 
 # More than a connection may reset at once, so many times that a slow machine does not hide it.
 CANCELS = 20_000
@@ -41,19 +42,19 @@ pytestmark = pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING)
 @pytest.fixture(scope="module", params=KINDS)
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Server, bytes]]:
+) -> Iterator[tuple[ServerProcess, bytes]]:
     with overloaded_server(tmp_path_factory.mktemp("overload"), "native", request.param) as found:
         yield found
 
 
-def test_a_burst_without_deadlines_is_answered_whole(served: tuple[Server, bytes]) -> None:
+def test_a_burst_without_deadlines_is_answered_whole(served: tuple[ServerProcess, bytes]) -> None:
     server, data = served
     burst = offer(server.address, PREDICT, data, rate=1e6, seconds=0.0008, patience=60.0)
     assert (burst.sent, burst.good) == (800, 800)
 
 
 def test_calls_that_come_too_fast_are_refused_and_those_after_them_answered(
-    served: tuple[Server, bytes],
+    served: tuple[ServerProcess, bytes],
 ) -> None:
     server, data = served
     flood = offer(server.address, PREDICT, data, rate=10_000, seconds=0.7, timeout_seconds=0.2)
@@ -63,7 +64,9 @@ def test_calls_that_come_too_fast_are_refused_and_those_after_them_answered(
     assert after.good == 10
 
 
-def test_a_client_that_cancels_thousands_of_calls_keeps_its_connection(served: tuple[Server, bytes]) -> None:
+def test_a_client_that_cancels_thousands_of_calls_keeps_its_connection(
+    served: tuple[ServerProcess, bytes],
+) -> None:
     server, data = served
     head, body = grpc_head(PREDICT, [("grpc-timeout", "20m")]), message(data)
     cancelled = 0

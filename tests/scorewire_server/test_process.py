@@ -19,8 +19,8 @@ from scorewire_contract.cli import main
 from scorewire_server import healthcheck
 from tests import bundles
 from tests.certificates import Certificates
-from tests.conformance.engines import Server, serving
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, Wire, failure_of, sum_request, values
+from tests.processes import ServerProcess, serving
 
 
 def _healthcheck(*arguments: str) -> tuple[int, str]:
@@ -38,8 +38,8 @@ def test_a_signal_drains_and_ends_well(tmp_path: Path, models: Path, number: sig
     bundles.write_sum_bundle(models)
     with serving(tmp_path, models) as server:
         assert _healthcheck(server.address) == (0, "SERVING")
-        server.process.send_signal(number)
-        assert server.process.wait(60) == 0
+        server.signal(number)
+        assert server.wait() == 0
         assert _healthcheck(server.address)[0] == 1
     assert [line["event"] for line in _log(tmp_path)][-2:] == ["draining", "stopped"]
 
@@ -54,12 +54,12 @@ def test_a_call_and_a_stream_in_flight_outlive_the_signal(tmp_path: Path, models
             next(stream)
             watch = wire.server_stream("/grpc.health.v1.Health/Watch")(b"", timeout=60)
             assert health_pb2.HealthCheckResponse.FromString(next(watch)).status == 1
-            server.process.send_signal(signal.SIGTERM)
+            server.signal(signal.SIGTERM)
             assert health_pb2.HealthCheckResponse.FromString(next(watch)).status == 2
             assert list(watch) == []
             requests.more = 5
             assert len(list(stream)) >= 5
-        assert server.process.wait(60) == 0
+        assert server.wait() == 0
 
 
 class _Requests:
@@ -88,10 +88,10 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, models: Path) -> None:
         with channel:
             watch = Wire(server.address).server_stream("/grpc.health.v1.Health/Watch")(b"", timeout=60)
             next(watch)
-            server.process.send_signal(signal.SIGTERM)
+            server.signal(signal.SIGTERM)
             next(watch)
-            server.process.send_signal(signal.SIGINT)
-            assert server.process.wait(60) == 130
+            server.signal(signal.SIGINT)
+            assert server.wait() == 130
 
 
 def test_without_a_bundle_the_healthcheck_says_not_serving(tmp_path: Path, models: Path) -> None:
@@ -106,8 +106,7 @@ def test_without_a_bundle_the_healthcheck_says_not_serving(tmp_path: Path, model
 
 def test_tls_serves_and_takes_no_plain_text(tmp_path: Path, models: Path, certificates: Certificates) -> None:
     bundles.write_sum_bundle(models)
-    flags = ("--tls-cert", str(certificates.server), "--tls-key", str(certificates.server_key))
-    with serving(tmp_path, models, *flags) as server:
+    with serving(tmp_path, models, *certificates.server_flags()) as server:
         assert _healthcheck(server.address, "--tls-ca", str(certificates.authority)) == (0, "SERVING")
         assert _healthcheck(server.address, "--timeout-seconds", "0.5")[0] == 1
         credentials = grpc.ssl_channel_credentials(certificates.authority.read_bytes())
@@ -190,7 +189,7 @@ def test_callers_cannot_fill_the_log(tmp_path: Path, models: Path) -> None:
     assert "secret" not in (tmp_path / "log").read_text()
 
 
-def _misuse(server: Server) -> None:
+def _misuse(server: ServerProcess) -> None:
     wire = Wire(server.address)
     with wire.channel:
         for data in (b"\xff", sum_request(model="secret").SerializeToString()):

@@ -9,8 +9,8 @@ from pathlib import Path
 from onnx import TensorProto
 
 from scorewire_training.export import export_onnx
-from tests.conformance.engines import Server, serving
 from tests.onnx_models import write_mixed, write_simple, write_simple_identity, write_simple_string
+from tests.processes import ServerProcess, serving
 
 
 def export_models(folder: Path) -> Path:
@@ -32,7 +32,7 @@ def export_models(folder: Path) -> Path:
 
 
 @contextmanager
-def served(folder: Path, engine: str) -> Iterator[Server]:
+def served(folder: Path, engine: str) -> Iterator[ServerProcess]:
     """A server of these models."""
     with serving(folder, export_models(folder), "--engine", engine) as server:
         yield server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from grpc import aio
 
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
 from scorewire_server.catalog.repository import BundleFolder
-from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
 from scorewire_server.engine.snapshot import LoadedVersion
 from scorewire_server.engine.statistics import BUCKETS_SECONDS, PREDICT, PREDICT_STREAM
 from scorewire_server.errors import INTERNAL_MESSAGE, StartError
@@ -24,62 +23,30 @@ from scorewire_server.loading.loader import load
 from scorewire_server.logs import configure_logs, flush_logs
 from scorewire_server.settings import Settings
 from tests import bundles, http2
-from tests.conformance.engines import NATIVE_MISSING, serving
+from tests.conformance.engines import NATIVE_MISSING
 from tests.conformance.inference import INFER, infer_request, sum_tensors
 from tests.conformance.wire import PREDICT as PREDICT_PATH
 from tests.conformance.wire import PREDICT_STREAM as STREAM_PATH
-from tests.conformance.wire import Failure, Wire, failure_from, sum_request, values
+from tests.conformance.wire import Wire, failure_from, sum_request, values
 from tests.overload.offer import Connection, request_head
+from tests.processes import serving
+from tests.scorewire_server.engine.running import (
+    BATCH_ROW_NS,
+    CONTROL,
+    MESSAGE,
+    REQUEST,
+    TYPED_PATH,
+    RunningEngine,
+    Start,
+    failure_of,
+    starting,
+    until,
+)
 from tests.scorewire_server.models import snapshot_of, write_slow_bundle
 
 pytestmark = pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING)
 
-TYPED_PATH = "/scorewire.models.sum.v1.SumService/Predict"
-REQUEST = sum_request().SerializeToString()
-MESSAGE = prediction_pb2.PredictStreamRequest(correlation_id=1, request=sum_request()).SerializeToString()
-# So dear that a row goes to a thread.
-DEAR_NS = 1e9
 FIRST_ROW_REASON = 100
-
-
-async def _echo(data: bytes) -> bytes:
-    if data == b"fault":
-        raise ValueError("secret")
-    return data
-
-
-async def _count(messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async for data in messages:
-        if data == b"fault":
-            raise ValueError("secret")
-        yield data
-
-
-CONTROL: list[ControlMethod] = [
-    UnaryMethod("/test.Control/Echo", _echo),
-    StreamMethod("/test.Control/Count", _count),
-]
-
-
-class Running:
-    """An engine that answers, and a channel to it."""
-
-    def __init__(self, engine: Any, address: str) -> None:
-        self.engine = engine
-        self.address = address
-        self.channel = aio.insecure_channel(address)
-
-    def unary(self, data: bytes = REQUEST, path: str = PREDICT_PATH, **options: Any) -> Any:
-        options.setdefault("timeout", 20)
-        method: Any = self.channel.unary_unary(path)
-        return method(data, **options)
-
-    def stream(self, path: str = STREAM_PATH, **options: Any) -> Any:
-        options.setdefault("timeout", 20)
-        return self.channel.stream_stream(path)(**options)
-
-
-Start = Callable[..., Awaitable[Running]]
 
 
 @pytest.fixture
@@ -87,18 +54,8 @@ async def start() -> AsyncIterator[Start]:
     """Starts engines, and stops them after the test."""
     from scorewire_server.engine.native.engine import NativeEngine
 
-    running: list[Running] = []
-
-    async def start_one(**settings: Any) -> Running:
-        engine = NativeEngine(Settings(listen="127.0.0.1:0", threads=2, **settings), CONTROL)
-        one = Running(engine, await engine.start())
-        running.append(one)
-        return one
-
-    yield start_one
-    for one in running:
-        await one.channel.close()
-        await one.engine.stop(0)
+    async with starting(lambda settings: NativeEngine(settings, CONTROL), threads=2) as start_one:
+        yield start_one
 
 
 def _load(path: Path) -> LoadedVersion:
@@ -119,7 +76,7 @@ def summing(tmp_path_factory: pytest.TempPathFactory) -> LoadedVersion:
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> LoadedVersion:
     """The version of `write_slow_bundle`, loaded."""
-    return replace(_load(write_slow_bundle(tmp_path_factory.mktemp("models"))), row_ns=DEAR_NS)
+    return replace(_load(write_slow_bundle(tmp_path_factory.mktemp("models"))), row_ns=BATCH_ROW_NS)
 
 
 def _slow_request(rounds: float) -> bytes:
@@ -131,24 +88,11 @@ def _slow_request(rounds: float) -> bytes:
 SLOW = _slow_request(300_000)
 
 
-async def _failure(call: Awaitable[Any]) -> Failure:
-    with pytest.raises(aio.AioRpcError) as caught:
-        await call
-    error = caught.value
-    return failure_from(error.code(), error.details(), tuple(error.trailing_metadata()))
-
-
-async def _code(running: Running, data: bytes, path: str) -> grpc.StatusCode:
+async def _code(running: RunningEngine, data: bytes, path: str) -> grpc.StatusCode:
     """How a call ends whose time is short, and that a busy machine did not read too late to begin with it."""
-    failure = await _failure(running.unary(data, path, timeout=0.05))
+    failure = await failure_of(running.unary(data, path, timeout=0.05))
     is_shed = failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED and failure.reason == "OVERLOADED"
     return await _code(running, data, path) if is_shed else failure.code
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.001)
 
 
 async def test_calls_over_the_limit_are_refused_and_those_within_it_answered(
@@ -157,8 +101,8 @@ async def test_calls_over_the_limit_are_refused_and_those_within_it_answered(
     running = await start(max_in_flight=1)
     running.engine.publish(snapshot_of(slow))
     call = asyncio.ensure_future(running.unary(SLOW))
-    await _until(lambda: running.engine.statistics.in_flight == 1)
-    failure = await _failure(running.unary(SLOW))
+    await until(lambda: running.engine.statistics.in_flight == 1)
+    failure = await failure_of(running.unary(SLOW))
     assert failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert failure.reason == "TOO_MANY_IN_FLIGHT"
     assert dict(failure.info.metadata) == {"limit": "1"}
@@ -168,7 +112,7 @@ async def test_calls_over_the_limit_are_refused_and_those_within_it_answered(
     assert answer.error.code == code_pb2.RESOURCE_EXHAUSTED
     await stream.done_writing()
     assert values(prediction_pb2.PredictResponse.FromString(await call)) == [300_000.0]
-    await _until(lambda: running.engine.statistics.in_flight == 0)
+    await until(lambda: running.engine.statistics.in_flight == 0)
 
 
 async def _begin(address: str, path: str, data: bytes, count: int) -> list[Any]:
@@ -200,8 +144,8 @@ async def test_calls_that_fail_take_no_place_from_those_that_do_not(
     wrong = sum_request(model="unknown").SerializeToString()
     ended = _ended(await _begin(running.address, PREDICT_PATH, wrong, 100))
     assert ended == {"MODEL_NOT_FOUND": 2, "TOO_MANY_IN_FLIGHT": 98}
-    await _until(lambda: running.engine.statistics.in_flight == 0)
-    assert (await _failure(running.unary(wrong))).reason == "MODEL_NOT_FOUND"
+    await until(lambda: running.engine.statistics.in_flight == 0)
+    assert (await failure_of(running.unary(wrong))).reason == "MODEL_NOT_FOUND"
 
 
 async def test_tensors_that_are_left_to_the_control_plane_are_bounded(
@@ -213,7 +157,7 @@ async def test_tensors_that_are_left_to_the_control_plane_are_bounded(
     unusual = infer_request("sum", tensors).SerializeToString()
     ended = _ended(await _begin(running.address, INFER, unusual, 100))
     assert ended == {"OK": 4, "TOO_MANY_IN_FLIGHT": 96}
-    await _until(lambda: running.engine.statistics.in_flight == 0)
+    await until(lambda: running.engine.statistics.in_flight == 0)
     assert await running.unary(unusual, INFER)
 
 
@@ -225,10 +169,10 @@ async def test_tensors_that_are_left_to_the_control_plane_share_the_threads_for_
     unusual = infer_request("slow", {"rounds": ("FP16", [1, 1], [3])}).SerializeToString()
     assert await running.unary(unusual, INFER)
     call = asyncio.ensure_future(running.unary(SLOW))
-    await _until(lambda: running.engine.statistics.in_flight == 1)
+    await until(lambda: running.engine.statistics.in_flight == 1)
     assert await _code(running, unusual, INFER) == grpc.StatusCode.DEADLINE_EXCEEDED
     waiting = asyncio.ensure_future(running.unary(unusual, INFER))
-    await _until(lambda: running.engine.statistics.in_flight == 2)
+    await until(lambda: running.engine.statistics.in_flight == 2)
     await call
     assert await waiting
 
@@ -238,9 +182,9 @@ async def test_a_stop_ends_what_waits_for_a_thread(start: Start, slow: LoadedVer
     running.engine.publish(snapshot_of(slow))
     unusual = infer_request("slow", {"rounds": ("FP16", [1, 1], [3])}).SerializeToString()
     calls = [asyncio.ensure_future(running.unary(SLOW))]
-    await _until(lambda: running.engine.statistics.in_flight == 1)
+    await until(lambda: running.engine.statistics.in_flight == 1)
     calls.append(asyncio.ensure_future(running.unary(unusual, INFER)))
-    await _until(lambda: running.engine.statistics.in_flight == 2)
+    await until(lambda: running.engine.statistics.in_flight == 2)
     await running.engine.stop(0.05)
     ended = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(each, aio.AioRpcError) for each in ended)
@@ -292,7 +236,7 @@ async def test_other_calls_go_on_while_a_large_batch_is_scored(
     running = await start()
     running.engine.publish(snapshot_of(slow, summing))
     call = asyncio.ensure_future(running.unary(SLOW))
-    await _until(lambda: running.engine.statistics.in_flight == 1)
+    await until(lambda: running.engine.statistics.in_flight == 1)
     assert await running.unary(b"still here", "/test.Control/Echo") == b"still here"
     assert await running.unary()
     assert running.engine.statistics.in_flight == 1
@@ -303,10 +247,10 @@ async def test_expired_work_that_waited_for_a_thread_is_dropped(start: Start, sl
     running = await start(batch_threads=1)
     running.engine.publish(snapshot_of(slow))
     first = asyncio.ensure_future(running.unary(SLOW))
-    await _until(lambda: running.engine.statistics.in_flight == 1)
+    await until(lambda: running.engine.statistics.in_flight == 1)
     assert await _code(running, SLOW, PREDICT_PATH) == grpc.StatusCode.DEADLINE_EXCEEDED
     await first
-    await _until(lambda: running.engine.statistics.in_flight == 0)
+    await until(lambda: running.engine.statistics.in_flight == 0)
     assert running.engine.statistics.versions["slow", "1.0.0"].rows == 1
 
 
@@ -327,7 +271,7 @@ async def test_time_that_a_call_waits_to_be_read_is_of_its_deadline(
         ended.extend(answered for _, answered in connection.read())
         return len(ended) == 4
 
-    await _until(answered)
+    await until(answered)
     connection.socket.close()
     assert ended.count(True) == 1
     statistics = running.engine.statistics
@@ -340,12 +284,12 @@ async def test_cancelled_work_that_waited_for_a_thread_is_dropped(start: Start, 
     running = await start(batch_threads=1)
     running.engine.publish(snapshot_of(slow))
     first = asyncio.ensure_future(running.unary(SLOW))
-    await _until(lambda: running.engine.statistics.in_flight == 1)
+    await until(lambda: running.engine.statistics.in_flight == 1)
     second = running.unary(SLOW)
-    await _until(lambda: running.engine.statistics.in_flight == 2)
+    await until(lambda: running.engine.statistics.in_flight == 2)
     second.cancel()
     await first
-    await _until(lambda: running.engine.statistics.in_flight == 0)
+    await until(lambda: running.engine.statistics.in_flight == 0)
     assert running.engine.statistics.versions["slow", "1.0.0"].rows == 1
 
 
@@ -355,12 +299,12 @@ async def test_an_answer_over_the_limit_of_a_message_is_refused(start: Start, su
     # Errors by row make an answer longer than its request.
     request = sum_request([float("nan")] * 100, [""] * 50, row_count=50).SerializeToString()
     assert len(request) < 1024
-    failure = await _failure(running.unary(request))
+    failure = await failure_of(running.unary(request))
     assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_ROWS")
     assert dict(failure.info.metadata) == {"limit_bytes": "1024"}
 
 
-@pytest.mark.parametrize("row_ns", [1.0, DEAR_NS])
+@pytest.mark.parametrize("row_ns", [1.0, BATCH_ROW_NS])
 async def test_a_fault_of_the_server_is_internal_with_a_fixed_text(
     start: Start, slow: LoadedVersion, row_ns: float, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -368,14 +312,14 @@ async def test_a_fault_of_the_server_is_internal_with_a_fixed_text(
     running = await start()
     running.engine.publish(snapshot_of(replace(slow, row_ns=row_ns)))
     for call in (running.unary(_slow_request(-2.0)), running.unary(b"fault", "/test.Control/Echo")):
-        failure = await _failure(call)
+        failure = await failure_of(call)
         assert failure.code == grpc.StatusCode.INTERNAL
         assert failure.message == INTERNAL_MESSAGE
         assert failure.reason == "INTERNAL"
     assert values(prediction_pb2.PredictResponse.FromString(await running.unary(_slow_request(1.0)))) == [1.0]
     control = running.stream("/test.Control/Count")
     await control.write(b"fault")
-    assert (await _failure(control.read())).code == grpc.StatusCode.INTERNAL
+    assert (await failure_of(control.read())).code == grpc.StatusCode.INTERNAL
     flush_logs()
     assert "fault of the server" in capfd.readouterr().err
 
@@ -399,11 +343,11 @@ async def test_a_failure_of_a_thread_names_its_message_of_the_stream(
 
 async def test_calls_see_the_snapshot_that_was_published_last(start: Start, summing: LoadedVersion) -> None:
     running = await start()
-    assert (await _failure(running.unary())).reason == "MODEL_NOT_FOUND"
+    assert (await failure_of(running.unary())).reason == "MODEL_NOT_FOUND"
     running.engine.publish(snapshot_of(summing))
     assert await running.unary()
     running.engine.publish(snapshot_of())
-    assert (await _failure(running.unary())).reason == "MODEL_NOT_FOUND"
+    assert (await failure_of(running.unary())).reason == "MODEL_NOT_FOUND"
 
 
 async def test_predictions_wait_while_the_first_bundles_are_loaded(
@@ -427,8 +371,8 @@ async def test_predictions_wait_while_the_first_bundles_are_loaded(
     running.engine.publish(snapshot_of(summing))
     assert prediction_pb2.PredictResponse.FromString(await predict).version == "1.0.0"
     # The row lacks what must not be missing: the call has reached the model.
-    assert (await _failure(typed)).reason == "INVALID_REQUEST"
-    assert (await _failure(unknown)).code == grpc.StatusCode.UNIMPLEMENTED
+    assert (await failure_of(typed)).reason == "INVALID_REQUEST"
+    assert (await failure_of(unknown)).code == grpc.StatusCode.UNIMPLEMENTED
     assert prediction_pb2.PredictStreamResponse.FromString(await stream.read()).HasField("response")
     await stream.done_writing()
     assert await stream.code() == grpc.StatusCode.OK
@@ -443,7 +387,7 @@ async def test_a_prediction_that_waits_for_bundles_is_told_when_the_engine_stops
     await control.read()
     await running.engine.stop(20)
     for call in calls:
-        failure = await _failure(call)
+        failure = await failure_of(call)
         assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
 
 
@@ -459,7 +403,7 @@ async def test_stop_waits_for_calls_and_streams_in_flight(
     await control.write(b"1")
     await control.read()
     call = asyncio.ensure_future(running.unary(SLOW))
-    await _until(lambda: running.engine.statistics.in_flight == 1)
+    await until(lambda: running.engine.statistics.in_flight == 1)
     stopping = asyncio.create_task(running.engine.stop(20))
     # A control stream would never end by itself, so the engine ends it.
     assert await control.code() == grpc.StatusCode.OK
@@ -479,13 +423,13 @@ async def test_stop_cuts_a_stream_that_outlasts_the_grace(start: Start, summing:
     await stream.write(MESSAGE)
     await stream.read()
     await running.engine.stop(0.05)
-    failure = await _failure(stream.read())
+    failure = await failure_of(stream.read())
     assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
 
 
 async def test_nothing_is_left_of_calls_and_cancelled_streams(start: Start, summing: LoadedVersion) -> None:
     running = await start()
-    running.engine.publish(snapshot_of(replace(summing, row_ns=DEAR_NS)))
+    running.engine.publish(snapshot_of(replace(summing, row_ns=BATCH_ROW_NS)))
 
     async def use() -> None:
         for _ in range(20):
@@ -513,12 +457,12 @@ async def test_nothing_is_left_of_calls_and_cancelled_streams(start: Start, summ
         return statistics.in_flight == statistics.streams == len(running.engine._calls) == 0
 
     await use()
-    await _until(quiet)
+    await until(quiet)
     before = len(asyncio.all_tasks())
     for _ in range(3):
         await use()
-    await _until(quiet)
-    await _until(lambda: len(asyncio.all_tasks()) <= before)
+    await until(quiet)
+    await until(lambda: len(asyncio.all_tasks()) <= before)
 
 
 async def test_statistics_count_what_was_answered_and_what_failed(
@@ -528,7 +472,7 @@ async def test_statistics_count_what_was_answered_and_what_failed(
     running.engine.publish(snapshot_of(summing))
     await running.unary(sum_request([1.0, 2.0, float("nan"), 1.0], ["", ""], row_count=2).SerializeToString())
     for name in ("a", "b"):
-        await _failure(running.unary(sum_request(model=name).SerializeToString()))
+        await failure_of(running.unary(sum_request(model=name).SerializeToString()))
     stream = running.stream()
     for data in (MESSAGE, b"\xff"):
         await stream.write(data)
@@ -567,7 +511,7 @@ def test_one_onnxruntime_is_in_the_process(tmp_path: Path) -> None:
         wire = Wire(server.address)
         with wire.channel:
             assert values(wire.predict(sum_request()))
-        maps = Path("/proc", str(server.process.pid), "maps")
+        maps = Path("/proc", str(server.pid), "maps")
         if not maps.exists():
             pytest.skip("this system does not tell what a process has loaded")
         loaded = {line.split()[-1] for line in maps.read_text().splitlines() if "onnxruntime" in line}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -15,93 +15,33 @@ from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
 from scorewire_server.engine.encodings.positional import PositionalEncoding, PositionalStreamEncoding
 from scorewire_server.engine.interpreted.predictor import PREDICT, PREDICT_STREAM
-from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
 from scorewire_server.engine.reference.engine import ReferenceEngine
 from scorewire_server.errors import INTERNAL_MESSAGE, StartError
 from scorewire_server.settings import Settings
-from tests.conformance.wire import PREDICT as PREDICT_PATH
-from tests.conformance.wire import PREDICT_STREAM as STREAM_PATH
-from tests.conformance.wire import Failure, failure_from, sum_request, values
+from tests.conformance.wire import sum_request, values
+from tests.scorewire_server.engine.running import (
+    BATCH_ROW_NS,
+    CONTROL,
+    MESSAGE,
+    REQUEST,
+    TYPED_PATH,
+    Start,
+    failure_of,
+    starting,
+    until,
+)
 from tests.scorewire_server.models import Gate, loaded_version, snapshot_of, zeros
-
-TYPED_PATH = "/scorewire.models.sum.v1.SumService/Predict"
-REQUEST = sum_request().SerializeToString()
-MESSAGE = prediction_pb2.PredictStreamRequest(correlation_id=1, request=sum_request()).SerializeToString()
-# So dear that a row goes to a thread.
-DEAR_NS = 1e9
-
-
-async def _echo(data: bytes) -> bytes:
-    if data == b"fault":
-        raise ValueError("secret")
-    return data
-
-
-async def _count(messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async for data in messages:
-        if data == b"fault":
-            raise ValueError("secret")
-        yield data
-
-
-CONTROL: list[ControlMethod] = [
-    UnaryMethod("/test.Control/Echo", _echo),
-    StreamMethod("/test.Control/Count", _count),
-]
-
-
-class Running:
-    """An engine that answers, and a channel to it."""
-
-    def __init__(self, engine: ReferenceEngine, channel: aio.Channel) -> None:
-        self.engine = engine
-        self.channel = channel
-
-    def unary(self, data: bytes = REQUEST, path: str = PREDICT_PATH, **options: Any) -> Any:
-        options.setdefault("timeout", 20)
-        method: Any = self.channel.unary_unary(path)
-        return method(data, **options)
-
-    def stream(self, path: str = STREAM_PATH, **options: Any) -> Any:
-        options.setdefault("timeout", 20)
-        return self.channel.stream_stream(path)(**options)
-
-
-Start = Callable[..., Awaitable[Running]]
 
 
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
     """Starts engines, and stops them after the test."""
-    running: list[Running] = []
-
-    async def start_one(**settings: Any) -> Running:
-        engine = ReferenceEngine(Settings(listen="127.0.0.1:0", **settings), CONTROL)
-        one = Running(engine, aio.insecure_channel(await engine.start()))
-        running.append(one)
-        return one
-
-    yield start_one
-    for one in running:
-        await one.channel.close()
-        await one.engine.stop(0)
-
-
-async def _failure(call: Awaitable[Any]) -> Failure:
-    with pytest.raises(aio.AioRpcError) as caught:
-        await call
-    error = caught.value
-    return failure_from(error.code(), error.details(), tuple(error.trailing_metadata()))
+    async with starting(lambda settings: ReferenceEngine(settings, CONTROL)) as start_one:
+        yield start_one
 
 
 async def _entered(gate: Gate) -> None:
     assert await asyncio.to_thread(gate.entered.acquire, timeout=60)
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0)
 
 
 async def test_calls_over_the_limit_are_refused_and_those_within_it_answered(
@@ -109,12 +49,12 @@ async def test_calls_over_the_limit_are_refused_and_those_within_it_answered(
 ) -> None:
     gate = Gate()
     running = await start(max_in_flight=2)
-    running.engine.publish(snapshot_of(loaded_version(sum_bundle, gate.run, row_ns=DEAR_NS)))
+    running.engine.publish(snapshot_of(loaded_version(sum_bundle, gate.run, row_ns=BATCH_ROW_NS)))
     calls = [asyncio.ensure_future(running.unary()) for _ in range(2)]
     await _entered(gate)
     await _entered(gate)
     assert running.engine.statistics.in_flight == 2
-    failure = await _failure(running.unary())
+    failure = await failure_of(running.unary())
     assert failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert failure.reason == "TOO_MANY_IN_FLIGHT"
     assert dict(failure.info.metadata) == {"limit": "2"}
@@ -131,7 +71,7 @@ async def test_calls_over_the_limit_are_refused_and_those_within_it_answered(
 async def test_the_loop_goes_on_while_a_large_batch_is_scored(start: Start, sum_bundle: Bundle) -> None:
     gate = Gate()
     running = await start()
-    running.engine.publish(snapshot_of(loaded_version(sum_bundle, gate.run, row_ns=DEAR_NS)))
+    running.engine.publish(snapshot_of(loaded_version(sum_bundle, gate.run, row_ns=BATCH_ROW_NS)))
     call = asyncio.ensure_future(running.unary())
     await _entered(gate)
     assert await running.unary(b"still here", "/test.Control/Echo") == b"still here"
@@ -142,14 +82,14 @@ async def test_the_loop_goes_on_while_a_large_batch_is_scored(start: Start, sum_
 async def test_expired_work_that_waited_for_a_thread_is_dropped(start: Start, sum_bundle: Bundle) -> None:
     gate = Gate()
     running = await start(batch_threads=1)
-    running.engine.publish(snapshot_of(loaded_version(sum_bundle, gate.run, row_ns=DEAR_NS)))
+    running.engine.publish(snapshot_of(loaded_version(sum_bundle, gate.run, row_ns=BATCH_ROW_NS)))
     first = asyncio.ensure_future(running.unary())
     await _entered(gate)
-    failure = await _failure(running.unary(timeout=0.3))
+    failure = await failure_of(running.unary(timeout=0.3))
     assert failure.code == grpc.StatusCode.DEADLINE_EXCEEDED
     gate.open.set()
     await first
-    await _until(lambda: running.engine.statistics.in_flight == 0)
+    await until(lambda: running.engine.statistics.in_flight == 0)
     assert gate.runs == 1
 
 
@@ -177,7 +117,7 @@ async def test_an_answer_over_the_limit_of_a_message_is_refused(start: Start, su
     # Errors by row make an answer longer than its request.
     request = sum_request([float("nan")] * 100, [""] * 50, row_count=50).SerializeToString()
     assert len(request) < 1024
-    failure = await _failure(running.unary(request))
+    failure = await failure_of(running.unary(request))
     assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_ROWS")
 
 
@@ -191,7 +131,7 @@ async def test_a_fault_of_the_server_is_internal_with_a_fixed_text(start: Start,
         running.unary(),
         running.unary(b"fault", "/test.Control/Echo"),
     ):
-        failure = await _failure(call)
+        failure = await failure_of(call)
         assert failure.code == grpc.StatusCode.INTERNAL
         assert failure.message == INTERNAL_MESSAGE
         assert failure.reason == "INTERNAL"
@@ -204,16 +144,16 @@ async def test_a_fault_of_the_server_is_internal_with_a_fixed_text(start: Start,
     await stream.done_writing()
     control = running.stream("/test.Control/Count")
     await control.write(b"fault")
-    assert (await _failure(control.read())).code == grpc.StatusCode.INTERNAL
+    assert (await failure_of(control.read())).code == grpc.StatusCode.INTERNAL
 
 
 async def test_calls_see_the_snapshot_that_was_published_last(start: Start, sum_bundle: Bundle) -> None:
     running = await start()
-    assert (await _failure(running.unary())).reason == "MODEL_NOT_FOUND"
+    assert (await failure_of(running.unary())).reason == "MODEL_NOT_FOUND"
     running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros)))
     assert await running.unary()
     running.engine.publish(snapshot_of())
-    assert (await _failure(running.unary())).reason == "MODEL_NOT_FOUND"
+    assert (await failure_of(running.unary())).reason == "MODEL_NOT_FOUND"
 
 
 async def test_predictions_wait_while_the_first_bundles_are_loaded(start: Start, sum_bundle: Bundle) -> None:
@@ -235,8 +175,8 @@ async def test_predictions_wait_while_the_first_bundles_are_loaded(start: Start,
     running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros)))
     assert prediction_pb2.PredictResponse.FromString(await predict).version == "1.0.0"
     # The row lacks what must not be missing: the call has reached the model.
-    assert (await _failure(typed)).reason == "INVALID_REQUEST"
-    assert (await _failure(unknown)).code == grpc.StatusCode.UNIMPLEMENTED
+    assert (await failure_of(typed)).reason == "INVALID_REQUEST"
+    assert (await failure_of(unknown)).code == grpc.StatusCode.UNIMPLEMENTED
     assert prediction_pb2.PredictStreamResponse.FromString(await stream.read()).HasField("response")
     await stream.done_writing()
     assert await stream.code() == grpc.StatusCode.OK
@@ -251,14 +191,14 @@ async def test_a_prediction_that_waits_for_bundles_is_told_when_the_engine_stops
     await control.read()
     await running.engine.stop(20)
     for call in calls:
-        failure = await _failure(call)
+        failure = await failure_of(call)
         assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
 
 
 async def test_stop_waits_for_calls_and_streams_in_flight(start: Start, sum_bundle: Bundle) -> None:
     gate = Gate()
     running = await start()
-    running.engine.publish(snapshot_of(loaded_version(sum_bundle, gate.run, row_ns=DEAR_NS)))
+    running.engine.publish(snapshot_of(loaded_version(sum_bundle, gate.run, row_ns=BATCH_ROW_NS)))
     call = asyncio.ensure_future(running.unary())
     stream = running.stream()
     await stream.write(MESSAGE)
@@ -286,13 +226,13 @@ async def test_stop_cuts_a_stream_that_outlasts_the_grace(start: Start, sum_bund
     await stream.write(MESSAGE)
     await stream.read()
     await running.engine.stop(0.05)
-    failure = await _failure(stream.read())
+    failure = await failure_of(stream.read())
     assert failure.code == grpc.StatusCode.UNAVAILABLE
 
 
 async def test_nothing_is_left_of_calls_and_cancelled_streams(start: Start, sum_bundle: Bundle) -> None:
     running = await start()
-    running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros, row_ns=DEAR_NS)))
+    running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros, row_ns=BATCH_ROW_NS)))
     statistics = running.engine.statistics
 
     async def use() -> None:
@@ -316,12 +256,12 @@ async def test_nothing_is_left_of_calls_and_cancelled_streams(start: Start, sum_
         await asyncio.gather(*calls, return_exceptions=True)
 
     await use()
-    await _until(lambda: statistics.in_flight == statistics.streams == 0)
+    await until(lambda: statistics.in_flight == statistics.streams == 0)
     before = len(asyncio.all_tasks())
     for _ in range(3):
         await use()
-    await _until(lambda: statistics.in_flight == statistics.streams == 0)
-    await _until(lambda: len(asyncio.all_tasks()) <= before)
+    await until(lambda: statistics.in_flight == statistics.streams == 0)
+    await until(lambda: len(asyncio.all_tasks()) <= before)
 
 
 async def test_statistics_count_what_was_answered_and_what_failed(start: Start, sum_bundle: Bundle) -> None:
@@ -329,7 +269,7 @@ async def test_statistics_count_what_was_answered_and_what_failed(start: Start, 
     running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros)))
     await running.unary(sum_request([1.0, 2.0, float("nan"), 1.0], ["", ""], row_count=2).SerializeToString())
     for name in ("a", "b"):
-        await _failure(running.unary(sum_request(model=name).SerializeToString()))
+        await failure_of(running.unary(sum_request(model=name).SerializeToString()))
     stream = running.stream()
     for data in (MESSAGE, b"\xff"):
         await stream.write(data)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 from numpy.typing import NDArray
 from onnx import TensorProto
 
@@ -53,10 +54,26 @@ def target(X: NDArray[np.float64], *, seed: int = 1) -> NDArray[np.float64]:
 
 # The rows that tests of all libraries share, and a target of every kind.
 X = sample()
+COMPLETE = np.nan_to_num(X)
 NUMBER = target(X)
+# Three targets a row.
+SEVERAL = np.column_stack([NUMBER, -(NUMBER**2), X[:, 1] > 0]).astype(np.float64)
 POSITIVE = np.exp(NUMBER / 3)
 BINARY = np.digitize(NUMBER, [NUMBER.mean()])
 THREE = np.digitize(NUMBER, np.quantile(NUMBER, [0.3, 0.7]))
+
+
+def categorical_frame() -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """The first column of X beside a category that follows THREE, and the category's codes.
+
+    The order of the categories is neither that of their names nor that of THREE.
+    Every ninth row has none: its code is NaN.
+    """
+    names = np.array(["zeta", "alpha", "mid"], dtype=object)[THREE]
+    names[::9] = None
+    texts = pd.Categorical(names, ["zeta", "mid", "alpha"])
+    codes = np.where(texts.codes < 0, np.nan, texts.codes)
+    return pd.DataFrame({"number": X[:, 0], "text": texts}), codes
 
 
 def hard_rows(

@@ -12,6 +12,7 @@ from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.trees import read_trees
 from tests.scorewire_training.export.trees.comparison import (
     BINARY,
+    COMPLETE,
     LARGE,
     NUMBER,
     POSITIVE,
@@ -23,7 +24,6 @@ from tests.scorewire_training.export.trees.comparison import (
     run,
 )
 
-COMPLETE = np.nan_to_num(X)
 SETTINGS = {"max_iter": 12, "min_samples_leaf": 5}
 # Known codes, codes that no row had, and codes between two.
 CODES = (*map(float, range(-3, 64)), 0.5, -0.5, 1.5, 2.5, 300.0, 1e9, -1e9, 2.0**31, 1e30)

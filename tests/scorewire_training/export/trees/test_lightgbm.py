@@ -5,7 +5,6 @@ from typing import Any
 
 import lightgbm
 import numpy as np
-import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
@@ -21,6 +20,7 @@ from tests.scorewire_training.export.trees.comparison import (
     X,
     assert_close,
     assert_exports,
+    categorical_frame,
     run,
 )
 
@@ -162,13 +162,7 @@ def test_categories(settings: dict[str, Any]) -> None:
 
 
 def test_the_codes_of_a_data_frames_categories_are_those_of_its_dtype() -> None:
-    names = np.array(["zeta", "alpha", "mid"])[THREE]
-    names[::9] = "none of the categories"
-    texts = pd.Categorical(
-        np.where(np.isin(names, ["zeta", "alpha", "mid"]), names, None), ["zeta", "mid", "alpha"]
-    )
-    frame = pd.DataFrame({"number": X[:, 0], "text": texts})
-    codes = np.where(texts.codes < 0, np.nan, texts.codes)
+    frame, codes = categorical_frame()
     estimator = lightgbm.LGBMRegressor(**SETTINGS, **CATEGORICAL).fit(frame, NUMBER)
     model = read_trees(estimator)
     assert model is not None

@@ -28,10 +28,15 @@ from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import Graph
 from scorewire_training.export.trees import read_trees
 from scorewire_training.releases import SKLEARN_RELEASE
-from tests.scorewire_training.export.trees.comparison import BINARY, NUMBER, THREE, X, assert_exports
-
-COMPLETE = np.nan_to_num(X)
-SEVERAL = np.column_stack([NUMBER, -(NUMBER**2), X[:, 1] > 0]).astype(np.float64)
+from tests.scorewire_training.export.trees.comparison import (
+    BINARY,
+    COMPLETE,
+    NUMBER,
+    SEVERAL,
+    THREE,
+    X,
+    assert_exports,
+)
 
 CLASSIFIERS = [
     lambda **kw: DecisionTreeClassifier(random_state=0, **kw),

@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import xgboost
 from numpy.typing import NDArray
@@ -16,15 +15,16 @@ from tests.scorewire_training.export.trees.comparison import (
     LARGE,
     NUMBER,
     POSITIVE,
+    SEVERAL,
     SMALL,
     THREE,
     X,
     assert_close,
     assert_exports,
+    categorical_frame,
     run,
 )
 
-SEVERAL = np.column_stack([NUMBER, -(NUMBER**2), X[:, 1] > 0]).astype(np.float64)
 GROUPS = [50] * 10
 SETTINGS = {"n_estimators": 12, "max_depth": 4, "n_jobs": 1}
 # Codes in and out of range, between categories, and none at all.
@@ -218,13 +218,7 @@ def test_categories(max_cat_to_onehot: int, booster: str) -> None:
 
 
 def test_the_codes_of_a_data_frames_categories_are_those_of_its_dtype() -> None:
-    names = np.array(["zeta", "alpha", "mid"])[THREE]
-    names[::9] = "none of the categories"
-    texts = pd.Categorical(
-        np.where(np.isin(names, ["zeta", "alpha", "mid"]), names, None), ["zeta", "mid", "alpha"]
-    )
-    frame = pd.DataFrame({"number": X[:, 0], "text": texts})
-    codes = np.where(texts.codes < 0, np.nan, texts.codes)
+    frame, codes = categorical_frame()
     estimator = xgboost.XGBRegressor(**SETTINGS, enable_categorical=True).fit(frame, NUMBER)
     model = read_trees(estimator)
     assert model is not None

@@ -1,0 +1,101 @@
+"""An engine in this process and a channel to it, for the tests of both engines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from grpc import aio
+
+from scorewire_proto.v1 import prediction_pb2
+from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
+from scorewire_server.settings import Settings
+from tests.conformance.wire import PREDICT, PREDICT_STREAM, Failure, failure_from, sum_request
+
+TYPED_PATH = "/scorewire.models.sum.v1.SumService/Predict"
+REQUEST = sum_request().SerializeToString()
+MESSAGE = prediction_pb2.PredictStreamRequest(correlation_id=1, request=sum_request()).SerializeToString()
+# The time of a row, in nanoseconds, at which an engine scores even one row in a thread for batches.
+BATCH_ROW_NS = 1e9
+_TIMEOUT_SECONDS = 60
+
+
+async def _echo(data: bytes) -> bytes:
+    if data == b"fault":
+        raise ValueError("secret")
+    return data
+
+
+async def _count(messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for data in messages:
+        if data == b"fault":
+            raise ValueError("secret")
+        yield data
+
+
+# A control plane that sends back what it gets, and fails at b"fault".
+CONTROL: list[ControlMethod] = [
+    UnaryMethod("/test.Control/Echo", _echo),
+    StreamMethod("/test.Control/Count", _count),
+]
+
+
+class RunningEngine:
+    """An engine that was started, and a channel to it."""
+
+    def __init__(self, engine: Any, address: str) -> None:
+        self.engine = engine
+        self.address = address
+        self.channel = aio.insecure_channel(address)
+
+    def unary(self, data: bytes = REQUEST, path: str = PREDICT, **options: Any) -> Any:
+        options.setdefault("timeout", 20)
+        method: Any = self.channel.unary_unary(path)
+        return method(data, **options)
+
+    def stream(self, path: str = PREDICT_STREAM, **options: Any) -> Any:
+        options.setdefault("timeout", 20)
+        return self.channel.stream_stream(path)(**options)
+
+
+# Starts an engine with these settings.
+Start = Callable[..., Awaitable[RunningEngine]]
+
+
+@asynccontextmanager
+async def starting(make: Callable[[Settings], Any], **defaults: Any) -> AsyncIterator[Start]:
+    """Gives a function that starts engines, and stops them all at the end.
+
+    Args:
+        make: makes an engine from its settings.
+        defaults: settings of every engine.
+    """
+    running: list[RunningEngine] = []
+
+    async def start(**settings: Any) -> RunningEngine:
+        engine = make(Settings(listen="127.0.0.1:0", **defaults, **settings))
+        running.append(RunningEngine(engine, await engine.start()))
+        return running[-1]
+
+    yield start
+    for each in running:
+        await each.channel.close()
+        await each.engine.stop(0)
+
+
+async def failure_of(call: Awaitable[Any]) -> Failure:
+    """The failure of a call that must fail."""
+    with pytest.raises(aio.AioRpcError) as caught:
+        await call
+    error = caught.value
+    return failure_from(error.code(), error.details(), tuple(error.trailing_metadata()))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(_TIMEOUT_SECONDS):
+        while not condition():  # noqa: ASYNC110 - nothing tells when the condition holds
+            await asyncio.sleep(0.001)
