@@ -1,4 +1,8 @@
-"""Imports run one way, and modules fit in the head."""
+"""Python modules import one way only, are short, and need no library that their users lack.
+
+The arrows between the distributions are in `ARROWS`, those within a distribution
+in `LAYERS`; `tests.architecture.graphs` says how layers are read.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.architecture.graphs import Layers, circles, upward_imports
+from tests.architecture.python_modules import read_package
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {
@@ -23,6 +30,51 @@ ARROWS = {
     "scorewire_server": {"scorewire_proto", "scorewire_contract"},
     "scorewire": {"scorewire_proto", "scorewire_contract"},
     "scorewire_loadtest": {"scorewire_proto", "scorewire_contract", "scorewire"},
+}
+# Package: its modules and sub-packages, from the top to the bottom.
+LAYERS: dict[str, Layers] = {
+    "scorewire_contract": (
+        ("__init__", "cli", "scoring", "typed"),
+        ("bundle", "coding"),
+        ("schema", "words"),
+        ("folding", "unicode"),
+    ),
+    "scorewire_server": (
+        ("__init__", "cli", "healthcheck"),
+        ("app", "allocator"),
+        ("loading", "control", "metrics", "metrics_server", "stopping"),
+        ("catalog", "certificates"),
+        ("engine.factory",),
+        ("engine.native", "engine.reference"),
+        ("engine.interpreted", "engine.tls"),
+        ("engine.port",),
+        ("engine",),
+        ("settings", "stale_files"),
+        ("catalog.version_policy", "errors"),
+        ("logs",),
+        ("line_writer", "printable"),
+    ),
+    "scorewire": (
+        ("_cli",),
+        ("__init__", "options", "testing"),
+        ("_client", "_async_client"),
+        ("_control", "_stream"),
+        ("_base_client",),
+        ("_flows",),
+        ("_codec",),
+        ("_predictions", "_rows"),
+        ("_channels", "_methods", "_models", "_statistics", "_values"),
+        ("_errors",),
+    ),
+    "scorewire_loadtest": (
+        ("__init__", "cli"),
+        ("run", "plot"),
+        ("attack", "streams", "page"),
+        ("transport", "report"),
+        ("calls", "slo"),
+        ("rows", "results", "pacing", "timer"),
+        ("quantities",),
+    ),
 }
 OURS = set(PACKAGES) | {"scorewire_proto"}
 # What must never be imported at the top of a module of a package, directly.
@@ -55,6 +107,18 @@ def test_packages_import_only_along_the_arrows(package: str) -> None:
         if name in OURS - ARROWS[package] - {package}
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_modules_import_only_downwards(package: str) -> None:
+    wrong = upward_imports(read_package(PACKAGES[package]), LAYERS[package])
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    found = circles(read_package(PACKAGES[package]))
+    assert not found, "\n".join(map(" <-> ".join, found))
 
 
 @pytest.mark.parametrize("package", PACKAGES)
