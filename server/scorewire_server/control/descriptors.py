@@ -20,10 +20,9 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from scorewire_proto.inference import inference_pb2
 from scorewire_proto.v1 import errors_pb2, models_pb2, prediction_pb2
-from scorewire_server.engine.encodings.methods import INFERENCE
+from scorewire_server.engine.encodings.methods import INFERENCE, PREDICTION
 
 _ALPHA, _V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
-PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
 MODELS = models_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION = (f"{_V1}.ServerReflection", f"{_ALPHA}.ServerReflection")

@@ -14,8 +14,9 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from scorewire_server.control.descriptors import HEALTH, PREDICTION, SERVICES, health_file
-from scorewire_server.engine.encodings.methods import INFERENCE
+from scorewire_server.control.descriptors import HEALTH, SERVICES, health_file
+from scorewire_server.engine.context import CallContext
+from scorewire_server.engine.encodings.methods import INFERENCE, PREDICTION
 from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
 from scorewire_server.engine.snapshot import Snapshot
 from scorewire_server.errors import MalformedMessageError, ModelNotFoundError, TooManyRowsError, clip
@@ -82,14 +83,14 @@ class Health:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _check(self, data: bytes) -> bytes:
+    async def _check(self, data: bytes, _: CallContext) -> bytes:
         service = _service(data)
         state = self._states.get(service)
         if state is None:
             raise ModelNotFoundError(f"there is no service or model {clip(service)!r}", model=service)
         return _answer(state)
 
-    async def _list(self, data: bytes) -> bytes:
+    async def _list(self, data: bytes, _: CallContext) -> bytes:
         try:
             _ListRequest.FromString(data)
         except DecodeError:
@@ -101,7 +102,7 @@ class Health:
             answer.statuses[name].status = state
         return bytes(answer.SerializeToString())
 
-    async def _watch(self, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _watch(self, messages: AsyncIterator[bytes], _: CallContext) -> AsyncIterator[bytes]:
         service = None
         async for data in messages:
             service = _service(data)

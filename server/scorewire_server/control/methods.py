@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.port import UnaryMethod
 from scorewire_server.errors import ControlOffError, MalformedMessageError
 
@@ -20,7 +21,7 @@ def unary(
 ) -> UnaryMethod:
     """A control method that takes one message and answers with another."""
 
-    async def handle(data: bytes) -> bytes:
+    async def handle(data: bytes, context: CallContext) -> bytes:  # noqa: ARG001 - none of them asks who calls
         try:
             message = request.FromString(data)
         except DecodeError:

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 from scorewire_server.control.descriptors import REFLECTION, SERVICES, File, server_files
+from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.port import ControlMethod, StreamMethod
 from scorewire_server.engine.snapshot import Snapshot
 from scorewire_server.errors import MalformedMessageError, TooManyRowsError
@@ -40,7 +41,7 @@ class Reflection:
         """ServerReflectionInfo in both versions."""
         return [StreamMethod(f"/{service}/{_METHOD}", self._info) for service in REFLECTION]
 
-    async def _info(self, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _info(self, messages: AsyncIterator[bytes], _: CallContext) -> AsyncIterator[bytes]:
         asked = 0
         async for data in messages:
             asked += 1

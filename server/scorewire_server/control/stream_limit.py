@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 
+from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.port import ControlMethod, StreamMethod
 from scorewire_server.errors import TooManyInFlightError
 
@@ -16,13 +17,13 @@ def limit_streams(methods: Iterable[ControlMethod], most: int) -> list[ControlMe
     open_now = 0
 
     def limited(method: StreamMethod) -> StreamMethod:
-        async def handle(messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async def handle(messages: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
             nonlocal open_now
             if open_now >= most:
                 raise TooManyInFlightError(f"{most} health watches and reflection streams are open already")
             open_now += 1
             try:
-                async for answer in method.handler(messages):
+                async for answer in method.handler(messages, context):
                     yield answer
             finally:
                 open_now -= 1

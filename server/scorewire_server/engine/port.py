@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
+from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
 from scorewire_server.engine.statistics import Statistics
 
@@ -21,7 +22,7 @@ class UnaryMethod:
     """A control call with one request and one answer; failures are `CallError`s."""
 
     path: str
-    handler: Callable[[bytes], Awaitable[bytes]]
+    handler: Callable[[bytes, CallContext], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class StreamMethod:
     """
 
     path: str
-    handler: Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+    handler: Callable[[AsyncIterator[bytes], CallContext], AsyncIterator[bytes]]
 
 
 ControlMethod: TypeAlias = UnaryMethod | StreamMethod

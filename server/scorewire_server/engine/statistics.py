@@ -15,14 +15,6 @@ from numpy.typing import NDArray
 from scorewire_contract.scoring import Scores
 from scorewire_server.errors import Code, Reason
 
-# The methods, as they are counted.
-PREDICT = "Predict"
-PREDICT_STREAM = "PredictStream"
-MODEL_INFER = "ModelInfer"
-MODEL_STREAM_INFER = "ModelStreamInfer"
-TYPED_PREDICT = "TypedPredict"
-TYPED_PREDICT_BATCH = "TypedPredictBatch"
-TYPED_PREDICT_STREAM = "TypedPredictStream"
 # Upper bounds of the histograms, in seconds; a last bucket takes the rest.
 BUCKETS_SECONDS = (
     0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001,

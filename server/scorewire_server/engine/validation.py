@@ -1,17 +1,12 @@
-"""What a prediction call must be, and how it fails where it is not: the one definition for all engines."""
+"""What a prediction call must be: the one definition for both engines."""
 
 from __future__ import annotations
 
+from scorewire_server.engine.encodings.encoding import VersionName
 from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot
 from scorewire_server.errors import (
-    DeadlineExceededError,
-    DrainingError,
     InvalidRequestError,
-    MalformedMessageError,
-    OverloadedError,
-    RunStoppedError,
     SchemaMismatchError,
-    TooManyInFlightError,
     TooManyRowsError,
     Violation,
     clip,
@@ -19,12 +14,15 @@ from scorewire_server.errors import (
 )
 
 
-def find_route(snapshot: Snapshot, model: str, version: str) -> Route:
-    """What a request's names lead to.
+def find_route(snapshot: Snapshot, target: VersionName) -> Route:
+    """The route of the model and the version that a call names.
 
     Raises:
-        CallError: there is none.
+        CallError: the name is empty, or leads nowhere, or to a version that does not serve.
     """
+    model, version, major = target
+    if major is not None:
+        return snapshot.major_route(model, major, version)
     if not model:
         raise invalid_field("model", "a model's name is missing; ListModels names them all")
     return snapshot.route(model, version)
@@ -91,52 +89,3 @@ def check_answer(answer_bytes: int, max_message_bytes: int) -> None:
             f"the answer has {answer_bytes} bytes, more than {max_message_bytes}; send fewer rows",
             limit_bytes=max_message_bytes,
         )
-
-
-def malformed() -> MalformedMessageError:
-    """The failure of bytes that are no message."""
-    return MalformedMessageError("the message is not one that this method takes: send scorewire.v1 messages")
-
-
-def too_many_in_flight(limit: int) -> TooManyInFlightError:
-    """The failure of a call that comes while `limit` others are being answered."""
-    return TooManyInFlightError(f"the server answers {limit} calls already; try again later", limit=limit)
-
-
-def too_many_bytes() -> TooManyInFlightError:
-    """The failure of a call whose answer would have to wait behind too many others."""
-    return TooManyInFlightError(
-        "the server holds as many bytes of messages and answers as it may; try again later"
-    )
-
-
-def too_many_failing() -> TooManyInFlightError:
-    """The failure of a call that is wrong, while very many are."""
-    return TooManyInFlightError(
-        "more calls fail at one time than the server can word; try again for the reason"
-    )
-
-
-def expired() -> DeadlineExceededError:
-    """The failure of a call whose deadline passed."""
-    return DeadlineExceededError(
-        "the deadline passed before the model was done; allow more time or send fewer rows"
-    )
-
-
-def overloaded() -> OverloadedError:
-    """The failure of a call that waited for too long where more calls come than can be answered."""
-    return OverloadedError("the call waited for half of its time already; try another server, or again later")
-
-
-def run_stopped(seconds: float) -> RunStoppedError:
-    """The failure of a call whose run was stopped."""
-    return RunStoppedError(
-        f"the model ran longer than the {seconds:g} s of one run and was stopped; send fewer rows",
-        limit_seconds=f"{seconds:g}",
-    )
-
-
-def draining() -> DrainingError:
-    """The failure of a call that is not answered before the server stops."""
-    return DrainingError("the server is about to stop; send the call to another")

@@ -8,9 +8,10 @@ from grpc_health.v1 import health_pb2
 
 from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import models_pb2
-from scorewire_server.control.descriptors import MODELS, PREDICTION, SERVICES
+from scorewire_server.control.descriptors import MODELS, SERVICES
 from scorewire_server.control.health import MAX_LISTED, Health
-from scorewire_server.engine.encodings.methods import INFERENCE
+from scorewire_server.engine.context import CallContext
+from scorewire_server.engine.encodings.methods import INFERENCE, PREDICTION
 from scorewire_server.engine.port import StreamMethod, UnaryMethod
 from scorewire_server.engine.snapshot import Snapshot, VersionRecord, build_snapshot
 from scorewire_server.errors import MalformedMessageError, ModelNotFoundError, TooManyRowsError
@@ -28,7 +29,8 @@ async def _check(health: Health, service: str) -> int:
 
 def _unary(health: Health, name: str) -> Callable[[bytes], Awaitable[bytes]]:
     methods = [each for each in health.methods() if isinstance(each, UnaryMethod)]
-    return next(each.handler for each in methods if each.path.endswith(f"/{name}"))
+    handler = next(each.handler for each in methods if each.path.endswith(f"/{name}"))
+    return lambda data: handler(data, CallContext(name))
 
 
 def _watch(health: Health, service: str) -> AsyncIterator[bytes]:
@@ -36,7 +38,7 @@ def _watch(health: Health, service: str) -> AsyncIterator[bytes]:
         yield health_pb2.HealthCheckRequest(service=service).SerializeToString()
 
     (method,) = [each for each in health.methods() if isinstance(each, StreamMethod)]
-    return method.handler(one())
+    return method.handler(one(), CallContext(method.path))
 
 
 async def _next(watch: AsyncIterator[bytes]) -> int:
@@ -138,4 +140,4 @@ async def test_a_watch_without_a_request_fails() -> None:
 
     (method,) = [each for each in Health().methods() if isinstance(each, StreamMethod)]
     with pytest.raises(MalformedMessageError):
-        await anext(method.handler(none()))
+        await anext(method.handler(none(), CallContext(method.path)))

@@ -11,6 +11,7 @@ from scorewire_contract.bundle import Bundle
 from scorewire_server.control import reflection as reflection_module
 from scorewire_server.control.descriptors import File
 from scorewire_server.control.reflection import Reflection
+from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.port import StreamMethod
 from scorewire_server.engine.snapshot import build_snapshot
 from scorewire_server.errors import TooManyRowsError
@@ -34,7 +35,10 @@ async def _asked(reflection: Reflection, *questions: pb.ServerReflectionRequest)
 
     method = reflection.methods()[0]
     assert isinstance(method, StreamMethod)
-    return [pb.ServerReflectionResponse.FromString(answer) async for answer in method.handler(messages())]
+    return [
+        pb.ServerReflectionResponse.FromString(answer)
+        async for answer in method.handler(messages(), CallContext(method.path))
+    ]
 
 
 def _files(answer: pb.ServerReflectionResponse) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 from grpc import aio
 
 from scorewire_proto.v1 import prediction_pb2
+from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
 from scorewire_server.settings import Settings
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, Failure, failure_from, sum_request
@@ -23,13 +24,13 @@ BATCH_ROW_NS = 1e9
 _TIMEOUT_SECONDS = 60
 
 
-async def _echo(data: bytes) -> bytes:
+async def _echo(data: bytes, _: CallContext) -> bytes:
     if data == b"fault":
         raise ValueError("secret")
     return data
 
 
-async def _count(messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _count(messages: AsyncIterator[bytes], _: CallContext) -> AsyncIterator[bytes]:
     async for data in messages:
         if data == b"fault":
             raise ValueError("secret")

@@ -1,22 +1,60 @@
-"""What every encoding of a prediction call is decoded to."""
+"""What an encoding is: how the calls of one prediction method are read and written.
+
+An encoding knows bytes and the tables of a version, and neither routes nor
+snapshots: it says which model and version a call names, and the predictor finds
+the version that answers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scorewire_contract.scoring import Scores
-from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot
-from scorewire_server.engine.validation import find_route
+from scorewire_contract.scoring import Scorer, Scores
+from scorewire_server.engine.encodings.tensor_codec import TensorCodec
+from scorewire_server.engine.encodings.typed_codec import TypedCodec
+
+
+class VersionName(NamedTuple):
+    """What a caller asks for: a model, and a version or an alias of it.
+
+    Attributes:
+        model: the model's name.
+        version: a version, an alias, or "" for the default route.
+        major: set where the caller knows versions of this major only.
+    """
+
+    model: str
+    version: str = ""
+    major: int | None = None
+
+
+class EncodedVersion(Protocol):
+    """What encodings need of a loaded version."""
+
+    @property
+    def model(self) -> str: ...  # noqa: D102 - as the class says
+
+    @property
+    def version(self) -> str: ...  # noqa: D102
+
+    @property
+    def scorer(self) -> Scorer: ...  # noqa: D102
+
+    @property
+    def typed(self) -> TypedCodec: ...  # noqa: D102
+
+    @property
+    def tensors(self) -> TensorCodec: ...  # noqa: D102
 
 
 @dataclass(slots=True, eq=False)  # not frozen: that would cost a microsecond a call
 class Request:
-    """Rows for a model; `numbers` is flat and read-only, as `texts` is."""
+    """Rows for a model, as every encoding gives them; `numbers` is flat and read-only, as `texts` is."""
 
     model: str
     version: str
@@ -27,74 +65,88 @@ class Request:
     texts: Sequence[str]
     correlation_id: int = 0
 
-    def route(self, snapshot: Snapshot) -> Route:
-        """What its names lead to."""
-        return find_route(snapshot, self.model, self.version)
+    @property
+    def target(self) -> VersionName:
+        """The model and the version that the caller names."""
+        return VersionName(self.model, self.version)
 
-    def request(self, version: LoadedVersion, max_rows: int) -> Request:  # noqa: ARG002 - rows are positional already
+    def request(self, version: EncodedVersion, max_rows: int) -> Request:  # noqa: ARG002 - the rows are read already
         """Itself."""
         return self
 
 
-class Asked(Protocol):
-    """What is known of a call before the version that answers it."""
+class DecodedCall(Protocol):
+    """A call whose names are read, and whose rows may still wait for the version that answers it."""
 
     @property
     def routing_key(self) -> str:
         """Calls with the same key stay on the same side of a split."""
         ...
 
-    def route(self, snapshot: Snapshot) -> Route:
-        """What its names lead to.
+    @property
+    def target(self) -> VersionName:
+        """The model and the version that the caller names."""
+        ...
+
+    def request(self, version: EncodedVersion, max_rows: int) -> Request:
+        """The rows, as the version takes them; of more than `max_rows` only their number.
 
         Raises:
-            CallError: nothing.
+            CallError: the call has no rows of this version.
         """
         ...
 
-    def request(self, version: LoadedVersion, max_rows: int) -> Request:
-        """Its rows, as the version takes them; of more than `max_rows` only their number.
 
-        Raises:
-            CallError: they are none.
-        """
-        ...
+class Answer(NamedTuple):
+    """What is written to the caller.
+
+    Attributes:
+        version: the version that answered.
+        row_count: rows of the request.
+        scores: the outputs and the errors of these rows.
+        server_ns: nanoseconds from the decoded request to the scores.
+    """
+
+    version: EncodedVersion
+    row_count: int
+    scores: Scores
+    server_ns: int
+
+
+class CallFails:
+    """The failures of an encoding that has no words for them: they end the call."""
+
+    __slots__ = ()
+
+    def encode_error(self, call: DecodedCall | None, error: Exception) -> bytes | None:  # noqa: ARG002 - of the protocol
+        """None: the call itself is to fail."""
+        return None
 
 
 class Encoding(Protocol):
-    """How calls of one method are written.
+    """How the calls of one method are read and written."""
 
-    `method` is what they are counted as.
-    """
-
-    @property
-    def method(self) -> str:
-        """Its name in statistics."""
-        ...
-
-    @property
-    def streams(self) -> bool:
-        """Whether its calls are streams."""
-        ...
-
-    def decode(self, data: bytes) -> Asked:
+    def decode(self, data: bytes) -> DecodedCall:
         """Read a call.
 
         Raises:
-            CallError: the bytes are none.
+            CallError: the bytes are not the message that the method takes.
         """
         ...
 
-    def encode(
-        self, asked: Asked, version: LoadedVersion, row_count: int, scores: Scores, server_ns: int
-    ) -> bytes:
-        """Write the answer.
+    def encode(self, call: DecodedCall, answer: Answer) -> bytes:
+        """Write an answer.
 
         Raises:
-            CallError: there is none, since a row is bad and the encoding has no errors by row.
+            CallError: a row is bad, and the encoding has no errors by row.
         """
         ...
 
-    def encode_error(self, asked: Asked | None, error: Exception) -> bytes | None:
-        """Write an answer that tells of a failure; None where the call itself is to fail."""
+    def encode_error(self, call: DecodedCall | None, error: Exception) -> bytes | None:
+        """Write an answer that tells of a failure; None where the call itself is to fail.
+
+        Args:
+            call: None where it could not be decoded.
+            error: the failure.
+        """
         ...

@@ -9,21 +9,16 @@ never depends on how a request was written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
-from google.rpc import status_pb2
 from numpy.typing import NDArray
 
-from scorewire_contract.scoring import Scores
 from scorewire_proto.v1 import packed_pb2, prediction_pb2
-from scorewire_server.engine.encodings.encoding import Asked, Request
-from scorewire_server.engine.snapshot import LoadedVersion
-from scorewire_server.engine.statistics import PREDICT, PREDICT_STREAM
-from scorewire_server.engine.validation import malformed
-from scorewire_server.errors import to_status
+from scorewire_server.engine.encodings.encoding import Answer, CallFails, DecodedCall, Request
+from scorewire_server.errors import MalformedMessageError, to_status
 
 _DOUBLE = np.dtype("<f8")
 _FIXED64 = 1
@@ -34,11 +29,16 @@ _Twin = TypeVar("_Twin", packed_pb2.PackedPredictRequest, packed_pb2.PackedPredi
 _True = TypeVar("_True", prediction_pb2.PredictRequest, prediction_pb2.PredictStreamRequest)
 
 
+def malformed() -> MalformedMessageError:
+    """The failure of bytes that are no message."""
+    return MalformedMessageError("the message is not one that this method takes: send scorewire.v1 messages")
+
+
 def decode(data: bytes) -> Request:
     """Read a PredictRequest.
 
     Raises:
-        MalformedMessageError: the bytes are none.
+        MalformedMessageError: the bytes do not parse as this message.
     """
     twin = _parse(data, packed_pb2.PackedPredictRequest)
     if _has_unpacked(twin):
@@ -47,103 +47,61 @@ def decode(data: bytes) -> Request:
     return _request(twin, _numbers(twin.rows.numbers))
 
 
-def decode_stream(data: bytes) -> tuple[int, Request]:
-    """Read a PredictStreamRequest: its correlation id and the request in it.
+def decode_stream(data: bytes) -> Request:
+    """Read a PredictStreamRequest: the request in it, with its correlation id.
 
     Raises:
-        MalformedMessageError: the bytes are none.
+        MalformedMessageError: the bytes do not parse as this message.
     """
     twin = _parse(data, packed_pb2.PackedPredictStreamRequest)
     if _has_unpacked(twin.request):
         message = _parse_true(data, prediction_pb2.PredictStreamRequest)
-        return twin.correlation_id, _request(
-            twin.request, np.array(message.request.rows.numbers, dtype=np.float64)
-        )
-    return twin.correlation_id, _request(twin.request, _numbers(twin.request.rows.numbers))
+        numbers = np.array(message.request.rows.numbers, dtype=np.float64)
+    else:
+        numbers = _numbers(twin.request.rows.numbers)
+    request = _request(twin.request, numbers)
+    request.correlation_id = twin.correlation_id
+    return request
 
 
-def encode(version: LoadedVersion, row_count: int, scores: Scores, server_ns: int) -> bytes:
-    """Write a PredictResponse."""
-    response = packed_pb2.PackedPredictResponse()
-    _fill(response, version, row_count, scores, server_ns)
-    return response.SerializeToString()
+class PositionalEncoding(CallFails):
+    """Predict's: a failure ends the call."""
 
-
-def encode_stream(
-    correlation_id: int, version: LoadedVersion, row_count: int, scores: Scores, server_ns: int
-) -> bytes:
-    """Write a PredictStreamResponse with scores."""
-    response = packed_pb2.PackedPredictStreamResponse(correlation_id=correlation_id)
-    _fill(response.response, version, row_count, scores, server_ns)
-    return response.SerializeToString()
-
-
-def encode_stream_error(correlation_id: int, status: status_pb2.Status) -> bytes:
-    """Write a PredictStreamResponse with the reason why there are no scores."""
-    return packed_pb2.PackedPredictStreamResponse(
-        correlation_id=correlation_id, error=status
-    ).SerializeToString()
-
-
-class PositionalEncoding:
-    """Predict's."""
-
-    method: ClassVar[str] = PREDICT
-    streams: ClassVar[bool] = False
+    __slots__ = ()
     decode = staticmethod(decode)
 
-    @staticmethod
-    def encode(
-        asked: Asked,  # noqa: ARG004 - the encodings share a signature
-        version: LoadedVersion,
-        row_count: int,
-        scores: Scores,
-        server_ns: int,
-    ) -> bytes:
+    def encode(self, call: DecodedCall, answer: Answer) -> bytes:  # noqa: ARG002 - the encodings share a signature
         """Write a PredictResponse."""
-        return encode(version, row_count, scores, server_ns)
-
-    @staticmethod
-    def encode_error(asked: Asked | None, error: Exception) -> bytes | None:  # noqa: ARG004 - as above
-        """None: the call fails."""
-        return None
+        response = packed_pb2.PackedPredictResponse()
+        _fill(response, answer)
+        return response.SerializeToString()
 
 
 class PositionalStreamEncoding:
     """PredictStream's: a failure is an answer, and the stream lives on."""
 
-    method: ClassVar[str] = PREDICT_STREAM
-    streams: ClassVar[bool] = True
+    __slots__ = ()
+    decode = staticmethod(decode_stream)
 
-    @staticmethod
-    def decode(data: bytes) -> Request:
-        """Read a PredictStreamRequest."""
-        correlation_id, request = decode_stream(data)
-        request.correlation_id = correlation_id
-        return request
-
-    @staticmethod
-    def encode(asked: Asked, version: LoadedVersion, row_count: int, scores: Scores, server_ns: int) -> bytes:
+    def encode(self, call: DecodedCall, answer: Answer) -> bytes:
         """Write a PredictStreamResponse with scores."""
-        return encode_stream(_correlation_id(asked), version, row_count, scores, server_ns)
+        response = packed_pb2.PackedPredictStreamResponse(correlation_id=_correlation_id(call))
+        _fill(response.response, answer)
+        return response.SerializeToString()
 
-    @staticmethod
-    def encode_error(asked: Asked | None, error: Exception) -> bytes | None:
+    def encode_error(self, call: DecodedCall | None, error: Exception) -> bytes | None:
         """Write a PredictStreamResponse with the failure."""
-        return encode_stream_error(_correlation_id(asked), to_status(error))
+        return packed_pb2.PackedPredictStreamResponse(
+            correlation_id=_correlation_id(call), error=to_status(error)
+        ).SerializeToString()
 
 
-def _correlation_id(asked: Asked | None) -> int:
-    return asked.correlation_id if isinstance(asked, Request) else 0
+def _correlation_id(call: DecodedCall | None) -> int:
+    return call.correlation_id if isinstance(call, Request) else 0
 
 
-def _fill(
-    response: packed_pb2.PackedPredictResponse,
-    version: LoadedVersion,
-    row_count: int,
-    scores: Scores,
-    server_ns: int,
-) -> None:
+def _fill(response: packed_pb2.PackedPredictResponse, answer: Answer) -> None:
+    version, row_count, scores, server_ns = answer
     response.model = version.model
     response.version = version.version
     response.row_count = row_count

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from scorewire_server.engine.validation import draining
+from scorewire_server.engine.interpreted.failures import draining
 
 
 class FirstLoad:

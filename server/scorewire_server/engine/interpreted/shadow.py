@@ -6,15 +6,17 @@ import asyncio
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from random import random
 from threading import Lock
 from time import monotonic, perf_counter_ns
 
 from scorewire_server.engine.encodings.encoding import Request
+from scorewire_server.engine.interpreted.observer import Prediction
 from scorewire_server.engine.interpreted.run_limit import run_until
 from scorewire_server.engine.interpreted.version_uses import VersionUses
 from scorewire_server.engine.snapshot import LoadedVersion
-from scorewire_server.engine.statistics import RouteStatistics
+from scorewire_server.engine.statistics import RouteKey, RouteStatistics, Statistics
 from scorewire_server.errors import code_and_reason
 from scorewire_server.logs import log_fault
 
@@ -27,10 +29,26 @@ _MAX_WAITING_BYTES = 64 << 20
 _PAUSE_SECONDS = 0.001
 
 
-class ShadowLane:
-    """One thread for all copies; `offer` is to be called from one event loop."""
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A request to score again, and where what comes of it is counted."""
 
-    def __init__(self, max_run_seconds: float) -> None:
+    version: LoadedVersion
+    request: Request
+    message_bytes: int
+    statistics: RouteStatistics
+
+
+class ShadowLane:
+    """An `Observer` that scores copies of predictions in one thread; to be used from one event loop.
+
+    Args:
+        statistics: where copies are counted, under routes that are shadows.
+        max_run_seconds: the longest run of a copy.
+    """
+
+    def __init__(self, statistics: Statistics, max_run_seconds: float) -> None:
+        self._statistics = statistics
         self._max_run_seconds = max_run_seconds
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="shadow")
         self._uses = VersionUses()
@@ -39,28 +57,19 @@ class ShadowLane:
         # The shadows that are set.
         self._kept: frozenset[LoadedVersion] = frozenset()
 
-    def offer(
-        self, version: LoadedVersion, share: float, request: Request, size: int, statistics: RouteStatistics
-    ) -> None:
-        """Score a copy of a request in due course, if it is among the share and there is room for it.
-
-        Args:
-            version: the shadow.
-            share: of the calls that are copied.
-            request: of a call that was scored.
-            size: bytes of its message.
-            statistics: where copies count.
-        """
+    def observe(self, prediction: Prediction) -> None:
+        """Copy a prediction that was scored, if it is among the share and there is room for it."""
+        route, request = prediction.route, prediction.request
+        if route is None or route.shadow is None or request is None or prediction.scores is None:
+            return
+        version, share = route.shadow
+        key = RouteKey(route.model, version.version, route.name, shadow=True)
+        statistics = self._statistics.routes.setdefault(key, RouteStatistics())
         if share < 1 and random() >= share:  # noqa: S311 - a sample, no secret
             return
-        with self._lock:
-            fits = not self._waiting_bytes or self._waiting_bytes + size <= _MAX_WAITING_BYTES
-            entered = fits and self._uses.enter(version, limit=_MAX_WAITING)
-            if entered:
-                self._waiting_bytes += size
-        if entered:
-            loop = asyncio.get_running_loop()
-            loop.call_later(_PAUSE_SECONDS, self._submit, version, request, size, statistics)
+        copy = _Copy(version, request, prediction.message_bytes, statistics)
+        if self._enter(copy):
+            asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self._submit, copy)
         else:
             statistics.dropped += 1
 
@@ -76,18 +85,25 @@ class ShadowLane:
         """Let the thread end; copies that wait are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(
-        self, version: LoadedVersion, request: Request, size: int, statistics: RouteStatistics
-    ) -> None:
-        # Closed meanwhile, as the others that wait it is dropped.
-        with suppress(RuntimeError):
-            self._pool.submit(self._score, version, request, size, statistics)
-
-    def _score(
-        self, version: LoadedVersion, request: Request, size: int, statistics: RouteStatistics
-    ) -> None:
+    def _enter(self, copy: _Copy) -> bool:
+        """Count a copy among those that wait; False where there is no room for it."""
         with self._lock:
-            self._waiting_bytes -= size
+            size = copy.message_bytes
+            fits = not self._waiting_bytes or self._waiting_bytes + size <= _MAX_WAITING_BYTES
+            entered = fits and self._uses.enter(copy.version, limit=_MAX_WAITING)
+            if entered:
+                self._waiting_bytes += size
+            return entered
+
+    def _submit(self, copy: _Copy) -> None:
+        # A lane that was closed meanwhile drops the copy, as it drops all that wait.
+        with suppress(RuntimeError):
+            self._pool.submit(self._score, copy)
+
+    def _score(self, copy: _Copy) -> None:
+        version, request, statistics = copy.version, copy.request, copy.statistics
+        with self._lock:
+            self._waiting_bytes -= copy.message_bytes
         if version not in self._kept:
             statistics.dropped += 1
             self._uses.leave(version)

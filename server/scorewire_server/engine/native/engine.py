@@ -10,73 +10,37 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from time import monotonic
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from weakref import WeakKeyDictionary
 
-from google.rpc import code_pb2
-
 import scorewire_native
-from scorewire_proto.v1 import errors_pb2
-from scorewire_server.engine.encodings.encoding import Encoding
-from scorewire_server.engine.encodings.methods import (
-    INFERENCE,
-    TensorEncoding,
-    TensorStreamEncoding,
-)
-from scorewire_server.engine.interpreted.predictor import Predictor
-from scorewire_server.engine.native.pool import NativePool
-from scorewire_server.engine.native.session import load_runtime
-from scorewire_server.engine.native.version import ROW_REASONS, native_version, row_error
-from scorewire_server.engine.port import Certificate, ControlMethod, StreamMethod, UnaryMethod
-from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot, build_snapshot
-from scorewire_server.engine.statistics import (
-    BUCKETS_SECONDS,
-    MODEL_INFER,
-    MODEL_STREAM_INFER,
-    PREDICT,
-    PREDICT_STREAM,
-    TYPED_PREDICT_BATCH,
-    Distribution,
-    Histogram,
-    RouteKey,
-    RouteStatistics,
-    Statistics,
-    Transport,
-    VersionStatistics,
-)
-from scorewire_server.engine.tls import read_certificate
-from scorewire_server.engine.validation import (
-    check_answer,
-    check_request,
+from scorewire_server.engine.context import CallContext, deadline_in
+from scorewire_server.engine.encodings.methods import TENSOR_METHODS, PredictionMethod
+from scorewire_server.engine.encodings.positional import malformed
+from scorewire_server.engine.interpreted.failures import (
     draining,
     expired,
-    find_route,
-    malformed,
     overloaded,
     run_stopped,
     too_many_failing,
     too_many_in_flight,
 )
-from scorewire_server.errors import (
-    TABLE,
-    Code,
-    Reason,
-    StartError,
-    code_and_reason,
-    is_fault,
-    to_status,
-)
+from scorewire_server.engine.interpreted.predictor import Limits, Predictor
+from scorewire_server.engine.native.calls import ForwardedCall
+from scorewire_server.engine.native.explanation import explain, failure_of
+from scorewire_server.engine.native.pool import NativePool
+from scorewire_server.engine.native.session import load_runtime
+from scorewire_server.engine.native.statistics import read_statistics
+from scorewire_server.engine.native.version import native_version
+from scorewire_server.engine.port import Certificate, ControlMethod, StreamMethod, UnaryMethod
+from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot, build_snapshot
+from scorewire_server.engine.statistics import BUCKETS_SECONDS, Statistics
+from scorewire_server.engine.tls import read_certificate
+from scorewire_server.errors import StartError
 from scorewire_server.logs import log_fault
 from scorewire_server.settings import Settings
 
-_CODES = {reason: code for code, reason in (*TABLE.values(), code_and_reason(RuntimeError()))}
-
-_TENSOR_ENCODINGS: dict[str, Encoding] = {
-    f"/{INFERENCE}/{MODEL_INFER}": TensorEncoding(),
-    f"/{INFERENCE}/{MODEL_STREAM_INFER}": TensorStreamEncoding(),
-}
+_TENSOR_METHODS = {method.path: method for method in TENSOR_METHODS}
 
 # The settings that say what a connection may do.
 _CONNECTION_LIMITS = (
@@ -89,10 +53,6 @@ _CONNECTION_LIMITS = (
     "max_stall_seconds",
     "max_stream_seconds",
 )
-
-_Failure: TypeAlias = "scorewire_native.Failure"
-# What gRPC asks for where a unary call has no message or several; in the extension's words.
-_NOT_ONE_MESSAGE: _Failure = (code_pb2.UNIMPLEMENTED, 0, "a unary call has one message", b"")
 
 
 class NativeEngine:
@@ -125,7 +85,7 @@ class NativeEngine:
             settings.buffered_bytes,
             threads,
             [round(bound * 1e9) for bound in BUCKETS_SECONDS],
-            {name: _failure(error) for name, error in fixed.items()},
+            {name: failure_of(error) for name, error in fixed.items()},
         )
         self._versions: dict[LoadedVersion, scorewire_native.Version] = {}
         # Made ahead, and not in a snapshot yet.
@@ -133,15 +93,8 @@ class NativeEngine:
         # No longer in the snapshot, and perhaps still in use.
         self._leaving: dict[LoadedVersion, scorewire_native.Version] = {}
         # Answers the tensors that the extension leaves to this side, on the extension's graphs.
-        self._predictor = Predictor(
-            build_snapshot(()),
-            max_rows=settings.max_rows,
-            max_in_flight=settings.max_in_flight,
-            max_message_bytes=settings.max_message_bytes,
-            max_run_seconds=settings.max_run_seconds,
-            pool=NativePool(self._native),
-        )
-        self._calls: dict[int, _Call] = {}
+        self._predictor = Predictor(Limits.of(settings), NativePool(self._native))
+        self._calls: dict[int, ForwardedCall] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = False
         self._stopping = False
@@ -150,41 +103,7 @@ class NativeEngine:
     @property
     def statistics(self) -> Statistics:
         """What was answered so far."""
-        in_flight, streams, answered, failed = self._native.calls()
-        told = zip(scorewire_native.METHODS, answered, strict=True)
-        # As the reference engine: of the methods that most have, also where nobody called them.
-        called = {method: count for method, count in told if count or method in (PREDICT, PREDICT_STREAM)}
-        statistics = Statistics(in_flight, streams, called)
-        for method, counts in zip(scorewire_native.METHODS, failed, strict=True):
-            statistics.failed |= {(method, *key): count for key, count in _failures(counts)}
-        for model, version, rows, row_errors, decode, run, encode in self._native.version_counts():
-            if not sum(decode[0]):
-                continue
-            statistics.versions[model, version] = VersionStatistics(
-                rows,
-                _row_errors(row_errors),
-                _histogram(*decode),
-                _histogram(*run),
-                _histogram(*encode),
-            )
-        for key, calls, rows, failures, row_errors, dropped, latency, scores in self._native.route_counts():
-            route = RouteStatistics(
-                calls,
-                rows,
-                dict(_failures(failures)),
-                _row_errors(row_errors),
-                Distribution(latency),
-                Distribution(scores),
-                dropped,
-            )
-            if calls or dropped or route.failed:
-                statistics.routes[RouteKey(*key)] = route
-        statistics.add(self._predictor.statistics)
-        buffered_bytes, connections, limits = self._native.transport()
-        statistics.transport = Transport(buffered_bytes, connections, dict(limits))
-        # The extension has counted those that are answered on this side as well.
-        statistics.in_flight = in_flight
-        return statistics
+        return read_statistics(self._native, self._predictor.statistics)
 
     async def start(self) -> str:
         """Bind and answer calls; returns the real address as HOST:PORT."""
@@ -271,7 +190,7 @@ class NativeEngine:
         self._predictor.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _end_stream(self, call: _Call) -> None:
+    def _end_stream(self, call: ForwardedCall) -> None:
         """End a control stream, which might never end by itself."""
         if isinstance(call.method, StreamMethod) and call.method.path in self._control:
             call.end()
@@ -296,9 +215,10 @@ class NativeEngine:
                         call.cancel()
 
     def _open(self, number: int, path: str, seconds_left: float | None) -> None:
-        encoding = _TENSOR_ENCODINGS.get(path)
-        method = self._control[path] if encoding is None else self._answers(path, encoding, seconds_left)
-        call = _Call(self._native, number, method)
+        context = CallContext(path, deadline=deadline_in(seconds_left))
+        tensors = _TENSOR_METHODS.get(path)
+        method = self._control[path] if tensors is None else self._prediction(tensors)
+        call = ForwardedCall(self._native, number, method, context)
         self._calls[number] = call
         task = asyncio.get_running_loop().create_task(call.run())
         call.task = task
@@ -313,111 +233,22 @@ class NativeEngine:
             # It begins on a connection that is to become idle.
             self._end_stream(call)
 
-    def _answers(self, path: str, encoding: Encoding, seconds_left: float | None) -> ControlMethod:
-        """A message of tensors that the extension leaves to this side, until its call's deadline."""
-        deadline = None if seconds_left is None else monotonic() + seconds_left
+    def _prediction(self, method: PredictionMethod) -> ControlMethod:
+        """A method whose messages the extension leaves to this side."""
+        predictor = self._predictor
 
-        async def answer(data: bytes) -> bytes:
-            left = None if deadline is None else deadline - monotonic()
-            return await self._predictor.answer(encoding, data, left)
+        async def answer(data: bytes, context: CallContext) -> bytes:
+            return await predictor.answer(method, context, data)
 
-        async def answer_all(messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async def answer_all(messages: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
             async for data in messages:
-                yield await answer(data)
+                yield await predictor.answer(method, context, data)
 
-        return StreamMethod(path, answer_all) if encoding.streams else UnaryMethod(path, answer)
+        return StreamMethod(method.path, answer_all) if method.stream else UnaryMethod(method.path, answer)
 
-    def _explain(self, question: scorewire_native.Question) -> _Failure:
-        """Word a failure that the extension has found, by failing in the same way."""
+    def _explain(self, question: scorewire_native.Question) -> scorewire_native.Failure:
         settings = self._settings
-        snapshot, method, names, schema_fingerprint, counts, problem = question
-        model, major, version, picked = names
-        row_count, number_count, text_count = counts
-        malformed, refusal, answer_bytes = problem
-        try:
-            check_answer(answer_bytes, settings.max_message_bytes)
-            if major is None:
-                route = find_route(snapshot, model, version)
-            else:
-                route = snapshot.major_route(model, major, version)
-            chosen = route.version(picked)
-            if malformed:
-                raise chosen.typed.malformed(batch=method == TYPED_PREDICT_BATCH)
-            if refusal is not None:
-                raise chosen.typed.refusal(row_error(refusal))
-            check_request(
-                chosen,
-                schema_fingerprint=schema_fingerprint,
-                row_count=row_count,
-                number_count=number_count,
-                text_count=text_count,
-                max_rows=settings.max_rows,
-            )
-            error: Exception = RuntimeError("the native engine refused what the control plane allows")
-        except Exception as found:
-            error = found
-        # Whatever it is, a call waits for the words.
-        if is_fault(error):
-            log_fault(method, error)
-        return _failure(error)
-
-
-class _Call:
-    """A control call: what its caller sent, for a handler, and what the handler says, for the caller."""
-
-    def __init__(self, native: scorewire_native.Engine, number: int, method: ControlMethod) -> None:
-        self.method = method
-        self.task: asyncio.Task[None] | None = None
-        self._native = native
-        self._number = number
-        self._arrived: asyncio.Queue[bytes | None] = asyncio.Queue()
-
-    def take(self, data: bytes | None) -> None:
-        """The message that was asked for; None where the caller sends no more."""
-        self._arrived.put_nowait(data)
-
-    def cancel(self) -> None:
-        """The caller went away."""
-        if self.task is not None:
-            self.task.cancel()
-
-    def end(self) -> None:
-        """End the handler's iteration; the caller sees the call end well."""
-        # Not by the task, which is cancelled even if it has not begun.
-        self._native.finish(self._number)
-        self.cancel()
-
-    async def run(self) -> None:
-        """Answer the call."""
-        native, number, method = self._native, self._number, self.method
-        try:
-            if isinstance(method, UnaryMethod):
-                data = await self._next()
-                # An answer waits for the caller's end, as those of predictions do.
-                if data is None or await self._next() is not None:
-                    native.finish(number, _NOT_ONE_MESSAGE)
-                    return
-                native.send(number, await method.handler(data))
-            else:
-                async for answer in method.handler(self._messages()):
-                    native.send(number, answer)
-        except asyncio.CancelledError:
-            return
-        except Exception as error:
-            if is_fault(error):
-                log_fault(method.path, error)
-            native.finish(number, _failure(error))
-        else:
-            native.finish(number)
-
-    async def _messages(self) -> AsyncIterator[bytes]:
-        while (data := await self._next()) is not None:
-            yield data
-
-    async def _next(self) -> bytes | None:
-        # Asked for one by one, so that the transport's flow control bounds what waits.
-        self._native.want(self._number)
-        return await self._arrived.get()
+        return explain(question, max_rows=settings.max_rows, max_message_bytes=settings.max_message_bytes)
 
 
 def _route(
@@ -428,30 +259,6 @@ def _route(
         return route.model, route.name, targets, None
     version, share = route.shadow
     return route.model, route.name, targets, (versions[version], share)
-
-
-def _failure(error: BaseException) -> _Failure:
-    status = to_status(error)
-    return status.code, code_and_reason(error)[1], status.message, status.SerializeToString()
-
-
-def _failures(counts: list[int]) -> Iterator[tuple[tuple[Code, Reason], int]]:
-    """Code and reason, and how often, of counts that are by the number of the reason."""
-    for number, count in enumerate(counts):
-        if count:
-            reason = errors_pb2.ErrorReason.ValueType(number)
-            yield (_CODES[reason], reason), count
-
-
-def _row_errors(counts: list[int]) -> dict[Reason, int]:
-    return {reason: count for reason, count in zip(ROW_REASONS, counts, strict=True) if count}
-
-
-def _histogram(counts: list[int], sum_ns: int) -> Histogram:
-    histogram = Histogram()
-    histogram.counts[:] = counts
-    histogram.sum_ns = sum_ns
-    return histogram
 
 
 def _processors() -> list[int]:

@@ -21,8 +21,8 @@ from typing import Any, TypeAlias
 import grpc
 from grpc import aio
 
+from scorewire_server.engine.interpreted.failures import too_many_bytes
 from scorewire_server.engine.reference.quota import FREE_BYTES, Quota
-from scorewire_server.engine.validation import too_many_bytes
 
 # The core's numbers: identity is the bit 0, gzip the bit 2.
 _IDENTITY_AND_GZIP = 0b101

@@ -13,6 +13,8 @@ from scorewire_contract.coding import RowError
 from scorewire_contract.scoring import Scores
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
 from scorewire_server.engine.encodings import positional
+from scorewire_server.engine.encodings.encoding import Answer, Request
+from scorewire_server.engine.encodings.positional import PositionalEncoding, PositionalStreamEncoding
 from scorewire_server.errors import DrainingError, MalformedMessageError, to_status
 from tests.scorewire_server.models import loaded_version, zeros
 
@@ -20,6 +22,11 @@ _ROWS = prediction_pb2.Rows(row_count=2, numbers=[1.0, math.pi, -0.0, 1e300], te
 _REQUEST = prediction_pb2.PredictRequest(
     model="m", version="1.0.0", schema_fingerprint="f", routing_key="k", rows=_ROWS
 )
+
+
+def _call(correlation_id: int) -> Request:
+    message = prediction_pb2.PredictStreamRequest(correlation_id=correlation_id, request=_REQUEST)
+    return positional.decode_stream(message.SerializeToString())
 
 
 def _assert_reads_alike(data: bytes) -> None:
@@ -58,8 +65,8 @@ def test_doubles_that_are_not_packed_are_read() -> None:
     rows = b"\x08\x01" + piece + b"\x12\x08" + np.float64(3.5).tobytes() + piece
     data = b"\x2a" + bytes([len(rows)]) + rows
     assert positional.decode(data).numbers.tolist() == [2.5, 3.5, 2.5]
-    correlation_id, request = positional.decode_stream(b"\x08\x05\x12" + bytes([len(data)]) + data)
-    assert (correlation_id, request.numbers.tolist()) == (5, [2.5, 3.5, 2.5])
+    request = positional.decode_stream(b"\x08\x05\x12" + bytes([len(data)]) + data)
+    assert (request.correlation_id, request.numbers.tolist()) == (5, [2.5, 3.5, 2.5])
 
 
 def test_malformed_stream_messages_are_refused() -> None:
@@ -72,7 +79,8 @@ def test_answers_are_those_of_the_true_messages(sum_bundle: Bundle) -> None:
     version = loaded_version(sum_bundle, zeros)
     error = RowError(1, errors_pb2.ERROR_REASON_MISSING_VALUE, "x0", "x0 is missing")
     scores = Scores(outputs=[np.array([[1.5], [math.nan]])], errors=[error], model_ns=7_900)
-    data = positional.encode(version, 2, scores, 12_345)
+    answer = Answer(version, 2, scores, 12_345)
+    data = PositionalEncoding().encode(_call(0), answer)
     wanted = prediction_pb2.PredictResponse(
         model="sum", version="1.0.0", row_count=2, server_time_us=12, model_time_us=7
     )
@@ -80,10 +88,10 @@ def test_answers_are_those_of_the_true_messages(sum_bundle: Bundle) -> None:
     wanted.errors.add(row=1, reason=error.reason, feature="x0", message="x0 is missing")
     assert data == wanted.SerializeToString()
     streamed = prediction_pb2.PredictStreamResponse(correlation_id=2**63, response=wanted)
-    assert positional.encode_stream(2**63, version, 2, scores, 12_345) == streamed.SerializeToString()
+    assert PositionalStreamEncoding().encode(_call(2**63), answer) == streamed.SerializeToString()
 
 
 def test_stream_errors_are_those_of_the_true_message() -> None:
-    status = to_status(DrainingError("soon"))
-    wanted = prediction_pb2.PredictStreamResponse(correlation_id=9, error=status)
-    assert positional.encode_stream_error(9, status) == wanted.SerializeToString()
+    error = DrainingError("soon")
+    wanted = prediction_pb2.PredictStreamResponse(correlation_id=9, error=to_status(error))
+    assert PositionalStreamEncoding().encode_error(_call(9), error) == wanted.SerializeToString()

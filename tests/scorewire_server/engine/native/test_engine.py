@@ -16,8 +16,9 @@ from grpc import aio
 
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
 from scorewire_server.catalog.repository import BundleFolder
+from scorewire_server.engine.encodings.methods import PREDICT, PREDICT_STREAM
 from scorewire_server.engine.snapshot import LoadedVersion
-from scorewire_server.engine.statistics import BUCKETS_SECONDS, PREDICT, PREDICT_STREAM
+from scorewire_server.engine.statistics import BUCKETS_SECONDS
 from scorewire_server.errors import INTERNAL_MESSAGE, StartError
 from scorewire_server.loading.loader import load
 from scorewire_server.logs import configure_logs, flush_logs
@@ -192,14 +193,13 @@ async def test_a_stop_ends_what_waits_for_a_thread(start: Start, slow: LoadedVer
 
 def test_what_the_extension_counts_has_the_names_of_the_contract() -> None:
     import scorewire_native
-    from scorewire_server.engine import statistics
+    from scorewire_server.engine.encodings import methods
 
-    methods = {
-        statistics.PREDICT, statistics.PREDICT_STREAM, statistics.MODEL_INFER,
-        statistics.MODEL_STREAM_INFER, statistics.TYPED_PREDICT, statistics.TYPED_PREDICT_BATCH,
-        statistics.TYPED_PREDICT_STREAM,
+    counted = {
+        methods.PREDICT, methods.PREDICT_STREAM, methods.MODEL_INFER, methods.MODEL_STREAM_INFER,
+        methods.TYPED_PREDICT, methods.TYPED_PREDICT_BATCH, methods.TYPED_PREDICT_STREAM,
     }  # fmt: skip
-    assert sorted(scorewire_native.METHODS) == sorted(methods)
+    assert sorted(scorewire_native.METHODS) == sorted(counted)
     rows = {name for name, number in errors_pb2.ErrorReason.items() if number >= FIRST_ROW_REASON}
     assert sorted(f"ERROR_REASON_{name}" for name in scorewire_native.ROW_REASONS) == sorted(rows)
 

@@ -13,8 +13,8 @@ from grpc import aio
 
 from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
-from scorewire_server.engine.encodings.positional import PositionalEncoding, PositionalStreamEncoding
-from scorewire_server.engine.interpreted.predictor import PREDICT, PREDICT_STREAM
+from scorewire_server.engine.context import CallContext, deadline_in
+from scorewire_server.engine.encodings.methods import METHODS, PREDICT, PREDICT_STREAM
 from scorewire_server.engine.reference.engine import ReferenceEngine
 from scorewire_server.errors import INTERNAL_MESSAGE, StartError
 from scorewire_server.settings import Settings
@@ -101,11 +101,13 @@ async def test_an_expired_call_is_dropped_before_the_model_runs(
     running = await start()
     running.engine.publish(snapshot_of(loaded_version(sum_bundle, gate.run)))
     predictor = running.engine._predictor  # the wire cannot carry a call that is sure to have expired
+    predict, predict_stream = METHODS[:2]
+    context = CallContext(predict.path, deadline=deadline_in(seconds_left))
     with pytest.raises(Exception, match="deadline passed") as caught:
-        await predictor.answer(PositionalEncoding(), REQUEST, seconds_left)
+        await predictor.answer(predict, context, REQUEST)
     assert type(caught.value).__name__ == "DeadlineExceededError"
     answer = prediction_pb2.PredictStreamResponse.FromString(
-        await predictor.answer(PositionalStreamEncoding(), MESSAGE, seconds_left)
+        await predictor.answer(predict_stream, context, MESSAGE)
     )
     assert (answer.correlation_id, answer.error.code) == (1, code_pb2.DEADLINE_EXCEEDED)
     assert gate.runs == 0

@@ -1,0 +1,79 @@
+"""Calls that the extension hands to this side: control calls, and tensors that it does not read itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from google.rpc import code_pb2
+
+import scorewire_native
+from scorewire_server.engine.context import CallContext
+from scorewire_server.engine.native.explanation import Failure, failure_of
+from scorewire_server.engine.port import ControlMethod, UnaryMethod
+from scorewire_server.errors import is_fault
+from scorewire_server.logs import log_fault
+
+# What gRPC asks for where a unary call has no message or several; in the extension's words.
+_NOT_ONE_MESSAGE: Failure = (code_pb2.UNIMPLEMENTED, 0, "a unary call has one message", b"")
+
+
+class ForwardedCall:
+    """One call: what its caller sent, for a handler, and what the handler says, for the caller."""
+
+    def __init__(
+        self, native: scorewire_native.Engine, number: int, method: ControlMethod, context: CallContext
+    ) -> None:
+        self.method = method
+        self._context = context
+        self.task: asyncio.Task[None] | None = None
+        self._native = native
+        self._number = number
+        self._arrived: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    def take(self, data: bytes | None) -> None:
+        """The message that was asked for; None where the caller sends no more."""
+        self._arrived.put_nowait(data)
+
+    def cancel(self) -> None:
+        """The caller went away."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def end(self) -> None:
+        """End the handler's iteration; the caller sees the call end well."""
+        # Not by the task, which is cancelled even if it has not begun.
+        self._native.finish(self._number)
+        self.cancel()
+
+    async def run(self) -> None:
+        """Answer the call."""
+        native, number, method = self._native, self._number, self.method
+        try:
+            if isinstance(method, UnaryMethod):
+                data = await self._next()
+                # An answer waits for the caller's end, as those of predictions do.
+                if data is None or await self._next() is not None:
+                    native.finish(number, _NOT_ONE_MESSAGE)
+                    return
+                native.send(number, await method.handler(data, self._context))
+            else:
+                async for answer in method.handler(self._messages(), self._context):
+                    native.send(number, answer)
+        except asyncio.CancelledError:
+            return
+        except Exception as error:
+            if is_fault(error):
+                log_fault(method.path, error)
+            native.finish(number, failure_of(error))
+        else:
+            native.finish(number)
+
+    async def _messages(self) -> AsyncIterator[bytes]:
+        while (data := await self._next()) is not None:
+            yield data
+
+    async def _next(self) -> bytes | None:
+        # Asked for one by one, so that the transport's flow control bounds what waits.
+        self._native.want(self._number)
+        return await self._arrived.get()

@@ -1,0 +1,56 @@
+"""The words of failures that the extension has found.
+
+The extension knows that a call fails, and not how to say it. It tells what it has
+seen of the call, and here the same checks fail in the same way as on the
+reference engine, with the same words.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import scorewire_native
+from scorewire_server.engine.encodings.encoding import VersionName
+from scorewire_server.engine.encodings.methods import TYPED_PREDICT_BATCH
+from scorewire_server.engine.native.version import row_error
+from scorewire_server.engine.validation import check_answer, check_request, find_route
+from scorewire_server.errors import code_and_reason, is_fault, to_status
+from scorewire_server.logs import log_fault
+
+Failure: TypeAlias = "scorewire_native.Failure"
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What the caller sees of any exception, as the extension takes it."""
+    status = to_status(error)
+    return status.code, code_and_reason(error)[1], status.message, status.SerializeToString()
+
+
+def explain(question: scorewire_native.Question, *, max_rows: int, max_message_bytes: int) -> Failure:
+    """Word a failure that the extension has found, by failing in the same way."""
+    snapshot, method, names, schema_fingerprint, counts, problem = question
+    model, major, version, picked = names
+    row_count, number_count, text_count = counts
+    malformed, refusal, answer_bytes = problem
+    try:
+        check_answer(answer_bytes, max_message_bytes)
+        chosen = find_route(snapshot, VersionName(model, version, major)).version(picked)
+        if malformed:
+            raise chosen.typed.malformed(batch=method == TYPED_PREDICT_BATCH)
+        if refusal is not None:
+            raise chosen.typed.refusal(row_error(refusal))
+        check_request(
+            chosen,
+            schema_fingerprint=schema_fingerprint,
+            row_count=row_count,
+            number_count=number_count,
+            text_count=text_count,
+            max_rows=max_rows,
+        )
+        error: Exception = RuntimeError("the native engine refused what the control plane allows")
+    except Exception as found:
+        error = found
+    # Whatever it is, a call waits for the words.
+    if is_fault(error):
+        log_fault(method, error)
+    return failure_of(error)

@@ -1,0 +1,85 @@
+"""What the extension has counted, as an engine's statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import scorewire_native
+from scorewire_proto.v1 import errors_pb2
+from scorewire_server.engine.encodings.methods import PREDICT, PREDICT_STREAM
+from scorewire_server.engine.native.version import ROW_REASONS
+from scorewire_server.engine.statistics import (
+    Distribution,
+    Histogram,
+    RouteKey,
+    RouteStatistics,
+    Statistics,
+    Transport,
+    VersionStatistics,
+)
+from scorewire_server.errors import TABLE, Code, Reason, code_and_reason
+
+_CODES = {reason: code for code, reason in (*TABLE.values(), code_and_reason(RuntimeError()))}
+
+
+def read_statistics(native: scorewire_native.Engine, interpreted: Statistics) -> Statistics:
+    """All that an engine answered.
+
+    Args:
+        native: the extension's engine.
+        interpreted: what was answered on this side.
+    """
+    in_flight, streams, answered, failed = native.calls()
+    told = zip(scorewire_native.METHODS, answered, strict=True)
+    # As the reference engine: of the methods that most have, also where nobody called them.
+    called = {method: count for method, count in told if count or method in (PREDICT, PREDICT_STREAM)}
+    statistics = Statistics(in_flight, streams, called)
+    for method, counts in zip(scorewire_native.METHODS, failed, strict=True):
+        statistics.failed |= {(method, *key): count for key, count in _failures(counts)}
+    for model, version, rows, row_errors, decode, run, encode in native.version_counts():
+        if not sum(decode[0]):
+            continue
+        statistics.versions[model, version] = VersionStatistics(
+            rows,
+            _row_errors(row_errors),
+            _histogram(*decode),
+            _histogram(*run),
+            _histogram(*encode),
+        )
+    for key, calls, rows, failures, row_errors, dropped, latency, scores in native.route_counts():
+        route = RouteStatistics(
+            calls,
+            rows,
+            dict(_failures(failures)),
+            _row_errors(row_errors),
+            Distribution(latency),
+            Distribution(scores),
+            dropped,
+        )
+        if calls or dropped or route.failed:
+            statistics.routes[RouteKey(*key)] = route
+    statistics.add(interpreted)
+    buffered_bytes, connections, limits = native.transport()
+    statistics.transport = Transport(buffered_bytes, connections, dict(limits))
+    # The extension has counted those that are answered on this side as well.
+    statistics.in_flight = in_flight
+    return statistics
+
+
+def _failures(counts: list[int]) -> Iterator[tuple[tuple[Code, Reason], int]]:
+    """Code and reason, and how often, of counts that are by the number of the reason."""
+    for number, count in enumerate(counts):
+        if count:
+            reason = errors_pb2.ErrorReason.ValueType(number)
+            yield (_CODES[reason], reason), count
+
+
+def _row_errors(counts: list[int]) -> dict[Reason, int]:
+    return {reason: count for reason, count in zip(ROW_REASONS, counts, strict=True) if count}
+
+
+def _histogram(counts: list[int], sum_ns: int) -> Histogram:
+    histogram = Histogram()
+    histogram.counts[:] = counts
+    histogram.sum_ns = sum_ns
+    return histogram

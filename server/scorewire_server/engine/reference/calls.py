@@ -1,0 +1,245 @@
+"""The calls of grpc.aio, answered by the predictor and the control methods.
+
+Every handler takes and gives bytes. Unary methods are registered with grpc as if
+they took a stream: grpc.aio does not look for a second message in what it takes
+for unary, and never answers such a call without a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, NoReturn, TypeAlias
+from urllib.parse import unquote
+
+import grpc
+from grpc import aio
+
+from scorewire_server.engine.context import CallContext, Peer, deadline_in
+from scorewire_server.engine.encodings.methods import METHODS, PredictionMethod, typed_method
+from scorewire_server.engine.interpreted.admission import admit
+from scorewire_server.engine.interpreted.failures import expired
+from scorewire_server.engine.interpreted.predictor import Predictor
+from scorewire_server.engine.port import ControlMethod, StreamMethod
+from scorewire_server.engine.reference import compression
+from scorewire_server.engine.reference.compression import MessageError, Messages
+from scorewire_server.engine.reference.quota import Quota
+from scorewire_server.errors import STATUS_CODES, STATUS_DETAILS_KEY, CallError, is_fault, to_status
+from scorewire_server.logs import log_fault
+from scorewire_server.settings import Settings
+
+_Servicer: TypeAlias = "aio.ServicerContext[bytes, bytes]"
+# grpc has no types for asynchronous handlers.
+_Handler: TypeAlias = Any
+
+
+class Calls(grpc.GenericRpcHandler):
+    """Answers every call of a server; to be used from one event loop.
+
+    Args:
+        settings: the limits of messages, answers and streams.
+        predictor: answers predictions.
+        control: the methods that are not predictions.
+    """
+
+    def __init__(self, settings: Settings, predictor: Predictor, control: Iterable[ControlMethod]) -> None:
+        self._max_message_bytes = settings.max_message_bytes
+        self._max_stream_seconds = settings.max_stream_seconds
+        self._predictor = predictor
+        self._quota = Quota(settings.connection_bytes, settings.buffered_bytes)
+        self._stopping = asyncio.Event()
+        self._handlers: dict[str, _Handler] = {each.path: self._prediction(each) for each in METHODS}
+        self._handlers |= {each.path: self._control(each) for each in control}
+
+    def stop(self) -> None:
+        """End the control streams, which might never end by themselves; predictions are answered."""
+        self._stopping.set()
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """The handler of a call."""
+        details = handler_call_details
+        return self._handlers.get(details.method) or self._typed(details) or _NOT_FOUND
+
+    def _prediction(self, method: PredictionMethod) -> _Handler:
+        predictor = self._predictor
+
+        async def answer(messages: Messages, context: CallContext) -> bytes:
+            return await predictor.answer(method, context, await messages.read_only(), messages.hold)
+
+        async def answer_all(messages: Messages, context: CallContext) -> AsyncIterator[bytes]:
+            predictor.statistics.streams += 1
+            try:
+                # One message at a time: what the caller sends meanwhile waits in
+                # the transport, whose flow control bounds it.
+                while (data := await messages.read()) is not None:
+                    yield await predictor.answer(method, context, data, messages.hold)
+            finally:
+                predictor.statistics.streams -= 1
+
+        def answer_within(messages: Messages, context: CallContext) -> AsyncIterator[bytes]:
+            return _within(self._max_stream_seconds, answer_all(messages, context))
+
+        if not method.stream:
+            return self._unary(method.path, answer, method)
+        return self._stream(method.path, answer_within if self._max_stream_seconds else answer_all, method)
+
+    def _control(self, method: ControlMethod) -> _Handler:
+        if isinstance(method, StreamMethod):
+            stream = method.handler
+            return self._stream(
+                method.path,
+                lambda messages, context: _until(self._stopping, stream(messages.read_all(), context)),
+            )
+        handler = method.handler
+
+        async def answer(messages: Messages, context: CallContext) -> bytes:
+            return await handler(await messages.read_only(), context)
+
+        return self._unary(method.path, answer)
+
+    def _typed(self, details: grpc.HandlerCallDetails) -> _Handler | None:
+        """The handler of a method of a typed service; None where the snapshot has no such method."""
+        method = self._typed_method(details)
+        if method is not None:
+            return self._prediction(method)
+        return None if self._predictor.first_load.settled else self._after_first_load(details)
+
+    def _typed_method(self, details: grpc.HandlerCallDetails) -> PredictionMethod | None:
+        path: str = details.method
+        service = self._predictor.snapshot.services.get(path[1:].rpartition("/")[0])
+        if service is None:
+            return None
+        return typed_method(path, service.model, service.major, details.invocation_metadata)
+
+    def _after_first_load(self, details: grpc.HandlerCallDetails) -> _Handler:
+        """The handler of a method that may be of a model that is still to be loaded."""
+
+        async def answer(messages: AsyncIterator[bytes], servicer: _Servicer) -> AsyncIterator[bytes]:
+            try:
+                await self._predictor.first_load.wait_for(lambda: self._typed_method(details) is not None)
+            except CallError as error:
+                await _abort(servicer, details.method, error)
+            handler = self._typed(details)
+            if handler is None:
+                await _refuse(messages, servicer)
+            elif handler.response_streaming:
+                async for data in handler.stream_stream(messages, servicer):
+                    yield data
+            else:
+                yield await handler.stream_unary(messages, servicer)
+
+        return grpc.stream_stream_rpc_method_handler(answer)
+
+    def _unary(
+        self,
+        path: str,
+        answer: Callable[[Messages, CallContext], Awaitable[bytes]],
+        prediction: PredictionMethod | None = None,
+    ) -> _Handler:
+        async def handle(_: object, servicer: _Servicer) -> bytes:
+            try:
+                context = _context(path, servicer)
+                self._admit(context, prediction)
+                messages = self._messages(servicer)
+                return messages.write(await answer(messages, context))
+            except Exception as error:
+                await _abort(servicer, prediction.counted_as if prediction else path, error)
+
+        return grpc.stream_unary_rpc_method_handler(handle)
+
+    def _stream(
+        self,
+        path: str,
+        answers: Callable[[Messages, CallContext], AsyncIterator[bytes]],
+        prediction: PredictionMethod | None = None,
+    ) -> _Handler:
+        async def handle(_: object, servicer: _Servicer) -> AsyncIterator[bytes]:
+            try:
+                context = _context(path, servicer)
+                self._admit(context, prediction)
+                messages = self._messages(servicer)
+                async for answer in answers(messages, context):
+                    yield messages.write(answer)
+            except Exception as error:
+                # The caller may have gone at the moment at which the stream's time was over.
+                if isinstance(error, CallError) and servicer.done():
+                    return
+                await _abort(servicer, prediction.counted_as if prediction else path, error)
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+    def _admit(self, context: CallContext, prediction: PredictionMethod | None) -> None:
+        """Admit a call; a prediction that is refused counts as one that failed."""
+        try:
+            admit(context)
+        except CallError as error:
+            if prediction is not None:
+                self._predictor.refuse(prediction, context, error)
+            raise
+
+    def _messages(self, servicer: _Servicer) -> Messages:
+        return Messages(servicer, self._max_message_bytes, self._predictor.submit, self._quota)
+
+
+def _context(path: str, servicer: _Servicer) -> CallContext:
+    # As ipv4:127.0.0.1:8500 or ipv6:%5B::1%5D:8500.
+    address = unquote(servicer.peer().partition(":")[2])
+    metadata = tuple(servicer.invocation_metadata() or ())
+    return CallContext(path, metadata, Peer(address), deadline_in(servicer.time_remaining()))
+
+
+async def _within(seconds: float, answers: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The answers that come within a time.
+
+    Raises:
+        DeadlineExceededError: it is over.
+    """
+    over = asyncio.Event()
+    timer = asyncio.get_running_loop().call_later(seconds, over.set)
+    try:
+        async for answer in _until(over, answers):
+            yield answer
+    finally:
+        timer.cancel()
+    if over.is_set():
+        raise expired()
+
+
+async def _until(stopping: asyncio.Event, answers: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The answers that come before an event."""
+    stopped = asyncio.ensure_future(stopping.wait())
+    step: asyncio.Future[bytes] = asyncio.ensure_future(anext(answers))
+    try:
+        while True:
+            # Only the wait for an answer is given up, never the sending of one:
+            # grpc.aio does not end a call whose sending was cancelled.
+            await asyncio.wait((step, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if not step.done():
+                return
+            yield step.result()
+            step = asyncio.ensure_future(anext(answers))
+    except StopAsyncIteration:
+        return
+    finally:
+        stopped.cancel()
+        step.cancel()
+        await asyncio.wait((step,))
+
+
+async def _refuse(_: AsyncIterator[bytes], servicer: _Servicer) -> None:
+    """Refuse a call of a method that is not there."""
+    await servicer.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!", (compression.ACCEPTED,))
+
+
+_NOT_FOUND: Any = grpc.stream_stream_rpc_method_handler(_refuse)
+
+
+async def _abort(servicer: _Servicer, method: str, error: Exception) -> NoReturn:
+    """End the call with the status of an exception."""
+    if isinstance(error, MessageError):
+        await servicer.abort(error.code, str(error), (compression.ACCEPTED,))
+    if is_fault(error):
+        log_fault(method, error)
+    status = to_status(error)
+    details = ((STATUS_DETAILS_KEY, status.SerializeToString()), compression.ACCEPTED)
+    await servicer.abort(STATUS_CODES[status.code], status.message, details)
