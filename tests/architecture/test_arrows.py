@@ -49,6 +49,7 @@ LAYERS: dict[str, Layers] = {
         ("engine.interpreted", "engine.tls"),
         ("engine.port",),
         ("engine",),
+        ("engine.encodings",),
         ("settings", "stale_files"),
         ("catalog.version_policy", "errors"),
         ("logs",),
