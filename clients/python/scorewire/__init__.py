@@ -1,4 +1,4 @@
-"""Python SDK of the Scorewire scoring server.
+"""Python SDK of the Scorewire prediction server.
 
 from scorewire import Client
 

@@ -1,6 +1,6 @@
-"""The client for programs with an event loop."""
+"""The asyncio client."""
 
-# ruff: noqa: ASYNC109 - these timeouts are deadlines, which travel to the server
+# ruff: noqa: ASYNC109 - these timeouts are deadlines that are sent to the server
 
 from __future__ import annotations
 
@@ -47,28 +47,28 @@ from scorewire._stream import (
 from scorewire_proto.v1 import packed_pb2
 
 _T = TypeVar("_T")
-# How long a server may take to end a stream that it has answered in full.
+# How long to wait for the server to end a stream after its last response.
 _FINISH_SECONDS = 1.0
-# What grpc.aio makes of any status, where a stream ends while it writes a
-# request (grpc/grpc#36066). What it really was shows when the stream is opened anew.
+# The message that grpc.aio gives for any status where a stream ends while a request
+# is being written (grpc/grpc#36066). Reopening the stream shows the real status.
 _BROKEN_WRITE = "Internal error from Core"
 
 
 class AsyncClient(AsyncControl):
-    """A client of a Scorewire server for asyncio; it belongs to the event loop of its first call.
+    """An asyncio client of a Scorewire server, bound to the event loop of its first call.
 
-    Calls that the server could not take (UNAVAILABLE) are tried three times in
-    all, with growing pauses, within their timeout. The connection opens with
-    the first call. A client does not survive a fork: make it in the process
-    that uses it.
+    A call that fails with UNAVAILABLE is retried up to twice, with growing pauses,
+    within its timeout. The first call opens the connection. A client cannot be
+    used after a fork: create it in the process that uses it.
 
     Args:
-        address: HOST:PORT of the server.
-        timeout: seconds that a method may take where its caller names none.
-        channels: connections to the server, used in turn; more than one help
-            where one connection, or one server behind a balancer, is too little.
-        tls: how the connection is secured; None for one in the clear.
-        max_message_bytes: the largest request and answer.
+        address: HOST:PORT of the server, or unix:PATH.
+        timeout: default timeout of a method, in seconds.
+        channels: number of connections, used in turn. One is enough unless a
+            single connection, or a single server behind a load balancer, is the
+            bottleneck.
+        tls: TLS settings; None for a connection without TLS.
+        max_message_bytes: the largest request and the largest response, in bytes.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -86,7 +86,7 @@ class AsyncClient(AsyncControl):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections; calls that still run fail with `CancelledError`."""
+        """Close the connections; calls in flight fail with `CancelledError`."""
         for channel in self._close():
             await channel.close()
 
@@ -115,24 +115,25 @@ class AsyncClient(AsyncControl):
         routing_key: str = "",
         timeout: float | None = None,
     ) -> Prediction | Predictions:
-        """Score rows.
+        """Predict one row or a batch of rows.
 
         Args:
             model: the model's name.
-            rows: one row as a dict of values by feature name; or a batch: a list
-                of dicts, a numpy array of shape [rows, features] in the schema's
-                order, or a pandas data frame. See `scorewire.Rows`.
+            rows: one row as a dict of values by feature name; or a batch, which is
+                a list of dicts, a numpy array of shape [rows, features] in the
+                schema's order, or a pandas data frame. See `scorewire.Rows`.
             version: a version or an alias; "" for the model's default.
-            routing_key: calls with the same key stay on the same side of a split.
-            timeout: seconds; None for the client's.
+            routing_key: a split sends all calls with the same key to one version.
+            timeout: seconds; None for the client's timeout.
 
         Returns:
             A `Prediction` for one row given as a dict; else the `Predictions`. A
-            row that the model refuses has an error there, and raises nothing.
+            row that the model refuses has an error there instead of a score; the
+            method does not raise for it.
 
         Raises:
             InvalidRowsError: the rows do not fit the model's schema; nothing was sent.
-            ScorewireError: the call failed; the subclass says how.
+            ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return await self._run(
             self._flows.predict(model, rows, version=version, routing_key=routing_key, timeout=timeout)
@@ -203,31 +204,32 @@ class AsyncClient(AsyncControl):
         look_ahead: int = DEFAULT_LOOK_AHEAD,
         on_error: OnError = "raise",
     ) -> AsyncGenerator[Any, None]:
-        """Score batches one after the other on one stream.
+        """Predict batches on one stream, with results in the order of the batches.
 
-        The batches may come from an iterable or an async iterable. They are taken at
-        most `look_ahead` of them ahead of the results; with 1, each result comes
-        before the next batch is taken. Results come in the order of the batches.
+        The generator takes the batches while the caller iterates over the results.
+        At most `look_ahead` batches are without a result at any time; with 1, each
+        result comes before the next batch is taken.
 
         Args:
             model: the model's name.
-            batches: each as the rows of `predict`.
+            batches: an iterable or async iterable; each item is what `predict` takes
+                as rows.
             version: a version or an alias; "" for the model's default.
-            routing_key: streams with the same key stay on the same side of a split.
-            timeout: seconds that each answer may take; None for the client's. The
-                stream as a whole has no limit.
-            look_ahead: the most batches that are on their way at a time.
-            on_error: what a batch that cannot be scored does: "raise" ends the
-                stream with its error; "yield" hands the error out in the batch's
-                place, and the stream goes on.
+            routing_key: a split sends all streams with the same key to one version.
+            timeout: seconds for the response to each batch; None for the client's
+                timeout. The stream as a whole has no time limit.
+            look_ahead: the most batches in flight.
+            on_error: "raise" ends the stream with the error of a batch that fails;
+                "yield" gives the error in place of the batch's result, and the
+                stream goes on.
 
         Returns:
-            An async generator of what `predict` returns. Take all of it, or close it:
-            `contextlib.aclosing` does.
+            An async generator of what `predict` returns. Exhaust it, or close it with
+            `contextlib.aclosing`.
 
         Raises:
-            InvalidRowsError: at once, where `batches` is a single batch.
-            ScorewireError: the stream as a whole failed; or a batch, as `on_error` says.
+            InvalidRowsError: `batches` is itself one batch; raised at once.
+            ScorewireError: the stream failed, or one of its batches with `on_error="raise"`.
         """
         check_batches(batches)
         window = StreamWindow(
@@ -242,33 +244,33 @@ class AsyncClient(AsyncControl):
         return self._stream(window.flow(), _iterate(batches))
 
     async def models(self, *, timeout: float | None = None) -> list[ModelStatus]:
-        """All models of the server, by name.
+        """List the server's models, ordered by name.
 
         Raises:
-            ScorewireError: the call failed; the subclass says how.
+            ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return await self._run(self._flows.models(timeout))
 
     async def model(self, name: str, version: str = "", *, timeout: float | None = None) -> Model:
-        """One model: its schema, versions, metrics.
+        """Get one model: its schema, versions and metrics.
 
         Args:
             name: the model's name.
             version: a version or an alias; "" for the model's default.
-            timeout: seconds; None for the client's.
+            timeout: seconds; None for the client's timeout.
 
         Raises:
             NotFoundError: there is no such model or version.
-            ScorewireError: the call failed; the subclass says how.
+            ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return await self._run(self._flows.model(name, version, timeout))
 
     async def health(self, model: str | None = None, *, timeout: float | None = None) -> bool:
-        """Whether the server, or one of its models, answers calls.
+        """Check whether the server, or one of its models, is serving.
 
         Raises:
             NotFoundError: there is no such model.
-            ScorewireError: the call failed; the subclass says how.
+            ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return await self._run(self._flows.health(model, timeout))
 
@@ -286,7 +288,7 @@ class AsyncClient(AsyncControl):
         return stub
 
     async def _run(self, flow: Flow[_T]) -> _T:
-        """Make the calls of a flow."""
+        """Make the calls of a flow, and return its result."""
         try:
             call = next(flow)
             while True:
@@ -310,13 +312,16 @@ class AsyncClient(AsyncControl):
             raise
 
     def _raise_if_closed(self) -> None:
-        """Tell a call that `close` ended, which grpc.aio cancels, from a task that was cancelled."""
+        """Raise `CancelledError` if `close` ended the call; return if the task itself was cancelled.
+
+        grpc.aio raises asyncio's CancelledError in both cases.
+        """
         task = asyncio.current_task()
         if self._closed and task is not None and not task.cancelling():
             raise CancelledError("the client was closed")
 
     async def _stream(self, flow: StreamFlow, batches: AsyncIterator[Rows]) -> AsyncGenerator[Result, None]:
-        """Do what a stream's flow asks for."""
+        """Carry out the steps of a stream's flow."""
         async with contextlib.aclosing(_Stream(partial(self._stub, PREDICT_STREAM))) as stream:
             answer: Any = None
             error: ScorewireError | None = None
@@ -348,9 +353,10 @@ async def _iterate(batches: Iterable[Rows] | AsyncIterable[Rows]) -> AsyncIterat
 
 
 class _Stream:
-    """The stream that is open, if one is.
+    """The open stream of a flow, if it has one.
 
-    A task takes the answers off it, so that neither side ever waits for the other.
+    A task of its own reads the responses. Otherwise the client could block on
+    sending while the server blocks on sending, too.
     """
 
     def __init__(self, stub: Callable[[], Any]) -> None:
@@ -371,7 +377,7 @@ class _Stream:
         return None
 
     async def finish(self) -> None:
-        """Say that no more requests come, and give the server a moment to end the stream itself."""
+        """Half-close the stream, and give the server a moment to end it."""
         self._requests.put_nowait(None)
         await asyncio.wait([self._reader], timeout=_FINISH_SECONDS)
 
@@ -413,7 +419,7 @@ async def _until_none(
 
 
 async def _read(call: Any, answers: asyncio.Queue[Any]) -> None:
-    """Move the stream's answers, and how it ended, to the queue."""
+    """Move the stream's responses to the queue, and last the error that ended it, or END."""
     try:
         async for answer in call:
             answers.put_nowait(answer)

@@ -1,4 +1,4 @@
-"""What `Client` and `AsyncClient` are made from, and when they can be used."""
+"""The settings, channels and life cycle that `Client` and `AsyncClient` share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scorewire._methods import PREDICT_STREAM, UNARY_METHODS, Method
 
 
 class ClientBase:
-    """The settings of a client and its channels, opened by its first call."""
+    """A client's settings and its channels; the first call opens the channels."""
 
     def __init__(
         self,
@@ -36,14 +36,14 @@ class ClientBase:
         self._closed = False
 
     def _make_channel(self) -> Any:
-        """A new channel, of grpc or grpc.aio."""
+        """Open a channel, of grpc or of grpc.aio."""
         raise NotImplementedError
 
     def _stub(self, method: Method) -> Any:
-        """The method on the channel whose turn it is.
+        """The callable of a method, on the channels in turn.
 
         Raises:
-            RuntimeError: the client is closed, or was used before this process was forked.
+            RuntimeError: the client is closed, or was used before this process forked.
         """
         stubs = self._stubs
         if stubs is None:
@@ -52,7 +52,7 @@ class ClientBase:
             raise RuntimeError("this client is closed")
         if self._pid != os.getpid():
             raise RuntimeError("a client does not survive a fork: make one in each process")
-        # One step of an itertools.cycle is atomic, so threads need no lock here.
+        # `next` of an itertools.cycle is atomic, so threads need no lock here.
         return next(stubs)[method]
 
     def _open(self) -> Iterator[dict[Method, Any]]:
@@ -66,7 +66,7 @@ class ClientBase:
             return self._stubs
 
     def _close(self) -> list[Any]:
-        """Refuse further calls; the channels that are to be closed."""
+        """Refuse further calls, and return the channels for the caller to close."""
         with self._lock:
             self._closed = True
             channels, self._channels = self._channels, []

@@ -1,4 +1,4 @@
-"""How channels to a server are made: security, limits, keepalive and retries."""
+"""The settings of channels to a server: TLS, limits, keepalive and retries."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import grpc
 
 DEFAULT_MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-# The server tolerates a ping every 30 seconds; see its keepalive settings.
+# grpc's servers, the reference engine among them, accept a ping every 30 seconds at most.
 KEEPALIVE_SECONDS = 60
 _KEEPALIVE_TIMEOUT_SECONDS = 20
 
-# Nothing but UNAVAILABLE is tried again: the server did not take those calls, or
-# may take them twice. Rolling back twice would go too far.
-# The throttle stops trying again once about half of the recent calls failed.
+# gRPC retries UNAVAILABLE only: then the server did not take the call, or may take
+# it twice without harm. Rollback is never retried: a second one goes a step further.
+# Throttling stops retries while about half of the recent calls fail.
 SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
@@ -39,14 +39,17 @@ SERVICE_CONFIG = json.dumps(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TLS:
-    """How the connection is secured; every field may be left out. All are PEM.
+    """TLS settings of a connection. Every field is optional; keys and certificates are PEM.
 
     Attributes:
-        root_certificates: whom to trust; None for the authorities that grpc ships.
-        certificate_chain: the client's own certificate, for a server that asks for one.
+        root_certificates: the authorities to trust; None for those that grpc ships.
+        certificate_chain: the client's certificate, for a server that asks for one.
         private_key: the key of `certificate_chain`.
-        server_name: the name that the server's certificate is for, where it is
-            not that of the address.
+        server_name: the host name in the server's certificate, where the address
+            has another one.
+
+    Raises:
+        ValueError: there is a certificate without a key, or a key without a certificate.
     """
 
     root_certificates: bytes | None = None
@@ -67,11 +70,11 @@ class TLS:
         private_key: str | Path | None = None,
         server_name: str | None = None,
     ) -> TLS:
-        """The settings, read from PEM files.
+        """Read the settings from PEM files.
 
         Raises:
             OSError: a file cannot be read.
-            ValueError: there is a certificate without a key, or a key without one.
+            ValueError: there is a certificate without a key, or a key without a certificate.
         """
 
         def read(path: str | Path | None) -> bytes | None:
@@ -87,7 +90,7 @@ class TLS:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelSettings:
-    """What the channels of a client have in common.
+    """The settings that all channels of a client share.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -107,16 +110,16 @@ class ChannelSettings:
             raise ValueError(f"max_message_bytes is at least 1, not {self.max_message_bytes!r}")
 
     def options(self) -> list[tuple[str, Any]]:
-        """Channel arguments of gRPC."""
+        """The channel arguments for grpc."""
         options: list[tuple[str, Any]] = [
             ("grpc.service_config", SERVICE_CONFIG),
             ("grpc.service_config_disable_resolution", 1),
             ("grpc.enable_retries", 1),
-            # A larger request would not be tried again: grpc keeps what it may send twice.
+            # grpc keeps a copy of each request that it may retry, and retries none larger than this.
             ("grpc.per_rpc_retry_buffer_size", self.max_message_bytes),
             ("grpc.max_send_message_length", self.max_message_bytes),
             ("grpc.max_receive_message_length", self.max_message_bytes),
-            # Without it, channels to one address share one connection.
+            # Otherwise all channels to one address share one connection.
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
             ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_SECONDS * 1000),
@@ -127,7 +130,7 @@ class ChannelSettings:
         return options
 
     def credentials(self) -> grpc.ChannelCredentials | None:
-        """Those of the TLS settings; None for a connection in the clear."""
+        """The credentials of the TLS settings; None for a connection without TLS."""
         if self.tls is None:
             return None
         return grpc.ssl_channel_credentials(

@@ -1,6 +1,6 @@
-"""The clients' methods that change which versions answer, and tell what they answered."""
+"""The methods of the clients that call ModelService: loading, routing and statistics."""
 
-# ruff: noqa: ASYNC109 - these timeouts are deadlines, which travel to the server
+# ruff: noqa: ASYNC109 - these timeouts are deadlines that are sent to the server
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from scorewire._flows import Flow
 from scorewire._models import ModelStatus, ServerInfo
 from scorewire._statistics import RouteStatistics
 
-# A load reads, tries and proves a bundle; seconds.
+# In seconds. The server reads and audits the bundle, and scores its golden rows, before it answers.
 LOAD_TIMEOUT = 120.0
 
 _T = TypeVar("_T")
 
 
 class Control(ClientBase):
-    """The methods of `Client`.
+    """The ModelService methods of `Client`.
 
-    A change is in force, and kept for the server's next start, when its method
-    returns; one that fails changes nothing. Each returns the model as it then is.
+    When a method that changes something returns, the change is in force and
+    stored for the server's next start. A method that fails changes nothing. Each
+    returns the model's status after the change.
     """
 
     def load_version(self, model: str, version: str, *, timeout: float | None = LOAD_TIMEOUT) -> ModelStatus:
-        """Load a version from the repository, whatever the server's version policy says.
+        """Load a version from the repository, even one that the server's version policy leaves out.
 
         Raises:
             NotFoundError: the repository has no such version.
             FailedPreconditionError: the bundle is refused; the message says why.
-            ScorewireError: the call failed; the subclass says how.
+            ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return self._change(_version(methods.LOAD_VERSION, model, version), timeout)
 
@@ -43,17 +44,17 @@ class Control(ClientBase):
         """Take a version out of service.
 
         Raises:
-            FailedPreconditionError: an alias, the split or the shadow names it.
-            ScorewireError: the call failed; the subclass says how.
+            FailedPreconditionError: an alias, the split or the shadow names the version.
+            ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return self._change(_version(methods.UNLOAD_VERSION, model, version), timeout)
 
     def set_alias(self, model: str, alias: str, version: str, *, timeout: float | None = None) -> ModelStatus:
-        """Make an alias, like "stable", stand for a version that serves.
+        """Point an alias, such as "stable", at a version that serves.
 
         Raises:
             FailedPreconditionError: the version does not serve.
-            ScorewireError: the call failed; the subclass says how.
+            ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return self._change(_set_alias(model, alias, version), timeout)
 
@@ -61,67 +62,74 @@ class Control(ClientBase):
         """Remove an alias.
 
         Raises:
-            ScorewireError: the call failed; the subclass says how.
+            ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return self._change(_delete_alias(model, alias), timeout)
 
     def set_split(
         self, model: str, weights: Mapping[str, int], *, timeout: float | None = None
     ) -> ModelStatus:
-        """Share the calls that name no version out over versions that serve.
+        """Split the calls that name no version over several versions, by weight.
 
         Calls with the same routing key get the same version. A change of weights
-        moves no more keys than it must.
+        moves as few keys as possible.
 
         Args:
             model: the model's name.
-            weights: by version, like `{"1.0.0": 90, "1.1.0": 10}`; empty to follow
-                the highest release again.
-            timeout: seconds; None for the client's.
+            weights: weights by version, such as `{"1.0.0": 90, "1.1.0": 10}`; empty
+                to remove the split, so that the highest release answers.
+            timeout: seconds; None for the client's timeout.
 
         Raises:
-            FailedPreconditionError: a version does not serve, or they take different rows.
-            ScorewireError: the call failed; the subclass says how.
+            FailedPreconditionError: a version does not serve, or two versions take different rows.
+            ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return self._change(_set_split(model, weights), timeout)
 
     def set_shadow(
         self, model: str, version: str | None, share: float = 1.0, *, timeout: float | None = None
     ) -> ModelStatus:
-        """Send copies of a share of the calls that name no version to another; None for no more copies.
+        """Copy a share of the calls that name no version to a shadow version; None removes the shadow.
 
-        Nobody sees the answers to copies; `statistics` tells of them.
+        Callers never get the shadow's responses; `statistics` counts them.
+
+        Args:
+            model: the model's name.
+            version: the version that gets the copies, or None.
+            share: share of the calls to copy, above 0 and at most 1.
+            timeout: seconds; None for the client's timeout.
 
         Raises:
-            FailedPreconditionError: the version does not serve, or takes other rows.
-            ScorewireError: the call failed; the subclass says how.
+            FailedPreconditionError: the version does not serve, or takes different rows.
+            ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return self._change(_set_shadow(model, version, share), timeout)
 
     def roll_back(self, model: str, *, timeout: float | None = LOAD_TIMEOUT) -> ModelStatus:
-        """Bring back what answered before the last change of the model's routing.
+        """Undo the last change of the model's routing.
 
-        A new release that took over by itself is such a change.
+        A new release that became the default by itself counts as a change.
 
         Raises:
-            FailedPreconditionError: no change is left to take back, or what answered then cannot serve.
-            ScorewireError: the call failed; the subclass says how.
+            FailedPreconditionError: no change is left to undo, or a version that answered before it
+                cannot serve.
+            ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return self._change(_roll_back(model), timeout)
 
     def statistics(self, model: str = "", *, timeout: float | None = None) -> list[RouteStatistics]:
-        """What each version that is loaded answered on each route, of one model or of all.
+        """Get the statistics of each loaded version by route, of one model or of all (`model=""`).
 
         Raises:
-            ScorewireError: the call failed; the subclass says how.
+            ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return self._run(self._flows.statistics(model, timeout))
 
     def server(self, *, timeout: float | None = None) -> ServerInfo:
-        """Which server this is.
+        """Get the server's version, engine and start time.
 
         Raises:
-            ScorewireError: the call failed; the subclass says how.
+            ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return self._run(self._flows.server(timeout))
 
@@ -129,12 +137,12 @@ class Control(ClientBase):
         return self._run(self._flows.change(*change, timeout))
 
     def _run(self, flow: Flow[_T]) -> _T:
-        """Make the calls of a flow."""
+        """Make the calls of a flow, and return its result."""
         raise NotImplementedError
 
 
 class AsyncControl(ClientBase):
-    """The methods of `AsyncClient`; see `Control`."""
+    """The ModelService methods of `AsyncClient`; see `Control`."""
 
     async def load_version(
         self, model: str, version: str, *, timeout: float | None = LOAD_TIMEOUT
@@ -184,12 +192,12 @@ class AsyncControl(ClientBase):
         return await self._run(self._flows.change(*change, timeout))
 
     async def _run(self, flow: Flow[_T]) -> _T:
-        """Make the calls of a flow."""
+        """Make the calls of a flow, and return its result."""
         raise NotImplementedError
 
 
 class _Change(NamedTuple):
-    """What asks for a change."""
+    """The method and the request that make a change."""
 
     method: methods.Method
     request: Message

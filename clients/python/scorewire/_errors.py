@@ -1,4 +1,4 @@
-"""The exceptions of the SDK, and the one table from gRPC status codes to them."""
+"""The exceptions of the SDK, and the table from gRPC status codes to exceptions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 DOMAIN = "scorewire"
 _DETAILS_KEY = "grpc-status-details-bin"
-# A caller reads a few violations and mends them all.
+# The most violations that one exception lists.
 MAX_VIOLATIONS = 20
 
 
 class Code(IntEnum):
-    """The status codes of gRPC, with their numbers on the wire."""
+    """The status codes of gRPC; the values are the numbers on the wire."""
 
     OK = 0
     CANCELLED = 1
@@ -45,20 +45,20 @@ class Code(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """One thing that was wrong with a request; `field` is a path like `rows[3].country`."""
+    """One invalid field of a request; `field` is a path such as `rows[3].country`."""
 
     field: str
     description: str
 
 
 class ScorewireError(Exception):
-    """A call failed; the subclass and `code` say how.
+    """Base class of the SDK's errors; there is one subclass for each gRPC status code.
 
     Attributes:
         code: the gRPC status code.
-        reason: the server's reason, like "MODEL_NOT_FOUND"; "" where it gave none.
-        metadata: what the server added to the reason, by name.
-        violations: what was wrong with the request; at most 20.
+        reason: the reason in the server's ErrorInfo, such as "MODEL_NOT_FOUND"; "" if it sent none.
+        metadata: the metadata of the server's ErrorInfo, by key.
+        violations: the invalid fields of the request, at most 20.
     """
 
     code: ClassVar[Code] = Code.UNKNOWN
@@ -78,7 +78,7 @@ class ScorewireError(Exception):
 
     @property
     def message(self) -> str:
-        """What went wrong, for people."""
+        """The error message, for people."""
         return str(self)
 
 
@@ -89,19 +89,19 @@ class CancelledError(ScorewireError):
 
 
 class UnknownError(ScorewireError):
-    """The server failed in a way that has no code."""
+    """The server failed and sent no code, or one that gRPC does not have."""
 
     code = Code.UNKNOWN
 
 
 class InvalidArgumentError(ScorewireError):
-    """The request is wrong whatever the server's state; `violations` says where."""
+    """The request is invalid in any state of the server; `violations` lists the fields."""
 
     code = Code.INVALID_ARGUMENT
 
 
 class DeadlineExceededError(ScorewireError):
-    """No answer came in time."""
+    """The call took longer than its timeout."""
 
     code = Code.DEADLINE_EXCEEDED
 
@@ -113,73 +113,73 @@ class NotFoundError(ScorewireError):
 
 
 class AlreadyExistsError(ScorewireError):
-    """What should be made is there already."""
+    """What the call would create exists already."""
 
     code = Code.ALREADY_EXISTS
 
 
 class PermissionDeniedError(ScorewireError):
-    """The caller is known and may not do this."""
+    """The caller is not allowed to do this."""
 
     code = Code.PERMISSION_DENIED
 
 
 class ResourceExhaustedError(ScorewireError):
-    """The call passes a limit: rows in a call, bytes in a message, calls in flight."""
+    """The call exceeds a limit, such as rows in a call, bytes in a message, or calls in flight."""
 
     code = Code.RESOURCE_EXHAUSTED
 
 
 class FailedPreconditionError(ScorewireError):
-    """The server is not in the state that the request asks for."""
+    """The server is not in the state that the request requires."""
 
     code = Code.FAILED_PRECONDITION
 
 
 class AbortedError(ScorewireError):
-    """The call ran into another one."""
+    """The call conflicts with another call."""
 
     code = Code.ABORTED
 
 
 class OutOfRangeError(ScorewireError):
-    """The request reaches past the end of something."""
+    """The request goes past the valid range."""
 
     code = Code.OUT_OF_RANGE
 
 
 class UnimplementedError(ScorewireError):
-    """The server does not know this call, or this client not what the server speaks."""
+    """The server does not have this method, or the client does not know a kind of value that it uses."""
 
     code = Code.UNIMPLEMENTED
 
 
 class InternalError(ScorewireError):
-    """A fault of the server; its log has the trace."""
+    """A bug in the server; the server's log has the traceback."""
 
     code = Code.INTERNAL
 
 
 class UnavailableError(ScorewireError):
-    """The server, or the version, cannot be reached now; trying again later may help."""
+    """The server, or the version, is unavailable now; a retry later may succeed."""
 
     code = Code.UNAVAILABLE
 
 
 class DataLossError(ScorewireError):
-    """Data was lost or damaged for good."""
+    """Data is lost or corrupt, and cannot be recovered."""
 
     code = Code.DATA_LOSS
 
 
 class UnauthenticatedError(ScorewireError):
-    """The caller did not say who it is, or not so that the server believes it."""
+    """The call has no valid credentials."""
 
     code = Code.UNAUTHENTICATED
 
 
 class InvalidRowsError(InvalidArgumentError, ValueError):
-    """The rows do not fit the model's schema; found by the client, nothing was sent."""
+    """The rows do not fit the model's schema; the client found this and sent nothing."""
 
 
 _KNOWN = frozenset(map(int, Code))
@@ -207,7 +207,7 @@ ERRORS: dict[Code, type[ScorewireError]] = {
 
 
 def error_from_status(status: status_pb2.Status) -> ScorewireError:
-    """The exception for a status that is not OK; a code that gRPC lacks counts as unknown."""
+    """The exception for a status other than OK; a code that gRPC does not have counts as UNKNOWN."""
     reason = ""
     metadata: dict[str, str] = {}
     violations: list[Violation] = []
@@ -221,7 +221,7 @@ def error_from_status(status: status_pb2.Status) -> ScorewireError:
                     Violation(field=v.field, description=v.description) for v in bad_request.field_violations
                 ]
         except DecodeError:
-            continue  # the code and the message still say what happened
+            continue  # the code and the message are enough
     error = ERRORS.get(Code(status.code), UnknownError) if status.code in _KNOWN else UnknownError
     return error(
         status.message or f"the call failed with {error.code.name}",
@@ -232,7 +232,7 @@ def error_from_status(status: status_pb2.Status) -> ScorewireError:
 
 
 def error_from_call(call: grpc.RpcError) -> ScorewireError:
-    """The exception for what grpc or grpc.aio raised; the caller raises it `from` that."""
+    """The exception for an error that grpc or grpc.aio raised; raise it `from` that error."""
     code, details, trailers = (
         getattr(call, name, lambda: None)() for name in ("code", "details", "trailing_metadata")
     )
@@ -243,7 +243,7 @@ def error_from_call(call: grpc.RpcError) -> ScorewireError:
                 status.ParseFromString(value)
             except DecodeError:
                 status.Clear()
-    # The call's own code and message are what gRPC itself decided on.
+    # gRPC's own code and message win over those in the details.
     status.code = code.value[0] if code is not None else Code.UNKNOWN
     status.message = details or status.message
     return error_from_status(status)
@@ -255,5 +255,5 @@ _REASONS: dict[int, str] = {
 
 
 def reason_name(number: int) -> str:
-    """The reason's name without its prefix; the number for one of a newer server."""
+    """The name of an `ErrorReason` without its prefix, or the number of one that only a newer server has."""
     return _REASONS.get(number, str(number))

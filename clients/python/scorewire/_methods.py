@@ -1,4 +1,4 @@
-"""The server's methods that the SDK calls."""
+"""The gRPC methods that the SDK calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scorewire_proto.v1 import models_pb2, packed_pb2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Method:
-    """A method of the server: its path and the messages that it takes and answers."""
+    """A gRPC method: its path, and the classes of its request and response."""
 
     path: str
     request: type[Message]

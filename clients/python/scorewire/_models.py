@@ -1,4 +1,4 @@
-"""What a server says of its models, as objects."""
+"""Models, schemas, versions and routing, as a server describes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _E = TypeVar("_E", bound=StrEnum)
 
 
 class FeatureKind(StrEnum):
-    """What a feature's values are; UNSPECIFIED is one that this release does not know."""
+    """The kind of a feature's values; UNSPECIFIED stands for a kind that this release does not know."""
 
     UNSPECIFIED = "unspecified"
     NUMBER = "number"
@@ -25,7 +25,7 @@ class FeatureKind(StrEnum):
 
 
 class OutputKind(StrEnum):
-    """What an output's values are; UNSPECIFIED is one that this release does not know."""
+    """The kind of an output's values; UNSPECIFIED stands for a kind that this release does not know."""
 
     UNSPECIFIED = "unspecified"
     NUMBER = "number"
@@ -35,7 +35,7 @@ class OutputKind(StrEnum):
 
 
 class VersionState(StrEnum):
-    """Where a version stands; UNSPECIFIED is a state that this release does not know."""
+    """The state of a version; UNSPECIFIED stands for a state that this release does not know."""
 
     UNSPECIFIED = "unspecified"
     LOADING = "loading"
@@ -53,16 +53,18 @@ class Feature:
         name: unique within the model.
         kind: number or text.
         description: for people; may be empty.
-        minimum: smallest number in the training sample; NaN where there was none.
-        maximum: largest number in the training sample; NaN where there was none.
-        missing_share: share of the training sample where it was missing, 0 to 1; NaN without one.
-        vocabulary_size: distinct texts that the model knows; 0 where it takes any.
-        missing_allowed: whether a row may lack it; one that must not gets an error.
-        unknown_allowed: text only: whether texts that the model does not know are scored.
+        minimum: smallest number in the training sample; NaN without a training sample.
+        maximum: largest number in the training sample; NaN without a training sample.
+        missing_share: share of the training sample in which the feature was missing, 0 to 1; NaN
+            without a training sample.
+        vocabulary_size: number of distinct texts that the model knows; 0 if it takes any text.
+        missing_allowed: whether a row may leave the feature out; if not, such a row gets an error.
+        unknown_allowed: text only: whether a text that the model does not know is scored; if not,
+            its row gets an error.
         magnitude_limit: number only: the largest magnitude that the model takes.
         lower_limit: number only: the smallest number that the model takes.
         upper_limit: number only: the largest number that the model takes.
-        whole: number only: whether it must be a whole number.
+        whole: number only: whether the number must be whole.
     """
 
     name: str
@@ -82,7 +84,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """One named output of a model: `width` values per row, named by `class_labels` if any."""
+    """One named output of a model: `width` values per row. `class_labels` may name the values."""
 
     name: str
     kind: OutputKind
@@ -92,9 +94,9 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """What a model takes and answers, in order.
+    """The features and outputs of a model, in order.
 
-    Equal fingerprints mean that the same rows can be sent.
+    Two schemas with the same fingerprint take the same rows.
     """
 
     features: tuple[Feature, ...]
@@ -104,7 +106,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionStatus:
-    """One version of a model; `reason` says why it was refused, `serving_since` is in UTC."""
+    """One version of a model; `reason` tells why it was refused, `serving_since` is in UTC."""
 
     version: str
     state: VersionState
@@ -114,7 +116,7 @@ class VersionStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shadow:
-    """Where copies of calls go: a version, and the share of the calls that are copied."""
+    """The version that gets copies of calls, and the share of the calls that are copied, 0 to 1."""
 
     version: str
     share: float
@@ -122,13 +124,13 @@ class Shadow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
-    """Which versions of a model answer for which names, as operators have set it.
+    """Which versions of a model answer which calls, as operators have set it.
 
     Attributes:
-        split: weights by version of what answers calls that name none; empty
-            where the highest release that serves does.
-        aliases: versions by the names that stand for them.
-        shadow: where copies of calls go; None where none are made.
+        split: weights by version for calls that name no version; empty if the
+            highest release that serves answers those.
+        aliases: versions by alias.
+        shadow: the version that gets copies of calls; None if no calls are copied.
     """
 
     split: Mapping[str, int] = field(default_factory=dict)
@@ -140,10 +142,15 @@ class Routing:
 class ModelStatus:
     """A model and its versions, highest first.
 
-    `default_version` answers calls that name none, most of them where a split is
-    set; "" where no version serves. `rollbacks` says how often `rollback` can be
-    called. `warning` says what of the routing is not in force, since versions that it
-    names do not serve; else it is empty.
+    Attributes:
+        name: the model's name.
+        default_version: the version that answers calls that name no version; the one
+            with the largest weight if a split has several; "" if no version serves.
+        versions: all versions that the server knows.
+        routing: which versions answer which calls.
+        rollbacks: how many changes of the routing `roll_back` can undo.
+        warning: which part of the routing is not in force because a version that
+            it names does not serve; else "".
     """
 
     name: str
@@ -156,14 +163,14 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerInfo:
-    """Which server this is.
+    """The server's version, engine and start time.
 
     Attributes:
-        version: the server's.
-        engine: what answers calls: native or reference.
+        version: the release of the server.
+        engine: the engine that answers calls: "native" or "reference".
         description: the engine and its runtime, for people.
-        control: whether calls that change something are answered.
-        started_at: when it began to listen, in UTC.
+        control: whether the server takes calls that change models or routing.
+        started_at: when the server began to listen, in UTC.
     """
 
     version: str
@@ -175,16 +182,16 @@ class ServerInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model, as seen through one of its versions.
+    """One version of a model, with its schema.
 
     Attributes:
         status: the model and all its versions.
-        version: the version that the rest is about.
-        schema: what it takes and answers.
+        version: the version that the other attributes describe.
+        schema: the version's features and outputs.
         description: for people; may be empty.
-        metrics: measured on data held out from training, by name.
-        created_at: when it was trained and exported, in UTC.
-        proto: its typed schema, as protoc reads it.
+        metrics: evaluation metrics on held-out data, by name.
+        created_at: when the version was exported, in UTC; None if the bundle does not tell.
+        proto: the version's typed schema as a .proto file, for protoc.
     """
 
     status: ModelStatus
@@ -202,7 +209,7 @@ class Model:
 
 
 def status_from(message: models_pb2.ModelStatus) -> ModelStatus:
-    """The message as an object."""
+    """Convert the message."""
     return ModelStatus(
         name=message.name,
         default_version=message.default_version,
@@ -228,7 +235,7 @@ def status_from(message: models_pb2.ModelStatus) -> ModelStatus:
 
 
 def server_from(message: models_pb2.GetServerResponse) -> ServerInfo:
-    """The message as an object."""
+    """Convert the message."""
     return ServerInfo(
         version=message.version,
         engine=message.engine,
@@ -239,7 +246,7 @@ def server_from(message: models_pb2.GetServerResponse) -> ServerInfo:
 
 
 def model_from(message: models_pb2.GetModelResponse) -> Model:
-    """The message as an object."""
+    """Convert the message."""
     return Model(
         status=status_from(message.status),
         version=message.version,
@@ -254,7 +261,7 @@ def model_from(message: models_pb2.GetModelResponse) -> Model:
 
 
 def schema_from(message: schema_pb2.Schema) -> Schema:
-    """The message as an object."""
+    """Convert the message."""
     features = tuple(
         Feature(
             name=feature.name,
@@ -286,7 +293,7 @@ def schema_from(message: schema_pb2.Schema) -> Schema:
 
 
 def _member(kind: type[_E], items: Iterable[tuple[str, int]], number: int) -> _E:
-    """The member whose protobuf name ends with its name; the first one for a newer server's."""
+    """The member with the name of a protobuf enum value; the first member for an unknown value."""
     names = {value: name for name, value in items}
     for member in kind:
         if names.get(number, "").endswith(f"_{member.name}"):

@@ -1,4 +1,4 @@
-"""What a model answers, by row and by column."""
+"""Predictions, by row and by column."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class RowError:
     """Why one row has no score.
 
     Attributes:
-        row: the row's index in what was given to `predict`, from 0.
-        reason: like "MISSING_VALUE", "NUMBER_OUT_OF_RANGE", "UNKNOWN_TEXT".
-        feature: the first feature, in schema order, that was wrong.
+        row: the row's index in the rows given to `predict`, from 0.
+        reason: such as "MISSING_VALUE", "NUMBER_OUT_OF_RANGE" or "UNKNOWN_TEXT".
+        feature: the first invalid feature, in schema order.
         message: for people.
     """
 
@@ -39,18 +39,19 @@ class RowError:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prediction:
-    """What the model says of one row.
+    """The prediction for one row.
 
     Attributes:
-        score: of two classes, the probability of the last one; of more, that of
-            the predicted class; without probabilities, the first value of the
-            first output that is not of texts, of a classifier the class's index.
-            NaN where there is none or the row has an error.
-        label: the predicted class; None where the model has no classes or the
-            row has an error.
-        outputs: by name; a float, or a str of an output of texts, where an output
-            has one value per row, else an array of shape [width].
-        error: why there is no score; else None.
+        score: with two classes, the probability of the last one; with more, the
+            probability of the predicted class. Without probabilities, the first
+            value of the first output that is not a text output: for a classifier,
+            the index of the predicted class. NaN if there is no such value or
+            the row has an error.
+        label: the predicted class; None if the model has no classes or the row
+            has an error.
+        outputs: values by output name. An output with one value per row is a
+            float, or a str for a text output; any other is an array of shape [width].
+        error: why the row has no score; else None.
         model: the model that answered.
         version: the version that answered.
     """
@@ -65,19 +66,20 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Predictions(Sequence[Prediction]):
-    """What the model says of a batch, in the order of its rows; a sequence of `Prediction`.
+    """The predictions for a batch, in the order of its rows; a sequence of `Prediction`.
 
     Attributes:
-        scores: of shape [rows]; see `Prediction.score`.
-        labels: of length rows; None where a row has no label.
-        outputs: arrays of shape [rows, width], by name; of float64, or of str with
-            dtype object where an output is of texts.
-        errors: of the rows that have one, by ascending row.
+        scores: array of shape [rows]; see `Prediction.score`.
+        labels: one label per row; None for a row without a label.
+        outputs: arrays of shape [rows, width] by output name, with dtype float64, or
+            with dtype object and str values for a text output.
+        errors: the errors of rows, in ascending order of rows.
         model: the model that answered.
         version: the version that answered.
-        server_time: from the decoded request to the answer, in the server.
-        model_time: the part of it that the model's run took; rows of other calls may have been in it.
-        output_schemas: what the values of each output are.
+        server_time: time in the server, from the decoded request to the encoded response.
+        model_time: the part of `server_time` that the run of the model took. The run
+            may have included rows of other calls.
+        output_schemas: the model's outputs.
     """
 
     scores: Doubles
@@ -126,13 +128,17 @@ class Predictions(Sequence[Prediction]):
         )
 
     def columns(self) -> dict[str, Doubles | list[str | None]]:
-        """The batch by column, as `to_pandas` and `scorewire predict` write it.
+        """The batch as columns by name, as `to_pandas` and `scorewire predict` write it.
 
-        `score`; `label` where the model has classes; an output of one value per
-        row under its name, of several as `<output>_<class label or index>`, and
-        with `output_` before it where the name is taken; `error`, the message
-        or None. The class that `label` says is left out; another one has the name
-        of its class.
+        The columns are, in this order:
+
+        - `score`;
+        - `label`, if the model has classes;
+        - the values of each output: under the output's name if it has one value per
+          row, else under `<output>_<class label or index>`. A name that is taken
+          gets the prefix `output_`. The class output that `label` comes from is
+          left out; any other class output gives the names of classes;
+        - `error`, the message of a row's error or None.
         """
         columns: dict[str, Doubles | list[str | None]] = {"score": self.scores}
         if has_labels(self.output_schemas):
@@ -148,7 +154,7 @@ class Predictions(Sequence[Prediction]):
         return columns
 
     def to_pandas(self) -> pd.DataFrame:
-        """The batch as a data frame of `columns()`, one row per row, index 0 to n - 1.
+        """The batch as a data frame with the columns of `columns()` and an index from 0.
 
         Raises:
             ImportError: pandas is not installed.
@@ -161,7 +167,7 @@ class Predictions(Sequence[Prediction]):
 
 
 class ResponseDecoder:
-    """Decodes answers to one schema; safe to share between threads."""
+    """Decodes responses for one schema; safe to share between threads."""
 
     def __init__(self, schema: Schema) -> None:
         self._outputs = schema.outputs
@@ -169,10 +175,10 @@ class ResponseDecoder:
         self._class = _first(schema.outputs, OutputKind.CLASS)
 
     def decode(self, answer: packed_pb2.PackedPredictResponse, row_count: int) -> Predictions:
-        """The answer to `row_count` rows.
+        """Decode the response to a request of `row_count` rows.
 
         Raises:
-            InternalError: it does not fit the schema or the request.
+            InternalError: the response does not fit the schema or the request.
         """
         if answer.row_count != row_count or len(answer.outputs) != len(self._outputs):
             raise InternalError("the server's answer does not fit the request")
@@ -211,7 +217,7 @@ class ResponseDecoder:
     def _summarise(
         self, outputs: dict[str, NDArray[Any]], row_count: int
     ) -> tuple[Doubles, tuple[str | None, ...]]:
-        """The scores and labels, as `Prediction` says."""
+        """The scores and labels of all rows, as `Prediction` defines them."""
         numeric = (each for each in self._outputs if each.width and each.kind is not OutputKind.TEXT)
         known = next((outputs[output.name] for output in numeric), None)
         first = np.full(row_count, np.nan) if known is None else known[:, 0]
@@ -232,17 +238,17 @@ class ResponseDecoder:
 
 
 def has_labels(outputs: Sequence[Output]) -> bool:
-    """Whether answers with these outputs have labels."""
+    """Whether predictions with these outputs have labels."""
     return any(output.class_labels for output in outputs)
 
 
 def is_named(output: Output) -> bool:
-    """Whether an output is a class whose name stands in a table of predictions."""
+    """Whether an output is a predicted class with a name, so that a table shows the name."""
     return output.kind is OutputKind.CLASS and output.width == 1 and bool(output.class_labels)
 
 
 def output_columns(outputs: Sequence[Output]) -> list[tuple[str, Output, int]]:
-    """The columns of outputs in a table of predictions: name, output, position in it."""
+    """The columns of the outputs in a table of predictions: column name, output, position in the output."""
     taken = {"score", "label", "error"}
     columns = []
     told = _first(outputs, OutputKind.CLASS)
@@ -261,7 +267,7 @@ def output_columns(outputs: Sequence[Output]) -> list[tuple[str, Output, int]]:
 
 
 def _names(indices: NDArray[Any], labels: Sequence[str]) -> tuple[str | None, ...]:
-    """The classes' names; None where there is none."""
+    """The names of classes by index; None for an index without a class."""
     return tuple(labels[int(index)] if 0 <= index < len(labels) else None for index in indices.tolist())
 
 

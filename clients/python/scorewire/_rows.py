@@ -1,16 +1,15 @@
-"""Rows in the shapes that callers have them, turned into rows of the wire.
+"""Encodes dicts, numpy arrays and data frames as rows of the wire.
 
 The rules:
 
-- A row is a mapping from feature names to values. A feature that it leaves out
-  is missing. A name that is no feature is an error.
-- In a batch, a feature that no row names is an error, for a forgotten column
-  looks like that; to say that it is missing, give it as None.
-- A numpy array has two dimensions, [rows, features], its columns in the
-  schema's order. A data frame is read by its column names, in any order, and
-  has all features and no others.
-- Numbers are floats, integers up to 2^53, and booleans; texts are str. None,
-  NaN and pandas.NA are missing, and so is the empty text.
+- A row is a mapping from feature names to values. A feature that a row leaves
+  out is missing. A name that is not a feature is an error.
+- In a batch, a feature that no row names is an error, because it looks like a
+  forgotten column. A batch says that a feature is missing by giving it as None.
+- A numpy array has the shape [rows, features], with columns in the schema's
+  order. A data frame has exactly the model's features as columns, in any order.
+- A number is a float, an integer up to 2^53 or a boolean; a text is a str. None,
+  NaN, pandas.NA and the empty text are missing values.
 """
 
 from __future__ import annotations
@@ -56,10 +55,10 @@ class RowEncoder:
         self._text_positions = [self._names.index(name) for name in self._texts]
 
     def encode(self, rows: Rows) -> packed_pb2.PackedRows:
-        """The rows as the wire has them.
+        """Encode rows as a message.
 
         Raises:
-            InvalidRowsError: they do not fit the schema; the message says where.
+            InvalidRowsError: the rows do not fit the schema; the message tells which row and feature.
         """
         if isinstance(rows, Mapping):
             return self._from_mappings([rows])
@@ -166,7 +165,7 @@ class RowEncoder:
 
 
 def is_frame(rows: object) -> TypeGuard[Frame]:
-    """Whether it is a pandas data frame, found out without importing pandas."""
+    """Whether `rows` is a pandas data frame; does not import pandas."""
     return any(
         kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas"
         for kind in type(rows).__mro__
@@ -175,7 +174,7 @@ def is_frame(rows: object) -> TypeGuard[Frame]:
 
 def _series_to_doubles(series: pd.Series[Any]) -> tuple[NDArray[np.float64], Faults]:
     kind = getattr(series.dtype, "kind", "O")
-    # Floats, nullable or not, hold their NaN; integers may be too large to be exact.
+    # Floats convert as they are, nullable or not. Integers may be too large for a double.
     if kind == "f":
         return series.to_numpy(dtype=np.float64, na_value=np.nan), {}
     if kind in "iub" and isinstance(series.dtype, np.dtype):
@@ -190,7 +189,11 @@ def _pack(
     text_names: list[str],
     texts: tuple[list[str], Faults],
 ) -> packed_pb2.PackedRows:
-    """The message; `doubles` and `texts` are row-major, their faults at flat positions."""
+    """Make the message. `doubles` and `texts` are row-major, and faults have flat positions in them.
+
+    Raises:
+        InvalidRowsError: there are no rows, or a value has a fault.
+    """
     if not row_count:
         _refuse("rows", "there are no rows to score")
     if doubles[1] or texts[1]:

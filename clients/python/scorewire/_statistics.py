@@ -1,4 +1,4 @@
-"""What versions answered, route by route."""
+"""Statistics of the calls that versions answered, by route."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scorewire_proto.v1 import models_pb2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """Numbers from `inner` up to `outer`, which is farther from zero and not among them."""
+    """The count of numbers from `inner` up to, but without, `outer`, which is farther from zero."""
 
     inner: float
     outer: float
@@ -21,26 +21,26 @@ class Bucket:
 
     @property
     def middle(self) -> float:
-        """What stands for its numbers."""
+        """The number that represents the bucket."""
         return 0.0 if self.inner == 0 else (self.inner + self.outer) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
-    """Numbers, counted in buckets that are a sixteenth of an octave wide or narrower.
+    """A histogram with buckets that are at most a sixteenth of an octave wide.
 
-    `buckets` are ascending, without the empty ones.
+    `buckets` are in ascending order, without empty buckets.
     """
 
     buckets: tuple[Bucket, ...] = ()
 
     @property
     def count(self) -> int:
-        """How many numbers; NaN is not among them."""
+        """How many numbers were counted; NaN is never counted."""
         return sum(bucket.count for bucket in self.buckets)
 
     def quantile(self, quantile: float) -> float:
-        """The middle of the bucket in which a quantile, of 0 to 1, lies; NaN where nothing was counted."""
+        """The middle of the bucket that holds the quantile, 0 to 1; NaN if nothing was counted."""
         wanted, seen = max(1, math.ceil(quantile * self.count)), 0
         for bucket in self.buckets:
             seen += bucket.count
@@ -49,7 +49,7 @@ class Distribution:
         return math.nan
 
     def since(self, earlier: Distribution) -> Distribution:
-        """What was counted after an earlier reading."""
+        """What was counted since an earlier reading."""
         before = {(bucket.inner, bucket.outer): bucket.count for bucket in earlier.buckets}
         now = [
             replace(bucket, count=bucket.count - before.get((bucket.inner, bucket.outer), 0))
@@ -60,21 +60,21 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteStatistics:
-    """What one version answered on one route; a message of a stream counts as a call.
+    """Statistics of one version on one route. Each message of a stream counts as a call.
 
     Attributes:
         model: the model's name.
         version: the version that answered.
-        route: what callers named: a version, an alias, or "" for nothing.
-        shadow: whether these were copies of calls, whose answers nobody saw.
+        route: the version or alias that callers named; "" if they named neither.
+        shadow: whether the calls were copies for a shadow version.
         calls: calls that were answered.
-        rows: rows in them.
-        errors: calls that failed once the version was found, by reason.
-        row_errors: rows that have an error instead of a score, by reason.
-        latency_seconds: by call, from the first byte decoded to the last one encoded.
-        scores: by row, the last column of the first output that is no class.
-        dropped: copies that were left out, since the server was busy.
-        loaded_at: when the version was loaded, in UTC; counting began then.
+        rows: rows of the calls that were answered.
+        errors: calls that failed after the version was found, by reason.
+        row_errors: rows that got an error instead of a score, by reason.
+        latency_seconds: histogram over calls, from the first byte decoded to the last one encoded.
+        scores: histogram over rows of the last column of the first output that is not a class.
+        dropped: copies that the server skipped because it was busy.
+        loaded_at: when the version was loaded and counting began, in UTC.
     """
 
     model: str
@@ -92,16 +92,16 @@ class RouteStatistics:
 
     @property
     def failed(self) -> int:
-        """Calls that failed."""
+        """How many calls failed."""
         return sum(self.errors.values())
 
     @property
     def failed_rows(self) -> int:
-        """Rows that have an error."""
+        """How many rows got an error."""
         return sum(self.row_errors.values())
 
     def since(self, earlier: RouteStatistics) -> RouteStatistics:
-        """What was counted after an earlier reading; all of it if the version was loaded anew since."""
+        """What was counted since an earlier reading; everything if the version was reloaded since."""
         if earlier.loaded_at != self.loaded_at:
             return self
         return replace(
@@ -117,7 +117,7 @@ class RouteStatistics:
 
 
 def statistics_from(message: models_pb2.RouteStatistics) -> RouteStatistics:
-    """The message as an object."""
+    """Convert the message."""
     return RouteStatistics(
         model=message.model,
         version=message.version,

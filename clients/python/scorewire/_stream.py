@@ -1,16 +1,16 @@
-"""A stream of requests and answers, without I/O.
+"""A PredictStream call, without I/O, so that both clients share it.
 
-A stream's flow yields what to do next: take the caller's next rows, send a
-request, wait for an answer, hand out a result. The rules:
+A stream's flow is a generator that yields the next step: take the caller's next
+rows, send a request, wait for a response, emit a result. The rules:
 
-- At most `look_ahead` requests are unanswered; the caller's rows are taken no
-  faster than that.
-- Results leave in the order of the rows, whatever became of each.
-- A request that was built for an older schema is built anew and sent again,
-  once.
-- Where the connection breaks or the server drains, the stream is opened anew
-  and what is unanswered is sent again; after three attempts in a row without
-  an answer, the stream fails.
+- At most `look_ahead` requests are without a response. Rows are taken from the
+  caller only when there is room for another request.
+- Results are emitted in the order of the rows, predictions and errors alike.
+- A request that the server refuses with SCHEMA_MISMATCH is encoded for the new
+  schema and sent once more.
+- If the connection breaks or the server drains, the stream is reopened and every
+  request without a response is sent again. After `MAX_ATTEMPTS` failures in a
+  row, with no response in between, the stream fails.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Result: TypeAlias = "Prediction | Predictions | ScorewireError"
 
 
 class _End:
-    """Says that the caller has no more rows."""
+    """The type of `END`, which means that there are no more rows or no more responses."""
 
 
 END: Final = _End()
@@ -55,12 +55,12 @@ END: Final = _End()
 
 @dataclass(frozen=True, slots=True)
 class TakeRows:
-    """Take the caller's next rows; answered by them, or by END."""
+    """Take the caller's next rows; send the rows, or END, into the flow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open the stream, in place of the one that was open."""
+    """Open the stream, and close the one that was open."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,21 +72,21 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """Wait for the next answer on the open stream, `timeout` seconds at most."""
+    """Wait for the next response on the open stream, at most `timeout` seconds."""
 
     timeout: float
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait."""
+    """Wait before the next step."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Emit:
-    """Hand out a result."""
+    """Give a result to the caller."""
 
     result: Result
 
@@ -96,7 +96,7 @@ StreamFlow: TypeAlias = Generator[Call | TakeRows | Open | Send | Receive | Slee
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """A request of the stream and what became of it."""
+    """A request of the stream, and its result once there is one."""
 
     number: int
     rows: Rows
@@ -107,10 +107,12 @@ class _Slot:
 
 
 def check_batches(batches: object) -> None:
-    """Check that it is not one batch in place of batches: taken apart, it would be refused for odd reasons.
+    """Check that `batches` is not itself one batch.
+
+    Iterating over one batch gives parts that are refused with confusing messages.
 
     Raises:
-        InvalidRowsError: it is.
+        InvalidRowsError: `batches` is one batch.
     """
     is_matrix = isinstance(batches, np.ndarray) and batches.ndim <= 2
     if is_matrix or is_frame(batches) or isinstance(batches, Mapping):
@@ -121,7 +123,11 @@ def check_batches(batches: object) -> None:
 
 
 class StreamWindow:
-    """The requests of a stream that have not left as results, oldest first."""
+    """The window of a stream: its requests whose results are not emitted yet, oldest first.
+
+    Raises:
+        ValueError: `look_ahead`, `on_error` or `timeout` is out of its range.
+    """
 
     def __init__(
         self,
@@ -147,7 +153,7 @@ class StreamWindow:
         self._sent = 0
 
     def flow(self) -> StreamFlow:
-        """The stream, from the first rows to the last result."""
+        """The flow of the stream, from the first rows to the last result."""
         codec = yield from self._codec()
         yield Open()
         failures = 0
@@ -187,7 +193,7 @@ class StreamWindow:
         return self._flows.codec(self._route, self._flows.deadline(self._timeout), stale=stale)
 
     def _add(self, rows: Rows, codec: Codec) -> Generator[Call | Send, Any, Codec]:
-        """Send the caller's next rows; the codec that fitted them."""
+        """Send the caller's next rows; returns the codec that encoded them."""
         self._sent += 1
         slot = _Slot(number=self._sent, rows=rows, codec=codec)
         self._slots.append(slot)
@@ -206,11 +212,14 @@ class StreamWindow:
             )
 
     def _take(self, answer: packed_pb2.PackedPredictStreamResponse) -> _Slot | None:
-        """Note what an answer says; the slot itself where its request must be built anew.
+        """Set the result of the request that a response belongs to.
+
+        Returns:
+            The slot, if its request must be encoded again for a new schema; else None.
 
         Raises:
-            InternalError: the answer is to no request of this stream.
-            UnavailableError: the server drains; another may take the request.
+            InternalError: the response belongs to no open request of this stream.
+            UnavailableError: the server drains; another server may take the request.
         """
         slot = next((slot for slot in self._slots if slot.number == answer.correlation_id), None)
         if slot is None or slot.request is None or slot.result is not None:
@@ -230,7 +239,7 @@ class StreamWindow:
         return None
 
     def _rebuild(self, slot: _Slot) -> Generator[Call | Send, Any, Codec]:
-        """Build a slot's request for the schema that the server has now, and send it."""
+        """Encode a slot's rows for the schema that the server has now, and send them."""
         slot.rebuilt = True
         slot.codec = yield from self._codec(stale=slot.codec)
         try:

@@ -1,8 +1,9 @@
-"""Values as callers have them, turned into what the wire takes: doubles and texts.
+"""Converts Python, numpy and pandas values to doubles and texts.
 
-A missing number is NaN and a missing text is "". None, NaN and pandas' NA and
-NaT are missing. A value that is neither is named with its position, so that
-the caller can say which row and feature it stands in.
+None, NaN, pandas.NA and pandas.NaT are missing values: a missing number becomes
+NaN, and a missing text "". A value that cannot be converted does not raise: its
+fault is returned with its position, so that a caller can tell the row and the
+feature.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-# Position: what is wrong with the value there.
+# What is wrong with values, by their positions.
 Faults: TypeAlias = dict[int, str]
 
-# A double holds every integer up to here, and not every one beyond.
+# The largest integer up to which a double holds every integer exactly.
 MAX_EXACT_INTEGER = 2**53
 _PLAIN_NUMBERS = frozenset((float, bool, type(None), np.float64, np.float32, np.bool_))
 _INTEGERS = frozenset((int, np.int64, np.int32))
@@ -28,7 +29,7 @@ _T = TypeVar("_T")
 
 
 def to_doubles(values: Sequence[object]) -> tuple[NDArray[np.float64], Faults]:
-    """The values as doubles, NaN where one is missing or at fault."""
+    """Convert values to doubles: NaN for a missing value and for a fault."""
     kinds = set(map(type, values))
     if kinds <= _PLAIN_NUMBERS | _INTEGERS:
         try:
@@ -48,7 +49,7 @@ def _one_by_one(
 
 
 def to_texts(values: Sequence[object]) -> tuple[list[str], Faults]:
-    """The values as texts, "" where one is missing or at fault."""
+    """Convert values to texts: "" for a missing value and for a fault."""
     if set(map(type, values)) <= {str}:
         texts = list(values)
         try:
@@ -61,10 +62,10 @@ def to_texts(values: Sequence[object]) -> tuple[list[str], Faults]:
 
 
 def array_to_doubles(values: NDArray[np.generic]) -> tuple[NDArray[np.float64], Faults]:
-    """The array, of any shape, as a flat row-major run of doubles.
+    """Convert an array of any shape to doubles, flattened in row-major order.
 
     Raises:
-        TypeError: the array's dtype holds no numbers.
+        TypeError: the array's dtype is not numeric.
     """
     flat = values.reshape(-1)
     if flat.dtype.kind in "fb" or (flat.dtype.kind in "iu" and _exact(flat)):
@@ -75,11 +76,11 @@ def array_to_doubles(values: NDArray[np.generic]) -> tuple[NDArray[np.float64], 
 
 
 def to_double(value: object) -> float:
-    """One value as a double.
+    """Convert one value to a double.
 
     Raises:
-        TypeError: it is no number.
-        ValueError: it is an integer that a double does not hold.
+        TypeError: the value is not a number.
+        ValueError: the value is an integer or decimal that a double cannot hold.
     """
     if isinstance(value, numbers.Integral):
         if abs(int(value)) > MAX_EXACT_INTEGER:
@@ -96,11 +97,11 @@ def to_double(value: object) -> float:
 
 
 def to_text(value: object) -> str:
-    """One value as a text.
+    """Convert one value to a text.
 
     Raises:
-        TypeError: it is no text.
-        ValueError: it is no valid Unicode.
+        TypeError: the value is not a text.
+        ValueError: the text is not valid Unicode.
     """
     if isinstance(value, str):
         try:
@@ -115,7 +116,7 @@ def to_text(value: object) -> str:
 
 
 def is_missing(value: object) -> bool:
-    """Whether the value is None, NaN, pandas.NA or pandas.NaT (known by name: pandas is optional)."""
+    """Whether the value is None, NaN, pandas.NA or pandas.NaT; does not import pandas, which is optional."""
     if value is None:
         return True
     if isinstance(value, float | np.floating | Decimal):

@@ -1,4 +1,4 @@
-"""What commands that talk to a server share: its address, the connection's security, and their errors."""
+"""The address and TLS options of every command that calls a server, and its error messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def server_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --address and the options of TLS; the command gets `address` and `tls`, a `TLS` or None."""
+    """Add --address and the TLS options to a command, which gets `address` and `tls`, a `TLS` or None."""
 
     @click.option(
         "--address",
@@ -63,12 +63,16 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def explained(address: str) -> Iterator[None]:
-    """Errors of calls, as a user of a command should read them."""
+    """Turn errors of calls into messages for the user of a command.
+
+    Raises:
+        ClickException: a call in the block failed.
+    """
     try:
         yield
     except (UnavailableError, DeadlineExceededError) as error:
         if error.reason:
-            # The server's own words, so it did answer.
+            # Only a server that answers gives a reason.
             raise click.ClickException(f"{error.code.name}: {error}") from error
         raise click.ClickException(f"no answer from a server at {address}: {error}") from error
     except NotFoundError as error:

@@ -1,7 +1,7 @@
-"""A table of rows scored through a server, a chunk at a time.
+"""Scores a table of rows through a server, in chunks.
 
-A row that cannot be scored keeps its place and says why; only the others are
-sent.
+A row with a value that cannot be converted is not sent. It keeps its place in
+the output, with an error and without a score.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from scorewire._models import FeatureKind, Model, OutputKind, Schema
 from scorewire._predictions import Predictions, has_labels, is_named, output_columns
 from scorewire._values import MAX_EXACT_INTEGER, Faults, to_doubles, to_texts
 
-# What stands for a missing number in a file, in any case.
+# The texts that mean a missing number in a file, in lower case; capitals count as well.
 MISSING_NUMBERS = frozenset(("", "na", "n/a", "nan", "-nan", "+nan", "null", "none"))
 _NUMBER = re.compile(
     r"[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?|inf(?:inity)?)", re.ASCII | re.IGNORECASE
 )
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 
-# Batches in a row without a row to send that are held, for they have no answer to leave with.
+# The most chunks in a row that have no row to send. They wait in memory for the next response.
 _MAX_UNSENT = 32
 
 
 def added_columns(source: TableReader, model: Model) -> dict[str, type[float] | type[str]]:
-    """What the output has beside the input's columns, by name.
+    """The columns that the output has besides those of the input: float or str by name.
 
     Raises:
-        FileError: the input lacks a feature, or has a column of one of those names.
+        FileError: the input has no column for a feature, or has a column with the name of an added one.
     """
     absent = [feature.name for feature in model.schema.features if feature.name not in source.names]
     if absent:
@@ -61,7 +61,7 @@ def added_columns(source: TableReader, model: Model) -> dict[str, type[float] | 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    """A chunk, the rows of it that can be sent, and what is wrong with the others."""
+    """A chunk, the indices of its rows to send, and the faults of its other rows."""
 
     chunk: Chunk
     kept: NDArray[np.intp]
@@ -71,8 +71,8 @@ class _Batch:
 def score_table(
     client: Client, model: Model, source: TableReader, batch_rows: int
 ) -> Iterator[tuple[Chunk, dict[str, list[Any]]]]:
-    """Each chunk of the source with the columns that the output has beside it."""
-    import pandas as pd  # noqa: PLC0415 - an option of the SDK
+    """Score the source, and give each chunk with its added columns."""
+    import pandas as pd  # noqa: PLC0415 - needs an extra of the SDK
 
     waiting: deque[_Batch] = deque()
     chunks = source.chunks(batch_rows)
@@ -89,7 +89,8 @@ def score_table(
             else:
                 unsent += 1
 
-    # Batches without a row to send leave with the next answer; where none comes, a stream ends for them.
+    # A chunk without a row to send is given out with the next response. After too many of such chunks,
+    # `frames` ends the stream, so that they are given out without one.
     while True:
         for predictions in client.predict_stream(model.name, frames(), version=model.version):
             while not len(waiting[0].kept):
@@ -102,7 +103,7 @@ def score_table(
 
 
 def _features(chunk: Chunk, schema: Schema) -> tuple[dict[str, Any], Faults]:
-    """The columns that the model takes, and for each row that has one its first fault."""
+    """The columns that the model takes, and the first fault of each row that has one."""
     columns: dict[str, Any] = {}
     found: Faults = {}
     for feature in schema.features:
@@ -117,7 +118,7 @@ def _features(chunk: Chunk, schema: Schema) -> tuple[dict[str, Any], Faults]:
 def _merge(
     batch: _Batch, predictions: Predictions | None, model: Model
 ) -> tuple[Chunk, dict[str, list[Any]]]:
-    """The batch's chunk with the columns beside it; None where a row has no value."""
+    """The batch's chunk with its added columns; None for a row without a value."""
     rows = batch.chunk.row_count
     names = ["score", *(["label"] if has_labels(model.schema.outputs) else [])]
     names += [name for name, _, _ in output_columns(model.schema.outputs)]
@@ -135,12 +136,15 @@ def _merge(
 
 
 def parse_numbers(values: Sequence[object]) -> tuple[NDArray[np.float64], Faults]:
-    """A file's column as doubles, texts read as decimal numbers; NaN where missing or at fault."""
+    """Parse a column of a file as doubles; NaN for a missing value and for a fault.
+
+    A text is parsed as a decimal number.
+    """
     if not values or not set(map(type, values)) <= {str}:
         return to_doubles([_parse(value) if isinstance(value, str) else value for value in values])
     texts: list[str] = list(values)  # type: ignore[arg-type]  # all are str, as the line above found
     joined = "".join(texts)
-    # What float() takes and a table does not mean: 1_000, digits of other scripts.
+    # float() also takes 1_000 and digits of other scripts, which are faults in a table.
     if "_" not in joined and joined.isascii():
         try:
             numbers = np.array([float(text) if text else math.nan for text in texts])
@@ -153,7 +157,7 @@ def parse_numbers(values: Sequence[object]) -> tuple[NDArray[np.float64], Faults
 
 
 def _parse(text: str) -> object:
-    """The number that a text stands for; None for a missing one, the text itself for none."""
+    """The number in a text; None if it means a missing number, the text itself if it is not a number."""
     stripped = text.strip()
     if stripped.lower() in MISSING_NUMBERS:
         return None

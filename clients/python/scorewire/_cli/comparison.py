@@ -1,9 +1,12 @@
-"""Two versions of a model, compared by what they answered.
+"""Compares two versions of a model by statistical tests on the calls that they answered.
 
-Whether calls were shared out as the split says comes first: a sample ratio that
-does not fit means that the two did not get comparable calls, and then no other
-difference means anything. The tests are scipy's: the exact binomial test for the
-ratio, chi-square tests for the rest, and Fisher's exact one for rates of few.
+The first test is for a sample ratio mismatch: were the calls split between the
+two versions by the weights? If not, the versions got different kinds of calls,
+and no other difference can be trusted.
+
+The tests are those of scipy: the exact binomial test for the sample ratio,
+Fisher's exact test for error rates with small counts, and the chi-square test
+for all else.
 """
 
 from __future__ import annotations
@@ -20,19 +23,19 @@ from scipy.stats.contingency import expected_freq
 from scorewire._models import ModelStatus, Routing
 from scorewire._statistics import Distribution, RouteStatistics
 
-# A sample ratio is in doubt below the first, a difference is one below the second.
+# Significance levels: of the sample ratio test, and of the tests for differences.
 SAMPLE_RATIO_LEVEL = 0.001
 DIFFERENCE_LEVEL = 0.01
-# Chi-square tests need about so many in each cell.
+# The smallest expected count in a cell at which the chi-square test is used.
 _LEAST_EXPECTED = 5.0
 
 
 class ComparisonError(Exception):
-    """There is nothing to compare; the message says why and what to do."""
+    """Two versions cannot be compared; the message tells why and what to do."""
 
 
 class Role(StrEnum):
-    """What a version's calls were."""
+    """Whether a version answered calls itself, or got copies of calls as the shadow."""
 
     ANSWERS = "answers"
     SHADOW = "shadow"
@@ -40,11 +43,12 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What a test found: its p-value, and the size of what it tests, 0 for no difference.
+    """The result of a test: its p-value, and the size of the difference, 0 for none.
 
-    For errors the size is the difference of the rates, b less a; for a
-    distribution it is the largest difference of the shares below a value (the
-    Kolmogorov-Smirnov distance): at least so many lie elsewhere in the other.
+    For error rates, the size is the rate of b minus the rate of a. For a
+    distribution, it is the Kolmogorov-Smirnov distance: the largest difference
+    between the two cumulative distributions. At least that share of the values
+    lies elsewhere in the other distribution.
     """
 
     p_value: float
@@ -52,13 +56,13 @@ class Difference:
 
     @property
     def differs(self) -> bool:
-        """Whether the difference is one."""
+        """Whether the difference is significant."""
         return self.p_value < DIFFERENCE_LEVEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One of the two versions: what it answered on the default route."""
+    """One of the two versions, with its statistics on the default route."""
 
     version: str
     role: Role
@@ -67,27 +71,28 @@ class Side:
 
     @property
     def attempts(self) -> int:
-        """Calls, those that failed among them."""
+        """How many calls the version got: answered and failed ones."""
         return self.counted.calls + self.counted.failed
 
     @property
     def error_rate(self) -> float:
-        """Share of the calls that failed; NaN without calls."""
+        """The share of the calls that failed; NaN without calls."""
         return self.counted.failed / self.attempts if self.attempts else np.nan
 
     @property
     def row_error_rate(self) -> float:
-        """Share of the rows that have an error; NaN without rows."""
+        """The share of the rows that got an error; NaN without rows."""
         return self.counted.failed_rows / self.counted.rows if self.counted.rows else np.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Both sides, and the tests; a test is None where there is nothing to compare.
+    """Both sides, and the test results; a result is None where a side has no data.
 
-    `sample_ratio` is the p-value of the calls' shares under the split's weights;
-    None where the two are not both in the split. Copies for a shadow wait for
-    what time the calls leave, so that latency is compared between equals only.
+    `sample_ratio` is the p-value of the numbers of calls under the split's weights;
+    None unless both versions are in the split. `latency` is also None between a
+    version that answers and a shadow: copies for a shadow run only when the server
+    has time left, so their latency is not comparable.
     """
 
     model: str
@@ -101,15 +106,18 @@ class Comparison:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the calls were not shared out as the split says."""
+        """Whether the calls were not split by the weights (a sample ratio mismatch)."""
         return self.sample_ratio is not None and self.sample_ratio < SAMPLE_RATIO_LEVEL
 
 
 def sides(status: ModelStatus, versions: Sequence[str]) -> tuple[str, str]:
-    """The two versions to compare: those given, those of the split, or the default and its shadow.
+    """Choose the two versions to compare.
+
+    These are the versions given; else the two of the split; else the default
+    version and its shadow.
 
     Raises:
-        ComparisonError: there are not two.
+        ComparisonError: there are not exactly two such versions.
     """
     routing = status.routing
     if versions:
@@ -118,7 +126,7 @@ def sides(status: ModelStatus, versions: Sequence[str]) -> tuple[str, str]:
         return versions[0], versions[1]
     split = [version for version, weight in routing.split.items() if weight]
     if len(split) == 2:
-        # The one of the larger share is what the other is held against.
+        # The version with the larger weight is the baseline.
         a, b = sorted(split, key=lambda version: -routing.split[version])
         return a, b
     if routing.shadow is not None and status.default_version:
@@ -129,10 +137,10 @@ def sides(status: ModelStatus, versions: Sequence[str]) -> tuple[str, str]:
 
 
 def compare_versions(routing: Routing, counted: Sequence[RouteStatistics], a: str, b: str) -> Comparison:
-    """Compare what two versions answered of the calls that named none, or of copies of such calls.
+    """Compare two versions on the calls that named no version, and on copies of such calls.
 
     Raises:
-        ComparisonError: one of them answered nothing.
+        ComparisonError: a version got no such call.
     """
     first, second = (_side(routing, counted, version) for version in (a, b))
     return Comparison(
@@ -152,9 +160,9 @@ def compare_versions(routing: Routing, counted: Sequence[RouteStatistics], a: st
 
 
 def _side(routing: Routing, counted: Sequence[RouteStatistics], version: str) -> Side:
-    """The copies that a version that is the shadow got, and else the calls that it answered itself.
+    """The statistics of one version: of copies if it is only the shadow, else of its own calls.
 
-    Where there are none of these, the others.
+    Falls back to the other of the two if there are no such calls.
     """
     own = [each for each in counted if each.version == version and not each.route]
     is_shadow = routing.shadow is not None and routing.shadow.version == version
@@ -181,7 +189,7 @@ def _sample_ratio(a: Side, b: Side) -> float | None:
 
 
 def _rates(a: tuple[int, int], b: tuple[int, int]) -> Difference | None:
-    """Test whether two shares differ: (how many, of how many)."""
+    """Test whether two rates differ; each is a pair of counts: events, and trials."""
     table = np.array([[a[0], a[1] - a[0]], [b[0], b[1] - b[0]]], dtype=np.float64)
     if not (a[1] and b[1]):
         return None
@@ -194,7 +202,7 @@ def _rates(a: tuple[int, int], b: tuple[int, int]) -> Difference | None:
 
 
 def _distributions(a: Distribution, b: Distribution) -> Difference | None:
-    """Test whether two distributions differ, on the buckets that both were counted in."""
+    """Test whether two histograms differ."""
     bounds = {(bucket.inner, bucket.outer): bucket.middle for each in (a, b) for bucket in each.buckets}
     place = {key: column for column, key in enumerate(sorted(bounds, key=lambda key: bounds[key]))}
     table = np.zeros((2, len(place)))
@@ -212,7 +220,7 @@ def _distributions(a: Distribution, b: Distribution) -> Difference | None:
 
 
 def _merge(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Neighbouring columns together, until each is expected to have enough in either row."""
+    """Merge neighbouring columns until each has a large enough expected count in both rows."""
     share = table.sum(axis=1).min() / table.sum()
     columns: list[NDArray[np.float64]] = []
     rest = np.zeros(2)

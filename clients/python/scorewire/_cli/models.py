@@ -1,4 +1,4 @@
-"""`scorewire models`: see which versions answer, change that, and compare them."""
+"""`scorewire models`: show which versions answer calls, change it, and compare two versions."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def _command(group: click.Group, name: str) -> Callable[[Callable[..., None]], c
 
 @click.group(epilog=_EXAMPLES)
 def models() -> None:
-    """See which versions answer, change that, and compare them.
+    """Show which versions answer calls, change it, and compare two versions.
 
-    What is set here is kept over restarts of the server. A server that listens
-    for other machines takes changes only if it was started with --control on.
+    Changes outlive a restart of the server. A server that listens for other
+    machines takes changes only if it was started with --control on.
     """
 
 
@@ -58,7 +58,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for pr
 @_command(models, "list")
 @_json
 def list_(client: Client, *, as_json: bool) -> None:
-    """All models, and what answers."""
+    """List all models and the versions that answer."""
     from scorewire._cli.rendering import model_table  # noqa: PLC0415 - needs an extra of the SDK
 
     found = client.models()
@@ -75,10 +75,10 @@ def list_(client: Client, *, as_json: bool) -> None:
 @click.option("--version", default="", help="Version or alias.  [default: the model's default version]")
 @_json
 def show(client: Client, *, model: str, version: str, as_json: bool) -> None:
-    """One model: versions, routing, schema."""
+    """Show one model: versions, routing, schema."""
     from scorewire._cli.rendering import status_view, version_view  # noqa: PLC0415 - needs an extra of the SDK
 
-    # A model of which no version serves has a status and nothing else.
+    # A model has no schema while none of its versions serves.
     status = next((each for each in client.models() if each.name == model), None)
     served = client.model(model, version) if status is None or status.default_version or version else None
     if as_json:
@@ -95,7 +95,7 @@ def show(client: Client, *, model: str, version: str, as_json: bool) -> None:
 @click.argument("model")
 @click.argument("version")
 def load(client: Client, *, model: str, version: str) -> None:
-    """Load a version, whatever the policy says."""
+    """Load a version, even one that the version policy leaves out."""
     with console.spinner(f"loading {model} {version}"):
         client.load_version(model, version)
     click.echo(f"{model} {version} serves")
@@ -116,9 +116,9 @@ def unload(client: Client, *, model: str, version: str) -> None:
 @click.argument("version", required=False)
 @click.option("--delete", is_flag=True, help="Remove the alias.")
 def alias(client: Client, *, model: str, alias: str, version: str | None, delete: bool) -> None:
-    """Make ALIAS stand for VERSION, or remove it."""
+    """Point ALIAS at VERSION, or remove the alias."""
     if delete == (version is not None):
-        raise click.UsageError("give the VERSION that the alias stands for, or --delete")
+        raise click.UsageError("give the VERSION for the alias, or --delete")
     if version is None:
         client.delete_alias(model, alias)
         click.echo(f"{model} has no alias {alias} any more")
@@ -130,11 +130,11 @@ def alias(client: Client, *, model: str, alias: str, version: str | None, delete
 @_command(models, "split")
 @click.argument("model")
 @click.argument("weights", nargs=-1, metavar="[VERSION=WEIGHT]...")
-@click.option("--clear", is_flag=True, help="Follow the highest release again.")
+@click.option("--clear", is_flag=True, help="Remove the split: the highest release answers.")
 def split(client: Client, *, model: str, weights: tuple[str, ...], clear: bool) -> None:
-    """Share calls out over versions.
+    """Split calls over several versions by weight.
 
-    Weights are like 1.0.0=90 1.1.0=10, and for the calls that name no version.
+    Weights look like 1.0.0=90 1.1.0=10 and apply to calls that name no version.
     Calls with the same routing key get the same version.
     """
     if clear == bool(weights):
@@ -158,12 +158,11 @@ def split(client: Client, *, model: str, weights: tuple[str, ...], clear: bool) 
     type=click.FloatRange(0, 1, min_open=True),
     help="Share of the calls that are copied.",
 )
-@click.option("--off", is_flag=True, help="Copy no more calls.")
+@click.option("--off", is_flag=True, help="Stop copying calls.")
 def shadow(client: Client, *, model: str, version: str | None, share: float, off: bool) -> None:
-    """Send copies of calls to VERSION.
+    """Send copies of calls to VERSION, the shadow.
 
-    Nobody sees the answers to copies: they show in `stats` and `compare`. --off
-    ends that.
+    Callers never get the shadow's responses; `stats` and `compare` show them.
     """
     if off == (version is not None):
         raise click.UsageError("give the VERSION that gets the copies, or --off")
@@ -178,10 +177,9 @@ def shadow(client: Client, *, model: str, version: str | None, share: float, off
 @_command(models, "rollback")
 @click.argument("model")
 def rollback(client: Client, *, model: str) -> None:
-    """Go back to what answered before.
+    """Undo the last change of the routing.
 
-    Takes back the last change of the routing; that a new release took over by
-    itself is such a change.
+    A new release that became the default by itself counts as a change.
     """
     with console.spinner(f"rolling {model} back"):
         status = client.roll_back(model)
@@ -196,7 +194,7 @@ def rollback(client: Client, *, model: str) -> None:
 @_command(models, "stats")
 @click.argument("model", default="")
 @click.option(
-    "--watch", is_flag=True, help="A live table, until Ctrl-C; rates are those of the last interval."
+    "--watch", is_flag=True, help="Show a live table until Ctrl-C; rates are those of the last interval."
 )
 @click.option(
     "--interval",
@@ -207,7 +205,7 @@ def rollback(client: Client, *, model: str) -> None:
 )
 @_json
 def stats(client: Client, *, model: str, watch: bool, interval: float, as_json: bool) -> None:
-    """What each version answered on each route."""
+    """Show the statistics of each version by route."""
     from scorewire._cli.rendering import statistics_table  # noqa: PLC0415 - needs an extra of the SDK
 
     if watch and as_json:
@@ -231,15 +229,15 @@ def stats(client: Client, *, model: str, watch: bool, interval: float, as_json: 
     default=0.0,
     show_default=True,
     type=click.FloatRange(0),
-    help="Compare the calls of so many seconds from now; 0 for all since the versions were loaded.",
+    help="Compare only the calls of the next SECONDS; 0 compares all since the versions were loaded.",
 )
 def compare(client: Client, *, model: str, versions: tuple[str, ...], seconds: float) -> None:
-    """Two versions side by side, and tested.
+    """Compare latency, errors and scores of two versions, with statistical tests.
 
-    Their latency, errors and scores on the calls that named no version. A and B
-    are by default the two versions of the split, or the one that answers and its
-    shadow. Whether the calls were shared out as the split says is tested first:
-    where they were not, the rest may mislead.
+    Only calls that name no version count. A and B are by default the two versions
+    of the split, or the version that answers and its shadow. The first test is
+    whether calls were split by the weights: if they were not, the other results
+    may mislead.
     """
     from scorewire._cli.comparison import ComparisonError, compare_versions, sides  # noqa: PLC0415
     from scorewire._cli.rendering import comparison_table  # noqa: PLC0415
@@ -260,7 +258,7 @@ def compare(client: Client, *, model: str, versions: tuple[str, ...], seconds: f
 
 
 def _told(status: ModelStatus) -> str:
-    """What answers the calls that name no version."""
+    """Which versions answer calls that name no version, as a sentence."""
     split = status.routing.split
     if not split:
         return f"the highest release answers, {status.default_version or 'of which none serves'}"
@@ -269,7 +267,7 @@ def _told(status: ModelStatus) -> str:
 
 
 def _since(now: list[RouteStatistics], before: list[RouteStatistics]) -> list[RouteStatistics]:
-    """What was counted between two readings, route by route."""
+    """What was counted between two readings, by route."""
     earlier = {_key(each): each for each in before}
     return [each.since(earlier[_key(each)]) if _key(each) in earlier else each for each in now]
 

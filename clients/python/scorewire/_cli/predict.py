@@ -1,4 +1,4 @@
-"""`scorewire predict`: score a file through a server."""
+"""`scorewire predict`: score a CSV or Parquet file through a server."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ Examples:
     "output_path",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write it with its scores: .csv or .parquet.",
+    help="File to write the table and its scores to: .csv or .parquet.",
 )
-@click.option("--force", is_flag=True, help="Replace the output if it is there.")
+@click.option("--force", is_flag=True, help="Replace the output file if it exists.")
 @click.option(
     "--batch-rows", default=1000, show_default=True, type=click.IntRange(1), help="Rows in one request."
 )
@@ -51,7 +51,7 @@ Examples:
     default=30.0,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Seconds that the answer to one request may take.",
+    help="Seconds to wait for the response to one request.",
 )
 @server_options
 def predict(
@@ -68,13 +68,13 @@ def predict(
 ) -> None:
     """Score a CSV or Parquet file through a server.
 
-    The output has the columns of the input and beside them `score`, `label`
-    (where the model has classes), the model's outputs, and `error`. A row that
-    cannot be scored is kept, with its error. Columns that the model does not
-    take are not sent. All rows are scored by one version.
+    The output has the columns of the input and, after them, `score`, `label`
+    (if the model has classes), the model's outputs, and `error`. A row that
+    cannot be scored stays in the output, with its error. Columns that the model
+    does not take are not sent. One version scores all rows.
 
-    In a CSV an empty value is missing; for a number, so are NA, NaN, null and
-    None.
+    In a CSV file an empty value is missing. For a number, NA, NaN, null and None
+    are missing, too.
     """
     require_extra("pandas")
     for option, path in (("--input", input_path), ("--output", output_path)):
@@ -104,7 +104,11 @@ def predict(
 
 @contextmanager
 def _explained(batch_rows: int) -> Iterator[None]:
-    """Errors of the run that this command alone has."""
+    """Turn errors of files, and of requests that are too large, into messages for the user.
+
+    Raises:
+        ClickException: a file cannot be read or written, or a request was too large.
+    """
     try:
         yield
     except FileError as error:
@@ -119,8 +123,8 @@ def _explained(batch_rows: int) -> Iterator[None]:
 def _with_progress(
     scored: Iterator[tuple[Chunk, dict[str, list[Any]]]], source: TableReader
 ) -> Iterator[tuple[Chunk, dict[str, list[Any]]]]:
-    """The same, with a bar on the terminal that follows it."""
-    from rich.console import Console  # noqa: PLC0415 - an option of the SDK
+    """Pass the chunks on, and show the progress on the standard error if it is a terminal."""
+    from rich.console import Console  # noqa: PLC0415 - needs an extra of the SDK
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415
 
     console = Console(stderr=True)

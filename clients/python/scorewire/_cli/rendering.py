@@ -1,4 +1,4 @@
-"""What `scorewire models` shows, as tables of rich."""
+"""Renders what `scorewire models` shows as tables of rich."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOTHING = "–"
 
 
 def model_table(models: Sequence[ModelStatus]) -> Table:
-    """A line a model."""
+    """A table with one row for each model."""
     table = _table("model", "default", "serving", "other", "split", "aliases", "shadow")
     for model in models:
         serving = [each.version for each in model.versions if each.state is VersionState.SERVING]
@@ -43,7 +43,7 @@ def model_table(models: Sequence[ModelStatus]) -> Table:
 
 
 def status_view(status: ModelStatus) -> RenderableType:
-    """A model's versions and routing."""
+    """Tables of a model's versions and routing."""
     table = _table("version", "state", "since", "reason", title=f"{escape(status.name)}: versions")
     for each in status.versions:
         table.add_row(
@@ -66,7 +66,7 @@ def _missing(feature: Feature) -> str:
 
 
 def version_view(model: Model) -> RenderableType:
-    """What a version takes and answers."""
+    """Tables of a version's features, outputs and metrics."""
     features = _table(
         "feature", "kind", "range in training", "missing", "about",
         title=f"{escape(model.name)} {escape(model.version)} takes",
@@ -108,12 +108,13 @@ def statistics_table(
     recent: Sequence[RouteStatistics] | None = None,
     seconds: float = 0.0,
 ) -> Table:
-    """A line a route.
+    """A table with one row for each version and route.
 
     Args:
-        routes: what was counted in all.
-        recent: what of it was counted last, for rates and quantiles; None for no rates.
-        seconds: in how many seconds that was.
+        routes: the statistics since each version was loaded.
+        recent: the statistics of the last interval, for rates and quantiles; None
+            for no rates, and quantiles over all calls.
+        seconds: the length of the last interval.
     """
     rates = () if recent is None else ("calls/s",)
     table = _table(
@@ -145,11 +146,11 @@ def statistics_table(
 
 
 def comparison_table(comparison: Comparison, *, whole: bool) -> RenderableType:
-    """Both versions side by side, the sample ratio first.
+    """A table of both versions side by side, with a warning first if the sample ratio is in doubt.
 
     Args:
-        comparison: what was found.
-        whole: whether all calls since the versions were loaded were counted.
+        comparison: the result to show.
+        whole: whether it counts all calls since the versions were loaded.
     """
     a, b = comparison.a, comparison.b
     table = _table(

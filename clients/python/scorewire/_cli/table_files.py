@@ -1,7 +1,7 @@
-"""Tables on disk, a chunk at a time: CSV and Parquet.
+"""Reads and writes CSV and Parquet files in chunks of rows.
 
-A CSV is UTF-8 with a header. All its values are texts, and leave as they came.
-A Parquet file's columns keep their types.
+A CSV file is UTF-8 with a header. All its values are texts and are written as
+they were read. The columns of a Parquet file keep their types.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SUFFIXES = (".csv", ".parquet")
-# Rows of a Parquet file that are read and compressed together.
+# The rows of one row group of a Parquet file that is written.
 _ROW_GROUP_ROWS = 65_536
 
 
 class FileError(Exception):
-    """A file cannot be read or written; the message says why."""
+    """A file cannot be read or written; the message tells why."""
 
 
 class Chunk(ABC):
@@ -35,11 +35,11 @@ class Chunk(ABC):
 
     @abstractmethod
     def values(self, name: str) -> list[Any]:
-        """A column as Python values; None where one is null."""
+        """A column as Python values; None for null."""
 
     @abstractmethod
     def array(self, name: str) -> pa.Array:
-        """A column as an array of Arrow."""
+        """A column as an Arrow array."""
 
 
 class _TextChunk(Chunk):
@@ -51,7 +51,7 @@ class _TextChunk(Chunk):
         return self._columns[name]
 
     def array(self, name: str) -> pa.Array:
-        import pyarrow as pa  # noqa: PLC0415 - an option of the SDK
+        import pyarrow as pa  # noqa: PLC0415 - needs an extra of the SDK
 
         return pa.array(self._columns[name], pa.string())
 
@@ -70,11 +70,11 @@ class _ArrowChunk(Chunk):
 
 
 class TableReader(ABC):
-    """A table that is read.
+    """Reads a table from a file.
 
     Attributes:
-        names: its columns.
-        share: how much of it was read, 0 to 1; roughly.
+        names: the names of the columns.
+        share: the approximate share of the file that was read so far, 0 to 1.
     """
 
     names: list[str]
@@ -82,15 +82,15 @@ class TableReader(ABC):
 
     @abstractmethod
     def chunks(self, rows: int) -> Iterator[Chunk]:
-        """The table, at most `rows` rows at a time.
+        """Read the table in chunks of at most `rows` rows.
 
         Raises:
-            FileError: it cannot be read any further.
+            FileError: the rest of the file cannot be read.
         """
 
     @abstractmethod
     def arrow_type(self, name: str) -> pa.DataType:
-        """The type of a column."""
+        """The Arrow type of a column."""
 
     @abstractmethod
     def close(self) -> None:
@@ -131,8 +131,8 @@ class _CsvReader(TableReader):
         if pending:
             yield _TextChunk(self.names, pending)
 
-    def arrow_type(self, name: str) -> pa.DataType:  # noqa: ARG002 - all are alike here
-        import pyarrow as pa  # noqa: PLC0415 - an option of the SDK
+    def arrow_type(self, name: str) -> pa.DataType:  # noqa: ARG002 - every column is text
+        import pyarrow as pa  # noqa: PLC0415 - needs an extra of the SDK
 
         return pa.string()
 
@@ -140,7 +140,7 @@ class _CsvReader(TableReader):
         self._file.close()
 
     def _lines(self) -> Iterator[list[str]]:
-        """The rows without blank lines."""
+        """The rows of the file, without blank lines."""
         try:
             yield from filter(None, self._rows)
         except (csv.Error, UnicodeDecodeError) as error:
@@ -149,8 +149,8 @@ class _CsvReader(TableReader):
 
 class _ParquetReader(TableReader):
     def __init__(self, path: Path) -> None:
-        import pyarrow as pa  # noqa: PLC0415 - an option of the SDK
-        import pyarrow.parquet as pq  # noqa: PLC0415 - an option of the SDK
+        import pyarrow as pa  # noqa: PLC0415 - needs an extra of the SDK
+        import pyarrow.parquet as pq  # noqa: PLC0415 - needs an extra of the SDK
 
         self._path = path
         self._error = pa.ArrowException
@@ -178,26 +178,26 @@ class _ParquetReader(TableReader):
 
 
 class TableWriter(ABC):
-    """A table that is written; its columns come in the same order each time."""
+    """Writes a table to a file; every chunk has the same columns in the same order."""
 
     @abstractmethod
     def write(self, chunk: Chunk, names: Sequence[str], added: dict[str, list[Any]]) -> None:
-        """Append a chunk's columns `names`, and beside them the columns `added`."""
+        """Append rows: the columns `names` of a chunk, then the columns `added`."""
 
     @abstractmethod
     def finish(self) -> None:
-        """Write what is left."""
+        """Write rows that are still buffered, and the end of the file."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the file, finished or given up."""
+        """Release the file, whether the table is complete or not."""
 
 
 class _Lines:
-    """Takes the lines of a csv.writer, which end with both characters, and ends them with a newline alone.
+    r"""Replaces the line end \r\n of a csv.writer by \n.
 
-    Before Python 3.13 a writer quotes a value with a carriage return only where
-    its own line end has one; unquoted, it would read as the end of the row.
+    Before Python 3.13 a csv.writer quotes a value that contains \r only if its own
+    line end contains \r. Unquoted, the value would read as the end of the row.
     """
 
     def __init__(self, text: io.TextIOBase) -> None:
@@ -226,7 +226,7 @@ class _CsvWriter(TableWriter):
 
 class _ParquetWriter(TableWriter):
     def __init__(self, file: IO[bytes], schema: pa.Schema) -> None:
-        import pyarrow.parquet as pq  # noqa: PLC0415 - an option of the SDK
+        import pyarrow.parquet as pq  # noqa: PLC0415 - needs an extra of the SDK
 
         self._schema = schema
         self._writer = pq.ParquetWriter(file, schema)
@@ -234,7 +234,7 @@ class _ParquetWriter(TableWriter):
         self._pending_rows = 0
 
     def write(self, chunk: Chunk, names: Sequence[str], added: dict[str, list[Any]]) -> None:
-        import pyarrow as pa  # noqa: PLC0415 - an option of the SDK
+        import pyarrow as pa  # noqa: PLC0415 - needs an extra of the SDK
 
         arrays = [chunk.array(name) for name in names]
         arrays += [pa.array(values, self._schema.field(name).type) for name, values in added.items()]
@@ -251,11 +251,11 @@ class _ParquetWriter(TableWriter):
         try:
             self._writer.close()
         finally:
-            # Else it tries once more when it is collected, and complains that the file is closed.
+            # Otherwise pyarrow closes the writer again when it is collected, and fails on the closed file.
             self._writer.is_open = False
 
     def _flush(self) -> None:
-        import pyarrow as pa  # noqa: PLC0415 - an option of the SDK
+        import pyarrow as pa  # noqa: PLC0415 - needs an extra of the SDK
 
         if self._pending:
             self._writer.write_table(pa.Table.from_batches(self._pending), _ROW_GROUP_ROWS * 2)
@@ -263,10 +263,10 @@ class _ParquetWriter(TableWriter):
 
 
 def open_table(path: Path) -> TableReader:
-    """The table in a file.
+    """Open a table for reading.
 
     Raises:
-        FileError: it is no table, or two of its columns have one name.
+        FileError: the file cannot be read, has no header, or has two columns of the same name.
     """
     try:
         reader = _ParquetReader(path) if path.suffix.lower() == ".parquet" else _CsvReader(path)
@@ -284,16 +284,16 @@ def open_table(path: Path) -> TableReader:
 def written_table(
     path: Path, source: TableReader, added: dict[str, type[float] | type[str]], *, overwrite: bool
 ) -> Iterator[TableWriter]:
-    """A table that is in place, whole, when the block ends well, and not at all otherwise.
+    """Write a table to a temporary file, and move it to `path` if the block ends without an error.
 
     Args:
-        path: where; the suffix says in which format.
-        source: whose columns it begins with.
-        added: the columns beside them: float or str by name.
-        overwrite: whether it may replace a file.
+        path: the file to write; its suffix chooses the format.
+        source: the table whose columns come first.
+        added: the columns that come after them: float or str by name.
+        overwrite: whether to replace a file that exists.
 
     Raises:
-        FileError: it cannot be written.
+        FileError: the file exists and `overwrite` is false, or it cannot be written.
     """
     if path.exists() and not overwrite:
         raise FileError(f"{path} is there already: choose another --output, or replace it with --force")
@@ -318,7 +318,7 @@ def _writer(
 ) -> TableWriter:
     if path.suffix.lower() != ".parquet":
         return _CsvWriter(file, [*source.names, *added])
-    import pyarrow as pa  # noqa: PLC0415 - an option of the SDK
+    import pyarrow as pa  # noqa: PLC0415 - needs an extra of the SDK
 
     fields = [pa.field(name, source.arrow_type(name)) for name in source.names]
     fields += [pa.field(name, pa.float64() if kind is float else pa.string()) for name, kind in added.items()]

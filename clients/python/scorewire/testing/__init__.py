@@ -1,4 +1,4 @@
-"""A server to test one's own programs against: it speaks scorewire.v1 and scores with a function.
+"""A fake server for tests of programs that use Scorewire: it scores rows with a Python function.
 
     from scorewire import Client
     from scorewire.testing import FakeModel, FakeServer
@@ -10,8 +10,8 @@
     with FakeServer(model) as server, Client(server.address) as client:
         assert client.predict("churn", {"age": 41, "country": "pe"}).score == 0.9
 
-It listens on a port of the loopback interface, so that the program under test
-uses the wire as it does in production, and can be told to fail.
+The server speaks scorewire.v1 on a loopback port, so that the program under test
+makes the same calls as in production. `FakeServer.fail` makes calls fail.
 """
 
 from __future__ import annotations

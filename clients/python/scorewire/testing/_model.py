@@ -1,4 +1,4 @@
-"""A model made from a function, and rows as the function takes them."""
+"""A fake model, which scores rows with a function."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, TypeAlias
 from scorewire_contract.schema import Version, check_model_name, fingerprint
 from scorewire_proto.v1 import errors_pb2, prediction_pb2, schema_pb2
 
-# Takes a row by feature name, None where a value is missing. Returns the value
-# of a regression, or for a classifier the probability of each class or, of two
-# classes, that of the last.
+# Takes a row as values by feature name, None for a missing value. A regression
+# returns its value. A classifier returns the probability of each class or, with
+# two classes, only that of the last class.
 Score: TypeAlias = Callable[[dict[str, Any]], "float | Sequence[float]"]
 
 
 class RowRefusedError(Exception):
-    """Raised by a scoring function: the row has an error and no score."""
+    """Raise this in a scoring function to give the row an error instead of a score."""
 
     def __init__(self, feature: str, message: str = "", *, reason: str = "MISSING_VALUE") -> None:
         super().__init__(message or f"{feature} is refused")
@@ -31,17 +31,17 @@ class FakeModel:
 
     Attributes:
         name: the model's name.
-        features: float (a number) or str (a text) by feature name, in order.
-        score: scores one row; see `Score`.
-        class_labels: of a classifier, at least two; empty for a regression. A
-            classifier answers the outputs `probabilities` and `label`, a
+        features: the type of each feature, float or str, by name, in schema order.
+        score: the function that scores one row; see `Score`.
+        class_labels: the labels of a classifier, at least two; empty for a
+            regression. A classifier has the outputs `probabilities` and `label`, a
             regression the output `value`.
         version: a semantic version.
         description: for people.
-        metrics: by name.
+        metrics: evaluation metrics by name.
 
     Raises:
-        ValueError: a name, a version or a kind of feature is not valid.
+        ValueError: the name, the version, a feature's type or the class labels are invalid.
     """
 
     name: str
@@ -61,7 +61,7 @@ class FakeModel:
             raise ValueError("a classifier has at least two class labels")
 
     def schema(self) -> schema_pb2.Schema:
-        """The schema, with its fingerprint."""
+        """The model's schema, with its fingerprint."""
         schema = schema_pb2.Schema()
         for name, kind in self.features.items():
             is_number = kind is float
@@ -89,7 +89,7 @@ class FakeModel:
         return schema
 
     def outputs(self, row: dict[str, Any]) -> list[list[float]]:
-        """The values of each output for one row.
+        """Score one row; returns the values of each output.
 
         Raises:
             RowRefusedError: the scoring function refuses the row.
@@ -104,10 +104,10 @@ class FakeModel:
 
 
 def read_rows(rows: prediction_pb2.Rows, schema: schema_pb2.Schema) -> list[dict[str, Any]]:
-    """The rows by feature name, None where a value is missing.
+    """Decode rows to values by feature name, None for a missing value.
 
     Raises:
-        ValueError: they do not fit the schema.
+        ValueError: the rows do not fit the schema.
     """
     kinds = [feature.kind for feature in schema.features]
     number_count = kinds.count(schema_pb2.FEATURE_KIND_NUMBER)

@@ -1,4 +1,4 @@
-"""A gRPC server on a loopback port that answers as the real one does."""
+"""A gRPC server on a loopback port that answers as a Scorewire server does."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _WORKERS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedCall:
-    """A call that reached a `FakeServer`, or a message of a stream, whether it failed or not.
+    """A call, or a message of a stream, that a `FakeServer` received, whether it failed or not.
 
-    `rows` are by feature name, None where missing; empty where they could not
-    be read or the call has none.
+    `rows` are values by feature name, None for a missing value. They are empty if
+    the call has no rows or the rows do not fit the schema.
     """
 
     method: MethodName
@@ -43,17 +43,17 @@ class ReceivedCall:
 
 
 class FakeServer:
-    """A server of fakes on a loopback port, running from its making until `stop`.
+    """A server of fake models on a loopback port, which runs from its construction until `stop`.
 
     Attributes:
-        calls: what it received, oldest first.
-        delay: seconds that it waits before each answer to rows.
-        waiting: how many calls wait out that delay now.
-        serving: what its health service says.
+        calls: the calls that it received, oldest first.
+        delay: seconds to wait before it answers a call with rows.
+        waiting: how many calls are waiting for that delay to pass.
+        serving: whether the health service reports the server as serving.
 
     Args:
-        models: what it serves.
-        credentials: for TLS; None for connections in the clear.
+        models: the models to serve.
+        credentials: TLS credentials; None for connections without TLS.
     """
 
     def __init__(self, *models: FakeModel, credentials: grpc.ServerCredentials | None = None) -> None:
@@ -85,7 +85,7 @@ class FakeServer:
 
     @property
     def address(self) -> str:
-        """HOST:PORT."""
+        """HOST:PORT of the server."""
         return f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
@@ -100,13 +100,13 @@ class FakeServer:
         self.stop()
 
     def stop(self) -> None:
-        """Break off what runs, and free the port."""
+        """Cancel the calls in flight, and close the port."""
         self._stopped.set()
         self._server.stop(grace=None).wait()
         self._executor.shutdown()
 
     def serve(self, model: FakeModel) -> None:
-        """Serve a model from now on, in place of one of the same name and version."""
+        """Add a model, or replace the one with the same name and version."""
         with self._lock:
             self._models[model.name][model.version] = model
 
@@ -121,10 +121,20 @@ class FakeServer:
         metadata: Mapping[str, str] | None = None,
         violations: Iterable[Violation] = (),
     ) -> None:
-        """Let the next calls of a method fail.
+        """Make the next calls of a method fail.
 
-        A failure of Predict also meets a message of a stream, which lives on; a
-        failure of PredictStream breaks a stream at its next message.
+        With `method="Predict"`, the next message of a stream may fail instead; the
+        stream goes on. With `method="PredictStream"`, a stream ends with the error
+        at its next message.
+
+        Args:
+            code: the gRPC status code of the failure.
+            message: the status message.
+            times: how many calls fail.
+            method: the method whose calls fail.
+            reason: the reason in the ErrorInfo; "" for no ErrorInfo.
+            metadata: the metadata of the ErrorInfo.
+            violations: the field violations of the BadRequest; empty for no BadRequest.
         """
         status = status_pb2.Status(code=code, message=message)
         if reason:
@@ -291,7 +301,7 @@ class _FailedCallError(Exception):
 
 
 class _GrpcStatus(grpc.Status):
-    """What grpc takes to end a call with details."""
+    """A status with details, as `abort_with_status` takes it."""
 
     def __init__(self, status: status_pb2.Status) -> None:
         self.code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
