@@ -25,119 +25,119 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_MALFORMED_MESSAGE: _ErrorReason.ValueType  # 1
-    """INVALID_ARGUMENT: the bytes are not the message that the method takes."""
+    """INVALID_ARGUMENT: the bytes do not parse as the method's request message."""
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 2
-    """INVALID_ARGUMENT: the request lacks a field, or the rows do not have the
-    count of numbers and texts that the schema asks for.
+    """INVALID_ARGUMENT: a required field is missing, or the counts of numbers and
+    texts do not fit the schema.
     """
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 3
-    """NOT_FOUND: no model of that name."""
+    """NOT_FOUND: there is no model of that name."""
     ERROR_REASON_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 4
     """NOT_FOUND: the model has no such version or alias."""
     ERROR_REASON_SCHEMA_MISMATCH: _ErrorReason.ValueType  # 5
-    """FAILED_PRECONDITION: the request was built for another schema."""
+    """FAILED_PRECONDITION: the request's schema fingerprint is not the model's."""
     ERROR_REASON_VERSION_UNAVAILABLE: _ErrorReason.ValueType  # 6
-    """UNAVAILABLE: the version exists and does not serve (yet, or any more)."""
+    """UNAVAILABLE: the version exists but does not serve, not yet or no longer."""
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 7
     """UNAVAILABLE: the server is draining."""
     ERROR_REASON_TOO_MANY_ROWS: _ErrorReason.ValueType  # 8
-    """RESOURCE_EXHAUSTED: more rows in one call than the server takes."""
+    """RESOURCE_EXHAUSTED: the call has more rows than the server's limit."""
     ERROR_REASON_TOO_MANY_IN_FLIGHT: _ErrorReason.ValueType  # 9
-    """RESOURCE_EXHAUSTED: more calls in flight than the server takes."""
+    """RESOURCE_EXHAUSTED: the server's limit of calls in flight is reached."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 10
-    """DEADLINE_EXCEEDED: the caller's deadline passed before the model was done."""
+    """DEADLINE_EXCEEDED: the caller's deadline passed before the model finished."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 11
-    """INTERNAL: a fault of the server; its log has the trace."""
+    """INTERNAL: a bug in the server; the server's log has the traceback."""
     ERROR_REASON_VERSION_NOT_SERVING: _ErrorReason.ValueType  # 12
-    """FAILED_PRECONDITION: an alias, a split or a shadow needs a version that
-    serves, and this one does not.
+    """FAILED_PRECONDITION: an alias, a split or a shadow can only name a version
+    that serves, and this one does not.
     """
     ERROR_REASON_VERSION_IN_USE: _ErrorReason.ValueType  # 13
     """FAILED_PRECONDITION: an alias, a split or a shadow names the version."""
     ERROR_REASON_BUNDLE_REFUSED: _ErrorReason.ValueType  # 14
     """FAILED_PRECONDITION: the bundle did not pass its checks."""
     ERROR_REASON_NOTHING_TO_ROLL_BACK: _ErrorReason.ValueType  # 15
-    """FAILED_PRECONDITION: no change of the model's routing is left to take back."""
+    """FAILED_PRECONDITION: no change of the model's routing is left to undo."""
     ERROR_REASON_CONTROL_OFF: _ErrorReason.ValueType  # 16
-    """PERMISSION_DENIED: this server takes no calls that change something."""
+    """PERMISSION_DENIED: this server takes no calls that change models or routing."""
     ERROR_REASON_STATE_NOT_KEPT: _ErrorReason.ValueType  # 17
-    """FAILED_PRECONDITION: a change cannot be kept for the next start, so it was
-    not made.
+    """FAILED_PRECONDITION: the change could not be stored for the next start, so
+    it was not made.
     """
     ERROR_REASON_RUN_STOPPED: _ErrorReason.ValueType  # 18
-    """RESOURCE_EXHAUSTED: the model ran longer than the server lets it."""
+    """RESOURCE_EXHAUSTED: the model ran longer than the server's limit."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 19
-    """RESOURCE_EXHAUSTED: the call waited for so long that its answer would come
-    too late.
+    """RESOURCE_EXHAUSTED: the call was shed: it waited so long that its response
+    would come too late.
     """
     ERROR_REASON_MISSING_VALUE: _ErrorReason.ValueType  # 100
-    """A row's value is missing where the model needs one."""
+    """Row error: a value is missing that the model requires."""
     ERROR_REASON_NUMBER_OUT_OF_RANGE: _ErrorReason.ValueType  # 101
-    """A row's number is larger in magnitude than the model takes."""
+    """Row error: a number is outside the range that the model takes."""
     ERROR_REASON_UNKNOWN_TEXT: _ErrorReason.ValueType  # 102
-    """A row's text is not one of those that the model knows, and it takes no other."""
+    """Row error: the model does not know the text and takes no unknown texts."""
     ERROR_REASON_NUMBER_NOT_WHOLE: _ErrorReason.ValueType  # 103
-    """A row's number is not whole where the model takes whole numbers."""
+    """Row error: a number is not whole, and the model takes whole numbers only."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Why a call or a row was refused. On a failed call the reason stands, without
-    its prefix, in `google.rpc.ErrorInfo.reason` under the domain "scorewire".
+    """Why a call failed or a row got an error. A failed call carries the reason,
+    without its prefix, in `google.rpc.ErrorInfo.reason` with domain "scorewire".
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_MALFORMED_MESSAGE: ErrorReason.ValueType  # 1
-"""INVALID_ARGUMENT: the bytes are not the message that the method takes."""
+"""INVALID_ARGUMENT: the bytes do not parse as the method's request message."""
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 2
-"""INVALID_ARGUMENT: the request lacks a field, or the rows do not have the
-count of numbers and texts that the schema asks for.
+"""INVALID_ARGUMENT: a required field is missing, or the counts of numbers and
+texts do not fit the schema.
 """
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 3
-"""NOT_FOUND: no model of that name."""
+"""NOT_FOUND: there is no model of that name."""
 ERROR_REASON_VERSION_NOT_FOUND: ErrorReason.ValueType  # 4
 """NOT_FOUND: the model has no such version or alias."""
 ERROR_REASON_SCHEMA_MISMATCH: ErrorReason.ValueType  # 5
-"""FAILED_PRECONDITION: the request was built for another schema."""
+"""FAILED_PRECONDITION: the request's schema fingerprint is not the model's."""
 ERROR_REASON_VERSION_UNAVAILABLE: ErrorReason.ValueType  # 6
-"""UNAVAILABLE: the version exists and does not serve (yet, or any more)."""
+"""UNAVAILABLE: the version exists but does not serve, not yet or no longer."""
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 7
 """UNAVAILABLE: the server is draining."""
 ERROR_REASON_TOO_MANY_ROWS: ErrorReason.ValueType  # 8
-"""RESOURCE_EXHAUSTED: more rows in one call than the server takes."""
+"""RESOURCE_EXHAUSTED: the call has more rows than the server's limit."""
 ERROR_REASON_TOO_MANY_IN_FLIGHT: ErrorReason.ValueType  # 9
-"""RESOURCE_EXHAUSTED: more calls in flight than the server takes."""
+"""RESOURCE_EXHAUSTED: the server's limit of calls in flight is reached."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 10
-"""DEADLINE_EXCEEDED: the caller's deadline passed before the model was done."""
+"""DEADLINE_EXCEEDED: the caller's deadline passed before the model finished."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 11
-"""INTERNAL: a fault of the server; its log has the trace."""
+"""INTERNAL: a bug in the server; the server's log has the traceback."""
 ERROR_REASON_VERSION_NOT_SERVING: ErrorReason.ValueType  # 12
-"""FAILED_PRECONDITION: an alias, a split or a shadow needs a version that
-serves, and this one does not.
+"""FAILED_PRECONDITION: an alias, a split or a shadow can only name a version
+that serves, and this one does not.
 """
 ERROR_REASON_VERSION_IN_USE: ErrorReason.ValueType  # 13
 """FAILED_PRECONDITION: an alias, a split or a shadow names the version."""
 ERROR_REASON_BUNDLE_REFUSED: ErrorReason.ValueType  # 14
 """FAILED_PRECONDITION: the bundle did not pass its checks."""
 ERROR_REASON_NOTHING_TO_ROLL_BACK: ErrorReason.ValueType  # 15
-"""FAILED_PRECONDITION: no change of the model's routing is left to take back."""
+"""FAILED_PRECONDITION: no change of the model's routing is left to undo."""
 ERROR_REASON_CONTROL_OFF: ErrorReason.ValueType  # 16
-"""PERMISSION_DENIED: this server takes no calls that change something."""
+"""PERMISSION_DENIED: this server takes no calls that change models or routing."""
 ERROR_REASON_STATE_NOT_KEPT: ErrorReason.ValueType  # 17
-"""FAILED_PRECONDITION: a change cannot be kept for the next start, so it was
-not made.
+"""FAILED_PRECONDITION: the change could not be stored for the next start, so
+it was not made.
 """
 ERROR_REASON_RUN_STOPPED: ErrorReason.ValueType  # 18
-"""RESOURCE_EXHAUSTED: the model ran longer than the server lets it."""
+"""RESOURCE_EXHAUSTED: the model ran longer than the server's limit."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 19
-"""RESOURCE_EXHAUSTED: the call waited for so long that its answer would come
-too late.
+"""RESOURCE_EXHAUSTED: the call was shed: it waited so long that its response
+would come too late.
 """
 ERROR_REASON_MISSING_VALUE: ErrorReason.ValueType  # 100
-"""A row's value is missing where the model needs one."""
+"""Row error: a value is missing that the model requires."""
 ERROR_REASON_NUMBER_OUT_OF_RANGE: ErrorReason.ValueType  # 101
-"""A row's number is larger in magnitude than the model takes."""
+"""Row error: a number is outside the range that the model takes."""
 ERROR_REASON_UNKNOWN_TEXT: ErrorReason.ValueType  # 102
-"""A row's text is not one of those that the model knows, and it takes no other."""
+"""Row error: the model does not know the text and takes no unknown texts."""
 ERROR_REASON_NUMBER_NOT_WHOLE: ErrorReason.ValueType  # 103
-"""A row's number is not whole where the model takes whole numbers."""
+"""Row error: a number is not whole, and the model takes whole numbers only."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

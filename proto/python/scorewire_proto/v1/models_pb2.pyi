@@ -31,34 +31,34 @@ class _VersionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VersionS
     VERSION_STATE_UNSPECIFIED: _VersionState.ValueType  # 0
     """Never sent."""
     VERSION_STATE_LOADING: _VersionState.ValueType  # 1
-    """Being checked, loaded and warmed up."""
+    """It is being checked, loaded and warmed up."""
     VERSION_STATE_SERVING: _VersionState.ValueType  # 2
-    """Answers calls."""
+    """It answers calls."""
     VERSION_STATE_REFUSED: _VersionState.ValueType  # 3
-    """Did not pass its checks; `reason` says why."""
+    """Its bundle did not pass the checks; `reason` tells why."""
     VERSION_STATE_RETIRING: _VersionState.ValueType  # 4
-    """Takes no new calls; retired when its last call has left."""
+    """It takes no new calls, and is retired when its last call has ended."""
     VERSION_STATE_UNLOADED: _VersionState.ValueType  # 5
-    """In the repository and not loaded: the version policy leaves it out, or it
-    was unloaded.
+    """It is in the repository but not loaded: the version policy leaves it out, or
+    it was unloaded.
     """
 
 class VersionState(_VersionState, metaclass=_VersionStateEnumTypeWrapper):
-    """Where a version stands."""
+    """The state of a version."""
 
 VERSION_STATE_UNSPECIFIED: VersionState.ValueType  # 0
 """Never sent."""
 VERSION_STATE_LOADING: VersionState.ValueType  # 1
-"""Being checked, loaded and warmed up."""
+"""It is being checked, loaded and warmed up."""
 VERSION_STATE_SERVING: VersionState.ValueType  # 2
-"""Answers calls."""
+"""It answers calls."""
 VERSION_STATE_REFUSED: VersionState.ValueType  # 3
-"""Did not pass its checks; `reason` says why."""
+"""Its bundle did not pass the checks; `reason` tells why."""
 VERSION_STATE_RETIRING: VersionState.ValueType  # 4
-"""Takes no new calls; retired when its last call has left."""
+"""It takes no new calls, and is retired when its last call has ended."""
 VERSION_STATE_UNLOADED: VersionState.ValueType  # 5
-"""In the repository and not loaded: the version policy leaves it out, or it
-was unloaded.
+"""It is in the repository but not loaded: the version policy leaves it out, or
+it was unloaded.
 """
 Global___VersionState: _TypeAlias = VersionState  # noqa: Y015
 
@@ -73,11 +73,11 @@ class VersionStatus(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SERVING_SINCE_FIELD_NUMBER: _builtins.int
     version: _builtins.str
-    """Semantic version; for a folder that is not one, the folder's name."""
+    """Semantic version; the folder's name if that is not a semantic version."""
     state: Global___VersionState.ValueType
-    """Where it stands."""
+    """Its state."""
     reason: _builtins.str
-    """For people: why it was refused, or what else is to be known; else empty."""
+    """For people: why it was refused, or another remark; else empty."""
     @_builtins.property
     def serving_since(self) -> _timestamp_pb2.Timestamp:
         """When it began to serve; unset before."""
@@ -100,7 +100,7 @@ Global___VersionStatus: _TypeAlias = VersionStatus  # noqa: Y015
 
 @_typing.final
 class WeightedVersion(_message.Message):
-    """A version and its share."""
+    """A version and its weight in a split."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -109,7 +109,9 @@ class WeightedVersion(_message.Message):
     version: _builtins.str
     """Semantic version."""
     weight: _builtins.int
-    """Its share is this over the sum of all weights, at most 1,000,000 each."""
+    """At most 1,000,000. The version's share is its weight over the sum of all
+    weights.
+    """
     def __init__(
         self,
         *,
@@ -126,7 +128,7 @@ Global___WeightedVersion: _TypeAlias = WeightedVersion  # noqa: Y015
 
 @_typing.final
 class Shadow(_message.Message):
-    """Where copies of calls go."""
+    """The version that gets copies of calls."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -135,7 +137,7 @@ class Shadow(_message.Message):
     version: _builtins.str
     """Semantic version."""
     share: _builtins.float
-    """Share of the calls that are copied, above 0 and up to 1."""
+    """Share of the calls that are copied, above 0 and at most 1."""
     def __init__(
         self,
         *,
@@ -152,7 +154,7 @@ Global___Shadow: _TypeAlias = Shadow  # noqa: Y015
 
 @_typing.final
 class Routing(_message.Message):
-    """Which versions answer for which names."""
+    """Which versions answer which calls."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -181,17 +183,17 @@ class Routing(_message.Message):
     SHADOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def split(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeightedVersion]:
-        """What answers the calls that name no version; empty for the highest release
-        that serves.
+        """The versions that answer calls that name no version; if empty, the highest
+        release that serves answers them.
         """
 
     @_builtins.property
     def aliases(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Movable names and their versions."""
+        """Versions by alias."""
 
     @_builtins.property
     def shadow(self) -> Global___Shadow:
-        """Unset where no calls are copied."""
+        """Unset if no calls are copied."""
 
     def __init__(
         self,
@@ -210,7 +212,7 @@ Global___Routing: _TypeAlias = Routing  # noqa: Y015
 
 @_typing.final
 class ModelStatus(_message.Message):
-    """A model and where its versions stand."""
+    """A model with the states of its versions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -223,14 +225,14 @@ class ModelStatus(_message.Message):
     name: _builtins.str
     """The model's name."""
     default_version: _builtins.str
-    """The version that answers calls which name none, the one of the largest
-    weight where several do; empty where none serves.
+    """The version that answers calls that name no version; the one with the
+    largest weight if a split has several; empty if no version serves.
     """
     rollbacks: _builtins.int
-    """How often Rollback can be called."""
+    """How many changes of the routing Rollback can undo."""
     warning: _builtins.str
-    """For people: what of the routing is not in force, since versions that it
-    names do not serve; else empty.
+    """For people: which part of the routing is not in force because a version that
+    it names does not serve; else empty.
     """
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionStatus]:
@@ -238,7 +240,7 @@ class ModelStatus(_message.Message):
 
     @_builtins.property
     def routing(self) -> Global___Routing:
-        """What was set."""
+        """The routing that operators have set."""
 
     def __init__(
         self,
@@ -260,7 +262,7 @@ Global___ModelStatus: _TypeAlias = ModelStatus  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):
-    """Asks for all models."""
+    """Request of ListModels."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -277,14 +279,14 @@ Global___ListModelsRequest: _TypeAlias = ListModelsRequest  # noqa: Y015
 
 @_typing.final
 class ListModelsResponse(_message.Message):
-    """All models."""
+    """Response of ListModels."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelStatus]:
-        """By name."""
+        """Ordered by name."""
 
     def __init__(
         self,
@@ -301,7 +303,7 @@ Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
 
 @_typing.final
 class GetModelRequest(_message.Message):
-    """Asks for one model."""
+    """Request of GetModel."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -327,7 +329,7 @@ Global___GetModelRequest: _TypeAlias = GetModelRequest  # noqa: Y015
 
 @_typing.final
 class GetModelResponse(_message.Message):
-    """One model, as seen through one of its versions."""
+    """Response of GetModel: one model, with the schema of one of its versions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -358,7 +360,7 @@ class GetModelResponse(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     version: _builtins.str
-    """The version that the rest of this message is about."""
+    """The version that the fields below describe."""
     description: _builtins.str
     """For people; may be empty."""
     @_builtins.property
@@ -367,15 +369,15 @@ class GetModelResponse(_message.Message):
 
     @_builtins.property
     def schema(self) -> _schema_pb2.Schema:
-        """What it takes and answers."""
+        """The version's features and outputs."""
 
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Measured on data held out from training, by name."""
+        """Evaluation metrics on held-out data, by name."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was trained and exported."""
+        """When the version was exported."""
 
     def __init__(
         self,
@@ -397,7 +399,7 @@ Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
 
 @_typing.final
 class LoadVersionRequest(_message.Message):
-    """Asks for a version to be loaded."""
+    """Request of LoadVersion."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -423,14 +425,14 @@ Global___LoadVersionRequest: _TypeAlias = LoadVersionRequest  # noqa: Y015
 
 @_typing.final
 class LoadVersionResponse(_message.Message):
-    """What came of it."""
+    """Response of LoadVersion."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATUS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def status(self) -> Global___ModelStatus:
-        """The model as it now is."""
+        """The model after the change."""
 
     def __init__(
         self,
@@ -447,7 +449,7 @@ Global___LoadVersionResponse: _TypeAlias = LoadVersionResponse  # noqa: Y015
 
 @_typing.final
 class UnloadVersionRequest(_message.Message):
-    """Asks for a version to be unloaded."""
+    """Request of UnloadVersion."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -473,14 +475,14 @@ Global___UnloadVersionRequest: _TypeAlias = UnloadVersionRequest  # noqa: Y015
 
 @_typing.final
 class UnloadVersionResponse(_message.Message):
-    """What came of it."""
+    """Response of UnloadVersion."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATUS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def status(self) -> Global___ModelStatus:
-        """The model as it now is."""
+        """The model after the change."""
 
     def __init__(
         self,
@@ -497,7 +499,7 @@ Global___UnloadVersionResponse: _TypeAlias = UnloadVersionResponse  # noqa: Y015
 
 @_typing.final
 class SetAliasRequest(_message.Message):
-    """Asks for an alias to stand for a version."""
+    """Request of SetAlias."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -507,9 +509,9 @@ class SetAliasRequest(_message.Message):
     model: _builtins.str
     """The model's name."""
     alias: _builtins.str
-    """1 to 63 of a-z, 0-9, _ and -, a letter first."""
+    """1 to 63 characters of a-z, 0-9, _ and -; the first is a letter."""
     version: _builtins.str
-    """Semantic version of one that serves."""
+    """Semantic version; the version must serve."""
     def __init__(
         self,
         *,
@@ -527,14 +529,14 @@ Global___SetAliasRequest: _TypeAlias = SetAliasRequest  # noqa: Y015
 
 @_typing.final
 class SetAliasResponse(_message.Message):
-    """What came of it."""
+    """Response of SetAlias."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATUS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def status(self) -> Global___ModelStatus:
-        """The model as it now is."""
+        """The model after the change."""
 
     def __init__(
         self,
@@ -551,7 +553,7 @@ Global___SetAliasResponse: _TypeAlias = SetAliasResponse  # noqa: Y015
 
 @_typing.final
 class DeleteAliasRequest(_message.Message):
-    """Asks for an alias to be removed."""
+    """Request of DeleteAlias."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -577,14 +579,14 @@ Global___DeleteAliasRequest: _TypeAlias = DeleteAliasRequest  # noqa: Y015
 
 @_typing.final
 class DeleteAliasResponse(_message.Message):
-    """What came of it."""
+    """Response of DeleteAlias."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATUS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def status(self) -> Global___ModelStatus:
-        """The model as it now is."""
+        """The model after the change."""
 
     def __init__(
         self,
@@ -601,7 +603,7 @@ Global___DeleteAliasResponse: _TypeAlias = DeleteAliasResponse  # noqa: Y015
 
 @_typing.final
 class SetSplitRequest(_message.Message):
-    """Asks for a split."""
+    """Request of SetSplit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -611,8 +613,8 @@ class SetSplitRequest(_message.Message):
     """The model's name."""
     @_builtins.property
     def split(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeightedVersion]:
-        """Versions that serve, of one schema fingerprint; empty to follow the
-        highest release again.
+        """Versions that serve and have the same schema fingerprint; empty to remove
+        the split, so that the highest release answers.
         """
 
     def __init__(
@@ -631,14 +633,14 @@ Global___SetSplitRequest: _TypeAlias = SetSplitRequest  # noqa: Y015
 
 @_typing.final
 class SetSplitResponse(_message.Message):
-    """What came of it."""
+    """Response of SetSplit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATUS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def status(self) -> Global___ModelStatus:
-        """The model as it now is."""
+        """The model after the change."""
 
     def __init__(
         self,
@@ -655,7 +657,7 @@ Global___SetSplitResponse: _TypeAlias = SetSplitResponse  # noqa: Y015
 
 @_typing.final
 class SetShadowRequest(_message.Message):
-    """Asks for a shadow."""
+    """Request of SetShadow."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -665,8 +667,8 @@ class SetShadowRequest(_message.Message):
     """The model's name."""
     @_builtins.property
     def shadow(self) -> Global___Shadow:
-        """A version that serves, of the schema fingerprint of those that answer;
-        unset to copy no more calls.
+        """A version that serves and has the same schema fingerprint as the versions
+        that answer; unset to stop copying calls.
         """
 
     def __init__(
@@ -685,14 +687,14 @@ Global___SetShadowRequest: _TypeAlias = SetShadowRequest  # noqa: Y015
 
 @_typing.final
 class SetShadowResponse(_message.Message):
-    """What came of it."""
+    """Response of SetShadow."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATUS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def status(self) -> Global___ModelStatus:
-        """The model as it now is."""
+        """The model after the change."""
 
     def __init__(
         self,
@@ -709,7 +711,7 @@ Global___SetShadowResponse: _TypeAlias = SetShadowResponse  # noqa: Y015
 
 @_typing.final
 class RollbackRequest(_message.Message):
-    """Asks for the routing before the last change."""
+    """Request of Rollback."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -731,14 +733,14 @@ Global___RollbackRequest: _TypeAlias = RollbackRequest  # noqa: Y015
 
 @_typing.final
 class RollbackResponse(_message.Message):
-    """What came of it."""
+    """Response of Rollback."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATUS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def status(self) -> Global___ModelStatus:
-        """The model as it now is."""
+        """The model after the change."""
 
     def __init__(
         self,
@@ -755,7 +757,7 @@ Global___RollbackResponse: _TypeAlias = RollbackResponse  # noqa: Y015
 
 @_typing.final
 class GetStatisticsRequest(_message.Message):
-    """Asks for statistics."""
+    """Request of GetStatistics."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -777,14 +779,14 @@ Global___GetStatisticsRequest: _TypeAlias = GetStatisticsRequest  # noqa: Y015
 
 @_typing.final
 class GetStatisticsResponse(_message.Message):
-    """Statistics of the versions that are loaded."""
+    """Response of GetStatistics."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ROUTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteStatistics]:
-        """By model, version and route."""
+        """Of loaded versions, ordered by model, version and route."""
 
     def __init__(
         self,
@@ -801,7 +803,9 @@ Global___GetStatisticsResponse: _TypeAlias = GetStatisticsResponse  # noqa: Y015
 
 @_typing.final
 class RouteStatistics(_message.Message):
-    """What one version answered on one route, in calls and messages of streams."""
+    """Statistics of one version on one route. Each message of a stream counts as a
+    call.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -822,34 +826,34 @@ class RouteStatistics(_message.Message):
     version: _builtins.str
     """The version that answered."""
     route: _builtins.str
-    """What the callers named: a version, an alias, or nothing."""
+    """The version or alias that callers named; empty if they named neither."""
     shadow: _builtins.bool
-    """Whether these were copies, whose answers nobody saw."""
+    """Whether the calls were copies for a shadow version."""
     calls: _builtins.int
     """Calls that were answered."""
     rows: _builtins.int
-    """Rows in them."""
+    """Rows of the calls that were answered."""
     dropped: _builtins.int
-    """Copies that were left out since the server was busy."""
+    """Copies that the server skipped because it was busy."""
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErrorCount]:
-        """Calls that failed once the version was found."""
+        """Calls that failed after the version was found."""
 
     @_builtins.property
     def row_errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErrorCount]:
-        """Rows that have an error instead of a score."""
+        """Rows that got an error instead of a score."""
 
     @_builtins.property
     def latency_seconds(self) -> Global___Distribution:
-        """Seconds from the first byte decoded to the last one encoded, by call."""
+        """Over calls: seconds from the first byte decoded to the last one encoded."""
 
     @_builtins.property
     def scores(self) -> Global___Distribution:
-        """The first output that is no class, its last column, by row."""
+        """Over rows: the last column of the first output that is not a class."""
 
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """When the version was loaded."""
+        """When the version was loaded and counting began."""
 
     def __init__(
         self,
@@ -877,7 +881,7 @@ Global___RouteStatistics: _TypeAlias = RouteStatistics  # noqa: Y015
 
 @_typing.final
 class ErrorCount(_message.Message):
-    """How often something went wrong."""
+    """How often calls or rows failed for one reason."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -885,11 +889,11 @@ class ErrorCount(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     reason: _errors_pb2.ErrorReason.ValueType
-    """Why."""
+    """The reason."""
     code: _builtins.int
-    """The number of gRPC's status code; 0 for rows."""
+    """The number of the gRPC status code; 0 for rows."""
     count: _builtins.int
-    """How often."""
+    """How many calls or rows."""
     def __init__(
         self,
         *,
@@ -907,7 +911,7 @@ Global___ErrorCount: _TypeAlias = ErrorCount  # noqa: Y015
 
 @_typing.final
 class Distribution(_message.Message):
-    """Numbers, counted in buckets that are a sixteenth of an octave wide or narrower."""
+    """A histogram with buckets that are at most a sixteenth of an octave wide."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -915,14 +919,14 @@ class Distribution(_message.Message):
     QUANTILES_FIELD_NUMBER: _builtins.int
     BUCKETS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """How many numbers; NaN is not among them."""
+    """How many numbers were counted; NaN is never counted."""
     @_builtins.property
     def quantiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quantile]:
-        """Median, 0.9, 0.95, 0.99 and 0.999; empty where nothing was counted."""
+        """For 0.5, 0.9, 0.95, 0.99 and 0.999; empty if nothing was counted."""
 
     @_builtins.property
     def buckets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bucket]:
-        """Ascending; without the empty ones."""
+        """In ascending order, without empty buckets."""
 
     def __init__(
         self,
@@ -950,7 +954,7 @@ class Quantile(_message.Message):
     quantile: _builtins.float
     """0 to 1."""
     value: _builtins.float
-    """The middle of the bucket in which it lies."""
+    """The middle of the bucket that holds the quantile."""
     def __init__(
         self,
         *,
@@ -967,7 +971,7 @@ Global___Quantile: _TypeAlias = Quantile  # noqa: Y015
 
 @_typing.final
 class Bucket(_message.Message):
-    """Numbers that are near each other."""
+    """One bucket of a histogram."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -975,11 +979,11 @@ class Bucket(_message.Message):
     OUTER_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     inner: _builtins.float
-    """The bound that is nearer to zero."""
+    """The bound nearer to zero; the bucket includes it."""
     outer: _builtins.float
-    """The bound that is farther from zero."""
+    """The bound farther from zero; the bucket does not include it."""
     count: _builtins.int
-    """How many numbers, the inner bound among them."""
+    """How many numbers are in the bucket."""
     def __init__(
         self,
         *,
@@ -997,7 +1001,7 @@ Global___Bucket: _TypeAlias = Bucket  # noqa: Y015
 
 @_typing.final
 class GetServerRequest(_message.Message):
-    """Asks for the server."""
+    """Request of GetServer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1014,7 +1018,7 @@ Global___GetServerRequest: _TypeAlias = GetServerRequest  # noqa: Y015
 
 @_typing.final
 class GetServerResponse(_message.Message):
-    """Which server this is."""
+    """Response of GetServer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1024,16 +1028,16 @@ class GetServerResponse(_message.Message):
     CONTROL_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     version: _builtins.str
-    """Version of the server."""
+    """Release of the server."""
     engine: _builtins.str
-    """What answers calls: native or reference."""
+    """The engine that answers calls: "native" or "reference"."""
     description: _builtins.str
     """The engine and its runtime, for people."""
     control: _builtins.bool
-    """Whether the calls that change something are answered."""
+    """Whether the server takes calls that change models or routing."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
-        """When it began to listen."""
+        """When the server began to listen."""
 
     def __init__(
         self,

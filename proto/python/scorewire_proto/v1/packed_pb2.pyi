@@ -22,12 +22,12 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class PackedRows(_message.Message):
-    """Twins of the prediction messages for programs in languages where a loop per
-    value is dear. A packed `repeated double` and a `bytes` field of
-    little-endian doubles are the same bytes on the wire, so a twin reads and
-    writes what its namesake does, with every run of doubles in one piece. The
-    bytes are `repeated`, since a writer may send a packed field in several
-    pieces. Nothing on the wire says which of the two a peer used.
+    """Twins of the prediction messages, for languages in which a loop over values is
+    slow. A packed `repeated double` field and a `bytes` field of little-endian
+    doubles have the same encoding, so a twin reads and writes the same messages
+    as its original, but keeps the doubles as bytes. The `bytes` field is
+    `repeated`, because a writer may send a packed field in several pieces. The
+    wire does not show which of the two a peer uses.
 
     Twin of Rows.
     """
@@ -252,7 +252,7 @@ Global___PackedPredictStreamResponse: _TypeAlias = PackedPredictStreamResponse  
 
 @_typing.final
 class PackedTypedRows(_message.Message):
-    """Twin of the Rows of a typed service, whose rows are bytes of their own."""
+    """Twin of the Rows of a typed service that keeps each row as bytes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Rows(_message.Message):
-    """Rows in the positions of the model's schema."""
+    """Rows, with their values in the order of the model's schema."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -33,11 +33,15 @@ class Rows(_message.Message):
     """How many rows."""
     @_builtins.property
     def numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The number features, in schema order, row after row. Missing is NaN."""
+        """The values of the number features: row by row, in schema order. NaN is a
+        missing value.
+        """
 
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The text features, in schema order, row after row. Missing is ""."""
+        """The values of the text features: row by row, in schema order. "" is a missing
+        value.
+        """
 
     def __init__(
         self,
@@ -56,7 +60,7 @@ Global___Rows: _TypeAlias = Rows  # noqa: Y015
 
 @_typing.final
 class PredictRequest(_message.Message):
-    """Asks for the scores of rows."""
+    """Request of Predict."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -70,12 +74,12 @@ class PredictRequest(_message.Message):
     version: _builtins.str
     """A semantic version or an alias; empty for the model's default route."""
     schema_fingerprint: _builtins.str
-    """Where set, it must be the fingerprint of the schema that answers."""
+    """If set, it must be the schema fingerprint of the version that answers."""
     routing_key: _builtins.str
-    """Calls with the same key stay on the same side of a split."""
+    """A split sends all calls with the same key to one version."""
     @_builtins.property
     def rows(self) -> Global___Rows:
-        """What to score."""
+        """The rows to predict."""
 
     def __init__(
         self,
@@ -107,15 +111,13 @@ class Output(_message.Message):
     """Its name in the schema."""
     @_builtins.property
     def numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Row after row, as many per row as the output is wide. A row with an error
-        has NaN here.
+        """The values: row by row, `width` values per row as in the schema. NaN for a
+        row with an error.
         """
 
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Of an output of texts, in place of the numbers. A row with an error has ""
-        here.
-        """
+        """For a text output, in place of `numbers`. "" for a row with an error."""
 
     def __init__(
         self,
@@ -145,9 +147,9 @@ class RowError(_message.Message):
     row: _builtins.int
     """The row's index in the request, from 0."""
     reason: _errors_pb2.ErrorReason.ValueType
-    """What was wrong."""
+    """The kind of error."""
     feature: _builtins.str
-    """The first feature, in schema order, that was wrong."""
+    """The first invalid feature, in schema order."""
     message: _builtins.str
     """For people."""
     def __init__(
@@ -168,7 +170,7 @@ Global___RowError: _TypeAlias = RowError  # noqa: Y015
 
 @_typing.final
 class PredictResponse(_message.Message):
-    """The scores of a request's rows."""
+    """Response of Predict."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -186,18 +188,18 @@ class PredictResponse(_message.Message):
     row_count: _builtins.int
     """How many rows were in the request."""
     server_time_us: _builtins.int
-    """Time from the decoded request to the answer, in microseconds."""
+    """Time from the decoded request to the encoded response, in microseconds."""
     model_time_us: _builtins.int
-    """The part of it that the model's run took, in microseconds. Rows of other calls may have
-    been in that run.
+    """The part of it that the run of the model took, in microseconds. The run may
+    have included rows of other calls.
     """
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Output]:
-        """One for each output of the schema, in its order."""
+        """One for each output of the schema, in schema order."""
 
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowError]:
-        """At most one a row, by ascending row."""
+        """At most one per row, in ascending order of rows."""
 
     def __init__(
         self,
@@ -227,7 +229,7 @@ class PredictStreamRequest(_message.Message):
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     correlation_id: _builtins.int
-    """The caller's own; the answer repeats it."""
+    """Chosen by the caller; the response repeats it."""
     @_builtins.property
     def request(self) -> Global___PredictRequest:
         """As in Predict."""
@@ -248,7 +250,7 @@ Global___PredictStreamRequest: _TypeAlias = PredictStreamRequest  # noqa: Y015
 
 @_typing.final
 class PredictStreamResponse(_message.Message):
-    """One answer of a stream."""
+    """One response of a stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -256,14 +258,14 @@ class PredictStreamResponse(_message.Message):
     RESPONSE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     correlation_id: _builtins.int
-    """That of the request."""
+    """The correlation_id of the request."""
     @_builtins.property
     def response(self) -> Global___PredictResponse:
         """As in Predict."""
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """What the same call to Predict would have failed with."""
+        """The status with which the same call of Predict would fail."""
 
     def __init__(
         self,

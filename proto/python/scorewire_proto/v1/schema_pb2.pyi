@@ -28,19 +28,19 @@ class _FeatureKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeatureKi
     FEATURE_KIND_UNSPECIFIED: _FeatureKind.ValueType  # 0
     """Never used."""
     FEATURE_KIND_NUMBER: _FeatureKind.ValueType  # 1
-    """A double; missing is NaN."""
+    """A double; NaN is a missing value."""
     FEATURE_KIND_TEXT: _FeatureKind.ValueType  # 2
-    """A UTF-8 text; missing is the empty string."""
+    """A UTF-8 text; the empty string is a missing value."""
 
 class FeatureKind(_FeatureKind, metaclass=_FeatureKindEnumTypeWrapper):
-    """What a feature's values are."""
+    """The kind of a feature's values."""
 
 FEATURE_KIND_UNSPECIFIED: FeatureKind.ValueType  # 0
 """Never used."""
 FEATURE_KIND_NUMBER: FeatureKind.ValueType  # 1
-"""A double; missing is NaN."""
+"""A double; NaN is a missing value."""
 FEATURE_KIND_TEXT: FeatureKind.ValueType  # 2
-"""A UTF-8 text; missing is the empty string."""
+"""A UTF-8 text; the empty string is a missing value."""
 Global___FeatureKind: _TypeAlias = FeatureKind  # noqa: Y015
 
 class _OutputKind:
@@ -52,27 +52,27 @@ class _OutputKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputKind
     OUTPUT_KIND_UNSPECIFIED: _OutputKind.ValueType  # 0
     """Never used."""
     OUTPUT_KIND_NUMBER: _OutputKind.ValueType  # 1
-    """Plain numbers: a regression's value, a margin, a rank."""
+    """Plain numbers, such as a regression's value, a margin or a rank."""
     OUTPUT_KIND_PROBABILITY: _OutputKind.ValueType  # 2
     """Probabilities, one column for each of `class_labels`."""
     OUTPUT_KIND_CLASS: _OutputKind.ValueType  # 3
     """The predicted class, as an index into `class_labels`."""
     OUTPUT_KIND_TEXT: _OutputKind.ValueType  # 4
-    """Texts, which models have whose graph answers strings."""
+    """Texts, from a graph that has a string output."""
 
 class OutputKind(_OutputKind, metaclass=_OutputKindEnumTypeWrapper):
-    """What an output's values are."""
+    """The kind of an output's values."""
 
 OUTPUT_KIND_UNSPECIFIED: OutputKind.ValueType  # 0
 """Never used."""
 OUTPUT_KIND_NUMBER: OutputKind.ValueType  # 1
-"""Plain numbers: a regression's value, a margin, a rank."""
+"""Plain numbers, such as a regression's value, a margin or a rank."""
 OUTPUT_KIND_PROBABILITY: OutputKind.ValueType  # 2
 """Probabilities, one column for each of `class_labels`."""
 OUTPUT_KIND_CLASS: OutputKind.ValueType  # 3
 """The predicted class, as an index into `class_labels`."""
 OUTPUT_KIND_TEXT: OutputKind.ValueType  # 4
-"""Texts, which models have whose graph answers strings."""
+"""Texts, from a graph that has a string output."""
 Global___OutputKind: _TypeAlias = OutputKind  # noqa: Y015
 
 @_typing.final
@@ -100,36 +100,40 @@ class Feature(_message.Message):
     kind: Global___FeatureKind.ValueType
     """Number or text."""
     description: _builtins.str
-    """What it means, for people; may be empty."""
+    """For people: what the feature means; may be empty."""
     minimum: _builtins.float
-    """Smallest number in the training sample; NaN where there was none."""
+    """Smallest number in the training sample; NaN without a training sample."""
     maximum: _builtins.float
-    """Largest number in the training sample; NaN where there was none."""
+    """Largest number in the training sample; NaN without a training sample."""
     missing_share: _builtins.float
-    """Share of the training sample's rows where it was missing, 0 to 1; NaN without a sample."""
+    """Share of the training sample in which the feature was missing, 0 to 1; NaN
+    without a training sample.
+    """
     vocabulary_size: _builtins.int
-    """Distinct texts that the model knows; 0 where it takes any text."""
+    """Number of distinct texts that the model knows; 0 if it takes any text."""
     missing_allowed: _builtins.bool
-    """Whether a row may lack it. A row that must not gets an error of its own."""
+    """Whether a row may leave the feature out. If not, such a row gets an error."""
     unknown_allowed: _builtins.bool
-    """Text only: whether texts that the model does not know are scored."""
+    """Text only: whether a text that the model does not know is scored. If not, its
+    row gets an error.
+    """
     magnitude_limit: _builtins.float
-    """Number only: the largest magnitude that the model takes; infinity where
-    it takes any.
+    """Number only: the largest magnitude that the model takes; infinity if there is
+    no limit.
     """
     whole: _builtins.bool
-    """Number only: whether it must be a whole number."""
+    """Number only: whether the number must be whole."""
     field_number: _builtins.int
-    """Its field in the model's typed row; 0 in a bundle that was written before
-    there were any, which numbers them by position.
+    """Its field number in the model's typed row. 0 in bundles that were written
+    before typed services existed; their fields are numbered by position.
     """
     lower_limit: _builtins.float
-    """Number only: the smallest number that the model takes, above
-    -magnitude_limit; unset where that is it.
+    """Number only: the smallest number that the model takes; unset if that is
+    -magnitude_limit.
     """
     upper_limit: _builtins.float
-    """Number only: the largest number that the model takes, below
-    magnitude_limit; unset where that is it.
+    """Number only: the largest number that the model takes; unset if that is
+    magnitude_limit.
     """
     def __init__(
         self,
@@ -178,14 +182,14 @@ class OutputSchema(_message.Message):
     name: _builtins.str
     """Unique within the model."""
     kind: Global___OutputKind.ValueType
-    """What its values are."""
+    """The kind of its values."""
     width: _builtins.int
-    """Values per row."""
+    """Number of values per row."""
     field_number: _builtins.int
-    """Its field in the model's typed prediction; 0 as for a feature."""
+    """Its field number in the model's typed prediction; 0 as for a feature."""
     @_builtins.property
     def class_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Class labels in the order of the columns; empty for plain numbers."""
+        """Class labels, in the order of the columns; empty for plain numbers."""
 
     def __init__(
         self,
@@ -206,8 +210,8 @@ Global___OutputSchema: _TypeAlias = OutputSchema  # noqa: Y015
 
 @_typing.final
 class ReservedFields(_message.Message):
-    """Fields that earlier versions of the same major had, and no version may use
-    for something else.
+    """Fields that earlier versions of the same major version had. Later versions may
+    not use them for anything else.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -216,11 +220,11 @@ class ReservedFields(_message.Message):
     NAMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Field numbers, ascending."""
+        """Field numbers, in ascending order."""
 
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Field names, of the fields of these numbers."""
+        """The names of the fields with these numbers."""
 
     def __init__(
         self,
@@ -238,7 +242,7 @@ Global___ReservedFields: _TypeAlias = ReservedFields  # noqa: Y015
 
 @_typing.final
 class Schema(_message.Message):
-    """What a model takes and answers. Rows list their values in this order."""
+    """The features and outputs of a model, in the order of the values in a row."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -248,24 +252,24 @@ class Schema(_message.Message):
     RESERVED_FEATURES_FIELD_NUMBER: _builtins.int
     RESERVED_OUTPUTS_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.str
-    """Hex digest over names, kinds and order of features and outputs; equal
-    fingerprints mean that the same rows can be sent.
+    """Hex digest of the names, kinds and order of features and outputs. Two schemas
+    with the same fingerprint take the same rows.
     """
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:
-        """In the order in which the model was trained."""
+        """In the order of the training data."""
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputSchema]:
-        """In the order in which they are answered."""
+        """In the order in which responses have them."""
 
     @_builtins.property
     def reserved_features(self) -> Global___ReservedFields:
-        """Fields that the model's typed row no longer has."""
+        """Former fields of the model's typed row."""
 
     @_builtins.property
     def reserved_outputs(self) -> Global___ReservedFields:
-        """Fields that the model's typed prediction no longer has."""
+        """Former fields of the model's typed prediction."""
 
     def __init__(
         self,
