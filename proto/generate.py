@@ -1,7 +1,7 @@
-"""Lint the contract and generate `scorewire_proto` from it.
+"""Lint the .proto files and generate `scorewire_proto` from them.
 
-Without arguments, writes the stubs. With `--check`, writes nothing and fails
-where a committed stub differs from what the contract generates.
+Without arguments, writes the stubs. With `--check`, writes nothing, and fails if
+a committed stub differs from a generated one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE / "python" / "scorewire_proto"
-# The stubs live below `scorewire_proto`, so that the SDK can be `scorewire`.
-# The messages keep their names on the wire; only the imports move.
+# The stubs are in the package `scorewire_proto`, because `scorewire` is the SDK.
+# Only imports change; the full names of messages and services do not.
 OWN_IMPORT = re.compile(r"\b(from|import) scorewire\.((?:bundle\.)?v1)\b")
-# What the lint leaves out: its names are not ours to choose.
+# Not linted: the names of this package come from a public specification.
 FOREIGN = "inference"
 QUALIFIED_NAME = re.compile(r"(?<![\w./\"])scorewire\.((?:bundle\.)?v1)\.")
 
@@ -57,7 +57,7 @@ def _protoc(*arguments: str) -> None:
 
 
 def lint() -> None:
-    """Run buf's STANDARD rules, and those on comments, over the contract."""
+    """Lint the .proto files by buf's STANDARD and COMMENTS rules."""
     buf = Path(sys.executable).parent / "buf"
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "contract.binpb"
@@ -128,5 +128,5 @@ if __name__ == "__main__":
     try:
         main()
     except subprocess.CalledProcessError as failure:
-        # The tool has said what is wrong.
+        # The tool has printed the error.
         raise SystemExit(failure.returncode) from None

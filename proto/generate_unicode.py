@@ -1,16 +1,17 @@
-r"""Write what Unicode says of characters, for the coding of words: `unicode.txt`, a copy for each engine.
+r"""Write `unicode.txt`, the properties of characters by Unicode version, with a copy for each engine.
 
-Takes interpreters of Python as arguments, each with another version of Unicode, and asks them: the
-file has the oldest version whole and of each later one what it adds. A version that changes or takes
-away what an older one says cannot be written so, and is an error.
+The arguments are Python interpreters with different versions of Unicode. The
+file has all properties of the oldest version, and for each later version what it
+adds. A version that changes or removes a property of an older one is an error.
 
-A line is a kind, the version of Unicode that brings it, and entries in hexadecimal:
+Each line has a kind, the Unicode version that adds it, and entries in hexadecimal:
 
-- `word`, `cased`, `ignorable`: ranges of characters that are part of words (Python's `\w`), that have
-  case and are not ignored where case is looked for, and that are ignored there;
-- `lower`, `stripped`: ranges of characters, and what each is in small letters, or without its accents
-  and marks: the characters that it becomes, of which a range's last grows from character to character;
-  syllables of Hangul are left out, which take a rule (`scorewire_contract.unicode`).
+- `word`, `cased`, `ignorable`: ranges of characters. Word characters are those of
+  Python's `\w`. Cased and ignorable characters decide whether a sigma is final.
+- `lower`, `stripped`: ranges of characters, each with the characters that the
+  first one becomes in lower case, or without accents and marks. For the following
+  characters of a range, the last of these counts up. Hangul syllables are left
+  out; `scorewire_contract.unicode` computes them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ COPIES = (
 _SETS = ("word", "cased", "ignorable")
 _MAPS = ("lower", "stripped")
 
-# Case is looked for by Python alone, so that it is asked by what becomes of a sigma beside a character.
+# Python does not expose these two properties. The case of a sigma next to a character shows them.
 _ASK = r"""
 import json, unicodedata
 chars = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
@@ -52,7 +53,7 @@ def main(interpreters: list[str]) -> None:
     """Ask the interpreters and write the copies.
 
     Raises:
-        SystemExit: there is no interpreter, or a version of Unicode does more than add.
+        SystemExit: there are no interpreters, or a Unicode version changes a property of an older one.
     """
     told = [json.loads(subprocess.check_output([python, "-c", _ASK])) for python in interpreters]
     told.sort(key=lambda answer: [int(part) for part in answer["version"].split(".")])
@@ -87,7 +88,7 @@ def _runs(ascending: Iterable[tuple[int, tuple[int, ...]]]) -> Iterator[str]:
 def _spans(
     ascending: Iterable[tuple[int, tuple[int, ...]]],
 ) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """First, last, and what the first becomes, of neighbours of which each becomes the next."""
+    """Group consecutive characters that become consecutive ones: first, last, and what the first becomes."""
     run: list[tuple[int, tuple[int, ...]]] = []
     for c, to in ascending:
         if run and (c, to) != (run[-1][0] + 1, (*run[-1][1][:-1], *(x + 1 for x in run[-1][1][-1:]))):

@@ -1,7 +1,8 @@
-"""What the parts of Scorewire agree on, where a protobuf message cannot say it.
+"""The part of the contract that protobuf messages cannot express.
 
-`schema` has the rules of names, versions and fingerprints; `coding` turns rows
-into graph inputs; `bundle` reads and writes a bundle's files; `cli` is the
-`scorewire` command. Training, server and clients import this package and never
-each other.
+`schema` has the rules for names, versions and fingerprints. `coding` turns rows
+into graph inputs. `scoring` scores rows with a bundle, and checks its golden
+rows. `typed` makes the typed service of a model. `bundle` reads and writes
+bundles. `cli` is the `scorewire` command. Training, server and clients import
+this package and never each other.
 """

@@ -1,7 +1,8 @@
-"""A bundle on disk: reading with every check that needs no runtime, writing whole or not at all.
+"""Reads and writes bundles; models/README.md describes the format.
 
-The format is described in models/README.md. Nothing of a bundle is executed or
-unpickled here, and no file is opened before its type, size and links are known.
+A bundle is read with every check that needs no ONNX runtime. Nothing in it is
+executed or unpickled, and the type, size and links of each file are checked
+before its content is read. A bundle is written completely or not at all.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from scorewire_contract.schema import InvalidNameError, Version, check_model_nam
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 
-# The newest format. A bundle is of the oldest that has what is in it, so that older releases read
-# what they can: 2 brings the counts of words.
+# The newest format. A bundle is written in the oldest format that can express it, so that older
+# releases can read it. Format 2 adds bags of words.
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
@@ -32,7 +33,7 @@ TYPED_SCHEMA = "schema.proto"
 MAX_MANIFEST_BYTES = 64 << 20
 MAX_FILE_BYTES = 2 << 30
 MAX_FILES = 64
-# Of features, outputs and files, which messages repeat.
+# The longest name of a feature, output or file. Error messages repeat these names.
 MAX_NAME_BYTES = 1000
 MAX_DESCRIPTION_CHARACTERS = 100_000
 
@@ -42,16 +43,16 @@ _M = TypeVar("_M", manifest_pb2.Manifest, manifest_pb2.Golden)
 
 
 class BundleError(ValueError):
-    """A folder is no bundle of this format; the message says why."""
+    """A folder is not a valid bundle; the message tells why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A bundle whose manifest, file list and checksums have been checked.
 
-    `digest` is the SHA-256 of its manifest file. That has the SHA-256 of every
-    other file, so two bundles of one digest are the same to the last byte; it is
-    empty where the bundle was not read from a folder.
+    `digest` is the SHA-256 of its manifest file. The manifest has the SHA-256 of
+    every other file, so two bundles with the same digest are identical. It is
+    empty if the bundle was not read from a folder.
     """
 
     path: Path
@@ -76,12 +77,13 @@ def read_bundle(path: Path, digest: str = "") -> Bundle:
 
     Args:
         path: the folder.
-        digest: that of a bundle that was read before; of another nothing is parsed.
+        digest: the digest that the bundle must have; "" for any. It is checked
+            before anything is parsed.
 
     Raises:
-        BundleError: a file is missing, is not a regular file of one link, is too
-            large or not listed; a checksum, the digest, the format version or a
-            name is wrong; or the manifest contradicts itself.
+        BundleError: a file is missing, too large, not listed in the manifest, or not
+            a regular file with a single link; a checksum, the digest, the format
+            version or a name is wrong; or the manifest contradicts itself.
     """
     content = _read_manifest(path)
     found = hashlib.sha256(content).hexdigest()
@@ -109,10 +111,10 @@ def read_bundle(path: Path, digest: str = "") -> Bundle:
 
 
 def read_manifest(path: Path) -> manifest_pb2.Manifest:
-    """Read and check the manifest in a folder, and none of its other files.
+    """Read and check the manifest of the bundle in a folder, without its other files.
 
     Raises:
-        BundleError: as for `read_bundle`.
+        BundleError: the manifest is missing, cannot be read, or is invalid.
     """
     return _manifest(_read_manifest(path))
 
@@ -120,11 +122,16 @@ def read_manifest(path: Path) -> manifest_pb2.Manifest:
 def write_bundle(output_dir: Path, manifest: manifest_pb2.Manifest, files: Mapping[str, bytes]) -> Path:
     """Write a bundle as output_dir/<model>/<version>, and return that folder.
 
-    Fills in the manifest's format version (1, or 2 where it counts words), files and schema fingerprint. The
-    folder appears with all its files or not at all.
+    Sets the manifest's format version, files and schema fingerprint. The folder
+    appears with all its files or not at all.
+
+    Args:
+        output_dir: the folder of all bundles.
+        manifest: the manifest; changed in place.
+        files: the content of every file except the manifest, by name.
 
     Raises:
-        BundleError: the version exists already, or the manifest is not sound.
+        BundleError: the version exists already, or the bundle is invalid.
     """
     manifest.format_version = _needed_format(manifest)
     manifest.schema.fingerprint = fingerprint(manifest.schema)
@@ -136,8 +143,8 @@ def write_bundle(output_dir: Path, manifest: manifest_pb2.Manifest, files: Mappi
     if target.exists():
         raise BundleError(f"{target} exists, and a version never changes: choose another version")
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the rename stays within one file system; the
-    # dot keeps servers from taking it for a version.
+    # Next to the target, so that the rename stays within one file system. Servers
+    # ignore folders whose names begin with a dot.
     scratch = target.parent / f".{manifest.version}.{secrets.token_hex(4)}"
     scratch.mkdir()
     try:
@@ -157,7 +164,7 @@ def write_bundle(output_dir: Path, manifest: manifest_pb2.Manifest, files: Mappi
 
 
 def to_json(message: manifest_pb2.Golden) -> bytes:
-    """The message in protobuf's JSON, UTF-8."""
+    """Serialize the message to the JSON form of protobuf, in UTF-8."""
     return json_format.MessageToJson(message, indent=None, ensure_ascii=False).encode("utf-8")
 
 
@@ -171,7 +178,7 @@ def _manifest(content: bytes) -> manifest_pb2.Manifest:
     try:
         manifest = _parse(content, manifest_pb2.Manifest(), MANIFEST)
     except BundleError:
-        # A later format has fields that this release does not know, and is to be told by its number.
+        # A newer format may have unknown fields. Its number makes the better error message.
         _check_format(_parse(content, manifest_pb2.Manifest(), MANIFEST, ignore_unknown_fields=True))
         raise
     _check(manifest)
@@ -187,7 +194,7 @@ def _check_format(manifest: manifest_pb2.Manifest) -> None:
 
 
 def _needed_format(manifest: manifest_pb2.Manifest) -> int:
-    """The oldest format that has all that the manifest says."""
+    """The oldest format that can express the manifest."""
     return 2 if manifest.coding.bags else 1
 
 
@@ -225,7 +232,7 @@ def _check(manifest: manifest_pb2.Manifest) -> None:
 
 
 def _read(path: Path, max_bytes: int) -> bytes:
-    """The content of a regular file that nothing else links to."""
+    """Read a regular file that has a single link."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -238,7 +245,7 @@ def _read(path: Path, max_bytes: int) -> bytes:
             raise BundleError(f"{path.name} is not a regular file of one link")
         if status.st_size > max_bytes:
             raise BundleError(f"{path.name} has {status.st_size} bytes, more than {max_bytes}")
-        # A reader makes room for all that it is asked for.
+        # Not more: read() allocates as many bytes as it is asked for.
         return file.read(status.st_size)
 
 
@@ -253,5 +260,5 @@ def _parse(content: bytes, message: _M, name: str, *, ignore_unknown_fields: boo
     try:
         return json_format.Parse(content, message, ignore_unknown_fields=ignore_unknown_fields)
     except (json_format.ParseError, ValueError, TypeError, SystemError, RecursionError) as error:
-        # For odd texts and numbers protobuf raises the types of what it calls.
+        # For some invalid texts and numbers, protobuf raises errors of other types.
         raise BundleError(f"{name} is not what the format asks for: {str(error)[:200]}") from None

@@ -1,8 +1,8 @@
-"""The `scorewire` command: one group whose subcommands the distributions bring.
+"""The `scorewire` command, a group whose subcommands come from the other distributions.
 
-A distribution names its subcommands under the entry point group
-`scorewire.commands`. This table says what they are for, so that `--help`
-imports none of them.
+A distribution registers its subcommands as entry points in the group
+`scorewire.commands`. The table here has their summaries, so that `--help` imports
+none of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points, version
 import click
 
 _TRAINING = "scorewire-training[xgboost-cpu]"
-# Subcommand: the distribution that brings it, and what it does.
+# Subcommand: what to install for it, and its summary.
 COMMANDS = {
     "train": (_TRAINING, "Train a model on your data and export it as a bundle."),
     "export": (_TRAINING, "Export a saved XGBoost or LightGBM model, or an ONNX file."),
@@ -20,13 +20,13 @@ COMMANDS = {
     "serve": ("scorewire-server", "Serve bundles over gRPC."),
     "predict": ("scorewire[pandas]", "Score a CSV or Parquet file through a server."),
     "proto": ("scorewire", "Print the protobuf schema of a model's typed service."),
-    "models": ("scorewire[models]", "See which versions answer, change that, and compare them."),
+    "models": ("scorewire[models]", "Show which versions answer calls, change it, and compare two versions."),
     "load": ("scorewire-loadtest", "Put load on a server and report its latency."),
 }
 
 
 class _Commands(click.Group):
-    """A group that imports a subcommand only when it is called."""
+    """A group that imports a subcommand only when the subcommand is called."""
 
     def _installed(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group="scorewire.commands")}
@@ -58,4 +58,4 @@ class _Commands(click.Group):
 @click.command(cls=_Commands)
 @click.version_option(version("scorewire-contract"), prog_name="scorewire")
 def main() -> None:
-    """Train models, prove them, serve them over gRPC and score rows."""
+    """Train models, verify their bundles, serve them over gRPC and predict rows."""

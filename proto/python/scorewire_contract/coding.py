@@ -1,10 +1,9 @@
-"""How rows become graph inputs: the one definition, shared by export and engine.
+"""Codes rows: checks them and turns them into graph inputs, for export and engines alike.
 
-A manifest's `Coding` says, for each column of each graph input, whether it is a
-number as it came, a text turned into a number by a vocabulary, or a text as it
-came; other inputs have the counts of the words of texts. Rows that the schema
-does not allow are found here and left out, so that one bad row costs its own
-score and nobody else's.
+A manifest's `Coding` gives the source of each column of each graph input: a
+number, a text converted to a number by a vocabulary, or a text as it is. Some
+inputs have the counts of words instead. A row that the schema does not allow gets
+an error and is left out, so that the other rows of its call are still scored.
 """
 
 from __future__ import annotations
@@ -38,17 +37,17 @@ _DTYPES: dict[int, type[np.generic]] = {
     manifest_pb2.ELEMENT_TYPE_DOUBLE: np.float64,
     manifest_pb2.ELEMENT_TYPE_BOOL: np.bool_,
 }
-# Whole numbers up to this magnitude are doubles.
+# A double holds every whole number up to this magnitude exactly.
 LARGEST_WHOLE = 2.0**53
 
 
 def missing_message(feature: str) -> str:
-    """Says that a row lacks a feature that the model needs."""
+    """The error message for a missing value of a feature that must not be missing."""
     return f"{feature} is missing"
 
 
 class NumberRange(NamedTuple):
-    """Which numbers of a feature are taken: `low` and `high` and what lies between."""
+    """The range of numbers that a model takes for a feature; it includes `low` and `high`."""
 
     feature: str
     low: float
@@ -56,7 +55,7 @@ class NumberRange(NamedTuple):
 
     @property
     def message(self) -> str:
-        """Says that a row's number is not among them."""
+        """The error message for a number outside the range."""
         if self.low == -self.high:
             taken = f"magnitudes up to {self.high:g}"
         elif -LARGEST_WHOLE <= self.low <= self.high <= LARGEST_WHOLE:
@@ -74,12 +73,12 @@ class NumberRange(NamedTuple):
 
 
 def _told(number: float) -> str:
-    """The number with as many digits as tell it from its neighbours, 5 and not 5.0."""
+    """The shortest decimal text of the number; 5 and not 5.0."""
     return repr(number).removesuffix(".0")
 
 
 def number_ranges(schema: schema_pb2.Schema, coding: manifest_pb2.Coding) -> list[NumberRange]:
-    """The range of each number, in schema order, by its limits and by the type of its graph inputs."""
+    """The range of each number feature, by its limits and the types of its graph inputs; in schema order."""
     numbers = [each for each in schema.features if each.kind == schema_pb2.FEATURE_KIND_NUMBER]
     ranges = [_range_by_limits(each) for each in numbers]
     for graph_input in coding.inputs:
@@ -107,12 +106,12 @@ def _range_by_limits(feature: schema_pb2.Feature) -> NumberRange:
 
 
 def whole_message(feature: str) -> str:
-    """Says that a row's number is not whole where the model takes whole numbers."""
+    """The error message for a number that is not whole, of a feature that must be whole."""
     return f"{feature} is not a whole number"
 
 
 def unknown_message(feature: str) -> str:
-    """Says that a row's text is none of those that the model knows, and it takes no other."""
+    """The error message for a text that the model does not know and does not take."""
     return f"{feature} is a text that this model does not know"
 
 
@@ -130,10 +129,12 @@ class RowError:
 class CodedRows:
     """Graph inputs for the rows without an error.
 
-    `feeds` maps each graph input to an array of shape [len(kept), columns], or of
-    shape [entries] where it has counts of words.
-    `kept` has the indices of those rows, ascending, or is None where no row has
-    an error. `errors` has one entry for every other row, ascending.
+    Attributes:
+        feeds: for each graph input, an array of shape [len(kept), columns], or of
+            shape [entries] if it has counts of words.
+        kept: the indices of the rows without an error, in ascending order; None if
+            no row has an error.
+        errors: one error for every other row, in ascending order of rows.
     """
 
     feeds: dict[str, NDArray[Any]]
@@ -142,7 +143,7 @@ class CodedRows:
 
 
 class RowCoder:
-    """Codes the rows of one bundle; built once, safe to share between threads.
+    """Codes rows for one bundle; safe to share between threads.
 
     Raises:
         ValueError: the coding contradicts itself or the schema.
@@ -190,12 +191,12 @@ class RowCoder:
         self._checks = self._build_checks(schema)
 
     def code(self, row_count: int, numbers: NDArray[np.float64], texts: Sequence[str]) -> CodedRows:
-        """Code rows.
+        """Check rows and turn them into graph inputs.
 
         Args:
-            row_count: how many rows.
-            numbers: row-major, of size row_count x number_count.
-            texts: row-major, of size row_count x text_count.
+            row_count: number of rows.
+            numbers: row-major, of size row_count x number_count; NaN is missing.
+            texts: row-major, of size row_count x text_count; "" is missing.
         """
         table = numbers.reshape(row_count, self.number_count)
         codes = [vocabulary.look_up(row_count, texts, self.text_count) for vocabulary in self._vocabularies]
@@ -215,7 +216,7 @@ class RowCoder:
         return CodedRows(feeds=feeds, kept=kept, errors=errors)
 
     def _build_checks(self, schema: schema_pb2.Schema) -> list[_NumberCheck | _TextCheck]:
-        """What each feature that refuses something refuses, in schema order."""
+        """The checks of all features, in schema order."""
         checks: list[_NumberCheck | _TextCheck] = []
         number = text = 0
         for feature in schema.features:
@@ -231,7 +232,7 @@ class RowCoder:
     def _find_errors(
         self, table: NDArray[np.float64], texts: Sequence[str], codes: list[NDArray[np.intp]]
     ) -> list[RowError]:
-        """At most one error a row: that of its first bad feature in schema order."""
+        """The error of each bad row: that of its first bad feature, in schema order."""
         if self._free_texts and self._numbers_pass(table):
             return []
         found: dict[int, RowError] = {}
@@ -242,10 +243,10 @@ class RowCoder:
         return [found[row] for row in sorted(found)]
 
     def _numbers_pass(self, table: NDArray[np.float64]) -> bool:
-        """Whether no number is refused."""
+        """Whether every number passes its checks."""
         if self._free_numbers:
             return True
-        # One comparison clears most calls; NaN compares as false, and is looked at only then.
+        # One comparison clears most calls. NaN compares as false, so missing values are checked only then.
         if self._even:
             passes = np.abs(table) <= self._highs
         else:
@@ -256,7 +257,7 @@ class RowCoder:
 
 
 class _Vocabulary:
-    """Text to index, -1 for a text that is not in it."""
+    """Looks up the indices of texts; -1 for a text that is not in the vocabulary."""
 
     def __init__(self, message: manifest_pb2.Vocabulary, text_count: int) -> None:
         if message.text >= text_count:
@@ -321,7 +322,7 @@ class _Input:
                 raise ValueError(f"input {self.name!r} names a vocabulary that is not there")
             if len(coded.values) != vocabularies[coded.vocabulary].size:
                 raise ValueError(f"input {self.name!r}, column {i}: not one value for each text")
-            # The unknown text's value stands last, where index -1 finds it.
+            # The value of an unknown text comes last, where index -1 finds it.
             told = np.array([*coded.values, coded.unknown_value])
             with np.errstate(over="ignore", invalid="ignore"):
                 values = told.astype(self._dtype)
@@ -350,7 +351,7 @@ class _Input:
 
 
 class _EntriesInput:
-    """One graph input that has a part of the counts of a bag."""
+    """Fills one graph input that has a part of the entries of a bag."""
 
     def __init__(self, message: manifest_pb2.GraphInput, bag_count: int) -> None:
         self.name = message.name
@@ -362,11 +363,11 @@ class _EntriesInput:
         self._part = _ENTRY_PARTS[part][0]
 
     def pick(self, counts: list[Entries]) -> NDArray[Any]:
-        """Its array, out of the counts of all bags."""
+        """The array of this input, given the counts of all bags."""
         return counts[self._bag][self._part]
 
 
-# Their places in Entries, and their types.
+# The position of each part in Entries, and its element type.
 _ENTRY_PARTS = {
     manifest_pb2.ENTRY_PART_ROW: (0, manifest_pb2.ELEMENT_TYPE_INT64),
     manifest_pb2.ENTRY_PART_PLACE: (1, manifest_pb2.ELEMENT_TYPE_INT64),
@@ -375,7 +376,7 @@ _ENTRY_PARTS = {
 
 
 def _positions(indices: list[int]) -> slice | NDArray[np.intp]:
-    """Positions to index an array with; consecutive ones as a slice, which costs a tenth."""
+    """Indices for numpy: a slice if they are consecutive, which takes a tenth of the time."""
     first = indices[0] if indices else 0
     if indices == list(range(first, first + len(indices))):
         return slice(first, first + len(indices))
@@ -386,7 +387,7 @@ _Finding: TypeAlias = "tuple[int, errors_pb2.ErrorReason.ValueType, str]"
 
 
 class _NumberCheck:
-    """Finds the rows whose number a model refuses."""
+    """Finds rows whose number the model refuses."""
 
     def __init__(self, feature: schema_pb2.Feature, position: int, taken: NumberRange) -> None:
         self.feature = feature.name
@@ -416,7 +417,7 @@ class _NumberCheck:
 
 
 class _TextCheck:
-    """Finds the rows whose text a model refuses."""
+    """Finds rows whose text the model refuses."""
 
     def __init__(self, feature: schema_pb2.Feature, position: int, stride: int, known: list[int]) -> None:
         self.feature = feature.name

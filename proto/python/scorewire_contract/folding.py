@@ -1,4 +1,4 @@
-"""What happens to a text before it is looked up, cut or fed to the graph."""
+"""Normalizes a text before it is looked up, split into tokens or fed to the graph."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrst
 
 
 def ascii_lower_strip(text: str) -> str:
-    """The text without ASCII white space at its ends, ASCII capitals made small.
+    """Strip ASCII white space and convert ASCII letters to lower case.
 
-    ASCII only, so that every engine in every language folds alike.
+    Other characters stay, so that engines in every language give the same text.
     """
     return text.strip(_ASCII_SPACE).translate(_ASCII_LOWER)
 
 
 def unfolded(text: str) -> str:
-    """The text itself."""
+    """Return the text as it is."""
     return text
 
 
@@ -30,10 +30,10 @@ _FOLDS: dict[int, Callable[[str], str]] = {
 
 
 def fold_of(fold: int) -> Callable[[str], str]:
-    """The function of a fold.
+    """The function for a `TextFold`.
 
     Raises:
-        ValueError: it is none of this format.
+        ValueError: the fold is not one of this format.
     """
     if fold not in _FOLDS:
         raise ValueError(f"text fold {fold} is not one of this format")

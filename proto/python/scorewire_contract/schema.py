@@ -1,8 +1,9 @@
-"""Rules of names, versions and schemas.
+"""The rules for model names, versions and schema fingerprints.
 
-A version follows semver.org 2.0.0. Versions are ordered as it says, and build
-metadata breaks ties by text so that the order is total. Its three numbers are
-below 2^63, so that engines and clients in every language can hold them.
+A version follows semver.org 2.0.0, and so does the order of versions. Versions
+that differ only in build metadata are ordered by its text, so that the order is
+total. The three numbers of a version are below 2^63, so that a 64-bit integer
+holds them in every language.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ _LARGEST_NUMBER = 2**63 - 1
 
 
 class InvalidNameError(ValueError):
-    """A model name or a version breaks the rules; the message says which."""
+    """A model name or a version is invalid; the message tells why."""
 
 
 @total_ordering
 class Version:
-    """A semantic version, ordered.
+    """A semantic version; versions compare by semver's order.
 
     Raises:
-        InvalidNameError: the text is no semantic version.
+        InvalidNameError: the text is not a semantic version.
     """
 
     __slots__ = ("_key", "text")
@@ -56,12 +57,12 @@ class Version:
 
     @property
     def major(self) -> int:
-        """The first number: clients of one major need not change."""
+        """The major version. Versions of one major version work with the same typed clients."""
         return self._key[0]
 
     @property
     def is_prerelease(self) -> bool:
-        """Whether it carries a pre-release tag."""
+        """Whether the version has a pre-release tag."""
         return not self._key[3]
 
     def __eq__(self, other: object) -> bool:
@@ -81,14 +82,15 @@ class Version:
 
 
 def check_model_name(name: str, *, what: str = "model name") -> str:
-    """The name itself.
+    """Check a model's name, or another name with the same rules, and return it.
 
     Args:
-        name: of a model, or of something else that has such names.
-        what: that is, for the message.
+        name: the name.
+        what: what has the name, for the error message.
 
     Raises:
-        InvalidNameError: it is not 1 to 63 of a-z, 0-9, _ and -, a letter first.
+        InvalidNameError: the name is not 1 to 63 characters of a-z, 0-9, _ and -, or
+            does not begin with a letter.
     """
     if _NAME.fullmatch(name) is None:
         raise InvalidNameError(
@@ -98,11 +100,11 @@ def check_model_name(name: str, *, what: str = "model name") -> str:
 
 
 def fingerprint(schema: schema_pb2.Schema) -> str:
-    """16 hex digits over what a caller must know to send rows and read answers.
+    """The fingerprint of a schema: 16 hex digits of a hash over what callers depend on.
 
-    Names, kinds and order of the features; names, kinds, widths and class
-    labels of the outputs. Ranges and vocabularies do not count: a model trained
-    anew on new data keeps its fingerprint.
+    These are the names, kinds and order of the features, and the names, kinds,
+    widths and class labels of the outputs. Ranges and vocabularies do not count,
+    so that a model keeps its fingerprint when it is trained again on new data.
     """
     interface = [
         [[feature.name, feature.kind] for feature in schema.features],

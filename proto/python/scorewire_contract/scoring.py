@@ -1,7 +1,7 @@
-"""Rows in, outputs out: the coding, the graph and the answer's order, put together.
+"""Scores rows with a bundle: codes the rows, runs the graph, and orders its outputs.
 
-The graph itself is run by a function that the caller brings, so that this
-package needs no runtime.
+The caller passes the function that runs the graph, so that this package needs no
+ONNX runtime.
 """
 
 from __future__ import annotations
@@ -20,27 +20,30 @@ from scorewire_contract.coding import LARGEST_WHOLE, RowCoder, RowError
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 
-# Takes the names of the outputs and the inputs by name, like onnxruntime's
-# InferenceSession.run, and returns one array for each name.
+# Runs a graph, as onnxruntime's InferenceSession.run: takes the names of the
+# outputs and the inputs by name, and returns one array for each output.
 RunGraph: TypeAlias = Callable[[list[str], dict[str, NDArray[Any]]], Sequence[NDArray[Any]]]
 
-# What a bundle may allow golden rows to differ by at most: of the answer, and of the largest answer.
+# The largest tolerance of golden rows: relative to the output, and absolute in units of the largest output.
 MAX_TOLERANCE = 0.01
 
 BEYOND_DOUBLES = "whole numbers beyond 2^53, which doubles do not hold"
 
 
 class GoldenMismatchError(ValueError):
-    """A bundle does not give the scores that it was exported with; the message says where."""
+    """A bundle does not reproduce the scores of its golden rows; the message tells where."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a model says of rows.
+    """The outputs of a model for rows.
 
-    `outputs` has, in schema order, an array of float64 of shape [rows, width], or
-    of str where the output is of texts; rows with an error are NaN or "".
-    `errors` ascends by row. `model_ns` is the time that the graph took.
+    Attributes:
+        outputs: one array of shape [rows, width] for each output, in schema order:
+            float64, or objects of type str for a text output. A row with an error
+            has NaN or "".
+        errors: the errors of rows, in ascending order of rows.
+        model_ns: the time that the graph ran, in nanoseconds.
     """
 
     outputs: list[NDArray[Any]]
@@ -69,13 +72,13 @@ class Scorer:
         """Score rows.
 
         Args:
-            row_count: how many rows.
+            row_count: number of rows.
             numbers: row-major, of size row_count x number_count; NaN is missing.
             texts: row-major, of size row_count x text_count; "" is missing.
 
         Raises:
-            ValueError: the graph answers with another shape than the schema's, or with
-                whole numbers that no double is.
+            ValueError: an output of the graph does not have the schema's shape, or has
+                whole numbers that a double cannot hold.
         """
         coded = self._coder.code(row_count, numbers, texts)
         kept_count = row_count if coded.kept is None else len(coded.kept)
@@ -100,7 +103,7 @@ class Scorer:
         return Scores(outputs=outputs, errors=coded.errors, model_ns=model_ns)
 
     def _run_each(self, row_count: int, feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """The graph's answers to rows that it takes one at a time."""
+        """Run the graph once for each row, and stack its outputs."""
         answers = [
             self.run(self.output_names, {name: values[row : row + 1] for name, values in feeds.items()})
             for row in range(row_count)
@@ -111,10 +114,14 @@ class Scorer:
 
 
 def score_golden(bundle: Bundle, run: RunGraph) -> int:
-    """Score the golden rows, compare with the fitted model's answers, return their number.
+    """Score a bundle's golden rows and compare the scores with the fitted model's.
+
+    Returns:
+        The number of golden rows.
 
     Raises:
-        GoldenMismatchError: a score or a row's error is another than expected.
+        GoldenMismatchError: a score or a row's error is not the expected one, or the golden rows
+            cannot prove anything.
         ValueError: the coding contradicts itself or the schema.
     """
     golden, schema = bundle.golden, bundle.manifest.schema
@@ -156,14 +163,14 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
 
 
 def golden_tolerance(golden: manifest_pb2.Golden, output: schema_pb2.OutputSchema) -> manifest_pb2.Tolerance:
-    """What an output may differ by from the golden rows' answers; a class by nothing."""
+    """The tolerance of an output in the golden rows; zero for a class."""
     if output.kind == schema_pb2.OUTPUT_KIND_CLASS:
         return manifest_pb2.Tolerance()
     return golden.output_tolerances.get(output.name, golden.tolerance)
 
 
 def _check_classes(output: schema_pb2.OutputSchema, values: NDArray[np.float64]) -> None:
-    """Check that classes are indices into their labels."""
+    """Check that the values of a class output are indices into its labels."""
     told = values[~np.isnan(values)]
     known = (told >= 0) & (told < len(output.class_labels)) & (told == np.floor(told))
     if output.kind == schema_pb2.OUTPUT_KIND_CLASS and not known.all():
@@ -171,7 +178,7 @@ def _check_classes(output: schema_pb2.OutputSchema, values: NDArray[np.float64])
 
 
 def _check_tolerances(golden: manifest_pb2.Golden) -> None:
-    """Check that golden rows with other scores would be found."""
+    """Check that the tolerances are small enough to detect wrong scores."""
     answers = {output.name: output.numbers for output in golden.expected.outputs}
     _check_tolerance(golden.tolerance, [x for numbers in answers.values() for x in numbers])
     for name, tolerance in golden.output_tolerances.items():
@@ -189,7 +196,7 @@ def _check_tolerance(tolerance: manifest_pb2.Tolerance, answers: Iterable[float]
 
 
 def beyond_doubles(values: NDArray[Any]) -> bool:
-    """Whether whole numbers are of a magnitude at which not each is a double."""
+    """Whether an array has whole numbers of a magnitude at which doubles are not exact."""
     if values.dtype.kind not in "iu" or values.dtype.itemsize < 8 or not values.size:
         return False
     return bool(values.max() > LARGEST_WHOLE or values.min() < -LARGEST_WHOLE)
@@ -208,7 +215,7 @@ def _compare_texts(name: str, values: NDArray[Any], target: NDArray[Any]) -> Non
 def within_tolerance(
     values: NDArray[np.float64], target: NDArray[np.float64], tolerance: manifest_pb2.Tolerance
 ) -> NDArray[np.bool_]:
-    """Where values equal the target's: NaN equals NaN, an infinity itself only."""
+    """Where values equal the target within a tolerance. NaN equals NaN; infinities must be the same."""
     with np.errstate(invalid="ignore"):
         close = np.abs(values - target) <= tolerance.absolute + tolerance.relative * np.abs(target)
     same = (values == target) | (np.isnan(values) & np.isnan(target))

@@ -1,15 +1,18 @@
-"""A model's typed schema: a protobuf service of its own, with one named field per feature and output.
+"""A model's typed schema: a protobuf service of its own, with a named field for each feature and output.
 
-Rules:
-- The package is scorewire.models.<name>.v<major>; in <name>, "-" becomes "_H", which no
-  model's name has, so that no two models share a package.
-- A field's number never changes within a major, and is never used again. Export
-  gives new features new numbers and reserves those of features that are gone. No
-  version uses a number for anything else than another version of the major does.
-- A field's name is the feature's, with "_" for what identifiers do not allow.
-  Where that would be another field's, in any of the spellings that languages make
-  of it, the field's number is added; the smaller number keeps the plain name.
-- The prediction's fields 1 and 2 are the version that answered and the row's
+The rules:
+
+- The package is scorewire.models.<name>.v<major>. In <name>, "-" becomes "_H", which
+  no model's name contains, so that no two models share a package.
+- A field's number never changes within a major version, and is never used for
+  another field. Export gives new numbers to new features and reserves the numbers
+  of features that are removed. All versions of a major version agree on what each
+  number means.
+- A field's name is the feature's name, with "_" for characters that identifiers do
+  not allow. If another field has the same name, in any of the spellings that code
+  generators make of names, the field's number is appended. The field with the
+  smaller number keeps the plain name.
+- In the prediction, field 1 is the version that answered and field 2 the row's
   error; outputs begin at 3.
 """
 
@@ -41,7 +44,7 @@ _TYPE_NAMES = {_DOUBLE: "double", _STRING: "string"}
 
 
 class IncompatibleSchemaError(ValueError):
-    """A version breaks the clients of the version before it; the message says where."""
+    """A version would break typed clients of the version before it; the message tells where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message; `reserved` has the fields that it may not have again."""
+    """A message; `reserved` has the fields that it may not use again."""
 
     name: str
     comment: str
@@ -69,9 +72,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class TypedSchema:
-    """The typed service of one major of a model, as one version has it.
+    """The typed service of one major version of a model, as one of its versions defines it.
 
-    `features` and `outputs` have the fields in schema order.
+    `features` and `outputs` are the fields in schema order.
     """
 
     package: str
@@ -88,12 +91,12 @@ class TypedSchema:
 
     @property
     def file_name(self) -> str:
-        """The file's name among protobuf's."""
+        """The name of the .proto file."""
         return self.package.replace(".", "/") + ".proto"
 
     @property
     def methods(self) -> tuple[tuple[str, str, str, bool, str], ...]:
-        """Name, request, response, whether both are streams, and what it is for."""
+        """Each method: name, request, response, whether both are streams, and comment."""
         stem = self.stem
         return (
             (PREDICT, f"{stem}Row", f"{stem}Prediction", False, "Scores one row; a bad one fails the call."),
@@ -102,7 +105,7 @@ class TypedSchema:
         )
 
     def descriptor(self) -> descriptor_pb2.FileDescriptorProto:
-        """The file, as protobuf describes it."""
+        """The schema as a file descriptor."""
         file = descriptor_pb2.FileDescriptorProto(name=self.file_name, package=self.package, syntax="proto3")
         file.options.go_package = self._go_package
         for message in self.messages:
@@ -118,7 +121,7 @@ class TypedSchema:
         return file
 
     def render(self) -> str:
-        """The file as protoc reads it, with comments."""
+        """The schema as a .proto file, with comments."""
         lines = ['syntax = "proto3";', "", *_comment(self.comment), f"package {self.package};", ""]
         lines += [f'option go_package = "{self._go_package}";', ""]
         lines += [f"// Scores rows of this model.\nservice {self.stem}Service {{"]
@@ -136,21 +139,21 @@ class TypedSchema:
 
 
 def package_of(model: str, major: int) -> str:
-    """The package of a major of a model."""
+    """The package of a major version of a model."""
     return f"scorewire.models.{model.replace('-', '_H')}.v{major}"
 
 
 def typed_schema(model: str, version: str, schema: schema_pb2.Schema, description: str = "") -> TypedSchema:
-    """The typed schema of a version.
+    """Make the typed schema of a version.
 
     Args:
         model: the model's name.
-        version: its semantic version.
-        schema: its schema; one without field numbers is numbered by position.
-        description: of the model, for people.
+        version: the semantic version.
+        schema: the version's schema; without field numbers, fields are numbered by position.
+        description: the model's description, for people.
 
     Raises:
-        ValueError: two fields have one number, or a number that is reserved.
+        ValueError: two fields have the same number, or a field has a reserved number.
     """
     stem = "".join(part.capitalize() for part in re.split("[_-]", model))
     major = Version(version).major
@@ -198,17 +201,17 @@ def assign_fields(
     before: str = "",
     others: Sequence[schema_pb2.Schema] = (),
 ) -> None:
-    """Give the features and outputs of a schema their fields.
+    """Number the fields of a new version's schema.
 
     Args:
-        schema: of a new version; changed in place.
-        predecessor: that of the version before it in the same major; None where there is none.
-        before: that version, for messages.
-        others: those of the major's other versions. What is new keeps clear of their numbers,
-            since one service is for all of them.
+        schema: the schema of the new version; changed in place.
+        predecessor: the schema of the version before it in the same major version, or None.
+        before: the version before it, for error messages.
+        others: the schemas of the other versions of the major version. New fields do not
+            use their numbers for something else, because one service is for all versions.
 
     Raises:
-        IncompatibleSchemaError: clients of the predecessor would break.
+        IncompatibleSchemaError: clients of the version before it would break.
     """
     old = schema_pb2.Schema()
     if predecessor is not None:
@@ -228,7 +231,7 @@ _Side: TypeAlias = tuple[_Named, schema_pb2.ReservedFields, int]
 
 
 def _sides(schema: schema_pb2.Schema) -> tuple[_Side, _Side]:
-    """What goes in and what comes out: who has fields, which are reserved, and the first number."""
+    """The inputs and the outputs: what has fields, its reserved fields, and the first field number."""
     return (
         (schema.features, schema.reserved_features, FIRST_FEATURE),
         (schema.outputs, schema.reserved_outputs, FIRST_OUTPUT),
@@ -255,7 +258,7 @@ def _check_compatible(schema: schema_pb2.Schema, old: schema_pb2.Schema, before:
 
 
 def _narrower(feature: schema_pb2.Feature, former: schema_pb2.Feature | None) -> str:
-    """How a feature refuses what clients of the version before may send; "" where it does not."""
+    """How a feature refuses values that it took in the version before; "" if it does not."""
     if former is None:
         return "" if feature.missing_allowed else "is new and must not be missing"
     if former.kind != feature.kind:
@@ -274,7 +277,7 @@ def _assign(
     others: Sequence[_Side],
     first: int,
 ) -> None:
-    """Number what is known as before; what another version has as well, as there; the rest anew."""
+    """Number the fields: as in the version before, else as in another version, else with a new number."""
     used = {first - 1, *known.values(), *gone.numbers}
     there: dict[tuple[str, int, int], int] = {}
     taken = set(used)
@@ -293,7 +296,7 @@ def _assign(
 
 
 def _identity(each: schema_pb2.Feature | schema_pb2.OutputSchema) -> tuple[str, int, int]:
-    """What two versions must agree on to share a field."""
+    """What must be equal in two versions for them to share a field number."""
     return each.name, each.kind, each.width if isinstance(each, schema_pb2.OutputSchema) else 1
 
 
@@ -343,7 +346,7 @@ def _names(named: _Named, numbers: list[int], taken: Iterable[str]) -> list[str]
 
 
 def _spelling(name: str) -> str:
-    """What is left of a name in every spelling that languages make of it."""
+    """The letters of a name that stay in every spelling that code generators make of it."""
     return name.replace("_", "").lower()
 
 
@@ -398,7 +401,7 @@ def _describe(message: Message, target: descriptor_pb2.DescriptorProto, package:
         if field.message:
             added.type_name = f".{package}.{field.message}"
         if field.optional:
-            # A presence of its own is, in proto3, a oneof of one field.
+            # In proto3, an optional field is a oneof with one field.
             added.proto3_optional = True
             added.oneof_index = len(target.oneof_decl)
             target.oneof_decl.add(name=f"_{field.name}")

@@ -1,8 +1,9 @@
-"""Characters as one version of Unicode has them, whichever the Python here has.
+"""The properties of characters in a given version of Unicode, whatever version Python has here.
 
-A model's words depend on the Unicode of the Python that it was fitted in: a character that a later
-version adds is a letter there and no part of any word before. `unicode.txt` has what the coding of
-words asks of characters, for each version since that of Python 3.11; proto/generate_unicode.py writes it.
+The words that a model counts depend on the Unicode version of the Python that it
+was fitted in: a letter that a later version adds is not part of a word in earlier
+ones. `unicode.txt` has the properties that the coding of words needs, for each
+Unicode version since that of Python 3.11. proto/generate_unicode.py writes it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ _HANGUL = range(0xAC00, 0xD7A4)
 
 @dataclass(frozen=True, slots=True)
 class Characters:
-    r"""What a version of Unicode says of characters.
+    r"""The properties of characters in one version of Unicode.
 
-    `word` are the ranges of those that Python's `\w` matches. `lower` and `stripped` are for
-    `str.translate`: small letters, and what is left without accents and marks.
+    Attributes:
+        word: the ranges of characters that Python's `\w` matches.
+        stripped: a table for `str.translate` that removes accents and marks.
     """
 
     word: Ranges
@@ -33,20 +35,20 @@ class Characters:
     _final_sigma: re.Pattern[str]
 
     def lower(self, text: str) -> str:
-        """`str.lower`."""
+        """Convert to lower case, as `str.lower` of that version does."""
         if "Σ" in text:
             text = self._final_sigma.sub(r"\1ς", text)
         return text.translate(self._lower)
 
 
 def versions() -> tuple[str, ...]:
-    """The versions of Unicode that are known, oldest first."""
+    """The known versions of Unicode, oldest first."""
     return tuple(dict.fromkeys(version for _, version, _ in _lines()))
 
 
 @cache
 def characters(version: str) -> Characters:
-    """Characters as a version of Unicode has them.
+    """The properties of characters in a version of Unicode.
 
     Raises:
         ValueError: the version is not known.
@@ -71,13 +73,13 @@ def characters(version: str) -> Characters:
     for code in _HANGUL:
         maps["stripped"][code] = unicodedata.normalize("NFKD", chr(code))
     cased, ignorable = (character_class(tuple(sets[kind])) for kind in ("cased", "ignorable"))
-    # The last letter of a word: behind one that has case, and not before one.
+    # A sigma is final if it comes after a cased letter and not before one.
     final = re.compile(f"([{cased}][{ignorable}]*)Σ(?![{ignorable}]*[{cased}])")
     return Characters(tuple(sets["word"]), maps["stripped"], maps["lower"], final)
 
 
 def character_class(ranges: Ranges) -> str:
-    """The inside of a regular expression's `[...]` for ranges of characters."""
+    """The content of a `[...]` in a regular expression for ranges of characters."""
     return "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in ranges)
 
 
@@ -89,7 +91,7 @@ def _run(first: int, last: int, to: list[int]) -> Iterator[tuple[int, str]]:
 
 @cache
 def _lines() -> list[tuple[str, str, list[str]]]:
-    """Kind, version and entries of each line of the file."""
+    """The kind, version and entries of each line of unicode.txt."""
     text = (files(__package__) / "unicode.txt").read_text(encoding="ascii")
     split = (line.split(" ") for line in text.splitlines())
     return [(kind, version, entries) for kind, version, *entries in split]

@@ -1,8 +1,9 @@
-"""Texts cut into terms that are counted, as scikit-learn's vectorizers cut and count them.
+"""Counts the words of texts, as scikit-learn's text vectorizers do.
 
-The steps are theirs: small letters, accents, tokens, stop words, n-grams; then each term has its place
-in a vocabulary, or where its hash says. Characters are those of the Unicode version that a bag names,
-so that both engines cut alike on any Python.
+The steps are those of scikit-learn: lower case, accents, tokens, stop words,
+n-grams. Then each term has a place, which is its index in the vocabulary or is
+given by its hash. Properties of characters come from the Unicode version that the
+bag names, so that both engines give the same counts on any Python.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from scorewire_contract.folding import fold_of
 from scorewire_contract.unicode import Characters, character_class, characters
 from scorewire_proto.bundle.v1 import manifest_pb2
 
-# Of an n-gram: each character of a text is in at most so many n-grams of each size.
+# The most tokens or characters in a term.
 MAX_NGRAM = 16
 MAX_WIDTH = 1 << 24
-# Entries are filled up to a power of two of at least so many, that graphs meet few shapes.
+# Entries are padded to a power of two, and to at least this many, so that a graph sees few shapes.
 MIN_ENTRIES = 16
 
 _LAST_CHARACTER = 0x10FFFF
@@ -32,10 +33,10 @@ _Cut: TypeAlias = "Callable[[str], Iterator[str]]"
 
 
 class Entries(NamedTuple):
-    """The counts of a bag over rows: each of shape [entries].
+    """The counts of a bag for rows, as the parts of a sparse matrix, each of shape [entries].
 
-    They are ordered by row, then by place. Further ones fill up to a power of two: they count 0 in row 0,
-    at the place after the last.
+    Entries are ordered by row and then by place. Padding comes last: count 0 in
+    row 0, at the place after the last one.
     """
 
     rows: NDArray[np.int64]
@@ -44,7 +45,7 @@ class Entries(NamedTuple):
 
 
 class Bag:
-    """Cuts and counts the texts of one feature.
+    """Counts the terms in the texts of one feature.
 
     Raises:
         ValueError: the message contradicts itself or the schema.
@@ -70,7 +71,7 @@ class Bag:
             raise ValueError(f"a bag has {self.width} places, more than {MAX_WIDTH}")
 
     def count(self, texts: Sequence[str]) -> Entries:
-        """The counts of the terms of texts, one text a row."""
+        """Count the terms of texts; each text is one row."""
         rows: list[int] = []
         places: list[int] = []
         counts: list[int] = []
@@ -103,7 +104,7 @@ class Bag:
 
 
 def _cutter(message: manifest_pb2.Bag) -> _Cut:
-    """What cuts a text into terms."""
+    """Make the function that splits a text into terms."""
     known = characters(message.unicode_version)
     prepare = _preparer(message, known)
     sizes = range(message.shortest, message.longest + 1)
@@ -126,7 +127,7 @@ def _cutter(message: manifest_pb2.Bag) -> _Cut:
 
 
 def _preparer(message: manifest_pb2.Bag, known: Characters) -> Callable[[str], str]:
-    """What is done to a text before it is cut."""
+    """Make the function that normalizes a text before it is split."""
     fold = fold_of(message.fold)
     if message.accents not in manifest_pb2.Accents.values():
         raise ValueError(f"accents {message.accents} of a bag are not of this format")
@@ -146,7 +147,7 @@ def _preparer(message: manifest_pb2.Bag, known: Characters) -> Callable[[str], s
 
 
 def _token_finder(tokens: manifest_pb2.Tokens, known: Characters) -> Callable[[str], list[str]]:
-    """What finds the tokens of a text."""
+    """Make the function that finds the tokens of a text."""
     ends = tokens.characters.ends
     starts = tokens.characters.starts
     if len(starts) != len(ends) or tokens.shortest < 1:
@@ -172,7 +173,7 @@ def _runs(text: str, sizes: range) -> Iterator[str]:
 
 
 def _runs_within_words(text: str, sizes: range) -> Iterator[str]:
-    """As `_runs` of each word between two spaces; one that is shorter than the runs counts once."""
+    """The n-grams of each word, padded with a space at both ends; a shorter word counts once as a whole."""
     for word in text.split():
         padded = f" {word} "
         for size in sizes:
@@ -184,12 +185,12 @@ def _runs_within_words(text: str, sizes: range) -> Iterator[str]:
 
 
 def hash_place(hashed: int, width: int) -> int:
-    """The place of a term by its hash, as scikit-learn's FeatureHasher has it."""
+    """The place of a term with this hash, as in scikit-learn's FeatureHasher."""
     return abs(hashed) % width
 
 
 def murmur3(data: bytes) -> int:
-    """MurmurHash3 (x86, 32 bits, seed 0) as a signed number."""
+    """MurmurHash3 (x86, 32 bits, seed 0) as a signed integer."""
     state, tail = 0, len(data) & ~3
     for i in range(0, tail, 4):
         state ^= _mix(int.from_bytes(data[i : i + 4], "little"))
