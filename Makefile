@@ -17,7 +17,7 @@ RUST := $(shell find server/native -name '*.rs' -not -path '*/target/*') server/
 WHEELS := server/native/target/wheels
 # What of the suite depends most on the releases of Python and of the libraries.
 ON_LIBRARIES := tests/scorewire_contract tests/e2e/test_libraries.py tests/scorewire_server/test_stopping.py \
-    $(addprefix tests/scorewire_training/export/,trees test_families.py test_saved.py test_categories.py test_files.py)
+    $(addprefix tests/scorewire_training/export/,trees saved_models test_families.py)
 
 # Two workers of the suite share the cores: threads that wait for others must not spin meanwhile.
 export OMP_WAIT_POLICY ?= passive

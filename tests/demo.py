@@ -19,7 +19,7 @@ from rich.table import Table
 
 from scorewire import Client
 from scorewire_training.game_revenue import GameRevenueConfig, train_game_revenue
-from scorewire_training.publishing import REPORT, TrainedModel
+from scorewire_training.output.publishing import REPORT, TrainedModel
 from scorewire_training.repurchase import RepurchaseConfig, train_repurchase
 from tests.processes import COMMAND, serving
 

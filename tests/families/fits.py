@@ -16,8 +16,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from scorewire_training.calibration import LogOddsCalibrator
-from scorewire_training.transformers import TextCleaner
+from scorewire_training.estimators import LogOddsCalibrator, TextCleaner
 from tests.families.data import TEXTS
 
 Fit = Callable[[pd.DataFrame, "NDArray[Any]", int], Any]

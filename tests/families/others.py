@@ -23,7 +23,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, StandardScaler
 
-from scorewire_training.export.lowering.neighbors import MAX_ROWS
+from scorewire_training.export.lowering.rules.neighbors import MAX_ROWS
 from tests.families.data import counts, everything, filled, fine, fine_with_holes, small_numbers
 from tests.families.fits import Fit, after_preparation, whole
 from tests.families.running import Family

@@ -10,7 +10,7 @@ from sklearn import ensemble
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
-from scorewire_training.transformers import FrequencyEncoder, TextCleaner
+from scorewire_training.estimators import FrequencyEncoder, TextCleaner
 from tests.families.data import empty_texts, everything
 from tests.families.fits import after_encoder
 from tests.families.running import Family

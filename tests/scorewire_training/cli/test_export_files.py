@@ -19,7 +19,7 @@ from scorewire_contract.bundle import read_bundle
 from scorewire_training.cli.export import export
 from scorewire_training.cli.verify import verify
 from tests.scored_bundles import score_rows
-from tests.scorewire_training.export.test_categories import NAMES, without_categories
+from tests.scorewire_training.export.saved_models.test_categories import NAMES, without_categories
 
 COUNT = 240
 CATEGORIES: dict[str, list[Any]] = {"integers": [30, 10, 20], "texts": ["b", "a", "c"], **NAMES}

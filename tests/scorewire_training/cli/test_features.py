@@ -6,7 +6,7 @@ from click.testing import CliRunner, Result
 from pyarrow import parquet
 
 from scorewire_training.cli.train import train
-from scorewire_training.repurchase.generate import write_transactions
+from tests.scorewire_training.repurchase.generated_transactions import write_transactions
 
 
 def _run(*arguments: str | Path) -> Result:

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from scorewire_contract.bundle import read_bundle
 from scorewire_training.cli.export import export
 from scorewire_training.cli.train import train
-from scorewire_training.figures import format_figure
+from scorewire_training.evaluation.metrics import format_figure
 from scorewire_training.game_revenue.generate import generate_users
 from tests.processes import COMMAND
 from tests.scorewire_training.repurchase.shop import make_lines

@@ -21,7 +21,7 @@ from scorewire_training.cli.export import export
 from scorewire_training.cli.verify import verify
 from scorewire_training.export import ExportError, ParityError, Tolerance, export_bundle
 from scorewire_training.export.graph import ModelOutput
-from scorewire_training.export.reference import Reference
+from scorewire_training.export.parity.fitted_model import Reference
 from scorewire_training.export.runtime import open_graph
 from scorewire_training.export.tolerance import Tolerances, choose, settle, widened
 

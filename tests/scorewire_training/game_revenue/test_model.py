@@ -13,7 +13,7 @@ from scorewire_training.errors import TrainingError
 from scorewire_training.game_revenue import GameRevenueConfig, train_game_revenue
 from scorewire_training.game_revenue.data import FEATURES, TEXTS
 from scorewire_training.game_revenue.generate import generate_users
-from scorewire_training.publishing import TrainedModel
+from scorewire_training.output.publishing import TrainedModel
 
 
 @pytest.fixture(scope="module")

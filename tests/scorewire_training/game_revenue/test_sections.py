@@ -9,9 +9,9 @@ from sklearn.pipeline import Pipeline
 
 from scorewire_training.game_revenue import GameRevenueConfig, train_game_revenue
 from scorewire_training.game_revenue import model as model_module
+from scorewire_training.game_revenue.candidates import build_rivals, fit_rival, make_loss
 from scorewire_training.game_revenue.data import TEXTS, Part, Split, read_users, split_users
 from scorewire_training.game_revenue.generate import generate_users
-from scorewire_training.game_revenue.rivals import build_rivals, fit_rival, make_loss
 from scorewire_training.game_revenue.sections import (
     draw_learning_curve,
     show_countries,
@@ -20,8 +20,8 @@ from scorewire_training.game_revenue.sections import (
     show_unseen_country,
     study_columns,
 )
-from scorewire_training.publishing import TrainedModel
-from scorewire_training.study import Kind, Study
+from scorewire_training.output.publishing import TrainedModel
+from scorewire_training.training_result import Kind, Study
 
 HURDLE = build_rivals(0)[0]
 PARAMETERS = {"penalty": 1.0, "hurdle_penalty": 0.1}

@@ -17,11 +17,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from xgboost import XGBRegressor
 
-from scorewire_training.regressors import HurdleRegressor, RateRegressor
+from scorewire_training.estimators import HurdleRegressor, RateRegressor
 from scorewire_training.report import render_report
 from scorewire_training.report.importance import NotExplainedError, explain, permute
-from scorewire_training.study import Kind, Section
-from tests.scorewire_training.studies import make_study
+from scorewire_training.training_result import Kind, Section
+from tests.scorewire_training.results import make_study
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 HOSTILE = "<script>alert(1)</script>\"'&$x$"
@@ -141,7 +141,7 @@ def test_one_seed_gives_one_page_in_every_process(html: str) -> None:
     kind = Kind.PROBABILITY if "Who buys again" in html else Kind.AMOUNT
     code = (
         "import sys; from scorewire_training.report import render_report; "
-        "from scorewire_training.study import Kind; from tests.scorewire_training.studies import make_study; "
+        "from scorewire_training.training_result import Kind; from tests.scorewire_training.results import make_study; "
         f"page = render_report(make_study(Kind({kind.value!r})), version='1.2.0', seed=0); "
         "sys.stdout.buffer.write(page)"
     )

@@ -8,7 +8,7 @@ import pytest
 
 from scorewire_training.errors import TrainingError
 from scorewire_training.repurchase import folds as folds_module
-from scorewire_training.repurchase.cuts import Observations
+from scorewire_training.repurchase.cutoffs import Observations
 from scorewire_training.repurchase.folds import GROUPS, draw_groups, fold_over_time
 
 DAYS = np.array(["2020-03-01", "2020-04-01", "2020-05-01", "2020-06-01"], dtype="datetime64[ns]")

@@ -11,11 +11,11 @@ from pyarrow import parquet
 
 from scorewire_contract.bundle import read_bundle
 from scorewire_training.errors import TrainingError
-from scorewire_training.publishing import TrainedModel
+from scorewire_training.output.publishing import TrainedModel
 from scorewire_training.repurchase import RepurchaseConfig, train_repurchase
 from scorewire_training.repurchase import model as repurchase_model
 from scorewire_training.repurchase.model import predict_probability, study_repurchase
-from scorewire_training.study import Study
+from scorewire_training.training_result import Study
 from tests.scorewire_training.repurchase.shop import LAST_DAY, make_lines
 
 TEST_CUT = LAST_DAY - pd.Timedelta(days=90)

@@ -11,9 +11,9 @@ from pyarrow import parquet
 from scorewire_training.errors import TrainingError
 from scorewire_training.repurchase import streaming
 from scorewire_training.repurchase.data import read_transactions
-from scorewire_training.repurchase.generate import write_transactions
+from scorewire_training.repurchase.feature_table import feature_table
 from scorewire_training.repurchase.streaming import StreamSettings, stream_features
-from scorewire_training.repurchase.table import feature_table
+from tests.scorewire_training.repurchase.generated_transactions import write_transactions
 from tests.scorewire_training.repurchase.shop import make_lines
 
 CUT = pd.Timestamp("2023-07-01")

@@ -18,10 +18,10 @@ from scorewire_training.cli.progress import stages
 from scorewire_training.config import DEFAULT_STORE, TrainingConfig
 from scorewire_training.config_file import load_config
 from scorewire_training.errors import TrainingError
-from scorewire_training.figures import read_figures
+from scorewire_training.evaluation.metrics import read_figures
 
 if TYPE_CHECKING:
-    from scorewire_training.publishing import TrainedModel
+    from scorewire_training.output.publishing import TrainedModel
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _C = TypeVar("_C", bound=TrainingConfig)
@@ -185,7 +185,7 @@ def _run(context: click.Context, config_class: type[_C], run: Callable[..., Trai
 
 
 def _print(console: Console, trained: TrainedModel, config: TrainingConfig) -> None:
-    from scorewire_training.publishing import MODEL_CARD, REPORT  # noqa: PLC0415 - as above
+    from scorewire_training.output.publishing import MODEL_CARD, REPORT  # noqa: PLC0415 - as above
 
     for table in (_tabulate_cleaning(trained), _tabulate_candidates(trained), _tabulate_figures(trained)):
         console.print(table)

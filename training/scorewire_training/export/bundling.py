@@ -20,19 +20,19 @@ from scorewire_contract.scoring import Scorer, score_golden
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.frames import FrameCodec
-from scorewire_training.export.golden import pick_golden
-from scorewire_training.export.hard_rows import MAX_CELLS
 from scorewire_training.export.lowering import lower
-from scorewire_training.export.parity import ParityReport, checked_shapes, compare
-from scorewire_training.export.probing import Prober
+from scorewire_training.export.parity.comparison import hold_trial
+from scorewire_training.export.parity.fitted_model import Answers, Reference
+from scorewire_training.export.parity.gate import ParityReport, checked_shapes, compare
+from scorewire_training.export.parity.golden import pick_golden
+from scorewire_training.export.parity.hard_rows import MAX_CELLS
+from scorewire_training.export.parity.input_limits import Prober
 from scorewire_training.export.provenance import build_provenance
-from scorewire_training.export.reference import Answers, Reference
 from scorewire_training.export.runtime import open_graph
-from scorewire_training.export.samples import as_table, to_frame
+from scorewire_training.export.sample_frame import as_table, to_frame
 from scorewire_training.export.schema import build_schema
 from scorewire_training.export.tolerance import Tolerances, choose
 from scorewire_training.export.trees.xgboost_missing import with_missing
-from scorewire_training.export.trial import hold_trial
 from scorewire_training.export.typed_schema import give_fields, render
 
 _MAX_SAMPLE_ROWS_COMPARED = 20_000

@@ -9,7 +9,7 @@ import numpy as np
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.frames import Features, WireRows
 from scorewire_training.export.graph import ModelOutput
-from scorewire_training.export.probing import Allowance
+from scorewire_training.export.parity.input_limits import Allowance
 
 
 def build_schema(

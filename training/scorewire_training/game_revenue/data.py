@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from scorewire_training.errors import TrainingError
 from scorewire_training.game_revenue.generate import generate_users
-from scorewire_training.study import CleaningStep
-from scorewire_training.tables import read_numbers, read_table, require_columns
+from scorewire_training.input_table import read_numbers, read_table, require_columns
+from scorewire_training.training_result import CleaningStep
 
 USER = "user_id"
 TEXTS = ("country", "country_region", "source", "platform", "device_family", "os_version")

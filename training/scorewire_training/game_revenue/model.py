@@ -14,10 +14,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from scorewire_training.candidates import choose, tune
 from scorewire_training.config import Progress, TrainingConfig
-from scorewire_training.distributed import Backend, open_backend
 from scorewire_training.evaluation import evaluate_amounts
+from scorewire_training.game_revenue.candidates import (
+    LOSS_NAME,
+    ORDINARY_LIMIT,
+    build_rivals,
+    encode_folds,
+    fit_rival,
+    make_loss,
+)
 from scorewire_training.game_revenue.data import (
     DESCRIPTIONS,
     EXPOSURE,
@@ -25,14 +31,6 @@ from scorewire_training.game_revenue.data import (
     Split,
     read_users,
     split_users,
-)
-from scorewire_training.game_revenue.rivals import (
-    LOSS_NAME,
-    ORDINARY_LIMIT,
-    build_rivals,
-    encode_folds,
-    fit_rival,
-    make_loss,
 )
 from scorewire_training.game_revenue.sections import (
     draw_learning_curve,
@@ -42,8 +40,10 @@ from scorewire_training.game_revenue.sections import (
     show_unseen_country,
     study_columns,
 )
-from scorewire_training.publishing import TrainedModel, check_new, publish
-from scorewire_training.study import CleaningStep, Kind, Study
+from scorewire_training.output.publishing import TrainedModel, check_new, publish
+from scorewire_training.study.candidates import choose, tune
+from scorewire_training.study.xgboost_backend import Backend, open_backend
+from scorewire_training.training_result import CleaningStep, Kind, Study
 
 NAME = "game-revenue"
 _FOLDS = 4

@@ -10,13 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from scorewire_training.candidates import Loss
 from scorewire_training.config import Progress
+from scorewire_training.estimators import HurdleRegressor
 from scorewire_training.evaluation import tabulate_deciles
+from scorewire_training.game_revenue.candidates import LOSS_NAME
 from scorewire_training.game_revenue.data import TEXTS, Part, draw_folds, group_countries
-from scorewire_training.game_revenue.rivals import LOSS_NAME
-from scorewire_training.regressors import HurdleRegressor
-from scorewire_training.study import LearningCurve, Section
+from scorewire_training.study.candidates import Loss
+from scorewire_training.training_result import LearningCurve, Section
 
 Fit: TypeAlias = Callable[[Part], Pipeline]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scorewire_training.report.gains import draw_gains
 from scorewire_training.report.scales import choose_scale, format_short
 from scorewire_training.report.style import MODEL, MUTED, RIVAL, Chart, draw, quiet_axes
-from scorewire_training.study import Study
+from scorewire_training.training_result import Study
 
 _GROUPS = 10
 _RESAMPLES = 400

@@ -26,7 +26,7 @@ from scorewire_training.report.style import (
     quiet_axes,
     shorten,
 )
-from scorewire_training.study import CleaningStep, Kind, Study
+from scorewire_training.training_result import CleaningStep, Kind, Study
 
 _BINS = 28
 _MAX_CORRELATED = 16

@@ -18,10 +18,9 @@ from sklearn.inspection import permutation_importance
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 
-from scorewire_training.calibration import LogOddsCalibrator
-from scorewire_training.regressors import HurdleRegressor, LogRegressor, RateRegressor
+from scorewire_training.estimators import HurdleRegressor, LogOddsCalibrator, LogRegressor, RateRegressor
 from scorewire_training.releases import FrozenEstimator
-from scorewire_training.study import Kind, Study
+from scorewire_training.training_result import Kind, Study
 
 _PERMUTED_ROWS = 1_500
 _REPEATS = 4

@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scorewire_training.candidates import TunedCandidate
 from scorewire_training.report.importance import Explanation, Importance
 from scorewire_training.report.scales import choose_scale, format_short
 from scorewire_training.report.style import (
@@ -23,7 +22,8 @@ from scorewire_training.report.style import (
     quiet_axes,
     shorten,
 )
-from scorewire_training.study import LearningCurve, Section
+from scorewire_training.study.candidates import TunedCandidate
+from scorewire_training.training_result import LearningCurve, Section
 
 _MAX_BARS = 20
 

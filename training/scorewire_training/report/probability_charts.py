@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from scorewire_training.report.gains import draw_gains
 from scorewire_training.report.style import MODEL, MUTED, RIVAL, Chart, as_shares, draw, quiet_axes
-from scorewire_training.study import Study
+from scorewire_training.training_result import Study
 
 _GROUPS = 10
 _MAX_POINTS = 300

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scorewire_training.config import Progress
-from scorewire_training.figures import format_figure, read_figures
+from scorewire_training.evaluation.metrics import format_figure, read_figures
 from scorewire_training.report.amount_charts import draw_amounts
 from scorewire_training.report.data_charts import (
     describe_range,
@@ -29,8 +29,8 @@ from scorewire_training.report.model_charts import (
     fold_interval,
 )
 from scorewire_training.report.probability_charts import draw_probabilities
-from scorewire_training.study import Kind, Section, Study
-from scorewire_training.verdict import as_sentence, headline_figures, judge, passes
+from scorewire_training.report.summary import as_sentence, headline_figures, judge, passes
+from scorewire_training.training_result import Kind, Section, Study
 
 _MAX_FEATURE_CHARTS = 30
 _MAX_ROWS_OF_A_TABLE = 100

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from scorewire_training.errors import TrainingError
-from scorewire_training.study import CleaningStep
-from scorewire_training.tables import read_table
+from scorewire_training.input_table import read_table
+from scorewire_training.training_result import CleaningStep
 
 # What a column may be called, in any case and with spaces or underscores. The
 # names of UCI's Online Retail (352) and Online Retail II (502) are among them.

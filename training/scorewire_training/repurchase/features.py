@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scorewire_training.repurchase.grouping import Floats, Groups, divide
 from scorewire_training.repurchase.history import RFM, History, read_history
 from scorewire_training.repurchase.segments import name_segments
-from scorewire_training.repurchase.shop import Shop, price_lines, survey
+from scorewire_training.repurchase.shop_statistics import Shop, price_lines, survey
 
 COUNTRY = "country"
 SEGMENT = "segment"

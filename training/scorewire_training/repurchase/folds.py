@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scorewire_training.candidates import Fold
 from scorewire_training.errors import TrainingError
-from scorewire_training.repurchase.cuts import Observations
+from scorewire_training.repurchase.cutoffs import Observations
+from scorewire_training.study.candidates import Fold
 
 GROUPS = 3
 _MAX_JUDGED_CUTS = 2

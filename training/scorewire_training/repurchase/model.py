@@ -20,22 +20,22 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from scorewire_training.calibration import LogOddsCalibrator
-from scorewire_training.candidates import Candidate, Fold, TunedCandidate, choose, tune
 from scorewire_training.config import Progress, TrainingConfig
-from scorewire_training.distributed import Backend, open_backend
 from scorewire_training.errors import TrainingError
+from scorewire_training.estimators import LogOddsCalibrator
 from scorewire_training.evaluation import evaluate_probabilities
-from scorewire_training.learning import measure_learning
-from scorewire_training.publishing import TrainedModel, check_new, publish
-from scorewire_training.repurchase.account import LIMITS, LOSS_NAME, RULE, build_sections, tell_knowledge
-from scorewire_training.repurchase.cuts import Observations, choose_cuts, observe_test, observe_training
+from scorewire_training.output.publishing import TrainedModel, check_new, publish
+from scorewire_training.repurchase.candidates import build_rivals
+from scorewire_training.repurchase.cutoffs import Observations, choose_cuts, observe_test, observe_training
 from scorewire_training.repurchase.data import read_transactions
+from scorewire_training.repurchase.feature_table import FEATURES_FILE, feature_table
 from scorewire_training.repurchase.features import DESCRIPTIONS
 from scorewire_training.repurchase.folds import GROUPS, draw_groups, fold_over_time
-from scorewire_training.repurchase.rivals import build_rivals
-from scorewire_training.repurchase.table import FEATURES_FILE, feature_table
-from scorewire_training.study import Kind, LearningCurve, Study
+from scorewire_training.repurchase.narrative import LIMITS, LOSS_NAME, RULE, build_sections, tell_knowledge
+from scorewire_training.study.candidates import Candidate, Fold, TunedCandidate, choose, tune
+from scorewire_training.study.learning_curve import measure_learning
+from scorewire_training.study.xgboost_backend import Backend, open_backend
+from scorewire_training.training_result import Kind, LearningCurve, Study
 
 NAME = "repurchase"
 _Floats: TypeAlias = NDArray[np.float64]

@@ -23,11 +23,11 @@ from pyarrow import feather, parquet
 from scorewire_training.config import Progress
 from scorewire_training.errors import TrainingError
 from scorewire_training.repurchase.data import BLANKS, clean_part, find_columns
+from scorewire_training.repurchase.feature_table import ROWS_PER_GROUP, describe_table, open_table, to_table
 from scorewire_training.repurchase.features import MAX_HORIZON_DAYS, describe_customers
 from scorewire_training.repurchase.history import History, read_history
-from scorewire_training.repurchase.shop import Shop, Survey, bring_together, survey
-from scorewire_training.repurchase.table import ROWS_PER_GROUP, describe_table, open_table, to_table
-from scorewire_training.study import CleaningStep
+from scorewire_training.repurchase.shop_statistics import Shop, Survey, bring_together, survey
+from scorewire_training.training_result import CleaningStep
 
 _PART_LINES = 500_000
 _MIN_MEMORY_MB = 256

@@ -14,10 +14,10 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.pipeline import FeatureUnion, Pipeline
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.draft import Draft
-from scorewire_training.export.lowering.matrix import Matrix
-from scorewire_training.export.lowering.origins import trace
+from scorewire_training.export.lowering.columnwise import trace
+from scorewire_training.export.lowering.graph_builder import Draft
 from scorewire_training.export.lowering.pipelines import class_name
+from scorewire_training.export.lowering.symbolic_columns import Matrix
 
 # Lowers a fitted step: what it is given, to what it gives.
 StepRule: TypeAlias = "Callable[[Draft, Any, Matrix], Matrix]"
@@ -66,5 +66,5 @@ def lower_step(draft: Draft, step: object, matrix: Matrix) -> Matrix:
     raise UnsupportedModelError(
         f"the step {type(step).__module__}.{type(step).__qualname__} has no faithful translation to ONNX",
         "do what it does before the model is fitted, or use a step of scikit-learn or of"
-        " scorewire_training.transformers in its place",
+        " scorewire_training.estimators in its place",
     )

@@ -14,11 +14,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import ELEMENT_TYPES, ModelOutput
-from scorewire_training.export.lowering.counts import Term
-from scorewire_training.export.lowering.draft import Draft
-from scorewire_training.export.lowering.encoding import lower_categories
-from scorewire_training.export.lowering.folded_trees import fold_functions
-from scorewire_training.export.lowering.matrix import Column, Matrix, Number, Text, cells
+from scorewire_training.export.lowering.graph_builder import Draft
+from scorewire_training.export.lowering.rules.encoding import lower_categories
+from scorewire_training.export.lowering.sparse_counts import Term
+from scorewire_training.export.lowering.symbolic_columns import Column, Matrix, Number, Text, cells
+from scorewire_training.export.lowering.trees_on_counts import fold_functions
 from scorewire_training.export.trees import read_trees
 from scorewire_training.export.trees.ensemble import Ensemble
 from scorewire_training.export.trees.model import TreeModel

@@ -24,7 +24,7 @@ from scorewire_training.export.trees.ensemble import (
     Question,
     Tree,
 )
-from scorewire_training.export.trees.lightgbm_lines import has_lines, read_lines
+from scorewire_training.export.trees.lightgbm_linear_trees import has_lines, read_lines
 from scorewire_training.export.trees.model import TreeModel
 
 _LINKS = {

@@ -12,7 +12,7 @@ from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.graph import Graph, ModelOutput
 from scorewire_training.export.trees.emit import emit_classes, emit_link, emit_margin
 from scorewire_training.export.trees.ensemble import Classes, Ensemble, Link
-from scorewire_training.export.trees.lines import LinearTrees, Lines
+from scorewire_training.export.trees.linear_boosters import LinearTrees, Lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -20,7 +20,7 @@ from scorewire_training.export.trees.ensemble import (
     Question,
     Tree,
 )
-from scorewire_training.export.trees.lines import Lines
+from scorewire_training.export.trees.linear_boosters import Lines
 from scorewire_training.export.trees.model import TreeModel
 from scorewire_training.export.trees.xgboost_missing import missing_of
 

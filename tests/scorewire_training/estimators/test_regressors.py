@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from lightgbm import LGBMRegressor
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, TweedieRegressor
+
+from scorewire_training.estimators import HurdleRegressor, LogRegressor, RateRegressor
+
+
+def _draw(rows: int = 4_000) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Log exposures and a column that moves the rate; mean amounts; amounts around them."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(3.0, 1.0, rows), rng.normal(0.0, 0.5, rows)])
+    mean = np.exp(X[:, 0] + X[:, 1] - 5.0)
+    return X, mean, mean * rng.lognormal(-0.18, 0.6, rows)
+
+
+def test_the_logarithm_is_learnt_and_the_mean_is_answered() -> None:
+    X, mean, amounts = _draw()
+    model = LogRegressor(LinearRegression()).fit(X, amounts)
+    np.testing.assert_allclose(model.predict(X), mean, rtol=0.08)
+    # Without smearing it would be the median, 16 % below.
+    assert model.smearing_ == pytest.approx(np.exp(0.18), rel=0.03)
+
+
+def test_a_shifted_logarithm_takes_zeros_and_never_answers_below_zero() -> None:
+    X, _, amounts = _draw()
+    amounts[X[:, 0] < 2.5] = 0.0
+    model = LogRegressor(LinearRegression(), shift=0.01).fit(X, amounts)
+    assert (model.predict(X * 3.0) >= 0).all()
+    assert (model.predict(X * 3.0) == 0).any()
+    with pytest.raises(ValueError, match="plus the shift, 0.0, is zero"):
+        LogRegressor(LinearRegression()).fit(X, amounts)
+
+
+def test_a_rate_is_multiplied_by_the_exposure() -> None:
+    X, mean, amounts = _draw()
+    model = RateRegressor(LogRegressor(LinearRegression())).fit(X, amounts)
+    np.testing.assert_allclose(model.predict(X), mean, rtol=0.08)
+    # Trees, too, go on growing with the exposure beyond all that they have seen.
+    trees = RateRegressor(LGBMRegressor(n_estimators=20, n_jobs=1, verbose=-1)).fit(X, amounts)
+    far = np.array([[8.0, 0.0], [12.0, 0.0]])
+    near, beyond = trees.predict(far)
+    assert beyond == pytest.approx(near * np.exp(4.0))
+
+
+def test_rows_without_exposure_have_no_rate_and_hardly_an_amount() -> None:
+    X, _, amounts = _draw()
+    idle = X.copy()
+    idle[:500, 0] = np.log(1e-300)
+    model = RateRegressor(LogRegressor(LinearRegression())).fit(idle, amounts)
+    same = RateRegressor(LogRegressor(LinearRegression())).fit(X[500:], amounts[500:])
+    np.testing.assert_allclose(model.predict(X), same.predict(X))
+    assert (model.predict(idle[:500]) < 1e-200).all()
+    with pytest.raises(ValueError, match="no row has an exposure"):
+        model.fit(idle[:500], amounts[:500])
+
+
+def test_a_weighted_rate_is_a_model_with_an_offset() -> None:
+    X, _, amounts = _draw()
+    power = 1.5
+    settings = {"power": power, "alpha": 0.0, "link": "log", "tol": 1e-9, "max_iter": 1_000}
+    # Given log(exposure) once more, an offset changes its coefficient by 1 and no more.
+    twice = X[:, [0, 0, 1]]
+    model = RateRegressor(TweedieRegressor(**settings), power=power).fit(twice, amounts)
+    plain = TweedieRegressor(**settings).fit(X, amounts)
+    assert plain.coef_[0] - model.regressor_.coef_[0] == pytest.approx(1.0, abs=1e-3)
+    np.testing.assert_allclose(model.predict(twice), plain.predict(X), rtol=1e-3)
+
+
+def test_a_hurdle_is_a_probability_times_an_amount() -> None:
+    X, mean, amounts = _draw()
+    paid = np.random.default_rng(1).random(len(X)) < 1 / (1 + np.exp(-2.0 * X[:, 1]))
+    model = HurdleRegressor(LogisticRegression(), LogRegressor(Ridge(alpha=1e-3))).fit(X, amounts * paid)
+    probabilities = model.predict_some(X)
+    np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-2.0 * X[:, 1])), atol=0.08)
+    np.testing.assert_allclose(model.predict(X), probabilities * model.regressor_.predict(X))
+    np.testing.assert_allclose(model.regressor_.predict(X), mean, rtol=0.15)
+
+
+def test_a_hurdle_that_everyone_takes_is_the_amount_alone() -> None:
+    X, _, amounts = _draw()
+    model = HurdleRegressor(LogisticRegression(), LogRegressor(LinearRegression())).fit(X, amounts)
+    assert model.classifier_ is None
+    assert (model.predict_some(X) == 1).all()
+    np.testing.assert_array_equal(model.predict(X), model.regressor_.predict(X))
+
+
+def test_amounts_that_are_none_are_refused() -> None:
+    X, _, amounts = _draw(10)
+    amounts[3] = -1.0
+    for model in (
+        LogRegressor(LinearRegression(), shift=2.0),
+        RateRegressor(LinearRegression()),
+        HurdleRegressor(LogisticRegression(), LinearRegression()),
+    ):
+        with pytest.raises(ValueError, match="finite and not negative"):
+            model.fit(X, amounts)
+    with pytest.raises(ValueError, match="no amount is above zero"):
+        HurdleRegressor(LogisticRegression(), LinearRegression()).fit(X, np.zeros(10))
+
+
+def test_they_are_estimators_of_scikit_learn() -> None:
+    model = HurdleRegressor(LogisticRegression(), RateRegressor(LogRegressor(Ridge(alpha=3.0)), power=1.5))
+    assert clone(model).get_params()["regressor__regressor__regressor__alpha"] == 3.0
+    with pytest.raises(NotFittedError):
+        model.predict(np.zeros((1, 2)))
+    with pytest.raises(NotFittedError):
+        LogRegressor(Ridge()).predict(np.zeros((1, 2)))
+    with pytest.raises(NotFittedError):
+        RateRegressor(Ridge()).predict(np.zeros((1, 2)))

@@ -1,0 +1,136 @@
+"""Functions of one column that the steps of a pipeline make: where they are defined, and how they go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.columnwise import Chain
+from scorewire_training.export.lowering.graph_builder import Draft
+from scorewire_training.export.lowering.symbolic_columns import Origin
+from scorewire_training.export.parity.discontinuities import doubles, middle, ordered
+
+# Numbers in which a function's ends and direction show.
+_GRID = np.array(
+    [
+        *(sign * 10.0**power for sign in (-1, 1) for power in range(-300, 309, 12)),
+        *(sign * value for sign in (-1, 1) for value in (0.0, 0.5, 1.0, 10.0, 1e3, 1e5, 1e7, np.inf)),
+    ]
+)
+# What is no more is a matter of rounding.
+_ROUNDING = 1e-12
+
+
+class Functions:
+    """Columns made by the same steps, each of one feature.
+
+    Numbers are told by their places, the integers in the order of all doubles.
+
+    Args:
+        draft: knows typical numbers of the features.
+        origins: of the columns.
+    """
+
+    def __init__(self, draft: Draft, origins: Sequence[Origin]) -> None:
+        self._draft = draft
+        self._origins = origins
+        self._chain = Chain(origins)
+        typical = np.column_stack([draft.typical[origin.feature] for origin in origins])
+        grid = np.broadcast_to(_GRID[:, np.newaxis], (len(_GRID), len(origins)))
+        self._grid = np.sort(ordered(np.concatenate([grid, typical])), axis=0)
+
+    def alone(self, column: int) -> Functions:
+        """One of the columns by itself."""
+        return Functions(self._draft, [self._origins[column]])
+
+    def compute(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """The columns of some numbers, and where those have become missing; shape [numbers, columns]."""
+        return self._chain.compute(doubles(places))
+
+    def of_missing(self) -> NDArray[np.float64]:
+        """The columns of a missing number, shape [1, columns]."""
+        return self._chain.compute(np.full((1, len(self._origins)), np.nan))[0]
+
+    def finite_ranges(self) -> list[tuple[float, float]]:
+        """For each column the smallest and the largest number that is made a finite one."""
+
+        def finite(places: NDArray[np.int64]) -> NDArray[np.bool_]:
+            values, missing = self.compute(places)
+            return ~missing & np.isfinite(values)
+
+        low, high, is_whole = self._range(finite)
+        ranges = zip(doubles(low).tolist(), doubles(high).tolist(), is_whole.tolist(), strict=True)
+        return [(a, b) if whole else (-np.inf, np.inf) for a, b, whole in ranges]
+
+    def domains(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first and the last number that each column is not missing of.
+
+        Raises:
+            UnsupportedModelError: it is missing of numbers in between.
+        """
+        low, high, is_whole = self._range(lambda places: ~self.compute(places)[1])
+        self.check(is_whole, "is not defined on one range of numbers")
+        return low, high
+
+    def directions(self, low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each column rises with its feature between two numbers; else it falls.
+
+        Raises:
+            UnsupportedModelError: it does both.
+        """
+        values, missing = self.compute(np.clip(self._grid, low, high))
+        with np.errstate(invalid="ignore"):
+            steps = np.nan_to_num(np.diff(values, axis=0), nan=0.0)
+        steps = np.where(np.abs(steps) <= _ROUNDING * np.abs(values[1:]), 0.0, steps)
+        rises = (steps >= 0).all(axis=0)
+        goes_one_way = (rises | (steps <= 0).all(axis=0)) & ~missing.any(axis=0)
+        self.check(goes_one_way, "neither only rises nor only falls")
+        return np.asarray(rises)
+
+    def check(self, holds: NDArray[np.bool_] | np.bool_, what: str) -> None:
+        """Check something of each column.
+
+        Raises:
+            UnsupportedModelError: it does not hold of one.
+        """
+        for column in np.flatnonzero(~holds).tolist():
+            raise refusal(self._origins[column], what)
+
+    def _range(
+        self, holds: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Each column's first and last number of which something holds, and whether of all between."""
+        inside = holds(self._grid)
+        count = len(self._grid)
+        first, last = inside.argmax(axis=0), count - 1 - inside[::-1].argmax(axis=0)
+        is_whole = inside.any(axis=0) & (inside.sum(axis=0) == last - first + 1)
+        every = np.arange(self._grid.shape[1])
+        ends = []
+        for at, step in ((first, -1), (last, 1)):
+            taken = self._grid[at, every]
+            refused = self._grid[np.clip(at + step, 0, count - 1), every]
+            while np.any(np.abs(refused - taken) > 1):
+                between = middle(refused, taken)
+                takes = holds(between[np.newaxis, :])[0]
+                is_open = np.abs(refused - taken) > 1
+                taken = np.where(is_open & takes, between, taken)
+                refused = np.where(is_open & ~takes, between, refused)
+            ends.append(taken)
+        return ends[0], ends[1], is_whole
+
+
+def refusal(origin: Origin, what: str) -> UnsupportedModelError:
+    """Of a column that is not to be compared as its caller's number is."""
+    names = ", ".join(_name(step) for step, _ in origin.steps)
+    return UnsupportedModelError(
+        f"what {names} makes of {origin.feature!r} {what}, and is then compared with thresholds",
+        "leave the step out: trees do not need it",
+    )
+
+
+def _name(step: object) -> str:
+    function = getattr(step, "func", None)
+    return type(step).__name__ if function is None else getattr(function, "__name__", repr(function))

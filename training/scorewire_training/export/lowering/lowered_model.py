@@ -1,0 +1,101 @@
+"""A fitted model, lowered: one graph, and how rows become its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import pandas as pd
+from numpy.typing import NDArray
+from onnx import TensorProto
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.graph import ModelOutput
+from scorewire_training.export.lowering.graph_builder import Draft
+from scorewire_training.export.lowering.prediction_tensors import lower_model
+from scorewire_training.export.lowering.sample_columns import read_sample
+from scorewire_training.export.lowering.threshold_counting import domains
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoweredModel:
+    """A fitted model as a graph.
+
+    `graph` takes the inputs that `coding` names and answers `outputs` by name.
+    `features` are the columns that the model reads, in the sample's order, as
+    (name, FEATURE_KIND_*). `thresholds` has, for number features that the model
+    compares as they came, what it compares them with, ascending; `known_texts`
+    the texts that it tells from unknown ones, folded; `hard_texts`, for those that
+    it cuts into words, texts that may be cut in other ways; `missing_texts`, for each
+    text feature, how the fitted model wants a missing text spelt: "" on the
+    wire, and "", None or NaN in a frame; `coded_features` the text features of
+    which it takes the codes of a pandas categorical. `family` names the kind of
+    model; `domains` has, for number features that go through functions, the
+    smallest and the largest number of which those make a finite one. `only_near`:
+    the model is for rows near those of the sample, and jumps where rows of training
+    are equally near.
+    """
+
+    graph: onnx.ModelProto
+    coding: manifest_pb2.Coding
+    features: tuple[tuple[str, int], ...]
+    outputs: tuple[ModelOutput, ...]
+    thresholds: Mapping[str, NDArray[np.float64]]
+    known_texts: Mapping[str, tuple[str, ...]]
+    hard_texts: Mapping[str, Sequence[str]]
+    missing_texts: Mapping[str, object]
+    coded_features: frozenset[str]
+    family: str
+    domains: Mapping[str, tuple[float, float]]
+    only_near: bool
+
+
+def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
+    """Translate a fitted model, or a pipeline that ends in one, into a graph.
+
+    Args:
+        model: of scikit-learn, XGBoost or LightGBM, or a Pipeline of such.
+        sample: rows as the model takes them; names, dtypes and the way missing
+            texts are spelt are read off it.
+
+    Raises:
+        UnsupportedModelError: the model, or a step or setting of it, cannot be
+            exported faithfully, or the sample does not fit it.
+        sklearn.exceptions.NotFittedError: the model was not fitted.
+    """
+    if isinstance(model, BaseEstimator):
+        check_is_fitted(model)
+    read = read_sample(model, sample)
+    draft = Draft(
+        candidates=read.features, categories=read.categories, typical=read.typical, narrow=read.narrow
+    )
+    answer = lower_model(draft, model, read.matrix)
+    for output in answer.outputs:
+        if output.kind == schema_pb2.OUTPUT_KIND_CLASS:
+            draft.graph.output(output.name, output.tensor, TensorProto.INT64, output.width)
+        else:
+            draft.graph.output(output.name, output.tensor, answer.element_type, output.width)
+    if not answer.outputs:
+        raise UnsupportedModelError(f"{answer.family} answers nothing", "use a classifier or a regressor")
+    graph, coding, known = draft.finish(answer.family)
+    texts = [name for name, kind in draft.features if kind == schema_pb2.FEATURE_KIND_TEXT]
+    return LoweredModel(
+        graph=graph,
+        coding=coding,
+        features=draft.features,
+        outputs=answer.outputs,
+        thresholds={name: np.unique(values) for name, values in draft.thresholds.items() if values},
+        known_texts={name: known.get(name, ()) for name in texts},
+        hard_texts=draft.hard_texts,
+        missing_texts={name: draft.missing_texts.get(name, (*read.spellings[name], "")[0]) for name in texts},
+        coded_features=frozenset(draft.coded_features),
+        family=answer.family,
+        domains=domains(draft),
+        only_near=draft.only_near,
+    )

@@ -1,0 +1,83 @@
+"""CatBoost's models, by the ONNX file that CatBoost itself writes of them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import TensorProto
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.graph_builder import Draft
+from scorewire_training.export.lowering.prediction_tensors import Answer, answers, arg_max, class_labels
+from scorewire_training.export.lowering.symbolic_columns import Matrix
+from scorewire_training.export.onnx_file.signature import take_out_zipmaps
+
+_CLASSIFYING = ("Logloss", "CrossEntropy", "MultiClass")
+_LOGARITHMIC = ("Poisson", "Tweedie")
+
+
+@answers("catboost.core.CatBoostClassifier")
+def lower_catboost_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """Probabilities in float, as CatBoost's own file has them; the label is the likeliest."""
+    loss = _loss(model)
+    if loss.partition(":")[0] not in _CLASSIFYING:
+        raise UnsupportedModelError(
+            f"CatBoost writes other probabilities than its own where loss_function={loss!r}",
+            f"use one of {', '.join(_CLASSIFYING)}",
+        )
+    shares = _written(draft, model, matrix, "probabilities")
+    return Answer(
+        family=f"CatBoostClassifier ({loss})",
+        element_type=TensorProto.FLOAT,
+        class_labels=class_labels(model),
+        label=arg_max(draft, shares),
+        probabilities=shares,
+    )
+
+
+@answers("catboost.core.CatBoostRegressor", "catboost.core.CatBoostRanker")
+def lower_catboost_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """Sums of leaves in float, as CatBoost's own file has them, and for counts their exponential."""
+    loss = _loss(model)
+    value = _written(draft, model, matrix, "predictions")
+    if loss.startswith(_LOGARITHMIC):
+        value = draft.graph.node("Exp", [value])
+    return Answer(family=f"{type(model).__name__} ({loss})", element_type=TensorProto.FLOAT, value=value)
+
+
+def _loss(model: Any) -> str:
+    return str(model.get_all_params().get("loss_function", ""))
+
+
+def _written(draft: Draft, model: Any, matrix: Matrix, output: str) -> str:
+    """The nodes of the file that CatBoost writes, added to the graph; one of its outputs."""
+    for column, borders in zip(matrix.columns, _borders(model, matrix.width), strict=True):
+        draft.add_thresholds(column, borders)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        try:
+            model.save_model(str(path), format="onnx")
+        except Exception as error:  # CatBoost raises one class for all
+            raise UnsupportedModelError(
+                f"CatBoost does not write this {type(model).__name__} as ONNX: {error}",
+                "fit it on numbers alone, with symmetric trees: encode categories and texts by steps of"
+                " scikit-learn before it",
+            ) from error
+        graph = onnx.load(path).graph
+    if output not in (value.name for value in graph.output):
+        raise UnsupportedModelError(
+            f"CatBoost writes this {type(model).__name__} of several numbers as a classifier",
+            "fit a model for each number",
+        )
+    take_out_zipmaps(graph)
+    x = draft.tensor(matrix, TensorProto.FLOAT)
+    return draft.graph.extend(graph, {graph.input[0].name: x})[output]
+
+
+def _borders(model: Any, width: int) -> list[list[float]]:
+    """The numbers that each column is compared with."""
+    borders = model.get_borders()
+    return [[float(border) for border in borders.get(place, ())] for place in range(width)]

@@ -1,0 +1,351 @@
+"""Rules for encoders of categories: each becomes a table, read off the fitted encoder itself.
+
+For a text the table is a vocabulary with values, outside the graph. For a number
+it is a look-up in the graph.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from onnx import TensorProto
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
+
+from scorewire_contract.folding import ascii_lower_strip, fold_of
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_training.estimators.transformers import (
+    LEAST_EXPOSURE,
+    FrequencyEncoder,
+    RateEncoder,
+    TextCleaner,
+)
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.graph_builder import Draft
+from scorewire_training.export.lowering.registry import lowers
+from scorewire_training.export.lowering.rules.scaling import row_sum
+from scorewire_training.export.lowering.symbolic_columns import Coded, Column, Matrix, Text, cells, is_null
+
+# A text that no training set has.
+_UNHEARD_OF = "\x00 a text that no encoder knows \x00"
+FILL_FIRST = 'fill missing texts with "" (fillna("")) before the model is fitted'
+
+# The fitted encoder's numbers for candidate values: for each of its columns an
+# array of shape [candidates, values], from one sequence of candidates each.
+_Read: TypeAlias = "Callable[[list[list[object]]], list[NDArray[np.float64]]]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What one column's categories become: `rows` of shape [categories, values]."""
+
+    categories: list[object]
+    rows: NDArray[np.float64]
+    unknown: NDArray[np.float64]
+    strict: bool
+
+
+@lowers(OrdinalEncoder)
+def lower_ordinal(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Each category becomes its code."""
+
+    def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
+        codes = np.asarray(_transform(step, candidates), dtype=np.float64)
+        return [codes[:, [i]] for i in range(codes.shape[1])]
+
+    return _lower_tables(draft, matrix, read, step.categories_, strict=step.handle_unknown == "error")
+
+
+@lowers(TargetEncoder)
+def lower_target(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Each category becomes its smoothed mean of the target, or one for each class."""
+    width = len(step.classes_) if step.target_type_ == "multiclass" else 1
+
+    def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
+        means = np.asarray(_transform(step, candidates), dtype=np.float64)
+        return [means[:, i : i + width] for i in range(0, means.shape[1], width)]
+
+    return _lower_tables(draft, matrix, read, step.categories_, strict=False)
+
+
+@lowers(FrequencyEncoder)
+def lower_frequency(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Each text becomes its share of the training rows."""
+
+    def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
+        shares = _transform(step, candidates)
+        return [shares[:, [i]] for i in range(shares.shape[1])]
+
+    categories = [np.array(list(shares), dtype=object) for shares in step.frequencies_]
+    return _lower_tables(draft, _clean(step, matrix, folds=False), read, categories, strict=False)
+
+
+@lowers(RateEncoder)
+def lower_rates(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """The logarithm of the amount to expect, whether there are any counts, then each text's effect."""
+    graph = draft.graph
+    counts = draft.tensor(matrix.take(range(matrix.width - step.count_columns, matrix.width)))
+    zero = draft.constant([0.0])
+    # NaN is not greater either.
+    counts = graph.node("Where", [graph.node("Greater", [counts, zero]), counts, zero])
+    exposure = row_sum(draft, counts, step.count_columns)
+    some = draft.cast(graph.node("Greater", [exposure, zero]), TensorProto.DOUBLE)
+    # No exposure is missing, so that one node cuts it to its range.
+    bounds = [draft.constant(LEAST_EXPOSURE), draft.constant(step.largest_exposure_)]
+    logarithm = graph.curve("Log", graph.node("Clip", [exposure, *bounds]), 1)
+
+    def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
+        return [
+            np.array([[known.get(str(text), 0.0)] for text in texts])
+            for known, texts in zip(step.effects_, candidates, strict=True)
+        ]
+
+    texts = _clean(
+        step,
+        matrix.take(range(matrix.width - step.count_columns)),
+        folds=step.fold == "ascii_lower_strip",
+    )
+    categories = [np.array(list(known), dtype=object) for known in step.effects_]
+    effects = _lower_tables(draft, texts, read, categories, strict=False)
+    rate = graph.node(
+        "Add", [row_sum(draft, draft.tensor(effects), effects.width), draft.constant([step.mean_])]
+    )
+    expected = graph.node("Add", [logarithm, rate])
+    return Matrix((*cells(expected, 1), *cells(some, 1), *effects.columns))
+
+
+@lowers(TextCleaner)
+def lower_text_cleaner(_draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Texts stay texts; the fold becomes the coding's."""
+    return _clean(step, matrix, folds=step.fold == "ascii_lower_strip")
+
+
+@lowers(OneHotEncoder)
+def lower_one_hot(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Each category becomes the place of its one; the graph spreads it over the columns."""
+    # The same encoder, which then need not write all the zeros.
+    spreader = copy.copy(step)
+    spreader.sparse_output = True
+    widths = _one_hot_widths(step)
+    starts = np.concatenate([[0], np.cumsum(widths)])
+
+    def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
+        ones = _transform(spreader, candidates).tocsc()
+        if ones.shape[1] != starts[-1]:
+            raise UnsupportedModelError(
+                "the widths of a OneHotEncoder's columns cannot be told",
+                "set neither drop nor min_frequency on it",
+            )
+        places = []
+        for start, stop in itertools.pairwise(starts):
+            part = ones[:, start:stop].tocoo()
+            place = np.full((ones.shape[0], 1), -1.0)
+            place[part.row, 0] = part.col
+            places.append(place)
+        return places
+
+    codes = _lower_tables(draft, matrix, read, step.categories_, strict=step.handle_unknown == "error")
+    owners = np.repeat(np.arange(len(widths)), widths)
+    locals_ = np.concatenate([np.arange(width) for width in widths]).astype(np.float64)
+    if not len(owners):
+        return Matrix((), sparse=bool(step.sparse_output))
+    # Each column beside the place that means its one; owners all in a row when
+    # there is a single encoder column.
+    tensor = draft.tensor(codes)
+    if len(widths) > 1:
+        tensor = draft.graph.node("Gather", [tensor, draft.graph.constant(owners.astype(np.int64))], axis=1)
+    hits = draft.graph.node("Equal", [tensor, draft.constant(locals_)])
+    result = draft.cast(hits, TensorProto.DOUBLE)
+    return Matrix(cells(result, len(owners)), sparse=bool(step.sparse_output))
+
+
+def lower_categories(draft: Draft, column: Column, categories: Sequence[object]) -> Column:
+    """A column of a model that takes pandas categoricals: each category becomes its place, others NaN.
+
+    Raises:
+        UnsupportedModelError: missing texts are spelt in two ways that differ.
+    """
+    table = _Table(
+        categories=list(categories),
+        rows=np.arange(len(categories), dtype=np.float64)[:, np.newaxis],
+        unknown=np.array([np.nan]),
+        strict=False,
+    )
+    if isinstance(column, Text):
+        draft.coded_features.add(column.feature)
+        spelt = _spell(draft, column, [category for category in categories if category == ""])
+        values = {str(c): float(row[0]) for c, row in zip(categories, table.rows, strict=True)}
+        if "" in values and any(is_null(spelling) for spelling in spelt):
+            raise UnsupportedModelError(
+                f'{column.feature!r} has both missing texts and the category ""', FILL_FIRST
+            )
+        return Coded(column.feature, column.fold, values, np.nan, strict=False)
+    return _look_up(draft, column, table)[0]
+
+
+def _lower_tables(
+    draft: Draft, matrix: Matrix, read: _Read, categories: Sequence[NDArray[Any]], *, strict: bool
+) -> Matrix:
+    """Each column by its table; all tables are read off the encoder in one go."""
+    known = [list(column) for column in categories]
+    candidates = [list(own) for own in known]
+    if not strict:
+        for column, values in zip(matrix.columns, candidates, strict=True):
+            values.append(_UNHEARD_OF if isinstance(column, Text) else _unheard_of_number(values))
+    height = max(len(values) for values in candidates)
+    padded = [values + values[:1] * (height - len(values)) for values in candidates]
+    answers = _read_known(read, padded)
+    columns: list[Column] = []
+    for column, own, answer in zip(matrix.columns, known, answers, strict=True):
+        unknown = np.full(answer.shape[1], np.nan) if strict else answer[len(own)]
+        table = _Table(own, answer[: len(own)], unknown, strict)
+        if isinstance(column, Text):
+            columns.extend(_code(draft, column, table))
+        else:
+            columns.extend(_look_up(draft, column, table))
+    return Matrix(tuple(columns))
+
+
+def _read_known(read: _Read, candidates: list[list[object]]) -> list[NDArray[np.float64]]:
+    with warnings.catch_warnings():
+        # Encoders warn about unknown categories, which is what they are asked about.
+        warnings.simplefilter("ignore")
+        return read(candidates)
+
+
+def _spell(draft: Draft, column: Text, known: list[object]) -> tuple[object, ...]:
+    """How missing texts of the column are spelt; decided here if the sample has none."""
+    if column.spellings:
+        return column.spellings
+    return (draft.missing_texts.setdefault(column.feature, known[0] if known else ""),)
+
+
+def _code(draft: Draft, column: Text, table: _Table) -> list[Column]:
+    """The columns that a text becomes, each with the numbers of its texts."""
+    odd = [c for c in table.categories if not isinstance(c, str) and not is_null(c)]
+    if odd:
+        raise UnsupportedModelError(
+            f"text column {column.feature!r} meets an encoder fitted on {odd[0]!r}, which is no text",
+            "pass a sample of the data that the model was fitted on, one kind of value per column",
+        )
+    rows = dict(zip(map(_key, table.categories), table.rows, strict=True))
+    missing_known = [c for c in table.categories if is_null(c) or c == ""]
+    spelt = (*_spell(draft, column, missing_known), *missing_known)
+    numbers = [rows.get(_key(spelling), None if table.strict else table.unknown) for spelling in spelt]
+    for spelling, other in zip(spelt, numbers, strict=True):
+        if not _alike(numbers[0], other):
+            raise UnsupportedModelError(
+                f"missing texts of {column.feature!r} are spelt as {spelt[0]!r} and as {spelling!r},"
+                " and the model takes them for different categories",
+                FILL_FIRST,
+            )
+    own = {
+        category: row
+        for category, row in zip(table.categories, table.rows, strict=True)
+        if isinstance(category, str) and category and fold_of(column.fold)(category) == category
+    }
+    if numbers[0] is not None and numbers[0] is not table.unknown:
+        own[""] = numbers[0]
+    return [
+        Coded(
+            column.feature,
+            column.fold,
+            {text: float(row[j]) for text, row in own.items()},
+            float(table.unknown[j]),
+            table.strict,
+        )
+        for j in range(table.rows.shape[1])
+    ]
+
+
+def _key(value: object) -> object:
+    """Equal for values that an encoder takes for one category."""
+    return ("null", value is None) if is_null(value) else value
+
+
+def _alike(a: NDArray[np.float64] | None, b: NDArray[np.float64] | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return bool(np.array_equal(a, b, equal_nan=True))
+
+
+def _look_up(draft: Draft, column: Column, table: _Table) -> list[Column]:
+    """The columns that a number becomes, looked up in the graph."""
+    if any(isinstance(c, str) for c in table.categories):
+        raise UnsupportedModelError(
+            "an encoder fitted on texts is given numbers",
+            "pass a sample with the dtypes that the model was fitted on",
+        )
+    graph = draft.graph
+    numbers = np.array([np.nan if is_null(c) else float(c) for c in table.categories])  # type: ignore[arg-type]  # numbers all
+    draft.add_thresholds(column, numbers[~np.isnan(numbers)])
+    x = draft.tensor(Matrix((column,)))
+    hits = graph.node("Equal", [x, draft.constant(numbers)])
+    if np.isnan(numbers).any():
+        # Equal never finds NaN.
+        nan_place = graph.constant(np.isnan(numbers)[np.newaxis, :])
+        hits = graph.node("Or", [hits, graph.node("And", [graph.node("IsNaN", [x]), nan_place])])
+    places = draft.constant(np.arange(1.0, len(numbers) + 1.0)[:, np.newaxis])
+    place = graph.node("MatMul", [draft.cast(hits, TensorProto.DOUBLE), places])
+    place = graph.node("Squeeze", [draft.cast(place, TensorProto.INT64), graph.constant(np.array([1]))])
+    rows = draft.constant(np.vstack([table.unknown[np.newaxis, :], table.rows]))
+    found = graph.node("Gather", [rows, place], axis=0)
+    return list(cells(found, table.rows.shape[1]))
+
+
+def _unheard_of_number(known: list[object]) -> float:
+    taken = {float(value) for value in known if not is_null(value)}  # type: ignore[arg-type]  # numbers all
+    return next(number for number in np.arange(0.5, len(taken) + 1.5) if number not in taken)
+
+
+def _transform(step: Any, candidates: list[list[object]]) -> Any:
+    """The encoder's answer, without a container of its owner's choosing."""
+    plain = copy.copy(step)
+    # A dict of its own: set_output would write into the one that copies share.
+    plain._sklearn_output_config = {"transform": "default"}
+    return plain.transform(_frame(step, candidates))
+
+
+def _frame(step: Any, candidates: list[list[object]]) -> pd.DataFrame:
+    """Candidates as the frame that an encoder takes."""
+    names = getattr(step, "feature_names_in_", range(len(candidates)))
+    columns = []
+    for values in candidates:
+        text = any(isinstance(value, str) or value is None for value in values)
+        columns.append(pd.Series(values, dtype=object if text else None))
+    return pd.concat(columns, axis=1, keys=list(names))
+
+
+def _one_hot_widths(step: Any) -> list[int]:
+    """How many columns a OneHotEncoder makes of each of its own."""
+    count = len(step.categories_)
+    dropped = [None] * count if step.drop_idx_ is None else list(step.drop_idx_)
+    rare = getattr(step, "infrequent_categories_", [None] * count)
+    return [
+        len(categories) - (len(few) - 1 if few is not None and len(few) else 0) - (drop is not None)
+        for categories, few, drop in zip(step.categories_, rare, dropped, strict=True)
+    ]
+
+
+def _clean(step: object, matrix: Matrix, *, folds: bool) -> Matrix:
+    """The texts as our own transformers read them: missing ones empty, perhaps folded."""
+    columns: list[Column] = []
+    for column in matrix.columns:
+        if not isinstance(column, Text):
+            raise UnsupportedModelError(
+                f"a {type(step).__name__} is given a column that is not text",
+                "give it text columns only",
+            )
+        fold = manifest_pb2.TEXT_FOLD_ASCII_LOWER_STRIP if folds else column.fold
+        texts = ["" if is_null(spelling) else str(spelling) for spelling in column.spellings] or [""]
+        if folds:
+            texts = [ascii_lower_strip(text) for text in texts]
+        columns.append(Text(column.feature, fold, tuple(dict.fromkeys(texts))))
+    return replace(matrix, columns=tuple(columns))

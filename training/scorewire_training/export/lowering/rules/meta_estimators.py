@@ -1,0 +1,330 @@
+"""Models made of models: each member is lowered by its own rule, so that trees stay exact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
+from sklearn.feature_selection import RFE, RFECV
+from sklearn.linear_model import RANSACRegressor
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    RandomizedSearchCV,
+    TunedThresholdClassifierCV,
+)
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+from sklearn.semi_supervised import SelfTrainingClassifier
+
+from scorewire_training.estimators import HurdleRegressor, LogRegressor, RateRegressor
+from scorewire_training.estimators.calibration import SMALLEST, LogOddsCalibrator
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.graph import ELEMENT_TYPES
+from scorewire_training.export.lowering.graph_builder import Draft
+from scorewire_training.export.lowering.prediction_tensors import (
+    Answer,
+    answers,
+    arg_max,
+    as_double,
+    class_labels,
+    family_of,
+    lower_model,
+    pair,
+    score_of,
+    take_column,
+    weighted_mean,
+)
+from scorewire_training.export.lowering.registry import lower_step
+from scorewire_training.export.lowering.rules.scaling import FUNCTIONS, clip, share_out
+from scorewire_training.export.lowering.symbolic_columns import Column, Matrix, cells
+from scorewire_training.releases import FrozenEstimator
+
+
+@answers(
+    GridSearchCV,
+    RandomizedSearchCV,
+    "sklearn.model_selection._search_successive_halving.HalvingGridSearchCV",
+    "sklearn.model_selection._search_successive_halving.HalvingRandomSearchCV",
+)
+def lower_search(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The best model found."""
+    if not hasattr(model, "best_estimator_"):
+        raise UnsupportedModelError(f"{type(model).__name__} kept no best model", "fit it with refit=True")
+    return lower_model(draft, model.best_estimator_, matrix)
+
+
+@answers(FrozenEstimator)
+def lower_frozen(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The model inside."""
+    return lower_model(draft, model.estimator, matrix)
+
+
+@answers(RANSACRegressor, SelfTrainingClassifier)
+def lower_refitted(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The model that was fitted last, on the rows that it was to learn from; given arrays."""
+    # SelfTrainingClassifier calls it so before scikit-learn 1.6.
+    fitted = model.estimator_ if hasattr(model, "estimator_") else model.base_estimator_
+    return lower_model(draft, fitted, replace(matrix, framed=False))
+
+
+@answers(RFE, RFECV)
+def lower_selected(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The model, on the columns that were kept."""
+    kept = lower_step(draft, model, matrix)
+    return lower_model(draft, model.estimator_, replace(kept, framed=False))
+
+
+@answers(TransformedTargetRegressor)
+def lower_transformed_target(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The inverse of the target's transformation after the regressor's answer."""
+    member = lower_model(draft, model.regressor_, matrix)
+    value = as_double(draft, member, member.value, model)
+    back = model.transformer_
+    graph = draft.graph
+    if type(back) is StandardScaler:
+        if back.with_std:
+            value = graph.node("Mul", [value, draft.constant(back.scale_)])
+        if back.with_mean:
+            value = graph.node("Add", [value, draft.constant(back.mean_)])
+    elif type(back) is MinMaxScaler and not back.clip:
+        value = graph.node("Sub", [value, draft.constant(back.min_)])
+        value = graph.node("Div", [value, draft.constant(back.scale_)])
+    elif type(back) is FunctionTransformer and (back.inverse_func is None or back.inverse_func in FUNCTIONS):
+        if back.inverse_func is not None and back.inv_kw_args:
+            raise _no_way_back(back)
+        if back.inverse_func is not None:
+            value = FUNCTIONS[back.inverse_func](draft, value)
+    else:
+        raise _no_way_back(back)
+    return Answer(family=f"{member.family}, target transformed", value=value, width=member.width)
+
+
+@answers(LogRegressor)
+def lower_log_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The mean amount of a logarithm, not below zero."""
+    member = lower_model(draft, model.regressor_, matrix)
+    graph = draft.graph
+    value = graph.curve("Exp", as_double(draft, member, member.value, model), member.width)
+    value = graph.node("Mul", [value, draft.constant([model.smearing_])])
+    value = graph.node("Sub", [value, draft.constant([float(model.shift)])])
+    return Answer(family=family_of(model, [member]), value=clip(draft, value, 0.0, np.inf))
+
+
+@answers(RateRegressor)
+def lower_rate_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The rate, which the other columns tell, times the exposure, whose logarithm is the first one."""
+    member = lower_model(draft, model.regressor_, matrix.take(range(1, matrix.width)))
+    exposure = draft.graph.curve("Exp", draft.tensor(matrix.take([0])), 1)
+    value = draft.graph.node("Mul", [exposure, as_double(draft, member, member.value, model)])
+    return Answer(family=family_of(model, [member]), value=value)
+
+
+@answers(HurdleRegressor)
+def lower_hurdle(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The probability of an amount times the amount."""
+    amount = lower_model(draft, model.regressor_, matrix)
+    value = as_double(draft, amount, amount.value, model)
+    if model.classifier_ is None:
+        return Answer(family=family_of(model, [amount]), value=value)
+    hurdle = lower_model(draft, model.classifier_, matrix)
+    probability = take_column(draft, as_double(draft, hurdle, hurdle.probabilities, model), 1)
+    return Answer(
+        family=family_of(model, [hurdle, amount]), value=draft.graph.node("Mul", [probability, value])
+    )
+
+
+@answers(VotingRegressor)
+def lower_voting_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The weighted mean of the members' values."""
+    members = [lower_model(draft, member, matrix) for member in model.estimators_]
+    values = [as_double(draft, member, member.value, model) for member in members]
+    return Answer(
+        family=family_of(model, members), value=weighted_mean(draft, values, model._weights_not_none)
+    )
+
+
+@answers(VotingClassifier)
+def lower_voting_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The weighted mean of probabilities, or the most votes."""
+    members = [lower_model(draft, member, matrix) for member in model.estimators_]
+    labels, weights, graph = class_labels(model), model._weights_not_none, draft.graph
+    if model.voting == "soft":
+        shares = [as_double(draft, member, member.probabilities, model) for member in members]
+        mean = weighted_mean(draft, shares, weights)
+        return Answer(
+            family=family_of(model, members),
+            class_labels=labels,
+            label=arg_max(draft, mean),
+            probabilities=mean,
+        )
+    places = graph.constant(np.arange(len(labels)))
+    votes = []
+    for member, weight in zip(members, weights or [1.0] * len(members), strict=True):
+        vote = draft.cast(graph.node("Equal", [str(member.label), places]), TensorProto.DOUBLE)
+        votes.append(graph.node("Mul", [vote, draft.constant([float(weight)])]))
+    total = reduce(lambda a, b: graph.node("Add", [a, b]), votes)
+    return Answer(family=family_of(model, members), class_labels=labels, label=arg_max(draft, total))
+
+
+@answers(StackingClassifier, StackingRegressor)
+def lower_stacking(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The last model, on the answers of the first ones."""
+    columns: list[Column] = []
+    members = []
+    for member, method in zip(model.estimators_, model.stack_method_, strict=True):
+        answer = lower_model(draft, member, matrix)
+        members.append(answer)
+        if method == "predict_proba":
+            width = len(answer.class_labels)
+            part = cells(as_double(draft, answer, answer.probabilities, model), width)
+            columns.extend(part[1:] if width == 2 else part)
+        elif method == "decision_function":
+            width = 1 if len(answer.class_labels) == 2 else len(answer.class_labels)
+            columns.extend(cells(as_double(draft, answer, answer.decision, model), width))
+        elif answer.value is not None:
+            columns.extend(cells(as_double(draft, answer, answer.value, model), answer.width))
+        elif list(getattr(member, "classes_", [])) == list(range(len(answer.class_labels))):
+            columns.extend(cells(draft.cast(str(answer.label), TensorProto.DOUBLE), 1))
+        else:
+            raise UnsupportedModelError(
+                f"{type(model).__name__} stacks the class names of a {type(member).__name__}",
+                "use members with predict_proba",
+            )
+    if model.passthrough:
+        columns.extend(matrix.columns)
+    last = lower_model(draft, model.final_estimator_, Matrix(tuple(columns)))
+    labels = class_labels(model) if last.class_labels else ()
+    if len(labels) != len(last.class_labels):
+        raise UnsupportedModelError(
+            f"{type(model).__name__}'s last model knows other classes than it", "fit it on all classes"
+        )
+    return replace(last, family=family_of(model, members), class_labels=labels)
+
+
+@answers(CalibratedClassifierCV)
+def lower_calibrated(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The mean over the folds of each member's score on its fitted sigmoid, steps or temperature."""
+    labels, graph = class_labels(model), draft.graph
+    means, families = [], []
+    for fold in model.calibrated_classifiers_:
+        member = lower_model(draft, fold.estimator, matrix)
+        families.append(member)
+        if list(fold.estimator.classes_) != list(model.classes_):
+            raise UnsupportedModelError(
+                f"a fold of {type(model).__name__} has not seen every class",
+                "use fewer folds, or ensemble=False",
+            )
+        scores = score_of(draft, member, fold.estimator, model)
+        if fold.method == "temperature":
+            is_share = not hasattr(fold.estimator, "decision_function")
+            means.append(_heated(draft, scores, is_share, len(labels), float(fold.calibrators[0].beta_)))
+            continue
+        if fold.method == "isotonic":
+            share = _interpolated(draft, scores, fold.calibrators)
+        else:
+            slope = draft.constant([float(calibrator.a_) for calibrator in fold.calibrators])
+            offset = draft.constant([float(calibrator.b_) for calibrator in fold.calibrators])
+            line = graph.node("Add", [graph.node("Mul", [scores, slope]), offset])
+            share = graph.node("Sigmoid", [graph.node("Neg", [line])])
+        means.append(pair(draft, share) if len(labels) == 2 else share_out(draft, share, len(labels)))
+    mean = weighted_mean(draft, means, None)
+    return Answer(
+        family=family_of(model, families[:1]),
+        class_labels=labels,
+        label=arg_max(draft, mean),
+        probabilities=mean,
+    )
+
+
+@answers(LogOddsCalibrator)
+def lower_log_odds_calibrator(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The logistic function of slope times the member's log-odds, plus offset."""
+    labels, graph = class_labels(model), draft.graph
+    member = lower_model(draft, model.estimator, matrix)
+    share = take_column(draft, as_double(draft, member, member.probabilities, model), 1)
+    share = clip(draft, share, SMALLEST, 1.0 - SMALLEST)
+    other = graph.node("Sub", [draft.constant([1.0]), share])
+    odds = graph.node("Log", [graph.node("Div", [share, other])])
+    line = graph.node("Mul", [odds, draft.constant([model.slope_])])
+    line = graph.node("Add", [line, draft.constant([model.offset_])])
+    probabilities = pair(draft, graph.node("Sigmoid", [line]))
+    return Answer(
+        family=family_of(model, [member]),
+        class_labels=labels,
+        label=arg_max(draft, probabilities),
+        probabilities=probabilities,
+    )
+
+
+@answers(FixedThresholdClassifier, TunedThresholdClassifierCV)
+def lower_threshold(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The positive one of two classes from a threshold on."""
+    member = lower_model(draft, model.estimator_, matrix)
+    if model.response_method not in ("auto", "predict_proba") or member.probabilities is None:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} puts its threshold on decision_function",
+            "use response_method='predict_proba' and a model that has it",
+        )
+    positive = getattr(model, "pos_label", None)
+    place = 1 if positive is None else list(model.classes_).index(positive)
+    threshold = getattr(model, "best_threshold_", None)
+    if threshold is None:
+        threshold = 0.5 if model.threshold == "auto" else model.threshold
+    share = take_column(draft, as_double(draft, member, member.probabilities, model), place)
+    above = draft.graph.node("GreaterOrEqual", [share, draft.constant([float(threshold)])])
+    is_second = above if place else draft.graph.node("Not", [above])
+    return replace(member, family=family_of(model, [member]), label=draft.cast(is_second, TensorProto.INT64))
+
+
+def _interpolated(draft: Draft, scores: str, calibrators: list[Any]) -> str:
+    """Each column on the line between the fitted points around it, in the precision of the points."""
+    graph = draft.graph
+    columns = []
+    for i, calibrator in enumerate(calibrators):
+        x, y = calibrator.X_thresholds_, calibrator.y_thresholds_
+        score = scores if len(calibrators) == 1 else take_column(draft, scores, i)
+        if len(y) == 1:
+            nothing = graph.node("Mul", [score, draft.constant([0.0])])
+            columns.append(graph.node("Add", [nothing, draft.constant(y)]))
+            continue
+        score = clip(draft, score, float(calibrator.X_min_), float(calibrator.X_max_))
+        beyond = graph.node("GreaterOrEqual", [score, draft.constant(x[1:-1][np.newaxis, :])])
+        place = graph.constant(np.zeros(1, np.int64))
+        if len(x) > 2:
+            axis = graph.constant(np.array([1]))
+            place = graph.node("ReduceSum", [draft.cast(beyond, TensorProto.INT64), axis], keepdims=1)
+        slope, begin, level = (
+            graph.node("Gather", [graph.constant(part), place], axis=0)
+            for part in (np.diff(y) / np.diff(x), x[:-1], y[:-1])
+        )
+        own = draft.cast(score, ELEMENT_TYPES[x.dtype.name])
+        line = graph.node("Mul", [slope, graph.node("Sub", [own, begin])])
+        columns.append(draft.cast(graph.node("Add", [line, level]), TensorProto.DOUBLE))
+    return columns[0] if len(columns) == 1 else graph.node("Concat", columns, axis=1)
+
+
+def _heated(draft: Draft, scores: str, is_share: bool, count: int, beta: float) -> str:
+    """Softmax of the logits times a factor."""
+    graph = draft.graph
+    if is_share:
+        shares = pair(draft, scores) if count == 2 else scores
+        logits = graph.node("Log", [graph.node("Add", [shares, draft.constant([1e-12])])])
+    elif count == 2:
+        logits = graph.node("Concat", [graph.node("Neg", [scores]), scores], axis=1)
+    else:
+        logits = scores
+    return graph.node("Softmax", [graph.node("Mul", [logits, draft.constant([beta])])], axis=1)
+
+
+def _no_way_back(transformer: Any) -> UnsupportedModelError:
+    known = ", ".join(sorted(f"numpy.{function.__name__}" for function in FUNCTIONS))
+    return UnsupportedModelError(
+        f"the target's transformation back, by {type(transformer).__name__}, cannot be translated",
+        f"use func and inverse_func of {known}, or a StandardScaler",
+    )

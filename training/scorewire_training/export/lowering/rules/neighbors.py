@@ -1,0 +1,219 @@
+"""Nearest neighbours, by distances in double as scikit-learn's search trees compute them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from onnx import TensorProto
+from sklearn.neighbors import (
+    KNeighborsClassifier,
+    KNeighborsRegressor,
+    RadiusNeighborsClassifier,
+    RadiusNeighborsRegressor,
+)
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.graph_builder import Draft
+from scorewire_training.export.lowering.prediction_tensors import (
+    Answer,
+    answers,
+    arg_max,
+    class_labels,
+    take_column,
+)
+from scorewire_training.export.lowering.rules.scaling import row_sum
+from scorewire_training.export.lowering.symbolic_columns import Matrix
+
+# Each row's distances from all rows of training are held at once.
+MAX_ROWS = 4_096
+MAX_COLUMNS = 128
+_METRICS = ("euclidean", "manhattan")
+# Rows of training that are asked for their neighbours, to find some that are equally near.
+_ROWS_ASKED = 2_000
+# Distances that differ by less are equal but for rounding.
+_ROUNDING = 1e-9
+
+
+@answers(KNeighborsClassifier)
+def lower_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The share of each class among the nearest rows of training, perhaps by how near they are."""
+    if model.outputs_2d_:
+        raise UnsupportedModelError(
+            "KNeighborsClassifier has several labels",
+            "use a MultiOutputClassifier of one with a single label",
+        )
+    labels = class_labels(model)
+    near, weights = _nearest(draft, model, matrix)
+    votes = _pick(draft, np.eye(len(labels))[np.asarray(model._y, np.intp)], near)
+    probabilities = _mean(draft, votes, weights, model.n_neighbors)
+    return Answer(
+        family="KNeighborsClassifier",
+        class_labels=labels,
+        label=arg_max(draft, probabilities),
+        probabilities=probabilities,
+    )
+
+
+@answers(KNeighborsRegressor)
+def lower_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+    """The mean over the nearest rows of training, perhaps weighed by how near they are."""
+    near, weights = _nearest(draft, model, matrix)
+    targets = np.asarray(model._y, np.float64).reshape(len(model._fit_X), -1)
+    value = _mean(draft, _pick(draft, targets, near), weights, model.n_neighbors)
+    return Answer(family="KNeighborsRegressor", value=value, width=targets.shape[1])
+
+
+@answers(RadiusNeighborsClassifier, RadiusNeighborsRegressor)
+def refuse_radius(draft: Draft, model: Any, matrix: Matrix) -> Answer:  # noqa: ARG001 - a rule's signature
+    """Rows without any neighbour have no number."""
+    name = type(model).__name__
+    raise UnsupportedModelError(
+        f"{name} has no answer for rows without a neighbour within its radius",
+        f"use {name.replace('Radius', 'K')}",
+    )
+
+
+def _nearest(draft: Draft, model: Any, matrix: Matrix) -> tuple[str, str | None]:
+    """The places of the nearest rows of training, [rows, neighbours], and their weights; None where equal."""
+    rows = _checked(model)
+    draft.only_near = True
+    graph, x = draft.graph, draft.tensor(matrix)
+    is_euclidean = model.effective_metric_ == "euclidean"
+    total = ""
+    for column in range(rows.shape[1]):
+        away = graph.node(
+            "Sub",
+            [
+                take_column(draft, x, column),
+                draft.constant(rows[np.newaxis, :, column]),
+            ],
+        )
+        away = graph.node("Mul", [away, away]) if is_euclidean else graph.node("Abs", [away])
+        total = graph.node("Add", [total, away]) if total else away
+    count = graph.constant(np.array([model.n_neighbors]))
+    distances, near = graph.nodes("TopK", [total, count], 2, axis=1, largest=0, sorted=1)
+    if model.weights == "uniform":
+        return near, None
+    return near, _nearness(draft, graph.node("Sqrt", [distances]) if is_euclidean else distances)
+
+
+def _nearness(draft: Draft, distances: str) -> str:
+    """One over the distance; where some rows are no way off, they alone count."""
+    graph, zero, one = draft.graph, draft.constant([0.0]), draft.constant([1.0])
+    same = graph.node("Equal", [distances, zero])
+    any_same = graph.node("ReduceMax", [draft.cast(same, TensorProto.INT32)], axes=[1], keepdims=1)
+    weights = graph.node("Where", [same, one, zero])
+    return graph.node(
+        "Where", [draft.cast(any_same, TensorProto.BOOL), weights, graph.node("Div", [one, distances])]
+    )
+
+
+def _pick(draft: Draft, table: NDArray[np.float64], near: str) -> str:
+    """Rows of a table, [rows, neighbours, columns]."""
+    return draft.graph.node("Gather", [draft.constant(table), near], axis=0)
+
+
+def _mean(draft: Draft, values: str, weights: str | None, count: int) -> str:
+    """The mean over the neighbours, [rows, columns]."""
+    graph = draft.graph
+    if weights is None:
+        return graph.node("ReduceMean", [values], axes=[1], keepdims=0)
+    weighed = graph.node("Mul", [values, graph.node("Unsqueeze", [weights, graph.constant(np.array([2]))])])
+    total = graph.node("ReduceSum", [weighed, graph.constant(np.array([1]))], keepdims=0)
+    return graph.node("Div", [total, row_sum(draft, weights, count)])
+
+
+def _checked(model: Any) -> NDArray[np.float64]:
+    """The rows of training.
+
+    Raises:
+        UnsupportedModelError: a graph would find other neighbours than the model, or has no room for them.
+    """
+    name = type(model).__name__
+    if model.effective_metric_ not in _METRICS:
+        metric = model.effective_metric_
+        called = metric if isinstance(metric, str) else getattr(metric, "__name__", "a function")
+        raise UnsupportedModelError(
+            f"{name}'s metric {called!r} cannot be translated", f"use one of {', '.join(map(repr, _METRICS))}"
+        )
+    if model.weights not in ("uniform", "distance"):
+        raise UnsupportedModelError(
+            f"{name}'s weights are a function of one's own", "use weights='uniform' or 'distance'"
+        )
+    rows = model._fit_X
+    if not isinstance(rows, np.ndarray) or rows.dtype != np.float64:
+        raise UnsupportedModelError(
+            f"{name} was fitted on a sparse matrix, or on numbers in less than double precision",
+            "fit it on a dense table of float64",
+        )
+    check_size(name, rows, "use a tree ensemble")
+    if model.weights == "distance" and model._fit_method == "brute":
+        raise UnsupportedModelError(
+            f"{name} searches all rows, by sums in which small distances are rounded away",
+            "fit it with algorithm='kd_tree'",
+        )
+    _check_ties(model, rows)
+    return rows
+
+
+def check_size(name: str, rows: NDArray[np.float64], instead: str) -> None:
+    """Check that a graph has room for the rows of training.
+
+    Raises:
+        UnsupportedModelError: it has not.
+    """
+    if len(rows) > MAX_ROWS or rows.shape[1] > MAX_COLUMNS:
+        raise UnsupportedModelError(
+            f"{name} was fitted on {len(rows):,} rows of {rows.shape[1]} columns, and more than "
+            f"{MAX_ROWS:,} of {MAX_COLUMNS} would make each call slow",
+            f"fit it on a sample of at most {MAX_ROWS:,} rows, or {instead}",
+        )
+
+
+def _check_ties(model: Any, rows: NDArray[np.float64]) -> None:
+    """Check that no order of search decides which rows are a row's neighbours.
+
+    Raises:
+        UnsupportedModelError: it does for rows of training.
+    """
+    if model.n_neighbors >= len(rows):
+        return
+    asked: Any = rows[:: max(1, len(rows) // _ROWS_ASKED)]
+    if hasattr(model, "feature_names_in_"):
+        asked = pd.DataFrame(asked, columns=model.feature_names_in_)
+    distances, near = model.kneighbors(asked, n_neighbors=model.n_neighbors + 1)
+    targets = np.asarray(model._y).reshape(len(rows), -1)
+    differ = (targets[near[:, -2]] != targets[near[:, -1]]).any(axis=1)
+    instead = "fit it without repeated rows, or on columns that are not whole numbers; or use a tree ensemble"
+    check_edge(type(model).__name__, distances[:, -2], distances[:, -1], differ, instead)
+
+
+def check_edge(
+    name: str,
+    last: NDArray[np.float64],
+    following: NDArray[np.float64],
+    differ: NDArray[np.bool_],
+    instead: str,
+) -> None:
+    """Check that the last neighbour that is taken is nearer than the first that is not.
+
+    Args:
+        name: of what takes neighbours.
+        last: how far the one is, for each row asked.
+        following: how far the other is.
+        differ: whether the answer hangs on which of them is taken.
+        instead: what to do.
+
+    Raises:
+        UnsupportedModelError: it is not for some of the rows asked.
+    """
+    tied = np.count_nonzero((following - last <= _ROUNDING * following) & differ)
+    if tied:
+        raise UnsupportedModelError(
+            f"for {tied:,} of {len(last):,} rows of training, {name} has more neighbours that are equally"
+            " near than it takes, and the order of its search decides, which a graph has not",
+            instead,
+        )

@@ -1,0 +1,167 @@
+"""The QuantileTransformer, in double and in scikit-learn's order of operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+from sklearn.preprocessing import QuantileTransformer
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.graph_builder import Draft
+from scorewire_training.export.lowering.registry import lowers
+from scorewire_training.export.lowering.rules.scaling import clip
+from scorewire_training.export.lowering.symbolic_columns import Matrix, cells
+from scorewire_training.export.lowering.thresholds import find_codes, search_tree
+
+# So near to the outermost quantiles a normal distribution takes numbers for them.
+_NEAR = 1e-7
+_CLOSEST = _NEAR - np.spacing(1)
+# Cephes' ndtri: numerators and denominators for the middle, in the square of the share's distance
+# from a half, and for the tails, in 1 / sqrt(-2 log(share)). The highest power first.
+_MIDDLE = (
+    [
+        -5.99633501014107895267e1,
+        9.80010754185999661536e1,
+        -5.66762857469070293439e1,
+        1.39312609387279679503e1,
+        -1.23916583867381258016e0,
+    ],
+    [
+        1.0,
+        1.95448858338141759834e0,
+        4.67627912898881538453e0,
+        8.63602421390890590575e1,
+        -2.25462687854119370527e2,
+        2.00260212380060660359e2,
+        -8.20372256168333339912e1,
+        1.59056225126211695515e1,
+        -1.18331621121330003142e0,
+    ],
+)
+_TAIL = (
+    [
+        4.05544892305962419923e0,
+        3.15251094599893866154e1,
+        5.71628192246421288162e1,
+        4.40805073893200834700e1,
+        1.46849561928858024014e1,
+        2.18663306850790267539e0,
+        -1.40256079171354495875e-1,
+        -3.50424626827848203418e-2,
+        -8.57456785154685413611e-4,
+    ],
+    [
+        1.0,
+        1.57799883256466749731e1,
+        4.53907635128879210584e1,
+        4.13172038254672030440e1,
+        1.50425385692907503408e1,
+        2.50464946208309415979e0,
+        -1.42182922854787788574e-1,
+        -3.80806407691578277194e-2,
+        -9.33259480895457427372e-4,
+    ],
+)
+
+
+@lowers(QuantileTransformer)
+def lower_quantiles(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+    """Each number's share of its column, on lines between the quantiles, perhaps as a normal deviate."""
+    graph, x = draft.graph, draft.tensor(matrix)
+    quantiles = np.asarray(step.quantiles_, dtype=np.float64)
+    references = np.asarray(step.references_, dtype=np.float64)
+    if len(references) == 1:
+        raise UnsupportedModelError("the QuantileTransformer has a single quantile", "give it more")
+    # They differ where quantiles are equal.
+    lines = [_line(draft, x, quantiles, references, from_above=side) for side in (False, True)]
+    shares = graph.node("Mul", [graph.node("Add", lines), draft.constant([0.5])])
+    least, most = draft.constant(quantiles[:1]), draft.constant(quantiles[-1:])
+    is_normal = step.output_distribution == "normal"
+    if is_normal:
+        near = draft.constant([_NEAR])
+        low = graph.node("Less", [graph.node("Sub", [x, near]), least])
+        high = graph.node("Greater", [graph.node("Add", [x, near]), most])
+    else:
+        low, high = graph.node("LessOrEqual", [x, least]), graph.node("GreaterOrEqual", [x, most])
+    shares = graph.node("Where", [high, draft.constant([1.0]), shares])
+    shares = graph.node("Where", [low, draft.constant([0.0]), shares])
+    if is_normal:
+        shares = _deviates(draft, clip(draft, shares, _CLOSEST, 1.0 - _CLOSEST))
+    if matrix.sparse:
+        shares = graph.node("Where", [graph.node("Equal", [x, draft.constant([0.0])]), x, shares])
+    return matrix.changed(cells(shares, matrix.width))
+
+
+def _line(
+    draft: Draft,
+    x: str,
+    quantiles: NDArray[np.float64],
+    references: NDArray[np.float64],
+    *,
+    from_above: bool,
+) -> str:
+    """The reference on the line between the two quantiles around each number.
+
+    A number that is a quantile lies at the begin of the next line, `from_above`
+    at the end of the last one.
+    """
+    graph = draft.graph
+    count, width = len(quantiles) - 1, quantiles.shape[1]
+    bounds = np.nextafter(quantiles[1:-1], np.inf) if from_above else quantiles[1:-1]
+    trees = []
+    for column in range(width):
+        distinct, places = np.unique(bounds[:, column], return_index=True)
+        passed = np.append(places, count - 1).astype(np.float64)
+        trees.append(search_tree(distinct, passed, column))
+    place = draft.cast(find_codes(graph, trees, x), TensorProto.INT64)
+    place = graph.node("Add", [place, graph.constant(np.arange(width)[np.newaxis, :] * count)])
+    steps = np.diff(quantiles, axis=0)
+    # Between equal quantiles lies no number.
+    slopes = np.diff(references)[:, np.newaxis] / np.where(steps == 0, 1.0, steps)
+    ends = slice(1, None) if from_above else slice(None, -1)
+    levels = np.broadcast_to(references[ends, np.newaxis], slopes.shape)
+    slope, end, level = (
+        graph.node("Gather", [draft.constant(table.T.ravel()), place])
+        for table in (slopes, quantiles[ends], levels)
+    )
+    line = graph.node("Mul", [slope, graph.node("Sub", [x, end])])
+    return graph.node("Add", [line, level])
+
+
+def _deviates(draft: Draft, share: str) -> str:
+    """The normal deviates that so large a share of all is below."""
+    graph = draft.graph
+
+    def constant(value: float) -> str:
+        return draft.constant([value])
+
+    def ratio(fraction: tuple[list[float], list[float]], x: str) -> str:
+        above, below = (_polynomial(draft, coefficients, x) for coefficients in fraction)
+        return graph.node("Div", [above, below])
+
+    half = constant(0.5)
+    distance = graph.node("Sub", [share, half])
+    squared = graph.node("Mul", [distance, distance])
+    bent = graph.node("Mul", [distance, graph.node("Mul", [squared, ratio(_MIDDLE, squared)])])
+    middle = graph.node("Mul", [graph.node("Add", [distance, bent]), constant(np.sqrt(2 * np.pi))])
+
+    is_upper = graph.node("Greater", [share, half])
+    rest = graph.node("Where", [is_upper, graph.node("Sub", [constant(1.0), share]), share])
+    root = graph.node("Sqrt", [graph.node("Mul", [graph.node("Log", [rest]), constant(-2.0)])])
+    first = graph.node("Sub", [root, graph.node("Div", [graph.node("Log", [root]), root])])
+    inverse = graph.node("Reciprocal", [root])
+    tail = graph.node("Sub", [first, graph.node("Mul", [inverse, ratio(_TAIL, inverse)])])
+    tail = graph.node("Where", [is_upper, tail, graph.node("Neg", [tail])])
+    return graph.node("Where", [graph.node("Greater", [rest, constant(np.exp(-2))]), middle, tail])
+
+
+def _polynomial(draft: Draft, coefficients: list[float], x: str) -> str:
+    """Horner's way."""
+    graph = draft.graph
+    value = draft.constant([coefficients[0]])
+    for coefficient in coefficients[1:]:
+        value = graph.node("Add", [graph.node("Mul", [value, x]), draft.constant([coefficient])])
+    return value

@@ -1,0 +1,246 @@
+"""The sample: which columns a model takes, and what they hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import xgboost
+from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.pipelines import class_name, steps_at_predict
+from scorewire_training.export.lowering.symbolic_columns import Column, Matrix, Number, Text, Unfit, is_null
+from scorewire_training.releases import FrozenEstimator
+
+# How many numbers of a column are told.
+_TYPICAL = 9
+_ROWS_LOOKED_AT = 1_000
+# Types that numpy computes functions of in less than double precision.
+_NARROW = ("bool", "boolean", "float16", "float32", "int8", "int16", "uint8", "uint16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What is read off a sample.
+
+    `features` are columns that rows can hold, in the sample's order; `matrix` has
+    all in the order in which the model takes them; `categories` of the pandas
+    categoricals; `spellings` of the missing values of each text feature.
+    `typical` has some numbers of each number feature, as many of each, and
+    `narrow` the types of those that are less than doubles.
+    """
+
+    features: tuple[tuple[str, int], ...]
+    matrix: Matrix
+    categories: Mapping[str, tuple[object, ...]]
+    spellings: Mapping[str, tuple[object, ...]]
+    typical: Mapping[str, NDArray[np.float64]]
+    narrow: Mapping[str, str]
+
+
+def read_sample(model: object, sample: pd.DataFrame) -> Sample:
+    """Match a sample with the model that takes it.
+
+    Raises:
+        UnsupportedModelError: the sample lacks a column, has them in an order
+            that the model does not take, or holds what a row cannot.
+    """
+    if not isinstance(sample, pd.DataFrame) or not len(sample):
+        raise UnsupportedModelError("the sample is no DataFrame with rows", "pass some of the training rows")
+    frame = sample.set_axis([str(name) for name in sample.columns], axis=1)
+    if not frame.columns.is_unique:
+        raise UnsupportedModelError("two columns of the sample have one name", "rename one")
+    taken = _taken(model, list(frame.columns))
+    columns: dict[str, Column] = {}
+    spellings: dict[str, tuple[object, ...]] = {}
+    categories: dict[str, tuple[object, ...]] = {}
+    typical: dict[str, NDArray[np.float64]] = {}
+    narrow: dict[str, str] = {}
+    for name in (name for name in frame.columns if name in set(taken)):
+        values = frame[name]
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            categories[name] = tuple(values.dtype.categories.tolist())
+        try:
+            is_text = _is_text(values)
+        except UnsupportedModelError as error:
+            columns[name] = Unfit(name, error)
+            continue
+        if is_text:
+            spellings[name] = _spellings(values)
+            columns[name] = Text(name, manifest_pb2.TEXT_FOLD_NONE, spellings[name])
+        else:
+            columns[name] = Number(name)
+            typical[name] = _typical(values)
+            if str(values.dtype).lower() in _NARROW:
+                narrow[name] = str(values.dtype)
+    return Sample(
+        features=tuple(
+            (
+                name,
+                schema_pb2.FEATURE_KIND_TEXT if isinstance(c, Text) else schema_pb2.FEATURE_KIND_NUMBER,
+            )
+            for name, c in columns.items()
+            if not isinstance(c, Unfit)
+        ),
+        matrix=Matrix(
+            tuple(columns.get(name) or Unfit(name, _lacks(name)) for name in taken),
+            framed=True,
+        ),
+        categories=categories,
+        spellings=spellings,
+        typical=typical,
+        narrow=narrow,
+    )
+
+
+def _taken(model: object, present: list[str]) -> list[str]:
+    """The sample's columns in the order in which the model takes them."""
+    names = fitted_names(model)
+    model = innermost(model)
+    if names is None:
+        count = _fitted_count(model)
+        if count is not None and count != len(present):
+            raise UnsupportedModelError(
+                f"the model was fitted on {count} columns without names, the sample has {len(present)}",
+                "pass a sample with the columns that the model was fitted on, in their order",
+            )
+        return present
+    if isinstance(model, lightgbm.Booster | lightgbm.LGBMModel):
+        names = own_names(names, present)
+    if type(model) is ColumnTransformer:
+        # It finds its columns by name, and takes frames without those that it drops.
+        return names
+    if missing := [name for name in names if name not in set(present)]:
+        raise _lacks(missing[0])
+    wanted = set(names)
+    order = [name for name in present if name in wanted]
+    if order != names:
+        raise UnsupportedModelError(
+            f"the sample has the model's columns in another order than it was fitted on: {order[:5]}...,"
+            f" not {names[:5]}...",
+            "reorder the sample's columns",
+        )
+    return names
+
+
+def _lacks(name: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"the sample lacks {name!r}, which the model was fitted on",
+        "pass a sample with all columns of the training data",
+    )
+
+
+def own_names(names: Iterable[str], present: Iterable[str]) -> list[str]:
+    """LightGBM's names of columns as the sample has them: it has written white space as underscores."""
+    present = list(present)
+    called = {re.sub(r"\s", "_", name): name for name in present} | {name: name for name in present}
+    return [called.get(name, name) for name in names]
+
+
+def innermost(model: Any) -> Any:
+    """The first thing that is given the rows: what a wrapper wraps, a pipeline's first step."""
+    while True:
+        if steps := steps_at_predict(model):
+            model = steps[0]
+        elif type(model) is TransformedTargetRegressor:
+            model = model.regressor_
+        elif type(model) is FrozenEstimator:
+            model = model.estimator
+        else:
+            return model
+
+
+def fitted_names(model: object) -> list[str] | None:
+    """The names of the columns that a model was fitted on; None where it knows none."""
+    model = innermost(model)
+    if isinstance(model, xgboost.Booster):
+        return None if model.feature_names is None else list(model.feature_names)
+    if isinstance(model, lightgbm.Booster | lightgbm.LGBMModel):
+        booster = model if isinstance(model, lightgbm.Booster) else model.booster_
+        names = list(booster.feature_name())
+        return None if names == [f"Column_{i}" for i in range(len(names))] else names
+    if class_name(model).startswith("catboost."):
+        names = list(getattr(model, "feature_names_", None) or ())
+        return None if names == [str(i) for i in range(len(names))] else names
+    # scikit-learn's wrapper of XGBoost, fitted without names, refuses to tell them.
+    fitted = getattr(model, "feature_names_in_", None)
+    return None if fitted is None else [str(name) for name in fitted]
+
+
+def _fitted_count(model: object) -> int | None:
+    if isinstance(model, xgboost.Booster):
+        return int(model.num_features())
+    if isinstance(model, lightgbm.Booster):
+        return int(model.num_feature())
+    return getattr(model, "n_features_in_", None)
+
+
+def _is_text(values: pd.Series[Any]) -> bool:
+    """Whether a column is text; else it holds numbers.
+
+    Raises:
+        UnsupportedModelError: it is neither.
+    """
+    name, dtype = values.name, values.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _is_text(pd.Series(dtype.categories, name=name))
+    if pd.api.types.is_bool_dtype(dtype) or (
+        pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype)
+    ):
+        return False
+    if isinstance(dtype, pd.StringDtype):
+        return True
+    if dtype == np.dtype(object):
+        kinds = {_kind(value) for value in values if not is_null(value)}
+        if kinds <= {"text"}:
+            return True
+        if kinds == {"number"}:
+            return False
+        raise UnsupportedModelError(
+            f"column {name!r} holds {' and '.join(sorted(kinds))}",
+            "make it all text, or all numbers, before the model is fitted",
+        )
+    raise UnsupportedModelError(
+        f"column {name!r} is of type {dtype}, and rows hold numbers and texts",
+        "turn it into numbers before the model is fitted: a date into days since another, for instance",
+    )
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, bool | int | float | np.number | np.bool_):
+        return "number"
+    return f"values of type {type(value).__name__}"
+
+
+def _typical(values: pd.Series[Any]) -> NDArray[np.float64]:
+    """Quantiles of some numbers of a column."""
+    some = values.iloc[:: max(1, len(values) // _ROWS_LOOKED_AT)].astype(object)
+    numbers = pd.to_numeric(some, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    finite = numbers[np.isfinite(numbers)]
+    shares = np.linspace(0.0, 1.0, _TYPICAL)
+    return np.quantile(finite, shares) if len(finite) else np.zeros(_TYPICAL)
+
+
+def _spellings(values: pd.Series[Any]) -> tuple[object, ...]:
+    """How missing texts are spelt in a column: None, NaN, "", or several of them."""
+    missing = values[values.isna()]
+    # scikit-learn sees pd.NA as NaN.
+    nulls: list[object] = [None if value is None else np.nan for value in missing.tolist()]
+    found = [""] if bool((values == "").any()) else []
+    result: list[object] = []
+    if any(value is None for value in nulls):
+        result.append(None)
+    if any(value is not None for value in nulls):
+        result.append(np.nan)
+    return (*result, *found)

@@ -1,0 +1,76 @@
+"""Steps and models that skl2onnx converts, each alone, and only those that it converts faithfully."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+from skl2onnx import convert_sklearn
+from skl2onnx.common.data_types import FloatTensorType
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.graph import OPSET
+from scorewire_training.export.lowering.graph_builder import Draft
+from scorewire_training.export.lowering.symbolic_columns import Matrix
+
+_ML_OPSET = 3
+
+
+def convert_classifier(draft: Draft, model: Any, matrix: Matrix) -> tuple[str, str]:
+    """A classifier by skl2onnx, in float.
+
+    Returns:
+        The label as an index into `classes_`, int64 of shape [rows], and the
+        probabilities, double of shape [rows, classes].
+    """
+    indexed = copy.copy(model)
+    indexed.classes_ = np.arange(len(model.classes_))
+    x = draft.tensor(matrix, TensorProto.FLOAT)
+    outputs = _convert(draft, indexed, x, FloatTensorType([None, matrix.width]), {"zipmap": False})
+    label, probabilities = outputs.values()
+    return label, draft.cast(probabilities, TensorProto.DOUBLE)
+
+
+def convert_regressor(draft: Draft, model: Any, matrix: Matrix) -> str:
+    """A regressor by skl2onnx, in float; its value is double of shape [rows, targets]."""
+    x = draft.tensor(matrix, TensorProto.FLOAT)
+    outputs = _convert(draft, model, x, FloatTensorType([None, matrix.width]), {})
+    return draft.cast(next(iter(outputs.values())), TensorProto.DOUBLE)
+
+
+def _convert(draft: Draft, step: Any, x: str, kind: Any, options: dict[str, bool]) -> dict[str, str]:
+    """The step's nodes, added to the graph; its outputs by name."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            converted = convert_sklearn(
+                step,
+                initial_types=[("x", kind)],
+                options={id(step): options} if options else None,
+                target_opset={"": OPSET, "ai.onnx.ml": _ML_OPSET},
+            )
+    except Exception as error:  # skl2onnx raises whatever its converters meet
+        raise UnsupportedModelError(
+            f"skl2onnx does not convert this {type(step).__name__}: {_first_line(error)}",
+            "change its settings, or do what it does before the model is fitted",
+        ) from error
+    _check_operators(step, converted)
+    return draft.graph.extend(converted.graph, {"x": x})
+
+
+def _check_operators(step: Any, model: onnx.ModelProto) -> None:
+    foreign = {node.domain for node in model.graph.node} - {"", "ai.onnx.ml"}
+    if foreign:
+        raise UnsupportedModelError(
+            f"skl2onnx needs operators of {sorted(foreign)} for this {type(step).__name__},"
+            " which are not standard ONNX",
+            "change its settings, or do what it does before the model is fitted",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,176 @@
+"""What flows between the steps of a pipeline while it is lowered: a matrix of symbols.
+
+A column is a number feature as it came, a text feature as it came, a text that a
+table turns into a number outside the graph, a column of a tensor in the graph, or a
+column of counts of words. Numbers stay double until a consumer asks for less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.sparse_counts import Term
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number feature as it came."""
+
+    feature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text feature, folded.
+
+    `spellings` are the values that the next step is given where the text is
+    missing, "" on the wire. Several must mean the same to it; none means that
+    the sample has no missing text, and that the first step that knows one says
+    how it is spelt.
+    """
+
+    feature: str
+    fold: manifest_pb2.TextFold.ValueType
+    spellings: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coded:
+    """A text feature that a table turns into a number, outside the graph.
+
+    `values` has a number for each folded text known, `unknown` is that of all
+    others. A strict column's model refuses texts that it does not know.
+    """
+
+    feature: str
+    fold: manifest_pb2.TextFold.ValueType
+    values: Mapping[str, float]
+    unknown: float
+    strict: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """A number feature, and the steps that have made a column of nothing else.
+
+    Each step comes with the place that the column had in what it was given.
+    `exact`: the graph computes all of them to the last bit.
+    """
+
+    feature: str
+    steps: tuple[tuple[Any, int], ...] = ()
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Column `index` of a double tensor of shape [rows, width] in the graph.
+
+    `origin` tells what it was made of, where that is a single number feature.
+    """
+
+    tensor: str
+    index: int
+    width: int
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unfit:
+    """A column of what no row can hold, such as dates: in the way only where something reads it."""
+
+    feature: str
+    error: UnsupportedModelError
+
+
+Column: TypeAlias = Number | Text | Coded | Cell | Term | Unfit
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Columns in order.
+
+    `sparse`: the fitted pipeline has a sparse matrix here. It leaves out what is 0,
+    or where steps have changed what it holds, what is 0 in `pattern`: an entry that
+    became 0 is still there. `by_column`: it is kept column by column (CSC), else row
+    by row (CSR), which LightGBM reads otherwise. `flat`: it has a single column of shape [rows], as text
+    vectorizers take it. `framed`: it has the caller's pandas frame, categoricals and
+    all.
+    """
+
+    columns: tuple[Column, ...]
+    sparse: bool = False
+    flat: bool = False
+    framed: bool = False
+    pattern: Matrix | None = None
+    by_column: bool = False
+
+    @property
+    def width(self) -> int:
+        """How many columns."""
+        return len(self.columns)
+
+    def take(self, indices: Iterable[int]) -> Matrix:
+        """The columns at some places, in that order."""
+        places = tuple(indices)
+        pattern = None if self.pattern is None else self.pattern.take(places)
+        return replace(self, columns=tuple(self.columns[i] for i in places), pattern=pattern)
+
+    def changed(self, columns: tuple[Column, ...]) -> Matrix:
+        """What a step makes of the entries that are there; a sparse matrix leaves out what it did."""
+        pattern = (self.pattern or self) if self.sparse else None
+        return Matrix(columns, sparse=self.sparse, pattern=pattern, by_column=self.by_column)
+
+    def by_row(self) -> Matrix:
+        """The matrix as steps take it that want rows."""
+        return replace(self, by_column=False)
+
+    def check_fit(self) -> None:
+        """Check that rows can hold all columns, before something reads them.
+
+        Raises:
+            UnsupportedModelError: they cannot.
+        """
+        for column in self.columns:
+            if isinstance(column, Unfit):
+                raise column.error
+
+    def check_width(self, step: object, expected: int) -> None:
+        """Check that a step was fitted on as many columns.
+
+        Raises:
+            UnsupportedModelError: it was not.
+        """
+        if self.width != expected:
+            raise UnsupportedModelError(
+                f"{type(step).__name__} was fitted on {expected} columns and is given {self.width}",
+                "pass a sample with the columns that the model was fitted on",
+            )
+
+
+def beside(parts: Sequence[Matrix], *, sparse: bool) -> Matrix:
+    """Matrices side by side; where the whole is sparse, the zeros of dense parts are left out."""
+    columns = tuple(column for part in parts for column in part.columns)
+    pattern = None
+    if sparse and any(part.pattern is not None for part in parts):
+        pattern = Matrix(tuple(column for part in parts for column in (part.pattern or part).columns))
+    return Matrix(columns, sparse=sparse, pattern=pattern)
+
+
+def cells(tensor: str, width: int) -> tuple[Cell, ...]:
+    """All columns of a double tensor of shape [rows, width]."""
+    return tuple(Cell(tensor, index, width) for index in range(width))
+
+
+def is_null(value: object) -> bool:
+    """Whether a value is None, NaN, NaT or pd.NA."""
+    return (
+        value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+    )

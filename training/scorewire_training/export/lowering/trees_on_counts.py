@@ -1,0 +1,155 @@
+"""Trees behind functions of one column: they compare how many thresholds a number has passed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire_training.export.errors import UnsupportedModelError
+from scorewire_training.export.lowering.columnwise import inexact_origins
+from scorewire_training.export.lowering.graph_builder import Draft
+from scorewire_training.export.lowering.symbolic_columns import Column, Matrix, Number, Origin, cells
+from scorewire_training.export.lowering.threshold_counting import fold
+from scorewire_training.export.lowering.thresholds import Cuts
+from scorewire_training.export.trees.ensemble import LIGHTGBM_ZERO, Ensemble, Question, Tree
+from scorewire_training.export.trees.linear_boosters import LinearTrees
+from scorewire_training.export.trees.model import TreeModel
+
+# What is below zero, zero, and above, and all rounded to zero by float32.
+_NEARLY_ZERO = 5e-324, 1e-323, 1.5e-323
+
+
+def fold_functions(
+    draft: Draft, trees: TreeModel, matrix: Matrix, *, zero_is_missing: bool
+) -> tuple[TreeModel, Matrix]:
+    """Trees and their input, with counts in place of the columns that no graph computes to the last bit.
+
+    Args:
+        draft: takes the nodes that count.
+        trees: the trees as their library has them.
+        matrix: what they are given.
+        zero_is_missing: the library takes zeros of the matrix for missing.
+
+    Raises:
+        UnsupportedModelError: a column's steps are not monotone around what it
+            is compared with, or its values themselves are asked for, too.
+    """
+    origins = inexact_origins(matrix.columns)
+    ensemble = trees.ensemble
+    if isinstance(ensemble, LinearTrees) and any(place in ensemble.thresholds() for place in origins):
+        raise UnsupportedModelError(
+            "LightGBM's linear trees compare and multiply what a function makes of a column, which no graph"
+            " computes to the last bit",
+            "leave the function out, or fit with linear_tree=False",
+        )
+    if not isinstance(ensemble, Ensemble):
+        return trees, matrix
+    for place in ensemble.coded_features():
+        origins.pop(place, None)
+    if not origins:
+        return trees, matrix
+    asked = _Asked(ensemble)
+    folded = {
+        place: _Folded(asked, ensemble, place, zero_is_missing)
+        for place in origins
+        if len(asked.nodes(place))
+    }
+    columns: list[Column] = list(matrix.columns)
+    for place, origin in origins.items():
+        # What no tree asks for may be anything.
+        columns[place] = Number(origin.feature)
+    if not folded:
+        return trees, replace(matrix, columns=tuple(columns))
+    counted: list[Origin] = [origins[place] for place in folded]
+    parts = list(folded.values())
+    codes = fold(
+        draft,
+        counted,
+        [part.cuts for part in parts],
+        see=lambda values: _see(trees, values, zero_is_missing),
+        recode=lambda i, counts: parts[i].recode(counts),
+    )
+    for place, cell in zip(folded, cells(codes, len(folded)), strict=True):
+        columns[place] = cell
+    counting = replace(
+        ensemble,
+        trees=asked.trees_with({place: part.thresholds for place, part in folded.items()}),
+        zero_is_missing=ensemble.zero_is_missing - folded.keys(),
+    )
+    return replace(trees, ensemble=counting), replace(matrix, columns=tuple(columns))
+
+
+def _see(trees: TreeModel, values: NDArray[np.float64], zero_is_missing: bool) -> NDArray[np.float64]:
+    """The values as the trees compare them."""
+    with np.errstate(over="ignore"):
+        seen = values.astype(trees.input_type).astype(trees.ensemble.element_type).astype(np.float64)
+    if not zero_is_missing:
+        return seen
+    # A sparse matrix leaves zeros out, not what is rounded to zero: those only compare alike.
+    nearly = np.where(values < 0, _NEARLY_ZERO[0], np.where(values > 0, _NEARLY_ZERO[2], _NEARLY_ZERO[1]))
+    return np.where(seen == 0, nearly, seen)
+
+
+class _Asked:
+    """The comparisons of all trees, side by side."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        self._trees = ensemble.trees
+        self.threshold = np.concatenate([tree.threshold for tree in ensemble.trees] or [np.zeros(0)])
+        with np.errstate(over="ignore"):
+            self.compared = self.threshold.astype(ensemble.element_type).astype(np.float64)
+        none = np.zeros(0, dtype=np.int64)
+        question = np.concatenate([tree.question for tree in ensemble.trees] or [none])
+        self.is_less = question == Question.LESS
+        is_leaf = np.concatenate([tree.is_leaf for tree in ensemble.trees] or [none == 0])
+        feature = np.concatenate([tree.feature for tree in ensemble.trees] or [none])
+        feature = np.where(is_leaf | (question == Question.MEMBER), -1, feature)
+        self._order = np.argsort(feature, kind="stable")
+        self._feature = feature[self._order]
+
+    def nodes(self, place: int) -> NDArray[np.intp]:
+        """The nodes that compare a feature."""
+        begin, end = np.searchsorted(self._feature, [place, place + 1])
+        return self._order[begin:end]
+
+    def trees_with(self, thresholds: dict[int, NDArray[np.float64]]) -> tuple[Tree, ...]:
+        """The trees with other thresholds of some features, in the order of their nodes."""
+        changed = self.threshold.copy()
+        for place, values in thresholds.items():
+            changed[self.nodes(place)] = values
+        ends = np.cumsum([len(tree.threshold) for tree in self._trees])
+        parts = np.split(changed, ends[:-1])
+        return tuple(replace(tree, threshold=part) for tree, part in zip(self._trees, parts, strict=True))
+
+
+class _Folded:
+    """A feature's comparisons, of counts in place of values."""
+
+    def __init__(self, asked: _Asked, ensemble: Ensemble, place: int, zero_is_missing: bool) -> None:
+        nodes = asked.nodes(place)
+        compared, is_less = asked.compared[nodes], asked.is_less[nodes]
+        # From each first number to each second one values are missing.
+        gaps = [(_NEARLY_ZERO[1], _NEARLY_ZERO[1])] if zero_is_missing else []
+        if place in ensemble.zero_is_missing:
+            gaps.append((-LIGHTGBM_ZERO, LIGHTGBM_ZERO))
+        missing = ensemble.missing_value
+        if missing is not None and not np.isnan(missing):
+            alike = float(np.array(missing, ensemble.element_type))
+            gaps.append((alike, alike))
+        ends = np.array(gaps, dtype=np.float64).reshape(-1, 2)
+        at_ends = np.tile([True, False], len(gaps))
+        self.cuts = Cuts.of(np.append(compared, ends.ravel()), np.append(is_less, at_ends))
+        every = self.cuts.index(ends.ravel(), at_ends).reshape(-1, 2)
+        self._gaps = [(int(first), int(last)) for first, last in every]
+        # No count is 0 or the value that stands for missing.
+        self._shift = 1 if missing is None or missing < 0 else -len(self.cuts.thresholds) - 1
+        self.thresholds = self._shift + self.cuts.index(compared, is_less) + is_less.astype(np.float64)
+
+    def recode(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The counts as the trees are given them."""
+        codes = np.where(counts < 0, np.nan, counts + self._shift)
+        for first, last in self._gaps:
+            codes[(counts > first) & (counts <= last)] = np.nan
+        return codes

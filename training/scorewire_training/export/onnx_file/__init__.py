@@ -1,0 +1,1 @@
+"""ONNX files that another tool wrote, exported as bundles."""

@@ -1,0 +1,1 @@
+"""The proof that a bundle scores as the fitted model does, on rows made to tell the two apart."""

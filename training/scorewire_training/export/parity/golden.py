@@ -1,0 +1,80 @@
+"""The golden rows of a bundle: few, hard ones among them, with the fitted model's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export.graph import ModelOutput
+from scorewire_training.export.parity.fitted_model import Answers
+from scorewire_training.export.parity.gate import BundleScores, ParityReport
+from scorewire_training.export.parity.hard_rows import SAMPLE, TriedRows
+
+_MAX_ROWS = 64
+_SAMPLE_ROWS = 24
+
+
+def pick_golden(
+    tried: TriedRows,
+    fitted: Answers,
+    bundle: BundleScores,
+    outputs: Sequence[ModelOutput],
+    report: ParityReport,
+) -> manifest_pb2.Golden:
+    """At most 64 rows from every origin, refused ones included; the same for the same input.
+
+    The expected outputs are the fitted model's; why a row is refused only the
+    bundle can say.
+    """
+    chosen = _choose(tried, _unsettled(fitted, bundle, outputs))
+    rows = tried.rows.take(chosen)
+    golden = manifest_pb2.Golden(output_tolerances=report.output_tolerances)
+    golden.rows.row_count = golden.expected.row_count = len(rows)
+    golden.rows.numbers.extend(rows.numbers.ravel().tolist())
+    golden.rows.texts.extend(rows.flat_texts())
+    for output, answers in zip(outputs, fitted.outputs, strict=True):
+        golden.expected.outputs.add(name=output.name).numbers.extend(answers[chosen].ravel().tolist())
+    errors = {error.row: error for error in bundle.errors}
+    for position, row in enumerate(chosen):
+        if error := errors.get(row):
+            golden.expected.errors.add(
+                row=position, reason=error.reason, feature=error.feature, message=error.message
+            )
+    golden.tolerance.relative = report.relative_tolerance
+    golden.tolerance.absolute = report.absolute_tolerance
+    return golden
+
+
+def _unsettled(fitted: Answers, bundle: BundleScores, outputs: Sequence[ModelOutput]) -> NDArray[np.bool_]:
+    """Rows whose class is a tie, which another release of the runtime may break otherwise."""
+    unsettled = np.zeros(len(fitted.refused), dtype=np.bool_)
+    for output, wanted, found in zip(outputs, fitted.outputs, bundle.outputs, strict=True):
+        if output.kind == schema_pb2.OUTPUT_KIND_CLASS:
+            unsettled |= (wanted != found).ravel() & ~fitted.refused
+    return unsettled
+
+
+def _choose(tried: TriedRows, left_out: NDArray[np.bool_]) -> list[int]:
+    """Rows of the sample and, taking the other origins in turn, hard ones; ascending."""
+    by_origin: dict[str, list[int]] = {}
+    for row, origin in enumerate(tried.origins):
+        if not left_out[row]:
+            by_origin.setdefault(origin, []).append(row)
+    sample = by_origin.pop(SAMPLE, [])
+    chosen = {sample[round(i)] for i in np.linspace(0, len(sample) - 1, min(_SAMPLE_ROWS, len(sample)))}
+    queues = [_outside_in(rows) for _, rows in sorted(by_origin.items())]
+    while len(chosen) < _MAX_ROWS and any(queues):
+        for queue in queues:
+            if queue and len(chosen) < _MAX_ROWS:
+                chosen.add(queue.pop())
+    return sorted(chosen)
+
+
+def _outside_in(rows: list[int]) -> list[int]:
+    """The rows so that taking them from the end spreads over all of them early."""
+    order = sorted(range(len(rows)), key=lambda i: f"{i:032b}"[::-1])
+    return [rows[i] for i in reversed(order)]

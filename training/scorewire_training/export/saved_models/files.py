@@ -1,0 +1,236 @@
+"""Models and samples in files: what the libraries save, and tables of rows to go with it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import xgboost
+
+from scorewire_training.export.errors import ExportError
+from scorewire_training.export.lowering.sample_columns import fitted_names, own_names
+from scorewire_training.export.saved_models.categories import Categories, find_categories, is_missing
+from scorewire_training.export.saved_models.notes import notes_of
+from scorewire_training.export.trees.xgboost_categories import stored_categories
+from scorewire_training.export.trees.xgboost_missing import with_missing
+from scorewire_training.releases import XGBOOST_RELEASE
+
+SavedModel: TypeAlias = "xgboost.Booster | xgboost.XGBModel | lightgbm.Booster"
+
+_ESTIMATORS = {
+    "classifier": xgboost.XGBClassifier,
+    "regressor": xgboost.XGBRegressor,
+    "ranker": xgboost.XGBRanker,
+}
+# The last key of what XGBoost saves, as JSON and as UBJSON.
+_VERSION = re.compile(rb'"version"\s*:\s*\[\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\]')
+_BINARY_VERSION = re.compile(rb"\x07version\[#L\0{7}\x03i(.)i(.)i.", re.DOTALL)
+_TRUTHS = {"true": "1", "false": "0"}
+_FROM_PYTHON = "export it from Python with scorewire_training.export_bundle(model, sample=...)"
+_SAVE_AS = (
+    "save an XGBoost model by save_model('model.json') or ('model.ubj'), a LightGBM model by "
+    "booster.save_model('model.txt')"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleFile:
+    """Rows read for a model; `notes` say to people what files leave open, and how it was read."""
+
+    frame: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def read_model(path: Path, *, missing: float | None = None) -> SavedModel:
+    """A model that XGBoost (JSON, UBJSON) or LightGBM (text) saved, told by its content.
+
+    What XGBoost's scikit-learn interface saved comes back as its estimator, so
+    that early stopping counts as it did there.
+
+    Args:
+        path: the file.
+        missing: for XGBoost, the number that stood for missing beside NaN in training.
+
+    Raises:
+        ExportError: the file is none of these, or `missing` is given for LightGBM.
+    """
+    model = _read_model(path)
+    if missing is None:
+        return model
+    if isinstance(model, xgboost.XGBModel):
+        # Not in the file, like all that concerns the data.
+        return model.set_params(missing=missing)
+    wrapped: SavedModel = with_missing(model, missing)
+    return wrapped
+
+
+def _read_model(path: Path) -> SavedModel:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ExportError(f"{path} cannot be read: {error.strerror}") from None
+    if content.startswith((b"tree\n", b"tree\r\n")):
+        if b"\nend of trees" not in content:
+            # LightGBM ends the process over some of these.
+            raise ExportError(f"{path} is damaged, its end is missing: save or copy it anew")
+        try:
+            return lightgbm.Booster(model_str=content.decode("utf-8"))
+        except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
+            raise ExportError(f"{path} is damaged, LightGBM does not read it: {error}") from None
+    if content.startswith(b"CBM1") or b'"oblivious_trees"' in content:
+        raise ExportError(
+            f"{path} is a model of CatBoost's: {_FROM_PYTHON}, or save it by save_model('model.onnx',"
+            " format='onnx') and export that with --onnx"
+        )
+    if content.lstrip()[:1] == b"{":
+        return _read_xgboost(path, content)
+    if content.startswith((b"\x80", b"PK\x03\x04", b"x\x9c")):
+        raise ExportError(
+            f"{path} looks like a pickle or an archive, and those are not opened: {_FROM_PYTHON}"
+        )
+    raise ExportError(f"{path} is neither an XGBoost nor a LightGBM model: {_SAVE_AS}")
+
+
+def _read_xgboost(path: Path, content: bytes) -> xgboost.Booster | xgboost.XGBModel:
+    saved = _release_that_saved(content)
+    if saved > XGBOOST_RELEASE:
+        # It would read some of these, and score them wrong: DART, several base scores.
+        raise ExportError(
+            f"{path} was saved by XGBoost {'.'.join(map(str, saved))}, which XGBoost {xgboost.__version__}, "
+            "installed here, may misread: install the release that saved it, or a newer one"
+        )
+    booster = xgboost.Booster()
+    try:
+        booster.load_model(bytearray(content))
+    except xgboost.core.XGBoostError as error:
+        reason = str(error).splitlines()[0]
+        raise ExportError(f"{path} is not what XGBoost saves ({reason}): {_SAVE_AS}") from None
+    interface = json.loads(booster.attr("scikit_learn") or "{}").get("_estimator_type")
+    if interface not in _ESTIMATORS:
+        return booster
+    estimator = _ESTIMATORS[interface]()
+    estimator.load_model(bytearray(content))
+    return estimator
+
+
+def _release_that_saved(content: bytes) -> tuple[int, ...]:
+    """Major and minor number of the XGBoost that wrote a file; () where the file does not tell."""
+    if found := _VERSION.findall(content):
+        return tuple(int(number) for number in found[-1])
+    if found := _BINARY_VERSION.findall(content):
+        return tuple(number[0] for number in found[-1])
+    return ()
+
+
+def read_sample(
+    path: Path,
+    model: SavedModel,
+    *,
+    target_column: str | None = None,
+    categories: Categories | None = None,
+) -> SampleFile:
+    """The rows of a CSV or Parquet file, with the columns and dtypes that the model takes.
+
+    In a CSV file every number of a numeric column is read as such, and an empty
+    cell, NA, NaN, null and None are missing.
+
+    Args:
+        path: the file.
+        model: what takes the rows.
+        target_column: a column to leave out.
+        categories: of columns whose categories the model's file does not tell.
+
+    Raises:
+        ExportError: the file cannot be read, lacks a column of the model, or
+            holds text where the model takes numbers; or what a column's
+            categories are cannot be known.
+    """
+    table, is_text = _read_table(path)
+    if target_column is not None:
+        if target_column not in table.columns:
+            raise ExportError(
+                f"{path} has no column {target_column!r}: its columns are {_list(table.columns)}"
+            )
+        table = table.drop(columns=target_column)
+    booster = model.get_booster() if isinstance(model, xgboost.XGBModel) else model
+    names = _names(booster, table)
+    if absent := [name for name in names if name not in table.columns]:
+        raise ExportError(f"{path} lacks columns that the model was fitted on: {_list(absent)}")
+    given = categories or {}
+    stored = stored_categories(booster) if isinstance(booster, xgboost.Booster) else {}
+    found = find_categories(booster, names, table, stored, given)
+    columns = {}
+    for name in names:
+        values = found.get(name)
+        texts = values is not None and any(isinstance(value, str) for value in values)
+        column = _to_numbers(path, table[name]) if is_text and not texts else table[name]
+        columns[name] = column if values is None else _to_categories(column, values)
+    notes = notes_of(model, table, names, found, stored=stored, given=given)
+    return SampleFile(frame=pd.DataFrame(columns), notes=tuple(notes))
+
+
+def _names(booster: xgboost.Booster | lightgbm.Booster, table: pd.DataFrame) -> list[str]:
+    """The model's columns in its order, as the table calls them; all of the table's where it has no names."""
+    names = fitted_names(booster)
+    if names is None:
+        return list(table.columns)
+    return own_names(names, table.columns) if isinstance(booster, lightgbm.Booster) else names
+
+
+def _read_table(path: Path) -> tuple[pd.DataFrame, bool]:
+    """The file's table, and whether its cells are still text."""
+    try:
+        if path.suffix.lower() in {".parquet", ".pq"}:
+            return pd.read_parquet(path), False
+        if path.suffix.lower() == ".csv":
+            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"), True
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise ExportError(f"{path} cannot be read as a table: {error}") from None
+    raise ExportError(f"{path} is neither .csv nor .parquet: give the sample as one of them")
+
+
+def _to_numbers(path: Path, column: pd.Series[Any]) -> pd.Series[Any]:
+    cells = column.str.strip()
+    cells = cells.map(lambda cell: _TRUTHS.get(cell.lower(), cell))
+    missing = is_missing(cells)
+    numbers = pd.to_numeric(cells.mask(missing, "nan"), errors="coerce")
+    if len(wrong := np.flatnonzero(numbers.isna() & ~missing)):
+        # The header is line 1.
+        raise ExportError(
+            f"{path}, line {wrong[0] + 2}: column {column.name!r} has {column.iloc[wrong[0]]!r}, "
+            "and the model takes numbers there"
+        )
+    whole = not missing.any() and bool(cells.str.fullmatch(r"[+-]?\d{1,18}").all())
+    return cells.astype("int64") if whole else numbers.astype("float64")
+
+
+def _to_categories(column: pd.Series[Any], categories: Sequence[Any]) -> pd.Series[Any]:
+    """The column as a pandas categorical; what is not among the categories is missing.
+
+    Raises:
+        ExportError: nothing of it is among them, so that they are of another column or kind.
+    """
+    codes = pd.Index(categories).get_indexer(pd.Index(column.astype(object)))
+    there = column[~is_missing(column)]
+    if len(there) and (codes < 0).all():
+        raise ExportError(
+            f"column {column.name!r} has {there.iloc[0]!r} and the like, and none of it is a category of the "
+            f"model, such as {categories[0]!r}: give the sample with the values that the model was fitted on"
+        )
+    return pd.Series(
+        pd.Categorical.from_codes(codes, categories=pd.Index(categories)),
+        index=column.index,
+        name=column.name,
+    )
+
+
+def _list(names: Sequence[str] | pd.Index[str] | Mapping[str, object]) -> str:
+    shown = list(names)
+    return ", ".join(repr(name) for name in shown[:8]) + (", ..." if len(shown) > 8 else "")

@@ -1,0 +1,172 @@
+"""The model card: what a reader must know before using the model, in Markdown.
+
+The parts are those of Mitchell et al. 2019, "Model Cards for Model Reporting".
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import pandas as pd
+
+from scorewire_training.config import TrainingConfig
+from scorewire_training.config_file import render_config
+from scorewire_training.evaluation.metrics import read_figures
+from scorewire_training.report.data_charts import describe_range
+from scorewire_training.report.model_charts import fold_interval
+from scorewire_training.report.rendering import describe_parameters
+from scorewire_training.report.summary import as_sentence, judge
+from scorewire_training.training_result import Kind, Study
+
+# What has a hand in a model's numbers.
+_LIBRARIES = (
+    "lightgbm",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "optuna",
+    "pandas",
+    "scikit-learn",
+    "scipy",
+    "skl2onnx",
+    "xgboost-cpu",
+)
+_MARKS = re.compile(r"([\\`*\[\]<>|&])")
+
+
+def render_card(study: Study, config: TrainingConfig) -> bytes:
+    """The card of a study's model, Markdown in UTF-8; the same study gives the same bytes."""
+    parts = [
+        f"# {_plain(study.title)}",
+        f"{_plain(study.name)} {config.version}. {_plain(study.description)}",
+        "[report.html](report.html) shows what follows as charts.",
+        *_section("In short", _bullets(judge(study))),
+        *_section("Intended use", _describe_use(study)),
+        *_section("Data", _describe_data(study)),
+        *_section("What was known when", _bullets(study.knowledge)),
+        *_section("Evaluation", _describe_evaluation(study)),
+        *_section("Candidates", _describe_candidates(study)),
+        *_section("Limits", _bullets(study.limits)),
+        *_section("Features", _describe_features(study)),
+        *_section("Reproduce it", _describe_reproduction(config)),
+    ]
+    return ("\n\n".join(part for part in parts if part) + "\n").encode("utf-8")
+
+
+def _section(title: str, text: str) -> tuple[str, ...]:
+    return (f"## {title}", text) if text else ()
+
+
+def _describe_use(study: Study) -> str:
+    what = "a probability from 0 to 1" if study.kind is Kind.PROBABILITY else "an amount"
+    unit = f" in {_plain(study.unit)}" if study.unit else ""
+    return (
+        f"A prediction is {what}{unit}, for rows like those of training: "
+        "the features below, known at the time that the data describes. "
+        "It ranks and it estimates; it does not say why, nor what would happen if something were done. "
+        "Where a decision about a person follows from it, a person should make it."
+    )
+
+
+def _describe_data(study: Study) -> str:
+    fitted, judged = len(study.sample_target), len(study.target)
+    lines = [f"{fitted:,} rows were fitted on, {judged:,} were held out to judge by."]
+    if study.steps:
+        rows = (
+            (step.name, step.reason, f"{step.rows_taken:,}", f"{step.rows_left:,}") for step in study.steps
+        )
+        lines.append(_table(("step", "why", "rows taken", "rows left"), rows))
+    return "\n\n".join(lines)
+
+
+def _describe_evaluation(study: Study) -> str:
+    rows = (
+        (
+            figure.title,
+            figure.show(figure.value),
+            " to ".join(figure.show(bound) for bound in figure.interval or ()),
+            ", ".join(
+                f"{baseline.rule.replace('_', ' ')} {figure.show(baseline.value)}"
+                for baseline in figure.baselines
+            ),
+        )
+        for figure in read_figures(study.metrics, unit=study.unit)
+    )
+    return _table(("metric", "model", "95 % interval", "without a model"), rows)
+
+
+def _describe_candidates(study: Study) -> str:
+    def show(number: float) -> str:
+        return f"{number:.5g}"
+
+    rows = (
+        (
+            f"{candidate.name}, chosen" if candidate.name == study.chosen else candidate.name,
+            show(candidate.loss),
+            " to ".join(map(show, fold_interval(candidate))),
+            f"{candidate.trials}",
+            describe_parameters(candidate.parameters),
+        )
+        for candidate in study.candidates
+    )
+    header = ("candidate", "loss", "± one standard error", "trials", "parameters")
+    how = f"{as_sentence(study.rule)} Loss: {as_sentence(study.loss_name)}"
+    return f"{_plain(how)}\n\n{_table(header, rows)}"
+
+
+def _describe_features(study: Study) -> str:
+    rows = (
+        (
+            str(feature),
+            "number" if pd.api.types.is_numeric_dtype(column.dtype) else "text",
+            describe_range(column),
+            f"{float(np.mean(column.isna())):.1%}",
+            study.feature_descriptions.get(str(feature), ""),
+        )
+        for feature, column in study.sample.items()
+    )
+    return _table(("feature", "kind", "in training", "missing", "what"), rows)
+
+
+def _describe_reproduction(config: TrainingConfig) -> str:
+    settings = render_config(config).decode("utf-8")
+    # Indented code has no end that a text could write.
+    block = "\n".join(f"    {line}" for line in settings.splitlines())
+    return "\n\n".join(
+        [
+            "The same table, the settings of training.toml and the libraries below give the same bundle, "
+            "byte for byte apart from the time stamp of its manifest.",
+            block,
+            _table(("library", "version"), library_versions().items()),
+        ]
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that have a hand in a model's numbers."""
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _bullets(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {_plain(as_sentence(sentence))}" for sentence in sentences)
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    names = [_plain(name) for name in header]
+    lines = [names, ["---"] * len(names), *([_plain(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """A text on one line, none of which Markdown or HTML takes for a mark."""
+    return _MARKS.sub(r"\\\1", " ".join(str(text).split()))

@@ -1,0 +1,86 @@
+"""From a study to a bundle: what every training run ends with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scorewire_training.config import Progress, TrainingConfig
+from scorewire_training.config_file import render_config
+from scorewire_training.errors import TrainingError
+from scorewire_training.export import ExportedBundle, ExportError, export_bundle
+from scorewire_training.output.model_card import render_card
+from scorewire_training.output.tracking import RegisteredVersion, check_unregistered, record_run
+from scorewire_training.report import render_report
+from scorewire_training.training_result import Study
+
+REPORT = "report.html"
+MODEL_CARD = "model_card.md"
+SETTINGS = "training.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedModel:
+    """What a training run found, and what came of it.
+
+    Attributes:
+        study: what it found.
+        export: the bundle.
+        registered: the bundle's version in MLflow's registry, if it was to go there.
+    """
+
+    study: Study
+    export: ExportedBundle
+    registered: RegisteredVersion | None = None
+
+
+def check_new(name: str, config: TrainingConfig) -> None:
+    """Refuse a version that exists, on disk or in the registry, before hours go into it.
+
+    Raises:
+        TrainingError: it exists, or the registry cannot be asked.
+    """
+    target = config.output_dir / name / config.version
+    if target.exists():
+        raise TrainingError(
+            f"{target} exists, and a version never changes: choose another version than {config.version}"
+        )
+    if config.mlflow_uri is not None:
+        check_unregistered(config.mlflow_uri, name, config.version)
+
+
+def publish(study: Study, config: TrainingConfig, *, progress: Progress) -> TrainedModel:
+    """Export a study's model with all that was found of it beside it, and register it if it is to be.
+
+    Raises:
+        ExportError: the bundle could not be made.
+        TrainingError: the bundle is there, and MLflow failed.
+    """
+    own = {
+        REPORT: render_report(study, version=config.version, seed=config.seed, progress=progress),
+        MODEL_CARD: render_card(study, config),
+        SETTINGS: render_config(config),
+    }
+    if taken := sorted(own.keys() & study.files.keys()):
+        raise ExportError(f"{taken[0]} is a file of every bundle: give the study's another name")
+    exported = export_bundle(
+        study.pipeline,
+        sample=study.sample,
+        name=study.name,
+        version=config.version,
+        output_dir=config.output_dir,
+        description=study.description,
+        metrics=study.metrics,
+        feature_descriptions=study.feature_descriptions,
+        files={**study.files, **own},
+        progress=progress,
+    )
+    registered = None
+    if config.mlflow_uri is not None:
+        progress("Writing the run to MLflow")
+        try:
+            registered = record_run(study, config, exported.path, uri=config.mlflow_uri)
+        except TrainingError as error:
+            raise TrainingError(
+                f"the bundle {exported.path} is written, but not registered: {error}"
+            ) from None
+    return TrainedModel(study=study, export=exported, registered=registered)

@@ -1,0 +1,295 @@
+"""Training runs in MLflow, and bundles in its model registry.
+
+A registered version is one bundle: its artefact is the bundle's folder as it is
+on disk, no pickled model, and its tag `scorewire.bundle_version` is the bundle's
+version, which no other version of that model has. MLflow is imported only where
+it is used, and reports nothing to its makers from here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scorewire_contract.bundle import MAX_FILE_BYTES, MAX_FILES, Bundle, BundleError, read_bundle
+from scorewire_contract.scoring import GoldenMismatchError, score_golden
+from scorewire_training.config import TrainingConfig
+from scorewire_training.errors import TrainingError
+from scorewire_training.export import ExportError
+from scorewire_training.export.bundling import check_target
+from scorewire_training.export.runtime import open_graph
+from scorewire_training.study.candidates import TunedCandidate
+from scorewire_training.training_result import Study
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+BUNDLE_VERSION = "scorewire.bundle_version"
+_FOLDER = "bundle"
+_REFERENCE = re.compile(r"models:/([a-z0-9_-]{1,63})(?:/([0-9]{1,9})|@([A-Za-z0-9_.-]{1,255}))")
+# What MLflow takes in one call, and of one value.
+_MAX_PARAMETERS = 100
+_MAX_TEXT = 500
+_INSTALL = "MLflow is not installed: pip install 'scorewire-training[mlflow]'"
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredVersion:
+    """A version of a model in the registry, and the run that it comes from."""
+
+    model: str
+    number: int
+    run_id: str
+
+    @property
+    def uri(self) -> str:
+        """As `scorewire export --mlflow` takes it."""
+        return f"models:/{self.model}/{self.number}"
+
+
+def check_unregistered(uri: str, model: str, version: str) -> None:
+    """Refuse a bundle's version that the registry has.
+
+    Raises:
+        TrainingError: it has it, cannot be reached, or MLflow is not installed.
+    """
+    with _connect(uri) as client:
+        _check_unregistered(client, model, version)
+
+
+def record_run(study: Study, config: TrainingConfig, bundle: Path, *, uri: str) -> RegisteredVersion:
+    """Write a run with its candidates, its bundle as the artefact, and register that.
+
+    Args:
+        study: what the run found.
+        config: what it was told.
+        bundle: the folder of its bundle.
+        uri: of the store.
+
+    Raises:
+        TrainingError: the version is registered already, or the store failed; the
+            run is then marked as failed, and the bundle stays where it is.
+    """
+    with _connect(uri) as client:
+        _check_unregistered(client, study.name, config.version)
+        experiment = _find_experiment(client, study.name, uri)
+        tags = {
+            BUNDLE_VERSION: config.version,
+            "mlflow.source.name": "scorewire train",
+            "mlflow.note.content": study.description,
+        }
+        run = client.create_run(experiment, run_name=f"{study.name} {config.version}", tags=tags).info
+        try:
+            _log_parameters(client, run.run_id, _list_parameters(study, config))
+            _log_metrics(client, run.run_id, study)
+            for candidate in study.candidates:
+                _log_candidate(client, experiment, run.run_id, candidate)
+            client.log_artifacts(run.run_id, str(bundle), _FOLDER)
+            _require_model(client, study)
+            registered = client.create_model_version(
+                study.name,
+                f"{run.artifact_uri}/{_FOLDER}",
+                run.run_id,
+                tags={BUNDLE_VERSION: config.version},
+                description=study.description,
+            )
+        except BaseException:
+            client.set_terminated(run.run_id, "FAILED")
+            raise
+        client.set_terminated(run.run_id)
+        return RegisteredVersion(study.name, int(registered.version), run.run_id)
+
+
+def install_registered(reference: str, output_dir: Path, *, uri: str) -> Path:
+    """Fetch a registered bundle and put it below a folder of models, whole or not at all.
+
+    It is checked as `scorewire verify` does before it is put in place.
+
+    Args:
+        reference: models:/NAME/NUMBER or models:/NAME@ALIAS.
+        output_dir: the folder of all models.
+        uri: of the store.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        TrainingError: the store has no such version, or cannot be reached.
+        ExportError: it is no bundle, not the one registered, or its version is
+            there already.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise TrainingError(f"{reference!r} is no registered model: write it like models:/repurchase/3")
+    model, number, alias = match.groups()
+    with _connect(uri) as client:
+        if alias:
+            registered = client.get_model_version_by_alias(model, alias)
+        else:
+            registered = client.get_model_version(model, number)
+        version = registered.tags.get(BUNDLE_VERSION)
+        if version is None or registered.run_id is None:
+            raise TrainingError(
+                f"{reference} was not registered by scorewire train --mlflow: it is no bundle"
+            )
+        target = check_target(output_dir, model, version)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, so that the rename stays within one file system; the
+        # dot keeps servers from taking it for a version.
+        scratch = target.parent / f".{version}.{secrets.token_hex(4)}"
+        scratch.mkdir()
+        try:
+            folder = _download(client, registered, scratch)
+            _verify(folder, model, version, reference)
+            folder.rename(target)
+        except OSError as error:
+            raise ExportError(f"{target} cannot be put in place: {error.strerror}") from None
+        finally:
+            shutil.rmtree(scratch)
+    return target
+
+
+@contextmanager
+def _connect(uri: str) -> Iterator[MlflowClient]:
+    """A client of the store, quiet; its failures become TrainingError."""
+    # Read by MLflow alone, some of it when it is imported.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    # A connection that is kept is a file that stays open for as long as the process runs.
+    os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    if "://" not in uri or uri.startswith("file:"):
+        # MLflow would rather have a database, and asks who wants a folder to say so.
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    with warnings.catch_warnings():
+        # Of MLflow's use of other libraries.
+        warnings.simplefilter("ignore")
+        try:
+            from mlflow import MlflowClient  # noqa: PLC0415 - optional, and slow to import
+            from mlflow.exceptions import MlflowException  # noqa: PLC0415
+            from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+        except ModuleNotFoundError:
+            raise TrainingError(_INSTALL) from None
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        try:
+            yield MlflowClient(tracking_uri=uri, registry_uri=uri)
+        except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise TrainingError(f"MLflow at {_hide_password(uri)}: {reason}") from None
+
+
+def _hide_password(uri: str) -> str:
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", uri)
+
+
+def _check_unregistered(client: MlflowClient, model: str, version: str) -> None:
+    token = None
+    while True:
+        page = client.search_model_versions(f"name = '{model}'", page_token=token)
+        for registered in page:
+            if registered.tags.get(BUNDLE_VERSION) == version:
+                raise TrainingError(
+                    f"version {version} of {model} is registered as models:/{model}/{registered.version}, "
+                    "and a version never changes: choose another version"
+                )
+        token = page.token
+        if not token:
+            return
+
+
+def _find_experiment(client: MlflowClient, name: str, uri: str) -> str:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    place = None
+    if uri.startswith("sqlite:"):
+        from sqlalchemy.engine import make_url  # noqa: PLC0415 - as above
+
+        # Beside the database; MLflow's own choice is whatever folder the command is run in.
+        place = (Path(make_url(uri).database or ".").resolve().parent / "mlartifacts" / name).as_uri()
+    return str(client.create_experiment(name, artifact_location=place))
+
+
+def _list_parameters(study: Study, config: TrainingConfig) -> dict[str, Any]:
+    chosen = next((rival for rival in study.candidates if rival.name == study.chosen), None)
+    settings = {item.name: getattr(config, item.name) for item in fields(config) if item.name != "mlflow_uri"}
+    best = {f"model.{name}": value for name, value in chosen.parameters.items()} if chosen else {}
+    return {**settings, "chosen": study.chosen, "rule": study.rule, **best}
+
+
+def _log_parameters(client: MlflowClient, run_id: str, parameters: Mapping[str, Any]) -> None:
+    from mlflow.entities import Param  # noqa: PLC0415 - as above
+
+    params = [Param(name, str(value)[:_MAX_TEXT]) for name, value in parameters.items() if value is not None]
+    for start in range(0, len(params), _MAX_PARAMETERS):
+        client.log_batch(run_id, params=params[start : start + _MAX_PARAMETERS])
+
+
+def _log_metrics(client: MlflowClient, run_id: str, study: Study) -> None:
+    from mlflow.entities import Metric  # noqa: PLC0415 - as above
+
+    curve = study.learning_curve
+    metrics = [Metric(name, value, 0, 0) for name, value in study.metrics.items()]
+    for rows, training, validation in zip(curve.rows, curve.training, curve.validation, strict=True):
+        # The step is the number of rows.
+        metrics.append(Metric("learning_curve.training", float(training), 0, int(rows)))
+        metrics.append(Metric("learning_curve.validation", float(validation), 0, int(rows)))
+    client.log_batch(run_id, metrics=metrics)
+
+
+def _log_candidate(client: MlflowClient, experiment: str, parent: str, candidate: TunedCandidate) -> None:
+    """A run within the run; the step of its fold losses is the fold."""
+    from mlflow.entities import Metric  # noqa: PLC0415 - as above
+
+    run = client.create_run(experiment, run_name=candidate.name, tags={"mlflow.parentRunId": parent}).info
+    _log_parameters(client, run.run_id, candidate.parameters)
+    metrics = [Metric("fold_loss", loss, 0, fold) for fold, loss in enumerate(candidate.fold_losses)]
+    metrics += [
+        Metric("loss", candidate.loss, 0, 0),
+        Metric("seconds", candidate.seconds, 0, 0),
+        Metric("trials", candidate.trials, 0, 0),
+    ]
+    client.log_batch(run.run_id, metrics=metrics)
+    client.set_terminated(run.run_id)
+
+
+def _require_model(client: MlflowClient, study: Study) -> None:
+    """Make the registered model where it is not there yet."""
+    if not client.search_registered_models(f"name = '{study.name}'"):
+        client.create_registered_model(study.name, description=study.title)
+
+
+def _download(client: MlflowClient, registered: ModelVersion, scratch: Path) -> Path:
+    """The bundle's files, once their number and sizes are known to be sensible."""
+    run_id = str(registered.run_id)
+    listed = client.list_artifacts(run_id, _FOLDER)
+    if not listed or len(listed) > MAX_FILES + 1 or any(item.is_dir for item in listed):
+        raise ExportError(f"the artefact of models:/{registered.name}/{registered.version} is no bundle")
+    if any((item.file_size or 0) > MAX_FILE_BYTES for item in listed):
+        raise ExportError(f"models:/{registered.name}/{registered.version} has a file too large for a bundle")
+    return Path(client.download_artifacts(run_id, _FOLDER, str(scratch)))
+
+
+def _verify(folder: Path, model: str, version: str, reference: str) -> Bundle:
+    try:
+        bundle = read_bundle(folder)
+        score_golden(bundle, open_graph(bundle.graph))
+    except (BundleError, GoldenMismatchError, ValueError) as error:
+        raise ExportError(f"{reference} is not sound: {error}") from None
+    if (bundle.model, bundle.manifest.version) != (model, version):
+        raise ExportError(
+            f"{reference} should be {model} {version}, and holds {bundle.model} {bundle.manifest.version}"
+        )
+    return bundle

@@ -1,0 +1,105 @@
+"""What is said of a repurchase model, in words and in tables: what was known when, whom it says what of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from scorewire_training.evaluation import tabulate_reliability
+from scorewire_training.repurchase.cutoffs import Cuts, Observations
+from scorewire_training.repurchase.data import Transactions
+from scorewire_training.repurchase.feature_families import tabulate_families
+from scorewire_training.repurchase.features import SEGMENT
+from scorewire_training.repurchase.segments import tabulate_segments
+from scorewire_training.study.candidates import Fold
+from scorewire_training.training_result import Section
+
+LOSS_NAME = "log loss"
+RULE = (
+    "the least mean log loss over the folds; a simpler candidate is taken in its place where its loss is "
+    "within one standard error of the difference"
+)
+LIMITS = (
+    "It ranks customers better than it knows the level: the share who buy again moves with the season, and "
+    "a season that the training cuts have not seen shifts all probabilities. calibration_error_level_known "
+    "is what is left once the level is known: where it matters, correct it by what the first weeks bring.",
+    "It says who is likely to buy, not whom an offer would make buy: for that, hold a random group out of a "
+    "campaign and compare.",
+    "It knows customers with at least one purchase before the cut; of others it can say nothing.",
+    "Fit it anew at least once a horizon: it learns from the cuts before its own.",
+)
+
+
+def tell_knowledge(
+    transactions: Transactions,
+    cuts: Cuts,
+    training: Observations,
+    test: Observations,
+    *,
+    folds: list[Fold],
+    horizon_days: int,
+) -> tuple[str, ...]:
+    """What was known when; a sentence each."""
+    days = [day.date() for day in reversed(cuts.training)]
+    shares = [
+        f"{training.labels[training.cuts == day.to_datetime64()].mean():.1%}"
+        for day in reversed(cuts.training)
+    ]
+    apart = all(
+        training.cuts[fitted_on].max() + np.timedelta64(horizon_days, "D") <= training.cuts[judged_by].min()
+        for fitted_on, judged_by in folds
+    )
+    judged = (
+        "cuts whose labels were complete by then."
+        if apart
+        else "earlier cuts, whose labels overlap in time with those judged: the history is short."
+    )
+    lines = transactions.lines
+    met = np.isin(test.customers, training.customers).mean()
+    return (
+        f"Transactions are from {lines['time'].iloc[0].date()} to {lines['time'].iloc[-1].date()}. A feature "
+        f"at a cut is made of those before the cut, a label of the {horizon_days} days from it on.",
+        f"Fitted on the customers at {', '.join(map(str, days))}, of whom {', '.join(shares)} bought again. "
+        f"The last of those labels was complete at {cuts.test.date()}.",
+        "Tuned and chosen by folds over time: a group of customers at a later cut is judged by a model "
+        "fitted on other customers at " + judged,
+        "Calibrated by what models fitted without a group of customers said of that group, at all cuts of "
+        "training.",
+        f"Judged by all customers at {cuts.test.date()}, as production would score them: {met:.0%} were "
+        "fitted on as they stood at an earlier cut, and no label of training reaches past this one. The "
+        "figures called unseen are of the same rows, each scored by a model that was fitted on no row of "
+        "that customer.",
+    )
+
+
+def build_sections(
+    pipeline: Pipeline, test: Observations, predictions: NDArray[np.float64], seed: int
+) -> tuple[Section, ...]:
+    """The parts of the report that are of this use case."""
+    segments = tabulate_segments(test.features, test.labels)
+    means = pd.Series(predictions).groupby(test.features[SEGMENT]).mean()
+    segments["mean_probability"] = means.loc[segments.index]
+    return (
+        Section(
+            title="Segments",
+            text="Customers at the test cut by recency and frequency: how many they are, who of them bought "
+            "again, and what the model had said.",
+            table=segments,
+            chart=("share", "repurchased_share", "mean_probability"),
+        ),
+        Section(
+            title="Reliability",
+            text="Customers in ten groups of equal size by rising probability: what was said, and what came.",
+            table=tabulate_reliability(test.labels, predictions),
+            chart=("mean_probability", "positive_share"),
+        ),
+        Section(
+            title="What the model goes by",
+            text="What is lost of the AUC on the test rows where all features of a family are shuffled "
+            "together; about zero means that the model does as well without.",
+            table=tabulate_families(pipeline, test.features, test.labels, seed=seed),
+            chart=("auc_lost",),
+        ),
+    )

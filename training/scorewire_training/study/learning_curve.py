@@ -1,0 +1,71 @@
+"""Learning curves: whether more rows would have made a better model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scorewire_training.config import Progress
+from scorewire_training.study.candidates import Candidate, Fold, Loss, Parameters, Predict, Target
+from scorewire_training.training_result import LearningCurve
+
+_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
+_MIN_ROWS = 30
+
+
+def measure_learning(
+    candidate: Candidate,
+    parameters: Parameters,
+    rows: pd.DataFrame,
+    target: Target,
+    *,
+    folds: Sequence[Fold],
+    units: NDArray[Any] | None = None,
+    predict: Predict,
+    loss: Loss,
+    loss_name: str,
+    seed: int,
+    progress: Progress,
+) -> LearningCurve:
+    """Fit a candidate on growing shares of each fold's rows; losses are means over the folds.
+
+    Args:
+        candidate: what to fit.
+        parameters: of it, the tuned ones.
+        rows: features, one row for each of `target`.
+        target: shape [rows].
+        folds: what to draw from, and what to judge by.
+        units: what to draw, say customers with several rows each, shape [rows];
+            None draws rows.
+        predict: what a fitted pipeline says of rows, shape [rows].
+        loss: of truth and predictions; less is better.
+        loss_name: of it, in words.
+        seed: of the draw; a smaller share is part of a larger one.
+        progress: called with a sentence before each share.
+    """
+    ids = np.arange(len(rows)) if units is None else pd.factorize(units, sort=True)[0]
+    rank = np.random.default_rng(seed).permutation(int(ids.max()) + 1)[ids]
+    points = []
+    for share in _SHARES:
+        progress(f"Fitting {candidate.name} on {share:.0%} of the rows")
+        measured = []
+        for fitted_on, judged_by in folds:
+            drawn = fitted_on[rank[fitted_on] <= np.quantile(rank[fitted_on], share)]
+            if len(drawn) < _MIN_ROWS or len(np.unique(target[drawn])) < 2:
+                break
+            pipeline = candidate.build(parameters).fit(rows.iloc[drawn], target[drawn])
+            measured.append(
+                (
+                    len(drawn),
+                    loss(target[drawn], predict(pipeline, rows.iloc[drawn])),
+                    loss(target[judged_by], predict(pipeline, rows.iloc[judged_by])),
+                )
+            )
+        else:
+            points.append(np.mean(measured, axis=0))
+    counts, training, validation = np.array(points, dtype=np.float64).reshape(-1, 3).T
+    return LearningCurve(loss_name=loss_name, rows=counts, training=training, validation=validation)
