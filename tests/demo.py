@@ -71,8 +71,8 @@ def main() -> None:
 
 def _compare(console: Console, client: Client, name: str, model: TrainedModel) -> int:
     """Score the test rows unary and streamed; returns how many differ from the fitted pipeline."""
-    rows = model.study.test
-    fitted = model.study.predictions
+    rows = model.result.test
+    fitted = model.result.predictions
     streamed = np.concatenate([batch.scores for batch in client.predict_stream(name, _batches(rows))])
     # From the lowest score to the highest.
     shown = np.argsort(fitted)[np.linspace(0, len(rows) - 1, SHOWN_ROWS).astype(int)]

@@ -16,14 +16,20 @@ from xgboost import XGBClassifier, XGBRegressor
 from scorewire_training.estimators import TextCleaner
 from scorewire_training.evaluation import evaluate_amounts, evaluate_probabilities
 from scorewire_training.study.candidates import TunedCandidate
-from scorewire_training.training_result import CleaningStep, Kind, LearningCurve, Section, Study
+from scorewire_training.study.learning_curve import LearningCurve
+from scorewire_training.training_result import CleaningStep, PredictionKind, ReportSection, TrainingResult
 
 TEXT = "country"
 
 
-def make_study(
-    kind: Kind, *, rows: int = 1_200, model: Any = None, rename: Callable[[str], str] = str, **changes: Any
-) -> Study:
+def make_result(
+    kind: PredictionKind,
+    *,
+    rows: int = 1_200,
+    model: Any = None,
+    rename: Callable[[str], str] = str,
+    **changes: Any,
+) -> TrainingResult:
     """A study of `rows` rows, a third of them in the test.
 
     Args:
@@ -47,7 +53,7 @@ def make_study(
     )
     raised = 0.8 * np.log(frame["frequency"]) - frame["recency_days"] / 40 + (frame[TEXT] == "us")
     signal = raised.to_numpy(np.float64)
-    if kind is Kind.PROBABILITY:
+    if kind is PredictionKind.PROBABILITY:
         truth = (rng.random(rows) < 1 / (1 + np.exp(-signal))).astype(np.float64)
     else:
         pays = rng.random(rows) < 0.6
@@ -58,8 +64,8 @@ def make_study(
     training, test = frame.iloc[: 2 * rows // 3], frame.iloc[2 * rows // 3 :].reset_index(drop=True)
     target, sample_target = truth[2 * rows // 3 :], truth[: 2 * rows // 3]
     if model is None:
-        build = XGBClassifier if kind is Kind.PROBABILITY else XGBRegressor
-        objective = {} if kind is Kind.PROBABILITY else {"objective": "reg:tweedie"}
+        build = XGBClassifier if kind is PredictionKind.PROBABILITY else XGBRegressor
+        objective = {} if kind is PredictionKind.PROBABILITY else {"objective": "reg:tweedie"}
         model = build(n_estimators=30, max_depth=3, learning_rate=0.2, n_jobs=1, random_state=0, **objective)
     countries = Pipeline(
         [("clean", TextCleaner()), ("encode", TargetEncoder(target_type="continuous", cv=KFold(5)))]
@@ -68,7 +74,7 @@ def make_study(
         [("numbers", "passthrough", numbers), ("texts", countries, [text])], sparse_threshold=0
     )
     pipeline = Pipeline([("features", encoder), ("model", model)]).fit(training, sample_target)
-    if kind is Kind.PROBABILITY:
+    if kind is PredictionKind.PROBABILITY:
         predictions = pipeline.predict_proba(test)[:, 1]
         baselines = {"recency": -test[numbers[0]], "frequency": test[numbers[1]]}
         metrics = evaluate_probabilities(target, predictions, baselines=baselines, seed=0)
@@ -90,10 +96,10 @@ def make_study(
     sizes = np.array([100.0, 400.0, 800.0])
     fields: dict[str, Any] = {
         "name": "shop",
-        "title": "Who buys again?" if kind is Kind.PROBABILITY else "What does a user bring?",
+        "title": "Who buys again?" if kind is PredictionKind.PROBABILITY else "What does a user bring?",
         "description": "Made up, for tests.",
         "kind": kind,
-        "unit": "" if kind is Kind.PROBABILITY else "$",
+        "unit": "" if kind is PredictionKind.PROBABILITY else "$",
         "pipeline": pipeline,
         "sample": training,
         "sample_target": sample_target,
@@ -110,7 +116,7 @@ def make_study(
             CleaningStep(name="no customer", reason="nobody to foretell", rows_taken=300, rows_left=1_400),
             CleaningStep(name="duplicates", reason="the same line again", rows_taken=200, rows_left=1_200),
         ),
-        "knowledge": ("Fitted on the first two thirds.", "Judged by the last third."),
+        "evaluation_protocol": ("Fitted on the first two thirds.", "Judged by the last third."),
         "limits": ("It knows four countries.",),
         "learning_curve": LearningCurve(
             loss_name="mean loss",
@@ -119,7 +125,7 @@ def make_study(
             validation=np.array([0.62, 0.56, 0.53]),
         ),
         "sections": (
-            Section(
+            ReportSection(
                 title="Segments",
                 text="Loyal customers are few.",
                 table=pd.DataFrame(
@@ -130,4 +136,4 @@ def make_study(
             ),
         ),
     }
-    return Study(**{**fields, **changes})
+    return TrainingResult(**{**fields, **changes})

@@ -1,6 +1,6 @@
 """What a training run found, before anything of it is written.
 
-The use cases make a `Study`; the report, the model card, the tracking and the
+The use cases make a `TrainingResult`; the report, the model card, the tracking and the
 export read it, and know nothing of any use case.
 """
 
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from scorewire_training.study.candidates import TunedCandidate
+from scorewire_training.study.learning_curve import LearningCurve
 
 
-class Kind(Enum):
+class PredictionKind(Enum):
     """What a prediction is."""
 
     PROBABILITY = "probability"
@@ -36,7 +37,7 @@ class CleaningStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class ReportSection:
     """A part of the report that only one use case has: a table with words, say the segments.
 
     Attributes:
@@ -54,17 +55,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LearningCurve:
-    """Loss against the number of rows that were fitted on, shape [sizes] each."""
-
-    loss_name: str
-    rows: NDArray[float64]
-    training: NDArray[float64]
-    validation: NDArray[float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Study:
+class TrainingResult:
     """A fitted pipeline, and all that was seen on the way to it.
 
     Attributes:
@@ -86,7 +77,7 @@ class Study:
         rule: how it was chosen, in words.
         loss_name: what the candidates' loss is, in words.
         steps: of cleaning, in order.
-        knowledge: what was known when: which time or rows were fitted on, chosen
+        evaluation_protocol: what was known when: which time or rows were fitted on, chosen
             by, judged by; a sentence each.
         limits: what the model must not be used for, or is known to do badly; a
             sentence each.
@@ -98,7 +89,7 @@ class Study:
     name: str
     title: str
     description: str
-    kind: Kind
+    kind: PredictionKind
     unit: str = ""
     pipeline: Pipeline
     sample: pd.DataFrame
@@ -113,8 +104,8 @@ class Study:
     rule: str
     loss_name: str
     steps: tuple[CleaningStep, ...]
-    knowledge: tuple[str, ...]
+    evaluation_protocol: tuple[str, ...]
     limits: tuple[str, ...]
     learning_curve: LearningCurve
-    sections: tuple[Section, ...] = ()
+    sections: tuple[ReportSection, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)

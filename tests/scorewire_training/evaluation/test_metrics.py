@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scorewire_training.evaluation.metrics import Better, format_figure, read_figures
+from scorewire_training.evaluation.metrics import Direction, format_number, read_metrics
 
 METRICS = {
     "auc": 0.78,
@@ -19,19 +19,22 @@ METRICS = {
 
 
 def test_intervals_and_baselines_go_with_their_metric() -> None:
-    figures = {figure.name: figure for figure in read_figures(METRICS, unit="$")}
-    assert list(figures) == ["auc", "mae", "mae_ordinary", "test_rows"]
-    auc = figures["auc"]
+    metrics = {metric.name: metric for metric in read_metrics(METRICS, unit="$")}
+    assert list(metrics) == ["auc", "mae", "mae_ordinary", "test_rows"]
+    auc = metrics["auc"]
     assert auc.interval == (0.75, 0.81)
-    assert [(rival.rule, rival.value) for rival in auc.baselines] == [("recency", 0.70), ("frequency", 0.76)]
-    assert [rival.rule for rival in figures["mae"].baselines] == ["constant"]
-    assert figures["mae_ordinary"].title == "Mean absolute error, ordinary"
-    assert figures["mae_ordinary"].show(0.5) == "$0.500"
-    assert figures["test_rows"].better is Better.NEITHER
+    assert [(baseline.rule, baseline.value) for baseline in auc.baselines] == [
+        ("recency", 0.70),
+        ("frequency", 0.76),
+    ]
+    assert [baseline.rule for baseline in metrics["mae"].baselines] == ["constant"]
+    assert metrics["mae_ordinary"].title == "Mean absolute error, ordinary"
+    assert metrics["mae_ordinary"].show(0.5) == "$0.500"
+    assert metrics["test_rows"].direction is Direction.NEITHER
 
 
 def test_a_baseline_inside_the_interval_is_not_told_apart() -> None:
-    auc, mae, ordinary, _ = read_figures(METRICS)
+    auc, mae, ordinary, _ = read_metrics(METRICS)
     assert auc.best_baseline is not None
     assert auc.best_baseline.rule == "frequency"
     assert auc.beats(auc.best_baseline) is None
@@ -55,4 +58,4 @@ def test_a_baseline_inside_the_interval_is_not_told_apart() -> None:
     ],
 )
 def test_numbers_are_written_for_people(value: float, text: str) -> None:
-    assert format_figure(value) == text
+    assert format_number(value) == text

@@ -21,9 +21,9 @@ from scorewire_training.cli.export import export
 from scorewire_training.cli.verify import verify
 from scorewire_training.export import ExportError, ParityError, Tolerance, export_bundle
 from scorewire_training.export.graph import ModelOutput
-from scorewire_training.export.parity.fitted_model import Reference
+from scorewire_training.export.parity.fitted_model import FittedModel
 from scorewire_training.export.runtime import open_graph
-from scorewire_training.export.tolerance import Tolerances, choose, settle, widened
+from scorewire_training.export.tolerance import Tolerances, choose_tolerances, resolve_tolerance, widened
 
 VALUE = ModelOutput(name="value", kind=schema_pb2.OUTPUT_KIND_NUMBER, tensor="v", width=1)
 OUTPUTS = [
@@ -48,12 +48,12 @@ def model(frame: pd.DataFrame) -> xgboost.XGBRegressor:
 @pytest.fixture
 def rounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fitted model's scores as if it rounded otherwise: all of them off by 1.2e-5 of themselves."""
-    answer = Reference.answer
+    score = FittedModel.score
 
-    def answer_otherwise(self: Reference, frame: pd.DataFrame) -> list[NDArray[np.float64]]:
-        return [values * (1 + 1.2e-5) for values in answer(self, frame)]
+    def score_otherwise(self: FittedModel, frame: pd.DataFrame) -> list[NDArray[np.float64]]:
+        return [values * (1 + 1.2e-5) for values in score(self, frame)]
 
-    monkeypatch.setattr(Reference, "answer", answer_otherwise)
+    monkeypatch.setattr(FittedModel, "score", score_otherwise)
 
 
 def _export(model: object, frame: pd.DataFrame, folder: Path, tolerance: Tolerances = None) -> Bundle:
@@ -124,8 +124,8 @@ def test_a_bundle_of_the_gates_own_rule_says_nothing_new(
 def test_a_difference_that_is_no_rounding_gets_no_tolerance_named(
     model: xgboost.XGBRegressor, frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = Reference.answer
-    monkeypatch.setattr(Reference, "answer", lambda self, rows: [v * 1.5 for v in answer(self, rows)])
+    score = FittedModel.score
+    monkeypatch.setattr(FittedModel, "score", lambda self, rows: [v * 1.5 for v in score(self, rows)])
     with pytest.raises(ParityError) as refusal:
         _export(model, frame, tmp_path)
     assert "--tolerance" not in str(refusal.value)
@@ -149,27 +149,27 @@ def test_absurd_tolerances_are_refused(relative: float, absolute: float | None, 
 
 def test_an_absolute_tolerance_is_held_against_the_answers() -> None:
     answers = np.array([[0.0], [200.0], [np.inf]])  # of standard deviation 100
-    assert settle(Tolerance(0.0, 0.1), VALUE, answers) == [manifest_pb2.Tolerance(absolute=0.1)]
+    assert resolve_tolerance(Tolerance(0.0, 0.1), VALUE, answers) == [manifest_pb2.Tolerance(absolute=0.1)]
     with pytest.raises(ExportError, match=r"0.2 for 'value' is over 0.1.*a wrong model would pass"):
-        settle(Tolerance(0.0, 0.2), VALUE, answers)
+        resolve_tolerance(Tolerance(0.0, 0.2), VALUE, answers)
 
 
 def test_the_gates_own_rule_is_a_share_of_the_deviation() -> None:
     answers = np.array([[0.0], [200.0]])
-    (own,) = settle(None, VALUE, answers)
+    (own,) = resolve_tolerance(None, VALUE, answers)
     assert (own.relative, own.absolute) == (5e-6, pytest.approx(5e-4))
-    (wider,) = settle(Tolerance(2e-5), VALUE, answers)
+    (wider,) = resolve_tolerance(Tolerance(2e-5), VALUE, answers)
     assert (wider.relative, wider.absolute) == (2e-5, pytest.approx(2e-3))
 
 
 def test_classes_and_texts_are_never_tolerated() -> None:
     given = Tolerance(1e-4)
-    assert choose(given, OUTPUTS) == {"probabilities": given}
+    assert choose_tolerances(given, OUTPUTS) == {"probabilities": given}
     for name in ("label", "text"):
         with pytest.raises(ExportError, match=f"'{name}', whose answers are no numbers"):
-            choose({name: given}, OUTPUTS)
+            choose_tolerances({name: given}, OUTPUTS)
     with pytest.raises(ExportError, match="'score', which is no output: probabilities, label, text"):
-        choose({"score": given}, OUTPUTS)
+        choose_tolerances({"score": given}, OUTPUTS)
 
 
 def test_a_golden_class_must_be_the_same(frame: pd.DataFrame, tmp_path: Path) -> None:

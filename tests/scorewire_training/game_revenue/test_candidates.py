@@ -10,12 +10,17 @@ import pytest
 from sklearn.pipeline import Pipeline
 
 from scorewire_training.export import export_bundle
-from scorewire_training.game_revenue.candidates import build_rivals, encode_folds, fit_rival, make_loss
+from scorewire_training.game_revenue.candidates import (
+    build_candidates,
+    encode_folds,
+    fit_candidate,
+    make_loss,
+)
 from scorewire_training.game_revenue.data import FEATURES, TEXTS, Part
 from scorewire_training.game_revenue.generate import generate_users
 from scorewire_training.study.candidates import Candidate
 
-RIVALS = build_rivals(0)
+RIVALS = build_candidates(0)
 
 
 def _draw(candidate: Candidate) -> dict[str, object]:
@@ -41,7 +46,7 @@ def fit(users: Part) -> Callable[[Candidate], Pipeline]:
 
     def fit_once(candidate: Candidate) -> Pipeline:
         if candidate.name not in fitted:
-            fitted[candidate.name] = fit_rival(candidate, _draw(candidate), users, seed=0)
+            fitted[candidate.name] = fit_candidate(candidate, _draw(candidate), users, seed=0)
         return fitted[candidate.name]
 
     return fit_once

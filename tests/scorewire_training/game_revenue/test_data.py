@@ -14,8 +14,8 @@ from scorewire_training.game_revenue.data import (
     TEXTS,
     draw_folds,
     group_countries,
+    partition_users,
     read_users,
-    split_users,
 )
 from scorewire_training.game_revenue.generate import generate_users
 
@@ -95,8 +95,8 @@ def test_too_few_users_or_too_few_with_revenue_are_refused(tmp_path: Path) -> No
 
 def test_the_split_is_70_15_15_and_alike_in_revenue_and_country() -> None:
     users, _ = read_users(None, seed=0)
-    split = split_users(users, seed=0)
-    parts = (split.training, split.validation, split.test)
+    partition = partition_users(users, seed=0)
+    parts = (partition.training, partition.validation, partition.test)
     assert [len(part.revenue) for part in parts] == [14_000, 3_000, 3_000]
     for limit in (0.0, 0.1, 10.0):
         shares = [float((part.revenue <= limit).mean()) for part in parts]
@@ -116,13 +116,13 @@ def test_the_split_is_70_15_15_and_alike_in_revenue_and_country() -> None:
 def test_the_split_follows_the_seed() -> None:
     users, _ = read_users(None, seed=0)
     users = users.head(1_000)
-    one, same, other = (split_users(users, seed=seed).test for seed in (0, 0, 1))
+    one, same, other = (partition_users(users, seed=seed).test for seed in (0, 0, 1))
     pd.testing.assert_frame_equal(one.features, same.features)
     assert not one.features.equals(other.features)
 
 
 def test_folds_are_alike_in_revenue_and_country() -> None:
-    training = split_users(read_users(None, seed=0)[0], seed=0).training
+    training = partition_users(read_users(None, seed=0)[0], seed=0).training
     fold = draw_folds(training, 4, seed=0)
     assert np.bincount(fold).tolist() == [3_500] * 4
     for limit in (0.0, 0.1, 10.0):

@@ -33,7 +33,7 @@ def test_a_run_leaves_a_bundle_that_takes_the_columns_raw(
 ) -> None:
     bundle = read_bundle(config.output_dir / "game-revenue" / "1.0.0")
     assert bundle.path == trained.export.path
-    assert dict(bundle.manifest.metrics) == trained.study.metrics
+    assert dict(bundle.manifest.metrics) == trained.result.metrics
     features = {feature.name: feature for feature in bundle.manifest.schema.features}
     assert list(features) == list(FEATURES)
     assert all(feature.missing_allowed and feature.description for feature in features.values())
@@ -43,66 +43,68 @@ def test_a_run_leaves_a_bundle_that_takes_the_columns_raw(
 
 
 def test_the_model_is_judged_on_the_rows_that_are_given_back(trained: TrainedModel) -> None:
-    errors = np.abs(trained.study.pipeline.predict(trained.study.test) - trained.study.target)
-    assert errors.mean() == pytest.approx(trained.study.metrics["mae"])
-    assert np.median(errors) == pytest.approx(trained.study.metrics["median_ae"])
-    ordinary = trained.study.target <= 1_000
-    assert errors[ordinary].mean() == pytest.approx(trained.study.metrics["mae_ordinary"])
+    errors = np.abs(trained.result.pipeline.predict(trained.result.test) - trained.result.target)
+    assert errors.mean() == pytest.approx(trained.result.metrics["mae"])
+    assert np.median(errors) == pytest.approx(trained.result.metrics["median_ae"])
+    ordinary = trained.result.target <= 1_000
+    assert errors[ordinary].mean() == pytest.approx(trained.result.metrics["mae_ordinary"])
     # Of so few users, who pays how much is luck, and of each release of the libraries another; ranks are not.
-    assert trained.study.metrics["median_ae"] < trained.study.metrics["median_ae_mean_baseline"] / 10
-    assert trained.study.metrics["mae_mean_baseline"] > trained.study.metrics["mae_constant_baseline"]
-    assert trained.study.metrics["spearman_low"] > 0.8
-    assert trained.study.metrics["gini_ordinary"] > 0
+    assert trained.result.metrics["median_ae"] < trained.result.metrics["median_ae_mean_baseline"] / 10
+    assert trained.result.metrics["mae_mean_baseline"] > trained.result.metrics["mae_constant_baseline"]
+    assert trained.result.metrics["spearman_low"] > 0.8
+    assert trained.result.metrics["gini_ordinary"] > 0
 
 
 def test_fitting_sees_no_test_row(trained: TrainedModel) -> None:
-    assert len(trained.study.sample) == 0.85 * 3_000
-    frequencies = trained.study.pipeline[0].named_transformers_["frequency"]["encode"].frequencies_
+    assert len(trained.result.sample) == 0.85 * 3_000
+    frequencies = trained.result.pipeline[0].named_transformers_["frequency"]["encode"].frequencies_
     shares = dict(zip(TEXTS, frequencies, strict=True))["device_family"]
-    counts = trained.study.sample["device_family"].str.strip().str.lower().value_counts(normalize=True)
+    counts = trained.result.sample["device_family"].str.strip().str.lower().value_counts(normalize=True)
     assert shares == pytest.approx(counts.to_dict())
 
 
 def test_no_prediction_is_negative(trained: TrainedModel) -> None:
-    rows = pd.concat([trained.study.test, trained.study.sample])
+    rows = pd.concat([trained.result.test, trained.result.sample])
     rows.loc[:, ["event_1", "event_2", "event_3"]] = np.nan
-    for frame in (trained.study.test, rows, rows.assign(event_2=-5.0, country="zz")):
-        assert (trained.study.pipeline.predict(frame) >= 0).all()
+    for frame in (trained.result.test, rows, rows.assign(event_2=-5.0, country="zz")):
+        assert (trained.result.pipeline.predict(frame) >= 0).all()
 
 
 def test_spelling_of_platform_and_country_does_not_matter(trained: TrainedModel) -> None:
-    odd = trained.study.test.assign(
-        platform=" " + trained.study.test["platform"].str.upper(),
-        country=trained.study.test["country"].str.upper(),
+    odd = trained.result.test.assign(
+        platform=" " + trained.result.test["platform"].str.upper(),
+        country=trained.result.test["country"].str.upper(),
     )
     np.testing.assert_array_equal(
-        trained.study.pipeline.predict(odd), trained.study.pipeline.predict(trained.study.test)
+        trained.result.pipeline.predict(odd), trained.result.pipeline.predict(trained.result.test)
     )
 
 
 def test_an_unseen_country_predicts_within_the_range_of_known_ones(trained: TrainedModel) -> None:
-    known = trained.study.sample["country"].unique()
-    rows = trained.study.test.head(50).assign(country_region="Nowhere", event_1=0.0, event_2=100.0)
-    by_country = np.array([trained.study.pipeline.predict(rows.assign(country=country)) for country in known])
-    unseen = trained.study.pipeline.predict(rows.assign(country="zz"))
+    known = trained.result.sample["country"].unique()
+    rows = trained.result.test.head(50).assign(country_region="Nowhere", event_1=0.0, event_2=100.0)
+    by_country = np.array(
+        [trained.result.pipeline.predict(rows.assign(country=country)) for country in known]
+    )
+    unseen = trained.result.pipeline.predict(rows.assign(country="zz"))
     assert (unseen <= by_country.max(axis=0)).all()
     assert (unseen >= by_country.min(axis=0)).all()
 
 
 def test_one_seed_gives_one_model(trained: TrainedModel, config: GameRevenueConfig, tmp_path: Path) -> None:
     again = train_game_revenue(replace(config, output_dir=tmp_path))
-    assert again.study.metrics == trained.study.metrics
-    assert again.study.knowledge == trained.study.knowledge
+    assert again.result.metrics == trained.result.metrics
+    assert again.result.evaluation_protocol == trained.result.evaluation_protocol
     for file in ("model.onnx", "golden.json"):
         assert (again.export.path / file).read_bytes() == (trained.export.path / file).read_bytes()
 
 
 def test_missing_text_is_the_empty_text(trained: TrainedModel) -> None:
-    rows = trained.study.test.head(20)
+    rows = trained.result.test.head(20)
     for missing in (None, np.nan):
         gap = rows.assign(source=pd.Series([missing] * 20, dtype=object))
         np.testing.assert_array_equal(
-            trained.study.pipeline.predict(gap), trained.study.pipeline.predict(rows.assign(source=""))
+            trained.result.pipeline.predict(gap), trained.result.pipeline.predict(rows.assign(source=""))
         )
 
 
@@ -124,9 +126,11 @@ def test_an_odd_table_is_trained_on(
     odd.to_csv(tmp_path / "users.csv", index=False)
     config = GameRevenueConfig(data=tmp_path / "users.csv", output_dir=tmp_path, trials=1)
     trained = train_game_revenue(config)
-    assert (trained.study.pipeline.predict(trained.study.test) >= 0).all()
+    assert (trained.result.pipeline.predict(trained.result.test) >= 0).all()
     assert (
-        trained.study.metrics["mae_low"] <= trained.study.metrics["mae"] <= trained.study.metrics["mae_high"]
+        trained.result.metrics["mae_low"]
+        <= trained.result.metrics["mae"]
+        <= trained.result.metrics["mae_high"]
     )
 
 

@@ -9,43 +9,43 @@ from sklearn.pipeline import Pipeline
 
 from scorewire_training.game_revenue import GameRevenueConfig, train_game_revenue
 from scorewire_training.game_revenue import model as model_module
-from scorewire_training.game_revenue.candidates import build_rivals, fit_rival, make_loss
-from scorewire_training.game_revenue.data import TEXTS, Part, Split, read_users, split_users
+from scorewire_training.game_revenue.candidates import build_candidates, fit_candidate, make_loss
+from scorewire_training.game_revenue.data import TEXTS, Part, Partition, partition_users, read_users
 from scorewire_training.game_revenue.generate import generate_users
 from scorewire_training.game_revenue.sections import (
+    ablate_texts,
     draw_learning_curve,
     show_countries,
     show_deciles,
     show_hurdle,
     show_unseen_country,
-    study_columns,
 )
 from scorewire_training.output.publishing import TrainedModel
-from scorewire_training.training_result import Kind, Study
+from scorewire_training.training_result import PredictionKind, TrainingResult
 
-HURDLE = build_rivals(0)[0]
+HURDLE = build_candidates(0)[0]
 PARAMETERS = {"penalty": 1.0, "hurdle_penalty": 0.1}
 
 
 def _fit(part: Part) -> Pipeline:
-    return fit_rival(HURDLE, PARAMETERS, part, seed=0)
+    return fit_candidate(HURDLE, PARAMETERS, part, seed=0)
 
 
 @pytest.fixture(scope="module")
-def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
+def partition(tmp_path_factory: pytest.TempPathFactory) -> Partition:
     path = tmp_path_factory.mktemp("sections") / "users.csv"
     users = generate_users(3_000, seed=6)
     # No purchases: revenue is a rate of the country for each event, as an advertisement pays.
     users.loc[users["event_1"] > 0, "revenue"] = 0.0
     users.to_csv(path, index=False)
-    return split_users(read_users(path, seed=0)[0], seed=0)
+    return partition_users(read_users(path, seed=0)[0], seed=0)
 
 
 def test_a_study_says_all_that_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    studies: list[Study] = []
+    studies: list[TrainingResult] = []
 
-    def keep(study: Study, *args: object, **options: object) -> TrainedModel:
-        studies.append(study)
+    def keep(result: TrainingResult, *args: object, **options: object) -> TrainedModel:
+        studies.append(result)
         return None  # type: ignore[return-value]  # nothing is written
 
     monkeypatch.setattr(model_module, "publish", keep)
@@ -53,44 +53,46 @@ def test_a_study_says_all_that_was_found(tmp_path: Path, monkeypatch: pytest.Mon
     config = GameRevenueConfig(data=tmp_path / "users.csv", output_dir=tmp_path, trials=1)
     told: list[str] = []
     train_game_revenue(config, progress=told.append)
-    (study,) = studies
-    assert study.kind is Kind.AMOUNT
-    assert [candidate.name for candidate in study.candidates] == [rival.name for rival in build_rivals(0)]
-    assert study.chosen in [candidate.name for candidate in study.candidates]
-    assert all(len(candidate.fold_losses) == 4 for candidate in study.candidates)
-    assert len(study.sample) == len(study.sample_target) == 0.85 * 1_500
-    np.testing.assert_array_equal(study.predictions, study.pipeline.predict(study.test))
-    assert study.learning_curve.rows[-1] == 0.7 * 1_500
-    titles = [section.title for section in study.sections]
+    (result,) = studies
+    assert result.kind is PredictionKind.AMOUNT
+    assert [candidate.name for candidate in result.candidates] == [
+        rival.name for rival in build_candidates(0)
+    ]
+    assert result.chosen in [candidate.name for candidate in result.candidates]
+    assert all(len(candidate.fold_losses) == 4 for candidate in result.candidates)
+    assert len(result.sample) == len(result.sample_target) == 0.85 * 1_500
+    np.testing.assert_array_equal(result.predictions, result.pipeline.predict(result.test))
+    assert result.learning_curve.rows[-1] == 0.7 * 1_500
+    titles = [section.title for section in result.sections]
     assert {"Calibration", "Countries", "What each text tells", "A country that nobody came from"} <= set(
         titles
     )
-    assert ("Will there be revenue" in titles) == study.chosen.startswith("hurdle")
-    assert any(f"chosen: {study.chosen}" in sentence for sentence in study.knowledge)
-    assert "of one country" in study.limits[0]
+    assert ("Will there be revenue" in titles) == result.chosen.startswith("hurdle")
+    assert any(f"chosen: {result.chosen}" in sentence for sentence in result.evaluation_protocol)
+    assert "of one country" in result.limits[0]
     assert any("trial 1 of 1" in sentence for sentence in told)
     # The same, whatever else was done before.
     train_game_revenue(replace(config, version="1.0.1"))
-    assert studies[1].metrics == study.metrics
+    assert studies[1].metrics == result.metrics
 
 
-def test_deciles_and_countries_hold_every_test_user(split: Split) -> None:
-    predictions = split.test.revenue * 2.0
-    deciles = show_deciles(split.test, predictions).table
+def test_deciles_and_countries_hold_every_test_user(partition: Partition) -> None:
+    predictions = partition.test.revenue * 2.0
+    deciles = show_deciles(partition.test, predictions).table
     np.testing.assert_allclose(deciles["predicted"], deciles["actual"] * 2.0)
-    countries = show_countries(split.test, predictions, constant=0.0).table
-    assert countries["users"].sum() == deciles["rows"].sum() == len(split.test.revenue)
+    countries = show_countries(partition.test, predictions, constant=0.0).table
+    assert countries["users"].sum() == deciles["rows"].sum() == len(partition.test.revenue)
     np.testing.assert_allclose(countries["error"], countries["actual"])
     np.testing.assert_allclose(countries["error of the median"], countries["actual"])
     assert "others" in countries.index
     assert countries["users"].is_monotonic_decreasing
 
 
-def test_a_column_that_tells_much_adds_loss_when_it_is_left_out(split: Split) -> None:
-    loss = make_loss(float(np.median(split.training.revenue)))
+def test_a_column_that_tells_much_adds_loss_when_it_is_left_out(partition: Partition) -> None:
+    loss = make_loss(float(np.median(partition.training.revenue)))
     told: list[str] = []
-    table = study_columns(
-        _fit, split.training, split.validation, loss=loss, seed=0, progress=told.append
+    table = ablate_texts(
+        _fit, partition.training, partition.validation, loss=loss, seed=0, progress=told.append
     ).table
     assert table.index.tolist() == ["none", *TEXTS, "all six"]
     assert table.loc["country", "low"] > 0
@@ -100,29 +102,31 @@ def test_a_column_that_tells_much_adds_loss_when_it_is_left_out(split: Split) ->
     assert len(told) == 8
 
 
-def test_more_users_teach_more(split: Split) -> None:
-    loss = make_loss(float(np.median(split.training.revenue)))
+def test_more_users_teach_more(partition: Partition) -> None:
+    loss = make_loss(float(np.median(partition.training.revenue)))
     curve = draw_learning_curve(
-        _fit, split.training, split.validation, loss=loss, seed=0, progress=lambda _: None
+        _fit, partition.training, partition.validation, loss=loss, seed=0, progress=lambda _: None
     )
     assert curve.rows.tolist() == [210, 420, 840, 1_470, 2_100]
     assert curve.validation[-1] < curve.validation[0]
     assert curve.training.shape == curve.validation.shape == (5,)
 
 
-def test_only_a_hurdle_shows_probabilities(split: Split) -> None:
-    pipeline = _fit(split.training)
-    (section,) = show_hurdle(pipeline, split.test)
+def test_only_a_hurdle_shows_probabilities(partition: Partition) -> None:
+    pipeline = _fit(partition.training)
+    (section,) = show_hurdle(pipeline, partition.test)
     assert section.table["predicted"].between(0, 1).all()
     assert section.table["predicted"].is_monotonic_increasing
     assert section.table["actual"].iloc[-1] > 0.9
-    other = fit_rival(build_rivals(0)[1], {"shift": 0.1, "n_estimators": 10}, split.training, seed=0)
-    assert show_hurdle(other, split.test) == ()
+    other = fit_candidate(
+        build_candidates(0)[1], {"shift": 0.1, "n_estimators": 10}, partition.training, seed=0
+    )
+    assert show_hurdle(other, partition.test) == ()
 
 
-def test_an_unseen_country_is_shown_beside_known_ones(split: Split) -> None:
-    pipeline = _fit(split.training)
-    table = show_unseen_country(pipeline, split.training).table
+def test_an_unseen_country_is_shown_beside_known_ones(partition: Partition) -> None:
+    pipeline = _fit(partition.training)
+    table = show_unseen_country(pipeline, partition.training).table
     assert table.index[-1] == "unseen"
     assert table.loc["unseen", "users"] == 0
     known = table["predicted"].iloc[:-1]

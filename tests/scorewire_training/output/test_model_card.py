@@ -4,13 +4,13 @@ import re
 
 from scorewire_training.config import TrainingConfig
 from scorewire_training.output.model_card import render_card
-from scorewire_training.training_result import Kind
-from tests.scorewire_training.results import make_study
+from scorewire_training.training_result import PredictionKind
+from tests.scorewire_training.results import make_result
 
 
 def test_a_card_has_every_part_with_its_figures() -> None:
-    study = make_study(Kind.PROBABILITY)
-    card = render_card(study, TrainingConfig(seed=9)).decode()
+    result = make_result(PredictionKind.PROBABILITY)
+    card = render_card(result, TrainingConfig(seed=9)).decode()
     headings = re.findall(r"^## (.*)$", card, flags=re.MULTILINE)
     assert headings == [
         "In short",
@@ -23,7 +23,7 @@ def test_a_card_has_every_part_with_its_figures() -> None:
         "Features",
         "Reproduce it",
     ]
-    metrics = study.metrics
+    metrics = result.metrics
     assert (
         f"| AUC | {metrics['auc']:.3f} | {metrics['auc_low']:.3f} to {metrics['auc_high']:.3f} "
         f"| recency {metrics['auc_recency_baseline']:.3f}"
@@ -36,10 +36,14 @@ def test_a_card_has_every_part_with_its_figures() -> None:
 
 def test_names_and_texts_of_the_data_are_no_marks() -> None:
     hostile = "<script>|[x](y)`*\n# head"
-    study = make_study(
-        Kind.AMOUNT, rename=lambda name: hostile + name, title=hostile, limits=(hostile,), chosen=hostile
+    result = make_result(
+        PredictionKind.AMOUNT,
+        rename=lambda name: hostile + name,
+        title=hostile,
+        limits=(hostile,),
+        chosen=hostile,
     )
-    card = render_card(study, TrainingConfig()).decode()
+    card = render_card(result, TrainingConfig()).decode()
     assert not re.search(r"(?<!\\)<script", card)
     assert not re.search(r"(?<!\\)\[x", card)
     assert "\n# head" not in card

@@ -19,19 +19,19 @@ from scorewire_training.output.tracking import (
     install_registered,
     record_run,
 )
-from scorewire_training.training_result import Kind, Study
-from tests.scorewire_training.results import make_study
+from scorewire_training.training_result import PredictionKind, TrainingResult
+from tests.scorewire_training.results import make_result
 
 
 @pytest.fixture(scope="module")
-def study() -> Study:
-    return make_study(Kind.PROBABILITY)
+def result() -> TrainingResult:
+    return make_result(PredictionKind.PROBABILITY)
 
 
 @pytest.fixture(scope="module")
-def bundle(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(result: TrainingResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = TrainingConfig(output_dir=tmp_path_factory.mktemp("trained"))
-    return publish(study, config, progress=lambda _: None).export.path
+    return publish(result, config, progress=lambda _: None).export.path
 
 
 @pytest.fixture(params=["sqlite", "folder"])
@@ -39,26 +39,28 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/mlflow.db" if request.param == "sqlite" else str(tmp_path / "store")
 
 
-def _record(study: Study, bundle: Path, uri: str) -> RegisteredVersion:
-    return record_run(study, TrainingConfig(trials=4), bundle, uri=uri)
+def _record(result: TrainingResult, bundle: Path, uri: str) -> RegisteredVersion:
+    return record_run(result, TrainingConfig(trials=4), bundle, uri=uri)
 
 
-def test_a_run_has_parameters_metrics_candidates_and_the_bundle(study: Study, bundle: Path, uri: str) -> None:
-    registered = _record(study, bundle, uri)
+def test_a_run_has_parameters_metrics_candidates_and_the_bundle(
+    result: TrainingResult, bundle: Path, uri: str
+) -> None:
+    registered = _record(result, bundle, uri)
     with tracking._connect(uri) as client:
         run = client.get_run(registered.run_id)
         assert run.info.status == "FINISHED"
         assert run.data.params["seed"] == "0"
         assert run.data.params["chosen"] == "boosted trees"
         assert run.data.params["model.depth"] == "3"
-        assert run.data.metrics["auc"] == pytest.approx(study.metrics["auc"])
+        assert run.data.metrics["auc"] == pytest.approx(result.metrics["auc"])
         curve = client.get_metric_history(registered.run_id, "learning_curve.validation")
         assert [(point.step, point.value) for point in curve] == [(100, 0.62), (400, 0.56), (800, 0.53)]
         nested = client.search_runs(
             [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{registered.run_id}'"
         )
         assert {item.info.run_name for item in nested} == {"linear", "forest", "boosted trees"}
-        for item, candidate in ((item, rival) for item in nested for rival in study.candidates):
+        for item, candidate in ((item, rival) for item in nested for rival in result.candidates):
             if item.info.run_name == candidate.name:
                 assert item.data.metrics["loss"] == pytest.approx(candidate.loss)
         files = {Path(item.path).name for item in client.list_artifacts(registered.run_id, "bundle")}
@@ -68,20 +70,20 @@ def test_a_run_has_parameters_metrics_candidates_and_the_bundle(study: Study, bu
         assert version.run_id == registered.run_id
 
 
-def test_a_version_is_registered_once(study: Study, bundle: Path, uri: str) -> None:
+def test_a_version_is_registered_once(result: TrainingResult, bundle: Path, uri: str) -> None:
     check_unregistered(uri, "shop", "1.0.0")
-    assert _record(study, bundle, uri).uri == "models:/shop/1"
+    assert _record(result, bundle, uri).uri == "models:/shop/1"
     with pytest.raises(TrainingError, match="version 1.0.0 of shop is registered as models:/shop/1"):
         check_unregistered(uri, "shop", "1.0.0")
     with pytest.raises(TrainingError, match="registered as models:/shop/1"):
-        _record(study, bundle, uri)
+        _record(result, bundle, uri)
     check_unregistered(uri, "shop", "1.0.1")
 
 
 def test_a_registered_bundle_comes_back_byte_for_byte(
-    study: Study, bundle: Path, uri: str, tmp_path: Path
+    result: TrainingResult, bundle: Path, uri: str, tmp_path: Path
 ) -> None:
-    reference = _record(study, bundle, uri).uri
+    reference = _record(result, bundle, uri).uri
     models = tmp_path / "models"
     path = install_registered(reference, models, uri=uri)
     assert path == models / "shop" / "1.0.0"
@@ -93,18 +95,18 @@ def test_a_registered_bundle_comes_back_byte_for_byte(
         install_registered(reference, models, uri=uri)
 
 
-def test_an_alias_names_a_registered_bundle(study: Study, bundle: Path, tmp_path: Path) -> None:
+def test_an_alias_names_a_registered_bundle(result: TrainingResult, bundle: Path, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    _record(study, bundle, uri)
+    _record(result, bundle, uri)
     with tracking._connect(uri) as client:
         client.set_registered_model_alias("shop", "best", "1")
     assert read_bundle(install_registered("models:/shop@best", tmp_path / "models", uri=uri)).model == "shop"
 
 
 def test_a_bundle_that_was_changed_in_the_store_is_not_installed(
-    study: Study, bundle: Path, uri: str, tmp_path: Path
+    result: TrainingResult, bundle: Path, uri: str, tmp_path: Path
 ) -> None:
-    reference = _record(study, bundle, uri).uri
+    reference = _record(result, bundle, uri).uri
     graph = next(tmp_path.rglob("model.onnx"))
     graph.write_bytes(graph.read_bytes()[:-1] + b"x")
     models = tmp_path / "models"
@@ -114,10 +116,10 @@ def test_a_bundle_that_was_changed_in_the_store_is_not_installed(
 
 
 def test_a_bundle_registered_under_another_version_is_not_installed(
-    study: Study, bundle: Path, tmp_path: Path
+    result: TrainingResult, bundle: Path, tmp_path: Path
 ) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    reference = record_run(study, TrainingConfig(version="7.0.0"), bundle, uri=uri).uri
+    reference = record_run(result, TrainingConfig(version="7.0.0"), bundle, uri=uri).uri
     with pytest.raises(ExportError, match="should be shop 7.0.0, and holds shop 1.0.0"):
         install_registered(reference, tmp_path / "models", uri=uri)
     assert list((tmp_path / "models" / "shop").iterdir()) == []
@@ -133,13 +135,13 @@ def test_a_model_of_another_tool_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_artefact_fails_is_marked_and_registers_nothing(
-    study: Study, bundle: Path, tmp_path: Path
+    result: TrainingResult, bundle: Path, tmp_path: Path
 ) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     # Where the artefacts are to go there is a file.
     (tmp_path / "mlartifacts").write_text("")
     with pytest.raises(TrainingError, match=f"MLflow at {uri}: .*mlartifacts"):
-        record_run(study, TrainingConfig(), bundle, uri=uri)
+        record_run(result, TrainingConfig(), bundle, uri=uri)
     with tracking._connect(uri) as client:
         experiment = client.get_experiment_by_name("shop")
         assert experiment is not None
@@ -175,10 +177,10 @@ def test_without_mlflow_the_error_says_how_to_install_it(
 
 
 def test_nothing_is_printed_and_no_file_stays_open(
-    study: Study, bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    result: TrainingResult, bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    install_registered(_record(study, bundle, uri).uri, tmp_path / "models", uri=uri)
+    install_registered(_record(result, bundle, uri).uri, tmp_path / "models", uri=uri)
     assert capfd.readouterr() == ("", "")
     opened = [str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
     assert [path for path in opened if path.startswith(str(tmp_path))] == []

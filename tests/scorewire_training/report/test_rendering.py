@@ -20,8 +20,8 @@ from xgboost import XGBRegressor
 from scorewire_training.estimators import HurdleRegressor, RateRegressor
 from scorewire_training.report import render_report
 from scorewire_training.report.importance import NotExplainedError, explain, permute
-from scorewire_training.training_result import Kind, Section
-from tests.scorewire_training.results import make_study
+from scorewire_training.training_result import PredictionKind, ReportSection
+from tests.scorewire_training.results import make_result
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 HOSTILE = "<script>alert(1)</script>\"'&$x$"
@@ -60,9 +60,9 @@ class Page(HTMLParser):
             assert self.open.pop() == tag
 
 
-@pytest.fixture(scope="module", params=list(Kind), ids=lambda kind: kind.value)
+@pytest.fixture(scope="module", params=list(PredictionKind), ids=lambda kind: kind.value)
 def html(request: pytest.FixtureRequest) -> str:
-    return render_report(make_study(request.param), version="1.2.0", seed=0).decode()
+    return render_report(make_result(request.param), version="1.2.0", seed=0).decode()
 
 
 def test_a_page_is_whole_and_asks_for_nothing_from_outside(html: str) -> None:
@@ -102,11 +102,11 @@ def test_every_part_is_there_with_its_charts(html: str) -> None:
 
 
 def test_a_person_reads_the_outcome_first() -> None:
-    study = make_study(Kind.PROBABILITY)
-    html = render_report(study, version="1.2.0", seed=0).decode()
-    assert f"{study.metrics['auc']:.3f}" in html
-    assert f"{study.metrics['auc_low']:.3f} to {study.metrics['auc_high']:.3f}" in html
-    assert f"best rule: recency, {study.metrics['auc_recency_baseline']:.3f}" in html
+    result = make_result(PredictionKind.PROBABILITY)
+    html = render_report(result, version="1.2.0", seed=0).decode()
+    assert f"{result.metrics['auc']:.3f}" in html
+    assert f"{result.metrics['auc_low']:.3f} to {result.metrics['auc_high']:.3f}" in html
+    assert f"best rule: recency, {result.metrics['auc_recency_baseline']:.3f}" in html
     assert "not told apart" in html
     assert html.index("not told apart") < html.index("<section")
 
@@ -115,15 +115,15 @@ def test_names_and_texts_of_the_data_are_escaped() -> None:
     def rename(name: str) -> str:
         return HOSTILE + name
 
-    study = make_study(
-        Kind.PROBABILITY,
+    result = make_result(
+        PredictionKind.PROBABILITY,
         rename=rename,
         title=HOSTILE,
         description=HOSTILE,
         chosen=HOSTILE,
         limits=(HOSTILE,),
         sections=(
-            Section(
+            ReportSection(
                 title=HOSTILE,
                 text=HOSTILE,
                 table=pd.DataFrame({HOSTILE: [1.0]}, index=pd.Index([HOSTILE], name=HOSTILE)),
@@ -131,18 +131,19 @@ def test_names_and_texts_of_the_data_are_escaped() -> None:
             ),
         ),
     )
-    page = Page(render_report(study, version="1.0.0", seed=0).decode())
+    page = Page(render_report(result, version="1.0.0", seed=0).decode())
     assert page.open == []
     assert "script" not in page.tags
     assert page.handlers == []
 
 
 def test_one_seed_gives_one_page_in_every_process(html: str) -> None:
-    kind = Kind.PROBABILITY if "Who buys again" in html else Kind.AMOUNT
+    kind = PredictionKind.PROBABILITY if "Who buys again" in html else PredictionKind.AMOUNT
     code = (
         "import sys; from scorewire_training.report import render_report; "
-        "from scorewire_training.training_result import Kind; from tests.scorewire_training.results import make_study; "
-        f"page = render_report(make_study(Kind({kind.value!r})), version='1.2.0', seed=0); "
+        "from scorewire_training.training_result import PredictionKind as Kind; "
+        "from tests.scorewire_training.results import make_result; "
+        f"page = render_report(make_result(Kind({kind.value!r})), version='1.2.0', seed=0); "
         "sys.stdout.buffer.write(page)"
     )
     again = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
@@ -150,18 +151,18 @@ def test_one_seed_gives_one_page_in_every_process(html: str) -> None:
 
 
 def test_permutation_names_the_feature_that_the_truth_was_made_of() -> None:
-    importances, _ = permute(make_study(Kind.PROBABILITY), seed=0)
+    importances, _ = permute(make_result(PredictionKind.PROBABILITY), seed=0)
     assert importances[0].feature == "recency_days"
     assert importances[0].mean > 0.05
 
 
 def test_shap_values_add_up_to_the_margin_of_the_model() -> None:
-    study = make_study(Kind.PROBABILITY)
-    explanation = explain(study, seed=0)
-    assert set(explanation.contributions) == set(study.test.columns)
+    result = make_result(PredictionKind.PROBABILITY)
+    explanation = explain(result, seed=0)
+    assert set(explanation.contributions) == set(result.test.columns)
     assert explanation.order[0] == "recency_days"
     total = np.sum(list(explanation.contributions.values()), axis=0)
-    margin = study.pipeline[-1].predict(study.pipeline[:-1].transform(study.test), output_margin=True)
+    margin = result.pipeline[-1].predict(result.pipeline[:-1].transform(result.test), output_margin=True)
     assert np.ptp(margin[: len(total)] - total) < 1e-4
 
 
@@ -174,54 +175,58 @@ def test_shap_values_add_up_to_the_margin_of_the_model() -> None:
     ids=["forest", "calibrated"],
 )
 def test_other_tree_models_are_explained_too(model: object) -> None:
-    explanation = explain(make_study(Kind.PROBABILITY, model=model), seed=0)
+    explanation = explain(make_result(PredictionKind.PROBABILITY, model=model), seed=0)
     assert explanation.order[0] == "recency_days"
 
 
 def test_a_model_in_a_regressor_that_multiplies_is_explained_by_the_columns_that_it_takes() -> None:
     inner = XGBRegressor(n_estimators=10, max_depth=2, n_jobs=1, random_state=0)
-    study = make_study(Kind.AMOUNT, model=HurdleRegressor(LGBMClassifier(n_estimators=5, verbose=-1), inner))
-    assert set(explain(study, seed=0).contributions) == set(study.test.columns)
-    encoded = study.pipeline[:-1].transform(study.sample)
+    result = make_result(
+        PredictionKind.AMOUNT, model=HurdleRegressor(LGBMClassifier(n_estimators=5, verbose=-1), inner)
+    )
+    assert set(explain(result, seed=0).contributions) == set(result.test.columns)
+    encoded = result.pipeline[:-1].transform(result.sample)
     encoded[:, 0] = np.log1p(encoded[:, 0])
-    rate = RateRegressor(inner).fit(encoded, study.sample_target)
-    pipeline = Pipeline([*study.pipeline.steps[:-1], ("model", rate)])
-    explanation = explain(make_study(Kind.AMOUNT, pipeline=pipeline), seed=0)
+    rate = RateRegressor(inner).fit(encoded, result.sample_target)
+    pipeline = Pipeline([*result.pipeline.steps[:-1], ("model", rate)])
+    explanation = explain(make_result(PredictionKind.AMOUNT, pipeline=pipeline), seed=0)
     # The first column is what it multiplies by.
-    assert set(explanation.contributions) == set(study.test.columns) - {"recency_days"}
+    assert set(explanation.contributions) == set(result.test.columns) - {"recency_days"}
 
 
 def test_a_linear_model_is_explained_by_its_coefficients() -> None:
-    study = make_study(
-        Kind.PROBABILITY, model=make_pipeline(SimpleImputer(), LogisticRegression(max_iter=5_000))
+    result = make_result(
+        PredictionKind.PROBABILITY, model=make_pipeline(SimpleImputer(), LogisticRegression(max_iter=5_000))
     )
-    flat = type(study.pipeline)([*study.pipeline.steps[:-1], *study.pipeline[-1].steps])
-    study = make_study(Kind.PROBABILITY, pipeline=flat)
-    explanation = explain(study, seed=0)
+    flat = type(result.pipeline)([*result.pipeline.steps[:-1], *result.pipeline[-1].steps])
+    result = make_result(PredictionKind.PROBABILITY, pipeline=flat)
+    explanation = explain(result, seed=0)
     slopes = flat[-1].coef_[0]
-    encoded = flat[:-1].transform(study.test)
+    encoded = flat[:-1].transform(result.test)
     assert np.allclose(
         explanation.contributions["recency_days"], slopes[0] * (encoded[:, 0] - encoded[:, 0].mean())
     )
 
 
 def test_a_model_that_cannot_be_explained_says_why() -> None:
-    study = make_study(Kind.PROBABILITY, model=make_pipeline(SimpleImputer(), KNeighborsClassifier()))
+    result = make_result(
+        PredictionKind.PROBABILITY, model=make_pipeline(SimpleImputer(), KNeighborsClassifier())
+    )
     with pytest.raises(
         NotExplainedError, match="KNeighborsClassifier is neither a tree model nor a linear one"
     ):
-        explain(study, seed=0)
-    assert "No SHAP values: KNeighborsClassifier" in render_report(study, version="1.0.0", seed=0).decode()
+        explain(result, seed=0)
+    assert "No SHAP values: KNeighborsClassifier" in render_report(result, version="1.0.0", seed=0).decode()
 
 
 def test_odd_data_is_drawn() -> None:
     """Constant, wholly missing and whole-number columns, texts of many values, no steps, no sections."""
-    study = make_study(Kind.AMOUNT)
-    sample, test = study.sample.copy(), study.test.copy()
+    result = make_result(PredictionKind.AMOUNT)
+    sample, test = result.sample.copy(), result.test.copy()
     for frame in (sample, test):
         frame["constant"] = 1.0
         frame["empty"] = np.nan
         frame["many"] = [f"device {place % 97}" for place in range(len(frame))]
-    study = make_study(Kind.AMOUNT, sample=sample, test=test, steps=(), sections=())
-    page = Page(render_report(study, version="1.0.0", seed=0).decode())
+    result = make_result(PredictionKind.AMOUNT, sample=sample, test=test, steps=(), sections=())
+    page = Page(render_report(result, version="1.0.0", seed=0).decode())
     assert page.open == []

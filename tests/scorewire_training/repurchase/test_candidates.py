@@ -10,8 +10,8 @@ from sklearn.pipeline import Pipeline
 
 from scorewire_training.estimators import LogOddsCalibrator
 from scorewire_training.export import export_bundle
-from scorewire_training.repurchase.candidates import build_rivals
-from scorewire_training.repurchase.cutoffs import Observations, choose_cuts, observe_training
+from scorewire_training.repurchase.candidates import build_candidates
+from scorewire_training.repurchase.cutoffs import Observations, choose_cutoffs, observe_training
 from scorewire_training.repurchase.data import clean_transactions
 from scorewire_training.study.candidates import Candidate
 from tests.scorewire_training.repurchase.shop import make_lines
@@ -22,17 +22,17 @@ NAMES = ("logistic regression", "random forest", "histogram gradient boosting", 
 @pytest.fixture(scope="module")
 def rows() -> Observations:
     lines = clean_transactions(make_lines(120)).lines
-    return observe_training(lines, choose_cuts(lines, None, 90), horizon_days=90, seed=0)
+    return observe_training(lines, choose_cutoffs(lines, None, 90), horizon_days=90, seed=0)
 
 
 def _build(name: str, columns: pd.Index[str]) -> Pipeline:
-    rival: Candidate = next(rival for rival in build_rivals(columns, 0) if rival.name == name)
+    rival: Candidate = next(rival for rival in build_candidates(columns, 0) if rival.name == name)
     trial = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0)).ask()
     return rival.build(dict(rival.suggest(trial)))
 
 
 def test_rivals_come_in_the_order_of_simplicity(rows: Observations) -> None:
-    assert tuple(rival.name for rival in build_rivals(rows.features.columns, 0)) == NAMES
+    assert tuple(rival.name for rival in build_candidates(rows.features.columns, 0)) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,7 @@ import pytest
 
 from scorewire_training.errors import TrainingError
 from scorewire_training.repurchase import cutoffs as cuts_module
-from scorewire_training.repurchase.cutoffs import choose_cuts, observe_test, observe_training
+from scorewire_training.repurchase.cutoffs import choose_cutoffs, observe_test, observe_training
 from scorewire_training.repurchase.data import clean_transactions
 from scorewire_training.repurchase.features import build_features, build_labels
 from tests.scorewire_training.repurchase.shop import FIRST_DAY, LAST_DAY, make_lines
@@ -25,35 +25,35 @@ def lines() -> pd.DataFrame:
 def test_the_test_cut_has_a_full_horizon_after_it_and_no_label_of_training_reaches_it(
     lines: pd.DataFrame,
 ) -> None:
-    cuts = choose_cuts(lines, None, HORIZON)
-    assert cuts.test == LAST_DAY - HORIZON * DAY
-    assert list(cuts.training) == [cuts.test - days * DAY for days in (60, 80, 100, 120, 140, 160)]
+    cutoffs = choose_cutoffs(lines, None, HORIZON)
+    assert cutoffs.test == LAST_DAY - HORIZON * DAY
+    assert list(cutoffs.training) == [cutoffs.test - days * DAY for days in (60, 80, 100, 120, 140, 160)]
 
 
 def test_cuts_without_a_third_of_a_horizon_of_history_are_left_out(lines: pd.DataFrame) -> None:
-    cuts = choose_cuts(lines, date(2020, 4, 30), HORIZON)
-    assert list(cuts.training) == [FIRST_DAY + days * DAY for days in (60, 40, 20)]
+    cutoffs = choose_cutoffs(lines, date(2020, 4, 30), HORIZON)
+    assert list(cutoffs.training) == [FIRST_DAY + days * DAY for days in (60, 40, 20)]
 
 
-@pytest.mark.parametrize("cut", [date(2020, 6, 28), date(2020, 10, 3)])
-def test_a_cut_without_a_full_horizon_on_both_sides_is_refused(lines: pd.DataFrame, cut: date) -> None:
-    with pytest.raises(TrainingError, match=rf"the cut {cut} is not from 2020-06-29 to 2020-10-02"):
-        choose_cuts(lines, cut, 90)
+@pytest.mark.parametrize("cutoff", [date(2020, 6, 28), date(2020, 10, 3)])
+def test_a_cut_without_a_full_horizon_on_both_sides_is_refused(lines: pd.DataFrame, cutoff: date) -> None:
+    with pytest.raises(TrainingError, match=rf"the cut {cutoff} is not from 2020-06-29 to 2020-10-02"):
+        choose_cutoffs(lines, cutoff, 90)
 
 
 def test_a_horizon_that_the_data_cannot_hold_is_refused(lines: pd.DataFrame) -> None:
     with pytest.raises(TrainingError, match="pass a shorter horizon or more data"):
-        choose_cuts(lines, None, 200)
+        choose_cutoffs(lines, None, 200)
 
 
 def test_rows_are_the_customers_at_each_cut_with_labels_from_after_it(lines: pd.DataFrame) -> None:
-    cuts = choose_cuts(lines, None, HORIZON)
-    rows = observe_training(lines, cuts, horizon_days=HORIZON, seed=0)
-    for cut in cuts.training:
-        own = rows.cuts == cut.to_datetime64()
-        table = build_features(lines, cut, horizon_days=HORIZON)
+    cutoffs = choose_cutoffs(lines, None, HORIZON)
+    rows = observe_training(lines, cutoffs, horizon_days=HORIZON, seed=0)
+    for cutoff in cutoffs.training:
+        own = rows.cutoffs == cutoff.to_datetime64()
+        table = build_features(lines, cutoff, horizon_days=HORIZON)
         assert rows.customers[own].tolist() == table.index.tolist()
-        assert rows.labels[own].tolist() == build_labels(lines, table.index, cut, HORIZON).tolist()
+        assert rows.labels[own].tolist() == build_labels(lines, table.index, cutoff, HORIZON).tolist()
         pd.testing.assert_frame_equal(
             rows.features[own].reset_index(drop=True),
             table[rows.features.columns].reset_index(drop=True),
@@ -61,9 +61,9 @@ def test_rows_are_the_customers_at_each_cut_with_labels_from_after_it(lines: pd.
 
 
 def test_a_feature_that_tells_the_age_of_the_shop_is_left_out(lines: pd.DataFrame) -> None:
-    cuts = choose_cuts(lines, None, 90)
-    table = build_features(lines, cuts.test, horizon_days=90)
-    rows = observe_training(lines, cuts, horizon_days=90, seed=0)
+    cutoffs = choose_cutoffs(lines, None, 90)
+    table = build_features(lines, cutoffs.test, horizon_days=90)
+    rows = observe_training(lines, cutoffs, horizon_days=90, seed=0)
     left_out = set(table.columns) - set(rows.features.columns)
     # The shop is younger than a year.
     assert {"quarter_1_share", "frequency_trend_30_days", "same_season_share"} <= left_out
@@ -73,14 +73,14 @@ def test_a_feature_that_tells_the_age_of_the_shop_is_left_out(lines: pd.DataFram
     assert {"recency_days", "mean_gap_days", "segment", "country"} <= set(rows.features.columns)
 
     longer = lines.assign(time=lines["time"].where(lines.index > 0, FIRST_DAY - 365 * DAY))
-    rows = observe_training(longer, cuts, horizon_days=90, seed=0)
+    rows = observe_training(longer, cutoffs, horizon_days=90, seed=0)
     assert {"quarter_1_share", "frequency_trend_30_days"} <= set(rows.features.columns)
 
 
 def test_test_rows_are_all_customers_before_the_cut(lines: pd.DataFrame) -> None:
-    cuts = choose_cuts(lines, None, HORIZON)
-    rows = observe_test(lines, cuts, horizon_days=HORIZON, columns=pd.Index(["frequency", "recency_days"]))
-    before = lines[lines["time"] < cuts.test]
+    cutoffs = choose_cutoffs(lines, None, HORIZON)
+    rows = observe_test(lines, cutoffs, horizon_days=HORIZON, columns=pd.Index(["frequency", "recency_days"]))
+    before = lines[lines["time"] < cutoffs.test]
     assert set(rows.customers) == set(before["customer"])
     assert list(rows.features.columns) == ["frequency", "recency_days"]
 
@@ -89,19 +89,19 @@ def test_of_very_many_customers_the_same_are_drawn_at_every_cut(
     lines: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cuts_module, "_MAX_TRAINING_ROWS", 480)
-    cuts = choose_cuts(lines, None, HORIZON)
-    rows = observe_training(lines, cuts, horizon_days=HORIZON, seed=0)
-    at_latest = set(rows.customers[rows.cuts == cuts.training[0].to_datetime64()])
+    cutoffs = choose_cutoffs(lines, None, HORIZON)
+    rows = observe_training(lines, cutoffs, horizon_days=HORIZON, seed=0)
+    at_latest = set(rows.customers[rows.cutoffs == cutoffs.training[0].to_datetime64()])
     assert len(at_latest) == 80
     assert set(rows.customers) == at_latest
-    again = observe_training(lines, cuts, horizon_days=HORIZON, seed=0)
-    other = observe_training(lines, cuts, horizon_days=HORIZON, seed=1)
+    again = observe_training(lines, cutoffs, horizon_days=HORIZON, seed=0)
+    other = observe_training(lines, cutoffs, horizon_days=HORIZON, seed=1)
     np.testing.assert_array_equal(rows.customers, again.customers)
     assert set(other.customers) != at_latest
 
 
 def test_too_few_customers_are_refused() -> None:
     few = clean_transactions(make_lines(7)).lines
-    cuts = choose_cuts(few, None, HORIZON)
+    cutoffs = choose_cutoffs(few, None, HORIZON)
     with pytest.raises(TrainingError, match=r"the training part has .* rows .* pass more data"):
-        observe_training(few, cuts, horizon_days=HORIZON, seed=0)
+        observe_training(few, cutoffs, horizon_days=HORIZON, seed=0)

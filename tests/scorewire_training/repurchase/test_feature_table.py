@@ -7,7 +7,7 @@ from pyarrow import parquet
 
 from scorewire_training.repurchase import feature_table as table_module
 from scorewire_training.repurchase.data import clean_transactions
-from scorewire_training.repurchase.feature_table import feature_table
+from scorewire_training.repurchase.feature_table import build_feature_table
 from scorewire_training.repurchase.features import DESCRIPTIONS, TEXTS, build_features
 from tests.scorewire_training.repurchase.shop import make_lines
 
@@ -24,7 +24,7 @@ def _read(content: bytes) -> pa.Table:
 
 
 def test_the_table_has_every_feature_by_customer(lines: pd.DataFrame) -> None:
-    table = _read(feature_table(lines, CUT, 60))
+    table = _read(build_feature_table(lines, CUT, 60))
     assert table.column_names == ["customer", *DESCRIPTIONS]
     assert all(
         field.type == (pa.string() if field.name in (*TEXTS, "customer") else pa.float64())
@@ -41,14 +41,14 @@ def test_the_table_has_every_feature_by_customer(lines: pd.DataFrame) -> None:
 
 
 def test_the_same_lines_give_the_same_bytes(lines: pd.DataFrame) -> None:
-    once = feature_table(lines, CUT, 60)
-    assert feature_table(lines.sample(frac=1, random_state=3), CUT, 60) == once
+    once = build_feature_table(lines, CUT, 60)
+    assert build_feature_table(lines.sample(frac=1, random_state=3), CUT, 60) == once
 
 
 def test_of_too_many_customers_those_seen_last_are_kept(
     lines: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(table_module, "MAX_CUSTOMERS", 10)
-    table = _read(feature_table(lines, CUT, 60)).to_pandas()
+    table = _read(build_feature_table(lines, CUT, 60)).to_pandas()
     recency = build_features(lines, CUT, horizon_days=60)["recency_days"]
     assert table["customer"].tolist() == sorted(recency.nsmallest(10).index)

@@ -172,23 +172,23 @@ def test_a_cut_before_all_lines_gives_no_rows(lines: pd.DataFrame, features: pd.
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), day=st.integers(1, 330))
 def test_nothing_from_the_cut_on_changes_a_feature(lines: pd.DataFrame, seed: int, day: int) -> None:
-    cut = FIRST_DAY + pd.Timedelta(days=day)
+    cutoff = FIRST_DAY + pd.Timedelta(days=day)
     rng = np.random.default_rng(seed)
-    after = (lines["time"] >= cut).to_numpy()
+    after = (lines["time"] >= cutoff).to_numpy()
     changed = lines.copy()
     for column in OTHERS:
         changed.loc[after, column] = rng.permutation(lines[column].to_numpy()[after])
     changed.loc[after, "amount"] *= rng.uniform(0, 1_000, after.sum())
     changed.loc[after, "quantity"] += rng.integers(0, 50, after.sum())
-    changed.loc[after, "time"] = cut + pd.to_timedelta(rng.integers(0, 90, after.sum()), "D")
+    changed.loc[after, "time"] = cutoff + pd.to_timedelta(rng.integers(0, 90, after.sum()), "D")
     # A new customer, and a late line of an invoice that began before the cut.
     late = changed.iloc[[-1, -2]].assign(
         customer=["new", lines["customer"].iloc[0]], invoice=["new", lines["invoice"].iloc[0]]
     )
     changed = pd.concat([changed, late]).sort_values("time", ignore_index=True)
-    expected = build_features(lines, cut, horizon_days=HORIZON)
+    expected = build_features(lines, cutoff, horizon_days=HORIZON)
     for other in (changed, lines[~after]):
-        found = build_features(other, cut, horizon_days=HORIZON)
+        found = build_features(other, cutoff, horizon_days=HORIZON)
         pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 

@@ -15,13 +15,13 @@ DAYS = np.array(["2020-03-01", "2020-04-01", "2020-05-01", "2020-06-01"], dtype=
 HORIZON = 60
 
 
-def _observe(count: int = 90, cuts: int = 4) -> Observations:
+def _observe(count: int = 90, cutoffs: int = 4) -> Observations:
     customers = np.array([f"{number:03d}" for number in range(count)], dtype=object)
     return Observations(
-        features=pd.DataFrame({"x": np.zeros(count * cuts)}),
-        labels=np.arange(count * cuts) % 2,
-        customers=np.tile(customers, cuts),
-        cuts=np.repeat(DAYS[:cuts], count),
+        features=pd.DataFrame({"x": np.zeros(count * cutoffs)}),
+        labels=np.arange(count * cutoffs) % 2,
+        customers=np.tile(customers, cutoffs),
+        cutoffs=np.repeat(DAYS[:cutoffs], count),
     )
 
 
@@ -40,22 +40,22 @@ def test_each_group_is_judged_at_later_cuts_by_others_whose_horizon_was_over() -
     assert len(folds) == 2 * GROUPS
     for fitted_on, judged_by in folds:
         assert not set(rows.customers[fitted_on]) & set(rows.customers[judged_by])
-        (judged,) = np.unique(rows.cuts[judged_by])
-        assert rows.cuts[fitted_on].max() + np.timedelta64(HORIZON, "D") <= judged
+        (judged,) = np.unique(rows.cutoffs[judged_by])
+        assert rows.cutoffs[fitted_on].max() + np.timedelta64(HORIZON, "D") <= judged
     judged = np.concatenate([judged_by for _, judged_by in folds])
-    assert sorted(judged) == np.flatnonzero(rows.cuts >= DAYS[2]).tolist()
+    assert sorted(judged) == np.flatnonzero(rows.cutoffs >= DAYS[2]).tolist()
 
 
 def test_where_the_history_is_short_any_earlier_cut_is_fitted_on_but_no_customer_twice() -> None:
     rows = _observe()
     for fitted_on, judged_by in fold_over_time(rows, horizon_days=120, seed=0):
         assert len(fitted_on)
-        assert rows.cuts[fitted_on].max() < rows.cuts[judged_by].min()
+        assert rows.cutoffs[fitted_on].max() < rows.cutoffs[judged_by].min()
         assert not set(rows.customers[fitted_on]) & set(rows.customers[judged_by])
 
 
 def test_with_one_cut_customers_are_apart() -> None:
-    rows = _observe(cuts=1)
+    rows = _observe(cutoffs=1)
     folds = fold_over_time(rows, horizon_days=HORIZON, seed=0)
     assert len(folds) == GROUPS
     for fitted_on, judged_by in folds:
@@ -73,6 +73,6 @@ def test_of_very_many_customers_some_are_drawn(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_group_without_a_kind_of_customer_is_refused() -> None:
     rows = _observe()
-    alike = replace(rows, labels=np.where(rows.cuts == DAYS[0], 0, rows.labels))
+    alike = replace(rows, labels=np.where(rows.cutoffs == DAYS[0], 0, rows.labels))
     with pytest.raises(TrainingError, match=r"too few of a kind, .* pass more data"):
         fold_over_time(alike, horizon_days=HORIZON, seed=0)

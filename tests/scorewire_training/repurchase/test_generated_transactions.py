@@ -35,8 +35,8 @@ def test_cleaning_has_work_to_do_and_customers_differ(tmp_path: Path) -> None:
     assert lines["customer"].nunique() <= 900
     # Invoices are not repeated from chunk to chunk.
     assert (lines.groupby("invoice")["customer"].nunique() == 1).all()
-    cut = lines["time"].max() - (lines["time"].max() - lines["time"].min()) / 2
-    features = build_features(lines, cut, horizon_days=60)
-    labels = build_labels(lines, features.index, cut, 60)
+    cutoff = lines["time"].max() - (lines["time"].max() - lines["time"].min()) / 2
+    features = build_features(lines, cutoff, horizon_days=60)
+    labels = build_labels(lines, features.index, cutoff, 60)
     recency = features["recency_days"].groupby(labels).median()
     assert recency[1] < recency[0]

@@ -14,8 +14,8 @@ from scorewire_training.errors import TrainingError
 from scorewire_training.output.publishing import TrainedModel
 from scorewire_training.repurchase import RepurchaseConfig, train_repurchase
 from scorewire_training.repurchase import model as repurchase_model
-from scorewire_training.repurchase.model import predict_probability, study_repurchase
-from scorewire_training.training_result import Study
+from scorewire_training.repurchase.model import fit_repurchase, predict_probability
+from scorewire_training.training_result import TrainingResult
 from tests.scorewire_training.repurchase.shop import LAST_DAY, make_lines
 
 TEST_CUT = LAST_DAY - pd.Timedelta(days=90)
@@ -36,51 +36,55 @@ def trained(config: RepurchaseConfig) -> TrainedModel:
 
 
 @pytest.fixture(scope="module")
-def study(config: RepurchaseConfig) -> Study:
-    return study_repurchase(config, progress=lambda _: None)
+def result(config: RepurchaseConfig) -> TrainingResult:
+    return fit_repurchase(config, progress=lambda _: None)
 
 
 def test_a_run_leaves_a_bundle_with_its_metrics(
-    trained: TrainedModel, study: Study, config: RepurchaseConfig
+    trained: TrainedModel, result: TrainingResult, config: RepurchaseConfig
 ) -> None:
     bundle = read_bundle(config.output_dir / "repurchase" / "1.2.0")
     assert bundle.path == trained.export.path
     # The same seed gives the same figures.
-    assert dict(bundle.manifest.metrics) == dict(study.metrics)
+    assert dict(bundle.manifest.metrics) == dict(result.metrics)
     features = {feature.name: feature for feature in bundle.manifest.schema.features}
-    assert list(features) == list(study.sample.columns)
+    assert list(features) == list(result.sample.columns)
     assert all(feature.description for feature in features.values())
     assert features["country"].vocabulary_size == 3
     assert features["country"].unknown_allowed
 
 
-def test_the_bundle_has_the_features_of_every_customer_of_today(trained: TrainedModel, study: Study) -> None:
+def test_the_bundle_has_the_features_of_every_customer_of_today(
+    trained: TrainedModel, result: TrainingResult
+) -> None:
     content = (trained.export.path / "features.parquet").read_bytes()
-    assert content == study.files["features.parquet"]
+    assert content == result.files["features.parquet"]
     table = parquet.read_table(io.BytesIO(content)).to_pandas()
     assert len(table) == make_lines()["customer"].nunique()
     # The pipeline takes them by name.
-    probabilities = predict_probability(study.pipeline, table[list(study.sample.columns)])
+    probabilities = predict_probability(result.pipeline, table[list(result.sample.columns)])
     assert ((probabilities > 0) & (probabilities < 1)).all()
 
 
-def test_the_model_is_judged_on_the_rows_that_are_given_back(study: Study) -> None:
-    metrics = study.metrics
-    assert len(study.test) == len(study.target) == metrics["test_rows"]
-    assert np.mean((study.predictions - study.target) ** 2) == pytest.approx(metrics["brier"])
+def test_the_model_is_judged_on_the_rows_that_are_given_back(result: TrainingResult) -> None:
+    metrics = result.metrics
+    assert len(result.test) == len(result.target) == metrics["test_rows"]
+    assert np.mean((result.predictions - result.target) ** 2) == pytest.approx(metrics["brier"])
     assert metrics["auc_low"] < metrics["auc"] < metrics["auc_high"]
     assert metrics["auc"] > 0.6
     rivals = [metrics[f"auc_{name}_baseline"] for name in ("recency", "frequency", "monetary")]
     assert metrics["auc_lead"] == pytest.approx(metrics["auc"] - max(rivals))
 
 
-def test_all_customers_at_the_test_cut_are_judged(study: Study) -> None:
+def test_all_customers_at_the_test_cut_are_judged(result: TrainingResult) -> None:
     lines = make_lines()
-    assert len(study.test) == lines.loc[lines["time"] < TEST_CUT, "customer"].nunique()
-    np.testing.assert_array_equal(study.predictions, predict_probability(study.pipeline, study.test))
+    assert len(result.test) == lines.loc[lines["time"] < TEST_CUT, "customer"].nunique()
+    np.testing.assert_array_equal(result.predictions, predict_probability(result.pipeline, result.test))
 
 
-def test_nothing_after_the_test_cut_changes_the_model(study: Study, config: RepurchaseConfig) -> None:
+def test_nothing_after_the_test_cut_changes_the_model(
+    result: TrainingResult, config: RepurchaseConfig
+) -> None:
     lines = make_lines()
     after = lines["time"] >= TEST_CUT
     rng = np.random.default_rng(0)
@@ -89,16 +93,16 @@ def test_nothing_after_the_test_cut_changes_the_model(study: Study, config: Repu
         changed.loc[after, column] = rng.permutation(lines.loc[after, column])
     changed.loc[after & (changed["customer"] < "00050"), "customer"] = "newcomer"
     changed.to_parquet(path := config.output_dir.parent / "shuffled.parquet")
-    again = study_repurchase(replace(config, data=path, cut=TEST_CUT.date()), progress=lambda _: None)
-    pd.testing.assert_frame_equal(again.test, study.test)
-    pd.testing.assert_frame_equal(again.sample, study.sample)
-    np.testing.assert_array_equal(again.predictions, study.predictions)
+    again = fit_repurchase(replace(config, data=path, cut=TEST_CUT.date()), progress=lambda _: None)
+    pd.testing.assert_frame_equal(again.test, result.test)
+    pd.testing.assert_frame_equal(again.sample, result.sample)
+    np.testing.assert_array_equal(again.predictions, result.predictions)
     # The truth is of after the cut.
-    assert (again.target != study.target).any()
+    assert (again.target != result.target).any()
 
 
 def test_unseen_customers_are_scored_by_models_without_their_rows(
-    study: Study, config: RepurchaseConfig, monkeypatch: pytest.MonkeyPatch
+    result: TrainingResult, config: RepurchaseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups: list[pd.Series[int]] = []
     draw_groups = repurchase_model.draw_groups
@@ -109,43 +113,43 @@ def test_unseen_customers_are_scored_by_models_without_their_rows(
         return drawn
 
     monkeypatch.setattr(repurchase_model, "draw_groups", watch)
-    other = study_repurchase(replace(config, seed=1), progress=lambda _: None)
+    other = fit_repurchase(replace(config, seed=1), progress=lambda _: None)
     # One draw for the rows of training and of the test: a customer is of one group in both.
     (drawn,) = groups
     assert len(drawn) == len(other.sample) + len(other.test)
     assert (drawn.groupby(level=0).nunique() == 1).all()
     assert 0.5 < other.metrics["auc_unseen_low"] < other.metrics["auc_unseen"]
     # And another seed gives another model.
-    assert (other.predictions != study.predictions).any()
+    assert (other.predictions != result.predictions).any()
 
 
-def test_the_study_says_what_was_known_when(study: Study) -> None:
-    text = " ".join(study.knowledge)
+def test_the_study_says_what_was_known_when(result: TrainingResult) -> None:
+    text = " ".join(result.evaluation_protocol)
     assert "Transactions are from 2020-01-01 to 2020-12-31" in text
     assert f"Judged by all customers at {TEST_CUT.date()}" in text
     assert f"complete at {TEST_CUT.date()}" in text
     assert "2020-07-04" in text
-    assert [step.name for step in study.steps][:2] == ["customer", "time"]
-    assert study.chosen in {candidate.name for candidate in study.candidates}
-    assert list(study.feature_descriptions) == list(study.sample.columns)
-    assert len(study.candidates) == 5
-    assert len(study.learning_curve.rows) >= 3
+    assert [step.name for step in result.steps][:2] == ["customer", "time"]
+    assert result.chosen in {candidate.name for candidate in result.candidates}
+    assert list(result.feature_descriptions) == list(result.sample.columns)
+    assert len(result.candidates) == 5
+    assert len(result.learning_curve.rows) >= 3
 
 
-def test_sections_tell_of_every_test_row(study: Study) -> None:
-    segments, reliability, families = (section.table for section in study.sections)
-    assert segments["customers"].sum() == len(study.test)
+def test_sections_tell_of_every_test_row(result: TrainingResult) -> None:
+    segments, reliability, families = (section.table for section in result.sections)
+    assert segments["customers"].sum() == len(result.test)
     overall = (segments["mean_probability"] * segments["share"]).sum()
-    assert overall == pytest.approx(study.predictions.mean())
-    assert reliability["rows"].sum() == len(study.test)
+    assert overall == pytest.approx(result.predictions.mean())
+    assert reliability["rows"].sum() == len(result.test)
     assert reliability["mean_probability"].is_monotonic_increasing
-    assert families["features"].sum() == study.test.shape[1]
-    for section in study.sections:
+    assert families["features"].sum() == result.test.shape[1]
+    for section in result.sections:
         assert set(section.chart) <= set(section.table.columns)
 
 
-def test_the_feature_table_is_of_the_day_after_the_last_line(study: Study) -> None:
-    schema = parquet.read_schema(io.BytesIO(study.files["features.parquet"]))
+def test_the_feature_table_is_of_the_day_after_the_last_line(result: TrainingResult) -> None:
+    schema = parquet.read_schema(io.BytesIO(result.files["features.parquet"]))
     assert schema.metadata[b"cut"] == b"2021-01-01T00:00:00"
     assert schema.metadata[b"horizon_days"] == b"90"
 

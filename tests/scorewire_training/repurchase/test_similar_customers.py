@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 
-from scorewire_training.repurchase import similar_customers as peers
+from scorewire_training.repurchase import similar_customers
 from scorewire_training.repurchase.data import clean_transactions
 from scorewire_training.repurchase.features import build_features, build_labels
 from scorewire_training.repurchase.history import RFM, read_history
-from scorewire_training.repurchase.similar_customers import NEIGHBOURS, draw_references, merge_references
+from scorewire_training.repurchase.similar_customers import NEIGHBOURS, merge_references, sample_references
 from tests.scorewire_training.repurchase.shop import FIRST_DAY, make_lines
 
 CUT = pd.Timestamp("2020-07-01")
@@ -23,9 +23,12 @@ def lines() -> pd.DataFrame:
 
 def test_peers_are_the_nearest_at_earlier_cuts_whose_horizon_was_over(lines: pd.DataFrame) -> None:
     earlier = [CUT - pd.Timedelta(days=HORIZON + days) for days in (0, 20, 40)]
-    tables = [build_features(lines, cut, horizon_days=HORIZON) for cut in earlier]
+    tables = [build_features(lines, cutoff, horizon_days=HORIZON) for cutoff in earlier]
     bought = np.concatenate(
-        [build_labels(lines, table.index, cut, HORIZON) for table, cut in zip(tables, earlier, strict=True)]
+        [
+            build_labels(lines, table.index, cutoff, HORIZON)
+            for table, cutoff in zip(tables, earlier, strict=True)
+        ]
     )
     references = np.log1p(pd.concat(tables)[list(RFM)].to_numpy())
     features = build_features(lines, CUT, horizon_days=HORIZON)
@@ -63,11 +66,11 @@ def test_customers_who_all_stood_alike_are_peers() -> None:
 def test_the_references_drawn_of_parts_are_those_of_the_whole(
     lines: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peers, "_MAX_REFERENCES", 50)
-    whole = draw_references(read_history(lines, CUT), HORIZON)
-    assert whole.groupby("cut").size().tolist() == [50, 50, 50]
+    monkeypatch.setattr(similar_customers, "_MAX_REFERENCES", 50)
+    whole = sample_references(read_history(lines, CUT), HORIZON)
+    assert whole.groupby("cutoff").size().tolist() == [50, 50, 50]
     halves = [
-        draw_references(read_history(lines[half], CUT), HORIZON)
+        sample_references(read_history(lines[half], CUT), HORIZON)
         for half in (lines["customer"] < "00080", lines["customer"] >= "00080")
     ]
     for parts in (halves, halves[::-1]):

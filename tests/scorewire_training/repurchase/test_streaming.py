@@ -11,7 +11,7 @@ from pyarrow import parquet
 from scorewire_training.errors import TrainingError
 from scorewire_training.repurchase import streaming
 from scorewire_training.repurchase.data import read_transactions
-from scorewire_training.repurchase.feature_table import feature_table
+from scorewire_training.repurchase.feature_table import build_feature_table
 from scorewire_training.repurchase.streaming import StreamSettings, stream_features
 from tests.scorewire_training.repurchase.generated_transactions import write_transactions
 from tests.scorewire_training.repurchase.shop import make_lines
@@ -34,7 +34,7 @@ def test_streamed_features_are_those_built_in_memory_to_the_byte(source: Path, t
         source, tmp_path / "out", CUT, horizon_days=HORIZON, settings=SMALL, progress=told.append
     )
     transactions = read_transactions(source)
-    assert (tmp_path / "out").read_bytes() == feature_table(transactions.lines, CUT, HORIZON)
+    assert (tmp_path / "out").read_bytes() == build_feature_table(transactions.lines, CUT, HORIZON)
     assert streamed.steps == transactions.steps
     assert streamed.lines == len(transactions.lines)
     assert streamed.customers == parquet.read_metadata(tmp_path / "out").num_rows
@@ -55,9 +55,9 @@ def test_a_table_with_other_columns_streams_alike(tmp_path: Path) -> None:
     assert isinstance(table["date"].iloc[0], date)
     source, output = tmp_path / "it's a shop.parquet", tmp_path / "its features.parquet"
     table.to_parquet(source)
-    cut = pd.Timestamp("2020-09-01")
-    stream_features(source, output, cut, horizon_days=HORIZON, settings=StreamSettings(part_lines=200))
-    assert output.read_bytes() == feature_table(read_transactions(source).lines, cut, HORIZON)
+    cutoff = pd.Timestamp("2020-09-01")
+    stream_features(source, output, cutoff, horizon_days=HORIZON, settings=StreamSettings(part_lines=200))
+    assert output.read_bytes() == build_feature_table(read_transactions(source).lines, cutoff, HORIZON)
 
 
 def test_lines_without_a_customer_are_spread_over_the_parts(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 
 from scorewire_training.study.candidates import Candidate
-from scorewire_training.study.learning_curve import measure_learning
-from scorewire_training.training_result import LearningCurve
+from scorewire_training.study.learning_curve import LearningCurve, measure_learning_curve
 
 
 def _squared(truth: NDArray[np.float64], said: NDArray[np.float64]) -> float:
@@ -20,7 +19,7 @@ def _measure(count: int, units: NDArray[np.int64] | None = None) -> tuple[Learni
     rows = pd.DataFrame(rng.normal(size=(count, 10)))
     target = rows.sum(axis=1).to_numpy() + rng.normal(size=count)
     told: list[str] = []
-    curve = measure_learning(
+    curve = measure_learning_curve(
         Candidate(
             name="line", suggest=lambda _: {}, build=lambda _: Pipeline([("model", LinearRegression())])
         ),

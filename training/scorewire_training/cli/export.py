@@ -14,9 +14,10 @@ from scorewire_training.cli.verify import describe_tolerances, verify_bundle
 from scorewire_training.config import DEFAULT_STORE
 from scorewire_training.errors import TrainingError
 from scorewire_training.export import ExportedBundle, ExportError, export_bundle
-from scorewire_training.export.onnx_file.exporting import export_onnx, read_arrays
+from scorewire_training.export.onnx_file import export_onnx, read_arrays
 from scorewire_training.export.saved_models.categories import read_categories
-from scorewire_training.export.saved_models.files import read_model, read_sample
+from scorewire_training.export.saved_models.model_file import read_model
+from scorewire_training.export.saved_models.sample_file import read_sample
 from scorewire_training.export.tolerance import Tolerance, Tolerances
 from scorewire_training.output.tracking import install_registered
 

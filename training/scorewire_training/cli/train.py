@@ -18,7 +18,6 @@ from scorewire_training.cli.progress import stages
 from scorewire_training.config import DEFAULT_STORE, TrainingConfig
 from scorewire_training.config_file import load_config
 from scorewire_training.errors import TrainingError
-from scorewire_training.evaluation.metrics import read_figures
 
 if TYPE_CHECKING:
     from scorewire_training.output.publishing import TrainedModel
@@ -187,7 +186,7 @@ def _run(context: click.Context, config_class: type[_C], run: Callable[..., Trai
 def _print(console: Console, trained: TrainedModel, config: TrainingConfig) -> None:
     from scorewire_training.output.publishing import MODEL_CARD, REPORT  # noqa: PLC0415 - as above
 
-    for table in (_tabulate_cleaning(trained), _tabulate_candidates(trained), _tabulate_figures(trained)):
+    for table in (_tabulate_cleaning(trained), _tabulate_candidates(trained), _tabulate_metrics(trained)):
         console.print(table)
     bundle = trained.export.path
     lines = [
@@ -206,33 +205,35 @@ def _tabulate_cleaning(trained: TrainedModel) -> Table:
     table = Table("step", "why", title="Cleaning", title_justify="left")
     table.add_column("rows taken", justify="right")
     table.add_column("rows left", justify="right")
-    for step in trained.study.steps:
+    for step in trained.result.steps:
         table.add_row(escape(step.name), escape(step.reason), f"{step.rows_taken:,}", f"{step.rows_left:,}")
     return table
 
 
 def _tabulate_candidates(trained: TrainedModel) -> Table:
-    study = trained.study
+    result = trained.result
     table = Table("candidate", title="Candidates", title_justify="left", caption_justify="left")
-    table.caption = escape(f"loss: {study.loss_name}\nrule: {study.rule}")
+    table.caption = escape(f"loss: {result.loss_name}\nrule: {result.rule}")
     table.add_column("loss", justify="right")
     table.add_column("seconds", justify="right")
-    for candidate in study.candidates:
-        name = f"{candidate.name}, chosen" if candidate.name == study.chosen else candidate.name
+    for candidate in result.candidates:
+        name = f"{candidate.name}, chosen" if candidate.name == result.chosen else candidate.name
         table.add_row(escape(name), f"{candidate.loss:.5g}", f"{candidate.seconds:.0f}")
     return table
 
 
-def _tabulate_figures(trained: TrainedModel) -> Table:
+def _tabulate_metrics(trained: TrainedModel) -> Table:
     """Each metric beside its interval and what rules without a model reach."""
+    from scorewire_training.evaluation.metrics import read_metrics  # noqa: PLC0415 - as above
+
     table = Table("metric", title="On rows held out from training", title_justify="left")
     table.add_column("model", justify="right")
     table.add_column("95 % interval")
     table.add_column("without a model")
-    for figure in read_figures(trained.study.metrics, unit=trained.study.unit):
-        rivals = (f"{rival.rule} {figure.show(rival.value)}" for rival in figure.baselines)
-        interval = " to ".join(figure.show(bound) for bound in figure.interval or ())
+    for metric in read_metrics(trained.result.metrics, unit=trained.result.unit):
+        baselines = (f"{baseline.rule} {metric.show(baseline.value)}" for baseline in metric.baselines)
+        interval = " to ".join(metric.show(bound) for bound in metric.interval or ())
         table.add_row(
-            escape(figure.name), escape(figure.show(figure.value)), interval, escape(", ".join(rivals))
+            escape(metric.name), escape(metric.show(metric.value)), interval, escape(", ".join(baselines))
         )
     return table

@@ -57,7 +57,7 @@ _MEANINGS = {
 }
 # What a metric is measured on, where that is not all of the test as it is.
 _ENDINGS = {"_ordinary": "ordinary", "_unseen": "unseen"}
-_MORE_IS_BETTER = {
+_MAXIMIZED = {
     "auc",
     "auc_lead",
     "average_precision",
@@ -66,7 +66,7 @@ _MORE_IS_BETTER = {
     "spearman",
     "gini",
 }
-_LESS_IS_BETTER = {
+_MINIMIZED = {
     *("log_loss", "decile_error", "brier", "calibration_error"),
     *("mae", "mae_lead", "mae_ordinary_lead", "median_ae", "rmse"),
 }
@@ -74,11 +74,11 @@ _SHARES = {"mean_probability", "positive_share", "training_positive_share", "zer
 _AMOUNTS = {"mae", "mae_lead", "mae_ordinary_lead", "median_ae", "rmse"}
 
 
-class Better(Enum):
+class Direction(Enum):
     """Which figures of a metric are the better ones."""
 
-    MORE = "more"
-    LESS = "less"
+    MAXIMIZE = "more"
+    MINIMIZE = "less"
     NEITHER = "neither"
 
 
@@ -91,7 +91,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class Metric:
     """A metric of the model, as people compare it.
 
     Attributes:
@@ -100,7 +100,7 @@ class Figure:
         meaning: what it says; empty where nobody wrote that down.
         value: the model's.
         interval: of 95 %, low and high; None where it was not computed.
-        better: whether more or less of it is better.
+        direction: whether more or less of it is better.
         baselines: of rules without a model, in the order of the metrics.
         lead: the 95 % interval of the lead over the best baseline, on the same rows;
             None where it was not computed.
@@ -112,7 +112,7 @@ class Figure:
     meaning: str
     value: float
     interval: tuple[float, float] | None
-    better: Better
+    direction: Direction
     baselines: tuple[Baseline, ...]
     lead: tuple[float, float] | None
     unit: str
@@ -122,14 +122,14 @@ class Figure:
         if _stem(self.name) in _SHARES:
             return f"{value:.1%}"
         sign = "−" if value < 0 else ""
-        return f"{sign}{self.unit}{format_figure(abs(value))}"
+        return f"{sign}{self.unit}{format_number(abs(value))}"
 
     @property
     def best_baseline(self) -> Baseline | None:
         """The strongest of the rivals; None where there is none, or no better and worse."""
-        if not self.baselines or self.better is Better.NEITHER:
+        if not self.baselines or self.direction is Direction.NEITHER:
             return None
-        strongest = max if self.better is Better.MORE else min
+        strongest = max if self.direction is Direction.MAXIMIZE else min
         return strongest(self.baselines, key=lambda baseline: baseline.value)
 
     def beats(self, baseline: Baseline) -> bool | None:
@@ -140,15 +140,15 @@ class Figure:
         """
         if self.lead is not None and baseline == self.best_baseline:
             low, high = self.lead
-            return None if low <= 0 <= high else (low > 0) == (self.better is Better.MORE)
+            return None if low <= 0 <= high else (low > 0) == (self.direction is Direction.MAXIMIZE)
         if self.interval is not None and self.interval[0] <= baseline.value <= self.interval[1]:
             return None
         if self.value == baseline.value:
             return None
-        return (self.value > baseline.value) == (self.better is Better.MORE)
+        return (self.value > baseline.value) == (self.direction is Direction.MAXIMIZE)
 
 
-def read_figures(metrics: Mapping[str, float], *, unit: str = "") -> tuple[Figure, ...]:
+def read_metrics(metrics: Mapping[str, float], *, unit: str = "") -> tuple[Metric, ...]:
     """The metrics in their order, intervals and baselines with the metric that they belong to.
 
     Args:
@@ -172,13 +172,13 @@ def read_figures(metrics: Mapping[str, float], *, unit: str = "") -> tuple[Figur
             rule = metric.removeprefix(f"{owner}_").removesuffix(_BASELINE)
             rivals[owner].append(Baseline(rule, metrics[metric]))
     return tuple(
-        Figure(
+        Metric(
             name=name,
             title=_title(name),
             meaning=_MEANINGS.get(_stem(name), ("", ""))[1],
             value=metrics[name],
             interval=(metrics[name + _LOW], metrics[name + _HIGH]) if name + _LOW in bounds else None,
-            better=_better(_stem(name)),
+            direction=_direction(_stem(name)),
             baselines=tuple(rivals[name]),
             lead=(metrics[f"{name}_lead_low"], metrics[f"{name}_lead_high"])
             if f"{name}_lead_low" in bounds
@@ -189,7 +189,7 @@ def read_figures(metrics: Mapping[str, float], *, unit: str = "") -> tuple[Figur
     )
 
 
-def format_figure(value: float) -> str:
+def format_number(value: float) -> str:
     """A number as people read it: three significant digits, whole ones in full, thousands set apart."""
     if value.is_integer() and abs(value) < 1e15:
         text = f"{value:,.0f}"
@@ -213,7 +213,7 @@ def _title(name: str) -> str:
     return f"{title}, {_ENDINGS[ending]}" if ending else title
 
 
-def _better(stem: str) -> Better:
-    if stem in _MORE_IS_BETTER:
-        return Better.MORE
-    return Better.LESS if stem in _LESS_IS_BETTER else Better.NEITHER
+def _direction(stem: str) -> Direction:
+    if stem in _MAXIMIZED:
+        return Direction.MAXIMIZE
+    return Direction.MINIMIZE if stem in _MINIMIZED else Direction.NEITHER

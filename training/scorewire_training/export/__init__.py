@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scorewire_training.export.bundling import ExportedBundle, export_bundle
 from scorewire_training.export.errors import ExportError, ParityError, UnsupportedModelError
-from scorewire_training.export.onnx_file.exporting import export_onnx
+from scorewire_training.export.onnx_file import export_onnx
 from scorewire_training.export.parity.gate import ParityReport
 from scorewire_training.export.tolerance import Tolerance
 

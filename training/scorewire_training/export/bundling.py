@@ -21,17 +21,17 @@ from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.frames import FrameCodec
 from scorewire_training.export.lowering import lower
-from scorewire_training.export.parity.comparison import hold_trial
-from scorewire_training.export.parity.fitted_model import Answers, Reference
+from scorewire_training.export.parity.comparison import score_both_sides
+from scorewire_training.export.parity.fitted_model import FittedModel, FittedScores
 from scorewire_training.export.parity.gate import ParityReport, checked_shapes, compare
 from scorewire_training.export.parity.golden import pick_golden
 from scorewire_training.export.parity.hard_rows import MAX_CELLS
-from scorewire_training.export.parity.input_limits import Prober
+from scorewire_training.export.parity.input_limits import InputLimitSearch
 from scorewire_training.export.provenance import build_provenance
 from scorewire_training.export.runtime import open_graph
 from scorewire_training.export.sample_frame import as_table, to_frame
 from scorewire_training.export.schema import build_schema
-from scorewire_training.export.tolerance import Tolerances, choose
+from scorewire_training.export.tolerance import Tolerances, choose_tolerances
 from scorewire_training.export.trees.xgboost_missing import with_missing
 from scorewire_training.export.typed_schema import give_fields, render
 
@@ -111,17 +111,17 @@ def export_bundle(
     lowered = lower(model, frame)
     if surplus := set(feature_descriptions or {}) - set(frame.columns):
         raise ExportError(f"feature_descriptions describe {min(surplus)!r}, which is no feature")
-    tolerances = choose(tolerance, [(output.name, output.kind) for output in lowered.outputs])
+    tolerances = choose_tolerances(tolerance, [(output.name, output.kind) for output in lowered.outputs])
     codec = FrameCodec(frame, lowered.features, lowered.missing_texts, lowered.coded_features)
     rows = codec.to_rows(frame)
     compared = _draw(len(frame), min(_MAX_SAMPLE_ROWS_COMPARED, max(1, MAX_CELLS // len(lowered.features))))
-    reference = Reference(model, lowered.outputs)
+    reference = FittedModel(model, lowered.outputs)
 
     report_stage("Asking the fitted model what it refuses")
-    sample_answers = _ask_sample(
+    sample_scores = _ask_sample(
         reference, given[compared] if isinstance(given, np.ndarray) else given.iloc[compared]
     )
-    allowances = Prober(reference, codec, lowered.features, rows).probe(
+    input_limits = InputLimitSearch(reference, codec, lowered.features, rows).probe(
         lowered.known_texts, lowered.domains, only_near=lowered.only_near
     )
     manifest = manifest_pb2.Manifest(model=name, version=version, description=description)
@@ -130,7 +130,7 @@ def export_bundle(
             lowered.features,
             lowered.outputs,
             rows=rows,
-            allowances=allowances,
+            input_limits=input_limits,
             known_texts=lowered.known_texts,
             descriptions=feature_descriptions or {},
         )
@@ -150,28 +150,28 @@ def export_bundle(
     run = checked_shapes(open_graph(graph), lowered.outputs)
 
     report_stage("Making rows that are hard to score")
-    ranges = {feature: (allowance.low, allowance.high) for feature, allowance in allowances.items()}
+    ranges = {feature: (limits.low, limits.high) for feature, limits in input_limits.items()}
     scorer = Scorer(manifest.schema, manifest.coding, run)
-    trial = hold_trial(
+    trial = score_both_sides(
         reference,
         codec,
         scorer,
         lowered,
         sample=rows.take(compared),
-        sample_answers=sample_answers,
+        sample_scores=sample_scores,
         ranges=ranges,
         tolerances=tolerances,
         report_stage=report_stage,
     )
     report_stage("Comparing the graph with the fitted model")
-    parity = compare(trial.tried, trial.fitted, trial.bundle, lowered.outputs, tolerances)
+    parity = compare(trial.compared, trial.fitted, trial.bundle, lowered.outputs, tolerances)
 
     report_stage("Writing the bundle")
     manifest.metrics.update(metrics or {})
     manifest.provenance.CopyFrom(build_provenance(lowered.family, lowered.features, rows))
     manifest.parity.CopyFrom(parity.to_message())
     manifest.created_at.GetCurrentTime()
-    golden = pick_golden(trial.tried, trial.fitted, trial.bundle, lowered.outputs, parity)
+    golden = pick_golden(trial.compared, trial.fitted, trial.bundle, lowered.outputs, parity)
     golden.expected.model, golden.expected.version = name, version
     score_golden(bundles.Bundle(target, manifest, graph, golden), run)
     return ExportedBundle(
@@ -248,10 +248,10 @@ def _draw(row_count: int, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]
     return np.sort(drawn).astype(np.intp)
 
 
-def _ask_sample(reference: Reference, sample: pd.DataFrame | NDArray[Any]) -> Answers:
+def _ask_sample(reference: FittedModel, sample: pd.DataFrame | NDArray[Any]) -> FittedScores:
     """The fitted model's answers for the very rows that were passed, before any coding."""
     try:
-        return Answers(reference.answer(sample), np.zeros(len(sample), dtype=np.bool_))
+        return FittedScores(reference.score(sample), np.zeros(len(sample), dtype=np.bool_))
     except Exception as error:
         raise ExportError(
             f"the fitted model does not score the sample ({type(error).__name__}: {error}): "

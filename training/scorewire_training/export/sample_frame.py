@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from scorewire_training.export.errors import ExportError
-from scorewire_training.export.lowering.sample_columns import fitted_names, innermost
+from scorewire_training.export.lowering.sample_columns import first_step, fitted_names
 
 
 def as_table(model: object, sample: object) -> tuple[Any, Any]:
@@ -31,7 +31,7 @@ def as_table(model: object, sample: object) -> tuple[Any, Any]:
     elif not (
         isinstance(sample, pd.DataFrame)
         and len(sample.columns) == 1
-        and isinstance(innermost(model), CountVectorizer | HashingVectorizer)
+        and isinstance(first_step(model), CountVectorizer | HashingVectorizer)
     ):
         return model, sample
     return make_pipeline(FunctionTransformer(np.ravel), model), sample

@@ -9,7 +9,7 @@ import numpy as np
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.frames import Features, WireRows
 from scorewire_training.export.graph import ModelOutput
-from scorewire_training.export.parity.input_limits import Allowance
+from scorewire_training.export.parity.input_limits import InputLimits
 
 
 def build_schema(
@@ -17,7 +17,7 @@ def build_schema(
     outputs: Iterable[ModelOutput],
     *,
     rows: WireRows,
-    allowances: Mapping[str, Allowance],
+    input_limits: Mapping[str, InputLimits],
     known_texts: Mapping[str, Sequence[str]],
     descriptions: Mapping[str, str],
 ) -> schema_pb2.Schema:
@@ -27,28 +27,28 @@ def build_schema(
         features: name and kind of each, in order.
         outputs: in the order in which they are answered.
         rows: the sample, from which ranges and missing shares come.
-        allowances: what the model takes, by feature.
+        input_limits: what the model takes, by feature.
         known_texts: the texts that the model knows, by text feature.
         descriptions: for people, by feature.
     """
     schema = schema_pb2.Schema()
     for name, kind in features:
-        allowance = allowances[name]
+        limits = input_limits[name]
         feature = schema.features.add(
             name=name,
             kind=schema_pb2.FeatureKind.ValueType(kind),
             description=descriptions.get(name, ""),
-            missing_allowed=allowance.missing,
+            missing_allowed=limits.missing,
         )
         if kind == schema_pb2.FEATURE_KIND_NUMBER:
-            feature.magnitude_limit = max(-allowance.low, allowance.high)
-            if allowance.low > -feature.magnitude_limit:
-                feature.lower_limit = allowance.low
-            if allowance.high < feature.magnitude_limit:
-                feature.upper_limit = allowance.high
+            feature.magnitude_limit = max(-limits.low, limits.high)
+            if limits.low > -feature.magnitude_limit:
+                feature.lower_limit = limits.low
+            if limits.high < feature.magnitude_limit:
+                feature.upper_limit = limits.high
         else:
             feature.vocabulary_size = len(known_texts.get(name, ()))
-            feature.unknown_allowed = allowance.unknown
+            feature.unknown_allowed = limits.unknown
     describe_sample(schema, rows)
     for output in outputs:
         schema.outputs.add(

@@ -63,7 +63,7 @@ class Tolerance:
 Tolerances: TypeAlias = "Tolerance | Mapping[str, Tolerance] | None"
 
 
-def choose(given: Tolerances, outputs: Sequence[tuple[str, int]]) -> dict[str, Tolerance]:
+def choose_tolerances(given: Tolerances, outputs: Sequence[tuple[str, int]]) -> dict[str, Tolerance]:
     """The tolerances that a user gives, by output.
 
     Args:
@@ -94,7 +94,7 @@ def choose(given: Tolerances, outputs: Sequence[tuple[str, int]]) -> dict[str, T
     return dict(given)
 
 
-def settle(
+def resolve_tolerance(
     tolerance: Tolerance | None, output: ModelOutput, answers: NDArray[np.float64]
 ) -> list[manifest_pb2.Tolerance]:
     """What is allowed of each column of an output.

@@ -46,7 +46,7 @@ _LINEAR_RATE_COLUMNS = slice(0, 1 + len(TEXTS))
 _TREE_COLUMNS = slice(1, None)
 
 
-def build_rivals(seed: int, backend: Backend = LOCAL) -> tuple[Candidate, ...]:
+def build_candidates(seed: int, backend: Backend = LOCAL) -> tuple[Candidate, ...]:
     """The rivals, from the simplest on; they take rows encoded by `build_encoder`."""
 
     def build_tweedie_xgboost(parameters: Parameters, seed: int) -> RateRegressor:
@@ -123,7 +123,7 @@ def encode_folds(training: Part, count: int, *, seed: int) -> EncodedFolds:
     )
 
 
-def fit_rival(candidate: Candidate, parameters: Parameters, part: Part, *, seed: int) -> Pipeline:
+def fit_candidate(candidate: Candidate, parameters: Parameters, part: Part, *, seed: int) -> Pipeline:
     """The whole pipeline, from raw rows on, fitted on a part."""
     model = candidate.build(parameters)
     return Pipeline([("features", build_encoder(seed)), *model.steps]).fit(part.features, part.revenue)

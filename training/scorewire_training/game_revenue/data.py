@@ -66,7 +66,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class Partition:
     """70 % to fit on, 15 % to choose by, 15 % to judge by once."""
 
     training: Part
@@ -121,7 +121,7 @@ def read_users(path: Path | None, *, seed: int) -> tuple[pd.DataFrame, tuple[Cle
     return users.reset_index(drop=True), tuple(steps)
 
 
-def split_users(users: pd.DataFrame, *, seed: int) -> Split:
+def partition_users(users: pd.DataFrame, *, seed: int) -> Partition:
     """Share users out by lot, alike within each band of revenue and group of countries.
 
     All users of one stratum stand together, in random order, and are dealt out
@@ -129,11 +129,11 @@ def split_users(users: pd.DataFrame, *, seed: int) -> Split:
     """
     everyone = Part(users[list(FEATURES)], users[TARGET].to_numpy())
     part = _deal(everyone, _PARTS, seed)
-    return Split(*(everyone.take(part == i) for i in range(3)))
+    return Partition(*(everyone.take(part == i) for i in range(3)))
 
 
 def draw_folds(part: Part, count: int, *, seed: int) -> NDArray[np.int64]:
-    """The fold of each user, 0 to count - 1, shape [rows]; shared out as `split_users` does."""
+    """The fold of each user, 0 to count - 1, shape [rows]; shared out as `partition_users` does."""
     return _deal(part, np.arange(count), seed)
 
 

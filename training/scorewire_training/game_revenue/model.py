@@ -19,31 +19,31 @@ from scorewire_training.evaluation import evaluate_amounts
 from scorewire_training.game_revenue.candidates import (
     LOSS_NAME,
     ORDINARY_LIMIT,
-    build_rivals,
+    build_candidates,
     encode_folds,
-    fit_rival,
+    fit_candidate,
     make_loss,
 )
 from scorewire_training.game_revenue.data import (
     DESCRIPTIONS,
     EXPOSURE,
     Part,
-    Split,
+    Partition,
+    partition_users,
     read_users,
-    split_users,
 )
 from scorewire_training.game_revenue.sections import (
+    ablate_texts,
     draw_learning_curve,
     show_countries,
     show_deciles,
     show_hurdle,
     show_unseen_country,
-    study_columns,
 )
 from scorewire_training.output.publishing import TrainedModel, check_new, publish
 from scorewire_training.study.candidates import choose, tune
 from scorewire_training.study.xgboost_backend import Backend, open_backend
-from scorewire_training.training_result import CleaningStep, Kind, Study
+from scorewire_training.training_result import CleaningStep, PredictionKind, TrainingResult
 
 NAME = "game-revenue"
 _FOLDS = 4
@@ -73,10 +73,10 @@ def train_game_revenue(config: GameRevenueConfig, *, progress: Progress | None =
     """
     tell = progress or (lambda _: None)
     check_new(NAME, config)
-    return publish(study_game_revenue(config, progress=tell), config, progress=tell)
+    return publish(fit_game_revenue(config, progress=tell), config, progress=tell)
 
 
-def study_game_revenue(config: GameRevenueConfig, *, progress: Progress) -> Study:
+def fit_game_revenue(config: GameRevenueConfig, *, progress: Progress) -> TrainingResult:
     """Train and evaluate the model; write nothing.
 
     Raises:
@@ -85,19 +85,19 @@ def study_game_revenue(config: GameRevenueConfig, *, progress: Progress) -> Stud
     progress("Reading the users" if config.data else "Generating users")
     users, steps = read_users(config.data, seed=config.seed)
     with open_backend(config.backend) as backend:
-        return _study(split_users(users, seed=config.seed), steps, config, backend, progress)
+        return _study(partition_users(users, seed=config.seed), steps, config, backend, progress)
 
 
 def _study(
-    split: Split,
+    partition: Partition,
     steps: tuple[CleaningStep, ...],
     config: GameRevenueConfig,
     backend: Backend,
     tell: Progress,
-) -> Study:
-    training, seed = split.training, config.seed
+) -> TrainingResult:
+    training, seed = partition.training, config.seed
     loss = make_loss(float(np.median(training.revenue)))
-    rivals = build_rivals(seed, backend)
+    rivals = build_candidates(seed, backend)
     tell("Encoding the texts of each fold")
     encoded = encode_folds(training, _FOLDS, seed=seed)
     tuned = tune(
@@ -115,12 +115,12 @@ def _study(
     candidate = next(rival for rival in rivals if rival.name == chosen.name)
 
     def fit(part: Part) -> Pipeline:
-        return fit_rival(candidate, chosen.parameters, part, seed=seed)
+        return fit_candidate(candidate, chosen.parameters, part, seed=seed)
 
-    columns = study_columns(fit, training, split.validation, loss=loss, seed=seed, progress=tell)
-    curve = draw_learning_curve(fit, training, split.validation, loss=loss, seed=seed, progress=tell)
+    columns = ablate_texts(fit, training, partition.validation, loss=loss, seed=seed, progress=tell)
+    curve = draw_learning_curve(fit, training, partition.validation, loss=loss, seed=seed, progress=tell)
 
-    fitted, test = training + split.validation, split.test
+    fitted, test = training + partition.validation, partition.test
     tell(f"Fitting {chosen.name} on {len(fitted.revenue):,} users")
     pipeline = fit(fitted)
     tell(f"Evaluating on {len(test.revenue):,} users held out")
@@ -138,11 +138,11 @@ def _study(
         "test_rows": float(len(test.revenue)),
         "zero_share": float((test.revenue == 0).mean()),
     }
-    return Study(
+    return TrainingResult(
         name=NAME,
         title="What does a new user bring?",
         description="Revenue in dollars that a user brings in the first seven days.",
-        kind=Kind.AMOUNT,
+        kind=PredictionKind.AMOUNT,
         unit="$",
         pipeline=pipeline,
         sample=fitted.features,
@@ -157,7 +157,7 @@ def _study(
         rule=_RULE,
         loss_name=LOSS_NAME,
         steps=steps,
-        knowledge=_list_knowledge(split, chosen.name),
+        evaluation_protocol=_list_knowledge(partition, chosen.name),
         limits=_list_limits(fitted),
         learning_curve=curve,
         sections=(
@@ -174,8 +174,8 @@ def _predict(pipeline: Pipeline, rows: pd.DataFrame) -> NDArray[np.float64]:
     return np.asarray(pipeline.predict(rows), dtype=np.float64)
 
 
-def _list_knowledge(split: Split, chosen: str) -> tuple[str, ...]:
-    sizes = [len(part.revenue) for part in (split.training, split.validation, split.test)]
+def _list_knowledge(partition: Partition, chosen: str) -> tuple[str, ...]:
+    sizes = [len(part.revenue) for part in (partition.training, partition.validation, partition.test)]
     return (
         f"{sizes[0]:,} users to fit on, {sizes[1]:,} to validate, {sizes[2]:,} to judge by, drawn by lot, "
         "alike in revenue and country",

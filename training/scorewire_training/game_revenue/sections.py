@@ -16,7 +16,8 @@ from scorewire_training.evaluation import tabulate_deciles
 from scorewire_training.game_revenue.candidates import LOSS_NAME
 from scorewire_training.game_revenue.data import TEXTS, Part, draw_folds, group_countries
 from scorewire_training.study.candidates import Loss
-from scorewire_training.training_result import LearningCurve, Section
+from scorewire_training.study.learning_curve import LearningCurve
+from scorewire_training.training_result import ReportSection
 
 Fit: TypeAlias = Callable[[Part], Pipeline]
 
@@ -29,9 +30,9 @@ _COUNTRY_ROWS = 200
 _MAX_COUNTRIES_SHOWN = 20
 
 
-def show_deciles(test: Part, predictions: NDArray[np.float64]) -> Section:
+def show_deciles(test: Part, predictions: NDArray[np.float64]) -> ReportSection:
     """Predicted beside actual revenue, by rising prediction."""
-    return Section(
+    return ReportSection(
         title="Calibration",
         text="Test users in ten groups of equal size by rising prediction; mean dollars of each group. "
         "A model whose sums can be trusted has both columns alike.",
@@ -40,7 +41,7 @@ def show_deciles(test: Part, predictions: NDArray[np.float64]) -> Section:
     )
 
 
-def show_countries(test: Part, predictions: NDArray[np.float64], constant: float) -> Section:
+def show_countries(test: Part, predictions: NDArray[np.float64], constant: float) -> ReportSection:
     """Errors by group of countries."""
     group = group_countries(test.features["country"]).replace("", "others")
     frame = pd.DataFrame(
@@ -55,7 +56,7 @@ def show_countries(test: Part, predictions: NDArray[np.float64], constant: float
     )
     by_country = frame.groupby("country", sort=True)
     table = by_country.mean().assign(users=by_country.size())
-    return Section(
+    return ReportSection(
         title="Countries",
         text="Test users by country, those with few users together: mean dollars, and the mean absolute "
         "error beside that of predicting the median of training for everyone.",
@@ -63,7 +64,7 @@ def show_countries(test: Part, predictions: NDArray[np.float64], constant: float
     )
 
 
-def show_unseen_country(pipeline: Pipeline, fitted: Part) -> Section:
+def show_unseen_country(pipeline: Pipeline, fitted: Part) -> ReportSection:
     """What a country that nobody came from is predicted, beside those that are known."""
     countries = fitted.features["country"].dropna().str.strip().str.lower()
     shown = countries.value_counts().sort_index().sort_values(ascending=False, kind="stable")
@@ -75,7 +76,7 @@ def show_unseen_country(pipeline: Pipeline, fitted: Part) -> Section:
         },
         index=pd.Index([*names[:-1], "unseen"], name="country"),
     )
-    return Section(
+    return ReportSection(
         title="A country that nobody came from",
         text=f"Mean prediction, in dollars, for the same {_COUNTRY_ROWS} users with {_EVENTS:.0f} events 2, "
         "were they all of that country: an unseen one must lie within the range of ordinary ones.",
@@ -90,14 +91,14 @@ def predict_country(pipeline: Pipeline, part: Part, country: str) -> NDArray[np.
     return np.asarray(pipeline.predict(rows.assign(country=country, country_region="", **events)))
 
 
-def show_hurdle(pipeline: Pipeline, test: Part) -> tuple[Section, ...]:
+def show_hurdle(pipeline: Pipeline, test: Part) -> tuple[ReportSection, ...]:
     """Predicted beside actual share of users with revenue; nothing where the model has no hurdle."""
     model = pipeline[-1]
     if not isinstance(model, HurdleRegressor):
         return ()
     probabilities = model.predict_some(pipeline[:-1].transform(test.features))
     return (
-        Section(
+        ReportSection(
             title="Will there be revenue",
             text="Test users in ten groups by rising probability of revenue: the mean probability, and the "
             "share that had some.",
@@ -107,9 +108,9 @@ def show_hurdle(pipeline: Pipeline, test: Part) -> tuple[Section, ...]:
     )
 
 
-def study_columns(
+def ablate_texts(
     fit: Fit, training: Part, validation: Part, *, loss: Loss, seed: int, progress: Progress
-) -> Section:
+) -> ReportSection:
     """The loss on the validation part when the model is fitted without each column of text.
 
     Args:
@@ -138,7 +139,7 @@ def study_columns(
     table = pd.DataFrame.from_dict(
         lines, orient="index", columns=["loss", "loss added", "low", "high"]
     ).rename_axis("left out")
-    return Section(
+    return ReportSection(
         title="What each text tells",
         text="Loss on the validation part of the chosen model, fitted on the training part without a "
         "column; the 95 % interval of what that adds is by bootstrap of the validation users. Where it "

@@ -15,12 +15,12 @@ import pandas as pd
 
 from scorewire_training.config import TrainingConfig
 from scorewire_training.config_file import render_config
-from scorewire_training.evaluation.metrics import read_figures
+from scorewire_training.evaluation.metrics import read_metrics
 from scorewire_training.report.data_charts import describe_range
 from scorewire_training.report.model_charts import fold_interval
 from scorewire_training.report.rendering import describe_parameters
-from scorewire_training.report.summary import as_sentence, judge
-from scorewire_training.training_result import Kind, Study
+from scorewire_training.report.summary import as_sentence, summarize
+from scorewire_training.training_result import PredictionKind, TrainingResult
 
 # What has a hand in a model's numbers.
 _LIBRARIES = (
@@ -38,20 +38,20 @@ _LIBRARIES = (
 _MARKS = re.compile(r"([\\`*\[\]<>|&])")
 
 
-def render_card(study: Study, config: TrainingConfig) -> bytes:
+def render_card(result: TrainingResult, config: TrainingConfig) -> bytes:
     """The card of a study's model, Markdown in UTF-8; the same study gives the same bytes."""
     parts = [
-        f"# {_plain(study.title)}",
-        f"{_plain(study.name)} {config.version}. {_plain(study.description)}",
+        f"# {_plain(result.title)}",
+        f"{_plain(result.name)} {config.version}. {_plain(result.description)}",
         "[report.html](report.html) shows what follows as charts.",
-        *_section("In short", _bullets(judge(study))),
-        *_section("Intended use", _describe_use(study)),
-        *_section("Data", _describe_data(study)),
-        *_section("What was known when", _bullets(study.knowledge)),
-        *_section("Evaluation", _describe_evaluation(study)),
-        *_section("Candidates", _describe_candidates(study)),
-        *_section("Limits", _bullets(study.limits)),
-        *_section("Features", _describe_features(study)),
+        *_section("In short", _bullets(summarize(result))),
+        *_section("Intended use", _describe_use(result)),
+        *_section("Data", _describe_data(result)),
+        *_section("What was known when", _bullets(result.evaluation_protocol)),
+        *_section("Evaluation", _describe_evaluation(result)),
+        *_section("Candidates", _describe_candidates(result)),
+        *_section("Limits", _bullets(result.limits)),
+        *_section("Features", _describe_features(result)),
         *_section("Reproduce it", _describe_reproduction(config)),
     ]
     return ("\n\n".join(part for part in parts if part) + "\n").encode("utf-8")
@@ -61,9 +61,9 @@ def _section(title: str, text: str) -> tuple[str, ...]:
     return (f"## {title}", text) if text else ()
 
 
-def _describe_use(study: Study) -> str:
-    what = "a probability from 0 to 1" if study.kind is Kind.PROBABILITY else "an amount"
-    unit = f" in {_plain(study.unit)}" if study.unit else ""
+def _describe_use(result: TrainingResult) -> str:
+    what = "a probability from 0 to 1" if result.kind is PredictionKind.PROBABILITY else "an amount"
+    unit = f" in {_plain(result.unit)}" if result.unit else ""
     return (
         f"A prediction is {what}{unit}, for rows like those of training: "
         "the features below, known at the time that the data describes. "
@@ -72,62 +72,62 @@ def _describe_use(study: Study) -> str:
     )
 
 
-def _describe_data(study: Study) -> str:
-    fitted, judged = len(study.sample_target), len(study.target)
+def _describe_data(result: TrainingResult) -> str:
+    fitted, judged = len(result.sample_target), len(result.target)
     lines = [f"{fitted:,} rows were fitted on, {judged:,} were held out to judge by."]
-    if study.steps:
+    if result.steps:
         rows = (
-            (step.name, step.reason, f"{step.rows_taken:,}", f"{step.rows_left:,}") for step in study.steps
+            (step.name, step.reason, f"{step.rows_taken:,}", f"{step.rows_left:,}") for step in result.steps
         )
         lines.append(_table(("step", "why", "rows taken", "rows left"), rows))
     return "\n\n".join(lines)
 
 
-def _describe_evaluation(study: Study) -> str:
+def _describe_evaluation(result: TrainingResult) -> str:
     rows = (
         (
-            figure.title,
-            figure.show(figure.value),
-            " to ".join(figure.show(bound) for bound in figure.interval or ()),
+            metric.title,
+            metric.show(metric.value),
+            " to ".join(metric.show(bound) for bound in metric.interval or ()),
             ", ".join(
-                f"{baseline.rule.replace('_', ' ')} {figure.show(baseline.value)}"
-                for baseline in figure.baselines
+                f"{baseline.rule.replace('_', ' ')} {metric.show(baseline.value)}"
+                for baseline in metric.baselines
             ),
         )
-        for figure in read_figures(study.metrics, unit=study.unit)
+        for metric in read_metrics(result.metrics, unit=result.unit)
     )
     return _table(("metric", "model", "95 % interval", "without a model"), rows)
 
 
-def _describe_candidates(study: Study) -> str:
+def _describe_candidates(result: TrainingResult) -> str:
     def show(number: float) -> str:
         return f"{number:.5g}"
 
     rows = (
         (
-            f"{candidate.name}, chosen" if candidate.name == study.chosen else candidate.name,
+            f"{candidate.name}, chosen" if candidate.name == result.chosen else candidate.name,
             show(candidate.loss),
             " to ".join(map(show, fold_interval(candidate))),
             f"{candidate.trials}",
             describe_parameters(candidate.parameters),
         )
-        for candidate in study.candidates
+        for candidate in result.candidates
     )
     header = ("candidate", "loss", "± one standard error", "trials", "parameters")
-    how = f"{as_sentence(study.rule)} Loss: {as_sentence(study.loss_name)}"
+    how = f"{as_sentence(result.rule)} Loss: {as_sentence(result.loss_name)}"
     return f"{_plain(how)}\n\n{_table(header, rows)}"
 
 
-def _describe_features(study: Study) -> str:
+def _describe_features(result: TrainingResult) -> str:
     rows = (
         (
             str(feature),
             "number" if pd.api.types.is_numeric_dtype(column.dtype) else "text",
             describe_range(column),
             f"{float(np.mean(column.isna())):.1%}",
-            study.feature_descriptions.get(str(feature), ""),
+            result.feature_descriptions.get(str(feature), ""),
         )
-        for feature, column in study.sample.items()
+        for feature, column in result.sample.items()
     )
     return _table(("feature", "kind", "in training", "missing", "what"), rows)
 

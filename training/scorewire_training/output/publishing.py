@@ -11,7 +11,7 @@ from scorewire_training.export import ExportedBundle, ExportError, export_bundle
 from scorewire_training.output.model_card import render_card
 from scorewire_training.output.tracking import RegisteredVersion, check_unregistered, record_run
 from scorewire_training.report import render_report
-from scorewire_training.training_result import Study
+from scorewire_training.training_result import TrainingResult
 
 REPORT = "report.html"
 MODEL_CARD = "model_card.md"
@@ -23,12 +23,12 @@ class TrainedModel:
     """What a training run found, and what came of it.
 
     Attributes:
-        study: what it found.
+        result: what it found.
         export: the bundle.
         registered: the bundle's version in MLflow's registry, if it was to go there.
     """
 
-    study: Study
+    result: TrainingResult
     export: ExportedBundle
     registered: RegisteredVersion | None = None
 
@@ -48,7 +48,7 @@ def check_new(name: str, config: TrainingConfig) -> None:
         check_unregistered(config.mlflow_uri, name, config.version)
 
 
-def publish(study: Study, config: TrainingConfig, *, progress: Progress) -> TrainedModel:
+def publish(result: TrainingResult, config: TrainingConfig, *, progress: Progress) -> TrainedModel:
     """Export a study's model with all that was found of it beside it, and register it if it is to be.
 
     Raises:
@@ -56,31 +56,31 @@ def publish(study: Study, config: TrainingConfig, *, progress: Progress) -> Trai
         TrainingError: the bundle is there, and MLflow failed.
     """
     own = {
-        REPORT: render_report(study, version=config.version, seed=config.seed, progress=progress),
-        MODEL_CARD: render_card(study, config),
+        REPORT: render_report(result, version=config.version, seed=config.seed, progress=progress),
+        MODEL_CARD: render_card(result, config),
         SETTINGS: render_config(config),
     }
-    if taken := sorted(own.keys() & study.files.keys()):
+    if taken := sorted(own.keys() & result.files.keys()):
         raise ExportError(f"{taken[0]} is a file of every bundle: give the study's another name")
     exported = export_bundle(
-        study.pipeline,
-        sample=study.sample,
-        name=study.name,
+        result.pipeline,
+        sample=result.sample,
+        name=result.name,
         version=config.version,
         output_dir=config.output_dir,
-        description=study.description,
-        metrics=study.metrics,
-        feature_descriptions=study.feature_descriptions,
-        files={**study.files, **own},
+        description=result.description,
+        metrics=result.metrics,
+        feature_descriptions=result.feature_descriptions,
+        files={**result.files, **own},
         progress=progress,
     )
     registered = None
     if config.mlflow_uri is not None:
         progress("Writing the run to MLflow")
         try:
-            registered = record_run(study, config, exported.path, uri=config.mlflow_uri)
+            registered = record_run(result, config, exported.path, uri=config.mlflow_uri)
         except TrainingError as error:
             raise TrainingError(
                 f"the bundle {exported.path} is written, but not registered: {error}"
             ) from None
-    return TrainedModel(study=study, export=exported, registered=registered)
+    return TrainedModel(result=result, export=exported, registered=registered)

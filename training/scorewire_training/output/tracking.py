@@ -28,7 +28,7 @@ from scorewire_training.export import ExportError
 from scorewire_training.export.bundling import check_target
 from scorewire_training.export.runtime import open_graph
 from scorewire_training.study.candidates import TunedCandidate
-from scorewire_training.training_result import Study
+from scorewire_training.training_result import TrainingResult
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,11 +67,13 @@ def check_unregistered(uri: str, model: str, version: str) -> None:
         _check_unregistered(client, model, version)
 
 
-def record_run(study: Study, config: TrainingConfig, bundle: Path, *, uri: str) -> RegisteredVersion:
+def record_run(
+    result: TrainingResult, config: TrainingConfig, bundle: Path, *, uri: str
+) -> RegisteredVersion:
     """Write a run with its candidates, its bundle as the artefact, and register that.
 
     Args:
-        study: what the run found.
+        result: what the run found.
         config: what it was told.
         bundle: the folder of its bundle.
         uri: of the store.
@@ -81,33 +83,33 @@ def record_run(study: Study, config: TrainingConfig, bundle: Path, *, uri: str) 
             run is then marked as failed, and the bundle stays where it is.
     """
     with _connect(uri) as client:
-        _check_unregistered(client, study.name, config.version)
-        experiment = _find_experiment(client, study.name, uri)
+        _check_unregistered(client, result.name, config.version)
+        experiment = _find_experiment(client, result.name, uri)
         tags = {
             BUNDLE_VERSION: config.version,
             "mlflow.source.name": "scorewire train",
-            "mlflow.note.content": study.description,
+            "mlflow.note.content": result.description,
         }
-        run = client.create_run(experiment, run_name=f"{study.name} {config.version}", tags=tags).info
+        run = client.create_run(experiment, run_name=f"{result.name} {config.version}", tags=tags).info
         try:
-            _log_parameters(client, run.run_id, _list_parameters(study, config))
-            _log_metrics(client, run.run_id, study)
-            for candidate in study.candidates:
+            _log_parameters(client, run.run_id, _list_parameters(result, config))
+            _log_metrics(client, run.run_id, result)
+            for candidate in result.candidates:
                 _log_candidate(client, experiment, run.run_id, candidate)
             client.log_artifacts(run.run_id, str(bundle), _FOLDER)
-            _require_model(client, study)
+            _require_model(client, result)
             registered = client.create_model_version(
-                study.name,
+                result.name,
                 f"{run.artifact_uri}/{_FOLDER}",
                 run.run_id,
                 tags={BUNDLE_VERSION: config.version},
-                description=study.description,
+                description=result.description,
             )
         except BaseException:
             client.set_terminated(run.run_id, "FAILED")
             raise
         client.set_terminated(run.run_id)
-        return RegisteredVersion(study.name, int(registered.version), run.run_id)
+        return RegisteredVersion(result.name, int(registered.version), run.run_id)
 
 
 def install_registered(reference: str, output_dir: Path, *, uri: str) -> Path:
@@ -222,11 +224,11 @@ def _find_experiment(client: MlflowClient, name: str, uri: str) -> str:
     return str(client.create_experiment(name, artifact_location=place))
 
 
-def _list_parameters(study: Study, config: TrainingConfig) -> dict[str, Any]:
-    chosen = next((rival for rival in study.candidates if rival.name == study.chosen), None)
+def _list_parameters(result: TrainingResult, config: TrainingConfig) -> dict[str, Any]:
+    chosen = next((rival for rival in result.candidates if rival.name == result.chosen), None)
     settings = {item.name: getattr(config, item.name) for item in fields(config) if item.name != "mlflow_uri"}
     best = {f"model.{name}": value for name, value in chosen.parameters.items()} if chosen else {}
-    return {**settings, "chosen": study.chosen, "rule": study.rule, **best}
+    return {**settings, "chosen": result.chosen, "rule": result.rule, **best}
 
 
 def _log_parameters(client: MlflowClient, run_id: str, parameters: Mapping[str, Any]) -> None:
@@ -237,11 +239,11 @@ def _log_parameters(client: MlflowClient, run_id: str, parameters: Mapping[str, 
         client.log_batch(run_id, params=params[start : start + _MAX_PARAMETERS])
 
 
-def _log_metrics(client: MlflowClient, run_id: str, study: Study) -> None:
+def _log_metrics(client: MlflowClient, run_id: str, result: TrainingResult) -> None:
     from mlflow.entities import Metric  # noqa: PLC0415 - as above
 
-    curve = study.learning_curve
-    metrics = [Metric(name, value, 0, 0) for name, value in study.metrics.items()]
+    curve = result.learning_curve
+    metrics = [Metric(name, value, 0, 0) for name, value in result.metrics.items()]
     for rows, training, validation in zip(curve.rows, curve.training, curve.validation, strict=True):
         # The step is the number of rows.
         metrics.append(Metric("learning_curve.training", float(training), 0, int(rows)))
@@ -265,10 +267,10 @@ def _log_candidate(client: MlflowClient, experiment: str, parent: str, candidate
     client.set_terminated(run.run_id)
 
 
-def _require_model(client: MlflowClient, study: Study) -> None:
+def _require_model(client: MlflowClient, result: TrainingResult) -> None:
     """Make the registered model where it is not there yet."""
-    if not client.search_registered_models(f"name = '{study.name}'"):
-        client.create_registered_model(study.name, description=study.title)
+    if not client.search_registered_models(f"name = '{result.name}'"):
+        client.create_registered_model(result.name, description=result.title)
 
 
 def _download(client: MlflowClient, registered: ModelVersion, scratch: Path) -> Path:

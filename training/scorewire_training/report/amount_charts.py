@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from scorewire_training.report.gains import draw_gains
 from scorewire_training.report.scales import choose_scale, format_short
-from scorewire_training.report.style import MODEL, MUTED, RIVAL, Chart, draw, quiet_axes
-from scorewire_training.training_result import Study
+from scorewire_training.report.style import MODEL, MUTED, SECOND, Chart, draw, quiet_axes
+from scorewire_training.training_result import TrainingResult
 
 _GROUPS = 10
 _RESAMPLES = 400
@@ -20,9 +20,9 @@ _CELLS = 44
 _SKEWED = 5.0
 
 
-def draw_amounts(study: Study) -> list[Chart]:
+def draw_amounts(result: TrainingResult) -> list[Chart]:
     """Predicted against true, decile calibration, residuals, gains."""
-    truth, predictions, unit = study.target, study.predictions, study.unit
+    truth, predictions, unit = result.target, result.predictions, result.unit
     charts = [
         _draw_against_truth(truth, predictions, unit),
         _draw_deciles(truth, predictions, unit),
@@ -89,9 +89,9 @@ def _draw_deciles(truth: NDArray[float64], predictions: NDArray[float64], unit: 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         places = np.arange(1, len(groups) + 1)
-        axes.vlines(places, *scale.place(bounds), color=RIVAL, linewidth=1.4)
+        axes.vlines(places, *scale.place(bounds), color=SECOND, linewidth=1.4)
         axes.scatter(
-            places, scale.place(happened), color=RIVAL, s=30, zorder=3, label="truth, with 95 % intervals"
+            places, scale.place(happened), color=SECOND, s=30, zorder=3, label="truth, with 95 % intervals"
         )
         axes.plot(places, scale.place(forecast), color=MODEL, marker="D", markersize=4, label="prediction")
         axes.set_xticks(places)

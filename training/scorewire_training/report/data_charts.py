@@ -18,7 +18,7 @@ from scorewire_training.report.style import (
     INK,
     MODEL,
     MUTED,
-    RIVAL,
+    SECOND,
     Chart,
     as_shares,
     draw,
@@ -26,7 +26,7 @@ from scorewire_training.report.style import (
     quiet_axes,
     shorten,
 )
-from scorewire_training.training_result import CleaningStep, Kind, Study
+from scorewire_training.training_result import CleaningStep, PredictionKind, TrainingResult
 
 _BINS = 28
 _MAX_CORRELATED = 16
@@ -44,7 +44,7 @@ def draw_cleaning(steps: tuple[CleaningStep, ...]) -> Chart:
         axes = figure.subplots()
         places = np.arange(len(labels))[::-1]
         axes.barh(places, left, color=MODEL, height=0.62)
-        axes.barh(places, taken, left=left, color=RIVAL, height=0.62)
+        axes.barh(places, taken, left=left, color=SECOND, height=0.62)
         for place, rows, gone in zip(places, left, taken, strict=True):
             text = f"{rows:,}" + (f" (−{gone:,})" if gone else "")
             label_bar(axes, text, float(rows + gone), float(place))
@@ -58,27 +58,27 @@ def draw_cleaning(steps: tuple[CleaningStep, ...]) -> Chart:
     return draw(paint, name="cleaning", caption=caption, width=7.6, height=0.5 + 0.3 * len(labels))
 
 
-def draw_target(study: Study) -> Chart:
+def draw_target(result: TrainingResult) -> Chart:
     """What the truth looks like, in training and in the test."""
-    if study.kind is Kind.PROBABILITY:
-        return _draw_labels(study)
+    if result.kind is PredictionKind.PROBABILITY:
+        return _draw_labels(result)
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        _histogram(axes, study.sample_target, study.target, unit=study.unit)
+        _histogram(axes, result.sample_target, result.target, unit=result.unit)
         axes.set_ylabel("share of rows")
         axes.legend(loc="upper right")
 
-    zeros = float((study.target == 0).mean())
+    zeros = float((result.target == 0).mean())
     caption = f"The truth in training and in the test; {zeros:.1%} of the test rows are zero."
     return draw(paint, name="target", caption=caption)
 
 
-def _draw_labels(study: Study) -> Chart:
+def _draw_labels(result: TrainingResult) -> Chart:
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        shares = [float(study.sample_target.mean()), float(study.target.mean())]
-        rows = [len(study.sample_target), len(study.target)]
+        shares = [float(result.sample_target.mean()), float(result.target.mean())]
+        rows = [len(result.sample_target), len(result.target)]
         places = np.arange(2)[::-1]
         axes.barh(places, shares, color=MODEL, height=0.5)
         axes.barh(places, [1 - share for share in shares], left=shares, color=GRID, height=0.5)
@@ -93,9 +93,9 @@ def _draw_labels(study: Study) -> Chart:
     return draw(paint, name="target", caption="Share of rows with label 1.", height=1.9)
 
 
-def draw_feature(study: Study, feature: str, *, number: int) -> Chart:
+def draw_feature(result: TrainingResult, feature: str, *, number: int) -> Chart:
     """The distribution of one feature in training (filled) and in the test (line)."""
-    training, test = study.sample[feature], study.test[feature]
+    training, test = result.sample[feature], result.test[feature]
     kind = "numbers" if pd.api.types.is_numeric_dtype(training.dtype) else "texts"
 
     def paint(figure: Figure) -> None:
@@ -139,7 +139,7 @@ def _histogram(axes: Axes, training: NDArray[float64], test: NDArray[float64], *
         if name == "training":
             axes.stairs(shares, edges, fill=True, color=MODEL, alpha=0.55, label=name)
         else:
-            axes.stairs(shares, edges, color=RIVAL, linewidth=1.4, label=name)
+            axes.stairs(shares, edges, color=SECOND, linewidth=1.4, label=name)
     scale.label(axes, np.array([low, high], dtype=float64), unit=unit)
     quiet_axes(axes)
 
@@ -161,7 +161,7 @@ def _bars(axes: Axes, training: pd.Series[Any], test: pd.Series[Any]) -> None:
         rows.append((f"{others:,} others", 1 - sum(row[1] for row in rows), 1 - sum(row[2] for row in rows)))
     places = np.arange(len(rows))[::-1]
     axes.barh(places, [row[1] for row in rows], color=MODEL, alpha=0.55, height=0.7)
-    axes.scatter([row[2] for row in rows], places, color=RIVAL, marker="|", s=40, zorder=3)
+    axes.scatter([row[2] for row in rows], places, color=SECOND, marker="|", s=40, zorder=3)
     axes.set_yticks(places, [row[0] for row in rows], fontsize=7)
     as_shares(axes, "x")
     axes.locator_params(axis="x", nbins=4)
@@ -172,13 +172,13 @@ def _as_order(column: pd.Series[Any]) -> pd.Series[Any]:
     return column.map(str) if column.name == "text" else column
 
 
-def draw_correlations(study: Study) -> Chart | None:
+def draw_correlations(result: TrainingResult) -> Chart | None:
     """Rank correlations of number features with the truth and each other; None where there are no two."""
-    numbers = study.sample.select_dtypes("number").iloc[:_MAX_CORRELATED_ROWS]
+    numbers = result.sample.select_dtypes("number").iloc[:_MAX_CORRELATED_ROWS]
     numbers = numbers.loc[:, numbers.nunique() > 1]
     if numbers.shape[1] < 2:
         return None
-    target = pd.Series(study.sample_target[: len(numbers)], index=numbers.index)
+    target = pd.Series(result.sample_target[: len(numbers)], index=numbers.index)
     with_target = numbers.rank().corrwith(target.rank()).fillna(0.0)
     strongest = with_target.abs().sort_values(ascending=False, kind="stable").index[:_MAX_CORRELATED]
     table = pd.concat([target.rename("(truth)"), numbers[strongest]], axis=1)
@@ -190,7 +190,7 @@ def draw_correlations(study: Study) -> Chart | None:
         count = len(names)
         # Strength is opacity, so that nothing is seen on any ground where there is nothing.
         colours = [
-            to_rgba(MODEL if value > 0 else RIVAL, min(1.0, abs(value)) * 0.85) for value in matrix.ravel()
+            to_rgba(MODEL if value > 0 else SECOND, min(1.0, abs(value)) * 0.85) for value in matrix.ravel()
         ]
         mesh = axes.pcolormesh(np.zeros((count, count)))
         mesh.set_array(None)

@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 
 from scorewire_training.estimators import HurdleRegressor, LogOddsCalibrator, LogRegressor, RateRegressor
 from scorewire_training.releases import FrozenEstimator
-from scorewire_training.training_result import Kind, Study
+from scorewire_training.training_result import PredictionKind, TrainingResult
 
 _PERMUTED_ROWS = 1_500
 _REPEATS = 4
@@ -79,14 +79,14 @@ class NotExplainedError(Exception):
     """SHAP values are not to be had; the message says why, for people."""
 
 
-def permute(study: Study, *, seed: int) -> tuple[list[Importance], str]:
+def permute(result: TrainingResult, *, seed: int) -> tuple[list[Importance], str]:
     """The features by falling importance, and what is lost: AUC, or the correlation of ranks."""
-    probability = study.kind is Kind.PROBABILITY
-    rows = _draw(len(study.test), _PERMUTED_ROWS, seed)
-    target = study.target[rows]
+    probability = result.kind is PredictionKind.PROBABILITY
+    rows = _draw(len(result.test), _PERMUTED_ROWS, seed)
+    target = result.target[rows]
     if probability and len(np.unique(target)) < 2:
-        rows = np.arange(len(study.test))
-        target = study.target
+        rows = np.arange(len(result.test))
+        target = result.target
 
     def score(pipeline: Pipeline, frame: pd.DataFrame, truth: NDArray[float64]) -> float:
         if probability:
@@ -94,30 +94,30 @@ def permute(study: Study, *, seed: int) -> tuple[list[Importance], str]:
         predictions = pipeline.predict(frame)
         return float(spearmanr(truth, predictions).statistic) if np.ptp(predictions) else 0.0
 
-    result = permutation_importance(
-        study.pipeline, study.test.iloc[rows], target, scoring=score, n_repeats=_REPEATS, random_state=seed
+    permuted = permutation_importance(
+        result.pipeline, result.test.iloc[rows], target, scoring=score, n_repeats=_REPEATS, random_state=seed
     )
     found = [
         Importance(str(feature), float(mean), float(deviation))
         for feature, mean, deviation in zip(
-            study.test.columns, result.importances_mean, result.importances_std, strict=True
+            result.test.columns, permuted.importances_mean, permuted.importances_std, strict=True
         )
     ]
     found.sort(key=lambda item: (-item.mean, item.feature))
     return found, "AUC" if probability else "the correlation of ranks (Spearman)"
 
 
-def explain(study: Study, *, seed: int) -> Explanation:
+def explain(result: TrainingResult, *, seed: int) -> Explanation:
     """SHAP values of the pipeline's last step.
 
     Raises:
         NotExplainedError: it is no model whose exact values are cheap.
     """
-    rows = study.test.iloc[_draw(len(study.test), _EXPLAINED_ROWS, seed)]
-    encoder = study.pipeline[:-1]
+    rows = result.test.iloc[_draw(len(result.test), _EXPLAINED_ROWS, seed)]
+    encoder = result.pipeline[:-1]
     matrix = _encode(encoder, rows)
     columns = _name_columns(encoder, matrix, rows)
-    inner = _unwrap(study.pipeline[-1], matrix, columns)
+    inner = _unwrap(result.pipeline[-1], matrix, columns)
     matrix, columns = inner.matrix, inner.columns
     values = _explainer(inner.model)(matrix)
     if values.ndim == 3:

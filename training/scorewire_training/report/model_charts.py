@@ -15,7 +15,7 @@ from scorewire_training.report.style import (
     LOW,
     MODEL,
     MUTED,
-    RIVAL,
+    SECOND,
     Chart,
     draw,
     label_bar,
@@ -23,7 +23,8 @@ from scorewire_training.report.style import (
     shorten,
 )
 from scorewire_training.study.candidates import TunedCandidate
-from scorewire_training.training_result import LearningCurve, Section
+from scorewire_training.study.learning_curve import LearningCurve
+from scorewire_training.training_result import ReportSection
 
 _MAX_BARS = 20
 
@@ -73,7 +74,7 @@ def draw_learning_curve(curve: LearningCurve) -> Chart:
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         axes.plot(
-            curve.rows, curve.training, color=RIVAL, marker="o", markersize=4, label="on the rows fitted on"
+            curve.rows, curve.training, color=SECOND, marker="o", markersize=4, label="on the rows fitted on"
         )
         axes.plot(curve.rows, curve.validation, color=MODEL, marker="D", markersize=4, label="on other rows")
         axes.set_xlabel("rows fitted on")
@@ -150,7 +151,7 @@ def draw_shap(explanation: Explanation) -> Chart:
     return draw(paint, name="shap", caption=caption, height=1.1 + 0.28 * len(order))
 
 
-def draw_section(section: Section, number: int) -> list[Chart]:
+def draw_section(section: ReportSection, number: int) -> list[Chart]:
     """A chart of bars for each of the section's columns that is to be drawn."""
     table = section.table.iloc[:_MAX_BARS]
     names = [shorten(name, 24) for name in table.index]

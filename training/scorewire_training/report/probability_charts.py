@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from scorewire_training.report.gains import draw_gains
-from scorewire_training.report.style import MODEL, MUTED, RIVAL, Chart, as_shares, draw, quiet_axes
-from scorewire_training.training_result import Study
+from scorewire_training.report.style import MODEL, MUTED, SECOND, Chart, as_shares, draw, quiet_axes
+from scorewire_training.training_result import TrainingResult
 
 _GROUPS = 10
 _MAX_POINTS = 300
 _Z = 1.96
 
 
-def draw_probabilities(study: Study) -> list[Chart]:
+def draw_probabilities(result: TrainingResult) -> list[Chart]:
     """Calibration, scores by label, ROC, precision and recall, gains."""
-    labels = study.target.astype(np.int64)
+    labels = result.target.astype(np.int64)
     return [
-        _draw_reliability(labels, study.predictions),
-        _draw_scores(labels, study.predictions),
-        _draw_roc(labels, study.predictions),
-        _draw_precision(labels, study.predictions),
-        draw_gains(study.target, study.predictions, what="rows with label 1", everyone="all rows"),
+        _draw_reliability(labels, result.predictions),
+        _draw_scores(labels, result.predictions),
+        _draw_roc(labels, result.predictions),
+        _draw_precision(labels, result.predictions),
+        draw_gains(result.target, result.predictions, what="rows with label 1", everyone="all rows"),
     ]
 
 
@@ -67,7 +67,7 @@ def _draw_scores(labels: NDArray[np.int64], scores: NDArray[float64]) -> Chart:
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        for label, colour in ((0, RIVAL), (1, MODEL)):
+        for label, colour in ((0, SECOND), (1, MODEL)):
             counts, _ = np.histogram(scores[labels == label], edges)
             axes.stairs(counts, edges, fill=True, color=colour, alpha=0.5, label=f"label {label}")
         axes.set_xlabel("forecast")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scorewire_training.config import Progress
-from scorewire_training.evaluation.metrics import format_figure, read_figures
+from scorewire_training.evaluation.metrics import format_number, read_metrics
 from scorewire_training.report.amount_charts import draw_amounts
 from scorewire_training.report.data_charts import (
     describe_range,
@@ -29,30 +29,37 @@ from scorewire_training.report.model_charts import (
     fold_interval,
 )
 from scorewire_training.report.probability_charts import draw_probabilities
-from scorewire_training.report.summary import as_sentence, headline_figures, judge, passes
-from scorewire_training.training_result import Kind, Section, Study
+from scorewire_training.report.summary import (
+    as_sentence,
+    headline_metrics,
+    outcome_against_baseline,
+    summarize,
+)
+from scorewire_training.training_result import PredictionKind, ReportSection, TrainingResult
 
 _MAX_FEATURE_CHARTS = 30
 _MAX_ROWS_OF_A_TABLE = 100
 
 
-def render_report(study: Study, *, version: str, seed: int, progress: Progress | None = None) -> bytes:
+def render_report(
+    result: TrainingResult, *, version: str, seed: int, progress: Progress | None = None
+) -> bytes:
     """The report as HTML, UTF-8; the same study gives the same bytes.
 
     Args:
-        study: what is reported.
+        result: what is reported.
         version: of the bundle that the report is a part of.
         seed: of what is drawn for it: rows to shuffle and to explain.
         progress: called with a sentence as each stage begins.
     """
     tell = progress or (lambda _: None)
     tell("Drawing the report")
-    importances, measure = permute(study, seed=seed)
+    importances, measure = permute(result, seed=seed)
     # The features that matter most are shown first, and of many only those.
     ordered = [item.feature for item in importances]
     explanation, unexplained = None, ""
     try:
-        explanation = explain(study, seed=seed)
+        explanation = explain(result, seed=seed)
     except NotExplainedError as error:
         unexplained = str(error)
     environment = jinja2.Environment(
@@ -62,45 +69,45 @@ def render_report(study: Study, *, version: str, seed: int, progress: Progress |
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["passes"] = passes
+    environment.filters["outcome"] = outcome_against_baseline
     environment.filters["sentence"] = as_sentence
-    judged = draw_probabilities if study.kind is Kind.PROBABILITY else draw_amounts
+    judged = draw_probabilities if result.kind is PredictionKind.PROBABILITY else draw_amounts
     shown = ordered[:_MAX_FEATURE_CHARTS]
     text = environment.get_template("report.html").render(
-        study=study,
+        result=result,
         version=version,
-        headlines=headline_figures(study),
-        verdict=judge(study),
-        figures=read_figures(study.metrics, unit=study.unit),
-        cleaning=draw_cleaning(study.steps) if study.steps else None,
-        features=_describe_features(study),
-        target_chart=draw_target(study),
-        feature_charts=[draw_feature(study, feature, number=n) for n, feature in enumerate(shown)],
+        headlines=headline_metrics(result),
+        summary=summarize(result),
+        metrics=read_metrics(result.metrics, unit=result.unit),
+        cleaning=draw_cleaning(result.steps) if result.steps else None,
+        features=_describe_features(result),
+        target_chart=draw_target(result),
+        feature_charts=[draw_feature(result, feature, number=n) for n, feature in enumerate(shown)],
         features_left_out=len(ordered) - len(shown),
-        correlations=draw_correlations(study),
-        judgement=judged(study),
-        learning_curve=draw_learning_curve(study.learning_curve),
+        correlations=draw_correlations(result),
+        judgement=judged(result),
+        learning_curve=draw_learning_curve(result.learning_curve),
         permutation=draw_permutation(importances, measure),
         measure=measure,
         shap=draw_shap(explanation) if explanation else None,
         unexplained=unexplained,
-        candidates=_describe_candidates(study),
-        candidates_chart=draw_candidates(study.candidates, study.chosen, study.loss_name),
-        sections=[_describe_section(section, n) for n, section in enumerate(study.sections)],
-        amount=study.kind is Kind.AMOUNT,
+        candidates=_describe_candidates(result),
+        candidates_chart=draw_candidates(result.candidates, result.chosen, result.loss_name),
+        sections=[_describe_section(section, n) for n, section in enumerate(result.sections)],
+        amount=result.kind is PredictionKind.AMOUNT,
     )
     return text.encode("utf-8")
 
 
-def _describe_features(study: Study) -> list[dict[str, str]]:
+def _describe_features(result: TrainingResult) -> list[dict[str, str]]:
     rows = []
-    for feature in study.sample.columns:
-        column = study.sample[feature]
-        missing = [float(frame[feature].isna().mean()) for frame in (study.sample, study.test)]
+    for feature in result.sample.columns:
+        column = result.sample[feature]
+        missing = [float(frame[feature].isna().mean()) for frame in (result.sample, result.test)]
         rows.append(
             {
                 "name": str(feature),
-                "description": study.feature_descriptions.get(feature, ""),
+                "description": result.feature_descriptions.get(feature, ""),
                 "kind": "number" if pd.api.types.is_numeric_dtype(column.dtype) else "text",
                 "range": describe_range(column),
                 "missing": f"{missing[0]:.1%}",
@@ -111,14 +118,14 @@ def _describe_features(study: Study) -> list[dict[str, str]]:
     return rows
 
 
-def _describe_candidates(study: Study) -> list[dict[str, Any]]:
+def _describe_candidates(result: TrainingResult) -> list[dict[str, Any]]:
     rows = []
-    for candidate in study.candidates:
+    for candidate in result.candidates:
         low, high = fold_interval(candidate)
         rows.append(
             {
                 "name": candidate.name,
-                "chosen": candidate.name == study.chosen,
+                "chosen": candidate.name == result.chosen,
                 "loss": f"{candidate.loss:.5g}",
                 "interval": f"{low:.5g} to {high:.5g}",
                 "trials": candidate.trials,
@@ -136,7 +143,7 @@ def describe_parameters(parameters: Mapping[str, Any]) -> str:
     )
 
 
-def _describe_section(section: Section, number: int) -> dict[str, Any]:
+def _describe_section(section: ReportSection, number: int) -> dict[str, Any]:
     table = section.table.iloc[:_MAX_ROWS_OF_A_TABLE]
     return {
         "title": section.title,
@@ -162,5 +169,5 @@ def format_cell(value: object) -> str:
     """A cell of a table, for people."""
     if _is_number(value):
         number = float(value)  # type: ignore[arg-type]  # it is a number
-        return format_figure(number) if np.isfinite(number) else "–"
+        return format_number(number) if np.isfinite(number) else "–"
     return "–" if value is None or value is pd.NaT else str(value)

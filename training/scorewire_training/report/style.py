@@ -23,7 +23,7 @@ INK = "#1b1f24"
 MUTED = "#5f6773"
 GRID = "#d9dde3"
 MODEL = "#0072b2"
-RIVAL = "#c65300"
+SECOND = "#c65300"
 THIRD = "#00805d"
 # Of dots that are painted as a picture, which no style sheet reaches: seen on both grounds.
 HIGH = "#2b8fd0"
@@ -34,7 +34,7 @@ _VARIABLES = {
     MUTED: "muted",
     GRID: "grid",
     MODEL: "model",
-    RIVAL: "rival",
+    SECOND: "second",
     THIRD: "third",
 }
 _SETTINGS: dict[Any, Any] = {

@@ -2,51 +2,51 @@
 
 from __future__ import annotations
 
-from scorewire_training.evaluation.metrics import Better, Figure, read_figures
-from scorewire_training.training_result import Kind, Study
+from scorewire_training.evaluation.metrics import Direction, Metric, read_metrics
+from scorewire_training.training_result import PredictionKind, TrainingResult
 
 # What a reader is to look at first, the first of them that were measured.
 _HEADLINES = {
-    Kind.PROBABILITY: ("auc", "brier", "log_loss", "calibration_error"),
-    Kind.AMOUNT: ("mae_ordinary", "mae", "spearman", "gini", "median_ae"),
+    PredictionKind.PROBABILITY: ("auc", "brier", "log_loss", "calibration_error"),
+    PredictionKind.AMOUNT: ("mae_ordinary", "mae", "spearman", "gini", "median_ae"),
 }
 _MAX_HEADLINES = 4
 
 
-def headline_figures(study: Study) -> tuple[Figure, ...]:
+def headline_metrics(result: TrainingResult) -> tuple[Metric, ...]:
     """The few figures that say most, at most four."""
-    figures = {figure.name: figure for figure in read_figures(study.metrics, unit=study.unit)}
-    wanted = [figures[name] for name in _HEADLINES[study.kind] if name in figures]
-    return tuple(wanted[:_MAX_HEADLINES]) or tuple(figures.values())[:_MAX_HEADLINES]
+    metrics = {metric.name: metric for metric in read_metrics(result.metrics, unit=result.unit)}
+    wanted = [metrics[name] for name in _HEADLINES[result.kind] if name in metrics]
+    return tuple(wanted[:_MAX_HEADLINES]) or tuple(metrics.values())[:_MAX_HEADLINES]
 
 
-def judge(study: Study) -> tuple[str, ...]:
+def summarize(result: TrainingResult) -> tuple[str, ...]:
     """What the test says of the model, a sentence each."""
-    figures = headline_figures(study)
-    sentences = [_sum_up(figures)]
-    for figure in figures:
-        if figure.name == "auc":
+    metrics = headline_metrics(result)
+    sentences = [_sum_up(metrics)]
+    for metric in metrics:
+        if metric.name == "auc":
             sentences.append(
                 f"Of a row with label 1 and one without, it gives the first the higher forecast in "
-                f"{figure.value:.1%} of cases{_between(figure, share=True)}."
+                f"{metric.value:.1%} of cases{_between(metric, share=True)}."
             )
-        elif figure.name == "spearman":
+        elif metric.name == "spearman":
             sentences.append(
-                f"Its order of the rows agrees with the true one to {figure.value:.2f}{_between(figure)}, "
+                f"Its order of the rows agrees with the true one to {metric.value:.2f}{_between(metric)}, "
                 "where 1 is the same order and 0 is chance."
             )
-        elif figure.name == "calibration_error":
+        elif metric.name == "calibration_error":
             sentences.append(
-                f"A forecast is off by {100 * figure.value:.1f} percentage points on average, group by group."
+                f"A forecast is off by {100 * metric.value:.1f} percentage points on average, group by group."
             )
-        if comparison := compare(figure):
+        if comparison := describe_comparison(metric):
             sentences.append(comparison)
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def _sum_up(figures: tuple[Figure, ...]) -> str:
+def _sum_up(metrics: tuple[Metric, ...]) -> str:
     """How often it is better than the strongest rule without a model; empty where there are no rules."""
-    found = [passes(figure) for figure in figures]
+    found = [outcome_against_baseline(metric) for metric in metrics]
     compared = [outcome for outcome in found if outcome]
     if not compared:
         return ""
@@ -61,32 +61,32 @@ def _sum_up(figures: tuple[Figure, ...]) -> str:
     return f"Beside the best rule without a model, on the {len(compared)} figures that both have: {parts}."
 
 
-def compare(figure: Figure) -> str:
+def describe_comparison(metric: Metric) -> str:
     """The model beside the strongest rule without a model; empty where there is none."""
-    baseline = figure.best_baseline
+    baseline = metric.best_baseline
     if baseline is None:
         return ""
-    value, other = figure.show(figure.value), figure.show(baseline.value)
+    value, other = metric.show(metric.value), metric.show(baseline.value)
     rule = baseline.rule.replace("_", " ")
-    beats = figure.beats(baseline)
-    if beats is None and (figure.interval or figure.lead):
+    beats = metric.beats(baseline)
+    if beats is None and (metric.interval or metric.lead):
         return (
-            f"{figure.title}: {value}{_between(figure)} is not told apart from the {other} of {rule} alone."
+            f"{metric.title}: {value}{_between(metric)} is not told apart from the {other} of {rule} alone."
         )
-    better = "better than" if beats else "worse than"
+    relation = "better than" if beats else "worse than"
     if beats is None:
-        better = "equal to"
-    beyond = " by more than the interval" if (figure.interval or figure.lead) and beats is not None else ""
-    return f"{figure.title}: {value}, {better} the {other} of {rule} alone{beyond}."
+        relation = "equal to"
+    beyond = " by more than the interval" if (metric.interval or metric.lead) and beats is not None else ""
+    return f"{metric.title}: {value}, {relation} the {other} of {rule} alone{beyond}."
 
 
-def _between(figure: Figure, *, share: bool = False) -> str:
-    if figure.interval is None:
+def _between(metric: Metric, *, share: bool = False) -> str:
+    if metric.interval is None:
         return ""
-    low, high = figure.interval
+    low, high = metric.interval
     if share:
         return f" ({low:.1%} to {high:.1%})"
-    return f" ({figure.show(low)} to {figure.show(high)})"
+    return f" ({metric.show(low)} to {metric.show(high)})"
 
 
 def as_sentence(text: str) -> str:
@@ -95,9 +95,9 @@ def as_sentence(text: str) -> str:
     return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
 
 
-def passes(figure: Figure) -> str:
+def outcome_against_baseline(metric: Metric) -> str:
     """How it stands beside the strongest rule without a model: better, worse, equal, or the empty text."""
-    baseline = figure.best_baseline
-    if baseline is None or figure.better is Better.NEITHER:
+    baseline = metric.best_baseline
+    if baseline is None or metric.direction is Direction.NEITHER:
         return ""
-    return {True: "better", False: "worse", None: "equal"}[figure.beats(baseline)]
+    return {True: "better", False: "worse", None: "equal"}[metric.beats(baseline)]

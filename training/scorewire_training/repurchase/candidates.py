@@ -31,7 +31,7 @@ _FOREST_TREES = 60
 _RARE_TEXT = 20
 
 
-def build_rivals(columns: pd.Index[str], seed: int, backend: Backend = LOCAL) -> tuple[Candidate, ...]:
+def build_candidates(columns: pd.Index[str], seed: int, backend: Backend = LOCAL) -> tuple[Candidate, ...]:
     """Logistic regression, random forest, and three kinds of boosted trees.
 
     Args:

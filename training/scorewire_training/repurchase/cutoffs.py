@@ -31,7 +31,7 @@ _MAX_TRAINING_ROWS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class Cuts:
+class Cutoffs:
     """The cut of the test, and those of training, latest first."""
 
     test: pd.Timestamp
@@ -46,23 +46,23 @@ class Observations:
         features: one row for each customer at each cut, without an index of its own.
         labels: whether each bought within the horizon, shape [rows].
         customers: whose row it is, shape [rows].
-        cuts: of which cut it is, shape [rows].
+        cutoffs: of which cut it is, shape [rows].
     """
 
     features: pd.DataFrame
     labels: NDArray[np.int64]
     customers: NDArray[np.object_]
-    cuts: NDArray[np.datetime64]
+    cutoffs: NDArray[np.datetime64]
 
 
-def choose_cuts(lines: pd.DataFrame, cut: date | None, horizon_days: int) -> Cuts:
+def choose_cutoffs(lines: pd.DataFrame, cutoff: date | None, horizon_days: int) -> Cutoffs:
     """The test cut, and up to six of training: the latest a horizon before it, a third of one apart.
 
     Those with less than a third of a horizon of history are left out.
 
     Args:
         lines: clean lines (`repurchase.data`).
-        cut: of the test; None takes the latest with a full horizon after it.
+        cutoff: of the test; None takes the latest with a full horizon after it.
         horizon_days: of the label.
 
     Raises:
@@ -76,7 +76,7 @@ def choose_cuts(lines: pd.DataFrame, cut: date | None, horizon_days: int) -> Cut
             f"the data has {(last - first).days} days, {first.date()} to {last.date()}, and a horizon of "
             f"{horizon_days} days takes three times as many: pass a shorter horizon or more data"
         )
-    test = latest if cut is None else pd.Timestamp(cut)
+    test = latest if cutoff is None else pd.Timestamp(cutoff)
     if not earliest <= test <= latest:
         raise TrainingError(
             f"the cut {test.date()} is not from {earliest.date()} to {latest.date()}: a full horizon of "
@@ -84,10 +84,10 @@ def choose_cuts(lines: pd.DataFrame, cut: date | None, horizon_days: int) -> Cut
         )
     step = pd.Timedelta(days=max(1, horizon_days // 3))
     training = [test - horizon - number * step for number in range(_MAX_TRAINING_CUTS)]
-    return Cuts(test, tuple(day for day in training if day - step >= first))
+    return Cutoffs(test, tuple(day for day in training if day - step >= first))
 
 
-def observe_training(lines: pd.DataFrame, cuts: Cuts, *, horizon_days: int, seed: int) -> Observations:
+def observe_training(lines: pd.DataFrame, cutoffs: Cutoffs, *, horizon_days: int, seed: int) -> Observations:
     """The customers at all cuts of training; where they are very many, those that are drawn by `seed`.
 
     A feature that a cut knows of hardly anybody would tell which cut a row is of,
@@ -97,42 +97,42 @@ def observe_training(lines: pd.DataFrame, cuts: Cuts, *, horizon_days: int, seed
     Raises:
         TrainingError: there are too few rows to learn from.
     """
-    tables = [build_features(lines, cut, horizon_days=horizon_days) for cut in cuts.training]
+    tables = [build_features(lines, cutoff, horizon_days=horizon_days) for cutoff in cutoffs.training]
     everyone = tables[0].index
     if sum(len(table) for table in tables) > _MAX_TRAINING_ROWS:
         rng = np.random.default_rng(seed)
         drawn = everyone[rng.permutation(len(everyone))[: _MAX_TRAINING_ROWS // len(tables)]]
         tables = [table[table.index.isin(drawn)] for table in tables]
-    young = cuts.training[-1] - lines["time"].iloc[0] < _YEAR
+    young = cutoffs.training[-1] - lines["time"].iloc[0] < _YEAR
     known = [
         name
         for name in tables[0].columns
         if all(_is_known(table[name]) for table in tables) and not (young and name.startswith(_OF_A_YEAR))
     ]
     labels = [
-        build_labels(lines, table.index, cut, horizon_days)
-        for table, cut in zip(tables, cuts.training, strict=True)
+        build_labels(lines, table.index, cutoff, horizon_days)
+        for table, cutoff in zip(tables, cutoffs.training, strict=True)
     ]
-    return _join([table[known] for table in tables], labels, cuts.training, "training")
+    return _join([table[known] for table in tables], labels, cutoffs.training, "training")
 
 
 def observe_test(
-    lines: pd.DataFrame, cuts: Cuts, *, horizon_days: int, columns: pd.Index[str]
+    lines: pd.DataFrame, cutoffs: Cutoffs, *, horizon_days: int, columns: pd.Index[str]
 ) -> Observations:
     """All customers at the test cut.
 
     Args:
         lines: clean lines.
-        cuts: of which the test's is taken.
+        cutoffs: of which the test's is taken.
         horizon_days: of the label.
         columns: the features to keep.
 
     Raises:
         TrainingError: there are too few rows to judge by.
     """
-    table = build_features(lines, cuts.test, horizon_days=horizon_days)[columns]
-    labels = build_labels(lines, table.index, cuts.test, horizon_days)
-    return _join([table], [labels], (cuts.test,), "test")
+    table = build_features(lines, cutoffs.test, horizon_days=horizon_days)[columns]
+    labels = build_labels(lines, table.index, cutoffs.test, horizon_days)
+    return _join([table], [labels], (cutoffs.test,), "test")
 
 
 def _is_known(column: pd.Series[Any]) -> bool:
@@ -144,7 +144,7 @@ def _is_known(column: pd.Series[Any]) -> bool:
 def _join(
     tables: list[pd.DataFrame],
     labels: list[NDArray[np.int64]],
-    cuts: tuple[pd.Timestamp, ...],
+    cutoffs: tuple[pd.Timestamp, ...],
     part: str,
 ) -> Observations:
     rows = pd.concat(tables)
@@ -160,5 +160,5 @@ def _join(
         features=rows.reset_index(drop=True),
         labels=truth,
         customers=rows.index.to_numpy(dtype=object),
-        cuts=np.repeat(np.array(cuts, dtype="datetime64[ns]"), [len(table) for table in tables]),
+        cutoffs=np.repeat(np.array(cutoffs, dtype="datetime64[ns]"), [len(table) for table in tables]),
     )

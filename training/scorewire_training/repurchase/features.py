@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scorewire_training.repurchase.grouping import Floats, Groups, divide
 from scorewire_training.repurchase.history import RFM, History, read_history
 from scorewire_training.repurchase.segments import name_segments
-from scorewire_training.repurchase.shop_statistics import Shop, price_lines, survey
+from scorewire_training.repurchase.shop_statistics import ShopStatistics, collect_statistics, unit_prices
 
 COUNTRY = "country"
 SEGMENT = "segment"
@@ -85,12 +85,12 @@ DESCRIPTIONS = {
 }
 
 
-def build_features(lines: pd.DataFrame, cut: pd.Timestamp, *, horizon_days: int) -> pd.DataFrame:
+def build_features(lines: pd.DataFrame, cutoff: pd.Timestamp, *, horizon_days: int) -> pd.DataFrame:
     """Features at the cut, one row for each customer with a purchase before it.
 
     Args:
         lines: clean lines (`repurchase.data`).
-        cut: only lines before it are read.
+        cutoff: only lines before it are read.
         horizon_days: of the label; it says which season lies ahead, and how old
             the labels of peers must be. No label after the cut is read.
 
@@ -99,19 +99,21 @@ def build_features(lines: pd.DataFrame, cut: pd.Timestamp, *, horizon_days: int)
         of quantity, product and country only where the lines have them. All are
         float64, missing as NaN, but segment and country, which are text, missing as "".
     """
-    history = read_history(lines, cut)
-    return describe_customers(history, Shop.of(survey(history, horizon_days), horizon_days))
+    history = read_history(lines, cutoff)
+    return describe_customers(
+        history, ShopStatistics.of(collect_statistics(history, horizon_days), horizon_days)
+    )
 
 
 def build_labels(
-    lines: pd.DataFrame, customers: pd.Index[str], cut: pd.Timestamp, horizon_days: int
+    lines: pd.DataFrame, customers: pd.Index[str], cutoff: pd.Timestamp, horizon_days: int
 ) -> NDArray[np.int64]:
     """Whether each customer buys from the cut on, before the horizon's end: 1 or 0, shape [customers]."""
-    after = lines[(lines["time"] >= cut) & (lines["time"] < cut + pd.Timedelta(days=horizon_days))]
+    after = lines[(lines["time"] >= cutoff) & (lines["time"] < cutoff + pd.Timedelta(days=horizon_days))]
     return customers.isin(after["customer"]).astype(np.int64)
 
 
-def describe_customers(history: History, shop: Shop) -> pd.DataFrame:
+def describe_customers(history: History, shop: ShopStatistics) -> pd.DataFrame:
     """Features of the customers of a part of the shop; as `build_features`."""
     columns: dict[str, NDArray[Any]] = {
         **_describe_purchases(history),
@@ -161,7 +163,7 @@ def _describe_purchases(history: History) -> dict[str, Floats]:
     }
 
 
-def _score(columns: dict[str, Floats], shop: Shop) -> dict[str, NDArray[Any]]:
+def _score(columns: dict[str, Floats], shop: ShopStatistics) -> dict[str, NDArray[Any]]:
     recency = shop.recency.score(-columns["recency_days"])
     frequency = shop.frequency.score(columns["frequency"])
     scores: dict[str, NDArray[Any]] = {
@@ -172,7 +174,7 @@ def _score(columns: dict[str, Floats], shop: Shop) -> dict[str, NDArray[Any]]:
     }
     rfm = pd.DataFrame({name: columns[name] for name in RFM})
     scores["peer_repurchase"] = (
-        np.full(len(rfm), np.nan) if shop.peers is None else shop.peers.repurchase(rfm)
+        np.full(len(rfm), np.nan) if shop.similar is None else shop.similar.repurchase(rfm)
     )
     return scores
 
@@ -196,7 +198,7 @@ def _describe_trend(history: History) -> dict[str, Floats]:
     return columns
 
 
-def _describe_season(history: History, shop: Shop) -> dict[str, Floats]:
+def _describe_season(history: History, shop: ShopStatistics) -> dict[str, Floats]:
     groups = history.group_purchases()
     time = history.purchases["time"]
     weekday = time.dt.day_of_week.to_numpy()
@@ -210,9 +212,9 @@ def _describe_season(history: History, shop: Shop) -> dict[str, Floats]:
     }
 
 
-def _describe_last_year(history: History, shop: Shop) -> dict[str, Floats]:
+def _describe_last_year(history: History, shop: ShopStatistics) -> dict[str, Floats]:
     """Shares by season. Of less than a year they would tell the time of the cut, not the customer's habit."""
-    year_ago = history.cut - pd.DateOffset(years=1)
+    year_ago = history.cutoff - pd.DateOffset(years=1)
     season_end = year_ago + pd.Timedelta(days=shop.horizon_days)
     known = shop.first <= year_ago
     last_year = (history.purchases["time"] >= year_ago).to_numpy() & known
@@ -228,7 +230,7 @@ def _describe_last_year(history: History, shop: Shop) -> dict[str, Floats]:
 
 
 def _describe_prices(history: History, median_price: float) -> dict[str, Floats]:
-    quantity, price = history.lines["quantity"].to_numpy(), price_lines(history.lines)
+    quantity, price = history.lines["quantity"].to_numpy(), unit_prices(history.lines)
     counted, priced = ~np.isnan(quantity), ~np.isnan(price)
     lines = history.group_lines()
     pieces = lines.where(counted).sum(quantity[counted])

@@ -37,16 +37,18 @@ def fold_over_time(rows: Observations, *, horizon_days: int, seed: int) -> list[
     if len(everyone := np.unique(rows.customers)) > _MAX_CUSTOMERS:
         drawn = np.random.default_rng(seed).choice(everyone, _MAX_CUSTOMERS, replace=False)
         groups = np.where(np.isin(rows.customers, drawn), groups, -1)
-    days = np.unique(rows.cuts)
+    days = np.unique(rows.cutoffs)
     judged_cuts = days[1:][-_MAX_JUDGED_CUTS:] if len(days) > 1 else days
     folds = []
     for day in judged_cuts:
-        earlier = rows.cuts <= day - np.timedelta64(horizon_days, "D")
+        earlier = rows.cutoffs <= day - np.timedelta64(horizon_days, "D")
         if not earlier.any():
-            earlier = rows.cuts < day if len(days) > 1 else rows.cuts == day
+            earlier = rows.cutoffs < day if len(days) > 1 else rows.cutoffs == day
         for group in range(GROUPS):
             fitted_on = earlier & (groups != group) & (groups >= 0)
-            folds.append((np.flatnonzero(fitted_on), np.flatnonzero((rows.cuts == day) & (groups == group))))
+            folds.append(
+                (np.flatnonzero(fitted_on), np.flatnonzero((rows.cutoffs == day) & (groups == group)))
+            )
     if any(len(np.unique(rows.labels[part])) < 2 for fold in folds for part in fold):
         raise TrainingError(
             f"the training cuts have too few customers, or too few of a kind, to choose a model by {GROUPS} "

@@ -22,7 +22,7 @@ class History:
     """Everything before the cut.
 
     Attributes:
-        cut: no row is of this time or later.
+        cutoff: no row is of this time or later.
         customers: their keys, ascending.
         lines: by customer and time. `customer` is a position in `customers`, `invoice`
             a number for each; `product` (a number for each, -1 where missing),
@@ -31,17 +31,17 @@ class History:
             `time` and `age_days` at the cut, both of the first line, and `amount`.
     """
 
-    cut: pd.Timestamp
+    cutoff: pd.Timestamp
     customers: pd.Index[str]
     lines: pd.DataFrame
     purchases: pd.DataFrame
 
-    def measure_rfm(self, cut: pd.Timestamp) -> pd.DataFrame:
+    def measure_rfm(self, cutoff: pd.Timestamp) -> pd.DataFrame:
         """RFM at the cut or an earlier one: index the positions of customers with a purchase by then."""
-        purchases = self.purchases[self.purchases["time"] < cut]
+        purchases = self.purchases[self.purchases["time"] < cutoff]
         customers, codes = np.unique(purchases["customer"].to_numpy(), return_inverse=True)
         groups = Groups(codes, len(customers))
-        since = (cut - purchases["time"]).dt.total_seconds().to_numpy() / _SECONDS_PER_DAY
+        since = (cutoff - purchases["time"]).dt.total_seconds().to_numpy() / _SECONDS_PER_DAY
         values = (groups.last(since), groups.count(), groups.sum(purchases["amount"].to_numpy()))
         return pd.DataFrame(dict(zip(RFM, values, strict=True)), index=customers)
 
@@ -54,14 +54,14 @@ class History:
         return Groups(self.purchases["customer"].to_numpy(), len(self.customers))
 
 
-def read_history(lines: pd.DataFrame, cut: pd.Timestamp) -> History:
+def read_history(lines: pd.DataFrame, cutoff: pd.Timestamp) -> History:
     """Order what was there before the cut.
 
     Args:
         lines: clean lines (`repurchase.data`), all of each customer that is among them.
-        cut: lines from it on are not looked at.
+        cutoff: lines from it on are not looked at.
     """
-    lines = lines[lines["time"] < cut]
+    lines = lines[lines["time"] < cutoff]
     customer, customers = pd.factorize(lines["customer"].to_numpy(dtype=object), sort=True)
     coded = pd.DataFrame({"customer": customer, "time": lines["time"].array, "amount": lines["amount"].array})
     coded["invoice"] = pd.factorize(lines["invoice"])[0]
@@ -78,11 +78,11 @@ def read_history(lines: pd.DataFrame, cut: pd.Timestamp) -> History:
     # Lines that are still tied differ in nothing that is summed.
     coded = coded.take(np.lexsort(keys)).reset_index(drop=True)
     return History(
-        cut, pd.Index(customers, name="customer", dtype=object), coded, _build_purchases(coded, cut)
+        cutoff, pd.Index(customers, name="customer", dtype=object), coded, _build_purchases(coded, cutoff)
     )
 
 
-def _build_purchases(lines: pd.DataFrame, cut: pd.Timestamp) -> pd.DataFrame:
+def _build_purchases(lines: pd.DataFrame, cutoff: pd.Timestamp) -> pd.DataFrame:
     """Lines brought together by customer and invoice."""
     customer = lines["customer"].to_numpy()
     invoice = lines["invoice"].to_numpy()
@@ -92,6 +92,6 @@ def _build_purchases(lines: pd.DataFrame, cut: pd.Timestamp) -> pd.DataFrame:
     first = ~pd.Series(pair).duplicated().to_numpy()
     purchases = lines.loc[first, ["customer", "time"]].reset_index(drop=True)
     purchases["amount"] = Groups(purchase, len(pairs)).sum(lines["amount"].to_numpy())
-    purchases["age_days"] = (cut - purchases["time"]).dt.total_seconds() / _SECONDS_PER_DAY
+    purchases["age_days"] = (cutoff - purchases["time"]).dt.total_seconds() / _SECONDS_PER_DAY
     order = np.lexsort((purchases["amount"], purchases["time"], purchases["customer"]))
     return purchases.take(order).reset_index(drop=True)

@@ -24,18 +24,25 @@ from scorewire_training.config import Progress, TrainingConfig
 from scorewire_training.errors import TrainingError
 from scorewire_training.estimators import LogOddsCalibrator
 from scorewire_training.evaluation import evaluate_probabilities
+from scorewire_training.output.feature_table import FEATURES_FILE
 from scorewire_training.output.publishing import TrainedModel, check_new, publish
-from scorewire_training.repurchase.candidates import build_rivals
-from scorewire_training.repurchase.cutoffs import Observations, choose_cuts, observe_test, observe_training
+from scorewire_training.repurchase.candidates import build_candidates
+from scorewire_training.repurchase.cutoffs import Observations, choose_cutoffs, observe_test, observe_training
 from scorewire_training.repurchase.data import read_transactions
-from scorewire_training.repurchase.feature_table import FEATURES_FILE, feature_table
+from scorewire_training.repurchase.feature_table import build_feature_table
 from scorewire_training.repurchase.features import DESCRIPTIONS
 from scorewire_training.repurchase.folds import GROUPS, draw_groups, fold_over_time
-from scorewire_training.repurchase.narrative import LIMITS, LOSS_NAME, RULE, build_sections, tell_knowledge
+from scorewire_training.repurchase.narrative import (
+    LIMITS,
+    LOSS_NAME,
+    RULE,
+    build_sections,
+    describe_evaluation_protocol,
+)
 from scorewire_training.study.candidates import Candidate, Fold, TunedCandidate, choose, tune
-from scorewire_training.study.learning_curve import measure_learning
+from scorewire_training.study.learning_curve import LearningCurve, measure_learning_curve
 from scorewire_training.study.xgboost_backend import Backend, open_backend
-from scorewire_training.training_result import Kind, LearningCurve, Study
+from scorewire_training.training_result import PredictionKind, TrainingResult
 
 NAME = "repurchase"
 _Floats: TypeAlias = NDArray[np.float64]
@@ -96,10 +103,10 @@ def train_repurchase(config: RepurchaseConfig, *, progress: Progress | None = No
     """
     tell = progress or (lambda _: None)
     check_new(NAME, config)
-    return publish(study_repurchase(config, progress=tell), config, progress=tell)
+    return publish(fit_repurchase(config, progress=tell), config, progress=tell)
 
 
-def study_repurchase(config: RepurchaseConfig, *, progress: Progress) -> Study:
+def fit_repurchase(config: RepurchaseConfig, *, progress: Progress) -> TrainingResult:
     """Train and evaluate the model; write nothing.
 
     Raises:
@@ -110,14 +117,14 @@ def study_repurchase(config: RepurchaseConfig, *, progress: Progress) -> Study:
         return _study(config, progress)
 
 
-def _study(config: RepurchaseConfig, progress: Progress) -> Study:
+def _study(config: RepurchaseConfig, progress: Progress) -> TrainingResult:
     progress("Reading and cleaning the transactions")
     transactions = read_transactions(config.data)
     lines, horizon, seed = transactions.lines, config.horizon_days, config.seed
-    cuts = choose_cuts(lines, config.cut, horizon)
+    cutoffs = choose_cutoffs(lines, config.cut, horizon)
     progress("Building features from before each cut")
-    training = observe_training(lines, cuts, horizon_days=horizon, seed=seed)
-    test = observe_test(lines, cuts, horizon_days=horizon, columns=training.features.columns)
+    training = observe_training(lines, cutoffs, horizon_days=horizon, seed=seed)
+    test = observe_test(lines, cutoffs, horizon_days=horizon, columns=training.features.columns)
 
     folds = fold_over_time(training, horizon_days=horizon, seed=seed)
     with open_backend(config.backend) as backend:
@@ -127,11 +134,11 @@ def _study(config: RepurchaseConfig, progress: Progress) -> Study:
     progress(f"Evaluating on {len(test.labels):,} customers")
     predictions = predict_probability(fitted.pipeline, test.features)
     last_day = lines["time"].iloc[-1].normalize()
-    return Study(
+    return TrainingResult(
         name=NAME,
         title="Who buys again?",
         description=f"Probability that a customer buys within {horizon} days from the cut on.",
-        kind=Kind.PROBABILITY,
+        kind=PredictionKind.PROBABILITY,
         pipeline=fitted.pipeline,
         sample=training.features,
         sample_target=training.labels.astype(np.float64),
@@ -145,12 +152,14 @@ def _study(config: RepurchaseConfig, progress: Progress) -> Study:
         rule=RULE,
         loss_name=LOSS_NAME,
         steps=transactions.steps,
-        knowledge=tell_knowledge(transactions, cuts, training, test, folds=folds, horizon_days=horizon),
+        evaluation_protocol=describe_evaluation_protocol(
+            transactions, cutoffs, training, test, folds=folds, horizon_days=horizon
+        ),
         limits=LIMITS,
         learning_curve=choice.learning_curve,
         sections=build_sections(fitted.pipeline, test, predictions, seed),
         # Of today, for scoring who buys from now on.
-        files={FEATURES_FILE: feature_table(lines, last_day + pd.Timedelta(days=1), horizon)},
+        files={FEATURES_FILE: build_feature_table(lines, last_day + pd.Timedelta(days=1), horizon)},
     )
 
 
@@ -166,7 +175,7 @@ def _choose(
     backend: Backend,
     progress: Progress,
 ) -> _Choice:
-    rivals = build_rivals(training.features.columns, config.seed, backend)
+    rivals = build_candidates(training.features.columns, config.seed, backend)
     tuned = tune(
         rivals,
         training.features,
@@ -180,7 +189,7 @@ def _choose(
     )
     chosen = choose(tuned)
     candidate = next(rival for rival in rivals if rival.name == chosen.name)
-    curve = measure_learning(
+    curve = measure_learning_curve(
         candidate,
         chosen.parameters,
         training.features,

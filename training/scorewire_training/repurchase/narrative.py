@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from scorewire_training.evaluation import tabulate_reliability
-from scorewire_training.repurchase.cutoffs import Cuts, Observations
+from scorewire_training.repurchase.cutoffs import Cutoffs, Observations
 from scorewire_training.repurchase.data import Transactions
 from scorewire_training.repurchase.feature_families import tabulate_families
 from scorewire_training.repurchase.features import SEGMENT
 from scorewire_training.repurchase.segments import tabulate_segments
 from scorewire_training.study.candidates import Fold
-from scorewire_training.training_result import Section
+from scorewire_training.training_result import ReportSection
 
 LOSS_NAME = "log loss"
 RULE = (
@@ -32,9 +32,9 @@ LIMITS = (
 )
 
 
-def tell_knowledge(
+def describe_evaluation_protocol(
     transactions: Transactions,
-    cuts: Cuts,
+    cutoffs: Cutoffs,
     training: Observations,
     test: Observations,
     *,
@@ -42,13 +42,14 @@ def tell_knowledge(
     horizon_days: int,
 ) -> tuple[str, ...]:
     """What was known when; a sentence each."""
-    days = [day.date() for day in reversed(cuts.training)]
+    days = [day.date() for day in reversed(cutoffs.training)]
     shares = [
-        f"{training.labels[training.cuts == day.to_datetime64()].mean():.1%}"
-        for day in reversed(cuts.training)
+        f"{training.labels[training.cutoffs == day.to_datetime64()].mean():.1%}"
+        for day in reversed(cutoffs.training)
     ]
     apart = all(
-        training.cuts[fitted_on].max() + np.timedelta64(horizon_days, "D") <= training.cuts[judged_by].min()
+        training.cutoffs[fitted_on].max() + np.timedelta64(horizon_days, "D")
+        <= training.cutoffs[judged_by].min()
         for fitted_on, judged_by in folds
     )
     judged = (
@@ -62,12 +63,12 @@ def tell_knowledge(
         f"Transactions are from {lines['time'].iloc[0].date()} to {lines['time'].iloc[-1].date()}. A feature "
         f"at a cut is made of those before the cut, a label of the {horizon_days} days from it on.",
         f"Fitted on the customers at {', '.join(map(str, days))}, of whom {', '.join(shares)} bought again. "
-        f"The last of those labels was complete at {cuts.test.date()}.",
+        f"The last of those labels was complete at {cutoffs.test.date()}.",
         "Tuned and chosen by folds over time: a group of customers at a later cut is judged by a model "
         "fitted on other customers at " + judged,
         "Calibrated by what models fitted without a group of customers said of that group, at all cuts of "
         "training.",
-        f"Judged by all customers at {cuts.test.date()}, as production would score them: {met:.0%} were "
+        f"Judged by all customers at {cutoffs.test.date()}, as production would score them: {met:.0%} were "
         "fitted on as they stood at an earlier cut, and no label of training reaches past this one. The "
         "figures called unseen are of the same rows, each scored by a model that was fitted on no row of "
         "that customer.",
@@ -76,26 +77,26 @@ def tell_knowledge(
 
 def build_sections(
     pipeline: Pipeline, test: Observations, predictions: NDArray[np.float64], seed: int
-) -> tuple[Section, ...]:
+) -> tuple[ReportSection, ...]:
     """The parts of the report that are of this use case."""
     segments = tabulate_segments(test.features, test.labels)
     means = pd.Series(predictions).groupby(test.features[SEGMENT]).mean()
     segments["mean_probability"] = means.loc[segments.index]
     return (
-        Section(
+        ReportSection(
             title="Segments",
             text="Customers at the test cut by recency and frequency: how many they are, who of them bought "
             "again, and what the model had said.",
             table=segments,
             chart=("share", "repurchased_share", "mean_probability"),
         ),
-        Section(
+        ReportSection(
             title="Reliability",
             text="Customers in ten groups of equal size by rising probability: what was said, and what came.",
             table=tabulate_reliability(test.labels, predictions),
             chart=("mean_probability", "positive_share"),
         ),
-        Section(
+        ReportSection(
             title="What the model goes by",
             text="What is lost of the AUC on the test rows where all features of a family are shuffled "
             "together; about zero means that the model does as well without.",

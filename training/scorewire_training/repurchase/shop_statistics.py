@@ -18,14 +18,18 @@ from scorewire_training.repurchase.data import MAX_AMOUNT
 from scorewire_training.repurchase.grouping import Floats
 from scorewire_training.repurchase.history import RFM, History
 from scorewire_training.repurchase.segments import Scale
-from scorewire_training.repurchase.similar_customers import Peers, draw_references, merge_references
+from scorewire_training.repurchase.similar_customers import (
+    SimilarCustomers,
+    merge_references,
+    sample_references,
+)
 
 # Of a float64 the sign, the exponent and ten bits of the mantissa: prices apart by 0.1 % and less are one.
 _PRICE_SHIFT = 42
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class PartialStatistics:
     """What a part tells of the shop.
 
     Attributes:
@@ -42,7 +46,7 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class Shop:
+class ShopStatistics:
     """What is the same for all customers.
 
     Attributes:
@@ -52,7 +56,7 @@ class Shop:
         frequency: scale of the frequency.
         monetary: scale of the monetary value.
         median_price: of a line, to 0.1 %; NaN where no line has a price.
-        peers: None where the shop is too young.
+        similar: None where the shop is too young.
     """
 
     first: pd.Timestamp
@@ -61,10 +65,10 @@ class Shop:
     frequency: Scale
     monetary: Scale
     median_price: float
-    peers: Peers | None
+    similar: SimilarCustomers | None
 
     @classmethod
-    def of(cls, found: Survey, horizon_days: int) -> Shop:
+    def of(cls, found: PartialStatistics, horizon_days: int) -> ShopStatistics:
         """The shop that a survey of all of it tells of."""
         recency, frequency, monetary = (found.rfm[name].to_numpy() for name in RFM)
         return cls(
@@ -74,23 +78,23 @@ class Shop:
             frequency=Scale.over(frequency),
             monetary=Scale.over(monetary),
             median_price=_find_median(found.prices),
-            peers=Peers.of(found.references, found.first, horizon_days),
+            similar=SimilarCustomers.of(found.references, found.first, horizon_days),
         )
 
 
-def survey(history: History, horizon_days: int) -> Survey:
+def collect_statistics(history: History, horizon_days: int) -> PartialStatistics:
     """Look at a part."""
-    return Survey(
+    return PartialStatistics(
         first=history.lines["time"].min(),
-        rfm=history.measure_rfm(history.cut),
+        rfm=history.measure_rfm(history.cutoff),
         prices=_count_prices(history.lines),
-        references=draw_references(history, horizon_days),
+        references=sample_references(history, horizon_days),
     )
 
 
-def bring_together(surveys: Sequence[Survey]) -> Survey:
+def merge_statistics(surveys: Sequence[PartialStatistics]) -> PartialStatistics:
     """The survey of several parts; the same in whichever order and however often it is done."""
-    return Survey(
+    return PartialStatistics(
         # A part without lines has no first one, which min() over a series leaves out.
         first=pd.Series([part.first for part in surveys]).min(),
         rfm=pd.concat([part.rfm for part in surveys], ignore_index=True),
@@ -99,7 +103,7 @@ def bring_together(surveys: Sequence[Survey]) -> Survey:
     )
 
 
-def price_lines(lines: pd.DataFrame) -> Floats:
+def unit_prices(lines: pd.DataFrame) -> Floats:
     """The price of one piece, of each line; NaN without a quantity, or where it is beyond all measure."""
     with np.errstate(over="ignore"):
         prices = lines["amount"].to_numpy() / lines["quantity"].to_numpy()
@@ -108,7 +112,7 @@ def price_lines(lines: pd.DataFrame) -> Floats:
 
 def _count_prices(lines: pd.DataFrame) -> pd.DataFrame:
     """By price as rounded: the count of lines and the least price."""
-    prices = price_lines(lines) if "quantity" in lines.columns else np.empty(0)
+    prices = unit_prices(lines) if "quantity" in lines.columns else np.empty(0)
     prices = prices[~np.isnan(prices)]
     rounded = prices.view(np.int64) >> _PRICE_SHIFT
     return _merge_prices([pd.DataFrame({"count": 1, "least": prices}, index=rounded)])

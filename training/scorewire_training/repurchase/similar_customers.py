@@ -20,11 +20,11 @@ NEIGHBOURS = 100
 _CUTS = 3
 # Of each cut; beyond so many the mean over the nearest hardly changes, and the look-up takes longer.
 _MAX_REFERENCES = 20_000
-_COLUMNS = ("cut", "hash", *RFM, "bought")
+_COLUMNS = ("cutoff", "hash", *RFM, "bought")
 
 
-def draw_references(history: History, horizon_days: int) -> pd.DataFrame:
-    """Customers at earlier cuts: columns cut, hash, recency_days, frequency, monetary and bought (1 or 0).
+def sample_references(history: History, horizon_days: int) -> pd.DataFrame:
+    """Customers at earlier cuts: columns cutoff, hash, recency_days, frequency, monetary and bought (1 or 0).
 
     The latest of the cuts has just a full horizon before the present one; the
     others lie before it, a third of a horizon apart.
@@ -34,13 +34,13 @@ def draw_references(history: History, horizon_days: int) -> pd.DataFrame:
     horizon = pd.Timedelta(days=horizon_days)
     parts = []
     for number in range(_CUTS):
-        cut = history.cut - horizon - number * _step(horizon_days)
-        rfm = history.measure_rfm(cut)
+        cutoff = history.cutoff - horizon - number * _step(horizon_days)
+        rfm = history.measure_rfm(cutoff)
         bought = np.zeros(len(history.customers))
         bought[
-            purchases.loc[(purchases["time"] >= cut) & (purchases["time"] < cut + horizon), "customer"]
+            purchases.loc[(purchases["time"] >= cutoff) & (purchases["time"] < cutoff + horizon), "customer"]
         ] = 1
-        part = rfm.assign(cut=cut, hash=hashes[rfm.index], bought=bought[rfm.index])
+        part = rfm.assign(cutoff=cutoff, hash=hashes[rfm.index], bought=bought[rfm.index])
         parts.append(part[list(_COLUMNS)])
     return merge_references(parts)
 
@@ -49,7 +49,7 @@ def merge_references(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """One set of references in an order of its own; of each cut the lowest hashes, which is a fair draw."""
     references = pd.concat(parts, ignore_index=True)
     order = np.lexsort([references[column] for column in reversed(_COLUMNS)])
-    return references.take(order).groupby("cut").head(_MAX_REFERENCES).reset_index(drop=True)
+    return references.take(order).groupby("cutoff").head(_MAX_REFERENCES).reset_index(drop=True)
 
 
 def _step(horizon_days: int) -> pd.Timedelta:
@@ -57,7 +57,7 @@ def _step(horizon_days: int) -> pd.Timedelta:
 
 
 @dataclass(frozen=True, slots=True)
-class Peers:
+class SimilarCustomers:
     """References to look the nearest up in."""
 
     tree: KDTree
@@ -66,12 +66,12 @@ class Peers:
     bought: Floats
 
     @classmethod
-    def of(cls, references: pd.DataFrame, first: pd.Timestamp, horizon_days: int) -> Peers | None:
+    def of(cls, references: pd.DataFrame, first: pd.Timestamp, horizon_days: int) -> SimilarCustomers | None:
         """Those of a shop whose first line is of `first`; None where it is too young to have enough.
 
         A cut with less than a third of a horizon of history has none.
         """
-        references = references[references["cut"] >= first + _step(horizon_days)]
+        references = references[references["cutoff"] >= first + _step(horizon_days)]
         if len(references) < NEIGHBOURS:
             return None
         points = _scale_down(references)

@@ -22,11 +22,22 @@ from pyarrow import feather, parquet
 
 from scorewire_training.config import Progress
 from scorewire_training.errors import TrainingError
+from scorewire_training.output.feature_table import (
+    ROWS_PER_GROUP,
+    feature_schema,
+    open_feature_table,
+    to_arrow,
+)
 from scorewire_training.repurchase.data import BLANKS, clean_part, find_columns
-from scorewire_training.repurchase.feature_table import ROWS_PER_GROUP, describe_table, open_table, to_table
+from scorewire_training.repurchase.feature_table import describe_cutoff
 from scorewire_training.repurchase.features import MAX_HORIZON_DAYS, describe_customers
 from scorewire_training.repurchase.history import History, read_history
-from scorewire_training.repurchase.shop_statistics import Shop, Survey, bring_together, survey
+from scorewire_training.repurchase.shop_statistics import (
+    PartialStatistics,
+    ShopStatistics,
+    collect_statistics,
+    merge_statistics,
+)
 from scorewire_training.training_result import CleaningStep
 
 _PART_LINES = 500_000
@@ -69,7 +80,7 @@ class StreamedFeatures:
 def stream_features(
     source: Path,
     output: Path,
-    cut: pd.Timestamp,
+    cutoff: pd.Timestamp,
     *,
     horizon_days: int,
     settings: StreamSettings | None = None,
@@ -77,7 +88,7 @@ def stream_features(
 ) -> StreamedFeatures:
     """Build the feature table of transactions that need not fit in memory.
 
-    The file is as `feature_table` makes it, of all customers. While it runs, it
+    The file is as `build_feature_table` makes it, of all customers. While it runs, it
     needs free disk beside `output`, several times the size of the source. A
     customer is held in memory whole, with all others of the part.
 
@@ -85,7 +96,7 @@ def stream_features(
         source: transactions, .parquet, columns as `read_transactions` takes them;
             times must be typed as such.
         output: the file to write; it is whole or absent.
-        cut: only lines before it are read.
+        cutoff: only lines before it are read.
         horizon_days: as for `build_features`, 1 to 3650.
         settings: what it may take; None is the default.
         progress: called with a sentence before each part.
@@ -111,8 +122,8 @@ def stream_features(
                 parts = _part_lines(
                     connection, source, columns, folder / "lines", math.ceil(rows / settings.part_lines)
                 )
-            found, steps = _survey_parts(parts, cut, horizon_days, tell)
-            schema = _describe_parts(parts, Shop.of(found, horizon_days), cut, tell)
+            found, steps = _survey_parts(parts, cutoff, horizon_days, tell)
+            schema = _describe_parts(parts, ShopStatistics.of(found, horizon_days), cutoff, tell)
             tell(f"Sorting {len(found.rfm):,} customers")
             with _connect(folder, settings) as connection:
                 _sort(connection, folder / "lines", folder / "sorted", schema)
@@ -172,42 +183,44 @@ def _part_lines(
 
 
 def _survey_parts(
-    parts: Sequence[Path], cut: pd.Timestamp, horizon_days: int, tell: Progress
-) -> tuple[Survey, tuple[CleaningStep, ...]]:
+    parts: Sequence[Path], cutoff: pd.Timestamp, horizon_days: int, tell: Progress
+) -> tuple[PartialStatistics, tuple[CleaningStep, ...]]:
     """Clean each part, put what was before the cut in its place, and look at it."""
     steps: tuple[CleaningStep, ...] = ()
-    found: Survey | None = None
+    found: PartialStatistics | None = None
     for number, part in enumerate(parts, 1):
         tell(f"Cleaning part {number} of {len(parts)}")
         cleaned = clean_part(parquet.read_table(part, partitioning=None).to_pandas())
         shutil.rmtree(part)
         steps = _add_up(steps, cleaned.steps) if steps else cleaned.steps
-        history = read_history(cleaned.lines, cut)
+        history = read_history(cleaned.lines, cutoff)
         _save(history, part)
-        seen = survey(history, horizon_days)
-        found = seen if found is None else bring_together([found, seen])
+        seen = collect_statistics(history, horizon_days)
+        found = seen if found is None else merge_statistics([found, seen])
     if found is None or not len(found.rfm):
-        raise TrainingError(f"no line is left before {cut.date()} after cleaning: choose a later cut")
+        raise TrainingError(f"no line is left before {cutoff.date()} after cleaning: choose a later cut")
     return found, steps
 
 
-def _describe_parts(parts: Sequence[Path], shop: Shop, cut: pd.Timestamp, tell: Progress) -> pa.Schema:
+def _describe_parts(
+    parts: Sequence[Path], shop: ShopStatistics, cutoff: pd.Timestamp, tell: Progress
+) -> pa.Schema:
     """Put the features of each part in its place; returns what all of them are of."""
     schema: pa.Schema = None
     for number, part in enumerate(parts, 1):
         tell(f"Describing the customers of part {number} of {len(parts)}")
-        features = describe_customers(_load(part, cut), shop)
+        features = describe_customers(_load(part, cutoff), shop)
         shutil.rmtree(part)
-        schema = describe_table(features, cut, shop.horizon_days)
-        with open_table(part, schema) as writer:
-            writer.write_table(to_table(features, schema))
+        schema = feature_schema(features, describe_cutoff(cutoff, shop.horizon_days))
+        with open_feature_table(part, schema) as writer:
+            writer.write_table(to_arrow(features, schema))
     return schema
 
 
 def _sort(connection: duckdb.DuckDBPyConnection, parts: Path, target: Path, schema: pa.Schema) -> None:
     """One table of all parts, customers ascending."""
     rows = connection.sql(f"FROM read_parquet({_text(f'{parts}/*')}) ORDER BY customer")
-    with open_table(target, schema) as writer:
+    with open_feature_table(target, schema) as writer:
         for batch in rows.to_arrow_reader(ROWS_PER_GROUP):
             writer.write_table(pa.Table.from_batches([batch]).cast(schema))
 
@@ -219,11 +232,11 @@ def _save(history: History, folder: Path) -> None:
         feather.write_feather(frame, folder / name, compression="lz4")
 
 
-def _load(folder: Path, cut: pd.Timestamp) -> History:
+def _load(folder: Path, cutoff: pd.Timestamp) -> History:
     customers, lines, purchases = (
         feather.read_feather(folder / name, memory_map=False) for name in ("customers", "lines", "purchases")
     )
-    return History(cut, pd.Index(customers["customer"], dtype=object), lines, purchases)
+    return History(cutoff, pd.Index(customers["customer"], dtype=object), lines, purchases)
 
 
 def _add_up(some: Sequence[CleaningStep], more: Sequence[CleaningStep]) -> tuple[CleaningStep, ...]:

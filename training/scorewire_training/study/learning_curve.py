@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,22 @@ from numpy.typing import NDArray
 
 from scorewire_training.config import Progress
 from scorewire_training.study.candidates import Candidate, Fold, Loss, Parameters, Predict, Target
-from scorewire_training.training_result import LearningCurve
 
 _SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
 _MIN_ROWS = 30
 
 
-def measure_learning(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningCurve:
+    """Loss against the number of rows that were fitted on, shape [sizes] each."""
+
+    loss_name: str
+    rows: NDArray[np.float64]
+    training: NDArray[np.float64]
+    validation: NDArray[np.float64]
+
+
+def measure_learning_curve(
     candidate: Candidate,
     parameters: Parameters,
     rows: pd.DataFrame,

@@ -15,8 +15,8 @@ from xgboost import XGBRegressor
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering import lower
-from scorewire_training.export.lowering.sample_columns import read_sample
-from scorewire_training.export.lowering.symbolic_columns import Number, Text
+from scorewire_training.export.lowering.sample_columns import match_sample
+from scorewire_training.export.lowering.symbolic_columns import RawNumber, RawText
 from tests.scorewire_training.export.lowering.scored import NUMBERS, build_frame, check_same
 
 
@@ -39,10 +39,10 @@ def test_kinds_follow_dtypes() -> None:
             "all missing": pd.Series([None, None], dtype=object),
         }
     )
-    read = read_sample(object(), frame)
+    read = match_sample(object(), frame)
     numbers = [name for name, kind in read.features if kind == schema_pb2.FEATURE_KIND_NUMBER]
     assert numbers == ["float", "int", "bool", "nullable", "object numbers", "numeric category"]
-    assert [type(column) for column in read.matrix.columns] == [Number] * 6 + [Text] * 4
+    assert [type(column) for column in read.columns.columns] == [RawNumber] * 6 + [RawText] * 4
     assert read.spellings["object"] == (None,)
     # NaN, or None before pandas 3.
     assert all(pd.isna(value) for value in read.spellings["str"])
@@ -61,10 +61,10 @@ def test_kinds_follow_dtypes() -> None:
 def test_column_that_is_neither_number_nor_text_is_refused_where_it_is_read(
     column: pd.Series[Any], reason: str
 ) -> None:
-    sample = read_sample(object(), pd.DataFrame({"when": column}))
+    sample = match_sample(object(), pd.DataFrame({"when": column}))
     assert sample.features == ()
     with pytest.raises(UnsupportedModelError, match=reason) as refusal:
-        sample.matrix.check_fit()
+        sample.columns.check_usable()
     assert "before the model is fitted" in refusal.value.way_out
 
 

@@ -8,7 +8,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from scorewire_contract.unicode import versions
 from scorewire_contract.words import Bag
-from scorewire_training.export.lowering.tokenization import bag_of
+from scorewire_training.export.lowering.tokenization import describe_vectorizer
 
 _HERE = unicodedata.unidata_version if unicodedata.unidata_version in versions() else versions()[-1]
 # The planes that have characters, and some of each other one.
@@ -37,7 +37,7 @@ _SETTINGS = [
 
 def _terms(vectorizer, text):
     """The terms of a text by the coding of that vectorizer, in order."""
-    message = bag_of(vectorizer, _HERE)
+    message = describe_vectorizer(vectorizer, _HERE)
     message.terms.append("x")
     return list(Bag(message, 1)._cut(text))
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorewire_training.export.frames import WireRows
-from scorewire_training.export.parity.discontinuities import find_jumps
+from scorewire_training.export.parity.discontinuities import find_discontinuities
 
 
 def _sample(*columns: NDArray[np.float64]) -> WireRows:
@@ -19,7 +19,7 @@ def test_both_sides_of_a_jump_are_found_to_the_last_bit() -> None:
     def ask(rows: WireRows) -> list[NDArray[np.float64]]:
         return [np.column_stack([rows.numbers[:, i] > jump for i, jump in jumps.items()]).astype(np.float64)]
 
-    found, along = find_jumps(ask, sample, [0, 1])
+    found, along = find_discontinuities(ask, sample, [0, 1])
     for column, jump in jumps.items():
         values = {row[column] for row, c in zip(found.numbers.tolist(), along, strict=True) if c == column}
         assert values == {jump, float(np.nextafter(jump, np.inf))}
@@ -27,13 +27,15 @@ def test_both_sides_of_a_jump_are_found_to_the_last_bit() -> None:
 
 def test_a_jump_at_zero_is_found_between_the_signs() -> None:
     sample = _sample(np.array([-3.0, 5.0, -2.0, 7.0]))
-    found, _ = find_jumps(lambda rows: [(rows.numbers >= 0).astype(np.float64)], sample, [0])
+    found, _ = find_discontinuities(lambda rows: [(rows.numbers >= 0).astype(np.float64)], sample, [0])
     assert set(found.numbers.ravel().tolist()) == {-5e-324, 0.0}
 
 
 def test_rows_keep_their_other_features() -> None:
     sample = _sample(np.array([0.0, 1.0, 2.0]), np.array([7.0, 7.0, 7.0]))
-    found, along = find_jumps(lambda rows: [(rows.numbers[:, :1] > 1.5).astype(np.float64)], sample, [0])
+    found, along = find_discontinuities(
+        lambda rows: [(rows.numbers[:, :1] > 1.5).astype(np.float64)], sample, [0]
+    )
     assert set(along) == {0}
     assert set(found.numbers[:, 1]) == {7.0}
 
@@ -41,5 +43,5 @@ def test_rows_keep_their_other_features() -> None:
 def test_nothing_is_found_where_nothing_changes() -> None:
     sample = _sample(np.array([np.nan, np.nan]), np.array([1.0, 2.0]))
     for columns in ([], [0], [1]):
-        found, along = find_jumps(lambda rows: [np.zeros((len(rows), 1))], sample, columns)
+        found, along = find_discontinuities(lambda rows: [np.zeros((len(rows), 1))], sample, columns)
         assert len(found) == len(along) == 0

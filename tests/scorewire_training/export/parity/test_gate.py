@@ -14,7 +14,7 @@ from scorewire_proto.v1 import errors_pb2, schema_pb2
 from scorewire_training.export.errors import ParityError
 from scorewire_training.export.frames import WireRows
 from scorewire_training.export.graph import ModelOutput
-from scorewire_training.export.parity.fitted_model import Answers
+from scorewire_training.export.parity.fitted_model import FittedScores
 from scorewire_training.export.parity.gate import (
     BundleScores,
     ParityReport,
@@ -22,7 +22,7 @@ from scorewire_training.export.parity.gate import (
     compare,
     score_rows,
 )
-from scorewire_training.export.parity.hard_rows import SAMPLE, TriedRows
+from scorewire_training.export.parity.hard_rows import SAMPLE, ComparisonRows
 from scorewire_training.export.tolerance import Tolerance
 
 VALUE = (ModelOutput(name="value", kind=schema_pb2.OUTPUT_KIND_NUMBER, tensor="v", width=1),)
@@ -40,10 +40,12 @@ CLASSES = (
 )
 
 
-def _tried(count: int, hard: int = 0) -> TriedRows:
+def _tried(count: int, hard: int = 0) -> ComparisonRows:
     rows = WireRows(np.zeros((count, 1)), np.empty((count, 0), dtype=object))
     sample = count - hard
-    return TriedRows(rows, (SAMPLE,) * sample + ("huge",) * hard, ("",) * sample + ("age = 1e+30",) * hard)
+    return ComparisonRows(
+        rows, (SAMPLE,) * sample + ("huge",) * hard, ("",) * sample + ("age = 1e+30",) * hard
+    )
 
 
 def _compare(
@@ -61,7 +63,7 @@ def _compare(
     found = [RowError(row, errors_pb2.ERROR_REASON_MISSING_VALUE, "age", "age is missing") for row in errors]
     scores = BundleScores([array.reshape(count, -1) for array in bundle], found)
     return compare(
-        _tried(count, hard), Answers([a.reshape(count, -1) for a in fitted], mask), scores, outputs
+        _tried(count, hard), FittedScores([a.reshape(count, -1) for a in fitted], mask), scores, outputs
     )
 
 

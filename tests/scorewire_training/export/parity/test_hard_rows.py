@@ -11,7 +11,7 @@ from scorewire_training.export.parity import hard_rows
 from scorewire_training.export.parity.hard_rows import (
     SAMPLE,
     UNSEEN_TEXTS,
-    TriedRows,
+    ComparisonRows,
     construct_rows,
     steps_around,
 )
@@ -31,7 +31,7 @@ def _sample(rows: int = 50) -> WireRows:
     return WireRows(numbers, texts)
 
 
-def _construct(limit: float = np.inf, thresholds: int = 1) -> TriedRows:
+def _construct(limit: float = np.inf, thresholds: int = 1) -> ComparisonRows:
     return construct_rows(
         _sample(),
         FEATURES,
@@ -43,36 +43,36 @@ def _construct(limit: float = np.inf, thresholds: int = 1) -> TriedRows:
 
 
 @pytest.fixture(scope="module")
-def tried() -> TriedRows:
+def compared() -> ComparisonRows:
     return _construct()
 
 
-def _values(tried: TriedRows, origin: str, column: int = 0) -> set[float]:
+def _values(compared: ComparisonRows, origin: str, column: int = 0) -> set[float]:
     rows = [
         i
-        for i, (o, change) in enumerate(zip(tried.origins, tried.changes, strict=True))
+        for i, (o, change) in enumerate(zip(compared.origins, compared.changes, strict=True))
         if o == origin and change.startswith(("age =", "income =")[column])
     ]
-    return set(tried.rows.numbers[rows, column].tolist())
+    return set(compared.rows.numbers[rows, column].tolist())
 
 
-def _texts(tried: TriedRows, origin: str) -> set[str]:
-    return {str(tried.rows.texts[i, 0]) for i, o in enumerate(tried.origins) if o == origin}
+def _texts(compared: ComparisonRows, origin: str) -> set[str]:
+    return {str(compared.rows.texts[i, 0]) for i, o in enumerate(compared.origins) if o == origin}
 
 
-def test_the_sample_comes_first_and_unchanged(tried: TriedRows) -> None:
+def test_the_sample_comes_first_and_unchanged(compared: ComparisonRows) -> None:
     sample = _sample()
-    assert tried.origins[:50] == (SAMPLE,) * 50
-    np.testing.assert_array_equal(tried.rows.numbers[:50], sample.numbers)
-    np.testing.assert_array_equal(tried.rows.texts[:50], sample.texts)
+    assert compared.origins[:50] == (SAMPLE,) * 50
+    np.testing.assert_array_equal(compared.rows.numbers[:50], sample.numbers)
+    np.testing.assert_array_equal(compared.rows.texts[:50], sample.texts)
 
 
-def test_each_feature_is_missing_in_turn_and_all_at_once(tried: TriedRows) -> None:
-    missing = np.isnan(tried.rows.numbers)
-    empty = tried.rows.texts[:, 0] == ""
+def test_each_feature_is_missing_in_turn_and_all_at_once(compared: ComparisonRows) -> None:
+    missing = np.isnan(compared.rows.numbers)
+    empty = compared.rows.texts[:, 0] == ""
     patterns = Counter(
         (origin, *missing[i].tolist(), bool(empty[i]))
-        for i, origin in enumerate(tried.origins)
+        for i, origin in enumerate(compared.origins)
         if origin in {"missing", "empty_text", "all_missing"}
     )
     assert set(patterns) == {
@@ -97,61 +97,61 @@ def test_each_feature_is_missing_in_turn_and_all_at_once(tried: TriedRows) -> No
     ],
 )
 def test_hard_numbers_are_tried_in_every_number(
-    tried: TriedRows, origin: str, values: set[float], column: int
+    compared: ComparisonRows, origin: str, values: set[float], column: int
 ) -> None:
-    assert _values(tried, origin, column) == values
+    assert _values(compared, origin, column) == values
 
 
-def test_both_zeros_are_tried(tried: TriedRows) -> None:
-    zeros = [i for i, change in enumerate(tried.changes) if change in {"age = 0.0", "age = -0.0"}]
-    assert set(np.signbit(tried.rows.numbers[zeros, 0]).tolist()) == {True, False}
+def test_both_zeros_are_tried(compared: ComparisonRows) -> None:
+    zeros = [i for i, change in enumerate(compared.changes) if change in {"age = 0.0", "age = -0.0"}]
+    assert set(np.signbit(compared.rows.numbers[zeros, 0]).tolist()) == {True, False}
 
 
-def test_category_codes_are_fractional_negative_and_out_of_range(tried: TriedRows) -> None:
-    codes = _values(tried, "category_code")
+def test_category_codes_are_fractional_negative_and_out_of_range(compared: ComparisonRows) -> None:
+    codes = _values(compared, "category_code")
     assert any(code < 0 for code in codes)
     assert any(code % 1 for code in codes)
     assert max(codes) > 256
     high = _sample().numbers[:, 0].max()
-    assert any(value > high for value in _values(tried, "outside_range"))
+    assert any(value > high for value in _values(compared, "outside_range"))
 
 
-def test_decimals_and_recombined_rows_are_tried(tried: TriedRows) -> None:
-    assert any(value % 1 for value in _values(tried, "decimal"))
-    mixed = [i for i, origin in enumerate(tried.origins) if origin == "recombined"]
+def test_decimals_and_recombined_rows_are_tried(compared: ComparisonRows) -> None:
+    assert any(value % 1 for value in _values(compared, "decimal"))
+    mixed = [i for i, origin in enumerate(compared.origins) if origin == "recombined"]
     assert len(mixed) == 500
-    assert set(tried.rows.numbers[mixed, 0]) <= set(_sample().numbers[:, 0])
+    assert set(compared.rows.numbers[mixed, 0]) <= set(_sample().numbers[:, 0])
 
 
-def test_thresholds_and_both_neighbours_in_both_widths_are_tried(tried: TriedRows) -> None:
-    assert _values(tried, "threshold") == {THRESHOLD}
+def test_thresholds_and_both_neighbours_in_both_widths_are_tried(compared: ComparisonRows) -> None:
+    assert _values(compared, "threshold") == {THRESHOLD}
     doubles = {float(np.nextafter(THRESHOLD, side)) for side in (-np.inf, np.inf)}
-    assert _values(tried, "beside_threshold_float64") == doubles
+    assert _values(compared, "beside_threshold_float64") == doubles
     single = np.float32(THRESHOLD)
     singles = {float(np.nextafter(single, np.float32(side))) for side in (-np.inf, np.inf)}
-    assert _values(tried, "beside_threshold_float32") == singles | {float(single)}
-    together = [i for i, origin in enumerate(tried.origins) if origin == "thresholds_together"]
-    assert set(tried.rows.numbers[together, 0]) == {THRESHOLD, *doubles, *singles, float(single)}
+    assert _values(compared, "beside_threshold_float32") == singles | {float(single)}
+    together = [i for i, origin in enumerate(compared.origins) if origin == "thresholds_together"]
+    assert set(compared.rows.numbers[together, 0]) == {THRESHOLD, *doubles, *singles, float(single)}
 
 
-def test_infinite_thresholds_are_left_out(tried: TriedRows) -> None:
-    assert not _values(tried, "threshold", 1)
+def test_infinite_thresholds_are_left_out(compared: ComparisonRows) -> None:
+    assert not _values(compared, "threshold", 1)
 
 
 def test_many_thresholds_are_bounded_and_reach_both_ends() -> None:
-    tried = _construct(thresholds=5_000)
-    values = _values(tried, "threshold")
+    compared = _construct(thresholds=5_000)
+    values = _values(compared, "threshold")
     assert len(values) == 200
     assert {min(values), max(values)} == {THRESHOLD, THRESHOLD + 4_999}
     assert Counter(_construct(thresholds=100_000).origins)["threshold"] == 200
 
 
 def test_a_threshold_is_tried_in_the_row_that_is_nearest_to_it() -> None:
-    tried = _construct(thresholds=30)
+    compared = _construct(thresholds=30)
     sample = _sample().numbers
-    for i, (origin, change) in enumerate(zip(tried.origins, tried.changes, strict=True)):
+    for i, (origin, change) in enumerate(zip(compared.origins, compared.changes, strict=True)):
         if origin == "threshold" and change.startswith("age ="):
-            threshold, income = tried.rows.numbers[i]
+            threshold, income = compared.rows.numbers[i]
             base = sample[sample[:, 1] == income, 0]
             assert abs(base[0] - threshold) == np.abs(sample[:, 0] - threshold).min()
 
@@ -162,17 +162,17 @@ def test_a_finite_limit_is_tried_on_both_sides() -> None:
     assert _values(_construct(), "limit") == set()
 
 
-def test_texts_unseen_known_and_in_other_spellings_are_tried(tried: TriedRows) -> None:
-    assert _texts(tried, "unseen_text") == set(UNSEEN_TEXTS)
-    assert _texts(tried, "known_text") == {"fr", ""}
-    assert {"DE", "de", "dE", " De\t", "PE", " pe\t", "FR"} <= _texts(tried, "text_variant")
+def test_texts_unseen_known_and_in_other_spellings_are_tried(compared: ComparisonRows) -> None:
+    assert _texts(compared, "unseen_text") == set(UNSEEN_TEXTS)
+    assert _texts(compared, "known_text") == {"fr", ""}
+    assert {"DE", "de", "dE", " De\t", "PE", " pe\t", "FR"} <= _texts(compared, "text_variant")
 
 
-def test_the_same_input_gives_the_same_rows(tried: TriedRows) -> None:
+def test_the_same_input_gives_the_same_rows(compared: ComparisonRows) -> None:
     again = _construct()
-    assert again.origins == tried.origins
-    assert again.changes == tried.changes
-    np.testing.assert_array_equal(again.rows.numbers, tried.rows.numbers)
+    assert again.origins == compared.origins
+    assert again.changes == compared.changes
+    np.testing.assert_array_equal(again.rows.numbers, compared.rows.numbers)
 
 
 def test_steps_around_a_threshold_beyond_float32_end_at_infinity() -> None:

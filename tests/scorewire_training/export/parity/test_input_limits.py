@@ -17,8 +17,13 @@ from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.frames import FrameCodec
 from scorewire_training.export.graph import ModelOutput
-from scorewire_training.export.parity.fitted_model import Reference
-from scorewire_training.export.parity.input_limits import FLOAT32_LIMIT, FLOAT64_LIMIT, Allowance, Prober
+from scorewire_training.export.parity.fitted_model import FittedModel
+from scorewire_training.export.parity.input_limits import (
+    FLOAT32_LIMIT,
+    FLOAT64_LIMIT,
+    InputLimits,
+    InputLimitSearch,
+)
 
 FEATURES = [("x", schema_pb2.FEATURE_KIND_NUMBER), ("t", schema_pb2.FEATURE_KIND_TEXT)]
 VALUE = [ModelOutput(name="value", kind=schema_pb2.OUTPUT_KIND_NUMBER, tensor="v", width=1)]
@@ -37,22 +42,22 @@ class Picky(BaseEstimator):  # type: ignore[misc]  # untyped
         return np.zeros(len(frame))
 
 
-def _probe(takes: Any, known: tuple[str, ...] = ("a", "b")) -> dict[str, Allowance]:
+def _probe(takes: Any, known: tuple[str, ...] = ("a", "b")) -> dict[str, InputLimits]:
     codec = FrameCodec(SAMPLE, FEATURES, {})
-    prober = Prober(Reference(Picky(takes), VALUE), codec, FEATURES, codec.to_rows(SAMPLE))
+    prober = InputLimitSearch(FittedModel(Picky(takes), VALUE), codec, FEATURES, codec.to_rows(SAMPLE))
     return prober.probe({"t": known})
 
 
-def _probe_numbers(model: Any, frame: pd.DataFrame) -> dict[str, Allowance]:
+def _probe_numbers(model: Any, frame: pd.DataFrame) -> dict[str, InputLimits]:
     features = [(name, schema_pb2.FEATURE_KIND_NUMBER) for name in frame.columns]
     codec = FrameCodec(frame, features, {})
-    return Prober(Reference(model, VALUE), codec, features, codec.to_rows(frame)).probe({})
+    return InputLimitSearch(FittedModel(model, VALUE), codec, features, codec.to_rows(frame)).probe({})
 
 
 def test_a_model_that_takes_all_refuses_nothing() -> None:
     assert _probe(lambda _x, _t: True) == {
-        "x": Allowance(missing=True, low=-np.inf, high=np.inf),
-        "t": Allowance(missing=True, unknown=True),
+        "x": InputLimits(missing=True, low=-np.inf, high=np.inf),
+        "t": InputLimits(missing=True, unknown=True),
     }
 
 
@@ -65,7 +70,7 @@ def test_missing_values_that_raise_are_not_allowed() -> None:
 
 def test_unknown_text_that_raises_is_not_allowed() -> None:
     found = _probe(lambda _x, t: t in {"a", "b", ""})
-    assert found["t"] == Allowance(missing=True, unknown=False)
+    assert found["t"] == InputLimits(missing=True, unknown=False)
 
 
 def test_unknown_text_that_raises_needs_a_vocabulary() -> None:
@@ -93,10 +98,10 @@ def test_the_smallest_and_the_largest_number_are_found(low: float, high: float, 
 def test_a_number_refused_at_the_end_of_a_domain_is_a_limit() -> None:
     codec = FrameCodec(SAMPLE, FEATURES, {})
     rows = codec.to_rows(SAMPLE)
-    prober = Prober(Reference(Picky(lambda x, _t: x != -4.0), VALUE), codec, FEATURES, rows)
+    prober = InputLimitSearch(FittedModel(Picky(lambda x, _t: x != -4.0), VALUE), codec, FEATURES, rows)
     found = prober.probe({}, {"x": (float(np.nextafter(-4.0, 0.0)), np.inf)})["x"]
     assert (found.low, found.high) == (np.nextafter(-4.0, 0.0), np.inf)
-    prober = Prober(Reference(Picky(lambda x, _t: x != -2.5), VALUE), codec, FEATURES, rows)
+    prober = InputLimitSearch(FittedModel(Picky(lambda x, _t: x != -2.5), VALUE), codec, FEATURES, rows)
     with pytest.raises(UnsupportedModelError, match="refuses the number -2.5 of 'x', and takes smaller"):
         prober.probe({}, {"x": (float(np.nextafter(-2.5, 0.0)), np.inf)})
 
@@ -128,9 +133,9 @@ def test_limits_are_those_of_rows_that_lack_all_other_numbers() -> None:
     holed = frame.mask(rng.random(frame.shape) < 0.2)
     forest = RandomForestRegressor(2, max_depth=3, random_state=0)
     model = make_pipeline(IterativeImputer(forest, max_iter=1), Ridge()).fit(holed, frame["a"])
-    for allowance in _probe_numbers(model, holed).values():
+    for limits in _probe_numbers(model, holed).values():
         # A forest takes what float32 holds, and is asked only where another number is missing.
-        assert 2.0**120 < allowance.high < FLOAT32_LIMIT
+        assert 2.0**120 < limits.high < FLOAT32_LIMIT
 
 
 def test_many_features_are_asked_for_together() -> None:

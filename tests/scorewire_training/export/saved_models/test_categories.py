@@ -14,7 +14,7 @@ import xgboost
 
 from scorewire_training.export import ExportError, export_bundle
 from scorewire_training.export.saved_models.categories import Categories, find_categories, read_categories
-from scorewire_training.export.saved_models.files import read_model
+from scorewire_training.export.saved_models.model_file import read_model
 from scorewire_training.export.trees.xgboost_categories import stored_categories
 from scorewire_training.releases import XGBOOST_RELEASE
 from tests.scored_bundles import score_rows

@@ -12,7 +12,8 @@ import xgboost
 
 from scorewire_training.export import ExportError
 from scorewire_training.export.saved_models.categories import Categories
-from scorewire_training.export.saved_models.files import read_model, read_sample
+from scorewire_training.export.saved_models.model_file import read_model
+from scorewire_training.export.saved_models.sample_file import read_sample
 from scorewire_training.releases import XGBOOST_RELEASE
 
 COUNT = 120

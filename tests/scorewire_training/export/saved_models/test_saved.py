@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from scorewire_training.export import ExportError, export_bundle
-from scorewire_training.export.saved_models.files import read_model, read_sample
+from scorewire_training.export.saved_models.model_file import read_model
+from scorewire_training.export.saved_models.sample_file import read_sample
 from scorewire_training.releases import XGBOOST_RELEASE
 from tests.scored_bundles import score_rows
 from tests.scorewire_training.export.saved_models.saved.make import CITIES, COLOURS, STORES

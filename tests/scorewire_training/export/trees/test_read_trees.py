@@ -14,7 +14,7 @@ from scorewire_training.export.trees import read_trees
 from scorewire_training.export.trees.ensemble import (
     CodeRounding,
     Ensemble,
-    Question,
+    NodeMode,
     Tree,
 )
 from scorewire_training.export.trees.model import TreeModel
@@ -67,19 +67,19 @@ def test_two_models_share_a_graph() -> None:
     assert len(graph.build("two").graph.output) == 2
 
 
-def stump(question: Question, members: list[float], missing_true: bool, element_type: str) -> TreeModel:
+def stump(mode: NodeMode, members: list[float], missing_true: bool, element_type: str) -> TreeModel:
     """One split on one feature; 1 where the answer is yes."""
     tree = Tree(
         is_leaf=np.array([False, True, True]),
         feature=np.zeros(3, np.int64),
-        question=np.array([question, 0, 0]),
+        mode=np.array([mode, 0, 0]),
         threshold=np.zeros(3),
         true_child=np.array([1, 0, 0]),
         false_child=np.array([2, 0, 0]),
         missing_true=np.array([missing_true, False, False]),
         values=np.array([[0.0], [1.0], [0.0]]),
         targets=(0,),
-        members={0: np.array(members)} if question is Question.MEMBER else {},
+        members={0: np.array(members)} if mode is NodeMode.MEMBER else {},
     )
     ensemble = Ensemble(
         trees=(tree,), base=np.zeros(1), element_type=element_type, code_rounding=CodeRounding.MISSING
@@ -96,7 +96,7 @@ def stump(question: Question, members: list[float], missing_true: bool, element_
 def test_members_of_sets_are_found_and_nothing_else(
     element_type: str, missing_true: bool, members: list[float]
 ) -> None:
-    model = stump(Question.MEMBER, members, missing_true, element_type)
+    model = stump(NodeMode.MEMBER, members, missing_true, element_type)
     values = np.array([*range(-130, 200), 1000, 1001, 1002, 2.0**31, 2.0**40, 1e30, np.nan, 0.5, 1.5, 64.5])
     answers = run(model, values[:, np.newaxis])["value"][:, 0]
     odd = np.isnan(values) | (np.fmod(np.nan_to_num(values), 1) != 0)
@@ -104,12 +104,12 @@ def test_members_of_sets_are_found_and_nothing_else(
 
 
 @pytest.mark.parametrize("element_type", ["float32", "float64"])
-@pytest.mark.parametrize("question", [Question.LESS, Question.AT_MOST])
-def test_a_threshold_and_what_lies_beside_it(element_type: str, question: Question) -> None:
-    model = stump(question, [], True, element_type)
+@pytest.mark.parametrize("mode", [NodeMode.LESS, NodeMode.AT_MOST])
+def test_a_threshold_and_what_lies_beside_it(element_type: str, mode: NodeMode) -> None:
+    model = stump(mode, [], True, element_type)
     tiny = float(np.finfo(np.float32).tiny)
     values = np.array([[-np.inf], [-tiny], [-0.0], [0.0], [tiny], [np.inf], [np.nan]])
-    at = 1.0 if question is Question.AT_MOST else 0.0
+    at = 1.0 if mode is NodeMode.AT_MOST else 0.0
     assert run(model, values)["value"][:, 0].tolist() == [1, 1, at, at, 0, 0, 1]
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from scorewire_training.export.double_order import from_ordinals, midpoints, to_ordinals
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.columnwise import Chain
-from scorewire_training.export.lowering.graph_builder import Draft
-from scorewire_training.export.lowering.symbolic_columns import Origin
-from scorewire_training.export.parity.discontinuities import doubles, middle, ordered
+from scorewire_training.export.lowering.columnwise import StepChain
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.symbolic_columns import ColumnOrigin
 
 # Numbers in which a function's ends and direction show.
 _GRID = np.array(
@@ -24,31 +24,31 @@ _GRID = np.array(
 _ROUNDING = 1e-12
 
 
-class Functions:
+class ColumnFunctions:
     """Columns made by the same steps, each of one feature.
 
     Numbers are told by their places, the integers in the order of all doubles.
 
     Args:
-        draft: knows typical numbers of the features.
+        builder: knows typical numbers of the features.
         origins: of the columns.
     """
 
-    def __init__(self, draft: Draft, origins: Sequence[Origin]) -> None:
-        self._draft = draft
+    def __init__(self, builder: GraphBuilder, origins: Sequence[ColumnOrigin]) -> None:
+        self._builder = builder
         self._origins = origins
-        self._chain = Chain(origins)
-        typical = np.column_stack([draft.typical[origin.feature] for origin in origins])
+        self._chain = StepChain(origins)
+        typical = np.column_stack([builder.typical[origin.feature] for origin in origins])
         grid = np.broadcast_to(_GRID[:, np.newaxis], (len(_GRID), len(origins)))
-        self._grid = np.sort(ordered(np.concatenate([grid, typical])), axis=0)
+        self._grid = np.sort(to_ordinals(np.concatenate([grid, typical])), axis=0)
 
-    def alone(self, column: int) -> Functions:
+    def alone(self, column: int) -> ColumnFunctions:
         """One of the columns by itself."""
-        return Functions(self._draft, [self._origins[column]])
+        return ColumnFunctions(self._builder, [self._origins[column]])
 
     def compute(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """The columns of some numbers, and where those have become missing; shape [numbers, columns]."""
-        return self._chain.compute(doubles(places))
+        return self._chain.compute(from_ordinals(places))
 
     def of_missing(self) -> NDArray[np.float64]:
         """The columns of a missing number, shape [1, columns]."""
@@ -62,7 +62,9 @@ class Functions:
             return ~missing & np.isfinite(values)
 
         low, high, is_whole = self._range(finite)
-        ranges = zip(doubles(low).tolist(), doubles(high).tolist(), is_whole.tolist(), strict=True)
+        ranges = zip(
+            from_ordinals(low).tolist(), from_ordinals(high).tolist(), is_whole.tolist(), strict=True
+        )
         return [(a, b) if whole else (-np.inf, np.inf) for a, b, whole in ranges]
 
     def domains(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -113,7 +115,7 @@ class Functions:
             taken = self._grid[at, every]
             refused = self._grid[np.clip(at + step, 0, count - 1), every]
             while np.any(np.abs(refused - taken) > 1):
-                between = middle(refused, taken)
+                between = midpoints(refused, taken)
                 takes = holds(between[np.newaxis, :])[0]
                 is_open = np.abs(refused - taken) > 1
                 taken = np.where(is_open & takes, between, taken)
@@ -122,7 +124,7 @@ class Functions:
         return ends[0], ends[1], is_whole
 
 
-def refusal(origin: Origin, what: str) -> UnsupportedModelError:
+def refusal(origin: ColumnOrigin, what: str) -> UnsupportedModelError:
     """Of a column that is not to be compared as its caller's number is."""
     names = ", ".join(_name(step) for step, _ in origin.steps)
     return UnsupportedModelError(

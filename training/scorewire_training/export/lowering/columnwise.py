@@ -1,81 +1,88 @@
-"""Steps that work on each column alone: what a column was made of, and how the steps compute it."""
+"""Steps that compute each column from one other column: what a column was made of, and how.
+
+Such a step is declared with its rule, as a `Columnwise`. The columns that it makes
+then carry their origin: the number feature and the chain of steps behind it. A
+`StepChain` computes such columns with the fitted steps themselves.
+"""
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import (
-    FunctionTransformer,
-    KBinsDiscretizer,
-    MaxAbsScaler,
-    MinMaxScaler,
-    PowerTransformer,
-    QuantileTransformer,
-    RobustScaler,
-    StandardScaler,
+from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, PowerTransformer
+
+from scorewire_training.export.lowering.symbolic_columns import (
+    Column,
+    ColumnOrigin,
+    RawNumber,
+    SymbolicColumns,
+    TensorColumn,
 )
 
-from scorewire_training.export.lowering.symbolic_columns import Cell, Column, Matrix, Number, Origin, is_null
 
-# What each step has fitted for every column, the columns last.
-_FITTED: dict[type, tuple[str, ...]] = {
-    FunctionTransformer: (),
-    KBinsDiscretizer: ("bin_edges_", "n_bins_"),
-    MaxAbsScaler: ("scale_",),
-    MinMaxScaler: ("min_", "scale_"),
-    PowerTransformer: ("lambdas_",),
-    QuantileTransformer: ("quantiles_",),
-    RobustScaler: ("center_", "scale_"),
-    SimpleImputer: ("statistics_",),
-    StandardScaler: ("mean_", "scale_"),
-}
-# The graph computes these with numpy's bits.
-_EXACT_FUNCTIONS = (np.abs, np.ceil, np.floor, np.negative, np.sign, np.sqrt, np.square)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columnwise:
+    """How a kind of step computes each column from one other column.
+
+    Attributes:
+        fitted: the step's attributes that hold an entry for each column, the columns on the last axis.
+        is_exact: whether the graph computes a step of this kind to the last bit.
+        sources: for a step and the number of its input columns, the input column of each of the
+            first columns that the step makes; None where its settings mix columns.
+    """
+
+    fitted: tuple[str, ...]
+    is_exact: Callable[[Any], bool] = lambda _: True
+    sources: Callable[[Any, int], Sequence[int] | None] = lambda _, width: range(width)
 
 
-def trace(step: object, given: Matrix, made: Matrix) -> Matrix:
+_COLUMNWISE: dict[type | str, Columnwise] = {}
+
+
+def declare_columnwise(classes: Sequence[type | str], columnwise: Columnwise) -> None:
+    """Declare how the steps of some classes compute their columns."""
+    _COLUMNWISE.update(dict.fromkeys(classes, columnwise))
+
+
+def trace(step: object, given: SymbolicColumns, made: SymbolicColumns) -> SymbolicColumns:
     """What a step has made, its columns with their origins where the step works on each column alone."""
-    sources = _sources(step, given)
+    kind = _COLUMNWISE.get(type(step))
+    if kind is None:
+        return made
+    sources = kind.sources(step, given.width)
     if sources is None or given.sparse or made.sparse:
         return made
     columns = list(made.columns)
     for place, source in enumerate(sources):
         column, origin = columns[place], origin_of(given.columns[source])
-        if isinstance(column, Cell) and origin is not None:
-            exact = origin.exact and _is_exact(step)
-            told = Origin(origin.feature, (*origin.steps, (step, source)), exact)
+        if isinstance(column, TensorColumn) and origin is not None:
+            exact = origin.exact and kind.is_exact(step)
+            told = ColumnOrigin(origin.feature, (*origin.steps, (step, source)), exact)
             columns[place] = replace(column, origin=told)
     return replace(made, columns=tuple(columns))
 
 
-def origin_of(column: Column) -> Origin | None:
+def origin_of(column: Column) -> ColumnOrigin | None:
     """The single number feature that a column was made of, and how; None where it was not."""
-    if isinstance(column, Number):
-        return Origin(column.feature)
-    return column.origin if isinstance(column, Cell) else None
+    if isinstance(column, RawNumber):
+        return ColumnOrigin(column.feature)
+    return column.origin if isinstance(column, TensorColumn) else None
 
 
-def inexact_origins(columns: Sequence[Column]) -> dict[int, Origin]:
+def inexact_origins(columns: Sequence[Column]) -> dict[int, ColumnOrigin]:
     """By place, the origins of columns that were made of a single number feature, and not to the last bit."""
     origins = {place: origin_of(column) for place, column in enumerate(columns)}
     return {place: origin for place, origin in origins.items() if origin is not None and not origin.exact}
 
 
-def kept_columns(imputer: SimpleImputer) -> list[int]:
-    """The columns that an imputer does not drop as empty."""
-    return [
-        i for i, value in enumerate(imputer.statistics_) if imputer.keep_empty_features or not is_null(value)
-    ]
-
-
-def has_domain(origin: Origin) -> bool:
+def has_domain(origin: ColumnOrigin) -> bool:
     """Whether a column's steps may have no finite result for a finite number, and can be computed alone."""
     return goes_one_way(origin) and any(
         isinstance(step, PowerTransformer)
@@ -84,38 +91,19 @@ def has_domain(origin: Origin) -> bool:
     )
 
 
-def goes_one_way(origin: Origin) -> bool:
+def goes_one_way(origin: ColumnOrigin) -> bool:
     """Whether each of a column's steps may be one that only rises or only falls."""
-    return all(type(step) in _FITTED for step, _ in origin.steps)
+    return all(type(step) in _COLUMNWISE for step, _ in origin.steps)
 
 
-def _sources(step: object, given: Matrix) -> list[int] | None:
-    """For each of the step's first columns, which one it was made of."""
-    if type(step) not in _FITTED:
-        return None
-    if isinstance(step, SimpleImputer):
-        if not is_null(step.missing_values):
-            return None
-        return kept_columns(step)
-    if isinstance(step, KBinsDiscretizer) and step.encode != "ordinal":
-        return None
-    return list(range(given.width))
-
-
-def _is_exact(step: object) -> bool:
-    if isinstance(step, FunctionTransformer):
-        return step.func is None or step.func in _EXACT_FUNCTIONS
-    return not isinstance(step, PowerTransformer | QuantileTransformer)
-
-
-class Chain:
+class StepChain:
     """The steps of columns of like origins, as their libraries compute them.
 
     Args:
         origins: of the same steps, each of another column.
     """
 
-    def __init__(self, origins: Sequence[Origin]) -> None:
+    def __init__(self, origins: Sequence[ColumnOrigin]) -> None:
         by_step = zip(*(origin.steps for origin in origins), strict=True)
         self._steps: list[Any] = []
         for links in by_step:
@@ -158,7 +146,7 @@ def _narrow(step: Any, columns: list[int]) -> Any:
     for name in ("feature_names_in_", "_sklearn_output_config"):
         vars(alone).pop(name, None)
     alone.n_features_in_ = len(columns)
-    for name in _FITTED[type(step)]:
+    for name in _COLUMNWISE[type(step)].fitted:
         fitted = getattr(step, name, None)
         if fitted is not None:
             setattr(alone, name, np.asarray(fitted)[..., columns])

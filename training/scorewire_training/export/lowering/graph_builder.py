@@ -15,16 +15,22 @@ from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import Graph
-from scorewire_training.export.lowering.hard_texts import odd_texts
-from scorewire_training.export.lowering.sparse_counts import Counts, Term, multiply, select, write_out
+from scorewire_training.export.lowering.hard_texts import make_hard_texts
+from scorewire_training.export.lowering.sparse_counts import (
+    CountColumn,
+    SparseCounts,
+    multiply,
+    select,
+    write_out,
+)
 from scorewire_training.export.lowering.symbolic_columns import (
-    Cell,
-    Coded,
     Column,
-    Matrix,
-    Number,
-    Origin,
-    Text,
+    ColumnOrigin,
+    EncodedText,
+    RawNumber,
+    RawText,
+    SymbolicColumns,
+    TensorColumn,
 )
 
 NUMBERS_INPUT = "features"
@@ -37,7 +43,7 @@ _ENTRIES = {
 
 
 @dataclass(slots=True)
-class Draft:
+class GraphBuilder:
     """A graph, and the columns of its inputs in the order of their first use.
 
     `candidates` are the columns that the model may read, as (name,
@@ -61,10 +67,10 @@ class Draft:
     missing_texts: dict[str, object] = field(default_factory=dict)
     coded_features: set[str] = field(default_factory=set)
     hard_texts: dict[str, list[str]] = field(default_factory=dict)
-    origins: list[Origin] = field(default_factory=list)
+    origins: list[ColumnOrigin] = field(default_factory=list)
     only_near: bool = False
     _bags: list[tuple[str, manifest_pb2.Bag]] = field(default_factory=list)
-    _slots: dict[Number | Coded, int] = field(default_factory=dict)
+    _slots: dict[RawNumber | EncodedText, int] = field(default_factory=dict)
     _picks: dict[str, tuple[int, ...]] = field(default_factory=dict)
     _casts: dict[str, tuple[str, int]] = field(default_factory=dict)
     _asked_double: bool = False
@@ -72,7 +78,9 @@ class Draft:
 
     # Tensors from symbols
 
-    def tensor(self, matrix: Matrix, element_type: int = TensorProto.DOUBLE, *, absent: float = 0.0) -> str:
+    def tensor(
+        self, inputs: SymbolicColumns, element_type: int = TensorProto.DOUBLE, *, absent: float = 0.0
+    ) -> str:
         """The matrix as one tensor of shape [rows, width], double or float.
 
         `absent` is the number of words that a row does not have.
@@ -80,71 +88,73 @@ class Draft:
         Raises:
             UnsupportedModelError: a column is text.
         """
-        matrix.check_fit()
-        for column in matrix.columns:
-            if isinstance(column, Text):
+        inputs.check_usable()
+        for column in inputs.columns:
+            if isinstance(column, RawText):
                 raise UnsupportedModelError(
                     f"a step that takes numbers is given the text column {column.feature!r}",
                     "encode it in the pipeline first, or leave it out",
                 )
-            if isinstance(column, Cell) and column.origin is not None:
+            if isinstance(column, TensorColumn) and column.origin is not None:
                 self.origins.append(column.origin)
         parts = [
             self._part(source, list(run), element_type, absent)
-            for source, run in groupby(matrix.columns, key=_source)
+            for source, run in groupby(inputs.columns, key=_source)
         ]
         if not parts:
             raise UnsupportedModelError("a step is given no columns at all", "drop that step")
         return parts[0] if len(parts) == 1 else self.graph.node("Concat", parts, axis=1)
 
-    def product(self, matrix: Matrix, weights: NDArray[np.float64]) -> str:
+    def product(self, inputs: SymbolicColumns, weights: NDArray[np.float64]) -> str:
         """The matrix times weights of shape [width, targets]: double, [rows, targets].
 
         Raises:
             UnsupportedModelError: a column is text.
         """
         graph, parts = self.graph, []
-        others = [i for i, column in enumerate(matrix.columns) if not isinstance(column, Term)]
+        others = [i for i, column in enumerate(inputs.columns) if not isinstance(column, CountColumn)]
         if others:
-            x = self.tensor(matrix.take(others))
+            x = self.tensor(inputs.take(others))
             parts.append(graph.node("MatMul", [x, self.constant(weights[others])]))
-        for counts, pairs in _by_counts(matrix):
+        for counts, pairs in _by_counts(inputs):
             places, indices = np.array(pairs).T
             spread = np.zeros((counts.width, weights.shape[1]))
             np.add.at(spread, indices, weights[places])
             parts.append(multiply(graph, counts, spread))
         return parts[0] if len(parts) == 1 else graph.node("Sum", parts)
 
-    def counts(self, matrix: Matrix) -> Counts | None:
+    def counts(self, inputs: SymbolicColumns) -> SparseCounts | None:
         """The matrix as counts; None where its columns are others, or of several texts, or in disorder."""
-        found = [column for column in matrix.columns if isinstance(column, Term)]
+        found = [column for column in inputs.columns if isinstance(column, CountColumn)]
         indices = [term.index for term in found]
-        if not found or len(found) < matrix.width or any(t.counts is not found[0].counts for t in found):
+        if not found or len(found) < inputs.width or any(t.counts is not found[0].counts for t in found):
             return None
         return select(self.graph, found[0].counts, indices) if indices == sorted(set(indices)) else None
 
-    def count(self, matrix: Matrix, bag: manifest_pb2.Bag) -> Counts:
+    def count(self, inputs: SymbolicColumns, bag: manifest_pb2.Bag) -> SparseCounts:
         """The counts of the terms of a text column.
 
         Args:
-            matrix: of one column.
+            inputs: of one column.
             bag: how it is cut and counted; which text it is of is filled in here.
 
         Raises:
             UnsupportedModelError: the column is not text, or its missing texts
                 have become another text on the way.
         """
-        (column,) = matrix.columns
+        (column,) = inputs.columns
         text = _raw(column)
         bag.fold = text.fold
         rows, places, values = (_entries_name(len(self._bags), stem) for stem, _, _ in _ENTRIES.values())
         self._bags.append((text.feature, bag))
-        self.hard_texts.setdefault(text.feature, []).extend(odd_texts(bag))
+        self.hard_texts.setdefault(text.feature, []).extend(make_hard_texts(bag))
         if not self._zero:
             # From this column of zeros graphs know how many rows there are.
-            self._zero = self.tensor(Matrix((Coded(text.feature, text.fold, {}, 0.0, strict=False),)))
+            self._zero = self.tensor(
+                SymbolicColumns((EncodedText(text.feature, text.fold, {}, 0.0, strict=False),))
+            )
         width, signed = bag.hashing.width or len(bag.terms), bag.hashing.alternate_sign
-        return Counts(rows, places, values, self._zero, width, signed)
+        return SparseCounts(rows, places, values, self._zero, width, signed)
 
     def constant(self, values: float | Sequence[float] | NDArray[np.float64]) -> str:
         """A double constant."""
@@ -158,7 +168,7 @@ class Draft:
 
     def add_thresholds(self, column: Column, values: Iterable[float]) -> None:
         """Note where the model's answer jumps, if the column is a number as it came."""
-        if isinstance(column, Number):
+        if isinstance(column, RawNumber):
             self.thresholds.setdefault(column.feature, []).extend(float(value) for value in values)
 
     def _part(self, source: str, run: list[Column], element_type: int, absent: float) -> str:
@@ -167,7 +177,7 @@ class Draft:
             places = [
                 self._slots.setdefault(column, len(self._slots))
                 for column in run
-                if isinstance(column, Number | Coded)
+                if isinstance(column, RawNumber | EncodedText)
             ]
             if element_type == TensorProto.DOUBLE:
                 self._asked_double = True
@@ -175,11 +185,11 @@ class Draft:
             cast = self.cast(tensor, element_type)
             self._casts[cast] = (tensor, element_type)
             return cast
-        if isinstance(run[0], Term):
-            chosen = [column.index for column in run if isinstance(column, Term)]
+        if isinstance(run[0], CountColumn):
+            chosen = [column.index for column in run if isinstance(column, CountColumn)]
             written = write_out(self.graph, run[0].counts, chosen, absent=absent)
             return written if element_type == TensorProto.DOUBLE else self.cast(written, element_type)
-        whole = [column for column in run if isinstance(column, Cell)]
+        whole = [column for column in run if isinstance(column, TensorColumn)]
         indices = [cell.index for cell in whole]
         tensor = source
         if indices != list(range(whole[0].width)):
@@ -224,7 +234,7 @@ class Draft:
         )
         vocabularies = self._add_vocabularies(coding, positions, known)
         for column in self._slots:
-            if isinstance(column, Number):
+            if isinstance(column, RawNumber):
                 numbers.columns.add(number=positions[column.feature])
             else:
                 index = vocabularies[column.feature, column.fold]
@@ -256,7 +266,7 @@ class Draft:
         self, coding: manifest_pb2.Coding, positions: dict[str, int], known: dict[str, tuple[str, ...]]
     ) -> dict[tuple[str, manifest_pb2.TextFold.ValueType], int]:
         """One vocabulary for each text feature and fold; returns their places."""
-        columns = [column for column in self._slots if isinstance(column, Coded)]
+        columns = [column for column in self._slots if isinstance(column, EncodedText)]
         result: dict[tuple[str, manifest_pb2.TextFold.ValueType], int] = {}
         for column in columns:
             key = (column.feature, column.fold)
@@ -297,9 +307,9 @@ class Draft:
 
 
 def _source(column: Column) -> str:
-    if isinstance(column, Term):
+    if isinstance(column, CountColumn):
         return column.counts.values
-    return column.tensor if isinstance(column, Cell) else NUMBERS_INPUT
+    return column.tensor if isinstance(column, TensorColumn) else NUMBERS_INPUT
 
 
 def _entries_name(bag: int, stem: str) -> str:
@@ -307,13 +317,13 @@ def _entries_name(bag: int, stem: str) -> str:
     return f"words{bag}_{stem}"
 
 
-def _raw(column: Column) -> Text:
+def _raw(column: Column) -> RawText:
     """The column as a text that is read as it came.
 
     Raises:
         UnsupportedModelError: it is not text, or its missing texts have become another text on the way.
     """
-    if not isinstance(column, Text):
+    if not isinstance(column, RawText):
         raise UnsupportedModelError("a step that takes text is given numbers", "give it text columns only")
     if any(isinstance(spelling, str) and spelling for spelling in column.spellings):
         raise UnsupportedModelError(
@@ -323,11 +333,11 @@ def _raw(column: Column) -> Text:
     return column
 
 
-def _by_counts(matrix: Matrix) -> list[tuple[Counts, list[tuple[int, int]]]]:
+def _by_counts(inputs: SymbolicColumns) -> list[tuple[SparseCounts, list[tuple[int, int]]]]:
     """The counts among the columns, and for each column of theirs its places in the matrix and in them."""
-    found: dict[str, tuple[Counts, list[tuple[int, int]]]] = {}
-    for place, column in enumerate(matrix.columns):
-        if isinstance(column, Term):
+    found: dict[str, tuple[SparseCounts, list[tuple[int, int]]]] = {}
+    for place, column in enumerate(inputs.columns):
+        if isinstance(column, CountColumn):
             _, places = found.setdefault(column.counts.values, (column.counts, []))
             places.append((place, column.index))
     return list(found.values())

@@ -31,7 +31,7 @@ _ODD = (
 )
 
 
-def odd_texts(bag: manifest_pb2.Bag) -> list[str]:
+def make_hard_texts(bag: manifest_pb2.Bag) -> list[str]:
     """Texts made of some of the terms that a bag counts, and of characters that are seldom met."""
     return list(dict.fromkeys(_texts(_spread(bag.terms))))
 

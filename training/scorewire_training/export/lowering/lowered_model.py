@@ -17,9 +17,9 @@ from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import ModelOutput
-from scorewire_training.export.lowering.graph_builder import Draft
-from scorewire_training.export.lowering.prediction_tensors import lower_model
-from scorewire_training.export.lowering.sample_columns import read_sample
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.registry import lower_model
+from scorewire_training.export.lowering.sample_columns import match_sample
 from scorewire_training.export.lowering.threshold_counting import domains
 
 
@@ -71,31 +71,33 @@ def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
     """
     if isinstance(model, BaseEstimator):
         check_is_fitted(model)
-    read = read_sample(model, sample)
-    draft = Draft(
+    read = match_sample(model, sample)
+    builder = GraphBuilder(
         candidates=read.features, categories=read.categories, typical=read.typical, narrow=read.narrow
     )
-    answer = lower_model(draft, model, read.matrix)
+    answer = lower_model(builder, model, read.columns)
     for output in answer.outputs:
         if output.kind == schema_pb2.OUTPUT_KIND_CLASS:
-            draft.graph.output(output.name, output.tensor, TensorProto.INT64, output.width)
+            builder.graph.output(output.name, output.tensor, TensorProto.INT64, output.width)
         else:
-            draft.graph.output(output.name, output.tensor, answer.element_type, output.width)
+            builder.graph.output(output.name, output.tensor, answer.element_type, output.width)
     if not answer.outputs:
         raise UnsupportedModelError(f"{answer.family} answers nothing", "use a classifier or a regressor")
-    graph, coding, known = draft.finish(answer.family)
-    texts = [name for name, kind in draft.features if kind == schema_pb2.FEATURE_KIND_TEXT]
+    graph, coding, known = builder.finish(answer.family)
+    texts = [name for name, kind in builder.features if kind == schema_pb2.FEATURE_KIND_TEXT]
     return LoweredModel(
         graph=graph,
         coding=coding,
-        features=draft.features,
+        features=builder.features,
         outputs=answer.outputs,
-        thresholds={name: np.unique(values) for name, values in draft.thresholds.items() if values},
+        thresholds={name: np.unique(values) for name, values in builder.thresholds.items() if values},
         known_texts={name: known.get(name, ()) for name in texts},
-        hard_texts=draft.hard_texts,
-        missing_texts={name: draft.missing_texts.get(name, (*read.spellings[name], "")[0]) for name in texts},
-        coded_features=frozenset(draft.coded_features),
+        hard_texts=builder.hard_texts,
+        missing_texts={
+            name: builder.missing_texts.get(name, (*read.spellings[name], "")[0]) for name in texts
+        },
+        coded_features=frozenset(builder.coded_features),
         family=answer.family,
-        domains=domains(draft),
-        only_near=draft.only_near,
+        domains=domains(builder),
+        only_near=builder.only_near,
     )

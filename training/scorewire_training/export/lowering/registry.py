@@ -1,70 +1,143 @@
-"""Which rule lowers which step. A rule is for exactly one class.
+"""Which rule translates which fitted step or model.
 
-A subclass may do something else under the same name, so it has no rule unless it
-registers one.
+A rule takes the graph builder, the fitted object and the columns that the object
+is given. The rule of a step returns the columns that the step makes, the rule of
+a model the tensors of its prediction. Both kinds live in one kind of registry:
+
+1. A rule is for exactly one class. A subclass may do something else under the
+   same name, so it has no rule unless it registers one.
+2. A class is registered by its full name where its library may not be installed.
+3. Where no class fits, the rules without a class are asked, in the order of their
+   registration: each returns None for what it does not know.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from sklearn.compose import ColumnTransformer
-from sklearn.feature_selection import SelectorMixin
 from sklearn.pipeline import FeatureUnion, Pipeline
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.columnwise import trace
-from scorewire_training.export.lowering.graph_builder import Draft
-from scorewire_training.export.lowering.pipelines import class_name
-from scorewire_training.export.lowering.symbolic_columns import Matrix
+from scorewire_training.export.lowering.columnwise import Columnwise, declare_columnwise, trace
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.pipelines import class_name, steps_at_predict
+from scorewire_training.export.lowering.prediction_tensors import PredictionTensors
+from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
 
-# Lowers a fitted step: what it is given, to what it gives.
-StepRule: TypeAlias = "Callable[[Draft, Any, Matrix], Matrix]"
-_R = TypeVar("_R", bound=StepRule)
-
-_RULES: dict[type | str, StepRule] = {}
-# Whose members choose columns; a choice of columns reads none.
+_Made = TypeVar("_Made", SymbolicColumns, PredictionTensors)
+_Rule: TypeAlias = Callable[[GraphBuilder, Any, SymbolicColumns], _Made]
+_OtherRule: TypeAlias = Callable[[GraphBuilder, Any, SymbolicColumns], _Made | None]
+# These hand columns on to their members, and a choice of columns reads none of them.
 _COMPOSED = (ColumnTransformer, FeatureUnion, Pipeline)
 
 
-def lowers(*classes: type | str) -> Callable[[_R], _R]:
-    """Register a rule for transformers of some classes, by full name where their library may not be there."""
+class RuleRegistry(Generic[_Made]):
+    """Rules by class, and rules that look at the object themselves."""
 
-    def register(rule: _R) -> _R:
-        for cls in classes:
-            _RULES[cls] = rule
+    def __init__(self) -> None:
+        self._by_class: dict[type | str, _Rule[_Made]] = {}
+        self._others: list[_OtherRule[_Made]] = []
+
+    def register(self, *classes: type | str) -> Callable[[_Rule[_Made]], _Rule[_Made]]:
+        """Register the decorated rule for some classes, each given as a class or by its full name."""
+
+        def keep(rule: _Rule[_Made]) -> _Rule[_Made]:
+            for cls in classes:
+                self._by_class[cls] = rule
+            return rule
+
+        return keep
+
+    def register_other(self, rule: _OtherRule[_Made]) -> _OtherRule[_Made]:
+        """Register a rule that is asked about every object whose class has no rule."""
+        self._others.append(rule)
         return rule
 
-    return register
+    def apply(self, builder: GraphBuilder, fitted: Any, inputs: SymbolicColumns) -> _Made | None:
+        """What the rule of a fitted object makes of columns; None where no rule knows the object.
+
+        Raises:
+            UnsupportedModelError: the object was fitted on another number of columns, or has a
+                setting that cannot be translated.
+        """
+        rule = self._by_class.get(type(fitted)) or self._by_class.get(class_name(fitted))
+        if rule is None:
+            made = (other(builder, fitted, inputs) for other in self._others)
+            return next((found for found in made if found is not None), None)
+        expected = getattr(fitted, "n_features_in_", None)
+        if expected is not None:
+            inputs.check_width(fitted, expected)
+        return rule(builder, fitted, inputs)
 
 
-def lower_step(draft: Draft, step: object, matrix: Matrix) -> Matrix:
-    """What a fitted transformer makes of a matrix.
+_STEPS: RuleRegistry[SymbolicColumns] = RuleRegistry()
+_MODELS: RuleRegistry[PredictionTensors] = RuleRegistry()
+
+lowers_model = _MODELS.register
+lowers_other_models = _MODELS.register_other
+lowers_other_steps = _STEPS.register_other
+
+
+def lowers_step(
+    *classes: type | str, columnwise: Columnwise | None = None
+) -> Callable[[_Rule[SymbolicColumns]], _Rule[SymbolicColumns]]:
+    """Register the decorated rule for transformers of some classes.
+
+    Args:
+        *classes: the classes, by full name where their library may not be installed.
+        columnwise: how the step computes each column from one other column alone, if it does.
+    """
+    if columnwise is not None:
+        declare_columnwise(classes, columnwise)
+    return _STEPS.register(*classes)
+
+
+def lower_step(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
+    """The columns that a fitted transformer makes.
 
     Raises:
-        UnsupportedModelError: there is no rule for it, or for a setting of it.
+        UnsupportedModelError: there is no rule for the transformer, or for a setting of it.
     """
     if isinstance(step, str):
         if step == "passthrough":
-            return matrix
+            return inputs
         raise UnsupportedModelError(f"a step is the word {step!r}", "use a fitted transformer")
     if step is None:
-        return matrix
+        return inputs
     if not isinstance(step, _COMPOSED):
-        matrix.check_fit()
-    rule = _RULES.get(type(step)) or _RULES.get(class_name(step))
-    if rule is not None:
-        expected = getattr(step, "n_features_in_", None)
-        if expected is not None:
-            matrix.check_width(step, expected)
-        return trace(step, matrix, rule(draft, step, matrix))
-    if isinstance(step, SelectorMixin) and type(step).transform is SelectorMixin.transform:
-        support = step.get_support()
-        matrix.check_width(step, len(support))
-        return matrix.take(int(i) for i in support.nonzero()[0]).by_row()
+        inputs.check_usable()
+    made = _STEPS.apply(builder, step, inputs)
+    if made is None:
+        raise UnsupportedModelError(
+            f"the step {type(step).__module__}.{type(step).__qualname__} has no faithful translation to ONNX",
+            "do what it does before the model is fitted, or use a step of scikit-learn or of"
+            " scorewire_training.estimators in its place",
+        )
+    return trace(step, inputs, made)
+
+
+def lower_model(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
+    """The prediction of a fitted model, or of a pipeline that ends in a model or in a transformer.
+
+    Raises:
+        UnsupportedModelError: there is no rule for the model, or for a setting of it.
+    """
+    steps = steps_at_predict(model)
+    if steps is not None:
+        for step in steps[:-1]:
+            inputs = lower_step(builder, step, inputs)
+        return lower_model(builder, steps[-1] if steps else None, inputs)
+    prediction = _MODELS.apply(builder, model, inputs)
+    if prediction is not None:
+        return prediction
+    if hasattr(model, "transform") and not hasattr(model, "predict"):
+        made = lower_step(builder, model, inputs)
+        return PredictionTensors(family=type(model).__name__, value=builder.tensor(made), width=made.width)
     raise UnsupportedModelError(
-        f"the step {type(step).__module__}.{type(step).__qualname__} has no faithful translation to ONNX",
-        "do what it does before the model is fitted, or use a step of scikit-learn or of"
-        " scorewire_training.estimators in its place",
+        f"{type(model).__module__}.{type(model).__qualname__} has no faithful translation to ONNX",
+        "use a model of XGBoost, LightGBM or scikit-learn that has one"
+        if hasattr(model, "predict")
+        else "end the pipeline in a fitted model; samplers and other steps of training stay outside",
     )

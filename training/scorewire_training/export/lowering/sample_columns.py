@@ -18,7 +18,14 @@ from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.pipelines import class_name, steps_at_predict
-from scorewire_training.export.lowering.symbolic_columns import Column, Matrix, Number, Text, Unfit, is_null
+from scorewire_training.export.lowering.symbolic_columns import (
+    Column,
+    RawNumber,
+    RawText,
+    SymbolicColumns,
+    UnusableColumn,
+    is_null,
+)
 from scorewire_training.releases import FrozenEstimator
 
 # How many numbers of a column are told.
@@ -29,10 +36,10 @@ _NARROW = ("bool", "boolean", "float16", "float32", "int8", "int16", "uint8", "u
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class SampleColumns:
     """What is read off a sample.
 
-    `features` are columns that rows can hold, in the sample's order; `matrix` has
+    `features` are columns that rows can hold, in the sample's order; `inputs` has
     all in the order in which the model takes them; `categories` of the pandas
     categoricals; `spellings` of the missing values of each text feature.
     `typical` has some numbers of each number feature, as many of each, and
@@ -40,14 +47,14 @@ class Sample:
     """
 
     features: tuple[tuple[str, int], ...]
-    matrix: Matrix
+    columns: SymbolicColumns
     categories: Mapping[str, tuple[object, ...]]
     spellings: Mapping[str, tuple[object, ...]]
     typical: Mapping[str, NDArray[np.float64]]
     narrow: Mapping[str, str]
 
 
-def read_sample(model: object, sample: pd.DataFrame) -> Sample:
+def match_sample(model: object, sample: pd.DataFrame) -> SampleColumns:
     """Match a sample with the model that takes it.
 
     Raises:
@@ -72,27 +79,27 @@ def read_sample(model: object, sample: pd.DataFrame) -> Sample:
         try:
             is_text = _is_text(values)
         except UnsupportedModelError as error:
-            columns[name] = Unfit(name, error)
+            columns[name] = UnusableColumn(name, error)
             continue
         if is_text:
             spellings[name] = _spellings(values)
-            columns[name] = Text(name, manifest_pb2.TEXT_FOLD_NONE, spellings[name])
+            columns[name] = RawText(name, manifest_pb2.TEXT_FOLD_NONE, spellings[name])
         else:
-            columns[name] = Number(name)
+            columns[name] = RawNumber(name)
             typical[name] = _typical(values)
             if str(values.dtype).lower() in _NARROW:
                 narrow[name] = str(values.dtype)
-    return Sample(
+    return SampleColumns(
         features=tuple(
             (
                 name,
-                schema_pb2.FEATURE_KIND_TEXT if isinstance(c, Text) else schema_pb2.FEATURE_KIND_NUMBER,
+                schema_pb2.FEATURE_KIND_TEXT if isinstance(c, RawText) else schema_pb2.FEATURE_KIND_NUMBER,
             )
             for name, c in columns.items()
-            if not isinstance(c, Unfit)
+            if not isinstance(c, UnusableColumn)
         ),
-        matrix=Matrix(
-            tuple(columns.get(name) or Unfit(name, _lacks(name)) for name in taken),
+        columns=SymbolicColumns(
+            tuple(columns.get(name) or UnusableColumn(name, _lacks(name)) for name in taken),
             framed=True,
         ),
         categories=categories,
@@ -105,7 +112,7 @@ def read_sample(model: object, sample: pd.DataFrame) -> Sample:
 def _taken(model: object, present: list[str]) -> list[str]:
     """The sample's columns in the order in which the model takes them."""
     names = fitted_names(model)
-    model = innermost(model)
+    model = first_step(model)
     if names is None:
         count = _fitted_count(model)
         if count is not None and count != len(present):
@@ -115,7 +122,7 @@ def _taken(model: object, present: list[str]) -> list[str]:
             )
         return present
     if isinstance(model, lightgbm.Booster | lightgbm.LGBMModel):
-        names = own_names(names, present)
+        names = sample_names(names, present)
     if type(model) is ColumnTransformer:
         # It finds its columns by name, and takes frames without those that it drops.
         return names
@@ -139,14 +146,14 @@ def _lacks(name: str) -> UnsupportedModelError:
     )
 
 
-def own_names(names: Iterable[str], present: Iterable[str]) -> list[str]:
+def sample_names(names: Iterable[str], present: Iterable[str]) -> list[str]:
     """LightGBM's names of columns as the sample has them: it has written white space as underscores."""
     present = list(present)
     called = {re.sub(r"\s", "_", name): name for name in present} | {name: name for name in present}
     return [called.get(name, name) for name in names]
 
 
-def innermost(model: Any) -> Any:
+def first_step(model: Any) -> Any:
     """The first thing that is given the rows: what a wrapper wraps, a pipeline's first step."""
     while True:
         if steps := steps_at_predict(model):
@@ -161,7 +168,7 @@ def innermost(model: Any) -> Any:
 
 def fitted_names(model: object) -> list[str] | None:
     """The names of the columns that a model was fitted on; None where it knows none."""
-    model = innermost(model)
+    model = first_step(model)
     if isinstance(model, xgboost.Booster):
         return None if model.feature_names is None else list(model.feature_names)
     if isinstance(model, lightgbm.Booster | lightgbm.LGBMModel):

@@ -14,13 +14,13 @@ from skl2onnx.common.data_types import FloatTensorType
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import OPSET
-from scorewire_training.export.lowering.graph_builder import Draft
-from scorewire_training.export.lowering.symbolic_columns import Matrix
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
 
 _ML_OPSET = 3
 
 
-def convert_classifier(draft: Draft, model: Any, matrix: Matrix) -> tuple[str, str]:
+def convert_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> tuple[str, str]:
     """A classifier by skl2onnx, in float.
 
     Returns:
@@ -29,20 +29,20 @@ def convert_classifier(draft: Draft, model: Any, matrix: Matrix) -> tuple[str, s
     """
     indexed = copy.copy(model)
     indexed.classes_ = np.arange(len(model.classes_))
-    x = draft.tensor(matrix, TensorProto.FLOAT)
-    outputs = _convert(draft, indexed, x, FloatTensorType([None, matrix.width]), {"zipmap": False})
+    x = builder.tensor(inputs, TensorProto.FLOAT)
+    outputs = _convert(builder, indexed, x, FloatTensorType([None, inputs.width]), {"zipmap": False})
     label, probabilities = outputs.values()
-    return label, draft.cast(probabilities, TensorProto.DOUBLE)
+    return label, builder.cast(probabilities, TensorProto.DOUBLE)
 
 
-def convert_regressor(draft: Draft, model: Any, matrix: Matrix) -> str:
+def convert_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> str:
     """A regressor by skl2onnx, in float; its value is double of shape [rows, targets]."""
-    x = draft.tensor(matrix, TensorProto.FLOAT)
-    outputs = _convert(draft, model, x, FloatTensorType([None, matrix.width]), {})
-    return draft.cast(next(iter(outputs.values())), TensorProto.DOUBLE)
+    x = builder.tensor(inputs, TensorProto.FLOAT)
+    outputs = _convert(builder, model, x, FloatTensorType([None, inputs.width]), {})
+    return builder.cast(next(iter(outputs.values())), TensorProto.DOUBLE)
 
 
-def _convert(draft: Draft, step: Any, x: str, kind: Any, options: dict[str, bool]) -> dict[str, str]:
+def _convert(builder: GraphBuilder, step: Any, x: str, kind: Any, options: dict[str, bool]) -> dict[str, str]:
     """The step's nodes, added to the graph; its outputs by name."""
     try:
         with warnings.catch_warnings():
@@ -59,7 +59,7 @@ def _convert(draft: Draft, step: Any, x: str, kind: Any, options: dict[str, bool
             "change its settings, or do what it does before the model is fitted",
         ) from error
     _check_operators(step, converted)
-    return draft.graph.extend(converted.graph, {"x": x})
+    return builder.graph.extend(converted.graph, {"x": x})
 
 
 def _check_operators(step: Any, model: onnx.ModelProto) -> None:

@@ -21,7 +21,7 @@ MAX_DENSE_WIDTH = 1 << 17
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Counts:
+class SparseCounts:
     """Tensors of shape [entries] that have a row's values at some of `width` places.
 
     `rows` and `places` are int64, `values` double. Idle entries have the value 0, at the place `width`.
@@ -38,19 +38,19 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Term:
+class CountColumn:
     """Column `index` of counts."""
 
-    counts: Counts
+    counts: SparseCounts
     index: int
 
 
-def terms(counts: Counts) -> tuple[Term, ...]:
+def count_columns(counts: SparseCounts) -> tuple[CountColumn, ...]:
     """All columns."""
-    return tuple(Term(counts, index) for index in range(counts.width))
+    return tuple(CountColumn(counts, index) for index in range(counts.width))
 
 
-def select(graph: Graph, counts: Counts, indices: Sequence[int]) -> Counts:
+def select(graph: Graph, counts: SparseCounts, indices: Sequence[int]) -> SparseCounts:
     """Some of the columns, ascending and distinct."""
     if list(indices) == list(range(counts.width)):
         return counts
@@ -61,13 +61,13 @@ def select(graph: Graph, counts: Counts, indices: Sequence[int]) -> Counts:
     return _without_idle(graph, replace(counts, places=places, width=width), counts.values)
 
 
-def scale_counts(graph: Graph, counts: Counts, factors: NDArray[np.float64]) -> Counts:
+def scale_counts(graph: Graph, counts: SparseCounts, factors: NDArray[np.float64]) -> SparseCounts:
     """Each column times a factor."""
     factor = _pick(graph, np.append(np.broadcast_to(factors, (counts.width,)), 0.0), counts)
     return replace(counts, values=graph.node("Mul", [counts.values, factor]))
 
 
-def normalize_counts(graph: Graph, counts: Counts, kind: str) -> Counts:
+def normalize_counts(graph: Graph, counts: SparseCounts, kind: str) -> SparseCounts:
     """Rows over their "l1" or "l2" norm; rows of zeros stay."""
     x = counts.values
     part = graph.node("Mul", [x, x]) if kind == "l2" else graph.node("Abs", [x])
@@ -81,7 +81,7 @@ def normalize_counts(graph: Graph, counts: Counts, kind: str) -> Counts:
     return replace(counts, values=graph.node("Div", [x, of_entry]))
 
 
-def log_counts(graph: Graph, counts: Counts) -> Counts:
+def log_counts(graph: Graph, counts: SparseCounts) -> SparseCounts:
     """1 + log of each value.
 
     Raises:
@@ -96,26 +96,26 @@ def log_counts(graph: Graph, counts: Counts) -> Counts:
     return _without_idle(graph, counts, graph.node("Add", [log, one]))
 
 
-def count_once(graph: Graph, counts: Counts) -> Counts:
+def count_once(graph: Graph, counts: SparseCounts) -> SparseCounts:
     """1 for each value that is there."""
     return replace(_without_idle(graph, counts, graph.constant(np.array([1.0]))), signed=False)
 
 
-def above(graph: Graph, counts: Counts, threshold: float) -> Counts:
+def above(graph: Graph, counts: SparseCounts, threshold: float) -> SparseCounts:
     """1 for values above a threshold of at least 0; others are left out."""
     over = graph.node("Greater", [counts.values, graph.constant(np.array([threshold]))])
     places = graph.node("Where", [over, counts.places, graph.constant(np.array([counts.width]))])
     return replace(counts, places=places, values=graph.node("Cast", [over], to=TensorProto.DOUBLE))
 
 
-def multiply(graph: Graph, counts: Counts, weights: NDArray[np.float64]) -> str:
+def multiply(graph: Graph, counts: SparseCounts, weights: NDArray[np.float64]) -> str:
     """Counts times weights of shape [width, targets]: double, [rows, targets]."""
     picked = _pick(graph, np.vstack([weights, np.zeros((1, weights.shape[1]))]), counts)
     product = graph.node("Mul", [picked, graph.node("Reshape", [counts.values, _column(graph)])])
     return _add_up(graph, counts, product, weights.shape[1])
 
 
-def write_out(graph: Graph, counts: Counts, indices: Sequence[int], *, absent: float = 0.0) -> str:
+def write_out(graph: Graph, counts: SparseCounts, indices: Sequence[int], *, absent: float = 0.0) -> str:
     """Some of the columns, each in its place: double, [rows, columns]; `absent` where a row has no value.
 
     Raises:
@@ -141,18 +141,18 @@ def write_out(graph: Graph, counts: Counts, indices: Sequence[int], *, absent: f
     return graph.node("Gather", [filled, graph.constant(order)], axis=1)
 
 
-def _without_idle(graph: Graph, counts: Counts, values: str) -> Counts:
+def _without_idle(graph: Graph, counts: SparseCounts, values: str) -> SparseCounts:
     """Other values, 0 for idle entries."""
     idle = graph.node("Equal", [counts.places, graph.constant(np.array([counts.width]))])
     return replace(counts, values=graph.node("Where", [idle, graph.constant(np.array([0.0])), values]))
 
 
-def _pick(graph: Graph, table: NDArray[np.float64], counts: Counts) -> str:
+def _pick(graph: Graph, table: NDArray[np.float64], counts: SparseCounts) -> str:
     """For each entry the row of a table at its place."""
     return graph.node("Gather", [graph.constant(np.ascontiguousarray(table)), counts.places])
 
 
-def _add_up(graph: Graph, counts: Counts, x: str, width: int) -> str:
+def _add_up(graph: Graph, counts: SparseCounts, x: str, width: int) -> str:
     """Sums by row of a tensor of shape [entries, width]: [rows, width]."""
     rows = graph.node("Reshape", [counts.rows, _column(graph)])
     if width > 1:

@@ -16,18 +16,18 @@ import pandas as pd
 
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.sparse_counts import Term
+from scorewire_training.export.lowering.sparse_counts import CountColumn
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class RawNumber:
     """A number feature as it came."""
 
     feature: str
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class RawText:
     """A text feature, folded.
 
     `spellings` are the values that the next step is given where the text is
@@ -42,7 +42,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Coded:
+class EncodedText:
     """A text feature that a table turns into a number, outside the graph.
 
     `values` has a number for each folded text known, `unknown` is that of all
@@ -57,7 +57,7 @@ class Coded:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Origin:
+class ColumnOrigin:
     """A number feature, and the steps that have made a column of nothing else.
 
     Each step comes with the place that the column had in what it was given.
@@ -70,7 +70,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TensorColumn:
     """Column `index` of a double tensor of shape [rows, width] in the graph.
 
     `origin` tells what it was made of, where that is a single number feature.
@@ -79,22 +79,22 @@ class Cell:
     tensor: str
     index: int
     width: int
-    origin: Origin | None = None
+    origin: ColumnOrigin | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Unfit:
+class UnusableColumn:
     """A column of what no row can hold, such as dates: in the way only where something reads it."""
 
     feature: str
     error: UnsupportedModelError
 
 
-Column: TypeAlias = Number | Text | Coded | Cell | Term | Unfit
+Column: TypeAlias = RawNumber | RawText | EncodedText | TensorColumn | CountColumn | UnusableColumn
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
+class SymbolicColumns:
     """Columns in order.
 
     `sparse`: the fitted pipeline has a sparse matrix here. It leaves out what is 0,
@@ -109,7 +109,7 @@ class Matrix:
     sparse: bool = False
     flat: bool = False
     framed: bool = False
-    pattern: Matrix | None = None
+    pattern: SymbolicColumns | None = None
     by_column: bool = False
 
     @property
@@ -117,29 +117,29 @@ class Matrix:
         """How many columns."""
         return len(self.columns)
 
-    def take(self, indices: Iterable[int]) -> Matrix:
+    def take(self, indices: Iterable[int]) -> SymbolicColumns:
         """The columns at some places, in that order."""
         places = tuple(indices)
         pattern = None if self.pattern is None else self.pattern.take(places)
         return replace(self, columns=tuple(self.columns[i] for i in places), pattern=pattern)
 
-    def changed(self, columns: tuple[Column, ...]) -> Matrix:
+    def changed(self, columns: tuple[Column, ...]) -> SymbolicColumns:
         """What a step makes of the entries that are there; a sparse matrix leaves out what it did."""
         pattern = (self.pattern or self) if self.sparse else None
-        return Matrix(columns, sparse=self.sparse, pattern=pattern, by_column=self.by_column)
+        return SymbolicColumns(columns, sparse=self.sparse, pattern=pattern, by_column=self.by_column)
 
-    def by_row(self) -> Matrix:
+    def by_row(self) -> SymbolicColumns:
         """The matrix as steps take it that want rows."""
         return replace(self, by_column=False)
 
-    def check_fit(self) -> None:
+    def check_usable(self) -> None:
         """Check that rows can hold all columns, before something reads them.
 
         Raises:
             UnsupportedModelError: they cannot.
         """
         for column in self.columns:
-            if isinstance(column, Unfit):
+            if isinstance(column, UnusableColumn):
                 raise column.error
 
     def check_width(self, step: object, expected: int) -> None:
@@ -155,18 +155,20 @@ class Matrix:
             )
 
 
-def beside(parts: Sequence[Matrix], *, sparse: bool) -> Matrix:
+def beside(parts: Sequence[SymbolicColumns], *, sparse: bool) -> SymbolicColumns:
     """Matrices side by side; where the whole is sparse, the zeros of dense parts are left out."""
     columns = tuple(column for part in parts for column in part.columns)
     pattern = None
     if sparse and any(part.pattern is not None for part in parts):
-        pattern = Matrix(tuple(column for part in parts for column in (part.pattern or part).columns))
-    return Matrix(columns, sparse=sparse, pattern=pattern)
+        pattern = SymbolicColumns(
+            tuple(column for part in parts for column in (part.pattern or part).columns)
+        )
+    return SymbolicColumns(columns, sparse=sparse, pattern=pattern)
 
 
-def cells(tensor: str, width: int) -> tuple[Cell, ...]:
+def tensor_columns(tensor: str, width: int) -> tuple[TensorColumn, ...]:
     """All columns of a double tensor of shape [rows, width]."""
-    return tuple(Cell(tensor, index, width) for index in range(width))
+    return tuple(TensorColumn(tensor, index, width) for index in range(width))
 
 
 def is_null(value: object) -> bool:

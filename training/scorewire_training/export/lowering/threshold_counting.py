@@ -15,13 +15,19 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from scorewire_training.export.double_order import from_ordinals, midpoints, to_ordinals
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.column_functions import Functions, refusal
+from scorewire_training.export.lowering.column_functions import ColumnFunctions, refusal
 from scorewire_training.export.lowering.columnwise import goes_one_way, has_domain, inexact_origins
-from scorewire_training.export.lowering.graph_builder import Draft
-from scorewire_training.export.lowering.symbolic_columns import Column, Matrix, Number, Origin, cells
-from scorewire_training.export.lowering.thresholds import Cuts, find_codes, search_tree
-from scorewire_training.export.parity.discontinuities import doubles, middle, ordered
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.symbolic_columns import (
+    Column,
+    ColumnOrigin,
+    RawNumber,
+    SymbolicColumns,
+    tensor_columns,
+)
+from scorewire_training.export.lowering.thresholds import Thresholds, find_codes, search_tree
 from scorewire_training.export.trees.ensemble import Tree
 
 _Numbers = NDArray[np.float64]
@@ -42,10 +48,10 @@ _FEWEST_NUMBERS, _MAX_NUMBERS = 100, 2_000_000
 _NOT_MONOTONE = "is not monotone around its cuts"
 
 
-def fold(
-    draft: Draft,
-    origins: Sequence[Origin],
-    cuts: Sequence[Cuts],
+def count_passed(
+    builder: GraphBuilder,
+    origins: Sequence[ColumnOrigin],
+    cuts: Sequence[Thresholds],
     *,
     see: Callable[[_Numbers], _Numbers] = lambda values: values,
     recode: Callable[[int, _Numbers], _Numbers] = lambda _, counts: np.where(counts < 0, np.nan, counts),
@@ -53,7 +59,7 @@ def fold(
     """Count the cuts that columns have passed, without computing the columns.
 
     Args:
-        draft: takes the nodes, and the caller's numbers at the cuts.
+        builder: takes the nodes, and the caller's numbers at the cuts.
         origins: of each column.
         cuts: of each column.
         see: what the comparing step makes of the columns' values before it compares.
@@ -71,60 +77,62 @@ def fold(
     for origin in origins:
         if not goes_one_way(origin):
             raise refusal(origin, "rises and falls")
-        if origin.feature in draft.narrow:
+        if origin.feature in builder.narrow:
             raise UnsupportedModelError(
-                f"{origin.feature!r} is of type {draft.narrow[origin.feature]},"
+                f"{origin.feature!r} is of type {builder.narrow[origin.feature]},"
                 " in which functions are computed otherwise than in double precision",
                 "turn it into float64 before the model is fitted",
             )
-    draft.origins.extend(origins)
+    builder.origins.extend(origins)
     trees: list[Tree] = []
     of_missing = np.empty(len(origins))
     for places in _alike(origins, [len(own.thresholds) for own in cuts]):
-        functions = Functions(draft, [origins[i] for i in places])
-        turns = _Turns(functions, [cuts[i] for i in places], see)
+        functions = ColumnFunctions(builder, [origins[i] for i in places])
+        turns = _ThresholdSearch(functions, [cuts[i] for i in places], see)
         folded = turns.find()
         for place, (bounds, counts, missing) in zip(places, folded, strict=True):
             codes = recode(place, np.append(counts, missing))
             trees.append(search_tree(bounds, codes[:-1], place))
             of_missing[place] = codes[-1]
-            draft.add_thresholds(Number(origins[place].feature), bounds)
-    graph = draft.graph
-    raw = draft.tensor(Matrix(tuple(Number(origin.feature) for origin in origins)))
+            builder.add_thresholds(RawNumber(origins[place].feature), bounds)
+    graph = builder.graph
+    raw = builder.tensor(SymbolicColumns(tuple(RawNumber(origin.feature) for origin in origins)))
     counted = find_codes(graph, trees, raw)
-    filler = draft.constant(of_missing[np.newaxis, :])
+    filler = builder.constant(of_missing[np.newaxis, :])
     return graph.node("Where", [graph.node("IsNaN", [raw]), filler, counted])
 
 
-def fold_inexact(draft: Draft, columns: Sequence[Column], cuts: Sequence[Cuts]) -> dict[int, Column]:
+def count_passed_inexact(
+    builder: GraphBuilder, columns: Sequence[Column], cuts: Sequence[Thresholds]
+) -> dict[int, Column]:
     """By place, how many of their cuts columns have passed that no graph computes to the last bit.
 
     Raises:
-        UnsupportedModelError: as for `fold`.
+        UnsupportedModelError: as for `count_passed`.
     """
     found = inexact_origins(columns)
     if not found:
         return {}
-    codes = fold(draft, list(found.values()), [cuts[place] for place in found])
-    return dict(zip(found, cells(codes, len(found)), strict=True))
+    codes = count_passed(builder, list(found.values()), [cuts[place] for place in found])
+    return dict(zip(found, tensor_columns(codes, len(found)), strict=True))
 
 
-def domains(draft: Draft) -> Mapping[str, tuple[float, float]]:
+def domains(builder: GraphBuilder) -> Mapping[str, tuple[float, float]]:
     """For each feature, the smallest and the largest number of which its functions make a finite one.
 
     Features without functions are left out, and those without such a range.
     """
     found: dict[str, tuple[float, float]] = {}
-    origins = [origin for origin in dict.fromkeys(draft.origins) if has_domain(origin)]
+    origins = [origin for origin in dict.fromkeys(builder.origins) if has_domain(origin)]
     for places in _alike(origins, [0] * len(origins)):
         group = [origins[i] for i in places]
-        for origin, (low, high) in zip(group, Functions(draft, group).finite_ranges(), strict=True):
+        for origin, (low, high) in zip(group, ColumnFunctions(builder, group).finite_ranges(), strict=True):
             before = found.get(origin.feature, (-np.inf, np.inf))
             found[origin.feature] = max(before[0], low), min(before[1], high)
     return {feature: (low, high) for feature, (low, high) in found.items() if low <= high}
 
 
-def _alike(origins: Sequence[Origin], sizes: Sequence[int]) -> Iterator[list[int]]:
+def _alike(origins: Sequence[ColumnOrigin], sizes: Sequence[int]) -> Iterator[list[int]]:
     """Places of columns made by the same steps, in parts that are not too many numbers; `sizes` by column."""
 
     def key(place: int) -> tuple[int, ...]:
@@ -137,11 +145,11 @@ def _alike(origins: Sequence[Origin], sizes: Sequence[int]) -> Iterator[list[int
         yield from (places[begin : begin + size] for begin in range(0, len(places), size))
 
 
-class _Turns:
+class _ThresholdSearch:
     """Where columns made by the same steps pass what they are compared with."""
 
     def __init__(
-        self, functions: Functions, cuts: Sequence[Cuts], see: Callable[[_Numbers], _Numbers]
+        self, functions: ColumnFunctions, cuts: Sequence[Thresholds], see: Callable[[_Numbers], _Numbers]
     ) -> None:
         self._functions = functions
         self._cuts = cuts
@@ -158,7 +166,7 @@ class _Turns:
         starts = self._starts(begin)
         reach = self._reach(begin)
         for column in np.flatnonzero(reach.any(axis=0)).tolist():
-            single = _Turns(self._functions.alone(column), [self._cuts[column]], self._see)
+            single = _ThresholdSearch(self._functions.alone(column), [self._cuts[column]], self._see)
             cuts = np.flatnonzero(reach[:, column]).tolist()
             further = [
                 single._starts_around(cut, *map(int, (begin[cut, column], reach[cut, column])))
@@ -177,14 +185,14 @@ class _Turns:
                 bounds, codes = own, np.append(below[column], codes)
             if high[column] < _LAST:
                 bounds, codes = np.append(bounds, high[column] + 1), np.append(codes, above[column])
-            yield doubles(bounds), codes, float(of_missing[column])
+            yield from_ordinals(bounds), codes, float(of_missing[column])
 
     def _bisect(self) -> _Places:
         """The first number on the other side of each cut; one beyond the domain where there is none."""
         begin = np.broadcast_to(self._low, self._is_cut.shape).copy()
         end = np.broadcast_to(self._high + 1, begin.shape).copy()
         while np.any(begin < end):
-            between = middle(begin, end)
+            between = midpoints(begin, end)
             is_open = begin < end
             beyond = self._is_beyond(between)
             end = np.where(is_open & beyond, between, end)
@@ -255,4 +263,4 @@ class _Turns:
         return np.where(np.isnan(seen), -1.0, np.column_stack(counts))
 
 
-_FIRST, _LAST = (int(ordered(np.array([end]))[0]) for end in (-np.inf, np.inf))
+_FIRST, _LAST = (int(to_ordinals(np.array([end]))[0]) for end in (-np.inf, np.inf))

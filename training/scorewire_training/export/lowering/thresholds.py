@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from scorewire_training.export.graph import Graph
 from scorewire_training.export.trees.emit import emit_margin
-from scorewire_training.export.trees.ensemble import Ensemble, Question, Tree
+from scorewire_training.export.trees.ensemble import Ensemble, NodeMode, Tree
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cuts:
+class Thresholds:
     """What a column is compared with: thresholds ascending, and whether each asks LESS or AT_MOST.
 
     At equal thresholds LESS comes first.
@@ -24,7 +24,7 @@ class Cuts:
     is_less: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, thresholds: NDArray[np.float64], is_less: NDArray[np.bool_]) -> Cuts:
+    def of(cls, thresholds: NDArray[np.float64], is_less: NDArray[np.bool_]) -> Thresholds:
         """The distinct ones of some comparisons."""
         pairs = np.unique(np.column_stack([thresholds, ~is_less]), axis=0)
         return cls(pairs[:, 0], pairs[:, 1] == 0)
@@ -64,7 +64,7 @@ def search_tree(bounds: NDArray[np.float64], codes: NDArray[np.float64], place: 
     return Tree(
         is_leaf=is_leaf,
         feature=np.full(size, place, dtype=np.int64),
-        question=np.full(size, int(Question.LESS), dtype=np.int64),
+        mode=np.full(size, int(NodeMode.LESS), dtype=np.int64),
         threshold=threshold,
         true_child=children[0],
         false_child=children[1],

@@ -36,7 +36,7 @@ def unicode_version() -> str:
     return unicodedata.unidata_version if unicodedata.unidata_version in known else known[-1]
 
 
-def bag_of(vectorizer: Any, version: str) -> manifest_pb2.Bag:
+def describe_vectorizer(vectorizer: Any, version: str) -> manifest_pb2.Bag:
     """How a fitted vectorizer cuts and counts texts, but for which text feature.
 
     Args:

@@ -9,11 +9,17 @@ from numpy.typing import NDArray
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering.columnwise import inexact_origins
-from scorewire_training.export.lowering.graph_builder import Draft
-from scorewire_training.export.lowering.symbolic_columns import Column, Matrix, Number, Origin, cells
-from scorewire_training.export.lowering.threshold_counting import fold
-from scorewire_training.export.lowering.thresholds import Cuts
-from scorewire_training.export.trees.ensemble import LIGHTGBM_ZERO, Ensemble, Question, Tree
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.symbolic_columns import (
+    Column,
+    ColumnOrigin,
+    RawNumber,
+    SymbolicColumns,
+    tensor_columns,
+)
+from scorewire_training.export.lowering.threshold_counting import count_passed
+from scorewire_training.export.lowering.thresholds import Thresholds
+from scorewire_training.export.trees.ensemble import LIGHTGBM_ZERO, Ensemble, NodeMode, Tree
 from scorewire_training.export.trees.linear_boosters import LinearTrees
 from scorewire_training.export.trees.model import TreeModel
 
@@ -21,22 +27,22 @@ from scorewire_training.export.trees.model import TreeModel
 _NEARLY_ZERO = 5e-324, 1e-323, 1.5e-323
 
 
-def fold_functions(
-    draft: Draft, trees: TreeModel, matrix: Matrix, *, zero_is_missing: bool
-) -> tuple[TreeModel, Matrix]:
+def replace_by_counts(
+    builder: GraphBuilder, trees: TreeModel, inputs: SymbolicColumns, *, zero_is_missing: bool
+) -> tuple[TreeModel, SymbolicColumns]:
     """Trees and their input, with counts in place of the columns that no graph computes to the last bit.
 
     Args:
-        draft: takes the nodes that count.
+        builder: takes the nodes that count.
         trees: the trees as their library has them.
-        matrix: what they are given.
+        inputs: what they are given.
         zero_is_missing: the library takes zeros of the matrix for missing.
 
     Raises:
         UnsupportedModelError: a column's steps are not monotone around what it
             is compared with, or its values themselves are asked for, too.
     """
-    origins = inexact_origins(matrix.columns)
+    origins = inexact_origins(inputs.columns)
     ensemble = trees.ensemble
     if isinstance(ensemble, LinearTrees) and any(place in ensemble.thresholds() for place in origins):
         raise UnsupportedModelError(
@@ -45,40 +51,40 @@ def fold_functions(
             "leave the function out, or fit with linear_tree=False",
         )
     if not isinstance(ensemble, Ensemble):
-        return trees, matrix
+        return trees, inputs
     for place in ensemble.coded_features():
         origins.pop(place, None)
     if not origins:
-        return trees, matrix
-    asked = _Asked(ensemble)
+        return trees, inputs
+    asked = _Comparisons(ensemble)
     folded = {
-        place: _Folded(asked, ensemble, place, zero_is_missing)
+        place: _CountedFeature(asked, ensemble, place, zero_is_missing)
         for place in origins
         if len(asked.nodes(place))
     }
-    columns: list[Column] = list(matrix.columns)
+    columns: list[Column] = list(inputs.columns)
     for place, origin in origins.items():
         # What no tree asks for may be anything.
-        columns[place] = Number(origin.feature)
+        columns[place] = RawNumber(origin.feature)
     if not folded:
-        return trees, replace(matrix, columns=tuple(columns))
-    counted: list[Origin] = [origins[place] for place in folded]
+        return trees, replace(inputs, columns=tuple(columns))
+    counted: list[ColumnOrigin] = [origins[place] for place in folded]
     parts = list(folded.values())
-    codes = fold(
-        draft,
+    codes = count_passed(
+        builder,
         counted,
         [part.cuts for part in parts],
         see=lambda values: _see(trees, values, zero_is_missing),
         recode=lambda i, counts: parts[i].recode(counts),
     )
-    for place, cell in zip(folded, cells(codes, len(folded)), strict=True):
+    for place, cell in zip(folded, tensor_columns(codes, len(folded)), strict=True):
         columns[place] = cell
     counting = replace(
         ensemble,
         trees=asked.trees_with({place: part.thresholds for place, part in folded.items()}),
         zero_is_missing=ensemble.zero_is_missing - folded.keys(),
     )
-    return replace(trees, ensemble=counting), replace(matrix, columns=tuple(columns))
+    return replace(trees, ensemble=counting), replace(inputs, columns=tuple(columns))
 
 
 def _see(trees: TreeModel, values: NDArray[np.float64], zero_is_missing: bool) -> NDArray[np.float64]:
@@ -92,7 +98,7 @@ def _see(trees: TreeModel, values: NDArray[np.float64], zero_is_missing: bool) -
     return np.where(seen == 0, nearly, seen)
 
 
-class _Asked:
+class _Comparisons:
     """The comparisons of all trees, side by side."""
 
     def __init__(self, ensemble: Ensemble) -> None:
@@ -101,11 +107,11 @@ class _Asked:
         with np.errstate(over="ignore"):
             self.compared = self.threshold.astype(ensemble.element_type).astype(np.float64)
         none = np.zeros(0, dtype=np.int64)
-        question = np.concatenate([tree.question for tree in ensemble.trees] or [none])
-        self.is_less = question == Question.LESS
+        mode = np.concatenate([tree.mode for tree in ensemble.trees] or [none])
+        self.is_less = mode == NodeMode.LESS
         is_leaf = np.concatenate([tree.is_leaf for tree in ensemble.trees] or [none == 0])
         feature = np.concatenate([tree.feature for tree in ensemble.trees] or [none])
-        feature = np.where(is_leaf | (question == Question.MEMBER), -1, feature)
+        feature = np.where(is_leaf | (mode == NodeMode.MEMBER), -1, feature)
         self._order = np.argsort(feature, kind="stable")
         self._feature = feature[self._order]
 
@@ -124,10 +130,10 @@ class _Asked:
         return tuple(replace(tree, threshold=part) for tree, part in zip(self._trees, parts, strict=True))
 
 
-class _Folded:
+class _CountedFeature:
     """A feature's comparisons, of counts in place of values."""
 
-    def __init__(self, asked: _Asked, ensemble: Ensemble, place: int, zero_is_missing: bool) -> None:
+    def __init__(self, asked: _Comparisons, ensemble: Ensemble, place: int, zero_is_missing: bool) -> None:
         nodes = asked.nodes(place)
         compared, is_less = asked.compared[nodes], asked.is_less[nodes]
         # From each first number to each second one values are missing.
@@ -140,7 +146,7 @@ class _Folded:
             gaps.append((alike, alike))
         ends = np.array(gaps, dtype=np.float64).reshape(-1, 2)
         at_ends = np.tile([True, False], len(gaps))
-        self.cuts = Cuts.of(np.append(compared, ends.ravel()), np.append(is_less, at_ends))
+        self.cuts = Thresholds.of(np.append(compared, ends.ravel()), np.append(is_less, at_ends))
         every = self.cuts.index(ends.ravel(), at_ends).reshape(-1, 2)
         self._gaps = [(int(first), int(last)) for first, last in every]
         # No count is 0 or the value that stands for missing.

@@ -30,7 +30,7 @@ from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.bundling import ExportedBundle, check_metrics, check_target, write
 from scorewire_training.export.errors import ExportError, UnsupportedModelError
 from scorewire_training.export.frames import WireRows
-from scorewire_training.export.onnx_file.runs import ABSOLUTE, RELATIVE, allowed, settle_runs
+from scorewire_training.export.onnx_file.runs import ABSOLUTE, RELATIVE, allowed, choose_run_mode
 from scorewire_training.export.onnx_file.signature import (
     MAX_VALUES,
     ElementKind,
@@ -42,7 +42,7 @@ from scorewire_training.export.parity.gate import ParityReport
 from scorewire_training.export.provenance import build_provenance
 from scorewire_training.export.runtime import open_graph
 from scorewire_training.export.schema import describe_sample
-from scorewire_training.export.tolerance import Tolerances, choose
+from scorewire_training.export.tolerance import Tolerances, choose_tolerances
 from scorewire_training.export.typed_schema import give_fields
 
 _GENERATED_ROWS, _MOST_GOLDEN_ROWS = 16, 64
@@ -95,10 +95,10 @@ def export_onnx(
         raise ExportError(f"{path} cannot be read: {error.strerror}") from None
     rows = _generate(signature) if sample is None else _read_rows(signature, sample)
     kinds = [(name, _output_kind(kind)) for name, kind in signature.outputs]
-    tolerances = choose(tolerance, kinds)
+    tolerances = choose_tolerances(tolerance, kinds)
     report_stage("Running the graph on one row and on many")
     feeds = _feeds(signature, rows)
-    graph, row_by_row, answers = settle_runs(model, signature, feeds, tolerances)
+    graph, row_by_row, answers = choose_run_mode(model, signature, feeds, tolerances)
 
     manifest = manifest_pb2.Manifest(model=name, version=version, description=description)
     _describe_inputs(manifest, signature)

@@ -35,7 +35,7 @@ def allowed(tolerance: Tolerance | None) -> manifest_pb2.Tolerance:
     return (tolerance or Tolerance(RELATIVE)).to_message(ABSOLUTE)
 
 
-def settle_runs(
+def choose_run_mode(
     model: onnx.ModelProto, signature: Signature, feeds: Feeds, tolerances: Mapping[str, Tolerance]
 ) -> tuple[bytes, bool, list[NDArray[Any]]]:
     """The graph to serve, whether it takes rows one by one, and its answers to the sample.

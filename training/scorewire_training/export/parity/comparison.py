@@ -12,34 +12,34 @@ from scorewire_contract.scoring import Scorer
 from scorewire_proto.v1 import errors_pb2, schema_pb2
 from scorewire_training.export.frames import FrameCodec, WireRows
 from scorewire_training.export.lowering import LoweredModel
-from scorewire_training.export.parity.discontinuities import find_jumps
-from scorewire_training.export.parity.fitted_model import Answers, Reference
+from scorewire_training.export.parity.discontinuities import find_discontinuities
+from scorewire_training.export.parity.fitted_model import FittedModel, FittedScores
 from scorewire_training.export.parity.gate import BundleScores, score_rows
-from scorewire_training.export.parity.hard_rows import SAMPLE, TriedRows, construct_rows, join
+from scorewire_training.export.parity.hard_rows import SAMPLE, ComparisonRows, construct_rows, join
 from scorewire_training.export.tolerance import Tolerance
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Comparison:
     """Rows, and the two sides' answers to them, row by row."""
 
-    tried: TriedRows
-    fitted: Answers
+    compared: ComparisonRows
+    fitted: FittedScores
     bundle: BundleScores
 
 
-def hold_trial(
-    reference: Reference,
+def score_both_sides(
+    reference: FittedModel,
     codec: FrameCodec,
     scorer: Scorer,
     lowered: LoweredModel,
     *,
     sample: WireRows,
-    sample_answers: Answers,
+    sample_scores: FittedScores,
     ranges: Mapping[str, tuple[float, float]],
     tolerances: Mapping[str, Tolerance],
     report_stage: Callable[[str], None],
-) -> Trial:
+) -> Comparison:
     """Let the fitted model and the bundle score the sample and the hard rows made from it.
 
     Args:
@@ -48,7 +48,7 @@ def hold_trial(
         scorer: the bundle.
         lowered: what is known of the model's features.
         sample: rows of the sample.
-        sample_answers: the fitted model's answers to them, of the very frame
+        sample_scores: the fitted model's answers to them, of the very frame
             that they were read from.
         ranges: the smallest and the largest number that the model takes, by number feature.
         tolerances: what a user allows, by output.
@@ -66,17 +66,17 @@ def hold_trial(
         ranges=ranges,
     )
     report_stage("Looking for jumps of the fitted model's scores")
-    tried = join(constructed, _tried_jumps(reference, codec, sample, lowered))
-    bundle = score_rows(scorer, tried.rows, tolerances, report_stage)
-    kept = _without_repeated_refusals(tried, bundle)
-    tried, bundle = tried.take(kept), bundle.take(kept)
-    report_stage(f"Asking the fitted model for its scores ({len(tried):,} rows)")
-    fitted = _ask(reference, codec, tried, sample_answers, bundle)
-    settled = _without_one_sided_limits(tried, fitted, bundle)
-    return Trial(tried.take(settled), fitted.take(settled), bundle.take(settled))
+    compared = join(constructed, _rows_at_discontinuities(reference, codec, sample, lowered))
+    bundle = score_rows(scorer, compared.rows, tolerances, report_stage)
+    kept = _without_repeated_refusals(compared, bundle)
+    compared, bundle = compared.take(kept), bundle.take(kept)
+    report_stage(f"Asking the fitted model for its scores ({len(compared):,} rows)")
+    fitted = _ask(reference, codec, compared, sample_scores, bundle)
+    settled = _without_one_sided_limits(compared, fitted, bundle)
+    return Comparison(compared.take(settled), fitted.take(settled), bundle.take(settled))
 
 
-def _without_repeated_refusals(tried: TriedRows, scores: BundleScores) -> list[int]:
+def _without_repeated_refusals(compared: ComparisonRows, scores: BundleScores) -> list[int]:
     """The rows to compare: of those that are refused for one change, one is enough.
 
     A refusal is found by asking the fitted model about that row alone, which is slow.
@@ -84,7 +84,7 @@ def _without_repeated_refusals(tried: TriedRows, scores: BundleScores) -> list[i
     seen: set[tuple[str, str]] = set()
     refused = set(scores.refused)
     kept = []
-    for row, key in enumerate(zip(tried.origins, tried.changes, strict=True)):
+    for row, key in enumerate(zip(compared.origins, compared.changes, strict=True)):
         if row in refused and key[0] != SAMPLE:
             if key in seen:
                 continue
@@ -93,9 +93,9 @@ def _without_repeated_refusals(tried: TriedRows, scores: BundleScores) -> list[i
     return kept
 
 
-def _tried_jumps(
-    reference: Reference, codec: FrameCodec, sample: WireRows, lowered: LoweredModel
-) -> TriedRows:
+def _rows_at_discontinuities(
+    reference: FittedModel, codec: FrameCodec, sample: WireRows, lowered: LoweredModel
+) -> ComparisonRows:
     """Rows at the jumps along the number features whose thresholds nobody knows.
 
     The class alone is not asked for: it jumps wherever two classes are even, and
@@ -108,50 +108,52 @@ def _tried_jumps(
     unknown = [column for column, name in enumerate(numbers) if name not in known]
 
     def ask(rows: WireRows) -> list[NDArray[np.float64]]:
-        outputs = reference.answer_or_refuse(codec.to_frame(rows)).outputs
+        outputs = reference.score_or_refuse(codec.to_frame(rows)).outputs
         return [outputs[i] for i in asked]
 
-    found, along = find_jumps(ask, sample, unknown)
+    found, along = find_discontinuities(ask, sample, unknown)
     changes = [
         f"{numbers[column]} = {value!r}"
         for column, value in zip(along, found.numbers[np.arange(len(found)), along].tolist(), strict=True)
     ]
-    return TriedRows(found, ("jump",) * len(found), tuple(changes))
+    return ComparisonRows(found, ("jump",) * len(found), tuple(changes))
 
 
-def _without_one_sided_limits(tried: TriedRows, fitted: Answers, scores: BundleScores) -> list[int]:
+def _without_one_sided_limits(
+    compared: ComparisonRows, fitted: FittedScores, scores: BundleScores
+) -> list[int]:
     """The rows to compare: a limit for all rows also bars what the model takes in some only."""
     out_of_range = {
         error.row for error in scores.errors if error.reason == errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE
     }
     return [
         row
-        for row in range(len(tried))
-        if row not in out_of_range or fitted.refused[row] or tried.origins[row] == SAMPLE
+        for row in range(len(compared))
+        if row not in out_of_range or fitted.refused[row] or compared.origins[row] == SAMPLE
     ]
 
 
 def _ask(
-    reference: Reference,
+    reference: FittedModel,
     codec: FrameCodec,
-    tried: TriedRows,
-    sample_answers: Answers,
+    compared: ComparisonRows,
+    sample_scores: FittedScores,
     scores: BundleScores,
-) -> Answers:
+) -> FittedScores:
     """The fitted model's answers: those for the sample, then for the rows made from it."""
-    begin = len(sample_answers.refused)
-    outputs = [np.full((len(tried), values.shape[1]), np.nan) for values in sample_answers.outputs]
-    refused = np.zeros(len(tried), dtype=np.bool_)
+    begin = len(sample_scores.refused)
+    outputs = [np.full((len(compared), values.shape[1]), np.nan) for values in sample_scores.outputs]
+    refused = np.zeros(len(compared), dtype=np.bool_)
     by_bundle = np.array([row for row in scores.refused if row >= begin], dtype=np.intp)
-    others = np.setdiff1d(np.arange(begin, len(tried)), by_bundle)
+    others = np.setdiff1d(np.arange(begin, len(compared)), by_bundle)
     for group, likely_refused in ((others, False), (by_bundle, True)):
         if not len(group):
             continue
-        frame = codec.to_frame(tried.rows.take(group))
-        answers = reference.answer_or_refuse(frame, likely_refused=likely_refused)
+        frame = codec.to_frame(compared.rows.take(group))
+        answers = reference.score_or_refuse(frame, likely_refused=likely_refused)
         refused[group] = answers.refused
         for whole, part in zip(outputs, answers.outputs, strict=True):
             whole[group] = part
-    for whole, part in zip(outputs, sample_answers.outputs, strict=True):
+    for whole, part in zip(outputs, sample_scores.outputs, strict=True):
         whole[:begin] = part
-    return Answers(outputs, refused)
+    return FittedScores(outputs, refused)

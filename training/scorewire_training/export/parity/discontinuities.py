@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from scorewire_training.export.double_order import from_ordinals, midpoints, to_ordinals
 from scorewire_training.export.frames import WireRows, concatenate
 
 _PAIRS_PER_FEATURE = 16
 _MAX_PAIRS = 256
 _SEED = 20_240_229
-_SIGN = np.int64(np.iinfo(np.int64).min)
 
 
-def find_jumps(
+def find_discontinuities(
     ask: Callable[[WireRows], Sequence[NDArray[np.float64]]], sample: WireRows, columns: Sequence[int]
 ) -> tuple[WireRows, list[int]]:
     """Rows on both sides of jumps, and for each the column along which its jump is.
@@ -37,16 +37,16 @@ def find_jumps(
     if not len(along):
         return sample.take([]), []
     start = ask(_at(begin, along, begin.numbers[np.arange(len(along)), along]))
-    low = ordered(begin.numbers[np.arange(len(along)), along])
-    high = ordered(end)
+    low = to_ordinals(begin.numbers[np.arange(len(along)), along])
+    high = to_ordinals(end)
     differ = ~_same(start, ask(_at(begin, along, end)))
     begin, along = begin.take(np.flatnonzero(differ)), along[differ]
     low, high, start = low[differ], high[differ], [values[differ] for values in start]
     while len(along) and np.any(low + 1 < high):
-        between = middle(low, high)
-        same = _same(start, ask(_at(begin, along, doubles(between))))
+        between = midpoints(low, high)
+        same = _same(start, ask(_at(begin, along, from_ordinals(between))))
         low, high = np.where(same, between, low), np.where(same, high, between)
-    sides = [_at(begin, along, doubles(side)) for side in (low, high)]
+    sides = [_at(begin, along, from_ordinals(side)) for side in (low, high)]
     return concatenate(sides), [*along.tolist(), *along.tolist()]
 
 
@@ -80,19 +80,3 @@ def _same(one: Sequence[NDArray[np.float64]], other: Sequence[NDArray[np.float64
     """The rows whose outputs are all equal, NaN equal to NaN."""
     same = [((a == b) | (np.isnan(a) & np.isnan(b))).all(axis=1) for a, b in zip(one, other, strict=True)]
     return np.asarray(np.stack(same).all(axis=0))
-
-
-def ordered(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Integers in the order of the doubles, neighbours next to each other; both zeros are 0."""
-    bits = np.asarray(values, dtype=np.float64).view(np.int64)
-    return np.where(bits < 0, _SIGN - bits, bits)
-
-
-def middle(low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The means of integers, rounded down, without overflow."""
-    return (low & high) + ((low ^ high) >> 1)
-
-
-def doubles(places: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The doubles that `ordered` made integers of."""
-    return np.where(places < 0, _SIGN - places, places).view(np.float64)

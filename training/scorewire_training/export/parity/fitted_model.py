@@ -23,7 +23,7 @@ from scorewire_training.export.trees.xgboost_missing import missing_of
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class FittedScores:
     """The fitted model's answers.
 
     `outputs` has for each output an array of float64 of shape [rows, width],
@@ -33,12 +33,12 @@ class Answers:
     outputs: list[NDArray[np.float64]]
     refused: NDArray[np.bool_]
 
-    def take(self, rows: Sequence[int] | NDArray[np.intp]) -> Answers:
+    def take(self, rows: Sequence[int] | NDArray[np.intp]) -> FittedScores:
         """The answers for some of the rows, in the order given."""
-        return Answers([values[rows] for values in self.outputs], self.refused[rows])
+        return FittedScores([values[rows] for values in self.outputs], self.refused[rows])
 
 
-class Reference:
+class FittedModel:
     """Asks a fitted model.
 
     Args:
@@ -66,7 +66,7 @@ class Reference:
                     "fault of the exporter, please report it with the kind of model"
                 )
 
-    def answer(self, frame: pd.DataFrame | NDArray[Any]) -> list[NDArray[np.float64]]:
+    def score(self, frame: pd.DataFrame | NDArray[Any]) -> list[NDArray[np.float64]]:
         """The answers for all rows, of a frame or of an array as the model was fitted on.
 
         Raises:
@@ -85,23 +85,23 @@ class Reference:
             for answer, output in zip(answers, self._outputs, strict=True)
         ]
 
-    def answer_or_refuse(self, frame: pd.DataFrame, *, likely_refused: bool = False) -> Answers:
+    def score_or_refuse(self, frame: pd.DataFrame, *, likely_refused: bool = False) -> FittedScores:
         """The answers for the rows that the model takes, which it shows by not raising.
 
         Where most rows are `likely_refused`, each is asked for alone instead of
         searching for the bad ones by halves; the answers are the same.
         """
         try:
-            return Answers(self.answer(frame), np.zeros(len(frame), dtype=np.bool_))
+            return FittedScores(self.score(frame), np.zeros(len(frame), dtype=np.bool_))
         except Exception:
             if len(frame) <= 1:
                 nothing = [np.full((len(frame), output.width), np.nan) for output in self._outputs]
-                return Answers(nothing, np.ones(len(frame), dtype=np.bool_))
+                return FittedScores(nothing, np.ones(len(frame), dtype=np.bool_))
         size = 1 if likely_refused else (len(frame) + 1) // 2
         parts = [
-            self.answer_or_refuse(frame.iloc[begin : begin + size]) for begin in range(0, len(frame), size)
+            self.score_or_refuse(frame.iloc[begin : begin + size]) for begin in range(0, len(frame), size)
         ]
-        return Answers(
+        return FittedScores(
             [np.concatenate(pair) for pair in zip(*(part.outputs for part in parts), strict=True)],
             np.concatenate([part.refused for part in parts]),
         )

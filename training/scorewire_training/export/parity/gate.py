@@ -26,14 +26,14 @@ from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import ParityError
 from scorewire_training.export.frames import WireRows
 from scorewire_training.export.graph import ModelOutput
-from scorewire_training.export.parity.fitted_model import Answers
-from scorewire_training.export.parity.hard_rows import SAMPLE, TriedRows
+from scorewire_training.export.parity.fitted_model import FittedScores
+from scorewire_training.export.parity.hard_rows import SAMPLE, ComparisonRows
 from scorewire_training.export.tolerance import (
     RELATIVE,
     Tolerance,
     difference_of,
     how_to_allow,
-    settle,
+    resolve_tolerance,
     share_of,
 )
 
@@ -44,7 +44,7 @@ _ROWS_ALONE = 16
 
 @dataclass(frozen=True, slots=True)
 class BundleScores:
-    """What the graph says: as `Answers`, and the error of each refused row."""
+    """What the graph says: as `FittedScores`, and the error of each refused row."""
 
     outputs: list[NDArray[np.float64]]
     errors: list[RowError]
@@ -171,8 +171,8 @@ def checked_shapes(run: RunGraph, outputs: Sequence[ModelOutput]) -> RunGraph:
 
 
 def compare(
-    tried: TriedRows,
-    fitted: Answers,
+    compared: ComparisonRows,
+    fitted: FittedScores,
     bundle: BundleScores,
     outputs: Sequence[ModelOutput],
     tolerances: Mapping[str, Tolerance] | None = None,
@@ -180,7 +180,7 @@ def compare(
     """Compare the two sides row by row.
 
     Args:
-        tried: the rows.
+        compared: the rows.
         fitted: what the fitted model says of them.
         bundle: what the bundle says of them.
         outputs: what both answer.
@@ -190,7 +190,7 @@ def compare(
         ParityError: they differ; the message has a table of rows.
         ExportError: a tolerance is over what may be given.
     """
-    comparison = _Comparison(tried, fitted, bundle, outputs, tolerances or {})
+    comparison = _ParityCheck(compared, fitted, bundle, outputs, tolerances or {})
     if comparison.differences:
         raise ParityError(comparison.explain())
     return comparison.report()
@@ -208,20 +208,20 @@ class _Difference:
     tolerant: str = ""
 
 
-class _Comparison:
+class _ParityCheck:
     def __init__(
         self,
-        tried: TriedRows,
-        fitted: Answers,
+        compared: ComparisonRows,
+        fitted: FittedScores,
         bundle: BundleScores,
         outputs: Sequence[ModelOutput],
         tolerances: Mapping[str, Tolerance],
     ) -> None:
-        self._tried, self._outputs, self._tolerances = tried, outputs, tolerances
+        self._tried, self._outputs, self._tolerances = compared, outputs, tolerances
         self._given: dict[str, manifest_pb2.Tolerance] = {}
         self._fitted, self._bundle = fitted.outputs, bundle.outputs
-        self._in_sample = np.array([origin == SAMPLE for origin in tried.origins])
-        refused = np.zeros(len(tried), dtype=np.bool_)
+        self._in_sample = np.array([origin == SAMPLE for origin in compared.origins])
+        refused = np.zeros(len(compared), dtype=np.bool_)
         refused[bundle.refused] = True
         self._refused_count = int(refused.sum())
         self._both = ~refused & ~fitted.refused
@@ -244,7 +244,7 @@ class _Comparison:
 
     def _compare_numbers(self, index: int) -> None:
         output, target, values = self._outputs[index], self._fitted[index], self._bundle[index]
-        allowed = settle(self._tolerances.get(output.name), output, target[self._in_sample])
+        allowed = resolve_tolerance(self._tolerances.get(output.name), output, target[self._in_sample])
         widest = max(allowed, key=lambda tolerance: tolerance.absolute)
         if output.name in self._tolerances:
             self._given[output.name] = widest

@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.graph import ModelOutput
-from scorewire_training.export.parity.fitted_model import Answers
+from scorewire_training.export.parity.fitted_model import FittedScores
 from scorewire_training.export.parity.gate import BundleScores, ParityReport
-from scorewire_training.export.parity.hard_rows import SAMPLE, TriedRows
+from scorewire_training.export.parity.hard_rows import SAMPLE, ComparisonRows
 
 _MAX_ROWS = 64
 _SAMPLE_ROWS = 24
 
 
 def pick_golden(
-    tried: TriedRows,
-    fitted: Answers,
+    compared: ComparisonRows,
+    fitted: FittedScores,
     bundle: BundleScores,
     outputs: Sequence[ModelOutput],
     report: ParityReport,
@@ -30,8 +30,8 @@ def pick_golden(
     The expected outputs are the fitted model's; why a row is refused only the
     bundle can say.
     """
-    chosen = _choose(tried, _unsettled(fitted, bundle, outputs))
-    rows = tried.rows.take(chosen)
+    chosen = _choose(compared, _unsettled(fitted, bundle, outputs))
+    rows = compared.rows.take(chosen)
     golden = manifest_pb2.Golden(output_tolerances=report.output_tolerances)
     golden.rows.row_count = golden.expected.row_count = len(rows)
     golden.rows.numbers.extend(rows.numbers.ravel().tolist())
@@ -49,7 +49,9 @@ def pick_golden(
     return golden
 
 
-def _unsettled(fitted: Answers, bundle: BundleScores, outputs: Sequence[ModelOutput]) -> NDArray[np.bool_]:
+def _unsettled(
+    fitted: FittedScores, bundle: BundleScores, outputs: Sequence[ModelOutput]
+) -> NDArray[np.bool_]:
     """Rows whose class is a tie, which another release of the runtime may break otherwise."""
     unsettled = np.zeros(len(fitted.refused), dtype=np.bool_)
     for output, wanted, found in zip(outputs, fitted.outputs, bundle.outputs, strict=True):
@@ -58,10 +60,10 @@ def _unsettled(fitted: Answers, bundle: BundleScores, outputs: Sequence[ModelOut
     return unsettled
 
 
-def _choose(tried: TriedRows, left_out: NDArray[np.bool_]) -> list[int]:
+def _choose(compared: ComparisonRows, left_out: NDArray[np.bool_]) -> list[int]:
     """Rows of the sample and, taking the other origins in turn, hard ones; ascending."""
     by_origin: dict[str, list[int]] = {}
-    for row, origin in enumerate(tried.origins):
+    for row, origin in enumerate(compared.origins):
         if not left_out[row]:
             by_origin.setdefault(origin, []).append(row)
     sample = by_origin.pop(SAMPLE, [])

@@ -41,7 +41,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class TriedRows:
+class ComparisonRows:
     """Rows to compare.
 
     `origins` says how each was made, `changes` which one feature was changed to
@@ -56,9 +56,9 @@ class TriedRows:
     def __len__(self) -> int:
         return len(self.origins)
 
-    def take(self, rows: Sequence[int] | NDArray[np.intp]) -> TriedRows:
+    def take(self, rows: Sequence[int] | NDArray[np.intp]) -> ComparisonRows:
         """Some of the rows, in the order given."""
-        return TriedRows(
+        return ComparisonRows(
             self.rows.take(rows),
             tuple(self.origins[row] for row in rows),
             tuple(self.changes[row] for row in rows),
@@ -100,14 +100,14 @@ class _Builder:
         row = len(self.changes) % len(self.base) if row is None else row
         self.changes.append(_Change(row, origin, feature, numbers or {}, texts or {}))
 
-    def build(self) -> TriedRows:
+    def build(self) -> ComparisonRows:
         rows = self.base.take([change.row for change in self.changes])
         for i, change in enumerate(self.changes):
             for column, number in change.numbers.items():
                 rows.numbers[i, column] = number
             for column, text in change.texts.items():
                 rows.texts[i, column] = text
-        return TriedRows(
+        return ComparisonRows(
             rows,
             tuple(change.origin for change in self.changes),
             tuple(change.describe() for change in self.changes),
@@ -122,7 +122,7 @@ def construct_rows(
     known_texts: Mapping[str, Sequence[str]],
     hard_texts: Mapping[str, Sequence[str]],
     ranges: Mapping[str, tuple[float, float]],
-) -> TriedRows:
+) -> ComparisonRows:
     """The sample followed by the hard rows made from it.
 
     Args:
@@ -187,14 +187,14 @@ def _change_all(
     return rows
 
 
-def _made(rows: WireRows, origin: str) -> TriedRows:
+def _made(rows: WireRows, origin: str) -> ComparisonRows:
     """Rows of one origin, changed in more than one feature or in none."""
-    return TriedRows(rows, (origin,) * len(rows), ("",) * len(rows))
+    return ComparisonRows(rows, (origin,) * len(rows), ("",) * len(rows))
 
 
-def join(*parts: TriedRows) -> TriedRows:
+def join(*parts: ComparisonRows) -> ComparisonRows:
     """The rows of all parts in order."""
-    return TriedRows(
+    return ComparisonRows(
         concatenate([part.rows for part in parts]),
         tuple(origin for part in parts for origin in part.origins),
         tuple(change for part in parts for change in part.changes),
@@ -257,7 +257,7 @@ def _threshold_rows(
     numbers: Sequence[str],
     thresholds: Mapping[str, NDArray[np.float64]],
     rng: np.random.Generator,
-) -> TriedRows:
+) -> ComparisonRows:
     """Rows at thresholds and one step beside, feature by feature and all at once."""
     splits = {
         column: np.unique(thresholds[name][np.isfinite(thresholds[name])])

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorewire_proto.v1 import schema_pb2
+from scorewire_training.export.double_order import from_ordinals, midpoints, to_ordinals
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.frames import Features, FrameCodec, WireRows
-from scorewire_training.export.parity.discontinuities import doubles, middle, ordered
-from scorewire_training.export.parity.fitted_model import Reference
+from scorewire_training.export.parity.fitted_model import FittedModel
 from scorewire_training.export.parity.hard_rows import UNSEEN_TEXTS
 
 # The largest double that rounds to a finite float32: halfway to what would be
@@ -40,7 +40,7 @@ _Build: TypeAlias = "Callable[[NDArray[np.float64], NDArray[np.float64]], WireRo
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class InputLimits:
     """What the model takes of one feature.
 
     `missing`: a row may lack it. `unknown`: texts that the model does not know
@@ -53,7 +53,7 @@ class Allowance:
     high: float = np.inf
 
 
-class Prober:
+class InputLimitSearch:
     """Asks the fitted model about rows that are plain but for one feature, about many features at once.
 
     Args:
@@ -63,7 +63,9 @@ class Prober:
         sample: rows that the model takes.
     """
 
-    def __init__(self, reference: Reference, codec: FrameCodec, features: Features, sample: WireRows) -> None:
+    def __init__(
+        self, reference: FittedModel, codec: FrameCodec, features: Features, sample: WireRows
+    ) -> None:
         self._reference = reference
         self._codec = codec
         self._numbers = [name for name, kind in features if kind == schema_pb2.FEATURE_KIND_NUMBER]
@@ -86,7 +88,7 @@ class Prober:
         domains: Mapping[str, tuple[float, float]] | None = None,
         *,
         only_near: bool = False,
-    ) -> dict[str, Allowance]:
+    ) -> dict[str, InputLimits]:
         """What the model takes, by feature.
 
         Args:
@@ -99,7 +101,7 @@ class Prober:
             UnsupportedModelError: it refuses numbers that are neither missing
                 nor too large, or unknown texts of a feature without a vocabulary.
         """
-        allowances = {}
+        input_limits = {}
         every = np.arange(len(self._numbers))
         missing = self._takes_numbers(every, np.full(len(every), np.nan))
         lows, highs = self._find_ranges(domains or {}, missing)
@@ -107,7 +109,7 @@ class Prober:
             far = _FAR * self._beyond_sample
             lows, highs = np.maximum(lows, -far), np.minimum(highs, far)
         for name, may_miss, low, high in zip(self._numbers, missing, lows, highs, strict=True):
-            allowances[name] = Allowance(bool(may_miss), low=float(low), high=float(high))
+            input_limits[name] = InputLimits(bool(may_miss), low=float(low), high=float(high))
         unseen = [_unseen(known_texts.get(name, ())) for name in self._texts]
         may_miss_text, unknown = self._takes_texts([""] * len(unseen)), self._takes_texts(unseen)
         for name, takes_missing, takes_unknown in zip(self._texts, may_miss_text, unknown, strict=True):
@@ -116,8 +118,8 @@ class Prober:
                     f"the model refuses some texts of {name!r}, and which ones cannot be told",
                     "let its encoder take unknown texts, as handle_unknown='ignore' does",
                 )
-            allowances[name] = Allowance(bool(takes_missing), unknown=bool(takes_unknown))
-        return allowances
+            input_limits[name] = InputLimits(bool(takes_missing), unknown=bool(takes_unknown))
+        return input_limits
 
     def _find_ranges(
         self, domains: Mapping[str, tuple[float, float]], missing: NDArray[np.bool_]
@@ -197,14 +199,14 @@ class Prober:
         self, columns: NDArray[np.intp], taken: NDArray[np.float64], side: int
     ) -> NDArray[np.float64]:
         """The numbers farthest to a side that are taken, between those that are and the last, not taken."""
-        inner = ordered(taken)
-        outer = ordered(np.full(len(taken), side * FLOAT64_LIMIT))
+        inner = to_ordinals(taken)
+        outer = to_ordinals(np.full(len(taken), side * FLOAT64_LIMIT))
         while len(columns) and np.any(np.abs(outer - inner) > 1):
-            between = middle(inner, outer)
-            takes = self._takes_numbers(columns, doubles(between))
+            between = midpoints(inner, outer)
+            takes = self._takes_numbers(columns, from_ordinals(between))
             done = np.abs(outer - inner) <= 1
             inner, outer = np.where(takes & ~done, between, inner), np.where(takes | done, outer, between)
-        return doubles(inner)
+        return from_ordinals(inner)
 
     def _draw_together(
         self, lows: NDArray[np.float64], highs: NDArray[np.float64], build: _Build
@@ -278,7 +280,7 @@ class Prober:
     def _refused(self, rows: WireRows) -> NDArray[np.bool_]:
         if not len(rows):
             return np.zeros(0, dtype=np.bool_)
-        return self._reference.answer_or_refuse(self._codec.to_frame(rows)).refused
+        return self._reference.score_or_refuse(self._codec.to_frame(rows)).refused
 
 
 def _unseen(known: Sequence[str]) -> str:

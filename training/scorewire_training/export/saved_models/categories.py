@@ -171,12 +171,12 @@ def _only_reading(
         ExportError: there is no such reading, or more than one.
     """
     infos = booster.dump_model(num_iteration=1)["feature_infos"]
-    own_names = booster.feature_name()
+    sample_names = booster.feature_name()
     numeric = [_is_numeric(table[name]) for name in names]
     # How many readings there are of the first columns that use the first lists, two at most, and one of them.
     nothing: tuple[int, list[str]] = (0, [])
     readings: list[tuple[int, list[str]]] = [(1, []), *[nothing] * len(listed)]
-    for name, own_name, is_numeric in zip(names, own_names, numeric, strict=True):
+    for name, own_name, is_numeric in zip(names, sample_names, numeric, strict=True):
         following = list(readings) if is_numeric else [nothing] * len(readings)
         for used, values in enumerate(listed):
             count, chosen = readings[used]

@@ -24,7 +24,7 @@ from scorewire_training.export.trees.ensemble import (
     Decision,
     Ensemble,
     Link,
-    Question,
+    NodeMode,
     Tree,
 )
 
@@ -178,7 +178,7 @@ def _tree_ensemble_attributes(ensemble: Ensemble, dtype: np.dtype[np.floating]) 
         "nodes_trueleafs": _joined(part.true_leafs for part in parts),
         "nodes_falseleafs": _joined(part.false_leafs for part in parts),
         "nodes_missing_value_tracks_true": _joined(part.missing_true for part in parts),
-        "nodes_modes": _tensor([part.question for part in parts], np.dtype(np.uint8)),
+        "nodes_modes": _tensor([part.mode for part in parts], np.dtype(np.uint8)),
         "nodes_splits": _tensor([part.threshold for part in parts], dtype),
         "leaf_targetids": _joined(part.leaf_targets for part in parts),
         "leaf_weights": _tensor([part.leaf_values for part in parts], dtype),
@@ -211,7 +211,7 @@ def _leaf_tree(value: float, target: int) -> Tree:
     return Tree(
         is_leaf=np.ones(1, np.bool_),
         feature=whole,
-        question=whole,
+        mode=whole,
         threshold=np.zeros(1),
         true_child=whole,
         false_child=whole,
@@ -247,16 +247,16 @@ class _Part:
         chosen = np.abs(leaves).argmax(axis=1) if column is None else np.full(len(leaves), column)
         self.leaf_values = leaves[np.arange(len(leaves)), chosen]
         self.leaf_targets = np.asarray(tree.targets)[chosen]
-        self.question, self.threshold = tree.question[inner], tree.threshold[inner]
+        self.mode, self.threshold = tree.mode[inner], tree.threshold[inner]
         self.members: list[NDArray[np.float64]] = []
-        for i in np.flatnonzero(self.question == Question.MEMBER):
+        for i in np.flatnonzero(self.mode == NodeMode.MEMBER):
             codes = tree.members.get(int(inner[i]), np.zeros(0))
             if len(codes):
                 self.members.append(codes)
                 self.threshold[i] = 0
             else:
                 # Nothing is a member of the empty set, and nothing is below -inf.
-                self.question[i], self.threshold[i] = Question.LESS, -np.inf
+                self.mode[i], self.threshold[i] = NodeMode.LESS, -np.inf
 
 
 def _joined(parts: Iterable[NDArray[np.int64] | NDArray[np.bool_]]) -> NDArray[np.int64]:

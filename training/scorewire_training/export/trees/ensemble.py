@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 LIGHTGBM_ZERO = float(np.float32(1e-35))
 
 
-class Question(IntEnum):
+class NodeMode(IntEnum):
     """What a node asks of a value; the numbers are those of ONNX's TreeEnsemble."""
 
     AT_MOST = 0
@@ -49,7 +49,7 @@ class Tree:
 
     is_leaf: NDArray[np.bool_]
     feature: NDArray[np.int64]
-    question: NDArray[np.int64]
+    mode: NDArray[np.int64]
     threshold: NDArray[np.float64]
     true_child: NDArray[np.int64]
     false_child: NDArray[np.int64]
@@ -105,7 +105,7 @@ class Ensemble:
 
     def coded_features(self) -> list[int]:
         """The features that splits take for categories, ascending."""
-        asked = [tree.feature[~tree.is_leaf & (tree.question == Question.MEMBER)] for tree in self.trees]
+        asked = [tree.feature[~tree.is_leaf & (tree.mode == NodeMode.MEMBER)] for tree in self.trees]
         return [int(feature) for feature in np.unique(np.concatenate(asked))] if asked else []
 
     def categories(self) -> dict[int, NDArray[np.float64]]:
@@ -118,7 +118,7 @@ class Ensemble:
 
 
 def _compared(tree: Tree) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    asks = ~tree.is_leaf & (tree.question != Question.MEMBER) & np.isfinite(tree.threshold)
+    asks = ~tree.is_leaf & (tree.mode != NodeMode.MEMBER) & np.isfinite(tree.threshold)
     return tree.feature[asks], tree.threshold[asks]
 
 

@@ -22,7 +22,7 @@ from scorewire_training.export.trees.ensemble import (
     Decision,
     Ensemble,
     Link,
-    Question,
+    NodeMode,
     Tree,
 )
 from scorewire_training.export.trees.model import TreeModel
@@ -138,7 +138,7 @@ def _tree(predictor: Any, target: int, columns: _Columns) -> Tree:
     return Tree(
         is_leaf=is_leaf,
         feature=columns.features[np.where(is_leaf, 0, nodes["feature_idx"])],
-        question=np.where(categorical, Question.MEMBER, Question.AT_MOST),
+        mode=np.where(categorical, NodeMode.MEMBER, NodeMode.AT_MOST),
         threshold=nodes["num_threshold"].astype(np.float64),
         true_child=np.where(swapped, right, left),
         false_child=np.where(swapped, left, right),

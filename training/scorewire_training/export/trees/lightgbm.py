@@ -21,7 +21,7 @@ from scorewire_training.export.trees.ensemble import (
     Decision,
     Ensemble,
     Link,
-    Question,
+    NodeMode,
     Tree,
 )
 from scorewire_training.export.trees.lightgbm_linear_trees import has_lines, read_lines
@@ -161,7 +161,7 @@ def _tree(section: dict[str, str], target: int, *, by_row: bool) -> Tree:
     return Tree(
         is_leaf=np.arange(inner_count + leaf_count) >= inner_count,
         feature=padded(feature),
-        question=padded(np.where(categorical, Question.MEMBER, Question.AT_MOST)),
+        mode=padded(np.where(categorical, NodeMode.MEMBER, NodeMode.AT_MOST)),
         threshold=padded(threshold if by_row else _beside_zero(threshold)),
         true_child=padded(left),
         false_child=padded(right),

@@ -19,7 +19,7 @@ from scorewire_training.export.trees.ensemble import Ensemble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lines:
+class LinearBooster:
     """A line for each target, in float: the bias, then the product of each number that is not missing.
 
     `weights` has shape [features, targets], `bias` [targets].

@@ -12,7 +12,7 @@ from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.graph import Graph, ModelOutput
 from scorewire_training.export.trees.emit import emit_classes, emit_link, emit_margin
 from scorewire_training.export.trees.ensemble import Classes, Ensemble, Link
-from scorewire_training.export.trees.linear_boosters import LinearTrees, Lines
+from scorewire_training.export.trees.linear_boosters import LinearBooster, LinearTrees
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,7 +33,7 @@ class TreeModel:
     family: str
     feature_count: int
     input_type: str
-    ensemble: Ensemble | Lines | LinearTrees
+    ensemble: Ensemble | LinearBooster | LinearTrees
     link: Link = Link.IDENTITY
     slope: float = 1.0
     classes: Classes | None = None

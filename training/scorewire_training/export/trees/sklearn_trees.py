@@ -25,7 +25,7 @@ from sklearn.tree import BaseDecisionTree
 from sklearn.utils.validation import check_is_fitted
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.trees.ensemble import Classes, Decision, Ensemble, Link, Question, Tree
+from scorewire_training.export.trees.ensemble import Classes, Decision, Ensemble, Link, NodeMode, Tree
 from scorewire_training.export.trees.model import TreeModel
 
 _FORESTS = (ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor)
@@ -144,7 +144,7 @@ def _tree(tree: Any, values: NDArray[np.float64], targets: tuple[int, ...]) -> T
     return Tree(
         is_leaf=is_leaf,
         feature=tree.feature.astype(np.int64),
-        question=np.full(len(is_leaf), Question.AT_MOST, np.int64),
+        mode=np.full(len(is_leaf), NodeMode.AT_MOST, np.int64),
         threshold=tree.threshold.astype(np.float64),
         true_child=tree.children_left.astype(np.int64),
         false_child=tree.children_right.astype(np.int64),

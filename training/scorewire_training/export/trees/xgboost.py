@@ -17,10 +17,10 @@ from scorewire_training.export.trees.ensemble import (
     Decision,
     Ensemble,
     Link,
-    Question,
+    NodeMode,
     Tree,
 )
-from scorewire_training.export.trees.linear_boosters import Lines
+from scorewire_training.export.trees.linear_boosters import LinearBooster
 from scorewire_training.export.trees.model import TreeModel
 from scorewire_training.export.trees.xgboost_missing import missing_of
 
@@ -87,7 +87,7 @@ def _read(booster: xgboost.Booster, estimator: xgboost.XGBModel | None) -> TreeM
     targets = max(int(parameters["num_class"]), int(parameters.get("num_target", 1)), 1)
     missing = _missing_value(booster if estimator is None else estimator)
     base = _base(parameters["base_score"], _LINKS[objective], targets)
-    ensemble: Ensemble | Lines
+    ensemble: Ensemble | LinearBooster
     if gradient_booster["name"] == "gblinear":
         ensemble = _lines(gradient_booster["model"], base, missing)
     else:
@@ -113,10 +113,10 @@ def _read(booster: xgboost.Booster, estimator: xgboost.XGBModel | None) -> TreeM
     )
 
 
-def _lines(model: dict[str, Any], base: NDArray[np.float64], missing: float | None) -> Lines:
+def _lines(model: dict[str, Any], base: NDArray[np.float64], missing: float | None) -> LinearBooster:
     weights = np.array(model["weights"], np.float32).reshape(-1, len(base))
     # Lines begin at the first target's base score, whatever target they are of.
-    return Lines(weights=weights[:-1], bias=weights[-1] + np.float32(base[0]), missing_value=missing)
+    return LinearBooster(weights=weights[:-1], bias=weights[-1] + np.float32(base[0]), missing_value=missing)
 
 
 def _trees(
@@ -167,7 +167,7 @@ def _tree(dump: dict[str, Any], target: int, weight: float) -> Tree:
     return Tree(
         is_leaf=is_leaf,
         feature=np.array(dump["split_indices"], np.int64),
-        question=np.where(categorical, Question.MEMBER, Question.LESS),
+        mode=np.where(categorical, NodeMode.MEMBER, NodeMode.LESS),
         threshold=condition.astype(np.float64),
         # Categories that a split names go right.
         true_child=np.where(categorical, right, left),
@@ -211,7 +211,7 @@ def _missing_value(model: xgboost.Booster | xgboost.XGBModel) -> float | None:
 def _check_feature_types(trees: tuple[Tree, ...], name: str) -> None:
     compared, named = set[int](), set[int]()
     for tree in trees:
-        member = tree.question == Question.MEMBER
+        member = tree.mode == NodeMode.MEMBER
         compared.update(tree.feature[~tree.is_leaf & ~member].tolist())
         named.update(tree.feature[~tree.is_leaf & member].tolist())
     if both := sorted(compared & named):

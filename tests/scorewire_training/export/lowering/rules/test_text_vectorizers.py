@@ -32,8 +32,8 @@ from xgboost import XGBClassifier
 from scorewire_training.estimators import FrequencyEncoder, TextCleaner
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering import lower
-from scorewire_training.export.lowering.hard_texts import odd_texts
-from scorewire_training.export.lowering.tokenization import bag_of
+from scorewire_training.export.lowering.hard_texts import make_hard_texts
+from scorewire_training.export.lowering.tokenization import describe_vectorizer
 from tests.scorewire_training.export.lowering.scored import build_frame, check_same, classes, step_name
 
 WORDS = ["cheap", "flight", "Hotel", "spa", "sea", "late", "deal", "city"]
@@ -60,7 +60,7 @@ def wild_texts(frame: pd.DataFrame) -> pd.DataFrame:
         "CHEAP sea",
         "\u00dcber sea",
         "sea " * 50,
-        *odd_texts(bag_of(CountVectorizer(vocabulary=["sea", "hotel"]).fit([]), "14.0.0")),
+        *make_hard_texts(describe_vectorizer(CountVectorizer(vocabulary=["sea", "hotel"]).fit([]), "14.0.0")),
     ]
     rows = frame.iloc[: len(titles)].copy()
     rows["title"] = np.array(titles, dtype=object)

@@ -10,17 +10,21 @@ import onnx
 from onnx import TensorProto
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.graph_builder import Draft
-from scorewire_training.export.lowering.prediction_tensors import Answer, answers, arg_max, class_labels
-from scorewire_training.export.lowering.symbolic_columns import Matrix
-from scorewire_training.export.onnx_file.signature import take_out_zipmaps
+from scorewire_training.export.lowering.arithmetic import arg_max
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.prediction_tensors import PredictionTensors, class_labels
+from scorewire_training.export.lowering.registry import lowers_model
+from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
+from scorewire_training.export.zipmaps import take_out_zipmaps
 
 _CLASSIFYING = ("Logloss", "CrossEntropy", "MultiClass")
 _LOGARITHMIC = ("Poisson", "Tweedie")
 
 
-@answers("catboost.core.CatBoostClassifier")
-def lower_catboost_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+@lowers_model("catboost.core.CatBoostClassifier")
+def lower_catboost_classifier(
+    builder: GraphBuilder, model: Any, inputs: SymbolicColumns
+) -> PredictionTensors:
     """Probabilities in float, as CatBoost's own file has them; the label is the likeliest."""
     loss = _loss(model)
     if loss.partition(":")[0] not in _CLASSIFYING:
@@ -28,34 +32,36 @@ def lower_catboost_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answe
             f"CatBoost writes other probabilities than its own where loss_function={loss!r}",
             f"use one of {', '.join(_CLASSIFYING)}",
         )
-    shares = _written(draft, model, matrix, "probabilities")
-    return Answer(
+    shares = _written(builder, model, inputs, "probabilities")
+    return PredictionTensors(
         family=f"CatBoostClassifier ({loss})",
         element_type=TensorProto.FLOAT,
         class_labels=class_labels(model),
-        label=arg_max(draft, shares),
+        label=arg_max(builder, shares),
         probabilities=shares,
     )
 
 
-@answers("catboost.core.CatBoostRegressor", "catboost.core.CatBoostRanker")
-def lower_catboost_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+@lowers_model("catboost.core.CatBoostRegressor", "catboost.core.CatBoostRanker")
+def lower_catboost_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
     """Sums of leaves in float, as CatBoost's own file has them, and for counts their exponential."""
     loss = _loss(model)
-    value = _written(draft, model, matrix, "predictions")
+    value = _written(builder, model, inputs, "predictions")
     if loss.startswith(_LOGARITHMIC):
-        value = draft.graph.node("Exp", [value])
-    return Answer(family=f"{type(model).__name__} ({loss})", element_type=TensorProto.FLOAT, value=value)
+        value = builder.graph.node("Exp", [value])
+    return PredictionTensors(
+        family=f"{type(model).__name__} ({loss})", element_type=TensorProto.FLOAT, value=value
+    )
 
 
 def _loss(model: Any) -> str:
     return str(model.get_all_params().get("loss_function", ""))
 
 
-def _written(draft: Draft, model: Any, matrix: Matrix, output: str) -> str:
+def _written(builder: GraphBuilder, model: Any, inputs: SymbolicColumns, output: str) -> str:
     """The nodes of the file that CatBoost writes, added to the graph; one of its outputs."""
-    for column, borders in zip(matrix.columns, _borders(model, matrix.width), strict=True):
-        draft.add_thresholds(column, borders)
+    for column, borders in zip(inputs.columns, _borders(model, inputs.width), strict=True):
+        builder.add_thresholds(column, borders)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         try:
@@ -73,8 +79,8 @@ def _written(draft: Draft, model: Any, matrix: Matrix, output: str) -> str:
             "fit a model for each number",
         )
     take_out_zipmaps(graph)
-    x = draft.tensor(matrix, TensorProto.FLOAT)
-    return draft.graph.extend(graph, {graph.input[0].name: x})[output]
+    x = builder.tensor(inputs, TensorProto.FLOAT)
+    return builder.graph.extend(graph, {graph.input[0].name: x})[output]
 
 
 def _borders(model: Any, width: int) -> list[list[float]]:

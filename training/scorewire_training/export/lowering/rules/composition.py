@@ -9,45 +9,45 @@ import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
-from scorewire_training.export.lowering.graph_builder import Draft
+from scorewire_training.export.lowering.arithmetic import times
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
 from scorewire_training.export.lowering.pipelines import IMBALANCED, steps_at_predict
-from scorewire_training.export.lowering.registry import lower_step, lowers
-from scorewire_training.export.lowering.rules.scaling import times
-from scorewire_training.export.lowering.symbolic_columns import Matrix, beside
+from scorewire_training.export.lowering.registry import lower_step, lowers_step
+from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns, beside
 
 
-@lowers(Pipeline, IMBALANCED)
-def lower_pipeline(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(Pipeline, IMBALANCED)
+def lower_pipeline(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """One step after the other."""
     for member in steps_at_predict(step) or ():
-        matrix = lower_step(draft, member, matrix)
-    return matrix
+        inputs = lower_step(builder, member, inputs)
+    return inputs
 
 
-@lowers(ColumnTransformer)
-def lower_column_transformer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(ColumnTransformer)
+def lower_column_transformer(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Each transformer on its columns, side by side."""
-    parts: list[Matrix] = []
+    parts: list[SymbolicColumns] = []
     for name, member, selection in step.transformers_:
         places = step._transformer_to_input_indices[name]
         if not len(places) or (isinstance(member, str) and member == "drop"):
             continue
         # A lone name or number, not in a list, selects a column of shape [rows].
         flat = isinstance(selection, str | int | np.integer)
-        parts.append(lower_step(draft, member, replace(matrix.take(places), flat=flat)))
+        parts.append(lower_step(builder, member, replace(inputs.take(places), flat=flat)))
     return beside(parts, sparse=bool(step.sparse_output_))
 
 
-@lowers(FeatureUnion)
-def lower_feature_union(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(FeatureUnion)
+def lower_feature_union(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Each transformer on all columns, side by side, perhaps weighted."""
-    parts: list[Matrix] = []
+    parts: list[SymbolicColumns] = []
     weights = step.transformer_weights or {}
     for name, member in step.transformer_list:
         if isinstance(member, str) and member == "drop":
             continue
-        part = lower_step(draft, member, matrix)
+        part = lower_step(builder, member, inputs)
         if name in weights:
-            part = times(draft, part, np.array([float(weights[name])]))
+            part = times(builder, part, np.array([float(weights[name])]))
         parts.append(part)
     return beside(parts, sparse=any(part.sparse for part in parts))

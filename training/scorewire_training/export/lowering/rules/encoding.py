@@ -28,10 +28,17 @@ from scorewire_training.estimators.transformers import (
     TextCleaner,
 )
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.graph_builder import Draft
-from scorewire_training.export.lowering.registry import lowers
-from scorewire_training.export.lowering.rules.scaling import row_sum
-from scorewire_training.export.lowering.symbolic_columns import Coded, Column, Matrix, Text, cells, is_null
+from scorewire_training.export.lowering.arithmetic import row_sum
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.registry import lowers_step
+from scorewire_training.export.lowering.symbolic_columns import (
+    Column,
+    EncodedText,
+    RawText,
+    SymbolicColumns,
+    is_null,
+    tensor_columns,
+)
 
 # A text that no training set has.
 _UNHEARD_OF = "\x00 a text that no encoder knows \x00"
@@ -52,19 +59,19 @@ class _Table:
     strict: bool
 
 
-@lowers(OrdinalEncoder)
-def lower_ordinal(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(OrdinalEncoder)
+def lower_ordinal(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Each category becomes its code."""
 
     def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
         codes = np.asarray(_transform(step, candidates), dtype=np.float64)
         return [codes[:, [i]] for i in range(codes.shape[1])]
 
-    return _lower_tables(draft, matrix, read, step.categories_, strict=step.handle_unknown == "error")
+    return _lower_tables(builder, inputs, read, step.categories_, strict=step.handle_unknown == "error")
 
 
-@lowers(TargetEncoder)
-def lower_target(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(TargetEncoder)
+def lower_target(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Each category becomes its smoothed mean of the target, or one for each class."""
     width = len(step.classes_) if step.target_type_ == "multiclass" else 1
 
@@ -72,11 +79,11 @@ def lower_target(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
         means = np.asarray(_transform(step, candidates), dtype=np.float64)
         return [means[:, i : i + width] for i in range(0, means.shape[1], width)]
 
-    return _lower_tables(draft, matrix, read, step.categories_, strict=False)
+    return _lower_tables(builder, inputs, read, step.categories_, strict=False)
 
 
-@lowers(FrequencyEncoder)
-def lower_frequency(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(FrequencyEncoder)
+def lower_frequency(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Each text becomes its share of the training rows."""
 
     def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
@@ -84,21 +91,21 @@ def lower_frequency(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
         return [shares[:, [i]] for i in range(shares.shape[1])]
 
     categories = [np.array(list(shares), dtype=object) for shares in step.frequencies_]
-    return _lower_tables(draft, _clean(step, matrix, folds=False), read, categories, strict=False)
+    return _lower_tables(builder, _clean(step, inputs, folds=False), read, categories, strict=False)
 
 
-@lowers(RateEncoder)
-def lower_rates(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(RateEncoder)
+def lower_rates(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """The logarithm of the amount to expect, whether there are any counts, then each text's effect."""
-    graph = draft.graph
-    counts = draft.tensor(matrix.take(range(matrix.width - step.count_columns, matrix.width)))
-    zero = draft.constant([0.0])
+    graph = builder.graph
+    counts = builder.tensor(inputs.take(range(inputs.width - step.count_columns, inputs.width)))
+    zero = builder.constant([0.0])
     # NaN is not greater either.
     counts = graph.node("Where", [graph.node("Greater", [counts, zero]), counts, zero])
-    exposure = row_sum(draft, counts, step.count_columns)
-    some = draft.cast(graph.node("Greater", [exposure, zero]), TensorProto.DOUBLE)
+    exposure = row_sum(builder, counts, step.count_columns)
+    some = builder.cast(graph.node("Greater", [exposure, zero]), TensorProto.DOUBLE)
     # No exposure is missing, so that one node cuts it to its range.
-    bounds = [draft.constant(LEAST_EXPOSURE), draft.constant(step.largest_exposure_)]
+    bounds = [builder.constant(LEAST_EXPOSURE), builder.constant(step.largest_exposure_)]
     logarithm = graph.curve("Log", graph.node("Clip", [exposure, *bounds]), 1)
 
     def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
@@ -109,26 +116,26 @@ def lower_rates(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
 
     texts = _clean(
         step,
-        matrix.take(range(matrix.width - step.count_columns)),
+        inputs.take(range(inputs.width - step.count_columns)),
         folds=step.fold == "ascii_lower_strip",
     )
     categories = [np.array(list(known), dtype=object) for known in step.effects_]
-    effects = _lower_tables(draft, texts, read, categories, strict=False)
+    effects = _lower_tables(builder, texts, read, categories, strict=False)
     rate = graph.node(
-        "Add", [row_sum(draft, draft.tensor(effects), effects.width), draft.constant([step.mean_])]
+        "Add", [row_sum(builder, builder.tensor(effects), effects.width), builder.constant([step.mean_])]
     )
     expected = graph.node("Add", [logarithm, rate])
-    return Matrix((*cells(expected, 1), *cells(some, 1), *effects.columns))
+    return SymbolicColumns((*tensor_columns(expected, 1), *tensor_columns(some, 1), *effects.columns))
 
 
-@lowers(TextCleaner)
-def lower_text_cleaner(_draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(TextCleaner)
+def lower_text_cleaner(_builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Texts stay texts; the fold becomes the coding's."""
-    return _clean(step, matrix, folds=step.fold == "ascii_lower_strip")
+    return _clean(step, inputs, folds=step.fold == "ascii_lower_strip")
 
 
-@lowers(OneHotEncoder)
-def lower_one_hot(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(OneHotEncoder)
+def lower_one_hot(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Each category becomes the place of its one; the graph spreads it over the columns."""
     # The same encoder, which then need not write all the zeros.
     spreader = copy.copy(step)
@@ -151,22 +158,24 @@ def lower_one_hot(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
             places.append(place)
         return places
 
-    codes = _lower_tables(draft, matrix, read, step.categories_, strict=step.handle_unknown == "error")
+    codes = _lower_tables(builder, inputs, read, step.categories_, strict=step.handle_unknown == "error")
     owners = np.repeat(np.arange(len(widths)), widths)
     locals_ = np.concatenate([np.arange(width) for width in widths]).astype(np.float64)
     if not len(owners):
-        return Matrix((), sparse=bool(step.sparse_output))
+        return SymbolicColumns((), sparse=bool(step.sparse_output))
     # Each column beside the place that means its one; owners all in a row when
     # there is a single encoder column.
-    tensor = draft.tensor(codes)
+    tensor = builder.tensor(codes)
     if len(widths) > 1:
-        tensor = draft.graph.node("Gather", [tensor, draft.graph.constant(owners.astype(np.int64))], axis=1)
-    hits = draft.graph.node("Equal", [tensor, draft.constant(locals_)])
-    result = draft.cast(hits, TensorProto.DOUBLE)
-    return Matrix(cells(result, len(owners)), sparse=bool(step.sparse_output))
+        tensor = builder.graph.node(
+            "Gather", [tensor, builder.graph.constant(owners.astype(np.int64))], axis=1
+        )
+    hits = builder.graph.node("Equal", [tensor, builder.constant(locals_)])
+    result = builder.cast(hits, TensorProto.DOUBLE)
+    return SymbolicColumns(tensor_columns(result, len(owners)), sparse=bool(step.sparse_output))
 
 
-def lower_categories(draft: Draft, column: Column, categories: Sequence[object]) -> Column:
+def lower_categories(builder: GraphBuilder, column: Column, categories: Sequence[object]) -> Column:
     """A column of a model that takes pandas categoricals: each category becomes its place, others NaN.
 
     Raises:
@@ -178,39 +187,44 @@ def lower_categories(draft: Draft, column: Column, categories: Sequence[object])
         unknown=np.array([np.nan]),
         strict=False,
     )
-    if isinstance(column, Text):
-        draft.coded_features.add(column.feature)
-        spelt = _spell(draft, column, [category for category in categories if category == ""])
+    if isinstance(column, RawText):
+        builder.coded_features.add(column.feature)
+        spelt = _spell(builder, column, [category for category in categories if category == ""])
         values = {str(c): float(row[0]) for c, row in zip(categories, table.rows, strict=True)}
         if "" in values and any(is_null(spelling) for spelling in spelt):
             raise UnsupportedModelError(
                 f'{column.feature!r} has both missing texts and the category ""', FILL_FIRST
             )
-        return Coded(column.feature, column.fold, values, np.nan, strict=False)
-    return _look_up(draft, column, table)[0]
+        return EncodedText(column.feature, column.fold, values, np.nan, strict=False)
+    return _look_up(builder, column, table)[0]
 
 
 def _lower_tables(
-    draft: Draft, matrix: Matrix, read: _Read, categories: Sequence[NDArray[Any]], *, strict: bool
-) -> Matrix:
+    builder: GraphBuilder,
+    inputs: SymbolicColumns,
+    read: _Read,
+    categories: Sequence[NDArray[Any]],
+    *,
+    strict: bool,
+) -> SymbolicColumns:
     """Each column by its table; all tables are read off the encoder in one go."""
     known = [list(column) for column in categories]
     candidates = [list(own) for own in known]
     if not strict:
-        for column, values in zip(matrix.columns, candidates, strict=True):
-            values.append(_UNHEARD_OF if isinstance(column, Text) else _unheard_of_number(values))
+        for column, values in zip(inputs.columns, candidates, strict=True):
+            values.append(_UNHEARD_OF if isinstance(column, RawText) else _unheard_of_number(values))
     height = max(len(values) for values in candidates)
     padded = [values + values[:1] * (height - len(values)) for values in candidates]
-    answers = _read_known(read, padded)
+    values_read = _read_known(read, padded)
     columns: list[Column] = []
-    for column, own, answer in zip(matrix.columns, known, answers, strict=True):
+    for column, own, answer in zip(inputs.columns, known, values_read, strict=True):
         unknown = np.full(answer.shape[1], np.nan) if strict else answer[len(own)]
         table = _Table(own, answer[: len(own)], unknown, strict)
-        if isinstance(column, Text):
-            columns.extend(_code(draft, column, table))
+        if isinstance(column, RawText):
+            columns.extend(_code(builder, column, table))
         else:
-            columns.extend(_look_up(draft, column, table))
-    return Matrix(tuple(columns))
+            columns.extend(_look_up(builder, column, table))
+    return SymbolicColumns(tuple(columns))
 
 
 def _read_known(read: _Read, candidates: list[list[object]]) -> list[NDArray[np.float64]]:
@@ -220,14 +234,14 @@ def _read_known(read: _Read, candidates: list[list[object]]) -> list[NDArray[np.
         return read(candidates)
 
 
-def _spell(draft: Draft, column: Text, known: list[object]) -> tuple[object, ...]:
+def _spell(builder: GraphBuilder, column: RawText, known: list[object]) -> tuple[object, ...]:
     """How missing texts of the column are spelt; decided here if the sample has none."""
     if column.spellings:
         return column.spellings
-    return (draft.missing_texts.setdefault(column.feature, known[0] if known else ""),)
+    return (builder.missing_texts.setdefault(column.feature, known[0] if known else ""),)
 
 
-def _code(draft: Draft, column: Text, table: _Table) -> list[Column]:
+def _code(builder: GraphBuilder, column: RawText, table: _Table) -> list[Column]:
     """The columns that a text becomes, each with the numbers of its texts."""
     odd = [c for c in table.categories if not isinstance(c, str) and not is_null(c)]
     if odd:
@@ -237,7 +251,7 @@ def _code(draft: Draft, column: Text, table: _Table) -> list[Column]:
         )
     rows = dict(zip(map(_key, table.categories), table.rows, strict=True))
     missing_known = [c for c in table.categories if is_null(c) or c == ""]
-    spelt = (*_spell(draft, column, missing_known), *missing_known)
+    spelt = (*_spell(builder, column, missing_known), *missing_known)
     numbers = [rows.get(_key(spelling), None if table.strict else table.unknown) for spelling in spelt]
     for spelling, other in zip(spelt, numbers, strict=True):
         if not _alike(numbers[0], other):
@@ -254,7 +268,7 @@ def _code(draft: Draft, column: Text, table: _Table) -> list[Column]:
     if numbers[0] is not None and numbers[0] is not table.unknown:
         own[""] = numbers[0]
     return [
-        Coded(
+        EncodedText(
             column.feature,
             column.fold,
             {text: float(row[j]) for text, row in own.items()},
@@ -276,28 +290,28 @@ def _alike(a: NDArray[np.float64] | None, b: NDArray[np.float64] | None) -> bool
     return bool(np.array_equal(a, b, equal_nan=True))
 
 
-def _look_up(draft: Draft, column: Column, table: _Table) -> list[Column]:
+def _look_up(builder: GraphBuilder, column: Column, table: _Table) -> list[Column]:
     """The columns that a number becomes, looked up in the graph."""
     if any(isinstance(c, str) for c in table.categories):
         raise UnsupportedModelError(
             "an encoder fitted on texts is given numbers",
             "pass a sample with the dtypes that the model was fitted on",
         )
-    graph = draft.graph
+    graph = builder.graph
     numbers = np.array([np.nan if is_null(c) else float(c) for c in table.categories])  # type: ignore[arg-type]  # numbers all
-    draft.add_thresholds(column, numbers[~np.isnan(numbers)])
-    x = draft.tensor(Matrix((column,)))
-    hits = graph.node("Equal", [x, draft.constant(numbers)])
+    builder.add_thresholds(column, numbers[~np.isnan(numbers)])
+    x = builder.tensor(SymbolicColumns((column,)))
+    hits = graph.node("Equal", [x, builder.constant(numbers)])
     if np.isnan(numbers).any():
         # Equal never finds NaN.
         nan_place = graph.constant(np.isnan(numbers)[np.newaxis, :])
         hits = graph.node("Or", [hits, graph.node("And", [graph.node("IsNaN", [x]), nan_place])])
-    places = draft.constant(np.arange(1.0, len(numbers) + 1.0)[:, np.newaxis])
-    place = graph.node("MatMul", [draft.cast(hits, TensorProto.DOUBLE), places])
-    place = graph.node("Squeeze", [draft.cast(place, TensorProto.INT64), graph.constant(np.array([1]))])
-    rows = draft.constant(np.vstack([table.unknown[np.newaxis, :], table.rows]))
+    places = builder.constant(np.arange(1.0, len(numbers) + 1.0)[:, np.newaxis])
+    place = graph.node("MatMul", [builder.cast(hits, TensorProto.DOUBLE), places])
+    place = graph.node("Squeeze", [builder.cast(place, TensorProto.INT64), graph.constant(np.array([1]))])
+    rows = builder.constant(np.vstack([table.unknown[np.newaxis, :], table.rows]))
     found = graph.node("Gather", [rows, place], axis=0)
-    return list(cells(found, table.rows.shape[1]))
+    return list(tensor_columns(found, table.rows.shape[1]))
 
 
 def _unheard_of_number(known: list[object]) -> float:
@@ -334,11 +348,11 @@ def _one_hot_widths(step: Any) -> list[int]:
     ]
 
 
-def _clean(step: object, matrix: Matrix, *, folds: bool) -> Matrix:
+def _clean(step: object, inputs: SymbolicColumns, *, folds: bool) -> SymbolicColumns:
     """The texts as our own transformers read them: missing ones empty, perhaps folded."""
     columns: list[Column] = []
-    for column in matrix.columns:
-        if not isinstance(column, Text):
+    for column in inputs.columns:
+        if not isinstance(column, RawText):
             raise UnsupportedModelError(
                 f"a {type(step).__name__} is given a column that is not text",
                 "give it text columns only",
@@ -347,5 +361,5 @@ def _clean(step: object, matrix: Matrix, *, folds: bool) -> Matrix:
         texts = ["" if is_null(spelling) else str(spelling) for spelling in column.spellings] or [""]
         if folds:
             texts = [ascii_lower_strip(text) for text in texts]
-        columns.append(Text(column.feature, fold, tuple(dict.fromkeys(texts))))
-    return replace(matrix, columns=tuple(columns))
+        columns.append(RawText(column.feature, fold, tuple(dict.fromkeys(texts))))
+    return replace(inputs, columns=tuple(columns))

@@ -10,48 +10,52 @@ from onnx import TensorProto
 from sklearn.impute import MissingIndicator, SimpleImputer
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.columnwise import kept_columns
-from scorewire_training.export.lowering.graph_builder import Draft
-from scorewire_training.export.lowering.prediction_tensors import as_double, lower_model, take_column
-from scorewire_training.export.lowering.registry import lowers
-from scorewire_training.export.lowering.rules.scaling import clip
+from scorewire_training.export.lowering.arithmetic import clip, take_column
+from scorewire_training.export.lowering.columnwise import Columnwise
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.prediction_tensors import as_double
+from scorewire_training.export.lowering.registry import lower_model, lowers_step
 from scorewire_training.export.lowering.symbolic_columns import (
-    Cell,
-    Coded,
     Column,
-    Matrix,
-    Text,
+    EncodedText,
+    RawText,
+    SymbolicColumns,
+    TensorColumn,
     beside,
-    cells,
     is_null,
+    tensor_columns,
 )
 
 
-@lowers(SimpleImputer)
-def lower_simple_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+def _sources(step: Any, _width: int) -> list[int] | None:
+    return kept_columns(step) if is_null(step.missing_values) else None
+
+
+@lowers_step(SimpleImputer, columnwise=Columnwise(fitted=("statistics_",), sources=_sources))
+def lower_simple_imputer(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Missing numbers and texts become the column's statistic; columns without one go."""
     kept = kept_columns(step)
     filled: dict[int, Column] = {}
-    numbers = [i for i in kept if not isinstance(matrix.columns[i], Text)]
+    numbers = [i for i in kept if not isinstance(inputs.columns[i], RawText)]
     if numbers:
-        x = draft.tensor(matrix.take(numbers))
-        fillers = draft.constant([float(step.statistics_[i]) for i in numbers])
-        mask = is_missing(draft, step, matrix.take(numbers), x)
-        tensor = draft.graph.node("Where", [mask, fillers, x])
-        filled.update(zip(numbers, cells(tensor, len(numbers)), strict=True))
+        x = builder.tensor(inputs.take(numbers))
+        fillers = builder.constant([float(step.statistics_[i]) for i in numbers])
+        mask = is_missing(builder, step, inputs.take(numbers), x)
+        tensor = builder.graph.node("Where", [mask, fillers, x])
+        filled.update(zip(numbers, tensor_columns(tensor, len(numbers)), strict=True))
     for i in kept:
-        column = matrix.columns[i]
-        if isinstance(column, Text):
-            filled[i] = _fill_text(draft, step, column, step.statistics_[i])
-    result = matrix.take(kept).changed(tuple(filled[i] for i in kept))
+        column = inputs.columns[i]
+        if isinstance(column, RawText):
+            filled[i] = _fill_text(builder, step, column, step.statistics_[i])
+    result = inputs.take(kept).changed(tuple(filled[i] for i in kept))
     if step.add_indicator:
-        watched = Matrix(tuple(indicators(draft, step.indicator_, matrix)))
-        result = beside([result, watched], sparse=matrix.sparse)
-    return replace(result, by_column=matrix.sparse)
+        watched = SymbolicColumns(tuple(indicators(builder, step.indicator_, inputs)))
+        result = beside([result, watched], sparse=inputs.sparse)
+    return replace(result, by_column=inputs.sparse)
 
 
-@lowers("sklearn.impute._iterative.IterativeImputer")
-def lower_iterative_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step("sklearn.impute._iterative.IterativeImputer")
+def lower_iterative_imputer(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Each round, the missing values of one column after the other become what its model makes of others.
 
     A row without any value gets the first fillers where scikit-learn is given it
@@ -64,67 +68,67 @@ def lower_iterative_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
         )
     initial = step.initial_imputer_
     kept = kept_columns(initial)
-    own = matrix.take(kept)
-    x = draft.tensor(own)
-    columns = list(lower_simple_imputer(draft, initial, matrix).columns)
-    missing = is_missing(draft, step, own, x)
+    own = inputs.take(kept)
+    x = builder.tensor(own)
+    columns = list(lower_simple_imputer(builder, initial, inputs).columns)
+    missing = is_missing(builder, step, own, x)
     for feature, neighbors, estimator in step.imputation_sequence_:
-        given = Matrix(tuple(columns[i] for i in neighbors))
-        member = lower_model(draft, estimator, given)
+        given = SymbolicColumns(tuple(columns[i] for i in neighbors))
+        member = lower_model(builder, estimator, given)
         value = clip(
-            draft,
-            as_double(draft, member, member.value, step),
+            builder,
+            as_double(builder, member, member.value, step),
             float(step._min_value[feature]),
             float(step._max_value[feature]),
         )
-        lacks = take_column(draft, missing, int(feature))
-        before = draft.tensor(Matrix((columns[feature],)))
-        columns[feature] = Cell(draft.graph.node("Where", [lacks, value, before]), 0, 1)
+        lacks = take_column(builder, missing, int(feature))
+        before = builder.tensor(SymbolicColumns((columns[feature],)))
+        columns[feature] = TensorColumn(builder.graph.node("Where", [lacks, value, before]), 0, 1)
     if step.add_indicator:
-        columns.extend(indicators(draft, step.indicator_, matrix))
-    return Matrix(tuple(columns))
+        columns.extend(indicators(builder, step.indicator_, inputs))
+    return SymbolicColumns(tuple(columns))
 
 
-@lowers(MissingIndicator)
-def lower_missing_indicator(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(MissingIndicator)
+def lower_missing_indicator(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """1 where a value is missing, else 0."""
-    return Matrix(tuple(indicators(draft, step, matrix)), sparse=step.sparse is True)
+    return SymbolicColumns(tuple(indicators(builder, step, inputs)), sparse=step.sparse is True)
 
 
-def indicators(draft: Draft, indicator: Any, matrix: Matrix) -> list[Column]:
+def indicators(builder: GraphBuilder, indicator: Any, inputs: SymbolicColumns) -> list[Column]:
     """A column for each that the indicator watches."""
     watched = [int(index) for index in indicator.features_]
     result: dict[int, Column] = {}
-    numbers = [i for i in watched if not isinstance(matrix.columns[i], Text)]
+    numbers = [i for i in watched if not isinstance(inputs.columns[i], RawText)]
     if numbers:
-        x = draft.tensor(matrix.take(numbers))
-        mask = draft.cast(is_missing(draft, indicator, matrix.take(numbers), x), TensorProto.DOUBLE)
-        result.update(zip(numbers, cells(mask, len(numbers)), strict=True))
+        x = builder.tensor(inputs.take(numbers))
+        mask = builder.cast(is_missing(builder, indicator, inputs.take(numbers), x), TensorProto.DOUBLE)
+        result.update(zip(numbers, tensor_columns(mask, len(numbers)), strict=True))
     for i in watched:
-        column = matrix.columns[i]
-        if isinstance(column, Text):
-            spellings = _spell(draft, indicator, column)
-            answers = {_means_missing(indicator, spelling) for spelling in spellings}
-            if len(answers) > 1:
+        column = inputs.columns[i]
+        if isinstance(column, RawText):
+            spellings = _spell(builder, indicator, column)
+            seen = {_means_missing(indicator, spelling) for spelling in spellings}
+            if len(seen) > 1:
                 raise UnsupportedModelError(
                     f"missing texts of {column.feature!r} are spelt in ways that a"
                     f" {type(indicator).__name__} tells apart: {spellings}",
                     "spell them all in one way before the model is fitted",
                 )
-            values = {"": float(answers.pop())}
-            result[i] = Coded(column.feature, column.fold, values, 0.0, strict=False)
+            values = {"": float(seen.pop())}
+            result[i] = EncodedText(column.feature, column.fold, values, 0.0, strict=False)
     return [result[i] for i in watched]
 
 
-def _spell(draft: Draft, step: Any, column: Text) -> tuple[object, ...]:
+def _spell(builder: GraphBuilder, step: Any, column: RawText) -> tuple[object, ...]:
     """How missing texts are spelt; where the sample has none, as the step takes them for missing."""
     if column.spellings:
         return column.spellings
-    draft.missing_texts.setdefault(column.feature, step.missing_values)
-    return (draft.missing_texts[column.feature],)
+    builder.missing_texts.setdefault(column.feature, step.missing_values)
+    return (builder.missing_texts[column.feature],)
 
 
-def _fill_text(draft: Draft, step: Any, column: Text, filler: object) -> Text:
+def _fill_text(builder: GraphBuilder, step: Any, column: RawText, filler: object) -> RawText:
     if isinstance(step.missing_values, str) and step.missing_values:
         raise UnsupportedModelError(
             f"the SimpleImputer takes the text {step.missing_values!r} for missing",
@@ -136,7 +140,7 @@ def _fill_text(draft: Draft, step: Any, column: Text, filler: object) -> Text:
             "fill it with a text",
         )
     filled = [
-        filler if _means_missing(step, spelling) else spelling for spelling in _spell(draft, step, column)
+        filler if _means_missing(step, spelling) else spelling for spelling in _spell(builder, step, column)
     ]
     return replace(column, spellings=tuple(dict.fromkeys(filled)))
 
@@ -152,16 +156,23 @@ def _means_missing(step: Any, value: object) -> bool:
     return bool(value == wanted)
 
 
-def is_missing(draft: Draft, step: Any, matrix: Matrix, x: str) -> str:
+def is_missing(builder: GraphBuilder, step: Any, inputs: SymbolicColumns, x: str) -> str:
     """Where the tensor `x` of the matrix's numbers is missing, as the step sees it; bool."""
     wanted = step.missing_values
     if is_null(wanted):
-        return draft.graph.node("IsNaN", [x])
+        return builder.graph.node("IsNaN", [x])
     if not isinstance(wanted, int | float | np.number):
         raise UnsupportedModelError(
             f"{type(step).__name__} takes {wanted!r} for a missing number",
             "use numpy.nan for missing numbers",
         )
-    for column in matrix.columns:
-        draft.add_thresholds(column, [float(wanted)])
-    return draft.graph.node("Equal", [x, draft.constant([float(wanted)])])
+    for column in inputs.columns:
+        builder.add_thresholds(column, [float(wanted)])
+    return builder.graph.node("Equal", [x, builder.constant([float(wanted)])])
+
+
+def kept_columns(imputer: SimpleImputer) -> list[int]:
+    """The columns that an imputer does not drop as empty."""
+    return [
+        i for i, value in enumerate(imputer.statistics_) if imputer.keep_empty_features or not is_null(value)
+    ]

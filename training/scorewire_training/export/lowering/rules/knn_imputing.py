@@ -12,79 +12,80 @@ from sklearn.impute import KNNImputer
 from sklearn.metrics.pairwise import nan_euclidean_distances
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.graph_builder import Draft
-from scorewire_training.export.lowering.prediction_tensors import take_column
-from scorewire_training.export.lowering.registry import lowers
+from scorewire_training.export.lowering.arithmetic import row_sum, take_column
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.registry import lowers_step
 from scorewire_training.export.lowering.rules.imputing import indicators, is_missing
 from scorewire_training.export.lowering.rules.neighbors import check_edge, check_size
-from scorewire_training.export.lowering.rules.scaling import row_sum
-from scorewire_training.export.lowering.symbolic_columns import Cell, Column, Matrix
+from scorewire_training.export.lowering.symbolic_columns import Column, SymbolicColumns, TensorColumn
 
 # Rows of training that are asked for their neighbours, to find some that are equally near.
 _ROWS_ASKED = 500
 _OTHER_IMPUTERS = "use an IterativeImputer or a SimpleImputer"
 
 
-@lowers(KNNImputer)
-def lower_near_imputer(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(KNNImputer)
+def lower_near_imputer(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """A missing number becomes the mean of the nearest rows that have it; the column's where none is near.
 
     How far two rows are apart is a mean over the columns that both have.
     """
     rows = _checked(step)
-    draft.only_near = True
-    graph, x = draft.graph, draft.tensor(matrix)
-    lacks = is_missing(draft, step, matrix, x)
-    distances = _distances(draft, x, lacks, rows)
+    builder.only_near = True
+    graph, x = builder.graph, builder.tensor(inputs)
+    lacks = is_missing(builder, step, inputs, x)
+    distances = _distances(builder, x, lacks, rows)
     columns: list[Column] = []
     for i, known in enumerate(~np.isnan(rows).T):
-        lacks_it = take_column(draft, lacks, i)
+        lacks_it = take_column(builder, lacks, i)
         if known.any():
-            mean = _mean_of_nearest(draft, step.n_neighbors, distances, rows[:, i])
-            filled = graph.node("Where", [lacks_it, mean, take_column(draft, x, i)])
+            mean = _mean_of_nearest(builder, step.n_neighbors, distances, rows[:, i])
+            filled = graph.node("Where", [lacks_it, mean, take_column(builder, x, i)])
         elif step.keep_empty_features:
-            filled = graph.node("Mul", [draft.cast(lacks_it, TensorProto.DOUBLE), draft.constant([0.0])])
+            filled = graph.node("Mul", [builder.cast(lacks_it, TensorProto.DOUBLE), builder.constant([0.0])])
         else:
             continue
-        columns.append(Cell(filled, 0, 1))
+        columns.append(TensorColumn(filled, 0, 1))
     if step.add_indicator:
-        columns.extend(indicators(draft, step.indicator_, matrix))
-    return Matrix(tuple(columns))
+        columns.extend(indicators(builder, step.indicator_, inputs))
+    return SymbolicColumns(tuple(columns))
 
 
-def _distances(draft: Draft, x: str, lacks: str, rows: NDArray[np.float64]) -> str:
+def _distances(builder: GraphBuilder, x: str, lacks: str, rows: NDArray[np.float64]) -> str:
     """Mean squares over the columns that a row and one of training both have; infinite without any."""
-    graph, zero = draft.graph, draft.constant([0.0])
+    graph, zero = builder.graph, builder.constant([0.0])
     center = np.ma.masked_invalid(rows).mean(axis=0).filled(0.0)
-    has = draft.cast(graph.node("Not", [lacks]), TensorProto.DOUBLE)
-    away = graph.node("Where", [lacks, zero, graph.node("Sub", [x, draft.constant(center)])])
+    has = builder.cast(graph.node("Not", [lacks]), TensorProto.DOUBLE)
+    away = graph.node("Where", [lacks, zero, graph.node("Sub", [x, builder.constant(center)])])
     known = (~np.isnan(rows)).T.astype(np.float64)
     theirs = np.nan_to_num(rows - center).T
     # The square of a difference, multiplied out: one product of matrices for all rows and columns.
     parts = graph.node("Concat", [graph.node("Mul", [away, away]), away, has], axis=1)
-    squares = graph.node("MatMul", [parts, draft.constant(np.vstack([known, -2.0 * theirs, theirs**2]))])
-    common = graph.node("MatMul", [has, draft.constant(known)])
+    squares = graph.node("MatMul", [parts, builder.constant(np.vstack([known, -2.0 * theirs, theirs**2]))])
+    common = graph.node("MatMul", [has, builder.constant(known)])
     none = graph.node("Equal", [common, zero])
-    return graph.node("Where", [none, draft.constant([np.inf]), graph.node("Div", [squares, common])])
+    return graph.node("Where", [none, builder.constant([np.inf]), graph.node("Div", [squares, common])])
 
 
-def _mean_of_nearest(draft: Draft, neighbors: int, distances: str, column: NDArray[np.float64]) -> str:
+def _mean_of_nearest(
+    builder: GraphBuilder, neighbors: int, distances: str, column: NDArray[np.float64]
+) -> str:
     """The mean of a column over the nearest of the rows that have it, [rows, 1]."""
-    graph = draft.graph
+    graph = builder.graph
     (having,) = np.nonzero(~np.isnan(column))
     values = column[having]
     taken = min(neighbors, len(having))
     theirs = graph.node("Gather", [distances, graph.constant(having)], axis=1)
     count = graph.constant(np.array([taken]))
     apart, near = graph.nodes("TopK", [theirs, count], 2, axis=1, largest=0, sorted=1)
-    is_near = graph.node("Less", [apart, draft.constant([np.inf])])
-    weights = draft.cast(is_near, TensorProto.DOUBLE)
-    picked = graph.node("Gather", [draft.constant(values), near], axis=0)
-    total = row_sum(draft, graph.node("Mul", [picked, weights]), taken)
-    weight = row_sum(draft, weights, taken)
+    is_near = graph.node("Less", [apart, builder.constant([np.inf])])
+    weights = builder.cast(is_near, TensorProto.DOUBLE)
+    picked = graph.node("Gather", [builder.constant(values), near], axis=0)
+    total = row_sum(builder, graph.node("Mul", [picked, weights]), taken)
+    weight = row_sum(builder, weights, taken)
     mean = graph.node("Div", [total, weight])
-    some = graph.node("Greater", [weight, draft.constant([0.0])])
-    return graph.node("Where", [some, mean, draft.constant([values.mean()])])
+    some = graph.node("Greater", [weight, builder.constant([0.0])])
+    return graph.node("Where", [some, mean, builder.constant([values.mean()])])
 
 
 def _checked(step: Any) -> NDArray[np.float64]:

@@ -9,86 +9,89 @@ import numpy as np
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor, RegressorChain
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.graph_builder import Draft
+from scorewire_training.export.lowering.arithmetic import take_column
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
 from scorewire_training.export.lowering.prediction_tensors import (
-    Answer,
-    answers,
+    PredictionTensors,
     as_double,
     family_of,
-    lower_model,
-    several_labels,
-    take_column,
+    multilabel_prediction,
 )
-from scorewire_training.export.lowering.symbolic_columns import Matrix, beside, cells
+from scorewire_training.export.lowering.registry import lower_model, lowers_model
+from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns, beside, tensor_columns
 
 
-@answers(MultiOutputRegressor)
-def lower_multi_output_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+@lowers_model(MultiOutputRegressor)
+def lower_multi_output_regressor(
+    builder: GraphBuilder, model: Any, inputs: SymbolicColumns
+) -> PredictionTensors:
     """A model for each target, side by side."""
-    members = [lower_model(draft, member, matrix) for member in model.estimators_]
-    values = [as_double(draft, member, member.value, model) for member in members]
-    value = draft.graph.node("Concat", values, axis=1)
-    return Answer(family=family_of(model, members), value=value, width=len(values))
+    members = [lower_model(builder, member, inputs) for member in model.estimators_]
+    values = [as_double(builder, member, member.value, model) for member in members]
+    value = builder.graph.node("Concat", values, axis=1)
+    return PredictionTensors(family=family_of(model, members), value=value, width=len(values))
 
 
-@answers(MultiOutputClassifier)
-def lower_multi_output_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+@lowers_model(MultiOutputClassifier)
+def lower_multi_output_classifier(
+    builder: GraphBuilder, model: Any, inputs: SymbolicColumns
+) -> PredictionTensors:
     """A model for each label."""
-    members = [lower_model(draft, member, matrix) for member in model.estimators_]
-    return several_labels(draft, family_of(model, members), _alike(members, model))
+    members = [lower_model(builder, member, inputs) for member in model.estimators_]
+    return multilabel_prediction(builder, family_of(model, members), _alike(members, model))
 
 
-@answers(RegressorChain)
-def lower_regressor_chain(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+@lowers_model(RegressorChain)
+def lower_regressor_chain(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
     """A model for each target, each given the values of those before it."""
-    given = replace(matrix, framed=False)
+    given = replace(inputs, framed=False)
     members, values = [], []
     for estimator in model.estimators_:
-        member = lower_model(draft, estimator, given)
+        member = lower_model(builder, estimator, given)
         members.append(member)
-        values.append(as_double(draft, member, member.value, model))
-        given = beside([given, Matrix(cells(values[-1], 1))], sparse=matrix.sparse)
+        values.append(as_double(builder, member, member.value, model))
+        given = beside([given, SymbolicColumns(tensor_columns(values[-1], 1))], sparse=inputs.sparse)
     ordered = [values[place] for place in np.argsort(model.order_)]
-    value = draft.graph.node("Concat", ordered, axis=1)
-    return Answer(family=family_of(model, members), value=value, width=len(values))
+    value = builder.graph.node("Concat", ordered, axis=1)
+    return PredictionTensors(family=family_of(model, members), value=value, width=len(values))
 
 
-@answers(ClassifierChain)
-def lower_classifier_chain(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+@lowers_model(ClassifierChain)
+def lower_classifier_chain(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
     """A model for each label, each given what those before it say."""
-    given = replace(matrix, framed=False)
+    given = replace(inputs, framed=False)
     members = []
     for estimator in model.estimators_:
-        member = lower_model(draft, estimator, given)
+        member = lower_model(builder, estimator, given)
         if len(member.class_labels) != 2:
             raise UnsupportedModelError(
                 f"{type(model).__name__} has a label of other than two classes",
                 "use a MultiOutputClassifier, or a label for each class",
             )
         members.append(member)
-        said = Matrix(cells(_said(draft, model, estimator, member), 1))
-        given = beside([given, said], sparse=matrix.sparse)
+        said = SymbolicColumns(tensor_columns(_said(builder, model, estimator, member), 1))
+        given = beside([given, said], sparse=inputs.sparse)
     ordered = [members[place] for place in np.argsort(model.order_)]
-    return several_labels(draft, family_of(model, members), _alike(ordered, model))
+    return multilabel_prediction(builder, family_of(model, members), _alike(ordered, model))
 
 
-def _said(draft: Draft, model: Any, estimator: Any, member: Answer) -> str:
+def _said(builder: GraphBuilder, model: Any, estimator: Any, member: PredictionTensors) -> str:
     """What the next members of a chain are given of one, [rows, 1]."""
     match getattr(model, "chain_method_", "predict"):
         case "predict":
-            classes = draft.constant([float(label) for label in estimator.classes_])
-            return draft.graph.node("Gather", [classes, str(member.label)], axis=0)
+            classes = builder.constant([float(label) for label in estimator.classes_])
+            return builder.graph.node("Gather", [classes, str(member.label)], axis=0)
         case "predict_proba":
-            return take_column(draft, as_double(draft, member, member.probabilities, model), 1)
+            return take_column(builder, as_double(builder, member, member.probabilities, model), 1)
         case "decision_function":
-            return as_double(draft, member, member.decision, model)
+            return as_double(builder, member, member.decision, model)
         case method:
             raise UnsupportedModelError(
                 f"{type(model).__name__} hands on the {method} of its members", "use chain_method='predict'"
             )
 
 
-def _alike(members: list[Answer], model: Any) -> list[Answer]:
+def _alike(members: list[PredictionTensors], model: Any) -> list[PredictionTensors]:
     """The members, without probabilities where the model itself has none for want of one member's."""
     return (
         members

@@ -16,16 +16,11 @@ from sklearn.neighbors import (
 )
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.graph_builder import Draft
-from scorewire_training.export.lowering.prediction_tensors import (
-    Answer,
-    answers,
-    arg_max,
-    class_labels,
-    take_column,
-)
-from scorewire_training.export.lowering.rules.scaling import row_sum
-from scorewire_training.export.lowering.symbolic_columns import Matrix
+from scorewire_training.export.lowering.arithmetic import arg_max, row_sum, take_column
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.prediction_tensors import PredictionTensors, class_labels
+from scorewire_training.export.lowering.registry import lowers_model
+from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
 
 # Each row's distances from all rows of training are held at once.
 MAX_ROWS = 4_096
@@ -37,8 +32,8 @@ _ROWS_ASKED = 2_000
 _ROUNDING = 1e-9
 
 
-@answers(KNeighborsClassifier)
-def lower_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+@lowers_model(KNeighborsClassifier)
+def lower_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
     """The share of each class among the nearest rows of training, perhaps by how near they are."""
     if model.outputs_2d_:
         raise UnsupportedModelError(
@@ -46,28 +41,28 @@ def lower_classifier(draft: Draft, model: Any, matrix: Matrix) -> Answer:
             "use a MultiOutputClassifier of one with a single label",
         )
     labels = class_labels(model)
-    near, weights = _nearest(draft, model, matrix)
-    votes = _pick(draft, np.eye(len(labels))[np.asarray(model._y, np.intp)], near)
-    probabilities = _mean(draft, votes, weights, model.n_neighbors)
-    return Answer(
+    near, weights = _nearest(builder, model, inputs)
+    votes = _pick(builder, np.eye(len(labels))[np.asarray(model._y, np.intp)], near)
+    probabilities = _mean(builder, votes, weights, model.n_neighbors)
+    return PredictionTensors(
         family="KNeighborsClassifier",
         class_labels=labels,
-        label=arg_max(draft, probabilities),
+        label=arg_max(builder, probabilities),
         probabilities=probabilities,
     )
 
 
-@answers(KNeighborsRegressor)
-def lower_regressor(draft: Draft, model: Any, matrix: Matrix) -> Answer:
+@lowers_model(KNeighborsRegressor)
+def lower_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
     """The mean over the nearest rows of training, perhaps weighed by how near they are."""
-    near, weights = _nearest(draft, model, matrix)
+    near, weights = _nearest(builder, model, inputs)
     targets = np.asarray(model._y, np.float64).reshape(len(model._fit_X), -1)
-    value = _mean(draft, _pick(draft, targets, near), weights, model.n_neighbors)
-    return Answer(family="KNeighborsRegressor", value=value, width=targets.shape[1])
+    value = _mean(builder, _pick(builder, targets, near), weights, model.n_neighbors)
+    return PredictionTensors(family="KNeighborsRegressor", value=value, width=targets.shape[1])
 
 
-@answers(RadiusNeighborsClassifier, RadiusNeighborsRegressor)
-def refuse_radius(draft: Draft, model: Any, matrix: Matrix) -> Answer:  # noqa: ARG001 - a rule's signature
+@lowers_model(RadiusNeighborsClassifier, RadiusNeighborsRegressor)
+def refuse_radius(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:  # noqa: ARG001 - a rule's signature
     """Rows without any neighbour have no number."""
     name = type(model).__name__
     raise UnsupportedModelError(
@@ -76,19 +71,19 @@ def refuse_radius(draft: Draft, model: Any, matrix: Matrix) -> Answer:  # noqa: 
     )
 
 
-def _nearest(draft: Draft, model: Any, matrix: Matrix) -> tuple[str, str | None]:
+def _nearest(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> tuple[str, str | None]:
     """The places of the nearest rows of training, [rows, neighbours], and their weights; None where equal."""
     rows = _checked(model)
-    draft.only_near = True
-    graph, x = draft.graph, draft.tensor(matrix)
+    builder.only_near = True
+    graph, x = builder.graph, builder.tensor(inputs)
     is_euclidean = model.effective_metric_ == "euclidean"
     total = ""
     for column in range(rows.shape[1]):
         away = graph.node(
             "Sub",
             [
-                take_column(draft, x, column),
-                draft.constant(rows[np.newaxis, :, column]),
+                take_column(builder, x, column),
+                builder.constant(rows[np.newaxis, :, column]),
             ],
         )
         away = graph.node("Mul", [away, away]) if is_euclidean else graph.node("Abs", [away])
@@ -97,33 +92,33 @@ def _nearest(draft: Draft, model: Any, matrix: Matrix) -> tuple[str, str | None]
     distances, near = graph.nodes("TopK", [total, count], 2, axis=1, largest=0, sorted=1)
     if model.weights == "uniform":
         return near, None
-    return near, _nearness(draft, graph.node("Sqrt", [distances]) if is_euclidean else distances)
+    return near, _nearness(builder, graph.node("Sqrt", [distances]) if is_euclidean else distances)
 
 
-def _nearness(draft: Draft, distances: str) -> str:
+def _nearness(builder: GraphBuilder, distances: str) -> str:
     """One over the distance; where some rows are no way off, they alone count."""
-    graph, zero, one = draft.graph, draft.constant([0.0]), draft.constant([1.0])
+    graph, zero, one = builder.graph, builder.constant([0.0]), builder.constant([1.0])
     same = graph.node("Equal", [distances, zero])
-    any_same = graph.node("ReduceMax", [draft.cast(same, TensorProto.INT32)], axes=[1], keepdims=1)
+    any_same = graph.node("ReduceMax", [builder.cast(same, TensorProto.INT32)], axes=[1], keepdims=1)
     weights = graph.node("Where", [same, one, zero])
     return graph.node(
-        "Where", [draft.cast(any_same, TensorProto.BOOL), weights, graph.node("Div", [one, distances])]
+        "Where", [builder.cast(any_same, TensorProto.BOOL), weights, graph.node("Div", [one, distances])]
     )
 
 
-def _pick(draft: Draft, table: NDArray[np.float64], near: str) -> str:
+def _pick(builder: GraphBuilder, table: NDArray[np.float64], near: str) -> str:
     """Rows of a table, [rows, neighbours, columns]."""
-    return draft.graph.node("Gather", [draft.constant(table), near], axis=0)
+    return builder.graph.node("Gather", [builder.constant(table), near], axis=0)
 
 
-def _mean(draft: Draft, values: str, weights: str | None, count: int) -> str:
+def _mean(builder: GraphBuilder, values: str, weights: str | None, count: int) -> str:
     """The mean over the neighbours, [rows, columns]."""
-    graph = draft.graph
+    graph = builder.graph
     if weights is None:
         return graph.node("ReduceMean", [values], axes=[1], keepdims=0)
     weighed = graph.node("Mul", [values, graph.node("Unsqueeze", [weights, graph.constant(np.array([2]))])])
     total = graph.node("ReduceSum", [weighed, graph.constant(np.array([1]))], keepdims=0)
-    return graph.node("Div", [total, row_sum(draft, weights, count)])
+    return graph.node("Div", [total, row_sum(builder, weights, count)])
 
 
 def _checked(model: Any) -> NDArray[np.float64]:

@@ -23,74 +23,74 @@ from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.graph_builder import Draft
-from scorewire_training.export.lowering.registry import lowers
-from scorewire_training.export.lowering.symbolic_columns import Matrix, cells
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.registry import lowers_step
+from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns, tensor_columns
 
 
-@lowers(PCA, IncrementalPCA)
-def lower_pca(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(PCA, IncrementalPCA)
+def lower_pca(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """X times the components, minus the mean's."""
-    graph = draft.graph
-    x = draft.product(matrix, step.components_.T)
-    x = graph.node("Sub", [x, draft.constant(step.mean_.reshape(1, -1) @ step.components_.T)])
+    graph = builder.graph
+    x = builder.product(inputs, step.components_.T)
+    x = graph.node("Sub", [x, builder.constant(step.mean_.reshape(1, -1) @ step.components_.T)])
     if step.whiten:
         scale = np.sqrt(step.explained_variance_)
         smallest = np.finfo(scale.dtype).eps
         scale[scale < smallest] = smallest
-        x = graph.node("Div", [x, draft.constant(scale)])
-    return Matrix(cells(x, len(step.components_)))
+        x = graph.node("Div", [x, builder.constant(scale)])
+    return SymbolicColumns(tensor_columns(x, len(step.components_)))
 
 
-@lowers(TruncatedSVD, NeighborhoodComponentsAnalysis, GaussianRandomProjection, SparseRandomProjection)
-def lower_components(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(TruncatedSVD, NeighborhoodComponentsAnalysis, GaussianRandomProjection, SparseRandomProjection)
+def lower_components(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """X times the components."""
     components = step.components_
     dense = components.toarray() if hasattr(components, "toarray") else components
-    return _project(draft, matrix, None, dense.T)
+    return _project(builder, inputs, None, dense.T)
 
 
-@lowers(FactorAnalysis)
-def lower_factors(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(FactorAnalysis)
+def lower_factors(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """The expected factors of each row."""
     weighted = step.components_ / step.noise_variance_
     covariance = linalg.inv(np.eye(len(step.components_)) + weighted @ step.components_.T)
-    return _project(draft, matrix, step.mean_, weighted.T @ covariance)
+    return _project(builder, inputs, step.mean_, weighted.T @ covariance)
 
 
-@lowers(FastICA)
-def lower_independent(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(FastICA)
+def lower_independent(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """The unmixed sources of each row."""
-    return _project(draft, matrix, step.mean_ if step.whiten else None, step.components_.T)
+    return _project(builder, inputs, step.mean_ if step.whiten else None, step.components_.T)
 
 
-@lowers(SparsePCA, MiniBatchSparsePCA)
-def lower_sparse_pca(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(SparsePCA, MiniBatchSparsePCA)
+def lower_sparse_pca(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """The ridge regression of each row on the components."""
     components = step.components_
     gram = components @ components.T
     gram.flat[:: len(gram) + 1] += step.ridge_alpha
-    return _project(draft, matrix, step.mean_, linalg.solve(gram, components, assume_a="pos").T)
+    return _project(builder, inputs, step.mean_, linalg.solve(gram, components, assume_a="pos").T)
 
 
-@lowers(LinearDiscriminantAnalysis)
-def lower_discriminants(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(LinearDiscriminantAnalysis)
+def lower_discriminants(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """What tells the classes apart best, from the first on."""
     center = step.xbar_ if step.solver == "svd" else None
-    return _project(draft, matrix, center, step.scalings_[:, : step._max_components])
+    return _project(builder, inputs, center, step.scalings_[:, : step._max_components])
 
 
-@lowers(PLSRegression, PLSCanonical, CCA, PLSSVD)
-def lower_latent(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(PLSRegression, PLSCanonical, CCA, PLSSVD)
+def lower_latent(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """The latent variables of each row."""
     rotation = step.x_weights_ if isinstance(step, PLSSVD) else step.x_rotations_
-    x = draft.graph.node("Sub", [draft.tensor(matrix), draft.constant(step._x_mean)])
-    x = draft.graph.node("Div", [x, draft.constant(step._x_std)])
-    return _project(draft, Matrix(cells(x, matrix.width)), None, rotation)
+    x = builder.graph.node("Sub", [builder.tensor(inputs), builder.constant(step._x_mean)])
+    x = builder.graph.node("Div", [x, builder.constant(step._x_std)])
+    return _project(builder, SymbolicColumns(tensor_columns(x, inputs.width)), None, rotation)
 
 
-@lowers(FeatureAgglomeration)
-def lower_agglomeration(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(FeatureAgglomeration)
+def lower_agglomeration(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """The mean of each group of columns."""
     if step.pooling_func is not np.mean:
         raise UnsupportedModelError(
@@ -98,17 +98,22 @@ def lower_agglomeration(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
             "leave pooling_func at numpy.mean",
         )
     groups = np.eye(step.labels_.max() + 1)[step.labels_]
-    total = draft.product(matrix, groups)
-    return Matrix(
-        cells(draft.graph.node("Div", [total, draft.constant(groups.sum(axis=0))]), groups.shape[1])
+    total = builder.product(inputs, groups)
+    return SymbolicColumns(
+        tensor_columns(
+            builder.graph.node("Div", [total, builder.constant(groups.sum(axis=0))]), groups.shape[1]
+        )
     )
 
 
 def _project(
-    draft: Draft, matrix: Matrix, center: NDArray[np.float64] | None, rotation: NDArray[np.float64]
-) -> Matrix:
+    builder: GraphBuilder,
+    inputs: SymbolicColumns,
+    center: NDArray[np.float64] | None,
+    rotation: NDArray[np.float64],
+) -> SymbolicColumns:
     if center is None:
-        return Matrix(cells(draft.product(matrix, rotation), rotation.shape[1]))
-    x = draft.graph.node("Sub", [draft.tensor(matrix), draft.constant(center)])
-    x = draft.graph.node("MatMul", [x, draft.constant(rotation)])
-    return Matrix(cells(x, rotation.shape[1]))
+        return SymbolicColumns(tensor_columns(builder.product(inputs, rotation), rotation.shape[1]))
+    x = builder.graph.node("Sub", [builder.tensor(inputs), builder.constant(center)])
+    x = builder.graph.node("MatMul", [x, builder.constant(rotation)])
+    return SymbolicColumns(tensor_columns(x, rotation.shape[1]))

@@ -10,10 +10,11 @@ from onnx import TensorProto
 from sklearn.preprocessing import QuantileTransformer
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.graph_builder import Draft
-from scorewire_training.export.lowering.registry import lowers
-from scorewire_training.export.lowering.rules.scaling import clip
-from scorewire_training.export.lowering.symbolic_columns import Matrix, cells
+from scorewire_training.export.lowering.arithmetic import clip
+from scorewire_training.export.lowering.columnwise import Columnwise
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.registry import lowers_step
+from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns, tensor_columns
 from scorewire_training.export.lowering.thresholds import find_codes, search_tree
 
 # So near to the outermost quantiles a normal distribution takes numbers for them.
@@ -67,36 +68,36 @@ _TAIL = (
 )
 
 
-@lowers(QuantileTransformer)
-def lower_quantiles(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(QuantileTransformer, columnwise=Columnwise(fitted=("quantiles_",), is_exact=lambda _: False))
+def lower_quantiles(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Each number's share of its column, on lines between the quantiles, perhaps as a normal deviate."""
-    graph, x = draft.graph, draft.tensor(matrix)
+    graph, x = builder.graph, builder.tensor(inputs)
     quantiles = np.asarray(step.quantiles_, dtype=np.float64)
     references = np.asarray(step.references_, dtype=np.float64)
     if len(references) == 1:
         raise UnsupportedModelError("the QuantileTransformer has a single quantile", "give it more")
     # They differ where quantiles are equal.
-    lines = [_line(draft, x, quantiles, references, from_above=side) for side in (False, True)]
-    shares = graph.node("Mul", [graph.node("Add", lines), draft.constant([0.5])])
-    least, most = draft.constant(quantiles[:1]), draft.constant(quantiles[-1:])
+    lines = [_line(builder, x, quantiles, references, from_above=side) for side in (False, True)]
+    shares = graph.node("Mul", [graph.node("Add", lines), builder.constant([0.5])])
+    least, most = builder.constant(quantiles[:1]), builder.constant(quantiles[-1:])
     is_normal = step.output_distribution == "normal"
     if is_normal:
-        near = draft.constant([_NEAR])
+        near = builder.constant([_NEAR])
         low = graph.node("Less", [graph.node("Sub", [x, near]), least])
         high = graph.node("Greater", [graph.node("Add", [x, near]), most])
     else:
         low, high = graph.node("LessOrEqual", [x, least]), graph.node("GreaterOrEqual", [x, most])
-    shares = graph.node("Where", [high, draft.constant([1.0]), shares])
-    shares = graph.node("Where", [low, draft.constant([0.0]), shares])
+    shares = graph.node("Where", [high, builder.constant([1.0]), shares])
+    shares = graph.node("Where", [low, builder.constant([0.0]), shares])
     if is_normal:
-        shares = _deviates(draft, clip(draft, shares, _CLOSEST, 1.0 - _CLOSEST))
-    if matrix.sparse:
-        shares = graph.node("Where", [graph.node("Equal", [x, draft.constant([0.0])]), x, shares])
-    return matrix.changed(cells(shares, matrix.width))
+        shares = _deviates(builder, clip(builder, shares, _CLOSEST, 1.0 - _CLOSEST))
+    if inputs.sparse:
+        shares = graph.node("Where", [graph.node("Equal", [x, builder.constant([0.0])]), x, shares])
+    return inputs.changed(tensor_columns(shares, inputs.width))
 
 
 def _line(
-    draft: Draft,
+    builder: GraphBuilder,
     x: str,
     quantiles: NDArray[np.float64],
     references: NDArray[np.float64],
@@ -108,7 +109,7 @@ def _line(
     A number that is a quantile lies at the begin of the next line, `from_above`
     at the end of the last one.
     """
-    graph = draft.graph
+    graph = builder.graph
     count, width = len(quantiles) - 1, quantiles.shape[1]
     bounds = np.nextafter(quantiles[1:-1], np.inf) if from_above else quantiles[1:-1]
     trees = []
@@ -116,7 +117,7 @@ def _line(
         distinct, places = np.unique(bounds[:, column], return_index=True)
         passed = np.append(places, count - 1).astype(np.float64)
         trees.append(search_tree(distinct, passed, column))
-    place = draft.cast(find_codes(graph, trees, x), TensorProto.INT64)
+    place = builder.cast(find_codes(graph, trees, x), TensorProto.INT64)
     place = graph.node("Add", [place, graph.constant(np.arange(width)[np.newaxis, :] * count)])
     steps = np.diff(quantiles, axis=0)
     # Between equal quantiles lies no number.
@@ -124,22 +125,22 @@ def _line(
     ends = slice(1, None) if from_above else slice(None, -1)
     levels = np.broadcast_to(references[ends, np.newaxis], slopes.shape)
     slope, end, level = (
-        graph.node("Gather", [draft.constant(table.T.ravel()), place])
+        graph.node("Gather", [builder.constant(table.T.ravel()), place])
         for table in (slopes, quantiles[ends], levels)
     )
     line = graph.node("Mul", [slope, graph.node("Sub", [x, end])])
     return graph.node("Add", [line, level])
 
 
-def _deviates(draft: Draft, share: str) -> str:
+def _deviates(builder: GraphBuilder, share: str) -> str:
     """The normal deviates that so large a share of all is below."""
-    graph = draft.graph
+    graph = builder.graph
 
     def constant(value: float) -> str:
-        return draft.constant([value])
+        return builder.constant([value])
 
     def ratio(fraction: tuple[list[float], list[float]], x: str) -> str:
-        above, below = (_polynomial(draft, coefficients, x) for coefficients in fraction)
+        above, below = (_polynomial(builder, coefficients, x) for coefficients in fraction)
         return graph.node("Div", [above, below])
 
     half = constant(0.5)
@@ -158,10 +159,10 @@ def _deviates(draft: Draft, share: str) -> str:
     return graph.node("Where", [graph.node("Greater", [rest, constant(np.exp(-2))]), middle, tail])
 
 
-def _polynomial(draft: Draft, coefficients: list[float], x: str) -> str:
+def _polynomial(builder: GraphBuilder, coefficients: list[float], x: str) -> str:
     """Horner's way."""
-    graph = draft.graph
-    value = draft.constant([coefficients[0]])
+    graph = builder.graph
+    value = builder.constant([coefficients[0]])
     for coefficient in coefficients[1:]:
-        value = graph.node("Add", [graph.node("Mul", [value, x]), draft.constant([coefficient])])
+        value = graph.node("Add", [graph.node("Mul", [value, x]), builder.constant([coefficient])])
     return value

@@ -14,67 +14,67 @@ from sklearn.feature_extraction.text import (
 )
 
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.graph_builder import Draft
-from scorewire_training.export.lowering.registry import lowers
-from scorewire_training.export.lowering.rules.scaling import normalize
+from scorewire_training.export.lowering.arithmetic import normalize
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.registry import lowers_step
 from scorewire_training.export.lowering.sparse_counts import (
-    Counts,
+    SparseCounts,
+    count_columns,
     count_once,
     log_counts,
     normalize_counts,
     scale_counts,
-    terms,
 )
-from scorewire_training.export.lowering.symbolic_columns import Matrix, cells
-from scorewire_training.export.lowering.tokenization import bag_of, unicode_version
+from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns, tensor_columns
+from scorewire_training.export.lowering.tokenization import describe_vectorizer, unicode_version
 
 
-@lowers(CountVectorizer)
-def lower_counts(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(CountVectorizer)
+def lower_counts(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """How often each known term occurs."""
-    return _sparse(_count(draft, step, matrix))
+    return _sparse(_count(builder, step, inputs))
 
 
-@lowers(HashingVectorizer)
-def lower_hashes(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(HashingVectorizer)
+def lower_hashes(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """How often terms of each hash occur, each row over its norm."""
-    counts = _count(draft, step, matrix)
+    counts = _count(builder, step, inputs)
     if step.norm is not None:
-        counts = normalize_counts(draft.graph, counts, step.norm)
+        counts = normalize_counts(builder.graph, counts, step.norm)
     return _sparse(counts)
 
 
-@lowers(TfidfVectorizer)
-def lower_weighed_counts(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(TfidfVectorizer)
+def lower_weighed_counts(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Counts weighed by rarity, each row over its norm."""
-    return _sparse(_weigh(draft, step._tfidf, _count(draft, step, matrix)))
+    return _sparse(_weigh(builder, step._tfidf, _count(builder, step, inputs)))
 
 
-@lowers(TfidfTransformer)
-def lower_weights(draft: Draft, step: Any, matrix: Matrix) -> Matrix:
+@lowers_step(TfidfTransformer)
+def lower_weights(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Numbers weighed by rarity, each row over its norm."""
-    counts = draft.counts(matrix)
+    counts = builder.counts(inputs)
     if counts is not None:
-        return _sparse(_weigh(draft, step, counts))
-    graph, x = draft.graph, draft.tensor(matrix)
+        return _sparse(_weigh(builder, step, counts))
+    graph, x = builder.graph, builder.tensor(inputs)
     if step.sublinear_tf:
-        some = graph.node("Greater", [x, draft.constant([0.0])])
-        log = graph.node("Add", [graph.node("Log", [x]), draft.constant([1.0])])
+        some = graph.node("Greater", [x, builder.constant([0.0])])
+        log = graph.node("Add", [graph.node("Log", [x]), builder.constant([1.0])])
         x = graph.node("Where", [some, log, x])
     if step.use_idf:
-        x = graph.node("Mul", [x, draft.constant(step.idf_)])
+        x = graph.node("Mul", [x, builder.constant(step.idf_)])
     if step.norm is not None:
-        x = normalize(draft, x, matrix.width, step.norm)
-    return replace(matrix.by_row(), sparse=True).changed(cells(x, matrix.width))
+        x = normalize(builder, x, inputs.width, step.norm)
+    return replace(inputs.by_row(), sparse=True).changed(tensor_columns(x, inputs.width))
 
 
-def _sparse(counts: Counts) -> Matrix:
-    return Matrix(terms(counts), sparse=True)
+def _sparse(counts: SparseCounts) -> SymbolicColumns:
+    return SymbolicColumns(count_columns(counts), sparse=True)
 
 
-def _count(draft: Draft, step: Any, matrix: Matrix) -> Counts:
+def _count(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SparseCounts:
     name = type(step).__name__
-    if not matrix.flat:
+    if not inputs.flat:
         raise UnsupportedModelError(
             f"a {name} takes one column, and rows with named features are a table",
             f'put it in a ColumnTransformer([("text", {name}(...), "<column>")]); of a model that was fitted'
@@ -85,13 +85,13 @@ def _count(draft: Draft, step: Any, matrix: Matrix) -> Counts:
             f"the {name} counts in {np.dtype(step.dtype)}, in which scores are rounded",
             "leave its dtype at the default",
         )
-    counts = draft.count(matrix, bag_of(step, unicode_version()))
-    return count_once(draft.graph, counts) if step.binary else counts
+    counts = builder.count(inputs, describe_vectorizer(step, unicode_version()))
+    return count_once(builder.graph, counts) if step.binary else counts
 
 
-def _weigh(draft: Draft, weights: Any, counts: Counts) -> Counts:
+def _weigh(builder: GraphBuilder, weights: Any, counts: SparseCounts) -> SparseCounts:
     if weights.sublinear_tf:
-        counts = log_counts(draft.graph, counts)
+        counts = log_counts(builder.graph, counts)
     if weights.use_idf:
-        counts = scale_counts(draft.graph, counts, weights.idf_)
-    return counts if weights.norm is None else normalize_counts(draft.graph, counts, weights.norm)
+        counts = scale_counts(builder.graph, counts, weights.idf_)
+    return counts if weights.norm is None else normalize_counts(builder.graph, counts, weights.norm)

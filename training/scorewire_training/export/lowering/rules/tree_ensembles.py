@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -12,31 +13,33 @@ import numpy as np
 import xgboost
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
+from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import ELEMENT_TYPES, ModelOutput
-from scorewire_training.export.lowering.graph_builder import Draft
+from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.lowering.prediction_tensors import PredictionTensors, multilabel_prediction
+from scorewire_training.export.lowering.registry import lowers_other_models
 from scorewire_training.export.lowering.rules.encoding import lower_categories
-from scorewire_training.export.lowering.sparse_counts import Term
-from scorewire_training.export.lowering.symbolic_columns import Column, Matrix, Number, Text, cells
-from scorewire_training.export.lowering.trees_on_counts import fold_functions
+from scorewire_training.export.lowering.sparse_counts import CountColumn
+from scorewire_training.export.lowering.symbolic_columns import (
+    Column,
+    RawNumber,
+    RawText,
+    SymbolicColumns,
+    tensor_columns,
+)
+from scorewire_training.export.lowering.trees_on_counts import replace_by_counts
 from scorewire_training.export.trees import read_trees
 from scorewire_training.export.trees.ensemble import Ensemble
 from scorewire_training.export.trees.model import TreeModel
 from scorewire_training.export.trees.xgboost_categories import stored_categories
 
 
-@dataclass(frozen=True, slots=True)
-class LoweredTrees:
-    """A tree ensemble in the graph; `margin` is the sum of its leaves, [rows, targets]."""
+@lowers_other_models
+def lower_trees(builder: GraphBuilder, model: object, inputs: SymbolicColumns) -> PredictionTensors | None:
+    """A tree ensemble, subclasses of its library's classes included; None for any other model.
 
-    family: str
-    element_type: int
-    outputs: list[ModelOutput]
-    margin: str
-
-
-def lower_trees(draft: Draft, model: object, matrix: Matrix) -> LoweredTrees | None:
-    """A tree ensemble; None where the model is none.
+    The decision is the sum of the leaves, where the model has a decision_function.
 
     Raises:
         UnsupportedModelError: it cannot be exported faithfully.
@@ -45,71 +48,99 @@ def lower_trees(draft: Draft, model: object, matrix: Matrix) -> LoweredTrees | N
     categories: dict[int, list[object]] = {}
     if isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
         plain, categories = _with_text_categories_as_codes(model)
-    trees = read_trees(plain, by_row=matrix.sparse and not matrix.by_column)
+    trees = read_trees(plain, by_row=inputs.sparse and not inputs.by_column)
     if trees is None:
         return None
-    matrix.check_width(model, trees.feature_count)
-    if matrix.framed:
-        categories |= _frame_categories(draft, model, matrix)
+    inputs.check_width(model, trees.feature_count)
+    if inputs.framed:
+        categories |= _frame_categories(builder, model, inputs)
     columns = tuple(
-        lower_categories(draft, column, categories[i]) if i in categories else column
-        for i, column in enumerate(matrix.columns)
+        lower_categories(builder, column, categories[i]) if i in categories else column
+        for i, column in enumerate(inputs.columns)
     )
     thresholds, missing = trees.thresholds, trees.ensemble.missing_value
     for i, column in enumerate(columns):
-        draft.add_thresholds(column, thresholds.get(i, ()))
+        builder.add_thresholds(column, thresholds.get(i, ()))
         if missing is not None:
-            draft.add_thresholds(column, [missing])
-    trees, given = over_asked_words(trees, replace(matrix, columns=columns))
-    drops_zeros = matrix.sparse and isinstance(model, xgboost.Booster | xgboost.XGBModel)
-    trees, lowered = fold_functions(draft, trees, given, zero_is_missing=drops_zeros)
+            builder.add_thresholds(column, [missing])
+    trees, given = without_unread_words(trees, replace(inputs, columns=columns))
+    drops_zeros = inputs.sparse and isinstance(model, xgboost.Booster | xgboost.XGBModel)
+    trees, lowered = replace_by_counts(builder, trees, given, zero_is_missing=drops_zeros)
     if drops_zeros:
-        lowered = _without_left_out(draft, lowered, _pattern(given, lowered))
-    x = draft.tensor(lowered, ELEMENT_TYPES[trees.input_type])
-    outputs, margin = trees.emit_with_margin(draft.graph, x)
-    return LoweredTrees(trees.family, ELEMENT_TYPES[trees.ensemble.element_type], outputs, margin)
+        lowered = _without_left_out(builder, lowered, _pattern(given, lowered))
+    x = builder.tensor(lowered, ELEMENT_TYPES[trees.input_type])
+    outputs, margin = trees.emit_with_margin(builder.graph, x)
+    by_target = groupby(outputs, key=lambda output: output.target)
+    labels = [_one_label(trees, own) for _, own in by_target]
+    if len(labels) > 1:
+        return multilabel_prediction(builder, trees.family, labels)
+    return replace(labels[0], decision=margin if hasattr(model, "decision_function") else None)
 
 
-def over_asked_words(trees: TreeModel, matrix: Matrix) -> tuple[TreeModel, Matrix]:
+def _one_label(trees: TreeModel, outputs: Iterable[ModelOutput]) -> PredictionTensors:
+    parts = {output.kind: output for output in outputs}
+    value = parts.get(schema_pb2.OUTPUT_KIND_NUMBER)
+    label = parts.get(schema_pb2.OUTPUT_KIND_CLASS)
+    probabilities = parts.get(schema_pb2.OUTPUT_KIND_PROBABILITY)
+    return PredictionTensors(
+        family=trees.family,
+        element_type=ELEMENT_TYPES[trees.ensemble.element_type],
+        value=value.tensor if value else None,
+        width=value.width if value else 1,
+        class_labels=label.class_labels if label else (),
+        label=label.tensor if label else None,
+        probabilities=probabilities.tensor if probabilities else None,
+    )
+
+
+def without_unread_words(trees: TreeModel, inputs: SymbolicColumns) -> tuple[TreeModel, SymbolicColumns]:
     """Trees and their input; where it has words, without the columns that no tree asks about."""
-    if not isinstance(trees.ensemble, Ensemble) or not any(isinstance(c, Term) for c in matrix.columns):
-        return trees, matrix
+    if not isinstance(trees.ensemble, Ensemble) or not any(
+        isinstance(c, CountColumn) for c in inputs.columns
+    ):
+        return trees, inputs
     asked = trees.ensemble.features() or [0]
     trees = replace(trees, ensemble=trees.ensemble.over(asked), feature_count=len(asked))
-    return trees, matrix.take(asked)
+    return trees, inputs.take(asked)
 
 
-def _pattern(given: Matrix, lowered: Matrix) -> Matrix | None:
+def _pattern(given: SymbolicColumns, lowered: SymbolicColumns) -> SymbolicColumns | None:
     """The pattern, but for columns that have been folded: their zeros are no counts."""
     if given.pattern is None:
         return None
     pairs = zip(given.pattern.columns, given.columns, lowered.columns, strict=True)
-    return Matrix(tuple(own if after is before else after for own, before, after in pairs))
+    return SymbolicColumns(tuple(own if after is before else after for own, before, after in pairs))
 
 
-def _without_left_out(draft: Draft, matrix: Matrix, pattern: Matrix | None) -> Matrix:
+def _without_left_out(
+    builder: GraphBuilder, inputs: SymbolicColumns, pattern: SymbolicColumns | None
+) -> SymbolicColumns:
     """XGBoost takes for missing what a sparse matrix leaves out: its zeros, or those of an earlier one."""
     left_out = []
-    for is_counted, run in groupby((pattern or matrix).columns, key=lambda column: isinstance(column, Term)):
-        part = Matrix(tuple(run))
+    for is_counted, run in groupby(
+        (pattern or inputs).columns, key=lambda column: isinstance(column, CountColumn)
+    ):
+        part = SymbolicColumns(tuple(run))
         if is_counted:
-            left_out.append(draft.graph.node("IsNaN", [draft.tensor(part, absent=np.nan)]))
+            left_out.append(builder.graph.node("IsNaN", [builder.tensor(part, absent=np.nan)]))
         else:
-            left_out.append(draft.graph.node("Equal", [draft.tensor(part), draft.constant([0.0])]))
-    none = left_out[0] if len(left_out) == 1 else draft.graph.node("Concat", left_out, axis=1)
-    x = draft.graph.node("Where", [none, draft.constant([np.nan]), draft.tensor(matrix)])
-    return Matrix(cells(x, matrix.width))
+            left_out.append(builder.graph.node("Equal", [builder.tensor(part), builder.constant([0.0])]))
+    none = left_out[0] if len(left_out) == 1 else builder.graph.node("Concat", left_out, axis=1)
+    x = builder.graph.node("Where", [none, builder.constant([np.nan]), builder.tensor(inputs)])
+    return SymbolicColumns(tensor_columns(x, inputs.width))
 
 
-def _frame_categories(draft: Draft, model: object, matrix: Matrix) -> dict[int, list[object]]:
+def _frame_categories(
+    builder: GraphBuilder, model: object, inputs: SymbolicColumns
+) -> dict[int, list[object]]:
     """The categories, in the order of their codes, of the pandas categoricals that a library codes itself."""
     categoricals = [
         i
-        for i, column in enumerate(matrix.columns)
-        if isinstance(column, Number | Text) and column.feature in draft.categories
+        for i, column in enumerate(inputs.columns)
+        if isinstance(column, RawNumber | RawText) and column.feature in builder.categories
     ]
     if isinstance(model, xgboost.Booster | xgboost.XGBModel):
-        return _categories_of_xgboost(draft, model, matrix, categoricals)
+        return _categories_of_xgboost(builder, model, inputs, categoricals)
     if not categoricals:
         return {}
     if isinstance(model, lightgbm.Booster | lightgbm.LGBMModel):
@@ -127,7 +158,10 @@ def _frame_categories(draft: Draft, model: object, matrix: Matrix) -> dict[int, 
 
 
 def _categories_of_xgboost(
-    draft: Draft, model: xgboost.Booster | xgboost.XGBModel, matrix: Matrix, categoricals: list[int]
+    builder: GraphBuilder,
+    model: xgboost.Booster | xgboost.XGBModel,
+    inputs: SymbolicColumns,
+    categoricals: list[int],
 ) -> dict[int, list[object]]:
     """The categories that XGBoost has stored, or the sample's own.
 
@@ -140,7 +174,7 @@ def _categories_of_xgboost(
     numbers = {i for i, kind in enumerate(booster.feature_types or ()) if kind != "c"}
     wrong = (numbers & set(categoricals)) | (set(stored) - set(categoricals))
     if wrong:
-        feature = _feature(matrix.columns[i := min(wrong)])
+        feature = _feature(inputs.columns[i := min(wrong)])
         fitted, given = ("numbers", "categories") if i in numbers else ("categories", "numbers or texts")
         raise UnsupportedModelError(
             f"the model was fitted on {fitted} in {feature!r}, and the sample has {given}",
@@ -148,14 +182,14 @@ def _categories_of_xgboost(
         )
     found = {}
     for i in categoricals:
-        feature = _feature(matrix.columns[i])
-        own = list(draft.categories[feature])
+        feature = _feature(inputs.columns[i])
+        own = list(builder.categories[feature])
         found[i] = stored[i].settle(own, feature) if i in stored else own
     return found
 
 
 def _feature(column: Column) -> str:
-    return column.feature if isinstance(column, Number | Text) else ""
+    return column.feature if isinstance(column, RawNumber | RawText) else ""
 
 
 def _with_text_categories_as_codes(model: Any) -> tuple[Any, dict[int, list[object]]]:
