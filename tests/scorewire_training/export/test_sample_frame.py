@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export import ExportError, export_bundle
-from scorewire_training.export.bundling import ExportedBundle
+from scorewire_training.export.bundle_writing import ExportedBundle
 
 TABLE = np.random.default_rng(0).normal(size=(200, 3))
 CLASSES = (TABLE[:, 0] + TABLE[:, 1] ** 2 > 0.5).astype(int)

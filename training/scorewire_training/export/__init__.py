@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scorewire_training.export.bundling import ExportedBundle, export_bundle
+from scorewire_training.export.bundle_writing import ExportedBundle
+from scorewire_training.export.bundling import export_bundle
 from scorewire_training.export.errors import ExportError, ParityError, UnsupportedModelError
 from scorewire_training.export.onnx_file import export_onnx
 from scorewire_training.export.parity.gate import ParityReport

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scorewire_contract import bundle as bundles
-from scorewire_contract.schema import InvalidNameError, Version, check_model_name
 from scorewire_contract.scoring import Scorer, score_golden
 from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_training.export.bundle_writing import ExportedBundle, check_metrics, check_target, write
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.frames import FrameCodec
 from scorewire_training.export.lowering import lower
 from scorewire_training.export.parity.comparison import score_both_sides
 from scorewire_training.export.parity.fitted_model import FittedModel, FittedScores
-from scorewire_training.export.parity.gate import ParityReport, checked_shapes, compare
+from scorewire_training.export.parity.gate import checked_shapes, compare
 from scorewire_training.export.parity.golden import pick_golden
 from scorewire_training.export.parity.hard_rows import MAX_CELLS
 from scorewire_training.export.parity.input_limits import InputLimitSearch
@@ -33,7 +32,7 @@ from scorewire_training.export.sample_frame import as_table, to_frame
 from scorewire_training.export.schema import build_schema
 from scorewire_training.export.tolerance import Tolerances, choose_tolerances
 from scorewire_training.export.trees.xgboost_missing import with_missing
-from scorewire_training.export.typed_schema import give_fields, render
+from scorewire_training.export.typed_schema import give_fields
 
 _MAX_SAMPLE_ROWS_COMPARED = 20_000
 _SEED = 20_240_229
@@ -41,15 +40,6 @@ _SEED = 20_240_229
 _LARGE_GRAPH_BYTES = 64 << 20
 # What onnxruntime takes to load a byte of a graph, measured with forests.
 _BYTES_TO_LOAD = 22
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportedBundle:
-    """A bundle that was written: its folder, what the parity gate found, its manifest."""
-
-    path: Path
-    parity: ParityReport
-    manifest: manifest_pb2.Manifest
 
 
 def export_bundle(
@@ -177,67 +167,6 @@ def export_bundle(
     return ExportedBundle(
         path=write(Path(output_dir), manifest, graph, golden, files), parity=parity, manifest=manifest
     )
-
-
-def write(
-    output_dir: Path,
-    manifest: manifest_pb2.Manifest,
-    graph: bytes,
-    golden: manifest_pb2.Golden,
-    further: Mapping[str, bytes] | None = None,
-) -> Path:
-    """Write all files of a bundle, and further ones beside them; returns its folder.
-
-    Raises:
-        ExportError: they are no bundle, the version exists, or they cannot be written.
-    """
-    own = {
-        bundles.GRAPH: graph,
-        bundles.GOLDEN: bundles.to_json(golden),
-        bundles.TYPED_SCHEMA: render(manifest),
-    }
-    if taken := sorted(own.keys() & (further or {}).keys()):
-        raise ExportError(f"{taken[0]} is a bundle's own file: give yours another name")
-    files = {**own, **(further or {})}
-    try:
-        return bundles.write_bundle(output_dir, manifest, files)
-    except bundles.BundleError as error:
-        raise ExportError(str(error)) from None
-    except OSError as error:
-        raise ExportError(f"no bundle can be written in {output_dir}: {error.strerror or error}") from error
-
-
-def check_target(output_dir: Path, name: str, version: str) -> Path:
-    """The folder that the bundle is to become.
-
-    Raises:
-        ExportError: a name is none, the version exists, or nothing can be written there.
-    """
-    try:
-        check_model_name(name)
-        Version(version)
-    except InvalidNameError as error:
-        raise ExportError(str(error)) from None
-    target = output_dir / name / version
-    if target.exists():
-        raise ExportError(f"{target} exists, and a version never changes: choose another version")
-    nearest = next(folder for folder in target.absolute().parents if folder.exists())
-    if not nearest.is_dir():
-        raise ExportError(f"{nearest} is no folder: name the folder that holds all models")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ExportError(f"{nearest} cannot be written to: name another folder that holds all models")
-    return target
-
-
-def check_metrics(metrics: Mapping[str, float]) -> None:
-    """Check that metrics have names and finite numbers.
-
-    Raises:
-        ExportError: one has not.
-    """
-    for metric, value in metrics.items():
-        if not metric or not np.isfinite(value):
-            raise ExportError(f"metric {metric!r} is {value!r}: a metric has a name and a finite number")
 
 
 def _draw(row_count: int, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:

@@ -25,7 +25,7 @@ from scorewire_contract.scoring import GoldenMismatchError, score_golden
 from scorewire_training.config import TrainingConfig
 from scorewire_training.errors import TrainingError
 from scorewire_training.export import ExportError
-from scorewire_training.export.bundling import check_target
+from scorewire_training.export.bundle_writing import check_target
 from scorewire_training.export.runtime import open_graph
 from scorewire_training.study.candidates import TunedCandidate
 from scorewire_training.training_result import TrainingResult

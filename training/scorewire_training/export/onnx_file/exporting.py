@@ -27,7 +27,7 @@ from scorewire_contract.scoring import (
 )
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
-from scorewire_training.export.bundling import ExportedBundle, check_metrics, check_target, write
+from scorewire_training.export.bundle_writing import ExportedBundle, check_metrics, check_target, write
 from scorewire_training.export.errors import ExportError, UnsupportedModelError
 from scorewire_training.export.frames import WireRows
 from scorewire_training.export.onnx_file.runs import ABSOLUTE, RELATIVE, allowed, choose_run_mode

@@ -1,0 +1,87 @@
+"""What every export does around the proof: checks of its target and metrics, and the files of the bundle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from scorewire_contract import bundle as bundles
+from scorewire_contract.schema import InvalidNameError, Version, check_model_name
+from scorewire_proto.bundle.v1 import manifest_pb2
+from scorewire_training.export.errors import ExportError
+from scorewire_training.export.parity.gate import ParityReport
+from scorewire_training.export.typed_schema import render
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedBundle:
+    """A bundle that was written: its folder, what the parity gate found, its manifest."""
+
+    path: Path
+    parity: ParityReport
+    manifest: manifest_pb2.Manifest
+
+
+def write(
+    output_dir: Path,
+    manifest: manifest_pb2.Manifest,
+    graph: bytes,
+    golden: manifest_pb2.Golden,
+    further: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Write all files of a bundle, and further ones beside them; returns its folder.
+
+    Raises:
+        ExportError: they are no bundle, the version exists, or they cannot be written.
+    """
+    own = {
+        bundles.GRAPH: graph,
+        bundles.GOLDEN: bundles.to_json(golden),
+        bundles.TYPED_SCHEMA: render(manifest),
+    }
+    if taken := sorted(own.keys() & (further or {}).keys()):
+        raise ExportError(f"{taken[0]} is a bundle's own file: give yours another name")
+    files = {**own, **(further or {})}
+    try:
+        return bundles.write_bundle(output_dir, manifest, files)
+    except bundles.BundleError as error:
+        raise ExportError(str(error)) from None
+    except OSError as error:
+        raise ExportError(f"no bundle can be written in {output_dir}: {error.strerror or error}") from error
+
+
+def check_target(output_dir: Path, name: str, version: str) -> Path:
+    """The folder that the bundle is to become.
+
+    Raises:
+        ExportError: a name is none, the version exists, or nothing can be written there.
+    """
+    try:
+        check_model_name(name)
+        Version(version)
+    except InvalidNameError as error:
+        raise ExportError(str(error)) from None
+    target = output_dir / name / version
+    if target.exists():
+        raise ExportError(f"{target} exists, and a version never changes: choose another version")
+    nearest = next(folder for folder in target.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise ExportError(f"{nearest} is no folder: name the folder that holds all models")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ExportError(f"{nearest} cannot be written to: name another folder that holds all models")
+    return target
+
+
+def check_metrics(metrics: Mapping[str, float]) -> None:
+    """Check that metrics have names and finite numbers.
+
+    Raises:
+        ExportError: one has not.
+    """
+    for metric, value in metrics.items():
+        if not metric or not np.isfinite(value):
+            raise ExportError(f"metric {metric!r} is {value!r}: a metric has a name and a finite number")
