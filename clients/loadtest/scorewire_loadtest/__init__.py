@@ -1,6 +1,6 @@
-"""A load generator for scoring servers.
+"""A load generator for prediction servers.
 
-The parts are pure where they can be: `pacing` says when calls are due,
-`attack` makes them through a `transport`, `results` gathers what came back,
-`slo` judges it, `report` and `plot` show it.
+`pacing` tells when calls are due. `attack` makes the calls through a `transport`.
+`results` gathers how they ended, `slo` checks objectives, and `report` and `plot`
+present the results.
 """

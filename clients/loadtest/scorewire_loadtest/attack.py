@@ -1,4 +1,4 @@
-"""Making calls: in an open loop when they are due, in a closed loop one after another."""
+"""Makes the calls of a run: in an open loop on a schedule, in a closed loop one after another."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from scorewire_loadtest.timer import Timer
 from scorewire_loadtest.transport import Reply, Transport
 
 _NS_PER_SECOND = 1_000_000_000
-# A call that was due in time may still leave so long after the end of the run.
+# How long after the end of the run a call that was due before the end may still be sent.
 _GRACE_NS = 500_000_000
-# After so many overdue sends in a row, answers get their turn.
+# After this many overdue sends in a row, the event loop handles responses.
 _BURST = 8
+# The period of the timer that measures the generator's lag in a closed loop.
 _PROBE_NS = 20_000_000
-# A run that is stopped ends so long after at the latest, but for its answers.
+# The longest sleep of the open loop, so that `stop` takes effect soon.
 _STEP_NS = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class OpenLoop:
-    """Calls leave when `pacing` says, answered or not.
+    """Each call is sent when it is due, whether or not earlier calls have been answered.
 
-    With `max_outstanding` calls under way, due ones wait; their latency runs on.
+    While `max_outstanding` calls are in flight, due calls wait; the wait counts as latency.
     """
 
     pacing: Pacing
@@ -37,22 +38,22 @@ class OpenLoop:
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """`concurrency` callers, each of whom waits for an answer before the next call."""
+    """`concurrency` callers, each of which waits for a response before its next call."""
 
     concurrency: int
 
 
 class Attack:
-    """One run.
+    """One run of the load generator.
 
     Args:
-        transport: carries the calls.
-        calls: made in turn, over and over.
+        transport: makes the calls.
+        calls: the calls, made in turn and repeated.
         load: an open or a closed loop.
-        warmup_s: seconds of load before the part that counts.
-        duration_s: seconds of the part that counts.
-        timer: wakes the open loop; it reads the same clock.
-        clock: nanoseconds.
+        warmup_s: length of the warm-up in seconds; its calls do not count.
+        duration_s: length of the measured part in seconds.
+        timer: wakes the open loop; uses the same clock.
+        clock: returns the time in nanoseconds.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Attack:
         self._done = asyncio.Event()
 
     async def run(self) -> Results:
-        """Make the calls, wait for their answers, and say what came back."""
+        """Make the calls, wait for their responses, and return the results."""
         busy = asyncio.create_task(self._measure_busy())
         try:
             async with asyncio.TaskGroup() as group:
@@ -96,14 +97,15 @@ class Attack:
         return self.recorder.results(busy=share)
 
     def stop(self) -> None:
-        """End the run early: no call leaves any more, and those under way are waited for."""
+        """End the run early: send no more calls, and wait for those in flight."""
         self.recorder.end_ns = max(min(self.recorder.end_ns, self._clock()), self.recorder.begin_ns)
 
     async def _run_open(self, load: OpenLoop, group: asyncio.TaskGroup) -> None:
-        """Send every call when it is due, or as soon after as may be."""
+        """Send each call when it is due, or as soon as possible after that."""
         clock, recorder = self._clock, self.recorder
         burst = 0
-        # Whether the server holds sends up, from a wait for room until the schedule is caught up with.
+        # Whether the run is behind schedule because of the server: from a wait at `max_outstanding` until
+        # the run has caught up.
         held = False
         for time_ns in load.pacing.times_ns():
             due_ns = self._start_ns + time_ns
@@ -121,7 +123,7 @@ class Attack:
                 await self._room.wait()
             counts = due_ns >= recorder.begin_ns
             if not counts and clock() >= recorder.begin_ns:
-                # What the warm-up left unsent would be load that nobody asked for.
+                # Calls that the warm-up could not send would add to the load of the measured part.
                 continue
             if self._is_over():
                 recorder.unsent += counts
@@ -134,7 +136,7 @@ class Attack:
             group.create_task(self._call(due_ns))
 
     async def _wait(self, due_ns: int) -> None:
-        """Wait until a call is due, or the run is over: in steps, for `stop` may end it meanwhile."""
+        """Wait until a call is due or the run is over; in steps, because `stop` may end the run early."""
         while (now_ns := self._clock()) < due_ns < self.recorder.end_ns:
             await self._timer.until(min(due_ns, now_ns + _STEP_NS))
 
@@ -144,7 +146,7 @@ class Attack:
             await self._call(now_ns)
 
     async def _call(self, due_ns: int) -> None:
-        """Make the next call, and record how it ended."""
+        """Make the next call, and record its outcome."""
         call = self._calls[self._next]
         self._next = (self._next + 1) % len(self._calls)
         sent_ns = self._clock()
@@ -169,14 +171,14 @@ class Attack:
         return self._clock() >= self.recorder.end_ns + _GRACE_NS
 
     async def _probe_lag(self) -> None:
-        """By how much timers fire late while the closed loop runs."""
+        """Record how late timers fire while the closed loop runs."""
         while (now_ns := self._clock()) < self.recorder.end_ns:
             await self._timer.until(now_ns + _PROBE_NS)
             if now_ns >= self.recorder.begin_ns:
                 self.recorder.record_lag(self._clock() - now_ns - _PROBE_NS)
 
     async def _measure_busy(self) -> float:
-        """How near the generator was to its limit in the time that counts; see `Generator.busy`."""
+        """How busy the generator was in the measured part, 0 to 1; see `Generator.busy`."""
         warmup_s = (self.recorder.begin_ns - self._clock()) / _NS_PER_SECOND
         try:
             async with asyncio.timeout(warmup_s):
@@ -194,14 +196,14 @@ class Attack:
 
 
 def _core_count() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _problem(call: PreparedCall, reply: Reply) -> str:
-    """What is wrong with an answer; a call that failed has none."""
+    """What is wrong with the response; "" if it is right, and for a call that failed."""
     if reply.code != "OK":
         return ""
     if reply.response is None:

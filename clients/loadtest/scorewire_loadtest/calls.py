@@ -1,4 +1,4 @@
-"""The calls that a run makes: requests serialised once, and what their answers must be."""
+"""The calls of a run: requests that are serialized once, and checks of their responses."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from scorewire_loadtest.rows import Table
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import errors_pb2, packed_pb2, prediction_pb2, schema_pb2
 
-# Rows per call that do not divide the rows are laid around the end, so that
-# every row is sent alike; no more calls, and no more rows in all of them, than
-# this are kept ready.
+# If the rows per call do not divide the number of rows, calls wrap around the end of
+# the rows, so that every row is sent equally often. These are the most calls that
+# are kept in memory, and the most rows in all of them.
 MAX_CALLS = 10_000
 MAX_ROWS = 1_000_000
 _DOUBLE = np.dtype("<f8")
 
 
 class Expectation(Protocol):
-    """What an answer must be."""
+    """The expected response to a call."""
 
     def problem(self, response: packed_pb2.PackedPredictResponse) -> str:
-        """What is wrong with an answer; empty where nothing is."""
+        """What is wrong with a response; "" if it is as expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedCall:
-    """One request in its bytes, how many rows it has, and what its answer must be."""
+    """One serialized request, the number of its rows, and its expected response."""
 
     request: bytes
     row_count: int
@@ -42,7 +42,7 @@ class PreparedCall:
 
 
 class Shape:
-    """Answers with the outputs of a schema, as many values as there are rows; the values are not known."""
+    """Expects the outputs of a schema with the right number of values; the values are unknown."""
 
     def __init__(self, schema: Schema, row_count: int) -> None:
         self._row_count = row_count
@@ -59,9 +59,15 @@ class Shape:
 
 
 class Scores:
-    """Answers of one version with known scores and known errors of rows.
+    """Expects known scores and known row errors of one version.
 
-    An output of texts has dtype object, and must be the same; each other may differ by its tolerance.
+    Args:
+        model: the model that must answer.
+        version: the version that must answer.
+        outputs: the expected values of each output, flat and row-major; with dtype
+            object for a text output.
+        errors: the expected row errors: row, reason and feature.
+        tolerances: the tolerance of each numeric output; texts must be equal.
     """
 
     def __init__(
@@ -77,7 +83,7 @@ class Scores:
         self._outputs = outputs
         self._errors = errors
         self._tolerances = tolerances
-        # The bytes that were last found right: the same bytes need no arithmetic.
+        # The bytes of the last right response; the same bytes need no comparison of numbers.
         self._right: list[tuple[str, bytes, tuple[str, ...]]] | None = None
 
     def problem(self, response: packed_pb2.PackedPredictResponse) -> str:
@@ -121,7 +127,7 @@ class Scores:
 
 
 def from_bundle(bundle: Bundle, *, rows_per_call: int) -> list[PreparedCall]:
-    """Calls with the golden rows of a bundle, checked against its golden scores.
+    """Make calls with the golden rows of a bundle, and check every score.
 
     Raises:
         ValueError: the bundle has no golden rows, or they do not fit its schema.
@@ -162,7 +168,7 @@ def from_bundle(bundle: Bundle, *, rows_per_call: int) -> list[PreparedCall]:
 def from_table(
     table: Table, schema: Schema, *, model: str, version: str, rows_per_call: int
 ) -> list[PreparedCall]:
-    """Calls with rows of which only the shape of the answer is known."""
+    """Make calls with rows whose scores are unknown, and check only the shape of the responses."""
     expectation = Shape(schema, rows_per_call)
     return [
         PreparedCall(_request(table, chosen, model, version, schema.fingerprint), rows_per_call, expectation)
@@ -177,7 +183,7 @@ def _values(answered: prediction_pb2.Output, output: schema_pb2.OutputSchema) ->
 
 
 def _turns(row_count: int, rows_per_call: int) -> list[list[int]]:
-    """Which rows go into which call, so that all rows are sent equally often."""
+    """The rows of each call, chosen so that all rows are sent equally often."""
     if not row_count:
         raise ValueError("there are no rows to send")
     calls = min(

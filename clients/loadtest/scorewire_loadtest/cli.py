@@ -1,4 +1,4 @@
-"""`scorewire load`."""
+"""`scorewire load`: put load on a server and report its latency."""
 
 from __future__ import annotations
 
@@ -27,46 +27,47 @@ _PLOT_KINDS = (".png", ".svg", ".html")
 _EPILOG = """
 \b
 Examples:
-  As fast as 16 callers can, one row a call, answers checked:
+  As fast as 16 callers can, one row per call, with every score checked:
     scorewire load --bundle models/repurchase/1.0.0
 
 \b
-  500 calls a second with chance arrivals, and a verdict for CI:
+  500 calls per second with random arrivals, and objectives for CI:
     scorewire load --bundle models/repurchase/1.0.0 --rate 500/s --poisson \\
         --slo p99=5ms --slo p99.9=20ms --slo error-rate=0.1%
 
 \b
-  Rows of your own, 100 a call, over 4 streams:
+  Your own rows, 100 per call, over 4 streams:
     scorewire load --input rows.csv --model repurchase \\
         --rows-per-call 100 --mode stream --streams 4 --concurrency 32
 
 \b
-  A report to keep:
+  A report to store:
     scorewire load --bundle models/repurchase/1.0.0 --json run.json --plot run.html
 
-A closed loop (--concurrency) asks how much a server can do: a slow answer delays
-the next call. An open loop (--rate) asks how it fares under traffic that does not
-wait: latency runs from the time a call was due, so that a stall counts in full.
-Calls that time out count in the latency; refused ones count as errors only.
+A closed loop (--concurrency) measures how much a server can do: each caller waits
+for a response before its next call. An open loop (--rate) measures how a server
+copes with traffic that does not wait: latency counts from the time at which a call
+was due, so that a stall counts in full. Calls that time out count in the latency;
+calls that the server refuses count as errors only.
 
-Answers to golden rows are all compared with the scores in the bundle; answers to
-rows of a file are checked for their outputs' names and sizes.
+The scores of golden rows are compared with those in the bundle. For rows of a
+file, only the names and sizes of the outputs are checked.
 
 \b
-Exit code: 0 answers came, none was wrong, and no objective was missed; 1 not
-so; 2 the command was used wrongly, or the server could not be asked.
+Exit code: 0 if calls were answered, no answer was wrong and every objective was
+met; 1 otherwise; 2 if the command was used wrongly or the server did not answer.
 """
 
 
 class _Quantity(click.ParamType[Any]):
-    """A value that a function reads from text."""
+    """A parameter type whose text a function parses."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value of a text; click also hands in what is converted already."""
+        """Parse a text; click also passes values that are already converted."""
         if not isinstance(value, str):
             return value
         try:
@@ -97,22 +98,24 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Send the golden rows of this bundle, and check every score.",
 )
 @click.option("--input", "input_file", type=_FILE, help="Send the rows of this .csv or .parquet file.")
-@click.option("--model", default="", help="The model that the rows of --input are for.")
-@click.option("--version", default="", help="Its version or alias.  [default: the server's default route]")
+@click.option("--model", default="", help="Name of the model for the rows of --input.")
+@click.option("--version", default="", help="Version or alias.  [default: the model's default version]")
 @click.option("--mode", type=click.Choice(["unary", "stream"]), default="unary", show_default=True)
 @click.option("--rows-per-call", type=_COUNT, default=1, show_default=True)
-@click.option("--rate", type=_RATE, help="Open loop: calls per second, like 500/s.")
-@click.option("--poisson", is_flag=True, help="Open loop: chance distances instead of equal ones.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of --poisson.")
+@click.option("--rate", type=_RATE, help="Open loop: calls per second, such as 500/s.")
+@click.option(
+    "--poisson", is_flag=True, help="Open loop: random (Poisson) arrivals instead of a constant rate."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of --poisson.")
 @click.option(
     "--max-outstanding",
     type=_COUNT,
     default=1024,
     show_default=True,
-    help="Open loop: calls under way at most; more wait, and are counted.",
+    help="Open loop: the most calls in flight; further calls wait, and are counted.",
 )
 @click.option(
-    "--concurrency", type=_COUNT, help="Closed loop: callers who wait for their answers.  [default: 16]"
+    "--concurrency", type=_COUNT, help="Closed loop: callers that wait for responses.  [default: 16]"
 )
 @click.option(
     "--connections", type=click.IntRange(1, 1000), default=2, show_default=True, help="TCP connections."
@@ -120,23 +123,27 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--streams",
     type=click.IntRange(1, 10_000),
-    help="Streams of --mode stream.  [default: one a connection]",
+    help="Streams of --mode stream.  [default: one per connection]",
 )
-@click.option("--duration", type=_DURATION, default="10s", show_default=True, help="The part that counts.")
-@click.option("--warmup", type=_ANY_DURATION, default="1s", show_default=True, help="Load before it.")
-@click.option("--timeout", type=_DURATION, default="5s", show_default=True, help="Deadline of a call.")
+@click.option(
+    "--duration", type=_DURATION, default="10s", show_default=True, help="Length of the measured part."
+)
+@click.option(
+    "--warmup", type=_ANY_DURATION, default="1s", show_default=True, help="Load before that; not counted."
+)
+@click.option("--timeout", type=_DURATION, default="5s", show_default=True, help="Timeout of a call.")
 @server_options
 @click.option("--slo", "objectives", type=_OBJECTIVE, multiple=True, metavar="METRIC=LIMIT", help=(
-    f"Exit with 1 if missed; may be repeated. Metrics: {', '.join(slo.METRICS)}."
+    f"Objective; exit with 1 if missed. May be repeated. Metrics: {', '.join(slo.METRICS)}."
 ))  # fmt: skip
 @click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the report."
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="File for the report."
 )
 @click.option(
     "--plot",
     "plot_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw latency by percentile and over time: .png, .svg or .html.",
+    help="File for a plot of latency by percentile and over time: .png, .svg or .html.",
 )
 def load(
     *,
@@ -162,7 +169,7 @@ def load(
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    """Put load on a scoring server, check its answers and report its latency."""
+    """Put load on a server, check its answers and report its latency."""
     _check(bundle=bundle, input_file=input_file, model=model, version=version, plot_file=plot_file)
     _check_folders({"--json": json_file, "--plot": plot_file})
     if rate is not None and concurrency is not None:
@@ -218,7 +225,7 @@ def _check(
     version: str,
     plot_file: Path | None,
 ) -> None:
-    """Refuse options that contradict each other."""
+    """Check that options do not contradict each other."""
     if (bundle is None) == (input_file is None):
         raise click.UsageError("give either --bundle or --input: the rows to send come from there")
     if bundle is not None and (model or version):
@@ -230,7 +237,7 @@ def _check(
 
 
 def _check_folders(files: Mapping[str, Path | None]) -> None:
-    """Refuse files that cannot be written, while nothing is lost by it."""
+    """Check before the run that files can be written after it."""
     for option, file in files.items():
         if file is not None and not os.access(file.absolute().parent, os.W_OK):
             raise click.UsageError(
@@ -245,6 +252,6 @@ def _given(value: _T | None) -> _T:
 
 
 class _UnableError(click.ClickException):
-    """The run could not be made."""
+    """The run could not be carried out."""
 
     exit_code = 2

@@ -1,8 +1,8 @@
-"""When calls are due, in an open loop.
+"""When the calls of an open loop are due.
 
-A pacing yields the times of sending, in nanoseconds from the start, ascending
-and without end. It knows no clock: what the server does cannot move them, and
-that is what makes the loop open.
+A pacing yields the times at which calls are due, in nanoseconds from the start,
+in ascending order and without end. The times do not depend on a clock or on the
+server; that makes the loop open.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ _NS_PER_SECOND = 1_000_000_000
 
 
 class Pacing(Protocol):
-    """A schedule of sends."""
+    """A schedule of calls."""
 
     @property
     def rate(self) -> float:
-        """Calls per second, in the mean."""
+        """The mean rate in calls per second."""
 
     def times_ns(self) -> Iterator[int]:
-        """Nanoseconds from the start at which calls are due, ascending, unbounded."""
+        """The times at which calls are due: nanoseconds from the start, ascending, without end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """Calls at equal distances, the first at once; `rate` is in calls per second."""
+    """Calls at equal intervals, the first one at once; `rate` is in calls per second."""
 
     rate: float
 
     def times_ns(self) -> Iterator[int]:
-        """As in `Pacing`; each time comes from its index, so that rounding never adds up."""
+        """As in `Pacing`; each time is computed from its index, so that rounding errors do not add up."""
         return (round(index * _NS_PER_SECOND / self.rate) for index in count())
 
 
 @dataclass(frozen=True, slots=True)
 class Poisson:
-    """Calls of many callers who know nothing of each other: exponential distances.
+    """A Poisson process, as many independent callers make: exponential intervals.
 
-    `rate` is the mean in calls per second; the same seed gives the same times.
+    `rate` is the mean in calls per second. The same seed gives the same times.
     """
 
     rate: float
@@ -50,7 +50,7 @@ class Poisson:
 
     def times_ns(self) -> Iterator[int]:
         """As in `Pacing`."""
-        draw = random.Random(self.seed)  # noqa: S311 - chance of arrival, no secret
+        draw = random.Random(self.seed)  # noqa: S311 - random arrivals, not a secret
         seconds = 0.0
         while True:
             seconds += draw.expovariate(self.rate)

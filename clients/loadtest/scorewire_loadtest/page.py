@@ -1,4 +1,4 @@
-"""A run as a page of HTML that holds all it needs."""
+"""A report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ svg {{ width: 100%; height: auto; }}
 
 
 def to_page(report: Report, svg: str) -> str:
-    """A page of HTML with the tables of a report and its picture, which needs no other file."""
+    """Render the tables of a report and its plot as one self-contained HTML page."""
     results = report.results
     latencies = {f"p{key:g}": show_duration(value) for key, value in results.latency_us.items()}
     if latencies:
@@ -60,7 +60,7 @@ def to_page(report: Report, svg: str) -> str:
     errors = [[e.code, e.reason or "-", f"{e.count:,}", e.example or "-"] for e in results.errors]
     errors += [["OK", "wrong answer", "", example] for example in results.wrong_examples]
     notes = "".join(f'<p class="note">{html.escape(text)}</p>' for text in report.warnings)
-    # The picture's XML prolog has no place inside a page.
+    # An XML prolog is not allowed within HTML.
     picture = re.sub(r"^.*?(?=<svg)", "", svg, count=1, flags=re.DOTALL)
     return _PAGE.format(
         title=html.escape(headline(results)),
@@ -90,7 +90,7 @@ def _html_table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def headline(results: Results) -> str:
-    """A run in one line."""
+    """The results in one line."""
     return (
         f"{results.calls_per_second:,.0f} calls/s answered, {results.failed:,} failed,"
         f" {results.wrong:,} wrong, in {results.elapsed_s:.1f} s"

@@ -1,4 +1,4 @@
-"""A run as a picture: latency by percentile, and latency and throughput over time."""
+"""Plots a report: latency by percentile, and latency and throughput over time."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ _STYLE: dict[Any, Any] = {
     "ytick.color": _FAINT,
     "grid.color": _GRID,
     "svg.fonttype": "path",
-    # Equal runs give equal files.
+    # Makes the ids in an SVG file the same for equal results.
     "svg.hashsalt": "scorewire",
 }
 
 
 def write_plot(report: Report, path: Path) -> None:
-    """Draw a report to a .png or .svg picture, or to a .html page that holds all it needs.
+    """Plot a report to a .png or .svg file, or to a self-contained .html page.
 
     Raises:
-        ValueError: the path has another ending.
-        OSError: it cannot be written.
+        ValueError: the path has another suffix.
+        OSError: the file cannot be written.
     """
     kind = path.suffix.removeprefix(".")
     if kind not in {"png", "svg", "html"}:
@@ -68,7 +68,7 @@ def write_plot(report: Report, path: Path) -> None:
 
 def _draw(report: Report) -> Figure:
     results = report.results
-    # A last second that is cut short would look like a fall.
+    # A last second that is not complete would look like a drop in throughput.
     seconds = [second for second in results.seconds if second.second + 1 <= results.elapsed_s]
     over_time = len(seconds) > 1
     figure = Figure(figsize=(10, 9.2 if over_time else 4.6), layout="constrained")
@@ -86,7 +86,7 @@ def _draw(report: Report) -> Figure:
 
 
 def _position(percentile: float) -> float:
-    """Where a percentile stands: each step to the right halves what lies above it."""
+    """The position of a percentile on the logarithmic axis: each doubling halves the share above it."""
     return 1 / (1 - percentile / 100)
 
 

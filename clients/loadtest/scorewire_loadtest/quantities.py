@@ -1,4 +1,4 @@
-"""Durations, rates and shares as people write them on a command line."""
+"""Parses and formats durations, rates and shares with units."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ _PER_SECOND = {"": 1.0, "/s": 1.0, "/m": 1 / 60}
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a duration like 250us, 5ms, 30s, 2m or 1h; a bare number is in seconds.
+    """Parse a duration such as 250us, 5ms, 30s, 2m or 1h; a number without a unit is in seconds.
+
+    Returns:
+        The duration in seconds.
 
     Raises:
-        ValueError: the text is no duration.
+        ValueError: the text is not a duration.
     """
     return _parse(text, _SECONDS, "a duration like 250us, 5ms, 30s or 2m")
 
 
 def parse_rate(text: str) -> float:
-    """Calls per second of a rate like 500/s or 30/m; a bare number is per second.
+    """Parse a rate such as 500/s or 30/m; a number without a unit is per second.
+
+    Returns:
+        The rate in calls per second.
 
     Raises:
-        ValueError: the text is no rate, or it is zero.
+        ValueError: the text is not a rate, or the rate is zero.
     """
     rate = _parse(text, _PER_SECOND, "a rate like 500/s or 30/m")
     if rate <= 0:
@@ -32,10 +38,13 @@ def parse_rate(text: str) -> float:
 
 
 def parse_share(text: str) -> float:
-    """A share from 0 to 1 of a text like 0.1% or 0.001.
+    """Parse a share such as 0.1% or 0.001.
+
+    Returns:
+        The share, 0 to 1.
 
     Raises:
-        ValueError: the text is no share, or it is above 1.
+        ValueError: the text is not a share, or the share is above 1.
     """
     share = _parse(text, {"%": 0.01, "": 1.0}, "a share like 0.1% or 0.001")
     if share > 1:
@@ -44,7 +53,7 @@ def parse_share(text: str) -> float:
 
 
 def show_duration(microseconds: float) -> str:
-    """A duration of three digits or so, in the unit that suits it."""
+    """Format a duration in a suitable unit, with about three digits."""
     if math.isnan(microseconds):
         return "-"
     if microseconds < 1_000:

@@ -1,4 +1,4 @@
-"""A run told to people (a table) and to programs (JSON)."""
+"""The report of a run, as tables for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,13 @@ from scorewire_loadtest.quantities import show_duration
 from scorewire_loadtest.results import LATE_NS, Results
 
 FORMAT_VERSION = 1
-# Above this share of its thread's time, the generator may be what was measured.
+# If the generator is busier than this, it may be the bottleneck instead of the server.
 BUSY_LIMIT = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What was asked for, what came back, and whether it is good enough.
-
-    `settings` says what was asked for, by name, in words.
-    """
+    """The settings of a run by name, its results, and the verdicts on its objectives."""
 
     settings: dict[str, str]
     results: Results
@@ -32,13 +29,13 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Something was answered, nothing was answered wrong, and every objective is met."""
+        """Whether calls were answered, no answer was wrong, and every objective was met."""
         met = all(verdict.met for verdict in self.verdicts)
         return met and self.results.answered > 0 and not self.results.wrong
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader should know before believing the numbers."""
+        """Reasons not to trust the numbers, as sentences."""
         generator, results = self.results.generator, self.results
         found = []
         if not results.answered:
@@ -64,7 +61,7 @@ class Report:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """The report in JSON's types; latencies in microseconds, percentiles as p99 and the like."""
+        """The report in types of JSON: latencies in microseconds, percentiles with names such as p99."""
         results = self.results
         body = asdict(results)
         body["latency_us"] = {f"p{key:g}": value for key, value in results.latency_us.items()}

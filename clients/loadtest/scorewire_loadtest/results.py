@@ -1,15 +1,17 @@
-"""What came back of a run: latencies, errors and their course, gathered call by call.
+"""Gathers the outcomes of calls: latencies, errors, and their course over time.
 
-Rules:
+The rules:
 
-1. Latency runs from the time a call was due, not from when it left. A server
-   that stalls delays the sends behind it, and their waiting counts.
-2. Latency is that of calls that were answered, and of those that timed out,
-   which count with the time they waited. A refusal is quick and scores
-   nothing; it would only flatter the percentiles, so it counts as an error.
-3. The error rate is the share of due calls without a right answer: failed,
-   answered wrong, or never sent because too many were outstanding.
-4. Latencies are kept in an HDR histogram, in microseconds, to 3 digits.
+1. Latency counts from the time at which a call was due, not from the time at
+   which it was sent. If a server stalls, later calls are sent late, and their
+   wait counts. This avoids coordinated omission.
+2. Latency covers calls that were answered and calls that timed out, which count
+   with the time that they waited. A call that the server refused is not covered:
+   refusals are fast, and would improve the percentiles. It counts as an error.
+3. The error rate is the share of due calls without a right answer: they failed,
+   got a wrong answer, or were never sent because `max_outstanding` calls were in
+   flight.
+4. Latencies are kept in an HDR histogram, in microseconds, with 3 digits.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ _HIGHEST_US = 3_600_000_000
 _DIGITS = 3
 _NS_PER_US = 1_000
 _NS_PER_SECOND = 1_000_000_000
-# How finely the distribution is told: points for each halving of what lies above.
+# Points of the latency distribution for each halving of the share above the percentile.
 _TICKS = 5
 _MAX_EXAMPLES = 5
 
@@ -37,8 +39,15 @@ _MAX_EXAMPLES = 5
 class Outcome:
     """How one call ended. Times are readings of one clock, in nanoseconds.
 
-    `code` is the name of a gRPC status, `reason` that of its ErrorInfo.
-    `problem` says what was wrong with an answer, and is empty where it was right.
+    Attributes:
+        due_ns: when the call was due.
+        sent_ns: when the call was sent.
+        done_ns: when the call ended.
+        code: the name of its gRPC status code.
+        reason: the reason in its ErrorInfo, or "".
+        problem: what was wrong with the answer; "" if it was right.
+        message: the message of its status.
+        row_count: the number of its rows.
     """
 
     due_ns: int
@@ -53,7 +62,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Second:
-    """One second of the run, by when the calls ended. Latencies are exact."""
+    """The calls that ended in one second of the run. Latencies are exact."""
 
     second: int
     answered: int
@@ -65,7 +74,7 @@ class Second:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallErrors:
-    """Failed calls of one status and reason, with the first one's message."""
+    """The calls that failed with one status code and reason, and the message of the first."""
 
     code: str
     reason: str
@@ -75,15 +84,17 @@ class CallErrors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generator:
-    """How well the load generator itself kept up.
+    """How well the load generator kept up with its schedule.
 
-    `lag_us` by percentile and `max_lag_us`: in an open loop by how much sends
-    left late through the generator's own doing; in a closed loop by how much a
-    timer of its own fired late. `late` sends left more than 1 ms after they
-    were due. `held` sends left late because `max_outstanding` calls were under
-    way, and `unsent` ones never left. `busy` is the share of the time in which
-    the generator's event loop was at work, or that of its cores which all its
-    threads took, whichever is larger.
+    Attributes:
+        lag_us: by percentile: in an open loop, how late the generator sent calls
+            through its own fault; in a closed loop, how late one of its timers fired.
+        max_lag_us: the largest lag.
+        late: calls that were sent more than 1 ms after they were due.
+        held: calls that were sent late because `max_outstanding` calls were in flight.
+        unsent: calls that were never sent for the same reason.
+        busy: 0 to 1: the share of time in which the event loop was busy, or the share
+            of its cores that all threads used, whichever is larger.
     """
 
     lag_us: dict[float, float]
@@ -96,12 +107,25 @@ class Generator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """All of a run. Latencies are in microseconds; their dicts are empty where nothing was answered.
+    """The results of a run. Latencies are in microseconds.
 
-    `calls` counts calls that ended. Of these `answered` got an answer, and
-    `wrong` of the answered were not what was expected. `elapsed_s` runs from
-    the first due time to the last end. `distribution` has pairs of percentile
-    and latency. `histogram` is the HDR histogram, encoded (V2, base64).
+    Attributes:
+        elapsed_s: seconds from the first time at which a call was due to the end of the last call.
+        calls: calls that ended.
+        answered: calls that got an answer.
+        wrong: answers that were not as expected.
+        rows: rows of the answered calls.
+        row_errors: rows that got an error instead of a score.
+        latency_us: latency by percentile; empty if no call was answered or timed out.
+        mean_us: mean latency.
+        min_us: smallest latency.
+        max_us: largest latency.
+        errors: the calls that failed, by status code and reason.
+        wrong_examples: what was wrong with the first wrong answers.
+        generator: how well the generator kept up.
+        seconds: the course of the run, second by second.
+        distribution: pairs of percentile and latency.
+        histogram: the HDR histogram, encoded (V2, base64).
     """
 
     elapsed_s: float
@@ -123,7 +147,7 @@ class Results:
 
     @property
     def failed(self) -> int:
-        """Calls that ended without an answer."""
+        """The number of calls that ended without an answer."""
         return self.calls - self.answered
 
     @property
@@ -138,17 +162,17 @@ class Results:
 
     @property
     def error_rate(self) -> float:
-        """Share of due calls without a right answer, 0 to 1; 1 where there were none."""
+        """The share of due calls without a right answer, 0 to 1; 1 if no call was due."""
         due = self.calls + self.generator.unsent
         return (self.failed + self.wrong + self.generator.unsent) / due if due else 1.0
 
 
 class Recorder:
-    """Gathers outcomes; `results` says what they come to.
+    """Gathers outcomes, and summarizes them as `Results`.
 
     Args:
-        begin_ns: outcomes of calls that were due earlier are warm-up, and are left out.
-        end_ns: when the last call is due, exclusive.
+        begin_ns: the end of the warm-up; calls that were due earlier do not count.
+        end_ns: the end of the measured part; no call is due at or after this time.
     """
 
     def __init__(self, *, begin_ns: int, end_ns: int) -> None:
@@ -171,18 +195,18 @@ class Recorder:
         self._errors: Counter[tuple[str, str]] = Counter()
         self._messages: dict[tuple[str, str], str] = {}
         self._wrong_examples: list[str] = []
-        # The running second: its number, latencies, answers and failures.
+        # The current second: its number, its latencies, and its counts of answered and failed calls.
         self._second = 0
         self._second_us = array("q")
         self._second_counts = [0, 0]
 
     @property
     def failed(self) -> int:
-        """Calls that ended without an answer."""
+        """The number of calls that ended without an answer."""
         return self.calls - self.answered
 
     def record(self, outcome: Outcome, row_errors: int = 0) -> None:
-        """Take in one ended call."""
+        """Add the outcome of one call."""
         if outcome.due_ns < self.begin_ns:
             return
         self.calls += 1
@@ -213,13 +237,13 @@ class Recorder:
             self._late += 1
 
     def record_lag(self, lag_ns: int) -> None:
-        """Take in by how much the generator itself was late once, in nanoseconds."""
+        """Add one measurement of the generator's lag, in nanoseconds."""
         lag_us = min(max(lag_ns, 0) // _NS_PER_US, _HIGHEST_US)
         self._max_lag_us = max(self._max_lag_us, lag_us)
         self._lags.record_value(lag_us)
 
     def results(self, *, busy: float) -> Results:
-        """What the outcomes come to; `busy` as in `Generator`."""
+        """Summarize the outcomes; `busy` as in `Generator`."""
         if any(self._second_counts):
             self._close_second()
         latencies, count = self._latencies, self._latencies.get_total_count()
@@ -257,7 +281,7 @@ class Recorder:
         )
 
     def _close_second(self) -> None:
-        """Sum the running second up and begin the next."""
+        """Summarize the current second and begin the next one."""
         p50 = p99 = worst = None
         if self._second_us:
             p50, p99, worst = (float(v) for v in np.percentile(self._second_us, [50, 99, 100]))
@@ -273,7 +297,7 @@ class Recorder:
 
 
 def _percentiles(histogram: HdrHistogram, wanted: tuple[float, ...], max_us: int) -> dict[float, float]:
-    """Latency by percentile. The histogram tells the upper end of a cell; no value was above the largest."""
+    """Latency by percentile. The upper end of a histogram bucket is capped at the maximum."""
     if not histogram.get_total_count():
         return {}
     found = histogram.get_percentile_to_value_dict(list(wanted))

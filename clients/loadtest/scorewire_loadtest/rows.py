@@ -1,4 +1,4 @@
-"""Rows in schema order, from golden rows or from a CSV or Parquet file."""
+"""Reads rows in schema order, from golden rows or from a CSV or Parquet file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scorewire import FeatureKind, Schema
 from scorewire_proto.v1 import prediction_pb2
 
-# More would only fill the memory: calls take the rows in turn, over and over.
+# More rows would only take memory, since a run repeats its rows.
 MAX_FILE_ROWS = 100_000
-# What CSV files write for a number that is not there.
+# The texts that mean a missing number in a CSV file, in lower case.
 _MISSING = {"", "na", "n/a", "nan", "null", "none"}
 
 
@@ -27,8 +27,8 @@ _MISSING = {"", "na", "n/a", "nan", "null", "none"}
 class Table:
     """Rows in schema order.
 
-    `numbers` has shape [rows, number features], NaN is missing. `texts` has for
-    each row a tuple of its text features, "" is missing.
+    `numbers` has shape [rows, number features]; NaN is missing. `texts` has a tuple
+    of the text features for each row; "" is missing.
     """
 
     numbers: NDArray[np.float64]
@@ -36,15 +36,20 @@ class Table:
 
     @property
     def row_count(self) -> int:
-        """How many rows."""
+        """The number of rows."""
         return len(self.texts)
 
     @classmethod
     def of_rows(cls, rows: prediction_pb2.Rows, number_count: int, text_count: int) -> Table:
-        """The rows of a message, with so many numbers and texts in each.
+        """Convert the rows of a message.
+
+        Args:
+            rows: the message.
+            number_count: how many numbers a row has.
+            text_count: how many texts a row has.
 
         Raises:
-            ValueError: they have other counts.
+            ValueError: the rows have other numbers of values.
         """
         width = text_count
         table = np.array(rows.numbers, dtype=np.float64).reshape(rows.row_count, number_count)
@@ -56,11 +61,11 @@ class Table:
 
 
 def read_table(path: Path, schema: Schema) -> Table:
-    """The first 100,000 rows of a .csv or .parquet file, its columns found by feature name.
+    """Read at most the first 100,000 rows of a .csv or .parquet file, with columns by feature name.
 
     Raises:
-        ValueError: the file is of another kind, lacks a column, has no rows, or a
-            number that is none; the message says where.
+        ValueError: the file has another suffix, lacks a column, has no rows, or has a value that is
+            not a number in the column of a number feature.
         OSError: the file cannot be read.
     """
     numbers = [f.name for f in schema.features if f.kind is FeatureKind.NUMBER]
@@ -80,9 +85,9 @@ def read_table(path: Path, schema: Schema) -> Table:
 
 
 def _whole_rows(path: Path, reader: csv.DictReader[str]) -> Iterator[dict[str, Any]]:
-    """The rows, each with a value for every column."""
+    """The rows, after a check that each has a value for every column."""
     for row in reader:
-        # DictReader's None: the name of values too many, the value of names too many.
+        # DictReader uses None as the key of surplus values, and as the value of columns without one.
         if None in row or None in row.values():
             raise ValueError(f"{path}, line {reader.line_num}: not as many values as columns")
         yield row
@@ -95,7 +100,7 @@ def _read_parquet(path: Path, numbers: list[str], texts: list[str]) -> Table:
         raise ValueError("Parquet files need pyarrow: pip install 'scorewire[pandas]'") from None
     try:
         file = parquet.ParquetFile(path)
-    # pyarrow's errors are ValueErrors and OSErrors of its own.
+    # The errors of pyarrow are subclasses of these two.
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} is no Parquet file: {error}") from None
     with file:

@@ -1,4 +1,4 @@
-"""A run from its plan to its results: calls made ready, the server asked, progress shown."""
+"""Carries out a run: prepares the calls, makes them, and shows the progress."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from scorewire_loadtest.streams import StreamTransport
 from scorewire_loadtest.timer import open_timer
 from scorewire_loadtest.transport import ServerError, Target, Transport, UnaryTransport, get_model
 
-# Drawing takes time from the load, so it is seldom.
+# Drawing takes time from the load generator, so the progress bar is drawn rarely.
 _REDRAW_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """Rows of a file, for a model and a version or alias of it (empty: the default route)."""
+    """A file of rows for a model; `version` is a version or an alias, or "" for the default version."""
 
     path: Path
     model: str
@@ -43,7 +43,7 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do. `streams` is None for unary calls; times are in seconds."""
+    """The settings of a run. `streams` is None for unary calls; times are in seconds."""
 
     target: Target
     source: Bundle | InputFile
@@ -56,7 +56,7 @@ class Plan:
     timeout_s: float
 
     def describe(self) -> dict[str, str]:
-        """The plan in words, by name."""
+        """The settings for people, by name."""
         source = self.source
         if isinstance(source, Bundle):
             rows, checked = f"golden rows of {source.model} {source.version}", "every score"
@@ -83,7 +83,7 @@ class Plan:
 
 
 def execute(plan: Plan, console: Console) -> Results:
-    """Run a plan; the progress bar goes to the console if that is a terminal.
+    """Carry out a run, with a progress bar if the console is a terminal.
 
     Raises:
         ServerError: the server cannot be reached, or does not have the model or its schema.
@@ -97,7 +97,7 @@ def execute(plan: Plan, console: Console) -> Results:
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
     if sys.platform == "win32":
         return None
-    import uvloop  # noqa: PLC0415 - it is not there on Windows
+    import uvloop  # noqa: PLC0415 - not available on Windows
 
     return uvloop.Loop
 
@@ -113,7 +113,7 @@ async def _execute(plan: Plan, console: Console) -> Results:
         )
     timer = open_timer()
     try:
-        # What is here now stays: the collector need not look at it during the run.
+        # Existing objects outlive the run, so the garbage collector need not visit them.
         gc.collect()
         gc.freeze()
         attack = Attack(
@@ -134,7 +134,7 @@ async def _execute(plan: Plan, console: Console) -> Results:
 
 
 async def _prepare(plan: Plan) -> list[PreparedCall]:
-    """Ask the server for the model, and serialise the calls."""
+    """Get the model from the server, and serialize the calls."""
     source = plan.source
     if isinstance(source, Bundle):
         found = await get_model(plan.target, source.model, source.manifest.version, timeout_s=plan.timeout_s)
@@ -157,7 +157,7 @@ async def _prepare(plan: Plan) -> list[PreparedCall]:
 
 @contextlib.contextmanager
 def _interruptible(attack: Attack) -> Iterator[None]:
-    """Ctrl-C ends the run early, and what came back so far is reported."""
+    """Make Ctrl-C end the run early, so that the results so far are reported."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -173,7 +173,7 @@ def _interruptible(attack: Attack) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def _progress(plan: Plan, recorder: Recorder, console: Console) -> AsyncIterator[None]:
-    """A bar on a terminal, and nothing elsewhere."""
+    """Show a progress bar while the block runs, if the console is a terminal."""
     if not console.is_terminal:
         yield
         return

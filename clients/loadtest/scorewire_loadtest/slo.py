@@ -1,4 +1,4 @@
-"""Service level objectives: what a run must keep to, as `p99=5ms` or `error-rate=0.1%`."""
+"""Service level objectives such as `p99=5ms` or `error-rate=0.1%`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METRICS = (*_PERCENTILES, MAXIMUM, ERROR_RATE)
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A metric and its limit: microseconds for latencies, a share for the error rate."""
+    """A metric and its limit: in microseconds for a latency, a share for the error rate."""
 
     metric: str
     limit: float
@@ -23,7 +23,7 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An objective, what was measured in its unit (None: no call was answered), and whether it is met."""
+    """An objective, the measured value (None if no call was answered), and whether the objective is met."""
 
     objective: Objective
     measured: float | None
@@ -31,10 +31,10 @@ class Verdict:
 
 
 def parse_objective(text: str) -> Objective:
-    """An objective of a text like p99=5ms, max=1s or error-rate=0.1%.
+    """Parse an objective such as p99=5ms, max=1s or error-rate=0.1%.
 
     Raises:
-        ValueError: the text is no objective; the message says what is.
+        ValueError: the text is not an objective.
     """
     metric, equals, limit = text.partition("=")
     metric = metric.strip().lower()
@@ -46,7 +46,7 @@ def parse_objective(text: str) -> Objective:
 
 
 def judge(results: Results, objectives: list[Objective]) -> list[Verdict]:
-    """A verdict for each objective. Without an answer no latency is met."""
+    """Check each objective. If no call was answered, no latency objective is met."""
     verdicts = []
     for objective in objectives:
         measured: float | None
@@ -64,7 +64,7 @@ def judge(results: Results, objectives: list[Objective]) -> list[Verdict]:
 
 
 def show(objective: Objective, value: float | None) -> str:
-    """A value in the unit of an objective, for people."""
+    """Format a value in the unit of an objective."""
     if value is None:
         return "-"
     return f"{value:.4%}" if objective.metric == ERROR_RATE else show_duration(value)

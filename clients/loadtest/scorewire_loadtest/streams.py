@@ -1,7 +1,7 @@
-"""Calls over bidirectional streams: each message is a call, answers come in order.
+"""A transport over bidirectional streams, where each message is one call.
 
-A stream that breaks fails the calls that were under way on it, and is opened
-anew by the next one.
+Responses come in the order of the messages. If a stream breaks, the calls in
+flight on it fail, and the next call opens the stream again.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from scorewire_loadtest.transport import (
 from scorewire_proto.v1 import packed_pb2
 
 _NS_PER_SECOND = 1_000_000_000
-# How often overdue calls are looked for, as a share of the timeout.
+# The period of the search for overdue calls, as a share of the timeout.
 _SWEEP_SHARE = 0.05
-# How much longer than the timeout a write may wait before its stream is given up.
+# A write that waits this much longer than the timeout breaks the stream.
 _STUCK_S = 1.0
 _CORRELATION_TAG = b"\x08"
 _REQUEST_TAG = b"\x12"
 
 
 class StreamTransport:
-    """Calls PredictStream, over the streams in turn.
+    """Calls PredictStream, on the streams in turn.
 
     Args:
         target: the server.
-        connections: how many connections.
-        streams: how many streams; they take the connections in turn.
-        timeout_s: how long an answer may take, in seconds.
+        connections: the number of connections.
+        streams: the number of streams, spread over the connections.
+        timeout_s: the timeout of a call in seconds.
     """
 
     def __init__(self, target: Target, *, connections: int, streams: int, timeout_s: float) -> None:
@@ -63,7 +63,7 @@ class StreamTransport:
 
 
 class _Pending:
-    """A message under way."""
+    """A message without a response so far."""
 
     __slots__ = ("correlation_id", "deadline_ns", "reply")
 
@@ -78,13 +78,13 @@ class _Pending:
 
 
 class _Stream:
-    """One stream at a time, with the messages under way on it."""
+    """A stream, which is reopened when it breaks, and its messages in flight."""
 
     def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
         self._method: Any = channel.stream_stream(PREDICT_STREAM)
         self._timeout_s = timeout_s
         self._timeout_ns = int(timeout_s * _NS_PER_SECOND)
-        # gRPC takes one write at a time, and answers come in the order of writes.
+        # gRPC allows one write at a time, and responses come in the order of the writes.
         self._writing = asyncio.Lock()
         self._stream: Any = None
         self._reader: asyncio.Task[None] | None = None
@@ -97,7 +97,7 @@ class _Stream:
         async with self._writing:
             left_ns = deadline_ns - time.monotonic_ns()
             if left_ns <= 0:
-                # The server reads too slowly; with a stuck one, calls that wait would add their timeouts up.
+                # The server reads too slowly. If it is stuck, the timeouts of waiting calls must not add up.
                 return Reply(
                     time.monotonic_ns(), "DEADLINE_EXCEEDED", message="the stream took no message in time"
                 )
@@ -108,16 +108,16 @@ class _Stream:
             self._pending.append(pending)
             stream = self._stream
             try:
-                # Where the server reads no more, the write waits; cancelled, it breaks the stream.
+                # If the server stops reading, the write blocks. Its timeout breaks the stream.
                 async with asyncio.timeout(left_ns / _NS_PER_SECOND + _STUCK_S):
                     await stream.write(encode(self._last_id, call.request))
             except TimeoutError:
                 pending.resolve(Reply(time.monotonic_ns(), "DEADLINE_EXCEEDED"))
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                # The stream is broken; the reader sees it too, and fails this call with its status.
+                # The stream is broken. The reader fails this call with the stream's status.
                 pass
             except asyncio.CancelledError:
-                # So, too, where the reader gave the stream up; unless it is this task that is cancelled.
+                # Either the reader cancelled the stream, which is handled as above, or this task was.
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
                     raise
@@ -137,7 +137,7 @@ class _Stream:
             self._expire()
 
     async def _read(self, stream: Any) -> None:
-        """Hand out answers until the stream ends, then fail what is still under way."""
+        """Deliver responses until the stream ends; then fail the calls in flight."""
         ending = Reply(0, "UNAVAILABLE", message="the server ended the stream")
         try:
             while (body := await stream.read()) is not grpc.aio.EOF:
@@ -146,7 +146,7 @@ class _Stream:
         except grpc.aio.AioRpcError as error:
             ending = failure(0, error)
         except asyncio.CancelledError:
-            # Ours: an answer out of order, a write that took too long, or the end of the run.
+            # This client cancels after a response out of order or a slow write, and at the end of the run.
             ending = Reply(0, "CANCELLED", message="the stream was given up")
             stream.cancel()
         finally:
@@ -156,7 +156,7 @@ class _Stream:
                 self._pending.popleft().resolve(Reply(done_ns, ending.code, ending.reason, ending.message))
 
     def _hand_out(self, done_ns: int, body: bytes) -> bool:
-        """Give an answer to the call that it is for; False if it is for none or another."""
+        """Deliver a response to the oldest call in flight; False if it does not belong to that call."""
         try:
             message = packed_pb2.PackedPredictStreamResponse.FromString(body)
         except DecodeError:
@@ -178,7 +178,7 @@ class _Stream:
         return True
 
     def _expire(self) -> None:
-        """Fail what is overdue. It stays in the queue, so that its late answer is known for what it is."""
+        """Fail overdue calls. They stay in the queue, so that a late response is matched to its call."""
         now_ns = time.monotonic_ns()
         for pending in self._pending:
             if pending.deadline_ns > now_ns:
@@ -189,12 +189,12 @@ class _Stream:
 
 
 def encode(correlation_id: int, request: bytes) -> bytes:
-    """A PredictStreamRequest around a request that is serialised already."""
+    """Serialize a PredictStreamRequest around a request that is already serialized."""
     return b"".join((_CORRELATION_TAG, _varint(correlation_id), _REQUEST_TAG, _varint(len(request)), request))
 
 
 def _varint(value: int) -> bytes:
-    """Base-128, as in the protobuf wire format."""
+    """Encode a base-128 varint of the protobuf wire format."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

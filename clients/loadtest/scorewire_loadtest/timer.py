@@ -1,8 +1,8 @@
-"""Waking up on time.
+"""Timers that are precise enough for an open loop.
 
-Event loops round their timers to milliseconds, which is more than a scoring
-call takes. Linux has timers that are files: they fire within some tens of
-microseconds, and an event loop can watch them without spinning.
+Event loops round their timers to milliseconds, which is longer than a call takes.
+Linux has timerfd: such a timer fires within some tens of microseconds, and an event
+loop can wait for it without busy waiting.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ _NS_PER_SECOND = 1_000_000_000
 
 
 class Timer(Protocol):
-    """Sleeps until a reading of `time.monotonic_ns`; for one task at a time."""
+    """Sleeps until a time of `time.monotonic_ns`; for one task at a time."""
 
     async def until(self, due_ns: int) -> None:
-        """Return at that time or soon after, at once if it has passed."""
+        """Sleep until a time, and return at once if the time has passed."""
 
     def close(self) -> None:
-        """Give back what the timer holds."""
+        """Release the timer's resources."""
 
 
 class LoopTimer:
-    """A timer of the running event loop: good to a millisecond or so."""
+    """A timer of the running event loop, precise to about a millisecond."""
 
     async def until(self, due_ns: int) -> None:
         """As in `Timer`."""
         await asyncio.sleep(max(due_ns - time.monotonic_ns(), 0) / _NS_PER_SECOND)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there are no resources."""
 
 
 class _Timespec(ctypes.Structure):
@@ -51,10 +51,10 @@ class _Itimerspec(ctypes.Structure):
 
 
 class FileTimer:
-    """A Linux timerfd (see its manual page), watched by the running event loop.
+    """A timerfd of Linux, see timerfd_create(2), that the running event loop watches.
 
     Raises:
-        OSError: the system gives none.
+        OSError: a timerfd cannot be created.
     """
 
     def __init__(self) -> None:
@@ -94,11 +94,11 @@ class FileTimer:
 
 
 def open_timer() -> Timer:
-    """The best timer that the system has, for the running event loop."""
+    """Open the most precise timer that the system has, for the running event loop."""
     if sys.platform == "linux":
         try:
             return FileTimer()
         except (OSError, AttributeError):
-            # A system that calls itself Linux and lacks the call.
+            # Some systems that identify as Linux have no timerfd.
             return LoopTimer()
     return LoopTimer()

@@ -1,4 +1,4 @@
-"""How calls reach a server: a reply for every call, whatever became of it."""
+"""Makes calls to a server, and gives a reply for every call, failed ones too."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ _CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusC
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What became of a call.
+    """How a call ended.
 
-    `done_ns` is the reading of `time.monotonic_ns` when it ended. `code` is the
-    name of its gRPC status, `reason` that of its ErrorInfo, `message` the
-    server's words. `response` is there if `code` is OK and the answer could be read.
+    Attributes:
+        done_ns: when the call ended, by `time.monotonic_ns`.
+        code: the name of its gRPC status code.
+        reason: the reason in its ErrorInfo, or "".
+        message: the message of its status.
+        response: the response; None if the call failed or the response cannot be parsed.
     """
 
     done_ns: int
@@ -42,24 +45,24 @@ class Reply:
 
 
 class Transport(Protocol):
-    """Carries calls, many at a time."""
+    """Makes calls, many at a time."""
 
     async def call(self, call: PreparedCall) -> Reply:
-        """Make a call. Failures are replies too."""
+        """Make a call. A failure is a reply, too; this does not raise."""
 
     async def close(self) -> None:
-        """Give connections back; calls under way are dropped."""
+        """Close the connections; calls in flight are cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a server listens, as host:port or unix:path, and how the connection is secured."""
+    """The address of a server, HOST:PORT or unix:PATH, and the TLS settings of a connection to it."""
 
     address: str
     tls: TLS | None = None
 
     def connect(self) -> grpc.aio.Channel:
-        """A channel with a connection of its own, without retries: they would hide errors."""
+        """Open a channel with its own connection, and without retries, which would hide errors."""
         options: list[tuple[str, int | str]] = [
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.enable_retries", 0),
@@ -77,14 +80,14 @@ class Target:
 
 
 class ServerError(Exception):
-    """A server cannot be reached, or does not have the model; the message says what to do."""
+    """A server cannot be reached, or does not have the model; the message tells what to do."""
 
 
 async def get_model(target: Target, model: str, version: str, *, timeout_s: float) -> Model:
-    """What a server says of a model.
+    """Get a model from a server.
 
     Raises:
-        ServerError: it cannot be reached, or has no such model or version.
+        ServerError: the server cannot be reached, or has no such model or version.
     """
     try:
         async with AsyncClient(target.address, timeout=timeout_s, tls=target.tls) as client:
@@ -102,17 +105,17 @@ async def get_model(target: Target, model: str, version: str, *, timeout_s: floa
 
 
 class UnaryTransport:
-    """Calls Predict, over the connections in turn.
+    """Calls Predict, on the connections in turn.
 
     Args:
         target: the server.
-        connections: how many.
-        timeout_s: the deadline of a call, in seconds.
+        connections: the number of connections.
+        timeout_s: the timeout of a call in seconds.
     """
 
     def __init__(self, target: Target, *, connections: int, timeout_s: float) -> None:
         self._channels = [target.connect() for _ in range(connections)]
-        # No serialisers: the hot path sends the bytes that it is given.
+        # No serializers: the requests are already serialized.
         self._methods: list[Any] = [channel.unary_unary(PREDICT) for channel in self._channels]
         self._timeout_s = timeout_s
         self._turn = 0
@@ -136,7 +139,7 @@ class UnaryTransport:
 
 
 def failure(done_ns: int, error: grpc.aio.AioRpcError) -> Reply:
-    """The reply of a call that failed."""
+    """The reply for a call that failed."""
     reason = ""
     for key, value in error.trailing_metadata():
         if key == _DETAILS_KEY and isinstance(value, bytes):
@@ -148,7 +151,7 @@ def failure(done_ns: int, error: grpc.aio.AioRpcError) -> Reply:
 
 
 def reason_of(status: status_pb2.Status) -> str:
-    """The reason of the status's ErrorInfo; empty where it has none."""
+    """The reason in the status's ErrorInfo; "" without an ErrorInfo."""
     info = error_details_pb2.ErrorInfo()
     for detail in status.details:
         if detail.Is(info.DESCRIPTOR) and _parse(info, detail.value):
@@ -157,12 +160,12 @@ def reason_of(status: status_pb2.Status) -> str:
 
 
 def code_name(number: int) -> str:
-    """The name of a status code that came as a number."""
+    """The name of a status code by its number."""
     return _CODE_NAMES.get(number, f"CODE_{number}")
 
 
 async def close_all(channels: Sequence[grpc.aio.Channel]) -> None:
-    """Close channels, together."""
+    """Close channels concurrently."""
     await asyncio.gather(*(channel.close() for channel in channels))
 
 
