@@ -1,8 +1,8 @@
-"""The native engine's extension, made of src/python.rs."""
+"""The native engine's extension, made of src/python."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypedDict
 
 from scorewire_server.engine.snapshot import Snapshot
 
@@ -21,48 +21,132 @@ Names: TypeAlias = tuple[str, int | None, str, str]
 Problem: TypeAlias = tuple[bool, bytes | None, int]
 # Snapshot, method, names, schema fingerprint, counts of rows, numbers and texts, problem.
 Question: TypeAlias = tuple[Snapshot, str, Names, str, tuple[int, int, int], Problem]
+# Path, metadata as received, the peer's address and certificate (DER), seconds until the deadline.
+Context: TypeAlias = tuple[str, list[tuple[bytes, bytes]], tuple[str, bytes | None], float | None]
 Event: TypeAlias = (
-    tuple[Literal["open"], int, tuple[str, float | None]]
+    tuple[Literal["open"], int, Context]
     | tuple[Literal["ask"], int, Question]
     | tuple[Literal["fault"], int, tuple[str, str]]
     | tuple[Literal["message"], int, bytes]
     | tuple[Literal["end", "gone"], int, tuple[()]]
 )
-# Text feature, whether it is folded, its texts.
-Vocabulary: TypeAlias = tuple[int, bool, Sequence[str]]
-# Kind (number, coded or text), position, values, whether the text is folded.
-Column: TypeAlias = tuple[str, int, Sequence[float], bool]
-# Whether word characters and white space are tokens' characters, ranges of further ones, whether it
-# is all others; how many make a token, whether tokens are whole words, stop words.
-Tokens: TypeAlias = tuple[bool, bool, Sequence[tuple[int, int]], bool, int, bool, Sequence[str]]
-# Position of the text, whether it is folded, version of Unicode, whether capitals become small, what
-# becomes of accents, what terms are made of, tokens, sizes of terms, and terms or the number of places
-# for their hashes and whether these have signs.
-Bag: TypeAlias = tuple[
-    int, bool, str, bool, str, str, Tokens, tuple[int, int], Sequence[str], tuple[int, bool] | None
-]
-# Name, ONNX type, columns, shape of a row; where it has counts of words, the bag and which part.
-Input: TypeAlias = tuple[str, int, Sequence[Column], Sequence[int], tuple[int, str] | None]
-# A number (position, smallest and largest, whether it must be whole) or a text (position, the
-# vocabularies that must know it), whether it may be missing, and the refusals in the order of
-# ROW_REASONS.
-Check: TypeAlias = tuple[
-    tuple[int, float, float, bool] | None, tuple[int, Sequence[int]] | None, bool, Sequence[bytes]
-]
-# The major; of each feature its field's number, whether it is a text, and its position among those;
-# of each output its index, its field's number, whether it is repeated, and its classes' texts; and
-# for each check, by reason, the error of a prediction.
-Typed: TypeAlias = tuple[
-    int,
-    Sequence[tuple[int, bool, int]],
-    Sequence[tuple[int, int, bool, Sequence[str] | None]],
-    Sequence[Sequence[bytes]],
-]
-# Of each input its name, whether it has texts, the shape of a row, whether it may be left out, and
-# its first value's position in a row; of each output its name, datatype and shape of a row.
-Tensors: TypeAlias = tuple[
-    Sequence[tuple[str, bool, Sequence[int], bool, int]], Sequence[tuple[str, str, Sequence[int]]]
-]
+
+class Vocabulary(TypedDict):
+    text: int  # its position in a row
+    fold: bool
+    texts: Sequence[str]
+
+class Column(TypedDict):
+    kind: Literal["number", "coded", "text"]
+    position: int  # of a number or a text in a row; of a vocabulary where the column is coded
+    values: Sequence[float]  # of a coded column: the value of each text, that of unknown ones last
+    fold: bool
+
+class Tokens(TypedDict):
+    word: bool  # whether word characters are characters of tokens
+    space: bool  # whether white space is
+    ranges: Sequence[tuple[int, int]]  # of further characters
+    excluded: bool  # whether characters of tokens are all but those above
+    shortest: int
+    whole_words: bool
+    stop_words: Sequence[str]
+
+class Bag(TypedDict):
+    text: int  # its position in a row
+    fold: bool
+    unicode: str
+    lowercase: bool
+    accents: Literal["kept", "stripped", "ascii"]
+    analyzer: Literal["words", "characters", "characters_of_words"]
+    tokens: Tokens
+    sizes: tuple[int, int]  # least and largest number of tokens or characters of a term
+    terms: Sequence[str]
+    hashing: tuple[int, bool] | None  # number of places, and whether counts have signs
+
+class Input(TypedDict):
+    name: str
+    element: int  # ONNX's number of the type
+    columns: Sequence[Column]
+    dims: Sequence[int]  # the shape of a row
+    entries: tuple[int, Literal["row", "place", "count"]] | None  # the bag, and which part of its counts
+
+class Output(TypedDict):
+    name: str
+    width: int
+    texts: bool
+
+class NumberCheck(TypedDict):
+    position: int
+    low: float
+    high: float
+    whole: bool
+
+class TextCheck(TypedDict):
+    position: int
+    vocabularies: Sequence[int]  # which must know the text
+
+class Check(TypedDict):
+    number: NumberCheck | None  # one of these two
+    text: TextCheck | None
+    missing_allowed: bool
+    refusals: Sequence[bytes]  # in the order of ROW_REASONS; empty for what is never refused
+    typed_refusals: Sequence[bytes]  # the same, as the error of a typed prediction
+
+class TypedField(TypedDict):
+    number: int  # of the field in a row
+    text: bool
+    position: int  # among the numbers or the texts of a row
+
+class TypedOutput(TypedDict):
+    output: int  # its index
+    number: int  # of the field in a prediction
+    repeated: bool
+    labels: Sequence[str] | None  # the texts of classes
+
+class TensorInput(TypedDict):
+    name: str
+    texts: bool
+    dims: Sequence[int]  # the shape of a row
+    optional: bool
+    start: int  # the position of the first value in a row
+
+class TensorOutput(TypedDict):
+    name: str
+    datatype: str
+    dims: Sequence[int]  # the shape of a row
+
+class VersionParts(TypedDict):
+    graph: Graph
+    model: str
+    version: str
+    major: int
+    fingerprint: str
+    row_ns: float
+    max_rows: int | None
+    number_count: int
+    text_count: int
+    vocabularies: Sequence[Vocabulary]
+    bags: Sequence[Bag]
+    inputs: Sequence[Input]
+    outputs: Sequence[Output]
+    score_output: int | None
+    row_by_row: bool
+    max_shared_rows: int
+    checks: Sequence[Check]
+    typed_fields: Sequence[TypedField]
+    typed_outputs: Sequence[TypedOutput]
+    tensor_inputs: Sequence[TensorInput]
+    tensor_outputs: Sequence[TensorOutput]
+
+class EngineParts(TypedDict):
+    max_rows: int
+    max_in_flight: int
+    max_message_bytes: int
+    max_run_seconds: float
+    max_buffered_bytes: int
+    threads: int
+    bounds_ns: Sequence[int]
+
 # Full name, model, major, and the name of the route of calls that name no version.
 Service: TypeAlias = tuple[str, str, int, str]
 # Counts by bucket, and the sum in nanoseconds.
@@ -90,17 +174,7 @@ RouteKey: TypeAlias = tuple[str, str, str, bool]
 Buckets: TypeAlias = list[tuple[int, int]]
 
 class Engine:
-    def __new__(
-        cls,
-        max_rows: int,
-        max_in_flight: int,
-        max_message_bytes: int,
-        max_run_seconds: float,
-        max_buffered_bytes: int,
-        threads: int,
-        bounds_ns: Sequence[int],
-        fixed: Mapping[str, Failure],
-    ) -> Engine: ...
+    def __new__(cls, parts: EngineParts, fixed: Mapping[str, Failure]) -> Engine: ...
     def use_certificate(self, chain: bytes, key: bytes) -> None: ...
     def start(
         self,
@@ -110,25 +184,7 @@ class Engine:
         limits: Mapping[str, float],
         control: set[str],
     ) -> int: ...
-    def version(
-        self,
-        graph: Graph,
-        names: tuple[str, str],
-        fingerprint: str,
-        row_ns: float,
-        max_rows: int | None,
-        counts: tuple[int, int],
-        vocabularies: Sequence[Vocabulary],
-        bags: Sequence[Bag],
-        inputs: Sequence[Input],
-        outputs: Sequence[tuple[str, int, bool]],
-        score_output: int | None,
-        row_by_row: bool,
-        joint_rows: int,
-        checks: Sequence[Check],
-        typed: Typed,
-        tensors: Tensors,
-    ) -> Version: ...
+    def version(self, parts: VersionParts) -> Version: ...
     def publish(self, routes: Sequence[Route], services: Sequence[Service], origin: Snapshot) -> None: ...
     def fileno(self) -> int: ...
     def take_events(self) -> list[Event]: ...

@@ -15,14 +15,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 
 use crate::bridge::events::Events;
-use crate::calls::{self, Worker};
+use crate::calls::{Worker, dispatch};
 use crate::onnx::limit;
 use crate::predict::pipeline::Predictor;
 use crate::predict::pool::Pool;
-use crate::predict::shadow::ShadowLane;
-use crate::transport::admission::{Admission, Entry};
+use crate::predict::shadow::ShadowOptions;
 use crate::transport::arrivals;
-use crate::transport::connection::{self, Call, HANDSHAKE_TIMEOUT, LAST_WORDS, Options, Phase};
+use crate::transport::connection::{
+    self, ConnectionOptions, HANDSHAKE_TIMEOUT, IncomingCall, LAST_WORDS, Phase,
+};
+use crate::transport::connection_limits::{ConnectionLimits, ConnectionPermit};
+use crate::transport::context::Peer;
 use crate::transport::tls::Tls;
 
 const BACKLOG: i32 = 4096;
@@ -30,7 +33,7 @@ const BACKLOG: i32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the server is told.
-pub struct Setup {
+pub(crate) struct ServerOptions {
     /// HOST:PORT or [IPv6]:PORT.
     pub listen: String,
     /// The certificate, which may be replaced later.
@@ -41,8 +44,8 @@ pub struct Setup {
     pub batch_threads: usize,
     /// The processors that the I/O threads are held on, in turn; none where it is empty.
     pub processors: Vec<usize>,
-    pub connections: Options,
-    pub admission: Arc<Admission>,
+    pub connections: ConnectionOptions,
+    pub connection_limits: Arc<ConnectionLimits>,
     /// Age at which a stream is ended.
     pub max_stream: Option<Duration>,
     /// The paths that the control plane answers.
@@ -50,7 +53,7 @@ pub struct Setup {
 }
 
 /// A server that runs.
-pub struct Server {
+pub(crate) struct Server {
     port: u16,
     listening: watch::Sender<bool>,
     phase: watch::Sender<Phase>,
@@ -59,7 +62,7 @@ pub struct Server {
     pool: Arc<Pool>,
     predictor: Arc<Predictor>,
     events: Arc<Events>,
-    admission: Arc<Admission>,
+    connection_limits: Arc<ConnectionLimits>,
 }
 
 impl Server {
@@ -67,15 +70,25 @@ impl Server {
     ///
     /// # Errors
     /// The address cannot be bound, or a thread not be started.
-    pub fn start(setup: Setup, predictor: &Arc<Predictor>, events: &Arc<Events>) -> io::Result<Self> {
+    pub(crate) fn start(
+        setup: ServerOptions,
+        predictor: &Arc<Predictor>,
+        events: &Arc<Events>,
+    ) -> io::Result<Self> {
         let listeners = bind(&setup.listen)?;
         let port = listeners.first().map_or(Ok(0), |one| one.local_addr().map(|address| address.port()))?;
         let pool = Arc::new(Pool::new(setup.batch_threads, &predictor.backlog)?);
-        let _ = predictor.shadow_lane.set(ShadowLane::start(predictor)?);
+        predictor.scorer.observers.shadow.start(ShadowOptions {
+            snapshot: Arc::clone(&predictor.snapshot),
+            events: Arc::clone(events),
+            failure_reason: predictor.scorer.errors.internal.reason,
+            max_run: predictor.limits.max_run,
+            worker: predictor.shadow_worker(),
+        })?;
         let (phase, watched) = watch::channel(Phase::Serving);
         let (listening, still_listening) = watch::channel(true);
         let control = Arc::new(setup.control);
-        let mut doors = Vec::new();
+        let mut handles = Vec::new();
         let mut threads = Vec::new();
         for index in 0..setup.threads {
             let worker = Worker {
@@ -88,8 +101,8 @@ impl Server {
             };
             let (sender, sockets) = mpsc::unbounded_channel();
             let open = Arc::new(AtomicUsize::new(0));
-            doors.push(Door { sockets: sender, open: Arc::clone(&open) });
-            let thread = Thread {
+            handles.push(ThreadHandle { sockets: sender, open: Arc::clone(&open) });
+            let thread = IoThread {
                 worker: Arc::new(worker),
                 sockets,
                 open,
@@ -110,10 +123,10 @@ impl Server {
             })?);
         }
         let runtime = runtime()?;
-        let taken = Arc::clone(&setup.admission);
+        let taken = Arc::clone(&setup.connection_limits);
         let builder = std::thread::Builder::new().name("accept".into());
         let accepting =
-            builder.spawn(move || runtime.block_on(accept(listeners, doors, taken, still_listening)))?;
+            builder.spawn(move || runtime.block_on(accept(listeners, handles, taken, still_listening)))?;
         let (accepting, threads) = (Mutex::new(Some(accepting)), Mutex::new(threads));
         let (predictor, events) = (Arc::clone(predictor), Arc::clone(events));
         Ok(Self {
@@ -125,32 +138,32 @@ impl Server {
             pool,
             predictor,
             events,
-            admission: setup.admission,
+            connection_limits: setup.connection_limits,
         })
     }
 
     /// The connections that are open.
-    pub fn admission(&self) -> &Admission {
-        &self.admission
+    pub(crate) fn connection_limits(&self) -> &ConnectionLimits {
+        &self.connection_limits
     }
 
     /// The port that was bound.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Runs a task in one of the threads for large batches.
-    pub fn run(&self, task: impl FnOnce() + Send + 'static) {
+    pub(crate) fn run(&self, task: impl FnOnce() + Send + 'static) {
         self.pool.run(task);
     }
 
     /// Takes no new connections, has clients begin no more calls, answers those that come nevertheless,
     /// and waits until the last is over, or the grace.
-    pub fn stop(&self, grace: Duration) {
+    pub(crate) fn stop(&self, grace: Duration) {
         let end = Instant::now() + grace;
         self.predictor.loading.give_up();
         self.listening.send_replace(false);
-        // Before clients are told to leave, so that they do not come back by the same door.
+        // Before clients are told to leave, so that they do not come back by the same handle.
         if let Some(accepting) = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = accepting.join();
         }
@@ -166,9 +179,7 @@ impl Server {
         // Nobody waits for the runs any more, nor for one that a thread is about to begin.
         limit::stop_all(|| {
             self.pool.close();
-            if let Some(lane) = self.predictor.shadow_lane.get() {
-                lane.close();
-            }
+            self.predictor.scorer.observers.shadow.close();
         });
         self.events.close();
     }
@@ -214,44 +225,48 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// The way to one thread, and how many connections it has.
-struct Door {
-    sockets: mpsc::UnboundedSender<(std::net::TcpStream, Entry)>,
+struct ThreadHandle {
+    sockets: mpsc::UnboundedSender<(std::net::TcpStream, SocketAddr, ConnectionPermit)>,
     open: Arc<AtomicUsize>,
 }
 
 /// Hands each connection to a thread as long as it listens, and those that are complete by then.
 async fn accept(
     listeners: Vec<TcpListener>,
-    doors: Vec<Door>,
-    admission: Arc<Admission>,
+    handles: Vec<ThreadHandle>,
+    connection_limits: Arc<ConnectionLimits>,
     listening: watch::Receiver<bool>,
 ) {
-    let doors: Arc<[Door]> = doors.into();
+    let handles: Arc<[ThreadHandle]> = handles.into();
     let mut tasks = JoinSet::new();
     for listener in listeners {
-        let (doors, mut listening) = (Arc::clone(&doors), listening.clone());
-        let admission = Arc::clone(&admission);
+        let (handles, mut listening) = (Arc::clone(&handles), listening.clone());
+        let connection_limits = Arc::clone(&connection_limits);
         tasks.spawn(async move {
             let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
             tokio::select! {
-                () = accept_all(&listener, &admission, &doors) => {}
+                () = accept_all(&listener, &connection_limits, &handles) => {}
                 _ = listening.wait_for(|listening| !listening) => {}
             }
             // A socket that closes resets the connections that nobody took from it.
             if let Ok(listener) = listener.into_std() {
-                accept_rest(&listener, &admission, &doors);
+                accept_rest(&listener, &connection_limits, &handles);
             }
         });
     }
     while tasks.join_next().await.is_some() {}
 }
 
-async fn accept_all(listener: &tokio::net::TcpListener, admission: &Arc<Admission>, doors: &[Door]) {
+async fn accept_all(
+    listener: &tokio::net::TcpListener,
+    connection_limits: &Arc<ConnectionLimits>,
+    handles: &[ThreadHandle],
+) {
     loop {
         match listener.accept().await {
             Ok((socket, address)) => {
                 if let Ok(socket) = socket.into_std() {
-                    hand_over(socket, address, admission, doors);
+                    hand_over(socket, address, connection_limits, handles);
                 }
             }
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -260,10 +275,10 @@ async fn accept_all(listener: &tokio::net::TcpListener, admission: &Arc<Admissio
 }
 
 /// Accepts the connections that are complete already.
-fn accept_rest(listener: &TcpListener, admission: &Arc<Admission>, doors: &[Door]) {
+fn accept_rest(listener: &TcpListener, connection_limits: &Arc<ConnectionLimits>, handles: &[ThreadHandle]) {
     loop {
         match listener.accept() {
-            Ok((socket, address)) => hand_over(socket, address, admission, doors),
+            Ok((socket, address)) => hand_over(socket, address, connection_limits, handles),
             // This one was gone before its turn.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => return,
@@ -272,36 +287,41 @@ fn accept_rest(listener: &TcpListener, admission: &Arc<Admission>, doors: &[Door
 }
 
 /// Hands a connection to the thread that has the fewest; one beyond a limit is closed.
-fn hand_over(socket: std::net::TcpStream, address: SocketAddr, admission: &Arc<Admission>, doors: &[Door]) {
-    let Some(entry) = admission.enter(address.ip()) else { return };
+fn hand_over(
+    socket: std::net::TcpStream,
+    address: SocketAddr,
+    connection_limits: &Arc<ConnectionLimits>,
+    handles: &[ThreadHandle],
+) {
+    let Some(permit) = connection_limits.enter(address.ip()) else { return };
     // Answers leave at once: a call must not wait for more bytes.
     let _ = socket.set_nodelay(true);
     let _ = socket.set_nonblocking(true);
-    if let Some(door) = doors.iter().min_by_key(|door| door.open.load(Relaxed)) {
-        door.open.fetch_add(1, Relaxed);
-        let _ = door.sockets.send((socket, entry));
+    if let Some(handle) = handles.iter().min_by_key(|handle| handle.open.load(Relaxed)) {
+        handle.open.fetch_add(1, Relaxed);
+        let _ = handle.sockets.send((socket, address, permit));
     }
 }
 
 /// One thread that serves connections.
-struct Thread {
+struct IoThread {
     worker: Arc<Worker>,
-    sockets: mpsc::UnboundedReceiver<(std::net::TcpStream, Entry)>,
+    sockets: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr, ConnectionPermit)>,
     open: Arc<AtomicUsize>,
     tls: Arc<Tls>,
-    options: Options,
+    options: ConnectionOptions,
     phase: watch::Receiver<Phase>,
 }
 
-impl Thread {
+impl IoThread {
     async fn run(mut self) {
         let mut connections = JoinSet::new();
         // There are no more where the server no longer listens.
         loop {
             tokio::select! {
                 socket = self.sockets.recv() => {
-                    let Some((socket, entry)) = socket else { break };
-                    connections.spawn_local(self.connection(socket, entry));
+                    let Some((socket, address, permit)) = socket else { break };
+                    connections.spawn_local(self.connection(socket, address, permit));
                 }
                 _ = connections.join_next(), if !connections.is_empty() => {}
             }
@@ -312,21 +332,32 @@ impl Thread {
         let _ = tokio::time::timeout_at(limit.into(), ended).await;
     }
 
-    fn connection(&self, socket: std::net::TcpStream, entry: Entry) -> impl Future<Output = ()> + 'static {
+    fn connection(
+        &self,
+        socket: std::net::TcpStream,
+        address: SocketAddr,
+        permit: ConnectionPermit,
+    ) -> impl Future<Output = ()> + 'static {
         let (worker, open) = (Arc::clone(&self.worker), Arc::clone(&self.open));
         let (tls, options, phase) = (self.tls.acceptor(), self.options.clone(), self.phase.clone());
         async move {
-            let _leave = Leave(open, entry);
+            let _leave = Leave(open, permit);
             let Ok(socket) = TcpStream::from_std(socket) else { return };
-            let begin = |calls: &mut dyn Iterator<Item = Call<'_>>, cx: &mut Context<'_>| {
-                calls::begin(&worker, calls, cx);
+            let begin = |calls: &mut dyn Iterator<Item = IncomingCall<'_>>, cx: &mut Context<'_>| {
+                dispatch::begin(&worker, calls, cx);
             };
             match tls {
-                None => connection::serve(socket, &options, phase, begin).await,
+                None => {
+                    connection::serve(socket, Peer { address, certificate: None }, &options, phase, begin)
+                        .await
+                }
                 Some(tls) => {
                     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket));
                     if let Ok(Ok(stream)) = handshake.await {
-                        connection::serve(stream, &options, phase, begin).await;
+                        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+                        let certificate = shown.map(|leaf| leaf.to_vec().into());
+                        connection::serve(stream, Peer { address, certificate }, &options, phase, begin)
+                            .await;
                     }
                 }
             }
@@ -335,7 +366,7 @@ impl Thread {
 }
 
 /// Counts a connection as gone when it is.
-struct Leave(Arc<AtomicUsize>, #[allow(dead_code)] Entry);
+struct Leave(Arc<AtomicUsize>, #[allow(dead_code)] ConnectionPermit);
 
 impl Drop for Leave {
     fn drop(&mut self) {
@@ -355,8 +386,13 @@ mod tests {
         let (sockets, mut taken) = mpsc::unbounded_channel();
         let open = Arc::new(AtomicUsize::new(0));
         let (_, listening) = watch::channel(false);
-        let admission = Admission::new(0, 0, Arc::default());
-        runtime().unwrap().block_on(accept(listeners, vec![Door { sockets, open }], admission, listening));
+        let connection_limits = ConnectionLimits::new(0, 0, Arc::default());
+        runtime().unwrap().block_on(accept(
+            listeners,
+            vec![ThreadHandle { sockets, open }],
+            connection_limits,
+            listening,
+        ));
         let count = std::iter::from_fn(|| taken.blocking_recv()).count();
         assert_eq!(count, clients.len());
         assert!(std::net::TcpStream::connect(address).is_err());

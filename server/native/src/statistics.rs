@@ -4,68 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::rows::coding::ROW_REASONS;
+use crate::protocol::reasons::{REASONS, ROW_REASONS};
 
 /// How many bounds the histograms have; one more bucket takes the rest.
-pub const BOUNDS: usize = 18;
+pub(crate) const BOUNDS: usize = 18;
 const BUCKETS: usize = BOUNDS + 1;
-/// Failures are counted by the number of their reason, which is below this; the border to Python sees
-/// to that.
-pub const REASONS: usize = 32;
+/// Methods are counted by their index, which is below this.
+pub(crate) const MAX_METHODS: usize = 8;
 
 /// Upper bounds of the histograms, in nanoseconds, ascending.
-pub type Bounds = [u64; BOUNDS];
-
-/// The methods of the hot path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    Predict = 0,
-    PredictStream = 1,
-    TypedPredict = 2,
-    TypedPredictBatch = 3,
-    TypedPredictStream = 4,
-    ModelInfer = 5,
-    ModelStreamInfer = 6,
-}
-
-/// How many there are.
-pub const METHODS: usize = 7;
-
-impl Method {
-    /// All of them; each stands at its number.
-    pub const ALL: [Self; METHODS] = [
-        Self::Predict,
-        Self::PredictStream,
-        Self::TypedPredict,
-        Self::TypedPredictBatch,
-        Self::TypedPredictStream,
-        Self::ModelInfer,
-        Self::ModelStreamInfer,
-    ];
-
-    /// Whether its calls are streams.
-    pub fn streams(self) -> bool {
-        matches!(self, Self::PredictStream | Self::TypedPredictStream | Self::ModelStreamInfer)
-    }
-
-    /// Whether its messages are tensors.
-    pub fn tensors(self) -> bool {
-        matches!(self, Self::ModelInfer | Self::ModelStreamInfer)
-    }
-
-    /// What it is counted as.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Predict => "Predict",
-            Self::PredictStream => "PredictStream",
-            Self::TypedPredict => "TypedPredict",
-            Self::TypedPredictBatch => "TypedPredictBatch",
-            Self::TypedPredictStream => "TypedPredictStream",
-            Self::ModelInfer => "ModelInfer",
-            Self::ModelStreamInfer => "ModelStreamInfer",
-        }
-    }
-}
+pub(crate) type Bounds = [u64; BOUNDS];
 
 /// Counts of durations by bucket, and their sum in nanoseconds.
 #[derive(Default)]
@@ -104,7 +52,7 @@ const KEYS: usize = 80 << 4;
 
 /// Numbers counted by the first 16 bits of the double: sign, exponent, a sixteenth of an octave.
 #[derive(Default)]
-pub struct Distribution {
+pub(crate) struct Distribution {
     /// 0, the positive keys, the negative ones; made with the first number.
     counts: OnceLock<Box<[AtomicU64]>>,
 }
@@ -112,7 +60,7 @@ pub struct Distribution {
 impl Distribution {
     /// Counts one number; NaN is not counted.
     #[inline]
-    pub fn add(&self, value: f64) {
+    pub(crate) fn add(&self, value: f64) {
         if value.is_nan() {
             return;
         }
@@ -128,7 +76,7 @@ impl Distribution {
     }
 
     /// Adds what was counted to sums that have the first 16 bits for keys.
-    pub fn add_to(&self, sums: &mut BTreeMap<u16, u64>) {
+    pub(crate) fn add_to(&self, sums: &mut BTreeMap<u16, u64>) {
         for (place, count) in self.counts.get().into_iter().flatten().enumerate() {
             let count = count.load(Relaxed);
             if count > 0 {
@@ -146,7 +94,7 @@ impl Distribution {
 /// What a version answered on one route, on one thread.
 #[derive(Default)]
 #[repr(align(128))]
-pub struct RouteCounts {
+pub(crate) struct RouteCounts {
     pub calls: AtomicU64,
     pub rows: AtomicU64,
     pub failed: [AtomicU64; REASONS],
@@ -157,11 +105,11 @@ pub struct RouteCounts {
 }
 
 /// One for each thread.
-pub type RouteShards = Box<[RouteCounts]>;
+pub(crate) type RouteShards = Box<[RouteCounts]>;
 
 impl RouteCounts {
     /// Counts a call that failed once the version was found.
-    pub fn fail(&self, reason: u32) {
+    pub(crate) fn fail(&self, reason: u32) {
         self.failed[reason as usize].fetch_add(1, Relaxed);
     }
 }
@@ -169,29 +117,29 @@ impl RouteCounts {
 /// What one thread answered.
 #[derive(Default)]
 #[repr(align(128))]
-pub struct CallCounts {
-    pub answered: [AtomicU64; METHODS],
-    pub failed: [[AtomicU64; REASONS]; METHODS],
+pub(crate) struct CallCounts {
+    pub answered: [AtomicU64; MAX_METHODS],
+    pub failed: [[AtomicU64; REASONS]; MAX_METHODS],
 }
 
 impl CallCounts {
-    /// Counts an answer.
+    /// Counts an answer of a method.
     #[inline]
-    pub fn answer(&self, method: Method) {
-        self.answered[method as usize].fetch_add(1, Relaxed);
+    pub(crate) fn answer(&self, method: usize) {
+        self.answered[method].fetch_add(1, Relaxed);
     }
 
-    /// Counts a failure by its reason.
-    pub fn fail(&self, method: Method, reason: u32) {
-        self.failed[method as usize][reason as usize].fetch_add(1, Relaxed);
+    /// Counts a failure of a method by its reason.
+    pub(crate) fn fail(&self, method: usize, reason: u32) {
+        self.failed[method][reason as usize].fetch_add(1, Relaxed);
     }
 }
 
 /// Sums of a histogram: its counts and the nanoseconds.
-pub type Sums = (Vec<u64>, u64);
+pub(crate) type Sums = (Vec<u64>, u64);
 
 /// Adds the histograms up.
-pub fn sum<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Sums {
+pub(crate) fn sum<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Sums {
     let mut sums = (vec![0; BUCKETS], 0);
     for histogram in histograms {
         for (total, count) in sums.0.iter_mut().zip(&histogram.counts) {
@@ -212,11 +160,6 @@ mod tests {
         let mut sums = BTreeMap::new();
         distribution.add_to(&mut sums);
         sums.into_iter().collect()
-    }
-
-    #[test]
-    fn each_method_stands_at_its_number() {
-        assert!(Method::ALL.iter().enumerate().all(|(i, &method)| method as usize == i));
     }
 
     #[test]

@@ -12,9 +12,11 @@ class Peer:
 
     Attributes:
         address: HOST:PORT or [IPv6]:PORT; "" where the engine does not tell.
+        certificate: what the client showed under TLS, in DER; None where the server asks for none.
     """
 
     address: str = ""
+    certificate: bytes | None = None
 
 
 _UNKNOWN_PEER = Peer()

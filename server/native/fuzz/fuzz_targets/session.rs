@@ -2,6 +2,5 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use scorewire_native::transport::http2::exercise::exercise;
 
-fuzz_target!(|data: &[u8]| exercise(data));
+fuzz_target!(|data: &[u8]| scorewire_native::fuzzing::session(data));

@@ -8,35 +8,20 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Instant;
 
 use bytes::Bytes;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::predict::pipeline::Question;
-use crate::protocol::status::Failure;
+use crate::bridge::question::Question;
+use crate::protocol::status::RpcError;
 use crate::routing::snapshot::Origin;
-use crate::statistics::Method;
-
-/// A control call that begins.
-pub struct Opening {
-    pub path: String,
-    /// Until the caller's deadline; None where it set none.
-    pub seconds_left: Option<f64>,
-}
-
-impl Opening {
-    pub fn new(path: &str, deadline: Option<Instant>) -> Self {
-        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).as_secs_f64();
-        Self { path: path.to_owned(), seconds_left: deadline.map(left) }
-    }
-}
+use crate::transport::context::CallContext;
 
 /// What the control plane is told.
-pub enum Event {
+pub(crate) enum Event {
     /// A control call has begun.
-    Open { id: u64, opening: Opening },
+    Open { id: u64, context: CallContext },
     /// The next message of a control call, which had asked for it.
     Message { id: u64, data: Bytes },
     /// The caller sends no more, though the control call had asked for more.
@@ -50,18 +35,18 @@ pub enum Event {
 }
 
 /// What the control plane says to a control call.
-pub enum Command {
+pub(crate) enum Command {
     /// It wants the caller's next message.
     Want,
     /// A message for the caller.
     Send(Bytes),
     /// The end: None where all is well.
-    Finish(Option<Failure>),
+    Finish(Option<RpcError>),
 }
 
 enum Waiting {
     Call(mpsc::UnboundedSender<Command>),
-    Question(oneshot::Sender<Failure>),
+    Question(oneshot::Sender<RpcError>),
 }
 
 /// Faults that wait for the control plane's log at most: a model that fails in each call must not fill
@@ -70,13 +55,13 @@ const MAX_FAULTS: usize = 64;
 
 /// What waits for the control plane.
 #[derive(Default)]
-struct Queue {
+struct EventQueue {
     events: Vec<Event>,
     faults: usize,
     faults_left_out: u64,
 }
 
-impl Queue {
+impl EventQueue {
     fn push_fault(&mut self, method: &'static str, text: &str) {
         if self.faults < MAX_FAULTS {
             self.faults += 1;
@@ -88,8 +73,8 @@ impl Queue {
 }
 
 /// The queue of events, and who waits for what comes back.
-pub struct Events {
-    queue: Mutex<Queue>,
+pub(crate) struct Events {
+    queue: Mutex<EventQueue>,
     waiting: Mutex<HashMap<u64, Waiting>>,
     last_id: AtomicU64,
     wake: OwnedFd,
@@ -102,7 +87,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Events {
     /// # Errors
     /// The process has too many open files.
-    pub fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Self {
             queue: Mutex::default(),
             waiting: Mutex::default(),
@@ -112,15 +97,15 @@ impl Events {
     }
 
     /// Readable while there are events.
-    pub fn file_descriptor(&self) -> RawFd {
+    pub(crate) fn file_descriptor(&self) -> RawFd {
         self.wake.as_fd().as_raw_fd()
     }
 
     /// All events since the last time.
-    pub fn take(&self) -> Vec<Event> {
+    pub(crate) fn take(&self) -> Vec<Event> {
         // Read first: an event that comes in between wakes once more.
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        let Queue { mut events, faults_left_out, .. } = std::mem::take(&mut *locked(&self.queue));
+        let EventQueue { mut events, faults_left_out, .. } = std::mem::take(&mut *locked(&self.queue));
         if faults_left_out > 0 {
             let text = format!("{faults_left_out} more faults came at once, and are not told one by one");
             events.push(Event::Fault { method: "any", text });
@@ -132,7 +117,7 @@ impl Events {
         self.change(locked(&self.queue), |queue| queue.events.push(event));
     }
 
-    fn change(&self, mut queue: MutexGuard<'_, Queue>, change: impl FnOnce(&mut Queue)) {
+    fn change(&self, mut queue: MutexGuard<'_, EventQueue>, change: impl FnOnce(&mut EventQueue)) {
         let idle = queue.events.is_empty();
         change(&mut queue);
         if idle {
@@ -145,12 +130,12 @@ impl Events {
     }
 
     /// Tells of a fault of the server.
-    pub fn fault(&self, method: Method, text: &str) {
-        self.change(locked(&self.queue), |queue| queue.push_fault(method.name(), text));
+    pub(crate) fn fault(&self, method: &'static str, text: &str) {
+        self.change(locked(&self.queue), |queue| queue.push_fault(method, text));
     }
 
     /// Tells of a panic, unless it came while the queue was held.
-    pub fn panicked(&self, text: &str) {
+    pub(crate) fn panicked(&self, text: &str) {
         match self.queue.try_lock() {
             Ok(queue) => self.change(queue, |queue| queue.push_fault("panic", text)),
             Err(TryLockError::Poisoned(queue)) => {
@@ -161,7 +146,11 @@ impl Events {
     }
 
     /// Asks for the words of a failure; None where the control plane is gone.
-    pub async fn ask(self: &Events, origin: Option<Origin>, question: Box<Question>) -> Option<Failure> {
+    pub(crate) async fn ask(
+        self: &Events,
+        origin: Option<Origin>,
+        question: Box<Question>,
+    ) -> Option<RpcError> {
         let id = self.next_id();
         let (sender, answer) = oneshot::channel();
         locked(&self.waiting).insert(id, Waiting::Question(sender));
@@ -171,30 +160,30 @@ impl Events {
     }
 
     /// Begins a control call.
-    pub fn open(self: &Arc<Self>, opening: Opening) -> ControlCall {
+    pub(crate) fn open(self: &Arc<Self>, context: CallContext) -> ControlCall {
         let id = self.next_id();
         let (sender, commands) = mpsc::unbounded_channel();
         locked(&self.waiting).insert(id, Waiting::Call(sender));
-        self.push(Event::Open { id, opening });
+        self.push(Event::Open { id, context });
         ControlCall { events: Arc::clone(self), id, commands, ended: false }
     }
 
     /// Passes a command to a control call; one that is over ignores it.
-    pub fn command(&self, id: u64, command: Command) {
+    pub(crate) fn command(&self, id: u64, command: Command) {
         if let Some(Waiting::Call(sender)) = locked(&self.waiting).get(&id) {
             let _ = sender.send(command);
         }
     }
 
     /// Answers `ask`.
-    pub fn answer(&self, id: u64, failure: Failure) {
+    pub(crate) fn answer(&self, id: u64, failure: RpcError) {
         if let Some(Waiting::Question(sender)) = locked(&self.waiting).remove(&id) {
             let _ = sender.send(failure);
         }
     }
 
     /// Lets everyone who waits go: nothing comes back any more.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         locked(&self.waiting).clear();
     }
 }
@@ -212,7 +201,7 @@ impl Drop for Forget<'_> {
 }
 
 /// A call that the control plane answers.
-pub struct ControlCall {
+pub(crate) struct ControlCall {
     events: Arc<Events>,
     id: u64,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -221,14 +210,14 @@ pub struct ControlCall {
 
 impl ControlCall {
     /// What the control plane says next; None where it is gone.
-    pub async fn next(&mut self) -> Option<Command> {
+    pub(crate) async fn next(&mut self) -> Option<Command> {
         let command = self.commands.recv().await;
         self.ended |= matches!(command, None | Some(Command::Finish(_)));
         command
     }
 
     /// Hands a message over, or tells that there are no more.
-    pub fn deliver(&self, message: Option<Bytes>) {
+    pub(crate) fn deliver(&self, message: Option<Bytes>) {
         let id = self.id;
         self.events.push(match message {
             Some(data) => Event::Message { id, data },
@@ -254,7 +243,7 @@ mod tests {
     fn a_flood_of_faults_is_bounded_and_counted() {
         let events = Events::new().unwrap();
         for _ in 0..MAX_FAULTS + 1000 {
-            events.fault(Method::Predict, "the model fails");
+            events.fault("Predict", "the model fails");
         }
         let taken = events.take();
         assert_eq!(taken.len(), MAX_FAULTS + 1);
@@ -268,7 +257,7 @@ mod tests {
         let Some(Event::Fault { method: "panic", text }) = events.take().pop() else { panic!("no fault") };
         assert_eq!(text, "at some place");
         // The next ones are told again.
-        events.fault(Method::Predict, "the model fails");
+        events.fault("Predict", "the model fails");
         assert_eq!(events.take().len(), 1);
     }
 }

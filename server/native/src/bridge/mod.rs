@@ -1,2 +1,5 @@
-pub mod events;
-pub mod panics;
+//! The way to the control plane and back.
+
+pub(crate) mod events;
+pub(crate) mod panics;
+pub(crate) mod question;

@@ -1,7 +1,9 @@
 //! The elements of the Open Inference Protocol's tensors: raw bytes, and typed contents.
 
-use crate::onnx::runtime::{Frame, LARGEST_WHOLE, RuntimeError};
-use crate::protocol::protobuf::{self, Kind, Malformed, Reader, Span};
+use crate::onnx::binding::IoBinding;
+use crate::onnx::library::OrtError;
+use crate::onnx::tensor::LARGEST_WHOLE;
+use crate::protocol::protobuf::{self, Kind, MalformedError, Reader, Span};
 
 const DOUBLE: usize = 8;
 const BYTES: &str = "BYTES";
@@ -17,26 +19,26 @@ const TEXTS: u32 = 8;
 
 /// A request that is left to the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unusual;
+pub(crate) struct UnsupportedError;
 
-impl From<Malformed> for Unusual {
-    fn from(_: Malformed) -> Self {
+impl From<MalformedError> for UnsupportedError {
+    fn from(_: MalformedError) -> Self {
         Self
     }
 }
 
-pub type Result<T> = std::result::Result<T, Unusual>;
+pub(crate) type Result<T> = std::result::Result<T, UnsupportedError>;
 
 /// Where the elements of a tensor stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Elements {
+pub(crate) enum Elements {
     Raw(Span),
     /// In the packed run of a field of typed contents; of texts, the contents as a whole.
     Typed(u32, Span),
 }
 
 /// Finds the only field of typed contents.
-pub fn read_contents(data: &[u8], part: Span) -> Result<Elements> {
+pub(crate) fn read_contents(data: &[u8], part: Span) -> Result<Elements> {
     let mut reader = Reader::new(data, part.range())?;
     let mut found = None;
     while let Some((field, kind)) = reader.tag()? {
@@ -46,16 +48,16 @@ pub fn read_contents(data: &[u8], part: Span) -> Result<Elements> {
                 reader.bytes()?;
                 Some((TEXTS, part))
             }
-            _ => return Err(Unusual),
+            _ => return Err(UnsupportedError),
         };
     }
-    found.map(|(field, place)| Elements::Typed(field, place)).ok_or(Unusual)
+    found.map(|(field, place)| Elements::Typed(field, place)).ok_or(UnsupportedError)
 }
 
 impl Elements {
     /// Whether so many elements of a datatype can stand there, by the bytes alone. To be asked before
     /// anything is made for them: how many there are to be is what a caller says.
-    pub fn may_hold(self, datatype: &str, count: usize) -> bool {
+    pub(crate) fn may_hold(self, datatype: &str, count: usize) -> bool {
         let (place, least) = match (self, datatype) {
             (Self::Raw(place), BYTES) => (place, 4),
             (Self::Typed(TEXTS, place), _) => (place, 2),
@@ -68,7 +70,7 @@ impl Elements {
     }
 
     /// Where so many doubles stand in one run, if they do.
-    pub fn doubles(self, datatype: &str, count: usize) -> Option<Span> {
+    pub(crate) fn doubles(self, datatype: &str, count: usize) -> Option<Span> {
         let (Self::Raw(run) | Self::Typed(FP64, run)) = self else { return None };
         (datatype == "FP64" && count.checked_mul(DOUBLE) == Some(run.range().len())).then_some(run)
     }
@@ -77,7 +79,7 @@ impl Elements {
     ///
     /// # Errors
     /// There are not, or they are none.
-    pub fn for_each_text(
+    pub(crate) fn for_each_text(
         self,
         datatype: &str,
         data: &[u8],
@@ -87,10 +89,10 @@ impl Elements {
         let (place, raw) = match self {
             Self::Raw(place) => (place, true),
             Self::Typed(TEXTS, place) => (place, false),
-            Self::Typed(..) => return Err(Unusual),
+            Self::Typed(..) => return Err(UnsupportedError),
         };
         if datatype != BYTES {
-            return Err(Unusual);
+            return Err(UnsupportedError);
         }
         let mut reader = Reader::new(data, place.range())?;
         for i in 0..count {
@@ -99,7 +101,7 @@ impl Elements {
                 length.copy_from_slice(reader.take(4)?.of(data));
                 let text = reader.take(u32::from_le_bytes(length) as usize)?;
                 if !protobuf::is_text(text.of(data)) {
-                    return Err(Unusual);
+                    return Err(UnsupportedError);
                 }
                 text
             } else {
@@ -108,14 +110,14 @@ impl Elements {
             };
             take(i, text);
         }
-        if reader.is_empty() { Ok(()) } else { Err(Unusual) }
+        if reader.is_empty() { Ok(()) } else { Err(UnsupportedError) }
     }
 
     /// Calls back with each number, of which there must be so many, each exact as a double.
     ///
     /// # Errors
     /// There are not, or they are none.
-    pub fn for_each_number(
+    pub(crate) fn for_each_number(
         self,
         datatype: &str,
         data: &[u8],
@@ -153,7 +155,7 @@ fn for_each_varint(
         ("UINT16", UINT) => (0, u16::MAX.into()),
         ("UINT32", UINT) => (0, u32::MAX.into()),
         ("UINT64", UINT64) => (0, largest),
-        _ => return Err(Unusual),
+        _ => return Err(UnsupportedError),
     };
     let mut reader = Reader::new(data, place.range())?;
     for i in 0..count {
@@ -163,15 +165,15 @@ fn for_each_varint(
             BOOL => i64::from(varint != 0),
             INT => i64::from(varint as i32),
             UINT => i64::from(varint as u32),
-            UINT64 => i64::try_from(varint).map_err(|_| Unusual)?,
+            UINT64 => i64::try_from(varint).map_err(|_| UnsupportedError)?,
             _ => varint as i64,
         };
         if value < low || value > high {
-            return Err(Unusual);
+            return Err(UnsupportedError);
         }
         take(i, value as f64);
     }
-    if reader.is_empty() { Ok(()) } else { Err(Unusual) }
+    if reader.is_empty() { Ok(()) } else { Err(UnsupportedError) }
 }
 
 /// Calls back with each number of raw bytes, which must be so many and exact as doubles.
@@ -180,13 +182,13 @@ fn for_each_raw(datatype: &str, raw: &[u8], count: usize, mut take: impl FnMut(u
         ($type:ty, $convert:expr) => {{
             const SIZE: usize = size_of::<$type>();
             if count.checked_mul(SIZE) != Some(raw.len()) {
-                return Err(Unusual);
+                return Err(UnsupportedError);
             }
             for (i, chunk) in raw.chunks_exact(SIZE).enumerate() {
                 let mut bytes = [0; SIZE];
                 bytes.copy_from_slice(chunk);
                 let convert: fn($type) -> Option<f64> = $convert;
-                take(i, convert(<$type>::from_le_bytes(bytes)).ok_or(Unusual)?);
+                take(i, convert(<$type>::from_le_bytes(bytes)).ok_or(UnsupportedError)?);
             }
         }};
     }
@@ -202,7 +204,7 @@ fn for_each_raw(datatype: &str, raw: &[u8], count: usize, mut take: impl FnMut(u
         "UINT32" => each!(u32, |v| Some(v.into())),
         "UINT64" => each!(u64, |v| (v <= LARGEST_WHOLE).then_some(v as f64)),
         "BOOL" => each!(u8, |v| (v <= 1).then_some(v.into())),
-        _ => return Err(Unusual),
+        _ => return Err(UnsupportedError),
     }
     Ok(())
 }
@@ -211,13 +213,13 @@ fn for_each_raw(datatype: &str, raw: &[u8], count: usize, mut take: impl FnMut(u
 ///
 /// # Errors
 /// They are of another kind.
-pub fn put_raw(
+pub(crate) fn put_raw(
     out: &mut Vec<u8>,
     datatype: &str,
-    frame: &Frame,
+    binding: &IoBinding,
     index: usize,
-) -> std::result::Result<(), RuntimeError> {
-    let tensor = &frame.outputs()[index];
+) -> std::result::Result<(), OrtError> {
+    let tensor = &binding.outputs()[index];
     if datatype == BYTES {
         let texts = tensor.texts()?;
         for text in (0..tensor.count()).map(|i| texts.get(i)) {
@@ -243,7 +245,7 @@ pub fn put_raw(
         "UINT32" => put!(u32),
         "UINT64" => put!(u64),
         "BOOL" => tensor.for_each_f64(|_, value| out.push(u8::from(value != 0.0))),
-        _ => Err(RuntimeError(format!("outputs of {datatype} are not written here"))),
+        _ => Err(OrtError(format!("outputs of {datatype} are not written here"))),
     }
 }
 

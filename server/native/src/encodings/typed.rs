@@ -4,26 +4,91 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::encodings::positional::headed;
-use crate::onnx::runtime::{Frame, RuntimeError, Texts};
-use crate::protocol::protobuf::{self, Kind, Malformed, Reader, Request, Span};
-use crate::routing::snapshot::{Output, Version};
-use crate::rows::coding::{ROW_REASONS, Room, RowError};
-use crate::statistics::Method;
+use crate::encodings::{DecodeError, Decoded, Encoding, RowErrors, Scores, WireSchema};
+use crate::onnx::library::OrtError;
+use crate::onnx::tensor::Texts;
+use crate::protocol::framing::frame;
+use crate::protocol::protobuf::{self, Kind, MalformedError, Reader, Span};
+use crate::protocol::reasons::ROW_REASONS;
+use crate::rows::checks::RowError;
+use crate::rows::request::Request;
 
 const DOUBLE: usize = 8;
 
+/// One row in a message: unary calls, and streams.
+pub(crate) struct TypedRow {
+    /// Whether a row that is refused fails the call: a stream goes on with the next message.
+    pub fails_call: bool,
+}
+
+impl Encoding for TypedRow {
+    fn decode(&self, decoded: &mut Decoded, _data: &[u8]) -> Result<(), DecodeError> {
+        decoded.clear();
+        Ok(())
+    }
+
+    fn decode_rows(
+        &self,
+        schema: &WireSchema,
+        decoded: &mut Decoded,
+        data: &[u8],
+        _max_rows: u32,
+    ) -> Result<(), DecodeError> {
+        Ok(schema.typed.read_row(&mut decoded.request, data)?)
+    }
+
+    fn needs_schema(&self) -> bool {
+        true
+    }
+
+    fn row_errors(&self) -> RowErrors {
+        if self.fails_call { RowErrors::FailCall } else { RowErrors::InAnswer }
+    }
+
+    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
+        schema.typed.write_prediction(scores)
+    }
+}
+
+/// Any number of rows in the message of a unary call.
+pub(crate) struct TypedRows;
+
+impl Encoding for TypedRows {
+    fn decode(&self, decoded: &mut Decoded, _data: &[u8]) -> Result<(), DecodeError> {
+        decoded.clear();
+        Ok(())
+    }
+
+    fn decode_rows(
+        &self,
+        schema: &WireSchema,
+        decoded: &mut Decoded,
+        data: &[u8],
+        max_rows: u32,
+    ) -> Result<(), DecodeError> {
+        Ok(schema.typed.read_rows(&mut decoded.request, data, max_rows)?)
+    }
+
+    fn needs_schema(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
+        schema.typed.write_predictions(scores)
+    }
+}
+
 /// What a typed service is of: one major of a model.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Service {
+pub(crate) struct TypedService {
     pub model: String,
     pub major: u64,
 }
 
 /// Whom the rows of a typed call are for, by its path and its metadata.
 #[derive(Debug)]
-pub struct Asked {
-    pub service: Arc<Service>,
+pub(crate) struct TypedTarget {
+    pub service: Arc<TypedService>,
     /// A version or an alias; empty for the service's route.
     pub version: String,
     pub routing_key: String,
@@ -31,13 +96,13 @@ pub struct Asked {
 
 /// Where a field of a row goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
+pub enum FieldSlot {
     Number(usize),
     Text(usize),
 }
 
 /// One output in a prediction.
-pub struct Field {
+pub struct TypedOutput {
     /// The index of the output.
     pub output: usize,
     pub number: u32,
@@ -47,29 +112,29 @@ pub struct Field {
 }
 
 /// How one version reads rows and writes predictions.
-pub struct Table {
+pub struct TypedSchema {
     /// By the field's number, ascending.
-    slots: Vec<(u32, Slot)>,
+    slots: Vec<(u32, FieldSlot)>,
     number_count: usize,
     text_count: usize,
     /// The field `version` of a prediction.
     head: Vec<u8>,
     /// By the field's number, ascending.
-    outputs: Vec<Field>,
+    outputs: Vec<TypedOutput>,
     /// For each check of the coder, and each reason, the message of a prediction's field `error`.
     refusals: Vec<[Vec<u8>; ROW_REASONS]>,
 }
 
-impl Table {
+impl TypedSchema {
     pub fn new(
         version: &str,
-        mut slots: Vec<(u32, Slot)>,
-        mut outputs: Vec<Field>,
+        mut slots: Vec<(u32, FieldSlot)>,
+        mut outputs: Vec<TypedOutput>,
         refusals: Vec<[Vec<u8>; ROW_REASONS]>,
     ) -> Self {
         slots.sort_unstable_by_key(|(number, _)| *number);
         outputs.sort_unstable_by_key(|field| field.number);
-        let number_count = slots.iter().filter(|(_, slot)| matches!(slot, Slot::Number(_))).count();
+        let number_count = slots.iter().filter(|(_, slot)| matches!(slot, FieldSlot::Number(_))).count();
         let text_count = slots.len() - number_count;
         let mut head = Vec::new();
         protobuf::put_bytes_head(&mut head, 1, version.len());
@@ -77,30 +142,13 @@ impl Table {
         Self { slots, number_count, text_count, head, outputs, refusals }
     }
 
-    /// Reads what a call of a method sends; more rows than `max_rows` are only counted.
-    ///
-    /// # Errors
-    /// The bytes are not that.
-    pub fn read_message(
-        &self,
-        method: Method,
-        request: &mut Request,
-        data: &[u8],
-        max_rows: u32,
-    ) -> Result<(), Malformed> {
-        match method {
-            Method::TypedPredictBatch => self.read_rows(request, data, max_rows),
-            _ => self.read_row(request, data),
-        }
-    }
-
-    fn read_row(&self, request: &mut Request, data: &[u8]) -> Result<(), Malformed> {
+    fn read_row(&self, request: &mut Request, data: &[u8]) -> Result<(), MalformedError> {
         request.clear();
         request.row_count = 1;
         self.read(request, data, 0..data.len(), protobuf::DEPTH_LIMIT)
     }
 
-    fn read_rows(&self, request: &mut Request, data: &[u8], max_rows: u32) -> Result<(), Malformed> {
+    fn read_rows(&self, request: &mut Request, data: &[u8], max_rows: u32) -> Result<(), MalformedError> {
         request.clear();
         request.row_count = count_rows(data)?;
         if request.row_count > max_rows {
@@ -126,7 +174,7 @@ impl Table {
         data: &[u8],
         part: Range<usize>,
         depth: u32,
-    ) -> Result<(), Malformed> {
+    ) -> Result<(), MalformedError> {
         let (first_number, first_text) = (request.gathered.len(), request.texts.len());
         for _ in 0..self.number_count {
             request.gathered.extend_from_slice(&f64::NAN.to_le_bytes());
@@ -145,12 +193,12 @@ impl Table {
                 self.slots[index].1
             });
             match (slot, kind) {
-                (Some(Slot::Number(position)), Kind::Fixed64) => {
+                (Some(FieldSlot::Number(position)), Kind::Fixed64) => {
                     let number = reader.take(DOUBLE)?;
                     let place = first_number + position * DOUBLE;
                     request.gathered[place..place + DOUBLE].copy_from_slice(number.of(data));
                 }
-                (Some(Slot::Text(position)), Kind::Bytes) => {
+                (Some(FieldSlot::Text(position)), Kind::Bytes) => {
                     request.texts[first_text + position] = reader.text()?;
                 }
                 _ => reader.skip(field, kind, depth)?,
@@ -159,39 +207,26 @@ impl Table {
         Ok(())
     }
 
-    /// Writes a prediction of the only row, or of its error.
+    /// Writes the prediction of the only row, or its error, as a framed message.
     ///
     /// # Errors
-    /// A text or a class of the model's is none.
-    pub fn write_prediction(
-        &self,
-        version: &Version,
-        frame: Option<&Frame>,
-        room: &Room,
-    ) -> Result<Vec<u8>, RuntimeError> {
-        let columns = Columns::new(self, version, frame)?;
+    /// `OrtError`: a text of the model's is not UTF-8, or a class is not in the schema.
+    fn write_prediction(&self, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
+        let columns = OutputColumns::new(self, scores)?;
         let mut prediction = Vec::with_capacity(64);
-        self.write(&mut prediction, &columns, 0, room.errors.first())?;
-        let mut out = headed(prediction.len());
-        out.extend_from_slice(&prediction);
-        Ok(out)
+        self.write(&mut prediction, &columns, 0, scores.errors.first())?;
+        Ok(frame(&prediction))
     }
 
-    /// Writes the predictions of all rows.
+    /// Writes the predictions of all rows as a framed message.
     ///
     /// # Errors
     /// As of `write_prediction`.
-    pub fn write_predictions(
-        &self,
-        version: &Version,
-        row_count: usize,
-        frame: Option<&Frame>,
-        room: &Room,
-    ) -> Result<Vec<u8>, RuntimeError> {
-        let columns = Columns::new(self, version, frame)?;
+    fn write_predictions(&self, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
+        let columns = OutputColumns::new(self, scores)?;
         let (mut all, mut one) = (Vec::new(), Vec::with_capacity(64));
-        let (mut errors, mut answered) = (room.errors.iter().peekable(), 0);
-        for row in 0..row_count {
+        let (mut errors, mut answered) = (scores.errors.iter().peekable(), 0);
+        for row in 0..scores.row_count() {
             let error = errors.next_if(|error| error.row as usize == row);
             one.clear();
             self.write(&mut one, &columns, answered, error)?;
@@ -199,18 +234,16 @@ impl Table {
             protobuf::put_bytes_head(&mut all, 1, one.len());
             all.extend_from_slice(&one);
         }
-        let mut out = headed(all.len());
-        out.extend_from_slice(&all);
-        Ok(out)
+        Ok(frame(&all))
     }
 
     fn write(
         &self,
         out: &mut Vec<u8>,
-        columns: &Columns<'_>,
+        columns: &OutputColumns<'_>,
         answered: usize,
         error: Option<&RowError>,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), OrtError> {
         out.extend_from_slice(&self.head);
         if let Some(error) = error {
             let refusal = &self.refusals[error.check()][error.reason()];
@@ -227,7 +260,7 @@ impl Table {
 
 /// How many rows there are, without a look into them: an empty one takes two bytes, and room for its
 /// missing values many more.
-fn count_rows(data: &[u8]) -> Result<u32, Malformed> {
+fn count_rows(data: &[u8]) -> Result<u32, MalformedError> {
     let (mut reader, mut count) = (Reader::new(data, 0..data.len())?, 0);
     while let Some((field, kind)) = reader.tag()? {
         count += u32::from((field, kind) == (1, Kind::Bytes));
@@ -237,32 +270,32 @@ fn count_rows(data: &[u8]) -> Result<u32, Malformed> {
 }
 
 /// The values of the outputs that a table writes, in its order.
-struct Columns<'a>(Vec<Column<'a>>);
+struct OutputColumns<'a>(Vec<OutputColumn<'a>>);
 
-enum Column<'a> {
+enum OutputColumn<'a> {
     Numbers { width: usize, values: Vec<f64>, labels: Option<&'a [String]> },
     Texts { width: usize, values: Texts },
 }
 
-impl<'a> Columns<'a> {
-    fn new(table: &'a Table, version: &Version, frame: Option<&Frame>) -> Result<Self, RuntimeError> {
-        let Some(frame) = frame else { return Ok(Self(Vec::new())) };
-        let column = |field: &'a Field| {
-            let (tensor, output) = (&frame.outputs()[field.output], &version.outputs[field.output]);
-            let Output { width, texts, .. } = *output;
-            if texts {
-                return Ok(Column::Texts { width, values: tensor.texts()? });
+impl<'a> OutputColumns<'a> {
+    fn new(schema: &'a TypedSchema, scores: &Scores<'_>) -> Result<Self, OrtError> {
+        let Some(binding) = scores.binding else { return Ok(Self(Vec::new())) };
+        let column = |field: &'a TypedOutput| {
+            let (tensor, output) = (&binding.outputs()[field.output], &scores.outputs[field.output]);
+            let width = output.width;
+            if output.texts {
+                return Ok(OutputColumn::Texts { width, values: tensor.texts()? });
             }
             let mut values = Vec::with_capacity(tensor.count());
             tensor.for_each_f64(|_, value| values.push(value))?;
-            Ok(Column::Numbers { width, values, labels: field.labels.as_deref() })
+            Ok(OutputColumn::Numbers { width, values, labels: field.labels.as_deref() })
         };
-        table.outputs.iter().map(column).collect::<Result<_, _>>().map(Self)
+        schema.outputs.iter().map(column).collect::<Result<_, _>>().map(Self)
     }
 }
 
-impl Column<'_> {
-    fn write(&self, out: &mut Vec<u8>, field: &Field, row: usize) -> Result<(), RuntimeError> {
+impl OutputColumn<'_> {
+    fn write(&self, out: &mut Vec<u8>, field: &TypedOutput, row: usize) -> Result<(), OrtError> {
         let put_text = |out: &mut Vec<u8>, text: &str| {
             protobuf::put_bytes_head(out, field.number, text.len());
             out.extend_from_slice(text.as_bytes());
@@ -274,7 +307,7 @@ impl Column<'_> {
             Self::Numbers { width, values, labels: Some(labels) } => {
                 for &class in &values[row * width..(row + 1) * width] {
                     let label = labels.get(class as usize).filter(|_| class >= 0.0);
-                    put_text(out, label.ok_or_else(|| RuntimeError(format!("there is no class {class}")))?);
+                    put_text(out, label.ok_or_else(|| OrtError(format!("there is no class {class}")))?);
                 }
             }
             Self::Numbers { width, values, labels: None } => {
@@ -297,9 +330,9 @@ impl Column<'_> {
 mod tests {
     use super::*;
 
-    fn table() -> Table {
-        let slots = vec![(40, Slot::Text(0)), (2, Slot::Number(0)), (3, Slot::Number(1))];
-        Table::new("1.0.0", slots, Vec::new(), Vec::new())
+    fn table() -> TypedSchema {
+        let slots = vec![(40, FieldSlot::Text(0)), (2, FieldSlot::Number(0)), (3, FieldSlot::Number(1))];
+        TypedSchema::new("1.0.0", slots, Vec::new(), Vec::new())
     }
 
     fn number(field: u64, value: f64) -> Vec<u8> {
@@ -384,8 +417,8 @@ mod tests {
         let mut request = Request::default();
         let cases = [b"\xff".to_vec(), text(40, b"\xff"), number(2, 1.0)[..5].to_vec(), vec![0x0c]];
         for data in cases {
-            assert_eq!(table().read_row(&mut request, &data), Err(Malformed), "{data:?}");
-            assert_eq!(table().read_rows(&mut request, &text(1, &data), 10), Err(Malformed));
+            assert_eq!(table().read_row(&mut request, &data), Err(MalformedError), "{data:?}");
+            assert_eq!(table().read_rows(&mut request, &text(1, &data), 10), Err(MalformedError));
         }
     }
 }

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::onnx::runtime::{RuntimeError, Stop};
+use crate::onnx::library::OrtError;
+use crate::onnx::session::Stop;
 
 /// Why a run has no outputs.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RunError {
     /// It was to be over, and was stopped.
     Stopped,
-    Failed(RuntimeError),
+    Failed(OrtError),
 }
 
-impl From<RuntimeError> for RunError {
-    fn from(error: RuntimeError) -> Self {
+impl From<OrtError> for RunError {
+    fn from(error: OrtError) -> Self {
         Self::Failed(error)
     }
 }
@@ -50,12 +51,12 @@ fn locked() -> MutexGuard<'static, Option<Runs>> {
 struct Watched((Instant, u64));
 
 impl Watched {
-    fn new(until: Instant, stop: &Arc<Stop>) -> Result<Self, RuntimeError> {
+    fn new(until: Instant, stop: &Arc<Stop>) -> Result<Self, OrtError> {
         let mut runs = locked();
         let runs = runs.get_or_insert_default();
         if !runs.watched {
             let thread = std::thread::Builder::new().name("stop-runs".into()).spawn(watch);
-            thread.map_err(|error| RuntimeError(format!("no thread can be started: {error}")))?;
+            thread.map_err(|error| OrtError(format!("no thread can be started: {error}")))?;
             runs.watched = true;
         }
         runs.last += 1;
@@ -100,7 +101,7 @@ fn watch() {
 
 /// Ends all runs that have a limit, and those that begin until `wait` returns, as of a process that is
 /// about to end.
-pub fn stop_all(wait: impl FnOnce()) {
+pub(crate) fn stop_all(wait: impl FnOnce()) {
     {
         let mut runs = locked();
         let runs = runs.get_or_insert_default();
@@ -117,9 +118,9 @@ pub fn stop_all(wait: impl FnOnce()) {
 ///
 /// # Errors
 /// It failed, or was to be over before it was.
-pub fn run<T>(
+pub(crate) fn run<T>(
     until: Option<Instant>,
-    run: impl FnOnce(Option<&Stop>) -> Result<T, RuntimeError>,
+    run: impl FnOnce(Option<&Stop>) -> Result<T, OrtError>,
 ) -> Result<T, RunError> {
     let Some(until) = until else { return Ok(run(None)?) };
     let stop = Arc::new(Stop::new()?);

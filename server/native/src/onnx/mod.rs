@@ -1,2 +1,7 @@
-pub mod limit;
-pub mod runtime;
+//! onnxruntime: its library, sessions, tensors, the binding of both to a run, and the time limit of runs.
+
+pub(crate) mod binding;
+pub(crate) mod library;
+pub(crate) mod limit;
+pub(crate) mod session;
+pub(crate) mod tensor;

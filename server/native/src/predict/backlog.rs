@@ -9,7 +9,7 @@ use crate::transport::arrivals::INTERVAL;
 const WEIGHT: u64 = 8;
 
 /// The tasks that wait, and what one costs.
-pub struct Backlog {
+pub(crate) struct Backlog {
     waiting: AtomicUsize,
     /// The mean of what a task took of the pool's time.
     cost_ns: AtomicU64,
@@ -25,17 +25,17 @@ impl Default for Backlog {
 }
 
 impl Backlog {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { waiting: 0.into(), cost_ns: 0.into(), began: Instant::now(), rested_ns: 0.into() }
     }
 
     /// A task waits.
-    pub fn enter(&self) {
+    pub(crate) fn enter(&self) {
         self.waiting.fetch_add(1, Relaxed);
     }
 
     /// A task is done that took so much of the pool's time.
-    pub fn leave(&self, cost: Duration) {
+    pub(crate) fn leave(&self, cost: Duration) {
         self.waiting.fetch_sub(1, Relaxed);
         // Threads that do this together lose one of their costs, which the next ones make up for.
         let mean = self.cost_ns.load(Relaxed);
@@ -44,17 +44,17 @@ impl Backlog {
 
     /// How many tasks wait or are being done.
     #[cfg(test)]
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
     }
 
     /// A thread had nothing to do until now.
-    pub fn rest(&self) {
+    pub(crate) fn rest(&self) {
         self.rested_ns.store(self.began.elapsed().as_nanos() as u64, Relaxed);
     }
 
     /// How long a task would wait; None while the threads keep up.
-    pub fn wait(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
         let rested = self.began + Duration::from_nanos(self.rested_ns.load(Relaxed));
         let behind = now.saturating_duration_since(rested) >= INTERVAL;
         let wait = self.cost_ns.load(Relaxed).saturating_mul(self.waiting.load(Relaxed) as u64);

@@ -4,32 +4,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A number of places.
-pub struct Budget {
+pub(crate) struct Budget {
     used: AtomicUsize,
     limit: usize,
 }
 
 /// One place, taken as long as this lives.
-pub struct Permit(Arc<Budget>);
+pub(crate) struct Permit(Arc<Budget>);
 
 impl Budget {
-    pub fn new(limit: usize) -> Arc<Self> {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { used: AtomicUsize::new(0), limit })
     }
 
     /// How many places are taken.
-    pub fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.used.load(Relaxed)
     }
 
     /// Whether no place is left.
     #[inline]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.used() >= self.limit
     }
 
     /// Takes a place; None where none is left.
-    pub fn enter(self: &Arc<Self>) -> Option<Permit> {
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<Permit> {
         let permit = Permit(Arc::clone(self));
         (self.used.fetch_add(1, Relaxed) < self.limit).then_some(permit)
     }

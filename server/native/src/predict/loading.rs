@@ -12,29 +12,29 @@ const GIVEN_UP: u8 = 2;
 
 /// Whether bundles are loaded for the first time.
 #[derive(Default)]
-pub struct Loading {
+pub(crate) struct Loading {
     state: AtomicU8,
     changed: Notify,
 }
 
 impl Loading {
     /// Whether models are still to come.
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.state.load(Acquire) == ON
     }
 
     /// Whether the server stops before all were loaded.
-    pub fn is_given_up(&self) -> bool {
+    pub(crate) fn is_given_up(&self) -> bool {
         self.state.load(Acquire) == GIVEN_UP
     }
 
     /// Tells of another snapshot, and whether models are still to come.
-    pub fn set(&self, on: bool) {
+    pub(crate) fn set(&self, on: bool) {
         self.put(if on { ON } else { DONE });
     }
 
     /// Ends the loading of a server that stops.
-    pub fn give_up(&self) {
+    pub(crate) fn give_up(&self) {
         if self.is_on() {
             self.put(GIVEN_UP);
         }
@@ -46,7 +46,7 @@ impl Loading {
     }
 
     /// Ends with the next snapshot that comes after this call, or with the loading.
-    pub fn changed(&self) -> Notified<'_> {
+    pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
 }

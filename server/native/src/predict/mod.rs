@@ -1,7 +1,13 @@
-pub mod backlog;
-pub mod budget;
-pub mod loading;
-pub mod pipeline;
-pub mod pool;
-pub mod scoring;
-pub mod shadow;
+//! Predictions: decoded, routed, validated, scored, encoded, and told to the observers.
+
+pub(crate) mod backlog;
+pub(crate) mod budget;
+pub(crate) mod call;
+pub(crate) mod counting;
+pub(crate) mod loading;
+pub(crate) mod observer;
+pub(crate) mod outcome;
+pub(crate) mod pipeline;
+pub(crate) mod pool;
+pub(crate) mod scoring;
+pub(crate) mod shadow;

@@ -12,14 +12,14 @@ use crate::transport::arrivals;
 type Task = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
-struct Queue {
+struct TaskQueue {
     tasks: VecDeque<Task>,
     closed: bool,
 }
 
 /// A fixed number of threads; no more waits for them than calls are open.
-pub struct Pool {
-    shared: Arc<(Mutex<Queue>, Condvar)>,
+pub(crate) struct Pool {
+    shared: Arc<(Mutex<TaskQueue>, Condvar)>,
     backlog: Arc<Backlog>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -27,8 +27,8 @@ pub struct Pool {
 impl Pool {
     /// # Errors
     /// A thread cannot be started.
-    pub fn new(threads: usize, backlog: &Arc<Backlog>) -> std::io::Result<Self> {
-        let shared = Arc::<(Mutex<Queue>, Condvar)>::default();
+    pub(crate) fn new(threads: usize, backlog: &Arc<Backlog>) -> std::io::Result<Self> {
+        let shared = Arc::<(Mutex<TaskQueue>, Condvar)>::default();
         let start = |i| {
             let (shared, backlog) = (Arc::clone(&shared), Arc::clone(backlog));
             std::thread::Builder::new()
@@ -40,7 +40,7 @@ impl Pool {
     }
 
     /// Runs a task in one of the threads.
-    pub fn run(&self, task: impl FnOnce() + Send + 'static) {
+    pub(crate) fn run(&self, task: impl FnOnce() + Send + 'static) {
         let (queue, ready) = &*self.shared;
         self.backlog.enter();
         queue.lock().unwrap_or_else(PoisonError::into_inner).tasks.push_back(Box::new(task));
@@ -48,7 +48,7 @@ impl Pool {
     }
 
     /// Drops what has not begun, and lets the threads end.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let (queue, ready) = &*self.shared;
         let dropped = {
             let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +63,7 @@ impl Pool {
     }
 }
 
-fn work((queue, ready): &(Mutex<Queue>, Condvar), backlog: &Backlog, threads: usize) {
+fn work((queue, ready): &(Mutex<TaskQueue>, Condvar), backlog: &Backlog, threads: usize) {
     loop {
         let task = {
             let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,182 +1,215 @@
-//! What becomes of rows that were decoded: examined, run, written down and counted.
+//! Scores the rows of messages that were read, writes their answers and tells the observers.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
 use std::time::Instant;
 
-use crate::encodings::positional::{self, HEAD, Times};
+use bytes::Bytes;
+
+use crate::bridge::events::Events;
+use crate::bridge::question::Problem;
+use crate::encodings::{Decoded, RowErrors, Scores};
+use crate::onnx::binding::IoBinding;
+use crate::onnx::library::OrtError;
 use crate::onnx::limit::RunError;
-use crate::onnx::runtime::{Frame, RuntimeError};
-use crate::predict::pipeline::{Call, Predictor, Problem};
-use crate::protocol::protobuf::Request;
-use crate::protocol::status::Failure;
-use crate::routing::snapshot::{Joint, Ran, Target, Version};
-use crate::rows::coding::{Room, Rows};
-use crate::statistics::{Method, RouteCounts};
+use crate::predict::call::Call;
+use crate::predict::observer::{Ending, Observation, Observer, Observers};
+use crate::predict::outcome::ReadTimes;
+use crate::protocol::framing::PREFIX_BYTES;
+use crate::protocol::status::{FixedErrors, RpcError};
+use crate::routing::snapshot::{Route, Target};
+use crate::rows::coding::{CodingScratch, Rows};
+use crate::rows::microbatch::Microbatch;
+use crate::rows::runner::RunTimes;
 
-/// When a message was read.
-#[derive(Debug, Clone, Copy)]
-pub struct Began {
-    pub begin: Instant,
-    pub decoded: Instant,
-}
-
-/// A message whose rows are to be scored.
+/// A message that was read and routed, and whose rows are to be scored.
 #[derive(Clone, Copy)]
-pub struct Work<'a> {
-    pub data: &'a [u8],
-    pub request: &'a Request,
-    pub target: &'a Target,
+pub(crate) struct Routed<'a> {
+    pub message: &'a Bytes,
+    pub decoded: &'a Decoded,
     pub call: &'a Call,
-    pub began: Began,
+    pub route: &'a Route,
+    pub target: &'a Target,
+    pub read: ReadTimes,
 }
 
-impl<'a> Work<'a> {
+impl<'a> Routed<'a> {
     fn rows(&self) -> Rows<'a> {
-        Rows::of(self.request, self.data)
+        Rows::of(&self.decoded.request, self.message)
+    }
+
+    fn scores<'s>(
+        &'s self,
+        scratch: &'s CodingScratch,
+        binding: Option<&'s IoBinding>,
+        run: RunTimes,
+    ) -> Scores<'s> {
+        let version = &*self.target.version;
+        Scores {
+            data: self.message,
+            decoded: self.decoded,
+            binding,
+            outputs: &version.runner.outputs,
+            score_output: version.score_output,
+            coder: &version.runner.coder,
+            errors: &scratch.errors,
+            kept: &scratch.kept,
+            times: self.read.with(run),
+        }
     }
 }
 
-/// What scoring gave.
-pub enum Scored {
-    Answer(Vec<u8>),
-    Failed(Failure),
-    /// The control plane is to word what is wrong.
-    Asked(Problem),
-    /// The control plane is to answer.
-    Elsewhere,
+/// Why a message has no answer.
+pub(crate) enum ScoreError {
+    Rpc(RpcError),
+    /// The control plane has to word what is wrong.
+    Question(Problem),
+    /// The control plane has to answer the message.
+    Unsupported,
 }
 
-impl Predictor {
+/// What scoring needs.
+pub(crate) struct Scorer {
+    pub errors: FixedErrors,
+    pub observers: Observers,
+    pub max_message_bytes: usize,
+    pub events: Arc<Events>,
+}
+
+impl Scorer {
     /// Looks texts up and finds the rows that are refused.
     ///
     /// # Errors
-    /// They are all that the answer is about.
-    pub fn examine(&self, work: &Work<'_>, room: &mut Room) -> Result<(), Scored> {
-        let coder = &work.target.version.coder;
-        coder.examine(work.rows(), room);
-        let Some(error) = room.errors.first() else { return Ok(()) };
-        match work.call.method {
-            // The protocol has no errors by row.
-            method if method.tensors() => Err(Scored::Elsewhere),
-            Method::TypedPredict => Err(Scored::Asked(Problem::Row(coder.refusal(error).0.to_vec()))),
-            _ => Ok(()),
-        }
-    }
-
-    /// Scores rows that were examined; a run that must be over by a time is stopped then.
-    pub fn score(&self, worker: usize, work: &Work<'_>, room: &mut Room, until: Option<Instant>) -> Scored {
-        let rows = work.rows();
-        if room.errors.len() == rows.count {
-            let now = Instant::now();
-            return self.answer(worker, work, room, None, Ran { begin: now, end: now });
-        }
-        let answer = |frame: &Frame, room: &Room, ran| self.answer(worker, work, room, Some(frame), ran);
-        match work.target.version.run(worker, rows, room, until, answer) {
-            Ok(scored) => scored,
-            Err(RunError::Stopped) if work.call.expired() => Scored::Failed(self.fixed.expired.clone()),
-            Err(RunError::Stopped) => Scored::Failed(self.fixed.run_stopped.clone()),
-            Err(RunError::Failed(error)) => Scored::Failed(self.fault(work.call.method, &error.0)),
-        }
-    }
-
-    /// Scores single rows of different calls to one version in one run; all were examined, and none
-    /// has an error. `tell` is given what each, by its index, has become.
-    ///
-    /// # Errors
-    /// The run failed; `tell` has not been called.
-    pub fn score_joint(
+    /// `ScoreError`: a row is refused, and the encoding's answers cannot say so.
+    pub(crate) fn examine(
         &self,
         worker: usize,
-        calls: &mut [(Work<'_>, &mut Room)],
-        mut tell: impl FnMut(usize, Scored),
-    ) -> Result<(), RuntimeError> {
-        let version = &*calls[0].0.target.version;
-        let mut joint = Joint::new(version, worker, calls.len())?;
-        for (at, (work, room)) in calls.iter_mut().enumerate() {
-            joint.fill(at, work.rows(), room)?;
+        routed: &Routed<'_>,
+        scratch: &mut CodingScratch,
+    ) -> Result<(), ScoreError> {
+        let coder = &routed.target.version.runner.coder;
+        coder.examine(routed.rows(), scratch);
+        let Some(error) = scratch.errors.first() else { return Ok(()) };
+        match routed.call.method.encoding.row_errors() {
+            RowErrors::InAnswer => Ok(()),
+            RowErrors::Unsupported => Err(ScoreError::Unsupported),
+            RowErrors::FailCall => {
+                let now = Instant::now();
+                let scores = routed.scores(scratch, None, RunTimes { begin: now, end: now });
+                self.observe(worker, routed, scores, now, Ending::RowRefused);
+                Err(ScoreError::Question(Problem::Row(coder.refusal(error).0.to_vec())))
+            }
         }
-        joint.fill_entries(calls.iter().map(|(_, room)| &**room))?;
-        joint.run(|at, frame, ran| {
-            let (work, room) = &calls[at];
-            tell(at, self.answer(worker, work, room, Some(frame), ran));
+    }
+
+    /// Scores rows that were examined, and writes the answer. A run that is not over at `until` is stopped.
+    ///
+    /// # Errors
+    /// `ScoreError`: the run failed or was stopped, or the answer is longer than allowed.
+    pub(crate) fn score(
+        &self,
+        worker: usize,
+        routed: &Routed<'_>,
+        scratch: &mut CodingScratch,
+        until: Option<Instant>,
+    ) -> Result<Vec<u8>, ScoreError> {
+        let (rows, call) = (routed.rows(), routed.call);
+        if scratch.errors.len() == rows.count {
+            let now = Instant::now();
+            return self.answer(worker, routed, scratch, None, RunTimes { begin: now, end: now });
+        }
+        let answer = |binding: &IoBinding, scratch: &CodingScratch, run| {
+            self.answer(worker, routed, scratch, Some(binding), run)
+        };
+        match routed.target.version.runner.run(worker, rows, scratch, until, answer) {
+            Ok(scored) => scored,
+            Err(RunError::Stopped) if call.context.is_expired(Instant::now()) => {
+                Err(ScoreError::Rpc(self.errors.expired.clone()))
+            }
+            Err(RunError::Stopped) => Err(ScoreError::Rpc(self.errors.run_stopped.clone())),
+            Err(RunError::Failed(error)) => Err(self.failed(call, &error)),
+        }
+    }
+
+    /// Scores single rows of different calls to one version in one run. All were examined, and none has an
+    /// error. `tell` is given what became of each, by its index.
+    ///
+    /// # Errors
+    /// `OrtError`: the run failed, and `tell` has not been called.
+    pub(crate) fn score_microbatch(
+        &self,
+        worker: usize,
+        calls: &mut [(Routed<'_>, &mut CodingScratch)],
+        mut tell: impl FnMut(usize, Result<Vec<u8>, ScoreError>),
+    ) -> Result<(), OrtError> {
+        let runner = &calls[0].0.target.version.runner;
+        let mut batch = Microbatch::new(runner, worker, calls.len())?;
+        for (at, (routed, scratch)) in calls.iter_mut().enumerate() {
+            batch.fill(at, routed.rows(), scratch)?;
+        }
+        batch.fill_entries(calls.iter().map(|(_, scratch)| &**scratch))?;
+        batch.run(|at, binding, run| {
+            let (routed, scratch) = &calls[at];
+            tell(at, self.answer(worker, routed, scratch, Some(binding), run));
         })
     }
 
-    /// Writes the answer down, and counts it; `frame` has the outputs, and is None where every row
+    /// Writes the answer, and tells the observers; `binding` has the outputs, and is `None` where every row
     /// has an error.
-    fn answer(&self, worker: usize, work: &Work<'_>, room: &Room, frame: Option<&Frame>, ran: Ran) -> Scored {
-        let Work { data, request, target, call, began } = *work;
-        let (version, row_count) = (&*target.version, request.row_count as usize);
-        let model_ns = nanoseconds(ran.begin, ran.end);
-        let times = Times { server_ns: nanoseconds(began.decoded, ran.end), model_ns };
-        let answer = match call.method {
-            Method::Predict => positional::encode(version, row_count, frame, room, times, None),
-            Method::PredictStream => {
-                positional::encode(version, row_count, frame, room, times, Some(request.correlation_id))
-            }
-            Method::ModelInfer | Method::ModelStreamInfer => match frame {
-                Some(frame) => version.tensors.write(request, data, frame, call.method.streams()),
-                None => Err(RuntimeError("there are no rows".into())),
-            },
-            Method::TypedPredictBatch => version.table.write_predictions(version, row_count, frame, room),
-            Method::TypedPredict | Method::TypedPredictStream => {
-                version.table.write_prediction(version, frame, room)
-            }
+    fn answer(
+        &self,
+        worker: usize,
+        routed: &Routed<'_>,
+        scratch: &CodingScratch,
+        binding: Option<&IoBinding>,
+        run: RunTimes,
+    ) -> Result<Vec<u8>, ScoreError> {
+        let encoding = routed.call.method.encoding;
+        let scores = routed.scores(scratch, binding, run);
+        let encoded = encoding.encode(&routed.target.version.wire, &scores);
+        let answer = encoded.map_err(|error| self.failed(routed.call, &error))?;
+        let length = answer.len() - PREFIX_BYTES;
+        let ending = match (length <= self.max_message_bytes, encoding.forwards_failures()) {
+            (true, _) => Ending::Answered,
+            (false, false) => Ending::TooLong,
+            (false, true) => Ending::Forwarded,
         };
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return Scored::Failed(self.fault(call.method, &error.0)),
-        };
-        let fits = answer.len() - HEAD <= self.limits.max_message_bytes;
-        if fits {
-            count_answer(&target.counts[worker], version, row_count, frame, room, began.begin);
+        self.observe(worker, routed, scores, Instant::now(), ending);
+        match ending {
+            Ending::Forwarded => Err(ScoreError::Unsupported),
+            Ending::TooLong => Err(ScoreError::Question(Problem::TooLong(length))),
+            _ => Ok(answer),
         }
-        let counts = &version.counts[worker];
-        counts.rows.fetch_add(row_count as u64, Relaxed);
-        for error in &room.errors {
-            counts.row_errors[version.coder.refusal(error).1].fetch_add(1, Relaxed);
-        }
-        counts.decode.add(&self.bounds, nanoseconds(began.begin, began.decoded));
-        counts.run.add(&self.bounds, model_ns);
-        if !fits {
-            return match call.method.tensors() {
-                true => Scored::Elsewhere,
-                false => Scored::Asked(Problem::TooLong(answer.len() - HEAD)),
-            };
-        }
-        counts.encode.add(&self.bounds, nanoseconds(ran.end, Instant::now()));
-        self.counts[worker].answer(call.method);
-        Scored::Answer(answer)
     }
-}
 
-/// Counts an answered call on its route; `frame` has the outputs, and is None where every row has
-/// an error.
-pub fn count_answer(
-    counts: &RouteCounts,
-    version: &Version,
-    row_count: usize,
-    frame: Option<&Frame>,
-    room: &Room,
-    begin: Instant,
-) {
-    counts.calls.fetch_add(1, Relaxed);
-    counts.rows.fetch_add(row_count as u64, Relaxed);
-    for error in &room.errors {
-        counts.row_errors[version.coder.refusal(error).1].fetch_add(1, Relaxed);
-    }
-    if let (Some(frame), Some(output)) = (frame, version.score_output) {
-        let width = version.outputs[output].width;
-        // It is none of texts: those have no scores.
-        let _ = frame.outputs()[output].for_each_f64(|i, value| {
-            if i % width == width - 1 {
-                counts.scores.add(value);
-            }
+    #[inline]
+    fn observe(
+        &self,
+        worker: usize,
+        routed: &Routed<'_>,
+        scores: Scores<'_>,
+        encoded: Instant,
+        ending: Ending,
+    ) {
+        let Routed { message, call, route, target, .. } = *routed;
+        self.observers.observe(&Observation {
+            worker,
+            call,
+            message,
+            route,
+            target,
+            scores,
+            encoded,
+            ending,
         });
     }
-    counts.latency.add(nanoseconds(begin, Instant::now()) as f64 / 1e9);
-}
 
-fn nanoseconds(from: Instant, to: Instant) -> u64 {
-    to.saturating_duration_since(from).as_nanos() as u64
+    fn failed(&self, call: &Call, error: &OrtError) -> ScoreError {
+        ScoreError::Rpc(self.fault(call.method.name, &error.0))
+    }
+
+    /// The error of a fault of the server, which the log tells of.
+    pub(crate) fn fault(&self, method: &'static str, text: &str) -> RpcError {
+        self.events.fault(method, text);
+        self.errors.internal.clone()
+    }
 }

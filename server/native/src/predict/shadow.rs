@@ -2,21 +2,25 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 
-use crate::encodings::tensors;
-use crate::onnx::runtime::Frame;
-use crate::predict::pipeline::Predictor;
-use crate::predict::scoring::count_answer;
-use crate::protocol::protobuf::{Malformed, Request};
-use crate::routing::snapshot::{Shadow, Snapshot, Version};
+use crate::bridge::events::Events;
+use crate::encodings::methods::Method;
+use crate::encodings::{Decoded, Scores, Times};
+use crate::onnx::binding::IoBinding;
+use crate::predict::counting::count_scores;
+use crate::predict::observer::{Ending, Observation, Observer};
+use crate::routing::snapshot::Snapshot;
 use crate::routing::split;
-use crate::rows::coding::{Room, Rows};
-use crate::statistics::{Method, RouteShards};
+use crate::routing::version::Version;
+use crate::rows::coding::{CodingScratch, Rows};
+use crate::rows::runner::RunTimes;
+use crate::statistics::RouteShards;
 
 /// Copies that wait; the ones after them are dropped, so that a slow shadow costs the callers
 /// neither time nor memory.
@@ -26,17 +30,18 @@ const MAX_WAITING_BYTES: usize = 64 << 20;
 /// The shadow runs when nobody else wants the processor.
 const NICEST: i32 = 19;
 
-struct Copy {
+/// A message that a shadow scores as well.
+struct ShadowCopy {
     message: Bytes,
-    method: Method,
-    /// Who answered it, and how it was read.
+    method: &'static Method,
+    /// The version that answered, by whose schema the message is read.
     answered_by: Arc<Version>,
     route: Arc<str>,
     version: Arc<Version>,
     counts: Arc<RouteShards>,
 }
 
-impl Copy {
+impl ShadowCopy {
     /// Whether the shadow that it is for is still set.
     fn is_wanted(&self, snapshot: &Snapshot) -> bool {
         let shadow = snapshot.route(&self.version.model, &self.route).and_then(|route| route.shadow.as_ref());
@@ -44,127 +49,151 @@ impl Copy {
     }
 }
 
+/// What the shadow's thread needs.
+pub(crate) struct ShadowOptions {
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub events: Arc<Events>,
+    /// The reason that a copy that fails is counted with.
+    pub failure_reason: u32,
+    pub max_run: Duration,
+    /// The index of the thread.
+    pub worker: usize,
+}
+
 #[derive(Default)]
-struct State {
+struct LaneState {
     closed: AtomicBool,
     waiting_bytes: AtomicUsize,
 }
 
-/// The thread, and the way to it.
-pub struct ShadowLane {
-    copies: SyncSender<Option<Copy>>,
-    state: Arc<State>,
+struct Lane {
+    copies: SyncSender<Option<ShadowCopy>>,
+    state: Arc<LaneState>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// The way to the shadow's thread; nothing is copied before it is started.
+#[derive(Default)]
+pub(crate) struct ShadowLane(OnceLock<Lane>);
 
 impl ShadowLane {
     /// Starts the thread.
     ///
     /// # Errors
-    /// It cannot be started.
-    pub fn start(predictor: &Arc<Predictor>) -> std::io::Result<Self> {
+    /// `std::io::Error`: the system starts no more threads.
+    pub(crate) fn start(&self, options: ShadowOptions) -> std::io::Result<()> {
         let (copies, taken) = sync_channel(MAX_WAITING);
-        let state = Arc::<State>::default();
-        let (seen, predictor) = (Arc::clone(&state), Arc::downgrade(predictor));
+        let state = Arc::<LaneState>::default();
+        let seen = Arc::clone(&state);
         let builder = std::thread::Builder::new().name("shadow".into());
         let thread = builder.spawn(move || {
             // A wish: where it is not granted the copies have the priority of the calls.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICEST);
-            work(&predictor, &taken, &seen);
+            work(&options, &taken, &seen);
         })?;
-        Ok(Self { copies, state, thread: Mutex::new(Some(thread)) })
+        let _ = self.0.set(Lane { copies, state, thread: Mutex::new(Some(thread)) });
+        Ok(())
     }
 
-    /// Scores a copy of an answered message in due course, if it is among the share and there is
-    /// room for it.
-    pub fn offer(
-        &self,
-        shadow: &Shadow,
-        answered_by: &Arc<Version>,
-        method: Method,
-        message: &Bytes,
-        worker: usize,
-    ) {
-        if !split::drawn(shadow.share) {
-            return;
-        }
-        let (version, counts) = (Arc::clone(&shadow.version), Arc::clone(&shadow.counts));
-        let (answered_by, route) = (Arc::clone(answered_by), Arc::clone(&shadow.route));
-        let copy = Copy { message: message.clone(), method, answered_by, route, version, counts };
-        let (waiting, size) = (&self.state.waiting_bytes, message.len());
-        let before = waiting.fetch_add(size, Relaxed);
-        let fits = before == 0 || before + size <= MAX_WAITING_BYTES;
-        if !fits || self.copies.try_send(Some(copy)).is_err() {
-            waiting.fetch_sub(size, Relaxed);
-            shadow.counts[worker].dropped.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// Lets the thread end, once it has scored the copy that it is at; those that wait are dropped.
-    pub fn close(&self) {
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            self.state.closed.store(true, Relaxed);
+    /// Lets the thread end once it has scored its current copy; those that wait are dropped.
+    pub(crate) fn close(&self) {
+        let Some(lane) = self.0.get() else { return };
+        if let Some(thread) = lane.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            lane.state.closed.store(true, Relaxed);
             // Where there is no room, what is there wakes the thread as well.
-            let _ = self.copies.try_send(None);
+            let _ = lane.copies.try_send(None);
             let _ = thread.join();
         }
     }
 }
 
-fn work(predictor: &Weak<Predictor>, copies: &Receiver<Option<Copy>>, state: &State) {
-    let (mut request, mut room) = (Request::default(), Room::default());
-    while let Ok(Some(copy)) = copies.recv() {
-        let Some(predictor) = predictor.upgrade().filter(|_| !state.closed.load(Relaxed)) else { return };
-        state.waiting_bytes.fetch_sub(copy.message.len(), Relaxed);
-        let (worker, begin) = (predictor.shadow_worker(), Instant::now());
-        let counts = &copy.counts[worker];
-        if !copy.is_wanted(&predictor.snapshot.load()) {
-            counts.dropped.fetch_add(1, Relaxed);
-            continue;
+impl Observer for ShadowLane {
+    /// Offers a copy to the route's shadow, if it has one, the call is among its share, and there is room.
+    #[inline]
+    fn observe(&self, observation: &Observation<'_>) {
+        let (Some(shadow), Some(lane)) = (&observation.route.shadow, self.0.get()) else { return };
+        if observation.ending == Ending::Forwarded || !split::drawn(shadow.share) {
+            return;
         }
-        let until = begin + predictor.limits.max_run;
-        let scored = score(worker, &copy, &mut request, &mut room, until, |rows, frame, room| {
-            count_answer(counts, &copy.version, rows, frame, room, begin);
-        });
-        if let Err(error) = scored {
-            let failure = predictor.fault(copy.method, &format!("a copy for a shadow: {error}"));
-            counts.fail(failure.reason);
+        let message = observation.message;
+        let copy = ShadowCopy {
+            message: message.clone(),
+            method: observation.call.method,
+            answered_by: Arc::clone(&observation.target.version),
+            route: Arc::clone(&shadow.route),
+            version: Arc::clone(&shadow.version),
+            counts: Arc::clone(&shadow.counts),
+        };
+        let (waiting, size) = (&lane.state.waiting_bytes, message.len());
+        let before = waiting.fetch_add(size, Relaxed);
+        let fits = before == 0 || before + size <= MAX_WAITING_BYTES;
+        if !fits || lane.copies.try_send(Some(copy)).is_err() {
+            waiting.fetch_sub(size, Relaxed);
+            shadow.counts[observation.worker].dropped.fetch_add(1, Relaxed);
         }
-        request.release();
-        room.release();
     }
 }
 
-fn score(
-    worker: usize,
-    copy: &Copy,
-    request: &mut Request,
-    room: &mut Room,
-    until: Instant,
-    count: impl FnOnce(usize, Option<&Frame>, &Room),
-) -> Result<(), String> {
-    let read = match copy.method {
-        Method::Predict => request.decode(&copy.message),
-        Method::PredictStream => request.decode_stream(&copy.message),
-        method if method.tensors() => {
-            let read = tensors::read(request, &copy.message);
-            let fill = |()| copy.answered_by.tensors.fill(request, &copy.message, u32::MAX);
-            read.and_then(fill).map_err(|_| Malformed)
+fn work(options: &ShadowOptions, copies: &Receiver<Option<ShadowCopy>>, state: &LaneState) {
+    let (mut decoded, mut scratch) = (Decoded::default(), CodingScratch::default());
+    while let Ok(Some(copy)) = copies.recv() {
+        if state.closed.load(Relaxed) {
+            return;
         }
-        method => copy.answered_by.table.read_message(method, request, &copy.message, u32::MAX),
-    };
+        state.waiting_bytes.fetch_sub(copy.message.len(), Relaxed);
+        let counts = &copy.counts[options.worker];
+        if !copy.is_wanted(&options.snapshot.load()) {
+            counts.dropped.fetch_add(1, Relaxed);
+            continue;
+        }
+        if let Err(error) = score(options, &copy, &mut decoded, &mut scratch) {
+            options.events.fault(copy.method.name, &format!("a copy for a shadow: {error}"));
+            counts.fail(options.failure_reason);
+        }
+        decoded.release();
+        scratch.release();
+    }
+}
+
+/// Scores a copy and counts its scores; the error is a text for the log.
+fn score(
+    options: &ShadowOptions,
+    copy: &ShadowCopy,
+    decoded: &mut Decoded,
+    scratch: &mut CodingScratch,
+) -> Result<(), String> {
+    let (begin, encoding) = (Instant::now(), copy.method.encoding);
+    let read = encoding
+        .decode(decoded, &copy.message)
+        .and_then(|()| encoding.decode_rows(&copy.answered_by.wire, decoded, &copy.message, u32::MAX));
     read.map_err(|_| "it is malformed".to_owned())?;
-    let rows = Rows::of(request, &copy.message);
-    let coder = &copy.version.coder;
-    if !coder.fits(rows) {
+    let decoded = &*decoded;
+    let (rows, runner) = (Rows::of(&decoded.request, &copy.message), &copy.version.runner);
+    if !runner.coder.fits(rows) {
         return Err("its rows do not fit".into());
     }
-    coder.examine(rows, room);
-    if room.errors.len() == rows.count {
-        count(rows.count, None, room);
+    runner.coder.examine(rows, scratch);
+    let count = |binding: Option<&IoBinding>, scratch: &CodingScratch, run| {
+        let scores = Scores {
+            data: &copy.message,
+            decoded,
+            binding,
+            outputs: &runner.outputs,
+            score_output: copy.version.score_output,
+            coder: &runner.coder,
+            errors: &scratch.errors,
+            kept: &scratch.kept,
+            times: Times { begin, decoded: begin, run },
+        };
+        count_scores(&copy.counts[options.worker], &scores, Instant::now());
+    };
+    if scratch.errors.len() == rows.count {
+        count(None, scratch, RunTimes { begin, end: begin });
         return Ok(());
     }
-    let count = |frame: &Frame, room: &Room, _| count(rows.count, Some(frame), room);
-    let ran = copy.version.run(worker, rows, room, Some(until), count);
+    let until = Some(begin + options.max_run);
+    let ran = runner.run(options.worker, rows, scratch, until, |binding, scratch, run| {
+        count(Some(binding), scratch, run);
+    });
     ran.map_err(|error| error.to_string())
 }

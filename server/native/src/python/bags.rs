@@ -3,67 +3,95 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::fold;
-use crate::rows::entries::Part;
-use crate::rows::words::{Accents, Analyzer, Bag, CharacterSet, Places, Tokens};
+use crate::rows::entries::EntryPart;
+use crate::rows::vocabulary::Fold;
+use crate::rows::words::characters::Characters;
+use crate::rows::words::{Accents, Analyzer, Bag, CharacterSet, TermIndex, Tokens};
 
-/// Whether word characters and white space are tokens' characters, ranges of further ones, whether it
-/// is all others; how many make a token, whether tokens are whole words, stop words.
+/// Which characters make up tokens, and which tokens count.
 #[derive(FromPyObject)]
-struct TokenParts(bool, bool, Vec<(u32, u32)>, bool, usize, bool, Vec<String>);
+#[pyo3(from_item_all)]
+struct TokenParts {
+    /// Whether word characters are characters of tokens, and white space.
+    word: bool,
+    space: bool,
+    /// Ranges of further characters.
+    ranges: Vec<(u32, u32)>,
+    /// Whether characters of tokens are all but those above.
+    excluded: bool,
+    /// The least number of characters of a token.
+    shortest: usize,
+    whole_words: bool,
+    stop_words: Vec<String>,
+}
 
-/// Position of the text, whether it is folded, version of Unicode, whether capitals become small, what
-/// becomes of accents, what terms are made of, tokens, sizes of terms, and terms or the number of places
-/// for their hashes and whether these have signs.
+/// How the texts of one feature are cut and counted.
 #[derive(FromPyObject)]
-pub struct BagParts(
-    usize,
-    bool,
-    String,
-    bool,
-    String,
-    String,
-    TokenParts,
-    (usize, usize),
-    Vec<String>,
-    Option<(u32, bool)>,
-);
+#[pyo3(from_item_all)]
+pub(super) struct BagParts {
+    /// The position of the text in a row.
+    text: usize,
+    fold: bool,
+    unicode: String,
+    lowercase: bool,
+    accents: String,
+    analyzer: String,
+    tokens: TokenParts,
+    /// The least and the largest number of tokens or characters of a term.
+    sizes: (usize, usize),
+    terms: Vec<String>,
+    /// For terms that are hashed: the number of places, and whether counts have signs.
+    hashing: Option<(u32, bool)>,
+}
 
 /// The bag of its parts.
-pub fn bag(parts: BagParts) -> PyResult<Bag> {
-    let BagParts(text, folded, unicode, lowercase, accents, analyzer, tokens, sizes, terms, hashing) = parts;
-    let accents = match &*accents {
+pub(super) fn bag(parts: BagParts) -> PyResult<Bag> {
+    let accents = match &*parts.accents {
         "kept" => Accents::Kept,
         "stripped" => Accents::Stripped,
         "ascii" => Accents::Ascii,
-        _ => return Err(PyValueError::new_err(format!("accents are not {accents}"))),
+        other => return Err(PyValueError::new_err(format!("accents are not {other}"))),
     };
-    let analyzer = match &*analyzer {
-        "words" => Analyzer::Words(made(tokens)),
+    let analyzer = match &*parts.analyzer {
+        "words" => Analyzer::Words(tokens(parts.tokens)),
         "characters" => Analyzer::Characters,
         "characters_of_words" => Analyzer::CharactersOfWords,
-        _ => return Err(PyValueError::new_err(format!("terms are not made of {analyzer}"))),
+        other => return Err(PyValueError::new_err(format!("terms are not made of {other}"))),
     };
-    let places = match hashing {
-        Some((width, signed)) => Places::Hashed(width, signed),
-        None => Places::listed(terms),
+    let places = match parts.hashing {
+        Some((width, signed)) => TermIndex::Hashed(width, signed),
+        None => TermIndex::listed(parts.terms),
     };
-    let bag = Bag::new(text, fold(folded), &unicode, lowercase, accents, analyzer, sizes, places);
-    bag.ok_or_else(|| PyValueError::new_err(format!("Unicode {unicode} is not known")))
+    let unknown = || PyValueError::new_err(format!("Unicode {} is not known", parts.unicode));
+    Ok(Bag {
+        text: parts.text,
+        fold: fold(parts.fold),
+        lowercase: parts.lowercase,
+        accents,
+        analyzer,
+        shortest: parts.sizes.0,
+        longest: parts.sizes.1,
+        places,
+        characters: Characters::of(&parts.unicode).ok_or_else(unknown)?,
+    })
+}
+
+pub(super) fn fold(folded: bool) -> Fold {
+    if folded { Fold::AsciiLowerStrip } else { Fold::None }
 }
 
 /// The part of the entries that an input has.
-pub fn part(name: &str) -> PyResult<Part> {
+pub(super) fn part(name: &str) -> PyResult<EntryPart> {
     match name {
-        "row" => Ok(Part::Row),
-        "place" => Ok(Part::Place),
-        "count" => Ok(Part::Count),
+        "row" => Ok(EntryPart::Row),
+        "place" => Ok(EntryPart::Place),
+        "count" => Ok(EntryPart::Count),
         _ => Err(PyValueError::new_err(format!("entries have no {name}"))),
     }
 }
 
-fn made(parts: TokenParts) -> Tokens {
-    let TokenParts(word, space, ranges, excluded, shortest, whole_words, stop_words) = parts;
+fn tokens(parts: TokenParts) -> Tokens {
+    let TokenParts { word, space, ranges, excluded, shortest, whole_words, stop_words } = parts;
     let set = CharacterSet { word, space, ranges, excluded };
     Tokens { set, shortest, whole_words, stop_words: stop_words.into_iter().collect() }
 }

@@ -1,2 +1,5 @@
-pub mod snapshot;
-pub mod split;
+//! Which version answers a call.
+
+pub(crate) mod snapshot;
+pub(crate) mod split;
+pub(crate) mod version;

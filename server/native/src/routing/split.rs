@@ -11,7 +11,7 @@ const TERMS: u32 = 17;
 const DIGEST_BYTES: usize = 8;
 
 /// Where a routing key stands.
-pub fn point_of(routing_key: &str) -> u64 {
+pub(crate) fn point_of(routing_key: &str) -> u64 {
     let digest = blake2b_simd::Params::new().hash_length(DIGEST_BYTES).hash(routing_key.as_bytes());
     let mut bytes = [0; DIGEST_BYTES];
     bytes.copy_from_slice(digest.as_bytes());
@@ -19,7 +19,7 @@ pub fn point_of(routing_key: &str) -> u64 {
 }
 
 /// A place at random, for a call without a key.
-pub fn random_point() -> u64 {
+pub(crate) fn random_point() -> u64 {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(RandomState::new().build_hasher().finish());
     }
@@ -32,12 +32,12 @@ pub fn random_point() -> u64 {
 }
 
 /// Whether one call in so many is meant, at random.
-pub fn drawn(share: f64) -> bool {
+pub(crate) fn drawn(share: f64) -> bool {
     share >= 1.0 || unit(random_point()) < share
 }
 
 /// The index of the target, of seed and weight, that a point falls to.
-pub fn pick(point: u64, targets: impl Iterator<Item = (u64, u32)>) -> usize {
+pub(crate) fn pick(point: u64, targets: impl Iterator<Item = (u64, u32)>) -> usize {
     let (mut best, mut least) = (0, f64::INFINITY);
     for (index, (seed, weight)) in targets.enumerate() {
         let cost = minus_ln(unit(mix(point ^ seed))) / f64::from(weight);

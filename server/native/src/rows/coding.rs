@@ -1,70 +1,27 @@
-//! How rows become graph inputs: scorewire_contract.coding, once more.
+//! How rows become graph inputs: `scorewire_contract.coding`, once more.
 //!
 //! Rows that the schema does not allow are found here and left out, so that one bad row costs its
 //! own score and nobody else's.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
-use foldhash::fast::RandomState;
-
-use crate::onnx::runtime::{Element, Frame, RuntimeError, Tensor};
-use crate::protocol::protobuf::{Request, Span};
-use crate::rows::entries::{self, Entries, MIN_ENTRIES, Part};
+use crate::onnx::binding::IoBinding;
+use crate::onnx::library::OrtError;
+use crate::onnx::tensor::{Element, Tensor};
+use crate::protocol::protobuf::Span;
+use crate::protocol::reasons::{MISSING, UNKNOWN};
+use crate::rows::checks::{CheckSource, FeatureCheck, RowError};
+use crate::rows::entries::{self, Entries, EntryPart, MIN_ENTRIES};
+use crate::rows::request::Request;
+use crate::rows::vocabulary::{Fold, Vocabulary};
 use crate::rows::words::Bag;
 
 const DOUBLE: usize = 8;
-
-/// What happens to a text before it is looked up or fed to the graph.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fold {
-    None,
-    AsciiLowerStrip,
-}
-
-impl Fold {
-    pub fn apply<'a>(self, text: &'a [u8], folded: &'a mut Vec<u8>) -> &'a [u8] {
-        if self == Self::None {
-            return text;
-        }
-        let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
-        let Some(start) = text.iter().position(|byte| !blank(byte)) else {
-            return &[];
-        };
-        let end = text.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
-        let text = &text[start..end];
-        if !text.iter().any(u8::is_ascii_uppercase) {
-            return text;
-        }
-        folded.clear();
-        folded.extend(text.iter().map(u8::to_ascii_lowercase));
-        folded
-    }
-}
-
-/// Text to index.
-pub struct Vocabulary {
-    text: usize,
-    fold: Fold,
-    // Its keys come from the bundle, so that no caller can make them collide.
-    index: HashMap<Box<[u8]>, u32, RandomState>,
-}
-
-impl Vocabulary {
-    pub fn new(text: usize, fold: Fold, texts: Vec<String>) -> Self {
-        let entries = texts.into_iter().zip(0..).map(|(text, i)| (text.into_bytes().into_boxed_slice(), i));
-        Self { text, fold, index: entries.collect() }
-    }
-
-    /// The text's index; how many texts there are for one that is none of them.
-    fn look_up(&self, text: &[u8], folded: &mut Vec<u8>) -> u32 {
-        let key = self.fold.apply(text, folded);
-        self.index.get(key).copied().unwrap_or(self.index.len() as u32)
-    }
-}
+/// Elements for which memory is kept between calls.
+const KEPT: usize = 1 << 12;
 
 /// Where one column of a graph input comes from.
-pub enum Column {
+pub enum GraphColumn {
     Number(usize),
     /// A vocabulary, and the value of each of its texts with that of unknown ones last.
     Coded(usize, Vec<f64>),
@@ -73,107 +30,28 @@ pub enum Column {
 
 /// One graph input: a tensor of shape [rows, dims...], with the columns row-major, or one of shape
 /// [entries].
-pub struct Input {
+pub struct GraphInput {
     element: Element,
-    columns: Vec<Column>,
+    columns: Vec<GraphColumn>,
     dims: Vec<i64>,
     /// The columns are all numbers, in their order.
     in_place: bool,
     /// Of which bag it has the counts, and what of them.
-    entries: Option<(usize, Part)>,
+    entries: Option<(usize, EntryPart)>,
 }
 
-impl Input {
-    pub fn new(element: Element, columns: Vec<Column>, dims: Vec<i64>, number_count: usize) -> Self {
-        let in_order = |(i, column): (usize, &Column)| matches!(column, Column::Number(n) if *n == i);
+impl GraphInput {
+    pub fn new(element: Element, columns: Vec<GraphColumn>, dims: Vec<i64>, number_count: usize) -> Self {
+        let in_order =
+            |(i, column): (usize, &GraphColumn)| matches!(column, GraphColumn::Number(n) if *n == i);
         let in_place = columns.len() == number_count && columns.iter().enumerate().all(in_order);
         Self { element, columns, dims, in_place, entries: None }
     }
 
     /// An input that has a part of the counts of a bag.
-    pub fn entries(bag: usize, part: Part) -> Self {
+    pub fn entries(bag: usize, part: EntryPart) -> Self {
         let (columns, dims) = (Vec::new(), Vec::new());
         Self { element: part.element(), columns, dims, in_place: false, entries: Some((bag, part)) }
-    }
-}
-
-/// Why rows are refused, as metrics count them.
-pub const ROW_REASONS: usize = 4;
-const MISSING: usize = 0;
-const OUT_OF_RANGE: usize = 1;
-const UNKNOWN: usize = 2;
-const NOT_WHOLE: usize = 3;
-/// Their names in the contract; each stands at its index.
-pub const ROW_REASON_NAMES: [&str; ROW_REASONS] = {
-    let mut names = [""; ROW_REASONS];
-    names[MISSING] = "MISSING_VALUE";
-    names[OUT_OF_RANGE] = "NUMBER_OUT_OF_RANGE";
-    names[UNKNOWN] = "UNKNOWN_TEXT";
-    names[NOT_WHOLE] = "NUMBER_NOT_WHOLE";
-    names
-};
-/// Room that is kept for the next call.
-const KEPT: usize = 1 << 12;
-
-/// What one feature refuses, in schema order.
-pub struct Check {
-    pub source: Source,
-    pub missing_allowed: bool,
-    /// By reason: a RowError without its row, as bytes; empty for what is never refused.
-    pub refusals: [Vec<u8>; ROW_REASONS],
-}
-
-/// What a check looks at.
-pub enum Source {
-    Number(NumberCheck),
-    /// Position of the text, and the vocabularies that must know it.
-    Text(usize, Vec<usize>),
-}
-
-/// Which numbers are taken.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct NumberCheck {
-    pub position: usize,
-    pub low: f64,
-    pub high: f64,
-    pub whole: bool,
-}
-
-impl NumberCheck {
-    #[inline]
-    fn refuse(self, number: f64, missing_allowed: bool) -> Option<usize> {
-        if number.is_nan() {
-            (!missing_allowed).then_some(MISSING)
-        } else if number < self.low || number > self.high {
-            Some(OUT_OF_RANGE)
-        } else {
-            (self.whole && number != number.floor()).then_some(NOT_WHOLE)
-        }
-    }
-
-    /// Whether it takes every number.
-    fn free(self) -> bool {
-        self.low == f64::NEG_INFINITY && self.high == f64::INFINITY && !self.whole
-    }
-}
-
-/// A row that has no score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RowError {
-    pub row: u32,
-    check: u32,
-    reason: usize,
-}
-
-impl RowError {
-    /// The index of the check that refuses the row.
-    pub fn check(&self) -> usize {
-        self.check as usize
-    }
-
-    /// Why, as an index to count by.
-    pub fn reason(&self) -> usize {
-        self.reason
     }
 }
 
@@ -183,17 +61,17 @@ pub struct Coder {
     pub text_count: usize,
     vocabularies: Vec<Vocabulary>,
     bags: Vec<Bag>,
-    inputs: Vec<Input>,
-    checks: Vec<Check>,
+    inputs: Vec<GraphInput>,
+    checks: Vec<FeatureCheck>,
     /// Nothing is refused: the checks need no look.
     free: bool,
     /// What cutting texts into words may cost for each byte of a message.
     pub byte_ns: f64,
 }
 
-/// Room for one call, to be used again.
+/// The memory for coding one call, used again for the next.
 #[derive(Default)]
-pub struct Room {
+pub struct CodingScratch {
     codes: Vec<u32>,
     folded: Vec<u8>,
     entries: Entries,
@@ -202,8 +80,8 @@ pub struct Room {
     pub kept: Vec<u32>,
 }
 
-impl Room {
-    /// Gives the room up that a huge call took.
+impl CodingScratch {
+    /// Frees the memory that a large call took.
     pub fn release(&mut self) {
         self.codes.clear();
         self.codes.shrink_to(KEPT);
@@ -250,19 +128,19 @@ impl<'a> Rows<'a> {
 }
 
 impl Coder {
+    /// A coder of rows with so many numbers and texts.
     pub fn new(
-        number_count: usize,
-        text_count: usize,
+        (number_count, text_count): (usize, usize),
         vocabularies: Vec<Vocabulary>,
         bags: Vec<Bag>,
-        inputs: Vec<Input>,
-        checks: Vec<Check>,
+        inputs: Vec<GraphInput>,
+        checks: Vec<FeatureCheck>,
     ) -> Self {
         let free = checks.iter().all(|check| {
             check.missing_allowed
                 && match &check.source {
-                    Source::Number(number) => number.free(),
-                    Source::Text(_, known) => known.is_empty(),
+                    CheckSource::Number(number) => number.free(),
+                    CheckSource::Text(_, known) => known.is_empty(),
                 }
         });
         let byte_ns = bags.iter().map(Bag::byte_ns).sum();
@@ -277,8 +155,8 @@ impl Coder {
     }
 
     /// Looks texts up, finds the rows that are refused, and counts the words of the others.
-    pub fn examine(&self, rows: Rows<'_>, room: &mut Room) {
-        let Room { codes, folded, entries, errors, kept } = room;
+    pub fn examine(&self, rows: Rows<'_>, scratch: &mut CodingScratch) {
+        let CodingScratch { codes, folded, entries, errors, kept } = scratch;
         codes.clear();
         errors.clear();
         kept.clear();
@@ -289,7 +167,7 @@ impl Coder {
         if !self.free {
             for row in 0..rows.count {
                 if let Some((check, reason)) = self.refuse(rows, codes, row) {
-                    errors.push(RowError { row: row as u32, check: check as u32, reason });
+                    errors.push(RowError::new(row, check, reason));
                 }
             }
         }
@@ -313,17 +191,16 @@ impl Coder {
     fn refuse(&self, rows: Rows<'_>, codes: &[u32], row: usize) -> Option<(usize, usize)> {
         self.checks.iter().enumerate().find_map(|(i, check)| {
             let reason = match &check.source {
-                Source::Number(wanted) => {
+                CheckSource::Number(wanted) => {
                     let number = rows.number(row * self.number_count + wanted.position);
                     wanted.refuse(number, check.missing_allowed)
                 }
-                Source::Text(position, known) => {
+                CheckSource::Text(position, known) => {
                     if rows.text(row * self.text_count + position).is_empty() {
                         (!check.missing_allowed).then_some(MISSING)
                     } else {
-                        let unknown = |v: &usize| {
-                            codes[v * rows.count + row] as usize == self.vocabularies[*v].index.len()
-                        };
+                        let unknown =
+                            |v: &usize| codes[v * rows.count + row] as usize == self.vocabularies[*v].len();
                         known.iter().any(unknown).then_some(UNKNOWN)
                     }
                 }
@@ -334,34 +211,34 @@ impl Coder {
 
     /// A refused row's RowError but for its row, as bytes, and the reason as an index to count by.
     pub fn refusal(&self, error: &RowError) -> (&[u8], usize) {
-        (&self.checks[error.check as usize].refusals[error.reason], error.reason)
+        (&self.checks[error.check()].refusals[error.reason()], error.reason())
     }
 
     /// The tensors that so many rows are filled into.
     ///
     /// # Errors
     /// There is not enough memory.
-    pub fn tensors(&self, count: usize) -> Result<Vec<Tensor>, RuntimeError> {
-        let shape = |input: &Input| match input.entries {
+    pub fn tensors(&self, count: usize) -> Result<Vec<Tensor>, OrtError> {
+        let shape = |input: &GraphInput| match input.entries {
             Some(_) => vec![MIN_ENTRIES as i64],
             None => [&[count as i64][..], &input.dims].concat(),
         };
         self.inputs.iter().map(|input| Tensor::new(input.element, &shape(input))).collect()
     }
 
-    /// Fills the counts of words of the rows of a frame, all at once; `rows` are the rooms and the places
+    /// Fills the counts of words of the rows of a frame, all at once; `rows` are the scratches and the places
     /// among the rows kept in them, in the order in which the frame has them.
     ///
     /// # Errors
     /// There is not enough memory.
     pub fn fill_entries<'a>(
         &self,
-        frame: &mut Frame,
-        rows: impl Iterator<Item = (&'a Room, usize)> + Clone,
-    ) -> Result<(), RuntimeError> {
+        frame: &mut IoBinding,
+        rows: impl Iterator<Item = (&'a CodingScratch, usize)> + Clone,
+    ) -> Result<(), OrtError> {
         for (place, input) in self.inputs.iter().enumerate() {
             if let Some((bag, part)) = input.entries {
-                let rows = rows.clone().map(|(room, row)| room.entries.of(bag, row));
+                let rows = rows.clone().map(|(scratch, row)| scratch.entries.of(bag, row));
                 entries::fill(frame, place, part, self.bags[bag].places.count(), rows)?;
             }
         }
@@ -377,15 +254,15 @@ impl Coder {
         &self,
         rows: Rows<'_>,
         kept: Range<usize>,
-        room: &mut Room,
-        frame: &mut Frame,
+        scratch: &mut CodingScratch,
+        frame: &mut IoBinding,
         at: usize,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), OrtError> {
         for (input, tensor) in self.inputs.iter().zip(frame.inputs_mut()) {
             if input.entries.is_some() {
                 continue;
             }
-            let numbers = Numbers { coder: self, input, rows, room, kept: kept.clone(), at };
+            let numbers = Numbers { coder: self, input, rows, scratch, kept: kept.clone(), at };
             match input.element {
                 Element::F32 => numbers.fill(tensor.values_mut(), |v| v as f32),
                 Element::F64 => numbers.fill(tensor.values_mut(), |v| v),
@@ -398,7 +275,7 @@ impl Coder {
                 Element::U32 => numbers.fill(tensor.values_mut(), |v| v as u32),
                 Element::U64 => numbers.fill(tensor.values_mut(), |v| v as u64),
                 Element::Bool => numbers.fill(tensor.bools_mut(), |v| v != 0.0),
-                Element::Text => self.fill_texts(input, rows, kept.clone(), room, tensor, at)?,
+                Element::Text => self.fill_texts(input, rows, kept.clone(), scratch, tensor, at)?,
             }
         }
         Ok(())
@@ -406,17 +283,17 @@ impl Coder {
 
     fn fill_texts(
         &self,
-        input: &Input,
+        input: &GraphInput,
         rows: Rows<'_>,
         range: Range<usize>,
-        room: &mut Room,
+        scratch: &mut CodingScratch,
         tensor: &mut Tensor,
         at: usize,
-    ) -> Result<(), RuntimeError> {
-        let Room { folded, errors, kept, .. } = room;
+    ) -> Result<(), OrtError> {
+        let CodingScratch { folded, errors, kept, .. } = scratch;
         for (i, row) in (at..).zip(range.map(|i| if errors.is_empty() { i } else { kept[i] as usize })) {
             for (j, column) in input.columns.iter().enumerate() {
-                if let Column::Text(position, fold) = column {
+                if let GraphColumn::Text(position, fold) = column {
                     let text = fold.apply(rows.text(row * self.text_count + position), folded);
                     tensor.set_text(i * input.columns.len() + j, text)?;
                 }
@@ -429,9 +306,9 @@ impl Coder {
 /// The numbers of one graph input.
 struct Numbers<'a> {
     coder: &'a Coder,
-    input: &'a Input,
+    input: &'a GraphInput,
     rows: Rows<'a>,
-    room: &'a Room,
+    scratch: &'a CodingScratch,
     kept: Range<usize>,
     at: usize,
 }
@@ -439,9 +316,9 @@ struct Numbers<'a> {
 impl Numbers<'_> {
     #[inline]
     fn fill<T>(self, out: &mut [T], cast: impl Fn(f64) -> T) {
-        let Self { coder, input, rows, room, kept, at } = self;
+        let Self { coder, input, rows, scratch, kept, at } = self;
         let out = &mut out[at * input.columns.len()..];
-        let all = room.errors.is_empty();
+        let all = scratch.errors.is_empty();
         if all && input.in_place {
             let width = coder.number_count * DOUBLE;
             let numbers = &rows.numbers[kept.start * width..kept.end * width];
@@ -453,14 +330,14 @@ impl Numbers<'_> {
             return;
         }
         for (line, i) in out.chunks_exact_mut(input.columns.len()).zip(kept) {
-            let row = if all { i } else { room.kept[i] as usize };
+            let row = if all { i } else { scratch.kept[i] as usize };
             for (place, column) in line.iter_mut().zip(&input.columns) {
                 *place = cast(match column {
-                    Column::Number(position) => rows.number(row * coder.number_count + position),
-                    Column::Coded(vocabulary, values) => {
-                        values[room.codes[vocabulary * rows.count + row] as usize]
+                    GraphColumn::Number(position) => rows.number(row * coder.number_count + position),
+                    GraphColumn::Coded(vocabulary, values) => {
+                        values[scratch.codes[vocabulary * rows.count + row] as usize]
                     }
-                    Column::Text(..) => f64::NAN,
+                    GraphColumn::Text(..) => f64::NAN,
                 });
             }
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// A thread that had nothing to do for so long has rested.
 const REST: Duration = Duration::from_micros(50);
 /// A thread that has not rested for so long does not keep up; of CoDel, where the same time serves.
-pub const INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where one thread is.
 #[derive(Clone, Copy)]
@@ -33,7 +33,7 @@ thread_local! {
 }
 
 /// Runs what a thread does; the runtime looks for what is ready before each time it is polled.
-pub async fn watched<T>(run: impl Future<Output = T>) -> T {
+pub(crate) async fn watched<T>(run: impl Future<Output = T>) -> T {
     let mut run = pin!(run);
     let mut done = Instant::now();
     std::future::poll_fn(|cx| {
@@ -55,17 +55,17 @@ pub async fn watched<T>(run: impl Future<Output = T>) -> T {
 }
 
 /// This thread had nothing to do until now.
-pub fn rested() {
+pub(crate) fn rested() {
     CLOCK.set(Clock { rested: Instant::now(), ..CLOCK.get() });
 }
 
 /// Whether this thread had something to do all the time for so long that it does not keep up.
-pub fn is_behind(now: Instant) -> bool {
+pub(crate) fn is_behind(now: Instant) -> bool {
     now.saturating_duration_since(CLOCK.get().rested) >= INTERVAL
 }
 
 /// What has come on one connection.
-pub struct Arrivals {
+pub(crate) struct Arrivals {
     /// Bytes that were read.
     read: u64,
     /// What is read next came after this.
@@ -76,12 +76,12 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { read: 0, since: Instant::now(), marks: VecDeque::new(), drained: true }
     }
 
     /// All that has come is read.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         if !self.drained {
             self.marks.clear();
             self.since = Instant::now();
@@ -90,7 +90,7 @@ impl Arrivals {
     }
 
     /// Notes how many bytes have come and are not read, where some may have been left.
-    pub fn mark(&mut self, unread: impl FnOnce() -> usize) {
+    pub(crate) fn mark(&mut self, unread: impl FnOnce() -> usize) {
         if !self.drained {
             let come = self.read + unread() as u64;
             self.marks.push_back((come, Instant::now()));
@@ -98,7 +98,7 @@ impl Arrivals {
     }
 
     /// So many bytes are read; gives the earliest time at which they can have come.
-    pub fn read(&mut self, count: usize) -> Instant {
+    pub(crate) fn read(&mut self, count: usize) -> Instant {
         while let Some((_, time)) = self.marks.front().filter(|(come, _)| *come <= self.read) {
             self.since = *time;
             self.marks.pop_front();

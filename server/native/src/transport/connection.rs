@@ -17,12 +17,13 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio_rustls::server::TlsStream;
 
-use crate::transport::admission::LimitCounts;
 use crate::transport::arrivals::Arrivals;
-use crate::transport::headers::Head;
-use crate::transport::http2::{Broken, Fields, InitialFields, Session};
+use crate::transport::connection_limits::LimitCounts;
+use crate::transport::context::Peer;
+use crate::transport::headers::Headers;
+use crate::transport::http2::{HeaderFields, Http2Error, Http2Session, InitialFields};
 use crate::transport::quota::Quota;
-use crate::transport::stream::{self, Answer, Body, Link};
+use crate::transport::stream::{self, RequestBody, ResponseWriter, SharedSession};
 
 /// What one read takes; all calls in it are answered before the next.
 const READ_BYTES: usize = 1 << 16;
@@ -41,8 +42,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The share by which gRFC A9 spreads the age of connections.
 const AGE_JITTER: f64 = 0.1;
 /// Time for a client to read how its calls end, when the engine does.
-pub const LAST_WORDS: Duration = Duration::from_secs(1);
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 thread_local! {
     /// What has been read is taken at once, so one place serves all connections of a thread.
@@ -51,7 +52,7 @@ thread_local! {
 
 /// How far the engine is from its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     Serving,
     /// Clients are told to begin no more calls. Connections end with their last one, and at this time.
     Closing(Instant),
@@ -68,7 +69,7 @@ impl Phase {
 }
 
 /// Waits until clients are to begin no more calls; when the last connection ends.
-pub async fn closing(phase: &mut watch::Receiver<Phase>) -> Instant {
+pub(crate) async fn closing(phase: &mut watch::Receiver<Phase>) -> Instant {
     let phase = phase.wait_for(|phase| phase.end().is_some()).await;
     // Without its sender there is no engine any more.
     phase.ok().and_then(|phase| phase.end()).unwrap_or_else(Instant::now)
@@ -76,14 +77,14 @@ pub async fn closing(phase: &mut watch::Receiver<Phase>) -> Instant {
 
 /// What connections are told.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct ConnectionOptions {
     pub max_streams: u32,
     /// Bytes of the metadata that a call begins with, as HTTP/2 counts them.
     pub max_metadata_bytes: u32,
     /// Age at which a client is told to connect anew.
     pub max_age: Option<Duration>,
     /// How calls end that are open when the engine does: the head where it was not sent, and trailers.
-    pub cut: (&'static InitialFields, Fields),
+    pub cut: (&'static InitialFields, HeaderFields),
     /// Time without a call after which it is told so, too.
     pub max_idle: Option<Duration>,
     /// Time after which a message that does not go on, and an answer that nobody takes, is given up.
@@ -95,16 +96,17 @@ pub struct Options {
 }
 
 /// A call that begins.
-pub struct Call<'a> {
-    pub head: Head<'a>,
-    pub body: Body,
-    pub answer: Answer,
+pub(crate) struct IncomingCall<'a> {
+    pub head: Headers<'a>,
+    pub body: RequestBody,
+    pub answer: ResponseWriter,
     /// The earliest time at which it can have come.
     pub received: Instant,
+    pub peer: &'a Arc<Peer>,
 }
 
 /// A socket that says how many bytes wait to be read.
-pub trait Unread {
+pub(crate) trait Unread {
     fn unread(&self) -> usize;
 }
 
@@ -123,20 +125,30 @@ impl Unread for TlsStream<TcpStream> {
 /// Serves a connection to its end, on a thread whose tasks stay on it. `begin` is given calls that came
 /// together, as soon as all that came with them has been read; answers that it gives at once leave in
 /// few writes.
-pub async fn serve<T: AsyncRead + AsyncWrite + Unpin + Unread>(
+pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin + Unread>(
     io: T,
-    options: &Options,
+    peer: Peer,
+    options: &ConnectionOptions,
     phase: watch::Receiver<Phase>,
-    begin: impl FnMut(&mut dyn Iterator<Item = Call<'_>>, &mut Context<'_>),
+    begin: impl FnMut(&mut dyn Iterator<Item = IncomingCall<'_>>, &mut Context<'_>),
 ) {
-    let Ok(session) = Session::new(options.max_streams, options.max_metadata_bytes) else { return };
+    let Ok(session) = Http2Session::new(options.max_streams, options.max_metadata_bytes) else { return };
     let quota = Quota::within(&options.quota, options.max_bytes);
-    let link = Rc::new(Link::new(session, quota));
+    let link = Rc::new(SharedSession::new(session, quota));
     // In a task of its own: what it waits for need not be looked at for every call.
     let keeper = spawn_local(keep(link.clone(), options.clone(), phase));
     let ending = Ending { link: Rc::clone(&link), keeper };
     let counts = Arc::clone(&options.counts);
-    let mut wire = Wire { io, link, begin, counts, arrivals: Arrivals::new(), unsent: Vec::new(), sent: 0 };
+    let mut wire = SocketLoop {
+        io,
+        peer: Arc::new(peer),
+        link,
+        begin,
+        counts,
+        arrivals: Arrivals::new(),
+        unsent: Vec::new(),
+        sent: 0,
+    };
     let _ = std::future::poll_fn(|cx| wire.poll(cx)).await;
     if wire.link.session().is_flooded() {
         wire.counts.flooded_connections.fetch_add(1, Relaxed);
@@ -149,7 +161,7 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin + Unread>(
 /// Has all that belongs to a connection end with it, however it ends: a panic or an abort of its task
 /// leaves no call that waits and no keeper.
 struct Ending {
-    link: Rc<Link>,
+    link: Rc<SharedSession>,
     keeper: JoinHandle<()>,
 }
 
@@ -161,7 +173,7 @@ impl Drop for Ending {
 }
 
 /// Does with a connection what time asks for; it ends the connection or is ended with it.
-async fn keep(link: Rc<Link>, options: Options, phase: watch::Receiver<Phase>) {
+async fn keep(link: Rc<SharedSession>, options: ConnectionOptions, phase: watch::Receiver<Phase>) {
     tokio::select! {
         () = attend(&link) => {}
         () = close(&link, &options, phase) => {}
@@ -171,7 +183,7 @@ async fn keep(link: Rc<Link>, options: Options, phase: watch::Receiver<Phase>) {
 }
 
 /// Ends calls that do not go on; never ends itself.
-async fn end_stalled(link: &Link, options: &Options) {
+async fn end_stalled(link: &SharedSession, options: &ConnectionOptions) {
     let Some(max_stall) = options.max_stall else { return std::future::pending().await };
     loop {
         tokio::time::sleep(max_stall).await;
@@ -182,7 +194,7 @@ async fn end_stalled(link: &Link, options: &Options) {
 }
 
 /// Ends when the connection has had no call for some time.
-async fn idle(link: &Link, options: &Options) {
+async fn idle(link: &SharedSession, options: &ConnectionOptions) {
     let Some(max_idle) = options.max_idle else { return std::future::pending().await };
     loop {
         tokio::time::sleep(max_idle).await;
@@ -194,7 +206,7 @@ async fn idle(link: &Link, options: &Options) {
 }
 
 /// Ends when the client does not greet, or no longer gives signs of life.
-async fn attend(link: &Link) {
+async fn attend(link: &SharedSession) {
     tokio::time::sleep(HANDSHAKE_TIMEOUT).await;
     if !link.session().is_greeted() {
         return;
@@ -212,7 +224,7 @@ async fn attend(link: &Link) {
 
 /// Tells the client, in due course, to begin no more calls. Ends some time after the engine's end, when
 /// the calls that were still open have been told.
-async fn close(link: &Link, options: &Options, mut phase: watch::Receiver<Phase>) {
+async fn close(link: &SharedSession, options: &ConnectionOptions, mut phase: watch::Receiver<Phase>) {
     let aged = async {
         match options.max_age {
             Some(age) => tokio::time::sleep(spread(age)).await,
@@ -241,9 +253,10 @@ fn spread(age: Duration) -> Duration {
 }
 
 /// The socket and the session behind it.
-struct Wire<T, F> {
+struct SocketLoop<T, F> {
     io: T,
-    link: Rc<Link>,
+    peer: Arc<Peer>,
+    link: Rc<SharedSession>,
     begin: F,
     counts: Arc<LimitCounts>,
     arrivals: Arrivals,
@@ -252,13 +265,13 @@ struct Wire<T, F> {
     sent: usize,
 }
 
-impl<T, F> Wire<T, F>
+impl<T, F> SocketLoop<T, F>
 where
     T: AsyncRead + AsyncWrite + Unpin + Unread,
-    F: FnMut(&mut dyn Iterator<Item = Call<'_>>, &mut Context<'_>),
+    F: FnMut(&mut dyn Iterator<Item = IncomingCall<'_>>, &mut Context<'_>),
 {
     /// Reads, answers and writes, until the connection is over.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Http2Error>> {
         self.link.set_idle(None);
         if self.link.is_given_up() {
             return Poll::Ready(Ok(()));
@@ -294,10 +307,10 @@ where
     }
 
     /// Takes what is there, and says since when it may have been; None at the end.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Instant>, Broken>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Instant>, Http2Error>> {
         READ.with_borrow_mut(|room| {
             let mut read = ReadBuf::new(room);
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut read)).map_err(|_| Broken)?;
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut read)).map_err(|_| Http2Error)?;
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(None));
             }
@@ -307,22 +320,23 @@ where
     }
 
     /// Begins the calls that have been read.
-    fn begin(&mut self, received: Instant, cx: &mut Context<'_>) -> Result<(), Broken> {
+    fn begin(&mut self, received: Instant, cx: &mut Context<'_>) -> Result<(), Http2Error> {
         let begun = self.link.session().begun();
         let mut calls = begun.iter().peekable();
         while calls.peek().is_some() {
-            let link = &self.link;
+            let (link, peer) = (&self.link, &self.peer);
             let mut together = calls.by_ref().take(CALLS_PER_WRITE).filter_map(|(id, head)| {
                 // A caller may be gone already.
                 let open = link.session().is_open(id);
                 if head.is_overlong() {
                     self.counts.overlong_heads.fetch_add(1, Relaxed);
                 }
-                open.then(|| stream::call(link, id)).map(|(body, answer)| Call {
+                open.then(|| stream::call(link, id)).map(|(body, answer)| IncomingCall {
                     head,
                     body,
                     answer,
                     received,
+                    peer,
                 })
             });
             (self.begin)(&mut together, cx);
@@ -337,13 +351,13 @@ where
     }
 
     /// Writes all that the session has.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Http2Error>> {
         loop {
             while self.sent < self.unsent.len() {
                 let rest = &self.unsent[self.sent..];
                 match ready!(Pin::new(&mut self.io).poll_write(cx, rest)) {
                     Ok(count) if count > 0 => self.sent += count,
-                    _ => return Poll::Ready(Err(Broken)),
+                    _ => return Poll::Ready(Err(Http2Error)),
                 }
             }
             self.sent = 0;
@@ -351,7 +365,7 @@ where
             self.link.session().send(&mut self.unsent, WRITE_BYTES)?;
             if self.unsent.is_empty() {
                 self.unsent.shrink_to(KEPT_BYTES);
-                return Pin::new(&mut self.io).poll_flush(cx).map_err(|_| Broken);
+                return Pin::new(&mut self.io).poll_flush(cx).map_err(|_| Http2Error);
             }
         }
     }

@@ -6,34 +6,33 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use crate::encodings::positional::HEAD;
-use crate::protocol::status::{self, Failure};
-use crate::transport::inbox::Message;
-use crate::transport::quota::{Claim, FREE_BYTES, Held, Quota};
+use crate::protocol::framing::{COMPRESSED, PREFIX_BYTES, prefix};
+use crate::protocol::status::{self, RpcError};
+use crate::transport::messages::Message;
+use crate::transport::quota::{Claim, FREE_BYTES, Quota, Reservation};
 
 /// What is inflated or deflated at once on an I/O thread, in well below a millisecond; the threads
 /// for large batches do the rest.
-pub const INLINE_BYTES: usize = 1 << 16;
+pub(crate) const INLINE_BYTES: usize = 1 << 16;
 /// Shorter answers gain nothing.
 const MIN_BYTES: usize = 1 << 10;
-const ZIPPED: u8 = 1;
 const WINDOW_BITS: u8 = 15;
 
 /// A message that is being inflated.
-pub struct Inflating {
+pub(crate) struct Inflating {
     inflater: Decompress,
     zipped: Bytes,
     inflated: Vec<u8>,
     max_bytes: usize,
     /// What the inflated bytes hold of the quota.
-    held: Held,
+    held: Reservation,
     quota: Arc<Quota>,
 }
 
 impl Inflating {
-    pub fn new(zipped: Bytes, max_bytes: usize, quota: Arc<Quota>) -> Self {
+    pub(crate) fn new(zipped: Bytes, max_bytes: usize, quota: Arc<Quota>) -> Self {
         let inflater = Decompress::new_gzip(WINDOW_BITS);
-        Self { inflater, zipped, inflated: Vec::new(), max_bytes, held: Held::default(), quota }
+        Self { inflater, zipped, inflated: Vec::new(), max_bytes, held: Reservation::default(), quota }
     }
 
     /// Inflates up to `INLINE_BYTES` more; true once the message is whole.
@@ -41,14 +40,14 @@ impl Inflating {
     /// # Errors
     /// The bytes are not one member of gzip and nothing else, or the message is larger than
     /// allowed or than the quota allows.
-    pub fn step(&mut self) -> Result<bool, Failure> {
+    pub(crate) fn step(&mut self) -> Result<bool, RpcError> {
         let goal = self.inflated.len() + INLINE_BYTES;
         while self.inflated.len() < goal {
             let start = self.inflated.len();
             if start > self.max_bytes {
                 let message =
                     format!("Received message after inflation larger than max ({})", self.max_bytes);
-                return Err(Failure::plain(status::RESOURCE_EXHAUSTED, message));
+                return Err(RpcError::plain(status::RESOURCE_EXHAUSTED, message));
             }
             // One byte more than allowed tells that there are too many.
             let wanted = (2 * start).max(4 * self.zipped.len()).max(MIN_BYTES);
@@ -71,16 +70,16 @@ impl Inflating {
     }
 
     /// The message, once it is whole.
-    pub fn into_message(self) -> Message {
+    pub(crate) fn into_message(self) -> Message {
         Message { bytes: self.inflated.into(), zipped: true, held: self.held }
     }
 
     /// Doubles the room, but never to more than the limit.
-    fn make_room(&mut self, end: usize) -> Result<(), Failure> {
+    fn make_room(&mut self, end: usize) -> Result<(), RpcError> {
         if end > self.inflated.capacity() {
             let capacity = end.max(2 * self.inflated.capacity()).min(self.max_bytes + 1);
             if capacity > FREE_BYTES && !self.held.resize(&self.quota, capacity, Claim::First) {
-                return Err(Failure::full());
+                return Err(RpcError::full());
             }
             self.inflated.reserve_exact(capacity - self.inflated.len());
         }
@@ -88,32 +87,32 @@ impl Inflating {
     }
 }
 
-fn broken() -> Failure {
-    Failure::plain(status::INTERNAL, "the message is not one member of gzip")
+fn broken() -> RpcError {
+    RpcError::plain(status::INTERNAL, "the message is not one member of gzip")
 }
 
 /// Whether an answer, with its head, gains by gzip.
-pub fn pays(answer: &[u8]) -> bool {
-    answer.len() > HEAD + MIN_BYTES
+pub(crate) fn pays(answer: &[u8]) -> bool {
+    answer.len() > PREFIX_BYTES + MIN_BYTES
 }
 
 /// An answer in gzip, both with their heads; the answer itself where that is not shorter.
-pub fn deflate(answer: Vec<u8>) -> Vec<u8> {
+pub(crate) fn deflate(answer: Vec<u8>) -> Vec<u8> {
     thread_local! {
         static DEFLATER: RefCell<Compress> =
             RefCell::new(Compress::new_gzip(Compression::fast(), WINDOW_BITS));
     }
     let mut out = Vec::with_capacity(answer.len());
-    out.extend_from_slice(&[ZIPPED, 0, 0, 0, 0]);
+    out.extend_from_slice(&prefix(COMPRESSED, 0));
     let done = DEFLATER.with_borrow_mut(|deflater| {
         deflater.reset();
-        deflater.compress_vec(&answer[HEAD..], &mut out, FlushCompress::Finish)
+        deflater.compress_vec(&answer[PREFIX_BYTES..], &mut out, FlushCompress::Finish)
     });
     if !matches!(done, Ok(Status::StreamEnd)) {
         return answer;
     }
-    let length = (out.len() - HEAD) as u32;
-    out[1..HEAD].copy_from_slice(&length.to_be_bytes());
+    let length = out.len() - PREFIX_BYTES;
+    out[..PREFIX_BYTES].copy_from_slice(&prefix(COMPRESSED, length));
     out.shrink_to_fit();
     out
 }
@@ -121,7 +120,7 @@ pub fn deflate(answer: Vec<u8>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encodings::positional::headed;
+    use crate::protocol::framing::frame;
 
     fn zipped(message: &[u8]) -> Bytes {
         let mut deflater = Compress::new_gzip(Compression::fast(), WINDOW_BITS);
@@ -131,7 +130,7 @@ mod tests {
         out.into()
     }
 
-    fn inflate(zipped: Bytes, max_bytes: usize) -> Result<Bytes, Failure> {
+    fn inflate(zipped: Bytes, max_bytes: usize) -> Result<Bytes, RpcError> {
         let mut inflating = Inflating::new(zipped, max_bytes, Quota::new(1 << 20));
         while !inflating.step()? {}
         assert!(inflating.inflated.capacity() <= max_bytes + 1);
@@ -185,7 +184,7 @@ mod tests {
                 break failure;
             }
         };
-        assert_eq!(failure, Failure::full());
+        assert_eq!(failure, RpcError::full());
         drop((message, bomb));
         assert_eq!(quota.used(), 0);
     }
@@ -207,13 +206,15 @@ mod tests {
     #[test]
     fn an_answer_is_compressed_where_that_makes_it_shorter() {
         for (message, shorter) in [(vec![7; 5000], true), (noise(5000), false)] {
-            let mut answer = headed(message.len());
-            answer.extend_from_slice(&message);
+            let answer = frame(&message);
             let out = deflate(answer.clone());
             assert_eq!(out.len() < answer.len(), shorter);
             if shorter {
-                assert_eq!(out[..HEAD], [&[1][..], &((out.len() - HEAD) as u32).to_be_bytes()].concat());
-                assert_eq!(inflate(Bytes::from(out).slice(HEAD..), 5000).unwrap(), message);
+                assert_eq!(
+                    out[..PREFIX_BYTES],
+                    [&[1][..], &((out.len() - PREFIX_BYTES) as u32).to_be_bytes()].concat()
+                );
+                assert_eq!(inflate(Bytes::from(out).slice(PREFIX_BYTES..), 5000).unwrap(), message);
             } else {
                 assert_eq!(out, answer);
             }
@@ -222,7 +223,7 @@ mod tests {
 
     #[test]
     fn only_answers_above_a_kibibyte_gain() {
-        assert!(!pays(&[0; HEAD + 1024]));
-        assert!(pays(&[0; HEAD + 1025]));
+        assert!(!pays(&[0; PREFIX_BYTES + 1024]));
+        assert!(pays(&[0; PREFIX_BYTES + 1025]));
     }
 }

@@ -8,56 +8,56 @@ const KEPT_PLACES: usize = 1 << 11;
 
 /// A field: where its name begins, its value begins, and its value ends.
 #[derive(Clone, Copy)]
-struct Place(usize, usize, usize);
+struct FieldPlace(usize, usize, usize);
 
 /// The calls that have begun since the last look, in their order, each with its headers; behind them
 /// the fields of a head that has not ended. Where those begin follows from the calls alone: what a read
 /// leaves behind cannot contradict them.
 #[derive(Default)]
-pub struct Begun {
+pub(crate) struct HeaderBlocks {
     bytes: Vec<u8>,
-    places: Vec<Place>,
+    places: Vec<FieldPlace>,
     calls: Vec<(i32, Range<usize>, bool)>,
 }
 
-impl Begun {
+impl HeaderBlocks {
     /// How many fields belong to calls.
     fn whole(&self) -> usize {
         self.calls.last().map_or(0, |(_, places, _)| places.end)
     }
 
     /// A head begins. What is left of one that never ended is dropped.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.places.truncate(self.whole());
         self.bytes.truncate(self.places.last().map_or(0, |place| place.2));
     }
 
     /// A field of that head.
-    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+    pub(crate) fn push(&mut self, name: &[u8], value: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(value);
-        self.places.push(Place(start, start + name.len(), self.bytes.len()));
+        self.places.push(FieldPlace(start, start + name.len(), self.bytes.len()));
     }
 
     /// That head is whole: the call has begun. It is overlong where fields of it were not kept.
-    pub fn end(&mut self, stream: i32, overlong: bool) {
+    pub(crate) fn end(&mut self, stream: i32, overlong: bool) {
         self.calls.push((stream, self.whole()..self.places.len(), overlong));
     }
 
     /// Takes the calls out. A head that has not ended stays.
-    pub fn take(&mut self) -> Self {
+    pub(crate) fn take(&mut self) -> Self {
         let mut rest = Self::default();
-        for Place(start, middle, end) in self.places.drain(self.whole()..) {
+        for FieldPlace(start, middle, end) in self.places.drain(self.whole()..) {
             let start_then = rest.bytes.len();
             rest.bytes.extend_from_slice(&self.bytes[start..end]);
-            rest.places.push(Place(start_then, start_then + middle - start, rest.bytes.len()));
+            rest.places.push(FieldPlace(start_then, start_then + middle - start, rest.bytes.len()));
         }
         std::mem::replace(self, rest)
     }
 
     /// Uses the room of calls that were taken out for the next ones.
-    pub fn give_back(&mut self, mut used: Self) {
+    pub(crate) fn give_back(&mut self, mut used: Self) {
         if self.calls.is_empty() && self.places.is_empty() {
             used.clear();
             *self = used;
@@ -65,10 +65,10 @@ impl Begun {
     }
 
     /// Each call's stream, and its head.
-    pub fn iter(&self) -> impl Iterator<Item = (i32, Head<'_>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i32, Headers<'_>)> {
         self.calls.iter().map(|(stream, places, overlong)| {
             let places = &self.places[places.clone()];
-            (*stream, Head { bytes: &self.bytes, places, overlong: *overlong })
+            (*stream, Headers { bytes: &self.bytes, places, overlong: *overlong })
         })
     }
 
@@ -83,21 +83,21 @@ impl Begun {
 
 /// The headers that a call began with.
 #[derive(Clone, Copy)]
-pub struct Head<'a> {
+pub(crate) struct Headers<'a> {
     bytes: &'a [u8],
-    places: &'a [Place],
+    places: &'a [FieldPlace],
     overlong: bool,
 }
 
-impl<'a> Head<'a> {
+impl<'a> Headers<'a> {
     /// Whether it is longer than allowed; then some of its fields are missing.
-    pub fn is_overlong(self) -> bool {
+    pub(crate) fn is_overlong(self) -> bool {
         self.overlong
     }
 
     /// A copy, as of the only call that has begun.
-    pub fn alone(self) -> Begun {
-        let mut copy = Begun::default();
+    pub(crate) fn alone(self) -> HeaderBlocks {
+        let mut copy = HeaderBlocks::default();
         copy.begin();
         for place in self.places {
             copy.push(&self.bytes[place.0..place.1], &self.bytes[place.1..place.2]);
@@ -108,30 +108,25 @@ impl<'a> Head<'a> {
 
     /// The fields that say what a call is; one that is there twice has its first value.
     #[inline]
-    pub fn request(self) -> Request<'a> {
-        let mut request = Request::default();
+    pub(crate) fn grpc(self) -> GrpcHeaders<'a> {
+        let mut grpc = GrpcHeaders::default();
         for (name, value) in self.fields() {
             let place = match name {
-                b":method" => &mut request.method,
-                b":path" => &mut request.path,
-                b"content-type" => &mut request.content_type,
-                b"grpc-timeout" => &mut request.timeout,
-                b"grpc-encoding" => &mut request.encoding,
-                b"grpc-accept-encoding" => &mut request.accept_encoding,
+                b":method" => &mut grpc.method,
+                b":path" => &mut grpc.path,
+                b"content-type" => &mut grpc.content_type,
+                b"grpc-timeout" => &mut grpc.timeout,
+                b"grpc-encoding" => &mut grpc.encoding,
+                b"grpc-accept-encoding" => &mut grpc.accept_encoding,
                 _ => continue,
             };
             place.get_or_insert(value);
         }
-        request
-    }
-
-    /// The last value of a name.
-    pub fn last(self, name: &str) -> Option<&'a [u8]> {
-        self.fields().rfind(|(found, _)| *found == name.as_bytes()).map(|(_, value)| value)
+        grpc
     }
 
     /// The fields in their order.
-    pub fn fields(self) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> {
+    pub(crate) fn fields(self) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> {
         let Self { bytes, places, .. } = self;
         places.iter().map(|place| (&bytes[place.0..place.1], &bytes[place.1..place.2]))
     }
@@ -139,7 +134,7 @@ impl<'a> Head<'a> {
 
 /// What the head of a gRPC call says of it.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Request<'a> {
+pub(crate) struct GrpcHeaders<'a> {
     pub method: Option<&'a [u8]>,
     pub path: Option<&'a [u8]>,
     pub content_type: Option<&'a [u8]>,
@@ -152,7 +147,7 @@ pub struct Request<'a> {
 mod tests {
     use super::*;
 
-    fn push(begun: &mut Begun, fields: &[(&str, &str)]) {
+    fn push(begun: &mut HeaderBlocks, fields: &[(&str, &str)]) {
         begun.begin();
         for (name, value) in fields {
             begun.push(name.as_bytes(), value.as_bytes());
@@ -160,7 +155,7 @@ mod tests {
     }
 
     /// Each call's stream and the fields of its head, as text.
-    fn found(begun: &Begun) -> Vec<(i32, Vec<String>)> {
+    fn found(begun: &HeaderBlocks) -> Vec<(i32, Vec<String>)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let field = |(name, value)| format!("{}={}", text(name), text(value));
         begun.iter().map(|(stream, head)| (stream, head.fields().map(field).collect())).collect()
@@ -172,14 +167,12 @@ mod tests {
 
     #[test]
     fn each_call_has_its_own_fields() {
-        let mut begun = Begun::default();
+        let mut begun = HeaderBlocks::default();
         push(&mut begun, &[("a", "1"), ("b", "2"), ("a", "3")]);
         begun.end(1, false);
         push(&mut begun, &[("a", "4")]);
         begun.end(3, true);
-        let last = |name| begun.iter().map(|(_, head)| head.last(name)).collect::<Vec<_>>();
-        assert_eq!(last("a"), [Some(&b"3"[..]), Some(b"4")]);
-        assert_eq!(last("c"), [None, None]);
+        assert_eq!(found(&begun), [call(1, &["a=1", "b=2", "a=3"]), call(3, &["a=4"])]);
         assert_eq!(begun.iter().map(|(_, head)| head.is_overlong()).collect::<Vec<_>>(), [false, true]);
         begun.clear();
         assert!(begun.iter().next().is_none());
@@ -187,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_head_says_what_its_call_is_and_the_first_value_counts() {
-        let mut begun = Begun::default();
+        let mut begun = HeaderBlocks::default();
         let names =
             [":method", ":path", "content-type", "grpc-timeout", "grpc-encoding", "grpc-accept-encoding"];
         push(&mut begun, &names.map(|name| (name, name)));
@@ -197,18 +190,18 @@ mod tests {
         begun.end(1, false);
         push(&mut begun, &[("other", "")]);
         begun.end(3, false);
-        let values = |request: Request<'_>| {
-            let Request { method, path, content_type, timeout, encoding, accept_encoding } = request;
+        let values = |grpc: GrpcHeaders<'_>| {
+            let GrpcHeaders { method, path, content_type, timeout, encoding, accept_encoding } = grpc;
             let found = [method, path, content_type, timeout, encoding, accept_encoding];
             found.map(|value| value.map(<[u8]>::to_vec))
         };
-        let found: Vec<_> = begun.iter().map(|(_, head)| values(head.request())).collect();
+        let found: Vec<_> = begun.iter().map(|(_, head)| values(head.grpc())).collect();
         assert_eq!(found, [names.map(|name| Some(name.as_bytes().to_vec())), [const { None }; 6]]);
     }
 
     #[test]
     fn a_head_that_never_ended_leaves_nothing() {
-        let mut begun = Begun::default();
+        let mut begun = HeaderBlocks::default();
         push(&mut begun, &[("a", "1")]);
         begun.end(1, false);
         push(&mut begun, &[("b", "lost")]);
@@ -222,7 +215,7 @@ mod tests {
     fn a_head_may_come_in_pieces() {
         for calls_before in 0..4 {
             for fields_before in 0..3 {
-                let mut begun = Begun::default();
+                let mut begun = HeaderBlocks::default();
                 for stream in 0..calls_before {
                     push(&mut begun, &[("a", "1"), ("b", "2")]);
                     begun.end(stream, false);
@@ -250,7 +243,7 @@ mod tests {
     /// The calls that are given back may be older than calls that have begun meanwhile.
     #[test]
     fn what_is_given_back_late_replaces_nothing() {
-        let mut begun = Begun::default();
+        let mut begun = HeaderBlocks::default();
         push(&mut begun, &[("a", "1")]);
         begun.end(1, false);
         let taken = begun.take();

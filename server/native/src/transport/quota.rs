@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Calls that hold no more are not counted.
-pub const FREE_BYTES: usize = 1 << 12;
+pub(crate) const FREE_BYTES: usize = 1 << 12;
 
 /// A number of bytes that may be held.
 #[derive(Debug)]
-pub struct Quota {
+pub(crate) struct Quota {
     limit: usize,
     used: AtomicUsize,
     /// How often somebody wanted more; of a part, the whole counts it.
@@ -24,7 +24,7 @@ pub struct Quota {
 
 /// Who takes of a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
+pub(crate) enum Claim {
     /// A message that waits until others are whole.
     Waits,
     /// A message that the others wait for, or an answer.
@@ -32,12 +32,12 @@ pub enum Claim {
 }
 
 impl Quota {
-    pub fn new(limit: usize) -> Arc<Self> {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0), whole: None })
     }
 
     /// A quota within another.
-    pub fn within(whole: &Arc<Quota>, limit: usize) -> Arc<Self> {
+    pub(crate) fn within(whole: &Arc<Quota>, limit: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,
             used: AtomicUsize::new(0),
@@ -47,28 +47,28 @@ impl Quota {
     }
 
     /// The bytes that are held.
-    pub fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.used.load(Relaxed)
     }
 
     /// Whether more than half is used, here or of the whole.
     #[inline]
-    pub fn is_pressed(&self) -> bool {
+    pub(crate) fn is_pressed(&self) -> bool {
         self.used() > self.limit / 2 || self.whole.as_ref().is_some_and(|whole| whole.is_pressed())
     }
 
     /// Whether nothing is left, here or of the whole.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.used() >= self.limit || self.whole.as_ref().is_some_and(|whole| whole.is_full())
     }
 
     /// How often somebody wanted more than there was.
-    pub fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
     }
 
     /// Counts somebody who wanted more.
-    pub fn count_refusal(&self) {
+    pub(crate) fn count_refusal(&self) {
         self.whole.as_deref().unwrap_or(self).refused.fetch_add(1, Relaxed);
     }
 
@@ -95,25 +95,26 @@ impl Quota {
 
 /// Bytes of a quota, held as long as this lives. Small, since most calls hold none.
 #[derive(Debug, Default)]
-pub struct Held(Option<Box<Share>>);
+pub(crate) struct Reservation(Option<Box<ReservedShare>>);
 
 #[derive(Debug)]
-struct Share {
+struct ReservedShare {
     quota: Arc<Quota>,
     bytes: usize,
 }
 
-impl Held {
+impl Reservation {
     /// Bytes of a quota for an answer; None where it does not allow them.
-    pub fn new(quota: &Arc<Quota>, bytes: usize) -> Option<Self> {
+    pub(crate) fn new(quota: &Arc<Quota>, bytes: usize) -> Option<Self> {
         let mut held = Self::default();
         held.resize(quota, bytes, Claim::First).then_some(held)
     }
 
     /// Holds so many bytes of a quota, always the same one, instead of those before; false where the
     /// quota does not allow them, and then it is as many as before.
-    pub fn resize(&mut self, quota: &Arc<Quota>, bytes: usize, claim: Claim) -> bool {
-        let share = self.0.get_or_insert_with(|| Box::new(Share { quota: Arc::clone(quota), bytes: 0 }));
+    pub(crate) fn resize(&mut self, quota: &Arc<Quota>, bytes: usize, claim: Claim) -> bool {
+        let share =
+            self.0.get_or_insert_with(|| Box::new(ReservedShare { quota: Arc::clone(quota), bytes: 0 }));
         if bytes <= share.bytes {
             quota.give(share.bytes - bytes);
         } else if !quota.take(bytes - share.bytes, claim) {
@@ -125,7 +126,7 @@ impl Held {
     }
 }
 
-impl Drop for Share {
+impl Drop for ReservedShare {
     fn drop(&mut self) {
         self.quota.give(self.bytes);
     }
@@ -139,7 +140,7 @@ mod tests {
     fn what_is_held_is_counted_here_and_in_the_whole() {
         let whole = Quota::new(1000);
         let parts = [Quota::within(&whole, 400), Quota::within(&whole, 400)];
-        let mut held = [Held::default(), Held::default()];
+        let mut held = [Reservation::default(), Reservation::default()];
         assert!(held[0].resize(&parts[0], 300, Claim::Waits) && held[1].resize(&parts[1], 100, Claim::Waits));
         assert_eq!((whole.used(), parts[0].used(), parts[1].used()), (400, 300, 100));
         let taken = std::mem::take(&mut held[0]);
@@ -152,7 +153,7 @@ mod tests {
     #[test]
     fn the_last_quarter_is_for_those_that_others_wait_for() {
         let quota = Quota::within(&Quota::new(1000), 400);
-        let mut held = Held::default();
+        let mut held = Reservation::default();
         assert!(!held.resize(&quota, 301, Claim::Waits) && quota.used() == 0);
         assert!(held.resize(&quota, 300, Claim::Waits) && quota.is_pressed() && !quota.is_full());
         assert!(held.resize(&quota, 400, Claim::First) && quota.is_full());
@@ -163,9 +164,9 @@ mod tests {
     fn a_whole_that_is_full_refuses_though_the_part_has_room() {
         let whole = Quota::new(100);
         let (full, other) = (Quota::within(&whole, 100), Quota::within(&whole, 100));
-        let held = Held::new(&full, 100);
+        let held = Reservation::new(&full, 100);
         assert!(held.is_some() && other.is_pressed() && other.is_full());
-        assert!(Held::new(&other, 1).is_none());
+        assert!(Reservation::new(&other, 1).is_none());
         assert_eq!((other.used(), whole.used(), whole.refused()), (0, 100, 1));
     }
 }

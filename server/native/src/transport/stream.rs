@@ -9,28 +9,28 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::spawn_local;
 
-use crate::transport::http2::{Field, Fields, InitialFields, Received, Session};
-use crate::transport::intake::Intake;
-use crate::transport::quota::{Claim, FREE_BYTES, Held, Quota};
+use crate::transport::backpressure::Backpressure;
+use crate::transport::http2::{HeaderField, HeaderFields, Http2Session, InitialFields, Received};
+use crate::transport::quota::{Claim, FREE_BYTES, Quota, Reservation};
 
 /// How often a connection looks whether the pressure of others is over.
 const RELIEF: Duration = Duration::from_millis(50);
 
 /// The session, and how to wake the connection's task.
-pub struct Link {
-    session: RefCell<Session>,
+pub(crate) struct SharedSession {
+    session: RefCell<Http2Session>,
     task: RefCell<Option<Waker>>,
     /// Whether that task waits; while it runs it sends what it finds at the end.
     idle: Cell<bool>,
     given_up: Cell<bool>,
     quota: Arc<Quota>,
-    intake: RefCell<Intake>,
+    intake: RefCell<Backpressure>,
     /// Whether the windows are small, and a task looks for the end of the pressure.
     narrow: Cell<bool>,
 }
 
-impl Link {
-    pub fn new(session: Session, quota: Arc<Quota>) -> Self {
+impl SharedSession {
+    pub(crate) fn new(session: Http2Session, quota: Arc<Quota>) -> Self {
         Self {
             session: RefCell::new(session),
             task: RefCell::default(),
@@ -43,12 +43,12 @@ impl Link {
     }
 
     /// The session. Nobody holds it while it waits.
-    pub fn session(&self) -> RefMut<'_, Session> {
+    pub(crate) fn session(&self) -> RefMut<'_, Http2Session> {
         self.session.borrow_mut()
     }
 
     /// The connection's task waits, or no longer does.
-    pub fn set_idle(&self, waiting: Option<&Waker>) {
+    pub(crate) fn set_idle(&self, waiting: Option<&Waker>) {
         self.idle.set(waiting.is_some());
         if let Some(waker) = waiting {
             match &mut *self.task.borrow_mut() {
@@ -59,12 +59,12 @@ impl Link {
     }
 
     /// Has the connection end, without a word to the client.
-    pub fn give_up(&self) {
+    pub(crate) fn give_up(&self) {
         self.given_up.set(true);
         self.wake();
     }
 
-    pub fn is_given_up(&self) -> bool {
+    pub(crate) fn is_given_up(&self) -> bool {
         self.given_up.get()
     }
 
@@ -110,7 +110,7 @@ impl Link {
     }
 
     /// Has the connection's task send what the session has.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if self.idle.replace(false)
             && let Some(task) = &*self.task.borrow()
         {
@@ -120,29 +120,31 @@ impl Link {
 }
 
 /// The request's side of a call.
-pub struct Body {
-    link: Rc<Link>,
+pub(crate) struct RequestBody {
+    link: Rc<SharedSession>,
     id: i32,
     /// Whether the last of it has been taken: then nobody asks the session again.
     ended: bool,
     /// What of the quota the message that has begun holds.
-    held: Held,
+    held: Reservation,
+    /// What of the quota the call's metadata holds.
+    metadata: Reservation,
     /// Whether the caller owes the rest of a message.
     owes: bool,
 }
 
 /// Why nothing more comes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gone {
+pub(crate) enum BodyError {
     /// The caller went away.
     Reset,
     /// The caller has sent nothing for too long.
     Stalled,
 }
 
-impl Body {
+impl RequestBody {
     /// The next bytes; None at the end.
-    pub fn poll_data(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, Gone>> {
+    pub(crate) fn poll_data(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
         if self.ended {
             return Poll::Ready(Ok(None));
         }
@@ -166,8 +168,8 @@ impl Body {
                 Poll::Ready(Ok(Some(data)))
             }
             Received::End => Poll::Ready(Ok(None)),
-            Received::Gone => Poll::Ready(Err(Gone::Reset)),
-            Received::Stalled => Poll::Ready(Err(Gone::Stalled)),
+            Received::Gone => Poll::Ready(Err(BodyError::Reset)),
+            Received::Stalled => Poll::Ready(Err(BodyError::Stalled)),
             Received::Nothing => {
                 session.wait(self.id, cx.waker());
                 Poll::Pending
@@ -176,13 +178,13 @@ impl Body {
     }
 
     /// Whether the last of it has been taken.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }
 
     /// The caller owes the rest of a message, of which so many bytes are here; false where the quota
     /// does not allow them.
-    pub fn owe(&mut self, bytes: usize) -> bool {
+    pub(crate) fn owe(&mut self, bytes: usize) -> bool {
         if !std::mem::replace(&mut self.owes, true) {
             self.link.session().expect(self.id, true);
         }
@@ -197,7 +199,7 @@ impl Body {
 
     /// What a message of so many bytes, which is whole, holds of the quota; None where that does not
     /// allow it.
-    pub fn settle(&mut self, bytes: usize) -> Option<Held> {
+    pub(crate) fn settle(&mut self, bytes: usize) -> Option<Reservation> {
         let fits = bytes <= FREE_BYTES || self.held.resize(&self.link.quota, bytes, Claim::First);
         let held = std::mem::take(&mut self.held);
         if std::mem::take(&mut self.owes) {
@@ -207,44 +209,57 @@ impl Body {
         fits.then_some(held)
     }
 
+    /// Holds bytes of the quota for the call's metadata, as long as the call may read messages; false where
+    /// the quota does not allow them.
+    pub(crate) fn hold_metadata(&mut self, bytes: usize) -> bool {
+        bytes <= FREE_BYTES || self.metadata.resize(&self.link.quota, bytes, Claim::First)
+    }
+
     /// The quota of the connection.
-    pub fn quota(&self) -> &Arc<Quota> {
+    pub(crate) fn quota(&self) -> &Arc<Quota> {
         &self.link.quota
     }
 }
 
-impl Drop for Body {
+impl Drop for RequestBody {
     fn drop(&mut self) {
         if self.owes {
-            self.held = Held::default();
+            self.held = Reservation::default();
             self.link.forget(self.id);
         }
     }
 }
 
 /// The answer's side of a call. One that is dropped before its end breaks the call off.
-pub struct Answer {
-    link: Rc<Link>,
+pub(crate) struct ResponseWriter {
+    link: Rc<SharedSession>,
     id: i32,
     /// Whether its end has been given: then nobody asks the session again.
     ended: bool,
 }
 
 /// The two sides of a call that has begun.
-pub fn call(link: &Rc<Link>, id: i32) -> (Body, Answer) {
-    let body = Body { link: Rc::clone(link), id, ended: false, held: Held::default(), owes: false };
-    (body, Answer { link: Rc::clone(link), id, ended: false })
+pub(crate) fn call(link: &Rc<SharedSession>, id: i32) -> (RequestBody, ResponseWriter) {
+    let body = RequestBody {
+        link: Rc::clone(link),
+        id,
+        ended: false,
+        held: Reservation::default(),
+        metadata: Reservation::default(),
+        owes: false,
+    };
+    (body, ResponseWriter { link: Rc::clone(link), id, ended: false })
 }
 
-impl Answer {
+impl ResponseWriter {
     /// Answers with headers alone.
-    pub fn refuse(self, fields: &[Field]) {
+    pub(crate) fn refuse(self, fields: &[HeaderField]) {
         self.link.session().refuse(self.id, fields);
     }
 
     /// Sends data, after the initial fields where it is the first; false where the quota does not allow it.
     /// What was sent before has gone.
-    pub fn data(&self, initial: &InitialFields, data: Bytes) -> bool {
+    pub(crate) fn data(&self, initial: &InitialFields, data: Bytes) -> bool {
         let Some(held) = self.hold(&data) else { return false };
         self.link.session().data(self.id, initial, data, held);
         self.link.wake();
@@ -253,7 +268,12 @@ impl Answer {
 
     /// Sends data as the first and last, and ends the answer; gives itself back where the quota does
     /// not allow it.
-    pub fn finish(mut self, initial: &InitialFields, data: Bytes, trailers: Fields) -> Result<(), Self> {
+    pub(crate) fn finish(
+        mut self,
+        initial: &InitialFields,
+        data: Bytes,
+        trailers: HeaderFields,
+    ) -> Result<(), Self> {
         let Some(held) = self.hold(&data) else { return Err(self) };
         self.link.session().finish(self.id, initial, data, held, trailers);
         self.ended = true;
@@ -261,12 +281,16 @@ impl Answer {
     }
 
     /// What data holds of the quota until it has gone; None where that does not allow it.
-    fn hold(&self, data: &Bytes) -> Option<Held> {
-        if data.len() <= FREE_BYTES { Some(Held::default()) } else { Held::new(&self.link.quota, data.len()) }
+    fn hold(&self, data: &Bytes) -> Option<Reservation> {
+        if data.len() <= FREE_BYTES {
+            Some(Reservation::default())
+        } else {
+            Reservation::new(&self.link.quota, data.len())
+        }
     }
 
     /// Whether the quota allows no answer that is to be counted.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         let full = self.link.quota.is_full();
         if full {
             self.link.quota.count_refusal();
@@ -275,16 +299,16 @@ impl Answer {
     }
 
     /// Ends the answer.
-    pub fn end(mut self, initial: &InitialFields, trailers: Fields) {
+    pub(crate) fn end(mut self, initial: &InitialFields, trailers: HeaderFields) {
         self.link.session().end(self.id, initial, trailers);
         self.ended = true;
     }
 
     /// Waits until what was given before has gone.
-    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<(), Gone>> {
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<(), BodyError>> {
         let mut session = self.link.session();
         if !session.is_open(self.id) {
-            return Poll::Ready(Err(Gone::Reset));
+            return Poll::Ready(Err(BodyError::Reset));
         }
         if session.has_room(self.id) {
             return Poll::Ready(Ok(()));
@@ -294,7 +318,7 @@ impl Answer {
     }
 
     /// Waits until the caller goes away.
-    pub fn poll_gone(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_gone(&self, cx: &Context<'_>) -> Poll<()> {
         let mut session = self.link.session();
         if !session.is_open(self.id) {
             return Poll::Ready(());
@@ -304,7 +328,7 @@ impl Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for ResponseWriter {
     fn drop(&mut self) {
         if !self.ended {
             let mut session = self.link.session();

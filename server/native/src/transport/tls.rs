@@ -12,7 +12,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// The certificate in force; TLS is off where there is none.
 #[derive(Default)]
-pub struct Tls(ArcSwapOption<ServerConfig>);
+pub(crate) struct Tls(ArcSwapOption<ServerConfig>);
 
 impl Tls {
     /// Shows a certificate to clients that connect from now on.
@@ -20,13 +20,13 @@ impl Tls {
     /// # Errors
     /// The PEM files hold no chain or no key, or they do not belong together; the certificate
     /// before stays in force.
-    pub fn replace(&self, chain: &[u8], key: &[u8]) -> io::Result<()> {
+    pub(crate) fn replace(&self, chain: &[u8], key: &[u8]) -> io::Result<()> {
         self.0.store(Some(Arc::new(config(chain, key)?)));
         Ok(())
     }
 
     /// What greets the next connection; None where TLS is off.
-    pub fn acceptor(&self) -> Option<TlsAcceptor> {
+    pub(crate) fn acceptor(&self) -> Option<TlsAcceptor> {
         self.0.load_full().map(TlsAcceptor::from)
     }
 }

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from weakref import WeakKeyDictionary
 
 import scorewire_native
-from scorewire_server.engine.context import CallContext, deadline_in
+from scorewire_server.engine.context import CallContext, Peer, deadline_in
 from scorewire_server.engine.encodings.methods import TENSOR_METHODS, PredictionMethod
 from scorewire_server.engine.encodings.positional import malformed
 from scorewire_server.engine.interpreted.failures import (
@@ -78,13 +79,15 @@ class NativeEngine:
             "internal": RuntimeError(),
         }
         self._native = scorewire_native.Engine(
-            settings.max_rows,
-            settings.max_in_flight,
-            settings.max_message_bytes,
-            settings.max_run_seconds,
-            settings.buffered_bytes,
-            threads,
-            [round(bound * 1e9) for bound in BUCKETS_SECONDS],
+            {
+                "max_rows": settings.max_rows,
+                "max_in_flight": settings.max_in_flight,
+                "max_message_bytes": settings.max_message_bytes,
+                "max_run_seconds": settings.max_run_seconds,
+                "max_buffered_bytes": settings.buffered_bytes,
+                "threads": threads,
+                "bounds_ns": [round(bound * 1e9) for bound in BUCKETS_SECONDS],
+            },
             {name: failure_of(error) for name, error in fixed.items()},
         )
         self._versions: dict[LoadedVersion, scorewire_native.Version] = {}
@@ -198,8 +201,8 @@ class NativeEngine:
     def _read_events(self) -> None:
         for event in self._native.take_events():
             match event:
-                case ("open", number, opening):
-                    self._open(number, *opening)
+                case ("open", number, context):
+                    self._open(number, _context(*context))
                 case ("ask", number, question):
                     self._native.answer(number, self._explain(question))
                 case ("fault", _, (method, text)):
@@ -214,10 +217,9 @@ class NativeEngine:
                     if call := self._calls.get(number):
                         call.cancel()
 
-    def _open(self, number: int, path: str, seconds_left: float | None) -> None:
-        context = CallContext(path, deadline=deadline_in(seconds_left))
-        tensors = _TENSOR_METHODS.get(path)
-        method = self._control[path] if tensors is None else self._prediction(tensors)
+    def _open(self, number: int, context: CallContext) -> None:
+        tensors = _TENSOR_METHODS.get(context.method)
+        method = self._control[context.method] if tensors is None else self._prediction(tensors)
         call = ForwardedCall(self._native, number, method, context)
         self._calls[number] = call
         task = asyncio.get_running_loop().create_task(call.run())
@@ -259,6 +261,27 @@ def _route(
         return route.model, route.name, targets, None
     version, share = route.shadow
     return route.model, route.name, targets, (versions[version], share)
+
+
+def _context(
+    path: str,
+    metadata: Iterable[tuple[bytes, bytes]],
+    peer: tuple[str, bytes | None],
+    seconds_left: float | None,
+) -> CallContext:
+    """What the extension knows of a call, as the control plane takes it."""
+    pairs = tuple(_metadatum(name.decode("latin-1"), value) for name, value in metadata)
+    return CallContext(path, pairs, Peer(*peer), deadline_in(seconds_left))
+
+
+def _metadatum(name: str, value: bytes) -> tuple[str, str | bytes]:
+    """One name and value: bytes where the name ends in -bin, which travel in base64; else text."""
+    if not name.endswith("-bin"):
+        return name, value.decode("latin-1")
+    try:
+        return name, b64decode(value + b"=" * (-len(value) % 4), validate=True)
+    except ValueError:
+        return name, value
 
 
 def _processors() -> list[int]:

@@ -1,8 +1,9 @@
-"""A loaded version as the native engine takes it: plain tuples, and the refusals of rows as bytes."""
+"""A loaded version as the native engine takes it: plain values by name, and the refusals of rows as bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import scorewire_native
 from scorewire_contract.coding import RowError, missing_message, number_ranges, unknown_message, whole_message
@@ -29,17 +30,17 @@ _ELEMENTS = {
     manifest_pb2.ELEMENT_TYPE_UINT64: 13,
 }
 # What the extension calls the ways in which texts are cut, and the parts of what is counted.
-_ACCENTS = {
+_ACCENTS: dict[int, Literal["kept", "stripped", "ascii"]] = {
     manifest_pb2.ACCENTS_KEPT: "kept",
     manifest_pb2.ACCENTS_STRIPPED: "stripped",
     manifest_pb2.ACCENTS_ASCII: "ascii",
 }
-_ANALYZERS = {
+_ANALYZERS: dict[int, Literal["words", "characters", "characters_of_words"]] = {
     manifest_pb2.ANALYZER_WORDS: "words",
     manifest_pb2.ANALYZER_CHARACTERS: "characters",
     manifest_pb2.ANALYZER_CHARACTERS_OF_WORDS: "characters_of_words",
 }
-_PARTS = {
+_PARTS: dict[int, Literal["row", "place", "count"]] = {
     manifest_pb2.ENTRY_PART_ROW: "row",
     manifest_pb2.ENTRY_PART_PLACE: "place",
     manifest_pb2.ENTRY_PART_COUNT: "count",
@@ -63,58 +64,67 @@ def native_version(engine: scorewire_native.Engine, version: LoadedVersion) -> s
         raise TypeError("the native engine runs graphs that its own open_session made")
     schema, coding = version.manifest.schema, version.manifest.coding
     return engine.version(
-        graph.native,
-        (version.model, version.version),
-        version.fingerprint,
-        version.row_ns,
-        version.max_rows,
-        (version.scorer.number_count, version.scorer.text_count),
-        [(each.text, each.fold == _FOLDED, list(each.texts)) for each in coding.vocabularies],
-        list(map(_bag, coding.bags)),
-        list(map(_input, coding.inputs)),
-        [
-            (output.name, output.width, output.kind == schema_pb2.OUTPUT_KIND_TEXT)
-            for output in schema.outputs
-        ],
-        version.score_output,
-        coding.row_by_row,
-        version.max_shared_rows,
-        list(_checks(schema, coding)),
-        _typed(version),
-        _tensors(version),
+        {
+            "graph": graph.native,
+            "model": version.model,
+            "version": version.version,
+            "major": version.major,
+            "fingerprint": version.fingerprint,
+            "row_ns": version.row_ns,
+            "max_rows": version.max_rows,
+            "number_count": version.scorer.number_count,
+            "text_count": version.scorer.text_count,
+            "vocabularies": list(map(_vocabulary, coding.vocabularies)),
+            "bags": list(map(_bag, coding.bags)),
+            "inputs": list(map(_input, coding.inputs)),
+            "outputs": list(map(_output, schema.outputs)),
+            "score_output": version.score_output,
+            "row_by_row": coding.row_by_row,
+            "max_shared_rows": version.max_shared_rows,
+            "checks": list(_checks(version)),
+            "typed_fields": list(_typed_fields(version)),
+            "typed_outputs": list(_typed_outputs(version)),
+            "tensor_inputs": list(_tensor_inputs(version)),
+            "tensor_outputs": list(_tensor_outputs(version)),
+        }
     )
 
 
-def _typed(version: LoadedVersion) -> scorewire_native.Typed:
-    schema, typed = version.manifest.schema, version.typed.schema
-    features, counts = [], [0, 0]
-    for feature, field in zip(schema.features, typed.features, strict=True):
-        is_text = feature.kind == schema_pb2.FEATURE_KIND_TEXT
-        features.append((field.number, is_text, counts[is_text]))
-        counts[is_text] += 1
-    outputs = [
-        (
-            index,
-            field.number,
-            field.repeated,
-            list(output.class_labels) if output.kind == schema_pb2.OUTPUT_KIND_CLASS else None,
-        )
-        for index, (output, field) in enumerate(zip(schema.outputs, typed.outputs, strict=True))
-    ]
-    refusals = [
-        [version.typed.error(row_error(each)).SerializeToString() if each else b"" for each in by_reason]
-        for *_, by_reason in _checks(schema, version.manifest.coding)
-    ]
-    return version.major, features, outputs, refusals
+def _typed_fields(version: LoadedVersion) -> Iterator[scorewire_native.TypedField]:
+    counts = [0, 0]
+    fields = version.typed.schema.features
+    for feature, field in zip(version.manifest.schema.features, fields, strict=True):
+        text = feature.kind == schema_pb2.FEATURE_KIND_TEXT
+        yield {"number": field.number, "text": text, "position": counts[text]}
+        counts[text] += 1
 
 
-def _tensors(version: LoadedVersion) -> scorewire_native.Tensors:
-    tensors = version.tensors
-    inputs = [
-        (each.name, each.datatype == BYTES, list(each.dims), each.optional, tensors.start(each.name))
-        for each in tensors.inputs
-    ]
-    return inputs, [(each.name, each.datatype, list(each.dims)) for each in tensors.outputs]
+def _typed_outputs(version: LoadedVersion) -> Iterator[scorewire_native.TypedOutput]:
+    fields = version.typed.schema.outputs
+    for index, (output, field) in enumerate(zip(version.manifest.schema.outputs, fields, strict=True)):
+        is_class = output.kind == schema_pb2.OUTPUT_KIND_CLASS
+        yield {
+            "output": index,
+            "number": field.number,
+            "repeated": field.repeated,
+            "labels": list(output.class_labels) if is_class else None,
+        }
+
+
+def _tensor_inputs(version: LoadedVersion) -> Iterator[scorewire_native.TensorInput]:
+    for each in version.tensors.inputs:
+        yield {
+            "name": each.name,
+            "texts": each.datatype == BYTES,
+            "dims": list(each.dims),
+            "optional": each.optional,
+            "start": version.tensors.start(each.name),
+        }
+
+
+def _tensor_outputs(version: LoadedVersion) -> Iterator[scorewire_native.TensorOutput]:
+    for each in version.tensors.outputs:
+        yield {"name": each.name, "datatype": each.datatype, "dims": list(each.dims)}
 
 
 def row_error(refusal: bytes) -> RowError:
@@ -123,70 +133,97 @@ def row_error(refusal: bytes) -> RowError:
     return RowError(0, told.reason, told.feature, told.message)
 
 
+def _vocabulary(vocabulary: manifest_pb2.Vocabulary) -> scorewire_native.Vocabulary:
+    fold = vocabulary.fold == _FOLDED
+    return {"text": vocabulary.text, "fold": fold, "texts": list(vocabulary.texts)}
+
+
 def _bag(bag: manifest_pb2.Bag) -> scorewire_native.Bag:
     characters = bag.tokens.characters
-    tokens = (
-        characters.word,
-        characters.space,
-        list(zip(characters.starts, characters.ends, strict=True)),
-        characters.excluded,
-        bag.tokens.shortest,
-        bag.tokens.whole_words,
-        list(bag.stop_words),
-    )
-    return (
-        bag.text,
-        bag.fold == _FOLDED,
-        bag.unicode_version,
-        bag.lowercase,
-        _ACCENTS[bag.accents],
-        _ANALYZERS[bag.analyzer],
-        tokens,
-        (bag.shortest, bag.longest),
-        list(bag.terms),
-        (bag.hashing.width, bag.hashing.alternate_sign) if bag.hashing.width else None,
-    )
+    return {
+        "text": bag.text,
+        "fold": bag.fold == _FOLDED,
+        "unicode": bag.unicode_version,
+        "lowercase": bag.lowercase,
+        "accents": _ACCENTS[bag.accents],
+        "analyzer": _ANALYZERS[bag.analyzer],
+        "tokens": {
+            "word": characters.word,
+            "space": characters.space,
+            "ranges": list(zip(characters.starts, characters.ends, strict=True)),
+            "excluded": characters.excluded,
+            "shortest": bag.tokens.shortest,
+            "whole_words": bag.tokens.whole_words,
+            "stop_words": list(bag.stop_words),
+        },
+        "sizes": (bag.shortest, bag.longest),
+        "terms": list(bag.terms),
+        "hashing": (bag.hashing.width, bag.hashing.alternate_sign) if bag.hashing.width else None,
+    }
 
 
 def _input(graph_input: manifest_pb2.GraphInput) -> scorewire_native.Input:
     dims = list(graph_input.shape.dims) if graph_input.HasField("shape") else [len(graph_input.columns)]
     entries = graph_input.entries
-    part = (entries.bag, _PARTS[entries.part]) if graph_input.HasField("entries") else None
-    columns = list(map(_column, graph_input.columns))
-    return graph_input.name, _ELEMENTS[graph_input.type], columns, dims, part
+    return {
+        "name": graph_input.name,
+        "element": _ELEMENTS[graph_input.type],
+        "columns": list(map(_column, graph_input.columns)),
+        "dims": dims,
+        "entries": (entries.bag, _PARTS[entries.part]) if graph_input.HasField("entries") else None,
+    }
 
 
 def _column(column: manifest_pb2.Column) -> scorewire_native.Column:
     source = column.WhichOneof("source")
     if source == "number":
-        return source, column.number, [], False
+        return {"kind": "number", "position": column.number, "values": [], "fold": False}
     if source == "coded":
         coded = column.coded
         # The unknown text's value stands last, where the index of unknown texts finds it.
-        return source, coded.vocabulary, [*coded.values, coded.unknown_value], False
-    return "text", column.text.text, [], column.text.fold == _FOLDED
+        values = [*coded.values, coded.unknown_value]
+        return {"kind": "coded", "position": coded.vocabulary, "values": values, "fold": False}
+    text = column.text
+    return {"kind": "text", "position": text.text, "values": [], "fold": text.fold == _FOLDED}
 
 
-def _checks(schema: schema_pb2.Schema, coding: manifest_pb2.Coding) -> Iterator[scorewire_native.Check]:
+def _output(output: schema_pb2.OutputSchema) -> scorewire_native.Output:
+    texts = output.kind == schema_pb2.OUTPUT_KIND_TEXT
+    return {"name": output.name, "width": output.width, "texts": texts}
+
+
+def _checks(version: LoadedVersion) -> Iterator[scorewire_native.Check]:
     """What each feature refuses, in schema order."""
+    schema, coding = version.manifest.schema, version.manifest.coding
     ranges = iter(number_ranges(schema, coding))
     numbers = texts = 0
     for feature in schema.features:
         name = feature.name
         messages = {errors_pb2.ERROR_REASON_MISSING_VALUE: missing_message(name)}
+        number: scorewire_native.NumberCheck | None = None
+        text: scorewire_native.TextCheck | None = None
         if feature.kind == schema_pb2.FEATURE_KIND_NUMBER:
             bounds = next(ranges)
             messages[errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE] = bounds.message
             messages[errors_pb2.ERROR_REASON_NUMBER_NOT_WHOLE] = whole_message(name)
-            number = numbers, bounds.low, bounds.high, feature.whole
-            yield number, None, feature.missing_allowed, _refusals(name, messages)
+            number = {"position": numbers, "low": bounds.low, "high": bounds.high, "whole": feature.whole}
             numbers += 1
         else:
             known = [i for i, each in enumerate(coding.vocabularies) if each.text == texts]
             messages[errors_pb2.ERROR_REASON_UNKNOWN_TEXT] = unknown_message(name)
-            text = texts, [] if feature.unknown_allowed else known
-            yield None, text, feature.missing_allowed, _refusals(name, messages)
+            text = {"position": texts, "vocabularies": [] if feature.unknown_allowed else known}
             texts += 1
+        refusals = _refusals(name, messages)
+        typed = [
+            version.typed.error(row_error(each)).SerializeToString() if each else b"" for each in refusals
+        ]
+        yield {
+            "number": number,
+            "text": text,
+            "missing_allowed": feature.missing_allowed,
+            "refusals": refusals,
+            "typed_refusals": typed,
+        }
 
 
 def _refusals(feature: str, messages: Mapping[Reason, str]) -> list[bytes]:

@@ -219,7 +219,16 @@ def test_failures_of_every_reason_of_the_contract_are_counted() -> None:
             "internal",
         }
         fixed = dict.fromkeys(names - set(without), (1, reason, "", b""))
-        return scorewire_native.Engine(1, 1, 1024, 1.0, 1 << 20, 1, range(1, len(BUCKETS_SECONDS) + 1), fixed)
+        parts: scorewire_native.EngineParts = {
+            "max_rows": 1,
+            "max_in_flight": 1,
+            "max_message_bytes": 1024,
+            "max_run_seconds": 1.0,
+            "max_buffered_bytes": 1 << 20,
+            "threads": 1,
+            "bounds_ns": range(1, len(BUCKETS_SECONDS) + 1),
+        }
+        return scorewire_native.Engine(parts, fixed)
 
     for reason in errors_pb2.ErrorReason.values():
         if reason < FIRST_ROW_REASON:

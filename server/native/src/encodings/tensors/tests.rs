@@ -1,4 +1,10 @@
 use super::*;
+use crate::encodings::tensor_request::{MAX_RANK, MAX_TENSORS};
+
+fn read(decoded: &mut Decoded, data: &[u8]) -> Result<()> {
+    decoded.clear();
+    super::read(&mut decoded.request, &mut decoded.tensors, data)
+}
 
 fn field(number: u32, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -11,24 +17,29 @@ fn tensor(name: &str, datatype: &str, shape: &[u8]) -> Vec<u8> {
     field(5, &[field(1, name.as_bytes()), field(2, datatype.as_bytes()), field(3, shape)].concat())
 }
 
-fn interface() -> Interface {
-    let input = |name: &str, texts, start| Input {
+fn interface() -> TensorSchema {
+    let input = |name: &str, texts, start| TensorInput {
         name: name.into(),
         texts,
         dims: vec![1],
         optional: name == "b",
         start,
     };
-    Interface::new(("m", "1"), vec![input("a", false, 0), input("t", true, 0), input("b", false, 1)], vec![])
+    TensorSchema::new(
+        ("m", "1"),
+        vec![input("a", false, 0), input("t", true, 0), input("b", false, 1)],
+        vec![],
+    )
 }
 
 fn filled(data: &[u8]) -> Result<(Vec<f64>, Vec<String>)> {
-    let mut request = Request::default();
-    read(&mut request, data)?;
-    interface().fill(&mut request, data, 10)?;
+    let mut decoded = Decoded::default();
+    read(&mut decoded, data)?;
+    interface().fill(&mut decoded, data, 10)?;
+    let request = &decoded.request;
     let chunks = request.numbers(data).chunks_exact(DOUBLE);
     let numbers = chunks.map(|chunk| f64::from_le_bytes(chunk.try_into().unwrap())).collect();
-    Ok((numbers, request.texts.iter().map(|text| text.text(data).to_owned()).collect()))
+    Ok((numbers, decoded.request.texts.iter().map(|text| text.text(data).to_owned()).collect()))
 }
 
 fn usual() -> Vec<Vec<u8>> {
@@ -57,7 +68,7 @@ fn a_shape_of_more_sizes_than_any_tensor_has_is_unusual() {
         filled(&parts.concat())
     };
     assert!(sent(MAX_RANK).is_ok());
-    assert_eq!(sent(MAX_RANK + 1), Err(Unusual));
+    assert_eq!(sent(MAX_RANK + 1), Err(UnsupportedError));
 }
 
 #[test]
@@ -86,7 +97,7 @@ fn typed_contents_are_rows_as_raw_ones_are() {
         tensor("a", "FP64", &[2]),
         [tensor("a", "FP64", &[2]), raw].concat(),
     ] {
-        assert_eq!(beside(unusual.clone()).err(), Some(Unusual), "{unusual:?}");
+        assert_eq!(beside(unusual.clone()).err(), Some(UnsupportedError), "{unusual:?}");
     }
 }
 
@@ -111,21 +122,26 @@ fn no_change_of_a_byte_and_no_cut_makes_it_panic() {
 
 #[test]
 fn a_hundred_inputs_are_found_in_any_order() {
-    let input =
-        |i: usize| Input { name: format!("x{i}"), texts: false, dims: vec![], optional: false, start: i };
-    let interface = Interface::new(("m", "1"), (0..100).map(input).collect(), vec![]);
+    let input = |i: usize| TensorInput {
+        name: format!("x{i}"),
+        texts: false,
+        dims: vec![],
+        optional: false,
+        start: i,
+    };
+    let interface = TensorSchema::new(("m", "1"), (0..100).map(input).collect(), vec![]);
     let order: Vec<usize> = (0..100).rev().collect();
     let inputs = order.iter().map(|i| tensor(&format!("x{i}"), "UINT8", &[1]));
     let raws = order.iter().map(|&i| field(7, &[i as u8]));
     let data: Vec<u8> = inputs.chain(raws).flatten().collect();
-    let mut request = Request::default();
-    read(&mut request, &data).unwrap();
-    interface.fill(&mut request, &data, 10).unwrap();
-    let numbers = request.numbers(&data).chunks_exact(DOUBLE);
+    let mut decoded = Decoded::default();
+    read(&mut decoded, &data).unwrap();
+    interface.fill(&mut decoded, &data, 10).unwrap();
+    let numbers = decoded.request.numbers(&data).chunks_exact(DOUBLE);
     assert!(numbers.enumerate().all(|(i, number)| number == (i as f64).to_le_bytes()));
     let twice: Vec<u8> = [tensor("x0", "UINT8", &[1]), field(7, &[0])].concat();
-    read(&mut request, &twice).unwrap();
-    assert_eq!(interface.fill(&mut request, &twice, 10), Err(Unusual));
+    read(&mut decoded, &twice).unwrap();
+    assert_eq!(interface.fill(&mut decoded, &twice, 10), Err(UnsupportedError));
 }
 
 #[test]
@@ -135,26 +151,26 @@ fn what_is_unusual_is_left_to_others() {
         parts[index] = part;
         filled(&parts.concat()).err()
     };
-    assert_eq!(change(0, b"\xff".to_vec()), Some(Unusual));
-    assert_eq!(change(1, tensor("u", "BYTES", &[2, 1])), Some(Unusual));
-    assert_eq!(change(1, tensor("a", "INT32", &[2])), Some(Unusual));
-    assert_eq!(change(1, tensor("t", "BYTES", &[2, 2])), Some(Unusual));
-    assert_eq!(change(2, tensor("a", "INT32", &[3])), Some(Unusual));
-    assert_eq!(change(2, tensor("a", "FP16", &[2])), Some(Unusual));
-    assert_eq!(change(3, field(7, b"\x03\0\0\0de\0\0\0\0")), Some(Unusual));
-    assert_eq!(change(3, field(7, b"\x02\0\0\0d\xff\0\0\0\0")), Some(Unusual));
-    assert_eq!(change(4, Vec::new()), Some(Unusual));
-    assert_eq!(change(0, field(4, &field(1, b"priority"))), Some(Unusual));
-    assert_eq!(change(0, field(6, &field(1, b"none"))), Some(Unusual));
+    assert_eq!(change(0, b"\xff".to_vec()), Some(UnsupportedError));
+    assert_eq!(change(1, tensor("u", "BYTES", &[2, 1])), Some(UnsupportedError));
+    assert_eq!(change(1, tensor("a", "INT32", &[2])), Some(UnsupportedError));
+    assert_eq!(change(1, tensor("t", "BYTES", &[2, 2])), Some(UnsupportedError));
+    assert_eq!(change(2, tensor("a", "INT32", &[3])), Some(UnsupportedError));
+    assert_eq!(change(2, tensor("a", "FP16", &[2])), Some(UnsupportedError));
+    assert_eq!(change(3, field(7, b"\x03\0\0\0de\0\0\0\0")), Some(UnsupportedError));
+    assert_eq!(change(3, field(7, b"\x02\0\0\0d\xff\0\0\0\0")), Some(UnsupportedError));
+    assert_eq!(change(4, Vec::new()), Some(UnsupportedError));
+    assert_eq!(change(0, field(4, &field(1, b"priority"))), Some(UnsupportedError));
+    assert_eq!(change(0, field(6, &field(1, b"none"))), Some(UnsupportedError));
 }
 
 #[test]
 fn a_routing_key_is_a_parameter() {
-    let mut request = Request::default();
+    let mut decoded = Decoded::default();
     let value = field(2, &field(3, b"user-7"));
     let data = [usual().concat(), field(4, &[field(1, b"routing_key"), value].concat())].concat();
-    read(&mut request, &data).unwrap();
-    assert_eq!(request.routing_key.text(&data), "user-7");
+    read(&mut decoded, &data).unwrap();
+    assert_eq!(decoded.request.routing_key.text(&data), "user-7");
 }
 
 #[test]
@@ -175,36 +191,40 @@ fn a_number_of_rows_without_their_bytes_makes_no_room() {
         vec![claim("a", "FP64", &typed(&field(7, &[0; 8]))), claim("t", "BYTES", &typed(&field(8, b"")))],
         vec![claim("a", "INT32", &typed(&field(2, &[1]))), claim("t", "BYTES", &typed(&field(8, b"")))],
     ] {
-        let (data, mut request) = (parts.concat(), Request::default());
-        read(&mut request, &data).unwrap();
-        assert_eq!(interface().fill(&mut request, &data, 10), Err(Unusual), "{data:?}");
-        assert_eq!((request.gathered.capacity(), request.texts.capacity()), (0, 0), "{data:?}");
+        let (data, mut decoded) = (parts.concat(), Decoded::default());
+        read(&mut decoded, &data).unwrap();
+        assert_eq!(interface().fill(&mut decoded, &data, 10), Err(UnsupportedError), "{data:?}");
+        assert_eq!(
+            (decoded.request.gathered.capacity(), decoded.request.texts.capacity()),
+            (0, 0),
+            "{data:?}"
+        );
     }
 }
 
 #[test]
 fn more_tensors_than_any_model_has_are_left_to_the_control_plane() {
-    let mut request = Request::default();
+    let mut decoded = Decoded::default();
     let one = field(5, &[field(3, &[1]), field(5, &field(6, &[0; 4]))].concat());
-    assert_eq!(read(&mut request, &one.repeat(MAX_TENSORS)), Ok(()));
-    assert_eq!(read(&mut request, &one.repeat(MAX_TENSORS + 1)), Err(Unusual));
+    assert_eq!(read(&mut decoded, &one.repeat(MAX_TENSORS)), Ok(()));
+    assert_eq!(read(&mut decoded, &one.repeat(MAX_TENSORS + 1)), Err(UnsupportedError));
 }
 
 #[test]
 fn an_output_is_asked_for_once() {
-    let output = |name: &str| Output { name: name.into(), datatype: "FP64".into(), dims: vec![1] };
-    let interface = Interface::new(("m", "1"), vec![], vec![output("x"), output("y")]);
+    let output = |name: &str| TensorOutput { name: name.into(), datatype: "FP64".into(), dims: vec![1] };
+    let interface = TensorSchema::new(("m", "1"), vec![], vec![output("x"), output("y")]);
     let asked = |names: &[&str]| {
         let data = names.iter().map(|name| field(1, name.as_bytes())).collect::<Vec<_>>();
         let data = data.iter().map(|name| field(6, name)).collect::<Vec<_>>().concat();
         let input = field(5, &[field(3, &[1]), field(5, &field(6, &[0; 4]))].concat());
-        let mut request = Request::default();
+        let mut decoded = Decoded::default();
         let data = [data, input].concat();
-        read(&mut request, &data).unwrap();
-        interface.check_wanted(&request.tensors, &data)
+        read(&mut decoded, &data).unwrap();
+        interface.check_wanted(&decoded.tensors, &data)
     };
     assert_eq!((asked(&[]), asked(&["y"]), asked(&["y", "x"])), (Ok(()), Ok(()), Ok(())));
     for names in [&["z"][..], &["x", "x"], &["x", "y", "x"]] {
-        assert_eq!(asked(names), Err(Unusual), "{names:?}");
+        assert_eq!(asked(names), Err(UnsupportedError), "{names:?}");
     }
 }

@@ -1,27 +1,29 @@
 use super::*;
+use crate::protocol::reasons::{NOT_WHOLE, OUT_OF_RANGE};
+use crate::rows::checks::NumberCheck;
 
 const LIMIT: f64 = 1e30;
 
-fn check(source: Source, missing_allowed: bool) -> Check {
+fn check(source: CheckSource, missing_allowed: bool) -> FeatureCheck {
     let refusals = ["missing", "range", "unknown", "whole"].map(|reason| reason.as_bytes().to_vec());
-    Check { source, missing_allowed, refusals }
+    FeatureCheck { source, missing_allowed, refusals }
 }
 
-fn number(position: usize, whole: bool) -> Source {
-    Source::Number(NumberCheck { position, low: -LIMIT, high: LIMIT, whole })
+fn number(position: usize, whole: bool) -> CheckSource {
+    CheckSource::Number(NumberCheck { position, low: -LIMIT, high: LIMIT, whole })
 }
 
-fn examined(coder: &Coder, count: usize, numbers: &[f64], texts: &[&str]) -> Room {
-    let mut request = crate::protocol::protobuf::Request::default();
+fn examined(coder: &Coder, count: usize, numbers: &[f64], texts: &[&str]) -> CodingScratch {
+    let mut request = Request::default();
     let rows = wire_texts(texts);
     let mut message = Vec::new();
     crate::protocol::protobuf::put_bytes_head(&mut message, 5, rows.len());
     message.extend_from_slice(&rows);
     request.decode(&message).unwrap();
     let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
-    let mut room = Room::default();
-    coder.examine(Rows { count, numbers: &bytes, texts: &request.texts, data: &message }, &mut room);
-    room
+    let mut scratch = CodingScratch::default();
+    coder.examine(Rows { count, numbers: &bytes, texts: &request.texts, data: &message }, &mut scratch);
+    scratch
 }
 
 fn wire_texts(texts: &[&str]) -> Vec<u8> {
@@ -35,12 +37,13 @@ fn wire_texts(texts: &[&str]) -> Vec<u8> {
 
 #[test]
 fn the_room_of_a_huge_call_is_given_up() {
-    let mut room = Room { codes: vec![0; 1 << 20], folded: vec![0; 1 << 20], ..Room::default() };
-    room.kept.extend(0..1 << 20);
-    room.errors.resize(1 << 20, RowError { row: 0, check: 0, reason: 0 });
-    room.release();
-    let held = [room.codes.capacity(), room.kept.capacity(), room.errors.capacity()];
-    assert!(held.iter().all(|&held| held <= 2 * KEPT) && room.folded.capacity() <= 2 * KEPT);
+    let mut scratch =
+        CodingScratch { codes: vec![0; 1 << 20], folded: vec![0; 1 << 20], ..CodingScratch::default() };
+    scratch.kept.extend(0..1 << 20);
+    scratch.errors.resize(1 << 20, RowError::new(0, 0, 0));
+    scratch.release();
+    let held = [scratch.codes.capacity(), scratch.kept.capacity(), scratch.errors.capacity()];
+    assert!(held.iter().all(|&held| held <= 2 * KEPT) && scratch.folded.capacity() <= 2 * KEPT);
 }
 
 #[test]
@@ -58,24 +61,29 @@ fn texts_are_folded_in_ascii_only() {
 #[test]
 fn the_first_bad_feature_of_a_row_is_its_error() {
     let checks = vec![check(number(0, false), false), check(number(1, false), true)];
-    let coder = Coder::new(2, 0, Vec::new(), Vec::new(), Vec::new(), checks);
+    let coder = Coder::new((2, 0), Vec::new(), Vec::new(), Vec::new(), checks);
     let nan = f64::NAN;
-    let room = examined(&coder, 5, &[1.0, nan, nan, 1e31, -1e31, 0.0, 1.0, -1e31, LIMIT, -LIMIT], &[]);
-    let found = room.errors.iter().map(|error| (error.row, error.check, error.reason));
+    let scratch = examined(&coder, 5, &[1.0, nan, nan, 1e31, -1e31, 0.0, 1.0, -1e31, LIMIT, -LIMIT], &[]);
+    let found = scratch.errors.iter().map(|error| (error.row, error.check(), error.reason()));
     assert_eq!(found.collect::<Vec<_>>(), [(1, 0, MISSING), (2, 0, OUT_OF_RANGE), (3, 1, OUT_OF_RANGE)]);
-    assert_eq!(room.kept, [0, 4]);
-    assert_eq!(coder.refusal(&room.errors[0]), (&b"missing"[..], MISSING));
-    assert_eq!(coder.refusal(&room.errors[1]), (&b"range"[..], OUT_OF_RANGE));
+    assert_eq!(scratch.kept, [0, 4]);
+    assert_eq!(coder.refusal(&scratch.errors[0]), (&b"missing"[..], MISSING));
+    assert_eq!(coder.refusal(&scratch.errors[1]), (&b"range"[..], OUT_OF_RANGE));
 }
 
 #[test]
 fn a_number_that_must_be_whole_is_first_in_range() {
     let bounds = NumberCheck { position: 0, low: 0.0, high: 255.0, whole: true };
-    let coder =
-        Coder::new(1, 0, Vec::new(), Vec::new(), Vec::new(), vec![check(Source::Number(bounds), false)]);
+    let coder = Coder::new(
+        (1, 0),
+        Vec::new(),
+        Vec::new(),
+        Vec::new(),
+        vec![check(CheckSource::Number(bounds), false)],
+    );
     let infinity = f64::INFINITY;
-    let room = examined(&coder, 8, &[0.0, 255.0, -0.5, 255.5, 1.5, f64::NAN, infinity, -infinity], &[]);
-    let found = room.errors.iter().map(|error| (error.row, error.reason)).collect::<Vec<_>>();
+    let scratch = examined(&coder, 8, &[0.0, 255.0, -0.5, 255.5, 1.5, f64::NAN, infinity, -infinity], &[]);
+    let found = scratch.errors.iter().map(|error| (error.row, error.reason())).collect::<Vec<_>>();
     let out = OUT_OF_RANGE;
     assert_eq!(found, [(2, out), (3, out), (4, NOT_WHOLE), (5, MISSING), (6, out), (7, out)]);
 }
@@ -84,25 +92,23 @@ fn a_number_that_must_be_whole_is_first_in_range() {
 fn texts_are_refused_where_they_are_missing_or_not_known() {
     let vocabulary = || Vocabulary::new(0, Fold::None, vec!["a".into(), "b".into()]);
     let strict = Coder::new(
-        0,
-        1,
+        (0, 1),
         vec![vocabulary()],
         Vec::new(),
         Vec::new(),
-        vec![check(Source::Text(0, vec![0]), false)],
+        vec![check(CheckSource::Text(0, vec![0]), false)],
     );
-    let room = examined(&strict, 4, &[], &["a", "", "c", "b"]);
-    let found = room.errors.iter().map(|error| (error.row, error.reason)).collect::<Vec<_>>();
+    let scratch = examined(&strict, 4, &[], &["a", "", "c", "b"]);
+    let found = scratch.errors.iter().map(|error| (error.row, error.reason())).collect::<Vec<_>>();
     assert_eq!(found, [(1, MISSING), (2, UNKNOWN)]);
     let lax = Coder::new(
-        0,
-        1,
+        (0, 1),
         vec![vocabulary()],
         Vec::new(),
         Vec::new(),
-        vec![check(Source::Text(0, vec![]), true)],
+        vec![check(CheckSource::Text(0, vec![]), true)],
     );
-    let room = examined(&lax, 4, &[], &["a", "", "c", "b"]);
-    assert!(room.errors.is_empty());
-    assert_eq!(room.codes, [0, 2, 2, 1]);
+    let scratch = examined(&lax, 4, &[], &["a", "", "c", "b"]);
+    assert!(scratch.errors.is_empty());
+    assert_eq!(scratch.codes, [0, 2, 2, 1]);
 }

@@ -3,7 +3,7 @@
 //! A text is cut within room of its own size: a term of several tokens or characters is a slice of what
 //! was prepared, and what is counted is added up as soon as there is much of it.
 
-mod characters;
+pub(crate) mod characters;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::rows::coding::Fold;
+use crate::rows::vocabulary::Fold;
 use characters::Characters;
 
-/// Places are added up once there are so many, and each time that they have doubled.
+/// TermIndex are added up once there are so many, and each time that they have doubled.
 const MERGED: usize = 1 << 12;
 /// Nanoseconds for a byte of a text and each size of its terms, at most: of words, and of characters.
 const WORD_BYTE_NS: f64 = 15.0;
@@ -62,14 +62,14 @@ pub struct Tokens {
 }
 
 /// Where terms have their places.
-pub enum Places {
+pub enum TermIndex {
     /// Terms that are counted, and the bytes of the longest.
     Listed(HashMap<Box<str>, u32, RandomState>, usize),
     /// By hash: how many places, and whether a negative one counts -1.
     Hashed(u32, bool),
 }
 
-impl Places {
+impl TermIndex {
     pub fn listed(terms: Vec<String>) -> Self {
         let longest = terms.iter().map(String::len).max().unwrap_or_default();
         Self::Listed(terms.into_iter().map(String::into_boxed_str).zip(0..).collect(), longest)
@@ -105,13 +105,14 @@ pub struct Bag {
     pub analyzer: Analyzer,
     pub shortest: usize,
     pub longest: usize,
-    pub places: Places,
-    characters: Arc<Characters>,
+    pub places: TermIndex,
+    /// What the version of Unicode says that the model was fitted with.
+    pub characters: Arc<Characters>,
 }
 
 /// Room for the cutting of one text, to be used again.
 #[derive(Default)]
-pub struct Scratch {
+pub struct WordScratch {
     folded: Vec<u8>,
     prepared: String,
     other: String,
@@ -119,7 +120,7 @@ pub struct Scratch {
     bounds: Vec<Range<usize>>,
 }
 
-impl Scratch {
+impl WordScratch {
     /// Gives up what is beyond some bytes.
     pub fn release(&mut self, kept: usize) {
         self.folded = Vec::new();
@@ -133,22 +134,6 @@ impl Scratch {
 }
 
 impl Bag {
-    /// None where the version of Unicode is not known.
-    #[allow(clippy::too_many_arguments)] // it is made in one place, by name
-    pub fn new(
-        text: usize,
-        fold: Fold,
-        unicode_version: &str,
-        lowercase: bool,
-        accents: Accents,
-        analyzer: Analyzer,
-        (shortest, longest): (usize, usize),
-        places: Places,
-    ) -> Option<Self> {
-        let characters = Characters::of(unicode_version)?;
-        Some(Self { text, fold, lowercase, accents, analyzer, shortest, longest, places, characters })
-    }
-
     /// What a byte of its text may cost, in nanoseconds.
     pub fn byte_ns(&self) -> f64 {
         let sizes = (self.longest + 1 - self.shortest) as f64;
@@ -156,8 +141,8 @@ impl Bag {
     }
 
     /// Appends the counts of a text's terms: places ascending, each once.
-    pub fn count(&self, text: &[u8], scratch: &mut Scratch, out: &mut Vec<(u32, f64)>) {
-        let Scratch { folded, prepared, other, bounds } = scratch;
+    pub fn count(&self, text: &[u8], scratch: &mut WordScratch, out: &mut Vec<(u32, f64)>) {
+        let WordScratch { folded, prepared, other, bounds } = scratch;
         let text = std::str::from_utf8(self.fold.apply(text, folded)).unwrap_or_default();
         self.prepare(text, prepared, other);
         let mut counts = Counts::new(&self.places, out);
@@ -295,14 +280,14 @@ fn characters_of(text: &str) -> impl Iterator<Item = Range<usize>> {
 
 /// The counts of one text, behind those of others.
 struct Counts<'a> {
-    places: &'a Places,
+    places: &'a TermIndex,
     out: &'a mut Vec<(u32, f64)>,
     start: usize,
     merge_at: usize,
 }
 
 impl<'a> Counts<'a> {
-    fn new(places: &'a Places, out: &'a mut Vec<(u32, f64)>) -> Self {
+    fn new(places: &'a TermIndex, out: &'a mut Vec<(u32, f64)>) -> Self {
         let start = out.len();
         Self { places, out, start, merge_at: start + MERGED }
     }

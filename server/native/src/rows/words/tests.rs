@@ -12,13 +12,23 @@ fn tokens(pattern: &str) -> Tokens {
 }
 
 fn bag(analyzer: Analyzer, sizes: (usize, usize), terms: &[&str]) -> Bag {
-    let places = Places::listed(terms.iter().map(|&term| term.to_owned()).collect());
-    Bag::new(0, Fold::None, "15.1.0", true, Accents::Stripped, analyzer, sizes, places).unwrap()
+    let places = TermIndex::listed(terms.iter().map(|&term| term.to_owned()).collect());
+    Bag {
+        text: 0,
+        fold: Fold::None,
+        lowercase: true,
+        accents: Accents::Stripped,
+        analyzer,
+        shortest: sizes.0,
+        longest: sizes.1,
+        places,
+        characters: Characters::of("15.1.0").unwrap(),
+    }
 }
 
 fn count(bag: &Bag, text: &str) -> Vec<(u32, f64)> {
     let mut out = vec![(7, 7.0)];
-    bag.count(text.as_bytes(), &mut Scratch::default(), &mut out);
+    bag.count(text.as_bytes(), &mut WordScratch::default(), &mut out);
     out.split_off(1)
 }
 
@@ -31,11 +41,17 @@ fn words_are_counted_in_the_order_of_their_places() {
 
 #[test]
 fn a_text_is_folded_before_it_is_cut() {
-    let places = Places::listed(vec!["ab cd".to_owned(), " ab".to_owned()]);
+    let places = TermIndex::listed(vec!["ab cd".to_owned(), " ab".to_owned()]);
     let (lowercase, sizes) = (false, (3, 5));
     let fold = Fold::AsciiLowerStrip;
-    let runs =
-        Bag::new(0, fold, "14.0.0", lowercase, Accents::Kept, Analyzer::Characters, sizes, places).unwrap();
+    let runs = Bag {
+        fold,
+        lowercase,
+        accents: Accents::Kept,
+        places,
+        characters: Characters::of("14.0.0").unwrap(),
+        ..bag(Analyzer::Characters, sizes, &[])
+    };
     assert_eq!(count(&runs, " AB CD "), [(0, 1.0)]);
 }
 
@@ -66,7 +82,7 @@ fn a_word_shorter_than_the_runs_counts_once() {
 #[test]
 fn hashes_are_those_of_scikit_learn() {
     assert_eq!([murmur3(b""), murmur3(b"foo"), murmur3(b"words")], [0, -156_908_512, -1_964_897_834]);
-    let places = Places::Hashed(10, true);
+    let places = TermIndex::Hashed(10, true);
     assert_eq!(places.find("foo"), Some((2, -1.0)));
 }
 
@@ -74,7 +90,7 @@ fn hashes_are_those_of_scikit_learn() {
 fn a_long_text_takes_room_for_its_different_terms() {
     let words = bag(Analyzer::Words(tokens("word")), (1, 1), &["ab", "cd"]);
     let mut out = Vec::new();
-    words.count("ab cd ab ".repeat(100_000).as_bytes(), &mut Scratch::default(), &mut out);
+    words.count("ab cd ab ".repeat(100_000).as_bytes(), &mut WordScratch::default(), &mut out);
     assert_eq!(out, [(0, 200_000.0), (1, 100_000.0)]);
     assert!(out.capacity() <= 2 * MERGED);
 }

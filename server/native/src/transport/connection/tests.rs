@@ -15,28 +15,33 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::transport::http2::{Field, Fields, InitialFields};
+use crate::transport::http2::{HeaderField, HeaderFields, InitialFields};
 
-static INITIAL: InitialFields = InitialFields::new(const { &[Field::fixed(":status", "200")] });
-const TRAILERS: &[Field] = &[Field::fixed("grpc-status", "0")];
-const CUT: &[Field] = &[Field::fixed("grpc-status", "14")];
+static INITIAL: InitialFields = InitialFields::new(const { &[HeaderField::fixed(":status", "200")] });
+const TRAILERS: &[HeaderField] = &[HeaderField::fixed("grpc-status", "0")];
+const CUT: &[HeaderField] = &[HeaderField::fixed("grpc-status", "14")];
 /// Longer than any test takes.
 const GRACE: Duration = Duration::from_secs(600);
 const WINDOW: usize = 1 << 20;
 const PIPE_BYTES: usize = 1 << 16;
 
-fn options() -> Options {
-    Options {
+fn options() -> ConnectionOptions {
+    ConnectionOptions {
         max_streams: 100,
         max_metadata_bytes: 1 << 12,
         max_age: None,
-        cut: (&INITIAL, Fields::Borrowed(CUT)),
+        cut: (&INITIAL, HeaderFields::Borrowed(CUT)),
         max_idle: None,
         max_stall: None,
         max_bytes: 1 << 24,
         quota: Quota::new(1 << 26),
         counts: Arc::default(),
     }
+}
+
+/// The other end of a pipe has no address.
+fn peer() -> Peer {
+    Peer { address: ([127, 0, 0, 1], 0).into(), certificate: None }
 }
 
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -56,25 +61,25 @@ struct Served {
 }
 
 fn served<F: Future<Output = ()> + 'static>(
-    options: Options,
-    mut call: impl FnMut(Body, Answer) -> F + 'static,
+    options: ConnectionOptions,
+    mut call: impl FnMut(RequestBody, ResponseWriter) -> F + 'static,
 ) -> Served {
     let (client, server) = tokio::io::duplex(PIPE_BYTES);
     let (phase, watched) = watch::channel(Phase::Serving);
     let done = spawn_local(async move {
-        let begin = |begun: &mut dyn Iterator<Item = Call<'_>>, _: &mut Context<'_>| {
+        let begin = |begun: &mut dyn Iterator<Item = IncomingCall<'_>>, _: &mut Context<'_>| {
             begun.for_each(|begun| drop(spawn_local(call(begun.body, begun.answer))));
         };
-        serve(server, &options, watched, begin).await;
+        serve(server, peer(), &options, watched, begin).await;
     });
     Served { client, phase, done }
 }
 
-async fn next(body: &mut Body) -> Option<Bytes> {
+async fn next(body: &mut RequestBody) -> Option<Bytes> {
     std::future::poll_fn(|cx| body.poll_data(cx)).await.ok().flatten()
 }
 
-async fn send(answer: &Answer, data: Bytes) -> bool {
+async fn send(answer: &ResponseWriter, data: Bytes) -> bool {
     let room = std::future::poll_fn(|cx| answer.poll_room(cx)).await.is_ok();
     if room {
         answer.data(&INITIAL, data);
@@ -82,13 +87,13 @@ async fn send(answer: &Answer, data: Bytes) -> bool {
     room
 }
 
-async fn echo(mut body: Body, answer: Answer) {
+async fn echo(mut body: RequestBody, answer: ResponseWriter) {
     while let Some(data) = next(&mut body).await {
         if !send(&answer, data).await {
             return;
         }
     }
-    answer.end(&INITIAL, Fields::Borrowed(TRAILERS));
+    answer.end(&INITIAL, HeaderFields::Borrowed(TRAILERS));
 }
 
 /// A client; its window is small where it is given.
@@ -217,7 +222,7 @@ fn an_answer_waits_for_a_client_that_does_not_read() {
                     assert!(send(&answer, Bytes::from(vec![number; 1000])).await);
                     given.set(given.get() + 1);
                 }
-                answer.end(&INITIAL, Fields::Borrowed(TRAILERS));
+                answer.end(&INITIAL, HeaderFields::Borrowed(TRAILERS));
             }
         });
         let mut client = client(served.client, 2500).await;
@@ -274,7 +279,7 @@ fn a_client_waits_for_a_call_that_does_not_read() {
 fn what_no_call_reads_does_not_use_the_connection_up() {
     run(async {
         let served = served(options(), |_, answer| async move {
-            answer.refuse(&[Field::fixed(":status", "415")]);
+            answer.refuse(&[HeaderField::fixed(":status", "415")]);
         });
         let mut client = client(served.client, 1 << 20).await;
         // Together they are more than the connection's window.
@@ -291,7 +296,7 @@ fn what_no_call_reads_does_not_use_the_connection_up() {
 fn a_call_that_is_answered_early_is_stopped_without_an_error() {
     run(async {
         let served = served(options(), |_, answer| async move {
-            answer.end(&INITIAL, Fields::Borrowed(TRAILERS));
+            answer.end(&INITIAL, HeaderFields::Borrowed(TRAILERS));
         });
         let mut client = client(served.client, 1 << 20).await;
         let (response, mut sender) = client.send_request(post(), false).unwrap();
@@ -317,8 +322,8 @@ fn fields_that_are_long_are_sent_and_those_that_are_too_long_end_the_call() {
         let length = Rc::new(Cell::new(100_000));
         let told = Rc::clone(&length);
         let served = served(options(), move |_, answer| {
-            let field = Field { name: "grpc-message", value: "x".repeat(told.get()).into() };
-            async move { answer.refuse(&[Field::fixed(":status", "200"), field]) }
+            let field = HeaderField { name: "grpc-message", value: "x".repeat(told.get()).into() };
+            async move { answer.refuse(&[HeaderField::fixed(":status", "200"), field]) }
         });
         let mut client = client(served.client, 1 << 20).await;
         let (response, _body) = client.send_request(post(), true).unwrap();
@@ -353,7 +358,7 @@ fn a_connection_that_closes_ends_with_its_last_call() {
 fn old_connections_end_within_a_tenth_of_their_age_and_not_together() {
     run(async {
         let age = Duration::from_secs(30);
-        let options = Options { max_age: Some(age), ..options() };
+        let options = ConnectionOptions { max_age: Some(age), ..options() };
         let mut ends = Vec::new();
         for _ in 0..20 {
             let begun = tokio::time::Instant::now();

@@ -8,9 +8,9 @@ use std::time::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 use libnghttp2_sys as ng;
 
-use crate::transport::quota::Held;
+use crate::transport::quota::Reservation;
 
-use super::{Broken, PING_LAST, State, Stream};
+use super::{Http2Error, PING_LAST, SessionState, Stream};
 
 /// Odd frames, among them those of messages that come after the call was refused.
 const ODD_FRAMES: u64 = 10_000;
@@ -26,7 +26,7 @@ const MAX_EXCESS: usize = 4;
 const MAX_SENT_HEADER_BYTES: usize = 1 << 20;
 
 /// Makes nghttp2's part.
-pub fn open(state: NonNull<State>) -> Result<NonNull<ng::nghttp2_session>, Broken> {
+pub(super) fn open(state: NonNull<SessionState>) -> Result<NonNull<ng::nghttp2_session>, Http2Error> {
     let (mut callbacks, mut option, mut session) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
     // SAFETY: each of the three is made before it is used, and the first two are freed once; freeing
     // null is allowed. The session copies what it needs of both. The callbacks have the signatures
@@ -59,16 +59,16 @@ pub fn open(state: NonNull<State>) -> Result<NonNull<ng::nghttp2_session>, Broke
         ng::nghttp2_session_callbacks_del(callbacks);
         told
     };
-    NonNull::new(session).filter(|_| told == 0).ok_or(Broken)
+    NonNull::new(session).filter(|_| told == 0).ok_or(Http2Error)
 }
 
 /// Runs a callback: a panic must not go through nghttp2, and ends the connection.
 ///
 /// # Safety
 /// `user_data` is the session's state, to which nobody else refers.
-unsafe fn callback<T>(user_data: *mut c_void, failed: T, run: impl FnOnce(&mut State) -> T) -> T {
+unsafe fn callback<T>(user_data: *mut c_void, failed: T, run: impl FnOnce(&mut SessionState) -> T) -> T {
     // SAFETY: the caller's promise.
-    let state = unsafe { &mut *user_data.cast::<State>() };
+    let state = unsafe { &mut *user_data.cast::<SessionState>() };
     catch_unwind(AssertUnwindSafe(|| run(state))).unwrap_or(failed)
 }
 
@@ -153,7 +153,7 @@ unsafe extern "C" fn on_invalid_header(
     }
 }
 
-impl State {
+impl SessionState {
     /// Counts a field of the head that is being received; false where that is too long by now.
     fn count_field(&mut self, bytes: usize) -> bool {
         // As every field counts more than its text, so few fields are the limit, too.
@@ -168,7 +168,7 @@ impl State {
 /// # Safety
 /// The session is nghttp2's, in one of its callbacks.
 #[cold]
-unsafe fn refuse_field(session: *mut ng::nghttp2_session, state: &State) -> c_int {
+unsafe fn refuse_field(session: *mut ng::nghttp2_session, state: &SessionState) -> c_int {
     if state.head_bytes <= MAX_EXCESS * state.max_head_bytes {
         return 0;
     }
@@ -258,7 +258,7 @@ unsafe extern "C" fn on_data(
     }
 }
 
-pub unsafe extern "C" fn on_read(
+pub(super) unsafe extern "C" fn on_read(
     session: *mut ng::nghttp2_session,
     id: i32,
     place: *mut u8,
@@ -283,7 +283,7 @@ pub unsafe extern "C" fn on_read(
             }
             // Its room goes now.
             stream.unsent = Bytes::new();
-            stream.held = Held::default();
+            stream.held = Reservation::default();
             if let Some(trailers) = &stream.end {
                 *flags |= ng::NGHTTP2_DATA_FLAG_EOF | ng::NGHTTP2_DATA_FLAG_NO_END_STREAM;
                 let (raw, count) = super::raw_fields(trailers);

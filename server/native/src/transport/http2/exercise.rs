@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::transport::quota::Held;
+use crate::transport::quota::Reservation;
 
-use super::{Field, Fields, InitialFields, Received, Session};
+use super::{HeaderField, HeaderFields, Http2Session, InitialFields, Received};
 
 /// The client's preface, and settings that change nothing.
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-static INITIAL: InitialFields = InitialFields::new(const { &[Field::fixed(":status", "200")] });
-const TRAILERS: &[Field] = &[Field::fixed("grpc-status", "0")];
+static INITIAL: InitialFields = InitialFields::new(const { &[HeaderField::fixed(":status", "200")] });
+const TRAILERS: &[HeaderField] = &[HeaderField::fixed("grpc-status", "0")];
 const MAX_STREAMS: u32 = 8;
 const MAX_HEAD_BYTES: u32 = 300;
 const LARGE_BYTES: usize = 100_000;
@@ -28,7 +28,7 @@ const MAX_CUTS: usize = 1024;
 ///
 /// # Panics
 /// Only where something is wrong with the session.
-pub fn exercise(data: &[u8]) {
+pub(crate) fn exercise(data: &[u8]) {
     let Some((&mode, bytes)) = data.split_first() else { return };
     let whole = read(mode, &[bytes]);
     for cut in (0..bytes.len()).step_by(1 + bytes.len() / MAX_CUTS) {
@@ -40,8 +40,8 @@ pub fn exercise(data: &[u8]) {
     answer(mode, &bytes.chunks(1 + usize::from(mode >> 2) * 4).collect::<Vec<_>>());
 }
 
-fn greeted(mode: u8) -> Session {
-    let mut session = Session::new(MAX_STREAMS, MAX_HEAD_BYTES).expect("there is memory");
+fn greeted(mode: u8) -> Http2Session {
+    let mut session = Http2Session::new(MAX_STREAMS, MAX_HEAD_BYTES).expect("there is memory");
     if mode & 1 == 0 {
         session.receive(GREETING).expect("it is well formed");
         assert!(session.is_greeted());
@@ -103,7 +103,7 @@ fn answer(mode: u8, pieces: &[&[u8]]) {
         let begun = session.begun();
         for (id, head) in begun.iter() {
             // Requests without a method are no requests to nghttp2.
-            assert!(head.is_overlong() || head.request().method.is_some());
+            assert!(head.is_overlong() || head.grpc().method.is_some());
             open.push(id);
         }
         session.give_back(begun);
@@ -120,7 +120,7 @@ fn answer(mode: u8, pieces: &[&[u8]]) {
 }
 
 /// Does with a call what its number says; whether there is more to do.
-fn goes_on(session: &mut Session, id: i32) -> bool {
+fn goes_on(session: &mut Http2Session, id: i32) -> bool {
     if !session.is_open(id) {
         return false;
     }
@@ -132,9 +132,9 @@ fn goes_on(session: &mut Session, id: i32) -> bool {
             }
             match session.take(id, false) {
                 Received::Data(data) | Received::Last(data) => {
-                    session.data(id, &INITIAL, data, Held::default())
+                    session.data(id, &INITIAL, data, Reservation::default())
                 }
-                Received::End => break session.end(id, &INITIAL, Fields::Borrowed(TRAILERS)),
+                Received::End => break session.end(id, &INITIAL, HeaderFields::Borrowed(TRAILERS)),
                 Received::Nothing => return true,
                 Received::Gone | Received::Stalled => break,
             }
@@ -144,11 +144,11 @@ fn goes_on(session: &mut Session, id: i32) -> bool {
         // It is never read, nor answered.
         3 => return true,
         // It is answered before it has ended.
-        4 => session.end(id, &INITIAL, Fields::Borrowed(TRAILERS)),
+        4 => session.end(id, &INITIAL, HeaderFields::Borrowed(TRAILERS)),
         // It gets more than it may have room for.
         _ => {
-            session.data(id, &INITIAL, Bytes::from(vec![7; LARGE_BYTES]), Held::default());
-            session.end(id, &INITIAL, Fields::Borrowed(TRAILERS));
+            session.data(id, &INITIAL, Bytes::from(vec![7; LARGE_BYTES]), Reservation::default());
+            session.end(id, &INITIAL, HeaderFields::Borrowed(TRAILERS));
         }
     }
     false

@@ -1,12 +1,12 @@
 //! HTTP/2 of one connection without its socket: bytes in, calls out, and the other way round.
 //!
-//! Over nghttp2's session, which nothing else calls. A `Session` is one object on both sides of the
-//! border: nghttp2's part, and `State`, to which the callbacks alone refer while a function of
-//! nghttp2 runs, and the methods of `Session` alone while none does.
+//! Over nghttp2's session, which nothing else calls. A `Http2Session` is one object on both sides of the
+//! border: nghttp2's part, and `SessionState`, to which the callbacks alone refer while a function of
+//! nghttp2 runs, and the methods of `Http2Session` alone while none does.
 
 mod callbacks;
 #[cfg(any(test, fuzzing))]
-pub mod exercise;
+pub(crate) mod exercise;
 mod resets;
 #[cfg(test)]
 mod tests;
@@ -19,8 +19,8 @@ use std::task::Waker;
 use bytes::{Bytes, BytesMut};
 use libnghttp2_sys as ng;
 
-use crate::transport::headers::Begun;
-use crate::transport::quota::Held;
+use crate::transport::headers::HeaderBlocks;
+use crate::transport::quota::Reservation;
 use resets::Resets;
 
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -35,17 +35,17 @@ const MAX_FIELDS: usize = 6;
 
 /// The connection has come to an end that allows no more frames.
 #[derive(Debug)]
-pub struct Broken;
+pub(crate) struct Http2Error;
 
 /// A field that is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
+pub(crate) struct HeaderField {
     pub name: &'static str,
     pub value: Cow<'static, str>,
 }
 
-impl Field {
-    pub const fn fixed(name: &'static str, value: &'static str) -> Self {
+impl HeaderField {
+    pub(crate) const fn fixed(name: &'static str, value: &'static str) -> Self {
         Self { name, value: Cow::Borrowed(value) }
     }
 
@@ -74,8 +74,8 @@ const NO_FIELDS: [ng::nghttp2_nv; MAX_FIELDS] = [raw_field("", "", ng::NGHTTP2_N
 
 /// The fixed fields that answers begin with, made ready for nghttp2 once.
 #[derive(Debug)]
-pub struct InitialFields {
-    pub fields: &'static [Field],
+pub(crate) struct InitialFields {
+    pub fields: &'static [HeaderField],
     raw: [ng::nghttp2_nv; MAX_FIELDS],
 }
 
@@ -83,7 +83,7 @@ pub struct InitialFields {
 unsafe impl Sync for InitialFields {}
 
 impl InitialFields {
-    pub const fn new(fields: &'static [Field]) -> Self {
+    pub(crate) const fn new(fields: &'static [HeaderField]) -> Self {
         let mut raw = NO_FIELDS;
         let mut i = 0;
         while i < fields.len() {
@@ -99,12 +99,12 @@ impl InitialFields {
     }
 }
 
-/// Fields that end a call.
-pub type Fields = Cow<'static, [Field]>;
+/// HeaderFields that end a call.
+pub(crate) type HeaderFields = Cow<'static, [HeaderField]>;
 
 /// What of a request's body is here.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Received {
+pub(crate) enum Received {
     Data(Bytes),
     /// The last of it.
     Last(Bytes),
@@ -130,13 +130,13 @@ struct Stream {
     /// What is to be sent, and how the call ends after it.
     unsent: Bytes,
     /// What it holds of the quota.
-    held: Held,
+    held: Reservation,
     /// Whether the client owes the rest of a message.
     expected: bool,
     /// Whether something came or went since the last look.
     moved: bool,
     stalled: bool,
-    end: Option<Fields>,
+    end: Option<HeaderFields>,
     /// nghttp2 has asked for data when there was none.
     deferred: bool,
     /// The task that waits for any of this to change.
@@ -150,7 +150,7 @@ impl Stream {
         }
     }
 
-    fn put(&mut self, data: Bytes, held: Held) {
+    fn put(&mut self, data: Bytes, held: Reservation) {
         debug_assert!(self.unsent.is_empty() && self.end.is_none());
         self.unsent = data;
         self.held = held;
@@ -160,9 +160,9 @@ impl Stream {
 
 /// What the callbacks write.
 #[derive(Default)]
-struct State {
+struct SessionState {
     streams: HashMap<i32, Stream, foldhash::fast::RandomState>,
-    begun: Begun,
+    begun: HeaderBlocks,
     /// What the head that is being received counts so far, and what it may.
     head_bytes: usize,
     max_head_bytes: usize,
@@ -187,25 +187,26 @@ struct State {
 }
 
 /// The server's side of a connection.
-pub struct Session {
+pub(crate) struct Http2Session {
     raw: NonNull<ng::nghttp2_session>,
-    state: NonNull<State>,
+    state: NonNull<SessionState>,
 }
 
-impl Session {
+impl Http2Session {
     /// A session that has not heard anything yet, for so many streams at a time and heads of so many
     /// bytes, counted as HTTP/2 counts them.
     ///
     /// # Errors
     /// There is no memory for it.
-    pub fn new(max_streams: u32, max_head_bytes: u32) -> Result<Self, Broken> {
+    pub(crate) fn new(max_streams: u32, max_head_bytes: u32) -> Result<Self, Http2Error> {
         let resets = Resets::new(max_streams);
-        let state = State { max_head_bytes: max_head_bytes as usize, resets, ..State::default() };
+        let state =
+            SessionState { max_head_bytes: max_head_bytes as usize, resets, ..SessionState::default() };
         let state = NonNull::from(Box::leak(Box::new(state)));
         let Ok(raw) = callbacks::open(state) else {
             // SAFETY: it was leaked above, and nobody else has it.
             drop(unsafe { Box::from_raw(state.as_ptr()) });
-            return Err(Broken);
+            return Err(Http2Error);
         };
         let session = Self { raw, state };
         let entry =
@@ -222,10 +223,10 @@ impl Session {
             ng::nghttp2_submit_settings(raw, 0, settings.as_ptr(), settings.len())
                 | ng::nghttp2_session_set_local_window_size(raw, 0, 0, CONNECTION_WINDOW_BYTES)
         };
-        if told == 0 { Ok(session) } else { Err(Broken) }
+        if told == 0 { Ok(session) } else { Err(Http2Error) }
     }
 
-    fn state(&mut self) -> &mut State {
+    fn state(&mut self) -> &mut SessionState {
         // SAFETY: it lives as long as `self`. The callbacks refer to it only while a function of
         // nghttp2 runs; none does, as those run inside other methods that hold `self` by `&mut`.
         unsafe { self.state.as_mut() }
@@ -239,12 +240,12 @@ impl Session {
     ///
     /// # Errors
     /// It speaks no HTTP/2, or too much nonsense.
-    pub fn receive(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+    pub(crate) fn receive(&mut self, bytes: &[u8]) -> Result<(), Http2Error> {
         // SAFETY: the session lives, and the bytes outlive the call, which keeps no reference to them.
         let read = unsafe { ng::nghttp2_session_mem_recv2(self.raw.as_ptr(), bytes.as_ptr(), bytes.len()) };
         if read < 0 {
             self.state().flooded |= read == ng::NGHTTP2_ERR_FLOODED as ng::nghttp2_ssize;
-            return Err(Broken);
+            return Err(Http2Error);
         }
         if std::mem::take(&mut self.state().last_ping_answered) {
             // The client knows by now that it is to begin no more calls.
@@ -258,12 +259,12 @@ impl Session {
     ///
     /// # Errors
     /// nghttp2 can send no more.
-    pub fn send(&mut self, out: &mut Vec<u8>, wanted: usize) -> Result<(), Broken> {
+    pub(crate) fn send(&mut self, out: &mut Vec<u8>, wanted: usize) -> Result<(), Http2Error> {
         while out.len() < wanted {
             let mut data = ptr::null();
             // SAFETY: the session lives; `data` is set to what the session holds until its next call.
             let length = unsafe { ng::nghttp2_session_mem_send2(self.raw.as_ptr(), &raw mut data) };
-            let length = usize::try_from(length).map_err(|_| Broken)?;
+            let length = usize::try_from(length).map_err(|_| Http2Error)?;
             if length > 0 {
                 // SAFETY: nghttp2 has just said that so many bytes are there.
                 out.extend_from_slice(unsafe { std::slice::from_raw_parts(data, length) });
@@ -282,59 +283,59 @@ impl Session {
     }
 
     /// Whether there is more to be received.
-    pub fn reads(&mut self) -> bool {
+    pub(crate) fn reads(&mut self) -> bool {
         // SAFETY: the session lives.
         unsafe { ng::nghttp2_session_want_read(self.raw.as_ptr()) != 0 }
     }
 
     /// Whether there is nothing more to be received or sent.
-    pub fn is_over(&mut self) -> bool {
+    pub(crate) fn is_over(&mut self) -> bool {
         // SAFETY: the session lives.
         !self.reads() && unsafe { ng::nghttp2_session_want_write(self.raw.as_ptr()) == 0 }
     }
 
     /// The calls that have begun since the last time; `give_back` is to follow.
-    pub fn begun(&mut self) -> Begun {
+    pub(crate) fn begun(&mut self) -> HeaderBlocks {
         self.state().begun.take()
     }
 
     /// Uses the room of what `begun` gave for the next calls.
-    pub fn give_back(&mut self, begun: Begun) {
+    pub(crate) fn give_back(&mut self, begun: HeaderBlocks) {
         self.state().begun.give_back(begun);
     }
 
     /// Whether the connection ends since the client asked too much.
-    pub fn is_flooded(&mut self) -> bool {
+    pub(crate) fn is_flooded(&mut self) -> bool {
         self.state().flooded
     }
 
     /// Whether the client has told its settings.
-    pub fn is_greeted(&mut self) -> bool {
+    pub(crate) fn is_greeted(&mut self) -> bool {
         self.state().greeted
     }
 
     /// Asks the client for a sign of life.
-    pub fn ping(&mut self) {
+    pub(crate) fn ping(&mut self) {
         self.state().alive = false;
         self.submit_ping(&PING_ALIVE);
     }
 
     /// Whether the client gave a sign of life since `ping`.
-    pub fn is_alive(&mut self) -> bool {
+    pub(crate) fn is_alive(&mut self) -> bool {
         self.state().alive
     }
 
     /// Lets the client begin no more calls, for a reason that its log may show. Those that it began
     /// before it knew are answered: the first GOAWAY names no last stream, and the answer to the ping
     /// behind it says that the client has read it (RFC 9113, 6.8).
-    pub fn shut_down(&mut self, reason: &'static str) {
+    pub(crate) fn shut_down(&mut self, reason: &'static str) {
         self.state().shut_down_reason = reason;
         // SAFETY: the session lives. Without memory for the frame the client is told nothing.
         unsafe { ng::nghttp2_submit_shutdown_notice(self.raw.as_ptr()) };
     }
 
     /// Ends every call that is open in the same way, and takes no more.
-    pub fn end_all(&mut self, initial: &InitialFields, trailers: &Fields) {
+    pub(crate) fn end_all(&mut self, initial: &InitialFields, trailers: &HeaderFields) {
         let open = self.state().streams.iter_mut().filter(|(_, stream)| stream.end.is_none());
         let open: Vec<_> = open.map(|(id, stream)| (*id, stream.answered)).collect();
         for (id, answered) in open {
@@ -351,7 +352,7 @@ impl Session {
     }
 
     /// Forgets all streams; whoever waits for one finds it gone.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         for (_, mut stream) in self.state().streams.drain() {
             stream.wake();
         }
@@ -359,7 +360,7 @@ impl Session {
 
     /// Takes what has come of a request. The client gets room for as much again, but for the stream
     /// where that is withheld.
-    pub fn take(&mut self, id: i32, withhold: bool) -> Received {
+    pub(crate) fn take(&mut self, id: i32, withhold: bool) -> Received {
         let Some(stream) = self.stream(id) else {
             return Received::Gone;
         };
@@ -385,7 +386,7 @@ impl Session {
 
     /// Gives all streams a small window, or the usual one again. One that has more in use than the
     /// small one gets nothing more until that was taken.
-    pub fn narrow(&mut self, narrow: bool) {
+    pub(crate) fn narrow(&mut self, narrow: bool) {
         let value = if narrow { SMALL_WINDOW_BYTES } else { STREAM_WINDOW_BYTES };
         let settings_id = ng::NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE as i32;
         let entry = ng::nghttp2_settings_entry { settings_id, value };
@@ -395,7 +396,7 @@ impl Session {
     }
 
     /// Gives a stream the usual window while the others have a small one.
-    pub fn widen(&mut self, id: i32) {
+    pub(crate) fn widen(&mut self, id: i32) {
         // SAFETY: the session lives. Where the stream is gone, or without memory for the frame, the
         // window stays as it is.
         unsafe {
@@ -404,13 +405,13 @@ impl Session {
     }
 
     /// Gives a client room on a stream that was withheld.
-    pub fn open_window(&mut self, id: i32, bytes: usize) {
+    pub(crate) fn open_window(&mut self, id: i32, bytes: usize) {
         // SAFETY: the session lives. An error means as much as in `take`, or that the stream is gone.
         unsafe { ng::nghttp2_session_consume_stream(self.raw.as_ptr(), id, bytes) };
     }
 
     /// Whether the client owes the rest of a message.
-    pub fn expect(&mut self, id: i32, expected: bool) {
+    pub(crate) fn expect(&mut self, id: i32, expected: bool) {
         if let Some(stream) = self.stream(id) {
             stream.expected = expected;
             stream.moved = true;
@@ -419,7 +420,7 @@ impl Session {
 
     /// Ends what has not moved since the last look: a message that has begun, an answer that nobody
     /// takes. Returns how many.
-    pub fn end_stalled(&mut self) -> u64 {
+    pub(crate) fn end_stalled(&mut self) -> u64 {
         let (mut stalled, mut stuck) = (0, Vec::new());
         for (&id, stream) in &mut self.state().streams {
             let moved = std::mem::take(&mut stream.moved);
@@ -445,23 +446,23 @@ impl Session {
     }
 
     /// Whether there has been no call since the last look, and there is none.
-    pub fn is_idle(&mut self) -> bool {
+    pub(crate) fn is_idle(&mut self) -> bool {
         let state = self.state();
         !std::mem::take(&mut state.called) && state.streams.is_empty()
     }
 
     /// Whether a stream can still be answered.
-    pub fn is_open(&mut self, id: i32) -> bool {
+    pub(crate) fn is_open(&mut self, id: i32) -> bool {
         self.stream(id).is_some_and(|stream| stream.end.is_none())
     }
 
     /// Whether a stream has sent all that it was given.
-    pub fn has_room(&mut self, id: i32) -> bool {
+    pub(crate) fn has_room(&mut self, id: i32) -> bool {
         self.stream(id).is_none_or(|stream| stream.unsent.is_empty())
     }
 
     /// Has a task woken when something about a stream changes; it is the only one.
-    pub fn wait(&mut self, id: i32, waker: &Waker) {
+    pub(crate) fn wait(&mut self, id: i32, waker: &Waker) {
         if let Some(stream) = self.stream(id) {
             match &mut stream.waiting {
                 Some(waiting) => waiting.clone_from(waker),
@@ -471,12 +472,12 @@ impl Session {
     }
 
     /// Answers with headers alone.
-    pub fn refuse(&mut self, id: i32, fields: &[Field]) {
+    pub(crate) fn refuse(&mut self, id: i32, fields: &[HeaderField]) {
         if let Some(stream) = self.stream(id)
             && !stream.answered
         {
             stream.answered = true;
-            stream.end = Some(Fields::default());
+            stream.end = Some(HeaderFields::default());
             let (raw, count) = raw_fields(fields);
             self.submit_response(id, &raw[..count], ptr::null());
         }
@@ -484,17 +485,24 @@ impl Session {
 
     /// Sends data, after the initial fields where nothing has been sent before; it holds something until it
     /// has gone. The stream has room for it.
-    pub fn data(&mut self, id: i32, initial: &InitialFields, data: Bytes, held: Held) {
+    pub(crate) fn data(&mut self, id: i32, initial: &InitialFields, data: Bytes, held: Reservation) {
         self.change(id, initial, |stream| stream.put(data, held));
     }
 
     /// Ends a stream after its data.
-    pub fn end(&mut self, id: i32, initial: &InitialFields, trailers: Fields) {
+    pub(crate) fn end(&mut self, id: i32, initial: &InitialFields, trailers: HeaderFields) {
         self.change(id, initial, |stream| stream.end = Some(trailers));
     }
 
     /// Sends data as the last, and ends the stream.
-    pub fn finish(&mut self, id: i32, initial: &InitialFields, data: Bytes, held: Held, trailers: Fields) {
+    pub(crate) fn finish(
+        &mut self,
+        id: i32,
+        initial: &InitialFields,
+        data: Bytes,
+        held: Reservation,
+        trailers: HeaderFields,
+    ) {
         self.change(id, initial, |stream| {
             stream.put(data, held);
             stream.end = Some(trailers);
@@ -502,7 +510,7 @@ impl Session {
     }
 
     /// Breaks a stream off.
-    pub fn reset(&mut self, id: i32) {
+    pub(crate) fn reset(&mut self, id: i32) {
         if let Some(mut stream) = self.state().streams.remove(&id) {
             stream.wake();
             self.state().dropped_bytes += stream.received.len();
@@ -567,7 +575,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for Http2Session {
     fn drop(&mut self) {
         self.close();
         // SAFETY: both are ours alone, nghttp2 is not used after this, and it has no reference to
@@ -579,7 +587,7 @@ impl Drop for Session {
     }
 }
 
-fn raw_fields(fields: &[Field]) -> ([ng::nghttp2_nv; MAX_FIELDS], usize) {
+fn raw_fields(fields: &[HeaderField]) -> ([ng::nghttp2_nv; MAX_FIELDS], usize) {
     debug_assert!(fields.len() <= MAX_FIELDS);
     let mut raw = NO_FIELDS;
     let mut count = 0;

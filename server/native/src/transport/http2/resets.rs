@@ -10,7 +10,7 @@ const INTERVAL: Duration = Duration::from_micros(100);
 
 /// The resets of a connection, of which one is forgotten in each interval.
 #[derive(Default)]
-pub struct Resets {
+pub(super) struct Resets {
     most: u32,
     count: u32,
     since: Option<Instant>,
@@ -18,12 +18,12 @@ pub struct Resets {
 
 impl Resets {
     /// None yet, of a client that may have so many streams open.
-    pub fn new(max_streams: u32) -> Self {
+    pub(super) fn new(max_streams: u32) -> Self {
         Self { most: max_streams.saturating_add(AT_ONCE), count: 0, since: None }
     }
 
     /// Counts a reset; false where there have been too many.
-    pub fn add(&mut self, now: Instant) -> bool {
+    pub(super) fn add(&mut self, now: Instant) -> bool {
         let since = self.since.get_or_insert(now);
         let forgotten = now.duration_since(*since).as_nanos() / INTERVAL.as_nanos();
         let forgotten = u32::try_from(forgotten).unwrap_or(u32::MAX);

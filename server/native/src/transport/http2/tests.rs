@@ -5,7 +5,7 @@ use super::*;
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// POST http / of the authority h.
 const FIELDS: &[u8] = b"\x83\x86\x84\x01\x01h";
-static INITIAL: InitialFields = InitialFields::new(const { &[Field::fixed(":status", "200")] });
+static INITIAL: InitialFields = InitialFields::new(const { &[HeaderField::fixed(":status", "200")] });
 const END_HEADERS: u8 = 4;
 const SETTINGS_INITIAL_WINDOW: u8 = 4;
 
@@ -16,8 +16,8 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A session with two calls that have begun.
-fn session() -> Session {
-    let mut session = Session::new(10, 1 << 12).unwrap();
+fn session() -> Http2Session {
+    let mut session = Http2Session::new(10, 1 << 12).unwrap();
     session.receive(GREETING).unwrap();
     for stream in [1, 3] {
         session.receive(&frame(1, END_HEADERS, stream, FIELDS)).unwrap();
@@ -26,7 +26,7 @@ fn session() -> Session {
 }
 
 /// The frames of a stream that are sent: their types and payloads.
-fn sent(session: &mut Session, stream: u8) -> Vec<(u8, Vec<u8>)> {
+fn sent(session: &mut Http2Session, stream: u8) -> Vec<(u8, Vec<u8>)> {
     let mut out = Vec::new();
     session.send(&mut out, usize::MAX).unwrap();
     let mut frames = Vec::new();
@@ -65,7 +65,7 @@ fn an_answer_that_nobody_takes_is_broken_off() {
     let window = frame(4, 0, 0, &[0, SETTINGS_INITIAL_WINDOW, 0, 0, 0, 0]);
     session.receive(&window).unwrap();
     let quota = crate::transport::quota::Quota::new(1 << 20);
-    session.data(1, &INITIAL, Bytes::from_static(b"answer"), Held::new(&quota, 6).unwrap());
+    session.data(1, &INITIAL, Bytes::from_static(b"answer"), Reservation::new(&quota, 6).unwrap());
     sent(&mut session, 1);
     assert_eq!((session.end_stalled(), quota.used()), (0, 6));
     assert_eq!((session.end_stalled(), quota.used()), (1, 0));

@@ -45,10 +45,10 @@ fn a_connection_that_comes_when_the_engine_closes_is_told_and_answered() {
     run(async {
         let (client, server) = tokio::io::duplex(PIPE_BYTES);
         let (_phase, watched) = watch::channel(Phase::Closing(Instant::now() + GRACE));
-        let begin = |begun: &mut dyn Iterator<Item = Call<'_>>, _: &mut Context<'_>| {
+        let begin = |begun: &mut dyn Iterator<Item = IncomingCall<'_>>, _: &mut Context<'_>| {
             begun.for_each(|begun| drop(spawn_local(echo(begun.body, begun.answer))));
         };
-        let done = spawn_local(async move { serve(server, &options(), watched, begin).await });
+        let done = spawn_local(async move { serve(server, peer(), &options(), watched, begin).await });
         let (mut reader, mut writer) = tokio::io::split(client);
         writer.write_all(&[GREETING, &request(1, true)].concat()).await.unwrap();
         read_until(&mut reader, GOAWAY).await;
@@ -62,7 +62,7 @@ fn a_connection_that_comes_when_the_engine_closes_is_told_and_answered() {
 #[test]
 fn calls_that_are_open_at_the_end_of_the_grace_are_told() {
     run(async {
-        let hold = |mut body: Body, answer: Answer| async move {
+        let hold = |mut body: RequestBody, answer: ResponseWriter| async move {
             if next(&mut body).await.is_some() {
                 send(&answer, Bytes::from_static(b"begun")).await;
             }

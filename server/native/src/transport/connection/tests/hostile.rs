@@ -15,7 +15,7 @@ pub(super) const FRAME_HEAD: usize = 9;
 const MAX_FRAME_BYTES: usize = 1 << 14;
 
 /// Sends bytes, and returns the frames that come back until the server ends, or has no more to say.
-async fn exchange(options: Options, bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+async fn exchange(options: ConnectionOptions, bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut served = served(options, echo);
     let (mut reader, mut writer) = tokio::io::split(&mut served.client);
     let mut told = Vec::new();
@@ -96,7 +96,7 @@ fn malformed_frames_end_the_connection() {
 #[test]
 fn a_client_that_opens_too_many_streams_is_refused() {
     run(async {
-        let options = Options { max_streams: 3, ..options() };
+        let options = ConnectionOptions { max_streams: 3, ..options() };
         let bytes = [GREETING.to_vec(), (0..5).flat_map(|i| request(2 * i + 1, false)).collect()].concat();
         let frames = exchange(options, &bytes).await;
         assert_eq!(errors(&frames, RST_STREAM), [u32::from(Reason::REFUSED_STREAM); 2]);
@@ -152,10 +152,10 @@ fn a_head_beyond_the_limit_is_told_to_its_call_alone() {
         let (mut client, server) = tokio::io::duplex(PIPE_BYTES);
         let (_phase, watched) = watch::channel(Phase::Serving);
         drop(spawn_local(async move {
-            let begin = |begun: &mut dyn Iterator<Item = Call<'_>>, _: &mut Context<'_>| {
+            let begin = |begun: &mut dyn Iterator<Item = IncomingCall<'_>>, _: &mut Context<'_>| {
                 begun.for_each(|begun| tell.send(begun.head.is_overlong()).unwrap());
             };
-            serve(server, &options(), watched, begin).await;
+            serve(server, peer(), &options(), watched, begin).await;
         }));
         let long = frame(HEADERS, 5, 1, &[kept(b"v"), vec![0x80 | 62; 2]].concat());
         client.write_all(&[GREETING, &long, &request(3, true)].concat()).await.unwrap();
@@ -166,7 +166,7 @@ fn a_head_beyond_the_limit_is_told_to_its_call_alone() {
 #[test]
 fn a_client_is_told_that_its_connection_is_old() {
     run(async {
-        let options = Options { max_age: Some(Duration::from_millis(100)), ..options() };
+        let options = ConnectionOptions { max_age: Some(Duration::from_millis(100)), ..options() };
         let pong = frame(6, 1, 0, b"last\0\0\0\0");
         let mut served = served(options, echo);
         served.client.write_all(GREETING).await.unwrap();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// Calls by their streams.
 #[derive(Default)]
-pub struct Intake {
+pub(crate) struct Backpressure {
     /// Those whose message has only begun, the first to begin first.
     unfinished: VecDeque<i32>,
     /// Bytes that were taken while their client's window was not opened again; one entry for a call, as
@@ -12,26 +12,26 @@ pub struct Intake {
     withheld: Vec<(i32, usize)>,
 }
 
-impl Intake {
+impl Backpressure {
     /// A message of a call has begun.
-    pub fn begin(&mut self, id: i32) {
+    pub(crate) fn begin(&mut self, id: i32) {
         if !self.unfinished.contains(&id) {
             self.unfinished.push_back(id);
         }
     }
 
     /// The message is whole, or the call is over.
-    pub fn end(&mut self, id: i32) {
+    pub(crate) fn end(&mut self, id: i32) {
         self.unfinished.retain(|&other| other != id);
     }
 
     /// Whether the other messages wait for that of a call.
-    pub fn is_first(&self, id: i32) -> bool {
+    pub(crate) fn is_first(&self, id: i32) -> bool {
         self.unfinished.front().is_none_or(|&first| first == id)
     }
 
     /// Does not open the window again by so many bytes.
-    pub fn withhold(&mut self, id: i32, bytes: usize) {
+    pub(crate) fn withhold(&mut self, id: i32, bytes: usize) {
         match self.withheld.iter_mut().find(|(other, _)| *other == id) {
             Some((_, withheld)) => *withheld += bytes,
             None => self.withheld.push((id, bytes)),
@@ -39,7 +39,7 @@ impl Intake {
     }
 
     /// What of the withheld is to be given now; all of it unless there is pressure.
-    pub fn relieve(&mut self, pressed: bool) -> Vec<(i32, usize)> {
+    pub(crate) fn relieve(&mut self, pressed: bool) -> Vec<(i32, usize)> {
         let given = |this: &Self, id| !pressed || this.is_first(id) || !this.unfinished.contains(&id);
         let (now, later) = self.withheld.iter().partition(|&&(id, _)| given(self, id));
         self.withheld = later;
@@ -47,7 +47,7 @@ impl Intake {
     }
 
     /// Whether something is withheld.
-    pub fn withholds(&self) -> bool {
+    pub(crate) fn withholds(&self) -> bool {
         !self.withheld.is_empty()
     }
 }
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn under_pressure_the_first_message_gets_its_room_and_then_the_next() {
-        let mut intake = Intake::default();
+        let mut intake = Backpressure::default();
         for id in [1, 3, 5, 3] {
             intake.begin(id);
             intake.withhold(id, 10);
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_call_has_one_entry_however_small_its_frames_are() {
-        let mut intake = Intake::default();
+        let mut intake = Backpressure::default();
         for id in [1, 3] {
             intake.begin(id);
         }
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_message_that_is_whole_gives_its_room_back() {
-        let mut intake = Intake::default();
+        let mut intake = Backpressure::default();
         intake.begin(1);
         intake.withhold(3, 10);
         assert_eq!(intake.relieve(true), [(3, 10)]);

@@ -2,22 +2,22 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::encodings::positional::HEAD;
-use crate::protocol::status::{self, Failure};
-use crate::transport::quota::Held;
+use crate::protocol::framing::PREFIX_BYTES;
+use crate::protocol::status::{self, RpcError};
+use crate::transport::quota::Reservation;
 
 /// A message without its head.
 #[derive(Debug)]
-pub struct Message {
+pub(crate) struct Message {
     pub bytes: Bytes,
     /// Whether the caller sent it in gzip.
     pub zipped: bool,
     /// What it holds of the quota.
-    pub held: Held,
+    pub held: Reservation,
 }
 
 /// Messages out of the frames of a request.
-pub struct Inbox {
+pub(crate) struct MessageReader {
     /// What came last; messages that are whole in it are not copied.
     chunk: Bytes,
     /// The beginning of a message that came in several frames.
@@ -26,14 +26,14 @@ pub struct Inbox {
     gzip: bool,
 }
 
-impl Inbox {
+impl MessageReader {
     /// An inbox for messages of up to so many bytes, which may be in gzip or not.
-    pub fn new(max_message_bytes: usize, gzip: bool) -> Self {
+    pub(crate) fn new(max_message_bytes: usize, gzip: bool) -> Self {
         Self { chunk: Bytes::new(), pending: BytesMut::new(), max_message_bytes, gzip }
     }
 
     /// Takes the bytes of a frame. All whole messages of earlier frames have been taken out.
-    pub fn push(&mut self, chunk: Bytes) {
+    pub(crate) fn push(&mut self, chunk: Bytes) {
         if self.chunk.is_empty() && self.pending.is_empty() {
             self.chunk = chunk;
             return;
@@ -45,12 +45,12 @@ impl Inbox {
     }
 
     /// The bytes of a message that has only begun.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.chunk.len() + self.pending.len()
     }
 
     /// Whether nothing is left over.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.chunk.is_empty() && self.pending.is_empty()
     }
 
@@ -58,36 +58,40 @@ impl Inbox {
     ///
     /// # Errors
     /// The message is larger than allowed, or compressed though the call's messages are not.
-    pub fn next_message(&mut self) -> Result<Option<Message>, Failure> {
+    pub(crate) fn next_message(&mut self) -> Result<Option<Message>, RpcError> {
         let bytes = if self.pending.is_empty() { &self.chunk[..] } else { &self.pending[..] };
-        let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else {
+        let Some((head, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
             return Ok(None);
         };
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
         let zipped = match head[0] {
             0 => false,
             1 if self.gzip => true,
-            1 => return Err(Failure::plain(status::INTERNAL, "compressed flag set with identity encoding")),
-            _ => return Err(Failure::plain(status::INTERNAL, "a message has an unknown flag")),
+            1 => return Err(RpcError::plain(status::INTERNAL, "compressed flag set with identity encoding")),
+            _ => return Err(RpcError::plain(status::INTERNAL, "a message has an unknown flag")),
         };
         if length > self.max_message_bytes {
             let limit = self.max_message_bytes;
             let message = format!("Received message larger than max ({length} vs. {limit})");
-            return Err(Failure::plain(status::RESOURCE_EXHAUSTED, message));
+            return Err(RpcError::plain(status::RESOURCE_EXHAUSTED, message));
         }
         if rest.len() < length {
             return Ok(None);
         }
         if self.pending.is_empty() {
-            self.chunk.advance(HEAD);
-            return Ok(Some(Message { bytes: self.chunk.split_to(length), zipped, held: Held::default() }));
+            self.chunk.advance(PREFIX_BYTES);
+            return Ok(Some(Message {
+                bytes: self.chunk.split_to(length),
+                zipped,
+                held: Reservation::default(),
+            }));
         }
-        self.pending.advance(HEAD);
+        self.pending.advance(PREFIX_BYTES);
         let bytes = self.pending.split_to(length).freeze();
         if !self.pending.is_empty() {
             self.chunk = self.pending.split().freeze();
         }
-        Ok(Some(Message { bytes, zipped, held: Held::default() }))
+        Ok(Some(Message { bytes, zipped, held: Reservation::default() }))
     }
 }
 
@@ -104,7 +108,7 @@ mod tests {
     fn messages_come_out_whole_however_they_are_cut() {
         let bytes = [framed(b"one"), framed(b""), framed(&[7; 300])].concat();
         for size in 1..bytes.len() + 1 {
-            let mut inbox = Inbox::new(1000, false);
+            let mut inbox = MessageReader::new(1000, false);
             let mut found = Vec::new();
             for chunk in bytes.chunks(size) {
                 inbox.push(Bytes::copy_from_slice(chunk));
@@ -119,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_message_over_the_limit_is_refused_by_its_head() {
-        let mut inbox = Inbox::new(10, false);
+        let mut inbox = MessageReader::new(10, false);
         inbox.push(Bytes::from_static(&[0, 0, 0, 0, 11]));
         assert_eq!(inbox.next_message().unwrap_err().code, status::RESOURCE_EXHAUSTED);
     }
@@ -127,7 +131,7 @@ mod tests {
     #[test]
     fn a_message_in_gzip_is_refused_unless_the_call_is_in_gzip() {
         for (flag, gzip, taken) in [(1, false, false), (1, true, true), (2, true, false)] {
-            let mut inbox = Inbox::new(10, gzip);
+            let mut inbox = MessageReader::new(10, gzip);
             inbox.push(Bytes::from_static(if flag == 1 { &[1, 0, 0, 0, 0] } else { &[2, 0, 0, 0, 0] }));
             match inbox.next_message() {
                 Ok(message) => assert!(taken && message.unwrap().zipped),
@@ -138,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_message_that_has_only_begun_takes_no_more_than_has_come() {
-        let mut inbox = Inbox::new(1 << 24, false);
+        let mut inbox = MessageReader::new(1 << 24, false);
         for chunk in [&[0, 1, 0][..], &[0, 0, 7, 7]] {
             inbox.push(Bytes::copy_from_slice(chunk));
             assert!(inbox.next_message().unwrap().is_none());

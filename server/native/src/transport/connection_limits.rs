@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How often each limit of the transport was met.
 #[derive(Debug, Default)]
-pub struct LimitCounts {
+pub(crate) struct LimitCounts {
     /// Connections that were closed as they came: there were too many, or too many of one address.
     pub connections: AtomicU64,
     pub connections_of_address: AtomicU64,
@@ -23,25 +23,25 @@ pub struct LimitCounts {
 
 /// The connections that are open, against how many may be; a limit of 0 is none.
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct ConnectionLimits {
     max: usize,
     max_of_address: usize,
     open: Mutex<HashMap<IpAddr, usize>>,
     pub counts: Arc<LimitCounts>,
 }
 
-impl Admission {
-    pub fn new(max: usize, max_of_address: usize, counts: Arc<LimitCounts>) -> Arc<Self> {
+impl ConnectionLimits {
+    pub(crate) fn new(max: usize, max_of_address: usize, counts: Arc<LimitCounts>) -> Arc<Self> {
         Arc::new(Self { max, max_of_address, open: Mutex::default(), counts })
     }
 
     /// How many connections are open.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.locked().values().sum()
     }
 
     /// Takes a connection from an address; None where a limit is met.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Entry> {
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPermit> {
         let address = address.to_canonical();
         let mut open = self.locked();
         if self.max > 0 && open.values().sum::<usize>() >= self.max {
@@ -55,7 +55,7 @@ impl Admission {
         }
         *count += 1;
         drop(open);
-        Some(Entry { admission: Arc::clone(self), address })
+        Some(ConnectionPermit { admission: Arc::clone(self), address })
     }
 
     fn locked(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -65,12 +65,12 @@ impl Admission {
 
 /// A connection that was taken, as long as this lives.
 #[derive(Debug)]
-pub struct Entry {
-    admission: Arc<Admission>,
+pub(crate) struct ConnectionPermit {
+    admission: Arc<ConnectionLimits>,
     address: IpAddr,
 }
 
-impl Drop for Entry {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.admission.locked();
         if let Some(count) = open.get_mut(&self.address) {
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_connection_beyond_a_limit_is_not_taken_until_one_ends() {
-        let admission = Admission::new(3, 2, Arc::default());
+        let admission = ConnectionLimits::new(3, 2, Arc::default());
         let first = admission.enter(address("10.0.0.1"));
         // The same address, as a socket for both families has it.
         let second = admission.enter(address("::ffff:10.0.0.1"));
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn without_limits_all_are_taken() {
-        let admission = Admission::new(0, 0, Arc::default());
+        let admission = ConnectionLimits::new(0, 0, Arc::default());
         let taken: Vec<_> = (0..100).map(|_| admission.enter(address("10.0.0.1"))).collect();
         assert!(taken.iter().all(Option::is_some));
     }

@@ -7,72 +7,76 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 
 use crate::predict::pool::Pool;
-use crate::protocol::status::{self, Failure};
-use crate::routing::snapshot::MAX_JOINT_ROWS;
-use crate::transport::grpc::Lost;
+use crate::protocol::status::{self, RpcError};
+use crate::rows::runner::MAX_SHARED_ROWS;
+use crate::transport::grpc::DeliveryError;
 use crate::transport::gzip::Inflating;
-use crate::transport::inbox::{Inbox, Message};
-use crate::transport::stream::{Body, Gone};
+use crate::transport::messages::{Message, MessageReader};
+use crate::transport::stream::{BodyError, RequestBody};
 
 /// Messages of a stream that are here together are answered together, up to this many bytes.
 const GATHER_BYTES: usize = 1 << 16;
 
 /// Why reading a request ended.
-pub enum Cut {
-    Lost(Lost),
-    Failed(Failure),
+pub(crate) enum CallError {
+    Delivery(DeliveryError),
+    Failed(RpcError),
 }
 
-impl From<Lost> for Cut {
-    fn from(lost: Lost) -> Self {
-        Self::Lost(lost)
+impl From<DeliveryError> for CallError {
+    fn from(lost: DeliveryError) -> Self {
+        Self::Delivery(lost)
     }
 }
 
-impl From<Failure> for Cut {
-    fn from(failure: Failure) -> Self {
+impl From<RpcError> for CallError {
+    fn from(failure: RpcError) -> Self {
         Self::Failed(failure)
     }
 }
 
 /// Messages of a request that came together, and how it ended where it did behind them.
-pub struct Together {
+pub(crate) struct MessageBatch {
     pub messages: Vec<Message>,
-    pub end: Option<Result<(), Cut>>,
+    pub end: Option<Result<(), CallError>>,
 }
 
 /// The messages of a request.
-pub struct Incoming {
-    body: Body,
-    inbox: Inbox,
+pub(crate) struct RequestMessages {
+    body: RequestBody,
+    inbox: MessageReader,
     max_message_bytes: usize,
     /// Whether the caller owes something until its request ends.
     owes: bool,
     /// A message that a thread inflates.
-    inflating: Option<oneshot::Receiver<Result<Message, Failure>>>,
+    inflating: Option<oneshot::Receiver<Result<Message, RpcError>>>,
     /// The message of a unary call whose caller has not ended.
     only: Option<Message>,
 }
 
-impl Incoming {
+impl RequestMessages {
     /// The messages of a call: `unary` where it has one, and ends.
-    pub fn new(body: Body, max_message_bytes: usize, gzip: bool, unary: bool) -> Self {
-        let inbox = Inbox::new(max_message_bytes, gzip);
+    pub(crate) fn new(body: RequestBody, max_message_bytes: usize, gzip: bool, unary: bool) -> Self {
+        let inbox = MessageReader::new(max_message_bytes, gzip);
         Self { body, inbox, max_message_bytes, owes: unary, inflating: None, only: None }
     }
 
     /// The next message; None at the end.
-    pub fn poll_message(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Cut>> {
+    pub(crate) fn poll_message(
+        &mut self,
+        pool: &Pool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Message>, CallError>> {
         loop {
             if let Some(inflating) = &mut self.inflating {
                 let inflated = ready!(Pin::new(inflating).poll(cx));
                 self.inflating = None;
                 // The threads end only with the server.
-                let inflated = inflated.map_err(|_| Lost::Reset)?;
+                let inflated = inflated.map_err(|_| DeliveryError::Reset)?;
                 return Poll::Ready(Ok(Some(inflated?)));
             }
             if let Some(mut message) = self.inbox.next_message()? {
-                message.held = self.body.settle(message.bytes.len()).ok_or_else(Failure::full)?;
+                message.held = self.body.settle(message.bytes.len()).ok_or_else(RpcError::full)?;
                 if !message.zipped {
                     return Poll::Ready(Ok(Some(message)));
                 }
@@ -85,20 +89,20 @@ impl Incoming {
                 Poll::Pending => {
                     let begun = self.inbox.len();
                     if (begun > 0 || self.owes) && !self.body.owe(begun) {
-                        return Poll::Ready(Err(Failure::full().into()));
+                        return Poll::Ready(Err(RpcError::full().into()));
                     }
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(None)) => return Poll::Ready(self.end()),
-                Poll::Ready(Err(Gone::Reset)) => return Poll::Ready(Err(Lost::Reset.into())),
-                Poll::Ready(Err(Gone::Stalled)) => return Poll::Ready(Err(Failure::stalled().into())),
+                Poll::Ready(Err(BodyError::Reset)) => return Poll::Ready(Err(DeliveryError::Reset.into())),
+                Poll::Ready(Err(BodyError::Stalled)) => return Poll::Ready(Err(RpcError::stalled().into())),
                 Poll::Ready(Ok(Some(chunk))) => self.inbox.push(chunk),
             }
         }
     }
 
     /// Inflates a message: at once where it is short, else in a thread.
-    fn inflate(&mut self, pool: &Pool, zipped: Message) -> Result<Option<Message>, Failure> {
+    fn inflate(&mut self, pool: &Pool, zipped: Message) -> Result<Option<Message>, RpcError> {
         let quota = Arc::clone(self.body.quota());
         let mut inflating = Inflating::new(zipped.bytes, self.max_message_bytes, quota);
         if inflating.step()? {
@@ -129,18 +133,18 @@ impl Incoming {
         self.body.has_ended() && self.inbox.is_empty()
     }
 
-    fn end(&self) -> Result<Option<Message>, Cut> {
+    fn end(&self) -> Result<Option<Message>, CallError> {
         if self.inbox.is_empty() {
             Ok(None)
         } else {
-            Err(Failure::plain(status::INTERNAL, "the last message is cut off").into())
+            Err(RpcError::plain(status::INTERNAL, "the last message is cut off").into())
         }
     }
 
     /// Messages that are here together.
-    pub fn poll_together(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Poll<Together> {
+    pub(crate) fn poll_together(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Poll<MessageBatch> {
         let (mut messages, mut size) = (Vec::new(), 0);
-        while messages.len() < MAX_JOINT_ROWS && size < GATHER_BYTES {
+        while messages.len() < MAX_SHARED_ROWS && size < GATHER_BYTES {
             let end = match self.poll_message(pool, cx) {
                 Poll::Ready(Ok(Some(message))) => {
                     size += message.bytes.len();
@@ -152,15 +156,19 @@ impl Incoming {
                 Poll::Ready(Ok(None)) => Ok(()),
                 Poll::Ready(Err(cut)) => Err(cut),
             };
-            return Poll::Ready(Together { messages, end: Some(end) });
+            return Poll::Ready(MessageBatch { messages, end: Some(end) });
         }
-        Poll::Ready(Together { messages, end: None })
+        Poll::Ready(MessageBatch { messages, end: None })
     }
 
     /// The one message of a unary call, once the caller has said that it sends no more: proxies cut off
     /// an answer that comes before.
-    pub fn poll_only(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Poll<Result<Message, Cut>> {
-        let not_one = || Failure::plain(status::UNIMPLEMENTED, "a unary call has one message").into();
+    pub(crate) fn poll_only(
+        &mut self,
+        pool: &Pool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Message, CallError>> {
+        let not_one = || RpcError::plain(status::UNIMPLEMENTED, "a unary call has one message").into();
         loop {
             match ready!(self.poll_message(pool, cx))? {
                 // Most callers end with their message.

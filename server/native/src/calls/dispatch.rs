@@ -1,0 +1,204 @@
+//! How a call begins: what it is, whether it is admitted, and who goes on with it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::task::spawn_local;
+
+use crate::calls::request_messages::{CallError, RequestMessages};
+use crate::calls::unary::Unary;
+use crate::calls::{Worker, forward, stream, unary};
+use crate::encodings::methods::{Method, fixed_method};
+use crate::encodings::typed::{TypedService, TypedTarget};
+use crate::predict::call::Call;
+use crate::protocol::status::{self, RpcError};
+use crate::transport::connection::IncomingCall;
+use crate::transport::context::{CallContext, Metadata, Peer};
+use crate::transport::grpc::{self, DeliveryError, MessageCompression, Responder};
+use crate::transport::headers::{GrpcHeaders, HeaderBlocks};
+use crate::transport::stream::RequestBody;
+
+/// By which typed calls name what their rows do not.
+const VERSION: &str = "scorewire-version";
+const ROUTING_KEY: &str = "scorewire-routing-key";
+
+/// Who answers a call.
+enum Handler {
+    /// The hot path.
+    Prediction(&'static Method),
+    /// The hot path, for a typed service.
+    Typed(&'static Method, Arc<TypedService>),
+    /// The control plane.
+    Control,
+}
+
+/// Begins calls that came together. Predictions whose messages are here already are answered at
+/// once; the rest goes on in tasks.
+pub(crate) fn begin<'a>(
+    worker: &Arc<Worker>,
+    calls: impl Iterator<Item = IncomingCall<'a>>,
+    cx: &mut Context<'_>,
+) {
+    unary::answer(worker, calls.filter_map(|call| begin_one(worker, call, cx)).collect());
+}
+
+/// What every call passes before a message of it is read: predictions and control calls, unary and streams.
+///
+/// # Errors
+/// `CallError`: the call ends here; its caller no longer waits, or the quota of bytes does not allow its
+/// metadata.
+fn admit(context: &CallContext, body: &mut RequestBody) -> Result<(), CallError> {
+    if context.is_expired(Instant::now()) {
+        return Err(DeliveryError::Expired.into());
+    }
+    if !body.hold_metadata(context.metadata.len()) {
+        return Err(DeliveryError::Full.into());
+    }
+    Ok(())
+}
+
+/// Begins a call as far as its kind allows; gives back what can be answered at once.
+fn begin_one(worker: &Arc<Worker>, call: IncomingCall<'_>, cx: &mut Context<'_>) -> Option<Unary> {
+    let IncomingCall { head: headers, mut body, answer, received, peer } = call;
+    let mut responder = Responder::new(answer);
+    if headers.is_overlong() {
+        let error = RpcError::plain(status::RESOURCE_EXHAUSTED, "Received metadata larger than max");
+        responder.finish(Some(&error));
+        return None;
+    }
+    let grpc = headers.grpc();
+    let refused = if grpc.method != Some(b"POST") {
+        Some("405")
+    } else if !grpc::is_grpc(&grpc) {
+        Some("415")
+    } else {
+        None
+    };
+    if let Some(status) = refused {
+        responder.refuse(status);
+        return None;
+    }
+    let Some((path, handler)) = find_handler(worker, &grpc) else {
+        let loading = &worker.predictor.loading;
+        if loading.is_on() {
+            let (worker, peer) = (Arc::clone(worker), Arc::clone(peer));
+            drop(spawn_local(wait_for_method(worker, headers.alone(), body, responder, received, peer)));
+        } else if loading.is_given_up() {
+            responder.finish(Some(&worker.errors().draining));
+        } else {
+            responder.finish(Some(&RpcError::plain(status::UNIMPLEMENTED, "Method not found!")));
+        }
+        return None;
+    };
+    let gzip = match grpc::compression(&grpc) {
+        Ok(MessageCompression::Identity) => false,
+        Ok(MessageCompression::Gzip { accepted }) => {
+            if accepted {
+                responder.allow_gzip();
+            }
+            true
+        }
+        Err(error) => {
+            responder.finish(Some(&error));
+            return None;
+        }
+    };
+    let deadline = match deadline(&grpc, received) {
+        Ok(deadline) => deadline,
+        Err(error) => {
+            responder.finish(Some(&error));
+            return None;
+        }
+    };
+    let (metadata, peer) = (Metadata::of(headers), Arc::clone(peer));
+    let context = CallContext { path, metadata, peer, received, deadline };
+    let admitted = admit(&context, &mut body);
+    let messages =
+        |body, unary| RequestMessages::new(body, worker.predictor.limits.max_message_bytes, gzip, unary);
+    let call = match handler {
+        Handler::Prediction(method) => Call { context, method, typed: None },
+        Handler::Typed(method, service) => {
+            let told = |name: &str| text(context.metadata.last(name).unwrap_or_default()).to_owned();
+            let (version, routing_key) = (told(VERSION), told(ROUTING_KEY));
+            let typed = Some(Arc::new(TypedTarget { service, version, routing_key }));
+            Call { context, method, typed }
+        }
+        Handler::Control => {
+            match admitted {
+                Ok(()) => forward::begin(worker, context, messages(body, false), responder),
+                Err(error) => forward::end(Err(error), responder),
+            }
+            return None;
+        }
+    };
+    match (admitted, call.method.streams) {
+        (Ok(()), false) => return unary::begin(worker, call, messages(body, true), responder, cx),
+        (Ok(()), true) => stream::begin(worker, call, messages(body, false), responder),
+        (Err(error), false) => worker.end(call.method, error, responder),
+        (Err(error), true) => stream::end(worker, &call, Err(error), responder),
+    }
+    None
+}
+
+/// Who answers the calls of a path; `None` where nobody does.
+fn find_handler(worker: &Worker, grpc: &GrpcHeaders<'_>) -> Option<(Cow<'static, str>, Handler)> {
+    let path = grpc.path.unwrap_or_default();
+    if let Some((path, method)) = fixed_method(path) {
+        return Some((path.into(), Handler::Prediction(method)));
+    }
+    if let Some((method, service)) = worker.predictor.snapshot.load().typed_method(path) {
+        return Some((text(path).to_owned().into(), Handler::Typed(method, Arc::clone(service))));
+    }
+    let path = text(path);
+    worker.control.contains(path).then(|| (path.to_owned().into(), Handler::Control))
+}
+
+/// Begins a call of a method that may be of a model that is still to be loaded.
+async fn wait_for_method(
+    worker: Arc<Worker>,
+    block: HeaderBlocks,
+    body: RequestBody,
+    mut responder: Responder,
+    received: Instant,
+    peer: Arc<Peer>,
+) {
+    let Some((_, head)) = block.iter().next() else { return };
+    let loading = &worker.predictor.loading;
+    // One that cannot be read is refused when the call begins.
+    let deadline = deadline(&head.grpc(), received).unwrap_or_default();
+    loop {
+        let changed = loading.changed();
+        if !loading.is_on() || find_handler(&worker, &head.grpc()).is_some() {
+            break;
+        }
+        match responder.attend(deadline, changed).await {
+            Ok(()) => {}
+            Err(DeliveryError::Expired) => return responder.finish(Some(&worker.errors().expired)),
+            Err(DeliveryError::Reset | DeliveryError::Full) => return,
+        }
+    }
+    let answer = responder.into_answer();
+    let mut call = Some(IncomingCall { head, body, answer, received, peer: &peer });
+    std::future::poll_fn(|cx| {
+        begin(&worker, call.take().into_iter(), cx);
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// A header as text; "" where it is not UTF-8.
+fn text(value: &[u8]) -> &str {
+    std::str::from_utf8(value).unwrap_or_default()
+}
+
+/// When a call's time is over, if ever.
+///
+/// # Errors
+/// `RpcError`: the caller's timeout cannot be read. The words are those of gRPC's core.
+fn deadline(grpc: &GrpcHeaders<'_>, received: Instant) -> Result<Option<Instant>, RpcError> {
+    let malformed = |_| RpcError::plain(status::INTERNAL, "Error parsing 'grpc-timeout' metadata");
+    // A time beyond what the clock can say is no deadline.
+    grpc::timeout(grpc).map_err(malformed).map(|timeout| received.checked_add(timeout?))
+}

@@ -1,0 +1,103 @@
+//! Calls, and single messages of predictions, that the control plane answers.
+
+use std::sync::Arc;
+
+use tokio::task::spawn_local;
+
+use crate::bridge::events::Command;
+use crate::calls::request_messages::{CallError, RequestMessages};
+use crate::calls::resolve::compress;
+use crate::calls::{Worker, send};
+use crate::predict::call::Call;
+use crate::predict::outcome::Forwarded;
+use crate::protocol::framing::frame;
+use crate::protocol::status::{self, RpcError};
+use crate::transport::context::CallContext;
+use crate::transport::grpc::{DeliveryError, Responder};
+
+/// Begins a call of the control plane's.
+pub(crate) fn begin(
+    worker: &Arc<Worker>,
+    context: CallContext,
+    messages: RequestMessages,
+    responder: Responder,
+) {
+    let worker = Arc::clone(worker);
+    drop(spawn_local(async move { run(&worker, context, messages, responder).await }));
+}
+
+/// Hands a call to the control plane, and carries what it says.
+async fn run(worker: &Worker, context: CallContext, mut messages: RequestMessages, mut responder: Responder) {
+    let deadline = context.deadline;
+    let mut call = worker.events.open(context);
+    let ended: Result<Option<RpcError>, CallError> = async {
+        let (mut wanted, mut zipped) = (false, false);
+        loop {
+            let next = async {
+                tokio::select! {
+                    biased;
+                    command = call.next() => Ok(command),
+                    message = std::future::poll_fn(|cx| messages.poll_message(&worker.pool, cx)), if wanted => Err(message),
+                }
+            };
+            let command = match responder.attend(deadline, next).await? {
+                Ok(command) => command,
+                Err(message) => {
+                    let message = message?;
+                    zipped = message.as_ref().map_or(zipped, |message| message.zipped);
+                    call.deliver(message.map(|message| message.bytes));
+                    wanted = false;
+                    continue;
+                }
+            };
+            match command {
+                Some(Command::Want) => wanted = true,
+                Some(Command::Send(data)) => {
+                    let message = compress(worker, deadline, zipped, frame(&data), &mut responder).await?;
+                    send(&mut responder, deadline, message.into()).await?;
+                }
+                Some(Command::Finish(failed)) => return Ok(failed),
+                None => return Ok(Some(worker.errors().draining.clone())),
+            }
+        }
+    }
+    .await;
+    end(ended, responder);
+}
+
+/// Ends a call of the control plane's.
+pub(crate) fn end(ended: Result<Option<RpcError>, CallError>, responder: Responder) {
+    match ended {
+        Ok(failed) => responder.finish(failed.as_ref()),
+        Err(CallError::Delivery(DeliveryError::Reset)) => {}
+        Err(CallError::Delivery(DeliveryError::Full)) => responder.finish(Some(&RpcError::full())),
+        Err(CallError::Delivery(DeliveryError::Expired)) => {
+            let error = RpcError::plain(status::DEADLINE_EXCEEDED, "Deadline Exceeded");
+            responder.finish(Some(&error));
+        }
+        Err(CallError::Failed(error)) => responder.finish(Some(&error)),
+    }
+}
+
+/// Has the control plane answer one message of a prediction, in a control call of its own.
+///
+/// # Errors
+/// `RpcError`: the control plane ends the call with this error, and has counted it.
+pub(crate) async fn forward(worker: &Worker, call: &Call, forwarded: Forwarded) -> Result<Vec<u8>, RpcError> {
+    let mut control = worker.events.open(call.context.clone());
+    let Forwarded { message, permits: _permits } = forwarded;
+    let (mut message, mut answer) = (Some(message), None);
+    loop {
+        match control.next().await {
+            Some(Command::Want) => control.deliver(message.take()),
+            Some(Command::Send(data)) => answer = Some(frame(&data)),
+            Some(Command::Finish(None)) => {
+                let fault =
+                    || worker.predictor.scorer.fault(call.method.name, "the control plane gave no answer");
+                return answer.ok_or_else(fault);
+            }
+            Some(Command::Finish(Some(error))) => return Err(error),
+            None => return Err(worker.errors().draining.clone()),
+        }
+    }
+}

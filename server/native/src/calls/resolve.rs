@@ -1,0 +1,146 @@
+//! From what becomes of a message to its answer: the waiting that scoring itself never does.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::calls::request_messages::CallError;
+use crate::calls::{Worker, forward};
+use crate::encodings::MessageId;
+use crate::encodings::methods::Method;
+use crate::predict::call::Call;
+use crate::predict::outcome::{Batch, Outcome, Pending, PendingQuestion};
+use crate::predict::pipeline::Predictor;
+use crate::protocol::status::RpcError;
+use crate::transport::grpc::{DeliveryError, Responder};
+use crate::transport::gzip;
+
+/// Answers messages that came together as far as this thread can, the first of them at least; a panic is a
+/// fault of the server.
+pub(crate) fn predict(worker: &Worker, messages: &[(&Bytes, &Call)]) -> Vec<(MessageId, Outcome)> {
+    let predictor = &worker.predictor;
+    match catch_unwind(AssertUnwindSafe(|| predictor.predict(worker.index, messages))) {
+        Ok(outcomes) => outcomes,
+        // Only the call that is to blame fails with it.
+        Err(_) if messages.len() > 1 => predict(worker, &messages[..1]),
+        Err(panic) => vec![(MessageId::default(), panicked(predictor, messages[0].1.method, &*panic))],
+    }
+}
+
+fn panicked(predictor: &Predictor, method: &Method, panic: &(dyn Any + Send)) -> Outcome {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+    Outcome::Failed(predictor.scorer.fault(method.name, text))
+}
+
+/// Waits for what a message needs until it has an answer, compressed as the caller wants it, or an error that
+/// is not counted yet.
+///
+/// # Errors
+/// `CallError`: the whole call ends; the caller cannot be answered, or the control plane says so.
+pub(crate) async fn resolve(
+    worker: &Worker,
+    call: &Call,
+    zipped: bool,
+    mut outcome: Outcome,
+    responder: &mut Responder,
+) -> Result<Result<Vec<u8>, RpcError>, CallError> {
+    let deadline = call.context.deadline;
+    loop {
+        let pending = match outcome {
+            Outcome::Answered(answer) => {
+                return Ok(Ok(compress(worker, deadline, zipped, answer, responder).await?));
+            }
+            Outcome::Failed(error) => return Ok(Err(error)),
+            Outcome::Pending(pending) => pending,
+        };
+        outcome = match pending {
+            Pending::Route(message) => route_later(worker, call, &message, responder).await?,
+            Pending::Batch(_) if responder.is_full() => return Err(RpcError::full().into()),
+            Pending::Batch(batch) => {
+                responder.attend(deadline, score_batch(worker, call.method, *batch)).await?
+            }
+            Pending::Question(pending) => {
+                Outcome::Failed(responder.attend(deadline, explain(worker, *pending)).await?)
+            }
+            Pending::Forward(forwarded) => {
+                let answered = responder.attend(deadline, forward::forward(worker, call, *forwarded)).await?;
+                // The control plane has counted its failure.
+                Outcome::Answered(answered?)
+            }
+        };
+    }
+}
+
+/// What becomes of a message once the bundles are loaded, or its model is there.
+async fn route_later(
+    worker: &Worker,
+    call: &Call,
+    message: &Bytes,
+    responder: &mut Responder,
+) -> Result<Outcome, DeliveryError> {
+    loop {
+        let changed = worker.predictor.loading.changed();
+        // A single message has a single outcome.
+        for (_, outcome) in predict(worker, &[(message, call)]) {
+            if !matches!(outcome, Outcome::Pending(Pending::Route(_))) {
+                return Ok(outcome);
+            }
+        }
+        responder.attend(call.context.deadline, changed).await?;
+    }
+}
+
+/// An answer as it is sent to a message that came in gzip or not; a long one is compressed in a thread.
+pub(crate) async fn compress(
+    worker: &Worker,
+    deadline: Option<Instant>,
+    zipped: bool,
+    answer: Vec<u8>,
+    responder: &mut Responder,
+) -> Result<Vec<u8>, DeliveryError> {
+    if !zipped || !responder.allows_gzip() || !gzip::pays(&answer) {
+        return Ok(answer);
+    }
+    if answer.len() <= gzip::INLINE_BYTES {
+        return Ok(gzip::deflate(answer));
+    }
+    let (sender, deflated) = oneshot::channel();
+    worker.pool.run(move || {
+        if !sender.is_closed() {
+            let _ = sender.send(gzip::deflate(answer));
+        }
+    });
+    // The threads end only with the server.
+    responder.attend(deadline, deflated).await?.map_err(|_| DeliveryError::Reset)
+}
+
+/// Asks the control plane for the words of a failure, and counts it on its route.
+async fn explain(worker: &Worker, pending: PendingQuestion) -> RpcError {
+    let PendingQuestion { question, snapshot, counts, permit: _permit } = pending;
+    let words = worker.events.ask(snapshot.origin.clone(), question).await;
+    let error = words.unwrap_or_else(|| worker.errors().draining.clone());
+    if let Some(counts) = counts {
+        counts[worker.index].fail(error.reason);
+    }
+    error
+}
+
+/// Scores in a thread, unless the caller has gone before its turn comes.
+async fn score_batch(worker: &Worker, method: &'static Method, batch: Batch) -> Outcome {
+    let (sender, scored) = oneshot::channel();
+    let predictor = Arc::clone(&worker.predictor);
+    worker.pool.run(move || {
+        if sender.is_closed() {
+            return;
+        }
+        let score = AssertUnwindSafe(|| predictor.score_batch(batch));
+        let outcome = catch_unwind(score).unwrap_or_else(|panic| panicked(&predictor, method, &*panic));
+        let _ = sender.send(outcome);
+    });
+    scored.await.unwrap_or_else(|_| Outcome::Failed(worker.errors().draining.clone()))
+}

@@ -1,0 +1,151 @@
+//! Streams of predictions: one answer for each message, in order.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use tokio::task::spawn_local;
+
+use crate::calls::request_messages::{CallError, MessageBatch, RequestMessages};
+use crate::calls::resolve::{self, resolve};
+use crate::calls::{Worker, send};
+use crate::encodings::MessageId;
+use crate::predict::call::Call;
+use crate::predict::outcome::Outcome;
+use crate::predict::pipeline::Predictor;
+use crate::protocol::status::RpcError;
+use crate::transport::grpc::{DeliveryError, Responder};
+use crate::transport::messages::Message;
+
+/// Answers of a stream that are ready together are sent together, up to this many bytes.
+const FLUSH_BYTES: usize = 1 << 15;
+
+/// Counts a stream as open as long as it lives.
+struct OpenStream<'a>(&'a Predictor);
+
+impl Drop for OpenStream<'_> {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Begins a stream. Its deadline is the caller's, or the age at which streams are ended.
+pub(crate) fn begin(worker: &Arc<Worker>, mut call: Call, messages: RequestMessages, responder: Responder) {
+    let context = &mut call.context;
+    let end = worker.max_stream.and_then(|age| context.received.checked_add(age));
+    context.deadline = context.deadline.into_iter().chain(end).min();
+    let worker = Arc::clone(worker);
+    drop(spawn_local(async move { run(&worker, &call, messages, responder).await }));
+}
+
+async fn run(worker: &Worker, call: &Call, mut messages: RequestMessages, responder: Responder) {
+    worker.predictor.streams.fetch_add(1, Relaxed);
+    let _open = OpenStream(&worker.predictor);
+    let mut answers = Answers { worker, call, responder, unsent: BytesMut::new() };
+    let ended = answer(&mut answers, &mut messages).await;
+    end(worker, call, ended, answers.responder);
+}
+
+/// Ends a stream.
+pub(crate) fn end(worker: &Worker, call: &Call, ended: Result<(), CallError>, responder: Responder) {
+    match ended {
+        Ok(()) => responder.finish(None),
+        Err(CallError::Delivery(DeliveryError::Expired)) => {
+            responder.finish(Some(&worker.errors().expired));
+        }
+        Err(error) => worker.end(call.method, error, responder),
+    }
+}
+
+/// Answers message after message.
+async fn answer(answers: &mut Answers<'_>, messages: &mut RequestMessages) -> Result<(), CallError> {
+    let (worker, call) = (answers.worker, answers.call);
+    loop {
+        let here = std::future::poll_fn(|cx| Poll::Ready(messages.poll_together(&worker.pool, cx))).await;
+        let MessageBatch { messages: batch, end } = match here {
+            Poll::Ready(read) => read,
+            Poll::Pending => {
+                // Nothing more is here: what was answered goes out before the next is waited for.
+                answers.flush().await?;
+                let here = std::future::poll_fn(|cx| messages.poll_together(&worker.pool, cx));
+                answers.responder.attend(call.context.deadline, here).await?
+            }
+        };
+        let bytes: Vec<(&Bytes, &Call)> = batch.iter().map(|message| (&message.bytes, call)).collect();
+        let mut first = 0;
+        while first < batch.len() {
+            for (id, outcome) in resolve::predict(worker, &bytes[first..]) {
+                answers.add(&batch[first], id, outcome).await?;
+                first += 1;
+            }
+        }
+        if let Some(end) = end {
+            answers.flush().await?;
+            return end;
+        }
+        if answers.unsent.len() >= FLUSH_BYTES {
+            answers.flush().await?;
+            // Other calls of this thread have their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// The answers of a stream.
+struct Answers<'a> {
+    worker: &'a Worker,
+    call: &'a Call,
+    responder: Responder,
+    unsent: BytesMut,
+}
+
+impl Answers<'_> {
+    /// Adds the answer to one message to those that are to be sent.
+    ///
+    /// # Errors
+    /// `CallError`: the stream ends; its caller cannot be answered, or the protocol has no answer that says
+    /// why this message failed.
+    async fn add(&mut self, message: &Message, id: MessageId, outcome: Outcome) -> Result<(), CallError> {
+        let (worker, call) = (self.worker, self.call);
+        let answered = match outcome {
+            Outcome::Answered(answer) if !message.zipped => Ok(answer),
+            Outcome::Failed(error) => Err(error),
+            outcome => {
+                self.flush().await?;
+                resolve(worker, call, message.zipped, outcome, &mut self.responder).await?
+            }
+        };
+        match answered {
+            Ok(answer) => self.unsent.extend_from_slice(&answer),
+            Err(error) => self.add_error(message, id, error).await?,
+        }
+        Ok(())
+    }
+
+    async fn add_error(
+        &mut self,
+        message: &Message,
+        id: MessageId,
+        error: RpcError,
+    ) -> Result<(), CallError> {
+        let method = self.call.method;
+        self.worker.predictor.count_failure(self.worker.index, method.index, error.reason);
+        match method.encoding.encode_error(id, &message.bytes, &error) {
+            Some(answer) => self.unsent.extend_from_slice(&answer),
+            None => {
+                self.flush().await?;
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), DeliveryError> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let unsent = self.unsent.split().freeze();
+        send(&mut self.responder, self.call.context.deadline, unsent).await
+    }
+}

@@ -1,0 +1,75 @@
+//! Unary predictions.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::task::spawn_local;
+
+use crate::calls::Worker;
+use crate::calls::request_messages::{CallError, RequestMessages};
+use crate::calls::resolve::{self, resolve};
+use crate::predict::call::Call;
+use crate::predict::outcome::Outcome;
+use crate::transport::grpc::Responder;
+use crate::transport::messages::Message;
+
+/// A unary prediction whose message is here.
+pub(crate) type Unary = (Message, Call, Responder);
+
+/// Begins a call; gives it back where its message is here already.
+pub(crate) fn begin(
+    worker: &Arc<Worker>,
+    call: Call,
+    mut messages: RequestMessages,
+    responder: Responder,
+    cx: &mut Context<'_>,
+) -> Option<Unary> {
+    match messages.poll_only(&worker.pool, cx) {
+        Poll::Ready(Ok(message)) => return Some((message, call, responder)),
+        Poll::Ready(Err(error)) => worker.end(call.method, error, responder),
+        Poll::Pending => drop(spawn_local(wait(Arc::clone(worker), call, messages, responder))),
+    }
+    None
+}
+
+/// Waits for the message of a call, and answers it.
+async fn wait(worker: Arc<Worker>, call: Call, mut messages: RequestMessages, mut responder: Responder) {
+    let message = std::future::poll_fn(|cx| messages.poll_only(&worker.pool, cx));
+    let read = responder.attend(call.context.deadline, message).await;
+    match read.map_err(CallError::Delivery).and_then(|read| read) {
+        Ok(message) => answer(&worker, vec![(message, call, responder)]),
+        Err(error) => worker.end(call.method, error, responder),
+    }
+}
+
+/// Answers calls whose messages are here.
+pub(crate) fn answer(worker: &Arc<Worker>, mut calls: Vec<Unary>) {
+    while !calls.is_empty() {
+        let messages: Vec<(&Bytes, &Call)> =
+            calls.iter().map(|(message, call, _)| (&message.bytes, call)).collect();
+        let outcomes = resolve::predict(worker, &messages);
+        let answered = calls.drain(..outcomes.len());
+        for ((_, outcome), (message, call, responder)) in outcomes.into_iter().zip(answered) {
+            finish(worker, call, message, outcome, responder);
+        }
+    }
+}
+
+fn finish(worker: &Arc<Worker>, call: Call, message: Message, outcome: Outcome, mut responder: Responder) {
+    match outcome {
+        Outcome::Answered(answer) if !message.zipped => responder.answer(answer),
+        Outcome::Failed(error) => worker.fail(call.method, &error, responder),
+        outcome => {
+            let worker = Arc::clone(worker);
+            drop(spawn_local(async move {
+                // Until then the message is held.
+                match resolve(&worker, &call, message.zipped, outcome, &mut responder).await {
+                    Ok(Ok(answer)) => responder.answer(answer),
+                    Ok(Err(error)) => worker.fail(call.method, &error, responder),
+                    Err(error) => worker.end(call.method, error, responder),
+                }
+            }));
+        }
+    }
+}

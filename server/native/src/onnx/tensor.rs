@@ -1,0 +1,367 @@
+//! Tensors in memory of onnxruntime's own, and the types of their elements.
+
+use std::ffi::c_void;
+use std::ops::Range;
+use std::ptr::null_mut;
+
+use ort_sys::{ONNXTensorElementDataType as Onnx, OrtValue};
+
+use crate::onnx::library::{Library, OrtError, Result, check, library};
+
+/// Whole numbers up to this magnitude are doubles.
+pub(crate) const LARGEST_WHOLE: u64 = 1 << 53;
+
+/// The element type of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Element {
+    F32,
+    F64,
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    Bool,
+    Text,
+}
+
+impl Element {
+    /// The one of an ONNX number, if this engine takes it.
+    pub fn from_onnx(code: i32) -> Option<Self> {
+        Some(match code {
+            1 => Self::F32,
+            2 => Self::U8,
+            3 => Self::I8,
+            4 => Self::U16,
+            5 => Self::I16,
+            6 => Self::I32,
+            7 => Self::I64,
+            8 => Self::Text,
+            9 => Self::Bool,
+            11 => Self::F64,
+            12 => Self::U32,
+            13 => Self::U64,
+            _ => return None,
+        })
+    }
+
+    /// Its number in ONNX.
+    pub fn code(self) -> i32 {
+        self.onnx() as i32
+    }
+
+    fn onnx(self) -> Onnx {
+        match self {
+            Self::F32 => Onnx::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+            Self::F64 => Onnx::ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE,
+            Self::I8 => Onnx::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8,
+            Self::I16 => Onnx::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT16,
+            Self::I32 => Onnx::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
+            Self::I64 => Onnx::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
+            Self::U8 => Onnx::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
+            Self::U16 => Onnx::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16,
+            Self::U32 => Onnx::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT32,
+            Self::U64 => Onnx::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64,
+            Self::Bool => Onnx::ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL,
+            Self::Text => Onnx::ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING,
+        }
+    }
+}
+
+/// A tensor in memory of onnxruntime's own.
+pub struct Tensor {
+    library: &'static Library,
+    pub(super) raw: *mut OrtValue,
+    data: *mut c_void,
+    element: Element,
+    shape: Vec<i64>,
+    count: usize,
+}
+
+// SAFETY: a tensor is plain memory, which this owns alone.
+unsafe impl Send for Tensor {}
+
+impl Drop for Tensor {
+    fn drop(&mut self) {
+        // SAFETY: this is the only owner.
+        unsafe { (self.library.api.ReleaseValue)(self.raw) }
+    }
+}
+
+/// A Rust type whose memory is that of an element.
+pub trait Plain: Copy {
+    const ELEMENT: Element;
+}
+
+macro_rules! plain {
+    ($($type:ty => $element:ident),*) => {
+        $(impl Plain for $type { const ELEMENT: Element = Element::$element; })*
+    };
+}
+plain!(f32 => F32, f64 => F64, i8 => I8, i16 => I16, i32 => I32, i64 => I64, u8 => U8, u16 => U16, u32 => U32, u64 => U64);
+
+impl Tensor {
+    /// A tensor of zeros or empty texts.
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn new(element: Element, shape: &[i64]) -> Result<Self> {
+        let library = library()?;
+        let api = library.api;
+        let mut raw = null_mut();
+        // SAFETY: the shape is as long as said; the result is checked.
+        unsafe {
+            let (allocator, dims, rank) = (library.allocator, shape.as_ptr(), shape.len());
+            check(api, (api.CreateTensorAsOrtValue)(allocator, dims, rank, element.onnx(), &mut raw))?;
+        }
+        let tensor = Self::adopt(library, raw)?;
+        if element != Element::Text {
+            let size = tensor.count * element_size(element);
+            // SAFETY: the tensor is that large, and any element of zero bytes is valid.
+            unsafe { tensor.data.cast::<u8>().write_bytes(0, size) };
+        }
+        Ok(tensor)
+    }
+
+    /// Takes a value that onnxruntime made.
+    pub(super) fn adopt(library: &'static Library, raw: *mut OrtValue) -> Result<Self> {
+        let api = library.api;
+        let mut tensor =
+            Self { library, raw, data: null_mut(), element: Element::U8, shape: Vec::new(), count: 0 };
+        // SAFETY: the value is live; every result is checked; `info` is released on all paths. The
+        // element's type is written through a pointer to an integer of its size, since a newer
+        // runtime may know types that the enum does not.
+        unsafe {
+            let mut is_tensor = 0;
+            check(api, (api.IsTensor)(raw, &mut is_tensor))?;
+            if is_tensor == 0 {
+                return Err(OrtError("an output is no tensor".into()));
+            }
+            let mut info = null_mut();
+            check(api, (api.GetTensorTypeAndShape)(raw, &mut info))?;
+            let read = (|| {
+                let mut code = 0_i32;
+                check(api, (api.GetTensorElementType)(info, (&raw mut code).cast()))?;
+                let mut rank = 0;
+                check(api, (api.GetDimensionsCount)(info, &mut rank))?;
+                tensor.shape = vec![0; rank];
+                check(api, (api.GetDimensions)(info, tensor.shape.as_mut_ptr(), rank))?;
+                check(api, (api.GetTensorShapeElementCount)(info, &mut tensor.count))?;
+                Element::from_onnx(code)
+                    .ok_or_else(|| OrtError(format!("tensors of ONNX type {code} are not taken")))
+            })();
+            (api.ReleaseTensorTypeAndShapeInfo)(info);
+            tensor.element = read?;
+            if tensor.element != Element::Text {
+                check(api, (api.GetTensorMutableData)(raw, &mut tensor.data))?;
+            }
+        }
+        Ok(tensor)
+    }
+
+    /// Its element type.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> &[i64] {
+        &self.shape
+    }
+
+    /// How many elements it has.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Its elements.
+    ///
+    /// # Panics
+    /// The type is not that of the tensor.
+    pub fn values<T: Plain>(&self) -> &[T] {
+        assert_eq!(self.element, T::ELEMENT);
+        if self.count == 0 {
+            return &[];
+        }
+        // SAFETY: the memory has `count` initialised elements of that type, and is borrowed as
+        // long as the tensor is.
+        unsafe { std::slice::from_raw_parts(self.data.cast::<T>(), self.count) }
+    }
+
+    /// Its elements, to be written.
+    ///
+    /// # Panics
+    /// The type is not that of the tensor.
+    pub fn values_mut<T: Plain>(&mut self) -> &mut [T] {
+        assert_eq!(self.element, T::ELEMENT);
+        if self.count == 0 {
+            return &mut [];
+        }
+        // SAFETY: as in `values`, and the tensor is borrowed alone.
+        unsafe { std::slice::from_raw_parts_mut(self.data.cast::<T>(), self.count) }
+    }
+
+    /// Its truth values, to be written; only of a tensor that `new` made.
+    ///
+    /// # Panics
+    /// The type is another.
+    pub fn bools_mut(&mut self) -> &mut [bool] {
+        assert_eq!(self.element, Element::Bool);
+        if self.count == 0 {
+            return &mut [];
+        }
+        // SAFETY: as in `values_mut`; `new` wrote zeros, runs do not write to their inputs, and
+        // what is written here are bools.
+        unsafe { std::slice::from_raw_parts_mut(self.data.cast::<bool>(), self.count) }
+    }
+
+    /// Its texts, one after the other, and where each of them ends.
+    ///
+    /// # Errors
+    /// It has none, or one of them is not UTF-8.
+    pub fn texts(&self) -> Result<Texts> {
+        let api = self.library.api;
+        let mut length = 0;
+        // SAFETY: onnxruntime checks the type; the length is that of all texts together.
+        unsafe { check(api, (api.GetStringTensorDataLength)(self.raw, &mut length))? };
+        let mut bytes = vec![0_u8; length];
+        let mut starts = vec![0_usize; self.count];
+        if self.count > 0 {
+            let (data, places) = (bytes.as_mut_ptr().cast::<c_void>(), starts.as_mut_ptr());
+            // SAFETY: both have as much room as is said.
+            unsafe {
+                check(api, (api.GetStringTensorContent)(self.raw, data, length, places, self.count))?;
+            }
+        }
+        let joined = String::from_utf8(bytes).map_err(|_| OrtError("a text is not UTF-8".into()))?;
+        if starts.iter().any(|&start| !joined.is_char_boundary(start)) {
+            return Err(OrtError("a text is not UTF-8".into()));
+        }
+        Ok(Texts { joined, starts })
+    }
+
+    /// Its elements as doubles, appended; truth counts as 1.
+    ///
+    /// # Errors
+    /// They are texts, or whole numbers that no double is.
+    pub fn for_each_f64(&self, mut take: impl FnMut(usize, f64)) -> Result<()> {
+        macro_rules! walk {
+            ($type:ty) => {
+                self.values::<$type>().iter().enumerate().for_each(|(i, &value)| take(i, value as f64))
+            };
+        }
+        let held = match self.element {
+            Element::I64 => self.values::<i64>().iter().all(|value| value.unsigned_abs() <= LARGEST_WHOLE),
+            Element::U64 => self.values::<u64>().iter().all(|value| *value <= LARGEST_WHOLE),
+            _ => true,
+        };
+        if !held {
+            return Err(OrtError("an output has whole numbers beyond 2^53".into()));
+        }
+        match self.element {
+            Element::F32 => walk!(f32),
+            Element::F64 => walk!(f64),
+            Element::I8 => walk!(i8),
+            Element::I16 => walk!(i16),
+            Element::I32 => walk!(i32),
+            Element::I64 => walk!(i64),
+            Element::U8 => walk!(u8),
+            Element::U16 => walk!(u16),
+            Element::U32 => walk!(u32),
+            Element::U64 => walk!(u64),
+            Element::Bool => {
+                self.bytes().iter().enumerate().for_each(|(i, &b)| take(i, f64::from(u8::from(b != 0))))
+            }
+            Element::Text => return Err(OrtError("an output has texts, not numbers".into())),
+        }
+        Ok(())
+    }
+
+    /// Its memory; nothing for texts.
+    pub fn bytes(&self) -> &[u8] {
+        if self.count == 0 || self.element == Element::Text {
+            return &[];
+        }
+        // SAFETY: the memory has `count` elements of that size, all initialised.
+        unsafe { std::slice::from_raw_parts(self.data.cast::<u8>(), self.count * element_size(self.element)) }
+    }
+
+    /// Its memory, to be written with elements of its type; nothing for texts and truth values.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        if self.count == 0 || matches!(self.element, Element::Text | Element::Bool) {
+            return &mut [];
+        }
+        // SAFETY: as in `bytes`; any bytes are valid elements of the number types.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.data.cast::<u8>(), self.count * element_size(self.element))
+        }
+    }
+
+    /// Copies some elements of another tensor of the same type to a place in this one.
+    ///
+    /// # Errors
+    /// They are texts, and onnxruntime refuses one.
+    ///
+    /// # Panics
+    /// The types differ, there are not as many, or there is not room enough.
+    pub fn copy_from(&mut self, at: usize, other: &Self, from: Range<usize>) -> Result<()> {
+        assert_eq!(self.element, other.element);
+        assert!(from.start <= from.end && from.end <= other.count);
+        assert!(at <= self.count && from.len() <= self.count - at);
+        if self.element == Element::Text {
+            let texts = other.texts()?;
+            return from.enumerate().try_for_each(|(i, j)| self.set_text(at + i, texts.get(j).as_bytes()));
+        }
+        let size = element_size(self.element);
+        // SAFETY: both are tensors of this type, and of as many elements as was asserted; each has
+        // memory of its own.
+        unsafe {
+            let place = self.data.cast::<u8>().add(at * size);
+            let found = other.data.cast::<u8>().add(from.start * size);
+            std::ptr::copy_nonoverlapping(found, place, from.len() * size);
+        }
+        Ok(())
+    }
+
+    /// Sets one text.
+    ///
+    /// # Errors
+    /// The tensor has no texts, or not that many.
+    pub fn set_text(&mut self, index: usize, text: &[u8]) -> Result<()> {
+        let api = self.library.api;
+        let mut buffer = null_mut();
+        // SAFETY: onnxruntime checks type and index, and returns room for that many bytes.
+        unsafe {
+            check(api, (api.GetResizedStringTensorElementBuffer)(self.raw, index, text.len(), &mut buffer))?;
+            std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast::<u8>(), text.len());
+        }
+        Ok(())
+    }
+}
+
+/// The texts of a tensor.
+pub struct Texts {
+    joined: String,
+    starts: Vec<usize>,
+}
+
+impl Texts {
+    /// One of them.
+    pub fn get(&self, index: usize) -> &str {
+        let end = self.starts.get(index + 1).copied().unwrap_or(self.joined.len());
+        &self.joined[self.starts[index]..end]
+    }
+}
+
+fn element_size(element: Element) -> usize {
+    match element {
+        Element::F64 | Element::I64 | Element::U64 => 8,
+        Element::F32 | Element::I32 | Element::U32 => 4,
+        Element::I16 | Element::U16 => 2,
+        Element::I8 | Element::U8 | Element::Bool => 1,
+        Element::Text => 0,
+    }
+}

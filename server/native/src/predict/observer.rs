@@ -1,0 +1,61 @@
+//! The one place where an answered message is told: the seam for statistics, shadows and records.
+//!
+//! An observer is called on the thread that scored the message, between its answer being written and being
+//! sent, so it must not wait. All observers are known at compile time: telling them costs no dynamic
+//! dispatch. A new observer is a file with an `impl Observer`, and a field and a line here.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::encodings::Scores;
+use crate::predict::call::Call;
+use crate::predict::counting::Counting;
+use crate::predict::shadow::ShadowLane;
+use crate::routing::snapshot::{Route, Target};
+
+/// How the scoring of a message ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Answered,
+    /// The only row is refused, and the call fails with the row's error.
+    RowRefused,
+    /// The answer is longer than allowed, and the call fails.
+    TooLong,
+    /// The same, where the control plane answers once more.
+    Forwarded,
+}
+
+/// A message whose rows were examined and, unless its only row was refused, scored.
+pub(crate) struct Observation<'a> {
+    /// The index of the thread.
+    pub worker: usize,
+    pub call: &'a Call,
+    pub message: &'a Bytes,
+    pub route: &'a Route,
+    /// The version that answers, and what it counts on this route.
+    pub target: &'a Target,
+    pub scores: Scores<'a>,
+    /// When the answer was written.
+    pub encoded: Instant,
+    pub ending: Ending,
+}
+
+/// Who is told of messages that were scored.
+pub(crate) trait Observer {
+    fn observe(&self, observation: &Observation<'_>);
+}
+
+/// All observers, in the order in which they are told.
+pub(crate) struct Observers {
+    pub counting: Counting,
+    pub shadow: ShadowLane,
+}
+
+impl Observer for Observers {
+    #[inline]
+    fn observe(&self, observation: &Observation<'_>) {
+        self.counting.observe(observation);
+        self.shadow.observe(observation);
+    }
+}

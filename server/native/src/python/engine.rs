@@ -1,0 +1,349 @@
+//! The engine as Python holds it.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::bridge::events::{Command, Events};
+use crate::bridge::panics;
+use crate::encodings::methods::METHODS;
+use crate::encodings::typed::TypedService;
+use crate::predict::backlog::Backlog;
+use crate::predict::counting::Counting;
+use crate::predict::loading::Loading;
+use crate::predict::observer::Observers;
+use crate::predict::pipeline::{Budgets, Limits, Predictor};
+use crate::predict::scoring::Scorer;
+use crate::predict::shadow::ShadowLane;
+use crate::protocol::reasons::REASONS;
+use crate::python::counts::{Counts, RouteSums, VersionSums};
+use crate::python::errors::{FailureParts, FixedParts, rpc_error};
+use crate::python::events::event_tuple;
+use crate::python::version::{PyVersion, VersionParts, version};
+use crate::routing::snapshot::{Origin, Route, Shadow, Snapshot, Target};
+use crate::server::{Server, ServerOptions};
+use crate::statistics::{BOUNDS, CallCounts};
+use crate::transport::connection::ConnectionOptions;
+use crate::transport::connection_limits::{ConnectionLimits, LimitCounts};
+use crate::transport::grpc::INITIAL;
+use crate::transport::quota::Quota;
+use crate::transport::tls::Tls;
+use crate::transport::trailers::trailers;
+
+/// What an engine may take, and how it counts.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct EngineParts {
+    max_rows: u32,
+    max_in_flight: usize,
+    max_message_bytes: usize,
+    max_run_seconds: f64,
+    max_buffered_bytes: usize,
+    /// I/O threads.
+    threads: usize,
+    /// Upper bounds of the histograms.
+    bounds_ns: [u64; BOUNDS],
+}
+
+/// What a connection may do, and how many there may be, by the names of the settings; 0 is no limit.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct ConnectionParts {
+    max_streams: u32,
+    max_metadata_bytes: u32,
+    max_connection_age_seconds: f64,
+    max_connection_idle_seconds: f64,
+    max_connection_bytes: usize,
+    max_connections: usize,
+    max_connections_per_address: usize,
+    max_stall_seconds: f64,
+    max_stream_seconds: f64,
+}
+
+/// A time; none where it is 0.
+fn time(seconds: f64) -> Option<Duration> {
+    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
+}
+
+impl ConnectionParts {
+    fn max_stream(&self) -> Option<Duration> {
+        time(self.max_stream_seconds)
+    }
+
+    fn options(&self, predictor: &Predictor, counts: &Arc<LimitCounts>) -> ConnectionOptions {
+        ConnectionOptions {
+            max_streams: self.max_streams,
+            max_metadata_bytes: self.max_metadata_bytes,
+            max_age: time(self.max_connection_age_seconds),
+            max_idle: time(self.max_connection_idle_seconds),
+            max_stall: time(self.max_stall_seconds),
+            max_bytes: self.max_connection_bytes,
+            cut: (&INITIAL, trailers(&predictor.scorer.errors.draining).into()),
+            quota: Arc::clone(&predictor.quota),
+            counts: Arc::clone(counts),
+        }
+    }
+}
+
+/// Version, weight, seed.
+#[derive(FromPyObject)]
+struct TargetParts<'py>(PyRef<'py, PyVersion>, u32, u64);
+
+/// Model, name, targets, and the shadow: version and share.
+#[derive(FromPyObject)]
+struct RouteParts<'py>(String, String, Vec<TargetParts<'py>>, Option<(PyRef<'py, PyVersion>, f64)>);
+
+/// In flight, streams, answered by method, failed by method and reason.
+type CallSums = (usize, usize, Vec<u64>, Vec<[u64; REASONS]>);
+
+/// The engine.
+#[pyclass(frozen)]
+pub struct Engine {
+    predictor: Arc<Predictor>,
+    events: Arc<Events>,
+    tls: Arc<Tls>,
+    server: OnceLock<Server>,
+    limits: Arc<LimitCounts>,
+    counts: Counts,
+}
+
+#[pymethods]
+impl Engine {
+    /// `fixed` has the errors that are always the same.
+    #[new]
+    fn new(parts: EngineParts, fixed: FixedParts) -> PyResult<Self> {
+        let events = Arc::new(Events::new().map_err(|error| PyOSError::new_err(error.to_string()))?);
+        panics::tell(&events);
+        let max_run = Duration::from_secs_f64(parts.max_run_seconds);
+        let workers = Predictor::workers(parts.threads);
+        let counting = Counting {
+            bounds: parts.bounds_ns,
+            calls: (0..workers).map(|_| CallCounts::default()).collect(),
+        };
+        let predictor = Predictor {
+            snapshot: Arc::default(),
+            limits: Limits { max_rows: parts.max_rows, max_message_bytes: parts.max_message_bytes, max_run },
+            scorer: Scorer {
+                errors: fixed.fixed()?,
+                observers: Observers { counting, shadow: ShadowLane::default() },
+                max_message_bytes: parts.max_message_bytes,
+                events: Arc::clone(&events),
+            },
+            budgets: Budgets::new(parts.max_in_flight),
+            backlog: Arc::new(Backlog::new()),
+            quota: Quota::new(parts.max_buffered_bytes),
+            streams: 0.into(),
+            loading: Loading::default(),
+            io_threads: parts.threads,
+        };
+        Ok(Self {
+            predictor: Arc::new(predictor),
+            events,
+            tls: Arc::default(),
+            server: OnceLock::new(),
+            limits: Arc::default(),
+            counts: Counts::new(workers),
+        })
+    }
+
+    /// Shows a certificate, its chain and its key as PEM, to clients that connect from now on.
+    fn use_certificate(&self, chain: &[u8], key: &[u8]) -> PyResult<()> {
+        self.tls.replace(chain, key).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    /// Binds and answers calls, over TLS where there is a certificate; returns the port.
+    #[pyo3(signature = (listen, batch_threads, processors, limits, control))]
+    fn start(
+        &self,
+        py: Python<'_>,
+        listen: String,
+        batch_threads: usize,
+        processors: Vec<usize>,
+        limits: ConnectionParts,
+        control: HashSet<String>,
+    ) -> PyResult<u16> {
+        let connection_limits = ConnectionLimits::new(
+            limits.max_connections,
+            limits.max_connections_per_address,
+            Arc::clone(&self.limits),
+        );
+        let setup = ServerOptions {
+            listen,
+            tls: Arc::clone(&self.tls),
+            threads: self.predictor.io_threads,
+            batch_threads,
+            processors,
+            connections: limits.options(&self.predictor, &self.limits),
+            connection_limits,
+            max_stream: limits.max_stream(),
+            control,
+        };
+        let started = py.detach(|| Server::start(setup, &self.predictor, &self.events));
+        let server = started.map_err(|error| PyOSError::new_err(error.to_string()))?;
+        let port = server.port();
+        if let Err(server) = self.server.set(server) {
+            server.stop(Duration::ZERO);
+            return Err(PyRuntimeError::new_err("the engine was started before"));
+        }
+        Ok(port)
+    }
+
+    /// Makes a version, which counts where versions of its name did before.
+    fn version(&self, parts: VersionParts<'_>) -> PyResult<PyVersion> {
+        let counts = self.counts.version(&parts.model, &parts.version);
+        Ok(PyVersion(Arc::new(version(parts, counts)?)))
+    }
+
+    /// Answers the calls that come from now on by these routes and typed services, of which each has
+    /// its full name, model, major, and the name of its route. `origin` comes back with what is
+    /// asked about failures. What versions that are not among them have counted is forgotten.
+    fn publish(
+        &self,
+        routes: Vec<RouteParts<'_>>,
+        services: Vec<(String, String, u64, String)>,
+        origin: Py<PyAny>,
+    ) {
+        let built = self.counts.publish(|counts| {
+            let build = |RouteParts(model, name, targets, shadow): RouteParts<'_>| {
+                let target = |TargetParts(version, weight, seed): TargetParts<'_>| Target {
+                    counts: counts(&version.0, &name, false),
+                    version: Arc::clone(&version.0),
+                    weight,
+                    seed,
+                };
+                let targets = targets.into_iter().map(target).collect();
+                let shadow = shadow.map(|(version, share)| Shadow {
+                    route: Arc::from(&*name),
+                    counts: counts(&version.0, &name, true),
+                    version: Arc::clone(&version.0),
+                    share,
+                });
+                (model, name, Route { targets, shadow })
+            };
+            routes.into_iter().map(build).collect()
+        });
+        let origin: Origin = Arc::new(origin);
+        let service = |(full_name, model, major, route)| (full_name, TypedService { model, major }, route);
+        let services = services.into_iter().map(service).collect();
+        self.predictor.snapshot.store(Arc::new(Snapshot::new(built, services, origin)));
+    }
+
+    /// A file descriptor that is readable while there are events.
+    fn fileno(&self) -> i32 {
+        self.events.file_descriptor()
+    }
+
+    /// All events since the last time: (kind, call, ...).
+    fn take_events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        self.events.take().into_iter().map(|event| event_tuple(py, event)).collect()
+    }
+
+    /// Asks for the next message of a control call.
+    fn want(&self, call: u64) {
+        self.events.command(call, Command::Want);
+    }
+
+    /// Sends a message to the caller of a control call.
+    fn send(&self, call: u64, data: Vec<u8>) {
+        self.events.command(call, Command::Send(Bytes::from(data)));
+    }
+
+    /// Ends a control call, well or with a failure.
+    #[pyo3(signature = (call, failed=None))]
+    fn finish(&self, call: u64, failed: Option<FailureParts>) -> PyResult<()> {
+        self.events.command(call, Command::Finish(failed.map(rpc_error).transpose()?));
+        Ok(())
+    }
+
+    /// Words the failure that was asked about.
+    fn answer(&self, call: u64, words: FailureParts) -> PyResult<()> {
+        self.events.answer(call, rpc_error(words)?);
+        Ok(())
+    }
+
+    /// Calls something in one of the threads for large batches; not at all once the engine is closed.
+    fn run(&self, task: Py<PyAny>) -> PyResult<()> {
+        let Some(server) = self.server.get() else {
+            return Err(PyRuntimeError::new_err("the engine was not started"));
+        };
+        server.run(move || {
+            Python::attach(|py| {
+                if let Err(error) = task.call0(py) {
+                    error.write_unraisable(py, None);
+                }
+            });
+        });
+        Ok(())
+    }
+
+    /// Has predictions wait while the first bundles are loaded, or lets them go on.
+    fn set_loading(&self, on: bool) {
+        self.predictor.loading.set(on);
+    }
+
+    /// Has clients begin no more calls, answers those that come nevertheless, and waits for their end
+    /// or that of the grace.
+    fn stop(&self, py: Python<'_>, grace_seconds: f64) {
+        if let Some(server) = self.server.get() {
+            py.detach(|| server.stop(Duration::from_secs_f64(grace_seconds)));
+        }
+    }
+
+    /// In flight, streams, answered by method, failed by method and reason; methods are in the order of
+    /// METHODS.
+    fn calls(&self) -> CallSums {
+        let predictor = &self.predictor;
+        let mut answered = vec![0; METHODS.len()];
+        let mut failed = vec![[0; REASONS]; METHODS.len()];
+        for counts in &predictor.scorer.observers.counting.calls {
+            for method in 0..METHODS.len() {
+                answered[method] += counts.answered[method].load(Relaxed);
+                for (total, count) in failed[method].iter_mut().zip(&counts.failed[method]) {
+                    *total += count.load(Relaxed);
+                }
+            }
+        }
+        (predictor.budgets.in_flight.used(), predictor.streams.load(Relaxed), answered, failed)
+    }
+
+    /// The bytes that calls hold, the connections that are open, and how often each limit of the
+    /// transport was met.
+    fn transport(&self) -> (usize, usize, [(&'static str, u64); 7]) {
+        let connections = self.server.get().map_or(0, |server| server.connection_limits().open());
+        let limits = [
+            ("buffered_bytes", self.predictor.quota.refused()),
+            ("stall", self.limits.stalled_calls.load(Relaxed)),
+            ("connections", self.limits.connections.load(Relaxed)),
+            ("connections_per_address", self.limits.connections_of_address.load(Relaxed)),
+            ("connection_idle", self.limits.idle_connections.load(Relaxed)),
+            ("metadata_bytes", self.limits.overlong_heads.load(Relaxed)),
+            ("flood", self.limits.flooded_connections.load(Relaxed)),
+        ];
+        (self.predictor.quota.used(), connections, limits)
+    }
+
+    /// For each version: model, version, rows, row errors by reason, decode, run, encode.
+    fn version_counts(&self) -> Vec<VersionSums> {
+        self.counts.of_versions()
+    }
+
+    /// For each route: its key, calls, rows, failed by reason, row errors by reason, dropped,
+    /// latency in seconds, scores.
+    fn route_counts(&self) -> Vec<RouteSums> {
+        self.counts.of_routes()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.get() {
+            server.stop(Duration::ZERO);
+        }
+    }
+}

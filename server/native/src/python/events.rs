@@ -1,0 +1,43 @@
+//! Events on their way to the control plane.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+
+use crate::bridge::events::Event;
+use crate::bridge::question::Problem;
+use crate::transport::context::CallContext;
+
+/// What Python gets of an event: its kind, the number of the call, and what it says.
+pub(super) fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
+    match event {
+        Event::Open { id, context } => ("open", id, context_tuple(py, &context)?).into_pyobject(py),
+        Event::Message { id, data } => ("message", id, PyBytes::new(py, &data)).into_pyobject(py),
+        Event::End { id } => ("end", id, ()).into_pyobject(py),
+        Event::Gone { id } => ("gone", id, ()).into_pyobject(py),
+        Event::Fault { method, text } => ("fault", 0, (method, text)).into_pyobject(py),
+        Event::Ask { id, origin, question } => {
+            let origin = origin.as_ref().and_then(|origin| origin.downcast_ref::<Py<PyAny>>());
+            let origin = origin.map(|origin| origin.clone_ref(py));
+            let (malformed, refusal, answer_bytes) = match question.problem {
+                Problem::Request => (false, None, 0),
+                Problem::Malformed => (true, None, 0),
+                Problem::Row(refusal) => (false, Some(PyBytes::new(py, &refusal)), 0),
+                Problem::TooLong(length) => (false, None, length),
+            };
+            let route = (question.model, question.major, question.version, question.picked);
+            let counts = (question.row_count, question.number_count, question.text_count);
+            let problem = (malformed, refusal, answer_bytes);
+            let asked = (origin, question.method, route, question.schema_fingerprint, counts, problem);
+            ("ask", id, asked).into_pyobject(py)
+        }
+    }
+}
+
+/// Path, metadata, the peer's address and certificate, and the seconds until the deadline.
+fn context_tuple<'py>(py: Python<'py>, context: &CallContext) -> PyResult<Bound<'py, PyTuple>> {
+    let bytes = |value: &[u8]| PyBytes::new(py, value);
+    let metadata = context.metadata.iter().map(|(name, value)| (bytes(name), bytes(value)));
+    let (address, certificate) = (context.peer.address.to_string(), context.peer.certificate.as_deref());
+    let peer = (address, certificate.map(bytes));
+    (&*context.path, metadata.collect::<Vec<_>>(), peer, context.seconds_left()).into_pyobject(py)
+}

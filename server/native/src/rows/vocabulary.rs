@@ -1,0 +1,59 @@
+//! Texts that are looked up: what happens to a text first, and the index of each known one.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+/// What happens to a text before it is looked up or fed to the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fold {
+    None,
+    AsciiLowerStrip,
+}
+
+impl Fold {
+    pub fn apply<'a>(self, text: &'a [u8], folded: &'a mut Vec<u8>) -> &'a [u8] {
+        if self == Self::None {
+            return text;
+        }
+        let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
+        let Some(start) = text.iter().position(|byte| !blank(byte)) else {
+            return &[];
+        };
+        let end = text.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
+        let text = &text[start..end];
+        if !text.iter().any(u8::is_ascii_uppercase) {
+            return text;
+        }
+        folded.clear();
+        folded.extend(text.iter().map(u8::to_ascii_lowercase));
+        folded
+    }
+}
+
+/// Text to index.
+pub struct Vocabulary {
+    /// The position of the text in a row.
+    pub text: usize,
+    fold: Fold,
+    // Its keys come from the bundle, so that no caller can make them collide.
+    index: HashMap<Box<[u8]>, u32, RandomState>,
+}
+
+impl Vocabulary {
+    pub fn new(text: usize, fold: Fold, texts: Vec<String>) -> Self {
+        let entries = texts.into_iter().zip(0..).map(|(text, i)| (text.into_bytes().into_boxed_slice(), i));
+        Self { text, fold, index: entries.collect() }
+    }
+
+    /// The index of a text; `len` for an unknown one.
+    pub fn look_up(&self, text: &[u8], folded: &mut Vec<u8>) -> u32 {
+        let key = self.fold.apply(text, folded);
+        self.index.get(key).copied().unwrap_or(self.index.len() as u32)
+    }
+
+    /// How many texts are known.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+}
