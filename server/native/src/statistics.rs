@@ -17,7 +17,7 @@ pub(crate) type Bounds = [u64; BOUNDS];
 
 /// Counts of durations by bucket, and their sum in nanoseconds.
 #[derive(Default)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     counts: [AtomicU64; BUCKETS],
     sum_ns: AtomicU64,
 }
@@ -25,7 +25,7 @@ pub struct Histogram {
 impl Histogram {
     /// Counts one duration.
     #[inline]
-    pub fn add(&self, bounds: &Bounds, duration_ns: u64) {
+    pub(crate) fn add(&self, bounds: &Bounds, duration_ns: u64) {
         let bucket = bounds.partition_point(|&bound| bound < duration_ns);
         self.counts[bucket].fetch_add(1, Relaxed);
         self.sum_ns.fetch_add(duration_ns, Relaxed);
@@ -35,7 +35,7 @@ impl Histogram {
 /// What one version answered on one thread; aligned, so that threads do not share its lines.
 #[derive(Default)]
 #[repr(align(128))]
-pub struct VersionCounts {
+pub(crate) struct VersionCounts {
     pub rows: AtomicU64,
     pub row_errors: [AtomicU64; ROW_REASONS],
     pub decode: Histogram,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::task::spawn_local;
 
 use crate::bridge::events::Command;
+use crate::calls::compression::compress;
 use crate::calls::request_messages::{CallError, RequestMessages};
-use crate::calls::resolve::compress;
 use crate::calls::{Worker, send};
 use crate::predict::call::Call;
 use crate::predict::outcome::Forwarded;

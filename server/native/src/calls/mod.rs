@@ -1,5 +1,6 @@
 //! Calls: how they begin, are admitted, and get from their messages to their answers.
 
+pub(crate) mod compression;
 pub(crate) mod dispatch;
 pub(crate) mod forward;
 pub(crate) mod request_messages;

@@ -3,11 +3,11 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::calls::compression::compress;
 use crate::calls::request_messages::CallError;
 use crate::calls::{Worker, forward};
 use crate::encodings::MessageId;
@@ -17,7 +17,6 @@ use crate::predict::outcome::{Batch, Outcome, Pending, PendingQuestion};
 use crate::predict::pipeline::Predictor;
 use crate::protocol::status::RpcError;
 use crate::transport::grpc::{DeliveryError, Responder};
-use crate::transport::gzip;
 
 /// Answers messages that came together as far as this thread can, the first of them at least; a panic is a
 /// fault of the server.
@@ -93,30 +92,6 @@ async fn route_later(
         }
         responder.attend(call.context.deadline, changed).await?;
     }
-}
-
-/// An answer as it is sent to a message that came in gzip or not; a long one is compressed in a thread.
-pub(crate) async fn compress(
-    worker: &Worker,
-    deadline: Option<Instant>,
-    zipped: bool,
-    answer: Vec<u8>,
-    responder: &mut Responder,
-) -> Result<Vec<u8>, DeliveryError> {
-    if !zipped || !responder.allows_gzip() || !gzip::pays(&answer) {
-        return Ok(answer);
-    }
-    if answer.len() <= gzip::INLINE_BYTES {
-        return Ok(gzip::deflate(answer));
-    }
-    let (sender, deflated) = oneshot::channel();
-    worker.pool.run(move || {
-        if !sender.is_closed() {
-            let _ = sender.send(gzip::deflate(answer));
-        }
-    });
-    // The threads end only with the server.
-    responder.attend(deadline, deflated).await?.map_err(|_| DeliveryError::Reset)
 }
 
 /// Asks the control plane for the words of a failure, and counts it on its route.

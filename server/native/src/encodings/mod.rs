@@ -92,7 +92,7 @@ pub(crate) struct MessageId {
 }
 
 /// What a version's messages look like in each encoding.
-pub struct WireSchema {
+pub(crate) struct WireSchema {
     pub positional: PositionalSchema,
     pub typed: TypedSchema,
     pub tensors: TensorSchema,

@@ -55,7 +55,7 @@ impl Encoding for PositionalStream {
 }
 
 /// What every answer of a version says.
-pub struct PositionalSchema {
+pub(crate) struct PositionalSchema {
     /// The fields `model` and `version` of a `PredictResponse`.
     head: Vec<u8>,
     /// For each output the field `name` of an `Output`; empty for an empty name.
@@ -63,7 +63,7 @@ pub struct PositionalSchema {
 }
 
 impl PositionalSchema {
-    pub fn new(model: &str, version: &str, outputs: &[Output]) -> Self {
+    pub(crate) fn new(model: &str, version: &str, outputs: &[Output]) -> Self {
         let field = |number, text: &str| {
             let mut out = Vec::new();
             protobuf::put_bytes_head(&mut out, number, text.len());

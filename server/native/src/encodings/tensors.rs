@@ -110,7 +110,7 @@ impl Encoding for TensorStream {
 }
 
 /// A tensor that a version takes.
-pub struct TensorInput {
+pub(crate) struct TensorInput {
     pub name: String,
     pub texts: bool,
     pub dims: Vec<usize>,
@@ -121,14 +121,14 @@ pub struct TensorInput {
 }
 
 /// A tensor that a version answers with.
-pub struct TensorOutput {
+pub(crate) struct TensorOutput {
     pub name: String,
     pub datatype: String,
     pub dims: Vec<usize>,
 }
 
 /// The tensors of one version.
-pub struct TensorSchema {
+pub(crate) struct TensorSchema {
     inputs: Vec<TensorInput>,
     // Its keys come from the bundle, so that no caller can make them collide.
     by_name: HashMap<Vec<u8>, usize, RandomState>,
@@ -140,7 +140,7 @@ pub struct TensorSchema {
 }
 
 impl TensorSchema {
-    pub fn new(names: (&str, &str), inputs: Vec<TensorInput>, outputs: Vec<TensorOutput>) -> Self {
+    pub(crate) fn new(names: (&str, &str), inputs: Vec<TensorInput>, outputs: Vec<TensorOutput>) -> Self {
         let count = |texts: bool| {
             let widths = inputs.iter().filter(|input| input.texts == texts).map(TensorInput::width);
             widths.sum()

@@ -96,13 +96,13 @@ pub(crate) struct TypedTarget {
 
 /// Where a field of a row goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FieldSlot {
+pub(crate) enum FieldSlot {
     Number(usize),
     Text(usize),
 }
 
 /// One output in a prediction.
-pub struct TypedOutput {
+pub(crate) struct TypedOutput {
     /// The index of the output.
     pub output: usize,
     pub number: u32,
@@ -112,7 +112,7 @@ pub struct TypedOutput {
 }
 
 /// How one version reads rows and writes predictions.
-pub struct TypedSchema {
+pub(crate) struct TypedSchema {
     /// By the field's number, ascending.
     slots: Vec<(u32, FieldSlot)>,
     number_count: usize,
@@ -126,7 +126,7 @@ pub struct TypedSchema {
 }
 
 impl TypedSchema {
-    pub fn new(
+    pub(crate) fn new(
         version: &str,
         mut slots: Vec<(u32, FieldSlot)>,
         mut outputs: Vec<TypedOutput>,

@@ -12,12 +12,12 @@ use crate::onnx::session::{Session, Stop};
 use crate::onnx::tensor::Tensor;
 
 /// The names of a graph's inputs and outputs, as C strings.
-pub struct Names(Vec<CString>);
+pub(crate) struct Names(Vec<CString>);
 
 impl Names {
     /// # Errors
     /// A name has a zero byte.
-    pub fn new<S: AsRef<str>>(names: &[S]) -> Result<Self> {
+    pub(crate) fn new<S: AsRef<str>>(names: &[S]) -> Result<Self> {
         let convert = |name: &S| CString::new(name.as_ref());
         let names = names.iter().map(convert).collect::<std::result::Result<_, _>>();
         names.map(Self).map_err(|_| OrtError("the name of an input or output has a zero byte".into()))
@@ -28,7 +28,7 @@ impl Names {
 ///
 /// The outputs of a run are the places where the next one writes, so that runs of one shape
 /// allocate nothing.
-pub struct IoBinding {
+pub(crate) struct IoBinding {
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
     raw_inputs: Vec<*const OrtValue>,
@@ -43,7 +43,7 @@ unsafe impl Send for IoBinding {}
 
 impl IoBinding {
     /// A frame of tensors in the order of the names.
-    pub fn new(inputs: Vec<Tensor>, names: Arc<(Names, Names)>) -> Self {
+    pub(crate) fn new(inputs: Vec<Tensor>, names: Arc<(Names, Names)>) -> Self {
         let pointers = |names: &Names| names.0.iter().map(|name| name.as_ptr()).collect::<Vec<_>>();
         Self {
             raw_inputs: inputs.iter().map(|tensor| tensor.raw.cast_const()).collect(),
@@ -57,23 +57,23 @@ impl IoBinding {
     }
 
     /// The inputs, to be filled.
-    pub fn inputs_mut(&mut self) -> &mut [Tensor] {
+    pub(crate) fn inputs_mut(&mut self) -> &mut [Tensor] {
         &mut self.inputs
     }
 
     /// Puts another tensor in the place of an input; the outputs must have the shapes that they had.
-    pub fn set_input(&mut self, index: usize, tensor: Tensor) {
+    pub(crate) fn set_input(&mut self, index: usize, tensor: Tensor) {
         self.raw_inputs[index] = tensor.raw.cast_const();
         self.inputs[index] = tensor;
     }
 
     /// A frame of outputs alone, for what was gathered from several runs.
-    pub fn gathered(outputs: Vec<Tensor>, names: Arc<(Names, Names)>) -> Self {
+    pub(crate) fn gathered(outputs: Vec<Tensor>, names: Arc<(Names, Names)>) -> Self {
         Self { outputs, ..Self::new(Vec::new(), names) }
     }
 
     /// What the last run made.
-    pub fn outputs(&self) -> &[Tensor] {
+    pub(crate) fn outputs(&self) -> &[Tensor] {
         &self.outputs
     }
 
@@ -85,7 +85,7 @@ impl IoBinding {
     ///
     /// # Panics
     /// As of `Tensor::copy_from`.
-    pub fn copy_outputs(&mut self, other: &Self, from: impl Fn(usize) -> Range<usize>) -> Result<()> {
+    pub(crate) fn copy_outputs(&mut self, other: &Self, from: impl Fn(usize) -> Range<usize>) -> Result<()> {
         let mut pairs = self.outputs.iter_mut().zip(&other.outputs).enumerate();
         pairs.try_for_each(|(i, (output, other))| output.copy_from(0, other, from(i)))
     }
@@ -98,7 +98,7 @@ impl IoBinding {
     ///
     /// # Panics
     /// There is not one name for each input.
-    pub fn run(&mut self, session: &Session, stop: Option<&Stop>) -> Result<()> {
+    pub(crate) fn run(&mut self, session: &Session, stop: Option<&Stop>) -> Result<()> {
         assert_eq!(self.names.0.0.len(), self.raw_inputs.len());
         let api = session.library.api;
         let first = self.outputs.is_empty();

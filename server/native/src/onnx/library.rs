@@ -14,7 +14,7 @@ use ort_sys::{OrtAllocator, OrtApi, OrtApiBase, OrtEnv, OrtLoggingLevel, OrtStat
 
 /// What onnxruntime says is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OrtError(pub String);
+pub(crate) struct OrtError(pub String);
 
 impl std::fmt::Display for OrtError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -9,7 +9,7 @@ use crate::onnx::session::Stop;
 
 /// Why a run has no outputs.
 #[derive(Debug, PartialEq, Eq)]
-pub enum RunError {
+pub(crate) enum RunError {
     /// It was to be over, and was stopped.
     Stopped,
     Failed(OrtError),

@@ -9,7 +9,7 @@ use ort_sys::{ExecutionMode, OrtRunOptions, OrtSession, OrtSessionOptions};
 use crate::onnx::library::{Library, Result, check, library};
 
 /// A graph, ready to run; safe to run from many threads at once.
-pub struct Session {
+pub(crate) struct Session {
     pub(super) library: &'static Library,
     pub(super) raw: *mut OrtSession,
 }
@@ -34,7 +34,7 @@ impl Session {
     ///
     /// # Errors
     /// onnxruntime does not take the graph.
-    pub fn open(graph: &[u8], threads: i32) -> Result<Self> {
+    pub(crate) fn open(graph: &[u8], threads: i32) -> Result<Self> {
         let library = library()?;
         let api = library.api;
         let mut options: *mut OrtSessionOptions = null_mut();
@@ -64,7 +64,7 @@ impl Session {
 }
 
 /// By which a run is told to end from another thread; for one run.
-pub struct Stop {
+pub(crate) struct Stop {
     library: &'static Library,
     pub(super) raw: *mut OrtRunOptions,
     stopped: AtomicBool,
@@ -86,7 +86,7 @@ impl Drop for Stop {
 impl Stop {
     /// # Errors
     /// There is not enough memory.
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let library = library()?;
         let mut raw = null_mut();
         // SAFETY: the result is checked.
@@ -95,14 +95,14 @@ impl Stop {
     }
 
     /// Has the run end before its next operator, also within a loop of the graph.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopped.store(true, Relaxed);
         // SAFETY: the options live as long as this. Setting a flag does not fail.
         let _ = unsafe { check(self.library.api, (self.library.api.RunOptionsSetTerminate)(self.raw)) };
     }
 
     /// Whether it was told to end.
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Relaxed)
     }
 }

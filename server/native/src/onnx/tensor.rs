@@ -13,7 +13,7 @@ pub(crate) const LARGEST_WHOLE: u64 = 1 << 53;
 
 /// The element type of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Element {
+pub(crate) enum Element {
     F32,
     F64,
     I8,
@@ -30,7 +30,7 @@ pub enum Element {
 
 impl Element {
     /// The one of an ONNX number, if this engine takes it.
-    pub fn from_onnx(code: i32) -> Option<Self> {
+    pub(crate) fn from_onnx(code: i32) -> Option<Self> {
         Some(match code {
             1 => Self::F32,
             2 => Self::U8,
@@ -49,7 +49,7 @@ impl Element {
     }
 
     /// Its number in ONNX.
-    pub fn code(self) -> i32 {
+    pub(crate) fn code(self) -> i32 {
         self.onnx() as i32
     }
 
@@ -72,7 +72,7 @@ impl Element {
 }
 
 /// A tensor in memory of onnxruntime's own.
-pub struct Tensor {
+pub(crate) struct Tensor {
     library: &'static Library,
     pub(super) raw: *mut OrtValue,
     data: *mut c_void,
@@ -92,7 +92,7 @@ impl Drop for Tensor {
 }
 
 /// A Rust type whose memory is that of an element.
-pub trait Plain: Copy {
+pub(crate) trait Plain: Copy {
     const ELEMENT: Element;
 }
 
@@ -108,7 +108,7 @@ impl Tensor {
     ///
     /// # Errors
     /// There is not enough memory.
-    pub fn new(element: Element, shape: &[i64]) -> Result<Self> {
+    pub(crate) fn new(element: Element, shape: &[i64]) -> Result<Self> {
         let library = library()?;
         let api = library.api;
         let mut raw = null_mut();
@@ -163,17 +163,17 @@ impl Tensor {
     }
 
     /// Its element type.
-    pub fn element(&self) -> Element {
+    pub(crate) fn element(&self) -> Element {
         self.element
     }
 
     /// Its shape.
-    pub fn shape(&self) -> &[i64] {
+    pub(crate) fn shape(&self) -> &[i64] {
         &self.shape
     }
 
     /// How many elements it has.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count
     }
 
@@ -181,7 +181,7 @@ impl Tensor {
     ///
     /// # Panics
     /// The type is not that of the tensor.
-    pub fn values<T: Plain>(&self) -> &[T] {
+    pub(crate) fn values<T: Plain>(&self) -> &[T] {
         assert_eq!(self.element, T::ELEMENT);
         if self.count == 0 {
             return &[];
@@ -195,7 +195,7 @@ impl Tensor {
     ///
     /// # Panics
     /// The type is not that of the tensor.
-    pub fn values_mut<T: Plain>(&mut self) -> &mut [T] {
+    pub(crate) fn values_mut<T: Plain>(&mut self) -> &mut [T] {
         assert_eq!(self.element, T::ELEMENT);
         if self.count == 0 {
             return &mut [];
@@ -208,7 +208,7 @@ impl Tensor {
     ///
     /// # Panics
     /// The type is another.
-    pub fn bools_mut(&mut self) -> &mut [bool] {
+    pub(crate) fn bools_mut(&mut self) -> &mut [bool] {
         assert_eq!(self.element, Element::Bool);
         if self.count == 0 {
             return &mut [];
@@ -222,7 +222,7 @@ impl Tensor {
     ///
     /// # Errors
     /// It has none, or one of them is not UTF-8.
-    pub fn texts(&self) -> Result<Texts> {
+    pub(crate) fn texts(&self) -> Result<Texts> {
         let api = self.library.api;
         let mut length = 0;
         // SAFETY: onnxruntime checks the type; the length is that of all texts together.
@@ -247,7 +247,7 @@ impl Tensor {
     ///
     /// # Errors
     /// They are texts, or whole numbers that no double is.
-    pub fn for_each_f64(&self, mut take: impl FnMut(usize, f64)) -> Result<()> {
+    pub(crate) fn for_each_f64(&self, mut take: impl FnMut(usize, f64)) -> Result<()> {
         macro_rules! walk {
             ($type:ty) => {
                 self.values::<$type>().iter().enumerate().for_each(|(i, &value)| take(i, value as f64))
@@ -281,7 +281,7 @@ impl Tensor {
     }
 
     /// Its memory; nothing for texts.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         if self.count == 0 || self.element == Element::Text {
             return &[];
         }
@@ -290,7 +290,7 @@ impl Tensor {
     }
 
     /// Its memory, to be written with elements of its type; nothing for texts and truth values.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         if self.count == 0 || matches!(self.element, Element::Text | Element::Bool) {
             return &mut [];
         }
@@ -307,7 +307,7 @@ impl Tensor {
     ///
     /// # Panics
     /// The types differ, there are not as many, or there is not room enough.
-    pub fn copy_from(&mut self, at: usize, other: &Self, from: Range<usize>) -> Result<()> {
+    pub(crate) fn copy_from(&mut self, at: usize, other: &Self, from: Range<usize>) -> Result<()> {
         assert_eq!(self.element, other.element);
         assert!(from.start <= from.end && from.end <= other.count);
         assert!(at <= self.count && from.len() <= self.count - at);
@@ -330,7 +330,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The tensor has no texts, or not that many.
-    pub fn set_text(&mut self, index: usize, text: &[u8]) -> Result<()> {
+    pub(crate) fn set_text(&mut self, index: usize, text: &[u8]) -> Result<()> {
         let api = self.library.api;
         let mut buffer = null_mut();
         // SAFETY: onnxruntime checks type and index, and returns room for that many bytes.
@@ -343,14 +343,14 @@ impl Tensor {
 }
 
 /// The texts of a tensor.
-pub struct Texts {
+pub(crate) struct Texts {
     joined: String,
     starts: Vec<usize>,
 }
 
 impl Texts {
     /// One of them.
-    pub fn get(&self, index: usize) -> &str {
+    pub(crate) fn get(&self, index: usize) -> &str {
         let end = self.starts.get(index + 1).copied().unwrap_or(self.joined.len());
         &self.joined[self.starts[index]..end]
     }

@@ -6,6 +6,7 @@ pub(crate) mod call;
 pub(crate) mod counting;
 pub(crate) mod loading;
 pub(crate) mod observer;
+pub(crate) mod observers;
 pub(crate) mod outcome;
 pub(crate) mod pipeline;
 pub(crate) mod pool;

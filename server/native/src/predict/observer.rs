@@ -2,7 +2,7 @@
 //!
 //! An observer is called on the thread that scored the message, between its answer being written and being
 //! sent, so it must not wait. All observers are known at compile time: telling them costs no dynamic
-//! dispatch. A new observer is a file with an `impl Observer`, and a field and a line here.
+//! dispatch. A new observer is a file with an `impl Observer`, and a field and a line in `observers`.
 
 use std::time::Instant;
 
@@ -10,8 +10,6 @@ use bytes::Bytes;
 
 use crate::encodings::Scores;
 use crate::predict::call::Call;
-use crate::predict::counting::Counting;
-use crate::predict::shadow::ShadowLane;
 use crate::routing::snapshot::{Route, Target};
 
 /// How the scoring of a message ended.
@@ -44,18 +42,4 @@ pub(crate) struct Observation<'a> {
 /// Who is told of messages that were scored.
 pub(crate) trait Observer {
     fn observe(&self, observation: &Observation<'_>);
-}
-
-/// All observers, in the order in which they are told.
-pub(crate) struct Observers {
-    pub counting: Counting,
-    pub shadow: ShadowLane,
-}
-
-impl Observer for Observers {
-    #[inline]
-    fn observe(&self, observation: &Observation<'_>) {
-        self.counting.observe(observation);
-        self.shadow.observe(observation);
-    }
 }

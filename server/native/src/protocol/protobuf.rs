@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// The bytes do not parse as the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MalformedError;
+pub(crate) struct MalformedError;
 
 type Result<T> = std::result::Result<T, MalformedError>;
 
@@ -16,24 +16,24 @@ pub(crate) const DEPTH_LIMIT: u32 = 100;
 
 /// A place in the bytes of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     start: u32,
     end: u32,
 }
 
 impl Span {
     /// The bytes at this place.
-    pub fn of(self, data: &[u8]) -> &[u8] {
+    pub(crate) fn of(self, data: &[u8]) -> &[u8] {
         &data[self.start as usize..self.end as usize]
     }
 
     /// The text at this place, which was checked when it was read.
-    pub fn text(self, data: &[u8]) -> &str {
+    pub(crate) fn text(self, data: &[u8]) -> &str {
         std::str::from_utf8(self.of(data)).unwrap_or_default()
     }
 
     /// Where the bytes are.
-    pub fn range(self) -> Range<usize> {
+    pub(crate) fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
 }

@@ -17,7 +17,7 @@ use crate::encodings::typed::TypedService;
 use crate::predict::backlog::Backlog;
 use crate::predict::counting::Counting;
 use crate::predict::loading::Loading;
-use crate::predict::observer::Observers;
+use crate::predict::observers::Observers;
 use crate::predict::pipeline::{Budgets, Limits, Predictor};
 use crate::predict::scoring::Scorer;
 use crate::predict::shadow::ShadowLane;
@@ -104,7 +104,7 @@ type CallSums = (usize, usize, Vec<u64>, Vec<[u64; REASONS]>);
 
 /// The engine.
 #[pyclass(frozen)]
-pub struct Engine {
+pub(crate) struct Engine {
     predictor: Arc<Predictor>,
     events: Arc<Events>,
     tls: Arc<Tls>,

@@ -37,7 +37,7 @@ enum Values {
 
 /// A graph in onnxruntime.
 #[pyclass(frozen)]
-pub struct Graph(pub Arc<Session>);
+pub(crate) struct Graph(pub Arc<Session>);
 
 #[pymethods]
 impl Graph {

@@ -22,7 +22,7 @@ use crate::rows::vocabulary::Vocabulary;
 
 /// A version that may be published.
 #[pyclass(frozen, name = "Version")]
-pub struct PyVersion(pub Arc<Version>);
+pub(crate) struct PyVersion(pub Arc<Version>);
 
 #[pymethods]
 impl PyVersion {

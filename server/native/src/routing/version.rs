@@ -10,7 +10,7 @@ use crate::statistics::VersionCounts;
 pub(crate) type VersionShards = Box<[VersionCounts]>;
 
 /// One version: its names, its graph, and how its calls are read and answered.
-pub struct Version {
+pub(crate) struct Version {
     pub model: String,
     pub version: String,
     /// The first number of the version, by which typed services are told apart.

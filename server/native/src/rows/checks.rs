@@ -3,7 +3,7 @@
 use crate::protocol::reasons::{MISSING, NOT_WHOLE, OUT_OF_RANGE, ROW_REASONS};
 
 /// What one feature refuses, in schema order.
-pub struct FeatureCheck {
+pub(crate) struct FeatureCheck {
     pub source: CheckSource,
     pub missing_allowed: bool,
     /// By reason: a RowError without its row, as bytes; empty for what is never refused.
@@ -11,7 +11,7 @@ pub struct FeatureCheck {
 }
 
 /// What a check looks at.
-pub enum CheckSource {
+pub(crate) enum CheckSource {
     Number(NumberCheck),
     /// Position of the text, and the vocabularies that must know it.
     Text(usize, Vec<usize>),
@@ -19,7 +19,7 @@ pub enum CheckSource {
 
 /// Which numbers are taken.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct NumberCheck {
+pub(crate) struct NumberCheck {
     pub position: usize,
     pub low: f64,
     pub high: f64,
@@ -28,7 +28,7 @@ pub struct NumberCheck {
 
 impl NumberCheck {
     #[inline]
-    pub fn refuse(self, number: f64, missing_allowed: bool) -> Option<usize> {
+    pub(crate) fn refuse(self, number: f64, missing_allowed: bool) -> Option<usize> {
         if number.is_nan() {
             (!missing_allowed).then_some(MISSING)
         } else if number < self.low || number > self.high {
@@ -39,31 +39,31 @@ impl NumberCheck {
     }
 
     /// Whether it takes every number.
-    pub fn free(self) -> bool {
+    pub(crate) fn free(self) -> bool {
         self.low == f64::NEG_INFINITY && self.high == f64::INFINITY && !self.whole
     }
 }
 
 /// A row that has no score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RowError {
+pub(crate) struct RowError {
     pub row: u32,
     check: u32,
     reason: usize,
 }
 
 impl RowError {
-    pub fn new(row: usize, check: usize, reason: usize) -> Self {
+    pub(crate) fn new(row: usize, check: usize, reason: usize) -> Self {
         Self { row: row as u32, check: check as u32, reason }
     }
 
     /// The index of the check that refuses the row.
-    pub fn check(&self) -> usize {
+    pub(crate) fn check(&self) -> usize {
         self.check as usize
     }
 
     /// Why, as an index to count by.
-    pub fn reason(&self) -> usize {
+    pub(crate) fn reason(&self) -> usize {
         self.reason
     }
 }

@@ -21,7 +21,7 @@ const DOUBLE: usize = 8;
 const KEPT: usize = 1 << 12;
 
 /// Where one column of a graph input comes from.
-pub enum GraphColumn {
+pub(crate) enum GraphColumn {
     Number(usize),
     /// A vocabulary, and the value of each of its texts with that of unknown ones last.
     Coded(usize, Vec<f64>),
@@ -30,7 +30,7 @@ pub enum GraphColumn {
 
 /// One graph input: a tensor of shape [rows, dims...], with the columns row-major, or one of shape
 /// [entries].
-pub struct GraphInput {
+pub(crate) struct GraphInput {
     element: Element,
     columns: Vec<GraphColumn>,
     dims: Vec<i64>,
@@ -41,7 +41,12 @@ pub struct GraphInput {
 }
 
 impl GraphInput {
-    pub fn new(element: Element, columns: Vec<GraphColumn>, dims: Vec<i64>, number_count: usize) -> Self {
+    pub(crate) fn new(
+        element: Element,
+        columns: Vec<GraphColumn>,
+        dims: Vec<i64>,
+        number_count: usize,
+    ) -> Self {
         let in_order =
             |(i, column): (usize, &GraphColumn)| matches!(column, GraphColumn::Number(n) if *n == i);
         let in_place = columns.len() == number_count && columns.iter().enumerate().all(in_order);
@@ -49,14 +54,14 @@ impl GraphInput {
     }
 
     /// An input that has a part of the counts of a bag.
-    pub fn entries(bag: usize, part: EntryPart) -> Self {
+    pub(crate) fn entries(bag: usize, part: EntryPart) -> Self {
         let (columns, dims) = (Vec::new(), Vec::new());
         Self { element: part.element(), columns, dims, in_place: false, entries: Some((bag, part)) }
     }
 }
 
 /// Codes the rows of one bundle.
-pub struct Coder {
+pub(crate) struct Coder {
     pub number_count: usize,
     pub text_count: usize,
     vocabularies: Vec<Vocabulary>,
@@ -71,7 +76,7 @@ pub struct Coder {
 
 /// The memory for coding one call, used again for the next.
 #[derive(Default)]
-pub struct CodingScratch {
+pub(crate) struct CodingScratch {
     codes: Vec<u32>,
     folded: Vec<u8>,
     entries: Entries,
@@ -82,7 +87,7 @@ pub struct CodingScratch {
 
 impl CodingScratch {
     /// Frees the memory that a large call took.
-    pub fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.codes.clear();
         self.codes.shrink_to(KEPT);
         self.folded.clear();
@@ -97,7 +102,7 @@ impl CodingScratch {
 
 /// The rows of one call.
 #[derive(Clone, Copy)]
-pub struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     pub count: usize,
     /// Row-major doubles, little-endian.
     pub numbers: &'a [u8],
@@ -109,7 +114,7 @@ pub struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// The rows of a request that came in these bytes.
     #[inline]
-    pub fn of(request: &'a Request, data: &'a [u8]) -> Self {
+    pub(crate) fn of(request: &'a Request, data: &'a [u8]) -> Self {
         let (numbers, texts) = (request.numbers(data), &request.texts);
         Self { count: request.row_count as usize, numbers, texts, data }
     }
@@ -129,7 +134,7 @@ impl<'a> Rows<'a> {
 
 impl Coder {
     /// A coder of rows with so many numbers and texts.
-    pub fn new(
+    pub(crate) fn new(
         (number_count, text_count): (usize, usize),
         vocabularies: Vec<Vocabulary>,
         bags: Vec<Bag>,
@@ -149,13 +154,13 @@ impl Coder {
 
     /// Whether the rows have as many numbers and texts as they should.
     #[inline]
-    pub fn fits(&self, rows: Rows<'_>) -> bool {
+    pub(crate) fn fits(&self, rows: Rows<'_>) -> bool {
         rows.numbers.len() == rows.count * self.number_count * DOUBLE
             && rows.texts.len() == rows.count * self.text_count
     }
 
     /// Looks texts up, finds the rows that are refused, and counts the words of the others.
-    pub fn examine(&self, rows: Rows<'_>, scratch: &mut CodingScratch) {
+    pub(crate) fn examine(&self, rows: Rows<'_>, scratch: &mut CodingScratch) {
         let CodingScratch { codes, folded, entries, errors, kept } = scratch;
         codes.clear();
         errors.clear();
@@ -210,7 +215,7 @@ impl Coder {
     }
 
     /// A refused row's RowError but for its row, as bytes, and the reason as an index to count by.
-    pub fn refusal(&self, error: &RowError) -> (&[u8], usize) {
+    pub(crate) fn refusal(&self, error: &RowError) -> (&[u8], usize) {
         (&self.checks[error.check()].refusals[error.reason()], error.reason())
     }
 
@@ -218,7 +223,7 @@ impl Coder {
     ///
     /// # Errors
     /// There is not enough memory.
-    pub fn tensors(&self, count: usize) -> Result<Vec<Tensor>, OrtError> {
+    pub(crate) fn tensors(&self, count: usize) -> Result<Vec<Tensor>, OrtError> {
         let shape = |input: &GraphInput| match input.entries {
             Some(_) => vec![MIN_ENTRIES as i64],
             None => [&[count as i64][..], &input.dims].concat(),
@@ -231,7 +236,7 @@ impl Coder {
     ///
     /// # Errors
     /// There is not enough memory.
-    pub fn fill_entries<'a>(
+    pub(crate) fn fill_entries<'a>(
         &self,
         frame: &mut IoBinding,
         rows: impl Iterator<Item = (&'a CodingScratch, usize)> + Clone,
@@ -250,7 +255,7 @@ impl Coder {
     ///
     /// # Errors
     /// onnxruntime refuses a text.
-    pub fn fill(
+    pub(crate) fn fill(
         &self,
         rows: Rows<'_>,
         kept: Range<usize>,

@@ -12,14 +12,14 @@ pub(crate) const MIN_ENTRIES: usize = 16;
 
 /// What a tensor has of each entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EntryPart {
+pub(crate) enum EntryPart {
     Row,
     Place,
     Count,
 }
 
 impl EntryPart {
-    pub fn element(self) -> Element {
+    pub(crate) fn element(self) -> Element {
         if self == Self::Count { Element::F64 } else { Element::I64 }
     }
 }

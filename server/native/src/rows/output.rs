@@ -1,7 +1,7 @@
 //! What a version answers.
 
 /// One output of a version.
-pub struct Output {
+pub(crate) struct Output {
     pub name: String,
     /// Values of a row.
     pub width: usize,

@@ -20,7 +20,7 @@ const KEPT_BYTES: usize = 1 << 16;
 
 /// The names and the positional rows of one message.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Request {
+pub(crate) struct Request {
     /// Of a message in a stream; else 0.
     pub correlation_id: u64,
     pub model: Span,
@@ -40,7 +40,7 @@ impl Request {
     ///
     /// # Errors
     /// `MalformedError`: the bytes do not parse as this message.
-    pub fn decode(&mut self, data: &[u8]) -> Result<()> {
+    pub(crate) fn decode(&mut self, data: &[u8]) -> Result<()> {
         self.clear();
         self.read_request(data, 0..data.len(), DEPTH_LIMIT)
     }
@@ -49,7 +49,7 @@ impl Request {
     ///
     /// # Errors
     /// `MalformedError`: the bytes do not parse as this message. The correlation id is 0 then.
-    pub fn decode_stream(&mut self, data: &[u8]) -> Result<()> {
+    pub(crate) fn decode_stream(&mut self, data: &[u8]) -> Result<()> {
         self.clear();
         let mut reader = Reader::new(data, 0..data.len())?;
         let read = (|| {
@@ -72,7 +72,7 @@ impl Request {
     }
 
     /// The doubles, little-endian: a multiple of eight bytes.
-    pub fn numbers<'a>(&'a self, data: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn numbers<'a>(&'a self, data: &'a [u8]) -> &'a [u8] {
         match self.run {
             Some(run) => run.of(data),
             None => &self.gathered,
@@ -80,19 +80,19 @@ impl Request {
     }
 
     /// Takes the doubles from one run in the message, without copying them.
-    pub fn take_run(&mut self, run: Span) {
+    pub(crate) fn take_run(&mut self, run: Span) {
         self.run = Some(run);
     }
 
     /// Empties the request and keeps its memory for the next one.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.release();
         let (texts, gathered) = (std::mem::take(&mut self.texts), std::mem::take(&mut self.gathered));
         *self = Self { texts, gathered, ..Self::default() };
     }
 
     /// Frees the memory of a large request, so that it is not held for good.
-    pub fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.texts.clear();
         self.gathered.clear();
         self.texts.shrink_to(KEPT_TEXTS);

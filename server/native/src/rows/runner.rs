@@ -20,7 +20,7 @@ use crate::rows::output::Output;
 pub(crate) const MAX_SHARED_ROWS: usize = 16;
 
 /// What a runner is made of.
-pub struct Model {
+pub(crate) struct Model {
     pub session: Arc<Session>,
     pub input_names: Names,
     pub output_names: Names,
@@ -33,7 +33,7 @@ pub struct Model {
 }
 
 /// A version's graph, and how rows become its inputs.
-pub struct GraphRunner {
+pub(crate) struct GraphRunner {
     pub coder: Coder,
     pub outputs: Vec<Output>,
     pub max_shared_rows: usize,
@@ -50,14 +50,14 @@ type Bindings = [Option<IoBinding>; MAX_SHARED_ROWS];
 
 /// When the graph ran.
 #[derive(Debug, Clone, Copy)]
-pub struct RunTimes {
+pub(crate) struct RunTimes {
     pub begin: Instant,
     pub end: Instant,
 }
 
 impl GraphRunner {
     /// A runner for calls of workers with an index below `workers`.
-    pub fn new(model: Model, workers: usize) -> Self {
+    pub(crate) fn new(model: Model, workers: usize) -> Self {
         Self {
             max_shared_rows: model.max_shared_rows.clamp(1, MAX_SHARED_ROWS),
             coder: model.coder,
@@ -76,7 +76,7 @@ impl GraphRunner {
     /// # Errors
     /// `RunError::Stopped`: the run was stopped. `RunError::Failed`: the graph failed, or an output has
     /// another shape or type than the schema says.
-    pub fn run<T>(
+    pub(crate) fn run<T>(
         &self,
         worker: usize,
         rows: Rows<'_>,

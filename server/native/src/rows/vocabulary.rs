@@ -6,13 +6,13 @@ use foldhash::fast::RandomState;
 
 /// What happens to a text before it is looked up or fed to the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fold {
+pub(crate) enum Fold {
     None,
     AsciiLowerStrip,
 }
 
 impl Fold {
-    pub fn apply<'a>(self, text: &'a [u8], folded: &'a mut Vec<u8>) -> &'a [u8] {
+    pub(crate) fn apply<'a>(self, text: &'a [u8], folded: &'a mut Vec<u8>) -> &'a [u8] {
         if self == Self::None {
             return text;
         }
@@ -32,7 +32,7 @@ impl Fold {
 }
 
 /// Text to index.
-pub struct Vocabulary {
+pub(crate) struct Vocabulary {
     /// The position of the text in a row.
     pub text: usize,
     fold: Fold,
@@ -41,19 +41,19 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    pub fn new(text: usize, fold: Fold, texts: Vec<String>) -> Self {
+    pub(crate) fn new(text: usize, fold: Fold, texts: Vec<String>) -> Self {
         let entries = texts.into_iter().zip(0..).map(|(text, i)| (text.into_bytes().into_boxed_slice(), i));
         Self { text, fold, index: entries.collect() }
     }
 
     /// The index of a text; `len` for an unknown one.
-    pub fn look_up(&self, text: &[u8], folded: &mut Vec<u8>) -> u32 {
+    pub(crate) fn look_up(&self, text: &[u8], folded: &mut Vec<u8>) -> u32 {
         let key = self.fold.apply(text, folded);
         self.index.get(key).copied().unwrap_or(self.index.len() as u32)
     }
 
     /// How many texts are known.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.index.len()
     }
 }

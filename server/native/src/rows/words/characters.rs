@@ -36,7 +36,7 @@ const HANGUL: u32 = 0xac00;
 const HANGUL_COUNT: u32 = 11_172;
 
 /// What a version of Unicode says of characters.
-pub struct Characters {
+pub(crate) struct Characters {
     flags: Box<[u8]>,
     lower: HashMap<char, Box<str>, RandomState>,
     stripped: HashMap<char, Box<str>, RandomState>,
@@ -46,7 +46,7 @@ static MADE: LazyLock<Mutex<HashMap<String, Arc<Characters>>>> = LazyLock::new(M
 
 impl Characters {
     /// Those of a version; None where it is not known.
-    pub fn of(version: &str) -> Option<Arc<Self>> {
+    pub(crate) fn of(version: &str) -> Option<Arc<Self>> {
         let known = TABLES.lines().filter_map(|line| line.split(' ').nth(1));
         // A version comes after all that are older, so that the lines up to its last are what it says.
         let last = known.enumerate().filter(|(_, name)| *name == version).last()?.0;
@@ -111,17 +111,17 @@ impl Characters {
     }
 
     /// Whether it is a word character of Python's regular expressions.
-    pub fn is_word(&self, c: char) -> bool {
+    pub(crate) fn is_word(&self, c: char) -> bool {
         self.has(c, WORD)
     }
 
     /// Whether it is white space.
-    pub fn is_space(&self, c: char) -> bool {
+    pub(crate) fn is_space(&self, c: char) -> bool {
         self.has(c, SPACE)
     }
 
     /// Appends the text in small letters, as Python's str.lower has them.
-    pub fn lower(&self, text: &str, out: &mut String) {
+    pub(crate) fn lower(&self, text: &str, out: &mut String) {
         if text.is_ascii() {
             let start = out.len();
             out.push_str(text);
@@ -149,7 +149,7 @@ impl Characters {
 
     /// Appends the text without accents and marks: decomposed (NFKD), without what combines. Where
     /// `ascii` is set, without all that is not ASCII then.
-    pub fn strip(&self, text: &str, ascii: bool, out: &mut String) {
+    pub(crate) fn strip(&self, text: &str, ascii: bool, out: &mut String) {
         if text.is_ascii() {
             out.push_str(text);
             return;

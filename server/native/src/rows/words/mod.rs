@@ -22,14 +22,14 @@ const CHARACTER_BYTE_NS: f64 = 60.0;
 
 /// What becomes of accents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accents {
+pub(crate) enum Accents {
     Kept,
     Stripped,
     Ascii,
 }
 
 /// Some characters: word characters, white space and ranges, or all others.
-pub struct CharacterSet {
+pub(crate) struct CharacterSet {
     pub word: bool,
     pub space: bool,
     pub ranges: Vec<(u32, u32)>,
@@ -47,14 +47,14 @@ impl CharacterSet {
 }
 
 /// What terms are made of.
-pub enum Analyzer {
+pub(crate) enum Analyzer {
     Words(Tokens),
     Characters,
     CharactersOfWords,
 }
 
 /// Tokens: the longest runs of some characters.
-pub struct Tokens {
+pub(crate) struct Tokens {
     pub set: CharacterSet,
     pub shortest: usize,
     pub whole_words: bool,
@@ -62,7 +62,7 @@ pub struct Tokens {
 }
 
 /// Where terms have their places.
-pub enum TermIndex {
+pub(crate) enum TermIndex {
     /// Terms that are counted, and the bytes of the longest.
     Listed(HashMap<Box<str>, u32, RandomState>, usize),
     /// By hash: how many places, and whether a negative one counts -1.
@@ -70,13 +70,13 @@ pub enum TermIndex {
 }
 
 impl TermIndex {
-    pub fn listed(terms: Vec<String>) -> Self {
+    pub(crate) fn listed(terms: Vec<String>) -> Self {
         let longest = terms.iter().map(String::len).max().unwrap_or_default();
         Self::Listed(terms.into_iter().map(String::into_boxed_str).zip(0..).collect(), longest)
     }
 
     /// How many.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         match self {
             Self::Listed(terms, _) => terms.len(),
             Self::Hashed(width, _) => *width as usize,
@@ -97,7 +97,7 @@ impl TermIndex {
 }
 
 /// Cuts and counts the texts of one feature.
-pub struct Bag {
+pub(crate) struct Bag {
     pub text: usize,
     pub fold: Fold,
     pub lowercase: bool,
@@ -112,7 +112,7 @@ pub struct Bag {
 
 /// Room for the cutting of one text, to be used again.
 #[derive(Default)]
-pub struct WordScratch {
+pub(crate) struct WordScratch {
     folded: Vec<u8>,
     prepared: String,
     other: String,
@@ -122,7 +122,7 @@ pub struct WordScratch {
 
 impl WordScratch {
     /// Gives up what is beyond some bytes.
-    pub fn release(&mut self, kept: usize) {
+    pub(crate) fn release(&mut self, kept: usize) {
         self.folded = Vec::new();
         for text in [&mut self.prepared, &mut self.other] {
             text.clear();
@@ -135,13 +135,13 @@ impl WordScratch {
 
 impl Bag {
     /// What a byte of its text may cost, in nanoseconds.
-    pub fn byte_ns(&self) -> f64 {
+    pub(crate) fn byte_ns(&self) -> f64 {
         let sizes = (self.longest + 1 - self.shortest) as f64;
         sizes * if matches!(self.analyzer, Analyzer::Words(_)) { WORD_BYTE_NS } else { CHARACTER_BYTE_NS }
     }
 
     /// Appends the counts of a text's terms: places ascending, each once.
-    pub fn count(&self, text: &[u8], scratch: &mut WordScratch, out: &mut Vec<(u32, f64)>) {
+    pub(crate) fn count(&self, text: &[u8], scratch: &mut WordScratch, out: &mut Vec<(u32, f64)>) {
         let WordScratch { folded, prepared, other, bounds } = scratch;
         let text = std::str::from_utf8(self.fold.apply(text, folded)).unwrap_or_default();
         self.prepare(text, prepared, other);

@@ -1,0 +1,33 @@
+//! Answers in gzip.
+
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::calls::Worker;
+use crate::transport::grpc::{DeliveryError, Responder};
+use crate::transport::gzip;
+
+/// An answer as it is sent to a message that came in gzip or not; a long one is compressed in a thread.
+pub(crate) async fn compress(
+    worker: &Worker,
+    deadline: Option<Instant>,
+    zipped: bool,
+    answer: Vec<u8>,
+    responder: &mut Responder,
+) -> Result<Vec<u8>, DeliveryError> {
+    if !zipped || !responder.allows_gzip() || !gzip::pays(&answer) {
+        return Ok(answer);
+    }
+    if answer.len() <= gzip::INLINE_BYTES {
+        return Ok(gzip::deflate(answer));
+    }
+    let (sender, deflated) = oneshot::channel();
+    worker.pool.run(move || {
+        if !sender.is_closed() {
+            let _ = sender.send(gzip::deflate(answer));
+        }
+    });
+    // The threads end only with the server.
+    responder.attend(deadline, deflated).await?.map_err(|_| DeliveryError::Reset)
+}
