@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.graphs import Layers, edges, upward_imports
+from tests.architecture.graphs import Layers, circles, edges, upward_imports
 from tests.architecture.rust_modules import RustModule, read_crate, uses
 
 CRATE = Path(__file__).resolve().parents[2] / "server" / "native"
@@ -30,8 +30,9 @@ PUBLIC = {"fuzzing", "fuzzing.decode", "fuzzing.session"}
 # The modules that call C: onnxruntime and nghttp2.
 UNSAFE = {
     *("onnx.binding", "onnx.library", "onnx.session", "onnx.tensor"),
-    *("transport.http2", "transport.http2.callbacks"),
+    *("transport.http2.callbacks", "transport.http2.fields", "transport.http2.session"),
 }
+MAX_LINES = 500
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,21 @@ def test_the_transport_knows_nothing_of_models(crate: dict[str, RustModule]) -> 
         if module.split(".")[0] == "transport" and used.split(".")[0] not in {"transport", *BELOW_TRANSPORT}
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_modules_use_each_other_in_a_circle(crate: dict[str, RustModule]) -> None:
+    found = circles(uses(crate))
+    assert not found, "\n".join(map(" <-> ".join, found))
+
+
+def test_files_are_short() -> None:
+    lengths = {
+        str(path.relative_to(CRATE)): len(path.read_text(encoding="utf-8").splitlines())
+        for folder in ("src", "examples", "fuzz/fuzz_targets")
+        for path in (CRATE / folder).rglob("*.rs")
+    }
+    assert len(lengths) > 40
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
 
 
 def test_items_are_for_the_crate_alone(crate: dict[str, RustModule]) -> None:

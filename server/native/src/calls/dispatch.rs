@@ -11,7 +11,7 @@ use crate::calls::request_messages::{CallError, RequestMessages};
 use crate::calls::unary::Unary;
 use crate::calls::{Worker, forward, stream, unary};
 use crate::encodings::methods::{Method, fixed_method};
-use crate::encodings::typed::{TypedService, TypedTarget};
+use crate::encodings::typed_schema::{TypedService, TypedTarget};
 use crate::predict::call::Call;
 use crate::protocol::status::{self, RpcError};
 use crate::transport::connection::IncomingCall;

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::calls::compression::compress;
 use crate::calls::request_messages::CallError;
 use crate::calls::{Worker, forward};
-use crate::encodings::MessageId;
+use crate::encodings::message::MessageId;
 use crate::encodings::methods::Method;
 use crate::predict::call::Call;
 use crate::predict::outcome::{Batch, Outcome, Pending, PendingQuestion};

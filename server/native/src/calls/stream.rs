@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 use crate::calls::request_messages::{CallError, MessageBatch, RequestMessages};
 use crate::calls::resolve::{self, resolve};
 use crate::calls::{Worker, send};
-use crate::encodings::MessageId;
+use crate::encodings::message::MessageId;
 use crate::predict::call::Call;
 use crate::predict::outcome::Outcome;
 use crate::predict::pipeline::Predictor;

@@ -1,6 +1,6 @@
 //! The methods of the hot path. Every other method is answered by the control plane.
 
-use crate::encodings::Encoding;
+use crate::encodings::encoding::Encoding;
 use crate::encodings::positional::{Positional, PositionalStream};
 use crate::encodings::tensors::{TensorStream, Tensors};
 use crate::encodings::typed::{TypedRow, TypedRows};

@@ -1,14 +1,11 @@
 //! scorewire.v1's own encoding: `PredictRequest` and `PredictResponse`, alone and in a stream.
 
-use crate::encodings::{DecodeError, Decoded, Encoding, MessageId, Scores, WireSchema};
+use crate::encodings::encoding::{Encoding, WireSchema};
+use crate::encodings::message::{DecodeError, Decoded, MessageId, Scores};
 use crate::onnx::library::OrtError;
-use crate::onnx::tensor::{Element, Tensor};
-use crate::protocol::framing::{PREFIX_BYTES, framed};
+use crate::protocol::framing::framed;
 use crate::protocol::protobuf;
 use crate::protocol::status::RpcError;
-use crate::rows::output::Output;
-
-const DOUBLE: usize = 8;
 
 /// Unary calls.
 pub(crate) struct Positional;
@@ -23,7 +20,7 @@ impl Encoding for Positional {
     }
 
     fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
-        encode(&schema.positional, scores, None)
+        schema.positional.encode(scores, None)
     }
 }
 
@@ -40,7 +37,7 @@ impl Encoding for PositionalStream {
     }
 
     fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
-        encode(&schema.positional, scores, Some(scores.decoded.request.correlation_id))
+        schema.positional.encode(scores, Some(scores.decoded.request.correlation_id))
     }
 
     fn encode_error(&self, id: MessageId, _data: &[u8], error: &RpcError) -> Option<Vec<u8>> {
@@ -52,147 +49,4 @@ impl Encoding for PositionalStream {
         out.extend_from_slice(status);
         Some(out)
     }
-}
-
-/// What every answer of a version says.
-pub(crate) struct PositionalSchema {
-    /// The fields `model` and `version` of a `PredictResponse`.
-    head: Vec<u8>,
-    /// For each output the field `name` of an `Output`; empty for an empty name.
-    names: Vec<Vec<u8>>,
-}
-
-impl PositionalSchema {
-    pub(crate) fn new(model: &str, version: &str, outputs: &[Output]) -> Self {
-        let field = |number, text: &str| {
-            let mut out = Vec::new();
-            protobuf::put_bytes_head(&mut out, number, text.len());
-            out.extend_from_slice(text.as_bytes());
-            out
-        };
-        let name = |output: &Output| match &*output.name {
-            "" => Vec::new(),
-            name => field(1, name),
-        };
-        Self {
-            head: [field(1, model), field(2, version)].concat(),
-            names: outputs.iter().map(name).collect(),
-        }
-    }
-}
-
-/// Writes a `PredictResponse`, inside a `PredictStreamResponse` where there is a correlation id.
-fn encode(
-    schema: &PositionalSchema,
-    scores: &Scores<'_>,
-    correlation_id: Option<u64>,
-) -> Result<Vec<u8>, OrtError> {
-    let microseconds = |ns: u64| (ns / 1000).min(u64::from(u32::MAX));
-    let (server_us, model_us) = (microseconds(scores.times.server_ns()), microseconds(scores.times.run_ns()));
-    let row_count = scores.row_count();
-    let texts = match scores.outputs.iter().any(|output| output.texts) {
-        true => texts_fields(scores)?,
-        false => Vec::new(),
-    };
-    let numbers_len = |output: &Output| row_count * output.width * DOUBLE;
-    let values_len = |i: usize, output: &Output| match output.texts {
-        true => texts[i].len(),
-        false => protobuf::bytes_field_len(2, numbers_len(output)),
-    };
-    let output_len = |i: usize, output: &Output| schema.names[i].len() + values_len(i, output);
-    let outputs = || scores.outputs.iter().enumerate();
-    let error_len = |row: u32, rest: &[u8]| protobuf::varint_field_len(1, u64::from(row)) + rest.len();
-    let errors = || scores.errors.iter().map(|error| (error.row, scores.coder.refusal(error).0));
-    let length = schema.head.len()
-        + protobuf::varint_field_len(3, row_count as u64)
-        + outputs().map(|(i, output)| protobuf::bytes_field_len(4, output_len(i, output))).sum::<usize>()
-        + errors().map(|(row, rest)| protobuf::bytes_field_len(5, error_len(row, rest))).sum::<usize>()
-        + protobuf::varint_field_len(6, server_us)
-        + protobuf::varint_field_len(7, model_us);
-    let whole = match correlation_id {
-        None => length,
-        Some(id) => protobuf::varint_field_len(1, id) + protobuf::bytes_field_len(2, length),
-    };
-    let mut out = framed(whole);
-    if let Some(id) = correlation_id {
-        protobuf::put_varint_field(&mut out, 1, id);
-        protobuf::put_bytes_head(&mut out, 2, length);
-    }
-    out.extend_from_slice(&schema.head);
-    protobuf::put_varint_field(&mut out, 3, row_count as u64);
-    for (i, output) in outputs() {
-        protobuf::put_bytes_head(&mut out, 4, output_len(i, output));
-        out.extend_from_slice(&schema.names[i]);
-        if output.texts {
-            out.extend_from_slice(&texts[i]);
-        } else {
-            protobuf::put_bytes_head(&mut out, 2, numbers_len(output));
-            put_numbers(&mut out, scores, i)?;
-        }
-    }
-    for (row, rest) in errors() {
-        protobuf::put_bytes_head(&mut out, 5, error_len(row, rest));
-        protobuf::put_varint_field(&mut out, 1, u64::from(row));
-        out.extend_from_slice(rest);
-    }
-    protobuf::put_varint_field(&mut out, 6, server_us);
-    protobuf::put_varint_field(&mut out, 7, model_us);
-    debug_assert_eq!(out.len(), PREFIX_BYTES + whole);
-    Ok(out)
-}
-
-/// For each output of texts its field `texts`, with "" for the rows with an error.
-fn texts_fields(scores: &Scores<'_>) -> Result<Vec<Vec<u8>>, OrtError> {
-    let field = |(i, output): (usize, &Output)| {
-        let mut out = Vec::new();
-        if !output.texts {
-            return Ok(out);
-        }
-        let texts = scores.binding.map(|binding| binding.outputs()[i].texts()).transpose()?;
-        let mut refused = scores.errors.iter().map(|error| error.row as usize).peekable();
-        let mut next = 0;
-        for row in 0..scores.row_count() {
-            let scored = refused.next_if_eq(&row).is_none();
-            for _ in 0..output.width {
-                let text = texts.as_ref().filter(|_| scored).map_or("", |texts| texts.get(next));
-                next += usize::from(scored);
-                protobuf::put_bytes_head(&mut out, 3, text.len());
-                out.extend_from_slice(text.as_bytes());
-            }
-        }
-        Ok(out)
-    };
-    scores.outputs.iter().enumerate().map(field).collect()
-}
-
-/// Appends an output's doubles, NaN for the rows with an error.
-fn put_numbers(out: &mut Vec<u8>, scores: &Scores<'_>, output: usize) -> Result<(), OrtError> {
-    let (width, start) = (scores.outputs[output].width, out.len());
-    let tensor = scores.binding.map(|binding| &binding.outputs()[output]);
-    if let Some(tensor) = tensor.filter(|_| scores.errors.is_empty()) {
-        return put_all(out, tensor);
-    }
-    out.resize(start + scores.row_count() * width * DOUBLE, 0);
-    let numbers = &mut out[start..];
-    for place in numbers.chunks_exact_mut(DOUBLE) {
-        place.copy_from_slice(&f64::NAN.to_le_bytes());
-    }
-    let Some(tensor) = tensor else { return Ok(()) };
-    tensor.for_each_f64(|i, value| {
-        let place = (scores.kept[i / width] as usize * width + i % width) * DOUBLE;
-        numbers[place..place + DOUBLE].copy_from_slice(&value.to_le_bytes());
-    })
-}
-
-fn put_all(out: &mut Vec<u8>, tensor: &Tensor) -> Result<(), OrtError> {
-    match tensor.element() {
-        Element::F64 if cfg!(target_endian = "little") => out.extend_from_slice(tensor.bytes()),
-        Element::F32 => {
-            for &value in tensor.values::<f32>() {
-                out.extend_from_slice(&f64::from(value).to_le_bytes());
-            }
-        }
-        _ => tensor.for_each_f64(|_, value| out.extend_from_slice(&value.to_le_bytes()))?,
-    }
-    Ok(())
 }

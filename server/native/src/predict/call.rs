@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::encodings::methods::Method;
-use crate::encodings::typed::TypedTarget;
+use crate::encodings::typed_schema::TypedTarget;
 use crate::transport::context::CallContext;
 
 /// A prediction call, which has one message or, in a stream, many.

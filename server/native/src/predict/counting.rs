@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use crate::encodings::{Scores, nanoseconds};
+use crate::encodings::message::{Scores, nanoseconds};
 use crate::predict::observer::{Ending, Observation, Observer};
 use crate::statistics::{Bounds, CallCounts, RouteCounts};
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::encodings::Scores;
+use crate::encodings::message::Scores;
 use crate::predict::call::Call;
 use crate::routing::snapshot::{Route, Target};
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::bridge::question::Question;
-use crate::encodings::{Decoded, Times};
+use crate::encodings::message::{Decoded, Times};
 use crate::predict::budget::Permit;
 use crate::predict::call::Call;
 use crate::protocol::status::RpcError;

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::bridge::question::{Problem, Question};
-use crate::encodings::{DecodeError, Decoded, MessageId};
+use crate::encodings::message::{DecodeError, Decoded, MessageId};
 use crate::predict::backlog::Backlog;
 use crate::predict::budget::{Budget, Permit};
 use crate::predict::call::Call;

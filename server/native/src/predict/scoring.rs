@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::bridge::events::Events;
 use crate::bridge::question::Problem;
-use crate::encodings::{Decoded, RowErrors, Scores};
+use crate::encodings::message::{Decoded, RowErrors, Scores};
 use crate::onnx::binding::IoBinding;
 use crate::onnx::library::OrtError;
 use crate::onnx::limit::RunError;

@@ -10,8 +10,8 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::bridge::events::Events;
+use crate::encodings::message::{Decoded, Scores, Times};
 use crate::encodings::methods::Method;
-use crate::encodings::{Decoded, Scores, Times};
 use crate::onnx::binding::IoBinding;
 use crate::predict::counting::count_scores;
 use crate::predict::observer::{Ending, Observation, Observer};

@@ -13,7 +13,7 @@ use pyo3::types::PyTuple;
 use crate::bridge::events::{Command, Events};
 use crate::bridge::panics;
 use crate::encodings::methods::METHODS;
-use crate::encodings::typed::TypedService;
+use crate::encodings::typed_schema::TypedService;
 use crate::predict::backlog::Backlog;
 use crate::predict::counting::Counting;
 use crate::predict::loading::Loading;

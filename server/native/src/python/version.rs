@@ -5,10 +5,10 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::encodings::WireSchema;
-use crate::encodings::positional::PositionalSchema;
-use crate::encodings::tensors::{TensorInput, TensorOutput, TensorSchema};
-use crate::encodings::typed::{FieldSlot, TypedOutput, TypedSchema};
+use crate::encodings::encoding::WireSchema;
+use crate::encodings::positional_schema::PositionalSchema;
+use crate::encodings::tensor_schema::{TensorInput, TensorOutput, TensorSchema};
+use crate::encodings::typed_schema::{FieldSlot, TypedOutput, TypedSchema};
 use crate::onnx::binding::Names;
 use crate::protocol::reasons::ROW_REASONS;
 use crate::python::bags::{BagParts, bag, fold, part};

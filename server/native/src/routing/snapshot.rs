@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::encodings::methods::{METHODS, Method, Path};
-use crate::encodings::typed::TypedService;
+use crate::encodings::typed_schema::TypedService;
 use crate::routing::split;
 use crate::routing::version::Version;
 use crate::statistics::RouteShards;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::encodings::WireSchema;
+use crate::encodings::encoding::WireSchema;
 use crate::rows::runner::GraphRunner;
 use crate::statistics::VersionCounts;
 

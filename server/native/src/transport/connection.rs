@@ -21,7 +21,9 @@ use crate::transport::arrivals::Arrivals;
 use crate::transport::connection_limits::LimitCounts;
 use crate::transport::context::Peer;
 use crate::transport::headers::Headers;
-use crate::transport::http2::{HeaderFields, Http2Error, Http2Session, InitialFields};
+use crate::transport::http2::fields::{HeaderFields, InitialFields};
+use crate::transport::http2::session::Http2Session;
+use crate::transport::http2::state::Http2Error;
 use crate::transport::quota::Quota;
 use crate::transport::stream::{self, RequestBody, ResponseWriter, SharedSession};
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::protocol::status::{self, RpcError};
 use crate::transport::headers::GrpcHeaders;
-use crate::transport::http2::{HeaderField, HeaderFields, InitialFields};
+use crate::transport::http2::fields::{HeaderField, HeaderFields, InitialFields};
 use crate::transport::stream::ResponseWriter;
 use crate::transport::trailers::trailers;
 

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use tokio::task::spawn_local;
 
 use crate::transport::backpressure::Backpressure;
-use crate::transport::http2::{HeaderField, HeaderFields, Http2Session, InitialFields, Received};
+use crate::transport::http2::fields::{HeaderField, HeaderFields, InitialFields};
+use crate::transport::http2::session::{Http2Session, Received};
 use crate::transport::quota::{Claim, FREE_BYTES, Quota, Reservation};
 
 /// How often a connection looks whether the pressure of others is over.

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use crate::protocol::status::RpcError;
-use crate::transport::http2::HeaderField;
+use crate::transport::http2::fields::HeaderField;
 
 /// The fields that end a call with this error.
 pub(crate) fn trailers(error: &RpcError) -> Vec<HeaderField> {

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::transport::http2::{HeaderField, HeaderFields, InitialFields};
+use crate::transport::http2::fields::{HeaderField, HeaderFields, InitialFields};
 
 static INITIAL: InitialFields = InitialFields::new(const { &[HeaderField::fixed(":status", "200")] });
 const TRAILERS: &[HeaderField] = &[HeaderField::fixed("grpc-status", "0")];

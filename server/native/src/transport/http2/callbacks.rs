@@ -10,7 +10,8 @@ use libnghttp2_sys as ng;
 
 use crate::transport::quota::Reservation;
 
-use super::{Http2Error, PING_LAST, SessionState, Stream};
+use crate::transport::http2::fields::raw_fields;
+use crate::transport::http2::state::{Http2Error, PING_LAST, SessionState, Stream};
 
 /// Odd frames, among them those of messages that come after the call was refused.
 const ODD_FRAMES: u64 = 10_000;
@@ -286,7 +287,7 @@ pub(super) unsafe extern "C" fn on_read(
             stream.held = Reservation::default();
             if let Some(trailers) = &stream.end {
                 *flags |= ng::NGHTTP2_DATA_FLAG_EOF | ng::NGHTTP2_DATA_FLAG_NO_END_STREAM;
-                let (raw, count) = super::raw_fields(trailers);
+                let (raw, count) = raw_fields(trailers);
                 if ng::nghttp2_submit_trailer(session, id, raw.as_ptr(), count) != 0 {
                     return FAILED as ng::nghttp2_ssize;
                 }

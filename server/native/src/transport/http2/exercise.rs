@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::transport::http2::fields::{HeaderField, HeaderFields, InitialFields};
+use crate::transport::http2::session::{Http2Session, Received};
 use crate::transport::quota::Reservation;
-
-use super::{HeaderField, HeaderFields, Http2Session, InitialFields, Received};
 
 /// The client's preface, and settings that change nothing.
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";

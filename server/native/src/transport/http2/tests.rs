@@ -1,6 +1,11 @@
 //! What time does to a session's calls.
 
-use super::*;
+use bytes::Bytes;
+use libnghttp2_sys as ng;
+
+use crate::transport::http2::fields::{HeaderField, InitialFields};
+use crate::transport::http2::session::{Http2Session, Received};
+use crate::transport::quota::Reservation;
 
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// POST http / of the authority h.

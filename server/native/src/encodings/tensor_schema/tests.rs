@@ -1,9 +1,9 @@
 use super::*;
-use crate::encodings::tensor_request::{MAX_RANK, MAX_TENSORS};
+use crate::encodings::tensor_request::{self, MAX_RANK, MAX_TENSORS};
 
 fn read(decoded: &mut Decoded, data: &[u8]) -> Result<()> {
     decoded.clear();
-    super::read(&mut decoded.request, &mut decoded.tensors, data)
+    tensor_request::read(&mut decoded.request, &mut decoded.tensors, data)
 }
 
 fn field(number: u32, content: &[u8]) -> Vec<u8> {

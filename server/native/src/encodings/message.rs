@@ -1,0 +1,150 @@
+//! What is read of one message, and what its answer is written from.
+
+use std::time::Instant;
+
+use crate::encodings::elements::UnsupportedError;
+use crate::encodings::tensor_request::TensorRequest;
+use crate::onnx::binding::IoBinding;
+use crate::protocol::protobuf::{MalformedError, Span};
+use crate::rows::checks::RowError;
+use crate::rows::coding::Coder;
+use crate::rows::output::Output;
+use crate::rows::request::Request;
+use crate::rows::runner::RunTimes;
+
+/// Why a message cannot be read here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DecodeError {
+    /// The bytes do not parse as the message.
+    Malformed,
+    /// Only the control plane reads this message, or words what is wrong with it.
+    Unsupported,
+}
+
+impl From<MalformedError> for DecodeError {
+    fn from(_: MalformedError) -> Self {
+        Self::Malformed
+    }
+}
+
+impl From<UnsupportedError> for DecodeError {
+    fn from(_: UnsupportedError) -> Self {
+        Self::Unsupported
+    }
+}
+
+/// One message, as far as it was read. Its memory is used again for the next message.
+#[derive(Default)]
+pub(crate) struct Decoded {
+    pub request: Request,
+    pub tensors: TensorRequest,
+}
+
+impl Decoded {
+    /// Forgets what was read.
+    pub(crate) fn clear(&mut self) {
+        self.request.clear();
+        self.tensors.clear();
+    }
+
+    /// Frees the memory of a large message.
+    pub(crate) fn release(&mut self) {
+        self.request.release();
+        self.tensors.clear();
+    }
+
+    /// Takes what was read, and leaves the id.
+    pub(crate) fn take(&mut self) -> Self {
+        let taken = std::mem::take(self);
+        self.request.correlation_id = taken.request.correlation_id;
+        self.tensors.id = taken.tensors.id;
+        taken
+    }
+
+    /// By what an answer names the message that it answers.
+    pub(crate) fn id(&self) -> MessageId {
+        MessageId { number: self.request.correlation_id, text: self.tensors.id }
+    }
+}
+
+/// What the caller of a stream gave to tell its messages apart.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MessageId {
+    pub number: u64,
+    /// A place in the message.
+    pub text: Span,
+}
+
+/// When a message was read and its rows were scored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// When the reading began, and when it ended.
+    pub begin: Instant,
+    pub decoded: Instant,
+    pub run: RunTimes,
+}
+
+impl Times {
+    /// Nanoseconds that the graph ran.
+    pub(crate) fn run_ns(&self) -> u64 {
+        nanoseconds(self.run.begin, self.run.end)
+    }
+
+    /// Nanoseconds from the decoded message to the outputs.
+    pub(crate) fn server_ns(&self) -> u64 {
+        nanoseconds(self.decoded, self.run.end)
+    }
+}
+
+/// Nanoseconds between two times; 0 where the second is not the later one.
+pub(crate) fn nanoseconds(from: Instant, to: Instant) -> u64 {
+    to.saturating_duration_since(from).as_nanos() as u64
+}
+
+/// The outputs of one message's rows, and what an answer says beside them.
+#[derive(Clone, Copy)]
+pub(crate) struct Scores<'a> {
+    /// The message that is answered, and what was read of it.
+    pub data: &'a [u8],
+    pub decoded: &'a Decoded,
+    /// The outputs of the rows without an error; `None` where every row has one.
+    pub binding: Option<&'a IoBinding>,
+    pub outputs: &'a [Output],
+    /// The output whose last column is the score.
+    pub score_output: Option<usize>,
+    pub coder: &'a Coder,
+    /// The rows that were refused, ascending, and those that were scored: all where `errors` is empty.
+    pub errors: &'a [RowError],
+    pub kept: &'a [u32],
+    pub times: Times,
+}
+
+impl Scores<'_> {
+    /// How many rows the message has.
+    pub(crate) fn row_count(&self) -> usize {
+        self.decoded.request.row_count as usize
+    }
+
+    /// The values of the score: the last column of its output, for each row without an error.
+    pub(crate) fn for_each_score(&self, mut take: impl FnMut(f64)) {
+        let (Some(binding), Some(output)) = (self.binding, self.score_output) else { return };
+        let width = self.outputs[output].width;
+        // Never a text output: text outputs have no score.
+        let _ = binding.outputs()[output].for_each_f64(|i, value| {
+            if i % width == width - 1 {
+                take(value);
+            }
+        });
+    }
+}
+
+/// What becomes of a row that is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowErrors {
+    /// The answer says so; the other rows are scored.
+    InAnswer,
+    /// The call fails with the row's error.
+    FailCall,
+    /// The protocol has no errors by row, so the control plane words the failure.
+    Unsupported,
+}
