@@ -178,6 +178,21 @@ def invalid_field(path: str, description: str) -> InvalidRequestError:
     return InvalidRequestError(f"{path}: {description}", violations=[Violation(path, description)])
 
 
+def missing_model() -> InvalidRequestError:
+    """The refusal of a request that names no model."""
+    return invalid_field("model", "a model's name is missing; ListModels names them all")
+
+
+def model_not_found(model: str) -> ModelNotFoundError:
+    """The failure of a request for a model that does not exist."""
+    return ModelNotFoundError(f"there is no model {clip(model)!r}; ListModels names them all", model=model)
+
+
+def reason_name(reason: Reason) -> str:
+    """The name of a reason as callers see it, without the enum's prefix: MISSING_VALUE."""
+    return errors_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+
+
 def clip(text: str) -> str:
     """The text as it may leave the server: printable, valid and short."""
     # Twice: the first cut bounds the work, the second the result.
@@ -191,8 +206,7 @@ def _status(code: Code, message: str, *details: any_pb2.Any) -> status_pb2.Statu
 
 
 def _info(reason: Reason, metadata: dict[str, str]) -> any_pb2.Any:
-    name = errors_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
-    return _pack(error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata))
+    return _pack(error_details_pb2.ErrorInfo(reason=reason_name(reason), domain=DOMAIN, metadata=metadata))
 
 
 def _bad_request(violations: Sequence[Violation]) -> any_pb2.Any:

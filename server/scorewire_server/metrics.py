@@ -15,12 +15,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from scorewire_proto.v1 import errors_pb2, models_pb2
 from scorewire_server.certificates import Certificates
 from scorewire_server.engine.port import Certificate
-from scorewire_server.engine.snapshot import Snapshot
+from scorewire_server.engine.snapshot import Snapshot, state_name
 from scorewire_server.engine.statistics import BUCKETS_SECONDS, Histogram, Statistics, Transport
-from scorewire_server.errors import STATUS_CODES, Code, Reason
+from scorewire_server.errors import STATUS_CODES, Code, reason_name
 from scorewire_server.logs import log_counts
 
 _BOUNDS = [*(format(bound, "g") for bound in BUCKETS_SECONDS), "+Inf"]
@@ -54,7 +53,7 @@ class Metrics(Collector):
         )
         by_code = {(method, grpc.StatusCode.OK.name): n for method, n in list(statistics.answered.items())}
         for (method, code, reason), count in list(statistics.failed.items()):
-            failures.add_metric([method, _code(code), _reason(reason)], count)
+            failures.add_metric([method, _code(code), reason_name(reason)], count)
             by_code[method, _code(code)] = by_code.get((method, _code(code)), 0) + count
         for (method, code_name), count in by_code.items():
             calls.add_metric([method, code_name], count)
@@ -92,7 +91,7 @@ class Metrics(Collector):
             names = [model, version]
             rows.add_metric(names, counted.rows)
             for reason, count in list(counted.row_errors.items()):
-                row_errors.add_metric([*names, _reason(reason)], count)
+                row_errors.add_metric([*names, reason_name(reason)], count)
             for family, histogram in ((decode, counted.decode), (run, counted.run), (encode, counted.encode)):
                 family.add_metric(names, _buckets(histogram), histogram.sum_ns / 1e9)
         return rows, row_errors, decode, run, encode
@@ -121,8 +120,7 @@ def _collect_states(snapshot: Snapshot) -> Metric:
     )
     for model in snapshot.models.values():
         for record in model.versions:
-            state = models_pb2.VersionState.Name(record.state).removeprefix("VERSION_STATE_")
-            family.add_metric([model.name, record.version, state], 1)
+            family.add_metric([model.name, record.version, state_name(record.state)], 1)
     return family
 
 
@@ -171,7 +169,3 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
 
 def _code(code: Code) -> str:
     return STATUS_CODES[code].name
-
-
-def _reason(reason: Reason) -> str:
-    return errors_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")

@@ -42,7 +42,6 @@ from scorewire_server.engine.snapshot import (
 )
 from scorewire_server.errors import (
     BundleRefusedError,
-    ModelNotFoundError,
     NothingToRollBackError,
     StateNotKeptError,
     VersionInUseError,
@@ -50,6 +49,8 @@ from scorewire_server.errors import (
     VersionNotServingError,
     clip,
     invalid_field,
+    missing_model,
+    model_not_found,
 )
 from scorewire_server.logs import log_fault, logger
 
@@ -473,11 +474,9 @@ class Catalog:
 
     def _check_model(self, model: str) -> None:
         if not model:
-            raise invalid_field("model", "a model's name is missing; ListModels names them all")
+            raise missing_model()
         if model not in self._snapshot.models:
-            raise ModelNotFoundError(
-                f"there is no model {clip(model)!r}; ListModels names them all", model=model
-            )
+            raise model_not_found(model)
 
     def _serving(self, model: str, version: str) -> LoadedVersion:
         key = Key(model, version)

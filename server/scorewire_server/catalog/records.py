@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.catalog.repository import BundleFolder, Key
-from scorewire_server.engine.snapshot import VersionRecord
+from scorewire_server.engine.snapshot import VersionRecord, state_name
 from scorewire_server.errors import clip
 from scorewire_server.printable import printable
 
@@ -25,7 +25,7 @@ class Records(dict[Key, VersionRecord]):
         """Where a version stands, for people."""
         record, state = self.get(key), "not in the repository"
         if record is not None:
-            state = models_pb2.VersionState.Name(record.state).removeprefix("VERSION_STATE_").lower()
+            state = state_name(record.state).lower()
             state += f" ({record.reason})" if record.reason else ""
         return f"version {clip(key.version)!r} of model {clip(key.model)!r} is {state}"
 

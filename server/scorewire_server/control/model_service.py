@@ -13,7 +13,7 @@ from scorewire_server.control.route_statistics import route_statistics
 from scorewire_server.engine.port import ControlMethod
 from scorewire_server.engine.snapshot import ModelRecord, Shadow
 from scorewire_server.engine.statistics import Statistics
-from scorewire_server.errors import ModelNotFoundError, clip, invalid_field
+from scorewire_server.errors import missing_model, model_not_found
 
 
 class ModelService:
@@ -57,7 +57,7 @@ class ModelService:
 
     async def _get_model(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
         if not request.model:
-            raise invalid_field("model", "a model's name is missing; ListModels names them all")
+            raise missing_model()
         snapshot = self._catalog.snapshot
         version = snapshot.route(request.model, request.version).heaviest
         return pb.GetModelResponse(
@@ -104,8 +104,7 @@ class ModelService:
     async def _get_statistics(self, request: pb.GetStatisticsRequest) -> pb.GetStatisticsResponse:
         snapshot = self._catalog.snapshot
         if request.model and request.model not in snapshot.models:
-            name = clip(request.model)
-            raise ModelNotFoundError(f"there is no model {name!r}; ListModels names them all", model=name)
+            raise model_not_found(request.model)
         return route_statistics(self._statistics(), snapshot, request.model)
 
     async def _get_server(self, _: pb.GetServerRequest) -> pb.GetServerResponse:

@@ -18,7 +18,7 @@ from scorewire_proto.v1 import models_pb2, schema_pb2
 from scorewire_server.engine import split
 from scorewire_server.engine.encodings.tensor_codec import TensorCodec
 from scorewire_server.engine.encodings.typed_codec import TypedCodec
-from scorewire_server.errors import ModelNotFoundError, VersionNotFoundError, VersionUnavailableError, clip
+from scorewire_server.errors import VersionNotFoundError, VersionUnavailableError, clip, model_not_found
 
 # Of those that a warning names.
 _SHOWN_ALIASES = 8
@@ -66,6 +66,11 @@ class LoadedVersion:
         no_numbers = (schema_pb2.OUTPUT_KIND_CLASS, schema_pb2.OUTPUT_KIND_TEXT)
         outputs = enumerate(self.manifest.schema.outputs)
         return next((i for i, each in outputs if each.kind not in no_numbers), None)
+
+
+def state_name(state: models_pb2.VersionState.ValueType) -> str:
+    """The name of a state as people see it, without the enum's prefix: SERVING."""
+    return models_pb2.VersionState.Name(state).removeprefix("VERSION_STATE_")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -254,14 +259,14 @@ class Snapshot:
         record = self.models.get(model)
         name = clip(model)
         if record is None:
-            return ModelNotFoundError(f"there is no model {name!r}; ListModels names them all", model=model)
+            return model_not_found(model)
         if not version:
             message = f"no release of model {name!r} serves; name a version, or see ListModels for the reason"
             return VersionUnavailableError(message, model=model)
         target = record.routing.aliases.get(version, version)
         for each in record.versions:
             if each.version == target:
-                state = models_pb2.VersionState.Name(each.state).removeprefix("VERSION_STATE_").lower()
+                state = state_name(each.state).lower()
                 message = f"version {clip(target)!r} of model {name!r} is {state} and does not serve"
                 return VersionUnavailableError(message, model=model, version=target)
         message = f"model {name!r} has no version or alias {clip(version)!r}; ListModels names them all"

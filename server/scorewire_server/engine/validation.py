@@ -11,6 +11,7 @@ from scorewire_server.errors import (
     Violation,
     clip,
     invalid_field,
+    missing_model,
 )
 
 
@@ -24,7 +25,7 @@ def find_route(snapshot: Snapshot, target: VersionName) -> Route:
     if major is not None:
         return snapshot.major_route(model, major, version)
     if not model:
-        raise invalid_field("model", "a model's name is missing; ListModels names them all")
+        raise missing_model()
     return snapshot.route(model, version)
 
 

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from google.rpc import code_pb2
 from grpc import aio
 
-from scorewire_proto.v1 import prediction_pb2
+from scorewire_proto.v1 import errors_pb2, prediction_pb2
 from scorewire_server.engine.context import CallContext
+from scorewire_server.engine.encodings import methods
 from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
 from scorewire_server.settings import Settings
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, Failure, failure_from, sum_request
@@ -100,3 +102,28 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(_TIMEOUT_SECONDS):
         while not condition():  # noqa: ASYNC110 - nothing tells when the condition holds
             await asyncio.sleep(0.001)
+
+
+async def assert_counts(running: RunningEngine) -> None:
+    """An engine that serves the sum counts answers, failures and rows, of unary calls and of streams."""
+    await running.unary(sum_request([1.0, 2.0, float("nan"), 1.0], ["", ""], row_count=2).SerializeToString())
+    for name in ("a", "b"):
+        await failure_of(running.unary(sum_request(model=name).SerializeToString()))
+    stream = running.stream()
+    for data in (MESSAGE, b"\xff"):
+        await stream.write(data)
+        await stream.read()
+    await stream.done_writing()
+    statistics = running.engine.statistics
+    assert statistics.answered == {methods.PREDICT: 1, methods.PREDICT_STREAM: 1}
+    assert statistics.failed == {
+        (methods.PREDICT, code_pb2.NOT_FOUND, errors_pb2.ERROR_REASON_MODEL_NOT_FOUND): 2,
+        (methods.PREDICT_STREAM, code_pb2.INVALID_ARGUMENT, errors_pb2.ERROR_REASON_MALFORMED_MESSAGE): 1,
+    }
+    assert list(statistics.versions) == [("sum", "1.0.0")]
+    counted = statistics.versions["sum", "1.0.0"]
+    assert counted.rows == 3
+    assert counted.row_errors == {errors_pb2.ERROR_REASON_MISSING_VALUE: 1}
+    for histogram in (counted.decode, counted.run, counted.encode):
+        assert sum(histogram.counts) == 2
+        assert histogram.sum_ns > 0

@@ -14,8 +14,8 @@ from scorewire_contract.coding import RowError
 from scorewire_contract.scoring import Scores
 from scorewire_contract.typed import typed_schema
 from scorewire_proto.bundle.v1 import manifest_pb2
-from scorewire_proto.v1 import errors_pb2, packed_pb2, schema_pb2
-from scorewire_server.errors import InvalidRequestError, MalformedMessageError, Violation
+from scorewire_proto.v1 import packed_pb2, schema_pb2
+from scorewire_server.errors import InvalidRequestError, MalformedMessageError, Violation, reason_name
 
 
 class TypedCodec:
@@ -92,7 +92,7 @@ class TypedCodec:
 
     def error(self, error: RowError) -> Any:
         """The message of a row's error."""
-        return self._error(reason=_reason(error), feature=error.feature, message=error.message)
+        return self._error(reason=reason_name(error.reason), feature=error.feature, message=error.message)
 
     def malformed(self, *, batch: bool) -> MalformedMessageError:
         """The failure of bytes that are no row, or no rows."""
@@ -103,7 +103,7 @@ class TypedCodec:
         return InvalidRequestError(
             error.message,
             violations=[Violation(self._field_names[error.feature], error.message)],
-            row_reason=_reason(error),
+            row_reason=reason_name(error.reason),
             feature=error.feature,
         )
 
@@ -139,10 +139,6 @@ class TypedCodec:
 
 def _labels(output: schema_pb2.OutputSchema) -> list[str] | None:
     return list(output.class_labels) if output.kind == schema_pb2.OUTPUT_KIND_CLASS else None
-
-
-def _reason(error: RowError) -> str:
-    return errors_pb2.ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_")
 
 
 def _parse(kind: Any, data: bytes) -> Any:

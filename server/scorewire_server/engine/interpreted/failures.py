@@ -7,6 +7,7 @@ from scorewire_server.errors import (
     DrainingError,
     OverloadedError,
     RunStoppedError,
+    StartError,
     TooManyInFlightError,
 )
 
@@ -53,3 +54,10 @@ def run_stopped(seconds: float) -> RunStoppedError:
 def draining() -> DrainingError:
     """The failure of a call that is not answered before the server stops."""
     return DrainingError("the server is about to stop; send the call to another")
+
+
+def cannot_bind(listen: str, detail: str = "") -> StartError:
+    """The failure to start on an address; `detail` is what the system says of it."""
+    return StartError(
+        f"--listen {listen} cannot be bound: it is in use, no address of this machine, or not allowed{detail}"
+    )

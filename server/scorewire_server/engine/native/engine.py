@@ -19,6 +19,7 @@ from scorewire_server.engine.context import CallContext, Peer, deadline_in
 from scorewire_server.engine.encodings.methods import TENSOR_METHODS, PredictionMethod
 from scorewire_server.engine.encodings.positional import malformed
 from scorewire_server.engine.interpreted.failures import (
+    cannot_bind,
     draining,
     expired,
     overloaded,
@@ -124,10 +125,7 @@ class NativeEngine:
                 set(self._control),
             )
         except OSError as error:
-            raise StartError(
-                f"--listen {settings.listen} cannot be bound: it is in use, no address of this machine,"
-                f" or not allowed ({error})"
-            ) from None
+            raise cannot_bind(settings.listen, f" ({error})") from None
         self._started = True
         asyncio.get_running_loop().add_reader(self._native.fileno(), self._read_events)
         return f"{settings.listen.rpartition(':')[0]}:{port}"

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from scorewire_server.engine.interpreted.failures import cannot_bind
 from scorewire_server.engine.interpreted.predictor import Limits, Predictor
 from scorewire_server.engine.port import Certificate, ControlMethod
 from scorewire_server.engine.reference import compression
@@ -18,7 +19,6 @@ from scorewire_server.engine.reference.calls import Calls
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
 from scorewire_server.engine.statistics import Statistics
 from scorewire_server.engine.tls import read_certificate
-from scorewire_server.errors import StartError
 from scorewire_server.settings import Settings
 
 # Calls that wait to be taken up; those that come when there are as many are cancelled by grpc.
@@ -59,9 +59,7 @@ class ReferenceEngine:
             port = 0
         if not port:
             await server.stop(0)
-            raise StartError(
-                f"--listen {listen} cannot be bound: it is in use, no address of this machine, or not allowed"
-            )
+            raise cannot_bind(listen)
         await server.start()
         self._server = server
         return f"{listen.rpartition(':')[0]}:{port}"

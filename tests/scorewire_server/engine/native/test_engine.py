@@ -16,7 +16,7 @@ from grpc import aio
 
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
 from scorewire_server.catalog.repository import BundleFolder
-from scorewire_server.engine.encodings.methods import PREDICT, PREDICT_STREAM
+from scorewire_server.engine.encodings.methods import PREDICT
 from scorewire_server.engine.snapshot import LoadedVersion
 from scorewire_server.engine.statistics import BUCKETS_SECONDS
 from scorewire_server.errors import INTERNAL_MESSAGE, StartError
@@ -39,6 +39,7 @@ from tests.scorewire_server.engine.running import (
     TYPED_PATH,
     RunningEngine,
     Start,
+    assert_counts,
     failure_of,
     starting,
     until,
@@ -479,27 +480,7 @@ async def test_statistics_count_what_was_answered_and_what_failed(
 ) -> None:
     running = await start()
     running.engine.publish(snapshot_of(summing))
-    await running.unary(sum_request([1.0, 2.0, float("nan"), 1.0], ["", ""], row_count=2).SerializeToString())
-    for name in ("a", "b"):
-        await failure_of(running.unary(sum_request(model=name).SerializeToString()))
-    stream = running.stream()
-    for data in (MESSAGE, b"\xff"):
-        await stream.write(data)
-        await stream.read()
-    await stream.done_writing()
-    statistics = running.engine.statistics
-    assert statistics.answered == {PREDICT: 1, PREDICT_STREAM: 1}
-    assert statistics.failed == {
-        (PREDICT, code_pb2.NOT_FOUND, errors_pb2.ERROR_REASON_MODEL_NOT_FOUND): 2,
-        (PREDICT_STREAM, code_pb2.INVALID_ARGUMENT, errors_pb2.ERROR_REASON_MALFORMED_MESSAGE): 1,
-    }
-    assert list(statistics.versions) == [("sum", "1.0.0")]
-    counted = statistics.versions["sum", "1.0.0"]
-    assert counted.rows == 3
-    assert counted.row_errors == {errors_pb2.ERROR_REASON_MISSING_VALUE: 1}
-    for histogram in (counted.decode, counted.run, counted.encode):
-        assert sum(histogram.counts) == 2
-        assert histogram.sum_ns > 0
+    await assert_counts(running)
 
 
 async def test_an_address_in_use_cannot_be_bound(start: Start) -> None:

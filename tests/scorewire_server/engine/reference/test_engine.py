@@ -12,9 +12,9 @@ from google.rpc import code_pb2
 from grpc import aio
 
 from scorewire_contract.bundle import Bundle
-from scorewire_proto.v1 import errors_pb2, prediction_pb2
+from scorewire_proto.v1 import prediction_pb2
 from scorewire_server.engine.context import CallContext, deadline_in
-from scorewire_server.engine.encodings.methods import METHODS, PREDICT, PREDICT_STREAM
+from scorewire_server.engine.encodings.methods import METHODS
 from scorewire_server.engine.reference.engine import ReferenceEngine
 from scorewire_server.errors import INTERNAL_MESSAGE, StartError
 from scorewire_server.settings import Settings
@@ -26,6 +26,7 @@ from tests.scorewire_server.engine.running import (
     REQUEST,
     TYPED_PATH,
     Start,
+    assert_counts,
     failure_of,
     starting,
     until,
@@ -269,27 +270,7 @@ async def test_nothing_is_left_of_calls_and_cancelled_streams(start: Start, sum_
 async def test_statistics_count_what_was_answered_and_what_failed(start: Start, sum_bundle: Bundle) -> None:
     running = await start()
     running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros)))
-    await running.unary(sum_request([1.0, 2.0, float("nan"), 1.0], ["", ""], row_count=2).SerializeToString())
-    for name in ("a", "b"):
-        await failure_of(running.unary(sum_request(model=name).SerializeToString()))
-    stream = running.stream()
-    for data in (MESSAGE, b"\xff"):
-        await stream.write(data)
-        await stream.read()
-    await stream.done_writing()
-    statistics = running.engine.statistics
-    assert statistics.answered == {PREDICT: 1, PREDICT_STREAM: 1}
-    assert statistics.failed == {
-        (PREDICT, code_pb2.NOT_FOUND, errors_pb2.ERROR_REASON_MODEL_NOT_FOUND): 2,
-        (PREDICT_STREAM, code_pb2.INVALID_ARGUMENT, errors_pb2.ERROR_REASON_MALFORMED_MESSAGE): 1,
-    }
-    assert list(statistics.versions) == [("sum", "1.0.0")]
-    counted = statistics.versions["sum", "1.0.0"]
-    assert counted.rows == 3
-    assert counted.row_errors == {errors_pb2.ERROR_REASON_MISSING_VALUE: 1}
-    for histogram in (counted.decode, counted.run, counted.encode):
-        assert sum(histogram.counts) == 2
-        assert histogram.sum_ns > 0
+    await assert_counts(running)
 
 
 async def test_an_address_in_use_cannot_be_bound() -> None:
