@@ -15,6 +15,7 @@ from scorewire_server.catalog.catalog import Catalog
 from scorewire_server.catalog.repository import BundleFolder, scan
 from scorewire_server.catalog.state import StateFile
 from scorewire_server.catalog.version_policy import parse_version_policy
+from scorewire_server.catalog.versions import Versions
 from scorewire_server.catalog.watch import changes
 from scorewire_server.certificates import Certificates
 from scorewire_server.control.health import Health
@@ -70,7 +71,7 @@ class App:
         self._loader = SandboxedLoader(self._sandbox if settings.trial_seconds else None, self._load)
         self._state_file = StateFile(state_file)
         self._state_file.open()
-        self._catalog = Catalog(
+        versions = Versions(
             settings.models,
             policy=parse_version_policy(settings.version_policy),
             state_file=self._state_file,
@@ -78,6 +79,7 @@ class App:
             publish=self._publish,
             in_use=self._in_use,
         )
+        self._catalog = Catalog(versions)
         models = ModelService(
             self._catalog,
             lambda: self._engine.statistics,

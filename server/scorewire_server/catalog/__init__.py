@@ -1,1 +1,1 @@
-"""Which versions there are, which of them serve, and what operators have set."""
+"""Which versions exist, which of them serve, and what operators have set."""

@@ -1,4 +1,4 @@
-"""A lock between processes, on a file that has no other purpose."""
+"""A lock between processes: a file that has no other purpose."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class LockedError(Exception):
 
 
 class FileLock:
-    """Held from now on, until it is released or the process ends, however it ends.
+    """A lock that is held until it is released or the process ends, however it ends.
 
     Raises:
-        LockedError: another process holds it.
-        OSError: the file cannot be made, or its file system knows no locks.
+        LockedError: another process holds the lock.
+        OSError: the file cannot be made, or its file system has no locks.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +35,7 @@ class FileLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Let others have it; the file stays, since another may be about to lock it."""
+        """Release the lock. The file stays, since another process may be about to lock it."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,4 +1,4 @@
-"""The records of all versions that are known, and where a version stands."""
+"""The record of each version that is known: its state, and why it does not serve."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _MAX_REASON = 1000
 
 
 class Records(dict[Key, VersionRecord]):
-    """Where each version stands."""
+    """The records of all versions, by key."""
 
     def serves(self, key: Key) -> bool:
-        """Whether a version is loaded and takes calls."""
+        """Whether a version is loaded and answers calls."""
         record = self.get(key)
         return record is not None and record.loaded is not None
 
-    def standing(self, key: Key) -> str:
-        """Where a version stands, for people."""
+    def describe(self, key: Key) -> str:
+        """The state of a version, as words for people."""
         record, state = self.get(key), "not in the repository"
         if record is not None:
             state = state_name(record.state).lower()
@@ -31,12 +31,12 @@ class Records(dict[Key, VersionRecord]):
 
 
 def announce(folder: BundleFolder) -> VersionRecord:
-    """The record of a folder that is about to be loaded."""
+    """The record of a version that is about to be loaded."""
     return VersionRecord(model=folder.model, version=folder.version, state=models_pb2.VERSION_STATE_LOADING)
 
 
 def refuse(folder: BundleFolder, reason: str) -> VersionRecord:
-    """The record of a folder that must not serve."""
-    # It may have names of files and texts of the graph in it.
+    """The record of a version that must not serve."""
+    # The reason may quote names of files and texts of the graph.
     reason = printable(reason[:_MAX_REASON])
     return replace(announce(folder), state=models_pb2.VERSION_STATE_REFUSED, reason=reason)

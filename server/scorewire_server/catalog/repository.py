@@ -1,9 +1,8 @@
-"""The folder of bundles: which versions there are.
+"""The repository: the folder of bundles, MODELS/<model>/<version>/.
 
-MODELS/<model>/<version>/ is a version. Folders whose names begin with a dot are
-bundles in the making; files beside the folders are for people. Both are skipped.
-Outside this module the names of folders are printable text, whatever they are on
-the disk.
+Folders whose names begin with a dot are bundles that are being written; files
+beside the folders are for people. Both are skipped. Names of folders can hold any
+bytes; outside this module they are printable text.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class Key(NamedTuple):
     version: str
 
     def rank(self) -> tuple[bool, Version, str]:
-        """Models by name, and of each the highest version first, when reversed."""
+        """A sort key: reversed, it puts the highest versions first and names that are no versions last."""
         try:
             return True, Version(self.version), self.model
         except InvalidNameError:
@@ -35,7 +34,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BundleFolder:
-    """A folder that should be a version of a model, named as the folders are, in printable text."""
+    """A folder that should hold a bundle; `model` and `version` are the names of the folders, printable."""
 
     path: Path
     model: str
@@ -43,10 +42,10 @@ class BundleFolder:
 
 
 def scan(models: Path) -> list[BundleFolder]:
-    """All folders of versions, ordered by path.
+    """All folders of versions, sorted by path.
 
     Raises:
-        StartError: the folder of bundles is not there or cannot be read.
+        StartError: `models` does not exist or cannot be read.
     """
     try:
         return [
@@ -60,13 +59,13 @@ def scan(models: Path) -> list[BundleFolder]:
         ) from None
 
 
-# Of each file: name, inode, size, times of change in nanoseconds, of which the last one cannot be
-# set back; the folder's own come first.
+# For the folder and then for each file: name, inode, size, time of modification and time of change, in
+# nanoseconds. No program can set the time of change back.
 Identity: TypeAlias = "tuple[tuple[str, int, int, int, int], ...]"
 
 
 def identify(path: Path) -> Identity:
-    """What changes when anything in a folder does; empty where it cannot be read."""
+    """A value that differs whenever a file of the folder has changed; empty if the folder cannot be read."""
     try:
         with os.scandir(path) as entries:
             files = sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in entries)
@@ -79,14 +78,15 @@ def identify(path: Path) -> Identity:
 
 
 def read_folder(folder: BundleFolder, digest: str = "") -> Bundle:
-    """Read the bundle of a folder.
+    """Read the bundle in a folder.
 
     Args:
-        folder: a folder.
-        digest: the bundle's, where only the one that was read before will do.
+        folder: a folder of the repository.
+        digest: the digest that the bundle must have; "" takes any.
 
     Raises:
-        BundleError: it is no bundle, or that of another model or version.
+        BundleError: the folder holds no valid bundle, or the bundle is of another model or version
+            than the folder's names say, or has another digest.
     """
     if folder.path.parent.is_symlink():
         raise BundleError(f"the folder of model {folder.model} is a link")
@@ -100,13 +100,13 @@ def read_folder(folder: BundleFolder, digest: str = "") -> Bundle:
 
 
 def _shown(name: str) -> str:
-    """A folder's name as printable text; two names are never shown alike, and a version's as it is."""
-    # Bytes that are no UTF-8 are surrogates here, which no message can carry.
+    """A folder's name as printable text: different names stay different, valid versions stay as they are."""
+    # Python turns bytes that are not UTF-8 into surrogates, which no protobuf message can carry.
     return printable(name.replace("\\", "\\\\"))
 
 
 def _folders(path: Path) -> list[Path]:
-    """The folders in a folder, links to folders among them, so that a reader can refuse these by name."""
+    """The folders in a folder. Links to folders are included, so that a reader refuses them by name."""
     with os.scandir(path) as entries:
         return sorted(
             path / entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")

@@ -1,4 +1,4 @@
-"""What operators may set for a model, whatever serves now."""
+"""Checks of what operators set for a model: aliases, split, shadow."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MAX_ALIASES = 256
 
 
 def check_alias(alias: str) -> None:
-    """Check that a text may be an alias.
+    """Check that a text is a valid alias.
 
     Raises:
-        InvalidRequestError: it may not.
+        InvalidRequestError: the text is not a valid name.
     """
     try:
         check_model_name(alias, what="alias")
@@ -33,10 +33,10 @@ def check_alias(alias: str) -> None:
 
 
 def with_alias(routing: Routing, alias: str, version: str) -> Routing:
-    """The routing with an alias.
+    """The routing with one alias added or moved.
 
     Raises:
-        InvalidRequestError: the model has as many aliases as it may.
+        InvalidRequestError: the model would have more than `MAX_ALIASES` aliases.
     """
     aliases = {**routing.aliases, alias: version}
     if len(aliases) > max(MAX_ALIASES, len(routing.aliases)):
@@ -47,10 +47,10 @@ def with_alias(routing: Routing, alias: str, version: str) -> Routing:
 
 
 def without_alias(routing: Routing, alias: str, model: str) -> Routing:
-    """The routing of a model without an alias.
+    """The routing with one alias removed.
 
     Raises:
-        VersionNotFoundError: it has none of that name.
+        VersionNotFoundError: the model has no such alias.
     """
     if alias not in routing.aliases:
         raise VersionNotFoundError(
@@ -60,7 +60,7 @@ def without_alias(routing: Routing, alias: str, model: str) -> Routing:
 
 
 def log_warnings(before: Snapshot, after: Snapshot) -> None:
-    """Log what of the routing is no longer in force."""
+    """Log each model whose routing is not in force, if its warning is new."""
     for name, model in after.models.items():
         warning, former = model.warning, before.models.get(name)
         if warning and (former is None or former.warning != warning):
@@ -68,10 +68,11 @@ def log_warnings(before: Snapshot, after: Snapshot) -> None:
 
 
 def check_split(weights: Sequence[tuple[str, int]]) -> None:
-    """Check the weights of a split; none is a split, too.
+    """Check the versions and weights of a split; an empty split is valid.
 
     Raises:
-        InvalidRequestError: a version stands there twice, or a weight is out of range.
+        InvalidRequestError: there are more than `MAX_TARGETS` versions, a version is named twice,
+            a weight is out of range, or every weight is 0.
     """
     if len(weights) > MAX_TARGETS:
         raise invalid_field("split", f"{len(weights)} versions are more than {MAX_TARGETS}")
@@ -87,7 +88,7 @@ def check_share(share: float) -> None:
     """Check the share of the calls that are copied.
 
     Raises:
-        InvalidRequestError: it is out of range.
+        InvalidRequestError: the share is not above 0 and up to 1.
     """
     if not 0 < share <= 1:
         raise invalid_field("shadow.share", f"{share} is not above 0 and up to 1")
@@ -97,7 +98,7 @@ def check_one_schema(model: str, versions: Sequence[LoadedVersion]) -> None:
     """Check that versions take the same rows.
 
     Raises:
-        SchemaMismatchError: they do not.
+        SchemaMismatchError: their schemas differ.
     """
     if len({version.fingerprint for version in versions}) > 1:
         told = ", ".join(f"{version.version} {version.fingerprint}" for version in versions)
@@ -107,6 +108,10 @@ def check_one_schema(model: str, versions: Sequence[LoadedVersion]) -> None:
 
 
 def needed(before: Routing, now: Routing) -> set[str]:
-    """The versions without which a routing that comes back would leave callers worse off than now."""
+    """The versions that must serve before a routing is brought back.
+
+    These are the versions that answer calls by their weight, and those of aliases that
+    do not exist now.
+    """
     answering = {version for version, weight in before.split if weight}
     return answering | (set(before.aliases.values()) - set(now.aliases.values()))

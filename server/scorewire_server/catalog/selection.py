@@ -1,4 +1,4 @@
-"""What the repository has, and which of that is to be loaded unless operators say otherwise."""
+"""The folders of the repository, and the versions among them that the version policy selects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from scorewire_server.catalog.version_policy import VersionPolicy
 
 
 class Selection:
-    """The folders of the last look; `selected` are those that the version policy asks for."""
+    """The result of the last look at the repository.
+
+    Attributes:
+        folders: every folder of a version.
+        selected: the versions that the version policy selects.
+    """
 
     def __init__(self, models: Path, policy: VersionPolicy) -> None:
         self.folders: dict[Key, BundleFolder] = {}
@@ -21,7 +26,9 @@ class Selection:
         self._one_look = asyncio.Lock()
 
     async def look(self) -> None:
-        """Take in what the repository has; one look after the other, so that the last one counts.
+        """List the folders of the repository anew.
+
+        Looks run one after the other, so that the latest result stays.
 
         Raises:
             StartError: the repository cannot be read.

@@ -1,12 +1,12 @@
-"""What operators have set, kept over restarts in a small file.
+"""What operators have set, kept over restarts in a small JSON file.
 
-The file is written whole or not at all, and the one before it is kept beside it
-with the suffix .last. One that cannot be read, or whose checksum is not that of
-its content, is put aside with the suffix .broken, and the last good one is used.
-A server that uses a file holds a lock on a file beside it, with the suffix .lock.
+The file is written whole or not at all. The file before it is kept beside it, with
+the suffix .last. A file that cannot be read, or whose checksum is wrong, is renamed
+to the suffix .broken, and the .last file is used. A server holds a lock on a file
+with the suffix .lock while it uses the state file.
 
-The format is one integer. To raise it: write the new one, keep a reader of every
-old one in `_READERS`, and keep a file of each under the tests.
+The format is one integer. To raise it: write the new format, keep a reader of every
+old format in `_READERS`, and keep a file of each old format under the tests.
 """
 
 from __future__ import annotations
@@ -35,15 +35,18 @@ _MAX_BYTES = 4 << 20
 
 
 class StateError(Exception):
-    """The file is not one of this format, or cannot be read; the message says why."""
+    """The file cannot be read or is not valid; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """What was set for one model.
+    """What operators have set for one model.
 
-    `history` has the routings before, the last one last. `explicit` has the
-    versions that are to be loaded or not, whatever the version policy says.
+    Attributes:
+        routing: the aliases, the split and the shadow.
+        history: the routings before, the latest one last; a rollback goes back along them.
+        explicit: versions that an operator has loaded (True) or unloaded (False) against the
+            version policy.
     """
 
     routing: Routing = field(default_factory=Routing)
@@ -51,13 +54,14 @@ class ModelState:
     explicit: Mapping[str, bool] = field(default_factory=dict)
 
     def changed(self, routing: Routing) -> ModelState:
-        """With another routing; what was before it can be brought back."""
+        """The state with another routing; the routing before becomes part of the history."""
         return replace(self, routing=routing, history=(*self.history, self.routing)[-MAX_HISTORY:])
 
     def pinned(self, release: str) -> ModelState:
-        """With the release that was the highest so far wherever the highest was followed.
+        """The state in which every empty split, now and in the history, names `release`.
 
-        For when another takes its place: what is brought back later is what answered.
+        An empty split follows the highest release. When a higher one comes, a rollback
+        must bring back the release that answered until then.
         """
         routing, *history = (
             each if each.split else replace(each, split=((release, 1),))
@@ -76,10 +80,10 @@ class StateFile:
         self._closed = False
 
     def open(self) -> None:
-        """Keep other servers from the file, and remove what one that was killed has left half-written.
+        """Lock the file, and remove files that a killed server left half-written.
 
         Raises:
-            StartError: another server uses it.
+            StartError: another server uses the file.
         """
         try:
             self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
@@ -89,20 +93,20 @@ class StateFile:
                 " or give each a file of its own with --state-file"
             ) from None
         except OSError as error:
-            # As of a folder that only others may write to: then nothing can be changed, and no one is told.
+            # Such as a folder that this server may not write to. Then no change can be kept, either.
             logger().warning("state file not locked", file=str(self.path), reason=str(error))
         else:
-            # Only who holds the lock writes.
+            # Only the holder of the lock writes such files.
             remove_stale_files(self.path.parent, self.path.name + ".")
 
     def close(self) -> None:
-        """Leave the file to another server; nothing more is written."""
+        """Release the file for another server; from now on `write` fails."""
         self._closed = True
         if self._lock is not None:
             self._lock.release()
 
     def read(self) -> dict[str, ModelState]:
-        """The states, of the file or of the last good one; none where there is no file."""
+        """The states by model, from the file or from the .last file; empty where neither exists."""
         for path in (self.path, self._last):
             try:
                 return _read(path)
@@ -118,7 +122,7 @@ class StateFile:
         """Replace the file.
 
         Raises:
-            OSError: it cannot be written, or would be too large to be read again.
+            OSError: the file cannot be written, would be too large to be read again, or was closed.
         """
         if self._closed:
             raise OSError(errno.ESHUTDOWN, "the server is about to stop")
@@ -151,7 +155,7 @@ class StateFile:
 
 
 def _sync_folder(path: Path) -> None:
-    """Have the names of a folder's files outlive a loss of power, where the file system can do that."""
+    """Make the names in a folder survive a loss of power, where the file system supports that."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -181,7 +185,7 @@ def _read(path: Path) -> dict[str, ModelState]:
 
 
 def _models_of_1(told: dict[str, Any]) -> dict[str, Any]:
-    """Those of the format without a checksum."""
+    """The states in a file of format 1, which has no checksum."""
     if told.keys() != {"format_version", "models"}:
         raise StateError("its format is 1, which has no such fields")
     return dict(told["models"])
@@ -197,7 +201,7 @@ _READERS = {1: _models_of_1, 2: _models_of_2}
 
 
 def _checksum(models: dict[str, Any]) -> str:
-    """SHA-256 of the states in JSON of one form, so that it is of what is said and not of how."""
+    """SHA-256 of the states in canonical JSON, so that white space and order do not matter."""
     content = json.dumps(models, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()
 
@@ -223,7 +227,7 @@ def _from_json(told: dict[str, Any]) -> ModelState:
     return ModelState(
         routing=_routing_from_json(told["routing"]),
         history=tuple(map(_routing_from_json, told["history"][-MAX_HISTORY:])),
-        # By the names of folders, which may be no versions.
+        # The keys are names of folders, which need not be valid versions.
         explicit={version: bool(wanted) for version, wanted in told["explicit"].items()},
     )
 

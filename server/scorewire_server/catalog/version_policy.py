@@ -1,4 +1,4 @@
-"""Which versions of a model are loaded unless operators say otherwise."""
+"""The version policy: which versions of a model are loaded unless operators say otherwise."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _LATEST = re.compile(r"latest:([1-9][0-9]{0,5})")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`latest` releases, or those `named`, or all where neither is given."""
+    """The highest `latest` releases, or the versions in `named`, or all versions where both are None."""
 
     latest: int | None = None
     named: frozenset[str] | None = None
 
     def select(self, versions: Iterable[str]) -> set[str]:
-        """Those of the versions that are to be loaded; pre-releases are not among the latest."""
+        """The versions that are to be loaded; `latest` counts releases only, no pre-releases."""
         if self.named is not None:
             return set(versions) & self.named
         if self.latest is None:
@@ -31,13 +31,13 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class VersionPolicy:
-    """The rule of each model that has one of its own, and that of the others."""
+    """A rule for each model in `models`, and the `default` rule for all other models."""
 
     default: Rule = Rule()
     models: dict[str, Rule] = field(default_factory=dict)
 
     def select(self, model: str, versions: Iterable[str]) -> set[str]:
-        """Those of a model's versions that are to be loaded."""
+        """The versions of a model that are to be loaded."""
         return self.models.get(model, self.default).select(versions)
 
 
@@ -45,7 +45,7 @@ def parse_version_policy(text: str) -> VersionPolicy:
     """Read a policy like "latest:2; repurchase=all; game=specific:1.0.0,1.1.0".
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a policy.
     """
     default, models = Rule(), {}
     for part in text.split(";"):

@@ -1,4 +1,4 @@
-"""Says when the folder of bundles should be looked at anew."""
+"""Tells when the repository may have changed."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import watchfiles
 
 from scorewire_server.logs import logger
 
-# Changes that come within this time are one: a bundle has several files.
+# Events within this time count as one change, since a bundle has several files.
 _DEBOUNCE_MS = 400
 _STEP_MS = 100
-# Events can be lost, as when too much happens at once; then this finds what they would have told.
+# The system drops events when too many come at once, so a look is due at intervals in any case.
 _RESCAN_SECONDS = 30.0
 
 
 async def changes(models: Path, mode: str, poll_seconds: float) -> AsyncIterator[None]:
-    """One item whenever something may have changed; none with mode "off".
+    """Yields whenever the repository may have changed; with mode "off" never.
 
     Args:
-        models: the folder.
-        mode: "auto" for the system's events, "poll" for a look at intervals, as
-            network file systems need, or "off".
-        poll_seconds: the interval.
+        models: the repository.
+        mode: "auto" waits for events of the file system; "poll" looks at intervals, since network
+            file systems send no events; or "off".
+        poll_seconds: the interval of "poll".
     """
     if mode == "off":
         return
@@ -48,5 +48,5 @@ async def changes(models: Path, mode: str, poll_seconds: float) -> AsyncIterator
 
 
 def _concerns_bundles(_: watchfiles.Change, path: str) -> bool:
-    """Bundles in the making, and what the server itself keeps, have names that begin with a dot."""
+    """Skips names that begin with a dot: bundles that are being written, and the server's own files."""
     return not Path(path).name.startswith(".")

@@ -20,13 +20,14 @@ from structlog.testing import capture_logs
 from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import models_pb2
 from scorewire_server import errors
-from scorewire_server.catalog import catalog, selection
+from scorewire_server.catalog import selection, versions
 from scorewire_server.catalog.catalog import Catalog
 from scorewire_server.catalog.records import announce, refuse
 from scorewire_server.catalog.repository import BundleFolder, Identity, Key, scan
 from scorewire_server.catalog.routing import MAX_ALIASES
 from scorewire_server.catalog.state import ModelState, StateFile
 from scorewire_server.catalog.version_policy import parse_version_policy
+from scorewire_server.catalog.versions import Versions
 from scorewire_server.engine.snapshot import Routing, Shadow, Snapshot, VersionRecord
 from tests.scorewire_server.models import loaded_version, zeros
 
@@ -48,7 +49,7 @@ class World:
         self.restart()
 
     def restart(self) -> None:
-        self.catalog = Catalog(
+        self.versions = Versions(
             self.models,
             policy=parse_version_policy(self.policy),
             state_file=self.state_file,
@@ -56,6 +57,7 @@ class World:
             publish=self.published.append,
             in_use=lambda version: version.version in self.busy,
         )
+        self.catalog = Catalog(self.versions)
 
     def add(self, *versions: str) -> None:
         for version in versions:
@@ -124,14 +126,14 @@ async def test_no_answer_comes_from_a_release_before_its_way_back_is_kept(world:
     await world.catalog.refresh()
     world.add("1.1.0")
     kept: list[int] = []
-    publish = world.catalog._publish_snapshot
+    publish = world.versions._publish_snapshot
 
     def look(snapshot: Snapshot) -> None:
         if snapshot.models["sum"].default_version == "1.1.0":
             kept.append(len(world.state_file.read()["sum"].history))
         publish(snapshot)
 
-    world.catalog._publish_snapshot = look
+    world.versions._publish_snapshot = look
     await world.catalog.refresh()
     assert kept == [1]
 
@@ -427,9 +429,9 @@ async def test_a_version_that_is_about_to_be_named_is_not_unloaded(
     await world.catalog.refresh()
     with writing_held(world, monkeypatch) as written:
         naming = asyncio.create_task(world.catalog.set_alias("sum", "stable", "1.0.0"))
-        await world.until(world.catalog._state_lock.locked)
+        await world.until(world.versions.state_lock.locked)
         unloading = asyncio.create_task(world.catalog.unload_version("sum", "1.0.0"))
-        await world.until(world.catalog._lock(Key("sum", "1.0.0")).locked)
+        await world.until(world.versions.lock(Key("sum", "1.0.0")).locked)
         written.set()
         await naming
         with pytest.raises(errors.VersionInUseError):
@@ -444,7 +446,7 @@ async def test_a_version_that_is_about_to_be_unloaded_is_not_named(
     await world.catalog.refresh()
     with writing_held(world, monkeypatch) as written:
         unloading = asyncio.create_task(world.catalog.unload_version("sum", "1.0.0"))
-        await world.until(world.catalog._state_lock.locked)
+        await world.until(world.versions.state_lock.locked)
         naming = asyncio.create_task(world.catalog.set_split("sum", [("1.0.0", 1)]))
         written.set()
         await unloading
@@ -460,7 +462,7 @@ async def test_a_look_does_not_retire_what_is_about_to_be_named(
     world.add("1.0.0")
     await world.catalog.refresh()
     world.add("1.1.0")
-    lock = world.catalog._lock(Key("sum", "1.0.0"))
+    lock = world.versions.lock(Key("sum", "1.0.0"))
     looking = asyncio.create_task(world.catalog.refresh())
     await world.until(lambda: world.default == "1.1.0" or looking.done())
     with writing_held(world, monkeypatch) as written:
@@ -555,7 +557,7 @@ async def test_an_earlier_look_takes_nothing_back_of_a_later_one(
     await asyncio.to_thread(looked.acquire)
     world.add("1.1.0")
     loading = asyncio.create_task(world.catalog.load_version("sum", "1.1.0"))
-    await world.until(world.catalog._lock(Key("sum", "1.1.0")).locked)
+    await world.until(world.versions.lock(Key("sum", "1.1.0")).locked)
     go_on.release(2)
     await asyncio.gather(earlier, loading)
     assert world.states == {"1.1.0": "SERVING", "1.0.0": "SERVING"}
@@ -575,7 +577,7 @@ async def test_nothing_is_kept_of_versions_that_are_not_there(world: World) -> N
     for number in range(20):
         with pytest.raises(errors.VersionNotFoundError):
             await world.catalog.load_version("sum", f"9.{number}.0")
-    assert set(world.catalog._version_locks) == set()
+    assert set(world.versions._version_locks) == set()
 
 
 async def test_a_version_that_cannot_be_published_is_refused_and_the_old_snapshot_stays(
@@ -590,7 +592,7 @@ async def test_a_version_that_cannot_be_published_is_refused_and_the_old_snapsho
             raise OverflowError("no engine holds it")
         world.published.append(snapshot)
 
-    world.catalog._publish_snapshot = publish
+    world.versions._publish_snapshot = publish
     world.add("1.1.0")
     await world.catalog.refresh()
     assert world.states == {"1.1.0": "REFUSED", "1.0.0": "SERVING"}
@@ -612,12 +614,12 @@ async def test_a_routing_that_cannot_be_published_is_not_kept(world: World) -> N
     def publish(snapshot: Snapshot) -> None:
         raise OverflowError
 
-    publish_before, world.catalog._publish_snapshot = world.catalog._publish_snapshot, publish
+    publish_before, world.versions._publish_snapshot = world.versions._publish_snapshot, publish
     with pytest.raises(OverflowError):
         await world.catalog.set_split("sum", [("1.0.0", 1)])
     assert world.catalog.state("sum").routing.split == ()
     assert world.state_file.read()["sum"].routing.split == ()
-    world.catalog._publish_snapshot = publish_before
+    world.versions._publish_snapshot = publish_before
     await world.catalog.set_split("sum", [("1.0.0", 1)])
     assert world.default == "1.0.0"
 
@@ -625,15 +627,15 @@ async def test_a_routing_that_cannot_be_published_is_not_kept(world: World) -> N
 async def test_a_load_that_takes_long_holds_up_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog, "_PATIENCE_SECONDS", 0.01)
-    end, load = asyncio.Event(), world.catalog._load_folder
+    monkeypatch.setattr(versions, "_PATIENCE_SECONDS", 0.01)
+    end, load = asyncio.Event(), world.versions._load_folder
 
     async def slow(folder: BundleFolder, identity: Identity) -> VersionRecord:
         if folder.version == "2.0.0":
             await end.wait()
         return await load(folder, identity)
 
-    world.catalog._load_folder = slow
+    world.versions._load_folder = slow
     world.add("1.0.0", "2.0.0")
     looking = asyncio.create_task(world.catalog.refresh())
     await world.until(lambda: world.states.get("1.0.0") == "SERVING")
@@ -647,14 +649,14 @@ async def test_a_load_that_takes_long_holds_up_no_other(
 
 
 async def test_a_load_that_fails_by_a_fault_ends_no_look(world: World) -> None:
-    load = world.catalog._load_folder
+    load = world.versions._load_folder
 
     async def failing(folder: BundleFolder, identity: Identity) -> VersionRecord:
         if folder.version == "1.1.0":
             raise RuntimeError
         return await load(folder, identity)
 
-    world.catalog._load_folder = failing
+    world.versions._load_folder = failing
     world.add("1.0.0", "1.1.0")
     await world.catalog.refresh()
     assert world.states["1.0.0"] == "SERVING"
