@@ -1,1 +1,1 @@
-"""From a bundle's folder to a version that may serve."""
+"""From a folder in the repository to a version that may serve."""

@@ -1,9 +1,16 @@
-"""What a graph may be, looked at before any runtime sees it.
+"""The rules for graphs, checked before any runtime sees a graph.
 
-A model is a program. This one may use the standard operators only, may name no
-file, may not be oversize, may not make something huge out of a small constant,
-and may not draw lots: golden rows prove nothing of a score that is another the
-next time. Rules that a bundle breaks are reasons to refuse it.
+A model is a program, and bundles come from elsewhere. A bundle is refused if its
+graph breaks one of these rules:
+
+- The graph uses standard operators only, and brings no functions or training steps.
+- The graph names no other file and does not configure the runtime.
+- Graph, constants and nesting are of bounded size, and every constant has as many
+  values as its shape says.
+- No operator makes a huge tensor out of the values of a small constant.
+- No operator is random or in training mode, since golden rows prove nothing about a
+  score that differs at the next call.
+- Inputs and outputs are those of the manifest.
 """
 
 from __future__ import annotations
@@ -20,21 +27,19 @@ from scorewire_proto.bundle.v1 import manifest_pb2
 MAX_GRAPH_BYTES = 1 << 30
 MAX_NODES = 100_000
 MAX_DEPTH = 8
-# Elements that a constant may have, and that an operator may make out of one.
+# The most elements of a constant, and the most that an operator may make from the values of a constant.
 MAX_ELEMENTS = 1 << 28
 MAX_GROWN_ELEMENTS = 1 << 24
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
-# Operators whose output is as large as the values of a constant input say, and
-# the position of that input.
+# Operators whose output has the size that the values of an input say, and the position of that input.
 _GROWING = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Resize": 3, "Upsample": 1, "Pad": 1}
 _RANDOM = frozenset({
     "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
 })  # fmt: skip
-# Operators that another mode makes random, or dependent on the other rows of a call; Dropout has the
-# mode as an input.
+# Operators whose training mode is random, or mixes the rows of a call. For Dropout the mode is an input.
 _TRAINABLE = frozenset({"BatchNormalization", "Dropout"})
 _MODE_INPUT = 2
-# Metadata that would configure the runtime.
+# Keys of metadata that onnxruntime reads as its configuration.
 _CONFIGURING = frozenset({"ort_config"})
 
 _ELEMENT_TYPES = {
@@ -58,10 +63,10 @@ class AuditError(ValueError):
 
 
 def audit(graph: bytes, manifest: manifest_pb2.Manifest) -> None:
-    """Check a graph against the rules and against the signature in its manifest.
+    """Check a graph against the rules and against its manifest.
 
     Raises:
-        AuditError: it breaks one.
+        AuditError: the graph breaks a rule; the message says which.
     """
     if len(graph) > MAX_GRAPH_BYTES:
         raise AuditError(f"the graph has {len(graph)} bytes, more than {MAX_GRAPH_BYTES}")
@@ -88,12 +93,12 @@ def audit(graph: bytes, manifest: manifest_pb2.Manifest) -> None:
 
 
 def has_subgraphs(graph: bytes) -> bool:
-    """Whether a node of an audited graph has a graph within, as loops, scans and conditions have."""
+    """Whether a node of an audited graph contains a graph, as Loop, Scan and If do."""
     return sum(1 for _ in _graphs(onnx.ModelProto.FromString(graph).graph, 0)) > 1
 
 
 def _graphs(graph: onnx.GraphProto, depth: int) -> Iterator[onnx.GraphProto]:
-    """The graph and those inside its nodes."""
+    """The graph, and the graphs inside its nodes, at any depth."""
     if depth > MAX_DEPTH:
         raise AuditError(f"the graph nests deeper than {MAX_DEPTH}")
     yield graph
@@ -133,7 +138,7 @@ def _check_domain(domain: str) -> None:
 
 
 def _check_repeatable(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> None:
-    """The node gives the same answer each time."""
+    """Check that a node gives the same answer each time."""
     if node.op_type in _RANDOM:
         raise AuditError(f"a node of type {node.op_type} draws lots, so that golden rows prove nothing")
     if node.op_type not in _TRAINABLE:
@@ -158,7 +163,7 @@ def _check_sparse(sparse: onnx.SparseTensorProto) -> None:
 
 
 def _check_tensor(tensor: onnx.TensorProto) -> None:
-    """The values are here, and as many as the shape says."""
+    """Check that the values are in the graph, and as many as the shape says."""
     if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT:
         raise AuditError(f"constant {tensor.name!r} lies in another file")
     if tensor.HasField("segment"):
@@ -168,7 +173,7 @@ def _check_tensor(tensor: onnx.TensorProto) -> None:
     elements = math.prod(tensor.dims)
     if elements > MAX_ELEMENTS:
         raise AuditError(f"constant {tensor.name!r} has {elements} elements, more than {MAX_ELEMENTS}")
-    # Every element takes half a byte at least, in whichever field it stands.
+    # In every field an element takes half a byte or more.
     if elements > 2 * tensor.ByteSize() and elements > 1:
         raise AuditError(f"constant {tensor.name!r} is shaped for {elements} elements and has fewer")
     if tensor.HasField("raw_data") and tensor.data_type in _ITEM_BYTES:
@@ -182,7 +187,7 @@ def _check_tensor(tensor: onnx.TensorProto) -> None:
 def _check_growth(node: onnx.NodeProto, sizes: onnx.TensorProto) -> None:
     if sizes.data_type not in (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.FLOAT):
         raise AuditError(f"a node of type {node.op_type} takes its sizes from what are no numbers")
-    # As Python's integers, which do not overflow; NaN compares as false.
+    # Python's integers do not overflow. The comparison is false for NaN, which is refused, too.
     grown = math.prod(max(1, abs(size)) for size in numpy_helper.to_array(sizes).ravel().tolist())
     if not grown <= MAX_GROWN_ELEMENTS:
         raise AuditError(f"a node of type {node.op_type} makes more than {MAX_GROWN_ELEMENTS} elements")
@@ -209,7 +214,7 @@ def _names(values: dict[str, int]) -> str:
 
 
 def _item_bytes() -> dict[int, int]:
-    """Bytes of an element, for the types that fill whole bytes."""
+    """Bytes of an element by type, for types that fill whole bytes."""
     sizes = {}
     for kind in (
         onnx.TensorProto.FLOAT,

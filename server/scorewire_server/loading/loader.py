@@ -1,6 +1,6 @@
-"""From a folder to a version that may serve: read, audit, open, warm up, prove.
+"""Loads a version: read the bundle, audit the graph, open a session, score the golden rows, warm up.
 
-A version that fails a step is refused with the reason and never scores a row.
+A version that fails a step is refused with the reason, and never scores a caller's row.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from scorewire_server.loading.audit import AuditError, audit, has_subgraphs
 from scorewire_server.loading.microbatching import max_shared_rows
 from scorewire_server.logs import log_fault
 
-# Makes a session of an audited graph.
+# Opens a session for an audited graph.
 OpenSession: TypeAlias = Callable[[bytes], RunGraph]
-# Makes of a version what an engine needs to answer from it.
+# Prepares an engine for a version.
 Prepare: TypeAlias = Callable[[LoadedVersion], None]
 _WARM_UP_ROUNDS = 5
 _WARM_UP_ROWS = 256
@@ -35,13 +35,13 @@ _WARM_UP_ROWS = 256
 def load(
     folder: BundleFolder, open_session: OpenSession, prepare: Prepare | None = None, digest: str = ""
 ) -> VersionRecord:
-    """Load a version, or find the reason to refuse it.
+    """Load a version, or find the reason to refuse it. Never raises.
 
     Args:
-        folder: its folder.
-        open_session: makes a session of the graph.
-        prepare: the engine's; it must take the version.
-        digest: the bundle's, where only that one may be loaded.
+        folder: the folder of the bundle.
+        open_session: opens a session for the graph.
+        prepare: the engine's; a version that the engine cannot hold is refused.
+        digest: the digest that the bundle must have; "" takes any.
     """
     try:
         loaded = _load(read_folder(folder, digest), open_session)
@@ -52,8 +52,7 @@ def load(
     except OSError as error:
         reason = f"it cannot be read: {error.strerror}"
     except Exception as error:
-        # onnxruntime and the coding raise types of their own for graphs and
-        # tables that contradict themselves.
+        # onnxruntime and the row coding raise types of their own for graphs and tables that are not valid.
         log_fault(f"load {folder.model} {folder.version}", error)
         reason = f"it cannot be loaded: {type(error).__name__}: {error}"
     else:
@@ -74,7 +73,7 @@ def _load(bundle: Bundle, open_session: OpenSession) -> LoadedVersion:
     scorer = Scorer(manifest.schema, manifest.coding, run)
     row_ns, graph_ns = _warm_up(bundle, scorer)
     if has_subgraphs(bundle.graph):
-        # How long it runs is up to the row: never where other calls wait for it.
+        # The row decides how long such a graph runs, so it never runs on a thread that other calls wait for.
         row_ns = graph_ns = math.inf
     return LoadedVersion(
         model=bundle.model,
@@ -89,9 +88,11 @@ def _load(bundle: Bundle, open_session: OpenSession) -> LoadedVersion:
 
 
 def _warm_up(bundle: Bundle, scorer: Scorer) -> tuple[float, float]:
-    """Score golden rows many at once and one alone; returns what one row of many costs, in ns.
+    """Score golden rows, many at once and one alone, and measure the cost of a row.
 
-    The second number is of the graph alone: what cuts texts into words takes most of the first.
+    Returns:
+        Nanoseconds per row of a large batch: in all, and in the graph alone. Where texts are cut into
+        words, most of the time is outside the graph.
     """
     rows = bundle.golden.rows
     repeats = -(-_WARM_UP_ROWS // rows.row_count)
@@ -102,7 +103,7 @@ def _warm_up(bundle: Bundle, scorer: Scorer) -> tuple[float, float]:
     for _ in range(_WARM_UP_ROUNDS):
         begin = time.perf_counter_ns()
         scores = scorer.score(row_count, numbers, texts)
-        # The best of several, since what disturbs a measurement only adds to it.
+        # The smallest of several, since every disturbance makes a measurement longer.
         best = min(best, (time.perf_counter_ns() - begin) / row_count)
         best_of_graph = min(best_of_graph, scores.model_ns / row_count)
         scorer.score(1, numbers[: scorer.number_count], texts[: scorer.text_count])

@@ -1,10 +1,12 @@
-"""Whether rows of different calls may be scored in one run of a version's graph.
+"""Decides whether rows of different calls may share one run of a version's graph.
 
-A client must not see with whom it shared a run, so each row must have the scores,
-to the last bit, that it has in a run of its own. Two things are asked: that no
-operator adds up in an order that may depend on how many rows there are, which a
-few scores could hide; and that golden rows show no difference, for functions
-that are computed one way in vectors and another way in what is left over.
+A caller must not notice with whom it shared a run, so each row must get the same
+scores, to the last bit, as in a run of its own. Two checks must pass:
+
+- Every operator is in a list of operators that treat each row by itself. Others may
+  add up in an order that depends on the number of rows, which a few rows could hide.
+- Golden rows have the same scores alone and in runs of every size. Vectorized code
+  may compute the last elements of a run in another way than the others.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from scorewire_contract.scoring import Scorer
 from scorewire_proto.v1 import schema_pb2
 
 MAX_SHARED_ROWS = 16
-# Dearer rows gain little: what a run costs by itself is a few microseconds.
+# A run costs a few microseconds by itself, so sharing runs saves little for rows that cost more.
 MAX_ROW_NS = 30_000.0
 _PROOF_ROWS = 256
-# Operators that treat each element or each row by itself, move elements, add up one after the other what
-# is scattered, or walk rows through trees.
-_STEADY = frozenset({
+# Operators that treat each element or each row by itself, move elements, walk rows through trees, or add
+# up scattered values one after the other.
+_ROWWISE_OPERATORS = frozenset({
     "Abs", "Add", "And", "ArgMax", "ArrayFeatureExtractor", "Cast", "Ceil", "Clip", "Concat", "Constant",
     "Div", "Equal", "Exp", "Floor", "Gather", "Greater", "GreaterOrEqual", "Identity", "IsInf", "IsNaN",
     "LabelEncoder", "Less", "LessOrEqual", "Log", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or",
@@ -34,37 +36,40 @@ _STEADY = frozenset({
 
 
 def max_shared_rows(bundle: Bundle, scorer: Scorer, graph_ns: float) -> int:
-    """How many rows of different calls one run may score.
+    """The most rows, of different calls, that one run may score; 1 if runs are not shared.
 
     Args:
-        bundle: one whose graph and golden rows have been checked.
-        scorer: of the bundle.
-        graph_ns: what one row of many costs in the graph, in nanoseconds.
+        bundle: a bundle whose graph was audited and whose golden rows have the expected scores.
+        scorer: the bundle's scorer.
+        graph_ns: nanoseconds that the graph takes per row of a large batch.
     """
     manifest = bundle.manifest
-    apart = (
+    unshared = (
         graph_ns > MAX_ROW_NS
         or manifest.coding.row_by_row
         or any(output.kind == schema_pb2.OUTPUT_KIND_TEXT for output in manifest.schema.outputs)
     )
-    if apart or not _is_steady(bundle.graph) or not _scores_stay(bundle, scorer):
+    if unshared or not _is_rowwise(bundle.graph) or not _scores_do_not_change(bundle, scorer):
         return 1
     return MAX_SHARED_ROWS
 
 
-def _is_steady(graph: bytes) -> bool:
-    # A graph within a node would be of an operator that is not among them.
-    return {node.op_type for node in onnx.ModelProto.FromString(graph).graph.node} <= _STEADY
+def _is_rowwise(graph: bytes) -> bool:
+    # Operators that contain graphs are not in the list.
+    return {node.op_type for node in onnx.ModelProto.FromString(graph).graph.node} <= _ROWWISE_OPERATORS
 
 
-def _scores_stay(bundle: Bundle, scorer: Scorer) -> bool:
-    """Whether golden rows have the same scores alone and in runs of every size; too few prove nothing."""
+def _scores_do_not_change(bundle: Bundle, scorer: Scorer) -> bool:
+    """Whether golden rows have the same scores alone and in runs of every size.
+
+    False for fewer golden rows than a run may share, since they prove nothing.
+    """
     rows = bundle.golden.rows
     numbers = np.array(rows.numbers, dtype=np.float64).reshape(rows.row_count, scorer.number_count)
     texts = np.array(rows.texts, dtype=object).reshape(rows.row_count, scorer.text_count)
 
     def score(chosen: NDArray[np.int64]) -> list[bytes]:
-        """The bytes of the scores of these rows."""
+        """The scores of the chosen rows, as bytes for each row."""
         scores = scorer.score(len(chosen), numbers[chosen].ravel(), texts[chosen].ravel().tolist())
         return [row.tobytes() for row in np.concatenate(scores.outputs, axis=1)]
 

@@ -1,10 +1,13 @@
-"""The first load of every bundle, in a process of its own with bounds on memory and time.
+"""The sandbox: a child process, bounded in memory and time, that loads every bundle first.
 
-An audit cannot foresee what a graph will ask for when it runs. So a child loads
-each bundle first; where it fails, or dies of it, the bundle is refused and the
-server lives on. The child reads a folder a line and answers with a line: why
-the bundle must not be loaded, "" where it may, and the digest of what was tried.
-What a library prints there is passed over: each line of the child's has a sign.
+An audit cannot foresee how much a graph takes when it runs. So a child loads each
+bundle before the server does. If the child fails, or dies, or takes too long, the
+bundle is refused and the server goes on.
+
+The child reads one line for each folder, with its path and names as JSON, and
+answers with "ready" and then with a line of JSON: the reason to refuse the bundle,
+"" if it may be loaded, and the bundle's digest. Each line of the child begins with
+a sign, so that whatever a library prints between is skipped.
 """
 
 from __future__ import annotations
@@ -27,30 +30,43 @@ from scorewire_contract.bundle import GRAPH
 from scorewire_server.catalog.repository import BundleFolder
 
 _START_SECONDS = 120
-# A child that is idle for so long ends; the next bundle gets another.
+# Children end after this time without a bundle; the next bundle gets a new child.
 _IDLE_SECONDS = 5.0
 _ALARM_SECONDS = 2
 _LINE_BYTES = 1 << 20
-# No reason says more in more characters.
+# The most characters of a reason on its way from the child.
 _REASON_CHARACTERS = 10_000
 _SIGN = "scorewire trial: "
-# Where none is set. Forests have taken up to 25 bytes of memory for one of their graph.
+# The memory where none is set. Forests took up to 25 bytes of memory for each byte of their graph.
 _LEAST_BYTES = 4 << 30
 _BYTES_PER_GRAPH_BYTE = 40
 _STOPPING = "the server is about to stop"
-# In what onnxruntime, numpy and Python say where memory is not to be had.
+# Parts of what onnxruntime, numpy and Python say when they get no memory.
 _MEMORY_SIGNS = ("MemoryError", "allocate memory", "bad_alloc")
 
 
 class SandboxResult(NamedTuple):
-    """What came of a trial: why the bundle must not be loaded, or "", and the bundle's digest."""
+    """The result of a first load.
+
+    Attributes:
+        reason: why the bundle must not be loaded; "" if it may be.
+        digest: the digest of the bundle that was loaded.
+    """
 
     reason: str
     digest: str = ""
 
 
 class Sandbox:
-    """Tries folders, up to `processes` of them at one time; to be used from one event loop."""
+    """Loads bundles in child processes; to be used from one event loop.
+
+    Args:
+        seconds: the longest time of one load.
+        memory_bytes: the memory of one load; 0 depends on the size of the graph.
+        threads: threads that a graph may use.
+        engine: the name of the engine that will serve the versions.
+        processes: the most loads at one time.
+    """
 
     def __init__(
         self, *, seconds: float, memory_bytes: int, threads: int, engine: str, processes: int = 1
@@ -58,51 +74,51 @@ class Sandbox:
         self._seconds = seconds
         self._memory_bytes = memory_bytes
         self._arguments = (str(math.ceil(seconds)), str(memory_bytes), str(threads), engine)
-        self._room = asyncio.Semaphore(processes)
+        self._slots = asyncio.Semaphore(processes)
         self._free: list[Process] = []
         self._busy: set[Process] = set()
         self._idle: asyncio.Task[None] | None = None
         self._closed = False
 
     async def start(self) -> None:
-        """Start a child ahead; best before there is a server, whose threads a fork would copy."""
+        """Start a child ahead, best before the server has threads, which a fork would copy."""
         self._free.append(await self._start_child())
-        self._rest()
+        self._schedule_close()
 
     async def try_load(self, folder: BundleFolder) -> SandboxResult:
-        """Load a folder elsewhere first."""
-        async with self._room:
+        """Load the bundle of a folder in a child process."""
+        async with self._slots:
             if self._idle is not None:
                 self._idle.cancel()
             if self._closed:
                 return SandboxResult(_STOPPING)
             child = self._free.pop() if self._free else await self._start_child()
             self._busy.add(child)
-            tried = None
+            result = None
             try:
-                # It was closed while the child started.
-                tried = None if self._closed else await self._ask(child, folder)
-                if tried is not None:
-                    return tried
-                code = await _ended(child)
-                return SandboxResult(_STOPPING if self._closed else self._death(code, folder))
+                # The sandbox may have been closed while the child started.
+                result = None if self._closed else await self._ask(child, folder)
+                if result is not None:
+                    return result
+                code = await _kill(child)
+                return SandboxResult(_STOPPING if self._closed else self._reason_of_death(code, folder))
             except TimeoutError:
                 return SandboxResult(f"its first load took more than {self._seconds:g} seconds")
             finally:
                 self._busy.discard(child)
-                if tried is not None and not self._closed:
+                if result is not None and not self._closed:
                     self._free.append(child)
                 else:
-                    await _ended(child)
+                    await _kill(child)
                 if not self._busy:
-                    self._rest()
+                    self._schedule_close()
 
     async def close(self) -> None:
-        """End the children at once, whatever they do."""
+        """Kill all children at once."""
         self._closed = True
         if self._idle is not None:
             self._idle.cancel()
-        await asyncio.gather(*map(_ended, (*self._free, *self._busy)))
+        await asyncio.gather(*map(_kill, (*self._free, *self._busy)))
         self._free.clear()
 
     async def _start_child(self) -> Process:
@@ -118,81 +134,80 @@ class Sandbox:
         )
 
     async def _ask(self, child: Process, folder: BundleFolder) -> SandboxResult | None:
-        """What a child says; None where it says nothing more.
+        """The result of a child; None if the child ends without one.
 
         Raises:
-            TimeoutError: it takes too long.
+            TimeoutError: the load takes longer than it may.
         """
         assert child.stdin is not None  # noqa: S101 - as asked for
         line = json.dumps([str(folder.path), folder.model, folder.version])
-        # A child that ended by itself takes no line.
+        # A child that has ended cannot take the line.
         with contextlib.suppress(ConnectionError):
             child.stdin.write(line.encode() + b"\n")
             await child.stdin.drain()
-        # The first line says that the child is ready, which has a time of its own.
+        # Until the child is ready, the time of a start counts, and not that of a load.
         ready = await _read(child, _START_SECONDS)
         answer = ready and await _read(child, self._seconds)
         return SandboxResult(*json.loads(answer)) if answer else None
 
-    def _death(self, code: int, folder: BundleFolder) -> str:
+    def _reason_of_death(self, code: int, folder: BundleFolder) -> str:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         note = _memory_note(_allowed_bytes(self._memory_bytes, folder.path))
         return f"its first load ended the process that tried it ({how}); {note}"
 
-    def _rest(self) -> None:
-        """End the children that are free once nothing was tried for a while."""
+    def _schedule_close(self) -> None:
+        """Schedule the end of the idle children."""
         if not self._closed:
             self._idle = asyncio.create_task(self._close_when_idle())
 
     async def _close_when_idle(self) -> None:
         await asyncio.sleep(_IDLE_SECONDS)
         free, self._free = self._free, []
-        await asyncio.gather(*map(_ended, free))
+        await asyncio.gather(*map(_kill, free))
 
 
-async def _ended(child: Process) -> int:
-    """End a child; its exit code is that of its own end, where it has ended already."""
+async def _kill(child: Process) -> int:
+    """Kill a child unless it has ended, and return its exit code."""
     if child.returncode is None:
         with contextlib.suppress(ProcessLookupError):
-            # Not child.kill(), which takes the exit code of a child that has just ended for
-            # itself, so that who waits for it is told 255.
+            # child.kill() would reap a child that has just ended, and its exit code would be lost: 255.
             os.kill(child.pid, signal.SIGKILL)
     return await child.wait()
 
 
 async def _read(child: Process, seconds: float) -> str:
-    """What a child says next; "" where it says nothing more."""
+    """The next line of a child that has the sign; "" if the child ends first."""
     assert child.stdout is not None  # noqa: S101 - as asked for
     sign = _SIGN.encode()
     async with asyncio.timeout(seconds):
         while line := await child.stdout.readline():
-            # Something that was printed may stand before it.
+            # A library may have printed something at the beginning of the line.
             _, found, said = line.partition(sign)
             if found:
                 return said.decode("ascii").rstrip("\n")
     return ""
 
 
-def _take_stdout() -> Callable[[str], None]:
-    """What says a line to the server, in the child; what libraries print goes where its errors go."""
+def _line_to_server() -> Callable[[str], None]:
+    """In the child: a function that writes a line to the server. Other output goes to the standard error."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return lambda text: print(_SIGN + text, file=out, flush=True)
 
 
 def _allowed_bytes(memory_bytes: int, path: Path) -> int:
-    """The memory for a bundle's first load: as set, or by the size of its graph where that is 0."""
+    """The bytes of memory for a bundle's first load; for 0, by the size of the bundle's graph."""
     if memory_bytes:
         return memory_bytes
     try:
         size = (path / GRAPH).lstat().st_size
-    except OSError:  # the loader says what is wrong with it
+    except OSError:  # the loader refuses the bundle with the reason
         size = 0
     return max(_LEAST_BYTES, _BYTES_PER_GRAPH_BYTE * size)
 
 
 def _memory_note(memory_bytes: int) -> str:
-    """How much memory a trial may take, and what bounds it."""
+    """A sentence on how much memory a first load may take, and what bounds it."""
     note = f"a first load may take {memory_bytes} bytes (--trial-memory-bytes)"
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     if hard == resource.RLIM_INFINITY:
@@ -201,8 +216,8 @@ def _memory_note(memory_bytes: int) -> str:
 
 
 def _run_child(seconds: int, memory_bytes: int, threads: int, engine: str) -> None:
-    """The child's side."""
-    say = _take_stdout()
+    """Run in the child: load the bundle of each line of the standard input."""
+    say = _line_to_server()
     from scorewire_server.engine.factory import choose_engine  # noqa: PLC0415 - the parent needs no runtime of its own here
     from scorewire_server.loading.loader import load  # noqa: PLC0415
     from scorewire_server.logs import configure_logs  # noqa: PLC0415
@@ -210,7 +225,7 @@ def _run_child(seconds: int, memory_bytes: int, threads: int, engine: str) -> No
 
     configure_logs("json", "error")
     kind = choose_engine(engine)
-    # Never started: it only says whether it can hold a version.
+    # This engine is never started; it only tells whether it can hold a version.
     prepare = kind.make(Settings(), ()).prepare
     own_bytes = _address_space()
     open_graph = partial(kind.open_session, threads=threads)
@@ -219,7 +234,7 @@ def _run_child(seconds: int, memory_bytes: int, threads: int, engine: str) -> No
         allowed = _allowed_bytes(memory_bytes, Path(path))
         _bound_memory(own_bytes, allowed)
         say("ready")
-        # The server ends what takes too long, and this does where the server is gone.
+        # The server kills a child that takes too long; the alarm does if the server is gone.
         signal.alarm(seconds + _ALARM_SECONDS)
         record = load(BundleFolder(Path(path), model, version), open_graph, prepare)
         signal.alarm(0)
@@ -231,13 +246,13 @@ def _run_child(seconds: int, memory_bytes: int, threads: int, engine: str) -> No
 
 
 def _address_space() -> int:
-    """Bytes of this process's address space; 0 where the system does not tell, as Linux does."""
+    """Bytes of this process's address space; 0 on systems without /proc."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
 
 
 def _bound_memory(own_bytes: int, memory_bytes: int) -> None:
-    """Bound the address space to what the process began with and so many bytes more."""
+    """Limit the address space to `memory_bytes` more than the process began with."""
     if own_bytes:
         wanted = own_bytes + memory_bytes
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]

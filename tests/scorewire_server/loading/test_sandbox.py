@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from scorewire_contract import bundle as contract
 from scorewire_server.catalog.repository import BundleFolder, scan
-from scorewire_server.loading.sandbox import Sandbox, _allowed_bytes, _ended
+from scorewire_server.loading.sandbox import Sandbox, _allowed_bytes, _kill
 from tests import bundles
 from tests.conformance.engines import ENGINES
 from tests.scorewire_server.models import sum_graph, write_bundle_of, write_endless_bundle
@@ -107,7 +107,7 @@ async def test_a_child_that_has_just_ended_keeps_its_own_exit_code() -> None:
         with contextlib.suppress(ChildProcessError):
             # Has ended, and perhaps nobody has been told.
             os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - it ends at once
-        codes.add(await _ended(child))
+        codes.add(await _kill(child))
     assert codes == {-signal.SIGKILL}
 
 
