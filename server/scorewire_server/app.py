@@ -1,4 +1,4 @@
-"""The server put together, and its life: start, load, serve, drain, stop."""
+"""The server as a whole, and its life: start, load, serve, drain, stop."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ from scorewire_server.stale_files import remove_stale_files
 from scorewire_server.stopping import MARGIN_SECONDS, SIGNALS, StopWatch
 
 STATE_FILE = ".scorewire-state.json"
-# A look at the folder that waits for a slow load holds up no other, up to so many.
+# A look at the repository whose loads take longer than this no longer holds up the next look, unless as
+# many looks as `_MAX_LOOKS` are under way.
 _LOOK_PATIENCE_SECONDS = 2.0
 _MAX_LOOKS = 8
-# Those who watch health are told, whatever the pause.
+# Even without --drain-seconds, watchers of health get NOT_SERVING before the port closes.
 _LEAST_PAUSE_SECONDS = 0.05
 
 
@@ -48,8 +49,8 @@ class App:
     """One server; to be used from one event loop.
 
     Raises:
-        StartError: the folder of bundles cannot be read, --state-file names a folder or is in
-            use by another server, or the certificate cannot be used.
+        StartError: the repository cannot be read, --state-file names a folder or is in use by
+            another server, or the engine cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -57,7 +58,7 @@ class App:
         scan(settings.models)
         state_file = settings.state_file or settings.models / STATE_FILE
         if state_file.is_dir():
-            # It would be put aside as a broken file is.
+            # Otherwise the folder would be renamed, as a broken state file is.
             raise StartError(f"--state-file {state_file} is a folder; name a file")
         self._health = Health()
         self._kind = choose_engine(settings.engine)
@@ -110,10 +111,13 @@ class App:
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
-        """Answer calls, and load the bundles meanwhile; returns the address.
+        """Answer calls, and begin to load the bundles.
+
+        Returns:
+            The address as HOST:PORT.
 
         Raises:
-            StartError: a port cannot be bound.
+            StartError: a port cannot be bound, or the certificate cannot be used.
         """
         settings = self._settings
         metrics = Metrics(lambda: self._engine.statistics, lambda: self._catalog.snapshot, self._certificates)
@@ -134,19 +138,19 @@ class App:
         return address
 
     def reread_certificate(self) -> None:
-        """Read the certificate's files at once, and say in the log what came of it."""
+        """Read the certificate's files at once, and log the result."""
         self._certificates.look_now()
 
     async def loaded(self) -> None:
-        """Wait until every bundle serves or is refused."""
+        """Wait until each bundle of the first look serves or is refused."""
         if self._first_load is not None:
             await self._first_load
 
     async def drain(self) -> None:
-        """Stop in order: health first, then a pause, then the port; then clients are told to leave."""
+        """Stop in order: NOT_SERVING, then a pause for balancers, then the engine, which lets calls end."""
         log, settings = logger(), self._settings
         self._health.drain()
-        # A trial may have no end of its own.
+        # A load in the sandbox may never end by itself.
         await self._sandbox.close()
         log.info("draining", drain_seconds=settings.drain_seconds, grace_seconds=settings.grace_seconds)
         await asyncio.sleep(max(settings.drain_seconds, _LEAST_PAUSE_SECONDS))
@@ -154,7 +158,7 @@ class App:
         log.info("stopped")
 
     async def _close(self, grace_seconds: float) -> None:
-        """End whatever was started."""
+        """End all tasks, processes and servers that were started."""
         started = (self._first_load, self._watching, self._following)
         tasks = [task for task in started if task is not None]
         for task in tasks:
@@ -165,13 +169,13 @@ class App:
         await self._engine.stop(grace_seconds)
         if self._metrics_server is not None:
             self._metrics_server.close()
-        # No call is left that could change something.
+        # Only now, when no call is left that could change the state.
         self._state_file.close()
 
     async def _load_all(self, address: str) -> None:
-        """Load what is there, say so, and from then on follow what changes."""
+        """Load the bundles, announce that the server serves, and follow the repository from then on."""
         log, settings = logger(), self._settings
-        # Before the first look, so that nothing comes in between unnoticed.
+        # Watching begins before the first look, so that no change in between is missed.
         self._watching = asyncio.create_task(self._watch())
         await asyncio.sleep(0)
         await self._look()
@@ -191,7 +195,7 @@ class App:
             )
 
     async def _watch(self) -> None:
-        """Follow the repository."""
+        """Look at the repository whenever it may have changed."""
         settings = self._settings
         looks: set[asyncio.Task[None]] = set()
         try:
@@ -204,7 +208,7 @@ class App:
                 look.cancel()
 
     async def _look(self) -> None:
-        """Bring the catalog in line with the repository; what fails is no reason to stop looking."""
+        """Bring the catalog in line with the repository; a failure is logged, and later looks go on."""
         try:
             await self._catalog.refresh()
         except StartError as error:
@@ -237,8 +241,8 @@ class App:
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
-    A second signal ends the process at once, and so does the end of the time to
-    drain, whatever hangs. SIGHUP has the certificate's files read again.
+    A second signal ends the process at once. So does the end of the time to drain, if
+    something hangs. On SIGHUP the server reads the certificate's files again.
 
     Raises:
         StartError: the server cannot start.
@@ -268,9 +272,13 @@ async def _serve(app: App, settings: Settings, stop: asyncio.Event) -> None:
 
 
 def _write_port_file(path: Path, address: str, metrics_address: str | None) -> None:
-    """Whole or not at all, for programs that wait for it."""
+    """Write the file whole or not at all, for programs that wait for it.
+
+    Raises:
+        StartError: the file cannot be written.
+    """
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    remove_stale_files(path.parent, f".{path.name}.", of_running=False)
+    remove_stale_files(path.parent, f".{path.name}.", including_running=False)
     lines = [address] if metrics_address is None else [address, metrics_address]
     try:
         scratch.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

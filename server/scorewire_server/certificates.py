@@ -1,4 +1,4 @@
-"""The certificate's files, read again when they change."""
+"""Follows the certificate's files, and gives the engine each new certificate."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SECONDS_BETWEEN_LOOKS = 5.0
 
 
 class Certificates:
-    """Gives the engine a certificate whenever the files have another; to be used from one event loop.
+    """Follows --tls-cert and --tls-key; to be used from one event loop.
 
-    Files that cannot be used change nothing: the engine keeps what it has.
+    Files that cannot be used change nothing: the engine keeps the certificate before.
 
     Attributes:
-        shown: the certificate that clients see.
-        replaced: how often it was replaced.
-        refused: how often the files had something that cannot be used.
+        shown: the certificate that clients see; None before the first read and without TLS.
+        replaced: how many times the certificate was replaced.
+        refused: how many times the files changed and could not be used.
     """
 
     def __init__(self, settings: Settings, use: Callable[[Certificate], None]) -> None:
@@ -37,11 +37,11 @@ class Certificates:
         self.refused = 0
 
     def look_now(self) -> None:
-        """Have the files read at once, and say what came of it."""
+        """Have `follow` read the files at once and log the result."""
         self._asked.set()
 
     async def follow(self) -> None:
-        """Read the files now and at intervals, for good; where TLS is off, only answer `look_now`."""
+        """Read the files now and at intervals, forever; without TLS, only answer `look_now`."""
         while True:
             asked = self._asked.is_set()
             self._asked.clear()
@@ -56,10 +56,10 @@ class Certificates:
                 continue
 
     async def look(self, *, asked: bool = False) -> None:
-        """Read the files, and have the engine use them if they changed.
+        """Read the files, and give the engine their certificate if it has changed.
 
         Args:
-            asked: whether a person wants to know what came of it.
+            asked: whether to log the result even if nothing changed.
         """
         log = logger()
         if asked:
@@ -89,7 +89,7 @@ class Certificates:
         self._tell_validity(read)
 
     def _tell_validity(self, certificate: Certificate) -> None:
-        """Log that clients will not trust a certificate, once."""
+        """Log, once, that a certificate is not valid now."""
         now = datetime.now(UTC)
         begin, end = certificate.not_before, certificate.not_after
         told = ""

@@ -15,12 +15,12 @@ from scorewire_server.settings import SettingError, describe, flag, read_setting
 
 
 class _CannotStart(click.ClickException):
-    """One line on the standard error, and the exit code of wrong usage."""
+    """The server cannot start: one line on the standard error, and the exit code of wrong usage."""
 
     exit_code = 2
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Write the line, where the standard error takes it."""
+        """Write the line, unless the standard error is closed."""
         with contextlib.suppress(OSError):
             super().show(file)
 
@@ -34,7 +34,7 @@ def _options(command: click.Command) -> click.Command:
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
         return
-    # Late, as below; the choice is that of --engine auto or of the variable.
+    # Imported late, as below.
     from scorewire_server.engine.factory import choose_engine  # noqa: PLC0415
     from scorewire_server.errors import StartError  # noqa: PLC0415
 
@@ -65,7 +65,7 @@ def serve(**flags: str | None) -> None:
     configure_logs(settings.log_format, settings.log_level)
     silence_grpc()
     give_back_large_blocks()
-    # Late, so that --help and bad settings need no runtime, and grpc comes last.
+    # Imported late, so that --help and wrong settings load no runtime, and after the settings for grpc.
     import uvloop  # noqa: PLC0415
 
     from scorewire_server.app import run  # noqa: PLC0415

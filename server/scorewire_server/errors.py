@@ -1,8 +1,8 @@
-"""Why a call fails, and the one table from these reasons to what the caller sees.
+"""Why calls fail, and the one table from exceptions to what the caller sees.
 
-A caller gets a gRPC status whose details carry `google.rpc.ErrorInfo` and, for
-bad input, `google.rpc.BadRequest`. An exception that is not in the table is a
-fault of the server: its text stays here, the caller gets a fixed one.
+The caller gets a gRPC status. Its details carry `google.rpc.ErrorInfo` and, for bad
+input, `google.rpc.BadRequest`. An exception that is not in the table is a fault of
+the server: the caller gets a fixed text, and the exception goes to the log.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scorewire_server.logs import log_fault
 DOMAIN = "scorewire"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 INTERNAL_MESSAGE = "the server failed; its log has the reason"
-# Details travel as metadata, of which many peers take 8 KB.
+# Details travel as metadata, and many clients accept no more than 8 KB of metadata.
 MAX_VIOLATIONS = 16
 MAX_TEXT = 200
 
@@ -73,11 +73,11 @@ class SchemaMismatchError(CallError):
 
 
 class VersionUnavailableError(CallError):
-    """The version is there and does not serve."""
+    """The version exists and does not serve."""
 
 
 class VersionNotServingError(CallError):
-    """An alias, a split or a shadow needs a version that serves."""
+    """The change needs a version that serves, and this one does not."""
 
 
 class VersionInUseError(CallError):
@@ -89,39 +89,39 @@ class BundleRefusedError(CallError):
 
 
 class NothingToRollBackError(CallError):
-    """No change of the model's routing is left to take back."""
+    """The model's routing has no history to go back to."""
 
 
 class StateNotKeptError(CallError):
-    """A change cannot be kept for the next start, so it was not made."""
+    """A change was not made, since it cannot be written to the state file."""
 
 
 class ControlOffError(CallError):
-    """The server takes no calls that change something."""
+    """The server refuses calls that change something; see --control."""
 
 
 class DrainingError(CallError):
-    """The server stops before the call is answered."""
+    """The server stops before it answers the call."""
 
 
 class TooManyRowsError(CallError):
-    """One call has more rows, or would get a longer answer, than the server allows."""
+    """The call has more rows, or would get a longer answer, than the server allows."""
 
 
 class TooManyInFlightError(CallError):
-    """The server answers as many calls as it may."""
+    """The server is at a limit of calls, streams or bytes at one time."""
 
 
 class OverloadedError(CallError):
-    """The call waited for so long that its answer would come too late."""
+    """The call waited too long before the server could begin it."""
 
 
 class RunStoppedError(CallError):
-    """The model ran longer than the server allows."""
+    """The model's run took longer than --max-run-seconds and was stopped."""
 
 
 class DeadlineExceededError(CallError):
-    """The caller's deadline passed before the model was done."""
+    """The caller's deadline passed before the answer was ready."""
 
 
 TABLE: dict[type[CallError], tuple[Code, Reason]] = {
@@ -148,17 +148,17 @@ _INTERNAL = (code_pb2.INTERNAL, errors_pb2.ERROR_REASON_INTERNAL)
 
 
 def code_and_reason(error: BaseException) -> tuple[Code, Reason]:
-    """The code and the reason of any exception; INTERNAL for one that is not in the table."""
+    """The code and the reason of an exception; INTERNAL if it is not in the table."""
     return _INTERNAL if is_fault(error) else TABLE[type(error)]  # type: ignore[index]
 
 
 def is_fault(error: BaseException) -> bool:
-    """Whether an exception is a fault of the server, which its log must tell of."""
+    """Whether an exception is a fault of the server, which belongs in the log."""
     return type(error) not in TABLE
 
 
 def to_status(error: BaseException) -> status_pb2.Status:
-    """What the caller sees of any exception. Never fails."""
+    """What the caller sees of an exception. Never raises."""
     code, reason = code_and_reason(error)
     if not isinstance(error, CallError) or is_fault(error):
         return _status(code, INTERNAL_MESSAGE, _info(reason, {}))
@@ -168,7 +168,7 @@ def to_status(error: BaseException) -> status_pb2.Status:
             details.append(_bad_request(error.violations))
         return _status(code, clip(str(error)), *details)
     except Exception as unsaid:
-        # A mapper that fails would turn every failure into UNKNOWN.
+        # If this function raised, the caller would get UNKNOWN instead of the real code.
         log_fault(type(error).__name__, unsaid)
         return _status(code, INTERNAL_MESSAGE, _info(reason, {}))
 
@@ -194,8 +194,8 @@ def reason_name(reason: Reason) -> str:
 
 
 def clip(text: str) -> str:
-    """The text as it may leave the server: printable, valid and short."""
-    # Twice: the first cut bounds the work, the second the result.
+    """A text made fit for an answer: printable, valid UTF-8, and at most `MAX_TEXT` characters."""
+    # Cut twice: first to bound the work, then to bound the result.
     text = text[: 2 * MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
     text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."

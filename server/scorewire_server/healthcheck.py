@@ -1,7 +1,6 @@
-"""Ask a server whether it serves: `python -m scorewire_server.healthcheck HOST:PORT`.
+"""Asks a server whether it serves: `python -m scorewire_server.healthcheck HOST:PORT`.
 
-Exits with 0 where it does and with 1 where it does not or cannot be asked. Made
-for a container's HEALTHCHECK.
+Made for a container's HEALTHCHECK: exits with 0 if the server serves, else with 1.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from scorewire_server.control.descriptors import HEALTH
 
 
 def check(address: str, service: str, timeout_seconds: float, tls_ca: Path | None) -> str:
-    """The state of a service: SERVING, NOT_SERVING, or why it could not be asked."""
+    """The state of a service: SERVING, NOT_SERVING, or the code and the text of the call's failure."""
     if tls_ca is None:
         channel = grpc.insecure_channel(address)
     else:

@@ -1,8 +1,8 @@
-"""Lines on their way to a file descriptor, written by a thread of their own.
+"""Writes lines to a file descriptor from a thread of its own.
 
-Whoever logs must never wait for whoever reads the log, nor fail where a disk is
-full or a pipe is closed. So lines wait in a queue of bounded size; what finds no
-room there, or cannot be written, is dropped and counted.
+Code that logs must never wait for the reader of the log, and must never fail
+because a disk is full or a pipe is closed. So lines wait in a bounded queue. A
+line that finds the queue full, or that cannot be written, is dropped and counted.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class LineWriter:
     """Writes lines in order; any thread may use it.
 
     Args:
-        descriptor: where lines go; None drops them all.
-        tick: called about once a second by the thread that writes.
-        told: called by that thread after a line was written, with how many were dropped before it.
+        descriptor: the file descriptor; None drops all lines.
+        tick: called by the writing thread about once a second while no line waits.
+        told: called by the writing thread after a line that follows dropped lines, with their number.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class LineWriter:
         self.dropped = 0
 
     def start(self) -> None:
-        """Start the thread that writes, ahead of the first line: at its own end Python starts none."""
+        """Start the writing thread ahead of the first line: Python starts no threads while it shuts down."""
         with self._changed:
             self._started()
 
     def put(self, line: str) -> None:
-        """Have a line written; returns at once, and never fails."""
+        """Queue a line. Returns at once and never raises."""
         data = line.encode("utf-8", "backslashreplace") + b"\n"
         with self._changed:
             full = self._waiting_bytes + len(data) > MAX_WAITING_BYTES
@@ -58,12 +58,12 @@ class LineWriter:
             self._changed.notify_all()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all lines are written, for so long at most; returns whether they are."""
+        """Wait up to `seconds` until all lines are written; returns whether they are."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting, seconds)
 
     def close(self, seconds: float) -> None:
-        """Flush, and take no more lines."""
+        """Flush, and drop all later lines."""
         self.flush(seconds)
         with self._changed:
             self._closed = True
@@ -75,7 +75,7 @@ class LineWriter:
             try:
                 thread.start()
             except RuntimeError:
-                # The system has no thread for us now.
+                # The system is out of threads; the next line tries again.
                 return False
             self._thread = thread
         return True
@@ -96,7 +96,7 @@ class LineWriter:
                 continue
             written = self._write(data)
             with self._changed:
-                # Only now, so that a flush waits for the line that is being written.
+                # The line leaves the queue only now, so that a flush waits until it is written.
                 self._waiting.popleft()
                 self._waiting_bytes -= len(data)
                 if not written:
@@ -107,13 +107,13 @@ class LineWriter:
                 self._told(untold)
 
     def _write(self, data: bytes) -> bool:
-        """Write a line to its end; False where the stream fails."""
-        assert self._descriptor is not None  # noqa: S101 - else there are no lines
+        """Write a whole line; False if the stream fails."""
+        assert self._descriptor is not None  # noqa: S101 - without it no line is queued
         while data:
             try:
                 data = data[os.write(self._descriptor, data) :]
             except BlockingIOError:
-                # Someone who shares the stream has made it so.
+                # Another process that shares the stream has made it non-blocking.
                 select.select([], [self._descriptor], [], _TICK_SECONDS)
             except OSError:
                 return False

@@ -1,8 +1,8 @@
-"""The log: one JSON object or one coloured line per event, on the standard error.
+"""The log: one line per event on the standard error, as JSON or for a terminal.
 
-Nothing of a request is logged but the names of its model and method. Logging
-never waits and never fails: a thread writes the lines, of equal lines so many a
-second. What is left out is counted, and told in a later line.
+Of a request only the names of its model and method are logged. Logging never waits
+and never raises: a thread writes the lines, at most `LINES_PER_SECOND` equal ones a
+second. Lines that are left out are counted, and a later line tells their number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scorewire_server.printable import printable
 
 LINES_PER_SECOND = 10
 FLUSH_SECONDS = 1.0
-# Lines that agree in these are equal.
+# Lines that agree in these fields are equal.
 _OTHER_KEY_FIELDS = ("method", "model", "version", "file")
 _KEY_FIELDS = ("event", "level", *_OTHER_KEY_FIELDS)
 _MAX_KEYS = 1000
@@ -32,7 +32,12 @@ _STANDARD_ERROR = 2
 
 @dataclass(frozen=True, slots=True)
 class LogCounts:
-    """Lines that are not in the log: `dropped` could not be written, `suppressed` were equal to others."""
+    """Lines that are not in the log.
+
+    Attributes:
+        dropped: lines that could not be written.
+        suppressed: lines that were equal to others of the same second.
+    """
 
     dropped: int = 0
     suppressed: int = 0
@@ -40,7 +45,7 @@ class LogCounts:
 
 @dataclass(slots=True)
 class _Window:
-    """Equal lines of one second."""
+    """The count of equal lines in one second."""
 
     second: int
     lines: int = 0
@@ -48,7 +53,7 @@ class _Window:
 
 
 class _Limiter:
-    """Passes `LINES_PER_SECOND` equal lines a second, and counts the others; a processor of structlog's."""
+    """A structlog processor that passes `LINES_PER_SECOND` equal lines a second and counts the others."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -75,7 +80,7 @@ class _Limiter:
         raise structlog.DropEvent
 
     def tell(self, *, all_seconds: bool = False) -> None:
-        """Log what was suppressed in the seconds that are over, or in this one as well."""
+        """Log the number of suppressed lines of past seconds, or of this second, too."""
         second = int(time.monotonic())
         with self._lock:
             windows = self._windows.items()
@@ -90,14 +95,14 @@ class _Limiter:
 
 
 class _Lines:
-    """What structlog takes for a logger: it puts the rendered lines of all levels into a writer."""
+    """A logger for structlog: puts the rendered lines of all levels into a writer."""
 
     def __init__(self, writer: LineWriter) -> None:
         self.msg = self.debug = self.info = self.warning = self.error = self.critical = writer.put
 
 
 class _Forward(logging.Handler):
-    """What libraries say to Python's own log."""
+    """Forwards what libraries log with Python's logging module."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logger().log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
@@ -119,7 +124,7 @@ def configure_logs(log_format: str, level: str) -> None:
     console = log_format == "console" or (log_format == "auto" and terminal)
     _writer.close(FLUSH_SECONDS)
     _limiter = _Limiter()
-    # A process that was started without a standard error may have another file in its place.
+    # In a process that was started without a standard error, descriptor 2 may be another file.
     descriptor = None if sys.__stderr__ is None else _STANDARD_ERROR
     _writer = LineWriter(descriptor, tick=_limiter.tell, told=_tell_of_dropped)
     lines = _Lines(_writer)
@@ -129,7 +134,7 @@ def configure_logs(log_format: str, level: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _plain,
-            # Plain, since the prettier traces show the values of variables.
+            # The plain format, since structlog's default one shows the values of variables.
             structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=structlog.dev.plain_traceback)
             if console
             else structlog.processors.JSONRenderer(),
@@ -138,7 +143,7 @@ def configure_logs(log_format: str, level: str) -> None:
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
-    # Else it writes to the standard error by itself, and waits for that.
+    # Python's default handler would write to the standard error itself, and wait for its reader.
     logging.lastResort = _Forward(logging.WARNING)
 
 
@@ -149,22 +154,22 @@ def logger() -> structlog.typing.FilteringBoundLogger:
 
 
 def log_fault(method: str, error: BaseException) -> None:
-    """Log an exception that is a fault of the server, with its trace."""
+    """Log an exception that is a fault of the server, with its traceback."""
     logger().error("call failed by a fault of the server", method=method, exc_info=error)
 
 
 def log_counts() -> LogCounts:
-    """What is not in the log so far."""
+    """The number of lines that are not in the log so far."""
     return LogCounts(_writer.dropped, _limiter.suppressed)
 
 
 def start_logs() -> None:
-    """Have lines written from now on, be it at the end of the interpreter."""
+    """Start the writing thread now, so that lines are written even while the interpreter shuts down."""
     _writer.start()
 
 
 def flush_logs(seconds: float = FLUSH_SECONDS) -> None:
-    """Wait until the log is written, for so long at most; for the end of a process."""
+    """Wait up to `seconds` until the log is written; for the end of a process."""
     _limiter.tell(all_seconds=True)
     _writer.flush(seconds)
 
@@ -174,7 +179,7 @@ def _tell_of_dropped(lines: int) -> None:
 
 
 def _plain(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Every value short and printable; a trace's lines are indented, so that none passes for a line."""
+    """Make every value short and printable; indent a traceback, so that no line of it can forge an event."""
     for name, value in event.items():
         if name == "exception":
             lines = str(value)[-_MAX_TRACE:].split("\n")

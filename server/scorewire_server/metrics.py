@@ -1,7 +1,7 @@
 """Prometheus metrics.
 
-Labels come from versions that were loaded and from fixed lists only, so that
-no caller can make them many.
+Labels come from loaded versions and fixed lists only, so that no caller can make
+the number of series grow.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BOUNDS = [*(format(bound, "g") for bound in BUCKETS_SECONDS), "+Inf"]
 
 
 class Metrics(Collector):
-    """Turns an engine's statistics and the states of the versions into Prometheus' families."""
+    """Turns an engine's statistics and the states of versions into Prometheus metrics."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Metrics(Collector):
         self.registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        """All families. Called from another thread than the engine's, so it copies before it walks."""
+        """All metrics. Runs beside the engine's thread, so it copies each table before it walks it."""
         statistics = self._statistics()
         calls = CounterMetricFamily(
             "scorewire_calls",

@@ -1,7 +1,7 @@
-"""Serves /metrics over HTTP/1.1: one thread, and bounds on all that a client can ask of it.
+"""Serves /metrics over HTTP/1.1 from one thread, with bounds on everything that a client can use up.
 
-One request a connection. Whoever has not sent it, or not read its answer, when its
-time is over or when newer connections need its place, is cut off.
+Each connection has one request. A connection is cut off if its request or its
+answer takes too long, or if it is the oldest one when a new one needs its place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PATH = "/metrics"
 
 
 class MetricsServer:
-    """Answers GET and HEAD of /metrics from a thread, until it is closed.
+    """Answers GET and HEAD of /metrics from a thread, until `close`.
 
     Raises:
         StartError: the port cannot be bound.
@@ -35,7 +35,7 @@ class MetricsServer:
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
         self._collect = make_wsgi_app(registry)
-        # The oldest first.
+        # Sorted by age, the oldest first.
         self._connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         try:
             listener = _listen(host.strip("[]"), port)
@@ -49,11 +49,11 @@ class MetricsServer:
 
     @property
     def open_connections(self) -> int:
-        """How many connections are served now."""
+        """The number of connections that are open now."""
         return len(self._connections)
 
     def close(self) -> None:
-        """Free the port, and end what is still open."""
+        """Free the port, and cut off the open connections."""
         self._loop.call_soon_threadsafe(self._closed.set)
         self._thread.join()
 
@@ -76,12 +76,12 @@ class MetricsServer:
         await asyncio.gather(*conversations)
 
     def _cut_off(self, writer: asyncio.StreamWriter) -> None:
-        """End a connection at once; its task, perhaps not begun, then finds it closed."""
+        """Abort a connection; its task, which may not have begun, then finds it closed."""
         del self._connections[writer]
         writer.transport.abort()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # What is written has left the process before the connection is let go.
+        # Without a buffer, drain waits until the whole answer has left the process.
         writer.transport.set_write_buffer_limits(high=0)
         try:
             writer.write(self._answer(await _read_head(reader)))
@@ -94,7 +94,7 @@ class MetricsServer:
             writer.close()
 
     def _answer(self, head: str | None) -> bytes:
-        """The whole answer to a request's head, which is None where it was too long."""
+        """The whole answer to a request, by its head; None is a head that was too long."""
         if head is None:
             return _plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         first, *lines = head.split("\r\n")
@@ -116,7 +116,7 @@ class MetricsServer:
         return _message(HTTPStatus.OK, headers, body, with_body=method == "GET")
 
     def _scrape(self, query: str, fields: dict[str, str]) -> tuple[list[tuple[str, str]], bytes]:
-        """What prometheus_client says: in the format, and compressed, as the request's fields ask."""
+        """The metrics in the format and compression that the request's header fields ask for."""
         environ = {
             "REQUEST_METHOD": "GET",
             "PATH_INFO": _PATH,
@@ -130,7 +130,7 @@ class MetricsServer:
 
 
 async def _read_head(reader: asyncio.StreamReader) -> str | None:
-    """The head of a request; None where it is longer than it may be."""
+    """The head of a request; None if it is longer than `MAX_HEAD_BYTES`."""
     try:
         async with asyncio.timeout(REQUEST_SECONDS):
             return (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").removesuffix("\r\n\r\n")
@@ -164,10 +164,10 @@ def _message(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket on the first address of a name.
+    """A socket that listens on the first address of a host.
 
     Raises:
-        OSError: it cannot be bound.
+        OSError: the address cannot be bound.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -1,12 +1,12 @@
-"""Text of unknown origin as it may be shown: in a log, in an answer, on a terminal."""
+"""Makes text of unknown origin safe to show in a log, in an answer or on a terminal."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    r"""The text with everything that is not printable escaped, as a newline is as ``\n``.
+    r"""The text with each character that is not printable escaped, such as a newline as ``\n``.
 
-    So no name of a folder or feature can forge a line, move a cursor, or fail to be UTF-8.
+    So no name of a folder or of a feature can forge a line, move a cursor, or be invalid UTF-8.
     """
     if text.isprintable():
         return text

@@ -1,7 +1,7 @@
-"""What the server can be told: one frozen object, from flags and SCOREWIRE_* variables.
+"""The server's settings: one frozen object, from flags and SCOREWIRE_* variables.
 
 A flag wins over its variable, and the variable over the default. Every value is
-checked here, once; nothing else reads the environment.
+checked here, once. No other module reads the environment.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _LARGEST_PORT = 65535
 
 
 class SettingError(ValueError):
-    """A setting has a value that it cannot have; the message names it and its range."""
+    """A setting has an invalid value; the message names the setting and its valid values."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How a setting is read from text, and how its values are described to people."""
+    """How a setting is read from text. `description` tells people which values are valid."""
 
     description: str
 
     def parse(self, text: str) -> Any:
-        """The value.
+        """The value that a text stands for.
 
         Raises:
-            ValueError: the text is not as described.
+            ValueError: the text is not a valid value.
         """
         if not text:
             raise ValueError
@@ -118,38 +118,39 @@ _ADDRESS_KIND = _Address("HOST:PORT or [IPv6]:PORT; port 0 takes a free one")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings. The annotation of each says which values it takes and what it does."""
+    """All settings. The annotation of each has its valid values and its purpose."""
 
     models: Annotated[Path, _PATH, "Folder of bundles: MODELS/<model>/<version>/."] = Path("models")
     version_policy: Annotated[
         str,
         _POLICY,
-        "Versions that are loaded by themselves; pre-releases are not among the latest.",
+        "Versions that are loaded without being asked for; latest counts no pre-releases.",
     ] = "all"
     watch: Annotated[
         str,
         _choice("auto", "poll", "off"),
-        "How new and removed bundles are noticed: by the system's events, or by a look at intervals,"
-        " as network file systems need.",
+        "How the server notices new and removed bundles: by events of the file system, or by a look at"
+        " intervals, since network file systems send no events.",
     ] = "auto"
     watch_seconds: Annotated[float, _seconds(3600, low=0.1), "The interval of --watch poll."] = 5.0
     state_file: Annotated[
         Path | None,
         _PATH,
-        "File in which aliases, splits, shadows and what was loaded by hand are kept;"
-        " in --models unless given, named .scorewire-state.json.",
+        "File that keeps aliases, splits, shadows and the versions that were loaded or unloaded by hand;"
+        " .scorewire-state.json in --models unless given.",
     ] = None
     control: Annotated[
         str,
         _choice("auto", "on", "off"),
-        "Whether calls that change something are answered (load, unload, alias, split, shadow, rollback);"
-        " auto is on where --listen is a loopback address.",
+        "Whether the server answers calls that change something (load, unload, alias, split, shadow,"
+        " rollback); auto is on if --listen is a loopback address.",
     ] = "auto"
     listen: Annotated[str, _ADDRESS_KIND, "Address of the gRPC port."] = "127.0.0.1:8500"
     port_file: Annotated[
         Path | None,
         _PATH,
-        "File for the real address, written once all is loaded; its second line is that of the metrics.",
+        "File for the real address, written once all bundles are loaded; a second line has the address of"
+        " the metrics.",
     ] = None
     tls_cert: Annotated[
         Path | None, _PATH, "PEM file of the certificate chain; turns TLS on, with --tls-key."
@@ -163,119 +164,127 @@ class Settings:
     engine: Annotated[
         str,
         _choice("auto", "native", "reference"),
-        "What answers calls; auto is native where its extension is installed, else reference.",
+        "The engine that answers calls; auto is native if its extension is installed, else reference.",
     ] = "auto"
     threads: Annotated[
         int,
         _integer(0, 1024),
-        "Threads of the native engine that answer calls; 0 is one for each processor.",
+        "Threads that answer calls; 0 is one for each processor. Native engine only.",
     ] = 0
     pin_threads: Annotated[
-        str, _choice("off", "on"), "Whether each of those threads stays on a processor of its own."
+        str, _choice("off", "on"), "Whether each of --threads stays on a processor of its own."
     ] = "off"
-    graph_threads: Annotated[int, _integer(1, 256), "Threads that onnxruntime may use for one call."] = 1
-    batch_threads: Annotated[
-        int, _integer(1, 256), "Threads that score large batches, beside the event loop."
-    ] = 2
+    graph_threads: Annotated[int, _integer(1, 256), "Threads that one run of a graph may use."] = 1
+    batch_threads: Annotated[int, _integer(1, 256), "Threads that score large batches."] = 2
     trial_seconds: Annotated[
         float,
         _seconds(3600),
-        "Time for the first load of a bundle, in a process of its own; 0 loads bundles without a trial.",
+        "Time for the first load of a bundle, which is a trial in a process of its own; 0 loads bundles"
+        " without a trial.",
     ] = 60.0
     trial_memory_bytes: Annotated[
         int,
         _integer(0, 1 << 46),
-        "Memory for the first load of a bundle; 0 is 4 GiB, or 40 times its graph if that is more.",
+        "Memory for that trial; 0 is 4 GiB, or 40 times the size of the bundle's graph if that is more.",
     ] = 0
     trial_processes: Annotated[
         int,
         _integer(1, 64),
-        "Bundles that may have their first load at one time; the next ones wait while these take long.",
+        "Trials at one time; further bundles wait.",
     ] = 2
-    max_rows: Annotated[int, _integer(1, 10_000_000), "Rows in one call."] = 10_000
-    max_message_bytes: Annotated[int, _integer(1024, 1 << 30), "Bytes of one message, either way."] = 16 << 20
+    max_rows: Annotated[int, _integer(1, 10_000_000), "Most rows in one call."] = 10_000
+    max_message_bytes: Annotated[
+        int, _integer(1024, 1 << 30), "Most bytes of one message, of requests and of answers."
+    ] = 16 << 20
     max_run_seconds: Annotated[
         float,
         _seconds(3600, low=0.001),
-        "Longest run of a model's graph; one that takes longer is stopped, and its call fails.",
+        "Longest run of a model's graph; a longer run is stopped, and its call fails.",
     ] = 60.0
-    max_in_flight: Annotated[int, _integer(1, 1_000_000), "Calls being answered at one time."] = 1024
-    max_streams: Annotated[int, _integer(1, 1_000_000), "Calls open at one time on one connection."] = 1024
+    max_in_flight: Annotated[
+        int, _integer(1, 1_000_000), "Most prediction calls that are being answered at one time."
+    ] = 1024
+    max_streams: Annotated[
+        int, _integer(1, 1_000_000), "Most calls that are open at one time on one connection."
+    ] = 1024
     max_metadata_bytes: Annotated[
         int,
         _integer(4096, 1 << 17),
-        "Bytes of the metadata that a call begins with, as HTTP/2 counts them: each name and value, and 32.",
+        "Most bytes of a call's metadata, as HTTP/2 counts them: name, value and 32 for each entry.",
     ] = 16384
     max_watches: Annotated[
-        int, _integer(1, 1_000_000), "Health watches and reflection streams open at one time."
+        int, _integer(1, 1_000_000), "Most health watches and reflection streams that are open at one time."
     ] = 4096
     max_connection_bytes: Annotated[
         int,
         _integer(0, 1 << 40),
-        "Bytes of messages that have come and answers that have not gone, of the calls of one connection;"
-        " 0 is eight times --max-message-bytes. The reference engine counts answers only.",
+        "Most bytes of messages that were received and answers that were not sent yet, for the calls of one"
+        " connection; 0 is eight times --max-message-bytes. The reference engine counts answers only.",
     ] = 0
     max_buffered_bytes: Annotated[
         int,
         _integer(0, 1 << 40),
-        "The same of all connections; 0 is 64 times --max-message-bytes.",
+        "The same for all connections together; 0 is 64 times --max-message-bytes.",
     ] = 0
     max_connections: Annotated[
-        int, _integer(0, 1_000_000), "Connections open at one time; 0 is no limit."
+        int, _integer(0, 1_000_000), "Most connections that are open at one time; 0 is no limit."
     ] = 10_000
     max_connections_per_address: Annotated[
         int,
         _integer(0, 1_000_000),
-        "Connections open at one time from one address, which may be that of a proxy; 0 is no limit."
-        " Of the native engine.",
+        "Most connections that are open at one time from one address, which may be a proxy's; 0 is no"
+        " limit. Native engine only.",
     ] = 0
     max_connection_idle_seconds: Annotated[
         float,
         _seconds(86_400),
-        "Time without a call after which a client is told to connect anew when it has one; 0 is never.",
+        "Time without a call after which the server asks a client to open a new connection for its next"
+        " call; 0 is never.",
     ] = 1800.0
     max_stall_seconds: Annotated[
         float,
         _seconds(86_400),
-        "Time after which a message that has begun and does not go on, or an answer that is not taken,"
-        " ends its call; 0 is never. Of the native engine.",
+        "Time without progress after which the server ends a call, in the middle of a message or of an"
+        " answer; 0 is never. Native engine only.",
     ] = 60.0
     max_stream_seconds: Annotated[
         float,
         _seconds(86_400 * 7),
-        "Time after which a stream of predictions is ended as if its deadline had passed; 0 is never.",
+        "Time after which a stream of predictions ends as if its deadline had passed; 0 is never.",
     ] = 0.0
     max_connection_age_seconds: Annotated[
         float,
         _seconds(86_400),
-        "Age at which a client is told to connect anew, so that load spreads; 0 is never.",
+        "Age at which the server asks a client to open a new connection, so that load spreads; 0 is never.",
     ] = 0.0
     drain_seconds: Annotated[
         float,
         _seconds(3600),
-        "Pause between health turning NOT_SERVING and clients being told to leave, for balancers to see it.",
+        "Pause after health turns NOT_SERVING, for balancers to see it, before clients are asked to leave.",
     ] = 2.0
-    grace_seconds: Annotated[float, _seconds(3600), "After that pause, time for calls to end."] = 20.0
+    grace_seconds: Annotated[float, _seconds(3600), "Time for calls to end after that pause."] = 20.0
     log_format: Annotated[
-        str, _choice("auto", "console", "json"), "Form of the log; auto is console on a terminal, else json."
+        str,
+        _choice("auto", "console", "json"),
+        "Format of the log; auto is console on a terminal, else json.",
     ] = "auto"
     log_level: Annotated[
-        str, _choice("debug", "info", "warning", "error"), "Least important lines to log."
+        str, _choice("debug", "info", "warning", "error"), "Lowest level that is logged."
     ] = "info"
 
     @property
     def connection_bytes(self) -> int:
-        """Bytes that the calls of one connection may hold."""
+        """The bytes that the calls of one connection may hold; see --max-connection-bytes."""
         return self.max_connection_bytes or 8 * self.max_message_bytes
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes that all calls may hold."""
+        """The bytes that all calls may hold; see --max-buffered-bytes."""
         return self.max_buffered_bytes or 64 * self.max_message_bytes
 
     @property
     def controllable(self) -> bool:
-        """Whether calls that change something are answered."""
+        """Whether the server answers calls that change something; see --control."""
         if self.control != "auto":
             return self.control == "on"
         host = self.listen.rpartition(":")[0].strip("[]")
@@ -292,17 +301,17 @@ _KINDS: dict[str, tuple[_Kind, str]] = {
 
 
 def flag(name: str) -> str:
-    """The flag of a setting: max_rows has --max-rows."""
+    """The flag of a setting: --max-rows for max_rows."""
     return "--" + name.replace("_", "-")
 
 
 def variable(name: str) -> str:
-    """The environment variable of a setting: max_rows has SCOREWIRE_MAX_ROWS."""
+    """The environment variable of a setting: SCOREWIRE_MAX_ROWS for max_rows."""
     return "SCOREWIRE_" + name.upper()
 
 
 def describe() -> dict[str, str]:
-    """For each setting by name: what it does, its values, its variable and its default."""
+    """For each setting by name: its purpose, its valid values, its variable and its default."""
     described = {}
     for each in fields(Settings):
         default = "" if each.default is None else f"; default {each.default}"
@@ -312,14 +321,14 @@ def describe() -> dict[str, str]:
 
 
 def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str] | None = None) -> Settings:
-    """Put the settings together.
+    """Read the settings from flags and variables.
 
     Args:
-        flags: the text of each flag by the setting's name; None where it was not given.
-        environment: variables; the process's own unless given.
+        flags: the text of each flag, by the setting's name; None for a flag that was not given.
+        environment: the variables; those of the process unless given.
 
     Raises:
-        SettingError: a value is out of its range, or two contradict each other.
+        SettingError: a value is not valid, or two settings contradict each other.
     """
     variables = os.environ if environment is None else environment
     values: dict[str, Any] = {}
@@ -346,16 +355,17 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
 
 
 def silence_grpc() -> None:
-    """Keep the C core of gRPC from logging what callers do wrong, unless GRPC_VERBOSITY says otherwise.
+    """Turn off the log of gRPC's C core, unless GRPC_VERBOSITY is set.
 
-    Callers must not be able to fill the log. To be called before grpc is imported.
+    The core logs errors that callers cause, and callers must not be able to fill the
+    log. To be called before grpc is imported.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def silence_onnxruntime() -> None:
-    """Keep onnxruntime from sending what it does to its makers, unless ORT_DISABLE_TELEMETRY says otherwise.
+    """Turn off onnxruntime's telemetry, unless ORT_DISABLE_TELEMETRY is set.
 
-    A server reports to nobody. To be called before onnxruntime is loaded.
+    To be called before onnxruntime is loaded.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,4 +1,4 @@
-"""Files that processes which were killed have left half-written: their names end in a process's number."""
+"""Removes files that killed processes left half-written; their names end in a process id."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def remove_stale_files(folder: Path, prefix: str, *, of_running: bool = True) -> None:
-    """Remove the files in a folder that are named `prefix` and the number of a process.
+def remove_stale_files(folder: Path, prefix: str, *, including_running: bool = True) -> None:
+    """Remove the files in a folder whose names are `prefix` and a process id.
 
     Args:
-        folder: it need not be there.
-        prefix: what comes before the number.
-        of_running: those of processes that still run as well, for a caller who knows
-            that none of them writes such a file.
+        folder: the folder; it need not exist.
+        prefix: the part of the name before the process id.
+        including_running: whether to remove the files of running processes, too. Right only for a caller
+            who knows that no other process writes such files.
     """
-    # What cannot be removed does no harm.
+    # A file that cannot be removed does no harm.
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             number = entry.name.removeprefix(prefix)
             if not entry.name.startswith(prefix) or not (number.isascii() and number.isdigit()):
                 continue
-            if entry.is_file(follow_symlinks=False) and (of_running or not _runs(int(number))):
+            if entry.is_file(follow_symlinks=False) and (including_running or not _runs(int(number))):
                 Path(entry.path).unlink(missing_ok=True)
 
 

@@ -1,8 +1,8 @@
-"""The signals that stop the server, and the end of a process that does not end by itself.
+"""Reads the signals that stop the server, and ends a process that does not stop in time.
 
-A signal may come while the event loop is held up by a model that runs on it, and
-threads may hang in one for good. So a thread of its own reads the signals first,
-passes them on to the loop, and ends the process where the time to stop is over.
+When a signal comes, a model may be running on the event loop, and other threads may
+hang in a model forever. So a thread of its own reads the signals first, passes them
+on to the loop, and ends the process once the time to stop is over.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from scorewire_server.logs import flush_logs, logger, start_logs
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SECOND_SIGNAL_EXIT_CODE = 130
 HUNG_EXIT_CODE = 70
-# Beyond the pause and the grace: for what is left to be closed, and for Python's own end.
+# Time beyond the pause and the grace, to close what is left and to shut down the interpreter.
 MARGIN_SECONDS = 5.0
 
 
 class StopWatch:
-    """Watches the signals; to be entered in the main thread, once the loop has handlers for them.
+    """Watches the signals; to be entered in the main thread, after the loop has handlers for them.
 
-    It goes on watching the time after its exit: what hangs may hang the end of
-    the interpreter as well.
+    It watches the time even after its exit, since a hanging thread may also keep the
+    interpreter from shutting down.
+
+    Args:
+        stop_seconds: the time from the first signal to the end of the process.
     """
 
     def __init__(self, stop_seconds: float) -> None:
-        """Allow so much time from the first signal to the end of the process."""
         self._stop_seconds = stop_seconds
         self._signals, self._sender = socket.socketpair()
         self._sender.setblocking(False)
@@ -63,7 +65,7 @@ class StopWatch:
                 if deadline is not None:
                     os._exit(SECOND_SIGNAL_EXIT_CODE)
                 deadline = monotonic() + self._stop_seconds
-            # A loop that is over takes none.
+            # The loop may be closed already.
             with contextlib.suppress(OSError):
                 os.write(self._loop_descriptor, numbers)
         logger().error(

@@ -187,7 +187,7 @@ def test_what_a_process_that_runs_is_writing_is_left(tmp_path: Path) -> None:
     for number in (os.getpid(), gone.pid, 10**30):
         (tmp_path / f".port.{number}").write_bytes(b"")
     (tmp_path / ".port.now").mkdir()
-    remove_stale_files(tmp_path, ".port.", of_running=False)
+    remove_stale_files(tmp_path, ".port.", including_running=False)
     assert {path.name for path in tmp_path.iterdir()} == {f".port.{os.getpid()}", ".port.now"}
 
 
