@@ -1,8 +1,8 @@
-"""The protobuf files that reflection tells, and where each of their symbols is declared.
+"""The protobuf files that reflection describes, and the symbols that each of them declares.
 
-Two of them are not in the packages that the server is built on: the method List of
-grpc.health.v1.Health, and the file of grpc.reflection.v1, which differs from
-v1alpha in its name only.
+Two parts are missing from the packages that the server is built on, so they are made
+here: the method List of grpc.health.v1.Health, and the file of grpc.reflection.v1,
+which differs from v1alpha only in the name of its package.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _ALPHA, _V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
 MODELS = models_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION = (f"{_V1}.ServerReflection", f"{_ALPHA}.ServerReflection")
-# What every server offers, beside the typed services of its models.
+# The services of every server; the typed services of its models come on top.
 SERVICES = (PREDICTION, MODELS, INFERENCE, HEALTH, *REFLECTION)
-# What callers meet: the services, and the details of a failure.
-_TOLD = (prediction_pb2, models_pb2, inference_pb2, errors_pb2, status_pb2, error_details_pb2)
+# The files that describe the services and the details of a failure.
+_DESCRIBED = (prediction_pb2, models_pb2, inference_pb2, errors_pb2, status_pb2, error_details_pb2)
 
 
 @dataclass(frozen=True)
 class File:
-    """A protobuf file: what it declares, and what it extends."""
+    """A protobuf file, with the names that it declares and the messages that it extends."""
 
     proto: descriptor_pb2.FileDescriptorProto
 
@@ -45,17 +45,17 @@ class File:
 
     @cached_property
     def symbols(self) -> frozenset[str]:
-        """The full names of all that the file declares: of messages, fields, enums, methods and so on."""
+        """The full names of everything that the file declares: messages, fields, enums, methods and so on."""
         return frozenset(_symbols(self.proto))
 
     @cached_property
     def messages(self) -> frozenset[str]:
-        """The full names of its messages."""
+        """The full names of the file's messages."""
         return frozenset(name for name, _ in _messages(self.proto.package, self.proto.message_type))
 
     @cached_property
     def extensions(self) -> frozenset[tuple[str, int]]:
-        """The message and the number of each extension."""
+        """The extended message and the field number of each extension."""
         nested = (each for _, message in _messages("", self.proto.message_type) for each in message.extension)
         return frozenset(
             (each.extendee.removeprefix("."), each.number) for each in (*self.proto.extension, *nested)
@@ -63,9 +63,9 @@ class File:
 
 
 def server_files() -> dict[str, File]:
-    """The files of the services that every server offers, and all that they import, by name."""
+    """The files of the services of every server, and the files that those import, by name."""
     protos: dict[str, descriptor_pb2.FileDescriptorProto] = {}
-    for module in _TOLD:
+    for module in _DESCRIBED:
         _add(protos, module.DESCRIPTOR)
     for proto in (health_file(), _as_proto(reflection_pb2.DESCRIPTOR), _reflection_v1_file()):
         protos[proto.name] = proto
@@ -132,30 +132,30 @@ def _add_field(message: descriptor_pb2.DescriptorProto, name: str, number: int, 
 def _symbols(proto: descriptor_pb2.FileDescriptorProto) -> Iterator[str]:
     yield from _scope(proto.package, proto.enum_type, proto.extension)
     for service in proto.service:
-        name = _inside(proto.package, service.name)
+        name = _qualified(proto.package, service.name)
         yield name
-        yield from (_inside(name, method.name) for method in service.method)
+        yield from (_qualified(name, method.name) for method in service.method)
     for name, message in _messages(proto.package, proto.message_type):
         yield name
-        yield from (_inside(name, each.name) for each in (*message.field, *message.oneof_decl))
+        yield from (_qualified(name, each.name) for each in (*message.field, *message.oneof_decl))
         yield from _scope(name, message.enum_type, message.extension)
 
 
 def _scope(scope: str, enums: Iterable[Any], extensions: Iterable[Any]) -> Iterator[str]:
-    """Enums and extensions of a file or a message. An enum's values stand beside it, not in it."""
+    """The full names of enums, their values and extensions; protobuf scopes values beside their enum."""
     for enum in enums:
-        yield _inside(scope, enum.name)
-        yield from (_inside(scope, value.name) for value in enum.value)
-    yield from (_inside(scope, each.name) for each in extensions)
+        yield _qualified(scope, enum.name)
+        yield from (_qualified(scope, value.name) for value in enum.value)
+    yield from (_qualified(scope, each.name) for each in extensions)
 
 
 def _messages(scope: str, messages: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """Messages with their full names, those inside others too."""
+    """Messages with their full names, nested messages included."""
     for message in messages:
-        name = _inside(scope, message.name)
+        name = _qualified(scope, message.name)
         yield name, message
         yield from _messages(name, message.nested_type)
 
 
-def _inside(scope: str, name: str) -> str:
+def _qualified(scope: str, name: str) -> str:
     return f"{scope}.{name}" if scope else name

@@ -1,7 +1,7 @@
 """grpc.health.v1: whether the server, each of its services and each model serves.
 
-The services are "" (the server), every service of the server by its full name, the
-typed ones of the snapshot too, and each model by its bare name.
+A caller can ask for "" (the whole server), for every service of the server by its
+full name, typed services included, and for each model by its name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMetho
 from scorewire_server.engine.snapshot import Snapshot
 from scorewire_server.errors import MalformedMessageError, ModelNotFoundError, TooManyRowsError, clip
 
-# As gRFC A90 has it.
+# As in gRFC A90.
 MAX_LISTED = 100
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -37,7 +37,7 @@ _ListRequest, _ListResponse = (
 
 
 class Health:
-    """States by service, and those who watch them; to be used from one event loop."""
+    """The health of each service; to be used from one event loop."""
 
     def __init__(self) -> None:
         self._states = _states(_NOT_SERVING)
@@ -53,23 +53,23 @@ class Health:
         ]
 
     def update(self, snapshot: Snapshot, *, loading: bool) -> None:
-        """Follow a new snapshot.
+        """Take the states from a new snapshot.
 
         Args:
-            snapshot: the new one.
-            loading: whether versions are still being loaded; the server as a
-                whole does not serve before all are.
+            snapshot: the new snapshot.
+            loading: whether the first bundles are still being loaded; until they are, the server as a
+                whole does not serve.
         """
         if self._draining:
             return
         serving = {name: bool(record.default_version) for name, record in snapshot.models.items()}
         whole = _SERVING if not loading and any(serving.values()) else _NOT_SERVING
         models = {name: _SERVING if serves else _NOT_SERVING for name, serves in serving.items()}
-        # A typed service is there while a version of its model is loaded.
+        # A typed service exists only while a version of its model is loaded.
         self._replace(_states(whole) | models | dict.fromkeys(snapshot.services, _SERVING))
 
     def drain(self) -> None:
-        """Say NOT_SERVING for everything, for good."""
+        """Answer NOT_SERVING for everything from now on."""
         self._draining = True
         self._replace(dict.fromkeys(self._states, _NOT_SERVING))
 
@@ -121,7 +121,7 @@ class Health:
 
 
 def _states(whole: int) -> dict[str, int]:
-    """The states of the server and of its own services, of which those that predict need a model."""
+    """The states of the server and its own services; those that predict serve if the whole server does."""
     return {"": whole} | dict.fromkeys(SERVICES, _SERVING) | {PREDICTION: whole, INFERENCE: whole}
 
 

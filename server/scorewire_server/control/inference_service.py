@@ -1,6 +1,7 @@
-"""inference.GRPCInferenceService but for its predictions: what there is, in the protocol's words.
+"""inference.GRPCInferenceService without its predictions: metadata, statistics, load and unload.
 
-Triton's own clients look for a few of its phrases, which are kept where they do.
+Triton's own clients look for a few of Triton's phrases in error messages, so those
+phrases are kept.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from scorewire_server.errors import (
     clip,
 )
 
-# Its clients ask for this name and go on only if they get it.
+# Triton's clients refuse to work with a server of another name.
 SERVER_NAME = "triton"
 PLATFORM, BACKEND = "onnx_onnxv1", "onnxruntime"
 EXTENSIONS = (
@@ -49,14 +50,14 @@ _MOST_ROWS = 2**31 - 1
 
 
 class InferenceService:
-    """Tells of the catalog, and loads and unloads models where `controllable`.
+    """Describes models, and loads and unloads them.
 
     Args:
         catalog: all versions.
-        statistics: what the engine answered.
-        serving: whether the server as a whole serves.
-        server_version: this server's.
-        max_rows: of one call.
+        statistics: gives the engine's statistics.
+        serving: tells whether the server as a whole serves.
+        server_version: the version of this server.
+        max_rows: the most rows of one call.
         controllable: whether calls may change something.
     """
 
@@ -78,7 +79,7 @@ class InferenceService:
         self._controllable = controllable
 
     def methods(self) -> list[ControlMethod]:
-        """All of the service but ModelInfer and ModelStreamInfer."""
+        """All methods of the service except ModelInfer and ModelStreamInfer."""
         return [
             unary(INFERENCE, "ServerLive", pb.ServerLiveRequest, self._server_live),
             unary(INFERENCE, "ServerReady", pb.ServerReadyRequest, self._server_ready),
@@ -169,7 +170,7 @@ class InferenceService:
     async def _load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
         """Load the version that a parameter names, or the highest release in the repository.
 
-        Of a `config`, only `max_batch_size` can be another than the bundle's.
+        A parameter `config` may change `max_batch_size` and nothing else of the bundle.
         """
         check_controllable(self._controllable)
         model = request.model_name or request.repository_name
@@ -193,7 +194,7 @@ class InferenceService:
         return pb.RepositoryModelLoadResponse()
 
     async def _unload(self, request: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
-        """Unload the version that a parameter names, or all that serve."""
+        """Unload the version that a parameter names, or all versions that serve."""
         check_controllable(self._controllable)
         model = request.model_name or request.repository_name
         record = self._catalog.snapshot.models.get(model)
@@ -206,7 +207,7 @@ class InferenceService:
         )
         serving = [each.version for each in record.versions if each.loaded is not None]
         if not wanted and (named := record.routing.versions().intersection(serving)):
-            # Before any goes: a call that fails changes nothing.
+            # Checked before the first unload, since a call that fails must change nothing.
             told = ", ".join(sorted(named))
             raise VersionInUseError(
                 f"an alias, the split or the shadow of model {clip(model)!r} names {told}; change that first",
@@ -217,7 +218,7 @@ class InferenceService:
         return pb.RepositoryModelUnloadResponse()
 
     def _read_config(self, text: str, failed: str) -> int | None:
-        """How many rows a call may have by a configuration in JSON; None where it does not say."""
+        """The most rows of a call by a configuration in JSON; None if it does not say."""
         config = pb.ModelConfig()
         try:
             json_format.Parse(text, config)
@@ -249,7 +250,7 @@ def _unknown(model: str) -> ModelNotFoundError:
 
 
 def _highest(versions: tuple[VersionRecord, ...]) -> str:
-    """The highest release, or the highest version where none is a release."""
+    """The highest release, or the highest pre-release if there is no release."""
     names = [record.version for record in versions]
     return next((name for name in names if "-" not in name.partition("+")[0]), names[0])
 

@@ -1,4 +1,4 @@
-"""How control methods read their requests and write their answers."""
+"""Builds control methods: reads their requests, writes their answers, and guards changes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,16 @@ _T = TypeVar("_T")
 def unary(
     service: str, name: str, request: type[_Request], answer: Callable[[_Request], Awaitable[Message]]
 ) -> UnaryMethod:
-    """A control method that takes one message and answers with another."""
+    """A control method with one request and one answer.
 
-    async def handle(data: bytes, context: CallContext) -> bytes:  # noqa: ARG001 - none of them asks who calls
+    Args:
+        service: the full name of the service.
+        name: the name of the method.
+        request: the type of the request.
+        answer: answers a request.
+    """
+
+    async def handle(data: bytes, _: CallContext) -> bytes:
         try:
             message = request.FromString(data)
         except DecodeError:
@@ -32,9 +39,9 @@ def unary(
 
 
 async def run_to_completion(change: Coroutine[Any, Any, _T]) -> _T:
-    """What a change returns, which goes on to its end where the caller goes away before it.
+    """Await a change that goes on to its end even if the caller goes away.
 
-    Half a change would be kept and not in force.
+    A change that stopped halfway would be in the state file and not in force.
     """
     return await asyncio.shield(asyncio.ensure_future(change))
 
@@ -43,7 +50,7 @@ def check_controllable(controllable: bool) -> None:
     """Check that calls may change something.
 
     Raises:
-        ControlOffError: they may not.
+        ControlOffError: `controllable` is false.
     """
     if not controllable:
         raise ControlOffError(

@@ -1,4 +1,4 @@
-"""scorewire.v1.ModelService: which versions there are, what they answered, and which of them answer."""
+"""scorewire.v1.ModelService: describes models, their routing and statistics, and changes them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from scorewire_server.errors import missing_model, model_not_found
 
 
 class ModelService:
-    """Tells of the catalog, and changes it where `controllable`.
+    """Describes and changes the catalog.
 
-    `server` is what GetServer answers.
+    Args:
+        catalog: all versions.
+        statistics: gives the engine's statistics.
+        server: gives the answer to GetServer.
+        controllable: whether calls may change something.
     """
 
     def __init__(
@@ -36,7 +40,7 @@ class ModelService:
         self._controllable = controllable
 
     def methods(self) -> list[ControlMethod]:
-        """All of the service."""
+        """All methods of the service."""
         return [
             unary(MODELS, "ListModels", pb.ListModelsRequest, self._list_models),
             unary(MODELS, "GetModel", pb.GetModelRequest, self._get_model),
@@ -113,7 +117,7 @@ class ModelService:
     async def _change(
         self, model: str, change: Callable[..., Coroutine[Any, Any, None]], *arguments: object
     ) -> pb.ModelStatus:
-        """Make a change; the model as it then is."""
+        """Make a change, and return the status of the model after it."""
         check_controllable(self._controllable)
         await run_to_completion(change(*arguments))
         record = self._catalog.snapshot.models.get(model)

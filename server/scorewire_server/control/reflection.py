@@ -1,6 +1,6 @@
-"""gRPC server reflection, so that tools can call the server without our protos.
+"""gRPC server reflection, so that tools can call the server without its .proto files.
 
-The versions v1 and v1alpha differ in the name of their package only; the same
+The versions v1 and v1alpha differ only in the name of their package, so the same
 messages serve both. Typed services come and go with the snapshot.
 """
 
@@ -20,7 +20,7 @@ from scorewire_server.engine.snapshot import Snapshot
 from scorewire_server.errors import MalformedMessageError, TooManyRowsError
 
 _METHOD = "ServerReflectionInfo"
-# Tools ask a few hundred at most, and no name here is so long.
+# Tools ask a few hundred questions at most, and every name here is shorter than this.
 MAX_QUESTIONS = 10_000
 MAX_QUESTION_BYTES = 4096
 
@@ -29,7 +29,7 @@ _Question: TypeAlias = pb.ServerReflectionRequest
 
 
 class Reflection:
-    """Describes the services of the server and those of a snapshot's models."""
+    """Describes the services of the server and the typed services of its models."""
 
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
         self._files = server_files()
@@ -49,7 +49,7 @@ class Reflection:
                 raise TooManyRowsError(
                     f"one reflection stream takes {MAX_QUESTIONS} questions; begin another"
                 )
-            # One by one: the snapshot may change while a caller keeps its stream.
+            # Each question is answered from the current snapshot, which may change during a stream.
             yield self._answer(data).SerializeToString()
 
     def _answer(self, data: bytes) -> _Answer:
@@ -70,7 +70,7 @@ class Reflection:
 
 
 class _Described:
-    """What a server with these services and files answers."""
+    """The answers of a server with these services and files."""
 
     def __init__(self, services: Iterable[str], files: dict[str, File]) -> None:
         self._services = sorted(services)
@@ -80,7 +80,7 @@ class _Described:
             self._by_package.setdefault(file.proto.package, []).append(file)
 
     def answer(self, question: _Question) -> _Answer:
-        """The answer to one question; what is not found or not asked well is one, too."""
+        """The answer to one question, be it an error."""
         match question.WhichOneof("message_request"):
             case "list_services":
                 answer = _Answer(original_request=question)
@@ -102,7 +102,7 @@ class _Described:
                 return _failed(question, grpc.StatusCode.INVALID_ARGUMENT, "the question asks nothing")
 
     def _declaring(self, symbol: str) -> File | None:
-        # Only the files of its package are looked at: there may be very many of models.
+        # Looks only at files of the symbol's package, since there may be very many models.
         package = symbol
         while package:
             package = package.rpartition(".")[0]
@@ -126,7 +126,7 @@ class _Described:
         return answer
 
     def _tell(self, question: _Question, file: File | None) -> _Answer:
-        """A file, and after it all that it imports."""
+        """Answer with a file and, after it, all files that it imports."""
         if file is None:
             return _not_found(question)
         names, told = [file.proto.name], [file]

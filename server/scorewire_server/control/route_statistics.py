@@ -1,4 +1,4 @@
-"""An engine's statistics by route, as GetStatistics answers them."""
+"""The answer to GetStatistics: an engine's statistics by route."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 def route_statistics(
     statistics: Statistics, snapshot: Snapshot, model: str
 ) -> models_pb2.GetStatisticsResponse:
-    """What the versions of a snapshot answered, of one model or, with "", of all."""
+    """The statistics of a snapshot's versions, for one model or, with "", for all models."""
     since = {
         (record.model, record.version): record.serving_since
         for each in snapshot.models.values()

@@ -1,4 +1,4 @@
-"""A bound on the control streams that are open at one time."""
+"""Bounds the number of control streams that are open at one time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from scorewire_server.errors import TooManyInFlightError
 
 
 def limit_streams(methods: Iterable[ControlMethod], most: int) -> list[ControlMethod]:
-    """The same methods, of which `most` streams in all may be open at one time.
+    """The same methods, with at most `most` streams open at one time, of all stream methods together.
 
-    A watch of health may stay open for days and costs its caller nothing.
+    A bound is needed because a health watch may stay open for days and costs its caller nothing.
     """
     open_now = 0
 

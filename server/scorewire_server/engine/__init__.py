@@ -1,1 +1,1 @@
-"""What answers calls. `port` is what an engine is to the control plane; `reference` is one in Python."""
+"""The engines, which answer calls. `port` is the interface that the control plane sees."""

@@ -1,4 +1,4 @@
-"""What is known of a call before its first message is read."""
+"""The context of a call: what an engine knows of the call before its first message."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ class Peer:
     """The other end of a call's connection.
 
     Attributes:
-        address: HOST:PORT or [IPv6]:PORT; "" where the engine does not tell.
-        certificate: what the client showed under TLS, in DER; None where the server asks for none.
+        address: HOST:PORT or [IPv6]:PORT; "" if the engine does not know it.
+        certificate: the client's certificate in DER; None if the client showed none. Today the server asks
+            for none.
     """
 
     address: str = ""
@@ -24,13 +25,13 @@ _UNKNOWN_PEER = Peer()
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """One call. The engine makes a context for each call and hands the same one to all that answer it.
+    """One call. The engine makes one context for each call, and hands it to whatever answers the call.
 
     Attributes:
         method: the path, like /scorewire.v1.PredictionService/Predict.
         metadata: names and values as received; `--max-metadata-bytes` bounds their size.
-        peer: who is at the other end of the connection.
-        deadline: a time of `time.monotonic`; None where the caller set no deadline.
+        peer: the other end of the connection.
+        deadline: a time of `time.monotonic`; None if the caller set no deadline.
     """
 
     method: str
@@ -40,7 +41,7 @@ class CallContext:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the deadline, 0 or less once it has passed; None where there is none."""
+        """Seconds until the deadline, 0 or less once it has passed; None without a deadline."""
         return None if self.deadline is None else self.deadline - monotonic()
 
     @property

@@ -1,4 +1,4 @@
-"""Which engine answers calls."""
+"""Chooses the engine that answers calls."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ EXTENSION = "scorewire_native"
 
 
 class OpenSession(Protocol):
-    """Makes a session of an audited graph, of which so many threads may work on one call."""
+    """Opens a session for an audited graph; `threads` may work on one run."""
 
     def __call__(self, graph: bytes, threads: int) -> RunGraph: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
 class EngineKind:
-    """An engine, and how it opens graphs."""
+    """A kind of engine.
+
+    Attributes:
+        name: native or reference.
+        description: the name with versions, for people.
+        make: makes an engine from the settings and the control methods.
+        open_session: opens a session for a graph, in the runtime of this engine.
+    """
 
     name: str
     description: str
@@ -33,12 +40,12 @@ class EngineKind:
 
 
 def choose_engine(name: str) -> EngineKind:
-    """The engine of a name; `auto` is native where the extension is installed, and reference where not.
+    """The kind of engine with a name; `auto` is native if the extension is installed, else reference.
 
-    Only the one that is chosen is imported, so that one onnxruntime is in the process.
+    Only the chosen engine is imported, so that the process has one onnxruntime.
 
     Raises:
-        StartError: native is asked for, and cannot be used.
+        StartError: the native engine was asked for and is not installed, or has no onnxruntime.
     """
     silence_onnxruntime()
     installed = find_spec(EXTENSION) is not None

@@ -1,8 +1,8 @@
-"""What an engine is to the control plane.
+"""The interface between engines and the control plane.
 
-An engine owns the socket and answers predictions from the snapshot that it was
-last given. Every other call is handed, as bytes, to a control method, which is
-written once for all engines.
+An engine owns the socket and answers predictions from the last snapshot. It hands
+every other call, as bytes, to a control method. Control methods are written once for
+all engines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scorewire_server.engine.statistics import Statistics
 
 @dataclass(frozen=True, slots=True)
 class UnaryMethod:
-    """A control call with one request and one answer; failures are `CallError`s."""
+    """A control method with one request and one answer; the handler raises `CallError`s."""
 
     path: str
     handler: Callable[[bytes, CallContext], Awaitable[bytes]]
@@ -27,10 +27,10 @@ class UnaryMethod:
 
 @dataclass(frozen=True, slots=True)
 class StreamMethod:
-    """A control call of many requests or many answers.
+    """A control method with many requests or many answers; the handler raises `CallError`s.
 
-    An engine that stops ends the handler's iteration; the caller then sees the
-    call end well.
+    An engine that stops ends the handler's iteration, and the caller sees the call end
+    with OK.
     """
 
     path: str
@@ -42,7 +42,14 @@ ControlMethod: TypeAlias = UnaryMethod | StreamMethod
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate chain and its private key as PEM; the times are those of its first certificate."""
+    """A certificate chain and its private key, as PEM.
+
+    Attributes:
+        chain: the certificates, the server's own first.
+        key: the private key.
+        not_before: when the server's certificate becomes valid.
+        not_after: when the server's certificate expires.
+    """
 
     chain: bytes
     key: bytes = field(repr=False)
@@ -55,11 +62,14 @@ class Engine(Protocol):
 
     @property
     def statistics(self) -> Statistics:
-        """What was answered so far; other threads may ask."""
+        """The statistics so far; any thread may ask for them."""
         ...
 
     async def start(self) -> str:
-        """Bind and answer calls; returns the real address as HOST:PORT.
+        """Bind the address and answer calls.
+
+        Returns:
+            The real address as HOST:PORT.
 
         Raises:
             StartError: the address or the certificate cannot be used.
@@ -67,7 +77,7 @@ class Engine(Protocol):
         ...
 
     def prepare(self, version: LoadedVersion) -> None:
-        """Make of a version what `publish` needs of it; other threads may ask.
+        """Prepare for a version that will be published; any thread may call.
 
         Raises:
             Exception: this engine cannot hold the version.
@@ -75,32 +85,30 @@ class Engine(Protocol):
         ...
 
     def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
-        """Answer the calls that come from now on from this snapshot.
-
-        What versions that it does not have have counted is forgotten.
+        """Answer new calls from this snapshot; forget the statistics of versions that it does not have.
 
         Args:
-            snapshot: the new one.
-            loading: the first bundles are being loaded; predictions wait, within
-                their deadlines, until a snapshot comes without it.
+            snapshot: the new snapshot.
+            loading: whether the first bundles are still being loaded. Predictions for models that are
+                not in the snapshot then wait, up to their deadlines, until `loading` is false.
         """
         ...
 
     def use_certificate(self, certificate: Certificate) -> None:
-        """Show a certificate to clients that connect from now on; connections that are open go on.
+        """Show a certificate to new connections; open connections go on.
 
         Raises:
-            StartError: this engine cannot use it; clients see the one before.
+            StartError: this engine cannot use the certificate; it keeps the one before.
         """
         ...
 
     def in_use(self, version: LoadedVersion) -> bool:
-        """Whether a call or a copy that began before the last `publish` still runs on a version."""
+        """Whether a call or a copy for a shadow still uses a version that the last snapshot may lack."""
         ...
 
     async def stop(self, grace_seconds: float) -> None:
-        """Have clients begin no more calls, answer those that come nevertheless, then close.
+        """Ask clients to begin no more calls, answer the calls that still come, then close.
 
-        Calls that are still open when the grace is over end as DRAINING.
+        Calls that are open when the grace is over fail as DRAINING.
         """
         ...

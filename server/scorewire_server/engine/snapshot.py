@@ -1,7 +1,7 @@
-"""The immutable routing state that an engine serves from.
+"""The snapshot: the immutable routing state that an engine serves from.
 
-A snapshot is built by the control plane and replaced whole, so that a call sees
-one state from its first look to its last.
+The control plane builds a snapshot and replaces it as a whole, so that each message
+is answered from one consistent state.
 """
 
 from __future__ import annotations
@@ -20,23 +20,30 @@ from scorewire_server.engine.encodings.tensor_codec import TensorCodec
 from scorewire_server.engine.encodings.typed_codec import TypedCodec
 from scorewire_server.errors import VersionNotFoundError, VersionUnavailableError, clip, model_not_found
 
-# Of those that a warning names.
+# The most aliases that a warning names.
 _SHOWN_ALIASES = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class LoadedVersion:
-    """A version that passed its checks.
+    """A version that passed all checks.
 
-    `row_ns` is what one more row costs, in nanoseconds, as measured when the version was
-    loaded; infinite where the graph has control flow, so that it never runs where other
-    calls wait. `max_shared_rows` is how many
-    rows of different calls one run may score. `max_rows` is set where one call may
-    have fewer than the server takes. `digest` is its bundle's. `typed` and `tensors` read and
-    write the encodings that are made from the manifest.
+    Attributes:
+        model: the model's name.
+        version: the version's name.
+        fingerprint: the fingerprint of the schema.
+        manifest: the bundle's manifest.
+        scorer: scores rows.
+        row_ns: nanoseconds that one more row costs, measured when the version was loaded. Infinite if the
+            graph has control flow, so that it never runs on a thread that other calls wait for.
+        max_shared_rows: the most rows, of different calls, that one run may score.
+        max_rows: the most rows of one call; None is the server's limit.
+        digest: the bundle's digest.
+        typed: reads and writes the typed encoding, made from the manifest.
+        tensors: reads and writes the tensor encoding, made from the manifest.
 
     Raises:
-        ValueError: the manifest contradicts itself there.
+        ValueError: the manifest's field numbers or tensors do not fit its schema.
     """
 
     model: str
@@ -57,12 +64,15 @@ class LoadedVersion:
 
     @property
     def major(self) -> int:
-        """The first number of the version."""
+        """The major version: the first number of the version's name."""
         return Version(self.version).major
 
     @property
     def score_output(self) -> int | None:
-        """The index of the output whose last column is counted as the score: the first of numbers."""
+        """The index of the output whose last column counts as the score: the first numeric output.
+
+        Never a text output or an output of classes: those have no score. None if there is no other.
+        """
         no_numbers = (schema_pb2.OUTPUT_KIND_CLASS, schema_pb2.OUTPUT_KIND_TEXT)
         outputs = enumerate(self.manifest.schema.outputs)
         return next((i for i, each in outputs if each.kind not in no_numbers), None)
@@ -75,7 +85,16 @@ def state_name(state: models_pb2.VersionState.ValueType) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VersionRecord:
-    """Where a version stands. `loaded` is there while it serves; `reason` says what people should know."""
+    """The state of a version.
+
+    Attributes:
+        model: the model's name.
+        version: the version's name.
+        state: the state.
+        reason: why the version does not serve, or what is wrong with it, for people.
+        serving_since: when the version was loaded.
+        loaded: the loaded version; None unless it serves.
+    """
 
     model: str
     version: str
@@ -87,7 +106,7 @@ class VersionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """The version that copies go to, and the share of the calls that are copied, above 0 and up to 1."""
+    """A shadow: the version that gets copies, and the share of calls that are copied, above 0 and up to 1."""
 
     version: str
     share: float
@@ -95,9 +114,12 @@ class Shadow:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """What operators have set for one model, in versions' names.
+    """What operators have set for one model, by names of versions.
 
-    `split` has versions and weights; empty follows the highest release.
+    Attributes:
+        split: versions and weights; an empty split follows the highest release.
+        aliases: the version of each alias.
+        shadow: the shadow of calls that name no version.
     """
 
     split: tuple[tuple[str, int], ...] = ()
@@ -105,20 +127,25 @@ class Routing:
     shadow: Shadow | None = None
 
     def answers(self, version: str) -> bool:
-        """Whether a version is to answer calls that name none, as operators have set it."""
+        """Whether the split gives a version calls that name no version."""
         return any(version == each for each, weight in self.split if weight)
 
     def versions(self) -> set[str]:
-        """Every version that is named."""
+        """Every version that the routing names."""
         named = {version for version, _ in self.split} | set(self.aliases.values())
         return named | {self.shadow.version} if self.shadow is not None else named
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelRecord:
-    """A model: its versions, highest first, and the one that answers calls which name none, or "".
+    """A model in a snapshot.
 
-    `missing` has the versions that the routing names and that do not serve.
+    Attributes:
+        name: the model's name.
+        versions: all versions, the highest first.
+        default_version: the version that answers most calls that name no version; "" if no version does.
+        routing: what operators have set.
+        missing: versions that the routing names and that do not serve.
     """
 
     name: str
@@ -129,7 +156,7 @@ class ModelRecord:
 
     @property
     def warning(self) -> str:
-        """What of the routing is not in force, for people; "" where all of it is."""
+        """The parts of the routing that are not in force, for people; "" if all of it is."""
         routing, parts = self.routing, []
         answering = [version for version, weight in routing.split if weight]
         if lost := [version for version in answering if version in self.missing]:
@@ -147,7 +174,7 @@ class ModelRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """A version of a split; `weight` is 1 or more."""
+    """A version of a split, with a weight of 1 or more, and its seed for the choice."""
 
     version: LoadedVersion
     weight: int
@@ -156,10 +183,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """What a name of a model leads to.
+    """The way from a name of a model to the versions that answer.
 
-    `name` is a version, an alias, or "" for calls that name none. `shadow` has
-    the version that copies go to and their share.
+    Attributes:
+        model: the model's name.
+        name: a version, an alias, or "" for calls that name no version.
+        targets: the versions that answer, with their weights.
+        shadow: the version that gets copies, and the share of calls that are copied.
     """
 
     model: str
@@ -168,7 +198,7 @@ class Route:
     shadow: tuple[LoadedVersion, float] | None = None
 
     def pick(self, routing_key: str) -> LoadedVersion:
-        """The version that answers: for one key always the same, without a key at random by weight."""
+        """The version that answers: always the same for one key; random by weight for ""."""
         if len(self.targets) == 1:
             return self.targets[0].version
         point = split.point_of(routing_key) if routing_key else getrandbits(64)
@@ -176,27 +206,35 @@ class Route:
         return self.targets[index].version
 
     def versions(self) -> Iterator[LoadedVersion]:
-        """Those of the targets, and the shadow's."""
+        """The versions of the targets and of the shadow."""
         for target in self.targets:
             yield target.version
         if self.shadow is not None:
             yield self.shadow[0]
 
     def version(self, version: str) -> LoadedVersion:
-        """The target of that version."""
+        """The version among the targets with this name.
+
+        Raises:
+            StopIteration: no target has this name.
+        """
         return next(each.version for each in self.targets if each.version.version == version)
 
     @property
     def heaviest(self) -> LoadedVersion:
-        """The version of the largest weight."""
+        """The version with the largest weight."""
         return max(self.targets, key=lambda target: target.weight).version
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TypedService:
-    """The typed service of a major of a model.
+    """The typed service of one major version of a model.
 
-    `newest` has the schema that is told; `route` is for calls that name no version.
+    Attributes:
+        model: the model's name.
+        major: the major version.
+        newest: the version whose schema the service has.
+        route: the route of calls that name no version.
     """
 
     model: str
@@ -207,10 +245,7 @@ class TypedService:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """All models by name, and the way from a request's names to a route.
-
-    `services` has the typed services by their full names.
-    """
+    """All models by name, all typed services by full name, and the route of every name."""
 
     models: Mapping[str, ModelRecord]
     services: Mapping[str, TypedService]
@@ -222,12 +257,12 @@ class Snapshot:
         object.__setattr__(self, "_majors", majors)
 
     def route(self, model: str, name: str) -> Route:
-        """What a model's name and a version, an alias or "" lead to.
+        """The route of a model's version or alias, or of "" for the default route.
 
         Raises:
-            ModelNotFoundError: no such model.
+            ModelNotFoundError: there is no such model.
             VersionNotFoundError: the model has no such version or alias.
-            VersionUnavailableError: it has, and that version does not serve.
+            VersionUnavailableError: the version does not serve.
         """
         found = self._routes.get((model, name))
         if found is None:
@@ -235,10 +270,10 @@ class Snapshot:
         return found
 
     def major_route(self, model: str, major: int, name: str) -> Route:
-        """As `route`, for a caller that knows one major only.
+        """As `route`, for a caller that knows one major version only.
 
-        Calls that name no version follow the default route where all its versions
-        are of that major, and else the highest release of it.
+        Calls that name no version take the default route if all its versions are of that
+        major, and otherwise the highest release of that major.
 
         Raises:
             CallError: as for `route`, or the name leads to another major.
@@ -252,7 +287,7 @@ class Snapshot:
         raise VersionNotFoundError(message, model=model, version=name)
 
     def routes(self) -> Iterator[Route]:
-        """All routes."""
+        """All routes of all models."""
         return iter(self._routes.values())
 
     def _failure(self, model: str, version: str) -> Exception:
@@ -276,15 +311,20 @@ class Snapshot:
 def build_snapshot(
     records: Iterable[VersionRecord], routings: Mapping[str, Routing] | None = None
 ) -> Snapshot:
-    """Build the routing state.
+    """Build a snapshot.
+
+    Rules for routings that name versions which do not serve:
+
+    - A split leaves out such versions. If all of them are missing, the highest release
+      answers, and the model has a warning.
+    - While a version of the split is being loaded, the highest release does not take
+      its place.
+    - A shadow gets no copies if it does not serve, or takes other rows than the versions
+      that answer.
 
     Args:
-        records: one for each version of each model.
-        routings: what was set, by model. Versions of a split that do not serve
-            are passed over; where none of them serves, the highest release
-            answers, and the model's record has a warning. While one of them is
-            being loaded, no other takes its place. A shadow that does not serve, or
-            takes other rows than those that answer, gets no copies.
+        records: one record for each version of each model.
+        routings: what operators have set, by model.
     """
     by_model: dict[str, list[VersionRecord]] = {}
     for record in records:
@@ -315,7 +355,7 @@ def build_snapshot(
 def _typed_services(
     model: str, loaded: Mapping[str, LoadedVersion], named: Mapping[str, Route]
 ) -> Iterator[TypedService]:
-    """One for each major that serves; `loaded` is by version, highest first."""
+    """A typed service for each major version that serves; `loaded` is by version, the highest first."""
     majors: dict[int, list[LoadedVersion]] = {}
     for version in loaded.values():
         majors.setdefault(version.major, []).append(version)
@@ -330,7 +370,7 @@ def _typed_services(
 def _named_routes(
     model: str, loaded: Mapping[str, LoadedVersion], routing: Routing, loading: Set[str]
 ) -> dict[str, Route]:
-    """A model's routes by name; `loaded` is by version, highest first."""
+    """A model's routes by name; `loaded` is by version, the highest first."""
 
     def targets(weights: Iterable[tuple[str, int]]) -> tuple[Target, ...]:
         return tuple(
@@ -355,7 +395,7 @@ def _named_routes(
 def _copies(
     loaded: Mapping[str, LoadedVersion], shadow: Shadow | None, targets: tuple[Target, ...]
 ) -> tuple[LoadedVersion, float] | None:
-    """Where copies go; nowhere while the shadow cannot take them, or is all that answers."""
+    """The version that gets copies, and its share; None if it cannot take them or alone answers already."""
     version = loaded.get(shadow.version) if shadow is not None else None
     if shadow is None or version is None or [target.version for target in targets] == [version]:
         return None
@@ -364,7 +404,7 @@ def _copies(
 
 
 def _order(record: VersionRecord) -> tuple[bool, Version, str]:
-    """Semantic versions by their rank; folders that are none come last, by name."""
+    """A sort key: semantic versions by precedence, below them other names of folders."""
     try:
         return True, Version(record.version), ""
     except InvalidNameError:

@@ -1,12 +1,13 @@
-"""Which version of a split answers a call: weighted rendezvous hashing.
+"""Chooses the version of a split that answers a call: weighted rendezvous hashing.
 
-The 64-bit BLAKE2b digest of the routing key, exclusive-or the digest of
-`model/version`, goes through the finalizer of SplitMix64 and becomes a number u
-in (0, 1); the version with the least -ln(u) / weight answers. So a version's
-share is its weight over the sum of all, and a changed weight moves only the
-keys that it must. Integers and correctly rounded sums, products and quotients
-of doubles are all that is used, in one fixed order: the same key gets the same
-version on every machine, in every engine and after every restart.
+The 64-bit BLAKE2b digest of the routing key, XOR the digest of `model/version`, goes
+through the finalizer of SplitMix64 and becomes a number u in (0, 1). The version
+with the smallest -ln(u) / weight answers. So a version's share is its weight over
+the sum of weights, and a changed weight moves as few keys as possible.
+
+The same key gets the same version on every machine, in every engine and after every
+restart: the code uses integers, and sums, products and quotients of doubles in one
+fixed order, which IEEE 754 rounds the same way everywhere.
 
 Source: J. Schindelhauer, G. Schomaker, "Weighted Distributed Hash Tables"
 (2005); D. Thaler, C. Ravishankar, "A Name-Based Mapping Scheme for Rendezvous"
@@ -21,26 +22,26 @@ from hashlib import blake2b
 
 _MASK = (1 << 64) - 1
 _LN_2 = 0.6931471805599453
-# Of the series of artanh; at 1/3 the next term is below a double's last bit.
+# Terms of the series of artanh; at 1/3 the next term is below the last bit of a double.
 _TERMS = 17
 
 
 def point_of(routing_key: str) -> int:
-    """Where a routing key stands: 64 bits."""
+    """The 64-bit point of a routing key."""
     return _digest(routing_key.encode())
 
 
 def seed_of(model: str, version: str) -> int:
-    """What a version of a model stirs into every point: 64 bits."""
+    """The 64-bit seed of a version, which is mixed into every point."""
     return _digest(f"{model}/{version}".encode())
 
 
 def pick(point: int, targets: Sequence[tuple[int, int]]) -> int:
-    """The index of the target that a point falls to.
+    """The index of the target that a point belongs to.
 
     Args:
-        point: 64 bits, of a key or at random.
-        targets: seed and weight, 1 or more, of each.
+        point: 64 bits: the point of a routing key, or random ones.
+        targets: the seed and the weight, 1 or more, of each target.
     """
     best, least = 0, math.inf
     for index, (seed, weight) in enumerate(targets):
@@ -61,12 +62,12 @@ def _mix(x: int) -> int:
 
 
 def _unit(x: int) -> float:
-    """One of 2^52 evenly spread numbers in (0, 1), none of them rounded."""
+    """One of 2^52 evenly spaced numbers in (0, 1), each of them exact."""
     return ((x >> 12) + 0.5) * 2.0**-52
 
 
 def _minus_ln(u: float) -> float:
-    """-ln(u) of a number in (0, 1), the same to the bit everywhere, as libm's need not be."""
+    """-ln(u) of a number in (0, 1), with the same bits everywhere; libm's log differs between machines."""
     mantissa, exponent = math.frexp(u)
     s = (mantissa - 1.0) / (mantissa + 1.0)
     square = s * s

@@ -1,4 +1,4 @@
-"""What an engine counts. Plain numbers, so that counting costs next to nothing on the hot path."""
+"""The statistics of an engine: plain numbers, so that counting costs next to nothing on the hot path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scorewire_contract.scoring import Scores
 from scorewire_server.errors import Code, Reason
 
-# Upper bounds of the histograms, in seconds; a last bucket takes the rest.
+# Upper bounds of the histograms' buckets, in seconds; one more bucket takes longer durations.
 BUCKETS_SECONDS = (
     0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001,
     0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -38,7 +38,7 @@ class Histogram:
         self.sum_ns += duration_ns
 
     def add_all(self, other: Histogram) -> None:
-        """Count what another has counted."""
+        """Add the counts of another histogram."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
         self.sum_ns += other.sum_ns
 
@@ -46,7 +46,7 @@ class Histogram:
 _Key = TypeVar("_Key")
 _DOUBLE = struct.Struct(">d")
 _HALF = struct.Struct(">H")
-# So many numbers are counted sooner one by one than as an array.
+# Fewer numbers than this are counted faster one by one than as an array.
 _FEW = 16
 # Magnitudes below 2^-40 count as 0, those from 2^40 as just below it.
 _SMALLEST, _LARGEST = 2.0**-40, math.nextafter(2.0**40, 0)
@@ -54,7 +54,7 @@ _SMALLEST, _LARGEST = 2.0**-40, math.nextafter(2.0**40, 0)
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Numbers from `inner` up to `outer`, which is farther from zero and not among them."""
+    """Numbers from `inner` up to, but without, `outer`, which is farther from zero."""
 
     inner: float
     outer: float
@@ -62,9 +62,13 @@ class Bucket:
 
 
 class Distribution:
-    """Numbers counted by the first 16 bits of the double: sign, exponent, a sixteenth of an octave.
+    """A distribution of numbers, counted by the first 16 bits of the double.
 
-    NaN is not counted. `counts` has these 16 bits for keys.
+    These bits are the sign, the exponent and 4 bits of the mantissa, so a bucket is a
+    sixteenth of an octave wide. NaN is not counted.
+
+    Attributes:
+        counts: how many numbers have these 16 bits.
     """
 
     __slots__ = ("counts",)
@@ -97,15 +101,15 @@ class Distribution:
 
     @property
     def count(self) -> int:
-        """How many numbers."""
+        """How many numbers were counted."""
         return sum(self.counts.values())
 
     def add_counts(self, other: Distribution) -> None:
-        """Count what another has counted."""
+        """Add the counts of another distribution."""
         _add(self.counts, other.counts)
 
     def buckets(self) -> list[Bucket]:
-        """The buckets that are not empty, ascending."""
+        """The buckets that are not empty, in ascending order."""
         found = [
             Bucket(_bound(key), _SMALLEST if key == 0 else _bound(key + 1), count)
             for key, count in list(self.counts.items())
@@ -113,9 +117,10 @@ class Distribution:
         return sorted(found, key=lambda bucket: bucket.inner + bucket.outer)
 
     def quantiles(self, wanted: Iterable[float]) -> Iterator[float]:
-        """For each of `wanted`, ascending in 0 to 1, the middle of the bucket in which it lies.
+        """For each wanted quantile the middle of its bucket; no values if no number was counted.
 
-        Nothing where nothing was counted.
+        Args:
+            wanted: quantiles from 0 to 1, in ascending order.
         """
         buckets = self.buckets()
         total = sum(bucket.count for bucket in buckets)
@@ -130,13 +135,20 @@ class Distribution:
 
 
 def _bound(key: int) -> float:
-    """The double whose first 16 bits these are, and whose others are 0."""
+    """The double with these first 16 bits, the other bits 0."""
     bound: float = _DOUBLE.unpack(_HALF.pack(key) + bytes(6))[0]
     return bound
 
 
 class RouteKey(NamedTuple):
-    """What a version answers for: a name that callers gave ("" for none), or copies of those calls."""
+    """What a count belongs to: a version, the name by which callers named it, and whether it got copies.
+
+    Attributes:
+        model: the model's name.
+        version: the version that answered.
+        route: the version or alias that callers named; "" for calls that named none.
+        shadow: whether the version scored copies of these calls.
+    """
 
     model: str
     version: str
@@ -146,13 +158,16 @@ class RouteKey(NamedTuple):
 
 @dataclass(slots=True)
 class RouteStatistics:
-    """What one version answered on one route; each message of a stream counts as a call.
+    """The counts of one version on one route; each message of a stream counts as a call.
 
-    `failed` has the calls that failed once the version was found. `latency` is
-    in seconds, from the first byte decoded to the last one encoded, by call;
-    `scores` has the last column of the version's `score_output`, by row.
-    `dropped` counts copies that were left out, since those before them were not
-    done yet.
+    Attributes:
+        calls: answered calls.
+        rows: rows in answered calls.
+        failed: calls that failed after their version was found, by code and reason.
+        row_errors: rows with an error instead of a score, by reason.
+        latency: seconds of each call, from the first byte decoded to the last byte encoded.
+        scores: the last column of the version's `score_output`, of each row.
+        dropped: copies for a shadow that were left out, since too many were waiting.
     """
 
     calls: int = 0
@@ -166,7 +181,7 @@ class RouteStatistics:
     def count_answer(
         self, row_count: int, scores: Scores, score_output: int | None, latency_seconds: float
     ) -> None:
-        """Count an answered call; `score_output` is that of the version."""
+        """Count an answered call; `score_output` is the version's."""
         self.calls += 1
         self.rows += row_count
         for error in scores.errors:
@@ -182,7 +197,7 @@ class RouteStatistics:
             self.scores.add_all(values)
 
     def add(self, other: RouteStatistics) -> None:
-        """Count what another has counted."""
+        """Add other counts."""
         self.calls += other.calls
         self.rows += other.rows
         self.dropped += other.dropped
@@ -194,7 +209,7 @@ class RouteStatistics:
 
 @dataclass(slots=True)
 class VersionStatistics:
-    """What one version answered. The histograms have one entry a call."""
+    """The counts of one version; the histograms have one entry for each call."""
 
     rows: int = 0
     row_errors: dict[Reason, int] = field(default_factory=dict)
@@ -203,7 +218,7 @@ class VersionStatistics:
     encode: Histogram = field(default_factory=Histogram)
 
     def add(self, other: VersionStatistics) -> None:
-        """Count what another has counted."""
+        """Add other counts."""
         self.rows += other.rows
         _add(self.row_errors, other.row_errors)
         self.decode.add_all(other.decode)
@@ -213,9 +228,12 @@ class VersionStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """What an engine knows of its connections, where they are its own.
+    """The state of an engine's connections, if the engine owns them.
 
-    `buffered_bytes` are what calls hold; `limits` has for each limit how often it was met.
+    Attributes:
+        buffered_bytes: bytes of messages and answers that calls hold.
+        connections: open connections.
+        limits: how many times each limit was met.
     """
 
     buffered_bytes: int
@@ -225,12 +243,19 @@ class Transport:
 
 @dataclass(slots=True)
 class Statistics:
-    """What an engine answered since it started.
+    """The counts of an engine since it started; each message of a stream counts as a call.
 
-    `answered` counts by method, `failed` by method, code and reason; each message
-    of a stream counts as a call. `versions` has (model, version) for keys.
-    Copies for a shadow count in `routes` only. Versions are those of the last
-    snapshot, so that neither callers nor time can make this grow.
+    Only versions of the last snapshot are counted, so that neither callers nor time can
+    make the tables grow.
+
+    Attributes:
+        in_flight: calls that are being answered.
+        streams: open streams of predictions.
+        answered: answered calls by method.
+        failed: failed calls by method, code and reason.
+        versions: counts by (model, version), without copies for shadows.
+        routes: counts by route, with copies for shadows.
+        transport: the connections, if the engine owns them.
     """
 
     in_flight: int = 0
@@ -247,7 +272,7 @@ class Statistics:
         self.failed[key] = self.failed.get(key, 0) + 1
 
     def add(self, other: Statistics) -> None:
-        """Count what another has counted."""
+        """Add other counts."""
         self.in_flight += other.in_flight
         self.streams += other.streams
         _add(self.answered, other.answered)

@@ -1,4 +1,4 @@
-"""The certificate that a server shows."""
+"""Reads and checks the certificate and the private key of the server."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LONG_LENGTH = 0x80
 
 
 def read_certificate(settings: Settings) -> Certificate | None:
-    """Read the files of --tls-cert and --tls-key; None where TLS is off.
+    """Read the files of --tls-cert and --tls-key; None without TLS.
 
     Raises:
-        StartError: they cannot be used.
+        StartError: a file cannot be read, or the two are no valid certificate and key.
     """
     cert, key = settings.tls_cert, settings.tls_key
     if cert is None or key is None:
@@ -35,7 +35,7 @@ def read_certificate(settings: Settings) -> Certificate | None:
 
 
 def _read_pair(cert: Path, key: Path) -> tuple[bytes, bytes]:
-    """What both files have; read again where one changed while they were checked.
+    """The contents of both files; they are read again if one changes while they are checked.
 
     Raises:
         OSError: a file cannot be read, or OpenSSL cannot use the pair.
@@ -49,7 +49,7 @@ def _read_pair(cert: Path, key: Path) -> tuple[bytes, bytes]:
             raise ValueError(f"{key} has no private key in PEM")
         if b"ENCRYPTED" in pair[1]:
             raise ValueError("the key is encrypted, and nobody is here to type its passphrase")
-        # A library that says what is wrong with them; it takes paths only.
+        # OpenSSL says what is wrong with the pair; it takes paths only.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
         if pair == (cert.read_bytes(), key.read_bytes()):
             return pair
@@ -57,11 +57,11 @@ def _read_pair(cert: Path, key: Path) -> tuple[bytes, bytes]:
 
 
 def _validity(chain: bytes) -> tuple[datetime, datetime]:
-    """From when to when the first certificate of a PEM file is valid.
+    """The times from and until which the first certificate of a PEM file is valid.
 
-    RFC 5280, section 4.1: Certificate and TBSCertificate are sequences; in the second come the
-    version, the serial number, the algorithm, the issuer and then the validity, a
-    sequence of two times.
+    RFC 5280, section 4.1: Certificate and TBSCertificate are sequences. The second one
+    has the version, the serial number, the algorithm, the issuer and then the validity,
+    which is a sequence of two times.
     """
     text = chain.decode("ascii", "replace")
     begin, end = text.index(ssl.PEM_HEADER), text.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)
@@ -75,7 +75,7 @@ def _validity(chain: bytes) -> tuple[datetime, datetime]:
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The tag and the content of each element of DER."""
+    """The tag and the content of each element in DER-encoded data."""
     while data:
         length, begin = data[1], 2
         if length >= _LONG_LENGTH:
@@ -87,6 +87,6 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _time(kind: int, value: bytes) -> datetime:
     text = value.decode("ascii")
-    # RFC 5280, section 4.1.2.5.1: years of two digits are from 1950 to 2049.
+    # RFC 5280, section 4.1.2.5.1: years with two digits stand for 1950 to 2049.
     year = text if kind != _UTC_TIME else f"{'19' if text >= '5' else '20'}{text}"
     return datetime.strptime(year, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""What a prediction call must be: the one definition for both engines."""
+"""The checks of prediction calls, written once for both engines."""
 
 from __future__ import annotations
 
@@ -38,10 +38,20 @@ def check_request(
     text_count: int,
     max_rows: int,
 ) -> None:
-    """Check that the rows have the shape that the version asks for.
+    """Check that the rows of a call fit a version.
+
+    Args:
+        version: the version that is to answer.
+        schema_fingerprint: the fingerprint that the caller expects; "" for any.
+        row_count: rows of the request.
+        number_count: numbers of all rows.
+        text_count: texts of all rows.
+        max_rows: the server's limit of rows.
 
     Raises:
-        CallError: they have not.
+        SchemaMismatchError: the version has another fingerprint.
+        InvalidRequestError: there are no rows, or too few or too many numbers or texts.
+        TooManyRowsError: there are more rows than the limit.
     """
     if schema_fingerprint and schema_fingerprint != version.fingerprint:
         raise SchemaMismatchError(
@@ -80,10 +90,10 @@ def check_request(
 
 
 def check_answer(answer_bytes: int, max_message_bytes: int) -> None:
-    """Check that an answer may be sent.
+    """Check that an answer is not too long.
 
     Raises:
-        TooManyRowsError: it is too long.
+        TooManyRowsError: the answer has more than `max_message_bytes` bytes.
     """
     if answer_bytes > max_message_bytes:
         raise TooManyRowsError(

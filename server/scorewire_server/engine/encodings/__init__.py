@@ -1,1 +1,1 @@
-"""How prediction calls are written as bytes: positional rows, tensors, and typed messages."""
+"""How prediction calls are read from bytes and written to bytes: positional rows, tensors, typed messages."""

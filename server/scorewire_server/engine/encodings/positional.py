@@ -1,9 +1,9 @@
-"""Prediction messages as bytes, read and written without a loop per number.
+"""The encoding of Predict and PredictStream, read and written without a loop per number.
 
-The twin messages of packed.proto see each run of doubles as one piece of bytes.
-They lack one thing: doubles that a writer did not pack, which stand among a
-twin's unknown fields. Then the true message is read instead, so that the answer
-never depends on how a request was written.
+The messages of packed.proto are twins of the real ones, and have each run of packed
+doubles as one piece of bytes. Doubles that a writer did not pack are not in a twin:
+they are among its unknown fields. In that case the real message is parsed, so that
+the answer never depends on how a request was written.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _True = TypeVar("_True", prediction_pb2.PredictRequest, prediction_pb2.PredictSt
 
 
 def malformed() -> MalformedMessageError:
-    """The failure of bytes that are no message."""
+    """The failure of a message that does not parse."""
     return MalformedMessageError("the message is not one that this method takes: send scorewire.v1 messages")
 
 
@@ -131,7 +131,7 @@ def _parse_true(data: bytes, kind: type[_True]) -> _True:
 
 
 def _has_unpacked(twin: packed_pb2.PackedPredictRequest) -> bool:
-    """Whether doubles stand among the unknown fields, as they do where a writer packs none."""
+    """Whether unpacked doubles are among the unknown fields."""
     unknown = UnknownFieldSet(twin.rows)
     return any(
         unknown[i].field_number == _NUMBERS_FIELD and unknown[i].wire_type == _FIXED64
@@ -140,7 +140,7 @@ def _has_unpacked(twin: packed_pb2.PackedPredictRequest) -> bool:
 
 
 def _numbers(pieces: Sequence[bytes]) -> NDArray[np.float64]:
-    """The doubles of all pieces."""
+    """The doubles of all pieces, in order."""
     if any(len(piece) % _DOUBLE.itemsize for piece in pieces):
         raise malformed()
     if len(pieces) == 1:

@@ -1,9 +1,10 @@
-"""The Open Inference Protocol's encoding: a model's tensors, and the rows in them.
+"""Reads rows from the tensors of the Open Inference Protocol, and writes scores as tensors.
 
-The tensors are those that the manifest names, or one for each feature of shape
-[rows, 1], with FP64 for numbers and BYTES for texts. A model of numbers alone
-also takes all its features in one tensor of shape [rows, features], under any
-other name. Numbers of every datatype are taken, if a double holds them.
+The tensors are those that the manifest names. Without such names there is one tensor
+of shape [rows, 1] for each feature, with FP64 for numbers and BYTES for texts. A
+model whose features are all numbers also takes them in one tensor of shape
+[rows, features], under any other name. Numbers may have every datatype, as long as a
+double holds the value.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from scorewire_proto.v1 import schema_pb2
 from scorewire_server.errors import clip, invalid_field
 
 BYTES = "BYTES"
-# Numpy's type, and the field of typed contents.
+# For each datatype: numpy's type, and the field of InferTensorContents.
 DATATYPES: Mapping[str, tuple[str, str]] = {
     "BOOL": ("?", "bool_contents"),
     "UINT8": ("u1", "uint_contents"),
@@ -42,16 +43,16 @@ DATATYPES: Mapping[str, tuple[str, str]] = {
     BYTES: ("O", "bytes_contents"),
 }
 _LENGTH = struct.Struct("<I")
-# Sizes of a shape: the product of very many takes long, whatever the elements are.
+# The most sizes in a shape, since the product of very many sizes takes long.
 _MAX_RANK = 32
-# By which a client asks for answers that are not raw.
+# The parameter with which a client asks for answers that are not raw.
 _NOT_RAW = "binary_data_output"
 _UNSUPPORTED = ("shared_memory_region", "classification")
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor of shape [rows, dims...]; `optional` where a request may lack it."""
+    """A tensor of shape [rows, *dims]; `optional` if a request may leave it out."""
 
     name: str
     datatype: str
@@ -96,18 +97,19 @@ class TensorCodec:
             self._tensor_of |= {next(features).name: tensor.name for _ in range(tensor.width)}
 
     def start(self, name: str) -> int:
-        """The position of an input's first value in a row, among those of its kind."""
+        """The position of an input's first value in a row, among the numbers or among the texts."""
         return self._starts[name]
 
     def read(
         self, message: pb.ModelInferRequest, max_rows: int
     ) -> tuple[int, NDArray[np.float64], list[str]]:
-        """The rows of a request: how many, their numbers and their texts, row-major.
+        """The rows of a request: their number, their numbers and their texts, row-major.
 
-        Of more than `max_rows` there are none: tensors that are left out would take room.
+        Of more than `max_rows` rows only the number is returned, since absent tensors would
+        take memory for each row.
 
         Raises:
-            InvalidRequestError: the tensors are not the model's.
+            InvalidRequestError: the tensors do not fit the model.
         """
         self._check_wanted(message)
         tensors = list(self._elements(message))
@@ -121,7 +123,7 @@ class TensorCodec:
             return count, np.empty(0), []
         if self._is_fused(message):
             return count, self._fused(*tensors[0]), []
-        # All that is said is checked against what is there, before room is made for the rows.
+        # All shapes are checked against the elements before memory is allocated for the rows.
         self._check_inputs([each for each, _ in tensors])
         numbers = np.full((count, self._number_count), np.nan)
         texts = np.full((count, self._text_count), "", dtype=object)
@@ -163,11 +165,11 @@ class TensorCodec:
     def write(self, request: pb.ModelInferRequest, response: pb.ModelInferResponse, scores: Scores) -> None:
         """Fill in the outputs that a request asks for.
 
-        They are raw, as Triton's are, unless the request's parameter
-        `binary_data_output` is false.
+        Outputs are raw, as Triton's are, unless the request's parameter `binary_data_output`
+        is false.
 
         Raises:
-            InvalidRequestError: a row is bad; the protocol has no errors by row.
+            InvalidRequestError: a row has an error, and the protocol has no errors by row.
         """
         if scores.errors:
             error = scores.errors[0]
@@ -210,7 +212,7 @@ class TensorCodec:
     def _elements(
         self, message: pb.ModelInferRequest
     ) -> Iterator[tuple[pb.ModelInferRequest.InferInputTensor, Any]]:
-        """Each tensor and its elements, flat: an array, or a list of bytes."""
+        """Each tensor with its elements, flat: an array of numbers, or a list of bytes."""
         raws = message.raw_input_contents
         for each in message.inputs:
             _check_parameters(each.parameters)
@@ -252,7 +254,11 @@ def _output_of(output: schema_pb2.OutputSchema) -> Tensor:
 
 
 def _check(inputs: Sequence[Tensor], outputs: Sequence[Tensor], schema: schema_pb2.Schema) -> None:
-    """Check that tensors have every feature and output of a schema once, and those of one kind each."""
+    """Check that tensors cover every feature and output of a schema once, and never mix numbers and texts.
+
+    Raises:
+        ValueError: they do not.
+    """
     features = [feature.kind == schema_pb2.FEATURE_KIND_TEXT for feature in schema.features]
     if sum(tensor.width for tensor in inputs) != len(features):
         raise ValueError("the manifest's input tensors have not as many values as its schema has features")

@@ -1,4 +1,4 @@
-"""The typed encoding: a protobuf service per model, made from the bundle's schema when it is loaded."""
+"""Reads and writes typed messages: the protobuf types that are made from a bundle's schema."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TypedCodec:
         self._prediction, self._predictions = message("Prediction"), message("Predictions")
         self._version = manifest.version
         self._field_names: dict[str, str] = {}
-        # By field number: whether it is a number, and its position among those of its kind.
+        # By field number: whether the feature is a number, and its position among the numbers or the texts.
         self._positions: dict[int, tuple[bool, int]] = {}
         counts = [0, 0]
         for feature, field in zip(manifest.schema.features, self.schema.features, strict=True):
@@ -57,17 +57,19 @@ class TypedCodec:
         """One row: 1, its numbers and its texts.
 
         Raises:
-            MalformedMessageError: the bytes are no row.
+            MalformedMessageError: the bytes do not parse as a row.
         """
         return self._read([_parse(self._row, data)])
 
     def read_rows(self, data: bytes, max_rows: int) -> tuple[int, NDArray[np.float64], list[str]]:
-        """Many rows: how many, their numbers and their texts, row-major; of more than `max_rows` none.
+        """Many rows: their number, their numbers and their texts, row-major.
+
+        Of more than `max_rows` rows only the number is returned.
 
         Raises:
-            MalformedMessageError: the bytes are no rows.
+            MalformedMessageError: the bytes do not parse as rows.
         """
-        # An empty row takes two bytes, and the message that is made of it has room for each feature.
+        # Counted before they are parsed: an empty row has two bytes, and its parsed message far more.
         try:
             count = len(packed_pb2.PackedTypedRows.FromString(data).rows)
         except DecodeError:
@@ -77,13 +79,13 @@ class TypedCodec:
         return self._read(_parse(self._rows, data).rows)
 
     def write_prediction(self, scores: Scores) -> bytes:
-        """The prediction of the one row; its error is within."""
+        """The prediction of the only row, or its error."""
         prediction = self._prediction()
         self._fill(prediction, scores, 0, scores.errors[0] if scores.errors else None)
         return bytes(prediction.SerializeToString())
 
     def write_predictions(self, row_count: int, scores: Scores) -> bytes:
-        """The predictions of all rows."""
+        """The predictions of all rows, or their errors."""
         predictions = self._predictions()
         errors = {error.row: error for error in scores.errors}
         for row in range(row_count):
@@ -91,15 +93,15 @@ class TypedCodec:
         return bytes(predictions.SerializeToString())
 
     def error(self, error: RowError) -> Any:
-        """The message of a row's error."""
+        """A row's error as a message."""
         return self._error(reason=reason_name(error.reason), feature=error.feature, message=error.message)
 
     def malformed(self, *, batch: bool) -> MalformedMessageError:
-        """The failure of bytes that are no row, or no rows."""
+        """The failure of a message that does not parse as a row or, for `batch`, as rows."""
         return _malformed(self._rows if batch else self._row)
 
     def refusal(self, error: RowError) -> InvalidRequestError:
-        """The failure of a call whose only row is bad."""
+        """The failure of a call whose only row has an error."""
         return InvalidRequestError(
             error.message,
             violations=[Violation(self._field_names[error.feature], error.message)],

@@ -1,1 +1,1 @@
-"""What both engines run in Python: the prediction path, and the time limit of a graph's run."""
+"""What both engines run in Python: the prediction path, the words of failures, the time limit of runs."""

@@ -1,4 +1,4 @@
-"""How both engines word the failures of calls that are well formed and cannot be answered."""
+"""The failures that do not depend on what a call asks for, with the same words in both engines."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ def too_many_in_flight(limit: int) -> TooManyInFlightError:
 
 
 def too_many_bytes() -> TooManyInFlightError:
-    """The failure of a call whose answer would have to wait behind too many others."""
+    """The failure of a call whose messages or answers would exceed the bytes that callers may hold."""
     return TooManyInFlightError(
         "the server holds as many bytes of messages and answers as it may; try again later"
     )
 
 
 def too_many_failing() -> TooManyInFlightError:
-    """The failure of a call that is wrong, while very many are."""
+    """The failure of a wrong call while too many wrong calls wait for their words."""
     return TooManyInFlightError(
         "more calls fail at one time than the server can word; try again for the reason"
     )
 
 
 def expired() -> DeadlineExceededError:
-    """The failure of a call whose deadline passed."""
+    """The failure of a call whose deadline has passed."""
     return DeadlineExceededError(
         "the deadline passed before the model was done; allow more time or send fewer rows"
     )
 
 
 def overloaded() -> OverloadedError:
-    """The failure of a call that waited for too long where more calls come than can be answered."""
+    """The failure of a call that waited for half of its time, in an overloaded server."""
     return OverloadedError("the call waited for half of its time already; try another server, or again later")
 
 
 def run_stopped(seconds: float) -> RunStoppedError:
-    """The failure of a call whose run was stopped."""
+    """The failure of a call whose run took longer than --max-run-seconds."""
     return RunStoppedError(
         f"the model ran longer than the {seconds:g} s of one run and was stopped; send fewer rows",
         limit_seconds=f"{seconds:g}",
@@ -52,7 +52,7 @@ def run_stopped(seconds: float) -> RunStoppedError:
 
 
 def draining() -> DrainingError:
-    """The failure of a call that is not answered before the server stops."""
+    """The failure of a call that the server cannot answer before it stops."""
     return DrainingError("the server is about to stop; send the call to another")
 
 

@@ -1,6 +1,8 @@
-"""Predictions for models that are not there wait while the first bundles are loaded.
+"""Lets predictions wait while the first bundles are loaded.
 
-A client that balances over servers calls one as soon as it takes connections.
+A client that balances over servers calls a new one as soon as it accepts
+connections. While the first bundles are loaded, a prediction for an unknown model
+waits instead of failing.
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ from scorewire_server.engine.interpreted.failures import draining
 
 
 class FirstLoad:
-    """Whether bundles are loaded for the first time; to be used from one event loop.
+    """Whether the first bundles are being loaded; to be used from one event loop.
 
     Attributes:
-        settled: they are not, and the server has not stopped meanwhile.
+        settled: whether they are loaded; stays false if the server stops before.
     """
 
     def __init__(self) -> None:
@@ -24,21 +26,24 @@ class FirstLoad:
         self._changed = asyncio.Event()
 
     def tell(self, *, on: bool) -> None:
-        """Tell of another snapshot, and whether models are still to come."""
+        """Take note of a new snapshot; `on` tells whether more models are to come."""
         self._on = on
         self.settled = not on
         self._wake()
 
     def give_up(self) -> None:
-        """End the loading of a server that stops."""
+        """End all waiting, since the server stops."""
         self._on = False
         self._wake()
 
     async def wait_for(self, is_there: Callable[[], bool]) -> None:
-        """Wait for what a call asks for, until all is loaded.
+        """Wait until the model of a call is loaded, or until all bundles are.
+
+        Args:
+            is_there: tells whether the snapshot has the model.
 
         Raises:
-            CallError: the server stops before.
+            DrainingError: the server stops before.
         """
         while not is_there():
             if not self._on:

@@ -26,17 +26,16 @@ from scorewire_server.errors import CallError, is_fault
 from scorewire_server.logs import log_fault
 from scorewire_server.settings import Settings
 
-# Rows that cost more than this together are scored in a thread, so that the
-# loop goes on. Fewer are scored at once: the way to a thread and back costs
-# about 100 us, and this bounds how long the other calls wait.
+# Rows that together cost more than this are scored in a thread, so that the event loop goes on. Cheaper
+# ones are scored on the loop, since the way to a thread and back costs about 100 us.
 _INLINE_NS = 500_000
-# Bytes of the answer are held before it is made, for calls of more rows than this.
+# For more rows than this, the bytes of the answer are held before the rows are scored.
 _FEW_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds one prediction; the settings of the same names."""
+    """The limits of predictions; the settings with the same names."""
 
     max_rows: int
     max_in_flight: int
@@ -45,7 +44,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """The limits that the settings have."""
+        """The limits in the settings."""
         return cls(
             settings.max_rows,
             settings.max_in_flight,
@@ -55,10 +54,11 @@ class Limits:
 
 
 class Predictor:
-    """Answers prediction messages, as bytes, from the snapshot that it was last given.
+    """Answers prediction messages, as bytes, from the last snapshot; to be used from one event loop.
 
-    To be used from one event loop. `pool` has the threads that score large batches;
-    `close` shuts it down.
+    Args:
+        limits: the limits of predictions.
+        pool: the threads that score large batches; `close` shuts it down.
     """
 
     def __init__(self, limits: Limits, pool: Executor) -> None:
@@ -69,23 +69,23 @@ class Predictor:
         self._uses = VersionUses()
         self._counter = PredictionCounter()
         self._shadow_lane = ShadowLane(self._counter.statistics, limits.max_run_seconds)
-        # Told of every prediction, in this order.
+        # Every prediction is told to these, in this order. A new sink is one more entry.
         self._observers: tuple[Observer, ...] = (self._counter, self._shadow_lane)
 
     @property
     def statistics(self) -> Statistics:
-        """What was answered so far."""
+        """The statistics so far."""
         return self._counter.statistics
 
     def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
-        """Answer from another snapshot, and forget what was counted of versions that it does not have."""
+        """Answer from a new snapshot, and forget the counts of versions that it does not have."""
         self.snapshot = snapshot
         self.first_load.tell(on=loading)
         self._shadow_lane.keep(route.shadow[0] for route in snapshot.routes() if route.shadow is not None)
         self._counter.forget_others(snapshot)
 
     def in_use(self, version: LoadedVersion) -> bool:
-        """Whether a thread scores rows with a version."""
+        """Whether a thread scores rows or copies with a version."""
         return version in self._uses or self._shadow_lane.in_use(version)
 
     async def answer(
@@ -101,11 +101,14 @@ class Predictor:
             method: the method that was called.
             context: the call, which was admitted.
             data: the message.
-            hold: told about how many bytes a long answer will have, before its rows are scored; raises a
-                CallError where that is too many.
+            hold: takes the estimated bytes of a long answer before its rows are scored, and raises a
+                CallError if those are too many.
+
+        Returns:
+            The answer, which may tell of a failure.
 
         Raises:
-            CallError: the message cannot be answered, and its encoding has no words for that.
+            Exception: the message cannot be answered, and its encoding has no answer for failures.
         """
         prediction = Prediction(method, context, len(data))
         encoding = method.encoding
@@ -126,20 +129,20 @@ class Predictor:
         return answer
 
     def refuse(self, method: PredictionMethod, context: CallContext, error: Exception) -> None:
-        """Tell the observers of a call that was not admitted."""
+        """Tell the observers that a call was not admitted."""
         self._end(Prediction(method, context, 0), error)
 
     def close(self) -> None:
-        """Let the threads end, once they have nothing left to do."""
+        """Cancel what waits for a thread, and let the threads end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._shadow_lane.close()
 
     def submit(self, work: Callable[[], bytes]) -> Future[bytes]:
-        """Do something in one of the threads for large batches."""
+        """Run a function in one of the threads for large batches."""
         return self._pool.submit(work)
 
     def _end(self, prediction: Prediction, error: Exception | None = None) -> None:
-        """The one place where a prediction is told."""
+        """Tell the observers of a prediction that was answered or has failed."""
         prediction.error = error
         prediction.ended_ns = perf_counter_ns()
         for observer in self._observers:
@@ -196,12 +199,17 @@ class Predictor:
     ) -> Scores:
         self._uses.enter(version)
         scoring = self._pool.submit(self._score_before, deadline, version, request)
-        # Not when the caller goes, but when the thread is done with the version.
+        # The version is in use until the thread is done, even if the caller goes away before.
         scoring.add_done_callback(lambda _: self._uses.leave(version))
         return await asyncio.wrap_future(scoring)
 
     def _score_before(self, deadline: float | None, version: LoadedVersion, request: Request) -> Scores:
-        """Score in a thread, unless the deadline has passed while the call was waiting for one."""
+        """Score rows, in a thread.
+
+        Raises:
+            DeadlineExceededError: the deadline passed before or during the run.
+            RunStoppedError: the run took longer than it may.
+        """
         now = monotonic()
         if deadline is not None and now >= deadline:
             raise expired()

@@ -1,7 +1,8 @@
-"""When the runs of a thread must be over.
+"""The time at which a thread's runs of graphs must end.
 
-A graph is a plain function of arrays, which many call without a limit; so the
-limit is a thread's, and the sessions of both engines look at it.
+A graph is a plain function of arrays, and most of its callers need no limit. So the
+limit is not an argument but belongs to the thread, and the sessions of both engines
+read it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _limit = _Limit()
 
 @contextmanager
 def run_until(until: float) -> Iterator[None]:
-    """Have the graphs that this thread runs stop at a time of `monotonic`; they raise TimeoutError then."""
+    """Stop this thread's runs of graphs at a time of `monotonic`; a stopped run raises TimeoutError."""
     before, _limit.until = _limit.until, until
     try:
         yield
@@ -30,5 +31,5 @@ def run_until(until: float) -> Iterator[None]:
 
 
 def seconds_left() -> float | None:
-    """How long a run of this thread may take; None where nothing limits it."""
+    """The seconds that a run of this thread may take; None without a limit."""
     return None if _limit.until is None else _limit.until - monotonic()

@@ -1,4 +1,4 @@
-"""Copies of calls for a shadow: scored in a thread of their own, whose answers nobody sees."""
+"""Scores copies of predictions with a shadow, in a thread of its own; their answers are only counted."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from scorewire_server.engine.statistics import RouteKey, RouteStatistics, Statis
 from scorewire_server.errors import code_and_reason
 from scorewire_server.logs import log_fault
 
-# Copies that wait; the ones after them are dropped, so that a slow shadow costs
-# the callers neither time nor memory.
+# The most copies that wait. Further copies are dropped, so that a slow shadow costs callers neither time
+# nor memory.
 _MAX_WAITING = 64
-# Bytes of the messages of copies that wait; one alone may have more.
+# The most bytes in the messages of copies that wait; a single copy may have more.
 _MAX_WAITING_BYTES = 64 << 20
-# By then the answer has left: gRPC sends it from a thread, which wants the processor as well.
+# A copy starts after this time, so that gRPC's thread gets the processor to send the answer first.
 _PAUSE_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """A request to score again, and where what comes of it is counted."""
+    """A request that is to be scored again, and the counts that it belongs to."""
 
     version: LoadedVersion
     request: Request
@@ -54,11 +54,11 @@ class ShadowLane:
         self._uses = VersionUses()
         self._waiting_bytes = 0
         self._lock = Lock()
-        # The shadows that are set.
+        # The shadows of the last snapshot.
         self._kept: frozenset[LoadedVersion] = frozenset()
 
     def observe(self, prediction: Prediction) -> None:
-        """Copy a prediction that was scored, if it is among the share and there is room for it."""
+        """Copy a scored prediction, with the probability of the route's share and if there is room."""
         route, request = prediction.route, prediction.request
         if route is None or route.shadow is None or request is None or prediction.scores is None:
             return
@@ -74,19 +74,19 @@ class ShadowLane:
             statistics.dropped += 1
 
     def keep(self, versions: Iterable[LoadedVersion]) -> None:
-        """Drop the copies that wait for other versions than these, in their turn."""
+        """Drop the waiting copies of all versions except these, once it is their turn."""
         self._kept = frozenset(versions)
 
     def in_use(self, version: LoadedVersion) -> bool:
-        """Whether copies for a version wait or are being scored."""
+        """Whether copies of a version wait or are being scored."""
         return version in self._uses
 
     def close(self) -> None:
-        """Let the thread end; copies that wait are dropped."""
+        """Drop the waiting copies, and let the thread end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _enter(self, copy: _Copy) -> bool:
-        """Count a copy among those that wait; False where there is no room for it."""
+        """Count a copy as waiting; False if there is no room for it."""
         with self._lock:
             size = copy.message_bytes
             fits = not self._waiting_bytes or self._waiting_bytes + size <= _MAX_WAITING_BYTES
@@ -96,7 +96,7 @@ class ShadowLane:
             return entered
 
     def _submit(self, copy: _Copy) -> None:
-        # A lane that was closed meanwhile drops the copy, as it drops all that wait.
+        # If the lane was closed meanwhile, the copy is dropped like all that wait.
         with suppress(RuntimeError):
             self._pool.submit(self._score, copy)
 

@@ -1,4 +1,4 @@
-"""Which versions threads still score with."""
+"""Counts which versions are in use by threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class VersionUses:
         self._lock = Lock()
 
     def enter(self, version: LoadedVersion, limit: int | None = None) -> bool:
-        """Count one more use, unless there are `limit` of all versions; returns whether it was counted."""
+        """Count one more use; False, and not counted, if all versions together have `limit` uses."""
         with self._lock:
             if limit is not None and self._counts.total() >= limit:
                 return False
@@ -24,7 +24,7 @@ class VersionUses:
             return True
 
     def leave(self, version: LoadedVersion) -> None:
-        """Count one use less."""
+        """Count one use less of a version."""
         with self._lock:
             self._counts[version] -= 1
             if not self._counts[version]:

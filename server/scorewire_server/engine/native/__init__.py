@@ -1,1 +1,1 @@
-"""The native engine: Rust, in the extension `scorewire_native`; here is the Python side of it."""
+"""The Python side of the native engine, whose other side is the Rust extension `scorewire_native`."""

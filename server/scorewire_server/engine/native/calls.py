@@ -1,4 +1,4 @@
-"""Calls that the extension hands to this side: control calls, and tensors that it does not read itself."""
+"""Calls that the extension forwards to Python: control calls, and tensors that it does not read itself."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from scorewire_server.engine.port import ControlMethod, UnaryMethod
 from scorewire_server.errors import is_fault
 from scorewire_server.logs import log_fault
 
-# What gRPC asks for where a unary call has no message or several; in the extension's words.
+# The failure that gRPC asks for if a unary call has no message or several.
 _NOT_ONE_MESSAGE: Failure = (code_pb2.UNIMPLEMENTED, 0, "a unary call has one message", b"")
 
 
 class ForwardedCall:
-    """One call: what its caller sent, for a handler, and what the handler says, for the caller."""
+    """Passes the messages of one caller to a handler, and the handler's answers to the caller."""
 
     def __init__(
         self, native: scorewire_native.Engine, number: int, method: ControlMethod, context: CallContext
@@ -32,17 +32,17 @@ class ForwardedCall:
         self._arrived: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     def take(self, data: bytes | None) -> None:
-        """The message that was asked for; None where the caller sends no more."""
+        """Take the message that was asked for; None means that the caller sends no more."""
         self._arrived.put_nowait(data)
 
     def cancel(self) -> None:
-        """The caller went away."""
+        """Cancel the handler, since the caller went away."""
         if self.task is not None:
             self.task.cancel()
 
     def end(self) -> None:
-        """End the handler's iteration; the caller sees the call end well."""
-        # Not by the task, which is cancelled even if it has not begun.
+        """End the call with OK, and cancel the handler."""
+        # Finished here, since a task that is cancelled before it begins runs no code.
         self._native.finish(self._number)
         self.cancel()
 
@@ -52,7 +52,7 @@ class ForwardedCall:
         try:
             if isinstance(method, UnaryMethod):
                 data = await self._next()
-                # An answer waits for the caller's end, as those of predictions do.
+                # The answer waits until the caller has ended its side, as on the prediction path.
                 if data is None or await self._next() is not None:
                     native.finish(number, _NOT_ONE_MESSAGE)
                     return
@@ -74,6 +74,6 @@ class ForwardedCall:
             yield data
 
     async def _next(self) -> bytes | None:
-        # Asked for one by one, so that the transport's flow control bounds what waits.
+        # Messages are asked for one by one, so that flow control bounds those that wait.
         self._native.want(self._number)
         return await self._arrived.get()

@@ -1,9 +1,9 @@
 """The native engine behind the port of all engines.
 
-The extension answers predictions in threads of its own. What it leaves to the
-control plane comes as events, which are read here, on the event loop, whenever
-the extension's file descriptor wakes it; answers go back by the number of the
-call. So the extension never waits for the interpreter.
+The extension answers predictions in threads of its own. What it cannot answer comes
+as events: the extension's file descriptor wakes the event loop, which reads the
+events here and sends answers back by the number of the call. So the extension's
+threads never wait for the interpreter.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from scorewire_server.settings import Settings
 
 _TENSOR_METHODS = {method.path: method for method in TENSOR_METHODS}
 
-# The settings that say what a connection may do.
+# The settings that bound connections.
 _CONNECTION_LIMITS = (
     "max_streams",
     "max_metadata_bytes",
@@ -92,11 +92,11 @@ class NativeEngine:
             {name: failure_of(error) for name, error in fixed.items()},
         )
         self._versions: dict[LoadedVersion, scorewire_native.Version] = {}
-        # Made ahead, and not in a snapshot yet.
+        # Prepared, and not in a snapshot yet.
         self._prepared: WeakKeyDictionary[LoadedVersion, scorewire_native.Version] = WeakKeyDictionary()
-        # No longer in the snapshot, and perhaps still in use.
+        # No longer in the snapshot, but calls may still use them.
         self._leaving: dict[LoadedVersion, scorewire_native.Version] = {}
-        # Answers the tensors that the extension leaves to this side, on the extension's graphs.
+        # Answers the tensors that the extension does not read itself, on the extension's graphs.
         self._predictor = Predictor(Limits.of(settings), NativePool(self._native))
         self._calls: dict[int, ForwardedCall] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,11 +106,11 @@ class NativeEngine:
 
     @property
     def statistics(self) -> Statistics:
-        """What was answered so far."""
+        """The statistics so far."""
         return read_statistics(self._native, self._predictor.statistics)
 
     async def start(self) -> str:
-        """Bind and answer calls; returns the real address as HOST:PORT."""
+        """Bind the address and answer calls; returns the real address as HOST:PORT."""
         settings = self._settings
         certificate = read_certificate(settings)
         if certificate is not None:
@@ -131,18 +131,18 @@ class NativeEngine:
         return f"{settings.listen.rpartition(':')[0]}:{port}"
 
     def prepare(self, version: LoadedVersion) -> None:
-        """Make the extension's version of one that was loaded."""
+        """Make the extension's version ahead of its publication."""
         self._prepared[version] = native_version(self._native, version)
 
     def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
-        """Answer the calls that come from now on from this snapshot."""
+        """Answer new calls from this snapshot."""
         routes = list(snapshot.routes())
         served = {version for each in routes for version in each.versions()}
         versions = {loaded: self._made(loaded) for loaded in served}
         services = [
             (name, each.model, each.major, each.route.name) for name, each in snapshot.services.items()
         ]
-        # What fails has failed here or above, and nothing is changed.
+        # Everything that can fail is done with this call; a failure has changed nothing.
         self._native.publish([_route(each, versions) for each in routes], services, snapshot)
         self._predictor.publish(snapshot, loading=loading)
         self._leaving = {loaded: made for loaded, made in self._leaving.items() if made.in_use()}
@@ -157,14 +157,14 @@ class NativeEngine:
         return made or native_version(self._native, version)
 
     def use_certificate(self, certificate: Certificate) -> None:
-        """Show a certificate to clients that connect from now on; connections that are open go on."""
+        """Show a certificate to new connections; open connections go on."""
         try:
             self._native.use_certificate(certificate.chain, certificate.key)
         except ValueError as error:
             raise StartError(f"the native engine cannot use the certificate and its key: {error}") from None
 
     def in_use(self, version: LoadedVersion) -> bool:
-        """Whether a call or a copy that began before the last `publish` still runs on a version."""
+        """Whether a call or a copy for a shadow still uses a version."""
         if self._predictor.in_use(version):
             return True
         made = self._leaving.get(version)
@@ -176,7 +176,7 @@ class NativeEngine:
         return False
 
     async def stop(self, grace_seconds: float) -> None:
-        """Have clients begin no more calls, answer those that come nevertheless, then close."""
+        """Ask clients to begin no more calls, answer the calls that still come, then close."""
         self._stopping = True
         self._predictor.first_load.give_up()
         for call in list(self._calls.values()):
@@ -187,12 +187,12 @@ class NativeEngine:
         await asyncio.to_thread(self._native.stop, grace_seconds)
         asyncio.get_running_loop().remove_reader(self._native.fileno())
         self._read_events()
-        # What waits for a thread that is gone ends here.
+        # Cancels the work that waits for threads which have ended.
         self._predictor.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _end_stream(self, call: ForwardedCall) -> None:
-        """End a control stream, which might never end by itself."""
+        """End a call if it is a control stream, since those may never end by themselves."""
         if isinstance(call.method, StreamMethod) and call.method.path in self._control:
             call.end()
 
@@ -230,11 +230,11 @@ class NativeEngine:
 
         task.add_done_callback(done)
         if self._stopping:
-            # It begins on a connection that is to become idle.
+            # A stream that begins now would keep its connection from becoming idle.
             self._end_stream(call)
 
     def _prediction(self, method: PredictionMethod) -> ControlMethod:
-        """A method whose messages the extension leaves to this side."""
+        """A prediction method, as the handler of calls that the extension forwards."""
         predictor = self._predictor
 
         async def answer(data: bytes, context: CallContext) -> bytes:
@@ -267,13 +267,13 @@ def _context(
     peer: tuple[str, bytes | None],
     seconds_left: float | None,
 ) -> CallContext:
-    """What the extension knows of a call, as the control plane takes it."""
+    """The context of a call, from what the extension knows of it."""
     pairs = tuple(_metadatum(name.decode("latin-1"), value) for name, value in metadata)
     return CallContext(path, pairs, Peer(*peer), deadline_in(seconds_left))
 
 
 def _metadatum(name: str, value: bytes) -> tuple[str, str | bytes]:
-    """One name and value: bytes where the name ends in -bin, which travel in base64; else text."""
+    """One name and value: bytes, sent as base64, if the name ends in -bin, and otherwise text."""
     if not name.endswith("-bin"):
         return name, value.decode("latin-1")
     try:

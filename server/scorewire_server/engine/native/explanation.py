@@ -1,8 +1,8 @@
-"""The words of failures that the extension has found.
+"""Words the failures that the extension finds.
 
-The extension knows that a call fails, and not how to say it. It tells what it has
-seen of the call, and here the same checks fail in the same way as on the
-reference engine, with the same words.
+The extension finds that a call must fail, and does not know the words. It passes on
+what it has read of the call, and the checks of the reference engine run on that. So
+they fail in the same way, with the same words.
 """
 
 from __future__ import annotations
@@ -21,13 +21,19 @@ Failure: TypeAlias = "scorewire_native.Failure"
 
 
 def failure_of(error: BaseException) -> Failure:
-    """What the caller sees of any exception, as the extension takes it."""
+    """What the caller sees of an exception, in the form that the extension takes."""
     status = to_status(error)
     return status.code, code_and_reason(error)[1], status.message, status.SerializeToString()
 
 
 def explain(question: scorewire_native.Question, *, max_rows: int, max_message_bytes: int) -> Failure:
-    """Word a failure that the extension has found, by failing in the same way."""
+    """Word a failure that the extension has found. Never raises, since a call waits for the words.
+
+    Args:
+        question: what the extension has read of the call.
+        max_rows: the server's limit of rows.
+        max_message_bytes: the server's limit of an answer.
+    """
     snapshot, method, names, schema_fingerprint, counts, problem = question
     model, major, version, picked = names
     row_count, number_count, text_count = counts
@@ -50,7 +56,6 @@ def explain(question: scorewire_native.Question, *, max_rows: int, max_message_b
         error: Exception = RuntimeError("the native engine refused what the control plane allows")
     except Exception as found:
         error = found
-    # Whatever it is, a call waits for the words.
     if is_fault(error):
         log_fault(method, error)
     return failure_of(error)

@@ -1,4 +1,4 @@
-"""The extension's threads for large batches, for what is scored on this side."""
+"""Lends the extension's threads for large batches to Python."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 
 class NativePool(Executor):
-    """Runs tasks beside those of the extension, so that all share one number of threads."""
+    """An executor on the extension's threads, so that --batch-threads bounds the work of both sides."""
 
     def __init__(self, native: scorewire_native.Engine) -> None:
         self._native = native
@@ -22,7 +22,7 @@ class NativePool(Executor):
         self._lock = Lock()
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """Have a thread call a function in its turn."""
+        """Queue a function for a thread."""
         future: Future[_T] = Future()
 
         def task() -> None:
@@ -43,7 +43,7 @@ class NativePool(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - the threads are the extension's
-        """Cancel what waits for a thread; the threads end with the extension."""
+        """Cancel the functions that wait for a thread; the threads end with the extension."""
         with self._lock:
             waiting, self._waiting = self._waiting, set()
         for future in waiting:

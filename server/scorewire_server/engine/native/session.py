@@ -1,4 +1,7 @@
-"""A graph in onnxruntime's library, without its Python module: one runtime in the process."""
+"""Runs graphs with onnxruntime's shared library, without its Python module.
+
+The module contains a second copy of the runtime, so it is not imported.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,11 @@ _STRING = 8
 
 
 def load_runtime() -> str:
-    """Load the library that the installed onnxruntime ships; returns its version.
+    """Load the shared library of the installed onnxruntime package; returns its version.
 
     Raises:
-        StartError: there is none, or this engine cannot use it.
+        StartError: the package is not installed, or this engine cannot use its library.
     """
-    # The module itself has another copy of the runtime within, and is not imported.
     spec = find_spec("onnxruntime")
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []
     for folder in folders:
@@ -43,7 +45,7 @@ def load_runtime() -> str:
 
 
 class NativeGraph:
-    """A session of a graph; a `RunGraph`, which the engine runs without Python.
+    """A session of a graph: a `RunGraph` for Python, and `native` for the extension.
 
     Raises:
         Exception: onnxruntime does not take the graph.
@@ -54,7 +56,14 @@ class NativeGraph:
         self.native = scorewire_native.Graph(graph, threads)
 
     def __call__(self, names: list[str], feeds: dict[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        """Run the graph: the names of outputs and the inputs by name make one array for each name.
+        """Run the graph.
+
+        Args:
+            names: the names of the outputs.
+            feeds: the inputs by name.
+
+        Returns:
+            An array for each name.
 
         Raises:
             TimeoutError: the run was stopped at the time of `run_until`.
@@ -71,11 +80,11 @@ class NativeGraph:
 
 
 def open_session(graph: bytes, threads: int) -> NativeGraph:
-    """Make a session of a graph that has been audited; it runs on the CPU.
+    """Open a session for an audited graph, on the CPU.
 
     Args:
         graph: the ONNX model.
-        threads: how many may work on one call.
+        threads: threads that may work on one run.
 
     Raises:
         Exception: onnxruntime does not take the graph.

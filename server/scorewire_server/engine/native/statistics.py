@@ -1,4 +1,4 @@
-"""What the extension has counted, as an engine's statistics."""
+"""Turns the extension's counts into an engine's statistics."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _CODES = {reason: code for code, reason in (*TABLE.values(), code_and_reason(Run
 
 
 def read_statistics(native: scorewire_native.Engine, interpreted: Statistics) -> Statistics:
-    """All that an engine answered.
+    """The statistics of the whole engine.
 
     Args:
         native: the extension's engine.
-        interpreted: what was answered on this side.
+        interpreted: the statistics of the calls that were answered in Python.
     """
     in_flight, streams, answered, failed = native.calls()
     told = zip(scorewire_native.METHODS, answered, strict=True)

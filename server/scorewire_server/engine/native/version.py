@@ -1,4 +1,8 @@
-"""A loaded version as the native engine takes it: plain values by name, and the refusals of rows as bytes."""
+"""Turns a loaded version into the plain values that the extension takes.
+
+The extension knows nothing of manifests. It gets the tables that it needs, and the
+errors of rows as bytes that it copies into answers.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from scorewire_server.engine.native.session import NativeGraph
 from scorewire_server.engine.snapshot import LoadedVersion
 from scorewire_server.errors import Reason
 
-# The element types of manifests by their numbers in ONNX.
+# ONNX's numbers for the element types of manifests.
 _ELEMENTS = {
     manifest_pb2.ELEMENT_TYPE_FLOAT: 1,
     manifest_pb2.ELEMENT_TYPE_UINT8: 2,
@@ -29,7 +33,7 @@ _ELEMENTS = {
     manifest_pb2.ELEMENT_TYPE_UINT32: 12,
     manifest_pb2.ELEMENT_TYPE_UINT64: 13,
 }
-# What the extension calls the ways in which texts are cut, and the parts of what is counted.
+# The extension's names for the ways to cut texts, and for the parts of the counts.
 _ACCENTS: dict[int, Literal["kept", "stripped", "ascii"]] = {
     manifest_pb2.ACCENTS_KEPT: "kept",
     manifest_pb2.ACCENTS_STRIPPED: "stripped",
@@ -45,7 +49,7 @@ _PARTS: dict[int, Literal["row", "place", "count"]] = {
     manifest_pb2.ENTRY_PART_PLACE: "place",
     manifest_pb2.ENTRY_PART_COUNT: "count",
 }
-# Why rows are refused, in the order of the extension's counts.
+# The reasons of row errors, in the order of the extension's counts.
 ROW_REASONS: tuple[Reason, ...] = tuple(
     errors_pb2.ErrorReason.Value(f"ERROR_REASON_{name}") for name in scorewire_native.ROW_REASONS
 )
@@ -53,11 +57,14 @@ _FOLDED = manifest_pb2.TEXT_FOLD_ASCII_LOWER_STRIP
 
 
 def native_version(engine: scorewire_native.Engine, version: LoadedVersion) -> scorewire_native.Version:
-    """Make the engine's version of a loaded one.
+    """Make the extension's version of a loaded version.
 
     Args:
-        engine: the one that is to run it.
-        version: one whose graph is a `NativeGraph`.
+        engine: the extension's engine that will run the version.
+        version: a version whose graph was opened by this engine's `open_session`.
+
+    Raises:
+        TypeError: another engine opened the graph.
     """
     graph = version.scorer.run
     if not isinstance(graph, NativeGraph):
@@ -128,7 +135,7 @@ def _tensor_outputs(version: LoadedVersion) -> Iterator[scorewire_native.TensorO
 
 
 def row_error(refusal: bytes) -> RowError:
-    """A refusal of a call's only row, as the extension has it."""
+    """The error of a call's only row, from the bytes that the extension has."""
     told = prediction_pb2.RowError.FromString(refusal)
     return RowError(0, told.reason, told.feature, told.message)
 
@@ -180,7 +187,7 @@ def _column(column: manifest_pb2.Column) -> scorewire_native.Column:
         return {"kind": "number", "position": column.number, "values": [], "fold": False}
     if source == "coded":
         coded = column.coded
-        # The unknown text's value stands last, where the index of unknown texts finds it.
+        # The value for unknown texts comes last, where the index of unknown texts points.
         values = [*coded.values, coded.unknown_value]
         return {"kind": "coded", "position": coded.vocabulary, "values": values, "fold": False}
     text = column.text
@@ -193,7 +200,7 @@ def _output(output: schema_pb2.OutputSchema) -> scorewire_native.Output:
 
 
 def _checks(version: LoadedVersion) -> Iterator[scorewire_native.Check]:
-    """What each feature refuses, in schema order."""
+    """The checks of each feature, in schema order, with the errors of rows that fail them."""
     schema, coding = version.manifest.schema, version.manifest.coding
     ranges = iter(number_ranges(schema, coding))
     numbers = texts = 0
@@ -227,7 +234,10 @@ def _checks(version: LoadedVersion) -> Iterator[scorewire_native.Check]:
 
 
 def _refusals(feature: str, messages: Mapping[Reason, str]) -> list[bytes]:
-    """For each of ROW_REASONS a RowError but for its row, its first field; empty where none is."""
+    """For each of ROW_REASONS the bytes of a RowError without its first field, the row.
+
+    Empty for a reason that the feature does not have.
+    """
 
     def refusal(reason: Reason) -> bytes:
         error = prediction_pb2.RowError(reason=reason, feature=feature, message=messages[reason])

@@ -1,1 +1,1 @@
-"""The reference engine: grpc.aio, in Python. It is what other engines are compared with."""
+"""The reference engine, on grpc.aio: runs wherever Python runs; the native engine is compared with it."""

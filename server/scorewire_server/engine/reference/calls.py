@@ -1,4 +1,4 @@
-"""The calls of grpc.aio, answered by the predictor and the control methods.
+"""Answers the calls of grpc.aio with the predictor and the control methods.
 
 Every handler takes and gives bytes. Unary methods are registered with grpc as if
 they took a stream: grpc.aio does not look for a second message in what it takes
@@ -34,7 +34,7 @@ _Handler: TypeAlias = Any
 
 
 class Calls(grpc.GenericRpcHandler):
-    """Answers every call of a server; to be used from one event loop.
+    """Finds and runs the handler of every call; to be used from one event loop.
 
     Args:
         settings: the limits of messages, answers and streams.
@@ -52,7 +52,7 @@ class Calls(grpc.GenericRpcHandler):
         self._handlers |= {each.path: self._control(each) for each in control}
 
     def stop(self) -> None:
-        """End the control streams, which might never end by themselves; predictions are answered."""
+        """End all control streams, since some never end by themselves; predictions go on."""
         self._stopping.set()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -69,8 +69,7 @@ class Calls(grpc.GenericRpcHandler):
         async def answer_all(messages: Messages, context: CallContext) -> AsyncIterator[bytes]:
             predictor.statistics.streams += 1
             try:
-                # One message at a time: what the caller sends meanwhile waits in
-                # the transport, whose flow control bounds it.
+                # One message at a time. Further messages wait in the transport, and flow control bounds them.
                 while (data := await messages.read()) is not None:
                     yield await predictor.answer(method, context, data, messages.hold)
             finally:
@@ -112,7 +111,7 @@ class Calls(grpc.GenericRpcHandler):
         return typed_method(path, service.model, service.major, details.invocation_metadata)
 
     def _after_first_load(self, details: grpc.HandlerCallDetails) -> _Handler:
-        """The handler of a method that may be of a model that is still to be loaded."""
+        """The handler of a method that may belong to a model that is still being loaded."""
 
         async def answer(messages: AsyncIterator[bytes], servicer: _Servicer) -> AsyncIterator[bytes]:
             try:
@@ -161,7 +160,7 @@ class Calls(grpc.GenericRpcHandler):
                 async for answer in answers(messages, context):
                     yield messages.write(answer)
             except Exception as error:
-                # The caller may have gone at the moment at which the stream's time was over.
+                # The caller may have gone away at the moment at which the stream's time was over.
                 if isinstance(error, CallError) and servicer.done():
                     return
                 await _abort(servicer, prediction.counted_as if prediction else path, error)
@@ -169,7 +168,11 @@ class Calls(grpc.GenericRpcHandler):
         return grpc.stream_stream_rpc_method_handler(handle)
 
     def _admit(self, context: CallContext, prediction: PredictionMethod | None) -> None:
-        """Admit a call; a prediction that is refused counts as one that failed."""
+        """Admit a call; a refused prediction counts as a failed one.
+
+        Raises:
+            CallError: the call is not admitted.
+        """
         try:
             admit(context)
         except CallError as error:
@@ -182,7 +185,7 @@ class Calls(grpc.GenericRpcHandler):
 
 
 def _context(path: str, servicer: _Servicer) -> CallContext:
-    # As ipv4:127.0.0.1:8500 or ipv6:%5B::1%5D:8500.
+    # grpc's form is ipv4:127.0.0.1:8500 or ipv6:%5B::1%5D:8500.
     address = unquote(servicer.peer().partition(":")[2])
     metadata = tuple(servicer.invocation_metadata() or ())
     return CallContext(path, metadata, Peer(address), deadline_in(servicer.time_remaining()))
@@ -192,7 +195,7 @@ async def _within(seconds: float, answers: AsyncIterator[bytes]) -> AsyncIterato
     """The answers that come within a time.
 
     Raises:
-        DeadlineExceededError: it is over.
+        DeadlineExceededError: the time is over before the answers end.
     """
     over = asyncio.Event()
     timer = asyncio.get_running_loop().call_later(seconds, over.set)
@@ -206,13 +209,13 @@ async def _within(seconds: float, answers: AsyncIterator[bytes]) -> AsyncIterato
 
 
 async def _until(stopping: asyncio.Event, answers: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The answers that come before an event."""
+    """The answers that come before an event is set."""
     stopped = asyncio.ensure_future(stopping.wait())
     step: asyncio.Future[bytes] = asyncio.ensure_future(anext(answers))
     try:
         while True:
-            # Only the wait for an answer is given up, never the sending of one:
-            # grpc.aio does not end a call whose sending was cancelled.
+            # Cancels only the wait for an answer, never its sending: grpc.aio does not end a call whose
+            # sending was cancelled.
             await asyncio.wait((step, stopped), return_when=asyncio.FIRST_COMPLETED)
             if not step.done():
                 return
@@ -227,7 +230,7 @@ async def _until(stopping: asyncio.Event, answers: AsyncIterator[bytes]) -> Asyn
 
 
 async def _refuse(_: AsyncIterator[bytes], servicer: _Servicer) -> None:
-    """Refuse a call of a method that is not there."""
+    """Refuse a call of a method that does not exist."""
     await servicer.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!", (compression.ACCEPTED,))
 
 
@@ -235,7 +238,7 @@ _NOT_FOUND: Any = grpc.stream_stream_rpc_method_handler(_refuse)
 
 
 async def _abort(servicer: _Servicer, method: str, error: Exception) -> NoReturn:
-    """End the call with the status of an exception."""
+    """End a call with the status of an exception; log a fault of the server."""
     if isinstance(error, MessageError):
         await servicer.abort(error.code, str(error), (compression.ACCEPTED,))
     if is_fault(error):

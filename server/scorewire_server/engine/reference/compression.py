@@ -1,13 +1,13 @@
-"""gzip on the reference engine, inflated up to a limit.
+"""The messages of a call on the reference engine: gzip up to a limit, and bytes that are held.
 
-grpc's core inflates a message to its end before it looks at its size
-(github.com/grpc/grpc/issues/23177): a small one may take all memory. So it is
-told to hand messages over as they came, and what begins as gzip does is
-inflated here. No other message begins so: the first byte would be a protobuf
-field of wire type 7, which does not exist.
+gRPC's C core inflates a whole message before it checks its size
+(github.com/grpc/grpc/issues/23177), so a small message could take all memory.
+Therefore the core hands messages over as they came, and a message that begins like
+gzip is inflated here, up to the limit. No valid message begins like gzip: the first
+byte would be a protobuf field of wire type 7, which does not exist.
 
-Answers are compressed by the core, which knows whether the caller takes gzip;
-here is only said which of them are not to be.
+The core compresses answers, since it knows whether the caller accepts gzip. This
+module only tells it which answers to leave alone.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from grpc import aio
 from scorewire_server.engine.interpreted.failures import too_many_bytes
 from scorewire_server.engine.reference.quota import FREE_BYTES, Quota
 
-# The core's numbers: identity is the bit 0, gzip the bit 2.
+# The core's bits: bit 0 is identity, bit 2 is gzip.
 _IDENTITY_AND_GZIP = 0b101
 _LOW = 1
 OPTIONS = (
     ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_AND_GZIP),
     ("grpc.per_message_decompression", 0),
-    # With a level, not an algorithm, the core takes one that the caller accepts, if there is one.
+    # With a level instead of an algorithm, the core picks an algorithm that the caller accepts.
     ("grpc.default_compression_level", _LOW),
 )
-# The core adds this to the head of an answer, but not where a failure is all there is.
+# The core adds this metadata to answers, but not to calls that fail without an answer.
 ACCEPTED = ("grpc-accept-encoding", "identity,gzip")
 _MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
-# More is inflated in a thread, so that the loop goes on.
+# Larger messages are inflated in a thread, so that the event loop goes on.
 _INLINE_BYTES = 1 << 16
-# Shorter answers gain nothing.
+# Shorter answers are not compressed.
 _MIN_BYTES = 1 << 10
 
 _Context: TypeAlias = "aio.ServicerContext[bytes, bytes]"
@@ -47,7 +47,7 @@ _Submit: TypeAlias = "Callable[[Callable[[], bytes]], Future[bytes]]"
 
 
 class MessageError(Exception):
-    """A message cannot be read, for a reason below the contract; the text is for the caller."""
+    """A message cannot be read for a reason of gRPC's own protocol; the text is for the caller."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
@@ -55,13 +55,13 @@ class MessageError(Exception):
 
 
 class Messages:
-    """The messages of one call, either way.
+    """The messages and the answers of one call.
 
     Args:
-        context: the call's.
-        max_bytes: of a message that was inflated.
+        context: grpc's context of the call.
+        max_bytes: the most bytes of an inflated message.
         submit: runs a function in a thread.
-        quota: of the answers that were not taken yet.
+        quota: bounds the bytes of answers that were not sent yet.
     """
 
     __slots__ = ("_context", "_held", "_max_bytes", "_quota", "_submit", "_zipped")
@@ -75,12 +75,12 @@ class Messages:
         self._zipped = False
 
     async def read(self) -> bytes | None:
-        """The next message, as it was before the caller compressed it; None after the last.
+        """The next message, inflated; None after the last one.
 
         Raises:
-            MessageError: it is no gzip, or too large.
+            MessageError: the message is broken gzip, or too large.
         """
-        # Any, since grpc's types leave the end out.
+        # Any, since grpc's types do not know EOF here.
         data: Any = await self._context.read()
         if data is aio.EOF:
             return None
@@ -88,13 +88,11 @@ class Messages:
         return await self._inflate(data) if self._zipped else data
 
     async def read_only(self) -> bytes:
-        """The message of a unary call.
-
-        Read as a stream: grpc.aio does not look for a second message in what it
-        takes for unary, and never answers such a call without a message.
+        """The only message of a unary call.
 
         Raises:
-            MessageError: there is none, or more than one, or it is no gzip, or too large.
+            MessageError: there is no message or more than one, or the message is broken gzip, or too
+                large.
         """
         message = await self.read()
         if message is not None:
@@ -107,16 +105,18 @@ class Messages:
         """All messages of a stream.
 
         Raises:
-            MessageError: one is no gzip, or too large.
+            MessageError: a message is broken gzip, or too large.
         """
         while (message := await self.read()) is not None:
             yield message
 
     def write(self, answer: bytes) -> bytes:
-        """The same answer, which goes out compressed if the last message came so and it gains by that.
+        """The same answer, after it was counted and marked for compression.
+
+        An answer is compressed if it is long and the last message was compressed.
 
         Raises:
-            TooManyInFlightError: callers leave too much of what they asked for.
+            TooManyInFlightError: callers hold too many bytes of answers.
         """
         if len(answer) > FREE_BYTES or self._held:
             self.hold(len(answer))
@@ -125,10 +125,10 @@ class Messages:
         return answer
 
     def hold(self, count: int) -> None:
-        """Count an answer as held until the next one, or the end of the call, says that it has gone.
+        """Count the bytes of an answer as held, until the next answer or the end of the call.
 
         Raises:
-            TooManyInFlightError: it would be too much.
+            TooManyInFlightError: callers would hold too many bytes of answers.
         """
         peer = self._context.peer()
         if self._held is None:
@@ -152,7 +152,7 @@ class Messages:
 
         inflated = more(data, min(_INLINE_BYTES, self._max_bytes))
         if not inflater.eof and inflater.unconsumed_tail:
-            # One byte more than allowed tells that there are too many.
+            # One byte more than allowed shows that the message is too large.
             room = self._max_bytes + 1 - len(inflated)
             rest: bytes = await wrap_future(self._submit(lambda: more(inflater.unconsumed_tail, room)))
             inflated += rest

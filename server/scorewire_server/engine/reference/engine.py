@@ -21,7 +21,7 @@ from scorewire_server.engine.statistics import Statistics
 from scorewire_server.engine.tls import read_certificate
 from scorewire_server.settings import Settings
 
-# Calls that wait to be taken up; those that come when there are as many are cancelled by grpc.
+# Calls that wait until a handler begins, for each call in flight; grpc cancels calls beyond that.
 _PENDING_PER_CALL = 4
 _LEAST_PENDING = 4096
 
@@ -35,16 +35,16 @@ class ReferenceEngine:
         self._predictor = Predictor(Limits.of(settings), pool)
         self._calls = Calls(settings, self._predictor, control)
         self._server: aio.Server | None = None
-        # The one that is next, until the first client that sees it.
+        # The next certificate, until the first handshake takes it.
         self._certificates: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
 
     @property
     def statistics(self) -> Statistics:
-        """What was answered so far."""
+        """The statistics so far."""
         return self._predictor.statistics
 
     async def start(self) -> str:
-        """Bind and answer calls; returns the real address as HOST:PORT."""
+        """Bind the address and answer calls; returns the real address as HOST:PORT."""
         server = aio.server(options=_options(self._settings))
         server.add_generic_rpc_handlers((self._calls,))
         listen = self._settings.listen
@@ -65,22 +65,22 @@ class ReferenceEngine:
         return f"{listen.rpartition(':')[0]}:{port}"
 
     def prepare(self, version: LoadedVersion) -> None:
-        """Nothing is to be made: a version is answered from as it was loaded."""
+        """Do nothing: this engine uses a version as it was loaded."""
 
     def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
-        """Answer the calls that come from now on from this snapshot."""
+        """Answer new calls from this snapshot."""
         self._predictor.publish(snapshot, loading=loading)
 
     def use_certificate(self, certificate: Certificate) -> None:
-        """Show a certificate to clients that connect from now on; connections that are open go on."""
+        """Show a certificate to new connections; open connections go on."""
         self._certificates.append(_configuration(certificate))
 
     def in_use(self, version: LoadedVersion) -> bool:
-        """Whether a call or a copy that began before the last `publish` still runs on a version."""
+        """Whether a call or a copy for a shadow still uses a version."""
         return self._predictor.in_use(version)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Have clients begin no more calls, let those in flight end within the grace, then close."""
+        """Ask clients to begin no more calls, let calls end within the grace, then close."""
         self._calls.stop()
         self._predictor.first_load.give_up()
         if self._server is not None:
@@ -93,7 +93,7 @@ class ReferenceEngine:
             return None
 
         def changed() -> Any:
-            # Asked before each handshake, in threads of grpc; None keeps the one before.
+            # Called by grpc's threads before each handshake; None keeps the certificate before.
             with suppress(IndexError):
                 return self._certificates.pop()
             return None
@@ -102,26 +102,26 @@ class ReferenceEngine:
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
-    # Those over `max_in_flight` are answered RESOURCE_EXHAUSTED as they come out of the queue.
+    # Calls over `max_in_flight` get RESOURCE_EXHAUSTED when they leave the queue.
     pending = max(_LEAST_PENDING, _PENDING_PER_CALL * settings.max_in_flight)
     options = [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", settings.max_streams),
-        # Between the two numbers grpc would refuse at random.
+        # Between two different limits grpc would refuse calls at random.
         ("grpc.max_metadata_size", settings.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
-        # Calls that come at once wait their turn: grpc would drop some before anyone sees them.
+        # With a shorter queue grpc would drop some calls of a burst before a handler sees them.
         ("grpc.server.max_pending_requests", pending),
         ("grpc.server.max_pending_requests_hard_limit", pending),
         ("grpc.http.overload_protection", 0),
-        # A port in use is an error, not a share of its connections.
+        # A port that is in use must be an error; with this option two servers would share it.
         ("grpc.so_reuseport", 0),
         *compression.OPTIONS,
-        # Clients may ping every 10 seconds, with or without calls.
+        # Clients may ping every 10 seconds, even without a call.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Connections whose other end went away are found within 80 seconds.
+        # Connections whose other end is gone are closed within 80 seconds.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.server_handshake_timeout_ms", 10_000),

@@ -1,19 +1,19 @@
-"""The bytes of answers that callers have not taken yet.
+"""Bounds the bytes of answers that callers have not taken yet.
 
-grpc's core does not say what it holds of messages that come, and takes no quota
-from Python; what it is given to send is known here.
+gRPC's core does not tell how many bytes of received messages it holds, and takes no
+quota from Python. So only answers, which are known here, are counted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-# Answers that are no longer are not counted.
+# Answers up to this size are not counted.
 FREE_BYTES = 1 << 12
 
 
 class Quota:
-    """Bytes that all connections may hold, and each of them."""
+    """Counts the bytes that are held, in all and by connection."""
 
     def __init__(self, connection_bytes: int, all_bytes: int) -> None:
         self._connection_bytes = connection_bytes
@@ -22,7 +22,7 @@ class Quota:
         self.used = 0
 
     def take(self, peer: str, count: int) -> bool:
-        """Hold so many bytes for a connection; false where that is too much."""
+        """Count bytes as held by a connection; False, and not counted, if a limit would be exceeded."""
         if self.used + count > self._all_bytes or self._by_peer[peer] + count > self._connection_bytes:
             return False
         self.used += count
@@ -30,7 +30,7 @@ class Quota:
         return True
 
     def give(self, peer: str, count: int) -> None:
-        """Hold them no more."""
+        """Count bytes as no longer held."""
         self.used -= count
         self._by_peer[peer] -= count
         if not self._by_peer[peer]:

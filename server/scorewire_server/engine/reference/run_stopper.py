@@ -1,4 +1,4 @@
-"""Stops the runs that take too long, from a thread that sleeps until the first of them must be over."""
+"""Stops runs that take too long, from a thread that sleeps until the next run must end."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from onnxruntime import RunOptions
 
 
 class RunStopper:
-    """Watches runs; any thread may call. Its own thread starts with the first run."""
+    """Watches runs; any thread may use it. Its own thread starts with the first run."""
 
     def __init__(self) -> None:
         self._changed = Condition()
-        # As few as there are threads that run graphs, so that looking at all of them is cheap.
+        # One entry for each thread that runs a graph: few enough to look at all of them.
         self._ends: dict[RunOptions, float] = {}
         self._wakes_at = inf
         self._thread: Thread | None = None
 
     @contextmanager
     def watched(self, options: RunOptions, seconds: float) -> Iterator[None]:
-        """Have the run with these options stopped before its next operator, once it took so long."""
+        """Stop the run with these options, before its next operator, once it has taken `seconds`."""
         end = monotonic() + seconds
         with self._changed:
             if self._thread is None:
                 thread = Thread(target=self._watch, name="stop-runs", daemon=True)
-                # The system may have none for us now; the next run asks again.
+                # This raises if the system is out of threads; the next run tries again.
                 thread.start()
                 self._thread = thread
             self._ends[options] = end
-            # Mostly it wakes for a run before this one, which may be over by then.
+            # In most cases the thread already wakes before `end`, for an earlier run.
             if end < self._wakes_at:
                 self._changed.notify()
         try:

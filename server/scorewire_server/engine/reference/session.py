@@ -1,4 +1,4 @@
-"""A graph in onnxruntime."""
+"""Runs graphs with onnxruntime's Python module."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from scorewire_contract.scoring import RunGraph
 from scorewire_server.engine.interpreted.run_limit import seconds_left
 from scorewire_server.engine.reference.run_stopper import RunStopper
 
-# What fails comes back as an exception; onnxruntime's own lines would wait for whoever reads them.
+# Failures come back as exceptions. onnxruntime's own log lines would block on the standard error.
 _FATAL_ONLY = 4
 _RUN_STOPPER = RunStopper()
 
 
 def open_session(graph: bytes, threads: int) -> RunGraph:
-    """Make a session of a graph that has been audited; it runs on the CPU.
-
-    The graph comes as bytes, so that nothing in it can name a file.
+    """Open a session for an audited graph, on the CPU.
 
     Args:
-        graph: the ONNX model.
-        threads: how many may work on one call.
+        graph: the ONNX model. As bytes, so that nothing in it can be a path relative to a file.
+        threads: threads that may work on one run.
 
-    What it returns runs the graph; a run is stopped at the time of `run_until`, and raises TimeoutError.
+    Returns:
+        A function that runs the graph. A run that is stopped at the time of `run_until` raises
+        TimeoutError.
 
     Raises:
-        Exception: onnxruntime does not take the graph; the types are its own.
+        Exception: onnxruntime does not take the graph; the types are onnxruntime's own.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _FATAL_ONLY
-    # A waiting thread would take the core from the event loop.
+    # Without this, waiting threads spin and take the processor from the event loop.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(graph, sess_options=options, providers=["CPUExecutionProvider"])
@@ -53,10 +53,10 @@ def open_session(graph: bytes, threads: int) -> RunGraph:
 def _run_within(
     seconds: float, session: onnxruntime.InferenceSession, names: list[str], feeds: dict[str, NDArray[Any]]
 ) -> Sequence[NDArray[Any]]:
-    """Run a graph; one that takes longer is stopped before its next operator.
+    """Run a graph for at most `seconds`; a longer run is stopped before its next operator.
 
     Raises:
-        TimeoutError: it was stopped.
+        TimeoutError: the run was stopped.
     """
     options = onnxruntime.RunOptions()
     options.log_severity_level = _FATAL_ONLY
