@@ -204,7 +204,7 @@ class Catalog:
             state = self.state(model)
             if not state.history:
                 raise NothingToRollBackError(
-                    f"no change of the routing of model {clip(model)!r} is left to take back", model=model
+                    f"model {clip(model)!r} has no earlier routing to roll back to", model=model
                 )
             before = state.history[-1]
             async with AsyncExitStack() as held:
@@ -220,8 +220,9 @@ class Catalog:
                 for key in (Key(model, version) for version in sorted(needed(before, state.routing))):
                     if not self._versions.records.serves(key):
                         raise VersionNotServingError(
-                            f"what answered before cannot: {self._versions.records.describe(key)}; bring it"
-                            " back, or set a split or an alias that leads to another",
+                            f"the routing before needs a version that cannot serve:"
+                            f" {self._versions.records.describe(key)}; bring the version back, or set a split"
+                            " or an alias that leads to another",
                             **key._asdict(),
                         )
                 await self._put_in_force(model, replace(state, routing=before, history=state.history[:-1]))

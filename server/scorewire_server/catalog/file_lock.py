@@ -28,7 +28,9 @@ class FileLock:
         except BlockingIOError:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
-            raise LockedError(f"process {holder}" if holder.isdigit() else "which has just begun") from None
+            raise LockedError(
+                f"process {holder}" if holder.isdigit() else "a process that has just started"
+            ) from None
         except OSError:
             os.close(descriptor)
             raise

@@ -41,7 +41,7 @@ def with_alias(routing: Routing, alias: str, version: str) -> Routing:
     aliases = {**routing.aliases, alias: version}
     if len(aliases) > max(MAX_ALIASES, len(routing.aliases)):
         raise invalid_field(
-            "alias", f"the model has {len(routing.aliases)} aliases and may have no more; delete one"
+            "alias", f"the model has {len(routing.aliases)} aliases, the most that it may have; delete one"
         )
     return replace(routing, aliases=aliases)
 
@@ -75,11 +75,11 @@ def check_split(weights: Sequence[tuple[str, int]]) -> None:
             a weight is out of range, or every weight is 0.
     """
     if len(weights) > MAX_TARGETS:
-        raise invalid_field("split", f"{len(weights)} versions are more than {MAX_TARGETS}")
+        raise invalid_field("split", f"{len(weights)} versions are more than the limit of {MAX_TARGETS}")
     if len({version for version, _ in weights}) < len(weights):
-        raise invalid_field("split", "a version stands there twice")
+        raise invalid_field("split", "a version is named twice")
     if weights and not any(weight for _, weight in weights):
-        raise invalid_field("split", "every weight is 0; one at least is 1 or more")
+        raise invalid_field("split", "every weight is 0; at least one must be 1 or more")
     if any(weight > MAX_WEIGHT for _, weight in weights):
         raise invalid_field("split", f"a weight is more than {MAX_WEIGHT}")
 

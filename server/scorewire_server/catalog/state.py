@@ -181,19 +181,21 @@ def _read(path: Path) -> dict[str, ModelState]:
             raise StateError(f"its format is {told['format_version']!r}, not one of 1 to {FORMAT_VERSION}")
         return {check_model_name(name): _from_json(state) for name, state in reader(told).items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StateError(f"it is not of this format: {type(error).__name__}: {str(error)[:200]}") from None
+        raise StateError(
+            f"it is not a valid state file: {type(error).__name__}: {str(error)[:200]}"
+        ) from None
 
 
 def _models_of_1(told: dict[str, Any]) -> dict[str, Any]:
     """The states in a file of format 1, which has no checksum."""
     if told.keys() != {"format_version", "models"}:
-        raise StateError("its format is 1, which has no such fields")
+        raise StateError("its fields are not those of format 1")
     return dict(told["models"])
 
 
 def _models_of_2(told: dict[str, Any]) -> dict[str, Any]:
     if told["sha256"] != _checksum(told["models"]):
-        raise StateError("its checksum is not that of its content")
+        raise StateError("its checksum does not match its content")
     return dict(told["models"])
 
 

@@ -234,7 +234,7 @@ class Versions:
                 self.publish()
             except Exception as error:
                 log_fault(f"publish {key.model} {key.version}", error)
-                record = refuse(self._selection.folders[key], f"the engine does not take it: {error}")
+                record = refuse(self._selection.folders[key], f"the engine cannot hold the version: {error}")
                 self.records[key] = record
                 self.publish()
                 if self.state(key.model) is not state:
@@ -287,7 +287,7 @@ class Versions:
         except OSError as error:
             logger().error("state not kept", file=str(self._state_file.path), reason=str(error))
             raise StateNotKeptError(
-                f"nothing was changed, since it cannot be kept: {error.strerror}; see --state-file"
+                f"nothing was changed: the state file cannot be written ({error.strerror}); see --state-file"
             ) from None
         self._states = states
 

@@ -94,7 +94,7 @@ class Health:
         try:
             _ListRequest.FromString(data)
         except DecodeError:
-            raise MalformedMessageError("the message is no HealthListRequest") from None
+            raise MalformedMessageError("the message does not parse as HealthListRequest") from None
         if len(self._states) > MAX_LISTED:
             raise TooManyRowsError(f"more than {MAX_LISTED} services and models are here; use Check")
         answer = _ListResponse()
@@ -129,7 +129,7 @@ def _service(data: bytes) -> str:
     try:
         return str(health_pb2.HealthCheckRequest.FromString(data).service)
     except DecodeError:
-        raise MalformedMessageError("the message is no HealthCheckRequest") from None
+        raise MalformedMessageError("the message does not parse as HealthCheckRequest") from None
 
 
 def _answer(state: int) -> bytes:

@@ -223,7 +223,9 @@ class InferenceService:
         try:
             json_format.Parse(text, config)
         except (json_format.ParseError, RecursionError) as error:
-            raise _refused(_CONFIG_PARAMETER, f"{failed}: the config is none: {clip(str(error))}") from None
+            raise _refused(
+                _CONFIG_PARAMETER, f"{failed}: the config is not valid: {clip(str(error))}"
+            ) from None
         for field, _ in config.ListFields():
             if field.name != _ROWS_FIELD:
                 raise _refused(

@@ -32,7 +32,7 @@ def unary(
         try:
             message = request.FromString(data)
         except DecodeError:
-            raise MalformedMessageError(f"the message is no {request.DESCRIPTOR.name}") from None
+            raise MalformedMessageError(f"the message does not parse as {request.DESCRIPTOR.name}") from None
         return (await answer(message)).SerializeToString()
 
     return UnaryMethod(f"/{service}/{name}", handle)
@@ -54,6 +54,6 @@ def check_controllable(controllable: bool) -> None:
     """
     if not controllable:
         raise ControlOffError(
-            "this server takes no calls that change something: --control auto allows them where"
+            "this server refuses calls that change something: --control auto allows them if"
             " --listen is a loopback address; --control on allows them everywhere"
         )

@@ -59,7 +59,7 @@ class Reflection:
         try:
             question = _Question.FromString(data)
         except DecodeError:
-            raise MalformedMessageError("the message is no ServerReflectionRequest") from None
+            raise MalformedMessageError("the message does not parse as ServerReflectionRequest") from None
         snapshot = self._snapshot()
         if snapshot is not self._described:
             typed = (service.newest.typed.file for service in snapshot.services.values())

@@ -58,7 +58,9 @@ def choose_engine(name: str) -> EngineKind:
         description = f"reference (onnxruntime {onnxruntime.__version__})"
         return EngineKind("reference", description, ReferenceEngine, open_session)
     if not installed:
-        raise StartError("--engine native needs the package scorewire-native; install it, or take reference")
+        raise StartError(
+            "--engine native needs the package scorewire-native; install it, or use --engine reference"
+        )
     from scorewire_server.engine.native.engine import NativeEngine  # noqa: PLC0415
     from scorewire_server.engine.native.session import load_runtime  # noqa: PLC0415
     from scorewire_server.engine.native.session import open_session as open_native  # noqa: PLC0415

@@ -48,7 +48,7 @@ def _read_pair(cert: Path, key: Path) -> tuple[bytes, bytes]:
         if _KEY_MARK not in pair[1]:
             raise ValueError(f"{key} has no private key in PEM")
         if b"ENCRYPTED" in pair[1]:
-            raise ValueError("the key is encrypted, and nobody is here to type its passphrase")
+            raise ValueError("the key is encrypted, and the server cannot ask for its passphrase")
         # OpenSSL says what is wrong with the pair; it takes paths only.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
         if pair == (cert.read_bytes(), key.read_bytes()):

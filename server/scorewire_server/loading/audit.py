@@ -74,11 +74,11 @@ def audit(graph: bytes, manifest: manifest_pb2.Manifest) -> None:
     try:
         model.ParseFromString(graph)
     except DecodeError:
-        raise AuditError("the graph is no ONNX model") from None
+        raise AuditError("the graph is not an ONNX model") from None
     if model.functions:
-        raise AuditError("the graph brings functions of its own")
+        raise AuditError("the graph defines functions of its own")
     if model.training_info:
-        raise AuditError("the graph carries training steps")
+        raise AuditError("the graph contains training steps")
     for opset in model.opset_import:
         _check_domain(opset.domain)
     if configuring := sorted(_CONFIGURING & {entry.key for entry in model.metadata_props}):
@@ -134,13 +134,13 @@ def _check_graph(graph: onnx.GraphProto) -> None:
 
 def _check_domain(domain: str) -> None:
     if domain not in DOMAINS:
-        raise AuditError(f"the graph uses operators of domain {domain!r}; only the standard ones may serve")
+        raise AuditError(f"the graph uses operators of domain {domain!r}; only standard operators may serve")
 
 
 def _check_repeatable(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> None:
     """Check that a node gives the same answer each time."""
     if node.op_type in _RANDOM:
-        raise AuditError(f"a node of type {node.op_type} draws lots, so that golden rows prove nothing")
+        raise AuditError(f"a node of type {node.op_type} is random, so golden rows prove nothing")
     if node.op_type not in _TRAINABLE:
         return
     training = any(
@@ -159,15 +159,17 @@ def _check_sparse(sparse: onnx.SparseTensorProto) -> None:
     _check_tensor(sparse.values)
     _check_tensor(sparse.indices)
     if math.prod(sparse.dims) > MAX_ELEMENTS or any(size < 0 for size in sparse.dims):
-        raise AuditError(f"constant {sparse.values.name!r} is oversize")
+        raise AuditError(
+            f"constant {sparse.values.name!r} has more than {MAX_ELEMENTS} elements, or a negative size"
+        )
 
 
 def _check_tensor(tensor: onnx.TensorProto) -> None:
     """Check that the values are in the graph, and as many as the shape says."""
     if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT:
-        raise AuditError(f"constant {tensor.name!r} lies in another file")
+        raise AuditError(f"constant {tensor.name!r} is stored in another file")
     if tensor.HasField("segment"):
-        raise AuditError(f"constant {tensor.name!r} comes in segments")
+        raise AuditError(f"constant {tensor.name!r} is stored in segments")
     if any(size < 0 for size in tensor.dims):
         raise AuditError(f"constant {tensor.name!r} has a negative size")
     elements = math.prod(tensor.dims)
@@ -175,18 +177,20 @@ def _check_tensor(tensor: onnx.TensorProto) -> None:
         raise AuditError(f"constant {tensor.name!r} has {elements} elements, more than {MAX_ELEMENTS}")
     # In every field an element takes half a byte or more.
     if elements > 2 * tensor.ByteSize() and elements > 1:
-        raise AuditError(f"constant {tensor.name!r} is shaped for {elements} elements and has fewer")
+        raise AuditError(
+            f"constant {tensor.name!r} has fewer values than the {elements} elements of its shape"
+        )
     if tensor.HasField("raw_data") and tensor.data_type in _ITEM_BYTES:
         needed = elements * _ITEM_BYTES[tensor.data_type]
         if len(tensor.raw_data) != needed:
             raise AuditError(
-                f"constant {tensor.name!r} has {len(tensor.raw_data)} bytes, and its shape asks for {needed}"
+                f"constant {tensor.name!r} has {len(tensor.raw_data)} bytes, and its shape needs {needed}"
             )
 
 
 def _check_growth(node: onnx.NodeProto, sizes: onnx.TensorProto) -> None:
     if sizes.data_type not in (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.FLOAT):
-        raise AuditError(f"a node of type {node.op_type} takes its sizes from what are no numbers")
+        raise AuditError(f"a node of type {node.op_type} takes its sizes from a constant that is not numeric")
     # Python's integers do not overflow. The comparison is false for NaN, which is refused, too.
     grown = math.prod(max(1, abs(size)) for size in numpy_helper.to_array(sizes).ravel().tolist())
     if not grown <= MAX_GROWN_ELEMENTS:
@@ -204,7 +208,9 @@ def _check_signature(graph: onnx.GraphProto, manifest: manifest_pb2.Manifest) ->
     answered = {value.name for value in graph.output}
     for output in manifest.schema.outputs:
         if output.name not in answered:
-            raise AuditError(f"the graph answers {sorted(answered)}, and not the schema's {output.name!r}")
+            raise AuditError(
+                f"the graph has the outputs {sorted(answered)}, and not {output.name!r} of the schema"
+            )
 
 
 def _names(values: dict[str, int]) -> str:

@@ -599,7 +599,7 @@ async def test_a_version_that_cannot_be_published_is_refused_and_the_old_snapsho
     assert world.default == "1.0.0"
     assert world.published[-1].models["sum"].default_version == "1.0.0"
     (record, _) = world.catalog.snapshot.models["sum"].versions
-    assert record.reason == "the engine does not take it: no engine holds it"
+    assert record.reason == "the engine cannot hold the version: no engine holds it"
     assert world.catalog.state("sum").routing == before.routing
     assert world.catalog.state("sum").history == before.history
     # As after any refusal, it is not tried again until it changes.

@@ -97,7 +97,7 @@ def test_a_routing_that_cannot_be_is_refused(file: StateFile, part: str, value: 
     file.path.write_text(json.dumps(told), encoding="utf-8")
     with capture_logs() as logs:
         assert file.read() == {}
-    assert "not of this format" in logs[0]["reason"]
+    assert "not a valid state file" in logs[0]["reason"]
 
 
 def test_a_file_cut_anywhere_gives_the_last_good_state_or_its_own(file: StateFile) -> None:

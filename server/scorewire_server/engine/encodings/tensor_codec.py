@@ -114,10 +114,10 @@ class TensorCodec:
         self._check_wanted(message)
         tensors = list(self._elements(message))
         if not tensors:
-            raise invalid_field("inputs", "there are none")
+            raise invalid_field("inputs", "there are no inputs")
         counts = {each.shape[0] for each, _ in tensors}
         if len(counts) > 1:
-            raise invalid_field("inputs", f"they differ in their rows: {sorted(counts)}")
+            raise invalid_field("inputs", f"inputs have different numbers of rows: {sorted(counts)}")
         (count,) = counts
         if count > max_rows:
             return count, np.empty(0), []
@@ -141,7 +141,7 @@ class TensorCodec:
         for each in sent:
             tensor = self._inputs.get(each.name)
             if tensor is None or each.name in seen:
-                what = "it stands there twice" if tensor else "there is no such input"
+                what = "it is sent twice" if tensor else "there is no such input"
                 raise invalid_field(_path(each), f"{what}; the model takes {', '.join(self._starts)}"[:180])
             seen.add(each.name)
             row = tuple(each.shape[1:])
@@ -150,7 +150,7 @@ class TensorCodec:
             if tensor.datatype == BYTES != each.datatype:
                 raise invalid_field(_path(each), f"its datatype is {clip(each.datatype)}, not BYTES")
         if absent := [t.name for t in self.inputs if t.name not in seen and not t.optional]:
-            raise invalid_field(f"inputs[{clip(absent[0])}]", "it is missing")
+            raise invalid_field(f"inputs[{clip(absent[0])}]", "the input is missing")
 
     def _check_wanted(self, message: pb.ModelInferRequest) -> None:
         seen: set[str] = set()
@@ -228,7 +228,7 @@ class TensorCodec:
             )
         for index, each in enumerate(message.inputs):
             if each.datatype not in DATATYPES:
-                raise invalid_field(_path(each), f"{clip(each.datatype)!r} is no datatype of the protocol")
+                raise invalid_field(_path(each), f"{clip(each.datatype)!r} is not a datatype of the protocol")
             if len(each.shape) > _MAX_RANK:
                 raise invalid_field(
                     _path(each), f"its shape has {len(each.shape)} sizes, more than {_MAX_RANK}"
@@ -261,7 +261,7 @@ def _check(inputs: Sequence[Tensor], outputs: Sequence[Tensor], schema: schema_p
     """
     features = [feature.kind == schema_pb2.FEATURE_KIND_TEXT for feature in schema.features]
     if sum(tensor.width for tensor in inputs) != len(features):
-        raise ValueError("the manifest's input tensors have not as many values as its schema has features")
+        raise ValueError("the input tensors of the manifest and the features of its schema differ in number")
     told = [tensor.datatype == BYTES for tensor in inputs for _ in range(tensor.width)]
     widths = [(o.name, o.width, o.kind == schema_pb2.OUTPUT_KIND_TEXT) for o in schema.outputs]
     known = {tensor.datatype for tensor in (*inputs, *outputs)} <= set(DATATYPES)
@@ -279,7 +279,7 @@ def _raw(each: pb.ModelInferRequest.InferInputTensor, content: bytes) -> Any:
         dtype = np.dtype(DATATYPES[each.datatype][0])
         if len(content) % dtype.itemsize:
             raise invalid_field(
-                _path(each), f"{len(content)} raw bytes are no whole number of {each.datatype}"
+                _path(each), f"{len(content)} raw bytes are not a whole number of {each.datatype} values"
             )
         return np.frombuffer(content, dtype=dtype)
     elements, position = [], 0
@@ -297,16 +297,16 @@ def _raw(each: pb.ModelInferRequest.InferInputTensor, content: bytes) -> Any:
 def _typed(each: pb.ModelInferRequest.InferInputTensor) -> Any:
     dtype, field = DATATYPES[each.datatype]
     if not field:
-        raise invalid_field(_path(each), f"{each.datatype} travels raw only: send raw_input_contents")
+        raise invalid_field(_path(each), f"{each.datatype} can only be sent in raw_input_contents")
     if surplus := [found.name for found, _ in each.contents.ListFields() if found.name != field]:
-        raise invalid_field(_path(each), f"{each.datatype} belongs in {field}, and there is {surplus[0]}")
+        raise invalid_field(_path(each), f"{each.datatype} belongs in {field}, not in {surplus[0]}")
     elements = list(getattr(each.contents, field))
     if each.datatype == BYTES:
         return elements
     try:
         return np.array(elements, dtype=dtype)
     except OverflowError:
-        raise invalid_field(_path(each), f"a number is not one of {each.datatype}") from None
+        raise invalid_field(_path(each), f"a number is out of the range of {each.datatype}") from None
 
 
 def _numbers(each: pb.ModelInferRequest.InferInputTensor, values: Any) -> NDArray[np.float64]:
@@ -315,7 +315,9 @@ def _numbers(each: pb.ModelInferRequest.InferInputTensor, values: Any) -> NDArra
     if each.datatype in ("INT64", "UINT64") and len(values):
         limit = int(LARGEST_WHOLE)
         if int(values.max()) > limit or int(values.min()) < -limit:
-            raise invalid_field(_path(each), "a number is beyond 2^53, and rows carry doubles")
+            raise invalid_field(
+                _path(each), "a number is beyond 2^53, where a double does not hold every integer"
+            )
     return np.asarray(values, dtype=np.float64)
 
 
@@ -324,14 +326,14 @@ def _texts(each: pb.ModelInferRequest.InferInputTensor, values: list[bytes]) -> 
     try:
         texts[:] = [value.decode("utf-8") for value in values]
     except UnicodeDecodeError:
-        raise invalid_field(_path(each), "an element is no UTF-8 text") from None
+        raise invalid_field(_path(each), "an element is not UTF-8 text") from None
     return texts
 
 
 def _check_parameters(parameters: Mapping[str, pb.InferParameter]) -> None:
     for name in _UNSUPPORTED:
         if name in parameters:
-            raise invalid_field(f"parameters[{name}]", "this server does not have that")
+            raise invalid_field(f"parameters[{name}]", "this server does not support this parameter")
 
 
 def _path(each: pb.ModelInferRequest.InferInputTensor) -> str:

@@ -48,7 +48,7 @@ class TensorEncoding(CallFails):
         try:
             return _TensorCall(pb.ModelInferRequest.FromString(data))
         except DecodeError:
-            raise MalformedMessageError("the message is no ModelInferRequest") from None
+            raise MalformedMessageError("the message does not parse as ModelInferRequest") from None
 
     def encode(self, call: DecodedCall, answer: Answer) -> bytes:
         """Write a ModelInferResponse."""

@@ -152,4 +152,4 @@ def _parse(kind: Any, data: bytes) -> Any:
 
 
 def _malformed(kind: Any) -> MalformedMessageError:
-    return MalformedMessageError(f"the message is no {kind.DESCRIPTOR.full_name}")
+    return MalformedMessageError(f"the message does not parse as {kind.DESCRIPTOR.full_name}")

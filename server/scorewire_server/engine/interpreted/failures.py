@@ -27,7 +27,7 @@ def too_many_bytes() -> TooManyInFlightError:
 def too_many_failing() -> TooManyInFlightError:
     """The failure of a wrong call while too many wrong calls wait for their words."""
     return TooManyInFlightError(
-        "more calls fail at one time than the server can word; try again for the reason"
+        "too many calls fail at the same time to tell each its reason; try again for the reason"
     )
 
 
@@ -40,7 +40,9 @@ def expired() -> DeadlineExceededError:
 
 def overloaded() -> OverloadedError:
     """The failure of a call that waited for half of its time, in an overloaded server."""
-    return OverloadedError("the call waited for half of its time already; try another server, or again later")
+    return OverloadedError(
+        "the call has waited for half of its time already; try another server, or again later"
+    )
 
 
 def run_stopped(seconds: float) -> RunStoppedError:
