@@ -208,7 +208,7 @@ def test_tests_of_one_side_do_not_see_the_other() -> None:
 
 def test_no_path_of_a_machine_is_written_down() -> None:
     suffixes = {".py", ".md", ".toml", ".proto", ".yaml", ".rs", ".lock", ""}
-    folders = ("proto", "server", "training", "clients", "tests", "models", ".ci")
+    folders = ("proto", "server", "training", "clients", "tests", "models", "docs", ".ci")
     files = [
         path
         for folder in folders
@@ -216,7 +216,11 @@ def test_no_path_of_a_machine_is_written_down() -> None:
         if path.is_file() and path.suffix in suffixes and not {"__pycache__", "target"} & set(path.parts)
     ]
     files += [
-        ROOT / name for name in ("README.md", "Makefile", "Dockerfile", "pyproject.toml", "CHANGELOG.md")
+        ROOT / name
+        for name in (
+            *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+            *("Makefile", "Dockerfile", "pyproject.toml"),
+        )
     ]
     roots = ["/" + name + "/" for name in ("root", "home", "work", "Users")]
     wrong = [
