@@ -21,7 +21,7 @@ use crate::transport::context::CallContext;
 /// What the control plane is told.
 pub(crate) enum Event {
     /// A control call has begun.
-    Open { id: u64, context: CallContext },
+    Open { id: u64, context: CallContext<'static> },
     /// The next message of a control call, which had asked for it.
     Message { id: u64, data: Bytes },
     /// The caller sends no more, though the control call had asked for more.
@@ -160,7 +160,7 @@ impl Events {
     }
 
     /// Begins a control call.
-    pub(crate) fn open(self: &Arc<Self>, context: CallContext) -> ControlCall {
+    pub(crate) fn open(self: &Arc<Self>, context: CallContext<'static>) -> ControlCall {
         let id = self.next_id();
         let (sender, commands) = mpsc::unbounded_channel();
         locked(&self.waiting).insert(id, Waiting::Call(sender));

@@ -1,6 +1,5 @@
 //! How a call begins: what it is, whether it is admitted, and who goes on with it.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -49,18 +48,18 @@ pub(crate) fn begin<'a>(
 /// # Errors
 /// `CallError`: the call ends here; its caller no longer waits, or the quota of bytes does not allow its
 /// metadata.
-fn admit(context: &CallContext, body: &mut RequestBody) -> Result<(), CallError> {
+fn admit(context: &CallContext<'_>, body: &mut RequestBody) -> Result<(), CallError> {
     if context.is_expired(Instant::now()) {
         return Err(DeliveryError::Expired.into());
     }
-    if !body.hold_metadata(context.metadata.len()) {
+    if !body.hold_metadata(context.metadata.bytes()) {
         return Err(DeliveryError::Full.into());
     }
     Ok(())
 }
 
 /// Begins a call as far as its kind allows; gives back what can be answered at once.
-fn begin_one(worker: &Arc<Worker>, call: IncomingCall<'_>, cx: &mut Context<'_>) -> Option<Unary> {
+fn begin_one<'a>(worker: &Arc<Worker>, call: IncomingCall<'a>, cx: &mut Context<'_>) -> Option<Unary<'a>> {
     let IncomingCall { head: headers, mut body, answer, received, peer } = call;
     let mut responder = Responder::new(answer);
     if headers.is_overlong() {
@@ -112,8 +111,8 @@ fn begin_one(worker: &Arc<Worker>, call: IncomingCall<'_>, cx: &mut Context<'_>)
             return None;
         }
     };
-    let (metadata, peer) = (Metadata::of(headers), Arc::clone(peer));
-    let context = CallContext { path, metadata, peer, received, deadline };
+    let (metadata, peer) = (Metadata::of(headers, &grpc), Arc::clone(peer));
+    let context = CallContext { path: path.into(), metadata, peer, received, deadline };
     let admitted = admit(&context, &mut body);
     let messages =
         |body, unary| RequestMessages::new(body, worker.predictor.limits.max_message_bytes, gzip, unary);
@@ -127,7 +126,7 @@ fn begin_one(worker: &Arc<Worker>, call: IncomingCall<'_>, cx: &mut Context<'_>)
         }
         Handler::Control => {
             match admitted {
-                Ok(()) => forward::begin(worker, context, messages(body, false), responder),
+                Ok(()) => forward::begin(worker, context.to_owned(), messages(body, false), responder),
                 Err(error) => forward::end(Err(error), responder),
             }
             return None;
@@ -135,7 +134,7 @@ fn begin_one(worker: &Arc<Worker>, call: IncomingCall<'_>, cx: &mut Context<'_>)
     };
     match (admitted, call.method.streams) {
         (Ok(()), false) => return unary::begin(worker, call, messages(body, true), responder, cx),
-        (Ok(()), true) => stream::begin(worker, call, messages(body, false), responder),
+        (Ok(()), true) => stream::begin(worker, call.to_owned(), messages(body, false), responder),
         (Err(error), false) => worker.end(call.method, error, responder),
         (Err(error), true) => stream::end(worker, &call, Err(error), responder),
     }
@@ -143,16 +142,16 @@ fn begin_one(worker: &Arc<Worker>, call: IncomingCall<'_>, cx: &mut Context<'_>)
 }
 
 /// Who answers the calls of a path; `None` where nobody does.
-fn find_handler(worker: &Worker, grpc: &GrpcHeaders<'_>) -> Option<(Cow<'static, str>, Handler)> {
+fn find_handler<'a>(worker: &Worker, grpc: &GrpcHeaders<'a>) -> Option<(&'a str, Handler)> {
     let path = grpc.path.unwrap_or_default();
-    if let Some((path, method)) = fixed_method(path) {
-        return Some((path.into(), Handler::Prediction(method)));
-    }
-    if let Some((method, service)) = worker.predictor.snapshot.load().typed_method(path) {
-        return Some((text(path).to_owned().into(), Handler::Typed(method, Arc::clone(service))));
-    }
+    let known = fixed_method(path).map(Handler::Prediction);
+    let found = known.or_else(|| {
+        let snapshot = worker.predictor.snapshot.load();
+        snapshot.typed_method(path).map(|(method, service)| Handler::Typed(method, Arc::clone(service)))
+    });
     let path = text(path);
-    worker.control.contains(path).then(|| (path.to_owned().into(), Handler::Control))
+    let found = found.or_else(|| worker.control.contains(path).then_some(Handler::Control));
+    found.map(|handler| (path, handler))
 }
 
 /// Begins a call of a method that may be of a model that is still to be loaded.

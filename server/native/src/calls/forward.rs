@@ -18,7 +18,7 @@ use crate::transport::grpc::{DeliveryError, Responder};
 /// Begins a call of the control plane's.
 pub(crate) fn begin(
     worker: &Arc<Worker>,
-    context: CallContext,
+    context: CallContext<'static>,
     messages: RequestMessages,
     responder: Responder,
 ) {
@@ -27,7 +27,12 @@ pub(crate) fn begin(
 }
 
 /// Hands a call to the control plane, and carries what it says.
-async fn run(worker: &Worker, context: CallContext, mut messages: RequestMessages, mut responder: Responder) {
+async fn run(
+    worker: &Worker,
+    context: CallContext<'static>,
+    mut messages: RequestMessages,
+    mut responder: Responder,
+) {
     let deadline = context.deadline;
     let mut call = worker.events.open(context);
     let ended: Result<Option<RpcError>, CallError> = async {
@@ -83,8 +88,12 @@ pub(crate) fn end(ended: Result<Option<RpcError>, CallError>, responder: Respond
 ///
 /// # Errors
 /// `RpcError`: the control plane ends the call with this error, and has counted it.
-pub(crate) async fn forward(worker: &Worker, call: &Call, forwarded: Forwarded) -> Result<Vec<u8>, RpcError> {
-    let mut control = worker.events.open(call.context.clone());
+pub(crate) async fn forward(
+    worker: &Worker,
+    call: &Call<'_>,
+    forwarded: Forwarded,
+) -> Result<Vec<u8>, RpcError> {
+    let mut control = worker.events.open(call.context.to_owned());
     let Forwarded { message, permits: _permits } = forwarded;
     let (mut message, mut answer) = (Some(message), None);
     loop {

@@ -20,7 +20,7 @@ use crate::transport::grpc::{DeliveryError, Responder};
 
 /// Answers messages that came together as far as this thread can, the first of them at least; a panic is a
 /// fault of the server.
-pub(crate) fn predict(worker: &Worker, messages: &[(&Bytes, &Call)]) -> Vec<(MessageId, Outcome)> {
+pub(crate) fn predict(worker: &Worker, messages: &[(&Bytes, &Call<'_>)]) -> Vec<(MessageId, Outcome)> {
     let predictor = &worker.predictor;
     match catch_unwind(AssertUnwindSafe(|| predictor.predict(worker.index, messages))) {
         Ok(outcomes) => outcomes,
@@ -43,7 +43,7 @@ fn panicked(predictor: &Predictor, method: &Method, panic: &(dyn Any + Send)) ->
 /// `CallError`: the whole call ends; the caller cannot be answered, or the control plane says so.
 pub(crate) async fn resolve(
     worker: &Worker,
-    call: &Call,
+    call: &Call<'_>,
     zipped: bool,
     mut outcome: Outcome,
     responder: &mut Responder,
@@ -78,7 +78,7 @@ pub(crate) async fn resolve(
 /// What becomes of a message once the bundles are loaded, or its model is there.
 async fn route_later(
     worker: &Worker,
-    call: &Call,
+    call: &Call<'_>,
     message: &Bytes,
     responder: &mut Responder,
 ) -> Result<Outcome, DeliveryError> {

@@ -31,7 +31,12 @@ impl Drop for OpenStream<'_> {
 }
 
 /// Begins a stream. Its deadline is the caller's, or the age at which streams are ended.
-pub(crate) fn begin(worker: &Arc<Worker>, mut call: Call, messages: RequestMessages, responder: Responder) {
+pub(crate) fn begin(
+    worker: &Arc<Worker>,
+    mut call: Call<'static>,
+    messages: RequestMessages,
+    responder: Responder,
+) {
     let context = &mut call.context;
     let end = worker.max_stream.and_then(|age| context.received.checked_add(age));
     context.deadline = context.deadline.into_iter().chain(end).min();
@@ -39,7 +44,7 @@ pub(crate) fn begin(worker: &Arc<Worker>, mut call: Call, messages: RequestMessa
     drop(spawn_local(async move { run(&worker, &call, messages, responder).await }));
 }
 
-async fn run(worker: &Worker, call: &Call, mut messages: RequestMessages, responder: Responder) {
+async fn run(worker: &Worker, call: &Call<'static>, mut messages: RequestMessages, responder: Responder) {
     worker.predictor.streams.fetch_add(1, Relaxed);
     let _open = OpenStream(&worker.predictor);
     let mut answers = Answers { worker, call, responder, unsent: BytesMut::new() };
@@ -48,7 +53,7 @@ async fn run(worker: &Worker, call: &Call, mut messages: RequestMessages, respon
 }
 
 /// Ends a stream.
-pub(crate) fn end(worker: &Worker, call: &Call, ended: Result<(), CallError>, responder: Responder) {
+pub(crate) fn end(worker: &Worker, call: &Call<'_>, ended: Result<(), CallError>, responder: Responder) {
     match ended {
         Ok(()) => responder.finish(None),
         Err(CallError::Delivery(DeliveryError::Expired)) => {
@@ -72,7 +77,7 @@ async fn answer(answers: &mut Answers<'_>, messages: &mut RequestMessages) -> Re
                 answers.responder.attend(call.context.deadline, here).await?
             }
         };
-        let bytes: Vec<(&Bytes, &Call)> = batch.iter().map(|message| (&message.bytes, call)).collect();
+        let bytes: Vec<(&Bytes, &Call<'_>)> = batch.iter().map(|message| (&message.bytes, call)).collect();
         let mut first = 0;
         while first < batch.len() {
             for (id, outcome) in resolve::predict(worker, &bytes[first..]) {
@@ -95,7 +100,7 @@ async fn answer(answers: &mut Answers<'_>, messages: &mut RequestMessages) -> Re
 /// The answers of a stream.
 struct Answers<'a> {
     worker: &'a Worker,
-    call: &'a Call,
+    call: &'a Call<'static>,
     responder: Responder,
     unsent: BytesMut,
 }

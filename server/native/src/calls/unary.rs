@@ -15,26 +15,31 @@ use crate::transport::grpc::Responder;
 use crate::transport::messages::Message;
 
 /// A unary prediction whose message is here.
-pub(crate) type Unary = (Message, Call, Responder);
+pub(crate) type Unary<'a> = (Message, Call<'a>, Responder);
 
 /// Begins a call; gives it back where its message is here already.
-pub(crate) fn begin(
+pub(crate) fn begin<'a>(
     worker: &Arc<Worker>,
-    call: Call,
+    call: Call<'a>,
     mut messages: RequestMessages,
     responder: Responder,
     cx: &mut Context<'_>,
-) -> Option<Unary> {
+) -> Option<Unary<'a>> {
     match messages.poll_only(&worker.pool, cx) {
         Poll::Ready(Ok(message)) => return Some((message, call, responder)),
         Poll::Ready(Err(error)) => worker.end(call.method, error, responder),
-        Poll::Pending => drop(spawn_local(wait(Arc::clone(worker), call, messages, responder))),
+        Poll::Pending => drop(spawn_local(wait(Arc::clone(worker), call.to_owned(), messages, responder))),
     }
     None
 }
 
 /// Waits for the message of a call, and answers it.
-async fn wait(worker: Arc<Worker>, call: Call, mut messages: RequestMessages, mut responder: Responder) {
+async fn wait(
+    worker: Arc<Worker>,
+    call: Call<'static>,
+    mut messages: RequestMessages,
+    mut responder: Responder,
+) {
     let message = std::future::poll_fn(|cx| messages.poll_only(&worker.pool, cx));
     let read = responder.attend(call.context.deadline, message).await;
     match read.map_err(CallError::Delivery).and_then(|read| read) {
@@ -44,9 +49,9 @@ async fn wait(worker: Arc<Worker>, call: Call, mut messages: RequestMessages, mu
 }
 
 /// Answers calls whose messages are here.
-pub(crate) fn answer(worker: &Arc<Worker>, mut calls: Vec<Unary>) {
+pub(crate) fn answer(worker: &Arc<Worker>, mut calls: Vec<Unary<'_>>) {
     while !calls.is_empty() {
-        let messages: Vec<(&Bytes, &Call)> =
+        let messages: Vec<(&Bytes, &Call<'_>)> =
             calls.iter().map(|(message, call, _)| (&message.bytes, call)).collect();
         let outcomes = resolve::predict(worker, &messages);
         let answered = calls.drain(..outcomes.len());
@@ -56,12 +61,18 @@ pub(crate) fn answer(worker: &Arc<Worker>, mut calls: Vec<Unary>) {
     }
 }
 
-fn finish(worker: &Arc<Worker>, call: Call, message: Message, outcome: Outcome, mut responder: Responder) {
+fn finish(
+    worker: &Arc<Worker>,
+    call: Call<'_>,
+    message: Message,
+    outcome: Outcome,
+    mut responder: Responder,
+) {
     match outcome {
         Outcome::Answered(answer) if !message.zipped => responder.answer(answer),
         Outcome::Failed(error) => worker.fail(call.method, &error, responder),
         outcome => {
-            let worker = Arc::clone(worker);
+            let (worker, call) = (Arc::clone(worker), call.to_owned());
             drop(spawn_local(async move {
                 // Until then the message is held.
                 match resolve(&worker, &call, message.zipped, outcome, &mut responder).await {

@@ -54,11 +54,8 @@ const _: () = assert!(METHODS.len() <= MAX_METHODS);
 
 /// The method of a path that is the same whatever models there are.
 #[inline]
-pub(crate) fn fixed_method(path: &[u8]) -> Option<(&'static str, &'static Method)> {
-    METHODS.iter().find_map(|method| match method.path {
-        Path::Fixed(fixed) if fixed.as_bytes() == path => Some((fixed, method)),
-        _ => None,
-    })
+pub(crate) fn fixed_method(path: &[u8]) -> Option<&'static Method> {
+    METHODS.iter().find(|method| matches!(method.path, Path::Fixed(fixed) if fixed.as_bytes() == path))
 }
 
 impl std::fmt::Debug for Method {
@@ -78,7 +75,7 @@ mod tests {
 
     #[test]
     fn only_fixed_paths_are_found_without_a_model() {
-        assert_eq!(fixed_method(b"/inference.GRPCInferenceService/ModelInfer").unwrap().1.name, "ModelInfer");
+        assert_eq!(fixed_method(b"/inference.GRPCInferenceService/ModelInfer").unwrap().name, "ModelInfer");
         assert!(fixed_method(b"Predict").is_none());
     }
 }

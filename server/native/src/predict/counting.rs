@@ -23,7 +23,7 @@ impl Observer for Counting {
         }
         let answered = ending == Ending::Answered;
         if answered {
-            count_scores(&target.counts[worker], &scores, encoded);
+            count_scores(&target.counts[worker], scores, encoded);
         }
         let (counts, times) = (&target.version.counts[worker], &scores.times);
         counts.rows.fetch_add(scores.row_count() as u64, Relaxed);

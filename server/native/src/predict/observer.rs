@@ -28,12 +28,12 @@ pub(crate) enum Ending {
 pub(crate) struct Observation<'a> {
     /// The index of the thread.
     pub worker: usize,
-    pub call: &'a Call,
+    pub call: &'a Call<'a>,
     pub message: &'a Bytes,
     pub route: &'a Route,
     /// The version that answers, and what it counts on this route.
     pub target: &'a Target,
-    pub scores: Scores<'a>,
+    pub scores: &'a Scores<'a>,
     /// When the answer was written.
     pub encoded: Instant,
     pub ending: Ending,

@@ -60,7 +60,7 @@ pub(crate) struct Batch {
     pub route: Arc<Route>,
     /// The index of the route's target that was picked.
     pub picked: usize,
-    pub call: Call,
+    pub call: Call<'static>,
     pub read: ReadTimes,
     pub in_flight: Permit,
 }

@@ -93,7 +93,7 @@ struct Picked<'a> {
 }
 
 impl Picked<'_> {
-    fn routed<'a>(&'a self, decoded: &'a Decoded, message: &'a Bytes, call: &'a Call) -> Routed<'a> {
+    fn routed<'a>(&'a self, decoded: &'a Decoded, message: &'a Bytes, call: &'a Call<'a>) -> Routed<'a> {
         Routed { message, decoded, call, route: self.route, target: self.target, read: self.read }
     }
 }
@@ -102,7 +102,7 @@ impl Picked<'_> {
 struct Turn<'a> {
     worker: usize,
     snapshot: &'a Arc<Snapshot>,
-    messages: &'a [(&'a Bytes, &'a Call)],
+    messages: &'a [(&'a Bytes, &'a Call<'a>)],
 }
 
 /// Outcomes of messages that were scored in the run of one before them, by their index; empty where there
@@ -137,7 +137,11 @@ impl Predictor {
     /// Answers messages that came together, or says what they wait for; `worker` is the index of the thread.
     /// Gives the id and the outcome of each, in order. Messages beyond `MAX_SHARED_ROWS` are not looked
     /// at, nor are those behind one of a stream that has no answer yet, for the stream may end with it.
-    pub(crate) fn predict(&self, worker: usize, messages: &[(&Bytes, &Call)]) -> Vec<(MessageId, Outcome)> {
+    pub(crate) fn predict(
+        &self,
+        worker: usize,
+        messages: &[(&Bytes, &Call<'_>)],
+    ) -> Vec<(MessageId, Outcome)> {
         SCRATCH.with_borrow_mut(|scratch| {
             let snapshot = self.snapshot.load();
             let turn = Turn { worker, snapshot: &snapshot, messages };
@@ -171,7 +175,7 @@ impl Predictor {
         turn: &Turn<'a>,
         scratch: &mut MessageScratch,
         message: &Bytes,
-        call: &Call,
+        call: &Call<'_>,
     ) -> Result<Picked<'a>, Outcome> {
         let MessageScratch { decoded, coding } = scratch;
         let picked = self.read(turn, decoded, message, call)?;
@@ -188,7 +192,7 @@ impl Predictor {
         turn: &Turn<'a>,
         decoded: &mut Decoded,
         message: &Bytes,
-        call: &Call,
+        call: &Call<'_>,
     ) -> Result<Picked<'a>, Outcome> {
         let begin = Instant::now();
         let (snapshot, errors, encoding) = (turn.snapshot, &self.scorer.errors, call.method.encoding);
@@ -269,7 +273,7 @@ impl Predictor {
             snapshot: Arc::clone(snapshot),
             route: Arc::clone(route),
             picked,
-            call: call.clone(),
+            call: call.to_owned(),
             read,
             in_flight,
         }))))
@@ -277,7 +281,7 @@ impl Predictor {
 
     /// The error of a call whose answer would come too late, if it would: work for it is lost.
     #[inline]
-    fn late(&self, call: &Call, now: Instant) -> Option<RpcError> {
+    fn late(&self, call: &Call<'_>, now: Instant) -> Option<RpcError> {
         let deadline = call.context.deadline?;
         if now >= deadline {
             return Some(self.scorer.errors.expired.clone());
@@ -432,7 +436,7 @@ fn fail(target: &Target, worker: usize, error: RpcError) -> Outcome {
 
 /// What the control plane is asked about a message that failed.
 fn question(
-    call: &Call,
+    call: &Call<'_>,
     request: &Request,
     data: &[u8],
     target: Option<&Target>,

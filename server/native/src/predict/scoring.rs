@@ -27,7 +27,7 @@ use crate::rows::runner::RunTimes;
 pub(crate) struct Routed<'a> {
     pub message: &'a Bytes,
     pub decoded: &'a Decoded,
-    pub call: &'a Call,
+    pub call: &'a Call<'a>,
     pub route: &'a Route,
     pub target: &'a Target,
     pub read: ReadTimes,
@@ -96,7 +96,7 @@ impl Scorer {
             RowErrors::FailCall => {
                 let now = Instant::now();
                 let scores = routed.scores(scratch, None, RunTimes { begin: now, end: now });
-                self.observe(worker, routed, scores, now, Ending::RowRefused);
+                self.observe(worker, routed, &scores, now, Ending::RowRefused);
                 Err(ScoreError::Question(Problem::Row(coder.refusal(error).0.to_vec())))
             }
         }
@@ -174,7 +174,7 @@ impl Scorer {
             (false, false) => Ending::TooLong,
             (false, true) => Ending::Forwarded,
         };
-        self.observe(worker, routed, scores, Instant::now(), ending);
+        self.observe(worker, routed, &scores, Instant::now(), ending);
         match ending {
             Ending::Forwarded => Err(ScoreError::Unsupported),
             Ending::TooLong => Err(ScoreError::Question(Problem::TooLong(length))),
@@ -187,7 +187,7 @@ impl Scorer {
         &self,
         worker: usize,
         routed: &Routed<'_>,
-        scores: Scores<'_>,
+        scores: &Scores<'_>,
         encoded: Instant,
         ending: Ending,
     ) {
@@ -204,7 +204,7 @@ impl Scorer {
         });
     }
 
-    fn failed(&self, call: &Call, error: &OrtError) -> ScoreError {
+    fn failed(&self, call: &Call<'_>, error: &OrtError) -> ScoreError {
         ScoreError::Rpc(self.fault(call.method.name, &error.0))
     }
 

@@ -34,7 +34,7 @@ pub(super) fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, Py
 }
 
 /// Path, metadata, the peer's address and certificate, and the seconds until the deadline.
-fn context_tuple<'py>(py: Python<'py>, context: &CallContext) -> PyResult<Bound<'py, PyTuple>> {
+fn context_tuple<'py>(py: Python<'py>, context: &CallContext<'_>) -> PyResult<Bound<'py, PyTuple>> {
     let bytes = |value: &[u8]| PyBytes::new(py, value);
     let metadata = context.metadata.iter().map(|(name, value)| (bytes(name), bytes(value)));
     let (address, certificate) = (context.peer.address.to_string(), context.peer.certificate.as_deref());

@@ -5,12 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 
-use crate::transport::headers::Headers;
-
-/// Bytes that stand before each entry of `Metadata`: the lengths of its name and its value.
-const LENGTHS_BYTES: usize = 8;
+use crate::transport::headers::{GrpcHeaders, Headers};
 
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,41 +20,39 @@ pub(crate) struct Peer {
 
 /// The metadata that a caller sent: header fields but those of HTTP/2 and gRPC, in their order.
 ///
-/// One allocation holds all entries. The limit of a head's bytes bounds it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Metadata(Bytes);
-
-/// Whether a field belongs to HTTP/2 or gRPC, and not to the caller's metadata.
-fn is_reserved(name: &[u8]) -> bool {
-    name.starts_with(b":") || name.starts_with(b"grpc-") || matches!(name, b"te" | b"content-type")
+/// It is borrowed from the head that it came in, so that a call that is answered at once copies nothing.
+/// `to_owned` copies it, in one allocation, for a call that outlives the head.
+#[derive(Debug, Clone)]
+pub(crate) struct Metadata<'a> {
+    entries: Entries<'a>,
+    bytes: usize,
 }
 
-impl Metadata {
-    /// The metadata of a head.
-    pub(crate) fn of(headers: Headers<'_>) -> Self {
-        let entries = || headers.fields().filter(|(name, _)| !is_reserved(name));
-        let size = entries().map(|(name, value)| LENGTHS_BYTES + name.len() + value.len()).sum();
-        let mut out = Vec::with_capacity(size);
-        for (name, value) in entries() {
-            out.put_u32_ne(name.len() as u32);
-            out.put_u32_ne(value.len() as u32);
-            out.put_slice(name);
-            out.put_slice(value);
-        }
-        Self(out.into())
+#[derive(Debug, Clone)]
+enum Entries<'a> {
+    Head(Headers<'a>),
+    /// For each entry the lengths of its name and its value, four bytes each, and both of them.
+    Owned(Box<[u8]>),
+}
+
+impl<'a> Metadata<'a> {
+    /// The metadata of a head, of which `grpc` was read.
+    pub(crate) fn of(headers: Headers<'a>, grpc: &GrpcHeaders<'_>) -> Self {
+        Self { entries: Entries::Head(headers), bytes: grpc.metadata_bytes }
+    }
+
+    /// The bytes of all names and values.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The names and values in their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = &self.0[..];
-        std::iter::from_fn(move || {
-            let (name_length, after) = rest.split_first_chunk::<4>()?;
-            let (value_length, after) = after.split_first_chunk::<4>()?;
-            let (name, after) = after.split_at(u32::from_ne_bytes(*name_length) as usize);
-            let (value, after) = after.split_at(u32::from_ne_bytes(*value_length) as usize);
-            rest = after;
-            Some((name, value))
-        })
+        let (head, owned) = match &self.entries {
+            Entries::Head(headers) => (Some(headers.metadata()), None),
+            Entries::Owned(bytes) => (None, Some(read(bytes))),
+        };
+        head.into_iter().flatten().chain(owned.into_iter().flatten())
     }
 
     /// The last value of a name.
@@ -65,18 +60,36 @@ impl Metadata {
         self.iter().filter(|(found, _)| *found == name.as_bytes()).last().map(|(_, value)| value)
     }
 
-    /// The bytes of memory that the metadata takes.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    fn to_owned(&self) -> Metadata<'static> {
+        let mut out = Vec::with_capacity(self.bytes);
+        for (name, value) in self.iter() {
+            out.extend_from_slice(&(name.len() as u32).to_ne_bytes());
+            out.extend_from_slice(&(value.len() as u32).to_ne_bytes());
+            out.extend_from_slice(name);
+            out.extend_from_slice(value);
+        }
+        Metadata { entries: Entries::Owned(out.into()), bytes: self.bytes }
     }
+}
+
+/// The entries of metadata that was copied.
+fn read(mut rest: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    std::iter::from_fn(move || {
+        let (name_length, after) = rest.split_first_chunk()?;
+        let (value_length, after) = after.split_first_chunk()?;
+        let (name, after) = after.split_at(u32::from_ne_bytes(*name_length) as usize);
+        let (value, after) = after.split_at(u32::from_ne_bytes(*value_length) as usize);
+        rest = after;
+        Some((name, value))
+    })
 }
 
 /// What is known of a call besides its messages.
 #[derive(Debug, Clone)]
-pub(crate) struct CallContext {
+pub(crate) struct CallContext<'a> {
     /// The path of the method, as "/package.Service/Method".
-    pub path: Cow<'static, str>,
-    pub metadata: Metadata,
+    pub path: Cow<'a, str>,
+    pub metadata: Metadata<'a>,
     pub peer: Arc<Peer>,
     /// The earliest time at which the call can have come.
     pub received: Instant,
@@ -84,7 +97,18 @@ pub(crate) struct CallContext {
     pub deadline: Option<Instant>,
 }
 
-impl CallContext {
+impl CallContext<'_> {
+    /// The context of a call that outlives its head.
+    pub(crate) fn to_owned(&self) -> CallContext<'static> {
+        CallContext {
+            path: Cow::Owned(self.path.clone().into_owned()),
+            metadata: self.metadata.to_owned(),
+            peer: Arc::clone(&self.peer),
+            received: self.received,
+            deadline: self.deadline,
+        }
+    }
+
     /// Whether the caller no longer waits.
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| now >= deadline)
@@ -121,11 +145,14 @@ mod tests {
         }
         blocks.end(1, false);
         let (_, headers) = blocks.iter().next().unwrap();
-        let metadata = Metadata::of(headers);
-        let found: Vec<_> = metadata.iter().collect();
-        let wanted = fields[4..].iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        assert_eq!(found, wanted.collect::<Vec<_>>());
-        assert_eq!((metadata.last("key"), metadata.last("other")), (Some(&b""[..]), None));
-        assert_eq!(Metadata::default().iter().count(), 0);
+        let borrowed = Metadata::of(headers, &headers.grpc());
+        let wanted: Vec<_> =
+            fields[4..].iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        for metadata in [borrowed.to_owned(), borrowed] {
+            assert_eq!(metadata.iter().collect::<Vec<_>>(), wanted);
+            let bytes: usize = wanted.iter().map(|(name, value)| name.len() + value.len()).sum();
+            assert_eq!(metadata.bytes(), bytes);
+            assert_eq!((metadata.last("key"), metadata.last("other")), (Some(&b""[..]), None));
+        }
     }
 }

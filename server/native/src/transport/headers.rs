@@ -7,7 +7,7 @@ const KEPT_BYTES: usize = 1 << 16;
 const KEPT_PLACES: usize = 1 << 11;
 
 /// A field: where its name begins, its value begins, and its value ends.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct FieldPlace(usize, usize, usize);
 
 /// The calls that have begun since the last look, in their order, each with its headers; behind them
@@ -82,7 +82,7 @@ impl HeaderBlocks {
 }
 
 /// The headers that a call began with.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Headers<'a> {
     bytes: &'a [u8],
     places: &'a [FieldPlace],
@@ -118,17 +118,38 @@ impl<'a> Headers<'a> {
                 b"grpc-timeout" => &mut grpc.timeout,
                 b"grpc-encoding" => &mut grpc.encoding,
                 b"grpc-accept-encoding" => &mut grpc.accept_encoding,
-                _ => continue,
+                name if is_reserved(name) => continue,
+                _ => {
+                    grpc.metadata_bytes += name.len() + value.len();
+                    continue;
+                }
             };
             place.get_or_insert(value);
         }
         grpc
     }
 
+    /// The fields that the caller added to those of HTTP/2 and gRPC, in their order.
+    pub(crate) fn metadata(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.fields().filter(|(name, _)| !is_reserved(name))
+    }
+
     /// The fields in their order.
     pub(crate) fn fields(self) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> {
         let Self { bytes, places, .. } = self;
         places.iter().map(|place| (&bytes[place.0..place.1], &bytes[place.1..place.2]))
+    }
+}
+
+/// Whether a field belongs to HTTP/2 or gRPC, and not to the caller's metadata.
+#[inline]
+fn is_reserved(name: &[u8]) -> bool {
+    match name.first() {
+        Some(b':') => true,
+        Some(b'g') => name.starts_with(b"grpc-"),
+        Some(b't') => name == b"te",
+        Some(b'c') => name == b"content-type",
+        _ => false,
     }
 }
 
@@ -141,6 +162,8 @@ pub(crate) struct GrpcHeaders<'a> {
     pub timeout: Option<&'a [u8]>,
     pub encoding: Option<&'a [u8]>,
     pub accept_encoding: Option<&'a [u8]>,
+    /// The bytes of the names and values of the caller's metadata.
+    pub metadata_bytes: usize,
 }
 
 #[cfg(test)]
@@ -191,7 +214,7 @@ mod tests {
         push(&mut begun, &[("other", "")]);
         begun.end(3, false);
         let values = |grpc: GrpcHeaders<'_>| {
-            let GrpcHeaders { method, path, content_type, timeout, encoding, accept_encoding } = grpc;
+            let GrpcHeaders { method, path, content_type, timeout, encoding, accept_encoding, .. } = grpc;
             let found = [method, path, content_type, timeout, encoding, accept_encoding];
             found.map(|value| value.map(<[u8]>::to_vec))
         };
