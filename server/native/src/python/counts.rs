@@ -23,14 +23,14 @@ pub(super) type VersionSums = (String, String, u64, [u64; ROW_REASONS], Sums, Su
 pub(super) type RouteSums = (RouteKey, u64, u64, [u64; REASONS], [u64; ROW_REASONS], u64, Buckets, Buckets);
 
 /// The counts of all versions and routes of the last snapshot, and of versions that were made since.
-pub(super) struct Counts {
+pub(super) struct CountRegistry {
     /// How many threads count.
     workers: usize,
     versions: Mutex<BTreeMap<VersionKey, Arc<VersionShards>>>,
     routes: Mutex<BTreeMap<RouteKey, Arc<RouteShards>>>,
 }
 
-impl Counts {
+impl CountRegistry {
     pub(super) fn new(workers: usize) -> Self {
         Self { workers, versions: Mutex::default(), routes: Mutex::default() }
     }

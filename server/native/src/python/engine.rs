@@ -22,7 +22,7 @@ use crate::predict::pipeline::{Budgets, Limits, Predictor};
 use crate::predict::scoring::Scorer;
 use crate::predict::shadow::ShadowLane;
 use crate::protocol::reasons::REASONS;
-use crate::python::counts::{Counts, RouteSums, VersionSums};
+use crate::python::counts::{CountRegistry, RouteSums, VersionSums};
 use crate::python::errors::{FailureParts, FixedParts, rpc_error};
 use crate::python::events::event_tuple;
 use crate::python::version::{PyVersion, VersionParts, version};
@@ -110,7 +110,7 @@ pub(crate) struct Engine {
     tls: Arc<Tls>,
     server: OnceLock<Server>,
     limits: Arc<LimitCounts>,
-    counts: Counts,
+    counts: CountRegistry,
 }
 
 #[pymethods]
@@ -148,7 +148,7 @@ impl Engine {
             tls: Arc::default(),
             server: OnceLock::new(),
             limits: Arc::default(),
-            counts: Counts::new(workers),
+            counts: CountRegistry::new(workers),
         })
     }
 

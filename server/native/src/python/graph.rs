@@ -26,7 +26,7 @@ pub(super) fn load_runtime(library: PathBuf) -> PyResult<&'static str> {
 }
 
 // Python unpacks these in one place.
-type Answers<'py> = Vec<(i32, Vec<i64>, Bound<'py, PyAny>)>;
+type RunOutputs<'py> = Vec<(i32, Vec<i64>, Bound<'py, PyAny>)>;
 
 /// The values of one graph input.
 #[derive(FromPyObject)]
@@ -55,7 +55,7 @@ impl Graph {
         names: Vec<String>,
         feeds: Vec<(String, i32, Vec<i64>, Values)>,
         seconds: Option<f64>,
-    ) -> PyResult<Answers<'py>> {
+    ) -> PyResult<RunOutputs<'py>> {
         let input_names = feeds.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>();
         let names = Arc::new((Names::new(&input_names)?, Names::new(&names)?));
         let mut inputs = Vec::new();

@@ -139,7 +139,7 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin + Unread>(
     let link = Rc::new(SharedSession::new(session, quota));
     // In a task of its own: what it waits for need not be looked at for every call.
     let keeper = spawn_local(keep(link.clone(), options.clone(), phase));
-    let ending = Ending { link: Rc::clone(&link), keeper };
+    let ending = ConnectionEnd { link: Rc::clone(&link), keeper };
     let counts = Arc::clone(&options.counts);
     let mut wire = SocketLoop {
         io,
@@ -162,12 +162,12 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin + Unread>(
 
 /// Has all that belongs to a connection end with it, however it ends: a panic or an abort of its task
 /// leaves no call that waits and no keeper.
-struct Ending {
+struct ConnectionEnd {
     link: Rc<SharedSession>,
     keeper: JoinHandle<()>,
 }
 
-impl Drop for Ending {
+impl Drop for ConnectionEnd {
     fn drop(&mut self) {
         self.keeper.abort();
         self.link.session().close();

@@ -24,12 +24,12 @@ pub(crate) struct Peer {
 /// `to_owned` copies it, in one allocation, for a call that outlives the head.
 #[derive(Debug, Clone)]
 pub(crate) struct Metadata<'a> {
-    entries: Entries<'a>,
+    entries: MetadataEntries<'a>,
     bytes: usize,
 }
 
 #[derive(Debug, Clone)]
-enum Entries<'a> {
+enum MetadataEntries<'a> {
     Head(Headers<'a>),
     /// For each entry the lengths of its name and its value, four bytes each, and both of them.
     Owned(Box<[u8]>),
@@ -38,7 +38,7 @@ enum Entries<'a> {
 impl<'a> Metadata<'a> {
     /// The metadata of a head, of which `grpc` was read.
     pub(crate) fn of(headers: Headers<'a>, grpc: &GrpcHeaders<'_>) -> Self {
-        Self { entries: Entries::Head(headers), bytes: grpc.metadata_bytes }
+        Self { entries: MetadataEntries::Head(headers), bytes: grpc.metadata_bytes }
     }
 
     /// The bytes of all names and values.
@@ -49,8 +49,8 @@ impl<'a> Metadata<'a> {
     /// The names and values in their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let (head, owned) = match &self.entries {
-            Entries::Head(headers) => (Some(headers.metadata()), None),
-            Entries::Owned(bytes) => (None, Some(read(bytes))),
+            MetadataEntries::Head(headers) => (Some(headers.metadata()), None),
+            MetadataEntries::Owned(bytes) => (None, Some(read(bytes))),
         };
         head.into_iter().flatten().chain(owned.into_iter().flatten())
     }
@@ -68,7 +68,7 @@ impl<'a> Metadata<'a> {
             out.extend_from_slice(name);
             out.extend_from_slice(value);
         }
-        Metadata { entries: Entries::Owned(out.into()), bytes: self.bytes }
+        Metadata { entries: MetadataEntries::Owned(out.into()), bytes: self.bytes }
     }
 }
 
