@@ -7,269 +7,182 @@ checked here, once. No other module reads the environment.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
-from scorewire_server.catalog.version_policy import DESCRIPTION, parse_version_policy
-
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
-_LARGEST_PORT = 65535
+from scorewire_server.setting_kinds import (
+    ADDRESS,
+    LARGEST_PORT,
+    PATH,
+    VERSION_POLICY,
+    Kind,
+    choice,
+    integer,
+    seconds,
+)
 
 
 class SettingError(ValueError):
     """A setting has an invalid value; the message names the setting and its valid values."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """How a setting is read from text. `description` tells people which values are valid."""
-
-    description: str
-
-    def parse(self, text: str) -> Any:
-        """The value that a text stands for.
-
-        Raises:
-            ValueError: the text is not a valid value.
-        """
-        if not text:
-            raise ValueError
-        return text
-
-
-@dataclass(frozen=True, slots=True)
-class _Integer(_Kind):
-    low: int
-    high: int
-
-    def parse(self, text: str) -> int:
-        value = int(text)
-        if not self.low <= value <= self.high:
-            raise ValueError
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class _Seconds(_Kind):
-    low: float
-    high: float
-
-    def parse(self, text: str) -> float:
-        value = float(text)
-        if not self.low <= value <= self.high:
-            raise ValueError
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice(_Kind):
-    choices: tuple[str, ...]
-
-    def parse(self, text: str) -> str:
-        if text not in self.choices:
-            raise ValueError
-        return text
-
-
-@dataclass(frozen=True, slots=True)
-class _Address(_Kind):
-    def parse(self, text: str) -> str:
-        match = _ADDRESS.fullmatch(text)
-        if match is None or int(match[2]) > _LARGEST_PORT:
-            raise ValueError
-        return text
-
-
-@dataclass(frozen=True, slots=True)
-class _Policy(_Kind):
-    def parse(self, text: str) -> str:
-        parse_version_policy(text)
-        return text
-
-
-@dataclass(frozen=True, slots=True)
-class _Path(_Kind):
-    def parse(self, text: str) -> Path:
-        if not text:
-            raise ValueError
-        return Path(text)
-
-
-def _integer(low: int, high: int) -> _Integer:
-    return _Integer(f"a whole number from {low} to {high}", low, high)
-
-
-def _seconds(high: float, low: float = 0.0) -> _Seconds:
-    return _Seconds(f"a number of seconds from {low:g} to {high:g}", low, high)
-
-
-def _choice(*choices: str) -> _Choice:
-    return _Choice("one of " + ", ".join(choices), choices)
-
-
-_PATH = _Path("a path")
-_POLICY = _Policy(DESCRIPTION)
-_ADDRESS_KIND = _Address("HOST:PORT or [IPv6]:PORT; port 0 takes a free one")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings. The annotation of each has its valid values and its purpose."""
 
-    models: Annotated[Path, _PATH, "Folder of bundles: MODELS/<model>/<version>/."] = Path("models")
+    models: Annotated[Path, PATH, "Folder of bundles: MODELS/<model>/<version>/."] = Path("models")
     version_policy: Annotated[
         str,
-        _POLICY,
+        VERSION_POLICY,
         "Versions that are loaded without being asked for; latest counts no pre-releases.",
     ] = "all"
     watch: Annotated[
         str,
-        _choice("auto", "poll", "off"),
+        choice("auto", "poll", "off"),
         "How the server notices new and removed bundles: by events of the file system, or by a look at"
         " intervals, since network file systems send no events.",
     ] = "auto"
-    watch_seconds: Annotated[float, _seconds(3600, low=0.1), "The interval of --watch poll."] = 5.0
+    watch_seconds: Annotated[float, seconds(3600, low=0.1), "The interval of --watch poll."] = 5.0
     state_file: Annotated[
         Path | None,
-        _PATH,
+        PATH,
         "File that keeps aliases, splits, shadows and the versions that were loaded or unloaded by hand;"
         " .scorewire-state.json in --models unless given.",
     ] = None
     control: Annotated[
         str,
-        _choice("auto", "on", "off"),
+        choice("auto", "on", "off"),
         "Whether the server answers calls that change something (load, unload, alias, split, shadow,"
         " rollback); auto is on if --listen is a loopback address.",
     ] = "auto"
-    listen: Annotated[str, _ADDRESS_KIND, "Address of the gRPC port."] = "127.0.0.1:8500"
+    listen: Annotated[str, ADDRESS, "Address of the gRPC port."] = "127.0.0.1:8500"
     port_file: Annotated[
         Path | None,
-        _PATH,
+        PATH,
         "File for the real address, written once all bundles are loaded; a second line has the address of"
         " the metrics.",
     ] = None
     tls_cert: Annotated[
-        Path | None, _PATH, "PEM file of the certificate chain; turns TLS on, with --tls-key."
+        Path | None, PATH, "PEM file of the certificate chain; turns TLS on, with --tls-key."
     ] = None
-    tls_key: Annotated[Path | None, _PATH, "PEM file of the certificate's private key."] = None
+    tls_key: Annotated[Path | None, PATH, "PEM file of the certificate's private key."] = None
     metrics_port: Annotated[
         int | None,
-        _integer(0, _LARGEST_PORT),
+        integer(0, LARGEST_PORT),
         "Port of Prometheus' /metrics, on the host of --listen; off unless given.",
     ] = None
     engine: Annotated[
         str,
-        _choice("auto", "native", "reference"),
+        choice("auto", "native", "reference"),
         "The engine that answers calls; auto is native if its extension is installed, else reference.",
     ] = "auto"
     threads: Annotated[
         int,
-        _integer(0, 1024),
+        integer(0, 1024),
         "Threads that answer calls; 0 is one for each processor. Native engine only.",
     ] = 0
     pin_threads: Annotated[
-        str, _choice("off", "on"), "Whether each of --threads stays on a processor of its own."
+        str, choice("off", "on"), "Whether each of --threads stays on a processor of its own."
     ] = "off"
-    graph_threads: Annotated[int, _integer(1, 256), "Threads that one run of a graph may use."] = 1
-    batch_threads: Annotated[int, _integer(1, 256), "Threads that score large batches."] = 2
+    graph_threads: Annotated[int, integer(1, 256), "Threads that one run of a graph may use."] = 1
+    batch_threads: Annotated[int, integer(1, 256), "Threads that score large batches."] = 2
     trial_seconds: Annotated[
         float,
-        _seconds(3600),
+        seconds(3600),
         "Time for the first load of a bundle, which is a trial in a process of its own; 0 loads bundles"
         " without a trial.",
     ] = 60.0
     trial_memory_bytes: Annotated[
         int,
-        _integer(0, 1 << 46),
+        integer(0, 1 << 46),
         "Memory for that trial; 0 is 4 GiB, or 40 times the size of the bundle's graph if that is more.",
     ] = 0
     trial_processes: Annotated[
         int,
-        _integer(1, 64),
+        integer(1, 64),
         "Trials at one time; further bundles wait.",
     ] = 2
-    max_rows: Annotated[int, _integer(1, 10_000_000), "Most rows in one call."] = 10_000
+    max_rows: Annotated[int, integer(1, 10_000_000), "Most rows in one call."] = 10_000
     max_message_bytes: Annotated[
-        int, _integer(1024, 1 << 30), "Most bytes of one message, of requests and of answers."
+        int, integer(1024, 1 << 30), "Most bytes of one message, of requests and of answers."
     ] = 16 << 20
     max_run_seconds: Annotated[
         float,
-        _seconds(3600, low=0.001),
+        seconds(3600, low=0.001),
         "Longest run of a model's graph; a longer run is stopped, and its call fails.",
     ] = 60.0
     max_in_flight: Annotated[
-        int, _integer(1, 1_000_000), "Most prediction calls that are being answered at one time."
+        int, integer(1, 1_000_000), "Most prediction calls that are being answered at one time."
     ] = 1024
     max_streams: Annotated[
-        int, _integer(1, 1_000_000), "Most calls that are open at one time on one connection."
+        int, integer(1, 1_000_000), "Most calls that are open at one time on one connection."
     ] = 1024
     max_metadata_bytes: Annotated[
         int,
-        _integer(4096, 1 << 17),
+        integer(4096, 1 << 17),
         "Most bytes of a call's metadata, as HTTP/2 counts them: name, value and 32 for each entry.",
     ] = 16384
     max_watches: Annotated[
-        int, _integer(1, 1_000_000), "Most health watches and reflection streams that are open at one time."
+        int, integer(1, 1_000_000), "Most health watches and reflection streams that are open at one time."
     ] = 4096
     max_connection_bytes: Annotated[
         int,
-        _integer(0, 1 << 40),
+        integer(0, 1 << 40),
         "Most bytes of messages that were received and answers that were not sent yet, for the calls of one"
         " connection; 0 is eight times --max-message-bytes. The reference engine counts answers only.",
     ] = 0
     max_buffered_bytes: Annotated[
         int,
-        _integer(0, 1 << 40),
+        integer(0, 1 << 40),
         "The same for all connections together; 0 is 64 times --max-message-bytes.",
     ] = 0
     max_connections: Annotated[
-        int, _integer(0, 1_000_000), "Most connections that are open at one time; 0 is no limit."
+        int, integer(0, 1_000_000), "Most connections that are open at one time; 0 is no limit."
     ] = 10_000
     max_connections_per_address: Annotated[
         int,
-        _integer(0, 1_000_000),
+        integer(0, 1_000_000),
         "Most connections that are open at one time from one address, which may be a proxy's; 0 is no"
         " limit. Native engine only.",
     ] = 0
     max_connection_idle_seconds: Annotated[
         float,
-        _seconds(86_400),
+        seconds(86_400),
         "Time without a call after which the server asks a client to open a new connection for its next"
         " call; 0 is never.",
     ] = 1800.0
     max_stall_seconds: Annotated[
         float,
-        _seconds(86_400),
+        seconds(86_400),
         "Time without progress after which the server ends a call, in the middle of a message or of an"
         " answer; 0 is never. Native engine only.",
     ] = 60.0
     max_stream_seconds: Annotated[
         float,
-        _seconds(86_400 * 7),
+        seconds(86_400 * 7),
         "Time after which a stream of predictions ends as if its deadline had passed; 0 is never.",
     ] = 0.0
     max_connection_age_seconds: Annotated[
         float,
-        _seconds(86_400),
+        seconds(86_400),
         "Age at which the server asks a client to open a new connection, so that load spreads; 0 is never.",
     ] = 0.0
     drain_seconds: Annotated[
         float,
-        _seconds(3600),
+        seconds(3600),
         "Pause after health turns NOT_SERVING, for balancers to see it, before clients are asked to leave.",
     ] = 2.0
-    grace_seconds: Annotated[float, _seconds(3600), "Time for calls to end after that pause."] = 20.0
+    grace_seconds: Annotated[float, seconds(3600), "Time for calls to end after that pause."] = 20.0
     log_format: Annotated[
         str,
-        _choice("auto", "console", "json"),
+        choice("auto", "console", "json"),
         "Format of the log; auto is console on a terminal, else json.",
     ] = "auto"
     log_level: Annotated[
-        str, _choice("debug", "info", "warning", "error"), "Lowest level that is logged."
+        str, choice("debug", "info", "warning", "error"), "Lowest level of the lines that are logged."
     ] = "info"
 
     @property
@@ -295,7 +208,7 @@ class Settings:
 
 
 # Each setting's kind and purpose, by name.
-_KINDS: dict[str, tuple[_Kind, str]] = {
+_KINDS: dict[str, tuple[Kind, str]] = {
     name: get_args(hint)[1:] for name, hint in get_type_hints(Settings, include_extras=True).items()
 }
 

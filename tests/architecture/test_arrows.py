@@ -69,6 +69,7 @@ LAYERS: dict[str, Layers] = {
         ("engine",),
         ("engine.encodings",),
         ("settings", "stale_files"),
+        ("setting_kinds",),
         ("catalog.version_policy", "errors"),
         ("logs",),
         ("line_writer", "printable"),

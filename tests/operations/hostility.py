@@ -9,7 +9,7 @@ from scorewire_contract.bundle import read_bundle
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.catalog.repository import BundleFolder
 from scorewire_server.engine.factory import choose_engine
-from scorewire_server.engine.snapshot import build_snapshot
+from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.loading.loader import load
 from scorewire_server.settings import Settings
 from tests import bundles

@@ -16,7 +16,8 @@ from scorewire_contract.bundle import Bundle
 from scorewire_contract.scoring import RunGraph, Scorer
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import models_pb2, schema_pb2
-from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, VersionRecord, build_snapshot
+from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, VersionRecord
+from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.loading.audit import audit
 from tests.bundles import write_sum_bundle
 

@@ -13,7 +13,8 @@ from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import errors_pb2, models_pb2
 from scorewire_server.certificates import Certificates
 from scorewire_server.engine.port import Certificate
-from scorewire_server.engine.snapshot import VersionRecord, build_snapshot
+from scorewire_server.engine.snapshot import VersionRecord
+from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import (
     BUCKETS_SECONDS,
     Histogram,

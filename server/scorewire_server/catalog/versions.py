@@ -31,7 +31,8 @@ from scorewire_server.catalog.routing import log_warnings
 from scorewire_server.catalog.selection import Selection
 from scorewire_server.catalog.state import ModelState, StateFile
 from scorewire_server.catalog.version_policy import VersionPolicy
-from scorewire_server.engine.snapshot import LoadedVersion, Routing, Snapshot, VersionRecord, build_snapshot
+from scorewire_server.engine.snapshot import LoadedVersion, Routing, Snapshot, VersionRecord
+from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.errors import StateNotKeptError
 from scorewire_server.logs import log_fault, logger
 

@@ -15,7 +15,7 @@ from scorewire_proto.v1 import models_pb2
 from scorewire_server.catalog.catalog import Catalog
 from scorewire_server.control.methods import check_controllable, run_to_completion, unary
 from scorewire_server.engine.encodings.methods import INFERENCE
-from scorewire_server.engine.encodings.tensor_codec import BYTES
+from scorewire_server.engine.encodings.tensor_elements import BYTES
 from scorewire_server.engine.port import ControlMethod
 from scorewire_server.engine.snapshot import LoadedVersion, VersionRecord
 from scorewire_server.engine.statistics import Histogram, Statistics

@@ -13,7 +13,8 @@ from scorewire_server.control.health import MAX_LISTED, Health
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.methods import INFERENCE, PREDICTION
 from scorewire_server.engine.port import StreamMethod, UnaryMethod
-from scorewire_server.engine.snapshot import Snapshot, VersionRecord, build_snapshot
+from scorewire_server.engine.snapshot import Snapshot, VersionRecord
+from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.errors import MalformedMessageError, ModelNotFoundError, TooManyRowsError
 from tests.scorewire_server.models import loaded_version, snapshot_of, zeros
 

@@ -13,7 +13,7 @@ from scorewire_server.control.descriptors import File
 from scorewire_server.control.reflection import Reflection
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.port import StreamMethod
-from scorewire_server.engine.snapshot import build_snapshot
+from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.errors import TooManyRowsError
 from tests.scorewire_server.models import loaded_version, snapshot_of, zeros
 

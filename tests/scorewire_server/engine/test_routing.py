@@ -20,14 +20,8 @@ from grpc import aio
 from scorewire_proto.v1 import errors_pb2, models_pb2, prediction_pb2
 from scorewire_server.catalog.repository import BundleFolder
 from scorewire_server.engine.factory import EngineKind, choose_engine
-from scorewire_server.engine.snapshot import (
-    LoadedVersion,
-    Routing,
-    Shadow,
-    Snapshot,
-    VersionRecord,
-    build_snapshot,
-)
+from scorewire_server.engine.snapshot import LoadedVersion, Routing, Shadow, Snapshot, VersionRecord
+from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import RouteKey, RouteStatistics
 from scorewire_server.loading.loader import load
 from scorewire_server.settings import Settings

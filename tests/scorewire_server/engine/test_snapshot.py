@@ -7,7 +7,8 @@ import pytest
 
 from scorewire_contract.bundle import Bundle, read_bundle
 from scorewire_proto.v1 import models_pb2
-from scorewire_server.engine.snapshot import LoadedVersion, Routing, Shadow, VersionRecord, build_snapshot
+from scorewire_server.engine.snapshot import LoadedVersion, Routing, Shadow, VersionRecord
+from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.errors import ModelNotFoundError, VersionNotFoundError, VersionUnavailableError
 from tests.bundles import write_tensor_bundle
 from tests.scorewire_server.models import loaded_version, zeros

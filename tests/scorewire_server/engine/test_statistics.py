@@ -9,7 +9,8 @@ import pytest
 from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.control.route_statistics import route_statistics
-from scorewire_server.engine.snapshot import VersionRecord, build_snapshot
+from scorewire_server.engine.snapshot import VersionRecord
+from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import Distribution, RouteKey, RouteStatistics, Statistics
 from tests.scorewire_server.models import loaded_version, zeros
 

@@ -10,44 +10,32 @@ double holds the value.
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scorewire_contract.coding import LARGEST_WHOLE
 from scorewire_contract.scoring import Scores
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.inference import inference_pb2 as pb
 from scorewire_proto.v1 import schema_pb2
+from scorewire_server.engine.encodings.tensor_elements import (
+    BYTES,
+    DATATYPES,
+    LENGTH,
+    InputTensor,
+    as_numbers,
+    as_texts,
+    check_parameters,
+    path_of,
+    read_elements,
+)
 from scorewire_server.errors import clip, invalid_field
 
-BYTES = "BYTES"
-# For each datatype: numpy's type, and the field of InferTensorContents.
-DATATYPES: Mapping[str, tuple[str, str]] = {
-    "BOOL": ("?", "bool_contents"),
-    "UINT8": ("u1", "uint_contents"),
-    "UINT16": ("<u2", "uint_contents"),
-    "UINT32": ("<u4", "uint_contents"),
-    "UINT64": ("<u8", "uint64_contents"),
-    "INT8": ("i1", "int_contents"),
-    "INT16": ("<i2", "int_contents"),
-    "INT32": ("<i4", "int_contents"),
-    "INT64": ("<i8", "int64_contents"),
-    "FP16": ("<f2", ""),
-    "FP32": ("<f4", "fp32_contents"),
-    "FP64": ("<f8", "fp64_contents"),
-    BYTES: ("O", "bytes_contents"),
-}
-_LENGTH = struct.Struct("<I")
-# The most sizes in a shape, since the product of very many sizes takes long.
-_MAX_RANK = 32
 # The parameter with which a client asks for answers that are not raw.
 _NOT_RAW = "binary_data_output"
-_UNSUPPORTED = ("shared_memory_region", "classification")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +100,7 @@ class TensorCodec:
             InvalidRequestError: the tensors do not fit the model.
         """
         self._check_wanted(message)
-        tensors = list(self._elements(message))
+        tensors = list(read_elements(message, self._model))
         if not tensors:
             raise invalid_field("inputs", "there are no inputs")
         counts = {each.shape[0] for each, _ in tensors}
@@ -130,25 +118,27 @@ class TensorCodec:
         for each, values in tensors:
             tensor, start = self._inputs[each.name], self._starts[each.name]
             if tensor.datatype == BYTES:
-                texts[:, start : start + tensor.width] = _texts(each, values).reshape(count, tensor.width)
+                texts[:, start : start + tensor.width] = as_texts(each, values).reshape(count, tensor.width)
             else:
-                filled = _numbers(each, values).reshape(count, tensor.width)
+                filled = as_numbers(each, values).reshape(count, tensor.width)
                 numbers[:, start : start + tensor.width] = filled
         return count, numbers.ravel(), texts.ravel().tolist()
 
-    def _check_inputs(self, sent: Sequence[pb.ModelInferRequest.InferInputTensor]) -> None:
+    def _check_inputs(self, sent: Sequence[InputTensor]) -> None:
         seen: set[str] = set()
         for each in sent:
             tensor = self._inputs.get(each.name)
             if tensor is None or each.name in seen:
                 what = "it is sent twice" if tensor else "there is no such input"
-                raise invalid_field(_path(each), f"{what}; the model takes {', '.join(self._starts)}"[:180])
+                raise invalid_field(path_of(each), f"{what}; the model takes {', '.join(self._starts)}"[:180])
             seen.add(each.name)
             row = tuple(each.shape[1:])
             if row != tensor.dims and (tensor.width, math.prod(row)) != (1, 1):
-                raise invalid_field(_path(each), f"its shape is {list(each.shape)}, not {[-1, *tensor.dims]}")
+                raise invalid_field(
+                    path_of(each), f"its shape is {list(each.shape)}, not {[-1, *tensor.dims]}"
+                )
             if tensor.datatype == BYTES != each.datatype:
-                raise invalid_field(_path(each), f"its datatype is {clip(each.datatype)}, not BYTES")
+                raise invalid_field(path_of(each), f"its datatype is {clip(each.datatype)}, not BYTES")
         if absent := [t.name for t in self.inputs if t.name not in seen and not t.optional]:
             raise invalid_field(f"inputs[{clip(absent[0])}]", "the input is missing")
 
@@ -160,7 +150,7 @@ class TensorCodec:
                 what = "it is asked for twice" if wanted.name in seen else "there is no such output"
                 raise invalid_field(f"outputs[{clip(wanted.name)}]", f"{what}; there are {known}")
             seen.add(wanted.name)
-            _check_parameters(wanted.parameters)
+            check_parameters(wanted.parameters)
 
     def write(self, request: pb.ModelInferRequest, response: pb.ModelInferResponse, scores: Scores) -> None:
         """Fill in the outputs that a request asks for.
@@ -185,7 +175,7 @@ class TensorCodec:
             dtype, field = DATATYPES[tensor.datatype]
             if tensor.datatype == BYTES:
                 elements: Any = [text.encode("utf-8", "surrogatepass") for text in values.ravel().tolist()]
-                content = b"".join(_LENGTH.pack(len(each)) + each for each in elements) if raw else b""
+                content = b"".join(LENGTH.pack(len(each)) + each for each in elements) if raw else b""
             else:
                 cast = values.astype(dtype)
                 elements, content = cast.ravel(), cast.tobytes() if raw else b""
@@ -200,47 +190,14 @@ class TensorCodec:
         alone = len(message.inputs) == 1 and not self._text_count
         return alone and message.inputs[0].name not in self._inputs
 
-    def _fused(self, each: pb.ModelInferRequest.InferInputTensor, values: Any) -> NDArray[np.float64]:
+    def _fused(self, each: InputTensor, values: Any) -> NDArray[np.float64]:
         if list(each.shape[1:]) != [self._number_count]:
             raise invalid_field(
-                _path(each),
+                path_of(each),
                 f"there is no such input, and with shape {list(each.shape)} it is not all features at once:"
                 f" that is {[-1, self._number_count]}",
             )
-        return _numbers(each, values)
-
-    def _elements(
-        self, message: pb.ModelInferRequest
-    ) -> Iterator[tuple[pb.ModelInferRequest.InferInputTensor, Any]]:
-        """Each tensor with its elements, flat: an array of numbers, or a list of bytes."""
-        raws = message.raw_input_contents
-        for each in message.inputs:
-            _check_parameters(each.parameters)
-            if raws and each.HasField("contents"):
-                raise invalid_field(
-                    _path(each),
-                    "contents field must not be specified when using raw_input_contents for"
-                    f" '{clip(each.name)}' for model '{self._model}'",
-                )
-        if raws and len(raws) != len(message.inputs):
-            raise invalid_field(
-                "raw_input_contents", f"there are {len(raws)} for {len(message.inputs)} inputs"
-            )
-        for index, each in enumerate(message.inputs):
-            if each.datatype not in DATATYPES:
-                raise invalid_field(_path(each), f"{clip(each.datatype)!r} is not a datatype of the protocol")
-            if len(each.shape) > _MAX_RANK:
-                raise invalid_field(
-                    _path(each), f"its shape has {len(each.shape)} sizes, more than {_MAX_RANK}"
-                )
-            if not each.shape or any(size < 0 for size in each.shape):
-                raise invalid_field(_path(each), f"its shape is {list(each.shape)}, not [rows, ...]")
-            values = _raw(each, raws[index]) if raws else _typed(each)
-            if len(values) != math.prod(each.shape):
-                raise invalid_field(
-                    _path(each), f"{len(values)} elements do not fit its shape, {list(each.shape)}"
-                )
-            yield each, values
+        return as_numbers(each, values)
 
 
 def _input_of(feature: schema_pb2.Feature) -> Tensor:
@@ -272,69 +229,3 @@ def _check(inputs: Sequence[Tensor], outputs: Sequence[Tensor], schema: schema_p
         or [(t.name, t.width, t.datatype == BYTES) for t in outputs] != widths
     ):
         raise ValueError("the manifest's tensors do not fit its schema")
-
-
-def _raw(each: pb.ModelInferRequest.InferInputTensor, content: bytes) -> Any:
-    if each.datatype != BYTES:
-        dtype = np.dtype(DATATYPES[each.datatype][0])
-        if len(content) % dtype.itemsize:
-            raise invalid_field(
-                _path(each), f"{len(content)} raw bytes are not a whole number of {each.datatype} values"
-            )
-        return np.frombuffer(content, dtype=dtype)
-    elements, position = [], 0
-    while position < len(content):
-        begin = position + _LENGTH.size
-        if begin > len(content):
-            raise invalid_field(_path(each), "its raw bytes end within a length")
-        position = begin + _LENGTH.unpack_from(content, position)[0]
-        if position > len(content):
-            raise invalid_field(_path(each), "its raw bytes end within an element")
-        elements.append(content[begin:position])
-    return elements
-
-
-def _typed(each: pb.ModelInferRequest.InferInputTensor) -> Any:
-    dtype, field = DATATYPES[each.datatype]
-    if not field:
-        raise invalid_field(_path(each), f"{each.datatype} can only be sent in raw_input_contents")
-    if surplus := [found.name for found, _ in each.contents.ListFields() if found.name != field]:
-        raise invalid_field(_path(each), f"{each.datatype} belongs in {field}, not in {surplus[0]}")
-    elements = list(getattr(each.contents, field))
-    if each.datatype == BYTES:
-        return elements
-    try:
-        return np.array(elements, dtype=dtype)
-    except OverflowError:
-        raise invalid_field(_path(each), f"a number is out of the range of {each.datatype}") from None
-
-
-def _numbers(each: pb.ModelInferRequest.InferInputTensor, values: Any) -> NDArray[np.float64]:
-    if each.datatype == BYTES:
-        raise invalid_field(_path(each), "its datatype is BYTES, and the model takes numbers there")
-    if each.datatype in ("INT64", "UINT64") and len(values):
-        limit = int(LARGEST_WHOLE)
-        if int(values.max()) > limit or int(values.min()) < -limit:
-            raise invalid_field(
-                _path(each), "a number is beyond 2^53, where a double does not hold every integer"
-            )
-    return np.asarray(values, dtype=np.float64)
-
-
-def _texts(each: pb.ModelInferRequest.InferInputTensor, values: list[bytes]) -> NDArray[np.object_]:
-    texts = np.empty(len(values), dtype=object)
-    try:
-        texts[:] = [value.decode("utf-8") for value in values]
-    except UnicodeDecodeError:
-        raise invalid_field(_path(each), "an element is not UTF-8 text") from None
-    return texts
-
-
-def _check_parameters(parameters: Mapping[str, pb.InferParameter]) -> None:
-    for name in _UNSUPPORTED:
-        if name in parameters:
-            raise invalid_field(f"parameters[{name}]", "this server does not support this parameter")
-
-
-def _path(each: pb.ModelInferRequest.InferInputTensor) -> str:
-    return f"inputs[{clip(each.name)}]"

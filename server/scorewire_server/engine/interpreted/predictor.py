@@ -19,7 +19,8 @@ from scorewire_server.engine.interpreted.observer import Observer, Prediction
 from scorewire_server.engine.interpreted.run_limit import run_until
 from scorewire_server.engine.interpreted.shadow import ShadowLane
 from scorewire_server.engine.interpreted.version_uses import VersionUses
-from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, build_snapshot
+from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
+from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import Statistics
 from scorewire_server.engine.validation import check_answer, check_request, find_route
 from scorewire_server.errors import CallError, is_fault

@@ -35,7 +35,8 @@ from scorewire_server.engine.native.session import load_runtime
 from scorewire_server.engine.native.statistics import read_statistics
 from scorewire_server.engine.native.version import native_version
 from scorewire_server.engine.port import Certificate, ControlMethod, StreamMethod, UnaryMethod
-from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot, build_snapshot
+from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot
+from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import BUCKETS_SECONDS, Statistics
 from scorewire_server.engine.tls import read_certificate
 from scorewire_server.errors import StartError

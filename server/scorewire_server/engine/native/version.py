@@ -13,7 +13,7 @@ import scorewire_native
 from scorewire_contract.coding import RowError, missing_message, number_ranges, unknown_message, whole_message
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import errors_pb2, prediction_pb2, schema_pb2
-from scorewire_server.engine.encodings.tensor_codec import BYTES
+from scorewire_server.engine.encodings.tensor_elements import BYTES
 from scorewire_server.engine.native.session import NativeGraph
 from scorewire_server.engine.snapshot import LoadedVersion
 from scorewire_server.errors import Reason

@@ -1,0 +1,79 @@
+"""The kinds of settings: how each is read from text, and which values are valid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scorewire_server.catalog.version_policy import DESCRIPTION, parse_version_policy
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+LARGEST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a setting is read from text.
+
+    Attributes:
+        description: which values are valid, for people.
+        parse: the value of a text; raises ValueError for a text that is not valid.
+    """
+
+    description: str
+    parse: Callable[[str], Any]
+
+
+def integer(low: int, high: int) -> Kind:
+    """Whole numbers from `low` to `high`."""
+    return Kind(f"a whole number from {low} to {high}", lambda text: _within(int(text), low, high))
+
+
+def seconds(high: float, low: float = 0.0) -> Kind:
+    """Seconds from `low` to `high`, with a fraction."""
+    description = f"a number of seconds from {low:g} to {high:g}"
+    return Kind(description, lambda text: _within(float(text), low, high))
+
+
+def choice(*choices: str) -> Kind:
+    """One of some words."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(text)
+        return text
+
+    return Kind("one of " + ", ".join(choices), parse)
+
+
+def _within(value: float, low: float, high: float) -> float:
+    # False for NaN, too.
+    if not low <= value <= high:
+        raise ValueError(value)
+    return value
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise ValueError(text)
+    return Path(text)
+
+
+def _address(text: str) -> str:
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match[2]) > LARGEST_PORT:
+        raise ValueError(text)
+    return text
+
+
+def _policy(text: str) -> str:
+    parse_version_policy(text)
+    return text
+
+
+PATH = Kind("a path", _path)
+ADDRESS = Kind("HOST:PORT or [IPv6]:PORT; port 0 takes a free one", _address)
+VERSION_POLICY = Kind(DESCRIPTION, _policy)
