@@ -53,7 +53,7 @@ pub(crate) fn compression(request: &GrpcHeaders<'_>) -> Result<MessageCompressio
         }
         Some(other) => {
             let name = std::str::from_utf8(other).unwrap_or("?");
-            let message = format!("MessageCompression algorithm '{name}' is disabled.");
+            let message = format!("Compression algorithm '{name}' is disabled.");
             Err(RpcError::plain(status::UNIMPLEMENTED, message))
         }
     }
@@ -252,7 +252,9 @@ mod tests {
                 "{accepted}"
             );
         }
-        assert_eq!(read(Some("snappy"), "").unwrap_err().code, status::UNIMPLEMENTED);
+        let unknown = read(Some("snappy"), "").unwrap_err();
+        assert_eq!(unknown.code, status::UNIMPLEMENTED);
+        assert_eq!(unknown.message, "Compression algorithm 'snappy' is disabled.");
     }
 
     #[test]
