@@ -16,7 +16,7 @@ pub(crate) async fn compress(
     answer: Vec<u8>,
     responder: &mut Responder,
 ) -> Result<Vec<u8>, DeliveryError> {
-    if !zipped || !responder.allows_gzip() || !gzip::pays(&answer) {
+    if !zipped || !responder.allows_gzip() || !gzip::is_worthwhile(&answer) {
         return Ok(answer);
     }
     if answer.len() <= gzip::INLINE_BYTES {
@@ -29,5 +29,5 @@ pub(crate) async fn compress(
         }
     });
     // The threads end only with the server.
-    responder.attend(deadline, deflated).await?.map_err(|_| DeliveryError::Reset)
+    responder.wait_for(deadline, deflated).await?.map_err(|_| DeliveryError::Reset)
 }

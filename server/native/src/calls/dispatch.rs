@@ -52,7 +52,7 @@ fn admit(context: &CallContext<'_>, body: &mut RequestBody) -> Result<(), CallEr
     if context.is_expired(Instant::now()) {
         return Err(DeliveryError::Expired.into());
     }
-    if !body.hold_metadata(context.metadata.bytes()) {
+    if !body.reserve_metadata(context.metadata.bytes()) {
         return Err(DeliveryError::Full.into());
     }
     Ok(())
@@ -60,8 +60,8 @@ fn admit(context: &CallContext<'_>, body: &mut RequestBody) -> Result<(), CallEr
 
 /// Begins a call as far as its kind allows; gives back what can be answered at once.
 fn begin_one<'a>(worker: &Arc<Worker>, call: IncomingCall<'a>, cx: &mut Context<'_>) -> Option<Unary<'a>> {
-    let IncomingCall { head: headers, mut body, answer, received, peer } = call;
-    let mut responder = Responder::new(answer);
+    let IncomingCall { headers, mut body, writer, received, peer } = call;
+    let mut responder = Responder::new(writer);
     if headers.is_overlong() {
         let error = RpcError::plain(status::RESOURCE_EXHAUSTED, "Received metadata larger than max");
         responder.finish(Some(&error));
@@ -83,7 +83,7 @@ fn begin_one<'a>(worker: &Arc<Worker>, call: IncomingCall<'a>, cx: &mut Context<
         let loading = &worker.predictor.loading;
         if loading.is_on() {
             let (worker, peer) = (Arc::clone(worker), Arc::clone(peer));
-            drop(spawn_local(wait_for_method(worker, headers.alone(), body, responder, received, peer)));
+            drop(spawn_local(wait_for_method(worker, headers.to_blocks(), body, responder, received, peer)));
         } else if loading.is_given_up() {
             responder.finish(Some(&worker.errors().draining));
         } else {
@@ -157,29 +157,29 @@ fn find_handler<'a>(worker: &Worker, grpc: &GrpcHeaders<'a>) -> Option<(&'a str,
 /// Begins a call of a method that may be of a model that is still to be loaded.
 async fn wait_for_method(
     worker: Arc<Worker>,
-    block: HeaderBlocks,
+    blocks: HeaderBlocks,
     body: RequestBody,
     mut responder: Responder,
     received: Instant,
     peer: Arc<Peer>,
 ) {
-    let Some((_, head)) = block.iter().next() else { return };
+    let Some((_, headers)) = blocks.iter().next() else { return };
     let loading = &worker.predictor.loading;
     // One that cannot be read is refused when the call begins.
-    let deadline = deadline(&head.grpc(), received).unwrap_or_default();
+    let deadline = deadline(&headers.grpc(), received).unwrap_or_default();
     loop {
         let changed = loading.changed();
-        if !loading.is_on() || find_handler(&worker, &head.grpc()).is_some() {
+        if !loading.is_on() || find_handler(&worker, &headers.grpc()).is_some() {
             break;
         }
-        match responder.attend(deadline, changed).await {
+        match responder.wait_for(deadline, changed).await {
             Ok(()) => {}
             Err(DeliveryError::Expired) => return responder.finish(Some(&worker.errors().expired)),
             Err(DeliveryError::Reset | DeliveryError::Full) => return,
         }
     }
-    let answer = responder.into_answer();
-    let mut call = Some(IncomingCall { head, body, answer, received, peer: &peer });
+    let writer = responder.into_writer();
+    let mut call = Some(IncomingCall { headers, body, writer, received, peer: &peer });
     std::future::poll_fn(|cx| {
         begin(&worker, call.take().into_iter(), cx);
         Poll::Ready(())

@@ -45,11 +45,11 @@ async fn run(
                     message = std::future::poll_fn(|cx| messages.poll_message(&worker.pool, cx)), if wanted => Err(message),
                 }
             };
-            let command = match responder.attend(deadline, next).await? {
+            let command = match responder.wait_for(deadline, next).await? {
                 Ok(command) => command,
                 Err(message) => {
                     let message = message?;
-                    zipped = message.as_ref().map_or(zipped, |message| message.zipped);
+                    zipped = message.as_ref().map_or(zipped, |message| message.compressed);
                     call.deliver(message.map(|message| message.bytes));
                     wanted = false;
                     continue;

@@ -76,8 +76,9 @@ impl RequestMessages {
                 return Poll::Ready(Ok(Some(inflated?)));
             }
             if let Some(mut message) = self.inbox.next_message()? {
-                message.held = self.body.settle(message.bytes.len()).ok_or_else(RpcError::full)?;
-                if !message.zipped {
+                message.reservation =
+                    self.body.reserve_whole(message.bytes.len()).ok_or_else(RpcError::full)?;
+                if !message.compressed {
                     return Poll::Ready(Ok(Some(message)));
                 }
                 if let Some(inflated) = self.inflate(pool, message)? {
@@ -88,7 +89,7 @@ impl RequestMessages {
             match self.body.poll_data(cx) {
                 Poll::Pending => {
                     let begun = self.inbox.len();
-                    if (begun > 0 || self.owes) && !self.body.owe(begun) {
+                    if (begun > 0 || self.owes) && !self.body.reserve_partial(begun) {
                         return Poll::Ready(Err(RpcError::full().into()));
                     }
                     return Poll::Pending;
@@ -111,7 +112,7 @@ impl RequestMessages {
         let (sender, inflated) = oneshot::channel();
         self.inflating = Some(inflated);
         pool.run(move || {
-            let _held = zipped.held;
+            let _held = zipped.reservation;
             let whole = loop {
                 // A caller that went away needs none of it.
                 if sender.is_closed() {

@@ -61,13 +61,14 @@ pub(crate) async fn resolve(
             Pending::Route(message) => route_later(worker, call, &message, responder).await?,
             Pending::Batch(_) if responder.is_full() => return Err(RpcError::full().into()),
             Pending::Batch(batch) => {
-                responder.attend(deadline, score_batch(worker, call.method, *batch)).await?
+                responder.wait_for(deadline, score_batch(worker, call.method, *batch)).await?
             }
             Pending::Question(pending) => {
-                Outcome::Failed(responder.attend(deadline, explain(worker, *pending)).await?)
+                Outcome::Failed(responder.wait_for(deadline, explain(worker, *pending)).await?)
             }
             Pending::Forward(forwarded) => {
-                let answered = responder.attend(deadline, forward::forward(worker, call, *forwarded)).await?;
+                let answered =
+                    responder.wait_for(deadline, forward::forward(worker, call, *forwarded)).await?;
                 // The control plane has counted its failure.
                 Outcome::Answered(answered?)
             }
@@ -90,7 +91,7 @@ async fn route_later(
                 return Ok(outcome);
             }
         }
-        responder.attend(call.context.deadline, changed).await?;
+        responder.wait_for(call.context.deadline, changed).await?;
     }
 }
 

@@ -74,7 +74,7 @@ async fn answer(answers: &mut Answers<'_>, messages: &mut RequestMessages) -> Re
                 // Nothing more is here: what was answered goes out before the next is waited for.
                 answers.flush().await?;
                 let here = std::future::poll_fn(|cx| messages.poll_together(&worker.pool, cx));
-                answers.responder.attend(call.context.deadline, here).await?
+                answers.responder.wait_for(call.context.deadline, here).await?
             }
         };
         let bytes: Vec<(&Bytes, &Call<'_>)> = batch.iter().map(|message| (&message.bytes, call)).collect();
@@ -114,11 +114,11 @@ impl Answers<'_> {
     async fn add(&mut self, message: &Message, id: MessageId, outcome: Outcome) -> Result<(), CallError> {
         let (worker, call) = (self.worker, self.call);
         let answered = match outcome {
-            Outcome::Answered(answer) if !message.zipped => Ok(answer),
+            Outcome::Answered(answer) if !message.compressed => Ok(answer),
             Outcome::Failed(error) => Err(error),
             outcome => {
                 self.flush().await?;
-                resolve(worker, call, message.zipped, outcome, &mut self.responder).await?
+                resolve(worker, call, message.compressed, outcome, &mut self.responder).await?
             }
         };
         match answered {

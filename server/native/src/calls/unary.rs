@@ -41,7 +41,7 @@ async fn wait(
     mut responder: Responder,
 ) {
     let message = std::future::poll_fn(|cx| messages.poll_only(&worker.pool, cx));
-    let read = responder.attend(call.context.deadline, message).await;
+    let read = responder.wait_for(call.context.deadline, message).await;
     match read.map_err(CallError::Delivery).and_then(|read| read) {
         Ok(message) => answer(&worker, vec![(message, call, responder)]),
         Err(error) => worker.end(call.method, error, responder),
@@ -69,13 +69,13 @@ fn finish(
     mut responder: Responder,
 ) {
     match outcome {
-        Outcome::Answered(answer) if !message.zipped => responder.answer(answer),
+        Outcome::Answered(answer) if !message.compressed => responder.answer(answer),
         Outcome::Failed(error) => worker.fail(call.method, &error, responder),
         outcome => {
             let (worker, call) = (Arc::clone(worker), call.to_owned());
             drop(spawn_local(async move {
                 // Until then the message is held.
-                match resolve(&worker, &call, message.zipped, outcome, &mut responder).await {
+                match resolve(&worker, &call, message.compressed, outcome, &mut responder).await {
                     Ok(Ok(answer)) => responder.answer(answer),
                     Ok(Err(error)) => worker.fail(call.method, &error, responder),
                     Err(error) => worker.end(call.method, error, responder),

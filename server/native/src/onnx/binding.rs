@@ -68,7 +68,7 @@ impl IoBinding {
     }
 
     /// A frame of outputs alone, for what was gathered from several runs.
-    pub(crate) fn gathered(outputs: Vec<Tensor>, names: Arc<(Names, Names)>) -> Self {
+    pub(crate) fn from_outputs(outputs: Vec<Tensor>, names: Arc<(Names, Names)>) -> Self {
         Self { outputs, ..Self::new(Vec::new(), names) }
     }
 

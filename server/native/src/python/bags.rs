@@ -58,7 +58,7 @@ pub(super) fn bag(parts: BagParts) -> PyResult<Bag> {
         "characters_of_words" => Analyzer::CharactersOfWords,
         other => return Err(PyValueError::new_err(format!("terms are not made of {other}"))),
     };
-    let places = match parts.hashing {
+    let terms = match parts.hashing {
         Some((width, signed)) => TermIndex::Hashed(width, signed),
         None => TermIndex::listed(parts.terms),
     };
@@ -71,7 +71,7 @@ pub(super) fn bag(parts: BagParts) -> PyResult<Bag> {
         analyzer,
         shortest: parts.sizes.0,
         longest: parts.sizes.1,
-        places,
+        terms,
         characters: Characters::of(&parts.unicode).ok_or_else(unknown)?,
     })
 }

@@ -84,7 +84,7 @@ impl ConnectionParts {
             max_idle: time(self.max_connection_idle_seconds),
             max_stall: time(self.max_stall_seconds),
             max_bytes: self.max_connection_bytes,
-            cut: (&INITIAL, trailers(&predictor.scorer.errors.draining).into()),
+            closing_fields: (&INITIAL, trailers(&predictor.scorer.errors.draining).into()),
             quota: Arc::clone(&predictor.quota),
             counts: Arc::clone(counts),
         }
@@ -119,7 +119,7 @@ impl Engine {
     #[new]
     fn new(parts: EngineParts, fixed: FixedParts) -> PyResult<Self> {
         let events = Arc::new(Events::new().map_err(|error| PyOSError::new_err(error.to_string()))?);
-        panics::tell(&events);
+        panics::report_to(&events);
         let max_run = Duration::from_secs_f64(parts.max_run_seconds);
         let workers = Predictor::workers(parts.threads);
         let counting = Counting {
@@ -322,7 +322,7 @@ impl Engine {
             ("connections", self.limits.connections.load(Relaxed)),
             ("connections_per_address", self.limits.connections_of_address.load(Relaxed)),
             ("connection_idle", self.limits.idle_connections.load(Relaxed)),
-            ("metadata_bytes", self.limits.overlong_heads.load(Relaxed)),
+            ("metadata_bytes", self.limits.overlong_headers.load(Relaxed)),
             ("flood", self.limits.flooded_connections.load(Relaxed)),
         ];
         (self.predictor.quota.used(), connections, limits)

@@ -17,7 +17,7 @@ use crate::protocol::reasons::ROW_REASON_NAMES;
 
 #[pymodule]
 fn scorewire_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    panics::silence();
+    panics::install_hook();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("METHODS", PyTuple::new(module.py(), METHODS.each_ref().map(|method| method.name))?)?;
     module.add("ROW_REASONS", PyTuple::new(module.py(), ROW_REASON_NAMES)?)?;

@@ -244,7 +244,7 @@ impl Coder {
         for (place, input) in self.inputs.iter().enumerate() {
             if let Some((bag, part)) = input.entries {
                 let rows = rows.clone().map(|(scratch, row)| scratch.entries.of(bag, row));
-                entries::fill(frame, place, part, self.bags[bag].places.count(), rows)?;
+                entries::fill(frame, place, part, self.bags[bag].terms.count(), rows)?;
             }
         }
         Ok(())

@@ -151,7 +151,7 @@ impl GraphRunner {
             }
         }
         let times = RunTimes { begin, end: Instant::now() };
-        Ok((IoBinding::gathered(outputs, self.names.clone()), times))
+        Ok((IoBinding::from_outputs(outputs, self.names.clone()), times))
     }
 
     fn run_binding(
@@ -179,7 +179,7 @@ impl GraphRunner {
 
     /// A binding for the outputs of one row of another binding's.
     pub(super) fn row_like(&self, binding: &IoBinding) -> Result<IoBinding, OrtError> {
-        Ok(IoBinding::gathered(self.outputs_like(binding, 1)?, self.names.clone()))
+        Ok(IoBinding::from_outputs(self.outputs_like(binding, 1)?, self.names.clone()))
     }
 
     /// Runs the graph over inputs that are filled, and checks the outputs' shapes and types.

@@ -58,36 +58,36 @@ mod tests {
 
     #[test]
     fn under_pressure_the_first_message_gets_its_room_and_then_the_next() {
-        let mut intake = Backpressure::default();
+        let mut backpressure = Backpressure::default();
         for id in [1, 3, 5, 3] {
-            intake.begin(id);
-            intake.withhold(id, 10);
+            backpressure.begin(id);
+            backpressure.withhold(id, 10);
         }
-        assert_eq!(intake.relieve(true), [(1, 10)]);
-        intake.end(1);
-        assert_eq!(intake.relieve(true), [(3, 20)]);
-        assert!(intake.withholds());
-        assert_eq!(intake.relieve(false), [(5, 10)]);
-        assert!(!intake.withholds());
+        assert_eq!(backpressure.relieve(true), [(1, 10)]);
+        backpressure.end(1);
+        assert_eq!(backpressure.relieve(true), [(3, 20)]);
+        assert!(backpressure.withholds());
+        assert_eq!(backpressure.relieve(false), [(5, 10)]);
+        assert!(!backpressure.withholds());
     }
 
     #[test]
     fn a_call_has_one_entry_however_small_its_frames_are() {
-        let mut intake = Backpressure::default();
+        let mut backpressure = Backpressure::default();
         for id in [1, 3] {
-            intake.begin(id);
+            backpressure.begin(id);
         }
         for _ in 0..1000 {
-            intake.withhold(3, 1);
+            backpressure.withhold(3, 1);
         }
-        assert_eq!(intake.withheld, [(3, 1000)]);
+        assert_eq!(backpressure.withheld, [(3, 1000)]);
     }
 
     #[test]
     fn a_message_that_is_whole_gives_its_room_back() {
-        let mut intake = Backpressure::default();
-        intake.begin(1);
-        intake.withhold(3, 10);
-        assert_eq!(intake.relieve(true), [(3, 10)]);
+        let mut backpressure = Backpressure::default();
+        backpressure.begin(1);
+        backpressure.withhold(3, 10);
+        assert_eq!(backpressure.relieve(true), [(3, 10)]);
     }
 }

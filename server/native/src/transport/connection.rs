@@ -86,7 +86,7 @@ pub(crate) struct ConnectionOptions {
     /// Age at which a client is told to connect anew.
     pub max_age: Option<Duration>,
     /// How calls end that are open when the engine does: the head where it was not sent, and trailers.
-    pub cut: (&'static InitialFields, HeaderFields),
+    pub closing_fields: (&'static InitialFields, HeaderFields),
     /// Time without a call after which it is told so, too.
     pub max_idle: Option<Duration>,
     /// Time after which a message that does not go on, and an answer that nobody takes, is given up.
@@ -99,9 +99,9 @@ pub(crate) struct ConnectionOptions {
 
 /// A call that begins.
 pub(crate) struct IncomingCall<'a> {
-    pub head: Headers<'a>,
+    pub headers: Headers<'a>,
     pub body: RequestBody,
-    pub answer: ResponseWriter,
+    pub writer: ResponseWriter,
     /// The earliest time at which it can have come.
     pub received: Instant,
     pub peer: &'a Arc<Peer>,
@@ -136,71 +136,71 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin + Unread>(
 ) {
     let Ok(session) = Http2Session::new(options.max_streams, options.max_metadata_bytes) else { return };
     let quota = Quota::within(&options.quota, options.max_bytes);
-    let link = Rc::new(SharedSession::new(session, quota));
+    let shared = Rc::new(SharedSession::new(session, quota));
     // In a task of its own: what it waits for need not be looked at for every call.
-    let keeper = spawn_local(keep(link.clone(), options.clone(), phase));
-    let ending = ConnectionEnd { link: Rc::clone(&link), keeper };
+    let timers = spawn_local(keep(shared.clone(), options.clone(), phase));
+    let ending = ConnectionEnd { shared: Rc::clone(&shared), timers };
     let counts = Arc::clone(&options.counts);
-    let mut wire = SocketLoop {
+    let mut socket_loop = SocketLoop {
         io,
         peer: Arc::new(peer),
-        link,
+        shared,
         begin,
         counts,
         arrivals: Arrivals::new(),
         unsent: Vec::new(),
         sent: 0,
     };
-    let _ = std::future::poll_fn(|cx| wire.poll(cx)).await;
-    if wire.link.session().is_flooded() {
-        wire.counts.flooded_connections.fetch_add(1, Relaxed);
+    let _ = std::future::poll_fn(|cx| socket_loop.poll(cx)).await;
+    if socket_loop.shared.session().is_flooded() {
+        socket_loop.counts.flooded_connections.fetch_add(1, Relaxed);
     }
     drop(ending);
     // The client reads to the end what was sent before it.
-    let _ = tokio::time::timeout(KEEPALIVE_TIMEOUT, wire.io.shutdown()).await;
+    let _ = tokio::time::timeout(KEEPALIVE_TIMEOUT, socket_loop.io.shutdown()).await;
 }
 
 /// Has all that belongs to a connection end with it, however it ends: a panic or an abort of its task
-/// leaves no call that waits and no keeper.
+/// leaves no call that waits and no timers.
 struct ConnectionEnd {
-    link: Rc<SharedSession>,
-    keeper: JoinHandle<()>,
+    shared: Rc<SharedSession>,
+    timers: JoinHandle<()>,
 }
 
 impl Drop for ConnectionEnd {
     fn drop(&mut self) {
-        self.keeper.abort();
-        self.link.session().close();
+        self.timers.abort();
+        self.shared.session().close();
     }
 }
 
 /// Does with a connection what time asks for; it ends the connection or is ended with it.
-async fn keep(link: Rc<SharedSession>, options: ConnectionOptions, phase: watch::Receiver<Phase>) {
+async fn keep(shared: Rc<SharedSession>, options: ConnectionOptions, phase: watch::Receiver<Phase>) {
     tokio::select! {
-        () = attend(&link) => {}
-        () = close(&link, &options, phase) => {}
-        () = end_stalled(&link, &options) => {}
+        () = attend(&shared) => {}
+        () = close(&shared, &options, phase) => {}
+        () = end_stalled(&shared, &options) => {}
     }
-    link.give_up();
+    shared.give_up();
 }
 
 /// Ends calls that do not go on; never ends itself.
-async fn end_stalled(link: &SharedSession, options: &ConnectionOptions) {
+async fn end_stalled(shared: &SharedSession, options: &ConnectionOptions) {
     let Some(max_stall) = options.max_stall else { return std::future::pending().await };
     loop {
         tokio::time::sleep(max_stall).await;
-        let ended = link.session().end_stalled();
+        let ended = shared.session().end_stalled();
         options.counts.stalled_calls.fetch_add(ended, Relaxed);
-        link.wake();
+        shared.wake();
     }
 }
 
 /// Ends when the connection has had no call for some time.
-async fn idle(link: &SharedSession, options: &ConnectionOptions) {
+async fn idle(shared: &SharedSession, options: &ConnectionOptions) {
     let Some(max_idle) = options.max_idle else { return std::future::pending().await };
     loop {
         tokio::time::sleep(max_idle).await;
-        if link.session().is_idle() {
+        if shared.session().is_idle() {
             options.counts.idle_connections.fetch_add(1, Relaxed);
             return;
         }
@@ -208,17 +208,17 @@ async fn idle(link: &SharedSession, options: &ConnectionOptions) {
 }
 
 /// Ends when the client does not greet, or no longer gives signs of life.
-async fn attend(link: &SharedSession) {
+async fn attend(shared: &SharedSession) {
     tokio::time::sleep(HANDSHAKE_TIMEOUT).await;
-    if !link.session().is_greeted() {
+    if !shared.session().is_greeted() {
         return;
     }
     loop {
         tokio::time::sleep(KEEPALIVE).await;
-        link.session().ping();
-        link.wake();
+        shared.session().ping();
+        shared.wake();
         tokio::time::sleep(KEEPALIVE_TIMEOUT).await;
-        if !link.session().is_alive() {
+        if !shared.session().is_alive() {
             return;
         }
     }
@@ -226,7 +226,7 @@ async fn attend(link: &SharedSession) {
 
 /// Tells the client, in due course, to begin no more calls. Ends some time after the engine's end, when
 /// the calls that were still open have been told.
-async fn close(link: &SharedSession, options: &ConnectionOptions, mut phase: watch::Receiver<Phase>) {
+async fn close(shared: &SharedSession, options: &ConnectionOptions, mut phase: watch::Receiver<Phase>) {
     let aged = async {
         match options.max_age {
             Some(age) => tokio::time::sleep(spread(age)).await,
@@ -237,13 +237,13 @@ async fn close(link: &SharedSession, options: &ConnectionOptions, mut phase: wat
         _ = closing(&mut phase) => "",
         // As gRFC A9 has it.
         () = aged => "max_age",
-        () = idle(link, options) => "max_idle",
+        () = idle(shared, options) => "max_idle",
     };
-    link.session().shut_down(reason);
-    link.wake();
+    shared.session().shut_down(reason);
+    shared.wake();
     tokio::time::sleep_until(closing(&mut phase).await.into()).await;
-    link.session().end_all(options.cut.0, &options.cut.1);
-    link.wake();
+    shared.session().end_all(options.closing_fields.0, &options.closing_fields.1);
+    shared.wake();
     tokio::time::sleep(LAST_WORDS).await;
 }
 
@@ -258,7 +258,7 @@ fn spread(age: Duration) -> Duration {
 struct SocketLoop<T, F> {
     io: T,
     peer: Arc<Peer>,
-    link: Rc<SharedSession>,
+    shared: Rc<SharedSession>,
     begin: F,
     counts: Arc<LimitCounts>,
     arrivals: Arrivals,
@@ -274,19 +274,19 @@ where
 {
     /// Reads, answers and writes, until the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Http2Error>> {
-        self.link.set_idle(None);
-        if self.link.is_given_up() {
+        self.shared.set_idle(None);
+        if self.shared.is_given_up() {
             return Poll::Ready(Ok(()));
         }
         self.arrivals.mark(|| self.io.unread());
         for turn in 0.. {
             let written = self.poll_write(cx)?;
-            if written.is_ready() && self.link.session().is_over() {
+            if written.is_ready() && self.shared.session().is_over() {
                 return Poll::Ready(Ok(()));
             }
             if written.is_pending() {
                 // What the session has counts against what may wait.
-                self.link.session().send(&mut self.unsent, self.sent + WRITE_BYTES)?;
+                self.shared.session().send(&mut self.unsent, self.sent + WRITE_BYTES)?;
                 if self.unsent.len() - self.sent >= WRITE_BYTES {
                     break;
                 }
@@ -304,7 +304,7 @@ where
                 }
             }
         }
-        self.link.set_idle(Some(cx.waker()));
+        self.shared.set_idle(Some(cx.waker()));
         Poll::Pending
     }
 
@@ -317,26 +317,26 @@ where
                 return Poll::Ready(Ok(None));
             }
             let received = self.arrivals.read(read.filled().len());
-            Poll::Ready(self.link.session().receive(read.filled()).map(|()| Some(received)))
+            Poll::Ready(self.shared.session().receive(read.filled()).map(|()| Some(received)))
         })
     }
 
     /// Begins the calls that have been read.
     fn begin(&mut self, received: Instant, cx: &mut Context<'_>) -> Result<(), Http2Error> {
-        let begun = self.link.session().begun();
+        let begun = self.shared.session().begun();
         let mut calls = begun.iter().peekable();
         while calls.peek().is_some() {
-            let (link, peer) = (&self.link, &self.peer);
-            let mut together = calls.by_ref().take(CALLS_PER_WRITE).filter_map(|(id, head)| {
+            let (shared, peer) = (&self.shared, &self.peer);
+            let mut together = calls.by_ref().take(CALLS_PER_WRITE).filter_map(|(id, headers)| {
                 // A caller may be gone already.
-                let open = link.session().is_open(id);
-                if head.is_overlong() {
-                    self.counts.overlong_heads.fetch_add(1, Relaxed);
+                let open = shared.session().is_open(id);
+                if headers.is_overlong() {
+                    self.counts.overlong_headers.fetch_add(1, Relaxed);
                 }
-                open.then(|| stream::call(link, id)).map(|(body, answer)| IncomingCall {
-                    head,
+                open.then(|| stream::call(shared, id)).map(|(body, writer)| IncomingCall {
+                    headers,
                     body,
-                    answer,
+                    writer,
                     received,
                     peer,
                 })
@@ -348,7 +348,7 @@ where
             }
         }
         drop(calls);
-        self.link.session().give_back(begun);
+        self.shared.session().give_back(begun);
         Ok(())
     }
 
@@ -364,7 +364,7 @@ where
             }
             self.sent = 0;
             self.unsent.clear();
-            self.link.session().send(&mut self.unsent, WRITE_BYTES)?;
+            self.shared.session().send(&mut self.unsent, WRITE_BYTES)?;
             if self.unsent.is_empty() {
                 self.unsent.shrink_to(KEPT_BYTES);
                 return Pin::new(&mut self.io).poll_flush(cx).map_err(|_| Http2Error);

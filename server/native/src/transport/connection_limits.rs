@@ -16,7 +16,7 @@ pub(crate) struct LimitCounts {
     /// Calls that were ended since they did not go on.
     pub stalled_calls: AtomicU64,
     /// Calls whose metadata was longer than allowed.
-    pub overlong_heads: AtomicU64,
+    pub overlong_headers: AtomicU64,
     /// Connections that were ended since their client asked too much.
     pub flooded_connections: AtomicU64,
 }
@@ -55,7 +55,7 @@ impl ConnectionLimits {
         }
         *count += 1;
         drop(open);
-        Some(ConnectionPermit { admission: Arc::clone(self), address })
+        Some(ConnectionPermit { limits: Arc::clone(self), address })
     }
 
     fn locked(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -66,13 +66,13 @@ impl ConnectionLimits {
 /// A connection that was taken, as long as this lives.
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
-    admission: Arc<ConnectionLimits>,
+    limits: Arc<ConnectionLimits>,
     address: IpAddr,
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut open = self.admission.locked();
+        let mut open = self.limits.locked();
         if let Some(count) = open.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -92,28 +92,28 @@ mod tests {
 
     #[test]
     fn a_connection_beyond_a_limit_is_not_taken_until_one_ends() {
-        let admission = ConnectionLimits::new(3, 2, Arc::default());
-        let first = admission.enter(address("10.0.0.1"));
+        let limits = ConnectionLimits::new(3, 2, Arc::default());
+        let first = limits.enter(address("10.0.0.1"));
         // The same address, as a socket for both families has it.
-        let second = admission.enter(address("::ffff:10.0.0.1"));
+        let second = limits.enter(address("::ffff:10.0.0.1"));
         assert!(first.is_some() && second.is_some());
-        assert!(admission.enter(address("10.0.0.1")).is_none());
-        let other = admission.enter(address("10.0.0.2"));
-        assert!(other.is_some() && admission.enter(address("10.0.0.3")).is_none());
-        assert_eq!(admission.open(), 3);
+        assert!(limits.enter(address("10.0.0.1")).is_none());
+        let other = limits.enter(address("10.0.0.2"));
+        assert!(other.is_some() && limits.enter(address("10.0.0.3")).is_none());
+        assert_eq!(limits.open(), 3);
         drop(second);
-        assert!(admission.enter(address("10.0.0.1")).is_some());
-        let counts = &admission.counts;
+        assert!(limits.enter(address("10.0.0.1")).is_some());
+        let counts = &limits.counts;
         assert_eq!((counts.connections.load(Relaxed), counts.connections_of_address.load(Relaxed)), (1, 1));
         drop((first, other));
-        assert_eq!(admission.open(), 0);
-        assert!(admission.locked().is_empty());
+        assert_eq!(limits.open(), 0);
+        assert!(limits.locked().is_empty());
     }
 
     #[test]
     fn without_limits_all_are_taken() {
-        let admission = ConnectionLimits::new(0, 0, Arc::default());
-        let taken: Vec<_> = (0..100).map(|_| admission.enter(address("10.0.0.1"))).collect();
+        let limits = ConnectionLimits::new(0, 0, Arc::default());
+        let taken: Vec<_> = (0..100).map(|_| limits.enter(address("10.0.0.1"))).collect();
         assert!(taken.iter().all(Option::is_some));
     }
 }

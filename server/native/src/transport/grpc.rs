@@ -103,7 +103,7 @@ pub(crate) enum DeliveryError {
 
 /// What goes back to the caller.
 pub(crate) struct Responder {
-    answer: ResponseWriter,
+    writer: ResponseWriter,
     /// Whether a message has been sent.
     opened: bool,
     /// Whether messages may be in gzip.
@@ -111,8 +111,8 @@ pub(crate) struct Responder {
 }
 
 impl Responder {
-    pub(crate) fn new(answer: ResponseWriter) -> Self {
-        Self { answer, opened: false, gzip: false }
+    pub(crate) fn new(writer: ResponseWriter) -> Self {
+        Self { writer, opened: false, gzip: false }
     }
 
     /// Tells the caller that messages may be in gzip. To be called before the first is sent.
@@ -132,13 +132,13 @@ impl Responder {
 
     /// Answers a request that is none of gRPC with a status of HTTP's.
     pub(crate) fn refuse(self, status: &'static str) {
-        self.answer.refuse(&[HeaderField::fixed(":status", status), ACCEPTED]);
+        self.writer.refuse(&[HeaderField::fixed(":status", status), ACCEPTED]);
     }
 
     /// Sends the one message of a unary call, and that all is well.
     pub(crate) fn answer(self, message: Vec<u8>) {
         let initial = self.initial();
-        if let Err(answer) = self.answer.finish(initial, Bytes::from(message), HeaderFields::Borrowed(OK)) {
+        if let Err(answer) = self.writer.finish(initial, Bytes::from(message), HeaderFields::Borrowed(OK)) {
             Self::new(answer).finish(Some(&RpcError::full()));
         }
     }
@@ -148,10 +148,10 @@ impl Responder {
     /// # Errors
     /// The caller went away, or the quotas do not allow the bytes.
     pub(crate) async fn send(&mut self, bytes: Bytes) -> Result<(), DeliveryError> {
-        if std::future::poll_fn(|cx| self.answer.poll_room(cx)).await.is_err() {
+        if std::future::poll_fn(|cx| self.writer.poll_room(cx)).await.is_err() {
             return Err(DeliveryError::Reset);
         }
-        if !self.answer.data(self.initial(), bytes) {
+        if !self.writer.data(self.initial(), bytes) {
             return Err(DeliveryError::Full);
         }
         self.opened = true;
@@ -160,33 +160,33 @@ impl Responder {
 
     /// Whether the quotas allow no answer that is to be counted.
     pub(crate) fn is_full(&self) -> bool {
-        self.answer.is_full()
+        self.writer.is_full()
     }
 
     /// Ends the call, well or with a failure.
     pub(crate) fn finish(self, failed: Option<&RpcError>) {
         let initial = self.initial();
         match failed {
-            None => self.answer.end(initial, HeaderFields::Borrowed(OK)),
-            Some(failure) if self.opened => self.answer.end(initial, trailers(failure).into()),
+            None => self.writer.end(initial, HeaderFields::Borrowed(OK)),
+            Some(failure) if self.opened => self.writer.end(initial, trailers(failure).into()),
             Some(failure) => {
                 let mut fields = INITIAL.fields.to_vec();
                 fields.extend(trailers(failure));
-                self.answer.refuse(&fields);
+                self.writer.refuse(&fields);
             }
         }
     }
 
     /// The answer's side of the call again, to which nothing was sent.
-    pub(crate) fn into_answer(self) -> ResponseWriter {
-        self.answer
+    pub(crate) fn into_writer(self) -> ResponseWriter {
+        self.writer
     }
 
     /// Waits for a future, unless the caller goes away or its deadline passes.
     ///
     /// # Errors
     /// It did, or it passed.
-    pub(crate) async fn attend<T>(
+    pub(crate) async fn wait_for<T>(
         &mut self,
         deadline: Option<Instant>,
         future: impl Future<Output = T>,
@@ -200,7 +200,7 @@ impl Responder {
         tokio::select! {
             biased;
             done = future => Ok(done),
-            () = std::future::poll_fn(|cx| self.answer.poll_gone(cx)) => Err(DeliveryError::Reset),
+            () = std::future::poll_fn(|cx| self.writer.poll_gone(cx)) => Err(DeliveryError::Reset),
             () = expiry => Err(DeliveryError::Expired),
         }
     }

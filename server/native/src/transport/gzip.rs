@@ -25,14 +25,14 @@ pub(crate) struct Inflating {
     inflated: Vec<u8>,
     max_bytes: usize,
     /// What the inflated bytes hold of the quota.
-    held: Reservation,
+    reservation: Reservation,
     quota: Arc<Quota>,
 }
 
 impl Inflating {
     pub(crate) fn new(zipped: Bytes, max_bytes: usize, quota: Arc<Quota>) -> Self {
         let inflater = Decompress::new_gzip(WINDOW_BITS);
-        Self { inflater, zipped, inflated: Vec::new(), max_bytes, held: Reservation::default(), quota }
+        Self { inflater, zipped, inflated: Vec::new(), max_bytes, reservation: Reservation::default(), quota }
     }
 
     /// Inflates up to `INLINE_BYTES` more; true once the message is whole.
@@ -71,14 +71,14 @@ impl Inflating {
 
     /// The message, once it is whole.
     pub(crate) fn into_message(self) -> Message {
-        Message { bytes: self.inflated.into(), zipped: true, held: self.held }
+        Message { bytes: self.inflated.into(), compressed: true, reservation: self.reservation }
     }
 
     /// Doubles the room, but never to more than the limit.
     fn make_room(&mut self, end: usize) -> Result<(), RpcError> {
         if end > self.inflated.capacity() {
             let capacity = end.max(2 * self.inflated.capacity()).min(self.max_bytes + 1);
-            if capacity > FREE_BYTES && !self.held.resize(&self.quota, capacity, Claim::First) {
+            if capacity > FREE_BYTES && !self.reservation.resize(&self.quota, capacity, Claim::First) {
                 return Err(RpcError::full());
             }
             self.inflated.reserve_exact(capacity - self.inflated.len());
@@ -92,7 +92,7 @@ fn broken() -> RpcError {
 }
 
 /// Whether an answer, with its head, gains by gzip.
-pub(crate) fn pays(answer: &[u8]) -> bool {
+pub(crate) fn is_worthwhile(answer: &[u8]) -> bool {
     answer.len() > PREFIX_BYTES + MIN_BYTES
 }
 
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn only_answers_above_a_kibibyte_gain() {
-        assert!(!pays(&[0; PREFIX_BYTES + 1024]));
-        assert!(pays(&[0; PREFIX_BYTES + 1025]));
+        assert!(!is_worthwhile(&[0; PREFIX_BYTES + 1024]));
+        assert!(is_worthwhile(&[0; PREFIX_BYTES + 1025]));
     }
 }

@@ -96,7 +96,7 @@ impl<'a> Headers<'a> {
     }
 
     /// A copy, as of the only call that has begun.
-    pub(crate) fn alone(self) -> HeaderBlocks {
+    pub(crate) fn to_blocks(self) -> HeaderBlocks {
         let mut copy = HeaderBlocks::default();
         copy.begin();
         for place in self.places {

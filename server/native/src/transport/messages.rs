@@ -11,9 +11,9 @@ use crate::transport::quota::Reservation;
 pub(crate) struct Message {
     pub bytes: Bytes,
     /// Whether the caller sent it in gzip.
-    pub zipped: bool,
+    pub compressed: bool,
     /// What it holds of the quota.
-    pub held: Reservation,
+    pub reservation: Reservation,
 }
 
 /// Messages out of the frames of a request.
@@ -27,7 +27,7 @@ pub(crate) struct MessageReader {
 }
 
 impl MessageReader {
-    /// An inbox for messages of up to so many bytes, which may be in gzip or not.
+    /// An reader for messages of up to so many bytes, which may be in gzip or not.
     pub(crate) fn new(max_message_bytes: usize, gzip: bool) -> Self {
         Self { chunk: Bytes::new(), pending: BytesMut::new(), max_message_bytes, gzip }
     }
@@ -64,7 +64,7 @@ impl MessageReader {
             return Ok(None);
         };
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        let zipped = match head[0] {
+        let compressed = match head[0] {
             0 => false,
             1 if self.gzip => true,
             1 => return Err(RpcError::plain(status::INTERNAL, "compressed flag set with identity encoding")),
@@ -82,8 +82,8 @@ impl MessageReader {
             self.chunk.advance(PREFIX_BYTES);
             return Ok(Some(Message {
                 bytes: self.chunk.split_to(length),
-                zipped,
-                held: Reservation::default(),
+                compressed,
+                reservation: Reservation::default(),
             }));
         }
         self.pending.advance(PREFIX_BYTES);
@@ -91,7 +91,7 @@ impl MessageReader {
         if !self.pending.is_empty() {
             self.chunk = self.pending.split().freeze();
         }
-        Ok(Some(Message { bytes, zipped, held: Reservation::default() }))
+        Ok(Some(Message { bytes, compressed, reservation: Reservation::default() }))
     }
 }
 
@@ -108,33 +108,33 @@ mod tests {
     fn messages_come_out_whole_however_they_are_cut() {
         let bytes = [framed(b"one"), framed(b""), framed(&[7; 300])].concat();
         for size in 1..bytes.len() + 1 {
-            let mut inbox = MessageReader::new(1000, false);
+            let mut reader = MessageReader::new(1000, false);
             let mut found = Vec::new();
             for chunk in bytes.chunks(size) {
-                inbox.push(Bytes::copy_from_slice(chunk));
-                while let Some(message) = inbox.next_message().unwrap() {
+                reader.push(Bytes::copy_from_slice(chunk));
+                while let Some(message) = reader.next_message().unwrap() {
                     found.push(message.bytes);
                 }
             }
             assert_eq!(found, [&b"one"[..], b"", &[7; 300]]);
-            assert!(inbox.is_empty());
+            assert!(reader.is_empty());
         }
     }
 
     #[test]
     fn a_message_over_the_limit_is_refused_by_its_head() {
-        let mut inbox = MessageReader::new(10, false);
-        inbox.push(Bytes::from_static(&[0, 0, 0, 0, 11]));
-        assert_eq!(inbox.next_message().unwrap_err().code, status::RESOURCE_EXHAUSTED);
+        let mut reader = MessageReader::new(10, false);
+        reader.push(Bytes::from_static(&[0, 0, 0, 0, 11]));
+        assert_eq!(reader.next_message().unwrap_err().code, status::RESOURCE_EXHAUSTED);
     }
 
     #[test]
     fn a_message_in_gzip_is_refused_unless_the_call_is_in_gzip() {
         for (flag, gzip, taken) in [(1, false, false), (1, true, true), (2, true, false)] {
-            let mut inbox = MessageReader::new(10, gzip);
-            inbox.push(Bytes::from_static(if flag == 1 { &[1, 0, 0, 0, 0] } else { &[2, 0, 0, 0, 0] }));
-            match inbox.next_message() {
-                Ok(message) => assert!(taken && message.unwrap().zipped),
+            let mut reader = MessageReader::new(10, gzip);
+            reader.push(Bytes::from_static(if flag == 1 { &[1, 0, 0, 0, 0] } else { &[2, 0, 0, 0, 0] }));
+            match reader.next_message() {
+                Ok(message) => assert!(taken && message.unwrap().compressed),
                 Err(failure) => assert!(!taken && failure.code == status::INTERNAL),
             }
         }
@@ -142,11 +142,11 @@ mod tests {
 
     #[test]
     fn a_message_that_has_only_begun_takes_no_more_than_has_come() {
-        let mut inbox = MessageReader::new(1 << 24, false);
+        let mut reader = MessageReader::new(1 << 24, false);
         for chunk in [&[0, 1, 0][..], &[0, 0, 7, 7]] {
-            inbox.push(Bytes::copy_from_slice(chunk));
-            assert!(inbox.next_message().unwrap().is_none());
+            reader.push(Bytes::copy_from_slice(chunk));
+            assert!(reader.next_message().unwrap().is_none());
         }
-        assert!(inbox.pending.capacity() < 1 << 10);
+        assert!(reader.pending.capacity() < 1 << 10);
     }
 }

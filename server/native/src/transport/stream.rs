@@ -25,7 +25,7 @@ pub(crate) struct SharedSession {
     idle: Cell<bool>,
     given_up: Cell<bool>,
     quota: Arc<Quota>,
-    intake: RefCell<Backpressure>,
+    backpressure: RefCell<Backpressure>,
     /// Whether the windows are small, and a task looks for the end of the pressure.
     narrow: Cell<bool>,
 }
@@ -38,7 +38,7 @@ impl SharedSession {
             idle: Cell::default(),
             given_up: Cell::default(),
             quota,
-            intake: RefCell::default(),
+            backpressure: RefCell::default(),
             narrow: Cell::default(),
         }
     }
@@ -71,15 +71,15 @@ impl SharedSession {
 
     /// No other message waits for that of a call any more.
     fn forget(&self, id: i32) {
-        self.intake.borrow_mut().end(id);
+        self.backpressure.borrow_mut().end(id);
         self.relieve(self.quota.is_pressed());
     }
 
     /// Gives the client the room that it has to get by now.
     fn relieve(&self, pressed: bool) {
-        let mut intake = self.intake.borrow_mut();
-        if intake.withholds() {
-            for (id, bytes) in intake.relieve(pressed) {
+        let mut backpressure = self.backpressure.borrow_mut();
+        if backpressure.withholds() {
+            for (id, bytes) in backpressure.relieve(pressed) {
                 self.session().open_window(id, bytes);
             }
             self.wake();
@@ -92,18 +92,18 @@ impl SharedSession {
             return;
         }
         self.session().narrow(true);
-        let link = Rc::downgrade(self);
+        let shared = Rc::downgrade(self);
         drop(spawn_local(async move {
             loop {
                 tokio::time::sleep(RELIEF).await;
-                let Some(link) = Weak::upgrade(&link) else { return };
+                let Some(shared) = Weak::upgrade(&shared) else { return };
                 // Asked once: others may end the pressure meanwhile, and all is to be given then.
-                let pressed = link.quota.is_pressed();
-                link.relieve(pressed);
+                let pressed = shared.quota.is_pressed();
+                shared.relieve(pressed);
                 if !pressed {
-                    link.narrow.set(false);
-                    link.session().narrow(false);
-                    link.wake();
+                    shared.narrow.set(false);
+                    shared.session().narrow(false);
+                    shared.wake();
                     return;
                 }
             }
@@ -122,7 +122,7 @@ impl SharedSession {
 
 /// The request's side of a call.
 pub(crate) struct RequestBody {
-    link: Rc<SharedSession>,
+    shared: Rc<SharedSession>,
     id: i32,
     /// Whether the last of it has been taken: then nobody asks the session again.
     ended: bool,
@@ -149,9 +149,9 @@ impl RequestBody {
         if self.ended {
             return Poll::Ready(Ok(None));
         }
-        let pressed = self.link.quota.is_pressed();
-        let withhold = pressed && !self.link.intake.borrow().is_first(self.id);
-        let mut session = self.link.session();
+        let pressed = self.shared.quota.is_pressed();
+        let withhold = pressed && !self.shared.backpressure.borrow().is_first(self.id);
+        let mut session = self.shared.session();
         let received = session.take(self.id, withhold);
         self.ended = matches!(received, Received::Last(_));
         match received {
@@ -161,11 +161,11 @@ impl RequestBody {
                 }
                 drop(session);
                 if withhold {
-                    self.link.intake.borrow_mut().withhold(self.id, data.len());
-                    self.link.narrow();
+                    self.shared.backpressure.borrow_mut().withhold(self.id, data.len());
+                    self.shared.narrow();
                 }
                 // What was taken may have made room for the client.
-                self.link.wake();
+                self.shared.wake();
                 Poll::Ready(Ok(Some(data)))
             }
             Received::End => Poll::Ready(Ok(None)),
@@ -185,40 +185,40 @@ impl RequestBody {
 
     /// The caller owes the rest of a message, of which so many bytes are here; false where the quota
     /// does not allow them.
-    pub(crate) fn owe(&mut self, bytes: usize) -> bool {
+    pub(crate) fn reserve_partial(&mut self, bytes: usize) -> bool {
         if !std::mem::replace(&mut self.owes, true) {
-            self.link.session().expect(self.id, true);
+            self.shared.session().expect(self.id, true);
         }
         if bytes <= FREE_BYTES {
             return true;
         }
-        let mut intake = self.link.intake.borrow_mut();
-        intake.begin(self.id);
-        let claim = if intake.is_first(self.id) { Claim::First } else { Claim::Waits };
-        self.held.resize(&self.link.quota, bytes, claim)
+        let mut backpressure = self.shared.backpressure.borrow_mut();
+        backpressure.begin(self.id);
+        let claim = if backpressure.is_first(self.id) { Claim::First } else { Claim::Waits };
+        self.held.resize(&self.shared.quota, bytes, claim)
     }
 
     /// What a message of so many bytes, which is whole, holds of the quota; None where that does not
     /// allow it.
-    pub(crate) fn settle(&mut self, bytes: usize) -> Option<Reservation> {
-        let fits = bytes <= FREE_BYTES || self.held.resize(&self.link.quota, bytes, Claim::First);
+    pub(crate) fn reserve_whole(&mut self, bytes: usize) -> Option<Reservation> {
+        let fits = bytes <= FREE_BYTES || self.held.resize(&self.shared.quota, bytes, Claim::First);
         let held = std::mem::take(&mut self.held);
         if std::mem::take(&mut self.owes) {
-            self.link.session().expect(self.id, false);
-            self.link.forget(self.id);
+            self.shared.session().expect(self.id, false);
+            self.shared.forget(self.id);
         }
         fits.then_some(held)
     }
 
     /// Holds bytes of the quota for the call's metadata, as long as the call may read messages; false where
     /// the quota does not allow them.
-    pub(crate) fn hold_metadata(&mut self, bytes: usize) -> bool {
-        bytes <= FREE_BYTES || self.metadata.resize(&self.link.quota, bytes, Claim::First)
+    pub(crate) fn reserve_metadata(&mut self, bytes: usize) -> bool {
+        bytes <= FREE_BYTES || self.metadata.resize(&self.shared.quota, bytes, Claim::First)
     }
 
     /// The quota of the connection.
     pub(crate) fn quota(&self) -> &Arc<Quota> {
-        &self.link.quota
+        &self.shared.quota
     }
 }
 
@@ -226,44 +226,44 @@ impl Drop for RequestBody {
     fn drop(&mut self) {
         if self.owes {
             self.held = Reservation::default();
-            self.link.forget(self.id);
+            self.shared.forget(self.id);
         }
     }
 }
 
 /// The answer's side of a call. One that is dropped before its end breaks the call off.
 pub(crate) struct ResponseWriter {
-    link: Rc<SharedSession>,
+    shared: Rc<SharedSession>,
     id: i32,
     /// Whether its end has been given: then nobody asks the session again.
     ended: bool,
 }
 
 /// The two sides of a call that has begun.
-pub(crate) fn call(link: &Rc<SharedSession>, id: i32) -> (RequestBody, ResponseWriter) {
+pub(crate) fn call(shared: &Rc<SharedSession>, id: i32) -> (RequestBody, ResponseWriter) {
     let body = RequestBody {
-        link: Rc::clone(link),
+        shared: Rc::clone(shared),
         id,
         ended: false,
         held: Reservation::default(),
         metadata: Reservation::default(),
         owes: false,
     };
-    (body, ResponseWriter { link: Rc::clone(link), id, ended: false })
+    (body, ResponseWriter { shared: Rc::clone(shared), id, ended: false })
 }
 
 impl ResponseWriter {
     /// Answers with headers alone.
     pub(crate) fn refuse(self, fields: &[HeaderField]) {
-        self.link.session().refuse(self.id, fields);
+        self.shared.session().refuse(self.id, fields);
     }
 
     /// Sends data, after the initial fields where it is the first; false where the quota does not allow it.
     /// What was sent before has gone.
     pub(crate) fn data(&self, initial: &InitialFields, data: Bytes) -> bool {
         let Some(held) = self.hold(&data) else { return false };
-        self.link.session().data(self.id, initial, data, held);
-        self.link.wake();
+        self.shared.session().data(self.id, initial, data, held);
+        self.shared.wake();
         true
     }
 
@@ -276,7 +276,7 @@ impl ResponseWriter {
         trailers: HeaderFields,
     ) -> Result<(), Self> {
         let Some(held) = self.hold(&data) else { return Err(self) };
-        self.link.session().finish(self.id, initial, data, held, trailers);
+        self.shared.session().finish(self.id, initial, data, held, trailers);
         self.ended = true;
         Ok(())
     }
@@ -286,28 +286,28 @@ impl ResponseWriter {
         if data.len() <= FREE_BYTES {
             Some(Reservation::default())
         } else {
-            Reservation::new(&self.link.quota, data.len())
+            Reservation::new(&self.shared.quota, data.len())
         }
     }
 
     /// Whether the quota allows no answer that is to be counted.
     pub(crate) fn is_full(&self) -> bool {
-        let full = self.link.quota.is_full();
+        let full = self.shared.quota.is_full();
         if full {
-            self.link.quota.count_refusal();
+            self.shared.quota.count_refusal();
         }
         full
     }
 
     /// Ends the answer.
     pub(crate) fn end(mut self, initial: &InitialFields, trailers: HeaderFields) {
-        self.link.session().end(self.id, initial, trailers);
+        self.shared.session().end(self.id, initial, trailers);
         self.ended = true;
     }
 
     /// Waits until what was given before has gone.
     pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<(), BodyError>> {
-        let mut session = self.link.session();
+        let mut session = self.shared.session();
         if !session.is_open(self.id) {
             return Poll::Ready(Err(BodyError::Reset));
         }
@@ -320,7 +320,7 @@ impl ResponseWriter {
 
     /// Waits until the caller goes away.
     pub(crate) fn poll_gone(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut session = self.link.session();
+        let mut session = self.shared.session();
         if !session.is_open(self.id) {
             return Poll::Ready(());
         }
@@ -332,11 +332,11 @@ impl ResponseWriter {
 impl Drop for ResponseWriter {
     fn drop(&mut self) {
         if !self.ended {
-            let mut session = self.link.session();
+            let mut session = self.shared.session();
             if session.is_open(self.id) {
                 session.reset(self.id);
             }
         }
-        self.link.wake();
+        self.shared.wake();
     }
 }

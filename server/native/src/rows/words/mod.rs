@@ -105,7 +105,7 @@ pub(crate) struct Bag {
     pub analyzer: Analyzer,
     pub shortest: usize,
     pub longest: usize,
-    pub places: TermIndex,
+    pub terms: TermIndex,
     /// What the version of Unicode says that the model was fitted with.
     pub characters: Arc<Characters>,
 }
@@ -145,7 +145,7 @@ impl Bag {
         let WordScratch { folded, prepared, other, bounds } = scratch;
         let text = std::str::from_utf8(self.fold.apply(text, folded)).unwrap_or_default();
         self.prepare(text, prepared, other);
-        let mut counts = Counts::new(&self.places, out);
+        let mut counts = Counts::new(&self.terms, out);
         bounds.clear();
         match &self.analyzer {
             Analyzer::Words(tokens) => self.cut_words(tokens, prepared, other, bounds, &mut counts),
@@ -280,21 +280,21 @@ fn characters_of(text: &str) -> impl Iterator<Item = Range<usize>> {
 
 /// The counts of one text, behind those of others.
 struct Counts<'a> {
-    places: &'a TermIndex,
+    terms: &'a TermIndex,
     out: &'a mut Vec<(u32, f64)>,
     start: usize,
     merge_at: usize,
 }
 
 impl<'a> Counts<'a> {
-    fn new(places: &'a TermIndex, out: &'a mut Vec<(u32, f64)>) -> Self {
+    fn new(terms: &'a TermIndex, out: &'a mut Vec<(u32, f64)>) -> Self {
         let start = out.len();
-        Self { places, out, start, merge_at: start + MERGED }
+        Self { terms, out, start, merge_at: start + MERGED }
     }
 
     #[inline]
     fn add(&mut self, term: &str) {
-        if let Some(found) = self.places.find(term) {
+        if let Some(found) = self.terms.find(term) {
             if self.out.len() >= self.merge_at {
                 self.merge();
                 self.merge_at = self.start + (2 * (self.out.len() - self.start)).max(MERGED);

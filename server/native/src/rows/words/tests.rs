@@ -12,7 +12,7 @@ fn tokens(pattern: &str) -> Tokens {
 }
 
 fn bag(analyzer: Analyzer, sizes: (usize, usize), terms: &[&str]) -> Bag {
-    let places = TermIndex::listed(terms.iter().map(|&term| term.to_owned()).collect());
+    let terms = TermIndex::listed(terms.iter().map(|&term| term.to_owned()).collect());
     Bag {
         text: 0,
         fold: Fold::None,
@@ -21,7 +21,7 @@ fn bag(analyzer: Analyzer, sizes: (usize, usize), terms: &[&str]) -> Bag {
         analyzer,
         shortest: sizes.0,
         longest: sizes.1,
-        places,
+        terms,
         characters: Characters::of("15.1.0").unwrap(),
     }
 }
@@ -41,14 +41,14 @@ fn words_are_counted_in_the_order_of_their_places() {
 
 #[test]
 fn a_text_is_folded_before_it_is_cut() {
-    let places = TermIndex::listed(vec!["ab cd".to_owned(), " ab".to_owned()]);
+    let terms = TermIndex::listed(vec!["ab cd".to_owned(), " ab".to_owned()]);
     let (lowercase, sizes) = (false, (3, 5));
     let fold = Fold::AsciiLowerStrip;
     let runs = Bag {
         fold,
         lowercase,
         accents: Accents::Kept,
-        places,
+        terms,
         characters: Characters::of("14.0.0").unwrap(),
         ..bag(Analyzer::Characters, sizes, &[])
     };
@@ -82,8 +82,8 @@ fn a_word_shorter_than_the_runs_counts_once() {
 #[test]
 fn hashes_are_those_of_scikit_learn() {
     assert_eq!([murmur3(b""), murmur3(b"foo"), murmur3(b"words")], [0, -156_908_512, -1_964_897_834]);
-    let places = TermIndex::Hashed(10, true);
-    assert_eq!(places.find("foo"), Some((2, -1.0)));
+    let terms = TermIndex::Hashed(10, true);
+    assert_eq!(terms.find("foo"), Some((2, -1.0)));
 }
 
 #[test]

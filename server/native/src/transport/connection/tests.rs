@@ -30,7 +30,7 @@ fn options() -> ConnectionOptions {
         max_streams: 100,
         max_metadata_bytes: 1 << 12,
         max_age: None,
-        cut: (&INITIAL, HeaderFields::Borrowed(CUT)),
+        closing_fields: (&INITIAL, HeaderFields::Borrowed(CUT)),
         max_idle: None,
         max_stall: None,
         max_bytes: 1 << 24,
@@ -67,8 +67,8 @@ fn served<F: Future<Output = ()> + 'static>(
     let (client, server) = tokio::io::duplex(PIPE_BYTES);
     let (phase, watched) = watch::channel(Phase::Serving);
     let done = spawn_local(async move {
-        let begin = |begun: &mut dyn Iterator<Item = IncomingCall<'_>>, _: &mut Context<'_>| {
-            begun.for_each(|begun| drop(spawn_local(call(begun.body, begun.answer))));
+        let begin = |calls: &mut dyn Iterator<Item = IncomingCall<'_>>, _: &mut Context<'_>| {
+            calls.for_each(|incoming| drop(spawn_local(call(incoming.body, incoming.writer))));
         };
         serve(server, peer(), &options, watched, begin).await;
     });
@@ -79,21 +79,21 @@ async fn next(body: &mut RequestBody) -> Option<Bytes> {
     std::future::poll_fn(|cx| body.poll_data(cx)).await.ok().flatten()
 }
 
-async fn send(answer: &ResponseWriter, data: Bytes) -> bool {
-    let room = std::future::poll_fn(|cx| answer.poll_room(cx)).await.is_ok();
+async fn send(writer: &ResponseWriter, data: Bytes) -> bool {
+    let room = std::future::poll_fn(|cx| writer.poll_room(cx)).await.is_ok();
     if room {
-        answer.data(&INITIAL, data);
+        writer.data(&INITIAL, data);
     }
     room
 }
 
-async fn echo(mut body: RequestBody, answer: ResponseWriter) {
+async fn echo(mut body: RequestBody, writer: ResponseWriter) {
     while let Some(data) = next(&mut body).await {
-        if !send(&answer, data).await {
+        if !send(&writer, data).await {
             return;
         }
     }
-    answer.end(&INITIAL, HeaderFields::Borrowed(TRAILERS));
+    writer.end(&INITIAL, HeaderFields::Borrowed(TRAILERS));
 }
 
 /// A client; its window is small where it is given.
@@ -187,14 +187,14 @@ fn a_call_that_is_cancelled_is_told_and_the_others_go_on() {
     run(async {
         let (tell, mut told) = mpsc::unbounded_channel();
         let mut first = true;
-        let served = served(options(), move |body, answer| {
+        let served = served(options(), move |body, writer| {
             let (tell, first) = (tell.clone(), std::mem::take(&mut first));
             async move {
                 if !first {
-                    return echo(body, answer).await;
+                    return echo(body, writer).await;
                 }
                 tell.send("begun").unwrap();
-                std::future::poll_fn(|cx| answer.poll_gone(cx)).await;
+                std::future::poll_fn(|cx| writer.poll_gone(cx)).await;
                 tell.send("gone").unwrap();
             }
         });
@@ -215,14 +215,14 @@ fn an_answer_waits_for_a_client_that_does_not_read() {
     run(async {
         let given = Rc::new(Cell::new(0));
         let counted = Rc::clone(&given);
-        let served = served(options(), move |_, answer| {
+        let served = served(options(), move |_, writer| {
             let given = Rc::clone(&counted);
             async move {
                 for number in 0..100 {
-                    assert!(send(&answer, Bytes::from(vec![number; 1000])).await);
+                    assert!(send(&writer, Bytes::from(vec![number; 1000])).await);
                     given.set(given.get() + 1);
                 }
-                answer.end(&INITIAL, HeaderFields::Borrowed(TRAILERS));
+                writer.end(&INITIAL, HeaderFields::Borrowed(TRAILERS));
             }
         });
         let mut client = client(served.client, 2500).await;
@@ -248,13 +248,13 @@ fn a_client_waits_for_a_call_that_does_not_read() {
     run(async {
         let (go, gone) = oneshot::channel::<()>();
         let gone = RefCell::new(Some(gone));
-        let served = served(options(), move |body, answer| {
+        let served = served(options(), move |body, writer| {
             let gone = gone.borrow_mut().take();
             async move {
                 if let Some(gone) = gone {
                     gone.await.unwrap();
                 }
-                echo(body, answer).await;
+                echo(body, writer).await;
             }
         });
         let mut client = client(served.client, 4 << 20).await;
@@ -278,8 +278,8 @@ fn a_client_waits_for_a_call_that_does_not_read() {
 #[test]
 fn what_no_call_reads_does_not_use_the_connection_up() {
     run(async {
-        let served = served(options(), |_, answer| async move {
-            answer.refuse(&[HeaderField::fixed(":status", "415")]);
+        let served = served(options(), |_, writer| async move {
+            writer.refuse(&[HeaderField::fixed(":status", "415")]);
         });
         let mut client = client(served.client, 1 << 20).await;
         // Together they are more than the connection's window.
@@ -295,8 +295,8 @@ fn what_no_call_reads_does_not_use_the_connection_up() {
 #[test]
 fn a_call_that_is_answered_early_is_stopped_without_an_error() {
     run(async {
-        let served = served(options(), |_, answer| async move {
-            answer.end(&INITIAL, HeaderFields::Borrowed(TRAILERS));
+        let served = served(options(), |_, writer| async move {
+            writer.end(&INITIAL, HeaderFields::Borrowed(TRAILERS));
         });
         let mut client = client(served.client, 1 << 20).await;
         let (response, mut sender) = client.send_request(post(), false).unwrap();
@@ -309,7 +309,7 @@ fn a_call_that_is_answered_early_is_stopped_without_an_error() {
 #[test]
 fn an_answer_that_is_dropped_breaks_the_call_off() {
     run(async {
-        let served = served(options(), |_, answer| async move { drop(answer) });
+        let served = served(options(), |_, writer| async move { drop(writer) });
         let mut client = client(served.client, 1 << 20).await;
         let (response, _body) = client.send_request(post(), true).unwrap();
         assert_eq!(response.await.unwrap_err().reason(), Some(Reason::CANCEL));
@@ -321,9 +321,9 @@ fn fields_that_are_long_are_sent_and_those_that_are_too_long_end_the_call() {
     run(async {
         let length = Rc::new(Cell::new(100_000));
         let told = Rc::clone(&length);
-        let served = served(options(), move |_, answer| {
+        let served = served(options(), move |_, writer| {
             let field = HeaderField { name: "grpc-message", value: "x".repeat(told.get()).into() };
-            async move { answer.refuse(&[HeaderField::fixed(":status", "200"), field]) }
+            async move { writer.refuse(&[HeaderField::fixed(":status", "200"), field]) }
         });
         let mut client = client(served.client, 1 << 20).await;
         let (response, _body) = client.send_request(post(), true).unwrap();
@@ -398,12 +398,12 @@ fn a_connection_whose_task_ends_at_once_leaves_no_call_behind() {
         run(async move {
             let (tell, mut told) = mpsc::unbounded_channel();
             let mut calls = 0;
-            let served = served(options(), move |_, answer| {
+            let served = served(options(), move |_, writer| {
                 calls += 1;
                 assert!(calls < 3, "the third call is a fault");
                 let tell = tell.clone();
                 async move {
-                    std::future::poll_fn(|cx| answer.poll_gone(cx)).await;
+                    std::future::poll_fn(|cx| writer.poll_gone(cx)).await;
                     tell.send(()).unwrap();
                 }
             });

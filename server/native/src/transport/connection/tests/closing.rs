@@ -45,8 +45,8 @@ fn a_connection_that_comes_when_the_engine_closes_is_told_and_answered() {
     run(async {
         let (client, server) = tokio::io::duplex(PIPE_BYTES);
         let (_phase, watched) = watch::channel(Phase::Closing(Instant::now() + GRACE));
-        let begin = |begun: &mut dyn Iterator<Item = IncomingCall<'_>>, _: &mut Context<'_>| {
-            begun.for_each(|begun| drop(spawn_local(echo(begun.body, begun.answer))));
+        let begin = |calls: &mut dyn Iterator<Item = IncomingCall<'_>>, _: &mut Context<'_>| {
+            calls.for_each(|incoming| drop(spawn_local(echo(incoming.body, incoming.writer))));
         };
         let done = spawn_local(async move { serve(server, peer(), &options(), watched, begin).await });
         let (mut reader, mut writer) = tokio::io::split(client);
@@ -62,11 +62,11 @@ fn a_connection_that_comes_when_the_engine_closes_is_told_and_answered() {
 #[test]
 fn calls_that_are_open_at_the_end_of_the_grace_are_told() {
     run(async {
-        let hold = |mut body: RequestBody, answer: ResponseWriter| async move {
+        let hold = |mut body: RequestBody, writer: ResponseWriter| async move {
             if next(&mut body).await.is_some() {
-                send(&answer, Bytes::from_static(b"begun")).await;
+                send(&writer, Bytes::from_static(b"begun")).await;
             }
-            std::future::poll_fn(|cx| answer.poll_gone(cx)).await;
+            std::future::poll_fn(|cx| writer.poll_gone(cx)).await;
         };
         let served = served(options(), hold);
         let mut client = client(served.client, 1 << 20).await;
@@ -85,10 +85,10 @@ fn calls_that_are_open_at_the_end_of_the_grace_are_told() {
 #[test]
 fn a_client_that_reads_nothing_does_not_outlive_the_grace() {
     run(async {
-        let mut served = served(options(), |body, answer| async move {
+        let mut served = served(options(), |body, writer| async move {
             let _body = body;
-            answer.data(&INITIAL, Bytes::from(vec![7; 1 << 20]));
-            std::future::poll_fn(|cx| answer.poll_gone(cx)).await;
+            writer.data(&INITIAL, Bytes::from(vec![7; 1 << 20]));
+            std::future::poll_fn(|cx| writer.poll_gone(cx)).await;
         });
         served.client.write_all(&[GREETING, &request(1, false)].concat()).await.unwrap();
         served.phase.send_replace(Phase::Closing(Instant::now() + Duration::from_secs(5)));

@@ -152,8 +152,8 @@ fn a_head_beyond_the_limit_is_told_to_its_call_alone() {
         let (mut client, server) = tokio::io::duplex(PIPE_BYTES);
         let (_phase, watched) = watch::channel(Phase::Serving);
         drop(spawn_local(async move {
-            let begin = |begun: &mut dyn Iterator<Item = IncomingCall<'_>>, _: &mut Context<'_>| {
-                begun.for_each(|begun| tell.send(begun.head.is_overlong()).unwrap());
+            let begin = |calls: &mut dyn Iterator<Item = IncomingCall<'_>>, _: &mut Context<'_>| {
+                calls.for_each(|incoming| tell.send(incoming.headers.is_overlong()).unwrap());
             };
             serve(server, peer(), &options(), watched, begin).await;
         }));
