@@ -1,4 +1,4 @@
-"""Small bundles with scores that can be worked out by hand.
+"""Small bundles whose scores can be computed by hand.
 
 They are written with onnx and the contract alone, so that tests of the server
 and the clients need nothing of the training side.
@@ -19,14 +19,14 @@ from scorewire_contract.folding import ascii_lower_strip
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import errors_pb2, schema_pb2
 
-# The text feature `country` and the number that each known text stands for.
+# The known texts of the feature `country`, and the number that each stands for.
 COUNTRIES = {"": 0.5, "de": 1.0, "pe": 2.0}
 LOWEST_CLASSED = -1e30
 UNKNOWN_COUNTRY = -1.0
 
 
 def expected_value(numbers: Sequence[float], country: str, offset: float = 0.0) -> float:
-    """What the bundle of `write_sum_bundle` scores: the sum of numbers, country and offset."""
+    """The score of `write_sum_bundle`: the sum of numbers, country and offset."""
     return float(sum(numbers)) + COUNTRIES.get(ascii_lower_strip(country), UNKNOWN_COUNTRY) + offset
 
 
@@ -38,7 +38,7 @@ def write_sum_bundle(
     offset: float = 0.0,
     number_count: int = 2,
 ) -> Path:
-    """A regression over numbers x0, x1, ... and the text country: their sum and the offset.
+    """Write a regression on the numbers x0, x1, ... and the text country: their sum plus the offset.
 
     x0 must not be missing, and no magnitude may pass 1e30; any country is scored.
     """
@@ -80,7 +80,7 @@ def write_sum_bundle(
         ([1.0] + [2.0] * (number_count - 1), "de"),
         ([math.nan] * number_count, "pe"),
         ([0.5] * number_count, "?"),
-        # Enough for rows of different calls to be scored together.
+        # Enough rows for a proof that rows of different calls may share a run.
         *(([i / 7] * number_count, f"?{i}") for i in range(16)),
     ]
     golden.rows.row_count = golden.expected.row_count = len(rows)
@@ -101,7 +101,7 @@ def write_sum_bundle(
 
 
 def _sum_graph(width: int, offset: float) -> bytes:
-    """Row sums, NaN counted as nothing; added from the left, so that they are the same in any company."""
+    """Sums of rows, with NaN as 0, added from the left, so that they do not depend on other rows."""
     columns = [f"x{i}" for i in range(width)]
     sums = [columns[0], *(f"sum{i}" for i in range(1, width))]
     nodes = [
@@ -127,7 +127,7 @@ def _sum_graph(width: int, offset: float) -> bytes:
 
 
 def write_classifier_bundle(output_dir: Path, *, model: str = "classes", version: str = "1.0.0") -> Path:
-    """A classifier of the number x: probabilities [1 - s, s] with s = sigmoid(x), and the label.
+    """Write a classifier of the number x: probabilities [1 - s, s] with s = sigmoid(x), and the label.
 
     x must be above LOWEST_CLASSED.
     """
@@ -185,12 +185,12 @@ def write_classifier_bundle(output_dir: Path, *, model: str = "classes", version
     )
 
 
-# The texts that the model of `write_greeting_bundle` knows, and their scores.
+# The texts that `write_greeting_bundle` knows, and their scores.
 GREETINGS = {"hello": 1.0, "bye": 2.0}
 
 
 def write_greeting_bundle(output_dir: Path, *, model: str = "greeting", version: str = "1.0.0") -> Path:
-    """A regression over the one text `word`, fed to the graph as it is: the number it has in GREETINGS.
+    """Write a regression on the text `word`, which the graph gets as it is: the word's number in GREETINGS.
 
     Other words, and a missing one, are refused.
     """
@@ -244,7 +244,7 @@ def write_greeting_bundle(output_dir: Path, *, model: str = "greeting", version:
 
 
 def write_tensor_bundle(output_dir: Path, *, model: str = "tensors", version: str = "1.0.0") -> Path:
-    """Tensors of their own: `pair` INT32 [rows, 2] doubled is `twice`; `word` BYTES [rows] is `echo`."""
+    """Write a model with tensors: `twice` is `pair` (INT32 [rows, 2]) doubled, `echo` is `word` (BYTES)."""
     manifest = manifest_pb2.Manifest(model=model, version=version, description="Doubles and echoes.")
     manifest.created_at.GetCurrentTime()
     schema, coding, tensors = manifest.schema, manifest.coding, manifest.tensors

@@ -14,7 +14,7 @@ _BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """PEM files: an authority, a server and a client that it signed; the server is localhost too."""
+    """PEM files of an authority, and of a server (also for localhost) and a client that it signed."""
 
     authority: Path
     server: Path
@@ -23,7 +23,7 @@ class Certificates:
     client_key: Path
 
     def server_pair(self) -> tuple[bytes, bytes]:
-        """The server's key and certificate, as grpc.ssl_server_credentials takes them."""
+        """The server's key and certificate for grpc.ssl_server_credentials."""
         return self.server_key.read_bytes(), self.server.read_bytes()
 
     def server_flags(self) -> tuple[str | Path, ...]:

@@ -1,4 +1,4 @@
-"""The main job, once, for real: train, export, verify, serve, score, compare, stop.
+"""Runs the whole path once: train, export, verify, serve, score, compare, stop.
 
 Run as `python -m tests.demo`. Both models are trained on data that needs no
 download. Their bundles stay under build/demo/models; what was there before goes.
@@ -26,12 +26,12 @@ from tests.processes import COMMAND, serving
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "demo"
 BATCH_ROWS = 500
 SHOWN_ROWS = 6
-# As few as there can be, to be quick.
+# The smallest number, to be fast.
 TRIALS = 1
 
 
 def main() -> None:
-    """Run it all; the exit code is 1 where a served score is not the fitted model's."""
+    """Run all steps; the exit code is 1 if a served score is not that of the fitted model."""
     begin = time.monotonic()
     console = Console()
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -70,11 +70,11 @@ def main() -> None:
 
 
 def _compare(console: Console, client: Client, name: str, model: TrainedModel) -> int:
-    """Score the test rows unary and streamed; returns how many differ from the fitted pipeline."""
+    """Score the test rows, unary and streamed; returns how many differ from the fitted pipeline."""
     rows = model.result.test
     fitted = model.result.predictions
     streamed = np.concatenate([batch.scores for batch in client.predict_stream(name, _batches(rows))])
-    # From the lowest score to the highest.
+    # Rows from the lowest score to the highest.
     shown = np.argsort(fitted)[np.linspace(0, len(rows) - 1, SHOWN_ROWS).astype(int)]
     unary = np.array([client.predict(name, row).score for row in rows.iloc[shown].to_dict("records")])
     table = Table(title=f"{name} {model.export.manifest.version}: {SHOWN_ROWS} of {len(rows)} held-out rows")

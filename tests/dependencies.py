@@ -1,4 +1,4 @@
-"""Check that every import is declared and that nothing unnamed is installed.
+"""Checks that every import is declared, and that every installed package is locked.
 
 Run as `python -m tests.dependencies`. For each distribution, deptry compares
 its imports with its pyproject.toml. Then every package in the environment must
@@ -23,13 +23,13 @@ DISTRIBUTIONS = {
     "clients/python": "scorewire",
     "clients/loadtest": "scorewire-loadtest",
 }
-# What venv itself installs.
+# Packages that venv installs.
 BOOTSTRAP = {"pip", "setuptools"}
-# Ours, and there only where cargo is.
+# Our own package, which is installed only if cargo is.
 OPTIONAL = {"scorewire-native"}
-# Distribution: the modules it brings, where the names differ.
+# Distribution: its modules, if their names differ from its name.
 MODULES = {
-    # distributed is its extra, markupsafe the type of jinja2's texts.
+    # distributed is an extra of dask; markupsafe has the type of jinja2's texts.
     "dask": ("dask", "distributed"),
     "googleapis-common-protos": ("google",),
     "grpcio": ("grpc",),
@@ -53,7 +53,7 @@ def _canonical(name: str) -> str:
 
 
 def undeclared_imports() -> list[str]:
-    """Folders whose imports and declared dependencies differ; deptry prints how."""
+    """The folders whose imports and declared dependencies differ; deptry prints the differences."""
     mapping = ",".join(f"{name}={'|'.join(modules)}" for name, modules in MODULES.items())
     # Found by file, without an import; a reading engine of pandas; a data set; MLflow's
     # store in SQLite, which imports it.
@@ -68,7 +68,7 @@ def undeclared_imports() -> list[str]:
 
 
 def locked() -> dict[str, str]:
-    """Version by name of the packages of the lock that apply to this interpreter."""
+    """The versions, by name, of the locked packages that apply to this interpreter."""
     found = {}
     for line in (ROOT / "requirements/dev.lock").read_text(encoding="utf-8").splitlines():
         match = LOCKED.match(line)
@@ -78,7 +78,7 @@ def locked() -> dict[str, str]:
 
 
 def unlocked_packages() -> list[str]:
-    """What is installed and not locked, locked and not installed, or of another version."""
+    """The packages that are installed but not locked, locked but not installed, or have another version."""
     lock = locked()
     here = {_canonical(item.metadata["Name"]): item.version for item in distributions()}
     own = set(DISTRIBUTIONS.values())

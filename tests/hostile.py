@@ -1,4 +1,4 @@
-"""Bundles whose manifest, or golden rows, say what no exporter writes: each with checksums that fit."""
+"""Bundles with a hostile value in the manifest or the golden rows, but with valid checksums."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _WRITERS: dict[str, Callable[..., Path]] = {
     "classes": bundles.write_classifier_bundle,
     "tensors": bundles.write_tensor_bundle,
 }
-# What no value of could be hostile: it is for people, or stands for a file's content.
+# Fields that cannot have a hostile value: they are for people, or depend on the content of files.
 _HARMLESS = {"createdAt", "sha256", "sizeBytes", "fingerprint"}
 
 
 def _additions(number: object) -> Iterator[tuple[tuple[Any, ...], object]]:
-    """Fields of numbers that the sound manifests leave out."""
+    """Numeric fields that the good manifests leave out."""
     yield ("schema", "features", 0, "fieldNumber"), number
     yield ("schema", "outputs", 0, "fieldNumber"), number
     yield ("schema", "reservedFeatures"), {"numbers": [number], "names": ["gone"]}
@@ -50,7 +50,7 @@ def _additions(number: object) -> Iterator[tuple[tuple[Any, ...], object]]:
 
 
 class Hostile(NamedTuple):
-    """A bundle's files; `what` says what is odd about it."""
+    """The files of a bundle; `what` tells what is hostile about it."""
 
     what: str
     model: object
@@ -58,7 +58,7 @@ class Hostile(NamedTuple):
     files: dict[str, bytes]
 
     def write(self, folder: Path) -> Path:
-        """Write it as it is."""
+        """Write the bundle without any checks."""
         folder.mkdir(parents=True)
         for name, content in self.files.items():
             (folder / name).write_bytes(content)
@@ -66,7 +66,7 @@ class Hostile(NamedTuple):
 
 
 def hostile_bundles(folder: Path) -> Iterator[Hostile]:
-    """Bundles of three kinds, each with one value of the manifest or of the golden rows exchanged.
+    """Bundles of three models, each with one hostile value in the manifest or the golden rows.
 
     Args:
         folder: an empty one, for the sound bundles.
@@ -91,21 +91,21 @@ def hostile_bundles(folder: Path) -> Iterator[Hostile]:
 
 
 def _exchanges(told: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], object]]:
-    """Places in a message and what may stand there instead."""
+    """Positions in a message, each with the hostile values for it."""
     if isinstance(told, dict):
         for key, value in told.items():
             if key not in _HARMLESS:
                 yield from _exchanges(value, (*place, key))
         others: tuple[object, ...] = ({}, None)
     elif isinstance(told, list):
-        # One of many is as good as another.
+        # One element of a repeated field is enough.
         for index, value in list(enumerate(told))[:2]:
             yield from _exchanges(value, (*place, index))
         others = ([], told * 2, None)
     elif place[-1] == "version":
         others = VERSIONS
     elif isinstance(told, str) and told not in ("NaN", "Infinity") and not told.lstrip("-").isdigit():
-        # Of an enumeration's value another name, and a number.
+        # For an enum: another name, and a number.
         others = _TEXTS
     else:
         others = _NUMBERS
@@ -120,7 +120,7 @@ def _put(told: Any, place: tuple[Any, ...], value: object) -> None:
 
 
 def _signed(what: str, told: dict[str, Any], files: dict[str, bytes]) -> Hostile:
-    """Have checksums and fingerprint fit, so that they are not what a bundle is refused for."""
+    """Correct the checksums and the fingerprint, so that they are not the reason for a refusal."""
     golden = files[contract.GOLDEN]
     listed = told.get("files")
     for file in listed if isinstance(listed, list) else ():

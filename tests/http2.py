@@ -1,4 +1,4 @@
-"""HTTP/2 by hand: a client that may send anything, since nothing of a client's library checks it."""
+"""An HTTP/2 client that writes its own frames, so that it can send anything."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-# Types of frames.
+# Frame types.
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = 0, 1, 2, 3, 4
 PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 6, 7, 8, 9
 # Flags.
@@ -16,25 +16,25 @@ END_STREAM, ACK, END_HEADERS = 1, 1, 4
 # Error codes.
 NO_ERROR, PROTOCOL_ERROR, CANCEL, ENHANCE_YOUR_CALM = 0, 1, 8, 11
 
-# What comes before a message of gRPC.
+# The length of a gRPC message prefix.
 MESSAGE_HEAD_BYTES = 5
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-# What every server takes.
+# The client preface, which every server accepts.
 MAX_FRAME_BYTES = 1 << 14
 TIMEOUT_SECONDS = 60
 _HEAD_BYTES = 9
-# "grpc-status" as HPACK has it: plainly, and by its Huffman code.
+# "grpc-status" in HPACK: as a plain literal, and Huffman-coded.
 _GRPC_STATUS_NAMES = (b"\x0bgrpc-status", b"\x88\x9a\xca\xc8\xb2\x12\x34\xda\x8f")
 _LONGEST_SHORT = 127
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """A frame, well formed or not."""
+    """Encode a frame, valid or not."""
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
 def integer(value: int, prefix_bits: int, first: int = 0) -> bytes:
-    """An integer as HPACK writes it, behind the bits of its first byte."""
+    """Encode an HPACK integer after the bits of its first byte."""
     limit = (1 << prefix_bits) - 1
     if value < limit:
         return bytes([first | value])
@@ -46,26 +46,26 @@ def integer(value: int, prefix_bits: int, first: int = 0) -> bytes:
 
 
 def literal(name: str, value: str | bytes, *, kept: bool = False) -> bytes:
-    """A field by its name, for HPACK's dynamic table or not."""
+    """Encode a header field as an HPACK literal, added to the dynamic table or not."""
     text = value if isinstance(value, bytes) else value.encode()
     head = b"\x40" if kept else b"\x00"
     return head + integer(len(name), 7) + name.encode() + integer(len(text), 7) + text
 
 
 def grpc_head(path: str, fields: Iterable[tuple[str, str | bytes]] = ()) -> bytes:
-    """The block of fields that a call of gRPC begins with."""
+    """The header block of a gRPC call."""
     block = b"\x83\x86" + literal(":path", path) + literal(":authority", "h")
     block += literal("te", "trailers") + literal("content-type", "application/grpc")
     return block + b"".join(literal(name, value) for name, value in fields)
 
 
 def message(data: bytes, flag: int = 0) -> bytes:
-    """A message of gRPC; the flag 1 tells that it is compressed."""
+    """Encode a gRPC message with its prefix; flag 1 means that it is compressed."""
     return struct.pack(">BI", flag, len(data)) + data
 
 
 def head(stream: int, block: bytes, flags: int = 0) -> bytes:
-    """A block of fields in as many frames as it takes."""
+    """A header block in as many frames as necessary."""
     parts = [block[start : start + MAX_FRAME_BYTES] for start in range(0, len(block), MAX_FRAME_BYTES)]
     frames = [
         frame(CONTINUATION if i else HEADERS, 0 if i else flags, stream, part) for i, part in enumerate(parts)
@@ -75,13 +75,13 @@ def head(stream: int, block: bytes, flags: int = 0) -> bytes:
 
 
 def call(stream: int, path: str, data: bytes, fields: Iterable[tuple[str, str | bytes]] = ()) -> bytes:
-    """A whole unary call."""
+    """The frames of a complete unary call."""
     return head(stream, grpc_head(path, fields)) + frame(DATA, END_STREAM, stream, message(data))
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame that came."""
+    """A frame from the server."""
 
     kind: int
     flags: int
@@ -90,13 +90,13 @@ class Frame:
 
     @property
     def error(self) -> int:
-        """The error code of RST_STREAM and GOAWAY."""
+        """The error code of a RST_STREAM or GOAWAY frame."""
         at = 4 if self.kind == GOAWAY else 0
         return int.from_bytes(self.payload[at : at + 4])
 
     @property
     def status(self) -> int:
-        """The status of gRPC in it; only the first of a connection can be read, as others are indexed."""
+        """The gRPC status in the frame, if it is the first on the connection; later ones are indexed."""
         (start,) = [
             self.payload.index(name) + len(name) for name in _GRPC_STATUS_NAMES if name in self.payload
         ]
@@ -105,12 +105,12 @@ class Frame:
 
     @property
     def ends(self) -> bool:
-        """Whether it ends its stream from the server's side."""
+        """Whether the frame ends the server's side of its stream."""
         return self.kind == RST_STREAM or (self.kind in (DATA, HEADERS) and bool(self.flags & END_STREAM))
 
 
 class Connection:
-    """A connection whose preface and empty SETTINGS have been sent, unless it is told otherwise."""
+    """A connection that has sent the preface and empty SETTINGS, unless told otherwise."""
 
     def __init__(self, address: str, opening: bytes = PREFACE + frame(SETTINGS, 0, 0)) -> None:
         host, _, port = address.rpartition(":")
@@ -133,7 +133,7 @@ class Connection:
         self.socket.sendall(data)
 
     def try_send(self, data: bytes) -> bool:
-        """Send bytes; False where the server has closed the connection."""
+        """Send bytes; returns False if the server has closed the connection."""
         try:
             self.send(data)
         except (ConnectionError, TimeoutError):
@@ -141,12 +141,12 @@ class Connection:
         return True
 
     def hang_up(self) -> None:
-        """Send and read no more; whoever reads finds the end."""
+        """Shut the connection down; a reader sees its end."""
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
     def frames(self) -> Iterator[Frame]:
-        """What comes, until the server closes the connection."""
+        """The frames from the server, until it closes the connection."""
         while True:
             while len(self._arrived) >= _HEAD_BYTES:
                 length = int.from_bytes(self._arrived[:3])
@@ -165,14 +165,14 @@ class Connection:
             self._arrived += data
 
     def take_settings(self) -> None:
-        """Acknowledge the server's settings, which bind a client of grpc's server only then."""
+        """Acknowledge the server's SETTINGS; grpc's server enforces them only after that."""
         for one in self.frames():
             if one.kind == SETTINGS and not one.flags & ACK:
                 return self.send(frame(SETTINGS, ACK, 0))
         raise AssertionError("the connection ended before its settings")
 
     def until_end(self, stream: int) -> list[Frame]:
-        """The frames of a stream up to the one that ends it, without those that only give it room.
+        """The frames of a stream up to the one that ends it, without WINDOW_UPDATE frames.
 
         Raises:
             AssertionError: the connection ended before.

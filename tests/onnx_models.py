@@ -1,4 +1,4 @@
-"""ONNX files such as Triton's examples serve."""
+"""Writes ONNX files such as those of Triton's examples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def write_simple(path: Path, *, rows: str | int = "rows", kind: int = TensorProto.INT32) -> Path:
-    """`simple`: OUTPUT0 is the sum, OUTPUT1 the difference of two tensors of 16 a row, INT32 by default."""
+    """Write `simple`: OUTPUT0 is the sum and OUTPUT1 the difference of two tensors with 16 values per row."""
     nodes = [
         helper.make_node("Add", ["INPUT0", "INPUT1"], ["OUTPUT0"]),
         helper.make_node("Sub", ["INPUT0", "INPUT1"], ["OUTPUT1"]),
@@ -24,7 +24,7 @@ def write_simple(path: Path, *, rows: str | int = "rows", kind: int = TensorProt
 
 
 def write_simple_string(path: Path) -> Path:
-    """`simple_string`: as `simple`, of whole numbers spelled in decimal."""
+    """Write `simple_string`: as `simple`, for whole numbers as decimal texts."""
     nodes = [
         helper.make_node("Cast", ["INPUT0"], ["a"], to=TensorProto.INT64),
         helper.make_node("Cast", ["INPUT1"], ["b"], to=TensorProto.INT64),
@@ -42,7 +42,7 @@ def write_simple_string(path: Path) -> Path:
 
 
 def write_simple_identity(path: Path) -> Path:
-    """`simple_identity`: OUTPUT0 has the 16 texts of INPUT0."""
+    """Write `simple_identity`: OUTPUT0 is the 16 texts of INPUT0."""
     nodes = [helper.make_node("Identity", ["INPUT0"], ["OUTPUT0"])]
     return _write(
         path,
@@ -53,7 +53,7 @@ def write_simple_identity(path: Path) -> Path:
 
 
 def write_echo(path: Path, names: list[str]) -> Path:
-    """Doubles of these names, one a row each; each comes back as `out_0`, `out_1`, ..."""
+    """Write a model that returns each named double of a row as `out_0`, `out_1`, ..."""
     nodes = [helper.make_node("Identity", [name], [f"out_{i}"]) for i, name in enumerate(names)]
     inputs = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["rows", 1]) for name in names]
     outputs = [
@@ -63,14 +63,14 @@ def write_echo(path: Path, names: list[str]) -> Path:
 
 
 def write_square(path: Path) -> Path:
-    """INT64 `a` a row, and its square `y`."""
+    """Write a model that squares: `y` is the square of the INT64 `a`."""
     nodes = [helper.make_node("Mul", ["a", "a"], ["y"])]
     tensors = [helper.make_tensor_value_info(name, TensorProto.INT64, ["rows", 1]) for name in ("a", "y")]
     return _write(path, nodes, tensors[:1], tensors[1:])
 
 
 def write_reshaped(path: Path, shape: list[int]) -> Path:
-    """FLOAT `x`, two a row of any number of rows as it says, in fact of that shape; `y` is -x."""
+    """Write a model that declares any number of rows of FLOAT `x` but reshapes them to `shape`; `y` is -x."""
     nodes = [
         helper.make_node("Reshape", ["x", "shape"], ["flat"]),
         helper.make_node("Neg", ["flat"], ["y"]),
@@ -80,7 +80,7 @@ def write_reshaped(path: Path, shape: list[int]) -> Path:
 
 
 def write_wide(path: Path, width: int) -> Path:
-    """DOUBLE `x` a row, and `wide`, which has it so many times."""
+    """Write a model whose output `wide` repeats the DOUBLE `x` of a row `width` times."""
     nodes = [helper.make_node("Mul", ["x", "ones"], ["wide"])]
     inputs = [helper.make_tensor_value_info("x", TensorProto.DOUBLE, ["rows", 1])]
     outputs = [helper.make_tensor_value_info("wide", TensorProto.DOUBLE, ["rows", width])]
@@ -90,7 +90,7 @@ def write_wide(path: Path, width: int) -> Path:
 def write_mixed(
     path: Path, *, rows: str | int = "rows", reshaped: int | None = None, extra: bool = False
 ) -> Path:
-    """One number a row of every kind: `total` is their sum of shape [rows, 1, 2], with its double.
+    """Write a model with an input of every number type: `total` [rows, 1, 2] is their sum, and twice that.
 
     `reshaped` writes that many rows into the graph itself. `extra` adds a
     number of that name, which may be missing.

@@ -1,4 +1,4 @@
-"""Real `scorewire` processes for tests: started on free ports, read through their log, always ended."""
+"""Starts `scorewire` processes for tests, on free ports; reads their logs, and always ends them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-# Long, since a machine may be busy; nothing waits so long unless it has failed.
+# Long, because a machine may be busy; only failures wait this long.
 TIMEOUT_SECONDS = 60
 COMMAND = Path(sys.executable).with_name("scorewire")
 _POLL_SECONDS = 0.02
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Return once the condition holds.
+    """Wait until a condition holds.
 
     Raises:
         AssertionError: it does not within TIMEOUT_SECONDS.
@@ -37,7 +37,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 def run_command(
     *arguments: str | Path, command: tuple[str | Path, ...] = (COMMAND,)
 ) -> subprocess.CompletedProcess[str]:
-    """Run `scorewire` to its end, with none of its variables set, and return what it said."""
+    """Run `scorewire` without its environment variables, and wait for its end."""
     return subprocess.run(
         [*map(str, command), *map(str, arguments)],
         capture_output=True,
@@ -68,23 +68,23 @@ class ServerProcess:
         self.pid = process.pid
 
     def log_text(self) -> str:
-        """What it has written so far."""
+        """The log so far."""
         return self._log_file.read_text(encoding="utf-8")
 
     def log(self, event: str | None = None) -> list[dict[str, Any]]:
-        """The log's whole lines so far, or those of one event."""
+        """The complete lines of the log so far, or those of one event."""
         lines = [
             json.loads(line) for line in self.log_text().splitlines(keepends=True) if line.endswith("\n")
         ]
         return [line for line in lines if event in (None, line["event"])]
 
     def logged(self, event: str, lines: int = 1) -> list[dict[str, Any]]:
-        """The lines of an event, once there are so many: a server does not wait for its log."""
+        """Wait for a number of lines of an event; a server writes its log in the background."""
         wait_until(lambda: len(self.log(event)) >= lines, f"{lines} lines of {event!r}")
         return self.log(event)
 
     def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-        """All samples of /metrics by name and labels."""
+        """The samples of /metrics, by name and labels."""
         with urlopen(f"http://{self.metrics_address}/metrics", timeout=TIMEOUT_SECONDS) as answer:
             text = answer.read().decode("utf-8")
         return {
@@ -109,7 +109,7 @@ class ServerProcess:
 
     @property
     def running(self) -> bool:
-        """Whether the process has not ended."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
 
@@ -121,7 +121,7 @@ def serving(
     command: tuple[str | Path, ...] = (COMMAND,),
     stderr: int | None = None,
 ) -> Iterator[ServerProcess]:
-    """A server over a folder of bundles, once all of them serve or are refused.
+    """Run a server with a folder of bundles; the block begins when each bundle serves or is refused.
 
     One that still runs at the end is stopped by SIGTERM, and must end well.
 

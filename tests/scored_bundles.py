@@ -1,4 +1,4 @@
-"""Scores rows with a bundle on disk, the way a server does, beside the fitted model."""
+"""Scores rows with a bundle on disk as a server does, to compare with the fitted model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scorewire_training.export.runtime import open_graph
 
 
 def score_rows(path: Path, frame: pd.DataFrame) -> Scores:
-    """What the bundle says of the rows of a frame, as a caller sends them: what is missing as NaN or ""."""
+    """Score the rows of a data frame with a bundle, with missing values as NaN or ""."""
     bundle = read_bundle(path)
     schema = bundle.manifest.schema
     numbers = [each.name for each in schema.features if each.kind == schema_pb2.FEATURE_KIND_NUMBER]

@@ -1,4 +1,4 @@
-"""Checks of which module imports which, for any language.
+"""Checks of import graphs, for any language.
 
 A graph maps the name of each module, its parts joined by dots, to the modules
 that it imports. Layers are folders or modules in rows, from the top of a program

@@ -1,4 +1,4 @@
-"""Which modules of a Python package import which others of it.
+"""Reads which modules of a Python package import which others of the package.
 
 Every import counts: absolute and relative ones, those within functions, and
 those for type checkers only.
@@ -37,7 +37,7 @@ def _name(path: Path) -> str:
 
 
 def _imports(path: Path, folder: Path) -> Iterator[str]:
-    """The dotted names that a module imports, as absolute ones."""
+    """The absolute dotted names that a module imports."""
     package = (folder.name, *path.relative_to(folder).parent.parts)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -49,7 +49,7 @@ def _imports(path: Path, folder: Path) -> Iterator[str]:
 
 
 def _module(imported: str, package: str, names: Set[str]) -> str | None:
-    """The module in which an imported name lies; None where it is not of this package."""
+    """The module that defines an imported name; None for a name of another package."""
     first, *parts = imported.split(".")
     if first != package:
         return None

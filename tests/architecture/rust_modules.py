@@ -1,4 +1,4 @@
-"""What the modules of a Rust crate use of each other, and what they declare as public.
+"""Reads which modules of a Rust crate use which others, and what each declares as public.
 
 The source is read as text, without a compiler. Comments and literals are blanked
 first, and everything under `#[cfg(test)]`. Then these count as a use:
@@ -73,7 +73,7 @@ def read_crate(source: Path) -> dict[str, RustModule]:
 
 
 def _files(path: Path, parts: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
-    """A module and all that it declares, by name."""
+    """A module and all modules below it, by name."""
     yield ".".join(parts) or ROOT_MODULE, path
     text = _without_tests(_blanked(path.read_text(encoding="utf-8")))
     folder = path.parent if path.name in {"lib.rs", "mod.rs"} else path.with_suffix("")
@@ -83,7 +83,7 @@ def _files(path: Path, parts: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
 
 
 def _blanked(text: str) -> str:
-    """The text with spaces for comments and literals, so that every place keeps its line."""
+    """The text with comments and literals replaced by spaces, so that line numbers stay."""
     pieces, end = [], 0
     while (match := _LITERAL_OR_COMMENT.search(text, end)) is not None:
         stop = _block_end(text, match.end()) if match["block"] else match.end()
@@ -93,7 +93,7 @@ def _blanked(text: str) -> str:
 
 
 def _block_end(text: str, begin: int) -> int:
-    """Where a block comment ends that was opened before `begin`; such comments nest."""
+    """The end of a block comment that was opened before `begin`; block comments nest."""
     depth = 1
     for edge in _BLOCK_EDGE.finditer(text, begin):
         depth += 1 if edge[0] == "/*" else -1
@@ -112,7 +112,7 @@ def _without_tests(text: str) -> str:
 
 
 def _item_end(text: str, begin: int, keyword: str) -> int:
-    """Where an item ends: at its semicolon, or with its body if it has one."""
+    """The end of an item: its semicolon, or the end of its body."""
     depth = 0
     for place in range(begin, len(text)):
         if text[place] in "([{":
@@ -174,7 +174,7 @@ def _absolute(path: tuple[str, ...], here: tuple[str, ...], children: Set[str]) 
 
 
 def _public(text: str) -> Iterator[str]:
-    """What a module declares as `pub` without a scope, outside of all braces."""
+    """The items that a module declares as `pub` without a scope, at the top level."""
     depth, end = 0, 0
     for match in _PUBLIC.finditer(text):
         between = text[end : match.start()]

@@ -1,4 +1,4 @@
-"""A native server under attack."""
+"""Native servers for tests of hostile clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.processes import ServerProcess, serving
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A native server of one model."""
+    """A native server with one model."""
     if NATIVE_MISSING:
         pytest.skip(NATIVE_MISSING)
     folder = tmp_path_factory.mktemp("attacked")
@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def tls_server(
     certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:
-    """A native server of one model that speaks TLS."""
+    """A native server with one model and TLS."""
     if NATIVE_MISSING:
         pytest.skip(NATIVE_MISSING)
     folder = tmp_path_factory.mktemp("attacked")
@@ -39,5 +39,5 @@ def tls_server(
 
 @pytest.fixture
 def held(server: ServerProcess) -> Held:
-    """What the server held before the test."""
+    """The server's resources before the test."""
     return Held(server)

@@ -1,4 +1,4 @@
-"""A client of HTTP/2 that sends as much as flow control allows, on many calls in turn."""
+"""An HTTP/2 client that sends as much as flow control allows, on many calls in turn."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SETTING_BYTES = 6
 
 @dataclass
 class Call:
-    """What is known of a call."""
+    """The state of one call."""
 
     unsent: memoryview
     ends: bool
@@ -31,7 +31,7 @@ class Call:
 
 
 class Client:
-    """One connection; `window` is what it gives each call for its answer."""
+    """One connection; `window` is the flow-control window of each call's response."""
 
     def __init__(self, address: str, *, window: int = _DEFAULT_WINDOW) -> None:
         host, _, port = address.rpartition(":")
@@ -42,7 +42,7 @@ class Client:
         self._connection_window = self._first_window = _DEFAULT_WINDOW
         settings = _INITIAL_WINDOW_SIZE.to_bytes(2) + window.to_bytes(4)
         self._out = bytearray(http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0, settings))
-        # The connection's window is never what an answer waits for.
+        # No response ever waits for the connection's window.
         more = (_LARGEST_WINDOW - _DEFAULT_WINDOW).to_bytes(4)
         self._out += http2.frame(http2.WINDOW_UPDATE, 0, 0, more)
 
@@ -57,7 +57,7 @@ class Client:
     def call(
         self, path: str, body: bytes, *, ends: bool = True, fields: tuple[tuple[str, str], ...] = ()
     ) -> None:
-        """Begin a call; its bytes leave in `pump`."""
+        """Begin a call; `pump` sends its bytes."""
         stream = 2 * len(self.calls) + 1
         head = http2.grpc_head(path, fields)
         self._out += http2.frame(http2.HEADERS, http2.END_HEADERS, stream, head)
@@ -70,11 +70,11 @@ class Client:
 
     @property
     def received(self) -> int:
-        """The bytes of all answers."""
+        """The bytes of all responses."""
         return sum(call.received for call in self.calls.values())
 
     def pump(self, *, quiet_seconds: float = 1.0, at_most_seconds: float = http2.TIMEOUT_SECONDS) -> None:
-        """Send and receive until all calls are over, nothing moves, or the server has gone."""
+        """Send and receive until all calls have ended, nothing moves any more, or the server has closed."""
         begin = moved = time.monotonic()
         while not self.gone and self.ended < len(self.calls):
             now = time.monotonic()
@@ -94,7 +94,7 @@ class Client:
                 moved = time.monotonic()
 
     def _fill(self) -> None:
-        """Put what the windows allow of every body, in turn."""
+        """Send as much of every body as the windows allow, in turn."""
         if len(self._out) > _SEND_BYTES:
             return
         for stream, call in self.calls.items():

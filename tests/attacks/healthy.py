@@ -1,4 +1,4 @@
-"""A client without faults that calls while others misbehave."""
+"""A healthy client that makes calls while other clients misbehave."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _CALLS_IN_PEACE = 20
 
 
 class Healthy:
-    """Calls one by one; counts how they end by the code's name."""
+    """Makes calls one by one, and counts them by status code."""
 
     def __init__(self) -> None:
         self.codes: Counter[str] = Counter()
 
     @property
     def answered(self) -> int:
-        """Calls that were answered well."""
+        """The number of calls that ended with OK."""
         return self.codes["OK"]
 
     def goes_on(self) -> None:
-        """Wait until more calls have been answered."""
+        """Wait until further calls have been answered."""
         before = self.answered
         wait_until(lambda: self.answered >= before + _CALLS_IN_PEACE, "answers to a healthy client")
 
 
 @contextmanager
 def healthy(address: str, authority: bytes | None = None) -> Iterator[Healthy]:
-    """A healthy client of its own connection; each of its calls must be answered well.
+    """A healthy client on a connection of its own; each of its calls must end with OK.
 
     Args:
         address: HOST:PORT.

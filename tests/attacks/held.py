@@ -1,4 +1,4 @@
-"""What a server process holds, against what it held before."""
+"""The resources of a server process, compared with those before a test."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import psutil
 
 from tests.processes import ServerProcess, wait_until
 
-# An allocator keeps some of what was used.
+# The allocator keeps some memory that was in use.
 _MARGIN_BYTES = 40 << 20
 
 
 class Held:
-    """Memory, sockets and streams of a server at one moment."""
+    """The memory, sockets and streams of a server at one time."""
 
     def __init__(self, server: ServerProcess) -> None:
         self._server = server
@@ -28,11 +28,11 @@ class Held:
         return sum(metrics[name, frozenset()] for name in ("scorewire_in_flight", "scorewire_streams"))
 
     def grown_bytes(self) -> int:
-        """Memory beyond what was held before."""
+        """Bytes of memory on top of those before."""
         return self._rss() - self._memory_bytes
 
     def comes_back(self) -> None:
-        """Wait until no more is held than before."""
+        """Wait until the server holds no more than before."""
         wait_until(lambda: self._process.num_fds() <= self._handles, "connections that end")
         wait_until(lambda: self._open_calls() <= self._open, "calls that end")
         wait_until(lambda: self.grown_bytes() < _MARGIN_BYTES, "memory that is given back")

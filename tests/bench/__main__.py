@@ -1,4 +1,4 @@
-"""Speed of the engines, side by side in one run: `python -m tests.bench`.
+"""Measures the speed of the engines next to each other in one run: `python -m tests.bench`.
 
 h2load asks, on one core, what a server answers on another: the two engines with
 a real model, and two empty servers, one over Rust's h2, whose speed the bars
@@ -51,7 +51,7 @@ FEW_CALLS, MANY_CALLS = 10_000, 1_000_000
 
 
 class CannotMeasureError(click.ClickException):
-    """Something that the bench needs is not here."""
+    """A tool that the bench needs is missing."""
 
     exit_code = 2
 
@@ -82,7 +82,7 @@ def main(quick: bool, output: Path, rounds: int, seconds: float) -> None:
 
 
 class Bench:
-    """One run of all."""
+    """One run of all measurements."""
 
     def __init__(self, folder: Path, *, rounds: int, seconds: float, quick: bool) -> None:
         self._folder = folder
@@ -95,7 +95,7 @@ class Bench:
         self._findings = Findings(conditions=self._conditions())
 
     def run(self) -> Findings:
-        """Start the servers, put the loads on them, stop them."""
+        """Start the servers, put loads on them, and stop them."""
         models = self._folder / "models"
         _tell("training the three models")
         model = make_model(models, train_rows=1_000 if self._quick else 20_000)
@@ -128,7 +128,7 @@ class Bench:
     def _measure_unary(self, running: list[Server], question: Question) -> None:
         for round_number in range(self._rounds):
             for in_flight in DEPTHS:
-                # Whoever comes first in one round comes last in the next.
+                # The order is reversed in each round.
                 for server in running[:: -1 if round_number % 2 else 1]:
                     load = self._generator.load(server, question, in_flight=in_flight, seconds=self._seconds)
                     sample = Sample(
@@ -171,10 +171,10 @@ class Bench:
     def _measure_words(
         self, native: Server, plain: list[PreparedCall], words: list[PreparedCall], program: Path
     ) -> None:
-        """Rows and texts that differ in every call, on streams: h2load sends one message only."""
+        """Measure streams with rows and texts that differ in every message; h2load sends only one message."""
 
         def stream(calls: list[PreparedCall], name: str) -> Callable[[], float]:
-            # Each is asked once; the first comes last, and its message stays in the file.
+            # Each message is checked once; the first one last, because its message stays in the file.
             for call in reversed(calls):
                 first = Question.write(call, self._folder / name)
                 first.ask(native)
@@ -223,7 +223,7 @@ class Bench:
         return load.calls_per_second
 
     def _pairs(self, one: Callable[[], float], other: Callable[[], float]) -> list[float]:
-        """Ratios of what is measured in turn, now the one first, now the other."""
+        """The ratios of two values that are measured in turn, in alternating order."""
         ratios = []
         for round_number in range(self._rounds):
             if round_number % 2:

@@ -1,4 +1,4 @@
-"""One row of the model in the two other encodings: typed, and as a tensor."""
+"""Calls of one row in the other two encodings: typed, and as tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOLERANCE = 1e-5
 
 
 def typed_question(model: ScoredModel, file: Path) -> Question:
-    """The first row as a message of the model's own service."""
+    """The first row as a message of the typed service."""
     manifest = model.bundle.manifest
     schema = typed_schema(manifest.model, manifest.version, manifest.schema)
     pool = descriptor_pool.DescriptorPool()
@@ -39,7 +39,7 @@ def typed_question(model: ScoredModel, file: Path) -> Question:
 
 
 def tensor_question(model: ScoredModel, file: Path) -> Question:
-    """The first row as one tensor of all features, as clients of tree models send it."""
+    """The first row as a single tensor of all features, as clients of tree models send it."""
     asked = inference_pb2.ModelInferRequest(model_name=NAME)
     rows = model.rows[:1].astype("<f4")
     asked.inputs.add(name="input__0", datatype="FP32", shape=rows.shape)

@@ -1,4 +1,4 @@
-"""Load by h2load, nghttp2's generator in C: it can outrun every server here."""
+"""Load by h2load, the load generator of nghttp2 in C, which is faster than any server here."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ _REQUESTS = re.compile(
     r"^requests: (\d+) total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed, (\d+) errored",
     re.MULTILINE,
 )
-# The third of least, most, mean and deviation.
+# The mean is the third of minimum, maximum, mean and standard deviation.
 _TIMES = re.compile(r"^time for request:(?: +[\d.]+(?:us|ms|s)){2} +([\d.]+)(us|ms|s)", re.MULTILINE)
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 class LoadError(Exception):
-    """The generator failed, or a server answered one of its calls wrong: its speed is worth nothing."""
+    """The generator failed, or a server answered a call wrongly, so that the measurement is void."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one run found. The latency is the median where calls went one by one, else the mean."""
+    """The results of one run. The latency is the median with one call in flight, else the mean."""
 
     calls_per_second: float
     latency_us: float
 
 
 def missing() -> bool:
-    """Whether h2load is not installed."""
+    """Whether h2load is missing."""
     return shutil.which(COMMAND) is None
 
 
 def put_load(
     target: str, message: Path, *, calls: int, in_flight: int, log: Path, connections: int = 1
 ) -> Load:
-    """Make so many calls, each with the same message.
+    """Make a number of calls, each with the same message.
 
     Args:
         target: HOST:PORT/SERVICE/METHOD.
@@ -71,7 +71,7 @@ def put_load(
 def paced_latencies_us(
     address: str, message: Path, *, calls: int, interval_ms: float, folder: Path
 ) -> list[int]:
-    """Make calls at fixed moments, whether those before are answered or not; how long each took.
+    """Make calls at fixed times, whether or not earlier calls are answered; returns the time of each.
 
     Args:
         address: HOST:PORT.
@@ -110,7 +110,7 @@ def _durations_us(log: str) -> list[int]:
 
 
 def parse(told: str, log: str, calls: int) -> Load:
-    """Read what h2load tells, and its log: start, status and duration of each call, in microseconds.
+    """Parse h2load's output and its log: start, status and duration of each call, in microseconds.
 
     Raises:
         LoadError: as `put_load`.

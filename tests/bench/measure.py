@@ -1,4 +1,4 @@
-"""One measurement, and the proof that it measured right answers."""
+"""Single measurements, each with a check that the answers were right."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TIMEOUT_SECONDS = 600
 
 @contextmanager
 def pinned(core: int | None) -> Iterator[None]:
-    """Keep this thread, and processes and threads that it starts, on a core; None lets them be."""
+    """Pin this thread, and the processes and threads that it starts, to a core; None pins nothing."""
     if core is None:
         yield
         return
@@ -43,7 +43,7 @@ def pinned(core: int | None) -> Iterator[None]:
 
 
 def cores() -> tuple[int | None, int | None]:
-    """A core for servers and another for the generator; None and None where there are no two."""
+    """One core for servers and another for the generator; None and None on a single core."""
     if not hasattr(os, "sched_getaffinity"):
         return None, None
     found = sorted(os.sched_getaffinity(0))
@@ -52,9 +52,9 @@ def cores() -> tuple[int | None, int | None]:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A unary call, and the file in which its message stands as h2load sends it.
+    """A unary call, with its message in a file for h2load.
 
-    `problem` says what is wrong with the bytes of an answer; "" where nothing is.
+    `problem` tells what is wrong with the bytes of a response; "" if it is right.
     """
 
     request: bytes
@@ -78,7 +78,7 @@ class Question:
         return cls.of(call.request, file, PREDICT, problem)
 
     def ask(self, server: Server) -> None:
-        """Ask a server.
+        """Make the call to a server once.
 
         Raises:
             LoadError: the answer is not what the call expects.
@@ -92,7 +92,7 @@ class Question:
 
 @dataclass(slots=True)
 class Generator:
-    """Puts loads on servers, each proven; `rates` remembers how fast a server was, to size the next load."""
+    """Puts loads on servers and checks them; `rates` has the speed of each server, to size the next load."""
 
     core: int | None
     folder: Path
@@ -101,14 +101,14 @@ class Generator:
     def load(
         self, server: Server, question: Question, *, in_flight: int, seconds: float, connections: int = 1
     ) -> Load:
-        """About so many seconds of calls, `in_flight` of them at one time on each connection.
+        """Make calls for about `seconds`, with `in_flight` calls in flight on each connection.
 
         Raises:
-            LoadError: a call failed, or its scores are not those expected before and after.
+            LoadError: a call failed, or the scores before or after the load are wrong.
         """
         key = (server.pid, question.file.name, in_flight, connections)
         if key not in self.rates:
-            # Twice: the first warms the server up, the second is a guess at its rate.
+            # The first load warms the server up; the second one estimates its rate.
             for calls in (_WARM_UP_CALLS, 10 * _WARM_UP_CALLS):
                 self.rates[key] = self.calls(server, question, calls, in_flight, connections).calls_per_second
         count = max(round(self.rates[key] * seconds), in_flight * connections)
@@ -119,7 +119,7 @@ class Generator:
     def calls(
         self, server: Server, question: Question, count: int, in_flight: int, connections: int = 1
     ) -> Load:
-        """Exactly so many calls. Raises as `load`."""
+        """Make exactly `count` calls. Raises as `load` does."""
         with _proven(server, question, count), pinned(self.core):
             log = self.folder / "h2load.log"
             return put_load(
@@ -141,15 +141,15 @@ class Generator:
         count: int,
         others: Sequence[bytes] = (),
     ) -> float:
-        """Messages per second on one stream, so many on their way at a time.
+        """Measure messages per second on one stream.
 
         Args:
             program: the generator for streams.
             server: the server.
-            question: as for calls; it is wrapped for the stream here.
-            window: messages on their way.
-            count: messages.
-            others: further calls, which take turns with it.
+            question: the call; its message is wrapped for the stream here.
+            window: messages in flight.
+            count: number of messages.
+            others: further calls, sent in turn with the first.
 
         Raises:
             LoadError: as `load`.
@@ -174,7 +174,7 @@ def _stream_message(request: bytes) -> bytes:
 
 @contextmanager
 def _proven(server: Server, question: Question, count: int) -> Iterator[None]:
-    """See to it that a server answers exactly so many calls, all of them well, and right before and after."""
+    """Check that a server answers exactly `count` calls, all with OK, with right scores before and after."""
     if server.answered is None:
         yield
         return
@@ -191,7 +191,7 @@ def _proven(server: Server, question: Question, count: int) -> Iterator[None]:
 
 
 def server_time_us(server: Server, question: Question, seconds: float) -> float:
-    """Median time that the server says it took for a request, one in flight, in microseconds."""
+    """The median of the server's own time for a request, with one in flight, in microseconds."""
     times = []
     end = time.monotonic() + seconds
     with grpc.insecure_channel(server.address) as channel:
@@ -206,7 +206,7 @@ def server_time_us(server: Server, question: Question, seconds: float) -> float:
 
 
 class BareGraph:
-    """A bundle's graph in onnxruntime on one thread, without anything around it."""
+    """A bundle's graph in onnxruntime on one thread, without a server."""
 
     def __init__(self, bundle: Bundle, rows: NDArray[np.float64]) -> None:
         options = onnxruntime.SessionOptions()
@@ -220,7 +220,7 @@ class BareGraph:
         self._feeds = {graph_input.name: rows.astype(np.float32)}
 
     def run_us(self, seconds: float) -> float:
-        """Median time of a run, in microseconds."""
+        """The median time of a run, in microseconds."""
         times = []
         end = time.monotonic() + seconds
         while time.monotonic() < end or len(times) < 3:
@@ -231,5 +231,5 @@ class BareGraph:
 
 
 def resident_bytes(server: Server) -> int:
-    """Resident memory of a server's process."""
+    """The resident memory of a server's process, in bytes."""
     return int(psutil.Process(server.pid).memory_info().rss)

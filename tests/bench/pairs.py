@@ -1,4 +1,4 @@
-"""Speed of this checkout beside another one of the same product: `python -m tests.bench.pairs ../before`.
+"""Compares the speed of this checkout with another checkout: `python -m tests.bench.pairs ../before`.
 
 Both checkouts have been set up with `make setup`. Their servers run side by side and take the same loads
 in turn, so that a machine that changes its speed changes it for both. Each load is proven as in
@@ -27,9 +27,9 @@ from tests.bench.servers import Server
 MANY = 64
 BATCH_ROWS = 1_000
 ENGINES = ("native", "reference")
-# Of the medians; less is a loss of speed, not noise.
+# The smallest ratio of medians that counts as noise; a smaller one is a loss of speed.
 LEAST = 0.97
-# A rate of this checkout or of the other one.
+# Measures a rate of this checkout or of the other one.
 Rate = Callable[[Server], float]
 
 
@@ -83,7 +83,7 @@ def main(other: Path, rounds: int, seconds: float, engines: tuple[str, ...], qui
 
 @dataclass(frozen=True, slots=True)
 class Loads:
-    """What is measured, with what it takes."""
+    """The measurements, and what they need."""
 
     generator: Generator
     streams: Path
@@ -92,7 +92,7 @@ class Loads:
     seconds: float
 
     def of(self, engine: str) -> list[tuple[str, Rate]]:
-        """The loads of an engine, each with its name."""
+        """The loads for an engine, by name."""
         model, folder = self.model, self.folder
         row = Question.write(model.calls(rows_per_call=1, count=1)[0], folder / "row")
         batch = Question.write(model.calls(rows_per_call=BATCH_ROWS, count=1)[0], folder / "batch")
@@ -129,7 +129,7 @@ class Loads:
 
 
 def _in_turn(this: Server, other: Server, rate: Rate, rounds: int) -> list[float]:
-    """The rates' ratio in each round; whoever comes first in one comes last in the next."""
+    """The ratio of the rates in each round; the order alternates between rounds."""
     rate(this), rate(other)
     ratios = []
     for round_number in range(rounds):

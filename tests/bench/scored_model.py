@@ -1,4 +1,4 @@
-"""The model that is put under load: really trained, exported and proven, with answers known from XGBoost."""
+"""The model under load: trained, exported and proven, with the scores that XGBoost gives."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ NAME = "bench"
 
 @dataclass(frozen=True, slots=True)
 class ScoredModel:
-    """A bundle, the fitted model it came from, and rows that it was not fitted on."""
+    """A bundle, the fitted model that it was exported from, and rows that the model was not fitted on."""
 
     bundle: Bundle
     fitted: xgboost.XGBClassifier
     rows: NDArray[np.float64]
 
     def calls(self, *, rows_per_call: int, count: int) -> list[PreparedCall]:
-        """Calls whose every score must be what XGBoost says."""
+        """Calls whose every score must be that of XGBoost."""
         calls = []
         for call in range(count):
             rows = self.rows.take(
@@ -44,7 +44,7 @@ class ScoredModel:
 
 
 def call_of(bundle: Bundle, rows: packed_pb2.PackedRows, probabilities: NDArray[Any]) -> PreparedCall:
-    """A call of rows whose every score must be what a classifier says: probabilities [rows, classes]."""
+    """A call whose every score must be that of a classifier, with probabilities of shape [rows, classes]."""
     probabilities = probabilities.astype(np.float64)
     expectation = Scores(
         model=bundle.model,
@@ -63,7 +63,7 @@ def call_of(bundle: Bundle, rows: packed_pb2.PackedRows, probabilities: NDArray[
 
 
 def make_model(folder: Path, *, train_rows: int) -> ScoredModel:
-    """Fit 100 trees of depth 6 over 30 numbers, and export them below a folder.
+    """Fit 100 trees of depth 6 on 30 numbers, and export them to a folder.
 
     The labels are noisy, so that the trees grow to their full depth.
     """

@@ -1,4 +1,4 @@
-"""A classifier of texts that is put under load: fitted with scikit-learn's own settings, exported, proven."""
+"""The text classifier under load: fitted with scikit-learn's default settings, exported and proven."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SYLLABLES = [
 
 
 def make_word_calls(folder: Path, *, train_rows: int, count: int) -> list[PreparedCall]:
-    """Fit a classifier of texts, export it below a folder; calls of one text each, all different.
+    """Fit a text classifier and export it to a folder; returns calls of one text each, all different.
 
     Words are as frequent as in a language, one in fifty of a call's is not known, and the scores of
     every call must be what scikit-learn says.

@@ -1,6 +1,6 @@
-"""The servers that are put under load: the engines, and empty ones that show what is to be had.
+"""The servers under load: the engines, and empty servers that show what is possible.
 
-Peers are built when they are asked for; one that cannot be built here is left out.
+A peer is built when it is needed, and left out if it cannot be built here.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Server:
 
 @contextmanager
 def engine(name: str, folder: Path, models: Path, *, command: Path | None = None) -> Iterator[Server]:
-    """`scorewire serve` with an engine; `command` is another `scorewire` than this checkout's."""
-    # Several share the folder of bundles.
+    """`scorewire serve` with an engine; `command` is the `scorewire` to run if not this checkout's."""
+    # Several servers share the folder of bundles.
     flags = ("--engine", name, "--threads", "1", "--state-file", folder / name / "state.json")
     with processes.serving(folder / name, models, *flags, command=(command or processes.COMMAND,)) as process:
 
@@ -57,20 +57,20 @@ def engine(name: str, folder: Path, models: Path, *, command: Path | None = None
 
 @contextmanager
 def rust_echo(*, optimized: bool) -> Iterator[Server]:
-    """The empty server over Rust's h2."""
+    """The empty server on Rust's h2."""
     with _printing_address("empty Rust (h2)", [example("echo", optimized=optimized)]) as server:
         yield server
 
 
 @contextmanager
 def cpp_echo(folder: Path) -> Iterator[Server]:
-    """The empty server of gRPC's C++ library, if it is to be had here."""
+    """The empty server on gRPC's C++ library; see `cpp_missing`."""
     with _printing_address("empty C++ (gRPC)", [_build_cpp(folder)]) as server:
         yield server
 
 
 def example(name: str, *, optimized: bool) -> Path:
-    """An example of the crate, built; one that is not optimized is of use in tests only."""
+    """Build an example of the crate; without optimization it is only for tests."""
     profile = ["--release"] if optimized else []
     command = ["cargo", "build", "--quiet", "--locked", "--no-default-features", "--example", name]
     _run([*command, *profile], CRATE)
@@ -78,7 +78,7 @@ def example(name: str, *, optimized: bool) -> Path:
 
 
 def cpp_missing() -> str:
-    """What lacks for the C++ peer; "" where all is there."""
+    """What is missing for the C++ peer; "" if it can be built."""
     for tool in ("g++", "protoc", "grpc_cpp_plugin", "pkg-config"):
         if shutil.which(tool) is None:
             return f"{tool} is missing: {_CPP_PACKAGES}"

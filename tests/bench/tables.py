@@ -1,4 +1,4 @@
-"""What a bench found, as a table, as JSON and as a picture."""
+"""The results of a bench as tables, as JSON and as a plot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OF_OTHERS = "#9aa5b1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One load on one server; the latency is as in `h2load.Load`."""
+    """The result of one load on one server; the latency is as in `h2load.Load`."""
 
     server: str
     in_flight: int
@@ -29,7 +29,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """A ratio, or a size in MB, of each round, and what its median should be: `at_least` or `at_most`."""
+    """A ratio, or a size in MB, in each round, with a bound for its median: `at_least` or `at_most`."""
 
     name: str
     values: list[float]
@@ -38,49 +38,49 @@ class Bar:
 
     @property
     def median(self) -> float:
-        """Over the rounds."""
+        """The median over the rounds."""
         return statistics.median(self.values)
 
     @property
     def met(self) -> bool:
-        """Whether the median is what it should be."""
+        """Whether the median is within the bound."""
         low, high = self.at_least, self.at_most
         return (low is None or self.median >= low) and (high is None or self.median <= high)
 
     @property
     def target(self) -> str:
-        """What it should be, for people."""
+        """The bound, for people."""
         return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
 
 
 @dataclass(slots=True, kw_only=True)
 class Findings:
-    """All of a bench; `samples` has the rounds one after another."""
+    """The results of a bench; `samples` has the rounds one after another."""
 
     conditions: dict[str, str]
     samples: list[Sample] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
 
     def of(self, server: str, in_flight: int) -> list[Sample]:
-        """The rounds of one server, in order."""
+        """The samples of one server, in the order of rounds."""
         return [s for s in self.samples if (s.server, s.in_flight) == (server, in_flight)]
 
     def ratios(self, server: str, rival: str, in_flight: int, what: str = "calls_per_second") -> list[float]:
-        """A field of `Sample` over that of a rival in the same round."""
+        """The ratio of a field of `Sample` to that of another server in the same round."""
         get: Callable[[Sample], float] = operator.attrgetter(what)
         pairs = zip(self.of(server, in_flight), self.of(rival, in_flight), strict=True)
         return [get(one) / get(other) for one, other in pairs]
 
     def median(self, server: str, in_flight: int, what: str) -> float:
-        """Median over the rounds of a field of `Sample`."""
+        """The median of a field of `Sample` over the rounds."""
         return statistics.median(getattr(sample, what) for sample in self.of(server, in_flight))
 
     def servers(self) -> list[str]:
-        """In the order of the first round."""
+        """The servers, in the order of the first round."""
         return list(dict.fromkeys(sample.server for sample in self.samples))
 
     def depths(self) -> list[int]:
-        """Calls in flight, ascending."""
+        """The numbers of calls in flight, ascending."""
         return sorted({sample.in_flight for sample in self.samples})
 
 
@@ -93,7 +93,7 @@ def write(findings: Findings, folder: Path) -> None:
 
 
 def to_markdown(findings: Findings) -> str:
-    """The tables, with what they were measured on."""
+    """The tables, and the machine that they were measured on."""
     lines = ["# Engines, side by side", ""]
     lines += [f"- {name}: {value}" for name, value in findings.conditions.items()]
     lines += ["", "| what | target | median | rounds | |", "|---|---|---|---|---|"]
@@ -127,7 +127,7 @@ def _to_json(findings: Findings) -> dict[str, Any]:
 
 
 def _draw(findings: Findings) -> Figure:
-    """Calls per second of every server, one panel for each number in flight."""
+    """Plot calls per second of every server, with a panel for each number of calls in flight."""
     style = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False}
     with mpl.rc_context(style):
         depths, servers = findings.depths(), findings.servers()
@@ -138,7 +138,7 @@ def _draw(findings: Findings) -> Figure:
                 rates = [sample.calls_per_second for sample in findings.of(server, depth)]
                 middle = statistics.median(rates)
                 panel.barh(place, middle, height=0.62, color=_COLOURS.get(server, _OF_OTHERS))
-                # Every round as a stroke: the spread is part of the finding.
+                # A stroke for each round shows the spread.
                 panel.plot(rates, [place] * len(rates), "|", color="#1f2933", markersize=9)
                 panel.text(max(rates), place, f"  {middle:,.0f}", va="center", color="#1f2933")
             panel.set_yticks(range(len(servers)), servers)

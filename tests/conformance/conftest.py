@@ -1,4 +1,4 @@
-"""A server of each engine, and a channel to it."""
+"""A server for each engine, and a channel to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def server(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server with small limits over the bundles of `write_models`."""
+    """A server with small limits and the bundles of `write_models`."""
     folder = tmp_path_factory.mktemp("engine")
     models = folder / "models"
     write_models(models)
@@ -30,13 +30,13 @@ def server(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 @pytest.fixture(scope="session")
 def address(server: ServerProcess) -> str:
-    """Where a server under test answers."""
+    """HOST:PORT of the server under test."""
     return server.address
 
 
 @pytest.fixture
 def wire(server: ServerProcess) -> Iterator[Wire]:
-    """A channel of the test's own, to the module's server where it has one."""
+    """A channel of the test's own; to the module's server, if the module has one."""
     wire = Wire(server.address)
     with wire.channel:
         yield wire

@@ -9,21 +9,21 @@ import pytest
 
 from tests import bundles
 
-# Why the native engine cannot be put under test here; "" where it can.
+# Why the native engine cannot be tested here; "" if it can.
 NATIVE_MISSING = (
     ""
     if find_spec("scorewire_native")
     else "scorewire_native is not built here: install cargo, then run `make setup`"
 )
 NATIVE = pytest.param("native", marks=pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING))
-# Engines that the whole suite is put under.
+# The engines that the suite tests.
 ENGINES = ("reference", NATIVE)
-# Of the server under test.
+# The limit of health watches of the server under test.
 MAX_WATCHES = 8
 
 
 def write_models(models: Path) -> None:
-    """The bundles that the suite expects of a server under test.
+    """Write the bundles that the suite expects in a server under test.
 
     `sum` has versions 1.0.0, 1.1.0 (adds 100), 2.0.0-rc.1 (adds 1000) and 3.0.0,
     which is corrupt; `classes` takes a number only, `greeting` a text only,

@@ -27,7 +27,7 @@ DTYPES = {
 
 
 def raw(datatype: str, values: Any) -> bytes:
-    """Elements as raw bytes."""
+    """Encode elements as raw bytes."""
     if datatype != "BYTES":
         return np.asarray(values, dtype=DTYPES[datatype]).tobytes()
     texts = [value if isinstance(value, bytes) else value.encode() for value in values]
@@ -35,7 +35,7 @@ def raw(datatype: str, values: Any) -> bytes:
 
 
 def unraw(datatype: str, content: bytes) -> list[Any]:
-    """The elements of raw bytes, flat."""
+    """Decode raw bytes to a flat list of elements."""
     if datatype != "BYTES":
         return list(np.frombuffer(content, dtype=DTYPES[datatype]).tolist())
     texts, position = [], 0
@@ -49,7 +49,7 @@ def unraw(datatype: str, content: bytes) -> list[Any]:
 def infer_request(
     model: str, tensors: dict[str, tuple[str, list[int], Any]], **fields: Any
 ) -> pb.ModelInferRequest:
-    """A request with raw tensors: name to datatype, shape and flat elements."""
+    """A request with raw tensors; each has a datatype, a shape and flat elements, by name."""
     request = pb.ModelInferRequest(model_name=model, **fields)
     for name, (datatype, shape, values) in tensors.items():
         request.inputs.add(name=name, datatype=datatype, shape=shape)
@@ -58,7 +58,7 @@ def infer_request(
 
 
 def infer(wire: Wire, request: pb.ModelInferRequest, **options: Any) -> pb.ModelInferResponse:
-    """The answer to a request."""
+    """The response to a request."""
     return pb.ModelInferResponse.FromString(wire.call(INFER, request.SerializeToString(), **options))
 
 
@@ -71,7 +71,7 @@ def told(response: pb.ModelInferResponse) -> dict[str, list[Any]]:
 
 
 def sum_tensors(x0: Any = (1.0,), x1: Any = (2.0,), country: Any = ("de",)) -> dict[str, Any]:
-    """The tensors of model `sum`."""
+    """The tensors of the model `sum`."""
     return {
         "x0": ("FP64", [len(x0), 1], x0),
         "x1": ("FP64", [len(x1), 1], x1),

@@ -1,4 +1,4 @@
-"""Calls by nghttp, which sends what no client library of gRPC would and shows all that comes back."""
+"""Calls by nghttp, which sends what no gRPC library would send, and shows the complete response."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _FIELD = re.compile(rb"recv \(stream_id=\d+\) (:?[^:\n]+): (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Answer:
-    """All fields of an answer, those of its end too, and its bytes: messages with their heads."""
+    """A response: its header fields with the trailers, and its body, which has messages with prefixes."""
 
     fields: dict[str, str]
     body: bytes
 
     @property
     def status(self) -> int:
-        """The number of gRPC's status."""
+        """The number of the gRPC status code."""
         return int(self.fields["grpc-status"])
 
 
 def call(address: str, path: str, body: bytes, **fields: str) -> Answer:
-    """Make a call with these bytes and further fields, whose names have - for _."""
+    """Make a call with these bytes and further header fields, with _ for - in their names."""
     told = {"content-type": "application/grpc", "te": "trailers", ":method": "POST"}
     told |= {name.replace("_", "-"): value for name, value in fields.items()}
     headers = [f"--header={name}: {value}" for name, value in told.items()]

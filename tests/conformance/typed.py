@@ -1,4 +1,4 @@
-"""Typed services as a client without generated code calls them: from what reflection says."""
+"""Calls typed services without generated code, with schemas from reflection."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 
 def reflect(wire: Wire, **question: Any) -> reflection_pb2.ServerReflectionResponse:
-    """One answer of reflection."""
+    """One response of reflection."""
     request = reflection_pb2.ServerReflectionRequest(**question).SerializeToString()
     (answer,) = wire.both_stream(REFLECTION)(iter([request]), timeout=TIMEOUT_SECONDS)
     return reflection_pb2.ServerReflectionResponse.FromString(answer)
 
 
 def told_files(answer: reflection_pb2.ServerReflectionResponse) -> list[descriptor_pb2.FileDescriptorProto]:
-    """The files of an answer: the one that was asked for, and all that it imports."""
+    """The files in a response: the file that was asked for, and its imports."""
     return [
         descriptor_pb2.FileDescriptorProto.FromString(data)
         for data in answer.file_descriptor_response.file_descriptor_proto
@@ -28,7 +28,7 @@ def told_files(answer: reflection_pb2.ServerReflectionResponse) -> list[descript
 
 
 def described(wire: Wire, symbol: str) -> descriptor_pool.DescriptorPool:
-    """The files that a client needs to call a service, whole: what they import comes with them."""
+    """The files that a client needs to call a service, complete with their imports."""
     pool = descriptor_pool.DescriptorPool()
     files = {file.name: file for file in told_files(reflect(wire, file_containing_symbol=symbol))}
     added = set[str]()
@@ -68,20 +68,20 @@ class TypedService:
         return self._types["Predict"][0](**fields)
 
     def predict(self, metadata: Any = None, **fields: Any) -> Any:
-        """The prediction of one row."""
+        """The prediction for one row."""
         data = self._wire.call(
             self.path("Predict"), self.row(**fields).SerializeToString(), metadata=metadata
         )
         return self._types["Predict"][1].FromString(data)
 
     def predict_batch(self, *rows: dict[str, Any]) -> list[Any]:
-        """The predictions of many rows."""
+        """The predictions for many rows."""
         request, response = self._types["PredictBatch"]
         data = self._wire.call(self.path("PredictBatch"), request(rows=rows).SerializeToString())
         return list(response.FromString(data).predictions)
 
     def predict_stream(self, *rows: dict[str, Any]) -> list[Any]:
-        """The predictions of rows sent one by one."""
+        """The predictions for rows that are sent one by one."""
         messages = (self.row(**row).SerializeToString() for row in rows)
         answers = self._wire.both_stream(self.path("PredictStream"))(messages, timeout=TIMEOUT_SECONDS)
         return [self._types["PredictStream"][1].FromString(data) for data in answers]

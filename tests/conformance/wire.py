@@ -1,4 +1,4 @@
-"""Calls as bytes or messages to a server at an address, with nothing of ours in between."""
+"""Calls a server with bytes or messages, without the SDK."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from scorewire_proto.v1 import prediction_pb2
 
 PREDICT = "/scorewire.v1.PredictionService/Predict"
 PREDICT_STREAM = "/scorewire.v1.PredictionService/PredictStream"
-# Long, since a machine may be busy.
+# Long, because a machine may be busy.
 TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed call as its caller sees it."""
+    """A failed call, as its caller sees it."""
 
     code: grpc.StatusCode
     message: str
@@ -66,7 +66,7 @@ class Wire:
         self.address = address
         self.channel = grpc.insecure_channel(address, options=[("grpc.max_send_message_length", -1)])
 
-    # Untyped, since grpc's types ask for serializers where bytes need none.
+    # Untyped: grpc's types require serializers, and bytes need none.
     def unary(self, path: str) -> Any:
         return self.channel.unary_unary(path)
 
@@ -77,7 +77,7 @@ class Wire:
         return self.channel.stream_stream(path)
 
     def call(self, path: str, data: bytes, **options: Any) -> bytes:
-        """One unary call of bytes."""
+        """Make a unary call with bytes."""
         options.setdefault("timeout", TIMEOUT_SECONDS)
         answer: bytes = self.unary(path)(data, **options)
         return answer
@@ -102,7 +102,7 @@ class Wire:
     def stream(
         self, messages: Iterable[bytes], path: str = PREDICT_STREAM, **options: Any
     ) -> Iterator[bytes]:
-        """A stream of bytes; what it returns can be cancelled."""
+        """Make a call with a stream of bytes; the returned iterator can be cancelled."""
         options.setdefault("timeout", TIMEOUT_SECONDS)
         answers: Iterator[bytes] = self.both_stream(path)(iter(messages), **options)
         return answers
@@ -115,13 +115,13 @@ class Wire:
 
 
 def failure_of(error: grpc.RpcError) -> Failure:
-    """A grpc error as a failure."""
+    """Convert an error of grpc."""
     assert isinstance(error, grpc.Call)
     return failure_from(error.code(), error.details(), error.trailing_metadata() or ())
 
 
 def failure_from(code: grpc.StatusCode, message: str | None, metadata: Iterable[tuple[str, Any]]) -> Failure:
-    """A failure; its details, where there are some, must agree with its status line."""
+    """Make a failure; its details, if any, must agree with its code and message."""
     status = None
     for key, value in metadata:
         if key == "grpc-status-details-bin":
@@ -132,7 +132,7 @@ def failure_from(code: grpc.StatusCode, message: str | None, metadata: Iterable[
 
 
 def outcome(wire: Wire, request: prediction_pb2.PredictRequest, **options: Any) -> grpc.StatusCode:
-    """The code that a call ends with, good or bad."""
+    """The status code of a call, OK or not."""
     try:
         wire.predict(request, **options)
     except grpc.RpcError as error:
@@ -143,7 +143,7 @@ def outcome(wire: Wire, request: prediction_pb2.PredictRequest, **options: Any) 
 def sum_request(
     numbers: Iterable[float] = (1.0, 2.0), texts: Iterable[str] = ("de",), row_count: int = 1, **fields: Any
 ) -> prediction_pb2.PredictRequest:
-    """A request for the model `sum` of tests.bundles, with its two numbers and one text a row."""
+    """A request for the model `sum` of tests.bundles, with two numbers and one text per row."""
     rows = prediction_pb2.Rows(row_count=row_count, numbers=numbers, texts=texts)
     return prediction_pb2.PredictRequest(**{"model": "sum", "rows": rows, **fields})
 

@@ -1,4 +1,4 @@
-"""The long comparison of the engines: `python -m tests.differential [COUNT [SEED]]`."""
+"""Compares the engines at length: `python -m tests.differential [COUNT [SEED]]`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks both engines the same, and compares what they answer byte for byte, the times cleared."""
+"""Sends the same calls to both engines, and compares the responses byte for byte, without their times."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _UNARY_AT_A_TIME = 64
 
 
 class DisagreementError(AssertionError):
-    """The engines answer otherwise; the message has the request."""
+    """The engines gave different responses; the message has the request."""
 
 
 @contextmanager
 def both_engines(folder: Path) -> Iterator[tuple[Wire, Wire]]:
-    """Channels to the reference engine and to the native one, over the same bundles."""
+    """Channels to a reference engine and a native engine with the same bundles."""
     models = folder / "models"
     write_models(models)
     places = folder / "reference", folder / "native"
@@ -47,7 +47,7 @@ def _flags(folder: Path, engine: str) -> tuple[str, ...]:
 
 
 def split(wire: Wire, model: str, weights: dict[str, int]) -> None:
-    """Share a model's calls out over versions."""
+    """Set a split over a model's versions."""
     request = models_pb2.SetSplitRequest(model=model)
     for version, weight in weights.items():
         request.split.add(version=version, weight=weight)
@@ -55,7 +55,7 @@ def split(wire: Wire, model: str, weights: dict[str, int]) -> None:
 
 
 def compare(reference: Wire, native: Wire, *, count: int, seed: int, keyed: bool = False) -> Counter[str]:
-    """Send so many generated requests to both, half of them as a stream; count the outcomes.
+    """Send generated requests to both engines, half of them on streams; returns counts of the outcomes.
 
     Args:
         reference: to the reference engine.
@@ -112,19 +112,19 @@ def _called(call: grpc.Future) -> tuple[str, object]:
 
 
 def outcome_of(error: grpc.RpcError) -> tuple[str, object]:
-    """The reason of a failure, and all that it says."""
+    """The reason of a failure, and its complete status."""
     failure = failure_of(error)
     return failure.reason, (failure.code, failure.message, _status(failure.status))
 
 
 def _clear_times(response: prediction_pb2.PredictResponse) -> None:
-    """The two fields that may differ."""
+    """Clear the two fields that may differ."""
     response.ClearField("server_time_us")
     response.ClearField("model_time_us")
 
 
 def _status(status: status_pb2.Status | None) -> object:
-    """A status as values that can be compared: maps have no order on the wire."""
+    """A status in comparable values, because maps have no order on the wire."""
     assert status is not None
     details = [(detail.type_url, dict(info_of(status).metadata)) for detail in status.details[:1]]
     rest = [detail.SerializeToString() for detail in status.details[1:]]

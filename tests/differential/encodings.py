@@ -1,4 +1,4 @@
-"""The same rows through positional rows, tensors and typed messages, to both engines: the same bits."""
+"""Sends the same rows to both engines in all three encodings, and compares the outputs bit by bit."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.conformance.wire import Wire
 from tests.differential.comparison import DisagreementError
 from tests.differential.requests import NUMBERS_OF_NOTE, TEXTS_OF_NOTE
 
-# Of each row what refuses it and why, or its outputs: doubles as their bits, and texts.
+# The result of each row: the feature and reason of its error, or its outputs, with doubles as bits.
 Told: TypeAlias = "tuple[str, str] | dict[str, tuple[Any, ...]]"
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A model of the suite; its tensors are of so many values a row, numbers first."""
+    """A model of the suite, with the number of values per row in each of its tensors, numbers first."""
 
     model: str
     service: str
@@ -42,14 +42,14 @@ SPECS = (
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of a model, as columns by field."""
+    """Rows of a model, as columns by field name."""
 
     spec: Spec
     count: int
     columns: dict[str, list[Any]]
 
     def named(self) -> list[dict[str, Any]]:
-        """Each as a typed message has it; what is missing is not set."""
+        """The rows as typed messages; missing values are not set."""
         return [
             {
                 name: column[row]
@@ -60,12 +60,12 @@ class Rows:
         ]
 
     def flat(self, names: tuple[str, ...]) -> list[Any]:
-        """Some of the columns, row-major."""
+        """Some of the columns in row-major order."""
         return [self.columns[name][row] for row in range(self.count) for name in names]
 
 
 def compare_encodings(reference: Wire, native: Wire, *, count: int, seed: int) -> Counter[str]:
-    """Send so many generated batches in each encoding to both engines; count rows by what came of them.
+    """Send generated batches in each encoding to both engines; returns counts of rows by result.
 
     Raises:
         DisagreementError: two answers differ.
@@ -99,7 +99,7 @@ def compare_encodings(reference: Wire, native: Wire, *, count: int, seed: int) -
 
 
 def draw(chance: random.Random, spec: Spec) -> Rows:
-    """Rows of a model, some of which are bad."""
+    """Draw rows of a model, some of them bad."""
     odd = chance.random() < 0.5
     count = chance.choice((1, 1, 2, 17))
 
@@ -143,7 +143,7 @@ def _typed(spec: Spec, prediction: Any) -> Told:
 
 
 def _tensors(wire: Wire, rows: Rows, wanted: list[Told], *, contents: bool) -> list[Told]:
-    """What tensors are answered; where a row is bad, which fails the call, what is wanted."""
+    """The results of a tensor call; the expected results if a bad row fails the call."""
     spec, tensors = rows.spec, {}
     numbers, texts = list(spec.numbers), list(spec.texts)
     for name, width in spec.tensors:

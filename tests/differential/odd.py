@@ -1,4 +1,4 @@
-"""Messages and metadata that no generated client sends, each by a name that says what is odd."""
+"""Messages and metadata that no generated client sends, each with a name that tells what is odd."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.property.encoding import (
 
 _DEEP = 10_000
 _NAME = 1
-# Not UTF-8: half of a character, one written too long, half of a pair, one beyond the last, a lone byte.
+# Not UTF-8: a truncated character, an overlong one, a surrogate, one above U+10FFFF, a lone byte.
 _NO_TEXTS = {
     "a cut character": b"\xe2\x82",
     "an overlong slash": b"\xc0\xaf",
@@ -42,7 +42,7 @@ _TEXTS = {
 
 
 def messages() -> Iterator[tuple[str, bytes]]:
-    """Bytes in place of a message whose first field is a text."""
+    """Bytes for a message whose first field is a text."""
     yield "nothing", b""
     for name, content in (_NO_TEXTS | _TEXTS).items():
         yield f"{name} in a name", bytes_field(_NAME, content)
@@ -89,7 +89,7 @@ def messages() -> Iterator[tuple[str, bytes]]:
 
 
 def metadata() -> Iterator[tuple[str, tuple[tuple[str, str | bytes], ...]]]:
-    """Metadata beside a good call."""
+    """Metadata for a good call."""
     yield "an empty value", (("x-empty", ""),)
     yield "a key that comes often", tuple(("x-many", str(number)) for number in range(50))
     yield "bytes", (("x-some-bin", bytes(range(256))),)

@@ -1,4 +1,4 @@
-"""Requests of every kind, good and bad, written in every legal way and in some that are not."""
+"""Generates requests of every kind, good and bad, in every legal encoding and in some illegal ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 MODEL, VERSION, FINGERPRINT, ROUTING_KEY, ROWS = range(1, 6)
 ROW_COUNT, NUMBERS, TEXTS = range(1, 4)
 CORRELATION_ID, REQUEST = 1, 2
-# Numbers and texts a row of the bundles of tests.conformance.engines.write_models.
+# Numbers and texts per row of the bundles of tests.conformance.engines.write_models.
 SHAPES = {
     "sum": (2, 1),
     "classes": (1, 0),
@@ -30,7 +30,7 @@ VERSIONS = ["", "", "", "1.0.0", "1.1.0", "2.0.0-rc.1", "3.0.0", "9.9.9", "champ
 
 
 def varint(value: int, padding: int = 0) -> bytes:
-    """A varint; padding makes it longer than it need be."""
+    """Encode a varint; padding makes it longer than necessary."""
     out = b""
     while value > 0x7F or padding > 0:
         if value <= 0x7F:
@@ -56,7 +56,7 @@ def group(number: int, content: bytes) -> bytes:
 
 
 class Requests:
-    """Draws requests; the same seed draws the same. Where they are `keyed`, each has a routing key."""
+    """Draws requests; the same seed draws the same requests. If `keyed`, each has a routing key."""
 
     def __init__(self, seed: int, *, keyed: bool = False) -> None:
         self._chance = random.Random(seed)
@@ -70,7 +70,7 @@ class Requests:
         ]
 
     def unary(self) -> bytes:
-        """A PredictRequest, or what is none."""
+        """Draw a PredictRequest, or bytes that are not one."""
         data = self._chance.choice(self._kinds)()
         return bytes_field(ROUTING_KEY, self._key()) + data if self._keyed else data
 
@@ -79,7 +79,7 @@ class Requests:
         return chance.choice((b"user-%d" % chance.randrange(10_000), "ключ".encode(), b"x" * 200))
 
     def streamed(self) -> bytes:
-        """A PredictStreamRequest, or what is none."""
+        """Draw a PredictStreamRequest, or bytes that are not one."""
         chance, data = self._chance, self.unary()
         parts = [bytes_field(REQUEST, data)]
         if chance.random() < 0.9:
@@ -116,7 +116,7 @@ class Requests:
         return data[: self._chance.randrange(len(data))]
 
     def _deep(self) -> bytes:
-        """Groups in groups, about as deep as protobuf goes."""
+        """Draw nested groups, about as deep as protobuf allows."""
         chance, content = self._chance, b""
         for _ in range(chance.choice((3, 50, 96, 97, 98, 99, 100, 101, 102, 300))):
             content = group(chance.choice((7, 100)), content)
@@ -135,7 +135,7 @@ class Requests:
         return [self._chance.choice(TEXTS_OF_NOTE) for _ in range(count)]
 
     def _write(self, model: str, rows: int, numbers: list[float], texts: list[str]) -> bytes:
-        """Write the fields, in one of many ways."""
+        """Encode the fields in one of many ways."""
         chance = self._chance
         inner = [varint_field(ROW_COUNT, rows, chance.choice((0, 0, 0, 1)))] if rows else []
         inner += self._runs(numbers)
@@ -160,7 +160,7 @@ class Requests:
         return b"".join(parts)
 
     def _runs(self, numbers: list[float]) -> list[bytes]:
-        """The numbers in one run, in several, single, or mixed."""
+        """Encode numbers as one packed run, as several runs, one by one, or mixed."""
         chance = self._chance
         if chance.random() < 0.6:
             return [_packed(numbers)] if numbers else []
@@ -182,7 +182,7 @@ class Requests:
                 varint(number << 3 | 1) + b"12345678",
                 varint(number << 3 | 5) + b"1234",
                 group(number, varint_field(3, 1) + group(9, b"")),
-                # A field that is known, in a kind that it has not.
+                # A known field with the wrong wire type.
                 varint(ROWS << 3 | 1) + b"12345678",
                 varint_field(MODEL, 5),
                 varint_field(TEXTS, 5),

@@ -1,4 +1,4 @@
-"""Tensors to both engines: what they answer is compared byte for byte."""
+"""Sends tensors to both engines, and compares the responses byte for byte."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conformance.wire import Wire
 from tests.differential.comparison import DisagreementError, outcome_of
 from tests.differential.requests import TEXTS_OF_NOTE
 
-# Of each model its tensors: name, whether it has texts, sizes behind the rows.
+# The tensors of each model: name, whether it has texts, and its shape without the rows.
 MODELS: dict[str, list[tuple[str, bool, list[int]]]] = {
     "sum": [("x0", False, [1]), ("x1", False, [1]), ("country", True, [1])],
     "classes": [("x", False, [1])],
@@ -32,13 +32,13 @@ _TIMEOUT_SECONDS = 60
 
 
 class TensorRequests:
-    """Draws ModelInferRequests, good and bad; the same seed draws the same."""
+    """Draws ModelInferRequests, good and bad; the same seed draws the same requests."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
 
     def draw(self) -> bytes:
-        """One, or what is none."""
+        """Draw a request, or bytes that are not one."""
         chance = self._chance
         data = bytearray(self._request().SerializeToString())
         kind = chance.random()
@@ -118,7 +118,7 @@ class TensorRequests:
 
 
 def compare_tensors(reference: Wire, native: Wire, *, count: int, seed: int) -> Counter[str]:
-    """Make so many generated calls to both, and send as many messages of a stream; count the outcomes.
+    """Make generated calls to both engines, and send as many messages on streams; counts the outcomes.
 
     Raises:
         DisagreementError: they differ.

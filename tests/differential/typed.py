@@ -1,4 +1,4 @@
-"""Typed calls to both engines: what they answer is compared byte for byte."""
+"""Makes typed calls to both engines, and compares the responses byte for byte."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.differential.requests import (
     varint_field,
 )
 
-# Service, and for each feature its field's number and whether it is a text.
+# The service, and each feature's field number and whether it is a text.
 SERVICES = {
     "sum.v1.Sum": ((1, False), (2, False), (3, True)),
     "sum.v2.Sum": ((1, False), (2, False), (3, True)),
@@ -33,13 +33,13 @@ _TIMEOUT_SECONDS = 60
 
 
 class TypedRequests:
-    """Draws typed messages, good and bad; the same seed draws the same."""
+    """Draws typed messages, good and bad; the same seed draws the same messages."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
 
     def draw(self) -> tuple[str, bytes, list[tuple[str, str]]]:
-        """Path, message and metadata of a unary call."""
+        """Draw the path, the message and the metadata of a unary call."""
         chance = self._chance
         service, fields = chance.choice(list(SERVICES.items()))
         batch = chance.random() < 0.5
@@ -51,7 +51,7 @@ class TypedRequests:
         return f"/scorewire.models.{service}Service/{'PredictBatch' if batch else 'Predict'}", data, metadata
 
     def stream(self, count: int) -> tuple[str, list[bytes]]:
-        """Path and messages of a stream; the last one may end it."""
+        """Draw the path and the messages of a stream; the last message may end it."""
         service, fields = self._chance.choice(list(SERVICES.items()))
         rows = [self._row(fields) for _ in range(count)]
         if self._chance.random() < 0.5:
@@ -69,7 +69,7 @@ class TypedRequests:
         chance, parts = self._chance, []
         for number, is_text in fields:
             for _ in range(chance.choice((0, 1, 1, 1, 1, 1, 2))):
-                # Now and then a field of the other kind, which counts as one that is not known.
+                # Sometimes a field has the other wire type, and so counts as unknown.
                 if is_text != (chance.random() < 0.02):
                     parts.append(bytes_field(number, chance.choice(TEXTS_OF_NOTE).encode()))
                 else:
@@ -94,7 +94,7 @@ class TypedRequests:
 
 
 def compare_typed(reference: Wire, native: Wire, *, count: int, seed: int) -> Counter[str]:
-    """Make so many generated calls to both, some of them streams; count the outcomes.
+    """Make generated calls to both engines, some of them streams; returns counts of the outcomes.
 
     Raises:
         DisagreementError: they differ.

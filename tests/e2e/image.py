@@ -1,4 +1,4 @@
-"""What the Dockerfile says, read without Docker."""
+"""Reads the Dockerfile without Docker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def instructions() -> Iterator[tuple[str, str]]:
 
 
 def copied_paths() -> list[str]:
-    """What is copied from the repository, in order."""
+    """The paths that are copied from the repository, in order."""
     return [
         path
         for name, arguments in instructions()
@@ -30,7 +30,7 @@ def copied_paths() -> list[str]:
 
 
 def is_sent(path: str) -> bool:
-    """Whether a path of the repository passes .dockerignore: the last rule that matches it decides."""
+    """Whether .dockerignore lets a path through: the last rule that matches decides."""
     sent = True
     for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
         rule = line.strip()
@@ -42,7 +42,7 @@ def is_sent(path: str) -> bool:
 
 
 def copy_for_image(source: str, context: Path) -> Path:
-    """Copy a folder of the repository as the image's build gets it; returns where it is."""
+    """Copy a folder of the repository as a build of the image gets it; returns the copy's path."""
     for path in (ROOT / source).rglob("*"):
         name = path.relative_to(ROOT).as_posix()
         if path.is_file() and is_sent(name):
@@ -52,7 +52,7 @@ def copy_for_image(source: str, context: Path) -> Path:
 
 
 def _pattern(rule: str) -> re.Pattern[str]:
-    """A rule of .dockerignore; it holds for the path and for all below it."""
+    """Whether a rule of .dockerignore matches a path or a folder above it."""
     parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     tokens = re.split(r"(\*\*/|\*\*|\*|\?)", rule.strip("/"))
     return re.compile("".join(parts.get(token) or re.escape(token) for token in tokens) + "(?:/.*)?")

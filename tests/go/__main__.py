@@ -1,4 +1,4 @@
-"""Run Go clients that are generated from a running server's schema: `python -m tests.go`.
+"""Runs Go clients that are generated from a running server's schema: `python -m tests.go`.
 
 One scores a row. Another calls without pause while servers restart one after the
 other, directly and by way of nginx, and calls 3,000 times at once; `python -m
@@ -37,7 +37,7 @@ MOST_LOST = {"native": 0, "reference": RESTARTS * RATE // 10}
 
 
 def main() -> int:
-    """Print what the clients say of each engine; 1 where one is wrong."""
+    """Print the clients' output for each engine; returns 1 if a client fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--grpcurl", type=Path, help="the program grpcurl")
     parser.add_argument("--ghz", type=Path, help="the program ghz")
@@ -118,7 +118,7 @@ def _check_grpcurl(program: Path, address: str) -> None:
 
 
 def _ghz(program: Path, address: str) -> dict[str, int]:
-    """Calls by how they ended, which must be well."""
+    """Counts of calls by outcome; every call must have ended with OK."""
     row = json.dumps({"x0": NUMBERS[0], "x1": NUMBERS[1], "country": COUNTRY})
     flags = ["--insecure", "--total", str(GHZ_CALLS), "--concurrency", "20", "--format", "json"]
     told = subprocess.run(

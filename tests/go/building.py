@@ -1,4 +1,4 @@
-"""Builds the Go programs of client/ from the schema of a running server, as a user would."""
+"""Builds the Go programs in client/ with the schema of a running server, as a user would."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PLUGINS = {
 
 @dataclass(frozen=True)
 class Programs:
-    """The programs: one scores a row, the other calls without pause."""
+    """The programs: one scores a row, the other makes calls continuously."""
 
     one_row: Path
     load: Path
 
 
 def build(folder: Path, address: str) -> Programs:
-    """Build the programs in a folder that does not exist yet; the server has the model `sum`."""
+    """Build the programs in a new folder; the server must have the model `sum`."""
     shutil.copytree(CLIENT, folder)
     result = CliRunner().invoke(proto, ["sum", "--address", address], catch_exceptions=False)
     assert result.exit_code == 0, result.output

@@ -1,4 +1,4 @@
-"""The Go client that calls without pause, and what became of its calls."""
+"""Runs the Go client that makes calls continuously, and reads its report."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from tests.bundles import expected_value
 
 _BONUS = f"{expected_value((0.0, 0.0), 'de'):g}"
-# A call has 30 seconds at most.
+# A call takes at most 30 seconds.
 _END_SECONDS = 60
 
 
 @dataclass
 class Report:
-    """How calls ended, failures by code and message."""
+    """Counts of calls by outcome, with failures by code and message."""
 
     answered: int = 0
     wrong: int = 0
@@ -32,7 +32,7 @@ class Report:
 
 @contextmanager
 def steady_load(program: Path, addresses: list[str], rate: int) -> Iterator[Report]:
-    """Calls at a rate, round robin over the addresses, until the end; the report is filled then."""
+    """Make calls at a rate while the block runs, round robin over the addresses; then fill in the report."""
     report = Report()
     command = [program, "-bonus", _BONUS, "-addresses", ",".join(addresses), "-rate", str(rate)]
     process = subprocess.Popen(
@@ -48,7 +48,7 @@ def steady_load(program: Path, addresses: list[str], rate: int) -> Iterator[Repo
 
 
 def burst(program: Path, address: str, calls: int) -> Report:
-    """So many calls at once on one connection."""
+    """Make many calls at once on one connection."""
     command = [program, "-bonus", _BONUS, "-addresses", address, "-burst", str(calls)]
     said = subprocess.run(
         list(map(str, command)), check=True, capture_output=True, text=True, timeout=_END_SECONDS

@@ -1,4 +1,4 @@
-"""nginx in front of two servers, with a configuration of its own and a socket that is a file."""
+"""Runs nginx in front of two servers, with its own configuration and a Unix socket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.processes import wait_until
 
-# A server that restarts is tried again at once, and connections live longer than nginx's thousand calls.
+# A server that restarts is tried again at once. A connection takes more calls than the default of 1,000.
 _CONFIGURATION = """
 daemon off;
 worker_processes 1;
@@ -39,7 +39,7 @@ http {{
 
 @contextmanager
 def proxying(folder: Path, addresses: list[str]) -> Iterator[str]:
-    """nginx before servers; its own address."""
+    """Run nginx in front of servers; gives the address of nginx."""
     folder.mkdir(parents=True)
     servers = "\n        ".join(f"server {address} max_fails=0;" for address in addresses)
     configuration = folder / "nginx.conf"

@@ -1,4 +1,4 @@
-"""Rolling restarts of two servers under load: `python -m tests.go.rolling`.
+"""Restarts two servers in turn under load: `python -m tests.go.rolling`.
 
 A Go client calls both by plain round robin, without health checks and a policy of
 retries, or by way of nginx. One server after the other is stopped by SIGTERM and
@@ -27,12 +27,12 @@ _ANSWERED = "scorewire_calls_total"
 
 
 class Restarted:
-    """A server that keeps its port over restarts."""
+    """A server that keeps its port when it restarts."""
 
     def __init__(self, folder: Path, models: Path, flags: tuple[str, ...], command: Path) -> None:
         self._folder, self._models, self._flags, self._command = folder, models, flags, command
         self._starts = 0
-        # Bound and never listening: it keeps others from being given the port meanwhile.
+        # Bound but not listening, so that the system gives the port to no other process meanwhile.
         self._holder = socket.socket()
         self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._holder.bind(("127.0.0.1", 0))
@@ -41,7 +41,7 @@ class Restarted:
         self._server: ServerProcess | None = None
 
     def start(self) -> None:
-        """Start it, and return once it serves."""
+        """Start the server, and wait until it serves."""
         self._starts += 1
         flags = (*self._flags, "--listen", self.address)
         folder = self._folder / str(self._starts)
@@ -49,17 +49,17 @@ class Restarted:
         self._server = self._running.__enter__()
 
     def wait_until_called(self) -> None:
-        """Return once a client calls it."""
+        """Wait until a client calls the server."""
         wait_until(lambda: self._answered() > 0, "the server to be called")
 
     def stop(self) -> None:
-        """Stop it by SIGTERM, and return once it has ended, which it must do well."""
+        """Stop the server by SIGTERM, wait for its end, and check its exit code."""
         if self._running is not None:
             running, self._running = self._running, None
             running.__exit__(None, None, None)
 
     def close(self) -> None:
-        """Stop it for good."""
+        """Stop the server, and release its port."""
         self.stop()
         self._holder.close()
 
@@ -72,7 +72,7 @@ class Restarted:
 def two_servers(
     folder: Path, engine: str, command: Path, drain_seconds: float = DRAIN_SECONDS
 ) -> Iterator[list[Restarted]]:
-    """Two servers of an engine over the bundle `sum`."""
+    """Two servers of one engine with the bundle `sum`."""
     bundles.write_sum_bundle(folder / "models")
     shared = ("--engine", engine, "--drain-seconds", str(drain_seconds), "--trial-seconds", "0")
     each = [(name, (*shared, "--state-file", str(folder / f"{name}.json"))) for name in ("first", "second")]
@@ -87,7 +87,7 @@ def two_servers(
 
 
 def restart_all(servers: list[Restarted], restarts: int) -> None:
-    """Restart one after the other, each once clients call all of them."""
+    """Restart the servers one after the other, each after clients have called all of them."""
     for number in range(restarts):
         for server in servers:
             server.wait_until_called()
@@ -105,7 +105,7 @@ def rolling(
     rate: int = RATE,
     nginx: bool = False,
 ) -> Report:
-    """What became of the calls during so many restarts."""
+    """The outcome of calls during a number of restarts."""
     addresses = [server.address for server in servers]
     with ExitStack() as stack:
         if nginx:
@@ -116,7 +116,7 @@ def rolling(
 
 
 def main() -> int:
-    """Print what became of the calls; 1 where one failed or was answered wrongly."""
+    """Print the outcome of the calls; returns 1 if a call failed or got a wrong response."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", default="native", choices=("native", "reference"))
     parser.add_argument("--restarts", type=int, default=50)

@@ -1,4 +1,4 @@
-"""Run an unmodified grpc-js client that compresses against both engines: `python -m tests.node`.
+"""Runs an unmodified grpc-js client that compresses messages against both engines: `python -m tests.node`.
 
 It needs Node.js and npm, which fetches the packages of package-lock.json. Where
 there is none nothing is run; continuous integration leaves it out.
@@ -20,13 +20,13 @@ from tests.processes import serving
 
 HERE = Path(__file__).parent
 PROTOS = HERE.parents[1] / "proto"
-# Where the installed packages have google/rpc/status.proto, and grpc's tools the rest of google's.
+# The folders of google/rpc/status.proto and of google's other .proto files in installed packages.
 PACKAGES = Path(grpc_tools.__file__).parents[1]
 SECONDS = 300
 
 
 def main() -> int:
-    """Say which engine answered; 1 where one did not."""
+    """Print which engines answered; returns 1 if one did not."""
     if shutil.which("npm") is None:
         print("No npm here, so the Node.js client is not run.")
         return 0

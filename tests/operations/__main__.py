@@ -1,4 +1,4 @@
-"""Operations at full size, on a server that is asked all the while; prints what came of each.
+"""Runs the scenarios at full size on a server under load, and prints the result of each.
 
 100 swaps and 20 rollbacks; damaged bundles; 32 callers who load and unload; a
 shadow that gets copies of all calls, and what that costs the callers (h2load
@@ -39,10 +39,10 @@ _SCENARIOS = ("swaps", "damage", "contention", "shadow", "shares", "kills", "hos
 _SERVERLESS = ("shares", "kills", "hostile")
 _SOAK = "soak"
 _MORE_VERSIONS = {"contention": ("1.1.0", "1.2.0", "1.3.0", "1.4.0"), "shadow": ("2.0.0-rc.1",)}
-# About a fifth of what an engine can do at most, so that there is capacity to spare.
+# About a fifth of an engine's capacity, so that there is capacity to spare.
 _SHADOW_INTERVALS_MS = {"reference": 2.5, "native": 0.5}
-# Rounds are short and many: what disturbs a machine comes and goes, and two that follow each
-# other have most of it in common.
+# Rounds are short and many, because disturbances of a machine come and go; two consecutive
+# rounds share most of a disturbance.
 _SHADOW_ROUND_MS = 1000
 
 

@@ -1,4 +1,4 @@
-"""Bundles that must not serve: one good bundle, damaged in many ways."""
+"""Damages a good bundle in many ways; none of the results may serve."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import onnx
 
 from scorewire_contract.bundle import GOLDEN, GRAPH, MANIFEST, MAX_FILE_BYTES
 
-# Damages the bundle in a folder.
+# A function that damages the bundle in a folder.
 Damage = Callable[[Path], None]
 
 
@@ -79,7 +79,7 @@ def _edit(change: Callable[[dict[str, Any]], object]) -> Damage:
 
 
 def _resigned(name: str, change: Callable[[bytes], bytes]) -> Damage:
-    """Change a file, and have the manifest agree."""
+    """Change a file, and update the manifest's checksum."""
 
     def damage(path: Path) -> None:
         content = change((path / name).read_bytes())

@@ -1,4 +1,4 @@
-"""An engine among hostile bundles: each is refused with a reason or serves beside a healthy one."""
+"""Loads hostile bundles: each must be refused with a reason, or serve next to a healthy bundle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.hostile import hostile_bundles
 
 
 async def load_hostile(folder: Path, engine: str, *, every: int = 1) -> tuple[int, int]:
-    """Load one in `every` of the hostile bundles; returns how many were refused, and how many serve."""
+    """Load every `every`-th hostile bundle; returns how many were refused, and how many serve."""
     kind = choose_engine(engine)
     running = kind.make(Settings(), ())
     open_graph = partial(kind.open_session, threads=1)

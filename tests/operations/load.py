@@ -1,4 +1,4 @@
-"""Load that does not wait, on a server whose versions change under it; every answer is checked."""
+"""Puts an open-loop load on a server whose versions change, and checks every response."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _NUMBERS, _COUNTRY = [1.0, 2.0], "de"
 
 
 def offset_of(version: str) -> float:
-    """What the bundles here add to the sum, so that a score tells its version."""
+    """The offset of a version's bundle, so that a score tells which version gave it."""
     major, minor, patch = (int(part) for part in version.partition("-")[0].split("."))
     return 1e6 * major + 1e3 * minor + patch
 
 
 @dataclass(slots=True)
 class Seen:
-    """What came back; `wrong` has answers whose score is not that of the version they name."""
+    """Counts of responses; `wrong` has responses whose score is not that of the version they name."""
 
     versions: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
@@ -37,11 +37,11 @@ class Seen:
 
     @property
     def calls(self) -> int:
-        """All calls and messages that ended."""
+        """The number of calls and messages that ended."""
         return sum(self.versions.values()) + sum(self.failed.values())
 
     def take(self, answer: prediction_pb2.PredictResponse) -> None:
-        """Look at an answer."""
+        """Check a response."""
         (score,) = answer.outputs[0].numbers
         if score != expected_value(_NUMBERS, _COUNTRY, offset_of(answer.version)):
             self.wrong.append((answer.version, score))
@@ -49,7 +49,7 @@ class Seen:
 
 
 class Operator:
-    """Calls of ModelService; each by its name, as `await operator.SetAlias(model=..., ...)`."""
+    """Calls ModelService; each method by its name, such as `await operator.SetAlias(model=..., ...)`."""
 
     def __init__(self, channel: aio.Channel) -> None:
         self._channel = channel
@@ -66,18 +66,18 @@ class Operator:
         return call
 
     async def status(self) -> models_pb2.ModelStatus:
-        """The model as it is."""
+        """Get the model's status."""
         listed = await self.ListModels()
         return next((each for each in listed.models if each.name == MODEL), models_pb2.ModelStatus())
 
     async def until_default(self, version: str) -> None:
-        """Wait until a version answers the calls that name none."""
+        """Wait until a version is the default version."""
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             while (await self.status()).default_version != version:  # noqa: ASYNC110 - in another process
                 await asyncio.sleep(0.02)
 
     async def until_state(self, version: str, state: models_pb2.VersionState.ValueType | None) -> str:
-        """Wait until a version is in a state, or is not there; returns the reason that is told."""
+        """Wait until a version is in a state, or is gone; returns the reason in its status."""
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             while True:
                 told = {each.version: each for each in (await self.status()).versions}
@@ -89,7 +89,7 @@ class Operator:
 
 @asynccontextmanager
 async def under_load(address: str, *, rate: float) -> AsyncIterator[tuple[Operator, Seen]]:
-    """An operator of a server that gets so many calls per second meanwhile, and as many messages of a stream.
+    """An operator of a server under load: so many calls per second, and as many messages on a stream.
 
     Calls leave when they are due, whether the ones before them are answered or not.
     """
@@ -108,7 +108,7 @@ async def under_load(address: str, *, rate: float) -> AsyncIterator[tuple[Operat
 
 
 def request(number: int) -> prediction_pb2.PredictRequest:
-    """A call of a user, who is one of many."""
+    """Make the call of one user of many."""
     message = prediction_pb2.PredictRequest(model=MODEL, routing_key=f"user-{number}")
     message.rows.row_count = 1
     message.rows.numbers.extend(_NUMBERS)
@@ -117,7 +117,7 @@ def request(number: int) -> prediction_pb2.PredictRequest:
 
 
 async def _due(rate: float, stop: asyncio.Event) -> AsyncIterator[int]:
-    """One item at each moment at which a call is due."""
+    """Give one item at each time at which a call is due."""
     loop = asyncio.get_running_loop()
     begin, number = loop.time(), 0
     while not stop.is_set():

@@ -1,4 +1,4 @@
-"""What operators do while traffic flows; each ends with an assertion that nobody was hurt."""
+"""Scenarios of what operators do under load; each checks that no call was affected."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _SERVING, _REFUSED, _UNLOADED = (
 
 
 def publish(models: Path, version: str) -> Path:
-    """Write the bundle of a version, whole at once; its scores tell it."""
+    """Write the bundle of a version in one step; its scores tell the version."""
     return write_sum_bundle(models, version=version, offset=offset_of(version))
 
 
 def serve(folder: Path, models: Path, engine: str, *flags: str) -> Any:
-    """A server that looks at its folder often."""
+    """A server that scans its folder often."""
     return serving(
         folder,
         models,
@@ -60,28 +60,28 @@ def serve(folder: Path, models: Path, engine: str, *flags: str) -> Any:
 
 
 def resident(server: ServerProcess) -> int:
-    """Resident bytes of the server and of its children."""
+    """Resident bytes of the server and its child processes."""
     process = psutil.Process(server.pid)
     return sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class Swaps:
-    """What came of swaps and rollbacks."""
+    """The result of swaps and rollbacks."""
 
     seen: Seen
     memory_growth: float
 
 
 def assert_unhurt(seen: Seen) -> None:
-    """Every call was answered, by the version that it says."""
+    """Check that every call was answered by the version that the response names."""
     assert not seen.failed, seen.failed
     assert not seen.wrong, seen.wrong[:5]
     assert seen.calls
 
 
 async def swap(server: ServerProcess, models: Path, *, swaps: int, rollbacks: int, rate: float) -> Swaps:
-    """New releases take over one after the other, old ones go, and now and then all goes back a step."""
+    """Publish releases one after the other, remove old ones, and sometimes roll back."""
     every = max(1, swaps // rollbacks)
     resident_before = 0
     async with under_load(server.address, rate=rate) as (operator, seen):
@@ -105,12 +105,12 @@ async def swap(server: ServerProcess, models: Path, *, swaps: int, rollbacks: in
 
 
 async def corrupt(server: ServerProcess, models: Path, *, rate: float) -> dict[str, str]:
-    """Damaged bundles come and are refused; returns the reasons by the kind of damage."""
+    """Publish damaged bundles, which must be refused; returns the reasons by the kind of damage."""
     reasons = {}
     async with under_load(server.address, rate=rate) as (operator, seen):
         for number, (name, damage) in enumerate(damages(), start=1):
             version = f"9.{number}.0"
-            # Damaged out of sight, so that it appears as a damaged bundle does: whole.
+            # Damaged elsewhere first, so that the damaged bundle appears in one step.
             scratch = models.parent / "scratch"
             path = publish(scratch, version)
             damage(path)
@@ -134,7 +134,7 @@ class _Done:
 async def contend(
     server: ServerProcess, *, callers: int, calls: int, versions: list[str], seed: int
 ) -> dict[str, int]:
-    """Many callers load and unload the same versions at once; returns how calls ended.
+    """Load and unload the same versions from many callers at once; returns counts of the outcomes.
 
     The final state must be that of the last call that was acknowledged: of a
     call that no other, begun after it had ended, came after.
@@ -175,7 +175,7 @@ async def contend(
 
 
 def kill(folder: Path, models: Path, engine: str, *, kills: int, seed: int) -> int:
-    """Servers are killed while they are told of changes, one start after the other.
+    """Kill servers while they receive changes, one start after the other.
 
     Each start has every change that was acknowledged, and at most the one beside them
     that was under way; returns how many were acknowledged.
@@ -205,7 +205,7 @@ def kill(folder: Path, models: Path, engine: str, *, kills: int, seed: int) -> i
 def shadow_costs(
     server: ServerProcess, folder: Path, *, rounds: int, calls: int, interval_ms: float
 ) -> dict[str, list[float]]:
-    """Quantiles of callers' latency with all calls copied over those with none, of rounds in turn.
+    """Ratios of latency quantiles with all calls copied to a shadow, and without, in alternating rounds.
 
     The server has the versions 1.0.0, which answers, and 2.0.0-rc.1, which gets the
     copies; it is best on a core of its own, so that copies do not disturb what asks.
@@ -239,7 +239,7 @@ def _copies(client: Client) -> int:
 
 
 def shares(keys: int, weights: dict[str, int]) -> tuple[dict[str, int], float]:
-    """How many keys each version of a split gets, and the p-value of that under the weights."""
+    """The number of keys that each version of a split gets, and its p-value under the weights."""
     found = Counter(_picks(keys, weights))
     expected = [keys * weight / sum(weights.values()) for weight in weights.values()]
     counts = {version: found[version] for version in weights}
@@ -247,13 +247,13 @@ def shares(keys: int, weights: dict[str, int]) -> tuple[dict[str, int], float]:
 
 
 def moves(keys: int, before: dict[str, int], after: dict[str, int]) -> dict[tuple[str, str], int]:
-    """How many keys go from one version to another when weights change."""
+    """The number of keys that move between versions when weights change."""
     pairs = Counter(zip(_picks(keys, before), _picks(keys, after), strict=True))
     return {pair: count for pair, count in pairs.items() if pair[0] != pair[1]}
 
 
 def _picks(keys: int, weights: dict[str, int]) -> Iterator[str]:
-    """The version of each key."""
+    """The version that each key gets."""
     versions = list(weights)
     targets = [(split.seed_of(MODEL, version), weight) for version, weight in weights.items()]
     for key in range(keys):

@@ -1,4 +1,4 @@
-"""Calls without end while versions come and go; what the server holds must not grow."""
+"""Makes calls for a long time while versions come and go; the server's memory must not grow."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.processes import TIMEOUT_SECONDS, ServerProcess
 
 _CHECKED_PER_SECOND = 20.0
 _CONNECTIONS, _IN_FLIGHT = 4, 64
-# Allocators keep some of what they had, and the first rounds have not seen everything yet.
+# Allocators keep some memory, and the first rounds have not reached every code path.
 GROWTH_BYTES = 16 << 20
 
 
 @dataclass(slots=True)
 class Soaked:
-    """What a soak saw: calls of the generator, callers' cancellations, and resident bytes by round."""
+    """The result of a soak: calls of the generator, cancelled calls, and resident bytes by round."""
 
     calls: int = 0
     cancels: int = 0
@@ -35,7 +35,7 @@ class Soaked:
 async def soak(
     server: ServerProcess, models: Path, folder: Path, *, rounds: int, calls: int, cancels: int
 ) -> Soaked:
-    """In each round a release takes over while calls are made and others are cancelled.
+    """In each round, publish a release while calls are made and other calls are cancelled.
 
     The server has 1.0.0 at the beginning. Every call must be answered, in each round
     of the second half the server may hold no more than in the first, and nothing may
@@ -73,7 +73,7 @@ async def soak(
 
 
 async def _replace(operator: Operator, models: Path, number: int) -> None:
-    """A new release takes over, and the one before goes."""
+    """Publish a new release, and remove the one before."""
     publish(models, f"1.{number}.0")
     await operator.until_default(f"1.{number}.0")
     shutil.rmtree(models / MODEL / f"1.{number - 1}.0")
@@ -81,7 +81,7 @@ async def _replace(operator: Operator, models: Path, number: int) -> None:
 
 
 async def _cancel(address: str, count: int) -> None:
-    """Calls whose caller goes away: before they leave, on their way, or after their end."""
+    """Make calls that are cancelled: before they are sent, in flight, or after their end."""
     data = request(0).SerializeToString()
     async with aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         method: Any = channel.unary_unary(PREDICT)
@@ -95,7 +95,7 @@ async def _cancel(address: str, count: int) -> None:
 
 
 def _failures(server: ServerProcess) -> dict[Any, float]:
-    """Failed calls by reason, but for those whose caller went away."""
+    """Counts of failed calls by reason, without those that were cancelled."""
     found = server.metrics()
     return {key: count for key, count in found.items() if key[0] == "scorewire_errors_total"}
 

@@ -1,4 +1,4 @@
-"""Goodput of an overloaded server: `python -m tests.overload [SECONDS [ENGINE]]`.
+"""Measures the goodput of an overloaded server: `python -m tests.overload [SECONDS [ENGINE]]`.
 
 Measures how many calls a second are answered at most, then offers 1, 3 and 9
 times as many, each with a deadline of 100 ms, and prints how many were answered
@@ -19,7 +19,7 @@ _FIRST_RATE = 50.0
 
 
 def capacity(address: str, data: bytes, seconds: float) -> float:
-    """Answers a second at most: more is offered, until no more is answered in time."""
+    """Find the highest goodput: raise the load until no more calls are answered in time."""
     best, rate = 0.0, _FIRST_RATE
     while True:
         found = offer(

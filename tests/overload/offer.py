@@ -1,4 +1,4 @@
-"""A client that sends each call at its time, whatever has come of those before: load as many callers make it.
+"""A client that sends each call when it is due, as many independent callers do.
 
 It writes the same HTTP/2 frames for every call, so that it can offer
 far more than the server answers. As every gRPC client it cancels at the deadline.
@@ -18,12 +18,12 @@ from tests import http2
 _HEAD = 9
 _LARGEST_WINDOW = (1 << 31) - 1
 _CANCEL = struct.pack(">I", http2.CANCEL)
-# Below what the server lets one connection have open.
+# Below the server's limit of open calls on one connection.
 _MAX_OPEN = 1000
 
 
 def request_head(path: str, timeout_seconds: float | None) -> bytes:
-    """A request's fields, none of which enters a table."""
+    """The header fields of a request, none of which enters HPACK's dynamic table."""
     timeout = () if timeout_seconds is None else (("grpc-timeout", f"{round(timeout_seconds * 1000)}m"),)
     return http2.grpc_head(path, timeout)
 
@@ -46,12 +46,12 @@ class Offered:
 
     @property
     def goodput(self) -> float:
-        """Answers in time, a second."""
+        """Calls per second that were answered in time."""
         return self.good / self.seconds
 
 
 class Connection:
-    """One connection, whose frames are written and read without waiting."""
+    """One connection with non-blocking reads and writes of frames."""
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
@@ -63,13 +63,13 @@ class Connection:
         self.unsent += http2.frame(http2.WINDOW_UPDATE, 0, 0, window)
         self._received = bytearray()
         self._next = 1
-        # When each open call was due, and whether an answer has come.
+        # For each open call: when it was due, and whether it has been answered.
         self.open: dict[int, float] = {}
         self._answered: set[int] = set()
         self.lost = False
 
     def begin(self, head: bytes, body: bytes, due: float) -> int:
-        """Add a call to what is to be written; returns its stream."""
+        """Queue a call; returns its stream id."""
         stream, self._next = self._next, self._next + 2
         self.unsent += http2.frame(http2.HEADERS, http2.END_HEADERS, stream, head)
         self.unsent += http2.frame(http2.DATA, http2.END_STREAM, stream, body)
@@ -77,13 +77,13 @@ class Connection:
         return stream
 
     def cancel(self, stream: int) -> None:
-        """Add a reset of an open call."""
+        """Queue a reset of an open call."""
         del self.open[stream]
         self._answered.discard(stream)
         self.unsent += http2.frame(http2.RST_STREAM, 0, stream, _CANCEL)
 
     def write(self) -> None:
-        """Write what the socket takes."""
+        """Write as much as the socket takes."""
         try:
             while self.unsent:
                 del self.unsent[: self.socket.send(self.unsent)]
@@ -142,7 +142,7 @@ def offer(
     patience: float | None = None,
     connections: int = 8,
 ) -> Offered:
-    """Offer so many calls a second, and see what becomes of them.
+    """Offer calls at a rate, and count their outcomes.
 
     Args:
         address: of the server.

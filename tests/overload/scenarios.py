@@ -1,4 +1,4 @@
-"""A model that is the server's whole work, and calls of it."""
+"""A model that takes nearly all of the server's time, and calls of it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.scorewire_server.models import write_slow_bundle
 
 _NODES = 4000
 _ROUNDS = 1500.0
-# Scored where it is read, and by the threads for batches.
+# Rows that are scored on the thread that reads them, and by the threads for batches.
 KINDS = ("inline", "batch")
 
 __all__ = ["KINDS", "PREDICT", "overloaded_server"]
 
 
 def write_chain_bundle(output_dir: Path) -> Path:
-    """A regression over the one number `x`, which it negates very often: the same one at the end."""
+    """Write a regression that negates the number `x` an even number of times, so that it returns `x`."""
     manifest = manifest_pb2.Manifest(model="chain", version="1.0.0", description="Negates.")
     manifest.created_at.GetCurrentTime()
     manifest.schema.features.add(
@@ -54,7 +54,7 @@ def write_chain_bundle(output_dir: Path) -> Path:
 
 @contextmanager
 def overloaded_server(folder: Path, engine: str, kind: str) -> Iterator[tuple[ServerProcess, bytes]]:
-    """A server of one thread over a model of about a millisecond, and a request for it."""
+    """A server with one thread and a model that takes about a millisecond, and a request for it."""
     models = folder / "models"
     name = "chain" if kind == "inline" else "slow"
     if kind == "inline":

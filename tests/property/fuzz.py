@@ -1,4 +1,4 @@
-"""Throw many mutated requests at a live server: `python -m tests.property.fuzz --calls 10000`.
+"""Sends many mutated requests to a live server: `python -m tests.property.fuzz --calls 10000`.
 
 Half go to Predict, half to PredictStream. Prints the calls by status; ends with
 the smallest request that was answered wrong, where one was.
@@ -23,7 +23,7 @@ from tests.property.oracle import write_models
 from tests.property.requests import stream_messages, unary_messages
 
 _METHODS = ("Predict", "PredictStream")
-# Examples from one seed; so that the rounds do not all explore what the first one found.
+# Examples from one seed; further rounds have other seeds, so that they do not repeat the first one.
 _ROUND = 500
 
 
@@ -44,7 +44,7 @@ def _run(judge: Callable[[Any], object], requests: st.SearchStrategy[Any], examp
 
 
 def fuzz(calls: int, seed: int) -> Judge:
-    """Judge at least so many calls.
+    """Judge at least `calls` calls.
 
     Raises:
         AssertionError: an answer was wrong, or the server's log has a fault.
@@ -75,7 +75,7 @@ def _total(judge: Judge, method: str) -> int:
 @click.option("--calls", default=10_000, show_default=True, help="How many calls, at least.")
 @click.option("--seed", default=None, type=int, help="Makes the same requests again; random unless given.")
 def main(calls: int, seed: int | None) -> None:
-    """Throw mutated requests at a live server and print how they ended."""
+    """Send mutated requests to a live server, and print counts of the outcomes."""
     seed = random.SystemRandom().getrandbits(32) if seed is None else seed
     click.echo(f"seed {seed}")
     judge = fuzz(calls, seed)

@@ -1,4 +1,4 @@
-"""Sends bytes to a live server and holds every answer against the oracle."""
+"""Sends bytes to a live server, and compares every response with the oracle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.property.oracle import (
     read_stream_request,
 )
 
-# What a request may end with, whatever it holds.
+# The status codes that any request may end with.
 ALLOWED = frozenset(
     {
         grpc.StatusCode.OK,
@@ -36,7 +36,7 @@ _GOOD_ID = 2**64 - 2
 
 
 class Judge:
-    """Counts the codes of the calls that it has judged.
+    """Judges calls, and counts their status codes.
 
     Attributes:
         counts: by method and code; each message of a stream is a call.
@@ -52,7 +52,7 @@ class Judge:
         self._wire.channel.close()
 
     def judge_unary(self, data: bytes) -> grpc.StatusCode:
-        """Send the bytes to Predict, then a good request; assert that both end as they must."""
+        """Send the bytes to Predict, then a good request, and check both outcomes."""
         request = read_request(data)
         try:
             answer = self._wire.call(PREDICT, data)
@@ -69,9 +69,9 @@ class Judge:
         return code
 
     def judge_stream(self, messages: Sequence[bytes]) -> list[grpc.StatusCode]:
-        """Send the bytes, and a good message after them, on one stream; assert that all end as they must."""
+        """Send the bytes and then a good message on one stream, and check both outcomes."""
         good = prediction_pb2.PredictStreamRequest(correlation_id=_GOOD_ID, request=_GOOD)
-        # One of the stream's messages may be bad, and the stream itself never fails.
+        # A bad message never fails the stream itself.
         answers = list(self._wire.stream([*messages, good.SerializeToString()]))
         assert len(answers) == len(messages) + 1
         codes = []

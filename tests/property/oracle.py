@@ -1,4 +1,4 @@
-"""What a server must answer to any bytes, worked out without the server's code.
+"""Computes what a server must answer to any bytes, without the server's code.
 
 The bytes are read by the messages themselves, not by their packed twins, and
 the scores come from the definitions of the models in `tests.bundles`.
@@ -19,7 +19,7 @@ from scorewire_contract.schema import fingerprint
 from scorewire_proto.v1 import errors_pb2, prediction_pb2, schema_pb2
 from tests import bundles
 
-# The limit that the server under test is given.
+# The limit of rows of the server under test.
 MAX_ROWS = 50
 _MAGNITUDE_LIMIT = 1e30
 _SUM_NUMBERS = 2
@@ -27,7 +27,7 @@ _SUM_NUMBERS = 2
 
 @dataclass(frozen=True)
 class Served:
-    """A model that the server under test has: what a row holds, and what its versions add to their score."""
+    """A model of the server under test: the values of a row, and the offset of each version's score."""
 
     number_count: int
     text_count: int
@@ -38,7 +38,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Expected:
-    """How a call must end; `reason` is empty for OK."""
+    """The expected outcome of a call; `reason` is empty for OK."""
 
     code: grpc.StatusCode
     reason: str = ""
@@ -48,7 +48,7 @@ _INVALID = Expected(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
 
 
 def write_models(models: Path) -> None:
-    """The bundles of MODELS."""
+    """Write the bundles of MODELS."""
     for version, offset in MODELS["sum"].offsets.items():
         bundles.write_sum_bundle(models, version=version, offset=offset, number_count=_SUM_NUMBERS)
     bundles.write_classifier_bundle(models)
@@ -56,7 +56,7 @@ def write_models(models: Path) -> None:
 
 
 def expect(request: prediction_pb2.PredictRequest | None) -> Expected:
-    """How a call with this request must end; None stands for bytes that are no request."""
+    """The expected outcome of a call with this request; None means bytes that are not a request."""
     if request is None:
         return Expected(grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE")
     if not request.model:
@@ -83,7 +83,7 @@ def _expect_shape(model: Served, rows: prediction_pb2.Rows) -> Expected:
 
 
 def read_request(data: bytes) -> prediction_pb2.PredictRequest | None:
-    """The request in the bytes; None where there is none."""
+    """Parse a request; None if the bytes are not one."""
     try:
         return prediction_pb2.PredictRequest.FromString(data)
     except DecodeError:
@@ -91,7 +91,7 @@ def read_request(data: bytes) -> prediction_pb2.PredictRequest | None:
 
 
 def read_stream_request(data: bytes) -> tuple[int, prediction_pb2.PredictRequest | None]:
-    """The correlation id and the request in the bytes; 0 and None where there is none."""
+    """Parse a message of a stream to its correlation id and request; 0 and None if the bytes are not one."""
     try:
         message = prediction_pb2.PredictStreamRequest.FromString(data)
     except DecodeError:
@@ -100,7 +100,7 @@ def read_stream_request(data: bytes) -> tuple[int, prediction_pb2.PredictRequest
 
 
 def check_scores(request: prediction_pb2.PredictRequest, response: prediction_pb2.PredictResponse) -> None:
-    """Assert that an answer is the right one for its request."""
+    """Check that a response is right for its request."""
     model = MODELS[request.model]
     version = request.version or model.default_version
     assert (response.model, response.version) == (request.model, version)
@@ -144,7 +144,7 @@ class _Between:
 def _expect_row(
     model: str, offset: float, numbers: Sequence[float], texts: Sequence[str]
 ) -> _BadRow | list[_Between]:
-    """The error of a row, or the bounds of its values, all outputs in one list."""
+    """The error of a row, or bounds for its values, with all outputs in one list."""
     if model == "greeting":
         return _expect_greeting(texts[0])
     if math.isnan(numbers[0]):
@@ -166,7 +166,7 @@ def _expect_sum(offset: float, numbers: Sequence[float], text: str) -> _BadRow |
     for i, number in enumerate(numbers):
         if abs(number) > _MAGNITUDE_LIMIT:
             return _BadRow(errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE, f"x{i}")
-    # The methods of bytes know ASCII alone, as the bundle's fold does.
+    # The methods of bytes handle ASCII only, as the bundle's fold does.
     country = text.encode().strip().lower().decode()
     terms = [number for number in numbers if not math.isnan(number)]
     terms += [bundles.COUNTRIES.get(country, bundles.UNKNOWN_COUNTRY), offset]
@@ -186,7 +186,7 @@ def _expect_classes(x: float) -> list[_Between]:
 def _fingerprint(
     numbers: Sequence[str], texts: Sequence[str], outputs: Sequence[schema_pb2.OutputSchema]
 ) -> str:
-    """That of a schema with these features and outputs."""
+    """The fingerprint of a schema with these features and outputs."""
     schema = schema_pb2.Schema(outputs=outputs)
     for name in numbers:
         schema.features.add(name=name, kind=schema_pb2.FEATURE_KIND_NUMBER)

@@ -1,4 +1,4 @@
-"""Requests of every kind, good and bad, for the models of `oracle.write_models`.
+"""Strategies for requests of every kind, good and bad, for the models of `oracle.write_models`.
 
 Half of the mutations work on fields (wrong counts, unknown names, odd numbers
 and texts), half on bytes (other encodings of the same, flipped bits, pieces
@@ -68,7 +68,7 @@ _names = st.one_of(st.sampled_from([*MODELS, "", "SUM", "nobody"]), texts)
 
 @st.composite
 def _good(draw: st.DrawFn) -> prediction_pb2.PredictRequest:
-    """A request that is answered, though its rows may have errors."""
+    """A request that is answered; its rows may have errors."""
     name = draw(st.sampled_from(list(MODELS)))
     model = MODELS[name]
     count = draw(st.integers(1, 4))
@@ -116,7 +116,7 @@ def _odd_fields(draw: st.DrawFn) -> prediction_pb2.PredictRequest:
 
 @st.composite
 def _unknown_field(draw: st.DrawFn, numbers_taken: int = 8) -> bytes:
-    """A field that no message has, or one that has another type."""
+    """An unknown field, or a known field with another wire type."""
     number = draw(st.one_of(st.integers(1, numbers_taken), st.integers(9, 2**29 - 1)))
     content = draw(st.binary(max_size=8))
     return draw(
@@ -136,7 +136,7 @@ def _unknown_field(draw: st.DrawFn, numbers_taken: int = 8) -> bytes:
 
 @st.composite
 def _numbers_in_pieces(draw: st.DrawFn, values: list[float]) -> list[bytes]:
-    """Doubles packed, not packed, and in pieces of either."""
+    """Doubles that are packed, not packed, or a mix of both."""
     pieces = []
     while values:
         size = draw(st.integers(0, len(values)))
@@ -148,7 +148,7 @@ def _numbers_in_pieces(draw: st.DrawFn, values: list[float]) -> list[bytes]:
 
 @st.composite
 def _encoded_by_hand(draw: st.DrawFn) -> bytes:
-    """A request in an encoding that no library writes; what it says is what it said before, or nearly."""
+    """A request in an encoding that no library writes, with the same meaning or nearly the same."""
     request = draw(_good() if draw(st.booleans()) else _odd_fields())
     rows = [
         *draw(_numbers_in_pieces(list(request.rows.numbers))),
@@ -162,7 +162,7 @@ def _encoded_by_hand(draw: st.DrawFn) -> bytes:
         encoding.bytes_field(_VERSION, request.version.encode()),
         encoding.bytes_field(_FINGERPRINT, request.schema_fingerprint.encode()),
         encoding.bytes_field(_ROUTING_KEY, request.routing_key.encode()),
-        # A message that comes in two pieces is one message.
+        # Two pieces of a message field are merged into one message.
         encoding.bytes_field(_ROWS, b"".join(rows[:cut])),
         encoding.bytes_field(_ROWS, b"".join(rows[cut:])),
     ]
@@ -171,7 +171,7 @@ def _encoded_by_hand(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def _with_oddities(draw: st.DrawFn, fields: list[bytes]) -> list[bytes]:
-    """The fields, perhaps in another order, with strange ones between them or one of them twice."""
+    """The fields, possibly in another order, with unknown fields between them or one field repeated."""
     if draw(st.booleans()):
         fields = draw(st.permutations(fields))
     for _ in range(draw(st.integers(0, 2))):
@@ -191,7 +191,7 @@ def _flip_bits(draw: st.DrawFn, data: bytes) -> bytes:
 
 @st.composite
 def _change_a_slice(draw: st.DrawFn, data: bytes) -> bytes:
-    """One slice cut out, written twice, or replaced by noise."""
+    """The bytes with one slice removed, repeated, or replaced by noise."""
     begin = draw(st.integers(0, len(data) - 1))
     end = min(len(data), begin + draw(st.integers(1, 16)))
     middle = draw(st.sampled_from([b"", data[begin:end] * 2, b"\xff" * (end - begin), None]))
@@ -204,7 +204,7 @@ def _truncate(draw: st.DrawFn, data: bytes) -> bytes:
 
 
 def _damaged(messages: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-    """Messages whose bytes were changed."""
+    """Messages with changed bytes."""
     some = messages.filter(bool)
     return st.one_of(
         some.flatmap(_flip_bits),
@@ -212,7 +212,7 @@ def _damaged(messages: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
         some.flatmap(_truncate),
         some.map(lambda data: data + data),
         st.builds(lambda data, extra: data + extra, some, _unknown_field()),
-        # A text that is no UTF-8.
+        # A text that is not UTF-8.
         st.builds(
             lambda data, field, text: data + encoding.bytes_field(field, text),
             some,
@@ -227,7 +227,7 @@ def _write(request: prediction_pb2.PredictRequest) -> bytes:
 
 
 def _weighted(*strategies: tuple[int, st.SearchStrategy[bytes]]) -> st.SearchStrategy[bytes]:
-    """As one_of, by weight; one_of would give each strategy within a strategy the same share."""
+    """As one_of, but with weights; one_of gives nested strategies equal shares."""
     choices = [strategy for weight, strategy in strategies for _ in range(weight)]
     return st.integers(0, len(choices) - 1).flatmap(choices.__getitem__)
 
