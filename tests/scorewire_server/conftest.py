@@ -30,7 +30,7 @@ def _logs() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
-    """A test's lines are written while it is the one that is captured."""
+    """Flush the log at the end of each test, so that its lines are captured with it."""
     result = yield
     flush_logs()
     return result

@@ -1,4 +1,4 @@
-"""Versions whose graph is a function of the test's own."""
+"""Versions whose graph is a Python function, and bundles with special graphs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.bundles import write_sum_bundle
 
 
 class Gate:
-    """A graph that waits until it is let go, and then answers zeros."""
+    """A graph that waits until `open` is set, and then answers zeros."""
 
     def __init__(self) -> None:
         self.entered = threading.Semaphore(0)
@@ -42,7 +42,7 @@ def zeros(names: list[str], feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]
 
 
 def loaded_version(bundle: Bundle, run: RunGraph, *, row_ns: float = 1.0) -> LoadedVersion:
-    """The bundle's version, with another graph and another cost of a row."""
+    """The version of a bundle, with another graph and another cost of a row."""
     return LoadedVersion(
         model=bundle.model,
         version=bundle.version.text,
@@ -54,7 +54,7 @@ def loaded_version(bundle: Bundle, run: RunGraph, *, row_ns: float = 1.0) -> Loa
 
 
 def snapshot_of(*versions: LoadedVersion) -> Snapshot:
-    """A snapshot in which these serve."""
+    """A snapshot in which these versions serve."""
     return build_snapshot(
         VersionRecord(
             model=version.model,
@@ -69,7 +69,7 @@ def snapshot_of(*versions: LoadedVersion) -> Snapshot:
 def write_slow_bundle(output_dir: Path) -> Path:
     """A regression over the one number `rounds`: it counts up to it, one round at a time.
 
-    Of less than none it fails.
+    It fails for a negative number.
     """
     manifest = manifest_pb2.Manifest(model="slow", version="1.0.0", description="Counts.")
     manifest.created_at.GetCurrentTime()
@@ -89,7 +89,7 @@ def write_slow_bundle(output_dir: Path) -> Path:
 
 
 def write_quick_bundle(output_dir: Path, slow: Path) -> Path:
-    """A version of the slow model that knows the count at once."""
+    """A version of the slow model that answers at once."""
     bundle = bundles.read_bundle(slow)
     manifest = manifest_pb2.Manifest()
     manifest.CopyFrom(bundle.manifest)
@@ -205,7 +205,7 @@ def write_bundle_of(models: Path, model: str, graph: onnx.ModelProto) -> None:
 
 
 def sum_graph(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """A graph with the signature of that bundle."""
+    """A graph with the inputs and outputs of that bundle."""
     graph = helper.make_graph(
         nodes,
         "graph",
@@ -217,7 +217,7 @@ def sum_graph(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> 
 
 
 def write_endless_bundle(models: Path, model: str = "endless") -> None:
-    """A bundle whose graph counts for ever."""
+    """A bundle whose graph never ends."""
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["condition"], ["go_on"]),

@@ -1,4 +1,4 @@
-"""What the server tells the C library's allocator."""
+"""The settings of the C library's allocator."""
 
 from __future__ import annotations
 

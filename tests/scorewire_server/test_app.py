@@ -83,7 +83,7 @@ async def test_bundles_are_loaded_one_by_one_while_the_server_answers(
         await asyncio.to_thread(entered.acquire)
         assert set((await _states(channel)).values()) == {"VERSION_STATE_LOADING"}
         assert await _health(channel) == NOT_SERVING
-        # A call whose model is still to come waits for it, and no longer.
+        # A call waits for its model, and not for the models after it.
         waiting = asyncio.ensure_future(_call(channel, PREDICT, sum_request().SerializeToString()))
         assert await _health(channel) == NOT_SERVING
         assert not waiting.done()
@@ -91,7 +91,7 @@ async def test_bundles_are_loaded_one_by_one_while_the_server_answers(
         answer = prediction_pb2.PredictResponse.FromString(await waiting)
         assert answer.version == "1.1.0"
         await asyncio.to_thread(entered.acquire)
-        # The default route never leads to a version that a higher one is about to replace.
+        # The default route never has a version that a higher one is about to replace.
         assert order == ["1.1.0", "1.0.0"]
         assert (await _states(channel))["sum 1.1.0"] == "VERSION_STATE_SERVING"
         assert await _health(channel, "sum") == SERVING
@@ -105,7 +105,7 @@ async def test_bundles_are_loaded_one_by_one_while_the_server_answers(
 async def test_the_port_file_has_the_addresses_once_all_is_loaded(models: Path, tmp_path: Path) -> None:
     bundles.write_sum_bundle(models)
     ready = tmp_path / "port"
-    # No process has such a number: whoever wrote this was killed.
+    # No process has this id, so the file is left from a killed process.
     (tmp_path / ".port.4194305").write_text("half")
     app = App(_settings(models, port_file=ready, metrics_port=0))
     address = await app.start()
@@ -178,7 +178,7 @@ async def test_calls_are_answered_between_the_turn_of_health_and_the_stop(
         answer = await _call(channel, PREDICT, sum_request().SerializeToString())
         assert values(prediction_pb2.PredictResponse.FromString(answer)) == [4.0]
         over.set()
-        # The server ends the watch, which would never end by itself.
+        # The server ends the watch, which never ends by itself.
         assert await call.read() is aio.EOF
         await draining
         with pytest.raises(aio.AioRpcError) as caught:
@@ -207,7 +207,7 @@ async def test_a_change_whose_caller_goes_away_is_made_to_its_end(
         call = method(request.SerializeToString(), timeout=60)
         await asyncio.to_thread(entered.acquire)
         call.cancel()
-        # Answered after the cancellation has come, since it is sent on the same connection.
+        # Sent on the same connection, so its answer shows that the cancellation has arrived.
         await _states(channel)
         written.set()
         request = models_pb2.SetAliasRequest(model="sum", alias="other", version="1.0.0")
@@ -223,7 +223,7 @@ async def test_a_change_whose_caller_goes_away_is_made_to_its_end(
 async def test_what_comes_during_the_first_load_is_noticed(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Without the events there is no second look for long.
+    # Without events the next look would come much later.
     monkeypatch.setattr(watch, "_RESCAN_SECONDS", 600.0)
     bundles.write_sum_bundle(models)
     gate, entered = threading.Event(), threading.Semaphore(0)

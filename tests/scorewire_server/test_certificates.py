@@ -28,7 +28,7 @@ REFUSED = "the certificate is not replaced, the one before stays"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings of a server with a certificate, of files that a test may change."""
+    """Settings with a certificate, whose files a test may change."""
     made = make_certificates(tmp_path)
     return Settings(tls_cert=made.server, tls_key=made.server_key)
 
@@ -125,7 +125,7 @@ async def test_files_that_cannot_be_used_change_nothing_and_are_told_once(
     assert all(str(settings.tls_cert) in line["reason"] for line in logged)
     assert not any(key.decode() in str(line) for line in logged)
     assert (certificates.replaced, certificates.refused, len(used)) == (0, 3, 1)
-    # Who asks for it is told again.
+    # Whoever asks gets the line again.
     with capture_logs() as logged:
         await certificates.look(asked=True)
     assert [line["event"] for line in logged] == [REFUSED]

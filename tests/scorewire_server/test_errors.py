@@ -75,7 +75,7 @@ def test_the_mapper_does_not_fail_where_an_exception_does(capfd: pytest.CaptureF
 
 def test_an_exception_that_is_not_in_the_table_is_a_fault() -> None:
     class NewError(errors.CallError):
-        """One that nobody put into the table."""
+        """An error that is not in the table."""
 
     assert not any(errors.is_fault(kind("x")) for kind in errors.TABLE)
     for error in (NewError("x"), errors.CallError("x"), RuntimeError("x")):

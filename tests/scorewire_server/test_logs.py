@@ -52,7 +52,7 @@ def test_nobody_waits_for_a_reader_that_stops_and_what_finds_no_room_is_counted(
     for _ in range(1000):
         writer.put(line)
     kept = 1000 - writer.dropped
-    # The queue, what the pipe takes, and the line between the two.
+    # The bytes of the queue, of the pipe, and of the line between the two.
     assert line_writer.MAX_WAITING_BYTES // 10_000 <= kept <= line_writer.MAX_WAITING_BYTES // 10_000 + 10
     assert not writer.flush(0.01)
     read = 0
@@ -83,7 +83,7 @@ def test_without_a_stream_every_line_is_dropped() -> None:
 def test_equal_lines_are_limited_and_counted(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # One second that lasts.
+    # The clock stands still.
     monkeypatch.setattr(logs.time, "monotonic", lambda: 1000.5)
     configure_logs("json", "info")
     for number in range(1000):

@@ -23,7 +23,7 @@ REQUEST = b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
 class Families(Collector):
-    """What a test wants told."""
+    """A collector whose metrics are up to the test."""
 
     def __init__(self, tell: Callable[[], Iterator[Any]]) -> None:
         self.collect = tell  # type: ignore[method-assign] - each test has its own
@@ -59,7 +59,7 @@ def _ask(server: MetricsServer, method: str = "GET", path: str = "/metrics", **h
 
 
 def _said(server: MetricsServer, data: bytes) -> bytes:
-    """All that comes back for some bytes, up to the end of the connection."""
+    """Send bytes, and read the answer up to the end of the connection."""
     with _connect(server) as connection:
         connection.sendall(data)
         return b"".join(iter(lambda: connection.recv(1 << 16), b""))
@@ -126,7 +126,7 @@ def test_half_requests_cost_no_thread_and_stop_no_scrape() -> None:
             if number % 100 == 99:
                 assert _ask(server).status == 200
         assert threading.active_count() <= threads
-        # The newest are served once they go on; the oldest were cut off for them.
+        # The newest connections are served once they send their requests; the oldest were cut off for them.
         half.sendall(REQUEST[1 + number % (len(REQUEST) - 1) :])
         assert half.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
 
@@ -134,7 +134,7 @@ def test_half_requests_cost_no_thread_and_stop_no_scrape() -> None:
 def test_a_client_that_sends_or_reads_too_slowly_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_server, "REQUEST_SECONDS", 0.05)
     monkeypatch.setattr(metrics_server, "ANSWER_SECONDS", 0.05)
-    # More than the buffers of both sockets take.
+    # More than fits in the buffers of both sockets.
     length, told = 64 << 20, threading.Event()
 
     def much() -> Iterator[Any]:

@@ -24,7 +24,7 @@ from tests.processes import ServerProcess, serving
 
 
 def _healthcheck(*arguments: str) -> tuple[int, str]:
-    # Long, since a machine may be busy; of an option that comes twice, the second counts.
+    # Long, since the machine may be busy. If an option is given twice, the second one counts.
     result = CliRunner().invoke(healthcheck.main, ["--timeout-seconds", "60", *arguments])
     return result.exit_code, result.output.strip()
 
@@ -63,7 +63,7 @@ def test_a_call_and_a_stream_in_flight_outlive_the_signal(tmp_path: Path, models
 
 
 class _Requests:
-    """Stream messages without end, until `more` counts down."""
+    """Messages of a stream: without end, until `more` is set to the number that is left."""
 
     def __init__(self) -> None:
         self.more = -1

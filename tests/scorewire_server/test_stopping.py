@@ -1,4 +1,4 @@
-"""The end of a process that hangs, in processes of their own."""
+"""A process that hangs is ended; each test runs a process of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scorewire_server.stopping import HUNG_EXIT_CODE, SECOND_SIGNAL_EXIT_CODE
 from tests.processes import TIMEOUT_SECONDS
 
 LONG_SECONDS = 600
-# Takes the time to stop and what hangs; says when it is ready for signals.
+# Its arguments are the time to stop and what hangs; it prints a line when it is ready for signals.
 PROGRAM = """
 import asyncio, sys, threading, time
 import uvloop
@@ -72,7 +72,7 @@ def test_a_signal_reaches_the_loop(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize(("hangs", "said"), [("loop", ""), ("thread", "stopped\n")])
 def test_a_process_that_hangs_is_ended_and_says_so(hangs: str, said: str) -> None:
-    # Long enough for a busy machine to say "stopped".
+    # Long enough for a busy machine to print "stopped".
     with running(0.2 if hangs == "loop" else 5, hangs) as process:
         process.send_signal(signal.SIGTERM)
         out, log = process.communicate(timeout=TIMEOUT_SECONDS)
@@ -83,7 +83,7 @@ def test_a_process_that_hangs_is_ended_and_says_so(hangs: str, said: str) -> Non
 def test_a_second_signal_ends_a_process_whose_loop_hangs() -> None:
     with running(LONG_SECONDS, "loop") as process:
         process.send_signal(signal.SIGTERM)
-        # Another one, since two of a kind that wait are one.
+        # A different signal, since two pending signals of one kind count once.
         process.send_signal(signal.SIGINT)
         process.wait(TIMEOUT_SECONDS)
         assert process.returncode == SECOND_SIGNAL_EXIT_CODE

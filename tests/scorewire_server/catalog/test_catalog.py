@@ -1,4 +1,4 @@
-"""The catalog on its own: loads are made up, folders are empty, so that every turn can be seen."""
+"""The catalog on its own: folders are empty and loads are faked, so that a test can stop at every step."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.scorewire_server.models import loaded_version, zeros
 
 
 class World:
-    """A repository, a catalog over it, and what an engine would see."""
+    """A repository, a catalog on it, and the snapshots that an engine would get."""
 
     def __init__(self, folder: Path, bundle: Bundle, policy: str = "all") -> None:
         self.models = folder / "models"
@@ -115,7 +115,7 @@ async def test_a_release_that_comes_takes_over_and_can_be_taken_back(world: Worl
     assert world.default == "1.0.0"
     world.add("1.2.0")
     await world.catalog.refresh()
-    # What was rolled back stays back until someone says otherwise.
+    # A rollback holds until an operator changes the routing again.
     assert world.default == "1.0.0"
     await world.catalog.set_split("sum", [])
     assert world.default == "1.2.0"
@@ -198,7 +198,7 @@ async def test_latest_n_loads_the_new_before_it_drops_the_old(tmp_path: Path, su
     assert all(snapshot.models["sum"].default_version for snapshot in world.published)
     await world.until(lambda: world.states["1.0.0"] == "UNLOADED")
     assert world.states == {"2.0.0-rc.1": "UNLOADED", "1.1.0": "SERVING", "1.0.0": "UNLOADED"}
-    # The way back leads over a load.
+    # The rollback has to load a version.
     await world.catalog.roll_back("sum")
     assert world.default == "1.0.0"
     await world.catalog.refresh()
@@ -236,7 +236,7 @@ async def test_an_explicit_load_or_unload_outlives_a_look_and_a_restart(
     await world.catalog.refresh()
     await world.catalog.unload_version("sum", "1.0.0")
     await world.catalog.load_version("sum", "1.1.0")
-    # What the policy says anyway is not kept.
+    # Only deviations from the policy are kept.
     assert json.loads(world.state_file.path.read_bytes())["models"]["sum"]["explicit"] == {}
 
 
@@ -466,7 +466,7 @@ async def test_a_look_does_not_retire_what_is_about_to_be_named(
     looking = asyncio.create_task(world.catalog.refresh())
     await world.until(lambda: world.default == "1.1.0" or looking.done())
     with writing_held(world, monkeypatch) as written:
-        # Either the look has retired it already, or it stays.
+        # The look has either retired the version already, or the version stays.
         naming = asyncio.create_task(world.catalog.set_alias("sum", "stable", "1.0.0"))
         await world.until(lambda: lock.locked() or looking.done() or naming.done())
         written.set()
@@ -508,7 +508,7 @@ async def test_a_split_takes_the_rows_of_its_shadow(world: World) -> None:
     world.add("1.0.0", "1.1.0")
     await world.catalog.refresh()
     await world.catalog.set_shadow("sum", Shadow("1.0.0", 1.0))
-    # A release that comes takes over all the same: the shadow gets none of what it cannot read.
+    # A new release still takes over; the shadow gets no rows that it cannot read.
     world.add("2.0.0")
     await world.catalog.refresh()
     assert world.default == "2.0.0"
@@ -517,7 +517,7 @@ async def test_a_split_takes_the_rows_of_its_shadow(world: World) -> None:
         await world.catalog.set_split("sum", [("2.0.0", 1)])
     await world.catalog.set_split("sum", [("1.1.0", 1)])
     assert world.catalog.snapshot.route("sum", "").shadow is not None
-    # A shadow that comes to be all that answers copies nothing to itself.
+    # A shadow that becomes the only version to answer gets no copies of its own calls.
     await world.catalog.set_split("sum", [("1.0.0", 1)])
     assert world.catalog.snapshot.route("sum", "").shadow is None
 
@@ -602,7 +602,7 @@ async def test_a_version_that_cannot_be_published_is_refused_and_the_old_snapsho
     assert record.reason == "the engine cannot hold the version: no engine holds it"
     assert world.catalog.state("sum").routing == before.routing
     assert world.catalog.state("sum").history == before.history
-    # As after any refusal, it is not tried again until it changes.
+    # As after any refusal, the version is not loaded again until its files change.
     await world.catalog.refresh()
     assert world.loads == ["1.0.0", "1.1.0"]
 

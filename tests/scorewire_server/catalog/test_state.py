@@ -108,7 +108,7 @@ def test_a_file_cut_anywhere_gives_the_last_good_state_or_its_own(file: StateFil
         file.path.write_bytes(content[:length])
         with capture_logs() as logs:
             found = file.read()
-        # All but the newline at its end is needed.
+        # Every byte but the newline at the end is needed.
         assert found == {"sum": FULL if length == len(content) - 1 else ModelState()}, length
         assert bool(logs) == (length < len(content) - 1)
         assert file.path.with_name("state.json.last").read_bytes() == last
@@ -127,7 +127,7 @@ def test_a_bit_that_flips_gives_the_last_good_state_or_its_own(file: StateFile) 
             states = file.read()
         assert states in ({"sum": FULL}, {"sum": ModelState()}), place
         found[states == {"sum": FULL}] += 1
-    # White space may be another.
+    # Different white space is allowed.
     assert found[False] > found[True]
 
 

@@ -25,7 +25,7 @@ async def test_a_bundle_that_appears_is_a_change(models: Path) -> None:
     changes = watch.changes(models, "auto", 60)
     coming = asyncio.ensure_future(_next(changes))
     number = 0
-    # Events begin once the watcher is up, of which it does not tell.
+    # Events begin once the watcher is up, and nothing tells when that is.
     while not coming.done():
         (models / "sum" / f"1.{number}.0").mkdir(parents=True)
         number += 1
@@ -37,7 +37,7 @@ async def test_a_bundle_that_appears_is_a_change(models: Path) -> None:
 async def test_files_in_the_making_are_no_change_for_a_while(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A look at intervals shows that the watcher was up all the while.
+    # A look at an interval shows that the watcher was up the whole time.
     monkeypatch.setattr(watch, "_RESCAN_SECONDS", 0.5)
     seen: list[set[object]] = []
 

@@ -1,4 +1,4 @@
-"""Splits, shadows and what is counted by route: the same on both engines."""
+"""Splits, shadows and the counts by route, on both engines."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from tests.conformance.wire import PREDICT, PREDICT_STREAM, sum_request, values
 from tests.scorewire_server import models as models_of_tests
 
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
-# So dear that a row goes to a thread.
+# Nanoseconds per row at which even one row is scored in a thread.
 DEAR_NS = 1e9
-# How often an engine stops, so that it does so at many places of a thread's way to a run.
+# How many times an engine is stopped, so that it stops at many points of a thread's way to a run.
 STOPS = 20
 STOP_SECONDS = 60
 CYCLES, WARM_CYCLES = 140, 20
@@ -49,7 +49,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Running:
-    """An engine that answers, a channel to it, and the versions that it may serve."""
+    """A running engine, a channel to it, and the versions that it may serve."""
 
     def __init__(self, kind: EngineKind, engine: Any, channel: aio.Channel, models: Path) -> None:
         self.engine = engine
@@ -96,7 +96,7 @@ class Running:
         return answers
 
     def counted(self, version: str, route: str = "", *, shadow: bool = False) -> RouteStatistics:
-        """What was counted so far, which may be nothing yet."""
+        """The counts so far, which may still be empty."""
         key = RouteKey("sum", version, route, shadow)
         found: RouteStatistics = self.engine.statistics.routes.get(key, RouteStatistics())
         return found
@@ -155,7 +155,7 @@ async def test_without_a_key_calls_are_shared_out_at_random(start: Start, engine
     running = await start(engine)
     running.publish(*running.loaded.values(), routing=Routing(split=(("1.0.0", 50), ("1.1.0", 50))))
     found = Counter([(await running.predict()).version for _ in range(200)])
-    # By chance less than once in 10^9 runs.
+    # Fails by chance less than once in 10^9 runs.
     assert min(found["1.0.0"], found["1.1.0"]) > 55
     assert (await running.predict(version="1.2.0")).version == "1.2.0"
 
@@ -214,7 +214,7 @@ async def test_a_shadow_scores_copies_and_the_caller_sees_the_other_version(
     (bucket,) = counted.scores.buckets()
     assert bucket.inner <= bundles.expected_value([1.0, 2.0], "de", 200.0) < bucket.outer
     assert (counted.calls, counted.rows, counted.dropped, bucket.count) == (20, 20, 0, 20)
-    # Copies are nobody's calls.
+    # Copies are not counted as calls.
     assert sum(running.engine.statistics.answered.values()) == 21
 
 
@@ -235,14 +235,14 @@ async def test_a_share_of_the_calls_is_copied(start: Start, engine: str) -> None
 
 
 def publish_slow_shadow(running: Running, folder: Path) -> Snapshot:
-    """Have a quick 2.0.0 answer, and 1.0.0, which counts to the number of a row, get copies."""
+    """Let the quick version 2.0.0 answer, and the slow 1.0.0 get copies; it counts up to a row's number."""
     slow = models_of_tests.write_slow_bundle(folder)
     versions = []
     for path in (slow, models_of_tests.write_quick_bundle(folder, slow)):
         folder = BundleFolder(path, path.parent.name, path.name)
         loaded = load(folder, partial(running._kind.open_session, threads=1)).loaded
         assert loaded is not None
-        # So cheap that nothing of it goes to a thread.
+        # So cheap that no row goes to a thread.
         versions.append(replace(loaded, row_ns=1.0))
     routing = Routing(split=(("2.0.0", 1),), shadow=Shadow("1.0.0", 1.0))
     serving = models_pb2.VERSION_STATE_SERVING
@@ -269,7 +269,7 @@ async def test_a_slow_shadow_holds_up_neither_callers_nor_the_stop(
         )
         assert (answer.version, values(answer)) == ("2.0.0", [2e5])
     counted = running.engine.statistics.routes[RouteKey("slow", "1.0.0", "", True)]
-    # Some wait, the ones after them are left out, and a stop drops those that wait.
+    # Some copies wait, further ones are dropped, and a stop drops those that wait.
     assert counted.dropped > 0
     await running.engine.stop(0)
     counted = running.engine.statistics.routes[RouteKey("slow", "1.0.0", "", True)]
@@ -280,14 +280,14 @@ async def test_a_slow_shadow_holds_up_neither_callers_nor_the_stop(
 async def test_a_stop_ends_a_copy_that_is_about_to_be_scored(start: Start, tmp_path: Path) -> None:
     request = prediction_pb2.PredictRequest(model="slow")
     request.rows.row_count = 1
-    # A count that takes many minutes.
+    # The count takes many minutes.
     request.rows.numbers.append(1e9)
     for place in range(STOPS):
         running = await start("native", max_run_seconds=2 * STOP_SECONDS)
         publish_slow_shadow(running, tmp_path / str(place))
         method: Any = running._channel.unary_unary(PREDICT)
         await method(request.SerializeToString(), timeout=60)
-        # The thread of the copies has just been woken, or is at any place up to the run.
+        # The thread for copies was just woken, or is anywhere on its way to the run.
         async with asyncio.timeout(STOP_SECONDS):
             await running.engine.stop(0)
 
@@ -324,7 +324,7 @@ async def test_copies_that_wait_for_a_shadow_that_was_unset_are_dropped(
 async def test_copies_that_wait_are_bounded_by_their_bytes(start: Start, engine: str, tmp_path: Path) -> None:
     running = await start(engine)
     publish_slow_shadow(running, tmp_path)
-    # Eight of these fill what may wait, and one is being scored.
+    # Eight of these fill the queue, and one is being scored.
     request = prediction_pb2.PredictRequest(model="slow", routing_key="x" * ((8 << 20) - 100))
     request.rows.row_count = 1
     request.rows.numbers.append(2e6)
@@ -342,7 +342,7 @@ async def test_a_shadow_that_fails_hurts_no_caller(start: Start, engine: str, tm
     publish_slow_shadow(running, tmp_path)
     request = prediction_pb2.PredictRequest(model="slow")
     request.rows.row_count = 1
-    # Of less than none the slow one fails.
+    # A negative number makes the slow version fail.
     request.rows.numbers.append(-2.0)
     method: Any = running._channel.unary_unary(PREDICT)
     key = RouteKey("slow", "1.0.0", "", True)
@@ -384,7 +384,7 @@ async def test_a_version_that_is_gone_is_forgotten_and_frees_what_it_held(start:
     gc.collect()
     assert running.counted("1.0.0").calls == CYCLES
     assert not any(version() for version in forgotten)
-    # A third of what sessions of the native engine would take.
+    # A third of the memory that sessions of the native engine would take.
     assert process.memory_info().rss < resident + (8 << 20)
 
 

@@ -15,7 +15,7 @@ def _targets(**weights: int) -> list[tuple[int, int]]:
 
 
 def test_the_same_key_gets_the_same_version_everywhere() -> None:
-    # Fixed, since other engines, machines and releases must find the same.
+    # Fixed values, since every engine, machine and release must compute the same.
     assert point_of("customer-17") == 0x113AD1354B5408DC
     assert seed_of("repurchase", "1.0.0") == 0xE1AD14173BBF4D39
     targets = [(seed_of("repurchase", version), weight) for version, weight in (("1.0.0", 90), ("1.1.0", 10))]

@@ -1,4 +1,4 @@
-"""Whatever a manifest says, the bundle is refused with a reason or serves, and others serve on."""
+"""Whatever a manifest says, its bundle serves or is refused with a reason, and other bundles serve on."""
 
 from __future__ import annotations
 

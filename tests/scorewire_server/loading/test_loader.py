@@ -31,7 +31,7 @@ def _load(models: Path) -> VersionRecord:
 
 
 def _rewrite(path: Path, change: Callable[[manifest_pb2.Manifest, dict[str, bytes]], None]) -> None:
-    """Write a bundle anew with another content and checksums that fit."""
+    """Write a bundle again with changed contents and matching checksums."""
     bundle = contract.read_bundle(path)
     manifest = bundle.manifest
     files = {contract.GRAPH: bundle.graph, contract.GOLDEN: contract.to_json(bundle.golden)}
@@ -119,7 +119,7 @@ def test_any_bit_that_flips_in_the_graph_is_found(models: Path) -> None:
 
 
 def test_any_bit_that_flips_in_the_manifest_is_found_or_changes_no_score(models: Path) -> None:
-    """The manifest is not under a checksum; what it says of the scores is held by the golden rows."""
+    """No checksum covers the manifest; golden rows protect what it says about scores."""
     path = bundles.write_sum_bundle(models) / "manifest.json"
     content = path.read_bytes()
     chance = random.Random(2)
@@ -158,7 +158,7 @@ def test_a_bundle_without_golden_rows_is_refused(models: Path) -> None:
 
 def test_a_graph_that_breaks_a_rule_is_refused(models: Path) -> None:
     def change(manifest: manifest_pb2.Manifest, files: dict[str, bytes]) -> None:
-        # An opset import of a domain of the bundle's own.
+        # An opset import of a domain of the bundle's own making.
         files[contract.GRAPH] += b"\x42\x08\x0a\x04mine\x10\x01"
 
     _rewrite(bundles.write_sum_bundle(models), change)

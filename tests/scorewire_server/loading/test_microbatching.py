@@ -1,4 +1,4 @@
-"""Real models whose rows may share a run: their scores are the same, to the last bit, in any company."""
+"""Rows of real models get the same scores, to the last bit, with whichever rows they share a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests import bundles
 from tests.families import FAMILIES, Data, make_data, run
 from tests.scorewire_server.models import write_crowd_bundle
 
-# Trees in float and in double, functions of what they add up to, coded texts.
+# Trees in float and in double, functions of their sums, coded texts.
 JOINED = [
     "XGBoost binary:logistic",
     "XGBoost multi:softprob",
@@ -57,7 +57,7 @@ def test_trees_score_a_row_alike_in_any_company(name: str, data: Data, tmp_path:
     texts = frame[names[1]].astype(object).fillna("").to_numpy()
 
     def score(size: int) -> NDArray[np.float64]:
-        """All rows, so many in a run."""
+        """The scores of all rows, with `size` rows in each run."""
         parts = []
         for i in range(0, ROWS, size):
             part = slice(i, i + size)
@@ -86,7 +86,7 @@ def test_what_may_not_share_a_run_does_not(models: Path, write: Callable[[Path],
 
 
 def test_golden_rows_find_what_the_operators_do_not_tell(models: Path) -> None:
-    """The company's number, by operators that are taken."""
+    """A score that depends on the number of rows in the run, made of operators in the list."""
     bundle = read_bundle(write_crowd_bundle(models))
     nodes = [
         helper.make_node("Gather", ["x", "first"], ["one"], axis=0),
@@ -118,7 +118,7 @@ def _scorer(bundle: Bundle) -> Scorer:
 def _regraphed(
     bundle: Bundle, nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]
 ) -> tuple[Bundle, Scorer]:
-    """The bundle with another graph from x to value, and its scorer."""
+    """The bundle with another graph, and its scorer."""
     rows = ["rows", 1]
     graph = helper.make_graph(
         nodes,

@@ -23,7 +23,7 @@ from tests.scorewire_server.models import sum_graph, write_bundle_of, write_endl
 
 
 def _bomb() -> onnx.ModelProto:
-    """Asks for 64 GiB, in a shape that is known at run time only."""
+    """A graph that allocates 64 GiB; the shape is known only at run time."""
     nodes = [
         helper.make_node("Mul", ["big", "big"], ["shape"]),
         helper.make_node("ConstantOfShape", ["shape"], ["huge"]),
@@ -105,7 +105,7 @@ async def test_a_child_that_has_just_ended_keeps_its_own_exit_code() -> None:
         child = await asyncio.create_subprocess_exec("sleep", "600")
         child.kill()
         with contextlib.suppress(ChildProcessError):
-            # Has ended, and perhaps nobody has been told.
+            # The child has ended, and asyncio may not have noticed.
             os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - it ends at once
         codes.add(await _kill(child))
     assert codes == {-signal.SIGKILL}
@@ -157,7 +157,7 @@ asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
 
 
 def _reason_under_a_limit(models: Path, more_bytes: int) -> str:
-    """What a trial says where the system lets no process have more than this beside what a server has."""
+    """The reason of the sandbox if the system limits each process to this much more than a server has."""
     command = [sys.executable, "-c", _LIMITED, str(models), str(more_bytes)]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     return ended.stdout.strip()

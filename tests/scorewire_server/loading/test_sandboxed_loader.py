@@ -19,7 +19,7 @@ from tests import bundles
 
 
 class FakeSandbox(Sandbox):
-    """Passes what it reads; `then` is done between that and the load."""
+    """Passes every valid bundle; calls `then` between the sandbox and the load."""
 
     def __init__(self) -> None:
         self.tried: list[str] = []
@@ -96,7 +96,7 @@ async def test_files_of_equal_size_and_restored_times_are_tried_anew(
         same.write(content)
     os.utime(manifest, ns=(status.st_atime_ns, status.st_mtime_ns))
     after = identify(manifest.parent)
-    # All but what cannot be set back.
+    # Everything but the time of change, which cannot be set back, is the same.
     assert [each[:4] for each in after] == [each[:4] for each in before]
     assert after != before
     record = await _load_in(loader, models)

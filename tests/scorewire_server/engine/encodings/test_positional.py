@@ -30,7 +30,7 @@ def _call(correlation_id: int) -> Request:
 
 
 def _assert_reads_alike(data: bytes) -> None:
-    """The codec reads bytes as the true message does, or refuses them as that does."""
+    """Check that the encoding reads bytes as the real message does, or refuses them where that does."""
     try:
         wanted = prediction_pb2.PredictRequest.FromString(data)
     except DecodeError:
@@ -48,7 +48,7 @@ def _assert_reads_alike(data: bytes) -> None:
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_as_the_true_message_reads_them(data: bytes) -> None:
     _assert_reads_alike(data)
-    # Also as rows, where the twins differ from what they are twins of.
+    # Also as the field `rows`, where the twins differ from the real messages.
     _assert_reads_alike(b"\x2a" + bytes([len(data)]) + data)
 
 

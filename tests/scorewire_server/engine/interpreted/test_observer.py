@@ -1,4 +1,4 @@
-"""What observers are told of predictions."""
+"""Observers learn of every prediction, once, with all that is known of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The native engine in this process: admission, threads, faults, drain, and that nothing is left behind."""
+"""The native engine in this process: limits, threads, faults, drain, and that nothing is left over."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ def _slow_request(rounds: float) -> bytes:
     return prediction_pb2.PredictRequest(model="slow", rows=rows).SerializeToString()
 
 
-# Rounds that take a good part of a second: long enough to look around meanwhile.
+# Rounds that take a large part of a second, so that a test can act during the run.
 SLOW = _slow_request(300_000)
 
 
 async def _code(running: RunningEngine, data: bytes, path: str) -> grpc.StatusCode:
-    """How a call ends whose time is short, and that a busy machine did not read too late to begin with it."""
+    """The code of a call with a short deadline, sent again if a busy machine sheds it."""
     failure = await failure_of(running.unary(data, path, timeout=0.05))
     is_shed = failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED and failure.reason == "OVERLOADED"
     return await _code(running, data, path) if is_shed else failure.code
@@ -118,17 +118,17 @@ async def test_calls_over_the_limit_are_refused_and_those_within_it_answered(
 
 
 async def _begin(address: str, path: str, data: bytes, count: int) -> list[Any]:
-    """Calls that were sent, while the control plane, which is this loop, does nothing."""
+    """Calls that were sent while this event loop, which runs the control plane, is blocked."""
     with grpc.insecure_channel(address) as channel:
         calls = [channel.unary_unary(path).future(data, timeout=60) for _ in range(count)]
-        # On the same connection, so that it comes after them.
+        # On the same connection, so that it arrives after them.
         assert channel.unary_unary(PREDICT_PATH)(REQUEST, timeout=60)
         await asyncio.to_thread(lambda: [call.exception() for call in calls])
     return calls
 
 
 def _ended(calls: list[Any]) -> Counter[str]:
-    """How often calls ended well, or for a reason."""
+    """How many calls ended with OK, and with each reason."""
 
     def reason(call: Any) -> str:
         if call.code() == grpc.StatusCode.OK:
@@ -268,7 +268,7 @@ async def test_time_that_a_call_waits_to_be_read_is_of_its_deadline(
     start: Start, slow: LoadedVersion
 ) -> None:
     running = await start()
-    # So cheap by its own account that it is scored where it is read.
+    # Its measured cost is so low that it is scored on the thread that reads it.
     running.engine.publish(snapshot_of(replace(slow, row_ns=1.0)))
     connection = Connection(running.address)
     connection.begin(request_head(PREDICT_PATH, None), http2.message(SLOW), 0.0)
@@ -306,7 +306,7 @@ async def test_cancelled_work_that_waited_for_a_thread_is_dropped(start: Start, 
 async def test_an_answer_over_the_limit_of_a_message_is_refused(start: Start, summing: LoadedVersion) -> None:
     running = await start(max_message_bytes=1024)
     running.engine.publish(snapshot_of(summing))
-    # Errors by row make an answer longer than its request.
+    # With an error for each row, the answer is longer than the request.
     request = sum_request([float("nan")] * 100, [""] * 50, row_count=50).SerializeToString()
     assert len(request) < 1024
     failure = await failure_of(running.unary(request))
@@ -370,7 +370,7 @@ async def test_predictions_wait_while_the_first_bundles_are_loaded(
     unknown = asyncio.ensure_future(running.unary(b"", "/scorewire.models.other.v1.OtherService/Predict"))
     stream = running.stream()
     await stream.write(MESSAGE)
-    # Answered meanwhile, and after the others have come.
+    # The other calls have arrived before this one, which is answered.
     control = running.stream("/test.Control/Count")
     await control.write(b"1")
     await control.read()
@@ -380,7 +380,7 @@ async def test_predictions_wait_while_the_first_bundles_are_loaded(
     assert not any(call.done() for call in (predict, typed, unknown))
     running.engine.publish(snapshot_of(summing))
     assert prediction_pb2.PredictResponse.FromString(await predict).version == "1.0.0"
-    # The row lacks what must not be missing: the call has reached the model.
+    # The row lacks a required feature, so this failure shows that the call has reached the model.
     assert (await failure_of(typed)).reason == "INVALID_REQUEST"
     assert (await failure_of(unknown)).code == grpc.StatusCode.UNIMPLEMENTED
     assert prediction_pb2.PredictStreamResponse.FromString(await stream.read()).HasField("response")
@@ -415,7 +415,7 @@ async def test_stop_waits_for_calls_and_streams_in_flight(
     call = asyncio.ensure_future(running.unary(SLOW))
     await until(lambda: running.engine.statistics.in_flight == 1)
     stopping = asyncio.create_task(running.engine.stop(20))
-    # A control stream would never end by itself, so the engine ends it.
+    # A control stream never ends by itself, so the engine ends it.
     assert await control.code() == grpc.StatusCode.OK
     assert values(prediction_pb2.PredictResponse.FromString(await call)) == [300_000.0]
     assert not stopping.done()
@@ -505,5 +505,5 @@ def test_one_onnxruntime_is_in_the_process(tmp_path: Path) -> None:
         if not maps.exists():
             pytest.skip("this system does not tell what a process has loaded")
         loaded = {line.split()[-1] for line in maps.read_text().splitlines() if "onnxruntime" in line}
-        # One copy of the library, and no store of what it would report.
+        # One copy of the library, and no telemetry of onnxruntime.
         assert [Path(path).name.split(".so")[0] for path in loaded] == ["libonnxruntime"]

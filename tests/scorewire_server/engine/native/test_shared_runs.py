@@ -1,4 +1,4 @@
-"""Rows of calls that came together share a run of the graph, and nothing else."""
+"""Rows of calls that arrive together share a run of the graph, and nothing else."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _load(path: Path) -> LoadedVersion:
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> LoadedVersion:
-    """A version whose scores tell how many rows were in the run; it is made to share its runs."""
+    """A version whose scores tell the number of rows in the run, and that shares its runs."""
     return replace(
         _load(write_crowd_bundle(tmp_path_factory.mktemp("models"))), max_shared_rows=MOST, row_ns=1.0
     )
@@ -51,7 +51,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> LoadedVersion:
 
 @asynccontextmanager
 async def serving(*versions: LoadedVersion) -> AsyncIterator[tuple[Any, aio.Channel]]:
-    """A native engine of one thread that serves these, and a channel to it."""
+    """A native engine with one thread that serves these versions, and a channel to it."""
     from scorewire_server.engine.native.engine import NativeEngine
 
     engine = NativeEngine(Settings(listen="127.0.0.1:0", threads=1), [])
@@ -70,7 +70,7 @@ def _crowd_request(*numbers: float) -> prediction_pb2.PredictRequest:
 
 
 async def _unary(channel: aio.Channel, request: Any, path: str = PREDICT) -> Any:
-    """The answer's bytes, or the code that the call failed with."""
+    """The bytes of an answer, or the code of a failure."""
     try:
         return await channel.unary_unary(path)(request.SerializeToString(), timeout=60)
     except aio.AioRpcError as error:
@@ -78,7 +78,7 @@ async def _unary(channel: aio.Channel, request: Any, path: str = PREDICT) -> Any
 
 
 def _told(answer: bytes) -> tuple[list[float], int]:
-    """The rows that an answer is about, and with how many they were in the run."""
+    """The rows of an answer, and the number of rows in their run."""
     scores = values(prediction_pb2.PredictResponse.FromString(answer))
     (company,) = {int(score // 1000) for score in scores}
     return [score % 1000 for score in scores], company
@@ -87,7 +87,7 @@ def _told(answer: bytes) -> tuple[list[float], int]:
 async def test_calls_that_came_together_share_a_run_and_get_their_own_answers(crowd: LoadedVersion) -> None:
     async with serving(crowd) as (_, channel), asyncio.timeout(60):
         companies: set[int] = set()
-        # Whether calls arrive together is up to the network.
+        # The network decides whether calls arrive together.
         while max(companies, default=0) < 2:
             answers = await asyncio.gather(*(_unary(channel, _crowd_request(i)) for i in range(BURST)))
             told = list(map(_told, answers))
@@ -173,7 +173,7 @@ def _typed(version: LoadedVersion, i: int) -> Iterator[tuple[str, Any]]:
 
 
 def _steady(path: str, answer: Any) -> Any:
-    """An answer without the times that it tells; a code as it is."""
+    """An answer without its times; a code as it is."""
     if path != PREDICT or not isinstance(answer, bytes):
         return answer
     message = prediction_pb2.PredictResponse.FromString(answer)

@@ -1,4 +1,4 @@
-"""The reference engine in this process: admission, threads, drain, and that nothing is left behind."""
+"""The reference engine in this process: limits, threads, drain, and that nothing is left over."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def test_an_expired_call_is_dropped_before_the_model_runs(
 async def test_an_answer_over_the_limit_of_a_message_is_refused(start: Start, sum_bundle: Bundle) -> None:
     running = await start(max_message_bytes=1024)
     running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros)))
-    # Errors by row make an answer longer than its request.
+    # With an error for each row, the answer is longer than the request.
     request = sum_request([float("nan")] * 100, [""] * 50, row_count=50).SerializeToString()
     assert len(request) < 1024
     failure = await failure_of(running.unary(request))
@@ -167,7 +167,7 @@ async def test_predictions_wait_while_the_first_bundles_are_loaded(start: Start,
     unknown = asyncio.ensure_future(running.unary(b"", "/scorewire.models.other.v1.OtherService/Predict"))
     stream = running.stream()
     await stream.write(MESSAGE)
-    # Answered meanwhile, and after the others have come.
+    # The other calls have arrived before this one, which is answered.
     control = running.stream("/test.Control/Count")
     await control.write(b"1")
     await control.read()
@@ -177,7 +177,7 @@ async def test_predictions_wait_while_the_first_bundles_are_loaded(start: Start,
     assert not any(call.done() for call in (predict, typed, unknown))
     running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros)))
     assert prediction_pb2.PredictResponse.FromString(await predict).version == "1.0.0"
-    # The row lacks what must not be missing: the call has reached the model.
+    # The row lacks a required feature, so this failure shows that the call has reached the model.
     assert (await failure_of(typed)).reason == "INVALID_REQUEST"
     assert (await failure_of(unknown)).code == grpc.StatusCode.UNIMPLEMENTED
     assert prediction_pb2.PredictStreamResponse.FromString(await stream.read()).HasField("response")
@@ -211,7 +211,7 @@ async def test_stop_waits_for_calls_and_streams_in_flight(start: Start, sum_bund
     await control.write(b"1")
     await control.read()
     stopping = asyncio.create_task(running.engine.stop(20))
-    # A control stream would never end by itself, so the engine ends it.
+    # A control stream never ends by itself, so the engine ends it.
     assert await control.code() == grpc.StatusCode.OK
     assert not stopping.done()
     gate.open.set()
