@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import lru_cache
 from typing import Any, NoReturn, TypeAlias
 from urllib.parse import unquote
 
@@ -185,10 +186,14 @@ class Calls(grpc.GenericRpcHandler):
 
 
 def _context(path: str, servicer: _Servicer) -> CallContext:
-    # grpc's form is ipv4:127.0.0.1:8500 or ipv6:%5B::1%5D:8500.
-    address = unquote(servicer.peer().partition(":")[2])
     metadata = tuple(servicer.invocation_metadata() or ())
-    return CallContext(path, metadata, Peer(address), deadline_in(servicer.time_remaining()))
+    return CallContext(path, metadata, _peer(servicer.peer()), deadline_in(servicer.time_remaining()))
+
+
+@lru_cache(maxsize=1024)
+def _peer(text: str) -> Peer:
+    """The peer of grpc's text, ipv4:127.0.0.1:8500 or ipv6:%5B::1%5D:8500. A connection has many calls."""
+    return Peer(unquote(text.partition(":")[2]))
 
 
 async def _within(seconds: float, answers: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
