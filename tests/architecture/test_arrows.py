@@ -23,7 +23,7 @@ PACKAGES = {
     "scorewire": ROOT / "clients/python/scorewire",
     "scorewire_loadtest": ROOT / "clients/loadtest/scorewire_loadtest",
 }
-# Package: the packages of ours that it may import besides itself.
+# Package: which of our packages it may import besides itself.
 ARROWS = {
     "scorewire_contract": {"scorewire_proto"},
     "scorewire_training": {"scorewire_proto", "scorewire_contract"},
@@ -97,7 +97,7 @@ LAYERS: dict[str, Layers] = {
     ),
 }
 OURS = set(PACKAGES) | {"scorewire_proto"}
-# What must never be imported at the top of a module of a package, directly.
+# Libraries that server and SDK must not import at the top of a module.
 HEAVY = {"pandas", "sklearn", "xgboost", "lightgbm", "skl2onnx", "onnxmltools", "pyarrow", "matplotlib"}
 UNSAFE = {"pickle", "cPickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
@@ -109,7 +109,7 @@ def _modules(package: str) -> list[Path]:
 
 
 def _imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
-    """The first part of every absolute import of a module."""
+    """The top-level package of every absolute import of a module."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -160,7 +160,7 @@ def test_server_and_sdk_need_no_training_library(package: str) -> None:
         f"{path.relative_to(ROOT)} imports {name}"
         for path in _modules(package)
         for name in _imports(path, top_level_only=package == "scorewire")
-        # pandas is the SDK's option: its command and to_pandas import it where they use it.
+        # pandas is an extra of the SDK, and is imported only within functions.
         if name in HEAVY
     ]
     assert wrong == []

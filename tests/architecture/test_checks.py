@@ -1,4 +1,4 @@
-"""The checks of the architecture find what they are for, in small trees made for the purpose."""
+"""The checks of the architecture find violations in small trees that are made for the purpose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the native engine is built of may be shipped under Apache-2.0, and how it is built."""
+"""The crates of the native engine have licences that go with Apache-2.0, and nghttp2 has no assertions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 CRATE = Path(__file__).parents[2] / "server" / "native"
-# Of each crate at least one way to take it must be among these.
+# Each crate must be available under at least one of these licences.
 PERMISSIVE = {
     *("0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0"),
     *("ISC", "MIT", "Unicode-3.0", "Zlib"),
@@ -35,7 +35,7 @@ def test_every_crate_has_a_permissive_licence_and_comes_from_the_registry() -> N
         if package["name"] == "scorewire_native":
             continue
         assert package["source"].startswith("registry+"), package["name"]
-        # Every part that is joined by AND must be had permissively.
+        # Every part that is joined by AND must be available under one of them.
         for part in re.split(r"\s+AND\s+", package["license"]):
             ways = {way.strip("() ") for way in re.split(r"\s+OR\s+|/", part)}
             assert ways & PERMISSIVE, f"{package['name']}: {package['license']}"

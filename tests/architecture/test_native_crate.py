@@ -1,4 +1,4 @@
-"""The folders of the native crate use each other one way only, and show no more than is needed."""
+"""The folders of the native crate use each other one way only, and its items are for the crate alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.architecture.graphs import Layers, circles, edges, upward_imports
 from tests.architecture.rust_modules import RustModule, read_crate, uses
 
 CRATE = Path(__file__).resolve().parents[2] / "server" / "native"
-# From the border to Python down to bytes.
+# From the interface to Python down to bytes.
 LAYERS: Layers = (
     ("python", "fuzzing"),
     ("server",),
@@ -23,9 +23,9 @@ LAYERS: Layers = (
     ("statistics",),
     ("protocol", "onnx"),
 )
-# The transport knows nothing of models: of the layers below it, this is all that it may use.
+# The only layer below the transport that it may use, because it knows nothing of models.
 BELOW_TRANSPORT = {"protocol"}
-# What the fuzz targets call. All else is for the crate alone, so that the compiler finds what nothing uses.
+# What the fuzz targets call. Everything else is for the crate alone, so that the compiler finds dead code.
 PUBLIC = {"fuzzing", "fuzzing.decode", "fuzzing.session"}
 # The modules that call C: onnxruntime and nghttp2.
 UNSAFE = {

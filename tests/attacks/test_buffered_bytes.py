@@ -1,4 +1,4 @@
-"""Messages that never become whole, answers that nobody takes, and connections that only sit there."""
+"""Messages that never become complete, responses that are never read, and idle connections."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from tests.processes import serving as serving_models
 pytestmark = pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING)
 
 MESSAGE_BYTES = 4 << 20
-# The default for messages of this size.
+# The default limit for messages of this size.
 CONNECTION_BYTES = 8 * MESSAGE_BYTES
-# What one connection may make the server hold, with what an allocator and a model take on top.
+# The most bytes that the server may hold for one connection, with overhead of the allocator and the model.
 MARGIN_BYTES = CONNECTION_BYTES + (40 << 20)
 WIDTH = 256
 WIDE_ROWS = MESSAGE_BYTES // (8 * WIDTH) - 1
-# Answers of 14 MiB. Threads keep some frames; an allocator that gives nothing back keeps twice as much.
+# Responses of 14 MiB. Threads keep some buffers; an allocator that returns no memory keeps twice as much.
 BURST_ROWS = 7_000
 LEFT_BYTES = 64 << 20
 PATIENT, IMPATIENT = ("--max-stall-seconds", "0"), ("--max-stall-seconds", "1")
 
 
 def serving(folder: Path, models: Path, *flags: str) -> AbstractContextManager[ServerProcess]:
-    """A native server whose state is its own, though others serve the same models."""
+    """A native server with its own state file, because other servers share the models."""
     return serving_models(folder, models, "--engine", "native", "--state-file", str(folder / "state"), *flags)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model of healthy clients, and one whose answers are much longer than its requests."""
+    """The model for healthy clients, and a model whose responses are much longer than its requests."""
     folder = tmp_path_factory.mktemp("wide")
     write_sum_bundle(folder / "models")
     wide = write_wide(folder / "wide.onnx", WIDTH)
@@ -54,7 +54,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server that takes all the time that a client wants."""
+    """A server without a stall limit."""
     limit = ("--max-message-bytes", str(MESSAGE_BYTES))
     with serving(tmp_path_factory.mktemp("patient"), models, *limit, *PATIENT) as running:
         yield running
@@ -62,18 +62,18 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture
 def impatient(models: Path, tmp_path: Path) -> Iterator[ServerProcess]:
-    """A server that soon ends what does not go on."""
+    """A server that soon ends stalled calls."""
     with serving(tmp_path, models, *IMPATIENT) as running:
         yield running
 
 
 def _begun(length: int, claimed: int = MESSAGE_BYTES) -> bytes:
-    """The begin of a message."""
+    """The beginning of a message."""
     return b"\x00" + claimed.to_bytes(4) + bytes(length)
 
 
 def _wide(rows: int) -> bytes:
-    """A request whose answer is `WIDTH` times as long."""
+    """A request whose response is `WIDTH` times as long."""
     request = prediction_pb2.PredictRequest(model="wide")
     request.rows.row_count = rows
     request.rows.numbers.extend([1.0] * rows)
@@ -89,7 +89,7 @@ def _met(server: ServerProcess, limit: str) -> float:
 
 
 def _pump_until(condition: Callable[[], bool], *attackers: Client, quiet_seconds: float = 1.0) -> None:
-    """Have clients send all that they may, and again while a busy server has not yet come so far."""
+    """Let clients send as much as they may, again and again, until the condition holds."""
 
     def holds() -> bool:
         for attacker in attackers:
@@ -114,7 +114,7 @@ def test_messages_that_never_become_whole_are_bounded(server: ServerProcess, hel
 def test_messages_become_whole_one_after_the_other(server: ServerProcess) -> None:
     refused = _met(server, "buffered_bytes")
     with Client(server.address) as client:
-        # Together more than twice what the connection may hold.
+        # Together more than twice the connection's limit.
         for _ in range(20):
             client.call(PREDICT, _begun(MESSAGE_BYTES))
         client.pump(quiet_seconds=http2.TIMEOUT_SECONDS)
@@ -128,7 +128,7 @@ def test_answers_that_nobody_takes_are_bounded(server: ServerProcess, held: Held
         for _ in range(60):
             attacker.call(PREDICT, _wide(WIDE_ROWS))
         _pump_until(lambda: attacker.ended > 40, attacker)
-        # What was computed waits, the rest was refused.
+        # Computed responses wait; the other calls were refused.
         assert attacker.ended < 60
         assert _met(server, "buffered_bytes") >= attacker.ended
         assert attacker.received == 0
@@ -177,7 +177,7 @@ def test_a_claim_costs_nothing(server: ServerProcess, held: Held) -> None:
 def test_a_message_that_does_not_go_on_ends_its_call(impatient: ServerProcess) -> None:
     with Client(impatient.address) as attacker:
         attacker.call(PREDICT, _begun(100), ends=False)
-        # Of this one not even the head comes.
+        # For this call, not even the header block arrives.
         attacker.call(PREDICT, b"", ends=False)
         attacker.pump(quiet_seconds=30)
         assert attacker.ended == 2

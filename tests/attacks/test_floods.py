@@ -1,4 +1,4 @@
-"""Floods of frames that cost their sender next to nothing."""
+"""Floods of frames that cost the sender almost nothing."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from tests.processes import ServerProcess
 FRAMES = 100_000
 RESETS = 20_000
 _BATCH = 1_000
-# A flood that is held back is over for its sender.
+# A sender that flow control blocks has finished its flood.
 _HELD_BACK_SECONDS = 1
 _OPEN_STREAM = head(1, grpc_head(PREDICT_STREAM))
-# What comes before each flood, and the frame that it is of.
+# The frames before each flood, and the frame that is repeated.
 FLOODS: Mapping[str, tuple[bytes, bytes]] = {
     "PING": (b"", frame(PING, 0, 0, b"12345678")),
     "SETTINGS": (b"", frame(SETTINGS, 0, 0)),
@@ -82,8 +82,8 @@ def test_calls_that_are_reset_at_once_end_their_connection(server: ServerProcess
             stream = 2 * number + 1
             if not connection.try_send(call(stream, PREDICT, request) + frame(RST_STREAM, 0, stream, reset)):
                 break
-        # It ends once the server has closed the connection.
+        # This ends when the server has closed the connection.
         reader.join()
-        # What the server has said last may be lost with what it did not read.
+        # The server's last frames may be lost together with the bytes that it did not read.
         assert set(told) <= {ENHANCE_YOUR_CALM}
     held.comes_back()

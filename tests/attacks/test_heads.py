@@ -1,4 +1,4 @@
-"""Heads of calls that cost a server more than they cost who sends them."""
+"""Header blocks that cost the server more than the sender."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tests.processes import ServerProcess
 
 BOMBS = 10
 CONNECTIONS = 4
-# One byte of HPACK that stands for the field that was kept last.
+# One byte of HPACK: the field that was added to the table last.
 _LAST_FIELD = b"\xbe"
 _KEPT_BYTES = 4000
-# In as many frames as one head may have.
+# As many frames as one header block may have.
 _MANY_FIELDS = 7 * MAX_FRAME_BYTES
-# Enough of it for the end, and so little that the server has read all when it ends the connection.
+# Enough for the server to end the connection, but so few bytes that it has read all of them by then.
 _FEW_FIELDS = 20
 
 
 def bomb(fields: int) -> bytes:
-    """A head with a field of 4,000 bytes that comes so many times, each but the first in one byte."""
+    """A header block that repeats a field of 4,000 bytes, with one byte for each repetition."""
     plain = grpc_head(PREDICT, [("x", "v" * _KEPT_BYTES)])
     at = plain.rindex(literal("x", "v" * _KEPT_BYTES))
     kept = plain[:at] + literal("x", "v" * _KEPT_BYTES, kept=True)
@@ -67,7 +67,7 @@ def test_bombs_of_hpack_end_their_connections_and_hold_nobody_up(server: ServerP
         for _ in range(BOMBS):
             with Connection(server.address) as connection:
                 connection.try_send(data)
-                # Returns once the server has closed it.
+                # Returns when the server has closed the connection.
                 connection.goaway()
 
     with healthy(server.address), ThreadPoolExecutor(CONNECTIONS) as pool:

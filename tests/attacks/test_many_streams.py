@@ -1,4 +1,4 @@
-"""Reads that end anywhere, as they do where many clients have many streams."""
+"""Reads that end within frames, as with many clients and many streams."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_calls_are_answered_wherever_a_read_ends(server: ServerProcess, held: He
     with healthy(server.address):
         for cut in range(len(second)):
             with Connection(server.address) as connection:
-                # What has been answered has been read: the rest comes with another read.
+                # The server has read the calls that it answered, so the rest comes with another read.
                 connection.send(first + second[:cut])
                 answers = [scores(connection.until_end(1))]
                 connection.send(second[cut:])
@@ -51,6 +51,6 @@ def test_calls_are_answered_wherever_a_read_ends(server: ServerProcess, held: He
 
 
 def scores(frames: list[Frame]) -> list[float]:
-    """The scores of an answer: its head, its message, its trailers."""
+    """The scores in a response of header block, message and trailers."""
     assert [one.kind for one in frames] == [HEADERS, DATA, HEADERS]
     return values(prediction_pb2.PredictResponse.FromString(frames[1].payload[MESSAGE_HEAD_BYTES:]))

@@ -1,4 +1,4 @@
-"""Slow loris: many connections that begin something and hardly go on."""
+"""Slow loris: many connections that begin something and continue very slowly."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from tests.http2 import (
 from tests.processes import ServerProcess
 
 CONNECTIONS = 30
-# Of a handshake, byte by byte.
+# The pause between two bytes of a handshake.
 _GREETING = PREFACE + frame(SETTINGS, 0, 0)
 _REQUEST = sum_request().SerializeToString()
 _BLOCK = grpc_head(PREDICT)
-# A setting and its value: streams begin without any room for an answer.
+# A setting and its value: streams begin with an empty window for responses.
 _NO_WINDOW = frame(SETTINGS, 0, 0, b"\x00\x04\x00\x00\x00\x00")
-# What each connection sends at once, and what it sends then byte by byte.
+# The bytes that each connection sends at once, and those that it then sends one by one.
 KINDS: Mapping[str, tuple[bytes, bytes]] = {
     "says nothing": (b"", b""),
     "greets slowly": (b"", PREFACE[:-1]),
@@ -62,7 +62,7 @@ KINDS: Mapping[str, tuple[bytes, bytes]] = {
 def hold(
     server: ServerProcess, held: Held, opening: bytes, rest: bytes, authority: bytes | None = None
 ) -> None:
-    """Send the beginning over many connections and the rest byte by byte, while a healthy client calls."""
+    """Send the beginning on many connections and the rest byte by byte, beside a healthy client."""
     with healthy(server.address, authority) as client, ExitStack() as stack:
         connections = [stack.enter_context(Connection(server.address, opening)) for _ in range(CONNECTIONS)]
         client.goes_on()
@@ -92,7 +92,7 @@ def test_slow_handshakes_hold_nobody_up_and_leave_nothing(
 
 
 def client_hello() -> bytes:
-    """What a client of TLS says first."""
+    """The first message of a TLS client."""
     said = ssl.MemoryBIO()
     client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname="localhost")
     with suppress(ssl.SSLWantReadError):

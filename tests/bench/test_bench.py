@@ -33,7 +33,7 @@ time for request:       51us      4.70ms        96us        46us    95.19%
 time for connect:       20us        20us        20us         0us   100.00%
 """
 needs_h2load = pytest.mark.skipif(h2load.missing(), reason=h2load.HOW_TO_INSTALL)
-# Nothing takes so long unless it has failed; the benches start servers, train and build.
+# Only failures take this long; the benches start servers, train and build.
 BENCH_SECONDS = 1200
 
 
@@ -75,7 +75,7 @@ def test_a_load_counts_only_where_the_server_says_that_all_answers_were_good(
     with _generator(tmp_path, sum_models, "reference") as (generator, server, question):
         load = generator.calls(server, question, 50, in_flight=4)
         assert load.calls_per_second > 0
-        # HTTP's status is 200 for these too: h2load sees nothing wrong.
+        # The HTTP status of these is 200, too, so h2load sees no failure.
         question.file.write_bytes(b"\0\0\0\0\0")
         with pytest.raises(LoadError, match="answered 0 well and 50 not"):
             generator.calls(server, question, 50, in_flight=4)
@@ -141,7 +141,7 @@ def test_ratios_are_of_what_ran_side_by_side_and_bars_say_whether_they_are_met()
     ratios = findings.ratios("native", "floor", 1)
     assert ratios == pytest.approx([0.5, 0.3, 0.8])
     findings.bars = [Bar(name="a", values=ratios, at_least=0.5), Bar(name="b", values=ratios, at_most=0.4)]
-    # The median of the ratios: not the 0.45 of the medians.
+    # The median of the ratios, not the ratio of the medians, which is 0.45.
     assert [bar.met for bar in findings.bars] == [True, False]
     table = to_markdown(findings)
     assert "| a | ≥ 0.5 | 0.5 | 0.3 to 0.8 | met |" in table

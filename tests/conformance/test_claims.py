@@ -1,4 +1,4 @@
-"""Small messages that claim much: refused by the bytes that are there, before room is made for rows."""
+"""Small messages that claim many rows are refused before memory for the rows is allocated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.processes import ServerProcess, serving
 
 FEATURES = 1000
 MAX_ROWS = 20_000
-# Filling the rows of one claim takes 160 MB.
+# The rows of one claim would take 160 MB.
 MARGIN_BYTES = 48 << 20
 REFUSED = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
 HUGE = (1 << 31) - 1
@@ -30,7 +30,7 @@ HUGE = (1 << 31) - 1
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:
-    """A server over a model of many features that takes many rows."""
+    """A server with a model of many features, and a high limit of rows."""
     folder = tmp_path_factory.mktemp("claims")
     bundles.write_sum_bundle(folder / "models", number_count=FEATURES)
     with serving(
@@ -40,7 +40,7 @@ def server(
 
 
 def peak_bytes(server: ServerProcess) -> int:
-    """The most memory that the server has held since the last look."""
+    """The peak memory of the server since the last call of this function."""
     status = Path(f"/proc/{server.pid}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found is not None
@@ -53,7 +53,7 @@ def tensor(name: str, datatype: str, *shape: int) -> pb.ModelInferRequest.InferI
 
 
 def tensor_claims() -> dict[str, pb.ModelInferRequest]:
-    """Requests whose shapes, lengths or lists say more than their bytes hold."""
+    """Tensor requests whose shapes, lengths or lists claim more values than they have."""
 
     def request(*inputs: pb.ModelInferRequest.InferInputTensor, **fields: object) -> pb.ModelInferRequest:
         return pb.ModelInferRequest(model_name="sum", inputs=inputs, **fields)  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ def tensor_claims() -> dict[str, pb.ModelInferRequest]:
 
 
 def rows_claims() -> dict[str, prediction_pb2.PredictRequest]:
-    """Positional requests whose row count is beyond the values that are there."""
+    """Positional requests whose row count claims more values than they have."""
     rows = {
         "no values": prediction_pb2.Rows(row_count=MAX_ROWS),
         "one number": prediction_pb2.Rows(row_count=MAX_ROWS, numbers=[1.0]),

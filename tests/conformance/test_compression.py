@@ -1,4 +1,4 @@
-"""Messages in gzip, either way, whoever answers."""
+"""Messages in gzip, in both directions, on every kind of method."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _accepts(answer: raw.Answer) -> bool:
 
 
 def _message(answer: raw.Answer) -> tuple[int, bytes]:
-    """The flag of an answer's only message, and the message without its head."""
+    """The flag of a response's only message, and the message without its prefix."""
     flag, length = answer.body[0], int.from_bytes(answer.body[1:5], "big")
     assert len(answer.body) == 5 + length
     return flag, answer.body[5:]
@@ -74,12 +74,12 @@ def test_a_stream_of_control_calls_may_be_in_gzip(wire: Wire) -> None:
     ("count", "fields", "flag", "answered"),
     [
         (1000, GZIP, 1, 1),
-        # A short answer gains nothing.
+        # A short response is not compressed.
         (1, GZIP, 1, 0),
-        # A message that is not in gzip is answered alike, whatever the call allows.
+        # The response to an uncompressed message is not compressed, whatever the call accepts.
         (1000, GZIP, 0, 0),
         (1000, {"grpc_accept_encoding": "identity,gzip"}, 0, 0),
-        # A caller that does not say that it takes gzip gets none.
+        # A caller that does not accept gzip gets no compressed response.
         (1000, {"grpc_encoding": "gzip"}, 1, 0),
         (1000, {"grpc_encoding": "gzip", "grpc_accept_encoding": "identity"}, 1, 0),
     ],
@@ -182,7 +182,7 @@ def test_other_algorithms_are_refused(engine: str, address: str, wire: Wire) -> 
         list(wire.stream([_rows(100).SerializeToString()], compression=grpc.Compression.Deflate))
     assert failure_of(caught.value).code == grpc.StatusCode.UNIMPLEMENTED
     if engine == "native":
-        # grpc's core says less: it refuses deflate without this field, and what it does not know as INTERNAL.
+        # grpc's core refuses deflate without this field, and unknown algorithms with INTERNAL.
         for name in ("deflate", "snappy"):
             body = http2.message(zlib.compress(b"x"), 1)
             answer = raw.call(address, PREDICT, body, grpc_encoding=name)

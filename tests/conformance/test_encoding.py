@@ -1,4 +1,4 @@
-"""However a request is written, it is read as what it says."""
+"""Requests in every valid encoding are read alike."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_run_of_doubles_that_ends_within_one_is_malformed(wire: Wire) -> None:
 
 
 def test_mutated_requests_are_read_as_the_true_message_reads_them(wire: Wire) -> None:
-    """Bytes changed at random are malformed for the server just where they are for protobuf."""
+    """The server finds randomly changed bytes malformed exactly if protobuf does."""
     numbers = [1.5, 2.5, -3.0, 4.0]
     chance = random.Random(7)
     rows = _varint_field(ROW_COUNT, 2) + _mixed(numbers) + _packed([]) + TWO_TEXTS

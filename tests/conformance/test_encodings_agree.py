@@ -1,4 +1,4 @@
-"""One row in three encodings: the same bits."""
+"""One row in three encodings gets outputs with the same bits."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_rows_tensors_and_typed_messages_give_the_same_bits(wire: Wire, version:
     named = [{"x0": row[0], "x1": row[1], "country": row[2]} for row in table]
     metadata = (("scorewire-version", version),)
     assert bits(inferred) == bits(values(positional))
-    # The graph itself adds the numbers of one row in another order than those of many.
+    # The graph adds the numbers of a single row in another order than those of several rows.
     for row, (x0, x1, country) in zip(named[:20], table[:20], strict=True):
         alone = values(wire.predict(sum_request([x0, x1], [country], version=version)))
         assert bits([service.predict(metadata, **row).value]) == bits(alone)

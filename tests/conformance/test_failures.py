@@ -1,4 +1,4 @@
-"""How Predict fails: the code, the reason and the fields, one by one."""
+"""The code, the reason and the fields of each failure of Predict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The head of a call as bytes: how long its metadata may be, and what it may say about its time."""
+"""Limits of a call's metadata, and values of grpc-timeout, in raw header blocks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.conformance.wire import PREDICT, sum_request
 from tests.http2 import DATA, SETTINGS, Connection, Frame, call
 
 REQUEST = sum_request().SerializeToString()
-# What --max-metadata-bytes is unless given.
+# The default of --max-metadata-bytes.
 MAX_METADATA_BYTES = 16384
-# What each field counts beside its name and value.
+# The overhead of each field in HTTP/2's count.
 FIELD_BYTES = 32
 INTERNAL, RESOURCE_EXHAUSTED = 13, 8
 MAX_HEADER_LIST_SIZE = 6
@@ -28,7 +28,7 @@ FIELDS = {
 
 
 def answered(address: str, *fields: tuple[str, str]) -> list[Frame]:
-    """The frames that answer a call with further fields."""
+    """The frames of the response to a call with further fields."""
     with Connection(address) as connection:
         connection.take_settings()
         connection.send(call(1, PREDICT, REQUEST, fields))
@@ -36,13 +36,13 @@ def answered(address: str, *fields: tuple[str, str]) -> list[Frame]:
 
 
 def refused(address: str, *fields: tuple[str, str]) -> int:
-    """The status of a call with further fields, which comes without a message."""
+    """The status of a call with further fields; the response has no message."""
     (trailers,) = answered(address, *fields)
     return trailers.status
 
 
 def filler(size: int) -> tuple[str, str]:
-    """A field with which the metadata of a call counts so many bytes."""
+    """A field that brings the metadata of a call to a number of bytes."""
     counted = sum(len(name) + len(value) + FIELD_BYTES for name, value in FIELDS.items())
     return "x", "v" * (size - counted - FIELD_BYTES - len("x"))
 
@@ -58,7 +58,7 @@ def test_a_timeout_may_be_written_in_more_ways_than_one(address: str, text: str)
 
 
 def test_metadata_up_to_the_limit_is_taken(address: str, engine: str) -> None:
-    # grpc's server, which tells clients the same limit, refuses what is as large.
+    # grpc's server announces the same limit, but also refuses metadata of exactly that size.
     most = MAX_METADATA_BYTES - (engine == "reference")
     for size in (most - 1, most):
         assert [one.kind for one in answered(address, filler(size))].count(DATA) == 1

@@ -100,7 +100,7 @@ def test_watches_are_bounded_and_their_end_makes_room(wire: Wire, end: str) -> N
         return room
 
     for _ in range(3):
-        # What others have opened may not be gone yet.
+        # Watches of other tests may not have ended yet.
         wait_until(there_is_room, "room for a watch")
         watcher = Wire(wire.address)
         with watcher.channel:

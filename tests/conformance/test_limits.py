@@ -1,4 +1,4 @@
-"""Limits of connections and of streams, whoever answers."""
+"""Limits of connections and streams on both engines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONNECTIONS = 4
 
 @pytest.fixture(scope="module")
 def limited(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server of few connections and short streams."""
+    """A server that allows few connections and short streams."""
     folder = tmp_path_factory.mktemp("limited")
     bundles.write_sum_bundle(folder / "models")
     flags = ("--max-connections", str(CONNECTIONS), "--max-stream-seconds", str(STREAM_SECONDS))
@@ -64,7 +64,7 @@ def test_connections_beyond_the_limit_are_closed_and_those_before_go_on(limited:
 
 
 def _is_closed(connection: socket.socket) -> bool:
-    """Whether the server closes a connection instead of greeting on it."""
+    """Whether the server closes a connection without sending SETTINGS."""
     try:
         return connection.recv(1) == b""
     except ConnectionError:
@@ -79,7 +79,7 @@ def test_answers_that_nobody_takes_are_refused_at_last(
     limits = ("--max-message-bytes", "65536", "--max-connection-bytes", "131072")
     with serving(folder, folder / "models", "--engine", engine, *limits) as server:
         with Client(server.address, window=0) as client:
-            # Each answer has 20,000 bytes, so six of them fit; fewer where requests count as well.
+            # Each response has 20,000 bytes, so six of them fit; fewer if requests count as well.
             for _ in range(12):
                 client.call(PREDICT, http2.message(ROWS))
             client.pump(quiet_seconds=2)
@@ -103,5 +103,5 @@ def test_a_connection_without_calls_is_told_to_go(
     ):
         connection.send(http2.frame(http2.SETTINGS, http2.ACK, 0))
         told = next(frame for frame in connection.frames() if frame.kind == http2.GOAWAY)
-        # grpc's core calls it an error; clients connect anew when they have a call either way.
+        # grpc's core sends an error code; in both cases clients reconnect for their next call.
         assert engine == "reference" or told.error == http2.NO_ERROR

@@ -1,4 +1,4 @@
-"""The metrics move with the calls, and callers cannot add labels."""
+"""Metrics count calls, and callers cannot add labels."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_calls_that_have_expired_run_no_model(engine: str, server: ServerProcess
     before = _scrape(server)
     with Connection(server.address) as connection:
         for begin in range(1, 20_000, 1000):
-            # Every second number is a client's.
+            # Every second number is the stream id of a client.
             streams = set(range(begin, begin + 1000, 2))
             calls = (call(stream, PREDICT, data, [("grpc-timeout", "1n")]) for stream in sorted(streams))
             connection.send(b"".join(calls))
@@ -77,7 +77,7 @@ def test_calls_that_have_expired_run_no_model(engine: str, server: ServerProcess
             assert not streams, "the connection ended before its calls"
     after = _scrape(server)
     answered = after[CALLS] - before[CALLS]
-    # grpc-core rounds a time up to a millisecond, in which it may answer a few.
+    # grpc-core rounds a timeout up to a millisecond, in which the server may answer a few calls.
     assert answered <= (0 if engine == "native" else 1000)
     for name in (ROWS, 'scorewire_model_seconds_count{model="sum",version="1.1.0"}'):
         assert after[name] - before[name] == answered

@@ -1,4 +1,4 @@
-"""What ModelService answers."""
+"""The responses of ModelService."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Predict answers."""
+"""The responses of Predict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""gRPC server reflection, asked as its clients ask."""
+"""gRPC server reflection, called as its clients do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVICES = {
     "scorewire.models.sum.v1.SumService",
     "scorewire.models.sum.v2.SumService",
 }
-# A symbol of each kind and the file that declares it, of the server's own services and of a typed one.
+# A symbol of each kind and the file that declares it, for the server's services and a typed service.
 SYMBOLS = {
     "scorewire.v1.PredictionService": "scorewire/v1/prediction.proto",
     "scorewire.v1.PredictionService.Predict": "scorewire/v1/prediction.proto",
@@ -74,7 +74,7 @@ def test_a_symbol_of_any_kind_leads_to_its_file(wire: Wire, symbol: str, file: s
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
 def test_what_a_file_imports_comes_with_it(wire: Wire, service: str) -> None:
-    # A client that puts the answer into a pool needs nothing else.
+    # The response is complete: a descriptor pool needs no other file.
     found = described(wire, service).FindServiceByName(service)
     assert all(method.input_type.full_name and method.output_type.full_name for method in found.methods)
 

@@ -1,4 +1,4 @@
-"""Runs that do not end by themselves: stopped at the deadline or the server's limit, and in nobody's way."""
+"""Runs that do not end are stopped at the deadline or the server's limit, and delay no other calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.processes import ServerProcess, serving, wait_until
 from tests.scorewire_server.models import write_slow_bundle
 
 HEALTH = "/grpc.health.v1.Health/Check"
-# A count that takes many minutes.
+# A number of iterations that takes many minutes.
 ENDLESS = 1e9
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ T = TypeVar("T")
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:
-    """A server of one thread for batches, over a model that counts to the number of a row."""
+    """A server with one thread for batches, and a model whose row gives its number of iterations."""
     folder = tmp_path_factory.mktemp("limits")
     write_slow_bundle(folder / "models")
     bundles.write_sum_bundle(folder / "models")
@@ -43,7 +43,7 @@ def counting(rounds: float) -> bytes:
 
 
 def answered(call: Callable[[], T]) -> T:
-    """What a call answers; it is made again where a busy machine took longer over it than the limit."""
+    """The response to a call, which is repeated if a busy machine took longer than the limit."""
     answers: list[T] = []
 
     def is_answered() -> bool:
@@ -79,7 +79,7 @@ def test_a_run_without_a_deadline_is_stopped_at_the_limit(wire: Wire) -> None:
 def test_a_run_is_stopped_at_the_deadline_and_frees_its_thread(wire: Wire) -> None:
     def fail() -> grpc.StatusCode:
         found = wire.failure(PREDICT, counting(ENDLESS), timeout=0.1)
-        # A busy machine may have read it too late to begin with it.
+        # A busy machine may have read the call too late to begin it.
         is_shed = found.code == grpc.StatusCode.RESOURCE_EXHAUSTED and found.reason == "OVERLOADED"
         return fail() if is_shed else found.code
 
@@ -88,7 +88,7 @@ def test_a_run_is_stopped_at_the_deadline_and_frees_its_thread(wire: Wire) -> No
 
 
 def test_tensors_that_are_read_in_python_are_stopped_alike(wire: Wire) -> None:
-    # No engine reads this datatype by itself.
+    # No engine decodes this datatype on its hot path.
     request = infer_request("slow", {"rounds": ("FP16", [1, 1], [3])})
     assert answered(lambda: wire.call(INFER, request.SerializeToString()))
     forever = infer_request("slow", {"rounds": ("FP64", [1, 1], [ENDLESS])})
@@ -99,7 +99,7 @@ def test_tensors_that_are_read_in_python_are_stopped_alike(wire: Wire) -> None:
 
 def test_runs_that_do_not_end_are_in_nobodys_way(server: ServerProcess, wire: Wire) -> None:
     calls = [wire.unary(PREDICT).future(counting(ENDLESS), timeout=None) for _ in range(6)]
-    # Those that wait for the thread had their time too: one after the other is stopped.
+    # The calls that wait for the thread are stopped one after the other.
     while not all(call.done() for call in calls):
         answer = health_pb2.HealthCheckResponse.FromString(wire.call(HEALTH, b""))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING

@@ -1,4 +1,4 @@
-"""What PredictStream answers."""
+"""The responses of PredictStream."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _message(correlation_id: int, **fields: object) -> prediction_pb2.PredictStr
 
 def test_answers_come_in_the_order_of_the_requests(wire: Wire) -> None:
     count = 300
-    # Large ones among the small: they take another way through the server.
+    # Some messages are large, because those are scored in other threads.
     sizes = [1000 if i % 50 == 7 else 1 for i in range(count)]
     answers = wire.predict_stream(
         _message(2**64 - 1 - i, numbers=[float(i), 0.0] * rows, texts=["de"] * rows, row_count=rows)
@@ -122,7 +122,7 @@ def test_a_streams_deadline_ends_it(wire: Wire) -> None:
     requests.put(_message(1).SerializeToString())
     call = wire.both_stream(PREDICT_STREAM)(iter(requests.get, None), timeout=0.5)
     with pytest.raises(grpc.RpcError) as caught:
-        # On a busy machine the first answer may come too late already.
+        # On a busy machine the first response may already be too late.
         list(call)
     requests.put(None)
     assert failure_of(caught.value).code == grpc.StatusCode.DEADLINE_EXCEEDED

@@ -24,12 +24,12 @@ from tests.conformance.wire import PREDICT, TIMEOUT_SECONDS, Failure, Wire, sum_
 
 
 def ask(wire: Wire, name: str, request: Any, kind: Any) -> Any:
-    """The answer of another call of the service."""
+    """The response of another method of the service."""
     return kind.FromString(wire.call(f"{SERVICE}/{name}", request.SerializeToString()))
 
 
 def refused(wire: Wire, request: pb.ModelInferRequest) -> Failure:
-    """The failure of a request that must be refused as bad input."""
+    """The failure of a request that must be refused as invalid."""
     failure = wire.failure(INFER, request.SerializeToString())
     assert failure.code == grpc.StatusCode.INVALID_ARGUMENT
     return failure
@@ -285,7 +285,7 @@ def test_models_are_unloaded_and_loaded(wire: Wire) -> None:
     unload = pb.RepositoryModelUnloadRequest(model_name=name)
     ask(wire, "RepositoryModelUnload", unload, pb.RepositoryModelUnloadResponse)
     assert not ready()
-    # As KServe's client says it.
+    # As KServe's client does.
     load = pb.RepositoryModelLoadRequest(repository_name=name)
     ask(wire, "RepositoryModelLoad", load, pb.RepositoryModelLoadResponse)
     assert ready()

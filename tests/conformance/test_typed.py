@@ -1,4 +1,4 @@
-"""A typed service per model."""
+"""Typed services of models."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_bytes_that_are_no_row_are_refused(wire: Wire) -> None:
 
 def test_limits_of_rows_hold(wire: Wire) -> None:
     service = TypedService(wire, SUM)
-    # 1001 rows with no field set.
+    # 1,001 rows without any field.
     failure = wire.failure(service.path("PredictBatch"), b"\x0a\x00" * 1001)
     assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_ROWS")
     failure = wire.failure(service.path("PredictBatch"), b"")

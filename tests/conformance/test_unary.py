@@ -1,4 +1,4 @@
-"""Unary calls have one message, and are answered behind it and the caller's end."""
+"""Unary calls have exactly one message, and are answered after the caller has ended its side."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.parametrize("path", PATHS)
 
 
 def opened(path: str, *, ended: bool = False) -> bytes:
-    """The head of a call, which is its end, too, where it is said to be."""
+    """The header block of a call, which may also end the call."""
     return head(1, grpc_head(path), END_STREAM if ended else 0)
 
 
 def status(connection: Connection) -> int:
-    """The status of a call that fails without a message."""
+    """The status of a call whose response has no message."""
     frames = [one for one in connection.until_end(1) if one.kind in (HEADERS, DATA)]
     assert [one.kind for one in frames] == [HEADERS]
     return frames[0].status
@@ -67,7 +67,7 @@ def test_a_call_is_answered_once_its_caller_has_ended(address: str, path: str) -
     with Connection(address) as connection:
         connection.take_settings()
         connection.send(opened(path) + frame(DATA, 0, 1, message(PATHS[path])))
-        # Those that the server has acknowledged say that it had time to answer.
+        # The server has acknowledged these pings, so it had time to answer.
         for _ in range(20):
             connection.send(frame(SETTINGS, 0, 0))
             for one in connection.frames():

@@ -1,4 +1,4 @@
-"""Training writes a bundle, the server loads it, and the scores are the fitted model's."""
+"""Training writes a bundle, the server loads it, and its scores are those of the fitted model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scorewire_training.export import Tolerance, export_bundle, export_onnx
 from tests.families import FAMILIES, make_data, run
 from tests.onnx_models import write_reshaped
 
-# One of every way from text and numbers to the graph.
+# A model for each way of coding texts and numbers.
 NAMES = (
     "XGBoost categories, partition",
     "LightGBM Booster multiclass",

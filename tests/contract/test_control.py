@@ -1,4 +1,4 @@
-"""What operators do through the SDK and the command is what the server then does."""
+"""Changes by operators, through the SDK and the command, take effect on the server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 class Facade:
-    """Both clients behind one face: each call run to its end."""
+    """Both clients behind one interface, with blocking calls."""
 
     def __init__(self, kind: type[Client | AsyncClient], address: str) -> None:
         self.runner = asyncio.Runner()
@@ -71,7 +71,7 @@ def client(request: pytest.FixtureRequest, server: ServerProcess) -> Iterator[An
 
 @pytest.fixture
 def run(server: ServerProcess, client: Any) -> Any:
-    """Runs `scorewire models`, in this process."""
+    """Runs `scorewire models` in this process."""
 
     def call(*arguments: str) -> Result:
         return CliRunner().invoke(models, [*arguments, "--address", server.address])

@@ -1,4 +1,4 @@
-"""What the server raises is what the SDK raises: every exception, every reason, every code."""
+"""Every exception of the server becomes the right exception of the SDK, with its reason and code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Typed services over versions of one major, and what the SDK says of them."""
+"""Typed services for the versions of one major version, and their schemas in the SDK."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.processes import ServerProcess, serving
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`mixed` 1.0.0, and 1.1.0 which also takes `extra`; `echo`, whose output is texts; and others."""
+    """`mixed` 1.0.0, and 1.1.0, which also takes `extra`; `echo`, which has a text output; and others."""
     folder = tmp_path_factory.mktemp("typed")
     output = folder / "models"
     export_onnx(write_mixed(folder / "a.onnx"), name="mixed", version="1.0.0", output_dir=output)
@@ -53,7 +53,7 @@ def schema_of(models: Path, version: str, model: str = "mixed") -> TypedSchema:
 
 
 class OldClient:
-    """A client with the messages of one version's schema, as generated code has them."""
+    """A client with the messages of one version's schema, as in generated code."""
 
     def __init__(self, server: ServerProcess, schema: TypedSchema) -> None:
         pool = descriptor_pool.DescriptorPool()
@@ -79,7 +79,7 @@ class OldClient:
         return prediction.version, list(prediction.total)
 
     def predict_many(self, *rows: dict[str, float]) -> tuple[list[Any], list[Any]]:
-        """The predictions of a batch, and of a stream."""
+        """The predictions of a batch and of a stream."""
         with Wire(self._server.address).channel as channel:
             batch = channel.unary_unary(f"{self._service}/PredictBatch")(
                 self._rows(rows=rows).SerializeToString(), timeout=60
@@ -90,7 +90,7 @@ class OldClient:
         return list(self._predictions.FromString(batch).predictions), streamed
 
 
-# Feature: its field.
+# Field names by feature.
 ODD_NAMES = {
     "1a": "f_1a",
     "class": "class",
@@ -113,7 +113,7 @@ def test_clients_of_1_0_0_keep_working_against_1_1_0(models: Path, server: Serve
         assert old.predict(version, **ROW) == (version, [total, 2 * total])
         assert new.predict(version, **ROW) == (version, [total, 2 * total])
     assert new.predict("1.1.0", **ROW, extra=1) == ("1.1.0", [total + 1, 2 * total + 2])
-    # Who names no version gets the highest release of the major.
+    # Calls without a version get the highest release of the major version.
     assert old.predict("", **ROW) == ("1.1.0", [total, 2 * total])
     for predictions in old.predict_many(ROW, {**ROW, "f": 1.5}):
         assert [list(each.total) for each in predictions] == [
@@ -121,7 +121,7 @@ def test_clients_of_1_0_0_keep_working_against_1_1_0(models: Path, server: Serve
             [total + 1, 2 * total + 2],
         ]
         assert {each.version for each in predictions} == {"1.1.0"}
-    # 1.0.0 passes over what it does not know.
+    # 1.0.0 ignores fields that it does not know.
     assert new.predict("1.0.0", **ROW, extra=1) == ("1.0.0", [total, 2 * total])
 
 

@@ -1,4 +1,4 @@
-"""The native engine answers what the reference engine answers, to the bit."""
+"""The native engine gives the same responses as the reference engine, to the bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no client should send is answered alike by both engines, whichever method gets it."""
+"""Both engines give the same responses to input that no client should send, on every method."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Wire, Wi
 
 
 def _ended(answers: Iterator[bytes]) -> tuple[object, ...]:
-    """How a call ended, as far as its caller can tell."""
+    """The outcome of a call, as its caller sees it."""
     try:
         return "OK", len(list(answers))
     except grpc.RpcError as error:
         failure = failure_of(error)
-        # grpc-core tells which side refused a message that is too large.
+        # The message of grpc-core tells which side refused a message that is too large.
         message = failure.message.removeprefix("SERVER: ")
         return failure.code.name, message, failure.reason if failure.status else ""
 
@@ -65,7 +65,7 @@ def test_odd_messages_are_answered_alike(engines: tuple[Wire, Wire], path: str) 
     ask = _stream if path in STREAMS else _unary
     answers = {name: [ask(wire, path, data) for wire in engines] for name, data in messages()}
     assert {name: told for name, told in answers.items() if told[0] != told[1]} == {}
-    # A fault of the server would be told alike, too.
+    # Both engines could fail alike with INTERNAL, which would be wrong.
     assert not [
         name for name, told in answers.items() if told[0][0] in ("INTERNAL", "UNKNOWN", "UNAVAILABLE")
     ]

@@ -1,4 +1,4 @@
-"""How a real server stops: no call that it took is lost."""
+"""A server that stops loses no call that it has accepted."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tests.scorewire_server.models import write_slow_bundle
 
 PREDICT = "/scorewire.v1.PredictionService/Predict"
 UNARY_CLIENTS = 4
-# What the first GOAWAY says instead of a stream.
+# The last stream id in the first GOAWAY.
 NO_LAST_STREAM = 2**31 - 1
-# As many messages of a stream as may wait for their answers.
+# The most messages of a stream that wait for responses.
 STREAM_WINDOW = 8
-# Of a server that is told to stop a second time.
+# The exit code after a second signal.
 INTERRUPTED_EXIT_CODE = 130
 
 
@@ -47,7 +47,7 @@ def _is_right(response: prediction_pb2.PredictResponse, x0: float) -> bool:
 
 
 def _predict(channel: grpc.Channel) -> Callable[..., prediction_pb2.PredictResponse]:
-    """Calls of Predict; the channel tries none of them again."""
+    """Makes calls of Predict, without retries."""
     return channel.unary_unary(
         PREDICT,
         request_serializer=prediction_pb2.PredictRequest.SerializeToString,
@@ -73,12 +73,12 @@ def _health(channel: grpc.Channel) -> int:
 
 
 def _channel(address: str) -> grpc.Channel:
-    """A channel with a connection of its own that tries nothing again."""
+    """A channel with its own connection, and without retries."""
     return grpc.insecure_channel(address, [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)])
 
 
 class Load:
-    """Clients that send without pause until the server's health says NOT_SERVING."""
+    """Clients that make calls continuously until health becomes NOT_SERVING."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -106,7 +106,7 @@ class Load:
         except (grpc.RpcError, AssertionError) as error:
             self.failures.append(f"{target.__name__}: {error!r}")
         finally:
-            # So that a client that failed does not leave the others without an end.
+            # A client that fails must not keep the others running.
             self._not_serving.set()
 
     def _count(self, kind: str, right: bool) -> None:
@@ -153,7 +153,7 @@ class Load:
 
 
 def test_drain_under_load_fails_no_call(models: Path, tmp_path: Path) -> None:
-    # The clients hear of it meanwhile, also where the processors are busy with others.
+    # Long enough for the clients to notice, also on a busy machine.
     with serving(tmp_path, models, "--drain-seconds", "5") as server:
         load = Load(server.address)
         load.start()
@@ -169,7 +169,7 @@ def test_drain_under_load_fails_no_call(models: Path, tmp_path: Path) -> None:
 
 
 def test_calls_are_taken_during_the_pause(models: Path, tmp_path: Path) -> None:
-    # So long that it is a second signal that ends it.
+    # So long that only a second signal ends the server.
     with serving(tmp_path, models, "--drain-seconds", "600") as server, _channel(server.address) as channel:
         server.signal(signal.SIGINT)
         server.logged("draining")
@@ -180,7 +180,7 @@ def test_calls_are_taken_during_the_pause(models: Path, tmp_path: Path) -> None:
 
 
 def _is_the_servers(error: grpc.RpcError) -> bool:
-    """Whether a failure was sent by the server, and is none of the connection."""
+    """Whether the server sent a failure, as opposed to a broken connection."""
     assert isinstance(error, grpc.Call)
     return any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ())
 
@@ -228,7 +228,7 @@ def test_a_call_that_crosses_the_end_of_its_connection_is_answered(models: Path,
         first = next(one for one in frames if one.kind == http2.GOAWAY)
         assert _last_stream(first) == NO_LAST_STREAM
         ping = next(one for one in frames if one.kind == http2.PING)
-        # The client has not read that yet.
+        # The client has not read the GOAWAY yet.
         connection.send(http2.call(3, PREDICT, data))
         assert [one.kind for one in connection.until_end(3)].count(http2.DATA) == 1
         connection.send(http2.frame(http2.PING, http2.ACK, 0, ping.payload))
@@ -256,7 +256,7 @@ def test_a_model_that_never_ends_does_not_keep_the_process(tmp_path: Path, engin
             lambda: server.metrics()["scorewire_in_flight", frozenset()] == 1, "the call to be in flight"
         )
         server.signal()
-        # Stopped by the engine, or with the process.
+        # The engine stopped the run, or the process ended.
         assert server.wait() == {"native": 0, "reference": HUNG_EXIT_CODE}[engine]
         assert call.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
     ended = "the server did not stop in time: its process is ended"
@@ -264,19 +264,19 @@ def test_a_model_that_never_ends_does_not_keep_the_process(tmp_path: Path, engin
 
 
 class OpenStream:
-    """A PredictStream whose messages go out one at a time."""
+    """A PredictStream that sends one message at a time."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._requests: queue.SimpleQueue[prediction_pb2.PredictStreamRequest | None] = queue.SimpleQueue()
         self._answers = _predict_stream(channel)(iter(self._requests.get, None))
 
     def predict(self, x0: float) -> bool:
-        """Whether the right answer comes."""
+        """Whether the next response is right."""
         self._requests.put(prediction_pb2.PredictStreamRequest(request=_request(x0)))
         return _is_right(next(self._answers).response, x0)
 
     def end(self) -> list[prediction_pb2.PredictStreamResponse]:
-        """Send no more; whatever else the server has to say, until it ends the stream too."""
+        """Half-close the stream, and return the rest of the responses."""
         self._requests.put(None)
         return list(self._answers)
 

@@ -1,4 +1,4 @@
-"""`python -m scorewire_server.healthcheck`, as a container's health check runs it."""
+"""`python -m scorewire_server.healthcheck`, as the health check of a container runs it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.bundles import write_sum_bundle
 from tests.processes import run_command, serving
 
-# Long, since a machine may be busy.
+# Long, because a machine may be busy.
 HEALTHCHECK = (sys.executable, "-m", "scorewire_server.healthcheck", "--timeout-seconds", "60")
 
 
@@ -33,7 +33,7 @@ def test_a_server_without_bundles_is_not_well(tmp_path: Path) -> None:
 
 def test_an_address_where_nobody_listens_is_not_well() -> None:
     with socket.socket() as unused:
-        # Bound, so that nobody else takes the port, and not listening.
+        # Bound but not listening, so that no other process takes the port.
         unused.bind(("127.0.0.1", 0))
         asked = run_command(f"127.0.0.1:{unused.getsockname()[1]}", command=HEALTHCHECK)
     assert asked.returncode == 1

@@ -1,4 +1,4 @@
-"""A real server among bundles that nobody should have written: it starts, tells of each, and serves on."""
+"""A server with hostile bundles starts, reports each of them, and serves the good ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conformance.engines import ENGINES
 from tests.hostile import VERSIONS, Hostile, hostile_bundles
 from tests.processes import ServerProcess, serving
 
-# Of all there are, so that their trials take seconds.
+# Only some of all hostile bundles, so that their loads take seconds.
 EVERY = 15
 LONGEST_NAME = 255
 
@@ -26,10 +26,10 @@ def _fits_a_folder(name: object) -> bool:
 
 
 def _place(models: Path, hostile: Hostile, number: int) -> None:
-    """Write a bundle where its manifest says, or where it might be meant to be."""
+    """Write a bundle to the folder that its manifest names, or to the folder that it should name."""
     told = json.loads(hostile.files[MANIFEST])
     if told.get("version") == "1.0.0":
-        # That it shares with others.
+        # Other bundles may have the same folder.
         told["version"] = f"7.{number}.0"
     model = told["model"] if _fits_a_folder(told.get("model")) else "sum"
     version = told["version"] if _fits_a_folder(told.get("version")) else f"8.{number}.0"
@@ -39,7 +39,7 @@ def _place(models: Path, hostile: Hostile, number: int) -> None:
 
 
 def _check(server: ServerProcess) -> int:
-    """Every version serves or says why it does not; returns how many are refused."""
+    """Check that every version serves or has a reason; returns how many are refused."""
     refused = 0
     with Client(server.address) as client:
         row = {"x0": 1.0, "x1": 2.0, "country": "de"}
@@ -68,7 +68,7 @@ def test_a_server_serves_on_among_hostile_bundles_and_after_a_restart(tmp_path: 
     ]
     for number, hostile in enumerate(chosen):
         _place(models, hostile, number)
-    # Names of folders that are no text.
+    # Names of folders that are not valid text.
     (models / "healthy" / os.fsdecode(b"2.0.0-\xff\n")).mkdir()
     (models / os.fsdecode(b"\x80\x1b[31m") / "1.0.0").mkdir(parents=True)
     for start in ("first", "second"):

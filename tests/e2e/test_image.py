@@ -1,4 +1,4 @@
-"""The Dockerfile's facts hold, as far as they can be checked without Docker."""
+"""The Dockerfile is right, as far as it can be checked without Docker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of the libraries that are installed here, from fit to a typed row's score, on both engines."""
+"""Models of the installed libraries, from the fit to the score of a typed row, on both engines."""
 
 from __future__ import annotations
 

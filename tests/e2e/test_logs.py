@@ -1,4 +1,4 @@
-"""Whoever reads the log, or does not, a real server starts, answers, changes and ends."""
+"""A server starts, answers, changes and ends, whether or not its log is read."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from scorewire import Client
 from tests.bundles import expected_value, write_sum_bundle
 from tests.processes import ServerProcess, serving
 
-# More lines than the smallest pipe and a page of the log take.
+# More lines than fit into the smallest pipe and the log's buffer.
 ROUNDS = 20
 
 
 def _work(server: ServerProcess) -> None:
-    """Change versions many times, each with lines in the log, and score."""
+    """Change versions many times, which writes lines to the log, and score rows."""
     with Client(server.address) as client:
         for _ in range(ROUNDS):
             client.unload_version("sum", "1.0.0")
@@ -52,7 +52,7 @@ def test_a_log_that_nobody_takes_holds_nothing_up(tmp_path: Path, log: Callable[
         with serving(tmp_path, tmp_path / "models", stderr=stderr) as server:
             _work(server)
             dropped = server.metrics()["scorewire_log_lines_dropped_total", frozenset()]
-            # What waits for a reader is not lost yet.
+            # Lines that wait for a reader are not lost.
             assert dropped >= ROUNDS or log is _unread_pipe
     finally:
         for each in {kept_open, stderr}:

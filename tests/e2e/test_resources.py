@@ -1,4 +1,4 @@
-"""What a real server holds returns to where it was, whatever its callers did."""
+"""The resources of a server return to their former level, whatever its callers did."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.bundles import expected_value, write_sum_bundle
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, TIMEOUT_SECONDS, Wire, sum_request, values
 from tests.processes import ServerProcess, serving, wait_until
 
-# Allocators keep some of what they had: up to 8 MB here, and no more with more
-# calls. Requests that are left behind add up to 30 MB or more in each test.
+# Allocators keep some memory: up to 8 MB here, and no more with more
+# calls. Leaked requests would add up to 30 MB or more in each test.
 GROWTH_BYTES = 16 << 20
-# A batch is scored in a thread, and its request has 66 KB.
+# A batch that is scored in a thread; its request has 66 KB.
 BATCH_ROWS = 2000
 BATCH = sum_request([1.0, 2.0] * BATCH_ROWS, ["de"] * BATCH_ROWS, row_count=BATCH_ROWS).SerializeToString()
 ROW = sum_request().SerializeToString()
@@ -29,7 +29,7 @@ STREAM_ROW = prediction_pb2.PredictStreamRequest(request=sum_request()).Serializ
 
 @dataclass(frozen=True)
 class Held:
-    """What a process holds."""
+    """The resources of a process."""
 
     memory_bytes: int
     file_handles: int
@@ -40,14 +40,14 @@ class Held:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("resources")
     write_sum_bundle(folder / "models")
-    # One thread for batches, so that it is known how many there are once one was scored.
+    # One thread for batches, so that the number of threads is known after the first batch.
     with serving(folder, folder / "models", "--batch-threads", "1") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def before(server: ServerProcess) -> Held:
-    """What the server holds once it has done everything that it is going to do."""
+    """The server's resources after it has done everything that the tests do."""
     for behave in BEHAVIOURS.values():
         behave(server.address, 100)
     return _settled(server)
@@ -60,7 +60,7 @@ def _held(server: ServerProcess) -> Held:
 
 
 def _settled(server: ServerProcess) -> Held:
-    """What the server holds once it has noticed that everybody left."""
+    """The server's resources after it has noticed that all clients have left."""
     process = psutil.Process(server.pid)
 
     def is_idle() -> bool:
@@ -68,7 +68,7 @@ def _settled(server: ServerProcess) -> Held:
         return found["scorewire_in_flight", frozenset()] == found["scorewire_streams", frozenset()] == 0
 
     def only_listens() -> bool:
-        # What its other end has closed is held until the server closes it, too.
+        # A connection that the client has closed counts until the server closes it, too.
         return all(connection.status == psutil.CONN_LISTEN for connection in process.net_connections("tcp"))
 
     wait_until(is_idle, "the server to be idle")
@@ -90,7 +90,7 @@ def _cancel_calls(address: str, calls: int) -> None:
         predict = wire.unary(PREDICT)
         for i in range(calls):
             call = predict.future(BATCH if i % 2 else ROW, timeout=TIMEOUT_SECONDS)
-            # Some after their end, some on their way, some before they left.
+            # Some calls after their end, some in flight, some before they are sent.
             if i % 10 == 0:
                 call.result()
             call.cancel()

@@ -1,4 +1,4 @@
-"""A graph without end, in a real server: nobody waits for it, neither another bundle nor the server's end."""
+"""A graph that never ends delays neither other bundles nor the end of the server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROW = {"x0": 1.0, "x1": 2.0, "country": "de"}
 def test_a_trial_without_end_holds_up_no_other_bundle_and_no_end(tmp_path: Path, engine: str) -> None:
     models = tmp_path / "models"
     write_sum_bundle(models, model="healthy")
-    # Who waited for the trial or for the grace would wait for longer than any test.
+    # A server that waited for the sandbox or for the grace period would take longer than any test.
     flags = (
         "--trial-seconds",
         "3600",

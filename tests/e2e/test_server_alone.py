@@ -1,4 +1,4 @@
-"""The server distribution, installed with its lock and nothing else, serves."""
+"""The server distribution serves when only it and its locked dependencies are installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _locked() -> Iterator[Requirement]:
-    """What the lock asks for on this interpreter."""
+    """The packages in the lock that apply to this interpreter."""
     for line in (ROOT / "requirements/server.lock").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith((" ", "#")):
             requirement = Requirement(line.rstrip("\\ "))
@@ -33,7 +33,7 @@ def _locked() -> Iterator[Requirement]:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The commands of an environment with the packages of the lock, copied, and our two wheels, installed."""
+    """The commands of an environment with copies of the locked packages and our two wheels."""
     folder = tmp_path_factory.mktemp("alone")
     home, wheels, context = folder / "environment", folder / "wheels", folder / "context"
     venv.create(home, symlinks=True)
@@ -46,8 +46,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path = packages / file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file.locate(), path)
-    # From what the image's build sees, which also keeps the builds out of the working tree.
-    # The native engine is compiled in a stage of its own; without it the server has the other one.
+    # Built from a copy, as the image is, which also keeps build files out of the working tree.
+    # The image compiles the native engine in another stage; without it, the server runs the reference engine.
     copied = [path for path in copied_paths() if path != "server/native"]
     folders = [path for path in copied if (ROOT / path / "pyproject.toml").is_file()]
     sources = [copy_for_image(folder, context) for folder in folders]

@@ -1,4 +1,4 @@
-"""A real server and the SDK: models, versions, refused bundles, streams, metrics."""
+"""A server process and the SDK: models, versions, refused bundles, streams, metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PREDICT = "/scorewire.v1.PredictionService/Predict"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Two models with good versions, `sum` with a corrupt one above them, and `broken` with that alone."""
+    """Models with good versions, of which `sum` also has a corrupt one; and `broken`, which is corrupt."""
     folder = tmp_path_factory.mktemp("serving")
     models = folder / "models"
     write_sum_bundle(models, version="0.9.0", offset=-1)
@@ -121,7 +121,7 @@ def test_metrics_count_what_was_answered(tmp_path: Path) -> None:
             client.predict("sum", ROW)
         client.predict("sum", [ROW, {**ROW, "x0": math.nan}, ROW])
         assert len(list(client.predict_stream("sum", [ROW] * 5))) == 5
-        # Below the SDK, which would find these out without a call of Predict.
+        # Without the SDK, which would find these errors before it calls Predict.
         with grpc.insecure_channel(server.address) as channel:
             predict: Callable[..., bytes] = channel.unary_unary(PREDICT)
             for message in (b"", b"\xff", b"\xff"):

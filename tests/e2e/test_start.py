@@ -1,4 +1,4 @@
-"""How a real server starts, or says in one line why it does not."""
+"""A server starts, or tells in one line why it does not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def taken_port() -> Iterator[int]:
 
 
 def _refusal(*flags: str | Path) -> str:
-    """What a server that must not start says: one line, and exit code 2."""
+    """The error of a server that must not start: a single line, with exit code 2."""
     ended = run_command("serve", "--listen", "127.0.0.1:0", *flags)
     assert ended.returncode == 2
     assert ended.stdout == ""

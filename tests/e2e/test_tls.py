@@ -1,4 +1,4 @@
-"""A real server with a certificate."""
+"""A server process with TLS."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.certificates import make_certificates
 from tests.conformance.engines import ENGINES
 from tests.processes import ServerProcess, run_command, serving, wait_until
 
-# Long, since a machine may be busy.
+# Long, because a machine may be busy.
 PROBE = (sys.executable, "-m", "scorewire_server.healthcheck", "--timeout-seconds", "60")
 ROW = {"x0": 1.0, "x1": 2.0, "country": "de"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bundles, and the certificates `server` and `other`, of an authority each."""
+    """Bundles, and the certificates `server` and `other`, each from its own authority."""
     folder = tmp_path_factory.mktemp("tls")
     write_sum_bundle(folder / "models")
     for name in ("server", "other"):
@@ -81,7 +81,7 @@ def test_a_certificate_that_cannot_be_used_is_named(folder: Path, tmp_path: Path
 
 
 class Rotated:
-    """A server whose certificate's files can be replaced, and who is answered by it.
+    """A server whose certificate files can be replaced.
 
     As in Kubernetes: what --tls-cert and --tls-key name are links into a folder
     that is a link itself, and that one is replaced.
@@ -101,15 +101,15 @@ class Rotated:
         (scratch / "next").rename(scratch / "current")
 
     def replace(self, certificate: str, key: str) -> None:
-        """Have other files take the place of those that are there, all at once."""
+        """Replace the certificate files by others in one step."""
         self.link(self._folder, self._scratch, certificate, key)
 
     def client(self, name: str) -> Client:
-        """A client with a connection of its own."""
+        """A client with its own connection."""
         return Client(self.server.address, tls=_trusting(self._folder, name), timeout=60)
 
     def answers(self, name: str) -> bool:
-        """Whether who trusts an authority, and connects now, is answered."""
+        """Whether the server answers a new client that trusts an authority."""
         with self.client(name) as client:
             try:
                 return client.predict("sum", ROW).score == expected_value([1.0, 2.0], "de")
@@ -117,7 +117,7 @@ class Rotated:
                 return False
 
     def look_now(self) -> None:
-        """Tell the server that the files changed, so that it does not look later."""
+        """Send SIGHUP, so that the server reads the files at once."""
         self.server.signal(signal.SIGHUP)
         self.server.signalled = False
 

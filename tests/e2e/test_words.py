@@ -1,4 +1,4 @@
-"""A text classifier with scikit-learn's own settings: fitted, exported, served by each engine, called."""
+"""Text classifiers with scikit-learn's default settings, from the fit to scores of both engines."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _MODELS = {
     ),
     "hashes": make_pipeline(HashingVectorizer(analyzer="char", ngram_range=(2, 2)), LogisticRegression()),
 }
-# Codes of characters: all that are likely to have a case, marks or white space, and some of the others.
+# Code points: all that may have case, accents or white space, and some others.
 _CODES = [
     c
     for c in range(1, sys.maxunicode + 1)
@@ -74,7 +74,7 @@ _TEXTS = [
 
 
 def _random_texts(count: int) -> list[str]:
-    """Characters of all of Unicode, among words that are known."""
+    """Texts with characters of all of Unicode among known words."""
     draw = random.Random(3)
     known = " ".join([*_GOOD, *_BAD]).split()
     codes = [*range(1, 0x3000), *(c for c in range(1, sys.maxunicode + 1) if not 0xD800 <= c < 0xE000)]
@@ -85,7 +85,7 @@ def _random_texts(count: int) -> list[str]:
 
 
 def _texts_of_characters() -> list[str]:
-    """Each character alone, in words, and where it tells whether a sigma is the last letter of a word."""
+    """Texts with each character alone, within words, and next to a sigma, whose form it may decide."""
     parts = [f"{c}a{c}{c} A\u03a3{c} {c}\u03a3 A{c}\u03a3" for c in map(chr, _CODES)]
     starts = range(0, len(parts), _CODES_IN_A_TEXT)
     return [" ".join(parts[start : start + _CODES_IN_A_TEXT]) for start in starts]
@@ -93,7 +93,7 @@ def _texts_of_characters() -> list[str]:
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Pipeline]]:
-    """The folder of all bundles, and the models that they are of."""
+    """The folder of all bundles, and their fitted models."""
     texts = pd.Series([*_GOOD, *_BAD] * 5, name="review")
     labels = ([*["good"] * len(_GOOD), *["bad"] * len(_BAD)]) * 5
     models = tmp_path_factory.mktemp("words") / "models"
@@ -109,7 +109,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Pi
     export_bundle(
         fitted["priced"], sample=_priced_rows(texts), name="priced", version="1.0.0", output_dir=models
     )
-    # What no exporter writes: a bag that says of hashes that it has none.
+    # No exporter writes this: a bag with terms and an empty `hashing`.
     bundle = read_bundle(models / "logistic" / "1.0.0")
     bundle.manifest.model = "listed"
     bundle.manifest.coding.bags[0].hashing.SetInParent()
@@ -198,6 +198,6 @@ def test_rows_of_many_calls_have_the_scores_of_scikit_learn(
             rows = [{"review": text} for text in texts]
             alone = [prediction.score for prediction in client.predict_stream(name, iter(rows))]
             together = client.predict(name, rows).scores
-        # The bad stand before the good.
+        # Bad rows come before good ones.
         np.testing.assert_allclose(alone, wanted[:, 1], rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(together, wanted[:, 1], rtol=1e-9, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Every notebook runs from an empty folder, and none is committed with what it printed."""
+"""Every notebook runs in an empty folder, and none is committed with its output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_notebook_is_committed_without_outputs(path: Path) -> None:
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
-    # It walks the functions of the package, and has no logic of its own.
+    # A notebook calls functions of the package, and defines none.
     assert not any(word in cell.source for cell in code for word in ("def ", "class ", "lambda", "while "))
 
 

@@ -1,4 +1,4 @@
-"""Operators at work while traffic flows; `python -m tests.operations` has this at its full size."""
+"""Operations under load; `python -m tests.operations` runs them at full size."""
 
 from __future__ import annotations
 

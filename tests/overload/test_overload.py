@@ -1,4 +1,4 @@
-"""Bursts are answered, floods refused, and neither costs a client its connection.
+"""Bursts are answered, overload is shed, and no client loses its connection.
 
 What is answered in time depends on the machine: `python -m tests.overload` measures it.
 """
@@ -29,11 +29,11 @@ from tests.overload.offer import offer
 from tests.overload.scenarios import KINDS, PREDICT, overloaded_server
 from tests.processes import ServerProcess
 
-# More than a connection may reset at once, so many times that a slow machine does not hide it.
+# More resets than a connection may send at once, often enough that a slow machine does not hide it.
 CANCELS = 20_000
 CANCELS_AT_ONCE = 500
 CANCELS_A_SECOND = 10_000
-# An answer to what was sent, or the end of the connection.
+# A response to the calls, or the end of the connection.
 ENDS = {(PING, ACK), (GOAWAY, 0)}
 
 pytestmark = pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING)
@@ -76,10 +76,10 @@ def test_a_client_that_cancels_thousands_of_calls_keeps_its_connection(
             calls = (http2.head(stream, head) + frame(DATA, END_STREAM, stream, body) for stream in streams)
             connection.send(b"".join(calls))
             connection.send(b"".join(frame(RST_STREAM, 0, stream, CANCEL.to_bytes(4)) for stream in streams))
-            # Which the server answers when it has read them.
+            # The server acknowledges the ping after it has read the calls.
             connection.send(frame(PING, 0, 0, cancelled.to_bytes(8)))
             answers = (one for one in connection.frames() if (one.kind, one.flags) in ENDS)
             assert next(answers).kind == PING, f"the connection ended after {cancelled} calls"
             cancelled += len(streams)
-            # No faster than any client may; slower only where the machine is.
+            # No faster than allowed; slower only on a slow machine.
             time.sleep(CANCELS_AT_ONCE / CANCELS_A_SECOND)

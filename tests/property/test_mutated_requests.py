@@ -1,4 +1,4 @@
-"""Whatever bytes a live server gets, it says what is wrong, and answers the next good call."""
+"""A live server tells what is wrong with any bytes, and answers the next good call."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.property.judge import ALLOWED, FLAGS, Judge
 from tests.property.oracle import write_models
 from tests.property.requests import stream_messages, unary_messages
 
-# Too long for the metadata in which errors travel.
+# Too long for the metadata that errors are sent in.
 LONG = "é\n" * 10_000
-# Enough to see most kinds of mutations; `python -m tests.property.fuzz` goes on from there.
+# Enough for most kinds of mutations; `python -m tests.property.fuzz` makes more.
 bounded = settings(
     max_examples=250,
     deadline=None,
     derandomize=True,
     database=None,
-    # Long texts are the point of some requests.
+    # Some requests need long texts.
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
@@ -85,7 +85,7 @@ def test_any_bytes_to_the_other_services_are_answered(
 ) -> None:
     wire = Wire(server.address)
 
-    # The first fields of a PredictRequest are those of a GetModelRequest, and its name that of a service.
+    # A PredictRequest also parses as a GetModelRequest, and its model's name as the name of a service.
     @settings(bounded, max_examples=60)
     @given(unary_messages)
     def run(data: bytes) -> None:

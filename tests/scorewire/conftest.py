@@ -1,4 +1,4 @@
-"""A fake server, and both clients behind one face, so that each behaviour is shown for both."""
+"""A fake server, and both clients behind one interface, so that each test runs for both."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def server() -> Iterator[FakeServer]:
 
 
 class Blocking:
-    """The sync client, its streams taken in full."""
+    """The blocking client; streams return lists."""
 
     def __init__(self, address: str, **settings: Any) -> None:
         self.client = Client(address, **settings)
@@ -63,11 +63,11 @@ class Blocking:
         self.client.close()
 
     def end(self) -> None:
-        """Give back what the face itself holds."""
+        """Release the resources of this wrapper."""
 
 
 class Awaiting:
-    """The asyncio client, each call run to its end in a loop of its own."""
+    """The asyncio client; each call runs to its end in an event loop."""
 
     def __init__(self, address: str, **settings: Any) -> None:
         self.runner = asyncio.Runner()
@@ -102,7 +102,7 @@ class Awaiting:
 
 @pytest.fixture(params=[Blocking, Awaiting], ids=["sync", "aio"])
 def connect(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Makes clients of one kind; they are closed when the test ends."""
+    """Makes clients of one kind, and closes them when the test ends."""
     made: list[Any] = []
 
     def make(address: str, **settings: Any) -> Any:

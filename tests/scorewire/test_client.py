@@ -44,7 +44,7 @@ def methods(server: FakeServer) -> list[str]:
 
 
 def wait_until(condition: Callable[[], bool]) -> bool:
-    """Whether it comes true; given up after ten seconds."""
+    """Whether a condition becomes true within ten seconds."""
     pause = threading.Event()
     return any(condition() or pause.wait(0.01) for _ in range(1000))
 
@@ -173,7 +173,7 @@ def test_rows_for_a_newer_schema_are_held_against_it(
 ) -> None:
     client.predict("sum", {"x": 1, "y": 2})
     server.serve(REORDERED)
-    # Right after it was fetched, a schema is not asked for again.
+    # A schema that was just fetched is not fetched again.
     with pytest.raises(InvalidRowsError, match="'z' is no feature"):
         client.predict("sum", {"x": 1, "z": 2})
     monkeypatch.setattr(_flows, "RECHECK_SECONDS", 0.0)
@@ -291,7 +291,7 @@ def test_many_failures_end_the_trying(server: FakeServer) -> None:
         server.calls.clear()
         with pytest.raises(UnavailableError):
             client.predict("sum", {"x": 1})
-    # The throttle is spent: once is enough.
+    # Throttling has stopped retries, so there is one call.
     assert methods(server) == ["Predict"]
 
 
@@ -432,7 +432,7 @@ def test_clients_give_back_their_threads_and_handles(server: FakeServer) -> None
             assert len(list(client.predict_stream("sum", [{"x": 1}] * 3))) == 3
 
     with asyncio.Runner() as runner:
-        # What grpc and the fake keep for the whole process is there after a few.
+        # After a few rounds, grpc and the fake server have everything that they keep.
         for _ in range(5):
             use()
             runner.run(use_async())

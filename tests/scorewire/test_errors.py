@@ -36,7 +36,7 @@ def test_every_code_has_one_exception_of_its_name() -> None:
 def test_every_status_reaches_the_caller_as_its_exception(
     code: Code, client: Any, server: FakeServer
 ) -> None:
-    # Three times: UNAVAILABLE is tried again.
+    # Three times, because UNAVAILABLE is retried.
     server.fail(
         code,
         "so it is",

@@ -13,7 +13,7 @@ from tests.scorewire.conftest import CHURN, SUM
 
 
 def predict(address: str, request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
-    """A call as a client in another language makes it."""
+    """A call without the SDK, as a client in another language makes it."""
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(
             "/scorewire.v1.PredictionService/Predict",

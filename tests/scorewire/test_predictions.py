@@ -22,7 +22,7 @@ SHADE = Output(name="shade", kind=OutputKind.CLASS, class_labels=COLOURS)
 
 
 def answer(outputs: dict[str, Any], rows: int, errors: Any = ()) -> packed_pb2.PackedPredictResponse:
-    """What a server that knows only the plain message sends, as the twin reads it."""
+    """Serialize a plain message as a server does, and parse it as its twin."""
     plain = prediction_pb2.PredictResponse(
         model="m", version="1.0.0", row_count=rows, errors=errors, server_time_us=120, model_time_us=30
     )
@@ -58,7 +58,7 @@ def test_of_more_classes_the_score_is_the_predicted_ones_probability() -> None:
     outputs = {"shades": [0.2, 0.5, 0.3, 0.1, 0.45, 0.45], "shade": [1, 2]}
     batch = decode([SHADES, SHADE], outputs, 2)
     assert batch.scores.tolist() == [0.5, 0.45]
-    # The model's own word counts, not the largest probability.
+    # The predicted class counts, not the largest probability.
     assert batch.labels == ("green", "blue")
 
 

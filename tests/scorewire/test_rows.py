@@ -19,7 +19,7 @@ MIXED = ("n1", "t1", "n2", "t2")
 
 
 def schema(*names: str) -> Schema:
-    """Features that begin with n are numbers, the others texts."""
+    """A schema in which features that begin with n are numbers, and others texts."""
     kinds = {"n": FeatureKind.NUMBER, "t": FeatureKind.TEXT}
     return Schema(
         features=tuple(Feature(name=name, kind=kinds[name[0]]) for name in names), outputs=(), fingerprint="f"
@@ -27,7 +27,7 @@ def schema(*names: str) -> Schema:
 
 
 def encode(rows: Any, *names: str) -> tuple[int, list[float], list[str]]:
-    """Rows as a server reads them: by the plain message, not its twin."""
+    """Parse rows as a server does: as the plain message, not as its twin."""
     packed = RowEncoder(schema(*(names or MIXED))).encode(rows)
     plain = prediction_pb2.Rows.FromString(packed.SerializeToString())
     return plain.row_count, list(plain.numbers), list(plain.texts)
@@ -317,6 +317,6 @@ def test_all_shapes_of_the_same_rows_are_the_same_bytes(
 
 
 def _canonical(rows: packed_pb2.PackedRows) -> tuple[int, list[str], list[str]]:
-    """NaNs of any payload are alike, and -0.0 is not 0.0."""
+    """Compare doubles: NaNs of any payload are equal, and -0.0 is not 0.0."""
     numbers = np.frombuffer(b"".join(rows.numbers), dtype="<f8")
     return rows.row_count, [repr(number) for number in numbers.tolist()], list(rows.texts)

@@ -30,7 +30,7 @@ def test_a_bundle_of_the_first_format_reads(bundle: Path) -> None:
     read = read_bundle(Path(__file__).parent / "bundles" / "format-1")
     assert read.manifest.format_version == 1
     assert read.golden == read_bundle(bundle).golden
-    # What needs no later format is still written so.
+    # A bundle that needs no newer format is still written in format 1.
     assert read_manifest(bundle).format_version == 1
 
 

@@ -17,7 +17,7 @@ NAN = math.nan
 
 
 def _schema(*kinds: str, **limits: Any) -> schema_pb2.Schema:
-    """Features n0, t1, ...: `kinds` spells number or text; they allow everything."""
+    """A schema of features n0, t1, ... that allow everything; `kinds` has n for a number and t for a text."""
     schema = schema_pb2.Schema()
     for i, kind in enumerate(kinds):
         if kind == "number":
@@ -35,7 +35,7 @@ def _schema(*kinds: str, **limits: Any) -> schema_pb2.Schema:
 
 
 def _mixed_coding() -> manifest_pb2.Coding:
-    """Columns: second number, first text coded, first number, second text coded."""
+    """A coding with four columns: second number, first text coded, first number, second text coded."""
     coding = manifest_pb2.Coding()
     coding.vocabularies.add(
         text=0, fold=manifest_pb2.TEXT_FOLD_ASCII_LOWER_STRIP, texts=["", "android", "ios"]
@@ -194,7 +194,7 @@ def test_coding_a_batch_equals_coding_its_rows(rows: list[tuple[float, float, st
 
 
 def whole_coder(element: int, *, dims: tuple[int, ...] | None = None) -> RowCoder:
-    """A coder of two whole numbers into one tensor."""
+    """A coder with a tensor of two whole numbers."""
     schema, coding = schema_pb2.Schema(), manifest_pb2.Coding()
     for name in ("a", "b"):
         schema.features.add(

@@ -7,7 +7,7 @@ import pytest
 from scorewire_contract.schema import InvalidNameError, Version, check_model_name, fingerprint
 from scorewire_proto.v1 import schema_pb2
 
-# The example of semver.org, section 11, and more, lowest first.
+# The example of semver.org, section 11, and further versions, lowest first.
 ASCENDING = [
     "0.9.9",
     "1.0.0-alpha",

@@ -1,4 +1,4 @@
-"""The typed schema: names, numbers, and how they stay the same."""
+"""Typed schemas: names and numbers of fields, and that they stay the same."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def schema_of(*features: str, outputs: tuple[str, ...] = ("value",), kind: int =
 
 
 def compiled(typed: TypedSchema, folder: Path) -> descriptor_pb2.FileDescriptorProto:
-    """What protoc makes of the rendered schema."""
+    """The descriptor that protoc makes of the rendered schema."""
     path = folder / typed.file_name
     path.parent.mkdir(parents=True)
     path.write_text(typed.render(), encoding="utf-8")

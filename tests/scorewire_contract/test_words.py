@@ -14,7 +14,7 @@ from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
-# Letters that Unicode 15.0 and 15.1 brought, and one that takes an accent off.
+# Letters that are new in Unicode 15.0 and 15.1, and one that loses an accent.
 NAG_MUNDARI, IDEOGRAPH, MODIFIER = "\U0001e4d0", "\U0002ebf0", "\U0001e030"
 
 
@@ -22,7 +22,7 @@ _ROW = manifest_pb2.BagEntries(part=manifest_pb2.ENTRY_PART_ROW)
 
 
 def _bag(**changes: object) -> manifest_pb2.Bag:
-    """Words as scikit-learn cuts them, of which "sea" and "spa" are counted."""
+    """A bag that splits words as scikit-learn does, and counts "sea" and "spa"."""
     bag = manifest_pb2.Bag(
         fold=manifest_pb2.TEXT_FOLD_NONE,
         unicode_version="14.0.0",
@@ -39,7 +39,7 @@ def _bag(**changes: object) -> manifest_pb2.Bag:
 
 
 def _coding() -> manifest_pb2.Coding:
-    """The second text's words."""
+    """A bag for the words of the second text."""
     coding = manifest_pb2.Coding(bags=[_bag(text=1)])
     for name, part, element in (
         ("rows", manifest_pb2.ENTRY_PART_ROW, manifest_pb2.ELEMENT_TYPE_INT64),

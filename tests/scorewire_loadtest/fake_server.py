@@ -1,4 +1,4 @@
-"""A scoring server for the load generator's tests: answers the rows of the sum bundle, or fails as told."""
+"""A fake server for the load generator's tests: it scores rows of the sum bundle, or fails as told."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import errors_pb2, models_pb2, prediction_pb2
 from tests.bundles import expected_value
 
-# Returns the answer, or the status that the call fails with.
+# Returns the response, or the status that the call fails with.
 Answer = Callable[[prediction_pb2.PredictRequest], "prediction_pb2.PredictResponse | status_pb2.Status"]
 
 
 class FakeServer:
-    """What a server does with calls; `answer` may be replaced while it runs."""
+    """A server whose `answer` may be replaced while it runs."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -31,12 +31,12 @@ class FakeServer:
         self.peers: set[str] = set()
         self.stream_count = 0
         self.address = ""
-        # Added to every correlation id, to answer out of order.
+        # Added to every correlation id, so that responses are out of order.
         self.correlation_shift = 0
         self._lock = threading.Lock()
 
     def score(self, request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
-        """The right answer."""
+        """The right response."""
         rows = request.rows
         width = len(rows.numbers) // rows.row_count
         response = prediction_pb2.PredictResponse(
@@ -104,7 +104,7 @@ def failure(code: int, reason: str, message: str = "as told") -> status_pb2.Stat
 
 @contextmanager
 def serving(bundle: Bundle) -> Iterator[FakeServer]:
-    """A fake server on a free port of the loopback."""
+    """Run a fake server on a free loopback port."""
     fake = FakeServer(bundle)
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
     predictions = {

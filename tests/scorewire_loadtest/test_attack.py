@@ -15,12 +15,12 @@ from tests.scorewire_loadtest.test_results import neighbours
 from tests.scorewire_loadtest.virtual_time import VirtualTimer, clock_ns, run
 
 SERVICE_S = 0.001
-# Between two sends, so that no rounding moves a call across its edge.
+# Between two sends, so that rounding does not move a call across the boundary.
 STALL = (4.9955, 5.9955)
 
 
 class Answer:
-    """Finds the same problem with every answer."""
+    """An expectation that finds the same problem in every response."""
 
     def __init__(self, problem: str = "") -> None:
         self._problem = problem
@@ -34,7 +34,7 @@ CALLS = [PreparedCall(bytes([index]), 1, Answer()) for index in range(3)]
 
 
 class Queue:
-    """A server that takes one call after the other, 1 ms each, and stops for a second once."""
+    """A server that handles one call after the other in 1 ms each, and once stalls for a second."""
 
     def __init__(self, stall: tuple[float, float] = STALL, service_s: float = SERVICE_S) -> None:
         self._stall = stall
@@ -87,7 +87,7 @@ def attack(
 
 
 def true_latencies_us(rate: float, duration_s: float, stall: tuple[float, float]) -> list[float]:
-    """What callers at that rate see of a `Queue`, whatever the generator does."""
+    """The latencies that callers at a rate see at a `Queue`, independent of the generator."""
     free_at, latencies = 0.0, []
     for index in range(int(rate * duration_s)):
         due = index / rate
@@ -107,7 +107,7 @@ def test_an_open_loop_sees_the_whole_stall_however_many_calls_it_may_hold(max_ou
     for percentile, value in results.latency_us.items():
         lower, upper = neighbours(truth, percentile)
         assert lower - 2 <= value <= upper * 1.001 + 2
-    # A tenth of the calls were due in the stall, and waited half of it in the mean.
+    # A tenth of the calls were due during the stall, and waited half of it on average.
     assert results.latency_us[95.0] > 400_000
     assert results.max_us == pytest.approx(1_000_000, rel=5e-3)
 
@@ -123,7 +123,7 @@ def test_sends_that_wait_for_room_are_told_apart_from_the_generators_lag() -> No
     server = Queue()
     results = attack(server, OpenLoop(Constant(100), 10))
     assert server.most_under_way == 10
-    # Ten calls were let out in the stall; the others of it, and those due until the rest was caught up.
+    # Ten calls were sent during the stall. The others were held, and so were those due until it caught up.
     assert 90 <= results.generator.held <= 105
     assert results.generator.max_lag_us < 10
     assert results.generator.late == results.generator.held
@@ -133,7 +133,7 @@ def test_sends_that_wait_for_room_are_told_apart_from_the_generators_lag() -> No
 def test_what_a_server_cannot_keep_up_with_is_counted_as_never_sent() -> None:
     server = Queue(stall=(0, 0), service_s=0.01)
     results = attack(server, OpenLoop(Constant(400), 20), duration_s=5.0)
-    # 100 calls a second are answered; 2,000 were due; a grace of 0.5 s lets the last ones out.
+    # 100 calls per second are answered; 2,000 were due; a grace of 0.5 s lets the last ones be sent.
     assert results.answered == pytest.approx(570, abs=3)
     assert results.answered + results.generator.unsent == 2_000
     assert results.error_rate == pytest.approx(results.generator.unsent / 2_000)
@@ -170,7 +170,7 @@ def test_the_warm_up_is_load_that_does_not_count(load: OpenLoop | ClosedLoop) ->
 def test_a_backlog_of_the_warm_up_is_dropped() -> None:
     server = Queue(stall=(0.0, 1.9))
     results = attack(server, OpenLoop(Constant(500), 10), warmup_s=2.0, duration_s=1.0)
-    # Without that, 900 calls of the warm-up would be sent first.
+    # Otherwise, 900 calls of the warm-up would be sent first.
     assert results.calls == 500
     assert len(server.requests) < 500 + 200
     assert results.generator.unsent == 0

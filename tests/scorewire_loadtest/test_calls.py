@@ -40,7 +40,7 @@ def test_every_golden_row_is_sent_equally_often_and_its_right_answer_passes(
         assert request.schema_fingerprint == sum_bundle.manifest.schema.fingerprint
         sent.update(request.rows.texts)
         response = packed(answer(sum_bundle, call))
-        # Twice: the second time the bytes are known to be right.
+        # Twice: the second time, the bytes are known to be right.
         assert [call.expectation.problem(response) for _ in range(2)] == ["", ""]
     assert len(set(sent.values())) == 1
     assert set(sent) == set(sum_bundle.golden.rows.texts)
@@ -162,7 +162,7 @@ def test_no_more_is_kept_than_the_memory_should_hold(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(calls, name, 2)
     table = Table(np.zeros((5, 1)), [()] * 5)
     assert len(from_table(table, SCHEMA, model="m", version="", rows_per_call=1)) == 2
-    # Never less than one call.
+    # At least one call.
     assert len(from_table(table, SCHEMA, model="m", version="", rows_per_call=5)) == 1
 
 

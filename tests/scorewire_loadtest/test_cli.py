@@ -1,4 +1,4 @@
-"""The command against a fake server, over the loopback."""
+"""The command with a fake server on a loopback port."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load(*arguments: object) -> Result:
 
 
 def short(server: FakeServer, *arguments: object) -> Result:
-    """A run of a moment; another one with a longer warm-up where a busy machine left the server none."""
+    """A short run; repeated with a longer warm-up if a busy machine left the server no time."""
     for warmup in ("0.1s", "2s", "10s"):
         server.stream_count = 0
         result = load("--address", server.address, "--duration", "0.4s", "--warmup", warmup, *arguments)

@@ -42,6 +42,6 @@ def test_poisson_distances_have_the_mean_and_spread_of_an_exponential() -> None:
     distances = np.diff(times) / 1e9
     assert abs(distances.mean() * 500 - 1) < 0.02
     assert abs(distances.std() * 500 - 1) < 0.02
-    # Counts in equal windows vary as much as they are large.
+    # The counts in equal windows have a variance equal to their mean.
     counts = np.bincount(times // 100_000_000)[:-1]
     assert abs(counts.var() / counts.mean() - 1) < 0.2

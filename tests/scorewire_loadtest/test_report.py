@@ -1,4 +1,4 @@
-"""Reports against golden files; SCOREWIRE_UPDATE_GOLDEN=1 writes them anew."""
+"""Compares reports with golden files; SCOREWIRE_UPDATE_GOLDEN=1 rewrites the files."""
 
 from __future__ import annotations
 

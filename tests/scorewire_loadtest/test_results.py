@@ -29,7 +29,7 @@ def outcome(
 
 
 def neighbours(values: Sequence[float], percentile: float) -> tuple[float, float]:
-    """The value at a percentile as numpy has it, and the one before: the library rounds ranks."""
+    """The value at a percentile by numpy, and the value before it, because the library rounds ranks."""
     upper = float(np.percentile(values, percentile, method="inverted_cdf"))
     rank = int(np.searchsorted(np.sort(values), upper))
     return float(np.sort(values)[max(rank - 1, 0)]), upper
@@ -38,7 +38,7 @@ def neighbours(values: Sequence[float], percentile: float) -> tuple[float, float
 @settings(max_examples=50, deadline=None)
 @given(latencies=st.lists(st.integers(0, 60_000_000), min_size=1, max_size=300))
 def test_percentiles_agree_with_numpy_to_three_digits(latencies: list[int]) -> None:
-    # All end at once: the course over time is not what is tested.
+    # All calls end at the same time: this does not test the course over time.
     recorder = Recorder(begin_ns=-60 * SECOND, end_ns=SECOND)
     for latency in latencies:
         recorder.record(outcome(-latency * 1000, latency))

@@ -20,7 +20,7 @@ async def _check(timer: Timer) -> None:
 
 
 async def test_a_timer_never_wakes_early() -> None:
-    # The loop's own timers are rounded, and may be early by its resolution.
+    # The timers of the event loop are rounded, and may fire early by its resolution.
     timer = open_timer()
     assert isinstance(timer, FileTimer) == (sys.platform == "linux")
     await _check(timer)

@@ -41,7 +41,7 @@ def a_call(bundle: Bundle) -> PreparedCall:
 
 
 def a_large_call(bundle: Bundle) -> PreparedCall:
-    """Some of them are more than a stream takes while nobody reads it."""
+    """Calls so large that a stream blocks on a few of them if the server does not read."""
     call = a_call(bundle)
     request = packed_pb2.PackedPredictRequest.FromString(call.request)
     request.routing_key = "x" * 3_000_000
@@ -50,7 +50,7 @@ def a_large_call(bundle: Bundle) -> PreparedCall:
 
 @contextmanager
 def stuck(fake_server: FakeServer) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """Answers to nothing until the end or the second event; the first says that it was asked."""
+    """Answer no call until the second event is set; the first event tells that a call arrived."""
     begun, release = threading.Event(), threading.Event()
 
     def wait(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
@@ -98,7 +98,7 @@ async def test_a_failure_carries_its_status_and_reason(mode: str, fake_server: F
             "send fewer",
         )
         assert reply.response is None
-        # A stream lives on.
+        # The stream goes on.
         fake_server.answer = fake_server.score
         assert (await transport.call(call)).code == "OK"
     assert fake_server.stream_count == (1 if mode == "stream" else 0)
@@ -149,7 +149,7 @@ async def test_calls_whose_time_runs_out_behind_a_stuck_one_are_not_sent(
         async with connected("stream", fake_server.address, timeout_s=0.2) as transport:
             replies = await asyncio.gather(*(transport.call(call) for _ in range(16)))
     assert {reply.code for reply in replies} == {"DEADLINE_EXCEEDED"}
-    # One that was sent after the stuck one would have been on a stream of its own.
+    # A call that was sent after the stuck one would have opened a new stream.
     assert fake_server.stream_count == 1
 
 

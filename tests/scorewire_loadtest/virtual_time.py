@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next timer: hours of load in no time, the same every time."""
+"""An event loop whose clock jumps to the next timer, so that hours of load run at once and reproducibly."""
 
 from __future__ import annotations
 

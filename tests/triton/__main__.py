@@ -1,4 +1,4 @@
-"""Run unmodified tritonclient against both engines: `python -m tests.triton`.
+"""Runs unmodified tritonclient against both engines: `python -m tests.triton`.
 
 tritonclient pins other releases of grpcio and protobuf, so it lives in
 `.venv-triton` (`make triton` makes it). With --examples FOLDER, where somebody
@@ -23,7 +23,7 @@ EXAMPLE_SECONDS = 60
 
 
 def main() -> int:
-    """Run all; 1 where something failed."""
+    """Run all; returns 1 if something failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--python", default=".venv-triton/bin/python", help="that of tritonclient's environment"

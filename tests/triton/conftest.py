@@ -1,3 +1,3 @@
-"""Tests below `client` run in an environment of their own; see __main__.py."""
+"""Tests in `client` run in an environment of their own; see __main__.py."""
 
 collect_ignore = ["client"]

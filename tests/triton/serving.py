@@ -1,4 +1,4 @@
-"""The models that Triton's public examples talk to, exported and served."""
+"""Exports and serves the models that Triton's public examples use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.processes import ServerProcess, serving
 
 
 def export_models(folder: Path) -> Path:
-    """A repository of eight models, as that of the examples has: the simple ones, and others."""
+    """Export eight models: those that the examples use, and others."""
     output = folder / "models"
     files = {
         "simple": write_simple(folder / "simple.onnx"),
@@ -33,6 +33,6 @@ def export_models(folder: Path) -> Path:
 
 @contextmanager
 def served(folder: Path, engine: str) -> Iterator[ServerProcess]:
-    """A server of these models."""
+    """A server with these models."""
     with serving(folder, export_models(folder), "--engine", engine) as server:
         yield server

@@ -1,4 +1,4 @@
-"""Two versions are compared by what they answered, after a look at how calls were shared out."""
+"""Two versions are compared, after a test of how calls were split between them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HALVES = Routing(split={"1.0.0": 50, "1.1.0": 50})
 
 
 def distribution(*counts: int) -> Distribution:
-    """Counts in buckets that follow each other, from 1 up."""
+    """Counts in consecutive buckets from 1 up."""
     return Distribution(
         buckets=tuple(
             Bucket(inner=1.0 + number, outer=2.0 + number, count=count)
@@ -82,7 +82,7 @@ def test_calls_other_than_the_split_says_are_in_doubt() -> None:
 
 def test_few_calls_are_in_doubt_only_where_their_shares_are_unlikely() -> None:
     split = Routing(split={"1.0.0": 99, "1.1.0": 1})
-    # A chi-square test would see one call in ten of so few as p = 0.004; it is one in ten times.
+    # With so few calls, a chi-square test gives p = 0.004 for a failure in ten; the exact value is 0.1.
     found = compare_versions(split, [counted("1.0.0", 9), counted("1.1.0", 1)], "1.0.0", "1.1.0")
     assert found.sample_ratio == pytest.approx(1 - 0.99**10)
     found = compare_versions(split, [counted("1.0.0", 6), counted("1.1.0", 4)], "1.0.0", "1.1.0")
@@ -93,7 +93,7 @@ def test_few_errors_are_tested_exactly() -> None:
     a, b = counted("1.0.0", 1000), counted("1.1.0", 97, errors={"INTERNAL": 3})
     found = compare_versions(Routing(), [a, b], "1.0.0", "1.1.0").errors
     assert found is not None
-    # Three of three in the lesser of 1,000 and 100.
+    # All three failures are in the smaller of 1,000 and 100 calls.
     assert found.p_value == pytest.approx(100 * 99 * 98 / (1100 * 1099 * 1098))
 
 
@@ -140,7 +140,7 @@ def test_distributions_that_are_alike_seldom_differ() -> None:
         found = compare_versions(HALVES, routes, "1.0.0", "1.1.0").scores
         assert found is not None
         differ += found.differs
-    # One in a hundred is what the level allows; eight or more of 200 have a chance of 1 in 900.
+    # The level allows one in a hundred; eight or more of 200 have a probability of 1 in 900.
     assert differ < 8
 
 

@@ -212,7 +212,7 @@ def test_a_value_with_a_carriage_return_stays_one_value(server: FakeServer, tmp_
     source.write_bytes(b'id,country,age,"no\rte"\n1,pe,1,"two\rlines"\n2,pe,2,"end\r\n"\n')
     assert run(server, source, tmp_path / "out.csv").exit_code == 0
     assert [row["no\rte"] for row in rows_of(tmp_path / "out.csv")] == ["two\rlines", "end\r\n"]
-    # The lines themselves end as before.
+    # The line ends stay as they were.
     assert (tmp_path / "out.csv").read_bytes().count(b"\r\n") == 1
 
 
@@ -250,7 +250,7 @@ def test_an_output_is_not_replaced_without_force(server: FakeServer, tmp_path: P
     assert rows_of(target)[0]["score"] == "0.01"
 
 
-# A writer that complains when it is collected would fail the test: warnings are errors.
+# A warning from a writer that is garbage-collected would fail the test.
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
 def test_a_run_that_fails_leaves_nothing(server: FakeServer, tmp_path: Path, name: str) -> None:
     source = write(tmp_path / "in.csv", HEADER, *["1,pe,1"] * 50)
@@ -394,7 +394,7 @@ def test_numbers_are_read_from_text(text: str, number: float) -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "NA", "n/a", "NaN", "null", "None", "nan", "-nan", "+NaN"])
 def test_some_texts_are_missing_numbers(text: str) -> None:
-    # Whatever stands beside it.
+    # In a column of other texts.
     for texts in (["1", text], ["1", text, "NA"]):
         found, faults = parse_numbers(texts)
         assert np.array_equal(found[:2], [1, math.nan], equal_nan=True)

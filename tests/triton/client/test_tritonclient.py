@@ -1,4 +1,4 @@
-"""What the public examples of triton-inference-server/client do, by unmodified tritonclient.
+"""Does what the public examples of triton-inference-server/client do, with unmodified tritonclient.
 
 After simple_grpc_infer_client.py, simple_grpc_string_infer_client.py,
 simple_grpc_async_infer_client.py, simple_grpc_aio_infer_client.py,
