@@ -1,5 +1,5 @@
-# The server alone: no training library, no compiler, nothing fetched at run time.
-# Runs with a read-only root file system:
+# The server alone: no library of the training side, no compiler, and no downloads at run time.
+# It runs with a read-only root file system:
 #   docker run --read-only --volume "$PWD/models:/models:ro" --publish 8500:8500 scorewire-server
 FROM rust:1.95-slim-bookworm AS native
 # hadolint ignore=DL3008

@@ -1,5 +1,5 @@
-# Every target works on a fresh clone: it makes .venv first, from the hash-pinned lock. With another PYTHON, give
-# it a VENV of its own.
+# Every target works on a fresh clone: it first creates .venv from the lock file with hashes. With another PYTHON, set
+# another VENV.
 PYTHON ?= python3
 VENV ?= .venv
 LOCK ?= requirements/dev.lock
@@ -15,11 +15,11 @@ RUST := $(shell find server/native -name '*.rs' -not -path '*/target/*') server/
     .cargo/config.toml
 
 WHEELS := server/native/target/wheels
-# What of the suite depends most on the releases of Python and of the libraries.
+# The tests that depend most on the releases of Python and of the libraries.
 ON_LIBRARIES := tests/scorewire_contract tests/e2e/test_libraries.py tests/scorewire_server/test_stopping.py \
     $(addprefix tests/scorewire_training/export/,trees saved_models test_families.py)
 
-# Two workers of the suite share the cores: threads that wait for others must not spin meanwhile.
+# Two workers of the suite share the cores, so threads of OpenMP must not spin while they wait.
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
@@ -28,7 +28,7 @@ export OMP_WAIT_POLICY ?= passive
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(VENV)/ready native ## make .venv and install everything in it
+setup: $(VENV)/ready native ## create .venv and install everything in it
 
 $(VENV)/ready: $(LOCK) $(MANIFESTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -38,7 +38,7 @@ $(VENV)/ready: $(LOCK) $(MANIFESTS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(DISTRIBUTIONS:%=--editable %)
 	@touch $@
 
-# The native engine needs Rust and a C compiler; without them the server runs the reference engine.
+# The native engine needs Rust and a C compiler; without them, the server runs the reference engine.
 native:
 ifeq ($(CARGO),)
 	@echo "No cargo here, so no native engine: install Rust (https://rustup.rs) and run make setup again."
@@ -67,10 +67,10 @@ endif
 triton: setup .venv-triton/ready ## unmodified tritonclient against both engines
 	$(BIN)/python -m tests.triton
 
-go: setup ## Go clients generated from a server's schema; rolling restarts under their load
+go: setup ## Go clients generated from a server's schema, and rolling restarts under their load
 	$(BIN)/python -m tests.go
 
-demo: setup ## the whole path: train, export, verify, serve, score
+demo: setup ## run the whole path: train, export, verify, serve, score
 	$(BIN)/python -m tests.demo
 
 notebooks: setup ## run the training notebooks
@@ -79,30 +79,30 @@ notebooks: setup ## run the training notebooks
 test: setup ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-libraries: setup ## what of the suite depends on the libraries, for other Pythons
+libraries: setup ## the tests that depend on the libraries, for other Pythons
 	$(BIN)/python -m pytest -n 2 $(WARNINGS) $(ON_LIBRARIES)
 
-# Old releases warn of what has become of them since.
-oldest: ## the same with the oldest releases of the libraries; takes Python 3.11
+# Old releases have warnings about changes that have happened since.
+oldest: ## the same with the oldest supported releases of the libraries; needs Python 3.11
 	$(MAKE) libraries VENV=.venv-oldest LOCK=requirements/oldest.lock \
 		WARNINGS="-W ignore::FutureWarning -W ignore::DeprecationWarning"
 
-check: lint type proto deps dockerfile rust test ## all that continuous integration asks for
+check: lint type proto deps dockerfile rust test ## everything that continuous integration checks
 
-lint: setup ## style
+lint: setup ## check the style of Python code
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 
-type: setup ## types
+type: setup ## check the types of Python code
 	$(BIN)/mypy
 
-proto: setup ## the contract: lint, and that the committed stubs are what it generates
+proto: setup ## lint the .proto files, and check that the committed stubs are up to date
 	$(BIN)/python proto/generate.py --check
 
-deps: setup ## that every import is declared, and every installed package is in the lock
+deps: setup ## check that every import is declared, and every installed package is locked
 	$(BIN)/python -m tests.dependencies
 
-rust: ## the native engine's crate: style, lint, its own tests
+rust: ## check the native crate: style, lint, tests
 ifneq ($(CARGO),)
 	cargo fmt --manifest-path server/native/Cargo.toml --check
 	cargo clippy --quiet --locked --manifest-path server/native/Cargo.toml --all-targets -- --deny warnings
@@ -111,8 +111,8 @@ else
 	@echo "No cargo here, so the native engine's crate is not checked."
 endif
 
-# The option is the compiler's own but not yet a stable one; the C of nghttp2 is watched, too.
-sanitize: ## the crate's tests with every access to memory checked, and that none is left behind
+# The sanitizer is not a stable option of the compiler yet. It also covers the C code of nghttp2.
+sanitize: ## run the crate's tests under AddressSanitizer
 ifneq ($(CARGO),)
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CFLAGS="-fsanitize=address -fno-omit-frame-pointer" \
 	    CARGO_TARGET_DIR=server/native/target/sanitize cargo test --quiet --locked --manifest-path server/native/Cargo.toml \
@@ -121,10 +121,10 @@ else
 	@echo "No cargo here, so the native engine's crate is not checked."
 endif
 
-dockerfile: setup ## lint of the Dockerfile
+dockerfile: setup ## lint the Dockerfile
 	$(BIN)/hadolint Dockerfile
 
-lock: ## resolve the dependencies anew and write requirements/*.lock
+lock: ## resolve the dependencies again, and write requirements/*.lock
 	$(UV) lock --upgrade
 	$(UV) export --quiet --all-packages --all-extras --no-extra xgboost --no-emit-workspace --no-header --format requirements-txt --output-file requirements/dev.lock
 	$(UV) export --quiet --package scorewire-server --no-default-groups --no-emit-workspace --no-header --format requirements-txt --output-file requirements/server.lock
@@ -134,11 +134,11 @@ lock: ## resolve the dependencies anew and write requirements/*.lock
 	    --no-emit-package scorewire-contract --no-emit-package scorewire --output-file requirements/oldest.lock $(MANIFESTS) requirements/oldest.in
 	$(UV) export --quiet --only-group native --no-emit-workspace --no-header --format requirements-txt --output-file requirements/native.lock
 
-bench: setup ## speed of the engines, written to tests/bench/results
+bench: setup ## measure the speed of the engines, and write tests/bench/results
 	$(BIN)/python -m tests.bench
 
-image: ## the server's container image
+image: ## build the server's container image
 	docker build --tag scorewire-server .
 
-clean: ## remove what the targets above made
+clean: ## remove what the targets above created
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .hypothesis
