@@ -30,7 +30,7 @@ class Certificates:
         self._settings = settings
         self._use = use
         self._failure = ""
-        self._told = ""
+        self._reported = ""
         self._asked = asyncio.Event()
         self.shown: Certificate | None = None
         self.replaced = 0
@@ -63,7 +63,7 @@ class Certificates:
         """
         log = logger()
         if asked:
-            self._failure = self._told = ""
+            self._failure = self._reported = ""
         try:
             read = await asyncio.to_thread(read_certificate, self._settings)
             if read is None:
@@ -86,17 +86,17 @@ class Certificates:
         elif asked:
             log.info("certificate not changed", not_after=read.not_after.isoformat())
         self.shown = read
-        self._tell_validity(read)
+        self._log_validity(read)
 
-    def _tell_validity(self, certificate: Certificate) -> None:
+    def _log_validity(self, certificate: Certificate) -> None:
         """Log, once, that a certificate is not valid now."""
         now = datetime.now(UTC)
         begin, end = certificate.not_before, certificate.not_after
-        told = ""
+        problem = ""
         if now > end:
-            told = "the certificate has expired"
+            problem = "the certificate has expired"
         elif now < begin:
-            told = "the certificate is not valid yet"
-        if told and told != self._told:
-            logger().error(told, not_before=begin.isoformat(), not_after=end.isoformat())
-        self._told = told
+            problem = "the certificate is not valid yet"
+        if problem and problem != self._reported:
+            logger().error(problem, not_before=begin.isoformat(), not_after=end.isoformat())
+        self._reported = problem

@@ -23,21 +23,21 @@ class LineWriter:
     Args:
         descriptor: the file descriptor; None drops all lines.
         tick: called by the writing thread about once a second while no line waits.
-        told: called by the writing thread after a line that follows dropped lines, with their number.
+        report_dropped: called by the writing thread with the number of dropped lines, after the next line.
     """
 
     def __init__(
-        self, descriptor: int | None, *, tick: Callable[[], None], told: Callable[[int], None]
+        self, descriptor: int | None, *, tick: Callable[[], None], report_dropped: Callable[[int], None]
     ) -> None:
         self._descriptor = descriptor
         self._tick = tick
-        self._told = told
+        self._report_dropped = report_dropped
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._untold = 0
+        self._unreported = 0
         self.dropped = 0
 
     def start(self) -> None:
@@ -82,7 +82,7 @@ class LineWriter:
 
     def _drop(self) -> None:
         self.dropped += 1
-        self._untold += 1
+        self._unreported += 1
 
     def _run(self) -> None:
         while True:
@@ -101,10 +101,10 @@ class LineWriter:
                 self._waiting_bytes -= len(data)
                 if not written:
                     self._drop()
-                untold, self._untold = (self._untold, 0) if written else (0, self._untold)
+                unreported, self._unreported = (self._unreported, 0) if written else (0, self._unreported)
                 self._changed.notify_all()
-            if untold:
-                self._told(untold)
+            if unreported:
+                self._report_dropped(unreported)
 
     def _write(self, data: bytes) -> bool:
         """Write a whole line; False if the stream fails."""

@@ -108,16 +108,16 @@ class _Forward(logging.Handler):
         logger().log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
-_writer = LineWriter(None, tick=lambda: None, told=lambda _: None)
+_writer = LineWriter(None, tick=lambda: None, report_dropped=lambda _: None)
 _limiter = _Limiter()
 
 
 def configure_logs(log_format: str, level: str) -> None:
-    """Set the log up.
+    """Set up the log.
 
     Args:
         log_format: console, json, or auto for console on a terminal.
-        level: the least important level that is written.
+        level: the lowest level that is written.
     """
     global _writer, _limiter  # noqa: PLW0603 - a process has one log
     terminal = sys.stderr is not None and sys.stderr.isatty()
@@ -126,7 +126,7 @@ def configure_logs(log_format: str, level: str) -> None:
     _limiter = _Limiter()
     # In a process that was started without a standard error, descriptor 2 may be another file.
     descriptor = None if sys.__stderr__ is None else _STANDARD_ERROR
-    _writer = LineWriter(descriptor, tick=_limiter.tell, told=_tell_of_dropped)
+    _writer = LineWriter(descriptor, tick=_limiter.tell, report_dropped=_log_dropped)
     lines = _Lines(_writer)
     structlog.configure(
         processors=[
@@ -174,7 +174,7 @@ def flush_logs(seconds: float = FLUSH_SECONDS) -> None:
     _writer.flush(seconds)
 
 
-def _tell_of_dropped(lines: int) -> None:
+def _log_dropped(lines: int) -> None:
     logger().warning("lines dropped: the log could not be written in time", lines=lines)
 
 

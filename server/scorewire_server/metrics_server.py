@@ -125,7 +125,7 @@ class MetricsServer:
             "HTTP_ACCEPT_ENCODING": fields.get("accept-encoding", ""),
         }
         headers: list[tuple[str, str]] = []
-        body = b"".join(self._collect(environ, lambda _, told: headers.extend(told)))
+        body = b"".join(self._collect(environ, lambda _, fields: headers.extend(fields)))
         return headers, body
 
 

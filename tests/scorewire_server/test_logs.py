@@ -26,7 +26,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def _writer(descriptor: int | None, told: list[int]) -> LineWriter:
-    return LineWriter(descriptor, tick=lambda: None, told=told.append)
+    return LineWriter(descriptor, tick=lambda: None, report_dropped=told.append)
 
 
 def _lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

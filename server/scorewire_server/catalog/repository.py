@@ -69,11 +69,12 @@ def identify(path: Path) -> Identity:
     try:
         with os.scandir(path) as entries:
             files = sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in entries)
-        told = [("", path.stat()), *files]
+        statuses = [("", path.stat()), *files]
     except OSError:
         return ()
     return tuple(
-        (name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns) for name, status in told
+        (name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        for name, status in statuses
     )
 
 

@@ -101,9 +101,9 @@ def check_one_schema(model: str, versions: Sequence[LoadedVersion]) -> None:
         SchemaMismatchError: their schemas differ.
     """
     if len({version.fingerprint for version in versions}) > 1:
-        told = ", ".join(f"{version.version} {version.fingerprint}" for version in versions)
+        fingerprints = ", ".join(f"{version.version} {version.fingerprint}" for version in versions)
         raise SchemaMismatchError(
-            f"these versions of model {clip(model)!r} do not take the same rows: {told}", model=model
+            f"these versions of model {clip(model)!r} do not take the same rows: {fingerprints}", model=model
         )
 
 

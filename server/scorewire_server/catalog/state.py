@@ -127,8 +127,8 @@ class StateFile:
         if self._closed:
             raise OSError(errno.ESHUTDOWN, "the server is about to stop")
         models = {name: _to_json(state) for name, state in sorted(states.items())}
-        told = {"format_version": FORMAT_VERSION, "sha256": _checksum(models), "models": models}
-        content = json.dumps(told, indent=1).encode() + b"\n"
+        document = {"format_version": FORMAT_VERSION, "sha256": _checksum(models), "models": models}
+        content = json.dumps(document, indent=1).encode() + b"\n"
         if len(content) > _MAX_BYTES:
             raise OSError(errno.EFBIG, f"the file would have {len(content)} bytes, more than {_MAX_BYTES}")
         scratch = self.path.with_name(f"{self.path.name}.{os.getpid()}")
@@ -175,28 +175,30 @@ def _read(path: Path) -> dict[str, ModelState]:
     if len(content) > _MAX_BYTES:
         raise StateError(f"it has more than {_MAX_BYTES} bytes")
     try:
-        told = json.loads(content)
-        reader = _READERS.get(told["format_version"])
+        document = json.loads(content)
+        reader = _READERS.get(document["format_version"])
         if reader is None:
-            raise StateError(f"its format is {told['format_version']!r}, not one of 1 to {FORMAT_VERSION}")
-        return {check_model_name(name): _from_json(state) for name, state in reader(told).items()}
+            raise StateError(
+                f"its format is {document['format_version']!r}, not one of 1 to {FORMAT_VERSION}"
+            )
+        return {check_model_name(name): _from_json(state) for name, state in reader(document).items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StateError(
             f"it is not a valid state file: {type(error).__name__}: {str(error)[:200]}"
         ) from None
 
 
-def _models_of_1(told: dict[str, Any]) -> dict[str, Any]:
+def _models_of_1(document: dict[str, Any]) -> dict[str, Any]:
     """The states in a file of format 1, which has no checksum."""
-    if told.keys() != {"format_version", "models"}:
+    if document.keys() != {"format_version", "models"}:
         raise StateError("its fields are not those of format 1")
-    return dict(told["models"])
+    return dict(document["models"])
 
 
-def _models_of_2(told: dict[str, Any]) -> dict[str, Any]:
-    if told["sha256"] != _checksum(told["models"]):
+def _models_of_2(document: dict[str, Any]) -> dict[str, Any]:
+    if document["sha256"] != _checksum(document["models"]):
         raise StateError("its checksum does not match its content")
-    return dict(told["models"])
+    return dict(document["models"])
 
 
 _READERS = {1: _models_of_1, 2: _models_of_2}
@@ -225,24 +227,24 @@ def _routing_to_json(routing: Routing) -> dict[str, Any]:
     }
 
 
-def _from_json(told: dict[str, Any]) -> ModelState:
+def _from_json(data: dict[str, Any]) -> ModelState:
     return ModelState(
-        routing=_routing_from_json(told["routing"]),
-        history=tuple(map(_routing_from_json, told["history"][-MAX_HISTORY:])),
+        routing=_routing_from_json(data["routing"]),
+        history=tuple(map(_routing_from_json, data["history"][-MAX_HISTORY:])),
         # The keys are names of folders, which need not be valid versions.
-        explicit={version: bool(wanted) for version, wanted in told["explicit"].items()},
+        explicit={version: bool(wanted) for version, wanted in data["explicit"].items()},
     )
 
 
-def _routing_from_json(told: dict[str, Any]) -> Routing:
-    split = tuple((Version(version).text, _weight(weight)) for version, weight in told["split"])
+def _routing_from_json(data: dict[str, Any]) -> Routing:
+    split = tuple((Version(version).text, _weight(weight)) for version, weight in data["split"])
     aliases = {
         check_model_name(alias, what="alias"): Version(version).text
-        for alias, version in told["aliases"].items()
+        for alias, version in data["aliases"].items()
     }
     shadow = None
-    if told["shadow"] is not None:
-        version, share = told["shadow"]
+    if data["shadow"] is not None:
+        version, share = data["shadow"]
         if not 0 < share <= 1:
             raise ValueError(f"a share is {share!r}")
         shadow = Shadow(Version(version).text, float(share))

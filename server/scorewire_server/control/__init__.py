@@ -1,1 +1,1 @@
-"""The calls that are not predictions, written once for every engine."""
+"""The control methods: all calls that are not predictions, written once for every engine."""

@@ -116,12 +116,12 @@ class InferenceService:
         metadata = pb.ModelMetadataResponse(name=version.model, platform=PLATFORM)
         record = self._catalog.snapshot.models[version.model]
         metadata.versions.extend(each.version for each in record.versions if each.loaded is not None)
-        for tensors, told in (
+        for tensors, described in (
             (version.tensors.inputs, metadata.inputs),
             (version.tensors.outputs, metadata.outputs),
         ):
             for tensor in tensors:
-                told.add(name=tensor.name, datatype=tensor.datatype, shape=(-1, *tensor.dims))
+                described.add(name=tensor.name, datatype=tensor.datatype, shape=(-1, *tensor.dims))
         return metadata
 
     async def _model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
@@ -175,10 +175,10 @@ class InferenceService:
         check_controllable(self._controllable)
         model = request.model_name or request.repository_name
         failed = f"failed to load '{clip(model)}'"
-        told = {name: value.string_param for name, value in request.parameters.items()}
-        version = told.pop(_VERSION_PARAMETER, "")
-        max_rows = self._read_config(told.pop(_CONFIG_PARAMETER, "{}"), failed)
-        for name in told:
+        parameters = {name: value.string_param for name, value in request.parameters.items()}
+        version = parameters.pop(_VERSION_PARAMETER, "")
+        max_rows = self._read_config(parameters.pop(_CONFIG_PARAMETER, "{}"), failed)
+        for name in parameters:
             what = "Invalid file path" if name.startswith(_FILE_PREFIX) else "unknown parameter"
             raise _refused(name, f"{failed}: {what} {clip(name)!r}; a bundle is loaded as it is")
         if not version:
@@ -208,11 +208,9 @@ class InferenceService:
         serving = [each.version for each in record.versions if each.loaded is not None]
         if not wanted and (named := record.routing.versions().intersection(serving)):
             # Checked before the first unload, since a call that fails must change nothing.
-            told = ", ".join(sorted(named))
-            raise VersionInUseError(
-                f"an alias, the split or the shadow of model {clip(model)!r} names {told}; change that first",
-                model=model,
-            )
+            names = ", ".join(sorted(named))
+            in_use = f"an alias, the split or the shadow of model {clip(model)!r} names {names}"
+            raise VersionInUseError(f"{in_use}; change that first", model=model)
         for version in [wanted] if wanted else serving:
             await run_to_completion(self._catalog.unload_version(model, version))
         return pb.RepositoryModelUnloadResponse()
@@ -261,9 +259,9 @@ def _data_type(datatype: str) -> pb.DataType.ValueType:
     return pb.DataType.Value("TYPE_STRING" if datatype == BYTES else f"TYPE_{datatype}")
 
 
-def _fill_statistics(told: pb.ModelStatistics, record: VersionRecord, statistics: Statistics) -> None:
-    told.name, told.version = record.model, record.version
-    inference = told.inference_stats
+def _fill_statistics(message: pb.ModelStatistics, record: VersionRecord, statistics: Statistics) -> None:
+    message.name, message.version = record.model, record.version
+    inference = message.inference_stats
     inference.fail.count = sum(
         sum(each.failed.values())
         for key, each in list(statistics.routes.items())
@@ -272,7 +270,7 @@ def _fill_statistics(told: pb.ModelStatistics, record: VersionRecord, statistics
     counted = statistics.versions.get((record.model, record.version))
     if counted is None:
         return
-    told.inference_count = counted.rows
+    message.inference_count = counted.rows
     steps: list[tuple[pb.StatisticDuration, Histogram]] = [
         (inference.compute_input, counted.decode),
         (inference.compute_infer, counted.run),
@@ -280,5 +278,5 @@ def _fill_statistics(told: pb.ModelStatistics, record: VersionRecord, statistics
     ]
     for step, histogram in steps:
         step.count, step.ns = sum(histogram.counts), histogram.sum_ns
-    told.execution_count = inference.success.count = inference.compute_infer.count
+    message.execution_count = inference.success.count = inference.compute_infer.count
     inference.success.ns = sum(histogram.sum_ns for _, histogram in steps)

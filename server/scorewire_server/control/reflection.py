@@ -88,14 +88,14 @@ class _Described:
                     answer.list_services_response.service.add(name=name)
                 return answer
             case "file_by_filename":
-                return self._tell(question, self._files.get(question.file_by_filename))
+                return self._answer_with_file(question, self._files.get(question.file_by_filename))
             case "file_containing_symbol":
-                return self._tell(question, self._declaring(question.file_containing_symbol))
+                return self._answer_with_file(question, self._declaring(question.file_containing_symbol))
             case "file_containing_extension":
                 asked = question.file_containing_extension
                 extension = asked.containing_type, asked.extension_number
                 found = (file for file in self._files.values() if extension in file.extensions)
-                return self._tell(question, next(found, None))
+                return self._answer_with_file(question, next(found, None))
             case "all_extension_numbers_of_type":
                 return self._extensions(question, question.all_extension_numbers_of_type)
             case _:
@@ -116,27 +116,27 @@ class _Described:
         if declaring is None or message not in declaring.messages:
             return _not_found(question)
         answer = _Answer(original_request=question)
-        told = answer.all_extension_numbers_response
-        told.base_type_name = message
-        told.extension_number.extend(
+        response = answer.all_extension_numbers_response
+        response.base_type_name = message
+        response.extension_number.extend(
             sorted(
                 number for file in self._files.values() for name, number in file.extensions if name == message
             )
         )
         return answer
 
-    def _tell(self, question: _Question, file: File | None) -> _Answer:
+    def _answer_with_file(self, question: _Question, file: File | None) -> _Answer:
         """Answer with a file and, after it, all files that it imports."""
         if file is None:
             return _not_found(question)
-        names, told = [file.proto.name], [file]
-        for each in told:
+        names, files = [file.proto.name], [file]
+        for each in files:
             for name in each.proto.dependency:
                 if name in self._files and name not in names:
                     names.append(name)
-                    told.append(self._files[name])
+                    files.append(self._files[name])
         answer = _Answer(original_request=question)
-        answer.file_descriptor_response.file_descriptor_proto.extend(each.data for each in told)
+        answer.file_descriptor_response.file_descriptor_proto.extend(each.data for each in files)
         return answer
 
 

@@ -48,7 +48,7 @@ _DOUBLE = struct.Struct(">d")
 _HALF = struct.Struct(">H")
 # Fewer numbers than this are counted faster one by one than as an array.
 _FEW = 16
-# Magnitudes below 2^-40 count as 0, those from 2^40 as just below it.
+# Magnitudes below 2^-40 count as 0, and magnitudes from 2^40 count as just below 2^40.
 _SMALLEST, _LARGEST = 2.0**-40, math.nextafter(2.0**40, 0)
 
 

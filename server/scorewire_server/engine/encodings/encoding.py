@@ -20,12 +20,12 @@ from scorewire_server.engine.encodings.typed_codec import TypedCodec
 
 
 class VersionName(NamedTuple):
-    """What a caller asks for: a model, and a version or an alias of it.
+    """The model that a caller names, and a version or an alias of it.
 
     Attributes:
         model: the model's name.
         version: a version, an alias, or "" for the default route.
-        major: set where the caller knows versions of this major only.
+        major: the major version, for a caller that knows versions of one major only; else None.
     """
 
     model: str
@@ -54,7 +54,7 @@ class EncodedVersion(Protocol):
 
 @dataclass(slots=True, eq=False)  # not frozen: that would cost a microsecond a call
 class Request:
-    """Rows for a model, as every encoding gives them; `numbers` is flat and read-only, as `texts` is."""
+    """The rows of a call, as every encoding gives them; `numbers` and `texts` are row-major and read-only."""
 
     model: str
     version: str
@@ -71,12 +71,12 @@ class Request:
         return VersionName(self.model, self.version)
 
     def request(self, version: EncodedVersion, max_rows: int) -> Request:  # noqa: ARG002 - the rows are read already
-        """Itself."""
+        """This request itself, since its rows are read already."""
         return self
 
 
 class DecodedCall(Protocol):
-    """A call whose names are read, and whose rows may still wait for the version that answers it."""
+    """A call of which the names are read. Its rows may be read later, by the version that answers."""
 
     @property
     def routing_key(self) -> str:
@@ -92,13 +92,13 @@ class DecodedCall(Protocol):
         """The rows, as the version takes them; of more than `max_rows` only their number.
 
         Raises:
-            CallError: the call has no rows of this version.
+            CallError: the rows do not parse, or do not fit the version.
         """
         ...
 
 
 class Answer(NamedTuple):
-    """What is written to the caller.
+    """The content of an answer.
 
     Attributes:
         version: the version that answered.
@@ -114,12 +114,12 @@ class Answer(NamedTuple):
 
 
 class CallFails:
-    """The failures of an encoding that has no words for them: they end the call."""
+    """A base of encodings without an answer for failures: a failure ends the call."""
 
     __slots__ = ()
 
     def encode_error(self, call: DecodedCall | None, error: Exception) -> bytes | None:  # noqa: ARG002 - of the protocol
-        """None: the call itself is to fail."""
+        """None, since the call itself fails."""
         return None
 
 
@@ -143,10 +143,10 @@ class Encoding(Protocol):
         ...
 
     def encode_error(self, call: DecodedCall | None, error: Exception) -> bytes | None:
-        """Write an answer that tells of a failure; None where the call itself is to fail.
+        """Write an answer that tells of a failure; None if the call itself is to fail.
 
         Args:
-            call: None where it could not be decoded.
+            call: the call; None if it could not be decoded.
             error: the failure.
         """
         ...

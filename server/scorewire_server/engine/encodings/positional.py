@@ -65,7 +65,7 @@ def decode_stream(data: bytes) -> Request:
 
 
 class PositionalEncoding(CallFails):
-    """Predict's: a failure ends the call."""
+    """The encoding of Predict: a failure ends the call."""
 
     __slots__ = ()
     decode = staticmethod(decode)
@@ -78,7 +78,7 @@ class PositionalEncoding(CallFails):
 
 
 class PositionalStreamEncoding:
-    """PredictStream's: a failure is an answer, and the stream lives on."""
+    """The encoding of PredictStream: a failure is an answer, and the stream goes on."""
 
     __slots__ = ()
     decode = staticmethod(decode_stream)

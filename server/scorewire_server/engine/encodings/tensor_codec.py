@@ -219,13 +219,13 @@ def _check(inputs: Sequence[Tensor], outputs: Sequence[Tensor], schema: schema_p
     features = [feature.kind == schema_pb2.FEATURE_KIND_TEXT for feature in schema.features]
     if sum(tensor.width for tensor in inputs) != len(features):
         raise ValueError("the input tensors of the manifest and the features of its schema differ in number")
-    told = [tensor.datatype == BYTES for tensor in inputs for _ in range(tensor.width)]
+    kinds_of_values = [tensor.datatype == BYTES for tensor in inputs for _ in range(tensor.width)]
     widths = [(o.name, o.width, o.kind == schema_pb2.OUTPUT_KIND_TEXT) for o in schema.outputs]
     known = {tensor.datatype for tensor in (*inputs, *outputs)} <= set(DATATYPES)
     distinct = len({tensor.name for tensor in inputs}) == len(inputs)
     if (
         not (known and distinct and all(tensor.width for tensor in inputs))
-        or told != features
+        or kinds_of_values != features
         or [(t.name, t.width, t.datatype == BYTES) for t in outputs] != widths
     ):
         raise ValueError("the manifest's tensors do not fit its schema")

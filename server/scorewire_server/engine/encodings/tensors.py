@@ -39,7 +39,7 @@ class _TensorCall:
 
 
 class TensorEncoding(CallFails):
-    """ModelInfer's: a failure ends the call."""
+    """The encoding of ModelInfer: a failure ends the call."""
 
     __slots__ = ()
 
@@ -56,7 +56,7 @@ class TensorEncoding(CallFails):
 
 
 class TensorStreamEncoding(TensorEncoding):
-    """ModelStreamInfer's: a failure is an answer, and the stream lives on."""
+    """The encoding of ModelStreamInfer: a failure is an answer, and the stream goes on."""
 
     __slots__ = ()
 

@@ -1,8 +1,8 @@
 """The encodings of the typed services: Predict, PredictBatch and PredictStream of each model.
 
-Only the version that answers knows the fields of its rows, so a call is decoded
-once that version is known. What the rows do not say stands in a call's metadata:
-a version or an alias, and a routing key.
+Only the version that answers knows the fields of its rows, so the rows are parsed
+once that version is known. A version or an alias, and a routing key, come in the
+call's metadata.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _TypedBatchCall(_TypedCall):
 
 @dataclass(frozen=True, slots=True)
 class TypedEncoding(CallFails):
-    """Predict's, for one call: a bad row ends the call."""
+    """The encoding of Predict, for one call: an error of the row ends the call."""
 
     target: VersionName
     routing_key: str = ""
@@ -59,7 +59,7 @@ class TypedEncoding(CallFails):
 
 
 class TypedStreamEncoding(TypedEncoding):
-    """PredictStream's: a bad row is in its prediction; other failures end the stream."""
+    """The encoding of PredictStream: a row's error is in its prediction; other failures end the stream."""
 
     __slots__ = ()
 
@@ -69,7 +69,7 @@ class TypedStreamEncoding(TypedEncoding):
 
 
 class TypedBatchEncoding(TypedEncoding):
-    """PredictBatch's: each bad row is in its prediction."""
+    """The encoding of PredictBatch: an error of a row is in its prediction."""
 
     __slots__ = ()
 
@@ -84,5 +84,5 @@ class TypedBatchEncoding(TypedEncoding):
 
 def read_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[str, str]:
     """The version or alias and the routing key in a typed call's metadata; "" for one that is not there."""
-    told = {key: str(value) for key, value in metadata if key in (VERSION_METADATA, ROUTING_KEY_METADATA)}
-    return told.get(VERSION_METADATA, ""), told.get(ROUTING_KEY_METADATA, "")
+    values = {key: str(value) for key, value in metadata if key in (VERSION_METADATA, ROUTING_KEY_METADATA)}
+    return values.get(VERSION_METADATA, ""), values.get(ROUTING_KEY_METADATA, "")

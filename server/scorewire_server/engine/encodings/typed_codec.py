@@ -54,7 +54,7 @@ class TypedCodec:
         ]
 
     def read_row(self, data: bytes) -> tuple[int, NDArray[np.float64], list[str]]:
-        """One row: 1, its numbers and its texts.
+        """One row: the number of rows, which is 1, its numbers and its texts.
 
         Raises:
             MalformedMessageError: the bytes do not parse as a row.
@@ -130,13 +130,13 @@ class TypedCodec:
             prediction.error.CopyFrom(self.error(error))
             return
         for (name, repeated, labels), values in zip(self._outputs, scores.outputs, strict=True):
-            told = values[row].tolist()
+            row_values = values[row].tolist()
             if labels is not None:
-                told = [labels[int(index)] for index in told]
+                row_values = [labels[int(index)] for index in row_values]
             if repeated:
-                getattr(prediction, name).extend(told)
+                getattr(prediction, name).extend(row_values)
             else:
-                setattr(prediction, name, told[0])
+                setattr(prediction, name, row_values[0])
 
 
 def _labels(output: schema_pb2.OutputSchema) -> list[str] | None:

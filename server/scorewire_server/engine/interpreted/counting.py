@@ -1,4 +1,4 @@
-"""Counts predictions: the observer that makes an engine's statistics."""
+"""The observer that counts predictions for an engine's statistics."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class PredictionCounter:
     def __init__(self) -> None:
         self.statistics = Statistics(answered={PREDICT: 0, PREDICT_STREAM: 0})
 
-    def forget_others(self, snapshot: Snapshot) -> None:
-        """Forget what was counted of versions that a snapshot does not have."""
+    def keep_only(self, snapshot: Snapshot) -> None:
+        """Forget the counts of versions that a snapshot does not have."""
         versions = {(each.model, each.version) for route in snapshot.routes() for each in route.versions()}
         statistics = self.statistics
         statistics.versions = {key: each for key, each in statistics.versions.items() if key in versions}

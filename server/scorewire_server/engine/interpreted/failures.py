@@ -13,7 +13,7 @@ from scorewire_server.errors import (
 
 
 def too_many_in_flight(limit: int) -> TooManyInFlightError:
-    """The failure of a call that comes while `limit` others are being answered."""
+    """The failure of a call that arrives while `limit` others are being answered."""
     return TooManyInFlightError(f"the server answers {limit} calls already; try again later", limit=limit)
 
 

@@ -22,18 +22,18 @@ class FirstLoad:
 
     def __init__(self) -> None:
         self.settled = True
-        self._on = False
+        self._loading = False
         self._changed = asyncio.Event()
 
-    def tell(self, *, on: bool) -> None:
-        """Take note of a new snapshot; `on` tells whether more models are to come."""
-        self._on = on
-        self.settled = not on
+    def update(self, *, loading: bool) -> None:
+        """Take note of a new snapshot; `loading` says whether more models are to come."""
+        self._loading = loading
+        self.settled = not loading
         self._wake()
 
     def give_up(self) -> None:
         """End all waiting, since the server stops."""
-        self._on = False
+        self._loading = False
         self._wake()
 
     async def wait_for(self, is_there: Callable[[], bool]) -> None:
@@ -46,7 +46,7 @@ class FirstLoad:
             DrainingError: the server stops before.
         """
         while not is_there():
-            if not self._on:
+            if not self._loading:
                 if not self.settled:
                     raise draining()
                 return

@@ -1,8 +1,9 @@
-"""What is told of each prediction, and to whom.
+"""Observers: the sinks of predictions, such as statistics and the shadow.
 
-The predictor tells every observer of every message that asked for a prediction,
-once, when its answer or its failure is written. An observer is called on the
-event loop: it must be quick, and it must neither raise nor change anything.
+The predictor tells every observer about every message, exactly once, when the answer
+is written or the message has failed. Observers run on the event loop, on the path of
+every call. So an observer must be quick, must not raise, and must not change the
+prediction.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ class Prediction:
         method: the method that was called.
         context: the call that the message is of.
         message_bytes: the size of the message.
-        route: what the names in the message lead to; None where they lead nowhere.
-        version: the version of the route that was picked; None without a route.
-        request: the rows; None where they could not be read.
-        scores: outputs and errors of the rows; None where they were not scored.
-        error: why the message was not answered with the scores; None where it was.
-        began_ns: when the message came, of `perf_counter_ns`, as the next ones.
+        route: the route of the names in the message; None if they lead nowhere.
+        version: the version that was picked; None without a route.
+        request: the rows; None if they could not be read.
+        scores: outputs and errors of the rows; None if they were not scored.
+        error: why the message was not answered with scores; None if it was.
+        began_ns: when the message arrived. All times are of `perf_counter_ns`.
         decoded_ns: when the rows were read.
-        scored_ns: when they were scored.
-        ended_ns: when the answer was written.
+        scored_ns: when the rows were scored.
+        ended_ns: when the answer was written, or the message had failed.
     """
 
     __slots__ = (
@@ -64,8 +65,8 @@ class Prediction:
 
 
 class Observer(Protocol):
-    """A sink of predictions, such as a record of them."""
+    """A sink of predictions."""
 
     def observe(self, prediction: Prediction) -> None:
-        """Take note of a prediction that was answered or has failed."""
+        """Take note of a prediction, answered or failed."""
         ...

@@ -70,7 +70,7 @@ class Predictor:
         self._uses = VersionUses()
         self._counter = PredictionCounter()
         self._shadow_lane = ShadowLane(self._counter.statistics, limits.max_run_seconds)
-        # Every prediction is told to these, in this order. A new sink is one more entry.
+        # These learn of every prediction, in this order. A new sink is one more entry.
         self._observers: tuple[Observer, ...] = (self._counter, self._shadow_lane)
 
     @property
@@ -81,9 +81,9 @@ class Predictor:
     def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
         """Answer from a new snapshot, and forget the counts of versions that it does not have."""
         self.snapshot = snapshot
-        self.first_load.tell(on=loading)
+        self.first_load.update(loading=loading)
         self._shadow_lane.keep(route.shadow[0] for route in snapshot.routes() if route.shadow is not None)
-        self._counter.forget_others(snapshot)
+        self._counter.keep_only(snapshot)
 
     def in_use(self, version: LoadedVersion) -> bool:
         """Whether a thread scores rows or copies with a version."""
@@ -120,12 +120,12 @@ class Predictor:
             check_answer(len(answer), self._limits.max_message_bytes)
         except Exception as error:
             self._end(prediction, error)
-            told = encoding.encode_error(call, error)
-            if told is None:
+            error_answer = encoding.encode_error(call, error)
+            if error_answer is None:
                 raise
             if is_fault(error):
                 log_fault(method.counted_as, error)
-            return told
+            return error_answer
         self._end(prediction)
         return answer
 

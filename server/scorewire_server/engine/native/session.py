@@ -17,7 +17,7 @@ import scorewire_native
 from scorewire_server.engine.interpreted.run_limit import seconds_left
 from scorewire_server.errors import StartError
 
-# Element types by their numbers in ONNX.
+# Element types by ONNX's numbers.
 _DTYPES: dict[int, Any] = {
     1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64,
     9: np.bool_, 11: np.float64, 12: np.uint32, 13: np.uint64,

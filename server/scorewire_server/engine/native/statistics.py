@@ -30,9 +30,9 @@ def read_statistics(native: scorewire_native.Engine, interpreted: Statistics) ->
         interpreted: the statistics of the calls that were answered in Python.
     """
     in_flight, streams, answered, failed = native.calls()
-    told = zip(scorewire_native.METHODS, answered, strict=True)
-    # As the reference engine: of the methods that most have, also where nobody called them.
-    called = {method: count for method, count in told if count or method in (PREDICT, PREDICT_STREAM)}
+    by_method = zip(scorewire_native.METHODS, answered, strict=True)
+    # Like the reference engine, count the usual methods even if nobody has called them.
+    called = {method: count for method, count in by_method if count or method in (PREDICT, PREDICT_STREAM)}
     statistics = Statistics(in_flight, streams, called)
     for method, counts in zip(scorewire_native.METHODS, failed, strict=True):
         statistics.failed |= {(method, *key): count for key, count in _failures(counts)}
@@ -61,13 +61,13 @@ def read_statistics(native: scorewire_native.Engine, interpreted: Statistics) ->
     statistics.add(interpreted)
     buffered_bytes, connections, limits = native.transport()
     statistics.transport = Transport(buffered_bytes, connections, dict(limits))
-    # The extension has counted those that are answered on this side as well.
+    # The extension has counted the calls in flight of both sides.
     statistics.in_flight = in_flight
     return statistics
 
 
 def _failures(counts: list[int]) -> Iterator[tuple[tuple[Code, Reason], int]]:
-    """Code and reason, and how often, of counts that are by the number of the reason."""
+    """The code and reason of each count that is not 0; the index of a count is the number of its reason."""
     for number, count in enumerate(counts):
         if count:
             reason = errors_pb2.ErrorReason.ValueType(number)

@@ -136,8 +136,8 @@ def _tensor_outputs(version: LoadedVersion) -> Iterator[scorewire_native.TensorO
 
 def row_error(refusal: bytes) -> RowError:
     """The error of a call's only row, from the bytes that the extension has."""
-    told = prediction_pb2.RowError.FromString(refusal)
-    return RowError(0, told.reason, told.feature, told.message)
+    error = prediction_pb2.RowError.FromString(refusal)
+    return RowError(0, error.reason, error.feature, error.message)
 
 
 def _vocabulary(vocabulary: manifest_pb2.Vocabulary) -> scorewire_native.Vocabulary:
