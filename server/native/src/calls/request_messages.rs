@@ -1,4 +1,4 @@
-//! The messages of a call, as they arrive and inflated.
+//! The messages of a call: cut out of its body as they arrive, and inflated where they are in gzip.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::transport::gzip::Inflating;
 use crate::transport::messages::{Message, MessageReader};
 use crate::transport::stream::{BodyError, RequestBody};
 
-/// Messages of a stream that are here together are answered together, up to this many bytes.
+/// Messages of a stream that arrive together are answered together, up to this many bytes.
 const GATHER_BYTES: usize = 1 << 16;
 
-/// Why reading a request ended.
+/// Why a call ends early.
 pub(crate) enum CallError {
     Delivery(DeliveryError),
     Failed(RpcError),
@@ -35,7 +35,7 @@ impl From<RpcError> for CallError {
     }
 }
 
-/// Messages of a request that came together, and how it ended where it did behind them.
+/// Messages that arrived together. `end` is there where the request ended behind them.
 pub(crate) struct MessageBatch {
     pub messages: Vec<Message>,
     pub end: Option<Result<(), CallError>>,
@@ -46,22 +46,22 @@ pub(crate) struct RequestMessages {
     body: RequestBody,
     inbox: MessageReader,
     max_message_bytes: usize,
-    /// Whether the caller owes something until its request ends.
+    /// Whether the caller owes bytes until its request ends: of a unary call the one message.
     owes: bool,
-    /// A message that a thread inflates.
+    /// A message that a thread of the pool is inflating.
     inflating: Option<oneshot::Receiver<Result<Message, RpcError>>>,
-    /// The message of a unary call whose caller has not ended.
+    /// The message of a unary call whose caller has not said that no more come.
     only: Option<Message>,
 }
 
 impl RequestMessages {
-    /// The messages of a call: `unary` where it has one, and ends.
+    /// The messages of a call; `unary` where the call has one message.
     pub(crate) fn new(body: RequestBody, max_message_bytes: usize, gzip: bool, unary: bool) -> Self {
         let inbox = MessageReader::new(max_message_bytes, gzip);
         Self { body, inbox, max_message_bytes, owes: unary, inflating: None, only: None }
     }
 
-    /// The next message; None at the end.
+    /// The next message; `None` at the end.
     pub(crate) fn poll_message(
         &mut self,
         pool: &Pool,
@@ -102,7 +102,7 @@ impl RequestMessages {
         }
     }
 
-    /// Inflates a message: at once where it is short, else in a thread.
+    /// Inflates a message: at once where it is short, else in a thread, and then gives `None`.
     fn inflate(&mut self, pool: &Pool, zipped: Message) -> Result<Option<Message>, RpcError> {
         let quota = Arc::clone(self.body.quota());
         let mut inflating = Inflating::new(zipped.bytes, self.max_message_bytes, quota);
@@ -129,7 +129,7 @@ impl RequestMessages {
         Ok(None)
     }
 
-    /// Whether all that the caller sends has come and been taken.
+    /// Whether everything that the caller sent was taken.
     fn has_ended(&self) -> bool {
         self.body.has_ended() && self.inbox.is_empty()
     }
@@ -142,7 +142,7 @@ impl RequestMessages {
         }
     }
 
-    /// Messages that are here together.
+    /// The messages that are here now, at least one unless the request has ended.
     pub(crate) fn poll_together(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Poll<MessageBatch> {
         let (mut messages, mut size) = (Vec::new(), 0);
         while messages.len() < MAX_SHARED_ROWS && size < GATHER_BYTES {
@@ -162,8 +162,8 @@ impl RequestMessages {
         Poll::Ready(MessageBatch { messages, end: None })
     }
 
-    /// The one message of a unary call, once the caller has said that it sends no more: proxies cut off
-    /// an answer that comes before.
+    /// The only message of a unary call, once the caller has said that no more come. Proxies cut off an answer
+    /// that comes earlier.
     pub(crate) fn poll_only(
         &mut self,
         pool: &Pool,

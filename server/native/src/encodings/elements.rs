@@ -17,7 +17,7 @@ const FP32: u32 = 6;
 const FP64: u32 = 7;
 const TEXTS: u32 = 8;
 
-/// A request that is left to the control plane.
+/// The control plane has to answer this request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UnsupportedError;
 
@@ -33,11 +33,14 @@ pub(crate) type Result<T> = std::result::Result<T, UnsupportedError>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Elements {
     Raw(Span),
-    /// In the packed run of a field of typed contents; of texts, the contents as a whole.
+    /// In a field of typed contents, by its number: the packed run, or for texts the whole contents.
     Typed(u32, Span),
 }
 
-/// Finds the only field of typed contents.
+/// Finds the field of typed contents that has the elements.
+///
+/// # Errors
+/// `UnsupportedError`: there is no such field, or more than one.
 pub(crate) fn read_contents(data: &[u8], part: Span) -> Result<Elements> {
     let mut reader = Reader::new(data, part.range())?;
     let mut found = None;
@@ -55,8 +58,8 @@ pub(crate) fn read_contents(data: &[u8], part: Span) -> Result<Elements> {
 }
 
 impl Elements {
-    /// Whether so many elements of a datatype can stand there, by the bytes alone. To be asked before
-    /// anything is made for them: how many there are to be is what a caller says.
+    /// Whether the bytes are enough for `count` elements of a datatype. To be asked before memory is allocated:
+    /// the count is what a caller claims.
     pub(crate) fn may_hold(self, datatype: &str, count: usize) -> bool {
         let (place, least) = match (self, datatype) {
             (Self::Raw(place), BYTES) => (place, 4),
@@ -69,16 +72,16 @@ impl Elements {
         count <= place.range().len() / least
     }
 
-    /// Where so many doubles stand in one run, if they do.
+    /// The run of exactly `count` doubles, if the elements are one.
     pub(crate) fn doubles(self, datatype: &str, count: usize) -> Option<Span> {
         let (Self::Raw(run) | Self::Typed(FP64, run)) = self else { return None };
         (datatype == "FP64" && count.checked_mul(DOUBLE) == Some(run.range().len())).then_some(run)
     }
 
-    /// Calls back with each text, of which there must be so many.
+    /// Calls `take` with the index and the place of each text.
     ///
     /// # Errors
-    /// There are not, or they are none.
+    /// `UnsupportedError`: the elements are not `count` texts in UTF-8.
     pub(crate) fn for_each_text(
         self,
         datatype: &str,
@@ -113,10 +116,11 @@ impl Elements {
         if reader.is_empty() { Ok(()) } else { Err(UnsupportedError) }
     }
 
-    /// Calls back with each number, of which there must be so many, each exact as a double.
+    /// Calls `take` with the index and the value of each number.
     ///
     /// # Errors
-    /// There are not, or they are none.
+    /// `UnsupportedError`: the elements are not `count` numbers of the datatype, or a number is not exact as a
+    /// double.
     pub(crate) fn for_each_number(
         self,
         datatype: &str,
@@ -134,8 +138,7 @@ impl Elements {
     }
 }
 
-/// Calls back with each number of a packed run of varints, which must be so many, and each exact
-/// as a double and one of the datatype's.
+/// `for_each_number` of a packed run of varints.
 fn for_each_varint(
     datatype: &str,
     field: u32,
@@ -160,7 +163,7 @@ fn for_each_varint(
     let mut reader = Reader::new(data, place.range())?;
     for i in 0..count {
         let varint = reader.varint()?;
-        // As everywhere in protobuf: 32 bits are the low half of what was written.
+        // As everywhere in protobuf, a number of 32 bits is the low half of the varint.
         let value = match field {
             BOOL => i64::from(varint != 0),
             INT => i64::from(varint as i32),
@@ -176,7 +179,7 @@ fn for_each_varint(
     if reader.is_empty() { Ok(()) } else { Err(UnsupportedError) }
 }
 
-/// Calls back with each number of raw bytes, which must be so many and exact as doubles.
+/// `for_each_number` of raw bytes.
 fn for_each_raw(datatype: &str, raw: &[u8], count: usize, mut take: impl FnMut(usize, f64)) -> Result<()> {
     macro_rules! each {
         ($type:ty, $convert:expr) => {{
@@ -212,7 +215,7 @@ fn for_each_raw(datatype: &str, raw: &[u8], count: usize, mut take: impl FnMut(u
 /// Appends an output's values as raw bytes of a datatype.
 ///
 /// # Errors
-/// They are of another kind.
+/// `OrtError`: the output has no values of that kind.
 pub(crate) fn put_raw(
     out: &mut Vec<u8>,
     datatype: &str,

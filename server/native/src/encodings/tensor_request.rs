@@ -1,14 +1,15 @@
-//! A `ModelInferRequest` as it was sent, before a version says which tensors it takes.
+//! A `ModelInferRequest` as it was sent, before the version's schema is known.
 
 use crate::encodings::elements::{Elements, Result, UnsupportedError, read_contents};
 use crate::protocol::protobuf::{DEPTH_LIMIT, Kind, Reader, Span};
 use crate::rows::request::Request;
 
-/// Tensors of a request, and outputs that it asks for; more are left to the control plane.
+/// The most tensors of a request, and the most outputs that it asks for. The control plane answers requests
+/// with more.
 pub(crate) const MAX_TENSORS: usize = 1 << 12;
 /// Tensors for which memory is kept between requests.
 const KEPT_TENSORS: usize = 1 << 6;
-/// Sizes of a shape. A caller writes one in a byte, and each takes eight bytes here.
+/// The most sizes of a shape. A caller writes a size in one byte, and it takes eight here.
 pub(crate) const MAX_RANK: usize = 32;
 
 /// One tensor of a request.
@@ -16,7 +17,7 @@ pub(crate) const MAX_RANK: usize = 32;
 pub(crate) struct SentTensor {
     pub name: Span,
     pub datatype: Span,
-    /// The first size of the shape, and the product of the others.
+    /// The first size of the shape, and the product of the other sizes.
     pub rows: usize,
     pub rest: usize,
     shape: Vec<usize>,
@@ -24,19 +25,19 @@ pub(crate) struct SentTensor {
 }
 
 impl SentTensor {
-    /// The sizes behind the first.
+    /// All sizes of the shape but the first.
     pub(crate) fn dims(&self) -> &[usize] {
         self.shape.get(1..).unwrap_or_default()
     }
 
-    /// Its elements, and how many there must be; its bytes can hold that many.
+    /// Where the elements stand, and how many the shape says. Fails where the bytes cannot hold so many.
     pub(crate) fn elements(&self, datatype: &str) -> Result<(Elements, usize)> {
         let found = self.elements.zip(self.rows.checked_mul(self.rest));
         found.filter(|(elements, count)| elements.may_hold(datatype, *count)).ok_or(UnsupportedError)
     }
 }
 
-/// What a `ModelInferRequest` has beside its names.
+/// The tensors of a `ModelInferRequest`, and the names of the outputs that it asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct TensorRequest {
     pub id: Span,
@@ -45,7 +46,7 @@ pub(crate) struct TensorRequest {
 }
 
 impl TensorRequest {
-    /// Forgets what was read, and keeps the room for a little of it.
+    /// Empties the request, and keeps memory for a few tensors.
     pub(crate) fn clear(&mut self) {
         self.id = Span::default();
         self.inputs.clear();
@@ -83,7 +84,7 @@ pub(crate) fn read(request: &mut Request, tensors: &mut TensorRequest, data: &[u
             }
             (7, Kind::Bytes) => {
                 let raw = Elements::Raw(reader.bytes()?);
-                // Raw contents stand behind the inputs, as writers write them.
+                // Protobuf's writers put raw contents behind all inputs, since their field number is larger.
                 let sent = tensors.inputs.get_mut(raws).ok_or(UnsupportedError)?;
                 raws += 1;
                 if sent.elements.replace(raw).is_some() {
@@ -107,7 +108,7 @@ fn push<T>(list: &mut Vec<T>, one: T) -> Result<()> {
     Ok(())
 }
 
-/// The value of the only parameter that is usual.
+/// The value of a parameter, which must be the routing key.
 fn routing_key(data: &[u8], entry: Span) -> Result<Span> {
     let mut reader = Reader::new(data, entry.range())?;
     let (mut key, mut value) = (None, None);
@@ -161,7 +162,7 @@ fn read_input(data: &[u8], part: Span) -> Result<SentTensor> {
                 let contents = reader.bytes()?;
                 sent.elements = Some(read_contents(data, contents)?);
             }
-            // Parameters are unusual, and contents in parts.
+            // A tensor with parameters, or with contents in several parts.
             (4 | 5, _) => return Err(UnsupportedError),
             _ => reader.skip(field, kind, DEPTH_LIMIT - 1)?,
         }

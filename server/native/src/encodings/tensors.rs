@@ -1,9 +1,8 @@
-//! The Open Inference Protocol's tensors: a ModelInferRequest read to positional rows, and the
-//! answer to it.
+//! The Open Inference Protocol's encoding: a `ModelInferRequest` read to positional rows, and the answer.
 //!
-//! What most callers send is read here: tensors of plain types, all of them raw or all as typed
-//! contents, without parameters but a routing key. All else, and all that is wrong, is an
-//! `UnsupportedError`: the control plane reads every form of the protocol and words the failures.
+//! Only what most callers send is read here: tensors of plain types, either all raw or all as typed contents,
+//! and no parameter except a routing key. Any other request, right or wrong, is an `UnsupportedError`: the
+//! control plane reads every form of the protocol, and words the failures.
 
 use crate::encodings::encoding::{Encoding, WireSchema};
 use crate::encodings::message::{DecodeError, Decoded, MessageId, RowErrors, Scores};

@@ -1,5 +1,5 @@
-//! The typed services of models, and how a version reads their rows and writes their predictions: by a
-//! table of the fields, which is made when the version is loaded.
+//! Typed services, and the schema by which a version reads their rows and writes their predictions. A schema
+//! is a table of the fields, made when the version is loaded.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::rows::request::Request;
 
 const DOUBLE: usize = 8;
 
-/// What a typed service is of: one major of a model.
+/// A typed service: one for each major of a model.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TypedService {
     pub model: String,
     pub major: u64,
 }
 
-/// Whom the rows of a typed call are for, by its path and its metadata.
+/// The versions that a typed call is for. Its path names the service, its metadata the rest.
 #[derive(Debug)]
 pub(crate) struct TypedTarget {
     pub service: Arc<TypedService>,
@@ -31,7 +31,7 @@ pub(crate) struct TypedTarget {
     pub routing_key: String,
 }
 
-/// Where a field of a row goes.
+/// The position of a field's value in a positional row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FieldSlot {
     Number(usize),
@@ -44,11 +44,11 @@ pub(crate) struct TypedOutput {
     pub output: usize,
     pub number: u32,
     pub repeated: bool,
-    /// The texts of classes; None where the output is none.
+    /// For an output of classes the text of each class.
     pub labels: Option<Vec<String>>,
 }
 
-/// How one version reads rows and writes predictions.
+/// The typed messages of one version.
 pub(crate) struct TypedSchema {
     /// By the field's number, ascending.
     slots: Vec<(u32, FieldSlot)>,
@@ -123,7 +123,7 @@ impl TypedSchema {
         }
         request.texts.resize(first_text + self.text_count, Span::default());
         let mut reader = Reader::new(data, part)?;
-        // Writers write fields in the order of their numbers, so the next is most often the next.
+        // Writers write fields in the order of their numbers, so the next slot is mostly the right one.
         let mut next = 0;
         while let Some((field, kind)) = reader.tag()? {
             let found = match self.slots.get(next) {
@@ -200,8 +200,8 @@ impl TypedSchema {
     }
 }
 
-/// How many rows there are, without a look into them: an empty one takes two bytes, and room for its
-/// missing values many more.
+/// The number of rows, counted before memory is allocated: an empty row takes two bytes in the message, and its
+/// missing values take many more here.
 fn count_rows(data: &[u8]) -> Result<u32, MalformedError> {
     let (mut reader, mut count) = (Reader::new(data, 0..data.len())?, 0);
     while let Some((field, kind)) = reader.tag()? {
@@ -211,7 +211,7 @@ fn count_rows(data: &[u8]) -> Result<u32, MalformedError> {
     Ok(count)
 }
 
-/// The values of the outputs that a table writes, in its order.
+/// The values of the outputs that a schema writes, in the schema's order.
 struct OutputColumns<'a>(Vec<OutputColumn<'a>>);
 
 enum OutputColumn<'a> {

@@ -1,20 +1,20 @@
-//! How long a task waits for the threads of a pool, told before it is given to them.
+//! An estimate of how long a task will wait for the threads of a pool, made before the task is put in.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::transport::arrivals::INTERVAL;
 
-/// The cost of a task weighs so much in the mean of all.
+/// The weight of the newest task in the mean is one in this many.
 const WEIGHT: u64 = 8;
 
-/// The tasks that wait, and what one costs.
+/// The tasks of a pool that are not done, and their mean cost.
 pub(crate) struct Backlog {
     waiting: AtomicUsize,
-    /// The mean of what a task took of the pool's time.
+    /// The mean of the pool's time that a task took.
     cost_ns: AtomicU64,
     began: Instant,
-    /// When a thread last had nothing to do, since `began`.
+    /// When a thread was last without a task, since `began`.
     rested_ns: AtomicU64,
 }
 
@@ -29,31 +29,31 @@ impl Backlog {
         Self { waiting: 0.into(), cost_ns: 0.into(), began: Instant::now(), rested_ns: 0.into() }
     }
 
-    /// A task waits.
+    /// A task was put in.
     pub(crate) fn enter(&self) {
         self.waiting.fetch_add(1, Relaxed);
     }
 
-    /// A task is done that took so much of the pool's time.
+    /// A task is done that took `cost` of the pool's time.
     pub(crate) fn leave(&self, cost: Duration) {
         self.waiting.fetch_sub(1, Relaxed);
-        // Threads that do this together lose one of their costs, which the next ones make up for.
+        // Two threads that do this at once lose one of their costs; later tasks make up for it.
         let mean = self.cost_ns.load(Relaxed);
         self.cost_ns.store(mean - mean / WEIGHT + cost.as_nanos() as u64 / WEIGHT, Relaxed);
     }
 
-    /// How many tasks wait or are being done.
+    /// The tasks that are not done.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
     }
 
-    /// A thread had nothing to do until now.
+    /// A thread was without a task until now.
     pub(crate) fn rest(&self) {
         self.rested_ns.store(self.began.elapsed().as_nanos() as u64, Relaxed);
     }
 
-    /// How long a task would wait; None while the threads keep up.
+    /// How long a new task would wait; `None` while the threads keep up.
     pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
         let rested = self.began + Duration::from_nanos(self.rested_ns.load(Relaxed));
         let behind = now.saturating_duration_since(rested) >= INTERVAL;

@@ -1,15 +1,15 @@
-//! How many of one kind of call there may be at one time.
+//! Limits on how many calls of one kind may wait at one time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// A number of places.
+/// A limited number of places.
 pub(crate) struct Budget {
     used: AtomicUsize,
     limit: usize,
 }
 
-/// One place, taken as long as this lives.
+/// One place of a budget. Dropping the permit frees the place.
 pub(crate) struct Permit(Arc<Budget>);
 
 impl Budget {
@@ -28,7 +28,7 @@ impl Budget {
         self.used() >= self.limit
     }
 
-    /// Takes a place; None where none is left.
+    /// Takes a place; `None` where all are taken.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Permit> {
         let permit = Permit(Arc::clone(self));
         (self.used.fetch_add(1, Relaxed) < self.limit).then_some(permit)

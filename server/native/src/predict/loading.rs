@@ -1,5 +1,6 @@
-//! Predictions for models that are not there wait while the first bundles are loaded: a client that
-//! balances over servers calls one as soon as it takes connections.
+//! The first load of all bundles, during which predictions for models that are not there yet wait. A client that
+//! balances over servers calls a server as soon as it takes connections, and must not get NOT_FOUND for a model
+//! that is about to come.
 
 use std::sync::atomic::{AtomicU8, Ordering::Acquire, Ordering::Release};
 
@@ -10,7 +11,7 @@ const DONE: u8 = 0;
 const ON: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
-/// Whether bundles are loaded for the first time.
+/// Whether the first load is still going on.
 #[derive(Default)]
 pub(crate) struct Loading {
     state: AtomicU8,
@@ -23,17 +24,17 @@ impl Loading {
         self.state.load(Acquire) == ON
     }
 
-    /// Whether the server stops before all were loaded.
+    /// Whether the server began to stop before the first load was over.
     pub(crate) fn is_given_up(&self) -> bool {
         self.state.load(Acquire) == GIVEN_UP
     }
 
-    /// Tells of another snapshot, and whether models are still to come.
+    /// Tells waiting calls that there is another snapshot, and whether models are still to come.
     pub(crate) fn set(&self, on: bool) {
         self.put(if on { ON } else { DONE });
     }
 
-    /// Ends the loading of a server that stops.
+    /// Ends the first load of a server that stops.
     pub(crate) fn give_up(&self) {
         if self.is_on() {
             self.put(GIVEN_UP);
@@ -45,7 +46,7 @@ impl Loading {
         self.changed.notify_waiters();
     }
 
-    /// Ends with the next snapshot that comes after this call, or with the loading.
+    /// Completes with the next snapshot after this call, or when the first load ends.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }

@@ -37,7 +37,7 @@ const INLINE_NS: f64 = 500_000.0;
 pub(crate) struct Limits {
     pub max_rows: u32,
     pub max_message_bytes: usize,
-    /// Of a run that does not end by itself at once.
+    /// The longest time of one run of a graph in a thread for large batches.
     pub max_run: Duration,
 }
 
@@ -65,9 +65,9 @@ pub(crate) struct Predictor {
     pub limits: Limits,
     pub scorer: Scorer,
     pub budgets: Budgets,
-    /// What waits for the threads that score large batches.
+    /// The backlog of the threads that score large batches.
     pub backlog: Arc<Backlog>,
-    /// Of the bytes that calls hold.
+    /// The quota of bytes that calls hold.
     pub quota: Arc<Quota>,
     /// The streams that are open.
     pub streams: AtomicUsize,

@@ -1,4 +1,4 @@
-//! The threads that score large batches, so that the I/O threads go on.
+//! The threads that score large batches, so that I/O threads stay free for small calls.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +17,7 @@ struct TaskQueue {
     closed: bool,
 }
 
-/// A fixed number of threads; no more waits for them than calls are open.
+/// A fixed number of threads with one queue. The calls that are open bound the queue: each puts in one task.
 pub(crate) struct Pool {
     shared: Arc<(Mutex<TaskQueue>, Condvar)>,
     backlog: Arc<Backlog>,
@@ -25,8 +25,10 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    /// Starts the threads.
+    ///
     /// # Errors
-    /// A thread cannot be started.
+    /// `std::io::Error`: the system starts no more threads.
     pub(crate) fn new(threads: usize, backlog: &Arc<Backlog>) -> std::io::Result<Self> {
         let shared = Arc::<(Mutex<TaskQueue>, Condvar)>::default();
         let start = |i| {
@@ -47,7 +49,7 @@ impl Pool {
         ready.notify_one();
     }
 
-    /// Drops what has not begun, and lets the threads end.
+    /// Drops the tasks that have not begun, and waits for the threads to end.
     pub(crate) fn close(&self) {
         let (queue, ready) = &*self.shared;
         let dropped = {
@@ -80,7 +82,7 @@ fn work((queue, ready): &(Mutex<TaskQueue>, Condvar), backlog: &Backlog, threads
             }
         };
         let begin = Instant::now();
-        // Who waits for it finds that it has no result; the thread goes on.
+        // A panic drops the task's channel, by which its call learns of it; the thread goes on.
         let _ = catch_unwind(AssertUnwindSafe(task));
         backlog.leave(begin.elapsed() / threads as u32);
     }

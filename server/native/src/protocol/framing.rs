@@ -1,8 +1,8 @@
-//! gRPC's framing of messages: a flag for compression, and the length in four bytes, big-endian.
+//! gRPC's framing: before each message a flag for compression, and its length in four bytes, big-endian.
 
-/// Bytes of the prefix of a message.
+/// Bytes of the prefix: the flag and the length.
 pub(crate) const PREFIX_BYTES: usize = 5;
-/// The flag of a message that is not compressed, and of one that is.
+/// The flags of messages that are not compressed and of those that are.
 pub(crate) const PLAIN: u8 = 0;
 pub(crate) const COMPRESSED: u8 = 1;
 
@@ -12,14 +12,14 @@ pub(crate) fn prefix(flag: u8, length: usize) -> [u8; PREFIX_BYTES] {
     [flag, a, b, c, d]
 }
 
-/// A buffer for a plain message of this length that already has the prefix.
+/// A buffer that holds the prefix of a plain message of this length, with room for the message.
 pub(crate) fn framed(length: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(PREFIX_BYTES + length);
     out.extend_from_slice(&prefix(PLAIN, length));
     out
 }
 
-/// A plain message with its prefix.
+/// A plain message behind its prefix.
 pub(crate) fn frame(message: &[u8]) -> Vec<u8> {
     let mut out = framed(message.len());
     out.extend_from_slice(message);

@@ -27,18 +27,18 @@ impl Span {
         &data[self.start as usize..self.end as usize]
     }
 
-    /// The text at this place, which was checked when it was read.
+    /// The text at this place. `Reader::text` has checked that it is UTF-8.
     pub(crate) fn text(self, data: &[u8]) -> &str {
         std::str::from_utf8(self.of(data)).unwrap_or_default()
     }
 
-    /// Where the bytes are.
+    /// The place as a range.
     pub(crate) fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
 }
 
-/// How a field is written.
+/// The wire type of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Varint = 0,
@@ -57,18 +57,20 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// A reader of a part of `data`.
+    ///
     /// # Errors
-    /// There are more bytes than places can say.
+    /// `MalformedError`: the part ends beyond 4 GiB, which a `Span` cannot say.
     pub(crate) fn new(data: &'a [u8], part: Range<usize>) -> Result<Self> {
         u32::try_from(part.end).map_err(|_| MalformedError)?;
         Ok(Self { data, at: part.start, end: part.end })
     }
 
-    /// The next field's number and kind; None at the end.
-    #[inline]
+    /// The next field's number and kind; `None` at the end.
     ///
     /// # Errors
-    /// There is none that could be.
+    /// `MalformedError`: the bytes are not a tag.
+    #[inline]
     pub(crate) fn tag(&mut self) -> Result<Option<(u32, Kind)>> {
         if self.at == self.end {
             return Ok(None);
@@ -97,15 +99,15 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
-    /// Whether nothing is left.
+    /// Whether everything was read.
     pub(crate) fn is_empty(&self) -> bool {
         self.at == self.end
     }
 
-    /// A number of up to 64 bits.
+    /// A varint of up to 64 bits.
     ///
     /// # Errors
-    /// It is cut, or longer.
+    /// `MalformedError`: the bytes end within the varint, or it is longer than ten bytes.
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64> {
         self.varint_of(10)
@@ -130,10 +132,10 @@ impl<'a> Reader<'a> {
         Err(MalformedError)
     }
 
-    /// So many bytes.
+    /// The next `length` bytes.
     ///
     /// # Errors
-    /// There are fewer.
+    /// `MalformedError`: fewer bytes are left.
     #[inline]
     pub(crate) fn take(&mut self, length: usize) -> Result<Span> {
         if length > self.end - self.at {
@@ -141,34 +143,34 @@ impl<'a> Reader<'a> {
         }
         let start = self.at;
         self.at += length;
-        // `new` saw to it that every place fits.
+        // `new` checked that every place fits.
         Ok(Span { start: start as u32, end: self.at as u32 })
     }
 
-    /// Bytes, with their length before them.
+    /// A field of bytes: its length, then the bytes.
     ///
     /// # Errors
-    /// There are fewer.
+    /// `MalformedError`: fewer bytes are left than the length says.
     #[inline]
     pub(crate) fn bytes(&mut self) -> Result<Span> {
         let length = self.short_varint()?;
         self.take(usize::try_from(length).map_err(|_| MalformedError)?)
     }
 
-    /// A text, with its length before it.
+    /// A field of text: its length, then the text.
     ///
     /// # Errors
-    /// It is not UTF-8, or cut.
+    /// `MalformedError`: as of `bytes`, or the text is not UTF-8.
     #[inline]
     pub(crate) fn text(&mut self) -> Result<Span> {
         let span = self.bytes()?;
         if is_text(span.of(self.data)) { Ok(span) } else { Err(MalformedError) }
     }
 
-    /// Passes a field over.
+    /// Skips a field whose tag was read.
     ///
     /// # Errors
-    /// It is cut, or groups nest too deep.
+    /// `MalformedError`: the bytes end within the field, or groups nest deeper than `depth`.
     pub(crate) fn skip(&mut self, field: u32, kind: Kind, depth: u32) -> Result<()> {
         match kind {
             Kind::Varint => drop(self.varint()?),
@@ -194,11 +196,11 @@ impl<'a> Reader<'a> {
 /// Whether bytes are UTF-8.
 #[inline]
 pub(crate) fn is_text(bytes: &[u8]) -> bool {
-    // Most are ASCII, which is seen faster.
+    // Most texts are ASCII, and that check is faster.
     bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }
 
-/// How many bytes a varint takes.
+/// The length of a varint in bytes.
 #[inline]
 pub(crate) const fn varint_len(value: u64) -> usize {
     ((value | 1).ilog2() / 7 + 1) as usize
@@ -226,13 +228,13 @@ pub(crate) fn put_tag(out: &mut Vec<u8>, field: u32, kind: Kind) {
     put_varint(out, tag(field, kind));
 }
 
-/// How many bytes a varint field takes; zero is not written.
+/// The length of a varint field in bytes; 0 for the value 0, which is not written.
 #[inline]
 pub(crate) fn varint_field_len(field: u32, value: u64) -> usize {
     if value == 0 { 0 } else { varint_len(tag(field, Kind::Varint)) + varint_len(value) }
 }
 
-/// Appends a varint field; zero is not written.
+/// Appends a varint field; the value 0 is not written.
 #[inline]
 pub(crate) fn put_varint_field(out: &mut Vec<u8>, field: u32, value: u64) {
     if value != 0 {
@@ -241,13 +243,13 @@ pub(crate) fn put_varint_field(out: &mut Vec<u8>, field: u32, value: u64) {
     }
 }
 
-/// How many bytes a field of bytes takes.
+/// The length in bytes of a field of `length` bytes.
 #[inline]
 pub(crate) fn bytes_field_len(field: u32, length: usize) -> usize {
     varint_len(tag(field, Kind::Bytes)) + varint_len(length as u64) + length
 }
 
-/// Appends the head of a field of bytes.
+/// Appends the tag and the length of a field of bytes.
 #[inline]
 pub(crate) fn put_bytes_head(out: &mut Vec<u8>, field: u32, length: usize) {
     put_tag(out, field, Kind::Bytes);

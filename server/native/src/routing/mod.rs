@@ -1,4 +1,4 @@
-//! Which version answers a call.
+//! Routing: from the names in a request to the version that answers.
 
 pub(crate) mod snapshot;
 pub(crate) mod split;

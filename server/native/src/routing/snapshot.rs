@@ -1,4 +1,4 @@
-//! The immutable routing state: which version answers which call.
+//! The immutable routing state. An engine serves from one snapshot until the control plane publishes the next.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -12,10 +12,10 @@ use crate::routing::split;
 use crate::routing::version::Version;
 use crate::statistics::RouteShards;
 
-/// Where a snapshot comes from, for the control plane to explain failures by.
+/// The control plane's own snapshot, which it needs to word failures.
 pub(crate) type Origin = Arc<dyn Any + Send + Sync>;
 
-/// A version of a split.
+/// One version of a split.
 pub(crate) struct Target {
     pub version: Arc<Version>,
     pub weight: u32,
@@ -23,24 +23,24 @@ pub(crate) struct Target {
     pub counts: Arc<RouteShards>,
 }
 
-/// Where copies go, and the share of the calls that are copied.
+/// A version that gets copies of a share of a route's calls.
 pub(crate) struct Shadow {
-    /// The name of the route that it is of.
+    /// The name of the route.
     pub route: Arc<str>,
     pub version: Arc<Version>,
     pub share: f64,
     pub counts: Arc<RouteShards>,
 }
 
-/// What a name of a model leads to; there is at least one target.
+/// The versions that a name of a model leads to: at least one.
 pub(crate) struct Route {
     pub targets: Vec<Target>,
     pub shadow: Option<Shadow>,
 }
 
 impl Route {
-    /// The index of the target that answers: for one key always the same, without a key at random
-    /// by weight.
+    /// The index of the target that answers. A routing key always leads to the same target; calls without a
+    /// key are spread at random by weight.
     #[inline]
     pub(crate) fn pick(&self, routing_key: &str) -> usize {
         if self.targets.len() == 1 {
@@ -51,26 +51,26 @@ impl Route {
     }
 }
 
-/// A method of a typed service, and what the service is of.
+/// A method of a typed service, and the service.
 pub(crate) type TypedMethod = (&'static Method, Arc<TypedService>);
 
-/// All routes.
+/// All routes and typed services.
 #[derive(Default)]
 pub(crate) struct Snapshot {
     models: HashMap<String, HashMap<String, Arc<Route>, RandomState>, RandomState>,
     /// The methods of typed services by their paths.
     methods: HashMap<Vec<u8>, TypedMethod, RandomState>,
-    /// Who answers typed calls that name no version, by model and major.
+    /// The routes of typed calls that name no version, by model and major.
     majors: HashMap<String, HashMap<u64, Arc<Route>, RandomState>, RandomState>,
     pub origin: Option<Origin>,
 }
 
-/// A typed service: its full name, what it is of, and the name of the route of calls that name no
+/// A typed service: its full name, its model and major, and the name of the route for calls that name no
 /// version.
 pub(crate) type ServiceParts = (String, TypedService, String);
 
 impl Snapshot {
-    /// A snapshot of (model, version or alias or "", what it leads to), and of typed services.
+    /// A snapshot of routes, each with its model and its name (a version, an alias or ""), and of typed services.
     pub(crate) fn new(
         routes: Vec<(String, String, Route)>,
         services: Vec<ServiceParts>,
@@ -95,12 +95,13 @@ impl Snapshot {
         snapshot
     }
 
-    /// The typed method of a path, if there is one.
+    /// The typed method of a path.
     pub(crate) fn typed_method(&self, path: &[u8]) -> Option<&TypedMethod> {
         self.methods.get(path)
     }
 
-    /// The route of a typed call, if there is one of that name and all of it is of that major.
+    /// The route of a typed call. `None` where there is no route of that name, or a version of it has another
+    /// major.
     pub(crate) fn major_route(&self, service: &TypedService, name: &str) -> Option<&Arc<Route>> {
         if name.is_empty() {
             let found = self.majors.get(&service.model).and_then(|majors| majors.get(&service.major));
@@ -112,7 +113,7 @@ impl Snapshot {
         self.route(&service.model, name).filter(fits)
     }
 
-    /// The route, if there is one.
+    /// The route of a name of a model.
     #[inline]
     pub(crate) fn route(&self, model: &str, name: &str) -> Option<&Arc<Route>> {
         self.models.get(model)?.get(name)

@@ -1,16 +1,17 @@
 //! Which version of a split answers a call: weighted rendezvous hashing.
 //!
-//! engine/split.py once more, to the bit; the words are there. Seeds come from the control plane.
+//! The same as `engine/split.py`, to the bit, so that both engines send a key to the same version. That module
+//! explains the method. The control plane gives the seeds.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 const LN_2: f64 = std::f64::consts::LN_2;
-/// Of the series of artanh; at 1/3 the next term is below a double's last bit.
+/// Terms of the series of artanh. At 1/3 the next term is below the last bit of a double.
 const TERMS: u32 = 17;
 const DIGEST_BYTES: usize = 8;
 
-/// Where a routing key stands.
+/// The point of a routing key.
 pub(crate) fn point_of(routing_key: &str) -> u64 {
     let digest = blake2b_simd::Params::new().hash_length(DIGEST_BYTES).hash(routing_key.as_bytes());
     let mut bytes = [0; DIGEST_BYTES];
@@ -18,25 +19,25 @@ pub(crate) fn point_of(routing_key: &str) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// A place at random, for a call without a key.
+/// A random point, for a call without a routing key.
 pub(crate) fn random_point() -> u64 {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(RandomState::new().build_hasher().finish());
     }
     STATE.with(|state| {
-        // SplitMix64: the golden ratio's steps, mixed.
+        // SplitMix64: steps of the golden ratio, mixed.
         let next = state.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
         state.set(next);
         mix(next)
     })
 }
 
-/// Whether one call in so many is meant, at random.
+/// True with probability `share`.
 pub(crate) fn drawn(share: f64) -> bool {
     share >= 1.0 || unit(random_point()) < share
 }
 
-/// The index of the target, of seed and weight, that a point falls to.
+/// The index of the target that a point falls to. Targets are seeds and weights.
 pub(crate) fn pick(point: u64, targets: impl Iterator<Item = (u64, u32)>) -> usize {
     let (mut best, mut least) = (0, f64::INFINITY);
     for (index, (seed, weight)) in targets.enumerate() {
@@ -54,14 +55,14 @@ fn mix(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// One of 2^52 evenly spread numbers in (0, 1), none of them rounded.
+/// One of 2^52 evenly spaced numbers in (0, 1), each exact.
 fn unit(x: u64) -> f64 {
     ((x >> 12) as f64 + 0.5) * (1.0 / (1_u64 << 52) as f64)
 }
 
-/// -ln(u) of a number in (0, 1), the same to the bit everywhere, as libm's need not be.
+/// -ln(u) for u in (0, 1). Unlike libm's it is the same to the bit on every machine.
 fn minus_ln(u: f64) -> f64 {
-    // u is no subnormal: mantissa in [0.5, 1) and exponent are in its bits.
+    // u is never subnormal, so its bits hold the mantissa, here in [0.5, 1), and the exponent.
     let bits = u.to_bits();
     let exponent = (bits >> 52) as i32 - 1022;
     let mantissa = f64::from_bits((bits & ((1 << 52) - 1)) | (1022 << 52));
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_same_key_gets_the_same_version_everywhere() {
-        // As in tests/scorewire_server/test_split.py.
+        // The same keys and versions as in the tests of engine/split.py.
         assert_eq!(point_of("customer-17"), 0x113A_D135_4B54_08DC);
         let seeds = [point_of("repurchase/1.0.0"), point_of("repurchase/1.1.0")];
         let found: String = (0..64)

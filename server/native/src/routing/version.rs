@@ -1,4 +1,4 @@
-//! A version that serves.
+//! A version that can serve.
 
 use std::sync::Arc;
 
@@ -6,17 +6,17 @@ use crate::encodings::encoding::WireSchema;
 use crate::rows::runner::GraphRunner;
 use crate::statistics::VersionCounts;
 
-/// What each worker counts of one version.
+/// The counts of one version, one for each worker.
 pub(crate) type VersionShards = Box<[VersionCounts]>;
 
 /// One version: its names, its graph, and how its calls are read and answered.
 pub(crate) struct Version {
     pub model: String,
     pub version: String,
-    /// The first number of the version, by which typed services are told apart.
+    /// The major number. Each major of a model has its own typed service.
     pub major: u64,
     pub fingerprint: String,
-    /// What one row costs, in nanoseconds, as it was measured at the load.
+    /// Nanoseconds that one row costs, measured when the bundle was loaded.
     pub row_ns: f64,
     /// The most rows of one call, where the version takes fewer than the server.
     pub max_rows: Option<u32>,

@@ -1,23 +1,23 @@
-//! Which rows are refused, and why.
+//! Checks of rows: which values the schema refuses, and why.
 
 use crate::protocol::reasons::{MISSING, NOT_WHOLE, OUT_OF_RANGE, ROW_REASONS};
 
-/// What one feature refuses, in schema order.
+/// The check of one feature.
 pub(crate) struct FeatureCheck {
     pub source: CheckSource,
     pub missing_allowed: bool,
-    /// By reason: a RowError without its row, as bytes; empty for what is never refused.
+    /// For each reason the bytes of a `RowError` without the field `row`; empty for a reason that never applies.
     pub refusals: [Vec<u8>; ROW_REASONS],
 }
 
-/// What a check looks at.
+/// The value that a check looks at.
 pub(crate) enum CheckSource {
     Number(NumberCheck),
-    /// Position of the text, and the vocabularies that must know it.
+    /// The position of a text, and the vocabularies that must know it.
     Text(usize, Vec<usize>),
 }
 
-/// Which numbers are taken.
+/// The numbers that a feature accepts; NaN is a missing value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct NumberCheck {
     pub position: usize,
@@ -27,6 +27,7 @@ pub(crate) struct NumberCheck {
 }
 
 impl NumberCheck {
+    /// The reason for which a number is refused; `None` where it is accepted.
     #[inline]
     pub(crate) fn refuse(self, number: f64, missing_allowed: bool) -> Option<usize> {
         if number.is_nan() {
@@ -38,13 +39,13 @@ impl NumberCheck {
         }
     }
 
-    /// Whether it takes every number.
-    pub(crate) fn free(self) -> bool {
+    /// Whether every number is accepted.
+    pub(crate) fn accepts_all(self) -> bool {
         self.low == f64::NEG_INFINITY && self.high == f64::INFINITY && !self.whole
     }
 }
 
-/// A row that has no score.
+/// A row that is refused, and so has no score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RowError {
     pub row: u32,
@@ -62,7 +63,7 @@ impl RowError {
         self.check as usize
     }
 
-    /// Why, as an index to count by.
+    /// The index of the reason.
     pub(crate) fn reason(&self) -> usize {
         self.reason
     }

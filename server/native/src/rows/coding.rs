@@ -1,7 +1,8 @@
-//! How rows become graph inputs: `scorewire_contract.coding`, once more.
+//! How rows become graph inputs, as `scorewire_contract.coding` does it in Python.
 //!
-//! Rows that the schema does not allow are found here and left out, so that one bad row costs its
-//! own score and nobody else's.
+//! `examine` looks texts up in the vocabularies, finds the rows that the schema refuses, and counts the words
+//! of the other rows. `fill` then writes only the rows without an error into the inputs, so that one bad row
+//! costs its own score and no other row's.
 
 use std::ops::Range;
 
@@ -17,26 +18,28 @@ use crate::rows::vocabulary::{Fold, Vocabulary};
 use crate::rows::words::Bag;
 
 const DOUBLE: usize = 8;
-/// Elements for which memory is kept between calls.
+/// Elements of each buffer for which memory is kept between calls.
 const KEPT: usize = 1 << 12;
 
 /// Where one column of a graph input comes from.
 pub(crate) enum GraphColumn {
+    /// The position of a number in the row.
     Number(usize),
-    /// A vocabulary, and the value of each of its texts with that of unknown ones last.
+    /// The index of a vocabulary, and a value for each of its texts; the last value is for unknown texts.
     Coded(usize, Vec<f64>),
+    /// The position of a text in the row.
     Text(usize, Fold),
 }
 
-/// One graph input: a tensor of shape [rows, dims...], with the columns row-major, or one of shape
-/// [entries].
+/// One graph input: a tensor of shape [rows, dims...] with its columns row-major, or, for counts of words, a
+/// tensor of shape [entries].
 pub(crate) struct GraphInput {
     element: Element,
     columns: Vec<GraphColumn>,
     dims: Vec<i64>,
-    /// The columns are all numbers, in their order.
+    /// Whether the columns are all numbers of the row, in their order.
     in_place: bool,
-    /// Of which bag it has the counts, and what of them.
+    /// For counts of words: the index of the bag, and which part of its entries.
     entries: Option<(usize, EntryPart)>,
 }
 
@@ -53,7 +56,7 @@ impl GraphInput {
         Self { element, columns, dims, in_place, entries: None }
     }
 
-    /// An input that has a part of the counts of a bag.
+    /// An input for one part of a bag's entries.
     pub(crate) fn entries(bag: usize, part: EntryPart) -> Self {
         let (columns, dims) = (Vec::new(), Vec::new());
         Self { element: part.element(), columns, dims, in_place: false, entries: Some((bag, part)) }
@@ -68,9 +71,9 @@ pub(crate) struct Coder {
     bags: Vec<Bag>,
     inputs: Vec<GraphInput>,
     checks: Vec<FeatureCheck>,
-    /// Nothing is refused: the checks need no look.
+    /// Whether no row is ever refused, so that the checks are skipped.
     free: bool,
-    /// What cutting texts into words may cost for each byte of a message.
+    /// Nanoseconds that cutting texts into words may take for each byte of a message.
     pub byte_ns: f64,
 }
 
@@ -81,7 +84,7 @@ pub(crate) struct CodingScratch {
     folded: Vec<u8>,
     entries: Entries,
     pub errors: Vec<RowError>,
-    /// The rows without an error; all where `errors` is empty.
+    /// The rows without an error, ascending. Not filled where `errors` is empty: then all rows are kept.
     pub kept: Vec<u32>,
 }
 
@@ -112,7 +115,7 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// The rows of a request that came in these bytes.
+    /// The rows of a request that was read from `data`.
     #[inline]
     pub(crate) fn of(request: &'a Request, data: &'a [u8]) -> Self {
         let (numbers, texts) = (request.numbers(data), &request.texts);
@@ -133,7 +136,7 @@ impl<'a> Rows<'a> {
 }
 
 impl Coder {
-    /// A coder of rows with so many numbers and texts.
+    /// A coder of rows with `number_count` numbers and `text_count` texts.
     pub(crate) fn new(
         (number_count, text_count): (usize, usize),
         vocabularies: Vec<Vocabulary>,
@@ -144,7 +147,7 @@ impl Coder {
         let free = checks.iter().all(|check| {
             check.missing_allowed
                 && match &check.source {
-                    CheckSource::Number(number) => number.free(),
+                    CheckSource::Number(number) => number.accepts_all(),
                     CheckSource::Text(_, known) => known.is_empty(),
                 }
         });
@@ -152,14 +155,14 @@ impl Coder {
         Self { number_count, text_count, vocabularies, bags, inputs, checks, free, byte_ns }
     }
 
-    /// Whether the rows have as many numbers and texts as they should.
+    /// Whether the request has the numbers and texts of as many rows as it says.
     #[inline]
     pub(crate) fn fits(&self, rows: Rows<'_>) -> bool {
         rows.numbers.len() == rows.count * self.number_count * DOUBLE
             && rows.texts.len() == rows.count * self.text_count
     }
 
-    /// Looks texts up, finds the rows that are refused, and counts the words of the others.
+    /// Looks texts up, finds the rows that are refused, and counts the words of the other rows.
     pub(crate) fn examine(&self, rows: Rows<'_>, scratch: &mut CodingScratch) {
         let CodingScratch { codes, folded, entries, errors, kept } = scratch;
         codes.clear();
@@ -214,15 +217,15 @@ impl Coder {
         })
     }
 
-    /// A refused row's RowError but for its row, as bytes, and the reason as an index to count by.
+    /// The bytes of a refused row's `RowError` without the field `row`, and the index of its reason.
     pub(crate) fn refusal(&self, error: &RowError) -> (&[u8], usize) {
         (&self.checks[error.check()].refusals[error.reason()], error.reason())
     }
 
-    /// The tensors that so many rows are filled into.
+    /// Tensors for the inputs of `count` rows.
     ///
     /// # Errors
-    /// There is not enough memory.
+    /// `OrtError`: there is not enough memory.
     pub(crate) fn tensors(&self, count: usize) -> Result<Vec<Tensor>, OrtError> {
         let shape = |input: &GraphInput| match input.entries {
             Some(_) => vec![MIN_ENTRIES as i64],
@@ -231,39 +234,39 @@ impl Coder {
         self.inputs.iter().map(|input| Tensor::new(input.element, &shape(input))).collect()
     }
 
-    /// Fills the counts of words of the rows of a frame, all at once; `rows` are the scratches and the places
-    /// among the rows kept in them, in the order in which the frame has them.
+    /// Fills in the counts of words for all rows of a binding at once. `rows` gives for each row, in the
+    /// binding's order, the scratch that has its entries and its index among the rows kept there.
     ///
     /// # Errors
-    /// There is not enough memory.
+    /// `OrtError`: there is not enough memory.
     pub(crate) fn fill_entries<'a>(
         &self,
-        frame: &mut IoBinding,
+        binding: &mut IoBinding,
         rows: impl Iterator<Item = (&'a CodingScratch, usize)> + Clone,
     ) -> Result<(), OrtError> {
         for (place, input) in self.inputs.iter().enumerate() {
             if let Some((bag, part)) = input.entries {
                 let rows = rows.clone().map(|(scratch, row)| scratch.entries.of(bag, row));
-                entries::fill(frame, place, part, self.bags[bag].terms.count(), rows)?;
+                entries::fill(binding, place, part, self.bags[bag].terms.count(), rows)?;
             }
         }
         Ok(())
     }
 
-    /// Fills those of the rows that `examine` kept into the tensors of a frame, from its row `at` on,
-    /// but for counts of words.
+    /// Writes kept rows into the inputs of a binding, from its row `at` on, except counts of words. `kept` is
+    /// the range among the rows that `examine` kept.
     ///
     /// # Errors
-    /// onnxruntime refuses a text.
+    /// `OrtError`: onnxruntime refuses a text.
     pub(crate) fn fill(
         &self,
         rows: Rows<'_>,
         kept: Range<usize>,
         scratch: &mut CodingScratch,
-        frame: &mut IoBinding,
+        binding: &mut IoBinding,
         at: usize,
     ) -> Result<(), OrtError> {
-        for (input, tensor) in self.inputs.iter().zip(frame.inputs_mut()) {
+        for (input, tensor) in self.inputs.iter().zip(binding.inputs_mut()) {
             if input.entries.is_some() {
                 continue;
             }

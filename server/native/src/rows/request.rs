@@ -1,8 +1,9 @@
-//! A request's names and rows, decoded: what all encodings are decoded to.
+//! A decoded request: its names and its positional rows. Every encoding is decoded to this.
 //!
-//! The decoder of the positional encoding is here as well, since a `Request` mirrors its messages:
-//! the last of a field counts, parts of a message are merged, and runs of doubles may be packed,
-//! split or single. A request is read without copying: it is a set of places in the bytes it came in.
+//! The decoder of the positional encoding is here as well, since a `Request` mirrors its messages. Its rules
+//! are protobuf's: the last of a field counts, parts of a message are merged, and doubles may be packed in one
+//! run, split over several runs, or single. Nothing is copied unless the doubles are in several runs: a
+//! request is a set of places in the bytes that it came in.
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ const KEPT_BYTES: usize = 1 << 16;
 /// The names and the positional rows of one message.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// Of a message in a stream; else 0.
+    /// The correlation id of a message in a stream; else 0.
     pub correlation_id: u64,
     pub model: Span,
     pub version: Span,
@@ -121,7 +122,7 @@ impl Request {
         let mut reader = Reader::new(data, part)?;
         while let Some((field, kind)) = reader.tag()? {
             match (field, kind) {
-                // A uint32 takes the low half of what was written, as everywhere in protobuf.
+                // As everywhere in protobuf, a uint32 is the low half of the varint.
                 (1, Kind::Varint) => self.row_count = reader.varint()? as u32,
                 (2, Kind::Bytes) => {
                     let run = reader.bytes()?;

@@ -1,4 +1,4 @@
-//! Texts that are looked up: what happens to a text first, and the index of each known one.
+//! Vocabularies: known texts and their indices.
 
 use std::collections::HashMap;
 
@@ -12,6 +12,7 @@ pub(crate) enum Fold {
 }
 
 impl Fold {
+    /// The folded text; `folded` is the memory for it where it differs from `text`.
     pub(crate) fn apply<'a>(self, text: &'a [u8], folded: &'a mut Vec<u8>) -> &'a [u8] {
         if self == Self::None {
             return text;
@@ -31,12 +32,12 @@ impl Fold {
     }
 }
 
-/// Text to index.
+/// The known texts of one feature, and the index of each.
 pub(crate) struct Vocabulary {
     /// The position of the text in a row.
     pub text: usize,
     fold: Fold,
-    // Its keys come from the bundle, so that no caller can make them collide.
+    // The keys come from the bundle, so no caller can choose keys that collide.
     index: HashMap<Box<[u8]>, u32, RandomState>,
 }
 
