@@ -18,7 +18,7 @@ ROW = {"x0": 1.0, "x1": 2.0, "country": "de"}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_trial_without_end_holds_up_no_other_bundle_and_no_end(tmp_path: Path, engine: str) -> None:
+def test_a_load_without_end_holds_up_no_other_bundle_and_no_end(tmp_path: Path, engine: str) -> None:
     models = tmp_path / "models"
     write_sum_bundle(models, model="healthy")
     # A server that waited for the sandbox or for the grace period would take longer than any test.
@@ -38,7 +38,7 @@ def test_a_trial_without_end_holds_up_no_other_bundle_and_no_end(tmp_path: Path,
         def state(model: str) -> VersionState | None:
             return {each.name: each.versions[0].state for each in client.models()}.get(model)
 
-        wait_until(lambda: state("endless") is VersionState.LOADING, "the trial without end")
+        wait_until(lambda: state("endless") is VersionState.LOADING, "the load without end")
 
         def load() -> None:
             with suppress(ScorewireError), Client(server.address) as other:

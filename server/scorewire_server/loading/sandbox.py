@@ -36,7 +36,7 @@ _ALARM_SECONDS = 2
 _LINE_BYTES = 1 << 20
 # The most characters of a reason on its way from the child.
 _REASON_CHARACTERS = 10_000
-_SIGN = "scorewire trial: "
+_SIGN = "scorewire sandbox: "
 # The memory if --trial-memory-bytes is 0. Forests took up to 25 bytes of memory for each byte of their graph.
 _LEAST_BYTES = 4 << 30
 _BYTES_PER_GRAPH_BYTE = 40

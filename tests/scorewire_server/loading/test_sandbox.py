@@ -54,16 +54,16 @@ async def test_bundles_that_ask_for_too_much_are_refused_and_the_next_is_tried(
     assert reasons["sum 2.0.0"] == "golden.json is missing"
 
 
-def test_a_trial_ends_by_itself_where_its_server_is_gone(models: Path) -> None:
+def test_a_child_ends_by_itself_if_its_server_is_gone(models: Path) -> None:
     write_endless_bundle(models)
     command = [sys.executable, "-m", "scorewire_server.loading.sandbox", "1", str(1 << 30), "1", "reference"]
     line = json.dumps([str(models / "endless" / "1.0.0"), "endless", "1.0.0"]) + "\n"
     ended = subprocess.run(command, input=line, capture_output=True, text=True, check=False, timeout=120)
     assert ended.returncode == -signal.SIGALRM
-    assert ended.stdout == "scorewire trial: ready\n"
+    assert ended.stdout == "scorewire sandbox: ready\n"
 
 
-async def test_what_libraries_print_in_a_trial_is_passed_over(
+async def test_what_libraries_print_in_the_sandbox_is_skipped(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = """
@@ -85,7 +85,7 @@ threading.Thread(target=print_on, daemon=True).start()
     assert tried == {"1.0.0": "", "2.0.0": "golden.json is missing"}
 
 
-async def test_a_bundle_that_ends_its_trial_is_refused_and_the_next_is_tried(models: Path) -> None:
+async def test_a_bundle_that_ends_the_child_is_refused_and_the_next_is_tried(models: Path) -> None:
     bundles.write_sum_bundle(models)
     (folder,) = scan(models)
     sandbox = Sandbox(seconds=30, memory_bytes=1 << 30, threads=1, engine="reference")
@@ -163,7 +163,7 @@ def _reason_under_a_limit(models: Path, more_bytes: int) -> str:
     return ended.stdout.strip()
 
 
-def test_a_limit_of_the_system_is_named_where_a_trial_dies_of_it(models: Path) -> None:
+def test_a_limit_of_the_system_is_named_if_the_child_dies_of_it(models: Path) -> None:
     bundles.write_sum_bundle(models)
     reason = _reason_under_a_limit(models, 40 << 20)
     assert reason.startswith("its first load")
