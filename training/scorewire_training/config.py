@@ -1,4 +1,4 @@
-"""What every training run takes."""
+"""The settings that every training run has."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TypeAlias
 from scorewire_contract.schema import InvalidNameError, Version
 from scorewire_training.errors import TrainingError
 
-# Is told each stage in a sentence; one that ends in "3 of 15" is the third of as many alike.
+# Called with a sentence for each stage. A sentence that ends in "3 of 15" is the third of 15 equal steps.
 Progress: TypeAlias = Callable[[str], None]
 
-# Where --mlflow without an address writes.
+# The MLflow store that --mlflow without a URI writes to.
 DEFAULT_STORE = "sqlite:///mlflow.db"
 
 _MAX_SEED = 2**32 - 1
@@ -24,23 +24,25 @@ _BACKEND = re.compile(r"local|dask(=(tcp|tls|ws|wss)://\S+)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """What is common to all training runs.
+    """The settings that all training runs have in common.
 
     Args:
-        data: the table to train on, .csv or .parquet; None takes data that needs
-            no file of yours.
-        version: the semantic version of the bundle, one that does not exist yet.
+        data: the table to train on, .csv or .parquet; None takes the default data
+            of the use case.
+        version: the semantic version of the new bundle; it must not exist yet.
         output_dir: the folder of all models.
-        seed: of every draw, 0 to 2^32 - 1; one seed and one table give one model.
-        trials: how many sets of parameters are tried of each candidate, 1 to 1000.
-        backend: where XGBoost is fitted: "local", "dask" for a cluster on this
-            machine, "dask=ADDRESS" for one that is there.
-        mlflow_uri: the MLflow store that the run is written to and the bundle
-            registered in: sqlite:///FILE, a folder, or http://HOST:PORT; None
-            writes nothing.
+        seed: the seed of all random numbers, 0 to 2^32 - 1; the same seed and
+            table give the same model.
+        trials: how many sets of parameters to try for each candidate, 1 to 1000.
+        backend: where XGBoost is fitted: "local" for this process, "dask" for a new
+            Dask cluster on this machine, "dask=ADDRESS" for a running scheduler.
+        mlflow_uri: the MLflow store to write the run to and to register the bundle
+            in: sqlite:///FILE, a folder, or http://HOST:PORT; None writes nothing
+            to MLflow.
 
     Raises:
-        TrainingError: a value is out of its range.
+        TrainingError: the version is not a semantic version, or another value is
+            out of its range.
     """
 
     data: Path | None = None

@@ -1,4 +1,4 @@
-"""A training run's settings as a TOML file: read with every check, written so that it gives the same run."""
+"""The settings of a training run as a TOML file, which gives the same model when it is read again."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from scorewire_training.errors import TrainingError
 
 _C = TypeVar("_C", bound=TrainingConfig)
 
-# Where a run puts things, which is no part of what it is.
+# Where a run writes to: these do not change the model.
 _PLACES = {"output_dir", "mlflow_uri"}
 _MAX_BYTES = 1 << 20
-# For people: what a key takes.
+# How error messages describe the value of a key.
 _KINDS: dict[type, str] = {
     str: 'a text in quotes, like "1.0.0"',
     Path: 'a path in quotes, like "rows.csv"',
@@ -32,22 +32,22 @@ _KINDS: dict[type, str] = {
 
 
 def load_config(config_class: type[_C], path: Path | None, overrides: dict[str, Any]) -> _C:
-    """The settings of a file, those of `overrides` before them; the defaults for the rest.
+    """Read settings from a file, with overrides and defaults.
 
     Args:
-        config_class: whose fields are the keys.
-        path: of the file; None for none.
-        overrides: by field.
+        config_class: the settings class; its fields are the keys of the file.
+        path: the TOML file; None reads no file.
+        overrides: values by field, which replace those of the file.
 
     Raises:
-        TrainingError: the file cannot be read, has a key that is none or a value
-            of another type; or a value is out of its range.
+        TrainingError: the file cannot be read or parsed, has an unknown key or a
+            value of the wrong type, or a value is out of its range.
     """
     if path is None:
         return config_class(**overrides)
     values = _read(path, config_class)
     try:
-        # Alone first, so that the file is named where the fault is its own.
+        # The file's values are checked alone first, so that an error in them names the file.
         config_class(**{name: value for name, value in values.items() if name not in overrides})
     except TrainingError as error:
         raise TrainingError(f"{path}: {error}") from None
@@ -55,9 +55,9 @@ def load_config(config_class: type[_C], path: Path | None, overrides: dict[str, 
 
 
 def render_config(config: TrainingConfig) -> bytes:
-    """The settings that are in force, as TOML; `load_config` of it gives the same model.
+    """The settings as TOML; `load_config` of the file gives the same model.
 
-    What is None is left out, and so is where the bundle and the run are put.
+    Settings that are None are left out, and so are the places that the run writes to.
     """
     lines = ["# The settings that made this bundle: scorewire train ... --config training.toml"]
     for setting in fields(config):
@@ -72,7 +72,7 @@ def _read(path: Path, config_class: type[TrainingConfig]) -> dict[str, Any]:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
-            raise TrainingError(f"{path} has more than {_MAX_BYTES:,} bytes: it is no file of settings")
+            raise TrainingError(f"{path} has more than {_MAX_BYTES:,} bytes: it is not a settings file")
         table = tomllib.loads(content.decode("utf-8"))
     except OSError as error:
         raise TrainingError(f"{path} cannot be read: {error.strerror}") from None
@@ -91,7 +91,7 @@ def _read(path: Path, config_class: type[TrainingConfig]) -> dict[str, Any]:
 
 
 def _convert(value: object, hint: Any, where: str) -> object:
-    """A TOML value as the type of a field: a scalar, an optional one, or a tuple of some."""
+    """Convert a TOML value to the type of a field: a scalar, an optional scalar, or a tuple of scalars."""
     if isinstance(hint, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
     if typing.get_origin(hint) is tuple:
@@ -103,7 +103,7 @@ def _convert(value: object, hint: Any, where: str) -> object:
         return Path(value)
     if hint is float and type(value) is int:
         return float(value)
-    # A bool is an int and a datetime a date, to Python and not to people.
+    # Compared exactly: in Python a bool is an int, and a datetime is a date.
     if type(value) is hint:
         return value
     raise TrainingError(f"{where} is {_show(value)}: write {_KINDS[hint]}")
@@ -124,5 +124,5 @@ def _render(value: object) -> str:
         return value.isoformat()
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(_render(item) for item in value)}]"
-    # JSON's strings are TOML's, but for one character that TOML wants escaped.
+    # A JSON string is a TOML string, except for one character that TOML requires to be escaped.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

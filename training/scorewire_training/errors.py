@@ -1,7 +1,7 @@
-"""What can go wrong with a training run. Every message says what to do."""
+"""The error of training runs. Every message says what to do about it."""
 
 from __future__ import annotations
 
 
 class TrainingError(ValueError):
-    """A setting, a table or its data do not allow a model to be trained."""
+    """Training cannot start or go on with these settings or this data."""

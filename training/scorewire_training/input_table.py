@@ -1,4 +1,4 @@
-"""Tables of training data: CSV and Parquet files read with errors that help."""
+"""The tables that a model is trained on: CSV and Parquet files, with errors that say what to change."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def read_table(path: Path, *, text_columns: Collection[str] | None = None) -> pd
     """Read a table from a .csv or .parquet file.
 
     Args:
-        path: the file; the name's ending says what it is.
-        text_columns: columns of a CSV file that are text however they look, so
-            that 007 stays 007; None takes every column as text.
+        path: the file; the ending of its name decides how it is read.
+        text_columns: columns of a CSV file to read as text even where they look
+            like numbers, so that 007 stays 007; None reads every column as text.
 
     Raises:
-        TrainingError: the file is absent, of another kind, damaged, or empty.
+        TrainingError: the file does not exist, is neither CSV nor Parquet, is
+            damaged, or has no rows.
     """
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".parquet"):
@@ -31,7 +32,7 @@ def read_table(path: Path, *, text_columns: Collection[str] | None = None) -> pd
         if suffix == ".parquet":
             frame: pd.DataFrame = parquet.read_table(path).to_pandas()
         else:
-            # Of all the spellings of missing only the empty one: NA is a country.
+            # Only an empty cell is missing: NA is a country code.
             frame = pd.read_csv(
                 path,
                 dtype=str if text_columns is None else dict.fromkeys(text_columns, str),
@@ -52,10 +53,10 @@ def read_table(path: Path, *, text_columns: Collection[str] | None = None) -> pd
 
 
 def require_columns(columns: Iterable[str], frame: pd.DataFrame) -> None:
-    """Refuse a table that lacks a column.
+    """Check that a table has all of some columns.
 
     Raises:
-        TrainingError: it does; the message names the columns wanted and there.
+        TrainingError: a column is missing; the message lists the required and the existing columns.
     """
     wanted = list(columns)
     if missing := [column for column in wanted if column not in frame.columns]:
@@ -66,13 +67,13 @@ def require_columns(columns: Iterable[str], frame: pd.DataFrame) -> None:
 
 
 def read_numbers(column: pd.Series[Any]) -> pd.Series[float]:
-    """The column as float64, NaN where it is missing.
+    """Convert a column to float64, with NaN for missing values.
 
     Raises:
         TrainingError: a value is neither missing nor a finite number.
     """
     numbers = pd.to_numeric(column, errors="coerce").astype("float64")
-    # pandas takes the texts "inf" and "nan" for numbers.
+    # pandas reads the texts "inf" and "nan" as numbers.
     odd = column.notna() & ~numbers.abs().lt(float("inf"))
     if odd.any():
         raise TrainingError(

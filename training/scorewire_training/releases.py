@@ -1,4 +1,4 @@
-"""The releases of the libraries that are here, and names that the older ones lack or have elsewhere."""
+"""The installed releases of scikit-learn and XGBoost, and names that differ between releases."""
 
 from __future__ import annotations
 
@@ -21,22 +21,27 @@ XGBOOST_RELEASE = tuple(int(part) for part in xgboost.__version__.split(".")[:2]
 
 
 def _class_of(module: str, name: str) -> Any:
-    """A class of scikit-learn; where this release lacks it, one that no model is an instance of."""
+    """A class of scikit-learn; where this release lacks it, a new class that has no instances."""
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError):
         return type(name, (), {})
 
 
-# From 1.6 on.
+# scikit-learn has it from 1.6 on.
 FrozenEstimator = _class_of("sklearn.frozen", "FrozenEstimator")
 
 
 def read_objects(estimator: BaseEstimator, X: ArrayLike, *, reset: bool) -> Any:
-    """A checked copy of X of dtype object, missing values allowed; `reset` remembers its columns.
+    """Check X as scikit-learn's estimators do and copy it to dtype object; missing values are allowed.
+
+    Args:
+        estimator: the estimator that X is passed to.
+        X: the rows, shape [rows, columns].
+        reset: True in `fit`, which remembers the columns; False compares them with those of `fit`.
 
     Raises:
-        ValueError: X is not of two dimensions, or has other columns than in `fit`.
+        ValueError: X does not have two dimensions, or has other columns than in `fit`.
     """
     if validate_data is None:
         return estimator._validate_data(X, reset=reset, dtype=object, force_all_finite=False, copy=True)

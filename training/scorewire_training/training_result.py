@@ -1,7 +1,7 @@
-"""What a training run found, before anything of it is written.
+"""The result of a training run in memory, before anything is written.
 
-The use cases make a `TrainingResult`; the report, the model card, the tracking and the
-export read it, and know nothing of any use case.
+A use case makes a `TrainingResult`. The report, the model card, the tracking and
+the export read it, so that they know nothing of any use case.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scorewire_training.study.learning_curve import LearningCurve
 
 
 class PredictionKind(Enum):
-    """What a prediction is."""
+    """What kind of number a prediction is."""
 
     PROBABILITY = "probability"
     AMOUNT = "amount"
@@ -28,7 +28,7 @@ class PredictionKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleaningStep:
-    """A step of cleaning: what it leaves out and why, how many rows that took, how many were left."""
+    """A step of data cleaning: its name, why it drops rows, how many it dropped, how many it kept."""
 
     name: str
     reason: str
@@ -38,14 +38,14 @@ class CleaningStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSection:
-    """A part of the report that only one use case has: a table with words, say the segments.
+    """A part of the report that only one use case has, such as the customer segments.
 
     Attributes:
-        title: its heading.
-        text: what to see in it, in a sentence or two.
-        table: one row a line, the index its first column.
-        chart: columns of `table` to draw as bars, each in a panel of its own;
-            empty draws nothing.
+        title: the heading.
+        text: what the table shows, in a sentence or two.
+        table: the table; its index becomes the first column.
+        chart: columns of `table` to draw as bars, each in its own panel; empty
+            draws no chart.
     """
 
     title: str
@@ -56,33 +56,33 @@ class ReportSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
-    """A fitted pipeline, and all that was seen on the way to it.
+    """A fitted pipeline, its evaluation, and how it was found.
 
     Attributes:
         name: the model's name.
-        title: for people: "Who buys again?".
+        title: the question that the model answers, for people: "Who buys again?".
         description: what a prediction means, in one sentence.
         kind: whether predictions are probabilities of label 1, or amounts.
-        unit: of an amount: "$"; empty for probabilities.
-        pipeline: fitted; `predict_proba` or `predict` says a prediction.
-        sample: the rows that it was fitted on, as it takes them.
-        sample_target: their truth, shape [sample rows].
-        test: rows held out from fitting and from every choice.
-        target: their truth, shape [test rows].
-        predictions: for the rows of `test`, shape [test rows].
-        metrics: measured on `test`, by name; see TrainedModel.
-        feature_descriptions: for people, by feature.
-        candidates: the rivals, in the order of the rule.
+        unit: the unit of an amount, such as "$"; empty for probabilities.
+        pipeline: the fitted pipeline; its `predict_proba` or `predict` predicts.
+        sample: the rows that the pipeline was fitted on, as it takes them.
+        sample_target: the true values for `sample`, shape [sample rows].
+        test: rows that were used neither to fit nor to choose the model.
+        target: the true values for `test`, shape [test rows].
+        predictions: the predictions for `test`, shape [test rows].
+        metrics: metrics on `test`, by name; see `evaluation.metrics` for the names.
+        feature_descriptions: what each feature means, for people.
+        candidates: the tuned candidates, from the simplest on.
         chosen: the name of the candidate that `pipeline` is.
-        rule: how it was chosen, in words.
-        loss_name: what the candidates' loss is, in words.
-        steps: of cleaning, in order.
-        evaluation_protocol: what was known when: which time or rows were fitted on, chosen
-            by, judged by; a sentence each.
-        limits: what the model must not be used for, or is known to do badly; a
+        rule: how the candidate was chosen, in words.
+        loss_name: the loss of the candidates, in words.
+        steps: the steps of data cleaning, in order.
+        evaluation_protocol: which rows and times were used to fit, to choose and to
+            test the model, one sentence each.
+        limits: what the model must not be used for, and what it does badly, one
             sentence each.
-        learning_curve: of the chosen candidate.
-        sections: of the report, in order.
+        learning_curve: the learning curve of the chosen candidate.
+        sections: the parts of the report that only this use case has, in order.
         files: further files of the bundle, by name.
     """
 

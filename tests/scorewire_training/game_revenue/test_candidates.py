@@ -20,7 +20,7 @@ from scorewire_training.game_revenue.data import FEATURES, TEXTS, Part
 from scorewire_training.game_revenue.generate import generate_users
 from scorewire_training.study.candidates import Candidate
 
-RIVALS = build_candidates(0)
+CANDIDATES = build_candidates(0)
 
 
 def _draw(candidate: Candidate) -> dict[str, object]:
@@ -52,7 +52,7 @@ def fit(users: Part) -> Callable[[Candidate], Pipeline]:
     return fit_once
 
 
-@pytest.mark.parametrize("candidate", RIVALS, ids=lambda candidate: candidate.name)
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: candidate.name)
 def test_every_rival_is_exported_exactly(
     candidate: Candidate, fit: Callable[[Candidate], Pipeline], users: Part, tmp_path: Path
 ) -> None:
@@ -64,7 +64,7 @@ def test_every_rival_is_exported_exactly(
     assert bundle.parity.worst_share_of_tolerance < (0.5 if "xgboost" in candidate.name else 1e-3)
 
 
-@pytest.mark.parametrize("candidate", RIVALS, ids=lambda candidate: candidate.name)
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: candidate.name)
 def test_no_rival_predicts_below_zero(
     candidate: Candidate, fit: Callable[[Candidate], Pipeline], users: Part
 ) -> None:
@@ -76,7 +76,7 @@ def test_no_rival_predicts_below_zero(
         assert np.isfinite(predictions).all()
 
 
-@pytest.mark.parametrize("candidate", RIVALS, ids=lambda candidate: candidate.name)
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: candidate.name)
 def test_an_unseen_country_is_an_ordinary_one_even_where_one_country_has_the_money(
     candidate: Candidate, fit: Callable[[Candidate], Pipeline], users: Part
 ) -> None:

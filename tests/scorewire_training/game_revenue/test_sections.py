@@ -42,10 +42,10 @@ def partition(tmp_path_factory: pytest.TempPathFactory) -> Partition:
 
 
 def test_a_study_says_all_that_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    studies: list[TrainingResult] = []
+    results: list[TrainingResult] = []
 
     def keep(result: TrainingResult, *args: object, **options: object) -> TrainedModel:
-        studies.append(result)
+        results.append(result)
         return None  # type: ignore[return-value]  # nothing is written
 
     monkeypatch.setattr(model_module, "publish", keep)
@@ -53,10 +53,10 @@ def test_a_study_says_all_that_was_found(tmp_path: Path, monkeypatch: pytest.Mon
     config = GameRevenueConfig(data=tmp_path / "users.csv", output_dir=tmp_path, trials=1)
     told: list[str] = []
     train_game_revenue(config, progress=told.append)
-    (result,) = studies
+    (result,) = results
     assert result.kind is PredictionKind.AMOUNT
     assert [candidate.name for candidate in result.candidates] == [
-        rival.name for rival in build_candidates(0)
+        candidate.name for candidate in build_candidates(0)
     ]
     assert result.chosen in [candidate.name for candidate in result.candidates]
     assert all(len(candidate.fold_losses) == 4 for candidate in result.candidates)
@@ -73,7 +73,7 @@ def test_a_study_says_all_that_was_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert any("trial 1 of 1" in sentence for sentence in told)
     # The same, whatever else was done before.
     train_game_revenue(replace(config, version="1.0.1"))
-    assert studies[1].metrics == result.metrics
+    assert results[1].metrics == result.metrics
 
 
 def test_deciles_and_countries_hold_every_test_user(partition: Partition) -> None:

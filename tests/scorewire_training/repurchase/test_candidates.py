@@ -26,13 +26,15 @@ def rows() -> Observations:
 
 
 def _build(name: str, columns: pd.Index[str]) -> Pipeline:
-    rival: Candidate = next(rival for rival in build_candidates(columns, 0) if rival.name == name)
+    candidate: Candidate = next(
+        candidate for candidate in build_candidates(columns, 0) if candidate.name == name
+    )
     trial = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0)).ask()
-    return rival.build(dict(rival.suggest(trial)))
+    return candidate.build(dict(candidate.suggest(trial)))
 
 
 def test_rivals_come_in_the_order_of_simplicity(rows: Observations) -> None:
-    assert tuple(rival.name for rival in build_candidates(rows.features.columns, 0)) == NAMES
+    assert tuple(candidate.name for candidate in build_candidates(rows.features.columns, 0)) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

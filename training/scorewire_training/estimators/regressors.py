@@ -1,7 +1,7 @@
-"""Regressors of amounts for scikit-learn pipelines, exported exactly.
+"""Regressors of amounts for scikit-learn pipelines, each with an exact translation to ONNX.
 
-Amounts are not negative: many are zero, most are small, a few are huge. Each
-class says one thing about them, and they are made to be put into each other.
+Amounts are not negative: many are zero, most are small, a few are huge. Each class
+models one of these properties, and the classes are made to be nested.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NO_EXPOSURE = 1e-100
 
 
 class _AmountRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # untyped
-    """What the classes here have in common: missing numbers and the like are the inner models' business."""
+    """Checks of the regressors here; missing numbers and the like are left to the inner models."""
 
     n_features_in_: int
 
@@ -36,19 +36,20 @@ class _AmountRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):  # ty
 
 
 class LogRegressor(_AmountRegressor):
-    """Learns log(amount + shift), and answers the mean amount, never below zero.
+    """Learns log(amount + shift) and predicts the mean amount, never below zero.
 
-    The mean of an exponential is above the exponential of the mean, by the mean
-    of the exponential errors (Duan 1983, "Smearing Estimate: A Nonparametric
-    Retransformation Method").
+    The exponential of a mean is below the mean of the exponentials. The smearing
+    factor, the mean of exp(error), corrects for that (Duan 1983, "Smearing
+    Estimate: A Nonparametric Retransformation Method").
 
     Args:
         regressor: learns the logarithm.
-        shift: above zero where amounts may be zero; in units of the amount.
+        shift: added to every amount, in units of the amount; above zero where
+            amounts may be zero.
 
     Attributes:
         regressor_: the fitted regressor.
-        smearing_: mean of exp(error) over the rows that it was fitted on.
+        smearing_: the mean of exp(error) over the rows of `fit`.
     """
 
     def __init__(self, regressor: Any, shift: float = 0.0) -> None:
@@ -77,17 +78,18 @@ class LogRegressor(_AmountRegressor):
 
 
 class RateRegressor(_AmountRegressor):
-    """Learns the rate amount / exposure, and answers the rate times the exposure.
+    """Learns the rate amount / exposure and predicts the rate times the exposure.
 
-    The exposure may be whatever the amount is in proportion to, such as the
-    amount that a simpler model expects. With `power` it is a Tweedie model with
-    the offset log(exposure): dividing the amount by the exposure and weighting by
+    The exposure is anything that the amount is proportional to, such as the amount
+    that a simpler model expects. With `power` this is a Tweedie model with the
+    offset log(exposure): dividing the amount by the exposure and weighting by
     exposure^(2 - power) has the same maximum (Ohlsson & Johansson 2010, "Non-Life
     Insurance Pricing with Generalized Linear Models").
 
     Args:
         regressor: learns the rate from the columns after the first.
-        power: the variance power of its Tweedie deviance; 2 weights all rows alike.
+        power: the variance power of the Tweedie deviance; 2 gives all rows the same
+            weight.
 
     Attributes:
         regressor_: the fitted regressor.
@@ -98,9 +100,9 @@ class RateRegressor(_AmountRegressor):
         self.power = power
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> RateRegressor:
-        """Fit to numbers [rows, columns], of which the first is log(exposure), and amounts [rows].
+        """Fit to numbers [rows, columns], whose first column is log(exposure), and amounts [rows].
 
-        Rows whose exposure is next to nothing have no rate, and are left out.
+        Rows with almost no exposure have no rate and are left out.
 
         Raises:
             ValueError: an amount is negative or not finite, or no row has an exposure.
@@ -123,7 +125,7 @@ class RateRegressor(_AmountRegressor):
 
 
 class HurdleRegressor(_AmountRegressor):
-    """Answers the probability of any amount times the amount if there is one.
+    """Predicts the probability of a positive amount times the expected positive amount.
 
     Cragg 1971, "Some Statistical Models for Limited Dependent Variables"; with a
     lognormal amount it is what Wang et al. 2019, "A Deep Probabilistic Model for
@@ -131,7 +133,7 @@ class HurdleRegressor(_AmountRegressor):
 
     Args:
         classifier: learns whether the amount is above zero, from all rows.
-        regressor: learns the amount, from the rows where it is.
+        regressor: learns the amount from the rows whose amount is above zero.
 
     Attributes:
         classifier_: the fitted classifier; None where every amount was above zero.

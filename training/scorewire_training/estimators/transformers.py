@@ -1,8 +1,8 @@
-"""Transformers of text for scikit-learn pipelines, exported exactly.
+"""Transformers of text columns for scikit-learn pipelines, each with an exact translation to ONNX.
 
-What they do to text is what a bundle's coding can say: a fold of the text, and
-one number for each text known from training. Missing text (None, NaN, pd.NA) is
-the empty string, in training as on the wire.
+They do to texts only what the row coding of a bundle can do: fold a text, and
+look up one number for each text that was seen in training. A missing text (None,
+NaN, pd.NA) is the empty string, in training as on the wire.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from scorewire_training.releases import read_objects
 
 Fold: TypeAlias = Literal["ascii_lower_strip", "none"]
 
-# The exposure of a row without counts: as good as none, but it has a logarithm.
+# Stands for an exposure of zero, which has no logarithm.
 LEAST_EXPOSURE = 1e-200
 _BACKFITTING_PASSES = 10
 
 
 class TextCleaner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped
-    """Makes missing text the empty string and folds every text.
+    """Replaces missing texts by the empty string and folds every text.
 
-    Takes and gives columns of text, shape [rows, columns]; the result is of
-    dtype object.
+    Takes and returns columns of text, shape [rows, columns]; the result has dtype
+    object.
 
     Args:
-        fold: "ascii_lower_strip" strips ASCII white space and makes ASCII
-            capitals small; "none" leaves texts as they are.
+        fold: "ascii_lower_strip" strips ASCII white space and lowercases ASCII
+            letters; "none" leaves texts as they are.
     """
 
     def __init__(self, fold: Fold = "ascii_lower_strip") -> None:
@@ -43,7 +43,7 @@ class TextCleaner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # typ
         """Remember the columns.
 
         Raises:
-            ValueError: `fold` is neither of its values, or X is not text.
+            ValueError: `fold` is unknown, or X is not text.
         """
         _check_fold(self.fold)
         _read_texts(self, X, reset=True)
@@ -65,12 +65,12 @@ class TextCleaner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # typ
 
 
 class FrequencyEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped
-    """Replaces each text by its share of the training rows, 0 for an unseen text.
+    """Replaces each text by its share of the training rows, and an unseen text by 0.
 
-    Missing text counts as a text of its own, the empty string.
+    A missing text counts as the text "".
 
     Attributes:
-        frequencies_: for each column, the share of each text seen, ascending by text.
+        frequencies_: for each column, the share of each text of training, sorted by text.
     """
 
     frequencies_: list[dict[str, float]]
@@ -107,35 +107,35 @@ class FrequencyEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
 
 
 class RateEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped
-    """Encodes texts by the rate at which counts become an amount, beside the amount that makes.
+    """Encodes texts by their effect on the rate amount / exposure, beside the expected amount.
 
-    Takes columns of text and after them columns of counts, shape [rows, texts +
-    counts]; texts are read and folded as by TextCleaner. The exposure of a row is
-    the sum of its counts. Gives the logarithm of the amount to expect, whether
-    there is any exposure (1 or 0), and for each column of text its effect on
-    log(amount / exposure): shape [rows, 2 + texts], no number missing. The amount
-    to expect is the exposure times exp(mean + effects).
+    Takes columns of text followed by columns of counts, shape [rows, texts +
+    counts]. Texts are folded as TextCleaner does. The exposure of a row is the sum
+    of its counts. Returns shape [rows, 2 + texts] without missing numbers: the
+    logarithm of the expected amount, 1 or 0 for whether there is any exposure, and
+    for each text column its effect on log(amount / exposure). The expected amount
+    is exposure * exp(mean + sum of effects).
 
-    Effects add up: each is on what the columns before it leave over, in turns
-    (backfitting). Means of few rows are drawn to zero by their credibility, n /
-    (n + variance within / variance between), both variances estimated for each
-    column (Bühlmann & Gisler 2005, "A Course in Credibility Theory"). A text
-    that is not known has the effect zero. `fit_transform` cross-fits: no row of
-    training is encoded by its own amount.
+    The effects are additive and fitted by backfitting, column after column on the
+    residuals of the others. Effects of texts with few rows are shrunk towards zero
+    by their credibility, n / (n + variance within / variance between), with both
+    variances estimated for each column (Bühlmann & Gisler 2005, "A Course in
+    Credibility Theory"). An unknown text has the effect zero. `fit_transform`
+    cross-fits: no row of training is encoded with its own amount.
 
-    Missing counts are 0, as negative ones are; an exposure above the largest of
-    training is cut to that. Of no exposure, next to nothing is to be expected.
+    Missing and negative counts are read as 0. An exposure above the largest one of
+    training is clipped to it. Without exposure the expected amount is almost zero.
 
     Args:
         count_columns: how many of the last columns are counts.
-        fold: of the texts; see TextCleaner.
-        folds: of the cross-fitting.
-        random_state: of the draw of the folds.
+        fold: the fold of the texts; see TextCleaner.
+        folds: the number of folds of the cross-fitting.
+        random_state: the seed that assigns rows to folds.
 
     Attributes:
-        effects_: for each column of text, the effect of each text seen.
-        mean_: of log(amount / exposure).
-        largest_exposure_: of the rows of training.
+        effects_: for each text column, the effect of each text of training.
+        mean_: the mean of log(amount / exposure).
+        largest_exposure_: the largest exposure of the training rows.
     """
 
     effects_: list[dict[str, float]]
@@ -155,16 +155,16 @@ class RateEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # unt
         self.random_state = random_state
 
     def fit(self, X: ArrayLike | pd.DataFrame, y: ArrayLike) -> RateEncoder:
-        """Learn the effects from the rows with an exposure and an amount above zero.
+        """Learn the effects from the rows whose exposure and amount are above zero.
 
         Raises:
-            ValueError: a column is not what it must be.
+            ValueError: a text column holds other values, or a count is not a finite number.
         """
         self._fit(X, y)
         return self
 
     def fit_transform(self, X: ArrayLike | pd.DataFrame, y: ArrayLike) -> NDArray[np.float64]:
-        """Fit, and encode each row by the effects that the other folds' rows teach."""
+        """Fit, and encode each row by the effects learned from the other folds."""
         texts, exposure, log_rates, teaching = self._fit(X, y)
         fold = np.random.default_rng(self.random_state).permutation(len(texts)) % self.folds
         encoded = np.empty((len(texts), 2 + texts.shape[1]))
@@ -178,7 +178,8 @@ class RateEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # unt
         """The encoded rows.
 
         Raises:
-            ValueError: a column is not what it must be, or X has other columns than in `fit`.
+            ValueError: a text column holds other values, a count is not a number, or X has
+                other columns than in `fit`.
         """
         check_is_fitted(self)
         texts, exposure = self._read(X, reset=False)
@@ -187,7 +188,7 @@ class RateEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # unt
     def _fit(
         self, X: ArrayLike | pd.DataFrame, y: ArrayLike
     ) -> tuple[NDArray[np.object_], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-        """Texts, exposures, the log rates of the rows that teach, and which do."""
+        """Texts, exposures, log rates of the rows that effects are learned from, and their mask."""
         _check_fold(self.fold)
         texts, exposure = self._read(X, reset=True)
         if not np.isfinite(exposure).all():
@@ -226,7 +227,7 @@ class RateEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # unt
 def _learn_effects(
     texts: NDArray[np.object_], log_rates: NDArray[np.float64]
 ) -> tuple[float, list[dict[str, float]]]:
-    """The mean, and for each column the effect of each text, by backfitting."""
+    """The mean, and by backfitting the effect of each text of each column."""
     if not len(log_rates):
         return 0.0, [{} for _ in range(texts.shape[1])]
     coded = [pd.factorize(column) for column in texts.T]
@@ -245,7 +246,7 @@ def _learn_effects(
 
 
 def _credible_means(values: NDArray[np.float64], codes: NDArray[np.intp], groups: int) -> NDArray[np.float64]:
-    """The mean of each group, drawn to zero by its credibility; shape [groups]."""
+    """The mean of each group, shrunk towards zero by its credibility; shape [groups]."""
     sizes = np.bincount(codes, minlength=groups).astype(np.float64)
     means = np.bincount(codes, values, minlength=groups) / sizes
     count = len(values)
@@ -269,7 +270,7 @@ def _look_up_effects(effects: list[dict[str, float]], texts: NDArray[np.object_]
 def _read_texts(
     transformer: BaseEstimator, X: ArrayLike | pd.DataFrame, *, reset: bool
 ) -> NDArray[np.object_]:
-    """A copy of X as texts of dtype object; missing ones are empty."""
+    """A copy of X as texts of dtype object, with "" for missing texts."""
     texts = np.array(read_objects(transformer, X, reset=reset), dtype=object)
     texts[pd.isna(texts)] = ""
     _check_texts(transformer, texts)
@@ -285,7 +286,7 @@ def _fold_texts(texts: NDArray[np.object_], fold: Fold) -> None:
     """Fold in place."""
     if fold == "ascii_lower_strip":
         for column in texts.T:
-            # Columns have few distinct texts: each is folded once.
+            # Columns have few distinct texts, so each distinct text is folded once.
             codes, known = pd.factorize(column)
             column[:] = np.array([ascii_lower_strip(text) for text in known], dtype=object)[codes]
 

@@ -1,4 +1,4 @@
-"""How well predictions foretell amounts."""
+"""Metrics of predicted amounts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
+from scorewire_training.evaluation.groups import group_by_prediction
+
 _RESAMPLES = 500
-_GROUPS = 10
 
 
 def evaluate_amounts(
@@ -21,24 +22,25 @@ def evaluate_amounts(
     ordinary_limit: float,
     seed: int,
 ) -> dict[str, float]:
-    """How well predictions foretell amounts, over all rows and over the ordinary ones.
+    """Measure predicted amounts over all rows and over the ordinary rows.
 
     Args:
-        truth: amounts, not negative, shape [rows].
-        predictions: shape [rows].
-        baselines: rivals by name, each one prediction for all, say the median of training.
+        truth: the true amounts, not negative, shape [rows].
+        predictions: the predicted amounts, shape [rows].
+        baselines: by name, a constant prediction for all rows, such as the median
+            of the training amounts.
         ordinary_limit: rows up to this amount are ordinary.
-        seed: of the bootstrap.
+        seed: the seed of the bootstrap.
 
     Returns:
         `mae`, `median_ae`, `rmse`, `r2`, `spearman`, `gini` (see `normalized_gini`)
-        and `decile_error` over all rows, and with the ending `_ordinary` over
-        ordinary ones. Each has its 95 % bootstrap interval, with the further endings
-        `_low` and `_high`; the first four have the rivals', with the further ending
-        `_<name>_baseline`. `mae_lead` and `mae_ordinary_lead` are the model's less the
-        best rival's, with intervals of that difference on the same rows, which are
-        narrower than those of each. What is not defined, such as a correlation with a
-        constant or anything over no rows, is left out.
+        and `decile_error` over all rows, and the same names with the ending
+        `_ordinary` over the ordinary rows. Each has its 95 % bootstrap interval,
+        with the further endings `_low` and `_high`. The first four also have the
+        values of the baselines, with the further ending `_<name>_baseline`.
+        `mae_lead` and `mae_ordinary_lead` are the model's error less that of the
+        best baseline, with the interval of that difference on the same rows.
+        Undefined metrics, such as a correlation with a constant, are left out.
     """
     amounts = np.asarray(truth, dtype=np.float64)
     forecast = np.asarray(predictions, dtype=np.float64)
@@ -49,7 +51,7 @@ def evaluate_amounts(
             continue
         model = _measure(amounts[rows], forecast[rows])
         low, high = _bootstrap(amounts[rows], forecast[rows], seed)
-        rivals = {
+        baseline_errors = {
             name: _measure_errors(amounts[rows], np.full(int(rows.sum()), constant))
             for name, constant in baselines.items()
         }
@@ -57,41 +59,41 @@ def evaluate_amounts(
             metrics[metric + ending] = value
             metrics[f"{metric}{ending}_low"] = low[metric]
             metrics[f"{metric}{ending}_high"] = high[metric]
-            for name, errors in rivals.items():
+            for name, errors in baseline_errors.items():
                 metrics[f"{metric}{ending}_{name}_baseline"] = errors.get(metric, np.nan)
-        if rivals:
-            best = baselines[min(rivals, key=lambda name: rivals[name]["mae"])]
+        if baseline_errors:
+            best = baselines[min(baseline_errors, key=lambda name: baseline_errors[name]["mae"])]
             metrics |= _lead(f"mae{ending}_lead", amounts[rows], forecast[rows], best, seed)
     return {metric: value for metric, value in metrics.items() if np.isfinite(value)}
 
 
 def normalized_gini(truth: NDArray[np.float64], predictions: NDArray[np.float64]) -> float:
-    """How much of the truth's own concentration the order of the predictions finds; NaN where there is none.
+    """The normalized Gini coefficient: 1 for the true order, 0 for a random one; NaN for a constant truth.
 
-    The area between the cumulative truth by falling prediction and the diagonal,
-    over that by falling truth: 1 is the right order, 0 a random one (Wang et al.
-    2019, "A Deep Probabilistic Model for Customer Lifetime Value Prediction").
-    Rows with equal predictions share their truth evenly.
+    It is the area between the diagonal and the cumulative truth by descending
+    prediction, divided by the same area by descending truth (Wang et al. 2019, "A
+    Deep Probabilistic Model for Customer Lifetime Value Prediction"). Rows with
+    equal predictions share their truth evenly.
     """
     return _gini(truth, rankdata(truth), rankdata(predictions))
 
 
 def decile_error(truth: NDArray[np.float64], predictions: NDArray[np.float64]) -> float:
-    """The distance of predicted and true sums over ten groups by rising prediction, as a share of all truth.
+    """The absolute errors of the sums of ten groups by ascending prediction, as a share of the total truth.
 
-    NaN where there is no truth. Wang et al. 2019 (above) take the mean of
-    each group's relative error; a group without truth has none.
+    NaN where the total is zero. Wang et al. 2019 (above) take the mean of the
+    groups' relative errors, which are undefined for a group whose truth is zero.
     """
     total = float(truth.sum())
     if total <= 0:
         return float("nan")
-    groups = _split_by_prediction(predictions)
+    groups = group_by_prediction(predictions)
     return sum(abs(float(predictions[rows].sum() - truth[rows].sum())) for rows in groups) / total
 
 
 def tabulate_deciles(truth: NDArray[np.float64], predictions: NDArray[np.float64]) -> pd.DataFrame:
-    """Rows, mean prediction and mean truth of ten groups of equal size by rising prediction."""
-    groups = _split_by_prediction(predictions)
+    """Rows, mean prediction and mean truth of ten groups of equal size by ascending prediction."""
+    groups = group_by_prediction(predictions)
     return pd.DataFrame(
         {
             "rows": [len(rows) for rows in groups],
@@ -102,15 +104,10 @@ def tabulate_deciles(truth: NDArray[np.float64], predictions: NDArray[np.float64
     )
 
 
-def _split_by_prediction(predictions: NDArray[np.float64]) -> list[NDArray[np.intp]]:
-    order = np.argsort(predictions, kind="stable")
-    return np.array_split(order, min(_GROUPS, len(order)))
-
-
 def _gini(truth: NDArray[np.float64], ideal: NDArray[np.float64], order: NDArray[np.float64]) -> float:
-    """The normalised Gini of ranks by truth and by prediction.
+    """The normalized Gini coefficient from the ranks by truth and by prediction.
 
-    The area is linear in the ranks, and a mean rank is what sharing evenly comes to.
+    The area is linear in the ranks, and mean ranks share the truth of ties evenly.
     """
     excess = truth - truth.mean()
     area = float(excess @ ideal)
@@ -120,7 +117,7 @@ def _gini(truth: NDArray[np.float64], ideal: NDArray[np.float64], order: NDArray
 def _bootstrap(
     truth: NDArray[np.float64], predictions: NDArray[np.float64], seed: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """The middle 95 % of every metric over resamples, rows drawn with replacement; NaN where one has none."""
+    """The 95 % bootstrap interval of every metric; NaN where a metric is undefined."""
     rng = np.random.default_rng(seed)
     draws = []
     for _ in range(_RESAMPLES):
@@ -134,7 +131,7 @@ def _bootstrap(
 def _lead(
     name: str, truth: NDArray[np.float64], predictions: NDArray[np.float64], constant: float, seed: int
 ) -> dict[str, float]:
-    """The mean absolute error less that of a constant, and its interval over resamples of the rows."""
+    """The mean absolute error less that of a constant, with its bootstrap interval."""
     differences = np.abs(predictions - truth) - np.abs(constant - truth)
     rng = np.random.default_rng(seed)
     count = len(differences)
@@ -148,7 +145,7 @@ def _measure(truth: NDArray[np.float64], predictions: NDArray[np.float64]) -> di
     varied = bool(np.ptp(truth)) and bool(np.ptp(predictions))
     return {
         **_measure_errors(truth, predictions),
-        # Spearman's correlation is that of the ranks.
+        # Spearman's correlation is the correlation of the ranks.
         "spearman": float(np.corrcoef(*order)[0, 1]) if varied else np.nan,
         "gini": _gini(truth, *order) if varied else np.nan,
         "decile_error": decile_error(truth, predictions),

@@ -1,7 +1,8 @@
-"""Metrics as people compare them: a model's figure with its interval, beside that of rules without a model.
+"""Metrics as people compare them: the model's value with its interval, beside those of the baselines.
 
-The names say which belongs to which: `auc`, its 95 % interval `auc_low` and
-`auc_high`, and `auc_recency_baseline`, the AUC of the rule "recency".
+A training run stores metrics as numbers by name, and the names show what belongs
+together: `auc`, its 95 % interval `auc_low` and `auc_high`, and
+`auc_recency_baseline`, the AUC of the baseline "recency".
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from enum import Enum
 
 _BASELINE = "_baseline"
 _LOW, _HIGH = "_low", "_high"
-# Name: what people call it, and what it says.
+# By name: the title for people, and what the metric means.
 _MEANINGS = {
     "auc": ("AUC", "share of pairs of a positive and a negative row that are in the right order"),
     "average_precision": ("Average precision", "area under the curve of precision and recall"),
@@ -55,7 +56,7 @@ _MEANINGS = {
     "training_rows": ("Training rows", "rows that the model was fitted on"),
     "test_rows": ("Test rows", "rows held out from fitting and from every choice"),
 }
-# What a metric is measured on, where that is not all of the test as it is.
+# Endings of the names of metrics that are not measured on all test rows as they are.
 _ENDINGS = {"_ordinary": "ordinary", "_unseen": "unseen"}
 _MAXIMIZED = {
     "auc",
@@ -75,7 +76,7 @@ _AMOUNTS = {"mae", "mae_lead", "mae_ordinary_lead", "median_ae", "rmse"}
 
 
 class Direction(Enum):
-    """Which figures of a metric are the better ones."""
+    """Whether larger or smaller values of a metric are better."""
 
     MAXIMIZE = "more"
     MINIMIZE = "less"
@@ -84,7 +85,7 @@ class Direction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What a rule without a model reaches."""
+    """The value of a metric for a simple rule without a model."""
 
     rule: str
     value: float
@@ -92,19 +93,19 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A metric of the model, as people compare it.
+    """A metric of the model with its interval and its baselines.
 
     Attributes:
-        name: the metric's.
-        title: for people.
-        meaning: what it says; empty where nobody wrote that down.
-        value: the model's.
-        interval: of 95 %, low and high; None where it was not computed.
-        direction: whether more or less of it is better.
-        baselines: of rules without a model, in the order of the metrics.
-        lead: the 95 % interval of the lead over the best baseline, on the same rows;
+        name: the name of the metric.
+        title: its title for people.
+        meaning: what it means; empty for an unknown metric.
+        value: the model's value.
+        interval: the 95 % interval, low and high; None where it was not computed.
+        direction: whether larger or smaller values are better.
+        baselines: the values of the baselines, in the order of the metrics.
+        lead: the 95 % interval of the lead over the best baseline on the same rows;
             None where it was not computed.
-        unit: of the amounts that it is measured in; empty for a pure number.
+        unit: the unit of an amount; empty for a pure number.
     """
 
     name: str
@@ -118,7 +119,7 @@ class Metric:
     unit: str
 
     def show(self, value: float) -> str:
-        """A value of the metric, as people read it: shares in percent, amounts with their unit."""
+        """A value of the metric as text: shares in percent, amounts with their unit."""
         if _stem(self.name) in _SHARES:
             return f"{value:.1%}"
         sign = "−" if value < 0 else ""
@@ -126,17 +127,17 @@ class Metric:
 
     @property
     def best_baseline(self) -> Baseline | None:
-        """The strongest of the rivals; None where there is none, or no better and worse."""
+        """The strongest baseline; None without baselines or without a direction."""
         if not self.baselines or self.direction is Direction.NEITHER:
             return None
         strongest = max if self.direction is Direction.MAXIMIZE else min
         return strongest(self.baselines, key=lambda baseline: baseline.value)
 
     def beats(self, baseline: Baseline) -> bool | None:
-        """Whether the model is better; None where the interval does not tell them apart.
+        """Whether the model is better than a baseline; None where the interval does not decide.
 
-        Against the best baseline that is the lead's, which is narrower: both are
-        measured on the same rows.
+        Against the best baseline the interval of the lead decides. It is narrower,
+        because both are measured on the same rows.
         """
         if self.lead is not None and baseline == self.best_baseline:
             low, high = self.lead
@@ -149,11 +150,11 @@ class Metric:
 
 
 def read_metrics(metrics: Mapping[str, float], *, unit: str = "") -> tuple[Metric, ...]:
-    """The metrics in their order, intervals and baselines with the metric that they belong to.
+    """Join each metric with its interval and baselines; the metrics keep their order.
 
     Args:
-        metrics: by name.
-        unit: of amounts: "$".
+        metrics: the numbers of a training run, by name.
+        unit: the unit of amounts, such as "$".
     """
     bounds = {
         name
@@ -162,15 +163,15 @@ def read_metrics(metrics: Mapping[str, float], *, unit: str = "") -> tuple[Metri
         for name in (metric + _LOW, metric + _HIGH)
     }
     names = [name for name in metrics if name not in bounds and not name.endswith(_BASELINE)]
-    rivals: dict[str, list[Baseline]] = {name: [] for name in names}
+    baselines: dict[str, list[Baseline]] = {name: [] for name in names}
     for metric in metrics:
         if not metric.endswith(_BASELINE):
             continue
-        # The longest name that fits: mae_ordinary_constant belongs to mae_ordinary, not mae.
+        # The longest name that matches: mae_ordinary_constant belongs to mae_ordinary, not to mae.
         owner = max((name for name in names if metric.startswith(f"{name}_")), key=len, default=None)
         if owner is not None:
             rule = metric.removeprefix(f"{owner}_").removesuffix(_BASELINE)
-            rivals[owner].append(Baseline(rule, metrics[metric]))
+            baselines[owner].append(Baseline(rule, metrics[metric]))
     return tuple(
         Metric(
             name=name,
@@ -179,7 +180,7 @@ def read_metrics(metrics: Mapping[str, float], *, unit: str = "") -> tuple[Metri
             value=metrics[name],
             interval=(metrics[name + _LOW], metrics[name + _HIGH]) if name + _LOW in bounds else None,
             direction=_direction(_stem(name)),
-            baselines=tuple(rivals[name]),
+            baselines=tuple(baselines[name]),
             lead=(metrics[f"{name}_lead_low"], metrics[f"{name}_lead_high"])
             if f"{name}_lead_low" in bounds
             else None,
@@ -190,7 +191,7 @@ def read_metrics(metrics: Mapping[str, float], *, unit: str = "") -> tuple[Metri
 
 
 def format_number(value: float) -> str:
-    """A number as people read it: three significant digits, whole ones in full, thousands set apart."""
+    """A number as text: three significant digits, whole numbers in full, with thousands separators."""
     if value.is_integer() and abs(value) < 1e15:
         text = f"{value:,.0f}"
     elif abs(value) < 1e-4:

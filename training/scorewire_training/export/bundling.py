@@ -105,13 +105,13 @@ def export_bundle(
     codec = FrameCodec(frame, lowered.features, lowered.missing_texts, lowered.coded_features)
     rows = codec.to_rows(frame)
     compared = _draw(len(frame), min(_MAX_SAMPLE_ROWS_COMPARED, max(1, MAX_CELLS // len(lowered.features))))
-    reference = FittedModel(model, lowered.outputs)
+    fitted_model = FittedModel(model, lowered.outputs)
 
     report_stage("Asking the fitted model what it refuses")
     sample_scores = _ask_sample(
-        reference, given[compared] if isinstance(given, np.ndarray) else given.iloc[compared]
+        fitted_model, given[compared] if isinstance(given, np.ndarray) else given.iloc[compared]
     )
-    input_limits = InputLimitSearch(reference, codec, lowered.features, rows).probe(
+    input_limits = InputLimitSearch(fitted_model, codec, lowered.features, rows).find(
         lowered.known_texts, lowered.domains, only_near=lowered.only_near
     )
     manifest = manifest_pb2.Manifest(model=name, version=version, description=description)
@@ -142,8 +142,8 @@ def export_bundle(
     report_stage("Making rows that are hard to score")
     ranges = {feature: (limits.low, limits.high) for feature, limits in input_limits.items()}
     scorer = Scorer(manifest.schema, manifest.coding, run)
-    trial = score_both_sides(
-        reference,
+    comparison = score_both_sides(
+        fitted_model,
         codec,
         scorer,
         lowered,
@@ -154,14 +154,14 @@ def export_bundle(
         report_stage=report_stage,
     )
     report_stage("Comparing the graph with the fitted model")
-    parity = compare(trial.compared, trial.fitted, trial.bundle, lowered.outputs, tolerances)
+    parity = compare(comparison.compared, comparison.fitted, comparison.bundle, lowered.outputs, tolerances)
 
     report_stage("Writing the bundle")
     manifest.metrics.update(metrics or {})
     manifest.provenance.CopyFrom(build_provenance(lowered.family, lowered.features, rows))
     manifest.parity.CopyFrom(parity.to_message())
     manifest.created_at.GetCurrentTime()
-    golden = pick_golden(trial.compared, trial.fitted, trial.bundle, lowered.outputs, parity)
+    golden = pick_golden(comparison.compared, comparison.fitted, comparison.bundle, lowered.outputs, parity)
     golden.expected.model, golden.expected.version = name, version
     score_golden(bundles.Bundle(target, manifest, graph, golden), run)
     return ExportedBundle(
@@ -177,10 +177,10 @@ def _draw(row_count: int, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]
     return np.sort(drawn).astype(np.intp)
 
 
-def _ask_sample(reference: FittedModel, sample: pd.DataFrame | NDArray[Any]) -> FittedScores:
+def _ask_sample(fitted_model: FittedModel, sample: pd.DataFrame | NDArray[Any]) -> FittedScores:
     """The fitted model's answers for the very rows that were passed, before any coding."""
     try:
-        return FittedScores(reference.score(sample), np.zeros(len(sample), dtype=np.bool_))
+        return FittedScores(fitted_model.score(sample), np.zeros(len(sample), dtype=np.bool_))
     except Exception as error:
         raise ExportError(
             f"the fitted model does not score the sample ({type(error).__name__}: {error}): "

@@ -52,7 +52,7 @@ def build_candidates(seed: int, backend: Backend = LOCAL) -> tuple[Candidate, ..
     def build_tweedie_xgboost(parameters: Parameters, seed: int) -> RateRegressor:
         return _build_tweedie_xgboost(parameters, seed, backend)
 
-    def rival(
+    def candidate(
         name: str,
         suggest: Callable[[optuna.Trial], Parameters],
         build: Callable[[Parameters, int], Any],
@@ -64,11 +64,11 @@ def build_candidates(seed: int, backend: Backend = LOCAL) -> tuple[Candidate, ..
         )
 
     return (
-        rival("hurdle-linear", _suggest_linear, _build_hurdle_linear),
-        rival("log-lightgbm", _suggest_log, _build_log),
-        rival("hurdle-lightgbm", _suggest_boosting, _build_hurdle_boosted),
-        rival("tweedie-lightgbm", _suggest_tweedie_lightgbm, _build_tweedie_lightgbm),
-        rival("tweedie-xgboost", _suggest_tweedie_xgboost, build_tweedie_xgboost),
+        candidate("hurdle-linear", _suggest_linear, _build_hurdle_linear),
+        candidate("log-lightgbm", _suggest_log, _build_log),
+        candidate("hurdle-lightgbm", _suggest_boosting, _build_hurdle_boosted),
+        candidate("tweedie-lightgbm", _suggest_tweedie_lightgbm, _build_tweedie_lightgbm),
+        candidate("tweedie-xgboost", _suggest_tweedie_xgboost, build_tweedie_xgboost),
     )
 
 
@@ -139,12 +139,12 @@ def make_loss(constant: float) -> Loss:
 
     def loss(truth: NDArray[np.float64], predictions: NDArray[np.float64]) -> float:
         ordinary = truth <= ORDINARY_LIMIT
-        rival = np.full(len(truth), constant)
+        candidate = np.full(len(truth), constant)
         shares = []
         for amounts, forecast, level in (
-            (truth, predictions, rival),
-            (truth[ordinary], predictions[ordinary], rival[ordinary]),
-            (_log_cents(truth), _log_cents(predictions), _log_cents(rival)),
+            (truth, predictions, candidate),
+            (truth[ordinary], predictions[ordinary], candidate[ordinary]),
+            (_log_cents(truth), _log_cents(predictions), _log_cents(candidate)),
         ):
             error = float(np.abs(amounts - level).sum())
             if error:

@@ -1,6 +1,6 @@
 """The revenue model: what a user brings in the first week.
 
-Rivals (`rivals.py`) are tuned by cross-validation within the training part, one
+Rivals (`candidates.py`) are tuned by cross-validation within the training part, one
 is chosen by the rule of `candidates.choose`, and looked at on the validation
 part; then it is fitted on both. The test part is scored once, by that model.
 """
@@ -85,10 +85,10 @@ def fit_game_revenue(config: GameRevenueConfig, *, progress: Progress) -> Traini
     progress("Reading the users" if config.data else "Generating users")
     users, steps = read_users(config.data, seed=config.seed)
     with open_backend(config.backend) as backend:
-        return _study(partition_users(users, seed=config.seed), steps, config, backend, progress)
+        return _fit_and_evaluate(partition_users(users, seed=config.seed), steps, config, backend, progress)
 
 
-def _study(
+def _fit_and_evaluate(
     partition: Partition,
     steps: tuple[CleaningStep, ...],
     config: GameRevenueConfig,
@@ -97,11 +97,11 @@ def _study(
 ) -> TrainingResult:
     training, seed = partition.training, config.seed
     loss = make_loss(float(np.median(training.revenue)))
-    rivals = build_candidates(seed, backend)
+    candidates = build_candidates(seed, backend)
     tell("Encoding the texts of each fold")
     encoded = encode_folds(training, _FOLDS, seed=seed)
     tuned = tune(
-        rivals,
+        candidates,
         encoded.rows,
         encoded.target,
         folds=encoded.folds,
@@ -112,7 +112,7 @@ def _study(
         progress=tell,
     )
     chosen = choose(tuned)
-    candidate = next(rival for rival in rivals if rival.name == chosen.name)
+    candidate = next(candidate for candidate in candidates if candidate.name == chosen.name)
 
     def fit(part: Part) -> Pipeline:
         return fit_candidate(candidate, chosen.parameters, part, seed=seed)
@@ -157,7 +157,7 @@ def _study(
         rule=_RULE,
         loss_name=LOSS_NAME,
         steps=steps,
-        evaluation_protocol=_list_knowledge(partition, chosen.name),
+        evaluation_protocol=_describe_evaluation_protocol(partition, chosen.name),
         limits=_list_limits(fitted),
         learning_curve=curve,
         sections=(
@@ -174,7 +174,7 @@ def _predict(pipeline: Pipeline, rows: pd.DataFrame) -> NDArray[np.float64]:
     return np.asarray(pipeline.predict(rows), dtype=np.float64)
 
 
-def _list_knowledge(partition: Partition, chosen: str) -> tuple[str, ...]:
+def _describe_evaluation_protocol(partition: Partition, chosen: str) -> tuple[str, ...]:
     sizes = [len(part.revenue) for part in (partition.training, partition.validation, partition.test)]
     return (
         f"{sizes[0]:,} users to fit on, {sizes[1]:,} to validate, {sizes[2]:,} to judge by, drawn by lot, "

@@ -1,6 +1,6 @@
-"""The model card: what a reader must know before using the model, in Markdown.
+"""The model card: what people must know before they use the model, in Markdown.
 
-The parts are those of Mitchell et al. 2019, "Model Cards for Model Reporting".
+Its parts follow Mitchell et al. 2019, "Model Cards for Model Reporting".
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scorewire_training.report.rendering import describe_parameters
 from scorewire_training.report.summary import as_sentence, summarize
 from scorewire_training.training_result import PredictionKind, TrainingResult
 
-# What has a hand in a model's numbers.
+# The libraries that can change a model's numbers.
 _LIBRARIES = (
     "lightgbm",
     "numpy",
@@ -39,7 +39,7 @@ _MARKS = re.compile(r"([\\`*\[\]<>|&])")
 
 
 def render_card(result: TrainingResult, config: TrainingConfig) -> bytes:
-    """The card of a study's model, Markdown in UTF-8; the same study gives the same bytes."""
+    """The card of a trained model, Markdown in UTF-8; the same result gives the same bytes."""
     parts = [
         f"# {_plain(result.title)}",
         f"{_plain(result.name)} {config.version}. {_plain(result.description)}",
@@ -134,7 +134,7 @@ def _describe_features(result: TrainingResult) -> str:
 
 def _describe_reproduction(config: TrainingConfig) -> str:
     settings = render_config(config).decode("utf-8")
-    # Indented code has no end that a text could write.
+    # An indented code block cannot be ended by a text inside it.
     block = "\n".join(f"    {line}" for line in settings.splitlines())
     return "\n\n".join(
         [
@@ -147,7 +147,7 @@ def _describe_reproduction(config: TrainingConfig) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that have a hand in a model's numbers."""
+    """The versions of Python and of the libraries that can change a model's numbers."""
     versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
@@ -168,5 +168,5 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text on one line, none of which Markdown or HTML takes for a mark."""
+    """A text on one line, with the marks of Markdown and HTML escaped."""
     return _MARKS.sub(r"\\\1", " ".join(str(text).split()))

@@ -1,4 +1,4 @@
-"""From a study to a bundle: what every training run ends with."""
+"""The end of every training run: its bundle with the report, the model card and the settings."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SETTINGS = "training.toml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedModel:
-    """What a training run found, and what came of it.
+    """A training run after its publication.
 
     Attributes:
-        result: what it found.
+        result: the fitted pipeline and its evaluation.
         export: the bundle.
-        registered: the bundle's version in MLflow's registry, if it was to go there.
+        registered: the bundle's version in MLflow's registry; None without MLflow.
     """
 
     result: TrainingResult
@@ -34,10 +34,10 @@ class TrainedModel:
 
 
 def check_new(name: str, config: TrainingConfig) -> None:
-    """Refuse a version that exists, on disk or in the registry, before hours go into it.
+    """Check before a long training run that its version is new, on disk and in the registry.
 
     Raises:
-        TrainingError: it exists, or the registry cannot be asked.
+        TrainingError: the version exists, or the registry does not answer.
     """
     target = config.output_dir / name / config.version
     if target.exists():
@@ -49,11 +49,11 @@ def check_new(name: str, config: TrainingConfig) -> None:
 
 
 def publish(result: TrainingResult, config: TrainingConfig, *, progress: Progress) -> TrainedModel:
-    """Export a study's model with all that was found of it beside it, and register it if it is to be.
+    """Export the model of a training run with its report, model card and settings, and register it in MLflow.
 
     Raises:
-        ExportError: the bundle could not be made.
-        TrainingError: the bundle is there, and MLflow failed.
+        ExportError: the bundle was not made.
+        TrainingError: the bundle was made, and MLflow failed.
     """
     own = {
         REPORT: render_report(result, version=config.version, seed=config.seed, progress=progress),
@@ -61,7 +61,7 @@ def publish(result: TrainingResult, config: TrainingConfig, *, progress: Progres
         SETTINGS: render_config(config),
     }
     if taken := sorted(own.keys() & result.files.keys()):
-        raise ExportError(f"{taken[0]} is a file of every bundle: give the study's another name")
+        raise ExportError(f"{taken[0]} is a file of every bundle: give the use case's file another name")
     exported = export_bundle(
         result.pipeline,
         sample=result.sample,

@@ -1,9 +1,9 @@
 """Training runs in MLflow, and bundles in its model registry.
 
-A registered version is one bundle: its artefact is the bundle's folder as it is
-on disk, no pickled model, and its tag `scorewire.bundle_version` is the bundle's
-version, which no other version of that model has. MLflow is imported only where
-it is used, and reports nothing to its makers from here.
+A registered version is one bundle. Its artefact is the bundle's folder as it is on
+disk, never a pickled model. Its tag `scorewire.bundle_version` is the bundle's
+version, and no other registered version of the model has the same tag. MLflow is
+imported only where it is used, with its telemetry switched off.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 BUNDLE_VERSION = "scorewire.bundle_version"
 _FOLDER = "bundle"
 _REFERENCE = re.compile(r"models:/([a-z0-9_-]{1,63})(?:/([0-9]{1,9})|@([A-Za-z0-9_.-]{1,255}))")
-# What MLflow takes in one call, and of one value.
+# MLflow's limits: parameters in one call, and characters of one value.
 _MAX_PARAMETERS = 100
 _MAX_TEXT = 500
 _INSTALL = "MLflow is not installed: pip install 'scorewire-training[mlflow]'"
@@ -45,7 +45,7 @@ _INSTALL = "MLflow is not installed: pip install 'scorewire-training[mlflow]'"
 
 @dataclass(frozen=True, slots=True)
 class RegisteredVersion:
-    """A version of a model in the registry, and the run that it comes from."""
+    """A version of a model in the registry, and the run that logged it."""
 
     model: str
     number: int
@@ -53,15 +53,16 @@ class RegisteredVersion:
 
     @property
     def uri(self) -> str:
-        """As `scorewire export --mlflow` takes it."""
+        """The reference that `scorewire export --mlflow` takes."""
         return f"models:/{self.model}/{self.number}"
 
 
 def check_unregistered(uri: str, model: str, version: str) -> None:
-    """Refuse a bundle's version that the registry has.
+    """Check that a bundle's version is not registered.
 
     Raises:
-        TrainingError: it has it, cannot be reached, or MLflow is not installed.
+        TrainingError: the version is registered, the registry cannot be reached, or
+            MLflow is not installed.
     """
     with _connect(uri) as client:
         _check_unregistered(client, model, version)
@@ -70,17 +71,17 @@ def check_unregistered(uri: str, model: str, version: str) -> None:
 def record_run(
     result: TrainingResult, config: TrainingConfig, bundle: Path, *, uri: str
 ) -> RegisteredVersion:
-    """Write a run with its candidates, its bundle as the artefact, and register that.
+    """Write a run and its candidates to MLflow, log the bundle as its artefact, and register the bundle.
 
     Args:
-        result: what the run found.
-        config: what it was told.
-        bundle: the folder of its bundle.
-        uri: of the store.
+        result: the result of the run.
+        config: the settings of the run.
+        bundle: the folder of the bundle.
+        uri: the URI of the store.
 
     Raises:
-        TrainingError: the version is registered already, or the store failed; the
-            run is then marked as failed, and the bundle stays where it is.
+        TrainingError: the version is registered already, or the store failed. The
+            run is then marked as failed, and the bundle stays on disk.
     """
     with _connect(uri) as client:
         _check_unregistered(client, result.name, config.version)
@@ -113,22 +114,22 @@ def record_run(
 
 
 def install_registered(reference: str, output_dir: Path, *, uri: str) -> Path:
-    """Fetch a registered bundle and put it below a folder of models, whole or not at all.
+    """Download a registered bundle into a folder of models, whole or not at all.
 
-    It is checked as `scorewire verify` does before it is put in place.
+    The bundle is checked as by `scorewire verify` before it gets its final name.
 
     Args:
         reference: models:/NAME/NUMBER or models:/NAME@ALIAS.
         output_dir: the folder of all models.
-        uri: of the store.
+        uri: the URI of the store.
 
     Returns:
         The bundle's folder.
 
     Raises:
         TrainingError: the store has no such version, or cannot be reached.
-        ExportError: it is no bundle, not the one registered, or its version is
-            there already.
+        ExportError: the artefact is not a bundle or not the registered version, the
+            bundle is damaged, or its folder exists.
     """
     match = _REFERENCE.fullmatch(reference)
     if match is None:
@@ -142,12 +143,12 @@ def install_registered(reference: str, output_dir: Path, *, uri: str) -> Path:
         version = registered.tags.get(BUNDLE_VERSION)
         if version is None or registered.run_id is None:
             raise TrainingError(
-                f"{reference} was not registered by scorewire train --mlflow: it is no bundle"
+                f"{reference} was not registered by scorewire train --mlflow: it is not a bundle"
             )
         target = check_target(output_dir, model, version)
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that the rename stays within one file system; the
-        # dot keeps servers from taking it for a version.
+        # Beside the target, so that the rename stays within one file system. The dot
+        # keeps servers from reading the folder as a version.
         scratch = target.parent / f".{version}.{secrets.token_hex(4)}"
         scratch.mkdir()
         try:
@@ -163,19 +164,19 @@ def install_registered(reference: str, output_dir: Path, *, uri: str) -> Path:
 
 @contextmanager
 def _connect(uri: str) -> Iterator[MlflowClient]:
-    """A client of the store, quiet; its failures become TrainingError."""
-    # Read by MLflow alone, some of it when it is imported.
+    """A client of the store without log lines; its failures are raised as TrainingError."""
+    # Only MLflow reads these, some of them when it is imported.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    # A connection that is kept is a file that stays open for as long as the process runs.
+    # A pooled connection keeps its database file open until the process ends.
     os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     if "://" not in uri or uri.startswith("file:"):
-        # MLflow would rather have a database, and asks who wants a folder to say so.
+        # MLflow prefers a database and takes a folder only with this variable.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     with warnings.catch_warnings():
-        # Of MLflow's use of other libraries.
+        # MLflow's own imports warn about other libraries.
         warnings.simplefilter("ignore")
         try:
             from mlflow import MlflowClient  # noqa: PLC0415 - optional, and slow to import
@@ -219,7 +220,7 @@ def _find_experiment(client: MlflowClient, name: str, uri: str) -> str:
     if uri.startswith("sqlite:"):
         from sqlalchemy.engine import make_url  # noqa: PLC0415 - as above
 
-        # Beside the database; MLflow's own choice is whatever folder the command is run in.
+        # Beside the database; by default MLflow takes the current folder.
         place = (Path(make_url(uri).database or ".").resolve().parent / "mlartifacts" / name).as_uri()
     return str(client.create_experiment(name, artifact_location=place))
 
@@ -252,7 +253,7 @@ def _log_metrics(client: MlflowClient, run_id: str, result: TrainingResult) -> N
 
 
 def _log_candidate(client: MlflowClient, experiment: str, parent: str, candidate: TunedCandidate) -> None:
-    """A run within the run; the step of its fold losses is the fold."""
+    """Write a child run for a candidate; the step of its fold losses is the number of the fold."""
     from mlflow.entities import Metric  # noqa: PLC0415 - as above
 
     run = client.create_run(experiment, run_name=candidate.name, tags={"mlflow.parentRunId": parent}).info
@@ -268,17 +269,17 @@ def _log_candidate(client: MlflowClient, experiment: str, parent: str, candidate
 
 
 def _require_model(client: MlflowClient, result: TrainingResult) -> None:
-    """Make the registered model where it is not there yet."""
+    """Create the registered model if it does not exist."""
     if not client.search_registered_models(f"name = '{result.name}'"):
         client.create_registered_model(result.name, description=result.title)
 
 
 def _download(client: MlflowClient, registered: ModelVersion, scratch: Path) -> Path:
-    """The bundle's files, once their number and sizes are known to be sensible."""
+    """Download the bundle's files, after a check of their number and sizes."""
     run_id = str(registered.run_id)
     listed = client.list_artifacts(run_id, _FOLDER)
     if not listed or len(listed) > MAX_FILES + 1 or any(item.is_dir for item in listed):
-        raise ExportError(f"the artefact of models:/{registered.name}/{registered.version} is no bundle")
+        raise ExportError(f"the artefact of models:/{registered.name}/{registered.version} is not a bundle")
     if any((item.file_size or 0) > MAX_FILE_BYTES for item in listed):
         raise ExportError(f"models:/{registered.name}/{registered.version} has a file too large for a bundle")
     return Path(client.download_artifacts(run_id, _FOLDER, str(scratch)))

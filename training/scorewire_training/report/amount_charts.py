@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from numpy import float64
 from numpy.typing import NDArray
 
+from scorewire_training.evaluation.groups import group_by_prediction
 from scorewire_training.report.gains import draw_gains
 from scorewire_training.report.scales import choose_scale, format_short
 from scorewire_training.report.style import MODEL, MUTED, SECOND, Chart, draw, quiet_axes
 from scorewire_training.training_result import TrainingResult
 
-_GROUPS = 10
 _RESAMPLES = 400
 _CELLS = 44
 # Amounts are read as shares of themselves sooner than features are.
@@ -73,7 +73,7 @@ def _draw_against_truth(truth: NDArray[float64], predictions: NDArray[float64], 
 
 
 def _draw_deciles(truth: NDArray[float64], predictions: NDArray[float64], unit: str) -> Chart:
-    groups = np.array_split(np.argsort(predictions, kind="stable"), min(_GROUPS, len(truth)))
+    groups = group_by_prediction(predictions)
     forecast = np.array([predictions[group].mean() for group in groups])
     happened = np.array([truth[group].mean() for group in groups])
     rng = np.random.default_rng(0)

@@ -8,11 +8,11 @@ from numpy import float64
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from scorewire_training.evaluation.groups import group_by_prediction
 from scorewire_training.report.gains import draw_gains
 from scorewire_training.report.style import MODEL, MUTED, SECOND, Chart, as_shares, draw, quiet_axes
 from scorewire_training.training_result import TrainingResult
 
-_GROUPS = 10
 _MAX_POINTS = 300
 _Z = 1.96
 
@@ -38,7 +38,7 @@ def wilson_interval(positive: int, count: int) -> tuple[float, float]:
 
 
 def _draw_reliability(labels: NDArray[np.int64], scores: NDArray[float64]) -> Chart:
-    groups = np.array_split(np.argsort(scores, kind="stable"), min(_GROUPS, len(scores)))
+    groups = group_by_prediction(scores)
     forecast = np.array([scores[group].mean() for group in groups])
     happened = np.array([labels[group].mean() for group in groups])
     bounds = np.array([wilson_interval(int(labels[group].sum()), len(group)) for group in groups]).T

@@ -72,7 +72,7 @@ class RepurchaseConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Choice:
+class _Search:
     """The rivals as tuned, the one chosen, and what it learns from how many rows."""
 
     tuned: tuple[TunedCandidate, ...]
@@ -114,10 +114,10 @@ def fit_repurchase(config: RepurchaseConfig, *, progress: Progress) -> TrainingR
     """
     # Faster than several on tables of this size, and sums do not depend on how many cores there are.
     with threadpool_limits(limits=1):
-        return _study(config, progress)
+        return _fit_and_evaluate(config, progress)
 
 
-def _study(config: RepurchaseConfig, progress: Progress) -> TrainingResult:
+def _fit_and_evaluate(config: RepurchaseConfig, progress: Progress) -> TrainingResult:
     progress("Reading and cleaning the transactions")
     transactions = read_transactions(config.data)
     lines, horizon, seed = transactions.lines, config.horizon_days, config.seed
@@ -128,8 +128,8 @@ def _study(config: RepurchaseConfig, progress: Progress) -> TrainingResult:
 
     folds = fold_over_time(training, horizon_days=horizon, seed=seed)
     with open_backend(config.backend) as backend:
-        choice = _choose(training, folds, config, backend, progress)
-        fitted = _fit(choice, training, test, config, progress)
+        search = _search(training, folds, config, backend, progress)
+        fitted = _fit(search, training, test, config, progress)
 
     progress(f"Evaluating on {len(test.labels):,} customers")
     predictions = predict_probability(fitted.pipeline, test.features)
@@ -147,8 +147,8 @@ def _study(config: RepurchaseConfig, progress: Progress) -> TrainingResult:
         predictions=predictions,
         metrics=_evaluate(training, test, predictions, fitted.unseen, seed),
         feature_descriptions={name: DESCRIPTIONS[name] for name in training.features.columns},
-        candidates=choice.tuned,
-        chosen=choice.chosen.name,
+        candidates=search.tuned,
+        chosen=search.chosen.name,
         rule=RULE,
         loss_name=LOSS_NAME,
         steps=transactions.steps,
@@ -156,7 +156,7 @@ def _study(config: RepurchaseConfig, progress: Progress) -> TrainingResult:
             transactions, cutoffs, training, test, folds=folds, horizon_days=horizon
         ),
         limits=LIMITS,
-        learning_curve=choice.learning_curve,
+        learning_curve=search.learning_curve,
         sections=build_sections(fitted.pipeline, test, predictions, seed),
         # Of today, for scoring who buys from now on.
         files={FEATURES_FILE: build_feature_table(lines, last_day + pd.Timedelta(days=1), horizon)},
@@ -168,16 +168,16 @@ def predict_probability(pipeline: Pipeline, rows: pd.DataFrame) -> _Floats:
     return np.asarray(pipeline.predict_proba(rows)[:, 1], dtype=np.float64)
 
 
-def _choose(
+def _search(
     training: Observations,
     folds: list[Fold],
     config: RepurchaseConfig,
     backend: Backend,
     progress: Progress,
-) -> _Choice:
-    rivals = build_candidates(training.features.columns, config.seed, backend)
+) -> _Search:
+    candidates = build_candidates(training.features.columns, config.seed, backend)
     tuned = tune(
-        rivals,
+        candidates,
         training.features,
         training.labels,
         folds=folds,
@@ -188,7 +188,7 @@ def _choose(
         progress=progress,
     )
     chosen = choose(tuned)
-    candidate = next(rival for rival in rivals if rival.name == chosen.name)
+    candidate = next(candidate for candidate in candidates if candidate.name == chosen.name)
     curve = measure_learning_curve(
         candidate,
         chosen.parameters,
@@ -202,11 +202,11 @@ def _choose(
         seed=config.seed,
         progress=progress,
     )
-    return _Choice(tuned=tuned, chosen=chosen, candidate=candidate, learning_curve=curve)
+    return _Search(tuned=tuned, chosen=chosen, candidate=candidate, learning_curve=curve)
 
 
 def _fit(
-    choice: _Choice,
+    search: _Search,
     training: Observations,
     test: Observations,
     config: RepurchaseConfig,
@@ -222,14 +222,14 @@ def _fit(
     held_out = np.empty(len(training.labels))
     unseen = np.empty(len(test.labels))
     for group in range(GROUPS):
-        progress(f"Fitting {choice.chosen.name} without customers of group {group + 1} of {GROUPS}")
+        progress(f"Fitting {search.chosen.name} without customers of group {group + 1} of {GROUPS}")
         others, own, tested = groups != group, groups == group, test_groups == group
-        pipeline = choice.candidate.build(choice.chosen.parameters)
+        pipeline = search.candidate.build(search.chosen.parameters)
         pipeline.fit(training.features[others], training.labels[others])
         held_out[own] = predict_probability(pipeline, training.features[own])
         unseen[tested] = predict_probability(pipeline, test.features[tested])
-    progress(f"Fitting {choice.chosen.name} on {len(training.labels):,} rows")
-    pipeline = choice.candidate.build(choice.chosen.parameters).fit(training.features, training.labels)
+    progress(f"Fitting {search.chosen.name} on {len(training.labels):,} rows")
+    pipeline = search.candidate.build(search.chosen.parameters).fit(training.features, training.labels)
     calibrator = LogOddsCalibrator(pipeline[-1]).fit_probabilities(held_out, training.labels)
     calibrated = Pipeline([*pipeline.steps[:-1], ("model", calibrator)])
     return _Fitted(pipeline=calibrated, unseen=calibrator.calibrate(unseen))
@@ -238,13 +238,13 @@ def _fit(
 def _evaluate(
     training: Observations, test: Observations, predictions: _Floats, unseen: _Floats, seed: int
 ) -> dict[str, float]:
-    rivals = {
+    candidates = {
         "recency": -test.features["recency_days"],
         "frequency": test.features["frequency"],
         "monetary": test.features["monetary"],
     }
-    metrics = evaluate_probabilities(test.labels, predictions, baselines=rivals, seed=seed)
-    strict = evaluate_probabilities(test.labels, unseen, baselines=rivals, seed=seed)
+    metrics = evaluate_probabilities(test.labels, predictions, baselines=candidates, seed=seed)
+    strict = evaluate_probabilities(test.labels, unseen, baselines=candidates, seed=seed)
     for name in ("auc", "auc_lead", "calibration_error"):
         for bound in ("", "_low", "_high"):
             metrics[f"{name}_unseen{bound}"] = strict[f"{name}{bound}"]

@@ -1,9 +1,10 @@
-"""Rival models, each tuned on the same folds with the same budget, and the rule that chooses.
+"""Candidate models, tuned on the same folds with the same number of trials, and the rule that chooses one.
 
-The rule: the least mean loss over the folds; but a candidate that is listed
-before the best one, being simpler, is taken where its loss is within one
-standard error of the best one's (Breiman et al. 1984, "Classification and
-Regression Trees", 3.4.3; the error is that of the paired differences).
+The rule is the one-standard-error rule (Breiman et al. 1984, "Classification and
+Regression Trees", 3.4.3). The best candidate has the least mean loss over the
+folds. A simpler candidate, one that is listed before the best one, is chosen
+instead where its loss is within one standard error of the best one's; the error
+is that of the paired differences.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from scorewire_training.errors import TrainingError
 from scorewire_training.releases import SKLEARN_RELEASE
 
 Parameters: TypeAlias = Mapping[str, Any]
-# Amounts, or labels: whole numbers, whose names a classifier keeps.
+# Amounts, or labels; labels stay whole numbers, because a classifier keeps them as the names of its classes.
 Target: TypeAlias = NDArray[np.float64] | NDArray[np.int64]
-# Positions of the rows to fit on, and of those to judge by.
+# Positions of the rows to fit on, and of the rows to validate on.
 Fold: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp]]
 Predict: TypeAlias = Callable[[Pipeline, pd.DataFrame], NDArray[np.float64]]
 Loss: TypeAlias = Callable[[NDArray[Any], NDArray[np.float64]], float]
@@ -35,7 +36,7 @@ Loss: TypeAlias = Callable[[NDArray[Any], NDArray[np.float64]], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A rival: its name, how a trial draws its parameters, and what it is with them, unfitted."""
+    """A kind of model: how a trial draws its parameters, and the unfitted pipeline for some parameters."""
 
     name: str
     suggest: Callable[[optuna.Trial], Parameters]
@@ -44,14 +45,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunedCandidate:
-    """What tuning found of a rival.
+    """A candidate after its tuning.
 
     Attributes:
-        name: its name.
-        parameters: the best trial's.
-        fold_losses: the best trial's loss on each fold; less is better.
-        trials: how many were tried.
-        seconds: what they took.
+        name: the candidate's name.
+        parameters: the parameters of the best trial.
+        fold_losses: the loss of the best trial on each fold; less is better.
+        trials: the number of trials.
+        seconds: the duration of the tuning.
     """
 
     name: str
@@ -62,7 +63,7 @@ class TunedCandidate:
 
     @property
     def loss(self) -> float:
-        """Mean over the folds."""
+        """The mean loss over the folds."""
         return float(np.mean(self.fold_losses))
 
 
@@ -78,28 +79,28 @@ def tune(
     seed: int,
     progress: Progress,
 ) -> tuple[TunedCandidate, ...]:
-    """Tune every candidate by Optuna's TPE sampler; one seed gives one result.
+    """Tune every candidate with Optuna's TPE sampler; the same seed gives the same result.
 
     Args:
-        candidates: from the simplest on.
-        rows: features, one row for each of `target`.
-        target: shape [rows].
-        folds: what to fit on and what to judge by.
-        predict: what a fitted pipeline says of rows, shape [rows].
-        loss: of truth and predictions; less is better.
-        trials: how many sets of parameters to try of each candidate.
-        seed: of the sampler.
+        candidates: the candidates, from the simplest on.
+        rows: the features, one row for each value of `target`.
+        target: the true values, shape [rows].
+        folds: the rows to fit on and to validate on.
+        predict: returns the predictions of a fitted pipeline, shape [rows].
+        loss: the loss of true values and predictions; less is better.
+        trials: the number of trials for each candidate.
+        seed: the seed of the sampler.
         progress: called with a sentence before each trial.
 
     Raises:
-        TrainingError: scikit-learn is too old.
+        TrainingError: scikit-learn is older than 1.9.
     """
     if SKLEARN_RELEASE < (1, 9):
         raise TrainingError(
-            f"studies need scikit-learn 1.9 or newer, and {sklearn.__version__} is installed: install that; "
-            "export_bundle and scorewire export take the older one"
+            f"training needs scikit-learn 1.9 or newer, and {sklearn.__version__} is installed: install a "
+            "newer release; export_bundle and scorewire export work with older ones"
         )
-    # Each trial's outcome would be a line on stderr.
+    # At the default level, each trial writes a line to stderr.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     tuned = []
     for candidate in candidates:
@@ -130,7 +131,7 @@ def tune(
 
 
 def choose(tuned: Sequence[TunedCandidate]) -> TunedCandidate:
-    """The candidate that the rule chooses; `tuned` is in the order of the candidates."""
+    """The candidate that the rule of this module chooses; `tuned` begins with the simplest candidate."""
     best = min(tuned, key=lambda candidate: candidate.loss)
     for candidate in tuned:
         if candidate is best:

@@ -1,4 +1,4 @@
-"""Learning curves: whether more rows would have made a better model."""
+"""Learning curves: whether more rows would make a better model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MIN_ROWS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearningCurve:
-    """Loss against the number of rows that were fitted on, shape [sizes] each."""
+    """The training and validation loss for growing numbers of training rows; shape [sizes] each."""
 
     loss_name: str
     rows: NDArray[np.float64]
@@ -41,20 +41,20 @@ def measure_learning_curve(
     seed: int,
     progress: Progress,
 ) -> LearningCurve:
-    """Fit a candidate on growing shares of each fold's rows; losses are means over the folds.
+    """Fit a candidate on growing shares of each fold's rows; the losses are means over the folds.
 
     Args:
-        candidate: what to fit.
-        parameters: of it, the tuned ones.
-        rows: features, one row for each of `target`.
-        target: shape [rows].
-        folds: what to draw from, and what to judge by.
-        units: what to draw, say customers with several rows each, shape [rows];
-            None draws rows.
-        predict: what a fitted pipeline says of rows, shape [rows].
-        loss: of truth and predictions; less is better.
-        loss_name: of it, in words.
-        seed: of the draw; a smaller share is part of a larger one.
+        candidate: the candidate to fit.
+        parameters: the tuned parameters.
+        rows: the features, one row for each value of `target`.
+        target: the true values, shape [rows].
+        folds: the rows to draw training rows from, and the rows to validate on.
+        units: the unit of each row, such as its customer, shape [rows]; whole
+            units are drawn. None draws single rows.
+        predict: returns the predictions of a fitted pipeline, shape [rows].
+        loss: the loss of true values and predictions; less is better.
+        loss_name: the loss in words.
+        seed: the seed of the draw; a smaller share is part of a larger one.
         progress: called with a sentence before each share.
     """
     ids = np.arange(len(rows)) if units is None else pd.factorize(units, sort=True)[0]

@@ -1,9 +1,8 @@
 """Where XGBoost is fitted: in this process, or on a Dask cluster.
 
-The models of a backend take what XGBoost's own take, tables in this process, and
-are after `fit` what its own would be, so that whatever reads a fitted model
-reads them. On Dask the rows are parted among the workers, and XGBoost's workers
-build each tree together.
+The estimators of a backend are used like XGBoost's own: they take tables of this
+process, and after `fit` they hold an ordinary booster. On Dask the rows are
+spread over the workers, which build each tree together.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _INSTALL = "Dask is not installed: pip install 'scorewire-training[dask]'"
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The classes to fit XGBoost's models by."""
+    """The estimator classes that fit XGBoost models."""
 
     classifier: type[XGBClassifier]
     regressor: type[XGBRegressor]
@@ -42,14 +41,15 @@ LOCAL = Backend(XGBClassifier, XGBRegressor)
 
 @contextmanager
 def open_backend(name: str) -> Iterator[Backend]:
-    """The backend of a name, for as long as the block runs.
+    """A context manager that yields a backend and closes its connections at the end.
 
     Args:
-        name: "local"; "dask" for a cluster of two processes on this machine, which
-            ends with the block; "dask=ADDRESS" for a scheduler that is there.
+        name: "local" for this process; "dask" for a cluster of two processes on this
+            machine, which ends with the block; "dask=ADDRESS" for a running
+            scheduler.
 
     Raises:
-        TrainingError: Dask is not installed, or no scheduler answers.
+        TrainingError: Dask is not installed, or no scheduler answers at the address.
     """
     if name == "local":
         yield LOCAL
@@ -70,7 +70,7 @@ def open_backend(name: str) -> Iterator[Backend]:
         return
     with (
         tempfile.TemporaryDirectory(prefix="scorewire-dask-") as scratch,
-        # Any free port: the default one may be another cluster's.
+        # Any free port: another cluster may use the default one.
         LocalCluster(
             n_workers=_WORKERS,
             threads_per_worker=1,
@@ -85,10 +85,10 @@ def open_backend(name: str) -> Iterator[Backend]:
 
 
 class DaskXGBClassifier(XGBClassifier):
-    """An XGBClassifier of two classes, 0 and 1, that is fitted on the Dask cluster in force."""
+    """An XGBClassifier for the labels 0 and 1 that is fitted on the current Dask cluster."""
 
     def fit(self, X: ArrayLike, y: ArrayLike, **settings: Any) -> DaskXGBClassifier:
-        """As XGBClassifier's; of its further settings, sample_weight and eval_set.
+        """Fit as XGBClassifier does; of its other arguments only sample_weight and eval_set are supported.
 
         Raises:
             TrainingError: a label is neither 0 nor 1.
@@ -103,10 +103,10 @@ class DaskXGBClassifier(XGBClassifier):
 
 
 class DaskXGBRegressor(XGBRegressor):
-    """An XGBRegressor that is fitted on the Dask cluster in force."""
+    """An XGBRegressor that is fitted on the current Dask cluster."""
 
     def fit(self, X: ArrayLike, y: ArrayLike, **settings: Any) -> DaskXGBRegressor:
-        """As XGBRegressor's; of its further settings, sample_weight and eval_set."""
+        """Fit as XGBRegressor does; of its other arguments only sample_weight and eval_set are supported."""
         _fit(self, X, np.asarray(y), {}, **settings)
         return self
 
@@ -121,13 +121,13 @@ def _fit(
     eval_set: list[tuple[ArrayLike, ArrayLike]] | None = None,
     verbose: bool = False,
 ) -> None:
-    """Fit on the cluster in force, and load the booster into the model."""
+    """Fit on the current cluster, and load the booster into the model."""
     from distributed import get_client  # noqa: PLC0415 - as above
     from xgboost import dask as xgboost_dask  # noqa: PLC0415
 
     client = get_client()
     given = {name: value for name, value in model.get_xgb_params().items() if value is not None}
-    # Each worker has the threads that it was started with.
+    # The number of threads was decided when each worker was started.
     given.pop("n_jobs", None)
     training = _spread(client, X, y, sample_weight, given.get("missing"))
     evaluated = [
@@ -143,7 +143,7 @@ def _fit(
         early_stopping_rounds=model.early_stopping_rounds,
         verbose_eval=verbose,
     )
-    # The booster brings the number of classes, of features and the best iteration with it.
+    # The booster also holds the number of classes and features and the best iteration.
     model.load_model(result["booster"].save_raw("ubj"))
     model.evals_result_ = result["history"]
 
@@ -151,7 +151,7 @@ def _fit(
 def _spread(
     client: Client, X: ArrayLike, y: ArrayLike, weights: ArrayLike | None, missing: float | None
 ) -> Any:
-    """A table of this process in as many parts as there are workers."""
+    """Spread a table of this process over the workers, one part for each."""
     import dask.array as da  # noqa: PLC0415 - as above
     from xgboost import dask as xgboost_dask  # noqa: PLC0415
 

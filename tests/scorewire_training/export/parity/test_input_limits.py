@@ -45,13 +45,13 @@ class Picky(BaseEstimator):  # type: ignore[misc]  # untyped
 def _probe(takes: Any, known: tuple[str, ...] = ("a", "b")) -> dict[str, InputLimits]:
     codec = FrameCodec(SAMPLE, FEATURES, {})
     prober = InputLimitSearch(FittedModel(Picky(takes), VALUE), codec, FEATURES, codec.to_rows(SAMPLE))
-    return prober.probe({"t": known})
+    return prober.find({"t": known})
 
 
 def _probe_numbers(model: Any, frame: pd.DataFrame) -> dict[str, InputLimits]:
     features = [(name, schema_pb2.FEATURE_KIND_NUMBER) for name in frame.columns]
     codec = FrameCodec(frame, features, {})
-    return InputLimitSearch(FittedModel(model, VALUE), codec, features, codec.to_rows(frame)).probe({})
+    return InputLimitSearch(FittedModel(model, VALUE), codec, features, codec.to_rows(frame)).find({})
 
 
 def test_a_model_that_takes_all_refuses_nothing() -> None:
@@ -99,11 +99,11 @@ def test_a_number_refused_at_the_end_of_a_domain_is_a_limit() -> None:
     codec = FrameCodec(SAMPLE, FEATURES, {})
     rows = codec.to_rows(SAMPLE)
     prober = InputLimitSearch(FittedModel(Picky(lambda x, _t: x != -4.0), VALUE), codec, FEATURES, rows)
-    found = prober.probe({}, {"x": (float(np.nextafter(-4.0, 0.0)), np.inf)})["x"]
+    found = prober.find({}, {"x": (float(np.nextafter(-4.0, 0.0)), np.inf)})["x"]
     assert (found.low, found.high) == (np.nextafter(-4.0, 0.0), np.inf)
     prober = InputLimitSearch(FittedModel(Picky(lambda x, _t: x != -2.5), VALUE), codec, FEATURES, rows)
     with pytest.raises(UnsupportedModelError, match="refuses the number -2.5 of 'x', and takes smaller"):
-        prober.probe({}, {"x": (float(np.nextafter(-2.5, 0.0)), np.inf)})
+        prober.find({}, {"x": (float(np.nextafter(-2.5, 0.0)), np.inf)})
 
 
 def test_a_limit_where_a_row_overflows_is_kept_away_from() -> None:

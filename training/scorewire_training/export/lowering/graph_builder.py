@@ -46,7 +46,7 @@ _ENTRIES = {
 class GraphBuilder:
     """A graph, and the columns of its inputs in the order of their first use.
 
-    `candidates` are the columns that the model may read, as (name,
+    `sample_features` are the columns that the model may read, as (name,
     FEATURE_KIND_*). `hard_texts` has, by text feature, texts that may be cut in
     another way. `categories` has, for
     features that the sample holds as pandas categoricals, their categories;
@@ -58,7 +58,7 @@ class GraphBuilder:
     of training the model's rows are all equally near, so that none must come.
     """
 
-    candidates: tuple[tuple[str, int], ...]
+    sample_features: tuple[tuple[str, int], ...]
     categories: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     typical: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     narrow: Mapping[str, str] = field(default_factory=dict)
@@ -211,7 +211,7 @@ class GraphBuilder:
     def features(self) -> tuple[tuple[str, int], ...]:
         """The columns that have been read so far, as (name, FEATURE_KIND_*), in the sample's order."""
         read = {column.feature for column in self._slots} | {feature for feature, _ in self._bags}
-        return tuple(candidate for candidate in self.candidates if candidate[0] in read)
+        return tuple(feature for feature in self.sample_features if feature[0] in read)
 
     def finish(self, name: str) -> tuple[onnx.ModelProto, manifest_pb2.Coding, dict[str, tuple[str, ...]]]:
         """The checked graph, how rows become its inputs, and the texts known by feature.

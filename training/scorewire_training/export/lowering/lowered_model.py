@@ -73,7 +73,7 @@ def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
         check_is_fitted(model)
     read = match_sample(model, sample)
     builder = GraphBuilder(
-        candidates=read.features, categories=read.categories, typical=read.typical, narrow=read.narrow
+        sample_features=read.features, categories=read.categories, typical=read.typical, narrow=read.narrow
     )
     answer = lower_model(builder, model, read.columns)
     for output in answer.outputs:

@@ -29,7 +29,7 @@ class Comparison:
 
 
 def score_both_sides(
-    reference: FittedModel,
+    fitted_model: FittedModel,
     codec: FrameCodec,
     scorer: Scorer,
     lowered: LoweredModel,
@@ -43,7 +43,7 @@ def score_both_sides(
     """Let the fitted model and the bundle score the sample and the hard rows made from it.
 
     Args:
-        reference: the fitted model.
+        fitted_model: the fitted model.
         codec: from rows to the frames that it takes.
         scorer: the bundle.
         lowered: what is known of the model's features.
@@ -66,12 +66,12 @@ def score_both_sides(
         ranges=ranges,
     )
     report_stage("Looking for jumps of the fitted model's scores")
-    compared = join(constructed, _rows_at_discontinuities(reference, codec, sample, lowered))
+    compared = join(constructed, _rows_at_discontinuities(fitted_model, codec, sample, lowered))
     bundle = score_rows(scorer, compared.rows, tolerances, report_stage)
     kept = _without_repeated_refusals(compared, bundle)
     compared, bundle = compared.take(kept), bundle.take(kept)
     report_stage(f"Asking the fitted model for its scores ({len(compared):,} rows)")
-    fitted = _ask(reference, codec, compared, sample_scores, bundle)
+    fitted = _ask(fitted_model, codec, compared, sample_scores, bundle)
     settled = _without_one_sided_limits(compared, fitted, bundle)
     return Comparison(compared.take(settled), fitted.take(settled), bundle.take(settled))
 
@@ -94,7 +94,7 @@ def _without_repeated_refusals(compared: ComparisonRows, scores: BundleScores) -
 
 
 def _rows_at_discontinuities(
-    reference: FittedModel, codec: FrameCodec, sample: WireRows, lowered: LoweredModel
+    fitted_model: FittedModel, codec: FrameCodec, sample: WireRows, lowered: LoweredModel
 ) -> ComparisonRows:
     """Rows at the jumps along the number features whose thresholds nobody knows.
 
@@ -108,7 +108,7 @@ def _rows_at_discontinuities(
     unknown = [column for column, name in enumerate(numbers) if name not in known]
 
     def ask(rows: WireRows) -> list[NDArray[np.float64]]:
-        outputs = reference.score_or_refuse(codec.to_frame(rows)).outputs
+        outputs = fitted_model.score_or_refuse(codec.to_frame(rows)).outputs
         return [outputs[i] for i in asked]
 
     found, along = find_discontinuities(ask, sample, unknown)
@@ -134,7 +134,7 @@ def _without_one_sided_limits(
 
 
 def _ask(
-    reference: FittedModel,
+    fitted_model: FittedModel,
     codec: FrameCodec,
     compared: ComparisonRows,
     sample_scores: FittedScores,
@@ -150,7 +150,7 @@ def _ask(
         if not len(group):
             continue
         frame = codec.to_frame(compared.rows.take(group))
-        answers = reference.score_or_refuse(frame, likely_refused=likely_refused)
+        answers = fitted_model.score_or_refuse(frame, likely_refused=likely_refused)
         refused[group] = answers.refused
         for whole, part in zip(outputs, answers.outputs, strict=True):
             whole[group] = part

@@ -57,16 +57,16 @@ class InputLimitSearch:
     """Asks the fitted model about rows that are plain but for one feature, about many features at once.
 
     Args:
-        reference: the fitted model.
+        fitted_model: the fitted model.
         codec: from rows to frames.
         features: name and kind of each, in order.
         sample: rows that the model takes.
     """
 
     def __init__(
-        self, reference: FittedModel, codec: FrameCodec, features: Features, sample: WireRows
+        self, fitted_model: FittedModel, codec: FrameCodec, features: Features, sample: WireRows
     ) -> None:
-        self._reference = reference
+        self._fitted_model = fitted_model
         self._codec = codec
         self._numbers = [name for name, kind in features if kind == schema_pb2.FEATURE_KIND_NUMBER]
         self._texts = [name for name, kind in features if kind == schema_pb2.FEATURE_KIND_TEXT]
@@ -82,7 +82,7 @@ class InputLimitSearch:
             _HIGH: np.where(none, 0.0, np.where(finite, sample.numbers, -np.inf).max(axis=0)),
         }
 
-    def probe(
+    def find(
         self,
         known_texts: Mapping[str, Sequence[str]],
         domains: Mapping[str, tuple[float, float]] | None = None,
@@ -140,7 +140,7 @@ class InputLimitSearch:
         """The number farthest to a side that is taken of each feature."""
         limits = self._ends_of_domains(side, domains)
         beyond = side * self._beyond_sample
-        for candidate in (
+        for bound in (
             side * np.inf,
             side * FLOAT64_LIMIT,
             side * FLOAT32_LIMIT,
@@ -148,11 +148,11 @@ class InputLimitSearch:
             self._seen[side],
         ):
             open_ = np.flatnonzero(np.isnan(limits))
-            values = np.broadcast_to(candidate, len(self._numbers))[open_]
+            values = np.broadcast_to(bound, len(self._numbers))[open_]
             few = open_[:: max(1, len(open_) // _FEW)]
             # Each refusal takes calls of its own. A limit that is too low bars rows, and answers none wrong.
-            spare = np.ndim(candidate) == 0 and len(few) < len(open_)
-            if spare and not self._takes_numbers(few, np.full(len(few), candidate)).any():
+            spare = np.ndim(bound) == 0 and len(few) < len(open_)
+            if spare and not self._takes_numbers(few, np.full(len(few), bound)).any():
                 continue
             taken = self._takes_numbers(open_, values)
             limits[open_[taken]] = values[taken]
@@ -280,7 +280,7 @@ class InputLimitSearch:
     def _refused(self, rows: WireRows) -> NDArray[np.bool_]:
         if not len(rows):
             return np.zeros(0, dtype=np.bool_)
-        return self._reference.score_or_refuse(self._codec.to_frame(rows)).refused
+        return self._fitted_model.score_or_refuse(self._codec.to_frame(rows)).refused
 
 
 def _unseen(known: Sequence[str]) -> str:

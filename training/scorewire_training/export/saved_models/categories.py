@@ -24,7 +24,7 @@ from scorewire_training.export.trees.xgboost_categories import StoredCategories
 Categories: TypeAlias = Mapping[str, Sequence[Any] | None]
 
 _CODES = "codes"
-_TRUTHS = {"true": "1", "false": "0"}
+TRUTHS = {"true": "1", "false": "0"}
 _MISSING = frozenset({"", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"})
 _HOW = (
     "give them by --categories FILE, a JSON object such as "
@@ -224,5 +224,5 @@ def _holds(column: pd.Series[Any], values: Sequence[Any]) -> bool:
 def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
     """The cells that are there as numbers, NaN where they are none."""
     cells = column[~is_missing(column)].astype(object)
-    spelt = cells.map(lambda cell: _TRUTHS.get(cell.strip().lower(), cell) if isinstance(cell, str) else cell)
+    spelt = cells.map(lambda cell: TRUTHS.get(cell.strip().lower(), cell) if isinstance(cell, str) else cell)
     return pd.to_numeric(spelt, errors="coerce")

@@ -14,12 +14,10 @@ import xgboost
 
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.lowering.sample_columns import fitted_names, sample_names
-from scorewire_training.export.saved_models.categories import Categories, find_categories, is_missing
+from scorewire_training.export.saved_models.categories import TRUTHS, Categories, find_categories, is_missing
 from scorewire_training.export.saved_models.model_file import SavedModel
 from scorewire_training.export.saved_models.notes import notes_of
 from scorewire_training.export.trees.xgboost_categories import stored_categories
-
-_TRUTHS = {"true": "1", "false": "0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +97,7 @@ def _read_table(path: Path) -> tuple[pd.DataFrame, bool]:
 
 def _to_numbers(path: Path, column: pd.Series[Any]) -> pd.Series[Any]:
     cells = column.str.strip()
-    cells = cells.map(lambda cell: _TRUTHS.get(cell.lower(), cell))
+    cells = cells.map(lambda cell: TRUTHS.get(cell.lower(), cell))
     missing = is_missing(cells)
     numbers = pd.to_numeric(cells.mask(missing, "nan"), errors="coerce")
     if len(wrong := np.flatnonzero(numbers.isna() & ~missing)):

@@ -205,22 +205,24 @@ def _zero_is_missing(sections: list[dict[str, str]], name: str) -> frozenset[int
         UnsupportedModelError: trees treat a feature differently, as they do
             where training went on with other settings.
     """
-    uses: dict[int, set[int]] = {}
+    missing_kinds: dict[int, set[int]] = {}
     for section in sections:
         if int(section["num_leaves"]) == 1:
             continue
         kinds = _integers(section, "decision_type")
         is_category = (kinds & _CATEGORICAL) != 0
         missing = np.where(is_category, _ANY_CATEGORY, kinds >> _MISSING_SHIFT & _MISSING_MASK)
-        for feature, use in zip(_integers(section, "split_feature").tolist(), missing.tolist(), strict=True):
-            uses.setdefault(feature, set()).add(use)
-    for feature, found in uses.items():
+        for feature, missing_kind in zip(
+            _integers(section, "split_feature").tolist(), missing.tolist(), strict=True
+        ):
+            missing_kinds.setdefault(feature, set()).add(missing_kind)
+    for feature, found in missing_kinds.items():
         if (_ANY_CATEGORY in found and len(found) > 1) or {_MISSING_ZERO, _MISSING_NAN} <= found:
             raise UnsupportedModelError(
                 f"{name}'s trees treat feature {feature} in different ways",
                 "train it from the start with one setting of categorical_feature and zero_as_missing",
             )
-    return frozenset(feature for feature, found in uses.items() if _MISSING_ZERO in found)
+    return frozenset(feature for feature, found in missing_kinds.items() if _MISSING_ZERO in found)
 
 
 def _classes(estimator: lightgbm.LGBMModel | None, objective: str, targets: int, name: str) -> Classes | None:

@@ -63,8 +63,8 @@ class _Table:
 def lower_ordinal(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Each category becomes its code."""
 
-    def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
-        codes = np.asarray(_transform(step, candidates), dtype=np.float64)
+    def read(asked: list[list[object]]) -> list[NDArray[np.float64]]:
+        codes = np.asarray(_transform(step, asked), dtype=np.float64)
         return [codes[:, [i]] for i in range(codes.shape[1])]
 
     return _lower_tables(builder, inputs, read, step.categories_, strict=step.handle_unknown == "error")
@@ -75,8 +75,8 @@ def lower_target(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> S
     """Each category becomes its smoothed mean of the target, or one for each class."""
     width = len(step.classes_) if step.target_type_ == "multiclass" else 1
 
-    def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
-        means = np.asarray(_transform(step, candidates), dtype=np.float64)
+    def read(asked: list[list[object]]) -> list[NDArray[np.float64]]:
+        means = np.asarray(_transform(step, asked), dtype=np.float64)
         return [means[:, i : i + width] for i in range(0, means.shape[1], width)]
 
     return _lower_tables(builder, inputs, read, step.categories_, strict=False)
@@ -86,8 +86,8 @@ def lower_target(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> S
 def lower_frequency(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Each text becomes its share of the training rows."""
 
-    def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
-        shares = _transform(step, candidates)
+    def read(asked: list[list[object]]) -> list[NDArray[np.float64]]:
+        shares = _transform(step, asked)
         return [shares[:, [i]] for i in range(shares.shape[1])]
 
     categories = [np.array(list(shares), dtype=object) for shares in step.frequencies_]
@@ -108,10 +108,10 @@ def lower_rates(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> Sy
     bounds = [builder.constant(LEAST_EXPOSURE), builder.constant(step.largest_exposure_)]
     logarithm = graph.curve("Log", graph.node("Clip", [exposure, *bounds]), 1)
 
-    def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
+    def read(asked: list[list[object]]) -> list[NDArray[np.float64]]:
         return [
             np.array([[known.get(str(text), 0.0)] for text in texts])
-            for known, texts in zip(step.effects_, candidates, strict=True)
+            for known, texts in zip(step.effects_, asked, strict=True)
         ]
 
     texts = _clean(
@@ -143,8 +143,8 @@ def lower_one_hot(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> 
     widths = _one_hot_widths(step)
     starts = np.concatenate([[0], np.cumsum(widths)])
 
-    def read(candidates: list[list[object]]) -> list[NDArray[np.float64]]:
-        ones = _transform(spreader, candidates).tocsc()
+    def read(asked: list[list[object]]) -> list[NDArray[np.float64]]:
+        ones = _transform(spreader, asked).tocsc()
         if ones.shape[1] != starts[-1]:
             raise UnsupportedModelError(
                 "the widths of a OneHotEncoder's columns cannot be told",
@@ -209,12 +209,12 @@ def _lower_tables(
 ) -> SymbolicColumns:
     """Each column by its table; all tables are read off the encoder in one go."""
     known = [list(column) for column in categories]
-    candidates = [list(own) for own in known]
+    asked = [list(own) for own in known]
     if not strict:
-        for column, values in zip(inputs.columns, candidates, strict=True):
+        for column, values in zip(inputs.columns, asked, strict=True):
             values.append(_UNHEARD_OF if isinstance(column, RawText) else _unheard_of_number(values))
-    height = max(len(values) for values in candidates)
-    padded = [values + values[:1] * (height - len(values)) for values in candidates]
+    height = max(len(values) for values in asked)
+    padded = [values + values[:1] * (height - len(values)) for values in asked]
     values_read = _read_known(read, padded)
     columns: list[Column] = []
     for column, own, answer in zip(inputs.columns, known, values_read, strict=True):
@@ -227,11 +227,11 @@ def _lower_tables(
     return SymbolicColumns(tuple(columns))
 
 
-def _read_known(read: _Read, candidates: list[list[object]]) -> list[NDArray[np.float64]]:
+def _read_known(read: _Read, asked: list[list[object]]) -> list[NDArray[np.float64]]:
     with warnings.catch_warnings():
         # Encoders warn about unknown categories, which is what they are asked about.
         warnings.simplefilter("ignore")
-        return read(candidates)
+        return read(asked)
 
 
 def _spell(builder: GraphBuilder, column: RawText, known: list[object]) -> tuple[object, ...]:
@@ -319,19 +319,19 @@ def _unheard_of_number(known: list[object]) -> float:
     return next(number for number in np.arange(0.5, len(taken) + 1.5) if number not in taken)
 
 
-def _transform(step: Any, candidates: list[list[object]]) -> Any:
+def _transform(step: Any, asked: list[list[object]]) -> Any:
     """The encoder's answer, without a container of its owner's choosing."""
     plain = copy.copy(step)
     # A dict of its own: set_output would write into the one that copies share.
     plain._sklearn_output_config = {"transform": "default"}
-    return plain.transform(_frame(step, candidates))
+    return plain.transform(_frame(step, asked))
 
 
-def _frame(step: Any, candidates: list[list[object]]) -> pd.DataFrame:
+def _frame(step: Any, asked: list[list[object]]) -> pd.DataFrame:
     """Candidates as the frame that an encoder takes."""
-    names = getattr(step, "feature_names_in_", range(len(candidates)))
+    names = getattr(step, "feature_names_in_", range(len(asked)))
     columns = []
-    for values in candidates:
+    for values in asked:
         text = any(isinstance(value, str) or value is None for value in values)
         columns.append(pd.Series(values, dtype=object if text else None))
     return pd.concat(columns, axis=1, keys=list(names))
