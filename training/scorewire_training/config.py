@@ -64,5 +64,6 @@ class TrainingConfig:
             raise TrainingError(f"trials is {self.trials}: choose 1 to {_MAX_TRIALS}")
         if not _BACKEND.fullmatch(self.backend):
             raise TrainingError(
-                f"backend is {self.backend!r}: choose local, dask, or dask=ADDRESS like dask=tcp://10.0.0.5:8786"
+                f"backend is {self.backend!r}: choose local, dask, or dask=ADDRESS like "
+                "dask=tcp://10.0.0.5:8786"
             )

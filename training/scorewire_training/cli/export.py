@@ -1,4 +1,4 @@
-"""`scorewire export`: a saved model, or one of a registry, becomes a bundle."""
+"""`scorewire export`: makes a bundle of a saved model, an ONNX file or a registered bundle."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from scorewire_training.output.tracking import install_registered
     "--sample",
     "sample_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="CSV or Parquet file of rows as the model takes them, best the training rows. For an ONNX"
-    " file CSV or .npz, and not required.",
+    help="CSV or Parquet file of rows as the model takes them, ideally the training rows. For an ONNX"
+    " file CSV or .npz, and optional.",
 )
 @click.option("--name", help="The model's name: a-z, 0-9, '_' and '-'.")
-@click.option("--version", help="Its semantic version, like 1.0.0.")
+@click.option("--version", help="The semantic version, like 1.0.0.")
 @click.option(
     "--output",
     "output_dir",
@@ -50,28 +50,28 @@ from scorewire_training.output.tracking import install_registered
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of all models; the bundle becomes OUTPUT/NAME/VERSION.",
 )
-@click.option("--target-column", help="A column of the sample to leave out: what the model predicts.")
+@click.option("--target-column", help="The column of the sample that the model predicts; it is left out.")
 @click.option(
     "--categories",
     "categories_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help='JSON file like {"colour": ["blue", "red"]}: the categories of columns in the order of the dtype '
-    "that they had in training, where the model's file does not have them.",
+    help='JSON file like {"colour": ["blue", "red"]}: the categories of columns, in the order of their dtype '
+    "in training, where the model's file does not store them.",
 )
 @click.option(
     "--missing",
     type=float,
     metavar="NUMBER",
-    help="For XGBoost's files: the number that stood for missing beside NaN in training, which the file "
-    "does not have, such as -999.",
+    help="For XGBoost's files: the number that meant missing in training beside NaN, such as -999; the file "
+    "does not store it.",
 )
 @click.option(
     "--tolerance",
     "tolerances",
     multiple=True,
     metavar="[OUTPUT=]RELATIVE[,ABSOLUTE]",
-    help="By how much scores may differ from the model's, such as 2e-5, value=2e-5 or value=2e-5,0.01, in "
-    "place of 5e-6; may be given for several outputs. The bundle records it.",
+    help="How much scores may differ from the model's, such as 2e-5, value=2e-5 or value=2e-5,0.01, instead "
+    "of 5e-6; repeat it for several outputs. The bundle records it.",
 )
 @click.option("--description", default="", help="What the model is for, for people.")
 @click.option(
@@ -79,13 +79,13 @@ from scorewire_training.output.tracking import install_registered
     "metrics",
     multiple=True,
     metavar="NAME=NUMBER",
-    help="A number measured on held-out data, like auc=0.91; may be given several times.",
+    help="A metric measured on held-out data, like auc=0.91; repeat it for several metrics.",
 )
 @click.option(
     "--mlflow",
     "registered",
     metavar="models:/NAME/NUMBER",
-    help="In place of MODEL_FILE a bundle that scorewire train registered in MLflow; models:/NAME@ALIAS too.",
+    help="A bundle registered by scorewire train, instead of MODEL_FILE; also models:/NAME@ALIAS.",
 )
 @click.option(
     "--mlflow-uri",
@@ -116,15 +116,16 @@ def export(
 ) -> None:
     """Export the model in MODEL_FILE as a bundle that is proven equal to it.
 
-    MODEL_FILE is what XGBoost's save_model wrote as .json or .ubj, or what
-    LightGBM's wrote as .txt. The bundle and the model score the sample and
-    thousands of rows made to tell them apart; one that differs stops the export.
+    MODEL_FILE is a file that save_model of XGBoost wrote as .json or .ubj, or that
+    save_model of LightGBM wrote as .txt. The bundle and the model score the sample
+    and thousands of rows made to tell them apart; one row that differs stops the
+    export.
 
     An ONNX file is bundled as it is: its inputs and outputs are tensors of shape
     [rows, ...], and there is no fitted model to compare it with.
 
-    A bundle that scorewire train --mlflow registered comes out of the registry as it
-    went in, is checked as scorewire verify does, and becomes OUTPUT/NAME/VERSION.
+    A bundle that scorewire train --mlflow registered is downloaded unchanged, checked
+    as by scorewire verify, and becomes OUTPUT/NAME/VERSION.
 
     \b
     Examples:
@@ -202,7 +203,7 @@ def export(
 
 
 def _refuse_beside_mlflow(context: click.Context) -> None:
-    """A registered bundle is whole: nothing of it can be set."""
+    """Refuse all options that would change a registered bundle."""
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT
         if given and parameter.name not in {"registered", "mlflow_uri", "output_dir"}:
@@ -223,10 +224,10 @@ def _parse_metrics(metrics: tuple[str, ...]) -> dict[str, float]:
 
 
 def _parse_tolerances(given: tuple[str, ...]) -> Tolerances:
-    """One for all outputs, or by output.
+    """Parse one tolerance for all outputs, or one for each of some outputs.
 
     Raises:
-        click.ClickException: a part is no number, or both kinds are given.
+        click.ClickException: a part is not a number, or both forms are given.
     """
     by_output: dict[str, Tolerance] = {}
     for text in given:

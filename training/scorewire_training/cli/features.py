@@ -20,24 +20,37 @@ from scorewire_training.errors import TrainingError
     help="Transactions, .parquet: customer, time and amount, or the columns of UCI's Online Retail.",
 )
 @click.option(
-    "--cut", type=click.DateTime(["%Y-%m-%d"]), required=True, help="Features are from before this day."
+    "--cut",
+    type=click.DateTime(["%Y-%m-%d"]),
+    required=True,
+    help="Features describe the time before this day.",
 )
-@click.option("--horizon-days", type=int, default=90, show_default=True, help="The label looks so far ahead.")
+@click.option(
+    "--horizon-days",
+    type=int,
+    default=90,
+    show_default=True,
+    help="Days after the cutoff that the label covers.",
+)
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("features.parquet"),
     show_default=True,
-    help="The table, one row a customer. Its folder needs free space, several times the size of the data.",
+    help="The table, one row a customer. Its folder needs several times the data's size as free space.",
 )
 @click.option(
-    "--memory-mb", type=int, default=2_048, show_default=True, help="DuckDB spills to disk beyond so much."
+    "--memory-mb",
+    type=int,
+    default=2_048,
+    show_default=True,
+    help="Memory of DuckDB, which spills to disk beyond it.",
 )
-@click.option("--threads", type=int, default=2, show_default=True, help="Of DuckDB.")
+@click.option("--threads", type=int, default=2, show_default=True, help="Threads of DuckDB.")
 def features(
     *, data: Path, cut: datetime, horizon_days: int, output: Path, memory_mb: int, threads: int
 ) -> None:
-    """Describe every customer at a cut, from a table that need not fit in memory."""
+    """Build the features of every customer at a cutoff, from a table that need not fit in memory."""
     # Imported here, so that --help does not wait for scikit-learn and duckdb.
     import pandas as pd  # noqa: PLC0415
 

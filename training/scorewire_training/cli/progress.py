@@ -1,4 +1,4 @@
-"""What a command is doing, told on stderr: stdout has results only."""
+"""The progress of a command, on stderr: stdout has results only."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-# How far a stage is, at the end of its sentence.
+# The progress within a stage, at the end of its sentence.
 _STEP = re.compile(r"([0-9,]+) of ([0-9,]+)\)?$")
-# Of one stage, where stderr is a file.
+# For one stage, where stderr is not a terminal.
 _SECONDS_BETWEEN_LINES = 5.0
 
 
 @contextmanager
 def stages() -> Iterator[Callable[[str], None]]:
-    """Gives what shows the sentence of a stage.
+    """Yields a function that shows the sentence of a stage.
 
-    A terminal has one line that changes, with a bar where the sentence says how far the
-    stage is; else each stage is a line, and one that takes long a line now and then.
+    A terminal shows one changing line, with a bar where the sentence has progress
+    within the stage. Otherwise each stage is a line, and a long stage is repeated at
+    intervals.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -40,7 +41,7 @@ def stages() -> Iterator[Callable[[str], None]]:
             done, total = 0, None
             if step := _STEP.search(sentence):
                 done, total = (int(number.replace(",", "")) for number in step.groups())
-                # In brackets stands what is done, else what is being done.
+                # In brackets stands the work that is done, otherwise the step in progress.
                 done -= not sentence.endswith(")")
             progress.update(task, description=sentence, completed=done, total=total)
 
@@ -48,7 +49,7 @@ def stages() -> Iterator[Callable[[str], None]]:
 
 
 class _Lines:
-    """Sentences as lines, those of one stage at intervals."""
+    """Writes sentences as lines; those of the same stage at intervals."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

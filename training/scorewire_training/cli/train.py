@@ -32,10 +32,10 @@ _DEFAULTS = TrainingConfig()
 def train() -> None:
     """Train a model on your data and export it as a bundle.
 
-    Several kinds of models are tuned alike, one is chosen by a stated rule, judged
-    once on rows held out, and exported as a bundle that is proven equal to it. In
-    the bundle are report.html, to look at, model_card.md, to read, and
-    training.toml, the settings, which give the same bundle again.
+    Several kinds of models are tuned in the same way, one is chosen by a fixed rule,
+    tested once on held-out rows, and exported as a bundle that is proven equal to
+    it. The bundle also has report.html with charts, model_card.md to read, and
+    training.toml, the settings that give the same bundle again.
     """
 
 
@@ -67,14 +67,16 @@ def _common_options(command: _F) -> _F:
             type=int,
             default=_DEFAULTS.trials,
             show_default=True,
-            help="Sets of parameters to try of each candidate.",
+            help="Sets of parameters to try for each candidate.",
         ),
-        click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True, help="Of every draw."),
+        click.option(
+            "--seed", type=int, default=_DEFAULTS.seed, show_default=True, help="Seed of all random numbers."
+        ),
         click.option(
             "--version",
             default=_DEFAULTS.version,
             show_default=True,
-            help="The bundle's semantic version, a new one.",
+            help="The semantic version of the new bundle.",
         ),
         click.option(
             "--output",
@@ -89,7 +91,7 @@ def _common_options(command: _F) -> _F:
             "config_file",
             type=click.Path(dir_okay=False, path_type=Path),
             help="A TOML file with any of these settings, like the training.toml of a bundle: seed = 7. "
-            "Options given here come before it.",
+            "Options on the command line override the file.",
         ),
     ):
         command = option(command)
@@ -114,10 +116,16 @@ def _read_day(_: click.Context, __: click.Parameter, value: datetime | None) -> 
     type=click.DateTime(["%Y-%m-%d"]),
     callback=_read_day,
     metavar="YYYY-MM-DD",
-    help="Features are from before this day, the label from after it. "
-    "[default: the last day of the data less the horizon]",
+    help="The cutoff: features describe the time before this day, the label the time from it on. "
+    "[default: the last day of the data minus the horizon]",
 )
-@click.option("--horizon-days", type=int, default=90, show_default=True, help="The label looks so far ahead.")
+@click.option(
+    "--horizon-days",
+    type=int,
+    default=90,
+    show_default=True,
+    help="Days after the cutoff that the label covers.",
+)
 @_common_options
 @click.pass_context
 def repurchase(context: click.Context, /, **_: object) -> None:
@@ -162,7 +170,7 @@ def game_revenue(context: click.Context, /, **_: object) -> None:
 
 
 def _run(context: click.Context, config_class: type[_C], run: Callable[..., TrainedModel]) -> None:
-    """Train by the settings of the command line and the file; then say what came of it."""
+    """Train with the settings of the command line and the file, and print the result."""
     # Imported here, so that --help does not wait for every library of models.
     from scorewire_training.export import ExportError  # noqa: PLC0415
 
@@ -223,7 +231,7 @@ def _tabulate_candidates(trained: TrainedModel) -> Table:
 
 
 def _tabulate_metrics(trained: TrainedModel) -> Table:
-    """Each metric beside its interval and what rules without a model reach."""
+    """Each metric with its interval and its baselines."""
     from scorewire_training.evaluation.metrics import read_metrics  # noqa: PLC0415 - as above
 
     table = Table("metric", title="On rows held out from training", title_justify="left")

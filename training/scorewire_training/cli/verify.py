@@ -1,4 +1,4 @@
-"""`scorewire verify`: checks a bundle and scores its golden rows."""
+"""`scorewire verify`: checks bundles and scores their golden rows."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ from scorewire_training.export.runtime import open_graph
     type=click.Path(exists=True, file_okay=False, path_type=Path),
 )
 def verify(bundles: tuple[Path, ...]) -> None:
-    """Check each BUNDLE, a folder of one version of one model.
+    """Check each BUNDLE, the folder of one version of one model.
 
-    Files and checksums must be those of the manifest, and the graph must give
-    the golden rows the scores that the fitted model gave them. The exit code is 1
-    if a bundle fails.
+    The files must have the checksums of the manifest, and the graph must score the
+    golden rows as the fitted model scored them. The exit code is 1 if a bundle fails.
 
     \b
     Example:
@@ -52,12 +51,12 @@ def verify(bundles: tuple[Path, ...]) -> None:
 
 
 def verify_bundle(path: Path) -> Table:
-    """What a sound bundle is, as a table; tells on stderr that it is being checked.
+    """Check a bundle and describe it as a table; the progress goes to stderr.
 
     Raises:
-        BundleError: it is none.
-        ExportError: its graph cannot be opened.
-        GoldenMismatchError: a golden row's score is another.
+        BundleError: the folder is not a valid bundle.
+        ExportError: onnxruntime does not load the graph.
+        GoldenMismatchError: the graph scores a golden row differently.
     """
     with stages() as report_stage:
         report_stage(f"Checking {path}")
@@ -71,7 +70,7 @@ def verify_bundle(path: Path) -> Table:
     table.add_row("files", f"{len(manifest.files) + 1}, checksums right")
     table.add_row("features", str(len(manifest.schema.features)))
     refused, parity = len(bundle.golden.expected.errors), manifest.parity
-    # An ONNX file came without a fitted model.
+    # A bundle of an ONNX file has no fitted model.
     like = "the fitted model did" if parity.rows_compared else "at export"
     table.add_row("golden rows", f"{golden_rows} scored as {like}, {refused} of them refused")
     if parity.rows_compared:
@@ -86,7 +85,7 @@ def verify_bundle(path: Path) -> Table:
 
 
 def describe_tolerances(table: Table, manifest: manifest_pb2.Manifest) -> None:
-    """Say which outputs may differ from the fitted model by more or less than the gate's own rule allows."""
+    """Add the outputs whose tolerance a user gave in place of the parity gate's default."""
     for name, tolerance in sorted(manifest.parity.output_tolerances.items()):
         table.add_row(
             f"tolerance of {name}",

@@ -1,4 +1,4 @@
-"""Fitted pipeline in, verified bundle out."""
+"""Exports fitted models and ONNX files as verified bundles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every export does around the proof: checks of its target and metrics, and the files of the bundle."""
+"""What exports of models and of ONNX files share: checks of the target and metrics, and the files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scorewire_training.export.typed_schema import render
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedBundle:
-    """A bundle that was written: its folder, what the parity gate found, its manifest."""
+    """A bundle on disk: its folder, the report of the parity gate, and its manifest."""
 
     path: Path
     parity: ParityReport
@@ -33,10 +33,11 @@ def write(
     golden: manifest_pb2.Golden,
     further: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """Write all files of a bundle, and further ones beside them; returns its folder.
+    """Write the files of a bundle and further files; returns the bundle's folder.
 
     Raises:
-        ExportError: they are no bundle, the version exists, or they cannot be written.
+        ExportError: the files do not form a valid bundle, a further file has the name
+            of a bundle's own file, the version exists, or a file cannot be written.
     """
     own = {
         bundles.GRAPH: graph,
@@ -55,10 +56,11 @@ def write(
 
 
 def check_target(output_dir: Path, name: str, version: str) -> Path:
-    """The folder that the bundle is to become.
+    """Check that a new bundle can be written; returns its folder.
 
     Raises:
-        ExportError: a name is none, the version exists, or nothing can be written there.
+        ExportError: the name or the version is invalid, the version exists, or the
+            folder cannot be written to.
     """
     try:
         check_model_name(name)
@@ -80,7 +82,7 @@ def check_metrics(metrics: Mapping[str, float]) -> None:
     """Check that metrics have names and finite numbers.
 
     Raises:
-        ExportError: one has not.
+        ExportError: a name is empty, or a number is not finite.
     """
     for metric, value in metrics.items():
         if not metric or not np.isfinite(value):

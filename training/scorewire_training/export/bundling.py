@@ -1,4 +1,4 @@
-"""From a fitted model to a bundle that is proven equal to it."""
+"""The export of a fitted model as a bundle that is proven equal to it."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from scorewire_training.export.typed_schema import give_fields
 
 _MAX_SAMPLE_ROWS_COMPARED = 20_000
 _SEED = 20_240_229
-# From this size on, the memory that a server needs is worth a warning.
+# From this size on, a warning tells the memory that a server needs.
 _LARGE_GRAPH_BYTES = 64 << 20
-# What onnxruntime takes to load a byte of a graph, measured with forests.
+# Bytes of memory that onnxruntime needs to load one byte of a graph, measured with forests.
 _BYTES_TO_LOAD = 22
 
 
@@ -57,37 +57,40 @@ def export_bundle(
     missing: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> ExportedBundle:
-    """Write a fitted model as the bundle output_dir/name/version, once it is proven.
+    """Export a fitted model as the bundle output_dir/name/version, and prove that both score alike.
 
-    The graph and the fitted model score the sample and thousands of rows made
-    to tell them apart; one that differs stops the export.
+    The graph and the fitted model score the sample and thousands of rows made to
+    tell them apart. One row that differs stops the export.
 
     Args:
-        model: a fitted scikit-learn estimator or pipeline, an XGBoost or
-            LightGBM model, or a Booster of theirs.
-        sample: rows as the model takes them, best the ones it was fitted on: the
-            features' ranges and missing shares come from them. The columns of a
-            frame are named; those of an array are called as the model was fitted
-            on them, or x0, x1, ... where it knows no names. Of a model that takes one column of
-            texts alone, a Series, or a frame of that column; the feature bears its name, or "text".
-        name: the model's name, 1 to 63 of a-z, 0-9, '_' and '-'.
-        version: its semantic version.
-        output_dir: the folder of all models; made if it is not there.
-        description: for people.
-        metrics: finite numbers measured on data held out from training, by name.
-        feature_descriptions: for people, by feature.
-        files: further files of the bundle by name, such as a report; no server reads them.
-        tolerance: by how much scores may differ from the fitted model's, in place of the gate's own
-            rule; one for all outputs, or one by output. The bundle records it.
-        missing: of an XGBoost Booster, the number that stood for missing beside NaN in its
-            `DMatrix(data, missing=...)`; XGBoost's estimators have it themselves.
-        progress: called with a sentence at the beginning of each stage, and in long ones with
-            how far they are, in brackets.
+        model: a fitted scikit-learn estimator or pipeline, or an estimator or Booster
+            of XGBoost or LightGBM.
+        sample: rows as the model takes them, ideally the training rows: ranges and
+            missing shares of the features are computed from them. Features are named
+            by the columns of a frame; for an array by the names that the model was
+            fitted with, else x0, x1, ... For a model of one column of texts, pass a
+            Series or a frame of that column; the feature has its name, or "text".
+        name: the model's name, 1 to 63 characters of a-z, 0-9, '_' and '-'.
+        version: the semantic version.
+        output_dir: the folder of all models; it is created if it does not exist.
+        description: what the model is for, for people.
+        metrics: finite numbers measured on held-out data, by name.
+        feature_descriptions: what each feature means, for people, by feature.
+        files: further files of the bundle by name, such as a report; servers do not
+            read them.
+        tolerance: how much scores may differ from the fitted model's, instead of the
+            default of the parity gate; one for all outputs, or one for each output by
+            name. The bundle records it.
+        missing: for an XGBoost Booster, the number that meant missing beside NaN in
+            `DMatrix(data, missing=...)`; XGBoost's estimators store it themselves.
+        progress: called with a sentence at the start of each stage; in long stages the
+            progress stands in brackets.
 
     Raises:
-        UnsupportedModelError: the model cannot be exported faithfully.
-        ParityError: the graph and the fitted model differ.
-        ExportError: an argument is not sound, or the version exists.
+        UnsupportedModelError: the model has no exact translation.
+        ParityError: the graph and the fitted model score a row differently.
+        ExportError: an argument is invalid, the version exists, or the bundle cannot
+            be written.
     """
     report_stage = progress or (lambda _: None)
     target = check_target(Path(output_dir), name, version)
@@ -135,7 +138,7 @@ def export_bundle(
             " less",
             stacklevel=2,
         )
-    # A large one need not be there twice.
+    # Frees a second copy of a large graph.
     lowered = replace(lowered, graph=onnx.ModelProto())
     run = checked_shapes(open_graph(graph), lowered.outputs)
 
@@ -170,7 +173,7 @@ def export_bundle(
 
 
 def _draw(row_count: int, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """The sample's rows to compare, ascending: all, or as many as are sensible."""
+    """Positions of the sample rows to compare, ascending: all rows, or a random choice of `most`."""
     if row_count <= most:
         return np.arange(row_count, dtype=np.intp)
     drawn = np.random.default_rng(_SEED).choice(row_count, most, replace=False)
@@ -178,7 +181,7 @@ def _draw(row_count: int, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]
 
 
 def _ask_sample(fitted_model: FittedModel, sample: pd.DataFrame | NDArray[Any]) -> FittedScores:
-    """The fitted model's answers for the very rows that were passed, before any coding."""
+    """The fitted model's scores for the sample exactly as it was passed."""
     try:
         return FittedScores(fitted_model.score(sample), np.zeros(len(sample), dtype=np.bool_))
     except Exception as error:

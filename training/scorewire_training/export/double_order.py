@@ -9,7 +9,7 @@ _SIGN = np.int64(np.iinfo(np.int64).min)
 
 
 def to_ordinals(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Integers in the order of the doubles, neighbours next to each other; both zeros are 0."""
+    """Map doubles to integers in the same order; neighbours differ by 1, and both zeros are 0."""
     bits = np.asarray(values, dtype=np.float64).view(np.int64)
     return np.where(bits < 0, _SIGN - bits, bits)
 
@@ -20,5 +20,5 @@ def midpoints(low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int
 
 
 def from_ordinals(places: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The doubles that `to_ordinals` made integers of."""
+    """Map the integers of `to_ordinals` back to doubles."""
     return np.where(places < 0, _SIGN - places, places).view(np.float64)

@@ -1,17 +1,17 @@
-"""What can go wrong with an export. Every message says why, and what to do instead."""
+"""The errors of exports. Every message says the reason and what to do instead."""
 
 from __future__ import annotations
 
 
 class ExportError(ValueError):
-    """A model was not exported."""
+    """The export failed, and no bundle was written."""
 
 
 class UnsupportedModelError(ExportError):
-    """A model, or a step or setting of it, cannot be exported faithfully.
+    """The model, a step or a setting has no exact translation.
 
     Args:
-        reason: what it is that cannot.
+        reason: what cannot be exported, and why.
         way_out: what the user can do instead.
     """
 
@@ -22,4 +22,4 @@ class UnsupportedModelError(ExportError):
 
 
 class ParityError(ExportError):
-    """The graph and the fitted model differ; the message has a table of the rows."""
+    """The graph and the fitted model score rows differently; the message has a table of these rows."""

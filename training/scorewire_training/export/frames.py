@@ -1,9 +1,9 @@
-"""Sample frames and wire rows: what a caller sends, and what the fitted model sees of it.
+"""Conversion between sample frames, which the fitted model takes, and wire rows, which a caller sends.
 
-A wire row has doubles and texts, NaN and "" where a value is missing. The
-fitted model takes frames. Going back to a frame, each column has the sample's
-dtype wherever it holds the values exactly, so that the model sees what it saw
-in training; a fraction in a column of integers makes it a column of doubles.
+A wire row has doubles and texts, with NaN and "" for missing values. Converted back
+to a frame, each column has the dtype of the sample wherever that dtype holds the
+values exactly, so that the model gets what it got in training. A fraction in a
+column of integers makes it a column of doubles.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import ExportError
 
-# Beyond them a double cannot hold every integer.
+# Outside this range a double cannot hold every integer.
 _EXACT_INTEGERS = (-(2**53), 2**53)
 
 Features: TypeAlias = Sequence[tuple[str, int]]
@@ -40,7 +40,7 @@ class WireRows:
         return len(self.numbers)
 
     def take(self, rows: Sequence[int] | NDArray[np.intp] | slice) -> WireRows:
-        """A copy of some rows, in the order given."""
+        """A copy of some rows, in the given order."""
         index = rows if isinstance(rows, slice) else np.asarray(rows, dtype=np.intp)
         return WireRows(self.numbers[index].copy(), self.texts[index].copy())
 
@@ -50,24 +50,24 @@ class WireRows:
 
 
 def concatenate(parts: Sequence[WireRows]) -> WireRows:
-    """The rows of all parts in order."""
+    """The rows of all parts, in order."""
     return WireRows(
         np.concatenate([part.numbers for part in parts]), np.concatenate([part.texts for part in parts])
     )
 
 
 class FrameCodec:
-    """Turns frames like the sample into wire rows and back.
+    """Converts frames like the sample to wire rows and back.
 
     Args:
         sample: rows as the fitted model takes them.
         features: name and kind (schema_pb2.FeatureKind) of each feature. Other
-            columns of the sample, which the model ignores, are given back with
-            the values of its first row.
-        missing_texts: by text feature, what the model takes for a missing text:
-            "", None or NaN.
-        coded_features: the text features that the model takes as the codes of
-            a pandas categorical, where a text that is no category is missing.
+            columns of the sample, which the model ignores, get the values of the
+            sample's first row.
+        missing_texts: by text feature, the value that the model takes for a missing
+            text: "", None or NaN.
+        coded_features: the text features that the model takes as codes of a pandas
+            categorical, where a text that is not a category is missing.
 
     Raises:
         ExportError: a column cannot be sent as numbers or texts without loss.
@@ -95,7 +95,7 @@ class FrameCodec:
         }
 
     def to_rows(self, frame: pd.DataFrame) -> WireRows:
-        """The frame's rows as a caller sends them."""
+        """Convert a frame to the rows that a caller sends."""
         numbers = np.empty((len(frame), len(self._numbers)), dtype=np.float64)
         for i, (name, number) in enumerate(self._numbers.items()):
             numbers[:, i] = number.read(frame[name])
@@ -105,7 +105,7 @@ class FrameCodec:
         return WireRows(numbers, texts)
 
     def to_frame(self, rows: WireRows) -> pd.DataFrame:
-        """The frame that the fitted model takes for the rows."""
+        """Convert rows to the frame that the fitted model takes."""
         columns: dict[str, Any] = {}
         for i, (name, number) in enumerate(self._numbers.items()):
             columns[name] = number.write(rows.numbers[:, i])
@@ -177,8 +177,8 @@ class _NumberColumn:
 
 
 def _limit(dtype: Any) -> float:
-    """The magnitude up to which casting to the dtype can be trusted."""
-    # A cast of a double beyond the integer's range is undefined, and may come back equal.
+    """The largest magnitude whose cast to the dtype is defined."""
+    # The cast of a double beyond an integer type's range is undefined, and may convert back unchanged.
     return float(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else np.inf
 
 
@@ -207,7 +207,7 @@ class _TextColumn:
             codes = dtype.categories.get_indexer(pd.Index(values, dtype=object))
             unknown = dict.fromkeys(values[(codes < 0) & (values != "")])
             if unknown and not self._is_coded:
-                # Who reads the texts themselves can tell these from missing ones.
+                # A model that reads the texts themselves distinguishes these from missing texts.
                 dtype = pd.CategoricalDtype([*dtype.categories, *unknown], dtype.ordered)
                 codes = dtype.categories.get_indexer(pd.Index(values, dtype=object))
             return pd.Categorical.from_codes(codes, dtype=dtype)

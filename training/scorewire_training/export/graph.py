@@ -1,4 +1,4 @@
-"""A small builder of ONNX graphs, and what a model's graph answers."""
+"""A small builder of ONNX graphs, and the outputs of a model's graph."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-# The newest operator set that every supported runtime has, and an IR version
-# that is older than what onnx itself would write.
+# The newest operator set that every supported runtime has. The IR version is older
+# than the one that onnx writes by default.
 OPSET = 17
 IR_VERSION = 10
 ML_DOMAIN = "ai.onnx.ml"
@@ -21,12 +21,17 @@ _INTEGERS_AT_ONCE = 1 << 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOutput:
-    """One output of a model in the making.
+    """One output of a model in the graph.
 
-    `tensor` is its name inside the graph, of shape [rows, width]: float or
-    double for numbers and probabilities, int64 of shape [rows] or [rows, 1] for
-    a class. `kind` is one of schema_pb2.OutputKind. `target` is the place of the
-    label that it is about, of a classifier that answers several for a row.
+    Attributes:
+        name: the name of the output.
+        kind: one of schema_pb2.OutputKind.
+        tensor: the tensor inside the graph, of shape [rows, width]: float or double
+            for numbers and probabilities, int64 of shape [rows] or [rows, 1] for a
+            class.
+        width: the values of a row.
+        class_labels: the classes, for probabilities and a class.
+        target: which label of a multilabel classifier the output is about, from 0.
     """
 
     name: str
@@ -37,7 +42,7 @@ class ModelOutput:
     target: int = 0
 
     def of_target(self, target: int) -> ModelOutput:
-        """The output as that of one of several labels, whose place its name tells."""
+        """The same output for one label of a multilabel classifier; the label's number ends its name."""
         return replace(self, name=f"{self.name}_{target}", target=target)
 
 
@@ -45,7 +50,7 @@ class ModelOutput:
 class Graph:
     """Nodes and constants in the order in which they were added.
 
-    `ml_opset` is that of the ai.onnx.ml operators: 3 has the
+    `ml_opset` is the version of the ai.onnx.ml operators: 3 has the
     TreeEnsembleRegressor, 5 the TreeEnsemble.
     """
 
@@ -57,7 +62,7 @@ class Graph:
     _count: int = 0
 
     def name(self, stem: str) -> str:
-        """A name that nothing else in the graph has."""
+        """A new name that is unique in the graph."""
         self._count += 1
         return f"{stem}_{self._count}"
 
@@ -67,7 +72,7 @@ class Graph:
         return name
 
     def input_of_entries(self, name: str, element_type: int, size: str) -> str:
-        """Declare an input of one dimension, and what its size is called; returns the input's name."""
+        """Declare an input of one dimension whose size is named `size`; returns the input's name."""
         self._inputs.append(helper.make_tensor_value_info(name, element_type, [size]))
         return name
 
@@ -87,8 +92,8 @@ class Graph:
     ) -> list[str]:
         """Add a node with several outputs; returns their names.
 
-        An attribute that is an array is one of integers: those of large ensembles
-        have millions, too many to be objects.
+        An attribute that is an array becomes a list of integers. Large ensembles have
+        millions of them, too many for Python objects.
         """
         outputs = [self.name(op_type) for _ in range(output_count)]
         arrays = {name: value for name, value in attributes.items() if isinstance(value, np.ndarray)}
@@ -102,9 +107,9 @@ class Graph:
     def curve(self, op_type: str, x: str, width: int) -> str:
         """Add Exp, Log, Sigmoid or Tanh of a tensor of doubles of shape [rows, width].
 
-        Each element has the same bits in any number of rows: onnxruntime computes
-        what its vectors leave over by another formula, and of four copies nothing
-        is left over.
+        The result has the same bits for any number of rows. onnxruntime computes the
+        elements beyond its last full vector by another formula, so the tensor is
+        repeated four times: then no element is beyond the last vector.
         """
         wide = self.node(op_type, [self.node("Concat", [x] * 4, axis=1)])
         return self.node("Gather", [wide, self.constant(np.arange(width))], axis=1)
@@ -119,11 +124,11 @@ class Graph:
         """Add another graph's nodes and constants under new names.
 
         Args:
-            other: the graph; it must have no subgraphs that look outwards.
-            inputs: for each of its inputs, the tensor here that feeds it.
+            other: the graph; it must have no subgraphs that read tensors of outer graphs.
+            inputs: for each input of that graph, the tensor here that feeds it.
 
         Returns:
-            For each of its outputs, the tensor here that carries it.
+            For each output of that graph, the tensor here that holds it.
         """
         prefix = self.name("part")
         names = dict(inputs)
@@ -146,7 +151,7 @@ class Graph:
         return {value.name: rename(value.name) for value in other.output}
 
     def build(self, name: str) -> onnx.ModelProto:
-        """The checked model; it takes the nodes and the constants over, since a copy of each may be large."""
+        """The checked model; nodes and constants are moved into it, because copies may be large."""
         opsets = [helper.make_opsetid("", OPSET)]
         if any(node.domain == ML_DOMAIN for node in self._nodes):
             opsets.append(helper.make_opsetid(ML_DOMAIN, self.ml_opset))
@@ -170,5 +175,5 @@ def _add_integers(node: onnx.NodeProto, name: str, values: NDArray[Any]) -> None
         attribute.ints.extend(values[begin : begin + _INTEGERS_AT_ONCE].astype(np.int64).tolist())
 
 
-# The element types of numpy arrays, for casts.
+# ONNX element types by numpy dtype, for casts.
 ELEMENT_TYPES: dict[str, int] = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}

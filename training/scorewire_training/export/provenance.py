@@ -1,4 +1,4 @@
-"""Where a bundle comes from: the libraries and the data behind it."""
+"""The provenance of a bundle: its libraries and a fingerprint of its data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LIBRARIES = {
 
 
 def build_provenance(family: str, features: Features, rows: WireRows) -> manifest_pb2.Provenance:
-    """The provenance of a model of some family, exported with the sample's rows."""
+    """The provenance of a model, with the rows of its sample."""
     versions = {name: str(module.__version__) for name, module in _LIBRARIES.items()}
     return manifest_pb2.Provenance(
         family=family,
@@ -41,10 +41,10 @@ def build_provenance(family: str, features: Features, rows: WireRows) -> manifes
 
 
 def data_fingerprint(features: Features, rows: WireRows) -> str:
-    """SHA-256, lower-case hex, over names, kinds and values of the features, row after row.
+    """The SHA-256 of names, kinds and values of the features, row after row, in lower-case hex.
 
-    Numbers count as little-endian doubles, every NaN and both zeros alike, texts
-    as UTF-8 behind their length.
+    Numbers enter as little-endian doubles, with one NaN and one zero; texts as UTF-8
+    after their length.
     """
     digest = hashlib.sha256()
     for name, kind in features:

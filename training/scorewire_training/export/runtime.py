@@ -1,4 +1,4 @@
-"""Graphs run on the CPU by onnxruntime, as the engines run them."""
+"""Runs graphs on the CPU with onnxruntime, as the engines do."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import onnxruntime
 from scorewire_contract.scoring import RunGraph
 from scorewire_training.export.errors import ExportError
 
-# What fails is raised, and need not be printed beside.
+# Errors are raised, so they need not be printed as well.
 _ONLY_FATAL = 4
 
 
 def open_graph(graph: bytes) -> RunGraph:
-    """A function that runs the graph.
+    """Load a graph; returns the function that runs it.
 
     Raises:
-        ExportError: onnxruntime does not take it.
+        ExportError: onnxruntime does not load the graph.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ONLY_FATAL
-    # As servers do: with more threads, onnxruntime adds the trees of a large
-    # call in another order, and the last bits depend on the number of cores.
+    # As on servers: with more threads, onnxruntime adds the trees of a large call in
+    # another order, and the last bits depend on the number of cores.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     try:

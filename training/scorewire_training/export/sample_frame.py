@@ -1,4 +1,4 @@
-"""The sample as it was passed, as a frame of named columns."""
+"""Conversion of the sample that a user passes to a frame of named columns."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from scorewire_training.export.lowering.sample_columns import first_step, fitted
 
 
 def as_table(model: object, sample: object) -> tuple[Any, Any]:
-    """A model of one column, given as it is and not as a table, as a model of a table of that column.
+    """Wrap a model of a single flat column so that it takes a table of that column.
 
-    Others, and samples of others, stay as they are.
+    Other models and their samples are returned unchanged.
 
     Args:
         model: the fitted model.
-        sample: a Series, or an array of shape [rows], of texts; a table of one column, where the model
-            begins with a vectorizer of texts; or a sample of another model.
+        sample: for a model of one flat column, a Series or an array of texts of shape
+            [rows], or a table of one column if the model begins with a text
+            vectorizer.
+
+    Returns:
+        The model, and the sample that it takes.
     """
     if isinstance(sample, np.ndarray) and sample.ndim == 1 and sample.dtype.kind in "UO":
         sample = pd.Series(sample.astype(object))
@@ -41,11 +45,12 @@ def to_frame(model: object, sample: object) -> pd.DataFrame:
     """The sample as a frame of named columns.
 
     Args:
-        model: the fitted model, which may know the names of an array's columns.
+        model: the fitted model, which may store the names of an array's columns.
         sample: a frame, or an array of shape [rows, columns].
 
     Raises:
-        ExportError: it is neither, it is empty, or its columns have no names or equal ones.
+        ExportError: the sample is neither, is empty, or has unnamed columns or two
+            columns of the same name.
     """
     if isinstance(sample, np.ndarray):
         sample = _name_columns(model, sample)

@@ -1,4 +1,4 @@
-"""The schema of a bundle: what the sample and the fitted model say of each feature."""
+"""The schema of a bundle, from the sample and from what the fitted model accepts."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def build_schema(
     known_texts: Mapping[str, Sequence[str]],
     descriptions: Mapping[str, str],
 ) -> schema_pb2.Schema:
-    """The schema, but for its fingerprint.
+    """Build the schema without its fingerprint.
 
     Args:
-        features: name and kind of each, in order.
-        outputs: in the order in which they are answered.
-        rows: the sample, from which ranges and missing shares come.
-        input_limits: what the model takes, by feature.
+        features: name and kind of each feature, in order.
+        outputs: the outputs, in order.
+        rows: the sample; ranges and missing shares are computed from it.
+        input_limits: the inputs that the model accepts, by feature.
         known_texts: the texts that the model knows, by text feature.
-        descriptions: for people, by feature.
+        descriptions: what each feature means, for people.
     """
     schema = schema_pb2.Schema()
     for name, kind in features:
@@ -61,7 +61,7 @@ def build_schema(
 
 
 def describe_sample(schema: schema_pb2.Schema, rows: WireRows) -> None:
-    """Write what a sample shows of each feature into a schema: ranges and missing shares."""
+    """Set the range and the missing share of each feature from a sample."""
     number = text = 0
     for feature in schema.features:
         if feature.kind == schema_pb2.FEATURE_KIND_NUMBER:

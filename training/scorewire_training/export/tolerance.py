@@ -1,6 +1,6 @@
-"""By how much scores may differ from the fitted model's: the gate's own rule, or what a user gives.
+"""Tolerances: how much scores may differ from the fitted model's, by default or as a user gives.
 
-A class is never tolerated: it is the fitted model's, or another.
+Only numbers and probabilities have a tolerance. A class must be the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scorewire_training.export.errors import ExportError
 from scorewire_training.export.graph import ModelOutput
 
 RELATIVE = 5e-6
-# More is no rounding, and a bundle that may differ so is proven equal to nothing.
+# The largest relative tolerance: a larger difference is not rounding but another model.
 MOST = 1e-3
 
 
@@ -27,12 +27,12 @@ MOST = 1e-3
 class Tolerance:
     """A score may differ from the fitted model's answer by `absolute` + `relative` x |answer|.
 
-    `absolute` is in units of the output. None stands for `relative` itself where the
-    output is probabilities, and for `relative` of the standard deviation that the
-    answers have over the sample where it is numbers.
+    `absolute` is in units of the output. None takes `relative` itself for
+    probabilities, and for numbers `relative` times the standard deviation of the
+    answers over the sample.
 
     Raises:
-        ExportError: a part is negative or no number, or `relative` is over 0.001.
+        ExportError: a part is negative or not a number, or `relative` is over 0.001.
     """
 
     relative: float = RELATIVE
@@ -49,29 +49,29 @@ class Tolerance:
             raise ExportError(f"an absolute tolerance of {self.absolute:g} is no finite number from 0 up")
 
     def __str__(self) -> str:
-        """As the command line takes it."""
+        """The tolerance as the command line takes it."""
         parts = [self.relative] if self.absolute is None else [self.relative, self.absolute]
         return ",".join(f"{part:g}" for part in parts)
 
     def to_message(self, absolute: float) -> manifest_pb2.Tolerance:
-        """For a bundle; `absolute` is that part where the user gives none."""
+        """The message for a bundle; `absolute` is used if the user gave no absolute part."""
         own = absolute if self.absolute is None else self.absolute
         return manifest_pb2.Tolerance(relative=self.relative, absolute=own)
 
 
-# One for all outputs of numbers and probabilities, or one by the name of each that has its own.
+# One tolerance for all outputs of numbers and probabilities, or tolerances by output.
 Tolerances: TypeAlias = "Tolerance | Mapping[str, Tolerance] | None"
 
 
 def choose_tolerances(given: Tolerances, outputs: Sequence[tuple[str, int]]) -> dict[str, Tolerance]:
-    """The tolerances that a user gives, by output.
+    """The user's tolerances by output.
 
     Args:
-        given: what the user gives.
-        outputs: name and kind (schema_pb2.OutputKind) of each.
+        given: the tolerances as the user gave them.
+        outputs: name and kind (schema_pb2.OutputKind) of each output.
 
     Raises:
-        ExportError: one is for a class or a text, or for an output that is not there.
+        ExportError: a tolerance is given for a class, a text or an unknown output.
     """
     tolerant = [
         name
@@ -97,15 +97,15 @@ def choose_tolerances(given: Tolerances, outputs: Sequence[tuple[str, int]]) -> 
 def resolve_tolerance(
     tolerance: Tolerance | None, output: ModelOutput, answers: NDArray[np.float64]
 ) -> list[manifest_pb2.Tolerance]:
-    """What is allowed of each column of an output.
+    """The tolerance of each column of an output, with its absolute part resolved.
 
     Args:
-        tolerance: what the user gives for it; None for the gate's own.
-        output: numbers or probabilities.
-        answers: the fitted model's over the sample, [rows, width].
+        tolerance: the user's tolerance for the output; None takes the default.
+        output: an output of numbers or probabilities.
+        answers: the fitted model's answers over the sample, [rows, width].
 
     Raises:
-        ExportError: the absolute part is over 0.001 of what the answers differ by.
+        ExportError: the absolute part is over 0.001 of the answers' standard deviation.
     """
     own = tolerance or Tolerance()
     is_number = output.kind == schema_pb2.OUTPUT_KIND_NUMBER
@@ -120,7 +120,7 @@ def resolve_tolerance(
 
 
 def widened(tolerance: Tolerance | None, share: float) -> Tolerance | None:
-    """The least round tolerance that allows `share` times as much; None beyond rounding."""
+    """The smallest two-digit tolerance that allows `share` times as much; None if none may."""
     if not math.isfinite(share):
         return None
     own = tolerance or Tolerance()
@@ -130,11 +130,11 @@ def widened(tolerance: Tolerance | None, share: float) -> Tolerance | None:
 
 
 def how_to_allow(shares: Mapping[str, float], tolerances: Mapping[str, Tolerance]) -> str:
-    """How to let differences pass, or "" where they are no rounding.
+    """A sentence that tells which tolerance allows the differences; "" where none may.
 
     Args:
-        shares: the largest difference of each output that differs, of what is allowed.
-        tolerances: what a user allows, by output.
+        shares: for each output that differs, its largest difference divided by its tolerance.
+        tolerances: the user's tolerances, by output.
     """
     needed = {name: widened(tolerances.get(name), share) for name, share in shares.items()}
     if not needed or None in needed.values():
@@ -148,7 +148,7 @@ def how_to_allow(shares: Mapping[str, float], tolerances: Mapping[str, Tolerance
 
 
 def difference_of(found: NDArray[np.floating], wanted: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Absolute differences: 0 where both are the same; may be NaN or infinite."""
+    """Absolute differences, 0 where both are equal; may be NaN or infinite."""
     with np.errstate(all="ignore"):
         return np.where(found == wanted, 0.0, np.abs(found - wanted))
 
@@ -156,7 +156,7 @@ def difference_of(found: NDArray[np.floating], wanted: NDArray[np.floating]) -> 
 def share_of(
     found: NDArray[np.floating], wanted: NDArray[np.floating], tolerance: manifest_pb2.Tolerance
 ) -> NDArray[np.float64]:
-    """Differences as shares of what is allowed: 0 where both are the same; may be NaN or infinite."""
+    """Differences divided by the tolerance, 0 where both are equal; may be NaN or infinite."""
     with np.errstate(all="ignore"):
         limit = tolerance.absolute + tolerance.relative * np.abs(wanted)
         return np.asarray(difference_of(found, wanted) / limit)
@@ -166,12 +166,12 @@ def deviation(values: NDArray[np.float64]) -> float:
     """The standard deviation of the finite values."""
     finite = values[np.isfinite(values)]
     largest = float(np.abs(finite).max(initial=0.0))
-    # Squares of large numbers would overflow, and with them any difference be tolerated.
+    # Scaled first: squares of large numbers would overflow, and every difference would be tolerated.
     return largest * float((finite / largest).std()) if largest else 0.0
 
 
 def _round_up(value: float) -> float:
-    """To two digits, no less than the value."""
+    """Round up to two significant digits."""
     if not value:
         return 0.0
     unit = 10.0 ** (math.floor(math.log10(value)) - 1)

@@ -1,4 +1,4 @@
-"""The typed schema of a new bundle, which follows that of the version before it."""
+"""The typed schema of a new bundle, compatible with that of the version before it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from scorewire_training.export.errors import ExportError
 
 
 def give_fields(manifest: manifest_pb2.Manifest, output_dir: Path) -> None:
-    """Give the manifest's features and outputs their fields, as the predecessor's clients know them.
+    """Assign field numbers to features and outputs that clients of the predecessor can still use.
 
-    The predecessor is the highest lower version of the same major in the folder
-    of all models.
+    The predecessor is the highest lower version with the same major number in the
+    folder of all models.
 
     Raises:
-        ExportError: clients of the predecessor would break, or it cannot be read.
+        ExportError: clients of the predecessor would break, or its manifest cannot be read.
     """
     version = Version(manifest.version)
     family = _family(output_dir / manifest.model, version)
@@ -41,13 +41,13 @@ def give_fields(manifest: manifest_pb2.Manifest, output_dir: Path) -> None:
 
 
 def render(manifest: manifest_pb2.Manifest) -> bytes:
-    """schema.proto of a manifest."""
+    """The schema.proto of a manifest."""
     typed = typed_schema(manifest.model, manifest.version, manifest.schema, manifest.description)
     return typed.render().encode("utf-8")
 
 
 def _family(folder: Path, version: Version) -> dict[Version, Path]:
-    """The other versions of a major."""
+    """The other versions with the same major number."""
     found = {}
     for path in folder.iterdir() if folder.is_dir() else ():
         with contextlib.suppress(InvalidNameError):
@@ -58,7 +58,7 @@ def _family(folder: Path, version: Version) -> dict[Version, Path]:
 
 
 def _schema(bundle: Path) -> schema_pb2.Schema | None:
-    """That of a bundle; None where it cannot be read, and so cannot serve."""
+    """The schema of a bundle; None where the bundle cannot be read and so cannot serve."""
     try:
         return read_manifest(bundle).schema
     except BundleError:

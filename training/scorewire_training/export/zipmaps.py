@@ -7,10 +7,13 @@ from onnx import TensorProto
 
 
 def take_out_zipmaps(graph: onnx.GraphProto) -> dict[str, tuple[str, ...]]:
-    """Have the graph answer with a table where it answers with a dictionary for each row.
+    """Replace outputs that are a dictionary for each row by tables, in place.
 
-    What skl2onnx and CatBoost write unless told otherwise; the columns are in the
-    order of the classes, which are returned by output.
+    skl2onnx and CatBoost write such dictionaries by default. The columns of a table
+    are in the order of the classes.
+
+    Returns:
+        The classes by the name of the output.
     """
     found = {}
     outputs = {value.name: value for value in graph.output}

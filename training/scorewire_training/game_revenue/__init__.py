@@ -1,4 +1,4 @@
-"""First week's revenue of a game's new users: from a table of users to a bundle."""
+"""The use case "first week's revenue of a game's new users": from a table of users to a bundle."""
 
 from __future__ import annotations
 

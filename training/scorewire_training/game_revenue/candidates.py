@@ -1,9 +1,9 @@
-"""The rival models, and the loss that they are judged by.
+"""The candidate models, and the loss that they are compared by.
 
-Revenue is close to a rate of the country and the device for each event counted.
-So the encoder expects an amount by that rule (`RateEncoder`), and all rivals
-learn by how much a user is above or below it (`RateRegressor`); they differ in
-how.
+Revenue is nearly a rate for each counted event, which depends on the country and the
+device. The encoder computes the expected amount by that rule (`RateEncoder`), and
+every candidate learns in its own way how far a user is above or below it
+(`RateRegressor`).
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from scorewire_training.game_revenue.data import EXPOSURE, NUMBERS, TEXTS, Part,
 from scorewire_training.study.candidates import Candidate, Fold, Loss, Parameters
 from scorewire_training.study.xgboost_backend import LOCAL, Backend
 
-# Dollars: users above are few and dominate every mean.
+# Dollars: the few users above dominate every mean.
 ORDINARY_LIMIT = 1_000.0
 LOSS_NAME = (
     "mean absolute error as a share of that of the median of training, averaged over three views: dollars "
     f"over all users, dollars over users up to ${ORDINARY_LIMIT:,.0f}, and the logarithm of 1 + cents"
 )
-# Of the encoder: whether there are events, and the effects. No number is missing there.
+# Columns of the encoder: whether there are events, and the effects. They have no missing numbers.
 _LINEAR_COLUMNS = slice(1, 2 + len(TEXTS))
 _LINEAR_RATE_COLUMNS = slice(0, 1 + len(TEXTS))
-# A split of the amount to expect, a sum, would lie at a rounding error's mercy.
+# Without the expected amount: it is a sum, and a threshold on it would depend on rounding.
 _TREE_COLUMNS = slice(1, None)
 
 
 def build_candidates(seed: int, backend: Backend = LOCAL) -> tuple[Candidate, ...]:
-    """The rivals, from the simplest on; they take rows encoded by `build_encoder`."""
+    """The candidates, from the simplest on; they take rows that `build_encoder` encoded."""
 
     def build_tweedie_xgboost(parameters: Parameters, seed: int) -> RateRegressor:
         return _build_tweedie_xgboost(parameters, seed, backend)
@@ -73,7 +73,7 @@ def build_candidates(seed: int, backend: Backend = LOCAL) -> tuple[Candidate, ..
 
 
 def build_encoder(seed: int) -> ColumnTransformer:
-    """Each text by its rate and by its frequency, beside the numbers as they are."""
+    """Each text encoded by its rate and by its frequency, and the numbers unchanged."""
     frequency = Pipeline([("clean", TextCleaner()), ("encode", FrequencyEncoder())])
     return ColumnTransformer(
         [
@@ -85,18 +85,18 @@ def build_encoder(seed: int) -> ColumnTransformer:
             ("frequency", frequency, list(TEXTS)),
             ("numbers", "passthrough", list(NUMBERS)),
         ],
-        # Zeros of a sparse matrix would be missing to XGBoost.
+        # XGBoost would read the zeros of a sparse matrix as missing.
         sparse_threshold=0,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedFolds:
-    """Folds, each encoded by what its own training rows teach, one below the other.
+    """All folds, each encoded by an encoder that was fitted on its own training rows.
 
-    `rows` has every user of training once for each fold, `target` their revenue,
-    and `folds` the positions to fit on and to judge by. The encoder has nothing
-    that is tuned, so that no trial needs to encode again.
+    `rows` has every training user once for each fold, `target` has their revenue,
+    and `folds` the positions to fit on and to validate on. The encoder has no tuned
+    parameters, so no trial needs to encode again.
     """
 
     rows: pd.DataFrame
@@ -105,7 +105,7 @@ class EncodedFolds:
 
 
 def encode_folds(training: Part, count: int, *, seed: int) -> EncodedFolds:
-    """The folds of the training part."""
+    """Encode the folds of the training part."""
     fold = draw_folds(training, count, seed=seed)
     encoded, target, folds = [], [], []
     begin = 0
@@ -124,16 +124,16 @@ def encode_folds(training: Part, count: int, *, seed: int) -> EncodedFolds:
 
 
 def fit_candidate(candidate: Candidate, parameters: Parameters, part: Part, *, seed: int) -> Pipeline:
-    """The whole pipeline, from raw rows on, fitted on a part."""
+    """Fit the whole pipeline, encoder and model, on a part."""
     model = candidate.build(parameters)
     return Pipeline([("features", build_encoder(seed)), *model.steps]).fit(part.features, part.revenue)
 
 
 def make_loss(constant: float) -> Loss:
-    """The loss LOSS_NAME of truth and predictions.
+    """The loss that LOSS_NAME describes, with a constant prediction as its reference.
 
-    Over all users alone, some twenty of them would choose the model; in the
-    logarithm each user counts alike. A view in which the constant is never wrong
+    Over all users alone, about twenty of them would decide which model is chosen; in
+    the logarithm every user counts the same. A view in which the constant is exact
     is left out.
     """
 
@@ -176,8 +176,8 @@ def _select(columns: slice, model: Any) -> Pipeline:
     return Pipeline([("columns", ColumnTransformer([("own", "passthrough", columns)])), ("model", model)])
 
 
-# What is left to learn are ratios near 1, of leaves with many users: smaller ones would find a
-# single country or device, and say of those that nobody has seen what holds for the rarest.
+# The ratios to learn are near 1 and need leaves with many users. Smaller leaves would single out
+# one country or device, and unseen ones would be scored like the rarest.
 def _suggest_boosting(trial: optuna.Trial) -> Parameters:
     return {
         "n_estimators": trial.suggest_int("n_estimators", 40, 120),
@@ -194,13 +194,13 @@ def _suggest_log(trial: optuna.Trial) -> Parameters:
 
 
 def _build_log(parameters: Parameters, seed: int) -> RateRegressor:
-    """Trees on the logarithm of the rate plus a shift."""
+    """Trees that learn the logarithm of the rate plus a shift."""
     trees = {name: value for name, value in parameters.items() if name != "shift"}
     return RateRegressor(LogRegressor(_lightgbm(trees, seed), shift=parameters["shift"]))
 
 
 def _build_hurdle_boosted(parameters: Parameters, seed: int) -> HurdleRegressor:
-    """Trees on whether there is revenue, and trees on the logarithm of the rate."""
+    """Trees that learn whether there is revenue, and trees that learn the logarithm of the rate."""
     hurdle = LGBMClassifier(n_estimators=40, num_leaves=7, **_lightgbm_settings(seed))
     amount = LogRegressor(_lightgbm(parameters, seed))
     return HurdleRegressor(_select(_TREE_COLUMNS, hurdle), RateRegressor(amount))
@@ -220,8 +220,8 @@ def _build_tweedie_lightgbm(parameters: Parameters, seed: int) -> RateRegressor:
 def _suggest_tweedie_xgboost(trial: optuna.Trial) -> Parameters:
     return {
         "power": trial.suggest_float("power", 1.3, 1.95),
-        # XGBoost adds the trees' leaves in single precision, and the link makes the error of the
-        # sum a relative one: the fewer trees, the nearer a bundle's scores.
+        # XGBoost adds leaves in single precision, and the link makes the error of the sum a relative
+        # one: with fewer trees, the scores of a bundle are closer.
         "n_estimators": trial.suggest_int("n_estimators", 30, 80),
         "learning_rate": trial.suggest_float("learning_rate", 0.1, 0.3, log=True),
         "max_depth": trial.suggest_int("max_depth", 2, 5),
@@ -237,7 +237,7 @@ def _build_tweedie_xgboost(parameters: Parameters, seed: int, backend: Backend) 
     model = backend.regressor(
         objective="reg:tweedie",
         tweedie_variance_power=power,
-        # Faster than two on tables of this size, by far where cores are busy.
+        # On tables of this size one thread is faster than two, by far where cores are busy.
         n_jobs=1,
         random_state=seed,
         **trees,
@@ -253,7 +253,7 @@ def _lightgbm_settings(seed: int) -> dict[str, Any]:
     return {
         "n_jobs": 1,
         "random_state": seed,
-        # The same trees on every machine and in every run.
+        # These give the same trees on every machine and in every run.
         "deterministic": True,
         "force_row_wise": True,
         "verbose": -1,

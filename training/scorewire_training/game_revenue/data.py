@@ -1,7 +1,7 @@
-"""Users of a game in their first days: reading, checking, and the split in three parts.
+"""Users of a game in their first days: reading, checking, and the partition into three parts.
 
-Nothing is filled or encoded here: columns reach the pipeline as a service would
-send them.
+Nothing is filled or encoded here: the pipeline gets columns as a service would send
+them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scorewire_training.training_result import CleaningStep
 USER = "user_id"
 TEXTS = ("country", "country_region", "source", "platform", "device_family", "os_version")
 NUMBERS = ("event_1", "event_2", "event_3")
-# The events that revenue follows; event 1 happens to very few.
+# The events that revenue grows with; event 1 is very rare.
 EXPOSURE = ("event_2", "event_3")
 FEATURES = (*TEXTS, *NUMBERS)
 TARGET = "revenue"
@@ -38,10 +38,10 @@ DESCRIPTIONS = {
     "event_3": "times of event 3 in the first days",
 }
 
-# Dollars; users of one band and one group of countries are shared out alike.
+# Dollars; users of one band and one group of countries form a stratum.
 _REVENUE_BANDS = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 _COUNTRY_SHARE = 0.005
-# 14 of 20 users train, 3 validate, 3 test.
+# Of 20 users, 14 are for training, 3 for validation and 3 for the test.
 _PARTS = np.array([0, 0, 1, 0, 0, 2, 0, 0, 0, 1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0])
 _MIN_USERS = 200
 _MIN_PAYING_USERS = 20
@@ -49,7 +49,7 @@ _MIN_PAYING_USERS = 20
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some of the users: `features` with the columns FEATURES, `revenue` of shape [rows]."""
+    """Some of the users: `features` with the columns FEATURES, and `revenue` of shape [rows]."""
 
     features: pd.DataFrame
     revenue: NDArray[np.float64]
@@ -67,7 +67,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """70 % to fit on, 15 % to choose by, 15 % to judge by once."""
+    """70 % of the users to fit on, 15 % to validate on, 15 % for the final test."""
 
     training: Part
     validation: Part
@@ -75,15 +75,15 @@ class Partition:
 
 
 def read_users(path: Path | None, *, seed: int) -> tuple[pd.DataFrame, tuple[CleaningStep, ...]]:
-    """Read users; without a path, generate 20,000 from the seed.
+    """Read users from a file; without a path, generate 20,000 users with the seed.
 
     Returns:
-        One row a user, the columns FEATURES and TARGET, texts and float64 numbers,
-        missing ones NaN; and what was left out.
+        One row for each user with the columns FEATURES and TARGET, texts and float64
+        numbers, NaN for missing; and the cleaning steps.
 
     Raises:
-        TrainingError: the table cannot be read, lacks a column, has a value that
-            is no number where one must be, or too few users, or too few with revenue.
+        TrainingError: the table cannot be read, lacks a column, has another value
+            in a column of numbers, or has too few users or too few with revenue.
     """
     table = (
         generate_users(20_000, seed=seed) if path is None else read_table(path, text_columns=(USER, *TEXTS))
@@ -122,10 +122,10 @@ def read_users(path: Path | None, *, seed: int) -> tuple[pd.DataFrame, tuple[Cle
 
 
 def partition_users(users: pd.DataFrame, *, seed: int) -> Partition:
-    """Share users out by lot, alike within each band of revenue and group of countries.
+    """Assign users at random to the three parts, stratified by band of revenue and group of countries.
 
-    All users of one stratum stand together, in random order, and are dealt out
-    14 : 3 : 3, so that strata of any size are shared out as evenly as can be.
+    The users are sorted by stratum, in random order within a stratum, and dealt out
+    14 : 3 : 3, so that strata of any size are divided as evenly as possible.
     """
     everyone = Part(users[list(FEATURES)], users[TARGET].to_numpy())
     part = _deal(everyone, _PARTS, seed)
@@ -133,7 +133,7 @@ def partition_users(users: pd.DataFrame, *, seed: int) -> Partition:
 
 
 def draw_folds(part: Part, count: int, *, seed: int) -> NDArray[np.int64]:
-    """The fold of each user, 0 to count - 1, shape [rows]; shared out as `partition_users` does."""
+    """The fold of each user, 0 to count - 1, shape [rows]; stratified as by `partition_users`."""
     return _deal(part, np.arange(count), seed)
 
 
@@ -145,7 +145,7 @@ def group_countries(country: pd.Series[str]) -> pd.Series[str]:
 
 
 def _deal(part: Part, cards: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """A card for each user, dealt in turns within strata."""
+    """Deal the cards to the users in turn, stratum after stratum; the card of each user."""
     group = pd.factorize(group_countries(part.features["country"]), sort=True)[0]
     band = np.digitize(part.revenue, _REVENUE_BANDS, right=True)
     lot = np.random.default_rng(seed).random(len(part.revenue))

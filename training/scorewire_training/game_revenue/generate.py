@@ -1,8 +1,8 @@
-"""Users of a game that nobody ever played: the default data, made by rules of our own.
+"""Synthetic users of a game, the default data of the use case.
 
-A user has a playing intensity. From it come the events; advertisements pay a
-rate of the country for each event 2, and a few users buy. The rules are made up;
-no number here was measured on anyone.
+Each user has a playing intensity, which the events follow. Advertisements pay a rate
+of the country for each event 2, and a few users buy. The rules are made up; no
+number here was measured on real users.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class _Country:
-    weight: float  # of all users
+    weight: float  # relative share of all users
     rate: float  # dollars for one event 2
     regions: tuple[str, ...]
 
@@ -51,14 +51,15 @@ _SPELLINGS = {"iOS": ("iOS", "ios", "IOS ", "iOS"), "Android": ("Android", "andr
 
 
 def generate_users(count: int, *, seed: int) -> pd.DataFrame:
-    """Make up users.
+    """Generate synthetic users.
 
-    About 37 % have no revenue; of the rest most have cents, a few thousands of
-    dollars. Platforms are spelt in several ways, some values are missing.
+    About 37 % have no revenue; most of the others have cents, and a few have
+    thousands of dollars. Platforms are spelt in several ways, and some values are
+    missing.
 
     Args:
-        count: how many.
-        seed: of every draw.
+        count: the number of users.
+        seed: the seed of all random numbers.
 
     Returns:
         Columns user_id, country, country_region, source, platform, device_family,
@@ -82,7 +83,7 @@ def generate_users(count: int, *, seed: int) -> pd.DataFrame:
 
     rate = np.array([_COUNTRIES[code].rate for code in country])
     advertising = event_2 * rate * np.exp(rng.normal(0, 0.25, count)) * np.where(ios, 1.3, 1.0)
-    # Baskets have a tail in which a single user outweighs thousands.
+    # The sizes of baskets have a heavy tail: one user can outweigh thousands.
     baskets = event_1 * np.exp(rng.normal(1.5, 1.1, count)) * (1 + rng.pareto(1.6, count))
     revenue = np.round(np.minimum(advertising + baskets, 50_000.0), 6)
 
@@ -110,7 +111,7 @@ def _drop(texts: NDArray[np.object_], share: float, rng: np.random.Generator) ->
 
 
 def _spell(ios: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.object_]:
-    """Platforms as several services write them."""
+    """Platforms in the spellings of several services."""
     spelling = rng.choice(4, len(ios), p=[0.9, 0.05, 0.02, 0.03])
     return np.array(
         [_SPELLINGS["iOS" if is_ios else "Android"][i] for is_ios, i in zip(ios, spelling, strict=True)],
@@ -119,7 +120,7 @@ def _spell(ios: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.objec
 
 
 def _draw_devices(ios: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.object_]:
-    """A few families that many have, and a long tail of models."""
+    """A few common families of devices, and a long tail of rare models."""
     apple = rng.choice(np.array(_IOS_DEVICES, dtype=object), len(ios), p=[0.8, 0.18, 0.02])
     brand = rng.choice(np.array(_ANDROID_BRANDS, dtype=object), len(ios))
     model = np.minimum(rng.zipf(1.4, len(ios)), 120)

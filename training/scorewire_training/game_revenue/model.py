@@ -1,8 +1,10 @@
-"""The revenue model: what a user brings in the first week.
+"""The revenue model: the revenue of a user in the first week.
 
-Rivals (`candidates.py`) are tuned by cross-validation within the training part, one
-is chosen by the rule of `candidates.choose`, and looked at on the validation
-part; then it is fitted on both. The test part is scored once, by that model.
+1. The candidates are tuned by cross-validation within the training part, and one is
+   chosen by the rule of `study.candidates.choose`.
+2. The ablation of text columns and the learning curve are measured on the
+   validation part.
+3. The chosen candidate is fitted on both parts, and the test part is scored once.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ from scorewire_training.training_result import CleaningStep, PredictionKind, Tra
 NAME = "game-revenue"
 _FOLDS = 4
 _RULE = (
-    "The least mean loss over the folds; a simpler rival, one that is listed before, is taken where its "
+    "The least mean loss over the folds; a simpler candidate, one that is listed before, is taken where its "
     "loss is within one standard error of the best one's. The chosen one is then fitted on the training and "
     "validation parts together."
 )
@@ -56,7 +58,7 @@ _RULE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GameRevenueConfig(TrainingConfig):
-    """How to train the revenue model."""
+    """The settings of the revenue model."""
 
 
 def train_game_revenue(config: GameRevenueConfig, *, progress: Progress | None = None) -> TrainedModel:
@@ -64,12 +66,12 @@ def train_game_revenue(config: GameRevenueConfig, *, progress: Progress | None =
 
     Args:
         config: the settings.
-        progress: called with a sentence as each stage begins.
+        progress: called with a sentence at the start of each stage.
 
     Raises:
-        TrainingError: a setting or the data do not allow it; the message says
-            what to do.
-        ExportError: the bundle could not be made.
+        TrainingError: the version exists, the data cannot be read or is too small,
+            or MLflow failed; the message says what to do.
+        ExportError: the bundle was not made.
     """
     tell = progress or (lambda _: None)
     check_new(NAME, config)
@@ -77,7 +79,7 @@ def train_game_revenue(config: GameRevenueConfig, *, progress: Progress | None =
 
 
 def fit_game_revenue(config: GameRevenueConfig, *, progress: Progress) -> TrainingResult:
-    """Train and evaluate the model; write nothing.
+    """Fit and evaluate the model without writing anything.
 
     Raises:
         TrainingError: as for `train_game_revenue`.
@@ -177,14 +179,14 @@ def _predict(pipeline: Pipeline, rows: pd.DataFrame) -> NDArray[np.float64]:
 def _describe_evaluation_protocol(partition: Partition, chosen: str) -> tuple[str, ...]:
     sizes = [len(part.revenue) for part in (partition.training, partition.validation, partition.test)]
     return (
-        f"{sizes[0]:,} users to fit on, {sizes[1]:,} to validate, {sizes[2]:,} to judge by, drawn by lot, "
-        "alike in revenue and country",
-        f"rivals were tuned by {_FOLDS}-fold cross-validation within the first part; chosen: {chosen}",
-        "what each column tells and the learning curve are seen on the second part, which then was fitted on "
-        "together with the first",
+        f"{sizes[0]:,} users to fit on, {sizes[1]:,} to validate on, {sizes[2]:,} to test on, drawn at "
+        "random, stratified by revenue and country",
+        f"candidates were tuned by {_FOLDS}-fold cross-validation within the first part; chosen: {chosen}",
+        "the ablation of columns and the learning curve were measured on the second part; the final model "
+        "was then fitted on the first and second part together",
         "the third part was scored once, by the final model",
-        "events are of a user's first days, revenue is of the first seven: what the table does not tell is "
-        "whether the events end before the revenue begins",
+        "events are of a user's first days, revenue is of the first seven: the table does not tell whether "
+        "the events end before the revenue begins",
     )
 
 
@@ -199,10 +201,10 @@ def _list_limits(fitted: Part) -> tuple[str, ...]:
         f"{richest['sum'] / total:.1%} of the revenue is of one country, {richest.name or 'not named'!r}, "
         f"with {richest['size']:,.0f} of {len(fitted.revenue):,} users: errors in dollars over all users "
         "are theirs",
-        f"the top 1 % of users bring {top / total:.1%}: sums over few users are uncertain",
-        f"predictions are a rate times {' and '.join(EXPOSURE)}: where a service counts events over another "
-        "time than the table did, they are off by as much; without events next to nothing is predicted, and "
-        "counts above the largest fitted on are cut to it",
-        "a country, region or device that was not fitted on is taken for an average one, by users and not "
-        "by revenue",
+        f"the top 1 % of users bring {top / total:.1%} of the revenue: sums over few users are uncertain",
+        f"predictions are a rate times {' and '.join(EXPOSURE)}: if a service counts events over another "
+        "time than the table, predictions are wrong by the same factor; without events almost zero is "
+        "predicted, and counts above the largest one of training are clipped to it",
+        "an unknown country, region or device is scored as an average one, averaged over users and not over "
+        "revenue",
     )

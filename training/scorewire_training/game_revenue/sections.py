@@ -1,4 +1,4 @@
-"""What the report shows of the revenue model alone."""
+"""The parts of the report that only the revenue model has."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scorewire_training.training_result import ReportSection
 Fit: TypeAlias = Callable[[Part], Pipeline]
 
 _RESAMPLES = 200
-# Shares of the rows of training, in tenths.
+# Shares of the training rows, in tenths.
 _CURVE_TENTHS = (1, 2, 4, 7, 10)
 _EVENTS = 100.0
 _UNSEEN = "zz"
@@ -31,11 +31,11 @@ _MAX_COUNTRIES_SHOWN = 20
 
 
 def show_deciles(test: Part, predictions: NDArray[np.float64]) -> ReportSection:
-    """Predicted beside actual revenue, by rising prediction."""
+    """Predicted and actual revenue, by ascending prediction."""
     return ReportSection(
         title="Calibration",
         text="Test users in ten groups of equal size by rising prediction; mean dollars of each group. "
-        "A model whose sums can be trusted has both columns alike.",
+        "Both columns agree if the sums of the model can be trusted.",
         table=tabulate_deciles(test.revenue, predictions),
         chart=("predicted", "actual"),
     )
@@ -58,14 +58,14 @@ def show_countries(test: Part, predictions: NDArray[np.float64], constant: float
     table = by_country.mean().assign(users=by_country.size())
     return ReportSection(
         title="Countries",
-        text="Test users by country, those with few users together: mean dollars, and the mean absolute "
-        "error beside that of predicting the median of training for everyone.",
+        text="Test users by country, countries with few users together: mean dollars, and the mean absolute "
+        "error beside that of predicting the training median for everyone.",
         table=table.sort_values("users", ascending=False, kind="stable"),
     )
 
 
 def show_unseen_country(pipeline: Pipeline, fitted: Part) -> ReportSection:
-    """What a country that nobody came from is predicted, beside those that are known."""
+    """The mean prediction for an unseen country, beside those for known countries."""
     countries = fitted.features["country"].dropna().str.strip().str.lower()
     shown = countries.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     names = [*shown.index[:_MAX_COUNTRIES_SHOWN], _UNSEEN]
@@ -79,20 +79,20 @@ def show_unseen_country(pipeline: Pipeline, fitted: Part) -> ReportSection:
     return ReportSection(
         title="A country that nobody came from",
         text=f"Mean prediction, in dollars, for the same {_COUNTRY_ROWS} users with {_EVENTS:.0f} events 2, "
-        "were they all of that country: an unseen one must lie within the range of ordinary ones.",
+        "as if all were from that country: an unseen country must be within the range of ordinary ones.",
         table=table,
     )
 
 
 def predict_country(pipeline: Pipeline, part: Part, country: str) -> NDArray[np.float64]:
-    """Predictions for up to 200 users of a part, each with 100 events 2, were they all of one country."""
+    """Predictions for up to 200 users of a part, as if each had 100 events 2 and came from one country."""
     rows = part.features.head(_COUNTRY_ROWS)
     events = {"event_1": 0.0, "event_2": _EVENTS, "event_3": 0.0}
     return np.asarray(pipeline.predict(rows.assign(country=country, country_region="", **events)))
 
 
 def show_hurdle(pipeline: Pipeline, test: Part) -> tuple[ReportSection, ...]:
-    """Predicted beside actual share of users with revenue; nothing where the model has no hurdle."""
+    """Predicted and actual share of users with revenue; empty where the model has no hurdle."""
     model = pipeline[-1]
     if not isinstance(model, HurdleRegressor):
         return ()
@@ -101,7 +101,7 @@ def show_hurdle(pipeline: Pipeline, test: Part) -> tuple[ReportSection, ...]:
         ReportSection(
             title="Will there be revenue",
             text="Test users in ten groups by rising probability of revenue: the mean probability, and the "
-            "share that had some.",
+            "share that had revenue.",
             table=tabulate_deciles((test.revenue > 0).astype(np.float64), probabilities),
             chart=("predicted", "actual"),
         ),
@@ -111,20 +111,20 @@ def show_hurdle(pipeline: Pipeline, test: Part) -> tuple[ReportSection, ...]:
 def ablate_texts(
     fit: Fit, training: Part, validation: Part, *, loss: Loss, seed: int, progress: Progress
 ) -> ReportSection:
-    """The loss on the validation part when the model is fitted without each column of text.
+    """Ablation: the loss on the validation part when the model is fitted without one text column.
 
     Args:
-        fit: the chosen rival.
-        training: what to fit on.
-        validation: what to judge by.
-        loss: of truth and predictions.
-        seed: of the bootstrap.
+        fit: fits the chosen candidate.
+        training: the part to fit on.
+        validation: the part to measure the loss on.
+        loss: the loss of true values and predictions.
+        seed: the seed of the bootstrap.
         progress: called with a sentence before each fit.
     """
 
     def predict_without(columns: tuple[str, ...]) -> NDArray[np.float64]:
         progress(f"Fitting without {', '.join(columns) or 'leaving anything out'}")
-        # A column that is empty everywhere tells nothing.
+        # A column that is empty in every row carries no information.
         empty = dict.fromkeys(columns, "")
         part = Part(training.features.assign(**empty), training.revenue)
         return np.asarray(fit(part).predict(validation.features.assign(**empty)))
@@ -141,9 +141,9 @@ def ablate_texts(
     ).rename_axis("left out")
     return ReportSection(
         title="What each text tells",
-        text="Loss on the validation part of the chosen model, fitted on the training part without a "
-        "column; the 95 % interval of what that adds is by bootstrap of the validation users. Where it "
-        "reaches to zero or below, the other columns tell as much.",
+        text="Loss of the chosen model on the validation part when it is fitted on the training part without "
+        "a column. The 95 % interval of the added loss is a bootstrap over the validation users. Where it "
+        "reaches zero or below, the other columns carry the same information.",
         table=table,
     )
 
@@ -151,14 +151,14 @@ def ablate_texts(
 def draw_learning_curve(
     fit: Fit, training: Part, validation: Part, *, loss: Loss, seed: int, progress: Progress
 ) -> LearningCurve:
-    """The loss against the number of users fitted on.
+    """The loss for growing numbers of users to fit on.
 
     Args:
-        fit: the chosen rival.
-        training: whom to fit on, some and then more of them.
-        validation: what to judge by.
-        loss: of truth and predictions.
-        seed: of the draw of the users.
+        fit: fits the chosen candidate.
+        training: the part whose growing shares are fitted on.
+        validation: the part to measure the loss on.
+        loss: the loss of true values and predictions.
+        seed: the seed of the draw of users.
         progress: called with a sentence before each fit.
     """
     sizes, fitted, judged = [], [], []
@@ -184,7 +184,7 @@ def _bootstrap_difference(
     loss: Loss,
     seed: int,
 ) -> tuple[float, float]:
-    """The middle 95 % of the difference of two predictions' losses over the same resamples."""
+    """The 95 % bootstrap interval of the difference of two losses on the same resamples."""
     rng = np.random.default_rng(seed)
     differences = []
     for _ in range(_RESAMPLES):

@@ -1,4 +1,4 @@
-"""Who buys again: from a table of transactions to a bundle."""
+"""The use case "who buys again": from a table of transactions to a bundle."""
 
 from __future__ import annotations
 

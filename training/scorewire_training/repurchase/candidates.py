@@ -1,7 +1,7 @@
-"""The rivals, from the simplest on, and what a trial may draw of each.
+"""The candidates, from the simplest on, and the parameters that a trial may draw for each.
 
-The spaces are those of small tables with few facts: shallow trees, large leaves,
-much shrinkage. Trees take numbers as they are, missing ones included.
+The search spaces suit small tables with little signal: shallow trees, large leaves,
+strong regularization. Trees take numbers as they are, missing ones included.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def build_candidates(columns: pd.Index[str], seed: int, backend: Backend = LOCAL
     """Logistic regression, random forest, and three kinds of boosted trees.
 
     Args:
-        columns: the features' names.
-        seed: of every fit.
-        backend: fits XGBoost.
+        columns: the names of the features.
+        seed: the seed of every fit.
+        backend: where XGBoost is fitted.
     """
     texts = [name for name in TEXTS if name in columns]
     numbers = [name for name in columns if name not in texts]
@@ -118,7 +118,7 @@ def build_candidates(columns: pd.Index[str], seed: int, backend: Backend = LOCAL
 
 
 def _build_xgboost(parameters: Parameters, seed: int, backend: Backend) -> XGBClassifier:
-    # Faster than two threads on tables of this size, by far where cores are busy.
+    # On tables of this size one thread is faster than two, by far where cores are busy.
     return backend.classifier(subsample=0.7, n_jobs=1, random_state=seed, **parameters)
 
 
@@ -134,15 +134,15 @@ def _suggest_xgboost(trial: optuna.Trial) -> Parameters:
 
 
 def _encode_for_trees(numbers: list[str], texts: list[str], seed: int) -> ColumnTransformer:
-    # Cross-fitted: no row of training sees its own label.
+    # Cross-fitted: no training row is encoded with its own label.
     folds = KFold(n_splits=5, shuffle=True, random_state=seed)
     encoder = TargetEncoder(target_type="binary", cv=folds)
     return _side_by_side(("numbers", "passthrough", numbers), texts, encoder)
 
 
 def _encode_for_lines(numbers: list[str], texts: list[str]) -> ColumnTransformer:
-    # No feature is below 0, and most span orders of magnitude; the absolute value keeps
-    # what is no feature at all from an infinite logarithm.
+    # No feature is below 0, and most span orders of magnitude. The absolute value keeps
+    # impossible inputs from an infinite logarithm.
     scale = Pipeline(
         [
             ("absolute", FunctionTransformer(np.absolute, feature_names_out="one-to-one")),
@@ -161,5 +161,5 @@ def _side_by_side(
     steps = [numbers]
     if texts:
         steps.append(("texts", Pipeline([("clean", TextCleaner()), ("encode", encoder)]), texts))
-    # Zeros of a sparse matrix would be missing to XGBoost.
+    # XGBoost would read the zeros of a sparse matrix as missing.
     return ColumnTransformer(steps, sparse_threshold=0)

@@ -1,7 +1,8 @@
-"""Cuts: the days at which customers are looked at, features from before, labels from after.
+"""Cutoffs: days that separate the time of the features from the time of the labels.
 
-The test cut is the latest. No label of training reaches past it: each cut of
-training lies a full horizon before it at least.
+1. Features at a cutoff are made of purchases before it, labels of the horizon from it on.
+2. The test cutoff is the latest. Every training cutoff is at least a full horizon
+   earlier, so that no training label reaches past the test cutoff.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from scorewire_training.repurchase.features import TEXTS, build_features, build_
 _MAX_TRAINING_CUTS = 6
 _MIN_ROWS = 50
 _MIN_ROWS_OF_A_CLASS = 5
-# Below, a fit on a part of the rows may find the feature empty.
+# With fewer known values, the feature may be empty in a part of the rows.
 _MIN_KNOWN_SHARE = 0.05
 _MIN_KNOWN_ROWS = 20
-# Before a shop is a year old these tell how old it is rather than what a customer is like.
+# In the first year of a shop these features measure its age rather than its customers.
 _OF_A_YEAR = ("frequency_trend_", "monetary_trend_")
 _YEAR = pd.Timedelta(days=365)
-# What a feature table of training may hold; of more customers some are drawn.
+# Rows of all training cutoffs together; beyond it, customers are sampled.
 _MAX_TRAINING_ROWS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class Cutoffs:
-    """The cut of the test, and those of training, latest first."""
+    """The test cutoff, and the training cutoffs with the latest first."""
 
     test: pd.Timestamp
     training: tuple[pd.Timestamp, ...]
@@ -40,13 +41,13 @@ class Cutoffs:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """Customers at one or more cuts.
+    """Customers at one or more cutoffs.
 
     Attributes:
-        features: one row for each customer at each cut, without an index of its own.
-        labels: whether each bought within the horizon, shape [rows].
-        customers: whose row it is, shape [rows].
-        cutoffs: of which cut it is, shape [rows].
+        features: one row for each customer at each cutoff, with a plain index.
+        labels: 1 for a purchase within the horizon, else 0, shape [rows].
+        customers: the customer of each row, shape [rows].
+        cutoffs: the cutoff of each row, shape [rows].
     """
 
     features: pd.DataFrame
@@ -56,17 +57,20 @@ class Observations:
 
 
 def choose_cutoffs(lines: pd.DataFrame, cutoff: date | None, horizon_days: int) -> Cutoffs:
-    """The test cut, and up to six of training: the latest a horizon before it, a third of one apart.
+    """The test cutoff, and up to six training cutoffs.
 
-    Those with less than a third of a horizon of history are left out.
+    The latest training cutoff is a horizon before the test cutoff, the others are a
+    third of a horizon apart. Those with less than a third of a horizon of history
+    are left out.
 
     Args:
         lines: clean lines (`repurchase.data`).
-        cutoff: of the test; None takes the latest with a full horizon after it.
-        horizon_days: of the label.
+        cutoff: the test cutoff; None takes the latest with a full horizon after it.
+        horizon_days: the horizon of the label in days.
 
     Raises:
-        TrainingError: there is no such cut, or the data is too short for the horizon.
+        TrainingError: the data is too short for the horizon, or the given cutoff has
+            less than a horizon after it or less than two before it.
     """
     horizon = pd.Timedelta(days=horizon_days)
     first, last = lines["time"].iloc[0].normalize(), lines["time"].iloc[-1].normalize()
@@ -88,14 +92,14 @@ def choose_cutoffs(lines: pd.DataFrame, cutoff: date | None, horizon_days: int) 
 
 
 def observe_training(lines: pd.DataFrame, cutoffs: Cutoffs, *, horizon_days: int, seed: int) -> Observations:
-    """The customers at all cuts of training; where they are very many, those that are drawn by `seed`.
+    """The customers at all training cutoffs, or a sample of very many customers drawn with `seed`.
 
-    A feature that a cut knows of hardly anybody would tell which cut a row is of,
-    and nothing else: it is left out. So are the trends where a cut has less than a
-    year of history.
+    A feature that is known of hardly any customer at one cutoff would only tell
+    which cutoff a row belongs to, and is left out. So are the trends, where a
+    cutoff has less than a year of history.
 
     Raises:
-        TrainingError: there are too few rows to learn from.
+        TrainingError: there are too few rows, or too few rows of one label, to learn from.
     """
     tables = [build_features(lines, cutoff, horizon_days=horizon_days) for cutoff in cutoffs.training]
     everyone = tables[0].index
@@ -119,16 +123,16 @@ def observe_training(lines: pd.DataFrame, cutoffs: Cutoffs, *, horizon_days: int
 def observe_test(
     lines: pd.DataFrame, cutoffs: Cutoffs, *, horizon_days: int, columns: pd.Index[str]
 ) -> Observations:
-    """All customers at the test cut.
+    """All customers at the test cutoff.
 
     Args:
         lines: clean lines.
-        cutoffs: of which the test's is taken.
-        horizon_days: of the label.
+        cutoffs: the cutoffs; only the test cutoff is used.
+        horizon_days: the horizon of the label in days.
         columns: the features to keep.
 
     Raises:
-        TrainingError: there are too few rows to judge by.
+        TrainingError: there are too few rows, or too few rows of one label, to test on.
     """
     table = build_features(lines, cutoffs.test, horizon_days=horizon_days)[columns]
     labels = build_labels(lines, table.index, cutoffs.test, horizon_days)

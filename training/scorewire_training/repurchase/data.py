@@ -1,9 +1,9 @@
-"""Transactions: tables of many layouts brought into one, and cleaned in steps that are counted.
+"""Transactions: tables of many layouts read into one layout, and cleaned in counted steps.
 
-One row is one line of a purchase. Columns: customer (text), time (datetime64
-without a zone), amount (float64, above zero), invoice (text; the day where the
-table has none), and where the table has them product, country (text) and
-quantity (float64).
+One row is one line of a purchase. The columns are customer (text), time
+(datetime64 without a zone), amount (float64, above zero) and invoice (text; the
+day where the table has no invoice). product (text), country (text) and quantity
+(float64) exist where the table has them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from scorewire_training.errors import TrainingError
 from scorewire_training.input_table import read_table
 from scorewire_training.training_result import CleaningStep
 
-# What a column may be called, in any case and with spaces or underscores. The
-# names of UCI's Online Retail (352) and Online Retail II (502) are among them.
+# The accepted names of each column, in any case and with spaces or underscores. They
+# include the names of UCI's Online Retail (352) and Online Retail II (502).
 _NAMES = {
     "customer": ("customer", "customerid"),
     "time": ("time", "date", "datetime", "timestamp", "invoicedate", "orderdate"),
@@ -34,10 +34,10 @@ _NAMES = {
     "invoice": ("invoice", "invoiceno", "invoiceid", "order", "orderid"),
 }
 _TEXTS = ("customer", "invoice", "product", "country")
-# What is no part of a text at its ends.
+# Characters that are stripped from both ends of a text.
 BLANKS = " \t\n\r\f\v"
 _TIME_FORMATS = ("ISO8601", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y", "%d/%m/%Y")
-# Of a line. What is beyond is a fault, and would make features infinite.
+# The largest amount of a line. A larger one is an error in the data and would make features infinite.
 MAX_AMOUNT = 1e12
 _MAX_EXACT = 2**53
 _MAX_UNREADABLE_SHARE = 0.05
@@ -49,27 +49,27 @@ _EXPECTED = (
 
 @dataclass(frozen=True, slots=True)
 class Transactions:
-    """Clean lines in the order of time, and what cleaning left out, step by step."""
+    """Clean lines sorted by time, and the cleaning steps with the number of rows that each dropped."""
 
     lines: pd.DataFrame
     steps: tuple[CleaningStep, ...]
 
 
 def read_transactions(path: Path | None) -> Transactions:
-    """Read and clean a table; without a path CDNOW, which the lifetimes package carries.
+    """Read and clean a table; without a path, the CDNOW data of the package lifetimes.
 
     Raises:
-        TrainingError: the table cannot be read, lacks a column, or holds
-            nothing that can be used.
+        TrainingError: the table cannot be read, lacks a column, or has no line left
+            after cleaning.
     """
     return clean_transactions(_read_cdnow() if path is None else read_table(path))
 
 
 def clean_transactions(table: pd.DataFrame) -> Transactions:
-    """Bring a table into the one layout and leave out the lines that are no purchase.
+    """Convert a table to the layout of this module and drop the lines that are not purchases.
 
-    A step that the table has no column for is not among the steps; one that
-    found nothing is.
+    The steps list every cleaning step that the table has columns for, also those
+    that dropped no row.
 
     Raises:
         TrainingError: as for `read_transactions`.
@@ -81,10 +81,10 @@ def clean_transactions(table: pd.DataFrame) -> Transactions:
 
 
 def clean_part(table: pd.DataFrame) -> Transactions:
-    """As `clean_transactions` on all lines of some customers; the lines in no order, maybe none.
+    """Clean all lines of some customers; the result is not sorted and may be empty.
 
     Raises:
-        TrainingError: the table lacks a column, or holds too much that cannot be read.
+        TrainingError: the table lacks a column, or too many values of a column cannot be read.
     """
     columns = find_columns([str(column) for column in table.columns])
     lines = _read_columns(table, columns)
@@ -98,7 +98,7 @@ def clean_part(table: pd.DataFrame) -> Transactions:
     leave_out("customer", "no customer", lines["customer"].isna())
     leave_out("time", "time missing or unreadable", lines["time"].isna())
     if {"invoice", "product"} <= columns.keys():
-        # Without an invoice two equal lines may well be two purchases.
+        # Without invoices, two equal lines may be two purchases.
         leave_out("duplicates", "the same line again", lines.duplicated())
     if "invoice" in columns:
         leave_out(
@@ -125,10 +125,10 @@ def clean_part(table: pd.DataFrame) -> Transactions:
 
 
 def require_lines(transactions: Transactions) -> None:
-    """Refuse a table of which nothing is left.
+    """Check that cleaning left at least one line.
 
     Raises:
-        TrainingError: nothing is; the message says what took the lines.
+        TrainingError: no line is left; the message lists the steps that dropped lines.
     """
     if not len(transactions.lines):
         taken = "; ".join(f"{step.rows_taken:,} left out: {step.reason}" for step in transactions.steps)
@@ -136,10 +136,10 @@ def require_lines(transactions: Transactions) -> None:
 
 
 def find_columns(columns: Sequence[str]) -> dict[str, str]:
-    """The table's known columns by our names for them.
+    """Find the known columns of a table: the table's names by the names of this module.
 
     Raises:
-        TrainingError: one is missing, or there twice.
+        TrainingError: a required column is missing, or two columns have the same meaning.
     """
     found: dict[str, str] = {}
     keys = {column: column.lower().replace("_", "").replace(" ", "") for column in columns}
@@ -161,7 +161,7 @@ def find_columns(columns: Sequence[str]) -> dict[str, str]:
 
 def _read_cdnow() -> pd.DataFrame:
     """CDNOW: 69,659 purchases of 23,570 customers, 1997-01 to 1998-06."""
-    # The file is wanted, not the package: importing it would drag in its own stack.
+    # Only its data file is needed: importing the package would import its dependencies.
     spec = importlib.util.find_spec("lifetimes")
     if spec is None or spec.origin is None:
         raise TrainingError(
@@ -176,7 +176,7 @@ def _read_cdnow() -> pd.DataFrame:
 
 
 def _read_columns(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
-    """The table's known columns under our names, with our types; the unit price where it makes the amount."""
+    """The known columns with the names and types of this module; the unit price if it gives the amount."""
     lines = pd.DataFrame(index=table.index)
     for name in (name for name in columns if name in _TEXTS):
         lines[name] = _read_texts(table[columns[name]])
@@ -192,7 +192,7 @@ def _read_columns(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFra
 
 
 def _name_invoices(lines: pd.DataFrame) -> pd.Series[Any]:
-    """The invoice of each line; the day where it has none."""
+    """The invoice of each line; the day for a line without an invoice."""
     named = lines["invoice"].notna() if "invoice" in lines.columns else pd.Series(False, index=lines.index)
     invoices: pd.Series[Any] = lines["time"][~named].dt.strftime("%Y-%m-%d").astype(object)
     if named.any():
@@ -201,9 +201,9 @@ def _name_invoices(lines: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _read_texts(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Texts as Python objects, None where missing or blank; equal ones are one object."""
+    """Texts as Python objects, None where missing or blank; equal texts share one object."""
     if pd.api.types.is_float_dtype(column.dtype) and column.abs().max() > _MAX_EXACT:
-        # Integers with a gap became floats on the way here, and some of them one.
+        # Integers with missing values became floats before, and large ones may have become equal.
         raise TrainingError(
             f"column {column.name} has numbers beyond 2^53 and missing ones, which cannot be told apart: "
             "write it as text"
@@ -213,7 +213,7 @@ def _read_texts(column: pd.Series[Any]) -> pd.Series[Any]:
         found = pd.Series(values).str.strip(BLANKS).to_list()
     else:
         found = [_to_text(value) for value in values]
-    # The code of a missing value is -1, which is the last.
+    # The code of a missing value is -1, the last element.
     texts = np.array([*(text or None for text in found), None], dtype=object)
     return pd.Series(texts[codes], index=column.index, dtype=object)
 
@@ -221,7 +221,7 @@ def _read_texts(column: pd.Series[Any]) -> pd.Series[Any]:
 def _to_text(value: object) -> str:
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
-    # A column of integers with a gap is a column of floats in many a table.
+    # In many tables, integers with missing values are stored as floats.
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).strip(BLANKS)
@@ -234,7 +234,7 @@ def _read_amounts(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _read_times(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Times without a zone, those with one in UTC; of the known formats the one that reads most."""
+    """Times without a zone, converted from UTC where they had one, in the format that reads most values."""
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         times = pd.to_datetime(column, utc=True)
     else:

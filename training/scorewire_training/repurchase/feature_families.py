@@ -1,4 +1,4 @@
-"""What each family of features is worth: the AUC that is lost where its columns are shuffled together."""
+"""Permutation importance of families of features: the AUC lost when their columns are shuffled together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 
 _REPEATS = 5
 _MAX_ROWS = 4_000
-# A feature is of the first family whose beginnings its name has.
+# A feature belongs to the first family that lists a prefix of its name.
 _FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("trend of late", ("frequency_trend", "monetary_trend")),
     (
@@ -31,16 +31,17 @@ _FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def find_family(feature: str) -> str:
-    """The family of a feature; one that is of none is its own."""
+    """The family of a feature; a feature without a family is its own."""
     return next((family for family, beginnings in _FAMILIES if feature.startswith(beginnings)), feature)
 
 
 def tabulate_families(
     pipeline: Pipeline, test: pd.DataFrame, labels: NDArray[np.int64], *, seed: int
 ) -> pd.DataFrame:
-    """Families by falling worth on the test rows.
+    """Families by descending importance on the test rows.
 
-    Shuffled together, features that say the same cannot stand in for each other.
+    Features that carry the same information cannot replace each other when they are
+    shuffled together.
 
     Returns:
         Index family; columns features, auc_lost (mean over the shuffles) and spread.

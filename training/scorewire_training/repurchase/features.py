@@ -1,11 +1,11 @@
-"""Features of customers at a cut, from what was known before it, and labels from after it.
+"""Features of customers before a cutoff, and labels from after it.
 
-`read_history` drops every line from the cut on before anything is looked at, so
-no feature can know the future. `build_labels` is the only reader of it.
-
-Features are built in two steps: what is the same for all customers
-(`repurchase.shop`), then each customer's own. Both work on any part of the
-customers, which is how tables beyond memory are done (`repurchase.streaming`).
+1. `read_history` drops every line from the cutoff on before any feature is built,
+   so no feature can use the future. Only `build_labels` reads it.
+2. Features are built in two steps: the statistics of the whole shop
+   (`repurchase.shop_statistics`), then the features of each customer. Both steps
+   work on any part of the customers, so that `repurchase.streaming` can build
+   tables larger than memory.
 """
 
 from __future__ import annotations
@@ -86,18 +86,19 @@ DESCRIPTIONS = {
 
 
 def build_features(lines: pd.DataFrame, cutoff: pd.Timestamp, *, horizon_days: int) -> pd.DataFrame:
-    """Features at the cut, one row for each customer with a purchase before it.
+    """Features at the cutoff, one row for each customer with a purchase before it.
 
     Args:
         lines: clean lines (`repurchase.data`).
         cutoff: only lines before it are read.
-        horizon_days: of the label; it says which season lies ahead, and how old
-            the labels of peers must be. No label after the cut is read.
+        horizon_days: the horizon of the label in days; it decides which season lies
+            ahead and how old the labels of similar customers must be. No label
+            after the cutoff is read.
 
     Returns:
         Index customer, ascending; columns as in DESCRIPTIONS, in that order, those
-        of quantity, product and country only where the lines have them. All are
-        float64, missing as NaN, but segment and country, which are text, missing as "".
+        of quantity, product and country only where the lines have them. segment and
+        country are text with "" for missing, all others float64 with NaN for missing.
     """
     history = read_history(lines, cutoff)
     return describe_customers(
@@ -108,13 +109,13 @@ def build_features(lines: pd.DataFrame, cutoff: pd.Timestamp, *, horizon_days: i
 def build_labels(
     lines: pd.DataFrame, customers: pd.Index[str], cutoff: pd.Timestamp, horizon_days: int
 ) -> NDArray[np.int64]:
-    """Whether each customer buys from the cut on, before the horizon's end: 1 or 0, shape [customers]."""
+    """1 for each customer who buys within the horizon from the cutoff on, else 0; shape [customers]."""
     after = lines[(lines["time"] >= cutoff) & (lines["time"] < cutoff + pd.Timedelta(days=horizon_days))]
     return customers.isin(after["customer"]).astype(np.int64)
 
 
 def describe_customers(history: History, shop: ShopStatistics) -> pd.DataFrame:
-    """Features of the customers of a part of the shop; as `build_features`."""
+    """Features of the customers of a part of the shop, as `build_features` returns them."""
     columns: dict[str, NDArray[Any]] = {
         **_describe_purchases(history),
         **_describe_trend(history),
@@ -141,7 +142,7 @@ def _describe_purchases(history: History) -> dict[str, Floats]:
     frequency, monetary = groups.count(), groups.sum(amount)
     customer = history.purchases["customer"].to_numpy()
     again = np.append(False, customer[1:] == customer[:-1])[: len(customer)]
-    # Days from the purchase before, of the same customer.
+    # Days since the previous purchase of the same customer.
     gap = np.where(again, np.roll(age, 1) - age, np.nan)
     gaps = groups.where(again)
     mean_gap = gaps.mean(gap[again])
@@ -213,7 +214,7 @@ def _describe_season(history: History, shop: ShopStatistics) -> dict[str, Floats
 
 
 def _describe_last_year(history: History, shop: ShopStatistics) -> dict[str, Floats]:
-    """Shares by season. Of less than a year they would tell the time of the cut, not the customer's habit."""
+    """Shares by season; with less than a year of data they would tell the cutoff, not a habit."""
     year_ago = history.cutoff - pd.DateOffset(years=1)
     season_end = year_ago + pd.Timedelta(days=shop.horizon_days)
     known = shop.first <= year_ago
@@ -248,7 +249,7 @@ def _describe_prices(history: History, median_price: float) -> dict[str, Floats]
 
 def _describe_baskets(history: History) -> dict[str, Floats]:
     items = history.lines.loc[history.lines["product"] >= 0, ["customer", "invoice", "product"]]
-    # A product on two lines of an invoice was bought once.
+    # A product on two lines of one invoice was bought once.
     items = items.drop_duplicates()
     groups = Groups(items["customer"].to_numpy(), len(history.customers))
     products, times = groups.tally(items["product"].to_numpy())

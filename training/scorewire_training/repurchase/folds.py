@@ -1,4 +1,4 @@
-"""Folds over time and over customers: judged is a later cut, of customers who were not fitted on."""
+"""Folds over time and over customers: validated on a later cutoff, with customers that were not fitted on."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from scorewire_training.study.candidates import Fold
 
 GROUPS = 3
 _MAX_JUDGED_CUTS = 2
-# Rivals are told apart by a few thousand customers; more only take longer.
+# A few thousand customers are enough to compare candidates; more only take longer.
 _MAX_CUSTOMERS = 2_500
 
 
 def draw_groups(customers: NDArray[np.object_], seed: int) -> NDArray[np.intp]:
-    """A group from 0 to GROUPS - 1 for each row, one for all rows of a customer; shape [rows]."""
+    """A group from 0 to GROUPS - 1 for each row, the same for all rows of a customer; shape [rows]."""
     places, everyone = pd.factorize(customers, sort=True)
     groups = np.random.default_rng(seed).permutation(len(everyone)) % GROUPS
     return np.asarray(groups[places], dtype=np.intp)
 
 
 def fold_over_time(rows: Observations, *, horizon_days: int, seed: int) -> list[Fold]:
-    """Folds that judge each group of customers at the latest cuts by what was fitted on the others before.
+    """Folds that validate each group of customers at the latest cutoffs, fitted on the other groups before.
 
-    Fitted on are the cuts whose horizon was over at the judged one; where there
-    is no such cut, all before it: then the horizons overlap, but no customer is
-    on both sides. With one cut alone the customers are all that is apart.
+    A fold is fitted on the cutoffs whose horizon was over at the validated one.
+    Where there is no such cutoff, it is fitted on all earlier ones: then horizons
+    overlap, but no customer is on both sides. With a single cutoff, only the
+    customers are kept apart.
 
     Raises:
-        TrainingError: there are too few customers of a kind to part.
+        TrainingError: a part of a fold has too few customers of one label.
     """
     groups = draw_groups(rows.customers, seed)
     if len(everyone := np.unique(rows.customers)) > _MAX_CUSTOMERS:

@@ -1,8 +1,8 @@
-"""Rows brought together by group, such that a group's figures depend on its own rows alone.
+"""Aggregates of rows by group that depend on the rows of the group alone.
 
-Sums run over a group's rows in their order, one after the other: whatever other
-groups are in the table, the result is the same to the bit. That is what makes
-features that are built part by part equal to those that are built at once.
+Sums add a group's rows one after the other, in their order. The result is the same
+to the bit whatever other groups are in the table, so that features built part by
+part equal those built at once.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Groups:
 
     Args:
         codes: each row's group, from 0 to size - 1, shape [rows]; ascending where
-            `first` or `last` is asked for.
-        size: how many groups there are; a group may have no row.
+            `first` or `last` is used.
+        size: the number of groups; a group may have no row.
     """
 
     def __init__(self, codes: NDArray[np.intp], size: int) -> None:
@@ -29,49 +29,49 @@ class Groups:
         self._size = size
 
     def where(self, rows: NDArray[np.bool_]) -> Groups:
-        """The same groups, of some rows only."""
+        """The same groups over some of the rows."""
         return Groups(self._codes[rows], self._size)
 
     def count(self) -> Floats:
-        """Rows of each group."""
+        """The number of rows of each group."""
         return np.bincount(self._codes, minlength=self._size).astype(np.float64)
 
     def sum(self, values: Floats | NDArray[np.bool_]) -> Floats:
-        """Sum over each group; 0 without rows."""
+        """The sum of each group; 0 without rows."""
         return np.bincount(self._codes, weights=values, minlength=self._size).astype(np.float64)
 
     def mean(self, values: Floats | NDArray[np.bool_]) -> Floats:
-        """Mean over each group; NaN without rows."""
+        """The mean of each group; NaN without rows."""
         return divide(self.sum(values), self.count())
 
     def spread(self, values: Floats) -> Floats:
-        """Standard deviation of each group's sample; NaN below two rows."""
+        """The sample standard deviation of each group; NaN with fewer than two rows."""
         deviations = values - self.mean(values)[self._codes]
         return np.sqrt(divide(self.sum(deviations**2), np.maximum(self.count() - 1, 0)))
 
     def first(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Value of each group's first row; every group must have one."""
+        """The value of each group's first row; every group must have a row."""
         return values[np.searchsorted(self._codes, np.arange(self._size), side="left")]
 
     def last(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Value of each group's last row; every group must have one."""
+        """The value of each group's last row; every group must have a row."""
         return values[np.searchsorted(self._codes, np.arange(self._size), side="right") - 1]
 
     def tally(self, kinds: NDArray[np.intp]) -> tuple[Groups, Floats]:
-        """How often each kind is in each group: the pairs that are there, by group, and their counts."""
+        """Count each kind in each group: the existing pairs of group and kind, and their counts."""
         width = int(kinds.max(initial=0)) + 1
         pairs, counts = np.unique(self._codes * width + kinds, return_counts=True)
         return Groups(pairs // width, self._size), counts.astype(np.float64)
 
     def maximum(self, values: Floats) -> Floats:
-        """Greatest value of each group; 0 without rows, or where all are below."""
+        """The largest value of each group; 0 without rows or where all values are negative."""
         greatest = np.zeros(self._size)
         np.maximum.at(greatest, self._codes, values)
         return greatest
 
 
 def divide(above: Floats, below: Floats) -> Floats:
-    """The ratio; NaN where it is of nothing to nothing, or of anything to nothing."""
+    """The ratio; NaN where the divisor is zero."""
     ratio = np.full(np.broadcast_shapes(above.shape, below.shape), np.nan)
     np.divide(above, below, out=ratio, where=below != 0)
     return ratio

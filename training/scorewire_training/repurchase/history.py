@@ -1,7 +1,7 @@
-"""What is known at a cut: customers, their lines and their purchases, nothing from the cut on.
+"""The history before a cutoff: customers, their lines and their purchases.
 
-The order of a customer's rows comes from what the rows say, so that it is the
-same however the table was ordered, and whichever other customers are in it.
+The order of a customer's rows depends on the content of the rows alone, not on the
+order of the table or on other customers.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ _SECONDS_PER_DAY = 86_400
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Everything before the cut.
+    """The customers, lines and purchases before the cutoff.
 
     Attributes:
-        cutoff: no row is of this time or later.
-        customers: their keys, ascending.
-        lines: by customer and time. `customer` is a position in `customers`, `invoice`
-            a number for each; `product` (a number for each, -1 where missing),
-            `quantity` and `country` are there as far as the table has them.
-        purchases: a customer's lines of one invoice, by customer and time: `customer`,
-            `time` and `age_days` at the cut, both of the first line, and `amount`.
+        cutoff: every row is earlier.
+        customers: the keys of the customers, ascending.
+        lines: the lines by customer and time. `customer` is a position in
+            `customers`, `invoice` and `product` are numbers, `product` is -1 where
+            missing. `product`, `quantity` and `country` exist where the table has
+            them.
+        purchases: a customer's lines of one invoice, by customer and time:
+            `customer`, `time` and `age_days` at the cutoff, both of the first line,
+            and `amount`.
     """
 
     cutoff: pd.Timestamp
@@ -37,7 +39,7 @@ class History:
     purchases: pd.DataFrame
 
     def measure_rfm(self, cutoff: pd.Timestamp) -> pd.DataFrame:
-        """RFM at the cut or an earlier one: index the positions of customers with a purchase by then."""
+        """RFM at this cutoff or an earlier one; the index is the position of each customer."""
         purchases = self.purchases[self.purchases["time"] < cutoff]
         customers, codes = np.unique(purchases["customer"].to_numpy(), return_inverse=True)
         groups = Groups(codes, len(customers))
@@ -46,20 +48,20 @@ class History:
         return pd.DataFrame(dict(zip(RFM, values, strict=True)), index=customers)
 
     def group_lines(self) -> Groups:
-        """The lines by customer."""
+        """The lines grouped by customer."""
         return Groups(self.lines["customer"].to_numpy(), len(self.customers))
 
     def group_purchases(self) -> Groups:
-        """The purchases by customer."""
+        """The purchases grouped by customer."""
         return Groups(self.purchases["customer"].to_numpy(), len(self.customers))
 
 
 def read_history(lines: pd.DataFrame, cutoff: pd.Timestamp) -> History:
-    """Order what was there before the cut.
+    """Sort and group the lines before the cutoff.
 
     Args:
-        lines: clean lines (`repurchase.data`), all of each customer that is among them.
-        cutoff: lines from it on are not looked at.
+        lines: clean lines (`repurchase.data`), with all lines of each customer.
+        cutoff: lines from it on are dropped.
     """
     lines = lines[lines["time"] < cutoff]
     customer, customers = pd.factorize(lines["customer"].to_numpy(dtype=object), sort=True)
@@ -75,7 +77,7 @@ def read_history(lines: pd.DataFrame, cutoff: pd.Timestamp) -> History:
         codes, countries = pd.factorize(lines["country"].to_numpy(dtype=object), sort=True)
         coded["country"] = np.array([*countries, None], dtype=object)[codes]
         keys.insert(0, pd.Series(codes))
-    # Lines that are still tied differ in nothing that is summed.
+    # Lines that still tie have equal summands.
     coded = coded.take(np.lexsort(keys)).reset_index(drop=True)
     return History(
         cutoff, pd.Index(customers, name="customer", dtype=object), coded, _build_purchases(coded, cutoff)
@@ -83,11 +85,11 @@ def read_history(lines: pd.DataFrame, cutoff: pd.Timestamp) -> History:
 
 
 def _build_purchases(lines: pd.DataFrame, cutoff: pd.Timestamp) -> pd.DataFrame:
-    """Lines brought together by customer and invoice."""
+    """The lines grouped by customer and invoice."""
     customer = lines["customer"].to_numpy()
     invoice = lines["invoice"].to_numpy()
     pair = customer * (invoice.max(initial=0) + 1) + invoice
-    # Purchases come in the order of their first lines.
+    # Purchases are in the order of their first lines.
     purchase, pairs = pd.factorize(pair)
     first = ~pd.Series(pair).duplicated().to_numpy()
     purchases = lines.loc[first, ["customer", "time"]].reset_index(drop=True)

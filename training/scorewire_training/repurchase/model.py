@@ -1,10 +1,11 @@
-"""The repurchase model: who buys within the horizon after the cut.
+"""The repurchase model: who buys within the horizon after the cutoff.
 
-The test is what production does: customers as they stand at a cut, scored by a
-model fitted at earlier cuts whose labels were complete by then. Most of them were
-seen at an earlier cut, as in production. The stricter question, of customers whose
-rows were never fitted on, is answered on the same test rows: each is scored by a
-model fitted without its group of customers (`auc_unseen`).
+1. The test repeats what production does: customers as they are at the test cutoff,
+   scored by a model that was fitted at earlier cutoffs whose labels were complete
+   by then. Most of these customers were fitted on at an earlier cutoff, as in
+   production.
+2. The metrics that end in `_unseen` answer a stricter question: each test row is
+   scored by a model that was fitted without the customer's group.
 """
 
 from __future__ import annotations
@@ -50,12 +51,13 @@ _Floats: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepurchaseConfig(TrainingConfig):
-    """How to train the repurchase model.
+    """The settings of the repurchase model.
 
     Args:
-        cut: the day at whose beginning the test rows are taken; None is the last
-            day of the data less the horizon, the latest that has a full horizon.
-        horizon_days: the label is a purchase within so many days from the cut on.
+        cut: the test cutoff, at the beginning of this day; None takes the last day
+            of the data minus the horizon, the latest with a full horizon.
+        horizon_days: the label is a purchase within this number of days from the
+            cutoff on, 1 to 3650.
 
     Raises:
         TrainingError: a value is out of its range.
@@ -65,7 +67,7 @@ class RepurchaseConfig(TrainingConfig):
     horizon_days: int = 90
 
     def __post_init__(self) -> None:
-        # Two arguments: slots make a new class, which a bare super() does not know.
+        # With arguments: slots create a new class, which super() without arguments does not know.
         super(RepurchaseConfig, self).__post_init__()
         if not 1 <= self.horizon_days <= 3650:
             raise TrainingError(f"horizon_days is {self.horizon_days}: choose 1 to 3650")
@@ -73,7 +75,7 @@ class RepurchaseConfig(TrainingConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Search:
-    """The rivals as tuned, the one chosen, and what it learns from how many rows."""
+    """The tuned candidates, the chosen one, and its learning curve."""
 
     tuned: tuple[TunedCandidate, ...]
     chosen: TunedCandidate
@@ -83,7 +85,7 @@ class _Search:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fitted:
-    """The calibrated pipeline, and what models without a test customer's group say of that customer."""
+    """The calibrated pipeline, and the test probabilities of models fitted without the customer's group."""
 
     pipeline: Pipeline
     unseen: _Floats
@@ -94,12 +96,12 @@ def train_repurchase(config: RepurchaseConfig, *, progress: Progress | None = No
 
     Args:
         config: the settings.
-        progress: called with a sentence as each stage begins.
+        progress: called with a sentence at the start of each stage.
 
     Raises:
-        TrainingError: a setting or the data do not allow it; the message says
-            what to do.
-        ExportError: the bundle could not be made.
+        TrainingError: the version exists, the data cannot be read or is too small
+            for the settings, or MLflow failed; the message says what to do.
+        ExportError: the bundle was not made.
     """
     tell = progress or (lambda _: None)
     check_new(NAME, config)
@@ -107,12 +109,12 @@ def train_repurchase(config: RepurchaseConfig, *, progress: Progress | None = No
 
 
 def fit_repurchase(config: RepurchaseConfig, *, progress: Progress) -> TrainingResult:
-    """Train and evaluate the model; write nothing.
+    """Fit and evaluate the model without writing anything.
 
     Raises:
         TrainingError: as for `train_repurchase`.
     """
-    # Faster than several on tables of this size, and sums do not depend on how many cores there are.
+    # On tables of this size one thread is faster, and sums do not depend on the number of cores.
     with threadpool_limits(limits=1):
         return _fit_and_evaluate(config, progress)
 
@@ -158,13 +160,13 @@ def _fit_and_evaluate(config: RepurchaseConfig, progress: Progress) -> TrainingR
         limits=LIMITS,
         learning_curve=search.learning_curve,
         sections=build_sections(fitted.pipeline, test, predictions, seed),
-        # Of today, for scoring who buys from now on.
+        # As of today, to score who buys from now on.
         files={FEATURES_FILE: build_feature_table(lines, last_day + pd.Timedelta(days=1), horizon)},
     )
 
 
 def predict_probability(pipeline: Pipeline, rows: pd.DataFrame) -> _Floats:
-    """Of a purchase within the horizon, shape [rows]."""
+    """The probability of a purchase within the horizon, shape [rows]."""
     return np.asarray(pipeline.predict_proba(rows)[:, 1], dtype=np.float64)
 
 
@@ -212,10 +214,11 @@ def _fit(
     config: RepurchaseConfig,
     progress: Progress,
 ) -> _Fitted:
-    """Fit on all rows of training; calibrate by what fits without a customer's group say of the customer.
+    """Fit on all training rows, and calibrate on out-of-fold probabilities by group of customers.
 
-    All cuts of training calibrate, not the latest alone: it is a horizon old, and
-    with a quarter's horizon it says less of the season ahead than their mean does.
+    All training cutoffs are used to calibrate. The latest alone is a horizon old,
+    and with a horizon of a quarter it predicts the coming season worse than the
+    mean of all does.
     """
     everyone = draw_groups(np.concatenate([training.customers, test.customers]), config.seed)
     groups, test_groups = everyone[: len(training.labels)], everyone[len(training.labels) :]

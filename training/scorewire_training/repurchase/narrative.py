@@ -1,4 +1,4 @@
-"""What is said of a repurchase model, in words and in tables: what was known when, whom it says what of."""
+"""The words and tables of a repurchase model's report: its rule, evaluation protocol, limits and sections."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ RULE = (
     "within one standard error of the difference"
 )
 LIMITS = (
-    "It ranks customers better than it knows the level: the share who buy again moves with the season, and "
-    "a season that the training cuts have not seen shifts all probabilities. calibration_error_level_known "
-    "is what is left once the level is known: where it matters, correct it by what the first weeks bring.",
+    "It ranks customers better than it estimates the level: the share who buy again changes with the season, "
+    "and a season outside the training cutoffs shifts all probabilities. calibration_error_level_known is "
+    "the error that is left once the level is known: if it matters, correct the level after some weeks.",
     "It says who is likely to buy, not whom an offer would make buy: for that, hold a random group out of a "
     "campaign and compare.",
-    "It knows customers with at least one purchase before the cut; of others it can say nothing.",
-    "Fit it anew at least once a horizon: it learns from the cuts before its own.",
+    "It scores customers with at least one purchase before the cutoff; of others it knows nothing.",
+    "Train it again at least once a horizon: it learns from the cutoffs before its own.",
 )
 
 
@@ -41,7 +41,7 @@ def describe_evaluation_protocol(
     folds: list[Fold],
     horizon_days: int,
 ) -> tuple[str, ...]:
-    """What was known when; a sentence each."""
+    """Which rows and times were used to fit, choose, calibrate and test the model, one sentence each."""
     days = [day.date() for day in reversed(cutoffs.training)]
     shares = [
         f"{training.labels[training.cutoffs == day.to_datetime64()].mean():.1%}"
@@ -53,24 +53,24 @@ def describe_evaluation_protocol(
         for fitted_on, judged_by in folds
     )
     judged = (
-        "cuts whose labels were complete by then."
+        "cutoffs whose labels were complete by then."
         if apart
-        else "earlier cuts, whose labels overlap in time with those judged: the history is short."
+        else "earlier cutoffs, whose labels overlap in time with the validated ones: the history is short."
     )
     lines = transactions.lines
     met = np.isin(test.customers, training.customers).mean()
     return (
         f"Transactions are from {lines['time'].iloc[0].date()} to {lines['time'].iloc[-1].date()}. A feature "
-        f"at a cut is made of those before the cut, a label of the {horizon_days} days from it on.",
+        f"at a cutoff is made of those before it, a label of the {horizon_days} days from it on.",
         f"Fitted on the customers at {', '.join(map(str, days))}, of whom {', '.join(shares)} bought again. "
         f"The last of those labels was complete at {cutoffs.test.date()}.",
-        "Tuned and chosen by folds over time: a group of customers at a later cut is judged by a model "
+        "Tuned and chosen by folds over time: a group of customers at a later cutoff is validated by a model "
         "fitted on other customers at " + judged,
-        "Calibrated by what models fitted without a group of customers said of that group, at all cuts of "
-        "training.",
+        "Calibrated on the out-of-fold probabilities of models fitted without a group of customers, at all "
+        "training cutoffs.",
         f"Judged by all customers at {cutoffs.test.date()}, as production would score them: {met:.0%} were "
-        "fitted on as they stood at an earlier cut, and no label of training reaches past this one. The "
-        "figures called unseen are of the same rows, each scored by a model that was fitted on no row of "
+        "fitted on as they were at an earlier cutoff, and no training label reaches past this one. The "
+        "metrics called unseen are of the same rows, each scored by a model that was fitted on no row of "
         "that customer.",
     )
 
@@ -78,28 +78,28 @@ def describe_evaluation_protocol(
 def build_sections(
     pipeline: Pipeline, test: Observations, predictions: NDArray[np.float64], seed: int
 ) -> tuple[ReportSection, ...]:
-    """The parts of the report that are of this use case."""
+    """The parts of the report that only this use case has."""
     segments = tabulate_segments(test.features, test.labels)
     means = pd.Series(predictions).groupby(test.features[SEGMENT]).mean()
     segments["mean_probability"] = means.loc[segments.index]
     return (
         ReportSection(
             title="Segments",
-            text="Customers at the test cut by recency and frequency: how many they are, who of them bought "
-            "again, and what the model had said.",
+            text="Customers at the test cutoff by recency and frequency: their number, the share that bought "
+            "again, and the mean predicted probability.",
             table=segments,
             chart=("share", "repurchased_share", "mean_probability"),
         ),
         ReportSection(
             title="Reliability",
-            text="Customers in ten groups of equal size by rising probability: what was said, and what came.",
+            text="Customers in ten groups of equal size by rising probability: predicted and actual.",
             table=tabulate_reliability(test.labels, predictions),
             chart=("mean_probability", "positive_share"),
         ),
         ReportSection(
             title="What the model goes by",
-            text="What is lost of the AUC on the test rows where all features of a family are shuffled "
-            "together; about zero means that the model does as well without.",
+            text="The AUC that is lost on the test rows when all features of a family are shuffled together; "
+            "about zero means that the model does as well without them.",
             table=tabulate_families(pipeline, test.features, test.labels, seed=seed),
             chart=("auc_lost",),
         ),

@@ -1,7 +1,7 @@
-"""RFM: scores by fifths of the customers, and the names of those who score alike.
+"""RFM scores by fifths of the customers, and segments of customers with similar scores.
 
-The segments are those of the usual grid over the scores of recency and
-frequency, from the best customers to the lost ones.
+The segments are those of the usual grid over the scores of recency and frequency,
+from the best customers to the lost ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scorewire_training.repurchase.grouping import Floats
 
 SCORES = 5
-# Where the recency score (down, from 1) and the frequency score (across, from 1) meet.
+# The segment by recency score (down, from 1) and frequency score (across, from 1).
 _GRID = np.array(
     [
         ["hibernating", "hibernating", "at risk", "at risk", "cannot lose"],
@@ -26,7 +26,7 @@ _GRID = np.array(
     ],
     dtype=object,
 )
-# From the best to the lost.
+# From the best customers to the lost ones.
 SEGMENTS = (
     "champions",
     "loyal",
@@ -43,21 +43,21 @@ SEGMENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Scores from 1 to 5: one more than the whole fifths of all customers that one lies above.
+    """Scores from 1 to 5: one more than the number of whole fifths of all customers with smaller values.
 
-    Equal values score alike, so a shop where half bought once has no score of 2;
-    where there are few customers the high scores may be nobody's.
+    Equal values get equal scores, so a shop where half of the customers bought once
+    has no score of 2. With few customers, nobody may have the high scores.
     """
 
-    values: Floats  # of all customers, ascending
+    values: Floats  # the values of all customers, ascending
 
     @classmethod
     def over(cls, values: Floats) -> Scale:
-        """The scale of these customers, in any order."""
+        """The scale of customers with these values, in any order."""
         return cls(np.sort(values))
 
     def score(self, values: Floats) -> Floats:
-        """The scores, shape as `values`."""
+        """The scores of values; same shape."""
         below = np.searchsorted(self.values, values, side="left")
         return (1 + SCORES * below // max(len(self.values), 1)).clip(max=SCORES).astype(np.float64)
 
@@ -69,14 +69,14 @@ def name_segments(recency_score: Floats, frequency_score: Floats) -> NDArray[np.
 
 
 def tabulate_segments(features: pd.DataFrame, labels: NDArray[np.int64] | None = None) -> pd.DataFrame:
-    """Customers and their means by segment, from the best to the lost; with labels who bought again.
+    """Number and means of the customers of each segment, and the share that bought again if labels are given.
 
     Args:
         features: as `build_features` makes them.
         labels: as `build_labels` makes them, shape [customers].
 
     Returns:
-        Index segment, those that somebody is in; columns customers, share,
+        Index segment, from the best to the lost, without empty segments; columns customers, share,
         recency_days, frequency, monetary, and with labels repurchased_share.
     """
     by_segment = features.groupby("segment")

@@ -1,9 +1,9 @@
-"""What the features need to know of the whole shop, gathered part by part.
+"""Statistics of the whole shop that features need, collected part by part.
 
-A part is all lines of some customers. Each is surveyed alone, the surveys are
-brought together, and the shop that comes of it is the same however the
-customers were parted. A survey is bounded by what it keeps: three numbers a
-customer, a few thousand prices, the references of the peers.
+A part is all lines of some customers. `collect_statistics` reads one part,
+`merge_statistics` joins several, and the result is the same however the customers
+were divided. Partial statistics are small: three numbers for each customer, a few
+thousand prices, and references for similar customers.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from scorewire_training.repurchase.similar_customers import (
     sample_references,
 )
 
-# Of a float64 the sign, the exponent and ten bits of the mantissa: prices apart by 0.1 % and less are one.
+# Keeps the sign, the exponent and ten bits of the mantissa of a float64: prices within 0.1 % are one.
 _PRICE_SHIFT = 42
 
 
 @dataclass(frozen=True, slots=True)
 class PartialStatistics:
-    """What a part tells of the shop.
+    """The statistics of a part of the shop.
 
     Attributes:
-        first: time of the first line.
-        rfm: of each customer.
-        prices: by price as rounded, the count of lines and the least price.
-        references: for the peers.
+        first: the time of the first line.
+        rfm: RFM of each customer.
+        prices: by rounded price, the number of lines and the smallest price.
+        references: references for similar customers.
     """
 
     first: pd.Timestamp
@@ -47,16 +47,16 @@ class PartialStatistics:
 
 @dataclass(frozen=True, slots=True)
 class ShopStatistics:
-    """What is the same for all customers.
+    """The statistics of the whole shop.
 
     Attributes:
-        first: time of the first line.
-        horizon_days: for which features are built.
-        recency: scale of the recency, negative so that a late purchase scores high.
-        frequency: scale of the frequency.
-        monetary: scale of the monetary value.
-        median_price: of a line, to 0.1 %; NaN where no line has a price.
-        similar: None where the shop is too young.
+        first: the time of the first line.
+        horizon_days: the horizon that features are built for, in days.
+        recency: the scale of the negative recency, so that a late purchase scores high.
+        frequency: the scale of the frequency.
+        monetary: the scale of the monetary value.
+        median_price: the median price of the lines, to 0.1 %; NaN where no line has a price.
+        similar: similar customers; None where the shop is too young.
     """
 
     first: pd.Timestamp
@@ -69,7 +69,7 @@ class ShopStatistics:
 
     @classmethod
     def of(cls, found: PartialStatistics, horizon_days: int) -> ShopStatistics:
-        """The shop that a survey of all of it tells of."""
+        """Finish the statistics of the whole shop."""
         recency, frequency, monetary = (found.rfm[name].to_numpy() for name in RFM)
         return cls(
             first=found.first,
@@ -83,7 +83,7 @@ class ShopStatistics:
 
 
 def collect_statistics(history: History, horizon_days: int) -> PartialStatistics:
-    """Look at a part."""
+    """Collect the statistics of a part."""
     return PartialStatistics(
         first=history.lines["time"].min(),
         rfm=history.measure_rfm(history.cutoff),
@@ -93,9 +93,9 @@ def collect_statistics(history: History, horizon_days: int) -> PartialStatistics
 
 
 def merge_statistics(surveys: Sequence[PartialStatistics]) -> PartialStatistics:
-    """The survey of several parts; the same in whichever order and however often it is done."""
+    """Join the statistics of several parts; the order and the grouping of the parts do not matter."""
     return PartialStatistics(
-        # A part without lines has no first one, which min() over a series leaves out.
+        # A part without lines has no first time, and min() of a series skips it.
         first=pd.Series([part.first for part in surveys]).min(),
         rfm=pd.concat([part.rfm for part in surveys], ignore_index=True),
         prices=_merge_prices([part.prices for part in surveys]),
@@ -104,14 +104,14 @@ def merge_statistics(surveys: Sequence[PartialStatistics]) -> PartialStatistics:
 
 
 def unit_prices(lines: pd.DataFrame) -> Floats:
-    """The price of one piece, of each line; NaN without a quantity, or where it is beyond all measure."""
+    """The price of one piece for each line; NaN without a quantity or above MAX_AMOUNT."""
     with np.errstate(over="ignore"):
         prices = lines["amount"].to_numpy() / lines["quantity"].to_numpy()
     return np.where(prices <= MAX_AMOUNT, prices, np.nan)
 
 
 def _count_prices(lines: pd.DataFrame) -> pd.DataFrame:
-    """By price as rounded: the count of lines and the least price."""
+    """By rounded price: the number of lines and the smallest price."""
     prices = unit_prices(lines) if "quantity" in lines.columns else np.empty(0)
     prices = prices[~np.isnan(prices)]
     rounded = prices.view(np.int64) >> _PRICE_SHIFT
@@ -123,7 +123,7 @@ def _merge_prices(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _find_median(prices: pd.DataFrame) -> float:
-    """The least of the prices around the middle one; NaN without lines."""
+    """The smallest of the prices that round to the median; NaN without lines."""
     if prices.empty:
         return float("nan")
     reached = prices["count"].cumsum().to_numpy()

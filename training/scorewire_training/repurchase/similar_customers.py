@@ -1,6 +1,6 @@
-"""Peers: customers who stood alike at an earlier cut, and whether they bought again.
+"""Similar customers: the nearest in RFM at earlier cutoffs, and whether they bought again.
 
-Only cuts whose horizon was over before the present cut are looked at, so every
+Only cutoffs whose horizon was over before the present cutoff are used, so every
 label that is read was known by then.
 """
 
@@ -18,16 +18,16 @@ from scorewire_training.repurchase.history import RFM, History
 
 NEIGHBOURS = 100
 _CUTS = 3
-# Of each cut; beyond so many the mean over the nearest hardly changes, and the look-up takes longer.
+# For each cutoff; with more, the mean over the nearest hardly changes and the look-up takes longer.
 _MAX_REFERENCES = 20_000
 _COLUMNS = ("cutoff", "hash", *RFM, "bought")
 
 
 def sample_references(history: History, horizon_days: int) -> pd.DataFrame:
-    """Customers at earlier cuts: columns cutoff, hash, recency_days, frequency, monetary and bought (1 or 0).
+    """Customers at earlier cutoffs: columns cutoff, hash, recency_days, frequency, monetary, bought (1 or 0).
 
-    The latest of the cuts has just a full horizon before the present one; the
-    others lie before it, a third of a horizon apart.
+    The latest of these cutoffs is exactly a horizon before the present one; the
+    others are earlier, a third of a horizon apart.
     """
     hashes = pd.util.hash_array(history.customers.to_numpy())
     purchases = history.purchases
@@ -46,7 +46,7 @@ def sample_references(history: History, horizon_days: int) -> pd.DataFrame:
 
 
 def merge_references(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """One set of references in an order of its own; of each cut the lowest hashes, which is a fair draw."""
+    """Join references in a fixed order; keep those with the lowest hashes of each cutoff, a fair sample."""
     references = pd.concat(parts, ignore_index=True)
     order = np.lexsort([references[column] for column in reversed(_COLUMNS)])
     return references.take(order).groupby("cutoff").head(_MAX_REFERENCES).reset_index(drop=True)
@@ -58,7 +58,7 @@ def _step(horizon_days: int) -> pd.Timedelta:
 
 @dataclass(frozen=True, slots=True)
 class SimilarCustomers:
-    """References to look the nearest up in."""
+    """An index of references, to look up the nearest of a customer."""
 
     tree: KDTree
     mean: Floats
@@ -67,9 +67,9 @@ class SimilarCustomers:
 
     @classmethod
     def of(cls, references: pd.DataFrame, first: pd.Timestamp, horizon_days: int) -> SimilarCustomers | None:
-        """Those of a shop whose first line is of `first`; None where it is too young to have enough.
+        """Build the index; None where a shop whose first line is of `first` has too few references.
 
-        A cut with less than a third of a horizon of history has none.
+        A cutoff with less than a third of a horizon of history is not used.
         """
         references = references[references["cutoff"] >= first + _step(horizon_days)]
         if len(references) < NEIGHBOURS:
@@ -80,7 +80,7 @@ class SimilarCustomers:
         return cls(KDTree((points - mean) / spread), mean, spread, references["bought"].to_numpy())
 
     def repurchase(self, rfm: pd.DataFrame) -> Floats:
-        """Mean later repurchase of each customer's nearest references; shape [customers]."""
+        """The share of each customer's nearest references that bought again; shape [customers]."""
         points = (_scale_down(rfm) - self.mean) / self.spread
         if not len(points):
             return np.empty(0)
@@ -90,6 +90,6 @@ class SimilarCustomers:
 
 
 def _scale_down(rfm: pd.DataFrame) -> Floats:
-    """Each of RFM spans orders of magnitude: one large customer must not make all others alike."""
+    """Logarithms of RFM: without them, one large customer would make all others look alike."""
     points: Floats = np.log1p(rfm[list(RFM)].to_numpy(dtype=np.float64))
     return points

@@ -1,9 +1,9 @@
-"""Features of tables beyond memory: the lines parted by customer on disk, then part after part.
+"""Features of tables larger than memory: the lines are divided by customer on disk, then read part by part.
 
-DuckDB parts the table, spilling to disk where it must. A part holds all lines of
-its customers, so it is cleaned and described by the very functions that do it in
-memory. Two passes: the first surveys each part, and what the surveys tell of the
-whole shop is needed by the second, which describes the customers.
+DuckDB divides the table and spills to disk where it must. A part holds all lines of
+its customers, so the functions that work in memory also work on a part. There are
+two passes: the first cleans each part and collects its statistics, the second
+builds the features with the statistics of the whole shop.
 """
 
 from __future__ import annotations
@@ -46,13 +46,14 @@ _MIN_MEMORY_MB = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSettings:
-    """What a stream may take.
+    """The resources of a stream.
 
     Args:
-        memory_mb: of DuckDB, 256 at least; beyond it spills to disk. A part in
-            pandas takes up to 1 KB for each of its lines beside it.
-        threads: of DuckDB, 1 at least.
-        part_lines: how many lines a part has, roughly; a customer is never parted.
+        memory_mb: the memory of DuckDB, at least 256; beyond it DuckDB spills to
+            disk. A part in pandas takes up to 1 KB for each line in addition.
+        threads: the threads of DuckDB, at least 1.
+        part_lines: the approximate number of lines of a part; all lines of a
+            customer are in one part.
 
     Raises:
         TrainingError: a value is out of its range.
@@ -70,7 +71,7 @@ class StreamSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamedFeatures:
-    """What was read and written."""
+    """The numbers of lines and customers of a stream, and its cleaning steps."""
 
     lines: int
     customers: int
@@ -88,22 +89,23 @@ def stream_features(
 ) -> StreamedFeatures:
     """Build the feature table of transactions that need not fit in memory.
 
-    The file is as `build_feature_table` makes it, of all customers. While it runs, it
-    needs free disk beside `output`, several times the size of the source. A
-    customer is held in memory whole, with all others of the part.
+    The file is the one of `build_feature_table`, with all customers. The stream
+    needs free disk space beside `output`, several times the size of the source,
+    and memory for the customers of one part.
 
     Args:
-        source: transactions, .parquet, columns as `read_transactions` takes them;
-            times must be typed as such.
-        output: the file to write; it is whole or absent.
+        source: transactions, .parquet, with the columns that `read_transactions`
+            takes; the column of times must be a timestamp or a date.
+        output: the file to write; it appears only when it is complete.
         cutoff: only lines before it are read.
-        horizon_days: as for `build_features`, 1 to 3650.
-        settings: what it may take; None is the default.
+        horizon_days: the horizon of the label in days, 1 to 3650.
+        settings: the resources; None takes the defaults.
         progress: called with a sentence before each part.
 
     Raises:
-        TrainingError: the table or what the stream may take does not allow it;
-            the message says what to do.
+        TrainingError: an argument is out of range, the table cannot be read or
+            lacks a column, no line is left before the cutoff, or the memory or the
+            disk space is too small; the message says what to do.
     """
     settings = settings or StreamSettings()
     tell = progress or (lambda _: None)
@@ -137,7 +139,7 @@ def stream_features(
 
 
 def _inspect(source: Path) -> tuple[dict[str, str], int]:
-    """The columns of a Parquet file by our names for them, and how many rows it has."""
+    """The columns of a Parquet file by the names of `repurchase.data`, and the number of its rows."""
     try:
         with source.open("rb") as stream, parquet.ParquetFile(stream) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
@@ -149,7 +151,7 @@ def _inspect(source: Path) -> tuple[dict[str, str], int]:
         raise TrainingError(f"{source} has no rows: pass a file with data")
     columns = find_columns(schema.names)
     kind = schema.field(columns["time"]).type
-    # Of texts each part might take another format for the right one.
+    # For texts, each part might choose another format.
     if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         raise TrainingError(f"column {columns['time']} is {kind}: write it as timestamp or date")
     return columns, rows
@@ -170,10 +172,10 @@ def _connect(folder: Path, settings: StreamSettings) -> duckdb.DuckDBPyConnectio
 def _part_lines(
     connection: duckdb.DuckDBPyConnection, source: Path, columns: dict[str, str], target: Path, count: int
 ) -> Sequence[Path]:
-    """Write the lines of each part to a folder of its own; returns the folders."""
+    """Write the lines of each part to its own folder; returns the folders."""
     wanted = ", ".join(_name(column) for column in columns.values())
     customer = f"nullif(trim(cast({_name(columns['customer'])} AS VARCHAR), {_text(BLANKS)}), '')"
-    # Lines without a customer are spread over the parts, for there may be many.
+    # Lines without a customer are spread over the parts, because there may be many.
     key = f"CASE WHEN {customer} IS NULL THEN hash({_name(columns['time'])}) ELSE hash({customer}) END"
     connection.execute(
         f"COPY (SELECT {wanted}, {key} % {count} AS part FROM read_parquet({_text(str(source))})) "  # noqa: S608 - quoted
@@ -185,7 +187,7 @@ def _part_lines(
 def _survey_parts(
     parts: Sequence[Path], cutoff: pd.Timestamp, horizon_days: int, tell: Progress
 ) -> tuple[PartialStatistics, tuple[CleaningStep, ...]]:
-    """Clean each part, put what was before the cut in its place, and look at it."""
+    """Clean each part, replace it by its history before the cutoff, and collect its statistics."""
     steps: tuple[CleaningStep, ...] = ()
     found: PartialStatistics | None = None
     for number, part in enumerate(parts, 1):
@@ -205,7 +207,7 @@ def _survey_parts(
 def _describe_parts(
     parts: Sequence[Path], shop: ShopStatistics, cutoff: pd.Timestamp, tell: Progress
 ) -> pa.Schema:
-    """Put the features of each part in its place; returns what all of them are of."""
+    """Replace each part by its features; returns the schema of the features."""
     schema: pa.Schema = None
     for number, part in enumerate(parts, 1):
         tell(f"Describing the customers of part {number} of {len(parts)}")
@@ -218,7 +220,7 @@ def _describe_parts(
 
 
 def _sort(connection: duckdb.DuckDBPyConnection, parts: Path, target: Path, schema: pa.Schema) -> None:
-    """One table of all parts, customers ascending."""
+    """Write one table of all parts, sorted by customer."""
     rows = connection.sql(f"FROM read_parquet({_text(f'{parts}/*')}) ORDER BY customer")
     with open_feature_table(target, schema) as writer:
         for batch in rows.to_arrow_reader(ROWS_PER_GROUP):
@@ -247,10 +249,10 @@ def _add_up(some: Sequence[CleaningStep], more: Sequence[CleaningStep]) -> tuple
 
 
 def _name(column: str) -> str:
-    """A column's name in SQL."""
+    """A quoted column name for SQL."""
     return '"' + column.replace('"', '""') + '"'
 
 
 def _text(value: str) -> str:
-    """A text in SQL."""
+    """A quoted text for SQL."""
     return "'" + value.replace("'", "''") + "'"

@@ -1,4 +1,9 @@
-"""Fitted pipelines to graphs: every step by a rule of its own, text coded outside the graph."""
+"""Lowers fitted pipelines to graphs: every step has a rule, and texts are coded outside the graph.
+
+A rule works on symbolic columns (`symbolic_columns`) and adds nodes through the
+graph builder (`graph_builder`). Rules are in `rules`, one module for each kind, and
+`registry` finds the rule of a fitted object.
+"""
 
 from __future__ import annotations
 

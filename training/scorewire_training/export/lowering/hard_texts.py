@@ -1,4 +1,4 @@
-"""Texts that cutters of texts are likely to cut in other ways."""
+"""Texts that two tokenizers are likely to split differently."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from scorewire_proto.bundle.v1 import manifest_pb2
 
 _MAX_TERMS = 24
-# Between two words: white space that is and that is not, letters that are none, marks, what joins words.
+# Put between two words: kinds of white space and look-alikes, marks, and characters that join words.
 _SEPARATORS = (
     *("  ", "\t\n", "\x1c", "\x85", "\u00a0", "\u200b", "\u2028", "\u3000", "\u0301", "\u0345", "\u00ad"),
     *("-", "_", "'", "\u2019", ".", "/", "\uff0c", "\u00b2", "\u00aa", "\U0001f642", "\u200d"),
 )
 _ODD = (
-    # Capitals that become two characters; sigmas at the end of words, and not.
+    # Capitals that become two characters when lowercased; sigmas inside words and at their ends.
     "\u0130stanbul I\u015eI\u011eI \u0131\u015f\u0131k",
     "\u039f\u0394\u03a5\u03a3\u03a3\u0395\u03a5\u03a3 \u0391\u03a3. \u0391\u03a3'\u03a3 \u03a3",
     "stra\u00dfe STRASSE \u1e9e",
@@ -32,7 +32,7 @@ _ODD = (
 
 
 def make_hard_texts(bag: manifest_pb2.Bag) -> list[str]:
-    """Texts made of some of the terms that a bag counts, and of characters that are seldom met."""
+    """Texts made of some of the terms that a bag counts, and of rare characters."""
     return list(dict.fromkeys(_texts(_spread(bag.terms))))
 
 

@@ -1,4 +1,4 @@
-"""A fitted model, lowered: one graph, and how rows become its inputs."""
+"""The result of lowering: one graph, and how rows become its inputs."""
 
 from __future__ import annotations
 
@@ -27,19 +27,26 @@ from scorewire_training.export.lowering.threshold_counting import domains
 class LoweredModel:
     """A fitted model as a graph.
 
-    `graph` takes the inputs that `coding` names and answers `outputs` by name.
-    `features` are the columns that the model reads, in the sample's order, as
-    (name, FEATURE_KIND_*). `thresholds` has, for number features that the model
-    compares as they came, what it compares them with, ascending; `known_texts`
-    the texts that it tells from unknown ones, folded; `hard_texts`, for those that
-    it cuts into words, texts that may be cut in other ways; `missing_texts`, for each
-    text feature, how the fitted model wants a missing text spelt: "" on the
-    wire, and "", None or NaN in a frame; `coded_features` the text features of
-    which it takes the codes of a pandas categorical. `family` names the kind of
-    model; `domains` has, for number features that go through functions, the
-    smallest and the largest number of which those make a finite one. `only_near`:
-    the model is for rows near those of the sample, and jumps where rows of training
-    are equally near.
+    Attributes:
+        graph: takes the inputs that `coding` names, and returns `outputs` by name.
+        coding: how rows become the inputs.
+        features: the columns that the model reads, in the sample's order, as (name,
+            FEATURE_KIND_*).
+        outputs: the outputs.
+        thresholds: for number features that the model compares unchanged, the numbers
+            that it compares them with, ascending.
+        known_texts: for text features, the folded texts that the model knows.
+        hard_texts: for text features that are split into terms, texts that may be
+            split differently.
+        missing_texts: for text features, the value that the fitted model takes for a
+            missing text in a frame: "", None or NaN; on the wire it is "".
+        coded_features: the text features that the model takes as codes of a pandas
+            categorical.
+        family: the kind of model, for people.
+        domains: for number features that go through functions, the smallest and the
+            largest number for which the functions are finite.
+        only_near: whether the model is only for rows near those of the sample; it
+            jumps where training rows are equally near.
     """
 
     graph: onnx.ModelProto
@@ -57,17 +64,17 @@ class LoweredModel:
 
 
 def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
-    """Translate a fitted model, or a pipeline that ends in one, into a graph.
+    """Lower a fitted model, or a pipeline that ends in one, to a graph.
 
     Args:
-        model: of scikit-learn, XGBoost or LightGBM, or a Pipeline of such.
-        sample: rows as the model takes them; names, dtypes and the way missing
-            texts are spelt are read off it.
+        model: a model of scikit-learn, XGBoost or LightGBM, or a pipeline of them.
+        sample: rows as the model takes them; names, dtypes and the representation of
+            missing texts are read from them.
 
     Raises:
-        UnsupportedModelError: the model, or a step or setting of it, cannot be
-            exported faithfully, or the sample does not fit it.
-        sklearn.exceptions.NotFittedError: the model was not fitted.
+        UnsupportedModelError: the model, a step or a setting has no exact translation,
+            or the sample does not match the model.
+        sklearn.exceptions.NotFittedError: the model is not fitted.
     """
     if isinstance(model, BaseEstimator):
         check_is_fitted(model)

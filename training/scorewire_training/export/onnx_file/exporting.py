@@ -1,7 +1,7 @@
-"""Any ONNX file whose tensors are rows in, bundle out.
+"""The export of an ONNX file whose tensors are rows.
 
-There is no fitted model to compare with: the graph is what is served, and the
-golden rows have what onnxruntime says of it here.
+There is no fitted model to compare with. The graph is served as it is, and the golden
+rows have the scores of onnxruntime on this machine.
 """
 
 from __future__ import annotations
@@ -62,28 +62,30 @@ def export_onnx(
     tolerance: Tolerances = None,
     progress: Callable[[str], None] | None = None,
 ) -> ExportedBundle:
-    """Write an ONNX file as the bundle output_dir/name/version.
+    """Export an ONNX file as the bundle output_dir/name/version.
 
-    Every input and output is a tensor of shape [rows, ...] with the rows free, or
-    one row. A value of an input becomes a feature of its own: INPUT[0], INPUT[1],
-    ..., or INPUT where a row has one.
+    Every input and output is a tensor of shape [rows, ...], with the number of rows
+    free or 1. Every value of an input becomes a feature: INPUT[0], INPUT[1], ..., or
+    INPUT for an input with one value for each row.
 
     Args:
         path: the file.
-        name: the model's name, 1 to 63 of a-z, 0-9, '_' and '-'.
-        version: its semantic version.
-        output_dir: the folder of all models; made if it is not there.
-        sample: rows that the graph takes, an array for each input; without it
-            some are generated from the inputs' types.
-        description: for people.
+        name: the model's name, 1 to 63 characters of a-z, 0-9, '_' and '-'.
+        version: the semantic version.
+        output_dir: the folder of all models; it is created if it does not exist.
+        sample: rows that the graph takes, an array for each input; without a sample,
+            rows are generated from the types of the inputs.
+        description: what the model is for, for people.
         metrics: finite numbers measured on held-out data, by name.
-        tolerance: by how much scores may differ between runs of one row and of many, between
-            releases of the runtime and kinds of processors; for all outputs, or by output.
-        progress: called with a sentence at the beginning of each stage.
+        tolerance: how much scores may differ between runs of one row and of many rows,
+            between releases of onnxruntime, and between kinds of processors; for all
+            outputs, or by output.
+        progress: called with a sentence at the start of each stage.
 
     Raises:
-        UnsupportedModelError: the file cannot be a bundle.
-        ExportError: an argument is not sound, or the version exists.
+        UnsupportedModelError: the graph cannot be served.
+        ExportError: an argument is invalid, the version exists, or the bundle cannot
+            be written.
     """
     target = check_target(Path(output_dir), name, version)
     check_metrics(metrics or {})
@@ -139,10 +141,10 @@ def export_onnx(
 
 
 def read_arrays(path: Path, model_file: Path) -> dict[str, NDArray[Any]]:
-    """A sample for an ONNX file: .npz with an array for each input, or .csv with a column for each feature.
+    """Read a sample for an ONNX file: .npz with an array for each input, or .csv by feature.
 
     Raises:
-        ExportError: it cannot be read, or lacks an input.
+        ExportError: the file cannot be read, or lacks an input.
     """
     try:
         _, signature = read_file(model_file.read_bytes())
@@ -171,7 +173,7 @@ def _feature_names(each: InputTensor) -> list[str]:
 
 
 def _bounds(kind: ElementKind) -> tuple[float, float]:
-    """The smallest and the largest number of an element type that a row can carry."""
+    """The smallest and the largest number of an element type that a row can hold exactly."""
     if issubclass(kind.dtype, np.bool_):
         return 0.0, 1.0
     if issubclass(kind.dtype, np.integer):
@@ -181,7 +183,7 @@ def _bounds(kind: ElementKind) -> tuple[float, float]:
 
 
 def _generate(signature: Signature) -> WireRows:
-    """Rows from the types alone: small numbers, and texts that spell them."""
+    """Generate rows from the types of the inputs: small numbers, and such numbers as texts."""
     generator = np.random.default_rng(_SEED)
     arrays: dict[str, NDArray[Any]] = {}
     for each in signature.inputs:
@@ -225,14 +227,14 @@ def _read_rows(signature: Signature, sample: Mapping[str, NDArray[Any]]) -> Wire
 
 
 def _as_texts(values: NDArray[Any]) -> NDArray[np.object_]:
-    """One by one: numpy's own texts lose a NUL at their end."""
+    """Convert values to texts one by one, because numpy's own text type drops a NUL at the end."""
     texts = [v.decode("utf-8") if isinstance(v, bytes) else str(v) for v in values.ravel().tolist()]
     return np.array(texts, dtype=object)
 
 
 def _as_numbers(each: InputTensor, values: NDArray[Any]) -> NDArray[np.float64]:
     low, high = _bounds(each.kind)
-    # Before whole numbers are rounded to doubles.
+    # Checked before whole numbers are rounded to doubles.
     exact = values if values.dtype.kind in "iu" else values.astype(np.float64)
     whole = math.isinf(high) or np.all(exact == np.floor(exact))
     if not whole or np.any(exact < low) or np.any(exact > high):
@@ -304,7 +306,7 @@ def _describe_outputs(
 
 
 def _are_shares(values: NDArray[Any]) -> bool:
-    """Whether each row's values are probabilities; scores of classes come in dictionaries too."""
+    """Whether the values of each row are probabilities; other scores of classes come in dictionaries, too."""
     within = np.all((values >= 0) & (values <= 1))
     return bool(within and np.allclose(values.sum(axis=1), 1, atol=1e-3))
 
@@ -319,7 +321,7 @@ def _golden(
     run: RunGraph,
     limits: Mapping[str, manifest_pb2.Tolerance],
 ) -> manifest_pb2.Golden:
-    """Rows spread over the sample, and what onnxruntime says of them."""
+    """Golden rows spread over the sample, with the scores of onnxruntime."""
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(_MOST_GOLDEN_ROWS, len(rows))).astype(np.intp))
     picked = rows.take(chosen)
     golden = manifest_pb2.Golden(tolerance=allowed(None), output_tolerances=limits)

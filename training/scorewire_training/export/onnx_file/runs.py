@@ -1,4 +1,4 @@
-"""Runs of somebody else's graph: whether it scores rows together, however many, as it does alone."""
+"""Test runs of an ONNX file's graph: whether it scores rows together as it scores each row alone."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from scorewire_training.export.onnx_file.signature import Signature, with_free_r
 from scorewire_training.export.runtime import open_graph
 from scorewire_training.export.tolerance import Tolerance, how_to_allow, share_of
 
-# Between releases of onnxruntime and kinds of processors.
+# Differences between releases of onnxruntime and kinds of processors.
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
-# What a server runs: a row, rows that arrived together, the golden rows to warm up with, large calls.
+# The sizes that a server runs: rows that arrived together, the golden rows of the warm-up, large calls.
 _ROWS_TOGETHER = (2, 3, 4, 5, 7, 8, 15, 16, 17, 256, 1_000, 10_000)
 _MAX_VALUES_TOGETHER = 1_000_000
 
@@ -27,18 +27,18 @@ Feeds: TypeAlias = "dict[str, NDArray[Any]]"
 
 
 class _TakesOneRowError(Exception):
-    """A run of several rows failed, or did not answer with a row for each."""
+    """A run of several rows failed, or did not return a row for each."""
 
 
 def allowed(tolerance: Tolerance | None) -> manifest_pb2.Tolerance:
-    """What an output may differ by from its golden scores."""
+    """The tolerance of an output's golden scores."""
     return (tolerance or Tolerance(RELATIVE)).to_message(ABSOLUTE)
 
 
 def choose_run_mode(
     model: onnx.ModelProto, signature: Signature, feeds: Feeds, tolerances: Mapping[str, Tolerance]
 ) -> tuple[bytes, bool, list[NDArray[Any]]]:
-    """The graph to serve, whether it takes rows one by one, and its answers to the sample.
+    """Decide how a graph is run: with all rows of a call together, or row by row.
 
     A graph that does not run on several rows is served row by row.
 
@@ -46,10 +46,14 @@ def choose_run_mode(
         model: the graph.
         signature: its tensors.
         feeds: the sample, an array of [rows, ...] for each input.
-        tolerances: what a user allows, by output.
+        tolerances: the user's tolerances, by output.
+
+    Returns:
+        The graph to serve, whether it is run row by row, and its outputs for the sample.
 
     Raises:
-        UnsupportedModelError: an output has no row for each row, or other scores in company.
+        UnsupportedModelError: an output does not have one row for each input row, or a
+            row scores differently with other rows or when it is repeated.
         ExportError: onnxruntime does not run the graph.
     """
     graph = model.SerializeToString(deterministic=True)
@@ -78,7 +82,7 @@ def choose_run_mode(
 
 
 def _alone(run: RunGraph, names: list[str], feeds: Feeds) -> list[NDArray[Any]]:
-    """The graph's answers to the rows, each scored by itself."""
+    """The graph's outputs for the rows, each scored alone."""
     count = len(next(iter(feeds.values())))
     try:
         singles = [
@@ -103,7 +107,7 @@ def _differing(
     alone: Sequence[NDArray[Any]],
     tolerances: Mapping[str, Tolerance],
 ) -> tuple[str, str] | None:
-    """Why rows in company do not have the scores that they have alone, and what to do; None where they do."""
+    """Why rows score differently together than alone, and what to do; None where they score the same."""
     count = len(next(iter(feeds.values())))
     width = sum(math.prod(values.shape[1:]) for values in feeds.values())
     most = max(count, _MAX_VALUES_TOGETHER // width)
@@ -115,7 +119,7 @@ def _differing(
             ]
         except Exception as error:  # onnxruntime's errors have no base of their own
             if "alloc" in str(error):
-                # So many rows do not fit into memory here: what the server may take is set there.
+                # This many rows do not fit into memory here; the server has its own limit.
                 return None
             raise _TakesOneRowError from error
         for name, found, own in zip(names, answers, alone, strict=True):

@@ -1,4 +1,4 @@
-"""The tensors of an ONNX file that somebody else wrote, and whether they are rows."""
+"""The tensors of an ONNX file, and the check that they hold rows."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from scorewire_training.export.zipmaps import take_out_zipmaps
 
 MAX_VALUES = 4096
 _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
-# Metadata that would configure the runtime, which is the server's to do.
+# Metadata that configures onnxruntime; only the server may do that.
 _CONFIGURING = frozenset({"ort_config"})
 _RE_EXPORT = "export the model with tensors of shape [rows, ...], the rows free and the rest fixed"
 
 
 @dataclass(frozen=True, slots=True)
 class ElementKind:
-    """An element type, as manifests, the Open Inference Protocol and numpy call it."""
+    """An element type under its names in manifests, in the Open Inference Protocol and in numpy."""
 
     element: manifest_pb2.ElementType.ValueType
     datatype: str
@@ -64,10 +64,13 @@ class InputTensor:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a graph takes and answers.
+    """The inputs and outputs of a graph.
 
-    `one_row`: it is declared for a single row. `class_labels`, by output, of those
-    that the file had as a dictionary of classes for each row.
+    Attributes:
+        inputs: the inputs.
+        outputs: name and element type of each output.
+        one_row: whether the graph is declared for a single row.
+        class_labels: the classes of the outputs that were a dictionary for each row.
     """
 
     inputs: tuple[InputTensor, ...]
@@ -77,13 +80,14 @@ class Signature:
 
 
 def read_file(content: bytes) -> tuple[onnx.ModelProto, Signature]:
-    """The model in a file and its tensors, once it is known to need nothing but itself.
+    """Read a self-contained model from a file's content, with its signature.
 
-    What it imports and does not use is left out, and how it would have the
-    runtime configured. Dictionaries of classes become tables.
+    Unused imports of operator sets and metadata for the runtime are removed.
+    Dictionaries of classes become tables.
 
     Raises:
-        UnsupportedModelError: it does, or a tensor is none of rows.
+        UnsupportedModelError: the content is not an ONNX model, the graph needs other
+            files or non-standard operators, or a tensor does not hold rows.
     """
     model = _parse(content)
     class_labels = take_out_zipmaps(model.graph)
@@ -153,7 +157,7 @@ def _read_signature(model: onnx.ModelProto, class_labels: Mapping[str, tuple[str
 
 
 def with_free_rows(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
-    """A copy of a model whose tensors say that they take any number of rows."""
+    """A copy of a model whose tensors are declared for any number of rows."""
     freed = onnx.ModelProto()
     freed.CopyFrom(model)
     names = {each.name for each in signature.inputs} | {name for name, _ in signature.outputs}
@@ -162,7 +166,7 @@ def with_free_rows(model: onnx.ModelProto, signature: Signature) -> onnx.ModelPr
         if value.name in names and shape.dim:
             shape.dim[0].Clear()
             shape.dim[0].dim_param = "rows"
-    # Shapes in between were inferred for one row.
+    # Shapes of inner tensors were inferred for one row.
     del freed.graph.value_info[:]
     return freed
 

@@ -1,4 +1,4 @@
-"""The trial: the rows tried, what the fitted model says of them, and what the bundle says."""
+"""The comparison rows of the parity gate, scored by the fitted model and by the bundle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scorewire_training.export.tolerance import Tolerance
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Rows, and the two sides' answers to them, row by row."""
+    """Comparison rows, and the scores of both sides for each row."""
 
     compared: ComparisonRows
     fitted: FittedScores
@@ -40,19 +40,19 @@ def score_both_sides(
     tolerances: Mapping[str, Tolerance],
     report_stage: Callable[[str], None],
 ) -> Comparison:
-    """Let the fitted model and the bundle score the sample and the hard rows made from it.
+    """Score the sample and the hard rows made from it with the fitted model and with the bundle.
 
     Args:
         fitted_model: the fitted model.
-        codec: from rows to the frames that it takes.
+        codec: converts rows to the frames that the fitted model takes.
         scorer: the bundle.
-        lowered: what is known of the model's features.
-        sample: rows of the sample.
-        sample_scores: the fitted model's answers to them, of the very frame
-            that they were read from.
-        ranges: the smallest and the largest number that the model takes, by number feature.
-        tolerances: what a user allows, by output.
-        report_stage: called with what is done next, and how far it is.
+        lowered: the lowered model, with what is known of its features.
+        sample: the rows of the sample to compare.
+        sample_scores: the fitted model's scores for these rows, computed on the sample
+            exactly as it was passed.
+        ranges: the smallest and the largest number that the model accepts, by number feature.
+        tolerances: the user's tolerances, by output.
+        report_stage: called with a sentence for each stage and its progress.
 
     Raises:
         ParityError: the bundle's scores depend on which rows are scored together.
@@ -77,9 +77,9 @@ def score_both_sides(
 
 
 def _without_repeated_refusals(compared: ComparisonRows, scores: BundleScores) -> list[int]:
-    """The rows to compare: of those that are refused for one change, one is enough.
+    """Positions of the rows to compare; of the rows that the bundle refuses for one change, the first.
 
-    A refusal is found by asking the fitted model about that row alone, which is slow.
+    A refusal of the fitted model is found by scoring that row alone, which is slow.
     """
     seen: set[tuple[str, str]] = set()
     refused = set(scores.refused)
@@ -96,11 +96,11 @@ def _without_repeated_refusals(compared: ComparisonRows, scores: BundleScores) -
 def _rows_at_discontinuities(
     fitted_model: FittedModel, codec: FrameCodec, sample: WireRows, lowered: LoweredModel
 ) -> ComparisonRows:
-    """Rows at the jumps along the number features whose thresholds nobody knows.
+    """Rows at discontinuities along the number features whose thresholds are unknown.
 
-    The class alone is not asked for: it jumps wherever two classes are even, and
-    there the last bit of a sum decides. Nor are models of what is near, which jump
-    where two rows of training are equally near.
+    Classes are not used for the search: a class changes wherever two classes are
+    even, and there the last bit of a sum decides. Nor are models of nearest
+    neighbours searched, which jump where two training rows are equally near.
     """
     numbers = [name for name, kind in lowered.features if kind == schema_pb2.FEATURE_KIND_NUMBER]
     asked = [i for i, o in enumerate(lowered.outputs) if o.kind != schema_pb2.OUTPUT_KIND_CLASS]
@@ -122,7 +122,10 @@ def _rows_at_discontinuities(
 def _without_one_sided_limits(
     compared: ComparisonRows, fitted: FittedScores, scores: BundleScores
 ) -> list[int]:
-    """The rows to compare: a limit for all rows also bars what the model takes in some only."""
+    """Positions of the rows to compare, without rows out of range that the model accepts.
+
+    A limit holds for all rows, and so also bars numbers that the model accepts in some rows only.
+    """
     out_of_range = {
         error.row for error in scores.errors if error.reason == errors_pb2.ERROR_REASON_NUMBER_OUT_OF_RANGE
     }
@@ -140,7 +143,7 @@ def _ask(
     sample_scores: FittedScores,
     scores: BundleScores,
 ) -> FittedScores:
-    """The fitted model's answers: those for the sample, then for the rows made from it."""
+    """The fitted model's scores: those of the sample, then those of the rows made from it."""
     begin = len(sample_scores.refused)
     outputs = [np.full((len(compared), values.shape[1]), np.nan) for values in sample_scores.outputs]
     refused = np.zeros(len(compared), dtype=np.bool_)

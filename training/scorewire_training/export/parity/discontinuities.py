@@ -1,8 +1,8 @@
-"""Where the fitted model's answer jumps along a feature, found by asking it.
+"""Discontinuities of the fitted model along a feature, found by bisection.
 
-A split behind a scaler or a bin edge has a threshold that no dump tells in the
-feature's own units. Between two rows that differ in one feature and in their
-answers lies a jump; halving the way brings it down to two neighbouring doubles.
+The threshold of a split behind a scaler, or of a bin edge, is not known in the
+feature's own units. Between two rows that differ in one feature and in their scores
+lies a discontinuity, and bisection narrows it down to two neighbouring doubles.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _SEED = 20_240_229
 def find_discontinuities(
     ask: Callable[[WireRows], Sequence[NDArray[np.float64]]], sample: WireRows, columns: Sequence[int]
 ) -> tuple[WireRows, list[int]]:
-    """Rows on both sides of jumps, and for each the column along which its jump is.
+    """Rows on both sides of discontinuities, and for each row the column of its discontinuity.
 
-    Where an answer changes without a jump, as a straight line's does, they are
-    just neighbouring rows.
+    Where scores change continuously, as along a straight line, the two rows are just
+    neighbours.
 
     Args:
-        ask: the model's outputs for rows, each of shape [rows, width].
-        sample: rows to start from.
-        columns: the number features to look along.
+        ask: returns the model's outputs for rows, each of shape [rows, width].
+        sample: the rows to start from.
+        columns: the number features to search along.
     """
     begin, end, along = _pairs(sample, columns)
     if not len(along):
@@ -53,7 +53,7 @@ def find_discontinuities(
 def _pairs(
     sample: WireRows, columns: Sequence[int]
 ) -> tuple[WireRows, NDArray[np.float64], NDArray[np.intp]]:
-    """Rows to begin at, the larger number that each is to end at, and the column that it is of."""
+    """Rows to start from, the larger number to end at for each row, and its column."""
     rng = np.random.default_rng(_SEED)
     rows: list[int] = []
     ends: list[float] = []

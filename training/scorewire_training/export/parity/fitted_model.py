@@ -1,4 +1,4 @@
-"""What the fitted model itself says of rows, in the terms of a bundle's outputs."""
+"""The fitted model's own scores, in the form of a bundle's outputs."""
 
 from __future__ import annotations
 
@@ -24,30 +24,32 @@ from scorewire_training.export.trees.xgboost_missing import missing_of
 
 @dataclass(frozen=True, slots=True)
 class FittedScores:
-    """The fitted model's answers.
+    """Scores of the fitted model.
 
-    `outputs` has for each output an array of float64 of shape [rows, width],
-    NaN in the rows that the model refused. `refused` has shape [rows].
+    Attributes:
+        outputs: for each output an array of float64 of shape [rows, width], NaN in
+            the rows that the model refused.
+        refused: whether the model refused each row, shape [rows].
     """
 
     outputs: list[NDArray[np.float64]]
     refused: NDArray[np.bool_]
 
     def take(self, rows: Sequence[int] | NDArray[np.intp]) -> FittedScores:
-        """The answers for some of the rows, in the order given."""
+        """The scores of some of the rows, in the given order."""
         return FittedScores([values[rows] for values in self.outputs], self.refused[rows])
 
 
 class FittedModel:
-    """Asks a fitted model.
+    """Scores rows with a fitted model.
 
     Args:
         model: a scikit-learn estimator or pipeline, or a Booster of XGBoost or LightGBM.
-        outputs: what to answer: probabilities [rows, classes], the index of the
+        outputs: the outputs to compute: probabilities [rows, classes], the index of the
             predicted class [rows, 1], or values [rows, targets].
 
     Raises:
-        ParityError: the outputs' class labels are not the model's classes in order.
+        ParityError: the class labels of an output are not the model's classes in order.
     """
 
     def __init__(self, model: Any, outputs: Sequence[ModelOutput]) -> None:
@@ -67,13 +69,13 @@ class FittedModel:
                 )
 
     def score(self, frame: pd.DataFrame | NDArray[Any]) -> list[NDArray[np.float64]]:
-        """The answers for all rows, of a frame or of an array as the model was fitted on.
+        """Score all rows of a frame, or of an array as the model was fitted on.
 
         Raises:
-            Exception: whatever the model raises; it refuses one of the rows.
+            Exception: any error of the model; it refuses one of the rows.
         """
         with warnings.catch_warnings():
-            # What it warns of, it scores; and where a user has made warnings
+            # The model scores what it warns about. If a user turned warnings into
             # errors, an unknown category must not look like a refusal.
             warnings.simplefilter("ignore")
             if isinstance(self._model, xgboost.Booster | lightgbm.Booster):
@@ -86,10 +88,10 @@ class FittedModel:
         ]
 
     def score_or_refuse(self, frame: pd.DataFrame, *, likely_refused: bool = False) -> FittedScores:
-        """The answers for the rows that the model takes, which it shows by not raising.
+        """Score the rows that the model accepts; a row on which it raises is refused.
 
-        Where most rows are `likely_refused`, each is asked for alone instead of
-        searching for the bad ones by halves; the answers are the same.
+        Refused rows are searched by halves. If most rows are `likely_refused`, each
+        row is scored alone instead; the result is the same.
         """
         try:
             return FittedScores(self.score(frame), np.zeros(len(frame), dtype=np.bool_))
@@ -108,7 +110,7 @@ class FittedModel:
 
     def _ask_estimator(self, frame: pd.DataFrame | NDArray[Any]) -> list[Any]:
         kinds = {output.kind for output in self._outputs}
-        # Once for all labels.
+        # Called once for all labels.
         asked_shares = schema_pb2.OUTPUT_KIND_PROBABILITY in kinds
         asked_classes = schema_pb2.OUTPUT_KIND_CLASS in kinds
         shares = self._model.predict_proba(frame) if asked_shares else ()
@@ -131,7 +133,7 @@ class FittedModel:
         return _dense(answer(frame))
 
     def _shares(self, shares: Any, output: ModelOutput) -> NDArray[Any]:
-        """Of one label, from what predict_proba gives for it or for all."""
+        """The probabilities of one label, from the result of predict_proba for one label or for all."""
         if isinstance(shares, list):
             return np.asarray(shares[output.target])
         if self._label_count == 1:
@@ -184,7 +186,7 @@ def _objective(booster: xgboost.Booster) -> str:
 
 
 def to_dmatrix(booster: xgboost.Booster, frame: pd.DataFrame | NDArray[Any]) -> xgboost.DMatrix:
-    """The rows as a Booster takes them: by name where it has names, categories by their codes."""
+    """The rows as a Booster takes them: with its column names if it has any, categories as codes."""
     if isinstance(frame, np.ndarray):
         names = booster.feature_names
         frame = pd.DataFrame(frame, columns=None if names is None else list(names))

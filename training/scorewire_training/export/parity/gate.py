@@ -1,12 +1,12 @@
 """The parity gate: the bundle's graph and the fitted model must agree on every row.
 
-An output agrees where it differs by at most its tolerance, which unless a user
-gives another is `RELATIVE` of the fitted model's answer plus an absolute part:
-`RELATIVE` itself for probabilities, `RELATIVE` times the standard deviation over
-the sample for numbers. A class must be the same, whatever a user gives; only
-where the fitted model gives both classes the same probability, as far as
-`RELATIVE` can tell, may it be the other one. A row that one side refuses, the
-other must refuse too.
+1. Numbers and probabilities agree if they differ by at most their tolerance. The
+   default tolerance is `RELATIVE` times the fitted model's answer plus an absolute
+   part: `RELATIVE` for probabilities, `RELATIVE` times the standard deviation over
+   the sample for numbers.
+2. A class must be the same. The only exception is a tie: the fitted model gives
+   both classes the same probability within `RELATIVE`.
+3. A row that one side refuses, the other side must refuse too.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ _ROWS_ALONE = 16
 
 @dataclass(frozen=True, slots=True)
 class BundleScores:
-    """What the graph says: as `FittedScores`, and the error of each refused row."""
+    """Scores of the graph, in the form of `FittedScores`, and the error of each refused row."""
 
     outputs: list[NDArray[np.float64]]
     errors: list[RowError]
 
     @property
     def refused(self) -> list[int]:
-        """The rows refused, ascending."""
+        """The refused rows, ascending."""
         return [error.row for error in self.errors]
 
     def take(self, rows: Sequence[int]) -> BundleScores:
-        """What the graph says of some of the rows, ascending."""
+        """The scores of some of the rows, given in ascending order."""
         places = {row: place for place, row in enumerate(rows)}
         errors = [replace(error, row=places[error.row]) for error in self.errors if error.row in places]
         return BundleScores([values[rows] for values in self.outputs], errors)
@@ -63,9 +63,9 @@ class BundleScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityReport:
-    """What the comparison found; `scorewire.bundle.v1.Parity` explains the fields.
+    """The result of the comparison; `scorewire.bundle.v1.Parity` explains the fields.
 
-    `output_tolerances` has those outputs whose tolerance a user gave.
+    `output_tolerances` has the outputs whose tolerance a user gave.
     """
 
     rows_compared: int
@@ -78,7 +78,7 @@ class ParityReport:
     output_tolerances: Mapping[str, manifest_pb2.Tolerance] = field(default_factory=dict)
 
     def to_message(self) -> manifest_pb2.Parity:
-        """For the manifest."""
+        """The message for the manifest."""
         return manifest_pb2.Parity(
             rows_compared=self.rows_compared,
             rows_refused=self.rows_refused,
@@ -101,13 +101,13 @@ def score_rows(
     """Score rows as an engine does.
 
     Args:
-        scorer: the bundle.
-        rows: what to score.
-        tolerances: what a user allows, by output.
-        report_stage: called with how far it is.
+        scorer: scores rows with the bundle.
+        rows: the rows to score.
+        tolerances: the user's tolerances, by output.
+        report_stage: called with the progress.
 
     Raises:
-        ParityError: the scores depend on which rows are scored together.
+        ParityError: the scores of a row depend on the rows that are scored with it.
     """
 
     def report(done: int) -> None:
@@ -152,7 +152,7 @@ def _score(scorer: Scorer, rows: WireRows, report: Callable[[int], None] = lambd
 
 
 def checked_shapes(run: RunGraph, outputs: Sequence[ModelOutput]) -> RunGraph:
-    """The function, raising ParityError where an output has another shape than [rows, width]."""
+    """Wrap a graph's function so that it raises ParityError if an output's shape is not [rows, width]."""
     widths = {output.name: output.width for output in outputs}
 
     def run_and_check(names: list[str], feeds: dict[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
@@ -181,14 +181,14 @@ def compare(
 
     Args:
         compared: the rows.
-        fitted: what the fitted model says of them.
-        bundle: what the bundle says of them.
-        outputs: what both answer.
-        tolerances: what a user allows, by output.
+        fitted: the fitted model's scores.
+        bundle: the bundle's scores.
+        outputs: the outputs of both sides.
+        tolerances: the user's tolerances, by output.
 
     Raises:
-        ParityError: they differ; the message has a table of rows.
-        ExportError: a tolerance is over what may be given.
+        ParityError: the sides differ in a row; the message has a table of rows.
+        ExportError: a user's absolute tolerance is too large for the answers.
     """
     comparison = _ParityCheck(compared, fitted, bundle, outputs, tolerances or {})
     if comparison.differences:
@@ -202,9 +202,9 @@ class _Difference:
     output: str
     fitted: str
     bundle: str
-    # Of the tolerance; infinite where a number is none or a side refused, 0 for a class.
+    # The difference divided by the tolerance; infinite for NaN and refusals, 0 for a class.
     share: float
-    # The output whose tolerance it is a share of.
+    # The output whose tolerance `share` refers to.
     tolerant: str = ""
 
 
@@ -297,7 +297,7 @@ class _ParityCheck:
         if not 0 <= other < len(probabilities):
             return False
         pair = probabilities[[int(one), int(other)]]
-        # Each may be off by the tolerance, in opposite directions.
+        # Both probabilities may be off by the tolerance, in opposite directions.
         allowed = 2 * RELATIVE * (1 + float(pair.max()))
         return bool(abs(pair[0] - pair[1]) <= allowed)
 
@@ -330,7 +330,7 @@ class _ParityCheck:
         return f"{head}\n{self._table(worst)}{more}\n{self._advice()}"
 
     def _advice(self) -> str:
-        """What to do: allow what is rounding, or change the model."""
+        """What the user can do: allow a rounding difference, or change the model."""
         shares: dict[str, float] = {}
         for difference in self.differences:
             if not difference.tolerant or not 0 < difference.share < np.inf:

@@ -1,4 +1,4 @@
-"""The golden rows of a bundle: few, hard ones among them, with the fitted model's answers."""
+"""The golden rows of a bundle: a few rows, hard ones among them, with the fitted model's scores."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def pick_golden(
     outputs: Sequence[ModelOutput],
     report: ParityReport,
 ) -> manifest_pb2.Golden:
-    """At most 64 rows from every origin, refused ones included; the same for the same input.
+    """Choose at most 64 rows of all origins, refused rows included; the same input gives the same rows.
 
-    The expected outputs are the fitted model's; why a row is refused only the
-    bundle can say.
+    The expected outputs are the fitted model's. The reason of a refusal is the
+    bundle's, because only the bundle knows it.
     """
     chosen = _choose(compared, _unsettled(fitted, bundle, outputs))
     rows = compared.rows.take(chosen)
@@ -52,7 +52,7 @@ def pick_golden(
 def _unsettled(
     fitted: FittedScores, bundle: BundleScores, outputs: Sequence[ModelOutput]
 ) -> NDArray[np.bool_]:
-    """Rows whose class is a tie, which another release of the runtime may break otherwise."""
+    """Rows whose class is a tie, which another release of onnxruntime may break differently."""
     unsettled = np.zeros(len(fitted.refused), dtype=np.bool_)
     for output, wanted, found in zip(outputs, fitted.outputs, bundle.outputs, strict=True):
         if output.kind == schema_pb2.OUTPUT_KIND_CLASS:
@@ -61,7 +61,7 @@ def _unsettled(
 
 
 def _choose(compared: ComparisonRows, left_out: NDArray[np.bool_]) -> list[int]:
-    """Rows of the sample and, taking the other origins in turn, hard ones; ascending."""
+    """Rows of the sample, and hard rows of the other origins in turn; ascending."""
     by_origin: dict[str, list[int]] = {}
     for row, origin in enumerate(compared.origins):
         if not left_out[row]:
@@ -77,6 +77,6 @@ def _choose(compared: ComparisonRows, left_out: NDArray[np.bool_]) -> list[int]:
 
 
 def _outside_in(rows: list[int]) -> list[int]:
-    """The rows so that taking them from the end spreads over all of them early."""
+    """Order rows so that any number of them taken from the end is spread over all rows."""
     order = sorted(range(len(rows)), key=lambda i: f"{i:032b}"[::-1])
     return [rows[i] for i in reversed(order)]

@@ -1,7 +1,7 @@
-"""Rows made to find a difference: where conversions of models have gone wrong.
+"""Hard rows: rows made to find differences where conversions of models often go wrong.
 
-Each is a row of the sample with one feature changed, or all of them. A name
-says how it was made: its origin.
+Each is a row of the sample with one feature or all features changed. The origin of a
+row names how it was made.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.frames import Features, WireRows, concatenate
 
 SAMPLE = "sample"
-# How many rows of the sample each value is tried in: a split below another is
-# seen only by the rows that reach it.
+# The number of sample rows that each value is tried in: only the rows that reach a split
+# of a tree test it.
 _ROWS_PER_VALUE = 4
-# What all numbers of a row may be at once.
+# Values that all numbers of a row get at once.
 _ALIKE = (0.0, 1.0, 1e-20)
 _MAX_THRESHOLDS_PER_FEATURE = 200
 _MAX_THRESHOLD_ROWS = 5_000
@@ -29,7 +29,7 @@ _MAX_VARIANT_TEXTS = 8
 _MIXED_ROWS = 500
 _SNAPPED_ROWS = 4_000
 _MAX_SHOWN_TEXT = 30
-# Of the rows of one kind: what is compared of a wide table fits into memory.
+# The cells of the rows of one kind: the comparison of a wide table must fit into memory.
 MAX_CELLS = 10_000_000
 _SEED = 20_240_229
 
@@ -42,11 +42,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRows:
-    """Rows to compare.
+    """Rows on which the bundle and the fitted model are compared.
 
-    `origins` says how each was made, `changes` which one feature was changed to
-    what, like "age = nan"; it is empty for a row of the sample and for one with
-    more than one change.
+    Attributes:
+        rows: the rows.
+        origins: how each row was made.
+        changes: the one feature that was changed and its new value, like "age = nan";
+            empty for a row of the sample and for a row with several changes.
     """
 
     rows: WireRows
@@ -57,7 +59,7 @@ class ComparisonRows:
         return len(self.origins)
 
     def take(self, rows: Sequence[int] | NDArray[np.intp]) -> ComparisonRows:
-        """Some of the rows, in the order given."""
+        """Some of the rows, in the given order."""
         return ComparisonRows(
             self.rows.take(rows),
             tuple(self.origins[row] for row in rows),
@@ -83,7 +85,7 @@ class _Change:
 
 @dataclass(slots=True)
 class _Builder:
-    """Changes to rows of the sample, taking those rows in turn unless told which."""
+    """Collects changes to rows of the sample; the rows are taken in turn unless one is given."""
 
     base: WireRows
     changes: list[_Change] = field(default_factory=list)
@@ -127,12 +129,12 @@ def construct_rows(
 
     Args:
         sample: at least one row.
-        features: name and kind of each, in order.
-        thresholds: where the model splits a number feature, by name.
-        known_texts: the texts that the model knows of a text feature, by name.
-        hard_texts: further texts to try in a text feature, by name.
-        ranges: the smallest and the largest number that the model takes of a
-            number feature, by name.
+        features: name and kind of each feature, in order.
+        thresholds: the numbers that the model compares with, by number feature.
+        known_texts: the texts that the model knows, by text feature.
+        hard_texts: further texts to try, by text feature.
+        ranges: the smallest and the largest number that the model accepts, by number
+            feature.
     """
     numbers = [name for name, kind in features if kind == schema_pb2.FEATURE_KIND_NUMBER]
     texts = [name for name, kind in features if kind == schema_pb2.FEATURE_KIND_TEXT]
@@ -165,7 +167,7 @@ def construct_rows(
 
 
 def _alone(hard: Sequence[Sequence[object]], width: int) -> tuple[Sequence[int], int]:
-    """The number features that are changed alone, and how often each value: all, or some of a wide table."""
+    """The number features to change one at a time, and how often: all, or some of a wide table."""
     cells = max(1, width * sum(map(len, hard)))
     if rounds := min(_ROWS_PER_VALUE, MAX_CELLS // cells):
         return range(len(hard)), rounds
@@ -175,7 +177,7 @@ def _alone(hard: Sequence[Sequence[object]], width: int) -> tuple[Sequence[int],
 def _change_all(
     base: WireRows, hard: Sequence[Sequence[tuple[str, float]]], ranges: Sequence[tuple[float, float]]
 ) -> WireRows:
-    """Rows in which every number has one of its hard values, each value in some of them."""
+    """Rows in which every number has one of its hard values; each value occurs in some row."""
     taken = [
         [value for _, value in values if not (value < low or value > high)]
         for values, (low, high) in zip(hard, ranges, strict=True)
@@ -188,7 +190,7 @@ def _change_all(
 
 
 def _made(rows: WireRows, origin: str) -> ComparisonRows:
-    """Rows of one origin, changed in more than one feature or in none."""
+    """Rows of one origin, with several changed features or with no change."""
     return ComparisonRows(rows, (origin,) * len(rows), ("",) * len(rows))
 
 
@@ -215,7 +217,7 @@ def _add_missing(
 
 
 def _hard_numbers(column: NDArray[np.float64], low: float, high: float) -> Iterator[tuple[str, float]]:
-    """Origins and values to try in a number feature."""
+    """Origins and hard values of a number feature."""
     yield from (("zero", value) for value in (0.0, -0.0))
     yield from (("infinite", value) for value in (np.inf, -np.inf))
     yield from (("huge", value) for value in (1e30, -1e30))
@@ -258,7 +260,7 @@ def _threshold_rows(
     thresholds: Mapping[str, NDArray[np.float64]],
     rng: np.random.Generator,
 ) -> ComparisonRows:
-    """Rows at thresholds and one step beside, feature by feature and all at once."""
+    """Rows at thresholds and one step beside them, feature by feature and all features at once."""
     splits = {
         column: np.unique(thresholds[name][np.isfinite(thresholds[name])])
         for column, name in enumerate(numbers)
@@ -271,7 +273,7 @@ def _threshold_rows(
     budget = min(_MAX_THRESHOLDS_PER_FEATURE, max(1, _MAX_THRESHOLD_ROWS // (len(splits) * 6)))
     for column, values in splits.items():
         chosen = _spread(values.tolist(), budget)
-        # The row nearest to a threshold is likely to meet the split there.
+        # The row nearest to a threshold is likely to reach the split there.
         for threshold, row in zip(chosen, _nearest(sample.numbers[:, column], chosen), strict=True):
             for origin, value in steps_around(threshold):
                 builder.add(origin, numbers[column], row=int(row), numbers={column: value})
@@ -285,7 +287,7 @@ def _threshold_rows(
 def _snap(
     column: NDArray[np.float64], thresholds: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Each number moved to the threshold nearest to it, every other one to a step beside that."""
+    """Move each number to its nearest threshold, or with probability 1/2 to a step beside that."""
     count = len(column)
     places = np.where(np.isfinite(column), column, rng.choice(thresholds, count))
     nearest = thresholds[_nearest(thresholds, places)]
@@ -295,7 +297,7 @@ def _snap(
 
 
 def _nearest(column: NDArray[np.float64], values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.intp]:
-    """For each value the place in the column of the number nearest to it."""
+    """For each value, the position of the nearest number in the column."""
     order = np.argsort(column)  # NaN last
     finite = int(np.isfinite(column).sum())
     if not finite:
@@ -316,7 +318,7 @@ def steps_around(threshold: float) -> Iterator[tuple[str, float]]:
 
 
 def _beside(thresholds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Down and up in float64, [thresholds, 2]; rounded to float32, down and up from it, [thresholds, 3]."""
+    """One step down and up in float64, [thresholds, 2]; in float32 rounded, down and up, [thresholds, 3]."""
     with np.errstate(over="ignore"):
         single = thresholds.astype(np.float32)
         steps = [np.nextafter(single, np.float32(side)) for side in (-np.inf, np.inf)]
@@ -325,7 +327,7 @@ def _beside(thresholds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
 
 
 def _recombine(sample: WireRows, rng: np.random.Generator) -> WireRows:
-    """Rows whose features come each from another row of the sample."""
+    """Rows whose features each come from a random row of the sample."""
     mixed = sample.take(rng.integers(len(sample), size=_MIXED_ROWS))
     for column in range(mixed.numbers.shape[1]):
         mixed.numbers[:, column] = sample.numbers[rng.integers(len(sample), size=_MIXED_ROWS), column]
@@ -335,7 +337,7 @@ def _recombine(sample: WireRows, rng: np.random.Generator) -> WireRows:
 
 
 def _spread(values: Sequence[_T], count: int) -> Sequence[_T]:
-    """At most `count` values, evenly spread over the order given, both ends among them."""
+    """At most `count` values, evenly spread over the given order, with both ends."""
     if len(values) <= count:
         return values
     return [values[round(i)] for i in np.linspace(0, len(values) - 1, count)]

@@ -1,7 +1,7 @@
-"""What the fitted model refuses, found by asking it.
+"""The inputs that the fitted model accepts, found by scoring rows with it.
 
-A model that raises on a missing value, on a text or on a number too large
-becomes a bundle that answers such a row with an error of its own.
+Where the model raises on a missing value, a text or a large number, the bundle
+answers such a row with an error.
 """
 
 from __future__ import annotations
@@ -21,30 +21,33 @@ from scorewire_training.export.frames import Features, FrameCodec, WireRows
 from scorewire_training.export.parity.fitted_model import FittedModel
 from scorewire_training.export.parity.hard_rows import UNSEEN_TEXTS
 
-# The largest double that rounds to a finite float32: halfway to what would be
-# the next float32 is rounded up, to infinity.
+# The largest double that rounds to a finite float32. From halfway to the next float32
+# that would follow on, a double rounds to infinity.
 FLOAT32_LIMIT = float(np.nextafter(2.0**128 - 2.0**103, 0.0))
 FLOAT64_LIMIT = float(np.finfo(np.float64).max)
-# Rows that are asked for at once have no more cells.
+# The most cells that are scored at once.
 _MAX_CELLS = 4_000_000
-# Times what is beyond the sample: to rows farther away others are equally near, as distances are rounded.
+# How far beyond the sample rows may be: farther away, rounding makes neighbours equally near.
 _FAR = 1_000.0
-# So many features that refuse a magnitude speak for the others.
+# If this many sampled features refuse a magnitude, all features are taken to refuse it.
 _FEW = 64
-# A limit for all features is found but for these bits: what overflows differs from row to row.
+# The bisection of a limit for all features ignores these last bits: where sums overflow differs by row.
 _LIMIT_BITS = 50
 _LOW, _HIGH = -1, 1
 
-# Rows whose numbers are the smallest or largest that are taken.
+# Builds rows whose numbers are at the lower or upper limits.
 _Build: TypeAlias = "Callable[[NDArray[np.float64], NDArray[np.float64]], WireRows]"
 
 
 @dataclass(frozen=True, slots=True)
 class InputLimits:
-    """What the model takes of one feature.
+    """The values of one feature that the model accepts.
 
-    `missing`: a row may lack it. `unknown`: texts that the model does not know
-    are scored. `low` and `high`: the smallest and the largest number.
+    Attributes:
+        missing: whether the value may be missing.
+        unknown: whether texts that the model does not know are scored.
+        low: the smallest number.
+        high: the largest number.
     """
 
     missing: bool
@@ -54,13 +57,13 @@ class InputLimits:
 
 
 class InputLimitSearch:
-    """Asks the fitted model about rows that are plain but for one feature, about many features at once.
+    """Searches the input limits of many features at once, in rows with one unusual value each.
 
     Args:
         fitted_model: the fitted model.
-        codec: from rows to frames.
-        features: name and kind of each, in order.
-        sample: rows that the model takes.
+        codec: converts rows to frames.
+        features: name and kind of each feature, in order.
+        sample: rows that the model accepts.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class InputLimitSearch:
             finite = np.isfinite(sample.numbers)
             self._beyond_sample = 2 * np.where(finite, np.abs(sample.numbers), 0.0).max(axis=0) + 1
         none = ~finite.any(axis=0)
-        # For each side, the number of the sample that is nearest to it.
+        # For each side, the number of the sample that is farthest to that side.
         self._seen = {
             _LOW: np.where(none, 0.0, np.where(finite, sample.numbers, np.inf).min(axis=0)),
             _HIGH: np.where(none, 0.0, np.where(finite, sample.numbers, -np.inf).max(axis=0)),
@@ -89,17 +92,17 @@ class InputLimitSearch:
         *,
         only_near: bool = False,
     ) -> dict[str, InputLimits]:
-        """What the model takes, by feature.
+        """Find the input limits of every feature.
 
         Args:
             known_texts: the texts that the model knows, by text feature.
-            domains: the smallest and the largest number of which the model's steps
-                make a finite one, by number feature.
-            only_near: numbers far beyond those of the sample are not to be taken.
+            domains: the smallest and the largest number for which the model's steps
+                give finite numbers, by number feature.
+            only_near: whether to refuse numbers far beyond those of the sample.
 
         Raises:
-            UnsupportedModelError: it refuses numbers that are neither missing
-                nor too large, or unknown texts of a feature without a vocabulary.
+            UnsupportedModelError: the model refuses ordinary numbers of a feature, or
+                unknown texts of a feature without a vocabulary.
         """
         input_limits = {}
         every = np.arange(len(self._numbers))
@@ -124,9 +127,9 @@ class InputLimitSearch:
     def _find_ranges(
         self, domains: Mapping[str, tuple[float, float]], missing: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The smallest and the largest number taken of each feature, the others as in a plain row."""
+        """The smallest and the largest accepted number of each feature, first alone and then together."""
         lows, highs = (self._find_limits(side, domains) for side in (_LOW, _HIGH))
-        # Categories are refused but for those that training has seen.
+        # A model of categories refuses numbers between those of training.
         within = self._seen[_LOW] + (self._seen[_HIGH] - self._seen[_LOW]) / 7
         odd = ~self._takes_numbers(np.arange(len(self._numbers)), within) | (lows == highs)
         for column in np.flatnonzero(odd):
@@ -137,7 +140,7 @@ class InputLimitSearch:
         return self._draw_together(lows, highs, partial(self._lone_rows, missing))
 
     def _find_limits(self, side: int, domains: Mapping[str, tuple[float, float]]) -> NDArray[np.float64]:
-        """The number farthest to a side that is taken of each feature."""
+        """The accepted number farthest to a side, for each feature."""
         limits = self._ends_of_domains(side, domains)
         beyond = side * self._beyond_sample
         for bound in (
@@ -150,7 +153,7 @@ class InputLimitSearch:
             open_ = np.flatnonzero(np.isnan(limits))
             values = np.broadcast_to(bound, len(self._numbers))[open_]
             few = open_[:: max(1, len(open_) // _FEW)]
-            # Each refusal takes calls of its own. A limit that is too low bars rows, and answers none wrong.
+            # Each refusal takes extra calls. A limit that is too low refuses rows but never scores one wrong.
             spare = np.ndim(bound) == 0 and len(few) < len(open_)
             if spare and not self._takes_numbers(few, np.full(len(few), bound)).any():
                 continue
@@ -161,11 +164,11 @@ class InputLimitSearch:
         inner = np.flatnonzero(np.abs(limits) < FLOAT64_LIMIT)
         blurred = inner[~self._refuses_numbers(inner, np.nextafter(limits[inner], side * np.inf))]
         if len(blurred) > _FEW:
-            # Of many, what lies so far out is not worth the calls.
+            # For many features, an exact limit so far out is not worth the calls.
             blurred = blurred[np.abs(limits[blurred]) < FLOAT32_LIMIT]
         found = self._bisect(blurred, limits[blurred], side)
-        # So far out, what raises is a sum or product of features that overflows, in
-        # another row perhaps earlier: a limit for all rows lies well below this one's.
+        # So far out, the model raises because a sum or product of features overflows, and in
+        # another row it may overflow earlier. A limit for all rows is well below this one.
         is_far = side * found > FLOAT32_LIMIT
         near = side * np.sqrt(np.where(is_far, side * found, 0.0))
         far = np.where(side * limits[blurred] > side * near, limits[blurred], near)
@@ -173,7 +176,7 @@ class InputLimitSearch:
         return limits
 
     def _ends_of_domains(self, side: int, domains: Mapping[str, tuple[float, float]]) -> NDArray[np.float64]:
-        """The ends of the domains beyond which the model refuses the next number; else NaN."""
+        """The end of each domain if the model refuses the next number beyond it, else NaN."""
         limits = np.full(len(self._numbers), np.nan)
         ends = np.array([domains.get(name, (-np.inf, np.inf))[side > 0] for name in self._numbers])
         ended = np.flatnonzero(np.abs(ends) <= FLOAT32_LIMIT)
@@ -198,7 +201,7 @@ class InputLimitSearch:
     def _bisect(
         self, columns: NDArray[np.intp], taken: NDArray[np.float64], side: int
     ) -> NDArray[np.float64]:
-        """The numbers farthest to a side that are taken, between those that are and the last, not taken."""
+        """The accepted numbers farthest to a side, by bisection up to the largest double."""
         inner = to_ordinals(taken)
         outer = to_ordinals(np.full(len(taken), side * FLOAT64_LIMIT))
         while len(columns) and np.any(np.abs(outer - inner) > 1):
@@ -211,7 +214,7 @@ class InputLimitSearch:
     def _draw_together(
         self, lows: NDArray[np.float64], highs: NDArray[np.float64], build: _Build
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Limits that the model takes in such rows, where sums and products of features overflow."""
+        """Tighten the limits until the model accepts rows that are at all of them: sums may overflow."""
 
         def takes(most: float) -> bool:
             return not self._refused(build(np.maximum(lows, -most), np.minimum(highs, most))).any()
@@ -220,7 +223,7 @@ class InputLimitSearch:
             return lows, highs
         least = self._beyond_sample.max()
         if not takes(least):
-            # What is refused there is no matter of size.
+            # The model refuses even small numbers here, so the limits are not the reason.
             return lows, highs
         low, high = (int(np.float64(value).view(np.int64)) for value in (least, FLOAT64_LIMIT))
         while high - low > 1 << _LIMIT_BITS:
@@ -233,7 +236,7 @@ class InputLimitSearch:
         return np.maximum(lows, -most), np.minimum(highs, most)
 
     def _full_rows(self, lows: NDArray[np.float64], highs: NDArray[np.float64]) -> WireRows:
-        """Rows in which every number is at a limit."""
+        """Rows in which every number is at its lower or upper limit."""
         sides = np.ones((4, len(lows)))
         sides[1], sides[2, ::2], sides[3, 1::2] = -1.0, -1.0, -1.0
         rows = self._plain.take([0] * len(sides))
@@ -243,9 +246,9 @@ class InputLimitSearch:
     def _lone_rows(
         self, missing: NDArray[np.bool_], lows: NDArray[np.float64], highs: NDArray[np.float64]
     ) -> WireRows:
-        """Rows in which one number, of a few, is at a limit, and all others are missing that may be.
+        """Rows with one number at a limit, for a few features, and all other values missing if allowed.
 
-        A model may make of a number what another lacks, and refuse only that.
+        A model may fill a missing value from another number, and refuse only the result.
         """
         few = np.arange(0, len(lows), max(1, len(lows) // _FEW))
         rows = self._plain.take([0] * (2 * len(few)))
@@ -254,14 +257,14 @@ class InputLimitSearch:
         return rows
 
     def _refuses_numbers(self, columns: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether a row is refused, as `_takes_numbers`; where all of a few are, many count as such."""
+        """The opposite of `_takes_numbers`; if all of a few features are refused, all count as refused."""
         few = slice(None, None, max(1, len(columns) // _FEW))
         if not self._takes_numbers(columns[few], values[few]).any():
             return np.ones(len(columns), dtype=np.bool_)
         return ~self._takes_numbers(columns, values)
 
     def _takes_numbers(self, columns: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether a row is taken in which one column has another value, for each of some columns."""
+        """Whether the model accepts a plain row with one changed column, for each of some columns."""
         takes = np.empty(len(columns), dtype=np.bool_)
         step = max(1, _MAX_CELLS // max(1, len(self._numbers) + len(self._texts)))
         for begin in range(0, len(columns), step):
@@ -284,5 +287,5 @@ class InputLimitSearch:
 
 
 def _unseen(known: Sequence[str]) -> str:
-    """A text that is not among those known."""
+    """A text that is not among the known texts."""
     return next(text for text in (*UNSEEN_TEXTS, "".join(known) + "?") if text not in known)

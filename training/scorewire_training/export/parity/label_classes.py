@@ -1,4 +1,4 @@
-"""Classifiers that answer several labels for a row: which classes each of them has."""
+"""The classes of each label of multilabel classifiers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from scorewire_training.export.lowering.pipelines import steps_at_predict
 
 
 def classes_by_label(model: Any, count: int) -> list[NDArray[Any] | None]:
-    """The classes of each of the labels that a model answers, in its order; None where it knows none."""
+    """The classes of each label of a model, in the model's order; None where the model stores no classes."""
     classes = getattr(model, "classes_", None)
     last = _last(model)
     if isinstance(classes, list) and isinstance(last, ClassifierChain):
-        # Its members are in the order of the chain, its answers in that of training.
+        # The classes are in the order of the chain, the outputs in that of the training labels.
         return [np.asarray(classes[place]) for place in np.argsort(last.order_)]
     if isinstance(classes, list):
         return [np.asarray(each) for each in classes]
-    # One that was fitted on a table of zeros and ones keeps no classes of theirs.
+    # A model that was fitted on a table of zeros and ones stores no classes for each label.
     return [np.arange(2)] * count if count > 1 else [None if classes is None else np.asarray(classes)]
 
 
 def _last(model: Any) -> Any:
-    """What answers in the end: a pipeline's last step, what a search has found."""
+    """The innermost model that predicts: a pipeline's last step, the best model of a search."""
     while True:
         if steps := steps_at_predict(model):
             model = steps[-1]

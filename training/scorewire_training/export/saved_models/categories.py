@@ -1,9 +1,9 @@
-"""The categories of a saved model's columns, which its file may not tell.
+"""The categories of a saved model's columns, which its file may not store.
 
-A tree asks for the code of a category, its place in the list that the column's
-dtype had in training. XGBoost keeps that list from 3.1 on; LightGBM keeps the
-lists, and not whose they are. Where a file and a sample can be read together in
-more ways than one, nobody but the user knows which is right.
+A tree compares the code of a category: its position in the list of categories that
+the column's dtype had in training. XGBoost stores these lists from 3.1 on. LightGBM
+stores the lists without the names of their columns. If a file and a sample can be
+matched in several ways, the user must say which one is right.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import xgboost
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.trees.xgboost_categories import StoredCategories
 
-# Of each column that has some; None where the sample holds their codes.
+# The categories by column; None for a column whose cells are codes.
 Categories: TypeAlias = Mapping[str, Sequence[Any] | None]
 
 _CODES = "codes"
@@ -35,15 +35,15 @@ _HOW = (
 
 
 def is_missing(cells: pd.Series[Any]) -> pd.Series[Any]:
-    """Which cells of a column of texts are missing."""
+    """Whether each cell of a column of texts is missing."""
     return cells.isin(_MISSING) | cells.isna()
 
 
 def read_categories(path: Path) -> Categories:
-    """Categories by column from a JSON file.
+    """Read categories by column from a JSON file.
 
     Raises:
-        ExportError: it is none.
+        ExportError: the file cannot be read, or is not an object of lists of categories.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -73,17 +73,18 @@ def find_categories(
     stored: Mapping[int, StoredCategories],
     given: Categories,
 ) -> Categories:
-    """The categories of the model's columns.
+    """Find the categories of the model's columns.
 
     Args:
-        model: what has them.
-        names: the model's columns in its order, as the table calls them.
-        table: rows of the sample; cells of a CSV file are texts.
-        stored: of features by their place, what the file of an XGBoost model has.
-        given: what the user says.
+        model: the model from the file.
+        names: the model's columns in its order, with the names of the table.
+        table: the rows of the sample; cells of a CSV file are texts.
+        stored: the categories that an XGBoost model stores, by position of the feature.
+        given: the categories that the user gave.
 
     Raises:
-        ExportError: they cannot be known, or the user and the model differ.
+        ExportError: the categories of a column cannot be determined, or those of the
+            user contradict the model.
     """
     if unknown := sorted(set(given) - set(names)):
         raise ExportError(f"--categories has {unknown[0]!r}, which is no column of the model")
@@ -161,19 +162,19 @@ def _of_lightgbm(
 def _only_reading(
     booster: lightgbm.Booster, names: Sequence[str], table: pd.DataFrame, listed: Sequence[Sequence[Any]]
 ) -> list[str]:
-    """Whose the lists are, by what the sample's cells can be.
+    """Find the columns of LightGBM's lists of categories from the cells of the sample.
 
-    The lists are in the order of the columns. A column of texts has one, and one
-    of numbers only where it holds nothing else, and its codes in training were
-    within it.
+    The lists are in the order of the columns. A column of texts has a list. A column
+    of numbers has one only if all its cells are in the list, and if its codes in
+    training were positions of the list.
 
     Raises:
-        ExportError: there is no such reading, or more than one.
+        ExportError: no assignment of lists to columns is possible, or several are.
     """
     infos = booster.dump_model(num_iteration=1)["feature_infos"]
     sample_names = booster.feature_name()
     numeric = [_is_numeric(table[name]) for name in names]
-    # How many readings there are of the first columns that use the first lists, two at most, and one of them.
+    # For each number of lists used by the first columns: how many assignments exist (2 for more), and one.
     nothing: tuple[int, list[str]] = (0, [])
     readings: list[tuple[int, list[str]]] = [(1, []), *[nothing] * len(listed)]
     for name, own_name, is_numeric in zip(names, sample_names, numeric, strict=True):
@@ -195,34 +196,34 @@ def _only_reading(
 
 
 def _fits(info: Mapping[str, Any], count: int) -> bool:
-    """Whether what a column held in training can be codes of so many categories."""
+    """Whether the values of a column in training can be codes of this number of categories."""
     codes = [*info.get("values", ()), *(info[key] for key in ("min_value", "max_value") if key in info)]
     return all(-1 <= code < count for code in codes)
 
 
 def _is_numeric(column: pd.Series[Any]) -> bool:
-    """Whether all cells that are there are numbers, as which truths count, too."""
+    """Whether all cells that are not missing are numbers; true and false count as numbers."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return False
     return not bool(_numbers(column).isna().any())
 
 
 def _may_hold(column: pd.Series[Any], values: Sequence[Any]) -> bool:
-    """Whether a column's categories may be these; texts of a sample may be new."""
+    """Whether these may be a column's categories; a sample may have new texts."""
     if all(isinstance(value, str) for value in values) and not _is_numeric(column):
         return True
     return _holds(column, values)
 
 
 def _holds(column: pd.Series[Any], values: Sequence[Any]) -> bool:
-    """Whether all cells that are there are among categories."""
+    """Whether all cells that are not missing are among the categories."""
     if all(isinstance(value, str) for value in values):
         return set(column[~is_missing(column)].astype(object)) <= set(values)
     return set(_numbers(column)) <= {float(value) for value in values}
 
 
 def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
-    """The cells that are there as numbers, NaN where they are none."""
+    """The cells that are not missing as numbers, NaN for other texts."""
     cells = column[~is_missing(column)].astype(object)
     spelt = cells.map(lambda cell: TRUTHS.get(cell.strip().lower(), cell) if isinstance(cell, str) else cell)
     return pd.to_numeric(spelt, errors="coerce")

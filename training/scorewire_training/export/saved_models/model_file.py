@@ -24,7 +24,7 @@ _ESTIMATORS = {
 }
 
 
-# The last key of what XGBoost saves, as JSON and as UBJSON.
+# The last key of the files that XGBoost saves, in JSON and in UBJSON.
 _VERSION = re.compile(rb'"version"\s*:\s*\[\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\]')
 
 
@@ -41,23 +41,24 @@ _SAVE_AS = (
 
 
 def read_model(path: Path, *, missing: float | None = None) -> SavedModel:
-    """A model that XGBoost (JSON, UBJSON) or LightGBM (text) saved, told by its content.
+    """Read a model that XGBoost (JSON, UBJSON) or LightGBM (text) saved, recognized by its content.
 
-    What XGBoost's scikit-learn interface saved comes back as its estimator, so
-    that early stopping counts as it did there.
+    A file of XGBoost's scikit-learn interface is read as its estimator, so that early
+    stopping has the same effect as there.
 
     Args:
         path: the file.
-        missing: for XGBoost, the number that stood for missing beside NaN in training.
+        missing: for XGBoost, the number that meant missing in training beside NaN.
 
     Raises:
-        ExportError: the file is none of these, or `missing` is given for LightGBM.
+        ExportError: the file cannot be read, is damaged or of another format, was saved
+            by a newer XGBoost, or `missing` is given for LightGBM.
     """
     model = _read_model(path)
     if missing is None:
         return model
     if isinstance(model, xgboost.XGBModel):
-        # Not in the file, like all that concerns the data.
+        # The file does not store it, like everything about the data.
         return model.set_params(missing=missing)
     wrapped: SavedModel = with_missing(model, missing)
     return wrapped
@@ -70,7 +71,7 @@ def _read_model(path: Path) -> SavedModel:
         raise ExportError(f"{path} cannot be read: {error.strerror}") from None
     if content.startswith((b"tree\n", b"tree\r\n")):
         if b"\nend of trees" not in content:
-            # LightGBM ends the process over some of these.
+            # LightGBM aborts the process on some of these files.
             raise ExportError(f"{path} is damaged, its end is missing: save or copy it anew")
         try:
             return lightgbm.Booster(model_str=content.decode("utf-8"))
@@ -93,7 +94,7 @@ def _read_model(path: Path) -> SavedModel:
 def _read_xgboost(path: Path, content: bytes) -> xgboost.Booster | xgboost.XGBModel:
     saved = _release_that_saved(content)
     if saved > XGBOOST_RELEASE:
-        # It would read some of these, and score them wrong: DART, several base scores.
+        # It would read some of these files and score them wrong: DART, several base scores.
         raise ExportError(
             f"{path} was saved by XGBoost {'.'.join(map(str, saved))}, which XGBoost {xgboost.__version__}, "
             "installed here, may misread: install the release that saved it, or a newer one"
@@ -113,7 +114,7 @@ def _read_xgboost(path: Path, content: bytes) -> xgboost.Booster | xgboost.XGBMo
 
 
 def _release_that_saved(content: bytes) -> tuple[int, ...]:
-    """Major and minor number of the XGBoost that wrote a file; () where the file does not tell."""
+    """Major and minor version of the XGBoost that saved a file; () where the file does not store it."""
     if found := _VERSION.findall(content):
         return tuple(int(number) for number in found[-1])
     if found := _BINARY_VERSION.findall(content):

@@ -1,4 +1,4 @@
-"""What neither a saved model nor a sample says, and how it was read: for whoever exports from files."""
+"""Notes for people who export from files: what the files leave open, and how it was read."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def notes_of(
     stored: Mapping[int, StoredCategories],
     given: Categories,
 ) -> Iterator[str]:
-    """Sentences for people.
+    """The notes, one sentence each.
 
     Args:
-        model: what was in the file.
+        model: the model from the file.
         table: the sample as its file has it.
-        names: the model's columns in its order, as the table calls them.
-        categories: of the model's columns, as they were found.
-        stored: of features by their place, what the file of an XGBoost model has.
-        given: those of the user.
+        names: the model's columns in its order, with the names of the table.
+        categories: the categories that were found for the model's columns.
+        stored: the categories that an XGBoost model stores, by position of the feature.
+        given: the categories that the user gave.
     """
     known = set(names)
     if left_out := [name for name in table.columns if name not in known]:
@@ -82,7 +82,7 @@ def _of_xgboost(
 
 
 def _strange(column: pd.Series[Any], values: Sequence[Any]) -> list[Any]:
-    """What a column has that is no category, but for what is missing."""
+    """The values of a column that are neither missing nor a category."""
     if not any(isinstance(value, str) for value in values):
         return []
     known = set(values)

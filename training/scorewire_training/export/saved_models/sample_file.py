@@ -22,7 +22,7 @@ from scorewire_training.export.trees.xgboost_categories import stored_categories
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleFile:
-    """Rows read for a model; `notes` say to people what files leave open, and how it was read."""
+    """The rows of a sample file; `notes` tell people what the files leave open and how it was read."""
 
     frame: pd.DataFrame
     notes: tuple[str, ...]
@@ -35,21 +35,19 @@ def read_sample(
     target_column: str | None = None,
     categories: Categories | None = None,
 ) -> SampleFile:
-    """The rows of a CSV or Parquet file, with the columns and dtypes that the model takes.
+    """Read the rows of a CSV or Parquet file, with the columns and dtypes that the model takes.
 
-    In a CSV file every number of a numeric column is read as such, and an empty
-    cell, NA, NaN, null and None are missing.
+    In a CSV file an empty cell, NA, NaN, null and None are missing.
 
     Args:
         path: the file.
-        model: what takes the rows.
-        target_column: a column to leave out.
-        categories: of columns whose categories the model's file does not tell.
+        model: the model that takes the rows.
+        target_column: the column to leave out.
+        categories: the categories of columns that the model's file does not store.
 
     Raises:
-        ExportError: the file cannot be read, lacks a column of the model, or
-            holds text where the model takes numbers; or what a column's
-            categories are cannot be known.
+        ExportError: the file cannot be read, lacks a column of the model, has text in
+            a column of numbers, or the categories of a column cannot be determined.
     """
     table, is_text = _read_table(path)
     if target_column is not None:
@@ -76,7 +74,7 @@ def read_sample(
 
 
 def _names(booster: xgboost.Booster | lightgbm.Booster, table: pd.DataFrame) -> list[str]:
-    """The model's columns in its order, as the table calls them; all of the table's where it has no names."""
+    """The model's columns in its order with the table's names; all columns for a model without names."""
     names = fitted_names(booster)
     if names is None:
         return list(table.columns)
@@ -84,7 +82,7 @@ def _names(booster: xgboost.Booster | lightgbm.Booster, table: pd.DataFrame) -> 
 
 
 def _read_table(path: Path) -> tuple[pd.DataFrame, bool]:
-    """The file's table, and whether its cells are still text."""
+    """The table of a file, and whether its cells are still texts."""
     try:
         if path.suffix.lower() in {".parquet", ".pq"}:
             return pd.read_parquet(path), False
@@ -101,7 +99,7 @@ def _to_numbers(path: Path, column: pd.Series[Any]) -> pd.Series[Any]:
     missing = is_missing(cells)
     numbers = pd.to_numeric(cells.mask(missing, "nan"), errors="coerce")
     if len(wrong := np.flatnonzero(numbers.isna() & ~missing)):
-        # The header is line 1.
+        # The header is line 1 of the file.
         raise ExportError(
             f"{path}, line {wrong[0] + 2}: column {column.name!r} has {column.iloc[wrong[0]]!r}, "
             "and the model takes numbers there"
@@ -111,10 +109,10 @@ def _to_numbers(path: Path, column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _to_categories(column: pd.Series[Any], categories: Sequence[Any]) -> pd.Series[Any]:
-    """The column as a pandas categorical; what is not among the categories is missing.
+    """Convert a column to a pandas categorical; values outside the categories are missing.
 
     Raises:
-        ExportError: nothing of it is among them, so that they are of another column or kind.
+        ExportError: no value is among the categories, which are those of another column or type.
     """
     codes = pd.Index(categories).get_indexer(pd.Index(column.astype(object)))
     there = column[~is_missing(column)]
