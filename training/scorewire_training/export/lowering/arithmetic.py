@@ -15,12 +15,12 @@ from scorewire_training.export.lowering.graph_builder import GraphBuilder
 from scorewire_training.export.lowering.sparse_counts import count_columns, scale_counts
 from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns, tensor_columns
 
-# numpy adds fewer than this many columns one after the other.
+# numpy adds fewer columns than this one after the other.
 _PAIRWISE_COLUMNS = 8
 
 
 def times(builder: GraphBuilder, inputs: SymbolicColumns, factors: NDArray[np.float64]) -> SymbolicColumns:
-    """Columns times a factor each, or all times one."""
+    """Multiply each column by its factor, or all columns by one factor."""
     counts = builder.counts(inputs)
     if counts is not None:
         return replace(inputs, columns=count_columns(scale_counts(builder.graph, counts, factors)))
@@ -29,7 +29,7 @@ def times(builder: GraphBuilder, inputs: SymbolicColumns, factors: NDArray[np.fl
 
 
 def clip(builder: GraphBuilder, x: str, low: float, high: float) -> str:
-    """Numbers cut to a range; NaN stays NaN."""
+    """Clip numbers to a range; NaN stays NaN."""
     graph = builder.graph
     bottom, top = builder.constant([low]), builder.constant([high])
     x = graph.node("Where", [graph.node("Less", [x, bottom]), bottom, x])
@@ -37,7 +37,7 @@ def clip(builder: GraphBuilder, x: str, low: float, high: float) -> str:
 
 
 def normalize(builder: GraphBuilder, x: str, width: int, kind: str, least: float = 0.0) -> str:
-    """Rows over their "l1", "l2" or "max" norm; rows of zeros, or with a smaller norm than `least`, stay."""
+    """Divide rows by their "l1", "l2" or "max" norm, unless the norm is 0 or below `least`."""
     graph = builder.graph
     if kind == "l2":
         norm = graph.node("Sqrt", [row_sum(builder, graph.node("Mul", [x, x]), width)])
@@ -54,15 +54,15 @@ def normalize(builder: GraphBuilder, x: str, width: int, kind: str, least: float
 
 def largest(builder: GraphBuilder, x: str) -> str:
     """The largest number of each row, shape [rows, 1]."""
-    # ReduceMax would take its axes in one way or another, by the operator set.
+    # ReduceMax takes its axes differently in different operator sets.
     return builder.graph.nodes("TopK", [x, builder.graph.constant(np.array([1]))], 2, axis=1)[0]
 
 
 def from_logs(builder: GraphBuilder, x: str, width: int) -> str:
-    """Shares from their logarithms but for a common part, the way of scipy's logsumexp.
+    """Probabilities from log probabilities with a common offset, computed as scipy's logsumexp does.
 
-    Where the logarithms are so large that the sum's is lost in them, the shares
-    do not add up to one, and where some are infinite, theirs are no numbers.
+    For very large logarithms the logarithm of the sum is rounded away, and the
+    probabilities do not add up to one. For infinite ones they are NaN.
     """
     graph = builder.graph
     top = largest(builder, x)
@@ -73,17 +73,17 @@ def from_logs(builder: GraphBuilder, x: str, width: int) -> str:
 
 
 def row_sum(builder: GraphBuilder, x: str, width: int) -> str:
-    """Sums of rows of that width, shape [rows, 1]."""
+    """The sums of rows of a given width, shape [rows, 1]."""
     graph = builder.graph
     if not 0 < width < _PAIRWISE_COLUMNS:
         return graph.node("ReduceSum", [x, graph.constant(np.array([1]))], keepdims=1)
-    # From the left, as numpy adds few columns. ReduceSum's order depends on how many rows there are.
+    # From left to right, as numpy adds few columns. ReduceSum's order depends on the number of rows.
     columns = graph.nodes("Split", [x, graph.constant(np.ones(width, dtype=np.int64))], width, axis=1)
     return graph.node("Sum", columns)
 
 
 def share_out(builder: GraphBuilder, x: str, width: int) -> str:
-    """Rows over their sums; a row of zeros is shared out evenly."""
+    """Divide rows by their sums; a row of zeros gets equal shares."""
     graph = builder.graph
     total = row_sum(builder, x, width)
     nothing = graph.node("Equal", [total, builder.constant([0.0])])
@@ -97,7 +97,7 @@ def log1p(builder: GraphBuilder, x: str) -> str:
     log = graph.node("Log", [u])
     ratio = graph.node("Div", [x, graph.node("Sub", [u, one])])
     near = graph.node("Mul", [log, ratio])
-    # Far from 0 the plain logarithm is exact, and infinity no quotient.
+    # Far from 0 the plain logarithm is exact, and the quotient of infinities would be NaN.
     small = graph.node("Less", [graph.node("Abs", [x]), builder.constant([0.5])])
     result = graph.node("Where", [small, near, log])
     return graph.node("Where", [graph.node("Equal", [u, one]), x, result])
@@ -157,7 +157,7 @@ FUNCTIONS: dict[Any, Callable[[GraphBuilder, str], str]] = {
 
 
 def arg_max(builder: GraphBuilder, x: str, *, last: bool = False) -> str:
-    """The place of each row's largest number, the first or the last of several; int64, [rows, 1]."""
+    """The position of each row's largest number, the first or the last of several; int64, [rows, 1]."""
     return builder.graph.node("ArgMax", [x], axis=1, keepdims=1, select_last_index=int(last))
 
 
@@ -172,7 +172,7 @@ def take_column(builder: GraphBuilder, x: str, index: int) -> str:
 
 
 def weighted_mean(builder: GraphBuilder, parts: list[str], weights: Any) -> str:
-    """The weighted mean, summed in order."""
+    """The weighted mean of tensors, added in their order."""
     graph = builder.graph
     if weights is not None:
         parts = [

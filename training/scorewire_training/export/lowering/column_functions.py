@@ -1,4 +1,4 @@
-"""Functions of one column that the steps of a pipeline make: where they are defined, and how they go."""
+"""The functions of one feature that the steps of a pipeline form: their domains and directions."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from scorewire_training.export.lowering.columnwise import StepChain
 from scorewire_training.export.lowering.graph_builder import GraphBuilder
 from scorewire_training.export.lowering.symbolic_columns import ColumnOrigin
 
-# Numbers in which a function's ends and direction show.
+# Numbers at which the ends and the direction of a function are looked for.
 _GRID = np.array(
     [
         *(sign * 10.0**power for sign in (-1, 1) for power in range(-300, 309, 12)),
         *(sign * value for sign in (-1, 1) for value in (0.0, 0.5, 1.0, 10.0, 1e3, 1e5, 1e7, np.inf)),
     ]
 )
-# What is no more is a matter of rounding.
+# Relative differences up to this are rounding.
 _ROUNDING = 1e-12
 
 
 class ColumnFunctions:
-    """Columns made by the same steps, each of one feature.
+    """Columns that the same steps compute, each from one feature.
 
-    Numbers are told by their places, the integers in the order of all doubles.
+    Numbers are given as ordinals, the integers of `double_order`.
 
     Args:
-        builder: knows typical numbers of the features.
-        origins: of the columns.
+        builder: has typical numbers of the features.
+        origins: the origins of the columns.
     """
 
     def __init__(self, builder: GraphBuilder, origins: Sequence[ColumnOrigin]) -> None:
@@ -43,19 +43,19 @@ class ColumnFunctions:
         self._grid = np.sort(to_ordinals(np.concatenate([grid, typical])), axis=0)
 
     def alone(self, column: int) -> ColumnFunctions:
-        """One of the columns by itself."""
+        """The functions of one of the columns alone."""
         return ColumnFunctions(self._builder, [self._origins[column]])
 
     def compute(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """The columns of some numbers, and where those have become missing; shape [numbers, columns]."""
+        """The columns for some numbers, and where these became missing; shape [numbers, columns]."""
         return self._chain.compute(from_ordinals(places))
 
     def of_missing(self) -> NDArray[np.float64]:
-        """The columns of a missing number, shape [1, columns]."""
+        """The columns for a missing number, shape [1, columns]."""
         return self._chain.compute(np.full((1, len(self._origins)), np.nan))[0]
 
     def finite_ranges(self) -> list[tuple[float, float]]:
-        """For each column the smallest and the largest number that is made a finite one."""
+        """For each column, the smallest and the largest number with a finite result."""
 
         def finite(places: NDArray[np.int64]) -> NDArray[np.bool_]:
             values, missing = self.compute(places)
@@ -68,20 +68,20 @@ class ColumnFunctions:
         return [(a, b) if whole else (-np.inf, np.inf) for a, b, whole in ranges]
 
     def domains(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The first and the last number that each column is not missing of.
+        """The first and the last number for which each column is defined.
 
         Raises:
-            UnsupportedModelError: it is missing of numbers in between.
+            UnsupportedModelError: a column is not defined for numbers in between.
         """
         low, high, is_whole = self._range(lambda places: ~self.compute(places)[1])
         self.check(is_whole, "is not defined on one range of numbers")
         return low, high
 
     def directions(self, low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether each column rises with its feature between two numbers; else it falls.
+        """Whether each column rises with its feature between two numbers; otherwise it falls.
 
         Raises:
-            UnsupportedModelError: it does both.
+            UnsupportedModelError: a column does both.
         """
         values, missing = self.compute(np.clip(self._grid, low, high))
         with np.errstate(invalid="ignore"):
@@ -93,10 +93,10 @@ class ColumnFunctions:
         return np.asarray(rises)
 
     def check(self, holds: NDArray[np.bool_] | np.bool_, what: str) -> None:
-        """Check something of each column.
+        """Check a property of each column; `what` names its violation.
 
         Raises:
-            UnsupportedModelError: it does not hold of one.
+            UnsupportedModelError: the property does not hold for a column.
         """
         for column in np.flatnonzero(~holds).tolist():
             raise refusal(self._origins[column], what)
@@ -104,7 +104,7 @@ class ColumnFunctions:
     def _range(
         self, holds: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """Each column's first and last number of which something holds, and whether of all between."""
+        """Each column's first and last number with a property, and whether all between have it."""
         inside = holds(self._grid)
         count = len(self._grid)
         first, last = inside.argmax(axis=0), count - 1 - inside[::-1].argmax(axis=0)
@@ -125,7 +125,7 @@ class ColumnFunctions:
 
 
 def refusal(origin: ColumnOrigin, what: str) -> UnsupportedModelError:
-    """Of a column that is not to be compared as its caller's number is."""
+    """The error for a column whose comparisons cannot be moved to the caller's number."""
     names = ", ".join(_name(step) for step, _ in origin.steps)
     return UnsupportedModelError(
         f"what {names} makes of {origin.feature!r} {what}, and is then compared with thresholds",

@@ -52,7 +52,7 @@ def declare_columnwise(classes: Sequence[type | str], columnwise: Columnwise) ->
 
 
 def trace(step: object, given: SymbolicColumns, made: SymbolicColumns) -> SymbolicColumns:
-    """What a step has made, its columns with their origins where the step works on each column alone."""
+    """The columns that a step made, with their origins if the step computes each from one column."""
     kind = _COLUMNWISE.get(type(step))
     if kind is None:
         return made
@@ -70,20 +70,20 @@ def trace(step: object, given: SymbolicColumns, made: SymbolicColumns) -> Symbol
 
 
 def origin_of(column: Column) -> ColumnOrigin | None:
-    """The single number feature that a column was made of, and how; None where it was not."""
+    """The origin of a column that was computed from a single number feature; None for other columns."""
     if isinstance(column, RawNumber):
         return ColumnOrigin(column.feature)
     return column.origin if isinstance(column, TensorColumn) else None
 
 
 def inexact_origins(columns: Sequence[Column]) -> dict[int, ColumnOrigin]:
-    """By place, the origins of columns that were made of a single number feature, and not to the last bit."""
+    """By position, the origins of the columns that the graph does not compute to the last bit."""
     origins = {place: origin_of(column) for place, column in enumerate(columns)}
     return {place: origin for place, origin in origins.items() if origin is not None and not origin.exact}
 
 
 def has_domain(origin: ColumnOrigin) -> bool:
-    """Whether a column's steps may have no finite result for a finite number, and can be computed alone."""
+    """Whether a column's steps may give no finite result for a finite number."""
     return goes_one_way(origin) and any(
         isinstance(step, PowerTransformer)
         or (isinstance(step, FunctionTransformer) and step.func is not None)
@@ -92,15 +92,15 @@ def has_domain(origin: ColumnOrigin) -> bool:
 
 
 def goes_one_way(origin: ColumnOrigin) -> bool:
-    """Whether each of a column's steps may be one that only rises or only falls."""
+    """Whether each of a column's steps may be monotone."""
     return all(type(step) in _COLUMNWISE for step, _ in origin.steps)
 
 
 class StepChain:
-    """The steps of columns of like origins, as their libraries compute them.
+    """The steps behind some columns, computed by their libraries.
 
     Args:
-        origins: of the same steps, each of another column.
+        origins: the origins of the columns; all have the same steps.
     """
 
     def __init__(self, origins: Sequence[ColumnOrigin]) -> None:
@@ -110,17 +110,17 @@ class StepChain:
             step = _narrow(links[0][0], [column for _, column in links])
             self._steps.append(step)
             if isinstance(step, PowerTransformer) and step.standardize:
-                # Apart, since the one refuses what the other may make.
+                # Separately, because the scaler refuses values that the power may give.
                 step.standardize = False
                 self._steps.append(step._scaler)
 
     def compute(self, table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """What the steps make of numbers, and where a number has become missing on the way.
+        """The results of the steps, and where a number became missing.
 
-        What a step would refuse counts as missing: the fitted model refuses its row.
+        A number that a step refuses counts as missing: the fitted model refuses its row.
 
         Args:
-            table: any number of each column, shape [numbers, columns].
+            table: numbers for each column, shape [numbers, columns].
         """
         missing = np.zeros(table.shape, dtype=np.bool_)
         with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -141,7 +141,7 @@ class StepChain:
 
 
 def _narrow(step: Any, columns: list[int]) -> Any:
-    """The step, fitted on some of its columns alone, and without names."""
+    """A copy of a fitted step for some of its columns, without names."""
     alone = copy.copy(step)
     for name in ("feature_names_in_", "_sklearn_output_config"):
         vars(alone).pop(name, None)

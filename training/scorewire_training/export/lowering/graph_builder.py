@@ -1,4 +1,4 @@
-"""The graph in the making, with its inputs: where symbols become tensors."""
+"""Builds a model's graph and its inputs: turns symbolic columns into tensors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from scorewire_training.export.lowering.symbolic_columns import (
 )
 
 NUMBERS_INPUT = "features"
-# What the inputs of a bag's entries are called, with its number behind, and their types.
+# The names of the inputs that hold a bag's entries, and their types.
 _ENTRIES = {
     manifest_pb2.ENTRY_PART_ROW: ("rows", manifest_pb2.ELEMENT_TYPE_INT64, TensorProto.INT64),
     manifest_pb2.ENTRY_PART_PLACE: ("places", manifest_pb2.ELEMENT_TYPE_INT64, TensorProto.INT64),
@@ -44,18 +44,24 @@ _ENTRIES = {
 
 @dataclass(slots=True)
 class GraphBuilder:
-    """A graph, and the columns of its inputs in the order of their first use.
+    """A graph under construction; its inputs have columns in the order of their first use.
 
-    `sample_features` are the columns that the model may read, as (name,
-    FEATURE_KIND_*). `hard_texts` has, by text feature, texts that may be cut in
-    another way. `categories` has, for
-    features that the sample holds as pandas categoricals, their categories;
-    `coded_features` are those of them whose codes the model itself takes, so
-    that it cannot tell a text that is no category from a missing one. `typical`
-    has some numbers of each number feature, as many of each; `narrow` the types
-    of those that libraries compute in less than double precision. `origins` are
-    those of the columns that have been read. `only_near`: to a row far from those
-    of training the model's rows are all equally near, so that none must come.
+    Attributes:
+        sample_features: the columns that the model may read, as (name, FEATURE_KIND_*).
+        categories: the categories of features that are pandas categoricals in the sample.
+        typical: typical numbers of each number feature, the same count for each.
+        narrow: the dtypes of number features that libraries compute in less than
+            double precision.
+        graph: the graph.
+        thresholds: the numbers that the model compares each number feature with.
+        missing_texts: by text feature without missing texts in the sample, the value
+            that the first step takes for a missing text.
+        coded_features: the features whose codes of a pandas categorical the model
+            takes; a text that is not a category is missing to it.
+        hard_texts: by text feature, texts that may be split differently.
+        origins: the origins of the columns that have been read.
+        only_near: whether rows far from the training rows must be refused, because all
+            training rows are equally near to them.
     """
 
     sample_features: tuple[tuple[str, int], ...]
@@ -76,14 +82,14 @@ class GraphBuilder:
     _asked_double: bool = False
     _zero: str = ""
 
-    # Tensors from symbols
+    # Tensors from symbolic columns
 
     def tensor(
         self, inputs: SymbolicColumns, element_type: int = TensorProto.DOUBLE, *, absent: float = 0.0
     ) -> str:
-        """The matrix as one tensor of shape [rows, width], double or float.
+        """The columns as one tensor of shape [rows, width], double or float.
 
-        `absent` is the number of words that a row does not have.
+        `absent` is the number for a term that a row does not have.
 
         Raises:
             UnsupportedModelError: a column is text.
@@ -106,7 +112,7 @@ class GraphBuilder:
         return parts[0] if len(parts) == 1 else self.graph.node("Concat", parts, axis=1)
 
     def product(self, inputs: SymbolicColumns, weights: NDArray[np.float64]) -> str:
-        """The matrix times weights of shape [width, targets]: double, [rows, targets].
+        """The columns times weights of shape [width, targets]: double, [rows, targets].
 
         Raises:
             UnsupportedModelError: a column is text.
@@ -124,7 +130,7 @@ class GraphBuilder:
         return parts[0] if len(parts) == 1 else graph.node("Sum", parts)
 
     def counts(self, inputs: SymbolicColumns) -> SparseCounts | None:
-        """The matrix as counts; None where its columns are others, or of several texts, or in disorder."""
+        """The columns as sparse counts; None unless all are terms of one text, each once and ascending."""
         found = [column for column in inputs.columns if isinstance(column, CountColumn)]
         indices = [term.index for term in found]
         if not found or len(found) < inputs.width or any(t.counts is not found[0].counts for t in found):
@@ -132,15 +138,15 @@ class GraphBuilder:
         return select(self.graph, found[0].counts, indices) if indices == sorted(set(indices)) else None
 
     def count(self, inputs: SymbolicColumns, bag: manifest_pb2.Bag) -> SparseCounts:
-        """The counts of the terms of a text column.
+        """Count the terms of a text column.
 
         Args:
-            inputs: of one column.
-            bag: how it is cut and counted; which text it is of is filled in here.
+            inputs: one text column.
+            bag: how the text is split and counted; the text feature is filled in here.
 
         Raises:
-            UnsupportedModelError: the column is not text, or its missing texts
-                have become another text on the way.
+            UnsupportedModelError: the column is not text, or an earlier step filled its
+                missing texts.
         """
         (column,) = inputs.columns
         text = _raw(column)
@@ -149,7 +155,7 @@ class GraphBuilder:
         self._bags.append((text.feature, bag))
         self.hard_texts.setdefault(text.feature, []).extend(make_hard_texts(bag))
         if not self._zero:
-            # From this column of zeros graphs know how many rows there are.
+            # This column of zeros tells the graph the number of rows.
             self._zero = self.tensor(
                 SymbolicColumns((EncodedText(text.feature, text.fold, {}, 0.0, strict=False),))
             )
@@ -157,22 +163,22 @@ class GraphBuilder:
         return SparseCounts(rows, places, values, self._zero, width, signed)
 
     def constant(self, values: float | Sequence[float] | NDArray[np.float64]) -> str:
-        """A double constant."""
+        """Add a double constant; returns its name."""
         return self.graph.constant(np.asarray(values, dtype=np.float64))
 
     def cast(self, tensor: str, element_type: int) -> str:
-        """A cast."""
+        """Add a cast to an element type; returns the result."""
         return self.graph.node("Cast", [tensor], to=element_type)
 
-    # What is learned on the way
+    # Facts about features that are collected while lowering
 
     def add_thresholds(self, column: Column, values: Iterable[float]) -> None:
-        """Note where the model's answer jumps, if the column is a number as it came."""
+        """Record the numbers that the model compares a column with, if it is an unchanged number feature."""
         if isinstance(column, RawNumber):
             self.thresholds.setdefault(column.feature, []).extend(float(value) for value in values)
 
     def _part(self, source: str, run: list[Column], element_type: int, absent: float) -> str:
-        """Columns of one source as a tensor of the element type."""
+        """Columns of one source as one tensor of the element type."""
         if source == NUMBERS_INPUT:
             places = [
                 self._slots.setdefault(column, len(self._slots))
@@ -197,7 +203,7 @@ class GraphBuilder:
         return tensor if element_type == TensorProto.DOUBLE else self.cast(tensor, element_type)
 
     def _pick(self, places: list[int]) -> str:
-        """Columns of the input; `finish` takes the node away if they are all of them."""
+        """Gather columns of the input; `finish` removes the node if it gathers all columns in order."""
         tensor = self.graph.node("Gather", [NUMBERS_INPUT, self._indices(places)], axis=1)
         self._picks[tensor] = tuple(places)
         return tensor
@@ -205,20 +211,23 @@ class GraphBuilder:
     def _indices(self, places: Sequence[int]) -> str:
         return self.graph.constant(np.asarray(places, dtype=np.int64), "places")
 
-    # The end
+    # The finished graph
 
     @property
     def features(self) -> tuple[tuple[str, int], ...]:
-        """The columns that have been read so far, as (name, FEATURE_KIND_*), in the sample's order."""
+        """The columns that have been read, as (name, FEATURE_KIND_*), in the sample's order."""
         read = {column.feature for column in self._slots} | {feature for feature, _ in self._bags}
         return tuple(feature for feature in self.sample_features if feature[0] in read)
 
     def finish(self, name: str) -> tuple[onnx.ModelProto, manifest_pb2.Coding, dict[str, tuple[str, ...]]]:
-        """The checked graph, how rows become its inputs, and the texts known by feature.
+        """Finish the graph.
+
+        Returns:
+            The checked graph, how rows become its inputs, and the known texts by feature.
 
         Raises:
-            UnsupportedModelError: no step uses any feature, or parts that were
-                converted by others do not fit together.
+            UnsupportedModelError: no step reads any feature, or parts that other
+                converters made do not fit together.
         """
         if not self._slots:
             raise UnsupportedModelError(
@@ -265,7 +274,7 @@ class GraphBuilder:
     def _add_vocabularies(
         self, coding: manifest_pb2.Coding, positions: dict[str, int], known: dict[str, tuple[str, ...]]
     ) -> dict[tuple[str, manifest_pb2.TextFold.ValueType], int]:
-        """One vocabulary for each text feature and fold; returns their places."""
+        """Add a vocabulary for each text feature and fold; returns their indices."""
         columns = [column for column in self._slots if isinstance(column, EncodedText)]
         result: dict[tuple[str, manifest_pb2.TextFold.ValueType], int] = {}
         for column in columns:
@@ -274,7 +283,7 @@ class GraphBuilder:
                 continue
             alike = [other for other in columns if (other.feature, other.fold) == key]
             texts = dict.fromkeys(text for other in alike for text in other.values)
-            # A text that one encoder refuses is unknown to the model.
+            # A text that one of the encoders refuses is unknown to the model.
             strict = [other.values for other in alike if other.strict]
             accepted = [text for text in texts if all(text in values for values in strict)]
             result[key] = len(coding.vocabularies)
@@ -283,7 +292,7 @@ class GraphBuilder:
         return result
 
     def _take_away_idle_nodes(self, graph: onnx.GraphProto) -> None:
-        """Take away picks of all columns, casts to what the input is already, and what nothing reads."""
+        """Remove gathers of all columns, casts to the input's own type, and unused nodes and constants."""
         whole = tuple(range(len(self._slots)))
         own_type = TensorProto.DOUBLE if self._asked_double else TensorProto.FLOAT
         idle = {tensor: NUMBERS_INPUT for tensor, places in self._picks.items() if places == whole}
@@ -292,7 +301,7 @@ class GraphBuilder:
             for cast, (tensor, element_type) in self._casts.items()
             if element_type == own_type
         }
-        # In place: a copy of a large node is never given back.
+        # In place, because the memory of a copied large node is not returned.
         used = {output.name for output in graph.output}
         for place in reversed(range(len(graph.node))):
             node = graph.node[place]
@@ -313,15 +322,15 @@ def _source(column: Column) -> str:
 
 
 def _entries_name(bag: int, stem: str) -> str:
-    """The name of an input of a bag's entries; none that `Graph.name` makes."""
+    """The name of an input of a bag's entries; `Graph.name` never makes such a name."""
     return f"words{bag}_{stem}"
 
 
 def _raw(column: Column) -> RawText:
-    """The column as a text that is read as it came.
+    """Check that a column is an unchanged text feature.
 
     Raises:
-        UnsupportedModelError: it is not text, or its missing texts have become another text on the way.
+        UnsupportedModelError: the column is not text, or an earlier step filled its missing texts.
     """
     if not isinstance(column, RawText):
         raise UnsupportedModelError("a step that takes text is given numbers", "give it text columns only")
@@ -334,7 +343,7 @@ def _raw(column: Column) -> RawText:
 
 
 def _by_counts(inputs: SymbolicColumns) -> list[tuple[SparseCounts, list[tuple[int, int]]]]:
-    """The counts among the columns, and for each column of theirs its places in the matrix and in them."""
+    """The sparse counts among the columns, each with pairs of a column's position and its index there."""
     found: dict[str, tuple[SparseCounts, list[tuple[int, int]]]] = {}
     for place, column in enumerate(inputs.columns):
         if isinstance(column, CountColumn):
@@ -344,7 +353,7 @@ def _by_counts(inputs: SymbolicColumns) -> list[tuple[SparseCounts, list[tuple[i
 
 
 def _positions(features: tuple[tuple[str, int], ...]) -> dict[str, int]:
-    """Each feature's place among those of its kind."""
+    """Each feature's position among the features of its kind."""
     counts: dict[int, int] = {schema_pb2.FEATURE_KIND_NUMBER: 0, schema_pb2.FEATURE_KIND_TEXT: 0}
     result = {}
     for name, kind in features:

@@ -1,4 +1,4 @@
-"""Which steps of a pipeline see the rows that are predicted."""
+"""The steps of a pipeline that are applied when it predicts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ IMBALANCED = "imblearn.pipeline.Pipeline"
 
 
 def class_name(thing: object) -> str:
-    """The full name of a thing's class, by which classes of libraries are known that may not be there."""
+    """The full name of an object's class, which is known even if the class's library is not installed."""
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
 
 def steps_at_predict(model: Any) -> list[Any] | None:
-    """The steps of a pipeline but for the samplers of imbalanced-learn, which work in training only.
+    """The steps of a pipeline without imbalanced-learn's samplers, which act in training only.
 
-    None where the model is no pipeline.
+    None if the model is not a pipeline.
     """
     if type(model) is not Pipeline and class_name(model) != IMBALANCED:
         return None

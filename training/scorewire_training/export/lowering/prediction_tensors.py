@@ -1,4 +1,4 @@
-"""The tensors of a model's prediction inside the graph, and what rules make of them."""
+"""The tensors of a model's prediction inside the graph, and helpers of the rules of models."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from scorewire_training.export.lowering.graph_builder import GraphBuilder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionTensors:
-    """The tensors of a model's answer; its numbers are of `element_type`, double or float.
+    """The tensors of a model's prediction; numbers are of `element_type`, double or float.
 
-    A regressor has `value` [rows, width]. A classifier has `class_labels`, the
-    `label` as their index (int64, [rows, 1]), `probabilities` [rows,
-    classes] where it has predict_proba, and `decision` [rows, 1 or classes]
-    where it has decision_function. A classifier that answers several labels
-    for a row has an answer for each, in double.
+    A regressor has `value` [rows, width]. A classifier has `class_labels`, and the
+    `label` as their index (int64, [rows, 1]); `probabilities` [rows, classes] if it
+    has predict_proba, and `decision` [rows, 1 or classes] if it has
+    decision_function. A multilabel classifier has `labels`, a prediction for each
+    label, in double.
     """
 
     family: str
@@ -37,7 +37,7 @@ class PredictionTensors:
 
     @property
     def outputs(self) -> tuple[ModelOutput, ...]:
-        """The answer as the outputs of a model."""
+        """The prediction as the outputs of a model."""
         result = [
             output.of_target(target) for target, label in enumerate(self.labels) for output in label.outputs
         ]
@@ -70,9 +70,9 @@ class PredictionTensors:
         return tuple(result)
 
 
-# The classes of a label that a table of zeros and ones tells.
+# The classes of a label that was given as a column of zeros and ones.
 INDICATOR = ("0", "1")
-# Those of outlier detectors, in the order of the label's numbers.
+# The classes of outlier detectors, in the order of the label's index.
 OUTLIER_LABELS = ("-1", "1")
 
 
@@ -80,7 +80,7 @@ def class_labels(model: Any) -> tuple[str, ...]:
     """The names of a classifier's classes.
 
     Raises:
-        UnsupportedModelError: it has several targets, or a single class.
+        UnsupportedModelError: the classifier has several targets, or a single class.
     """
     classes = model.classes_
     if isinstance(classes, list):
@@ -93,22 +93,22 @@ def class_labels(model: Any) -> tuple[str, ...]:
 
 
 def pair(builder: GraphBuilder, positive: str) -> str:
-    """Probabilities of two classes, [rows, 2], from those of the second, [rows, 1]."""
+    """The probabilities of two classes, [rows, 2], from those of the second class, [rows, 1]."""
     negative = builder.graph.node("Sub", [builder.constant([1.0]), positive])
     return builder.graph.node("Concat", [negative, positive], axis=1)
 
 
 def outlier_prediction(builder: GraphBuilder, family: str, decision: str, inside: str) -> PredictionTensors:
-    """The answer of an outlier detector: its decision, and whether rows are like those of training."""
+    """The prediction of an outlier detector: its decision, and whether rows are like the training rows."""
     label = builder.cast(inside, TensorProto.INT64)
     return PredictionTensors(family=family, value=decision, class_labels=OUTLIER_LABELS, label=label)
 
 
 def decision_score(builder: GraphBuilder, member: PredictionTensors, estimator: Any, owner: object) -> str:
-    """By what a classifier decides: one column for two classes, else one for each.
+    """The scores that a classifier decides by: one column for two classes, else one for each class.
 
     Raises:
-        UnsupportedModelError: it decides by what its translation does not give.
+        UnsupportedModelError: the classifier has a decision_function that its rule does not give.
     """
     if member.decision is not None:
         return as_double(builder, member, member.decision, owner)
@@ -122,10 +122,10 @@ def decision_score(builder: GraphBuilder, member: PredictionTensors, estimator: 
 
 
 def as_double(builder: GraphBuilder, answer: PredictionTensors, tensor: str | None, owner: object) -> str:
-    """A tensor of an answer in double.
+    """A tensor of a prediction in double.
 
     Raises:
-        UnsupportedModelError: the answer has no such tensor.
+        UnsupportedModelError: the prediction does not have the tensor.
     """
     if tensor is None:
         raise UnsupportedModelError(
@@ -138,7 +138,7 @@ def as_double(builder: GraphBuilder, answer: PredictionTensors, tensor: str | No
 
 
 def family_of(model: object, members: list[PredictionTensors]) -> str:
-    """What kind of model one of others is, for people."""
+    """The kind of a model made of other models, for people."""
     names = ", ".join(dict.fromkeys(member.family for member in members))
     return f"{type(model).__name__} of {names}"
 
@@ -146,7 +146,7 @@ def family_of(model: object, members: list[PredictionTensors]) -> str:
 def multilabel_prediction(
     builder: GraphBuilder, family: str, labels: list[PredictionTensors]
 ) -> PredictionTensors:
-    """The answer of a classifier that has these for its labels.
+    """The prediction of a multilabel classifier, from the predictions of its labels.
 
     Raises:
         UnsupportedModelError: a label has a single class.

@@ -1,4 +1,4 @@
-"""The sample: which columns a model takes, and what they hold."""
+"""The columns that a model takes, matched with the sample."""
 
 from __future__ import annotations
 
@@ -28,22 +28,24 @@ from scorewire_training.export.lowering.symbolic_columns import (
 )
 from scorewire_training.releases import FrozenEstimator
 
-# How many numbers of a column are told.
+# The number of typical values of a column.
 _TYPICAL = 9
 _ROWS_LOOKED_AT = 1_000
-# Types that numpy computes functions of in less than double precision.
+# The dtypes whose functions numpy computes in less than double precision.
 _NARROW = ("bool", "boolean", "float16", "float32", "int8", "int16", "uint8", "uint16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleColumns:
-    """What is read off a sample.
+    """The columns of a sample that a model takes.
 
-    `features` are columns that rows can hold, in the sample's order; `inputs` has
-    all in the order in which the model takes them; `categories` of the pandas
-    categoricals; `spellings` of the missing values of each text feature.
-    `typical` has some numbers of each number feature, as many of each, and
-    `narrow` the types of those that are less than doubles.
+    Attributes:
+        features: the columns that rows can hold, in the sample's order.
+        columns: all columns in the order in which the model takes them.
+        categories: the categories of pandas categoricals.
+        spellings: the values that stand for missing texts, by text feature.
+        typical: typical numbers of each number feature, the same count for each.
+        narrow: the dtypes of number features with less than double precision.
     """
 
     features: tuple[tuple[str, int], ...]
@@ -58,8 +60,8 @@ def match_sample(model: object, sample: pd.DataFrame) -> SampleColumns:
     """Match a sample with the model that takes it.
 
     Raises:
-        UnsupportedModelError: the sample lacks a column, has them in an order
-            that the model does not take, or holds what a row cannot.
+        UnsupportedModelError: the sample is empty, lacks a column, or has its columns
+            in another order than the model.
     """
     if not isinstance(sample, pd.DataFrame) or not len(sample):
         raise UnsupportedModelError("the sample is no DataFrame with rows", "pass some of the training rows")
@@ -124,7 +126,7 @@ def _taken(model: object, present: list[str]) -> list[str]:
     if isinstance(model, lightgbm.Booster | lightgbm.LGBMModel):
         names = sample_names(names, present)
     if type(model) is ColumnTransformer:
-        # It finds its columns by name, and takes frames without those that it drops.
+        # It finds columns by name and accepts frames without the columns that it drops.
         return names
     if missing := [name for name in names if name not in set(present)]:
         raise _lacks(missing[0])
@@ -147,14 +149,14 @@ def _lacks(name: str) -> UnsupportedModelError:
 
 
 def sample_names(names: Iterable[str], present: Iterable[str]) -> list[str]:
-    """LightGBM's names of columns as the sample has them: it has written white space as underscores."""
+    """The sample's names of LightGBM's columns: LightGBM replaces white space by underscores."""
     present = list(present)
     called = {re.sub(r"\s", "_", name): name for name in present} | {name: name for name in present}
     return [called.get(name, name) for name in names]
 
 
 def first_step(model: Any) -> Any:
-    """The first thing that is given the rows: what a wrapper wraps, a pipeline's first step."""
+    """The object that gets the rows first: the model inside a wrapper, the first step of a pipeline."""
     while True:
         if steps := steps_at_predict(model):
             model = steps[0]
@@ -167,7 +169,7 @@ def first_step(model: Any) -> Any:
 
 
 def fitted_names(model: object) -> list[str] | None:
-    """The names of the columns that a model was fitted on; None where it knows none."""
+    """The names of the columns that a model was fitted on; None if the model stores no names."""
     model = first_step(model)
     if isinstance(model, xgboost.Booster):
         return None if model.feature_names is None else list(model.feature_names)
@@ -178,7 +180,7 @@ def fitted_names(model: object) -> list[str] | None:
     if class_name(model).startswith("catboost."):
         names = list(getattr(model, "feature_names_", None) or ())
         return None if names == [str(i) for i in range(len(names))] else names
-    # scikit-learn's wrapper of XGBoost, fitted without names, refuses to tell them.
+    # XGBoost's scikit-learn estimators raise AttributeError if they were fitted without names.
     fitted = getattr(model, "feature_names_in_", None)
     return None if fitted is None else [str(name) for name in fitted]
 
@@ -192,10 +194,10 @@ def _fitted_count(model: object) -> int | None:
 
 
 def _is_text(values: pd.Series[Any]) -> bool:
-    """Whether a column is text; else it holds numbers.
+    """Whether a column holds texts; otherwise it holds numbers.
 
     Raises:
-        UnsupportedModelError: it is neither.
+        UnsupportedModelError: the column holds neither texts nor numbers.
     """
     name, dtype = values.name, values.dtype
     if isinstance(dtype, pd.CategoricalDtype):
@@ -231,7 +233,7 @@ def _kind(value: object) -> str:
 
 
 def _typical(values: pd.Series[Any]) -> NDArray[np.float64]:
-    """Quantiles of some numbers of a column."""
+    """Quantiles of a sample of the numbers of a column."""
     some = values.iloc[:: max(1, len(values) // _ROWS_LOOKED_AT)].astype(object)
     numbers = pd.to_numeric(some, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     finite = numbers[np.isfinite(numbers)]
@@ -240,9 +242,9 @@ def _typical(values: pd.Series[Any]) -> NDArray[np.float64]:
 
 
 def _spellings(values: pd.Series[Any]) -> tuple[object, ...]:
-    """How missing texts are spelt in a column: None, NaN, "", or several of them."""
+    """The values that stand for missing texts in a column: None, NaN, "", or several of them."""
     missing = values[values.isna()]
-    # scikit-learn sees pd.NA as NaN.
+    # scikit-learn reads pd.NA as NaN.
     nulls: list[object] = [None if value is None else np.nan for value in missing.tolist()]
     found = [""] if bool((values == "").any()) else []
     result: list[object] = []

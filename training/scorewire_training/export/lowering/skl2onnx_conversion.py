@@ -1,4 +1,4 @@
-"""Steps and models that skl2onnx converts, each alone, and only those that it converts faithfully."""
+"""Conversion of single models by skl2onnx, for those that it converts exactly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ML_OPSET = 3
 
 
 def convert_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> tuple[str, str]:
-    """A classifier by skl2onnx, in float.
+    """Convert a classifier with skl2onnx, in float.
 
     Returns:
         The label as an index into `classes_`, int64 of shape [rows], and the
@@ -36,14 +36,14 @@ def convert_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicColumn
 
 
 def convert_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> str:
-    """A regressor by skl2onnx, in float; its value is double of shape [rows, targets]."""
+    """Convert a regressor with skl2onnx, in float; returns its value, double of shape [rows, targets]."""
     x = builder.tensor(inputs, TensorProto.FLOAT)
     outputs = _convert(builder, model, x, FloatTensorType([None, inputs.width]), {})
     return builder.cast(next(iter(outputs.values())), TensorProto.DOUBLE)
 
 
 def _convert(builder: GraphBuilder, step: Any, x: str, kind: Any, options: dict[str, bool]) -> dict[str, str]:
-    """The step's nodes, added to the graph; its outputs by name."""
+    """Add the nodes of a converted model to the graph; returns its outputs by name."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,7 +1,8 @@
-"""Sparse matrices in the graph: the counts of words, of which a row has few among many columns.
+"""Sparse matrices in the graph: counts of terms, of which a row has few among many columns.
 
-Entries stand in order of rows and columns, and are added up one after the other, as scipy adds them:
-weights and norms have scikit-learn's own bits, and no row's depend on the rows beside it.
+Entries are in the order of rows and columns and are added one after the other, as
+scipy adds them. So weights and norms have the bits of scikit-learn's, and a row's
+result does not depend on other rows.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ from onnx import TensorProto
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import Graph
 
-# Wider ones are not written out: a row would take a megabyte.
+# Wider counts are not made dense: a row would take a megabyte.
 MAX_DENSE_WIDTH = 1 << 17
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SparseCounts:
-    """Tensors of shape [entries] that have a row's values at some of `width` places.
+    """A sparse matrix as tensors of shape [entries].
 
-    `rows` and `places` are int64, `values` double. Idle entries have the value 0, at the place `width`.
-    `zero` is a column of zeros, double [rows, 1]. `signed` tells whether a
-    value may be below 0, or 0.
+    Attributes:
+        rows: the row of each entry, int64.
+        places: the column of each entry, int64; `width` for an idle entry.
+        values: the value of each entry, double; 0 for an idle entry.
+        zero: a column of zeros, double [rows, 1].
+        width: the number of columns.
+        signed: whether a value may be 0 or below.
     """
 
     rows: str
@@ -39,19 +44,19 @@ class SparseCounts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CountColumn:
-    """Column `index` of counts."""
+    """Column `index` of sparse counts."""
 
     counts: SparseCounts
     index: int
 
 
 def count_columns(counts: SparseCounts) -> tuple[CountColumn, ...]:
-    """All columns."""
+    """All columns of sparse counts."""
     return tuple(CountColumn(counts, index) for index in range(counts.width))
 
 
 def select(graph: Graph, counts: SparseCounts, indices: Sequence[int]) -> SparseCounts:
-    """Some of the columns, ascending and distinct."""
+    """Some of the columns, given by ascending and distinct indices."""
     if list(indices) == list(range(counts.width)):
         return counts
     width = len(indices)
@@ -68,7 +73,7 @@ def scale_counts(graph: Graph, counts: SparseCounts, factors: NDArray[np.float64
 
 
 def normalize_counts(graph: Graph, counts: SparseCounts, kind: str) -> SparseCounts:
-    """Rows over their "l1" or "l2" norm; rows of zeros stay."""
+    """Divide rows by their "l1" or "l2" norm; rows of zeros are unchanged."""
     x = counts.values
     part = graph.node("Mul", [x, x]) if kind == "l2" else graph.node("Abs", [x])
     norm = _add_up(graph, counts, graph.node("Reshape", [part, _column(graph)]), 1)
@@ -82,7 +87,7 @@ def normalize_counts(graph: Graph, counts: SparseCounts, kind: str) -> SparseCou
 
 
 def log_counts(graph: Graph, counts: SparseCounts) -> SparseCounts:
-    """1 + log of each value.
+    """1 + log(value) for each value.
 
     Raises:
         UnsupportedModelError: values may be 0 or below.
@@ -97,12 +102,12 @@ def log_counts(graph: Graph, counts: SparseCounts) -> SparseCounts:
 
 
 def count_once(graph: Graph, counts: SparseCounts) -> SparseCounts:
-    """1 for each value that is there."""
+    """Replace each stored value by 1."""
     return replace(_without_idle(graph, counts, graph.constant(np.array([1.0]))), signed=False)
 
 
 def above(graph: Graph, counts: SparseCounts, threshold: float) -> SparseCounts:
-    """1 for values above a threshold of at least 0; others are left out."""
+    """Replace values above a threshold of at least 0 by 1, and drop the others."""
     over = graph.node("Greater", [counts.values, graph.constant(np.array([threshold]))])
     places = graph.node("Where", [over, counts.places, graph.constant(np.array([counts.width]))])
     return replace(counts, places=places, values=graph.node("Cast", [over], to=TensorProto.DOUBLE))
@@ -116,10 +121,10 @@ def multiply(graph: Graph, counts: SparseCounts, weights: NDArray[np.float64]) -
 
 
 def write_out(graph: Graph, counts: SparseCounts, indices: Sequence[int], *, absent: float = 0.0) -> str:
-    """Some of the columns, each in its place: double, [rows, columns]; `absent` where a row has no value.
+    """Some of the columns as a dense tensor: double, [rows, columns]; `absent` where a row has no value.
 
     Raises:
-        UnsupportedModelError: they are too many.
+        UnsupportedModelError: there are more than MAX_DENSE_WIDTH distinct columns.
     """
     distinct = sorted(set(indices))
     if len(distinct) > MAX_DENSE_WIDTH:
@@ -130,7 +135,7 @@ def write_out(graph: Graph, counts: SparseCounts, indices: Sequence[int], *, abs
     chosen = select(graph, counts, distinct)
     places = [graph.node("Reshape", [part, _column(graph)]) for part in (chosen.rows, chosen.places)]
     width = chosen.width
-    # Idle entries go to a last column, which is cut off.
+    # Idle entries go to an extra last column, which is sliced off.
     empty = graph.node("Add", [counts.zero, graph.constant(np.full((1, width + 1), absent))])
     filled = graph.node("ScatterND", [empty, graph.node("Concat", places, axis=1), chosen.values])
     bounds = [graph.constant(np.array([edge])) for edge in (0, width, 1)]
@@ -142,25 +147,25 @@ def write_out(graph: Graph, counts: SparseCounts, indices: Sequence[int], *, abs
 
 
 def _without_idle(graph: Graph, counts: SparseCounts, values: str) -> SparseCounts:
-    """Other values, 0 for idle entries."""
+    """The counts with other values, and 0 for idle entries."""
     idle = graph.node("Equal", [counts.places, graph.constant(np.array([counts.width]))])
     return replace(counts, values=graph.node("Where", [idle, graph.constant(np.array([0.0])), values]))
 
 
 def _pick(graph: Graph, table: NDArray[np.float64], counts: SparseCounts) -> str:
-    """For each entry the row of a table at its place."""
+    """For each entry, the row of a table at the entry's column."""
     return graph.node("Gather", [graph.constant(np.ascontiguousarray(table)), counts.places])
 
 
 def _add_up(graph: Graph, counts: SparseCounts, x: str, width: int) -> str:
-    """Sums by row of a tensor of shape [entries, width]: [rows, width]."""
+    """Sum a tensor of shape [entries, width] by row: [rows, width]."""
     rows = graph.node("Reshape", [counts.rows, _column(graph)])
     if width > 1:
         rows = graph.node("Add", [rows, graph.constant(np.zeros((1, width), dtype=np.int64))])
     start = counts.zero
     if width > 1:
         start = graph.node("Add", [start, graph.constant(np.zeros((1, width)))])
-    # One after the other; a product of matrices adds up in another order for other sizes.
+    # Adds one entry after the other; a matrix product adds in an order that depends on the sizes.
     return graph.node("ScatterElements", [start, rows, x], axis=0, reduction="add")
 
 

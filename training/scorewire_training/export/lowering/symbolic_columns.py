@@ -1,8 +1,15 @@
-"""What flows between the steps of a pipeline while it is lowered: a matrix of symbols.
+"""Symbolic columns: what the steps of a pipeline pass to each other while it is lowered.
 
-A column is a number feature as it came, a text feature as it came, a text that a
-table turns into a number outside the graph, a column of a tensor in the graph, or a
-column of counts of words. Numbers stay double until a consumer asks for less.
+A column is one of:
+
+- an unchanged number feature (`RawNumber`),
+- a text feature (`RawText`),
+- a text feature that a table encodes as a number outside the graph (`EncodedText`),
+- a column of a tensor in the graph (`TensorColumn`),
+- a column of counts of terms (`CountColumn`),
+- a column that rows cannot hold (`UnusableColumn`).
+
+Numbers stay double until a step asks for float.
 """
 
 from __future__ import annotations
@@ -21,7 +28,7 @@ from scorewire_training.export.lowering.sparse_counts import CountColumn
 
 @dataclass(frozen=True, slots=True)
 class RawNumber:
-    """A number feature as it came."""
+    """An unchanged number feature."""
 
     feature: str
 
@@ -30,10 +37,13 @@ class RawNumber:
 class RawText:
     """A text feature, folded.
 
-    `spellings` are the values that the next step is given where the text is
-    missing, "" on the wire. Several must mean the same to it; none means that
-    the sample has no missing text, and that the first step that knows one says
-    how it is spelt.
+    Attributes:
+        feature: the name of the feature.
+        fold: the fold of its texts.
+        spellings: the values that stand for a missing text ("" on the wire) at this
+            point of the pipeline. Several values must mean the same to the next step.
+            Empty if the sample has no missing text: then the first step that knows a
+            missing value decides.
     """
 
     feature: str
@@ -43,10 +53,14 @@ class RawText:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedText:
-    """A text feature that a table turns into a number, outside the graph.
+    """A text feature that a table encodes as a number, outside the graph.
 
-    `values` has a number for each folded text known, `unknown` is that of all
-    others. A strict column's model refuses texts that it does not know.
+    Attributes:
+        feature: the name of the feature.
+        fold: the fold of its texts.
+        values: the number of each known folded text.
+        unknown: the number of all other texts.
+        strict: whether the model refuses unknown texts.
     """
 
     feature: str
@@ -58,10 +72,12 @@ class EncodedText:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ColumnOrigin:
-    """A number feature, and the steps that have made a column of nothing else.
+    """The origin of a column that was computed from a single number feature.
 
-    Each step comes with the place that the column had in what it was given.
-    `exact`: the graph computes all of them to the last bit.
+    Attributes:
+        feature: the name of the feature.
+        steps: the fitted steps, each with the position of the column in its inputs.
+        exact: whether the graph computes all steps to the last bit.
     """
 
     feature: str
@@ -73,7 +89,7 @@ class ColumnOrigin:
 class TensorColumn:
     """Column `index` of a double tensor of shape [rows, width] in the graph.
 
-    `origin` tells what it was made of, where that is a single number feature.
+    `origin` is set if the column was computed from a single number feature.
     """
 
     tensor: str
@@ -84,7 +100,7 @@ class TensorColumn:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnusableColumn:
-    """A column of what no row can hold, such as dates: in the way only where something reads it."""
+    """A column of values that rows cannot hold, such as dates; an error only if a step reads it."""
 
     feature: str
     error: UnsupportedModelError
@@ -95,14 +111,18 @@ Column: TypeAlias = RawNumber | RawText | EncodedText | TensorColumn | CountColu
 
 @dataclass(frozen=True, slots=True)
 class SymbolicColumns:
-    """Columns in order.
+    """The columns that a step is given or makes, in order.
 
-    `sparse`: the fitted pipeline has a sparse matrix here. It leaves out what is 0,
-    or where steps have changed what it holds, what is 0 in `pattern`: an entry that
-    became 0 is still there. `by_column`: it is kept column by column (CSC), else row
-    by row (CSR), which LightGBM reads otherwise. `flat`: it has a single column of shape [rows], as text
-    vectorizers take it. `framed`: it has the caller's pandas frame, categoricals and
-    all.
+    Attributes:
+        columns: the columns.
+        sparse: whether the fitted pipeline has a sparse matrix here.
+        flat: whether it has a single column of shape [rows], as text vectorizers take.
+        framed: whether it has the caller's pandas frame, categoricals included.
+        pattern: where steps changed the entries of a sparse matrix, the columns before:
+            the entries that are 0 there are left out, and an entry that became 0 is
+            still stored. None where the entries that are 0 are left out.
+        by_column: whether the sparse matrix is stored by column (CSC) and not by row
+            (CSR); LightGBM reads the two differently.
     """
 
     columns: tuple[Column, ...]
@@ -114,39 +134,39 @@ class SymbolicColumns:
 
     @property
     def width(self) -> int:
-        """How many columns."""
+        """The number of columns."""
         return len(self.columns)
 
     def take(self, indices: Iterable[int]) -> SymbolicColumns:
-        """The columns at some places, in that order."""
+        """The columns at some positions, in that order."""
         places = tuple(indices)
         pattern = None if self.pattern is None else self.pattern.take(places)
         return replace(self, columns=tuple(self.columns[i] for i in places), pattern=pattern)
 
     def changed(self, columns: tuple[Column, ...]) -> SymbolicColumns:
-        """What a step makes of the entries that are there; a sparse matrix leaves out what it did."""
+        """The result of a step that only changes stored entries of a sparse matrix."""
         pattern = (self.pattern or self) if self.sparse else None
         return SymbolicColumns(columns, sparse=self.sparse, pattern=pattern, by_column=self.by_column)
 
     def by_row(self) -> SymbolicColumns:
-        """The matrix as steps take it that want rows."""
+        """The same columns, stored by row if sparse."""
         return replace(self, by_column=False)
 
     def check_usable(self) -> None:
-        """Check that rows can hold all columns, before something reads them.
+        """Check that rows can hold all columns, before a step reads them.
 
         Raises:
-            UnsupportedModelError: they cannot.
+            UnsupportedModelError: a column holds values that rows cannot hold.
         """
         for column in self.columns:
             if isinstance(column, UnusableColumn):
                 raise column.error
 
     def check_width(self, step: object, expected: int) -> None:
-        """Check that a step was fitted on as many columns.
+        """Check that a step was fitted on this number of columns.
 
         Raises:
-            UnsupportedModelError: it was not.
+            UnsupportedModelError: the step was fitted on another number of columns.
         """
         if self.width != expected:
             raise UnsupportedModelError(
@@ -156,7 +176,7 @@ class SymbolicColumns:
 
 
 def beside(parts: Sequence[SymbolicColumns], *, sparse: bool) -> SymbolicColumns:
-    """Matrices side by side; where the whole is sparse, the zeros of dense parts are left out."""
+    """Join columns side by side; if the whole is sparse, zeros of dense parts are left out."""
     columns = tuple(column for part in parts for column in part.columns)
     pattern = None
     if sparse and any(part.pattern is not None for part in parts):
@@ -167,7 +187,7 @@ def beside(parts: Sequence[SymbolicColumns], *, sparse: bool) -> SymbolicColumns
 
 
 def tensor_columns(tensor: str, width: int) -> tuple[TensorColumn, ...]:
-    """All columns of a double tensor of shape [rows, width]."""
+    """The columns of a double tensor of shape [rows, width]."""
     return tuple(TensorColumn(tensor, index, width) for index in range(width))
 
 

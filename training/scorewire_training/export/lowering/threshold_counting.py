@@ -1,10 +1,11 @@
-"""Functions of one column folded into what compares their results with thresholds.
+"""Comparisons of a function's result, moved to the function's argument.
 
-A tree behind a logarithm compares numbers that no graph computes to the last
-bit. It compares a monotone function of the caller's number, though, so that each
-threshold is one of the caller's numbers too: found by bisection, down to two
-neighbouring doubles, with the library's own function. The graph then counts the
-thresholds that a number has passed, and the tree compares that count.
+1. A tree behind a logarithm compares numbers that no graph computes to the last bit.
+2. The function is monotone, so each threshold corresponds to one of the caller's
+   numbers. Bisection with the library's own function finds it, down to two
+   neighbouring doubles.
+3. The graph counts the thresholds that a number has passed, and the tree compares
+   the count.
 """
 
 from __future__ import annotations
@@ -33,16 +34,17 @@ from scorewire_training.export.trees.ensemble import Tree
 _Numbers = NDArray[np.float64]
 _Places = NDArray[np.int64]
 
-# Around a cut every neighbour is looked at, up to so many to each side.
+# Around a threshold, this number of neighbouring doubles is computed on each side.
 _NEIGHBOURS = 64
-# From half of them on, a function that is on its other side has all neighbours looked at as far as that.
+# Distances at which the function is also computed. Where it is on the wrong side of the threshold,
+# all neighbours up to that distance are computed.
 _DISTANCES = [
     *range(_NEIGHBOURS // 2, _NEIGHBOURS),
     *(eighth << power for power in range(3, 15) for eighth in range(8, 16)),
     *(1 << power for power in range(18, 40, 3)),
 ]
 _FARTHEST = 1 << 17
-# Rows that are computed alone, since a library may compute many at once by another formula.
+# Rows that are also computed alone: a library may compute many rows by another formula.
 _ALONE = 16
 _FEWEST_NUMBERS, _MAX_NUMBERS = 100, 2_000_000
 _NOT_MONOTONE = "is not monotone around its cuts"
@@ -51,28 +53,27 @@ _NOT_MONOTONE = "is not monotone around its cuts"
 def count_passed(
     builder: GraphBuilder,
     origins: Sequence[ColumnOrigin],
-    cuts: Sequence[Thresholds],
+    thresholds: Sequence[Thresholds],
     *,
     see: Callable[[_Numbers], _Numbers] = lambda values: values,
     recode: Callable[[int, _Numbers], _Numbers] = lambda _, counts: np.where(counts < 0, np.nan, counts),
 ) -> str:
-    """Count the cuts that columns have passed, without computing the columns.
+    """Count the thresholds that columns have passed, without computing the columns in the graph.
 
     Args:
-        builder: takes the nodes, and the caller's numbers at the cuts.
-        origins: of each column.
-        cuts: of each column.
-        see: what the comparing step makes of the columns' values before it compares.
-        recode: for a column's place and counts, what is to stand for each count;
-            -1 is counted where the column is missing.
+        builder: takes the nodes, and the caller's numbers at the thresholds.
+        origins: the origin of each column.
+        thresholds: the thresholds of each column.
+        see: how the comparing step converts the columns' values before it compares.
+        recode: for a column's position and its counts, the codes that stand for the
+            counts; the count of a missing value is -1.
 
     Returns:
-        What stands for the counts, double of shape [rows, columns]; NaN where
-        the column is missing.
+        The codes, double of shape [rows, columns]; NaN where the column is missing.
 
     Raises:
-        UnsupportedModelError: a column's steps are not monotone to the last bit,
-            or are computed in less than double precision.
+        UnsupportedModelError: a column's steps are not monotone to the last bit, or are
+            computed in less than double precision.
     """
     for origin in origins:
         if not goes_one_way(origin):
@@ -86,9 +87,9 @@ def count_passed(
     builder.origins.extend(origins)
     trees: list[Tree] = []
     of_missing = np.empty(len(origins))
-    for places in _alike(origins, [len(own.thresholds) for own in cuts]):
+    for places in _alike(origins, [len(own.values) for own in thresholds]):
         functions = ColumnFunctions(builder, [origins[i] for i in places])
-        turns = _ThresholdSearch(functions, [cuts[i] for i in places], see)
+        turns = _ThresholdSearch(functions, [thresholds[i] for i in places], see)
         folded = turns.find()
         for place, (bounds, counts, missing) in zip(places, folded, strict=True):
             codes = recode(place, np.append(counts, missing))
@@ -103,9 +104,9 @@ def count_passed(
 
 
 def count_passed_inexact(
-    builder: GraphBuilder, columns: Sequence[Column], cuts: Sequence[Thresholds]
+    builder: GraphBuilder, columns: Sequence[Column], thresholds: Sequence[Thresholds]
 ) -> dict[int, Column]:
-    """By place, how many of their cuts columns have passed that no graph computes to the last bit.
+    """By position, the counts of passed thresholds of columns that no graph computes to the last bit.
 
     Raises:
         UnsupportedModelError: as for `count_passed`.
@@ -113,14 +114,14 @@ def count_passed_inexact(
     found = inexact_origins(columns)
     if not found:
         return {}
-    codes = count_passed(builder, list(found.values()), [cuts[place] for place in found])
+    codes = count_passed(builder, list(found.values()), [thresholds[place] for place in found])
     return dict(zip(found, tensor_columns(codes, len(found)), strict=True))
 
 
 def domains(builder: GraphBuilder) -> Mapping[str, tuple[float, float]]:
-    """For each feature, the smallest and the largest number of which its functions make a finite one.
+    """For each feature, the smallest and the largest number for which its functions are finite.
 
-    Features without functions are left out, and those without such a range.
+    Features without functions and features without such a range are left out.
     """
     found: dict[str, tuple[float, float]] = {}
     origins = [origin for origin in dict.fromkeys(builder.origins) if has_domain(origin)]
@@ -133,7 +134,7 @@ def domains(builder: GraphBuilder) -> Mapping[str, tuple[float, float]]:
 
 
 def _alike(origins: Sequence[ColumnOrigin], sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Places of columns made by the same steps, in parts that are not too many numbers; `sizes` by column."""
+    """Positions of columns with the same steps, in groups of limited size; `sizes` by column."""
 
     def key(place: int) -> tuple[int, ...]:
         return tuple(id(step) for step, _ in origins[place].steps)
@@ -146,31 +147,36 @@ def _alike(origins: Sequence[ColumnOrigin], sizes: Sequence[int]) -> Iterator[li
 
 
 class _ThresholdSearch:
-    """Where columns made by the same steps pass what they are compared with."""
+    """Searches the caller's numbers at which columns with the same steps pass their thresholds."""
 
     def __init__(
-        self, functions: ColumnFunctions, cuts: Sequence[Thresholds], see: Callable[[_Numbers], _Numbers]
+        self,
+        functions: ColumnFunctions,
+        thresholds: Sequence[Thresholds],
+        see: Callable[[_Numbers], _Numbers],
     ) -> None:
         self._functions = functions
-        self._cuts = cuts
+        self._thresholds = thresholds
         self._see = see
         self._low, self._high = functions.domains()
         self._rises = functions.directions(self._low, self._high)
-        self._wanted = np.arange(max(len(own.thresholds) for own in cuts))[:, np.newaxis]
-        self._is_cut = self._wanted < np.array([len(own.thresholds) for own in cuts])
+        self._wanted = np.arange(max(len(own.values) for own in thresholds))[:, np.newaxis]
+        self._is_threshold = self._wanted < np.array([len(own.values) for own in thresholds])
 
     def find(self) -> Iterator[tuple[_Numbers, _Numbers, float]]:
-        """For each column, numbers ascending, the counts below, between and above them, and that of NaN."""
+        """For each column: ascending numbers, the counts around them, and the count of NaN."""
         low, high = self._low, self._high
         begin = self._bisect()
         starts = self._starts(begin)
         reach = self._reach(begin)
         for column in np.flatnonzero(reach.any(axis=0)).tolist():
-            single = _ThresholdSearch(self._functions.alone(column), [self._cuts[column]], self._see)
-            cuts = np.flatnonzero(reach[:, column]).tolist()
+            single = _ThresholdSearch(self._functions.alone(column), [self._thresholds[column]], self._see)
+            thresholds = np.flatnonzero(reach[:, column]).tolist()
             further = [
-                single._starts_around(cut, *map(int, (begin[cut, column], reach[cut, column])))
-                for cut in cuts
+                single._starts_around(
+                    threshold, *map(int, (begin[threshold, column], reach[threshold, column]))
+                )
+                for threshold in thresholds
             ]
             starts[column] = np.unique(np.concatenate([starts[column], *further]))
         longest = max(map(len, starts))
@@ -188,8 +194,8 @@ class _ThresholdSearch:
             yield from_ordinals(bounds), codes, float(of_missing[column])
 
     def _bisect(self) -> _Places:
-        """The first number on the other side of each cut; one beyond the domain where there is none."""
-        begin = np.broadcast_to(self._low, self._is_cut.shape).copy()
+        """The first number beyond each threshold; one number after the domain if no number is beyond."""
+        begin = np.broadcast_to(self._low, self._is_threshold.shape).copy()
         end = np.broadcast_to(self._high + 1, begin.shape).copy()
         while np.any(begin < end):
             between = midpoints(begin, end)
@@ -200,9 +206,9 @@ class _ThresholdSearch:
         return begin
 
     def _starts(self, begin: _Places) -> list[_Places]:
-        """For each column its first number, and those from which on the count is another.
+        """For each column its first number, and the numbers at which the count changes.
 
-        Around a cut, where the last bit decides, a function may rise and fall again.
+        Close to a threshold, where the last bit decides, a function may rise and fall again.
         """
         low, high = self._low, self._high
         starts = [[low[column : column + 1]] for column in range(len(low))]
@@ -217,16 +223,16 @@ class _ThresholdSearch:
         return [np.unique(np.concatenate(parts)) for parts in starts]
 
     def _reach(self, begin: _Places) -> _Places:
-        """How far from each cut a number has been found on the other side; 0 where none is far.
+        """The farthest distance at which a number is on the wrong side of each threshold; 0 if none is.
 
-        Cuts are also looked at where few numbers are computed.
+        Also checks that the steps give the same counts for single rows.
         """
         reach = np.zeros_like(begin)
         for distance in _DISTANCES:
             above, below = begin + distance, begin - 1 - distance
             strays = ~self._is_beyond(above) & (above <= self._high)
             strays |= self._is_beyond(below) & (below >= self._low)
-            reach[strays & self._is_cut] = distance
+            reach[strays & self._is_threshold] = distance
         self._functions.check((reach <= _FARTHEST).all(axis=0), _NOT_MONOTONE)
         for at in (np.minimum(begin, self._high), np.maximum(begin - 1, self._low)):
             together = self._passed(at)
@@ -235,13 +241,13 @@ class _ThresholdSearch:
                 self._functions.check(same, "is computed otherwise for one number than for many")
         return reach
 
-    def _starts_around(self, cut: int, begin: int, reach: int) -> _Places:
-        """The numbers around a cut of the only column from which on the count is another."""
+    def _starts_around(self, threshold: int, begin: int, reach: int) -> _Places:
+        """The numbers around a threshold of the only column at which the count changes."""
         while True:
             width = 2 * reach
             places = np.arange(max(begin - width, self._low[0]), min(begin + width, self._high[0]) + 1)
             passed = self._passed(places[:, np.newaxis])[:, 0]
-            strays = places[((passed > cut) == self._rises[0]) != (places >= begin)]
+            strays = places[((passed > threshold) == self._rises[0]) != (places >= begin)]
             farthest = int(np.abs(strays - begin).max(initial=0))
             self._functions.check(np.array([farthest <= _FARTHEST]), _NOT_MONOTONE)
             if farthest <= reach:
@@ -249,7 +255,7 @@ class _ThresholdSearch:
             reach = farthest
 
     def _is_beyond(self, places: _Places) -> NDArray[np.bool_]:
-        """Whether numbers, one a cut, are on the side of it that larger numbers are on."""
+        """Whether numbers, one for each threshold, are on the side of larger numbers."""
         passed = self._passed(np.clip(places, self._low, self._high))
         return np.asarray((passed > self._wanted) == self._rises)
 
@@ -257,9 +263,9 @@ class _ThresholdSearch:
         return self._counts(self._functions.compute(places)[0]).astype(np.int64)
 
     def _counts(self, values: _Numbers) -> _Numbers:
-        """How many cuts each value has passed; -1 where it is missing."""
+        """The number of thresholds that each value has passed; -1 for a missing value."""
         seen = self._see(values)
-        counts = [cuts.passed(seen[:, column]) for column, cuts in enumerate(self._cuts)]
+        counts = [thresholds.passed(seen[:, column]) for column, thresholds in enumerate(self._thresholds)]
         return np.where(np.isnan(seen), -1.0, np.column_stack(counts))
 
 

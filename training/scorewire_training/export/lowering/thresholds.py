@@ -1,4 +1,4 @@
-"""What a column is compared with, and the trees that find the places of numbers among such."""
+"""The thresholds that a column is compared with, and search trees that find a number's place among them."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from scorewire_training.export.trees.ensemble import Ensemble, NodeMode, Tree
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Thresholds:
-    """What a column is compared with: thresholds ascending, and whether each asks LESS or AT_MOST.
+    """The comparisons of a column: ascending thresholds, each compared by LESS or by AT_MOST.
 
     At equal thresholds LESS comes first.
     """
 
-    thresholds: NDArray[np.float64]
+    values: NDArray[np.float64]
     is_less: NDArray[np.bool_]
 
     @classmethod
     def of(cls, thresholds: NDArray[np.float64], is_less: NDArray[np.bool_]) -> Thresholds:
-        """The distinct ones of some comparisons."""
+        """The distinct comparisons among some."""
         pairs = np.unique(np.column_stack([thresholds, ~is_less]), axis=0)
         return cls(pairs[:, 0], pairs[:, 1] == 0)
 
     def passed(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        """How many comparisons are not true of each value."""
-        less, at_most = self.thresholds[self.is_less], self.thresholds[~self.is_less]
+        """The number of comparisons that are false for each value."""
+        less, at_most = self.values[self.is_less], self.values[~self.is_less]
         return np.asarray(
             np.searchsorted(less, values, side="right") + np.searchsorted(at_most, values, side="left")
         )
 
     def index(self, thresholds: NDArray[np.float64], is_less: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The places of comparisons among these."""
-        first = np.searchsorted(self.thresholds, thresholds, side="left")
-        last = np.searchsorted(self.thresholds, thresholds, side="right") - 1
+        """The positions of some comparisons among these."""
+        first = np.searchsorted(self.values, thresholds, side="left")
+        last = np.searchsorted(self.values, thresholds, side="right") - 1
         return np.where(is_less, first, last)
 
 
 def search_tree(bounds: NDArray[np.float64], codes: NDArray[np.float64], place: int) -> Tree:
-    """A balanced tree that finds the code of a number of the column at a place."""
+    """A balanced tree that finds the code of a number in the column at a position."""
     size = 2 * len(bounds) + 1
     threshold, values = np.zeros(size), np.zeros((size, 1))
     children = np.zeros((2, size), dtype=np.int64)
@@ -75,7 +75,7 @@ def search_tree(bounds: NDArray[np.float64], codes: NDArray[np.float64], place: 
 
 
 def find_codes(graph: Graph, trees: Sequence[Tree], x: str) -> str:
-    """The codes that search trees, one for each column, find for numbers: double, [rows, columns]."""
+    """Add search trees, one for each column; returns the codes of numbers: double, [rows, columns]."""
     width = len(trees)
     ensemble = Ensemble(trees=tuple(trees), base=np.zeros(width), element_type="float64")
     return emit_margin(graph, ensemble, x, "float64", width)

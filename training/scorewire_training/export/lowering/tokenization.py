@@ -1,4 +1,4 @@
-"""How a text vectorizer of scikit-learn cuts and counts, in the terms of the row coding."""
+"""How a text vectorizer of scikit-learn splits and counts texts, as a bag of the row coding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scorewire_contract.words import MAX_NGRAM, MAX_WIDTH
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.export.errors import UnsupportedModelError
 
-# Reads a regular expression as Python itself does; `re` names it with an underscore.
+# Python's own parser of regular expressions, a private module of `re`.
 _parser: Any = importlib.import_module("re._parser")
 _constants: Any = importlib.import_module("re._constants")
 
@@ -31,20 +31,21 @@ _LAST_CHARACTER = 0x10FFFF
 
 
 def unicode_version() -> str:
-    """The version of Unicode of this Python, or the newest that the coding knows, if this one is newer."""
+    """The Unicode version of this Python, or the newest that the row coding knows if that is older."""
     known = versions()
     return unicodedata.unidata_version if unicodedata.unidata_version in known else known[-1]
 
 
 def describe_vectorizer(vectorizer: Any, version: str) -> manifest_pb2.Bag:
-    """How a fitted vectorizer cuts and counts texts, but for which text feature.
+    """How a fitted vectorizer splits and counts texts; the text feature is not set.
 
     Args:
         vectorizer: a CountVectorizer, TfidfVectorizer or HashingVectorizer.
-        version: of Unicode.
+        version: the Unicode version.
 
     Raises:
-        UnsupportedModelError: it calls Python functions, or a setting cannot be told exactly.
+        UnsupportedModelError: the vectorizer calls Python functions, or a bag cannot
+            express one of its settings exactly.
     """
     name = type(vectorizer).__name__
     for setting in ("tokenizer", "preprocessor", "analyzer", "strip_accents"):
@@ -84,7 +85,7 @@ def describe_vectorizer(vectorizer: Any, version: str) -> manifest_pb2.Bag:
     elif vocabulary := getattr(vectorizer, "vocabulary_", None):
         bag.terms.extend(sorted(vocabulary, key=vocabulary.__getitem__))
         if longest == 1:
-            # Others would not be counted either way.
+            # Other stop words would not be counted in any case.
             kept = [word for word in bag.stop_words if word in vocabulary]
             del bag.stop_words[:]
             bag.stop_words.extend(kept)
@@ -92,7 +93,7 @@ def describe_vectorizer(vectorizer: Any, version: str) -> manifest_pb2.Bag:
 
 
 class _Set(NamedTuple):
-    """Characters, as in manifest_pb2.CharacterSet."""
+    """A set of characters, as in manifest_pb2.CharacterSet."""
 
     word: bool
     space: bool
@@ -104,10 +105,10 @@ _WORD = _Set(word=True, space=False, ranges=(), excluded=False)
 
 
 def _tokens(name: str, pattern: str) -> manifest_pb2.Tokens:
-    """Tokens as a pattern finds them.
+    """The tokens that a pattern matches.
 
     Raises:
-        UnsupportedModelError: they are not the longest runs of some characters.
+        UnsupportedModelError: the pattern matches more than the longest runs of a set of characters.
     """
     read = _read_pattern(pattern)
     if read is None:
@@ -126,7 +127,7 @@ def _tokens(name: str, pattern: str) -> manifest_pb2.Tokens:
 
 
 def _read_pattern(pattern: str) -> tuple[_Set, int, bool] | None:
-    """Characters, how many at least, and whether tokens are whole words; None for any other pattern."""
+    """The characters, the least length, and whether tokens are whole words; None for other patterns."""
     parsed = _parser.parse(pattern)
     if parsed.state.flags != int(_constants.SRE_FLAG_UNICODE) or parsed.state.groups > 1:
         return None
@@ -147,7 +148,7 @@ def _read_pattern(pattern: str) -> tuple[_Set, int, bool] | None:
     ):
         return None
     least += len(parts)
-    # A run of word characters ends at the ends of words anyway.
+    # A run of word characters always ends at word boundaries.
     at_words = (starts or ends) and characters != _WORD
     if least < 1 or (at_words and not (starts and ends and _are_words(characters))):
         return None
@@ -155,7 +156,7 @@ def _read_pattern(pattern: str) -> tuple[_Set, int, bool] | None:
 
 
 def _read_set(part: tuple[Any, Any]) -> _Set | None:
-    """One character of a pattern; None for what is no plain set."""
+    """The set of one element of a pattern; None for other elements."""
     kind, value = part
     if kind is _constants.LITERAL or kind is _constants.NOT_LITERAL:
         return _Set(False, False, ((value, value),), kind is _constants.NOT_LITERAL)
@@ -186,7 +187,7 @@ def _read_set(part: tuple[Any, Any]) -> _Set | None:
 
 
 def _are_words(characters: _Set) -> bool:
-    """Whether all are word characters."""
+    """Whether all characters of a set are word characters."""
     if characters.excluded or characters.space:
         return False
     size = sum(last - first + 1 for first, last in characters.ranges)

@@ -1,4 +1,4 @@
-"""Trees behind functions of one column: they compare how many thresholds a number has passed."""
+"""Trees behind functions of one column: they compare counts of passed thresholds instead of the result."""
 
 from __future__ import annotations
 
@@ -23,24 +23,27 @@ from scorewire_training.export.trees.ensemble import LIGHTGBM_ZERO, Ensemble, No
 from scorewire_training.export.trees.linear_boosters import LinearTrees
 from scorewire_training.export.trees.model import TreeModel
 
-# What is below zero, zero, and above, and all rounded to zero by float32.
+# Numbers below zero, at zero and above zero, which float32 all rounds to zero.
 _NEARLY_ZERO = 5e-324, 1e-323, 1.5e-323
 
 
 def replace_by_counts(
     builder: GraphBuilder, trees: TreeModel, inputs: SymbolicColumns, *, zero_is_missing: bool
 ) -> tuple[TreeModel, SymbolicColumns]:
-    """Trees and their input, with counts in place of the columns that no graph computes to the last bit.
+    """Replace the columns that no graph computes to the last bit by counts of passed thresholds.
 
     Args:
         builder: takes the nodes that count.
-        trees: the trees as their library has them.
-        inputs: what they are given.
-        zero_is_missing: the library takes zeros of the matrix for missing.
+        trees: the trees of the fitted model.
+        inputs: the columns that the trees are given.
+        zero_is_missing: whether the library reads zeros of the inputs as missing.
+
+    Returns:
+        The trees, which compare counts, and their inputs.
 
     Raises:
-        UnsupportedModelError: a column's steps are not monotone around what it
-            is compared with, or its values themselves are asked for, too.
+        UnsupportedModelError: a column's steps are not monotone around a threshold, or
+            the trees also use the values of such a column.
     """
     origins = inexact_origins(inputs.columns)
     ensemble = trees.ensemble
@@ -64,7 +67,7 @@ def replace_by_counts(
     }
     columns: list[Column] = list(inputs.columns)
     for place, origin in origins.items():
-        # What no tree asks for may be anything.
+        # A column that no tree reads may be anything.
         columns[place] = RawNumber(origin.feature)
     if not folded:
         return trees, replace(inputs, columns=tuple(columns))
@@ -73,7 +76,7 @@ def replace_by_counts(
     codes = count_passed(
         builder,
         counted,
-        [part.cuts for part in parts],
+        [part.passed for part in parts],
         see=lambda values: _see(trees, values, zero_is_missing),
         recode=lambda i, counts: parts[i].recode(counts),
     )
@@ -88,18 +91,18 @@ def replace_by_counts(
 
 
 def _see(trees: TreeModel, values: NDArray[np.float64], zero_is_missing: bool) -> NDArray[np.float64]:
-    """The values as the trees compare them."""
+    """The values as the trees compare them, after the library's rounding."""
     with np.errstate(over="ignore"):
         seen = values.astype(trees.input_type).astype(trees.ensemble.element_type).astype(np.float64)
     if not zero_is_missing:
         return seen
-    # A sparse matrix leaves zeros out, not what is rounded to zero: those only compare alike.
+    # A sparse matrix leaves out zeros, but not numbers that round to zero, which only compare like it.
     nearly = np.where(values < 0, _NEARLY_ZERO[0], np.where(values > 0, _NEARLY_ZERO[2], _NEARLY_ZERO[1]))
     return np.where(seen == 0, nearly, seen)
 
 
 class _Comparisons:
-    """The comparisons of all trees, side by side."""
+    """The comparisons of all trees, as one array over all nodes."""
 
     def __init__(self, ensemble: Ensemble) -> None:
         self._trees = ensemble.trees
@@ -116,12 +119,12 @@ class _Comparisons:
         self._feature = feature[self._order]
 
     def nodes(self, place: int) -> NDArray[np.intp]:
-        """The nodes that compare a feature."""
+        """The nodes that compare a feature with a threshold."""
         begin, end = np.searchsorted(self._feature, [place, place + 1])
         return self._order[begin:end]
 
     def trees_with(self, thresholds: dict[int, NDArray[np.float64]]) -> tuple[Tree, ...]:
-        """The trees with other thresholds of some features, in the order of their nodes."""
+        """The trees with other thresholds for some features, in the order of the nodes."""
         changed = self.threshold.copy()
         for place, values in thresholds.items():
             changed[self.nodes(place)] = values
@@ -131,12 +134,12 @@ class _Comparisons:
 
 
 class _CountedFeature:
-    """A feature's comparisons, of counts in place of values."""
+    """The comparisons of one feature, with counts instead of values."""
 
     def __init__(self, asked: _Comparisons, ensemble: Ensemble, place: int, zero_is_missing: bool) -> None:
         nodes = asked.nodes(place)
         compared, is_less = asked.compared[nodes], asked.is_less[nodes]
-        # From each first number to each second one values are missing.
+        # Ranges, from a first to a second number, whose values are missing.
         gaps = [(_NEARLY_ZERO[1], _NEARLY_ZERO[1])] if zero_is_missing else []
         if place in ensemble.zero_is_missing:
             gaps.append((-LIGHTGBM_ZERO, LIGHTGBM_ZERO))
@@ -146,15 +149,15 @@ class _CountedFeature:
             gaps.append((alike, alike))
         ends = np.array(gaps, dtype=np.float64).reshape(-1, 2)
         at_ends = np.tile([True, False], len(gaps))
-        self.cuts = Thresholds.of(np.append(compared, ends.ravel()), np.append(is_less, at_ends))
-        every = self.cuts.index(ends.ravel(), at_ends).reshape(-1, 2)
+        self.passed = Thresholds.of(np.append(compared, ends.ravel()), np.append(is_less, at_ends))
+        every = self.passed.index(ends.ravel(), at_ends).reshape(-1, 2)
         self._gaps = [(int(first), int(last)) for first, last in every]
-        # No count is 0 or the value that stands for missing.
-        self._shift = 1 if missing is None or missing < 0 else -len(self.cuts.thresholds) - 1
-        self.thresholds = self._shift + self.cuts.index(compared, is_less) + is_less.astype(np.float64)
+        # Shifted so that no count is 0 or the number that means missing.
+        self._shift = 1 if missing is None or missing < 0 else -len(self.passed.values) - 1
+        self.thresholds = self._shift + self.passed.index(compared, is_less) + is_less.astype(np.float64)
 
     def recode(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The counts as the trees are given them."""
+        """The counts as the trees get them."""
         codes = np.where(counts < 0, np.nan, counts + self._shift)
         for first, last in self._gaps:
             codes[(counts > first) & (counts <= last)] = np.nan

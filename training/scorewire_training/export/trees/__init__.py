@@ -1,4 +1,4 @@
-"""Tree ensembles to ONNX, read from each model's own dump."""
+"""Tree ensembles of all libraries, read from their dumps and written as ONNX."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ def read_trees(estimator: object, *, by_row: bool = False) -> TreeModel | None:
     """Read a fitted tree ensemble of XGBoost, LightGBM or scikit-learn.
 
     Args:
-        estimator: what may be one.
-        by_row: it is given sparse matrices, kept row by row.
+        estimator: any object.
+        by_row: whether the estimator gets sparse matrices stored by row.
 
     Returns:
-        The model, ready to be written; None where the estimator is no tree
-        ensemble of a known family.
+        The tree model; None if the estimator is not a tree ensemble of a known family.
 
     Raises:
-        UnsupportedModelError: it cannot be exported faithfully.
-        sklearn.exceptions.NotFittedError: the estimator was not fitted.
+        UnsupportedModelError: the ensemble has no exact translation.
+        sklearn.exceptions.NotFittedError: the estimator is not fitted.
     """
     models = (read(estimator) for read in _READERS)
     return read_lightgbm(estimator, by_row=by_row) or next((model for model in models if model), None)

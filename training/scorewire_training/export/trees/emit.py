@@ -1,9 +1,8 @@
-"""An ensemble as ONNX: prepared input, one TreeEnsemble, link, outputs.
+"""Writes an ensemble as ONNX: prepared input, one TreeEnsemble, link function, outputs.
 
-One TreeEnsemble (ai.onnx.ml 5) adds up all trees in their order, in float or in
-double, as the library itself does; a base score is a tree of one leaf at the
-front, because a library that starts from it rounds differently from one that
-adds it last.
+One TreeEnsemble (ai.onnx.ml 5) adds all trees in their order, in float or in double,
+as the library does. A base score becomes a first tree of one leaf, because starting
+from it rounds differently from adding it last.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from scorewire_training.export.trees.ensemble import (
     Tree,
 )
 
-# The version of ai.onnx.ml that has TreeEnsemble.
+# The first version of ai.onnx.ml with TreeEnsemble.
 ML_OPSET = 5
 
 
@@ -48,13 +47,13 @@ def emit_margin(graph: Graph, ensemble: Ensemble, x: str, input_type: str, featu
 def emit_link(
     graph: Graph, link: Link, slope: float, margin: str, *, targets: int, dtype: np.dtype[np.floating]
 ) -> str:
-    """Add the link function of slope x margin; returns [rows, targets]."""
+    """Add the link function of slope * margin; returns [rows, targets]."""
 
     def constant(value: float) -> str:
         return graph.constant(np.array(value, dtype))
 
     def exp(x: str) -> str:
-        # In float, vectors and what they leave over have one formula.
+        # In float, onnxruntime computes all elements by the same formula.
         return graph.node("Exp", [x]) if dtype == np.float32 else graph.curve("Exp", x, targets)
 
     if slope != 1:
@@ -63,7 +62,7 @@ def emit_link(
         case Link.IDENTITY:
             answer = margin
         case Link.SIGMOID:
-            # Written out: the Sigmoid operator is an approximation in float.
+            # Written out, because the Sigmoid operator is an approximation in float.
             odds = exp(graph.node("Neg", [margin]))
             answer = graph.node("Reciprocal", [graph.node("Add", [odds, constant(1)])])
         case Link.SOFTMAX:
@@ -71,7 +70,7 @@ def emit_link(
         case Link.EXP:
             answer = exp(margin)
         case Link.SOFTPLUS:
-            # Written out: there is no Softplus operator in double.
+            # Written out, because Softplus has no kernel in double.
             answer = graph.node("Log", [graph.node("Add", [exp(margin), constant(1)])])
         case Link.SIGNED_SQUARE:
             answer = graph.node("Mul", [margin, graph.node("Abs", [margin])])
@@ -128,12 +127,12 @@ def emit_classes(
 def _prepare(
     graph: Graph, ensemble: Ensemble, x: str, feature_count: int, dtype: np.dtype[np.floating]
 ) -> str:
-    """Add what the library does to values before its trees see them."""
+    """Add the library's conversions of values before its trees read them."""
     if ensemble.missing_value is not None:
         equal = graph.node("Equal", [x, graph.constant(np.array(ensemble.missing_value, dtype))])
         x = graph.node("Where", [equal, graph.constant(np.array(np.nan, dtype)), x])
     if ensemble.zero_is_missing:
-        # Other features are compared with a bound that nothing is below.
+        # Other features get a bound that no absolute value is below.
         bounds = np.full((1, feature_count), -1, dtype)
         bounds[0, sorted(ensemble.zero_is_missing)] = LIGHTGBM_ZERO
         zero = graph.node("LessOrEqual", [graph.node("Abs", [x]), graph.constant(bounds)])
@@ -147,7 +146,7 @@ def _prepare(
 
 
 def _whole(graph: Graph, rounding: CodeRounding, x: str, dtype: np.dtype[np.floating]) -> str:
-    """Add the rounding of codes to whole numbers; NaN stays NaN."""
+    """Add the rounding of category codes to whole numbers; NaN stays NaN."""
     if rounding is CodeRounding.TOWARDS_ZERO:
         fraction = graph.node("Mod", [x, graph.constant(np.array(1, dtype))], fmod=1)
         return graph.node("Sub", [x, fraction])
@@ -190,10 +189,10 @@ def _tree_ensemble_attributes(ensemble: Ensemble, dtype: np.dtype[np.floating]) 
 
 
 def _columns(ensemble: Ensemble) -> Iterator[tuple[Tree, int | None]]:
-    """Every tree once for each target that it has leaves for: a leaf carries one.
+    """Every tree once for each of its targets, because an ONNX leaf has one target.
 
-    Once, with None, where each leaf counts towards one target only, as in a
-    forest of classes that is grown to the end.
+    A tree is written only once, with None, if each leaf counts towards a single
+    target, as in a forest of classes that is grown to the end.
     """
     for target, value in enumerate(ensemble.base):
         if value != 0 or not ensemble.trees:
@@ -222,11 +221,10 @@ def _leaf_tree(value: float, target: int) -> Tree:
 
 
 class _Part:
-    """A tree with the leaves of one of its targets, or each leaf with its own, numbered as ONNX wants it.
+    """A tree with the leaves of one target, or each leaf with its own target, numbered as in ONNX.
 
-    Inner nodes and leaves are numbered apart, from `inner_start` and
-    `leaf_start`. A tree that is one leaf becomes a node with that leaf on both
-    sides.
+    Inner nodes and leaves are numbered separately, from `inner_start` and
+    `leaf_start`. A tree of one leaf becomes a node with that leaf on both sides.
     """
 
     def __init__(self, tree: Tree, column: int | None, inner_start: int, leaf_start: int) -> None:
@@ -255,7 +253,7 @@ class _Part:
                 self.members.append(codes)
                 self.threshold[i] = 0
             else:
-                # Nothing is a member of the empty set, and nothing is below -inf.
+                # No value is in the empty set, and no value is below -inf.
                 self.mode[i], self.threshold[i] = NodeMode.LESS, -np.inf
 
 

@@ -1,8 +1,8 @@
-"""Decision trees as plain arrays, whatever library grew them.
+"""Decision trees as plain arrays, for all libraries.
 
-A tree's nodes are numbered from its root, 0. An inner node asks one question of
-one feature; its answer leads to `true_child` or `false_child`. A missing value
-(NaN) answers nothing: `missing_true` says which way it goes.
+The nodes of a tree are numbered from its root, 0. An inner node compares one feature
+by its mode, and the result leads to `true_child` or `false_child`. A missing value
+(NaN) goes to the side that `missing_true` names.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from enum import Enum, IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-# LightGBM takes values no larger than this, a float, for zero.
+# LightGBM reads values of at most this magnitude, a float, as zero.
 LIGHTGBM_ZERO = float(np.float32(1e-35))
 
 
 class NodeMode(IntEnum):
-    """What a node asks of a value; the numbers are those of ONNX's TreeEnsemble."""
+    """How a node compares a value; the numbers are the modes of ONNX's TreeEnsemble."""
 
     AT_MOST = 0
     LESS = 1
@@ -27,10 +27,10 @@ class NodeMode(IntEnum):
 
 
 class CodeRounding(Enum):
-    """What a library does to a category's code that is no whole number.
+    """How a library rounds a category's code that is not a whole number.
 
-    MEMBER must only be asked of whole numbers: onnxruntime tests small sets by
-    bit mask, in which 2.5 counts as 2.
+    The mode MEMBER needs whole numbers: onnxruntime tests small sets by bit mask, in
+    which 2.5 counts as 2.
     """
 
     FLOOR = "floor"
@@ -42,9 +42,9 @@ class CodeRounding(Enum):
 class Tree:
     """One tree of n nodes; all arrays have n entries.
 
-    `values` [n, width] are the leaves' (those of inner nodes are never read);
-    column j counts towards the ensemble's target `targets[j]`. `members` has the
-    codes of each node that asks MEMBER. Children of leaves are never read.
+    `values` [n, width] are those of the leaves; values of inner nodes and children of
+    leaves are never read. Column j counts towards the ensemble's target `targets[j]`.
+    `members` has the codes of each node with the mode MEMBER.
     """
 
     is_leaf: NDArray[np.bool_]
@@ -66,9 +66,9 @@ class Ensemble:
     The margin is (base + sum of leaves, in the order of the trees) / divisor,
     accumulated in `element_type`, "float32" or "float64".
 
-    Before the trees see a row, a value that equals `missing_value` and, for the
-    features in `zero_is_missing`, one as small as LightGBM's zero become NaN;
-    categories' codes are rounded by `code_rounding`.
+    Before the trees read a row, values that equal `missing_value` become NaN, and so do
+    values up to LightGBM's zero of the features in `zero_is_missing`. Codes of
+    categories are rounded by `code_rounding`.
     """
 
     trees: tuple[Tree, ...]
@@ -81,16 +81,16 @@ class Ensemble:
 
     @property
     def target_count(self) -> int:
-        """How many margins a row gets."""
+        """The number of margins of a row."""
         return len(self.base)
 
     def features(self) -> list[int]:
-        """The features that the trees ask about, ascending."""
+        """The features that the trees read, ascending."""
         asked = [tree.feature[~tree.is_leaf] for tree in self.trees]
         return [int(feature) for feature in np.unique(np.concatenate(asked))] if asked else []
 
     def over(self, features: Sequence[int]) -> Ensemble:
-        """The ensemble over some features, ascending, among them all that the trees ask about."""
+        """The ensemble with some features only, ascending, which include all that the trees read."""
         listed = np.asarray(features, dtype=np.int64)
         trees = tuple(
             replace(tree, feature=np.where(tree.is_leaf, 0, np.searchsorted(listed, tree.feature)))
@@ -100,16 +100,16 @@ class Ensemble:
         return replace(self, trees=trees, zero_is_missing=zeros)
 
     def thresholds(self) -> dict[int, NDArray[np.float64]]:
-        """For each feature, the finite thresholds that it is compared with, ascending."""
+        """By feature, the finite thresholds that it is compared with, ascending."""
         return _distinct(_compared(tree) for tree in self.trees)
 
     def coded_features(self) -> list[int]:
-        """The features that splits take for categories, ascending."""
+        """The features that splits read as categories, ascending."""
         asked = [tree.feature[~tree.is_leaf & (tree.mode == NodeMode.MEMBER)] for tree in self.trees]
         return [int(feature) for feature in np.unique(np.concatenate(asked))] if asked else []
 
     def categories(self) -> dict[int, NDArray[np.float64]]:
-        """For each feature, the category codes that splits name, ascending."""
+        """By feature, the category codes that splits name, ascending."""
         return _distinct(
             (np.full(len(codes), tree.feature[node]), codes)
             for tree in self.trees
@@ -137,7 +137,7 @@ def _distinct(
 
 
 class Link(Enum):
-    """How margins become what the model answers."""
+    """How margins become predictions."""
 
     IDENTITY = "identity"
     SIGMOID = "sigmoid"
@@ -149,10 +149,10 @@ class Link(Enum):
 
 
 class Decision(Enum):
-    """How a classifier picks its class, ties included.
+    """How a classifier chooses its class, ties included.
 
-    The last two look at a margin where there is one for the second of two
-    classes; else the first of the largest wins.
+    The last two compare the margin if there is a single one for the second of two
+    classes; otherwise the first of the largest margins wins.
     """
 
     LARGEST_PROBABILITY = "largest probability"
@@ -164,7 +164,7 @@ class Decision(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classes:
-    """The classes of a classifier, and how it decides between them."""
+    """The classes of a classifier, and how it chooses among them."""
 
     labels: tuple[str, ...]
     decision: Decision

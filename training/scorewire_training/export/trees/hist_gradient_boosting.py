@@ -1,8 +1,8 @@
-"""scikit-learn's HistGradientBoosting, from its predictors' nodes.
+"""scikit-learn's HistGradientBoosting, read from its predictors' nodes.
 
-With categorical features the estimator encodes them as 0, 1, ... and moves them
-to the front before its trees see them. The export undoes both in the trees:
-splits name the features and the categories as the caller sends them.
+The estimator encodes categorical features as 0, 1, ... and moves them to the front
+before its trees read them. The export reverses both in the trees: splits name the
+features and categories that the caller sends.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _LINKS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Columns:
-    """What the trees' columns are to the caller.
+    """The meaning of the trees' columns to the caller.
 
-    `features[c]` is the feature of column c; `codes[c]` the category that each
-    of its codes stands for, where it is categorical.
+    `features[c]` is the feature of column c. `codes[c]` has the category of each code
+    if the column is categorical.
     """
 
     features: NDArray[np.int64]
@@ -51,7 +51,7 @@ class _Columns:
 
 
 def read_hist_gradient_boosting(estimator: object) -> TreeModel | None:
-    """Read a HistGradientBoosting estimator; None where it is none.
+    """Read a HistGradientBoosting estimator; None for any other object.
 
     Raises:
         UnsupportedModelError: it cannot be exported faithfully.
@@ -109,7 +109,7 @@ def _columns(estimator: Any, name: str) -> _Columns:
             )
         codes[column] = np.asarray(categories, np.float64)
         known = codes[column][~np.isnan(codes[column])]
-        # onnxruntime keeps the members of sets as 32-bit integers.
+        # onnxruntime stores the members of sets as 32-bit integers.
         if (np.abs(known) >= 2**31).any() or (np.fmod(known, 1) != 0).any():
             raise UnsupportedModelError(
                 f"{name} has categories of feature {feature} that are no whole numbers below 2^31",
@@ -125,8 +125,8 @@ def _tree(predictor: Any, target: int, columns: _Columns) -> Tree:
     categorical = nodes["is_categorical"].astype(np.bool_) & ~is_leaf
     missing_left = nodes["missing_go_to_left"].astype(np.bool_)
     left, right = nodes["left"].astype(np.int64), nodes["right"].astype(np.int64)
-    # A category that is unknown goes where a missing one goes. So a split names
-    # the categories of the other side, and all else takes the missing's.
+    # An unknown category goes where a missing one goes. So a split names the
+    # categories of the other side, and all others go with the missing ones.
     swapped = categorical & missing_left
     members = {}
     for node in np.flatnonzero(categorical).tolist():

@@ -1,6 +1,6 @@
-"""LightGBM's boosters and its estimators, from the booster's text format.
+"""LightGBM's boosters and estimators, read from the booster's text format.
 
-The format is flat arrays; a child below 0 is the leaf ~child.
+The format has flat arrays; a child below 0 is the leaf ~child.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ _TRUE = {"true", "1", "+"}
 _CATEGORICAL, _DEFAULT_LEFT = 1, 2
 _MISSING_SHIFT, _MISSING_MASK = 2, 3
 _MISSING_NONE, _MISSING_ZERO, _MISSING_NAN = 0, 1, 2
-# Not of the format: categories take no notice of the kind of missing.
+# Not part of the format: splits of categories ignore the kind of missing.
 _ANY_CATEGORY = -1
 
 
 def read_lightgbm(estimator: object, *, by_row: bool = False) -> TreeModel | None:
-    """Read a Booster or an LGBMModel; None where it is neither.
+    """Read a Booster or an LGBMModel; None for any other object.
 
-    One that stopped early predicts with the trees up to its best iteration. Of
-    sparse matrices kept `by_row` LightGBM takes small numbers as they are, of others for 0.
+    A model that stopped early predicts with the trees up to its best iteration.
+    LightGBM reads tiny numbers as 0, except in sparse matrices stored `by_row`.
 
     Raises:
         UnsupportedModelError: it cannot be exported faithfully.
@@ -92,7 +92,7 @@ def _read(booster: lightgbm.Booster, estimator: lightgbm.LGBMModel | None, *, by
             f"use one of {', '.join(sorted(_LINKS))}",
         )
     parameters = dict(setting.split(":", 1) for setting in settings if ":" in setting)
-    # A booster of its own objective answers with margins.
+    # A booster with a custom objective predicts margins.
     link = _LINKS.get(objective, Link.IDENTITY)
     ensemble = Ensemble(
         trees=tuple(trees),
@@ -115,7 +115,7 @@ def _read(booster: lightgbm.Booster, estimator: lightgbm.LGBMModel | None, *, by
 
 
 def _sections(text: str) -> Iterator[dict[str, str]]:
-    """The header and each tree, as what stands before and after each line's "="."""
+    """The header and each tree, as the texts before and after the "=" of each line."""
     model, end, _ = text.partition("\nend of trees")
     if not end:
         raise UnsupportedModelError("the LightGBM model's text is cut off", "save and load it anew")
@@ -133,7 +133,7 @@ def _floats(section: dict[str, str], key: str) -> NDArray[np.float64]:
 
 
 def _tree(section: dict[str, str], target: int, *, by_row: bool) -> Tree:
-    """Inner nodes first, then the leaves."""
+    """A tree with its inner nodes first and then its leaves."""
     leaf_count = int(section["num_leaves"])
     inner_count = leaf_count - 1
     leaf_values = _floats(section, "leaf_value")
@@ -148,7 +148,7 @@ def _tree(section: dict[str, str], target: int, *, by_row: bool) -> Tree:
             for child in (_integers(section, "left_child"), _integers(section, "right_child"))
         )
     categorical = (kind & _CATEGORICAL) != 0
-    # Where nothing was missing in training, NaN counts as 0.
+    # If no value was missing in training, LightGBM reads NaN as 0.
     missing_left = np.where(
         (kind >> _MISSING_SHIFT & _MISSING_MASK) == _MISSING_NONE,
         threshold >= 0,
@@ -173,7 +173,7 @@ def _tree(section: dict[str, str], target: int, *, by_row: bool) -> Tree:
 
 
 def _beside_zero(threshold: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Thresholds that tell apart what LightGBM does: it reads values as small as its zero as 0."""
+    """Thresholds that decide as LightGBM does, which reads values up to its zero as 0."""
     small = np.abs(threshold) <= LIGHTGBM_ZERO
     return np.where(
         small & (threshold < 0),
@@ -185,7 +185,7 @@ def _beside_zero(threshold: NDArray[np.float64]) -> NDArray[np.float64]:
 def _members(
     section: dict[str, str], categorical: NDArray[np.bool_], threshold: NDArray[np.float64]
 ) -> dict[int, NDArray[np.float64]]:
-    """The codes of each categorical split; its threshold is the number of its bit set."""
+    """The codes of each categorical split; its threshold is the index of its bit set."""
     if not categorical.any():
         return {}
     words = np.array(section["cat_threshold"].split(), np.uint32)
@@ -202,8 +202,8 @@ def _zero_is_missing(sections: list[dict[str, str]], name: str) -> frozenset[int
     """The features whose zeros count as missing.
 
     Raises:
-        UnsupportedModelError: trees treat a feature differently, as they do
-            where training went on with other settings.
+        UnsupportedModelError: trees treat a feature differently, because training was
+            continued with other settings.
     """
     missing_kinds: dict[int, set[int]] = {}
     for section in sections:

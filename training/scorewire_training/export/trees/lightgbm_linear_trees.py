@@ -1,4 +1,4 @@
-"""LightGBM's linear trees: the lines in their leaves, read from the model's text."""
+"""LightGBM's linear trees: the linear models in their leaves, read from the model's text."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from scorewire_training.export.trees.linear_boosters import LinearTrees
 
 
 def has_lines(section: Mapping[str, str]) -> bool:
-    """Whether a tree's leaves are lines."""
+    """Whether a tree has linear models in its leaves."""
     return section.get("is_linear", "0") != "0"
 
 
 def read_lines(ensemble: Ensemble, sections: Sequence[Mapping[str, str]]) -> LinearTrees:
-    """The trees of an ensemble with the lines that their sections of the text tell."""
+    """The trees of an ensemble, with the linear models from their sections of the text."""
     trees: list[Tree] = []
     constants: list[float] = []
     values: list[float] = []
@@ -55,7 +55,7 @@ def read_lines(ensemble: Ensemble, sections: Sequence[Mapping[str, str]]) -> Lin
 
 
 def _table(lists: Sequence[Sequence[float]], filler: float) -> NDArray[np.float64]:
-    """Lists of unlike lengths as a table of at least one column."""
+    """Lists of different lengths as a table with at least one column."""
     table = np.full((len(lists), max(1, *map(len, lists))), filler, np.float64)
     for row, values in zip(table, lists, strict=True):
         row[: len(values)] = values

@@ -1,7 +1,7 @@
-"""Boosted lines: XGBoost's gblinear, and the linear models in the leaves of LightGBM's linear trees.
+"""Boosted linear models: XGBoost's gblinear, and LightGBM's trees with linear models in their leaves.
 
-Both add up products in the order of their library, so that what overflows, or
-cancels, is the same.
+Both add products in the order of their library, so that overflow and cancellation are
+the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scorewire_training.export.trees.ensemble import Ensemble
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LinearBooster:
-    """A line for each target, in float: the bias, then the product of each number that is not missing.
+    """A linear model for each target, in float: the bias, then the product of each present number.
 
     `weights` has shape [features, targets], `bias` [targets].
     """
@@ -36,15 +36,15 @@ class LinearBooster:
         return len(self.bias)
 
     def thresholds(self) -> dict[int, NDArray[np.float64]]:
-        """None: a line has no jumps."""
+        """Empty: a linear model has no thresholds."""
         return {}
 
     def categories(self) -> dict[int, NDArray[np.float64]]:
-        """None: a line takes numbers."""
+        """Empty: a linear model takes numbers only."""
         return {}
 
     def emit(self, graph: Graph, x: str, feature_count: int) -> str:  # noqa: ARG002
-        """Add the lines; returns the margins, [rows, targets]."""
+        """Add the linear models; returns the margins, [rows, targets]."""
         missing = graph.node("IsNaN", [x])
         if self.missing_value is not None:
             stands = graph.node("Equal", [x, graph.constant(np.array(self.missing_value, np.float32))])
@@ -62,13 +62,13 @@ class LinearBooster:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LinearTrees:
-    """Trees with a line in each leaf, in double.
+    """Trees with a linear model in each leaf, in double.
 
-    `trees` has a target for each tree, whose leaves are numbered through all
-    trees. A leaf answers with `constants` [leaves] and the products of `slopes`
-    and the columns at `features` [leaves, width], -1 for none; with `values`
-    [leaves] where one of those columns is missing. Trees count towards the
-    targets in turn.
+    `trees` has one target for each tree; its value is the index of the leaf among the
+    leaves of all trees. A leaf predicts `constants` [leaves] plus the products of
+    `slopes` and the columns at `features` [leaves, width], where -1 is no column. If
+    one of these columns is missing, it predicts `values` [leaves]. Trees count
+    towards the targets in turn.
     """
 
     trees: Ensemble
@@ -82,7 +82,7 @@ class LinearTrees:
 
     @property
     def missing_value(self) -> float | None:
-        """The value that stands for missing beside NaN, if any."""
+        """The number that means missing beside NaN; None if there is no such number."""
         return self.trees.missing_value
 
     def thresholds(self) -> dict[int, NDArray[np.float64]]:
@@ -94,7 +94,7 @@ class LinearTrees:
         return self.trees.categories()
 
     def emit(self, graph: Graph, x: str, feature_count: int) -> str:
-        """Add the trees and their lines; returns the margins, [rows, targets]."""
+        """Add the trees and their linear models; returns the margins, [rows, targets]."""
         told = emit_margin(graph, self.trees, x, self.element_type, feature_count)
         leaf = graph.node("Cast", [told], to=TensorProto.INT64)
         tree_count, width = self.trees.target_count, self.features.shape[1]
@@ -102,7 +102,7 @@ class LinearTrees:
         def of_leaf(table: NDArray[np.float64] | NDArray[np.int64]) -> str:
             return graph.node("Gather", [graph.constant(table), leaf], axis=0)
 
-        # A leaf of fewer columns than others has a column of zeros for the rest.
+        # A leaf with fewer columns than others reads an extra column of zeros.
         pads = graph.constant(np.array([0, 0, 0, 1]))
         padded = graph.node("Pad", [x, pads, graph.constant(np.zeros(()))])
         places = of_leaf(np.where(self.features < 0, feature_count, self.features))
@@ -126,7 +126,7 @@ class LinearTrees:
 
 
 def _added_up(graph: Graph, x: str, *, axis: int, count: int, keep: bool) -> str:
-    """Sums along an axis, from the first to the last; `keep` the axis, of one."""
+    """Sums along an axis, from the first element to the last; `keep` keeps the axis with size 1."""
     sums = graph.node("CumSum", [x, graph.constant(np.array(axis))])
     last = np.array([count - 1]) if keep else np.array(count - 1)
     return graph.node("Gather", [sums, graph.constant(last)], axis=axis)

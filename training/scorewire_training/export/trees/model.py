@@ -1,4 +1,4 @@
-"""A tree ensemble, or boosted lines, that can be written as ONNX."""
+"""A tree ensemble, or a boosted linear model, that can be written as ONNX."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from scorewire_training.export.trees.linear_boosters import LinearBooster, Linea
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TreeModel:
-    """A fitted tree ensemble, or boosted lines, read from its own dump.
+    """A fitted tree ensemble, or a boosted linear model, read from its own dump.
 
     `input_type` is the element type, "float32" or "float64", of the tensor that
-    `emit` takes. It is float32 where the library rounds its input to float
-    first (XGBoost, scikit-learn's trees and forests), so that a double rounded
-    on the way in gives the same answer; float64 where thresholds are doubles
-    that are compared with doubles (LightGBM, HistGradientBoosting).
+    `emit` takes. It is float32 if the library rounds its input to float (XGBoost,
+    scikit-learn's trees and forests), so that a double rounded earlier gives the same
+    prediction. It is float64 if the library compares doubles with double thresholds
+    (LightGBM, HistGradientBoosting).
 
-    `family` names estimator and objective for people. `classes` is None for
-    anything but a classifier. One that answers several labels has `label_classes`
-    instead, whose columns lie side by side; two classes may share one column.
+    `family` names the estimator and its objective, for people. `classes` is None for a
+    model that is not a classifier. A multilabel classifier has `label_classes`
+    instead, whose columns are side by side; two classes may share one column.
     """
 
     family: str
@@ -41,12 +41,12 @@ class TreeModel:
 
     @property
     def thresholds(self) -> Mapping[int, NDArray[np.float64]]:
-        """For each feature by index, the distinct finite split thresholds, ascending."""
+        """By index of the feature, the distinct finite thresholds, ascending."""
         return self.ensemble.thresholds()
 
     @property
     def categories(self) -> Mapping[int, NDArray[np.float64]]:
-        """For each categorical feature by index, the codes that splits name, ascending."""
+        """By index of the categorical feature, the codes that splits name, ascending."""
         return self.ensemble.categories()
 
     def emit(self, graph: Graph, x: str) -> list[ModelOutput]:
@@ -57,9 +57,9 @@ class TreeModel:
             x: a tensor of shape [rows, feature_count] and type `input_type`.
 
         Returns:
-            For a classifier `probabilities` [rows, classes] and `label`
-            [rows, 1], int64 index of the class, or both for each of its labels;
-            else `value` [rows, targets], what the model's own predict answers.
+            For a classifier `probabilities` [rows, classes] and `label` [rows, 1], the
+            int64 index of the class, or both for each of its labels; otherwise
+            `value` [rows, targets], as the model's own predict returns.
         """
         return self.emit_with_margin(graph, x)[0]
 
@@ -83,7 +83,7 @@ class TreeModel:
         return [ModelOutput(name="value", kind=number, tensor=answer, width=targets)], margin
 
     def _emit_labels(self, graph: Graph, margin: str, answer: str) -> list[ModelOutput]:
-        """Each label's columns of margins and answers, and the outputs made of them."""
+        """The outputs of each label, from its columns of margins and predictions."""
         shared = self.ensemble.target_count == len(self.label_classes)
         outputs: list[ModelOutput] = []
         begin = 0

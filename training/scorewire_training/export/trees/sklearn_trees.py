@@ -33,7 +33,7 @@ _BOOSTERS = (GradientBoostingClassifier, GradientBoostingRegressor)
 
 
 def read_sklearn_trees(estimator: object) -> TreeModel | None:
-    """Read a tree, a forest or gradient boosting; None where it is none of them.
+    """Read a tree, a forest or gradient boosting; None for any other object.
 
     Raises:
         UnsupportedModelError: it cannot be exported faithfully.
@@ -52,12 +52,12 @@ def read_sklearn_trees(estimator: object) -> TreeModel | None:
 
 
 def read_isolation_forest(estimator: IsolationForest) -> tuple[TreeModel, float]:
-    """The trees, whose answer is a row's depths summed up, and the sum to be expected of as many."""
+    """The trees, which add up the depths of a row, and the expected sum of depths."""
     trees = []
     lengths = zip(estimator._decision_path_lengths, estimator._average_path_length_per_tree, strict=True)
     members = zip(estimator.estimators_, estimator.estimators_features_, lengths, strict=True)
     for member, features, (path, rest) in members:
-        # Lengths count nodes, and depths the steps between them.
+        # Path lengths count nodes, depths count the steps between them.
         depth = np.asarray(path, np.float64) + np.asarray(rest, np.float64) - 1.0
         tree = _tree(member.tree_, depth.reshape(-1, 1), (0,))
         trees.append(replace(tree, feature=np.asarray(features, np.int64)[np.maximum(tree.feature, 0)]))
@@ -80,7 +80,7 @@ def _averaged(estimator: Any, members: list[BaseDecisionTree]) -> TreeModel:
             Classes(labels=tuple(str(label) for label in classes), decision=Decision.LARGEST_PROBABILITY)
             for classes in listed
         ]
-    # A tree's values are [nodes, outputs, classes], those of labels with fewer classes filled up.
+    # The values of a tree are [nodes, outputs, classes], padded for labels with fewer classes.
     used = [np.arange(len(classes.labels)) for classes in several] or [
         np.zeros(1, np.int64)
     ] * estimator.n_outputs_
@@ -107,7 +107,7 @@ def _boosted(estimator: GradientBoostingClassifier | GradientBoostingRegressor) 
             f"{name} starts from {type(estimator.init_).__name__}, whose predictions depend on the row",
             "fit it with init=None or init='zero'",
         )
-    # The start is the same for every row, so any row tells it.
+    # The start is the same for every row, so any row gives it.
     base = estimator._raw_predict_init(np.zeros((1, estimator.n_features_in_), np.float32))[0]
     trees = tuple(
         _tree(member.tree_, estimator.learning_rate * member.tree_.value[:, 0, :1], (target,))

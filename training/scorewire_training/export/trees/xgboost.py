@@ -1,4 +1,4 @@
-"""XGBoost's boosters and its estimators, from the booster's JSON."""
+"""XGBoost's boosters and estimators, read from the booster's JSON."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from scorewire_training.export.trees.linear_boosters import LinearBooster
 from scorewire_training.export.trees.model import TreeModel
 from scorewire_training.export.trees.xgboost_missing import missing_of
 
-# What each objective does to the margin. base_score is written as an answer,
-# not as a margin, so each link also has its inverse below.
+# The link function of each objective. base_score is stored as a prediction and not as
+# a margin, so `_base` has the inverse of each link.
 _LINKS = {
     "binary:hinge": Link.STEP,
     "binary:logistic": Link.SIGMOID,
@@ -47,16 +47,16 @@ _LINKS = {
     "survival:aft": Link.EXP,
     "survival:cox": Link.EXP,
 }
-# The objectives whose booster answers with probabilities of classes.
+# The objectives whose booster predicts probabilities of classes.
 _BOOSTER_CLASSIFIERS = {"binary:logistic", "multi:softmax", "multi:softprob"}
 _ESTIMATOR_CLASSIFIERS = _BOOSTER_CLASSIFIERS | {"binary:hinge", "reg:logistic"}
 
 
 def read_xgboost(estimator: object) -> TreeModel | None:
-    """Read a Booster or an XGBModel; None where it is neither.
+    """Read a Booster or an XGBModel; None for any other object.
 
-    A Booster predicts with all its trees; an estimator that stopped early with
-    those up to its best iteration.
+    A Booster predicts with all its trees; an estimator that stopped early predicts
+    with the trees up to its best iteration.
 
     Raises:
         UnsupportedModelError: it cannot be exported faithfully.
@@ -115,7 +115,7 @@ def _read(booster: xgboost.Booster, estimator: xgboost.XGBModel | None) -> TreeM
 
 def _lines(model: dict[str, Any], base: NDArray[np.float64], missing: float | None) -> LinearBooster:
     weights = np.array(model["weights"], np.float32).reshape(-1, len(base))
-    # Lines begin at the first target's base score, whatever target they are of.
+    # gblinear starts every target at the first target's base score.
     return LinearBooster(weights=weights[:-1], bias=weights[-1] + np.float32(base[0]), missing_value=missing)
 
 
@@ -123,7 +123,7 @@ def _trees(
     gradient_booster: dict[str, Any], estimator: xgboost.XGBModel | None, name: str
 ) -> tuple[Tree, ...]:
     model = gradient_booster.get("gbtree", gradient_booster)["model"]
-    # Of DART: XGBoost 3.4 keeps them with the trees, releases before it beside them.
+    # The weights of DART: XGBoost 3.4 stores them with the trees, earlier releases beside them.
     weights = model.get("weight_drop", gradient_booster.get("weight_drop"))
     trees = tuple(
         _tree(dump, model["tree_info"][i], 1.0 if weights is None else weights[i])
@@ -148,7 +148,7 @@ def _tree(dump: dict[str, Any], target: int, weight: float) -> Tree:
     is_leaf = left == -1
     categorical = np.array(dump["split_type"], np.int64) == 1
     default_left = np.array(dump["default_left"], np.int64) != 0
-    # XGBoost computes in float; JSON's decimals stand for floats.
+    # XGBoost computes in float; the decimals in JSON are floats.
     condition = np.array(dump["split_conditions"], np.float32)
     width = int(dump["tree_param"]["size_leaf_vector"])
     if width > 1:
@@ -169,7 +169,7 @@ def _tree(dump: dict[str, Any], target: int, weight: float) -> Tree:
         feature=np.array(dump["split_indices"], np.int64),
         mode=np.where(categorical, NodeMode.MEMBER, NodeMode.LESS),
         threshold=condition.astype(np.float64),
-        # Categories that a split names go right.
+        # The categories that a split names go right.
         true_child=np.where(categorical, right, left),
         false_child=np.where(categorical, left, right),
         missing_true=default_left != categorical,
@@ -186,7 +186,7 @@ def _vector_leaves(
     if "leaf_weights" not in dump:
         return np.array(dump["base_weights"], np.float32).reshape(-1, width)
     leaves = np.array(dump["leaf_weights"], np.float32).reshape(-1, width)
-    # A leaf's right child is its number among the leaves; a lone root has none.
+    # The right child of a leaf is its index among the leaves; a tree of one leaf has no such index.
     number = np.where(left == -1, np.maximum(right, 0), 0)
     return leaves[number]
 
@@ -203,7 +203,7 @@ def _base(text: str, link: Link, targets: int) -> NDArray[np.float64]:
 
 
 def _missing_value(model: xgboost.Booster | xgboost.XGBModel) -> float | None:
-    """The value that stands for missing beside NaN, if any."""
+    """The number that means missing beside NaN; None if there is no such number."""
     missing = missing_of(model)
     return None if math.isnan(missing) else float(np.float32(missing))
 

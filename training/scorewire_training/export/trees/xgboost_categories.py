@@ -1,8 +1,8 @@
-"""The categories that an XGBoost booster remembers from training.
+"""The categories of the training data that an XGBoost booster stores.
 
-Releases from 3.1 on keep them in the model. Releases before 3.4 count the
-characters of a name that is not ASCII and keep as many bytes, so that its end is
-lost, and with it the ends of all names behind it.
+XGBoost stores them from release 3.1 on. Releases before 3.4 count the characters of a
+name that is not ASCII but store that number of bytes, so the end of the name and the
+ends of all names after it are lost.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from scorewire_training.releases import XGBOOST_RELEASE
 
 @dataclass(frozen=True, slots=True)
 class StoredCategories:
-    """The categories of a feature in the order of their codes, as far as the model has them.
+    """The categories of a feature in the order of their codes, as far as the model stores them.
 
-    `values` is None where names were cut; then `lengths` are their characters
-    and `kept` is what is left of their bytes, one after the other.
+    `values` is None if names were cut. Then `lengths` are their numbers of characters,
+    and `kept` is what is left of their bytes, one name after the other.
     """
 
     values: tuple[object, ...] | None
@@ -32,18 +32,19 @@ class StoredCategories:
 
     @property
     def is_ascii(self) -> bool:
-        """Whether no name can have been cut."""
+        """Whether all names are ASCII, so that no name was cut."""
         return self.kept.isascii()
 
     def settle(self, own: Sequence[object], feature: str) -> list[object]:
-        """The categories in the order of their codes, by those that a sample has.
+        """The categories in the order of their codes, completed by those of a sample.
 
         Raises:
-            UnsupportedModelError: names were cut, and the sample's are not those.
+            UnsupportedModelError: names were cut, and the sample's categories do not match
+                them, or the installed XGBoost refuses completed names.
         """
         if self.values is not None and (self.is_ascii or set(self.values) == set(own)):
             return list(self.values)
-        # A cut may leave what looks whole.
+        # A cut name may look like a whole one.
         if self._is_cut_from(own):
             if XGBOOST_RELEASE >= (3, 4):
                 raise UnsupportedModelError(
@@ -71,7 +72,7 @@ class StoredCategories:
 
 
 def stored_categories(booster: xgboost.Booster) -> dict[int, StoredCategories]:
-    """The categories by feature, of those features whose categories the booster remembers."""
+    """The stored categories by position of the feature, for features with stored categories."""
     if "c" not in (booster.feature_types or ()):
         return {}
     gradient_booster = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]
@@ -83,7 +84,7 @@ def stored_categories(booster: xgboost.Booster) -> dict[int, StoredCategories]:
 def _read(stored: dict[str, list[int]]) -> StoredCategories:
     if "offsets" not in stored:
         return StoredCategories(tuple(stored["values"]))
-    # JSON holds them as signed bytes.
+    # JSON has them as signed bytes.
     kept = bytes(value % 256 for value in stored["values"])
     places = list(pairwise(stored["offsets"]))
     lengths = tuple(end - begin for begin, end in places)

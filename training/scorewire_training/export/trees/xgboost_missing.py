@@ -1,4 +1,4 @@
-"""The number that stands for missing in XGBoost's data, which no model of XGBoost's has in its file."""
+"""The number that means missing in XGBoost's data, which XGBoost stores in no file."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from scorewire_training.export.errors import ExportError
 
 
 class BoosterWithMissing(xgboost.Booster):
-    """A booster whose data is made as `xgboost.DMatrix(data, missing=missing)`."""
+    """A booster that takes data made with `xgboost.DMatrix(data, missing=missing)`."""
 
     missing: float = math.nan
 
 
 def missing_of(model: xgboost.Booster | xgboost.XGBModel) -> float:
-    """What the model takes for missing beside NaN; NaN where nothing else."""
+    """The number that means missing to the model beside NaN; NaN if there is no such number."""
     value = getattr(model, "missing", None)
     return math.nan if value is None else float(value)
 
 
 def with_missing(model: object, missing: float) -> Any:
-    """The model, taking a number for missing.
+    """The model with a number that means missing.
 
     Raises:
-        ExportError: the model says another by itself, or is no model of XGBoost's.
+        ExportError: the model is an estimator with another number, or not a model of XGBoost.
     """
     if isinstance(model, xgboost.XGBModel):
         own = missing_of(model)

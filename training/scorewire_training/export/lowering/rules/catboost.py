@@ -1,4 +1,4 @@
-"""CatBoost's models, by the ONNX file that CatBoost itself writes of them."""
+"""CatBoost's models, from the ONNX file that CatBoost itself writes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOGARITHMIC = ("Poisson", "Tweedie")
 def lower_catboost_classifier(
     builder: GraphBuilder, model: Any, inputs: SymbolicColumns
 ) -> PredictionTensors:
-    """Probabilities in float, as CatBoost's own file has them; the label is the likeliest."""
+    """Probabilities in float, from CatBoost's own file; the label is the likeliest class."""
     loss = _loss(model)
     if loss.partition(":")[0] not in _CLASSIFYING:
         raise UnsupportedModelError(
@@ -44,7 +44,7 @@ def lower_catboost_classifier(
 
 @lowers_model("catboost.core.CatBoostRegressor", "catboost.core.CatBoostRanker")
 def lower_catboost_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """Sums of leaves in float, as CatBoost's own file has them, and for counts their exponential."""
+    """Sums of leaves in float, from CatBoost's own file, and their exponential for losses of counts."""
     loss = _loss(model)
     value = _written(builder, model, inputs, "predictions")
     if loss.startswith(_LOGARITHMIC):
@@ -59,7 +59,7 @@ def _loss(model: Any) -> str:
 
 
 def _written(builder: GraphBuilder, model: Any, inputs: SymbolicColumns, output: str) -> str:
-    """The nodes of the file that CatBoost writes, added to the graph; one of its outputs."""
+    """Add the nodes of the file that CatBoost writes; returns one of its outputs."""
     for column, borders in zip(inputs.columns, _borders(model, inputs.width), strict=True):
         builder.add_thresholds(column, borders)
     with tempfile.TemporaryDirectory() as folder:
@@ -84,6 +84,6 @@ def _written(builder: GraphBuilder, model: Any, inputs: SymbolicColumns, output:
 
 
 def _borders(model: Any, width: int) -> list[list[float]]:
-    """The numbers that each column is compared with."""
+    """The thresholds of each column."""
     borders = model.get_borders()
     return [[float(border) for border in borders.get(place, ())] for place in range(width)]

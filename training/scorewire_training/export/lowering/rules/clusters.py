@@ -23,7 +23,7 @@ from scorewire_training.export.lowering.symbolic_columns import (
 
 @lowers_model(AffinityPropagation, Birch, MeanShift)
 def refuse_centers(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:  # noqa: ARG001 - a rule's signature
-    """Each row's own square is in their distances: far away all centers are equally near but for rounding."""
+    """Refused: their distances include the square of each row, so far away all centers are equally near."""
     raise UnsupportedModelError(
         f"a graph would find other centers than {type(model).__name__} for rows far away", "use KMeans"
     )
@@ -31,7 +31,7 @@ def refuse_centers(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -
 
 @lowers_model(KMeans, MiniBatchKMeans)
 def lower_k_means(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The nearest center, by squared distances without each row's own square."""
+    """The nearest center, by squared distances without the square of the row."""
     graph, centers = builder.graph, np.asarray(model.cluster_centers_, dtype=np.float64)
     if model.cluster_centers_.dtype != np.float64:
         raise UnsupportedModelError(

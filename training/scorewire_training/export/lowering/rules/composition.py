@@ -1,4 +1,4 @@
-"""Rules for steps that are made of steps."""
+"""Steps that are made of steps: pipelines, column transformers and unions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns,
 
 @lowers_step(Pipeline, IMBALANCED)
 def lower_pipeline(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """One step after the other."""
+    """Apply one step after the other."""
     for member in steps_at_predict(step) or ():
         inputs = lower_step(builder, member, inputs)
     return inputs
@@ -26,13 +26,13 @@ def lower_pipeline(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) ->
 
 @lowers_step(ColumnTransformer)
 def lower_column_transformer(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Each transformer on its columns, side by side."""
+    """Apply each transformer to its columns, and join the results side by side."""
     parts: list[SymbolicColumns] = []
     for name, member, selection in step.transformers_:
         places = step._transformer_to_input_indices[name]
         if not len(places) or (isinstance(member, str) and member == "drop"):
             continue
-        # A lone name or number, not in a list, selects a column of shape [rows].
+        # A single name or number, not in a list, selects a column of shape [rows].
         flat = isinstance(selection, str | int | np.integer)
         parts.append(lower_step(builder, member, replace(inputs.take(places), flat=flat)))
     return beside(parts, sparse=bool(step.sparse_output_))
@@ -40,7 +40,7 @@ def lower_column_transformer(builder: GraphBuilder, step: Any, inputs: SymbolicC
 
 @lowers_step(FeatureUnion)
 def lower_feature_union(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Each transformer on all columns, side by side, perhaps weighted."""
+    """Apply each transformer to all columns, and join the results side by side, with their weights."""
     parts: list[SymbolicColumns] = []
     weights = step.transformer_weights or {}
     for name, member in step.transformer_list:

@@ -67,7 +67,7 @@ def _guess(
 
 
 def _constant(builder: GraphBuilder, row: NDArray[np.float64], inputs: SymbolicColumns) -> str:
-    """The same row for every row of the matrix, which it reads a number of for their count."""
+    """The same row for every input row; one input column is read for the number of rows."""
     number = next(
         (i for i, column in enumerate(inputs.columns) if isinstance(column, RawNumber | EncodedText)), 0
     )

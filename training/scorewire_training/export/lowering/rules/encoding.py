@@ -1,7 +1,7 @@
-"""Rules for encoders of categories: each becomes a table, read off the fitted encoder itself.
+"""Encoders of categories: each becomes a table, computed with the fitted encoder itself.
 
-For a text the table is a vocabulary with values, outside the graph. For a number
-it is a look-up in the graph.
+For a text column the table is a vocabulary with values, outside the graph. For a
+number column it is a look-up in the graph.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from scorewire_training.export.lowering.symbolic_columns import (
     tensor_columns,
 )
 
-# A text that no training set has.
+# A text that no training set contains.
 _UNHEARD_OF = "\x00 a text that no encoder knows \x00"
 FILL_FIRST = 'fill missing texts with "" (fillna("")) before the model is fitted'
 
-# The fitted encoder's numbers for candidate values: for each of its columns an
-# array of shape [candidates, values], from one sequence of candidates each.
+# Computes the fitted encoder's numbers for values that it is asked about: takes a list of
+# values for each column, returns for each column an array of shape [values asked, numbers].
 _Read: TypeAlias = "Callable[[list[list[object]]], list[NDArray[np.float64]]]"
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What one column's categories become: `rows` of shape [categories, values]."""
+    """The numbers of one column's categories: `rows` of shape [categories, numbers]."""
 
     categories: list[object]
     rows: NDArray[np.float64]
@@ -61,7 +61,7 @@ class _Table:
 
 @lowers_step(OrdinalEncoder)
 def lower_ordinal(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Each category becomes its code."""
+    """Encode each category as its code."""
 
     def read(asked: list[list[object]]) -> list[NDArray[np.float64]]:
         codes = np.asarray(_transform(step, asked), dtype=np.float64)
@@ -72,7 +72,7 @@ def lower_ordinal(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> 
 
 @lowers_step(TargetEncoder)
 def lower_target(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Each category becomes its smoothed mean of the target, or one for each class."""
+    """Encode each category as its smoothed mean of the target, or as one mean for each class."""
     width = len(step.classes_) if step.target_type_ == "multiclass" else 1
 
     def read(asked: list[list[object]]) -> list[NDArray[np.float64]]:
@@ -84,7 +84,7 @@ def lower_target(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> S
 
 @lowers_step(FrequencyEncoder)
 def lower_frequency(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Each text becomes its share of the training rows."""
+    """Encode each text as its share of the training rows."""
 
     def read(asked: list[list[object]]) -> list[NDArray[np.float64]]:
         shares = _transform(step, asked)
@@ -96,15 +96,15 @@ def lower_frequency(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -
 
 @lowers_step(RateEncoder)
 def lower_rates(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """The logarithm of the amount to expect, whether there are any counts, then each text's effect."""
+    """The logarithm of the expected amount, whether there are any counts, then each text's effect."""
     graph = builder.graph
     counts = builder.tensor(inputs.take(range(inputs.width - step.count_columns, inputs.width)))
     zero = builder.constant([0.0])
-    # NaN is not greater either.
+    # NaN is not greater than zero either.
     counts = graph.node("Where", [graph.node("Greater", [counts, zero]), counts, zero])
     exposure = row_sum(builder, counts, step.count_columns)
     some = builder.cast(graph.node("Greater", [exposure, zero]), TensorProto.DOUBLE)
-    # No exposure is missing, so that one node cuts it to its range.
+    # No exposure is missing, so one Clip node is enough.
     bounds = [builder.constant(LEAST_EXPOSURE), builder.constant(step.largest_exposure_)]
     logarithm = graph.curve("Log", graph.node("Clip", [exposure, *bounds]), 1)
 
@@ -130,14 +130,14 @@ def lower_rates(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> Sy
 
 @lowers_step(TextCleaner)
 def lower_text_cleaner(_builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Texts stay texts; the fold becomes the coding's."""
+    """Texts stay texts; the row coding applies the fold."""
     return _clean(step, inputs, folds=step.fold == "ascii_lower_strip")
 
 
 @lowers_step(OneHotEncoder)
 def lower_one_hot(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Each category becomes the place of its one; the graph spreads it over the columns."""
-    # The same encoder, which then need not write all the zeros.
+    """Encode each category as the position of its 1; the graph spreads it over the columns."""
+    # The same encoder with sparse output, so that it need not write zeros.
     spreader = copy.copy(step)
     spreader.sparse_output = True
     widths = _one_hot_widths(step)
@@ -163,8 +163,7 @@ def lower_one_hot(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> 
     locals_ = np.concatenate([np.arange(width) for width in widths]).astype(np.float64)
     if not len(owners):
         return SymbolicColumns((), sparse=bool(step.sparse_output))
-    # Each column beside the place that means its one; owners all in a row when
-    # there is a single encoder column.
+    # Compares each output column's position with the code of the encoder column that it belongs to.
     tensor = builder.tensor(codes)
     if len(widths) > 1:
         tensor = builder.graph.node(
@@ -176,10 +175,10 @@ def lower_one_hot(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> 
 
 
 def lower_categories(builder: GraphBuilder, column: Column, categories: Sequence[object]) -> Column:
-    """A column of a model that takes pandas categoricals: each category becomes its place, others NaN.
+    """Encode a pandas categorical that a model reads by its codes: positions of categories, others NaN.
 
     Raises:
-        UnsupportedModelError: missing texts are spelt in two ways that differ.
+        UnsupportedModelError: the column has both missing texts and the category "".
     """
     table = _Table(
         categories=list(categories),
@@ -207,7 +206,7 @@ def _lower_tables(
     *,
     strict: bool,
 ) -> SymbolicColumns:
-    """Each column by its table; all tables are read off the encoder in one go."""
+    """Lower each column by its table; the encoder is called once for all tables."""
     known = [list(column) for column in categories]
     asked = [list(own) for own in known]
     if not strict:
@@ -229,20 +228,20 @@ def _lower_tables(
 
 def _read_known(read: _Read, asked: list[list[object]]) -> list[NDArray[np.float64]]:
     with warnings.catch_warnings():
-        # Encoders warn about unknown categories, which is what they are asked about.
+        # Encoders warn about unknown categories, and here they are asked about some.
         warnings.simplefilter("ignore")
         return read(asked)
 
 
 def _spell(builder: GraphBuilder, column: RawText, known: list[object]) -> tuple[object, ...]:
-    """How missing texts of the column are spelt; decided here if the sample has none."""
+    """The values that stand for missing texts of a column; decided here if the sample has none."""
     if column.spellings:
         return column.spellings
     return (builder.missing_texts.setdefault(column.feature, known[0] if known else ""),)
 
 
 def _code(builder: GraphBuilder, column: RawText, table: _Table) -> list[Column]:
-    """The columns that a text becomes, each with the numbers of its texts."""
+    """The columns that a text column is encoded as."""
     odd = [c for c in table.categories if not isinstance(c, str) and not is_null(c)]
     if odd:
         raise UnsupportedModelError(
@@ -280,7 +279,7 @@ def _code(builder: GraphBuilder, column: RawText, table: _Table) -> list[Column]
 
 
 def _key(value: object) -> object:
-    """Equal for values that an encoder takes for one category."""
+    """A key that is equal for values that an encoder takes for one category."""
     return ("null", value is None) if is_null(value) else value
 
 
@@ -291,7 +290,7 @@ def _alike(a: NDArray[np.float64] | None, b: NDArray[np.float64] | None) -> bool
 
 
 def _look_up(builder: GraphBuilder, column: Column, table: _Table) -> list[Column]:
-    """The columns that a number becomes, looked up in the graph."""
+    """The columns that a number column is encoded as, by a look-up in the graph."""
     if any(isinstance(c, str) for c in table.categories):
         raise UnsupportedModelError(
             "an encoder fitted on texts is given numbers",
@@ -303,7 +302,7 @@ def _look_up(builder: GraphBuilder, column: Column, table: _Table) -> list[Colum
     x = builder.tensor(SymbolicColumns((column,)))
     hits = graph.node("Equal", [x, builder.constant(numbers)])
     if np.isnan(numbers).any():
-        # Equal never finds NaN.
+        # Equal is never true for NaN.
         nan_place = graph.constant(np.isnan(numbers)[np.newaxis, :])
         hits = graph.node("Or", [hits, graph.node("And", [graph.node("IsNaN", [x]), nan_place])])
     places = builder.constant(np.arange(1.0, len(numbers) + 1.0)[:, np.newaxis])
@@ -320,15 +319,15 @@ def _unheard_of_number(known: list[object]) -> float:
 
 
 def _transform(step: Any, asked: list[list[object]]) -> Any:
-    """The encoder's answer, without a container of its owner's choosing."""
+    """The encoder's result, without the output container that a user may have set."""
     plain = copy.copy(step)
-    # A dict of its own: set_output would write into the one that copies share.
+    # A new dict: set_output would change the one that the copies share.
     plain._sklearn_output_config = {"transform": "default"}
     return plain.transform(_frame(step, asked))
 
 
 def _frame(step: Any, asked: list[list[object]]) -> pd.DataFrame:
-    """Candidates as the frame that an encoder takes."""
+    """The values asked about, as the frame that an encoder takes."""
     names = getattr(step, "feature_names_in_", range(len(asked)))
     columns = []
     for values in asked:
@@ -338,7 +337,7 @@ def _frame(step: Any, asked: list[list[object]]) -> pd.DataFrame:
 
 
 def _one_hot_widths(step: Any) -> list[int]:
-    """How many columns a OneHotEncoder makes of each of its own."""
+    """The number of columns that a OneHotEncoder makes of each input column."""
     count = len(step.categories_)
     dropped = [None] * count if step.drop_idx_ is None else list(step.drop_idx_)
     rare = getattr(step, "infrequent_categories_", [None] * count)
@@ -349,7 +348,7 @@ def _one_hot_widths(step: Any) -> list[int]:
 
 
 def _clean(step: object, inputs: SymbolicColumns, *, folds: bool) -> SymbolicColumns:
-    """The texts as our own transformers read them: missing ones empty, perhaps folded."""
+    """The texts as the transformers of `estimators` read them: "" for missing, folded if `folds`."""
     columns: list[Column] = []
     for column in inputs.columns:
         if not isinstance(column, RawText):

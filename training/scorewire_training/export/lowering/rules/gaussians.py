@@ -23,7 +23,7 @@ from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
 
 @lowers_model(GaussianMixture, BayesianGaussianMixture)
 def lower_gaussian_mixture(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """Softmax over each component's weighted log likelihood; the cluster is the likeliest."""
+    """The softmax over each component's weighted log likelihood; the cluster is the likeliest one."""
     graph, x, width = builder.graph, builder.tensor(inputs), inputs.width
     if model.covariance_type not in ("full", "tied"):
         raise UnsupportedModelError(
@@ -39,7 +39,7 @@ def lower_gaussian_mixture(builder: GraphBuilder, model: Any, inputs: SymbolicCo
         away = graph.node("Sub", [away, builder.constant(mean @ factor)])
         norms.append(row_sum(builder, graph.node("Mul", [away, away]), width))
     norm = graph.node("Concat", norms, axis=1)
-    # A component's mean is as likely as its constant part says.
+    # The weighted log likelihood at a component's mean is its constant part.
     begin = np.diag(model._estimate_weighted_log_prob(model.means_))
     scores = graph.node("Add", [graph.node("Mul", [norm, builder.constant([-0.5])]), builder.constant(begin)])
     return PredictionTensors(
@@ -52,7 +52,7 @@ def lower_gaussian_mixture(builder: GraphBuilder, model: Any, inputs: SymbolicCo
 
 @lowers_model(EllipticEnvelope)
 def lower_elliptic_envelope(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The offset's distance from the squared Mahalanobis distance; rows within are like those of training."""
+    """The offset minus the squared Mahalanobis distance; rows from 0 on are like the training rows."""
     graph = builder.graph
     away = graph.node("Sub", [builder.tensor(inputs), builder.constant(model.location_)])
     turned = graph.node("MatMul", [away, builder.constant(model.get_precision())])
@@ -64,7 +64,7 @@ def lower_elliptic_envelope(builder: GraphBuilder, model: Any, inputs: SymbolicC
 
 @lowers_model(QuadraticDiscriminantAnalysis)
 def lower_quadratic(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """Softmax over each class's log posterior, in double."""
+    """The softmax over each class's log posterior, in double."""
     graph, x = builder.graph, builder.tensor(inputs)
     norms = []
     for rotation, scaling, mean in zip(model.rotations_, model.scalings_, model.means_, strict=True):

@@ -1,4 +1,4 @@
-"""Rules for missing values."""
+"""Imputers and indicators of missing values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _sources(step: Any, _width: int) -> list[int] | None:
 
 @lowers_step(SimpleImputer, columnwise=Columnwise(fitted=("statistics_",), sources=_sources))
 def lower_simple_imputer(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Missing numbers and texts become the column's statistic; columns without one go."""
+    """Replace missing numbers and texts by the column's statistic; drop columns without one."""
     kept = kept_columns(step)
     filled: dict[int, Column] = {}
     numbers = [i for i in kept if not isinstance(inputs.columns[i], RawText)]
@@ -56,10 +56,11 @@ def lower_simple_imputer(builder: GraphBuilder, step: Any, inputs: SymbolicColum
 
 @lowers_step("sklearn.impute._iterative.IterativeImputer")
 def lower_iterative_imputer(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Each round, the missing values of one column after the other become what its model makes of others.
+    """In each round, predict the missing values of one column after the other from the other columns.
 
-    A row without any value gets the first fillers where scikit-learn is given it
-    alone, and the models' values where it is given others too; here always those.
+    scikit-learn fills a row without any value with the initial values if the row is
+    transformed alone, and with the models' values otherwise. The graph always uses
+    the models' values.
     """
     if step.sample_posterior:
         raise UnsupportedModelError(
@@ -96,7 +97,7 @@ def lower_missing_indicator(builder: GraphBuilder, step: Any, inputs: SymbolicCo
 
 
 def indicators(builder: GraphBuilder, indicator: Any, inputs: SymbolicColumns) -> list[Column]:
-    """A column for each that the indicator watches."""
+    """An indicator column for each column that the indicator watches."""
     watched = [int(index) for index in indicator.features_]
     result: dict[int, Column] = {}
     numbers = [i for i in watched if not isinstance(inputs.columns[i], RawText)]
@@ -121,7 +122,7 @@ def indicators(builder: GraphBuilder, indicator: Any, inputs: SymbolicColumns) -
 
 
 def _spell(builder: GraphBuilder, step: Any, column: RawText) -> tuple[object, ...]:
-    """How missing texts are spelt; where the sample has none, as the step takes them for missing."""
+    """The values that stand for missing texts; the step's own missing value if the sample has none."""
     if column.spellings:
         return column.spellings
     builder.missing_texts.setdefault(column.feature, step.missing_values)
@@ -146,18 +147,18 @@ def _fill_text(builder: GraphBuilder, step: Any, column: RawText, filler: object
 
 
 def _means_missing(step: Any, value: object) -> bool:
-    """Whether a step takes a value of a text column for missing."""
+    """Whether a step treats a value of a text column as missing."""
     wanted = step.missing_values
     if wanted is None:
         return value is None
     if is_null(wanted):
-        # NaN and pd.NA, which scikit-learn turns into NaN; None is neither.
+        # NaN, and pd.NA, which scikit-learn converts to NaN; not None.
         return is_null(value) and value is not None
     return bool(value == wanted)
 
 
 def is_missing(builder: GraphBuilder, step: Any, inputs: SymbolicColumns, x: str) -> str:
-    """Where the tensor `x` of the matrix's numbers is missing, as the step sees it; bool."""
+    """Whether each number of the tensor `x` is missing to the step; bool."""
     wanted = step.missing_values
     if is_null(wanted):
         return builder.graph.node("IsNaN", [x])
@@ -172,7 +173,7 @@ def is_missing(builder: GraphBuilder, step: Any, inputs: SymbolicColumns, x: str
 
 
 def kept_columns(imputer: SimpleImputer) -> list[int]:
-    """The columns that an imputer does not drop as empty."""
+    """The columns that an imputer keeps; it drops empty ones."""
     return [
         i for i, value in enumerate(imputer.statistics_) if imputer.keep_empty_features or not is_null(value)
     ]

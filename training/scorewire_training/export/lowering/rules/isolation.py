@@ -1,4 +1,4 @@
-"""Isolation forests: how soon random splits tell a row from the others."""
+"""Isolation forests: how early random splits isolate a row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scorewire_training.export.trees.sklearn_trees import read_isolation_forest
 
 @lowers_model(IsolationForest)
 def lower_isolation_forest(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """2 to the minus (sum of depths / their mean in a random tree), against the offset."""
+    """2 ** -(sum of depths / their expected sum), compared with the offset."""
     trees, usual_depth = read_isolation_forest(model)
     thresholds = trees.thresholds
     for i, column in enumerate(inputs.columns):

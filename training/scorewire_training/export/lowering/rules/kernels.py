@@ -1,4 +1,4 @@
-"""Kernels, in double: what libsvm sums up over support vectors, and scikit-learn over rows of training."""
+"""Kernel methods, in double: sums over support vectors or over training rows."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _KERNELS = ("linear", "poly", "rbf", "sigmoid")
 def lower_support_vector_regressor(
     builder: GraphBuilder, model: Any, inputs: SymbolicColumns
 ) -> PredictionTensors:
-    """The sum over the support vectors."""
+    """The weighted sum of kernels over the support vectors."""
     return PredictionTensors(family=type(model).__name__, value=_sum(builder, model, inputs))
 
 
 @lowers_model(OneClassSVM)
 def lower_one_class(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The sum over the support vectors; rows above 0 are like those of training."""
+    """The weighted sum of kernels over the support vectors; rows above 0 are like the training rows."""
     decision = _sum(builder, model, inputs)
     inside = builder.graph.node("Greater", [decision, builder.constant([0.0])])
     return outlier_prediction(builder, "OneClassSVM", decision, inside)
@@ -40,7 +40,7 @@ def lower_one_class(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) 
 
 @lowers_model(KernelRidge)
 def lower_kernel_ridge(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """Kernels of the row and each row of training, times their coefficients."""
+    """The kernels of the row and each training row, times the coefficients."""
     kernel = _Kernel(_kind(model), model.gamma, float(model.coef0), float(model.degree))
     values = _kernels(builder, model, kernel, inputs, model.X_fit_)
     weights = np.asarray(model.dual_coef_, np.float64).reshape(len(model.X_fit_), -1)
@@ -50,7 +50,7 @@ def lower_kernel_ridge(builder: GraphBuilder, model: Any, inputs: SymbolicColumn
 
 @lowers_step(Nystroem)
 def lower_nystroem(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Kernels of the row and some rows of training, rotated."""
+    """The kernels of the row and some training rows, rotated."""
     if step.kernel_params:
         raise UnsupportedModelError("Nystroem has kernel_params", "give gamma, coef0 and degree themselves")
     coef0, degree = 1 if step.coef0 is None else step.coef0, 3 if step.degree is None else step.degree
@@ -62,7 +62,7 @@ def lower_nystroem(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) ->
 
 @lowers_step(KernelPCA)
 def lower_kernel_pca(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Centered kernels of the row and each row of training, rotated."""
+    """The centered kernels of the row and each training row, rotated."""
     graph, centers = builder.graph, step._centerer
     kernel = _Kernel(_kind(step), step.gamma_, float(step.coef0), float(step.degree))
     values = _kernels(builder, step, kernel, inputs, step.X_fit_)
@@ -81,7 +81,7 @@ def lower_kernel_pca(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) 
 
 @dataclass(frozen=True, slots=True)
 class _Kernel:
-    """A kernel of scikit-learn's pairwise metrics; no gamma is one over the columns."""
+    """A kernel of scikit-learn's pairwise metrics; without gamma, gamma is 1 / number of columns."""
 
     kind: str
     gamma: float | None
@@ -109,10 +109,10 @@ def _kernels(
     *,
     lost_is_far: bool = False,
 ) -> str:
-    """Kernels of each row and each vector, [rows, vectors].
+    """The kernels of each row and each vector, [rows, vectors].
 
-    Where both parts of a distance overflow, their difference is no number; to
-    libsvm (`lost_is_far`) such a row is infinitely far away.
+    Where both parts of a distance overflow, their difference is NaN. libsvm treats
+    such a row as infinitely far away (`lost_is_far`).
     """
     vectors = vectors.toarray() if hasattr(vectors, "toarray") else vectors
     if vectors.dtype != np.float64:
@@ -138,14 +138,14 @@ def _kernels(
 
 
 def squared_distances(builder: GraphBuilder, x: str, cross: str, vectors: NDArray[np.float64]) -> str:
-    """Squared distances of each row and each vector; NaN where both their parts overflow."""
+    """The squared distances of each row and each vector; NaN where both parts overflow."""
     square = row_sum(builder, builder.graph.node("Mul", [x, x]), vectors.shape[1])
     both = builder.graph.node("Add", [square, builder.constant((vectors**2).sum(axis=1))])
     return builder.graph.node("Sub", [both, builder.graph.node("Mul", [cross, builder.constant([2.0])])])
 
 
 def _sum(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> str:
-    """Weighted kernels of the row and each support vector, plus the intercept; [rows, 1]."""
+    """The weighted sum of kernels over the support vectors, plus the intercept; [rows, 1]."""
     kernel = _Kernel(_kind(model), float(model._gamma), float(model.coef0), float(model.degree))
     values = _kernels(builder, model, kernel, inputs, model.support_vectors_, lost_is_far=True)
     weights = model.dual_coef_

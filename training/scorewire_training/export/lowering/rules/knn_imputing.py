@@ -1,4 +1,4 @@
-"""Missing numbers filled in from the nearest rows of training, by the columns that both have."""
+"""KNNImputer: missing numbers are filled from the nearest training rows."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from scorewire_training.export.lowering.rules.imputing import indicators, is_mis
 from scorewire_training.export.lowering.rules.neighbors import check_edge, check_size
 from scorewire_training.export.lowering.symbolic_columns import Column, SymbolicColumns, TensorColumn
 
-# Rows of training that are asked for their neighbours, to find some that are equally near.
+# The number of training rows whose neighbours are checked for ties.
 _ROWS_ASKED = 500
 _OTHER_IMPUTERS = "use an IterativeImputer or a SimpleImputer"
 
 
 @lowers_step(KNNImputer)
 def lower_near_imputer(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """A missing number becomes the mean of the nearest rows that have it; the column's where none is near.
+    """Replace a missing number by the mean of the nearest rows that have it, or else of all rows.
 
-    How far two rows are apart is a mean over the columns that both have.
+    The distance of two rows is a mean over the columns that both have.
     """
     rows = _checked(step)
     builder.only_near = True
@@ -52,14 +52,14 @@ def lower_near_imputer(builder: GraphBuilder, step: Any, inputs: SymbolicColumns
 
 
 def _distances(builder: GraphBuilder, x: str, lacks: str, rows: NDArray[np.float64]) -> str:
-    """Mean squares over the columns that a row and one of training both have; infinite without any."""
+    """Mean squared differences over the columns that a row and a training row both have; else infinite."""
     graph, zero = builder.graph, builder.constant([0.0])
     center = np.ma.masked_invalid(rows).mean(axis=0).filled(0.0)
     has = builder.cast(graph.node("Not", [lacks]), TensorProto.DOUBLE)
     away = graph.node("Where", [lacks, zero, graph.node("Sub", [x, builder.constant(center)])])
     known = (~np.isnan(rows)).T.astype(np.float64)
     theirs = np.nan_to_num(rows - center).T
-    # The square of a difference, multiplied out: one product of matrices for all rows and columns.
+    # The squared difference is multiplied out, so that one matrix product covers all rows and columns.
     parts = graph.node("Concat", [graph.node("Mul", [away, away]), away, has], axis=1)
     squares = graph.node("MatMul", [parts, builder.constant(np.vstack([known, -2.0 * theirs, theirs**2]))])
     common = graph.node("MatMul", [has, builder.constant(known)])
@@ -89,10 +89,11 @@ def _mean_of_nearest(
 
 
 def _checked(step: Any) -> NDArray[np.float64]:
-    """The rows of training, NaN where they have no number.
+    """The training rows, with NaN for missing numbers.
 
     Raises:
-        UnsupportedModelError: a graph would find other rows than the step, or has no room for them.
+        UnsupportedModelError: a graph would find other neighbours than the step, or there
+            are too many training rows.
     """
     if step.metric != "nan_euclidean" or step.weights != "uniform":
         given = "metric" if step.metric != "nan_euclidean" else "weights"
@@ -113,10 +114,10 @@ def _checked(step: Any) -> NDArray[np.float64]:
 
 
 def _check_equal_numbers(step: Any, rows: NDArray[np.float64]) -> None:
-    """Check that rows with a single number are not equally near to several rows of training.
+    """Check that rows with a single number are not equally near to several training rows.
 
     Raises:
-        UnsupportedModelError: they are, where a column has equal numbers.
+        UnsupportedModelError: a column has equal numbers in different training rows.
     """
     different = pd.DataFrame(rows).drop_duplicates().to_numpy()
     if step.n_neighbors >= len(different):
@@ -136,10 +137,10 @@ def _check_equal_numbers(step: Any, rows: NDArray[np.float64]) -> None:
 
 
 def _check_ties(step: Any, rows: NDArray[np.float64]) -> None:
-    """Check that no order of search decides what rows of training would get for their numbers.
+    """Check on training rows that no tie decides which number they would get.
 
     Raises:
-        UnsupportedModelError: it does.
+        UnsupportedModelError: a tie between neighbours with different numbers exists.
     """
     asked = rows[:: max(1, len(rows) // _ROWS_ASKED)]
     for i, column in enumerate(rows.T):
@@ -150,7 +151,7 @@ def _check_ties(step: Any, rows: NDArray[np.float64]) -> None:
         without = asked.copy()
         without[:, i] = np.nan
         apart = nan_euclidean_distances(without, rows[having])
-        # The last row that is taken, and the first that is not.
+        # The last neighbour that is used, and the first that is not.
         edge = np.argpartition(apart, [taken - 1, taken], axis=1)[:, taken - 1 : taken + 1]
         last, following = np.take_along_axis(apart, edge, axis=1).T
         values = column[having][edge]

@@ -89,7 +89,7 @@ from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns,
     "sklearn.linear_model._passive_aggressive.PassiveAggressiveRegressor",
 )
 def lower_linear_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """X times coefficients, plus intercept."""
+    """X @ coefficients + intercept."""
     value, width = _scores(builder, model, inputs)
     return PredictionTensors(family=type(model).__name__, value=value, width=width)
 
@@ -98,7 +98,7 @@ def lower_linear_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicCo
 def lower_generalized_regressor(
     builder: GraphBuilder, model: Any, inputs: SymbolicColumns
 ) -> PredictionTensors:
-    """The inverse link of X times coefficients, plus intercept."""
+    """The inverse link of X @ coefficients + intercept."""
     value, width = _scores(builder, model, inputs)
     link = type(model._base_loss.link).__name__
     if link == "LogLink":
@@ -110,7 +110,7 @@ def lower_generalized_regressor(
 
 @lowers_model(LogisticRegression, LogisticRegressionCV, LinearDiscriminantAnalysis)
 def lower_logistic(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The logistic function of the scores of two classes, the softmax of those of more."""
+    """The logistic function of the score for two classes, the softmax of the scores for more."""
     if getattr(model, "multi_class", "auto") not in ("auto", "deprecated") or (
         getattr(model, "solver", "") == "liblinear" and len(model.classes_) > 2
     ):
@@ -130,7 +130,7 @@ def lower_logistic(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -
 def lower_partial_least_squares(
     builder: GraphBuilder, model: Any, inputs: SymbolicColumns
 ) -> PredictionTensors:
-    """(X - mean) times coefficients, plus intercept."""
+    """(X - mean) @ coefficients + intercept."""
     centered = builder.graph.node("Sub", [builder.tensor(inputs), builder.constant(model._x_mean)])
     value, width = _scores(builder, model, SymbolicColumns(tensor_columns(centered, inputs.width)))
     return PredictionTensors(family=type(model).__name__, value=value, width=width)
@@ -144,7 +144,7 @@ def lower_partial_least_squares(
     "sklearn.linear_model._passive_aggressive.PassiveAggressiveClassifier",
 )
 def lower_linear_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The class of the largest score; there are no probabilities."""
+    """The class with the largest score, without probabilities."""
     scores, width = _scores(builder, model, inputs)
     binarizer = getattr(model, "_label_binarizer", None)
     if binarizer is not None and binarizer.y_type_.startswith("multilabel"):
@@ -163,7 +163,7 @@ def lower_linear_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicC
 
 @lowers_model(SGDOneClassSVM)
 def lower_linear_one_class(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """X times coefficients, minus the offset; rows from 0 on are like those of training."""
+    """X @ coefficients - offset; rows from 0 on are like the training rows."""
     x = builder.product(inputs, model.coef_.reshape(-1, 1))
     decision = builder.graph.node("Sub", [x, builder.constant(model.offset_)])
     inside = builder.graph.node("GreaterOrEqual", [decision, builder.constant([0.0])])
@@ -172,7 +172,7 @@ def lower_linear_one_class(builder: GraphBuilder, model: Any, inputs: SymbolicCo
 
 @lowers_model(SGDClassifier)
 def lower_sgd_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """Scores, and probabilities where its loss has them."""
+    """Scores, and probabilities if the loss has them."""
     scores, width = _scores(builder, model, inputs)
     if model.loss == "log_loss":
         positive = builder.graph.curve("Sigmoid", scores, width)
@@ -186,7 +186,7 @@ def lower_sgd_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicColu
 
 
 def _scores(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> tuple[str, int]:
-    """X times coefficients, plus intercept: [rows, width], and the width."""
+    """X @ coefficients + intercept: [rows, width], and the width."""
     coefficients = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
     intercept = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64), (len(coefficients),))
     x = builder.product(inputs, coefficients.T)

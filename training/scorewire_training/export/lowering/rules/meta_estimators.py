@@ -55,7 +55,7 @@ from scorewire_training.releases import FrozenEstimator
     "sklearn.model_selection._search_successive_halving.HalvingRandomSearchCV",
 )
 def lower_search(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The best model found."""
+    """The best model that the search found."""
     if not hasattr(model, "best_estimator_"):
         raise UnsupportedModelError(f"{type(model).__name__} kept no best model", "fit it with refit=True")
     return lower_model(builder, model.best_estimator_, inputs)
@@ -63,28 +63,28 @@ def lower_search(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> 
 
 @lowers_model(FrozenEstimator)
 def lower_frozen(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The model inside."""
+    """The model inside the wrapper."""
     return lower_model(builder, model.estimator, inputs)
 
 
 @lowers_model(RANSACRegressor, SelfTrainingClassifier)
 def lower_refitted(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The model that was fitted last, on the rows that it was to learn from; given arrays."""
-    # SelfTrainingClassifier calls it so before scikit-learn 1.6.
+    """The model that was fitted last, on the selected rows; it takes arrays."""
+    # The attribute of SelfTrainingClassifier before scikit-learn 1.6.
     fitted = model.estimator_ if hasattr(model, "estimator_") else model.base_estimator_
     return lower_model(builder, fitted, replace(inputs, framed=False))
 
 
 @lowers_model(RFE, RFECV)
 def lower_selected(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The model, on the columns that were kept."""
+    """The model, on the selected columns."""
     kept = lower_step(builder, model, inputs)
     return lower_model(builder, model.estimator_, replace(kept, framed=False))
 
 
 @lowers_model(TransformedTargetRegressor)
 def lower_transformed_target(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The inverse of the target's transformation after the regressor's answer."""
+    """The inverse transformation of the regressor's prediction."""
     member = lower_model(builder, model.regressor_, inputs)
     value = as_double(builder, member, member.value, model)
     back = model.transformer_
@@ -109,7 +109,7 @@ def lower_transformed_target(builder: GraphBuilder, model: Any, inputs: Symbolic
 
 @lowers_model(LogRegressor)
 def lower_log_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The mean amount of a logarithm, not below zero."""
+    """The mean amount from its logarithm, not below zero."""
     member = lower_model(builder, model.regressor_, inputs)
     graph = builder.graph
     value = graph.curve("Exp", as_double(builder, member, member.value, model), member.width)
@@ -120,7 +120,7 @@ def lower_log_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColum
 
 @lowers_model(RateRegressor)
 def lower_rate_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The rate, which the other columns tell, times the exposure, whose logarithm is the first one."""
+    """The rate, from the other columns, times the exposure, whose logarithm is the first column."""
     member = lower_model(builder, model.regressor_, inputs.take(range(1, inputs.width)))
     exposure = builder.graph.curve("Exp", builder.tensor(inputs.take([0])), 1)
     value = builder.graph.node("Mul", [exposure, as_double(builder, member, member.value, model)])
@@ -129,7 +129,7 @@ def lower_rate_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColu
 
 @lowers_model(HurdleRegressor)
 def lower_hurdle(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The probability of an amount times the amount."""
+    """The probability of a positive amount times the expected positive amount."""
     amount = lower_model(builder, model.regressor_, inputs)
     value = as_double(builder, amount, amount.value, model)
     if model.classifier_ is None:
@@ -178,7 +178,7 @@ def lower_voting_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicC
 
 @lowers_model(StackingClassifier, StackingRegressor)
 def lower_stacking(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The last model, on the answers of the first ones."""
+    """The last model, on the predictions of the first ones."""
     columns: list[Column] = []
     members = []
     for member, method in zip(model.estimators_, model.stack_method_, strict=True):
@@ -213,7 +213,7 @@ def lower_stacking(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -
 
 @lowers_model(CalibratedClassifierCV)
 def lower_calibrated(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The mean over the folds of each member's score on its fitted sigmoid, steps or temperature."""
+    """The mean over the folds of the calibrated scores: by sigmoid, isotonic steps or temperature."""
     labels, graph = class_labels(model), builder.graph
     means, families = [], []
     for fold in model.calibrated_classifiers_:
@@ -250,7 +250,7 @@ def lower_calibrated(builder: GraphBuilder, model: Any, inputs: SymbolicColumns)
 def lower_log_odds_calibrator(
     builder: GraphBuilder, model: Any, inputs: SymbolicColumns
 ) -> PredictionTensors:
-    """The logistic function of slope times the member's log-odds, plus offset."""
+    """The logistic function of slope * log-odds + offset."""
     labels, graph = class_labels(model), builder.graph
     member = lower_model(builder, model.estimator, inputs)
     share = take_column(builder, as_double(builder, member, member.probabilities, model), 1)
@@ -270,7 +270,7 @@ def lower_log_odds_calibrator(
 
 @lowers_model(FixedThresholdClassifier, TunedThresholdClassifierCV)
 def lower_threshold(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The positive one of two classes from a threshold on."""
+    """The positive class from a threshold on."""
     member = lower_model(builder, model.estimator_, inputs)
     if model.response_method not in ("auto", "predict_proba") or member.probabilities is None:
         raise UnsupportedModelError(
@@ -291,7 +291,7 @@ def lower_threshold(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) 
 
 
 def _interpolated(builder: GraphBuilder, scores: str, calibrators: list[Any]) -> str:
-    """Each column on the line between the fitted points around it, in the precision of the points."""
+    """Interpolate each column linearly between the fitted points, in the precision of the points."""
     graph = builder.graph
     columns = []
     for i, calibrator in enumerate(calibrators):
@@ -318,7 +318,7 @@ def _interpolated(builder: GraphBuilder, scores: str, calibrators: list[Any]) ->
 
 
 def _heated(builder: GraphBuilder, scores: str, is_share: bool, count: int, beta: float) -> str:
-    """Softmax of the logits times a factor."""
+    """The softmax of the logits times a factor."""
     graph = builder.graph
     if is_share:
         shares = pair(builder, scores) if count == 2 else scores

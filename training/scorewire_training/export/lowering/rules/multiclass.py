@@ -1,4 +1,4 @@
-"""Rules for classifiers of several classes, or bags, that are made of other models."""
+"""Bags, and classifiers of several classes that are made of other models."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def lower_bagging_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicC
     "imblearn.ensemble._easy_ensemble.EasyEnsembleClassifier",
 )
 def lower_bagging_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The mean of the members' probabilities, or of their votes where they have none."""
+    """The mean of the members' probabilities, or of their votes for members without probabilities."""
     labels, members = class_labels(model), _bagged(builder, model, inputs)
     shares = []
     for member, estimator in zip(members, model.estimators_, strict=True):
@@ -61,7 +61,7 @@ def lower_bagging_classifier(builder: GraphBuilder, model: Any, inputs: Symbolic
         else:
             own = builder.graph.constant(np.arange(len(estimator.classes_)))
             share = builder.cast(builder.graph.node("Equal", [str(member.label), own]), TensorProto.DOUBLE)
-        # A member may not have seen every class; it knows classes by their numbers.
+        # A member may not have seen every class; its classes are indices of the bag's classes.
         shares.append(_spread(builder, share, [int(each) for each in estimator.classes_], len(labels)))
     mean = weighted_mean(builder, shares, None)
     return PredictionTensors(
@@ -74,7 +74,7 @@ def lower_bagging_classifier(builder: GraphBuilder, model: Any, inputs: Symbolic
 
 @lowers_model(OneVsRestClassifier)
 def lower_one_vs_rest(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """Each class against all others; the probabilities add up to one, the label has the largest score."""
+    """Each class against all others; probabilities are normalized, the label has the largest score."""
     members = _binary(builder, model, inputs)
     if model.multilabel_:
         return multilabel_prediction(builder, family_of(model, members), _labels(builder, model, members))
@@ -106,7 +106,7 @@ def lower_one_vs_rest(builder: GraphBuilder, model: Any, inputs: SymbolicColumns
         label = _is_chosen(builder, members[0], scores[0])
     else:
         every = graph.node("Concat", scores, axis=1)
-        # Before 1.8, the last of classes that are even.
+        # Before scikit-learn 1.8, the last of several classes with the largest score wins.
         label = arg_max(builder, every, last=SKLEARN_RELEASE < (1, 8))
     return PredictionTensors(
         family=family_of(model, members), class_labels=labels, label=label, probabilities=probabilities
@@ -115,7 +115,7 @@ def lower_one_vs_rest(builder: GraphBuilder, model: Any, inputs: SymbolicColumns
 
 @lowers_model(OneVsOneClassifier)
 def lower_one_vs_one(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """Each class against each other: the most votes, then the largest sum of confidences."""
+    """Each class against each other: the most votes win, then the largest sum of confidences."""
     labels, graph = class_labels(model), builder.graph
     if model.pairwise_indices_ is not None:
         raise UnsupportedModelError(
@@ -151,12 +151,12 @@ def lower_one_vs_one(builder: GraphBuilder, model: Any, inputs: SymbolicColumns)
 
 
 def _is_chosen(builder: GraphBuilder, member: PredictionTensors, score: str) -> str:
-    """Whether a score of a member's, a decision or a probability, is for its second class."""
+    """Whether a member's score, a decision or a probability, is for its second class."""
     return exceeds(builder, score, 0.0 if member.decision is not None else 0.5)
 
 
 def _labels(builder: GraphBuilder, model: Any, members: list[PredictionTensors]) -> list[PredictionTensors]:
-    """A label for each member, by its score."""
+    """A label for each member, decided by its score."""
     has_shares = hasattr(model, "predict_proba")
     labels = []
     for member, estimator in zip(members, model.estimators_, strict=True):
@@ -192,7 +192,7 @@ def _binary(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> list[
 
 
 def _spread(builder: GraphBuilder, share: str, own: list[int], count: int) -> str:
-    """Shares of some classes as shares of all: those not among them have none."""
+    """Extend probabilities of some classes to all classes, with 0 for the others."""
     if own == list(range(count)):
         return share
     table = np.zeros((len(own), count))

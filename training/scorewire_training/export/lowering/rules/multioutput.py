@@ -1,4 +1,4 @@
-"""Models of several targets that are made of a model for each."""
+"""Models of several targets that are made of a model for each target."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns,
 def lower_multi_output_regressor(
     builder: GraphBuilder, model: Any, inputs: SymbolicColumns
 ) -> PredictionTensors:
-    """A model for each target, side by side."""
+    """One model for each target, side by side."""
     members = [lower_model(builder, member, inputs) for member in model.estimators_]
     values = [as_double(builder, member, member.value, model) for member in members]
     value = builder.graph.node("Concat", values, axis=1)
@@ -36,14 +36,14 @@ def lower_multi_output_regressor(
 def lower_multi_output_classifier(
     builder: GraphBuilder, model: Any, inputs: SymbolicColumns
 ) -> PredictionTensors:
-    """A model for each label."""
+    """One model for each label."""
     members = [lower_model(builder, member, inputs) for member in model.estimators_]
     return multilabel_prediction(builder, family_of(model, members), _alike(members, model))
 
 
 @lowers_model(RegressorChain)
 def lower_regressor_chain(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """A model for each target, each given the values of those before it."""
+    """One model for each target; each also gets the values of the targets before it."""
     given = replace(inputs, framed=False)
     members, values = [], []
     for estimator in model.estimators_:
@@ -58,7 +58,7 @@ def lower_regressor_chain(builder: GraphBuilder, model: Any, inputs: SymbolicCol
 
 @lowers_model(ClassifierChain)
 def lower_classifier_chain(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """A model for each label, each given what those before it say."""
+    """One model for each label; each also gets the predictions of the labels before it."""
     given = replace(inputs, framed=False)
     members = []
     for estimator in model.estimators_:
@@ -76,7 +76,7 @@ def lower_classifier_chain(builder: GraphBuilder, model: Any, inputs: SymbolicCo
 
 
 def _said(builder: GraphBuilder, model: Any, estimator: Any, member: PredictionTensors) -> str:
-    """What the next members of a chain are given of one, [rows, 1]."""
+    """The prediction of a member that the next members of a chain get, [rows, 1]."""
     match getattr(model, "chain_method_", "predict"):
         case "predict":
             classes = builder.constant([float(label) for label in estimator.classes_])
@@ -92,7 +92,7 @@ def _said(builder: GraphBuilder, model: Any, estimator: Any, member: PredictionT
 
 
 def _alike(members: list[PredictionTensors], model: Any) -> list[PredictionTensors]:
-    """The members, without probabilities where the model itself has none for want of one member's."""
+    """The members; without probabilities if the model has none because one member has none."""
     return (
         members
         if hasattr(model, "predict_proba")

@@ -21,7 +21,7 @@ from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
 
 @lowers_model(GaussianNB)
 def lower_gaussian_nb(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """Softmax over each class's log likelihood, in double."""
+    """The softmax over each class's log likelihood, in double."""
     graph = builder.graph
     rows = graph.node("Unsqueeze", [builder.tensor(inputs), graph.constant(np.array([1]))])
     away = graph.node("Sub", [rows, builder.constant(model.theta_)])
@@ -40,14 +40,14 @@ def lower_gaussian_nb(builder: GraphBuilder, model: Any, inputs: SymbolicColumns
 
 @lowers_model(MultinomialNB, ComplementNB)
 def lower_counting_nb(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """Softmax over each class's log likelihood of counts."""
+    """The softmax over each class's log likelihood of counts."""
     prior = model.class_log_prior_ if type(model) is MultinomialNB else np.zeros(len(model.classes_))
     return _softmax_of_line(builder, model, inputs, model.feature_log_prob_, prior)
 
 
 @lowers_model(BernoulliNB)
 def lower_bernoulli_nb(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """Softmax over each class's log likelihood of what is there and what is not."""
+    """The softmax over each class's log likelihood of present and absent terms."""
     if model.binarize is not None:
         inputs = binarize(builder, inputs, float(model.binarize))
     absent = np.log(1 - np.exp(model.feature_log_prob_))

@@ -1,4 +1,4 @@
-"""Nearest neighbours, by distances in double as scikit-learn's search trees compute them."""
+"""Nearest neighbours, with distances in double as scikit-learn's search trees compute them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from scorewire_training.export.lowering.prediction_tensors import PredictionTens
 from scorewire_training.export.lowering.registry import lowers_model
 from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
 
-# Each row's distances from all rows of training are held at once.
+# The distances of each row from all training rows are in memory at once.
 MAX_ROWS = 4_096
 MAX_COLUMNS = 128
 _METRICS = ("euclidean", "manhattan")
-# Rows of training that are asked for their neighbours, to find some that are equally near.
+# The number of training rows whose neighbours are checked for ties.
 _ROWS_ASKED = 2_000
-# Distances that differ by less are equal but for rounding.
+# Relative differences of distances below this are rounding.
 _ROUNDING = 1e-9
 
 
 @lowers_model(KNeighborsClassifier)
 def lower_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The share of each class among the nearest rows of training, perhaps by how near they are."""
+    """The share of each class among the nearest training rows, weighted by distance if the model does."""
     if model.outputs_2d_:
         raise UnsupportedModelError(
             "KNeighborsClassifier has several labels",
@@ -54,7 +54,7 @@ def lower_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicColumns)
 
 @lowers_model(KNeighborsRegressor)
 def lower_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """The mean over the nearest rows of training, perhaps weighed by how near they are."""
+    """The mean over the nearest training rows, weighted by distance if the model does."""
     near, weights = _nearest(builder, model, inputs)
     targets = np.asarray(model._y, np.float64).reshape(len(model._fit_X), -1)
     value = _mean(builder, _pick(builder, targets, near), weights, model.n_neighbors)
@@ -63,7 +63,7 @@ def lower_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) 
 
 @lowers_model(RadiusNeighborsClassifier, RadiusNeighborsRegressor)
 def refuse_radius(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:  # noqa: ARG001 - a rule's signature
-    """Rows without any neighbour have no number."""
+    """Refused: rows without a neighbour have no prediction."""
     name = type(model).__name__
     raise UnsupportedModelError(
         f"{name} has no answer for rows without a neighbour within its radius",
@@ -72,7 +72,7 @@ def refuse_radius(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) ->
 
 
 def _nearest(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> tuple[str, str | None]:
-    """The places of the nearest rows of training, [rows, neighbours], and their weights; None where equal."""
+    """The indices of the nearest training rows, [rows, neighbours], and weights; None if equal."""
     rows = _checked(model)
     builder.only_near = True
     graph, x = builder.graph, builder.tensor(inputs)
@@ -96,7 +96,7 @@ def _nearest(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> tupl
 
 
 def _nearness(builder: GraphBuilder, distances: str) -> str:
-    """One over the distance; where some rows are no way off, they alone count."""
+    """1 / distance; if some neighbours have distance 0, only those count."""
     graph, zero, one = builder.graph, builder.constant([0.0]), builder.constant([1.0])
     same = graph.node("Equal", [distances, zero])
     any_same = graph.node("ReduceMax", [builder.cast(same, TensorProto.INT32)], axes=[1], keepdims=1)
@@ -122,10 +122,11 @@ def _mean(builder: GraphBuilder, values: str, weights: str | None, count: int) -
 
 
 def _checked(model: Any) -> NDArray[np.float64]:
-    """The rows of training.
+    """The training rows.
 
     Raises:
-        UnsupportedModelError: a graph would find other neighbours than the model, or has no room for them.
+        UnsupportedModelError: a graph would find other neighbours than the model, or there
+            are too many training rows.
     """
     name = type(model).__name__
     if model.effective_metric_ not in _METRICS:
@@ -155,10 +156,10 @@ def _checked(model: Any) -> NDArray[np.float64]:
 
 
 def check_size(name: str, rows: NDArray[np.float64], instead: str) -> None:
-    """Check that a graph has room for the rows of training.
+    """Check that the training rows are few enough for a graph.
 
     Raises:
-        UnsupportedModelError: it has not.
+        UnsupportedModelError: there are more than MAX_ROWS rows or MAX_COLUMNS columns.
     """
     if len(rows) > MAX_ROWS or rows.shape[1] > MAX_COLUMNS:
         raise UnsupportedModelError(
@@ -169,10 +170,10 @@ def check_size(name: str, rows: NDArray[np.float64], instead: str) -> None:
 
 
 def _check_ties(model: Any, rows: NDArray[np.float64]) -> None:
-    """Check that no order of search decides which rows are a row's neighbours.
+    """Check on training rows that no tie decides which neighbours are used.
 
     Raises:
-        UnsupportedModelError: it does for rows of training.
+        UnsupportedModelError: a tie between neighbours with different targets exists.
     """
     if model.n_neighbors >= len(rows):
         return
@@ -193,17 +194,17 @@ def check_edge(
     differ: NDArray[np.bool_],
     instead: str,
 ) -> None:
-    """Check that the last neighbour that is taken is nearer than the first that is not.
+    """Check that the last neighbour that is used is nearer than the first that is not.
 
     Args:
-        name: of what takes neighbours.
-        last: how far the one is, for each row asked.
-        following: how far the other is.
-        differ: whether the answer hangs on which of them is taken.
-        instead: what to do.
+        name: the name of the step or model.
+        last: the distance of the last neighbour that is used, for each checked row.
+        following: the distance of the first neighbour that is not used.
+        differ: whether the two neighbours would give different results.
+        instead: what the user can do instead.
 
     Raises:
-        UnsupportedModelError: it is not for some of the rows asked.
+        UnsupportedModelError: the distances are equal and the results differ for a row.
     """
     tied = np.count_nonzero((following - last <= _ROUNDING * following) & differ)
     if tied:

@@ -31,14 +31,14 @@ _ACTIVATIONS: dict[str, Callable[[GraphBuilder, str], str]] = {
 
 @lowers_model(MLPRegressor)
 def lower_mlp_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """Layers, in double."""
+    """The layers, in double."""
     value = _layers(builder, model, inputs)
     return PredictionTensors(family="MLPRegressor", value=value, width=int(model.n_outputs_))
 
 
 @lowers_model(MLPClassifier)
 def lower_mlp_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
-    """Layers, in double; two classes share one last neuron."""
+    """The layers, in double; two classes share one output neuron."""
     last = _layers(builder, model, inputs)
     if model.out_activation_ == "logistic" and model.n_outputs_ > 1:
         shares = [take_column(builder, last, place) for place in range(model.n_outputs_)]

@@ -1,4 +1,4 @@
-"""Rules for steps that make columns out of all columns: rotations, means of groups, distances."""
+"""Steps whose output columns each depend on all input columns: projections and means of groups."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns,
 
 @lowers_step(PCA, IncrementalPCA)
 def lower_pca(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """X times the components, minus the mean's."""
+    """X @ components - mean @ components."""
     graph = builder.graph
     x = builder.product(inputs, step.components_.T)
     x = graph.node("Sub", [x, builder.constant(step.mean_.reshape(1, -1) @ step.components_.T)])
@@ -44,7 +44,7 @@ def lower_pca(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> Symb
 
 @lowers_step(TruncatedSVD, NeighborhoodComponentsAnalysis, GaussianRandomProjection, SparseRandomProjection)
 def lower_components(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """X times the components."""
+    """X @ components."""
     components = step.components_
     dense = components.toarray() if hasattr(components, "toarray") else components
     return _project(builder, inputs, None, dense.T)
@@ -75,7 +75,7 @@ def lower_sparse_pca(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) 
 
 @lowers_step(LinearDiscriminantAnalysis)
 def lower_discriminants(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """What tells the classes apart best, from the first on."""
+    """The discriminant components, from the best on."""
     center = step.xbar_ if step.solver == "svd" else None
     return _project(builder, inputs, center, step.scalings_[:, : step._max_components])
 

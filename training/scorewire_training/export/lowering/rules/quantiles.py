@@ -17,11 +17,11 @@ from scorewire_training.export.lowering.registry import lowers_step
 from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns, tensor_columns
 from scorewire_training.export.lowering.thresholds import find_codes, search_tree
 
-# So near to the outermost quantiles a normal distribution takes numbers for them.
+# With a normal output distribution, numbers this close to the outermost quantiles count as them.
 _NEAR = 1e-7
 _CLOSEST = _NEAR - np.spacing(1)
-# Cephes' ndtri: numerators and denominators for the middle, in the square of the share's distance
-# from a half, and for the tails, in 1 / sqrt(-2 log(share)). The highest power first.
+# The coefficients of Cephes' ndtri, highest power first. Numerator and denominator for the middle
+# are polynomials in (share - 0.5) ** 2, those for the tails in 1 / sqrt(-2 log(share)).
 _MIDDLE = (
     [
         -5.99633501014107895267e1,
@@ -70,13 +70,13 @@ _TAIL = (
 
 @lowers_step(QuantileTransformer, columnwise=Columnwise(fitted=("quantiles_",), is_exact=lambda _: False))
 def lower_quantiles(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Each number's share of its column, on lines between the quantiles, perhaps as a normal deviate."""
+    """Each number's quantile, interpolated between the fitted quantiles, as a normal deviate if wanted."""
     graph, x = builder.graph, builder.tensor(inputs)
     quantiles = np.asarray(step.quantiles_, dtype=np.float64)
     references = np.asarray(step.references_, dtype=np.float64)
     if len(references) == 1:
         raise UnsupportedModelError("the QuantileTransformer has a single quantile", "give it more")
-    # They differ where quantiles are equal.
+    # The two lines differ where quantiles are equal.
     lines = [_line(builder, x, quantiles, references, from_above=side) for side in (False, True)]
     shares = graph.node("Mul", [graph.node("Add", lines), builder.constant([0.5])])
     least, most = builder.constant(quantiles[:1]), builder.constant(quantiles[-1:])
@@ -104,10 +104,10 @@ def _line(
     *,
     from_above: bool,
 ) -> str:
-    """The reference on the line between the two quantiles around each number.
+    """Interpolate the reference between the two quantiles around each number.
 
-    A number that is a quantile lies at the begin of the next line, `from_above`
-    at the end of the last one.
+    A number that equals a quantile is at the start of the next line, or with
+    `from_above` at the end of the previous one.
     """
     graph = builder.graph
     count, width = len(quantiles) - 1, quantiles.shape[1]
@@ -120,7 +120,7 @@ def _line(
     place = builder.cast(find_codes(graph, trees, x), TensorProto.INT64)
     place = graph.node("Add", [place, graph.constant(np.arange(width)[np.newaxis, :] * count)])
     steps = np.diff(quantiles, axis=0)
-    # Between equal quantiles lies no number.
+    # No number is between equal quantiles.
     slopes = np.diff(references)[:, np.newaxis] / np.where(steps == 0, 1.0, steps)
     ends = slice(1, None) if from_above else slice(None, -1)
     levels = np.broadcast_to(references[ends, np.newaxis], slopes.shape)
@@ -133,7 +133,7 @@ def _line(
 
 
 def _deviates(builder: GraphBuilder, share: str) -> str:
-    """The normal deviates that so large a share of all is below."""
+    """The normal deviates of shares: the inverse of the normal distribution function."""
     graph = builder.graph
 
     def constant(value: float) -> str:
@@ -160,7 +160,7 @@ def _deviates(builder: GraphBuilder, share: str) -> str:
 
 
 def _polynomial(builder: GraphBuilder, coefficients: list[float], x: str) -> str:
-    """Horner's way."""
+    """A polynomial by Horner's method."""
     graph = builder.graph
     value = builder.constant([coefficients[0]])
     for coefficient in coefficients[1:]:

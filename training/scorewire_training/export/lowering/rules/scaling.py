@@ -1,4 +1,4 @@
-"""Rules for arithmetic on numbers, in double and in scikit-learn's order of operations."""
+"""Scalers, powers, bins and functions of numbers, in double and in scikit-learn's order of operations."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns,
 from scorewire_training.export.lowering.threshold_counting import count_passed_inexact
 from scorewire_training.export.lowering.thresholds import Thresholds
 
-# Dense rows with smaller norms stay as they are, as those of zeros do.
+# Dense rows with a smaller norm are unchanged, like rows of zeros.
 _LEAST_NORM = 10 * float(np.finfo(np.float64).eps)
-# From this degree on, products of sparse columns that become 0 are left out.
+# From this degree on, scikit-learn drops products of sparse columns that become 0.
 _ELIMINATING_DEGREE = 4
 
 
@@ -72,7 +72,7 @@ def lower_max_abs_scaler(builder: GraphBuilder, step: Any, inputs: SymbolicColum
 
 @lowers_step(MinMaxScaler, columnwise=Columnwise(fitted=("min_", "scale_")))
 def lower_min_max_scaler(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """X * scale + min, perhaps clipped."""
+    """X * scale + min, clipped if the step clips."""
     x = builder.graph.node("Mul", [builder.tensor(inputs), builder.constant(step.scale_)])
     x = builder.graph.node("Add", [x, builder.constant(step.min_)])
     if step.clip:
@@ -82,7 +82,7 @@ def lower_min_max_scaler(builder: GraphBuilder, step: Any, inputs: SymbolicColum
 
 @lowers_step(PowerTransformer, columnwise=Columnwise(fitted=("lambdas_",), is_exact=lambda _: False))
 def lower_power(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Box-Cox or Yeo-Johnson with each column's exponent, then perhaps standard scaling."""
+    """Box-Cox or Yeo-Johnson with each column's exponent, then standard scaling if the step standardizes."""
     graph, x = builder.graph, builder.tensor(inputs)
     exponents = np.asarray(step.lambdas_, dtype=np.float64)
     if step.method == "box-cox":
@@ -90,7 +90,7 @@ def lower_power(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> Sy
     else:
         zero = builder.constant([0.0])
         negative = graph.node("Less", [x, zero])
-        # Each half sees only its own numbers, the other half's would overflow.
+        # Each branch gets only its own numbers, because those of the other branch would overflow.
         up = graph.node("Where", [negative, zero, x])
         down = graph.node("Where", [negative, graph.node("Neg", [x]), zero])
         up = _power(builder, log1p(builder, up), exponents)
@@ -102,7 +102,7 @@ def lower_power(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> Sy
 
 @lowers_step(Normalizer)
 def lower_normalizer(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Each row over its norm."""
+    """Divide each row by its norm."""
     counts = builder.counts(inputs) if step.norm in ("l1", "l2") else None
     if counts is not None:
         return replace(
@@ -127,17 +127,17 @@ def lower_binarizer(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -
     ),
 )
 def lower_bins(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """The bin that a number falls in, as a code or one-hot; NaN falls in the last."""
+    """The bin of each number, as a code or one-hot; NaN is in the last bin."""
     graph = builder.graph
     edges = [np.asarray(own[1:-1], dtype=np.float64) for own in step.bin_edges_]
-    cuts = [Thresholds.of(inner, np.ones(len(inner), dtype=np.bool_)) for inner in edges]
-    columns = count_passed_inexact(builder, inputs.columns, cuts)
+    thresholds = [Thresholds.of(inner, np.ones(len(inner), dtype=np.bool_)) for inner in edges]
+    columns = count_passed_inexact(builder, inputs.columns, thresholds)
     for i, (column, inner) in enumerate(zip(inputs.columns, edges, strict=True)):
         if i in columns:
             continue
         builder.add_thresholds(column, inner)
         x = builder.tensor(SymbolicColumns((column,)))
-        # Not (x < edge), so that NaN counts as beyond all, as np.searchsorted has it.
+        # Not (x < edge), so that NaN is beyond all edges, as for np.searchsorted.
         beyond = graph.node("Not", [graph.node("Less", [x, builder.constant(inner[np.newaxis, :])])])
         columns[i] = TensorColumn(
             row_sum(builder, builder.cast(beyond, TensorProto.DOUBLE), len(inner)), 0, 1
@@ -163,7 +163,7 @@ def lower_polynomial(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) 
     )
     if not inputs.sparse or step._max_degree >= _ELIMINATING_DEGREE:
         return result
-    # A product is there where its factors are, and may have become 0.
+    # A product is stored where its factors are stored, even if it became 0.
     x = builder.tensor(inputs.pattern or inputs)
     zero = builder.constant([0.0])
     there = builder.graph.node(
@@ -175,8 +175,8 @@ def lower_polynomial(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) 
 
 def _products(builder: GraphBuilder, x: str, width: int, powers: NDArray[np.int64]) -> str:
     graph = builder.graph
-    # One factor of each product at a time; a product that has run out of
-    # factors goes on with the column of ones.
+    # Multiplies one factor of each product at a time; a product without further
+    # factors continues with the column of ones.
     one = builder.constant([1.0])
     column = graph.node("Gather", [x, graph.constant(np.array([0]))], axis=1)
     ones = graph.node("Where", [graph.node("IsNaN", [column]), one, one])
@@ -197,7 +197,7 @@ def _products(builder: GraphBuilder, x: str, width: int, powers: NDArray[np.int6
     columnwise=Columnwise(fitted=(), is_exact=lambda step: step.func is None or step.func in EXACT_FUNCTIONS),
 )
 def lower_function(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """No function at all, or one of numpy's that the graph has exactly."""
+    """The identity, or a function of numpy that the graph can compute."""
     if step.func is None:
         return inputs
     if step.func is np.ravel and inputs.width == 1:
@@ -219,8 +219,8 @@ def binarize(builder: GraphBuilder, inputs: SymbolicColumns, threshold: float) -
     counts = builder.counts(inputs) if threshold >= 0 else None
     if counts is not None:
         return replace(inputs, columns=count_columns(above(builder.graph, counts, threshold)), pattern=None)
-    cut = Thresholds.of(np.array([threshold]), np.array([False]))
-    columns = count_passed_inexact(builder, inputs.columns, [cut] * inputs.width)
+    at_most = Thresholds.of(np.array([threshold]), np.array([False]))
+    columns = count_passed_inexact(builder, inputs.columns, [at_most] * inputs.width)
     others = [i for i in range(inputs.width) if i not in columns]
     if others:
         for i in others:
@@ -235,7 +235,7 @@ def binarize(builder: GraphBuilder, inputs: SymbolicColumns, threshold: float) -
 
 
 def _power(builder: GraphBuilder, log: str, exponents: NDArray[np.float64]) -> str:
-    """(exp(exponent x log) - 1) / exponent, which is the log itself where the exponent is 0."""
+    """(exp(exponent * log) - 1) / exponent, or the log itself where the exponent is 0."""
     graph = builder.graph
     flat = np.abs(exponents) < np.spacing(1.0)
     safe = builder.constant(np.where(flat, 1.0, exponents))
@@ -253,7 +253,7 @@ def _scale(
     if center is None and scale is None:
         return inputs
     if scale is not None and inputs.sparse:
-        # By the reciprocal, which rounds otherwise; a sparse matrix has no center.
+        # Multiplied by the reciprocal, which rounds differently; a sparse matrix is never centered.
         return times(builder, inputs, 1.0 / scale)
     x = builder.tensor(inputs)
     if center is not None:

@@ -27,7 +27,7 @@ from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
 def lower_converted_classifier(
     builder: GraphBuilder, model: Any, inputs: SymbolicColumns
 ) -> PredictionTensors:
-    """By skl2onnx, in float."""
+    """Converted by skl2onnx, in float."""
     labels = class_labels(model)
     if getattr(model, "break_ties", False) and len(labels) > 2:
         raise UnsupportedModelError(
@@ -49,6 +49,6 @@ def lower_converted_classifier(
 def lower_converted_regressor(
     builder: GraphBuilder, model: Any, inputs: SymbolicColumns
 ) -> PredictionTensors:
-    """By skl2onnx, in float."""
+    """Converted by skl2onnx, in float."""
     value = convert_regressor(builder, model, inputs)
     return PredictionTensors(family=f"{type(model).__name__} (skl2onnx)", value=value)

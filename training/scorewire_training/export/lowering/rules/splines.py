@@ -1,4 +1,4 @@
-"""The SplineTransformer, as the polynomials between its knots, in double."""
+"""SplineTransformer, as polynomials between its knots, in double."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LEAST_DEGREE = 2
 def lower_splines(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """The splines of each column, side by side."""
     if step.extrapolation == "linear" and step.degree < _LEAST_DEGREE and inputs.width > 1:
-        # For its second column on, scikit-learn takes other knots for the ends.
+        # From the second column on, scikit-learn uses wrong knots for the ends.
         raise UnsupportedModelError(
             f"scikit-learn draws lines from the wrong knots for a SplineTransformer of degree {step.degree}",
             "use degree=2 or more, another extrapolation, or a SplineTransformer for each column",
@@ -68,7 +68,7 @@ def _splines(builder: GraphBuilder, step: Any, spline: Any, x: str) -> str:
 
 
 def _wrap(builder: GraphBuilder, x: str, low: float, high: float) -> str:
-    """The number a whole number of periods away that is between the ends."""
+    """Move a number by whole periods to the range between the ends."""
     graph, period = builder.graph, builder.constant([high - low])
     if high == low:
         return graph.node("Mul", [x, builder.constant([0.0])])
@@ -79,13 +79,13 @@ def _wrap(builder: GraphBuilder, x: str, low: float, high: float) -> str:
 
 
 def _polynomials(builder: GraphBuilder, spline: Any, knots: Any, degree: int, x: str) -> str:
-    """The polynomials that the splines are from the last knot on, the first and the last also beyond."""
+    """The polynomials of the splines from the last knot before x on; the outermost ones extend beyond."""
     graph = builder.graph
     begins = knots[:-1]
     beyond = graph.node("GreaterOrEqual", [x, builder.constant(np.append(begins[1:], np.inf)[np.newaxis, :])])
     axis = graph.constant(np.array([1]))
     place = graph.node("ReduceSum", [builder.cast(beyond, TensorProto.INT64), axis], keepdims=0)
-    # Infinity has passed the last knot, too, which begins nothing.
+    # Infinity is beyond the last knot, where no polynomial starts.
     place = graph.node("Min", [place, graph.constant(np.array([len(begins) - 1]))])
     distance = graph.node("Sub", [x, graph.node("Gather", [builder.constant(begins[:, np.newaxis]), place])])
     value = ""

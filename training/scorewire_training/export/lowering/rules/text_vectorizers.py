@@ -1,4 +1,4 @@
-"""Rules for bags of words: texts are cut and counted outside the graph, which weighs the counts."""
+"""Text vectorizers: texts are split and counted outside the graph, and the graph weights the counts."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from scorewire_training.export.lowering.tokenization import describe_vectorizer,
 
 @lowers_step(CountVectorizer)
 def lower_counts(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """How often each known term occurs."""
+    """The number of occurrences of each known term."""
     return _sparse(_count(builder, step, inputs))
 
 
 @lowers_step(HashingVectorizer)
 def lower_hashes(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """How often terms of each hash occur, each row over its norm."""
+    """The number of terms with each hash, normalized by row if the step has a norm."""
     counts = _count(builder, step, inputs)
     if step.norm is not None:
         counts = normalize_counts(builder.graph, counts, step.norm)
@@ -46,13 +46,13 @@ def lower_hashes(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> S
 
 @lowers_step(TfidfVectorizer)
 def lower_weighed_counts(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Counts weighed by rarity, each row over its norm."""
+    """Counts weighted by inverse document frequency, normalized by row."""
     return _sparse(_weigh(builder, step._tfidf, _count(builder, step, inputs)))
 
 
 @lowers_step(TfidfTransformer)
 def lower_weights(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Numbers weighed by rarity, each row over its norm."""
+    """Numbers weighted by inverse document frequency, normalized by row."""
     counts = builder.counts(inputs)
     if counts is not None:
         return _sparse(_weigh(builder, step, counts))

@@ -1,4 +1,4 @@
-"""Tree ensembles: their input as their library reads it, then trees written by ourselves."""
+"""Tree ensembles: the inputs as the library reads them, then one TreeEnsemble node."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _one_label(trees: TreeModel, outputs: Iterable[ModelOutput]) -> PredictionTe
 
 
 def without_unread_words(trees: TreeModel, inputs: SymbolicColumns) -> tuple[TreeModel, SymbolicColumns]:
-    """Trees and their input; where it has words, without the columns that no tree asks about."""
+    """Trees and their inputs; if these have counts of terms, without the columns that no tree reads."""
     if not isinstance(trees.ensemble, Ensemble) or not any(
         isinstance(c, CountColumn) for c in inputs.columns
     ):
@@ -105,7 +105,7 @@ def without_unread_words(trees: TreeModel, inputs: SymbolicColumns) -> tuple[Tre
 
 
 def _pattern(given: SymbolicColumns, lowered: SymbolicColumns) -> SymbolicColumns | None:
-    """The pattern, but for columns that have been folded: their zeros are no counts."""
+    """The pattern of the inputs, with the new columns where columns became counts of thresholds."""
     if given.pattern is None:
         return None
     pairs = zip(given.pattern.columns, given.columns, lowered.columns, strict=True)
@@ -115,7 +115,7 @@ def _pattern(given: SymbolicColumns, lowered: SymbolicColumns) -> SymbolicColumn
 def _without_left_out(
     builder: GraphBuilder, inputs: SymbolicColumns, pattern: SymbolicColumns | None
 ) -> SymbolicColumns:
-    """XGBoost takes for missing what a sparse matrix leaves out: its zeros, or those of an earlier one."""
+    """Replace entries that a sparse matrix leaves out by NaN, as XGBoost reads them."""
     left_out = []
     for is_counted, run in groupby(
         (pattern or inputs).columns, key=lambda column: isinstance(column, CountColumn)
@@ -133,7 +133,7 @@ def _without_left_out(
 def _frame_categories(
     builder: GraphBuilder, model: object, inputs: SymbolicColumns
 ) -> dict[int, list[object]]:
-    """The categories, in the order of their codes, of the pandas categoricals that a library codes itself."""
+    """By position, the categories of pandas categoricals that a library reads by their codes."""
     categoricals = [
         i
         for i, column in enumerate(inputs.columns)
@@ -153,7 +153,7 @@ def _frame_categories(
                 "pass a sample with the dtypes that the model was fitted on",
             )
         return {i: list(values) for i, values in zip(categoricals, listed, strict=True)}
-    # scikit-learn reads a categorical's values, not its codes.
+    # scikit-learn reads the values of a categorical, not its codes.
     return {}
 
 
@@ -163,11 +163,11 @@ def _categories_of_xgboost(
     inputs: SymbolicColumns,
     categoricals: list[int],
 ) -> dict[int, list[object]]:
-    """The categories that XGBoost has stored, or the sample's own.
+    """The categories that XGBoost stored, or else the sample's own.
 
     Raises:
-        UnsupportedModelError: the sample has categories elsewhere than training had: others are taken as
-            codes.
+        UnsupportedModelError: the sample and the training data have categories in
+            different columns.
     """
     booster = model if isinstance(model, xgboost.Booster) else model.get_booster()
     stored = stored_categories(booster)
@@ -193,7 +193,7 @@ def _feature(column: Column) -> str:
 
 
 def _with_text_categories_as_codes(model: Any) -> tuple[Any, dict[int, list[object]]]:
-    """A HistGradientBoosting that takes its text categories as codes, and those categories by feature."""
+    """A copy of a HistGradientBoosting that takes text categories as codes, and the categories by feature."""
     if getattr(model, "_preprocessor", None) is None or model.is_categorical_ is None:
         return model, {}
     encoder = model._preprocessor.named_transformers_["encoder"]
