@@ -12,10 +12,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 _HEAD = """\
 # Which models are exported
 
-Each line is a kind of model that the test suite fits anew, exports, and compares with the bundle row by row,
-on every Python that is tested. A kind that is not here is tried as what it is made of: pipelines, column
-transformers and models made of models are taken apart, and each part must be known. What is refused is so
-for the reason given, before anything is written; nothing is exported that answers otherwise than the model.
+The test suite fits each kind of model on this page, exports it, and compares the bundle with the model row by
+row, on every tested Python. Export takes pipelines, column transformers and models made of models apart, and
+every part must be of a known kind. A refused kind shows its reason. Export refuses before it writes anything,
+and never writes a bundle that scores differently from the model.
 
 This page is written by `python -m tests.families --write`.
 """
@@ -35,12 +35,12 @@ def render(topics: Mapping[str, Sequence[Family]], outcomes: Mapping[str, Outcom
     return "\n".join(sections)
 
 
-def read_verdicts(page: str) -> dict[str, bool]:
+def read_results(page: str) -> dict[str, bool]:
     """Whether each kind is exported, by its name, as a page says."""
     rows = [line.strip("| ").split(" | ", 1) for line in page.splitlines() if line.startswith("| ")]
-    return {name: verdict == "exported" for name, verdict in rows if name != "kind"}
+    return {name: result == "exported" for name, result in rows if name != "kind"}
 
 
 def _line(name: str, outcome: Outcome) -> str:
-    verdict = "exported" if outcome.exported else f"refused: {outcome.reason}"
-    return f"| {name} | {' '.join(verdict.split()).replace('|', chr(92) + '|')} |"
+    result = "exported" if outcome.exported else f"refused: {outcome.reason}"
+    return f"| {name} | {' '.join(result.split()).replace('|', chr(92) + '|')} |"

@@ -8,7 +8,7 @@ import pytest
 
 from scorewire_training.releases import SKLEARN_RELEASE
 from tests.families import FAMILIES, PAGE, Data, Family, make_data, run
-from tests.families.page import read_verdicts
+from tests.families.page import read_results
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,11 @@ def test_the_table_has_every_family_once() -> None:
 
 
 def test_the_page_of_models_says_what_the_table_does() -> None:
-    verdicts = read_verdicts(PAGE.read_text(encoding="utf-8"))
+    results = read_results(PAGE.read_text(encoding="utf-8"))
     families = {family.name: not family.refused for family in FAMILIES}
-    assert families.items() <= verdicts.items()
+    assert families.items() <= results.items()
     # Older releases lack some kinds.
-    assert families.keys() == verdicts.keys() or SKLEARN_RELEASE < (1, 8)
+    assert families.keys() == results.keys() or SKLEARN_RELEASE < (1, 8)
 
 
 def test_the_data_have_their_share_of_missing_cells(data: Data) -> None:

@@ -18,9 +18,12 @@ _LOW, _HIGH = "_low", "_high"
 _MEANINGS = {
     "auc": ("AUC", "share of pairs of a positive and a negative row that are in the right order"),
     "average_precision": ("Average precision", "area under the curve of precision and recall"),
-    "log_loss": ("Log loss", "how surprising the truth was to the forecast"),
+    "log_loss": ("Log loss", "mean negative log likelihood of the labels"),
     "brier": ("Brier score", "mean squared error of the probabilities"),
-    "calibration_error": ("Calibration error", "mean distance of forecast and truth over ten groups"),
+    "calibration_error": (
+        "Calibration error",
+        "mean difference of probability and share of positives over ten groups",
+    ),
     "auc_lead": ("Lead in AUC", "AUC less that of the best rule alone"),
     "top_decile_lift": (
         "Lift of the top tenth",
@@ -28,33 +31,39 @@ _MEANINGS = {
     ),
     "calibration_error_by_chance": (
         "Calibration error by chance",
-        "what it would be were each forecast exact",
+        "the calibration error if every probability were exact",
     ),
     "calibration_error_level_known": (
         "Calibration error, level known",
-        "what is left of it once the mean forecast is set to the share of positives",
+        "the error that is left once the mean probability equals the share of positives",
     ),
-    "mean_probability": ("Mean forecast", "beside the share of positives it says how the level was met"),
+    "mean_probability": (
+        "Mean forecast",
+        "compared with the share of positives, it shows whether the level is right",
+    ),
     "decile_error": (
         "Decile error",
         "distance of predicted and true sums over ten groups, as a share of all",
     ),
     "positive_share": ("Positives", "share of the test rows with label 1"),
     "training_positive_share": ("Positives in training", "share of the training rows with label 1"),
-    "mae": ("Mean absolute error", "how far off a prediction is on average"),
+    "mae": ("Mean absolute error", "the mean distance of prediction and truth"),
     "mae_lead": ("Difference in mean absolute error", "that of the model less that of the best rule alone"),
     "mae_ordinary_lead": (
         "Difference in mean absolute error, ordinary",
         "that of the model less that of the best rule alone",
     ),
-    "median_ae": ("Median absolute error", "how far off the middle prediction is"),
-    "rmse": ("RMSE", "root of the mean squared error, ruled by the largest amounts"),
+    "median_ae": ("Median absolute error", "the median distance of prediction and truth"),
+    "rmse": ("RMSE", "root of the mean squared error, dominated by the largest amounts"),
     "r2": ("R²", "share of the variance explained, 0 for the mean, 1 for the truth"),
     "spearman": ("Spearman", "correlation of the ranks"),
-    "gini": ("Normalised Gini", "how well the order finds the money: 0 by chance, 1 for the truth"),
+    "gini": (
+        "Normalised Gini",
+        "how well the predictions sort the amounts: 0 by chance, 1 for the true order",
+    ),
     "zero_share": ("Zeros", "share of the test rows whose truth is zero"),
     "training_rows": ("Training rows", "rows that the model was fitted on"),
-    "test_rows": ("Test rows", "rows held out from fitting and from every choice"),
+    "test_rows": ("Test rows", "rows that were used neither to fit nor to choose the model"),
 }
 # Endings of the names of metrics that are not measured on all test rows as they are.
 _ENDINGS = {"_ordinary": "ordinary", "_unseen": "unseen"}

@@ -1,4 +1,4 @@
-"""What a training run found, as a page that is looked at."""
+"""The report of a training run: one HTML page with charts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well predictions foretell amounts."""
+"""Charts of predicted amounts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from scorewire_training.training_result import TrainingResult
 
 _RESAMPLES = 400
 _CELLS = 44
-# Amounts are read as shares of themselves sooner than features are.
+# A logarithmic axis is chosen at a smaller skew than for features.
 _SKEWED = 5.0
 
 
 def draw_amounts(result: TrainingResult) -> list[Chart]:
-    """Predicted against true, decile calibration, residuals, gains."""
+    """Predicted against true amounts, calibration by deciles, residuals, gains."""
     truth, predictions, unit = result.target, result.predictions, result.unit
     charts = [
         _draw_against_truth(truth, predictions, unit),
@@ -67,7 +67,7 @@ def _draw_against_truth(truth: NDArray[float64], predictions: NDArray[float64], 
     axis = "logarithmic axes that begin at zero" if scale.step else "plain axes"
     caption = (
         f"Each test row by truth and prediction ({axis}); the stronger the colour, the more rows; "
-        "the dashed line is right."
+        "the dashed line is the truth."
     )
     return draw(paint, name="against-truth", caption=caption, width=4.6, height=4.2)
 
@@ -102,7 +102,7 @@ def _draw_deciles(truth: NDArray[float64], predictions: NDArray[float64], unit: 
         axes.set_ylabel("mean")
 
     return draw(
-        paint, name="deciles", caption="Calibration by tenths: is the mean predicted the mean that came?"
+        paint, name="deciles", caption="Calibration by tenths: does the mean prediction equal the true mean?"
     )
 
 

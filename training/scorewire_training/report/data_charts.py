@@ -1,4 +1,4 @@
-"""What the data is: cleaning, distributions, correlations."""
+"""Charts of the data: cleaning, distributions, correlations."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MAX_VALUES = 7
 
 
 def draw_cleaning(steps: tuple[CleaningStep, ...]) -> Chart:
-    """How many rows each step leaves, from the top down."""
+    """The rows that are left after each cleaning step, from the top down."""
     labels = ["as read", *(step.name for step in steps)]
     left = np.array([steps[0].rows_left + steps[0].rows_taken, *(step.rows_left for step in steps)])
     taken = [0, *(step.rows_taken for step in steps)]
@@ -54,12 +54,12 @@ def draw_cleaning(steps: tuple[CleaningStep, ...]) -> Chart:
         axes.spines["bottom"].set_visible(False)
         quiet_axes(axes, grid="")
 
-    caption = "Rows left after each step of cleaning; what a step took is set off in orange."
+    caption = "Rows left after each cleaning step; the rows that the step dropped are orange."
     return draw(paint, name="cleaning", caption=caption, width=7.6, height=0.5 + 0.3 * len(labels))
 
 
 def draw_target(result: TrainingResult) -> Chart:
-    """What the truth looks like, in training and in the test."""
+    """The distribution of the true values, in training and in the test."""
     if result.kind is PredictionKind.PROBABILITY:
         return _draw_labels(result)
 
@@ -122,7 +122,7 @@ def _histogram(axes: Axes, training: NDArray[float64], test: NDArray[float64], *
         axes.set_xticks([])
         return
     scale = choose_scale(everything)
-    # A few far out would squeeze all others into one bar; they go into the outermost ones.
+    # A few outliers would squeeze all other values into one bar, so they are put into the outermost bars.
     low, high = (
         (everything.min(), everything.max()) if scale.step else np.quantile(everything, [0.002, 0.998])
     )
@@ -145,10 +145,10 @@ def _histogram(axes: Axes, training: NDArray[float64], test: NDArray[float64], *
 
 
 def _bars(axes: Axes, training: pd.Series[Any], test: pd.Series[Any]) -> None:
-    """The most frequent texts, and all others together."""
+    """The most frequent texts, and all other texts as one bar."""
     known, tried = (column.astype(object).where(column.notna(), "(missing)") for column in (training, test))
     shares = known.value_counts(normalize=True).rename_axis("text").reset_index(name="share")
-    # Ties in the order of the text, whatever order they were met in.
+    # Ties are sorted by text, whatever the order of the rows.
     shares = shares.sort_values(["share", "text"], ascending=[False, True], key=_as_order)
     texts = [str(text) for text in shares["text"][:_MAX_VALUES]]
     in_test = tried.map(str).value_counts(normalize=True)
@@ -173,7 +173,7 @@ def _as_order(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def draw_correlations(result: TrainingResult) -> Chart | None:
-    """Rank correlations of number features with the truth and each other; None where there are no two."""
+    """Rank correlations of number features with the truth and each other; None for fewer than two."""
     numbers = result.sample.select_dtypes("number").iloc[:_MAX_CORRELATED_ROWS]
     numbers = numbers.loc[:, numbers.nunique() > 1]
     if numbers.shape[1] < 2:
@@ -188,7 +188,7 @@ def draw_correlations(result: TrainingResult) -> Chart | None:
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         count = len(names)
-        # Strength is opacity, so that nothing is seen on any ground where there is nothing.
+        # The strength is the opacity, so that no correlation is invisible on any background.
         colours = [
             to_rgba(MODEL if value > 0 else SECOND, min(1.0, abs(value)) * 0.85) for value in matrix.ravel()
         ]
@@ -215,14 +215,14 @@ def draw_correlations(result: TrainingResult) -> Chart | None:
 
     side = 1.9 + 0.36 * len(names)
     more = numbers.shape[1] - len(strongest)
-    caption = "Spearman's correlation of ranks: blue rises together, orange runs against each other." + (
+    caption = "Spearman's correlation of ranks: blue is positive, orange is negative." + (
         f" The {len(strongest)} number features nearest to the truth, of {numbers.shape[1]}." if more else ""
     )
     return draw(paint, name="correlations", caption=caption, width=side + 0.6, height=side)
 
 
 def describe_range(column: pd.Series[Any]) -> str:
-    """The range of numbers, or the variety of texts, for people."""
+    """The range of numbers, or the number of distinct texts, for people."""
     known = column.dropna()
     if known.empty:
         return "all missing"

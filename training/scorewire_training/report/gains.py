@@ -1,4 +1,4 @@
-"""What acting on the highest predictions finds: of buyers, or of money."""
+"""Cumulative gains: the share of buyers or of money found among the highest predictions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def draw_gains(truth: NDArray[float64], predictions: NDArray[float64], *, what: 
     """The share of `what` found among the rows with the highest predictions.
 
     Args:
-        truth: not negative, shape [rows].
-        predictions: shape [rows].
-        what: is found: "revenue".
-        everyone: whom it is found among: "all users".
+        truth: the true values, not negative, shape [rows].
+        predictions: the predictions, shape [rows].
+        what: the name of the true values, such as "revenue".
+        everyone: the name of the rows, such as "all users".
     """
     found = _accumulate(truth, predictions)
     best = _accumulate(truth, truth)
@@ -47,7 +47,7 @@ def draw_gains(truth: NDArray[float64], predictions: NDArray[float64], *, what: 
 
 
 def _accumulate(truth: NDArray[float64], scores: NDArray[float64]) -> NDArray[float64]:
-    """Share of the truth held by the highest scores, at equal steps from 0 to 1; ties are shared out."""
+    """The share of the truth among the highest scores, at equal steps from 0 to 1; ties share evenly."""
     total = float(truth.sum())
     if not total:
         return np.linspace(0, 1, _POINTS)

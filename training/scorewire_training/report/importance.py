@@ -1,4 +1,4 @@
-"""What the model goes by: permutation on the test rows, and SHAP values where they are exact and cheap."""
+"""Importance of features: permutation on the test rows, and SHAP values if exact values are cheap."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MAX_NODES = 400_000
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """What the model loses without a feature: mean over the shuffles, and their deviation."""
+    """The loss of the metric when a feature is shuffled: mean and standard deviation over the shuffles."""
 
     feature: str
     mean: float
@@ -49,15 +49,15 @@ class Importance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """SHAP values by feature, of some rows of the test.
+    """SHAP values of some test rows.
 
     Attributes:
-        contributions: what each row owes to a feature, shape [rows] each; what a
-            feature gives by several columns is added up.
-        ranks: how high the feature's value is among the rows, 0 to 1, shape [rows] each.
-        order: the features, the weightiest first.
-        rows: how many were explained.
-        note: what the values explain, for people.
+        contributions: the SHAP values of each feature, shape [rows] each; the values of
+            a feature's columns are added up.
+        ranks: the rank of the feature's value among the rows, 0 to 1, shape [rows] each.
+        order: the features by descending mean absolute SHAP value.
+        rows: the number of explained rows.
+        note: what the values add up to, for people.
     """
 
     contributions: dict[str, NDArray[float64]]
@@ -76,11 +76,11 @@ class _Inner:
 
 
 class NotExplainedError(Exception):
-    """SHAP values are not to be had; the message says why, for people."""
+    """SHAP values cannot be computed; the message gives the reason, for people."""
 
 
 def permute(result: TrainingResult, *, seed: int) -> tuple[list[Importance], str]:
-    """The features by falling importance, and what is lost: AUC, or the correlation of ranks."""
+    """The features by descending permutation importance, and the name of the metric."""
     probability = result.kind is PredictionKind.PROBABILITY
     rows = _draw(len(result.test), _PERMUTED_ROWS, seed)
     target = result.target[rows]
@@ -111,7 +111,7 @@ def explain(result: TrainingResult, *, seed: int) -> Explanation:
     """SHAP values of the pipeline's last step.
 
     Raises:
-        NotExplainedError: it is no model whose exact values are cheap.
+        NotExplainedError: exact SHAP values of the model are unknown or too slow.
     """
     rows = result.test.iloc[_draw(len(result.test), _EXPLAINED_ROWS, seed)]
     encoder = result.pipeline[:-1]
@@ -121,14 +121,14 @@ def explain(result: TrainingResult, *, seed: int) -> Explanation:
     matrix, columns = inner.matrix, inner.columns
     values = _explainer(inner.model)(matrix)
     if values.ndim == 3:
-        # One matrix for each class; the last is that of label 1.
+        # One matrix for each class; the last one is for label 1.
         values = values[:, :, -1]
     contributions: dict[str, NDArray[float64]] = {}
     weights: dict[str, NDArray[float64]] = {}
     for place, feature in enumerate(columns):
         column = np.asarray(values[:, place], dtype=float64)
         contributions[feature] = contributions.get(feature, np.zeros(len(column))) + column
-        # Several columns of a feature: the first says what is high.
+        # If a feature has several columns, the first one gives its rank.
         weights.setdefault(feature, matrix[:, place])
     ranks = {
         feature: np.asarray(pd.Series(column).rank(pct=True).fillna(0.0), dtype=float64)
@@ -142,7 +142,7 @@ def explain(result: TrainingResult, *, seed: int) -> Explanation:
 
 
 def _unwrap(step: Any, matrix: NDArray[float64], columns: list[str]) -> _Inner:
-    """The model at the heart of a step, what it is given, and what its values say."""
+    """The innermost model of a step, its inputs, and notes on what its SHAP values explain."""
     notes = []
     while True:
         if isinstance(step, CalibratedClassifierCV):
@@ -158,7 +158,7 @@ def _unwrap(step: Any, matrix: NDArray[float64], columns: list[str]) -> _Inner:
             step = step.regressor_
         elif isinstance(step, RateRegressor):
             notes.append("of the rate beside what is expected")
-            # The first column is what it multiplies by.
+            # The first column is the exposure, which multiplies the rate.
             matrix, columns, step = matrix[:, 1:], columns[1:], step.regressor_
         elif isinstance(step, LogRegressor):
             step = step.regressor_
@@ -173,10 +173,10 @@ def _unwrap(step: Any, matrix: NDArray[float64], columns: list[str]) -> _Inner:
 
 
 def _select(steps: Pipeline, width: int) -> NDArray[np.intp]:
-    """The columns that steps keep, but for filling in what is missing.
+    """The columns that steps keep; the steps may also fill missing values.
 
     Raises:
-        NotExplainedError: they do something else to them.
+        NotExplainedError: the steps change values in another way.
     """
     places = np.arange(width, dtype=float64)
     try:
@@ -189,7 +189,7 @@ def _select(steps: Pipeline, width: int) -> NDArray[np.intp]:
 
 
 def _explainer(model: Any) -> Callable[[NDArray[float64]], NDArray[float64]]:
-    # Imported here: they are slow to import, and only needed for what is explained.
+    # Imported here, because they are slow to import and only needed to explain a model.
     import lightgbm  # noqa: PLC0415
     import xgboost  # noqa: PLC0415
 
@@ -208,13 +208,13 @@ def _explainer(model: Any) -> Callable[[NDArray[float64]], NDArray[float64]]:
         coefficients = np.ravel(model.coef_)
 
         def explain_linear(matrix: NDArray[float64]) -> NDArray[float64]:
-            # Exact for a linear model whose features are taken one by one (Lundberg and Lee 2017, 4.1).
+            # Exact for a linear model with independent features (Lundberg and Lee 2017, 4.1).
             return np.asarray(coefficients * (matrix - matrix.mean(axis=0)), dtype=float64)
 
         return explain_linear
 
     with warnings.catch_warnings():
-        # Its own imports warn of their future, not of ours.
+        # Warnings of shap's own imports.
         warnings.simplefilter("ignore")
         import shap  # noqa: PLC0415
 
@@ -228,7 +228,7 @@ def _explainer(model: Any) -> Callable[[NDArray[float64]], NDArray[float64]]:
 
 
 def _name_columns(encoder: Pipeline, encoded: NDArray[float64], rows: pd.DataFrame) -> list[str]:
-    """For each encoded column the features that it is made of, found by shuffling one after the other."""
+    """For each encoded column, the features that it depends on, found by shuffling one feature at a time."""
     order = np.random.default_rng(0).permutation(len(rows))
     sources: list[list[str]] = [[] for _ in range(encoded.shape[1])]
     for feature in rows.columns:

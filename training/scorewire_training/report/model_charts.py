@@ -1,4 +1,4 @@
-"""How the model came to be, and what it goes by."""
+"""Charts of the search for the model and of the importance of features."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAX_BARS = 20
 
 
 def draw_candidates(candidates: tuple[TunedCandidate, ...], chosen: str, loss_name: str) -> Chart:
-    """Each candidate's loss on every fold (hollow) and on average (filled)."""
+    """Each candidate's loss on every fold (hollow) and its mean loss (filled)."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -62,14 +62,14 @@ def draw_candidates(candidates: tuple[TunedCandidate, ...], chosen: str, loss_na
 
 
 def fold_interval(candidate: TunedCandidate) -> tuple[float, float]:
-    """The mean loss, less and more one standard error over the folds."""
+    """The mean loss minus and plus one standard error over the folds."""
     losses = np.array(candidate.fold_losses)
     error = float(losses.std(ddof=1) / np.sqrt(len(losses))) if len(losses) > 1 else 0.0
     return candidate.loss - error, candidate.loss + error
 
 
 def draw_learning_curve(curve: LearningCurve) -> Chart:
-    """Loss in training and in validation, by the number of rows."""
+    """The training and validation loss by the number of rows."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -84,14 +84,12 @@ def draw_learning_curve(curve: LearningCurve) -> Chart:
         axes.legend()
         quiet_axes(axes)
 
-    caption = (
-        f"Learning curve, loss: {curve.loss_name}. Where the lines still close in, more data would help."
-    )
+    caption = f"Learning curve, loss: {curve.loss_name}. If the lines still converge, more data would help."
     return draw(paint, name="learning-curve", caption=caption)
 
 
 def draw_permutation(importances: list[Importance], measure: str) -> Chart:
-    """How much worse the model ranks without each feature."""
+    """The loss of the metric for each shuffled feature."""
     shown = importances[:_MAX_BARS]
 
     def paint(figure: Figure) -> None:
@@ -111,13 +109,13 @@ def draw_permutation(importances: list[Importance], measure: str) -> Chart:
         quiet_axes(axes, grid="x")
 
     caption = (
-        f"Permutation: what is lost of {measure} on test rows whose feature was shuffled, ± one deviation."
+        f"Permutation: the loss of {measure} on test rows when the feature is shuffled, ± one deviation."
     )
     return draw(paint, name="permutation", caption=caption, height=0.8 + 0.24 * len(shown))
 
 
 def draw_shap(explanation: Explanation) -> Chart:
-    """Each explained row as a dot: how far a feature moved it, and whether its value was high."""
+    """Each explained row as a dot: the SHAP value of a feature, coloured by whether its value is high."""
     order = explanation.order[:_MAX_BARS]
 
     def paint(figure: Figure) -> None:
@@ -128,7 +126,7 @@ def draw_shap(explanation: Explanation) -> Chart:
             ranks = explanation.ranks[feature]
             jitter = rng.uniform(-0.3, 0.3, len(values))
             for high, colour in ((False, LOW), (True, HIGH)):
-                # A missing value counts as a low one.
+                # A missing value counts as low.
                 part = (ranks >= 0.5) == high
                 axes.scatter(
                     values[part],
@@ -152,7 +150,7 @@ def draw_shap(explanation: Explanation) -> Chart:
 
 
 def draw_section(section: ReportSection, number: int) -> list[Chart]:
-    """A chart of bars for each of the section's columns that is to be drawn."""
+    """A bar chart for each of the section's charted columns."""
     table = section.table.iloc[:_MAX_BARS]
     names = [shorten(name, 24) for name in table.index]
     charts = []

@@ -1,4 +1,4 @@
-"""How well probabilities foretell what happens."""
+"""Charts of predicted probabilities."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Z = 1.96
 
 
 def draw_probabilities(result: TrainingResult) -> list[Chart]:
-    """Calibration, scores by label, ROC, precision and recall, gains."""
+    """Calibration, predictions by label, ROC, precision and recall, gains."""
     labels = result.target.astype(np.int64)
     return [
         _draw_reliability(labels, result.predictions),
@@ -30,7 +30,7 @@ def draw_probabilities(result: TrainingResult) -> list[Chart]:
 
 
 def wilson_interval(positive: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
+    """The 95 % Wilson score interval of a share (Wilson 1927)."""
     share = positive / count
     centre = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
     half = _Z * np.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2)) / (1 + _Z**2 / count)
@@ -50,15 +50,17 @@ def _draw_reliability(labels: NDArray[np.int64], scores: NDArray[float64]) -> Ch
         axes.plot(
             forecast, happened, color=MODEL, marker="o", markersize=5, label="the model, with 95 % intervals"
         )
-        axes.set_xlabel("mean forecast of a tenth of the rows")
-        axes.set_ylabel("share that came true")
+        axes.set_xlabel("mean probability of a tenth of the rows")
+        axes.set_ylabel("share with label 1")
         as_shares(axes)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
         axes.legend(loc="upper left")
         quiet_axes(axes)
 
-    caption = "Calibration: of the rows with a forecast of 30 %, do 30 % come true? Ten groups of equal size."
+    caption = (
+        "Calibration: of rows with a probability of 30 %, do 30 % have label 1? Ten groups of equal size."
+    )
     return draw(paint, name="reliability", caption=caption)
 
 
@@ -70,13 +72,13 @@ def _draw_scores(labels: NDArray[np.int64], scores: NDArray[float64]) -> Chart:
         for label, colour in ((0, SECOND), (1, MODEL)):
             counts, _ = np.histogram(scores[labels == label], edges)
             axes.stairs(counts, edges, fill=True, color=colour, alpha=0.5, label=f"label {label}")
-        axes.set_xlabel("forecast")
+        axes.set_xlabel("probability")
         axes.set_ylabel("rows")
         as_shares(axes, "x")
         axes.legend()
         quiet_axes(axes)
 
-    return draw(paint, name="scores", caption="Forecasts by what came true: the further apart, the better.")
+    return draw(paint, name="scores", caption="Probabilities by label: the further apart, the better.")
 
 
 def _draw_roc(labels: NDArray[np.int64], scores: NDArray[float64]) -> Chart:
@@ -88,12 +90,12 @@ def _draw_roc(labels: NDArray[np.int64], scores: NDArray[float64]) -> Chart:
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="by chance")
         axes.plot(*_thin(false, true), color=MODEL, label=f"the model, area {area:.3f}")
         as_shares(axes)
-        axes.set_xlabel("share of label 0 taken for 1")
-        axes.set_ylabel("share of label 1 found")
+        axes.set_xlabel("false positive rate")
+        axes.set_ylabel("true positive rate")
         axes.legend(loc="lower right")
         quiet_axes(axes)
 
-    return draw(paint, name="roc", caption=f"ROC: what finding more costs in false alarms. Area {area:.3f}.")
+    return draw(paint, name="roc", caption=f"ROC: true positives against false alarms. Area {area:.3f}.")
 
 
 def _draw_precision(labels: NDArray[np.int64], scores: NDArray[float64]) -> Chart:
@@ -111,7 +113,7 @@ def _draw_precision(labels: NDArray[np.int64], scores: NDArray[float64]) -> Char
         axes.legend(loc="lower left")
         quiet_axes(axes)
 
-    caption = f"Precision and recall: how clean a list stays as it grows. Average precision {area:.3f}."
+    caption = f"Precision and recall by the length of a list. Average precision {area:.3f}."
     return draw(paint, name="precision", caption=caption)
 
 

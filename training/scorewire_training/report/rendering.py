@@ -1,4 +1,4 @@
-"""The report of a study: one page that asks for nothing from outside."""
+"""Renders the report of a training run: one page that loads nothing from outside."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ _MAX_ROWS_OF_A_TABLE = 100
 def render_report(
     result: TrainingResult, *, version: str, seed: int, progress: Progress | None = None
 ) -> bytes:
-    """The report as HTML, UTF-8; the same study gives the same bytes.
+    """The report as HTML in UTF-8; the same result gives the same bytes.
 
     Args:
-        result: what is reported.
-        version: of the bundle that the report is a part of.
-        seed: of what is drawn for it: rows to shuffle and to explain.
-        progress: called with a sentence as each stage begins.
+        result: the result of the training run.
+        version: the version of the bundle that the report belongs to.
+        seed: the seed for the rows to shuffle and to explain.
+        progress: called with a sentence at the start of each stage.
     """
     tell = progress or (lambda _: None)
     tell("Drawing the report")
     importances, measure = permute(result, seed=seed)
-    # The features that matter most are shown first, and of many only those.
+    # The most important features are shown first, and only those if there are many.
     ordered = [item.feature for item in importances]
     explanation, unexplained = None, ""
     try:
@@ -136,7 +136,7 @@ def _describe_candidates(result: TrainingResult) -> list[dict[str, Any]]:
 
 
 def describe_parameters(parameters: Mapping[str, Any]) -> str:
-    """Parameters on one line, numbers as people read them."""
+    """Parameters on one line, with rounded numbers."""
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in sorted(parameters.items())
@@ -166,7 +166,7 @@ def _is_number(value: object) -> bool:
 
 
 def format_cell(value: object) -> str:
-    """A cell of a table, for people."""
+    """A cell of a table as text."""
     if _is_number(value):
         number = float(value)  # type: ignore[arg-type]  # it is a number
         return format_number(number) if np.isfinite(number) else "–"

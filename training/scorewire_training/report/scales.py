@@ -1,4 +1,4 @@
-"""Axes for amounts that run from nothing over cents to thousands."""
+"""Axes for amounts from zero over cents to thousands."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _NEXT_TO_NOTHING = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Places values on an axis: as they are, or by log10(1 + |x| / step) where `step` is above zero."""
+    """Places values on an axis: linearly, or by log10(1 + |x| / step) if `step` is above zero."""
 
     step: float = 0.0
 
     def place(self, values: NDArray[float64]) -> NDArray[float64]:
-        """Where values lie on the axis."""
+        """The positions of values on the axis."""
         if not self.step:
             return values
         return np.asarray(np.sign(values) * np.log10(1 + np.abs(values) / self.step), dtype=float64)
 
     def label(self, axes: Axes, values: NDArray[float64], *, axis: str = "x", unit: str = "") -> None:
-        """Ticks at round values over the range of `values`, none on a plain axis but in short numbers."""
+        """Set ticks at round values over the range of `values`; a linear axis only gets short numbers."""
         target = axes.xaxis if axis == "x" else axes.yaxis
         if not self.step:
             target.set_major_formatter(lambda value, _: format_short(value, unit))
@@ -37,7 +37,7 @@ class Scale:
         decades = np.arange(1, int(np.floor(np.log10(top / self.step))) + 1)
         both_ways = bool(np.min(values, initial=0.0) < 0)
         room = _MAX_TICKS // 2 if both_ways else _MAX_TICKS
-        # From the top down: what is next to zero is crowded.
+        # Chosen from the top down, because ticks near zero are crowded.
         kept = decades[:: -max(1, int(np.ceil(len(decades) / room)))][::-1]
         positive = [float(self.step * 10.0**decade) for decade in kept]
         ticks = [0.0, *positive]
@@ -47,7 +47,7 @@ class Scale:
 
 
 def choose_scale(values: NDArray[float64], *, skewed: float = 20) -> Scale:
-    """A logarithmic scale where the largest values are `skewed` times the middle one, else a plain one."""
+    """A logarithmic scale if the largest values are `skewed` times the median, else a linear one."""
     sizes = np.abs(values[np.isfinite(values)])
     sizes = sizes[sizes > 0]
     if len(sizes) < 2:
@@ -59,7 +59,7 @@ def choose_scale(values: NDArray[float64], *, skewed: float = 20) -> Scale:
 
 
 def format_short(value: float, unit: str = "") -> str:
-    """A number for a tick: 1.5k, 20M, 0.01; next to nothing is 0."""
+    """A short number for a tick: 1.5k, 20M, 0.01; a value of almost zero is 0."""
     value = 0.0 if abs(value) < _NEXT_TO_NOTHING else value
     size = abs(value)
     for limit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):

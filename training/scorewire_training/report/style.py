@@ -1,9 +1,9 @@
-"""How every chart looks, and how it becomes a part of the page.
+"""The look of all charts, and how a chart becomes a part of the page.
 
-Charts are SVG inside the page. The colours below are names: in the SVG each is
-replaced by a variable of the page's style sheet, which has a set for light and
-a set for dark. They are of Okabe and Ito's palette, which colour-blind people
-can tell apart.
+Charts are SVG inside the page. The colours below are placeholders: in the SVG each is
+replaced by a variable of the page's style sheet, which has values for a light and for
+a dark page. They are from Okabe and Ito's palette, which colour-blind people can
+distinguish.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GRID = "#d9dde3"
 MODEL = "#0072b2"
 SECOND = "#c65300"
 THIRD = "#00805d"
-# Of dots that are painted as a picture, which no style sheet reaches: seen on both grounds.
+# Colours of rasterized dots, which no style sheet can change; visible on both backgrounds.
 HIGH = "#2b8fd0"
 LOW = "#e0762a"
 
@@ -59,10 +59,10 @@ _SETTINGS: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "lines.linewidth": 1.8,
-    # Texts stay texts: smaller, found by a search, read by a screen reader.
+    # Texts stay texts: smaller files, and readable for searches and screen readers.
     "svg.fonttype": "none",
     "text.color": INK,
-    # A column may be called "$x$".
+    # The name of a column may be "$x$".
     "text.parse_math": False,
     "xtick.color": GRID,
     "xtick.labelcolor": MUTED,
@@ -78,7 +78,7 @@ _COLOUR = re.compile("|".join(_VARIABLES))
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart as a part of a page: the SVG, and what it shows, for those who do not see it."""
+    """A chart as a part of a page: the SVG, and a caption that also serves screen readers."""
 
     svg: Markup
     caption: str
@@ -87,14 +87,14 @@ class Chart:
 def draw(
     paint: Callable[[Figure], None], *, name: str, caption: str, width: float = 5.4, height: float = 3.2
 ) -> Chart:
-    """What `paint` puts on a figure, as SVG; the same input gives the same bytes.
+    """Draw a figure with `paint` as SVG; the same input gives the same bytes.
 
     Args:
-        paint: fills an empty figure.
-        name: of the chart, one that no other chart of the page has.
-        caption: what is to be seen, for people.
-        width: inches.
-        height: inches.
+        paint: draws on an empty figure.
+        name: the name of the chart, unique on the page.
+        caption: what the chart shows, for people.
+        width: the width in inches.
+        height: the height in inches.
     """
     with mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -106,7 +106,7 @@ def draw(
 
 
 def quiet_axes(axes: Axes, *, grid: str = "y") -> None:
-    """Keep the grid lines of one direction ("x", "y") or none (""), and no tick marks."""
+    """Remove tick marks, and keep grid lines of one direction ("x", "y") or no grid lines ("")."""
     axes.tick_params(length=0)
     axes.grid(visible=False)
     if grid:
@@ -114,28 +114,28 @@ def quiet_axes(axes: Axes, *, grid: str = "y") -> None:
 
 
 def as_shares(axes: Axes, which: str = "xy") -> None:
-    """Write the ticks of some axes in percent."""
+    """Format the ticks of some axes as percentages."""
     for name in which:
         axis = axes.xaxis if name == "x" else axes.yaxis
         axis.set_major_formatter(lambda value, _: f"{value:.0%}")
 
 
 def label_bar(axes: Axes, text: str, end: float, place: float) -> None:
-    """Write beside the end of a horizontal bar."""
+    """Write a text beside the end of a horizontal bar."""
     axes.annotate(text, (end, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 def shorten(text: object, limit: int = 28) -> str:
-    """A text that fits beside a chart; what is cut off is in the tables."""
+    """A text that fits beside a chart; the tables have the whole text."""
     line = " ".join(str(text).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def _embed(document: str, caption: str) -> Markup:
-    """The <svg> of a document, sized by the page, with the page's colours and ids that no other chart has."""
+    """The <svg> of a document, sized by the page, with the page's colours and unique ids."""
     svg = document[document.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # Names like "axes_1" are in every chart, and nothing refers to them.
+    # Names like "axes_1" are in every chart, and no element refers to them.
     used = set(_REFERENCE.findall(svg))
     svg = _ID.sub(lambda match: match[0] if match[1] in used else "", svg)
     svg = _COLOUR.sub(lambda match: f"var(--{_VARIABLES[match[0]]})", svg)
@@ -143,7 +143,7 @@ def _embed(document: str, caption: str) -> Markup:
     box = re.search(r'viewBox="[^"]+"', head)
     if box is None:
         raise ValueError("matplotlib wrote an SVG without a viewBox")
-    # One inch of the figure is 72 units; the page shows it a third larger at most.
+    # One inch of the figure is 72 units; the page shows it at most a third larger.
     width = float(box[0].rstrip('"').split()[2])
     style = f"max-width:{width * 1.34:.0f}px"
     opening = Markup('<svg {} style="{}" role="img" aria-label="{}">').format(Markup(box[0]), style, caption)  # noqa: S704 - numbers

@@ -1,11 +1,11 @@
-"""A study's outcome in plain sentences, for the head of the report and the model card."""
+"""The outcome of a training run in plain sentences, for the top of the report and the model card."""
 
 from __future__ import annotations
 
 from scorewire_training.evaluation.metrics import Direction, Metric, read_metrics
 from scorewire_training.training_result import PredictionKind, TrainingResult
 
-# What a reader is to look at first, the first of them that were measured.
+# The metrics that a reader should see first, if they were measured.
 _HEADLINES = {
     PredictionKind.PROBABILITY: ("auc", "brier", "log_loss", "calibration_error"),
     PredictionKind.AMOUNT: ("mae_ordinary", "mae", "spearman", "gini", "median_ae"),
@@ -14,14 +14,14 @@ _MAX_HEADLINES = 4
 
 
 def headline_metrics(result: TrainingResult) -> tuple[Metric, ...]:
-    """The few figures that say most, at most four."""
+    """The most important metrics, at most four."""
     metrics = {metric.name: metric for metric in read_metrics(result.metrics, unit=result.unit)}
     wanted = [metrics[name] for name in _HEADLINES[result.kind] if name in metrics]
     return tuple(wanted[:_MAX_HEADLINES]) or tuple(metrics.values())[:_MAX_HEADLINES]
 
 
 def summarize(result: TrainingResult) -> tuple[str, ...]:
-    """What the test says of the model, a sentence each."""
+    """The outcome of the test, one sentence for each point."""
     metrics = headline_metrics(result)
     sentences = [_sum_up(metrics)]
     for metric in metrics:
@@ -45,7 +45,7 @@ def summarize(result: TrainingResult) -> tuple[str, ...]:
 
 
 def _sum_up(metrics: tuple[Metric, ...]) -> str:
-    """How often it is better than the strongest rule without a model; empty where there are no rules."""
+    """How often the model beats its strongest baseline; empty without baselines."""
     found = [outcome_against_baseline(metric) for metric in metrics]
     compared = [outcome for outcome in found if outcome]
     if not compared:
@@ -62,7 +62,7 @@ def _sum_up(metrics: tuple[Metric, ...]) -> str:
 
 
 def describe_comparison(metric: Metric) -> str:
-    """The model beside the strongest rule without a model; empty where there is none."""
+    """The model compared with the strongest baseline; empty without baselines."""
     baseline = metric.best_baseline
     if baseline is None:
         return ""
@@ -90,13 +90,13 @@ def _between(metric: Metric, *, share: bool = False) -> str:
 
 
 def as_sentence(text: str) -> str:
-    """A text with a capital at its head and a full stop at its end."""
+    """A text with a capital first letter and a full stop."""
     sentence = text[:1].upper() + text[1:]
     return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
 
 
 def outcome_against_baseline(metric: Metric) -> str:
-    """How it stands beside the strongest rule without a model: better, worse, equal, or the empty text."""
+    """The model against its strongest baseline: "better", "worse", "equal"; "" without baselines."""
     baseline = metric.best_baseline
     if baseline is None or metric.direction is Direction.NEITHER:
         return ""

@@ -29,7 +29,7 @@ from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
 _Made = TypeVar("_Made", SymbolicColumns, PredictionTensors)
 _Rule: TypeAlias = Callable[[GraphBuilder, Any, SymbolicColumns], _Made]
 _OtherRule: TypeAlias = Callable[[GraphBuilder, Any, SymbolicColumns], _Made | None]
-# These hand columns on to their members, and a choice of columns reads none of them.
+# These pass columns on to their members; passing a column on does not read it.
 _COMPOSED = (ColumnTransformer, FeatureUnion, Pipeline)
 
 
