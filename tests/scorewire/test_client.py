@@ -174,20 +174,20 @@ def test_rows_for_a_newer_schema_are_held_against_it(
     client.predict("sum", {"x": 1, "y": 2})
     server.serve(REORDERED)
     # A schema that was just fetched is not fetched again.
-    with pytest.raises(InvalidRowsError, match="'z' is no feature"):
+    with pytest.raises(InvalidRowsError, match="'z' is not a feature"):
         client.predict("sum", {"x": 1, "z": 2})
     monkeypatch.setattr(_flows, "RECHECK_SECONDS", 0.0)
     assert client.predict("sum", {"x": 1, "z": 2}).score == 21
     server.serve(SUM)
     assert [row.score for row in client.predict_stream("sum", [{"x": 1, "y": 2}])] == [3]
-    with pytest.raises(InvalidRowsError, match="'q' is no feature"):
+    with pytest.raises(InvalidRowsError, match="'q' is not a feature"):
         client.predict("sum", {"q": 1})
 
 
 def test_rows_that_only_fit_the_old_schema_are_wrong_after_a_change(client: Any, server: FakeServer) -> None:
     client.predict("sum", {"x": 1, "y": 2})
     server.serve(REORDERED)
-    with pytest.raises(InvalidRowsError, match="'y' is no feature"):
+    with pytest.raises(InvalidRowsError, match="'y' is not a feature"):
         client.predict("sum", {"x": 1, "y": 2})
 
 

@@ -165,12 +165,12 @@ def test_a_long_value_is_cut_in_the_message() -> None:
 )
 def test_a_name_that_is_no_feature_is_refused_with_the_nearest(rows: Any) -> None:
     error = refusal(rows)
-    assert "'N1' is no feature of this model: did you mean 'n1'?" in str(error)
+    assert "'N1' is not a feature of this model: did you mean 'n1'?" in str(error)
 
 
 def test_a_name_like_no_feature_is_refused_without_a_guess() -> None:
-    assert str(refusal({"zzz": 1})) == "rows[0].zzz: 'zzz' is no feature of this model"
-    assert "7 is no feature" in str(refusal({7: 1}))
+    assert str(refusal({"zzz": 1})) == "rows[0].zzz: 'zzz' is not a feature of this model"
+    assert "7 is not a feature" in str(refusal({7: 1}))
 
 
 @pytest.mark.parametrize(

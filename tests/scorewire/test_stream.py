@@ -125,7 +125,7 @@ def test_a_bad_batch_ends_the_stream_unless_told_otherwise(client: Any, server: 
             taken.append(i)
             yield {"z" if i == 2 else "x": i}
 
-    with pytest.raises(InvalidRowsError, match="'z' is no feature"):
+    with pytest.raises(InvalidRowsError, match="'z' is not a feature"):
         client.predict_stream("sum", batches(), look_ahead=2)
     assert taken in ([0, 1, 2], [0, 1, 2, 3])
     assert methods(server).count("PredictStream") <= 3
@@ -221,7 +221,7 @@ async def test_an_async_stream_left_early_is_closed(server: FakeServer) -> None:
 def test_an_answer_that_does_not_come_ends_the_stream(client: Any, server: FakeServer) -> None:
     client.predict("sum", {"x": 1})
     server.delay = 60
-    with pytest.raises(DeadlineExceededError, match="no answer within 0.1 s"):
+    with pytest.raises(DeadlineExceededError, match="no response within 0.1 s"):
         client.predict_stream("sum", [{"x": 1}], timeout=0.1)
     assert readers() == []
 

@@ -231,4 +231,4 @@ def test_an_answer_that_is_wrong_is_counted() -> None:
     assert wrong.wrong_examples[0] == "not so"
     unreadable = run(main(Unreadable(), CALLS[0]))
     assert unreadable.wrong == unreadable.answered > 0
-    assert unreadable.wrong_examples[0] == "the answer cannot be read"
+    assert unreadable.wrong_examples[0] == "the response cannot be parsed"

@@ -207,5 +207,5 @@ def _problem(call: PreparedCall, reply: Reply) -> str:
     if reply.code != "OK":
         return ""
     if reply.response is None:
-        return reply.message or "the answer cannot be read"
+        return reply.message or "the response cannot be parsed"
     return call.expectation.problem(reply.response)

@@ -198,23 +198,23 @@ def load(
         )
         results = execute(plan, Console(stderr=True))
     except BundleError as error:
-        raise click.UsageError(f"{bundle} is no sound bundle: {error}") from None
+        raise click.UsageError(f"{bundle} is not a valid bundle: {error}") from None
     except (ServerError, ValueError, OSError) as error:
         raise _UnableError(str(error)) from None
-    told = report.Report(
+    run_report = report.Report(
         settings=plan.describe(), results=results, verdicts=slo.judge(results, list(objectives))
     )
-    report.show(told, Console())
+    report.show(run_report, Console())
     try:
         if json_file is not None:
-            json_file.write_text(json.dumps(told.to_json(), indent=1) + "\n", encoding="utf-8")
+            json_file.write_text(json.dumps(run_report.to_json(), indent=1) + "\n", encoding="utf-8")
         if plot_file is not None:
             from scorewire_loadtest.plot import write_plot  # noqa: PLC0415 - matplotlib takes a second
 
-            write_plot(told, plot_file)
+            write_plot(run_report, plot_file)
     except OSError as error:
         raise _UnableError(f"the report cannot be written: {error}") from None
-    sys.exit(0 if told.passed else 1)
+    sys.exit(0 if run_report.passed else 1)
 
 
 def _check(

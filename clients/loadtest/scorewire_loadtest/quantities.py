@@ -33,7 +33,7 @@ def parse_rate(text: str) -> float:
     """
     rate = _parse(text, _PER_SECOND, "a rate like 500/s or 30/m")
     if rate <= 0:
-        raise ValueError(f"{text!r} is no rate: it must be above zero")
+        raise ValueError(f"{text!r} is not a rate: it must be above zero")
     return rate
 
 
@@ -48,7 +48,7 @@ def parse_share(text: str) -> float:
     """
     share = _parse(text, {"%": 0.01, "": 1.0}, "a share like 0.1% or 0.001")
     if share > 1:
-        raise ValueError(f"{text!r} is no share: it is above 100%")
+        raise ValueError(f"{text!r} is not a share: it is above 100%")
     return share
 
 

@@ -102,7 +102,7 @@ def _read_parquet(path: Path, numbers: list[str], texts: list[str]) -> Table:
         file = parquet.ParquetFile(path)
     # The errors of pyarrow are subclasses of these two.
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is no Parquet file: {error}") from None
+        raise ValueError(f"{path} is not a Parquet file: {error}") from None
     with file:
         _check_columns(path, file.schema_arrow.names, [*numbers, *texts])
         batches = file.iter_batches(batch_size=10_000, columns=[*numbers, *texts])
@@ -124,7 +124,7 @@ def _table(path: Path, rows: Iterable[Mapping[str, Any]], numbers: list[str], te
             table.append([_number(row[name]) for name in numbers])
         except (TypeError, ValueError):
             bad = next(name for name in numbers if not _is_number(row[name]))
-            raise ValueError(f"{path}, row {index}: {bad} is {row[bad]!r}, which is no number") from None
+            raise ValueError(f"{path}, row {index}: {bad} is {row[bad]!r}, which is not a number") from None
         words.append(tuple("" if row[name] is None else str(row[name]) for name in texts))
     if not words:
         raise ValueError(f"{path} has no rows")

@@ -39,7 +39,7 @@ def parse_objective(text: str) -> Objective:
     metric, equals, limit = text.partition("=")
     metric = metric.strip().lower()
     if not equals or metric not in METRICS:
-        raise ValueError(f"{text!r} is no objective: write METRIC=LIMIT with one of {', '.join(METRICS)}")
+        raise ValueError(f"{text!r} is not an objective: write METRIC=LIMIT with one of {', '.join(METRICS)}")
     if metric == ERROR_RATE:
         return Objective(metric, parse_share(limit))
     return Objective(metric, parse_duration(limit) * 1e6)

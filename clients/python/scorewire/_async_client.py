@@ -293,11 +293,11 @@ class AsyncClient(AsyncControl):
             call = next(flow)
             while True:
                 try:
-                    answer = await self._invoke(call)
+                    response = await self._invoke(call)
                 except ScorewireError as error:
                     call = flow.throw(error)
                 else:
-                    call = flow.send(answer)
+                    call = flow.send(response)
         except StopIteration as stop:
             result: _T = stop.value
             return result
@@ -323,22 +323,22 @@ class AsyncClient(AsyncControl):
     async def _stream(self, flow: StreamFlow, batches: AsyncIterator[Rows]) -> AsyncGenerator[Result, None]:
         """Carry out the steps of a stream's flow."""
         async with contextlib.aclosing(_Stream(partial(self._stub, PREDICT_STREAM))) as stream:
-            answer: Any = None
+            value: Any = None
             error: ScorewireError | None = None
             while True:
                 try:
-                    step = flow.send(answer) if error is None else flow.throw(error)
+                    step = flow.send(value) if error is None else flow.throw(error)
                 except StopIteration:
                     await stream.finish()
                     return
-                answer = error = None
+                value = error = None
                 if isinstance(step, Emit):
                     yield step.result
                 elif isinstance(step, TakeRows):
-                    answer = await anext(batches, END)
+                    value = await anext(batches, END)
                 else:
                     try:
-                        answer = await (self._invoke(step) if isinstance(step, Call) else stream.do(step))
+                        value = await (self._invoke(step) if isinstance(step, Call) else stream.do(step))
                     except ScorewireError as failure:
                         error = failure
 
@@ -389,26 +389,26 @@ class _Stream:
 
     def _open(self) -> None:
         self._requests: asyncio.Queue[packed_pb2.PackedPredictStreamRequest | None] = asyncio.Queue()
-        self._answers: asyncio.Queue[Any] = asyncio.Queue()
+        self._responses: asyncio.Queue[Any] = asyncio.Queue()
         self._call = self._stub()(_until_none(self._requests))
-        self._reader = asyncio.create_task(_read(self._call, self._answers), name="scorewire-stream")
+        self._reader = asyncio.create_task(_read(self._call, self._responses), name="scorewire-stream")
 
     async def _receive(self, timeout: float) -> Any:
         try:
             async with asyncio.timeout(timeout):
-                answer = await self._answers.get()
+                response = await self._responses.get()
         except TimeoutError:
-            raise DeadlineExceededError(f"the stream gave no answer within {timeout:g} s") from None
-        if isinstance(answer, grpc.RpcError):
-            error = error_from_call(answer)
+            raise DeadlineExceededError(f"the stream gave no response within {timeout:g} s") from None
+        if isinstance(response, grpc.RpcError):
+            error = error_from_call(response)
             if isinstance(error, InternalError) and str(error) == _BROKEN_WRITE:
                 error = UnavailableError("the stream broke while a request was on its way")
-            raise error from answer
-        if isinstance(answer, asyncio.CancelledError):
-            raise CancelledError("the client was closed") from answer
-        if answer is END:
+            raise error from response
+        if isinstance(response, asyncio.CancelledError):
+            raise CancelledError("the client was closed") from response
+        if response is END:
             raise UnavailableError("the server ended the stream before it had answered all")
-        return check_response(answer)
+        return check_response(response)
 
 
 async def _until_none(
@@ -418,12 +418,12 @@ async def _until_none(
         yield request
 
 
-async def _read(call: Any, answers: asyncio.Queue[Any]) -> None:
+async def _read(call: Any, responses: asyncio.Queue[Any]) -> None:
     """Move the stream's responses to the queue, and last the error that ended it, or END."""
     try:
-        async for answer in call:
-            answers.put_nowait(answer)
+        async for response in call:
+            responses.put_nowait(response)
     except (grpc.RpcError, asyncio.CancelledError) as error:
-        answers.put_nowait(error)
+        responses.put_nowait(error)
     else:
-        answers.put_nowait(END)
+        responses.put_nowait(END)

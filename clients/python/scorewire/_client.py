@@ -278,11 +278,11 @@ class Client(Control):
             call = next(flow)
             while True:
                 try:
-                    answer = self._invoke(call)
+                    response = self._invoke(call)
                 except ScorewireError as error:
                     call = flow.throw(error)
                 else:
-                    call = flow.send(answer)
+                    call = flow.send(response)
         except StopIteration as stop:
             result: _T = stop.value
             return result
@@ -299,22 +299,22 @@ class Client(Control):
     def _stream(self, flow: StreamFlow, batches: Iterator[Rows]) -> Generator[Result, None, None]:
         """Carry out the steps of a stream's flow."""
         with contextlib.closing(_Stream(partial(self._stub, PREDICT_STREAM))) as stream:
-            answer: Any = None
+            value: Any = None
             error: ScorewireError | None = None
             while True:
                 try:
-                    step = flow.send(answer) if error is None else flow.throw(error)
+                    step = flow.send(value) if error is None else flow.throw(error)
                 except StopIteration:
                     stream.finish()
                     return
-                answer = error = None
+                value = error = None
                 if isinstance(step, Emit):
                     yield step.result
                 elif isinstance(step, TakeRows):
-                    answer = next(batches, END)
+                    value = next(batches, END)
                 else:
                     try:
-                        answer = self._invoke(step) if isinstance(step, Call) else stream.do(step)
+                        value = self._invoke(step) if isinstance(step, Call) else stream.do(step)
                     except ScorewireError as failure:
                         error = failure
 
@@ -356,31 +356,31 @@ class _Stream:
 
     def _open(self) -> None:
         self._requests: queue.SimpleQueue[packed_pb2.PackedPredictStreamRequest | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._responses: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._call = self._stub()(iter(self._requests.get, None))
         self._reader = threading.Thread(
-            target=_read, args=(self._call, self._answers), name="scorewire-stream", daemon=True
+            target=_read, args=(self._call, self._responses), name="scorewire-stream", daemon=True
         )
         self._reader.start()
 
     def _receive(self, timeout: float) -> Any:
         try:
-            answer = self._answers.get(timeout=timeout)
+            response = self._responses.get(timeout=timeout)
         except queue.Empty:
-            raise DeadlineExceededError(f"the stream gave no answer within {timeout:g} s") from None
-        if isinstance(answer, grpc.RpcError):
-            raise error_from_call(answer) from answer
-        if answer is END:
+            raise DeadlineExceededError(f"the stream gave no response within {timeout:g} s") from None
+        if isinstance(response, grpc.RpcError):
+            raise error_from_call(response) from response
+        if response is END:
             raise UnavailableError("the server ended the stream before it had answered all")
-        return check_response(answer)
+        return check_response(response)
 
 
-def _read(call: Any, answers: queue.SimpleQueue[Any]) -> None:
+def _read(call: Any, responses: queue.SimpleQueue[Any]) -> None:
     """Move the stream's responses to the queue, and last the error that ended it, or END."""
     try:
-        for answer in call:
-            answers.put(answer)
+        for response in call:
+            responses.put(response)
     except grpc.RpcError as error:
-        answers.put(error)
+        responses.put(error)
     else:
-        answers.put(END)
+        responses.put(END)

@@ -201,5 +201,5 @@ def check_response(response: _T | None) -> _T:
         InternalError: the response is None, which is what grpc gives where it cannot parse one.
     """
     if response is None:
-        raise InternalError("the server's answer cannot be read")
+        raise InternalError("the server's response cannot be parsed")
     return response

@@ -174,16 +174,16 @@ class ResponseDecoder:
         self._probability = _first(schema.outputs, OutputKind.PROBABILITY)
         self._class = _first(schema.outputs, OutputKind.CLASS)
 
-    def decode(self, answer: packed_pb2.PackedPredictResponse, row_count: int) -> Predictions:
+    def decode(self, response: packed_pb2.PackedPredictResponse, row_count: int) -> Predictions:
         """Decode the response to a request of `row_count` rows.
 
         Raises:
             InternalError: the response does not fit the schema or the request.
         """
-        if answer.row_count != row_count or len(answer.outputs) != len(self._outputs):
-            raise InternalError("the server's answer does not fit the request")
+        if response.row_count != row_count or len(response.outputs) != len(self._outputs):
+            raise InternalError("the server's response does not fit the request")
         outputs = {}
-        for output, packed in zip(self._outputs, answer.outputs, strict=True):
+        for output, packed in zip(self._outputs, response.outputs, strict=True):
             values: NDArray[Any]
             if output.kind is OutputKind.TEXT:
                 values = np.array(list(packed.texts), dtype=object)
@@ -191,7 +191,9 @@ class ResponseDecoder:
                 numbers = b"".join(packed.numbers)
                 values = np.frombuffer(numbers[: len(numbers) // 8 * 8], dtype="<f8")
             if packed.name != output.name or values.size != row_count * output.width:
-                raise InternalError(f"the server's answer for output {output.name!r} does not fit the schema")
+                raise InternalError(
+                    f"the server's response for output {output.name!r} does not fit the schema"
+                )
             outputs[output.name] = values.reshape(row_count, output.width)
         scores, labels = self._summarise(outputs, row_count)
         return Predictions(
@@ -205,12 +207,12 @@ class ResponseDecoder:
                     feature=error.feature,
                     message=error.message,
                 )
-                for error in answer.errors
+                for error in response.errors
             ),
-            model=answer.model,
-            version=answer.version,
-            server_time=timedelta(microseconds=answer.server_time_us),
-            model_time=timedelta(microseconds=answer.model_time_us),
+            model=response.model,
+            version=response.version,
+            server_time=timedelta(microseconds=response.server_time_us),
+            model_time=timedelta(microseconds=response.model_time_us),
             output_schemas=self._outputs,
         )
 

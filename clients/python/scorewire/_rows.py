@@ -146,7 +146,7 @@ class RowEncoder:
             hints = [f": did you mean {known!r}?" for known in self._names if known.lower() in near]
             hint = hints[0] if hints else ""
             violations.append(
-                Violation(field=f"{path}{name}", description=f"{name!r} is no feature of this model{hint}")
+                Violation(field=f"{path}{name}", description=f"{name!r} is not a feature of this model{hint}")
             )
         _raise(violations)
 

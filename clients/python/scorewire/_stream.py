@@ -174,8 +174,8 @@ class StreamWindow:
                 return
             else:
                 try:
-                    answer = yield Receive(self._timeout)
-                    stale = self._take(answer)
+                    response = yield Receive(self._timeout)
+                    stale = self._take(response)
                 except UnavailableError:
                     failures += 1
                     if failures >= MAX_ATTEMPTS:
@@ -211,7 +211,7 @@ class StreamWindow:
                 packed_pb2.PackedPredictStreamRequest(correlation_id=slot.number, request=slot.request)
             )
 
-    def _take(self, answer: packed_pb2.PackedPredictStreamResponse) -> _Slot | None:
+    def _take(self, response: packed_pb2.PackedPredictStreamResponse) -> _Slot | None:
         """Set the result of the request that a response belongs to.
 
         Returns:
@@ -221,16 +221,16 @@ class StreamWindow:
             InternalError: the response belongs to no open request of this stream.
             UnavailableError: the server drains; another server may take the request.
         """
-        slot = next((slot for slot in self._slots if slot.number == answer.correlation_id), None)
+        slot = next((slot for slot in self._slots if slot.number == response.correlation_id), None)
         if slot is None or slot.request is None or slot.result is not None:
-            raise InternalError(f"the server answered request {answer.correlation_id}, which is not open")
-        if answer.HasField("response"):
+            raise InternalError(f"the server answered request {response.correlation_id}, which is not open")
+        if response.HasField("response"):
             try:
-                slot.result = slot.codec.decode(slot.rows, slot.request, answer.response)
+                slot.result = slot.codec.decode(slot.rows, slot.request, response.response)
             except InternalError as error:
                 slot.result = error
             return None
-        refusal = error_from_status(answer.error)
+        refusal = error_from_status(response.error)
         if refusal.reason == _DRAINING and isinstance(refusal, UnavailableError):
             raise refusal
         if refusal.reason == SCHEMA_MISMATCH and not slot.rebuilt:

@@ -215,7 +215,7 @@ def _check(manifest: manifest_pb2.Manifest) -> None:
         ("file", [file.name for file in manifest.files]),
     ):
         if len(set(names)) != len(names) or not all(names):
-            raise BundleError(f"two {what}s of the manifest have one name, or one has none")
+            raise BundleError(f"two {what}s of the manifest have the same name, or one has no name")
         if any(len(name.encode()) > MAX_NAME_BYTES for name in names):
             raise BundleError(f"a {what}'s name has more than {MAX_NAME_BYTES} bytes")
     if len(manifest.description) > MAX_DESCRIPTION_CHARACTERS:
@@ -228,7 +228,7 @@ def _check(manifest: manifest_pb2.Manifest) -> None:
         raise BundleError(f"{len(manifest.files)} files are more than the {MAX_FILES} of the format")
     for file in manifest.files:
         if file.name == MANIFEST or Path(file.name).name != file.name or file.name.startswith("."):
-            raise BundleError(f"{file.name!r} is no name for a file of a bundle")
+            raise BundleError(f"{file.name!r} is not a valid name for a file of a bundle")
 
 
 def _read(path: Path, max_bytes: int) -> bytes:
@@ -242,7 +242,7 @@ def _read(path: Path, max_bytes: int) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            raise BundleError(f"{path.name} is not a regular file of one link")
+            raise BundleError(f"{path.name} is not a regular file with a single link")
         if status.st_size > max_bytes:
             raise BundleError(f"{path.name} has {status.st_size} bytes, more than {max_bytes}")
         # Not more: read() allocates as many bytes as it is asked for.
@@ -261,4 +261,4 @@ def _parse(content: bytes, message: _M, name: str, *, ignore_unknown_fields: boo
         return json_format.Parse(content, message, ignore_unknown_fields=ignore_unknown_fields)
     except (json_format.ParseError, ValueError, TypeError, SystemError, RecursionError) as error:
         # For some invalid texts and numbers, protobuf raises errors of other types.
-        raise BundleError(f"{name} is not what the format asks for: {str(error)[:200]}") from None
+        raise BundleError(f"{name} does not fit the format: {str(error)[:200]}") from None

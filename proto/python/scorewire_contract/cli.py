@@ -39,7 +39,7 @@ class _Commands(click.Group):
         if point is not None:
             command = point.load()
             if not isinstance(command, click.Command):
-                raise TypeError(f"entry point {point.value} is no command")
+                raise TypeError(f"entry point {point.value} is not a command")
             return command
         if cmd_name in COMMANDS:
             ctx.fail(f"'{cmd_name}' is not installed here: pip install '{COMMANDS[cmd_name][0]}'")

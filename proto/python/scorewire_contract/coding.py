@@ -168,7 +168,7 @@ class RowCoder:
             if not message.HasField("entries")
         ]
         if not all(f.magnitude_limit >= 0 for f in numbers):
-            raise ValueError("a feature's magnitude limit is no number from 0 to infinity")
+            raise ValueError("a feature's magnitude limit is not a number from 0 to infinity")
         own = [_range_by_limits(f) for f in numbers]
         if not all(each.low <= each.high for each in own):
             raise ValueError("a feature's limits leave no number between them")
@@ -329,7 +329,7 @@ class _Input:
                 held = self._dtype in (np.float32, np.float64) or (values == told).all()
             if not held:
                 raise ValueError(
-                    f"input {self.name!r}, column {i}: a text's value is none of the input's type"
+                    f"input {self.name!r}, column {i}: a value for a text does not have the input's type"
                 )
             self._coded.append((i, coded.vocabulary, values))
 

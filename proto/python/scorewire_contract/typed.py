@@ -327,7 +327,7 @@ def _check_numbers(numbers: list[int], reserved: schema_pb2.ReservedFields, firs
     if len(set(numbers)) < len(numbers) or not known.isdisjoint(numbers):
         raise ValueError("two fields of the typed schema have one number, or a reserved one")
     if len(reserved.numbers) != len(reserved.names):
-        raise ValueError("the typed schema reserves as many names as numbers")
+        raise ValueError("the typed schema must reserve as many names as numbers")
 
 
 def _names(named: _Named, numbers: list[int], taken: Iterable[str]) -> list[str]:
