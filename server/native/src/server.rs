@@ -22,7 +22,7 @@ use crate::predict::pool::Pool;
 use crate::predict::shadow::ShadowOptions;
 use crate::transport::arrivals;
 use crate::transport::connection::{
-    self, ConnectionOptions, HANDSHAKE_TIMEOUT, IncomingCall, LAST_WORDS, Phase,
+    self, ConnectionOptions, FINAL_READ_TIME, HANDSHAKE_TIMEOUT, IncomingCall, Phase,
 };
 use crate::transport::connection_limits::{ConnectionLimits, ConnectionPermit};
 use crate::transport::context::Peer;
@@ -118,7 +118,7 @@ impl Server {
                 // Connections and their calls stay on this thread, and end with this set. What it
                 // waits for here is looked at for every call: a task's end costs the least.
                 let run = async { spawn_local(thread.run()).await };
-                let _ = runtime.block_on(arrivals::watched(LocalSet::new().run_until(run)));
+                let _ = runtime.block_on(arrivals::observed(LocalSet::new().run_until(run)));
                 runtime.shutdown_background();
             })?);
         }
@@ -327,7 +327,7 @@ impl IoThread {
             }
         }
         // Connections end by themselves, unless their clients do not let them.
-        let limit = connection::closing(&mut self.phase).await + 2 * LAST_WORDS;
+        let limit = connection::until_closing(&mut self.phase).await + 2 * FINAL_READ_TIME;
         let ended = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout_at(limit.into(), ended).await;
     }

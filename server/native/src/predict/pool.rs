@@ -78,7 +78,7 @@ fn work((queue, ready): &(Mutex<TaskQueue>, Condvar), backlog: &Backlog, threads
                 }
                 queue = ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 backlog.rest();
-                arrivals::rested();
+                arrivals::mark_idle();
             }
         };
         let begin = Instant::now();

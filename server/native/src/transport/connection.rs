@@ -1,4 +1,20 @@
-//! One connection: its handshake, its calls, its end.
+//! One connection, from its first byte to its last.
+//!
+//! Two tasks serve a connection. The first owns the socket (`SocketLoop`). It takes turns at three steps, and
+//! waits when none of them can go on:
+//!
+//! 1. Write what the session has to send. While the client does not read and `WRITE_BYTES` wait to be written,
+//!    nothing more is read from the client.
+//! 2. Read up to `READ_BYTES` into the session.
+//! 3. Begin the calls that these bytes have begun, `CALLS_PER_WRITE` at a time, and write the answers that
+//!    came at once.
+//!
+//! After `READS_PER_TURN` reads the other connections of the thread have their turn.
+//!
+//! The second task waits for all that depends on time (`run_timers`): the handshake, signs of life, stalled
+//! calls, the greatest age, and the end of the engine. When it finds that the connection must end, it aborts the
+//! first task. When the first task ends, for whatever reason, `ConnectionEnd` ends the second, and wakes all
+//! calls that are left.
 
 #[cfg(test)]
 mod tests;
@@ -27,41 +43,41 @@ use crate::transport::http2::state::Http2Error;
 use crate::transport::quota::Quota;
 use crate::transport::stream::{self, RequestBody, ResponseWriter, SharedSession};
 
-/// What one read takes; all calls in it are answered before the next.
+/// The largest read.
 const READ_BYTES: usize = 1 << 16;
-/// Reads after which the other connections of the thread have their turn.
 const READS_PER_TURN: usize = 2;
-/// Calls after which their answers leave, so that the client reads them while the next are scored.
+/// Calls that are begun before their answers are written, so that the client reads these while the next calls
+/// are scored.
 const CALLS_PER_WRITE: usize = 16;
-/// What one write gives, and what a client that does not read may have waiting before nothing more
-/// is read from it.
+/// The size of a write, and of the output that may wait while more is read from the client.
 const WRITE_BYTES: usize = 1 << 16;
-/// Room that a connection keeps for its next write.
+/// Capacity that a connection keeps for its next write.
 const KEPT_BYTES: usize = 1 << 14;
-// Connections whose other end went away are found within 80 seconds.
+// So a connection whose client has vanished ends within 80 seconds.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// The share by which gRFC A9 spreads the age of connections.
+/// The share by which the age of connections varies (gRFC A9).
 const AGE_JITTER: f64 = 0.1;
-/// Time for a client to read how its calls end, when the engine does.
-pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Time for a client to read how its calls ended, at the end of the engine.
+pub(crate) const FINAL_READ_TIME: Duration = Duration::from_secs(1);
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 thread_local! {
-    /// What has been read is taken at once, so one place serves all connections of a thread.
-    static READ: std::cell::RefCell<Box<[u8]>> = std::cell::RefCell::new(vec![0; READ_BYTES].into());
+    /// The buffer for reads. The session takes the bytes at once, so all connections of a thread share it.
+    static READ_BUFFER: std::cell::RefCell<Box<[u8]>> = std::cell::RefCell::new(vec![0; READ_BYTES].into());
 }
 
-/// How far the engine is from its end.
+/// Whether the engine serves or closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Serving,
-    /// Clients are told to begin no more calls. Connections end with their last one, and at this time.
+    /// Clients are told to begin no more calls. A connection ends with its last call, and at this time at the
+    /// latest.
     Closing(Instant),
 }
 
 impl Phase {
-    /// When the last connection ends; None while the engine serves.
+    /// When the last connections end; `None` while the engine serves.
     fn end(self) -> Option<Instant> {
         match self {
             Self::Serving => None,
@@ -70,45 +86,50 @@ impl Phase {
     }
 }
 
-/// Waits until clients are to begin no more calls; when the last connection ends.
-pub(crate) async fn closing(phase: &mut watch::Receiver<Phase>) -> Instant {
+/// Waits until the engine closes. Returns when the last connections end.
+pub(crate) async fn until_closing(phase: &mut watch::Receiver<Phase>) -> Instant {
     let phase = phase.wait_for(|phase| phase.end().is_some()).await;
-    // Without its sender there is no engine any more.
+    // The sender is dropped with the engine.
     phase.ok().and_then(|phase| phase.end()).unwrap_or_else(Instant::now)
 }
 
-/// What connections are told.
+/// The settings of connections, and what connections share.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionOptions {
+    /// Open streams on one connection.
     pub max_streams: u32,
-    /// Bytes of the metadata that a call begins with, as HTTP/2 counts them.
+    /// The size of a call's headers, as HTTP/2 counts it.
     pub max_metadata_bytes: u32,
-    /// Age at which a client is told to connect anew.
+    /// The age at which a client is told to open another connection.
     pub max_age: Option<Duration>,
-    /// How calls end that are open when the engine does: the head where it was not sent, and trailers.
+    /// The status of calls that are open at the end of the engine: the headers of a call that was not answered
+    /// yet, and the trailers.
     pub closing_fields: (&'static InitialFields, HeaderFields),
-    /// Time without a call after which it is told so, too.
+    /// The time without a call after which a client is told to open another connection.
     pub max_idle: Option<Duration>,
-    /// Time after which a message that does not go on, and an answer that nobody takes, is given up.
+    /// The time without progress after which a call ends: its client does not send the rest of a message, or
+    /// does not read the response.
     pub max_stall: Option<Duration>,
-    /// Of the bytes that one connection holds.
+    /// The quota of one connection, in bytes.
     pub max_bytes: usize,
+    /// The quota of all connections.
     pub quota: Arc<Quota>,
     pub counts: Arc<LimitCounts>,
 }
 
-/// A call that begins.
+/// A call that has begun.
 pub(crate) struct IncomingCall<'a> {
     pub headers: Headers<'a>,
     pub body: RequestBody,
     pub writer: ResponseWriter,
-    /// The earliest time at which it can have come.
+    /// The earliest time at which the call can have arrived.
     pub received: Instant,
     pub peer: &'a Arc<Peer>,
 }
 
-/// A socket that says how many bytes wait to be read.
+/// A socket that knows how many bytes wait to be read.
 pub(crate) trait Unread {
+    /// The number of bytes that wait to be read; 0 where it is not known.
     fn unread(&self) -> usize;
 }
 
@@ -124,9 +145,10 @@ impl Unread for TlsStream<TcpStream> {
     }
 }
 
-/// Serves a connection to its end, on a thread whose tasks stay on it. `begin` is given calls that came
-/// together, as soon as all that came with them has been read; answers that it gives at once leave in
-/// few writes.
+/// Serves a connection to its end, in a task that stays on its thread.
+///
+/// `begin` gets the calls that one read has begun, in groups. Their messages may have come in the same read, so
+/// `begin` can answer such calls at once, and a group of answers leaves in one write.
 pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin + Unread>(
     io: T,
     peer: Peer,
@@ -137,8 +159,8 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin + Unread>(
     let Ok(session) = Http2Session::new(options.max_streams, options.max_metadata_bytes) else { return };
     let quota = Quota::within(&options.quota, options.max_bytes);
     let shared = Rc::new(SharedSession::new(session, quota));
-    // In a task of its own: what it waits for need not be looked at for every call.
-    let timers = spawn_local(keep(shared.clone(), options.clone(), phase));
+    // Timers have a task of their own, so that they are not polled for every call.
+    let timers = spawn_local(run_timers(shared.clone(), options.clone(), phase));
     let ending = ConnectionEnd { shared: Rc::clone(&shared), timers };
     let counts = Arc::clone(&options.counts);
     let mut socket_loop = SocketLoop {
@@ -148,20 +170,20 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin + Unread>(
         begin,
         counts,
         arrivals: Arrivals::new(),
-        unsent: Vec::new(),
-        sent: 0,
+        output: Vec::new(),
+        written: 0,
     };
     let _ = std::future::poll_fn(|cx| socket_loop.poll(cx)).await;
     if socket_loop.shared.session().is_flooded() {
         socket_loop.counts.flooded_connections.fetch_add(1, Relaxed);
     }
     drop(ending);
-    // The client reads to the end what was sent before it.
+    // The client can still read what was sent.
     let _ = tokio::time::timeout(KEEPALIVE_TIMEOUT, socket_loop.io.shutdown()).await;
 }
 
-/// Has all that belongs to a connection end with it, however it ends: a panic or an abort of its task
-/// leaves no call that waits and no timers.
+/// Ends what belongs to a connection when it is dropped: the timers, and all calls that wait. So a panic or an
+/// abort of the connection's task leaves nothing behind.
 struct ConnectionEnd {
     shared: Rc<SharedSession>,
     timers: JoinHandle<()>,
@@ -174,17 +196,17 @@ impl Drop for ConnectionEnd {
     }
 }
 
-/// Does with a connection what time asks for; it ends the connection or is ended with it.
-async fn keep(shared: Rc<SharedSession>, options: ConnectionOptions, phase: watch::Receiver<Phase>) {
+/// Waits for all that depends on time. Ends the connection, or is aborted at its end.
+async fn run_timers(shared: Rc<SharedSession>, options: ConnectionOptions, phase: watch::Receiver<Phase>) {
     tokio::select! {
-        () = attend(&shared) => {}
-        () = close(&shared, &options, phase) => {}
+        () = check_liveness(&shared) => {}
+        () = shut_down(&shared, &options, phase) => {}
         () = end_stalled(&shared, &options) => {}
     }
-    shared.give_up();
+    shared.abort();
 }
 
-/// Ends calls that do not go on; never ends itself.
+/// Ends calls that make no progress. Never returns.
 async fn end_stalled(shared: &SharedSession, options: &ConnectionOptions) {
     let Some(max_stall) = options.max_stall else { return std::future::pending().await };
     loop {
@@ -195,8 +217,8 @@ async fn end_stalled(shared: &SharedSession, options: &ConnectionOptions) {
     }
 }
 
-/// Ends when the connection has had no call for some time.
-async fn idle(shared: &SharedSession, options: &ConnectionOptions) {
+/// Returns when the connection has had no call for `max_idle`.
+async fn until_idle(shared: &SharedSession, options: &ConnectionOptions) {
     let Some(max_idle) = options.max_idle else { return std::future::pending().await };
     loop {
         tokio::time::sleep(max_idle).await;
@@ -207,10 +229,10 @@ async fn idle(shared: &SharedSession, options: &ConnectionOptions) {
     }
 }
 
-/// Ends when the client does not greet, or no longer gives signs of life.
-async fn attend(shared: &SharedSession) {
+/// Returns when the client does not send its preface in time, or does not answer a ping.
+async fn check_liveness(shared: &SharedSession) {
     tokio::time::sleep(HANDSHAKE_TIMEOUT).await;
-    if !shared.session().is_greeted() {
+    if !shared.session().has_preface() {
         return;
     }
     loop {
@@ -224,37 +246,37 @@ async fn attend(shared: &SharedSession) {
     }
 }
 
-/// Tells the client, in due course, to begin no more calls. Ends some time after the engine's end, when
-/// the calls that were still open have been told.
-async fn close(shared: &SharedSession, options: &ConnectionOptions, mut phase: watch::Receiver<Phase>) {
+/// Tells the client to begin no more calls when the connection is old or idle, or the engine closes. At the end
+/// of the engine, ends the calls that are still open. Returns when the client had time to read their status.
+async fn shut_down(shared: &SharedSession, options: &ConnectionOptions, mut phase: watch::Receiver<Phase>) {
     let aged = async {
         match options.max_age {
-            Some(age) => tokio::time::sleep(spread(age)).await,
+            Some(age) => tokio::time::sleep(with_jitter(age)).await,
             None => std::future::pending().await,
         }
     };
     let reason = tokio::select! {
-        _ = closing(&mut phase) => "",
-        // As gRFC A9 has it.
+        _ = until_closing(&mut phase) => "",
+        // The reason that gRFC A9 names.
         () = aged => "max_age",
-        () = idle(shared, options) => "max_idle",
+        () = until_idle(shared, options) => "max_idle",
     };
     shared.session().shut_down(reason);
     shared.wake();
-    tokio::time::sleep_until(closing(&mut phase).await.into()).await;
+    tokio::time::sleep_until(until_closing(&mut phase).await.into()).await;
     shared.session().end_all(options.closing_fields.0, &options.closing_fields.1);
     shared.wake();
-    tokio::time::sleep(LAST_WORDS).await;
+    tokio::time::sleep(FINAL_READ_TIME).await;
 }
 
-/// An age up to a tenth longer or shorter, at random: connections that began together do not end
+/// The age, up to a tenth longer or shorter at random, so that connections that began together do not end
 /// together.
-fn spread(age: Duration) -> Duration {
-    let drawn = RandomState::new().hash_one(0) as f64 / u64::MAX as f64;
-    age.mul_f64(1.0 - AGE_JITTER + 2.0 * AGE_JITTER * drawn)
+fn with_jitter(age: Duration) -> Duration {
+    let random = RandomState::new().hash_one(0) as f64 / u64::MAX as f64;
+    age.mul_f64(1.0 - AGE_JITTER + 2.0 * AGE_JITTER * random)
 }
 
-/// The socket and the session behind it.
+/// The task that owns the socket, and moves bytes between the socket and the session.
 struct SocketLoop<T, F> {
     io: T,
     peer: Arc<Peer>,
@@ -262,9 +284,9 @@ struct SocketLoop<T, F> {
     begin: F,
     counts: Arc<LimitCounts>,
     arrivals: Arrivals,
-    /// What was to be written, and how much of it was.
-    unsent: Vec<u8>,
-    sent: usize,
+    /// Bytes of the session that are to be written to the socket. The first `written` of them were.
+    output: Vec<u8>,
+    written: usize,
 }
 
 impl<T, F> SocketLoop<T, F>
@@ -272,22 +294,25 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Unread,
     F: FnMut(&mut dyn Iterator<Item = IncomingCall<'_>>, &mut Context<'_>),
 {
-    /// Reads, answers and writes, until the connection is over.
+    /// Writes, reads and begins calls, until the connection is over.
+    ///
+    /// # Errors
+    /// `Http2Error`: the socket fails, or the session cannot go on.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Http2Error>> {
-        self.shared.set_idle(None);
-        if self.shared.is_given_up() {
+        self.shared.set_waiting(None);
+        if self.shared.is_aborted() {
             return Poll::Ready(Ok(()));
         }
         self.arrivals.mark(|| self.io.unread());
         for turn in 0.. {
-            let written = self.poll_write(cx)?;
-            if written.is_ready() && self.shared.session().is_over() {
+            let flushed = self.poll_write(cx)?;
+            if flushed.is_ready() && self.shared.session().is_over() {
                 return Poll::Ready(Ok(()));
             }
-            if written.is_pending() {
-                // What the session has counts against what may wait.
-                self.shared.session().send(&mut self.unsent, self.sent + WRITE_BYTES)?;
-                if self.unsent.len() - self.sent >= WRITE_BYTES {
+            if flushed.is_pending() {
+                // What the session has to send counts as output that waits.
+                self.shared.session().send(&mut self.output, self.written + WRITE_BYTES)?;
+                if self.output.len() - self.written >= WRITE_BYTES {
                     break;
                 }
             }
@@ -304,14 +329,15 @@ where
                 }
             }
         }
-        self.shared.set_idle(Some(cx.waker()));
+        self.shared.set_waiting(Some(cx.waker()));
         Poll::Pending
     }
 
-    /// Takes what is there, and says since when it may have been; None at the end.
+    /// Reads into the session. Returns the earliest time at which the bytes can have arrived; `None` where the
+    /// client has closed the connection.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Instant>, Http2Error>> {
-        READ.with_borrow_mut(|room| {
-            let mut read = ReadBuf::new(room);
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let mut read = ReadBuf::new(buffer);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut read)).map_err(|_| Http2Error)?;
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(None));
@@ -321,14 +347,14 @@ where
         })
     }
 
-    /// Begins the calls that have been read.
+    /// Begins the calls whose headers were read, in groups, and writes between the groups.
     fn begin(&mut self, received: Instant, cx: &mut Context<'_>) -> Result<(), Http2Error> {
-        let begun = self.shared.session().begun();
-        let mut calls = begun.iter().peekable();
+        let blocks = self.shared.session().take_calls();
+        let mut calls = blocks.iter().peekable();
         while calls.peek().is_some() {
             let (shared, peer) = (&self.shared, &self.peer);
-            let mut together = calls.by_ref().take(CALLS_PER_WRITE).filter_map(|(id, headers)| {
-                // A caller may be gone already.
+            let mut group = calls.by_ref().take(CALLS_PER_WRITE).filter_map(|(id, headers)| {
+                // The caller may have cancelled the call in the same read.
                 let open = shared.session().is_open(id);
                 if headers.is_overlong() {
                     self.counts.overlong_headers.fetch_add(1, Relaxed);
@@ -341,32 +367,32 @@ where
                     peer,
                 })
             });
-            (self.begin)(&mut together, cx);
+            (self.begin)(&mut group, cx);
             if calls.peek().is_some() {
-                // What cannot be written yet is written later.
+                // Bytes that the socket does not take now are written later.
                 let _ = self.poll_write(cx)?;
             }
         }
         drop(calls);
-        self.shared.session().give_back(begun);
+        self.shared.session().give_back(blocks);
         Ok(())
     }
 
-    /// Writes all that the session has.
+    /// Writes all that the session has to send.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Http2Error>> {
         loop {
-            while self.sent < self.unsent.len() {
-                let rest = &self.unsent[self.sent..];
+            while self.written < self.output.len() {
+                let rest = &self.output[self.written..];
                 match ready!(Pin::new(&mut self.io).poll_write(cx, rest)) {
-                    Ok(count) if count > 0 => self.sent += count,
+                    Ok(count) if count > 0 => self.written += count,
                     _ => return Poll::Ready(Err(Http2Error)),
                 }
             }
-            self.sent = 0;
-            self.unsent.clear();
-            self.shared.session().send(&mut self.unsent, WRITE_BYTES)?;
-            if self.unsent.is_empty() {
-                self.unsent.shrink_to(KEPT_BYTES);
+            self.written = 0;
+            self.output.clear();
+            self.shared.session().send(&mut self.output, WRITE_BYTES)?;
+            if self.output.is_empty() {
+                self.output.shrink_to(KEPT_BYTES);
                 return Pin::new(&mut self.io).poll_flush(cx).map_err(|_| Http2Error);
             }
         }

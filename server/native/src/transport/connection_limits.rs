@@ -1,4 +1,4 @@
-//! Which connections are taken, and how often a limit of the transport was met.
+//! The limits on the number of connections, and how often each limit of the transport was met.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,20 +8,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// How often each limit of the transport was met.
 #[derive(Debug, Default)]
 pub(crate) struct LimitCounts {
-    /// Connections that were closed as they came: there were too many, or too many of one address.
+    /// New connections that were closed at once, since too many were open.
     pub connections: AtomicU64,
+    /// New connections that were closed at once, since too many of their address were open.
     pub connections_of_address: AtomicU64,
-    /// Connections that were ended since they had no calls.
+    /// Connections that were closed since they had had no call for too long.
     pub idle_connections: AtomicU64,
-    /// Calls that were ended since they did not go on.
+    /// Calls that were ended since their request, or the reading of their response, made no progress.
     pub stalled_calls: AtomicU64,
-    /// Calls whose metadata was longer than allowed.
+    /// Calls that were refused since their headers were longer than allowed.
     pub overlong_headers: AtomicU64,
-    /// Connections that were ended since their client asked too much.
+    /// Connections that were closed with ENHANCE_YOUR_CALM: the client flooded the server.
     pub flooded_connections: AtomicU64,
 }
 
-/// The connections that are open, against how many may be; a limit of 0 is none.
+/// Counts the open connections, and refuses new ones beyond a limit. A limit of 0 means no limit.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimits {
     max: usize,
@@ -35,12 +36,12 @@ impl ConnectionLimits {
         Arc::new(Self { max, max_of_address, open: Mutex::default(), counts })
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub(crate) fn open(&self) -> usize {
         self.locked().values().sum()
     }
 
-    /// Takes a connection from an address; None where a limit is met.
+    /// Registers a connection from an address as open. `None`, counted, where a limit is met.
     pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPermit> {
         let address = address.to_canonical();
         let mut open = self.locked();
@@ -63,7 +64,7 @@ impl ConnectionLimits {
     }
 }
 
-/// A connection that was taken, as long as this lives.
+/// Counts a connection as open until this is dropped.
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
     limits: Arc<ConnectionLimits>,
@@ -91,10 +92,10 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_beyond_a_limit_is_not_taken_until_one_ends() {
+    fn a_connection_beyond_a_limit_is_refused_until_another_ends() {
         let limits = ConnectionLimits::new(3, 2, Arc::default());
         let first = limits.enter(address("10.0.0.1"));
-        // The same address, as a socket for both families has it.
+        // The same address, in the form that a socket for IPv4 and IPv6 reports.
         let second = limits.enter(address("::ffff:10.0.0.1"));
         assert!(first.is_some() && second.is_some());
         assert!(limits.enter(address("10.0.0.1")).is_none());

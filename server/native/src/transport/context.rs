@@ -1,4 +1,4 @@
-//! What is known of a call besides its messages: made once, when the call begins.
+//! The context of a call: all that is known of it besides its messages. It is made once, when the call begins.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -13,15 +13,15 @@ use crate::transport::headers::{GrpcHeaders, Headers};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub address: SocketAddr,
-    /// The certificate that the client showed, in DER: its identity under TLS. `None` where the server
-    /// asks clients for none.
+    /// The client's certificate in DER: its identity under TLS. `None` without TLS, or where the server does
+    /// not ask clients for a certificate.
     pub certificate: Option<Bytes>,
 }
 
-/// The metadata that a caller sent: header fields but those of HTTP/2 and gRPC, in their order.
+/// The metadata of a call: all header fields but those of HTTP/2 and gRPC, in the order in which they came.
 ///
-/// It is borrowed from the head that it came in, so that a call that is answered at once copies nothing.
-/// `to_owned` copies it, in one allocation, for a call that outlives the head.
+/// Metadata borrows from the headers of the call, so that a call that is answered at once copies nothing.
+/// `to_owned` copies it, in one allocation, for a call that outlives its headers.
 #[derive(Debug, Clone)]
 pub(crate) struct Metadata<'a> {
     entries: MetadataEntries<'a>,
@@ -30,32 +30,32 @@ pub(crate) struct Metadata<'a> {
 
 #[derive(Debug, Clone)]
 enum MetadataEntries<'a> {
-    Head(Headers<'a>),
-    /// For each entry the lengths of its name and its value, four bytes each, and both of them.
+    Borrowed(Headers<'a>),
+    /// For each entry: the length of its name and of its value, four bytes each; its name; its value.
     Owned(Box<[u8]>),
 }
 
 impl<'a> Metadata<'a> {
-    /// The metadata of a head, of which `grpc` was read.
+    /// The metadata among these headers. `grpc` was read from the same headers.
     pub(crate) fn of(headers: Headers<'a>, grpc: &GrpcHeaders<'_>) -> Self {
-        Self { entries: MetadataEntries::Head(headers), bytes: grpc.metadata_bytes }
+        Self { entries: MetadataEntries::Borrowed(headers), bytes: grpc.metadata_bytes }
     }
 
-    /// The bytes of all names and values.
+    /// The length of all names and values, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The names and values in their order.
+    /// The name and the value of each entry, in the order in which the entries came.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let (head, owned) = match &self.entries {
-            MetadataEntries::Head(headers) => (Some(headers.metadata()), None),
+        let (borrowed, owned) = match &self.entries {
+            MetadataEntries::Borrowed(headers) => (Some(headers.metadata()), None),
             MetadataEntries::Owned(bytes) => (None, Some(read(bytes))),
         };
-        head.into_iter().flatten().chain(owned.into_iter().flatten())
+        borrowed.into_iter().flatten().chain(owned.into_iter().flatten())
     }
 
-    /// The last value of a name.
+    /// The last value that was sent for a name.
     pub(crate) fn last(&self, name: &str) -> Option<&[u8]> {
         self.iter().filter(|(found, _)| *found == name.as_bytes()).last().map(|(_, value)| value)
     }
@@ -72,7 +72,7 @@ impl<'a> Metadata<'a> {
     }
 }
 
-/// The entries of metadata that was copied.
+/// Reads the entries of `MetadataEntries::Owned`.
 fn read(mut rest: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     std::iter::from_fn(move || {
         let (name_length, after) = rest.split_first_chunk()?;
@@ -87,18 +87,18 @@ fn read(mut rest: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 /// What is known of a call besides its messages.
 #[derive(Debug, Clone)]
 pub(crate) struct CallContext<'a> {
-    /// The path of the method, as "/package.Service/Method".
+    /// The path of the method: "/package.Service/Method".
     pub path: Cow<'a, str>,
     pub metadata: Metadata<'a>,
     pub peer: Arc<Peer>,
-    /// The earliest time at which the call can have come.
+    /// The earliest time at which the call can have arrived.
     pub received: Instant,
-    /// When the caller stops waiting.
+    /// When the caller stops waiting. `None`: the caller sets no deadline.
     pub deadline: Option<Instant>,
 }
 
 impl CallContext<'_> {
-    /// The context of a call that outlives its head.
+    /// A copy for a call that outlives its headers.
     pub(crate) fn to_owned(&self) -> CallContext<'static> {
         CallContext {
             path: Cow::Owned(self.path.clone().into_owned()),
@@ -109,12 +109,12 @@ impl CallContext<'_> {
         }
     }
 
-    /// Whether the caller no longer waits.
+    /// Whether the deadline has passed.
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| now >= deadline)
     }
 
-    /// Seconds until the deadline, 0 behind it; `None` without one.
+    /// Seconds until the deadline; 0 once it has passed, `None` without a deadline.
     pub(crate) fn seconds_left(&self) -> Option<f64> {
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).as_secs_f64();
         self.deadline.map(left)
@@ -127,7 +127,7 @@ mod tests {
     use crate::transport::headers::HeaderBlocks;
 
     #[test]
-    fn metadata_is_what_the_caller_added_to_the_head() {
+    fn metadata_is_what_the_caller_added_to_the_headers() {
         let mut blocks = HeaderBlocks::default();
         blocks.begin();
         let fields = [

@@ -1,4 +1,4 @@
-//! gRPC over HTTP/2: messages in frames, deadlines in headers, statuses in trailers.
+//! gRPC over HTTP/2: the deadline and the compression in a request's headers, and responses with their status.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -14,35 +14,36 @@ use crate::transport::trailers::trailers;
 const HTTP_OK: HeaderField = HeaderField::fixed(":status", "200");
 const GRPC: HeaderField = HeaderField::fixed("content-type", "application/grpc");
 const ACCEPTED: HeaderField = HeaderField::fixed("grpc-accept-encoding", "identity,gzip");
-/// The fields of every answer.
+/// The header fields that every response begins with.
 pub(crate) static INITIAL: InitialFields = InitialFields::new(const { &[HTTP_OK, GRPC, ACCEPTED] });
 static INITIAL_GZIP: InitialFields =
     InitialFields::new(const { &[HTTP_OK, GRPC, ACCEPTED, HeaderField::fixed("grpc-encoding", "gzip")] });
 const OK: &[HeaderField] = &[HeaderField::fixed("grpc-status", "0")];
-/// Eight digits.
+/// The largest number of `grpc-timeout`, which has eight digits at most.
 const MAX_TIMEOUT_COUNT: u64 = 99_999_999;
 
-/// Whether the request is one of gRPC.
+/// Whether the content type of the request is gRPC's.
 pub(crate) fn is_grpc(request: &GrpcHeaders<'_>) -> bool {
     let kind = request.content_type.unwrap_or_default();
     kind.strip_prefix(b"application/grpc")
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// How the messages of a call may be compressed.
+/// Which compression the messages of a call may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MessageCompression {
     Identity,
-    /// The request's may be in gzip; the answer's only where the caller accepts that.
+    /// Messages of the request may be compressed with gzip, and messages of the response where the caller
+    /// accepts gzip.
     Gzip {
         accepted: bool,
     },
 }
 
-/// How the messages of a request may be compressed.
+/// Reads the compression of a request from `grpc-encoding` and `grpc-accept-encoding`.
 ///
 /// # Errors
-/// In a way that the server does not know.
+/// `RpcError`, UNIMPLEMENTED: the request's encoding is neither identity nor gzip.
 pub(crate) fn compression(request: &GrpcHeaders<'_>) -> Result<MessageCompression, RpcError> {
     match request.encoding {
         None | Some(b"identity") => Ok(MessageCompression::Identity),
@@ -59,15 +60,15 @@ pub(crate) fn compression(request: &GrpcHeaders<'_>) -> Result<MessageCompressio
     }
 }
 
-/// A `grpc-timeout` that is no number with a unit.
+/// A `grpc-timeout` that is not a number with a unit.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TimeoutHeaderError;
 
-/// How long the caller waits; None where it sets no bound. As in gRPC's core, more digits than the
-/// protocol has are no bound either.
+/// Reads how long the caller waits. `None`: the caller waits for as long as it takes. As in gRPC's core,
+/// that is also the meaning of a number with more digits than the protocol allows.
 ///
 /// # Errors
-/// The header cannot be read.
+/// `TimeoutHeaderError`: the header is not digits with one of gRPC's units behind them.
 pub(crate) fn timeout(request: &GrpcHeaders<'_>) -> Result<Option<Duration>, TimeoutHeaderError> {
     let Some(text) = request.timeout else { return Ok(None) };
     let (unit, digits) = text.split_last().ok_or(TimeoutHeaderError)?;
@@ -91,101 +92,103 @@ pub(crate) fn timeout(request: &GrpcHeaders<'_>) -> Result<Option<Duration>, Tim
     Ok(count.map(in_unit))
 }
 
-/// The caller cannot be answered any more, or no longer wants to be.
+/// Why a caller does not get its response.
 pub(crate) enum DeliveryError {
-    /// It went away.
+    /// The stream is closed: the caller cancelled the call, or the connection is gone.
     Reset,
-    /// Its deadline passed.
+    /// The caller's deadline has passed.
     Expired,
-    /// The quotas of bytes do not allow what it was to be sent.
+    /// The quotas do not allow the bytes of the response.
     Full,
 }
 
-/// What goes back to the caller.
+/// Sends the response of one call: its messages, and its status.
 pub(crate) struct Responder {
     writer: ResponseWriter,
-    /// Whether a message has been sent.
-    opened: bool,
-    /// Whether messages may be in gzip.
+    /// Whether a message was sent. The status goes into trailers then, else into the headers.
+    message_sent: bool,
+    /// Whether messages may be compressed with gzip.
     gzip: bool,
 }
 
 impl Responder {
     pub(crate) fn new(writer: ResponseWriter) -> Self {
-        Self { writer, opened: false, gzip: false }
+        Self { writer, message_sent: false, gzip: false }
     }
 
-    /// Tells the caller that messages may be in gzip. To be called before the first is sent.
+    /// Allows gzip for the messages of the response, and announces it in the headers. Called before the first
+    /// message is sent.
     pub(crate) fn allow_gzip(&mut self) {
         self.gzip = true;
     }
 
-    /// Whether messages may be in gzip.
+    /// Whether messages of the response may be compressed with gzip.
     pub(crate) fn allows_gzip(&self) -> bool {
         self.gzip
     }
 
-    /// The fields before the first message.
+    /// The header fields before the first message.
     fn initial(&self) -> &'static InitialFields {
         if self.gzip { &INITIAL_GZIP } else { &INITIAL }
     }
 
-    /// Answers a request that is none of gRPC with a status of HTTP's.
+    /// Answers a request that is not a gRPC request with a status of HTTP.
     pub(crate) fn refuse(self, status: &'static str) {
-        self.writer.refuse(&[HeaderField::fixed(":status", status), ACCEPTED]);
+        self.writer.headers_only(&[HeaderField::fixed(":status", status), ACCEPTED]);
     }
 
-    /// Sends the one message of a unary call, and that all is well.
+    /// Sends the message of a unary call, with its prefix, and the status OK. Where the quotas do not allow
+    /// the message, the call ends with RESOURCE_EXHAUSTED instead.
     pub(crate) fn answer(self, message: Vec<u8>) {
         let initial = self.initial();
-        if let Err(answer) = self.writer.finish(initial, Bytes::from(message), HeaderFields::Borrowed(OK)) {
-            Self::new(answer).finish(Some(&RpcError::full()));
+        if let Err(writer) = self.writer.finish(initial, Bytes::from(message), HeaderFields::Borrowed(OK)) {
+            Self::new(writer).finish(Some(&RpcError::full()));
         }
     }
 
-    /// Sends bytes of messages once the caller has taken those before.
+    /// Waits until the bytes before were sent, then sends these: messages of a stream, with their prefixes.
     ///
     /// # Errors
-    /// The caller went away, or the quotas do not allow the bytes.
+    /// `DeliveryError::Reset`: the stream is closed. `DeliveryError::Full`: the quotas do not allow the bytes.
     pub(crate) async fn send(&mut self, bytes: Bytes) -> Result<(), DeliveryError> {
-        if std::future::poll_fn(|cx| self.writer.poll_room(cx)).await.is_err() {
+        if std::future::poll_fn(|cx| self.writer.poll_capacity(cx)).await.is_err() {
             return Err(DeliveryError::Reset);
         }
         if !self.writer.data(self.initial(), bytes) {
             return Err(DeliveryError::Full);
         }
-        self.opened = true;
+        self.message_sent = true;
         Ok(())
     }
 
-    /// Whether the quotas allow no answer that is to be counted.
+    /// Whether the quotas are used up, so that only a small response can be sent.
     pub(crate) fn is_full(&self) -> bool {
         self.writer.is_full()
     }
 
-    /// Ends the call, well or with a failure.
-    pub(crate) fn finish(self, failed: Option<&RpcError>) {
+    /// Ends the call with this error; `None`: with the status OK.
+    pub(crate) fn finish(self, error: Option<&RpcError>) {
         let initial = self.initial();
-        match failed {
+        match error {
             None => self.writer.end(initial, HeaderFields::Borrowed(OK)),
-            Some(failure) if self.opened => self.writer.end(initial, trailers(failure).into()),
-            Some(failure) => {
+            Some(error) if self.message_sent => self.writer.end(initial, trailers(error).into()),
+            Some(error) => {
                 let mut fields = INITIAL.fields.to_vec();
-                fields.extend(trailers(failure));
-                self.writer.refuse(&fields);
+                fields.extend(trailers(error));
+                self.writer.headers_only(&fields);
             }
         }
     }
 
-    /// The answer's side of the call again, to which nothing was sent.
+    /// Gives the writer back. Nothing was sent.
     pub(crate) fn into_writer(self) -> ResponseWriter {
         self.writer
     }
 
-    /// Waits for a future, unless the caller goes away or its deadline passes.
+    /// Waits for a future as long as the caller does.
     ///
     /// # Errors
-    /// It did, or it passed.
+    /// `DeliveryError::Reset`: the stream is closed. `DeliveryError::Expired`: the deadline has passed.
     pub(crate) async fn wait_for<T>(
         &mut self,
         deadline: Option<Instant>,
@@ -200,7 +203,7 @@ impl Responder {
         tokio::select! {
             biased;
             done = future => Ok(done),
-            () = std::future::poll_fn(|cx| self.writer.poll_gone(cx)) => Err(DeliveryError::Reset),
+            () = std::future::poll_fn(|cx| self.writer.poll_reset(cx)) => Err(DeliveryError::Reset),
             () = expiry => Err(DeliveryError::Expired),
         }
     }

@@ -1,4 +1,4 @@
-//! Messages in gzip: inflated piece by piece up to a limit, and made of answers.
+//! gzip: requests are inflated piece by piece up to a limit, and responses are deflated.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -11,35 +11,43 @@ use crate::protocol::status::{self, RpcError};
 use crate::transport::messages::Message;
 use crate::transport::quota::{Claim, FREE_BYTES, Quota, Reservation};
 
-/// What is inflated or deflated at once on an I/O thread, in well below a millisecond; the threads
-/// for large batches do the rest.
+/// Bytes that an I/O thread inflates or deflates itself, in well below a millisecond. The threads for large
+/// batches do longer messages.
 pub(crate) const INLINE_BYTES: usize = 1 << 16;
-/// Shorter answers gain nothing.
+/// Messages of up to this many bytes are not deflated, since gzip does not make them shorter.
 const MIN_BYTES: usize = 1 << 10;
 const WINDOW_BITS: u8 = 15;
 
 /// A message that is being inflated.
 pub(crate) struct Inflating {
     inflater: Decompress,
-    zipped: Bytes,
+    compressed: Bytes,
     inflated: Vec<u8>,
+    /// The largest size of the inflated message.
     max_bytes: usize,
-    /// What the inflated bytes hold of the quota.
+    /// What `inflated` holds of the quota.
     reservation: Reservation,
     quota: Arc<Quota>,
 }
 
 impl Inflating {
-    pub(crate) fn new(zipped: Bytes, max_bytes: usize, quota: Arc<Quota>) -> Self {
+    pub(crate) fn new(compressed: Bytes, max_bytes: usize, quota: Arc<Quota>) -> Self {
         let inflater = Decompress::new_gzip(WINDOW_BITS);
-        Self { inflater, zipped, inflated: Vec::new(), max_bytes, reservation: Reservation::default(), quota }
+        Self {
+            inflater,
+            compressed,
+            inflated: Vec::new(),
+            max_bytes,
+            reservation: Reservation::default(),
+            quota,
+        }
     }
 
-    /// Inflates up to `INLINE_BYTES` more; true once the message is whole.
+    /// Inflates up to `INLINE_BYTES` more bytes. True: the message is whole.
     ///
     /// # Errors
-    /// The bytes are not one member of gzip and nothing else, or the message is larger than
-    /// allowed or than the quota allows.
+    /// `RpcError`, INTERNAL: the bytes are not exactly one member of gzip. `RpcError`, RESOURCE_EXHAUSTED: the
+    /// inflated message is larger than `max_bytes`, or than the quota allows.
     pub(crate) fn step(&mut self) -> Result<bool, RpcError> {
         let goal = self.inflated.len() + INLINE_BYTES;
         while self.inflated.len() < goal {
@@ -49,17 +57,17 @@ impl Inflating {
                     format!("Received message after inflation larger than max ({})", self.max_bytes);
                 return Err(RpcError::plain(status::RESOURCE_EXHAUSTED, message));
             }
-            // One byte more than allowed tells that there are too many.
-            let wanted = (2 * start).max(4 * self.zipped.len()).max(MIN_BYTES);
+            // One byte more than allowed shows that the message is too large.
+            let wanted = (2 * start).max(4 * self.compressed.len()).max(MIN_BYTES);
             let end = wanted.min(goal).min(self.max_bytes + 1);
-            self.make_room(end)?;
+            self.reserve(end)?;
             self.inflated.resize(end, 0);
-            let (rest, room) =
-                (&self.zipped[self.inflater.total_in() as usize..], &mut self.inflated[start..]);
+            let rest = &self.compressed[self.inflater.total_in() as usize..];
+            let room = &mut self.inflated[start..];
             let status = self.inflater.decompress(rest, room, FlushDecompress::None).map_err(|_| broken())?;
             self.inflated.truncate(self.inflater.total_out() as usize);
             if status == Status::StreamEnd {
-                let whole = self.inflater.total_in() as usize == self.zipped.len();
+                let whole = self.inflater.total_in() as usize == self.compressed.len();
                 return if whole { Ok(true) } else { Err(broken()) };
             }
             if self.inflated.len() < end {
@@ -69,13 +77,13 @@ impl Inflating {
         Ok(false)
     }
 
-    /// The message, once it is whole.
+    /// The message, after `step` has returned true.
     pub(crate) fn into_message(self) -> Message {
         Message { bytes: self.inflated.into(), compressed: true, reservation: self.reservation }
     }
 
-    /// Doubles the room, but never to more than the limit.
-    fn make_room(&mut self, end: usize) -> Result<(), RpcError> {
+    /// Makes the buffer large enough for `end` bytes. The buffer doubles, but never beyond the limit.
+    fn reserve(&mut self, end: usize) -> Result<(), RpcError> {
         if end > self.inflated.capacity() {
             let capacity = end.max(2 * self.inflated.capacity()).min(self.max_bytes + 1);
             if capacity > FREE_BYTES && !self.reservation.resize(&self.quota, capacity, Claim::First) {
@@ -87,29 +95,32 @@ impl Inflating {
     }
 }
 
+/// The error of bytes that are not exactly one member of gzip.
 fn broken() -> RpcError {
     RpcError::plain(status::INTERNAL, "the message is not one member of gzip")
 }
 
-/// Whether an answer, with its head, gains by gzip.
-pub(crate) fn is_worthwhile(answer: &[u8]) -> bool {
-    answer.len() > PREFIX_BYTES + MIN_BYTES
+/// Whether a message, given with its prefix, is long enough to be deflated.
+pub(crate) fn is_worthwhile(framed: &[u8]) -> bool {
+    framed.len() > PREFIX_BYTES + MIN_BYTES
 }
 
-/// An answer in gzip, both with their heads; the answer itself where that is not shorter.
-pub(crate) fn deflate(answer: Vec<u8>) -> Vec<u8> {
+/// Deflates a message; both the argument and the result have their prefix. Returns the message as it is where
+/// gzip does not make it shorter.
+pub(crate) fn deflate(framed: Vec<u8>) -> Vec<u8> {
     thread_local! {
         static DEFLATER: RefCell<Compress> =
             RefCell::new(Compress::new_gzip(Compression::fast(), WINDOW_BITS));
     }
-    let mut out = Vec::with_capacity(answer.len());
+    let mut out = Vec::with_capacity(framed.len());
     out.extend_from_slice(&prefix(COMPRESSED, 0));
-    let done = DEFLATER.with_borrow_mut(|deflater| {
+    let status = DEFLATER.with_borrow_mut(|deflater| {
         deflater.reset();
-        deflater.compress_vec(&answer[PREFIX_BYTES..], &mut out, FlushCompress::Finish)
+        deflater.compress_vec(&framed[PREFIX_BYTES..], &mut out, FlushCompress::Finish)
     });
-    if !matches!(done, Ok(Status::StreamEnd)) {
-        return answer;
+    // Another status means that `out`, which is as long as the message, was too short.
+    if !matches!(status, Ok(Status::StreamEnd)) {
+        return framed;
     }
     let length = out.len() - PREFIX_BYTES;
     out[..PREFIX_BYTES].copy_from_slice(&prefix(COMPRESSED, length));
@@ -122,7 +133,7 @@ mod tests {
     use super::*;
     use crate::protocol::framing::frame;
 
-    fn zipped(message: &[u8]) -> Bytes {
+    fn compressed(message: &[u8]) -> Bytes {
         let mut deflater = Compress::new_gzip(Compression::fast(), WINDOW_BITS);
         let mut out = Vec::with_capacity(2 * message.len() + 100);
         let done = deflater.compress_vec(message, &mut out, FlushCompress::Finish).unwrap();
@@ -130,8 +141,8 @@ mod tests {
         out.into()
     }
 
-    fn inflate(zipped: Bytes, max_bytes: usize) -> Result<Bytes, RpcError> {
-        let mut inflating = Inflating::new(zipped, max_bytes, Quota::new(1 << 20));
+    fn inflate(compressed: Bytes, max_bytes: usize) -> Result<Bytes, RpcError> {
+        let mut inflating = Inflating::new(compressed, max_bytes, Quota::new(1 << 20));
         while !inflating.step()? {}
         assert!(inflating.inflated.capacity() <= max_bytes + 1);
         Ok(inflating.into_message().bytes)
@@ -150,7 +161,7 @@ mod tests {
     fn messages_of_all_lengths_come_out_as_they_went_in() {
         for length in [0, 1, 1000, INLINE_BYTES - 1, INLINE_BYTES, INLINE_BYTES + 1, 3 * INLINE_BYTES] {
             for message in [vec![7; length], noise(length)] {
-                assert_eq!(inflate(zipped(&message), length).unwrap(), message);
+                assert_eq!(inflate(compressed(&message), length).unwrap(), message);
             }
         }
     }
@@ -159,7 +170,7 @@ mod tests {
     fn a_message_that_inflates_to_more_than_allowed_is_refused_at_the_limit() {
         for max_bytes in [1000, INLINE_BYTES, 3 * INLINE_BYTES + 1] {
             let mut inflating =
-                Inflating::new(zipped(&vec![0; 4 * INLINE_BYTES]), max_bytes, Quota::new(1 << 20));
+                Inflating::new(compressed(&vec![0; 4 * INLINE_BYTES]), max_bytes, Quota::new(1 << 20));
             let failure = loop {
                 match inflating.step() {
                     Ok(whole) => assert!(!whole),
@@ -174,11 +185,11 @@ mod tests {
     #[test]
     fn what_is_inflated_is_held_of_the_quota_and_no_more() {
         let quota = Quota::new(3 * INLINE_BYTES);
-        let mut whole = Inflating::new(zipped(&vec![7; INLINE_BYTES]), 1 << 30, Arc::clone(&quota));
+        let mut whole = Inflating::new(compressed(&vec![7; INLINE_BYTES]), 1 << 30, Arc::clone(&quota));
         while !whole.step().unwrap() {}
         let message = whole.into_message();
         assert!(quota.used() >= INLINE_BYTES);
-        let mut bomb = Inflating::new(zipped(&vec![0; 4 * INLINE_BYTES]), 1 << 30, Arc::clone(&quota));
+        let mut bomb = Inflating::new(compressed(&vec![0; 4 * INLINE_BYTES]), 1 << 30, Arc::clone(&quota));
         let failure = loop {
             if let Err(failure) = bomb.step() {
                 break failure;
@@ -191,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_is_not_one_whole_member_is_refused() {
-        let whole = zipped(&noise(300));
+        let whole = compressed(&noise(300));
         let mut flipped = whole.to_vec();
         *flipped.last_mut().unwrap() ^= 1;
         let twice = [&whole[..], &whole].concat();

@@ -1,117 +1,135 @@
-//! The headers of calls that have begun: flat, and used again for the next ones.
+//! The header blocks that a connection has received. Each finished block begins one call.
+//!
+//! All blocks lie in one buffer, one after the other, and the buffer is used again for the next calls, so
+//! that a call allocates nothing for its headers. A read from the socket may end inside a block: that
+//! unfinished block stays in the buffer until its rest comes, while the finished blocks before it are taken
+//! out. Where the unfinished block begins is not stored. It begins behind the last finished block, so no
+//! state that a read leaves behind can contradict the list of calls.
 
 use std::ops::Range;
 
-/// Room that is kept for the next calls.
+/// Capacity that the buffer keeps for the next calls.
 const KEPT_BYTES: usize = 1 << 16;
-const KEPT_PLACES: usize = 1 << 11;
+const KEPT_FIELDS: usize = 1 << 11;
 
-/// A field: where its name begins, its value begins, and its value ends.
+/// Where a field lies in the buffer: its name, and its value right behind it.
 #[derive(Debug, Clone, Copy)]
-struct FieldPlace(usize, usize, usize);
+struct FieldSpan {
+    name_start: usize,
+    value_start: usize,
+    end: usize,
+}
 
-/// The calls that have begun since the last look, in their order, each with its headers; behind them
-/// the fields of a head that has not ended. Where those begin follows from the calls alone: what a read
-/// leaves behind cannot contradict them.
+/// A finished block: the stream of its call, and which fields belong to it.
+#[derive(Debug)]
+struct Block {
+    stream: i32,
+    fields: Range<usize>,
+    overlong: bool,
+}
+
+/// The finished blocks in the order of their calls; behind them the fields of an unfinished block.
 #[derive(Default)]
 pub(crate) struct HeaderBlocks {
     bytes: Vec<u8>,
-    places: Vec<FieldPlace>,
-    calls: Vec<(i32, Range<usize>, bool)>,
+    fields: Vec<FieldSpan>,
+    finished: Vec<Block>,
 }
 
 impl HeaderBlocks {
-    /// How many fields belong to calls.
-    fn whole(&self) -> usize {
-        self.calls.last().map_or(0, |(_, places, _)| places.end)
+    /// The number of fields that belong to finished blocks.
+    fn finished_fields(&self) -> usize {
+        self.finished.last().map_or(0, |block| block.fields.end)
     }
 
-    /// A head begins. What is left of one that never ended is dropped.
+    /// Begins a block. Fields of an earlier block that never ended are dropped.
     pub(crate) fn begin(&mut self) {
-        self.places.truncate(self.whole());
-        self.bytes.truncate(self.places.last().map_or(0, |place| place.2));
+        self.fields.truncate(self.finished_fields());
+        self.bytes.truncate(self.fields.last().map_or(0, |field| field.end));
     }
 
-    /// A field of that head.
+    /// Adds a field to the unfinished block.
     pub(crate) fn push(&mut self, name: &[u8], value: &[u8]) {
-        let start = self.bytes.len();
+        let name_start = self.bytes.len();
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(value);
-        self.places.push(FieldPlace(start, start + name.len(), self.bytes.len()));
+        let value_start = name_start + name.len();
+        self.fields.push(FieldSpan { name_start, value_start, end: self.bytes.len() });
     }
 
-    /// That head is whole: the call has begun. It is overlong where fields of it were not kept.
+    /// Finishes the block: the call on `stream` has begun. An `overlong` block was longer than allowed, and
+    /// some of its fields were not kept.
     pub(crate) fn end(&mut self, stream: i32, overlong: bool) {
-        self.calls.push((stream, self.whole()..self.places.len(), overlong));
+        let fields = self.finished_fields()..self.fields.len();
+        self.finished.push(Block { stream, fields, overlong });
     }
 
-    /// Takes the calls out. A head that has not ended stays.
+    /// Takes the finished blocks out. The unfinished block stays.
     pub(crate) fn take(&mut self) -> Self {
-        let mut rest = Self::default();
-        for FieldPlace(start, middle, end) in self.places.drain(self.whole()..) {
-            let start_then = rest.bytes.len();
-            rest.bytes.extend_from_slice(&self.bytes[start..end]);
-            rest.places.push(FieldPlace(start_then, start_then + middle - start, rest.bytes.len()));
+        let mut unfinished = Self::default();
+        for FieldSpan { name_start, value_start, end } in self.fields.drain(self.finished_fields()..) {
+            let (name, value) = (&self.bytes[name_start..value_start], &self.bytes[value_start..end]);
+            unfinished.push(name, value);
         }
-        std::mem::replace(self, rest)
+        std::mem::replace(self, unfinished)
     }
 
-    /// Uses the room of calls that were taken out for the next ones.
+    /// Uses the memory of blocks that were taken out again, unless other fields have come meanwhile.
     pub(crate) fn give_back(&mut self, mut used: Self) {
-        if self.calls.is_empty() && self.places.is_empty() {
+        if self.finished.is_empty() && self.fields.is_empty() {
             used.clear();
             *self = used;
         }
     }
 
-    /// Each call's stream, and its head.
+    /// The stream and the headers of each call, in the order in which the calls began.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i32, Headers<'_>)> {
-        self.calls.iter().map(|(stream, places, overlong)| {
-            let places = &self.places[places.clone()];
-            (*stream, Headers { bytes: &self.bytes, places, overlong: *overlong })
+        self.finished.iter().map(|block| {
+            let fields = &self.fields[block.fields.clone()];
+            (block.stream, Headers { bytes: &self.bytes, fields, overlong: block.overlong })
         })
     }
 
     fn clear(&mut self) {
-        self.calls.clear();
-        self.places.clear();
+        self.finished.clear();
+        self.fields.clear();
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
-        self.places.shrink_to(KEPT_PLACES);
+        self.fields.shrink_to(KEPT_FIELDS);
     }
 }
 
-/// The headers that a call began with.
+/// The headers of one call, borrowed from the `HeaderBlocks` of its connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Headers<'a> {
     bytes: &'a [u8],
-    places: &'a [FieldPlace],
+    fields: &'a [FieldSpan],
     overlong: bool,
 }
 
 impl<'a> Headers<'a> {
-    /// Whether it is longer than allowed; then some of its fields are missing.
+    /// Whether the block was longer than allowed. Some of its fields are missing then.
     pub(crate) fn is_overlong(self) -> bool {
         self.overlong
     }
 
-    /// A copy, as of the only call that has begun.
+    /// Copies the headers into `HeaderBlocks` of their own, where they are the only block, of stream 0.
     pub(crate) fn to_blocks(self) -> HeaderBlocks {
         let mut copy = HeaderBlocks::default();
         copy.begin();
-        for place in self.places {
-            copy.push(&self.bytes[place.0..place.1], &self.bytes[place.1..place.2]);
+        for (name, value) in self.fields() {
+            copy.push(name, value);
         }
         copy.end(0, self.overlong);
         copy
     }
 
-    /// The fields that say what a call is; one that is there twice has its first value.
+    /// The fields that gRPC defines. Of a field that is sent twice, the first value counts.
     #[inline]
     pub(crate) fn grpc(self) -> GrpcHeaders<'a> {
         let mut grpc = GrpcHeaders::default();
         for (name, value) in self.fields() {
-            let place = match name {
+            let slot = match name {
                 b":method" => &mut grpc.method,
                 b":path" => &mut grpc.path,
                 b"content-type" => &mut grpc.content_type,
@@ -124,24 +142,26 @@ impl<'a> Headers<'a> {
                     continue;
                 }
             };
-            place.get_or_insert(value);
+            slot.get_or_insert(value);
         }
         grpc
     }
 
-    /// The fields that the caller added to those of HTTP/2 and gRPC, in their order.
+    /// The caller's metadata: all fields but those of HTTP/2 and gRPC, in the order in which they came.
     pub(crate) fn metadata(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.fields().filter(|(name, _)| !is_reserved(name))
     }
 
-    /// The fields in their order.
+    /// The name and the value of each field, in the order in which the fields came.
     pub(crate) fn fields(self) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> {
-        let Self { bytes, places, .. } = self;
-        places.iter().map(|place| (&bytes[place.0..place.1], &bytes[place.1..place.2]))
+        let Self { bytes, fields, .. } = self;
+        fields
+            .iter()
+            .map(|field| (&bytes[field.name_start..field.value_start], &bytes[field.value_start..field.end]))
     }
 }
 
-/// Whether a field belongs to HTTP/2 or gRPC, and not to the caller's metadata.
+/// Whether a field belongs to HTTP/2 or gRPC, and so not to the caller's metadata.
 #[inline]
 fn is_reserved(name: &[u8]) -> bool {
     match name.first() {
@@ -153,7 +173,7 @@ fn is_reserved(name: &[u8]) -> bool {
     }
 }
 
-/// What the head of a gRPC call says of it.
+/// The header fields that gRPC defines for a request, as the caller sent them.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct GrpcHeaders<'a> {
     pub method: Option<&'a [u8]>,
@@ -162,7 +182,7 @@ pub(crate) struct GrpcHeaders<'a> {
     pub timeout: Option<&'a [u8]>,
     pub encoding: Option<&'a [u8]>,
     pub accept_encoding: Option<&'a [u8]>,
-    /// The bytes of the names and values of the caller's metadata.
+    /// The length of the caller's metadata: the bytes of all names and values.
     pub metadata_bytes: usize,
 }
 
@@ -170,18 +190,18 @@ pub(crate) struct GrpcHeaders<'a> {
 mod tests {
     use super::*;
 
-    fn push(begun: &mut HeaderBlocks, fields: &[(&str, &str)]) {
-        begun.begin();
+    fn push(blocks: &mut HeaderBlocks, fields: &[(&str, &str)]) {
+        blocks.begin();
         for (name, value) in fields {
-            begun.push(name.as_bytes(), value.as_bytes());
+            blocks.push(name.as_bytes(), value.as_bytes());
         }
     }
 
-    /// Each call's stream and the fields of its head, as text.
-    fn found(begun: &HeaderBlocks) -> Vec<(i32, Vec<String>)> {
+    /// The stream of each call and its fields, as text.
+    fn found(blocks: &HeaderBlocks) -> Vec<(i32, Vec<String>)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let field = |(name, value)| format!("{}={}", text(name), text(value));
-        begun.iter().map(|(stream, head)| (stream, head.fields().map(field).collect())).collect()
+        blocks.iter().map(|(stream, headers)| (stream, headers.fields().map(field).collect())).collect()
     }
 
     fn call(stream: i32, fields: &[&str]) -> (i32, Vec<String>) {
@@ -190,89 +210,92 @@ mod tests {
 
     #[test]
     fn each_call_has_its_own_fields() {
-        let mut begun = HeaderBlocks::default();
-        push(&mut begun, &[("a", "1"), ("b", "2"), ("a", "3")]);
-        begun.end(1, false);
-        push(&mut begun, &[("a", "4")]);
-        begun.end(3, true);
-        assert_eq!(found(&begun), [call(1, &["a=1", "b=2", "a=3"]), call(3, &["a=4"])]);
-        assert_eq!(begun.iter().map(|(_, head)| head.is_overlong()).collect::<Vec<_>>(), [false, true]);
-        begun.clear();
-        assert!(begun.iter().next().is_none());
+        let mut blocks = HeaderBlocks::default();
+        push(&mut blocks, &[("a", "1"), ("b", "2"), ("a", "3")]);
+        blocks.end(1, false);
+        push(&mut blocks, &[("a", "4")]);
+        blocks.end(3, true);
+        assert_eq!(found(&blocks), [call(1, &["a=1", "b=2", "a=3"]), call(3, &["a=4"])]);
+        assert_eq!(
+            blocks.iter().map(|(_, headers)| headers.is_overlong()).collect::<Vec<_>>(),
+            [false, true]
+        );
+        blocks.clear();
+        assert!(blocks.iter().next().is_none());
     }
 
     #[test]
-    fn a_head_says_what_its_call_is_and_the_first_value_counts() {
-        let mut begun = HeaderBlocks::default();
+    fn the_fields_of_grpc_are_found_and_the_first_value_counts() {
+        let mut blocks = HeaderBlocks::default();
         let names =
             [":method", ":path", "content-type", "grpc-timeout", "grpc-encoding", "grpc-accept-encoding"];
-        push(&mut begun, &names.map(|name| (name, name)));
+        push(&mut blocks, &names.map(|name| (name, name)));
         for name in names.map(str::as_bytes) {
-            begun.push(name, b"again");
+            blocks.push(name, b"again");
         }
-        begun.end(1, false);
-        push(&mut begun, &[("other", "")]);
-        begun.end(3, false);
+        blocks.end(1, false);
+        push(&mut blocks, &[("other", "")]);
+        blocks.end(3, false);
         let values = |grpc: GrpcHeaders<'_>| {
             let GrpcHeaders { method, path, content_type, timeout, encoding, accept_encoding, .. } = grpc;
             let found = [method, path, content_type, timeout, encoding, accept_encoding];
             found.map(|value| value.map(<[u8]>::to_vec))
         };
-        let found: Vec<_> = begun.iter().map(|(_, head)| values(head.grpc())).collect();
+        let found: Vec<_> = blocks.iter().map(|(_, headers)| values(headers.grpc())).collect();
         assert_eq!(found, [names.map(|name| Some(name.as_bytes().to_vec())), [const { None }; 6]]);
     }
 
     #[test]
-    fn a_head_that_never_ended_leaves_nothing() {
-        let mut begun = HeaderBlocks::default();
-        push(&mut begun, &[("a", "1")]);
-        begun.end(1, false);
-        push(&mut begun, &[("b", "lost")]);
-        push(&mut begun, &[("c", "2")]);
-        begun.end(5, false);
-        assert_eq!(found(&begun), [call(1, &["a=1"]), call(5, &["c=2"])]);
+    fn a_block_that_never_ended_leaves_nothing() {
+        let mut blocks = HeaderBlocks::default();
+        push(&mut blocks, &[("a", "1")]);
+        blocks.end(1, false);
+        push(&mut blocks, &[("b", "lost")]);
+        push(&mut blocks, &[("c", "2")]);
+        blocks.end(5, false);
+        assert_eq!(found(&blocks), [call(1, &["a=1"]), call(5, &["c=2"])]);
     }
 
-    /// A read may end anywhere in a head: before its first field, too, and behind any number of calls.
+    /// A read may end anywhere in a block, also before its first field, and behind any number of calls.
     #[test]
-    fn a_head_may_come_in_pieces() {
+    fn a_block_may_come_in_pieces() {
         for calls_before in 0..4 {
             for fields_before in 0..3 {
-                let mut begun = HeaderBlocks::default();
+                let mut blocks = HeaderBlocks::default();
                 for stream in 0..calls_before {
-                    push(&mut begun, &[("a", "1"), ("b", "2")]);
-                    begun.end(stream, false);
+                    push(&mut blocks, &[("a", "1"), ("b", "2")]);
+                    blocks.end(stream, false);
                 }
                 let fields = [("c", "3"), ("d", "4")];
-                push(&mut begun, &fields[..fields_before]);
-                let taken = begun.take();
+                push(&mut blocks, &fields[..fields_before]);
+                let taken = blocks.take();
                 assert_eq!(
                     found(&taken),
                     (0..calls_before).map(|i| call(i, &["a=1", "b=2"])).collect::<Vec<_>>()
                 );
-                begun.give_back(taken);
+                blocks.give_back(taken);
                 for (name, value) in &fields[fields_before..] {
-                    begun.push(name.as_bytes(), value.as_bytes());
+                    blocks.push(name.as_bytes(), value.as_bytes());
                 }
-                begun.end(9, false);
-                assert_eq!(found(&begun), [call(9, &["c=3", "d=4"])]);
-                let taken = begun.take();
-                begun.give_back(taken);
-                assert!(begun.iter().next().is_none());
+                blocks.end(9, false);
+                assert_eq!(found(&blocks), [call(9, &["c=3", "d=4"])]);
+                let taken = blocks.take();
+                blocks.give_back(taken);
+                assert!(blocks.iter().next().is_none());
             }
         }
     }
 
-    /// The calls that are given back may be older than calls that have begun meanwhile.
+    /// Calls may have begun since the blocks that are given back were taken out.
     #[test]
     fn what_is_given_back_late_replaces_nothing() {
-        let mut begun = HeaderBlocks::default();
-        push(&mut begun, &[("a", "1")]);
-        begun.end(1, false);
-        let taken = begun.take();
-        push(&mut begun, &[]);
-        begun.end(3, false);
-        begun.give_back(taken);
-        assert_eq!(found(&begun), [call(3, &[])]);
+        let mut blocks = HeaderBlocks::default();
+        push(&mut blocks, &[("a", "1")]);
+        blocks.end(1, false);
+        let taken = blocks.take();
+        push(&mut blocks, &[]);
+        blocks.end(3, false);
+        blocks.give_back(taken);
+        assert_eq!(found(&blocks), [call(3, &[])]);
     }
 }

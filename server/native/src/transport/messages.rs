@@ -1,4 +1,4 @@
-//! Messages out of the frames of a request.
+//! The messages of a request, put together from the DATA frames that carry them.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -6,33 +6,34 @@ use crate::protocol::framing::PREFIX_BYTES;
 use crate::protocol::status::{self, RpcError};
 use crate::transport::quota::Reservation;
 
-/// A message without its head.
+/// A message without its prefix.
 #[derive(Debug)]
 pub(crate) struct Message {
     pub bytes: Bytes,
-    /// Whether the caller sent it in gzip.
+    /// Whether the caller compressed the message with gzip.
     pub compressed: bool,
-    /// What it holds of the quota.
+    /// The bytes of the quota that the message holds.
     pub reservation: Reservation,
 }
 
-/// Messages out of the frames of a request.
+/// Reads messages from the bytes of a request, however these are cut into frames.
 pub(crate) struct MessageReader {
-    /// What came last; messages that are whole in it are not copied.
+    /// The last frame, where no message came in several frames. Messages are slices of it, without a copy.
     chunk: Bytes,
-    /// The beginning of a message that came in several frames.
+    /// A copy of the frames since the beginning of a message that came in several frames. Never filled
+    /// while `chunk` is.
     pending: BytesMut,
     max_message_bytes: usize,
     gzip: bool,
 }
 
 impl MessageReader {
-    /// An reader for messages of up to so many bytes, which may be in gzip or not.
+    /// Reads messages of up to `max_message_bytes`. Compressed messages are errors unless `gzip` is set.
     pub(crate) fn new(max_message_bytes: usize, gzip: bool) -> Self {
         Self { chunk: Bytes::new(), pending: BytesMut::new(), max_message_bytes, gzip }
     }
 
-    /// Takes the bytes of a frame. All whole messages of earlier frames have been taken out.
+    /// Adds the bytes of a frame. The caller has taken all whole messages of earlier frames out.
     pub(crate) fn push(&mut self, chunk: Bytes) {
         if self.chunk.is_empty() && self.pending.is_empty() {
             self.chunk = chunk;
@@ -44,27 +45,28 @@ impl MessageReader {
         self.pending.extend_from_slice(&chunk);
     }
 
-    /// The bytes of a message that has only begun.
+    /// The number of bytes that no message has taken.
     pub(crate) fn len(&self) -> usize {
         self.chunk.len() + self.pending.len()
     }
 
-    /// Whether nothing is left over.
+    /// Whether messages have taken all bytes.
     pub(crate) fn is_empty(&self) -> bool {
         self.chunk.is_empty() && self.pending.is_empty()
     }
 
-    /// The next whole message, as it was sent.
+    /// Takes the next whole message out, compressed as it was sent. `None`: the rest of it has not come yet.
     ///
     /// # Errors
-    /// The message is larger than allowed, or compressed though the call's messages are not.
+    /// `RpcError`: the message is larger than allowed, its flag is unknown, or it is compressed although
+    /// the call has no `grpc-encoding`.
     pub(crate) fn next_message(&mut self) -> Result<Option<Message>, RpcError> {
         let bytes = if self.pending.is_empty() { &self.chunk[..] } else { &self.pending[..] };
-        let Some((head, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
+        let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
             return Ok(None);
         };
-        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        let compressed = match head[0] {
+        let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+        let compressed = match prefix[0] {
             0 => false,
             1 if self.gzip => true,
             1 => return Err(RpcError::plain(status::INTERNAL, "compressed flag set with identity encoding")),
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_over_the_limit_is_refused_by_its_head() {
+    fn a_message_over_the_limit_is_refused_by_its_prefix() {
         let mut reader = MessageReader::new(10, false);
         reader.push(Bytes::from_static(&[0, 0, 0, 0, 11]));
         assert_eq!(reader.next_message().unwrap_err().code, status::RESOURCE_EXHAUSTED);

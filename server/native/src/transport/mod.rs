@@ -1,4 +1,4 @@
-//! Connections: sockets, TLS, HTTP/2 and gRPC's headers, and the limits on what clients may hold.
+//! Connections: TLS, HTTP/2, gRPC's headers and framing, and the limits on the memory that clients may use.
 
 pub(crate) mod arrivals;
 pub(crate) mod backpressure;

@@ -1,33 +1,36 @@
-//! The bytes that calls hold: messages that have come and answers that have not gone.
+//! Quotas on the memory that calls hold: requests that have come, and responses that were not sent yet.
 //!
-//! Each connection has a quota within that of all. A call that holds little is not counted, so that
-//! most calls touch no counter. Above half of either quota, windows are small, and clients get no more
-//! room for messages that have only begun, but for the first of each connection: so messages become
-//! whole one after the other. The last quarter is for those first ones and for answers. What goes
-//! beyond is refused.
+//! Each connection has a quota of its own, which is a part of the quota of the whole engine. The rules:
+//!
+//! 1. A message, a response or metadata of up to `FREE_BYTES` is not counted, so that most calls touch no
+//!    counter.
+//! 2. A quota is under pressure when more than half of it is used. Then windows are small, and of each
+//!    connection only the first unfinished message gets more window (see `backpressure`).
+//! 3. The last quarter of a quota is kept for those first messages and for responses: `Claim::First`.
+//! 4. Bytes beyond the limit are refused, by the part or by the whole, and the refusal is counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// Calls that hold no more are not counted.
+/// Anything that holds no more than this is not counted.
 pub(crate) const FREE_BYTES: usize = 1 << 12;
 
-/// A number of bytes that may be held.
+/// How many bytes may be held at a time, and how many are.
 #[derive(Debug)]
 pub(crate) struct Quota {
     limit: usize,
     used: AtomicUsize,
-    /// How often somebody wanted more; of a part, the whole counts it.
+    /// How often bytes were refused. The refusals of a part are counted by the whole.
     refused: AtomicU64,
     whole: Option<Arc<Quota>>,
 }
 
-/// Who takes of a quota.
+/// What the bytes of a quota are for, which says how much of the quota they may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// A message that waits until others are whole.
+    /// A message that waits until earlier messages are whole: all but the last quarter.
     Waits,
-    /// A message that the others wait for, or an answer.
+    /// The message that other messages wait for, or a response: all of the quota.
     First,
 }
 
@@ -36,7 +39,7 @@ impl Quota {
         Arc::new(Self { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0), whole: None })
     }
 
-    /// A quota within another.
+    /// A part of another quota. Bytes of the part count in the whole, too.
     pub(crate) fn within(whole: &Arc<Quota>, limit: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,
@@ -46,54 +49,55 @@ impl Quota {
         })
     }
 
-    /// The bytes that are held.
+    /// The bytes that are held now.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Relaxed)
     }
 
-    /// Whether more than half is used, here or of the whole.
+    /// Whether more than half of this quota, or of the whole, is used.
     #[inline]
     pub(crate) fn is_pressed(&self) -> bool {
         self.used() > self.limit / 2 || self.whole.as_ref().is_some_and(|whole| whole.is_pressed())
     }
 
-    /// Whether nothing is left, here or of the whole.
+    /// Whether all of this quota, or of the whole, is used.
     pub(crate) fn is_full(&self) -> bool {
         self.used() >= self.limit || self.whole.as_ref().is_some_and(|whole| whole.is_full())
     }
 
-    /// How often somebody wanted more than there was.
+    /// How often bytes were refused.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
     }
 
-    /// Counts somebody who wanted more.
+    /// Counts one refusal.
     pub(crate) fn count_refusal(&self) {
         self.whole.as_deref().unwrap_or(self).refused.fetch_add(1, Relaxed);
     }
 
-    fn take(&self, bytes: usize, claim: Claim) -> bool {
+    /// Adds to the bytes that are held. False, without effect, where the claim does not allow so many.
+    fn reserve(&self, bytes: usize, claim: Claim) -> bool {
         let limit = match claim {
             Claim::Waits => self.limit - self.limit / 4,
             Claim::First => self.limit,
         };
         let fits = self.used.fetch_add(bytes, Relaxed) + bytes <= limit
-            && self.whole.as_ref().is_none_or(|whole| whole.take(bytes, claim));
+            && self.whole.as_ref().is_none_or(|whole| whole.reserve(bytes, claim));
         if !fits {
             self.used.fetch_sub(bytes, Relaxed);
         }
         fits
     }
 
-    fn give(&self, bytes: usize) {
+    fn release(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Relaxed);
         if let Some(whole) = &self.whole {
-            whole.give(bytes);
+            whole.release(bytes);
         }
     }
 }
 
-/// Bytes of a quota, held as long as this lives. Small, since most calls hold none.
+/// Bytes of a quota, held until this is dropped. One pointer wide, since most calls hold no bytes of it.
 #[derive(Debug, Default)]
 pub(crate) struct Reservation(Option<Box<ReservedShare>>);
 
@@ -104,20 +108,20 @@ struct ReservedShare {
 }
 
 impl Reservation {
-    /// Bytes of a quota for an answer; None where it does not allow them.
+    /// Reserves bytes for a response. `None`: the quota does not allow so many.
     pub(crate) fn new(quota: &Arc<Quota>, bytes: usize) -> Option<Self> {
-        let mut held = Self::default();
-        held.resize(quota, bytes, Claim::First).then_some(held)
+        let mut reservation = Self::default();
+        reservation.resize(quota, bytes, Claim::First).then_some(reservation)
     }
 
-    /// Holds so many bytes of a quota, always the same one, instead of those before; false where the
-    /// quota does not allow them, and then it is as many as before.
+    /// Changes how many bytes are held. False where the quota does not allow so many; then as many are held as
+    /// before. Every call passes the same quota.
     pub(crate) fn resize(&mut self, quota: &Arc<Quota>, bytes: usize, claim: Claim) -> bool {
         let share =
             self.0.get_or_insert_with(|| Box::new(ReservedShare { quota: Arc::clone(quota), bytes: 0 }));
         if bytes <= share.bytes {
-            quota.give(share.bytes - bytes);
-        } else if !quota.take(bytes - share.bytes, claim) {
+            quota.release(share.bytes - bytes);
+        } else if !quota.reserve(bytes - share.bytes, claim) {
             quota.count_refusal();
             return false;
         }
@@ -128,7 +132,7 @@ impl Reservation {
 
 impl Drop for ReservedShare {
     fn drop(&mut self) {
-        self.quota.give(self.bytes);
+        self.quota.release(self.bytes);
     }
 }
 
@@ -140,32 +144,35 @@ mod tests {
     fn what_is_held_is_counted_here_and_in_the_whole() {
         let whole = Quota::new(1000);
         let parts = [Quota::within(&whole, 400), Quota::within(&whole, 400)];
-        let mut held = [Reservation::default(), Reservation::default()];
-        assert!(held[0].resize(&parts[0], 300, Claim::Waits) && held[1].resize(&parts[1], 100, Claim::Waits));
+        let mut reservations = [Reservation::default(), Reservation::default()];
+        assert!(
+            reservations[0].resize(&parts[0], 300, Claim::Waits)
+                && reservations[1].resize(&parts[1], 100, Claim::Waits)
+        );
         assert_eq!((whole.used(), parts[0].used(), parts[1].used()), (400, 300, 100));
-        let taken = std::mem::take(&mut held[0]);
-        assert!(held[1].resize(&parts[1], 50, Claim::Waits));
+        let taken = std::mem::take(&mut reservations[0]);
+        assert!(reservations[1].resize(&parts[1], 50, Claim::Waits));
         assert_eq!((whole.used(), parts[0].used(), parts[1].used()), (350, 300, 50));
-        drop((taken, held));
+        drop((taken, reservations));
         assert_eq!((whole.used(), parts[0].used(), parts[1].used()), (0, 0, 0));
     }
 
     #[test]
     fn the_last_quarter_is_for_those_that_others_wait_for() {
         let quota = Quota::within(&Quota::new(1000), 400);
-        let mut held = Reservation::default();
-        assert!(!held.resize(&quota, 301, Claim::Waits) && quota.used() == 0);
-        assert!(held.resize(&quota, 300, Claim::Waits) && quota.is_pressed() && !quota.is_full());
-        assert!(held.resize(&quota, 400, Claim::First) && quota.is_full());
-        assert!(!held.resize(&quota, 401, Claim::First) && quota.used() == 400);
+        let mut reservation = Reservation::default();
+        assert!(!reservation.resize(&quota, 301, Claim::Waits) && quota.used() == 0);
+        assert!(reservation.resize(&quota, 300, Claim::Waits) && quota.is_pressed() && !quota.is_full());
+        assert!(reservation.resize(&quota, 400, Claim::First) && quota.is_full());
+        assert!(!reservation.resize(&quota, 401, Claim::First) && quota.used() == 400);
     }
 
     #[test]
     fn a_whole_that_is_full_refuses_though_the_part_has_room() {
         let whole = Quota::new(100);
         let (full, other) = (Quota::within(&whole, 100), Quota::within(&whole, 100));
-        let held = Reservation::new(&full, 100);
-        assert!(held.is_some() && other.is_pressed() && other.is_full());
+        let reservation = Reservation::new(&full, 100);
+        assert!(reservation.is_some() && other.is_pressed() && other.is_full());
         assert!(Reservation::new(&other, 1).is_none());
         assert_eq!((other.used(), whole.used(), whole.refused()), (0, 100, 1));
     }

@@ -1,4 +1,14 @@
-//! A session that the task of its connection and the calls on it share; all are on one thread.
+//! The two sides of a call: the `RequestBody` that it reads and the `ResponseWriter` that it answers with.
+//!
+//! Both work on the session of the connection, which they share with the task of the connection. All of them
+//! stay on one thread, and keep these rules:
+//!
+//! 1. Nobody keeps the session borrowed while it waits: `session()` is borrowed for single method calls.
+//! 2. Only the task of the connection reads and writes the socket. Whoever gives the session something to
+//!    send wakes that task. While the task runs, nobody needs to wake it: before it waits, it sends all
+//!    that the session has.
+//! 3. The client gets flow-control window back as the call reads its request, not as bytes arrive. Under
+//!    pressure some of that window is withheld (see `backpressure`).
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::{Rc, Weak};
@@ -14,20 +24,21 @@ use crate::transport::http2::fields::{HeaderField, HeaderFields, InitialFields};
 use crate::transport::http2::session::{Http2Session, Received};
 use crate::transport::quota::{Claim, FREE_BYTES, Quota, Reservation};
 
-/// How often a connection looks whether the pressure of others is over.
-const RELIEF: Duration = Duration::from_millis(50);
+/// How often a connection with small windows checks whether the pressure is over.
+const PRESSURE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The session, and how to wake the connection's task.
+/// The session of a connection, and what its task and its calls tell each other.
 pub(crate) struct SharedSession {
     session: RefCell<Http2Session>,
     task: RefCell<Option<Waker>>,
-    /// Whether that task waits; while it runs it sends what it finds at the end.
-    idle: Cell<bool>,
-    given_up: Cell<bool>,
+    /// Whether the task of the connection waits. While it runs, nobody needs to wake it (rule 2).
+    waiting: Cell<bool>,
+    aborted: Cell<bool>,
+    /// The quota of the connection.
     quota: Arc<Quota>,
     backpressure: RefCell<Backpressure>,
-    /// Whether the windows are small, and a task looks for the end of the pressure.
-    narrow: Cell<bool>,
+    /// Whether the windows are small. A task checks for the end of the pressure meanwhile.
+    small_windows: Cell<bool>,
 }
 
 impl SharedSession {
@@ -35,23 +46,26 @@ impl SharedSession {
         Self {
             session: RefCell::new(session),
             task: RefCell::default(),
-            idle: Cell::default(),
-            given_up: Cell::default(),
+            waiting: Cell::default(),
+            aborted: Cell::default(),
             quota,
             backpressure: RefCell::default(),
-            narrow: Cell::default(),
+            small_windows: Cell::default(),
         }
     }
 
-    /// The session. Nobody holds it while it waits.
+    /// Borrows the session, for one method call (rule 1).
+    ///
+    /// # Panics
+    /// The session is borrowed already.
     pub(crate) fn session(&self) -> RefMut<'_, Http2Session> {
         self.session.borrow_mut()
     }
 
-    /// The connection's task waits, or no longer does.
-    pub(crate) fn set_idle(&self, waiting: Option<&Waker>) {
-        self.idle.set(waiting.is_some());
-        if let Some(waker) = waiting {
+    /// Notes that the task of the connection waits, and how to wake it; `None`: the task runs.
+    pub(crate) fn set_waiting(&self, waker: Option<&Waker>) {
+        self.waiting.set(waker.is_some());
+        if let Some(waker) = waker {
             match &mut *self.task.borrow_mut() {
                 Some(task) => task.clone_from(waker),
                 task => *task = Some(waker.clone()),
@@ -59,50 +73,53 @@ impl SharedSession {
         }
     }
 
-    /// Has the connection end, without a word to the client.
-    pub(crate) fn give_up(&self) {
-        self.given_up.set(true);
+    /// Makes the task of the connection end, without telling the client.
+    pub(crate) fn abort(&self) {
+        self.aborted.set(true);
         self.wake();
     }
 
-    pub(crate) fn is_given_up(&self) -> bool {
-        self.given_up.get()
+    /// Whether the task of the connection is to end at once.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.aborted.get()
     }
 
-    /// No other message waits for that of a call any more.
-    fn forget(&self, id: i32) {
+    /// Takes a call's message out of the queue of unfinished messages, so that others may have its turn.
+    fn end_message(&self, id: i32) {
         self.backpressure.borrow_mut().end(id);
-        self.relieve(self.quota.is_pressed());
+        self.release_windows(self.quota.is_pressed());
     }
 
-    /// Gives the client the room that it has to get by now.
-    fn relieve(&self, pressed: bool) {
+    /// Opens the windows that need not be withheld any longer.
+    fn release_windows(&self, pressed: bool) {
         let mut backpressure = self.backpressure.borrow_mut();
-        if backpressure.withholds() {
-            for (id, bytes) in backpressure.relieve(pressed) {
+        if backpressure.is_withholding() {
+            for (id, bytes) in backpressure.release(pressed) {
                 self.session().open_window(id, bytes);
             }
             self.wake();
         }
     }
 
-    /// Gives the client small windows until the pressure, which others may make, is over.
-    fn narrow(self: &Rc<Self>) {
-        if self.narrow.replace(true) {
+    /// Gives the client small windows until the pressure is over. Since other connections may cause and end
+    /// the pressure, a task checks for its end.
+    fn use_small_windows(self: &Rc<Self>) {
+        if self.small_windows.replace(true) {
             return;
         }
-        self.session().narrow(true);
+        self.session().set_small_windows(true);
         let shared = Rc::downgrade(self);
         drop(spawn_local(async move {
             loop {
-                tokio::time::sleep(RELIEF).await;
+                tokio::time::sleep(PRESSURE_CHECK_INTERVAL).await;
                 let Some(shared) = Weak::upgrade(&shared) else { return };
-                // Asked once: others may end the pressure meanwhile, and all is to be given then.
+                // Read once: the pressure may end at any moment, and this task must not end before it has
+                // released all windows.
                 let pressed = shared.quota.is_pressed();
-                shared.relieve(pressed);
+                shared.release_windows(pressed);
                 if !pressed {
-                    shared.narrow.set(false);
-                    shared.session().narrow(false);
+                    shared.small_windows.set(false);
+                    shared.session().set_small_windows(false);
                     shared.wake();
                     return;
                 }
@@ -110,9 +127,9 @@ impl SharedSession {
         }));
     }
 
-    /// Has the connection's task send what the session has.
+    /// Wakes the task of the connection, so that it sends what the session has.
     pub(crate) fn wake(&self) {
-        if self.idle.replace(false)
+        if self.waiting.replace(false)
             && let Some(task) = &*self.task.borrow()
         {
             task.wake_by_ref();
@@ -120,31 +137,35 @@ impl SharedSession {
     }
 }
 
-/// The request's side of a call.
+/// The side of a call that reads its request.
 pub(crate) struct RequestBody {
     shared: Rc<SharedSession>,
     id: i32,
-    /// Whether the last of it has been taken: then nobody asks the session again.
+    /// Whether the last bytes have been read. The session is not asked again then.
     ended: bool,
-    /// What of the quota the message that has begun holds.
-    held: Reservation,
-    /// What of the quota the call's metadata holds.
+    /// What the unfinished message holds of the quota.
+    reservation: Reservation,
+    /// What the call's metadata holds of the quota.
     metadata: Reservation,
-    /// Whether the caller owes the rest of a message.
-    owes: bool,
+    /// Whether the call waits for the rest of a message.
+    awaits_rest: bool,
 }
 
-/// Why nothing more comes of a request.
+/// Why a request ends before its last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyError {
-    /// The caller went away.
+    /// The stream is closed: the caller cancelled the call, or the connection is gone.
     Reset,
-    /// The caller has sent nothing for too long.
+    /// The caller has not sent the rest of a message in time.
     Stalled,
 }
 
 impl RequestBody {
-    /// The next bytes; None at the end.
+    /// The next bytes of the request; `None` at its end.
+    ///
+    /// # Errors
+    /// `BodyError::Reset`: the stream is closed. `BodyError::Stalled`: the caller has sent nothing for too
+    /// long.
     pub(crate) fn poll_data(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
         if self.ended {
             return Poll::Ready(Ok(None));
@@ -156,15 +177,15 @@ impl RequestBody {
         self.ended = matches!(received, Received::Last(_));
         match received {
             Received::Data(data) | Received::Last(data) => {
-                if self.owes && pressed && !withhold {
-                    session.widen(self.id);
+                if self.awaits_rest && pressed && !withhold {
+                    session.restore_window(self.id);
                 }
                 drop(session);
                 if withhold {
                     self.shared.backpressure.borrow_mut().withhold(self.id, data.len());
-                    self.shared.narrow();
+                    self.shared.use_small_windows();
                 }
-                // What was taken may have made room for the client.
+                // The session may have a WINDOW_UPDATE to send.
                 self.shared.wake();
                 Poll::Ready(Ok(Some(data)))
             }
@@ -172,22 +193,22 @@ impl RequestBody {
             Received::Gone => Poll::Ready(Err(BodyError::Reset)),
             Received::Stalled => Poll::Ready(Err(BodyError::Stalled)),
             Received::Nothing => {
-                session.wait(self.id, cx.waker());
+                session.set_waker(self.id, cx.waker());
                 Poll::Pending
             }
         }
     }
 
-    /// Whether the last of it has been taken.
+    /// Whether the last bytes of the request have been read.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// The caller owes the rest of a message, of which so many bytes are here; false where the quota
-    /// does not allow them.
+    /// Reserves the bytes of an unfinished message that have come so far. From now on the call waits for the
+    /// rest of the message. False where the quota does not allow so many bytes.
     pub(crate) fn reserve_partial(&mut self, bytes: usize) -> bool {
-        if !std::mem::replace(&mut self.owes, true) {
-            self.shared.session().expect(self.id, true);
+        if !std::mem::replace(&mut self.awaits_rest, true) {
+            self.shared.session().set_awaited(self.id, true);
         }
         if bytes <= FREE_BYTES {
             return true;
@@ -195,23 +216,23 @@ impl RequestBody {
         let mut backpressure = self.shared.backpressure.borrow_mut();
         backpressure.begin(self.id);
         let claim = if backpressure.is_first(self.id) { Claim::First } else { Claim::Waits };
-        self.held.resize(&self.shared.quota, bytes, claim)
+        self.reservation.resize(&self.shared.quota, bytes, claim)
     }
 
-    /// What a message of so many bytes, which is whole, holds of the quota; None where that does not
-    /// allow it.
+    /// Reserves the bytes of a message that is whole, and hands the reservation over. `None` where the quota
+    /// does not allow so many bytes.
     pub(crate) fn reserve_whole(&mut self, bytes: usize) -> Option<Reservation> {
-        let fits = bytes <= FREE_BYTES || self.held.resize(&self.shared.quota, bytes, Claim::First);
-        let held = std::mem::take(&mut self.held);
-        if std::mem::take(&mut self.owes) {
-            self.shared.session().expect(self.id, false);
-            self.shared.forget(self.id);
+        let fits = bytes <= FREE_BYTES || self.reservation.resize(&self.shared.quota, bytes, Claim::First);
+        let reservation = std::mem::take(&mut self.reservation);
+        if std::mem::take(&mut self.awaits_rest) {
+            self.shared.session().set_awaited(self.id, false);
+            self.shared.end_message(self.id);
         }
-        fits.then_some(held)
+        fits.then_some(reservation)
     }
 
-    /// Holds bytes of the quota for the call's metadata, as long as the call may read messages; false where
-    /// the quota does not allow them.
+    /// Reserves the bytes of the call's metadata until this is dropped. False where the quota does not allow
+    /// so many bytes.
     pub(crate) fn reserve_metadata(&mut self, bytes: usize) -> bool {
         bytes <= FREE_BYTES || self.metadata.resize(&self.shared.quota, bytes, Claim::First)
     }
@@ -224,65 +245,67 @@ impl RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if self.owes {
-            self.held = Reservation::default();
-            self.shared.forget(self.id);
+        if self.awaits_rest {
+            self.reservation = Reservation::default();
+            self.shared.end_message(self.id);
         }
     }
 }
 
-/// The answer's side of a call. One that is dropped before its end breaks the call off.
+/// The side of a call that answers it. Dropping it before the response has ended resets the stream.
 pub(crate) struct ResponseWriter {
     shared: Rc<SharedSession>,
     id: i32,
-    /// Whether its end has been given: then nobody asks the session again.
+    /// Whether the end of the response has been given to the session.
     ended: bool,
 }
 
-/// The two sides of a call that has begun.
+/// Makes the two sides of a call that has begun.
 pub(crate) fn call(shared: &Rc<SharedSession>, id: i32) -> (RequestBody, ResponseWriter) {
     let body = RequestBody {
         shared: Rc::clone(shared),
         id,
         ended: false,
-        held: Reservation::default(),
+        reservation: Reservation::default(),
         metadata: Reservation::default(),
-        owes: false,
+        awaits_rest: false,
     };
     (body, ResponseWriter { shared: Rc::clone(shared), id, ended: false })
 }
 
 impl ResponseWriter {
-    /// Answers with headers alone.
-    pub(crate) fn refuse(self, fields: &[HeaderField]) {
-        self.shared.session().refuse(self.id, fields);
+    /// Answers with one block of headers that ends the response.
+    pub(crate) fn headers_only(self, fields: &[HeaderField]) {
+        self.shared.session().headers_only(self.id, fields);
     }
 
-    /// Sends data, after the initial fields where it is the first; false where the quota does not allow it.
-    /// What was sent before has gone.
+    /// Sends data; the first data goes behind the initial fields. All earlier data has been sent. False where
+    /// the quota does not allow the data.
     pub(crate) fn data(&self, initial: &InitialFields, data: Bytes) -> bool {
-        let Some(held) = self.hold(&data) else { return false };
-        self.shared.session().data(self.id, initial, data, held);
+        let Some(reservation) = self.reserve(&data) else { return false };
+        self.shared.session().data(self.id, initial, data, reservation);
         self.shared.wake();
         true
     }
 
-    /// Sends data as the first and last, and ends the answer; gives itself back where the quota does
-    /// not allow it.
+    /// Sends the only data of a response, and ends the response.
+    ///
+    /// # Errors
+    /// The writer itself, with nothing sent: the quota does not allow the data.
     pub(crate) fn finish(
         mut self,
         initial: &InitialFields,
         data: Bytes,
         trailers: HeaderFields,
     ) -> Result<(), Self> {
-        let Some(held) = self.hold(&data) else { return Err(self) };
-        self.shared.session().finish(self.id, initial, data, held, trailers);
+        let Some(reservation) = self.reserve(&data) else { return Err(self) };
+        self.shared.session().finish(self.id, initial, data, reservation, trailers);
         self.ended = true;
         Ok(())
     }
 
-    /// What data holds of the quota until it has gone; None where that does not allow it.
-    fn hold(&self, data: &Bytes) -> Option<Reservation> {
+    /// Reserves the bytes of data until the data is sent. `None` where the quota does not allow so many.
+    fn reserve(&self, data: &Bytes) -> Option<Reservation> {
         if data.len() <= FREE_BYTES {
             Some(Reservation::default())
         } else {
@@ -290,7 +313,7 @@ impl ResponseWriter {
         }
     }
 
-    /// Whether the quota allows no answer that is to be counted.
+    /// Whether the quota is used up, so that no response above `FREE_BYTES` can be sent. Counts a refusal then.
     pub(crate) fn is_full(&self) -> bool {
         let full = self.shared.quota.is_full();
         if full {
@@ -299,32 +322,35 @@ impl ResponseWriter {
         full
     }
 
-    /// Ends the answer.
+    /// Ends the response behind the data that was sent.
     pub(crate) fn end(mut self, initial: &InitialFields, trailers: HeaderFields) {
         self.shared.session().end(self.id, initial, trailers);
         self.ended = true;
     }
 
-    /// Waits until what was given before has gone.
-    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<(), BodyError>> {
+    /// Waits until all data was sent.
+    ///
+    /// # Errors
+    /// `BodyError::Reset`: the stream is closed.
+    pub(crate) fn poll_capacity(&self, cx: &Context<'_>) -> Poll<Result<(), BodyError>> {
         let mut session = self.shared.session();
         if !session.is_open(self.id) {
             return Poll::Ready(Err(BodyError::Reset));
         }
-        if session.has_room(self.id) {
+        if session.has_capacity(self.id) {
             return Poll::Ready(Ok(()));
         }
-        session.wait(self.id, cx.waker());
+        session.set_waker(self.id, cx.waker());
         Poll::Pending
     }
 
-    /// Waits until the caller goes away.
-    pub(crate) fn poll_gone(&self, cx: &Context<'_>) -> Poll<()> {
+    /// Waits until the stream is closed, as when the caller cancels the call.
+    pub(crate) fn poll_reset(&self, cx: &Context<'_>) -> Poll<()> {
         let mut session = self.shared.session();
         if !session.is_open(self.id) {
             return Poll::Ready(());
         }
-        session.wait(self.id, cx.waker());
+        session.set_waker(self.id, cx.waker());
         Poll::Pending
     }
 }

@@ -1,4 +1,4 @@
-//! TLS with the certificate that the control plane has checked.
+//! TLS, with a certificate that the control plane has checked.
 
 use std::io;
 use std::sync::Arc;
@@ -10,28 +10,29 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// The certificate in force; TLS is off where there is none.
+/// The certificate that new connections get. Without a certificate TLS is off.
 #[derive(Default)]
 pub(crate) struct Tls(ArcSwapOption<ServerConfig>);
 
 impl Tls {
-    /// Shows a certificate to clients that connect from now on.
+    /// Shows this certificate to clients that connect from now on. `chain` and `key` are the contents of PEM
+    /// files.
     ///
     /// # Errors
-    /// The PEM files hold no chain or no key, or they do not belong together; the certificate
-    /// before stays in force.
+    /// `io::ErrorKind::InvalidInput`: the chain or the key cannot be read, or the key is not the key of the
+    /// chain's first certificate. The former certificate stays in use.
     pub(crate) fn replace(&self, chain: &[u8], key: &[u8]) -> io::Result<()> {
         self.0.store(Some(Arc::new(config(chain, key)?)));
         Ok(())
     }
 
-    /// What greets the next connection; None where TLS is off.
+    /// Makes the TLS handshake with the next connection. `None`: TLS is off.
     pub(crate) fn acceptor(&self) -> Option<TlsAcceptor> {
         self.0.load_full().map(TlsAcceptor::from)
     }
 }
 
-/// A configuration that speaks HTTP/2 only.
+/// A TLS configuration that offers HTTP/2 only.
 fn config(chain: &[u8], key: &[u8]) -> io::Result<ServerConfig> {
     let invalid =
         |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());

@@ -1,4 +1,4 @@
-//! A status as the header fields that end a call.
+//! A status in gRPC's trailers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use crate::protocol::status::RpcError;
 use crate::transport::http2::fields::HeaderField;
 
-/// The fields that end a call with this error.
+/// The trailers that end a call with this error.
 pub(crate) fn trailers(error: &RpcError) -> Vec<HeaderField> {
     let owned = |name, value: String| HeaderField { name, value: value.into() };
     let mut fields = vec![
@@ -19,7 +19,7 @@ pub(crate) fn trailers(error: &RpcError) -> Vec<HeaderField> {
     fields
 }
 
-/// The text with all but printable ASCII, and the percent sign, as %XX.
+/// Percent-encodes a text as `grpc-message` asks: every byte but printable ASCII, and the percent sign, is %XX.
 fn percent_encode(text: &str) -> String {
     use std::fmt::Write as _;
     text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {

@@ -1,4 +1,4 @@
-//! A connection over a pipe, with a client of another make on its other end.
+//! A connection over a pipe, with h2's client at the other end.
 
 mod closing;
 mod hostile;
@@ -19,8 +19,8 @@ use crate::transport::http2::fields::{HeaderField, HeaderFields, InitialFields};
 
 static INITIAL: InitialFields = InitialFields::new(const { &[HeaderField::fixed(":status", "200")] });
 const TRAILERS: &[HeaderField] = &[HeaderField::fixed("grpc-status", "0")];
-const CUT: &[HeaderField] = &[HeaderField::fixed("grpc-status", "14")];
-/// Longer than any test takes.
+const CLOSING_TRAILERS: &[HeaderField] = &[HeaderField::fixed("grpc-status", "14")];
+/// Longer than any test.
 const GRACE: Duration = Duration::from_secs(600);
 const WINDOW: usize = 1 << 20;
 const PIPE_BYTES: usize = 1 << 16;
@@ -30,7 +30,7 @@ fn options() -> ConnectionOptions {
         max_streams: 100,
         max_metadata_bytes: 1 << 12,
         max_age: None,
-        closing_fields: (&INITIAL, HeaderFields::Borrowed(CUT)),
+        closing_fields: (&INITIAL, HeaderFields::Borrowed(CLOSING_TRAILERS)),
         max_idle: None,
         max_stall: None,
         max_bytes: 1 << 24,
@@ -39,21 +39,21 @@ fn options() -> ConnectionOptions {
     }
 }
 
-/// The other end of a pipe has no address.
+/// Stands for the other end of a pipe, which has no address.
 fn peer() -> Peer {
     Peer { address: ([127, 0, 0, 1], 0).into(), certificate: None }
 }
 
-const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 impl Unread for DuplexStream {
-    /// A pipe does not tell.
+    /// A pipe does not know how many bytes wait.
     fn unread(&self) -> usize {
         0
     }
 }
 
-/// A server behind a pipe, and the way to end it.
+/// A connection that is served behind a pipe, and its client's end of the pipe.
 struct Served {
     client: DuplexStream,
     phase: watch::Sender<Phase>,
@@ -80,7 +80,7 @@ async fn next(body: &mut RequestBody) -> Option<Bytes> {
 }
 
 async fn send(writer: &ResponseWriter, data: Bytes) -> bool {
-    let room = std::future::poll_fn(|cx| writer.poll_room(cx)).await.is_ok();
+    let room = std::future::poll_fn(|cx| writer.poll_capacity(cx)).await.is_ok();
     if room {
         writer.data(&INITIAL, data);
     }
@@ -96,7 +96,7 @@ async fn echo(mut body: RequestBody, writer: ResponseWriter) {
     writer.end(&INITIAL, HeaderFields::Borrowed(TRAILERS));
 }
 
-/// A client; its window is small where it is given.
+/// A client whose streams have this window.
 async fn client(io: DuplexStream, window: u32) -> SendRequest<Bytes> {
     let (sender, connection) = h2::client::Builder::new()
         .initial_window_size(window)
@@ -112,7 +112,7 @@ fn post() -> Request<()> {
     Request::post("http://host/path").body(()).unwrap()
 }
 
-/// Sends as there is room.
+/// Sends data as the window allows.
 async fn send_all(sender: &mut SendStream<Bytes>, data: &mut Bytes, end: bool) {
     while !data.is_empty() {
         sender.reserve_capacity(data.len());
@@ -122,7 +122,7 @@ async fn send_all(sender: &mut SendStream<Bytes>, data: &mut Bytes, end: bool) {
     }
 }
 
-/// All of a body, and the status in its trailers.
+/// Reads a response: its body, and the status in its trailers.
 async fn read(response: Response<RecvStream>) -> Result<(Vec<u8>, String), h2::Error> {
     let mut body = response.into_body();
     let mut data = Vec::new();
@@ -194,7 +194,7 @@ fn a_call_that_is_cancelled_is_told_and_the_others_go_on() {
                     return echo(body, writer).await;
                 }
                 tell.send("begun").unwrap();
-                std::future::poll_fn(|cx| writer.poll_gone(cx)).await;
+                std::future::poll_fn(|cx| writer.poll_reset(cx)).await;
                 tell.send("gone").unwrap();
             }
         });
@@ -229,7 +229,7 @@ fn an_answer_waits_for_a_client_that_does_not_read() {
         let (response, _body) = client.send_request(post(), true).unwrap();
         let mut body = response.await.unwrap().into_body();
         let mut data = body.data().await.unwrap().unwrap().to_vec();
-        // Its window takes two and a half, one waits; nothing more is given meanwhile.
+        // The window takes two and a half answers. The rest of the third waits, and no other is given.
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(given.get(), 3);
         body.flow_control().release_capacity(data.len()).unwrap();
@@ -265,7 +265,7 @@ fn a_client_waits_for_a_call_that_does_not_read() {
         let blocked = send_all(&mut sender, &mut rest, true);
         assert!(tokio::time::timeout(Duration::from_secs(1), blocked).await.is_err());
         assert_eq!(rest.len(), WINDOW);
-        // Another call still has room on the connection.
+        // The connection still has window for another call.
         let (other, mut body) = client.clone().ready().await.unwrap().send_request(post(), false).unwrap();
         body.send_data(Bytes::from_static(b"other"), true).unwrap();
         assert_eq!(read(other.await.unwrap()).await.unwrap().0, b"other");
@@ -276,13 +276,13 @@ fn a_client_waits_for_a_call_that_does_not_read() {
 }
 
 #[test]
-fn what_no_call_reads_does_not_use_the_connection_up() {
+fn data_that_no_call_reads_does_not_use_the_window_of_the_connection_up() {
     run(async {
         let served = served(options(), |_, writer| async move {
-            writer.refuse(&[HeaderField::fixed(":status", "415")]);
+            writer.headers_only(&[HeaderField::fixed(":status", "415")]);
         });
         let mut client = client(served.client, 1 << 20).await;
-        // Together they are more than the connection's window.
+        // Together the calls send more than the connection's window.
         for _ in 0..20 {
             let (response, mut sender) = client.send_request(post(), false).unwrap();
             let _ = sender.send_data(Bytes::from(vec![7; WINDOW]), true);
@@ -307,7 +307,7 @@ fn a_call_that_is_answered_early_is_stopped_without_an_error() {
 }
 
 #[test]
-fn an_answer_that_is_dropped_breaks_the_call_off() {
+fn a_response_that_is_dropped_resets_the_stream() {
     run(async {
         let served = served(options(), |_, writer| async move { drop(writer) });
         let mut client = client(served.client, 1 << 20).await;
@@ -323,7 +323,7 @@ fn fields_that_are_long_are_sent_and_those_that_are_too_long_end_the_call() {
         let told = Rc::clone(&length);
         let served = served(options(), move |_, writer| {
             let field = HeaderField { name: "grpc-message", value: "x".repeat(told.get()).into() };
-            async move { writer.refuse(&[HeaderField::fixed(":status", "200"), field]) }
+            async move { writer.headers_only(&[HeaderField::fixed(":status", "200"), field]) }
         });
         let mut client = client(served.client, 1 << 20).await;
         let (response, _body) = client.send_request(post(), true).unwrap();
@@ -361,11 +361,11 @@ fn old_connections_end_within_a_tenth_of_their_age_and_not_together() {
         let options = ConnectionOptions { max_age: Some(age), ..options() };
         let mut ends = Vec::new();
         for _ in 0..20 {
-            let begun = tokio::time::Instant::now();
+            let start = tokio::time::Instant::now();
             let served = served(options.clone(), echo);
             let _client = client(served.client, 1 << 20).await;
             served.done.await.unwrap();
-            ends.push(begun.elapsed());
+            ends.push(start.elapsed());
         }
         let (first, last) = (ends.iter().min().unwrap(), ends.iter().max().unwrap());
         assert!(*first >= age.mul_f64(0.9) && *last <= age.mul_f64(1.1) + Duration::from_secs(1), "{ends:?}");
@@ -374,7 +374,7 @@ fn old_connections_end_within_a_tenth_of_their_age_and_not_together() {
 }
 
 #[test]
-fn a_client_that_does_not_greet_is_left() {
+fn a_connection_without_a_preface_ends() {
     run(async {
         let served = served(options(), echo);
         served.done.await.unwrap();
@@ -383,15 +383,15 @@ fn a_client_that_does_not_greet_is_left() {
 }
 
 #[test]
-fn a_client_that_does_not_answer_pings_is_left() {
+fn a_connection_whose_client_answers_no_pings_ends() {
     run(async {
         let mut served = served(options(), echo);
-        served.client.write_all(GREETING).await.unwrap();
+        served.client.write_all(PREFACE).await.unwrap();
         served.done.await.unwrap();
     });
 }
 
-/// A call that waits is told that its caller is gone, however the task of its connection ends.
+/// A call that waits is woken, and finds its stream closed, however the task of its connection ends.
 #[test]
 fn a_connection_whose_task_ends_at_once_leaves_no_call_behind() {
     for panics in [false, true] {
@@ -400,10 +400,10 @@ fn a_connection_whose_task_ends_at_once_leaves_no_call_behind() {
             let mut calls = 0;
             let served = served(options(), move |_, writer| {
                 calls += 1;
-                assert!(calls < 3, "the third call is a fault");
+                assert!(calls < 3, "the third call panics");
                 let tell = tell.clone();
                 async move {
-                    std::future::poll_fn(|cx| writer.poll_gone(cx)).await;
+                    std::future::poll_fn(|cx| writer.poll_reset(cx)).await;
                     tell.send(()).unwrap();
                 }
             });
@@ -418,7 +418,7 @@ fn a_connection_whose_task_ends_at_once_leaves_no_call_behind() {
                 served.done.abort();
             }
             assert_eq!((told.recv().await, told.recv().await), (Some(()), Some(())));
-            // Nothing holds the session any more: what could tell more is gone with it.
+            // Nobody has the session any more: with it the last sender is gone.
             assert_eq!(told.recv().await, None);
             assert_eq!(served.done.await.unwrap_err().is_panic(), panics);
             for (response, _) in open {

@@ -1,4 +1,11 @@
-//! What nghttp2 tells of a connection, written into the session's state.
+//! The callbacks by which nghttp2 tells of a connection. They write the session's state.
+//!
+//! Every callback keeps these rules:
+//!
+//! 1. nghttp2 calls it only while a method of `Http2Session` runs a function of nghttp2. That method does not
+//!    refer to the state meanwhile, so the callback may (see `session`).
+//! 2. It runs inside `callback`, since a panic must not unwind through C: a panic becomes the failure of the
+//!    callback, which ends the connection.
 
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,36 +15,41 @@ use std::time::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 use libnghttp2_sys as ng;
 
-use crate::transport::quota::Reservation;
-
 use crate::transport::http2::fields::raw_fields;
 use crate::transport::http2::state::{Http2Error, PING_LAST, SessionState, Stream};
+use crate::transport::quota::Reservation;
 
-/// Odd frames, among them those of messages that come after the call was refused.
-const ODD_FRAMES: u64 = 10_000;
-const ODD_FRAMES_PER_SECOND: u64 = 1_000;
+/// The burst and the rate of "glitches": frames that are odd, yet not errors, such as the frames of a message
+/// that arrive after its call was refused. nghttp2 ends a connection with more.
+const GLITCH_BURST: u64 = 10_000;
+const GLITCHES_PER_SECOND: u64 = 1_000;
 
-/// Frames that go on with one head. One whose own head comes in several reads counts once for each.
+/// CONTINUATION frames of one header block. nghttp2 counts a frame whose own header comes in several reads
+/// once for each read.
 const MAX_CONTINUATIONS: usize = 100;
-/// What a field counts beside its name and value, as RFC 9113 has it.
+/// What a field counts beside its name and value (RFC 9113, 6.5.2).
 const FIELD_OVERHEAD_BYTES: usize = 32;
-/// A head that is so many times as long as allowed ends its connection; a shorter one is answered.
+/// A header block of more than this times the limit ends its connection. A shorter one beyond the limit ends
+/// its call.
 const MAX_EXCESS: usize = 4;
-/// More than the fields of any failure take.
+/// The largest header block that is sent: more than the status of any error takes.
 const MAX_SENT_HEADER_BYTES: usize = 1 << 20;
 
-/// Makes nghttp2's part.
+/// Makes a session of nghttp2 that passes `state` to the callbacks.
+///
+/// # Errors
+/// `Http2Error`: there is no memory for the session.
 pub(super) fn open(state: NonNull<SessionState>) -> Result<NonNull<ng::nghttp2_session>, Http2Error> {
     let (mut callbacks, mut option, mut session) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
     // SAFETY: each of the three is made before it is used, and the first two are freed once; freeing
     // null is allowed. The session copies what it needs of both. The callbacks have the signatures
     // that nghttp2 asks for, and `state` outlives the session.
-    let told = unsafe {
-        let mut told = ng::nghttp2_session_callbacks_new(&raw mut callbacks);
-        if told == 0 {
-            told = ng::nghttp2_option_new(&raw mut option);
+    let status = unsafe {
+        let mut status = ng::nghttp2_session_callbacks_new(&raw mut callbacks);
+        if status == 0 {
+            status = ng::nghttp2_option_new(&raw mut option);
         }
-        if told == 0 {
+        if status == 0 {
             ng::nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, Some(on_begin_headers));
             ng::nghttp2_session_callbacks_set_on_header_callback(callbacks, Some(on_header));
             ng::nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, Some(on_invalid_header));
@@ -46,42 +58,42 @@ pub(super) fn open(state: NonNull<SessionState>) -> Result<NonNull<ng::nghttp2_s
             ng::nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, Some(on_frame_sent));
             ng::nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, Some(on_frame_not_sent));
             ng::nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, Some(on_stream_closed));
-            // The window opens as bodies are taken, not as they arrive.
+            // Windows open as calls read their requests, not as bytes arrive.
             ng::nghttp2_option_set_no_auto_window_update(option, 1);
-            // The state counts them: nghttp2 would call too many an internal error.
+            // The state counts resets: nghttp2 would end the connection with INTERNAL_ERROR.
             ng::nghttp2_option_set_stream_reset_rate_limit(option, u64::MAX, u64::MAX);
-            ng::nghttp2_option_set_glitch_rate_limit(option, ODD_FRAMES, ODD_FRAMES_PER_SECOND);
+            ng::nghttp2_option_set_glitch_rate_limit(option, GLITCH_BURST, GLITCHES_PER_SECOND);
             ng::nghttp2_option_set_max_continuations(option, MAX_CONTINUATIONS);
             ng::nghttp2_option_set_max_send_header_block_length(option, MAX_SENT_HEADER_BYTES);
             let user_data = state.as_ptr().cast();
-            told = ng::nghttp2_session_server_new2(&raw mut session, callbacks, user_data, option);
+            status = ng::nghttp2_session_server_new2(&raw mut session, callbacks, user_data, option);
         }
         ng::nghttp2_option_del(option);
         ng::nghttp2_session_callbacks_del(callbacks);
-        told
+        status
     };
-    NonNull::new(session).filter(|_| told == 0).ok_or(Http2Error)
+    NonNull::new(session).filter(|_| status == 0).ok_or(Http2Error)
 }
 
-/// Runs a callback: a panic must not go through nghttp2, and ends the connection.
+/// Runs the body of a callback, and returns `failure` where it panics.
 ///
 /// # Safety
 /// `user_data` is the session's state, to which nobody else refers.
-unsafe fn callback<T>(user_data: *mut c_void, failed: T, run: impl FnOnce(&mut SessionState) -> T) -> T {
+unsafe fn callback<T>(user_data: *mut c_void, failure: T, run: impl FnOnce(&mut SessionState) -> T) -> T {
     // SAFETY: the caller's promise.
     let state = unsafe { &mut *user_data.cast::<SessionState>() };
-    catch_unwind(AssertUnwindSafe(|| run(state))).unwrap_or(failed)
+    catch_unwind(AssertUnwindSafe(|| run(state))).unwrap_or(failure)
 }
 
 const FAILED: c_int = ng::NGHTTP2_ERR_CALLBACK_FAILURE;
 
-/// Whether the frame is the head of a request, and not its trailers.
+/// Whether the frame has the headers of a request, and not its trailers.
 ///
 /// # Safety
-/// The frame is nghttp2's.
+/// `frame` is a frame that nghttp2 passed to a callback.
 unsafe fn is_request(frame: *const ng::nghttp2_frame) -> bool {
-    // SAFETY: the caller's promise; all frames have a header, and its type tells that the frame has
-    // a category, too.
+    // SAFETY: the caller's promise. All frames have a header; a frame whose header says HEADERS has a
+    // category, too.
     unsafe {
         (*frame).hd.type_ == ng::NGHTTP2_HEADERS as u8 && (*frame).headers.cat == ng::NGHTTP2_HCAT_REQUEST
     }
@@ -92,14 +104,14 @@ unsafe extern "C" fn on_begin_headers(
     frame: *const ng::nghttp2_frame,
     user_data: *mut c_void,
 ) -> c_int {
-    // SAFETY: nghttp2 calls this with its frame and our state, inside a method that holds the
-    // session by `&mut` and does not refer to the state meanwhile; so with all callbacks below.
+    // SAFETY: nghttp2 passes a frame of its own and the state that `open` gave it. Nobody else refers to the
+    // state while a callback runs (rule 1). The same holds for all callbacks below.
     unsafe {
         let request = is_request(frame);
         callback(user_data, FAILED, |state| {
-            state.head_bytes = 0;
+            state.header_bytes = 0;
             if request {
-                state.begun.begin();
+                state.blocks.begin();
             }
             0
         })
@@ -116,8 +128,8 @@ unsafe extern "C" fn on_header(
     _: u8,
     user_data: *mut c_void,
 ) -> c_int {
-    // SAFETY: as in `on_begin_headers`; nghttp2 says how long the name and the value are, neither of
-    // which is null.
+    // SAFETY: as in `on_begin_headers`. nghttp2 passes the lengths of the name and of the value; neither
+    // pointer is null.
     unsafe {
         let request = is_request(frame);
         let name = std::slice::from_raw_parts(name, name_length);
@@ -125,7 +137,7 @@ unsafe extern "C" fn on_header(
         callback(user_data, FAILED, |state| {
             if state.count_field(name_length + value_length) {
                 if request {
-                    state.begun.push(name, value);
+                    state.blocks.push(name, value);
                 }
                 return 0;
             }
@@ -134,7 +146,7 @@ unsafe extern "C" fn on_header(
     }
 }
 
-/// A field that HTTP does not allow is dropped by nghttp2; what it cost counts.
+/// nghttp2 drops a field that HTTP does not allow. Its size counts all the same.
 unsafe extern "C" fn on_invalid_header(
     session: *mut ng::nghttp2_session,
     _: *const ng::nghttp2_frame,
@@ -155,38 +167,38 @@ unsafe extern "C" fn on_invalid_header(
 }
 
 impl SessionState {
-    /// Counts a field of the head that is being received; false where that is too long by now.
+    /// Counts a field of the header block that is being received. False: the block is longer than allowed.
     fn count_field(&mut self, bytes: usize) -> bool {
-        // As every field counts more than its text, so few fields are the limit, too.
-        self.head_bytes += bytes + FIELD_OVERHEAD_BYTES;
-        self.head_bytes <= self.max_head_bytes
+        // The overhead limits the number of fields, too, however short they are.
+        self.header_bytes += bytes + FIELD_OVERHEAD_BYTES;
+        self.header_bytes <= self.max_header_bytes
     }
 }
 
-/// What becomes of a head that is too long. One far beyond the limit is a bomb: few bytes of HPACK
-/// stand for many, and nghttp2 would read it to its end. The connection ends here.
+/// Drops a field of a header block that is too long. A block far beyond the limit is a bomb: few bytes of
+/// HPACK stand for many, and nghttp2 would read the block to its end. So the connection ends here.
 ///
 /// # Safety
-/// The session is nghttp2's, in one of its callbacks.
+/// `session` is the session that nghttp2 passed to the callback that calls this.
 #[cold]
 unsafe fn refuse_field(session: *mut ng::nghttp2_session, state: &SessionState) -> c_int {
-    if state.head_bytes <= MAX_EXCESS * state.max_head_bytes {
+    if state.header_bytes <= MAX_EXCESS * state.max_header_bytes {
         return 0;
     }
     // SAFETY: the caller's promise.
     match unsafe { calm_down(session) } {
         0 => ng::NGHTTP2_ERR_PAUSE,
-        failed => failed,
+        failure => failure,
     }
 }
 
-/// Ends the connection of a client that asks too much, and tells it why.
+/// Ends the connection with ENHANCE_YOUR_CALM.
 ///
 /// # Safety
-/// The session is nghttp2's, in one of its callbacks.
+/// `session` is the session that nghttp2 passed to the callback that calls this.
 #[cold]
 unsafe fn calm_down(session: *mut ng::nghttp2_session) -> c_int {
-    // SAFETY: the caller's promise; nghttp2 allows this in its callbacks, and reads nothing after it.
+    // SAFETY: the caller's promise. nghttp2 allows this call in its callbacks, and reads no frame after it.
     match unsafe { ng::nghttp2_session_terminate_session(session, ng::NGHTTP2_ENHANCE_YOUR_CALM) } {
         0 => 0,
         _ => FAILED,
@@ -198,7 +210,7 @@ unsafe extern "C" fn on_frame_received(
     frame: *const ng::nghttp2_frame,
     user_data: *mut c_void,
 ) -> c_int {
-    // SAFETY: as in `on_begin_headers`; a frame of the type PING has eight bytes.
+    // SAFETY: as in `on_begin_headers`. A frame whose header says PING has eight bytes of data.
     unsafe {
         let ng::nghttp2_frame_hd { stream_id, type_, flags, .. } = (*frame).hd;
         let (request, type_) = (is_request(frame), ng::nghttp2_frame_type::from(type_));
@@ -206,15 +218,15 @@ unsafe extern "C" fn on_frame_received(
             .then(|| (*frame).ping.opaque_data);
         callback(user_data, FAILED, |state| {
             state.alive = true;
-            state.greeted |= type_ == ng::NGHTTP2_SETTINGS;
-            // A client may answer what it was not asked.
+            state.preface_received |= type_ == ng::NGHTTP2_SETTINGS;
+            // A client may send the answer to a ping that was not sent yet.
             state.last_ping_answered |= state.last_ping_sent && pong == Some(PING_LAST);
             if type_ == ng::NGHTTP2_RST_STREAM && !state.resets.add(Instant::now()) {
                 return calm_down(session);
             }
             if request {
-                state.begun.end(stream_id, state.head_bytes > state.max_head_bytes);
-                state.called = true;
+                state.blocks.end(stream_id, state.header_bytes > state.max_header_bytes);
+                state.call_begun = true;
                 state.streams.insert(stream_id, Stream::default());
             }
             let ended = flags & ng::NGHTTP2_FLAG_END_STREAM as u8 != 0;
@@ -238,13 +250,13 @@ unsafe extern "C" fn on_data(
     length: usize,
     user_data: *mut c_void,
 ) -> c_int {
-    // SAFETY: as in `on_begin_headers`; nghttp2 says how long the data is, which is not null.
+    // SAFETY: as in `on_begin_headers`. nghttp2 passes the length of the data; the pointer is not null.
     unsafe {
         let data = std::slice::from_raw_parts(data, length);
         callback(user_data, FAILED, |state| {
             match state.streams.get_mut(&id) {
                 Some(stream) => {
-                    stream.moved = true;
+                    stream.progressed = true;
                     if stream.received.is_empty() {
                         stream.received = BytesMut::from(data);
                     } else {
@@ -259,32 +271,33 @@ unsafe extern "C" fn on_data(
     }
 }
 
+/// Gives nghttp2 the next data of a response, and its trailers behind the last data.
 pub(super) unsafe extern "C" fn on_read(
     session: *mut ng::nghttp2_session,
     id: i32,
-    place: *mut u8,
-    room: usize,
+    buffer: *mut u8,
+    capacity: usize,
     flags: *mut u32,
     _: *mut ng::nghttp2_data_source,
     user_data: *mut c_void,
 ) -> ng::nghttp2_ssize {
-    // SAFETY: as in `on_begin_headers`; nghttp2 has so much room for the data at the place, and
-    // allows trailers to be submitted here; it copies what is not static of them.
+    // SAFETY: as in `on_begin_headers`. The buffer has room for `capacity` bytes. nghttp2 allows trailers to be
+    // submitted here, and copies the parts of them that are not static.
     unsafe {
         callback(user_data, FAILED as ng::nghttp2_ssize, |state| {
             let Some(stream) = state.streams.get_mut(&id) else {
                 return ng::NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE as ng::nghttp2_ssize;
             };
-            let length = room.min(stream.unsent.len());
-            stream.moved = true;
-            ptr::copy_nonoverlapping(stream.unsent.as_ptr(), place, length);
+            let length = capacity.min(stream.unsent.len());
+            stream.progressed = true;
+            ptr::copy_nonoverlapping(stream.unsent.as_ptr(), buffer, length);
             stream.unsent.advance(length);
             if !stream.unsent.is_empty() {
                 return length as ng::nghttp2_ssize;
             }
-            // Its room goes now.
+            // All data is with nghttp2: its memory and its share of the quota are free now.
             stream.unsent = Bytes::new();
-            stream.held = Reservation::default();
+            stream.reservation = Reservation::default();
             if let Some(trailers) = &stream.end {
                 *flags |= ng::NGHTTP2_DATA_FLAG_EOF | ng::NGHTTP2_DATA_FLAG_NO_END_STREAM;
                 let (raw, count) = raw_fields(trailers);
@@ -307,12 +320,12 @@ unsafe extern "C" fn on_frame_sent(
     frame: *const ng::nghttp2_frame,
     user_data: *mut c_void,
 ) -> c_int {
-    // SAFETY: as in `on_begin_headers`; nghttp2 allows frames to be submitted here, and copies the eight
-    // bytes of a ping.
+    // SAFETY: as in `on_begin_headers`. nghttp2 allows frames to be submitted here, and copies the eight bytes
+    // of a ping.
     unsafe {
         let ng::nghttp2_frame_hd { stream_id, type_, flags, .. } = (*frame).hd;
         if type_ == ng::NGHTTP2_GOAWAY as u8 && (*frame).goaway.last_stream_id == i32::MAX {
-            // Only now: of frames that wait, nghttp2 sends pings before others.
+            // The ping is submitted only now, since nghttp2 sends a ping before all other frames that wait.
             ng::nghttp2_submit_ping(session, 0, PING_LAST.as_ptr());
             return callback(user_data, FAILED, |state| {
                 state.last_ping_sent = true;

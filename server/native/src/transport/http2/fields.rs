@@ -1,13 +1,13 @@
-//! The header fields that are sent, in the form that nghttp2 takes.
+//! The header fields of responses, in the form that nghttp2 takes.
 
 use std::borrow::Cow;
 
 use libnghttp2_sys as ng;
 
-/// The most fields of one block.
+/// The largest number of fields in one block.
 const MAX_FIELDS: usize = 6;
 
-/// A field that is sent.
+/// A header field of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HeaderField {
     pub name: &'static str,
@@ -28,7 +28,8 @@ impl HeaderField {
     }
 }
 
-/// A field for nghttp2, which copies a value that is not static, but no name.
+/// A field in nghttp2's form. nghttp2 never copies the name, and copies the value unless `flags` has
+/// NO_COPY_VALUE.
 const fn raw_field(name: &'static str, value: &str, flags: ng::nghttp2_nv_flag) -> ng::nghttp2_nv {
     ng::nghttp2_nv {
         name: name.as_ptr().cast_mut(),
@@ -39,25 +40,30 @@ const fn raw_field(name: &'static str, value: &str, flags: ng::nghttp2_nv_flag) 
     }
 }
 
-/// Places for the fields of one block.
+/// An array that is filled with the fields of one block.
 const NO_FIELDS: [ng::nghttp2_nv; MAX_FIELDS] = [raw_field("", "", ng::NGHTTP2_NV_FLAG_NONE); MAX_FIELDS];
 
-/// The fixed fields that answers begin with, made ready for nghttp2 once.
+/// The fixed fields that responses begin with, put into nghttp2's form at compile time.
 #[derive(Debug)]
 pub(crate) struct InitialFields {
     pub fields: &'static [HeaderField],
     raw: [ng::nghttp2_nv; MAX_FIELDS],
 }
 
-// SAFETY: what it refers to is static, and nobody changes it.
+// SAFETY: the raw pointers are to static strings, which nobody changes.
 unsafe impl Sync for InitialFields {}
 
 impl InitialFields {
+    /// # Panics
+    /// A value is not static, or there are more than `MAX_FIELDS` fields. Statics are made at compile time, so
+    /// that a panic is an error of the build.
     pub(crate) const fn new(fields: &'static [HeaderField]) -> Self {
         let mut raw = NO_FIELDS;
         let mut i = 0;
         while i < fields.len() {
-            let Cow::Borrowed(value) = &fields[i].value else { panic!("not fixed") };
+            let Cow::Borrowed(value) = &fields[i].value else {
+                panic!("the value of an initial field is not static")
+            };
             raw[i] = raw_field(fields[i].name, value, ng::NGHTTP2_NV_FLAG_NO_COPY_VALUE);
             i += 1;
         }
@@ -69,15 +75,16 @@ impl InitialFields {
     }
 }
 
-/// HeaderFields that end a call.
+/// A block of header fields that is not fixed, such as trailers.
 pub(crate) type HeaderFields = Cow<'static, [HeaderField]>;
 
+/// Puts the fields of one block into nghttp2's form. Returns an array and the number of its fields.
 pub(super) fn raw_fields(fields: &[HeaderField]) -> ([ng::nghttp2_nv; MAX_FIELDS], usize) {
     debug_assert!(fields.len() <= MAX_FIELDS);
     let mut raw = NO_FIELDS;
     let mut count = 0;
-    for (place, field) in raw.iter_mut().zip(fields) {
-        *place = field.raw();
+    for (slot, field) in raw.iter_mut().zip(fields) {
+        *slot = field.raw();
         count += 1;
     }
     (raw, count)

@@ -1,8 +1,8 @@
-//! HTTP/2 of one connection without its socket: bytes in, calls out, and the other way round.
+//! HTTP/2 for one connection, without its socket: bytes in, calls out; responses in, bytes out.
 //!
-//! Over nghttp2's session, which nothing else calls. A `Http2Session` is one object on both sides of the
-//! border: nghttp2's part, and `SessionState`, to which the callbacks alone refer while a function of
-//! nghttp2 runs, and the methods of `Http2Session` alone while none does.
+//! This folder wraps nghttp2's C library, which nothing else in the crate calls. `session` has the methods by
+//! which the engine drives a connection, `callbacks` has the functions that nghttp2 calls back, and both
+//! write `state`. The rules of its `unsafe` code stand at the head of `session`.
 
 mod callbacks;
 #[cfg(any(test, fuzzing))]

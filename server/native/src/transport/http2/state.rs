@@ -1,4 +1,4 @@
-//! What is known of a connection and its streams. Both the session and the callbacks write here.
+//! The state of a session and its streams, which nghttp2 does not keep. `session` says who may write it when.
 
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
@@ -10,76 +10,84 @@ use crate::transport::http2::fields::HeaderFields;
 use crate::transport::http2::resets::Resets;
 use crate::transport::quota::Reservation;
 
+/// The payload of the ping that follows the first GOAWAY.
 pub(super) const PING_LAST: [u8; 8] = *b"last\0\0\0\0";
 
-/// The connection has come to an end that allows no more frames.
+/// The connection cannot receive or send any more frames.
 #[derive(Debug)]
 pub(crate) struct Http2Error;
 
-/// What is known of a stream.
+/// The state of one stream.
 #[derive(Default)]
 pub(super) struct Stream {
-    /// What has come and was not taken. The window bounds it.
+    /// Data that has come and that the call has not read. The stream's window bounds it.
     pub(super) received: BytesMut,
-    /// The client sends no more.
+    /// Whether the client has ended its side of the stream.
     pub(super) ended: bool,
-    /// Whether the headers of the answer have been submitted.
+    /// Whether the headers of the response were submitted.
     pub(super) answered: bool,
-    /// What is to be sent, and how the call ends after it.
+    /// Data of the response that was not sent yet.
     pub(super) unsent: Bytes,
-    /// What it holds of the quota.
-    pub(super) held: Reservation,
-    /// Whether the client owes the rest of a message.
-    pub(super) expected: bool,
-    /// Whether something came or went since the last look.
-    pub(super) moved: bool,
+    /// What `unsent` holds of the quota.
+    pub(super) reservation: Reservation,
+    /// Whether the call waits for the rest of a message.
+    pub(super) awaited: bool,
+    /// Whether data came or was sent since the last check for stalled calls.
+    pub(super) progressed: bool,
+    /// Whether the client did not send the rest of a message in time.
     pub(super) stalled: bool,
+    /// The trailers, once the end of the response was given. Empty where the headers end the response.
     pub(super) end: Option<HeaderFields>,
-    /// nghttp2 has asked for data when there was none.
+    /// Whether nghttp2 asked for data when there was none. It must be told when there is.
     pub(super) deferred: bool,
-    /// The task that waits for any of this to change.
-    pub(super) waiting: Option<Waker>,
+    /// Wakes the task that waits for a change of this stream.
+    pub(super) waker: Option<Waker>,
 }
 
 impl Stream {
+    /// Wakes the task that waits for a change of this stream.
     pub(super) fn wake(&mut self) {
-        if let Some(waker) = self.waiting.take() {
+        if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
-    pub(super) fn put(&mut self, data: Bytes, held: Reservation) {
+    /// Sets the data that is sent next. All earlier data was sent.
+    pub(super) fn queue_data(&mut self, data: Bytes, reservation: Reservation) {
         debug_assert!(self.unsent.is_empty() && self.end.is_none());
         self.unsent = data;
-        self.held = held;
-        self.moved = true;
+        self.reservation = reservation;
+        self.progressed = true;
     }
 }
 
-/// What the callbacks write.
+/// The state of a session.
 #[derive(Default)]
 pub(super) struct SessionState {
     pub(super) streams: HashMap<i32, Stream, foldhash::fast::RandomState>,
-    pub(super) begun: HeaderBlocks,
-    /// What the head that is being received counts so far, and what it may.
-    pub(super) head_bytes: usize,
-    pub(super) max_head_bytes: usize,
-    /// Bytes that streams had not taken when they closed; the connection's window takes them back.
+    pub(super) blocks: HeaderBlocks,
+    /// The size of the header block that is being received, so far.
+    pub(super) header_bytes: usize,
+    /// The largest size of a header block, counted as HTTP/2 counts it.
+    pub(super) max_header_bytes: usize,
+    /// Bytes that no call will read, of streams that are closed. The connection's window gets them back.
     pub(super) dropped_bytes: usize,
-    /// Streams that were answered before the client had ended.
+    /// Streams whose response has ended before their request did. They are reset with NO_ERROR.
     pub(super) answered_early: VecDeque<i32>,
-    /// Streams whose fields are more than can be sent.
+    /// Streams whose header fields are longer than nghttp2 sends. They are reset.
     pub(super) unsendable: Vec<i32>,
-    /// Whether a call has begun since the last look.
-    pub(super) called: bool,
-    pub(super) greeted: bool,
+    /// Whether a call has begun since the last check for idle connections.
+    pub(super) call_begun: bool,
+    /// Whether the client's connection preface has come: its first SETTINGS frame.
+    pub(super) preface_received: bool,
+    /// Whether a frame has come since the last ping of `Http2Session::ping`.
     pub(super) alive: bool,
-    /// Whether the ping behind which no more calls begin was sent, and whether it came back.
+    /// Whether the ping that follows the first GOAWAY was sent, and whether the client has answered it.
     pub(super) last_ping_sent: bool,
     pub(super) last_ping_answered: bool,
-    /// What the last GOAWAY says beside its code.
+    /// The debug data of the last GOAWAY: why the connection ends.
     pub(super) shut_down_reason: &'static str,
     pub(super) resets: Resets,
-    /// Whether the client was told that it asks too much, or would have been.
+    /// Whether the connection ends with ENHANCE_YOUR_CALM, or would have ended so.
     pub(super) flooded: bool,
 }

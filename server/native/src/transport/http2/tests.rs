@@ -1,4 +1,4 @@
-//! What time does to a session's calls.
+//! Calls that stall, responses that are not read, and connections without calls.
 
 use bytes::Bytes;
 use libnghttp2_sys as ng;
@@ -7,8 +7,8 @@ use crate::transport::http2::fields::{HeaderField, InitialFields};
 use crate::transport::http2::session::{Http2Session, Received};
 use crate::transport::quota::Reservation;
 
-const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// POST http / of the authority h.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// The fields of a POST over http to "/" of the authority "h".
 const FIELDS: &[u8] = b"\x83\x86\x84\x01\x01h";
 static INITIAL: InitialFields = InitialFields::new(const { &[HeaderField::fixed(":status", "200")] });
 const END_HEADERS: u8 = 4;
@@ -20,26 +20,26 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A session with two calls that have begun.
+/// A session on which two calls have begun.
 fn session() -> Http2Session {
     let mut session = Http2Session::new(10, 1 << 12).unwrap();
-    session.receive(GREETING).unwrap();
+    session.receive(PREFACE).unwrap();
     for stream in [1, 3] {
         session.receive(&frame(1, END_HEADERS, stream, FIELDS)).unwrap();
     }
     session
 }
 
-/// The frames of a stream that are sent: their types and payloads.
+/// Sends all, and returns the types and the payloads of the frames of one stream.
 fn sent(session: &mut Http2Session, stream: u8) -> Vec<(u8, Vec<u8>)> {
     let mut out = Vec::new();
     session.send(&mut out, usize::MAX).unwrap();
     let mut frames = Vec::new();
     let mut rest = &out[..];
-    while let Some((head, after)) = rest.split_first_chunk::<9>() {
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        if head[8] == stream {
-            frames.push((head[3], after[..length].to_vec()));
+    while let Some((header, after)) = rest.split_first_chunk::<9>() {
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
+        if header[8] == stream {
+            frames.push((header[3], after[..length].to_vec()));
         }
         rest = &after[length..];
     }
@@ -47,11 +47,11 @@ fn sent(session: &mut Http2Session, stream: u8) -> Vec<(u8, Vec<u8>)> {
 }
 
 #[test]
-fn a_call_that_owes_something_and_sends_nothing_is_stalled() {
+fn a_call_that_waits_for_the_rest_of_a_message_in_vain_is_stalled() {
     let mut session = session();
-    session.expect(1, true);
+    session.set_awaited(1, true);
     assert_eq!(session.end_stalled(), 0);
-    // As long as it goes on it is not, however long that takes.
+    // A call that makes progress is not stalled, however long it takes.
     for _ in 0..5 {
         session.receive(&frame(0, 0, 1, b"more")).unwrap();
         assert_eq!(session.end_stalled(), 0);
@@ -60,12 +60,12 @@ fn a_call_that_owes_something_and_sends_nothing_is_stalled() {
     assert_eq!(session.end_stalled(), 0);
     assert!(matches!(session.take(1, false), Received::Data(_)));
     assert_eq!(session.take(1, false), Received::Stalled);
-    // The other owes nothing.
+    // The other call waits for no message.
     assert_eq!(session.take(3, false), Received::Nothing);
 }
 
 #[test]
-fn an_answer_that_nobody_takes_is_broken_off() {
+fn a_response_that_the_client_does_not_read_is_reset() {
     let mut session = session();
     let window = frame(4, 0, 0, &[0, SETTINGS_INITIAL_WINDOW, 0, 0, 0, 0]);
     session.receive(&window).unwrap();
@@ -80,7 +80,7 @@ fn an_answer_that_nobody_takes_is_broken_off() {
 }
 
 #[test]
-fn a_session_is_idle_after_a_look_without_calls() {
+fn a_session_is_idle_once_a_check_finds_no_calls() {
     let mut session = session();
     assert!(!session.is_idle());
     for id in [1, 3] {

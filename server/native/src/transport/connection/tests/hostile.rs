@@ -1,4 +1,4 @@
-//! Bytes by hand, as no client of good will sends them.
+//! Hostile clients, whose bytes are written by hand.
 
 use h2::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -6,28 +6,28 @@ use tokio::sync::mpsc;
 
 use super::*;
 
-// Of frames: some types, the length of their head, and the most that every server takes.
+// Types of frames, the length of a frame's header, and the longest payload that every server must accept.
 pub(super) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 pub(super) const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
-pub(super) const FRAME_HEAD: usize = 9;
+pub(super) const FRAME_HEADER_BYTES: usize = 9;
 const MAX_FRAME_BYTES: usize = 1 << 14;
 
-/// Sends bytes, and returns the frames that come back until the server ends, or has no more to say.
+/// Sends bytes, and returns the frames that come back until the connection ends, or for two seconds.
 async fn exchange(options: ConnectionOptions, bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut served = served(options, echo);
     let (mut reader, mut writer) = tokio::io::split(&mut served.client);
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     let write = async {
-        // A server that has had enough does not read on.
+        // The server stops reading once it has ended the connection.
         let _ = writer.write_all(bytes).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     };
     let read = async {
-        let mut room = [0; 4096];
-        while let Ok(count @ 1..) = reader.read(&mut room).await {
-            told.extend_from_slice(&room[..count]);
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+            received.extend_from_slice(&buffer[..count]);
         }
     };
     tokio::select! {
@@ -35,16 +35,16 @@ async fn exchange(options: ConnectionOptions, bytes: &[u8]) -> Vec<(u8, Vec<u8>)
         () = read => {}
         () = tokio::time::sleep(Duration::from_secs(2)) => {}
     }
-    frames(&told)
+    frames(&received)
 }
 
-/// Frames by type.
-fn frames(told: &[u8]) -> Vec<(u8, Vec<u8>)> {
+/// The type and the payload of each frame.
+fn frames(bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
-    let mut rest = told;
-    while let Some((head, payload)) = rest.split_at_checked(FRAME_HEAD) {
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        frames.push((head[3], payload[..length].to_vec()));
+    let mut rest = bytes;
+    while let Some((header, payload)) = rest.split_at_checked(FRAME_HEADER_BYTES) {
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
+        frames.push((header[3], payload[..length].to_vec()));
         rest = &payload[length..];
     }
     frames
@@ -55,19 +55,20 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// POST / over http to h, in the words of HPACK's static table; it ends where it is said to.
+/// A POST over http to the authority "h", by HPACK's static table. `end`: the request has no body.
 pub(super) fn request(stream: u32, end: bool) -> Vec<u8> {
     frame(HEADERS, 4 | u8::from(end), stream, &[0x83, 0x84, 0x86, 0x01, 1, b'h'])
 }
 
+/// The error codes of all frames of a kind.
 fn errors(frames: &[(u8, Vec<u8>)], kind: u8) -> Vec<u32> {
     let at = if kind == GOAWAY { 4 } else { 0 };
-    let told = frames.iter().filter(|(one, _)| *one == kind);
-    told.map(|(_, payload)| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap())).collect()
+    let found = frames.iter().filter(|(one, _)| *one == kind);
+    found.map(|(_, payload)| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap())).collect()
 }
 
 #[test]
-fn what_is_no_http_2_ends_the_connection() {
+fn bytes_that_are_not_http_2_end_the_connection() {
     run(async {
         let frames = exchange(options(), b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").await;
         assert!(frames.iter().all(|(kind, _)| *kind != HEADERS));
@@ -86,7 +87,7 @@ fn malformed_frames_end_the_connection() {
             ("data amid headers", [frame(HEADERS, 0, 1, &[0x83]), frame(0, 0, 1, b"x")].concat()),
         ];
         for (what, bytes) in broken {
-            let frames = exchange(options(), &[GREETING, &bytes].concat()).await;
+            let frames = exchange(options(), &[PREFACE, &bytes].concat()).await;
             let errors = errors(&frames, GOAWAY);
             assert!(errors.len() == 1 && errors[0] != 0, "{what}: {errors:?}");
         }
@@ -97,48 +98,50 @@ fn malformed_frames_end_the_connection() {
 fn a_client_that_opens_too_many_streams_is_refused() {
     run(async {
         let options = ConnectionOptions { max_streams: 3, ..options() };
-        let bytes = [GREETING.to_vec(), (0..5).flat_map(|i| request(2 * i + 1, false)).collect()].concat();
+        let bytes = [PREFACE.to_vec(), (0..5).flat_map(|i| request(2 * i + 1, false)).collect()].concat();
         let frames = exchange(options, &bytes).await;
         assert_eq!(errors(&frames, RST_STREAM), [u32::from(Reason::REFUSED_STREAM); 2]);
     });
 }
 
-/// POST / over http to h, and a field of 4,000 bytes that HPACK's table keeps.
-fn kept(value: &[u8]) -> Vec<u8> {
+/// The header block of a POST with a field of 4,000 bytes, which HPACK's dynamic table keeps.
+fn long_field(value: &[u8]) -> Vec<u8> {
     [&[0x83, 0x84, 0x86, 0x01, 1, b'h', 0x40, 1, b'x', 0x7f, 0xa1, 0x1e][..], &value.repeat(4_000)].concat()
 }
 
-/// A head in as many frames as it takes, the last of which need not end it.
-fn head(block: &[u8], flags: u8) -> Vec<u8> {
+/// A header block that does not end, in as many frames as it takes.
+fn header_block(block: &[u8]) -> Vec<u8> {
     let mut frames: Vec<_> =
         block.chunks(MAX_FRAME_BYTES).map(|part| frame(CONTINUATION, 0, 1, part)).collect();
     frames[0][3] = HEADERS;
-    frames[0][4] = flags;
     frames.concat()
 }
 
 #[test]
-fn a_head_far_beyond_the_limit_ends_the_connection_before_it_is_whole() {
+fn headers_far_beyond_the_limit_end_the_connection_before_they_are_whole() {
     run(async {
         let again = [0x80 | 62];
-        let trailers = [request(1, false), head(&[&kept(b"v")[6..], &again.repeat(20)].concat(), 0)].concat();
+        let trailers =
+            [request(1, false), header_block(&[&long_field(b"v")[6..], &again.repeat(20)].concat())].concat();
         let bombs: [(&str, Vec<u8>); 5] = [
-            ("one field again and again", head(&[kept(b"v"), again.repeat(20)].concat(), 0)),
+            ("one field again and again", header_block(&[long_field(b"v"), again.repeat(20)].concat())),
             (
                 "a field that HTTP does not allow, again and again",
-                head(&[kept(b"\0"), again.repeat(20)].concat(), 0),
+                header_block(&[long_field(b"\0"), again.repeat(20)].concat()),
             ),
-            ("fields without end", head(&[&kept(b"v")[..6], &[0x90].repeat(2_000)].concat(), 0)),
+            ("fields without end", header_block(&[&long_field(b"v")[..6], &[0x90].repeat(2_000)].concat())),
             (
                 "one long field",
-                head(&[&kept(b"v")[..], &[0, 1, b'y', 0x7f, 0xa1, 0x9b, 0x01], &[b'v'; 20_000]].concat(), 0),
+                header_block(
+                    &[&long_field(b"v")[..], &[0, 1, b'y', 0x7f, 0xa1, 0x9b, 0x01], &[b'v'; 20_000]].concat(),
+                ),
             ),
             ("trailers", trailers),
         ];
         for (what, bytes) in bombs {
             let options = options();
             let counts = Arc::clone(&options.counts);
-            let frames = exchange(options, &[GREETING, &bytes].concat()).await;
+            let frames = exchange(options, &[PREFACE, &bytes].concat()).await;
             assert_eq!(errors(&frames, GOAWAY), [u32::from(Reason::ENHANCE_YOUR_CALM)], "{what}");
             assert_eq!(counts.flooded_connections.load(Relaxed), 1, "{what}");
         }
@@ -146,7 +149,7 @@ fn a_head_far_beyond_the_limit_ends_the_connection_before_it_is_whole() {
 }
 
 #[test]
-fn a_head_beyond_the_limit_is_told_to_its_call_alone() {
+fn headers_beyond_the_limit_end_their_call_only() {
     run(async {
         let (tell, mut told) = mpsc::unbounded_channel();
         let (mut client, server) = tokio::io::duplex(PIPE_BYTES);
@@ -157,8 +160,8 @@ fn a_head_beyond_the_limit_is_told_to_its_call_alone() {
             };
             serve(server, peer(), &options(), watched, begin).await;
         }));
-        let long = frame(HEADERS, 5, 1, &[kept(b"v"), vec![0x80 | 62; 2]].concat());
-        client.write_all(&[GREETING, &long, &request(3, true)].concat()).await.unwrap();
+        let long = frame(HEADERS, 5, 1, &[long_field(b"v"), vec![0x80 | 62; 2]].concat());
+        client.write_all(&[PREFACE, &long, &request(3, true)].concat()).await.unwrap();
         assert_eq!((told.recv().await, told.recv().await), (Some(true), Some(false)));
     });
 }
@@ -169,7 +172,7 @@ fn a_client_is_told_that_its_connection_is_old() {
         let options = ConnectionOptions { max_age: Some(Duration::from_millis(100)), ..options() };
         let pong = frame(6, 1, 0, b"last\0\0\0\0");
         let mut served = served(options, echo);
-        served.client.write_all(GREETING).await.unwrap();
+        served.client.write_all(PREFACE).await.unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
         served.client.write_all(&pong).await.unwrap();
         let mut told = Vec::new();
@@ -182,13 +185,13 @@ fn a_client_is_told_that_its_connection_is_old() {
 }
 
 #[test]
-fn a_client_that_resets_without_end_is_left() {
+fn a_client_that_resets_calls_without_end_loses_its_connection() {
     run(async {
         let begun_and_reset =
             |i: u32| [request(2 * i + 1, false), frame(RST_STREAM, 0, 2 * i + 1, &[0, 0, 0, 8])].concat();
-        let few = [GREETING.to_vec(), (0..100).flat_map(begun_and_reset).collect()].concat();
+        let few = [PREFACE.to_vec(), (0..100).flat_map(begun_and_reset).collect()].concat();
         assert!(errors(&exchange(options(), &few).await, GOAWAY).is_empty());
-        let many = [GREETING.to_vec(), (0..5_000).flat_map(begun_and_reset).collect()].concat();
+        let many = [PREFACE.to_vec(), (0..5_000).flat_map(begun_and_reset).collect()].concat();
         let told = exchange(options(), &many).await;
         assert_eq!(errors(&told, GOAWAY), [u32::from(Reason::ENHANCE_YOUR_CALM)]);
     });
@@ -198,7 +201,7 @@ fn a_client_that_resets_without_end_is_left() {
 fn a_flood_of_pings_that_reads_no_answers_is_held_back() {
     run(async {
         let mut served = served(options(), echo);
-        served.client.write_all(GREETING).await.unwrap();
+        served.client.write_all(PREFACE).await.unwrap();
         let pings = frame(6, 0, 0, b"12345678").repeat(1_000);
         let flood = async {
             let mut written = 0;
@@ -207,7 +210,7 @@ fn a_flood_of_pings_that_reads_no_answers_is_held_back() {
             }
             written
         };
-        // It comes to a stop once the pipe and the server's room are full.
+        // The flood stops once the pipe and the server's output buffer are full.
         let flooded = tokio::time::timeout(Duration::from_secs(1), flood).await;
         assert!(flooded.is_err() || served.done.is_finished());
     });

@@ -1,15 +1,15 @@
-//! The corpus of the fuzz target and random sessions, through the same checks where there is no fuzzer.
+//! Runs the checks of the fuzz target without a fuzzer: over its corpus, and over random sessions.
 
 use std::collections::BTreeMap;
 
 use super::{exercise, read};
 
-/// Enough for every kind of frame behind every other, cut at each byte; the fuzzer goes on from here.
+/// Enough sessions to have every kind of frame behind every other kind.
 const SESSIONS: u64 = 80;
 const MAX_FRAMES: u64 = 12;
-/// POST over http to h, by HPACK's static table.
+/// The fields of a POST over http to the authority "h", by HPACK's static table.
 const POST: &[u8] = &[0x83, 0x86, 0x01, 1, b'h'];
-// Of frames: types and flags.
+// Types and flags of frames.
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -39,11 +39,11 @@ fn random_sessions_read_the_same_wherever_they_are_cut() {
         calls += read(bytes[0], &[&bytes[1..]]).unwrap().len();
         exercise(&bytes);
     }
-    assert!(calls > 2 * SESSIONS as usize, "{calls} calls: most sessions are none");
+    assert!(calls > 2 * SESSIONS as usize, "{calls} calls: most sessions are not valid");
 }
 
 #[test]
-fn a_head_in_many_frames_may_come_byte_by_byte() {
+fn a_header_block_in_many_frames_may_come_byte_by_byte() {
     let block = [POST, &literal(0, b":path", b"/")].concat();
     let mut bytes = frame(HEADERS, END_STREAM, 1, &[]);
     for part in 0..8 {
@@ -56,7 +56,7 @@ fn a_head_in_many_frames_may_come_byte_by_byte() {
     assert_eq!(read(0, &pieces), whole);
 }
 
-/// Numbers from a seed: xorshift.
+/// Random numbers from a seed (xorshift).
 struct Random(u64);
 
 impl Random {
@@ -82,15 +82,15 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A mode, and frames of a client: most are well formed and belong to calls that it began.
+/// A mode, and the frames of a client. Most frames are well formed, and belong to calls that the client began.
 fn session(random: &mut Random) -> Vec<u8> {
-    // The greeting comes before.
+    // An even mode: the preface comes first.
     let mut bytes = vec![(random.below(64) as u8) << 2];
     let (mut count, mut open) = (0, Vec::new());
     for _ in 0..1 + random.below(MAX_FRAMES) {
         if open.is_empty() || random.once_in(3) {
             let (stream, ended) = (2 * count + 1, random.once_in(2));
-            bytes.extend(head(random, stream, ended));
+            bytes.extend(header_block(random, stream, ended));
             count += 1;
             if !ended {
                 open.push(stream);
@@ -99,7 +99,7 @@ fn session(random: &mut Random) -> Vec<u8> {
         }
         let place = random.below(open.len() as u64) as usize;
         let stream = open[place];
-        let (bytes_then, ended) = match random.below(8) {
+        let (frame, ended) = match random.below(8) {
             0..=2 => (frame(DATA, 0, stream, &random.bytes(40)), false),
             3 => (frame(DATA, END_STREAM, stream, &random.bytes(40)), true),
             4 => (frame(HEADERS, END_HEADERS | END_STREAM, stream, &literal(0, b"trailer", b"x")), true),
@@ -109,7 +109,7 @@ fn session(random: &mut Random) -> Vec<u8> {
             _ if random.once_in(2) => (frame(SETTINGS, 0, 0, &[]), false),
             _ => (random.bytes(20), false),
         };
-        bytes.extend(bytes_then);
+        bytes.extend(frame);
         if ended {
             open.swap_remove(place);
         }
@@ -117,11 +117,11 @@ fn session(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// A request's head, in one frame or more.
-fn head(random: &mut Random, stream: u32, ended: bool) -> Vec<u8> {
+/// The header block of a request, in one frame or more.
+fn header_block(random: &mut Random, stream: u32, ended: bool) -> Vec<u8> {
     let mut block = POST.to_vec();
     block.extend(literal(0, b":path", b"/service/Method"));
-    // Kept in the dynamic table, or not; or taken from it.
+    // A field that HPACK's dynamic table keeps. Of the other fields, some refer to it and some are literal.
     block.extend(literal(0x40, b"kept", &vec![b'k'; random.below(30) as usize]));
     for _ in 0..random.below(4) {
         match random.below(2) {
@@ -142,7 +142,7 @@ fn head(random: &mut Random, stream: u32, ended: bool) -> Vec<u8> {
     bytes
 }
 
-/// A field by its name, as HPACK's literals are.
+/// A field as a literal of HPACK.
 fn literal(kind: u8, name: &[u8], value: &[u8]) -> Vec<u8> {
     [&[kind, name.len() as u8], name, &[value.len() as u8], value].concat()
 }
