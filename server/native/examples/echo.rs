@@ -1,7 +1,8 @@
-//! An empty server over h2, Rust's usual HTTP/2: it answers every call with the message that it got.
+//! An empty gRPC server over h2, the usual HTTP/2 library of Rust. It answers every call with the call's own
+//! message.
 //!
-//! The peer by which the engine is measured; it does what any server must. `cargo run --release --example echo -- PORT`
-//! prints the address, and serves on one thread until it is ended.
+//! Benchmarks compare the engine with this server, which does only what every server must do.
+//! `cargo run --release --example echo -- PORT` prints the address, and serves on one thread until it is killed.
 
 use std::net::SocketAddr;
 
@@ -21,7 +22,7 @@ fn main() -> std::io::Result<()> {
             let (socket, _) = listener.accept().await?;
             socket.set_nodelay(true)?;
             drop(tokio::spawn(async move {
-                // A connection that breaks concerns only its client.
+                // An error of a connection concerns only its client.
                 let _ = serve(socket).await;
             }));
         }
@@ -36,15 +37,15 @@ async fn serve(socket: TcpStream) -> Result<(), h2::Error> {
         .handshake::<_, Bytes>(socket)
         .await?;
     while let Some(call) = connection.accept().await {
-        let (request, respond) = call?;
+        let (request, responder) = call?;
         drop(tokio::spawn(async move {
-            let _ = answer(request, respond).await;
+            let _ = answer(request, responder).await;
         }));
     }
     Ok(())
 }
 
-async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+async fn answer(request: Request<RecvStream>, mut responder: SendResponse<Bytes>) -> Result<(), h2::Error> {
     let mut body = request.into_body();
     let mut message = Vec::new();
     while let Some(chunk) = body.data().await {
@@ -55,7 +56,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) 
     let mut response = Response::new(());
     let kind = HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
-    let mut stream = respond.send_response(response, false)?;
+    let mut stream = responder.send_response(response, false)?;
     stream.send_data(Bytes::from(message), false)?;
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"));

@@ -1,4 +1,18 @@
-//! The socket, the threads behind it, and their end.
+//! The server: it listens, hands connections to its threads, and stops.
+//!
+//! One thread accepts connections. Several I/O threads serve them: a connection stays on one thread, with all
+//! its calls. A pool of threads runs large batches.
+//!
+//! `stop` has an order:
+//!
+//! 1. Calls that wait for a bundle which is still loading fail.
+//! 2. The listening socket closes. The connections that wait to be accepted are accepted first, since closing
+//!    the socket would reset them. This comes before step 3, so that clients do not connect here again.
+//! 3. Clients are told to begin no more calls. Calls that a client begins before it has read this are answered.
+//! 4. Each connection ends with its last call. At the end of the grace, calls that are still open are ended, and
+//!    then the connections.
+//! 5. Runs of graphs are stopped, since nobody waits for them any more, and the pool and the shadow end.
+//! 6. The control plane's answers are not waited for any longer.
 
 use std::collections::HashSet;
 use std::io;
@@ -29,30 +43,30 @@ use crate::transport::context::Peer;
 use crate::transport::tls::Tls;
 
 const BACKLOG: i32 = 4096;
-/// When the process has no file left for a connection, it waits for one this long.
+/// The pause after a connection could not be accepted, as where the process has too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What the server is told.
+/// The settings of a server.
 pub(crate) struct ServerOptions {
     /// HOST:PORT or [IPv6]:PORT.
     pub listen: String,
-    /// The certificate, which may be replaced later.
+    /// The certificate. It may be replaced while the server runs.
     pub tls: Arc<Tls>,
-    /// I/O threads.
+    /// The number of I/O threads.
     pub threads: usize,
-    /// Threads for large batches.
+    /// The number of threads for large batches.
     pub batch_threads: usize,
-    /// The processors that the I/O threads are held on, in turn; none where it is empty.
+    /// The processors that the I/O threads are pinned to, in turn. Empty: threads are not pinned.
     pub processors: Vec<usize>,
     pub connections: ConnectionOptions,
     pub connection_limits: Arc<ConnectionLimits>,
-    /// Age at which a stream is ended.
+    /// The age at which a stream is ended.
     pub max_stream: Option<Duration>,
-    /// The paths that the control plane answers.
+    /// The paths of the methods that the control plane answers.
     pub control: HashSet<String>,
 }
 
-/// A server that runs.
+/// A running server.
 pub(crate) struct Server {
     port: u16,
     listening: watch::Sender<bool>,
@@ -66,18 +80,20 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Binds and answers calls.
+    /// Binds the address, and starts the threads that answer calls.
     ///
     /// # Errors
-    /// The address cannot be bound, or a thread not be started.
+    /// `io::Error`: the address cannot be bound, or a thread cannot be started.
     pub(crate) fn start(
-        setup: ServerOptions,
+        options: ServerOptions,
         predictor: &Arc<Predictor>,
         events: &Arc<Events>,
     ) -> io::Result<Self> {
-        let listeners = bind(&setup.listen)?;
-        let port = listeners.first().map_or(Ok(0), |one| one.local_addr().map(|address| address.port()))?;
-        let pool = Arc::new(Pool::new(setup.batch_threads, &predictor.backlog)?);
+        let listeners = bind(&options.listen)?;
+        let port = listeners
+            .first()
+            .map_or(Ok(0), |listener| listener.local_addr().map(|address| address.port()))?;
+        let pool = Arc::new(Pool::new(options.batch_threads, &predictor.backlog)?);
         predictor.scorer.observers.shadow.start(ShadowOptions {
             snapshot: Arc::clone(&predictor.snapshot),
             events: Arc::clone(events),
@@ -87,17 +103,17 @@ impl Server {
         })?;
         let (phase, watched) = watch::channel(Phase::Serving);
         let (listening, still_listening) = watch::channel(true);
-        let control = Arc::new(setup.control);
+        let control = Arc::new(options.control);
         let mut handles = Vec::new();
         let mut threads = Vec::new();
-        for index in 0..setup.threads {
+        for index in 0..options.threads {
             let worker = Worker {
                 index,
                 predictor: Arc::clone(predictor),
                 pool: Arc::clone(&pool),
                 events: Arc::clone(events),
                 control: Arc::clone(&control),
-                max_stream: setup.max_stream,
+                max_stream: options.max_stream,
             };
             let (sender, sockets) = mpsc::unbounded_channel();
             let open = Arc::new(AtomicUsize::new(0));
@@ -106,27 +122,27 @@ impl Server {
                 worker: Arc::new(worker),
                 sockets,
                 open,
-                tls: Arc::clone(&setup.tls),
-                options: setup.connections.clone(),
+                tls: Arc::clone(&options.tls),
+                options: options.connections.clone(),
                 phase: watched.clone(),
             };
-            let processor = setup.processors.get(index % setup.processors.len().max(1)).copied();
+            let processor = options.processors.get(index % options.processors.len().max(1)).copied();
             let runtime = runtime()?;
             let builder = std::thread::Builder::new().name(format!("serve-{index}"));
             threads.push(builder.spawn(move || {
-                hold_on(processor);
-                // Connections and their calls stay on this thread, and end with this set. What it
-                // waits for here is looked at for every call: a task's end costs the least.
+                pin_to(processor);
+                // Connections and their calls are tasks of this `LocalSet`, and end with it. The future that
+                // the set runs is polled for every call, so it is the cheapest: one that waits for a task.
                 let run = async { spawn_local(thread.run()).await };
                 let _ = runtime.block_on(arrivals::observed(LocalSet::new().run_until(run)));
                 runtime.shutdown_background();
             })?);
         }
         let runtime = runtime()?;
-        let taken = Arc::clone(&setup.connection_limits);
+        let limits = Arc::clone(&options.connection_limits);
         let builder = std::thread::Builder::new().name("accept".into());
         let accepting =
-            builder.spawn(move || runtime.block_on(accept(listeners, handles, taken, still_listening)))?;
+            builder.spawn(move || runtime.block_on(accept(listeners, handles, limits, still_listening)))?;
         let (accepting, threads) = (Mutex::new(Some(accepting)), Mutex::new(threads));
         let (predictor, events) = (Arc::clone(predictor), Arc::clone(events));
         Ok(Self {
@@ -138,11 +154,11 @@ impl Server {
             pool,
             predictor,
             events,
-            connection_limits: setup.connection_limits,
+            connection_limits: options.connection_limits,
         })
     }
 
-    /// The connections that are open.
+    /// The limits on connections, which know how many are open.
     pub(crate) fn connection_limits(&self) -> &ConnectionLimits {
         &self.connection_limits
     }
@@ -152,31 +168,29 @@ impl Server {
         self.port
     }
 
-    /// Runs a task in one of the threads for large batches.
+    /// Runs a task on one of the threads for large batches.
     pub(crate) fn run(&self, task: impl FnOnce() + Send + 'static) {
         self.pool.run(task);
     }
 
-    /// Takes no new connections, has clients begin no more calls, answers those that come nevertheless,
-    /// and waits until the last is over, or the grace.
+    /// Stops the server, in the order that the module describes. Returns when all its threads have ended. A
+    /// second call has no effect.
     pub(crate) fn stop(&self, grace: Duration) {
         let end = Instant::now() + grace;
         self.predictor.loading.give_up();
         self.listening.send_replace(false);
-        // Before clients are told to leave, so that they do not come back by the same handle.
         if let Some(accepting) = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = accepting.join();
         }
         self.phase.send_replace(Phase::Closing(end));
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         if threads.is_empty() {
-            // It has stopped already, and what runs now is another's.
+            // Stopped already. Runs that go on now belong to another server.
             return;
         }
         for thread in threads {
             let _ = thread.join();
         }
-        // Nobody waits for the runs any more, nor for one that a thread is about to begin.
         limit::stop_all(|| {
             self.pool.close();
             self.predictor.scorer.observers.shadow.close();
@@ -189,8 +203,8 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Holds this thread on a processor. Where that is not allowed it goes on without.
-fn hold_on(processor: Option<usize>) {
+/// Pins this thread to a processor. Without the permission, the thread runs on any processor.
+fn pin_to(processor: Option<usize>) {
     if let Some(processor) = processor {
         let mut set = rustix::thread::CpuSet::new();
         set.set(processor);
@@ -198,7 +212,7 @@ fn hold_on(processor: Option<usize>) {
     }
 }
 
-/// Listens on every address of a name, on one port.
+/// Listens on every address that a name resolves to, on the same port.
 fn bind(listen: &str) -> io::Result<Vec<TcpListener>> {
     let mut port = 0;
     let mut listeners = Vec::new();
@@ -215,8 +229,8 @@ fn bind(listen: &str) -> io::Result<Vec<TcpListener>> {
 
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A server that starts anew takes its port back from connections that are about to close; a
-    // port in use stays an error.
+    // A server that restarts can bind its port while connections of the former one still close. A port that
+    // another process listens on is an error all the same.
     socket.set_reuse_address(true)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
@@ -224,13 +238,14 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// The way to one thread, and how many connections it has.
+/// Hands connections to one I/O thread, and counts its open connections.
 struct ThreadHandle {
     sockets: mpsc::UnboundedSender<(std::net::TcpStream, SocketAddr, ConnectionPermit)>,
     open: Arc<AtomicUsize>,
 }
 
-/// Hands each connection to a thread as long as it listens, and those that are complete by then.
+/// Accepts connections as long as the server listens, then those that are complete already, and hands each to an
+/// I/O thread.
 async fn accept(
     listeners: Vec<TcpListener>,
     handles: Vec<ThreadHandle>,
@@ -248,7 +263,7 @@ async fn accept(
                 () = accept_all(&listener, &connection_limits, &handles) => {}
                 _ = listening.wait_for(|listening| !listening) => {}
             }
-            // A socket that closes resets the connections that nobody took from it.
+            // Closing the socket resets the connections that were not accepted.
             if let Ok(listener) = listener.into_std() {
                 accept_rest(&listener, &connection_limits, &handles);
             }
@@ -257,6 +272,7 @@ async fn accept(
     while tasks.join_next().await.is_some() {}
 }
 
+/// Accepts connections, and never returns.
 async fn accept_all(
     listener: &tokio::net::TcpListener,
     connection_limits: &Arc<ConnectionLimits>,
@@ -274,19 +290,19 @@ async fn accept_all(
     }
 }
 
-/// Accepts the connections that are complete already.
+/// Accepts the connections that are complete already, without waiting for more.
 fn accept_rest(listener: &TcpListener, connection_limits: &Arc<ConnectionLimits>, handles: &[ThreadHandle]) {
     loop {
         match listener.accept() {
             Ok((socket, address)) => hand_over(socket, address, connection_limits, handles),
-            // This one was gone before its turn.
+            // The client has closed the connection before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => return,
         }
     }
 }
 
-/// Hands a connection to the thread that has the fewest; one beyond a limit is closed.
+/// Hands a connection to the thread with the fewest connections. A connection beyond a limit is closed.
 fn hand_over(
     socket: std::net::TcpStream,
     address: SocketAddr,
@@ -294,7 +310,7 @@ fn hand_over(
     handles: &[ThreadHandle],
 ) {
     let Some(permit) = connection_limits.enter(address.ip()) else { return };
-    // Answers leave at once: a call must not wait for more bytes.
+    // Without Nagle's algorithm, which would hold small answers back.
     let _ = socket.set_nodelay(true);
     let _ = socket.set_nonblocking(true);
     if let Some(handle) = handles.iter().min_by_key(|handle| handle.open.load(Relaxed)) {
@@ -303,7 +319,7 @@ fn hand_over(
     }
 }
 
-/// One thread that serves connections.
+/// An I/O thread: it serves the connections that it is handed.
 struct IoThread {
     worker: Arc<Worker>,
     sockets: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr, ConnectionPermit)>,
@@ -316,7 +332,7 @@ struct IoThread {
 impl IoThread {
     async fn run(mut self) {
         let mut connections = JoinSet::new();
-        // There are no more where the server no longer listens.
+        // The channel closes when the server no longer listens.
         loop {
             tokio::select! {
                 socket = self.sockets.recv() => {
@@ -326,7 +342,7 @@ impl IoThread {
                 _ = connections.join_next(), if !connections.is_empty() => {}
             }
         }
-        // Connections end by themselves, unless their clients do not let them.
+        // A connection ends by itself, but its client could delay the end for ever.
         let limit = connection::until_closing(&mut self.phase).await + 2 * FINAL_READ_TIME;
         let ended = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout_at(limit.into(), ended).await;
@@ -341,7 +357,7 @@ impl IoThread {
         let (worker, open) = (Arc::clone(&self.worker), Arc::clone(&self.open));
         let (tls, options, phase) = (self.tls.acceptor(), self.options.clone(), self.phase.clone());
         async move {
-            let _leave = Leave(open, permit);
+            let _open = OpenConnection(open, permit);
             let Ok(socket) = TcpStream::from_std(socket) else { return };
             let begin = |calls: &mut dyn Iterator<Item = IncomingCall<'_>>, cx: &mut Context<'_>| {
                 dispatch::begin(&worker, calls, cx);
@@ -365,10 +381,10 @@ impl IoThread {
     }
 }
 
-/// Counts a connection as gone when it is.
-struct Leave(Arc<AtomicUsize>, #[allow(dead_code)] ConnectionPermit);
+/// Counts a connection of a thread as open until this is dropped.
+struct OpenConnection(Arc<AtomicUsize>, #[allow(dead_code)] ConnectionPermit);
 
-impl Drop for Leave {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }

@@ -1,4 +1,4 @@
-//! What the engine counts: plain atomic numbers, one set for each thread, summed when read.
+//! The engine's statistics: atomic counters, one set for each thread, which are summed when they are read.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::protocol::reasons::{REASONS, ROW_REASONS};
 
-/// How many bounds the histograms have; one more bucket takes the rest.
+/// The number of bounds of a histogram. It has one bucket more, for values above the last bound.
 pub(crate) const BOUNDS: usize = 18;
 const BUCKETS: usize = BOUNDS + 1;
-/// Methods are counted by their index, which is below this.
+/// The index of a method, by which its calls are counted, is below this.
 pub(crate) const MAX_METHODS: usize = 8;
 
-/// Upper bounds of the histograms, in nanoseconds, ascending.
+/// The upper bounds of a histogram's buckets, in nanoseconds, ascending.
 pub(crate) type Bounds = [u64; BOUNDS];
 
-/// Counts of durations by bucket, and their sum in nanoseconds.
+/// A histogram of durations: the number in each bucket, and the sum of all.
 #[derive(Default)]
 pub(crate) struct Histogram {
     counts: [AtomicU64; BUCKETS],
@@ -32,7 +32,7 @@ impl Histogram {
     }
 }
 
-/// What one version answered on one thread; aligned, so that threads do not share its lines.
+/// The counters of one version on one thread. They are aligned, so that threads share no cache line.
 #[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct VersionCounts {
@@ -43,22 +43,24 @@ pub(crate) struct VersionCounts {
     pub encode: Histogram,
 }
 
-/// Magnitudes below 2^-40 count as 0, those from 2^40 as just below it.
+/// A magnitude below 2^-40 counts as 0. A magnitude of 2^40 or more counts as the largest double below 2^40.
 const LEAST: f64 = 1.0 / (1_u64 << 40) as f64;
 const MOST_BITS: u64 = ((1023 + 40) << 52) - 1;
-/// The first 16 bits of the least magnitude that is not 0, and how many there are up to the most.
+/// The key, which is the first 16 bits, of `LEAST`; and the number of keys from there to 2^40.
 const FIRST_KEY: u64 = (1023 - 40) << 4;
 const KEYS: usize = 80 << 4;
 
-/// Numbers counted by the first 16 bits of the double: sign, exponent, a sixteenth of an octave.
+/// Counts numbers by the first 16 bits of the double: the sign, the exponent, and four bits of the fraction, so
+/// that a bucket is a sixteenth of an octave wide.
 #[derive(Default)]
 pub(crate) struct Distribution {
-    /// 0, the positive keys, the negative ones; made with the first number.
+    /// The count of 0, then those of the positive keys, then those of the negative keys. Allocated with the first
+    /// number.
     counts: OnceLock<Box<[AtomicU64]>>,
 }
 
 impl Distribution {
-    /// Counts one number; NaN is not counted.
+    /// Counts one number. NaN is not counted.
     #[inline]
     pub(crate) fn add(&self, value: f64) {
         if value.is_nan() {
@@ -66,24 +68,24 @@ impl Distribution {
         }
         let bits = value.to_bits();
         let magnitude = bits & !(1 << 63);
-        let place = if value.abs() < LEAST {
+        let index = if value.abs() < LEAST {
             0
         } else {
             1 + (magnitude.min(MOST_BITS) >> 48) - FIRST_KEY + (bits >> 63) * KEYS as u64
         };
         let counts = self.counts.get_or_init(|| (0..=2 * KEYS).map(|_| AtomicU64::new(0)).collect());
-        counts[place as usize].fetch_add(1, Relaxed);
+        counts[index as usize].fetch_add(1, Relaxed);
     }
 
-    /// Adds what was counted to sums that have the first 16 bits for keys.
+    /// Adds the counts to `sums`, by key.
     pub(crate) fn add_to(&self, sums: &mut BTreeMap<u16, u64>) {
-        for (place, count) in self.counts.get().into_iter().flatten().enumerate() {
+        for (index, count) in self.counts.get().into_iter().flatten().enumerate() {
             let count = count.load(Relaxed);
             if count > 0 {
-                let key = match place {
+                let key = match index {
                     0 => 0,
-                    _ if place <= KEYS => FIRST_KEY + place as u64 - 1,
-                    _ => (1 << 15) + FIRST_KEY + (place - KEYS) as u64 - 1,
+                    _ if index <= KEYS => FIRST_KEY + index as u64 - 1,
+                    _ => (1 << 15) + FIRST_KEY + (index - KEYS) as u64 - 1,
                 };
                 *sums.entry(key as u16).or_default() += count;
             }
@@ -91,7 +93,7 @@ impl Distribution {
     }
 }
 
-/// What a version answered on one route, on one thread.
+/// The counters of a version on one route, on one thread.
 #[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct RouteCounts {
@@ -99,22 +101,23 @@ pub(crate) struct RouteCounts {
     pub rows: AtomicU64,
     pub failed: [AtomicU64; REASONS],
     pub row_errors: [AtomicU64; ROW_REASONS],
+    /// Copies of calls for a shadow that were not scored.
     pub dropped: AtomicU64,
     pub latency: Distribution,
     pub scores: Distribution,
 }
 
-/// One for each thread.
+/// The counters of a route, one set for each thread.
 pub(crate) type RouteShards = Box<[RouteCounts]>;
 
 impl RouteCounts {
-    /// Counts a call that failed once the version was found.
+    /// Counts a call that failed after its version was found.
     pub(crate) fn fail(&self, reason: u32) {
         self.failed[reason as usize].fetch_add(1, Relaxed);
     }
 }
 
-/// What one thread answered.
+/// The counters of calls on one thread, by method.
 #[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct CallCounts {
@@ -123,22 +126,22 @@ pub(crate) struct CallCounts {
 }
 
 impl CallCounts {
-    /// Counts an answer of a method.
+    /// Counts a call, or a message of a stream, that a method answered.
     #[inline]
     pub(crate) fn answer(&self, method: usize) {
         self.answered[method].fetch_add(1, Relaxed);
     }
 
-    /// Counts a failure of a method by its reason.
+    /// Counts a call, or a message of a stream, that failed for this reason.
     pub(crate) fn fail(&self, method: usize, reason: u32) {
         self.failed[method][reason as usize].fetch_add(1, Relaxed);
     }
 }
 
-/// Sums of a histogram: its counts and the nanoseconds.
+/// A histogram that is summed over threads: the number in each bucket, and the sum in nanoseconds.
 pub(crate) type Sums = (Vec<u64>, u64);
 
-/// Adds the histograms up.
+/// Sums histograms.
 pub(crate) fn sum<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Sums {
     let mut sums = (vec![0; BUCKETS], 0);
     for histogram in histograms {

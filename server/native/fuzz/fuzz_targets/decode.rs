@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run decode`: no bytes make the decoder panic, and what it reads is whole.
+//! `cargo +nightly fuzz run decode`: decodes arbitrary bytes as a request.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run session`: no bytes of a client's harm a session, whatever its calls do.
+//! `cargo +nightly fuzz run session`: feeds arbitrary bytes to an HTTP/2 session, as its client.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,8 +1,15 @@
-//! The way to the control plane and back.
+//! The queue of events for the control plane, and the way back for its answers.
 //!
-//! What is not on the hot path becomes an event in a queue that the control plane's event loop
-//! reads when a file descriptor wakes it; so no thread of the engine ever waits for the
-//! interpreter. What the control plane has to say comes back by the number of the call.
+//! All that the hot path does not do itself goes through this queue, so that no thread of the engine ever waits
+//! for the interpreter. The rules:
+//!
+//! 1. The engine pushes an event and goes on. A file descriptor wakes the control plane's event loop, which
+//!    takes all events at once.
+//! 2. The descriptor is written when the queue was empty, and read before the queue is emptied. So an event that
+//!    comes between the two wakes the event loop again, and no event is forgotten.
+//! 3. Every question and every control call has a number. The control plane's answers name that number. An
+//!    answer to a caller who has gone is dropped.
+//! 4. The faults in the queue are bounded by `MAX_FAULTS`. Further faults are counted.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -18,46 +25,48 @@ use crate::protocol::status::RpcError;
 use crate::routing::snapshot::Origin;
 use crate::transport::context::CallContext;
 
-/// What the control plane is told.
+/// An event for the control plane.
 pub(crate) enum Event {
     /// A control call has begun.
     Open { id: u64, context: CallContext<'static> },
-    /// The next message of a control call, which had asked for it.
+    /// The next message of a control call, after `Command::Want`.
     Message { id: u64, data: Bytes },
-    /// The caller sends no more, though the control call had asked for more.
+    /// The request of a control call has ended: there is no next message.
     End { id: u64 },
-    /// The caller went away.
+    /// A control call is over before `Command::Finish`: its caller cancelled, or its deadline passed.
     Gone { id: u64 },
-    /// A prediction has failed, and the control plane words the failure.
+    /// A prediction has failed. The control plane words its error.
     Ask { id: u64, origin: Option<Origin>, question: Box<Question> },
     /// A fault of the server, for the log.
     Fault { method: &'static str, text: String },
 }
 
-/// What the control plane says to a control call.
+/// A command of the control plane to a control call.
 pub(crate) enum Command {
-    /// It wants the caller's next message.
+    /// Deliver the next message of the caller.
     Want,
-    /// A message for the caller.
+    /// Send this message to the caller.
     Send(Bytes),
-    /// The end: None where all is well.
+    /// End the call with this error; `None`: with the status OK.
     Finish(Option<RpcError>),
 }
 
+/// Who waits for an answer of the control plane.
 enum Waiting {
     Call(mpsc::UnboundedSender<Command>),
     Question(oneshot::Sender<RpcError>),
 }
 
-/// Faults that wait for the control plane's log at most: a model that fails in each call must not fill
-/// the memory.
+/// The largest number of faults in the queue: a model that fails in every call must not fill the memory.
 const MAX_FAULTS: usize = 64;
 
-/// What waits for the control plane.
+/// The events that the control plane has not taken yet.
 #[derive(Default)]
 struct EventQueue {
     events: Vec<Event>,
+    /// The faults among `events`.
     faults: usize,
+    /// The faults that were left out of `events`.
     faults_left_out: u64,
 }
 
@@ -72,11 +81,12 @@ impl EventQueue {
     }
 }
 
-/// The queue of events, and who waits for what comes back.
+/// The queue of events, and all who wait for an answer, by number.
 pub(crate) struct Events {
     queue: Mutex<EventQueue>,
     waiting: Mutex<HashMap<u64, Waiting>>,
     last_id: AtomicU64,
+    /// An eventfd, readable while the queue has events.
     wake: OwnedFd,
 }
 
@@ -85,8 +95,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Events {
+    /// An empty queue.
+    ///
     /// # Errors
-    /// The process has too many open files.
+    /// `io::Error`: no eventfd can be made, as where the process has too many open files.
     pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Self {
             queue: Mutex::default(),
@@ -96,14 +108,14 @@ impl Events {
         })
     }
 
-    /// Readable while there are events.
+    /// The file descriptor that is readable while the queue has events.
     pub(crate) fn file_descriptor(&self) -> RawFd {
         self.wake.as_fd().as_raw_fd()
     }
 
-    /// All events since the last time.
+    /// Takes all events out of the queue.
     pub(crate) fn take(&self) -> Vec<Event> {
-        // Read first: an event that comes in between wakes once more.
+        // Read before the queue is emptied (rule 2).
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         let EventQueue { mut events, faults_left_out, .. } = std::mem::take(&mut *locked(&self.queue));
         if faults_left_out > 0 {
@@ -117,10 +129,11 @@ impl Events {
         self.change(locked(&self.queue), |queue| queue.events.push(event));
     }
 
+    /// Changes the queue, and wakes the event loop where the queue was empty.
     fn change(&self, mut queue: MutexGuard<'_, EventQueue>, change: impl FnOnce(&mut EventQueue)) {
-        let idle = queue.events.is_empty();
+        let was_empty = queue.events.is_empty();
         change(&mut queue);
-        if idle {
+        if was_empty {
             let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         }
     }
@@ -129,12 +142,12 @@ impl Events {
         self.last_id.fetch_add(1, Relaxed) + 1
     }
 
-    /// Tells of a fault of the server.
+    /// Reports a fault of the server in a method, for the log.
     pub(crate) fn fault(&self, method: &'static str, text: &str) {
         self.change(locked(&self.queue), |queue| queue.push_fault(method, text));
     }
 
-    /// Tells of a panic, unless it came while the queue was held.
+    /// Reports a panic. Never waits: a panic of a thread that has the queue locked is not reported.
     pub(crate) fn panicked(&self, text: &str) {
         match self.queue.try_lock() {
             Ok(queue) => self.change(queue, |queue| queue.push_fault("panic", text)),
@@ -145,7 +158,8 @@ impl Events {
         }
     }
 
-    /// Asks for the words of a failure; None where the control plane is gone.
+    /// Asks the control plane for the error of a failed prediction. `None`: the engine has stopped, and the
+    /// control plane answers no more.
     pub(crate) async fn ask(
         self: &Events,
         origin: Option<Origin>,
@@ -154,12 +168,12 @@ impl Events {
         let id = self.next_id();
         let (sender, answer) = oneshot::channel();
         locked(&self.waiting).insert(id, Waiting::Question(sender));
-        let _forget = Forget { events: self, id };
+        let _forget = ForgetOnDrop { events: self, id };
         self.push(Event::Ask { id, origin, question });
         answer.await.ok()
     }
 
-    /// Begins a control call.
+    /// Begins a control call: a call that the control plane answers.
     pub(crate) fn open(self: &Arc<Self>, context: CallContext<'static>) -> ControlCall {
         let id = self.next_id();
         let (sender, commands) = mpsc::unbounded_channel();
@@ -168,55 +182,57 @@ impl Events {
         ControlCall { events: Arc::clone(self), id, commands, ended: false }
     }
 
-    /// Passes a command to a control call; one that is over ignores it.
+    /// Passes a command to a control call. Ignored where the call is over.
     pub(crate) fn command(&self, id: u64, command: Command) {
         if let Some(Waiting::Call(sender)) = locked(&self.waiting).get(&id) {
             let _ = sender.send(command);
         }
     }
 
-    /// Answers `ask`.
-    pub(crate) fn answer(&self, id: u64, failure: RpcError) {
+    /// Answers a question. Ignored where nobody waits for the answer any more.
+    pub(crate) fn answer(&self, id: u64, error: RpcError) {
         if let Some(Waiting::Question(sender)) = locked(&self.waiting).remove(&id) {
-            let _ = sender.send(failure);
+            let _ = sender.send(error);
         }
     }
 
-    /// Lets everyone who waits go: nothing comes back any more.
+    /// Ends all waiting: the control plane answers no more.
     pub(crate) fn close(&self) {
         locked(&self.waiting).clear();
     }
 }
 
-/// Forgets a question whose caller went away.
-struct Forget<'a> {
+/// Forgets a question when the task that waits for its answer is dropped.
+struct ForgetOnDrop<'a> {
     events: &'a Events,
     id: u64,
 }
 
-impl Drop for Forget<'_> {
+impl Drop for ForgetOnDrop<'_> {
     fn drop(&mut self) {
         locked(&self.events.waiting).remove(&self.id);
     }
 }
 
-/// A call that the control plane answers.
+/// A call that the control plane answers. Dropping it before its end tells the control plane that its caller has
+/// gone.
 pub(crate) struct ControlCall {
     events: Arc<Events>,
     id: u64,
     commands: mpsc::UnboundedReceiver<Command>,
+    /// Whether the control plane has ended the call, or answers no more.
     ended: bool,
 }
 
 impl ControlCall {
-    /// What the control plane says next; None where it is gone.
+    /// The next command of the control plane. `None`: the control plane answers no more.
     pub(crate) async fn next(&mut self) -> Option<Command> {
         let command = self.commands.recv().await;
         self.ended |= matches!(command, None | Some(Command::Finish(_)));
         command
     }
 
-    /// Hands a message over, or tells that there are no more.
+    /// Delivers the next message of the request; `None`: the request has ended.
     pub(crate) fn deliver(&self, message: Option<Bytes>) {
         let id = self.id;
         self.events.push(match message {
@@ -249,14 +265,14 @@ mod tests {
         assert_eq!(taken.len(), MAX_FAULTS + 1);
         let Some(Event::Fault { text, .. }) = taken.last() else { panic!("no fault") };
         assert!(text.starts_with("1000 more faults"));
-        // A panic finds the same bound, and does not wait for the queue.
-        let held = locked(&events.queue);
-        events.panicked("while the queue is held");
-        drop(held);
+        // A panic counts as a fault, and does not wait for the queue.
+        let guard = locked(&events.queue);
+        events.panicked("while the queue is locked");
+        drop(guard);
         events.panicked("at some place");
         let Some(Event::Fault { method: "panic", text }) = events.take().pop() else { panic!("no fault") };
         assert_eq!(text, "at some place");
-        // The next ones are told again.
+        // Later faults are reported again.
         events.fault("Predict", "the model fails");
         assert_eq!(events.take().len(), 1);
     }

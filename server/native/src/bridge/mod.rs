@@ -1,4 +1,4 @@
-//! The way to the control plane and back.
+//! The bridge to the control plane: events, questions and panics go there, and answers come back.
 
 pub(crate) mod events;
 pub(crate) mod panics;

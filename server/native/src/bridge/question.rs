@@ -1,15 +1,16 @@
-//! What the control plane is asked about a prediction that failed: it has the words.
+//! The question that the engine asks the control plane about a failed prediction: how to word its error.
 
-/// A prediction that failed for a reason that its request, or its answer, gives.
+/// A prediction that failed because of its request, or of the length of its response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Question {
-    /// What the method is counted as.
+    /// The name under which the method is counted.
     pub method: &'static str,
     pub model: String,
-    /// The major whose typed service was called.
+    /// The major version whose typed service was called; `None` for methods that are not typed.
     pub major: Option<u64>,
+    /// The version as the request names it.
     pub version: String,
-    /// The version that was to answer; empty where there is none.
+    /// The version that was to answer; empty where no version was found.
     pub picked: String,
     pub schema_fingerprint: String,
     pub row_count: u32,
@@ -18,15 +19,15 @@ pub(crate) struct Question {
     pub problem: Problem,
 }
 
-/// What is wrong with a request, or with its answer.
+/// What is wrong with the request, or with its response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// The names, counts and the fingerprint of the question say what.
+    /// The other fields of the question say what is wrong.
     Request,
-    /// The bytes do not parse as a message of the version that was picked.
+    /// The bytes do not parse as a message of the version that was to answer.
     Malformed,
-    /// The only row is refused: a `RowError` without its row, as bytes.
+    /// The only row of the request is refused: the bytes of its `RowError`, without the number of the row.
     Row(Vec<u8>),
-    /// The answer is longer than allowed: its bytes.
+    /// The response is longer than allowed: its length in bytes.
     TooLong(usize),
 }

@@ -1,4 +1,4 @@
-//! The inputs and outputs of runs of one graph.
+//! The binding of input and output tensors to the runs of one graph.
 
 use std::ffi::{CString, c_char};
 use std::ops::Range;
@@ -15,8 +15,10 @@ use crate::onnx::tensor::Tensor;
 pub(crate) struct Names(Vec<CString>);
 
 impl Names {
+    /// Converts names to C strings.
+    ///
     /// # Errors
-    /// A name has a zero byte.
+    /// `OrtError`: a name has a zero byte.
     pub(crate) fn new<S: AsRef<str>>(names: &[S]) -> Result<Self> {
         let convert = |name: &S| CString::new(name.as_ref());
         let names = names.iter().map(convert).collect::<std::result::Result<_, _>>();
@@ -24,10 +26,10 @@ impl Names {
     }
 }
 
-/// Inputs with the outputs that a run makes of them.
+/// The inputs and outputs of a graph, for one run after the other.
 ///
-/// The outputs of a run are the places where the next one writes, so that runs of one shape
-/// allocate nothing.
+/// The first run makes the output tensors, and each later run writes into the same tensors. So runs with inputs
+/// of one shape allocate nothing.
 pub(crate) struct IoBinding {
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
@@ -38,11 +40,11 @@ pub(crate) struct IoBinding {
     names: Arc<(Names, Names)>,
 }
 
-// SAFETY: the raw pointers are to what `inputs`, `outputs` and `names` own, which are Send.
+// SAFETY: the raw pointers are to memory that `inputs`, `outputs` and `names` own, and these are Send.
 unsafe impl Send for IoBinding {}
 
 impl IoBinding {
-    /// A frame of tensors in the order of the names.
+    /// A binding of these inputs, in the order of the input names.
     pub(crate) fn new(inputs: Vec<Tensor>, names: Arc<(Names, Names)>) -> Self {
         let pointers = |names: &Names| names.0.iter().map(|name| name.as_ptr()).collect::<Vec<_>>();
         Self {
@@ -56,48 +58,48 @@ impl IoBinding {
         }
     }
 
-    /// The inputs, to be filled.
+    /// The inputs, to be written before a run.
     pub(crate) fn inputs_mut(&mut self) -> &mut [Tensor] {
         &mut self.inputs
     }
 
-    /// Puts another tensor in the place of an input; the outputs must have the shapes that they had.
+    /// Replaces an input. The shapes of the outputs must not change with it.
     pub(crate) fn set_input(&mut self, index: usize, tensor: Tensor) {
         self.raw_inputs[index] = tensor.raw.cast_const();
         self.inputs[index] = tensor;
     }
 
-    /// A frame of outputs alone, for what was gathered from several runs.
+    /// A binding that has only outputs, which are gathered from the runs of other bindings.
     pub(crate) fn from_outputs(outputs: Vec<Tensor>, names: Arc<(Names, Names)>) -> Self {
         Self { outputs, ..Self::new(Vec::new(), names) }
     }
 
-    /// What the last run made.
+    /// The outputs of the last run; no tensors before the first.
     pub(crate) fn outputs(&self) -> &[Tensor] {
         &self.outputs
     }
 
-    /// Copies some elements of the outputs of another frame to the beginning of this one's; `from`
-    /// says which, by the index of the output.
+    /// Copies elements of the outputs of another binding to the beginning of the outputs of this one. `from`
+    /// returns the range of elements for the index of an output.
     ///
     /// # Errors
-    /// They are texts, and onnxruntime refuses one.
+    /// `OrtError`: onnxruntime refuses a text.
     ///
     /// # Panics
-    /// As of `Tensor::copy_from`.
+    /// For an output, the element types differ, or a range does not fit into one of the two tensors.
     pub(crate) fn copy_outputs(&mut self, other: &Self, from: impl Fn(usize) -> Range<usize>) -> Result<()> {
         let mut pairs = self.outputs.iter_mut().zip(&other.outputs).enumerate();
         pairs.try_for_each(|(i, (output, other))| output.copy_from(0, other, from(i)))
     }
 
-    /// Runs the graph.
+    /// Runs the graph. `stop` can stop the run from another thread.
     ///
     /// # Errors
-    /// onnxruntime refuses the inputs, the run was told to end, or an output is no tensor of plain
-    /// values.
+    /// `OrtError`: onnxruntime refuses the inputs, an operator fails, the run was stopped, or an output is not a
+    /// tensor of an `Element`.
     ///
     /// # Panics
-    /// There is not one name for each input.
+    /// The number of inputs is not the number of input names.
     pub(crate) fn run(&mut self, session: &Session, stop: Option<&Stop>) -> Result<()> {
         assert_eq!(self.names.0.0.len(), self.raw_inputs.len());
         let api = session.library.api;
@@ -106,8 +108,9 @@ impl IoBinding {
             self.raw_outputs.clear();
             self.raw_outputs.resize(self.output_names.len(), null_mut());
         }
-        // SAFETY: every list is as long as said; the names and tensors are owned by this frame;
-        // outputs are null, to be made, or tensors of an earlier run over inputs of this shape.
+        // SAFETY: every list is as long as the length that is passed with it, and this binding owns the names and
+        // the tensors. Outputs are null, so that the run makes them, or tensors of an earlier run on inputs of
+        // the same shapes.
         let ran = unsafe {
             check(
                 api,
@@ -124,10 +127,11 @@ impl IoBinding {
             )
         };
         if first {
+            // Adopted even where the run failed, so that no output leaks.
             let made = self.raw_outputs.iter().filter(|raw| !raw.is_null());
-            let made = made.map(|&raw| Tensor::adopt(session.library, raw)).collect::<Vec<_>>();
+            let outputs = made.map(|&raw| Tensor::adopt(session.library, raw)).collect::<Vec<_>>();
             ran?;
-            self.outputs = made.into_iter().collect::<Result<Vec<_>>>()?;
+            self.outputs = outputs.into_iter().collect::<Result<Vec<_>>>()?;
             return Ok(());
         }
         ran

@@ -1,9 +1,14 @@
-//! onnxruntime's library, out of the wheel that ships it, through its C API.
+//! onnxruntime's shared library, which comes with the Python package, through its C API.
 //!
-//! The table of functions is that of `ort-sys`: a struct that onnxruntime only ever appends to, asked for
-//! at the version that it was written for. Nothing is linked or fetched at build time. The modules of this
-//! folder share three rules of `unsafe`: every result of the API goes through `check`; each raw pointer has
-//! one owner, which releases it when dropped; the library is never unloaded.
+//! The functions of the API are the fields of `ort_sys::OrtApi`. onnxruntime only ever appends to this struct,
+//! and returns it for the version of the API that `ort-sys` was written for. Nothing is linked or downloaded at
+//! build time.
+//!
+//! The `unsafe` code of this folder rests on three rules:
+//!
+//! 1. Every status that the API returns goes through `check`.
+//! 2. Each raw pointer has one owner, which releases it when it is dropped.
+//! 3. The library is never unloaded, so the API, the environment and the allocator live as long as the process.
 
 use std::ffi::CStr;
 use std::path::Path;
@@ -12,7 +17,7 @@ use std::sync::{Mutex, OnceLock};
 
 use ort_sys::{OrtAllocator, OrtApi, OrtApiBase, OrtEnv, OrtLoggingLevel, OrtStatusPtr};
 
-/// What onnxruntime says is wrong.
+/// An error of onnxruntime, in its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OrtError(pub String);
 
@@ -24,6 +29,7 @@ impl std::fmt::Display for OrtError {
 
 pub(super) type Result<T> = std::result::Result<T, OrtError>;
 
+/// The loaded library.
 pub(super) struct Library {
     pub(super) api: &'static OrtApi,
     pub(super) env: *mut OrtEnv,
@@ -31,44 +37,48 @@ pub(super) struct Library {
     version: String,
 }
 
-// SAFETY: the table of functions is constant; onnxruntime documents its environment and its
-// default allocator as usable from any thread. All live as long as the process.
+// SAFETY: the API is constant, and onnxruntime documents its environment and its default allocator as usable
+// from any thread.
 unsafe impl Send for Library {}
 // SAFETY: as above.
 unsafe impl Sync for Library {}
 
 static LIBRARY: OnceLock<Library> = OnceLock::new();
 
-/// Loads onnxruntime into the process, once; later calls change nothing. Returns its version.
+/// Loads onnxruntime into the process, and returns its version. Only the first call that succeeds loads a
+/// library; later calls return the version of that one.
 ///
 /// # Errors
-/// The library cannot be loaded, or is older than the API that this engine uses.
-pub(crate) fn load(library: &Path) -> Result<&'static str> {
+/// `OrtError`: the library cannot be loaded, or is older than the API that this engine uses.
+pub(crate) fn load(path: &Path) -> Result<&'static str> {
     static LOADING: Mutex<()> = Mutex::new(());
-    let _turn = LOADING.lock();
+    let _guard = LOADING.lock();
     if LIBRARY.get().is_none() {
-        let _ = LIBRARY.set(open_library(library)?);
+        let _ = LIBRARY.set(open_library(path)?);
     }
     self::library().map(|library| library.version.as_str())
 }
 
+/// The loaded library.
+///
+/// # Errors
+/// `OrtError`: `load` has not loaded a library.
 pub(super) fn library() -> Result<&'static Library> {
     LIBRARY.get().ok_or_else(|| OrtError("onnxruntime is not loaded".into()))
 }
 
 fn open_library(path: &Path) -> Result<Library> {
     let failed = |error: String| OrtError(format!("{} cannot be used: {error}", path.display()));
-    // SAFETY: the initialisers of onnxruntime's library are sound to run; it is never unloaded,
-    // so what it hands out stays valid.
+    // SAFETY: the initialisers of onnxruntime's library are sound to run.
     let library = unsafe { libloading::Library::new(path) }.map_err(|error| failed(error.to_string()))?;
     let library = Box::leak(Box::new(library));
-    // SAFETY: this is the signature of that symbol in onnxruntime_c_api.h.
+    // SAFETY: the type is the signature of this symbol in onnxruntime_c_api.h.
     let get_base =
         unsafe { library.get::<unsafe extern "system" fn() -> *const OrtApiBase>(b"OrtGetApiBase\0") }
             .map_err(|error| failed(error.to_string()))?;
-    // SAFETY: the function takes nothing and returns a pointer to a constant.
+    // SAFETY: the function takes no argument and returns a pointer to a constant.
     let base = unsafe { &*get_base() };
-    // SAFETY: both functions may be called at any time; the version is a constant C string.
+    // SAFETY: both functions may be called at any time. The version is a constant C string.
     let (api, version) =
         unsafe { ((base.GetApi)(ort_sys::ORT_API_VERSION), CStr::from_ptr((base.GetVersionString)())) };
     let version = version.to_string_lossy().into_owned();
@@ -76,11 +86,11 @@ fn open_library(path: &Path) -> Result<Library> {
         let wanted = ort_sys::ORT_API_VERSION;
         return Err(failed(format!("onnxruntime {version} is older than 1.{wanted}")));
     }
-    // SAFETY: not null, and a constant of the library, which is never unloaded.
+    // SAFETY: the pointer is not null, and points to a constant of the library.
     let api = unsafe { &*api };
     let mut env = null_mut();
     let mut allocator = null_mut();
-    // SAFETY: the arguments are as the header asks; each result is checked.
+    // SAFETY: the arguments are those that the header asks for, and each status is checked.
     unsafe {
         let level = OrtLoggingLevel::ORT_LOGGING_LEVEL_FATAL;
         check(api, (api.CreateEnv)(level, c"scorewire".as_ptr(), &mut env))?;
@@ -89,15 +99,18 @@ fn open_library(path: &Path) -> Result<Library> {
     Ok(Library { api, env, allocator, version })
 }
 
-/// Turns a status into a result, and frees it.
+/// Turns a status into a result, and releases the status.
+///
+/// # Errors
+/// `OrtError`: the status is an error.
 ///
 /// # Safety
-/// The status comes from a call of this API, and is handed in once.
+/// The status was returned by a function of this API, and is passed once.
 pub(super) unsafe fn check(api: &OrtApi, status: OrtStatusPtr) -> Result<()> {
     if status.0.is_null() {
         return Ok(());
     }
-    // SAFETY: not null, hence a status that this caller owns; its message lives until the release.
+    // SAFETY: the status is not null, so the caller owns it. Its message lives until the status is released.
     unsafe {
         let message = CStr::from_ptr((api.GetErrorMessage)(status.0)).to_string_lossy().into_owned();
         (api.ReleaseStatus)(status.0);

@@ -1,4 +1,16 @@
-//! Ends runs that take too long, by a thread that sleeps until the first of them must be over.
+//! A time limit for runs of graphs.
+//!
+//! onnxruntime can be told only from another thread to stop a run. So one thread of the process watches all
+//! runs that have a limit:
+//!
+//! 1. A run registers its `Stop` and its limit before it begins, and leaves when it has ended.
+//! 2. The thread sleeps until the earliest limit. A run that registers an earlier limit wakes the thread.
+//! 3. When a limit passes, the thread stops the run. The run ends before its next operator, and its caller gets
+//!    `RunError::Stopped`.
+//! 4. While a server stops, `stop_all` stops every run that is registered, and every run that registers
+//!    meanwhile.
+//!
+//! A run without a limit is not watched, and cannot be stopped.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,8 +22,9 @@ use crate::onnx::session::Stop;
 /// Why a run has no outputs.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RunError {
-    /// It was to be over, and was stopped.
+    /// The limit of the run passed, or a server of this process stops.
     Stopped,
+    /// onnxruntime failed.
     Failed(OrtError),
 }
 
@@ -30,13 +43,15 @@ impl std::fmt::Display for RunError {
     }
 }
 
-/// The runs that have a limit, by when they must be over; the number tells runs of one time apart.
+/// The runs that are registered.
 #[derive(Default)]
 struct Runs {
-    by_end: BTreeMap<(Instant, u64), Arc<Stop>>,
-    last: u64,
+    /// The runs by limit; a number tells runs with the same limit apart.
+    by_limit: BTreeMap<(Instant, u64), Arc<Stop>>,
+    last_number: u64,
+    /// Whether the thread that watches was started.
     watched: bool,
-    /// How many wait for the end of all runs.
+    /// How many calls of `stop_all` wait.
     ending: usize,
 }
 
@@ -47,7 +62,7 @@ fn locked() -> MutexGuard<'static, Option<Runs>> {
     RUNS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A run among those that are watched, as long as this lives.
+/// Keeps a run registered until this is dropped.
 struct Watched((Instant, u64));
 
 impl Watched {
@@ -59,13 +74,13 @@ impl Watched {
             thread.map_err(|error| OrtError(format!("no thread can be started: {error}")))?;
             runs.watched = true;
         }
-        runs.last += 1;
-        let key = (until, runs.last);
+        runs.last_number += 1;
+        let key = (until, runs.last_number);
         if runs.ending > 0 {
             stop.stop();
         }
-        runs.by_end.insert(key, Arc::clone(stop));
-        if runs.by_end.first_key_value().is_some_and(|(first, _)| *first == key) {
+        runs.by_limit.insert(key, Arc::clone(stop));
+        if runs.by_limit.first_key_value().is_some_and(|(first, _)| *first == key) {
             CHANGED.notify_one();
         }
         Ok(Self(key))
@@ -75,20 +90,21 @@ impl Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if let Some(runs) = &mut *locked() {
-            runs.by_end.remove(&self.0);
+            runs.by_limit.remove(&self.0);
         }
     }
 }
 
+/// The thread that watches: it stops the runs whose limit has passed, and never ends.
 fn watch() {
     let mut guard = locked();
     loop {
         let now = Instant::now();
         let runs = guard.get_or_insert_default();
-        while let Some(first) = runs.by_end.first_entry().filter(|first| first.key().0 <= now) {
+        while let Some(first) = runs.by_limit.first_entry().filter(|first| first.key().0 <= now) {
             first.remove().stop();
         }
-        let next = runs.by_end.first_key_value().map(|((until, _), _)| *until);
+        let next = runs.by_limit.first_key_value().map(|((until, _), _)| *until);
         guard = match next {
             None => CHANGED.wait(guard).unwrap_or_else(PoisonError::into_inner),
             Some(until) => {
@@ -99,14 +115,14 @@ fn watch() {
     }
 }
 
-/// Ends all runs that have a limit, and those that begin until `wait` returns, as of a process that is
-/// about to end.
+/// Stops all runs that have a limit, and those that begin before `wait` returns: at the end of a server, `wait`
+/// waits for the threads that run graphs.
 pub(crate) fn stop_all(wait: impl FnOnce()) {
     {
         let mut runs = locked();
         let runs = runs.get_or_insert_default();
         runs.ending += 1;
-        for stop in runs.by_end.values() {
+        for stop in runs.by_limit.values() {
             stop.stop();
         }
     }
@@ -114,10 +130,12 @@ pub(crate) fn stop_all(wait: impl FnOnce()) {
     locked().get_or_insert_default().ending -= 1;
 }
 
-/// Runs something that ends soon after its `Stop` says so; without a time it is not watched.
+/// Calls `run`, which runs a graph with the `Stop` that it is given, and stops the graph at the time `until`.
+/// `None`: the run has no limit.
 ///
 /// # Errors
-/// It failed, or was to be over before it was.
+/// `RunError::Stopped`: the limit passed, or a server stops. `RunError::Failed`: the run failed before, or the
+/// thread that watches cannot be started.
 pub(crate) fn run<T>(
     until: Option<Instant>,
     run: impl FnOnce(Option<&Stop>) -> Result<T, OrtError>,

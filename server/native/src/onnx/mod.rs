@@ -1,4 +1,4 @@
-//! onnxruntime: its library, sessions, tensors, the binding of both to a run, and the time limit of runs.
+//! onnxruntime: its library, sessions, tensors, the binding of tensors to a run, and the time limit of runs.
 
 pub(crate) mod binding;
 pub(crate) mod library;

@@ -1,4 +1,4 @@
-//! Graphs that are ready to run, and how a run is told to end.
+//! Sessions, which are graphs that are ready to run, and the way to stop a run.
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -8,7 +8,7 @@ use ort_sys::{ExecutionMode, OrtRunOptions, OrtSession, OrtSessionOptions};
 
 use crate::onnx::library::{Library, Result, check, library};
 
-/// A graph, ready to run; safe to run from many threads at once.
+/// A graph that is ready to run. Many threads may run it at once.
 pub(crate) struct Session {
     pub(super) library: &'static Library,
     pub(super) raw: *mut OrtSession,
@@ -21,35 +21,34 @@ unsafe impl Sync for Session {}
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // SAFETY: this is the only owner, and whatever runs borrows it.
+        // SAFETY: this is the only owner, and every run borrows the session.
         unsafe { (self.library.api.ReleaseSession)(self.raw) }
     }
 }
 
 impl Session {
-    /// Makes a session of a graph, on the CPU.
+    /// Makes a session on the CPU. `threads` is the number of threads that one run may use.
     ///
-    /// The graph comes as bytes, so that nothing in it can name a file. `threads` is how many may
-    /// work on one run.
+    /// The graph is passed as bytes and not as a path, so that no part of it can refer to a file.
     ///
     /// # Errors
-    /// onnxruntime does not take the graph.
+    /// `OrtError`: onnxruntime is not loaded, or refuses the graph.
     pub(crate) fn open(graph: &[u8], threads: i32) -> Result<Self> {
         let library = library()?;
         let api = library.api;
         let mut options: *mut OrtSessionOptions = null_mut();
         let mut raw = null_mut();
-        // SAFETY: the arguments are as the header asks; options are created first, released last,
-        // and the graph's bytes are copied by the call that reads them.
+        // SAFETY: the arguments are those that the header asks for. The options are created first and released
+        // last. The call that reads the bytes of the graph copies them.
         unsafe {
             check(api, (api.CreateSessionOptions)(&mut options))?;
             let opened = (|| {
                 check(api, (api.SetIntraOpNumThreads)(options, threads))?;
                 check(api, (api.SetInterOpNumThreads)(options, 1))?;
                 check(api, (api.SetSessionExecutionMode)(options, ExecutionMode::ORT_SEQUENTIAL))?;
-                // What fails comes back as a status, and callers must not be able to fill the log.
+                // Failures come back as a status. Callers must not be able to fill the log with them.
                 check(api, (api.SetSessionLogSeverityLevel)(options, 4))?;
-                // A waiting thread would take the core from the workers.
+                // A thread that spins while it waits would take processor time from the I/O threads.
                 for key in [c"session.intra_op.allow_spinning", c"session.inter_op.allow_spinning"] {
                     check(api, (api.AddSessionConfigEntry)(options, key.as_ptr(), c"0".as_ptr()))?;
                 }
@@ -63,45 +62,47 @@ impl Session {
     }
 }
 
-/// By which a run is told to end from another thread; for one run.
+/// Stops one run, from another thread.
 pub(crate) struct Stop {
     library: &'static Library,
     pub(super) raw: *mut OrtRunOptions,
     stopped: AtomicBool,
 }
 
-// SAFETY: onnxruntime documents that a run may be terminated by its options from another thread; this
-// owns them alone, and nothing else of them is changed.
+// SAFETY: onnxruntime documents that a run may be stopped through its options from another thread. This is
+// the only owner of the options, and changes nothing else of them.
 unsafe impl Send for Stop {}
 // SAFETY: as above.
 unsafe impl Sync for Stop {}
 
 impl Drop for Stop {
     fn drop(&mut self) {
-        // SAFETY: this is the only owner, and a run that uses it borrows it.
+        // SAFETY: this is the only owner, and a run that uses the options borrows this.
         unsafe { (self.library.api.ReleaseRunOptions)(self.raw) }
     }
 }
 
 impl Stop {
+    /// Makes a `Stop` for one run.
+    ///
     /// # Errors
-    /// There is not enough memory.
+    /// `OrtError`: onnxruntime is not loaded, or there is not enough memory.
     pub(crate) fn new() -> Result<Self> {
         let library = library()?;
         let mut raw = null_mut();
-        // SAFETY: the result is checked.
+        // SAFETY: the status is checked.
         unsafe { check(library.api, (library.api.CreateRunOptions)(&mut raw))? };
         Ok(Self { library, raw, stopped: AtomicBool::new(false) })
     }
 
-    /// Has the run end before its next operator, also within a loop of the graph.
+    /// Makes the run end before its next operator, also inside a loop of the graph.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Relaxed);
-        // SAFETY: the options live as long as this. Setting a flag does not fail.
+        // SAFETY: the options live as long as `self`. Setting the flag does not fail.
         let _ = unsafe { check(self.library.api, (self.library.api.RunOptionsSetTerminate)(self.raw)) };
     }
 
-    /// Whether it was told to end.
+    /// Whether `stop` was called.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Tensors in memory of onnxruntime's own, and the types of their elements.
+//! Tensors in memory that onnxruntime allocates, and the types of their elements.
 
 use std::ffi::c_void;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use ort_sys::{ONNXTensorElementDataType as Onnx, OrtValue};
 
 use crate::onnx::library::{Library, OrtError, Result, check, library};
 
-/// Whole numbers up to this magnitude are doubles.
+/// Every whole number up to this magnitude has an exact value as a double.
 pub(crate) const LARGEST_WHOLE: u64 = 1 << 53;
 
 /// The element type of a tensor.
@@ -29,7 +29,7 @@ pub(crate) enum Element {
 }
 
 impl Element {
-    /// The one of an ONNX number, if this engine takes it.
+    /// The element type with this number in ONNX. `None`: the engine does not support the type.
     pub(crate) fn from_onnx(code: i32) -> Option<Self> {
         Some(match code {
             1 => Self::F32,
@@ -48,7 +48,7 @@ impl Element {
         })
     }
 
-    /// Its number in ONNX.
+    /// The number of the type in ONNX.
     pub(crate) fn code(self) -> i32 {
         self.onnx() as i32
     }
@@ -71,7 +71,7 @@ impl Element {
     }
 }
 
-/// A tensor in memory of onnxruntime's own.
+/// A tensor in memory that onnxruntime allocates.
 pub(crate) struct Tensor {
     library: &'static Library,
     pub(super) raw: *mut OrtValue,
@@ -81,7 +81,7 @@ pub(crate) struct Tensor {
     count: usize,
 }
 
-// SAFETY: a tensor is plain memory, which this owns alone.
+// SAFETY: a tensor is plain memory, and this is its only owner.
 unsafe impl Send for Tensor {}
 
 impl Drop for Tensor {
@@ -91,7 +91,7 @@ impl Drop for Tensor {
     }
 }
 
-/// A Rust type whose memory is that of an element.
+/// A number type that has the same memory in Rust as in a tensor.
 pub(crate) trait Plain: Copy {
     const ELEMENT: Element;
 }
@@ -104,15 +104,15 @@ macro_rules! plain {
 plain!(f32 => F32, f64 => F64, i8 => I8, i16 => I16, i32 => I32, i64 => I64, u8 => U8, u16 => U16, u32 => U32, u64 => U64);
 
 impl Tensor {
-    /// A tensor of zeros or empty texts.
+    /// A tensor of zeros, or of empty texts.
     ///
     /// # Errors
-    /// There is not enough memory.
+    /// `OrtError`: onnxruntime is not loaded, or there is not enough memory.
     pub(crate) fn new(element: Element, shape: &[i64]) -> Result<Self> {
         let library = library()?;
         let api = library.api;
         let mut raw = null_mut();
-        // SAFETY: the shape is as long as said; the result is checked.
+        // SAFETY: the shape has `rank` dimensions, and the status is checked.
         unsafe {
             let (allocator, dims, rank) = (library.allocator, shape.as_ptr(), shape.len());
             check(api, (api.CreateTensorAsOrtValue)(allocator, dims, rank, element.onnx(), &mut raw))?;
@@ -120,20 +120,23 @@ impl Tensor {
         let tensor = Self::adopt(library, raw)?;
         if element != Element::Text {
             let size = tensor.count * element_size(element);
-            // SAFETY: the tensor is that large, and any element of zero bytes is valid.
+            // SAFETY: the tensor has `size` bytes, and an element whose bytes are all zero is valid.
             unsafe { tensor.data.cast::<u8>().write_bytes(0, size) };
         }
         Ok(tensor)
     }
 
-    /// Takes a value that onnxruntime made.
+    /// Takes the ownership of a value that onnxruntime made.
+    ///
+    /// # Errors
+    /// `OrtError`: the value is not a tensor, or its element type is not supported. The value is released then.
     pub(super) fn adopt(library: &'static Library, raw: *mut OrtValue) -> Result<Self> {
         let api = library.api;
         let mut tensor =
             Self { library, raw, data: null_mut(), element: Element::U8, shape: Vec::new(), count: 0 };
-        // SAFETY: the value is live; every result is checked; `info` is released on all paths. The
-        // element's type is written through a pointer to an integer of its size, since a newer
-        // runtime may know types that the enum does not.
+        // SAFETY: the value lives, every status is checked, and `info` is released on all paths. The element
+        // type is written through a pointer to an integer of the same size, since a newer onnxruntime may have
+        // types that the enum does not.
         unsafe {
             let mut is_tensor = 0;
             check(api, (api.IsTensor)(raw, &mut is_tensor))?;
@@ -162,78 +165,77 @@ impl Tensor {
         Ok(tensor)
     }
 
-    /// Its element type.
+    /// The type of the elements.
     pub(crate) fn element(&self) -> Element {
         self.element
     }
 
-    /// Its shape.
+    /// The dimensions.
     pub(crate) fn shape(&self) -> &[i64] {
         &self.shape
     }
 
-    /// How many elements it has.
+    /// The number of elements.
     pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    /// Its elements.
+    /// The elements of a tensor of numbers.
     ///
     /// # Panics
-    /// The type is not that of the tensor.
+    /// `T` is not the element type of the tensor.
     pub(crate) fn values<T: Plain>(&self) -> &[T] {
         assert_eq!(self.element, T::ELEMENT);
         if self.count == 0 {
             return &[];
         }
-        // SAFETY: the memory has `count` initialised elements of that type, and is borrowed as
-        // long as the tensor is.
+        // SAFETY: the memory has `count` initialised elements of this type, and is borrowed with the tensor.
         unsafe { std::slice::from_raw_parts(self.data.cast::<T>(), self.count) }
     }
 
-    /// Its elements, to be written.
+    /// The elements of a tensor of numbers, to be written.
     ///
     /// # Panics
-    /// The type is not that of the tensor.
+    /// `T` is not the element type of the tensor.
     pub(crate) fn values_mut<T: Plain>(&mut self) -> &mut [T] {
         assert_eq!(self.element, T::ELEMENT);
         if self.count == 0 {
             return &mut [];
         }
-        // SAFETY: as in `values`, and the tensor is borrowed alone.
+        // SAFETY: as in `values`, and the tensor is borrowed by `&mut`.
         unsafe { std::slice::from_raw_parts_mut(self.data.cast::<T>(), self.count) }
     }
 
-    /// Its truth values, to be written; only of a tensor that `new` made.
+    /// The elements of a tensor of booleans, to be written. Only for tensors that `new` made.
     ///
     /// # Panics
-    /// The type is another.
+    /// The element type is not `Bool`.
     pub(crate) fn bools_mut(&mut self) -> &mut [bool] {
         assert_eq!(self.element, Element::Bool);
         if self.count == 0 {
             return &mut [];
         }
-        // SAFETY: as in `values_mut`; `new` wrote zeros, runs do not write to their inputs, and
-        // what is written here are bools.
+        // SAFETY: as in `values_mut`. Every byte is a valid `bool`: `new` wrote zeros, runs do not write to their
+        // inputs, and callers of this function write `bool`s.
         unsafe { std::slice::from_raw_parts_mut(self.data.cast::<bool>(), self.count) }
     }
 
-    /// Its texts, one after the other, and where each of them ends.
+    /// Copies the elements of a tensor of texts.
     ///
     /// # Errors
-    /// It has none, or one of them is not UTF-8.
+    /// `OrtError`: the element type is not `Text`, or a text is not UTF-8.
     pub(crate) fn texts(&self) -> Result<Texts> {
         let api = self.library.api;
         let mut length = 0;
-        // SAFETY: onnxruntime checks the type; the length is that of all texts together.
+        // SAFETY: onnxruntime checks the type. It writes the length of all texts together.
         unsafe { check(api, (api.GetStringTensorDataLength)(self.raw, &mut length))? };
         let mut bytes = vec![0_u8; length];
         let mut starts = vec![0_usize; self.count];
         if self.count > 0 {
-            let (data, places) = (bytes.as_mut_ptr().cast::<c_void>(), starts.as_mut_ptr());
-            // SAFETY: both have as much room as is said.
+            let (data, offsets) = (bytes.as_mut_ptr().cast::<c_void>(), starts.as_mut_ptr());
+            // SAFETY: `data` has room for `length` bytes, and `offsets` for `count` integers.
             unsafe {
-                check(api, (api.GetStringTensorContent)(self.raw, data, length, places, self.count))?;
+                check(api, (api.GetStringTensorContent)(self.raw, data, length, offsets, self.count))?;
             }
         }
         let joined = String::from_utf8(bytes).map_err(|_| OrtError("a text is not UTF-8".into()))?;
@@ -243,22 +245,22 @@ impl Tensor {
         Ok(Texts { joined, starts })
     }
 
-    /// Its elements as doubles, appended; truth counts as 1.
+    /// Calls `take` with the index and the value of each element, as a double. True is 1, false is 0.
     ///
     /// # Errors
-    /// They are texts, or whole numbers that no double is.
+    /// `OrtError`: the elements are texts, or a whole number has no exact value as a double.
     pub(crate) fn for_each_f64(&self, mut take: impl FnMut(usize, f64)) -> Result<()> {
         macro_rules! walk {
             ($type:ty) => {
                 self.values::<$type>().iter().enumerate().for_each(|(i, &value)| take(i, value as f64))
             };
         }
-        let held = match self.element {
+        let is_exact = match self.element {
             Element::I64 => self.values::<i64>().iter().all(|value| value.unsigned_abs() <= LARGEST_WHOLE),
             Element::U64 => self.values::<u64>().iter().all(|value| *value <= LARGEST_WHOLE),
             _ => true,
         };
-        if !held {
+        if !is_exact {
             return Err(OrtError("an output has whole numbers beyond 2^53".into()));
         }
         match self.element {
@@ -280,33 +282,35 @@ impl Tensor {
         Ok(())
     }
 
-    /// Its memory; nothing for texts.
+    /// The memory of the elements; empty for texts.
     pub(crate) fn bytes(&self) -> &[u8] {
         if self.count == 0 || self.element == Element::Text {
             return &[];
         }
-        // SAFETY: the memory has `count` elements of that size, all initialised.
+        // SAFETY: the memory has `count` elements of this size, all initialised.
         unsafe { std::slice::from_raw_parts(self.data.cast::<u8>(), self.count * element_size(self.element)) }
     }
 
-    /// Its memory, to be written with elements of its type; nothing for texts and truth values.
+    /// The memory of the elements, to be written; empty for texts and for booleans, of which not every byte is
+    /// valid.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         if self.count == 0 || matches!(self.element, Element::Text | Element::Bool) {
             return &mut [];
         }
-        // SAFETY: as in `bytes`; any bytes are valid elements of the number types.
+        // SAFETY: as in `bytes`. Any bytes are valid elements of the number types.
         unsafe {
             std::slice::from_raw_parts_mut(self.data.cast::<u8>(), self.count * element_size(self.element))
         }
     }
 
-    /// Copies some elements of another tensor of the same type to a place in this one.
+    /// Copies the elements `from` of another tensor to this tensor, beginning at the index `at`.
     ///
     /// # Errors
-    /// They are texts, and onnxruntime refuses one.
+    /// `OrtError`: onnxruntime refuses a text.
     ///
     /// # Panics
-    /// The types differ, there are not as many, or there is not room enough.
+    /// The element types differ, `other` does not have all elements of `from`, or this tensor has no room for
+    /// them behind `at`.
     pub(crate) fn copy_from(&mut self, at: usize, other: &Self, from: Range<usize>) -> Result<()> {
         assert_eq!(self.element, other.element);
         assert!(from.start <= from.end && from.end <= other.count);
@@ -326,14 +330,15 @@ impl Tensor {
         Ok(())
     }
 
-    /// Sets one text.
+    /// Sets one element of a tensor of texts.
     ///
     /// # Errors
-    /// The tensor has no texts, or not that many.
+    /// `OrtError`: the element type is not `Text`, the index is beyond the last element, or there is not enough
+    /// memory.
     pub(crate) fn set_text(&mut self, index: usize, text: &[u8]) -> Result<()> {
         let api = self.library.api;
         let mut buffer = null_mut();
-        // SAFETY: onnxruntime checks type and index, and returns room for that many bytes.
+        // SAFETY: onnxruntime checks the type and the index, and returns room for as many bytes as the text has.
         unsafe {
             check(api, (api.GetResizedStringTensorElementBuffer)(self.raw, index, text.len(), &mut buffer))?;
             std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast::<u8>(), text.len());
@@ -342,20 +347,24 @@ impl Tensor {
     }
 }
 
-/// The texts of a tensor.
+/// The elements of a tensor of texts, one after the other in one string.
 pub(crate) struct Texts {
     joined: String,
     starts: Vec<usize>,
 }
 
 impl Texts {
-    /// One of them.
+    /// The text with this index.
+    ///
+    /// # Panics
+    /// The tensor has no such element.
     pub(crate) fn get(&self, index: usize) -> &str {
         let end = self.starts.get(index + 1).copied().unwrap_or(self.joined.len());
         &self.joined[self.starts[index]..end]
     }
 }
 
+/// The size of an element in bytes; 0 for texts.
 fn element_size(element: Element) -> usize {
     match element {
         Element::F64 | Element::I64 | Element::U64 => 8,

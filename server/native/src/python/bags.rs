@@ -69,8 +69,8 @@ pub(super) fn bag(parts: BagParts) -> PyResult<Bag> {
         lowercase: parts.lowercase,
         accents,
         analyzer,
-        shortest: parts.sizes.0,
-        longest: parts.sizes.1,
+        min_n: parts.sizes.0,
+        max_n: parts.sizes.1,
         terms,
         characters: Characters::of(&parts.unicode).ok_or_else(unknown)?,
     })

@@ -1,13 +1,18 @@
-//! Characters as one version of Unicode has them: scorewire_contract.unicode, once more.
+//! The properties of characters in one version of Unicode: the same as in scorewire_contract.unicode.
+//!
+//! A model counts the same terms for ever, however old the Unicode of the process is. So the tables of all
+//! versions are compiled in, and a bag names the version that the model was fitted with.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use foldhash::fast::RandomState;
 
-/// A copy of scorewire_contract/unicode.txt; proto/generate_unicode.py writes both.
+/// The tables of all versions, older versions first. A version adds lines to those before it. This is a copy of
+/// scorewire_contract/unicode.txt; proto/generate_unicode.py writes both files.
 const TABLES: &str = include_str!("unicode.txt");
 
+// The flags of a character.
 const WORD: u8 = 1;
 const CASED: u8 = 2;
 const IGNORABLE: u8 = 4;
@@ -18,7 +23,7 @@ const SPACE: u8 = 32;
 const SIGMA: char = '\u{3a3}';
 const SMALL_SIGMA: char = '\u{3c3}';
 const FINAL_SIGMA: char = '\u{3c2}';
-/// White space, as Python's str.split and regular expressions have it.
+/// White space, as in Python's `str.split` and regular expressions.
 const SPACES: [(char, char); 10] = [
     ('\t', '\r'),
     ('\u{1c}', ' '),
@@ -32,29 +37,35 @@ const SPACES: [(char, char); 10] = [
     ('\u{3000}', '\u{3000}'),
 ];
 const LAST: usize = char::MAX as usize;
+/// The first of the syllables of Hangul, and their number.
 const HANGUL: u32 = 0xac00;
 const HANGUL_COUNT: u32 = 11_172;
 
-/// What a version of Unicode says of characters.
+/// The properties of characters in one version of Unicode.
 pub(crate) struct Characters {
+    /// The flags of each character, by code point.
     flags: Box<[u8]>,
+    /// The lower case of characters that have one.
     lower: HashMap<char, Box<str>, RandomState>,
+    /// Characters without their accents and marks, where they have some.
     stripped: HashMap<char, Box<str>, RandomState>,
 }
 
-static MADE: LazyLock<Mutex<HashMap<String, Arc<Characters>>>> = LazyLock::new(Mutex::default);
+/// The versions that were read, by name.
+static CACHE: LazyLock<Mutex<HashMap<String, Arc<Characters>>>> = LazyLock::new(Mutex::default);
 
 impl Characters {
-    /// Those of a version; None where it is not known.
+    /// The characters of a version of Unicode, such as "15.1.0". `None`: the version is not in the tables.
     pub(crate) fn of(version: &str) -> Option<Arc<Self>> {
-        let known = TABLES.lines().filter_map(|line| line.split(' ').nth(1));
-        // A version comes after all that are older, so that the lines up to its last are what it says.
-        let last = known.enumerate().filter(|(_, name)| *name == version).last()?.0;
-        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = made.entry(version.to_owned()).or_insert_with(|| Arc::new(Self::read(last + 1)));
-        Some(Arc::clone(made))
+        let versions = TABLES.lines().filter_map(|line| line.split(' ').nth(1));
+        // A version consists of its own lines and of all lines before them.
+        let last = versions.enumerate().filter(|(_, name)| *name == version).last()?.0;
+        let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+        let characters = cache.entry(version.to_owned()).or_insert_with(|| Arc::new(Self::read(last + 1)));
+        Some(Arc::clone(characters))
     }
 
+    /// Reads the first lines of the tables.
     fn read(line_count: usize) -> Self {
         let mut characters = Self {
             flags: vec![0; LAST + 1].into_boxed_slice(),
@@ -79,6 +90,8 @@ impl Characters {
         characters
     }
 
+    /// Adds one entry of a table: "FIRST-LAST>TO+TO", in hexadecimal, where LAST and the targets may be missing.
+    /// The last code point of the target grows with the character of the range.
     fn add(&mut self, kind: &str, entry: &str) {
         let code = |text: &str| u32::from_str_radix(text, 16).unwrap_or_default();
         let (span, to) = entry.split_once('>').unwrap_or((entry, ""));
@@ -93,16 +106,17 @@ impl Characters {
         };
         let to = to.split('+').filter(|text| !text.is_empty()).map(code).collect::<Vec<_>>();
         for i in 0..=last - first {
-            let grown = |(j, code): (usize, &u32)| if j + 1 == to.len() { code + i } else { *code };
-            let text = to.iter().enumerate().map(grown).filter_map(char::from_u32).collect::<String>();
+            let shifted = |(j, code): (usize, &u32)| if j + 1 == to.len() { code + i } else { *code };
+            let text = to.iter().enumerate().map(shifted).filter_map(char::from_u32).collect::<String>();
             table.insert(char::from_u32(first + i).unwrap_or_default(), text.into_boxed_str());
         }
         self.mark(first, last, flag);
     }
 
+    /// Sets a flag of the characters of a range.
     fn mark(&mut self, first: u32, last: u32, flag: u8) {
-        for place in &mut self.flags[first as usize..=last as usize] {
-            *place |= flag;
+        for flags in &mut self.flags[first as usize..=last as usize] {
+            *flags |= flag;
         }
     }
 
@@ -110,17 +124,17 @@ impl Characters {
         self.flags[c as usize] & flag != 0
     }
 
-    /// Whether it is a word character of Python's regular expressions.
+    /// Whether a character is a word character (`\w`) of Python's regular expressions.
     pub(crate) fn is_word(&self, c: char) -> bool {
         self.has(c, WORD)
     }
 
-    /// Whether it is white space.
+    /// Whether a character is white space (`\s`) of Python's regular expressions.
     pub(crate) fn is_space(&self, c: char) -> bool {
         self.has(c, SPACE)
     }
 
-    /// Appends the text in small letters, as Python's str.lower has them.
+    /// Appends the text in lower case, as Python's `str.lower` returns it.
     pub(crate) fn lower(&self, text: &str, out: &mut String) {
         if text.is_ascii() {
             let start = out.len();
@@ -139,16 +153,17 @@ impl Characters {
         }
     }
 
-    /// Whether the sigma there is the last letter of a word: behind one that has case, and not before one.
+    /// Whether the sigma at `at` ends a word: the character before it has case, and the one behind it has not.
+    /// Characters that Unicode calls case-ignorable are passed over.
     fn is_final(&self, text: &str, at: usize) -> bool {
-        let passes = |c: &char| !self.has(*c, IGNORABLE);
+        let counts = |c: &char| !self.has(*c, IGNORABLE);
         let cased = |found: Option<char>| found.is_some_and(|c| self.has(c, CASED));
-        cased(text[..at].chars().rev().find(passes))
-            && !cased(text[at + SIGMA.len_utf8()..].chars().find(passes))
+        cased(text[..at].chars().rev().find(counts))
+            && !cased(text[at + SIGMA.len_utf8()..].chars().find(counts))
     }
 
-    /// Appends the text without accents and marks: decomposed (NFKD), without what combines. Where
-    /// `ascii` is set, without all that is not ASCII then.
+    /// Appends the text without accents and marks: the text is decomposed (NFKD), and combining characters are
+    /// left out. With `ascii`, all that is not ASCII then is left out, too.
     pub(crate) fn strip(&self, text: &str, ascii: bool, out: &mut String) {
         if text.is_ascii() {
             out.push_str(text);
@@ -166,10 +181,10 @@ impl Characters {
     }
 }
 
-/// The letters of a syllable of Hangul, by its place among them (Unicode, section 3.12).
-fn decomposed(place: u32) -> Box<str> {
-    let (lead, vowel, tail) = (0x1100 + place / 588, 0x1161 + place % 588 / 28, 0x11a7 + place % 28);
-    let letters = [lead, vowel, tail].into_iter().take(if place % 28 == 0 { 2 } else { 3 });
+/// The letters of a syllable of Hangul, by its index among the syllables (Unicode, section 3.12).
+fn decomposed(index: u32) -> Box<str> {
+    let (lead, vowel, tail) = (0x1100 + index / 588, 0x1161 + index % 588 / 28, 0x11a7 + index % 28);
+    let letters = [lead, vowel, tail].into_iter().take(if index % 28 == 0 { 2 } else { 3 });
     letters.filter_map(char::from_u32).collect::<String>().into_boxed_str()
 }
 
@@ -190,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn small_letters_are_those_of_python() {
+    fn lower_case_is_that_of_python() {
         assert_eq!(lower("ABC Z"), "abc z");
         assert_eq!(lower("\u{130}I \u{1e9e}"), "i\u{307}i \u{df}");
         assert_eq!(

@@ -1,7 +1,11 @@
-//! Texts cut into terms that are counted: scorewire_contract.words, once more.
+//! Bags of words: texts are cut into terms, and the terms are counted, as in scikit-learn's text vectorizers.
 //!
-//! A text is cut within room of its own size: a term of several tokens or characters is a slice of what
-//! was prepared, and what is counted is added up as soon as there is much of it.
+//! This is the same algorithm as scorewire_contract.words, and gives the same counts. The steps: the text is
+//! folded and put into lower case, accents are stripped, the text is cut into tokens or characters, and each
+//! n-gram of these is a term. A term has an index, from a vocabulary or from its hash.
+//!
+//! The memory is bounded by the size of the text: a term is a slice of the prepared text and never a copy, and
+//! equal terms are merged as soon as many were counted.
 
 pub(crate) mod characters;
 
@@ -14,25 +18,29 @@ use foldhash::fast::RandomState;
 use crate::rows::vocabulary::Fold;
 use characters::Characters;
 
-/// TermIndex are added up once there are so many, and each time that they have doubled.
-const MERGED: usize = 1 << 12;
-/// Nanoseconds for a byte of a text and each size of its terms, at most: of words, and of characters.
+/// Equal terms are merged when this many entries were counted, and each time that their number has doubled.
+const MIN_MERGED: usize = 1 << 12;
+/// The largest cost of one byte of text, in nanoseconds, for each size of n-grams: of words, and of characters.
 const WORD_BYTE_NS: f64 = 15.0;
 const CHARACTER_BYTE_NS: f64 = 60.0;
 
-/// What becomes of accents.
+/// How accents are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accents {
     Kept,
+    /// Removed, as by `strip_accents="unicode"`.
     Stripped,
+    /// Removed with all that is not ASCII, as by `strip_accents="ascii"`.
     Ascii,
 }
 
-/// Some characters: word characters, white space and ranges, or all others.
+/// A set of characters: the union of word characters, white space and ranges.
 pub(crate) struct CharacterSet {
     pub word: bool,
     pub space: bool,
+    /// The first and the last code point of each range.
     pub ranges: Vec<(u32, u32)>,
+    /// Whether the set has all characters but these.
     pub excluded: bool,
 }
 
@@ -46,36 +54,43 @@ impl CharacterSet {
     }
 }
 
-/// What terms are made of.
+/// What the n-grams are made of: scikit-learn's `analyzer`.
 pub(crate) enum Analyzer {
+    /// Tokens ("word").
     Words(Tokens),
+    /// Characters of the whole text ("char").
     Characters,
+    /// Characters of one word, with a space before and behind it ("char_wb").
     CharactersOfWords,
 }
 
-/// Tokens: the longest runs of some characters.
+/// How tokens are found: as the longest runs of characters of a set.
 pub(crate) struct Tokens {
     pub set: CharacterSet,
+    /// The number of characters of the shortest token.
     pub shortest: usize,
+    /// Whether a token must not touch another word character.
     pub whole_words: bool,
+    /// Tokens that are left out.
     pub stop_words: HashSet<String, RandomState>,
 }
 
-/// Where terms have their places.
+/// Gives each term its index.
 pub(crate) enum TermIndex {
-    /// Terms that are counted, and the bytes of the longest.
+    /// A vocabulary, and the length of its longest term in bytes. Other terms are not counted.
     Listed(HashMap<Box<str>, u32, RandomState>, usize),
-    /// By hash: how many places, and whether a negative one counts -1.
+    /// By hash: the number of indices, and whether a term with a negative hash counts -1.
     Hashed(u32, bool),
 }
 
 impl TermIndex {
+    /// The index of a vocabulary, in the order of its terms.
     pub(crate) fn listed(terms: Vec<String>) -> Self {
         let longest = terms.iter().map(String::len).max().unwrap_or_default();
         Self::Listed(terms.into_iter().map(String::into_boxed_str).zip(0..).collect(), longest)
     }
 
-    /// How many.
+    /// The number of indices.
     pub(crate) fn count(&self) -> usize {
         match self {
             Self::Listed(terms, _) => terms.len(),
@@ -83,11 +98,12 @@ impl TermIndex {
         }
     }
 
+    /// The index of a term, and what one occurrence counts. `None`: the term is not counted.
     #[inline]
     fn find(&self, term: &str) -> Option<(u32, f64)> {
         match self {
             Self::Listed(_, longest) if term.len() > *longest => None,
-            Self::Listed(terms, _) => terms.get(term).map(|place| (*place, 1.0)),
+            Self::Listed(terms, _) => terms.get(term).map(|index| (*index, 1.0)),
             Self::Hashed(width, signed) => {
                 let hash = murmur3(term.as_bytes());
                 Some((hash.unsigned_abs() % width, if *signed && hash < 0 { -1.0 } else { 1.0 }))
@@ -96,79 +112,83 @@ impl TermIndex {
     }
 }
 
-/// Cuts and counts the texts of one feature.
+/// Counts the terms in the texts of one feature.
 pub(crate) struct Bag {
+    /// The position of the text in a row.
     pub text: usize,
     pub fold: Fold,
     pub lowercase: bool,
     pub accents: Accents,
     pub analyzer: Analyzer,
-    pub shortest: usize,
-    pub longest: usize,
+    /// The number of tokens or characters of the shortest and of the longest n-gram.
+    pub min_n: usize,
+    pub max_n: usize,
     pub terms: TermIndex,
-    /// What the version of Unicode says that the model was fitted with.
+    /// The characters of the version of Unicode that the model was fitted with.
     pub characters: Arc<Characters>,
 }
 
-/// Room for the cutting of one text, to be used again.
+/// Buffers for one text, which are used again for the next.
 #[derive(Default)]
 pub(crate) struct WordScratch {
     folded: Vec<u8>,
+    /// The text in lower case, without accents.
     prepared: String,
-    other: String,
-    /// Where tokens or characters begin and end.
+    /// The text that `bounds` refers to.
+    cut: String,
+    /// Where each token or character begins and ends.
     bounds: Vec<Range<usize>>,
 }
 
 impl WordScratch {
-    /// Gives up what is beyond some bytes.
-    pub(crate) fn release(&mut self, kept: usize) {
+    /// Frees memory: each buffer keeps a capacity of at most `max_kept`.
+    pub(crate) fn release(&mut self, max_kept: usize) {
         self.folded = Vec::new();
-        for text in [&mut self.prepared, &mut self.other] {
+        for text in [&mut self.prepared, &mut self.cut] {
             text.clear();
-            text.shrink_to(kept);
+            text.shrink_to(max_kept);
         }
         self.bounds.clear();
-        self.bounds.shrink_to(kept);
+        self.bounds.shrink_to(max_kept);
     }
 }
 
 impl Bag {
-    /// What a byte of its text may cost, in nanoseconds.
+    /// The largest cost of one byte of text, in nanoseconds.
     pub(crate) fn byte_ns(&self) -> f64 {
-        let sizes = (self.longest + 1 - self.shortest) as f64;
+        let sizes = (self.max_n + 1 - self.min_n) as f64;
         sizes * if matches!(self.analyzer, Analyzer::Words(_)) { WORD_BYTE_NS } else { CHARACTER_BYTE_NS }
     }
 
-    /// Appends the counts of a text's terms: places ascending, each once.
+    /// Appends the counts of the terms of a text: pairs of index and count, by ascending index, each index once.
     pub(crate) fn count(&self, text: &[u8], scratch: &mut WordScratch, out: &mut Vec<(u32, f64)>) {
-        let WordScratch { folded, prepared, other, bounds } = scratch;
+        let WordScratch { folded, prepared, cut, bounds } = scratch;
         let text = std::str::from_utf8(self.fold.apply(text, folded)).unwrap_or_default();
-        self.prepare(text, prepared, other);
+        self.prepare(text, prepared, cut);
         let mut counts = Counts::new(&self.terms, out);
         bounds.clear();
         match &self.analyzer {
-            Analyzer::Words(tokens) => self.cut_words(tokens, prepared, other, bounds, &mut counts),
+            Analyzer::Words(tokens) => self.count_words(tokens, prepared, cut, bounds, &mut counts),
             Analyzer::Characters => {
-                self.collapse_spaces(prepared, other);
-                bounds.extend(characters_of(other));
-                self.cut_runs(other, bounds, &mut counts);
+                self.collapse_spaces(prepared, cut);
+                bounds.extend(characters_of(cut));
+                self.count_ngrams(cut, bounds, &mut counts);
             }
             Analyzer::CharactersOfWords => {
                 for word in prepared.split(|c| self.characters.is_space(c)).filter(|word| !word.is_empty()) {
-                    other.clear();
-                    other.extend([" ", word, " "]);
+                    cut.clear();
+                    cut.extend([" ", word, " "]);
                     bounds.clear();
-                    bounds.extend(characters_of(other));
-                    self.cut_word_runs(other, bounds, &mut counts);
+                    bounds.extend(characters_of(cut));
+                    self.count_ngrams_of_word(cut, bounds, &mut counts);
                 }
             }
         }
         counts.merge();
     }
 
-    /// Small letters, and accents stripped; into `out`.
-    fn prepare(&self, text: &str, out: &mut String, other: &mut String) {
+    /// Puts the text into lower case and strips its accents. The result is in `out`; `lowered` is a buffer.
+    fn prepare(&self, text: &str, out: &mut String, lowered: &mut String) {
         out.clear();
         if self.accents == Accents::Kept && !self.lowercase {
             out.push_str(text);
@@ -181,13 +201,13 @@ impl Bag {
         if !self.lowercase {
             return self.characters.strip(text, ascii, out);
         }
-        other.clear();
-        self.characters.lower(text, other);
-        self.characters.strip(other, ascii, out);
+        lowered.clear();
+        self.characters.lower(text, lowered);
+        self.characters.strip(lowered, ascii, out);
     }
 
-    /// Joins the tokens by spaces in `joined`, and counts their runs.
-    fn cut_words(
+    /// Counts the n-grams of tokens. The tokens are joined with spaces in `joined`, so that an n-gram is a slice.
+    fn count_words(
         &self,
         tokens: &Tokens,
         text: &str,
@@ -196,10 +216,10 @@ impl Bag {
         counts: &mut Counts<'_>,
     ) {
         joined.clear();
-        let one = self.longest == 1;
+        let only_single = self.max_n == 1;
         tokens.each(&self.characters, text, |token| {
             if tokens.stop_words.contains(token) {
-            } else if one {
+            } else if only_single {
                 counts.add(token);
             } else {
                 let start = joined.len() + usize::from(!joined.is_empty());
@@ -208,40 +228,41 @@ impl Bag {
                 bounds.push(start..joined.len());
             }
         });
-        self.cut_runs(joined, bounds, counts);
+        self.count_ngrams(joined, bounds, counts);
     }
 
-    /// Counts the runs of neighbours, of each size.
-    fn cut_runs(&self, text: &str, bounds: &[Range<usize>], counts: &mut Counts<'_>) {
-        for size in self.shortest..=self.longest {
-            for run in bounds.windows(size) {
-                counts.add(&text[run[0].start..run[size - 1].end]);
+    /// Counts the n-grams of the tokens or characters between `bounds`.
+    fn count_ngrams(&self, text: &str, bounds: &[Range<usize>], counts: &mut Counts<'_>) {
+        for n in self.min_n..=self.max_n {
+            for ngram in bounds.windows(n) {
+                counts.add(&text[ngram[0].start..ngram[n - 1].end]);
             }
         }
     }
 
-    /// As `cut_runs` of one word; one that is shorter than the runs counts once.
-    fn cut_word_runs(&self, word: &str, bounds: &[Range<usize>], counts: &mut Counts<'_>) {
-        for size in self.shortest..=self.longest {
-            if size >= bounds.len() {
+    /// Counts the n-grams of the characters of one word. A word that is not longer than `n` characters counts once
+    /// as a whole, and longer n-grams are not counted then.
+    fn count_ngrams_of_word(&self, word: &str, bounds: &[Range<usize>], counts: &mut Counts<'_>) {
+        for n in self.min_n..=self.max_n {
+            if n >= bounds.len() {
                 return counts.add(word);
             }
-            for run in bounds.windows(size) {
-                counts.add(&word[run[0].start..run[size - 1].end]);
+            for ngram in bounds.windows(n) {
+                counts.add(&word[ngram[0].start..ngram[n - 1].end]);
             }
         }
     }
 
-    /// Makes each run of two or more characters of white space one space.
+    /// Replaces each run of two or more characters of white space by one space.
     fn collapse_spaces(&self, text: &str, out: &mut String) {
         out.clear();
         let is_space = |c: char| self.characters.is_space(c);
         let mut rest = text;
         while let Some(start) = rest.find(is_space) {
             let end = rest[start..].find(|c| !is_space(c)).map_or(rest.len(), |length| start + length);
-            let run = &rest[start..end];
+            let spaces = &rest[start..end];
             out.push_str(&rest[..start]);
-            out.push_str(if run.chars().nth(1).is_some() { " " } else { run });
+            out.push_str(if spaces.chars().nth(1).is_some() { " " } else { spaces });
             rest = &rest[end..];
         }
         out.push_str(rest);
@@ -249,7 +270,7 @@ impl Bag {
 }
 
 impl Tokens {
-    /// Calls `found` with each token of the text.
+    /// Calls `found` with each token of a text.
     fn each<'a>(&self, characters: &Characters, text: &'a str, mut found: impl FnMut(&'a str)) {
         let inside = |c: char| self.set.has(characters, c);
         let mut rest = text;
@@ -260,7 +281,7 @@ impl Tokens {
             let after = rest[end..].chars().next();
             let token = &rest[start..end];
             let touches = |c: Option<char>| self.whole_words && c.is_some_and(|c| characters.is_word(c));
-            if !touches(before) && !touches(after) && is_as_long(token, self.shortest) {
+            if !touches(before) && !touches(after) && has_characters(token, self.shortest) {
                 found(token);
             }
             before = token.chars().next_back();
@@ -269,44 +290,49 @@ impl Tokens {
     }
 }
 
-/// Whether a text has at least so many characters.
-fn is_as_long(text: &str, characters: usize) -> bool {
-    text.len() >= characters && (text.is_ascii() || text.chars().nth(characters - 1).is_some())
+/// Whether a text has at least `count` characters.
+fn has_characters(text: &str, count: usize) -> bool {
+    text.len() >= count && (text.is_ascii() || text.chars().nth(count - 1).is_some())
 }
 
+/// Where each character of a text begins and ends.
 fn characters_of(text: &str) -> impl Iterator<Item = Range<usize>> {
     text.char_indices().map(|(at, c)| at..at + c.len_utf8())
 }
 
-/// The counts of one text, behind those of others.
+/// The counts of one text, which follow those of other texts in `out`.
 struct Counts<'a> {
     terms: &'a TermIndex,
     out: &'a mut Vec<(u32, f64)>,
+    /// Where the counts of this text begin in `out`.
     start: usize,
+    /// The length of `out` at which equal terms are merged.
     merge_at: usize,
 }
 
 impl<'a> Counts<'a> {
     fn new(terms: &'a TermIndex, out: &'a mut Vec<(u32, f64)>) -> Self {
         let start = out.len();
-        Self { terms, out, start, merge_at: start + MERGED }
+        Self { terms, out, start, merge_at: start + MIN_MERGED }
     }
 
+    /// Counts one occurrence of a term.
     #[inline]
     fn add(&mut self, term: &str) {
         if let Some(found) = self.terms.find(term) {
             if self.out.len() >= self.merge_at {
                 self.merge();
-                self.merge_at = self.start + (2 * (self.out.len() - self.start)).max(MERGED);
+                self.merge_at = self.start + (2 * (self.out.len() - self.start)).max(MIN_MERGED);
             }
             self.out.push(found);
         }
     }
 
-    /// Orders by place, and adds up what is at one; sums of ones are exact in any order.
+    /// Sorts the counts by index, and adds the counts of equal indices. The counts are whole numbers, so the sums
+    /// are exact in any order.
     fn merge(&mut self) {
         let own = &mut self.out[self.start..];
-        own.sort_unstable_by_key(|(place, _)| *place);
+        own.sort_unstable_by_key(|(index, _)| *index);
         let mut kept = 0;
         for i in 1..own.len() {
             if own[kept].0 == own[i].0 {

@@ -19,8 +19,8 @@ fn bag(analyzer: Analyzer, sizes: (usize, usize), terms: &[&str]) -> Bag {
         lowercase: true,
         accents: Accents::Stripped,
         analyzer,
-        shortest: sizes.0,
-        longest: sizes.1,
+        min_n: sizes.0,
+        max_n: sizes.1,
         terms,
         characters: Characters::of("15.1.0").unwrap(),
     }
@@ -33,7 +33,7 @@ fn count(bag: &Bag, text: &str) -> Vec<(u32, f64)> {
 }
 
 #[test]
-fn words_are_counted_in_the_order_of_their_places() {
+fn words_are_counted_in_the_order_of_their_indices() {
     let words = bag(Analyzer::Words(tokens("word")), (1, 1), &["sea", "caf\u{301}e", "cafe", "a"]);
     assert_eq!(count(&words, "Caf\u{e9} a the sea, SEA the CAFE sea_"), [(0, 2.0), (2, 2.0)]);
     assert_eq!(count(&words, ""), []);
@@ -44,7 +44,7 @@ fn a_text_is_folded_before_it_is_cut() {
     let terms = TermIndex::listed(vec!["ab cd".to_owned(), " ab".to_owned()]);
     let (lowercase, sizes) = (false, (3, 5));
     let fold = Fold::AsciiLowerStrip;
-    let runs = Bag {
+    let ngrams = Bag {
         fold,
         lowercase,
         accents: Accents::Kept,
@@ -52,7 +52,7 @@ fn a_text_is_folded_before_it_is_cut() {
         characters: Characters::of("14.0.0").unwrap(),
         ..bag(Analyzer::Characters, sizes, &[])
     };
-    assert_eq!(count(&runs, " AB CD "), [(0, 1.0)]);
+    assert_eq!(count(&ngrams, " AB CD "), [(0, 1.0)]);
 }
 
 #[test]
@@ -68,15 +68,15 @@ fn whole_words_touch_no_other_word_character() {
 }
 
 #[test]
-fn characters_run_over_spaces_made_one() {
-    let runs = bag(Analyzer::Characters, (2, 2), &["a ", " b", "\tb"]);
-    assert_eq!(count(&runs, "a \n b\tb"), [(0, 1.0), (1, 1.0), (2, 1.0)]);
+fn n_grams_of_characters_cross_spaces_that_are_collapsed() {
+    let ngrams = bag(Analyzer::Characters, (2, 2), &["a ", " b", "\tb"]);
+    assert_eq!(count(&ngrams, "a \n b\tb"), [(0, 1.0), (1, 1.0), (2, 1.0)]);
 }
 
 #[test]
-fn a_word_shorter_than_the_runs_counts_once() {
-    let runs = bag(Analyzer::CharactersOfWords, (3, 5), &[" a ", " ab", "ab ", " ab "]);
-    assert_eq!(count(&runs, "a  ab"), [(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0)]);
+fn a_word_shorter_than_the_n_grams_counts_once() {
+    let ngrams = bag(Analyzer::CharactersOfWords, (3, 5), &[" a ", " ab", "ab ", " ab "]);
+    assert_eq!(count(&ngrams, "a  ab"), [(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0)]);
 }
 
 #[test]
@@ -87,10 +87,10 @@ fn hashes_are_those_of_scikit_learn() {
 }
 
 #[test]
-fn a_long_text_takes_room_for_its_different_terms() {
+fn a_long_text_takes_memory_for_its_different_terms_only() {
     let words = bag(Analyzer::Words(tokens("word")), (1, 1), &["ab", "cd"]);
     let mut out = Vec::new();
     words.count("ab cd ab ".repeat(100_000).as_bytes(), &mut WordScratch::default(), &mut out);
     assert_eq!(out, [(0, 200_000.0), (1, 100_000.0)]);
-    assert!(out.capacity() <= 2 * MERGED);
+    assert!(out.capacity() <= 2 * MIN_MERGED);
 }
