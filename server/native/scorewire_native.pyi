@@ -1,4 +1,4 @@
-"""The native engine's extension, made of src/python."""
+"""The extension module of the native engine; its source is src/python."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,21 +7,23 @@ from typing import Literal, TypeAlias, TypedDict
 from scorewire_server.engine.snapshot import Snapshot
 
 __version__: str
-# The names of what is counted, in the order of the counts.
+# The names of methods and of row errors, in the order in which they are counted.
 METHODS: tuple[str, ...]
 ROW_REASONS: tuple[str, ...]
 
-# Code, reason, message, google.rpc.Status as bytes.
+# The gRPC code, the number of the reason, the message, and the bytes of google.rpc.Status.
 Failure: TypeAlias = tuple[int, int, str, bytes]
-# Model, the major whose typed service was called, version as named by the caller, and the version
-# that was picked or "".
+# The model, the major version whose typed service was called, the version as the caller names it, and the
+# version that was to answer ("": no version was found).
 Names: TypeAlias = tuple[str, int | None, str, str]
-# Whether the bytes are malformed, the refusal of the only row, and the bytes of an answer that may
-# be too long.
+# Whether the request does not parse, the RowError of the only row (bytes), and the length of a response that
+# is too long, else 0.
 Problem: TypeAlias = tuple[bool, bytes | None, int]
-# Snapshot, method, names, schema fingerprint, counts of rows, numbers and texts, problem.
+# The snapshot, the method, the names, the schema fingerprint, the numbers of rows, numbers and texts, and the
+# problem.
 Question: TypeAlias = tuple[Snapshot, str, Names, str, tuple[int, int, int], Problem]
-# Path, metadata as received, the peer's address and certificate (DER), seconds until the deadline.
+# The path, the metadata as received, the peer's address and certificate (DER), and the seconds until the
+# deadline.
 Context: TypeAlias = tuple[str, list[tuple[bytes, bytes]], tuple[str, bytes | None], float | None]
 Event: TypeAlias = (
     tuple[Literal["open"], int, Context]
@@ -32,43 +34,43 @@ Event: TypeAlias = (
 )
 
 class Vocabulary(TypedDict):
-    text: int  # its position in a row
+    text: int  # the position of the text in a row
     fold: bool
     texts: Sequence[str]
 
 class Column(TypedDict):
     kind: Literal["number", "coded", "text"]
-    position: int  # of a number or a text in a row; of a vocabulary where the column is coded
-    values: Sequence[float]  # of a coded column: the value of each text, that of unknown ones last
+    position: int  # of the number or the text in a row; of the vocabulary for a coded column
+    values: Sequence[float]  # of a coded column: the value of each text, and last that of unknown texts
     fold: bool
 
 class Tokens(TypedDict):
-    word: bool  # whether word characters are characters of tokens
-    space: bool  # whether white space is
-    ranges: Sequence[tuple[int, int]]  # of further characters
-    excluded: bool  # whether characters of tokens are all but those above
-    shortest: int
-    whole_words: bool
+    word: bool  # whether tokens consist of word characters
+    space: bool  # whether tokens consist of white space
+    ranges: Sequence[tuple[int, int]]  # further characters of tokens: the first and last code points
+    excluded: bool  # whether tokens consist of all characters but those above
+    shortest: int  # the number of characters of the shortest token
+    whole_words: bool  # whether a token must not touch another word character
     stop_words: Sequence[str]
 
 class Bag(TypedDict):
-    text: int  # its position in a row
+    text: int  # the position of the text in a row
     fold: bool
-    unicode: str
+    unicode: str  # the version of Unicode
     lowercase: bool
     accents: Literal["kept", "stripped", "ascii"]
     analyzer: Literal["words", "characters", "characters_of_words"]
     tokens: Tokens
-    sizes: tuple[int, int]  # least and largest number of tokens or characters of a term
-    terms: Sequence[str]
-    hashing: tuple[int, bool] | None  # number of places, and whether counts have signs
+    sizes: tuple[int, int]  # the number of tokens or characters of the shortest and of the longest n-gram
+    terms: Sequence[str]  # the vocabulary
+    hashing: tuple[int, bool] | None  # instead of terms: the number of indices, whether counts have signs
 
 class Input(TypedDict):
     name: str
-    element: int  # ONNX's number of the type
+    element: int  # the element type's number in ONNX
     columns: Sequence[Column]
     dims: Sequence[int]  # the shape of a row
-    entries: tuple[int, Literal["row", "place", "count"]] | None  # the bag, and which part of its counts
+    entries: tuple[int, Literal["row", "place", "count"]] | None  # a bag, and which part of its entries
 
 class Output(TypedDict):
     name: str
@@ -83,14 +85,15 @@ class NumberCheck(TypedDict):
 
 class TextCheck(TypedDict):
     position: int
-    vocabularies: Sequence[int]  # which must know the text
+    vocabularies: Sequence[int]  # the vocabularies that must have the text
 
 class Check(TypedDict):
-    number: NumberCheck | None  # one of these two
+    # Exactly one of `number` and `text` is given.
+    number: NumberCheck | None
     text: TextCheck | None
     missing_allowed: bool
-    refusals: Sequence[bytes]  # in the order of ROW_REASONS; empty for what is never refused
-    typed_refusals: Sequence[bytes]  # the same, as the error of a typed prediction
+    refusals: Sequence[bytes]  # the RowError of each reason, in the order of ROW_REASONS; b"": never refused
+    typed_refusals: Sequence[bytes]  # the same errors in the form of a typed prediction
 
 class TypedField(TypedDict):
     number: int  # of the field in a row
@@ -98,10 +101,10 @@ class TypedField(TypedDict):
     position: int  # among the numbers or the texts of a row
 
 class TypedOutput(TypedDict):
-    output: int  # its index
+    output: int  # the index of the output
     number: int  # of the field in a prediction
     repeated: bool
-    labels: Sequence[str] | None  # the texts of classes
+    labels: Sequence[str] | None  # the names of the classes
 
 class TensorInput(TypedDict):
     name: str
@@ -147,9 +150,9 @@ class EngineParts(TypedDict):
     threads: int
     bounds_ns: Sequence[int]
 
-# Full name, model, major, and the name of the route of calls that name no version.
+# The full name, the model, the major version, and the name of the route for calls that name no version.
 Service: TypeAlias = tuple[str, str, int, str]
-# Counts by bucket, and the sum in nanoseconds.
+# The counts of the buckets, and the sum in nanoseconds.
 Sums: TypeAlias = tuple[list[int], int]
 
 def load_runtime(library: Path) -> str: ...
@@ -166,11 +169,11 @@ class Graph:
 class Version:
     def in_use(self) -> bool: ...
 
-# Model, name, targets of version, weight and seed, and the shadow's version and share.
+# The model, the name, the targets (version, weight, seed), and the shadow (version, share).
 Route: TypeAlias = tuple[str, str, Sequence[tuple[Version, int, int]], tuple[Version, float] | None]
-# Model, version, route, whether it is a shadow.
+# The model, the version, the route, and whether the version is a shadow.
 RouteKey: TypeAlias = tuple[str, str, str, bool]
-# Counts by the first 16 bits of the numbers.
+# Pairs of the first 16 bits of a double and the count of the numbers that begin with these bits.
 Buckets: TypeAlias = list[tuple[int, int]]
 
 class Engine:

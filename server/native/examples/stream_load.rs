@@ -110,8 +110,9 @@ impl Messages {
 async fn send(sender: &mut SendStream<Bytes>, mut bytes: Bytes, end: bool) -> Result<(), Box<dyn Error>> {
     while !bytes.is_empty() {
         sender.reserve_capacity(bytes.len());
-        let room = std::future::poll_fn(|cx| sender.poll_capacity(cx)).await.ok_or("the stream ended")??;
-        let part = bytes.split_to(room.min(bytes.len()));
+        let capacity =
+            std::future::poll_fn(|cx| sender.poll_capacity(cx)).await.ok_or("the stream ended")??;
+        let part = bytes.split_to(capacity.min(bytes.len()));
         let last = end && bytes.is_empty();
         sender.send_data(part, last)?;
     }

@@ -370,8 +370,8 @@ impl IoThread {
                 Some(tls) => {
                     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket));
                     if let Ok(Ok(stream)) = handshake.await {
-                        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-                        let certificate = shown.map(|leaf| leaf.to_vec().into());
+                        let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+                        let certificate = leaf.map(|leaf| leaf.to_vec().into());
                         connection::serve(stream, Peer { address, certificate }, &options, phase, begin)
                             .await;
                     }

@@ -119,7 +119,7 @@ impl Events {
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         let EventQueue { mut events, faults_left_out, .. } = std::mem::take(&mut *locked(&self.queue));
         if faults_left_out > 0 {
-            let text = format!("{faults_left_out} more faults came at once, and are not told one by one");
+            let text = format!("{faults_left_out} more faults came at once and are not listed");
             events.push(Event::Fault { method: "any", text });
         }
         events

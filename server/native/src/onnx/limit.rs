@@ -71,7 +71,9 @@ impl Watched {
         let runs = runs.get_or_insert_default();
         if !runs.watched {
             let thread = std::thread::Builder::new().name("stop-runs".into()).spawn(watch);
-            thread.map_err(|error| OrtError(format!("no thread can be started: {error}")))?;
+            thread.map_err(|error| {
+                OrtError(format!("the thread that stops runs cannot be started: {error}"))
+            })?;
             runs.watched = true;
         }
         runs.last_number += 1;

@@ -141,7 +141,7 @@ impl Tensor {
             let mut is_tensor = 0;
             check(api, (api.IsTensor)(raw, &mut is_tensor))?;
             if is_tensor == 0 {
-                return Err(OrtError("an output is no tensor".into()));
+                return Err(OrtError("an output is not a tensor".into()));
             }
             let mut info = null_mut();
             check(api, (api.GetTensorTypeAndShape)(raw, &mut info))?;
@@ -154,7 +154,7 @@ impl Tensor {
                 check(api, (api.GetDimensions)(info, tensor.shape.as_mut_ptr(), rank))?;
                 check(api, (api.GetTensorShapeElementCount)(info, &mut tensor.count))?;
                 Element::from_onnx(code)
-                    .ok_or_else(|| OrtError(format!("tensors of ONNX type {code} are not taken")))
+                    .ok_or_else(|| OrtError(format!("tensors of the ONNX type {code} are not supported")))
             })();
             (api.ReleaseTensorTypeAndShapeInfo)(info);
             tensor.element = read?;
@@ -320,12 +320,12 @@ impl Tensor {
             return from.enumerate().try_for_each(|(i, j)| self.set_text(at + i, texts.get(j).as_bytes()));
         }
         let size = element_size(self.element);
-        // SAFETY: both are tensors of this type, and of as many elements as was asserted; each has
-        // memory of its own.
+        // SAFETY: both tensors have this element type, and the elements that were asserted above. Their memory does
+        // not overlap.
         unsafe {
-            let place = self.data.cast::<u8>().add(at * size);
-            let found = other.data.cast::<u8>().add(from.start * size);
-            std::ptr::copy_nonoverlapping(found, place, from.len() * size);
+            let target = self.data.cast::<u8>().add(at * size);
+            let source = other.data.cast::<u8>().add(from.start * size);
+            std::ptr::copy_nonoverlapping(source, target, from.len() * size);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! One connection, from its first byte to its last.
 //!
 //! Two tasks serve a connection. The first owns the socket (`SocketLoop`). It takes turns at three steps, and
-//! waits when none of them can go on:
+//! waits when no step can go on:
 //!
 //! 1. Write what the session has to send. While the client does not read and `WRITE_BYTES` wait to be written,
 //!    nothing more is read from the client.

@@ -171,13 +171,13 @@ mod tests {
         for max_bytes in [1000, INLINE_BYTES, 3 * INLINE_BYTES + 1] {
             let mut inflating =
                 Inflating::new(compressed(&vec![0; 4 * INLINE_BYTES]), max_bytes, Quota::new(1 << 20));
-            let failure = loop {
+            let error = loop {
                 match inflating.step() {
                     Ok(whole) => assert!(!whole),
-                    Err(failure) => break failure,
+                    Err(error) => break error,
                 }
             };
-            assert_eq!(failure.code, status::RESOURCE_EXHAUSTED);
+            assert_eq!(error.code, status::RESOURCE_EXHAUSTED);
             assert!(inflating.inflated.capacity() <= max_bytes + 1);
         }
     }
@@ -190,12 +190,12 @@ mod tests {
         let message = whole.into_message();
         assert!(quota.used() >= INLINE_BYTES);
         let mut bomb = Inflating::new(compressed(&vec![0; 4 * INLINE_BYTES]), 1 << 30, Arc::clone(&quota));
-        let failure = loop {
-            if let Err(failure) = bomb.step() {
-                break failure;
+        let error = loop {
+            if let Err(error) = bomb.step() {
+                break error;
             }
         };
-        assert_eq!(failure, RpcError::full());
+        assert_eq!(error, RpcError::full());
         drop((message, bomb));
         assert_eq!(quota.used(), 0);
     }

@@ -74,7 +74,8 @@ impl HeaderBlocks {
         std::mem::replace(self, unfinished)
     }
 
-    /// Uses the memory of blocks that were taken out again, unless other fields have come meanwhile.
+    /// Takes back the memory of blocks that were taken out, for the next calls. Where other fields have come since
+    /// then, the memory is freed instead.
     pub(crate) fn give_back(&mut self, mut used: Self) {
         if self.finished.is_empty() && self.fields.is_empty() {
             used.clear();

@@ -58,8 +58,8 @@ impl MessageReader {
     /// Takes the next whole message out, compressed as it was sent. `None`: the rest of it has not come yet.
     ///
     /// # Errors
-    /// `RpcError`: the message is larger than allowed, its flag is unknown, or it is compressed although
-    /// the call has no `grpc-encoding`.
+    /// `RpcError`: the message is larger than allowed, the flag of the message is unknown, or the message is
+    /// compressed although the call did not announce gzip.
     pub(crate) fn next_message(&mut self) -> Result<Option<Message>, RpcError> {
         let bytes = if self.pending.is_empty() { &self.chunk[..] } else { &self.pending[..] };
         let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
@@ -137,7 +137,7 @@ mod tests {
             reader.push(Bytes::from_static(if flag == 1 { &[1, 0, 0, 0, 0] } else { &[2, 0, 0, 0, 0] }));
             match reader.next_message() {
                 Ok(message) => assert!(taken && message.unwrap().compressed),
-                Err(failure) => assert!(!taken && failure.code == status::INTERNAL),
+                Err(error) => assert!(!taken && error.code == status::INTERNAL),
             }
         }
     }

@@ -25,7 +25,7 @@ pub(crate) struct Quota {
     whole: Option<Arc<Quota>>,
 }
 
-/// What the bytes of a quota are for, which says how much of the quota they may use.
+/// What bytes are reserved for. This decides how much of the quota they may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
     /// A message that waits until earlier messages are whole: all but the last quarter.
@@ -75,7 +75,8 @@ impl Quota {
         self.whole.as_deref().unwrap_or(self).refused.fetch_add(1, Relaxed);
     }
 
-    /// Adds to the bytes that are held. False, without effect, where the claim does not allow so many.
+    /// Adds to the bytes that are held. Where that would exceed what the claim may use, returns false and changes
+    /// nothing.
     fn reserve(&self, bytes: usize, claim: Claim) -> bool {
         let limit = match claim {
             Claim::Waits => self.limit - self.limit / 4,
@@ -108,14 +109,14 @@ struct ReservedShare {
 }
 
 impl Reservation {
-    /// Reserves bytes for a response. `None`: the quota does not allow so many.
+    /// Reserves bytes for a response. `None`: the quota does not allow them.
     pub(crate) fn new(quota: &Arc<Quota>, bytes: usize) -> Option<Self> {
         let mut reservation = Self::default();
         reservation.resize(quota, bytes, Claim::First).then_some(reservation)
     }
 
-    /// Changes how many bytes are held. False where the quota does not allow so many; then as many are held as
-    /// before. Every call passes the same quota.
+    /// Changes the number of bytes that are held. Where the quota does not allow them, returns false and keeps the
+    /// former number. The quota must be the same in every call.
     pub(crate) fn resize(&mut self, quota: &Arc<Quota>, bytes: usize, claim: Claim) -> bool {
         let share =
             self.0.get_or_insert_with(|| Box::new(ReservedShare { quota: Arc::clone(quota), bytes: 0 }));

@@ -205,7 +205,7 @@ impl RequestBody {
     }
 
     /// Reserves the bytes of an unfinished message that have come so far. From now on the call waits for the
-    /// rest of the message. False where the quota does not allow so many bytes.
+    /// rest of the message. False: the quota does not allow the bytes.
     pub(crate) fn reserve_partial(&mut self, bytes: usize) -> bool {
         if !std::mem::replace(&mut self.awaits_rest, true) {
             self.shared.session().set_awaited(self.id, true);
@@ -219,8 +219,8 @@ impl RequestBody {
         self.reservation.resize(&self.shared.quota, bytes, claim)
     }
 
-    /// Reserves the bytes of a message that is whole, and hands the reservation over. `None` where the quota
-    /// does not allow so many bytes.
+    /// Reserves the bytes of a message that is whole, and hands the reservation over. `None`: the quota does
+    /// not allow the bytes.
     pub(crate) fn reserve_whole(&mut self, bytes: usize) -> Option<Reservation> {
         let fits = bytes <= FREE_BYTES || self.reservation.resize(&self.shared.quota, bytes, Claim::First);
         let reservation = std::mem::take(&mut self.reservation);
@@ -231,8 +231,8 @@ impl RequestBody {
         fits.then_some(reservation)
     }
 
-    /// Reserves the bytes of the call's metadata until this is dropped. False where the quota does not allow
-    /// so many bytes.
+    /// Reserves the bytes of the call's metadata until this is dropped. False: the quota does not allow the
+    /// bytes.
     pub(crate) fn reserve_metadata(&mut self, bytes: usize) -> bool {
         bytes <= FREE_BYTES || self.metadata.resize(&self.shared.quota, bytes, Claim::First)
     }
@@ -304,7 +304,7 @@ impl ResponseWriter {
         Ok(())
     }
 
-    /// Reserves the bytes of data until the data is sent. `None` where the quota does not allow so many.
+    /// Reserves the bytes of data until the data is sent. `None`: the quota does not allow them.
     fn reserve(&self, data: &Bytes) -> Option<Reservation> {
         if data.len() <= FREE_BYTES {
             Some(Reservation::default())

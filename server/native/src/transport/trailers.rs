@@ -46,14 +46,14 @@ mod tests {
 
     #[test]
     fn a_status_is_written_in_base64_without_padding() {
-        let failed =
+        let error =
             RpcError { code: 3, reason: 1, message: "no".into(), status: Bytes::from_static(b"\xff\xfe") };
         let expected = [
             HeaderField::fixed("grpc-status", "3"),
             HeaderField::fixed("grpc-message", "no"),
             HeaderField::fixed("grpc-status-details-bin", "//4"),
         ];
-        assert_eq!(trailers(&failed), expected);
+        assert_eq!(trailers(&error), expected);
     }
 
     #[test]

@@ -80,11 +80,11 @@ async fn next(body: &mut RequestBody) -> Option<Bytes> {
 }
 
 async fn send(writer: &ResponseWriter, data: Bytes) -> bool {
-    let room = std::future::poll_fn(|cx| writer.poll_capacity(cx)).await.is_ok();
-    if room {
+    let is_open = std::future::poll_fn(|cx| writer.poll_capacity(cx)).await.is_ok();
+    if is_open {
         writer.data(&INITIAL, data);
     }
-    room
+    is_open
 }
 
 async fn echo(mut body: RequestBody, writer: ResponseWriter) {
@@ -116,8 +116,8 @@ fn post() -> Request<()> {
 async fn send_all(sender: &mut SendStream<Bytes>, data: &mut Bytes, end: bool) {
     while !data.is_empty() {
         sender.reserve_capacity(data.len());
-        let room = std::future::poll_fn(|cx| sender.poll_capacity(cx)).await.unwrap().unwrap();
-        let part = data.split_to(room.min(data.len()));
+        let capacity = std::future::poll_fn(|cx| sender.poll_capacity(cx)).await.unwrap().unwrap();
+        let part = data.split_to(capacity.min(data.len()));
         sender.send_data(part, end && data.is_empty()).unwrap();
     }
 }
@@ -185,26 +185,26 @@ fn a_stream_goes_both_ways_at_once() {
 #[test]
 fn a_call_that_is_cancelled_is_told_and_the_others_go_on() {
     run(async {
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (events, mut seen) = mpsc::unbounded_channel();
         let mut first = true;
         let served = served(options(), move |body, writer| {
-            let (tell, first) = (tell.clone(), std::mem::take(&mut first));
+            let (events, first) = (events.clone(), std::mem::take(&mut first));
             async move {
                 if !first {
                     return echo(body, writer).await;
                 }
-                tell.send("begun").unwrap();
+                events.send("begun").unwrap();
                 std::future::poll_fn(|cx| writer.poll_reset(cx)).await;
-                tell.send("gone").unwrap();
+                events.send("gone").unwrap();
             }
         });
         let mut client = client(served.client, 1 << 20).await;
         let (_response, mut cancelled) = client.send_request(post(), false).unwrap();
         cancelled.send_data(Bytes::from_static(b"lost"), false).unwrap();
-        assert_eq!(told.recv().await, Some("begun"));
+        assert_eq!(seen.recv().await, Some("begun"));
         let (response, mut body) = client.ready().await.unwrap().send_request(post(), false).unwrap();
         cancelled.send_reset(Reason::CANCEL);
-        assert_eq!(told.recv().await, Some("gone"));
+        assert_eq!(seen.recv().await, Some("gone"));
         body.send_data(Bytes::from_static(b"kept"), true).unwrap();
         assert_eq!(read(response.await.unwrap()).await.unwrap().0, b"kept");
     });
@@ -320,9 +320,9 @@ fn a_response_that_is_dropped_resets_the_stream() {
 fn fields_that_are_long_are_sent_and_those_that_are_too_long_end_the_call() {
     run(async {
         let length = Rc::new(Cell::new(100_000));
-        let told = Rc::clone(&length);
+        let current = Rc::clone(&length);
         let served = served(options(), move |_, writer| {
-            let field = HeaderField { name: "grpc-message", value: "x".repeat(told.get()).into() };
+            let field = HeaderField { name: "grpc-message", value: "x".repeat(current.get()).into() };
             async move { writer.headers_only(&[HeaderField::fixed(":status", "200"), field]) }
         });
         let mut client = client(served.client, 1 << 20).await;
@@ -396,15 +396,15 @@ fn a_connection_whose_client_answers_no_pings_ends() {
 fn a_connection_whose_task_ends_at_once_leaves_no_call_behind() {
     for panics in [false, true] {
         run(async move {
-            let (tell, mut told) = mpsc::unbounded_channel();
+            let (events, mut seen) = mpsc::unbounded_channel();
             let mut calls = 0;
             let served = served(options(), move |_, writer| {
                 calls += 1;
                 assert!(calls < 3, "the third call panics");
-                let tell = tell.clone();
+                let events = events.clone();
                 async move {
                     std::future::poll_fn(|cx| writer.poll_reset(cx)).await;
-                    tell.send(()).unwrap();
+                    events.send(()).unwrap();
                 }
             });
             let mut client = client(served.client, 1 << 20).await;
@@ -417,9 +417,9 @@ fn a_connection_whose_task_ends_at_once_leaves_no_call_behind() {
             if !panics {
                 served.done.abort();
             }
-            assert_eq!((told.recv().await, told.recv().await), (Some(()), Some(())));
+            assert_eq!((seen.recv().await, seen.recv().await), (Some(()), Some(())));
             // Nobody has the session any more: with it the last sender is gone.
-            assert_eq!(told.recv().await, None);
+            assert_eq!(seen.recv().await, None);
             assert_eq!(served.done.await.unwrap_err().is_panic(), panics);
             for (response, _) in open {
                 assert!(response.await.is_err());

@@ -2,8 +2,8 @@
 //!
 //! Every callback keeps these rules:
 //!
-//! 1. nghttp2 calls it only while a method of `Http2Session` runs a function of nghttp2. That method does not
-//!    refer to the state meanwhile, so the callback may (see `session`).
+//! 1. nghttp2 runs it only while a method of `Http2Session` runs a function of nghttp2. That method does not
+//!    refer to the state during that time, so the callback may change the state (see `session`).
 //! 2. It runs inside `callback`, since a panic must not unwind through C: a panic becomes the failure of the
 //!    callback, which ends the connection.
 
@@ -41,9 +41,9 @@ const MAX_SENT_HEADER_BYTES: usize = 1 << 20;
 /// `Http2Error`: there is no memory for the session.
 pub(super) fn open(state: NonNull<SessionState>) -> Result<NonNull<ng::nghttp2_session>, Http2Error> {
     let (mut callbacks, mut option, mut session) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
-    // SAFETY: each of the three is made before it is used, and the first two are freed once; freeing
-    // null is allowed. The session copies what it needs of both. The callbacks have the signatures
-    // that nghttp2 asks for, and `state` outlives the session.
+    // SAFETY: each pointer is set before it is used. The session copies what it needs of the callbacks and the
+    // option, which are freed once; freeing null is allowed. The callbacks have the signatures that nghttp2
+    // asks for, and `state` outlives the session.
     let status = unsafe {
         let mut status = ng::nghttp2_session_callbacks_new(&raw mut callbacks);
         if status == 0 {

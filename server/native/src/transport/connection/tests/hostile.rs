@@ -151,18 +151,18 @@ fn headers_far_beyond_the_limit_end_the_connection_before_they_are_whole() {
 #[test]
 fn headers_beyond_the_limit_end_their_call_only() {
     run(async {
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (events, mut seen) = mpsc::unbounded_channel();
         let (mut client, server) = tokio::io::duplex(PIPE_BYTES);
         let (_phase, watched) = watch::channel(Phase::Serving);
         drop(spawn_local(async move {
             let begin = |calls: &mut dyn Iterator<Item = IncomingCall<'_>>, _: &mut Context<'_>| {
-                calls.for_each(|incoming| tell.send(incoming.headers.is_overlong()).unwrap());
+                calls.for_each(|incoming| events.send(incoming.headers.is_overlong()).unwrap());
             };
             serve(server, peer(), &options(), watched, begin).await;
         }));
         let long = frame(HEADERS, 5, 1, &[long_field(b"v"), vec![0x80 | 62; 2]].concat());
         client.write_all(&[PREFACE, &long, &request(3, true)].concat()).await.unwrap();
-        assert_eq!((told.recv().await, told.recv().await), (Some(true), Some(false)));
+        assert_eq!((seen.recv().await, seen.recv().await), (Some(true), Some(false)));
     });
 }
 
@@ -175,9 +175,9 @@ fn a_client_is_told_that_its_connection_is_old() {
         served.client.write_all(PREFACE).await.unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
         served.client.write_all(&pong).await.unwrap();
-        let mut told = Vec::new();
-        served.client.read_to_end(&mut told).await.unwrap();
-        let goaways: Vec<_> = frames(&told).into_iter().filter(|(kind, _)| *kind == GOAWAY).collect();
+        let mut received = Vec::new();
+        served.client.read_to_end(&mut received).await.unwrap();
+        let goaways: Vec<_> = frames(&received).into_iter().filter(|(kind, _)| *kind == GOAWAY).collect();
         assert_eq!(goaways.len(), 2);
         assert_eq!(goaways[0].1, [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
         assert_eq!(goaways[1].1, [&[0; 8][..], b"max_age"].concat());
@@ -192,8 +192,8 @@ fn a_client_that_resets_calls_without_end_loses_its_connection() {
         let few = [PREFACE.to_vec(), (0..100).flat_map(begun_and_reset).collect()].concat();
         assert!(errors(&exchange(options(), &few).await, GOAWAY).is_empty());
         let many = [PREFACE.to_vec(), (0..5_000).flat_map(begun_and_reset).collect()].concat();
-        let told = exchange(options(), &many).await;
-        assert_eq!(errors(&told, GOAWAY), [u32::from(Reason::ENHANCE_YOUR_CALM)]);
+        let frames = exchange(options(), &many).await;
+        assert_eq!(errors(&frames, GOAWAY), [u32::from(Reason::ENHANCE_YOUR_CALM)]);
     });
 }
 
