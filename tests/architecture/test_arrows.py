@@ -88,6 +88,7 @@ LAYERS: dict[str, Layers] = {
     ),
     "scorewire_loadtest": (
         ("__init__", "cli"),
+        ("options",),
         ("run", "plot"),
         ("attack", "streams", "page"),
         ("transport", "report"),
