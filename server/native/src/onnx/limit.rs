@@ -63,9 +63,9 @@ fn locked() -> MutexGuard<'static, Option<Runs>> {
 }
 
 /// Keeps a run registered until this is dropped.
-struct Watched((Instant, u64));
+struct Registration((Instant, u64));
 
-impl Watched {
+impl Registration {
     fn new(until: Instant, stop: &Arc<Stop>) -> Result<Self, OrtError> {
         let mut runs = locked();
         let runs = runs.get_or_insert_default();
@@ -89,7 +89,7 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for Registration {
     fn drop(&mut self) {
         if let Some(runs) = &mut *locked() {
             runs.by_limit.remove(&self.0);
@@ -144,9 +144,9 @@ pub(crate) fn run<T>(
 ) -> Result<T, RunError> {
     let Some(until) = until else { return Ok(run(None)?) };
     let stop = Arc::new(Stop::new()?);
-    let watched = Watched::new(until, &stop)?;
+    let registration = Registration::new(until, &stop)?;
     let ran = run(Some(&stop));
-    drop(watched);
+    drop(registration);
     match ran {
         Ok(outputs) => Ok(outputs),
         Err(_) if stop.is_stopped() => Err(RunError::Stopped),

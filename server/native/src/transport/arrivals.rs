@@ -5,7 +5,7 @@
 //! for many calls:
 //!
 //! 1. when a connection had no more bytes to read: the next bytes arrived after that;
-//! 2. how many bytes a connection that was left with bytes had received by what time;
+//! 2. for a connection that was left with unread bytes: how many bytes it had received at what time;
 //! 3. when this thread last asked the kernel which sockets are ready: a socket that has become ready since
 //!    received its bytes after that.
 //!

@@ -1,7 +1,7 @@
 //! One connection, from its first byte to its last.
 //!
-//! Two tasks serve a connection. The first owns the socket (`SocketLoop`). It takes turns at three steps, and
-//! waits when no step can go on:
+//! Two tasks serve a connection. The first owns the socket (`SocketLoop`). It repeats three steps, and waits
+//! when no step can go on:
 //!
 //! 1. Write what the session has to send. While the client does not read and `WRITE_BYTES` wait to be written,
 //!    nothing more is read from the client.
@@ -12,7 +12,7 @@
 //! After `READS_PER_TURN` reads the other connections of the thread have their turn.
 //!
 //! The second task waits for all that depends on time (`run_timers`): the handshake, signs of life, stalled
-//! calls, the greatest age, and the end of the engine. When it finds that the connection must end, it aborts the
+//! calls, the maximum age, and the end of the engine. When it finds that the connection must end, it aborts the
 //! first task. When the first task ends, for whatever reason, `ConnectionEnd` ends the second, and wakes all
 //! calls that are left.
 

@@ -1,6 +1,6 @@
 //! The properties of characters in one version of Unicode: the same as in scorewire_contract.unicode.
 //!
-//! A model counts the same terms for ever, however old the Unicode of the process is. So the tables of all
+//! A model counts the same terms for ever, whatever version of Unicode other software has. So the tables of all
 //! versions are compiled in, and a bag names the version that the model was fitted with.
 
 use std::collections::HashMap;
@@ -156,10 +156,10 @@ impl Characters {
     /// Whether the sigma at `at` ends a word: the character before it has case, and the one behind it has not.
     /// Characters that Unicode calls case-ignorable are passed over.
     fn is_final(&self, text: &str, at: usize) -> bool {
-        let counts = |c: &char| !self.has(*c, IGNORABLE);
+        let matters = |c: &char| !self.has(*c, IGNORABLE);
         let cased = |found: Option<char>| found.is_some_and(|c| self.has(c, CASED));
-        cased(text[..at].chars().rev().find(counts))
-            && !cased(text[at + SIGMA.len_utf8()..].chars().find(counts))
+        cased(text[..at].chars().rev().find(matters))
+            && !cased(text[at + SIGMA.len_utf8()..].chars().find(matters))
     }
 
     /// Appends the text without accents and marks: the text is decomposed (NFKD), and combining characters are

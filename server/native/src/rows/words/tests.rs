@@ -1,3 +1,5 @@
+//! The counts of terms, which are those of scikit-learn's vectorizers.
+
 use super::*;
 
 fn tokens(pattern: &str) -> Tokens {
