@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use super::*;
+use crate::transport::http2::exercise::PREFACE;
 use crate::transport::http2::fields::{HeaderField, HeaderFields, InitialFields};
 
 static INITIAL: InitialFields = InitialFields::new(const { &[HeaderField::fixed(":status", "200")] });
@@ -43,8 +44,6 @@ fn options() -> ConnectionOptions {
 fn peer() -> Peer {
     Peer { address: ([127, 0, 0, 1], 0).into(), certificate: None }
 }
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 impl Unread for DuplexStream {
     /// A pipe does not know how many bytes wait.

@@ -13,7 +13,7 @@ use crate::transport::http2::session::{Http2Session, Received};
 use crate::transport::quota::Reservation;
 
 /// The client's connection preface, with empty settings.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 static INITIAL: InitialFields = InitialFields::new(const { &[HeaderField::fixed(":status", "200")] });
 const TRAILERS: &[HeaderField] = &[HeaderField::fixed("grpc-status", "0")];
 const MAX_STREAMS: u32 = 8;

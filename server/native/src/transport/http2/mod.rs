@@ -8,6 +8,8 @@ mod callbacks;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod exercise;
 pub(crate) mod fields;
+#[cfg(test)]
+pub(crate) mod frames;
 mod resets;
 pub(crate) mod session;
 pub(crate) mod state;

@@ -3,11 +3,9 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::hostile::{FRAME_HEADER_BYTES, GOAWAY, HEADERS, frame, request};
+use super::hostile::request;
 use super::*;
-
-const PING: u8 = 6;
-const ACK: u8 = 1;
+use crate::transport::http2::frames::{ACK, FRAME_HEADER_BYTES, GOAWAY, HEADERS, PING, frame};
 
 /// Reads frames up to the first frame of a kind, and returns its payload.
 async fn read_until(reader: &mut (impl AsyncRead + Unpin), kind: u8) -> Vec<u8> {

@@ -5,13 +5,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::transport::http2::frames::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, WINDOW_UPDATE,
+    frame, read_frames,
+};
 
-// Types of frames, the length of a frame's header, and the longest payload that every server must accept.
-pub(super) const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-pub(super) const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-pub(super) const FRAME_HEADER_BYTES: usize = 9;
+/// The longest payload that every server must accept.
 const MAX_FRAME_BYTES: usize = 1 << 14;
 
 /// Sends bytes, and returns the frames that come back until the connection ends, or for two seconds.
@@ -40,24 +39,12 @@ async fn exchange(options: ConnectionOptions, bytes: &[u8]) -> Vec<(u8, Vec<u8>)
 
 /// The type and the payload of each frame.
 fn frames(bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
-    let mut frames = Vec::new();
-    let mut rest = bytes;
-    while let Some((header, payload)) = rest.split_at_checked(FRAME_HEADER_BYTES) {
-        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
-        frames.push((header[3], payload[..length].to_vec()));
-        rest = &payload[length..];
-    }
-    frames
-}
-
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    read_frames(bytes).into_iter().map(|(kind, _, payload)| (kind, payload)).collect()
 }
 
 /// A POST over http to the authority "h", by HPACK's static table. `end`: the request has no body.
 pub(super) fn request(stream: u32, end: bool) -> Vec<u8> {
-    frame(HEADERS, 4 | u8::from(end), stream, &[0x83, 0x84, 0x86, 0x01, 1, b'h'])
+    frame(HEADERS, END_HEADERS | if end { END_STREAM } else { 0 }, stream, &[0x83, 0x84, 0x86, 0x01, 1, b'h'])
 }
 
 /// The error codes of all frames of a kind.
@@ -79,12 +66,15 @@ fn bytes_that_are_not_http_2_end_the_connection() {
 fn malformed_frames_end_the_connection() {
     run(async {
         let broken: [(&str, Vec<u8>); 6] = [
-            ("a request without a method", frame(HEADERS, 5, 1, &[0x84, 0x86, 0x01, 1, b'h'])),
-            ("data without a stream", frame(0, 0, 0, b"x")),
-            ("data of a stream that never began", frame(0, 0, 5, b"x")),
-            ("headers that are no HPACK", frame(HEADERS, 4, 1, &[0xff; 5])),
-            ("a window beyond all bounds", frame(8, 0, 0, &[0x7f, 0xff, 0xff, 0xff])),
-            ("data amid headers", [frame(HEADERS, 0, 1, &[0x83]), frame(0, 0, 1, b"x")].concat()),
+            (
+                "a request without a method",
+                frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x84, 0x86, 0x01, 1, b'h']),
+            ),
+            ("data without a stream", frame(DATA, 0, 0, b"x")),
+            ("data of a stream that never began", frame(DATA, 0, 5, b"x")),
+            ("headers that are no HPACK", frame(HEADERS, END_HEADERS, 1, &[0xff; 5])),
+            ("a window beyond all bounds", frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff])),
+            ("data amid headers", [frame(HEADERS, 0, 1, &[0x83]), frame(DATA, 0, 1, b"x")].concat()),
         ];
         for (what, bytes) in broken {
             let frames = exchange(options(), &[PREFACE, &bytes].concat()).await;
@@ -160,7 +150,8 @@ fn headers_beyond_the_limit_end_their_call_only() {
             };
             serve(server, peer(), &options(), watched, begin).await;
         }));
-        let long = frame(HEADERS, 5, 1, &[long_field(b"v"), vec![0x80 | 62; 2]].concat());
+        let long =
+            frame(HEADERS, END_HEADERS | END_STREAM, 1, &[long_field(b"v"), vec![0x80 | 62; 2]].concat());
         client.write_all(&[PREFACE, &long, &request(3, true)].concat()).await.unwrap();
         assert_eq!((seen.recv().await, seen.recv().await), (Some(true), Some(false)));
     });
@@ -170,7 +161,7 @@ fn headers_beyond_the_limit_end_their_call_only() {
 fn a_client_is_told_that_its_connection_is_old() {
     run(async {
         let options = ConnectionOptions { max_age: Some(Duration::from_millis(100)), ..options() };
-        let pong = frame(6, 1, 0, b"last\0\0\0\0");
+        let pong = frame(PING, ACK, 0, b"last\0\0\0\0");
         let mut served = served(options, echo);
         served.client.write_all(PREFACE).await.unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -202,7 +193,7 @@ fn a_flood_of_pings_that_reads_no_answers_is_held_back() {
     run(async {
         let mut served = served(options(), echo);
         served.client.write_all(PREFACE).await.unwrap();
-        let pings = frame(6, 0, 0, b"12345678").repeat(1_000);
+        let pings = frame(PING, 0, 0, b"12345678").repeat(1_000);
         let flood = async {
             let mut written = 0;
             while served.client.write_all(&pings).await.is_ok() {

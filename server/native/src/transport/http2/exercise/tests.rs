@@ -3,22 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::{exercise, read};
+use crate::transport::http2::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame,
+};
 
 /// Enough sessions to have every kind of frame behind every other kind.
 const SESSIONS: u64 = 80;
 const MAX_FRAMES: u64 = 12;
 /// The fields of a POST over http to the authority "h", by HPACK's static table.
 const POST: &[u8] = &[0x83, 0x86, 0x01, 1, b'h'];
-// Types and flags of frames.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 #[test]
 fn no_bytes_of_the_corpus_harm_a_session() {
@@ -75,11 +68,6 @@ impl Random {
     fn once_in(&mut self, count: u64) -> bool {
         self.below(count) == 0
     }
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// A mode, and the frames of a client. Most frames are well formed, and belong to calls that the client began.
