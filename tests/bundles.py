@@ -1,7 +1,7 @@
 """Small bundles whose scores can be computed by hand.
 
-They are written with onnx and the contract alone, so that tests of the server
-and the clients need nothing of the training side.
+They are written with onnx and the contract only, so that tests of the server and
+the clients do not need the training side.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def write_sum_bundle(
 ) -> Path:
     """Write a regression on the numbers x0, x1, ... and the text country: their sum plus the offset.
 
-    x0 must not be missing, and no magnitude may pass 1e30; any country is scored.
+    x0 must not be missing, and magnitudes may not exceed 1e30. Any country is scored.
     """
     manifest = manifest_pb2.Manifest(model=model, version=version, description="Adds its features.")
     manifest.created_at.GetCurrentTime()
@@ -192,7 +192,7 @@ GREETINGS = {"hello": 1.0, "bye": 2.0}
 def write_greeting_bundle(output_dir: Path, *, model: str = "greeting", version: str = "1.0.0") -> Path:
     """Write a regression on the text `word`, which the graph gets as it is: the word's number in GREETINGS.
 
-    Other words, and a missing one, are refused.
+    Rows with another word, or without a word, are refused.
     """
     manifest = manifest_pb2.Manifest(model=model, version=version, description="Looks its feature up.")
     manifest.created_at.GetCurrentTime()

@@ -1,4 +1,4 @@
-"""Certificates for TLS in tests, of an authority that is made anew in each run."""
+"""Certificates for TLS in tests, of an authority that is created in each run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Runs the whole path once: train, export, verify, serve, score, compare, stop.
 
 Run as `python -m tests.demo`. Both models are trained on data that needs no
-download. Their bundles stay under build/demo/models; what was there before goes.
+download. Their bundles are written to build/demo/models, which is emptied first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Checks that every import is declared, and that every installed package is locked.
 
-Run as `python -m tests.dependencies`. For each distribution, deptry compares
-its imports with its pyproject.toml. Then every package in the environment must
-be in the lock, and every package of the lock that applies here installed.
+Run as `python -m tests.dependencies`. For each distribution, deptry compares its
+imports with its pyproject.toml. Then every package in the environment must be in
+the lock, and every package of the lock that applies here must be installed.
 """
 
 from __future__ import annotations

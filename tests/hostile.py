@@ -69,7 +69,7 @@ def hostile_bundles(folder: Path) -> Iterator[Hostile]:
     """Bundles of three models, each with one hostile value in the manifest or the golden rows.
 
     Args:
-        folder: an empty one, for the sound bundles.
+        folder: an empty folder for the good bundles.
     """
     for name, write in _WRITERS.items():
         path = write(folder)

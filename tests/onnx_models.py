@@ -92,8 +92,8 @@ def write_mixed(
 ) -> Path:
     """Write a model with an input of every number type: `total` [rows, 1, 2] is their sum, and twice that.
 
-    `reshaped` writes that many rows into the graph itself. `extra` adds a
-    number of that name, which may be missing.
+    `reshaped` fixes the number of rows within the graph. `extra` adds an input of
+    that name, which may be missing.
     """
     kinds = {
         "f": TensorProto.FLOAT,

@@ -26,7 +26,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Wait until a condition holds.
 
     Raises:
-        AssertionError: it does not within TIMEOUT_SECONDS.
+        AssertionError: the condition does not hold within TIMEOUT_SECONDS.
     """
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
@@ -54,8 +54,8 @@ class ServerProcess:
     Attributes:
         address: HOST:PORT of the gRPC port.
         metrics_address: HOST:PORT of /metrics.
-        pid: the process's id.
-        signalled: whether it was told to stop.
+        pid: the id of the process.
+        signalled: whether a signal was sent to the process.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], port_file: Path, log_file: Path) -> None:
@@ -123,14 +123,14 @@ def serving(
 ) -> Iterator[ServerProcess]:
     """Run a server with a folder of bundles; the block begins when each bundle serves or is refused.
 
-    One that still runs at the end is stopped by SIGTERM, and must end well.
+    A server that still runs at the end of the block is stopped by SIGTERM, and must end with exit code 0.
 
     Args:
-        folder: a folder for the port file and the log; made if need be.
-        models: the bundles.
-        flags: further flags; they win over those that are set here.
-        command: what `scorewire` is.
-        stderr: a file descriptor that takes the log in place of the file.
+        folder: a folder for the port file and the log; created if it does not exist.
+        models: the folder of bundles.
+        flags: further flags, which override those that are set here.
+        command: the command that stands for `scorewire`.
+        stderr: a file descriptor for the log, instead of the file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port_file, log_file = folder / "port", folder / "log"

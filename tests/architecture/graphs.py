@@ -1,12 +1,12 @@
 """Checks of import graphs, for any language.
 
-A graph maps the name of each module, its parts joined by dots, to the modules
-that it imports. Layers are folders or modules in rows, from the top of a program
-to its bottom:
+A graph maps the dotted name of each module to the modules that it imports.
+Layers are rows of entries, from the top of a program to its bottom; an entry is a
+folder or a module.
 
-- A module belongs to the longest entry that is its name or a folder above it.
-- A module may import what belongs to the same entry, and to entries of rows
-  below. It may not import another entry of its own row.
+- A module belongs to the longest entry that is its own name or a folder above it.
+- A module may import modules of its own entry, and of entries in the rows below.
+  It may not import another entry of its own row.
 """
 
 from __future__ import annotations

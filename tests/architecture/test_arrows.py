@@ -1,7 +1,7 @@
 """Python modules import one way only, are short, and need no library that their users lack.
 
 The arrows between the distributions are in `ARROWS`, those within a distribution
-in `LAYERS`; `tests.architecture.graphs` says how layers are read.
+in `LAYERS`; `tests.architecture.graphs` describes layers.
 """
 
 from __future__ import annotations

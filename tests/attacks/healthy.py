@@ -39,7 +39,7 @@ def healthy(address: str, authority: bytes | None = None) -> Iterator[Healthy]:
 
     Args:
         address: HOST:PORT.
-        authority: the certificate that it trusts, as PEM; it speaks without TLS unless given.
+        authority: the PEM of the authority that it trusts; None for a connection without TLS.
     """
     told, over = Healthy(), threading.Event()
     request = sum_request().SerializeToString()

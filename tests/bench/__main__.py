@@ -1,11 +1,11 @@
 """Measures the speed of the engines next to each other in one run: `python -m tests.bench`.
 
-h2load asks, on one core, what a server answers on another: the two engines with
-a real model, and two empty servers, one over Rust's h2, whose speed the bars
-name, and one of gRPC's C++ library. Rounds go through all of them in turn, so
-that a machine that changes its speed changes it for all. Every load is proven:
-the server's own counters must show as many good answers as there were calls and
-no other, and its scores are compared with the fitted model's before and after.
+h2load runs on one core and a server on another. The servers are the two engines
+with a real model, and two empty servers: one on Rust's h2, to which the bounds
+refer, and one on gRPC's C++ library. Each round measures all of them in turn, so
+that a change of the machine's speed affects all. Every load is checked: the
+server's counters must show exactly as many good responses as there were calls, and
+its scores before and after are compared with those of the fitted model.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CannotMeasureError(click.ClickException):
 
 
 @click.command(help=__doc__)
-@click.option("--quick", is_flag=True, help="A smoke run: one short round, whose numbers mean nothing.")
+@click.option("--quick", is_flag=True, help="A smoke test: one short round, whose numbers are meaningless.")
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -66,7 +66,7 @@ class CannotMeasureError(click.ClickException):
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option(
-    "--seconds", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Of one load."
+    "--seconds", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Length of one load."
 )
 def main(quick: bool, output: Path, rounds: int, seconds: float) -> None:
     if h2load.missing():

@@ -47,17 +47,16 @@ def put_load(
 
     Args:
         target: HOST:PORT/SERVICE/METHOD.
-        message: a file with a gRPC message, its head of five bytes first.
-        calls: how many, exactly.
-        in_flight: how many at one time on each connection.
-        log: where h2load may note every call. It does so only where one is in
-            flight, when it has the time: with more, that would cost it a sixth
-            of its speed.
-        connections: over how many connections.
+        message: a file with a gRPC message, beginning with its prefix of five bytes.
+        calls: the exact number of calls.
+        in_flight: calls in flight on each connection.
+        log: the file for h2load's log of calls. It is written only with one call
+            in flight; with more, logging would cost a sixth of the speed.
+        connections: the number of connections.
 
     Raises:
-        LoadError: not every call was answered with HTTP's 200. What gRPC's status
-            was h2load does not see: ask the server.
+        LoadError: a call did not get the HTTP status 200. h2load does not see the
+            gRPC status; the server's counters have it.
     """
     options = [f"--requests={calls}", f"--max-concurrent-streams={in_flight}", f"--clients={connections}"]
     log.unlink(missing_ok=True)
@@ -76,9 +75,9 @@ def paced_latencies_us(
     Args:
         address: HOST:PORT.
         message: as in `put_load`.
-        calls: how many, exactly.
-        interval_ms: milliseconds from one to the next.
-        folder: for what h2load reads and writes.
+        calls: the exact number of calls.
+        interval_ms: milliseconds between two calls.
+        folder: the folder for h2load's files.
 
     Raises:
         LoadError: as `put_load`.

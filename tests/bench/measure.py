@@ -81,7 +81,7 @@ class Question:
         """Make the call to a server once.
 
         Raises:
-            LoadError: the answer is not what the call expects.
+            LoadError: the response is not the expected one.
         """
         with grpc.insecure_channel(server.address) as channel:
             method: Callable[..., bytes] = channel.unary_unary(self.path)

@@ -1,9 +1,9 @@
 """Compares the speed of this checkout with another checkout: `python -m tests.bench.pairs ../before`.
 
-Both checkouts have been set up with `make setup`. Their servers run side by side and take the same loads
-in turn, so that a machine that changes its speed changes it for both. Each load is proven as in
-`tests.bench`. The table says how many times the other checkout's rate this one has; 1 where one median
-is below 0.97.
+Both checkouts must be set up with `make setup`. Their servers run next to each other and get the same
+loads in turn, so that a change of the machine's speed affects both. Each load is checked as in
+`tests.bench`. The table shows the ratio of this checkout's rate to that of the other one. The exit code
+is 1 if a median is below 0.97.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Rate = Callable[[Server], float]
 @click.argument("other", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--rounds", type=click.IntRange(min=1), default=15, show_default=True)
 @click.option(
-    "--seconds", type=click.FloatRange(min=0.05), default=1.0, show_default=True, help="Of one load."
+    "--seconds", type=click.FloatRange(min=0.05), default=1.0, show_default=True, help="Length of one load."
 )
 @click.option(
     "--engine",
@@ -48,7 +48,7 @@ Rate = Callable[[Server], float]
     show_default=True,
     help="May be given twice.",
 )
-@click.option("--quick", is_flag=True, help="A smoke run: one short round, whose numbers mean nothing.")
+@click.option("--quick", is_flag=True, help="A smoke test: one short round, whose numbers are meaningless.")
 def main(other: Path, rounds: int, seconds: float, engines: tuple[str, ...], quick: bool) -> None:
     if h2load.missing():
         raise click.ClickException(h2load.HOW_TO_INSTALL)

@@ -26,8 +26,8 @@ _SYLLABLES = [
 def make_word_calls(folder: Path, *, train_rows: int, count: int) -> list[PreparedCall]:
     """Fit a text classifier and export it to a folder; returns calls of one text each, all different.
 
-    Words are as frequent as in a language, one in fifty of a call's is not known, and the scores of
-    every call must be what scikit-learn says.
+    Words are as frequent as in a natural language, one of fifty words in a call is unknown, and the
+    scores of every call must be those of scikit-learn.
     """
     draw = np.random.default_rng(11)
     spelt = {"".join(draw.choice(_SYLLABLES, size=draw.integers(2, 5))) for _ in range(2 * WORDS)}

@@ -25,8 +25,8 @@ _CPP_PACKAGES = "apt-get install g++ pkg-config libgrpc++-dev libprotobuf-dev pr
 class Server:
     """A running server.
 
-    `answered` says how many predictions it answered well and how many not, as it
-    counts them itself; None for an empty server, which fails none. `pid` is its process.
+    `answered` returns the server's own counts of predictions: those with OK, and the
+    others; it is None for an empty server. `pid` is the id of its process.
     """
 
     name: str

@@ -26,9 +26,8 @@ def write_models(models: Path) -> None:
     """Write the bundles that the suite expects in a server under test.
 
     `sum` has versions 1.0.0, 1.1.0 (adds 100), 2.0.0-rc.1 (adds 1000) and 3.0.0,
-    which is corrupt; `classes` takes a number only, `greeting` a text only,
-    `tensors` has tensors of its own;
-    `broken` has no version that may serve.
+    which is corrupt. `classes` takes a number only, and `greeting` a text only.
+    `tensors` declares its own tensors. `broken` has no version that may serve.
     """
     bundles.write_sum_bundle(models)
     bundles.write_sum_bundle(models, version="1.1.0", offset=100)

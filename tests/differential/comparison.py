@@ -58,14 +58,14 @@ def compare(reference: Wire, native: Wire, *, count: int, seed: int, keyed: bool
     """Send generated requests to both engines, half of them on streams; returns counts of the outcomes.
 
     Args:
-        reference: to the reference engine.
-        native: to the native engine.
-        count: how many.
-        seed: of what is generated.
-        keyed: whether all have a routing key.
+        reference: a channel to the reference engine.
+        native: a channel to the native engine.
+        count: the number of requests.
+        seed: the seed of the generator.
+        keyed: whether every request has a routing key.
 
     Raises:
-        DisagreementError: they differ.
+        DisagreementError: two responses differ.
     """
     requests, outcomes = Requests(seed, keyed=keyed), Counter[str]()
     messages = [requests.streamed() for _ in range(count // 2)]

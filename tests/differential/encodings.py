@@ -68,7 +68,7 @@ def compare_encodings(reference: Wire, native: Wire, *, count: int, seed: int) -
     """Send generated batches in each encoding to both engines; returns counts of rows by result.
 
     Raises:
-        DisagreementError: two answers differ.
+        DisagreementError: two results differ.
     """
     chance, outcomes = random.Random(seed), Counter[str]()
     services = {

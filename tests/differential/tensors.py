@@ -121,7 +121,7 @@ def compare_tensors(reference: Wire, native: Wire, *, count: int, seed: int) -> 
     """Make generated calls to both engines, and send as many messages on streams; counts the outcomes.
 
     Raises:
-        DisagreementError: they differ.
+        DisagreementError: two responses differ.
     """
     requests, outcomes = TensorRequests(seed), Counter[str]()
     messages = [requests.draw() for _ in range(count)]

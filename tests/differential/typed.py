@@ -97,7 +97,7 @@ def compare_typed(reference: Wire, native: Wire, *, count: int, seed: int) -> Co
     """Make generated calls to both engines, some of them streams; returns counts of the outcomes.
 
     Raises:
-        DisagreementError: they differ.
+        DisagreementError: two responses differ.
     """
     requests, outcomes = TypedRequests(seed), Counter[str]()
     for number in range(count):

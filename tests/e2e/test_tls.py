@@ -83,8 +83,8 @@ def test_a_certificate_that_cannot_be_used_is_named(folder: Path, tmp_path: Path
 class Rotated:
     """A server whose certificate files can be replaced.
 
-    As in Kubernetes: what --tls-cert and --tls-key name are links into a folder
-    that is a link itself, and that one is replaced.
+    As in Kubernetes, --tls-cert and --tls-key name links into a folder that is
+    itself a link, and that link is replaced.
     """
 
     def __init__(self, folder: Path, scratch: Path, server: ServerProcess) -> None:

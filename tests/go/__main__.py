@@ -1,11 +1,11 @@
 """Runs Go clients that are generated from a running server's schema: `python -m tests.go`.
 
-One scores a row. Another calls without pause while servers restart one after the
-other, directly and by way of nginx, and calls 3,000 times at once; `python -m
-tests.go.rolling` does that at length. It needs a Go toolchain and the modules of
-client/go.mod, whose sums are in go.sum, and nginx. With --grpcurl PATH and --ghz
-PATH, those programs call the typed service as well, from what reflection says;
-building them takes minutes, so continuous integration does not.
+One client scores a row. Another one makes calls continuously while servers restart
+in turn, directly and through nginx, and then 3,000 calls at once; `python -m
+tests.go.rolling` does that for longer. This needs a Go toolchain, the modules of
+client/go.mod, whose checksums are in go.sum, and nginx. With --grpcurl PATH and
+--ghz PATH, these programs also call the typed service through reflection.
+Continuous integration leaves them out, because building them takes minutes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Restarts two servers in turn under load: `python -m tests.go.rolling`.
 
-A Go client calls both by plain round robin, without health checks and a policy of
-retries, or by way of nginx. One server after the other is stopped by SIGTERM and
-started anew on its port. No call may fail.
+A Go client calls both servers, either by plain round robin without health checks and
+a retry policy, or through nginx. One server after the other is stopped by SIGTERM
+and started again on its port. No call may fail.
 """
 
 from __future__ import annotations
@@ -120,11 +120,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", default="native", choices=("native", "reference"))
     parser.add_argument("--restarts", type=int, default=50)
-    parser.add_argument("--rate", type=int, default=RATE, help="calls a second")
-    parser.add_argument("--nginx", action="store_true", help="by way of nginx")
-    parser.add_argument("--burst", type=int, default=0, help="so many calls at once, and no restarts")
+    parser.add_argument("--rate", type=int, default=RATE, help="calls per second")
+    parser.add_argument("--nginx", action="store_true", help="call through nginx")
+    parser.add_argument("--burst", type=int, default=0, help="make this many calls at once, without restarts")
     parser.add_argument("--drain-seconds", type=float, default=DRAIN_SECONDS)
-    parser.add_argument("--scorewire", type=Path, default=COMMAND, help="another `scorewire` to try")
+    parser.add_argument(
+        "--scorewire", type=Path, default=COMMAND, help="the `scorewire` to test, if not this one"
+    )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -1,7 +1,7 @@
 """Runs an unmodified grpc-js client that compresses messages against both engines: `python -m tests.node`.
 
-It needs Node.js and npm, which fetches the packages of package-lock.json. Where
-there is none nothing is run; continuous integration leaves it out.
+This needs Node.js and npm, which downloads the packages of package-lock.json.
+Without them, nothing is run. Continuous integration leaves it out.
 """
 
 from __future__ import annotations

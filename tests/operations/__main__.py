@@ -1,10 +1,10 @@
 """Runs the scenarios at full size on a server under load, and prints the result of each.
 
-100 swaps and 20 rollbacks; damaged bundles; 32 callers who load and unload; a
-shadow that gets copies of all calls, and what that costs the callers (h2load
-asks); the shares of a million keys; 50 servers that are killed while they are told of
-changes; hostile bundles; and, only where it is asked for, a soak of calls and cancellations while
-releases take over.
+The scenarios are: 100 swaps and 20 rollbacks; damaged bundles; 32 callers that load
+and unload versions; a shadow that gets copies of all calls, and its cost for callers
+(measured by h2load); the split of a million keys; 50 servers that are killed while
+they receive changes; hostile bundles; and, only on request, a soak of calls and
+cancellations while releases are published.
 """
 
 from __future__ import annotations
@@ -53,18 +53,20 @@ _SHADOW_ROUND_MS = 1000
     "scenarios",
     multiple=True,
     type=click.Choice([*_SCENARIOS, _SOAK]),
-    help="All but soak unless given.",
+    help="Scenario to run; may be repeated.  [default: all but soak]",
 )
 @click.option("--swaps", default=100, show_default=True)
 @click.option("--rollbacks", default=20, show_default=True)
 @click.option("--callers", default=32, show_default=True)
-@click.option("--calls", default=200, show_default=True, help="Of each caller.")
+@click.option("--calls", default=200, show_default=True, help="Calls of each caller.")
 @click.option("--kills", default=50, show_default=True)
-@click.option("--pairs", default=60, show_default=True, help="Of rounds with a shadow and without one.")
-@click.option("--rate", default=200.0, show_default=True, help="Calls per second, and messages of a stream.")
-@click.option("--rounds", default=90, show_default=True, help="Of a soak; in each a release takes over.")
-@click.option("--soak-calls", default=200_000, show_default=True, help="Of h2load in each round.")
-@click.option("--soak-cancels", default=2000, show_default=True, help="In each round.")
+@click.option("--pairs", default=60, show_default=True, help="Pairs of rounds, with a shadow and without.")
+@click.option(
+    "--rate", default=200.0, show_default=True, help="Calls per second, and stream messages per second."
+)
+@click.option("--rounds", default=90, show_default=True, help="Rounds of a soak, each with a new release.")
+@click.option("--soak-calls", default=200_000, show_default=True, help="Calls of h2load in each round.")
+@click.option("--soak-cancels", default=2000, show_default=True, help="Cancelled calls in each round.")
 def main(
     *,
     engine: str,

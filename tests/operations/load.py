@@ -91,7 +91,7 @@ class Operator:
 async def under_load(address: str, *, rate: float) -> AsyncIterator[tuple[Operator, Seen]]:
     """An operator of a server under load: so many calls per second, and as many messages on a stream.
 
-    Calls leave when they are due, whether the ones before them are answered or not.
+    Calls are sent when they are due, whether or not earlier calls have been answered.
     """
     seen = Seen()
     async with aio.insecure_channel(address) as calls, aio.insecure_channel(address) as control:

@@ -136,8 +136,8 @@ async def contend(
 ) -> dict[str, int]:
     """Load and unload the same versions from many callers at once; returns counts of the outcomes.
 
-    The final state must be that of the last call that was acknowledged: of a
-    call that no other, begun after it had ended, came after.
+    The final state must be that of a last acknowledged call: a call after whose end
+    no other call began.
     """
     done: dict[str, list[_Done]] = {version: [] for version in versions}
     ended = {"OK": 0}
@@ -177,8 +177,8 @@ async def contend(
 def kill(folder: Path, models: Path, engine: str, *, kills: int, seed: int) -> int:
     """Kill servers while they receive changes, one start after the other.
 
-    Each start has every change that was acknowledged, and at most the one beside them
-    that was under way; returns how many were acknowledged.
+    Each start must have every acknowledged change, and at most the one change that
+    was in flight in addition. Returns how many changes were acknowledged.
     """
     draw = random.Random(seed)
     acknowledged, kept, tried = 0, {}, {}
@@ -208,8 +208,8 @@ def shadow_costs(
     """Ratios of latency quantiles with all calls copied to a shadow, and without, in alternating rounds.
 
     The server has the versions 1.0.0, which answers, and 2.0.0-rc.1, which gets the
-    copies; it is best on a core of its own, so that copies do not disturb what asks.
-    Calls leave at fixed moments, so that there is time to spare between them.
+    copies. It should run on a core of its own, so that copies do not slow the generator
+    down. Calls are sent at fixed times, with idle time between them.
     """
     _, core = cores()
     message = folder / "message"

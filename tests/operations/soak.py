@@ -37,9 +37,9 @@ async def soak(
 ) -> Soaked:
     """In each round, publish a release while calls are made and other calls are cancelled.
 
-    The server has 1.0.0 at the beginning. Every call must be answered, in each round
-    of the second half the server may hold no more than in the first, and nothing may
-    be left in flight.
+    The server begins with version 1.0.0. Every call must be answered, the server may use
+    no more memory in the second half of the rounds than in the first, and no call may
+    stay in flight.
     """
     message, soaked = folder / "message", Soaked()
     data = request(0).SerializeToString()

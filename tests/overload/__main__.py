@@ -1,8 +1,8 @@
 """Measures the goodput of an overloaded server: `python -m tests.overload [SECONDS [ENGINE]]`.
 
-Measures how many calls a second are answered at most, then offers 1, 3 and 9
-times as many, each with a deadline of 100 ms, and prints how many were answered
-in time.
+It finds the highest rate at which calls are answered, then offers 1, 3 and 9 times
+that rate, each call with a deadline of 100 ms, and prints how many calls were
+answered in time.
 """
 
 from __future__ import annotations

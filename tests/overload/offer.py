@@ -1,7 +1,7 @@
 """A client that sends each call when it is due, as many independent callers do.
 
-It writes the same HTTP/2 frames for every call, so that it can offer
-far more than the server answers. As every gRPC client it cancels at the deadline.
+It writes the same HTTP/2 frames for every call, so that it can offer far more calls
+than the server answers. Like every gRPC client, it cancels calls at their deadline.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def request_head(path: str, timeout_seconds: float | None) -> bytes:
 
 @dataclass
 class Offered:
-    """What became of calls. `good` were answered in time, `late` after it; `refused` failed, `expired` were
-    cancelled at their deadline, `unsent` found no place on a connection.
+    """Counts of calls by outcome: `good` were answered in time and `late` after it, `refused` failed,
+    `expired` were cancelled at their deadline, and `unsent` found no room on a connection.
     """
 
     seconds: float = 0.0
@@ -145,14 +145,14 @@ def offer(
     """Offer calls at a rate, and count their outcomes.
 
     Args:
-        address: of the server.
-        path: of the method.
+        address: HOST:PORT of the server.
+        path: the path of the method.
         data: the message of each call.
-        rate: calls a second.
-        seconds: how long calls begin.
-        timeout_seconds: the deadline of each call; None for none.
-        patience: seconds after which a call is cancelled; the deadline where there is one.
-        connections: over which the calls go in turn.
+        rate: calls per second.
+        seconds: how long to make calls.
+        timeout_seconds: the timeout of each call; None for no deadline.
+        patience: seconds after which a call is cancelled; by default the timeout, or else 10 s.
+        connections: the number of connections, used in turn.
     """
     links = [Connection(address) for _ in range(connections)]
     head, body = request_head(path, timeout_seconds), http2.message(data)

@@ -1,6 +1,6 @@
 """Bursts are answered, overload is shed, and no client loses its connection.
 
-What is answered in time depends on the machine: `python -m tests.overload` measures it.
+How many calls are answered in time depends on the machine; `python -m tests.overload` measures it.
 """
 
 from __future__ import annotations

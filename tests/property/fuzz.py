@@ -1,7 +1,7 @@
 """Sends many mutated requests to a live server: `python -m tests.property.fuzz --calls 10000`.
 
-Half go to Predict, half to PredictStream. Prints the calls by status; ends with
-the smallest request that was answered wrong, where one was.
+Half of the requests go to Predict, and half to PredictStream. Prints counts of calls
+by status code and, if there was a wrong response, the smallest request that got one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def fuzz(calls: int, seed: int) -> Judge:
     """Judge at least `calls` calls.
 
     Raises:
-        AssertionError: an answer was wrong, or the server's log has a fault.
+        AssertionError: a response was wrong, or the server's log has an internal error.
     """
     seeds = random.Random(seed)
     with tempfile.TemporaryDirectory() as scratch:
@@ -72,8 +72,8 @@ def _total(judge: Judge, method: str) -> int:
 
 
 @click.command()
-@click.option("--calls", default=10_000, show_default=True, help="How many calls, at least.")
-@click.option("--seed", default=None, type=int, help="Makes the same requests again; random unless given.")
+@click.option("--calls", default=10_000, show_default=True, help="Smallest number of calls.")
+@click.option("--seed", default=None, type=int, help="Seed of the requests; random by default.")
 def main(calls: int, seed: int | None) -> None:
     """Send mutated requests to a live server, and print counts of the outcomes."""
     seed = random.SystemRandom().getrandbits(32) if seed is None else seed

@@ -39,8 +39,8 @@ class Judge:
     """Judges calls, and counts their status codes.
 
     Attributes:
-        counts: by method and code; each message of a stream is a call.
-        good_calls: good calls that followed the others and were answered right.
+        counts: counts of calls by method and status code; each message of a stream is a call.
+        good_calls: the number of good calls that were sent after others and got a right response.
     """
 
     def __init__(self, address: str) -> None:

@@ -1,7 +1,7 @@
 """Computes what a server must answer to any bytes, without the server's code.
 
-The bytes are read by the messages themselves, not by their packed twins, and
-the scores come from the definitions of the models in `tests.bundles`.
+It parses the bytes as the plain messages, not as their packed twins, and computes
+scores from the definitions of the models in `tests.bundles`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Strategies for requests of every kind, good and bad, for the models of `oracle.write_models`.
 
-Half of the mutations work on fields (wrong counts, unknown names, odd numbers
-and texts), half on bytes (other encodings of the same, flipped bits, pieces
-that lack or come twice, noise).
+Half of the mutations change fields (wrong counts, unknown names, odd numbers and
+texts). The other half change bytes (other encodings of the same message, flipped bits,
+missing or repeated pieces, noise).
 """
 
 from __future__ import annotations

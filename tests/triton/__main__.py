@@ -1,9 +1,9 @@
 """Runs unmodified tritonclient against both engines: `python -m tests.triton`.
 
-tritonclient pins other releases of grpcio and protobuf, so it lives in
-`.venv-triton` (`make triton` makes it). With --examples FOLDER, where somebody
-has put scripts of triton-inference-server/client's src/python/examples, these
-are run as well, as they are, and must exit with 0.
+tritonclient requires other releases of grpcio and protobuf, so it is installed in
+`.venv-triton`, which `make triton` creates. With --examples FOLDER, scripts from
+src/python/examples of triton-inference-server/client are run unmodified as well, and
+must exit with 0.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> int:
     """Run all; returns 1 if something failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--python", default=".venv-triton/bin/python", help="that of tritonclient's environment"
+        "--python", default=".venv-triton/bin/python", help="the Python of tritonclient's environment"
     )
     parser.add_argument("--examples", type=Path, help="a folder of example scripts")
     arguments = parser.parse_args()

@@ -26,12 +26,12 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
         show_default=True,
         help="Where the server listens: HOST:PORT, or unix:PATH.",
     )
-    @click.option("--tls", is_flag=True, help="Secure the connection, trusting the usual authorities.")
-    @click.option("--tls-ca", type=_PEM, help="PEM of whom to trust; implies --tls.")
+    @click.option("--tls", is_flag=True, help="Use TLS, and trust the authorities that gRPC ships.")
+    @click.option("--tls-ca", type=_PEM, help="PEM of the authorities to trust; implies --tls.")
     @click.option("--tls-cert", type=_PEM, help="PEM of the client's certificate.")
     @click.option("--tls-key", type=_PEM, help="PEM of the client's key.")
     @click.option(
-        "--tls-server-name", help="Name in the server's certificate, where it is not the address's."
+        "--tls-server-name", help="Name in the server's certificate, if it is not that of the address."
     )
     @wraps(command)
     def with_server(

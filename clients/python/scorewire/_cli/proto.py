@@ -21,7 +21,7 @@ Examples:
 def proto(*, model: str, version: str, address: str, tls: TLS | None) -> None:
     """Print the protobuf schema of MODEL's typed service, for protoc in any language.
 
-    The server answers the typed service beside the generic one. A field keeps
+    The server answers the typed service as well as the generic one. A field keeps
     its number within a major version, so a client works on when a minor version
     is added.
     """
