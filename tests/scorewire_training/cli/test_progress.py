@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from scorewire_training.cli import progress
-from scorewire_training.cli.progress import stages
+from scorewire_training.cli.progress import show_stages
 
 SENTENCES = [
     "Reading [the rows]",
@@ -16,7 +16,7 @@ SENTENCES = [
 
 
 def _tell() -> None:
-    with stages() as report_stage:
+    with show_stages() as report_stage:
         for sentence in SENTENCES:
             report_stage(sentence)
 
@@ -45,7 +45,7 @@ def test_a_terminal_has_one_line_with_a_bar(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
-    with stages() as report_stage:
+    with show_stages() as report_stage:
         report_stage("Scoring rows (2,000 of 4,000)")
     told = capsys.readouterr()
     assert told.out == ""

@@ -19,7 +19,7 @@ from xgboost import XGBRegressor
 
 from scorewire_training.estimators import HurdleRegressor, RateRegressor
 from scorewire_training.report import render_report
-from scorewire_training.report.importance import NotExplainedError, explain, permute
+from scorewire_training.report.importance import NotExplainedError, explain, permutation_importances
 from scorewire_training.training_result import PredictionKind, ReportSection
 from tests.scorewire_training.results import make_result
 
@@ -151,7 +151,7 @@ def test_one_seed_gives_one_page_in_every_process(html: str) -> None:
 
 
 def test_permutation_names_the_feature_that_the_truth_was_made_of() -> None:
-    importances, _ = permute(make_result(PredictionKind.PROBABILITY), seed=0)
+    importances, _ = permutation_importances(make_result(PredictionKind.PROBABILITY), seed=0)
     assert importances[0].feature == "recency_days"
     assert importances[0].mean > 0.05
 

@@ -3,30 +3,30 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from scorewire_training.repurchase.segments import SEGMENTS, Scale, name_segments, tabulate_segments
+from scorewire_training.repurchase.segments import SEGMENTS, FifthsScale, name_segments, tabulate_segments
 
 
 def test_a_score_is_one_more_than_the_fifths_that_a_value_lies_above() -> None:
     values = np.arange(10.0)
-    scores = Scale.over(values[::-1]).score(values)
+    scores = FifthsScale.over(values[::-1]).score(values)
     assert scores.tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert scores.dtype == np.float64
 
 
 def test_equal_values_score_alike_and_the_many_who_bought_once_score_lowest() -> None:
     values = np.array([1.0] * 6 + [2, 2, 3, 9])
-    assert Scale.over(values).score(values).tolist() == [1] * 6 + [4, 4, 5, 5]
-    assert Scale.over(np.ones(7)).score(np.ones(7)).tolist() == [1] * 7
+    assert FifthsScale.over(values).score(values).tolist() == [1] * 6 + [4, 4, 5, 5]
+    assert FifthsScale.over(np.ones(7)).score(np.ones(7)).tolist() == [1] * 7
 
 
 def test_few_customers_are_scored_as_far_as_they_reach() -> None:
-    assert Scale.over(np.array([3.0])).score(np.array([3.0])).tolist() == [1]
-    assert Scale.over(np.array([3.0, 4.0])).score(np.array([3.0, 4.0])).tolist() == [1, 3]
-    assert Scale.over(np.empty(0)).score(np.empty(0)).tolist() == []
+    assert FifthsScale.over(np.array([3.0])).score(np.array([3.0])).tolist() == [1]
+    assert FifthsScale.over(np.array([3.0, 4.0])).score(np.array([3.0, 4.0])).tolist() == [1, 3]
+    assert FifthsScale.over(np.empty(0)).score(np.empty(0)).tolist() == []
 
 
 def test_a_value_beyond_all_others_has_the_highest_score() -> None:
-    assert Scale.over(np.arange(5.0)).score(np.array([-1.0, 100.0])).tolist() == [1, 5]
+    assert FifthsScale.over(np.arange(5.0)).score(np.array([-1.0, 100.0])).tolist() == [1, 5]
 
 
 def test_every_pair_of_scores_has_a_segment() -> None:

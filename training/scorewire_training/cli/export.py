@@ -9,7 +9,7 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
-from scorewire_training.cli.progress import stages
+from scorewire_training.cli.progress import show_stages
 from scorewire_training.cli.verify import describe_tolerances, verify_bundle
 from scorewire_training.config import DEFAULT_STORE
 from scorewire_training.errors import TrainingError
@@ -160,7 +160,7 @@ def export(
     numbers, tolerance = _parse_metrics(metrics), _parse_tolerances(tolerances)
     notes: tuple[str, ...] = ()
     try:
-        with stages() as report_stage:
+        with show_stages() as report_stage:
             if onnx_file is not None:
                 exported = export_onnx(
                     onnx_file,

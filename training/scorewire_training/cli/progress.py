@@ -17,7 +17,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 @contextmanager
-def stages() -> Iterator[Callable[[str], None]]:
+def show_stages() -> Iterator[Callable[[str], None]]:
     """Yields a function that shows the sentence of a stage.
 
     A terminal shows one changing line, with a bar where the sentence has progress

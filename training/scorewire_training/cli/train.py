@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scorewire_training.cli.features import features
-from scorewire_training.cli.progress import stages
+from scorewire_training.cli.progress import show_stages
 from scorewire_training.config import DEFAULT_STORE, TrainingConfig
 from scorewire_training.config_file import load_config
 from scorewire_training.errors import TrainingError
@@ -184,7 +184,7 @@ def _run(context: click.Context, config_class: type[_C], run: Callable[..., Trai
     console = Console()
     try:
         config = load_config(config_class, given.pop("config_file", None), given)
-        with stages() as report_stage:
+        with show_stages() as report_stage:
             trained = run(config, progress=report_stage)
     except (TrainingError, ExportError) as error:
         raise click.ClickException(str(error)) from None

@@ -11,7 +11,7 @@ from rich.table import Table
 from scorewire_contract.bundle import MANIFEST, BundleError, read_bundle
 from scorewire_contract.scoring import GoldenMismatchError, score_golden
 from scorewire_proto.bundle.v1 import manifest_pb2
-from scorewire_training.cli.progress import stages
+from scorewire_training.cli.progress import show_stages
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.runtime import open_graph
 
@@ -58,7 +58,7 @@ def verify_bundle(path: Path) -> Table:
         ExportError: onnxruntime does not load the graph.
         GoldenMismatchError: the graph scores a golden row differently.
     """
-    with stages() as report_stage:
+    with show_stages() as report_stage:
         report_stage(f"Checking {path}")
         bundle = read_bundle(path)
         golden_rows = score_golden(bundle, open_graph(bundle.graph))

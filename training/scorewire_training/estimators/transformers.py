@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from scorewire_contract.folding import ascii_lower_strip
 from scorewire_training.releases import read_objects
 
-Fold: TypeAlias = Literal["ascii_lower_strip", "none"]
+TextFold: TypeAlias = Literal["ascii_lower_strip", "none"]
 
 # Stands for an exposure of zero, which has no logarithm.
 LEAST_EXPOSURE = 1e-200
@@ -36,7 +36,7 @@ class TextCleaner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # typ
             letters; "none" leaves texts as they are.
     """
 
-    def __init__(self, fold: Fold = "ascii_lower_strip") -> None:
+    def __init__(self, fold: TextFold = "ascii_lower_strip") -> None:
         self.fold = fold
 
     def fit(self, X: ArrayLike | pd.DataFrame, y: object = None) -> TextCleaner:  # noqa: ARG002 - scikit-learn's signature
@@ -145,7 +145,7 @@ class RateEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # unt
     def __init__(
         self,
         count_columns: int = 1,
-        fold: Fold = "ascii_lower_strip",
+        fold: TextFold = "ascii_lower_strip",
         folds: int = 5,
         random_state: int = 0,
     ) -> None:
@@ -282,7 +282,7 @@ def _check_fold(fold: object) -> None:
         raise ValueError(f"fold must be 'ascii_lower_strip' or 'none', not {fold!r}")
 
 
-def _fold_texts(texts: NDArray[np.object_], fold: Fold) -> None:
+def _fold_texts(texts: NDArray[np.object_], fold: TextFold) -> None:
     """Fold in place."""
     if fold == "ascii_lower_strip":
         for column in texts.T:

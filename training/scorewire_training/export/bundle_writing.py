@@ -14,7 +14,7 @@ from scorewire_contract.schema import InvalidNameError, Version, check_model_nam
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.parity.gate import ParityReport
-from scorewire_training.export.typed_schema import render
+from scorewire_training.export.typed_schema import render_typed_schema
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class ExportedBundle:
     manifest: manifest_pb2.Manifest
 
 
-def write(
+def write_files(
     output_dir: Path,
     manifest: manifest_pb2.Manifest,
     graph: bytes,
@@ -42,7 +42,7 @@ def write(
     own = {
         bundles.GRAPH: graph,
         bundles.GOLDEN: bundles.to_json(golden),
-        bundles.TYPED_SCHEMA: render(manifest),
+        bundles.TYPED_SCHEMA: render_typed_schema(manifest),
     }
     if taken := sorted(own.keys() & (further or {}).keys()):
         raise ExportError(f"{taken[0]} is a bundle's own file: give yours another name")

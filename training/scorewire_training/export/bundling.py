@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scorewire_contract import bundle as bundles
 from scorewire_contract.scoring import Scorer, score_golden
 from scorewire_proto.bundle.v1 import manifest_pb2
-from scorewire_training.export.bundle_writing import ExportedBundle, check_metrics, check_target, write
+from scorewire_training.export.bundle_writing import ExportedBundle, check_metrics, check_target, write_files
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.frames import FrameCodec
 from scorewire_training.export.lowering import lower
@@ -32,7 +32,7 @@ from scorewire_training.export.sample_frame import as_table, to_frame
 from scorewire_training.export.schema import build_schema
 from scorewire_training.export.tolerance import Tolerances, choose_tolerances
 from scorewire_training.export.trees.xgboost_missing import with_missing
-from scorewire_training.export.typed_schema import give_fields
+from scorewire_training.export.typed_schema import assign_compatible_fields
 
 _MAX_SAMPLE_ROWS_COMPARED = 20_000
 _SEED = 20_240_229
@@ -128,7 +128,7 @@ def export_bundle(
             descriptions=feature_descriptions or {},
         )
     )
-    give_fields(manifest, Path(output_dir))
+    assign_compatible_fields(manifest, Path(output_dir))
     manifest.coding.CopyFrom(lowered.coding)
     graph = lowered.graph.SerializeToString(deterministic=True)
     if len(graph) > _LARGE_GRAPH_BYTES:
@@ -168,7 +168,7 @@ def export_bundle(
     golden.expected.model, golden.expected.version = name, version
     score_golden(bundles.Bundle(target, manifest, graph, golden), run)
     return ExportedBundle(
-        path=write(Path(output_dir), manifest, graph, golden, files), parity=parity, manifest=manifest
+        path=write_files(Path(output_dir), manifest, graph, golden, files), parity=parity, manifest=manifest
     )
 
 

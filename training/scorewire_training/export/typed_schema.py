@@ -13,7 +13,7 @@ from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import ExportError
 
 
-def give_fields(manifest: manifest_pb2.Manifest, output_dir: Path) -> None:
+def assign_compatible_fields(manifest: manifest_pb2.Manifest, output_dir: Path) -> None:
     """Assign field numbers to features and outputs that clients of the predecessor can still use.
 
     The predecessor is the highest lower version with the same major number in the
@@ -40,7 +40,7 @@ def give_fields(manifest: manifest_pb2.Manifest, output_dir: Path) -> None:
         raise ExportError(str(error)) from None
 
 
-def render(manifest: manifest_pb2.Manifest) -> bytes:
+def render_typed_schema(manifest: manifest_pb2.Manifest) -> bytes:
     """The schema.proto of a manifest."""
     typed = typed_schema(manifest.model, manifest.version, manifest.schema, manifest.description)
     return typed.render().encode("utf-8")

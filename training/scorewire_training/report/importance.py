@@ -79,7 +79,7 @@ class NotExplainedError(Exception):
     """SHAP values cannot be computed; the message gives the reason, for people."""
 
 
-def permute(result: TrainingResult, *, seed: int) -> tuple[list[Importance], str]:
+def permutation_importances(result: TrainingResult, *, seed: int) -> tuple[list[Importance], str]:
     """The features by descending permutation importance, and the name of the metric."""
     probability = result.kind is PredictionKind.PROBABILITY
     rows = _draw(len(result.test), _PERMUTED_ROWS, seed)

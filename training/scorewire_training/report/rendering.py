@@ -19,7 +19,7 @@ from scorewire_training.report.data_charts import (
     draw_feature,
     draw_target,
 )
-from scorewire_training.report.importance import NotExplainedError, explain, permute
+from scorewire_training.report.importance import NotExplainedError, explain, permutation_importances
 from scorewire_training.report.model_charts import (
     draw_candidates,
     draw_learning_curve,
@@ -54,7 +54,7 @@ def render_report(
     """
     tell = progress or (lambda _: None)
     tell("Drawing the report")
-    importances, measure = permute(result, seed=seed)
+    importances, measure = permutation_importances(result, seed=seed)
     # The most important features are shown first, and only those if there are many.
     ordered = [item.feature for item in importances]
     explanation, unexplained = None, ""

@@ -14,7 +14,7 @@ _NEXT_TO_NOTHING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class AxisScale:
     """Places values on an axis: linearly, or by log10(1 + |x| / step) if `step` is above zero."""
 
     step: float = 0.0
@@ -46,16 +46,16 @@ class Scale:
         target.set_ticks(self.place(np.array(ticks)).tolist(), [format_short(tick, unit) for tick in ticks])
 
 
-def choose_scale(values: NDArray[float64], *, skewed: float = 20) -> Scale:
+def choose_scale(values: NDArray[float64], *, skewed: float = 20) -> AxisScale:
     """A logarithmic scale if the largest values are `skewed` times the median, else a linear one."""
     sizes = np.abs(values[np.isfinite(values)])
     sizes = sizes[sizes > 0]
     if len(sizes) < 2:
-        return Scale()
+        return AxisScale()
     low, middle, high = np.quantile(sizes, [0.05, 0.5, 0.995])
     if high < skewed * middle:
-        return Scale()
-    return Scale(float(10.0 ** np.floor(np.log10(max(low, middle / 1_000)))))
+        return AxisScale()
+    return AxisScale(float(10.0 ** np.floor(np.log10(max(low, middle / 1_000)))))
 
 
 def format_short(value: float, unit: str = "") -> str:

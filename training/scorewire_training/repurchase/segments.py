@@ -42,7 +42,7 @@ SEGMENTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class FifthsScale:
     """Scores from 1 to 5: one more than the number of whole fifths of all customers with smaller values.
 
     Equal values get equal scores, so a shop where half of the customers bought once
@@ -52,7 +52,7 @@ class Scale:
     values: Floats  # the values of all customers, ascending
 
     @classmethod
-    def over(cls, values: Floats) -> Scale:
+    def over(cls, values: Floats) -> FifthsScale:
         """The scale of customers with these values, in any order."""
         return cls(np.sort(values))
 

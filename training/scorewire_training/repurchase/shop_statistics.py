@@ -17,7 +17,7 @@ import pandas as pd
 from scorewire_training.repurchase.data import MAX_AMOUNT
 from scorewire_training.repurchase.grouping import Floats
 from scorewire_training.repurchase.history import RFM, History
-from scorewire_training.repurchase.segments import Scale
+from scorewire_training.repurchase.segments import FifthsScale
 from scorewire_training.repurchase.similar_customers import (
     SimilarCustomers,
     merge_references,
@@ -61,9 +61,9 @@ class ShopStatistics:
 
     first: pd.Timestamp
     horizon_days: int
-    recency: Scale
-    frequency: Scale
-    monetary: Scale
+    recency: FifthsScale
+    frequency: FifthsScale
+    monetary: FifthsScale
     median_price: float
     similar: SimilarCustomers | None
 
@@ -74,9 +74,9 @@ class ShopStatistics:
         return cls(
             first=found.first,
             horizon_days=horizon_days,
-            recency=Scale.over(-recency),
-            frequency=Scale.over(frequency),
-            monetary=Scale.over(monetary),
+            recency=FifthsScale.over(-recency),
+            frequency=FifthsScale.over(frequency),
+            monetary=FifthsScale.over(monetary),
             median_price=_find_median(found.prices),
             similar=SimilarCustomers.of(found.references, found.first, horizon_days),
         )

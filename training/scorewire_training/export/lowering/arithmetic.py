@@ -19,7 +19,9 @@ from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns,
 _PAIRWISE_COLUMNS = 8
 
 
-def times(builder: GraphBuilder, inputs: SymbolicColumns, factors: NDArray[np.float64]) -> SymbolicColumns:
+def scale_columns(
+    builder: GraphBuilder, inputs: SymbolicColumns, factors: NDArray[np.float64]
+) -> SymbolicColumns:
     """Multiply each column by its factor, or all columns by one factor."""
     counts = builder.counts(inputs)
     if counts is not None:

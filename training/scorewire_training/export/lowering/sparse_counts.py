@@ -106,7 +106,7 @@ def count_once(graph: Graph, counts: SparseCounts) -> SparseCounts:
     return replace(_without_idle(graph, counts, graph.constant(np.array([1.0]))), signed=False)
 
 
-def above(graph: Graph, counts: SparseCounts, threshold: float) -> SparseCounts:
+def counts_above(graph: Graph, counts: SparseCounts, threshold: float) -> SparseCounts:
     """Replace values above a threshold of at least 0 by 1, and drop the others."""
     over = graph.node("Greater", [counts.values, graph.constant(np.array([threshold]))])
     places = graph.node("Where", [over, counts.places, graph.constant(np.array([counts.width]))])

@@ -27,10 +27,10 @@ from scorewire_contract.scoring import (
 )
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
-from scorewire_training.export.bundle_writing import ExportedBundle, check_metrics, check_target, write
+from scorewire_training.export.bundle_writing import ExportedBundle, check_metrics, check_target, write_files
 from scorewire_training.export.errors import ExportError, UnsupportedModelError
 from scorewire_training.export.frames import WireRows
-from scorewire_training.export.onnx_file.runs import ABSOLUTE, RELATIVE, allowed, choose_run_mode
+from scorewire_training.export.onnx_file.runs import ABSOLUTE, RELATIVE, choose_run_mode, golden_tolerance
 from scorewire_training.export.onnx_file.signature import (
     MAX_VALUES,
     ElementKind,
@@ -43,7 +43,7 @@ from scorewire_training.export.provenance import build_provenance
 from scorewire_training.export.runtime import open_graph
 from scorewire_training.export.schema import describe_sample
 from scorewire_training.export.tolerance import Tolerances, choose_tolerances
-from scorewire_training.export.typed_schema import give_fields
+from scorewire_training.export.typed_schema import assign_compatible_fields
 
 _GENERATED_ROWS, _MOST_GOLDEN_ROWS = 16, 64
 _SEED = 20_240_229
@@ -108,14 +108,14 @@ def export_onnx(
         describe_sample(manifest.schema, rows)
     _describe_outputs(manifest, signature, answers)
     manifest.coding.row_by_row = row_by_row
-    give_fields(manifest, Path(output_dir))
+    assign_compatible_fields(manifest, Path(output_dir))
     manifest.metrics.update(metrics or {})
     features = [(feature.name, int(feature.kind)) for feature in manifest.schema.features]
     manifest.provenance.CopyFrom(build_provenance(_FAMILY, features, rows))
     manifest.created_at.GetCurrentTime()
     report_stage("Writing the bundle")
     run = open_graph(graph)
-    limits = {name: allowed(given) for name, given in tolerances.items()}
+    limits = {name: golden_tolerance(given) for name, given in tolerances.items()}
     golden = _golden(manifest, rows, run, limits)
     try:
         score_golden(bundles.Bundle(target, manifest, graph, golden), run)
@@ -136,7 +136,7 @@ def export_onnx(
     )
     manifest.parity.CopyFrom(parity.to_message())
     return ExportedBundle(
-        path=write(Path(output_dir), manifest, graph, golden), parity=parity, manifest=manifest
+        path=write_files(Path(output_dir), manifest, graph, golden), parity=parity, manifest=manifest
     )
 
 
@@ -324,7 +324,7 @@ def _golden(
     """Golden rows spread over the sample, with the scores of onnxruntime."""
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(_MOST_GOLDEN_ROWS, len(rows))).astype(np.intp))
     picked = rows.take(chosen)
-    golden = manifest_pb2.Golden(tolerance=allowed(None), output_tolerances=limits)
+    golden = manifest_pb2.Golden(tolerance=golden_tolerance(None), output_tolerances=limits)
     golden.rows.row_count = golden.expected.row_count = len(picked)
     golden.rows.numbers.extend(picked.numbers.ravel().tolist())
     golden.rows.texts.extend(picked.flat_texts())

@@ -30,7 +30,7 @@ class _TakesOneRowError(Exception):
     """A run of several rows failed, or did not return a row for each."""
 
 
-def allowed(tolerance: Tolerance | None) -> manifest_pb2.Tolerance:
+def golden_tolerance(tolerance: Tolerance | None) -> manifest_pb2.Tolerance:
     """The tolerance of an output's golden scores."""
     return (tolerance or Tolerance(RELATIVE)).to_message(ABSOLUTE)
 
@@ -133,7 +133,7 @@ def _differing(
 
 def _same(found: NDArray[Any], wanted: NDArray[Any], tolerance: Tolerance | None) -> NDArray[np.bool_]:
     if found.dtype.kind == "f":
-        return within_tolerance(found, wanted, allowed(tolerance))
+        return within_tolerance(found, wanted, golden_tolerance(tolerance))
     return np.asarray(found == wanted, dtype=np.bool_)
 
 
@@ -143,7 +143,7 @@ def _explain(
     reason = f"the graph scores a row differently when others are scored with it ({name!r}, {size} rows)"
     way_out = "export it with a first dimension of 1, and rows are scored one by one"
     if found.dtype.kind == "f":
-        limit = allowed(tolerance)
+        limit = golden_tolerance(tolerance)
         share = float(np.max(share_of(found, wanted, limit)))
         how = how_to_allow({name: share}, {name: Tolerance(limit.relative, limit.absolute)})
         way_out = f"{way_out}. {how}".rstrip()

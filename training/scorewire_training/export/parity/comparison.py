@@ -15,7 +15,7 @@ from scorewire_training.export.lowering import LoweredModel
 from scorewire_training.export.parity.discontinuities import find_discontinuities
 from scorewire_training.export.parity.fitted_model import FittedModel, FittedScores
 from scorewire_training.export.parity.gate import BundleScores, score_rows
-from scorewire_training.export.parity.hard_rows import SAMPLE, ComparisonRows, construct_rows, join
+from scorewire_training.export.parity.hard_rows import SAMPLE, ComparisonRows, construct_rows, join_rows
 from scorewire_training.export.tolerance import Tolerance
 
 
@@ -66,7 +66,7 @@ def score_both_sides(
         ranges=ranges,
     )
     report_stage("Looking for jumps of the fitted model's scores")
-    compared = join(constructed, _rows_at_discontinuities(fitted_model, codec, sample, lowered))
+    compared = join_rows(constructed, _rows_at_discontinuities(fitted_model, codec, sample, lowered))
     bundle = score_rows(scorer, compared.rows, tolerances, report_stage)
     kept = _without_repeated_refusals(compared, bundle)
     compared, bundle = compared.take(kept), bundle.take(kept)

@@ -159,7 +159,7 @@ def construct_rows(
     if len(alone) < len(numbers):
         taken = [ranges[name] for name in numbers]
         parts.append(_made(_change_all(builder.base, hard, taken), "changed_together"))
-    return join(
+    return join_rows(
         *parts,
         _threshold_rows(sample, numbers, thresholds, rng),
         _made(_recombine(sample, rng), "recombined"),
@@ -194,7 +194,7 @@ def _made(rows: WireRows, origin: str) -> ComparisonRows:
     return ComparisonRows(rows, (origin,) * len(rows), ("",) * len(rows))
 
 
-def join(*parts: ComparisonRows) -> ComparisonRows:
+def join_rows(*parts: ComparisonRows) -> ComparisonRows:
     """The rows of all parts in order."""
     return ComparisonRows(
         concatenate([part.rows for part in parts]),
@@ -281,7 +281,7 @@ def _threshold_rows(
     together = sample.take(rng.integers(len(sample), size=min(_SNAPPED_ROWS, 2 * len(sample))))
     for column, values in splits.items():
         together.numbers[:, column] = _snap(together.numbers[:, column], values, rng)
-    return join(alone, _made(together, "thresholds_together"))
+    return join_rows(alone, _made(together, "thresholds_together"))
 
 
 def _snap(

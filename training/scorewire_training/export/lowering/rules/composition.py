@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
-from scorewire_training.export.lowering.arithmetic import times
+from scorewire_training.export.lowering.arithmetic import scale_columns
 from scorewire_training.export.lowering.graph_builder import GraphBuilder
 from scorewire_training.export.lowering.pipelines import IMBALANCED, steps_at_predict
 from scorewire_training.export.lowering.registry import lower_step, lowers_step
@@ -48,6 +48,6 @@ def lower_feature_union(builder: GraphBuilder, step: Any, inputs: SymbolicColumn
             continue
         part = lower_step(builder, member, inputs)
         if name in weights:
-            part = times(builder, part, np.array([float(weights[name])]))
+            part = scale_columns(builder, part, np.array([float(weights[name])]))
         parts.append(part)
     return beside(parts, sparse=any(part.sparse for part in parts))

@@ -10,7 +10,7 @@ import copy
 import itertools
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,16 +19,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
-from scorewire_contract.folding import ascii_lower_strip, fold_of
-from scorewire_proto.bundle.v1 import manifest_pb2
-from scorewire_training.estimators.transformers import (
-    LEAST_EXPOSURE,
-    FrequencyEncoder,
-    RateEncoder,
-    TextCleaner,
-)
+from scorewire_contract.folding import fold_of
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.lowering.arithmetic import row_sum
 from scorewire_training.export.lowering.graph_builder import GraphBuilder
 from scorewire_training.export.lowering.registry import lowers_step
 from scorewire_training.export.lowering.symbolic_columns import (
@@ -64,10 +56,10 @@ def lower_ordinal(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> 
     """Encode each category as its code."""
 
     def read(asked: list[list[object]]) -> list[NDArray[np.float64]]:
-        codes = np.asarray(_transform(step, asked), dtype=np.float64)
+        codes = np.asarray(transform_plain(step, asked), dtype=np.float64)
         return [codes[:, [i]] for i in range(codes.shape[1])]
 
-    return _lower_tables(builder, inputs, read, step.categories_, strict=step.handle_unknown == "error")
+    return lower_tables(builder, inputs, read, step.categories_, strict=step.handle_unknown == "error")
 
 
 @lowers_step(TargetEncoder)
@@ -76,62 +68,10 @@ def lower_target(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> S
     width = len(step.classes_) if step.target_type_ == "multiclass" else 1
 
     def read(asked: list[list[object]]) -> list[NDArray[np.float64]]:
-        means = np.asarray(_transform(step, asked), dtype=np.float64)
+        means = np.asarray(transform_plain(step, asked), dtype=np.float64)
         return [means[:, i : i + width] for i in range(0, means.shape[1], width)]
 
-    return _lower_tables(builder, inputs, read, step.categories_, strict=False)
-
-
-@lowers_step(FrequencyEncoder)
-def lower_frequency(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Encode each text as its share of the training rows."""
-
-    def read(asked: list[list[object]]) -> list[NDArray[np.float64]]:
-        shares = _transform(step, asked)
-        return [shares[:, [i]] for i in range(shares.shape[1])]
-
-    categories = [np.array(list(shares), dtype=object) for shares in step.frequencies_]
-    return _lower_tables(builder, _clean(step, inputs, folds=False), read, categories, strict=False)
-
-
-@lowers_step(RateEncoder)
-def lower_rates(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """The logarithm of the expected amount, whether there are any counts, then each text's effect."""
-    graph = builder.graph
-    counts = builder.tensor(inputs.take(range(inputs.width - step.count_columns, inputs.width)))
-    zero = builder.constant([0.0])
-    # NaN is not greater than zero either.
-    counts = graph.node("Where", [graph.node("Greater", [counts, zero]), counts, zero])
-    exposure = row_sum(builder, counts, step.count_columns)
-    some = builder.cast(graph.node("Greater", [exposure, zero]), TensorProto.DOUBLE)
-    # No exposure is missing, so one Clip node is enough.
-    bounds = [builder.constant(LEAST_EXPOSURE), builder.constant(step.largest_exposure_)]
-    logarithm = graph.curve("Log", graph.node("Clip", [exposure, *bounds]), 1)
-
-    def read(asked: list[list[object]]) -> list[NDArray[np.float64]]:
-        return [
-            np.array([[known.get(str(text), 0.0)] for text in texts])
-            for known, texts in zip(step.effects_, asked, strict=True)
-        ]
-
-    texts = _clean(
-        step,
-        inputs.take(range(inputs.width - step.count_columns)),
-        folds=step.fold == "ascii_lower_strip",
-    )
-    categories = [np.array(list(known), dtype=object) for known in step.effects_]
-    effects = _lower_tables(builder, texts, read, categories, strict=False)
-    rate = graph.node(
-        "Add", [row_sum(builder, builder.tensor(effects), effects.width), builder.constant([step.mean_])]
-    )
-    expected = graph.node("Add", [logarithm, rate])
-    return SymbolicColumns((*tensor_columns(expected, 1), *tensor_columns(some, 1), *effects.columns))
-
-
-@lowers_step(TextCleaner)
-def lower_text_cleaner(_builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
-    """Texts stay texts; the row coding applies the fold."""
-    return _clean(step, inputs, folds=step.fold == "ascii_lower_strip")
+    return lower_tables(builder, inputs, read, step.categories_, strict=False)
 
 
 @lowers_step(OneHotEncoder)
@@ -144,7 +84,7 @@ def lower_one_hot(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> 
     starts = np.concatenate([[0], np.cumsum(widths)])
 
     def read(asked: list[list[object]]) -> list[NDArray[np.float64]]:
-        ones = _transform(spreader, asked).tocsc()
+        ones = transform_plain(spreader, asked).tocsc()
         if ones.shape[1] != starts[-1]:
             raise UnsupportedModelError(
                 "the widths of a OneHotEncoder's columns cannot be told",
@@ -158,7 +98,7 @@ def lower_one_hot(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> 
             places.append(place)
         return places
 
-    codes = _lower_tables(builder, inputs, read, step.categories_, strict=step.handle_unknown == "error")
+    codes = lower_tables(builder, inputs, read, step.categories_, strict=step.handle_unknown == "error")
     owners = np.repeat(np.arange(len(widths)), widths)
     locals_ = np.concatenate([np.arange(width) for width in widths]).astype(np.float64)
     if not len(owners):
@@ -198,7 +138,7 @@ def lower_categories(builder: GraphBuilder, column: Column, categories: Sequence
     return _look_up(builder, column, table)[0]
 
 
-def _lower_tables(
+def lower_tables(
     builder: GraphBuilder,
     inputs: SymbolicColumns,
     read: _Read,
@@ -318,7 +258,7 @@ def _unheard_of_number(known: list[object]) -> float:
     return next(number for number in np.arange(0.5, len(taken) + 1.5) if number not in taken)
 
 
-def _transform(step: Any, asked: list[list[object]]) -> Any:
+def transform_plain(step: Any, asked: list[list[object]]) -> Any:
     """The encoder's result, without the output container that a user may have set."""
     plain = copy.copy(step)
     # A new dict: set_output would change the one that the copies share.
@@ -345,20 +285,3 @@ def _one_hot_widths(step: Any) -> list[int]:
         len(categories) - (len(few) - 1 if few is not None and len(few) else 0) - (drop is not None)
         for categories, few, drop in zip(step.categories_, rare, dropped, strict=True)
     ]
-
-
-def _clean(step: object, inputs: SymbolicColumns, *, folds: bool) -> SymbolicColumns:
-    """The texts as the transformers of `estimators` read them: "" for missing, folded if `folds`."""
-    columns: list[Column] = []
-    for column in inputs.columns:
-        if not isinstance(column, RawText):
-            raise UnsupportedModelError(
-                f"a {type(step).__name__} is given a column that is not text",
-                "give it text columns only",
-            )
-        fold = manifest_pb2.TEXT_FOLD_ASCII_LOWER_STRIP if folds else column.fold
-        texts = ["" if is_null(spelling) else str(spelling) for spelling in column.spellings] or [""]
-        if folds:
-            texts = [ascii_lower_strip(text) for text in texts]
-        columns.append(RawText(column.feature, fold, tuple(dict.fromkeys(texts))))
-    return replace(inputs, columns=tuple(columns))

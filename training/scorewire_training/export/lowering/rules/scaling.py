@@ -31,12 +31,12 @@ from scorewire_training.export.lowering.arithmetic import (
     log1p,
     normalize,
     row_sum,
-    times,
+    scale_columns,
 )
 from scorewire_training.export.lowering.columnwise import Columnwise
 from scorewire_training.export.lowering.graph_builder import GraphBuilder
 from scorewire_training.export.lowering.registry import lowers_step
-from scorewire_training.export.lowering.sparse_counts import above, count_columns, normalize_counts
+from scorewire_training.export.lowering.sparse_counts import count_columns, counts_above, normalize_counts
 from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns, TensorColumn, tensor_columns
 from scorewire_training.export.lowering.threshold_counting import count_passed_inexact
 from scorewire_training.export.lowering.thresholds import Thresholds
@@ -218,7 +218,9 @@ def binarize(builder: GraphBuilder, inputs: SymbolicColumns, threshold: float) -
     """1 above the threshold, else 0."""
     counts = builder.counts(inputs) if threshold >= 0 else None
     if counts is not None:
-        return replace(inputs, columns=count_columns(above(builder.graph, counts, threshold)), pattern=None)
+        return replace(
+            inputs, columns=count_columns(counts_above(builder.graph, counts, threshold)), pattern=None
+        )
     at_most = Thresholds.of(np.array([threshold]), np.array([False]))
     columns = count_passed_inexact(builder, inputs.columns, [at_most] * inputs.width)
     others = [i for i in range(inputs.width) if i not in columns]
@@ -254,7 +256,7 @@ def _scale(
         return inputs
     if scale is not None and inputs.sparse:
         # Multiplied by the reciprocal, which rounds differently; a sparse matrix is never centered.
-        return times(builder, inputs, 1.0 / scale)
+        return scale_columns(builder, inputs, 1.0 / scale)
     x = builder.tensor(inputs)
     if center is not None:
         x = graph.node("Sub", [x, builder.constant(center)])
