@@ -8,6 +8,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 
 from scorewire_training.study.candidates import Candidate, Parameters, TunedCandidate, choose, tune
+from scorewire_training.study.validation import CrossValidation
 
 
 def _tuned(name: str, *losses: float) -> TunedCandidate:
@@ -50,11 +51,13 @@ def test_tuning_tells_each_trial_and_gives_the_same_for_one_seed() -> None:
     def run(seed: int) -> TunedCandidate:
         (tuned,) = tune(
             [_ridge()],
-            rows,
-            target,
-            folds=[halves, halves[::-1]],
-            predict=lambda pipeline, part: pipeline.predict(part),
-            loss=_squared,
+            CrossValidation(
+                rows=rows,
+                target=target,
+                folds=[halves, halves[::-1]],
+                predict=lambda pipeline, part: pipeline.predict(part),
+                loss=_squared,
+            ),
             trials=4,
             seed=seed,
             progress=told.append,

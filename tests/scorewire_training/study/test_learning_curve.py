@@ -8,6 +8,7 @@ from sklearn.pipeline import Pipeline
 
 from scorewire_training.study.candidates import Candidate
 from scorewire_training.study.learning_curve import LearningCurve, measure_learning_curve
+from scorewire_training.study.validation import CrossValidation
 
 
 def _squared(truth: NDArray[np.float64], said: NDArray[np.float64]) -> float:
@@ -24,12 +25,14 @@ def _measure(count: int, units: NDArray[np.int64] | None = None) -> tuple[Learni
             name="line", suggest=lambda _: {}, build=lambda _: Pipeline([("model", LinearRegression())])
         ),
         {},
-        rows,
-        target,
-        folds=[(np.arange(count // 2), np.arange(count // 2, count))],
+        CrossValidation(
+            rows=rows,
+            target=target,
+            folds=[(np.arange(count // 2), np.arange(count // 2, count))],
+            predict=lambda pipeline, part: np.asarray(pipeline.predict(part)),
+            loss=_squared,
+        ),
         units=units,
-        predict=lambda pipeline, part: np.asarray(pipeline.predict(part)),
-        loss=_squared,
         loss_name="squared error",
         seed=0,
         progress=told.append,

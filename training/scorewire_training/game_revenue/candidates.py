@@ -30,7 +30,8 @@ from scorewire_training.estimators import (
     TextCleaner,
 )
 from scorewire_training.game_revenue.data import EXPOSURE, NUMBERS, TEXTS, Part, draw_folds
-from scorewire_training.study.candidates import Candidate, Fold, Loss, Parameters
+from scorewire_training.study.candidates import Candidate, Parameters
+from scorewire_training.study.validation import Fold, Loss
 from scorewire_training.study.xgboost_backend import LOCAL, Backend
 
 # Dollars: the few users above dominate every mean.

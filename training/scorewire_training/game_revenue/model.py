@@ -44,6 +44,7 @@ from scorewire_training.game_revenue.sections import (
 )
 from scorewire_training.output.publishing import TrainedModel, check_new, publish
 from scorewire_training.study.candidates import choose, tune
+from scorewire_training.study.validation import CrossValidation
 from scorewire_training.study.xgboost_backend import Backend, open_backend
 from scorewire_training.training_result import CleaningStep, PredictionKind, TrainingResult
 
@@ -104,11 +105,9 @@ def _fit_and_evaluate(
     encoded = encode_folds(training, _FOLDS, seed=seed)
     tuned = tune(
         candidates,
-        encoded.rows,
-        encoded.target,
-        folds=encoded.folds,
-        predict=_predict,
-        loss=loss,
+        CrossValidation(
+            rows=encoded.rows, target=encoded.target, folds=encoded.folds, predict=_predict, loss=loss
+        ),
         trials=config.trials,
         seed=seed,
         progress=tell,

@@ -15,8 +15,8 @@ from scorewire_training.estimators import HurdleRegressor
 from scorewire_training.evaluation import tabulate_deciles
 from scorewire_training.game_revenue.candidates import LOSS_NAME
 from scorewire_training.game_revenue.data import TEXTS, Part, draw_folds, group_countries
-from scorewire_training.study.candidates import Loss
 from scorewire_training.study.learning_curve import LearningCurve
+from scorewire_training.study.validation import Loss
 from scorewire_training.training_result import ReportSection
 
 Fit: TypeAlias = Callable[[Part], Pipeline]

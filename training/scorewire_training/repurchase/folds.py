@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from scorewire_training.errors import TrainingError
 from scorewire_training.repurchase.cutoffs import Observations
-from scorewire_training.study.candidates import Fold
+from scorewire_training.study.validation import Fold
 
 GROUPS = 3
 _MAX_JUDGED_CUTS = 2

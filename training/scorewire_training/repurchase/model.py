@@ -40,8 +40,9 @@ from scorewire_training.repurchase.narrative import (
     build_sections,
     describe_evaluation_protocol,
 )
-from scorewire_training.study.candidates import Candidate, Fold, TunedCandidate, choose, tune
+from scorewire_training.study.candidates import Candidate, TunedCandidate, choose, tune
 from scorewire_training.study.learning_curve import LearningCurve, measure_learning_curve
+from scorewire_training.study.validation import CrossValidation, Fold
 from scorewire_training.study.xgboost_backend import Backend, open_backend
 from scorewire_training.training_result import PredictionKind, TrainingResult
 
@@ -178,28 +179,21 @@ def _search(
     progress: Progress,
 ) -> _Search:
     candidates = build_candidates(training.features.columns, config.seed, backend)
-    tuned = tune(
-        candidates,
-        training.features,
-        training.labels,
+    validation = CrossValidation(
+        rows=training.features,
+        target=training.labels,
         folds=folds,
         predict=predict_probability,
         loss=_measure_loss,
-        trials=config.trials,
-        seed=config.seed,
-        progress=progress,
     )
+    tuned = tune(candidates, validation, trials=config.trials, seed=config.seed, progress=progress)
     chosen = choose(tuned)
     candidate = next(candidate for candidate in candidates if candidate.name == chosen.name)
     curve = measure_learning_curve(
         candidate,
         chosen.parameters,
-        training.features,
-        training.labels,
-        folds=folds,
+        validation,
         units=training.customers,
-        predict=predict_probability,
-        loss=_measure_loss,
         loss_name=LOSS_NAME,
         seed=config.seed,
         progress=progress,

@@ -13,7 +13,7 @@ from scorewire_training.repurchase.data import Transactions
 from scorewire_training.repurchase.feature_families import tabulate_families
 from scorewire_training.repurchase.features import SEGMENT
 from scorewire_training.repurchase.segments import tabulate_segments
-from scorewire_training.study.candidates import Fold
+from scorewire_training.study.validation import Fold
 from scorewire_training.training_result import ReportSection
 
 LOSS_NAME = "log loss"

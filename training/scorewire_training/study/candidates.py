@@ -16,22 +16,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import optuna
-import pandas as pd
 import sklearn
-from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from scorewire_training.config import Progress
 from scorewire_training.errors import TrainingError
 from scorewire_training.releases import SKLEARN_RELEASE
+from scorewire_training.study.validation import CrossValidation
 
 Parameters: TypeAlias = Mapping[str, Any]
-# Amounts, or labels; labels stay whole numbers, because a classifier keeps them as the names of its classes.
-Target: TypeAlias = NDArray[np.float64] | NDArray[np.int64]
-# Positions of the rows to fit on, and of the rows to validate on.
-Fold: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp]]
-Predict: TypeAlias = Callable[[Pipeline, pd.DataFrame], NDArray[np.float64]]
-Loss: TypeAlias = Callable[[NDArray[Any], NDArray[np.float64]], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +62,8 @@ class TunedCandidate:
 
 def tune(
     candidates: Sequence[Candidate],
-    rows: pd.DataFrame,
-    target: Target,
+    validation: CrossValidation,
     *,
-    folds: Sequence[Fold],
-    predict: Predict,
-    loss: Loss,
     trials: int,
     seed: int,
     progress: Progress,
@@ -83,11 +72,7 @@ def tune(
 
     Args:
         candidates: the candidates, from the simplest on.
-        rows: the features, one row for each value of `target`.
-        target: the true values, shape [rows].
-        folds: the rows to fit on and to validate on.
-        predict: returns the predictions of a fitted pipeline, shape [rows].
-        loss: the loss of true values and predictions; less is better.
+        validation: the data, the folds and the loss.
         trials: the number of trials for each candidate.
         seed: the seed of the sampler.
         progress: called with a sentence before each trial.
@@ -110,10 +95,10 @@ def tune(
             progress(f"Tuning {candidate.name}: trial {number + 1} of {trials}")
             trial = study.ask()
             parameters = dict(candidate.suggest(trial))
-            losses = []
-            for fitted_on, judged_by in folds:
-                pipeline = candidate.build(parameters).fit(rows.iloc[fitted_on], target[fitted_on])
-                losses.append(loss(target[judged_by], predict(pipeline, rows.iloc[judged_by])))
+            losses = [
+                validation.measure(validation.fit(candidate.build(parameters), training), held_out)
+                for training, held_out in validation.folds
+            ]
             trial.set_user_attr("parameters", parameters)
             trial.set_user_attr("fold_losses", losses)
             study.tell(trial, float(np.mean(losses)))

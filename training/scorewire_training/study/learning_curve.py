@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scorewire_training.config import Progress
-from scorewire_training.study.candidates import Candidate, Fold, Loss, Parameters, Predict, Target
+from scorewire_training.study.candidates import Candidate, Parameters
+from scorewire_training.study.validation import CrossValidation
 
 _SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
 _MIN_ROWS = 30
@@ -30,13 +30,9 @@ class LearningCurve:
 def measure_learning_curve(
     candidate: Candidate,
     parameters: Parameters,
-    rows: pd.DataFrame,
-    target: Target,
+    validation: CrossValidation,
     *,
-    folds: Sequence[Fold],
     units: NDArray[Any] | None = None,
-    predict: Predict,
-    loss: Loss,
     loss_name: str,
     seed: int,
     progress: Progress,
@@ -46,36 +42,34 @@ def measure_learning_curve(
     Args:
         candidate: the candidate to fit.
         parameters: the tuned parameters.
-        rows: the features, one row for each value of `target`.
-        target: the true values, shape [rows].
-        folds: the rows to draw training rows from, and the rows to validate on.
+        validation: the data, the folds to draw training rows from, and the loss.
         units: the unit of each row, such as its customer, shape [rows]; whole
             units are drawn. None draws single rows.
-        predict: returns the predictions of a fitted pipeline, shape [rows].
-        loss: the loss of true values and predictions; less is better.
         loss_name: the loss in words.
         seed: the seed of the draw; a smaller share is part of a larger one.
         progress: called with a sentence before each share.
     """
-    ids = np.arange(len(rows)) if units is None else pd.factorize(units, sort=True)[0]
+    ids = np.arange(len(validation.rows)) if units is None else pd.factorize(units, sort=True)[0]
     rank = np.random.default_rng(seed).permutation(int(ids.max()) + 1)[ids]
     points = []
     for share in _SHARES:
         progress(f"Fitting {candidate.name} on {share:.0%} of the rows")
         measured = []
-        for fitted_on, judged_by in folds:
-            drawn = fitted_on[rank[fitted_on] <= np.quantile(rank[fitted_on], share)]
-            if len(drawn) < _MIN_ROWS or len(np.unique(target[drawn])) < 2:
+        for training, held_out in validation.folds:
+            drawn = training[rank[training] <= np.quantile(rank[training], share)]
+            if len(drawn) < _MIN_ROWS or len(np.unique(validation.target[drawn])) < 2:
                 break
-            pipeline = candidate.build(parameters).fit(rows.iloc[drawn], target[drawn])
+            pipeline = validation.fit(candidate.build(parameters), drawn)
             measured.append(
                 (
                     len(drawn),
-                    loss(target[drawn], predict(pipeline, rows.iloc[drawn])),
-                    loss(target[judged_by], predict(pipeline, rows.iloc[judged_by])),
+                    validation.measure(pipeline, drawn),
+                    validation.measure(pipeline, held_out),
                 )
             )
         else:
             points.append(np.mean(measured, axis=0))
-    counts, training, validation = np.array(points, dtype=np.float64).reshape(-1, 3).T
-    return LearningCurve(loss_name=loss_name, rows=counts, training=training, validation=validation)
+    counts, training_losses, validation_losses = np.array(points, dtype=np.float64).reshape(-1, 3).T
+    return LearningCurve(
+        loss_name=loss_name, rows=counts, training=training_losses, validation=validation_losses
+    )
