@@ -1,9 +1,9 @@
-"""The families of models that export is held to, each fitted anew: `python -m tests.families`.
+"""The families of models that export is tested with, each newly fitted: `python -m tests.families`.
 
-Prints a table: for each family the rows compared by the parity gate, the rows of
-the sample that the bundle scores differently, or the reason why it is refused. The
-exit code is 1 if a family is exported wrong, refused against expectation, or
-exported against it. With `--write`, `docs/models.md` is written from it.
+Prints a table: for each family the rows compared by the parity gate and the rows of
+the sample that the bundle scores differently, or the reason of the refusal. The exit
+code is 1 if a family is exported wrong, or is refused or exported unexpectedly. With
+`--write`, `docs/models.md` is written from the table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Prints the table of families: `python -m tests.families`; `--write` writes the page of models from it."""
+"""Prints the table of families: `python -m tests.families`; `--write` also writes the page of models."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def _run(family: Family, data: Data, size: int) -> Outcome | None:
-    """What became of a family; None where its bundle would be wrong."""
+    """The outcome of a family; None if its bundle would be wrong."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             return run(family, data, Path(folder), size)

@@ -23,7 +23,7 @@ from tests.families.running import Family
 
 
 def resampled(model: Any) -> Fit:
-    """Fits a model behind filled numbers, on as many rows of each class; what is predicted stays as it is."""
+    """Fits a model after imputing, on the same number of rows of each class; predicted rows are unchanged."""
 
     def fit(frame: pd.DataFrame, target: NDArray[Any], _: int) -> Any:
         from imblearn.over_sampling import SMOTE

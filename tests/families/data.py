@@ -1,4 +1,4 @@
-"""Rows with missing cells, and what can be learnt from them."""
+"""Rows with missing cells, and targets for them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MISSING_SHARE = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Rows with 15 % of their cells missing, and what can be learnt from them, by name."""
+    """Rows with 15 % of their cells missing, and targets by name."""
 
     frame: pd.DataFrame
     targets: dict[str, NDArray[Any]]
 
 
 def make_data(rows: int, seed: int = 0) -> Data:
-    """Numbers of several kinds and two columns of text, missing ones as None."""
+    """Numbers of several kinds and two columns of text, with None for missing."""
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {
@@ -84,20 +84,20 @@ def filled(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def fine(frame: pd.DataFrame) -> pd.DataFrame:
-    """Numbers no two of which are equal, so that no two rows are equally near to a third."""
+    """Numbers without equal values, so that no two rows are equally near to a third."""
     rng = np.random.default_rng(1)
     columns = ["age", "score", "visits"]
     return frame[columns].fillna(0.0) + rng.uniform(0, 0.5, (len(frame), len(columns)))
 
 
 def fine_with_holes(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same, missing where the caller's are."""
+    """The same numbers, missing where the caller's are."""
     numbers = fine(frame)
     return numbers.where(frame[numbers.columns].notna())
 
 
 def counts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Whole numbers, many rows of which are equal."""
+    """Whole numbers with many equal rows."""
     return frame[["visits", "level"]].fillna(0.0)
 
 

@@ -1,4 +1,4 @@
-"""How the families are fitted."""
+"""Functions that fit the families."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Fit = Callable[[pd.DataFrame, "NDArray[Any]", int], Any]
 
 
 def estimator(cls: Any, **settings: Any) -> Fit:
-    """Fits an estimator with as many trees as asked for."""
+    """Fits an estimator with the given number of trees."""
 
     def fit(frame: pd.DataFrame, target: NDArray[Any], size: int) -> Any:
         return sized(cls, size, **settings).fit(frame, target)
@@ -43,18 +43,18 @@ def _quiet(cls: Any) -> dict[str, Any]:
 
 
 def sized(cls: Any, size: int, **settings: Any) -> Any:
-    """An estimator of as many trees."""
+    """An estimator with the given number of trees."""
     count = "max_iter" if issubclass(cls, _HGB) else "n_estimators"
     return cls(**{count: size, **_quiet(cls), **settings})
 
 
 def whole(model: Any) -> Fit:
-    """Fits something that has no number of trees."""
+    """Fits a model without a number of trees."""
     return lambda frame, target, _: model.fit(frame, target)
 
 
 def after_encoder(encoder: Any, cls: Any, **settings: Any) -> Fit:
-    """Fits an encoder of the text columns, the numbers passed through, and an estimator behind."""
+    """Fits an encoder of text columns, with numbers passed through, followed by an estimator."""
 
     def fit(frame: pd.DataFrame, target: NDArray[Any], size: int) -> Any:
         columns = make_column_transformer((encoder, TEXTS), remainder="passthrough", sparse_threshold=0)
@@ -64,7 +64,7 @@ def after_encoder(encoder: Any, cls: Any, **settings: Any) -> Fit:
 
 
 def after_preparation(model: Any, *steps: Any) -> Fit:
-    """Fits a model behind imputed, scaled numbers and one-hot texts."""
+    """Fits a model after imputed, scaled numbers and one-hot texts."""
 
     def fit(frame: pd.DataFrame, target: NDArray[Any], _: int) -> Any:
         numbers = make_pipeline(SimpleImputer(add_indicator=True), *(steps or (StandardScaler(),)))

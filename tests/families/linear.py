@@ -1,4 +1,4 @@
-"""Families of linear models, and of others that are no trees, behind imputed and scaled columns."""
+"""Families of linear and other models after imputing and scaling."""
 
 from __future__ import annotations
 

@@ -40,12 +40,12 @@ def counted(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def counted_whole(frame: pd.DataFrame) -> pd.DataFrame:
-    """Numbers above 0, none of them missing."""
+    """Numbers above 0, without missing ones."""
     return counted(frame).fillna(2.0) + 1.0
 
 
 def behind(model: Any, *steps: Any) -> Fit:
-    """Fits a model behind steps, all of them anew."""
+    """Fits new copies of steps and of a model."""
 
     def fit(frame: pd.DataFrame, target: NDArray[Any], size: int) -> Any:
         last = sized(model, size) if isinstance(model, type) else clone(model)
@@ -69,7 +69,7 @@ STEPS = {
     "quantiles": QuantileTransformer(n_quantiles=100),
     "normal quantiles": QuantileTransformer(n_quantiles=100, output_distribution="normal"),
 }
-# The default is on its way out; releases before 1.7 know no other.
+# The default is deprecated; releases before 1.7 have only the default.
 _QUANTILES = {"quantile_method": "averaged_inverted_cdf"} if SKLEARN_RELEASE >= (1, 7) else {}
 _LOG1P, _SCALER = STEPS["log1p"], StandardScaler()
 

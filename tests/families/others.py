@@ -1,4 +1,4 @@
-"""Families of models that are no trees and no lines: of counts, distances, kernels, and plain guesses."""
+"""Families of other models: counts, distances, kernels and dummies."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from tests.families.running import Family
 
 
 def scaled(model: Any) -> Fit:
-    """Fits a model behind scaled numbers."""
+    """Fits a model after scaling numbers."""
     return whole(make_pipeline(StandardScaler(), model))
 
 
 def few(model: Any) -> Fit:
-    """Fits a model behind scaled numbers on as many rows as it may remember."""
+    """Fits a model after scaling numbers, on as many rows as a graph may hold."""
     return lambda frame, target, _: make_pipeline(StandardScaler(), model).fit(
         frame[:MAX_ROWS], target[:MAX_ROWS]
     )

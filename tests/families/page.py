@@ -1,4 +1,4 @@
-"""The page of supported models, `docs/models.md`, as the table of families has it."""
+"""The page of supported models, `docs/models.md`, written from the results of the families."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ This page is written by `python -m tests.families --write`.
 
 
 def render(topics: Mapping[str, Sequence[Family]], outcomes: Mapping[str, Outcome]) -> str:
-    """The page's text.
+    """The text of the page.
 
     Args:
         topics: the families by topic.
-        outcomes: what became of each family, by its name.
+        outcomes: the outcome of each family, by name.
     """
     sections = [_HEAD]
     for topic, families in topics.items():
@@ -36,7 +36,7 @@ def render(topics: Mapping[str, Sequence[Family]], outcomes: Mapping[str, Outcom
 
 
 def read_results(page: str) -> dict[str, bool]:
-    """Whether each kind is exported, by its name, as a page says."""
+    """Whether a page says that each kind is exported, by name."""
     rows = [line.strip("| ").split(" | ", 1) for line in page.splitlines() if line.startswith("| ")]
     return {name: result == "exported" for name, result in rows if name != "kind"}
 

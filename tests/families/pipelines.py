@@ -1,4 +1,4 @@
-"""Families of encoders of text before trees."""
+"""Families of text encoders before trees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A family, its export, and a look at the bundle that does not trust the parity gate."""
+"""The export of a family, and a check of the bundle that does not rely on the parity gate."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from tests.scorewire_training.export.lowering.scored import label_answers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """A kind of model: `fit(frame, target, size)` gives a fitted one of about that many trees.
+    """A kind of model: `fit(frame, target, size)` returns a fitted model with about `size` trees.
 
-    `prepare` makes of all columns the frame that it takes. `refused` is a part of
-    the reason where export must refuse it.
+    `prepare` makes the frame that the model takes from all columns. `refused` is a part
+    of the reason if export must refuse the model.
     """
 
     name: str
@@ -42,10 +42,10 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of the export of a family.
+    """The outcome of the export of a family.
 
-    `differing` counts the rows of the sample that the bundle on disk scores
-    differently from the model, compared here and not by the parity gate.
+    `differing` is the number of sample rows that the bundle on disk scores differently
+    from the model, compared here and not by the parity gate.
     """
 
     exported: bool
@@ -90,7 +90,7 @@ def _count_differing(model: Any, frame: pd.DataFrame, path: Path) -> int:
 def _agreement(
     model: Any, frame: pd.DataFrame, found: dict[str, NDArray[Any]], schema: schema_pb2.Schema
 ) -> NDArray[np.bool_]:
-    """Of each row, whether its outputs are what the model itself answers."""
+    """For each row, whether the outputs are those of the model itself."""
     if "label_0" in found:
         answers = label_answers(model, frame, np.asarray(model.predict(frame)))
         assert found.keys() == answers.keys()
@@ -124,6 +124,6 @@ def _agreement(
 
 
 def _close(found: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
-    """Of each row, whether all its numbers are close."""
+    """For each row, whether all numbers are close."""
     close = np.isclose(found, wanted, rtol=5e-6, atol=5e-6 * wanted.std())
     return np.asarray(close.all(axis=1))

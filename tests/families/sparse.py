@@ -1,4 +1,4 @@
-"""Families of trees over sparse matrices, where zeros may be left out, and be missing to XGBoost."""
+"""Families of trees over sparse matrices, whose left-out zeros are missing to XGBoost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Families of texts that are cut into words or runs of characters, and counted."""
+"""Families of text vectorizers: texts split into words or runs of characters, and counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every notebook runs in an empty folder, and none is committed with its output."""
+"""Every notebook runs in an empty folder and is committed without output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_notebook_is_committed_without_outputs(path: Path) -> None:
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
-    # A notebook calls functions of the package, and defines none.
+    # A notebook only calls functions of the package and defines no functions.
     assert not any(word in cell.source for cell in code for word in ("def ", "class ", "lambda", "while "))
 
 

@@ -1,4 +1,4 @@
-"""Small studies of both kinds, made in seconds from data of our own."""
+"""Small training results of both kinds, made in seconds from synthetic data."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def make_result(
     rename: Callable[[str], str] = str,
     **changes: Any,
 ) -> TrainingResult:
-    """A study of `rows` rows, a third of them in the test.
+    """A training result with `rows` rows, a third of them in the test.
 
     Args:
         kind: what is predicted.
         rows: in all.
         model: the pipeline's last step; by default XGBoost of 30 trees.
         rename: of columns.
-        changes: fields of the study to set otherwise.
+        changes: fields of the result to replace.
     """
     rng = np.random.default_rng(5)
     frame = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""What is said where a library is missing."""
+"""The error message for a missing library."""
 
 from __future__ import annotations
 

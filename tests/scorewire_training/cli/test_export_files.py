@@ -1,4 +1,4 @@
-"""Files of models and samples, read together as the library reads the model and its own rows."""
+"""Files of models and samples are scored as the library scores the model and its own rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def target_of(frame: pd.DataFrame) -> NDArray[np.float64]:
 
 
 class Folder:
-    """A folder in which models are exported by the command."""
+    """A folder in which the command exports models."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,7 +48,7 @@ class Folder:
         return self.result.output
 
     def export(self, model: Any, sample: pd.DataFrame, *options: str, parquet: bool = False) -> bool:
-        """Save a model and a sample, and export them; whether a bundle was written."""
+        """Save a model and a sample and export them; returns whether a bundle was written."""
         file = self.path / ("model.txt" if isinstance(model, lightgbm.Booster) else "model.json")
         model.save_model(file)
         rows = self.path / ("rows.parquet" if parquet else "rows.csv")
@@ -62,7 +62,7 @@ class Folder:
         return self.bundle.exists()
 
     def score(self, frame: pd.DataFrame) -> NDArray[np.float64]:
-        """The bundle's scores for rows as a caller has them: the second class's probability, or the value."""
+        """The bundle's scores for a caller's rows: the probability of the second class, or the value."""
         scores = score_rows(self.bundle, frame)
         assert not scores.errors
         return np.asarray(scores.outputs[0][:, -1])
@@ -109,7 +109,7 @@ def test_xgboosts_categories_score_as_in_training(kind: str, old: bool, folder: 
     assert folder.export(model, frame, "--categories", categories_file(folder, {"kind": names}))
     assert_same(folder.score(frame), wanted)
     if isinstance(names[0], str):
-        # Parquet forgets that numbers were categories.
+        # Parquet does not store that numbers were categories.
         assert folder.export(model, frame, parquet=True)
         assert_same(folder.score(frame), wanted)
     if old:
@@ -286,7 +286,7 @@ def test_a_booster_that_stopped_early_uses_all_its_trees_and_says_so(folder: Fol
 
 
 def squares(predicted: NDArray[np.float64], data: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """An objective of one's own, which no file names."""
+    """A custom objective, which no file names."""
     return predicted - data.get_label(), np.ones(len(predicted))
 
 
@@ -334,7 +334,7 @@ def test_settings_in_the_file_are_read_as_the_library_reads_them(
     frame = frame_of(["a"]).drop(columns="kind")
     frame.loc[::7, "size"] = 0.0
     assert folder.export(fit(frame), frame), folder.output
-    # By the library, of the file that the command read.
+    # Scored by the library, from the file that the command read.
     file = folder.path / "model.json"
     if file.exists():
         wanted = xgboost.Booster(model_file=file).predict(xgboost.DMatrix(frame))
@@ -374,7 +374,7 @@ def test_columns_that_no_tree_of_a_file_asks_for_may_be_missing(library: str, fo
     verified = CliRunner().invoke(verify, [str(folder.bundle)])
     assert verified.exit_code == 0, verified.output
     features = read_bundle(folder.bundle).manifest.schema.features
-    # The file counts its columns, and a caller may leave out what no tree asks for.
+    # The file counts its columns, and a caller may leave out columns that no tree reads.
     assert [feature.name for feature in features] == ["size", "age", "never"]
     assert features[2].missing_allowed
     assert_same(folder.score(frame.assign(never=np.nan)), wanted)

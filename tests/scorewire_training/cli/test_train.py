@@ -60,7 +60,7 @@ def test_game_revenue_trains_from_a_parquet_file(tmp_path: Path) -> None:
 
 
 def test_the_settings_in_a_bundle_give_its_bytes_again(tmp_path: Path) -> None:
-    """In other processes with other hashes, in another folder, from the file that the first wrote."""
+    """Train in another process with another hash seed and folder, from the first run's settings file."""
     generate_users(1_000, seed=2).to_parquet(tmp_path / "users.parquet")
 
     def train_in_a_process(hash_seed: str, *arguments: str | Path) -> Path:

@@ -12,7 +12,7 @@ from scorewire_training.estimators import HurdleRegressor, LogRegressor, RateReg
 
 
 def _draw(rows: int = 4_000) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Log exposures and a column that moves the rate; mean amounts; amounts around them."""
+    """Log exposures with a column that changes the rate, mean amounts, and amounts around the means."""
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(3.0, 1.0, rows), rng.normal(0.0, 0.5, rows)])
     mean = np.exp(X[:, 0] + X[:, 1] - 5.0)
@@ -23,7 +23,7 @@ def test_the_logarithm_is_learnt_and_the_mean_is_answered() -> None:
     X, mean, amounts = _draw()
     model = LogRegressor(LinearRegression()).fit(X, amounts)
     np.testing.assert_allclose(model.predict(X), mean, rtol=0.08)
-    # Without smearing it would be the median, 16 % below.
+    # Without smearing the prediction would be the median, 16 % lower.
     assert model.smearing_ == pytest.approx(np.exp(0.18), rel=0.03)
 
 
@@ -41,7 +41,7 @@ def test_a_rate_is_multiplied_by_the_exposure() -> None:
     X, mean, amounts = _draw()
     model = RateRegressor(LogRegressor(LinearRegression())).fit(X, amounts)
     np.testing.assert_allclose(model.predict(X), mean, rtol=0.08)
-    # Trees, too, go on growing with the exposure beyond all that they have seen.
+    # Predictions of trees grow with exposures beyond those of training, too.
     trees = RateRegressor(LGBMRegressor(n_estimators=20, n_jobs=1, verbose=-1)).fit(X, amounts)
     far = np.array([[8.0, 0.0], [12.0, 0.0]])
     near, beyond = trees.predict(far)
@@ -64,7 +64,7 @@ def test_a_weighted_rate_is_a_model_with_an_offset() -> None:
     X, _, amounts = _draw()
     power = 1.5
     settings = {"power": power, "alpha": 0.0, "link": "log", "tol": 1e-9, "max_iter": 1_000}
-    # Given log(exposure) once more, an offset changes its coefficient by 1 and no more.
+    # If log(exposure) is also a feature, the offset changes its coefficient by exactly 1.
     twice = X[:, [0, 0, 1]]
     model = RateRegressor(TweedieRegressor(**settings), power=power).fit(twice, amounts)
     plain = TweedieRegressor(**settings).fit(X, amounts)

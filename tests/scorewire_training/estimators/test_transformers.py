@@ -94,10 +94,10 @@ def test_transformers_survive_clone_and_pickle() -> None:
 
 
 def _users(rows: int = 3_000) -> tuple[pd.DataFrame, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """Users whose amount is a rate of their country, times one of their device, for each event."""
+    """Users whose amount is a rate of the country times a rate of the device for each event."""
     rng = np.random.default_rng(0)
     country = rng.choice(["de", "fr", "pe"], rows, p=[0.7, 0.28, 0.02])
-    # Which device, depends on the country; what it is worth, does not.
+    # The share of each device depends on the country, the rate of a device does not.
     device = np.where(rng.random(rows) < np.where(country == "de", 0.9, 0.2), "new", "old")
     events = rng.poisson(4.0, rows).astype(np.float64)
     rate = pd.Series(country).map({"de": 0.01, "fr": 0.02, "pe": 100.0}).to_numpy()
@@ -115,13 +115,13 @@ def test_rates_give_each_text_its_own_effect() -> None:
     assert device["new"] - device["old"] == pytest.approx(np.log(1.5), abs=0.03)
     encoded = encoder.transform(pd.DataFrame({"country": ["PE "], "device": ["new"], "events": [7.0]}))
     assert encoded[0, 1:].tolist() == [1.0, country["pe"], device["new"]]
-    # The median of a rate of 150 with a spread of 20 %.
+    # The median of a rate of 150 with a standard deviation of 20 %.
     assert np.exp(encoded[0, 0]) == pytest.approx(7.0 * 150.0, rel=0.1)
 
 
 def test_a_text_that_is_rare_has_little_effect_unless_it_stands_out() -> None:
     frame, amounts = _users()
-    # Of many names that mean nothing, each is taken for next to nothing.
+    # Many names without any effect get effects near zero.
     frame["device"] = [f"d{i % 700}" for i in range(len(frame))]
     devices = np.array(list(RateEncoder().fit(frame, amounts).effects_[1].values()))
     rates = np.log(amounts[amounts > 0] / frame["events"][amounts > 0])
@@ -174,7 +174,7 @@ def test_rates_of_nothing_have_no_effects() -> None:
     frame, amounts = _users(50)
     encoded = RateEncoder().fit_transform(frame, np.zeros(50))
     assert (encoded[:, 2:] == 0).all()
-    # One text alone, and texts that are all different, tell nothing either.
+    # A single text, or only distinct texts, have no effect either.
     frame["country"], frame["device"] = "de", [f"d{i}" for i in range(50)]
     assert (RateEncoder().fit_transform(frame, amounts)[:, 2:] == 0).all()
 

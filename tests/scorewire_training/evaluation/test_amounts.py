@@ -33,7 +33,7 @@ def test_the_lead_is_over_the_best_rival_and_its_interval_is_that_of_pairs() -> 
     metrics = _evaluate(truth, truth * 0.9, median=1.0, far=1e4)
     assert metrics["mae_lead"] == pytest.approx(metrics["mae"] - metrics["mae_median_baseline"])
     assert metrics["mae_lead_low"] < metrics["mae_lead"] < metrics["mae_lead_high"] < 0
-    # Better on every row by the same: pairs leave no doubt of it, where the rows by themselves would.
+    # Better by the same amount on every row: the paired interval is clear, the separate intervals overlap.
     paired = _evaluate(truth, np.zeros(500), median=-0.5)
     assert paired["mae_lead_low"] == pytest.approx(paired["mae_lead_high"]) == pytest.approx(-0.5)
     assert paired["mae_low"] < paired["mae_median_baseline"] < paired["mae_high"]
@@ -57,7 +57,7 @@ def test_intervals_hold_the_metric_and_follow_the_seed() -> None:
     metrics = _evaluate(truth, predictions)
     for metric in ("mae", "median_ae", "rmse", "r2", "spearman", "gini"):
         assert metrics[f"{metric}_low"] < metrics[metric] < metrics[f"{metric}_high"], metric
-    # Chance moves sums apart, never together: the interval of this one lies to the right.
+    # Resampling only increases this error, so its interval lies to the right.
     assert 0 < metrics["decile_error_low"] < metrics["decile_error_high"]
     errors = np.abs(truth - predictions)
     half = 1.96 * errors.std() / np.sqrt(400)
@@ -70,7 +70,7 @@ def test_gini_is_one_for_the_right_order_and_minus_one_for_the_reverse() -> None
     assert normalized_gini(truth, truth**2) == pytest.approx(1.0)
     assert normalized_gini(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])) == pytest.approx(-1.0)
     assert normalized_gini(truth, np.ones(5)) == pytest.approx(0.0)
-    # By hand: cumulative shares of truth by falling prediction, less those of the diagonal.
+    # Computed by hand: cumulative shares of the truth by descending prediction, minus the diagonal.
     truth, predictions = np.array([4.0, 0.0, 6.0]), np.array([3.0, 2.0, 1.0])
     area = (0.4 - 1 / 3) + (0.4 - 2 / 3)
     ideal = (0.6 - 1 / 3) + (1.0 - 2 / 3)
@@ -86,7 +86,7 @@ def test_deciles_show_where_sums_are_off() -> None:
     assert table["actual"].tolist() == [2 * i + 0.5 for i in range(10)]
     assert decile_error(truth, truth * 2.0) == pytest.approx(1.0)
     assert decile_error(truth, truth) == 0
-    # The right sum over all, spread evenly: each group is off, up and down.
+    # The total is right but spread evenly, so every group is too high or too low.
     assert decile_error(np.array([0.0, 4.0]), np.array([1.9, 2.1])) == pytest.approx(0.95)
     assert np.isnan(decile_error(np.zeros(3), np.ones(3)))
 

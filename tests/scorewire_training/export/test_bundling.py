@@ -1,4 +1,4 @@
-"""The whole export, over models small enough to fit here."""
+"""The whole export, with models small enough to be fitted here."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def booster(frame: pd.DataFrame, target: Any) -> xgboost.XGBClassifier:
 
 @pytest.fixture(scope="module")
 def strict_pipeline(frame: pd.DataFrame, target: Any) -> Any:
-    """Refuses a missing age or income, an unknown country, infinities."""
+    """A pipeline that refuses a missing age or income, an unknown country, and infinities."""
     encode = make_column_transformer(
         (StandardScaler(), ["age", "income"]),
         (SimpleImputer(), ["score"]),
@@ -210,7 +210,7 @@ def _negate_leaves(graph: onnx.ModelProto) -> None:
 
 
 def _nudge_a_threshold(graph: onnx.ModelProto) -> None:
-    """The first one, by one step of its type."""
+    """Change the first number by one step of its type."""
     for node in graph.graph.node:
         for attribute in node.attribute:
             if attribute.name == "nodes_splits":
@@ -284,13 +284,13 @@ def test_a_wrong_threshold_behind_a_scaler_is_found(
         return lowered
 
     monkeypatch.setattr(bundling, "lower", wrong)
-    # By one step of float64, which no row of the sample comes near.
+    # Changed by one step of float64, which no row of the sample reaches.
     with pytest.raises(ParityError, match=r"\(jump \d+ of \d+\)"):
         _export(model, frame[["age", "income"]], tmp_path, version="1.0.1")
 
 
 def test_a_limit_of_one_sign_bars_that_alone(frame: pd.DataFrame, target: Any, tmp_path: Path) -> None:
-    # The power grows faster on one side of zero: only there it overflows.
+    # The power grows faster on one side of zero and overflows only there.
     model = make_pipeline(PowerTransformer(), LogisticRegression()).fit(frame[["income"]], target)
     exported = _export(model, frame[["income"]], tmp_path)
     feature = exported.manifest.schema.features[0]
@@ -452,7 +452,7 @@ def test_a_large_graph_is_warned_of(exporting: Callable[[], Any], monkeypatch: p
 def test_stages_are_reported(booster: xgboost.XGBClassifier, frame: pd.DataFrame, tmp_path: Path) -> None:
     stages: list[str] = []
     _export(booster, frame[NUMBERS], tmp_path, progress=stages.append)
-    # What stands in brackets is how far a stage is.
+    # The progress of a stage stands in brackets.
     assert list(dict.fromkeys(stage.partition(" (")[0] for stage in stages[:-1])) == [
         "Turning the model into a graph",
         "Asking the fitted model what it refuses",

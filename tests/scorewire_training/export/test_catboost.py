@@ -1,4 +1,4 @@
-"""CatBoost, which is not here: files that it wrote, and models that are like its own."""
+"""CatBoost, which is not installed: files that it wrote, and stand-ins for its models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLASSES: dict[str, list[Any]] = {"two": ["no", "yes"], "three": [0, 1, 2]}
 
 
 class Like:
-    """What the export asks of a model of CatBoost's, answered by a file that it wrote."""
+    """A stand-in for a CatBoost model that answers the export's calls from a file that CatBoost wrote."""
 
     n_features_in_ = 3
     feature_names_ = ("a", "b", "c")

@@ -1,4 +1,4 @@
-"""Every family of models on the allowlist, through the whole export, on few rows and trees."""
+"""The whole export of every family of models, with few rows and trees."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_page_of_models_says_what_the_table_does() -> None:
     results = read_results(PAGE.read_text(encoding="utf-8"))
     families = {family.name: not family.refused for family in FAMILIES}
     assert families.items() <= results.items()
-    # Older releases lack some kinds.
+    # Older releases lack some kinds of models.
     assert families.keys() == results.keys() or SKLEARN_RELEASE < (1, 8)
 
 

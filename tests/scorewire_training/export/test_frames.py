@@ -109,7 +109,7 @@ def test_text_that_is_no_category_is_a_text_for_a_model_that_takes_texts() -> No
     assert isinstance(frame["x"].dtype, pd.CategoricalDtype)
     assert frame["x"].isna().tolist() == [False, False, True, False]
     assert frame["x"].dropna().tolist() == ["b", "?", "?"]
-    # Else the dtype is the sample's.
+    # Otherwise the dtype is that of the sample.
     assert _codec(column, TEXT, None).to_frame(_texts("b", ""))["x"].dtype == column.dtype
 
 

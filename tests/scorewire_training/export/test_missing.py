@@ -1,4 +1,4 @@
-"""The number that stands for missing in XGBoost's data, and settings that only predicting has."""
+"""The number that means missing in XGBoost's data, and settings that only affect predictions."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_categories_have_no_number_for_missing_but_their_codes(frame: pd.DataFra
     target = target_of(frame) + sample["kind"].cat.codes
     data = xgboost.DMatrix(sample, target, missing=1.0, enable_categorical=True)
     booster = xgboost.train({"nthread": 1}, data, 4)
-    # The gate compares every category, and missing ones.
+    # The parity gate compares every category and missing ones.
     exported = export_bundle(
         booster, sample=sample, name="m", version="1.0.0", output_dir=tmp_path, missing=1.0
     )

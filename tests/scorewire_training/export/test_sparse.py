@@ -1,4 +1,4 @@
-"""Sparse matrices before trees: what they leave out, and what they hold that has become 0."""
+"""Sparse matrices before trees: entries that are left out, and stored entries that became 0."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.scored_bundles import score_rows
 
 COUNT = 200
 WORDS = {"token_pattern": "[^ ]+", "lowercase": False}
-# What XGBoost and LightGBM read as 0, and what is so small that a scaler makes 0 of it.
+# Numbers that XGBoost and LightGBM read as 0, and numbers so small that a scaler turns them into 0.
 NEAR_ZERO = [0.0, -0.0, 5e-324, -5e-324, 1e-45, float(np.float32(1e-35)), -float(np.float32(1e-35)), -2e-35]
 MODELS = {
     "XGBoost": xgboost.XGBClassifier(n_estimators=5, max_depth=4, n_jobs=1),

@@ -1,4 +1,4 @@
-"""What a user may allow scores to differ by, and what a refusal says of it."""
+"""The tolerances that a user may give, and what a refusal says about them."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def frame() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def model(frame: pd.DataFrame) -> xgboost.XGBRegressor:
-    """A model whose scores a spoilt graph misses a little."""
+    """A model whose scores differ a little from those of a changed graph."""
     target = np.exp(frame["a"])
     return xgboost.XGBRegressor(n_estimators=4, max_depth=2, objective="reg:gamma").fit(frame, target)
 
 
 @pytest.fixture
 def rounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fitted model's scores as if it rounded otherwise: all of them off by 1.2e-5 of themselves."""
+    """Change all scores of the fitted model by a relative 1.2e-5, as if it rounded differently."""
     score = FittedModel.score
 
     def score_otherwise(self: FittedModel, frame: pd.DataFrame) -> list[NDArray[np.float64]]:
@@ -74,7 +74,7 @@ def test_a_refusal_names_the_tolerance_that_is_enough(
     option = re.search(r"--tolerance value=(\S+) on the command line", message)
     assert option
     relative = float(option[1])
-    # The absolute part of the gate's own rule grows with it.
+    # The absolute part of the default tolerance grows with the relative part.
     assert 5e-6 < relative < 1.3e-5
     assert f'tolerance={{"value": Tolerance(relative={relative}, absolute=None)}}' in message
     bundle = _export(model, frame, tmp_path, {"value": Tolerance(relative)})

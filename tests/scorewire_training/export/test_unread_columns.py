@@ -1,4 +1,4 @@
-"""Columns that a pipeline drops: they neither enter the schema nor stop the export."""
+"""Columns that a pipeline drops are not in the schema and do not stop the export."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def target_of(frame: pd.DataFrame) -> Any:
 
 
 def _names(path: Path) -> list[str]:
-    """The schema's features, once the command has verified the bundle."""
+    """The features of the schema, after the command verified the bundle."""
     result = CliRunner().invoke(verify, [str(path)])
     assert result.exit_code == 0, result.output
     return [feature.name for feature in read_bundle(path).manifest.schema.features]
@@ -70,7 +70,7 @@ def test_what_a_column_transformer_drops_is_no_feature(
     arguments: dict[str, Any] = {"name": "m", "output_dir": tmp_path}
     whole = export_bundle(model, sample=frame, version="1.0.0", **arguments)
     assert _names(whole.path) == ["a", "kind"]
-    # As the pipeline itself, the export takes rows without what is dropped.
+    # Like the pipeline itself, the export accepts rows without the dropped columns.
     part = export_bundle(model, sample=frame[["a", "kind"]], version="1.1.0", **arguments)
     assert _names(part.path) == ["a", "kind"]
     scores = score_rows(part.path, frame)

@@ -31,7 +31,7 @@ def _draw(candidate: Candidate) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def users() -> Part:
-    """Made-up users, and one country whose money is another's ten thousandfold."""
+    """Synthetic users, and one country with ten thousand times the revenue of another."""
     table = generate_users(2_500, seed=4)
     rich = table["country"] == "se"
     table.loc[rich, "revenue"] *= 10_000.0
@@ -57,10 +57,10 @@ def test_every_rival_is_exported_exactly(
     candidate: Candidate, fit: Callable[[Candidate], Pipeline], users: Part, tmp_path: Path
 ) -> None:
     bundle = export_bundle(
-        fit(candidate), sample=users.features, name="rival", version="1.0.0", output_dir=tmp_path
+        fit(candidate), sample=users.features, name="candidate", version="1.0.0", output_dir=tmp_path
     )
     assert bundle.parity.rows_compared > 2_500
-    # With a margin: XGBoost sums in single precision, the others in double.
+    # With a margin, because XGBoost adds in single precision and the others in double.
     assert bundle.parity.worst_share_of_tolerance < (0.5 if "xgboost" in candidate.name else 1e-3)
 
 
@@ -97,7 +97,7 @@ def test_a_fold_is_encoded_by_its_own_training_rows(users: Part) -> None:
         np.testing.assert_array_equal(revenue, np.sort(users.revenue))
     judged = np.concatenate([encoded.target[rows] for _, rows in encoded.folds])
     np.testing.assert_array_equal(np.sort(judged), np.sort(users.revenue))
-    # Revenue of those that a fold is judged by changes nothing of how it is encoded.
+    # The revenue of the validation rows does not change the encoding of a fold.
     changed = Part(users.features, users.revenue.copy())
     first = encoded.folds[0][1]
     same = np.isin(users.revenue, encoded.target[first])
@@ -114,7 +114,7 @@ def test_the_loss_is_that_of_the_constant_as_a_share() -> None:
     # Halving every error in dollars halves the two views in dollars.
     near = (truth + 0.01) / 2
     assert 1 / 3 < loss(truth, near) < 0.5
-    # A whale that is missed by all fills one view of three, not all.
+    # A very large user that all models miss dominates one of three views, not all.
     missed = truth.copy()
     missed[-1] = 0.01
     assert loss(truth, missed) == pytest.approx((1.0 + 0.0 + 14.5 / 22.0) / 3, abs=0.1)

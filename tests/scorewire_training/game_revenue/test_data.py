@@ -51,7 +51,7 @@ def test_users_that_cannot_teach_are_left_out_and_counted(tmp_path: Path) -> Non
     users = generate_users(300, seed=0)
     users.loc[5, "user_id"] = users.loc[4, "user_id"]
     users.loc[[6, 7], "revenue"] = [np.nan, -1.0]
-    # Left out once, as a duplicate, not again for having no revenue.
+    # Dropped once, as a duplicate, and not again for missing revenue.
     users.loc[9, ["user_id", "revenue"]] = [users.loc[8, "user_id"], np.nan]
     read, steps = read_users(_write(tmp_path, users), seed=0)
     assert len(read) == 296

@@ -38,7 +38,7 @@ def test_a_run_leaves_a_bundle_that_takes_the_columns_raw(
     assert list(features) == list(FEATURES)
     assert all(feature.missing_allowed and feature.description for feature in features.values())
     assert all(features[text].unknown_allowed and features[text].vocabulary_size for text in TEXTS)
-    # Four spellings of two systems.
+    # Two systems in four spellings.
     assert features["platform"].vocabulary_size == 2
 
 
@@ -48,7 +48,7 @@ def test_the_model_is_judged_on_the_rows_that_are_given_back(trained: TrainedMod
     assert np.median(errors) == pytest.approx(trained.result.metrics["median_ae"])
     ordinary = trained.result.target <= 1_000
     assert errors[ordinary].mean() == pytest.approx(trained.result.metrics["mae_ordinary"])
-    # Of so few users, who pays how much is luck, and of each release of the libraries another; ranks are not.
+    # With few users, amounts depend on chance and on the releases of the libraries; ranks do not.
     assert trained.result.metrics["median_ae"] < trained.result.metrics["median_ae_mean_baseline"] / 10
     assert trained.result.metrics["mae_mean_baseline"] > trained.result.metrics["mae_constant_baseline"]
     assert trained.result.metrics["spearman_low"] > 0.8

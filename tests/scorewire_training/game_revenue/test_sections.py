@@ -35,7 +35,7 @@ def _fit(part: Part) -> Pipeline:
 def partition(tmp_path_factory: pytest.TempPathFactory) -> Partition:
     path = tmp_path_factory.mktemp("sections") / "users.csv"
     users = generate_users(3_000, seed=6)
-    # No purchases: revenue is a rate of the country for each event, as an advertisement pays.
+    # Without purchases, revenue is a rate of the country for each event, as advertisements pay.
     users.loc[users["event_1"] > 0, "revenue"] = 0.0
     users.to_csv(path, index=False)
     return partition_users(read_users(path, seed=0)[0], seed=0)
@@ -71,7 +71,7 @@ def test_a_study_says_all_that_was_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert any(f"chosen: {result.chosen}" in sentence for sentence in result.evaluation_protocol)
     assert "of one country" in result.limits[0]
     assert any("trial 1 of 1" in sentence for sentence in told)
-    # The same, whatever else was done before.
+    # The result does not depend on earlier runs.
     train_game_revenue(replace(config, version="1.0.1"))
     assert results[1].metrics == result.metrics
 

@@ -60,7 +60,7 @@ def test_a_run_has_parameters_metrics_candidates_and_the_bundle(
             [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{registered.run_id}'"
         )
         assert {item.info.run_name for item in nested} == {"linear", "forest", "boosted trees"}
-        for item, candidate in ((item, rival) for item in nested for rival in result.candidates):
+        for item, candidate in ((item, each) for item in nested for each in result.candidates):
             if item.info.run_name == candidate.name:
                 assert item.data.metrics["loss"] == pytest.approx(candidate.loss)
         files = {Path(item.path).name for item in client.list_artifacts(registered.run_id, "bundle")}
@@ -138,7 +138,7 @@ def test_a_run_whose_artefact_fails_is_marked_and_registers_nothing(
     result: TrainingResult, bundle: Path, tmp_path: Path
 ) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    # Where the artefacts are to go there is a file.
+    # A file is in the place of the folder of artefacts.
     (tmp_path / "mlartifacts").write_text("")
     with pytest.raises(TrainingError, match=f"MLflow at {uri}: .*mlartifacts"):
         record_run(result, TrainingConfig(), bundle, uri=uri)

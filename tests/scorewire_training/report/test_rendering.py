@@ -28,7 +28,7 @@ HOSTILE = "<script>alert(1)</script>\"'&$x$"
 
 
 class Page(HTMLParser):
-    """What a browser would make of it: elements, ids, what is asked for, and texts."""
+    """Collects what a browser would see: elements, ids, requested resources and texts."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ def test_every_part_is_there_with_its_charts(html: str) -> None:
         assert f"<h2>{heading}" in html
     for chart in ("Learning curve", "Permutation:", "SHAP:", "correlation of ranks", "Rows left after"):
         assert re.search(rf'aria-label="[^"]*{chart}', html), chart
-    # The funnel: rows as read, and after each step.
+    # The chart of cleaning: rows as read, and rows after each step.
     assert "1,700" in html
     assert "1,400 (−300)" in html
     assert "boosted trees ✓ chosen" in html
@@ -190,7 +190,7 @@ def test_a_model_in_a_regressor_that_multiplies_is_explained_by_the_columns_that
     rate = RateRegressor(inner).fit(encoded, result.sample_target)
     pipeline = Pipeline([*result.pipeline.steps[:-1], ("model", rate)])
     explanation = explain(make_result(PredictionKind.AMOUNT, pipeline=pipeline), seed=0)
-    # The first column is what it multiplies by.
+    # The first column is the exposure.
     assert set(explanation.contributions) == set(result.test.columns) - {"recency_days"}
 
 
@@ -220,7 +220,7 @@ def test_a_model_that_cannot_be_explained_says_why() -> None:
 
 
 def test_odd_data_is_drawn() -> None:
-    """Constant, wholly missing and whole-number columns, texts of many values, no steps, no sections."""
+    """Constant, fully missing and integer columns, many distinct texts, no cleaning steps, no sections."""
     result = make_result(PredictionKind.AMOUNT)
     sample, test = result.sample.copy(), result.test.copy()
     for frame in (sample, test):

@@ -1,8 +1,8 @@
-"""Transactions of a shop that never was, in any number: written in chunks, so that memory stays small.
+"""Any number of synthetic transactions, written in chunks so that memory stays small.
 
-A customer has a rate, a first day and a last one; products have a price each and
-are bought the more often the lower their number. Some lines have no customer,
-some purchases are cancelled later. No number here was measured on anyone.
+Each customer has a rate, a first and a last day. Each product has a price, and products
+with lower numbers are bought more often. Some lines have no customer, and some
+purchases are cancelled later. No number here was measured on real customers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SCHEMA = pa.schema(
 @dataclass(frozen=True, slots=True)
 class _World:
     seed: int
-    reach: NDArray[np.float64]  # rising, to 1: a draw falls to the first customer that reaches it
+    reach: NDArray[np.float64]  # ascending to 1: a draw selects the first customer that reaches it
     first_day: NDArray[np.float32]
     days: NDArray[np.float32]
     prices: NDArray[np.float64]
@@ -57,15 +57,15 @@ def write_transactions(
     chunk_lines: int = _CHUNK_LINES,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Write a Parquet file of made-up lines, in no order; the same arguments give the same lines.
+    """Write a Parquet file of synthetic lines in no order; the same arguments give the same lines.
 
     Args:
         path: the file, which is overwritten.
-        count: how many lines.
-        seed: of every draw.
-        customers: how many there are to buy; None is one for every 25 lines.
-        chunk_lines: what is held in memory at a time, beside 16 bytes a customer.
-        progress: called with the lines written so far, after each chunk.
+        count: the number of lines.
+        seed: the seed of all random numbers.
+        customers: the number of customers; None is one for every 25 lines.
+        chunk_lines: the lines in memory at a time, beside 16 bytes for each customer.
+        progress: called with the number of lines written, after each chunk.
     """
     world = _draw_world(max(1, count // _LINES_PER_CUSTOMER) if customers is None else customers, seed)
     with parquet.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
@@ -80,7 +80,7 @@ def _draw_world(customers: int, seed: int) -> _World:
     rng = np.random.default_rng(seed)
     first_day = rng.uniform(0, _DAYS * 0.9, customers)
     days = np.minimum(rng.exponential(_DAYS / 2, customers), _DAYS - first_day)
-    # What a customer buys is the rate by the days.
+    # A customer's purchases are proportional to rate times days.
     weight = np.cumsum(rng.gamma(0.8, 1, customers) * days + 1e-9)
     return _World(
         seed=seed,
@@ -94,7 +94,7 @@ def _draw_world(customers: int, seed: int) -> _World:
 def _draw_chunk(world: _World, number: int, begin: int, lines: int) -> pa.RecordBatch:
     rng = np.random.default_rng([world.seed, number])
     baskets = rng.geometric(1 / _MEAN_BASKET, lines)
-    # As many purchases as the lines take; the last one may be cut short.
+    # As many purchases as fit into the lines; the last one may be incomplete.
     purchase = np.repeat(np.arange(lines), baskets)[:lines]
     purchases = int(purchase[-1]) + 1
     buyer = np.searchsorted(world.reach, rng.random(purchases), side="right").clip(max=len(world.reach) - 1)

@@ -1,4 +1,4 @@
-"""A made-up shop whose customers come at rates of their own."""
+"""A synthetic shop whose customers buy at their own rates."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ def make_lines(customer_count: int = 220, *, seed: int = 7) -> pd.DataFrame:
                 }
                 for line in range(rng.integers(1, 4))
             )
-    # Somebody buys at each end, so that first and last day are known.
+    # A customer buys at each end, so that the first and the last day are known.
     rows += [{**rows[0], "time": day, "invoice": f"end-{day.date()}"} for day in (FIRST_DAY, LAST_DAY)]
     return pd.DataFrame(rows).sample(frac=1, random_state=seed).reset_index(drop=True)

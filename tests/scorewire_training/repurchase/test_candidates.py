@@ -41,7 +41,7 @@ def test_rivals_come_in_the_order_of_simplicity(rows: Observations) -> None:
 def test_every_rival_is_exported_with_parity_when_calibrated(
     name: str, rows: Observations, tmp_path: Path
 ) -> None:
-    # Missing numbers and texts, which serving may bring to any feature.
+    # Missing numbers and texts, which a caller may send for any feature.
     features = rows.features.copy()
     rng = np.random.default_rng(0)
     for column in features.columns:
@@ -54,7 +54,7 @@ def test_every_rival_is_exported_with_parity_when_calibrated(
     exported = export_bundle(
         Pipeline([*fitted.steps[:-1], ("model", calibrator)]),
         sample=features,
-        name="rival",
+        name="candidate",
         version="1.0.0",
         output_dir=tmp_path,
     )

@@ -67,7 +67,7 @@ def test_a_feature_that_tells_the_age_of_the_shop_is_left_out(lines: pd.DataFram
     left_out = set(table.columns) - set(rows.features.columns)
     # The shop is younger than a year.
     assert {"quarter_1_share", "frequency_trend_30_days", "same_season_share"} <= left_out
-    # Known at the later cuts, but not at the earliest, which has no labels before it.
+    # Known at the later cutoffs, but not at the earliest, which has no labels before it.
     assert table["peer_repurchase"].notna().any()
     assert "peer_repurchase" in left_out
     assert {"recency_days", "mean_gap_days", "segment", "country"} <= set(rows.features.columns)

@@ -28,6 +28,6 @@ def test_features_that_say_the_same_are_shuffled_together() -> None:
     table = tabulate_families(pipeline, rows, labels, seed=0)
     assert table.index.tolist() == ["recency, frequency and amount", "country"]
     assert table["features"].tolist() == [2, 1]
-    # Nothing is left but chance.
+    # Only chance is left.
     assert 0.25 < table["auc_lost"].iloc[0] < 0.4
     assert abs(table["auc_lost"].iloc[1]) < 0.01

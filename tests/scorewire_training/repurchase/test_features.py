@@ -140,7 +140,7 @@ def test_what_one_purchase_cannot_tell_is_missing_and_nothing_else() -> None:
 def test_seasons_are_known_where_the_shop_has_a_year_of_history(first: str, shares: list[float]) -> None:
     simple = _simple()
     older = simple.head(1).assign(time=pd.Timestamp(first), invoice="older")
-    # What is older than a year is of no account, but shows that the shop is.
+    # Purchases older than a year are not counted, but show the age of the shop.
     older["customer"] = "a" if older["time"].iloc[0] < CUT - pd.DateOffset(years=1) else "b"
     lines = pd.concat([older, simple]).sort_values("time", ignore_index=True)
     features = build_features(lines, CUT, horizon_days=HORIZON)
@@ -181,7 +181,7 @@ def test_nothing_from_the_cut_on_changes_a_feature(lines: pd.DataFrame, seed: in
     changed.loc[after, "amount"] *= rng.uniform(0, 1_000, after.sum())
     changed.loc[after, "quantity"] += rng.integers(0, 50, after.sum())
     changed.loc[after, "time"] = cutoff + pd.to_timedelta(rng.integers(0, 90, after.sum()), "D")
-    # A new customer, and a late line of an invoice that began before the cut.
+    # A new customer, and a late line of an invoice that began before the cutoff.
     late = changed.iloc[[-1, -2]].assign(
         customer=["new", lines["customer"].iloc[0]], invoice=["new", lines["invoice"].iloc[0]]
     )
@@ -195,7 +195,7 @@ def test_nothing_from_the_cut_on_changes_a_feature(lines: pd.DataFrame, seed: in
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_order_of_the_lines_changes_no_feature(lines: pd.DataFrame, seed: int) -> None:
-    # Whole weeks, so that many purchases of a customer are of one time.
+    # Whole weeks, so that many purchases of a customer have the same time.
     lines = lines.assign(
         time=lines["time"].dt.floor("7D"), country=np.tile(["Peru", "Spain"], len(lines) // 2)
     )

@@ -33,7 +33,7 @@ def test_cleaning_has_work_to_do_and_customers_differ(tmp_path: Path) -> None:
     assert taken["duplicates"] > 0
     lines = transactions.lines
     assert lines["customer"].nunique() <= 900
-    # Invoices are not repeated from chunk to chunk.
+    # No invoice is in two chunks.
     assert (lines.groupby("invoice")["customer"].nunique() == 1).all()
     cutoff = lines["time"].max() - (lines["time"].max() - lines["time"].min()) / 2
     features = build_features(lines, cutoff, horizon_days=60)

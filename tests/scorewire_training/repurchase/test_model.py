@@ -45,7 +45,7 @@ def test_a_run_leaves_a_bundle_with_its_metrics(
 ) -> None:
     bundle = read_bundle(config.output_dir / "repurchase" / "1.2.0")
     assert bundle.path == trained.export.path
-    # The same seed gives the same figures.
+    # The same seed gives the same metrics.
     assert dict(bundle.manifest.metrics) == dict(result.metrics)
     features = {feature.name: feature for feature in bundle.manifest.schema.features}
     assert list(features) == list(result.sample.columns)
@@ -61,7 +61,7 @@ def test_the_bundle_has_the_features_of_every_customer_of_today(
     assert content == result.files["features.parquet"]
     table = parquet.read_table(io.BytesIO(content)).to_pandas()
     assert len(table) == make_lines()["customer"].nunique()
-    # The pipeline takes them by name.
+    # The pipeline takes the columns by name.
     probabilities = predict_probability(result.pipeline, table[list(result.sample.columns)])
     assert ((probabilities > 0) & (probabilities < 1)).all()
 
@@ -72,8 +72,8 @@ def test_the_model_is_judged_on_the_rows_that_are_given_back(result: TrainingRes
     assert np.mean((result.predictions - result.target) ** 2) == pytest.approx(metrics["brier"])
     assert metrics["auc_low"] < metrics["auc"] < metrics["auc_high"]
     assert metrics["auc"] > 0.6
-    rivals = [metrics[f"auc_{name}_baseline"] for name in ("recency", "frequency", "monetary")]
-    assert metrics["auc_lead"] == pytest.approx(metrics["auc"] - max(rivals))
+    baselines = [metrics[f"auc_{name}_baseline"] for name in ("recency", "frequency", "monetary")]
+    assert metrics["auc_lead"] == pytest.approx(metrics["auc"] - max(baselines))
 
 
 def test_all_customers_at_the_test_cut_are_judged(result: TrainingResult) -> None:
@@ -97,7 +97,7 @@ def test_nothing_after_the_test_cut_changes_the_model(
     pd.testing.assert_frame_equal(again.test, result.test)
     pd.testing.assert_frame_equal(again.sample, result.sample)
     np.testing.assert_array_equal(again.predictions, result.predictions)
-    # The truth is of after the cut.
+    # The truth comes from after the cutoff.
     assert (again.target != result.target).any()
 
 
@@ -114,12 +114,12 @@ def test_unseen_customers_are_scored_by_models_without_their_rows(
 
     monkeypatch.setattr(repurchase_model, "draw_groups", watch)
     other = fit_repurchase(replace(config, seed=1), progress=lambda _: None)
-    # One draw for the rows of training and of the test: a customer is of one group in both.
+    # One draw for training and test rows, so a customer is in the same group in both.
     (drawn,) = groups
     assert len(drawn) == len(other.sample) + len(other.test)
     assert (drawn.groupby(level=0).nunique() == 1).all()
     assert 0.5 < other.metrics["auc_unseen_low"] < other.metrics["auc_unseen"]
-    # And another seed gives another model.
+    # Another seed gives another model.
     assert (other.predictions != result.predictions).any()
 
 

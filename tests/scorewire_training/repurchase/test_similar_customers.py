@@ -47,7 +47,7 @@ def test_peers_foretell_who_buys_again(lines: pd.DataFrame) -> None:
 
 
 def test_a_shop_too_young_for_peers_has_none(lines: pd.DataFrame) -> None:
-    # The latest earlier cut has a day less of history than a third of the horizon.
+    # The latest earlier cutoff has one day less of history than a third of the horizon.
     young = build_features(lines, FIRST_DAY + pd.Timedelta(days=79), horizon_days=HORIZON)
     assert young["peer_repurchase"].isna().all()
     few = lines[lines["customer"] < "00010"]
@@ -58,7 +58,7 @@ def test_customers_who_all_stood_alike_are_peers() -> None:
     names = [f"{number:03d}" for number in range(NEIGHBOURS)]
     first = pd.DataFrame({"customer": names, "time": FIRST_DAY, "amount": 5.0, "invoice": names})
     later = first.tail(25).assign(time=CUT - pd.Timedelta(days=1), invoice="later")
-    # At each of the three cuts they stood alike; after the latest one a quarter bought.
+    # The customers were alike at each of the three cutoffs; after the latest one a quarter bought.
     features = build_features(pd.concat([first, later]), CUT, horizon_days=HORIZON)
     assert features["peer_repurchase"].between(0, 0.25).all()
 

@@ -24,9 +24,9 @@ def test_the_least_loss_wins() -> None:
 def test_a_simpler_candidate_wins_within_one_standard_error_of_the_difference() -> None:
     best = _tuned("forest", 1.0, 1.0, 1.0)
     assert choose([_tuned("line", 0.9, 1.1, 1.05), best]).name == "line"
-    # As near on average, but surely behind on each fold.
+    # As close on average, but worse on every fold.
     assert choose([_tuned("line", 1.02, 1.02, 1.01), best]).name == "forest"
-    # What comes after the best is not simpler.
+    # A candidate after the best one is not simpler.
     assert choose([best, _tuned("network", 0.9, 1.1, 1.05)]).name == "forest"
 
 

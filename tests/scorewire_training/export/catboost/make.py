@@ -17,7 +17,7 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 def main() -> None:
-    """Fit, save, and score rows beside every border."""
+    """Fit models, save them, and score rows beside every border."""
     rng = np.random.default_rng(0)
     table = np.round(rng.normal(size=(200, 3)), 3)
     table[rng.random(table.shape) < 0.1] = np.nan

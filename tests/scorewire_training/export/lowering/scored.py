@@ -1,4 +1,4 @@
-"""Scores a frame with a lowered model, the way an engine does, beside the fitted one."""
+"""Scores a frame with a lowered model, as an engine does, and with the fitted model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ABSOLUTE = 1e-12
 
 
 def step_name(step: object) -> str:
-    """The step as text, without addresses of functions."""
+    """The step as text, without the addresses of functions."""
     return re.sub(r" at 0x[0-9a-f]+", "", str(step))
 
 
@@ -45,14 +45,14 @@ def build_frame(rows: int = 400, seed: int = 7) -> pd.DataFrame:
 
 
 def target(frame: pd.DataFrame) -> NDArray[np.float64]:
-    """Something to learn, not too easily."""
+    """A target that is learnable but not trivial."""
     noise = np.random.default_rng(11).normal(size=len(frame))
     amount = frame["amount"].fillna(40.0).to_numpy(dtype=np.float64)
     return np.asarray(amount / 10.0 + (frame["country"] == "DE").to_numpy() * 2.0 + noise)
 
 
 def classes(frame: pd.DataFrame, count: int = 2) -> NDArray[np.int64]:
-    """The target in as many classes, of like sizes."""
+    """The target in `count` classes of similar sizes."""
     values = target(frame)
     edges = np.quantile(values, np.linspace(0.0, 1.0, count + 1)[1:-1])
     return np.asarray(np.searchsorted(edges, values), dtype=np.int64)
@@ -87,7 +87,7 @@ def hard_rows(frame: pd.DataFrame, *, holes: bool, unknown: bool = True) -> pd.D
 
 
 def score(lowered: LoweredModel, frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
-    """The outputs by name, each of shape [rows, width], through coding and graph."""
+    """The outputs by name, each of shape [rows, width], computed with the row coding and the graph."""
     schema = schema_pb2.Schema()
     for name, kind in lowered.features:
         schema.features.add(
@@ -113,7 +113,7 @@ def score(lowered: LoweredModel, frame: pd.DataFrame) -> dict[str, NDArray[np.fl
 
 
 def fitted_answers(model: Any, frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
-    """What the fitted model says, under the names of the outputs."""
+    """The fitted model's predictions, by the names of the outputs."""
     if not hasattr(model, "predict"):
         made = model.transform(frame)
         return {"value": made.toarray() if hasattr(made, "toarray") else np.asarray(made)}
@@ -137,7 +137,7 @@ def fitted_answers(model: Any, frame: pd.DataFrame) -> dict[str, NDArray[np.floa
 
 
 def label_answers(model: Any, frame: pd.DataFrame, predicted: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Of a classifier of several labels, whose classes are in the order of their texts."""
+    """The predictions of a multilabel classifier whose classes are sorted as texts."""
     result: dict[str, NDArray[np.float64]] = {}
     shares = model.predict_proba(frame) if hasattr(model, "predict_proba") else None
     for i, label in enumerate(predicted.T):
@@ -154,13 +154,13 @@ def check_same(model: Any, frame: pd.DataFrame, sample: pd.DataFrame | None = No
     """Lower the model and compare every output on every row of the frame."""
     lowered = lower(model, frame if sample is None else sample)
     with warnings.catch_warnings():
-        # Encoders warn about unknown categories, numpy about overflow: both are meant here.
+        # Encoders warn about unknown categories and numpy about overflow; both are intended here.
         warnings.simplefilter("ignore")
         expected = fitted_answers(model, frame)
     found = score(lowered, frame)
     assert found.keys() == expected.keys()
     for name, values in expected.items():
-        # A sum of floats near 0 has no digits to compare: its scale is that of most answers.
+        # A sum of floats near 0 has no digits to compare, so the scale of most predictions is used.
         absolute = RELATIVE * float(np.median(np.abs(values))) if name == "value" else ABSOLUTE
         np.testing.assert_allclose(found[name], values, rtol=RELATIVE, atol=absolute, err_msg=name)
     return lowered

@@ -1,4 +1,4 @@
-"""Every estimator of scikit-learn's that is built without arguments: exported right, or refused."""
+"""Every estimator of scikit-learn that needs no arguments: exported correctly, or refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sklearn.utils import all_estimators
 from scorewire_training.export.errors import UnsupportedModelError
 from tests.scorewire_training.export.lowering.scored import check_same
 
-# What is refused by its kind; all others are exported, where they can be fitted on a table of numbers.
+# Estimators of a refused kind; all others are exported if they can be fitted on a table of numbers.
 REFUSED = {
     "AdditiveChi2Sampler",
     "AffinityPropagation",
@@ -47,12 +47,12 @@ REFUSED = {
     "RandomTreesEmbedding",
     "SkewedChi2Sampler",
 }
-# They know the values of training, and raise for others.
+# They raise for values that were not in training.
 STRICT = {"OneHotEncoder", "OrdinalEncoder"}
 
 
 def built() -> dict[str, Any]:
-    """The estimators by name, without those that need arguments, small where they can be."""
+    """The estimators by name, without those that need arguments, and small if possible."""
     result = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some are on their way out
@@ -73,7 +73,7 @@ def built() -> dict[str, Any]:
 
 
 def fitted(estimator: Any, frame: pd.DataFrame) -> Any:
-    """The estimator, fitted for what it is made for; a transformer with a line behind it.
+    """The fitted estimator; a transformer is followed by a linear model.
 
     Raises:
         Exception: it is not made for a table of numbers and a target.

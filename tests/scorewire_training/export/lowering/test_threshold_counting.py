@@ -1,4 +1,4 @@
-"""Trees and bins behind functions of one column, at the very numbers where they turn."""
+"""Trees and bins behind functions of one column, at exactly the numbers where the result changes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering import LoweredModel, lower
 from tests.scorewire_training.export.lowering.scored import fitted_answers, score
 
-# What a library warns of, it computes.
+# The libraries compute what they warn about.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 
 
@@ -62,11 +62,11 @@ def _target(frame: pd.DataFrame) -> Any:
 
 
 def _turns(lowered: LoweredModel, frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of which one number is where the trees turn, or a step beside."""
+    """Rows with one number at a threshold, or one step beside it."""
     parts = [frame]
     for feature, thresholds in lowered.thresholds.items():
         values = np.concatenate([thresholds, *(np.nextafter(thresholds, side) for side in (-np.inf, np.inf))])
-        # The ends of a domain, which models may refuse, are no turns.
+        # The ends of a domain, which models may refuse, are not thresholds.
         low, high = lowered.domains.get(feature, (-1e12, 1e12))
         values = values[(values >= max(low, -1e12)) & (values <= min(high, 1e12))]
         rows = frame.iloc[np.arange(len(values)) % len(frame)].copy()
@@ -76,7 +76,7 @@ def _turns(lowered: LoweredModel, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _check(model: Any, frame: pd.DataFrame, further: pd.DataFrame | None = None) -> LoweredModel:
-    """Compare the graph with the fitted model where the trees turn; the same leaves are the same bits."""
+    """Compare the graph with the fitted model at the thresholds; equal leaves have equal bits."""
     lowered = _compare(model, frame, further)
     assert lowered.thresholds.keys() <= set(frame.columns)
     assert sum(map(len, lowered.thresholds.values())) > 20
@@ -127,7 +127,7 @@ MODELS: dict[str, Any] = {
     "gradient boosting": GradientBoostingRegressor(n_estimators=10, random_state=0),
     "HistGradientBoosting": HistGradientBoostingRegressor(max_iter=10, min_samples_leaf=5),
 }
-# The last one is not monotone to the last bit.
+# The last function is not monotone to the last bit.
 OF_ALL_MODELS = ("log1p", "Yeo-Johnson", "quantiles, normal")
 
 

@@ -1,4 +1,4 @@
-"""Texts are cut and counted as scikit-learn's vectorizers do it, whatever characters they have."""
+"""Texts with any characters are split and counted as scikit-learn's vectorizers do."""
 
 import random
 import unicodedata
@@ -11,7 +11,7 @@ from scorewire_contract.words import Bag
 from scorewire_training.export.lowering.tokenization import describe_vectorizer
 
 _HERE = unicodedata.unidata_version if unicodedata.unidata_version in versions() else versions()[-1]
-# The planes that have characters, and some of each other one.
+# The Unicode planes with characters, and some code points of each other plane.
 _CODES = [c for c in (*range(0x40000), *range(0x40000, 0x110000, 97)) if not 0xD800 <= c < 0xE000]
 _SETTINGS = [
     {},
@@ -36,14 +36,14 @@ _SETTINGS = [
 
 
 def _terms(vectorizer, text):
-    """The terms of a text by the coding of that vectorizer, in order."""
+    """The terms of a text by the row coding of a vectorizer, in order."""
     message = describe_vectorizer(vectorizer, _HERE)
     message.terms.append("x")
     return list(Bag(message, 1)._cut(text))
 
 
 def _texts(count: int) -> list[str]:
-    """Texts of odd characters."""
+    """Texts of unusual characters."""
     draw = random.Random(5)
     alphabets = [
         "ab xyAB' -_0",

@@ -1,4 +1,4 @@
-"""ONNX files as bundles."""
+"""The export of ONNX files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.onnx_models import (
 
 
 def exported(path: Path, output: Path, **arguments: object) -> Scorer:
-    """A scorer of the bundle, whose golden rows have been scored."""
+    """A scorer of a bundle, after a check of its golden rows."""
     bundle = read_bundle(
         export_onnx(path, name="m", version="1.0.0", output_dir=output, **arguments).path  # type: ignore[arg-type]  # passed on
     )
@@ -42,7 +42,7 @@ def exported(path: Path, output: Path, **arguments: object) -> Scorer:
 
 
 def assert_refused(path: Path, reason: str) -> None:
-    """No bundle comes of a file, for this reason."""
+    """Check that the export of a file is refused with a reason."""
     output = path.parent / "models"
     with pytest.raises(UnsupportedModelError, match=reason):
         export_onnx(path, name="m", version="1.0.0", output_dir=output)
@@ -166,7 +166,7 @@ def one_node(
     constants: tuple[onnx.TensorProto, ...] = (),
     training: bool = False,
 ) -> Path:
-    """A graph from `x` to `y`, two a row, as a file with more than it needs."""
+    """A file with a graph from `x` to `y`, two values a row, and with unneeded parts."""
     tensors = [helper.make_tensor_value_info(name, kind, ["rows", 2]) for name in ("x", "y")]
     graph = helper.make_graph([node], "g", tensors[:1], tensors[1:], list(constants))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)

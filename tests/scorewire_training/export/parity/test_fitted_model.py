@@ -116,7 +116,7 @@ def test_only_the_rows_that_the_model_refuses_are_refused() -> None:
 
 
 def test_a_warning_of_the_model_is_no_refusal() -> None:
-    # Fitted without names, scikit-learn warns of every frame, and warnings are errors here.
+    # A model fitted without names warns about every frame, and warnings are errors in these tests.
     model = LogisticRegression().fit(FRAME.to_numpy(), TWO)
     answers = FittedModel(model, _classifier_outputs("0", "1")).score_or_refuse(FRAME)
     assert not answers.refused.any()

@@ -31,7 +31,7 @@ SAMPLE = pd.DataFrame({"x": [1.0, -3.0, 2.0], "t": pd.Series(["a", "b", "a"], dt
 
 
 class Picky(BaseEstimator):  # type: ignore[misc]  # untyped
-    """A model that takes what a function takes."""
+    """A model that accepts the rows that a function accepts."""
 
     def __init__(self, takes: Any) -> None:
         self.takes = takes
@@ -134,7 +134,7 @@ def test_limits_are_those_of_rows_that_lack_all_other_numbers() -> None:
     forest = RandomForestRegressor(2, max_depth=3, random_state=0)
     model = make_pipeline(IterativeImputer(forest, max_iter=1), Ridge()).fit(holed, frame["a"])
     for limits in _probe_numbers(model, holed).values():
-        # A forest takes what float32 holds, and is asked only where another number is missing.
+        # A forest accepts numbers that float32 holds, and is used only where another number is missing.
         assert 2.0**120 < limits.high < FLOAT32_LIMIT
 
 

@@ -1,4 +1,4 @@
-"""Whose categories are which, where a model's file does not say it."""
+"""The columns of categories, where a model's file does not store them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNT = 240
 STORES = [10, 20, 30]
 SAVES_NAMES, CUTS_NAMES = XGBOOST_RELEASE >= (3, 1), XGBOOST_RELEASE < (3, 4)
 saves_names = pytest.mark.skipif(not SAVES_NAMES, reason="this XGBoost saves no categories")
-# Their characters and their bytes are not as many.
+# Names whose number of characters differs from their number of bytes.
 NAMES = {
     "Spanish": ["peña", "niño", "año", "zz"],
     "Chinese": ["北京", "上海", "广州", "x"],
@@ -47,7 +47,7 @@ def _xgboost(frame: pd.DataFrame) -> xgboost.Booster:
 
 
 def without_categories(booster: xgboost.Booster) -> xgboost.Booster:
-    """As a release before 3.1 saved it."""
+    """A model as XGBoost before 3.1 saved it."""
     document = json.loads(bytes(booster.save_raw("json")))
     document["learner"]["gradient_booster"]["model"].pop("cats", None)
     document["version"] = [2, 1, 4]
@@ -57,7 +57,7 @@ def without_categories(booster: xgboost.Booster) -> xgboost.Booster:
 
 
 def _texts(frame: pd.DataFrame) -> pd.DataFrame:
-    """As a CSV file is read."""
+    """A frame as it is read from a CSV file."""
     return frame.astype(object).map(lambda value: "" if pd.isna(value) else str(value))
 
 
@@ -73,7 +73,7 @@ def test_xgboost_without_categories_asks_for_them() -> None:
         _find(old, _texts(frame))
     assert _find(old, _texts(frame), {"kind": STORES}) == {"kind": STORES}
     assert _find(old, _texts(frame), {"kind": None}) == {"kind": None}
-    # As a Parquet file has it.
+    # The column as a Parquet file stores it.
     assert _find(old, frame) == {"kind": STORES}
 
 

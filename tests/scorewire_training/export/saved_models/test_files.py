@@ -25,7 +25,7 @@ FRAME = pd.DataFrame(
     }
 )
 TARGET = (FRAME["age"] > 40).astype(int)
-# XGBoost saves them from 3.1 on.
+# XGBoost stores categories from 3.1 on.
 GIVEN: Categories = {} if XGBOOST_RELEASE >= (3, 1) else {"country": ["de", "fr", "pe"]}
 
 
@@ -51,7 +51,7 @@ def test_xgboost_estimators_come_back_as_estimators(
 ) -> None:
     path = tmp_path / f"model.{suffix}"
     classifier.save_model(path)
-    # The content tells, not the name.
+    # The content of the file decides, not its name.
     model = read_model(path.rename(tmp_path / "model.bin"))
     assert isinstance(model, xgboost.XGBClassifier)
     np.testing.assert_array_equal(model.predict_proba(FRAME), classifier.predict_proba(FRAME))
@@ -114,7 +114,7 @@ def test_lightgbm_columns_are_found_by_the_names_that_they_had(tmp_path: Path) -
     sample = read_sample(path, model)
     pd.testing.assert_frame_equal(sample.frame, frame, check_categorical=False)
     np.testing.assert_array_equal(model.predict(sample.frame), model.predict(frame))
-    # The name itself goes before one that it may have come from.
+    # An equal name takes precedence over a name with white space that became the same.
     frame.assign(age_in_years=7)[["age_in_years", *frame]].to_csv(path, index=False)
     assert read_sample(path, model).frame["age_in_years"].unique().tolist() == [7]
 

@@ -1,4 +1,4 @@
-"""Model files that many releases wrote, exported and scored as the release itself scored them."""
+"""Model files of many releases are exported and score as their own release scored them."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def _release(name: str) -> tuple[int, ...]:
 
 
 def _given(name: str) -> dict[str, list[Any]]:
-    """The categories that the file does not tell: XGBoost before 3.1 saves none, before 3.4 cuts them."""
+    """The categories that the file lacks: XGBoost before 3.1 stores none, before 3.4 cuts names off."""
     kind = name.split("-", 2)[2].split(".", maxsplit=1)[0]
     told = name.startswith("lightgbm") or _release(name) >= (3, 4)
     return {} if told else {column: CATEGORIES[column] for column in KINDS.get(kind, [])}
 
 
 def _refusal(name: str) -> str:
-    """Why the XGBoost that is here cannot take the file; "" where it can."""
+    """Why the installed XGBoost cannot read the file; "" if it can."""
     if name.startswith("lightgbm"):
         return ""
     if _release(name) > XGBOOST_RELEASE:
@@ -64,7 +64,7 @@ def _export(name: str, folder: Path) -> Path:
 
 
 def _score(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The rows' scores as a caller gets them, who sends the file's cells."""
+    """The scores of rows for a caller who sends the cells of the file."""
     scores = score_rows(path, pd.read_csv(SAVED / "rows.csv"))
     assert scores.errors == []
     return np.asarray(scores.outputs[0], np.float64)

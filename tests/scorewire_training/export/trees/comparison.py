@@ -1,4 +1,4 @@
-"""Run a tree model's graph and compare it with the fitted model's own answers."""
+"""Runs the graph of a tree model and compares it with the fitted model's predictions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.graph import ELEMENT_TYPES, Graph
 from scorewire_training.export.trees import TreeModel, read_trees
 
-# Column 3 has few whole values, column 5 many: they serve as categories.
+# Column 3 has few distinct whole numbers, column 5 many: they serve as categories.
 SMALL, LARGE = 3, 5
 
 
@@ -37,7 +37,7 @@ def sample(rows: int = 500, *, missing: float = 0.15, seed: int = 0) -> NDArray[
 
 
 def target(X: NDArray[np.float64], *, seed: int = 1) -> NDArray[np.float64]:
-    """A number for each row, that depends on every column and on what is missing; spread about 2."""
+    """A target that depends on every column and on missing values; its standard deviation is about 2."""
     random = np.random.default_rng(seed)
     filled = np.nan_to_num(X, nan=-1.0)
     effect = random.normal(size=61)
@@ -52,11 +52,11 @@ def target(X: NDArray[np.float64], *, seed: int = 1) -> NDArray[np.float64]:
     )
 
 
-# The rows that tests of all libraries share, and a target of every kind.
+# The rows that the tests of all libraries share, and a target of every kind.
 X = sample()
 COMPLETE = np.nan_to_num(X)
 NUMBER = target(X)
-# Three targets a row.
+# Three targets for each row.
 SEVERAL = np.column_stack([NUMBER, -(NUMBER**2), X[:, 1] > 0]).astype(np.float64)
 POSITIVE = np.exp(NUMBER / 3)
 BINARY = np.digitize(NUMBER, [NUMBER.mean()])
@@ -85,7 +85,7 @@ def hard_rows(
     categorical: tuple[int, ...] = (),
     codes: tuple[float, ...] = (),
 ) -> NDArray[np.float64]:
-    """Rows of X with single values replaced: at thresholds and one step beside, extremes, odd codes."""
+    """Rows of X with single values replaced: thresholds and one step beside them, extremes, odd codes."""
     numbers = [0.0, -0.0, 1.0, -1.0, 1e-36, -1e-36, 1e-20, 1e30, -1e30, 2.0**24 + 1, 16777217.5]
     if missing:
         numbers.append(np.nan)
@@ -138,7 +138,7 @@ def run(model: TreeModel, X: NDArray[np.float64], *, threads: int = 1) -> dict[s
 
 
 def assert_close(got: NDArray[Any], want: NDArray[Any], spread: NDArray[Any]) -> None:
-    """Equal within 5e-6, relative, plus 5e-6 standard deviations of `spread`'s columns."""
+    """Check equality within a relative 5e-6 plus 5e-6 standard deviations of the columns of `spread`."""
     want = np.asarray(want, np.float64).reshape(len(got), -1)
     spread = np.asarray(spread, np.float64).reshape(-1, want.shape[1])
     assert got.shape == want.shape
@@ -159,7 +159,7 @@ def assert_exports(
     categorical: tuple[int, ...] = (),
     codes: tuple[float, ...] = (),
 ) -> TreeModel:
-    """The graph answers as the estimator does, on X and on hard rows.
+    """Check that the graph predicts as the estimator does, on X and on hard rows.
 
     `predict` gives a booster's answers, and then labels are those of largest
     probability; an estimator is asked itself.

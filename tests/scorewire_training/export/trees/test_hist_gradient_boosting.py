@@ -25,7 +25,7 @@ from tests.scorewire_training.export.trees.comparison import (
 )
 
 SETTINGS = {"max_iter": 12, "min_samples_leaf": 5}
-# Known codes, codes that no row had, and codes between two.
+# Known codes, unseen codes, and codes between two categories.
 CODES = (*map(float, range(-3, 64)), 0.5, -0.5, 1.5, 2.5, 300.0, 1e9, -1e9, 2.0**31, 1e30)
 
 

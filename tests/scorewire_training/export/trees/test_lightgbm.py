@@ -27,7 +27,7 @@ from tests.scorewire_training.export.trees.comparison import (
 GROUPS = [50] * 10
 SETTINGS = {"n_estimators": 12, "num_leaves": 12, "min_child_samples": 5, "n_jobs": 1, "verbose": -1}
 FOREST = {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}
-# Make small data split on categories.
+# Settings that let small data split on categories.
 CATEGORICAL = {"min_data_per_group": 1, "cat_smooth": 0.1, "max_cat_threshold": 600}
 CODES = (*map(float, range(-3, 70)), 0.5, -0.5, 1.5, -1.5, 0.99999, 1e-36, 300.0, 1e9, 3e9, -3e9, 1e30)
 

@@ -68,7 +68,7 @@ def test_two_models_share_a_graph() -> None:
 
 
 def stump(mode: NodeMode, members: list[float], missing_true: bool, element_type: str) -> TreeModel:
-    """One split on one feature; 1 where the answer is yes."""
+    """A tree with one split on one feature; it predicts 1 where the comparison is true."""
     tree = Tree(
         is_leaf=np.array([False, True, True]),
         feature=np.zeros(3, np.int64),

@@ -70,7 +70,7 @@ def test_regressors_with_missing_values(kind: Any, y: NDArray[Any]) -> None:
 
 
 def _takes_missing(model: Any) -> bool:
-    """Trees that split at random take missing values from scikit-learn 1.6 on."""
+    """Trees with random splits support missing values from scikit-learn 1.6 on."""
     return SKLEARN_RELEASE >= (1, 6) or not type(model).__name__.startswith("Extra")
 
 
@@ -81,7 +81,7 @@ def test_missing_values_that_training_never_saw() -> None:
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_ties_between_classes_fall_as_in_the_library(depth: int) -> None:
-    # Few, shallow trees over the same rows often give two classes one probability.
+    # A few shallow trees over the same rows often give two classes the same probability.
     rows = np.tile(np.round(X[:60]), (2, 1))
     y = np.concatenate([np.zeros(60, int), np.ones(60, int)])
     estimator = RandomForestClassifier(4, max_depth=depth, random_state=0, bootstrap=False)

@@ -27,7 +27,7 @@ from tests.scorewire_training.export.trees.comparison import (
 
 GROUPS = [50] * 10
 SETTINGS = {"n_estimators": 12, "max_depth": 4, "n_jobs": 1}
-# Codes in and out of range, between categories, and none at all.
+# Codes inside and outside the range, between categories, and missing.
 CODES = (*map(float, range(-3, 70)), 0.5, -0.5, 1.5, -1.5, 0.99999, 300.0, 2.0**24, 1e9, 3e9, -3e9, 1e30)
 
 
@@ -40,7 +40,7 @@ def classifier(y: NDArray[Any], **settings: Any) -> xgboost.XGBClassifier:
 
 
 def stopped(kind: type[xgboost.XGBModel], y: NDArray[Any], **settings: Any) -> xgboost.XGBModel:
-    """An estimator that stopped early, some rounds after its best."""
+    """An estimator that stopped early, some rounds after its best round."""
     model = kind(n_estimators=60, learning_rate=0.7, early_stopping_rounds=3, n_jobs=1, **settings)
     model.fit(X[:300], y[:300], eval_set=[(X[300:], y[300:])], verbose=False)
     assert model.best_iteration + 1 < model.get_booster().num_boosted_rounds()
@@ -108,7 +108,7 @@ def test_large_and_small_targets(y: NDArray[np.float64]) -> None:
 
 def test_large_counts_where_the_order_of_sums_shows() -> None:
     counts = np.round(POSITIVE * 1e6)
-    # XGBoost 2.0 finds none of its own for such counts.
+    # XGBoost 2.0 cannot estimate a base score for such counts.
     start = float(counts.mean())
     model = regressor(counts, "count:poisson", n_estimators=200, learning_rate=0.1, base_score=start)
     assert_exports(model, X)

@@ -1,4 +1,4 @@
-"""imbalanced-learn: its samplers are for training, and do nothing to rows that are predicted."""
+"""imbalanced-learn: its samplers act in training only and do not change predicted rows."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 def test_missing_values_are_what_models_of_other_columns_say(imputer: Any) -> None:
     model = make_pipeline(imputer, Ridge()).fit(FRAME, TARGET)
     check_same(model, FRAME)
-    # Of rows without any value, the first fillers are kept only where they stand alone.
+    # scikit-learn keeps the initial values of a row without any value only if the row comes alone.
     emptied = FRAME.copy()
     emptied.iloc[3] = np.nan
     check_same(model, emptied, sample=FRAME)

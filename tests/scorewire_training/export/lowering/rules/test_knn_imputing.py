@@ -48,7 +48,7 @@ def test_rows_with_a_single_number_and_with_none() -> None:
 
 
 def test_rows_that_have_a_column_in_common_with_few_others() -> None:
-    # Row by row, the last column is known where the first two are not.
+    # In each row the last column is known where the first two are missing.
     frame = FULL.copy()
     frame.loc[frame.index % 50 != 0, "d"] = np.nan
     frame.loc[frame.index % 50 == 0, ["a", "b"]] = np.nan

@@ -88,7 +88,7 @@ def test_regressor_of_several_targets() -> None:
         assert lowered.outputs[0].width == 2
 
 
-# Without them, newer releases warn.
+# Newer releases warn without these settings.
 NEW_ATTRIBUTES = {"l1_ratios": (0.0,), "use_legacy_attributes": False} if SKLEARN_RELEASE >= (1, 8) else {}
 
 

@@ -66,7 +66,7 @@ def regressors() -> list[tuple[str, Any]]:
     ]
 
 
-# The members of an ensemble see arrays, and LightGBM tells its own wrapper of names.
+# The members of an ensemble get arrays, and LightGBM's estimator warns about names.
 pytestmark = pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 
 
@@ -109,7 +109,7 @@ def test_classifier_of_classifiers(model: Any, count: int) -> None:
         XGBClassifier(n_jobs=1, n_estimators=30),
         HistGradientBoostingClassifier(max_iter=10),
         LogisticRegression(),
-        # Its leaves are pure: probabilities of 0 and 1.
+        # Its leaves are pure, so its probabilities are 0 and 1.
         RandomForestClassifier(n_estimators=3, random_state=0),
     ],
     ids=lambda model: type(model).__name__,
@@ -198,7 +198,7 @@ def test_regressor_of_amounts(model: Any) -> None:
     columns = make_pipeline(
         ColumnTransformer(
             [
-                # Log exposures come first.
+                # The first column is the log exposure.
                 ("log", FunctionTransformer(np.log), ["level"]),
                 ("n", "passthrough", ["amount", "ratio"]),
                 ("t", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), TEXTS),
@@ -261,7 +261,7 @@ CALIBRATED = {
 METHODS = ["sigmoid", "isotonic", "temperature"] if SKLEARN_RELEASE >= (1, 8) else ["sigmoid", "isotonic"]
 
 
-# But for steps so steep that the last bit of XGBoost's softmax counts, which the gate refuses.
+# Except for steps so steep that the last bit of XGBoost's softmax matters; the parity gate refuses them.
 CASES = sorted({*product(CALIBRATED, METHODS, [2, 3])} - {("boosted", "isotonic", 3)})
 
 

@@ -33,7 +33,7 @@ SMALL = FRAME[["amount", "ratio", "level"]]
 
 
 def labels() -> NDArray[np.int64]:
-    """Three labels of two classes, each of the second one for another share of the rows."""
+    """Three labels of two classes, each with another share of the second class."""
     numbers = target(build_frame())
     return np.column_stack([numbers > np.quantile(numbers, share) for share in (0.3, 0.5, 0.8)]).astype(int)
 

@@ -1,4 +1,4 @@
-"""Scaling, imputing and the like, in front of models that show every bit."""
+"""Scaling, imputing and similar steps, before models that show every bit."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_latent_variables(model: Any) -> None:
     check_same(model.fit(FRAME, pair), FRAME)
     if isinstance(model, PLSRegression):
         check_same(make_pipeline(StandardScaler(), model).fit(FRAME, numbers), FRAME)
-        # As a step it only transforms once it is fitted: its fit_transform answers with a pair.
+        # Wrapped so that it only transforms: its own fit_transform returns a pair.
         last = Ridge().fit(model.fit(FRAME, numbers).transform(FRAME), numbers)
         check_same(make_pipeline(model, last), FRAME)
 

@@ -27,7 +27,7 @@ def _frame() -> pd.DataFrame:
 
 
 def _around(frame: pd.DataFrame, quantiles: Any) -> pd.DataFrame:
-    """Rows at the quantiles, beside them, between them and beyond."""
+    """Rows at the quantiles, beside them, between them and beyond them."""
     values = np.concatenate(
         [
             quantiles,

@@ -1,4 +1,4 @@
-"""Models that hold one other model, which they have fitted on part of what they were given."""
+"""Models that contain one model, fitted on a part of the rows or columns."""
 
 from __future__ import annotations
 

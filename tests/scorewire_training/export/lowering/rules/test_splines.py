@@ -20,7 +20,7 @@ def _frame() -> pd.DataFrame:
 
 
 def _rows(frame: pd.DataFrame, step: Any) -> pd.DataFrame:
-    """The frame, and rows at the knots, beside them and beyond."""
+    """The frame, and rows at the knots, beside them and beyond them."""
     knots = np.column_stack(
         [spline.t[step.degree : len(spline.t) - step.degree] for spline in step.bsplines_]
     )

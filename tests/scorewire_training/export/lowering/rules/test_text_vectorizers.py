@@ -37,7 +37,7 @@ from scorewire_training.export.lowering.tokenization import describe_vectorizer
 from tests.scorewire_training.export.lowering.scored import build_frame, check_same, classes, step_name
 
 WORDS = ["cheap", "flight", "Hotel", "spa", "sea", "late", "deal", "city"]
-# Tokens are what lies between spaces.
+# Tokens are separated by spaces.
 PLAIN: dict[str, Any] = {"token_pattern": "[^ ]+", "lowercase": False}
 
 
@@ -50,7 +50,7 @@ def wordy_frame() -> pd.DataFrame:
 
 
 def wild_texts(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame, then rows whose titles have odd spaces and unknown words."""
+    """The frame, then rows with odd spaces and unknown words in their titles."""
     titles = [
         "",
         " ",
@@ -156,7 +156,7 @@ def test_naive_bayes_of_counts_that_overflow() -> None:
     far = frame.head(2).assign(b=[-1.7e308, 1.7e308])
     check_same(model, far, sample=frame)
     with np.errstate(all="ignore"):
-        # One score of the first row is a number, two are infinite.
+        # One score of the first row is finite, two are infinite.
         assert model.predict_proba(far)[0] == pytest.approx([0.0, np.nan, np.nan], nan_ok=True)
 
 
