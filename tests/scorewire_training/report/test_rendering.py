@@ -107,8 +107,8 @@ def test_a_person_reads_the_outcome_first() -> None:
     assert f"{result.metrics['auc']:.3f}" in html
     assert f"{result.metrics['auc_low']:.3f} to {result.metrics['auc_high']:.3f}" in html
     assert f"best rule: recency, {result.metrics['auc_recency_baseline']:.3f}" in html
-    assert "not told apart" in html
-    assert html.index("not told apart") < html.index("<section")
+    assert "no clear difference" in html
+    assert html.index("no clear difference") < html.index("<section")
 
 
 def test_names_and_texts_of_the_data_are_escaped() -> None:

@@ -24,14 +24,14 @@ def test_a_model_within_the_interval_of_a_rule_is_not_called_better() -> None:
         PredictionKind.PROBABILITY,
         {"auc": 0.8, "auc_low": 0.77, "auc_high": 0.83, "auc_recency_baseline": 0.79},
     )
-    assert "not told apart on 1" in found[0]
-    assert "is not told apart from the 0.790 of recency alone" in found[-1]
+    assert "no clear difference on 1" in found[0]
+    assert "no clear difference from the 0.790 of recency alone" in found[-1]
 
 
 def test_a_model_that_is_worse_is_called_worse() -> None:
     found = _summarize(PredictionKind.AMOUNT, {"mae": 16.46, "mae_constant_baseline": 12.1})
     assert found == (
-        "It is worse than the best rule without a model, on each figure above that both have.",
+        "It is worse than the best rule without a model on every headline metric that both have.",
         "Mean absolute error: $16.5, worse than the $12.1 of constant alone.",
     )
 

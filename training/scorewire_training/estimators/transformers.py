@@ -107,7 +107,7 @@ class FrequencyEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
 
 
 class RateEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped
-    """Encodes texts by their effect on the rate amount / exposure, beside the expected amount.
+    """Encodes texts by their effect on the rate amount / exposure, and adds the expected amount.
 
     Takes columns of text followed by columns of counts, shape [rows, texts +
     counts]. Texts are folded as TextCleaner does. The exposure of a row is the sum

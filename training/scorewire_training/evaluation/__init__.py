@@ -1,4 +1,4 @@
-"""Metrics on held-out rows, each beside baselines: simple rules without a model."""
+"""Metrics on held-out rows, each compared with baselines: simple rules without a model."""
 
 from __future__ import annotations
 

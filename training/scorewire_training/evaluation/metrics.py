@@ -1,4 +1,4 @@
-"""Metrics as people compare them: the model's value with its interval, beside those of the baselines.
+"""Metrics as people compare them: the model's value with its interval, next to those of the baselines.
 
 A training run stores metrics as numbers by name, and the names show what belongs
 together: `auc`, its 95 % interval `auc_low` and `auc_high`, and

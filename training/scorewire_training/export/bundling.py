@@ -59,8 +59,8 @@ def export_bundle(
 ) -> ExportedBundle:
     """Export a fitted model as the bundle output_dir/name/version, and prove that both score alike.
 
-    The graph and the fitted model score the sample and thousands of rows made to
-    tell them apart. One row that differs stops the export.
+    The graph and the fitted model score the sample and thousands of rows generated to
+    expose a difference. One row that differs stops the export.
 
     Args:
         model: a fitted scikit-learn estimator or pipeline, or an estimator or Booster

@@ -52,13 +52,16 @@ def _sum_up(metrics: tuple[Metric, ...]) -> str:
         return ""
     for outcome in ("better", "worse"):
         if compared.count(outcome) == len(compared):
-            return f"It is {outcome} than the best rule without a model, on each figure above that both have."
+            return (
+                f"It is {outcome} than the best rule without a model on every headline metric that both have."
+            )
     counts = (
         (word, compared.count(outcome))
-        for word, outcome in (("better", "better"), ("not told apart", "equal"), ("worse", "worse"))
+        for word, outcome in (("better", "better"), ("no clear difference", "equal"), ("worse", "worse"))
     )
     parts = ", ".join(f"{word} on {count}" for word, count in counts if count)
-    return f"Beside the best rule without a model, on the {len(compared)} figures that both have: {parts}."
+    shared = f"the {len(compared)} headline metrics that both have"
+    return f"Against the best rule without a model, on {shared}: {parts}."
 
 
 def describe_comparison(metric: Metric) -> str:
@@ -70,9 +73,8 @@ def describe_comparison(metric: Metric) -> str:
     rule = baseline.rule.replace("_", " ")
     beats = metric.beats(baseline)
     if beats is None and (metric.interval or metric.lead):
-        return (
-            f"{metric.title}: {value}{_between(metric)} is not told apart from the {other} of {rule} alone."
-        )
+        measured = f"{metric.title}: {value}{_between(metric)}"
+        return f"{measured}, no clear difference from the {other} of {rule} alone."
     relation = "better than" if beats else "worse than"
     if beats is None:
         relation = "equal to"

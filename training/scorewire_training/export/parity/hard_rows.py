@@ -260,18 +260,18 @@ def _threshold_rows(
     thresholds: Mapping[str, NDArray[np.float64]],
     rng: np.random.Generator,
 ) -> ComparisonRows:
-    """Rows at thresholds and one step beside them, feature by feature and all features at once."""
-    splits = {
+    """Rows at thresholds and one float to either side, feature by feature and all features at once."""
+    by_column = {
         column: np.unique(thresholds[name][np.isfinite(thresholds[name])])
         for column, name in enumerate(numbers)
         if name in thresholds
     }
-    splits = {column: values for column, values in splits.items() if len(values)}
+    by_column = {column: values for column, values in by_column.items() if len(values)}
     builder = _Builder(sample)
-    if not splits:
+    if not by_column:
         return builder.build()
-    budget = min(_MAX_THRESHOLDS_PER_FEATURE, max(1, _MAX_THRESHOLD_ROWS // (len(splits) * 6)))
-    for column, values in splits.items():
+    budget = min(_MAX_THRESHOLDS_PER_FEATURE, max(1, _MAX_THRESHOLD_ROWS // (len(by_column) * 6)))
+    for column, values in by_column.items():
         chosen = _spread(values.tolist(), budget)
         # The row nearest to a threshold is likely to reach the split there.
         for threshold, row in zip(chosen, _nearest(sample.numbers[:, column], chosen), strict=True):
@@ -279,7 +279,7 @@ def _threshold_rows(
                 builder.add(origin, numbers[column], row=int(row), numbers={column: value})
     alone = builder.build()
     together = sample.take(rng.integers(len(sample), size=min(_SNAPPED_ROWS, 2 * len(sample))))
-    for column, values in splits.items():
+    for column, values in by_column.items():
         together.numbers[:, column] = _snap(together.numbers[:, column], values, rng)
     return join_rows(alone, _made(together, "thresholds_together"))
 
@@ -287,13 +287,13 @@ def _threshold_rows(
 def _snap(
     column: NDArray[np.float64], thresholds: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Move each number to its nearest threshold, or with probability 1/2 to a step beside that."""
+    """Move each number to its nearest threshold, or with probability 1/2 to a neighbouring float of it."""
     count = len(column)
     places = np.where(np.isfinite(column), column, rng.choice(thresholds, count))
     nearest = thresholds[_nearest(thresholds, places)]
-    steps = np.column_stack(_beside(nearest))
-    beside = steps[np.arange(count), rng.integers(steps.shape[1], size=count)]
-    return np.where(rng.random(count) < 0.5, nearest, beside)
+    steps = np.column_stack(_neighbouring_floats(nearest))
+    neighbours = steps[np.arange(count), rng.integers(steps.shape[1], size=count)]
+    return np.where(rng.random(count) < 0.5, nearest, neighbours)
 
 
 def _nearest(column: NDArray[np.float64], values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.intp]:
@@ -312,13 +312,18 @@ def _nearest(column: NDArray[np.float64], values: Sequence[float] | NDArray[np.f
 def steps_around(threshold: float) -> Iterator[tuple[str, float]]:
     """The threshold and its neighbours in float64 and float32, with their origins."""
     yield "threshold", threshold
-    doubles, singles = _beside(np.array([threshold]))
+    doubles, singles = _neighbouring_floats(np.array([threshold]))
     yield from (("beside_threshold_float64", value) for value in doubles[0].tolist())
     yield from (("beside_threshold_float32", value) for value in singles[0].tolist() if value != threshold)
 
 
-def _beside(thresholds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """One step down and up in float64, [thresholds, 2]; in float32 rounded, down and up, [thresholds, 3]."""
+def _neighbouring_floats(thresholds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The floats next to thresholds, in float64 and in float32.
+
+    Returns:
+        One step down and one up in float64, shape [thresholds, 2], and the threshold
+        rounded to float32, one step down and one up from there, shape [thresholds, 3].
+    """
     with np.errstate(over="ignore"):
         single = thresholds.astype(np.float32)
         steps = [np.nextafter(single, np.float32(side)) for side in (-np.inf, np.inf)]

@@ -1,4 +1,4 @@
-"""The model files that XGBoost and LightGBM save, told apart by their content."""
+"""Reads the model files of XGBoost and LightGBM; their content shows which library wrote them."""
 
 from __future__ import annotations
 

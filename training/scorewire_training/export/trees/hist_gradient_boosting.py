@@ -54,7 +54,7 @@ def read_hist_gradient_boosting(estimator: object) -> TreeModel | None:
     """Read a HistGradientBoosting estimator; None for any other object.
 
     Raises:
-        UnsupportedModelError: it cannot be exported faithfully.
+        UnsupportedModelError: the model has no exact translation.
         sklearn.exceptions.NotFittedError: the estimator was not fitted.
     """
     if not isinstance(estimator, HistGradientBoostingClassifier | HistGradientBoostingRegressor):

@@ -63,7 +63,7 @@ def read_lightgbm(estimator: object, *, by_row: bool = False) -> TreeModel | Non
     LightGBM reads tiny numbers as 0, except in sparse matrices stored `by_row`.
 
     Raises:
-        UnsupportedModelError: it cannot be exported faithfully.
+        UnsupportedModelError: the model has no exact translation.
         sklearn.exceptions.NotFittedError: the estimator was not fitted.
     """
     if isinstance(estimator, lightgbm.Booster):

@@ -82,7 +82,7 @@ class LinearTrees:
 
     @property
     def missing_value(self) -> float | None:
-        """The number that means missing beside NaN; None if there is no such number."""
+        """The number that means missing in addition to NaN; None if there is none."""
         return self.trees.missing_value
 
     def thresholds(self) -> dict[int, NDArray[np.float64]]:

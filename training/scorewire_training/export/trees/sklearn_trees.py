@@ -36,7 +36,7 @@ def read_sklearn_trees(estimator: object) -> TreeModel | None:
     """Read a tree, a forest or gradient boosting; None for any other object.
 
     Raises:
-        UnsupportedModelError: it cannot be exported faithfully.
+        UnsupportedModelError: the model has no exact translation.
         sklearn.exceptions.NotFittedError: the estimator was not fitted.
     """
     if isinstance(estimator, BaseDecisionTree):

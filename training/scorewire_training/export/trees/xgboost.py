@@ -59,7 +59,7 @@ def read_xgboost(estimator: object) -> TreeModel | None:
     with the trees up to its best iteration.
 
     Raises:
-        UnsupportedModelError: it cannot be exported faithfully.
+        UnsupportedModelError: the model has no exact translation.
         sklearn.exceptions.NotFittedError: the estimator was not fitted.
     """
     if isinstance(estimator, xgboost.Booster):
@@ -203,7 +203,7 @@ def _base(text: str, link: Link, targets: int) -> NDArray[np.float64]:
 
 
 def _missing_value(model: xgboost.Booster | xgboost.XGBModel) -> float | None:
-    """The number that means missing beside NaN; None if there is no such number."""
+    """The number that means missing in addition to NaN; None if there is none."""
     missing = missing_of(model)
     return None if math.isnan(missing) else float(np.float32(missing))
 

@@ -17,16 +17,16 @@ class BoosterWithMissing(xgboost.Booster):
 
 
 def missing_of(model: xgboost.Booster | xgboost.XGBModel) -> float:
-    """The number that means missing to the model beside NaN; NaN if there is no such number."""
+    """The number that the model takes as missing in addition to NaN; NaN if there is none."""
     value = getattr(model, "missing", None)
     return math.nan if value is None else float(value)
 
 
 def with_missing(model: object, missing: float) -> Any:
-    """The model with a number that means missing.
+    """The model, with a number that it is to take as missing.
 
     Raises:
-        ExportError: the model is an estimator with another number, or not a model of XGBoost.
+        ExportError: the model is an estimator set to another number, or no model of XGBoost.
     """
     if isinstance(model, xgboost.XGBModel):
         own = missing_of(model)

@@ -42,7 +42,7 @@ def lower_trees(builder: GraphBuilder, model: object, inputs: SymbolicColumns) -
     The decision is the sum of the leaves, where the model has a decision_function.
 
     Raises:
-        UnsupportedModelError: it cannot be exported faithfully.
+        UnsupportedModelError: the model has no exact translation.
     """
     plain = model
     categories: dict[int, list[object]] = {}
