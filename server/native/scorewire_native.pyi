@@ -22,9 +22,9 @@ Problem: TypeAlias = tuple[bool, bytes | None, int]
 # The snapshot, the method, the names, the schema fingerprint, the numbers of rows, numbers and texts, and the
 # problem.
 Question: TypeAlias = tuple[Snapshot, str, Names, str, tuple[int, int, int], Problem]
-# The path, the metadata as received, the peer's address and certificate (DER), and the seconds until the
-# deadline.
-Context: TypeAlias = tuple[str, list[tuple[bytes, bytes]], tuple[str, bytes | None], float | None]
+# The path, the metadata, the peer's address and certificate (DER), and the seconds until the deadline. Metadata
+# is one block: for each entry the lengths of its name and its value, four bytes each, little-endian, and both.
+Context: TypeAlias = tuple[str, bytes, tuple[str, bytes | None], float | None]
 Event: TypeAlias = (
     tuple[Literal["open"], int, Context]
     | tuple[Literal["ask"], int, Question]

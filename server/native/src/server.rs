@@ -98,7 +98,7 @@ impl Server {
             snapshot: Arc::clone(&predictor.snapshot),
             events: Arc::clone(events),
             failure_reason: predictor.scorer.errors.internal.reason,
-            max_run: predictor.limits.max_run,
+            max_run: predictor.scorer.limits.max_run,
             worker: predictor.shadow_worker(),
         })?;
         let (phase, watched) = watch::channel(Phase::Serving);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -35,7 +36,7 @@ class CallContext:
     """
 
     method: str
-    metadata: tuple[tuple[str, str | bytes], ...] = ()
+    metadata: Sequence[tuple[str, str | bytes]] = ()
     peer: Peer = _UNKNOWN_PEER
     deadline: float | None = None
 

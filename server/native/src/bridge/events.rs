@@ -23,12 +23,12 @@ use tokio::sync::{mpsc, oneshot};
 use crate::bridge::question::Question;
 use crate::protocol::status::RpcError;
 use crate::routing::snapshot::Origin;
-use crate::transport::context::CallContext;
+use crate::transport::context::OwnedContext;
 
 /// An event for the control plane.
 pub(crate) enum Event {
     /// A control call has begun.
-    Open { id: u64, context: CallContext<'static> },
+    Open { id: u64, context: OwnedContext },
     /// The next message of a control call, after `Command::Want`.
     Message { id: u64, data: Bytes },
     /// The request of a control call has ended: there is no next message.
@@ -53,17 +53,29 @@ pub(crate) enum Command {
 
 /// Who waits for an answer of the control plane.
 enum Waiting {
-    Call(mpsc::UnboundedSender<Command>),
+    /// A control call. Its context is here until the control plane takes the event that opens the call, so
+    /// that a call which is over by then holds nothing.
+    Call {
+        commands: mpsc::UnboundedSender<Command>,
+        context: Option<OwnedContext>,
+    },
     Question(oneshot::Sender<RpcError>),
 }
 
 /// The largest number of faults in the queue: a model that fails in every call must not fill the memory.
 const MAX_FAULTS: usize = 64;
 
+/// What is in the queue.
+enum Queued {
+    /// An `Event::Open`, whose context is with the call.
+    Open(u64),
+    Event(Event),
+}
+
 /// The events that the control plane has not taken yet.
 #[derive(Default)]
 struct EventQueue {
-    events: Vec<Event>,
+    events: Vec<Queued>,
     /// The faults among `events`.
     faults: usize,
     /// The faults that were left out of `events`.
@@ -74,7 +86,7 @@ impl EventQueue {
     fn push_fault(&mut self, method: &'static str, text: &str) {
         if self.faults < MAX_FAULTS {
             self.faults += 1;
-            self.events.push(Event::Fault { method, text: text.to_owned() });
+            self.events.push(Queued::Event(Event::Fault { method, text: text.to_owned() }));
         } else {
             self.faults_left_out += 1;
         }
@@ -117,7 +129,17 @@ impl Events {
     pub(crate) fn take(&self) -> Vec<Event> {
         // Read before the queue is emptied (rule 2).
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        let EventQueue { mut events, faults_left_out, .. } = std::mem::take(&mut *locked(&self.queue));
+        let EventQueue { events, faults_left_out, .. } = std::mem::take(&mut *locked(&self.queue));
+        let mut waiting = locked(&self.waiting);
+        let mut opened = |id| match waiting.get_mut(&id) {
+            Some(Waiting::Call { context, .. }) => context.take().map(|context| Event::Open { id, context }),
+            _ => None,
+        };
+        let event = |queued| match queued {
+            Queued::Open(id) => opened(id),
+            Queued::Event(event) => Some(event),
+        };
+        let mut events: Vec<Event> = events.into_iter().filter_map(event).collect();
         if faults_left_out > 0 {
             let text = format!("{faults_left_out} more faults came at once and are not listed");
             events.push(Event::Fault { method: "any", text });
@@ -126,7 +148,11 @@ impl Events {
     }
 
     fn push(&self, event: Event) {
-        self.change(locked(&self.queue), |queue| queue.events.push(event));
+        self.enqueue(Queued::Event(event));
+    }
+
+    fn enqueue(&self, queued: Queued) {
+        self.change(locked(&self.queue), |queue| queue.events.push(queued));
     }
 
     /// Changes the queue, and wakes the event loop where the queue was empty.
@@ -174,18 +200,19 @@ impl Events {
     }
 
     /// Begins a control call: a call that the control plane answers.
-    pub(crate) fn open(self: &Arc<Self>, context: CallContext<'static>) -> ControlCall {
+    pub(crate) fn open(self: &Arc<Self>, context: OwnedContext) -> ControlCall {
         let id = self.next_id();
         let (sender, commands) = mpsc::unbounded_channel();
-        locked(&self.waiting).insert(id, Waiting::Call(sender));
-        self.push(Event::Open { id, context });
+        let call = Waiting::Call { commands: sender, context: Some(context) };
+        locked(&self.waiting).insert(id, call);
+        self.enqueue(Queued::Open(id));
         ControlCall { events: Arc::clone(self), id, commands, ended: false }
     }
 
     /// Passes a command to a control call. Ignored where the call is over.
     pub(crate) fn command(&self, id: u64, command: Command) {
-        if let Some(Waiting::Call(sender)) = locked(&self.waiting).get(&id) {
-            let _ = sender.send(command);
+        if let Some(Waiting::Call { commands, .. }) = locked(&self.waiting).get(&id) {
+            let _ = commands.send(command);
         }
     }
 
@@ -244,8 +271,10 @@ impl ControlCall {
 
 impl Drop for ControlCall {
     fn drop(&mut self) {
-        locked(&self.events.waiting).remove(&self.id);
-        if !self.ended {
+        let call = locked(&self.events.waiting).remove(&self.id);
+        // A call that the control plane has not heard of is not mentioned to it at all.
+        let unheard = matches!(call, Some(Waiting::Call { context: Some(_), .. }));
+        if !self.ended && !unheard {
             self.events.push(Event::Gone { id: self.id });
         }
     }
@@ -254,6 +283,27 @@ impl Drop for ControlCall {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::context::Peer;
+
+    fn context(metadata: usize) -> OwnedContext {
+        let peer = Arc::new(Peer { address: ([127, 0, 0, 1], 1).into(), certificate: None });
+        OwnedContext { path: "/s/m".into(), metadata: vec![0; metadata].into(), peer, deadline: None }
+    }
+
+    #[test]
+    fn a_call_that_is_over_before_its_event_is_taken_leaves_nothing_behind() {
+        let events = Arc::new(Events::new().unwrap());
+        for _ in 0..100 {
+            drop(events.open(context(1 << 14)));
+        }
+        assert!(locked(&events.waiting).is_empty() && events.take().is_empty());
+        let call = events.open(context(3));
+        let taken = events.take();
+        let [Event::Open { id, context }] = &taken[..] else { panic!("one event") };
+        assert_eq!((*id, context.metadata.len()), (call.id, 3));
+        drop(call);
+        assert!(matches!(events.take()[..], [Event::Gone { .. }]));
+    }
 
     #[test]
     fn a_flood_of_faults_is_bounded_and_counted() {

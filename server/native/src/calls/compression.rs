@@ -12,11 +12,11 @@ use crate::transport::gzip;
 pub(crate) async fn compress(
     worker: &Worker,
     deadline: Option<Instant>,
-    zipped: bool,
+    compressed: bool,
     answer: Vec<u8>,
     responder: &mut Responder,
 ) -> Result<Vec<u8>, DeliveryError> {
-    if !zipped || !responder.allows_gzip() || !gzip::is_worthwhile(&answer) {
+    if !compressed || !responder.allows_gzip() || !gzip::is_worthwhile(&answer) {
         return Ok(answer);
     }
     if answer.len() <= gzip::INLINE_BYTES {

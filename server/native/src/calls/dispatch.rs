@@ -45,21 +45,16 @@ pub(crate) fn begin<'a>(
 
 /// What every call passes before a message of it is read: predictions and control calls, unary and streams.
 ///
+/// Whatever may refuse a call by its method, its metadata or its peer belongs here.
+///
 /// # Errors
-/// `CallError`: the call ends here; its caller no longer waits, or the quota of bytes does not allow its
-/// metadata.
-fn admit(context: &CallContext<'_>, body: &mut RequestBody) -> Result<(), CallError> {
-    if context.is_expired(Instant::now()) {
-        return Err(DeliveryError::Expired.into());
-    }
-    if !body.reserve_metadata(context.metadata.bytes()) {
-        return Err(DeliveryError::Full.into());
-    }
-    Ok(())
+/// `CallError`: the call ends here, because its caller no longer waits.
+fn admit(context: &CallContext<'_>) -> Result<(), CallError> {
+    if context.is_expired() { Err(DeliveryError::Expired.into()) } else { Ok(()) }
 }
 
 /// Begins a call as far as its kind allows; gives back what can be answered at once.
-fn begin_one<'a>(worker: &Arc<Worker>, call: IncomingCall<'a>, cx: &mut Context<'_>) -> Option<Unary<'a>> {
+fn begin_one(worker: &Arc<Worker>, call: IncomingCall<'_>, cx: &mut Context<'_>) -> Option<Unary> {
     let IncomingCall { headers, mut body, writer, received, peer } = call;
     let mut responder = Responder::new(writer);
     if headers.is_overlong() {
@@ -111,34 +106,44 @@ fn begin_one<'a>(worker: &Arc<Worker>, call: IncomingCall<'a>, cx: &mut Context<
             return None;
         }
     };
-    let (metadata, peer) = (Metadata::of(headers, &grpc), Arc::clone(peer));
-    let context = CallContext { path: path.into(), metadata, peer, received, deadline };
-    let admitted = admit(&context, &mut body);
-    let messages =
-        |body, unary| RequestMessages::new(body, worker.predictor.limits.max_message_bytes, gzip, unary);
-    let call = match handler {
-        Handler::Prediction(method) => Call { context, method, typed: None },
+    let context = CallContext { path, metadata: Metadata::of(headers, &grpc), peer, received, deadline };
+    let admitted = admit(&context);
+    let max_message_bytes = worker.predictor.scorer.limits.max_message_bytes;
+    let messages = |body, unary| RequestMessages::new(body, max_message_bytes, gzip, unary);
+    let (method, typed) = match handler {
+        Handler::Prediction(method) => (method, None),
         Handler::Typed(method, service) => {
             let told = |name: &str| text(context.metadata.last(name).unwrap_or_default()).to_owned();
             let (version, routing_key) = (told(VERSION), told(ROUTING_KEY));
-            let typed = Some(Arc::new(TypedTarget { service, version, routing_key }));
-            Call { context, method, typed }
+            (method, Some(Arc::new(TypedTarget { service, version, routing_key })))
         }
         Handler::Control => {
-            match admitted {
-                Ok(()) => forward::begin(worker, context.to_owned(), messages(body, false), responder),
+            match admitted.and_then(|()| reserve(&mut body, &grpc)) {
+                Ok(()) => {
+                    forward::begin(worker, context.to_owned_context(), messages(body, false), responder)
+                }
                 Err(error) => forward::end(Err(error), responder),
             }
             return None;
         }
     };
-    match (admitted, call.method.streams) {
+    let call = Call::new(&context, method, typed);
+    match (admitted, method.streams) {
         (Ok(()), false) => return unary::begin(worker, call, messages(body, true), responder, cx),
-        (Ok(()), true) => stream::begin(worker, call.to_owned(), messages(body, false), responder),
-        (Err(error), false) => worker.end(call.method, error, responder),
+        (Ok(()), true) => stream::begin(worker, call, messages(body, false), responder),
+        (Err(error), false) => worker.end(method, error, responder),
         (Err(error), true) => stream::end(worker, &call, Err(error), responder),
     }
     None
+}
+
+/// Reserves the bytes of the metadata, which the control plane gets and may keep as long as the call lasts.
+///
+/// # Errors
+/// `CallError`: the quota of bytes does not allow them.
+fn reserve(body: &mut RequestBody, grpc: &GrpcHeaders<'_>) -> Result<(), CallError> {
+    let fits = body.reserve_metadata(grpc.metadata_bytes);
+    if fits { Ok(()) } else { Err(DeliveryError::Full.into()) }
 }
 
 /// Who answers the calls of a path; `None` where nobody does.

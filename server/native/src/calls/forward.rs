@@ -12,13 +12,13 @@ use crate::predict::call::Call;
 use crate::predict::outcome::Forwarded;
 use crate::protocol::framing::frame;
 use crate::protocol::status::{self, RpcError};
-use crate::transport::context::CallContext;
+use crate::transport::context::OwnedContext;
 use crate::transport::grpc::{DeliveryError, Responder};
 
 /// Begins a call of the control plane's.
 pub(crate) fn begin(
     worker: &Arc<Worker>,
-    context: CallContext<'static>,
+    context: OwnedContext,
     messages: RequestMessages,
     responder: Responder,
 ) {
@@ -29,14 +29,14 @@ pub(crate) fn begin(
 /// Hands a call to the control plane, and carries what it says.
 async fn run(
     worker: &Worker,
-    context: CallContext<'static>,
+    context: OwnedContext,
     mut messages: RequestMessages,
     mut responder: Responder,
 ) {
     let deadline = context.deadline;
     let mut call = worker.events.open(context);
     let ended: Result<Option<RpcError>, CallError> = async {
-        let (mut wanted, mut zipped) = (false, false);
+        let (mut wanted, mut compressed) = (false, false);
         loop {
             let next = async {
                 tokio::select! {
@@ -49,7 +49,7 @@ async fn run(
                 Ok(command) => command,
                 Err(message) => {
                     let message = message?;
-                    zipped = message.as_ref().map_or(zipped, |message| message.compressed);
+                    compressed = message.as_ref().map_or(compressed, |message| message.compressed);
                     call.deliver(message.map(|message| message.bytes));
                     wanted = false;
                     continue;
@@ -58,7 +58,7 @@ async fn run(
             match command {
                 Some(Command::Want) => wanted = true,
                 Some(Command::Send(data)) => {
-                    let message = compress(worker, deadline, zipped, frame(&data), &mut responder).await?;
+                    let message = compress(worker, deadline, compressed, frame(&data), &mut responder).await?;
                     send(&mut responder, deadline, message.into()).await?;
                 }
                 Some(Command::Finish(failed)) => return Ok(failed),
@@ -88,13 +88,11 @@ pub(crate) fn end(ended: Result<Option<RpcError>, CallError>, responder: Respond
 ///
 /// # Errors
 /// `RpcError`: the control plane ends the call with this error, and has counted it.
-pub(crate) async fn forward(
-    worker: &Worker,
-    call: &Call<'_>,
-    forwarded: Forwarded,
-) -> Result<Vec<u8>, RpcError> {
-    let mut control = worker.events.open(call.context.to_owned());
-    let Forwarded { message, permits: _permits } = forwarded;
+pub(crate) async fn forward(worker: &Worker, call: &Call, forwarded: Forwarded) -> Result<Vec<u8>, RpcError> {
+    let Forwarded { path, message, permits: _permits } = forwarded;
+    // The call was admitted with its metadata, which is not kept.
+    let (path, metadata, peer) = (path.to_owned(), Box::default(), Arc::clone(&call.peer));
+    let mut control = worker.events.open(OwnedContext { path, metadata, peer, deadline: call.deadline });
     let (mut message, mut answer) = (Some(message), None);
     loop {
         match control.next().await {

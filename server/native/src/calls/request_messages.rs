@@ -24,14 +24,14 @@ pub(crate) enum CallError {
 }
 
 impl From<DeliveryError> for CallError {
-    fn from(lost: DeliveryError) -> Self {
-        Self::Delivery(lost)
+    fn from(error: DeliveryError) -> Self {
+        Self::Delivery(error)
     }
 }
 
 impl From<RpcError> for CallError {
-    fn from(failure: RpcError) -> Self {
-        Self::Failed(failure)
+    fn from(error: RpcError) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -44,10 +44,10 @@ pub(crate) struct MessageBatch {
 /// The messages of a request.
 pub(crate) struct RequestMessages {
     body: RequestBody,
-    inbox: MessageReader,
+    reader: MessageReader,
     max_message_bytes: usize,
-    /// Whether the caller owes bytes until its request ends: of a unary call the one message.
-    owes: bool,
+    /// Whether the request is incomplete until it ends: a unary call has to send its message.
+    awaits_message: bool,
     /// A message that a thread of the pool is inflating.
     inflating: Option<oneshot::Receiver<Result<Message, RpcError>>>,
     /// The message of a unary call whose caller has not said that no more come.
@@ -57,8 +57,8 @@ pub(crate) struct RequestMessages {
 impl RequestMessages {
     /// The messages of a call; `unary` where the call has one message.
     pub(crate) fn new(body: RequestBody, max_message_bytes: usize, gzip: bool, unary: bool) -> Self {
-        let inbox = MessageReader::new(max_message_bytes, gzip);
-        Self { body, inbox, max_message_bytes, owes: unary, inflating: None, only: None }
+        let reader = MessageReader::new(max_message_bytes, gzip);
+        Self { body, reader, max_message_bytes, awaits_message: unary, inflating: None, only: None }
     }
 
     /// The next message; `None` at the end.
@@ -75,7 +75,7 @@ impl RequestMessages {
                 let inflated = inflated.map_err(|_| DeliveryError::Reset)?;
                 return Poll::Ready(Ok(Some(inflated?)));
             }
-            if let Some(mut message) = self.inbox.next_message()? {
+            if let Some(mut message) = self.reader.next_message()? {
                 message.reservation =
                     self.body.reserve_whole(message.bytes.len()).ok_or_else(RpcError::full)?;
                 if !message.compressed {
@@ -88,8 +88,8 @@ impl RequestMessages {
             }
             match self.body.poll_data(cx) {
                 Poll::Pending => {
-                    let begun = self.inbox.len();
-                    if (begun > 0 || self.owes) && !self.body.reserve_partial(begun) {
+                    let received = self.reader.len();
+                    if (received > 0 || self.awaits_message) && !self.body.reserve_partial(received) {
                         return Poll::Ready(Err(RpcError::full().into()));
                     }
                     return Poll::Pending;
@@ -97,22 +97,22 @@ impl RequestMessages {
                 Poll::Ready(Ok(None)) => return Poll::Ready(self.end()),
                 Poll::Ready(Err(BodyError::Reset)) => return Poll::Ready(Err(DeliveryError::Reset.into())),
                 Poll::Ready(Err(BodyError::Stalled)) => return Poll::Ready(Err(RpcError::stalled().into())),
-                Poll::Ready(Ok(Some(chunk))) => self.inbox.push(chunk),
+                Poll::Ready(Ok(Some(chunk))) => self.reader.push(chunk),
             }
         }
     }
 
     /// Inflates a message: at once where it is short, else in a thread, and then gives `None`.
-    fn inflate(&mut self, pool: &Pool, zipped: Message) -> Result<Option<Message>, RpcError> {
+    fn inflate(&mut self, pool: &Pool, compressed: Message) -> Result<Option<Message>, RpcError> {
         let quota = Arc::clone(self.body.quota());
-        let mut inflating = Inflating::new(zipped.bytes, self.max_message_bytes, quota);
+        let mut inflating = Inflating::new(compressed.bytes, self.max_message_bytes, quota);
         if inflating.step()? {
             return Ok(Some(inflating.into_message()));
         }
         let (sender, inflated) = oneshot::channel();
         self.inflating = Some(inflated);
         pool.run(move || {
-            let _held = zipped.reservation;
+            let _held = compressed.reservation;
             let whole = loop {
                 // A caller that went away needs none of it.
                 if sender.is_closed() {
@@ -121,7 +121,7 @@ impl RequestMessages {
                 match inflating.step() {
                     Ok(true) => break Ok(inflating.into_message()),
                     Ok(false) => {}
-                    Err(failure) => break Err(failure),
+                    Err(error) => break Err(error),
                 }
             };
             let _ = sender.send(whole);
@@ -131,11 +131,11 @@ impl RequestMessages {
 
     /// Whether everything that the caller sent was taken.
     fn has_ended(&self) -> bool {
-        self.body.has_ended() && self.inbox.is_empty()
+        self.body.has_ended() && self.reader.is_empty()
     }
 
     fn end(&self) -> Result<Option<Message>, CallError> {
-        if self.inbox.is_empty() {
+        if self.reader.is_empty() {
             Ok(None)
         } else {
             Err(RpcError::plain(status::INTERNAL, "the last message is cut off").into())

@@ -20,7 +20,7 @@ use crate::transport::grpc::{DeliveryError, Responder};
 
 /// Answers messages that came together as far as this thread can, the first of them at least; a panic is a
 /// fault of the server.
-pub(crate) fn predict(worker: &Worker, messages: &[(&Bytes, &Call<'_>)]) -> Vec<(MessageId, Outcome)> {
+pub(crate) fn predict(worker: &Worker, messages: &[(&Bytes, &Call)]) -> Vec<(MessageId, Outcome)> {
     let predictor = &worker.predictor;
     match catch_unwind(AssertUnwindSafe(|| predictor.predict(worker.index, messages))) {
         Ok(outcomes) => outcomes,
@@ -43,16 +43,16 @@ fn panicked(predictor: &Predictor, method: &Method, panic: &(dyn Any + Send)) ->
 /// `CallError`: the whole call ends; the caller cannot be answered, or the control plane says so.
 pub(crate) async fn resolve(
     worker: &Worker,
-    call: &Call<'_>,
-    zipped: bool,
+    call: &Call,
+    compressed: bool,
     mut outcome: Outcome,
     responder: &mut Responder,
 ) -> Result<Result<Vec<u8>, RpcError>, CallError> {
-    let deadline = call.context.deadline;
+    let deadline = call.deadline;
     loop {
         let pending = match outcome {
             Outcome::Answered(answer) => {
-                return Ok(Ok(compress(worker, deadline, zipped, answer, responder).await?));
+                return Ok(Ok(compress(worker, deadline, compressed, answer, responder).await?));
             }
             Outcome::Failed(error) => return Ok(Err(error)),
             Outcome::Pending(pending) => pending,
@@ -79,7 +79,7 @@ pub(crate) async fn resolve(
 /// What becomes of a message once the bundles are loaded, or its model is there.
 async fn route_later(
     worker: &Worker,
-    call: &Call<'_>,
+    call: &Call,
     message: &Bytes,
     responder: &mut Responder,
 ) -> Result<Outcome, DeliveryError> {
@@ -91,7 +91,7 @@ async fn route_later(
                 return Ok(outcome);
             }
         }
-        responder.wait_for(call.context.deadline, changed).await?;
+        responder.wait_for(call.deadline, changed).await?;
     }
 }
 

@@ -31,20 +31,14 @@ impl Drop for OpenStream<'_> {
 }
 
 /// Begins a stream. Its deadline is the caller's, or the age at which streams are ended.
-pub(crate) fn begin(
-    worker: &Arc<Worker>,
-    mut call: Call<'static>,
-    messages: RequestMessages,
-    responder: Responder,
-) {
-    let context = &mut call.context;
-    let end = worker.max_stream.and_then(|age| context.received.checked_add(age));
-    context.deadline = context.deadline.into_iter().chain(end).min();
+pub(crate) fn begin(worker: &Arc<Worker>, mut call: Call, messages: RequestMessages, responder: Responder) {
+    let end = worker.max_stream.and_then(|age| call.received.checked_add(age));
+    call.deadline = call.deadline.into_iter().chain(end).min();
     let worker = Arc::clone(worker);
     drop(spawn_local(async move { run(&worker, &call, messages, responder).await }));
 }
 
-async fn run(worker: &Worker, call: &Call<'static>, mut messages: RequestMessages, responder: Responder) {
+async fn run(worker: &Worker, call: &Call, mut messages: RequestMessages, responder: Responder) {
     worker.predictor.streams.fetch_add(1, Relaxed);
     let _open = OpenStream(&worker.predictor);
     let mut answers = Answers { worker, call, responder, unsent: BytesMut::new() };
@@ -53,7 +47,7 @@ async fn run(worker: &Worker, call: &Call<'static>, mut messages: RequestMessage
 }
 
 /// Ends a stream.
-pub(crate) fn end(worker: &Worker, call: &Call<'_>, ended: Result<(), CallError>, responder: Responder) {
+pub(crate) fn end(worker: &Worker, call: &Call, ended: Result<(), CallError>, responder: Responder) {
     match ended {
         Ok(()) => responder.finish(None),
         Err(CallError::Delivery(DeliveryError::Expired)) => {
@@ -74,10 +68,10 @@ async fn answer(answers: &mut Answers<'_>, messages: &mut RequestMessages) -> Re
                 // Nothing more is here: what was answered goes out before the next is waited for.
                 answers.flush().await?;
                 let here = std::future::poll_fn(|cx| messages.poll_together(&worker.pool, cx));
-                answers.responder.wait_for(call.context.deadline, here).await?
+                answers.responder.wait_for(call.deadline, here).await?
             }
         };
-        let bytes: Vec<(&Bytes, &Call<'_>)> = batch.iter().map(|message| (&message.bytes, call)).collect();
+        let bytes: Vec<(&Bytes, &Call)> = batch.iter().map(|message| (&message.bytes, call)).collect();
         let mut first = 0;
         while first < batch.len() {
             for (id, outcome) in resolve::predict(worker, &bytes[first..]) {
@@ -100,7 +94,7 @@ async fn answer(answers: &mut Answers<'_>, messages: &mut RequestMessages) -> Re
 /// The answers of a stream.
 struct Answers<'a> {
     worker: &'a Worker,
-    call: &'a Call<'static>,
+    call: &'a Call,
     responder: Responder,
     unsent: BytesMut,
 }
@@ -151,6 +145,6 @@ impl Answers<'_> {
             return Ok(());
         }
         let unsent = self.unsent.split().freeze();
-        send(&mut self.responder, self.call.context.deadline, unsent).await
+        send(&mut self.responder, self.call.deadline, unsent).await
     }
 }

@@ -15,33 +15,28 @@ use crate::transport::grpc::Responder;
 use crate::transport::messages::Message;
 
 /// A unary prediction whose message is here.
-pub(crate) type Unary<'a> = (Message, Call<'a>, Responder);
+pub(crate) type Unary = (Message, Call, Responder);
 
 /// Begins a call; gives it back where its message is here already.
-pub(crate) fn begin<'a>(
+pub(crate) fn begin(
     worker: &Arc<Worker>,
-    call: Call<'a>,
+    call: Call,
     mut messages: RequestMessages,
     responder: Responder,
     cx: &mut Context<'_>,
-) -> Option<Unary<'a>> {
+) -> Option<Unary> {
     match messages.poll_only(&worker.pool, cx) {
         Poll::Ready(Ok(message)) => return Some((message, call, responder)),
         Poll::Ready(Err(error)) => worker.end(call.method, error, responder),
-        Poll::Pending => drop(spawn_local(wait(Arc::clone(worker), call.to_owned(), messages, responder))),
+        Poll::Pending => drop(spawn_local(wait(Arc::clone(worker), call, messages, responder))),
     }
     None
 }
 
 /// Waits for the message of a call, and answers it.
-async fn wait(
-    worker: Arc<Worker>,
-    call: Call<'static>,
-    mut messages: RequestMessages,
-    mut responder: Responder,
-) {
+async fn wait(worker: Arc<Worker>, call: Call, mut messages: RequestMessages, mut responder: Responder) {
     let message = std::future::poll_fn(|cx| messages.poll_only(&worker.pool, cx));
-    let read = responder.wait_for(call.context.deadline, message).await;
+    let read = responder.wait_for(call.deadline, message).await;
     match read.map_err(CallError::Delivery).and_then(|read| read) {
         Ok(message) => answer(&worker, vec![(message, call, responder)]),
         Err(error) => worker.end(call.method, error, responder),
@@ -49,9 +44,9 @@ async fn wait(
 }
 
 /// Answers calls whose messages are here.
-pub(crate) fn answer(worker: &Arc<Worker>, mut calls: Vec<Unary<'_>>) {
+pub(crate) fn answer(worker: &Arc<Worker>, mut calls: Vec<Unary>) {
     while !calls.is_empty() {
-        let messages: Vec<(&Bytes, &Call<'_>)> =
+        let messages: Vec<(&Bytes, &Call)> =
             calls.iter().map(|(message, call, _)| (&message.bytes, call)).collect();
         let outcomes = resolve::predict(worker, &messages);
         let answered = calls.drain(..outcomes.len());
@@ -61,18 +56,12 @@ pub(crate) fn answer(worker: &Arc<Worker>, mut calls: Vec<Unary<'_>>) {
     }
 }
 
-fn finish(
-    worker: &Arc<Worker>,
-    call: Call<'_>,
-    message: Message,
-    outcome: Outcome,
-    mut responder: Responder,
-) {
+fn finish(worker: &Arc<Worker>, call: Call, message: Message, outcome: Outcome, mut responder: Responder) {
     match outcome {
         Outcome::Answered(answer) if !message.compressed => responder.answer(answer),
         Outcome::Failed(error) => worker.fail(call.method, &error, responder),
         outcome => {
-            let (worker, call) = (Arc::clone(worker), call.to_owned());
+            let worker = Arc::clone(worker);
             drop(spawn_local(async move {
                 // Until then the message is held.
                 match resolve(&worker, &call, message.compressed, outcome, &mut responder).await {

@@ -1,6 +1,6 @@
 //! The trait of all encodings, and the schemas of a version that encodings read and write by.
 
-use crate::encodings::message::{DecodeError, Decoded, MessageId, RowErrors, Scores};
+use crate::encodings::message::{DecodeError, Decoded, MessageId, Scores};
 use crate::encodings::positional_schema::PositionalSchema;
 use crate::encodings::tensor_schema::TensorSchema;
 use crate::encodings::typed_schema::TypedSchema;
@@ -23,8 +23,8 @@ pub(crate) trait Encoding: Sync {
     /// reads this message.
     fn decode(&self, decoded: &mut Decoded, data: &[u8]) -> Result<(), DecodeError>;
 
-    /// Reads the rows by the schema of the version that was picked, where `decode` could not. More rows than
-    /// `max_rows` are counted and not read.
+    /// Reads the rows by the schema of the version that was picked, where `decode` could not. True: the rows
+    /// were read here. More rows than `max_rows` are counted and not read.
     ///
     /// # Errors
     /// As of `decode`; `Unsupported` also where the rows do not fit the schema.
@@ -34,21 +34,19 @@ pub(crate) trait Encoding: Sync {
         _decoded: &mut Decoded,
         _data: &[u8],
         _max_rows: u32,
-    ) -> Result<(), DecodeError> {
-        Ok(())
+    ) -> Result<bool, DecodeError> {
+        Ok(false)
     }
 
-    /// Whether `decode_rows` reads the rows.
-    fn needs_schema(&self) -> bool;
-
-    /// What becomes of rows that are refused.
-    fn row_errors(&self) -> RowErrors {
-        RowErrors::InAnswer
+    /// Whether an answer says which rows are refused. Without that the call fails with the row's error.
+    fn answers_row_errors(&self) -> bool {
+        true
     }
 
-    /// Whether the control plane answers the messages that fail here, instead of wording the failure.
-    fn forwards_failures(&self) -> bool {
-        false
+    /// The path under which the control plane answers the messages that fail here. `None`: the control plane
+    /// only words the failure.
+    fn forwards_to(&self) -> Option<&'static str> {
+        None
     }
 
     /// Writes the answer as a framed message.

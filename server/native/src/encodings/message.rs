@@ -137,14 +137,3 @@ impl Scores<'_> {
         });
     }
 }
-
-/// What becomes of a row that is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RowErrors {
-    /// The answer says so; the other rows are scored.
-    InAnswer,
-    /// The call fails with the row's error.
-    FailCall,
-    /// The protocol has no errors by row, so the control plane words the failure.
-    Unsupported,
-}

@@ -2,7 +2,7 @@
 
 use crate::encodings::encoding::Encoding;
 use crate::encodings::positional::{Positional, PositionalStream};
-use crate::encodings::tensors::{TensorStream, Tensors};
+use crate::encodings::tensors::{MODEL_INFER, MODEL_STREAM_INFER, TensorStream, Tensors};
 use crate::encodings::typed::{TypedRow, TypedRows};
 use crate::statistics::MAX_METHODS;
 
@@ -36,8 +36,6 @@ const fn stream(index: usize, name: &'static str, path: Path, encoding: &'static
 
 const PREDICT: Path = Path::Fixed("/scorewire.v1.PredictionService/Predict");
 const PREDICT_STREAM: Path = Path::Fixed("/scorewire.v1.PredictionService/PredictStream");
-const MODEL_INFER: Path = Path::Fixed("/inference.GRPCInferenceService/ModelInfer");
-const MODEL_STREAM_INFER: Path = Path::Fixed("/inference.GRPCInferenceService/ModelStreamInfer");
 
 /// All methods of the hot path: what each is counted as, its path and its encoding.
 pub(crate) static METHODS: [Method; 7] = [
@@ -46,8 +44,8 @@ pub(crate) static METHODS: [Method; 7] = [
     unary(2, "TypedPredict", Path::Typed("Predict"), &TypedRow { fails_call: true }),
     unary(3, "TypedPredictBatch", Path::Typed("PredictBatch"), &TypedRows),
     stream(4, "TypedPredictStream", Path::Typed("PredictStream"), &TypedRow { fails_call: false }),
-    unary(5, "ModelInfer", MODEL_INFER, &Tensors),
-    stream(6, "ModelStreamInfer", MODEL_STREAM_INFER, &TensorStream),
+    unary(5, "ModelInfer", Path::Fixed(MODEL_INFER), &Tensors),
+    stream(6, "ModelStreamInfer", Path::Fixed(MODEL_STREAM_INFER), &TensorStream),
 ];
 
 const _: () = assert!(METHODS.len() <= MAX_METHODS);

@@ -15,10 +15,6 @@ impl Encoding for Positional {
         Ok(decoded.request.decode(data)?)
     }
 
-    fn needs_schema(&self) -> bool {
-        false
-    }
-
     fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
         schema.positional.encode(scores, None)
     }
@@ -30,10 +26,6 @@ pub(crate) struct PositionalStream;
 impl Encoding for PositionalStream {
     fn decode(&self, decoded: &mut Decoded, data: &[u8]) -> Result<(), DecodeError> {
         Ok(decoded.request.decode_stream(data)?)
-    }
-
-    fn needs_schema(&self) -> bool {
-        false
     }
 
     fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {

@@ -60,7 +60,7 @@ impl PositionalSchema {
         let output_len = |i: usize, output: &Output| self.names[i].len() + values_len(i, output);
         let outputs = || scores.outputs.iter().enumerate();
         let error_len = |row: u32, rest: &[u8]| protobuf::varint_field_len(1, u64::from(row)) + rest.len();
-        let errors = || scores.errors.iter().map(|error| (error.row, scores.coder.refusal(error).0));
+        let errors = || scores.errors.iter().map(|error| (error.row, scores.coder.refusal(error)));
         let length = self.head.len()
             + protobuf::varint_field_len(3, row_count as u64)
             + outputs().map(|(i, output)| protobuf::bytes_field_len(4, output_len(i, output))).sum::<usize>()

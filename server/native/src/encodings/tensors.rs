@@ -5,13 +5,16 @@
 //! control plane reads every form of the protocol, and words the failures.
 
 use crate::encodings::encoding::{Encoding, WireSchema};
-use crate::encodings::message::{DecodeError, Decoded, MessageId, RowErrors, Scores};
+use crate::encodings::message::{DecodeError, Decoded, MessageId, Scores};
 use crate::encodings::tensor_request::read;
 use crate::encodings::tensor_schema::put_text;
 use crate::onnx::library::OrtError;
 use crate::protocol::framing::{frame, framed};
 use crate::protocol::protobuf;
 use crate::protocol::status::RpcError;
+
+pub(crate) const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+pub(crate) const MODEL_STREAM_INFER: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 
 /// Unary calls.
 pub(crate) struct Tensors;
@@ -28,22 +31,18 @@ impl Encoding for Tensors {
         decoded: &mut Decoded,
         data: &[u8],
         max_rows: u32,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<bool, DecodeError> {
         schema.tensors.fill(decoded, data, max_rows)?;
         // The control plane words the failure.
-        if decoded.request.row_count == 0 { Err(DecodeError::Unsupported) } else { Ok(()) }
+        if decoded.request.row_count == 0 { Err(DecodeError::Unsupported) } else { Ok(true) }
     }
 
-    fn needs_schema(&self) -> bool {
-        true
+    fn answers_row_errors(&self) -> bool {
+        false
     }
 
-    fn row_errors(&self) -> RowErrors {
-        RowErrors::Unsupported
-    }
-
-    fn forwards_failures(&self) -> bool {
-        true
+    fn forwards_to(&self) -> Option<&'static str> {
+        Some(MODEL_INFER)
     }
 
     fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
@@ -65,20 +64,16 @@ impl Encoding for TensorStream {
         decoded: &mut Decoded,
         data: &[u8],
         max_rows: u32,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<bool, DecodeError> {
         Tensors.decode_rows(schema, decoded, data, max_rows)
     }
 
-    fn needs_schema(&self) -> bool {
-        true
+    fn answers_row_errors(&self) -> bool {
+        false
     }
 
-    fn row_errors(&self) -> RowErrors {
-        RowErrors::Unsupported
-    }
-
-    fn forwards_failures(&self) -> bool {
-        true
+    fn forwards_to(&self) -> Option<&'static str> {
+        Some(MODEL_STREAM_INFER)
     }
 
     fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {

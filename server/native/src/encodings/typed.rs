@@ -1,7 +1,7 @@
 //! The typed encoding: a protobuf message per model, with a field for each feature.
 
 use crate::encodings::encoding::{Encoding, WireSchema};
-use crate::encodings::message::{DecodeError, Decoded, RowErrors, Scores};
+use crate::encodings::message::{DecodeError, Decoded, Scores};
 use crate::onnx::library::OrtError;
 
 /// One row in a message: unary calls, and streams.
@@ -22,16 +22,13 @@ impl Encoding for TypedRow {
         decoded: &mut Decoded,
         data: &[u8],
         _max_rows: u32,
-    ) -> Result<(), DecodeError> {
-        Ok(schema.typed.read_row(&mut decoded.request, data)?)
+    ) -> Result<bool, DecodeError> {
+        schema.typed.read_row(&mut decoded.request, data)?;
+        Ok(true)
     }
 
-    fn needs_schema(&self) -> bool {
-        true
-    }
-
-    fn row_errors(&self) -> RowErrors {
-        if self.fails_call { RowErrors::FailCall } else { RowErrors::InAnswer }
+    fn answers_row_errors(&self) -> bool {
+        !self.fails_call
     }
 
     fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
@@ -54,12 +51,9 @@ impl Encoding for TypedRows {
         decoded: &mut Decoded,
         data: &[u8],
         max_rows: u32,
-    ) -> Result<(), DecodeError> {
-        Ok(schema.typed.read_rows(&mut decoded.request, data, max_rows)?)
-    }
-
-    fn needs_schema(&self) -> bool {
-        true
+    ) -> Result<bool, DecodeError> {
+        schema.typed.read_rows(&mut decoded.request, data, max_rows)?;
+        Ok(true)
     }
 
     fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {

@@ -1,10 +1,11 @@
-//! Statistics of what was answered.
+//! The observer that makes the statistics.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use crate::bridge::question::Problem;
 use crate::encodings::message::{Scores, nanoseconds};
-use crate::predict::observer::{Ending, Observation, Observer};
+use crate::predict::observer::{Observation, Observer, ScoreError};
 use crate::statistics::{Bounds, CallCounts, RouteCounts};
 
 /// Counts messages by method, version and route.
@@ -17,11 +18,11 @@ pub(crate) struct Counting {
 impl Observer for Counting {
     #[inline]
     fn observe(&self, observation: &Observation<'_>) {
-        let Observation { worker, scores, target, encoded, ending, .. } = *observation;
-        if ending == Ending::RowRefused {
+        let Observation { worker, scores, target, encoded, result, .. } = *observation;
+        if matches!(result, Err(ScoreError::Question(Problem::Row(_)))) {
             return;
         }
-        let answered = ending == Ending::Answered;
+        let answered = result.is_ok();
         if answered {
             count_scores(&target.counts[worker], scores, encoded);
         }

@@ -1,4 +1,4 @@
-//! The one place where an answered message is told: the seam for statistics, shadows and records.
+//! Observers: what is told of each message that was scored. Statistics, shadows and records stand here.
 //!
 //! An observer is called on the thread that scored the message, between its answer being written and being
 //! sent, so it must not wait. All observers are known at compile time: telling them costs no dynamic
@@ -8,27 +8,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::bridge::question::Problem;
 use crate::encodings::message::Scores;
 use crate::predict::call::Call;
+use crate::protocol::status::RpcError;
 use crate::routing::snapshot::{Route, Target};
-
-/// How the scoring of a message ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Answered,
-    /// The only row is refused, and the call fails with the row's error.
-    RowRefused,
-    /// The answer is longer than allowed, and the call fails.
-    TooLong,
-    /// The same, where the control plane answers once more.
-    Forwarded,
-}
 
 /// A message whose rows were examined and, unless its only row was refused, scored.
 pub(crate) struct Observation<'a> {
     /// The index of the thread.
     pub worker: usize,
-    pub call: &'a Call<'a>,
+    pub call: &'a Call,
     pub message: &'a Bytes,
     pub route: &'a Route,
     /// The version that answers, and what it counts on this route.
@@ -36,10 +26,21 @@ pub(crate) struct Observation<'a> {
     pub scores: &'a Scores<'a>,
     /// When the answer was written.
     pub encoded: Instant,
-    pub ending: Ending,
+    /// The answer, or why there is none: the only row is refused, or the answer is longer than allowed.
+    pub result: &'a Result<Vec<u8>, ScoreError>,
 }
 
-/// Who is told of messages that were scored.
+/// Why a message that was read has no answer.
+pub(crate) enum ScoreError {
+    /// The call fails with this error.
+    Rpc(RpcError),
+    /// The control plane has to word what is wrong.
+    Question(Problem),
+    /// The control plane has to answer the message, under this path.
+    Forward(&'static str),
+}
+
+/// Something that is told of every message that was scored.
 pub(crate) trait Observer {
     fn observe(&self, observation: &Observation<'_>);
 }

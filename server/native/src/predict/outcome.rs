@@ -48,6 +48,8 @@ pub(crate) struct PendingQuestion {
 
 /// A message that the control plane answers, and what the call holds meanwhile.
 pub(crate) struct Forwarded {
+    /// The path under which the control plane answers it.
+    pub path: &'static str,
     pub message: Bytes,
     pub permits: [Permit; 2],
 }
@@ -60,7 +62,7 @@ pub(crate) struct Batch {
     pub route: Arc<Route>,
     /// The index of the route's target that was picked.
     pub picked: usize,
-    pub call: Call<'static>,
+    pub call: Call,
     pub read: ReadTimes,
     pub in_flight: Permit,
 }

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -18,8 +18,9 @@ use crate::predict::backlog::Backlog;
 use crate::predict::budget::{Budget, Permit};
 use crate::predict::call::Call;
 use crate::predict::loading::Loading;
+use crate::predict::observer::ScoreError;
 use crate::predict::outcome::{Batch, Forwarded, Outcome, Pending, PendingQuestion, ReadTimes};
-use crate::predict::scoring::{Routed, ScoreError, Scorer};
+use crate::predict::scoring::{Routed, Scorer};
 use crate::protocol::status::RpcError;
 use crate::routing::snapshot::{Route, Snapshot, Target};
 use crate::routing::version::Version;
@@ -31,15 +32,6 @@ use crate::transport::quota::Quota;
 
 /// Rows that cost more than this together leave the I/O threads.
 const INLINE_NS: f64 = 500_000.0;
-
-/// What the engine may take.
-#[derive(Debug, Clone)]
-pub(crate) struct Limits {
-    pub max_rows: u32,
-    pub max_message_bytes: usize,
-    /// The longest time of one run of a graph in a thread for large batches.
-    pub max_run: Duration,
-}
 
 /// How many calls may wait for something at one time. Those that fail, and those that are forwarded to the
 /// control plane, have bounds of their own, so that a flood of them takes no place from the others.
@@ -62,7 +54,6 @@ impl Budgets {
 /// What all threads share.
 pub(crate) struct Predictor {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
-    pub limits: Limits,
     pub scorer: Scorer,
     pub budgets: Budgets,
     /// The backlog of the threads that score large batches.
@@ -93,7 +84,7 @@ struct Picked<'a> {
 }
 
 impl Picked<'_> {
-    fn routed<'a>(&'a self, decoded: &'a Decoded, message: &'a Bytes, call: &'a Call<'a>) -> Routed<'a> {
+    fn routed<'a>(&'a self, decoded: &'a Decoded, message: &'a Bytes, call: &'a Call) -> Routed<'a> {
         Routed { message, decoded, call, route: self.route, target: self.target, read: self.read }
     }
 }
@@ -102,7 +93,7 @@ impl Picked<'_> {
 struct Turn<'a> {
     worker: usize,
     snapshot: &'a Arc<Snapshot>,
-    messages: &'a [(&'a Bytes, &'a Call<'a>)],
+    messages: &'a [(&'a Bytes, &'a Call)],
 }
 
 /// Outcomes of messages that were scored in the run of one before them, by their index; empty where there
@@ -137,11 +128,7 @@ impl Predictor {
     /// Answers messages that came together, or says what they wait for; `worker` is the index of the thread.
     /// Gives the id and the outcome of each, in order. Messages beyond `MAX_SHARED_ROWS` are not looked
     /// at, nor are those behind one of a stream that has no answer yet, for the stream may end with it.
-    pub(crate) fn predict(
-        &self,
-        worker: usize,
-        messages: &[(&Bytes, &Call<'_>)],
-    ) -> Vec<(MessageId, Outcome)> {
+    pub(crate) fn predict(&self, worker: usize, messages: &[(&Bytes, &Call)]) -> Vec<(MessageId, Outcome)> {
         SCRATCH.with_borrow_mut(|scratch| {
             let snapshot = self.snapshot.load();
             let turn = Turn { worker, snapshot: &snapshot, messages };
@@ -175,7 +162,7 @@ impl Predictor {
         turn: &Turn<'a>,
         scratch: &mut MessageScratch,
         message: &Bytes,
-        call: &Call<'_>,
+        call: &Call,
     ) -> Result<Picked<'a>, Outcome> {
         let MessageScratch { decoded, coding } = scratch;
         let picked = self.read(turn, decoded, message, call)?;
@@ -192,7 +179,7 @@ impl Predictor {
         turn: &Turn<'a>,
         decoded: &mut Decoded,
         message: &Bytes,
-        call: &Call<'_>,
+        call: &Call,
     ) -> Result<Picked<'a>, Outcome> {
         let begin = Instant::now();
         let (snapshot, errors, encoding) = (turn.snapshot, &self.scorer.errors, call.method.encoding);
@@ -206,7 +193,7 @@ impl Predictor {
         match encoding.decode(decoded, message) {
             Ok(()) => {}
             Err(DecodeError::Malformed) => return Err(Outcome::Failed(errors.malformed.clone())),
-            Err(DecodeError::Unsupported) => return Err(self.forward(message, None)),
+            Err(DecodeError::Unsupported) => return Err(self.unsupported(call, message)),
         }
         let mut end = Instant::now();
         // Calls that are scored here are done before the next are read, so only those that wait
@@ -229,8 +216,8 @@ impl Predictor {
             if self.loading.is_given_up() {
                 return Err(Outcome::Failed(errors.draining.clone()));
             }
-            if encoding.forwards_failures() {
-                return Err(self.forward(message, None));
+            if let Some(path) = encoding.forwards_to() {
+                return Err(self.forward(path, message, None));
             }
             return ask(request, None, Problem::Request);
         };
@@ -240,21 +227,17 @@ impl Predictor {
         });
         let target = &route.targets[picked];
         let version = &*target.version;
-        if encoding.needs_schema() {
-            match encoding.decode_rows(&version.wire, decoded, message, self.max_rows(version)) {
-                Ok(()) => {}
-                Err(DecodeError::Malformed) => {
-                    return ask(&decoded.request, Some(target), Problem::Malformed);
-                }
-                Err(DecodeError::Unsupported) => return Err(self.forward(message, None)),
-            }
-            end = Instant::now();
+        match encoding.decode_rows(&version.wire, decoded, message, self.max_rows(version)) {
+            Ok(false) => {}
+            Ok(true) => end = Instant::now(),
+            Err(DecodeError::Malformed) => return ask(&decoded.request, Some(target), Problem::Malformed),
+            Err(DecodeError::Unsupported) => return Err(self.unsupported(call, message)),
         }
         if !self.takes(version, &decoded.request, message) {
             return ask(&decoded.request, Some(target), Problem::Request);
         }
         let read = ReadTimes { begin, end };
-        if call.context.is_expired(end) {
+        if call.is_expired(end) {
             return Err(fail(target, turn.worker, errors.expired.clone()));
         }
         let expected_ns = f64::from(decoded.request.row_count) * version.row_ns;
@@ -273,7 +256,7 @@ impl Predictor {
             snapshot: Arc::clone(snapshot),
             route: Arc::clone(route),
             picked,
-            call: call.to_owned(),
+            call: call.clone(),
             read,
             in_flight,
         }))))
@@ -281,8 +264,8 @@ impl Predictor {
 
     /// The error of a call whose answer would come too late, if it would: work for it is lost.
     #[inline]
-    fn late(&self, call: &Call<'_>, now: Instant) -> Option<RpcError> {
-        let deadline = call.context.deadline?;
+    fn late(&self, call: &Call, now: Instant) -> Option<RpcError> {
+        let deadline = call.deadline?;
         if now >= deadline {
             return Some(self.scorer.errors.expired.clone());
         }
@@ -322,10 +305,9 @@ impl Predictor {
                     calls.push((picked.routed(decoded, message, call), coding));
                 }
             }
-            let mut scored = Vec::with_capacity(calls.len());
             // Where one of them spoils the run, each is scored for itself.
             if calls.len() > 1
-                && self.scorer.score_microbatch(worker, &mut calls, |_, one| scored.push(one)).is_ok()
+                && let Ok(scored) = self.scorer.score_microbatch(worker, &mut calls)
             {
                 ahead.resize_with(messages.len(), || None);
                 for ((place, (routed, _)), one) in places.into_iter().zip(calls).zip(scored) {
@@ -339,7 +321,7 @@ impl Predictor {
         let (MessageScratch { decoded, coding }, (message, call)) = (&mut scratch[at], messages[at]);
         let routed = picked.routed(decoded, message, call);
         // Those behind the first have waited for it.
-        let now = (at > 0 && call.context.deadline.is_some()).then(Instant::now);
+        let now = (at > 0 && call.deadline.is_some()).then(Instant::now);
         let scored = match now.and_then(|now| self.late(call, now)) {
             Some(error) => Err(ScoreError::Rpc(error)),
             None => self.scorer.score(worker, &routed, coding, None),
@@ -358,27 +340,27 @@ impl Predictor {
             Routed { message: &message, decoded: &decoded, call: &call, route: &route, target, read };
         let mut scratch = CodingScratch::default();
         let scored = self.scorer.examine(worker, &routed, &mut scratch).and_then(|()| {
-            let longest = Instant::now() + self.limits.max_run;
-            let until = call.context.deadline.map_or(longest, |deadline| deadline.min(longest));
+            let longest = Instant::now() + self.scorer.limits.max_run;
+            let until = call.deadline.map_or(longest, |deadline| deadline.min(longest));
             self.scorer.score(worker, &routed, &mut scratch, Some(until))
         });
         self.conclude(worker, &snapshot, &routed, scored, Some(in_flight))
     }
 
-    /// What becomes of a message that was scored; `held` is there where it counts as in flight.
+    /// What becomes of a message that was scored; `in_flight` is there where it counts as such already.
     fn conclude(
         &self,
         worker: usize,
         snapshot: &Arc<Snapshot>,
         routed: &Routed<'_>,
         scored: Result<Vec<u8>, ScoreError>,
-        held: Option<Permit>,
+        in_flight: Option<Permit>,
     ) -> Outcome {
         let Routed { message, decoded, call, target, .. } = *routed;
         match scored {
             Ok(answer) => Outcome::Answered(answer),
             Err(ScoreError::Rpc(error)) => fail(target, worker, error),
-            Err(ScoreError::Unsupported) => self.forward(message, held),
+            Err(ScoreError::Forward(path)) => self.forward(path, message, in_flight),
             Err(ScoreError::Question(problem)) => {
                 let question = question(call, &decoded.request, message, Some(target), problem);
                 self.ask(snapshot, question, Some(target))
@@ -399,22 +381,30 @@ impl Predictor {
         })))
     }
 
-    /// Forwards a message to the control plane; `held` is there where it counts as in flight.
-    fn forward(&self, message: &Bytes, held: Option<Permit>) -> Outcome {
-        let permits = self.budgets.forwarded.enter().zip(held.or_else(|| self.budgets.in_flight.enter()));
+    /// What becomes of a message that its encoding does not read here.
+    fn unsupported(&self, call: &Call, message: &Bytes) -> Outcome {
+        match call.method.encoding.forwards_to() {
+            Some(path) => self.forward(path, message, None),
+            None => Outcome::Failed(self.scorer.errors.malformed.clone()),
+        }
+    }
+
+    /// Forwards a message to the control plane; `in_flight` is there where it counts as such already.
+    fn forward(&self, path: &'static str, message: &Bytes, in_flight: Option<Permit>) -> Outcome {
+        let permits =
+            self.budgets.forwarded.enter().zip(in_flight.or_else(|| self.budgets.in_flight.enter()));
         let Some(permits) = permits else {
             return Outcome::Failed(self.scorer.errors.too_many_in_flight.clone());
         };
-        Outcome::Pending(Pending::Forward(Box::new(Forwarded {
-            message: message.clone(),
-            permits: permits.into(),
-        })))
+        let message = message.clone();
+        let forwarded = Forwarded { path, message, permits: permits.into() };
+        Outcome::Pending(Pending::Forward(Box::new(forwarded)))
     }
 
     /// The most rows of one call to a version.
     #[inline]
     fn max_rows(&self, version: &Version) -> u32 {
-        version.max_rows.map_or(self.limits.max_rows, |rows| rows.min(self.limits.max_rows))
+        version.max_rows.map_or(self.scorer.limits.max_rows, |rows| rows.min(self.scorer.limits.max_rows))
     }
 
     /// Whether a version takes a request as it is.
@@ -436,7 +426,7 @@ fn fail(target: &Target, worker: usize, error: RpcError) -> Outcome {
 
 /// What the control plane is asked about a message that failed.
 fn question(
-    call: &Call<'_>,
+    call: &Call,
     request: &Request,
     data: &[u8],
     target: Option<&Target>,

@@ -1,18 +1,18 @@
 //! Scores the rows of messages that were read, writes their answers and tells the observers.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::bridge::events::Events;
 use crate::bridge::question::Problem;
-use crate::encodings::message::{Decoded, RowErrors, Scores};
+use crate::encodings::message::{Decoded, Scores};
 use crate::onnx::binding::IoBinding;
 use crate::onnx::library::OrtError;
 use crate::onnx::limit::RunError;
 use crate::predict::call::Call;
-use crate::predict::observer::{Ending, Observation, Observer};
+use crate::predict::observer::{Observation, Observer, ScoreError};
 use crate::predict::observers::Observers;
 use crate::predict::outcome::ReadTimes;
 use crate::protocol::framing::PREFIX_BYTES;
@@ -27,7 +27,7 @@ use crate::rows::runner::RunTimes;
 pub(crate) struct Routed<'a> {
     pub message: &'a Bytes,
     pub decoded: &'a Decoded,
-    pub call: &'a Call<'a>,
+    pub call: &'a Call,
     pub route: &'a Route,
     pub target: &'a Target,
     pub read: ReadTimes,
@@ -59,20 +59,20 @@ impl<'a> Routed<'a> {
     }
 }
 
-/// Why a message has no answer.
-pub(crate) enum ScoreError {
-    Rpc(RpcError),
-    /// The control plane has to word what is wrong.
-    Question(Problem),
-    /// The control plane has to answer the message.
-    Unsupported,
+/// What the engine may take.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub max_rows: u32,
+    pub max_message_bytes: usize,
+    /// The longest time of one run of a graph in a thread for large batches.
+    pub max_run: Duration,
 }
 
 /// What scoring needs.
 pub(crate) struct Scorer {
     pub errors: FixedErrors,
     pub observers: Observers,
-    pub max_message_bytes: usize,
+    pub limits: Limits,
     pub events: Arc<Events>,
 }
 
@@ -90,16 +90,17 @@ impl Scorer {
         let coder = &routed.target.version.runner.coder;
         coder.examine(routed.rows(), scratch);
         let Some(error) = scratch.errors.first() else { return Ok(()) };
-        match routed.call.method.encoding.row_errors() {
-            RowErrors::InAnswer => Ok(()),
-            RowErrors::Unsupported => Err(ScoreError::Unsupported),
-            RowErrors::FailCall => {
-                let now = Instant::now();
-                let scores = routed.scores(scratch, None, RunTimes { begin: now, end: now });
-                self.observe(worker, routed, &scores, now, Ending::RowRefused);
-                Err(ScoreError::Question(Problem::Row(coder.refusal(error).0.to_vec())))
-            }
+        let encoding = routed.call.method.encoding;
+        if encoding.answers_row_errors() {
+            return Ok(());
         }
+        if let Some(path) = encoding.forwards_to() {
+            return Err(ScoreError::Forward(path));
+        }
+        let refusal = coder.refusal(error).to_vec();
+        let now = Instant::now();
+        let scores = routed.scores(scratch, None, RunTimes { begin: now, end: now });
+        self.tell(worker, routed, &scores, Err(ScoreError::Question(Problem::Row(refusal)))).map(drop)
     }
 
     /// Scores rows that were examined, and writes the answer. A run that is not over at `until` is stopped.
@@ -123,7 +124,7 @@ impl Scorer {
         };
         match routed.target.version.runner.run(worker, rows, scratch, until, answer) {
             Ok(scored) => scored,
-            Err(RunError::Stopped) if call.context.is_expired(Instant::now()) => {
+            Err(RunError::Stopped) if call.is_expired(Instant::now()) => {
                 Err(ScoreError::Rpc(self.errors.expired.clone()))
             }
             Err(RunError::Stopped) => Err(ScoreError::Rpc(self.errors.run_stopped.clone())),
@@ -131,27 +132,28 @@ impl Scorer {
         }
     }
 
-    /// Scores single rows of different calls to one version in one run. All were examined, and none has an
-    /// error. `tell` is given what became of each, by its index.
+    /// Scores single rows of different calls to one version in one run, and gives what became of each, in
+    /// their order. All rows were examined, and none has an error.
     ///
     /// # Errors
-    /// `OrtError`: the run failed, and `tell` has not been called.
+    /// `OrtError`: the run failed, and no call was scored.
     pub(crate) fn score_microbatch(
         &self,
         worker: usize,
         calls: &mut [(Routed<'_>, &mut CodingScratch)],
-        mut tell: impl FnMut(usize, Result<Vec<u8>, ScoreError>),
-    ) -> Result<(), OrtError> {
+    ) -> Result<Vec<Result<Vec<u8>, ScoreError>>, OrtError> {
         let runner = &calls[0].0.target.version.runner;
         let mut batch = Microbatch::new(runner, worker, calls.len())?;
         for (at, (routed, scratch)) in calls.iter_mut().enumerate() {
             batch.fill(at, routed.rows(), scratch)?;
         }
         batch.fill_entries(calls.iter().map(|(_, scratch)| &**scratch))?;
+        let mut scored = Vec::with_capacity(calls.len());
         batch.run(|at, binding, run| {
             let (routed, scratch) = &calls[at];
-            tell(at, self.answer(worker, routed, scratch, Some(binding), run));
-        })
+            scored.push(self.answer(worker, routed, scratch, Some(binding), run));
+        })?;
+        Ok(scored)
     }
 
     /// Writes the answer, and tells the observers; `binding` has the outputs, and is `None` where every row
@@ -169,29 +171,26 @@ impl Scorer {
         let encoded = encoding.encode(&routed.target.version.wire, &scores);
         let answer = encoded.map_err(|error| self.failed(routed.call, &error))?;
         let length = answer.len() - PREFIX_BYTES;
-        let ending = match (length <= self.max_message_bytes, encoding.forwards_failures()) {
-            (true, _) => Ending::Answered,
-            (false, false) => Ending::TooLong,
-            (false, true) => Ending::Forwarded,
+        let result = if length <= self.limits.max_message_bytes {
+            Ok(answer)
+        } else if let Some(path) = encoding.forwards_to() {
+            Err(ScoreError::Forward(path))
+        } else {
+            Err(ScoreError::Question(Problem::TooLong(length)))
         };
-        self.observe(worker, routed, &scores, Instant::now(), ending);
-        match ending {
-            Ending::Forwarded => Err(ScoreError::Unsupported),
-            Ending::TooLong => Err(ScoreError::Question(Problem::TooLong(length))),
-            _ => Ok(answer),
-        }
+        self.tell(worker, routed, &scores, result)
     }
 
+    /// Tells the observers of a result, and gives it back.
     #[inline]
-    fn observe(
+    fn tell(
         &self,
         worker: usize,
         routed: &Routed<'_>,
         scores: &Scores<'_>,
-        encoded: Instant,
-        ending: Ending,
-    ) {
-        let Routed { message, call, route, target, .. } = *routed;
+        result: Result<Vec<u8>, ScoreError>,
+    ) -> Result<Vec<u8>, ScoreError> {
+        let (Routed { message, call, route, target, .. }, encoded) = (*routed, Instant::now());
         self.observers.observe(&Observation {
             worker,
             call,
@@ -200,11 +199,12 @@ impl Scorer {
             target,
             scores,
             encoded,
-            ending,
+            result: &result,
         });
+        result
     }
 
-    fn failed(&self, call: &Call<'_>, error: &OrtError) -> ScoreError {
+    fn failed(&self, call: &Call, error: &OrtError) -> ScoreError {
         ScoreError::Rpc(self.fault(call.method.name, &error.0))
     }
 

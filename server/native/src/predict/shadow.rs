@@ -14,7 +14,7 @@ use crate::encodings::message::{Decoded, Scores, Times};
 use crate::encodings::methods::Method;
 use crate::onnx::binding::IoBinding;
 use crate::predict::counting::count_scores;
-use crate::predict::observer::{Ending, Observation, Observer};
+use crate::predict::observer::{Observation, Observer, ScoreError};
 use crate::routing::snapshot::Snapshot;
 use crate::routing::split;
 use crate::routing::version::Version;
@@ -112,7 +112,8 @@ impl Observer for ShadowLane {
     #[inline]
     fn observe(&self, observation: &Observation<'_>) {
         let (Some(shadow), Some(lane)) = (&observation.route.shadow, self.0.get()) else { return };
-        if observation.ending == Ending::Forwarded || !split::drawn(shadow.share) {
+        // A message that is forwarded has no scores here that a shadow's could be compared with.
+        if matches!(observation.result, Err(ScoreError::Forward(_))) || !split::drawn(shadow.share) {
             return;
         }
         let message = observation.message;

@@ -18,8 +18,8 @@ use crate::predict::backlog::Backlog;
 use crate::predict::counting::Counting;
 use crate::predict::loading::Loading;
 use crate::predict::observers::Observers;
-use crate::predict::pipeline::{Budgets, Limits, Predictor};
-use crate::predict::scoring::Scorer;
+use crate::predict::pipeline::{Budgets, Predictor};
+use crate::predict::scoring::{Limits, Scorer};
 use crate::predict::shadow::ShadowLane;
 use crate::protocol::reasons::REASONS;
 use crate::python::counts::{CountRegistry, RouteSums, VersionSums};
@@ -128,11 +128,14 @@ impl Engine {
         };
         let predictor = Predictor {
             snapshot: Arc::default(),
-            limits: Limits { max_rows: parts.max_rows, max_message_bytes: parts.max_message_bytes, max_run },
             scorer: Scorer {
                 errors: fixed.fixed()?,
                 observers: Observers { counting, shadow: ShadowLane::default() },
-                max_message_bytes: parts.max_message_bytes,
+                limits: Limits {
+                    max_rows: parts.max_rows,
+                    max_message_bytes: parts.max_message_bytes,
+                    max_run,
+                },
                 events: Arc::clone(&events),
             },
             budgets: Budgets::new(parts.max_in_flight),
@@ -196,8 +199,7 @@ impl Engine {
 
     /// Makes a version, which counts where versions of its name did before.
     fn version(&self, parts: VersionParts<'_>) -> PyResult<PyVersion> {
-        let counts = self.counts.version(&parts.model, &parts.version);
-        Ok(PyVersion(Arc::new(version(parts, counts)?)))
+        Ok(PyVersion(Arc::new(version(parts, &self.counts)?)))
     }
 
     /// Answers the calls that come from now on by these routes and typed services, of which each has

@@ -5,7 +5,7 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use crate::bridge::events::Event;
 use crate::bridge::question::Problem;
-use crate::transport::context::CallContext;
+use crate::transport::context::OwnedContext;
 
 /// What Python gets of an event: its kind, the number of the call, and what it says.
 pub(super) fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
@@ -33,11 +33,10 @@ pub(super) fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, Py
     }
 }
 
-/// Path, metadata, the peer's address and certificate, and the seconds until the deadline.
-fn context_tuple<'py>(py: Python<'py>, context: &CallContext<'_>) -> PyResult<Bound<'py, PyTuple>> {
+/// Path, the block of metadata, the peer's address and certificate, and the seconds until the deadline.
+fn context_tuple<'py>(py: Python<'py>, context: &OwnedContext) -> PyResult<Bound<'py, PyTuple>> {
     let bytes = |value: &[u8]| PyBytes::new(py, value);
-    let metadata = context.metadata.iter().map(|(name, value)| (bytes(name), bytes(value)));
     let (address, certificate) = (context.peer.address.to_string(), context.peer.certificate.as_deref());
     let peer = (address, certificate.map(bytes));
-    (&*context.path, metadata.collect::<Vec<_>>(), peer, context.seconds_left()).into_pyobject(py)
+    (&*context.path, bytes(&context.metadata), peer, context.seconds_left()).into_pyobject(py)
 }

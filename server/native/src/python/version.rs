@@ -12,8 +12,9 @@ use crate::encodings::typed_schema::{FieldSlot, TypedOutput, TypedSchema};
 use crate::onnx::binding::Names;
 use crate::protocol::reasons::ROW_REASONS;
 use crate::python::bags::{BagParts, bag, fold, part};
+use crate::python::counts::CountRegistry;
 use crate::python::graph::{Graph, element};
-use crate::routing::version::{Version, VersionShards};
+use crate::routing::version::Version;
 use crate::rows::checks::{CheckSource, FeatureCheck, NumberCheck};
 use crate::rows::coding::{Coder, GraphColumn, GraphInput};
 use crate::rows::output::Output;
@@ -175,7 +176,7 @@ pub(super) struct VersionParts<'py> {
 }
 
 /// Makes a version of its parts, which counts in `counts`: one place for each worker.
-pub(super) fn version(parts: VersionParts<'_>, counts: Arc<VersionShards>) -> PyResult<Version> {
+pub(super) fn version(parts: VersionParts<'_>, counts: &CountRegistry) -> PyResult<Version> {
     let input_names = parts.inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>();
     let output_names = parts.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>();
     let (input_names, output_names) = (Names::new(&input_names)?, Names::new(&output_names)?);
@@ -206,6 +207,8 @@ pub(super) fn version(parts: VersionParts<'_>, counts: Arc<VersionShards>) -> Py
         row_by_row: parts.row_by_row,
         max_shared_rows: parts.max_shared_rows,
     };
+    // Last, so that a version that is refused counts nowhere.
+    let counts = counts.version(model, version);
     Ok(Version {
         model: parts.model,
         version: parts.version,

@@ -217,9 +217,9 @@ impl Coder {
         })
     }
 
-    /// The bytes of a refused row's `RowError` without the field `row`, and the index of its reason.
-    pub(crate) fn refusal(&self, error: &RowError) -> (&[u8], usize) {
-        (&self.checks[error.check()].refusals[error.reason()], error.reason())
+    /// The bytes of a refused row's `RowError` without the field `row`.
+    pub(crate) fn refusal(&self, error: &RowError) -> &[u8] {
+        &self.checks[error.check()].refusals[error.reason()]
     }
 
     /// Tensors for the inputs of `count` rows.

@@ -149,7 +149,7 @@ impl<'a> Headers<'a> {
     }
 
     /// The caller's metadata: all fields but those of HTTP/2 and gRPC, in the order in which they came.
-    pub(crate) fn metadata(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    pub(crate) fn metadata(self) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> {
         self.fields().filter(|(name, _)| !is_reserved(name))
     }
 

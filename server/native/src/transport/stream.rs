@@ -234,7 +234,7 @@ impl RequestBody {
     /// Reserves the bytes of the call's metadata until this is dropped. False: the quota does not allow the
     /// bytes.
     pub(crate) fn reserve_metadata(&mut self, bytes: usize) -> bool {
-        bytes <= FREE_BYTES || self.metadata.resize(&self.shared.quota, bytes, Claim::First)
+        bytes <= FREE_BYTES || self.metadata.resize(&self.shared.quota, bytes, Claim::Waits)
     }
 
     /// The quota of the connection.

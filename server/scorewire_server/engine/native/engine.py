@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from weakref import WeakKeyDictionary
 
 import scorewire_native
-from scorewire_server.engine.context import CallContext, Peer, deadline_in
+from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.methods import TENSOR_METHODS, PredictionMethod
 from scorewire_server.engine.encodings.positional import malformed
 from scorewire_server.engine.interpreted.failures import (
@@ -29,6 +28,7 @@ from scorewire_server.engine.interpreted.failures import (
 )
 from scorewire_server.engine.interpreted.predictor import Limits, Predictor
 from scorewire_server.engine.native.calls import ForwardedCall
+from scorewire_server.engine.native.context import read_context
 from scorewire_server.engine.native.explanation import explain, failure_of
 from scorewire_server.engine.native.pool import NativePool
 from scorewire_server.engine.native.session import load_runtime
@@ -201,7 +201,7 @@ class NativeEngine:
         for event in self._native.take_events():
             match event:
                 case ("open", number, context):
-                    self._open(number, _context(*context))
+                    self._open(number, read_context(*context))
                 case ("ask", number, question):
                     self._native.answer(number, self._explain(question))
                 case ("fault", _, (method, text)):
@@ -260,27 +260,6 @@ def _route(
         return route.model, route.name, targets, None
     version, share = route.shadow
     return route.model, route.name, targets, (versions[version], share)
-
-
-def _context(
-    path: str,
-    metadata: Iterable[tuple[bytes, bytes]],
-    peer: tuple[str, bytes | None],
-    seconds_left: float | None,
-) -> CallContext:
-    """The context of a call, from what the extension knows of it."""
-    pairs = tuple(_metadatum(name.decode("latin-1"), value) for name, value in metadata)
-    return CallContext(path, pairs, Peer(*peer), deadline_in(seconds_left))
-
-
-def _metadatum(name: str, value: bytes) -> tuple[str, str | bytes]:
-    """One name and value: bytes, sent as base64, if the name ends in -bin, and otherwise text."""
-    if not name.endswith("-bin"):
-        return name, value.decode("latin-1")
-    try:
-        return name, b64decode(value + b"=" * (-len(value) % 4), validate=True)
-    except ValueError:
-        return name, value
 
 
 def _processors() -> list[int]:
