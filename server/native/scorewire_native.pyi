@@ -22,8 +22,9 @@ Problem: TypeAlias = tuple[bool, bytes | None, int]
 # The snapshot, the method, the names, the schema fingerprint, the numbers of rows, numbers and texts, and the
 # problem.
 Question: TypeAlias = tuple[Snapshot, str, Names, str, tuple[int, int, int], Problem]
-# The path, the metadata, the peer's address and certificate (DER), and the seconds until the deadline. Metadata
-# is one block: for each entry the lengths of its name and its value, four bytes each, little-endian, and both.
+# The path, the metadata, the peer's address and certificate (DER), and the seconds until the deadline. The
+# metadata is one block: for each entry the lengths of its name and its value, four bytes each, little-endian,
+# and then the name and the value.
 Context: TypeAlias = tuple[str, bytes, tuple[str, bytes | None], float | None]
 Event: TypeAlias = (
     tuple[Literal["open"], int, Context]
