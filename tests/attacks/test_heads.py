@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.attacks.healthy import healthy
 from tests.attacks.held import Held
-from tests.conformance.wire import PREDICT
+from tests.conformance.wire import PREDICT, PREDICT_STREAM
 from tests.http2 import (
     CONTINUATION,
     ENHANCE_YOUR_CALM,
@@ -19,7 +19,7 @@ from tests.http2 import (
     head,
     literal,
 )
-from tests.processes import ServerProcess
+from tests.processes import ServerProcess, wait_until
 
 BOMBS = 10
 CONNECTIONS = 4
@@ -28,6 +28,8 @@ _LAST_FIELD = b"\xbe"
 _KEPT_BYTES = 4000
 # As many frames as one header block may have.
 _MANY_FIELDS = 7 * MAX_FRAME_BYTES
+# The metadata of a stream: three fields of that size, which the table holds once.
+_STREAM_FIELDS = 3
 # Enough for the server to end the connection, but so few bytes that it has read all of them by then.
 _FEW_FIELDS = 20
 
@@ -82,3 +84,20 @@ def test_continuations_without_end_end_their_connection(server: ServerProcess, h
         while connection.try_send(frame(CONTINUATION, 0, 1) * 1000):
             pass
     held.comes_back()
+
+
+def test_streams_that_stay_open_do_not_hold_their_metadata(server: ServerProcess, held: Held) -> None:
+    streams = range(1, 2 * 900, 2)
+    with healthy(server.address), Connection(server.address) as connection:
+        connection.send(b"".join(_with_metadata(stream, PREDICT_STREAM) for stream in streams))
+        open_streams = ("scorewire_streams", frozenset[tuple[str, str]]())
+        wait_until(lambda: server.metrics()[open_streams] >= len(streams), "streams that begin")
+        assert server.metrics()["scorewire_buffered_bytes", frozenset()] == 0
+        assert held.grown_bytes() < len(streams) * _STREAM_FIELDS * _KEPT_BYTES
+    held.comes_back()
+
+
+def _with_metadata(stream: int, path: str) -> bytes:
+    """A call with 12,000 bytes of metadata. Only the first call of a connection sends all of them."""
+    field = literal("x", "v" * _KEPT_BYTES, kept=True) if stream == 1 else _LAST_FIELD
+    return head(stream, grpc_head(path) + field + _LAST_FIELD * (_STREAM_FIELDS - 1))
