@@ -251,7 +251,9 @@ def test_the_number_for_missing_is_given_beside_the_file(kind: str, folder: Fold
     assert_same(folder.score(frame), wanted)
     assert not np.allclose(wanted, plain)
     assert folder.export(model, frame)
-    assert "Not in the file: a number for missing beside NaN; --missing gives one" in folder.output
+    assert (
+        "Not in the file: a number that means missing in addition to NaN; --missing sets one" in folder.output
+    )
     assert_same(folder.score(frame), plain)
 
 

@@ -14,7 +14,7 @@ from scorewire_training.game_revenue.data import TEXTS, Part, Partition, partiti
 from scorewire_training.game_revenue.generate import generate_users
 from scorewire_training.game_revenue.sections import (
     ablate_texts,
-    draw_learning_curve,
+    measure_stratified_curve,
     show_countries,
     show_deciles,
     show_hurdle,
@@ -104,7 +104,7 @@ def test_a_column_that_tells_much_adds_loss_when_it_is_left_out(partition: Parti
 
 def test_more_users_teach_more(partition: Partition) -> None:
     loss = make_loss(float(np.median(partition.training.revenue)))
-    curve = draw_learning_curve(
+    curve = measure_stratified_curve(
         _fit, partition.training, partition.validation, loss=loss, seed=0, progress=lambda _: None
     )
     assert curve.rows.tolist() == [210, 420, 840, 1_470, 2_100]

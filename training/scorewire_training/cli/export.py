@@ -62,8 +62,8 @@ from scorewire_training.output.tracking import install_registered
     "--missing",
     type=float,
     metavar="NUMBER",
-    help="For XGBoost's files: the number that meant missing in training beside NaN, such as -999; the file "
-    "does not store it.",
+    help="For XGBoost's files: the number that meant missing in training in addition to NaN, such as -999; "
+    "the file does not store it.",
 )
 @click.option(
     "--tolerance",

@@ -81,7 +81,7 @@ def export_bundle(
         tolerance: how much scores may differ from the fitted model's, instead of the
             default of the parity gate; one for all outputs, or one for each output by
             name. The bundle records it.
-        missing: for an XGBoost Booster, the number that meant missing beside NaN in
+        missing: for an XGBoost Booster, the number that meant missing in addition to NaN in
             `DMatrix(data, missing=...)`; XGBoost's estimators store it themselves.
         progress: called with a sentence at the start of each stage; in long stages the
             progress stands in brackets.
@@ -107,11 +107,13 @@ def export_bundle(
     tolerances = choose_tolerances(tolerance, [(output.name, output.kind) for output in lowered.outputs])
     codec = FrameCodec(frame, lowered.features, lowered.missing_texts, lowered.coded_features)
     rows = codec.to_rows(frame)
-    compared = _draw(len(frame), min(_MAX_SAMPLE_ROWS_COMPARED, max(1, MAX_CELLS // len(lowered.features))))
+    compared = _choose_rows(
+        len(frame), min(_MAX_SAMPLE_ROWS_COMPARED, max(1, MAX_CELLS // len(lowered.features)))
+    )
     fitted_model = FittedModel(model, lowered.outputs)
 
     report_stage("Asking the fitted model what it refuses")
-    sample_scores = _ask_sample(
+    sample_scores = _score_sample(
         fitted_model, given[compared] if isinstance(given, np.ndarray) else given.iloc[compared]
     )
     input_limits = InputLimitSearch(fitted_model, codec, lowered.features, rows).find(
@@ -172,7 +174,7 @@ def export_bundle(
     )
 
 
-def _draw(row_count: int, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _choose_rows(row_count: int, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     """Positions of the sample rows to compare, ascending: all rows, or a random choice of `most`."""
     if row_count <= most:
         return np.arange(row_count, dtype=np.intp)
@@ -180,7 +182,7 @@ def _draw(row_count: int, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]
     return np.sort(drawn).astype(np.intp)
 
 
-def _ask_sample(fitted_model: FittedModel, sample: pd.DataFrame | NDArray[Any]) -> FittedScores:
+def _score_sample(fitted_model: FittedModel, sample: pd.DataFrame | NDArray[Any]) -> FittedScores:
     """The fitted model's scores for the sample exactly as it was passed."""
     try:
         return FittedScores(fitted_model.score(sample), np.zeros(len(sample), dtype=np.bool_))

@@ -128,13 +128,13 @@ def partition_users(users: pd.DataFrame, *, seed: int) -> Partition:
     14 : 3 : 3, so that strata of any size are divided as evenly as possible.
     """
     everyone = Part(users[list(FEATURES)], users[TARGET].to_numpy())
-    part = _deal(everyone, _PARTS, seed)
+    part = _assign_in_turn(everyone, _PARTS, seed)
     return Partition(*(everyone.take(part == i) for i in range(3)))
 
 
 def draw_folds(part: Part, count: int, *, seed: int) -> NDArray[np.int64]:
     """The fold of each user, 0 to count - 1, shape [rows]; stratified as by `partition_users`."""
-    return _deal(part, np.arange(count), seed)
+    return _assign_in_turn(part, np.arange(count), seed)
 
 
 def group_countries(country: pd.Series[str]) -> pd.Series[str]:
@@ -144,11 +144,11 @@ def group_countries(country: pd.Series[str]) -> pd.Series[str]:
     return folded.where(share >= _COUNTRY_SHARE, "")
 
 
-def _deal(part: Part, cards: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Deal the cards to the users in turn, stratum after stratum; the card of each user."""
+def _assign_in_turn(part: Part, numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Give the users the numbers in turn, in random order within each stratum; the number of each user."""
     group = pd.factorize(group_countries(part.features["country"]), sort=True)[0]
     band = np.digitize(part.revenue, _REVENUE_BANDS, right=True)
-    lot = np.random.default_rng(seed).random(len(part.revenue))
-    dealt = np.empty(len(part.revenue), dtype=np.int64)
-    dealt[np.lexsort((lot, group, band))] = np.resize(cards, len(part.revenue))
-    return dealt
+    shuffle = np.random.default_rng(seed).random(len(part.revenue))
+    assigned = np.empty(len(part.revenue), dtype=np.int64)
+    assigned[np.lexsort((shuffle, group, band))] = np.resize(numbers, len(part.revenue))
+    return assigned

@@ -36,7 +36,7 @@ from scorewire_training.game_revenue.data import (
 )
 from scorewire_training.game_revenue.sections import (
     ablate_texts,
-    draw_learning_curve,
+    measure_stratified_curve,
     show_countries,
     show_deciles,
     show_hurdle,
@@ -119,7 +119,7 @@ def _fit_and_evaluate(
         return fit_candidate(candidate, chosen.parameters, part, seed=seed)
 
     columns = ablate_texts(fit, training, partition.validation, loss=loss, seed=seed, progress=tell)
-    curve = draw_learning_curve(fit, training, partition.validation, loss=loss, seed=seed, progress=tell)
+    curve = measure_stratified_curve(fit, training, partition.validation, loss=loss, seed=seed, progress=tell)
 
     fitted, test = training + partition.validation, partition.test
     tell(f"Fitting {chosen.name} on {len(fitted.revenue):,} users")

@@ -59,13 +59,13 @@ def show_countries(test: Part, predictions: NDArray[np.float64], constant: float
     return ReportSection(
         title="Countries",
         text="Test users by country, countries with few users together: mean dollars, and the mean absolute "
-        "error beside that of predicting the training median for everyone.",
+        "error next to that of predicting the training median for everyone.",
         table=table.sort_values("users", ascending=False, kind="stable"),
     )
 
 
 def show_unseen_country(pipeline: Pipeline, fitted: Part) -> ReportSection:
-    """The mean prediction for an unseen country, beside those for known countries."""
+    """The mean prediction for an unseen country, next to those for known countries."""
     countries = fitted.features["country"].dropna().str.strip().str.lower()
     shown = countries.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     names = [*shown.index[:_MAX_COUNTRIES_SHOWN], _UNSEEN]
@@ -148,7 +148,7 @@ def ablate_texts(
     )
 
 
-def draw_learning_curve(
+def measure_stratified_curve(
     fit: Fit, training: Part, validation: Part, *, loss: Loss, seed: int, progress: Progress
 ) -> LearningCurve:
     """The loss for growing numbers of users to fit on.

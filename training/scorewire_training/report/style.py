@@ -121,12 +121,12 @@ def as_shares(axes: Axes, which: str = "xy") -> None:
 
 
 def label_bar(axes: Axes, text: str, end: float, place: float) -> None:
-    """Write a text beside the end of a horizontal bar."""
+    """Write a text next to the end of a horizontal bar."""
     axes.annotate(text, (end, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 def shorten(text: object, limit: int = 28) -> str:
-    """A text that fits beside a chart; the tables have the whole text."""
+    """A text that fits next to a chart; the tables have the whole text."""
     line = " ".join(str(text).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 

@@ -90,7 +90,7 @@ def stream_features(
     """Build the feature table of transactions that need not fit in memory.
 
     The file is the one of `build_feature_table`, with all customers. The stream
-    needs free disk space beside `output`, several times the size of the source,
+    needs free disk space next to `output`, several times the size of the source,
     and memory for the customers of one part.
 
     Args:
@@ -121,10 +121,10 @@ def stream_features(
             folder = Path(name)
             tell(f"Parting {rows:,} lines by customer")
             with _connect(folder, settings) as connection:
-                parts = _part_lines(
+                parts = _divide_lines(
                     connection, source, columns, folder / "lines", math.ceil(rows / settings.part_lines)
                 )
-            found, steps = _survey_parts(parts, cutoff, horizon_days, tell)
+            found, steps = _collect_part_statistics(parts, cutoff, horizon_days, tell)
             schema = _describe_parts(parts, ShopStatistics.of(found, horizon_days), cutoff, tell)
             tell(f"Sorting {len(found.rfm):,} customers")
             with _connect(folder, settings) as connection:
@@ -133,7 +133,8 @@ def stream_features(
     except (duckdb.Error, OSError) as error:
         reason = str(error).splitlines()[0]
         raise TrainingError(
-            f"{output} cannot be made with {settings.memory_mb} MB and the free disk beside it: {reason}"
+            f"{output} cannot be made with {settings.memory_mb} MB and the free disk space "
+            f"next to it: {reason}"
         ) from None
     return StreamedFeatures(lines=steps[-1].rows_left, customers=len(found.rfm), steps=steps)
 
@@ -169,22 +170,22 @@ def _connect(folder: Path, settings: StreamSettings) -> duckdb.DuckDBPyConnectio
     )
 
 
-def _part_lines(
+def _divide_lines(
     connection: duckdb.DuckDBPyConnection, source: Path, columns: dict[str, str], target: Path, count: int
 ) -> Sequence[Path]:
     """Write the lines of each part to its own folder; returns the folders."""
-    wanted = ", ".join(_name(column) for column in columns.values())
-    customer = f"nullif(trim(cast({_name(columns['customer'])} AS VARCHAR), {_text(BLANKS)}), '')"
+    wanted = ", ".join(_quote_name(column) for column in columns.values())
+    customer = f"nullif(trim(cast({_quote_name(columns['customer'])} AS VARCHAR), {_quote_text(BLANKS)}), '')"
     # Lines without a customer are spread over the parts, because there may be many.
-    key = f"CASE WHEN {customer} IS NULL THEN hash({_name(columns['time'])}) ELSE hash({customer}) END"
+    key = f"CASE WHEN {customer} IS NULL THEN hash({_quote_name(columns['time'])}) ELSE hash({customer}) END"
     connection.execute(
-        f"COPY (SELECT {wanted}, {key} % {count} AS part FROM read_parquet({_text(str(source))})) "  # noqa: S608 - quoted
-        f"TO {_text(str(target))} (FORMAT parquet, COMPRESSION lz4_raw, PARTITION_BY (part))"
+        f"COPY (SELECT {wanted}, {key} % {count} AS part FROM read_parquet({_quote_text(str(source))})) "  # noqa: S608 - quoted
+        f"TO {_quote_text(str(target))} (FORMAT parquet, COMPRESSION lz4_raw, PARTITION_BY (part))"
     )
     return sorted(target.iterdir())
 
 
-def _survey_parts(
+def _collect_part_statistics(
     parts: Sequence[Path], cutoff: pd.Timestamp, horizon_days: int, tell: Progress
 ) -> tuple[PartialStatistics, tuple[CleaningStep, ...]]:
     """Clean each part, replace it by its history before the cutoff, and collect its statistics."""
@@ -221,7 +222,7 @@ def _describe_parts(
 
 def _sort(connection: duckdb.DuckDBPyConnection, parts: Path, target: Path, schema: pa.Schema) -> None:
     """Write one table of all parts, sorted by customer."""
-    rows = connection.sql(f"FROM read_parquet({_text(f'{parts}/*')}) ORDER BY customer")
+    rows = connection.sql(f"FROM read_parquet({_quote_text(f'{parts}/*')}) ORDER BY customer")
     with open_feature_table(target, schema) as writer:
         for batch in rows.to_arrow_reader(ROWS_PER_GROUP):
             writer.write_table(pa.Table.from_batches([batch]).cast(schema))
@@ -248,11 +249,11 @@ def _add_up(some: Sequence[CleaningStep], more: Sequence[CleaningStep]) -> tuple
     )
 
 
-def _name(column: str) -> str:
+def _quote_name(column: str) -> str:
     """A quoted column name for SQL."""
     return '"' + column.replace('"', '""') + '"'
 
 
-def _text(value: str) -> str:
+def _quote_text(value: str) -> str:
     """A quoted text for SQL."""
     return "'" + value.replace("'", "''") + "'"

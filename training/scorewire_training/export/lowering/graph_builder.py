@@ -268,7 +268,7 @@ class GraphBuilder:
                 f"the parts of {name} do not fit into one graph: {str(error).strip().splitlines()[0]}",
                 "combine models that have rules of their own: trees, linear models, networks",
             ) from error
-        self._take_away_idle_nodes(model.graph)
+        self._remove_unused_nodes(model.graph)
         return model, coding, known
 
     def _add_vocabularies(
@@ -291,7 +291,7 @@ class GraphBuilder:
             known[column.feature] = tuple(dict.fromkeys((*known.get(column.feature, ()), *accepted)))
         return result
 
-    def _take_away_idle_nodes(self, graph: onnx.GraphProto) -> None:
+    def _remove_unused_nodes(self, graph: onnx.GraphProto) -> None:
         """Remove gathers of all columns, casts to the input's own type, and unused nodes and constants."""
         whole = tuple(range(len(self._slots)))
         own_type = TensorProto.DOUBLE if self._asked_double else TensorProto.FLOAT

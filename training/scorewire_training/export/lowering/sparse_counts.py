@@ -76,7 +76,7 @@ def normalize_counts(graph: Graph, counts: SparseCounts, kind: str) -> SparseCou
     """Divide rows by their "l1" or "l2" norm; rows of zeros are unchanged."""
     x = counts.values
     part = graph.node("Mul", [x, x]) if kind == "l2" else graph.node("Abs", [x])
-    norm = _add_up(graph, counts, graph.node("Reshape", [part, _column(graph)]), 1)
+    norm = _sum_by_row(graph, counts, graph.node("Reshape", [part, _column(graph)]), 1)
     if kind == "l2":
         norm = graph.node("Sqrt", [norm])
     none = graph.node("Equal", [norm, graph.constant(np.array([0.0]))])
@@ -117,7 +117,7 @@ def multiply(graph: Graph, counts: SparseCounts, weights: NDArray[np.float64]) -
     """Counts times weights of shape [width, targets]: double, [rows, targets]."""
     picked = _pick(graph, np.vstack([weights, np.zeros((1, weights.shape[1]))]), counts)
     product = graph.node("Mul", [picked, graph.node("Reshape", [counts.values, _column(graph)])])
-    return _add_up(graph, counts, product, weights.shape[1])
+    return _sum_by_row(graph, counts, product, weights.shape[1])
 
 
 def write_out(graph: Graph, counts: SparseCounts, indices: Sequence[int], *, absent: float = 0.0) -> str:
@@ -157,7 +157,7 @@ def _pick(graph: Graph, table: NDArray[np.float64], counts: SparseCounts) -> str
     return graph.node("Gather", [graph.constant(np.ascontiguousarray(table)), counts.places])
 
 
-def _add_up(graph: Graph, counts: SparseCounts, x: str, width: int) -> str:
+def _sum_by_row(graph: Graph, counts: SparseCounts, x: str, width: int) -> str:
     """Sum a tensor of shape [entries, width] by row: [rows, width]."""
     rows = graph.node("Reshape", [counts.rows, _column(graph)])
     if width > 1:

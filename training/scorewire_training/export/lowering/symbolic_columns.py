@@ -175,7 +175,7 @@ class SymbolicColumns:
             )
 
 
-def beside(parts: Sequence[SymbolicColumns], *, sparse: bool) -> SymbolicColumns:
+def join_columns(parts: Sequence[SymbolicColumns], *, sparse: bool) -> SymbolicColumns:
     """Join columns side by side; if the whole is sparse, zeros of dense parts are left out."""
     columns = tuple(column for part in parts for column in part.columns)
     pattern = None

@@ -87,7 +87,7 @@ def count_passed(
     builder.origins.extend(origins)
     trees: list[Tree] = []
     of_missing = np.empty(len(origins))
-    for places in _alike(origins, [len(own.values) for own in thresholds]):
+    for places in _group_by_steps(origins, [len(own.values) for own in thresholds]):
         functions = ColumnFunctions(builder, [origins[i] for i in places])
         turns = _ThresholdSearch(functions, [thresholds[i] for i in places], see)
         folded = turns.find()
@@ -125,7 +125,7 @@ def domains(builder: GraphBuilder) -> Mapping[str, tuple[float, float]]:
     """
     found: dict[str, tuple[float, float]] = {}
     origins = [origin for origin in dict.fromkeys(builder.origins) if has_domain(origin)]
-    for places in _alike(origins, [0] * len(origins)):
+    for places in _group_by_steps(origins, [0] * len(origins)):
         group = [origins[i] for i in places]
         for origin, (low, high) in zip(group, ColumnFunctions(builder, group).finite_ranges(), strict=True):
             before = found.get(origin.feature, (-np.inf, np.inf))
@@ -133,7 +133,7 @@ def domains(builder: GraphBuilder) -> Mapping[str, tuple[float, float]]:
     return {feature: (low, high) for feature, (low, high) in found.items() if low <= high}
 
 
-def _alike(origins: Sequence[ColumnOrigin], sizes: Sequence[int]) -> Iterator[list[int]]:
+def _group_by_steps(origins: Sequence[ColumnOrigin], sizes: Sequence[int]) -> Iterator[list[int]]:
     """Positions of columns with the same steps, in groups of limited size; `sizes` by column."""
 
     def key(place: int) -> tuple[int, ...]:
@@ -168,7 +168,7 @@ class _ThresholdSearch:
         low, high = self._low, self._high
         begin = self._bisect()
         starts = self._starts(begin)
-        reach = self._reach(begin)
+        reach = self._farthest_strays(begin)
         for column in np.flatnonzero(reach.any(axis=0)).tolist():
             single = _ThresholdSearch(self._functions.alone(column), [self._thresholds[column]], self._see)
             thresholds = np.flatnonzero(reach[:, column]).tolist()
@@ -222,7 +222,7 @@ class _ThresholdSearch:
             before = passed
         return [np.unique(np.concatenate(parts)) for parts in starts]
 
-    def _reach(self, begin: _Places) -> _Places:
+    def _farthest_strays(self, begin: _Places) -> _Places:
         """The farthest distance at which a number is on the wrong side of each threshold; 0 if none is.
 
         Also checks that the steps give the same counts for single rows.

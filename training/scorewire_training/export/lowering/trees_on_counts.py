@@ -77,7 +77,7 @@ def replace_by_counts(
         builder,
         counted,
         [part.passed for part in parts],
-        see=lambda values: _see(trees, values, zero_is_missing),
+        see=lambda values: _round_as_trees_do(trees, values, zero_is_missing),
         recode=lambda i, counts: parts[i].recode(counts),
     )
     for place, cell in zip(folded, tensor_columns(codes, len(folded)), strict=True):
@@ -90,7 +90,9 @@ def replace_by_counts(
     return replace(trees, ensemble=counting), replace(inputs, columns=tuple(columns))
 
 
-def _see(trees: TreeModel, values: NDArray[np.float64], zero_is_missing: bool) -> NDArray[np.float64]:
+def _round_as_trees_do(
+    trees: TreeModel, values: NDArray[np.float64], zero_is_missing: bool
+) -> NDArray[np.float64]:
     """The values as the trees compare them, after the library's rounding."""
     with np.errstate(over="ignore"):
         seen = values.astype(trees.input_type).astype(trees.ensemble.element_type).astype(np.float64)

@@ -71,7 +71,7 @@ def score_both_sides(
     kept = _without_repeated_refusals(compared, bundle)
     compared, bundle = compared.take(kept), bundle.take(kept)
     report_stage(f"Asking the fitted model for its scores ({len(compared):,} rows)")
-    fitted = _ask(fitted_model, codec, compared, sample_scores, bundle)
+    fitted = _score_with_model(fitted_model, codec, compared, sample_scores, bundle)
     settled = _without_one_sided_limits(compared, fitted, bundle)
     return Comparison(compared.take(settled), fitted.take(settled), bundle.take(settled))
 
@@ -136,7 +136,7 @@ def _without_one_sided_limits(
     ]
 
 
-def _ask(
+def _score_with_model(
     fitted_model: FittedModel,
     codec: FrameCodec,
     compared: ComparisonRows,

@@ -30,7 +30,7 @@ def pick_golden(
     The expected outputs are the fitted model's. The reason of a refusal is the
     bundle's, because only the bundle knows it.
     """
-    chosen = _choose(compared, _unsettled(fitted, bundle, outputs))
+    chosen = _choose(compared, _has_tie(fitted, bundle, outputs))
     rows = compared.rows.take(chosen)
     golden = manifest_pb2.Golden(output_tolerances=report.output_tolerances)
     golden.rows.row_count = golden.expected.row_count = len(rows)
@@ -49,15 +49,13 @@ def pick_golden(
     return golden
 
 
-def _unsettled(
-    fitted: FittedScores, bundle: BundleScores, outputs: Sequence[ModelOutput]
-) -> NDArray[np.bool_]:
+def _has_tie(fitted: FittedScores, bundle: BundleScores, outputs: Sequence[ModelOutput]) -> NDArray[np.bool_]:
     """Rows whose class is a tie, which another release of onnxruntime may break differently."""
-    unsettled = np.zeros(len(fitted.refused), dtype=np.bool_)
+    tied = np.zeros(len(fitted.refused), dtype=np.bool_)
     for output, wanted, found in zip(outputs, fitted.outputs, bundle.outputs, strict=True):
         if output.kind == schema_pb2.OUTPUT_KIND_CLASS:
-            unsettled |= (wanted != found).ravel() & ~fitted.refused
-    return unsettled
+            tied |= (wanted != found).ravel() & ~fitted.refused
+    return tied
 
 
 def _choose(compared: ComparisonRows, left_out: NDArray[np.bool_]) -> list[int]:

@@ -122,7 +122,7 @@ def _one_of_xgboost(
     if name in given and own is None:
         raise ExportError(f"--categories says that {name!r} holds codes, and the file has its categories")
     if own is not None:
-        settled = stored.settle(own, name)
+        settled = stored.complete(own, name)
         if name in given and settled != list(own):
             raise ExportError(f"--categories has others for {name!r} than the file: {settled[:8]}")
         return settled

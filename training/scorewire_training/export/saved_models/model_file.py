@@ -48,7 +48,7 @@ def read_model(path: Path, *, missing: float | None = None) -> SavedModel:
 
     Args:
         path: the file.
-        missing: for XGBoost, the number that meant missing in training beside NaN.
+        missing: for XGBoost, the number that meant missing in training in addition to NaN.
 
     Raises:
         ExportError: the file cannot be read, is damaged or of another format, was saved

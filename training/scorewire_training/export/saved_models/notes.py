@@ -53,7 +53,7 @@ def notes_of(
     for name, values in categories.items():
         if values is not None and "" in values and not isinstance(table[name].dtype, pd.CategoricalDtype):
             yield f"Read as the category '' of {name!r}, and not as missing: empty cells"
-        if values is not None and (strange := _strange(table[name], values)):
+        if values is not None and (strange := _unknown_values(table[name], values)):
             yield f"Scored as missing, since the model has no such category of {name!r}: {_list(strange)}"
 
 
@@ -67,7 +67,7 @@ def _of_xgboost(
     given: Categories,
 ) -> Iterator[str]:
     if math.isnan(missing_of(model)):
-        yield "Not in the file: a number for missing beside NaN; --missing gives one"
+        yield "Not in the file: a number that means missing in addition to NaN; --missing sets one"
     best, rounds = booster.attr("best_iteration"), booster.num_boosted_rounds()
     if model is booster and best is not None and int(best) + 1 < rounds:
         yield (
@@ -81,7 +81,7 @@ def _of_xgboost(
             yield f"Not in the file: categories of {names[i]!r}; the sample's dtype has {_list(own)}"
 
 
-def _strange(column: pd.Series[Any], values: Sequence[Any]) -> list[Any]:
+def _unknown_values(column: pd.Series[Any], values: Sequence[Any]) -> list[Any]:
     """The values of a column that are neither missing nor a category."""
     if not any(isinstance(value, str) for value in values):
         return []

@@ -24,7 +24,7 @@ from scorewire_training.export.trees.ensemble import (
     NodeMode,
     Tree,
 )
-from scorewire_training.export.trees.lightgbm_linear_trees import has_lines, read_lines
+from scorewire_training.export.trees.lightgbm_linear_trees import has_linear_leaves, read_linear_leaves
 from scorewire_training.export.trees.model import TreeModel
 
 _LINKS = {
@@ -102,12 +102,12 @@ def _read(booster: lightgbm.Booster, estimator: lightgbm.LGBMModel | None, *, by
         zero_is_missing=_zero_is_missing(sections, name),
         code_rounding=CodeRounding.TOWARDS_ZERO,
     )
-    is_linear = any(has_lines(section) for section in sections)
+    is_linear = any(has_linear_leaves(section) for section in sections)
     return TreeModel(
         family=f"{name} ({objective}{', linear trees' if is_linear else ''})",
         feature_count=int(header["max_feature_idx"]) + 1,
         input_type="float64",
-        ensemble=read_lines(ensemble, sections) if is_linear else ensemble,
+        ensemble=read_linear_leaves(ensemble, sections) if is_linear else ensemble,
         link=Link.SIGNED_SQUARE if "sqrt" in settings else link,
         slope=float(parameters.get("sigmoid", 1)),
         classes=_classes(estimator, objective, targets, name),

@@ -12,12 +12,12 @@ from scorewire_training.export.trees.ensemble import Ensemble, Tree
 from scorewire_training.export.trees.linear_boosters import LinearTrees
 
 
-def has_lines(section: Mapping[str, str]) -> bool:
+def has_linear_leaves(section: Mapping[str, str]) -> bool:
     """Whether a tree has linear models in its leaves."""
     return section.get("is_linear", "0") != "0"
 
 
-def read_lines(ensemble: Ensemble, sections: Sequence[Mapping[str, str]]) -> LinearTrees:
+def read_linear_leaves(ensemble: Ensemble, sections: Sequence[Mapping[str, str]]) -> LinearTrees:
     """The trees of an ensemble, with the linear models from their sections of the text."""
     trees: list[Tree] = []
     constants: list[float] = []
@@ -30,7 +30,7 @@ def read_lines(ensemble: Ensemble, sections: Sequence[Mapping[str, str]]) -> Lin
         trees.append(replace(tree, values=leaves[:, np.newaxis], targets=(number,)))
         own = tree.values[tree.is_leaf, 0].tolist()
         values.extend(own)
-        if not has_lines(section):
+        if not has_linear_leaves(section):
             constants.extend(own)
             features.extend([[]] * len(own))
             slopes.extend([[]] * len(own))

@@ -56,7 +56,7 @@ class LinearBooster:
             product = graph.node("Mul", [x, graph.constant(weights[np.newaxis, :])])
             product = graph.node("Where", [missing, zero, product])
             begun = graph.node("Pad", [product, pads, graph.constant(np.array(bias, np.float32))])
-            margins.append(_added_up(graph, begun, axis=1, count=len(weights) + 1, keep=True))
+            margins.append(_sequential_sum(graph, begun, axis=1, count=len(weights) + 1, keep=True))
         return margins[0] if len(margins) == 1 else graph.node("Concat", margins, axis=1)
 
 
@@ -112,20 +112,22 @@ class LinearTrees:
         taken = graph.node("Reshape", [taken, cube])
         products = graph.node("Mul", [taken, of_leaf(self.slopes)])
         begun = graph.node("Concat", [of_leaf(self.constants[:, np.newaxis]), products], axis=2)
-        line = _added_up(graph, begun, axis=2, count=width + 1, keep=False)
+        line = _sequential_sum(graph, begun, axis=2, count=width + 1, keep=False)
         lacks = graph.node("Cast", [graph.node("IsNaN", [taken])], to=TensorProto.INT64)
         lacking = graph.node("ReduceSum", [lacks, graph.constant(np.array([2]))], keepdims=0)
         complete = graph.node("Equal", [lacking, graph.constant(np.array(0))])
         answers = graph.node("Where", [complete, line, of_leaf(self.values)])
         rounds = tree_count // self.target_count
         turns = graph.constant(np.array([-1, rounds, self.target_count]))
-        margin = _added_up(graph, graph.node("Reshape", [answers, turns]), axis=1, count=rounds, keep=False)
+        margin = _sequential_sum(
+            graph, graph.node("Reshape", [answers, turns]), axis=1, count=rounds, keep=False
+        )
         if self.divisor != 1:
             margin = graph.node("Div", [margin, graph.constant(np.array(float(self.divisor)))])
         return margin
 
 
-def _added_up(graph: Graph, x: str, *, axis: int, count: int, keep: bool) -> str:
+def _sequential_sum(graph: Graph, x: str, *, axis: int, count: int, keep: bool) -> str:
     """Sums along an axis, from the first element to the last; `keep` keeps the axis with size 1."""
     sums = graph.node("CumSum", [x, graph.constant(np.array(axis))])
     last = np.array([count - 1]) if keep else np.array(count - 1)

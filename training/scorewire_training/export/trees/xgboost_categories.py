@@ -35,7 +35,7 @@ class StoredCategories:
         """Whether all names are ASCII, so that no name was cut."""
         return self.kept.isascii()
 
-    def settle(self, own: Sequence[object], feature: str) -> list[object]:
+    def complete(self, own: Sequence[object], feature: str) -> list[object]:
         """The categories in the order of their codes, completed by those of a sample.
 
         Raises:

@@ -52,7 +52,11 @@ def lower_calibrated(builder: GraphBuilder, model: Any, inputs: SymbolicColumns)
         scores = decision_score(builder, member, fold.estimator, model)
         if fold.method == "temperature":
             is_share = not hasattr(fold.estimator, "decision_function")
-            means.append(_heated(builder, scores, is_share, len(labels), float(fold.calibrators[0].beta_)))
+            means.append(
+                _softmax_at_temperature(
+                    builder, scores, is_share, len(labels), float(fold.calibrators[0].beta_)
+                )
+            )
             continue
         if fold.method == "isotonic":
             share = _interpolated(builder, scores, fold.calibrators)
@@ -142,7 +146,9 @@ def _interpolated(builder: GraphBuilder, scores: str, calibrators: list[Any]) ->
     return columns[0] if len(columns) == 1 else graph.node("Concat", columns, axis=1)
 
 
-def _heated(builder: GraphBuilder, scores: str, is_share: bool, count: int, beta: float) -> str:
+def _softmax_at_temperature(
+    builder: GraphBuilder, scores: str, is_share: bool, count: int, beta: float
+) -> str:
     """The softmax of the logits times a factor."""
     graph = builder.graph
     if is_share:

@@ -32,7 +32,7 @@ def lower_catboost_classifier(
             f"CatBoost writes other probabilities than its own where loss_function={loss!r}",
             f"use one of {', '.join(_CLASSIFYING)}",
         )
-    shares = _written(builder, model, inputs, "probabilities")
+    shares = _add_catboost_file(builder, model, inputs, "probabilities")
     return PredictionTensors(
         family=f"CatBoostClassifier ({loss})",
         element_type=TensorProto.FLOAT,
@@ -46,7 +46,7 @@ def lower_catboost_classifier(
 def lower_catboost_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
     """Sums of leaves in float, from CatBoost's own file, and their exponential for losses of counts."""
     loss = _loss(model)
-    value = _written(builder, model, inputs, "predictions")
+    value = _add_catboost_file(builder, model, inputs, "predictions")
     if loss.startswith(_LOGARITHMIC):
         value = builder.graph.node("Exp", [value])
     return PredictionTensors(
@@ -58,7 +58,7 @@ def _loss(model: Any) -> str:
     return str(model.get_all_params().get("loss_function", ""))
 
 
-def _written(builder: GraphBuilder, model: Any, inputs: SymbolicColumns, output: str) -> str:
+def _add_catboost_file(builder: GraphBuilder, model: Any, inputs: SymbolicColumns, output: str) -> str:
     """Add the nodes of the file that CatBoost writes; returns one of its outputs."""
     for column, borders in zip(inputs.columns, _borders(model, inputs.width), strict=True):
         builder.add_thresholds(column, borders)

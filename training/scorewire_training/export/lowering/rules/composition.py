@@ -13,7 +13,7 @@ from scorewire_training.export.lowering.arithmetic import scale_columns
 from scorewire_training.export.lowering.graph_builder import GraphBuilder
 from scorewire_training.export.lowering.pipelines import IMBALANCED, steps_at_predict
 from scorewire_training.export.lowering.registry import lower_step, lowers_step
-from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns, beside
+from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns, join_columns
 
 
 @lowers_step(Pipeline, IMBALANCED)
@@ -35,7 +35,7 @@ def lower_column_transformer(builder: GraphBuilder, step: Any, inputs: SymbolicC
         # A single name or number, not in a list, selects a column of shape [rows].
         flat = isinstance(selection, str | int | np.integer)
         parts.append(lower_step(builder, member, replace(inputs.take(places), flat=flat)))
-    return beside(parts, sparse=bool(step.sparse_output_))
+    return join_columns(parts, sparse=bool(step.sparse_output_))
 
 
 @lowers_step(FeatureUnion)
@@ -50,4 +50,4 @@ def lower_feature_union(builder: GraphBuilder, step: Any, inputs: SymbolicColumn
         if name in weights:
             part = scale_columns(builder, part, np.array([float(weights[name])]))
         parts.append(part)
-    return beside(parts, sparse=any(part.sparse for part in parts))
+    return join_columns(parts, sparse=any(part.sparse for part in parts))

@@ -21,8 +21,8 @@ from scorewire_training.export.lowering.symbolic_columns import (
     RawText,
     SymbolicColumns,
     TensorColumn,
-    beside,
     is_null,
+    join_columns,
     tensor_columns,
 )
 
@@ -50,7 +50,7 @@ def lower_simple_imputer(builder: GraphBuilder, step: Any, inputs: SymbolicColum
     result = inputs.take(kept).changed(tuple(filled[i] for i in kept))
     if step.add_indicator:
         watched = SymbolicColumns(tuple(indicators(builder, step.indicator_, inputs)))
-        result = beside([result, watched], sparse=inputs.sparse)
+        result = join_columns([result, watched], sparse=inputs.sparse)
     return replace(result, by_column=inputs.sparse)
 
 

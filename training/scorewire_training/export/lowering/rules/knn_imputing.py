@@ -25,7 +25,7 @@ _OTHER_IMPUTERS = "use an IterativeImputer or a SimpleImputer"
 
 
 @lowers_step(KNNImputer)
-def lower_near_imputer(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
+def lower_knn_imputer(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Replace a missing number by the mean of the nearest rows that have it, or else of all rows.
 
     The distance of two rows is a mean over the columns that both have.

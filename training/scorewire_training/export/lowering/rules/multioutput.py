@@ -18,7 +18,7 @@ from scorewire_training.export.lowering.prediction_tensors import (
     multilabel_prediction,
 )
 from scorewire_training.export.lowering.registry import lower_model, lowers_model
-from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns, beside, tensor_columns
+from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns, join_columns, tensor_columns
 
 
 @lowers_model(MultiOutputRegressor)
@@ -38,7 +38,7 @@ def lower_multi_output_classifier(
 ) -> PredictionTensors:
     """One model for each label."""
     members = [lower_model(builder, member, inputs) for member in model.estimators_]
-    return multilabel_prediction(builder, family_of(model, members), _alike(members, model))
+    return multilabel_prediction(builder, family_of(model, members), _members(members, model))
 
 
 @lowers_model(RegressorChain)
@@ -50,7 +50,7 @@ def lower_regressor_chain(builder: GraphBuilder, model: Any, inputs: SymbolicCol
         member = lower_model(builder, estimator, given)
         members.append(member)
         values.append(as_double(builder, member, member.value, model))
-        given = beside([given, SymbolicColumns(tensor_columns(values[-1], 1))], sparse=inputs.sparse)
+        given = join_columns([given, SymbolicColumns(tensor_columns(values[-1], 1))], sparse=inputs.sparse)
     ordered = [values[place] for place in np.argsort(model.order_)]
     value = builder.graph.node("Concat", ordered, axis=1)
     return PredictionTensors(family=family_of(model, members), value=value, width=len(values))
@@ -69,13 +69,13 @@ def lower_classifier_chain(builder: GraphBuilder, model: Any, inputs: SymbolicCo
                 "use a MultiOutputClassifier, or a label for each class",
             )
         members.append(member)
-        said = SymbolicColumns(tensor_columns(_said(builder, model, estimator, member), 1))
-        given = beside([given, said], sparse=inputs.sparse)
+        passed_on = SymbolicColumns(tensor_columns(_passed_on(builder, model, estimator, member), 1))
+        given = join_columns([given, passed_on], sparse=inputs.sparse)
     ordered = [members[place] for place in np.argsort(model.order_)]
-    return multilabel_prediction(builder, family_of(model, members), _alike(ordered, model))
+    return multilabel_prediction(builder, family_of(model, members), _members(ordered, model))
 
 
-def _said(builder: GraphBuilder, model: Any, estimator: Any, member: PredictionTensors) -> str:
+def _passed_on(builder: GraphBuilder, model: Any, estimator: Any, member: PredictionTensors) -> str:
     """The prediction of a member that the next members of a chain get, [rows, 1]."""
     match getattr(model, "chain_method_", "predict"):
         case "predict":
@@ -91,7 +91,7 @@ def _said(builder: GraphBuilder, model: Any, estimator: Any, member: PredictionT
             )
 
 
-def _alike(members: list[PredictionTensors], model: Any) -> list[PredictionTensors]:
+def _members(members: list[PredictionTensors], model: Any) -> list[PredictionTensors]:
     """The members; without probabilities if the model has none because one member has none."""
     return (
         members

@@ -45,13 +45,13 @@ def lower_hashes(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> S
 
 
 @lowers_step(TfidfVectorizer)
-def lower_weighed_counts(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
+def lower_tf_idf_counts(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Counts weighted by inverse document frequency, normalized by row."""
     return _sparse(_weigh(builder, step._tfidf, _count(builder, step, inputs)))
 
 
 @lowers_step(TfidfTransformer)
-def lower_weights(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
+def lower_tf_idf(builder: GraphBuilder, step: Any, inputs: SymbolicColumns) -> SymbolicColumns:
     """Numbers weighted by inverse document frequency, normalized by row."""
     counts = builder.counts(inputs)
     if counts is not None:

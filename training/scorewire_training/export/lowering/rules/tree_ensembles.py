@@ -184,7 +184,7 @@ def _categories_of_xgboost(
     for i in categoricals:
         feature = _feature(inputs.columns[i])
         own = list(builder.categories[feature])
-        found[i] = stored[i].settle(own, feature) if i in stored else own
+        found[i] = stored[i].complete(own, feature) if i in stored else own
     return found
 
 
