@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
 import pytest
 from google.rpc import code_pb2
 from grpc import aio
@@ -15,8 +16,10 @@ from scorewire_proto.v1 import errors_pb2, prediction_pb2
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings import methods
 from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
+from scorewire_server.engine.snapshot import LoadedVersion
 from scorewire_server.settings import Settings
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, Failure, failure_from, sum_request
+from tests.scorewire_server.models import snapshot_of
 
 TYPED_PATH = "/scorewire.models.sum.v1.SumService/Predict"
 REQUEST = sum_request().SerializeToString()
@@ -127,3 +130,51 @@ async def assert_counts(running: RunningEngine) -> None:
     for histogram in (counted.decode, counted.run, counted.encode):
         assert sum(histogram.counts) == 2
         assert histogram.sum_ns > 0
+
+
+async def assert_latest_snapshot(running: RunningEngine, summing: LoadedVersion) -> None:
+    """An engine without models answers each call by the snapshot that was published last."""
+    assert (await failure_of(running.unary())).reason == "MODEL_NOT_FOUND"
+    running.engine.publish(snapshot_of(summing))
+    assert await running.unary()
+    running.engine.publish(snapshot_of())
+    assert (await failure_of(running.unary())).reason == "MODEL_NOT_FOUND"
+
+
+async def assert_waiting_predictions(running: RunningEngine, summing: LoadedVersion) -> None:
+    """Predictions for models that an engine does not have wait while the first bundles are loaded."""
+    running.engine.publish(snapshot_of(), loading=True)
+    predict = asyncio.ensure_future(running.unary())
+    typed = asyncio.ensure_future(running.unary(b"", TYPED_PATH))
+    unknown = asyncio.ensure_future(running.unary(b"", "/scorewire.models.other.v1.OtherService/Predict"))
+    stream = running.stream()
+    await stream.write(MESSAGE)
+    # The other calls have arrived before this one, which is answered.
+    control = running.stream("/test.Control/Count")
+    await control.write(b"1")
+    await control.read()
+    with pytest.raises(aio.AioRpcError) as caught:
+        await running.unary(timeout=0.05)
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert not any(call.done() for call in (predict, typed, unknown))
+    running.engine.publish(snapshot_of(summing))
+    assert prediction_pb2.PredictResponse.FromString(await predict).version == "1.0.0"
+    # The row lacks a required feature, so this failure shows that the call has reached the model.
+    assert (await failure_of(typed)).reason == "INVALID_REQUEST"
+    assert (await failure_of(unknown)).code == grpc.StatusCode.UNIMPLEMENTED
+    assert prediction_pb2.PredictStreamResponse.FromString(await stream.read()).HasField("response")
+    await stream.done_writing()
+    assert await stream.code() == grpc.StatusCode.OK
+
+
+async def assert_told_of_stop(running: RunningEngine) -> None:
+    """Predictions that wait for bundles fail when the engine stops."""
+    running.engine.publish(snapshot_of(), loading=True)
+    calls = [asyncio.ensure_future(running.unary()), asyncio.ensure_future(running.unary(b"", TYPED_PATH))]
+    control = running.stream("/test.Control/Count")
+    await control.write(b"1")
+    await control.read()
+    await running.engine.stop(20)
+    for call in calls:
+        failure = await failure_of(call)
+        assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")

@@ -24,9 +24,11 @@ from tests.scorewire_server.engine.running import (
     CONTROL,
     MESSAGE,
     REQUEST,
-    TYPED_PATH,
     Start,
     assert_counts,
+    assert_latest_snapshot,
+    assert_told_of_stop,
+    assert_waiting_predictions,
     failure_of,
     starting,
     until,
@@ -151,51 +153,15 @@ async def test_a_fault_of_the_server_is_internal_with_a_fixed_text(start: Start,
 
 
 async def test_calls_see_the_snapshot_that_was_published_last(start: Start, sum_bundle: Bundle) -> None:
-    running = await start()
-    assert (await failure_of(running.unary())).reason == "MODEL_NOT_FOUND"
-    running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros)))
-    assert await running.unary()
-    running.engine.publish(snapshot_of())
-    assert (await failure_of(running.unary())).reason == "MODEL_NOT_FOUND"
+    await assert_latest_snapshot(await start(), loaded_version(sum_bundle, zeros))
 
 
 async def test_predictions_wait_while_the_first_bundles_are_loaded(start: Start, sum_bundle: Bundle) -> None:
-    running = await start()
-    running.engine.publish(snapshot_of(), loading=True)
-    predict = asyncio.ensure_future(running.unary())
-    typed = asyncio.ensure_future(running.unary(b"", TYPED_PATH))
-    unknown = asyncio.ensure_future(running.unary(b"", "/scorewire.models.other.v1.OtherService/Predict"))
-    stream = running.stream()
-    await stream.write(MESSAGE)
-    # The other calls have arrived before this one, which is answered.
-    control = running.stream("/test.Control/Count")
-    await control.write(b"1")
-    await control.read()
-    with pytest.raises(aio.AioRpcError) as caught:
-        await running.unary(timeout=0.05)
-    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert not any(call.done() for call in (predict, typed, unknown))
-    running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros)))
-    assert prediction_pb2.PredictResponse.FromString(await predict).version == "1.0.0"
-    # The row lacks a required feature, so this failure shows that the call has reached the model.
-    assert (await failure_of(typed)).reason == "INVALID_REQUEST"
-    assert (await failure_of(unknown)).code == grpc.StatusCode.UNIMPLEMENTED
-    assert prediction_pb2.PredictStreamResponse.FromString(await stream.read()).HasField("response")
-    await stream.done_writing()
-    assert await stream.code() == grpc.StatusCode.OK
+    await assert_waiting_predictions(await start(), loaded_version(sum_bundle, zeros))
 
 
 async def test_a_prediction_that_waits_for_bundles_is_told_when_the_engine_stops(start: Start) -> None:
-    running = await start()
-    running.engine.publish(snapshot_of(), loading=True)
-    calls = [asyncio.ensure_future(running.unary()), asyncio.ensure_future(running.unary(b"", TYPED_PATH))]
-    control = running.stream("/test.Control/Count")
-    await control.write(b"1")
-    await control.read()
-    await running.engine.stop(20)
-    for call in calls:
-        failure = await failure_of(call)
-        assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+    await assert_told_of_stop(await start())
 
 
 async def test_stop_waits_for_calls_and_streams_in_flight(start: Start, sum_bundle: Bundle) -> None:
