@@ -134,6 +134,8 @@ def serving(
     """
     folder.mkdir(parents=True, exist_ok=True)
     port_file, log_file = folder / "port", folder / "log"
+    # An earlier server of the folder had another port.
+    port_file.unlink(missing_ok=True)
     arguments = [*command, "serve", "--models", models, "--listen", "127.0.0.1:0", "--metrics-port", "0"]
     arguments += ["--port-file", port_file, "--drain-seconds", "0", *flags]
     with log_file.open("wb") as log:

@@ -30,7 +30,8 @@ class CallContext:
 
     Attributes:
         method: the path, like /scorewire.v1.PredictionService/Predict.
-        metadata: names and values as received; `--max-metadata-bytes` bounds their size.
+        metadata: names and values as received; `--max-metadata-bytes` bounds their size. Empty for messages
+            that the native engine forwards: it keeps no metadata of predictions once they are admitted.
         peer: the other end of the connection.
         deadline: a time of `time.monotonic`; None if the caller set no deadline.
     """

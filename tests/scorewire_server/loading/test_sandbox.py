@@ -111,7 +111,7 @@ async def test_a_child_that_has_just_ended_keeps_its_own_exit_code() -> None:
     assert codes == {-signal.SIGKILL}
 
 
-async def test_a_graph_without_end_holds_up_no_other_and_ends_when_sandbox_do(models: Path) -> None:
+async def test_a_graph_without_end_holds_up_no_other_and_ends_with_the_sandbox(models: Path) -> None:
     write_endless_bundle(models)
     bundles.write_sum_bundle(models)
     endless, sound = scan(models)
@@ -129,7 +129,7 @@ async def test_a_graph_without_end_holds_up_no_other_and_ends_when_sandbox_do(mo
     assert all(child.returncode is not None for child in children)
 
 
-async def test_more_sandbox_than_processes_wait_for_each_other(models: Path) -> None:
+async def test_loads_beyond_the_number_of_processes_wait_for_each_other(models: Path) -> None:
     for version in ("1.0.0", "1.1.0", "1.2.0"):
         bundles.write_sum_bundle(models, version=version)
     sandbox = Sandbox(seconds=60, memory_bytes=1 << 30, threads=1, engine="reference", processes=1)

@@ -6,7 +6,7 @@ from scorewire_server.engine.encodings.methods import PREDICT, PREDICT_STREAM
 from scorewire_server.engine.interpreted.observer import Prediction
 from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot
 from scorewire_server.engine.statistics import RouteKey, RouteStatistics, Statistics, VersionStatistics
-from scorewire_server.errors import code_and_reason
+from scorewire_server.errors import Code, Reason
 
 
 class PredictionCounter:
@@ -24,10 +24,10 @@ class PredictionCounter:
 
     def observe(self, prediction: Prediction) -> None:
         """Count a prediction."""
-        if prediction.error is None:
+        if prediction.failure is None:
             self._count_answer(prediction)
         else:
-            self._count_failure(prediction, prediction.error)
+            self._count_failure(prediction, *prediction.failure)
 
     def _count_answer(self, prediction: Prediction) -> None:
         route, version = prediction.route, prediction.version
@@ -52,8 +52,7 @@ class PredictionCounter:
         counted = self._route_statistics(route, version)
         counted.count_answer(request.row_count, scores, version.score_output, seconds)
 
-    def _count_failure(self, prediction: Prediction, error: Exception) -> None:
-        code, reason = code_and_reason(error)
+    def _count_failure(self, prediction: Prediction, code: Code, reason: Reason) -> None:
         self.statistics.count_failure(prediction.method.counted_as, code, reason)
         if prediction.route is not None and prediction.version is not None:
             failed = self._route_statistics(prediction.route, prediction.version).failed

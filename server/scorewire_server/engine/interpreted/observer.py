@@ -16,6 +16,7 @@ from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.encoding import Request
 from scorewire_server.engine.encodings.methods import PredictionMethod
 from scorewire_server.engine.snapshot import LoadedVersion, Route
+from scorewire_server.errors import Code, Reason
 
 
 class Prediction:
@@ -29,7 +30,7 @@ class Prediction:
         version: the version that was picked; None without a route.
         request: the rows; None if they could not be read.
         scores: outputs and errors of the rows; None if they were not scored.
-        error: why the message was not answered with scores; None if it was.
+        failure: the code and the reason of the failure; None for a prediction that was answered.
         began_ns: when the message arrived. All times are of `perf_counter_ns`.
         decoded_ns: when the rows were read.
         scored_ns: when the rows were scored.
@@ -41,7 +42,7 @@ class Prediction:
         "context",
         "decoded_ns",
         "ended_ns",
-        "error",
+        "failure",
         "message_bytes",
         "method",
         "request",
@@ -59,7 +60,7 @@ class Prediction:
         self.version: LoadedVersion | None = None
         self.request: Request | None = None
         self.scores: Scores | None = None
-        self.error: Exception | None = None
+        self.failure: tuple[Code, Reason] | None = None
         self.began_ns = perf_counter_ns()
         self.decoded_ns = self.scored_ns = self.ended_ns = 0
 

@@ -23,7 +23,7 @@ from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
 from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import Statistics
 from scorewire_server.engine.validation import check_answer, check_request, find_route
-from scorewire_server.errors import CallError, is_fault
+from scorewire_server.errors import CallError, code_and_reason, is_fault
 from scorewire_server.logs import log_fault
 from scorewire_server.settings import Settings
 
@@ -115,6 +115,9 @@ class Predictor:
         encoding = method.encoding
         call = None
         try:
+            # A message of a stream is answered by the id in it, so it is read first.
+            if not method.stream and context.expired:
+                raise expired()
             call = encoding.decode(data)
             answer = encoding.encode(call, await self._score(call, prediction, hold))
             check_answer(len(answer), self._limits.max_message_bytes)
@@ -144,7 +147,8 @@ class Predictor:
 
     def _end(self, prediction: Prediction, error: Exception | None = None) -> None:
         """Tell the observers of a prediction that was answered or has failed."""
-        prediction.error = error
+        # Not the exception, whose traceback refers to this prediction: the circle would keep the message.
+        prediction.failure = None if error is None else code_and_reason(error)
         prediction.ended_ns = perf_counter_ns()
         for observer in self._observers:
             observer.observe(prediction)

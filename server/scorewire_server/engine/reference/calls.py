@@ -18,14 +18,21 @@ from grpc import aio
 
 from scorewire_server.engine.context import CallContext, Peer, deadline_in
 from scorewire_server.engine.encodings.methods import METHODS, PredictionMethod, typed_method
-from scorewire_server.engine.interpreted.admission import admit
 from scorewire_server.engine.interpreted.failures import expired
 from scorewire_server.engine.interpreted.predictor import Predictor
 from scorewire_server.engine.port import ControlMethod, StreamMethod
 from scorewire_server.engine.reference import compression
+from scorewire_server.engine.reference.admission import admit
 from scorewire_server.engine.reference.compression import MessageError, Messages
 from scorewire_server.engine.reference.quota import Quota
-from scorewire_server.errors import STATUS_CODES, STATUS_DETAILS_KEY, CallError, is_fault, to_status
+from scorewire_server.errors import (
+    STATUS_CODES,
+    STATUS_DETAILS_KEY,
+    CallError,
+    DeadlineExceededError,
+    is_fault,
+    to_status,
+)
 from scorewire_server.logs import log_fault
 from scorewire_server.settings import Settings
 
@@ -161,9 +168,6 @@ class Calls(grpc.GenericRpcHandler):
                 async for answer in answers(messages, context):
                     yield messages.write(answer)
             except Exception as error:
-                # The caller may have gone away at the moment at which the stream's time was over.
-                if isinstance(error, CallError) and servicer.done():
-                    return
                 await _abort(servicer, prediction.counted_as if prediction else path, error)
 
         return grpc.stream_stream_rpc_method_handler(handle)
@@ -179,6 +183,9 @@ class Calls(grpc.GenericRpcHandler):
         except CallError as error:
             if prediction is not None:
                 self._predictor.refuse(prediction, context, error)
+            elif isinstance(error, DeadlineExceededError):
+                # In gRPC's own words, since those of the contract are about predictions.
+                raise MessageError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
             raise
 
     def _messages(self, servicer: _Servicer) -> Messages:
