@@ -92,13 +92,13 @@ class Settings:
     trial_seconds: Annotated[
         float,
         seconds(3600),
-        "Time for the first load of a bundle, which is a trial in a process of its own; 0 loads bundles"
-        " without a trial.",
+        "Time for the trial of a bundle: its first load, in a sandbox process; 0 loads bundles without a"
+        " trial.",
     ] = 60.0
     trial_memory_bytes: Annotated[
         int,
         integer(0, 1 << 46),
-        "Memory for that trial; 0 is 4 GiB, or 40 times the size of the bundle's graph if that is more.",
+        "Memory of the sandbox; 0 is 4 GiB, or 40 times the size of the bundle's graph if that is more.",
     ] = 0
     trial_processes: Annotated[
         int,

@@ -253,9 +253,9 @@ def output_columns(outputs: Sequence[Output]) -> list[tuple[str, Output, int]]:
     """The columns of the outputs in a table of predictions: column name, output, position in the output."""
     taken = {"score", "label", "error"}
     columns = []
-    told = _first(outputs, OutputKind.CLASS)
+    classes = _first(outputs, OutputKind.CLASS)
     for output in outputs:
-        if output is told and output.width == 1:
+        if output is classes and output.width == 1:
             continue
         labelled = len(output.class_labels) == output.width
         suffixes = output.class_labels if labelled else tuple(map(str, range(output.width)))

@@ -323,10 +323,10 @@ class _Input:
             if len(coded.values) != vocabularies[coded.vocabulary].size:
                 raise ValueError(f"input {self.name!r}, column {i}: not one value for each text")
             # The value of an unknown text comes last, where index -1 finds it.
-            told = np.array([*coded.values, coded.unknown_value])
+            declared = np.array([*coded.values, coded.unknown_value])
             with np.errstate(over="ignore", invalid="ignore"):
-                values = told.astype(self._dtype)
-                held = self._dtype in (np.float32, np.float64) or (values == told).all()
+                values = declared.astype(self._dtype)
+                held = self._dtype in (np.float32, np.float64) or (values == declared).all()
             if not held:
                 raise ValueError(
                     f"input {self.name!r}, column {i}: a value for a text does not have the input's type"

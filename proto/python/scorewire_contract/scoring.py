@@ -143,7 +143,7 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
         raise GoldenMismatchError(f"golden rows refused are {found[:3]}..., expected {wanted[:3]}...")
     if len(found) == count:
         raise GoldenMismatchError("the golden rows prove nothing: every one of them is refused")
-    for told, output, values in zip(schema.outputs, expected.outputs, scores.outputs, strict=True):
+    for declared, output, values in zip(schema.outputs, expected.outputs, scores.outputs, strict=True):
         answered = output.texts if values.dtype == object else output.numbers
         if len(answered) != values.size:
             raise GoldenMismatchError(f"the golden rows do not fit output {output.name!r}")
@@ -151,8 +151,8 @@ def score_golden(bundle: Bundle, run: RunGraph) -> int:
             _compare_texts(output.name, values, np.array(output.texts, dtype=object).reshape(values.shape))
             continue
         target = np.array(output.numbers).reshape(values.shape)
-        _check_classes(told, target)
-        bad = ~within_tolerance(values, target, golden_tolerance(golden, told))
+        _check_classes(declared, target)
+        bad = ~within_tolerance(values, target, golden_tolerance(golden, declared))
         if bad.any():
             row, column = (int(i) for i in np.argwhere(bad)[0])
             raise GoldenMismatchError(
@@ -171,8 +171,8 @@ def golden_tolerance(golden: manifest_pb2.Golden, output: schema_pb2.OutputSchem
 
 def _check_classes(output: schema_pb2.OutputSchema, values: NDArray[np.float64]) -> None:
     """Check that the values of a class output are indices into its labels."""
-    told = values[~np.isnan(values)]
-    known = (told >= 0) & (told < len(output.class_labels)) & (told == np.floor(told))
+    present = values[~np.isnan(values)]
+    known = (present >= 0) & (present < len(output.class_labels)) & (present == np.floor(present))
     if output.kind == schema_pb2.OUTPUT_KIND_CLASS and not known.all():
         raise GoldenMismatchError(f"output {output.name!r} is a class, and has values without a label")
 

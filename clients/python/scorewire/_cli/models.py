@@ -145,7 +145,7 @@ def split(client: Client, *, model: str, weights: tuple[str, ...], clear: bool) 
         if not (version and weight.isdecimal()) or version in shares:
             raise click.UsageError(f"{each!r} is not VERSION=WEIGHT, each version once, like 1.0.0=90")
         shares[version] = int(weight)
-    click.echo(f"{model}: {_told(client.set_split(model, shares))}")
+    click.echo(f"{model}: {_split_text(client.set_split(model, shares))}")
 
 
 @_command(models, "shadow")
@@ -184,11 +184,14 @@ def rollback(client: Client, *, model: str) -> None:
     with console.spinner(f"rolling {model} back"):
         status = client.roll_back(model)
     routing = status.routing
-    told = [_told(status), *(f"{alias} is {version}" for alias, version in sorted(routing.aliases.items()))]
+    parts = [
+        _split_text(status),
+        *(f"{alias} is {version}" for alias, version in sorted(routing.aliases.items())),
+    ]
     if routing.shadow is not None:
-        told.append(f"{routing.shadow.share:.1%} of the calls are copied to {routing.shadow.version}")
+        parts.append(f"{routing.shadow.share:.1%} of the calls are copied to {routing.shadow.version}")
     left = "1 more step" if status.rollbacks == 1 else f"{status.rollbacks} more steps"
-    click.echo(f"{model}: {', '.join(told)}; {left} back can be taken")
+    click.echo(f"{model}: {', '.join(parts)}; {left} back can be taken")
 
 
 @_command(models, "stats")
@@ -257,7 +260,7 @@ def compare(client: Client, *, model: str, versions: tuple[str, ...], seconds: f
     console.make_console().print(comparison_table(comparison, whole=not seconds))
 
 
-def _told(status: ModelStatus) -> str:
+def _split_text(status: ModelStatus) -> str:
     """Which versions answer calls that name no version, as a sentence."""
     split = status.routing.split
     if not split:

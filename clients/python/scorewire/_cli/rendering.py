@@ -210,9 +210,11 @@ def _ratio_verdict(comparison: Comparison) -> str:
         return f"[yellow]{dropped:,} copies were left out[/]" if dropped else "copies of calls"
     if comparison.sample_ratio is None:
         return "[yellow]no split over both: calls may differ[/]"
-    told = f"p = {comparison.sample_ratio:.3g}"
+    p_value = f"p = {comparison.sample_ratio:.3g}"
     return (
-        f"[bold red]not as the split says, {told}[/]" if comparison.in_doubt else f"as the split says, {told}"
+        f"[bold red]not as the split says, {p_value}[/]"
+        if comparison.in_doubt
+        else f"as the split says, {p_value}"
     )
 
 
@@ -229,8 +231,8 @@ def _distribution_verdict(test: Difference | None) -> str:
 
 
 def _coloured_verdict(test: Difference, size: str) -> str:
-    told = f"{size}, p = {test.p_value:.3g}"
-    return f"[yellow]differs: {told}[/]" if test.differs else f"no difference shown: {told}"
+    shown = f"{size}, p = {test.p_value:.3g}"
+    return f"[yellow]differs: {shown}[/]" if test.differs else f"no difference shown: {shown}"
 
 
 def _latency(side: Side) -> Distribution:
