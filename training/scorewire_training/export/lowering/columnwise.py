@@ -43,12 +43,21 @@ class Columnwise:
     sources: Callable[[Any, int], Sequence[int] | None] = lambda _, width: range(width)
 
 
-_COLUMNWISE: dict[type | str, Columnwise] = {}
+_COLUMNWISE: dict[type, Columnwise] = {}
 
 
 def declare_columnwise(classes: Sequence[type | str], columnwise: Columnwise) -> None:
-    """Declare how the steps of some classes compute their columns."""
-    _COLUMNWISE.update(dict.fromkeys(classes, columnwise))
+    """Declare how the steps of some classes compute their columns.
+
+    Raises:
+        TypeError: a class is given by its name, under which no step would be found.
+    """
+    for cls in classes:
+        if isinstance(cls, str):
+            raise TypeError(
+                f"{cls} computes its columns one by one, so the class itself is needed, not its name"
+            )
+        _COLUMNWISE[cls] = columnwise
 
 
 def trace(step: object, given: SymbolicColumns, made: SymbolicColumns) -> SymbolicColumns:

@@ -88,6 +88,9 @@ def lowers_step(
     Args:
         *classes: the classes, by full name where their library may not be installed.
         columnwise: how the step computes each column from one other column alone, if it does.
+
+    Raises:
+        TypeError: a columnwise step is given by its name; its origin is looked up by its class.
     """
     if columnwise is not None:
         declare_columnwise(classes, columnwise)
