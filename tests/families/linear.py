@@ -73,11 +73,11 @@ LINEAR = [
         fit=whole(make_pipeline(IterativeImputer(max_iter=3, add_indicator=True), linear_model.Ridge())),
     ),
     Family(
-        name="iterative imputer that draws lots",
+        name="iterative imputer that draws at random",
         fit=whole(
             make_pipeline(IterativeImputer(sample_posterior=True, random_state=0), linear_model.Ridge())
         ),
-        refused="by lot",
+        refused="at random",
     ),
     Family(name="naive Bayes", fit=after_preparation(GaussianNB()), target="three"),
 ]

@@ -45,10 +45,10 @@ OTHERS = [
     Family(name="dummy of classes", fit=after_preparation(dummy.DummyClassifier()), target="named"),
     Family(name="dummy of numbers", fit=after_preparation(dummy.DummyRegressor()), target="pair"),
     Family(
-        name="dummy that draws lots",
+        name="dummy that draws at random",
         fit=after_preparation(dummy.DummyClassifier(strategy="stratified")),
         target="two",
-        refused="by lot",
+        refused="at random",
     ),
     Family(
         name="k-means", fit=after_preparation(cluster.KMeans(4, n_init=1, random_state=0)), prepare=everything

@@ -116,7 +116,7 @@ def make_result(
             CleaningStep(name="no customer", reason="nobody to foretell", rows_taken=300, rows_left=1_400),
             CleaningStep(name="duplicates", reason="the same line again", rows_taken=200, rows_left=1_200),
         ),
-        "evaluation_protocol": ("Fitted on the first two thirds.", "Judged by the last third."),
+        "evaluation_protocol": ("Fitted on the first two thirds.", "Evaluated on the last third."),
         "limits": ("It knows four countries.",),
         "learning_curve": LearningCurve(
             loss_name="mean loss",

@@ -46,8 +46,8 @@ def test_without_a_file_the_defaults_are_in_force() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sead = 1", "sead is no setting; did you mean seed?"),
-        ("x = 1", "x is no setting; the keys are data, version"),
+        ("sead = 1", "sead is not a setting; did you mean seed?"),
+        ("x = 1", "x is not a setting; the keys are data, version"),
         ('seed = "1"', 'seed is "1": write a whole number'),
         ("seed = true", "seed is true: write a whole number"),
         ("seed = 1.0", "seed is 1.0: write a whole number"),

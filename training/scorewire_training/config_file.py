@@ -85,7 +85,7 @@ def _read(path: Path, config_class: type[TrainingConfig]) -> dict[str, Any]:
         if key not in names:
             near = difflib.get_close_matches(key, names, 1)
             hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(names)}"
-            raise TrainingError(f"{path}: {key} is no setting; {hint}")
+            raise TrainingError(f"{path}: {key} is not a setting; {hint}")
         values[key] = _convert(value, hints[key], f"{path}: {key}")
     return values
 

@@ -77,7 +77,7 @@ def read_numbers(column: pd.Series[Any]) -> pd.Series[float]:
     odd = column.notna() & ~numbers.abs().lt(float("inf"))
     if odd.any():
         raise TrainingError(
-            f"column {column.name} has '{column[odd].iloc[0]}', which is no finite number: "
+            f"column {column.name} has '{column[odd].iloc[0]}', which is not a finite number: "
             "correct it or leave it empty"
         )
     return numbers

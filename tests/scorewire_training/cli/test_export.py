@@ -80,7 +80,7 @@ def test_help_teaches_with_an_example() -> None:
     ("arguments", "message"),
     [
         (("--mlflow", "models:/x/1", "--name", "x"), "--name is not for --mlflow"),
-        (("--mlflow", "x/1"), "'x/1' is no registered model: write it like models:/repurchase/3"),
+        (("--mlflow", "x/1"), "'x/1' is not a registered model: write it like models:/repurchase/3"),
         (("--name", "x"), "give the bundle a --name and a --version"),
         (("--name", "x", "--version", "1.0.0"), "or a registered bundle by --mlflow"),
     ],

@@ -33,7 +33,7 @@ def test_repurchase_trains_from_a_csv_file_and_says_what_comes_next(tmp_path: Pa
     manifest = read_bundle(models / "repurchase" / "2.0.0-rc.1").manifest
     assert "60 days" in manifest.description
     card = (models / "repurchase" / "2.0.0-rc.1" / "model_card.md").read_text()
-    assert "Judged by all customers at 2020-09-15" in card
+    assert "Evaluated on all customers at 2020-09-15" in card
     row = next(line for line in result.output.splitlines() if line.startswith("│ auc "))
     assert f"{manifest.metrics['auc']:.3f}" in row
     assert f"recency {manifest.metrics['auc_recency_baseline']:.3f}, frequency" in row
@@ -89,7 +89,7 @@ def test_options_come_before_the_file_and_mistakes_in_it_name_it(tmp_path: Path)
     settings.write_text("horizon_days = 30\n")
     result = _run("game-revenue", "--config", settings, "--output", tmp_path)
     assert result.exit_code == 1
-    assert f"{settings}: horizon_days is no setting" in result.output
+    assert f"{settings}: horizon_days is not a setting" in result.output
 
 
 def test_a_run_is_written_to_mlflow_registered_once_and_exported_again(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_run_is_written_to_mlflow_registered_once_and_exported_again(tmp_path:
     [
         (("repurchase", "--data", "absent.csv"), "absent.csv cannot be read"),
         (("repurchase", "--horizon-days", "0"), "horizon_days is 0: choose 1 to 3650"),
-        (("repurchase", "--cut", "2031-01-01"), "the cut 2031-01-01 is not from 1997-06-30 to 1998-04-01"),
+        (("repurchase", "--cut", "2031-01-01"), "the cutoff 2031-01-01 is not from 1997-06-30 to 1998-04-01"),
         (("game-revenue", "--version", "first"), "version 'first' is not semantic"),
         (("game-revenue", "--data", "users.xlsx"), "neither .csv nor .parquet"),
     ],

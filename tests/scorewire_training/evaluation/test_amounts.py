@@ -27,7 +27,7 @@ def test_amounts_are_measured_over_all_rows_and_over_ordinary_ones() -> None:
     assert "gini_constant_baseline" not in metrics
 
 
-def test_the_lead_is_over_the_best_rival_and_its_interval_is_that_of_pairs() -> None:
+def test_the_lead_is_over_the_best_baseline_and_its_interval_is_that_of_pairs() -> None:
     rng = np.random.default_rng(0)
     truth = rng.lognormal(0, 2, 500)
     metrics = _evaluate(truth, truth * 0.9, median=1.0, far=1e4)

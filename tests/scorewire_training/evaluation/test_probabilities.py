@@ -11,7 +11,7 @@ from scorewire_training.evaluation import (
 )
 
 
-def test_probabilities_are_measured_beside_their_rivals() -> None:
+def test_probabilities_are_measured_beside_their_baselines() -> None:
     labels = [0, 0, 1, 1]
     metrics = evaluate_probabilities(
         labels, [0.1, 0.6, 0.4, 0.9], baselines={"height": [1, 2, 3, 4], "depth": [4, 3, 2, 1]}, seed=0

@@ -376,7 +376,7 @@ def test_an_interrupted_export_leaves_nothing(
         ({"sample": pd.DataFrame([[1.0, 2.0]])}, "a column named 0: name columns by texts"),
         ({"sample": pd.DataFrame([[1.0, 2.0]], columns=["a", "a"])}, "two columns named 'a'"),
         ({"metrics": {"auc": float("nan")}}, "metric 'auc' is nan"),
-        ({"feature_descriptions": {"aeg": "in years"}}, "describe 'aeg', which is no feature"),
+        ({"feature_descriptions": {"aeg": "in years"}}, "describe 'aeg', which is not a feature"),
     ],
 )
 def test_bad_arguments_are_refused(
@@ -411,7 +411,7 @@ def test_a_file_in_the_way_is_refused_before_any_work(
     (tmp_path / "models").touch()
     (tmp_path / "m").touch()
     monkeypatch.delattr(bundling, "lower")
-    with pytest.raises(ExportError, match=r"(models|m) is no folder"):
+    with pytest.raises(ExportError, match=r"(models|m) is not a folder"):
         _export(booster, frame[NUMBERS], tmp_path / folder)
 
 
@@ -457,7 +457,7 @@ def test_stages_are_reported(booster: xgboost.XGBClassifier, frame: pd.DataFrame
         "Turning the model into a graph",
         "Asking the fitted model what it refuses",
         "Making rows that are hard to score",
-        "Looking for jumps of the fitted model's scores",
+        "Looking for discontinuities of the fitted model's scores",
         "Scoring rows with the graph, forwards and backwards",
         "Asking the fitted model for its scores",
         "Comparing the graph with the fitted model",

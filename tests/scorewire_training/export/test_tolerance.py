@@ -138,8 +138,8 @@ def test_a_difference_that_is_no_rounding_gets_no_tolerance_named(
         (0.1, None, "from 0 to 0.001: scores that differ by more than that are wrong"),
         (-1.0, None, "from 0 to 0.001"),
         (np.nan, None, "from 0 to 0.001"),
-        (0.0, np.inf, "no finite number"),
-        (0.0, -1.0, "no finite number"),
+        (0.0, np.inf, "not a finite number"),
+        (0.0, -1.0, "not a finite number"),
     ],
 )
 def test_absurd_tolerances_are_refused(relative: float, absolute: float | None, message: str) -> None:
@@ -166,9 +166,9 @@ def test_classes_and_texts_are_never_tolerated() -> None:
     given = Tolerance(1e-4)
     assert choose_tolerances(given, OUTPUTS) == {"probabilities": given}
     for name in ("label", "text"):
-        with pytest.raises(ExportError, match=f"'{name}', whose answers are no numbers"):
+        with pytest.raises(ExportError, match=f"'{name}', whose values must be equal"):
             choose_tolerances({name: given}, OUTPUTS)
-    with pytest.raises(ExportError, match="'score', which is no output: probabilities, label, text"):
+    with pytest.raises(ExportError, match="'score', which is not an output: probabilities, label, text"):
         choose_tolerances({"score": given}, OUTPUTS)
 
 

@@ -53,7 +53,7 @@ def fit(users: Part) -> Callable[[Candidate], Pipeline]:
 
 
 @pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: candidate.name)
-def test_every_rival_is_exported_exactly(
+def test_every_candidate_is_exported_exactly(
     candidate: Candidate, fit: Callable[[Candidate], Pipeline], users: Part, tmp_path: Path
 ) -> None:
     bundle = export_bundle(
@@ -65,7 +65,7 @@ def test_every_rival_is_exported_exactly(
 
 
 @pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: candidate.name)
-def test_no_rival_predicts_below_zero(
+def test_no_candidate_predicts_below_zero(
     candidate: Candidate, fit: Callable[[Candidate], Pipeline], users: Part
 ) -> None:
     holes = users.features.assign(event_1=np.nan, event_2=np.nan, event_3=np.nan)
@@ -95,8 +95,8 @@ def test_a_fold_is_encoded_by_its_own_training_rows(users: Part) -> None:
     revenues = [np.sort(np.concatenate([encoded.target[a], encoded.target[b]])) for a, b in encoded.folds]
     for revenue in revenues:
         np.testing.assert_array_equal(revenue, np.sort(users.revenue))
-    judged = np.concatenate([encoded.target[rows] for _, rows in encoded.folds])
-    np.testing.assert_array_equal(np.sort(judged), np.sort(users.revenue))
+    validated = np.concatenate([encoded.target[rows] for _, rows in encoded.folds])
+    np.testing.assert_array_equal(np.sort(validated), np.sort(users.revenue))
     # The revenue of the validation rows does not change the encoding of a fold.
     changed = Part(users.features, users.revenue.copy())
     first = encoded.folds[0][1]

@@ -72,7 +72,7 @@ def test_the_user_id_is_neither_needed_nor_a_feature(tmp_path: Path) -> None:
 def test_a_number_that_is_none_is_refused(tmp_path: Path, value: str) -> None:
     users = generate_users(250, seed=0).astype({"event_2": object})
     users.loc[3, "event_2"] = value
-    with pytest.raises(TrainingError, match=f"column event_2 has '{value}', which is no finite number"):
+    with pytest.raises(TrainingError, match=f"column event_2 has '{value}', which is not a finite number"):
         read_users(_write(tmp_path, users), seed=0)
 
 

@@ -42,7 +42,7 @@ def test_a_run_leaves_a_bundle_that_takes_the_columns_raw(
     assert features["platform"].vocabulary_size == 2
 
 
-def test_the_model_is_judged_on_the_rows_that_are_given_back(trained: TrainedModel) -> None:
+def test_the_model_is_evaluated_on_the_rows_that_are_returned(trained: TrainedModel) -> None:
     errors = np.abs(trained.result.pipeline.predict(trained.result.test) - trained.result.target)
     assert errors.mean() == pytest.approx(trained.result.metrics["mae"])
     assert np.median(errors) == pytest.approx(trained.result.metrics["median_ae"])

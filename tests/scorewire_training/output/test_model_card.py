@@ -8,7 +8,7 @@ from scorewire_training.training_result import PredictionKind
 from tests.scorewire_training.results import make_result
 
 
-def test_a_card_has_every_part_with_its_figures() -> None:
+def test_a_card_has_every_part_with_its_metrics() -> None:
     result = make_result(PredictionKind.PROBABILITY)
     card = render_card(result, TrainingConfig(seed=9)).decode()
     headings = re.findall(r"^## (.*)$", card, flags=re.MULTILINE)
@@ -16,7 +16,7 @@ def test_a_card_has_every_part_with_its_figures() -> None:
         "In short",
         "Intended use",
         "Data",
-        "What was known when",
+        "Evaluation protocol",
         "Evaluation",
         "Candidates",
         "Limits",

@@ -83,7 +83,7 @@ def test_a_page_is_whole_and_asks_for_nothing_from_outside(html: str) -> None:
 
 def test_every_part_is_there_with_its_charts(html: str) -> None:
     for heading in (
-        "Figures on rows held out",
+        "Metrics on held-out rows",
         "Segments",
         "Feature importance",
         "Candidates",

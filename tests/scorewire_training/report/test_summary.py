@@ -36,7 +36,7 @@ def test_a_model_that_is_worse_is_called_worse() -> None:
     )
 
 
-def test_without_a_rival_there_is_no_comparison() -> None:
+def test_without_a_baseline_there_is_no_comparison() -> None:
     assert _summarize(PredictionKind.AMOUNT, {"mae": 16.46}) == ()
 
 

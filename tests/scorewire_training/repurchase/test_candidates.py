@@ -33,12 +33,12 @@ def _build(name: str, columns: pd.Index[str]) -> Pipeline:
     return candidate.build(dict(candidate.suggest(trial)))
 
 
-def test_rivals_come_in_the_order_of_simplicity(rows: Observations) -> None:
+def test_candidates_come_in_the_order_of_simplicity(rows: Observations) -> None:
     assert tuple(candidate.name for candidate in build_candidates(rows.features.columns, 0)) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_rival_is_exported_with_parity_when_calibrated(
+def test_every_candidate_is_exported_with_parity_when_calibrated(
     name: str, rows: Observations, tmp_path: Path
 ) -> None:
     # Missing numbers and texts, which a caller may send for any feature.
@@ -72,7 +72,7 @@ def test_a_fit_is_the_same_again(name: str, rows: Observations) -> None:
     np.testing.assert_array_equal(once, again)
 
 
-def test_a_shop_without_texts_has_rivals_too(rows: Observations) -> None:
+def test_a_shop_without_texts_has_candidates_too(rows: Observations) -> None:
     numbers = rows.features.drop(columns=["segment", "country"])
     for name in NAMES:
         fitted = _build(name, numbers.columns).fit(numbers, rows.labels)

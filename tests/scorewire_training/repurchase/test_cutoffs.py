@@ -22,7 +22,7 @@ def lines() -> pd.DataFrame:
     return clean_transactions(make_lines()).lines
 
 
-def test_the_test_cut_has_a_full_horizon_after_it_and_no_label_of_training_reaches_it(
+def test_the_test_cutoff_has_a_full_horizon_after_it_and_no_label_of_training_reaches_it(
     lines: pd.DataFrame,
 ) -> None:
     cutoffs = choose_cutoffs(lines, None, HORIZON)
@@ -36,8 +36,8 @@ def test_cuts_without_a_third_of_a_horizon_of_history_are_left_out(lines: pd.Dat
 
 
 @pytest.mark.parametrize("cutoff", [date(2020, 6, 28), date(2020, 10, 3)])
-def test_a_cut_without_a_full_horizon_on_both_sides_is_refused(lines: pd.DataFrame, cutoff: date) -> None:
-    with pytest.raises(TrainingError, match=rf"the cut {cutoff} is not from 2020-06-29 to 2020-10-02"):
+def test_a_cutoff_without_a_full_horizon_on_both_sides_is_refused(lines: pd.DataFrame, cutoff: date) -> None:
+    with pytest.raises(TrainingError, match=rf"the cutoff {cutoff} is not from 2020-06-29 to 2020-10-02"):
         choose_cutoffs(lines, cutoff, 90)
 
 
@@ -46,7 +46,7 @@ def test_a_horizon_that_the_data_cannot_hold_is_refused(lines: pd.DataFrame) -> 
         choose_cutoffs(lines, None, 200)
 
 
-def test_rows_are_the_customers_at_each_cut_with_labels_from_after_it(lines: pd.DataFrame) -> None:
+def test_rows_are_the_customers_at_each_cutoff_with_labels_from_after_it(lines: pd.DataFrame) -> None:
     cutoffs = choose_cutoffs(lines, None, HORIZON)
     rows = observe_training(lines, cutoffs, horizon_days=HORIZON, seed=0)
     for cutoff in cutoffs.training:
@@ -77,7 +77,7 @@ def test_a_feature_that_tells_the_age_of_the_shop_is_left_out(lines: pd.DataFram
     assert {"quarter_1_share", "frequency_trend_30_days"} <= set(rows.features.columns)
 
 
-def test_test_rows_are_all_customers_before_the_cut(lines: pd.DataFrame) -> None:
+def test_test_rows_are_all_customers_before_the_cutoff(lines: pd.DataFrame) -> None:
     cutoffs = choose_cutoffs(lines, None, HORIZON)
     rows = observe_test(lines, cutoffs, horizon_days=HORIZON, columns=pd.Index(["frequency", "recency_days"]))
     before = lines[lines["time"] < cutoffs.test]
@@ -85,7 +85,7 @@ def test_test_rows_are_all_customers_before_the_cut(lines: pd.DataFrame) -> None
     assert list(rows.features.columns) == ["frequency", "recency_days"]
 
 
-def test_of_very_many_customers_the_same_are_drawn_at_every_cut(
+def test_of_very_many_customers_the_same_are_drawn_at_every_cutoff(
     lines: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cuts_module, "_MAX_TRAINING_ROWS", 480)

@@ -12,9 +12,9 @@ from scorewire_training.repurchase.features import DESCRIPTIONS
 def test_every_feature_is_of_a_family() -> None:
     families = {name: find_family(name) for name in DESCRIPTIONS}
     assert [name for name, family in families.items() if name == family and name != "country"] == []
-    assert families["frequency_trend_30_days"] == "trend of late"
+    assert families["frequency_trend_30_days"] == "recent trend"
     assert families["frequency_per_30_days"] == "time between purchases"
-    assert families["monetary_90_days"] == "purchases of late"
+    assert families["monetary_90_days"] == "recent purchases"
     assert families["monetary_score"] == "recency, frequency and amount"
     assert families["quantity_per_purchase"] == "baskets and prices"
 

@@ -163,7 +163,7 @@ def test_columns_that_the_lines_lack_are_no_features(lines: pd.DataFrame) -> Non
     assert (features.drop(columns="segment").dtypes == np.float64).all()
 
 
-def test_a_cut_before_all_lines_gives_no_rows(lines: pd.DataFrame, features: pd.DataFrame) -> None:
+def test_a_cutoff_before_all_lines_gives_no_rows(lines: pd.DataFrame, features: pd.DataFrame) -> None:
     none = build_features(lines, FIRST_DAY, horizon_days=HORIZON)
     assert none.empty
     assert (none.dtypes == features.dtypes).all()
@@ -171,7 +171,7 @@ def test_a_cut_before_all_lines_gives_no_rows(lines: pd.DataFrame, features: pd.
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), day=st.integers(1, 330))
-def test_nothing_from_the_cut_on_changes_a_feature(lines: pd.DataFrame, seed: int, day: int) -> None:
+def test_nothing_from_the_cutoff_on_changes_a_feature(lines: pd.DataFrame, seed: int, day: int) -> None:
     cutoff = FIRST_DAY + pd.Timedelta(days=day)
     rng = np.random.default_rng(seed)
     after = (lines["time"] >= cutoff).to_numpy()
@@ -207,13 +207,13 @@ def test_the_order_of_the_lines_changes_no_feature(lines: pd.DataFrame, seed: in
     )
 
 
-def test_a_label_is_a_purchase_from_the_cut_on_before_the_horizons_end() -> None:
+def test_a_label_is_a_purchase_from_the_cutoff_on_before_the_horizons_end() -> None:
     times = ["2020-06-30 23:59", "2020-07-01", "2020-09-28 23:59", "2020-09-29"]
     lines = pd.DataFrame({"customer": list("abcd"), "time": pd.to_datetime(times, format="ISO8601")})
     assert build_labels(lines, pd.Index(list("abcd")), CUT, 90).tolist() == [0, 1, 1, 0]
 
 
-def test_labels_read_nothing_before_the_cut(lines: pd.DataFrame, features: pd.DataFrame) -> None:
+def test_labels_read_nothing_before_the_cutoff(lines: pd.DataFrame, features: pd.DataFrame) -> None:
     after = lines[lines["time"] >= CUT]
     np.testing.assert_array_equal(
         build_labels(after, features.index, CUT, HORIZON), build_labels(lines, features.index, CUT, HORIZON)

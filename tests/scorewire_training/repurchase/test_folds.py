@@ -25,7 +25,7 @@ def _observe(count: int = 90, cutoffs: int = 4) -> Observations:
     )
 
 
-def test_a_customer_is_of_one_group_at_all_cuts() -> None:
+def test_a_customer_is_of_one_group_at_all_cutoffs() -> None:
     rows = _observe()
     groups = draw_groups(rows.customers, 0)
     by_customer = pd.Series(groups).groupby(rows.customers)
@@ -34,33 +34,33 @@ def test_a_customer_is_of_one_group_at_all_cuts() -> None:
     assert (draw_groups(rows.customers, 1) != groups).any()
 
 
-def test_each_group_is_judged_at_later_cuts_by_others_whose_horizon_was_over() -> None:
+def test_each_group_is_validated_at_later_cutoffs_by_others_whose_horizon_was_over() -> None:
     rows = _observe()
     folds = fold_over_time(rows, horizon_days=HORIZON, seed=0)
     assert len(folds) == 2 * GROUPS
-    for fitted_on, judged_by in folds:
-        assert not set(rows.customers[fitted_on]) & set(rows.customers[judged_by])
-        (judged,) = np.unique(rows.cutoffs[judged_by])
-        assert rows.cutoffs[fitted_on].max() + np.timedelta64(HORIZON, "D") <= judged
-    judged = np.concatenate([judged_by for _, judged_by in folds])
-    assert sorted(judged) == np.flatnonzero(rows.cutoffs >= DAYS[2]).tolist()
+    for fitted_on, validated_on in folds:
+        assert not set(rows.customers[fitted_on]) & set(rows.customers[validated_on])
+        (validated,) = np.unique(rows.cutoffs[validated_on])
+        assert rows.cutoffs[fitted_on].max() + np.timedelta64(HORIZON, "D") <= validated
+    validated = np.concatenate([validated_on for _, validated_on in folds])
+    assert sorted(validated) == np.flatnonzero(rows.cutoffs >= DAYS[2]).tolist()
 
 
-def test_where_the_history_is_short_any_earlier_cut_is_fitted_on_but_no_customer_twice() -> None:
+def test_where_the_history_is_short_any_earlier_cutoff_is_fitted_on_but_no_customer_twice() -> None:
     rows = _observe()
-    for fitted_on, judged_by in fold_over_time(rows, horizon_days=120, seed=0):
+    for fitted_on, validated_on in fold_over_time(rows, horizon_days=120, seed=0):
         assert len(fitted_on)
-        assert rows.cutoffs[fitted_on].max() < rows.cutoffs[judged_by].min()
-        assert not set(rows.customers[fitted_on]) & set(rows.customers[judged_by])
+        assert rows.cutoffs[fitted_on].max() < rows.cutoffs[validated_on].min()
+        assert not set(rows.customers[fitted_on]) & set(rows.customers[validated_on])
 
 
-def test_with_one_cut_customers_are_apart() -> None:
+def test_with_one_cutoff_customers_are_apart() -> None:
     rows = _observe(cutoffs=1)
     folds = fold_over_time(rows, horizon_days=HORIZON, seed=0)
     assert len(folds) == GROUPS
-    for fitted_on, judged_by in folds:
+    for fitted_on, validated_on in folds:
         assert len(fitted_on) == 60
-        assert not set(rows.customers[fitted_on]) & set(rows.customers[judged_by])
+        assert not set(rows.customers[fitted_on]) & set(rows.customers[validated_on])
 
 
 def test_of_very_many_customers_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

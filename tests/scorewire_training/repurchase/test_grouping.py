@@ -14,7 +14,7 @@ _VALUES = st.lists(
 
 
 @given(_VALUES)
-def test_figures_are_those_of_pandas(rows: list[tuple[int, float, int]]) -> None:
+def test_statistics_are_those_of_pandas(rows: list[tuple[int, float, int]]) -> None:
     frame = pd.DataFrame(rows, columns=["code", "value", "kind"]).sort_values("code", ignore_index=True)
     groups = Groups(frame["code"].to_numpy(), 5)
     values, by_code = frame["value"].to_numpy(), frame.groupby("code")["value"]
@@ -35,8 +35,8 @@ def test_a_group_alone_gives_the_same_bits_as_among_others(rows: list[tuple[int,
     together = Groups(codes, 5)
     for code in range(5):
         alone = Groups(np.zeros((codes == code).sum(), dtype=int), 1)
-        for figure in (Groups.sum, Groups.mean, Groups.spread):
-            assert_array_equal(figure(alone, values[codes == code])[0], figure(together, values)[code])
+        for statistic in (Groups.sum, Groups.mean, Groups.spread):
+            assert_array_equal(statistic(alone, values[codes == code])[0], statistic(together, values)[code])
 
 
 def test_first_and_last_are_those_of_each_group() -> None:
@@ -46,7 +46,7 @@ def test_first_and_last_are_those_of_each_group() -> None:
     assert groups.last(values).tolist() == ["b", "c", "f"]
 
 
-def test_no_rows_give_no_figures() -> None:
+def test_no_rows_give_no_statistics() -> None:
     none = Groups(np.empty(0, dtype=int), 2)
     assert none.count().tolist() == [0, 0]
     assert np.isnan(none.mean(np.empty(0))).all()

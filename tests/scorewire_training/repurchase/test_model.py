@@ -66,7 +66,7 @@ def test_the_bundle_has_the_features_of_every_customer_of_today(
     assert ((probabilities > 0) & (probabilities < 1)).all()
 
 
-def test_the_model_is_judged_on_the_rows_that_are_given_back(result: TrainingResult) -> None:
+def test_the_model_is_evaluated_on_the_rows_that_are_returned(result: TrainingResult) -> None:
     metrics = result.metrics
     assert len(result.test) == len(result.target) == metrics["test_rows"]
     assert np.mean((result.predictions - result.target) ** 2) == pytest.approx(metrics["brier"])
@@ -76,13 +76,13 @@ def test_the_model_is_judged_on_the_rows_that_are_given_back(result: TrainingRes
     assert metrics["auc_lead"] == pytest.approx(metrics["auc"] - max(baselines))
 
 
-def test_all_customers_at_the_test_cut_are_judged(result: TrainingResult) -> None:
+def test_all_customers_at_the_test_cutoff_are_evaluated(result: TrainingResult) -> None:
     lines = make_lines()
     assert len(result.test) == lines.loc[lines["time"] < TEST_CUT, "customer"].nunique()
     np.testing.assert_array_equal(result.predictions, predict_probability(result.pipeline, result.test))
 
 
-def test_nothing_after_the_test_cut_changes_the_model(
+def test_nothing_after_the_test_cutoff_changes_the_model(
     result: TrainingResult, config: RepurchaseConfig
 ) -> None:
     lines = make_lines()
@@ -123,10 +123,10 @@ def test_unseen_customers_are_scored_by_models_without_their_rows(
     assert (other.predictions != result.predictions).any()
 
 
-def test_the_study_says_what_was_known_when(result: TrainingResult) -> None:
+def test_the_result_describes_its_evaluation_protocol(result: TrainingResult) -> None:
     text = " ".join(result.evaluation_protocol)
     assert "Transactions are from 2020-01-01 to 2020-12-31" in text
-    assert f"Judged by all customers at {TEST_CUT.date()}" in text
+    assert f"Evaluated on all customers at {TEST_CUT.date()}" in text
     assert f"complete at {TEST_CUT.date()}" in text
     assert "2020-07-04" in text
     assert [step.name for step in result.steps][:2] == ["customer", "time"]

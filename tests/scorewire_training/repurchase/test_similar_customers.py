@@ -21,7 +21,9 @@ def lines() -> pd.DataFrame:
     return clean_transactions(make_lines()).lines
 
 
-def test_peers_are_the_nearest_at_earlier_cuts_whose_horizon_was_over(lines: pd.DataFrame) -> None:
+def test_similar_customers_are_the_nearest_at_earlier_cutoffs_whose_horizon_was_over(
+    lines: pd.DataFrame,
+) -> None:
     earlier = [CUT - pd.Timedelta(days=HORIZON + days) for days in (0, 20, 40)]
     tables = [build_features(lines, cutoff, horizon_days=HORIZON) for cutoff in earlier]
     bought = np.concatenate(
@@ -39,14 +41,14 @@ def test_peers_are_the_nearest_at_earlier_cuts_whose_horizon_was_over(lines: pd.
     np.testing.assert_allclose(features["peer_repurchase"], bought[nearest].mean(axis=1))
 
 
-def test_peers_foretell_who_buys_again(lines: pd.DataFrame) -> None:
+def test_similar_customers_foretell_who_buys_again(lines: pd.DataFrame) -> None:
     features = build_features(lines, CUT, horizon_days=HORIZON)
     labels = build_labels(lines, features.index, CUT, HORIZON)
     means = features["peer_repurchase"].groupby(labels).mean()
     assert means[1] > means[0] + 0.05
 
 
-def test_a_shop_too_young_for_peers_has_none(lines: pd.DataFrame) -> None:
+def test_a_shop_too_young_for_similar_customers_has_none(lines: pd.DataFrame) -> None:
     # The latest earlier cutoff has one day less of history than a third of the horizon.
     young = build_features(lines, FIRST_DAY + pd.Timedelta(days=79), horizon_days=HORIZON)
     assert young["peer_repurchase"].isna().all()
@@ -54,7 +56,7 @@ def test_a_shop_too_young_for_peers_has_none(lines: pd.DataFrame) -> None:
     assert build_features(few, CUT, horizon_days=HORIZON)["peer_repurchase"].isna().all()
 
 
-def test_customers_who_all_stood_alike_are_peers() -> None:
+def test_customers_with_equal_rfm_are_similar_customers() -> None:
     names = [f"{number:03d}" for number in range(NEIGHBOURS)]
     first = pd.DataFrame({"customer": names, "time": FIRST_DAY, "amount": 5.0, "invoice": names})
     later = first.tail(25).assign(time=CUT - pd.Timedelta(days=1), invoice="later")

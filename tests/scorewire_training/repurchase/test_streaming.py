@@ -117,7 +117,7 @@ def test_an_output_that_cannot_be_written_is_refused(source: Path, tmp_path: Pat
     assert source.read_bytes() == content
     with pytest.raises(TrainingError, match=r"cannot be made .* Is a directory"):
         stream_features(source, tmp_path, CUT, horizon_days=HORIZON)
-    with pytest.raises(TrainingError, match="is no folder: make it"):
+    with pytest.raises(TrainingError, match="is not a folder: make it"):
         stream_features(source, tmp_path / "absent" / "out", CUT, horizon_days=HORIZON)
 
 

@@ -73,7 +73,8 @@ def features(
         if step.rows_taken:
             console.print(f"  {step.rows_taken:,} left out: {step.reason}", highlight=False, markup=False)
     console.print(
-        f"{output}: {streamed.customers:,} customers, of {streamed.lines:,} lines before and after the cut",
+        f"{output}: {streamed.customers:,} customers, of {streamed.lines:,} lines before and after the "
+        "cutoff",
         highlight=False,
         markup=False,
         soft_wrap=True,

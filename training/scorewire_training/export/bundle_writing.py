@@ -72,7 +72,7 @@ def check_target(output_dir: Path, name: str, version: str) -> Path:
         raise ExportError(f"{target} exists, and a version never changes: choose another version")
     nearest = next(folder for folder in target.absolute().parents if folder.exists())
     if not nearest.is_dir():
-        raise ExportError(f"{nearest} is no folder: name the folder that holds all models")
+        raise ExportError(f"{nearest} is not a folder: name the folder that holds all models")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ExportError(f"{nearest} cannot be written to: name another folder that holds all models")
     return target

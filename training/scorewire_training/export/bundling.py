@@ -103,7 +103,7 @@ def export_bundle(
     report_stage("Turning the model into a graph")
     lowered = lower(model, frame)
     if surplus := set(feature_descriptions or {}) - set(frame.columns):
-        raise ExportError(f"feature_descriptions describe {min(surplus)!r}, which is no feature")
+        raise ExportError(f"feature_descriptions describe {min(surplus)!r}, which is not a feature")
     tolerances = choose_tolerances(tolerance, [(output.name, output.kind) for output in lowered.outputs])
     codec = FrameCodec(frame, lowered.features, lowered.missing_texts, lowered.coded_features)
     rows = codec.to_rows(frame)

@@ -25,11 +25,11 @@ MOST = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """A score may differ from the fitted model's answer by `absolute` + `relative` x |answer|.
+    """A score may differ from the fitted model's score s by `absolute` + `relative` x |s|.
 
     `absolute` is in units of the output. None takes `relative` itself for
     probabilities, and for numbers `relative` times the standard deviation of the
-    answers over the sample.
+    scores over the sample.
 
     Raises:
         ExportError: a part is negative or not a number, or `relative` is over 0.001.
@@ -46,7 +46,7 @@ class Tolerance:
                 "more than that are wrong, not rounded"
             )
         if self.absolute is not None and not 0 <= self.absolute < math.inf:
-            raise ExportError(f"an absolute tolerance of {self.absolute:g} is no finite number from 0 up")
+            raise ExportError(f"an absolute tolerance of {self.absolute:g} is not a finite number from 0 up")
 
     def __str__(self) -> str:
         """The tolerance as the command line takes it."""
@@ -85,36 +85,37 @@ def choose_tolerances(given: Tolerances, outputs: Sequence[tuple[str, int]]) -> 
     for name in given:
         if name not in dict(outputs):
             raise ExportError(
-                f"a tolerance is given for {name!r}, which is no output: {', '.join(dict(outputs))}"
+                f"a tolerance is given for {name!r}, which is not an output: {', '.join(dict(outputs))}"
             )
         if name not in tolerant:
             raise ExportError(
-                f"a tolerance is given for {name!r}, whose answers are no numbers, and the same or wrong"
+                f"a tolerance is given for {name!r}, whose values must be equal: only numbers and "
+                "probabilities have a tolerance"
             )
     return dict(given)
 
 
 def resolve_tolerance(
-    tolerance: Tolerance | None, output: ModelOutput, answers: NDArray[np.float64]
+    tolerance: Tolerance | None, output: ModelOutput, scores: NDArray[np.float64]
 ) -> list[manifest_pb2.Tolerance]:
     """The tolerance of each column of an output, with its absolute part resolved.
 
     Args:
         tolerance: the user's tolerance for the output; None takes the default.
         output: an output of numbers or probabilities.
-        answers: the fitted model's answers over the sample, [rows, width].
+        scores: the fitted model's scores over the sample, [rows, width].
 
     Raises:
-        ExportError: the absolute part is over 0.001 of the answers' standard deviation.
+        ExportError: the absolute part is over 0.001 of the scores' standard deviation.
     """
     own = tolerance or Tolerance()
     is_number = output.kind == schema_pb2.OUTPUT_KIND_NUMBER
-    scales = [deviation(answers[:, column]) if is_number else 1.0 for column in range(output.width)]
-    largest = max(scales) or float(np.abs(answers[np.isfinite(answers)]).max(initial=0.0))
+    scales = [deviation(scores[:, column]) if is_number else 1.0 for column in range(output.width)]
+    largest = max(scales) or float(np.abs(scores[np.isfinite(scores)]).max(initial=0.0))
     if own.absolute is not None and own.absolute > MOST * largest:
         raise ExportError(
             f"an absolute tolerance of {own.absolute:g} for {output.name!r} is over {MOST * largest:g}, a "
-            "thousandth of what its answers differ by over the sample: a wrong model would pass"
+            "thousandth of the spread of its scores over the sample: a wrong model would pass"
         )
     return [own.to_message(own.relative * scale) for scale in scales]
 
@@ -142,8 +143,8 @@ def how_to_allow(shares: Mapping[str, float], tolerances: Mapping[str, Tolerance
     by_name = ", ".join(f'"{name}": {tolerance!r}' for name, tolerance in needed.items())
     options = " ".join(f"--tolerance {name}={tolerance}" for name, tolerance in needed.items())
     return (
-        f"Where {max(shares.values()):.3g} times what is allowed is rounding to you, allow it by "
-        f"tolerance={{{by_name}}}, or {options} on the command line: the bundle says so for ever."
+        f"If {max(shares.values()):.3g} times the tolerance is acceptable rounding, allow it with "
+        f"tolerance={{{by_name}}}, or {options} on the command line: the bundle records the tolerance."
     )
 
 

@@ -111,11 +111,11 @@ def encode_folds(training: Part, count: int, *, seed: int) -> EncodedFolds:
     encoded, target, folds = [], [], []
     begin = 0
     for i in range(count):
-        fitted, judged = training.take(fold != i), training.take(fold == i)
+        fitted, validated = training.take(fold != i), training.take(fold == i)
         encoder = build_encoder(seed)
         encoded.append(encoder.fit_transform(fitted.features, fitted.revenue))
-        encoded.append(encoder.transform(judged.features))
-        target += [fitted.revenue, judged.revenue]
+        encoded.append(encoder.transform(validated.features))
+        target += [fitted.revenue, validated.revenue]
         middle, end = begin + len(fitted.revenue), begin + len(training.revenue)
         folds.append((np.arange(begin, middle), np.arange(middle, end)))
         begin = end

@@ -116,7 +116,7 @@ def read_users(path: Path | None, *, seed: int) -> tuple[pd.DataFrame, tuple[Cle
     if paying < _MIN_PAYING_USERS:
         raise TrainingError(
             f"{paying} users have revenue and {' or '.join(EXPOSURE)}: at least {_MIN_PAYING_USERS} are "
-            "needed to learn from and judge by"
+            "needed to fit and evaluate a model"
         )
     return users.reset_index(drop=True), tuple(steps)
 

@@ -77,7 +77,7 @@ def show_unseen_country(pipeline: Pipeline, fitted: Part) -> ReportSection:
         index=pd.Index([*names[:-1], "unseen"], name="country"),
     )
     return ReportSection(
-        title="A country that nobody came from",
+        title="An unseen country",
         text=f"Mean prediction, in dollars, for the same {_COUNTRY_ROWS} users with {_EVENTS:.0f} events 2, "
         "as if all were from that country: an unseen country must be within the range of ordinary ones.",
         table=table,
@@ -140,7 +140,7 @@ def ablate_texts(
         lines, orient="index", columns=["loss", "loss added", "low", "high"]
     ).rename_axis("left out")
     return ReportSection(
-        title="What each text tells",
+        title="Ablation of the text columns",
         text="Loss of the chosen model on the validation part when it is fitted on the training part without "
         "a column. The 95 % interval of the added loss is a bootstrap over the validation users. Where it "
         "reaches zero or below, the other columns carry the same information.",
@@ -161,7 +161,7 @@ def measure_stratified_curve(
         seed: the seed of the draw of users.
         progress: called with a sentence before each fit.
     """
-    sizes, fitted, judged = [], [], []
+    sizes, fitted, validated = [], [], []
     tenths = draw_folds(training, 10, seed=seed)
     for count in _CURVE_TENTHS:
         some = training.take(tenths < count)
@@ -171,9 +171,9 @@ def measure_stratified_curve(
         pipeline = fit(some)
         sizes.append(float(len(some.revenue)))
         fitted.append(loss(some.revenue, np.asarray(pipeline.predict(some.features))))
-        judged.append(loss(validation.revenue, np.asarray(pipeline.predict(validation.features))))
+        validated.append(loss(validation.revenue, np.asarray(pipeline.predict(validation.features))))
     return LearningCurve(
-        loss_name=LOSS_NAME, rows=np.array(sizes), training=np.array(fitted), validation=np.array(judged)
+        loss_name=LOSS_NAME, rows=np.array(sizes), training=np.array(fitted), validation=np.array(validated)
     )
 
 

@@ -47,7 +47,7 @@ def render_card(result: TrainingResult, config: TrainingConfig) -> bytes:
         *_section("In short", _bullets(summarize(result))),
         *_section("Intended use", _describe_use(result)),
         *_section("Data", _describe_data(result)),
-        *_section("What was known when", _bullets(result.evaluation_protocol)),
+        *_section("Evaluation protocol", _bullets(result.evaluation_protocol)),
         *_section("Evaluation", _describe_evaluation(result)),
         *_section("Candidates", _describe_candidates(result)),
         *_section("Limits", _bullets(result.limits)),
@@ -73,8 +73,8 @@ def _describe_use(result: TrainingResult) -> str:
 
 
 def _describe_data(result: TrainingResult) -> str:
-    fitted, judged = len(result.sample_target), len(result.target)
-    lines = [f"{fitted:,} rows were fitted on, {judged:,} were held out to judge by."]
+    fitted, held_out = len(result.sample_target), len(result.target)
+    lines = [f"{fitted:,} rows were used for fitting, {held_out:,} were held out for evaluation."]
     if result.steps:
         rows = (
             (step.name, step.reason, f"{step.rows_taken:,}", f"{step.rows_left:,}") for step in result.steps

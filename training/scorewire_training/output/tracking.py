@@ -133,7 +133,7 @@ def install_registered(reference: str, output_dir: Path, *, uri: str) -> Path:
     """
     match = _REFERENCE.fullmatch(reference)
     if match is None:
-        raise TrainingError(f"{reference!r} is no registered model: write it like models:/repurchase/3")
+        raise TrainingError(f"{reference!r} is not a registered model: write it like models:/repurchase/3")
     model, number, alias = match.groups()
     with _connect(uri) as client:
         if alias:
@@ -226,7 +226,7 @@ def _find_experiment(client: MlflowClient, name: str, uri: str) -> str:
 
 
 def _list_parameters(result: TrainingResult, config: TrainingConfig) -> dict[str, Any]:
-    chosen = next((rival for rival in result.candidates if rival.name == result.chosen), None)
+    chosen = next((each for each in result.candidates if each.name == result.chosen), None)
     settings = {item.name: getattr(config, item.name) for item in fields(config) if item.name != "mlflow_uri"}
     best = {f"model.{name}": value for name, value in chosen.parameters.items()} if chosen else {}
     return {**settings, "chosen": result.chosen, "rule": result.rule, **best}

@@ -157,7 +157,7 @@ def _unwrap(step: Any, matrix: NDArray[float64], columns: list[str]) -> _Inner:
             notes.append("of the amount if there is one")
             step = step.regressor_
         elif isinstance(step, RateRegressor):
-            notes.append("of the rate beside what is expected")
+            notes.append("of the rate (amount divided by exposure)")
             # The first column is the exposure, which multiplies the rate.
             matrix, columns, step = matrix[:, 1:], columns[1:], step.regressor_
         elif isinstance(step, LogRegressor):

@@ -71,7 +71,7 @@ def render_report(
     )
     environment.filters["outcome"] = outcome_against_baseline
     environment.filters["sentence"] = as_sentence
-    judged = draw_probabilities if result.kind is PredictionKind.PROBABILITY else draw_amounts
+    draw_predictions = draw_probabilities if result.kind is PredictionKind.PROBABILITY else draw_amounts
     shown = ordered[:_MAX_FEATURE_CHARTS]
     text = environment.get_template("report.html").render(
         result=result,
@@ -85,7 +85,7 @@ def render_report(
         feature_charts=[draw_feature(result, feature, number=n) for n, feature in enumerate(shown)],
         features_left_out=len(ordered) - len(shown),
         correlations=draw_correlations(result),
-        judgement=judged(result),
+        prediction_charts=draw_predictions(result),
         learning_curve=draw_learning_curve(result.learning_curve),
         permutation=draw_permutation(importances, measure),
         measure=measure,

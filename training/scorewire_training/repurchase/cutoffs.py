@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scorewire_training.errors import TrainingError
 from scorewire_training.repurchase.features import TEXTS, build_features, build_labels
 
-_MAX_TRAINING_CUTS = 6
+_MAX_TRAINING_CUTOFFS = 6
 _MIN_ROWS = 50
 _MIN_ROWS_OF_A_CLASS = 5
 # With fewer known values, the feature may be empty in a part of the rows.
@@ -83,11 +83,11 @@ def choose_cutoffs(lines: pd.DataFrame, cutoff: date | None, horizon_days: int) 
     test = latest if cutoff is None else pd.Timestamp(cutoff)
     if not earliest <= test <= latest:
         raise TrainingError(
-            f"the cut {test.date()} is not from {earliest.date()} to {latest.date()}: a full horizon of "
+            f"the cutoff {test.date()} is not from {earliest.date()} to {latest.date()}: a full horizon of "
             f"{horizon_days} days must follow it, and two must precede it to train on"
         )
     step = pd.Timedelta(days=max(1, horizon_days // 3))
-    training = [test - horizon - number * step for number in range(_MAX_TRAINING_CUTS)]
+    training = [test - horizon - number * step for number in range(_MAX_TRAINING_CUTOFFS)]
     return Cutoffs(test, tuple(day for day in training if day - step >= first))
 
 
@@ -158,7 +158,7 @@ def _join(
         raise TrainingError(
             f"the {part} part has {len(truth)} rows, {positive} with a purchase within the horizon: "
             f"at least {_MIN_ROWS} rows and {_MIN_ROWS_OF_A_CLASS} of each kind are needed; pass more data, "
-            "another cut or another horizon"
+            "another cutoff or another horizon"
         )
     return Observations(
         features=rows.reset_index(drop=True),

@@ -12,9 +12,9 @@ _REPEATS = 5
 _MAX_ROWS = 4_000
 # A feature belongs to the first family that lists a prefix of its name.
 _FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("trend of late", ("frequency_trend", "monetary_trend")),
+    ("recent trend", ("frequency_trend", "monetary_trend")),
     (
-        "purchases of late",
+        "recent purchases",
         ("frequency_30", "frequency_60", "frequency_90", "monetary_30", "monetary_60", "monetary_90"),
     ),
     ("time between purchases", ("mean_gap", "gap_", "last_gap", "recency_per_gap", "frequency_per")),
@@ -25,7 +25,7 @@ _FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
         "baskets and prices",
         ("quantity", "mean_price", "price_", "cheap_", "expensive_", "products", "repeat_"),
     ),
-    ("peers", ("peer_",)),
+    ("similar customers", ("peer_",)),
     ("country", ("country",)),
 )
 

@@ -11,7 +11,7 @@ from scorewire_training.repurchase.cutoffs import Observations
 from scorewire_training.study.validation import Fold
 
 GROUPS = 3
-_MAX_JUDGED_CUTS = 2
+_MAX_VALIDATED_CUTOFFS = 2
 # A few thousand customers are enough to compare candidates; more only take longer.
 _MAX_CUSTOMERS = 2_500
 
@@ -39,9 +39,9 @@ def fold_over_time(rows: Observations, *, horizon_days: int, seed: int) -> list[
         drawn = np.random.default_rng(seed).choice(everyone, _MAX_CUSTOMERS, replace=False)
         groups = np.where(np.isin(rows.customers, drawn), groups, -1)
     days = np.unique(rows.cutoffs)
-    judged_cuts = days[1:][-_MAX_JUDGED_CUTS:] if len(days) > 1 else days
+    validated_cutoffs = days[1:][-_MAX_VALIDATED_CUTOFFS:] if len(days) > 1 else days
     folds = []
-    for day in judged_cuts:
+    for day in validated_cutoffs:
         earlier = rows.cutoffs <= day - np.timedelta64(horizon_days, "D")
         if not earlier.any():
             earlier = rows.cutoffs < day if len(days) > 1 else rows.cutoffs == day
@@ -52,7 +52,7 @@ def fold_over_time(rows: Observations, *, horizon_days: int, seed: int) -> list[
             )
     if any(len(np.unique(rows.labels[part])) < 2 for fold in folds for part in fold):
         raise TrainingError(
-            f"the training cuts have too few customers, or too few of a kind, to choose a model by {GROUPS} "
-            "groups of them: pass more data, another cut or another horizon"
+            f"the training cutoffs have too few customers, or too few of a kind, to choose a model by "
+            f"{GROUPS} groups of customers: pass more data, another cutoff or another horizon"
         )
     return folds

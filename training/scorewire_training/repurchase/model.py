@@ -125,7 +125,7 @@ def _fit_and_evaluate(config: RepurchaseConfig, progress: Progress) -> TrainingR
     transactions = read_transactions(config.data)
     lines, horizon, seed = transactions.lines, config.horizon_days, config.seed
     cutoffs = choose_cutoffs(lines, config.cut, horizon)
-    progress("Building features from before each cut")
+    progress("Building features from before each cutoff")
     training = observe_training(lines, cutoffs, horizon_days=horizon, seed=seed)
     test = observe_test(lines, cutoffs, horizon_days=horizon, columns=training.features.columns)
 

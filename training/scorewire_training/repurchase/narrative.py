@@ -49,10 +49,10 @@ def describe_evaluation_protocol(
     ]
     apart = all(
         training.cutoffs[fitted_on].max() + np.timedelta64(horizon_days, "D")
-        <= training.cutoffs[judged_by].min()
-        for fitted_on, judged_by in folds
+        <= training.cutoffs[validated_on].min()
+        for fitted_on, validated_on in folds
     )
-    judged = (
+    validated = (
         "cutoffs whose labels were complete by then."
         if apart
         else "earlier cutoffs, whose labels overlap in time with the validated ones: the history is short."
@@ -65,11 +65,11 @@ def describe_evaluation_protocol(
         f"Fitted on the customers at {', '.join(map(str, days))}, of whom {', '.join(shares)} bought again. "
         f"The last of those labels was complete at {cutoffs.test.date()}.",
         "Tuned and chosen by folds over time: a group of customers at a later cutoff is validated by a model "
-        "fitted on other customers at " + judged,
+        "fitted on other customers at " + validated,
         "Calibrated on the out-of-fold probabilities of models fitted without a group of customers, at all "
         "training cutoffs.",
-        f"Judged by all customers at {cutoffs.test.date()}, as production would score them: {met:.0%} were "
-        "fitted on as they were at an earlier cutoff, and no training label reaches past this one. The "
+        f"Evaluated on all customers at {cutoffs.test.date()}, as production would score them: {met:.0%} "
+        "were fitted on as they were at an earlier cutoff, and no training label reaches past this one. The "
         "metrics called unseen are of the same rows, each scored by a model that was fitted on no row of "
         "that customer.",
     )

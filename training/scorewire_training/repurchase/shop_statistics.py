@@ -92,14 +92,14 @@ def collect_statistics(history: History, horizon_days: int) -> PartialStatistics
     )
 
 
-def merge_statistics(surveys: Sequence[PartialStatistics]) -> PartialStatistics:
+def merge_statistics(parts: Sequence[PartialStatistics]) -> PartialStatistics:
     """Join the statistics of several parts; the order and the grouping of the parts do not matter."""
     return PartialStatistics(
         # A part without lines has no first time, and min() of a series skips it.
-        first=pd.Series([part.first for part in surveys]).min(),
-        rfm=pd.concat([part.rfm for part in surveys], ignore_index=True),
-        prices=_merge_prices([part.prices for part in surveys]),
-        references=merge_references([part.references for part in surveys]),
+        first=pd.Series([part.first for part in parts]).min(),
+        rfm=pd.concat([part.rfm for part in parts], ignore_index=True),
+        prices=_merge_prices([part.prices for part in parts]),
+        references=merge_references([part.references for part in parts]),
     )
 
 

@@ -113,7 +113,7 @@ def stream_features(
         raise TrainingError(f"horizon_days is {horizon_days}: choose 1 to {MAX_HORIZON_DAYS}")
     columns, rows = _inspect(source)
     if not output.parent.is_dir():
-        raise TrainingError(f"{output.parent} is no folder: make it, or choose another output")
+        raise TrainingError(f"{output.parent} is not a folder: make it, or choose another output")
     if output.resolve() == source.resolve():
         raise TrainingError(f"{output} is the data: choose another output")
     try:
@@ -201,7 +201,7 @@ def _collect_part_statistics(
         seen = collect_statistics(history, horizon_days)
         found = seen if found is None else merge_statistics([found, seen])
     if found is None or not len(found.rfm):
-        raise TrainingError(f"no line is left before {cutoff.date()} after cleaning: choose a later cut")
+        raise TrainingError(f"no line is left before {cutoff.date()} after cleaning: choose a later cutoff")
     return found, steps
 
 

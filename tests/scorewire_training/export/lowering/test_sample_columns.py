@@ -42,7 +42,7 @@ def test_kinds_follow_dtypes() -> None:
     read = match_sample(object(), frame)
     numbers = [name for name, kind in read.features if kind == schema_pb2.FEATURE_KIND_NUMBER]
     assert numbers == ["float", "int", "bool", "nullable", "object numbers", "numeric category"]
-    assert [type(column) for column in read.columns.columns] == [RawNumber] * 6 + [RawText] * 4
+    assert [type(column) for column in read.inputs.columns] == [RawNumber] * 6 + [RawText] * 4
     assert read.spellings["object"] == (None,)
     # NaN, or None before pandas 3.
     assert all(pd.isna(value) for value in read.spellings["str"])
@@ -64,13 +64,13 @@ def test_column_that_is_neither_number_nor_text_is_refused_where_it_is_read(
     sample = match_sample(object(), pd.DataFrame({"when": column}))
     assert sample.features == ()
     with pytest.raises(UnsupportedModelError, match=reason) as refusal:
-        sample.columns.check_usable()
+        sample.inputs.check_usable()
     assert "before the model is fitted" in refusal.value.way_out
 
 
 def test_sample_must_be_a_frame_with_rows() -> None:
     frame = build_frame()[NUMBERS]
-    with pytest.raises(UnsupportedModelError, match="no DataFrame"):
+    with pytest.raises(UnsupportedModelError, match="not a DataFrame"):
         lower(fitted(frame), frame.iloc[:0])
 
 

@@ -209,7 +209,11 @@ def test_branches_that_end_in_rows_are_served(tmp_path: Path) -> None:
         (helper.make_node("RandomNormalLike", ["x"], ["y"]), {}, "draw at random"),
         (helper.make_node("Softmax", ["x"], ["y"], axis=0), {}, "differently when others"),
         (helper.make_node("Neg", ["x"], ["y"]), {"training": True}, "training steps"),
-        (helper.make_node("Shape", ["x"], ["y"]), {"kind": TensorProto.INT64}, "no row for each row"),
+        (
+            helper.make_node("Shape", ["x"], ["y"]),
+            {"kind": TensorProto.INT64},
+            "does not have one row per input row",
+        ),
     ],
 )
 def test_a_graph_that_does_not_score_rows_is_refused(
@@ -283,9 +287,9 @@ def test_a_sample_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     for sample, reason in (
         ({"INPUT0": good}, "lacks input 'INPUT1'"),
         ({"INPUT0": good, "INPUT1": good[:, :3]}, "has shape"),
-        ({"INPUT0": good, "INPUT1": good + 0.5}, "are no INT32"),
+        ({"INPUT0": good, "INPUT1": good + 0.5}, "are not INT32"),
         ({"INPUT0": good, "INPUT1": good[:1]}, "differ in their rows"),
-        ({"INPUT0": good, "INPUT1": np.full((2, 16), 2**31)}, "are no INT32"),
+        ({"INPUT0": good, "INPUT1": np.full((2, 16), 2**31)}, "are not INT32"),
     ):
         with pytest.raises(ExportError, match=reason):
             export_onnx(path, name="m", version="1.0.0", output_dir=tmp_path / "models", sample=sample)

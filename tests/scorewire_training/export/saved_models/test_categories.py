@@ -131,7 +131,7 @@ def test_names_that_are_not_ascii_are_scored_from_python_and_from_files(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"weight": ["a"]}, "'weight', which is no column"),
+        ({"weight": ["a"]}, "'weight', which is not a column"),
         ({"size": ["a"]}, "'size', which the model takes as a number"),
         ({"kind": [30, 20, 10]}, "others for 'kind' than the file"),
         ({"kind": None}, "the file has its categories"),
@@ -202,7 +202,7 @@ def test_texts_that_are_new_do_not_hide_whose_the_categories_are() -> None:
     ("text", "message"),
     [
         ("{", "cannot be read as JSON"),
-        ("[]", "no JSON object"),
+        ("[]", "not a JSON object"),
         ('{"a": {}}', "neither a list"),
         ('{"a": []}', "neither a list"),
         ('{"a": [1, "b"]}', "not all texts, or all numbers"),

@@ -231,7 +231,8 @@ class GraphBuilder:
         """
         if not self._slots:
             raise UnsupportedModelError(
-                "the model uses none of its features", "there is nothing to serve: answer with a constant"
+                "the model uses none of its features",
+                "its scores are constant: use the constant instead of the model",
             )
         coding = manifest_pb2.Coding()
         positions = _positions(self.features)

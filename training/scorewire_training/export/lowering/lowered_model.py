@@ -46,7 +46,7 @@ class LoweredModel:
         domains: for number features that go through functions, the smallest and the
             largest number for which the functions are finite.
         only_near: whether the model is only for rows near those of the sample; it
-            jumps where training rows are equally near.
+            is discontinuous where training rows are equally near.
     """
 
     graph: onnx.ModelProto
@@ -82,21 +82,23 @@ def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
     builder = GraphBuilder(
         sample_features=read.features, categories=read.categories, typical=read.typical, narrow=read.narrow
     )
-    answer = lower_model(builder, model, read.columns)
-    for output in answer.outputs:
+    prediction = lower_model(builder, model, read.inputs)
+    for output in prediction.outputs:
         if output.kind == schema_pb2.OUTPUT_KIND_CLASS:
             builder.graph.output(output.name, output.tensor, TensorProto.INT64, output.width)
         else:
-            builder.graph.output(output.name, output.tensor, answer.element_type, output.width)
-    if not answer.outputs:
-        raise UnsupportedModelError(f"{answer.family} answers nothing", "use a classifier or a regressor")
-    graph, coding, known = builder.finish(answer.family)
+            builder.graph.output(output.name, output.tensor, prediction.element_type, output.width)
+    if not prediction.outputs:
+        raise UnsupportedModelError(
+            f"{prediction.family} has no output to serve", "use a classifier or a regressor"
+        )
+    graph, coding, known = builder.finish(prediction.family)
     texts = [name for name, kind in builder.features if kind == schema_pb2.FEATURE_KIND_TEXT]
     return LoweredModel(
         graph=graph,
         coding=coding,
         features=builder.features,
-        outputs=answer.outputs,
+        outputs=prediction.outputs,
         thresholds={name: np.unique(values) for name, values in builder.thresholds.items() if values},
         known_texts={name: known.get(name, ()) for name in texts},
         hard_texts=builder.hard_texts,
@@ -104,7 +106,7 @@ def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
             name: builder.missing_texts.get(name, (*read.spellings[name], "")[0]) for name in texts
         },
         coded_features=frozenset(builder.coded_features),
-        family=answer.family,
+        family=prediction.family,
         domains=domains(builder),
         only_near=builder.only_near,
     )

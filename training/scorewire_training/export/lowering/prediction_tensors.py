@@ -121,7 +121,7 @@ def decision_score(builder: GraphBuilder, member: PredictionTensors, estimator: 
     return take_column(builder, shares, 1) if len(member.class_labels) == 2 else shares
 
 
-def as_double(builder: GraphBuilder, answer: PredictionTensors, tensor: str | None, owner: object) -> str:
+def as_double(builder: GraphBuilder, prediction: PredictionTensors, tensor: str | None, owner: object) -> str:
     """A tensor of a prediction in double.
 
     Raises:
@@ -129,10 +129,10 @@ def as_double(builder: GraphBuilder, answer: PredictionTensors, tensor: str | No
     """
     if tensor is None:
         raise UnsupportedModelError(
-            f"{type(owner).__name__} asks a {answer.family} for what its translation does not give",
+            f"{type(owner).__name__} asks a {prediction.family} for what its translation does not give",
             "use members that have predict_proba, or regressors",
         )
-    if answer.element_type == TensorProto.DOUBLE:
+    if prediction.element_type == TensorProto.DOUBLE:
         return tensor
     return builder.cast(tensor, TensorProto.DOUBLE)
 

@@ -4,11 +4,12 @@ A rule takes the graph builder, the fitted object and the columns that the objec
 is given. The rule of a step returns the columns that the step makes, the rule of
 a model the tensors of its prediction. Both kinds live in one kind of registry:
 
-1. A rule is for exactly one class. A subclass may do something else under the
-   same name, so it has no rule unless it registers one.
+1. A rule that is registered for a class applies to exactly that class. A subclass
+   may compute something else, so the rule of its base class does not apply to it.
 2. A class is registered by its full name where its library may not be installed.
 3. Where no class fits, the rules without a class are asked, in the order of their
-   registration: each returns None for what it does not know.
+   registration: each returns None for what it does not know. Such a rule may accept
+   subclasses: the rules of tree ensembles and of feature selectors do.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class SampleColumns:
 
     Attributes:
         features: the columns that rows can hold, in the sample's order.
-        columns: all columns in the order in which the model takes them.
+        inputs: all columns in the order in which the model takes them.
         categories: the categories of pandas categoricals.
         spellings: the values that stand for missing texts, by text feature.
         typical: typical numbers of each number feature, the same count for each.
@@ -49,7 +49,7 @@ class SampleColumns:
     """
 
     features: tuple[tuple[str, int], ...]
-    columns: SymbolicColumns
+    inputs: SymbolicColumns
     categories: Mapping[str, tuple[object, ...]]
     spellings: Mapping[str, tuple[object, ...]]
     typical: Mapping[str, NDArray[np.float64]]
@@ -64,7 +64,9 @@ def match_sample(model: object, sample: pd.DataFrame) -> SampleColumns:
             in another order than the model.
     """
     if not isinstance(sample, pd.DataFrame) or not len(sample):
-        raise UnsupportedModelError("the sample is no DataFrame with rows", "pass some of the training rows")
+        raise UnsupportedModelError(
+            "the sample is not a DataFrame with rows", "pass some of the training rows"
+        )
     frame = sample.set_axis([str(name) for name in sample.columns], axis=1)
     if not frame.columns.is_unique:
         raise UnsupportedModelError("two columns of the sample have one name", "rename one")
@@ -100,7 +102,7 @@ def match_sample(model: object, sample: pd.DataFrame) -> SampleColumns:
             for name, c in columns.items()
             if not isinstance(c, UnusableColumn)
         ),
-        columns=SymbolicColumns(
+        inputs=SymbolicColumns(
             tuple(columns.get(name) or UnusableColumn(name, _lacks(name)) for name in taken),
             framed=True,
         ),

@@ -47,7 +47,7 @@ _FARTHEST = 1 << 17
 # Rows that are also computed alone: a library may compute many rows by another formula.
 _ALONE = 16
 _FEWEST_NUMBERS, _MAX_NUMBERS = 100, 2_000_000
-_NOT_MONOTONE = "is not monotone around its cuts"
+_NOT_MONOTONE = "is not monotone around its thresholds"
 
 
 def count_passed(

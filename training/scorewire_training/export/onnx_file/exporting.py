@@ -121,7 +121,7 @@ def export_onnx(
         score_golden(bundles.Bundle(target, manifest, graph, golden), run)
     except GoldenMismatchError as error:
         raise UnsupportedModelError(
-            f"the graph does not answer the same rows alike each time: {error}",
+            f"the graph's scores of the same rows differ from run to run: {error}",
             "export it without operators that draw at random",
         ) from None
     parity = ParityReport(
@@ -221,7 +221,7 @@ def _read_rows(signature: Signature, sample: Mapping[str, NDArray[Any]]) -> Wire
                 numbers.append(_as_numbers(each, values.reshape(count, each.width)))
         except ValueError:
             raise ExportError(
-                f"the sample of {each.name!r} has values that are no {each.kind.datatype}"
+                f"the sample of {each.name!r} has values that are not {each.kind.datatype}"
             ) from None
     return WireRows(np.concatenate(numbers, axis=1), np.concatenate(texts, axis=1))
 
@@ -301,7 +301,8 @@ def _describe_outputs(
     width = sum(output.width for output in manifest.schema.outputs)
     if not all(output.width for output in manifest.schema.outputs) or width > MAX_VALUES:
         raise UnsupportedModelError(
-            f"the graph answers {width} values per row", f"1 to {MAX_VALUES} are served: leave outputs out"
+            f"the graph's outputs have {width} values per row",
+            f"1 to {MAX_VALUES} are served: leave outputs out",
         )
 
 

@@ -73,7 +73,7 @@ def choose_run_mode(
     again = _alone(run, names, feeds)
     if any(not _same(*pair, None).all() for pair in zip(again, alone, strict=True)):
         raise UnsupportedModelError(
-            "the graph does not answer the same row alike each time",
+            "the graph's scores of the same row differ from run to run",
             "export it without operators that draw at random",
         )
     if signature.one_row:
@@ -96,7 +96,9 @@ def _alone(run: RunGraph, names: list[str], feeds: Feeds) -> list[NDArray[Any]]:
         ) from None
     for name, values in zip(names, zip(*singles, strict=True), strict=True):
         if any(not part.shape or part.shape[0] != 1 for part in values) or len({p.shape for p in values}) > 1:
-            raise UnsupportedModelError(f"output {name!r} is no row for each row", "export it as [rows, ...]")
+            raise UnsupportedModelError(
+                f"output {name!r} does not have one row per input row", "export it as [rows, ...]"
+            )
     return [np.concatenate(parts) for parts in zip(*singles, strict=True)]
 
 
@@ -114,15 +116,13 @@ def _differing(
     for size in sorted({count, *(size for size in _ROWS_TOGETHER if size <= most)}):
         chosen = np.arange(size) % count
         try:
-            answers = [
-                np.asarray(each) for each in run(list(names), {k: v[chosen] for k, v in feeds.items()})
-            ]
+            scores = [np.asarray(each) for each in run(list(names), {k: v[chosen] for k, v in feeds.items()})]
         except Exception as error:  # onnxruntime's errors have no base of their own
             if "alloc" in str(error):
                 # This many rows do not fit into memory here; the server has its own limit.
                 return None
             raise _TakesOneRowError from error
-        for name, found, own in zip(names, answers, alone, strict=True):
+        for name, found, own in zip(names, scores, alone, strict=True):
             wanted = own[chosen]
             if found.shape != wanted.shape:
                 raise _TakesOneRowError

@@ -99,9 +99,9 @@ def _parse(content: bytes) -> onnx.ModelProto:
     try:
         model.ParseFromString(content)
     except DecodeError:
-        raise UnsupportedModelError("the file is no ONNX model", "give a .onnx file") from None
+        raise UnsupportedModelError("the file is not an ONNX model", "give a .onnx file") from None
     if not model.graph.output:
-        raise UnsupportedModelError("the file is no ONNX model", "give a .onnx file")
+        raise UnsupportedModelError("the file is not an ONNX model", "give a .onnx file")
     if model.functions:
         raise UnsupportedModelError("the graph brings functions of its own", "inline them, by onnx.inliner")
     if model.training_info:
@@ -173,7 +173,7 @@ def with_free_rows(model: onnx.ModelProto, signature: Signature) -> onnx.ModelPr
 
 def _kind(value: onnx.ValueInfoProto) -> ElementKind:
     if not value.type.HasField("tensor_type"):
-        raise UnsupportedModelError(f"{value.name!r} is no tensor", "export the model with tensors alone")
+        raise UnsupportedModelError(f"{value.name!r} is not a tensor", "export the model with tensors alone")
     element = value.type.tensor_type.elem_type
     if element not in _KINDS:
         name = TensorProto.DataType.Name(element)

@@ -65,7 +65,7 @@ def score_both_sides(
         hard_texts=lowered.hard_texts,
         ranges=ranges,
     )
-    report_stage("Looking for jumps of the fitted model's scores")
+    report_stage("Looking for discontinuities of the fitted model's scores")
     compared = join_rows(constructed, _rows_at_discontinuities(fitted_model, codec, sample, lowered))
     bundle = score_rows(scorer, compared.rows, tolerances, report_stage)
     kept = _without_repeated_refusals(compared, bundle)
@@ -100,7 +100,7 @@ def _rows_at_discontinuities(
 
     Classes are not used for the search: a class changes wherever two classes are
     even, and there the last bit of a sum decides. Nor are models of nearest
-    neighbours searched, which jump where two training rows are equally near.
+    neighbours searched, which are discontinuous where two training rows are equally near.
     """
     numbers = [name for name, kind in lowered.features if kind == schema_pb2.FEATURE_KIND_NUMBER]
     asked = [i for i, o in enumerate(lowered.outputs) if o.kind != schema_pb2.OUTPUT_KIND_CLASS]

@@ -1,7 +1,7 @@
 """The parity gate: the bundle's graph and the fitted model must agree on every row.
 
 1. Numbers and probabilities agree if they differ by at most their tolerance. The
-   default tolerance is `RELATIVE` times the fitted model's answer plus an absolute
+   default tolerance is `RELATIVE` times the fitted model's score plus an absolute
    part: `RELATIVE` for probabilities, `RELATIVE` times the standard deviation over
    the sample for numbers.
 2. A class must be the same. The only exception is a tie: the fitted model gives

@@ -50,7 +50,7 @@ def read_categories(path: Path) -> Categories:
     except (OSError, ValueError) as error:
         raise ExportError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(content, dict):
-        raise ExportError(f'{path} is no JSON object such as {{"colour": ["blue", "red"]}}')
+        raise ExportError(f'{path} is not a JSON object such as {{"colour": ["blue", "red"]}}')
     return {str(column): _checked(path, column, values) for column, values in content.items()}
 
 
@@ -87,7 +87,7 @@ def find_categories(
             user contradict the model.
     """
     if unknown := sorted(set(given) - set(names)):
-        raise ExportError(f"--categories has {unknown[0]!r}, which is no column of the model")
+        raise ExportError(f"--categories has {unknown[0]!r}, which is not a column of the model")
     if isinstance(model, lightgbm.Booster):
         return _of_lightgbm(model, names, table, given)
     return _of_xgboost(model, names, table, stored, given)

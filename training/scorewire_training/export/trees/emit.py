@@ -60,24 +60,24 @@ def emit_link(
         margin = graph.node("Mul", [margin, constant(slope)])
     match link:
         case Link.IDENTITY:
-            answer = margin
+            prediction = margin
         case Link.SIGMOID:
             # Written out, because the Sigmoid operator is an approximation in float.
             odds = exp(graph.node("Neg", [margin]))
-            answer = graph.node("Reciprocal", [graph.node("Add", [odds, constant(1)])])
+            prediction = graph.node("Reciprocal", [graph.node("Add", [odds, constant(1)])])
         case Link.SOFTMAX:
-            answer = graph.node("Softmax", [margin], axis=1)
+            prediction = graph.node("Softmax", [margin], axis=1)
         case Link.EXP:
-            answer = exp(margin)
+            prediction = exp(margin)
         case Link.SOFTPLUS:
             # Written out, because Softplus has no kernel in double.
-            answer = graph.node("Log", [graph.node("Add", [exp(margin), constant(1)])])
+            prediction = graph.node("Log", [graph.node("Add", [exp(margin), constant(1)])])
         case Link.SIGNED_SQUARE:
-            answer = graph.node("Mul", [margin, graph.node("Abs", [margin])])
+            prediction = graph.node("Mul", [margin, graph.node("Abs", [margin])])
         case Link.STEP:
             above = graph.node("Greater", [margin, constant(0)])
-            answer = graph.node("Cast", [above], to=ELEMENT_TYPES[dtype.name])
-    return answer
+            prediction = graph.node("Cast", [above], to=ELEMENT_TYPES[dtype.name])
+    return prediction
 
 
 def emit_classes(
@@ -85,23 +85,23 @@ def emit_classes(
     classes: Classes,
     *,
     margin: str,
-    answer: str,
+    prediction: str,
     targets: int,
     dtype: np.dtype[np.floating],
 ) -> list[ModelOutput]:
     """Add probabilities [rows, classes] and the label [rows, 1] of a classifier."""
     single = targets == 1 and len(classes.labels) == 2
     if single:
-        rest = graph.node("Sub", [graph.constant(np.array(1, dtype)), answer])
-        probabilities = graph.node("Concat", [rest, answer], axis=1)
+        rest = graph.node("Sub", [graph.constant(np.array(1, dtype)), prediction])
+        probabilities = graph.node("Concat", [rest, prediction], axis=1)
     else:
-        probabilities = answer
+        probabilities = prediction
     decision = classes.decision
     if single and decision is not Decision.LARGEST_PROBABILITY:
         on_margin = decision is not Decision.PROBABILITY_OVER_HALF
         bound = graph.constant(np.array(0 if on_margin else 0.5, dtype))
         op_type = "GreaterOrEqual" if decision is Decision.MARGIN_FROM_ZERO else "Greater"
-        second = graph.node(op_type, [margin if on_margin else answer, bound])
+        second = graph.node(op_type, [margin if on_margin else prediction, bound])
         label = graph.node("Cast", [second], to=TensorProto.INT64)
     else:
         by_probability = decision in (Decision.LARGEST_PROBABILITY, Decision.PROBABILITY_OVER_HALF)

@@ -112,7 +112,7 @@ def _columns(estimator: Any, name: str) -> _Columns:
         # onnxruntime stores the members of sets as 32-bit integers.
         if (np.abs(known) >= 2**31).any() or (np.fmod(known, 1) != 0).any():
             raise UnsupportedModelError(
-                f"{name} has categories of feature {feature} that are no whole numbers below 2^31",
+                f"{name} has categories of feature {feature} that are not whole numbers below 2^31",
                 "put an OrdinalEncoder before it and name the feature in categorical_features",
             )
     order = np.concatenate([np.flatnonzero(is_categorical), np.flatnonzero(~is_categorical)])

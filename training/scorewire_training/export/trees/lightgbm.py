@@ -72,7 +72,7 @@ def read_lightgbm(estimator: object, *, by_row: bool = False) -> TreeModel | Non
         if str(estimator.get_params().get("pred_early_stop", "")).lower() in _TRUE:
             raise UnsupportedModelError(
                 f"{type(estimator).__name__} with pred_early_stop=True leaves trees out for rows that look "
-                "settled, and its scores are no sums of all trees",
+                "settled, so its scores are not sums over all trees",
                 "set it to False by model.set_params(pred_early_stop=False), which changes the scores, or "
                 "export model.booster_, which uses all trees",
             )

@@ -71,18 +71,18 @@ class TreeModel:
         else:
             margin = self.ensemble.emit(graph, x, self.feature_count)
         targets = self.ensemble.target_count
-        answer = emit_link(graph, self.link, self.slope, margin, targets=targets, dtype=dtype)
+        prediction = emit_link(graph, self.link, self.slope, margin, targets=targets, dtype=dtype)
         if self.label_classes:
-            return self._emit_labels(graph, margin, answer), margin
+            return self._emit_labels(graph, margin, prediction), margin
         if self.classes is not None:
             outputs = emit_classes(
-                graph, self.classes, margin=margin, answer=answer, targets=targets, dtype=dtype
+                graph, self.classes, margin=margin, prediction=prediction, targets=targets, dtype=dtype
             )
             return outputs, margin
         number = schema_pb2.OUTPUT_KIND_NUMBER
-        return [ModelOutput(name="value", kind=number, tensor=answer, width=targets)], margin
+        return [ModelOutput(name="value", kind=number, tensor=prediction, width=targets)], margin
 
-    def _emit_labels(self, graph: Graph, margin: str, answer: str) -> list[ModelOutput]:
+    def _emit_labels(self, graph: Graph, margin: str, prediction: str) -> list[ModelOutput]:
         """The outputs of each label, from its columns of margins and predictions."""
         shared = self.ensemble.target_count == len(self.label_classes)
         outputs: list[ModelOutput] = []
@@ -90,9 +90,9 @@ class TreeModel:
         for target, classes in enumerate(self.label_classes):
             width = 1 if shared else len(classes.labels)
             places = graph.constant(np.arange(begin, begin + width))
-            own = [graph.node("Gather", [tensor, places], axis=1) for tensor in (margin, answer)]
+            own = [graph.node("Gather", [tensor, places], axis=1) for tensor in (margin, prediction)]
             dtype = np.dtype(self.ensemble.element_type)
-            parts = emit_classes(graph, classes, margin=own[0], answer=own[1], targets=width, dtype=dtype)
+            parts = emit_classes(graph, classes, margin=own[0], prediction=own[1], targets=width, dtype=dtype)
             outputs.extend(part.of_target(target) for part in parts)
             begin += width
         return outputs

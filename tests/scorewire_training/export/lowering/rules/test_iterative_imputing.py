@@ -62,5 +62,5 @@ def test_columns_that_were_full_in_training_keep_the_first_filler() -> None:
 
 def test_imputers_that_draw_lots_are_refused() -> None:
     imputer = IterativeImputer(sample_posterior=True, random_state=0)
-    with pytest.raises(UnsupportedModelError, match="by lot"):
+    with pytest.raises(UnsupportedModelError, match="at random"):
         lower(make_pipeline(imputer, Ridge()).fit(FRAME, TARGET), FRAME)

@@ -34,7 +34,7 @@ def lower_dummy_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicCo
     """The same probabilities for every row."""
     if model.strategy not in ("prior", "most_frequent", "constant"):
         raise UnsupportedModelError(
-            f"DummyClassifier with strategy={model.strategy!r} draws its answers by lot",
+            f"DummyClassifier with strategy={model.strategy!r} draws its predictions at random",
             "use strategy='prior'",
         )
     several = isinstance(model.classes_, list)

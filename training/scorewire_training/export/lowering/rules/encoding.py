@@ -185,7 +185,7 @@ def _code(builder: GraphBuilder, column: RawText, table: _Table) -> list[Column]
     odd = [c for c in table.categories if not isinstance(c, str) and not is_null(c)]
     if odd:
         raise UnsupportedModelError(
-            f"text column {column.feature!r} meets an encoder fitted on {odd[0]!r}, which is no text",
+            f"text column {column.feature!r} meets an encoder fitted on {odd[0]!r}, which is not a text",
             "pass a sample of the data that the model was fitted on, one kind of value per column",
         )
     rows = dict(zip(map(_key, table.categories), table.rows, strict=True))

@@ -64,7 +64,7 @@ def lower_iterative_imputer(builder: GraphBuilder, step: Any, inputs: SymbolicCo
     """
     if step.sample_posterior:
         raise UnsupportedModelError(
-            "IterativeImputer with sample_posterior=True draws what it fills in by lot",
+            "IterativeImputer with sample_posterior=True draws the filled-in values at random",
             "fit it with sample_posterior=False",
         )
     initial = step.initial_imputer_

@@ -137,19 +137,21 @@ def lower_stacking(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -
     columns: list[Column] = []
     members = []
     for member, method in zip(model.estimators_, model.stack_method_, strict=True):
-        answer = lower_model(builder, member, inputs)
-        members.append(answer)
+        prediction = lower_model(builder, member, inputs)
+        members.append(prediction)
         if method == "predict_proba":
-            width = len(answer.class_labels)
-            part = tensor_columns(as_double(builder, answer, answer.probabilities, model), width)
+            width = len(prediction.class_labels)
+            part = tensor_columns(as_double(builder, prediction, prediction.probabilities, model), width)
             columns.extend(part[1:] if width == 2 else part)
         elif method == "decision_function":
-            width = 1 if len(answer.class_labels) == 2 else len(answer.class_labels)
-            columns.extend(tensor_columns(as_double(builder, answer, answer.decision, model), width))
-        elif answer.value is not None:
-            columns.extend(tensor_columns(as_double(builder, answer, answer.value, model), answer.width))
-        elif list(getattr(member, "classes_", [])) == list(range(len(answer.class_labels))):
-            columns.extend(tensor_columns(builder.cast(str(answer.label), TensorProto.DOUBLE), 1))
+            width = 1 if len(prediction.class_labels) == 2 else len(prediction.class_labels)
+            columns.extend(tensor_columns(as_double(builder, prediction, prediction.decision, model), width))
+        elif prediction.value is not None:
+            columns.extend(
+                tensor_columns(as_double(builder, prediction, prediction.value, model), prediction.width)
+            )
+        elif list(getattr(member, "classes_", [])) == list(range(len(prediction.class_labels))):
+            columns.extend(tensor_columns(builder.cast(str(prediction.label), TensorProto.DOUBLE), 1))
         else:
             raise UnsupportedModelError(
                 f"{type(model).__name__} stacks the class names of a {type(member).__name__}",

@@ -31,8 +31,8 @@ def lower_converted_classifier(
     labels = class_labels(model)
     if getattr(model, "break_ties", False) and len(labels) > 2:
         raise UnsupportedModelError(
-            f"{type(model).__name__} with break_ties=True decides between classes of as many votes"
-            " otherwise than a graph",
+            f"{type(model).__name__} with break_ties=True breaks ties between classes"
+            " by another rule than the ONNX graph",
             "fit it with break_ties=False",
         )
     label, probabilities = convert_classifier(builder, model, inputs)
