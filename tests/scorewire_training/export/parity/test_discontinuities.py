@@ -11,21 +11,25 @@ def _sample(*columns: NDArray[np.float64]) -> WireRows:
     return WireRows(np.column_stack(columns), np.empty((len(columns[0]), 0), dtype=object))
 
 
-def test_both_sides_of_a_jump_are_found_to_the_last_bit() -> None:
+def test_both_sides_of_a_discontinuity_are_found_to_the_last_bit() -> None:
     rng = np.random.default_rng(0)
     sample = _sample(rng.normal(size=50), rng.normal(size=50) * 1e6)
-    jumps = {0: -0.0123, 1: 98_765.4321}
+    discontinuities = {0: -0.0123, 1: 98_765.4321}
 
     def ask(rows: WireRows) -> list[NDArray[np.float64]]:
-        return [np.column_stack([rows.numbers[:, i] > jump for i, jump in jumps.items()]).astype(np.float64)]
+        return [
+            np.column_stack([rows.numbers[:, i] > value for i, value in discontinuities.items()]).astype(
+                np.float64
+            )
+        ]
 
     found, along = find_discontinuities(ask, sample, [0, 1])
-    for column, jump in jumps.items():
+    for column, value in discontinuities.items():
         values = {row[column] for row, c in zip(found.numbers.tolist(), along, strict=True) if c == column}
-        assert values == {jump, float(np.nextafter(jump, np.inf))}
+        assert values == {value, float(np.nextafter(value, np.inf))}
 
 
-def test_a_jump_at_zero_is_found_between_the_signs() -> None:
+def test_a_discontinuity_at_zero_is_found_between_the_signs() -> None:
     sample = _sample(np.array([-3.0, 5.0, -2.0, 7.0]))
     found, _ = find_discontinuities(lambda rows: [(rows.numbers >= 0).astype(np.float64)], sample, [0])
     assert set(found.numbers.ravel().tolist()) == {-5e-324, 0.0}

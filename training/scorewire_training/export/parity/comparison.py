@@ -153,9 +153,9 @@ def _score_with_model(
         if not len(group):
             continue
         frame = codec.to_frame(compared.rows.take(group))
-        answers = fitted_model.score_or_refuse(frame, likely_refused=likely_refused)
-        refused[group] = answers.refused
-        for whole, part in zip(outputs, answers.outputs, strict=True):
+        fitted = fitted_model.score_or_refuse(frame, likely_refused=likely_refused)
+        refused[group] = fitted.refused
+        for whole, part in zip(outputs, fitted.outputs, strict=True):
             whole[group] = part
     for whole, part in zip(outputs, sample_scores.outputs, strict=True):
         whole[:begin] = part

@@ -79,12 +79,12 @@ class FittedModel:
             # errors, an unknown category must not look like a refusal.
             warnings.simplefilter("ignore")
             if isinstance(self._model, xgboost.Booster | lightgbm.Booster):
-                answers = self._ask_booster(frame)
+                scores = self._ask_booster(frame)
             else:
-                answers = self._ask_estimator(frame)
+                scores = self._ask_estimator(frame)
         return [
-            np.asarray(answer, dtype=np.float64).reshape(len(frame), output.width)
-            for answer, output in zip(answers, self._outputs, strict=True)
+            np.asarray(prediction, dtype=np.float64).reshape(len(frame), output.width)
+            for prediction, output in zip(scores, self._outputs, strict=True)
         ]
 
     def score_or_refuse(self, frame: pd.DataFrame, *, likely_refused: bool = False) -> FittedScores:
@@ -115,22 +115,22 @@ class FittedModel:
         asked_classes = schema_pb2.OUTPUT_KIND_CLASS in kinds
         shares = self._model.predict_proba(frame) if asked_shares else ()
         predicted = _dense(self._model.predict(frame) if asked_classes else ())
-        answers = []
+        scores = []
         for output in self._outputs:
             if output.kind == schema_pb2.OUTPUT_KIND_PROBABILITY:
-                answers.append(self._shares(shares, output))
+                scores.append(self._shares(shares, output))
             elif output.kind == schema_pb2.OUTPUT_KIND_CLASS:
-                answers.append(self._class_indices(predicted, output))
+                scores.append(self._class_indices(predicted, output))
             else:
-                answers.append(self._numbers(frame))
-        return answers
+                scores.append(self._numbers(frame))
+        return scores
 
     def _numbers(self, frame: pd.DataFrame | NDArray[Any]) -> NDArray[Any]:
         if is_outlier_detector(self._model):
             return np.asarray(self._model.decision_function(frame))
         # A pipeline may end in a transformer.
-        answer = self._model.predict if hasattr(self._model, "predict") else self._model.transform
-        return _dense(answer(frame))
+        predict = self._model.predict if hasattr(self._model, "predict") else self._model.transform
+        return _dense(predict(frame))
 
     def _shares(self, shares: Any, output: ModelOutput) -> NDArray[Any]:
         """The probabilities of one label, from the result of predict_proba for one label or for all."""
@@ -155,22 +155,22 @@ class FittedModel:
     def _ask_booster(self, frame: pd.DataFrame | NDArray[Any]) -> list[NDArray[Any]]:
         if isinstance(self._model, xgboost.Booster):
             matrix = to_dmatrix(self._model, frame)
-            answer = np.asarray(self._model.predict(matrix), dtype=np.float64)
+            prediction = np.asarray(self._model.predict(matrix), dtype=np.float64)
         else:
             matrix = None
-            answer = np.asarray(self._model.predict(frame), dtype=np.float64)
+            prediction = np.asarray(self._model.predict(frame), dtype=np.float64)
         width = next((o.width for o in self._outputs if o.kind == schema_pb2.OUTPUT_KIND_PROBABILITY), 0)
         if not width:
-            return [answer for _ in self._outputs]
-        if answer.ndim == 2 and answer.shape[1] == width:
-            probabilities, label = answer, answer.argmax(axis=1)
+            return [prediction for _ in self._outputs]
+        if prediction.ndim == 2 and prediction.shape[1] == width:
+            probabilities, label = prediction, prediction.argmax(axis=1)
         elif self._answers_with_classes:
             margin = np.asarray(self._model.predict(matrix, output_margin=True), dtype=np.float64)
             shares = np.exp(margin - margin.max(axis=1, keepdims=True))
-            probabilities, label = shares / shares.sum(axis=1, keepdims=True), answer
+            probabilities, label = shares / shares.sum(axis=1, keepdims=True), prediction
         else:
-            probabilities = np.column_stack([1 - answer.ravel(), answer.ravel()])
-            label = (answer.ravel() > 0.5).astype(np.intp)
+            probabilities = np.column_stack([1 - prediction.ravel(), prediction.ravel()])
+            label = (prediction.ravel() > 0.5).astype(np.intp)
         return [
             probabilities if output.kind == schema_pb2.OUTPUT_KIND_PROBABILITY else label
             for output in self._outputs

@@ -156,16 +156,16 @@ def checked_shapes(run: RunGraph, outputs: Sequence[ModelOutput]) -> RunGraph:
     widths = {output.name: output.width for output in outputs}
 
     def run_and_check(names: list[str], feeds: dict[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        answers = run(names, feeds)
+        scores = run(names, feeds)
         rows = len(next(iter(feeds.values())))
-        for name, answer in zip(names, answers, strict=True):
+        for name, score in zip(names, scores, strict=True):
             allowed = [(rows, widths[name])] + ([(rows,)] if widths[name] == 1 else [])
-            if np.shape(answer) not in allowed:
+            if np.shape(score) not in allowed:
                 raise ParityError(
-                    f"output {name!r} has shape {np.shape(answer)}, expected {allowed[0]}: this is a "
+                    f"output {name!r} has shape {np.shape(score)}, expected {allowed[0]}: this is a "
                     "fault of the exporter, please report it with the kind of model"
                 )
-        return answers
+        return scores
 
     return run_and_check
 
@@ -188,7 +188,7 @@ def compare(
 
     Raises:
         ParityError: the sides differ in a row; the message has a table of rows.
-        ExportError: a user's absolute tolerance is too large for the answers.
+        ExportError: a user's absolute tolerance is too large for the scores.
     """
     comparison = _ParityCheck(compared, fitted, bundle, outputs, tolerances or {})
     if comparison.differences:

@@ -36,8 +36,8 @@ def pick_golden(
     golden.rows.row_count = golden.expected.row_count = len(rows)
     golden.rows.numbers.extend(rows.numbers.ravel().tolist())
     golden.rows.texts.extend(rows.flat_texts())
-    for output, answers in zip(outputs, fitted.outputs, strict=True):
-        golden.expected.outputs.add(name=output.name).numbers.extend(answers[chosen].ravel().tolist())
+    for output, scores in zip(outputs, fitted.outputs, strict=True):
+        golden.expected.outputs.add(name=output.name).numbers.extend(scores[chosen].ravel().tolist())
     errors = {error.row: error for error in bundle.errors}
     for position, row in enumerate(chosen):
         if error := errors.get(row):

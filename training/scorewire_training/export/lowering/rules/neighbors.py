@@ -66,7 +66,7 @@ def refuse_radius(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) ->
     """Refused: rows without a neighbour have no prediction."""
     name = type(model).__name__
     raise UnsupportedModelError(
-        f"{name} has no answer for rows without a neighbour within its radius",
+        f"{name} has no prediction for rows without a neighbour within its radius",
         f"use {name.replace('Radius', 'K')}",
     )
 
