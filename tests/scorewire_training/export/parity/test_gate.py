@@ -201,7 +201,7 @@ def test_a_little_that_depends_on_the_order_may_be_allowed() -> None:
     def run(names: list[str], feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         return [1e6 + 6.0 * np.arange(len(feeds["features"]), dtype=np.float64)]
 
-    with pytest.raises(ParityError, match=r"Where 1\.2 times .* --tolerance value=6e-06 on the command") as e:
+    with pytest.raises(ParityError, match=r"If 1\.2 times .* --tolerance value=6e-06 on the command") as e:
         score_rows(_scorer(run), _rows(2))
     assert 'tolerance={"value": Tolerance(relative=6e-06, absolute=None)}' in str(e.value)
     assert score_rows(_scorer(run), _rows(2), {"value": Tolerance(6e-6)}).outputs[0].shape == (2, 1)
