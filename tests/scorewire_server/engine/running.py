@@ -107,6 +107,34 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def use_and_abandon(running: RunningEngine, *paths: str) -> None:
+    """Make calls and streams that end in every way: answered, cancelled, and by their deadline.
+
+    Args:
+        running: an engine that serves the sum.
+        paths: methods of streams.
+    """
+    for _ in range(20):
+        await running.unary()
+    for path in paths:
+        for ending in ("cancel", "deadline", "end") * 5:
+            stream = running.stream(path, timeout=0.05 if ending == "deadline" else 20)
+            try:
+                await stream.write(MESSAGE)
+                await stream.read()
+                if ending == "cancel":
+                    stream.cancel()
+                elif ending == "end":
+                    await stream.done_writing()
+                await stream.code()
+            except (aio.AioRpcError, asyncio.CancelledError):
+                continue
+    calls = [running.unary() for _ in range(20)]
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
 async def assert_counts(running: RunningEngine) -> None:
     """An engine that serves the sum counts answers, failures and rows, of unary calls and of streams."""
     await running.unary(sum_request([1.0, 2.0, float("nan"), 1.0], ["", ""], row_count=2).SerializeToString())

@@ -45,6 +45,7 @@ from tests.scorewire_server.engine.running import (
     failure_of,
     starting,
     until,
+    use_and_abandon,
 )
 from tests.scorewire_server.models import snapshot_of, write_slow_bundle
 
@@ -407,36 +408,15 @@ async def test_nothing_is_left_of_calls_and_cancelled_streams(start: Start, summ
     running = await start()
     running.engine.publish(snapshot_of(replace(summing, row_ns=BATCH_ROW_NS)))
 
-    async def use() -> None:
-        for _ in range(20):
-            await running.unary()
-        for path in (STREAM_PATH, "/test.Control/Count"):
-            for ending in ("cancel", "deadline", "end") * 5:
-                stream = running.stream(path, timeout=0.05 if ending == "deadline" else 20)
-                try:
-                    await stream.write(MESSAGE)
-                    await stream.read()
-                    if ending == "cancel":
-                        stream.cancel()
-                    elif ending == "end":
-                        await stream.done_writing()
-                    await stream.code()
-                except (aio.AioRpcError, asyncio.CancelledError):
-                    continue
-        calls = [running.unary() for _ in range(20)]
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
-
     def quiet() -> bool:
         statistics = running.engine.statistics
         return statistics.in_flight == statistics.streams == len(running.engine._calls) == 0
 
-    await use()
+    await use_and_abandon(running, STREAM_PATH, "/test.Control/Count")
     await until(quiet)
     before = len(asyncio.all_tasks())
     for _ in range(3):
-        await use()
+        await use_and_abandon(running, STREAM_PATH, "/test.Control/Count")
     await until(quiet)
     await until(lambda: len(asyncio.all_tasks()) <= before)
 

@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import code_pb2
-from grpc import aio
 
 from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import prediction_pb2
@@ -18,7 +17,7 @@ from scorewire_server.engine.encodings.methods import METHODS
 from scorewire_server.engine.reference.engine import ReferenceEngine
 from scorewire_server.errors import INTERNAL_MESSAGE, StartError
 from scorewire_server.settings import Settings
-from tests.conformance.wire import sum_request, values
+from tests.conformance.wire import PREDICT_STREAM, sum_request, values
 from tests.scorewire_server.engine.running import (
     BATCH_ROW_NS,
     CONTROL,
@@ -32,6 +31,7 @@ from tests.scorewire_server.engine.running import (
     failure_of,
     starting,
     until,
+    use_and_abandon,
 )
 from tests.scorewire_server.models import Gate, loaded_version, snapshot_of, zeros
 
@@ -204,31 +204,11 @@ async def test_nothing_is_left_of_calls_and_cancelled_streams(start: Start, sum_
     running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros, row_ns=BATCH_ROW_NS)))
     statistics = running.engine.statistics
 
-    async def use() -> None:
-        for _ in range(20):
-            await running.unary()
-        for ending in ("cancel", "deadline", "end") * 5:
-            stream = running.stream(timeout=0.05 if ending == "deadline" else 20)
-            try:
-                await stream.write(MESSAGE)
-                await stream.read()
-                if ending == "cancel":
-                    stream.cancel()
-                elif ending == "end":
-                    await stream.done_writing()
-                await stream.code()
-            except (aio.AioRpcError, asyncio.CancelledError):
-                continue
-        calls = [running.unary() for _ in range(20)]
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
-
-    await use()
+    await use_and_abandon(running, PREDICT_STREAM)
     await until(lambda: statistics.in_flight == statistics.streams == 0)
     before = len(asyncio.all_tasks())
     for _ in range(3):
-        await use()
+        await use_and_abandon(running, PREDICT_STREAM)
     await until(lambda: statistics.in_flight == statistics.streams == 0)
     await until(lambda: len(asyncio.all_tasks()) <= before)
 
