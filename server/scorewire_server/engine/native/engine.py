@@ -43,8 +43,6 @@ from scorewire_server.errors import StartError
 from scorewire_server.logs import log_fault
 from scorewire_server.settings import Settings
 
-_TENSOR_METHODS = {method.path: method for method in TENSOR_METHODS}
-
 # The settings that bound connections.
 _CONNECTION_LIMITS = (
     "max_streams",
@@ -99,6 +97,8 @@ class NativeEngine:
         self._leaving: dict[LoadedVersion, scorewire_native.Version] = {}
         # Answers the tensors that the extension does not read itself, on the extension's graphs.
         self._predictor = Predictor(Limits.of(settings), NativePool(self._native))
+        # All methods whose calls the extension forwards.
+        self._forwarded = self._control | {each.path: self._prediction(each) for each in TENSOR_METHODS}
         self._calls: dict[int, ForwardedCall] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = False
@@ -217,9 +217,7 @@ class NativeEngine:
                         call.cancel()
 
     def _open(self, number: int, context: CallContext) -> None:
-        tensors = _TENSOR_METHODS.get(context.method)
-        method = self._control[context.method] if tensors is None else self._prediction(tensors)
-        call = ForwardedCall(self._native, number, method, context)
+        call = ForwardedCall(self._native, number, self._forwarded[context.method], context)
         self._calls[number] = call
         task = asyncio.get_running_loop().create_task(call.run())
         call.task = task
