@@ -44,18 +44,8 @@ impl<'a> Routed<'a> {
         binding: Option<&'s IoBinding>,
         run: RunTimes,
     ) -> Scores<'s> {
-        let version = &*self.target.version;
-        Scores {
-            data: self.message,
-            decoded: self.decoded,
-            binding,
-            outputs: &version.runner.outputs,
-            score_output: version.score_output,
-            coder: &version.runner.coder,
-            errors: &scratch.errors,
-            kept: &scratch.kept,
-            times: self.read.with(run),
-        }
+        let times = self.read.with(run);
+        self.target.version.scores(self.message, self.decoded, scratch, binding, times)
     }
 }
 

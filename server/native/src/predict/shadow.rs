@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::bridge::events::Events;
-use crate::encodings::message::{Decoded, Scores, Times};
+use crate::encodings::message::{Decoded, Times};
 use crate::encodings::methods::Method;
 use crate::onnx::binding::IoBinding;
 use crate::predict::counting::count_scores;
@@ -175,17 +175,8 @@ fn score(
     }
     runner.coder.examine(rows, scratch);
     let count = |binding: Option<&IoBinding>, scratch: &CodingScratch, run| {
-        let scores = Scores {
-            data: &copy.message,
-            decoded,
-            binding,
-            outputs: &runner.outputs,
-            score_output: copy.version.score_output,
-            coder: &runner.coder,
-            errors: &scratch.errors,
-            kept: &scratch.kept,
-            times: Times { begin, decoded: begin, run },
-        };
+        let times = Times { begin, decoded: begin, run };
+        let scores = copy.version.scores(&copy.message, decoded, scratch, binding, times);
         count_scores(&copy.counts[options.worker], &scores, Instant::now());
     };
     if scratch.errors.len() == rows.count {

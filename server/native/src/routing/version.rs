@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use crate::encodings::encoding::WireSchema;
+use crate::encodings::message::{Decoded, Scores, Times};
+use crate::onnx::binding::IoBinding;
+use crate::rows::coding::CodingScratch;
 use crate::rows::runner::GraphRunner;
 use crate::statistics::VersionCounts;
 
@@ -25,4 +28,28 @@ pub(crate) struct Version {
     pub runner: GraphRunner,
     pub wire: WireSchema,
     pub counts: Arc<VersionShards>,
+}
+
+impl Version {
+    /// What the answer to a message is written from, once its rows were examined or scored.
+    pub(crate) fn scores<'a>(
+        &'a self,
+        data: &'a [u8],
+        decoded: &'a Decoded,
+        scratch: &'a CodingScratch,
+        binding: Option<&'a IoBinding>,
+        times: Times,
+    ) -> Scores<'a> {
+        Scores {
+            data,
+            decoded,
+            binding,
+            outputs: &self.runner.outputs,
+            score_output: self.score_output,
+            coder: &self.runner.coder,
+            errors: &scratch.errors,
+            kept: &scratch.kept,
+            times,
+        }
+    }
 }
