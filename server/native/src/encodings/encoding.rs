@@ -19,15 +19,15 @@ pub(crate) trait Encoding: Sync {
     /// Reads what needs no model.
     ///
     /// # Errors
-    /// `DecodeError::Malformed`: the bytes do not parse. `DecodeError::Unsupported`: only the control plane
-    /// reads this message.
+    /// `DecodeError::Malformed`: the bytes do not parse. `DecodeError::Forward`: only the control plane reads
+    /// this message.
     fn decode(&self, decoded: &mut Decoded, data: &[u8]) -> Result<(), DecodeError>;
 
     /// Reads the rows by the schema of the version that was picked, where `decode` could not. True: the rows
     /// were read here. More rows than `max_rows` are counted and not read.
     ///
     /// # Errors
-    /// As of `decode`; `Unsupported` also where the rows do not fit the schema.
+    /// As of `decode`; `Forward` also where the rows do not fit the schema.
     fn decode_rows(
         &self,
         _schema: &WireSchema,

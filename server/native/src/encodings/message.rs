@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use crate::encodings::elements::UnsupportedError;
 use crate::encodings::tensor_request::TensorRequest;
 use crate::onnx::binding::IoBinding;
 use crate::protocol::protobuf::{MalformedError, Span};
@@ -17,19 +16,13 @@ use crate::rows::runner::RunTimes;
 pub(crate) enum DecodeError {
     /// The bytes do not parse as the message.
     Malformed,
-    /// Only the control plane reads this message, or words what is wrong with it.
-    Unsupported,
+    /// The control plane has to answer the message, under this path.
+    Forward(&'static str),
 }
 
 impl From<MalformedError> for DecodeError {
     fn from(_: MalformedError) -> Self {
         Self::Malformed
-    }
-}
-
-impl From<UnsupportedError> for DecodeError {
-    fn from(_: UnsupportedError) -> Self {
-        Self::Unsupported
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::encodings::encoding::Encoding;
 use crate::encodings::positional::{Positional, PositionalStream};
-use crate::encodings::tensors::{MODEL_INFER, MODEL_STREAM_INFER, TensorStream, Tensors};
+use crate::encodings::tensors::Tensors;
 use crate::encodings::typed::{TypedRow, TypedRows};
 use crate::statistics::MAX_METHODS;
 
@@ -36,6 +36,8 @@ const fn stream(index: usize, name: &'static str, path: Path, encoding: &'static
 
 const PREDICT: Path = Path::Fixed("/scorewire.v1.PredictionService/Predict");
 const PREDICT_STREAM: Path = Path::Fixed("/scorewire.v1.PredictionService/PredictStream");
+const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+const MODEL_STREAM_INFER: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 
 /// All methods of the hot path: what each is counted as, its path and its encoding.
 pub(crate) static METHODS: [Method; 7] = [
@@ -44,8 +46,13 @@ pub(crate) static METHODS: [Method; 7] = [
     unary(2, "TypedPredict", Path::Typed("Predict"), &TypedRow { fails_call: true }),
     unary(3, "TypedPredictBatch", Path::Typed("PredictBatch"), &TypedRows),
     stream(4, "TypedPredictStream", Path::Typed("PredictStream"), &TypedRow { fails_call: false }),
-    unary(5, "ModelInfer", Path::Fixed(MODEL_INFER), &Tensors),
-    stream(6, "ModelStreamInfer", Path::Fixed(MODEL_STREAM_INFER), &TensorStream),
+    unary(5, "ModelInfer", Path::Fixed(MODEL_INFER), &Tensors { path: MODEL_INFER, streamed: false }),
+    stream(
+        6,
+        "ModelStreamInfer",
+        Path::Fixed(MODEL_STREAM_INFER),
+        &Tensors { path: MODEL_STREAM_INFER, streamed: true },
+    ),
 ];
 
 const _: () = assert!(METHODS.len() <= MAX_METHODS);

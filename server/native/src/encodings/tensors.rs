@@ -4,6 +4,7 @@
 //! and no parameter except a routing key. Any other request, right or wrong, is an `UnsupportedError`: the
 //! control plane reads every form of the protocol, and words the failures.
 
+use crate::encodings::elements::UnsupportedError;
 use crate::encodings::encoding::{Encoding, WireSchema};
 use crate::encodings::message::{DecodeError, Decoded, MessageId, Scores};
 use crate::encodings::tensor_request::read;
@@ -13,16 +14,25 @@ use crate::protocol::framing::{frame, framed};
 use crate::protocol::protobuf;
 use crate::protocol::status::RpcError;
 
-pub(crate) const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
-pub(crate) const MODEL_STREAM_INFER: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
+/// Requests of tensors and their answers, alone or in a stream.
+pub(crate) struct Tensors {
+    /// The path under which the control plane answers what is not read here.
+    pub path: &'static str,
+    /// Whether each answer is a `ModelStreamInferResponse`, which has a `ModelInferResponse` or an error.
+    pub streamed: bool,
+}
 
-/// Unary calls.
-pub(crate) struct Tensors;
+impl Tensors {
+    fn not_read_here(&self) -> DecodeError {
+        DecodeError::Forward(self.path)
+    }
+}
 
 impl Encoding for Tensors {
     fn decode(&self, decoded: &mut Decoded, data: &[u8]) -> Result<(), DecodeError> {
         decoded.clear();
-        Ok(read(&mut decoded.request, &mut decoded.tensors, data)?)
+        let read = read(&mut decoded.request, &mut decoded.tensors, data);
+        read.map_err(|UnsupportedError| self.not_read_here())
     }
 
     fn decode_rows(
@@ -32,9 +42,10 @@ impl Encoding for Tensors {
         data: &[u8],
         max_rows: u32,
     ) -> Result<bool, DecodeError> {
-        schema.tensors.fill(decoded, data, max_rows)?;
+        let filled = schema.tensors.fill(decoded, data, max_rows);
+        filled.map_err(|UnsupportedError| self.not_read_here())?;
         // The control plane words the failure.
-        if decoded.request.row_count == 0 { Err(DecodeError::Unsupported) } else { Ok(true) }
+        if decoded.request.row_count == 0 { Err(self.not_read_here()) } else { Ok(true) }
     }
 
     fn answers_row_errors(&self) -> bool {
@@ -42,42 +53,14 @@ impl Encoding for Tensors {
     }
 
     fn forwards_to(&self) -> Option<&'static str> {
-        Some(MODEL_INFER)
-    }
-
-    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
-        Ok(frame(&schema.tensors.write(scores)?))
-    }
-}
-
-/// Streams: each answer is a `ModelInferResponse` or an error, inside a `ModelStreamInferResponse`.
-pub(crate) struct TensorStream;
-
-impl Encoding for TensorStream {
-    fn decode(&self, decoded: &mut Decoded, data: &[u8]) -> Result<(), DecodeError> {
-        Tensors.decode(decoded, data)
-    }
-
-    fn decode_rows(
-        &self,
-        schema: &WireSchema,
-        decoded: &mut Decoded,
-        data: &[u8],
-        max_rows: u32,
-    ) -> Result<bool, DecodeError> {
-        Tensors.decode_rows(schema, decoded, data, max_rows)
-    }
-
-    fn answers_row_errors(&self) -> bool {
-        false
-    }
-
-    fn forwards_to(&self) -> Option<&'static str> {
-        Some(MODEL_STREAM_INFER)
+        Some(self.path)
     }
 
     fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
         let response = schema.tensors.write(scores)?;
+        if !self.streamed {
+            return Ok(frame(&response));
+        }
         let mut out = framed(protobuf::bytes_field_len(2, response.len()));
         protobuf::put_bytes_head(&mut out, 2, response.len());
         out.extend_from_slice(&response);
@@ -85,6 +68,9 @@ impl Encoding for TensorStream {
     }
 
     fn encode_error(&self, id: MessageId, data: &[u8], error: &RpcError) -> Option<Vec<u8>> {
+        if !self.streamed {
+            return None;
+        }
         let (mut out, mut response) = (Vec::new(), Vec::new());
         put_text(&mut out, 1, error.message.as_bytes());
         put_text(&mut response, 3, id.text.of(data));

@@ -193,7 +193,7 @@ impl Predictor {
         match encoding.decode(decoded, message) {
             Ok(()) => {}
             Err(DecodeError::Malformed) => return Err(Outcome::Failed(errors.malformed.clone())),
-            Err(DecodeError::Unsupported) => return Err(self.unsupported(call, message)),
+            Err(DecodeError::Forward(path)) => return Err(self.forward(path, message, None)),
         }
         let mut end = Instant::now();
         // Calls that are scored here are done before the next are read, so only those that wait
@@ -231,7 +231,7 @@ impl Predictor {
             Ok(false) => {}
             Ok(true) => end = Instant::now(),
             Err(DecodeError::Malformed) => return ask(&decoded.request, Some(target), Problem::Malformed),
-            Err(DecodeError::Unsupported) => return Err(self.unsupported(call, message)),
+            Err(DecodeError::Forward(path)) => return Err(self.forward(path, message, None)),
         }
         if !self.takes(version, &decoded.request, message) {
             return ask(&decoded.request, Some(target), Problem::Request);
@@ -379,14 +379,6 @@ impl Predictor {
             counts: target.map(|target| Arc::clone(&target.counts)),
             permit,
         })))
-    }
-
-    /// What becomes of a message that its encoding does not read here.
-    fn unsupported(&self, call: &Call, message: &Bytes) -> Outcome {
-        match call.method.encoding.forwards_to() {
-            Some(path) => self.forward(path, message, None),
-            None => Outcome::Failed(self.scorer.errors.malformed.clone()),
-        }
     }
 
     /// Forwards a message to the control plane; `in_flight` is there where it counts as such already.
