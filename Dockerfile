@@ -10,9 +10,10 @@ RUN apt-get update \
 WORKDIR /build
 COPY requirements/native.lock ./
 RUN /opt/maturin/bin/pip install --no-cache-dir --no-deps --require-hashes -r native.lock
+COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
-COPY server/native native
-RUN /opt/maturin/bin/maturin build --release --locked --manifest-path native/Cargo.toml --out wheels
+COPY server/native server/native
+RUN /opt/maturin/bin/maturin build --release --locked --manifest-path server/native/Cargo.toml --out wheels
 
 FROM python:3.13-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1

@@ -11,10 +11,11 @@ MANIFESTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
 CARGO := $(shell command -v cargo)
 CC_FOUND := $(shell command -v $${CC:-cc})
-RUST := $(shell find server/native -name '*.rs' -not -path '*/target/*') server/native/Cargo.toml server/native/Cargo.lock \
+CRATES := server/native
+RUST := $(shell find $(CRATES) -name '*.rs' -not -path '*/target/*') $(CRATES:%=%/Cargo.toml) Cargo.toml Cargo.lock \
     .cargo/config.toml
 
-WHEELS := server/native/target/wheels
+WHEELS := target/wheels
 # The tests that depend most on the releases of Python and of the libraries.
 ON_LIBRARIES := tests/scorewire_contract tests/e2e/test_libraries.py tests/scorewire_server/test_stopping.py \
     $(addprefix tests/scorewire_training/export/,trees saved_models test_families.py)
@@ -50,8 +51,8 @@ native: $(VENV)/native
 # One wheel for every Python from 3.11 on.
 $(WHEELS)/ready: $(RUST) | $(VENV)/ready
 	rm -rf $(WHEELS)
-	$(BIN)/maturin build --quiet --locked --release --compatibility linux --interpreter $(BIN)/python \
-	    --manifest-path server/native/Cargo.toml --out $(WHEELS)
+	set -e; for crate in $(CRATES); do $(BIN)/maturin build --quiet --locked --release --compatibility linux \
+	    --interpreter $(BIN)/python --manifest-path $$crate/Cargo.toml --out $(WHEELS); done
 	@touch $@
 
 $(VENV)/native: $(VENV)/ready $(WHEELS)/ready
@@ -102,23 +103,23 @@ proto: setup ## lint the .proto files, and check that the committed stubs are up
 deps: setup ## check that every import is declared, and every installed package is locked
 	$(BIN)/python -m tests.dependencies
 
-rust: ## check the native crate: style, lint, tests
+rust: ## check the native crates: style, lint, tests
 ifneq ($(CARGO),)
-	cargo fmt --manifest-path server/native/Cargo.toml --check
-	cargo clippy --quiet --locked --manifest-path server/native/Cargo.toml --all-targets -- --deny warnings
-	cargo test --quiet --locked --manifest-path server/native/Cargo.toml --lib --no-default-features
+	cargo fmt --all --check
+	cargo clippy --quiet --locked --workspace --all-targets -- --deny warnings
+	cargo test --quiet --locked --workspace --lib --no-default-features
 else
-	@echo "No cargo here, so the native engine's crate is not checked."
+	@echo "No cargo here, so the native crates are not checked."
 endif
 
 # The sanitizer is not a stable option of the compiler yet. It also covers the C code of nghttp2.
-sanitize: ## run the crate's tests under AddressSanitizer
+sanitize: ## run the crates' tests under AddressSanitizer
 ifneq ($(CARGO),)
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CFLAGS="-fsanitize=address -fno-omit-frame-pointer" \
-	    CARGO_TARGET_DIR=server/native/target/sanitize cargo test --quiet --locked --manifest-path server/native/Cargo.toml \
-	    --target $$(rustc -vV | sed -n 's/^host: //p') --lib --no-default-features
+	    CARGO_TARGET_DIR=target/sanitize cargo test --quiet --locked --workspace --target $$(rustc -vV | sed -n 's/^host: //p') \
+	    --lib --no-default-features
 else
-	@echo "No cargo here, so the native engine's crate is not checked."
+	@echo "No cargo here, so the native crates are not checked."
 endif
 
 dockerfile: setup ## lint the Dockerfile
@@ -141,4 +142,4 @@ image: ## build the server's container image
 	docker build --tag scorewire-server .
 
 clean: ## remove what the targets above created
-	rm -rf .venv .venv-* .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* target .mypy_cache .ruff_cache .hypothesis

@@ -221,7 +221,7 @@ def test_no_path_of_a_machine_is_written_down() -> None:
         ROOT / name
         for name in (
             *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-            *("Makefile", "Dockerfile", "pyproject.toml"),
+            *("Makefile", "Dockerfile", "pyproject.toml", "Cargo.toml", "Cargo.lock"),
         )
     ]
     roots = ["/" + name + "/" for name in ("root", "home", "work", "Users")]

@@ -74,7 +74,7 @@ def example(name: str, *, optimized: bool) -> Path:
     profile = ["--release"] if optimized else []
     command = ["cargo", "build", "--quiet", "--locked", "--no-default-features", "--example", name]
     _run([*command, *profile], CRATE)
-    return CRATE / "target" / ("release" if optimized else "debug") / "examples" / name
+    return ROOT / "target" / ("release" if optimized else "debug") / "examples" / name
 
 
 def cpp_missing() -> str:
