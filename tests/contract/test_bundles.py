@@ -85,3 +85,13 @@ def test_the_server_holds_a_bundle_to_the_tolerance_that_it_was_exported_with(tm
     reasons = [load(folder, partial(open_session, threads=1)).reason for folder in scan(tmp_path / "models")]
     assert reasons[0] == ""
     assert "the fitted model gave" in reasons[1]
+
+
+def test_the_server_serves_an_old_bundle_that_has_the_features_of_customers(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.arange(40.0)})
+    model = xgboost.XGBRegressor(n_estimators=2, max_depth=2).fit(frame, frame["a"])
+    files = {"features.parquet": b"PAR1"}
+    export_bundle(model, sample=frame, name="m", version="1.0.0", output_dir=tmp_path, files=files)
+    (folder,) = scan(tmp_path)
+    assert "features.parquet" in [file.name for file in read_bundle(folder.path).manifest.files]
+    assert load(folder, partial(open_session, threads=1)).reason == ""

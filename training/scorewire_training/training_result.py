@@ -83,7 +83,7 @@ class TrainingResult:
             sentence each.
         learning_curve: the learning curve of the chosen candidate.
         sections: the parts of the report that only this use case has, in order.
-        files: further files of the bundle, by name.
+        private_files: files about single customers, by name; they are never part of the bundle.
     """
 
     name: str
@@ -108,4 +108,4 @@ class TrainingResult:
     limits: tuple[str, ...]
     learning_curve: LearningCurve
     sections: tuple[ReportSection, ...] = ()
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    private_files: Mapping[str, bytes] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,16 +55,55 @@ def test_a_run_leaves_a_bundle_with_its_metrics(
     assert features["country"].unknown_allowed
 
 
-def test_the_bundle_has_the_features_of_every_customer_of_today(
-    trained: TrainedModel, result: TrainingResult
+def test_the_features_of_every_customer_of_today_are_beside_the_folder_of_models(
+    trained: TrainedModel, result: TrainingResult, config: RepurchaseConfig
 ) -> None:
-    content = (trained.export.path / "features.parquet").read_bytes()
-    assert content == result.files["features.parquet"]
+    (path,) = trained.private_files
+    assert path == config.output_dir.parent / "models-private" / "repurchase" / "1.2.0" / "features.parquet"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    content = path.read_bytes()
+    assert content == result.private_files["features.parquet"]
     table = parquet.read_table(io.BytesIO(content)).to_pandas()
     assert len(table) == make_lines()["customer"].nunique()
     # The pipeline takes the columns by name.
     probabilities = predict_probability(result.pipeline, table[list(result.sample.columns)])
     assert ((probabilities > 0) & (probabilities < 1)).all()
+
+
+def test_no_file_of_a_bundle_and_nothing_in_mlflow_names_a_customer(
+    config: RepurchaseConfig, tmp_path: Path
+) -> None:
+    lines = make_lines()
+    lines["customer"] = "shopper-" + lines["customer"]
+    lines.to_parquet(tmp_path / "shop.parquet")
+    models, store = tmp_path / "models", tmp_path / "mlflow.db"
+    trained = train_repurchase(
+        replace(
+            config,
+            data=tmp_path / "shop.parquet",
+            output_dir=models,
+            mlflow_uri=f"sqlite:///{store}",
+        )
+    )
+    (private,) = trained.private_files
+    assert models not in private.parents
+    assert parquet.read_table(private)["customer"][0].as_py().startswith("shopper-")
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path != private]
+    assert trained.export.path / "report.html" in written
+    logged = {path.name for path in written if "artifacts" in path.parts}
+    assert logged == {path.name for path in trained.export.path.iterdir()}
+    for path in written:
+        if path.name != "shop.parquet":
+            assert path.suffix != ".parquet"
+            assert b"shopper-" not in path.read_bytes(), path
+
+
+def test_a_place_for_private_files_that_cannot_be_written_is_refused_before_anything_is_read(
+    config: RepurchaseConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "models-private").write_text("")
+    with pytest.raises(TrainingError, match="models-private cannot be written, .* choose an --output"):
+        train_repurchase(replace(config, output_dir=tmp_path / "models", data=Path("nowhere.csv")))
 
 
 def test_the_model_is_evaluated_on_the_rows_that_are_returned(result: TrainingResult) -> None:
@@ -149,7 +189,7 @@ def test_sections_tell_of_every_test_row(result: TrainingResult) -> None:
 
 
 def test_the_feature_table_is_of_the_day_after_the_last_line(result: TrainingResult) -> None:
-    schema = parquet.read_schema(io.BytesIO(result.files["features.parquet"]))
+    schema = parquet.read_schema(io.BytesIO(result.private_files["features.parquet"]))
     assert schema.metadata[b"cut"] == b"2021-01-01T00:00:00"
     assert schema.metadata[b"horizon_days"] == b"90"
 

@@ -202,6 +202,10 @@ def _print(console: Console, trained: TrainedModel, config: TrainingConfig) -> N
         f"look:   {bundle / REPORT}",
         f"read:   {bundle / MODEL_CARD}",
     ]
+    lines += [
+        f"private: {path} has the ids of customers; it is not in the bundle, and no server needs it"
+        for path in trained.private_files
+    ]
     if trained.registered is not None:
         lines.append(f"mlflow: {trained.registered.uri} in {config.mlflow_uri}")
     lines.append(f"next:   scorewire serve --models {config.output_dir}")

@@ -7,7 +7,7 @@ import pandas as pd
 from scorewire_training.output.feature_table import render_feature_table
 from scorewire_training.repurchase.features import build_features
 
-# A bundle is copied around and held in memory: of more customers, those seen last are kept.
+# The file is built in memory: of more customers, those seen last are kept.
 MAX_CUSTOMERS = 500_000
 
 

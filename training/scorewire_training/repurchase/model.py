@@ -105,7 +105,7 @@ def train_repurchase(config: RepurchaseConfig, *, progress: Progress | None = No
         ExportError: the bundle was not made.
     """
     tell = progress or (lambda _: None)
-    check_new(NAME, config)
+    check_new(NAME, config, private=True)
     return publish(fit_repurchase(config, progress=tell), config, progress=tell)
 
 
@@ -162,7 +162,7 @@ def _fit_and_evaluate(config: RepurchaseConfig, progress: Progress) -> TrainingR
         learning_curve=search.learning_curve,
         sections=build_sections(fitted.pipeline, test, predictions, seed),
         # As of today, to score who buys from now on.
-        files={FEATURES_FILE: build_feature_table(lines, last_day + pd.Timedelta(days=1), horizon)},
+        private_files={FEATURES_FILE: build_feature_table(lines, last_day + pd.Timedelta(days=1), horizon)},
     )
 
 
