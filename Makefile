@@ -6,14 +6,15 @@ LOCK ?= requirements/dev.lock
 BIN := $(VENV)/bin
 UV ?= $(BIN)/uv
 DISTRIBUTIONS := proto/python server training clients/python clients/loadtest
-SOURCES := proto/generate.py proto/generate_unicode.py proto/python/scorewire_contract server training clients tests
+SOURCES := requirements/system.py proto/generate.py proto/generate_unicode.py proto/python/scorewire_contract server training clients examples tests
 MANIFESTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
 CARGO := $(shell command -v cargo)
-CC_FOUND := $(shell command -v $${CC:-cc})
 CRATES := server/native
-RUST := $(shell find $(CRATES) -name '*.rs' -not -path '*/target/*') $(CRATES:%=%/Cargo.toml) Cargo.toml Cargo.lock \
-    .cargo/config.toml
+RUST := $(shell find $(CRATES) -name '*.rs' -not -path '*/target/*') $(CRATES:%=%/Cargo.toml) \
+    $(CRATES:%=%/pyproject.toml) $(CRATES:%=%/README.md) Cargo.toml Cargo.lock .cargo/config.toml
+# Paths of this machine do not get into the wheels.
+REMAP := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
 
 WHEELS := target/wheels
 # The tests that depend most on the releases of Python and of the libraries.
@@ -24,7 +25,7 @@ ON_LIBRARIES := tests/scorewire_contract tests/e2e/test_libraries.py tests/score
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native triton go demo notebooks test libraries oldest check lint type proto deps rust sanitize dockerfile lock bench image clean
+.PHONY: help setup native triton go wheels install demo notebooks test libraries oldest check lint type proto deps rust sanitize dockerfile lock bench image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,8 +33,9 @@ help: ## list the targets
 setup: $(VENV)/ready native ## create .venv and install everything in it
 
 $(VENV)/ready: $(LOCK) $(MANIFESTS)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	    || { echo "Scorewire needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@command -v $(PYTHON) >/dev/null \
+	    || { echo "There is no $(PYTHON) here: run apt-get install python3 python3-venv, or set PYTHON=/path/to/python3.11"; exit 1; }
+	@CARGO='$(CARGO)' $(PYTHON) requirements/system.py
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(DISTRIBUTIONS:%=--editable %)
@@ -43,15 +45,14 @@ $(VENV)/ready: $(LOCK) $(MANIFESTS)
 native:
 ifeq ($(CARGO),)
 	@echo "No cargo here, so no native engine: install Rust (https://rustup.rs) and run make setup again."
-else ifeq ($(CC_FOUND),)
-	@echo "No C compiler here, so no native engine: install one (apt-get install gcc libc6-dev) and run make setup again."
 else
 native: $(VENV)/native
 
 # One wheel for every Python from 3.11 on.
 $(WHEELS)/ready: $(RUST) | $(VENV)/ready
+	@CARGO='$(CARGO)' $(BIN)/python requirements/system.py
 	rm -rf $(WHEELS)
-	set -e; for crate in $(CRATES); do $(BIN)/maturin build --quiet --locked --release --compatibility linux \
+	set -e; for crate in $(CRATES); do RUSTFLAGS="$(REMAP) $$RUSTFLAGS" $(BIN)/maturin build --quiet --locked --release \
 	    --interpreter $(BIN)/python --manifest-path $$crate/Cargo.toml --out $(WHEELS); done
 	@touch $@
 
@@ -70,6 +71,18 @@ triton: setup .venv-triton/ready ## unmodified tritonclient against both engines
 
 go: setup ## Go clients generated from a server's schema, and rolling restarts under their load
 	$(BIN)/python -m tests.go
+
+# Built again from the same commit, the wheels have the same bytes.
+wheels: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
+wheels: setup ## build the wheels of all distributions into dist
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation \
+	    --wheel-dir dist $(DISTRIBUTIONS:%=./%)
+	@if [ -d $(WHEELS) ]; then cp $(WHEELS)/*.whl dist; fi
+	@ls dist
+
+install: wheels ## install the wheels in a clean environment of each Python here, and use them
+	$(BIN)/python -m tests.wheels
 
 demo: setup ## run the whole path: train, export, verify, serve, score
 	$(BIN)/python -m tests.demo
@@ -142,4 +155,4 @@ image: ## build the server's container image
 	docker build --tag scorewire-server .
 
 clean: ## remove what the targets above created
-	rm -rf .venv .venv-* target .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build dist target .mypy_cache .ruff_cache .hypothesis
