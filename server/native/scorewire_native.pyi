@@ -22,10 +22,10 @@ Problem: TypeAlias = tuple[bool, bytes | None, int]
 # The snapshot, the method, the names, the schema fingerprint, the numbers of rows, numbers and texts, and the
 # problem.
 Question: TypeAlias = tuple[Snapshot, str, Names, str, tuple[int, int, int], Problem]
-# The path, the metadata, the peer's address and certificate (DER), and the seconds until the deadline. The
-# metadata is one block: for each entry the lengths of its name and its value, four bytes each, little-endian,
-# and then the name and the value.
-Context: TypeAlias = tuple[str, bytes, tuple[str, bytes | None], float | None]
+# The path, the metadata, the peer's address and certificate (DER), the nanoseconds since the call arrived,
+# and the seconds until the deadline. The metadata is one block: for each entry the lengths of its name and
+# its value, four bytes each, little-endian, and then the name and the value.
+Context: TypeAlias = tuple[str, bytes, tuple[str, bytes | None], int, float | None]
 Event: TypeAlias = (
     tuple[Literal["open"], int, Context]
     | tuple[Literal["ask"], int, Question]
@@ -155,6 +155,8 @@ class EngineParts(TypedDict):
 Service: TypeAlias = tuple[str, str, int, str]
 # The counts of the buckets, and the sum in nanoseconds.
 Sums: TypeAlias = tuple[list[int], int]
+# Answered calls, failed calls by the number of the reason, and durations.
+CallSums: TypeAlias = tuple[int, list[int], Sums]
 
 def load_runtime(library: Path) -> str: ...
 
@@ -199,9 +201,11 @@ class Engine:
     def run(self, task: Callable[[], None]) -> None: ...
     def set_loading(self, on: bool) -> None: ...
     def stop(self, grace_seconds: float) -> None: ...
-    def calls(self) -> tuple[int, int, list[int], list[list[int]]]: ...
+    def calls(self) -> tuple[int, int, list[CallSums]]: ...
     def transport(self) -> tuple[int, int, list[tuple[str, int]]]: ...
-    def version_counts(self) -> list[tuple[str, str, int, list[int], Sums, Sums, Sums]]: ...
+    def version_counts(
+        self,
+    ) -> list[tuple[str, str, list[CallSums], int, list[int], Sums, Sums, Sums]]: ...
     def route_counts(
         self,
     ) -> list[tuple[RouteKey, int, int, list[int], list[int], int, Buckets, Buckets]]: ...

@@ -120,7 +120,12 @@ class App:
             StartError: a port cannot be bound, or the certificate cannot be used.
         """
         settings = self._settings
-        metrics = Metrics(lambda: self._engine.statistics, lambda: self._catalog.snapshot, self._certificates)
+        metrics = Metrics(
+            self._kind,
+            lambda: self._engine.statistics,
+            lambda: self._catalog.snapshot,
+            self._certificates,
+        )
         try:
             if settings.trial_seconds and scan(settings.models):
                 await self._sandbox.start()

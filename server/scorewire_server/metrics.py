@@ -6,16 +6,20 @@ the number of series grow.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import version
 from itertools import accumulate
 
 import grpc
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from scorewire_server.certificates import Certificates
+from scorewire_server.engine.encodings.methods import PREDICT
+from scorewire_server.engine.factory import EngineKind
 from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.snapshot import Snapshot, state_name
 from scorewire_server.engine.statistics import BUCKETS_SECONDS, Histogram, Statistics, Transport
@@ -30,35 +34,25 @@ class Metrics(Collector):
 
     def __init__(
         self,
+        engine: EngineKind,
         statistics: Callable[[], Statistics],
         snapshot: Callable[[], Snapshot],
         certificates: Certificates | None = None,
     ) -> None:
+        self._build_info = _build_info(engine)
         self._statistics = statistics
         self._snapshot = snapshot
         self._certificates = certificates
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
+        # The names that every client library of Prometheus has for a process: process_cpu_seconds_total etc.
+        ProcessCollector(registry=self.registry)
 
     def collect(self) -> Iterator[Metric]:
         """All metrics. Runs beside the engine's thread, so it copies each table before it walks it."""
-        statistics = self._statistics()
-        calls = CounterMetricFamily(
-            "scorewire_calls",
-            "Prediction calls; each message of a stream counts as one.",
-            labels=["method", "code"],
-        )
-        failures = CounterMetricFamily(
-            "scorewire_errors", "Failed prediction calls.", labels=["method", "code", "reason"]
-        )
-        by_code = {(method, grpc.StatusCode.OK.name): n for method, n in list(statistics.answered.items())}
-        for (method, code, reason), count in list(statistics.failed.items()):
-            failures.add_metric([method, _code(code), reason_name(reason)], count)
-            by_code[method, _code(code)] = by_code.get((method, _code(code)), 0) + count
-        for (method, code_name), count in by_code.items():
-            calls.add_metric([method, code_name], count)
-        yield calls
-        yield failures
+        statistics, snapshot = self._statistics(), self._snapshot()
+        yield self._build_info
+        yield from _collect_calls(statistics, snapshot)
         yield GaugeMetricFamily(
             "scorewire_in_flight", "Prediction calls being answered.", value=statistics.in_flight
         )
@@ -67,34 +61,79 @@ class Metrics(Collector):
         )
         if statistics.transport is not None:
             yield from _collect_transport(statistics.transport)
-        yield from self._collect_versions(statistics)
-        yield _collect_states(self._snapshot())
-        yield _collect_missing(self._snapshot())
+        yield from _collect_versions(statistics)
+        yield _collect_states(snapshot)
+        yield _collect_missing(snapshot)
         yield from _collect_log()
         if self._certificates is not None and self._certificates.shown is not None:
             yield from _collect_certificates(self._certificates, self._certificates.shown)
 
-    def _collect_versions(self, statistics: Statistics) -> Iterable[Metric]:
-        labels = ["model", "version"]
-        rows = CounterMetricFamily("scorewire_rows", "Rows in answered calls.", labels=labels)
-        row_errors = CounterMetricFamily(
-            "scorewire_row_errors", "Rows that have an error instead of a score.", labels=[*labels, "reason"]
-        )
-        decode = HistogramMetricFamily(
-            "scorewire_decode_seconds", "Time from bytes to a request, by call.", labels=labels
-        )
-        run = HistogramMetricFamily("scorewire_model_seconds", "Time in the model, by call.", labels=labels)
-        encode = HistogramMetricFamily(
-            "scorewire_encode_seconds", "Time from scores to bytes, by call.", labels=labels
-        )
-        for (model, version), counted in list(statistics.versions.items()):
-            names = [model, version]
-            rows.add_metric(names, counted.rows)
-            for reason, count in list(counted.row_errors.items()):
-                row_errors.add_metric([*names, reason_name(reason)], count)
-            for family, histogram in ((decode, counted.decode), (run, counted.run), (encode, counted.encode)):
-                family.add_metric(names, _buckets(histogram), histogram.sum_ns / 1e9)
-        return rows, row_errors, decode, run, encode
+
+def _build_info(engine: EngineKind) -> Metric:
+    labels = {
+        "version": version("scorewire-server"),
+        "engine": engine.name,
+        "python_version": platform.python_version(),
+        "onnxruntime_version": engine.onnxruntime_version,
+    }
+    family = GaugeMetricFamily("scorewire_build_info", "What answers calls; always 1.", labels=list(labels))
+    family.add_metric(list(labels.values()), 1)
+    return family
+
+
+def _collect_calls(statistics: Statistics, snapshot: Snapshot) -> Iterable[Metric]:
+    labels = ["model", "version", "method"]
+    calls = CounterMetricFamily(
+        "scorewire_calls",
+        "Prediction calls that ended; each message of a stream counts as one.",
+        labels=[*labels, "code"],
+    )
+    errors = CounterMetricFamily(
+        "scorewire_errors", "Prediction calls that failed.", labels=[*labels, "code", "reason"]
+    )
+    durations = HistogramMetricFamily(
+        "scorewire_call_seconds", "Time from a call's arrival to its answer or failure.", labels=labels
+    )
+    # A version that serves has a series from its first scrape on, so that a rate misses none of its calls.
+    by_code = {(*served, PREDICT, grpc.StatusCode.OK.name): 0 for served in _serving(snapshot)}
+    for key, counted in list(statistics.calls.items()):
+        by_code[*key, grpc.StatusCode.OK.name] = counted.answered
+        for (code, reason), count in list(counted.failed.items()):
+            errors.add_metric([*key, _code(code), reason_name(reason)], count)
+            by_code[*key, _code(code)] = by_code.get((*key, _code(code)), 0) + count
+        durations.add_metric([*key], _buckets(counted.durations), counted.durations.sum_ns / 1e9)
+    for names, count in by_code.items():
+        calls.add_metric([*names], count)
+    return calls, errors, durations
+
+
+def _serving(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    for model in snapshot.models.values():
+        for record in model.versions:
+            if record.loaded is not None:
+                yield model.name, record.version
+
+
+def _collect_versions(statistics: Statistics) -> Iterable[Metric]:
+    labels = ["model", "version"]
+    rows = CounterMetricFamily("scorewire_rows", "Rows in answered calls.", labels=labels)
+    row_errors = CounterMetricFamily(
+        "scorewire_row_errors", "Rows that have an error instead of a score.", labels=[*labels, "reason"]
+    )
+    decode = HistogramMetricFamily(
+        "scorewire_decode_seconds", "Time from bytes to a request, by call.", labels=labels
+    )
+    run = HistogramMetricFamily("scorewire_model_seconds", "Time in the model, by call.", labels=labels)
+    encode = HistogramMetricFamily(
+        "scorewire_encode_seconds", "Time from scores to bytes, by call.", labels=labels
+    )
+    for names, counted in list(statistics.versions.items()):
+        rows.add_metric(names, counted.rows)
+        for reason, count in list(counted.row_errors.items()):
+            row_errors.add_metric([*names, reason_name(reason)], count)
+        for family, histogram in ((decode, counted.decode), (run, counted.run), (encode, counted.encode)):
+            family.add_metric(names, _buckets(histogram), histogram.sum_ns / 1e9)
+    return rows, row_errors, decode, run, encode
 
 
 def _collect_transport(transport: Transport) -> Iterable[Metric]:

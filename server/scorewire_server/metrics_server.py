@@ -142,14 +142,14 @@ def _refusal(method: str, path: str, version: str) -> bytes | None:
     if not version.startswith("HTTP/1."):
         return _plain(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
     if path != _PATH:
-        return _plain(HTTPStatus.NOT_FOUND)
+        return _plain(HTTPStatus.NOT_FOUND, note=f"the metrics are at {_PATH}")
     if method not in ("GET", "HEAD"):
-        return _plain(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD"))
+        return _plain(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD"), note="use GET")
     return None
 
 
-def _plain(status: HTTPStatus, *headers: tuple[str, str]) -> bytes:
-    text = f"{status.value} {status.phrase}\n".encode()
+def _plain(status: HTTPStatus, *headers: tuple[str, str], note: str = "") -> bytes:
+    text = f"{status.value} {status.phrase}{note and f': {note}'}\n".encode()
     return _message(status, [("Content-Type", "text/plain; charset=utf-8"), *headers], text)
 
 

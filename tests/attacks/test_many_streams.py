@@ -13,7 +13,7 @@ from tests.http2 import DATA, HEADERS, MESSAGE_HEAD_BYTES, Connection, Frame, ca
 from tests.processes import ServerProcess
 
 CALLS = 80_000
-_GOOD = frozenset({("code", "OK"), ("method", "Predict")})
+_GOOD = frozenset({("model", "sum"), ("version", "1.0.0"), ("method", "Predict"), ("code", "OK")})
 
 
 def test_clients_with_a_thousand_streams_are_answered(

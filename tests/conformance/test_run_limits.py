@@ -109,14 +109,32 @@ def test_runs_that_do_not_end_are_in_nobodys_way(server: ServerProcess, wire: Wi
 
 
 def test_stopped_runs_are_counted(server: ServerProcess, wire: Wire) -> None:
-    from urllib.request import urlopen
+    called = {"model": "slow", "version": "1.0.0", "method": "Predict"}
+    failed = {**called, "code": "RESOURCE_EXHAUSTED", "reason": "RUN_STOPPED"}
+
+    def counted(name: str, labels: dict[str, str]) -> float:
+        return server.metrics().get((name, frozenset(labels.items())), 0)
+
+    before = counted("scorewire_errors_total", failed), counted("scorewire_call_seconds_sum", called)
+    assert wire.failure(PREDICT, counting(ENDLESS), timeout=None).reason == "RUN_STOPPED"
+    assert counted("scorewire_errors_total", failed) == before[0] + 1
+    assert counted("scorewire_call_seconds_sum", called) >= before[1] + 0.4
+
+
+def test_a_deadline_that_passes_in_a_run_is_counted_with_the_version(
+    server: ServerProcess, wire: Wire
+) -> None:
+    labels = {"model": "slow", "version": "1.0.0", "method": "Predict"}
+    failed = {**labels, "code": "DEADLINE_EXCEEDED", "reason": "DEADLINE_EXCEEDED"}
 
     def counted() -> float:
-        with urlopen(f"http://{server.metrics_address}/metrics") as answer:
-            lines = answer.read().decode().splitlines()
-        label = 'scorewire_errors_total{code="RESOURCE_EXHAUSTED",method="Predict",reason="RUN_STOPPED"}'
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(label))
+        return server.metrics().get(("scorewire_errors_total", frozenset(failed.items())), 0)
 
     before = counted()
-    assert wire.failure(PREDICT, counting(ENDLESS), timeout=None).reason == "RUN_STOPPED"
-    assert counted() == before + 1
+
+    def call() -> bool:
+        # A busy machine may have read the call too late to begin it.
+        wire.failure(PREDICT, counting(ENDLESS), timeout=0.1)
+        return counted() > before
+
+    wait_until(call, "a call whose deadline passed in its run to be counted")

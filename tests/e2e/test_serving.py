@@ -133,10 +133,13 @@ def test_metrics_count_what_was_answered(tmp_path: Path) -> None:
         return found[name, frozenset(labels.items())]
 
     version = {"model": "sum", "version": "1.0.0"}
-    assert sample("scorewire_calls_total", method="Predict", code="OK") == 8
-    assert sample("scorewire_calls_total", method="Predict", code="INVALID_ARGUMENT") == 3
-    assert sample("scorewire_calls_total", method="PredictStream", code="OK") == 5
-    failed = {"method": "Predict", "code": "INVALID_ARGUMENT"}
+    unknown = {"model": "", "version": ""}
+    assert sample("scorewire_calls_total", **version, method="Predict", code="OK") == 8
+    assert sample("scorewire_calls_total", **unknown, method="Predict", code="INVALID_ARGUMENT") == 3
+    assert sample("scorewire_calls_total", **version, method="PredictStream", code="OK") == 5
+    assert sample("scorewire_call_seconds_count", **version, method="Predict") == 8
+    assert sample("scorewire_call_seconds_count", **unknown, method="Predict") == 3
+    failed = {**unknown, "method": "Predict", "code": "INVALID_ARGUMENT"}
     assert sample("scorewire_errors_total", **failed, reason="INVALID_REQUEST") == 1
     assert sample("scorewire_errors_total", **failed, reason="MALFORMED_MESSAGE") == 2
     assert sample("scorewire_rows_total", **version) == 7 + 3 + 5

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import re
+import platform
 from datetime import UTC, datetime
-from pathlib import Path
+from importlib.metadata import version
 
 import pytest
 from google.rpc import code_pb2
@@ -12,11 +12,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import errors_pb2, models_pb2
 from scorewire_server.certificates import Certificates
+from scorewire_server.engine.factory import EngineKind
 from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.snapshot import VersionRecord
 from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import (
     BUCKETS_SECONDS,
+    CallKey,
+    CallStatistics,
     Histogram,
     Statistics,
     Transport,
@@ -24,7 +27,11 @@ from scorewire_server.engine.statistics import (
 )
 from scorewire_server.metrics import Metrics
 from scorewire_server.settings import Settings
+from tests.metrics_page import documented_metrics, told_metrics
+from tests.scorewire_server.models import loaded_version, snapshot_of, zeros
 
+# The parts that metrics do not use are left out.
+ENGINE = EngineKind("reference", "", "1.2.3", None, None)  # type: ignore[arg-type]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -41,10 +48,14 @@ def _key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
 
 
 def test_statistics_become_prometheus_families(sum_bundle: Bundle) -> None:
-    statistics = Statistics(in_flight=3, streams=2, answered={"Predict": 5, "PredictStream": 0})
+    statistics = Statistics(in_flight=3, streams=2)
+    answered = statistics.calls[CallKey("sum", "1.0.0", "Predict")] = CallStatistics()
+    for _ in range(5):
+        answered.count(7_000)
+    failed = statistics.calls[CallKey("", "", "Predict")] = CallStatistics()
     for _ in range(2):
-        statistics.count_failure("Predict", code_pb2.NOT_FOUND, errors_pb2.ERROR_REASON_MODEL_NOT_FOUND)
-    statistics.count_failure("Predict", code_pb2.NOT_FOUND, errors_pb2.ERROR_REASON_VERSION_NOT_FOUND)
+        failed.count(2_000, (code_pb2.NOT_FOUND, errors_pb2.ERROR_REASON_MODEL_NOT_FOUND))
+    failed.count(2_000, (code_pb2.NOT_FOUND, errors_pb2.ERROR_REASON_VERSION_NOT_FOUND))
     counted = statistics.versions["sum", "1.0.0"] = VersionStatistics(
         rows=40, row_errors={errors_pb2.ERROR_REASON_MISSING_VALUE: 4}
     )
@@ -53,13 +64,19 @@ def test_statistics_become_prometheus_families(sum_bundle: Bundle) -> None:
     refused = VersionRecord(
         model="sum", version="2.0.0", state=models_pb2.VERSION_STATE_REFUSED, reason="bad"
     )
-    samples = _scrape(Metrics(lambda: statistics, lambda: build_snapshot([refused])))
-    assert samples[_key("scorewire_calls_total", method="Predict", code="OK")] == 5
-    assert samples[_key("scorewire_calls_total", method="Predict", code="NOT_FOUND")] == 3
-    assert (
-        samples[_key("scorewire_errors_total", method="Predict", code="NOT_FOUND", reason="MODEL_NOT_FOUND")]
-        == 2
-    )
+    samples = _scrape(Metrics(ENGINE, lambda: statistics, lambda: build_snapshot([refused])))
+    ok = {"model": "sum", "version": "1.0.0", "method": "Predict"}
+    unknown = {"model": "", "version": "", "method": "Predict"}
+    assert samples[_key("scorewire_calls_total", **ok, code="OK")] == 5
+    assert samples[_key("scorewire_calls_total", **unknown, code="NOT_FOUND")] == 3
+    reasons = {"MODEL_NOT_FOUND": 2, "VERSION_NOT_FOUND": 1}
+    for reason, count in reasons.items():
+        labels = {**unknown, "code": "NOT_FOUND", "reason": reason}
+        assert samples[_key("scorewire_errors_total", **labels)] == count
+    assert samples[_key("scorewire_call_seconds_bucket", **ok, le="5e-06")] == 0
+    assert samples[_key("scorewire_call_seconds_bucket", **ok, le="1e-05")] == 5
+    assert samples[_key("scorewire_call_seconds_count", **unknown)] == 3
+    assert samples[_key("scorewire_call_seconds_sum", **ok)] == pytest.approx(35e-6)
     assert samples[_key("scorewire_in_flight")] == 3
     assert samples[_key("scorewire_streams")] == 2
     version = {"model": "sum", "version": "1.0.0"}
@@ -84,7 +101,7 @@ def test_a_duration_on_a_bound_belongs_below_it() -> None:
 
 def test_the_certificate_is_shown_where_there_is_one() -> None:
     certificates = Certificates(Settings(), lambda _: None)
-    metrics = Metrics(Statistics, lambda: build_snapshot(()), certificates)
+    metrics = Metrics(ENGINE, Statistics, lambda: build_snapshot(()), certificates)
     assert not any("tls" in name for name, _ in _scrape(metrics))
     moment = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
     certificates.shown = Certificate(b"", b"", moment, moment)
@@ -95,11 +112,36 @@ def test_the_certificate_is_shown_where_there_is_one() -> None:
     assert samples[_key("scorewire_tls_reloads_total", result="refused")] == 3
 
 
-def test_the_page_of_metrics_names_each() -> None:
+def test_the_engine_and_the_process_are_told() -> None:
+    samples = _scrape(Metrics(ENGINE, Statistics, lambda: build_snapshot(())))
+    (build,) = (labels for name, labels in samples if name == "scorewire_build_info")
+    told = dict(build)
+    assert told == {
+        "version": version("scorewire-server"),
+        "engine": "reference",
+        "python_version": platform.python_version(),
+        "onnxruntime_version": "1.2.3",
+    }
+    assert samples[_key("process_start_time_seconds")] > 1_700_000_000
+    assert samples[_key("process_open_fds")] > 2
+
+
+def test_a_version_that_serves_has_a_series_before_its_first_call(sum_bundle: Bundle) -> None:
+    snapshot = snapshot_of(loaded_version(sum_bundle, zeros))
+    samples = _scrape(Metrics(ENGINE, Statistics, lambda: snapshot))
+    labels = {"model": "sum", "version": sum_bundle.version.text, "method": "Predict", "code": "OK"}
+    assert samples[_key("scorewire_calls_total", **labels)] == 0
+
+
+def test_the_page_of_metrics_names_each_with_its_labels(sum_bundle: Bundle) -> None:
     certificates = Certificates(Settings(), lambda _: None)
     certificates.shown = Certificate(b"", b"", datetime.now(UTC), datetime.now(UTC))
-    statistics = Statistics(transport=Transport(0, 0, {}))
-    families = Metrics(lambda: statistics, lambda: build_snapshot(()), certificates).collect()
-    names = {f"{each.name}_total" if each.type == "counter" else each.name for each in families}
-    page = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"`(scorewire_\w+)", page)) == names
+    snapshot = snapshot_of(loaded_version(sum_bundle, zeros))
+    statistics = Statistics(transport=Transport(0, 0, {"flood": 0}))
+    call = statistics.calls[CallKey("sum", "1.0.0", "Predict")] = CallStatistics()
+    call.count(1, (code_pb2.NOT_FOUND, errors_pb2.ERROR_REASON_MODEL_NOT_FOUND))
+    statistics.versions["sum", "1.0.0"] = VersionStatistics(
+        row_errors={errors_pb2.ERROR_REASON_MISSING_VALUE: 1}
+    )
+    metrics = Metrics(ENGINE, lambda: statistics, lambda: snapshot, certificates)
+    assert told_metrics(generate_latest(metrics.registry).decode()) == documented_metrics()

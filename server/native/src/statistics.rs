@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::protocol::reasons::{REASONS, ROW_REASONS};
 
 /// The number of bounds of a histogram. It has one bucket more, for values above the last bound.
-pub(crate) const BOUNDS: usize = 18;
+pub(crate) const BOUNDS: usize = 20;
 const BUCKETS: usize = BOUNDS + 1;
 /// The index of a method, by which its calls are counted, is below this.
 pub(crate) const MAX_METHODS: usize = 8;
@@ -26,16 +26,53 @@ impl Histogram {
     /// Counts one duration.
     #[inline]
     pub(crate) fn add(&self, bounds: &Bounds, duration_ns: u64) {
-        let bucket = bounds.partition_point(|&bound| bound < duration_ns);
-        self.counts[bucket].fetch_add(1, Relaxed);
+        self.counts[bucket(bounds, duration_ns)].fetch_add(1, Relaxed);
         self.sum_ns.fetch_add(duration_ns, Relaxed);
     }
 }
 
-/// The counters of one version on one thread. They are aligned, so that threads share no cache line.
+/// The index of the bucket of a duration.
+#[inline]
+fn bucket(bounds: &Bounds, duration_ns: u64) -> usize {
+    bounds.partition_point(|&bound| bound < duration_ns)
+}
+
+/// The counters of the calls of one method, on the thread that ends them; each message of a stream counts as a
+/// call.
+#[derive(Default)]
+pub(crate) struct CallCounts {
+    pub answered: AtomicU64,
+    pub failed: [AtomicU64; REASONS],
+    /// Durations of all calls, answered or failed.
+    pub durations: Histogram,
+}
+
+impl CallCounts {
+    /// Counts a call that has ended. `failed` is the reason why it has no answer. Only one thread calls this.
+    #[inline]
+    pub(crate) fn end(&self, bounds: &Bounds, duration_ns: u64, failed: Option<u32>) {
+        let ended = match failed {
+            None => &self.answered,
+            Some(reason) => &self.failed[reason as usize],
+        };
+        let Histogram { counts, sum_ns } = &self.durations;
+        for (counter, by) in [(ended, 1), (&counts[bucket(bounds, duration_ns)], 1), (sum_ns, duration_ns)] {
+            // Cheaper than `fetch_add`, which would lose no count if several threads wrote.
+            counter.store(counter.load(Relaxed).wrapping_add(by), Relaxed);
+        }
+    }
+}
+
+/// The counters of calls on one thread, by method. They are aligned, so that threads share no cache line.
+#[derive(Default)]
+#[repr(align(128))]
+pub(crate) struct MethodCounts(pub [CallCounts; MAX_METHODS]);
+
+/// The counters of one version on one thread.
 #[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct VersionCounts {
+    pub calls: MethodCounts,
     pub rows: AtomicU64,
     pub row_errors: [AtomicU64; ROW_REASONS],
     pub decode: Histogram,
@@ -114,27 +151,6 @@ impl RouteCounts {
     /// Counts a call that failed after its version was found.
     pub(crate) fn fail(&self, reason: u32) {
         self.failed[reason as usize].fetch_add(1, Relaxed);
-    }
-}
-
-/// The counters of calls on one thread, by method.
-#[derive(Default)]
-#[repr(align(128))]
-pub(crate) struct CallCounts {
-    pub answered: [AtomicU64; MAX_METHODS],
-    pub failed: [[AtomicU64; REASONS]; MAX_METHODS],
-}
-
-impl CallCounts {
-    /// Counts a call, or a message of a stream, that a method answered.
-    #[inline]
-    pub(crate) fn answer(&self, method: usize) {
-        self.answered[method].fetch_add(1, Relaxed);
-    }
-
-    /// Counts a call, or a message of a stream, that failed for this reason.
-    pub(crate) fn fail(&self, method: usize, reason: u32) {
-        self.failed[method][reason as usize].fetch_add(1, Relaxed);
     }
 }
 

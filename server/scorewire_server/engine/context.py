@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from time import monotonic
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,14 @@ class CallContext:
             that the native engine forwards: it keeps no metadata of predictions once they are admitted.
         peer: the other end of the connection.
         deadline: a time of `time.monotonic`; None if the caller set no deadline.
+        received_ns: a time of `time.perf_counter_ns`: when the call arrived, as far as the engine knows.
     """
 
     method: str
     metadata: Sequence[tuple[str, str | bytes]] = ()
     peer: Peer = _UNKNOWN_PEER
     deadline: float | None = None
+    received_ns: int = field(default_factory=perf_counter_ns)
 
     @property
     def seconds_left(self) -> float | None:

@@ -29,12 +29,14 @@ class EngineKind:
     Attributes:
         name: native or reference.
         description: the name with versions, for people.
+        onnxruntime_version: the version of the runtime that runs graphs.
         make: makes an engine from the settings and the control methods.
         open_session: opens a session for a graph, in the runtime of this engine.
     """
 
     name: str
     description: str
+    onnxruntime_version: str
     make: Callable[[Settings, Iterable[ControlMethod]], Engine]
     open_session: OpenSession
 
@@ -55,8 +57,10 @@ def choose_engine(name: str) -> EngineKind:
         from scorewire_server.engine.reference.engine import ReferenceEngine  # noqa: PLC0415
         from scorewire_server.engine.reference.session import open_session  # noqa: PLC0415
 
-        description = f"reference (onnxruntime {onnxruntime.__version__})"
-        return EngineKind("reference", description, ReferenceEngine, open_session)
+        runtime = str(onnxruntime.__version__)
+        return EngineKind(
+            "reference", f"reference (onnxruntime {runtime})", runtime, ReferenceEngine, open_session
+        )
     if not installed:
         raise StartError(
             "--engine native needs the package scorewire-native; install it, or use --engine reference"
@@ -65,5 +69,6 @@ def choose_engine(name: str) -> EngineKind:
     from scorewire_server.engine.native.session import load_runtime  # noqa: PLC0415
     from scorewire_server.engine.native.session import open_session as open_native  # noqa: PLC0415
 
-    description = f"native {version('scorewire-native')} (onnxruntime {load_runtime()})"
-    return EngineKind("native", description, NativeEngine, open_native)
+    runtime = load_runtime()
+    description = f"native {version('scorewire-native')} (onnxruntime {runtime})"
+    return EngineKind("native", description, runtime, NativeEngine, open_native)

@@ -85,7 +85,7 @@ class Engine(Protocol):
         ...
 
     def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
-        """Answer new calls from this snapshot; forget the statistics of versions that it does not have.
+        """Answer new calls from this snapshot; tell no statistics of versions that it does not have.
 
         Args:
             snapshot: the new snapshot.

@@ -18,7 +18,7 @@ from scorewire_server.errors import Code, Reason
 # Upper bounds of the histograms' buckets, in seconds; one more bucket takes longer durations.
 BUCKETS_SECONDS = (
     0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001,
-    0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
 _BUCKETS_NS = tuple(round(bound * 1e9) for bound in BUCKETS_SECONDS)
 
@@ -207,9 +207,53 @@ class RouteStatistics:
         self.scores.add_counts(other.scores)
 
 
+class CallKey(NamedTuple):
+    """What a call is counted by.
+
+    Attributes:
+        model: the model's name; "" if no version was found for the call.
+        version: the version that answered or was to answer; "" if none was found.
+        method: the name of the method.
+    """
+
+    model: str
+    version: str
+    method: str
+
+
+@dataclass(slots=True)
+class CallStatistics:
+    """The counts of calls that have ended; each message of a stream counts as a call.
+
+    Attributes:
+        answered: answered calls.
+        failed: failed calls, by code and reason.
+        durations: the time from the arrival of each call, or from the time at which a message of a stream
+            was taken up, until its answer or its failure was handed to the transport.
+    """
+
+    answered: int = 0
+    failed: dict[tuple[Code, Reason], int] = field(default_factory=dict)
+    durations: Histogram = field(default_factory=Histogram)
+
+    def count(self, duration_ns: int, failure: tuple[Code, Reason] | None = None) -> None:
+        """Count a call that has ended, well or with a failure."""
+        if failure is None:
+            self.answered += 1
+        else:
+            self.failed[failure] = self.failed.get(failure, 0) + 1
+        self.durations.add(duration_ns)
+
+    def add(self, other: CallStatistics) -> None:
+        """Add other counts."""
+        self.answered += other.answered
+        _add(self.failed, other.failed)
+        self.durations.add_all(other.durations)
+
+
 @dataclass(slots=True)
 class VersionStatistics:
-    """The counts of one version; the histograms have one entry for each call."""
+    """The counts of one version; the histograms have one entry for each scored call."""
 
     rows: int = 0
     row_errors: dict[Reason, int] = field(default_factory=dict)
@@ -245,14 +289,13 @@ class Transport:
 class Statistics:
     """The counts of an engine since it started; each message of a stream counts as a call.
 
-    Only versions of the last snapshot are counted, so that neither callers nor time can
+    Only versions of the last snapshot are told of, so that neither callers nor time can
     make the tables grow.
 
     Attributes:
         in_flight: calls that are being answered.
         streams: open streams of predictions.
-        answered: answered calls by method.
-        failed: failed calls by method, code and reason.
+        calls: counts by version and method, without copies for shadows.
         versions: counts by (model, version), without copies for shadows.
         routes: counts by route, with copies for shadows.
         transport: the connections, if the engine owns them.
@@ -260,23 +303,17 @@ class Statistics:
 
     in_flight: int = 0
     streams: int = 0
-    answered: dict[str, int] = field(default_factory=dict)
-    failed: dict[tuple[str, Code, Reason], int] = field(default_factory=dict)
+    calls: dict[CallKey, CallStatistics] = field(default_factory=dict)
     versions: dict[tuple[str, str], VersionStatistics] = field(default_factory=dict)
     routes: dict[RouteKey, RouteStatistics] = field(default_factory=dict)
     transport: Transport | None = None
-
-    def count_failure(self, method: str, code: Code, reason: Reason) -> None:
-        """Count one failed call."""
-        key = (method, code, reason)
-        self.failed[key] = self.failed.get(key, 0) + 1
 
     def add(self, other: Statistics) -> None:
         """Add other counts."""
         self.in_flight += other.in_flight
         self.streams += other.streams
-        _add(self.answered, other.answered)
-        _add(self.failed, other.failed)
+        for call, ended in list(other.calls.items()):
+            self.calls.setdefault(call, CallStatistics()).add(ended)
         for key, version in list(other.versions.items()):
             self.versions.setdefault(key, VersionStatistics()).add(version)
         for route, counted in list(other.routes.items()):

@@ -146,11 +146,17 @@ async def assert_counts(running: RunningEngine) -> None:
         await stream.read()
     await stream.done_writing()
     statistics = running.engine.statistics
-    assert statistics.answered == {methods.PREDICT: 1, methods.PREDICT_STREAM: 1}
-    assert statistics.failed == {
-        (methods.PREDICT, code_pb2.NOT_FOUND, errors_pb2.ERROR_REASON_MODEL_NOT_FOUND): 2,
-        (methods.PREDICT_STREAM, code_pb2.INVALID_ARGUMENT, errors_pb2.ERROR_REASON_MALFORMED_MESSAGE): 1,
+    unknown = code_pb2.NOT_FOUND, errors_pb2.ERROR_REASON_MODEL_NOT_FOUND
+    malformed = code_pb2.INVALID_ARGUMENT, errors_pb2.ERROR_REASON_MALFORMED_MESSAGE
+    assert {key: (each.answered, each.failed) for key, each in statistics.calls.items()} == {
+        ("sum", "1.0.0", methods.PREDICT): (1, {}),
+        ("sum", "1.0.0", methods.PREDICT_STREAM): (1, {}),
+        ("", "", methods.PREDICT): (0, {unknown: 2}),
+        ("", "", methods.PREDICT_STREAM): (0, {malformed: 1}),
     }
+    for call in statistics.calls.values():
+        assert sum(call.durations.counts) == call.answered + sum(call.failed.values())
+        assert call.durations.sum_ns > 0
     assert list(statistics.versions) == [("sum", "1.0.0")]
     counted = statistics.versions["sum", "1.0.0"]
     assert counted.rows == 3

@@ -215,7 +215,8 @@ async def test_a_shadow_scores_copies_and_the_caller_sees_the_other_version(
     assert bucket.inner <= bundles.expected_value([1.0, 2.0], "de", 200.0) < bucket.outer
     assert (counted.calls, counted.rows, counted.dropped, bucket.count) == (20, 20, 0, 20)
     # Copies are not counted as calls.
-    assert sum(running.engine.statistics.answered.values()) == 21
+    calls = {key.version: each.answered for key, each in running.engine.statistics.calls.items()}
+    assert calls == {"1.0.0": 20, "1.1.0": 1}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -360,6 +361,21 @@ async def test_a_shadow_that_fails_hurts_no_caller(start: Start, engine: str, tm
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+async def test_a_version_that_serves_again_counts_on(start: Start, engine: str) -> None:
+    running = await start(engine)
+    first, second = running.loaded["1.0.0"], running.loaded["1.1.0"]
+    for calls in (1, 2, 3):
+        running.publish(first, second)
+        await running.predict(version="1.1.0")
+        statistics = running.engine.statistics
+        assert statistics.calls["sum", "1.1.0", "Predict"].answered == calls
+        assert statistics.versions["sum", "1.1.0"].rows == calls
+        assert running.counted("1.1.0", "1.1.0").calls == 1
+        running.publish(first)
+        assert not {key.version for key in running.engine.statistics.calls} & {"1.1.0"}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 async def test_a_version_that_is_gone_is_forgotten_and_frees_what_it_held(start: Start, engine: str) -> None:
     running = await start(engine)
     first = running.loaded["1.0.0"]
@@ -377,6 +393,7 @@ async def test_a_version_that_is_gone_is_forgotten_and_frees_what_it_held(start:
         statistics = running.engine.statistics
         assert {key.version for key in statistics.routes} == {"1.0.0"}
         assert set(statistics.versions) == {("sum", "1.0.0")}
+        assert {key.version for key in statistics.calls} == {"1.0.0"}
         del later
         if cycle == WARM_CYCLES:
             gc.collect()

@@ -287,7 +287,13 @@ mod tests {
 
     fn context(metadata: usize) -> OwnedContext {
         let peer = Arc::new(Peer { address: ([127, 0, 0, 1], 1).into(), certificate: None });
-        OwnedContext { path: "/s/m".into(), metadata: vec![0; metadata].into(), peer, deadline: None }
+        OwnedContext {
+            path: "/s/m".into(),
+            metadata: vec![0; metadata].into(),
+            peer,
+            received: std::time::Instant::now(),
+            deadline: None,
+        }
     }
 
     #[test]

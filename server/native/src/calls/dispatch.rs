@@ -12,6 +12,7 @@ use crate::calls::{Worker, forward, stream, unary};
 use crate::encodings::methods::{Method, fixed_method};
 use crate::encodings::typed_schema::{TypedService, TypedTarget};
 use crate::predict::call::Call;
+use crate::predict::outcome::Tally;
 use crate::protocol::status::{self, RpcError};
 use crate::transport::connection::IncomingCall;
 use crate::transport::context::{CallContext, Metadata, Peer};
@@ -131,8 +132,7 @@ fn begin_one(worker: &Arc<Worker>, call: IncomingCall<'_>, cx: &mut Context<'_>)
     match (admitted, method.streams) {
         (Ok(()), false) => return unary::begin(worker, call, messages(body, true), responder, cx),
         (Ok(()), true) => stream::begin(worker, call, messages(body, false), responder),
-        (Err(error), false) => worker.end(method, error, responder),
-        (Err(error), true) => stream::end(worker, &call, Err(error), responder),
+        (Err(error), _) => worker.end(&call, &Tally::Unrouted, error, responder),
     }
     None
 }

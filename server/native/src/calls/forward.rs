@@ -92,7 +92,8 @@ pub(crate) async fn forward(worker: &Worker, call: &Call, forwarded: Forwarded) 
     let Forwarded { path, message, permits: _permits } = forwarded;
     // The call was admitted with its metadata, which is not kept.
     let (path, metadata, peer) = (path.to_owned(), Box::default(), Arc::clone(&call.peer));
-    let mut control = worker.events.open(OwnedContext { path, metadata, peer, deadline: call.deadline });
+    let Call { received, deadline, .. } = *call;
+    let mut control = worker.events.open(OwnedContext { path, metadata, peer, received, deadline });
     let (mut message, mut answer) = (Some(message), None);
     loop {
         match control.next().await {

@@ -16,7 +16,9 @@ use bytes::Bytes;
 
 use crate::bridge::events::Events;
 use crate::calls::request_messages::CallError;
-use crate::encodings::methods::Method;
+use crate::encodings::message::nanoseconds;
+use crate::predict::call::Call;
+use crate::predict::outcome::Tally;
 use crate::predict::pipeline::Predictor;
 use crate::predict::pool::Pool;
 use crate::protocol::status::{FixedErrors, RpcError};
@@ -40,18 +42,27 @@ impl Worker {
         &self.predictor.scorer.errors
     }
 
-    /// Ends a call with an error of the contract's, and counts it.
-    fn fail(&self, method: &Method, error: &RpcError, responder: Responder) {
-        self.predictor.count_failure(self.index, method.index, error.reason);
+    /// Counts a call, or a message of a stream, as answered, or as failed for a reason. It lasted `from` the
+    /// time at which it was received `to` that at which its answer is sent.
+    #[inline]
+    fn count(&self, call: &Call, tally: &Tally, (from, to): (Instant, Instant), failed: Option<u32>) {
+        let counting = &self.predictor.scorer.observers.counting;
+        counting.end(self.index, call.method.index, tally, nanoseconds(from, to), failed);
+    }
+
+    /// Ends a unary call with an error of the contract's, and counts it.
+    fn fail(&self, call: &Call, tally: &Tally, error: &RpcError, responder: Responder) {
+        self.count(call, tally, (call.received, Instant::now()), Some(error.reason));
         responder.finish(Some(error));
     }
 
-    /// Ends a prediction call whose request was cut, or whose caller cannot be answered.
-    fn end(&self, method: &Method, error: CallError, responder: Responder) {
+    /// Ends a prediction call whose request was cut, or whose caller cannot be answered. A failure of the
+    /// transport is not counted: it has no reason of the contract's.
+    fn end(&self, call: &Call, tally: &Tally, error: CallError, responder: Responder) {
         match error {
             CallError::Delivery(DeliveryError::Reset) => {}
             CallError::Delivery(DeliveryError::Expired) => {
-                self.fail(method, &self.errors().expired, responder);
+                self.fail(call, tally, &self.errors().expired, responder);
             }
             CallError::Delivery(DeliveryError::Full) => responder.finish(Some(&RpcError::full())),
             CallError::Failed(error) => responder.finish(Some(&error)),

@@ -13,20 +13,23 @@ use crate::calls::{Worker, forward};
 use crate::encodings::message::MessageId;
 use crate::encodings::methods::Method;
 use crate::predict::call::Call;
-use crate::predict::outcome::{Batch, Outcome, Pending, PendingQuestion};
+use crate::predict::outcome::{Batch, Outcome, Pending, PendingQuestion, Predicted, Tally};
 use crate::predict::pipeline::Predictor;
 use crate::protocol::status::RpcError;
 use crate::transport::grpc::{DeliveryError, Responder};
 
 /// Answers messages that came together as far as this thread can, the first of them at least; a panic is a
 /// fault of the server.
-pub(crate) fn predict(worker: &Worker, messages: &[(&Bytes, &Call)]) -> Vec<(MessageId, Outcome)> {
+pub(crate) fn predict(worker: &Worker, messages: &[(&Bytes, &Call)]) -> Vec<Predicted> {
     let predictor = &worker.predictor;
     match catch_unwind(AssertUnwindSafe(|| predictor.predict(worker.index, messages))) {
-        Ok(outcomes) => outcomes,
+        Ok(predicted) => predicted,
         // Only the call that is to blame fails with it.
         Err(_) if messages.len() > 1 => predict(worker, &messages[..1]),
-        Err(panic) => vec![(MessageId::default(), panicked(predictor, messages[0].1.method, &*panic))],
+        Err(panic) => {
+            let outcome = panicked(predictor, messages[0].1.method, &*panic);
+            vec![Predicted { id: MessageId::default(), tally: Tally::Unrouted, outcome }]
+        }
     }
 }
 
@@ -37,7 +40,7 @@ fn panicked(predictor: &Predictor, method: &Method, panic: &(dyn Any + Send)) ->
 }
 
 /// Waits for what a message needs until it has an answer, compressed as the caller wants it, or an error that
-/// is not counted yet.
+/// is not counted yet. `tally` becomes where the end of the message is counted.
 ///
 /// # Errors
 /// `CallError`: the whole call ends; the caller cannot be answered, or the control plane says so.
@@ -46,6 +49,7 @@ pub(crate) async fn resolve(
     call: &Call,
     compressed: bool,
     mut outcome: Outcome,
+    tally: &mut Tally,
     responder: &mut Responder,
 ) -> Result<Result<Vec<u8>, RpcError>, CallError> {
     let deadline = call.deadline;
@@ -58,7 +62,11 @@ pub(crate) async fn resolve(
             Outcome::Pending(pending) => pending,
         };
         outcome = match pending {
-            Pending::Route(message) => route_later(worker, call, &message, responder).await?,
+            Pending::Route(message) => {
+                let predicted = route_later(worker, call, &message, responder).await?;
+                *tally = predicted.tally;
+                predicted.outcome
+            }
             Pending::Batch(_) if responder.is_full() => return Err(RpcError::full().into()),
             Pending::Batch(batch) => {
                 responder.wait_for(deadline, score_batch(worker, call.method, *batch)).await?
@@ -67,9 +75,9 @@ pub(crate) async fn resolve(
                 Outcome::Failed(responder.wait_for(deadline, explain(worker, *pending)).await?)
             }
             Pending::Forward(forwarded) => {
+                *tally = Tally::ControlPlane;
                 let answered =
                     responder.wait_for(deadline, forward::forward(worker, call, *forwarded)).await?;
-                // The control plane has counted its failure.
                 Outcome::Answered(answered?)
             }
         };
@@ -82,13 +90,13 @@ async fn route_later(
     call: &Call,
     message: &Bytes,
     responder: &mut Responder,
-) -> Result<Outcome, DeliveryError> {
+) -> Result<Predicted, DeliveryError> {
     loop {
         let changed = worker.predictor.loading.changed();
-        // A single message has a single outcome.
-        for (_, outcome) in predict(worker, &[(message, call)]) {
-            if !matches!(outcome, Outcome::Pending(Pending::Route(_))) {
-                return Ok(outcome);
+        // A single message has a single prediction.
+        for predicted in predict(worker, &[(message, call)]) {
+            if !matches!(predicted.outcome, Outcome::Pending(Pending::Route(_))) {
+                return Ok(predicted);
             }
         }
         responder.wait_for(call.deadline, changed).await?;

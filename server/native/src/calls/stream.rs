@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use tokio::task::spawn_local;
@@ -12,7 +13,7 @@ use crate::calls::resolve::{self, resolve};
 use crate::calls::{Worker, send};
 use crate::encodings::message::MessageId;
 use crate::predict::call::Call;
-use crate::predict::outcome::Outcome;
+use crate::predict::outcome::{Outcome, Predicted, Tally};
 use crate::predict::pipeline::Predictor;
 use crate::protocol::status::RpcError;
 use crate::transport::grpc::{DeliveryError, Responder};
@@ -47,13 +48,13 @@ async fn run(worker: &Worker, call: &Call, mut messages: RequestMessages, respon
 }
 
 /// Ends a stream.
-pub(crate) fn end(worker: &Worker, call: &Call, ended: Result<(), CallError>, responder: Responder) {
+fn end(worker: &Worker, call: &Call, ended: Result<(), CallError>, responder: Responder) {
     match ended {
         Ok(()) => responder.finish(None),
         Err(CallError::Delivery(DeliveryError::Expired)) => {
             responder.finish(Some(&worker.errors().expired));
         }
-        Err(error) => worker.end(call.method, error, responder),
+        Err(error) => worker.end(call, &Tally::Unrouted, error, responder),
     }
 }
 
@@ -71,11 +72,12 @@ async fn answer(answers: &mut Answers<'_>, messages: &mut RequestMessages) -> Re
                 answers.responder.wait_for(call.deadline, here).await?
             }
         };
+        let taken = Instant::now();
         let bytes: Vec<(&Bytes, &Call)> = batch.iter().map(|message| (&message.bytes, call)).collect();
         let mut first = 0;
         while first < batch.len() {
-            for (id, outcome) in resolve::predict(worker, &bytes[first..]) {
-                answers.add(&batch[first], id, outcome).await?;
+            for predicted in resolve::predict(worker, &bytes[first..]) {
+                answers.add(&batch[first], predicted, taken).await?;
                 first += 1;
             }
         }
@@ -100,21 +102,29 @@ struct Answers<'a> {
 }
 
 impl Answers<'_> {
-    /// Adds the answer to one message to those that are to be sent.
+    /// Adds the answer to one message, which was `taken` up at this time, to those that are to be sent.
     ///
     /// # Errors
     /// `CallError`: the stream ends; its caller cannot be answered, or the protocol has no answer that says
     /// why this message failed.
-    async fn add(&mut self, message: &Message, id: MessageId, outcome: Outcome) -> Result<(), CallError> {
+    async fn add(
+        &mut self,
+        message: &Message,
+        predicted: Predicted,
+        taken: Instant,
+    ) -> Result<(), CallError> {
         let (worker, call) = (self.worker, self.call);
+        let Predicted { id, mut tally, outcome } = predicted;
         let answered = match outcome {
             Outcome::Answered(answer) if !message.compressed => Ok(answer),
             Outcome::Failed(error) => Err(error),
             outcome => {
                 self.flush().await?;
-                resolve(worker, call, message.compressed, outcome, &mut self.responder).await?
+                resolve(worker, call, message.compressed, outcome, &mut tally, &mut self.responder).await?
             }
         };
+        let failed = answered.as_ref().err().map(|error| error.reason);
+        worker.count(call, &tally, (taken, Instant::now()), failed);
         match answered {
             Ok(answer) => self.unsent.extend_from_slice(&answer),
             Err(error) => self.add_error(message, id, error).await?,
@@ -128,9 +138,7 @@ impl Answers<'_> {
         id: MessageId,
         error: RpcError,
     ) -> Result<(), CallError> {
-        let method = self.call.method;
-        self.worker.predictor.count_failure(self.worker.index, method.index, error.reason);
-        match method.encoding.encode_error(id, &message.bytes, &error) {
+        match self.call.method.encoding.encode_error(id, &message.bytes, &error) {
             Some(answer) => self.unsent.extend_from_slice(&answer),
             None => {
                 self.flush().await?;

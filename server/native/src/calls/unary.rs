@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::task::spawn_local;
@@ -10,7 +11,7 @@ use crate::calls::Worker;
 use crate::calls::request_messages::{CallError, RequestMessages};
 use crate::calls::resolve::{self, resolve};
 use crate::predict::call::Call;
-use crate::predict::outcome::Outcome;
+use crate::predict::outcome::{Outcome, Predicted, Tally};
 use crate::transport::grpc::Responder;
 use crate::transport::messages::Message;
 
@@ -27,7 +28,7 @@ pub(crate) fn begin(
 ) -> Option<Unary> {
     match messages.poll_only(&worker.pool, cx) {
         Poll::Ready(Ok(message)) => return Some((message, call, responder)),
-        Poll::Ready(Err(error)) => worker.end(call.method, error, responder),
+        Poll::Ready(Err(error)) => worker.end(&call, &Tally::Unrouted, error, responder),
         Poll::Pending => drop(spawn_local(wait(Arc::clone(worker), call, messages, responder))),
     }
     None
@@ -39,7 +40,7 @@ async fn wait(worker: Arc<Worker>, call: Call, mut messages: RequestMessages, mu
     let read = responder.wait_for(call.deadline, message).await;
     match read.map_err(CallError::Delivery).and_then(|read| read) {
         Ok(message) => answer(&worker, vec![(message, call, responder)]),
-        Err(error) => worker.end(call.method, error, responder),
+        Err(error) => worker.end(&call, &Tally::Unrouted, error, responder),
     }
 }
 
@@ -48,26 +49,36 @@ pub(crate) fn answer(worker: &Arc<Worker>, mut calls: Vec<Unary>) {
     while !calls.is_empty() {
         let messages: Vec<(&Bytes, &Call)> =
             calls.iter().map(|(message, call, _)| (&message.bytes, call)).collect();
-        let outcomes = resolve::predict(worker, &messages);
-        let answered = calls.drain(..outcomes.len());
-        for ((_, outcome), (message, call, responder)) in outcomes.into_iter().zip(answered) {
-            finish(worker, call, message, outcome, responder);
+        let predicted = resolve::predict(worker, &messages);
+        let now = Instant::now();
+        let answered = calls.drain(..predicted.len());
+        for (predicted, call) in predicted.into_iter().zip(answered) {
+            finish(worker, call, predicted, now);
         }
     }
 }
 
-fn finish(worker: &Arc<Worker>, call: Call, message: Message, outcome: Outcome, mut responder: Responder) {
+/// Ends a call that has an answer `now`, or has failed; otherwise waits for what it needs, and then ends it.
+fn finish(worker: &Arc<Worker>, unary: Unary, predicted: Predicted, now: Instant) {
+    let (message, call, mut responder) = unary;
+    let Predicted { mut tally, outcome, .. } = predicted;
     match outcome {
-        Outcome::Answered(answer) if !message.compressed => responder.answer(answer),
-        Outcome::Failed(error) => worker.fail(call.method, &error, responder),
+        Outcome::Answered(answer) if !message.compressed => {
+            worker.count(&call, &tally, (call.received, now), None);
+            responder.answer(answer);
+        }
+        Outcome::Failed(error) => worker.fail(&call, &tally, &error, responder),
         outcome => {
             let worker = Arc::clone(worker);
             drop(spawn_local(async move {
                 // Until then the message is held.
-                match resolve(&worker, &call, message.compressed, outcome, &mut responder).await {
-                    Ok(Ok(answer)) => responder.answer(answer),
-                    Ok(Err(error)) => worker.fail(call.method, &error, responder),
-                    Err(error) => worker.end(call.method, error, responder),
+                match resolve(&worker, &call, message.compressed, outcome, &mut tally, &mut responder).await {
+                    Ok(Ok(answer)) => {
+                        worker.count(&call, &tally, (call.received, Instant::now()), None);
+                        responder.answer(answer);
+                    }
+                    Ok(Err(error)) => worker.fail(&call, &tally, &error, responder),
+                    Err(error) => worker.end(&call, &tally, error, responder),
                 }
             }));
         }

@@ -6,13 +6,34 @@ use std::time::Instant;
 use crate::bridge::question::Problem;
 use crate::encodings::message::{Scores, nanoseconds};
 use crate::predict::observer::{Observation, Observer, ScoreError};
-use crate::statistics::{Bounds, CallCounts, RouteCounts};
+use crate::predict::outcome::Tally;
+use crate::statistics::{Bounds, MethodCounts, RouteCounts};
 
-/// Counts messages by method, version and route.
+/// Counts messages by version and route when they are scored, and calls by version and method when they end.
 pub(crate) struct Counting {
     pub bounds: Bounds,
-    /// For each worker what it answered, by method.
-    pub calls: Box<[CallCounts]>,
+    /// For each worker the calls for which no version was found.
+    pub unrouted: Box<[MethodCounts]>,
+}
+
+impl Counting {
+    /// Counts a call, or a message of a stream, that has ended. `failed` is the reason why it has no answer.
+    #[inline]
+    pub(crate) fn end(
+        &self,
+        worker: usize,
+        method: usize,
+        tally: &Tally,
+        duration_ns: u64,
+        failed: Option<u32>,
+    ) {
+        let counts = match tally {
+            Tally::Version(counts) => &counts.calls,
+            Tally::Unrouted => &self.unrouted[worker],
+            Tally::ControlPlane => return,
+        };
+        counts.0[method].end(&self.bounds, duration_ns, failed);
+    }
 }
 
 impl Observer for Counting {
@@ -35,7 +56,6 @@ impl Observer for Counting {
         counts.run.add(&self.bounds, times.run_ns());
         if answered {
             counts.encode.add(&self.bounds, nanoseconds(times.run.end, encoded));
-            self.calls[worker].answer(observation.call.method.index);
         }
     }
 }

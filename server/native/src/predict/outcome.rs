@@ -9,13 +9,30 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::bridge::question::Question;
-use crate::encodings::message::{Decoded, Times};
+use crate::encodings::message::{Decoded, MessageId, Times};
 use crate::predict::budget::Permit;
 use crate::predict::call::Call;
 use crate::protocol::status::RpcError;
 use crate::routing::snapshot::{Route, Snapshot};
 use crate::rows::runner::RunTimes;
-use crate::statistics::RouteShards;
+use crate::statistics::{RouteShards, VersionCounts};
+
+/// What was predicted for a message: its id, its outcome, and where its end is counted.
+pub(crate) struct Predicted {
+    pub id: MessageId,
+    pub tally: Tally,
+    pub outcome: Outcome,
+}
+
+/// Where the end of a message is counted.
+pub(crate) enum Tally {
+    /// With the calls for which no version was found.
+    Unrouted,
+    /// With the version that was picked, on this thread.
+    Version(Arc<VersionCounts>),
+    /// In the control plane, which answers the message.
+    ControlPlane,
+}
 
 /// What becomes of a message.
 pub(crate) enum Outcome {

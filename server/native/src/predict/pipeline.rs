@@ -13,13 +13,15 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::bridge::question::{Problem, Question};
-use crate::encodings::message::{DecodeError, Decoded, MessageId};
+use crate::encodings::message::{DecodeError, Decoded};
 use crate::predict::backlog::Backlog;
 use crate::predict::budget::{Budget, Permit};
 use crate::predict::call::Call;
 use crate::predict::loading::Loading;
 use crate::predict::observer::ScoreError;
-use crate::predict::outcome::{Batch, Forwarded, Outcome, Pending, PendingQuestion, ReadTimes};
+use crate::predict::outcome::{
+    Batch, Forwarded, Outcome, Pending, PendingQuestion, Predicted, ReadTimes, Tally,
+};
 use crate::predict::scoring::{Routed, Scorer};
 use crate::protocol::status::RpcError;
 use crate::routing::snapshot::{Route, Snapshot, Target};
@@ -89,6 +91,18 @@ impl Picked<'_> {
     }
 }
 
+/// A message that is not scored on this thread, or not yet: its outcome, and the version that was picked.
+struct Settled<'a> {
+    target: Option<&'a Target>,
+    outcome: Outcome,
+}
+
+impl From<Outcome> for Settled<'_> {
+    fn from(outcome: Outcome) -> Self {
+        Self { target: None, outcome }
+    }
+}
+
 /// The messages that one worker answers together.
 struct Turn<'a> {
     worker: usize,
@@ -120,15 +134,10 @@ impl Predictor {
         self.io_threads + 1
     }
 
-    /// Counts a failure of a method by its reason.
-    pub(crate) fn count_failure(&self, worker: usize, method: usize, reason: u32) {
-        self.scorer.observers.counting.calls[worker].fail(method, reason);
-    }
-
     /// Answers messages that came together, or says what they wait for; `worker` is the index of the thread.
-    /// Gives the id and the outcome of each, in order. Messages beyond `MAX_SHARED_ROWS` are not looked
+    /// Gives what was predicted for each, in order. Messages beyond `MAX_SHARED_ROWS` are not looked
     /// at, nor are those behind one of a stream that has no answer yet, for the stream may end with it.
-    pub(crate) fn predict(&self, worker: usize, messages: &[(&Bytes, &Call)]) -> Vec<(MessageId, Outcome)> {
+    pub(crate) fn predict(&self, worker: usize, messages: &[(&Bytes, &Call)]) -> Vec<Predicted> {
         SCRATCH.with_borrow_mut(|scratch| {
             let snapshot = self.snapshot.load();
             let turn = Turn { worker, snapshot: &snapshot, messages };
@@ -141,18 +150,25 @@ impl Predictor {
                     break;
                 }
             }
-            let mut outcomes = Vec::with_capacity(prepared.len());
+            let mut predicted = Vec::with_capacity(prepared.len());
             let mut ahead = ScoredAhead::default();
             while let Some(one) = prepared.pop_front() {
-                let at = outcomes.len();
-                let outcome = match (one, ahead.get_mut(at).and_then(Option::take)) {
-                    (Err(outcome), _) | (Ok(_), Some(outcome)) => outcome,
-                    (Ok(picked), None) => self.score(&turn, scratch, at, &picked, &prepared, &mut ahead),
+                let at = predicted.len();
+                let Settled { target, outcome } = match (one, ahead.get_mut(at).and_then(Option::take)) {
+                    (Err(settled), _) => settled,
+                    (Ok(picked), Some(outcome)) => Settled { target: Some(picked.target), outcome },
+                    (Ok(picked), None) => {
+                        let outcome = self.score(&turn, scratch, at, &picked, &prepared, &mut ahead);
+                        Settled { target: Some(picked.target), outcome }
+                    }
                 };
-                outcomes.push((scratch[at].decoded.id(), outcome));
+                let tally = target.map_or(Tally::Unrouted, |target| {
+                    Tally::Version(Arc::clone(&target.version.counts[worker]))
+                });
+                predicted.push(Predicted { id: scratch[at].decoded.id(), tally, outcome });
             }
-            scratch[..outcomes.len()].iter_mut().for_each(|scratch| scratch.decoded.release());
-            outcomes
+            scratch[..predicted.len()].iter_mut().for_each(|scratch| scratch.decoded.release());
+            predicted
         })
     }
 
@@ -163,13 +179,16 @@ impl Predictor {
         scratch: &mut MessageScratch,
         message: &Bytes,
         call: &Call,
-    ) -> Result<Picked<'a>, Outcome> {
+    ) -> Result<Picked<'a>, Settled<'a>> {
         let MessageScratch { decoded, coding } = scratch;
         let picked = self.read(turn, decoded, message, call)?;
         let routed = picked.routed(decoded, message, call);
         match self.scorer.examine(turn.worker, &routed, coding) {
             Ok(()) => Ok(picked),
-            Err(error) => Err(self.conclude(turn.worker, turn.snapshot, &routed, Err(error), None)),
+            Err(error) => {
+                let outcome = self.conclude(turn.worker, turn.snapshot, &routed, Err(error), None);
+                Err(Settled { target: Some(picked.target), outcome })
+            }
         }
     }
 
@@ -180,7 +199,7 @@ impl Predictor {
         decoded: &mut Decoded,
         message: &Bytes,
         call: &Call,
-    ) -> Result<Picked<'a>, Outcome> {
+    ) -> Result<Picked<'a>, Settled<'a>> {
         let begin = Instant::now();
         let (snapshot, errors, encoding) = (turn.snapshot, &self.scorer.errors, call.method.encoding);
         // A message of a stream is answered by the id in it.
@@ -188,22 +207,23 @@ impl Predictor {
             && let Some(error) = self.late(call, begin)
         {
             decoded.clear();
-            return Err(Outcome::Failed(error));
+            return Err(Outcome::Failed(error).into());
         }
         match encoding.decode(decoded, message) {
             Ok(()) => {}
-            Err(DecodeError::Malformed) => return Err(Outcome::Failed(errors.malformed.clone())),
-            Err(DecodeError::Forward(path)) => return Err(self.forward(path, message, None)),
+            Err(DecodeError::Malformed) => return Err(Outcome::Failed(errors.malformed.clone()).into()),
+            Err(DecodeError::Forward(path)) => return Err(self.forward(path, message, None).into()),
         }
         let mut end = Instant::now();
         // Calls that are scored here are done before the next are read, so only those that wait
         // for something count against the limit.
         if self.budgets.in_flight.is_full() {
-            return Err(Outcome::Failed(errors.too_many_in_flight.clone()));
+            return Err(Outcome::Failed(errors.too_many_in_flight.clone()).into());
         }
         let request = &decoded.request;
-        let ask = |request: &Request, target: Option<&Target>, problem| {
-            Err(self.ask(snapshot, question(call, request, message, target, problem), target))
+        let ask = |request: &Request, target: Option<&'a Target>, problem| {
+            let question = question(call, request, message, target, problem);
+            Err(Settled { target, outcome: self.ask(snapshot, question, target) })
         };
         let found = match &call.typed {
             None => snapshot.route(request.model.text(message), request.version.text(message)),
@@ -211,13 +231,13 @@ impl Predictor {
         };
         let Some(route) = found else {
             if self.loading.is_on() {
-                return Err(Outcome::Pending(Pending::Route(message.clone())));
+                return Err(Outcome::Pending(Pending::Route(message.clone())).into());
             }
             if self.loading.is_given_up() {
-                return Err(Outcome::Failed(errors.draining.clone()));
+                return Err(Outcome::Failed(errors.draining.clone()).into());
             }
             if let Some(path) = encoding.forwards_to() {
-                return Err(self.forward(path, message, None));
+                return Err(self.forward(path, message, None).into());
             }
             return ask(request, None, Problem::Request);
         };
@@ -226,31 +246,33 @@ impl Predictor {
             Some(typed) => &typed.routing_key,
         });
         let target = &route.targets[picked];
+        let settled = |outcome| Err(Settled { target: Some(target), outcome });
         let version = &*target.version;
         match encoding.decode_rows(&version.wire, decoded, message, self.max_rows(version)) {
             Ok(false) => {}
             Ok(true) => end = Instant::now(),
             Err(DecodeError::Malformed) => return ask(&decoded.request, Some(target), Problem::Malformed),
-            Err(DecodeError::Forward(path)) => return Err(self.forward(path, message, None)),
+            Err(DecodeError::Forward(path)) => return settled(self.forward(path, message, None)),
         }
         if !self.takes(version, &decoded.request, message) {
             return ask(&decoded.request, Some(target), Problem::Request);
         }
         let read = ReadTimes { begin, end };
         if call.is_expired(end) {
-            return Err(fail(target, turn.worker, errors.expired.clone()));
+            return settled(fail(target, turn.worker, errors.expired.clone()));
         }
         let expected_ns = f64::from(decoded.request.row_count) * version.row_ns;
         if expected_ns + message.len() as f64 * version.runner.coder.byte_ns <= INLINE_NS {
             return Ok(Picked { route, target, read });
         }
         if self.backlog.wait(end).is_some_and(|wait| call.is_stale(end + wait)) {
-            return Err(fail(target, turn.worker, errors.overloaded.clone()));
+            return settled(fail(target, turn.worker, errors.overloaded.clone()));
         }
         let Some(in_flight) = self.budgets.in_flight.enter() else {
-            return Err(Outcome::Failed(errors.too_many_in_flight.clone()));
+            // As above: the limit is the server's, whatever version was picked.
+            return Err(Outcome::Failed(errors.too_many_in_flight.clone()).into());
         };
-        Err(Outcome::Pending(Pending::Batch(Box::new(Batch {
+        settled(Outcome::Pending(Pending::Batch(Box::new(Batch {
             message: message.clone(),
             decoded: decoded.take(),
             snapshot: Arc::clone(snapshot),
@@ -280,7 +302,7 @@ impl Predictor {
         scratch: &mut [MessageScratch],
         at: usize,
         picked: &Picked<'_>,
-        rest: &VecDeque<Result<Picked<'_>, Outcome>>,
+        rest: &VecDeque<Result<Picked<'_>, Settled<'_>>>,
         ahead: &mut ScoredAhead,
     ) -> Outcome {
         let Turn { worker, snapshot, messages } = *turn;

@@ -1,15 +1,22 @@
 //! What versions and routes have counted, over all snapshots in which they served.
 //!
 //! A version counts on in the same place when it is made again, and a route when it is published again. What a
-//! version counted is forgotten when it no longer serves.
+//! version counted on its routes is forgotten when it no longer serves. Its own counts are no longer told then,
+//! and go on where they ended if it serves again, since counters of metrics must not go backwards.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::encodings::methods::METHODS;
 use crate::protocol::reasons::{REASONS, ROW_REASONS};
 use crate::routing::version::{Version, VersionShards};
-use crate::statistics::{self, Distribution, Histogram, RouteCounts, RouteShards, Sums, VersionCounts};
+use crate::statistics::{
+    self, Distribution, Histogram, MethodCounts, RouteCounts, RouteShards, Sums, VersionCounts,
+};
+
+/// The versions that do not serve and whose counts are kept: those that ceased to serve last.
+const MAX_KEPT: usize = 256;
 
 /// Model and version.
 type VersionKey = (String, String);
@@ -17,16 +24,53 @@ type VersionKey = (String, String);
 pub(super) type RouteKey = (String, String, String, bool);
 /// Counts by the first 16 bits of the numbers.
 pub(super) type Buckets = Vec<(u16, u64)>;
-/// Model, version, rows, row errors by reason, decode, run, encode.
-pub(super) type VersionSums = (String, String, u64, [u64; ROW_REASONS], Sums, Sums, Sums);
+/// Answered, failed by reason, durations.
+pub(super) type CallSums = (u64, [u64; REASONS], Sums);
+/// Model, version, calls by method, rows, row errors by reason, decode, run, encode.
+pub(super) type VersionSums = (String, String, Vec<CallSums>, u64, [u64; ROW_REASONS], Sums, Sums, Sums);
 /// Key, calls, rows, failed by reason, row errors by reason, dropped, latency in seconds, scores.
 pub(super) type RouteSums = (RouteKey, u64, u64, [u64; REASONS], [u64; ROW_REASONS], u64, Buckets, Buckets);
 
-/// The counts of all versions and routes of the last snapshot, and of versions that were made since.
+/// The counts of one version.
+struct VersionEntry {
+    counts: Arc<VersionShards>,
+    /// Whether the version is in the last snapshot.
+    serves: bool,
+    /// The number of the last snapshot that had the version, or of the one before it was made.
+    snapshot: u64,
+}
+
+/// The counts of all versions, by name.
+#[derive(Default)]
+struct Versions {
+    entries: BTreeMap<VersionKey, VersionEntry>,
+    /// The number of snapshots so far.
+    snapshots: u64,
+}
+
+impl Versions {
+    /// Takes note of a snapshot with these versions.
+    fn publish(&mut self, served: BTreeMap<VersionKey, Arc<VersionShards>>) {
+        self.snapshots += 1;
+        self.entries.values_mut().for_each(|entry| entry.serves = false);
+        for (key, counts) in served {
+            self.entries.insert(key, VersionEntry { counts, serves: true, snapshot: self.snapshots });
+        }
+        let mut kept: Vec<u64> =
+            self.entries.values().filter(|entry| !entry.serves).map(|entry| entry.snapshot).collect();
+        if let Some(excess) = kept.len().checked_sub(MAX_KEPT).filter(|&excess| excess > 0) {
+            kept.sort_unstable();
+            let last = kept[excess - 1];
+            self.entries.retain(|_, entry| entry.serves || entry.snapshot > last);
+        }
+    }
+}
+
+/// The counts of all versions and routes.
 pub(super) struct CountRegistry {
     /// How many threads count.
     workers: usize,
-    versions: Mutex<BTreeMap<VersionKey, Arc<VersionShards>>>,
+    versions: Mutex<Versions>,
     routes: Mutex<BTreeMap<RouteKey, Arc<RouteShards>>>,
 }
 
@@ -38,12 +82,17 @@ impl CountRegistry {
     /// Where a version counts.
     pub(super) fn version(&self, model: &str, version: &str) -> Arc<VersionShards> {
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = || Arc::new((0..self.workers).map(|_| VersionCounts::default()).collect());
-        Arc::clone(versions.entry((model.to_owned(), version.to_owned())).or_insert_with(made))
+        let snapshot = versions.snapshots;
+        let made = || {
+            let counts = Arc::new((0..self.workers).map(|_| Arc::<VersionCounts>::default()).collect());
+            VersionEntry { counts, serves: false, snapshot }
+        };
+        let entry = versions.entries.entry((model.to_owned(), version.to_owned())).or_insert_with(made);
+        Arc::clone(&entry.counts)
     }
 
-    /// Calls `build` with a function that says where a version counts on a route, or as its shadow; then
-    /// forgets the versions for which it was not called.
+    /// Calls `build` with a function that says where a version counts on a route, or as its shadow. The
+    /// versions for which it was not called do not serve from then on.
     pub(super) fn publish<T>(
         &self,
         build: impl FnOnce(&mut dyn FnMut(&Version, &str, bool) -> Arc<RouteShards>) -> T,
@@ -63,14 +112,15 @@ impl CountRegistry {
         // What a version has counted on a route that it lost stays as long as the version does.
         counted.retain(|(model, version, ..), _| served.contains_key(&(model.clone(), version.clone())));
         counted.append(&mut kept);
-        *self.versions.lock().unwrap_or_else(PoisonError::into_inner) = served;
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).publish(served);
         built
     }
 
-    /// What each version has counted.
+    /// What each version that serves has counted.
     pub(super) fn of_versions(&self) -> Vec<VersionSums> {
         let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        let each = |((model, version), shards): (&VersionKey, &Arc<VersionShards>)| {
+        let each = |((model, version), entry): (&VersionKey, &VersionEntry)| {
+            let shards = &entry.counts;
             let mut row_errors = [0; ROW_REASONS];
             for shard in shards.iter() {
                 for (total, count) in row_errors.iter_mut().zip(&shard.row_errors) {
@@ -78,11 +128,14 @@ impl CountRegistry {
                 }
             }
             let rows = shards.iter().map(|shard| shard.rows.load(Relaxed)).sum();
-            let sums = |pick: fn(&VersionCounts) -> &Histogram| statistics::sum(shards.iter().map(pick));
+            let sums = |pick: fn(&VersionCounts) -> &Histogram| {
+                statistics::sum(shards.iter().map(|shard| pick(shard)))
+            };
             let (decode, run, encode) = (sums(|c| &c.decode), sums(|c| &c.run), sums(|c| &c.encode));
-            (model.clone(), version.clone(), rows, row_errors, decode, run, encode)
+            let calls = of_calls(shards.iter().map(|shard| &shard.calls));
+            (model.clone(), version.clone(), calls, rows, row_errors, decode, run, encode)
         };
-        versions.iter().map(each).collect()
+        versions.entries.iter().filter(|(_, entry)| entry.serves).map(each).collect()
     }
 
     /// What each route has counted.
@@ -109,5 +162,49 @@ impl CountRegistry {
             )
         };
         routes.iter().map(each).collect()
+    }
+}
+
+/// What the threads have counted of calls, by method in the order of `METHODS`.
+pub(super) fn of_calls<'a>(threads: impl Iterator<Item = &'a MethodCounts> + Clone) -> Vec<CallSums> {
+    let each = |method: usize| {
+        let calls = threads.clone().map(|counts| &counts.0[method]);
+        let answered = calls.clone().map(|calls| calls.answered.load(Relaxed)).sum();
+        let failed =
+            std::array::from_fn(|i| calls.clone().map(|calls| calls.failed[i].load(Relaxed)).sum::<u64>());
+        (answered, failed, statistics::sum(calls.map(|calls| &calls.durations)))
+    };
+    (0..METHODS.len()).map(each).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_serves_again_counts_on_and_the_longest_gone_are_forgotten() {
+        let (registry, key) = (CountRegistry::new(1), |version: &str| ("m".to_owned(), version.to_owned()));
+        let serve = |names: &[&str]| {
+            let each = |name: &&str| (key(name), registry.version("m", name));
+            registry.versions.lock().unwrap().publish(names.iter().map(each).collect());
+        };
+        let rows = || -> Vec<(String, u64)> {
+            registry.of_versions().into_iter().map(|sums| (sums.1, sums.3)).collect()
+        };
+        registry.version("m", "1")[0].rows.fetch_add(3, Relaxed);
+        assert!(rows().is_empty());
+        serve(&["1"]);
+        assert_eq!(rows(), [("1".into(), 3)]);
+        serve(&["2"]);
+        registry.version("m", "1")[0].rows.fetch_add(1, Relaxed);
+        assert_eq!(rows(), [("2".into(), 0)]);
+        serve(&["1"]);
+        assert_eq!(rows(), [("1".into(), 4)]);
+        for other in 0..=MAX_KEPT {
+            serve(&[&format!("other-{other}")]);
+        }
+        assert!(!registry.versions.lock().unwrap().entries.contains_key(&key("1")));
+        serve(&["1"]);
+        assert_eq!(rows(), [("1".into(), 0)]);
     }
 }

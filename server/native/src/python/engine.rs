@@ -12,7 +12,6 @@ use pyo3::types::PyTuple;
 
 use crate::bridge::events::{Command, Events};
 use crate::bridge::panics;
-use crate::encodings::methods::METHODS;
 use crate::encodings::typed_schema::TypedService;
 use crate::predict::backlog::Backlog;
 use crate::predict::counting::Counting;
@@ -21,14 +20,13 @@ use crate::predict::observers::Observers;
 use crate::predict::pipeline::{Budgets, Predictor};
 use crate::predict::scoring::{Limits, Scorer};
 use crate::predict::shadow::ShadowLane;
-use crate::protocol::reasons::REASONS;
-use crate::python::counts::{CountRegistry, RouteSums, VersionSums};
+use crate::python::counts::{self, CallSums, CountRegistry, RouteSums, VersionSums};
 use crate::python::errors::{FailureParts, FixedParts, rpc_error};
 use crate::python::events::event_tuple;
 use crate::python::version::{PyVersion, VersionParts, version};
 use crate::routing::snapshot::{Origin, Route, Shadow, Snapshot, Target};
 use crate::server::{Server, ServerOptions};
-use crate::statistics::{BOUNDS, CallCounts};
+use crate::statistics::{BOUNDS, MethodCounts};
 use crate::transport::connection::ConnectionOptions;
 use crate::transport::connection_limits::{ConnectionLimits, LimitCounts};
 use crate::transport::grpc::INITIAL;
@@ -99,9 +97,6 @@ struct TargetParts<'py>(PyRef<'py, PyVersion>, u32, u64);
 #[derive(FromPyObject)]
 struct RouteParts<'py>(String, String, Vec<TargetParts<'py>>, Option<(PyRef<'py, PyVersion>, f64)>);
 
-/// In flight, streams, answered by method, failed by method and reason.
-type CallSums = (usize, usize, Vec<u64>, Vec<[u64; REASONS]>);
-
 /// The engine.
 #[pyclass(frozen)]
 pub(crate) struct Engine {
@@ -124,7 +119,7 @@ impl Engine {
         let workers = Predictor::workers(parts.threads);
         let counting = Counting {
             bounds: parts.bounds_ns,
-            calls: (0..workers).map(|_| CallCounts::default()).collect(),
+            unrouted: (0..workers).map(|_| MethodCounts::default()).collect(),
         };
         let predictor = Predictor {
             snapshot: Arc::default(),
@@ -297,21 +292,12 @@ impl Engine {
         }
     }
 
-    /// In flight, streams, answered by method, failed by method and reason; methods are in the order of
-    /// METHODS.
-    fn calls(&self) -> CallSums {
+    /// In flight, streams, and the calls for which no version was found: answered, failed by reason and
+    /// durations, for each method in the order of METHODS.
+    fn calls(&self) -> (usize, usize, Vec<CallSums>) {
         let predictor = &self.predictor;
-        let mut answered = vec![0; METHODS.len()];
-        let mut failed = vec![[0; REASONS]; METHODS.len()];
-        for counts in &predictor.scorer.observers.counting.calls {
-            for method in 0..METHODS.len() {
-                answered[method] += counts.answered[method].load(Relaxed);
-                for (total, count) in failed[method].iter_mut().zip(&counts.failed[method]) {
-                    *total += count.load(Relaxed);
-                }
-            }
-        }
-        (predictor.budgets.in_flight.used(), predictor.streams.load(Relaxed), answered, failed)
+        let unrouted = counts::of_calls(predictor.scorer.observers.counting.unrouted.iter());
+        (predictor.budgets.in_flight.used(), predictor.streams.load(Relaxed), unrouted)
     }
 
     /// The bytes that calls hold, the connections that are open, and how often each limit of the
@@ -330,7 +316,7 @@ impl Engine {
         (self.predictor.quota.used(), connections, limits)
     }
 
-    /// For each version: model, version, rows, row errors by reason, decode, run, encode.
+    /// For each version: model, version, calls as of `calls`, rows, row errors by reason, decode, run, encode.
     fn version_counts(&self) -> Vec<VersionSums> {
         self.counts.of_versions()
     }

@@ -33,10 +33,12 @@ pub(super) fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, Py
     }
 }
 
-/// Path, the block of metadata, the peer's address and certificate, and the seconds until the deadline.
+/// Path, the block of metadata, the peer's address and certificate, nanoseconds since the call arrived, and
+/// seconds until the deadline.
 fn context_tuple<'py>(py: Python<'py>, context: &OwnedContext) -> PyResult<Bound<'py, PyTuple>> {
     let bytes = |value: &[u8]| PyBytes::new(py, value);
     let (address, certificate) = (context.peer.address.to_string(), context.peer.certificate.as_deref());
     let peer = (address, certificate.map(bytes));
-    (&*context.path, bytes(&context.metadata), peer, context.seconds_left()).into_pyobject(py)
+    let (age_ns, seconds_left) = (context.age_ns(), context.seconds_left());
+    (&*context.path, bytes(&context.metadata), peer, age_ns, seconds_left).into_pyobject(py)
 }

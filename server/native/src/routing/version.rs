@@ -10,7 +10,7 @@ use crate::rows::runner::GraphRunner;
 use crate::statistics::VersionCounts;
 
 /// The counts of one version, one for each worker.
-pub(crate) type VersionShards = Box<[VersionCounts]>;
+pub(crate) type VersionShards = Box<[Arc<VersionCounts>]>;
 
 /// One version: its names, its graph, and how its calls are read and answered.
 pub(crate) struct Version {

@@ -83,6 +83,7 @@ impl CallContext<'_> {
             path: self.path.to_owned(),
             metadata: self.metadata.to_block(),
             peer: Arc::clone(self.peer),
+            received: self.received,
             deadline: self.deadline,
         }
     }
@@ -95,10 +96,16 @@ pub(crate) struct OwnedContext {
     /// The entries of the metadata, as of `Metadata::to_block`.
     pub metadata: Box<[u8]>,
     pub peer: Arc<Peer>,
+    pub received: Instant,
     pub deadline: Option<Instant>,
 }
 
 impl OwnedContext {
+    /// Nanoseconds since the call arrived.
+    pub(crate) fn age_ns(&self) -> u64 {
+        self.received.elapsed().as_nanos() as u64
+    }
+
     /// Seconds until the deadline; 0 once it has passed, `None` without a deadline.
     pub(crate) fn seconds_left(&self) -> Option<f64> {
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).as_secs_f64();

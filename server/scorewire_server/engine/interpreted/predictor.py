@@ -69,21 +69,26 @@ class Predictor:
         self._pool = pool
         self._uses = VersionUses()
         self._counter = PredictionCounter()
-        self._shadow_lane = ShadowLane(self._counter.statistics, limits.max_run_seconds)
+        self._shadow_lane = ShadowLane(self._counter.counts, limits.max_run_seconds)
         # These learn of every prediction, in this order. A new sink is one more entry.
         self._observers: tuple[Observer, ...] = (self._counter, self._shadow_lane)
 
     @property
+    def counts(self) -> Statistics:
+        """The counts, which the event loop changes."""
+        return self._counter.counts
+
+    @property
     def statistics(self) -> Statistics:
-        """The statistics so far."""
+        """The statistics so far, for any thread."""
         return self._counter.statistics
 
     def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
-        """Answer from a new snapshot, and forget the counts of versions that it does not have."""
+        """Answer from a new snapshot, and tell no more of versions that it does not have."""
         self.snapshot = snapshot
         self.first_load.update(loading=loading)
         self._shadow_lane.keep(route.shadow[0] for route in snapshot.routes() if route.shadow is not None)
-        self._counter.keep_only(snapshot)
+        self._counter.publish(snapshot)
 
     def in_use(self, version: LoadedVersion) -> bool:
         """Whether a thread scores rows or copies with a version."""
@@ -129,6 +134,11 @@ class Predictor:
             if is_fault(error):
                 log_fault(method.counted_as, error)
             return error_answer
+        except asyncio.CancelledError:
+            # gRPC cancels the handler of a call whose deadline passes, and of one whose caller goes away.
+            if context.expired:
+                self._end(prediction, expired())
+            raise
         self._end(prediction)
         return answer
 
@@ -159,10 +169,10 @@ class Predictor:
         prediction.decoded_ns = perf_counter_ns()
         if not self.first_load.settled:
             await self.first_load.wait_for(lambda: self._has_route(call))
-        limits, context, statistics = self._limits, prediction.context, self.statistics
-        if statistics.in_flight >= limits.max_in_flight:
+        limits, context, counts = self._limits, prediction.context, self.counts
+        if counts.in_flight >= limits.max_in_flight:
             raise too_many_in_flight(limits.max_in_flight)
-        statistics.in_flight += 1
+        counts.in_flight += 1
         try:
             route = prediction.route = find_route(self.snapshot, call.target)
             version = prediction.version = route.pick(call.routing_key)
@@ -187,7 +197,7 @@ class Predictor:
             else:
                 scores = await self._score_in_thread(version, request, context.deadline)
         finally:
-            statistics.in_flight -= 1
+            counts.in_flight -= 1
         prediction.scores = scores
         prediction.scored_ns = perf_counter_ns()
         return Answer(version, request.row_count, scores, prediction.scored_ns - prediction.decoded_ns)

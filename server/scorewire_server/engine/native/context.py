@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from struct import Struct
+from time import perf_counter_ns
 from typing import overload
 
 from scorewire_server.engine.context import CallContext, Peer, deadline_in
@@ -44,10 +45,11 @@ class LazyMetadata(Sequence[_Pair]):
 
 
 def read_context(
-    path: str, metadata: bytes, peer: tuple[str, bytes | None], seconds_left: float | None
+    path: str, metadata: bytes, peer: tuple[str, bytes | None], age_ns: int, seconds_left: float | None
 ) -> CallContext:
     """The context of a call, from the extension's values: `scorewire_native.Context`."""
-    return CallContext(path, LazyMetadata(metadata), Peer(*peer), deadline_in(seconds_left))
+    received_ns = perf_counter_ns() - age_ns
+    return CallContext(path, LazyMetadata(metadata), Peer(*peer), deadline_in(seconds_left), received_ns)
 
 
 def _pairs(block: bytes) -> Iterator[_Pair]:

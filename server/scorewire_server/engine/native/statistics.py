@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import scorewire_native
 from scorewire_proto.v1 import errors_pb2
-from scorewire_server.engine.encodings.methods import PREDICT, PREDICT_STREAM
 from scorewire_server.engine.native.version import ROW_REASONS
 from scorewire_server.engine.statistics import (
+    CallKey,
+    CallStatistics,
     Distribution,
     Histogram,
     RouteKey,
@@ -29,14 +30,10 @@ def read_statistics(native: scorewire_native.Engine, interpreted: Statistics) ->
         native: the extension's engine.
         interpreted: the statistics of the calls that were answered in Python.
     """
-    in_flight, streams, answered, failed = native.calls()
-    by_method = zip(scorewire_native.METHODS, answered, strict=True)
-    # Like the reference engine, count the usual methods even if nobody has called them.
-    called = {method: count for method, count in by_method if count or method in (PREDICT, PREDICT_STREAM)}
-    statistics = Statistics(in_flight, streams, called)
-    for method, counts in zip(scorewire_native.METHODS, failed, strict=True):
-        statistics.failed |= {(method, *key): count for key, count in _failures(counts)}
-    for model, version, rows, row_errors, decode, run, encode in native.version_counts():
+    in_flight, streams, unrouted = native.calls()
+    statistics = Statistics(in_flight, streams, dict(_calls("", "", unrouted)))
+    for model, version, calls, rows, row_errors, decode, run, encode in native.version_counts():
+        statistics.calls |= _calls(model, version, calls)
         if not sum(decode[0]):
             continue
         statistics.versions[model, version] = VersionStatistics(
@@ -46,9 +43,9 @@ def read_statistics(native: scorewire_native.Engine, interpreted: Statistics) ->
             _histogram(*run),
             _histogram(*encode),
         )
-    for key, calls, rows, failures, row_errors, dropped, latency, scores in native.route_counts():
+    for key, answered, rows, failures, row_errors, dropped, latency, scores in native.route_counts():
         route = RouteStatistics(
-            calls,
+            answered,
             rows,
             dict(_failures(failures)),
             _row_errors(row_errors),
@@ -56,7 +53,7 @@ def read_statistics(native: scorewire_native.Engine, interpreted: Statistics) ->
             Distribution(scores),
             dropped,
         )
-        if calls or dropped or route.failed:
+        if answered or dropped or route.failed:
             statistics.routes[RouteKey(*key)] = route
     statistics.add(interpreted)
     buffered_bytes, connections, limits = native.transport()
@@ -64,6 +61,16 @@ def read_statistics(native: scorewire_native.Engine, interpreted: Statistics) ->
     # The extension has counted the calls in flight of both sides.
     statistics.in_flight = in_flight
     return statistics
+
+
+def _calls(
+    model: str, version: str, sums: list[scorewire_native.CallSums]
+) -> Iterator[tuple[CallKey, CallStatistics]]:
+    """The counts of each method that was called."""
+    for method, (answered, failed, durations) in zip(scorewire_native.METHODS, sums, strict=True):
+        counted = CallStatistics(answered, dict(_failures(failed)), _histogram(*durations))
+        if answered or counted.failed:
+            yield CallKey(model, version, method), counted
 
 
 def _failures(counts: list[int]) -> Iterator[tuple[tuple[Code, Reason], int]]:

@@ -75,13 +75,13 @@ class Calls(grpc.GenericRpcHandler):
             return await predictor.answer(method, context, await messages.read_only(), messages.hold)
 
         async def answer_all(messages: Messages, context: CallContext) -> AsyncIterator[bytes]:
-            predictor.statistics.streams += 1
+            predictor.counts.streams += 1
             try:
                 # One message at a time. Further messages wait in the transport, and flow control bounds them.
                 while (data := await messages.read()) is not None:
                     yield await predictor.answer(method, context, data, messages.hold)
             finally:
-                predictor.statistics.streams -= 1
+                predictor.counts.streams -= 1
 
         def answer_within(messages: Messages, context: CallContext) -> AsyncIterator[bytes]:
             return _within(self._max_stream_seconds, answer_all(messages, context))

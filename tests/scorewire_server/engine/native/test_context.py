@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from struct import pack
+from time import perf_counter_ns
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_metadata_is_text_or_bytes_by_its_name() -> None:
         (b"no-base64-bin", b"\xff"),
         (b"latin", b"\xe9"),
     ]
-    context = read_context("/s/m", _block(*entries), ("127.0.0.1:1", b"der"), None)
+    context = read_context("/s/m", _block(*entries), ("127.0.0.1:1", b"der"), 5_000_000_000, None)
     assert list(context.metadata) == [
         ("key", "first"),
         ("key", ""),
@@ -33,6 +34,7 @@ def test_metadata_is_text_or_bytes_by_its_name() -> None:
         ("latin", "é"),
     ]
     assert (context.method, context.peer, context.deadline) == ("/s/m", Peer("127.0.0.1:1", b"der"), None)
+    assert perf_counter_ns() - context.received_ns >= 5_000_000_000
 
 
 def test_metadata_is_a_sequence() -> None:

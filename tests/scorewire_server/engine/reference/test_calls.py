@@ -49,10 +49,10 @@ async def test_every_call_passes_one_gate_before_its_first_message(
     assert len(asked) == 5
     assert notes.contexts == []
     # Refused predictions are failed predictions; control calls are not counted.
-    code, reason = code_and_reason(ControlOffError(""))
-    assert running.engine.statistics.failed == {
-        (PREDICT, code, reason): 1,
-        ("TypedPredict", code, reason): 1,
-        (PREDICT_STREAM, code, reason): 1,
+    refused = {code_and_reason(ControlOffError("")): 1}
+    assert {key: each.failed for key, each in running.engine.statistics.calls.items()} == {
+        ("", "", PREDICT): refused,
+        ("", "", "TypedPredict"): refused,
+        ("", "", PREDICT_STREAM): refused,
     }
     assert running.engine.statistics.streams == 0
