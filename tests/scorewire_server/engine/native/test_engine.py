@@ -16,7 +16,6 @@ from grpc import aio
 
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
 from scorewire_server.catalog.repository import BundleFolder
-from scorewire_server.engine.encodings.methods import PREDICT
 from scorewire_server.engine.snapshot import LoadedVersion
 from scorewire_server.engine.statistics import BUCKETS_SECONDS
 from scorewire_server.errors import INTERNAL_MESSAGE, StartError
