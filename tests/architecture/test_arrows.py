@@ -51,7 +51,7 @@ LAYERS: dict[str, Layers] = {
         ("export.bundling", "export.onnx_file", "export.saved_models"),
         ("export.bundle_writing", "export.schema"),
         ("export.parity", "export.provenance", "export.sample_frame", "export.typed_schema"),
-        ("export.frames", "export.lowering", "export.runtime", "export.tolerance"),
+        ("export.frames", "export.lowering", "export.runtime", "export.tolerance", "export.typed_fields"),
         ("export.trees",),
         ("export.double_order", "export.graph", "export.zipmaps"),
         ("errors", "estimators", "export.errors"),

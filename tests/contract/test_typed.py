@@ -9,11 +9,13 @@ from typing import Any
 import grpc
 import pytest
 from click.testing import CliRunner
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from scorewire import Client, OutputKind
 from scorewire._cli.proto import proto
-from scorewire_contract.bundle import read_bundle
+from scorewire_contract.bundle import read_bundle, write_bundle
 from scorewire_contract.typed import TypedSchema, typed_schema
 from scorewire_proto.inference import inference_pb2
 from scorewire_training.export import export_onnx
@@ -35,6 +37,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     export_onnx(write_simple_identity(folder / "c.onnx"), name="echo", version="1.0.0", output_dir=output)
     odd = write_echo(folder / "d.onnx", list(ODD_NAMES))
     export_onnx(odd, name="odd-names", version="1.0.0", output_dir=output)
+    write_as_earlier_release(folder, output)
+    export_onnx(write_echo(folder / "f.onnx", [*EARLIER_NAMES, "straße"]), **LATER, output_dir=output)
     export_onnx(write_square(folder / "e.onnx"), name="square", version="1.0.0", output_dir=output)
     return output
 
@@ -45,6 +49,22 @@ def server(
 ) -> Iterator[ServerProcess]:
     with serving(tmp_path_factory.mktemp("server"), models, "--engine", request.param) as running:
         yield running
+
+
+def write_as_earlier_release(folder: Path, output: Path) -> None:
+    """Write `from-before` 1.0.0 as releases did that stored no names of fields."""
+    exported = export_onnx(
+        write_echo(folder / "g.onnx", list(EARLIER_NAMES)),
+        name="from-before",
+        version="1.0.0",
+        output_dir=folder / "exported",
+    )
+    manifest = exported.manifest
+    for each in (*manifest.schema.features, *manifest.schema.outputs):
+        each.field_name = ""
+    files = {file.name: (exported.path / file.name).read_bytes() for file in manifest.files}
+    write_bundle(output, manifest, files)
+    assert manifest.format_version == 1
 
 
 def schema_of(models: Path, version: str, model: str = "mixed") -> TypedSchema:
@@ -97,12 +117,15 @@ ODD_NAMES = {
     "a b": "a_b",
     "a_b": "a_b_4",
     "aB": "aB_5",
-    "größe": "gr_e",
-    "年齢": "f",
-    "収入": "f_8",
+    "größe": "grosse",
+    "年齢": "NianLing",
+    "収入": "ShouRu",
     "error": "error",
     "__x__": "x",
 }
+# As earlier releases named them.
+EARLIER_NAMES = {"año": "a_o", "größe": "gr_e"}
+LATER = {"name": "from-before", "version": "1.1.0"}
 ROW = {"f": 0.5, "d": 0.25, "b": 1, "i8": -3, "u8": 7, "i64": 10, "u64": 20}
 
 
@@ -127,11 +150,51 @@ def test_clients_of_1_0_0_keep_working_against_1_1_0(models: Path, server: Serve
 
 def test_features_of_any_name_have_fields_of_their_own(models: Path, server: ServerProcess) -> None:
     schema = schema_of(models, "1.0.0", "odd-names")
-    assert schema.service == "scorewire.models.odd_Hnames.v1.OddNamesService"
+    assert schema.service == "scorewire.models.oddNames.v1.OddNamesService"
     names = [field.name for field in schema.features]
     assert names == list(ODD_NAMES.values())
     prediction = OldClient(server, schema).prediction("", **{name: i for i, name in enumerate(names)})
     assert [getattr(prediction, f"out_{i}") for i in range(len(names))] == list(range(len(names)))
+
+
+def test_clients_of_an_earlier_release_keep_working(models: Path, server: ServerProcess) -> None:
+    """Generated code has the former name of the package, and the names of the fields of its version."""
+    before, later = (schema_of(models, version, "from-before") for version in ("1.0.0", "1.1.0"))
+    assert before.former.service == "scorewire.models.from_Hbefore.v1.FromBeforeService"
+    assert before.service == later.service == "scorewire.models.fromBefore.v1.FromBeforeService"
+    assert [field.name for field in before.features] == list(EARLIER_NAMES.values())
+    assert [field.name for field in later.features] == [*EARLIER_NAMES.values(), "strasse"]
+    for schema in (before.former, before, later.former, later):
+        client = OldClient(server, schema)
+        for version in ("1.0.0", "1.1.0"):
+            prediction = client.prediction(version, a_o=1, gr_e=2)
+            assert (prediction.version, prediction.out_0, prediction.out_1) == (version, 1, 2)
+        many, streamed = client.predict_many({"a_o": 3, "gr_e": 4}, {"a_o": 5, "gr_e": 6})
+        assert [each.out_1 for each in many] == [each.out_1 for each in streamed] == [4, 6]
+
+
+def test_reflection_describes_a_former_name_and_lists_only_the_new_one(server: ServerProcess) -> None:
+    new, former = "scorewire.models.fromBefore.v1", "scorewire.models.from_Hbefore.v1"
+    with Wire(server.address).channel as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        questions = [
+            reflection_pb2.ServerReflectionRequest(list_services=""),
+            *(
+                reflection_pb2.ServerReflectionRequest(file_containing_symbol=f"{package}.FromBeforeService")
+                for package in (new, former)
+            ),
+        ]
+        listed, *described = stub.ServerReflectionInfo(iter(questions), timeout=60)
+        names = {each.name for each in listed.list_services_response.service}
+        assert f"{new}.FromBeforeService" in names
+        assert f"{former}.FromBeforeService" not in names
+        for package, answer in zip((new, former), described, strict=True):
+            (data,) = answer.file_descriptor_response.file_descriptor_proto
+            assert descriptor_pb2.FileDescriptorProto.FromString(data).package == package
+        health = health_pb2_grpc.HealthStub(channel)
+        for package in (new, former):
+            request = health_pb2.HealthCheckRequest(service=f"{package}.FromBeforeService")
+            assert health.Check(request, timeout=60).status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_a_whole_number_that_no_double_is_never_goes_out_rounded(models: Path, server: ServerProcess) -> None:

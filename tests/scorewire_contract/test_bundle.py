@@ -34,6 +34,23 @@ def test_a_bundle_of_the_first_format_reads(bundle: Path) -> None:
     assert read_manifest(bundle).format_version == 1
 
 
+def test_a_bundle_of_the_second_format_reads() -> None:
+    read = read_bundle(Path(__file__).parent / "bundles" / "format-2")
+    assert read.manifest.format_version == 2
+    assert len(read.manifest.coding.bags) == 1
+
+
+def test_a_bundle_with_names_of_fields_has_the_third_format(tmp_path: Path, bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    manifest.version = "1.1.0"
+    manifest.schema.features[0].field_name = "x"
+    files = {file.name: (bundle / file.name).read_bytes() for file in manifest.files}
+    written = read_manifest(write_bundle(tmp_path / "models", manifest, files))
+    assert written.format_version == 3
+    # Callers do not depend on the names.
+    assert written.schema.fingerprint == read_manifest(bundle).schema.fingerprint
+
+
 def test_writing_leaves_nothing_beside_the_bundle(bundle: Path) -> None:
     assert [entry.name for entry in bundle.parent.iterdir()] == ["1.0.0"]
 
@@ -96,14 +113,18 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
         "does not fit the format",
     ),
     "unknown field": (lambda b: _edit(b, lambda m: m.update(extra=1)), "does not fit the format"),
-    "later format": (lambda b: _edit(b, lambda m: m.update(formatVersion=3)), "bundle format 3"),
+    "later format": (lambda b: _edit(b, lambda m: m.update(formatVersion=4)), "bundle format 4"),
     "later format with more in it": (
-        lambda b: _edit(b, lambda m: m.update(formatVersion=3, novelty={"a": 1})),
-        "bundle format 3 is not one that this release reads",
+        lambda b: _edit(b, lambda m: m.update(formatVersion=4, novelty={"a": 1})),
+        "bundle format 4 is not one that this release reads",
     ),
     "words in a format without them": (
         lambda b: _edit(b, lambda m: m["coding"].update(bags=[{"terms": ["a"]}])),
         "bundle format 1 has no counts of words",
+    ),
+    "names of fields in a format without them": (
+        lambda b: _edit(b, lambda m: m["schema"]["features"][0].update(fieldName="a")),
+        "bundle format 1 has no names of fields",
     ),
     "bad model name": (lambda b: _edit(b, lambda m: m.update(model="../x")), "model name"),
     "bad version": (lambda b: _edit(b, lambda m: m.update(version="one")), "semantic"),

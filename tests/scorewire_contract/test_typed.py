@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,8 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 
 from scorewire_contract.typed import (
-    IncompatibleSchemaError,
     TypedSchema,
-    assign_fields,
+    former_package_of,
     package_of,
     typed_schema,
 )
@@ -61,6 +61,7 @@ def test_the_rendered_schema_compiles_to_the_descriptor(tmp_path: Path) -> None:
     )
     schema.outputs.add(name="label", kind=schema_pb2.OUTPUT_KIND_CLASS, width=1, class_labels=["no", "yes"])
     schema.outputs.add(name="error", kind=schema_pb2.OUTPUT_KIND_TEXT, width=3)
+    schema.features[2].field_name = "groesse"
     schema.reserved_features.numbers.append(77)
     schema.reserved_features.names.append("gone")
     typed = typed_schema("game-revenue", "3.1.0-rc.1", schema, "Predicts.")
@@ -78,110 +79,91 @@ def test_names_are_identifiers_and_differ_in_every_spelling() -> None:
     assert names == ["a_b", "a_b_2", "aB_3", "f_2nd", "f", "f_6"]
 
 
-def test_no_two_models_share_a_package() -> None:
-    names = ["a-b", "a_b", "a_hb", "a__b", "a-_b", "a_-b", "a--b"]
-    assert len({package_of(name, 1) for name in names}) == len(names)
+@pytest.mark.parametrize(
+    ("model", "package"),
+    [
+        ("churn", "churn"),
+        ("churn_eu", "churn_eu"),
+        ("game-revenue", "gameRevenue"),
+        ("churn-eu-v2", "churnEuV2"),
+        ("churn-2024", "churnN2024"),
+        ("churn-n2024", "churnNn2024"),
+        ("a-next", "aNext"),
+        ("a_b-c", "a_bC"),
+        ("a--_b-", "a_H_H_b_H"),
+    ],
+)
+def test_packages_are_readable_identifiers(model: str, package: str) -> None:
+    typed = typed_schema(model, "3.0.0", schema_of("a"))
+    assert typed.package == f"scorewire.models.{package}.v3"
+    assert all(part.isidentifier() for part in typed.package.split("."))
+    descriptor_pool.DescriptorPool().Add(typed.descriptor())
+
+
+def test_no_two_models_share_a_package_new_or_former() -> None:
+    names = ["".join(["a", *rest]) for size in range(5) for rest in itertools.product("-_n2", repeat=size)]
+    owners: dict[str, str] = {}
+    for name in names:
+        for package in {package_of(name, 1), former_package_of(name, 1)}:
+            assert owners.setdefault(package, name) == name
+
+
+def test_a_schema_has_the_same_fields_under_its_former_name() -> None:
+    typed = typed_schema("game-revenue", "1.0.0", schema_of("a"))
+    assert typed.former.service == "scorewire.models.game_Hrevenue.v1.GameRevenueService"
+    assert typed.former.messages == typed.messages
+    plain = typed_schema("churn_eu", "1.0.0", schema_of("a"))
+    assert plain.former == plain
+
+
+def test_the_names_of_the_schema_come_before_the_plain_names() -> None:
+    schema = schema_of("b", "a", "größe", outputs=("version", "wert"))
+    schema.features[2].field_name = "a"
+    schema.outputs[1].field_name = "value"
+    typed = typed_schema("m", "1.0.0", schema)
+    assert [field.name for field in typed.features] == ["b", "a_2", "a"]
+    assert [field.name for field in typed.outputs] == ["version_3", "value"]
+
+
+def test_the_comment_of_a_renamed_field_has_the_name_in_the_model() -> None:
+    schema = schema_of("größe", "alter", outputs=())
+    for feature, name in zip(schema.features, ("groesse", "alter"), strict=True):
+        feature.field_name, feature.description = name, "In cm"
+    schema.outputs.add(
+        name="chance %", kind=schema_pb2.OUTPUT_KIND_PROBABILITY, width=2, class_labels=["no", "yes"]
+    )
+    typed = typed_schema("m", "1.0.0", schema)
+    comments = [field.comment for field in (*typed.features, *typed.outputs)]
+    assert comments == [
+        "'größe': In cm. Missing in 0.0% of the sample.",
+        "In cm. Missing in 0.0% of the sample.",
+        "'chance %': The probabilities of 'no', 'yes'.",
+    ]
+
+
+@pytest.mark.parametrize("name", ["größe", "1a", "a b", "", "_a", "A_a", "a" * 3000, "a\n"])
+def test_names_that_are_no_identifiers_or_stand_twice_are_refused(name: str) -> None:
+    schema = schema_of("x", "y")
+    schema.features[0].field_name = "aa"
+    schema.features[1].field_name = name or "aa"
+    with pytest.raises(ValueError, match="one name, or a name is not an identifier"):
+        typed_schema("m", "1.0.0", schema)
+
+
+@pytest.mark.parametrize("name", ["version", "Error", "gone"])
+def test_the_names_of_other_fields_of_a_prediction_are_refused(name: str) -> None:
+    schema = schema_of("x")
+    schema.outputs[0].field_name = name
+    schema.reserved_outputs.numbers.append(9)
+    schema.reserved_outputs.names.append("gone")
+    with pytest.raises(ValueError, match="one name"):
+        typed_schema("m", "1.0.0", schema)
 
 
 def test_a_schema_without_numbers_is_numbered_by_position() -> None:
     typed = typed_schema("m", "1.0.0", schema_of("a", "b", outputs=("x", "y")))
     assert [field.number for field in typed.features] == [1, 2]
     assert [field.number for field in typed.outputs] == [3, 4]
-
-
-def test_numbers_that_protobuf_keeps_for_itself_are_passed_over() -> None:
-    schema = schema_of(*(f"x{i}" for i in range(19_002)))
-    assign_fields(schema, None)
-    assert schema.features[18_998].field_number == 18_999
-    assert schema.features[18_999].field_number == 20_000
-
-
-def test_the_next_version_keeps_adds_and_reserves() -> None:
-    first = schema_of("a", "b", "a b", outputs=("x", "y"))
-    assign_fields(first, None)
-    second = schema_of("new", "a b", "a", outputs=("y",))
-    assign_fields(second, first, before="1.0.0")
-    assert [each.field_number for each in second.features] == [4, 3, 1]
-    assert list(second.reserved_features.numbers) == [2]
-    assert list(second.reserved_features.names) == ["b"]
-    assert list(second.reserved_outputs.names) == ["x"]
-    third = schema_of("b", "a b", "a", outputs=("y", "z"))
-    assign_fields(third, second, before="1.1.0")
-    assert [each.field_number for each in third.features] == [5, 3, 1]
-    assert list(third.reserved_features.numbers) == [2, 4]
-    assert third.outputs[1].field_number == 5
-    assert [field.name for field in typed_schema("m", "1.2.0", third).features] == ["b_5", "a_b", "a"]
-
-
-def test_a_name_stays_when_the_one_that_it_made_way_for_goes() -> None:
-    first = schema_of("a b", "a_b")
-    assign_fields(first, None)
-    second = schema_of("a_b")
-    assign_fields(second, first)
-    assert typed_schema("m", "1.1.0", second).features[0].name == "a_b_2"
-
-
-def test_what_breaks_clients_needs_a_new_major() -> None:
-    first = schema_of("a")
-    assign_fields(first, None)
-    required = schema_of("a", "b")
-    required.features[1].missing_allowed = False
-    wider = schema_of("a")
-    wider.outputs[0].width = 2
-    for schema, words in (
-        (schema_of("a", kind=TEXT), "feature 'a' changes its kind"),
-        (required, "feature 'b' is new and must not be missing"),
-        (wider, "output 'value' changes its kind or width"),
-        (stricter(missing_allowed=False), "feature 'a' must not be missing any more"),
-        (stricter(whole=True), "feature 'a' must be a whole number now"),
-    ):
-        with pytest.raises(IncompatibleSchemaError, match=f"{words}.*clients of 1.0.0.*new major"):
-            assign_fields(schema, first, before="1.0.0")
-
-
-def stricter(kind: int = NUMBER, **allowed: bool) -> schema_pb2.Schema:
-    schema = schema_of("a", kind=kind)
-    for name, value in allowed.items():
-        setattr(schema.features[0], name, value)
-    return schema
-
-
-def test_a_text_that_was_scored_may_not_be_refused_within_a_major() -> None:
-    first, second = stricter(TEXT, unknown_allowed=True), stricter(TEXT, unknown_allowed=False)
-    assign_fields(first, None)
-    with pytest.raises(IncompatibleSchemaError, match="feature 'a' refuses unknown texts now"):
-        assign_fields(second, first, before="1.0.0")
-    assign_fields(first, second, before="1.0.0")
-
-
-def test_versions_beside_each_other_never_use_one_number_for_two_things() -> None:
-    first = schema_of("a", outputs=("x",))
-    assign_fields(first, None)
-    minor = schema_of("a", "new", "more", outputs=("x", "y"))
-    assign_fields(minor, first, before="1.0.0")
-    patch = schema_of("a", "fix", "more", outputs=("x", "z", "y"))
-    assign_fields(patch, first, before="1.0.0", others=[minor])
-    assert [each.field_number for each in patch.features] == [1, 4, 3]
-    assert [each.field_number for each in patch.outputs] == [3, 5, 4]
-    later = schema_of("a", "new", "more", "fix", "last")
-    assign_fields(later, minor, before="1.1.0", others=[first, patch])
-    assert [each.field_number for each in later.features] == [1, 2, 3, 4, 5]
-
-
-def test_what_went_does_not_come_back_under_its_number() -> None:
-    first, second, third = schema_of("a", "b"), schema_of("a"), schema_of("a", "b")
-    assign_fields(first, None)
-    assign_fields(second, first, before="1.0.0")
-    assign_fields(third, second, before="1.1.0", others=[first])
-    assert [each.field_number for each in third.features] == [1, 3]
-
-
-def test_classes_in_another_order_need_a_new_major() -> None:
-    first, second = schema_of("a", outputs=()), schema_of("a", outputs=())
-    for schema, labels in ((first, ["no", "yes"]), (second, ["yes", "no"])):
-        schema.outputs.add(name="p", kind=schema_pb2.OUTPUT_KIND_PROBABILITY, width=2, class_labels=labels)
-    with pytest.raises(IncompatibleSchemaError, match="output 'p' changes its classes"):
-        assign_fields(second, first, before="1.0.0")
 
 
 def test_a_number_that_stands_twice_is_refused() -> None:

@@ -24,8 +24,8 @@ from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 
 # The newest format. A bundle is written in the oldest format that can express it, so that older
-# releases can read it. Format 2 adds bags of words.
-FORMAT_VERSION = 2
+# releases can read it.
+FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
 GOLDEN = "golden.json"
@@ -37,6 +37,8 @@ MAX_FILES = 64
 MAX_NAME_BYTES = 1000
 MAX_DESCRIPTION_CHARACTERS = 100_000
 
+# What each format can express and the one before it cannot.
+_ADDITIONS = {2: "counts of words", 3: "names of fields"}
 _OUTPUT_KINDS = set(schema_pb2.OutputKind.values()) - {schema_pb2.OUTPUT_KIND_UNSPECIFIED}
 
 _M = TypeVar("_M", manifest_pb2.Manifest, manifest_pb2.Golden)
@@ -195,13 +197,16 @@ def _check_format(manifest: manifest_pb2.Manifest) -> None:
 
 def _needed_format(manifest: manifest_pb2.Manifest) -> int:
     """The oldest format that can express the manifest."""
+    schema = manifest.schema
+    if any(each.field_name for each in schema.features) or any(each.field_name for each in schema.outputs):
+        return 3
     return 2 if manifest.coding.bags else 1
 
 
 def _check(manifest: manifest_pb2.Manifest) -> None:
     _check_format(manifest)
-    if manifest.format_version < _needed_format(manifest):
-        raise BundleError(f"bundle format {manifest.format_version} has no counts of words")
+    if manifest.format_version < (needed := _needed_format(manifest)):
+        raise BundleError(f"bundle format {manifest.format_version} has no {_ADDITIONS[needed]}")
     try:
         check_model_name(manifest.model)
         Version(manifest.version)

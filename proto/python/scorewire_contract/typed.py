@@ -2,16 +2,21 @@
 
 The rules:
 
-- The package is scorewire.models.<name>.v<major>. In <name>, "-" becomes "_H", which
-  no model's name contains, so that no two models share a package.
+- The package is scorewire.models.<name>.v<major>. In <name>, the letter after a "-" is
+  a capital instead: game-revenue becomes gameRevenue. Names of models have no capitals,
+  so no two models share a package. Servers also answer under the former package, in
+  which "-" was "_H".
 - A field's number never changes within a major version, and is never used for
   another field. Export gives new numbers to new features and reserves the numbers
   of features that are removed. All versions of a major version agree on what each
   number means.
-- A field's name is the feature's name, with "_" for characters that identifiers do
-  not allow. If another field has the same name, in any of the spellings that code
-  generators make of names, the field's number is appended. The field with the
-  smaller number keeps the plain name.
+- A field's name is the feature's name in ASCII letters, with "_" for characters that
+  identifiers do not allow. If another field has the same name, in any of the
+  spellings that code generators make of names, the field's number is appended. The
+  field with the smaller number keeps the plain name.
+- Export chooses the names, and a new version keeps those of the version before it.
+  The schema has a field's name where it is not the plain name: the name with "_" for
+  each letter that is not ASCII. Earlier bundles have plain names only.
 - In the prediction, field 1 is the version that answered and field 2 the row's
   error; outputs begin at 3.
 """
@@ -21,8 +26,8 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TypeAlias
 
@@ -33,18 +38,19 @@ from scorewire_proto.v1 import schema_pb2
 
 PREDICT, PREDICT_BATCH, PREDICT_STREAM = "Predict", "PredictBatch", "PredictStream"
 FIRST_FEATURE, FIRST_OUTPUT = 1, 3
+# The names of fields of every prediction, which no output's field may have.
+OWN_FIELDS = ("version", "error")
 _RESERVED_BY_PROTOBUF = range(19_000, 20_000)
-_OWN_FIELDS = ("version", "error")
+_MAX_IDENTIFIER = 1_000
+_FIELD_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_]{{0,{2 * _MAX_IDENTIFIER}}}")
 _COMMENT_WIDTH = 92
 _WIDEST_LABELS = 12
 
 _Type: TypeAlias = descriptor_pb2.FieldDescriptorProto
 _DOUBLE, _STRING, _MESSAGE = _Type.TYPE_DOUBLE, _Type.TYPE_STRING, _Type.TYPE_MESSAGE
 _TYPE_NAMES = {_DOUBLE: "double", _STRING: "string"}
-
-
-class IncompatibleSchemaError(ValueError):
-    """A version would break typed clients of the version before it; the message tells where."""
+# Features, or outputs.
+Named: TypeAlias = "Sequence[schema_pb2.Feature | schema_pb2.OutputSchema]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +80,22 @@ class Message:
 class TypedSchema:
     """The typed service of one major version of a model, as one of its versions defines it.
 
-    `features` and `outputs` are the fields in schema order.
+    `features` and `outputs` are the fields in schema order. `former_package` is the
+    name of the package in earlier releases.
     """
 
     package: str
+    former_package: str
     stem: str
     comment: str
     features: tuple[Field, ...]
     outputs: tuple[Field, ...]
     messages: tuple[Message, ...]
+
+    @property
+    def former(self) -> TypedSchema:
+        """The schema under the name of its package in earlier releases."""
+        return replace(self, package=self.former_package)
 
     @property
     def service(self) -> str:
@@ -139,7 +152,21 @@ class TypedSchema:
 
 
 def package_of(model: str, major: int) -> str:
-    """The package of a major version of a model."""
+    """The package of a major version of a model; no two models have the same, nor another's former one.
+
+    A digit after "-" has no capital, so it gets an "n" before it: churn-2024 becomes
+    churnN2024, and churn-n2024 churnNn2024. Names with "-" at the end or beside another
+    "-" or "_" keep their former package.
+    """
+    if re.search("_-|-(?![a-z0-9])", model):
+        return former_package_of(model, major)
+    lettered = re.sub("-(?=n*[0-9])", "-n", model)
+    name = re.sub("-(.)", lambda match: match[1].upper(), lettered)
+    return f"scorewire.models.{name}.v{major}"
+
+
+def former_package_of(model: str, major: int) -> str:
+    """The package that earlier releases gave a major version of a model."""
     return f"scorewire.models.{model.replace('-', '_H')}.v{major}"
 
 
@@ -153,23 +180,24 @@ def typed_schema(model: str, version: str, schema: schema_pb2.Schema, descriptio
         description: the model's description, for people.
 
     Raises:
-        ValueError: two fields have the same number, or a field has a reserved number.
+        ValueError: two fields have the same number or name, or a field has a reserved
+            number or a name that is not an identifier.
     """
     stem = "".join(part.capitalize() for part in re.split("[_-]", model))
     major = Version(version).major
-    feature_numbers = _numbers([each.field_number for each in schema.features], FIRST_FEATURE)
-    output_numbers = _numbers([each.field_number for each in schema.outputs], FIRST_OUTPUT)
+    feature_numbers = _numbers(schema.features, FIRST_FEATURE)
+    output_numbers = _numbers(schema.outputs, FIRST_OUTPUT)
     _check_numbers(feature_numbers, schema.reserved_features, FIRST_FEATURE)
     _check_numbers(output_numbers, schema.reserved_outputs, FIRST_OUTPUT)
     feature_names = _names(schema.features, feature_numbers, schema.reserved_features.names)
-    output_names = _names(schema.outputs, output_numbers, [*schema.reserved_outputs.names, *_OWN_FIELDS])
+    output_names = _names(schema.outputs, output_numbers, [*schema.reserved_outputs.names, *OWN_FIELDS])
     features = tuple(
         Field(
             name,
             number,
             _DOUBLE if each.kind == schema_pb2.FEATURE_KIND_NUMBER else _STRING,
             optional=True,
-            comment=_feature_comment(each),
+            comment=_with_name(each.name, name, _feature_comment(each)),
         )
         for each, name, number in zip(schema.features, feature_names, feature_numbers, strict=True)
     )
@@ -180,12 +208,13 @@ def typed_schema(model: str, version: str, schema: schema_pb2.Schema, descriptio
             _STRING if each.kind in (schema_pb2.OUTPUT_KIND_CLASS, schema_pb2.OUTPUT_KIND_TEXT) else _DOUBLE,
             repeated=each.width != 1,
             optional=each.width == 1,
-            comment=_output_comment(each),
+            comment=_with_name(each.name, name, _output_comment(each)),
         )
         for each, name, number in zip(schema.outputs, output_names, output_numbers, strict=True)
     )
     return TypedSchema(
         package=package_of(model, major),
+        former_package=former_package_of(model, major),
         stem=stem,
         comment=f"Model {model}, version {version}. {description}".strip(),
         features=features,
@@ -194,132 +223,14 @@ def typed_schema(model: str, version: str, schema: schema_pb2.Schema, descriptio
     )
 
 
-def assign_fields(
-    schema: schema_pb2.Schema,
-    predecessor: schema_pb2.Schema | None,
-    *,
-    before: str = "",
-    others: Sequence[schema_pb2.Schema] = (),
-) -> None:
-    """Number the fields of a new version's schema.
-
-    Args:
-        schema: the schema of the new version; changed in place.
-        predecessor: the schema of the version before it in the same major version, or None.
-        before: the version before it, for error messages.
-        others: the schemas of the other versions of the major version. New fields do not
-            use their numbers for something else, because one service is for all versions.
-
-    Raises:
-        IncompatibleSchemaError: clients of the version before it would break.
-    """
-    old = schema_pb2.Schema()
-    if predecessor is not None:
-        old.CopyFrom(predecessor)
-        _check_compatible(schema, old, before)
-    typed = typed_schema("m", "1.0.0", old)
-    for side, fields in enumerate((typed.features, typed.outputs)):
-        new, reserved, first = _sides(schema)[side]
-        former, gone, _ = _sides(old)[side]
-        known = {each.name: field.number for each, field in zip(former, fields, strict=True)}
-        _assign(new, known, gone, [_sides(other)[side] for other in others], first)
-        reserved.CopyFrom(_reserve(new, former, fields, gone))
-
-
-_Named: TypeAlias = "Sequence[schema_pb2.Feature | schema_pb2.OutputSchema]"
-_Side: TypeAlias = tuple[_Named, schema_pb2.ReservedFields, int]
-
-
-def _sides(schema: schema_pb2.Schema) -> tuple[_Side, _Side]:
-    """The inputs and the outputs: what has fields, its reserved fields, and the first field number."""
-    return (
-        (schema.features, schema.reserved_features, FIRST_FEATURE),
-        (schema.outputs, schema.reserved_outputs, FIRST_OUTPUT),
-    )
-
-
-def _check_compatible(schema: schema_pb2.Schema, old: schema_pb2.Schema, before: str) -> None:
-    way_out = f"so it breaks clients of {before}: choose a version of a new major"
-    features = {each.name: each for each in old.features}
-    for feature in schema.features:
-        if problem := _narrower(feature, features.get(feature.name)):
-            raise IncompatibleSchemaError(f"feature {feature.name!r} {problem}, {way_out}")
-    outputs = {each.name: each for each in old.outputs}
-    for output in schema.outputs:
-        former_output = outputs.get(output.name)
-        if former_output is None:
-            continue
-        if former_output.kind != output.kind or former_output.width != output.width:
-            raise IncompatibleSchemaError(f"output {output.name!r} changes its kind or width, {way_out}")
-        if output.kind == schema_pb2.OUTPUT_KIND_PROBABILITY and (
-            former_output.class_labels != output.class_labels
-        ):
-            raise IncompatibleSchemaError(f"output {output.name!r} changes its classes, {way_out}")
-
-
-def _narrower(feature: schema_pb2.Feature, former: schema_pb2.Feature | None) -> str:
-    """How a feature refuses values that it took in the version before; "" if it does not."""
-    if former is None:
-        return "" if feature.missing_allowed else "is new and must not be missing"
-    if former.kind != feature.kind:
-        return "changes its kind"
-    if former.missing_allowed and not feature.missing_allowed:
-        return "must not be missing any more"
-    if former.unknown_allowed and not feature.unknown_allowed:
-        return "refuses unknown texts now"
-    return "must be a whole number now" if feature.whole and not former.whole else ""
-
-
-def _assign(
-    new: _Named,
-    known: Mapping[str, int],
-    gone: schema_pb2.ReservedFields,
-    others: Sequence[_Side],
-    first: int,
-) -> None:
-    """Number the fields: as in the version before, else as in another version, else with a new number."""
-    used = {first - 1, *known.values(), *gone.numbers}
-    there: dict[tuple[str, int, int], int] = {}
-    taken = set(used)
-    for named, reserved, _ in others:
-        numbers = _numbers([each.field_number for each in named], first)
-        there |= {_identity(each): number for each, number in zip(named, numbers, strict=True)}
-        taken |= {*numbers, *reserved.numbers}
-    unused = _usable(max(taken) + 1)
-    for each in new:
-        number = known.get(each.name)
-        if number is None:
-            number = there.get(_identity(each), 0)
-            number = next(unused) if number in {0, *used} else number
-            used.add(number)
-        each.field_number = number
-
-
-def _identity(each: schema_pb2.Feature | schema_pb2.OutputSchema) -> tuple[str, int, int]:
-    """What must be equal in two versions for them to share a field number."""
-    return each.name, each.kind, each.width if isinstance(each, schema_pb2.OutputSchema) else 1
-
-
-def _reserve(
-    new: _Named, old: _Named, fields: Sequence[Field], reserved: schema_pb2.ReservedFields
-) -> schema_pb2.ReservedFields:
-    kept = {each.name for each in new}
-    gone = [field for each, field in zip(old, fields, strict=True) if each.name not in kept]
-    both = sorted(
-        [
-            *zip(reserved.numbers, reserved.names, strict=True),
-            *((field.number, field.name) for field in gone),
-        ]
-    )
-    return schema_pb2.ReservedFields(numbers=[n for n, _ in both], names=[name for _, name in both])
-
-
-def _usable(first: int) -> Iterator[int]:
+def usable_numbers(first: int) -> Iterator[int]:
+    """The numbers from `first` on that a field may have."""
     return (number for number in count(first) if number not in _RESERVED_BY_PROTOBUF)
 
 
-def _numbers(numbers: list[int], first: int) -> list[int]:
-    return numbers if any(numbers) else [n for _, n in zip(numbers, _usable(first), strict=False)]
+def _numbers(named: Named, first: int) -> list[int]:
+    numbers = [each.field_number for each in named]
+    return numbers if any(numbers) else [n for _, n in zip(numbers, usable_numbers(first), strict=False)]
 
 
 def _check_numbers(numbers: list[int], reserved: schema_pb2.ReservedFields, first: int) -> None:
@@ -330,24 +241,36 @@ def _check_numbers(numbers: list[int], reserved: schema_pb2.ReservedFields, firs
         raise ValueError("the typed schema must reserve as many names as numbers")
 
 
-def _names(named: _Named, numbers: list[int], taken: Iterable[str]) -> list[str]:
-    used = {_spelling(name) for name in taken}
-    names: dict[int, str] = {}
-    for number, each in sorted(zip(numbers, named, strict=True), key=lambda pair: pair[0]):
-        plain = re.sub("_+", "_", re.sub("[^A-Za-z0-9_]", "_", each.name)).strip("_")
-        if not plain or plain[0].isdigit():
-            plain = f"f_{plain}".rstrip("_")
-        name = plain
-        while _spelling(name) in used:
-            name = f"{plain if name == plain else name}_{number}"
-        used.add(_spelling(name))
-        names[number] = name
-    return [names[number] for number in numbers]
+def identifier(text: str) -> str:
+    """An identifier that is as near to a text as ASCII letters, digits and "_" allow."""
+    plain = re.sub("_+", "_", re.sub("[^A-Za-z0-9_]", "_", text)).strip("_")[:_MAX_IDENTIFIER]
+    return plain if plain[:1].isalpha() else f"f_{plain}".rstrip("_")
 
 
-def _spelling(name: str) -> str:
+def spelling(name: str) -> str:
     """The letters of a name that stay in every spelling that code generators make of it."""
     return name.replace("_", "").lower()
+
+
+def distinct(name: str, number: int, used: set[str]) -> str:
+    """A name with the field's number appended while `used` has its spelling, which then joins `used`."""
+    while spelling(name) in used:
+        name = f"{name}_{number}"
+    used.add(spelling(name))
+    return name
+
+
+def _names(named: Named, numbers: list[int], taken: Iterable[str]) -> list[str]:
+    """The name of each field: its own, else the plain name."""
+    used = {spelling(name) for name in taken}
+    for name in (each.field_name for each in named if each.field_name):
+        if _FIELD_NAME.fullmatch(name) is None or spelling(name) in used:
+            raise ValueError("two fields of the typed schema have one name, or a name is not an identifier")
+        used.add(spelling(name))
+    names: dict[int, str] = {}
+    for number, each in sorted(zip(numbers, named, strict=True), key=lambda pair: pair[0]):
+        names[number] = each.field_name or distinct(identifier(each.name), number, used)
+    return [names[number] for number in numbers]
 
 
 def _messages(
@@ -423,6 +346,11 @@ def _body(message: Message) -> Iterator[str]:
 def _comment(text: str, indent: str = "") -> list[str]:
     printable = "".join(character if character.isprintable() else " " for character in text)
     return [f"{indent}// {line}" for line in textwrap.wrap(printable, _COMMENT_WIDTH)]
+
+
+def _with_name(name: str, field: str, comment: str) -> str:
+    """A field's comment, with the name in the model where the field has another one."""
+    return comment if name == field or comment.startswith(name) else f"{name!r}: {comment}"
 
 
 def _feature_comment(feature: schema_pb2.Feature) -> str:

@@ -62,9 +62,11 @@ class Reflection:
             raise MalformedMessageError("the message does not parse as ServerReflectionRequest") from None
         snapshot = self._snapshot()
         if snapshot is not self._described:
-            typed = (service.newest.typed.file for service in snapshot.services.values())
-            files = {proto.name: File(proto) for proto in typed}
-            self._current = _Described((*SERVICES, *snapshot.services), self._files | files)
+            typed = [service.newest.typed for service in snapshot.services.values()]
+            files = {proto.name: File(proto) for codec in typed for proto in codec.files.values()}
+            # A service is described under its former name too, but not listed.
+            listed = {codec.schema.service for codec in typed}
+            self._current = _Described((*SERVICES, *listed), self._files | files)
             self._described = snapshot
         return self._current.answer(question)
 

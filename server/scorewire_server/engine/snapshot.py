@@ -245,7 +245,7 @@ class TypedService:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """All models by name, all typed services by full name, and the route of every name."""
+    """All models by name, all typed services by full name and former full name, the route of every name."""
 
     models: Mapping[str, ModelRecord]
     services: Mapping[str, TypedService]

@@ -58,9 +58,8 @@ def build_snapshot(
             frozenset(routing.versions() - loaded.keys()),
         )
         routes.update(((name, each), route) for each, route in named.items())
-        services.update(
-            (each.newest.typed.schema.service, each) for each in _typed_services(name, loaded, named)
-        )
+        for service in _typed_services(name, loaded, named):
+            services.update(dict.fromkeys(service.newest.typed.files, service))
     return Snapshot(models=models, services=services, _routes=routes)
 
 

@@ -488,3 +488,29 @@ def test_lightgbm_with_categories_and_spare_columns_is_exported(
         True,
         True,
     )
+
+
+def test_an_exported_bundle_is_shown_on_one_line(
+    booster: xgboost.XGBClassifier, frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    exported = export_bundle(booster, sample=frame[NUMBERS], name="b", version="1.0.0", output_dir=tmp_path)
+    rows, path = f"{exported.parity.rows_compared:,}", str(exported.path)
+    assert repr(exported) == f"ExportedBundle(b 1.0.0, 3 features, 2 outputs, equal on {rows} rows, {path=})"
+
+
+def test_names_beyond_ascii_have_readable_fields_that_later_versions_keep(
+    frame: pd.DataFrame, target: Any, tmp_path: Path
+) -> None:
+    named = frame[NUMBERS].rename(columns={"age": "Año", "income": "größe"})
+    for version, columns in (("1.0.0", ["Año", "score"]), ("1.1.0", ["größe", "score", "Año"])):
+        model = xgboost.XGBClassifier(n_estimators=5).fit(named[columns], target)
+        exported = export_bundle(
+            model, sample=named[columns], name="my-model", version=version, output_dir=tmp_path
+        )
+    text = (exported.path / "schema.proto").read_text(encoding="utf-8")
+    assert "package scorewire.models.myModel.v1;" in text
+    assert re.findall(r"optional double (\w+) = (\d+);", text) == [
+        *(("Ano", "1"), ("score", "2"), ("grosse", "3")),
+    ]
+    assert "// Año. Seen: 18 to 79" in text
+    assert read_bundle(exported.path).manifest.format_version == 3

@@ -17,13 +17,22 @@ from scorewire_training.export.parity.gate import ParityReport
 from scorewire_training.export.typed_schema import render_typed_schema
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ExportedBundle:
     """A bundle on disk: its folder, the report of the parity gate, and its manifest."""
 
     path: Path
     parity: ParityReport
     manifest: manifest_pb2.Manifest
+
+    def __repr__(self) -> str:
+        """One line: a notebook shows it, and the manifest has thousands."""
+        schema, rows = self.manifest.schema, self.parity.rows_compared
+        name = f"{self.manifest.model} {self.manifest.version}"
+        return (
+            f"ExportedBundle({name}, {len(schema.features):,} features, {len(schema.outputs)} outputs, "
+            f"equal on {rows:,} rows, path={str(self.path)!r})"
+        )
 
 
 def write_files(

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from scorewire_contract.bundle import BundleError, read_manifest
 from scorewire_contract.schema import InvalidNameError, Version
-from scorewire_contract.typed import IncompatibleSchemaError, assign_fields, typed_schema
+from scorewire_contract.typed import typed_schema
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import ExportError
+from scorewire_training.export.typed_fields import IncompatibleSchemaError, assign_fields
 
 
 def assign_compatible_fields(manifest: manifest_pb2.Manifest, output_dir: Path) -> None:
@@ -38,6 +39,8 @@ def assign_compatible_fields(manifest: manifest_pb2.Manifest, output_dir: Path) 
         raise ExportError(f"{before}, the version before this one, cannot be read: {error}") from None
     except IncompatibleSchemaError as error:
         raise ExportError(str(error)) from None
+    except ValueError as error:
+        raise ExportError(f"the versions of major {version.major} cannot be continued: {error}") from None
 
 
 def render_typed_schema(manifest: manifest_pb2.Manifest) -> bytes:

@@ -24,23 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19scorewire/v1/schema.proto\x12\x0cscorewire.v1\"\xeb\x02\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.scorewire.v1.FeatureKind\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07minimum\x18\x04 \x01(\x01\x12\x0f\n\x07maximum\x18\x05 \x01(\x01\x12\x15\n\rmissing_share\x18\x06 \x01(\x01\x12\x17\n\x0fvocabulary_size\x18\x07 \x01(\r\x12\x17\n\x0fmissing_allowed\x18\x08 \x01(\x08\x12\x17\n\x0funknown_allowed\x18\t \x01(\x08\x12\x17\n\x0fmagnitude_limit\x18\n \x01(\x01\x12\r\n\x05whole\x18\x0b \x01(\x08\x12\x14\n\x0c\x66ield_number\x18\x0c \x01(\r\x12\x18\n\x0blower_limit\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bupper_limit\x18\x0e \x01(\x01H\x01\x88\x01\x01\x42\x0e\n\x0c_lower_limitB\x0e\n\x0c_upper_limit\"\x7f\n\x0cOutputSchema\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.scorewire.v1.OutputKind\x12\r\n\x05width\x18\x03 \x01(\r\x12\x14\n\x0c\x63lass_labels\x18\x04 \x03(\t\x12\x14\n\x0c\x66ield_number\x18\x05 \x01(\r\"0\n\x0eReservedFields\x12\x0f\n\x07numbers\x18\x01 \x03(\r\x12\r\n\x05names\x18\x02 \x03(\t\"\xe4\x01\n\x06Schema\x12\'\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32\x15.scorewire.v1.Feature\x12+\n\x07outputs\x18\x02 \x03(\x0b\x32\x1a.scorewire.v1.OutputSchema\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x37\n\x11reserved_features\x18\x04 \x01(\x0b\x32\x1c.scorewire.v1.ReservedFields\x12\x36\n\x10reserved_outputs\x18\x05 \x01(\x0b\x32\x1c.scorewire.v1.ReservedFields*[\n\x0b\x46\x65\x61tureKind\x12\x1c\n\x18\x46\x45\x41TURE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x41TURE_KIND_NUMBER\x10\x01\x12\x15\n\x11\x46\x45\x41TURE_KIND_TEXT\x10\x02*\x8b\x01\n\nOutputKind\x12\x1b\n\x17OUTPUT_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12OUTPUT_KIND_NUMBER\x10\x01\x12\x1b\n\x17OUTPUT_KIND_PROBABILITY\x10\x02\x12\x15\n\x11OUTPUT_KIND_CLASS\x10\x03\x12\x14\n\x10OUTPUT_KIND_TEXT\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19scorewire/v1/schema.proto\x12\x0cscorewire.v1\"\xff\x02\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.scorewire.v1.FeatureKind\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07minimum\x18\x04 \x01(\x01\x12\x0f\n\x07maximum\x18\x05 \x01(\x01\x12\x15\n\rmissing_share\x18\x06 \x01(\x01\x12\x17\n\x0fvocabulary_size\x18\x07 \x01(\r\x12\x17\n\x0fmissing_allowed\x18\x08 \x01(\x08\x12\x17\n\x0funknown_allowed\x18\t \x01(\x08\x12\x17\n\x0fmagnitude_limit\x18\n \x01(\x01\x12\r\n\x05whole\x18\x0b \x01(\x08\x12\x14\n\x0c\x66ield_number\x18\x0c \x01(\r\x12\x18\n\x0blower_limit\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bupper_limit\x18\x0e \x01(\x01H\x01\x88\x01\x01\x12\x12\n\nfield_name\x18\x0f \x01(\tB\x0e\n\x0c_lower_limitB\x0e\n\x0c_upper_limit\"\x93\x01\n\x0cOutputSchema\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.scorewire.v1.OutputKind\x12\r\n\x05width\x18\x03 \x01(\r\x12\x14\n\x0c\x63lass_labels\x18\x04 \x03(\t\x12\x14\n\x0c\x66ield_number\x18\x05 \x01(\r\x12\x12\n\nfield_name\x18\x06 \x01(\t\"0\n\x0eReservedFields\x12\x0f\n\x07numbers\x18\x01 \x03(\r\x12\r\n\x05names\x18\x02 \x03(\t\"\xe4\x01\n\x06Schema\x12\'\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32\x15.scorewire.v1.Feature\x12+\n\x07outputs\x18\x02 \x03(\x0b\x32\x1a.scorewire.v1.OutputSchema\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x37\n\x11reserved_features\x18\x04 \x01(\x0b\x32\x1c.scorewire.v1.ReservedFields\x12\x36\n\x10reserved_outputs\x18\x05 \x01(\x0b\x32\x1c.scorewire.v1.ReservedFields*[\n\x0b\x46\x65\x61tureKind\x12\x1c\n\x18\x46\x45\x41TURE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x41TURE_KIND_NUMBER\x10\x01\x12\x15\n\x11\x46\x45\x41TURE_KIND_TEXT\x10\x02*\x8b\x01\n\nOutputKind\x12\x1b\n\x17OUTPUT_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12OUTPUT_KIND_NUMBER\x10\x01\x12\x1b\n\x17OUTPUT_KIND_PROBABILITY\x10\x02\x12\x15\n\x11OUTPUT_KIND_CLASS\x10\x03\x12\x14\n\x10OUTPUT_KIND_TEXT\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'scorewire.v1.schema_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FEATUREKIND']._serialized_start=819
-  _globals['_FEATUREKIND']._serialized_end=910
-  _globals['_OUTPUTKIND']._serialized_start=913
-  _globals['_OUTPUTKIND']._serialized_end=1052
+  _globals['_FEATUREKIND']._serialized_start=860
+  _globals['_FEATUREKIND']._serialized_end=951
+  _globals['_OUTPUTKIND']._serialized_start=954
+  _globals['_OUTPUTKIND']._serialized_end=1093
   _globals['_FEATURE']._serialized_start=44
-  _globals['_FEATURE']._serialized_end=407
-  _globals['_OUTPUTSCHEMA']._serialized_start=409
-  _globals['_OUTPUTSCHEMA']._serialized_end=536
-  _globals['_RESERVEDFIELDS']._serialized_start=538
-  _globals['_RESERVEDFIELDS']._serialized_end=586
-  _globals['_SCHEMA']._serialized_start=589
-  _globals['_SCHEMA']._serialized_end=817
+  _globals['_FEATURE']._serialized_end=427
+  _globals['_OUTPUTSCHEMA']._serialized_start=430
+  _globals['_OUTPUTSCHEMA']._serialized_end=577
+  _globals['_RESERVEDFIELDS']._serialized_start=579
+  _globals['_RESERVEDFIELDS']._serialized_end=627
+  _globals['_SCHEMA']._serialized_start=630
+  _globals['_SCHEMA']._serialized_end=858
 # @@protoc_insertion_point(module_scope)

@@ -95,6 +95,7 @@ class Feature(_message.Message):
     FIELD_NUMBER_FIELD_NUMBER: _builtins.int
     LOWER_LIMIT_FIELD_NUMBER: _builtins.int
     UPPER_LIMIT_FIELD_NUMBER: _builtins.int
+    FIELD_NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique within the model."""
     kind: Global___FeatureKind.ValueType
@@ -135,6 +136,10 @@ class Feature(_message.Message):
     """Number only: the largest number that the model takes; unset if that is
     magnitude_limit.
     """
+    field_name: _builtins.str
+    """The name of its field in the model's typed row. Empty where that is its own
+    name, with "_" for what is not an ASCII letter or digit.
+    """
     def __init__(
         self,
         *,
@@ -152,10 +157,11 @@ class Feature(_message.Message):
         field_number: _builtins.int = ...,
         lower_limit: _builtins.float | None = ...,
         upper_limit: _builtins.float | None = ...,
+        field_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_lower_limit", b"_lower_limit", "_upper_limit", b"_upper_limit", "lower_limit", b"lower_limit", "upper_limit", b"upper_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower_limit", b"_lower_limit", "_upper_limit", b"_upper_limit", "description", b"description", "field_number", b"field_number", "kind", b"kind", "lower_limit", b"lower_limit", "magnitude_limit", b"magnitude_limit", "maximum", b"maximum", "minimum", b"minimum", "missing_allowed", b"missing_allowed", "missing_share", b"missing_share", "name", b"name", "unknown_allowed", b"unknown_allowed", "upper_limit", b"upper_limit", "vocabulary_size", b"vocabulary_size", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower_limit", b"_lower_limit", "_upper_limit", b"_upper_limit", "description", b"description", "field_name", b"field_name", "field_number", b"field_number", "kind", b"kind", "lower_limit", b"lower_limit", "magnitude_limit", b"magnitude_limit", "maximum", b"maximum", "minimum", b"minimum", "missing_allowed", b"missing_allowed", "missing_share", b"missing_share", "name", b"name", "unknown_allowed", b"unknown_allowed", "upper_limit", b"upper_limit", "vocabulary_size", b"vocabulary_size", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__lower_limit: _TypeAlias = _typing.Literal["lower_limit"]  # noqa: Y015
     _WhichOneofArgType__lower_limit: _TypeAlias = _typing.Literal["_lower_limit", b"_lower_limit"]  # noqa: Y015
@@ -179,6 +185,7 @@ class OutputSchema(_message.Message):
     WIDTH_FIELD_NUMBER: _builtins.int
     CLASS_LABELS_FIELD_NUMBER: _builtins.int
     FIELD_NUMBER_FIELD_NUMBER: _builtins.int
+    FIELD_NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique within the model."""
     kind: Global___OutputKind.ValueType
@@ -187,6 +194,8 @@ class OutputSchema(_message.Message):
     """Number of values per row."""
     field_number: _builtins.int
     """Its field number in the model's typed prediction; 0 as for a feature."""
+    field_name: _builtins.str
+    """The name of its field in the model's typed prediction; empty as for a feature."""
     @_builtins.property
     def class_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Class labels, in the order of the columns; empty for plain numbers."""
@@ -199,10 +208,11 @@ class OutputSchema(_message.Message):
         width: _builtins.int = ...,
         class_labels: _abc.Iterable[_builtins.str] | None = ...,
         field_number: _builtins.int = ...,
+        field_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_labels", b"class_labels", "field_number", b"field_number", "kind", b"kind", "name", b"name", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_labels", b"class_labels", "field_name", b"field_name", "field_number", b"field_number", "kind", b"kind", "name", b"name", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,9 +27,11 @@ class TypedCodec:
 
     def __init__(self, manifest: manifest_pb2.Manifest) -> None:
         self.schema = typed_schema(manifest.model, manifest.version, manifest.schema, manifest.description)
-        self.file = self.schema.descriptor()
+        # The schema as a file, by the service's full name. Clients may also know the former name.
+        names = {each.service: each for each in (self.schema, self.schema.former)}
+        self.files = {service: each.descriptor() for service, each in names.items()}
         pool = descriptor_pool.DescriptorPool()
-        pool.Add(self.file)
+        pool.Add(self.files[self.schema.service])
 
         def message(name: str) -> Any:
             found = pool.FindMessageTypeByName(f"{self.schema.package}.{self.schema.stem}{name}")
