@@ -1,4 +1,4 @@
-"""Scores a pandas data frame, and tells rows with errors from those with scores.
+"""Scores a pandas data frame, and puts the scores next to its rows.
 
     python examples/score_frame.py [HOST:PORT]
 
@@ -18,8 +18,8 @@ def main(address: str) -> None:
         {
             "customer": ["c-1", "c-2", "c-3", "c-4"],
             "age": [41, None, 58, 23],  # the model was trained with missing ages
-            "country": ["PE", "DE", "US", "Atlantis"],  # an unknown country is no error
-            "plan": ["pro", "free", None, "free"],  # a missing plan is one: the training had none
+            "country": ["PE", "DE", "US", "Atlantis"],  # the model handles unknown categories
+            "plan": ["pro", "free", "basic", "free"],
         }
     )
     with Client(address) as client:
@@ -27,10 +27,9 @@ def main(address: str) -> None:
         features = [feature.name for feature in schema.features]
         predictions = client.predict("churn", frame[features])
     scored = frame.join(predictions.to_pandas())
-    print(scored.to_string(index=False))
-    for customer, error in zip(frame["customer"], predictions.errors, strict=True):
-        if error is not None:
-            print(f"{customer} has no score: {error}")
+    print(scored[["customer", "score", "label", "error"]].to_string(index=False))
+    for error in predictions.errors:  # a row that cannot be scored has an error, and the others have scores
+        print(f"{frame['customer'][error.row]} has no score: {error.message}")
 
 
 if __name__ == "__main__":
