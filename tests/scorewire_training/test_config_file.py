@@ -47,7 +47,7 @@ def test_without_a_file_the_defaults_are_in_force() -> None:
     ("text", "message"),
     [
         ("sead = 1", "sead is not a setting; did you mean seed?"),
-        ("x = 1", "x is not a setting; the keys are data, version"),
+        ("x = 1", "x is not a setting; the keys are columns, delimiter"),
         ('seed = "1"', 'seed is "1": write a whole number'),
         ("seed = true", "seed is true: write a whole number"),
         ("seed = 1.0", "seed is 1.0: write a whole number"),
@@ -61,6 +61,10 @@ def test_without_a_file_the_defaults_are_in_force() -> None:
         ("cuts = [1]", "cuts is 1: write a day"),
         ('backend = "ray"', "backend is 'ray': choose local, dask"),
         ("[data]\nx = 1", "data is a table: write a path in quotes"),
+        ("columns = 3", 'columns is 3: write a table of texts, like { customer = "ID" }'),
+        ("columns = { time = 3 }", "columns is a table: write a table of texts"),
+        ('columns = { time = "a", customer = "a" }', "column a is given as time and as customer"),
+        ('decimal = "x"', "decimal is 'x': choose . or ,"),
         ("seed = ", "is not TOML"),
         ("seed = 1\nseed = 2", "is not TOML"),
     ],
@@ -75,6 +79,11 @@ def test_a_mistake_names_the_key_and_the_file(tmp_path: Path, text: str, message
 def test_an_option_that_is_wrong_does_not_blame_the_file(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="^seed is -1"):
         _load(tmp_path, "seed = 1", seed=-1)
+
+
+def test_a_column_on_the_command_line_replaces_that_of_the_file_and_keeps_the_others(tmp_path: Path) -> None:
+    text = '[columns]\ncustomer = "A"\ntime = "B"\n'
+    assert _load(tmp_path, text, columns={"time": "C"}).columns == {"customer": "A", "time": "C"}
 
 
 def test_an_option_stands_in_for_a_value_of_the_file_that_is_out_of_range(tmp_path: Path) -> None:
@@ -105,6 +114,11 @@ def test_a_file_that_cannot_be_read_is_explained(tmp_path: Path) -> None:
             cuts=(date(2011, 6, 12), date(2011, 9, 10)),
             rate=1e-7,
             careful=True,
+            columns={"customer": "ID CLIENTE", 'odd "key"': "ü"},
+            delimiter="\t",
+            decimal=",",
+            encoding="windows-1252",
+            date_format="%d/%m/%Y",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from scorewire_contract.schema import InvalidNameError, Version
 from scorewire_training.errors import TrainingError
+from scorewire_training.tables.settings import TableSettings
 
 # Called with a sentence for each stage. A sentence that ends in "3 of 15" is the third of 15 equal steps.
 Progress: TypeAlias = Callable[[str], None]
@@ -23,8 +24,8 @@ _BACKEND = re.compile(r"local|dask(=(tcp|tls|ws|wss)://\S+)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingConfig:
-    """The settings that all training runs have in common.
+class TrainingConfig(TableSettings):
+    """The settings that all training runs have in common, with those of the table.
 
     Args:
         data: the table to train on, .csv or .parquet; None takes the default data
@@ -54,6 +55,8 @@ class TrainingConfig:
     mlflow_uri: str | None = None
 
     def __post_init__(self) -> None:
+        # With arguments: slots create a new class, which super() without arguments does not know.
+        super(TrainingConfig, self).__post_init__()
         try:
             Version(self.version)
         except InvalidNameError as error:

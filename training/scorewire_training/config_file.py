@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import date, datetime
 from pathlib import Path
@@ -19,6 +21,7 @@ _C = TypeVar("_C", bound=TrainingConfig)
 
 # Where a run writes to: these do not change the model.
 _PLACES = {"output_dir", "mlflow_uri"}
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _MAX_BYTES = 1 << 20
 # How error messages describe the value of a key.
 _KINDS: dict[type, str] = {
@@ -51,7 +54,11 @@ def load_config(config_class: type[_C], path: Path | None, overrides: dict[str, 
         config_class(**{name: value for name, value in values.items() if name not in overrides})
     except TrainingError as error:
         raise TrainingError(f"{path}: {error}") from None
-    return config_class(**{**values, **overrides})
+    for name, value in overrides.items():
+        # The entries of a table are settings each.
+        old = values.get(name)
+        values[name] = {**old, **value} if isinstance(old, dict) else value
+    return config_class(**values)
 
 
 def render_config(config: TrainingConfig) -> bytes:
@@ -62,7 +69,7 @@ def render_config(config: TrainingConfig) -> bytes:
     lines = ["# The settings that made this bundle: scorewire train ... --config training.toml"]
     for setting in fields(config):
         value = getattr(config, setting.name)
-        if value is not None and setting.name not in _PLACES:
+        if value not in (None, {}) and setting.name not in _PLACES:
             lines.append(f"{setting.name} = {_render(value)}")
     return ("\n".join(lines) + "\n").encode("utf-8")
 
@@ -91,7 +98,7 @@ def _read(path: Path, config_class: type[TrainingConfig]) -> dict[str, Any]:
 
 
 def _convert(value: object, hint: Any, where: str) -> object:
-    """Convert a TOML value to the type of a field: a scalar, an optional scalar, or a tuple of scalars."""
+    """Convert a TOML value to the type of a field: a scalar, an optional one, a tuple or a table of texts."""
     if isinstance(hint, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
     if typing.get_origin(hint) is tuple:
@@ -99,6 +106,12 @@ def _convert(value: object, hint: Any, where: str) -> object:
         if not isinstance(value, list):
             raise TrainingError(f"{where} is {_show(value)}: write a list of values, each {_KINDS[inner]}")
         return tuple(_convert(item, inner, where) for item in value)
+    if typing.get_origin(hint) is Mapping:
+        if not (isinstance(value, dict) and all(isinstance(item, str) for item in value.values())):
+            raise TrainingError(
+                f'{where} is {_show(value)}: write a table of texts, like {{ customer = "ID" }}'
+            )
+        return value
     if hint is Path and isinstance(value, str):
         return Path(value)
     if hint is float and type(value) is int:
@@ -122,6 +135,12 @@ def _render(value: object) -> str:
         return repr(value)
     if isinstance(value, (date, datetime)):
         return value.isoformat()
+    if isinstance(value, Mapping):
+        items = (
+            f"{key if _BARE_KEY.fullmatch(key) else _render(key)} = {_render(item)}"
+            for key, item in value.items()
+        )
+        return f"{{ {', '.join(items)} }}"
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(_render(item) for item in value)}]"
     # A JSON string is a TOML string, except for one character that TOML requires to be escaped.

@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline
 
 from scorewire_training.study.candidates import TunedCandidate
 from scorewire_training.study.learning_curve import LearningCurve
+from scorewire_training.tables.notes import TableNote
 
 
 class PredictionKind(Enum):
@@ -76,6 +77,10 @@ class TrainingResult:
         chosen: the name of the candidate that `pipeline` is.
         rule: how the candidate was chosen, in words.
         loss_name: the loss of the candidates, in words.
+        table_notes: how the table was read.
+        features_options: the options of `scorewire train features`, beside those of the
+            table, that give the rows of tomorrow.
+        options_of_table: the options that change with the table, such as "--data".
         steps: the steps of data cleaning, in order.
         evaluation_protocol: which rows and times were used to fit, to choose and to
             test the model, one sentence each.
@@ -107,5 +112,8 @@ class TrainingResult:
     evaluation_protocol: tuple[str, ...]
     limits: tuple[str, ...]
     learning_curve: LearningCurve
+    table_notes: tuple[TableNote, ...] = ()
+    features_options: tuple[str, ...] = ()
+    options_of_table: str = "--data"
     sections: tuple[ReportSection, ...] = ()
     private_files: Mapping[str, bytes] = field(default_factory=dict)

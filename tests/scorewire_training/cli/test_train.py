@@ -38,6 +38,11 @@ def test_repurchase_trains_from_a_csv_file_and_says_what_comes_next(tmp_path: Pa
     assert f"{manifest.metrics['auc']:.3f}" in row
     assert f"recency {manifest.metrics['auc_recency_baseline']:.3f}, frequency" in row
     assert f"scorewire serve --models {models}" in result.output
+    # How the table is read is told before the long work, with values; the card has no value of the table.
+    assert "  times         ISO 8601 (like '" in result.stderr
+    assert "  period        2020-01-01 to 2020-12-31, after cleaning\n" in result.stderr
+    assert "| times | ISO 8601 |" in card
+    assert "(row " not in card
 
 
 def test_game_revenue_trains_from_a_parquet_file(tmp_path: Path) -> None:
@@ -61,7 +66,8 @@ def test_game_revenue_trains_from_a_parquet_file(tmp_path: Path) -> None:
 
 def test_the_settings_in_a_bundle_give_its_bytes_again(tmp_path: Path) -> None:
     """Train in another process with another hash seed and folder, from the first run's settings file."""
-    generate_users(1_000, seed=2).to_parquet(tmp_path / "users.parquet")
+    users = generate_users(1_000, seed=2).rename(columns={"revenue": "Umsatz"})
+    users.to_csv(tmp_path / "users.csv", index=False, sep=";", decimal=",", encoding="latin-1")
 
     def train_in_a_process(hash_seed: str, *arguments: str | Path) -> Path:
         output = tmp_path / f"models-{hash_seed}"
@@ -69,7 +75,12 @@ def test_the_settings_in_a_bundle_give_its_bytes_again(tmp_path: Path) -> None:
         subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": hash_seed}, cwd=tmp_path)
         return output / "game-revenue" / "1.0.0"
 
-    first = train_in_a_process("1", "--data", "users.parquet", "--trials", "1", "--seed", "5")
+    table = ("--column", "revenue=Umsatz", "--delimiter", ";", "--decimal", ",", "--encoding", "latin-1")
+    first = train_in_a_process("1", "--data", "users.csv", *table, "--trials", "1", "--seed", "5")
+    settings = (first / "training.toml").read_text()
+    assert (
+        'columns = { revenue = "Umsatz" }\ndelimiter = ";"\ndecimal = ","\nencoding = "latin-1"\n' in settings
+    )
     again = train_in_a_process("2", "--config", first / "training.toml")
     assert {path.name for path in first.iterdir()} == {path.name for path in again.iterdir()}
     for path in first.iterdir():
@@ -141,6 +152,13 @@ def test_a_mistake_is_explained_without_a_traceback(
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
     assert message in result.output
+
+
+def test_the_name_of_an_absent_file_is_told_once(tmp_path: Path) -> None:
+    for command in ("repurchase", "game-revenue"):
+        result = _run(command, "--data", tmp_path / "absent.parquet", "--output", tmp_path)
+        assert "absent.parquet cannot be read: No such file or directory\n" in result.output
+        assert result.output.count("absent.parquet") == 1
 
 
 def test_help_waits_for_no_library_of_models() -> None:

@@ -15,6 +15,7 @@ def test_a_card_has_every_part_with_its_metrics() -> None:
     assert headings == [
         "In short",
         "Intended use",
+        "Score new rows",
         "Data",
         "Evaluation protocol",
         "Evaluation",

@@ -156,8 +156,8 @@ def test_a_few_unreadable_times_are_left_out_and_counted() -> None:
             "100% of column time cannot be read, 'soon' for one: write each as a time",
         ),
         (
-            {"amount": ["1", "1,5"]},
-            "50% of column amount cannot be read, '1,5' for one: write each as a number",
+            {"amount": ["1", "much"]},
+            "50% of column amount cannot be read, 'much' for one: write each as a number",
         ),
         ({"amount": [0, -1]}, "no line is left after cleaning"),
         ({"Customer ID": ["a", "b"]}, "columns customer and Customer ID are both the customer"),

@@ -13,6 +13,9 @@ from scorewire_training.repurchase import streaming
 from scorewire_training.repurchase.data import read_transactions
 from scorewire_training.repurchase.feature_table import build_feature_table
 from scorewire_training.repurchase.streaming import StreamSettings, stream_features
+from scorewire_training.tables.notes import TableNote
+from scorewire_training.tables.reading import TableReading
+from scorewire_training.tables.settings import TableSettings
 from tests.scorewire_training.repurchase.generated_transactions import write_transactions
 from tests.scorewire_training.repurchase.shop import make_lines
 
@@ -60,6 +63,56 @@ def test_a_table_with_other_columns_streams_alike(tmp_path: Path) -> None:
     assert output.read_bytes() == build_feature_table(read_transactions(source).lines, cutoff, HORIZON)
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_of_texts_streams_as_it_is_read_in_memory(kind: str, tmp_path: Path) -> None:
+    lines = make_lines(80).sort_values("time", ignore_index=True)
+    table = pd.DataFrame(
+        {
+            "ID_CLIENTE": lines["customer"].where(lines.index % 50 > 0),
+            # Of the first lines, no value excludes an order of day and month.
+            "FECHA": lines["time"].dt.strftime("%d/%m/%Y %H:%M"),
+            "Total": lines["amount"].map(lambda amount: f"{amount * 100:,.2f}".translate({44: ".", 46: ","})),
+            "Artículo": lines["product"].where(lines.index % 7 > 0, 'say; "hi"\nthen'),
+            "Country": lines["country"],
+        }
+    )
+    table.loc[3, "FECHA"] = "pronto"
+    table.loc[table.index[-1], "Total"] = "caro"
+    source, output = tmp_path / f"ventas.{kind}", tmp_path / "out"
+    if kind == "csv":
+        table.to_csv(source, index=False, sep=";", encoding="windows-1252", lineterminator="\r\n")
+    else:
+        table.to_parquet(source)
+    settings = TableSettings(columns={"customer": "ID_CLIENTE", "time": "FECHA", "product": "Artículo"})
+    notes: list[TableNote] = []
+    cutoff = pd.Timestamp("2020-09-01")
+    streamed = stream_features(
+        source,
+        output,
+        cutoff,
+        horizon_days=HORIZON,
+        table=settings,
+        settings=StreamSettings(part_lines=200),
+        on_read=notes.extend,
+    )
+    transactions = read_transactions(source, settings)
+    assert output.read_bytes() == build_feature_table(transactions.lines, cutoff, HORIZON)
+    assert streamed.steps == transactions.steps
+    assert (*notes, streamed.period) == transactions.notes
+    told = {note.subject: f"{note.text} {note.values}" for note in notes}
+    assert told["times"].startswith("%d/%m/%Y %H:%M settled by '14/01/2020")
+    assert told["decimal mark"].startswith("a comma")
+    assert "'pronto' (row 4)" in told["unreadable times"]
+    assert f"'caro' (row {len(table):,})" in told["unreadable Total"]
+    assert [path.name for path in tmp_path.iterdir() if path != source] == ["out"]
+
+
+def test_the_default_data_streams(tmp_path: Path) -> None:
+    cutoff = pd.Timestamp("1998-07-01")
+    stream_features(None, tmp_path / "out", cutoff, horizon_days=90)
+    assert (tmp_path / "out").read_bytes() == build_feature_table(read_transactions(None).lines, cutoff, 90)
+
+
 def test_lines_without_a_customer_are_spread_over_the_parts(tmp_path: Path) -> None:
     lines = make_lines(40).sort_values("time", ignore_index=True)
     lines.loc[lines.index >= 40, "customer"] = None
@@ -67,9 +120,9 @@ def test_lines_without_a_customer_are_spread_over_the_parts(tmp_path: Path) -> N
     sizes: list[int] = []
     clean_part = streaming.clean_part
 
-    def watch(table: pd.DataFrame) -> object:
+    def watch(table: pd.DataFrame, reading: TableReading) -> object:
         sizes.append(len(table))
-        return clean_part(table)
+        return clean_part(table, reading)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streaming, "clean_part", watch)
@@ -100,9 +153,9 @@ def test_a_source_that_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "shop.parquet"
     refuse(source, "shop.parquet cannot be read: No such file")
     source.write_text("customer,time,amount")
-    refuse(source, "is not a Parquet file")
-    parquet.write_table(pa.table({"customer": ["a"], "time": ["2020-01-01"], "amount": [1.0]}), source)
-    refuse(source, "column time is string: write it as timestamp or date")
+    refuse(source, "is not a table: Parquet magic bytes not found")
+    parquet.write_table(pa.table({"customer": ["a"], "time": ["03/04/2020"], "amount": [1.0]}), source)
+    refuse(source, r"'03/04/2020' \(row 1\) is 2020-04-03 .* or 2020-03-04")
     parquet.write_table(pa.table({"customer": ["a"], "time": ["2020-01-01"]}), source)
     refuse(source, "the table has no column amount")
     refuse(source, "horizon_days is 0: choose 1 to 3650", horizon_days=0)

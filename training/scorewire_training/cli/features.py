@@ -2,80 +2,137 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
+from scorewire_training.cli.progress import Stages, show_stages
+from scorewire_training.cli.table_options import describe_notes, table_options
 from scorewire_training.errors import TrainingError
+from scorewire_training.tables.settings import TableSettings
+
+_REPURCHASE = "repurchase"
+_GAME_REVENUE = "game-revenue"
 
 
-@click.command()
+@click.command(short_help="New rows for a trained model, from a table as for training.")
+@click.option(
+    "--model",
+    type=click.Choice([_REPURCHASE, _GAME_REVENUE]),
+    default=_REPURCHASE,
+    show_default=True,
+    help="The model that takes the rows.",
+)
 @click.option(
     "--data",
     type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="Transactions, .parquet: customer, time and amount, or the columns of UCI's Online Retail.",
+    help="The table, .csv or .parquet, with the columns as for training; game-revenue needs no revenue. "
+    "Without it: the default data of the model.",
 )
 @click.option(
     "--cut",
     type=click.DateTime(["%Y-%m-%d"]),
-    required=True,
-    help="Features describe the time before this day.",
+    metavar="YYYY-MM-DD",
+    help="repurchase: features describe the time before this day. To score customers as they are now, this "
+    "is the day after the last line.",
 )
 @click.option(
     "--horizon-days",
     type=int,
     default=90,
     show_default=True,
-    help="Days after the cutoff that the label covers.",
+    help="repurchase: days after the cutoff that the label covers, as in training.",
 )
+@table_options
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("features.parquet"),
     show_default=True,
-    help="The table, one row a customer. Its folder needs several times the data's size as free space.",
+    help="The rows, with the id of each customer or user. Its folder needs several times the data's size as "
+    "free space.",
 )
 @click.option(
     "--memory-mb",
     type=int,
     default=2_048,
     show_default=True,
-    help="Memory of DuckDB, which spills to disk beyond it.",
+    help="repurchase: memory of DuckDB, which spills to disk beyond it.",
 )
-@click.option("--threads", type=int, default=2, show_default=True, help="Threads of DuckDB.")
-def features(
-    *, data: Path, cut: datetime, horizon_days: int, output: Path, memory_mb: int, threads: int
-) -> None:
-    """Build the features of every customer at a cutoff, from a table that need not fit in memory."""
+@click.option("--threads", type=int, default=2, show_default=True, help="repurchase: threads of DuckDB.")
+def features(*, model: str, data: Path | None, cut: datetime | None, output: Path, **options: Any) -> None:
+    """Build new rows for a trained model, which `scorewire predict` scores.
+
+    repurchase: the features of every customer at a cutoff, from a table that need
+    not fit in memory. game-revenue: the rows of all users, in the order of the table.
+    The table is read by the same rules as in training.
+
+    \b
+    Examples:
+      scorewire train features --data shop.csv --cut 2011-12-10
+      scorewire train features --data ventas.csv --cut 2011-12-10 \\
+          --column customer=ID_CLIENTE --date-format %d/%m/%Y
+      scorewire train features --model game-revenue --data users.csv
+      scorewire predict --model repurchase --input features.parquet --output scores.csv
+    """  # noqa: D301 - click wants the character \b itself
+    if (cut is None) == (model == _REPURCHASE):
+        raise click.UsageError(f"--cut is {'needed' if cut is None else 'not'} for {model}")
+    table = {name: options.pop(name) for name in TableSettings.__dataclass_fields__}
+    try:
+        settings = TableSettings(**table)
+        with show_stages() as stages:
+            if cut is None:
+                told = _write_users(data, output, settings, stages)
+            else:
+                told = _write_customers(data, output, cut, settings, stages, **options)
+    except TrainingError as error:
+        raise click.ClickException(str(error)) from None
+    for line in told:
+        Console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _write_customers(
+    data: Path | None,
+    output: Path,
+    cut: datetime,
+    table: TableSettings,
+    stages: Stages,
+    *,
+    horizon_days: int,
+    memory_mb: int,
+    threads: int,
+) -> Sequence[str]:
     # Imported here, so that --help does not wait for scikit-learn and duckdb.
     import pandas as pd  # noqa: PLC0415
 
     from scorewire_training.repurchase.streaming import StreamSettings, stream_features  # noqa: PLC0415
 
-    console = Console()
-    try:
-        with console.status("Starting") as status:
-            streamed = stream_features(
-                data,
-                output,
-                pd.Timestamp(cut),
-                horizon_days=horizon_days,
-                settings=StreamSettings(memory_mb=memory_mb, threads=threads),
-                progress=lambda stage: status.update(escape(stage)),
-            )
-    except TrainingError as error:
-        raise click.ClickException(str(error)) from None
-    for step in streamed.steps:
-        if step.rows_taken:
-            console.print(f"  {step.rows_taken:,} left out: {step.reason}", highlight=False, markup=False)
-    console.print(
-        f"{output}: {streamed.customers:,} customers, of {streamed.lines:,} lines before and after the "
-        "cutoff",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+    streamed = stream_features(
+        data,
+        output,
+        pd.Timestamp(cut),
+        horizon_days=horizon_days,
+        table=table,
+        settings=StreamSettings(memory_mb=memory_mb, threads=threads),
+        progress=stages,
+        on_read=lambda notes: stages.say(describe_notes(notes)),
     )
+    return [
+        *(f"  {step.rows_taken:,} left out: {step.reason}" for step in streamed.steps if step.rows_taken),
+        f"  {streamed.period.subject}: {streamed.period.text}",
+        f"{output}: {streamed.customers:,} customers, of {streamed.lines:,} lines before and after the "
+        "cutoff; it has the ids of customers",
+    ]
+
+
+def _write_users(data: Path | None, output: Path, table: TableSettings, stages: Stages) -> Sequence[str]:
+    from scorewire_training.game_revenue.rows import write_rows  # noqa: PLC0415 - as above
+
+    stages("Reading the users" if data else "Generating users")
+    written = write_rows(data, output, table, on_read=lambda notes: stages.say(describe_notes(notes)))
+    ids = "; it has the ids of users" if written.has_ids else ""
+    return [f"{output}: {written.count:,} users{ids}"]

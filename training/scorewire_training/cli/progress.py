@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 # The progress within a stage, at the end of its sentence.
 _STEP = re.compile(r"([0-9,]+) of ([0-9,]+)\)?$")
@@ -16,9 +17,19 @@ _STEP = re.compile(r"([0-9,]+) of ([0-9,]+)\)?$")
 _SECONDS_BETWEEN_LINES = 5.0
 
 
+class Stages(Protocol):
+    """Shows the stages of a command."""
+
+    def __call__(self, sentence: str, /) -> None:
+        """Show the sentence of a stage."""
+
+    def say(self, lines: Sequence[str], /) -> None:
+        """Show lines that stay."""
+
+
 @contextmanager
-def show_stages() -> Iterator[Callable[[str], None]]:
-    """Yields a function that shows the sentence of a stage.
+def show_stages() -> Iterator[Stages]:
+    """Yields what shows the sentence of a stage.
 
     A terminal shows one changing line, with a bar where the sentence has progress
     within the stage. Otherwise each stage is a line, and a long stage is repeated at
@@ -26,7 +37,7 @@ def show_stages() -> Iterator[Callable[[str], None]]:
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(console).tell
+        yield _Lines(console)
         return
     columns = (
         SpinnerColumn(),
@@ -35,17 +46,26 @@ def show_stages() -> Iterator[Callable[[str], None]]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("Starting", total=None)
+        yield _Bar(progress)
 
-        def show(sentence: str) -> None:
-            done, total = 0, None
-            if step := _STEP.search(sentence):
-                done, total = (int(number.replace(",", "")) for number in step.groups())
-                # In brackets stands the work that is done, otherwise the step in progress.
-                done -= not sentence.endswith(")")
-            progress.update(task, description=sentence, completed=done, total=total)
 
-        yield show
+class _Bar:
+    """Writes sentences over each other, with a bar."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID = progress.add_task("Starting", total=None)
+
+    def __call__(self, sentence: str) -> None:
+        done, total = 0, None
+        if step := _STEP.search(sentence):
+            done, total = (int(number.replace(",", "")) for number in step.groups())
+            # In brackets stands the work that is done, otherwise the step in progress.
+            done -= not sentence.endswith(")")
+        self._progress.update(self._task, description=sentence, completed=done, total=total)
+
+    def say(self, lines: Sequence[str]) -> None:
+        _write(self._progress.console, lines)
 
 
 class _Lines:
@@ -56,8 +76,16 @@ class _Lines:
         self._stage = ""
         self._told = 0.0
 
-    def tell(self, sentence: str) -> None:
+    def __call__(self, sentence: str) -> None:
         stage, now = _STEP.sub("", sentence), time.monotonic()
         if stage != self._stage or now - self._told >= _SECONDS_BETWEEN_LINES:
             self._stage, self._told = stage, now
-            self._console.print(f"{sentence} ...", markup=False, highlight=False, soft_wrap=True)
+            _write(self._console, [f"{sentence} ..."])
+
+    def say(self, lines: Sequence[str]) -> None:
+        _write(self._console, lines)
+
+
+def _write(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

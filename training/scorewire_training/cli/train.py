@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from scorewire_training.cli.features import features
 from scorewire_training.cli.progress import show_stages
+from scorewire_training.cli.table_options import describe_notes, table_options
 from scorewire_training.config import DEFAULT_STORE, TrainingConfig
 from scorewire_training.config_file import load_config
 from scorewire_training.errors import TrainingError
@@ -126,6 +128,7 @@ def _read_day(_: click.Context, __: click.Parameter, value: datetime | None) -> 
     show_default=True,
     help="Days after the cutoff that the label covers.",
 )
+@table_options
 @_common_options
 @click.pass_context
 def repurchase(context: click.Context, /, **_: object) -> None:
@@ -135,6 +138,8 @@ def repurchase(context: click.Context, /, **_: object) -> None:
     Examples:
       scorewire train repurchase --trials 5
       scorewire train repurchase --data shop.parquet --cut 2011-09-10 --version 1.1.0
+      scorewire train repurchase --data ventas.csv --column customer=ID_CLIENTE --column time=FECHA \\
+          --column amount=IMPORTE --date-format %d/%m/%Y
       scorewire train repurchase --config models/repurchase/1.1.0/training.toml --output again
       scorewire train repurchase --mlflow --backend dask
     """  # noqa: D301 - click wants the character \b itself
@@ -149,6 +154,7 @@ def repurchase(context: click.Context, /, **_: object) -> None:
     "Users, .csv or .parquet: country, country_region, source, platform, device_family, os_version, "
     "event_1, event_2, event_3, revenue. Without it: 20,000 made-up users."
 )
+@table_options
 @_common_options
 @click.pass_context
 def game_revenue(context: click.Context, /, **_: object) -> None:
@@ -185,7 +191,11 @@ def _run(context: click.Context, config_class: type[_C], run: Callable[..., Trai
     try:
         config = load_config(config_class, given.pop("config_file", None), given)
         with show_stages() as report_stage:
-            trained = run(config, progress=report_stage)
+            trained = run(
+                config,
+                progress=report_stage,
+                on_read=lambda notes: report_stage.say(describe_notes(notes)),
+            )
     except (TrainingError, ExportError) as error:
         raise click.ClickException(str(error)) from None
     _print(console, trained, config)
@@ -193,6 +203,7 @@ def _run(context: click.Context, config_class: type[_C], run: Callable[..., Trai
 
 def _print(console: Console, trained: TrainedModel, config: TrainingConfig) -> None:
     from scorewire_training.output.publishing import MODEL_CARD, REPORT  # noqa: PLC0415 - as above
+    from scorewire_training.output.scoring_commands import scoring_commands  # noqa: PLC0415 - as above
 
     for table in (_tabulate_cleaning(trained), _tabulate_candidates(trained), _tabulate_metrics(trained)):
         console.print(table)
@@ -208,7 +219,11 @@ def _print(console: Console, trained: TrainedModel, config: TrainingConfig) -> N
     ]
     if trained.registered is not None:
         lines.append(f"mlflow: {trained.registered.uri} in {config.mlflow_uri}")
-    lines.append(f"next:   scorewire serve --models {config.output_dir}")
+    lines += [
+        f"next:   {shlex.join(['scorewire', 'serve', '--models', str(config.output_dir)])}",
+        f"Then score tomorrow's rows; another table needs another {trained.result.options_of_table}:",
+        *(f"  {command}" for command in scoring_commands(trained.result, config)),
+    ]
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

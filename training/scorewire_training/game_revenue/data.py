@@ -6,8 +6,10 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,11 @@ from numpy.typing import NDArray
 
 from scorewire_training.errors import TrainingError
 from scorewire_training.game_revenue.generate import generate_users
-from scorewire_training.input_table import read_numbers, read_table, require_columns
+from scorewire_training.tables.columns import match_columns, require_columns
+from scorewire_training.tables.files import open_table
+from scorewire_training.tables.notes import TableNote
+from scorewire_training.tables.reading import TableInspector
+from scorewire_training.tables.settings import TableSettings
 from scorewire_training.training_result import CleaningStep
 
 USER = "user_id"
@@ -25,6 +31,7 @@ NUMBERS = ("event_1", "event_2", "event_3")
 EXPOSURE = ("event_2", "event_3")
 FEATURES = (*TEXTS, *NUMBERS)
 TARGET = "revenue"
+_SPELLINGS = {role: (role.replace("_", ""),) for role in (USER, *FEATURES, TARGET)}
 
 DESCRIPTIONS = {
     "country": "two letters; case does not matter",
@@ -74,30 +81,84 @@ class Partition:
     test: Part
 
 
-def read_users(path: Path | None, *, seed: int) -> tuple[pd.DataFrame, tuple[CleaningStep, ...]]:
-    """Read users from a file; without a path, generate 20,000 users with the seed.
+@dataclass(frozen=True, slots=True)
+class Users:
+    """Users as they were read; `rows` has the columns FEATURES, and TARGET where it was asked for.
 
-    Returns:
-        One row for each user with the columns FEATURES and TARGET, texts and float64
-        numbers, NaN for missing; and the cleaning steps.
+    Texts are as written, numbers float64, NaN where missing. `ids` has the id of each
+    user; None where the table has no ids.
+    """
+
+    rows: pd.DataFrame
+    ids: pd.Series[str] | None
+    notes: tuple[TableNote, ...]
+
+
+def read_rows(path: Path | None, *, seed: int, settings: TableSettings | None = None, target: bool) -> Users:
+    """Read all users of a file; without a path, generate 20,000 users with the seed.
+
+    Args:
+        path: the table, .csv or .parquet.
+        seed: the seed of generated users.
+        settings: how the table is written; None finds everything out.
+        target: whether the table must have the revenue, which is then read.
 
     Raises:
-        TrainingError: the table cannot be read, lacks a column, has another value
-            in a column of numbers, or has too few users or too few with revenue.
+        TrainingError: the table cannot be read, lacks a column, has a value that is
+            not a number in a column of numbers, or numbers with two readings.
     """
-    table = (
-        generate_users(20_000, seed=seed) if path is None else read_table(path, text_columns=(USER, *TEXTS))
-    )
-    require_columns((*FEATURES, TARGET), table)
-    users = pd.DataFrame(index=table.index)
-    for column in TEXTS:
-        texts = table[column].astype(object)
-        users[column] = texts.where(texts.isna(), texts.map(str))
-    for column in (*NUMBERS, TARGET):
-        users[column] = read_numbers(table[column])
-    again = pd.Series(data=False, index=table.index)
-    if USER in table.columns:
-        again = table[USER].duplicated() & table[USER].notna()
+    settings = settings or TableSettings()
+    if settings.date_format is not None:
+        raise TrainingError("users have no times: leave the date format out")
+    notes: tuple[TableNote, ...] = ()
+    if path is None:
+        table = generate_users(20_000, seed=seed)
+        found = _find_columns(list(table.columns), settings, target=target)
+    else:
+        file = open_table(path, settings)
+        notes, found = file.notes, _find_columns(file.columns, settings, target=target)
+        table = file.read(list(found.values()))
+    inspector = TableInspector(found, settings, numbers=(*NUMBERS, TARGET))
+    inspector.add(table)
+    reading = inspector.decide(notes, strict=True)
+    rows = pd.DataFrame(index=table.index)
+    for role in (role for role in found if role != USER):
+        column = table[found[role]]
+        rows[role] = _read_texts(column) if role in TEXTS else reading.numbers.read(column)
+    ids = table[found[USER]] if USER in found else None
+    return Users(rows, ids, reading.notes)
+
+
+def _find_columns(columns: Sequence[str], settings: TableSettings, *, target: bool) -> dict[str, str]:
+    """The names of the columns to read, by the names of this module."""
+    given = {role: name for role, name in settings.columns.items() if target or role != TARGET}
+    found = match_columns(columns, _SPELLINGS, given)
+    require_columns(found, (*FEATURES, TARGET) if target else FEATURES, columns)
+    if not target:
+        found.pop(TARGET, None)
+    return found
+
+
+def read_users(
+    path: Path | None, *, seed: int, settings: TableSettings | None = None
+) -> tuple[pd.DataFrame, tuple[CleaningStep, ...]]:
+    """Read users to train on: `clean_users` of `read_rows`."""
+    return clean_users(read_rows(path, seed=seed, settings=settings, target=True))
+
+
+def clean_users(read: Users) -> tuple[pd.DataFrame, tuple[CleaningStep, ...]]:
+    """Leave out the users that cannot teach.
+
+    Returns:
+        One row for each user with the columns FEATURES and TARGET; and the cleaning steps.
+
+    Raises:
+        TrainingError: too few users are left, or too few with revenue.
+    """
+    users = read.rows
+    again = pd.Series(data=False, index=users.index)
+    if read.ids is not None:
+        again = read.ids.duplicated() & read.ids.notna()
     steps = []
     for name, reason, rows in (
         ("duplicates", "the same user again", again),
@@ -119,6 +180,11 @@ def read_users(path: Path | None, *, seed: int) -> tuple[pd.DataFrame, tuple[Cle
             "needed to fit and evaluate a model"
         )
     return users.reset_index(drop=True), tuple(steps)
+
+
+def _read_texts(column: pd.Series[Any]) -> pd.Series[Any]:
+    texts = column.astype(object)
+    return texts.where(texts.isna(), texts.map(str))
 
 
 def partition_users(users: pd.DataFrame, *, seed: int) -> Partition:

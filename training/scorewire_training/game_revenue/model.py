@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -31,8 +31,9 @@ from scorewire_training.game_revenue.data import (
     EXPOSURE,
     Part,
     Partition,
+    clean_users,
     partition_users,
-    read_users,
+    read_rows,
 )
 from scorewire_training.game_revenue.sections import (
     ablate_texts,
@@ -46,6 +47,7 @@ from scorewire_training.output.publishing import TrainedModel, check_new, publis
 from scorewire_training.study.candidates import choose, tune
 from scorewire_training.study.validation import CrossValidation
 from scorewire_training.study.xgboost_backend import Backend, open_backend
+from scorewire_training.tables.notes import OnRead
 from scorewire_training.training_result import CleaningStep, PredictionKind, TrainingResult
 
 NAME = "game-revenue"
@@ -62,12 +64,15 @@ class GameRevenueConfig(TrainingConfig):
     """The settings of the revenue model."""
 
 
-def train_game_revenue(config: GameRevenueConfig, *, progress: Progress | None = None) -> TrainedModel:
+def train_game_revenue(
+    config: GameRevenueConfig, *, progress: Progress | None = None, on_read: OnRead | None = None
+) -> TrainedModel:
     """Train, evaluate and export the model.
 
     Args:
         config: the settings.
         progress: called with a sentence at the start of each stage.
+        on_read: called once with notes about how the table is read.
 
     Raises:
         TrainingError: the version exists, the data cannot be read or is too small,
@@ -76,19 +81,25 @@ def train_game_revenue(config: GameRevenueConfig, *, progress: Progress | None =
     """
     tell = progress or (lambda _: None)
     check_new(NAME, config)
-    return publish(fit_game_revenue(config, progress=tell), config, progress=tell)
+    return publish(fit_game_revenue(config, progress=tell, on_read=on_read), config, progress=tell)
 
 
-def fit_game_revenue(config: GameRevenueConfig, *, progress: Progress) -> TrainingResult:
+def fit_game_revenue(
+    config: GameRevenueConfig, *, progress: Progress, on_read: OnRead | None = None
+) -> TrainingResult:
     """Fit and evaluate the model without writing anything.
 
     Raises:
         TrainingError: as for `train_game_revenue`.
     """
     progress("Reading the users" if config.data else "Generating users")
-    users, steps = read_users(config.data, seed=config.seed)
+    read = read_rows(config.data, seed=config.seed, settings=config, target=True)
+    if on_read is not None:
+        on_read(read.notes)
+    users, steps = clean_users(read)
     with open_backend(config.backend) as backend:
-        return _fit_and_evaluate(partition_users(users, seed=config.seed), steps, config, backend, progress)
+        result = _fit_and_evaluate(partition_users(users, seed=config.seed), steps, config, backend, progress)
+    return replace(result, table_notes=read.notes)
 
 
 def _fit_and_evaluate(
@@ -157,6 +168,7 @@ def _fit_and_evaluate(
         chosen=chosen.name,
         rule=_RULE,
         loss_name=LOSS_NAME,
+        features_options=("--model", NAME),
         steps=steps,
         evaluation_protocol=_describe_evaluation_protocol(partition, chosen.name),
         limits=_list_limits(fitted),

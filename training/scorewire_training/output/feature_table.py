@@ -9,10 +9,13 @@ file is made.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
+
+from scorewire_training.errors import TrainingError
 
 FEATURES_FILE = "features.parquet"
 ROWS_PER_GROUP = 50_000
@@ -56,3 +59,15 @@ def open_feature_table(sink: object, schema: pa.Schema) -> parquet.ParquetWriter
     """A writer of a feature table; texts of features repeat and are stored as dictionaries."""
     texts = [field.name for field in list(schema)[1:] if field.type == pa.string()]
     return parquet.ParquetWriter(sink, schema, compression="zstd", use_dictionary=texts or False)
+
+
+def check_output(output: Path, source: Path | None) -> None:
+    """Check before the work that a file of rows can be written beside its source.
+
+    Raises:
+        TrainingError: the folder does not exist, or the output is the source.
+    """
+    if not output.parent.is_dir():
+        raise TrainingError(f"{output.parent} is not a folder: make it, or choose another output")
+    if source is not None and output.resolve() == source.resolve():
+        raise TrainingError(f"{output} is the data: choose another output")

@@ -16,6 +16,7 @@ import pandas as pd
 from scorewire_training.config import TrainingConfig
 from scorewire_training.config_file import render_config
 from scorewire_training.evaluation.metrics import read_metrics
+from scorewire_training.output.scoring_commands import scoring_commands
 from scorewire_training.report.data_charts import describe_range
 from scorewire_training.report.model_charts import fold_interval
 from scorewire_training.report.rendering import describe_parameters
@@ -46,6 +47,7 @@ def render_card(result: TrainingResult, config: TrainingConfig) -> bytes:
         "[report.html](report.html) shows what follows as charts.",
         *_section("In short", _bullets(summarize(result))),
         *_section("Intended use", _describe_use(result)),
+        *_section("Score new rows", _describe_scoring(result, config)),
         *_section("Data", _describe_data(result)),
         *_section("Evaluation protocol", _bullets(result.evaluation_protocol)),
         *_section("Evaluation", _describe_evaluation(result)),
@@ -72,9 +74,29 @@ def _describe_use(result: TrainingResult) -> str:
     )
 
 
+def _describe_scoring(result: TrainingResult, config: TrainingConfig) -> str:
+    commands = scoring_commands(result, config)
+    return "\n\n".join(
+        [
+            "While `scorewire serve --models` runs with the folder of models, these commands score the rows "
+            f"of tomorrow. Another table needs another {result.options_of_table}.",
+            _code(commands),
+            "The files have the ids of customers or users: keep them as private as the table.",
+        ]
+    )
+
+
+def _code(lines: Iterable[str]) -> str:
+    # An indented code block cannot be ended by a text inside it.
+    return "\n".join(f"    {line}" for text in lines for line in text.splitlines())
+
+
 def _describe_data(result: TrainingResult) -> str:
     fitted, held_out = len(result.sample_target), len(result.target)
     lines = [f"{fitted:,} rows were used for fitting, {held_out:,} were held out for evaluation."]
+    if result.table_notes:
+        notes = ((note.subject, note.text) for note in result.table_notes)
+        lines.append(_table(("how the table was read", ""), notes))
     if result.steps:
         rows = (
             (step.name, step.reason, f"{step.rows_taken:,}", f"{step.rows_left:,}") for step in result.steps
@@ -134,13 +156,11 @@ def _describe_features(result: TrainingResult) -> str:
 
 def _describe_reproduction(config: TrainingConfig) -> str:
     settings = render_config(config).decode("utf-8")
-    # An indented code block cannot be ended by a text inside it.
-    block = "\n".join(f"    {line}" for line in settings.splitlines())
     return "\n\n".join(
         [
             "The same table, the settings of training.toml and the libraries below give the same bundle, "
             "byte for byte apart from the time stamp of its manifest.",
-            block,
+            _code([settings]),
             _table(("library", "version"), library_versions().items()),
         ]
     )

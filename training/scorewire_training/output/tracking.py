@@ -235,7 +235,9 @@ def _list_parameters(result: TrainingResult, config: TrainingConfig) -> dict[str
 def _log_parameters(client: MlflowClient, run_id: str, parameters: Mapping[str, Any]) -> None:
     from mlflow.entities import Param  # noqa: PLC0415 - as above
 
-    params = [Param(name, str(value)[:_MAX_TEXT]) for name, value in parameters.items() if value is not None]
+    params = [
+        Param(name, str(value)[:_MAX_TEXT]) for name, value in parameters.items() if value not in (None, {})
+    ]
     for start in range(0, len(params), _MAX_PARAMETERS):
         client.log_batch(run_id, params=params[start : start + _MAX_PARAMETERS])
 

@@ -9,16 +9,20 @@ day where the table has no invoice). product (text), country (text) and quantity
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from scorewire_training.errors import TrainingError
-from scorewire_training.input_table import read_table
+from scorewire_training.tables.columns import explain_option, match_columns
+from scorewire_training.tables.files import open_table
+from scorewire_training.tables.notes import TableNote
+from scorewire_training.tables.reading import TableInspector, TableReading
+from scorewire_training.tables.settings import TableSettings
+from scorewire_training.tables.texts import read_texts
 from scorewire_training.training_result import CleaningStep
 
 # The accepted names of each column, in any case and with spaces or underscores. They
@@ -34,13 +38,9 @@ _NAMES = {
     "invoice": ("invoice", "invoiceno", "invoiceid", "order", "orderid"),
 }
 _TEXTS = ("customer", "invoice", "product", "country")
-# Characters that are stripped from both ends of a text.
-BLANKS = " \t\n\r\f\v"
-_TIME_FORMATS = ("ISO8601", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y", "%d/%m/%Y")
+_NUMBERS = ("quantity", "amount", "unit_price")
 # The largest amount of a line. A larger one is an error in the data and would make features infinite.
 MAX_AMOUNT = 1e12
-_MAX_EXACT = 2**53
-_MAX_UNREADABLE_SHARE = 0.05
 _EXPECTED = (
     "it must have customer, time and amount (or unit_price and quantity), and may have "
     "invoice, product, quantity and country"
@@ -49,23 +49,33 @@ _EXPECTED = (
 
 @dataclass(frozen=True, slots=True)
 class Transactions:
-    """Clean lines sorted by time, and the cleaning steps with the number of rows that each dropped."""
+    """Clean lines sorted by time, the cleaning steps with the rows that each dropped, and how it was read."""
 
     lines: pd.DataFrame
     steps: tuple[CleaningStep, ...]
+    notes: tuple[TableNote, ...] = ()
 
 
-def read_transactions(path: Path | None) -> Transactions:
+def read_transactions(path: Path | None, settings: TableSettings | None = None) -> Transactions:
     """Read and clean a table; without a path, the CDNOW data of the package lifetimes.
 
+    Args:
+        path: the table, .csv or .parquet.
+        settings: how it is written; None finds everything out.
+
     Raises:
-        TrainingError: the table cannot be read, lacks a column, or has no line left
-            after cleaning.
+        TrainingError: the table cannot be read, lacks a column, has values with two
+            readings, or has no line left after cleaning.
     """
-    return clean_transactions(_read_cdnow() if path is None else read_table(path))
+    settings = settings or TableSettings()
+    if path is None:
+        return clean_transactions(read_cdnow(), settings)
+    file = open_table(path, settings)
+    columns = find_columns(file.columns, settings)
+    return _clean(file.read(list(columns.values())), inspect_lines(columns, settings), file.notes)
 
 
-def clean_transactions(table: pd.DataFrame) -> Transactions:
+def clean_transactions(table: pd.DataFrame, settings: TableSettings | None = None) -> Transactions:
     """Convert a table to the layout of this module and drop the lines that are not purchases.
 
     The steps list every cleaning step that the table has columns for, also those
@@ -74,20 +84,34 @@ def clean_transactions(table: pd.DataFrame) -> Transactions:
     Raises:
         TrainingError: as for `read_transactions`.
     """
-    transactions = clean_part(table)
+    settings = settings or TableSettings()
+    columns = find_columns([str(column) for column in table.columns], settings)
+    return _clean(table, inspect_lines(columns, settings), ())
+
+
+def _clean(table: pd.DataFrame, inspector: TableInspector, notes: tuple[TableNote, ...]) -> Transactions:
+    inspector.add(table)
+    reading = inspector.decide(notes)
+    transactions = clean_part(table, reading)
     require_lines(transactions)
     lines = transactions.lines.sort_values(["time", "customer"], kind="stable", ignore_index=True)
-    return Transactions(lines, transactions.steps)
+    period = note_period(lines["time"].iloc[0], lines["time"].iloc[-1])
+    return Transactions(lines, transactions.steps, (*reading.notes, period))
 
 
-def clean_part(table: pd.DataFrame) -> Transactions:
-    """Clean all lines of some customers; the result is not sorted and may be empty.
+def inspect_lines(columns: dict[str, str], settings: TableSettings) -> TableInspector:
+    """An inspector of the lines of a table with these columns."""
+    return TableInspector(columns, settings, numbers=_NUMBERS, times="time")
 
-    Raises:
-        TrainingError: the table lacks a column, or too many values of a column cannot be read.
-    """
-    columns = find_columns([str(column) for column in table.columns])
-    lines = _read_columns(table, columns)
+
+def note_period(first: pd.Timestamp, last: pd.Timestamp) -> TableNote:
+    """The period of the clean lines."""
+    return TableNote("period", f"{first.date()} to {last.date()}, after cleaning")
+
+
+def clean_part(table: pd.DataFrame, reading: TableReading) -> Transactions:
+    """Clean all lines of some customers; the result is not sorted and may be empty."""
+    lines = _read_columns(table, reading)
     steps: list[CleaningStep] = []
 
     def leave_out(name: str, reason: str, rows: pd.Series[bool]) -> None:
@@ -97,16 +121,16 @@ def clean_part(table: pd.DataFrame) -> Transactions:
 
     leave_out("customer", "no customer", lines["customer"].isna())
     leave_out("time", "time missing or unreadable", lines["time"].isna())
-    if {"invoice", "product"} <= columns.keys():
+    if {"invoice", "product"} <= reading.columns.keys():
         # Without invoices, two equal lines may be two purchases.
         leave_out("duplicates", "the same line again", lines.duplicated())
-    if "invoice" in columns:
+    if "invoice" in reading.columns:
         leave_out(
             "cancellations",
             "cancelled (invoice begins with C)",
             lines["invoice"].astype(object).str.startswith("C", na=False),
         )
-    if "quantity" in columns:
+    if "quantity" in reading.columns:
         leave_out(
             "quantity",
             "quantity not above zero, or beyond all measure",
@@ -135,32 +159,35 @@ def require_lines(transactions: Transactions) -> None:
         raise TrainingError(f"no line is left after cleaning ({taken}): look at the table")
 
 
-def find_columns(columns: Sequence[str]) -> dict[str, str]:
+def find_columns(columns: Sequence[str], settings: TableSettings | None = None) -> dict[str, str]:
     """Find the known columns of a table: the table's names by the names of this module.
 
     Raises:
-        TrainingError: a required column is missing, or two columns have the same meaning.
+        TrainingError: a required column is missing, two columns have the same meaning,
+            or a column that the settings give does not exist.
     """
-    found: dict[str, str] = {}
-    keys = {column: column.lower().replace("_", "").replace(" ", "") for column in columns}
-    for name, spellings in _NAMES.items():
-        matches = [column for column, key in keys.items() if key in spellings]
-        if len(matches) > 1:
-            raise TrainingError(f"columns {' and '.join(matches)} are both the {name}: leave one out")
-        if matches:
-            found[name] = matches[0]
+    given = settings.columns if settings else {}
+    found = match_columns(columns, _NAMES, given)
     missing = [name for name in ("customer", "time") if name not in found]
+    if {"amount", "unit_price"} <= found.keys():
+        # Either gives the amount of a line: the one that is given, or else the amount.
+        found.pop("amount" if "unit_price" in given and "amount" not in given else "unit_price")
     if "amount" not in found and not {"unit_price", "quantity"} <= found.keys():
         missing.append("amount")
     if missing:
         raise TrainingError(
-            f"the table has no column {', '.join(missing)}: {_EXPECTED}; it has {', '.join(keys)}"
+            f"the table has no column {', '.join(missing)}: {_EXPECTED}; it has {', '.join(columns)}; "
+            f"{explain_option(missing[0])}"
         )
     return found
 
 
-def _read_cdnow() -> pd.DataFrame:
-    """CDNOW: 69,659 purchases of 23,570 customers, 1997-01 to 1998-06."""
+def read_cdnow() -> pd.DataFrame:
+    """CDNOW: 69,659 purchases of 23,570 customers, 1997-01 to 1998-06.
+
+    Raises:
+        TrainingError: the package lifetimes is not installed.
+    """
     # Only its data file is needed: importing the package would import its dependencies.
     spec = importlib.util.find_spec("lifetimes")
     if spec is None or spec.origin is None:
@@ -175,18 +202,15 @@ def _read_cdnow() -> pd.DataFrame:
         raise TrainingError(f"{path} cannot be read: {error.strerror}; pass a table of your own") from None
 
 
-def _read_columns(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+def _read_columns(table: pd.DataFrame, reading: TableReading) -> pd.DataFrame:
     """The known columns with the names and types of this module; the unit price if it gives the amount."""
-    lines = pd.DataFrame(index=table.index)
+    lines, columns = pd.DataFrame(index=table.index), reading.columns
     for name in (name for name in columns if name in _TEXTS):
-        lines[name] = _read_texts(table[columns[name]])
-    lines["time"] = _read_times(table[columns["time"]])
-    if "quantity" in columns:
-        lines["quantity"] = _read_amounts(table[columns["quantity"]])
-    if "amount" in columns:
-        lines["amount"] = _read_amounts(table[columns["amount"]])
-    else:
-        lines["unit_price"] = _read_amounts(table[columns["unit_price"]])
+        lines[name] = read_texts(table[columns[name]])
+    lines["time"] = reading.dates.read(table[columns["time"]])
+    for name in (name for name in _NUMBERS if name in columns):
+        lines[name] = reading.numbers.read(table[columns[name]])
+    if "unit_price" in columns:
         lines["amount"] = lines["unit_price"] * lines["quantity"]
     return lines
 
@@ -198,57 +222,3 @@ def _name_invoices(lines: pd.DataFrame) -> pd.Series[Any]:
     if named.any():
         invoices = lines["invoice"].where(named, invoices)
     return invoices
-
-
-def _read_texts(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Texts as Python objects, None where missing or blank; equal texts share one object."""
-    if pd.api.types.is_float_dtype(column.dtype) and column.abs().max() > _MAX_EXACT:
-        # Integers with missing values became floats before, and large ones may have become equal.
-        raise TrainingError(
-            f"column {column.name} has numbers beyond 2^53 and missing ones, which cannot be told apart: "
-            "write it as text"
-        )
-    codes, values = pd.factorize(column)
-    if isinstance(values.dtype, pd.StringDtype):
-        found = pd.Series(values).str.strip(BLANKS).to_list()
-    else:
-        found = [_to_text(value) for value in values]
-    # The code of a missing value is -1, the last element.
-    texts = np.array([*(text or None for text in found), None], dtype=object)
-    return pd.Series(texts[codes], index=column.index, dtype=object)
-
-
-def _to_text(value: object) -> str:
-    if isinstance(value, bytes):
-        value = value.decode(errors="replace")
-    # In many tables, integers with missing values are stored as floats.
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip(BLANKS)
-
-
-def _read_amounts(column: pd.Series[Any]) -> pd.Series[Any]:
-    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
-    _check_readable(column, numbers, "a number like 12.50")
-    return numbers
-
-
-def _read_times(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Times without a zone, converted from UTC where they had one, in the format that reads most values."""
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        times = pd.to_datetime(column, utc=True)
-    else:
-        texts = _read_texts(column)
-        tried = [pd.to_datetime(texts, format=form, errors="coerce", utc=True) for form in _TIME_FORMATS]
-        times = max(tried, key=lambda read: int(read.notna().sum()))
-        _check_readable(column, times, "a time like 2011-09-10 08:30:00")
-    return times.dt.tz_localize(None).dt.as_unit("us")
-
-
-def _check_readable(column: pd.Series[Any], read: pd.Series[Any], example: str) -> None:
-    odd = column.notna() & read.isna()
-    if odd.mean() > _MAX_UNREADABLE_SHARE:
-        raise TrainingError(
-            f"{odd.mean():.0%} of column {column.name} cannot be read, {column[odd].iloc[0]!r} for one: "
-            f"write each as {example}"
-        )

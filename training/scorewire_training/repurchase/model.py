@@ -44,9 +44,11 @@ from scorewire_training.study.candidates import Candidate, TunedCandidate, choos
 from scorewire_training.study.learning_curve import LearningCurve, measure_learning_curve
 from scorewire_training.study.validation import CrossValidation, Fold
 from scorewire_training.study.xgboost_backend import Backend, open_backend
+from scorewire_training.tables.notes import OnRead
 from scorewire_training.training_result import PredictionKind, TrainingResult
 
 NAME = "repurchase"
+_DEFAULT_HORIZON_DAYS = 90
 _Floats: TypeAlias = NDArray[np.float64]
 
 
@@ -65,7 +67,7 @@ class RepurchaseConfig(TrainingConfig):
     """
 
     cut: date | None = None
-    horizon_days: int = 90
+    horizon_days: int = _DEFAULT_HORIZON_DAYS
 
     def __post_init__(self) -> None:
         # With arguments: slots create a new class, which super() without arguments does not know.
@@ -92,12 +94,15 @@ class _Fitted:
     unseen: _Floats
 
 
-def train_repurchase(config: RepurchaseConfig, *, progress: Progress | None = None) -> TrainedModel:
+def train_repurchase(
+    config: RepurchaseConfig, *, progress: Progress | None = None, on_read: OnRead | None = None
+) -> TrainedModel:
     """Train, evaluate and export the model.
 
     Args:
         config: the settings.
         progress: called with a sentence at the start of each stage.
+        on_read: called once with notes about how the table is read.
 
     Raises:
         TrainingError: the version exists, the data cannot be read or is too small
@@ -106,10 +111,12 @@ def train_repurchase(config: RepurchaseConfig, *, progress: Progress | None = No
     """
     tell = progress or (lambda _: None)
     check_new(NAME, config, private=True)
-    return publish(fit_repurchase(config, progress=tell), config, progress=tell)
+    return publish(fit_repurchase(config, progress=tell, on_read=on_read), config, progress=tell)
 
 
-def fit_repurchase(config: RepurchaseConfig, *, progress: Progress) -> TrainingResult:
+def fit_repurchase(
+    config: RepurchaseConfig, *, progress: Progress, on_read: OnRead | None = None
+) -> TrainingResult:
     """Fit and evaluate the model without writing anything.
 
     Raises:
@@ -117,12 +124,14 @@ def fit_repurchase(config: RepurchaseConfig, *, progress: Progress) -> TrainingR
     """
     # On tables of this size one thread is faster, and sums do not depend on the number of cores.
     with threadpool_limits(limits=1):
-        return _fit_and_evaluate(config, progress)
+        return _fit_and_evaluate(config, progress, on_read)
 
 
-def _fit_and_evaluate(config: RepurchaseConfig, progress: Progress) -> TrainingResult:
+def _fit_and_evaluate(config: RepurchaseConfig, progress: Progress, on_read: OnRead | None) -> TrainingResult:
     progress("Reading and cleaning the transactions")
-    transactions = read_transactions(config.data)
+    transactions = read_transactions(config.data, config)
+    if on_read is not None:
+        on_read(transactions.notes)
     lines, horizon, seed = transactions.lines, config.horizon_days, config.seed
     cutoffs = choose_cutoffs(lines, config.cut, horizon)
     progress("Building features from before each cutoff")
@@ -136,7 +145,9 @@ def _fit_and_evaluate(config: RepurchaseConfig, progress: Progress) -> TrainingR
 
     progress(f"Evaluating on {len(test.labels):,} customers")
     predictions = predict_probability(fitted.pipeline, test.features)
-    last_day = lines["time"].iloc[-1].normalize()
+    # As of today, to score who buys from now on.
+    today = lines["time"].iloc[-1].normalize() + pd.Timedelta(days=1)
+    horizon_option = () if horizon == _DEFAULT_HORIZON_DAYS else ("--horizon-days", str(horizon))
     return TrainingResult(
         name=NAME,
         title="Who buys again?",
@@ -154,6 +165,7 @@ def _fit_and_evaluate(config: RepurchaseConfig, progress: Progress) -> TrainingR
         chosen=search.chosen.name,
         rule=RULE,
         loss_name=LOSS_NAME,
+        table_notes=transactions.notes,
         steps=transactions.steps,
         evaluation_protocol=describe_evaluation_protocol(
             transactions, cutoffs, training, test, folds=folds, horizon_days=horizon
@@ -161,8 +173,9 @@ def _fit_and_evaluate(config: RepurchaseConfig, progress: Progress) -> TrainingR
         limits=LIMITS,
         learning_curve=search.learning_curve,
         sections=build_sections(fitted.pipeline, test, predictions, seed),
-        # As of today, to score who buys from now on.
-        private_files={FEATURES_FILE: build_feature_table(lines, last_day + pd.Timedelta(days=1), horizon)},
+        features_options=("--cut", str(today.date()), *horizon_option),
+        options_of_table="--data and --cut (the day after its last line)",
+        private_files={FEATURES_FILE: build_feature_table(lines, today, horizon)},
     )
 
 

@@ -1,9 +1,10 @@
 """Features of tables larger than memory: the lines are divided by customer on disk, then read part by part.
 
-DuckDB divides the table and spills to disk where it must. A part holds all lines of
-its customers, so the functions that work in memory also work on a part. There are
-two passes: the first cleans each part and collects its statistics, the second
-builds the features with the statistics of the whole shop.
+How the table is read, such as the format of its times, is found from all its rows
+first. DuckDB then divides the table and spills to disk where it must. A part holds
+all lines of its customers, so the functions that work in memory also work on a part.
+There are two passes over the parts: the first cleans each part and collects its
+statistics, the second builds the features with the statistics of the whole shop.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,11 +25,18 @@ from scorewire_training.config import Progress
 from scorewire_training.errors import TrainingError
 from scorewire_training.output.feature_table import (
     ROWS_PER_GROUP,
+    check_output,
     feature_schema,
     open_feature_table,
     to_arrow,
 )
-from scorewire_training.repurchase.data import BLANKS, clean_part, find_columns
+from scorewire_training.repurchase.data import (
+    clean_part,
+    find_columns,
+    inspect_lines,
+    note_period,
+    read_cdnow,
+)
 from scorewire_training.repurchase.feature_table import describe_cutoff
 from scorewire_training.repurchase.features import MAX_HORIZON_DAYS, describe_customers
 from scorewire_training.repurchase.history import History, read_history
@@ -38,6 +46,11 @@ from scorewire_training.repurchase.shop_statistics import (
     collect_statistics,
     merge_statistics,
 )
+from scorewire_training.tables.files import TableFile, open_table
+from scorewire_training.tables.notes import OnRead, TableNote
+from scorewire_training.tables.reading import TableReading
+from scorewire_training.tables.settings import TableSettings
+from scorewire_training.tables.texts import BLANKS
 from scorewire_training.training_result import CleaningStep
 
 _PART_LINES = 500_000
@@ -71,21 +84,24 @@ class StreamSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamedFeatures:
-    """The numbers of lines and customers of a stream, and its cleaning steps."""
+    """The numbers of lines and customers of a stream, its cleaning steps, and its period."""
 
     lines: int
     customers: int
     steps: tuple[CleaningStep, ...]
+    period: TableNote
 
 
 def stream_features(
-    source: Path,
+    source: Path | None,
     output: Path,
     cutoff: pd.Timestamp,
     *,
     horizon_days: int,
+    table: TableSettings | None = None,
     settings: StreamSettings | None = None,
     progress: Progress | None = None,
+    on_read: OnRead | None = None,
 ) -> StreamedFeatures:
     """Build the feature table of transactions that need not fit in memory.
 
@@ -94,37 +110,50 @@ def stream_features(
     and memory for the customers of one part.
 
     Args:
-        source: transactions, .parquet, with the columns that `read_transactions`
-            takes; the column of times must be a timestamp or a date.
+        source: transactions, .csv or .parquet, as `read_transactions` takes them;
+            None takes the CDNOW data of the package lifetimes.
         output: the file to write; it appears only when it is complete.
         cutoff: only lines before it are read.
         horizon_days: the horizon of the label in days, 1 to 3650.
+        table: how the source is written; None finds everything out.
         settings: the resources; None takes the defaults.
         progress: called with a sentence before each part.
+        on_read: called once with notes about how the source is read.
 
     Raises:
         TrainingError: an argument is out of range, the table cannot be read or
-            lacks a column, no line is left before the cutoff, or the memory or the
-            disk space is too small; the message says what to do.
+            lacks a column, a value has two readings, no line is left before the
+            cutoff, or the memory or the disk space is too small; the message says
+            what to do.
     """
     settings = settings or StreamSettings()
     tell = progress or (lambda _: None)
     if not 1 <= horizon_days <= MAX_HORIZON_DAYS:
         raise TrainingError(f"horizon_days is {horizon_days}: choose 1 to {MAX_HORIZON_DAYS}")
-    columns, rows = _inspect(source)
-    if not output.parent.is_dir():
-        raise TrainingError(f"{output.parent} is not a folder: make it, or choose another output")
-    if output.resolve() == source.resolve():
-        raise TrainingError(f"{output} is the data: choose another output")
+    check_output(output, source)
+    table = table or TableSettings()
     try:
         with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as name:
             folder = Path(name)
+            if source is None:
+                source = folder / "cdnow.parquet"
+                read_cdnow().to_parquet(source)
+            reading, lines = _inspect(
+                open_table(source, table), table, folder / "table.parquet", settings, tell
+            )
+            if on_read is not None:
+                on_read(reading.notes)
+            rows = parquet.read_metadata(lines).num_rows
             tell(f"Parting {rows:,} lines by customer")
             with _connect(folder, settings) as connection:
                 parts = _divide_lines(
-                    connection, source, columns, folder / "lines", math.ceil(rows / settings.part_lines)
+                    connection,
+                    lines,
+                    reading.columns,
+                    folder / "lines",
+                    math.ceil(rows / settings.part_lines),
                 )
-            found, steps = _collect_part_statistics(parts, cutoff, horizon_days, tell)
+            found, steps, period = _collect_part_statistics(parts, reading, cutoff, horizon_days, tell)
             schema = _describe_parts(parts, ShopStatistics.of(found, horizon_days), cutoff, tell)
             tell(f"Sorting {len(found.rfm):,} customers")
             with _connect(folder, settings) as connection:
@@ -136,26 +165,39 @@ def stream_features(
             f"{output} cannot be made with {settings.memory_mb} MB and the free disk space "
             f"next to it: {reason}"
         ) from None
-    return StreamedFeatures(lines=steps[-1].rows_left, customers=len(found.rfm), steps=steps)
+    return StreamedFeatures(
+        lines=steps[-1].rows_left, customers=len(found.rfm), steps=steps, period=note_period(*period)
+    )
 
 
-def _inspect(source: Path) -> tuple[dict[str, str], int]:
-    """The columns of a Parquet file by the names of `repurchase.data`, and the number of its rows."""
-    try:
-        with source.open("rb") as stream, parquet.ParquetFile(stream) as file:
-            schema, rows = file.schema_arrow, file.metadata.num_rows
-    except OSError as error:
-        raise TrainingError(f"{source} cannot be read: {error.strerror or error}") from None
-    except pa.ArrowException as error:
-        raise TrainingError(f"{source} is not a Parquet file: {str(error).splitlines()[0]}") from None
-    if not rows:
-        raise TrainingError(f"{source} has no rows: pass a file with data")
-    columns = find_columns(schema.names)
-    kind = schema.field(columns["time"]).type
-    # For texts, each part might choose another format.
-    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
-        raise TrainingError(f"column {columns['time']} is {kind}: write it as timestamp or date")
-    return columns, rows
+def _inspect(
+    file: TableFile, settings: TableSettings, copy: Path, stream: StreamSettings, tell: Progress
+) -> tuple[TableReading, Path]:
+    """Find how a table is read; returns this, and the Parquet file of its lines.
+
+    The known columns of a CSV file are copied to a Parquet file as texts, as DuckDB
+    would read the values by rules of its own.
+    """
+    columns = find_columns(file.columns, settings)
+    inspector = inspect_lines(columns, settings)
+    path, done = file.path, 0
+    if file.csv is None:
+        for part in file.read_parts(inspector.inspected, stream.part_lines):
+            inspector.add(part)
+            done += len(part)
+            tell(f"Looking at the values of {done:,} lines")
+    else:
+        path = copy
+        schema = pa.schema([(name, pa.string()) for name in columns.values()])
+        with parquet.ParquetWriter(path, schema, compression="lz4") as writer:
+            for part in file.read_parts(list(columns.values()), stream.part_lines):
+                inspector.add(part)
+                writer.write_table(pa.Table.from_pandas(part, schema, preserve_index=False))
+                done += len(part)
+                tell(f"Reading {done:,} lines")
+    if not done:
+        raise TrainingError(f"{file.path} has no rows: pass a file with data")
+    return inspector.decide(file.notes), path
 
 
 def _connect(folder: Path, settings: StreamSettings) -> duckdb.DuckDBPyConnection:
@@ -171,7 +213,7 @@ def _connect(folder: Path, settings: StreamSettings) -> duckdb.DuckDBPyConnectio
 
 
 def _divide_lines(
-    connection: duckdb.DuckDBPyConnection, source: Path, columns: dict[str, str], target: Path, count: int
+    connection: duckdb.DuckDBPyConnection, source: Path, columns: Mapping[str, str], target: Path, count: int
 ) -> Sequence[Path]:
     """Write the lines of each part to its own folder; returns the folders."""
     wanted = ", ".join(_quote_name(column) for column in columns.values())
@@ -186,23 +228,33 @@ def _divide_lines(
 
 
 def _collect_part_statistics(
-    parts: Sequence[Path], cutoff: pd.Timestamp, horizon_days: int, tell: Progress
-) -> tuple[PartialStatistics, tuple[CleaningStep, ...]]:
-    """Clean each part, replace it by its history before the cutoff, and collect its statistics."""
+    parts: Sequence[Path], reading: TableReading, cutoff: pd.Timestamp, horizon_days: int, tell: Progress
+) -> tuple[PartialStatistics, tuple[CleaningStep, ...], tuple[pd.Timestamp, pd.Timestamp]]:
+    """Clean each part, replace it by its history before the cutoff, and collect its statistics.
+
+    Returns:
+        The statistics, the cleaning steps, and the first and last time of clean lines.
+    """
     steps: tuple[CleaningStep, ...] = ()
     found: PartialStatistics | None = None
+    times: list[pd.Timestamp] = []
     for number, part in enumerate(parts, 1):
         tell(f"Cleaning part {number} of {len(parts)}")
-        cleaned = clean_part(parquet.read_table(part, partitioning=None).to_pandas())
+        cleaned = clean_part(parquet.read_table(part, partitioning=None).to_pandas(), reading)
         shutil.rmtree(part)
         steps = _add_up(steps, cleaned.steps) if steps else cleaned.steps
+        if len(cleaned.lines):
+            times += [cleaned.lines["time"].min(), cleaned.lines["time"].max()]
         history = read_history(cleaned.lines, cutoff)
         _save(history, part)
         seen = collect_statistics(history, horizon_days)
         found = seen if found is None else merge_statistics([found, seen])
     if found is None or not len(found.rfm):
-        raise TrainingError(f"no line is left before {cutoff.date()} after cleaning: choose a later cutoff")
-    return found, steps
+        period = f"; the lines are from {min(times).date()} to {max(times).date()}" if times else ""
+        raise TrainingError(
+            f"no line is left before {cutoff.date()} after cleaning: choose a later cutoff{period}"
+        )
+    return found, steps, (min(times), max(times))
 
 
 def _describe_parts(

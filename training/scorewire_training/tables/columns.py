@@ -1,0 +1,92 @@
+"""The columns of a table by their meaning."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from scorewire_training.errors import TrainingError
+from scorewire_training.tables.notes import TableNote
+
+
+def match_columns(
+    columns: Sequence[str], spellings: Mapping[str, Sequence[str]], given: Mapping[str, str]
+) -> dict[str, str]:
+    """Find the columns that have a meaning.
+
+    Args:
+        columns: the names of the table's columns.
+        spellings: the usual names by meaning, in lower case without spaces and
+            underscores; a column with such a name is found without being given.
+        given: names of columns by meaning, which come before the usual names.
+
+    Returns:
+        The names of the table's columns by meaning, in the order of `spellings`.
+
+    Raises:
+        TrainingError: a meaning or a given column does not exist, or two columns have the same meaning.
+    """
+    for role, column in given.items():
+        if role not in spellings:
+            raise TrainingError(
+                f"column {role}={column}: no column is called {role}; {_suggest(role, spellings)}"
+                f"the names are {', '.join(spellings)}"
+            )
+        if column not in columns:
+            raise TrainingError(
+                f"the table has no column {column}, which was given as the {role}; "
+                f"{_suggest(column, columns)}it has {', '.join(columns)}"
+            )
+    found = {}
+    keys = {column: _normalize(column) for column in columns if column not in given.values()}
+    for role, names in spellings.items():
+        matches = [given[role]] if role in given else [name for name, key in keys.items() if key in names]
+        if len(matches) > 1:
+            raise TrainingError(
+                f"columns {' and '.join(matches)} are both the {role}: leave one out, or say which it is "
+                f"with --column '{role}={matches[0]}'"
+            )
+        if matches:
+            found[role] = matches[0]
+    repeated = [name for name, count in Counter(columns).items() if count > 1 and name in found.values()]
+    if repeated:
+        raise TrainingError(f"the table has two columns named {repeated[0]}: rename one")
+    return found
+
+
+def require_columns(found: Mapping[str, str], required: Iterable[str], columns: Sequence[str]) -> None:
+    """Check that columns with some meanings were found.
+
+    Raises:
+        TrainingError: a column is missing; the message lists the required and the existing columns.
+    """
+    wanted = list(required)
+    if missing := [role for role in wanted if role not in found]:
+        raise TrainingError(
+            f"the table has no column {', '.join(missing)}: it must have {', '.join(wanted)}, "
+            f"and has {', '.join(columns)}; {explain_option(missing[0])}"
+        )
+
+
+def explain_option(role: str) -> str:
+    """How to tell the name of a column that was not found."""
+    return f"if a column has another name, pass --column {role}=NAME"
+
+
+def note_columns(found: Mapping[str, str], given: Mapping[str, str]) -> list[TableNote]:
+    """Which columns were taken as what."""
+    return [
+        TableNote(role, f"column {column} ({'given' if role in given else 'by its name'})")
+        for role, column in found.items()
+    ]
+
+
+def _normalize(column: str) -> str:
+    return column.lower().replace("_", "").replace(" ", "")
+
+
+def _suggest(name: str, names: Iterable[str]) -> str:
+    folded = {other.casefold(): other for other in names}
+    near = difflib.get_close_matches(name.casefold(), folded, 2, cutoff=0.7)
+    return f"did you mean {' or '.join(folded[key] for key in near)}? - " if near else ""

@@ -1,0 +1,125 @@
+"""Table files: their columns, and their rows at once or in parts. The values of CSV files are texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+
+from scorewire_training.errors import TrainingError
+from scorewire_training.tables.csv_format import CsvFormat, detect_csv_format
+from scorewire_training.tables.notes import TableNote
+from scorewire_training.tables.settings import TableSettings
+
+_CHUNK_ROWS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableFile:
+    """A table in a file.
+
+    Attributes:
+        path: the file.
+        columns: the names of all columns.
+        notes: how the file is read.
+        csv: the format of a CSV file; None for Parquet.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    notes: tuple[TableNote, ...]
+    csv: CsvFormat | None
+
+    def read(self, columns: Sequence[str]) -> pd.DataFrame:
+        """All rows, with some of the columns.
+
+        Raises:
+            TrainingError: the file is damaged, or has no rows.
+        """
+        with _explained(self.path):
+            if self.csv is None:
+                frame: pd.DataFrame = parquet.read_table(self.path, columns=list(columns)).to_pandas()
+            else:
+                frame = pd.concat(self._read_csv(self.csv, columns, _CHUNK_ROWS), ignore_index=True)
+        if not len(frame):
+            raise TrainingError(f"{self.path} has no rows: pass a file with data")
+        return frame[list(columns)]
+
+    def read_parts(self, columns: Sequence[str], rows: int) -> Iterator[pd.DataFrame]:
+        """The rows in parts of at most this number of rows, in their order, with some of the columns.
+
+        Raises:
+            TrainingError: the file is damaged.
+        """
+        with _explained(self.path):
+            if self.csv is not None:
+                yield from self._read_csv(self.csv, columns, rows)
+            else:
+                with parquet.ParquetFile(self.path) as file:
+                    for batch in file.iter_batches(rows, columns=list(columns)):
+                        yield batch.to_pandas()[list(columns)]
+
+    def _read_csv(self, form: CsvFormat, columns: Sequence[str], rows: int) -> Iterator[pd.DataFrame]:
+        places = [self.columns.index(column) for column in columns]
+        # Only an empty cell is missing: NA is a country code.
+        with pd.read_csv(
+            self.path,
+            sep=form.delimiter,
+            encoding=form.encoding,
+            header=0,
+            names=range(len(self.columns)),
+            usecols=places,
+            index_col=False,
+            dtype=str,
+            keep_default_na=False,
+            na_values=[""],
+            chunksize=rows,
+        ) as parts:
+            for part in parts:
+                yield part[places].set_axis(list(columns), axis=1)
+
+
+def open_table(path: Path, settings: TableSettings) -> TableFile:
+    """Open a .csv or .parquet file; the ending of its name decides how it is read.
+
+    Raises:
+        TrainingError: the file does not exist, is neither CSV nor Parquet, is damaged,
+            or the settings do not fit it.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        raise TrainingError(f"{path} is neither .csv nor .parquet: convert it to one of them")
+    with _explained(path):
+        if suffix == ".csv":
+            found = detect_csv_format(path, settings)
+            return TableFile(path=path, columns=found.columns, notes=found.notes, csv=found)
+        for name in ("delimiter", "encoding"):
+            if getattr(settings, name) is not None:
+                raise TrainingError(f"{path} is a Parquet file, which has no {name}: leave --{name} out")
+        with path.open("rb") as stream, parquet.ParquetFile(stream) as file:
+            if not file.metadata.num_rows:
+                raise TrainingError(f"{path} has no rows: pass a file with data")
+            return TableFile(path=path, columns=tuple(file.schema_arrow.names), notes=(), csv=None)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Raise what goes wrong with a file as TrainingError."""
+    try:
+        yield
+    except TrainingError:
+        raise
+    except OSError as error:
+        # pyarrow's errors have no strerror, and name the file already.
+        reason = error.strerror or str(error).removeprefix(f"{path}: ").splitlines()[0]
+        raise TrainingError(f"{path} cannot be read: {reason}") from None
+    except UnicodeDecodeError:
+        raise TrainingError(f"{path} is not of its encoding to the end: pass another --encoding") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, pa.ArrowException, ValueError) as error:
+        reason = (str(error).splitlines() or ["it is damaged"])[0]
+        raise TrainingError(f"{path} is not a table: {reason}") from None
