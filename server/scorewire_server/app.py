@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.catalog.catalog import Catalog
-from scorewire_server.catalog.repository import BundleFolder, scan
+from scorewire_server.catalog.repository import BundleFolder, refuse_misplaced, scan
 from scorewire_server.catalog.state import StateFile
 from scorewire_server.catalog.version_policy import parse_version_policy
 from scorewire_server.catalog.versions import Versions
@@ -49,13 +49,14 @@ class App:
     """One server; to be used from one event loop.
 
     Raises:
-        StartError: the repository cannot be read, --state-file names a folder or is in use by
-            another server, or the engine cannot be used.
+        StartError: the repository cannot be read, --models names a bundle or the folder of a model,
+            --state-file names a folder or is in use by another server, or the engine cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        scan(settings.models)
+        if not scan(settings.models):
+            refuse_misplaced(settings.models)
         state_file = settings.state_file or settings.models / STATE_FILE
         if state_file.is_dir():
             # Otherwise the folder would be renamed, as a broken state file is.
@@ -130,6 +131,8 @@ class App:
             if settings.trial_seconds and scan(settings.models):
                 await self._sandbox.start()
             self._publish(self._catalog.snapshot)
+            # Before the first call, so that a caller learns that a model is LOADING.
+            await self._catalog.announce()
             address = await self._engine.start()
             if settings.metrics_port is not None:
                 host = settings.listen.rpartition(":")[0]

@@ -37,7 +37,7 @@ LAYERS: dict[str, Layers] = {
         ("__init__", "cli", "scoring", "typed"),
         ("bundle", "coding"),
         ("schema", "words"),
-        ("folding", "unicode"),
+        ("folding", "memory", "unicode"),
     ),
     "scorewire_training": (
         ("__init__", "cli"),

@@ -80,8 +80,9 @@ async def test_bundles_are_loaded_one_by_one_while_the_server_answers(
     monkeypatch.setattr(app_module, "load", stepwise)
     app = App(_settings(models))
     async with aio.insecure_channel(await app.start()) as channel:
+        # From the first call on, and not only once the first load has begun.
+        assert await _states(channel) == dict.fromkeys(["sum 1.1.0", "sum 1.0.0"], "VERSION_STATE_LOADING")
         await asyncio.to_thread(entered.acquire)
-        assert set((await _states(channel)).values()) == {"VERSION_STATE_LOADING"}
         assert await _health(channel) == NOT_SERVING
         # A call waits for its model, and not for the models after it.
         waiting = asyncio.ensure_future(_call(channel, PREDICT, sum_request().SerializeToString()))

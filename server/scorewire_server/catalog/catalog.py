@@ -52,6 +52,14 @@ class Catalog:
         """What operators have set for a model."""
         return self._versions.state(model)
 
+    async def announce(self) -> None:
+        """Look at the repository, and publish the versions that are new, without loading them.
+
+        Raises:
+            StartError: the repository cannot be read.
+        """
+        await self._versions.announce()
+
     async def refresh(self) -> None:
         """Look at the repository, load the wanted versions, and retire the others.
 

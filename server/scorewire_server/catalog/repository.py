@@ -8,11 +8,12 @@ bytes; outside this module they are printable text.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from scorewire_contract.bundle import Bundle, BundleError, read_bundle
+from scorewire_contract.bundle import MANIFEST, Bundle, BundleError, read_bundle
 from scorewire_contract.schema import InvalidNameError, Version
 from scorewire_server.errors import StartError
 from scorewire_server.printable import printable
@@ -59,6 +60,23 @@ def scan(models: Path) -> list[BundleFolder]:
         ) from None
 
 
+def refuse_misplaced(models: Path) -> None:
+    """Refuse a folder without folders of versions that is a bundle, or the folder of one model.
+
+    Raises:
+        StartError: it is; the message names the folder that was meant.
+    """
+    here = models.resolve()
+    if _is_bundle(here):
+        found, meant = "is a bundle, one version of a model", here.parent.parent
+    elif bundles := [path.name for path in _folders(here) if _is_bundle(path)]:
+        shown = ", ".join(map(_shown, bundles[:3])) + (", ..." if len(bundles) > 3 else "")
+        found, meant = f"is the folder of one model, with versions {shown}", here.parent
+    else:
+        return
+    raise StartError(f"--models {models} {found}; name the folder of all models: --models {meant}")
+
+
 # For the folder and then for each file: name, inode, size, time of modification and time of change, in
 # nanoseconds. No program can set the time of change back.
 Identity: TypeAlias = "tuple[tuple[str, int, int, int, int], ...]"
@@ -98,6 +116,12 @@ def read_folder(folder: BundleFolder, digest: str = "") -> Bundle:
             f" the manifest says {bundle.model} {bundle.version}"
         )
     return bundle
+
+
+def _is_bundle(path: Path) -> bool:
+    with suppress(OSError):
+        return (path / MANIFEST).is_file()
+    return False
 
 
 def _shown(name: str) -> str:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
+from scorewire_contract.memory import explain_memory
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.catalog.records import Records, announce, refuse
 from scorewire_server.catalog.repository import BundleFolder, Identity, Key, identify
@@ -84,7 +85,7 @@ class Versions:
         self._version_locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self.state_lock = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
-        self._announced = False
+        self._refreshed = False
         self._started = False
 
     @property
@@ -114,28 +115,35 @@ class Versions:
         """What operators have set for a model."""
         return self._states.get(model) or ModelState()
 
+    async def announce(self) -> None:
+        """Look at the repository, and publish the versions that are new: LOADING where they are wanted.
+
+        Raises:
+            StartError: the repository cannot be read.
+        """
+        await self._selection.look()
+        folders = self._selection.folders
+        new = folders.keys() - self.records.keys()
+        for key in new:
+            record = announce(folders[key])
+            self.records[key] = record if self.wanted(key) else replace(record, state=_UNLOADED)
+        if new:
+            self.publish()
+
     async def refresh(self) -> None:
         """Look at the repository, load the wanted versions, and retire the others.
 
         Raises:
             StartError: the repository cannot be read.
         """
-        await self._selection.look()
-        new = self._selection.folders.keys() - self.records.keys()
-        for key in new:
-            self.records[key] = replace(announce(self._selection.folders[key]), state=_UNLOADED)
+        await self.announce()
         # Versions that the routing answers with come first, so that no other takes their place at a start.
         wanted = sorted(
             filter(self.wanted, self._selection.folders),
             key=lambda key: (self.state(key.model).routing.answers(key.version), key.rank()),
             reverse=True,
         )
-        if not self._announced:
-            for key in wanted:
-                self.records[key] = announce(self._selection.folders[key])
-        if new or not self._announced:
-            self.publish()
-        first, self._announced = not self._announced, True
+        first, self._refreshed = not self._refreshed, True
         loads: list[asyncio.Task[None]] = []
         try:
             for key in wanted:
@@ -235,7 +243,9 @@ class Versions:
                 self.publish()
             except Exception as error:
                 log_fault(f"publish {key.model} {key.version}", error)
-                record = refuse(self._selection.folders[key], f"the engine cannot hold the version: {error}")
+                text = f"the engine cannot hold the version: {str(error) or type(error).__name__}"
+                reason = explain_memory(text, "allow the server more memory, or unload other versions")
+                record = refuse(self._selection.folders[key], reason)
                 self.records[key] = record
                 self.publish()
                 if self.state(key.model) is not state:

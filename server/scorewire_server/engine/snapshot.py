@@ -103,6 +103,11 @@ class VersionRecord:
     serving_since: datetime | None = None
     loaded: LoadedVersion | None = None
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether the version is being loaded, or waits for that."""
+        return self.state == models_pb2.VERSION_STATE_LOADING
+
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
@@ -296,13 +301,20 @@ class Snapshot:
         if record is None:
             return model_not_found(model)
         if not version:
-            message = f"no release of model {name!r} serves; name a version, or see ListModels for the reason"
+            message = f"no release of model {name!r} serves"
+            if loading := [each.version for each in record.versions if each.is_loading]:
+                message += f" yet: version {clip(loading[0])!r} is LOADING; try again soon"
+            else:
+                message += "; name a version, or see ListModels for the reason"
             return VersionUnavailableError(message, model=model)
         target = record.routing.aliases.get(version, version)
         for each in record.versions:
             if each.version == target:
-                state = state_name(each.state).lower()
-                message = f"version {clip(target)!r} of model {name!r} is {state} and does not serve"
+                message = f"version {clip(target)!r} of model {name!r} "
+                if each.is_loading:
+                    message += "does not serve yet: it is LOADING; try again soon"
+                else:
+                    message += f"is {state_name(each.state).lower()} and does not serve"
                 return VersionUnavailableError(message, model=model, version=target)
         message = f"model {name!r} has no version or alias {clip(version)!r}; ListModels names them all"
         return VersionNotFoundError(message, model=model, version=version)

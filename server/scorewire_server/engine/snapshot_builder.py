@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Set
 
 from scorewire_contract.schema import InvalidNameError, Version
-from scorewire_proto.v1 import models_pb2
 from scorewire_server.engine import split
 from scorewire_server.engine.snapshot import (
     LoadedVersion,
@@ -48,7 +47,7 @@ def build_snapshot(
         versions = sorted(by_model[name], key=_order, reverse=True)
         routing = (routings or {}).get(name) or Routing()
         loaded = {each.version: each.loaded for each in versions if each.loaded is not None}
-        loading = {each.version for each in versions if each.state == models_pb2.VERSION_STATE_LOADING}
+        loading = {each.version for each in versions if each.is_loading}
         named = _named_routes(name, loaded, routing, loading)
         models[name] = ModelRecord(
             name,

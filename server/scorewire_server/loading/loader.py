@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from scorewire_contract.bundle import Bundle, BundleError
+from scorewire_contract.memory import explain_memory
 from scorewire_contract.scoring import GoldenMismatchError, RunGraph, Scorer, score_golden
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.catalog.records import announce, refuse
@@ -28,6 +29,8 @@ from scorewire_server.logs import log_fault
 OpenSession: TypeAlias = Callable[[bytes], RunGraph]
 # Prepares an engine for a version.
 Prepare: TypeAlias = Callable[[LoadedVersion], None]
+# The most characters of what a library says, so that the advice behind it is not cut.
+_MAX_TEXT = 400
 _WARM_UP_ROUNDS = 5
 _WARM_UP_ROWS = 256
 
@@ -43,8 +46,11 @@ def load(
         prepare: the engine's; a version that the engine cannot hold is refused.
         digest: the digest that the bundle must have; "" takes any.
     """
+    graph_bytes = 0
     try:
-        loaded = _load(read_folder(folder, digest), open_session)
+        bundle = read_folder(folder, digest)
+        graph_bytes = len(bundle.graph)
+        loaded = _load(bundle, open_session)
         if prepare is not None:
             prepare(loaded)
     except (BundleError, AuditError, GoldenMismatchError) as error:
@@ -54,7 +60,8 @@ def load(
     except Exception as error:
         # onnxruntime and the row coding raise types of their own for graphs and tables that are not valid.
         log_fault(f"load {folder.model} {folder.version}", error)
-        reason = f"it cannot be loaded: {type(error).__name__}: {error}"
+        text = f"its graph of {graph_bytes} bytes cannot be loaded: {type(error).__name__}: {error}"
+        reason = explain_memory(text[:_MAX_TEXT], "allow it more memory, or train a smaller model")
     else:
         return replace(
             announce(folder),

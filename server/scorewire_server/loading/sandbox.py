@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scorewire_contract.bundle import GRAPH
+from scorewire_contract.memory import lacks_memory
 from scorewire_server.catalog.repository import BundleFolder
 
 _START_SECONDS = 120
@@ -41,8 +42,6 @@ _SIGN = "scorewire sandbox: "
 _LEAST_BYTES = 4 << 30
 _BYTES_PER_GRAPH_BYTE = 40
 _STOPPING = "the server is about to stop"
-# Parts of what onnxruntime, numpy and Python say when they get no memory.
-_MEMORY_SIGNS = ("MemoryError", "allocate memory", "bad_alloc")
 
 
 class SandboxResult(NamedTuple):
@@ -240,7 +239,7 @@ def _run_child(seconds: int, memory_bytes: int, threads: int, engine: str) -> No
         signal.alarm(0)
         reason, digest = record.reason, record.loaded.digest if record.loaded is not None else ""
         del record
-        if any(sign in reason for sign in _MEMORY_SIGNS):
+        if lacks_memory(reason):
             reason = f"{reason[:500]}; {_memory_note(allowed)}"
         say(json.dumps([reason[:_REASON_CHARACTERS], digest]))
 

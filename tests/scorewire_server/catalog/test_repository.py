@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scorewire_contract.bundle import BundleError
-from scorewire_server.catalog.repository import BundleFolder, identify, read_folder, scan
+from scorewire_server.catalog.repository import BundleFolder, identify, read_folder, refuse_misplaced, scan
 from scorewire_server.errors import StartError
 from tests import bundles
 
@@ -39,6 +39,23 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere", tmp_path / "file"):
         with pytest.raises(StartError, match="--models"):
             scan(path)
+
+
+def test_a_folder_that_is_too_deep_is_refused_with_the_right_one(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        bundles.write_sum_bundle(models, version=version)
+    right = f"name the folder of all models: --models {models.resolve()}"
+    with pytest.raises(StartError) as caught:
+        refuse_misplaced(models / "sum")
+    found = f"--models {models / 'sum'} is the folder of one model, with versions 1.0.0, 1.1.0; "
+    assert str(caught.value) == found + right
+    monkeypatch.chdir(models / "sum" / "1.0.0")
+    with pytest.raises(StartError) as caught:
+        refuse_misplaced(Path())
+    assert str(caught.value) == f"--models . is a bundle, one version of a model; {right}"
+    refuse_misplaced(models)
 
 
 def test_a_bundle_in_another_folder_than_its_own_is_refused(models: Path) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import grpc
 import psutil
 import pytest
 from google.rpc import code_pb2
@@ -29,6 +30,7 @@ from tests import bundles
 from tests.conformance.engines import ENGINES, NATIVE_MISSING
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, sum_request, values
 from tests.scorewire_server import models as models_of_tests
+from tests.scorewire_server.engine.running import failure_of
 
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
 # Nanoseconds per row at which even one row is scored in a thread.
@@ -358,6 +360,22 @@ async def test_a_shadow_that_fails_hurts_no_caller(start: Start, engine: str, tm
     counted = running.engine.statistics.routes[key]
     assert counted.failed == {(code_pb2.INTERNAL, errors_pb2.ERROR_REASON_INTERNAL): 5}
     assert (counted.calls, counted.dropped) == (0, 0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_version_that_is_being_loaded_is_loading(start: Start, engine: str) -> None:
+    running = await start(engine)
+    loading = VersionRecord("sum", "2.0.0", models_pb2.VERSION_STATE_LOADING)
+    running.engine.publish(build_snapshot([loading]))
+    told = {}
+    for version in ("", "2.0.0"):
+        failed = await failure_of(running.predict(version=version))
+        assert (failed.code, failed.reason) == (grpc.StatusCode.UNAVAILABLE, "VERSION_UNAVAILABLE")
+        told[version] = failed.message
+    assert told == {
+        "": "no release of model 'sum' serves yet: version '2.0.0' is LOADING; try again soon",
+        "2.0.0": "version '2.0.0' of model 'sum' does not serve yet: it is LOADING; try again soon",
+    }
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,3 +189,17 @@ def test_a_folder_that_cannot_be_read_is_refused(models: Path, sum_bundle: Bundl
     (models / "sum" / "1.0.0").write_text("a file")
     record = load(BundleFolder(models / "sum" / "1.0.0", "sum", "1.0.0"), OPEN)
     assert record.reason == "it is not a folder"
+
+
+def test_a_graph_for_which_memory_runs_out_is_refused_with_its_size(models: Path) -> None:
+    path = bundles.write_sum_bundle(models)
+    size = len(contract.read_bundle(path).graph)
+    (folder,) = scan(models)
+
+    def no_memory(_: bytes) -> Any:
+        raise MemoryError("std::bad_alloc")
+
+    assert load(folder, no_memory).reason == (
+        f"memory ran out: its graph of {size} bytes cannot be loaded: MemoryError: std::bad_alloc;"
+        " allow it more memory, or train a smaller model"
+    )

@@ -118,7 +118,7 @@ impl Scorer {
                 Err(ScoreError::Rpc(self.errors.expired.clone()))
             }
             Err(RunError::Stopped) => Err(ScoreError::Rpc(self.errors.run_stopped.clone())),
-            Err(RunError::Failed(error)) => Err(self.failed(call, &error)),
+            Err(RunError::Failed(error)) => Err(self.failed(routed, &error)),
         }
     }
 
@@ -159,7 +159,7 @@ impl Scorer {
         let encoding = routed.call.method.encoding;
         let scores = routed.scores(scratch, binding, run);
         let encoded = encoding.encode(&routed.target.version.wire, &scores);
-        let answer = encoded.map_err(|error| self.failed(routed.call, &error))?;
+        let answer = encoded.map_err(|error| self.failed(routed, &error))?;
         let length = answer.len() - PREFIX_BYTES;
         let result = if length <= self.limits.max_message_bytes {
             Ok(answer)
@@ -194,8 +194,10 @@ impl Scorer {
         result
     }
 
-    fn failed(&self, call: &Call, error: &OrtError) -> ScoreError {
-        ScoreError::Rpc(self.fault(call.method.name, &error.0))
+    fn failed(&self, routed: &Routed<'_>, error: &OrtError) -> ScoreError {
+        let (version, rows) = (&routed.target.version, routed.decoded.request.row_count);
+        let text = format!("model {} {} failed on {rows} rows: {error}", version.model, version.version);
+        ScoreError::Rpc(self.fault(routed.call.method.name, &text))
     }
 
     /// The error of a fault of the server, which the log tells of.

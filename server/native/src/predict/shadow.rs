@@ -148,7 +148,9 @@ fn work(options: &ShadowOptions, copies: &Receiver<Option<ShadowCopy>>, state: &
             continue;
         }
         if let Err(error) = score(options, &copy, &mut decoded, &mut scratch) {
-            options.events.fault(copy.method.name, &format!("a copy for a shadow: {error}"));
+            let Version { model, version, .. } = &*copy.version;
+            let text = format!("model {model} {version} failed on a copy for a shadow: {error}");
+            options.events.fault(copy.method.name, &text);
             counts.fail(options.failure_reason);
         }
         decoded.release();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scorewire_contract.memory import explain_memory
 from scorewire_server.errors import (
     DeadlineExceededError,
     DrainingError,
@@ -63,3 +64,8 @@ def cannot_bind(listen: str, detail: str = "") -> StartError:
     return StartError(
         f"--listen {listen} cannot be bound: it is in use, no address of this machine, or not allowed{detail}"
     )
+
+
+def run_failed(text: str) -> RuntimeError:
+    """The fault of a graph that failed, for the log; `text` names the model, its rows and what failed."""
+    return RuntimeError(explain_memory(text, "send fewer rows in a call, or give the server more memory"))

@@ -13,7 +13,12 @@ from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.encoding import Answer, DecodedCall, Request
 from scorewire_server.engine.encodings.methods import PredictionMethod
 from scorewire_server.engine.interpreted.counting import PredictionCounter
-from scorewire_server.engine.interpreted.failures import expired, run_stopped, too_many_in_flight
+from scorewire_server.engine.interpreted.failures import (
+    expired,
+    run_failed,
+    run_stopped,
+    too_many_in_flight,
+)
 from scorewire_server.engine.interpreted.first_load import FirstLoad
 from scorewire_server.engine.interpreted.observer import Observer, Prediction
 from scorewire_server.engine.interpreted.run_limit import run_until
@@ -192,10 +197,7 @@ class Predictor:
             if hold is not None and request.row_count > _FEW_ROWS:
                 widths = (output.width for output in version.manifest.schema.outputs)
                 hold(8 * request.row_count * sum(widths))
-            if request.row_count * version.row_ns <= _INLINE_NS:
-                scores = version.scorer.score(request.row_count, request.numbers, request.texts)
-            else:
-                scores = await self._score_in_thread(version, request, context.deadline)
+            scores = await self._run(version, request, context.deadline)
         finally:
             counts.in_flight -= 1
         prediction.scores = scores
@@ -208,6 +210,23 @@ class Predictor:
         except CallError:
             return False
         return True
+
+    async def _run(self, version: LoadedVersion, request: Request, deadline: float | None) -> Scores:
+        """Score rows, here or in a thread.
+
+        Raises:
+            CallError: the run was stopped.
+            RuntimeError: the graph failed.
+        """
+        try:
+            if request.row_count * version.row_ns <= _INLINE_NS:
+                return version.scorer.score(request.row_count, request.numbers, request.texts)
+            return await self._score_in_thread(version, request, deadline)
+        except CallError:
+            raise
+        except Exception as error:
+            text = f"model {version.model} {version.version} failed on {request.row_count} rows"
+            raise run_failed(f"{text}: {type(error).__name__}: {error}") from error
 
     async def _score_in_thread(
         self, version: LoadedVersion, request: Request, deadline: float | None

@@ -22,6 +22,7 @@ from scorewire_server.engine.interpreted.failures import (
     draining,
     expired,
     overloaded,
+    run_failed,
     run_stopped,
     too_many_failing,
     too_many_in_flight,
@@ -205,7 +206,7 @@ class NativeEngine:
                 case ("ask", number, question):
                     self._native.answer(number, self._explain(question))
                 case ("fault", _, (method, text)):
-                    log_fault(method, RuntimeError(text))
+                    log_fault(method, run_failed(text))
                 case ("message", number, data):
                     if call := self._calls.get(number):
                         call.take(data)

@@ -89,6 +89,8 @@ def _alone(run: RunGraph, names: list[str], feeds: Feeds) -> list[NDArray[Any]]:
             [np.asarray(each) for each in run(names, {k: v[i : i + 1] for k, v in feeds.items()})]
             for i in range(count)
         ]
+    except ExportError:
+        raise
     except Exception as error:  # onnxruntime's errors have no base of their own
         raise ExportError(
             f"onnxruntime does not run the graph on a row of the sample: {error}; give a sample of rows that "
