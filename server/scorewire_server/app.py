@@ -87,6 +87,8 @@ class App:
             lambda: self._engine.statistics,
             self._describe,
             controllable=settings.controllable,
+            max_rows=settings.max_rows,
+            max_message_bytes=settings.max_message_bytes,
         )
         inference = InferenceService(
             self._catalog,

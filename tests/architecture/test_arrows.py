@@ -36,7 +36,7 @@ LAYERS: dict[str, Layers] = {
     "scorewire_contract": (
         ("__init__", "cli", "scoring", "typed"),
         ("bundle", "coding"),
-        ("schema", "words"),
+        ("schema", "spelling", "words"),
         ("folding", "memory", "unicode"),
     ),
     "scorewire_training": (

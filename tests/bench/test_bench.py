@@ -130,6 +130,18 @@ def test_two_checkouts_are_measured_in_turn() -> None:
     assert all(float(line.split("|")[2]) > 0 for line in lines)
 
 
+@pytest.mark.timeout(BENCH_SECONDS)
+def test_the_sdk_is_measured_beside_grpcio() -> None:
+    command = [sys.executable, "-m", "tests.bench.sdk", "--quick", "--json", "--engine", "reference"]
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert len(found) == 8
+    assert all(value > 0 for load in found.values() for value in load.values())
+
+
 def test_ratios_are_of_what_ran_side_by_side_and_bars_say_whether_they_are_met() -> None:
     rates = {"floor": [1_000.0, 3_000.0, 2_000.0], "native": [500.0, 900.0, 1_600.0]}
     samples = [

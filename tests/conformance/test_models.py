@@ -50,6 +50,7 @@ def test_a_model_says_what_it_takes_and_answers(wire: Wire) -> None:
     assert answer.description == "Adds its features."
     assert answer.created_at.seconds > 1_700_000_000
     assert len(answer.schema.fingerprint) == 16
+    assert (answer.max_rows, answer.max_message_bytes) == (1000, 1024 * 1024)
 
 
 def test_class_labels_come_in_the_order_of_the_columns(wire: Wire) -> None:

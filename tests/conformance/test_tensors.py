@@ -331,6 +331,11 @@ def test_a_config_bounds_the_rows_of_a_call_until_the_model_is_loaded_again(wire
     typed = "/scorewire.models.greeting.v1.GreetingService/PredictBatch"
     wire.call(path, load('{"max_batch_size":"2"}'))
     assert most_rows() == 2
+    told = wire.call(
+        "/scorewire.v1.ModelService/GetModel",
+        models_pb2.GetModelRequest(model="greeting").SerializeToString(),
+    )
+    assert models_pb2.GetModelResponse.FromString(told).max_rows == 2
     infer(wire, infer_request("greeting", two))
     positional = sum_request([], ["hello"] * 3, 3, model="greeting")
     for call, data in (

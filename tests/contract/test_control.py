@@ -119,7 +119,22 @@ def test_a_rollback_takes_the_last_change_back(client: Any) -> None:
     before = client.set_alias("sum", "canary", "1.1.0").rollbacks
     status = client.roll_back("sum")
     assert (dict(status.routing.aliases), status.rollbacks) == ({}, before - 1)
-    assert client.roll_back("sum").default_version == "1.0.0"
+    status = client.roll_back("sum")
+    assert (status.default_version, status.pinned_version) == ("1.0.0", "1.0.0")
+    assert client.set_split("sum", {}).pinned_version == ""
+    assert client.set_split("sum", {"1.0.0": 1, "1.1.0": 1}).pinned_version == ""
+
+
+def test_the_command_says_that_a_rollback_pins_the_default(run: Any, client: Any) -> None:
+    client.set_split("sum", {"1.0.0": 1})
+    client.set_split("sum", {"1.1.0": 3})
+    told = run("rollback", "sum").stdout.splitlines()
+    assert told[0].startswith("sum: 1.0.0 100.0%; ")
+    assert told[1] == (
+        "calls that name no version stay with 1.0.0: newer releases do not answer them until you run:"
+        " scorewire models split sum --clear"
+    )
+    assert run("split", "sum", "--clear").stdout == "sum: the highest release answers, 1.1.0\n"
 
 
 def test_a_version_is_unloaded_and_loaded_again(client: Any) -> None:

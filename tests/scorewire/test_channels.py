@@ -46,7 +46,7 @@ def test_settings_out_of_range_are_refused(connect: Any, settings: dict[str, Any
 def test_messages_over_the_limit_are_refused(connect: Any, server: FakeServer) -> None:
     client = connect(server.address, max_message_bytes=1000)
     with pytest.raises(scorewire.ResourceExhaustedError):
-        client.predict("sum", np.ones((100, 2)))
+        client.predict("text", {"word": "x" * 1000})
     assert client.predict("sum", np.ones((10, 2))).scores.tolist() == [2] * 10
 
 

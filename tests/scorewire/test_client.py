@@ -36,7 +36,7 @@ from scorewire import (
 from scorewire._models import schema_from
 from scorewire.testing import FakeModel, FakeServer
 from scorewire_proto.v1 import schema_pb2
-from tests.scorewire.conftest import CHURN, SUM
+from tests.scorewire.conftest import CHURN, SUM, TEXT
 
 
 def methods(server: FakeServer) -> list[str]:
@@ -81,6 +81,28 @@ def test_wrong_rows_are_found_before_anything_is_sent(client: Any, server: FakeS
     with pytest.raises(InvalidRowsError, match="did you mean 'country'"):
         client.predict("churn", {"contry": "pe"})
     assert methods(server) == ["GetModel"]
+
+
+def test_a_required_feature_left_out_is_found_before_anything_is_sent(
+    client: Any, server: FakeServer
+) -> None:
+    server.serve(replace(CHURN, required=("age",)))
+    text = r"rows\.age: no row names this feature of the model: give it, as None where missing"
+    for rows in ({"country": "pe"}, [{"country": "pe"}], pd.DataFrame({"country": ["pe"]})):
+        with pytest.raises(InvalidRowsError, match=text):
+            client.predict("churn", rows)
+    assert methods(server) == ["GetModel"]
+    assert client.predict("churn", {"age": 1}).score == 0.25
+    assert client.predict("churn", {"age": None}).error.reason == "MISSING_VALUE"
+
+
+@pytest.mark.parametrize("texts", [{}, {"country": "pe"}, {"country": "Perú"}, {"country": "x" * 300}])
+def test_one_row_is_the_same_request_as_a_batch_of_one(client: Any, server: FakeServer, texts: Any) -> None:
+    for named in ({}, {"version": "1.0.0"}, {"routing_key": "k"}, {"version": "1.0.0", "routing_key": "é"}):
+        row = {"age": 4, **texts}
+        one, (other,) = client.predict("churn", row, **named), client.predict("churn", [row], **named)
+        assert repr(one) == repr(other)
+        assert server.calls[-1] == server.calls[-2]
 
 
 @pytest.mark.parametrize("arguments", [{"version": None}, {"routing_key": 7}, {"routing_key": "\ud800"}])
@@ -210,6 +232,101 @@ def test_schemas_remembered_are_bounded(server: FakeServer, monkeypatch: pytest.
         client.predict("sum", {"x": 1}, version=versions[-1])
         client.predict("sum", {"x": 1}, version=versions[0])
     assert methods(server) == ["Predict", "GetModel", "Predict"]
+
+
+# Limits
+
+
+def sent(server: FakeServer) -> list[int]:
+    return [len(call.rows) for call in server.calls if call.method == "Predict"]
+
+
+@pytest.mark.parametrize("shape", [list, np.array, pd.DataFrame])
+def test_more_rows_than_a_call_may_have_are_sent_in_several(
+    client: Any, server: FakeServer, shape: Any
+) -> None:
+    server.max_rows = 4
+    rows = [{"age": None if i in {3, 9} else i, "country": "pe"} for i in range(10)]
+    batch = np.array([list(row.values()) for row in rows], dtype=object) if shape is np.array else shape(rows)
+    predictions = client.predict("churn", batch, routing_key="k")
+    assert sent(server) == [4, 4, 2]
+    assert [error.row for error in predictions.errors] == [3, 9]
+    assert [p.score for p in predictions if p.error is None] == [
+        i / 100 for i in range(10) if i not in {3, 9}
+    ]
+    # All rows are scored by the version that scored the first ones.
+    calls = [call for call in server.calls if call.method == "Predict"]
+    assert [call.version for call in calls] == ["", "1.0.0", "1.0.0"]
+    assert {call.routing_key for call in calls} == {"k"}
+
+
+def test_a_release_in_between_does_not_score_the_rest(client: Any, server: FakeServer) -> None:
+    server.max_rows = 1
+
+    def score(row: dict[str, Any]) -> float:
+        server.serve(replace(SUM, version="2.0.0", score=lambda _: -1.0))
+        return float(row["x"])
+
+    server.serve(replace(SUM, score=score))
+    predictions = client.predict("sum", np.arange(8.0).reshape(4, 2))
+    assert (predictions.version, predictions.scores.tolist()) == ("1.0.0", [0, 2, 4, 6])
+
+
+def test_wrong_rows_beyond_the_first_call_are_found_before_it(client: Any, server: FakeServer) -> None:
+    server.max_rows = 2
+    with pytest.raises(InvalidRowsError, match=r"rows\[5\]\.x"):
+        client.predict("sum", [{"x": i if i < 5 else "no", "y": 0} for i in range(6)])
+    assert sent(server) == []
+
+
+def test_messages_are_no_larger_than_the_server_takes(connect: Any) -> None:
+    words = ["x" * (3000 if i == 7 else 10 + i % 90) for i in range(500)]
+    with FakeServer(TEXT, max_message_bytes=4000) as server:
+        predictions = connect(server.address).predict("text", [{"word": word} for word in words])
+        assert predictions.scores.tolist() == [len(word) for word in words]
+        assert len(sent(server)) > 5
+        with pytest.raises(scorewire.ResourceExhaustedError):
+            connect(server.address).predict("text", {"word": "x" * 4000})
+
+
+def test_messages_are_no_larger_than_the_client_takes(connect: Any, server: FakeServer) -> None:
+    client = connect(server.address, max_message_bytes=1500)
+    rows = np.arange(400.0).reshape(200, 2)
+    assert client.predict("sum", rows).scores.tolist() == rows.sum(axis=1).tolist()
+    assert len(sent(server)) > 10
+
+
+def test_texts_are_counted_as_the_wire_has_them(connect: Any) -> None:
+    """A row is as large as its bytes: four for some characters, and one for others."""
+    words = ["😀" * 40, "é" * 80, "x" * 160] * 20
+    with FakeServer(TEXT, max_message_bytes=2000) as server:
+        predictions = connect(server.address).predict("text", [{"word": word} for word in words])
+        assert predictions.scores.tolist() == [len(word) for word in words]
+
+
+def test_a_limit_that_has_sunk_is_fetched_anew(client: Any, server: FakeServer) -> None:
+    rows = np.ones((10, 2))
+    client.predict("sum", rows)
+    server.max_rows = 4
+    server.calls.clear()
+    assert client.predict("sum", rows).scores.tolist() == [2] * 10
+    assert methods(server) == ["Predict", "GetModel", "Predict", "Predict", "Predict"]
+
+
+def test_a_limit_that_stands_is_the_callers_error(client: Any, server: FakeServer) -> None:
+    server.fail(Code.RESOURCE_EXHAUSTED, "the answer is too long", reason="TOO_MANY_ROWS")
+    with pytest.raises(scorewire.ResourceExhaustedError, match="the answer is too long"):
+        client.predict("sum", np.ones((10, 2)))
+    assert methods(server) == ["GetModel", "Predict", "GetModel"]
+
+
+def test_the_timeout_is_that_of_all_parts(client: Any, server: FakeServer) -> None:
+    server.max_rows = 1
+    client.predict("sum", {"x": 1})
+    server.delay = 0.1
+    with pytest.raises(DeadlineExceededError):
+        client.predict("sum", np.ones((50, 2)), timeout=0.5)
+    assert len(sent(server)) < 10
 
 
 # Deadlines and retries

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scorewire import InternalError, Output, OutputKind, RowError, Schema
-from scorewire._predictions import Predictions, ResponseDecoder
+from scorewire._predictions import Predictions, ResponseDecoder, join
 from scorewire_proto.v1 import packed_pb2, prediction_pb2
 
 VALUE = Output(name="value", kind=OutputKind.NUMBER)
@@ -32,8 +34,11 @@ def answer(outputs: dict[str, Any], rows: int, errors: Any = ()) -> packed_pb2.P
 
 
 def decode(schema: list[Output], outputs: dict[str, Any], rows: int, errors: Any = ()) -> Predictions:
-    decoder = ResponseDecoder(Schema(features=(), outputs=tuple(schema), fingerprint=""))
-    return decoder.decode(answer(outputs, rows, errors), rows)
+    return decoder_of(schema).decode(answer(outputs, rows, errors), rows)
+
+
+def decoder_of(schema: list[Output]) -> ResponseDecoder:
+    return ResponseDecoder(Schema(features=(), outputs=tuple(schema), fingerprint=""))
 
 
 def test_a_regressions_score_is_its_first_value() -> None:
@@ -194,3 +199,67 @@ def test_an_output_without_values_is_not_the_score() -> None:
     assert decode([empty, VALUE], {"empty": [], "value": [7]}, 1).scores.tolist() == [7]
     assert math.isnan(decode([empty], {"empty": []}, 1)[0].score)
     assert math.isnan(decode([], {}, 1)[0].score)
+
+
+NUMBERS = st.floats(-3, 4) | st.just(math.nan)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from([VALUE, PROBABILITIES, LABEL, SHADES, SHADE]), unique=True).flatmap(
+        lambda schema: st.tuples(
+            st.just(schema),
+            st.tuples(*(st.lists(NUMBERS, min_size=o.width, max_size=o.width) for o in schema)),
+            st.booleans(),
+        )
+    )
+)
+def test_one_row_is_decoded_as_a_batch_of_one(
+    case: tuple[list[Output], tuple[list[float], ...], bool],
+) -> None:
+    schema, values, failed = case
+    errors = (
+        [prediction_pb2.RowError(row=0, reason="ERROR_REASON_MISSING_VALUE", feature="x")] if failed else []
+    )
+    response = answer({o.name: numbers for o, numbers in zip(schema, values, strict=True)}, 1, errors)
+    decoder = decoder_of(schema)
+    one, first = decoder.decode_row(response), decoder.decode(response, 1)[0]
+    assert repr(one) == repr(first)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "rows"),
+    [({}, 1), ({"value": [1, 2]}, 1), ({"value": []}, 1), ({"other": [1]}, 1), ({"value": [1]}, 2)],
+)
+def test_a_response_that_does_not_fit_one_row_is_a_fault_of_the_server(
+    outputs: dict[str, Any], rows: int
+) -> None:
+    with pytest.raises(InternalError):
+        decoder_of([VALUE]).decode_row(answer(outputs, rows))
+
+
+def test_parts_are_joined_with_the_errors_of_all_rows() -> None:
+    errors = [prediction_pb2.RowError(row=1, reason="ERROR_REASON_MISSING_VALUE", feature="x")]
+    parts = [
+        decode(
+            [PROBABILITIES, LABEL],
+            {"probabilities": [[0.9, 0.1], [math.nan] * 2], "label": [0, math.nan]},
+            2,
+            errors,
+        ),
+        decode([PROBABILITIES, LABEL], {"probabilities": [[0.2, 0.8]], "label": [1]}, 1),
+        decode(
+            [PROBABILITIES, LABEL],
+            {"probabilities": [[0.4, 0.6], [math.nan] * 2], "label": [1, math.nan]},
+            2,
+            errors,
+        ),
+    ]
+    whole = join(parts)
+    assert np.array_equal(whole.scores, [0.1, math.nan, 0.8, 0.6, math.nan], equal_nan=True)
+    assert whole.labels == ("no", None, "yes", "yes", None)
+    assert whole.outputs["probabilities"].shape == (5, 2)
+    assert [error.row for error in whole.errors] == [1, 4]
+    assert whole[4].error is whole.errors[1]
+    assert whole.server_time == timedelta(microseconds=360)
+    assert len(whole.to_pandas()) == 5

@@ -3,6 +3,7 @@ from __future__ import annotations
 import decimal
 import fractions
 import math
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,18 @@ from scorewire_proto.v1 import packed_pb2, prediction_pb2
 MIXED = ("n1", "t1", "n2", "t2")
 
 
-def schema(*names: str) -> Schema:
+def schema(*names: str, required: tuple[str, ...] = ()) -> Schema:
     """A schema in which features that begin with n are numbers, and others texts."""
     kinds = {"n": FeatureKind.NUMBER, "t": FeatureKind.TEXT}
-    return Schema(
-        features=tuple(Feature(name=name, kind=kinds[name[0]]) for name in names), outputs=(), fingerprint="f"
+    features = tuple(
+        Feature(name=name, kind=kinds[name[0]], missing_allowed=name not in required) for name in names
     )
+    return Schema(features=features, outputs=(), fingerprint="f")
 
 
 def encode(rows: Any, *names: str) -> tuple[int, list[float], list[str]]:
     """Parse rows as a server does: as the plain message, not as its twin."""
-    packed = RowEncoder(schema(*(names or MIXED))).encode(rows)
+    packed = RowEncoder(schema(*(names or MIXED))).encode(rows).message()
     plain = prediction_pb2.Rows.FromString(packed.SerializeToString())
     return plain.row_count, list(plain.numbers), list(plain.texts)
 
@@ -63,6 +65,36 @@ def test_a_batch_may_leave_out_values_and_not_whole_features() -> None:
     assert [violation.field for violation in error.violations] == ["rows.n2", "rows.t2"]
     assert "give it, as None where missing" in str(error)
     assert encode([{"n1": 1, "n2": None, "t1": "a", "t2": None}, {"n1": 1}])[0] == 2
+
+
+def test_a_dict_without_a_required_feature_is_refused_as_a_frame_is() -> None:
+    encoder = RowEncoder(schema(*MIXED, required=("n2", "t1")))
+    refusals = []
+    for rows in ({"n1": 1, "t2": "b"}, [{"n1": 1, "t2": "b"}], pd.DataFrame({"n1": [1], "t2": ["b"]})):
+        with pytest.raises(InvalidRowsError) as caught:
+            encoder.encode(rows)
+        refusals.append((str(caught.value), caught.value.reason, caught.value.violations))
+    assert refusals[0] == refusals[1] == refusals[2]
+    assert refusals[0][0] == (
+        "rows.t1: no row names this feature of the model: give it, as None where missing (and 1 more)"
+    )
+    assert encoder.encode({"n2": None, "t1": "a"}).texts == ["a", ""]
+
+
+def test_each_row_of_a_batch_names_the_required_features() -> None:
+    encoder = RowEncoder(schema(*MIXED, required=("n2", "t1")))
+    rows = [{"n1": 1, "n2": 2, "t1": "a", "t2": "b"}, {"n1": 1, "n2": 2}]
+    with pytest.raises(InvalidRowsError, match="the model requires it") as caught:
+        encoder.encode(rows)
+    assert [violation.field for violation in caught.value.violations] == ["rows[1].t1"]
+    rows[1]["t1"] = "a"
+    assert encoder.encode(rows).texts == ["a", "b", "a", ""]
+
+
+def test_a_dict_that_makes_up_values_is_not_asked_for_them() -> None:
+    row = defaultdict(lambda: 7.0, n1=1.0)
+    assert same(encode(row, "n1", "n2")[1], [1, math.nan])
+    assert set(row) == {"n1"}
 
 
 @pytest.mark.parametrize(
@@ -307,9 +339,9 @@ def test_all_shapes_of_the_same_rows_are_the_same_bytes(
     frame = pd.DataFrame(
         {name: pd.Series([row[name] for row in dicts], dtype=object) for name in reversed(names)}
     )
-    expected = encoder.encode(dicts)
-    assert _canonical(encoder.encode(array)) == _canonical(expected)
-    assert _canonical(encoder.encode(frame)) == _canonical(expected)
+    expected = encoder.encode(dicts).message()
+    assert _canonical(encoder.encode(array).message()) == _canonical(expected)
+    assert _canonical(encoder.encode(frame).message()) == _canonical(expected)
     sent = prediction_pb2.Rows.FromString(expected.SerializeToString())
     numbers = [row[name] for row in dicts for name in names if name[0] == "n"]
     assert same(list(sent.numbers), [math.nan if value is None else float(value) for value in numbers])

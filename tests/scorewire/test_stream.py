@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,10 +28,11 @@ from scorewire import (
 from scorewire._codec import Codec
 from scorewire._flows import Flows
 from scorewire._models import Feature, FeatureKind, Model, ModelStatus, Output, OutputKind, Schema
-from scorewire._stream import Open, Receive, Send, StreamWindow, TakeRows
+from scorewire._stream import Emit, Open, Receive, Send, StreamWindow, TakeRows
 from scorewire.testing import FakeServer
 from scorewire_proto.v1 import packed_pb2
-from tests.scorewire.test_client import REORDERED, methods
+from tests.scorewire.conftest import SUM
+from tests.scorewire.test_client import REORDERED, methods, wait_until
 
 
 def readers() -> list[str]:
@@ -112,6 +115,147 @@ def test_large_messages_both_ways_do_not_lock_each_other(client: Any) -> None:
     batches = [np.full((12_000, 2), i) for i in range(4)]
     results = client.predict_stream("sum", batches, timeout=60)
     assert [result.scores.sum() for result in results] == [24_000 * i for i in range(4)]
+
+
+# Rows that are given alone
+
+
+def test_rows_given_alone_travel_together(client: Any, server: FakeServer) -> None:
+    results = client.predict_stream("sum", ({"x": i} for i in range(5000)))
+    assert [result.score for result in results] == list(range(5000))
+    sizes = [len(call.rows) for call in server.calls if call.method == "PredictStream"]
+    assert sum(sizes) == 5000
+    # The first row does not wait for others.
+    assert sizes[0] == 1
+    assert max(sizes) <= 1000
+    assert len(sizes) < 100
+
+
+def test_a_row_is_sent_while_the_next_one_is_awaited(server: FakeServer) -> None:
+    """Rows that wait for a response go with it, although the caller's next row does not come."""
+    arrived = threading.Event()
+
+    def seen() -> int:
+        return sum(len(call.rows) for call in server.calls)
+
+    def batches() -> Iterator[dict[str, float]]:
+        yield from ({"x": i} for i in range(50))
+        assert wait_until(lambda: seen() == 50)
+        arrived.set()
+        yield {"x": 50}
+
+    with Client(server.address) as client:
+        assert [result.score for result in client.predict_stream("sum", batches())] == list(range(51))
+    assert arrived.is_set()
+
+
+async def test_a_row_is_sent_while_the_next_one_is_awaited_in_a_loop(server: FakeServer) -> None:
+    def seen() -> bool:
+        return sum(len(call.rows) for call in server.calls) == 50
+
+    async def batches() -> AsyncIterator[dict[str, float]]:
+        for i in range(50):
+            yield {"x": i}
+        assert await asyncio.to_thread(wait_until, seen)
+        yield {"x": 50}
+
+    async with AsyncClient(server.address) as client:
+        results = [result.score async for result in client.predict_stream("sum", batches())]
+    assert results == list(range(51))
+
+
+def test_a_result_does_not_wait_for_the_look_ahead_to_fill(server: FakeServer) -> None:
+    results: list[float] = []
+
+    def batches() -> Iterator[dict[str, float]]:
+        yield {"x": 0}
+        assert wait_until(lambda: any(call.method == "PredictStream" for call in server.calls))
+        # The response to the first row is on its way: it comes before a few more rows are taken.
+        for i in range(1, 100_000):
+            if results:
+                return
+            yield {"x": i}
+
+    with Client(server.address) as client:
+        for result in client.predict_stream("sum", batches()):
+            results.append(result.score)  # noqa: PERF401 - the batches read it meanwhile
+    assert results == list(range(len(results)))
+    assert len(results) < 8000
+
+
+def test_a_row_may_be_changed_once_it_was_taken(client: Any) -> None:
+    def batches() -> Iterator[dict[str, float]]:
+        row = {"x": 0.0}
+        for i in range(200):
+            row["x"] = i
+            yield row
+
+    assert [result.score for result in client.predict_stream("sum", batches())] == list(range(200))
+
+
+def test_each_of_the_rows_that_travel_together_has_its_own_error(client: Any) -> None:
+    rows = [
+        {"age": 10, "country": "pe"},
+        {"age": None, "country": "pe"},
+        {"contry": "pe"},
+        {"age": "many", "country": "pe"},
+        {"age": 30, "country": "pe"},
+        {"age": None, "country": "de"},
+    ]
+    results = client.predict_stream("churn", rows * 20, on_error="yield")
+    assert len(results) == 120
+    for i, result in enumerate(results):
+        row = rows[i % 6]
+        if i % 6 in {2, 3}:
+            assert isinstance(result, InvalidRowsError)
+            assert result.violations[0].field == ("rows[0].contry" if i % 6 == 2 else "rows[0].age")
+        elif row["age"] is None:
+            assert (result.error.row, result.error.reason) == (0, "MISSING_VALUE")
+        else:
+            assert result.score == row["age"] / 100  # type: ignore[operator]  # a number
+
+
+def test_long_texts_fill_a_frame_sooner(client: Any, server: FakeServer) -> None:
+    word = "x" * 100_000
+    results = client.predict_stream("text", ({"word": word} for _ in range(60)))
+    assert [result.score for result in results] == [100_000] * 60
+    assert max(len(call.rows) for call in server.calls) <= 11
+
+
+def test_a_required_feature_left_out_is_the_rows_error(client: Any, server: FakeServer) -> None:
+    server.serve(replace(SUM, required=("y",)))
+    with pytest.raises(InvalidRowsError, match=r"rows\.y: no row names this feature"):
+        client.predict_stream("sum", [{"x": 1}])
+    bad, good = client.predict_stream("sum", [{"x": 1}, {"x": 1, "y": 2}], on_error="yield")
+    assert isinstance(bad, InvalidRowsError)
+    assert good.score == 3
+
+
+# Limits
+
+
+def test_batches_beyond_the_limits_are_sent_in_parts(client: Any, server: FakeServer) -> None:
+    server.max_rows = 7
+    rows = np.arange(60.0).reshape(30, 2)
+    whole, alone, half = client.predict_stream("sum", [rows, {"x": 1}, rows[:15]])
+    assert whole.scores.tolist() == rows.sum(axis=1).tolist()
+    assert alone.score == 1
+    assert half.scores.tolist() == rows[:15].sum(axis=1).tolist()
+    assert max(len(call.rows) for call in server.calls) <= 7
+
+
+def test_a_limit_that_sinks_midway_is_kept_to(client: Any, server: FakeServer) -> None:
+    rows = np.arange(60.0).reshape(30, 2)
+
+    def batches() -> Iterator[Any]:
+        yield rows
+        server.max_rows = 4
+        yield rows
+        yield from ({"x": i} for i in range(20))
+
+    first, second, *others = client.predict_stream("sum", batches(), look_ahead=1)
+    assert first.scores.tolist() == second.scores.tolist() == rows.sum(axis=1).tolist()
+    assert [other.score for other in others] == list(range(20))
 
 
 # Bad batches
@@ -330,21 +474,21 @@ def test_answers_out_of_order_still_leave_in_order() -> None:
     flow = _window()[0].flow()
     assert isinstance(next(flow), Open)
     assert isinstance(flow.send(None), TakeRows)
-    assert isinstance(flow.send({"x": 1}), Send)
+    assert isinstance(flow.send([{"x": 1}]), Send)
     assert isinstance(flow.send(None), TakeRows)
-    assert isinstance(flow.send({"x": 2}), Send)
+    assert isinstance(flow.send([{"x": 2}]), Send)
     assert isinstance(flow.send(None), Receive)
     assert isinstance(flow.send(_answer(2, 20)), Receive)
-    first = flow.send(_answer(1, 10))
-    second = flow.send(None)
-    assert [first.result.score, second.result.score] == [10, 20]  # type: ignore[union-attr]  # both are Emit
+    emitted = flow.send(_answer(1, 10))
+    assert isinstance(emitted, Emit)
+    assert [result[0].score for result in emitted.results] == [10, 20]  # type: ignore[index]  # predictions
 
 
 def test_an_answer_to_nothing_is_a_fault_of_the_server() -> None:
     flow = _window(look_ahead=1)[0].flow()
     assert isinstance(next(flow), Open)
     assert isinstance(flow.send(None), TakeRows)
-    assert isinstance(flow.send({"x": 1}), Send)
+    assert isinstance(flow.send([{"x": 1}]), Send)
     assert isinstance(flow.send(None), Receive)
     with pytest.raises(InternalError, match="request 7, which is not open"):
         flow.send(_answer(7, 1))
@@ -352,7 +496,7 @@ def test_an_answer_to_nothing_is_a_fault_of_the_server() -> None:
 
 def test_a_second_answer_to_the_same_request_is_a_fault_of_the_server() -> None:
     flow = _window()[0].flow()
-    for answer in (None, None, {"x": 1}, None, {"x": 2}, None):
+    for answer in (None, None, [{"x": 1}], None, [{"x": 2}], None):
         step = flow.send(answer)
     assert isinstance(step, Receive)
     assert isinstance(flow.send(_answer(2, 20)), Receive)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import tomllib
@@ -14,6 +13,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from scorewire_contract.spelling import meant
 from scorewire_training.config import TrainingConfig
 from scorewire_training.errors import TrainingError
 
@@ -90,8 +90,8 @@ def _read(path: Path, config_class: type[TrainingConfig]) -> dict[str, Any]:
     values = {}
     for key, value in table.items():
         if key not in names:
-            near = difflib.get_close_matches(key, names, 1)
-            hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(names)}"
+            near = meant(key, names)
+            hint = f"did you mean {near}?" if near else f"the keys are {', '.join(names)}"
             raise TrainingError(f"{path}: {key} is not a setting; {hint}")
         values[key] = _convert(value, hints[key], f"{path}: {key}")
     return values

@@ -24,13 +24,12 @@ from scorewire._errors import (
     UnavailableError,
     error_from_call,
 )
-from scorewire._flows import Call, Flow, check_response
+from scorewire._flows import Call, Flow, Sleep, check_response
 from scorewire._methods import PREDICT_STREAM, Method
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
 from scorewire._rows import Frame, Row, Rows
 from scorewire._stream import (
-    DEFAULT_LOOK_AHEAD,
     END,
     Emit,
     OnError,
@@ -38,8 +37,6 @@ from scorewire._stream import (
     Receive,
     Result,
     Send,
-    Sleep,
-    StreamFlow,
     StreamWindow,
     TakeRows,
     check_batches,
@@ -148,7 +145,7 @@ class AsyncClient(AsyncControl):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
-        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        look_ahead: int | None = None,
         on_error: Literal["raise"] = "raise",
     ) -> AsyncGenerator[Prediction, None]: ...
 
@@ -162,7 +159,7 @@ class AsyncClient(AsyncControl):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
-        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        look_ahead: int | None = None,
         on_error: Literal["raise"] = "raise",
     ) -> AsyncGenerator[Predictions, None]: ...
 
@@ -175,7 +172,7 @@ class AsyncClient(AsyncControl):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
-        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        look_ahead: int | None = None,
         on_error: Literal["yield"],
     ) -> AsyncGenerator[Prediction | ScorewireError, None]: ...
 
@@ -189,7 +186,7 @@ class AsyncClient(AsyncControl):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
-        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        look_ahead: int | None = None,
         on_error: Literal["yield"],
     ) -> AsyncGenerator[Predictions | ScorewireError, None]: ...
 
@@ -201,7 +198,7 @@ class AsyncClient(AsyncControl):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
-        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        look_ahead: int | None = None,
         on_error: OnError = "raise",
     ) -> AsyncGenerator[Any, None]:
         """Predict batches on one stream, with results in the order of the batches.
@@ -241,7 +238,7 @@ class AsyncClient(AsyncControl):
             look_ahead=look_ahead,
             on_error=on_error,
         )
-        return self._stream(window.flow(), _iterate(batches))
+        return self._stream(window, _iterate(batches))
 
     async def models(self, *, timeout: float | None = None) -> list[ModelStatus]:
         """List the server's models, ordered by name.
@@ -320,9 +317,12 @@ class AsyncClient(AsyncControl):
         if self._closed and task is not None and not task.cancelling():
             raise CancelledError("the client was closed")
 
-    async def _stream(self, flow: StreamFlow, batches: AsyncIterator[Rows]) -> AsyncGenerator[Result, None]:
+    async def _stream(
+        self, window: StreamWindow, batches: AsyncIterator[Rows]
+    ) -> AsyncGenerator[Result, None]:
         """Carry out the steps of a stream's flow."""
-        async with contextlib.aclosing(_Stream(partial(self._stub, PREDICT_STREAM))) as stream:
+        flow = window.flow()
+        async with contextlib.aclosing(_Stream(partial(self._stub, PREDICT_STREAM), window)) as stream:
             value: Any = None
             error: ScorewireError | None = None
             while True:
@@ -332,10 +332,11 @@ class AsyncClient(AsyncControl):
                     await stream.finish()
                     return
                 value = error = None
-                if isinstance(step, Emit):
-                    yield step.result
-                elif isinstance(step, TakeRows):
+                if isinstance(step, TakeRows):
                     value = await anext(batches, END)
+                elif isinstance(step, Emit):
+                    for result in step.results:
+                        yield result
                 else:
                     try:
                         value = await (self._invoke(step) if isinstance(step, Call) else stream.do(step))
@@ -359,8 +360,9 @@ class _Stream:
     sending while the server blocks on sending, too.
     """
 
-    def __init__(self, stub: Callable[[], Any]) -> None:
+    def __init__(self, stub: Callable[[], Any], window: StreamWindow) -> None:
         self._stub = stub
+        self._window = window
         self._call: Any = None
 
     async def do(self, step: Open | Send | Receive | Sleep) -> Any:
@@ -370,6 +372,8 @@ class _Stream:
                 self._open()
             case Send():
                 self._requests.put_nowait(step.request)
+                # Batches that are there at once would else keep the event loop from sending.
+                await asyncio.sleep(0)
             case Receive():
                 return await self._receive(step.timeout)
             case Sleep():
@@ -391,7 +395,9 @@ class _Stream:
         self._requests: asyncio.Queue[packed_pb2.PackedPredictStreamRequest | None] = asyncio.Queue()
         self._responses: asyncio.Queue[Any] = asyncio.Queue()
         self._call = self._stub()(_until_none(self._requests))
-        self._reader = asyncio.create_task(_read(self._call, self._responses), name="scorewire-stream")
+        self._reader = asyncio.create_task(
+            _read(self._call, self._window, self._requests, self._responses), name="scorewire-stream"
+        )
 
     async def _receive(self, timeout: float) -> Any:
         try:
@@ -418,12 +424,20 @@ async def _until_none(
         yield request
 
 
-async def _read(call: Any, responses: asyncio.Queue[Any]) -> None:
+async def _read(
+    call: Any,
+    window: StreamWindow,
+    requests: asyncio.Queue[packed_pb2.PackedPredictStreamRequest | None],
+    responses: asyncio.Queue[Any],
+) -> None:
     """Move the stream's responses to the queue, and last the error that ended it, or END."""
+    end: Any = END
     try:
         async for response in call:
+            if (request := window.arrived()) is not None:
+                requests.put_nowait(request)
             responses.put_nowait(response)
     except (grpc.RpcError, asyncio.CancelledError) as error:
-        responses.put_nowait(error)
-    else:
-        responses.put_nowait(END)
+        end = error
+    window.ended()
+    responses.put_nowait(end)

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from google.protobuf.message import Message
+
 from scorewire._channels import DEFAULT_MAX_MESSAGE_BYTES, TLS, ChannelSettings
 from scorewire._flows import DEFAULT_TIMEOUT, Flows
 from scorewire._methods import PREDICT_STREAM, UNARY_METHODS, Method
@@ -28,7 +30,7 @@ class ClientBase:
         self._settings = ChannelSettings(
             address=address, count=channels, tls=tls, max_message_bytes=max_message_bytes
         )
-        self._flows = Flows(timeout)
+        self._flows = Flows(timeout, max_message_bytes)
         self._lock = threading.Lock()
         self._channels: list[Any] = []
         self._stubs: Iterator[dict[Method, Any]] | None = None
@@ -73,11 +75,15 @@ class ClientBase:
             return channels
 
 
+def _serialize(request: Message | bytes) -> bytes:
+    return request if isinstance(request, bytes) else request.SerializeToString()
+
+
 def _stubs(channel: Any) -> dict[Method, Any]:
     stubs = {
         method: channel.unary_unary(
             method.path,
-            request_serializer=method.request.SerializeToString,
+            request_serializer=_serialize,
             response_deserializer=method.response.FromString,
         )
         for method in UNARY_METHODS

@@ -22,13 +22,12 @@ from scorewire._errors import (
     UnavailableError,
     error_from_call,
 )
-from scorewire._flows import Call, Flow, check_response
+from scorewire._flows import Call, Flow, Sleep, check_response
 from scorewire._methods import PREDICT_STREAM
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
 from scorewire._rows import Frame, Row, Rows
 from scorewire._stream import (
-    DEFAULT_LOOK_AHEAD,
     END,
     Emit,
     OnError,
@@ -36,8 +35,6 @@ from scorewire._stream import (
     Receive,
     Result,
     Send,
-    Sleep,
-    StreamFlow,
     StreamWindow,
     TakeRows,
     check_batches,
@@ -143,7 +140,7 @@ class Client(Control):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
-        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        look_ahead: int | None = None,
         on_error: Literal["raise"] = "raise",
     ) -> Generator[Prediction, None, None]: ...
 
@@ -156,7 +153,7 @@ class Client(Control):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
-        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        look_ahead: int | None = None,
         on_error: Literal["raise"] = "raise",
     ) -> Generator[Predictions, None, None]: ...
 
@@ -169,7 +166,7 @@ class Client(Control):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
-        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        look_ahead: int | None = None,
         on_error: Literal["yield"],
     ) -> Generator[Prediction | ScorewireError, None, None]: ...
 
@@ -182,7 +179,7 @@ class Client(Control):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
-        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        look_ahead: int | None = None,
         on_error: Literal["yield"],
     ) -> Generator[Predictions | ScorewireError, None, None]: ...
 
@@ -194,7 +191,7 @@ class Client(Control):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
-        look_ahead: int = DEFAULT_LOOK_AHEAD,
+        look_ahead: int | None = None,
         on_error: OnError = "raise",
     ) -> Generator[Any, None, None]:
         """Predict batches on one stream, with results in the order of the batches.
@@ -233,7 +230,7 @@ class Client(Control):
             look_ahead=look_ahead,
             on_error=on_error,
         )
-        return self._stream(window.flow(), iter(batches))
+        return self._stream(window, iter(batches))
 
     def models(self, *, timeout: float | None = None) -> list[ModelStatus]:
         """List the server's models, ordered by name.
@@ -296,9 +293,10 @@ class Client(Control):
             # grpc raises ValueError where another thread has just closed the channel.
             raise CancelledError("the client was closed") from error
 
-    def _stream(self, flow: StreamFlow, batches: Iterator[Rows]) -> Generator[Result, None, None]:
+    def _stream(self, window: StreamWindow, batches: Iterator[Rows]) -> Generator[Result, None, None]:
         """Carry out the steps of a stream's flow."""
-        with contextlib.closing(_Stream(partial(self._stub, PREDICT_STREAM))) as stream:
+        flow = window.flow()
+        with contextlib.closing(_Stream(partial(self._stub, PREDICT_STREAM), window)) as stream:
             value: Any = None
             error: ScorewireError | None = None
             while True:
@@ -308,10 +306,10 @@ class Client(Control):
                     stream.finish()
                     return
                 value = error = None
-                if isinstance(step, Emit):
-                    yield step.result
-                elif isinstance(step, TakeRows):
+                if isinstance(step, TakeRows):
                     value = next(batches, END)
+                elif isinstance(step, Emit):
+                    yield from step.results
                 else:
                     try:
                         value = self._invoke(step) if isinstance(step, Call) else stream.do(step)
@@ -326,8 +324,9 @@ class _Stream:
     sending while the server blocks on sending, too.
     """
 
-    def __init__(self, stub: Callable[[], Any]) -> None:
+    def __init__(self, stub: Callable[[], Any], window: StreamWindow) -> None:
         self._stub = stub
+        self._window = window
         self._call: Any = None
 
     def do(self, step: Open | Send | Receive | Sleep) -> Any:
@@ -359,7 +358,10 @@ class _Stream:
         self._responses: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._call = self._stub()(iter(self._requests.get, None))
         self._reader = threading.Thread(
-            target=_read, args=(self._call, self._responses), name="scorewire-stream", daemon=True
+            target=_read,
+            args=(self._call, self._window, self._requests, self._responses),
+            name="scorewire-stream",
+            daemon=True,
         )
         self._reader.start()
 
@@ -375,12 +377,20 @@ class _Stream:
         return check_response(response)
 
 
-def _read(call: Any, responses: queue.SimpleQueue[Any]) -> None:
+def _read(
+    call: Any,
+    window: StreamWindow,
+    requests: queue.SimpleQueue[packed_pb2.PackedPredictStreamRequest | None],
+    responses: queue.SimpleQueue[Any],
+) -> None:
     """Move the stream's responses to the queue, and last the error that ended it, or END."""
+    end: Any = END
     try:
         for response in call:
+            if (request := window.arrived()) is not None:
+                requests.put(request)
             responses.put(response)
     except grpc.RpcError as error:
-        responses.put(error)
-    else:
-        responses.put(END)
+        end = error
+    window.ended()
+    responses.put(end)

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scorewire._errors import InvalidArgumentError
-from scorewire._models import Model
-from scorewire._predictions import Prediction, Predictions, ResponseDecoder
-from scorewire._rows import RowEncoder, Rows
+import numpy as np
+from google.protobuf.message import Message
+
+from scorewire._channels import DEFAULT_MAX_MESSAGE_BYTES
+from scorewire._errors import InternalError, InvalidArgumentError
+from scorewire._models import Model, OutputKind
+from scorewire._predictions import Predictions, ResponseDecoder, join
+from scorewire._rows import EncodedRows, RowEncoder
 from scorewire_proto.v1 import packed_pb2
 
+# The most bytes of a character in UTF-8.
+_CHARACTER_BYTES = 4
+# The most bytes of a field's tag and length.
+_FIELD_BYTES = 8
+# The most fields of a message besides those of its rows.
+_FIELDS = 10
+# What a response has for a row besides its numbers: the row's error, or texts.
+_ROW_BYTES = 256
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(slots=True, kw_only=True)
 class Route:
     """The model and version that a call names, and its routing key.
 
@@ -26,10 +38,15 @@ class Route:
     routing_key: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("model", "version", "routing_key"):
-            value = getattr(self, name)
+        for name, value in (
+            ("model", self.model),
+            ("version", self.version),
+            ("routing_key", self.routing_key),
+        ):
             if not isinstance(value, str):
                 raise InvalidArgumentError(f"{name} must be a str, not {type(value).__name__}")
+            if value.isascii():
+                continue
             try:
                 value.encode()
             except UnicodeEncodeError:
@@ -37,46 +54,142 @@ class Route:
 
 
 class Codec:
-    """Encodes requests and decodes responses for one schema; safe to share between threads."""
+    """Encodes requests and decodes responses for one schema; safe to share between threads.
 
-    def __init__(self, model: Model) -> None:
+    Args:
+        model: the model, with its schema and the server's limits.
+        max_message_bytes: the client's own limit; the server's counts if it is smaller.
+    """
+
+    def __init__(self, model: Model, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> None:
         self.created = time.monotonic()
         self.fingerprint = model.schema.fingerprint
-        self._encoder = RowEncoder(model.schema)
-        self._decoder = ResponseDecoder(model.schema)
+        self.encoder = RowEncoder(model.schema)
+        decoder = ResponseDecoder(model.schema)
+        self.encode, self.decode, self.decode_row = self.encoder.encode, decoder.decode, decoder.decode_row
+        self.limits = (model.max_rows, min(max_message_bytes, model.max_message_bytes or max_message_bytes))
+        named = packed_pb2.PackedPredictRequest(model=model.name, schema_fingerprint=self.fingerprint)
+        self._head = named.SerializeToString() + _tag(named, "rows")
+        # A message of zeros ends in the zeros. Without them it is what comes before the numbers of a row.
+        zeros = self.encoder.zeros()
+        self._numbers_head = zeros.message().SerializeToString().removesuffix(zeros.numbers)
+        outputs = model.schema.outputs
+        widths = sum(output.width for output in outputs if output.kind is not OutputKind.TEXT)
+        head = _head_bytes(model.name, model.version, *(output.name for output in outputs))
+        answered = max(1, (self.limits[1] - head) // (8 * widths + _ROW_BYTES))
+        self._max_rows = min(model.max_rows or answered, answered)
 
-    def encode(self, route: Route, rows: Rows) -> packed_pb2.PackedPredictRequest:
-        """The request that asks for predictions of the rows.
-
-        Raises:
-            InvalidRowsError: the rows do not fit the schema.
-        """
+    def request(self, route: Route, rows: EncodedRows) -> packed_pb2.PackedPredictRequest:
+        """The request that asks for predictions of the rows."""
         return packed_pb2.PackedPredictRequest(
             model=route.model,
             version=route.version,
             schema_fingerprint=self.fingerprint,
             routing_key=route.routing_key,
-            rows=self._encoder.encode(rows),
+            rows=rows.message(),
         )
 
-    def decode(
-        self,
-        rows: Rows,
-        request: packed_pb2.PackedPredictRequest,
-        response: packed_pb2.PackedPredictResponse,
-    ) -> Prediction | Predictions:
-        """The predictions in a response.
+    def row_request(self, route: Route, row: EncodedRows) -> bytes:
+        """As `request`, for one row, and serialized: messages cost more than half of the time for one row."""
+        body = [self._numbers_head, row.numbers]
+        for text in row.texts:
+            data = text.encode()
+            body += (_TEXTS_TAG, _varint(len(data)), data)
+        rows = b"".join(body)
+        if not (route.version or route.routing_key):
+            return b"".join((self._head, _varint(len(rows)), rows))
+        # Fields may come in any order.
+        named = packed_pb2.PackedPredictRequest(version=route.version, routing_key=route.routing_key)
+        return b"".join((self._head, _varint(len(rows)), rows, named.SerializeToString()))
 
-        Args:
-            rows: what the caller passed.
-            request: the rows, encoded.
-            response: the server's response to the request.
+    def part_sizes(self, route: Route, rows: EncodedRows) -> list[int]:
+        """How many rows each request takes, so that all are within the limits; a row is never divided."""
+        room = self.limits[1] - _head_bytes(route.model, route.version, route.routing_key, self.fingerprint)
+        count = rows.row_count
+        numbers = len(rows.numbers) // count
+        texts = len(rows.texts) // count
+        most = len(rows.numbers) + sum(map(len, rows.texts)) * _CHARACTER_BYTES
+        most += len(rows.texts) * _FIELD_BYTES
+        if count <= self._max_rows and most <= room:
+            return [count]
+        if texts:
+            lengths = np.array([len(text.encode()) + _FIELD_BYTES for text in rows.texts])
+            ends = np.cumsum(lengths.reshape(count, texts).sum(axis=1) + numbers)
+        else:
+            ends = np.arange(1, count + 1) * numbers
+        sizes, start, before = [], 0, 0
+        while start < count:
+            fitting = int(np.searchsorted(ends, before + room, side="right"))
+            stop = min(max(fitting, start + 1), start + self._max_rows, count)
+            sizes.append(stop - start)
+            start, before = stop, int(ends[stop - 1])
+        return sizes
+
+
+def _tag(message: Message, field: str) -> bytes:
+    """The tag of a field whose value has a length."""
+    return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | 2)
+
+
+def _varint(number: int) -> bytes:
+    if number < 0x80:
+        return _BYTE[number]
+    return _BYTE[number & 0x7F | 0x80] + _varint(number >> 7)
+
+
+_BYTE = [bytes((value,)) for value in range(0x100)]
+_TEXTS_TAG = _tag(packed_pb2.PackedRows(), "texts")
+
+
+def _head_bytes(*names: str) -> int:
+    """The most bytes of a message besides its rows; `names` are its texts."""
+    return sum(map(len, names)) * _CHARACTER_BYTES + (_FIELDS + 2 * len(names)) * _FIELD_BYTES
+
+
+class Exchange:
+    """The requests for some rows, each within the limits, and the responses to them, one after the other.
+
+    The version that answers the first request is named in the others, so that one
+    version scores all rows.
+
+    Attributes:
+        request: the next request to send.
+    """
+
+    request: packed_pb2.PackedPredictRequest
+
+    def __init__(self, codec: Codec, route: Route, rows: EncodedRows) -> None:
+        self._codec, self._route, self._rows = codec, route, rows
+        self._sizes = codec.part_sizes(route, rows)
+        self._parts: list[Predictions] = []
+        self._start = 0
+        self._prepare()
+
+    def take(self, response: packed_pb2.PackedPredictResponse) -> Predictions | None:
+        """Take the response to `request`.
 
         Returns:
-            A `Prediction` where the caller passed one row as a mapping; else the `Predictions`.
+            The predictions of all rows after the last response. None before, and
+            `request` is the next one.
 
         Raises:
             InternalError: the response does not fit the schema or the request.
         """
-        predictions = self._decoder.decode(response, request.rows.row_count)
-        return predictions[0] if isinstance(rows, Mapping) else predictions
+        part = self._codec.decode(response, self._sizes[len(self._parts)])
+        if self._parts and part.version != self._parts[0].version:
+            raise InternalError(f"{part.version} answered in place of {self._parts[0].version}")
+        self._parts.append(part)
+        if len(self._parts) == len(self._sizes):
+            return join(self._parts)
+        self._route = Route(
+            model=self._route.model, version=part.version, routing_key=self._route.routing_key
+        )
+        self._prepare()
+        return None
+
+    def _prepare(self) -> None:
+        stop = self._start + self._sizes[len(self._parts)]
+        whole = len(self._sizes) == 1
+        rows = self._rows if whole else self._rows.part(self._start, stop)
+        self.request = self._codec.request(self._route, rows)
+        self._start = stop

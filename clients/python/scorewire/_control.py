@@ -108,7 +108,10 @@ class Control(ClientBase):
     def roll_back(self, model: str, *, timeout: float | None = LOAD_TIMEOUT) -> ModelStatus:
         """Undo the last change of the model's routing.
 
-        A new release that became the default by itself counts as a change.
+        A new release that became the default by itself counts as a change. Undoing
+        it pins the default to the version before: newer releases do not answer
+        calls that name no version, until `set_split(model, {})` unpins it. The
+        status tells so in `pinned_version`.
 
         Raises:
             FailedPreconditionError: no change is left to undo, or a version that answered before it

@@ -6,12 +6,14 @@ generator, or throws the `ScorewireError` of a call that failed. The generator
 returns the method's result. `Client` and `AsyncClient` differ only in how they
 make a call.
 
-A client remembers the schema of each model that it has sent rows to. A
-remembered schema is fetched again in two cases:
+A client remembers the schema and the limits of each model that it has sent rows
+to. It fetches them again in two cases:
 
-- The server answers SCHEMA_MISMATCH. The rows are then encoded for the new
-  schema and sent once more.
-- Rows do not fit it, and it was fetched more than `RECHECK_SECONDS` ago.
+- The server answers SCHEMA_MISMATCH, or TOO_MANY_ROWS where it once told another
+  limit. The rows are then encoded anew and sent once more.
+- Rows do not fit the schema, and it was fetched more than `RECHECK_SECONDS` ago.
+
+Rows beyond the limits go in several calls, one after the other.
 """
 
 from __future__ import annotations
@@ -19,26 +21,28 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
-from scorewire._codec import Codec, Route
+from scorewire._channels import DEFAULT_MAX_MESSAGE_BYTES
+from scorewire._codec import Codec, Exchange, Route
 from scorewire._errors import InternalError, InvalidRowsError, ScorewireError
 from scorewire._methods import GET_MODEL, GET_SERVER, GET_STATISTICS, HEALTH, LIST_MODELS, PREDICT, Method
 from scorewire._models import Model, ModelStatus, ServerInfo, model_from, server_from, status_from
 from scorewire._predictions import Prediction, Predictions
-from scorewire._rows import Rows
+from scorewire._rows import EncodedRows, Rows
 from scorewire._statistics import RouteStatistics, statistics_from
-from scorewire_proto.v1 import models_pb2, packed_pb2
+from scorewire_proto.v1 import models_pb2
 
 DEFAULT_TIMEOUT = 10.0
 # About 30 years. grpc's clock overflows not much later, and a deadline beyond it counts as already past.
 MAX_TIMEOUT = 1e9
-SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
+_SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
+_TOO_MANY_ROWS = "TOO_MANY_ROWS"
 RECHECK_SECONDS = 5.0
 # The most schemas that a client remembers, by the model and version that the caller named.
 MAX_SCHEMAS = 256
@@ -46,18 +50,25 @@ MAX_SCHEMAS = 256
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Call:
-    """One unary call to make; `deadline` is a reading of `time.monotonic`."""
+    """One unary call to make; `deadline` is a reading of `time.monotonic`; bytes are a serialized request."""
 
     method: Method
-    request: Message
+    request: Message | bytes
     deadline: float
 
     @property
     def timeout(self) -> float:
         """Seconds left until the deadline."""
         return self.deadline - time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait before the next step."""
+
+    seconds: float
 
 
 Flow: TypeAlias = Generator[Call, Any, _T]
@@ -70,8 +81,9 @@ class Flows:
         ValueError: the timeout is not positive, or longer than `MAX_TIMEOUT`.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> None:
         self.timeout = check_timeout(timeout)
+        self._max_message_bytes = max_message_bytes
         self._lock = threading.Lock()
         self._codecs: OrderedDict[tuple[str, str], Codec] = OrderedDict()
 
@@ -89,17 +101,32 @@ class Flows:
         """Predict rows; where the model's schema has changed, fetch it and send the rows once more."""
         deadline = self.deadline(timeout)
         route = Route(model=model, version=version, routing_key=routing_key)
-        codec = yield from self.codec(route, deadline)
-        codec, request = yield from self.encode(codec, route, rows, deadline)
+        codec = self._remembered(route) or (yield from self.codec(route, deadline))
         try:
-            response = yield Call(PREDICT, request, deadline)
+            encoded = codec.encode(rows)
+        except InvalidRowsError:
+            codec, encoded = yield from self.encode(codec, route, rows, deadline)
+        try:
+            if isinstance(rows, Mapping):
+                return codec.decode_row((yield Call(PREDICT, codec.row_request(route, encoded), deadline)))
+            return (yield from self._exchange(codec, route, encoded, deadline))
         except ScorewireError as error:
-            if error.reason != SCHEMA_MISMATCH:
+            fresh = yield from self.renewed(codec, route, error, deadline)
+            if fresh is None:
                 raise
-            codec = yield from self.codec(route, deadline, stale=codec)
-            request = codec.encode(route, rows)
-            response = yield Call(PREDICT, request, deadline)
-        return codec.decode(rows, request, response)
+        encoded = fresh.encode(rows)
+        if isinstance(rows, Mapping):
+            return fresh.decode_row((yield Call(PREDICT, fresh.row_request(route, encoded), deadline)))
+        return (yield from self._exchange(fresh, route, encoded, deadline))
+
+    def _exchange(
+        self, codec: Codec, route: Route, encoded: EncodedRows, deadline: float
+    ) -> Flow[Predictions]:
+        exchange = Exchange(codec, route, encoded)
+        predictions = None
+        while predictions is None:
+            predictions = exchange.take((yield Call(PREDICT, exchange.request, deadline)))
+        return predictions
 
     def models(self, timeout: float | None) -> Flow[list[ModelStatus]]:
         """List all models."""
@@ -135,24 +162,35 @@ class Flows:
 
     def encode(
         self, codec: Codec, route: Route, rows: Rows, deadline: float
-    ) -> Flow[tuple[Codec, packed_pb2.PackedPredictRequest]]:
+    ) -> Flow[tuple[Codec, EncodedRows]]:
         """Encode rows; where they do not fit an old schema, fetch the schema and try once more.
 
         Returns:
-            The codec that the rows fitted, and the request.
+            The codec of the schema that the rows fit, and the encoded rows.
 
         Raises:
             InvalidRowsError: the rows do not fit the schema.
         """
         try:
-            return codec, codec.encode(route, rows)
+            return codec, codec.encode(rows)
         except InvalidRowsError:
             if time.monotonic() - codec.created < RECHECK_SECONDS:
                 raise
             fresh = yield from self.codec(route, deadline, stale=codec)
             if fresh.fingerprint == codec.fingerprint:
                 raise
-        return fresh, fresh.encode(route, rows)
+        return fresh, fresh.encode(rows)
+
+    def renewed(
+        self, codec: Codec, route: Route, error: ScorewireError, deadline: float
+    ) -> Flow[Codec | None]:
+        """The codec to try again with, where an error tells that `codec` is out of date; else None."""
+        if error.reason not in {_SCHEMA_MISMATCH, _TOO_MANY_ROWS}:
+            return None
+        fresh = yield from self.codec(route, deadline, stale=codec)
+        if error.reason == _TOO_MANY_ROWS and fresh.limits == codec.limits:
+            return None
+        return fresh
 
     def codec(self, route: Route, deadline: float, *, stale: Codec | None = None) -> Flow[Codec]:
         """The remembered codec of a model, or one made from the schema that the server has now.
@@ -162,19 +200,25 @@ class Flows:
             deadline: as in `Call`.
             stale: a codec that may be out of date, and is not returned.
         """
+        codec = self._remembered(route)
+        if codec is not None and codec is not stale:
+            return codec
         key = (route.model, route.version)
-        with self._lock:
-            codec = self._codecs.get(key)
-            if codec is not None and codec is not stale:
-                self._codecs.move_to_end(key)
-                return codec
-        codec = Codec((yield from self._model(route, deadline)))
+        codec = Codec((yield from self._model(route, deadline)), self._max_message_bytes)
         with self._lock:
             self._codecs[key] = codec
             self._codecs.move_to_end(key)
             while len(self._codecs) > MAX_SCHEMAS:
                 self._codecs.popitem(last=False)
         return codec
+
+    def _remembered(self, route: Route) -> Codec | None:
+        key = (route.model, route.version)
+        with self._lock:
+            codec = self._codecs.get(key)
+            if codec is not None:
+                self._codecs.move_to_end(key)
+            return codec
 
     def _model(self, route: Route, deadline: float) -> Flow[Model]:
         request = models_pb2.GetModelRequest(model=route.model, version=route.version)

@@ -160,6 +160,16 @@ class ModelStatus:
     rollbacks: int = 0
     warning: str = ""
 
+    @property
+    def pinned_version(self) -> str:
+        """The version that answers all calls that name no version, whatever is released; else "".
+
+        A split of one version pins the default, as a rollback of a new release
+        leaves it. `set_split(model, {})` lets the highest release answer again.
+        """
+        answering = [version for version, weight in self.routing.split.items() if weight]
+        return answering[0] if len(answering) == 1 else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerInfo:
@@ -191,6 +201,8 @@ class Model:
         description: for people; may be empty.
         metrics: evaluation metrics on held-out data, by name.
         created_at: when the version was exported, in UTC; None if the bundle does not tell.
+        max_rows: the most rows in one call; 0 if the server does not tell.
+        max_message_bytes: the largest message that the server takes or sends; 0 if it does not tell.
         proto: the version's typed schema as a .proto file, for protoc.
     """
 
@@ -200,6 +212,8 @@ class Model:
     description: str
     metrics: Mapping[str, float]
     created_at: datetime | None
+    max_rows: int = 0
+    max_message_bytes: int = 0
     proto: str = field(default="", repr=False)
 
     @property
@@ -254,6 +268,8 @@ def model_from(message: models_pb2.GetModelResponse) -> Model:
         description=message.description,
         metrics=dict(message.metrics),
         created_at=_time(message.created_at) if message.HasField("created_at") else None,
+        max_rows=message.max_rows,
+        max_message_bytes=message.max_message_bytes,
         proto=typed_schema(
             message.status.name, message.version, message.schema, message.description
         ).render(),

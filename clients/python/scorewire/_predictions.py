@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -12,12 +15,13 @@ from numpy.typing import NDArray
 
 from scorewire._errors import InternalError, reason_name
 from scorewire._models import Output, OutputKind, Schema
-from scorewire_proto.v1 import packed_pb2
+from scorewire_proto.v1 import packed_pb2, prediction_pb2
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Doubles: TypeAlias = NDArray[np.float64]
+_DOUBLE = np.dtype("<f8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,11 +170,45 @@ class Predictions(Sequence[Prediction]):
         return pd.DataFrame(self.columns())
 
 
+def join(parts: Sequence[Predictions]) -> Predictions:
+    """The predictions of several calls of one version as those of one call."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    starts = [0, *itertools.accumulate(map(len, parts[:-1]))]
+    return Predictions(
+        scores=np.concatenate([part.scores for part in parts]),
+        labels=tuple(itertools.chain.from_iterable(part.labels for part in parts)),
+        outputs={name: np.concatenate([part.outputs[name] for part in parts]) for name in first.outputs},
+        errors=tuple(
+            replace(error, row=start + error.row)
+            for start, part in zip(starts, parts, strict=True)
+            for error in part.errors
+        ),
+        model=first.model,
+        version=first.version,
+        server_time=sum((part.server_time for part in parts), timedelta()),
+        model_time=sum((part.model_time for part in parts), timedelta()),
+        output_schemas=first.output_schemas,
+    )
+
+
 class ResponseDecoder:
     """Decodes responses for one schema; safe to share between threads."""
 
     def __init__(self, schema: Schema) -> None:
         self._outputs = schema.outputs
+        # The name and the width of each output, and the layout of its numbers in a row; None for texts.
+        self._layouts = [
+            (
+                output.name,
+                output.width,
+                None if output.kind is OutputKind.TEXT else struct.Struct(f"<{output.width}d"),
+            )
+            for output in schema.outputs
+        ]
+        numeric = (each for each in schema.outputs if each.width and each.kind is not OutputKind.TEXT)
+        self._numeric = next(numeric, None)
         self._probability = _first(schema.outputs, OutputKind.PROBABILITY)
         self._class = _first(schema.outputs, OutputKind.CLASS)
 
@@ -189,7 +227,7 @@ class ResponseDecoder:
                 values = np.array(list(packed.texts), dtype=object)
             else:
                 numbers = b"".join(packed.numbers)
-                values = np.frombuffer(numbers[: len(numbers) // 8 * 8], dtype="<f8")
+                values = np.frombuffer(numbers[: len(numbers) // 8 * 8], dtype=_DOUBLE)
             if packed.name != output.name or values.size != row_count * output.width:
                 raise InternalError(
                     f"the server's response for output {output.name!r} does not fit the schema"
@@ -200,15 +238,7 @@ class ResponseDecoder:
             scores=scores,
             labels=labels,
             outputs=outputs,
-            errors=tuple(
-                RowError(
-                    row=error.row,
-                    reason=reason_name(error.reason),
-                    feature=error.feature,
-                    message=error.message,
-                )
-                for error in response.errors
-            ),
+            errors=tuple(map(_row_error, response.errors)),
             model=response.model,
             version=response.version,
             server_time=timedelta(microseconds=response.server_time_us),
@@ -216,13 +246,64 @@ class ResponseDecoder:
             output_schemas=self._outputs,
         )
 
+    def decode_row(self, response: packed_pb2.PackedPredictResponse) -> Prediction:
+        """Decode the response to a request of one row, as `decode` does, but without numpy's cost.
+
+        Raises:
+            InternalError: the response does not fit the schema or the request.
+        """
+        if response.row_count != 1 or len(response.outputs) != len(self._outputs):
+            raise InternalError("the server's response does not fit the request")
+        values: dict[str, Sequence[Any]] = {}
+        outputs: dict[str, float | str | NDArray[Any]] = {}
+        for (name, width, row), packed in zip(self._layouts, response.outputs, strict=True):
+            found: Sequence[Any]
+            if row is None:
+                found = packed.texts
+            else:
+                pieces = packed.numbers
+                data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                found = row.unpack(data) if len(data) == row.size else ()
+            if len(found) != width or packed.name != name:
+                raise InternalError(f"the server's response for output {name!r} does not fit the schema")
+            values[name] = found
+            if width == 1:
+                outputs[name] = found[0]
+            elif row is None:
+                outputs[name] = np.array(found, dtype=object)
+            else:
+                outputs[name] = np.frombuffer(data, _DOUBLE)
+        score, label = self._summarise_row(values)
+        return Prediction(
+            score=score,
+            label=label,
+            outputs=outputs,
+            error=_row_error(response.errors[0]) if response.errors else None,
+            model=response.model,
+            version=response.version,
+        )
+
+    def _summarise_row(self, values: dict[str, Sequence[Any]]) -> tuple[float, str | None]:
+        """What `_summarise` gives, of one row."""
+        score: float = values[self._numeric.name][0] if self._numeric else math.nan
+        chosen: float | None = values[self._class.name][0] if self._class else None
+        if self._probability:
+            probabilities = values[self._probability.name]
+            if chosen is None:
+                is_known = not any(map(math.isnan, probabilities))
+                chosen = float(probabilities.index(max(probabilities))) if is_known else math.nan
+            last = self._probability.width - 1
+            score = probabilities[last if last < 2 else _position(chosen, last)]
+        named = self._class or self._probability
+        if named is None or chosen is None:
+            return score, None
+        return score, _name(chosen, named.class_labels)
+
     def _summarise(
         self, outputs: dict[str, NDArray[Any]], row_count: int
     ) -> tuple[Doubles, tuple[str | None, ...]]:
         """The scores and labels of all rows, as `Prediction` defines them."""
-        numeric = (each for each in self._outputs if each.width and each.kind is not OutputKind.TEXT)
-        known = next((outputs[output.name] for output in numeric), None)
-        first = np.full(row_count, np.nan) if known is None else known[:, 0]
+        first = outputs[self._numeric.name][:, 0] if self._numeric else np.full(row_count, np.nan)
         chosen = outputs[self._class.name][:, 0] if self._class else None
         if self._probability:
             probabilities = outputs[self._probability.name]
@@ -270,7 +351,22 @@ def output_columns(outputs: Sequence[Output]) -> list[tuple[str, Output, int]]:
 
 def _names(indices: NDArray[Any], labels: Sequence[str]) -> tuple[str | None, ...]:
     """The names of classes by index; None for an index without a class."""
-    return tuple(labels[int(index)] if 0 <= index < len(labels) else None for index in indices.tolist())
+    return tuple(_name(index, labels) for index in indices.tolist())
+
+
+def _name(index: float, labels: Sequence[str]) -> str | None:
+    return labels[int(index)] if 0 <= index < len(labels) else None
+
+
+def _position(index: float, last: int) -> int:
+    """An index between 0 and `last`; 0 for NaN."""
+    return 0 if math.isnan(index) else int(min(max(index, 0), last))
+
+
+def _row_error(error: prediction_pb2.RowError) -> RowError:
+    return RowError(
+        row=error.row, reason=reason_name(error.reason), feature=error.feature, message=error.message
+    )
 
 
 def _argmax(probabilities: Doubles) -> Doubles:

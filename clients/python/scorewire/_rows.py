@@ -2,8 +2,9 @@
 
 The rules:
 
-- A row is a mapping from feature names to values. A feature that a row leaves
-  out is missing. A name that is not a feature is an error.
+- A row is a mapping from feature names to values. A name that is not a feature is
+  an error. A feature that a row leaves out is missing, where the model allows
+  that; leaving out any other feature is an error.
 - In a batch, a feature that no row names is an error, because it looks like a
   forgotten column. A batch says that a feature is missing by giving it as None.
 - A numpy array has the shape [rows, features], with columns in the schema's
@@ -14,8 +15,10 @@ The rules:
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard
 
 import numpy as np
@@ -23,7 +26,8 @@ from numpy.typing import NDArray
 
 from scorewire._errors import MAX_VIOLATIONS, InvalidRowsError, UnimplementedError, Violation
 from scorewire._models import FeatureKind, Schema
-from scorewire._values import Faults, array_to_doubles, to_doubles, to_texts
+from scorewire._values import Faults, array_to_doubles, to_doubles, to_floats, to_texts
+from scorewire_contract.spelling import meant
 from scorewire_proto.v1 import packed_pb2
 
 if TYPE_CHECKING:
@@ -31,7 +35,31 @@ if TYPE_CHECKING:
 
 Frame: TypeAlias = "pd.DataFrame"
 Row: TypeAlias = Mapping[str, Any]
+_NO_TEXTS: tuple[list[str], Faults] = ([], {})
 Rows: TypeAlias = "Row | Sequence[Row] | NDArray[Any] | Frame"
+
+
+@dataclass(slots=True, eq=False)
+class EncodedRows:
+    """Rows of a schema, ready for the wire: little-endian doubles and texts, both row by row."""
+
+    row_count: int
+    numbers: bytes
+    texts: Sequence[str]
+
+    def message(self) -> packed_pb2.PackedRows:
+        """The rows as a message."""
+        numbers = (self.numbers,) if self.numbers else ()
+        return packed_pb2.PackedRows(row_count=self.row_count, numbers=numbers, texts=self.texts)
+
+    def part(self, start: int, stop: int) -> EncodedRows:
+        """The rows from `start` up to `stop`, without the latter."""
+        width, texts = len(self.numbers) // self.row_count, len(self.texts) // self.row_count
+        return EncodedRows(
+            stop - start,
+            self.numbers[start * width : stop * width],
+            self.texts[start * texts : stop * texts],
+        )
 
 
 class RowEncoder:
@@ -51,17 +79,21 @@ class RowEncoder:
         self._known = frozenset(self._names)
         self._numbers = [f.name for f in schema.features if f.kind is FeatureKind.NUMBER]
         self._texts = [f.name for f in schema.features if f.kind is FeatureKind.TEXT]
+        self._required = frozenset(f.name for f in schema.features if not f.missing_allowed)
+        self._take_numbers = _taker(self._numbers)
+        self._take_texts = _taker(self._texts)
+        self._one_row = struct.Struct(f"<{len(self._numbers)}d")
         self._number_positions = [self._names.index(name) for name in self._numbers]
         self._text_positions = [self._names.index(name) for name in self._texts]
 
-    def encode(self, rows: Rows) -> packed_pb2.PackedRows:
-        """Encode rows as a message.
+    def encode(self, rows: Rows) -> EncodedRows:
+        """Encode rows.
 
         Raises:
             InvalidRowsError: the rows do not fit the schema; the message tells which row and feature.
         """
         if isinstance(rows, Mapping):
-            return self._from_mappings([rows])
+            return self._from_mapping(rows)
         if isinstance(rows, np.ndarray):
             return self._from_array(rows)
         if is_frame(rows):
@@ -71,25 +103,94 @@ class RowEncoder:
         kinds = "a dict, a list of dicts, a numpy array or a pandas data frame"
         return _refuse("rows", f"rows are {kinds}, not {_kind(rows)}")
 
-    def _from_mappings(self, rows: Sequence[Row]) -> packed_pb2.PackedRows:
-        named: set[str] = set()
+    def zeros(self) -> EncodedRows:
+        """One row of zeros, without texts."""
+        return EncodedRows(1, bytes(self._one_row.size), ())
+
+    def take(self, row: Row) -> tuple[Sequence[object], Sequence[object]]:
+        """The numbers and the texts of one row, in the schema's order, as the caller gave them.
+
+        Raises:
+            InvalidRowsError: the row leaves out a feature that it must have, or has another name.
+        """
+        if type(row) is dict and len(row) == len(self._known):
+            try:
+                return self._take_numbers(row), self._take_texts(row)
+            except KeyError:
+                pass  # it lacks a feature and has another name
+        if not row.keys() <= self._known:
+            self._refuse_unknown("rows[0].", row.keys())
+        if absent := self._required - row.keys():
+            self._refuse_absent(self._known - absent)
+        return tuple(map(row.get, self._numbers)), tuple(map(row.get, self._texts))
+
+    def encode_taken(
+        self, row_count: int, numbers: Sequence[object], texts: Sequence[object]
+    ) -> tuple[EncodedRows, set[int]]:
+        """Encode the values of rows as `take` gave them, one row after the other.
+
+        Returns:
+            The rows that fit the schema, and the indices of the others.
+        """
+        doubles, number_faults = to_doubles(numbers)
+        flat, text_faults = to_texts(texts)
+        if not (number_faults or text_faults):
+            return EncodedRows(row_count, _to_bytes(doubles), flat), set()
+        misfits = {row for row, _, _ in self._locate(number_faults, text_faults)}
+        kept = np.array([row for row in range(row_count) if row not in misfits], dtype=np.intp)
+        table = doubles.reshape(row_count, len(self._numbers))[kept]
+        width = len(self._texts)
+        left = [text for row in kept.tolist() for text in flat[row * width : (row + 1) * width]]
+        return EncodedRows(len(kept), _to_bytes(table), left), misfits
+
+    def _from_mapping(self, row: Row) -> EncodedRows:
+        numbers, texts = self.take(row)
+        floats, number_faults = to_floats(numbers)
+        strings, text_faults = to_texts(texts) if texts else _NO_TEXTS
+        if number_faults or text_faults:
+            self._refuse_faults(number_faults, text_faults)
+        return EncodedRows(1, self._one_row.pack(*floats), strings)
+
+    def _from_mappings(self, rows: Sequence[Row]) -> EncodedRows:
+        partial = []
         for index, row in enumerate(rows):
             if not isinstance(row, Mapping):
                 _refuse(f"rows[{index}]", f"a row is a dict of features by name, not {_kind(row)}")
-            if not row.keys() <= self._known:
-                self._refuse_unknown(f"rows[{index}].", row.keys())
-            named.update(row)
-        if len(rows) > 1 and len(named) < len(self._names):
-            self._refuse_absent(named)
-        return _pack(
-            len(rows),
-            self._numbers,
-            to_doubles([row.get(name) for row in rows for name in self._numbers]),
-            self._texts,
-            to_texts([row.get(name) for row in rows for name in self._texts]),
-        )
+            if row.keys() != self._known:
+                if not row.keys() <= self._known:
+                    self._refuse_unknown(f"rows[{index}].", row.keys())
+                partial.append(index)
+        if len(rows) == 1:
+            return self._from_mapping(rows[0])
+        if partial:
+            self._check_partial(rows, partial)
+            numbers = [row.get(name) for row in rows for name in self._numbers]
+            texts = [row.get(name) for row in rows for name in self._texts]
+        else:
+            numbers = [value for row in rows for value in self._take_numbers(row)]
+            texts = [value for row in rows for value in self._take_texts(row)]
+        return self._encoded(len(rows), to_doubles(numbers), to_texts(texts))
 
-    def _from_array(self, rows: NDArray[Any]) -> packed_pb2.PackedRows:
+    def _check_partial(self, rows: Sequence[Row], partial: list[int]) -> None:
+        """Check what rows leave out; `partial` has the indices of those that leave out something."""
+        if len(partial) == len(rows):
+            named = set().union(*(row.keys() for row in rows))
+            if len(named) < len(self._names):
+                self._refuse_absent(named)
+        for index in partial if self._required else ():
+            if absent := self._required - rows[index].keys():
+                _raise(
+                    [
+                        Violation(
+                            field=f"rows[{index}].{name}",
+                            description="the row does not name this feature, and the model requires it",
+                        )
+                        for name in self._names
+                        if name in absent
+                    ]
+                )
+
+    def _from_array(self, rows: NDArray[Any]) -> EncodedRows:
         if rows.ndim != 2:
             hint = ": for one row, rows.reshape(1, -1)" if rows.ndim == 1 else ""
             _refuse("rows", f"an array of rows has two dimensions, not {rows.ndim}{hint}")
@@ -111,9 +212,9 @@ class RowEncoder:
             doubles = array_to_doubles(numbers) if self._numbers else to_doubles([])
         except TypeError as error:
             _refuse(f"rows[0].{self._numbers[0]}", f"takes a number: {error}")
-        return _pack(len(rows), self._numbers, doubles, self._texts, to_texts(texts.reshape(-1).tolist()))
+        return self._encoded(len(rows), doubles, to_texts(texts.reshape(-1).tolist()))
 
-    def _from_frame(self, frame: Frame) -> packed_pb2.PackedRows:
+    def _from_frame(self, frame: Frame) -> EncodedRows:
         names = list(frame.columns)
         if not all(isinstance(name, str) for name in names):
             _refuse("rows", "a data frame's columns are named by text; see DataFrame.columns")
@@ -136,15 +237,45 @@ class RowEncoder:
             columns.append(texts)
             text_faults |= {row * len(self._texts) + column: fault for row, fault in faults.items()}
         flat = [text for row in zip(*columns, strict=True) for text in row]
-        return _pack(len(frame), self._numbers, (table, number_faults), self._texts, (flat, text_faults))
+        return self._encoded(len(frame), (table, number_faults), (flat, text_faults))
+
+    def _encoded(
+        self, row_count: int, doubles: tuple[NDArray[np.float64], Faults], texts: tuple[list[str], Faults]
+    ) -> EncodedRows:
+        """Rows of values that are row-major, with faults by flat position.
+
+        Raises:
+            InvalidRowsError: there are no rows, or a value has a fault.
+        """
+        if not row_count:
+            _refuse("rows", "there are no rows to score")
+        if doubles[1] or texts[1]:
+            self._refuse_faults(doubles[1], texts[1])
+        return EncodedRows(row_count, _to_bytes(doubles[0]), texts[0])
+
+    def _refuse_faults(self, numbers: Faults, texts: Faults) -> NoReturn:
+        _raise(
+            [
+                Violation(field=f"rows[{row}].{name}", description=fault)
+                for row, name, fault in self._locate(numbers, texts)
+            ]
+        )
+
+    def _locate(self, numbers: Faults, texts: Faults) -> list[tuple[int, str, str]]:
+        """The row, the feature and the fault for faults by flat position, in the order of rows."""
+        found = [
+            (position // len(names), names[position % len(names)], fault)
+            for names, faults in ((self._numbers, numbers), (self._texts, texts))
+            for position, fault in faults.items()
+        ]
+        return sorted(found, key=itemgetter(0))
 
     def _refuse_unknown(self, path: str, names: Iterable[object]) -> NoReturn:
         unknown = [name for name in names if name not in self._known]
         violations = []
         for name in unknown:
-            near = difflib.get_close_matches(str(name).lower(), [known.lower() for known in self._names], n=1)
-            hints = [f": did you mean {known!r}?" for known in self._names if known.lower() in near]
-            hint = hints[0] if hints else ""
+            near = meant(str(name), self._names)
+            hint = f": did you mean {near!r}?" if near else ""
             violations.append(
                 Violation(field=f"{path}{name}", description=f"{name!r} is not a feature of this model{hint}")
             )
@@ -182,38 +313,15 @@ def _series_to_doubles(series: pd.Series[Any]) -> tuple[NDArray[np.float64], Fau
     return to_doubles(series.tolist())
 
 
-def _pack(
-    row_count: int,
-    number_names: list[str],
-    doubles: tuple[NDArray[np.float64], Faults],
-    text_names: list[str],
-    texts: tuple[list[str], Faults],
-) -> packed_pb2.PackedRows:
-    """Make the message. `doubles` and `texts` are row-major, and faults have flat positions in them.
-
-    Raises:
-        InvalidRowsError: there are no rows, or a value has a fault.
-    """
-    if not row_count:
-        _refuse("rows", "there are no rows to score")
-    if doubles[1] or texts[1]:
-        _raise(
-            [
-                Violation(field=f"rows[{row}].{name}", description=fault)
-                for row, name, fault in sorted(
-                    (*_locate(number_names, doubles[1]), *_locate(text_names, texts[1])),
-                    key=lambda found: found[0],
-                )
-            ]
-        )
-    numbers = [doubles[0].astype("<f8", copy=False).tobytes()] if number_names else []
-    return packed_pb2.PackedRows(row_count=row_count, numbers=numbers, texts=texts[0])
+def _taker(names: list[str]) -> Callable[[Row], Sequence[object]]:
+    """A function that takes the values of these names from a row that has all of them."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda row: tuple(row[name] for name in names)
 
 
-def _locate(names: list[str], faults: Faults) -> Iterable[tuple[int, str, str]]:
-    for position, fault in faults.items():
-        row, column = divmod(position, len(names))
-        yield row, names[column], fault
+def _to_bytes(doubles: NDArray[np.float64]) -> bytes:
+    return doubles.astype("<f8", copy=False).tobytes()
 
 
 def _kind(value: object) -> str:

@@ -1,11 +1,18 @@
 """A PredictStream call, without I/O, so that both clients share it.
 
 A stream's flow is a generator that yields the next step: take the caller's next
-rows, send a request, wait for a response, emit a result. The rules:
+rows, send a request, wait for a response, emit results. The rules:
 
-- At most `look_ahead` requests are without a response. Rows are taken from the
-  caller only when there is room for another request.
-- Results are emitted in the order of the rows, predictions and errors alike.
+- A batch is sent at once, in one request, or in several that follow each other if
+  it exceeds the limits. A row that is given alone, as a dict, is sent at once if
+  no request is without a response. Otherwise it waits, and the next response
+  sends all rows that wait in one request, a frame. A full frame is sent at once.
+  The thread or task that reads responses sends frames, so that no row waits for
+  the caller's next one.
+- Rows are taken from the caller only while there is room: by default for
+  `MAX_FRAMES` batches or full frames, else for `look_ahead` batches or rows.
+- Results are emitted in the order of the rows, predictions and errors alike, and
+  as soon as the next rows are asked for.
 - A request that the server refuses with SCHEMA_MISMATCH is encoded for the new
   schema and sent once more.
 - If the connection breaks or the server drains, the stream is reopened and every
@@ -16,14 +23,15 @@ rows, send a request, wait for a response, emit a result. The rules:
 from __future__ import annotations
 
 import random
+import threading
 from collections import deque
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
-from scorewire._codec import Codec, Route
+from scorewire._codec import Codec, Exchange, Route
 from scorewire._errors import (
     InternalError,
     InvalidArgumentError,
@@ -32,13 +40,16 @@ from scorewire._errors import (
     UnavailableError,
     error_from_status,
 )
-from scorewire._flows import SCHEMA_MISMATCH, Call, Flows, check_timeout
+from scorewire._flows import Call, Flows, Sleep, check_timeout
 from scorewire._predictions import Prediction, Predictions
 from scorewire._rows import Rows, is_frame
 from scorewire_proto.v1 import packed_pb2
 
-DEFAULT_LOOK_AHEAD = 8
+MAX_FRAMES = 8
 MAX_ATTEMPTS = 3
+# A row that is given alone has one share of a frame, and one more for each KiB of its texts.
+FRAME_SHARES = 1000
+_SHARE_CHARACTERS = 1024
 _FIRST_BACKOFF_SECONDS = 0.1
 _DRAINING = "DRAINING"
 
@@ -77,33 +88,61 @@ class Receive:
     timeout: float
 
 
-@dataclass(frozen=True, slots=True)
-class Sleep:
-    """Wait before the next step."""
-
-    seconds: float
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Emit:
-    """Give a result to the caller."""
+    """Give results to the caller."""
 
-    result: Result
+    results: list[Result]
 
 
 StreamFlow: TypeAlias = Generator[Call | TakeRows | Open | Send | Receive | Sleep | Emit, Any, None]
 
 
+_TAKE_ROWS = TakeRows()
+
+
 @dataclass(slots=True, eq=False)
-class _Slot:
-    """A request of the stream, and its result once there is one."""
+class _Item:
+    """What the caller gave at once, a batch or one row, and its result once there is one."""
+
+    rows: Rows
+    shares: int
+    result: Result | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Frame:
+    """Rows that the server has not answered: those of one batch, or of several items of one row.
+
+    Attributes:
+        number: the correlation id of its requests.
+        items: the items.
+        exchange: its requests and responses.
+        codec: what encoded the rows.
+        refusal: why the rows must be encoded again; None if they need not.
+        renewed: whether the rows were encoded again before.
+    """
 
     number: int
-    rows: Rows
+    items: list[_Item]
+    exchange: Exchange
     codec: Codec
-    request: packed_pb2.PackedPredictRequest | None = None
-    result: Result | None = None
-    rebuilt: bool = False
+    renewed: bool
+    refusal: ScorewireError | None = None
+
+    def finish(self, result: Predictions | ScorewireError) -> None:
+        """Give each item its result."""
+        if isinstance(result, ScorewireError):
+            for item in self.items:
+                item.result = result
+        elif isinstance(self.items[0].rows, Mapping):
+            for item, prediction in zip(self.items, result, strict=True):
+                error = prediction.error
+                item.result = prediction
+                if error is not None and error.row:
+                    item.result = replace(prediction, error=replace(error, row=0))
+        else:
+            self.items[0].result = result
 
 
 def check_batches(batches: object) -> None:
@@ -123,7 +162,10 @@ def check_batches(batches: object) -> None:
 
 
 class StreamWindow:
-    """The window of a stream: its requests whose results are not emitted yet, oldest first.
+    """The window of a stream: what the caller gave and whose results are not emitted yet, oldest first.
+
+    `arrived` and `ended` are for the thread or task that reads responses. All
+    else belongs to the flow.
 
     Raises:
         ValueError: `look_ahead`, `on_error` or `timeout` is out of its range.
@@ -137,11 +179,11 @@ class StreamWindow:
         version: str,
         routing_key: str,
         timeout: float | None,
-        look_ahead: int,
+        look_ahead: int | None,
         on_error: OnError,
     ) -> None:
-        if look_ahead < 1:
-            raise ValueError(f"look_ahead is a number of requests, at least 1, not {look_ahead!r}")
+        if look_ahead is not None and look_ahead < 1:
+            raise ValueError(f"look_ahead is a number of batches or rows, at least 1, not {look_ahead!r}")
         if on_error not in {"raise", "yield"}:
             raise ValueError(f"on_error is 'raise' or 'yield', not {on_error!r}")
         self._flows = flows
@@ -149,102 +191,241 @@ class StreamWindow:
         self._timeout = flows.timeout if timeout is None else check_timeout(timeout)
         self._look_ahead = look_ahead
         self._raises = on_error == "raise"
-        self._slots: deque[_Slot] = deque()
-        self._sent = 0
+        self._codec: Codec
+        self._items: deque[_Item] = deque()
+        self._shares = 0
+        # What could not be encoded together with others: the flow encodes each of them alone.
+        self._suspects: deque[_Item] = deque()
+        # The lock guards what follows.
+        self._lock = threading.Lock()
+        self._waiting: list[_Item] = []
+        self._waiting_shares = 0
+        self._frames: dict[int, _Frame] = {}
+        self._numbers = 0
+        # Requests without a response, and responses that the flow has not received yet.
+        self._unanswered = 0
+        self._arrived = 0
+
+    def arrived(self) -> packed_pb2.PackedPredictStreamRequest | None:
+        """Note that a response has arrived, before the flow gets it; returns a request to send now."""
+        with self._lock:
+            self._arrived += 1
+            self._unanswered -= 1
+            return None if self._unanswered > 0 else self._pack_waiting()
+
+    def ended(self) -> None:
+        """Note that no more responses will arrive on the open stream, before the flow gets to know."""
+        with self._lock:
+            self._arrived += 1
 
     def flow(self) -> StreamFlow:
         """The flow of the stream, from the first rows to the last result."""
-        codec = yield from self._codec()
+        self._codec = yield from self._flows.codec(self._route, self._deadline())
         yield Open()
         failures = 0
         exhausted = False
         while True:
-            while self._slots and (result := self._slots[0].result) is not None:
-                if self._raises and isinstance(result, ScorewireError):
-                    raise result
-                self._slots.popleft()
-                yield Emit(result)
-            if not exhausted and len(self._slots) < self._look_ahead:
-                rows = yield TakeRows()
+            while self._suspects:
+                yield from self._encode(self._suspects.popleft())
+            if results := self._ready():
+                yield Emit(results)
+            elif not exhausted and self._has_room() and not (self._arrived and self._items):
+                rows = yield _TAKE_ROWS
                 if rows is END:
                     exhausted = True
+                    with self._lock:
+                        request = self._pack_waiting()
+                    if request is not None:
+                        yield Send(request)
                 else:
-                    codec = yield from self._add(rows, codec)
-            elif not self._slots:
+                    yield from self._add(rows)
+            elif not self._items:
                 return
             else:
                 try:
                     response = yield Receive(self._timeout)
-                    stale = self._take(response)
+                    frame = self._take(response)
                 except UnavailableError:
                     failures += 1
                     if failures >= MAX_ATTEMPTS:
                         raise
                     yield Sleep(random.uniform(0.5, 1) * _FIRST_BACKOFF_SECONDS * 2**failures)  # noqa: S311 - jitter
-                    yield Open()
-                    for slot in self._slots:
-                        yield from self._send(slot)
+                    yield from self._open_again()
                     continue
                 failures = 0
-                if stale is not None:
-                    codec = yield from self._rebuild(stale)
+                if frame is not None:
+                    yield from self._go_on(frame)
 
-    def _codec(self, stale: Codec | None = None) -> Generator[Call, Any, Codec]:
-        return self._flows.codec(self._route, self._flows.deadline(self._timeout), stale=stale)
+    def _deadline(self) -> float:
+        return self._flows.deadline(self._timeout)
 
-    def _add(self, rows: Rows, codec: Codec) -> Generator[Call | Send, Any, Codec]:
-        """Send the caller's next rows; returns the codec that encoded them."""
-        self._sent += 1
-        slot = _Slot(number=self._sent, rows=rows, codec=codec)
-        self._slots.append(slot)
-        deadline = self._flows.deadline(self._timeout)
+    def _has_room(self) -> bool:
+        if self._look_ahead is not None:
+            return len(self._items) < self._look_ahead
+        return self._shares < MAX_FRAMES * FRAME_SHARES
+
+    def _ready(self) -> list[Result]:
+        """Take out the results that are the next ones in the order of the rows.
+
+        Raises:
+            ScorewireError: the next result is an error, and the caller wants it raised.
+        """
+        results: list[Result] = []
+        items = self._items
+        while items and (result := items[0].result) is not None:
+            if self._raises and isinstance(result, ScorewireError):
+                if not results:
+                    raise result
+                break
+            self._shares -= items.popleft().shares
+            results.append(result)
+        return results
+
+    def _add(self, rows: Rows) -> StreamFlow:
+        """Send the caller's next rows, or let them wait for others."""
+        if not isinstance(rows, Mapping):
+            item = _Item(rows, FRAME_SHARES)
+            self._admit(item)
+            yield from self._encode(item)
+            return
+        # A copy, because the caller may change the row before it is encoded.
+        row = dict(rows)
+        characters = sum(len(value) for value in row.values() if isinstance(value, str))
+        item = _Item(row, 1 + characters // _SHARE_CHARACTERS)
+        self._admit(item)
+        with self._lock:
+            self._waiting.append(item)
+            self._waiting_shares += item.shares
+            is_due = not self._unanswered or self._waiting_shares >= FRAME_SHARES
+            request = self._pack_waiting() if is_due else None
+        if request is not None:
+            yield Send(request)
+
+    def _admit(self, item: _Item) -> None:
+        self._items.append(item)
+        self._shares += item.shares
+
+    def _encode(self, item: _Item, *, renewed: bool = False) -> StreamFlow:
+        """Encode an item alone, for a new schema if it does not fit an old one, and send it."""
         try:
-            slot.codec, slot.request = yield from self._flows.encode(codec, self._route, rows, deadline)
-        except InvalidArgumentError as error:
-            slot.result = error
-        yield from self._send(slot)
-        return slot.codec
-
-    def _send(self, slot: _Slot) -> Generator[Send, Any, None]:
-        if slot.result is None:
-            yield Send(
-                packed_pb2.PackedPredictStreamRequest(correlation_id=slot.number, request=slot.request)
+            self._codec, rows = yield from self._flows.encode(
+                self._codec, self._route, item.rows, self._deadline()
             )
+        except InvalidArgumentError as error:
+            item.result = error
+            return
+        with self._lock:
+            request = self._frame([item], Exchange(self._codec, self._route, rows), renewed=renewed)
+        yield Send(request)
 
-    def _take(self, response: packed_pb2.PackedPredictStreamResponse) -> _Slot | None:
-        """Set the result of the request that a response belongs to.
+    def _pack_waiting(self) -> packed_pb2.PackedPredictStreamRequest | None:
+        items, self._waiting, self._waiting_shares = self._waiting, [], 0
+        return self._pack(items) if items else None
+
+    def _pack(
+        self, items: Iterable[_Item], *, renewed: bool = False
+    ) -> packed_pb2.PackedPredictStreamRequest | None:
+        """Make a frame of items of one row; those that do not fit the schema become suspects."""
+        codec = self._codec
+        packed: list[_Item] = []
+        numbers: list[object] = []
+        texts: list[object] = []
+        for item in items:
+            try:
+                of_row = codec.encoder.take(item.rows)  # type: ignore[arg-type]  # a mapping
+            except InvalidRowsError:
+                self._suspects.append(item)
+            else:
+                packed.append(item)
+                numbers += of_row[0]
+                texts += of_row[1]
+        rows, misfits = codec.encoder.encode_taken(len(packed), numbers, texts)
+        if misfits:
+            self._suspects.extend(item for row, item in enumerate(packed) if row in misfits)
+            packed = [item for row, item in enumerate(packed) if row not in misfits]
+        return self._frame(packed, Exchange(codec, self._route, rows), renewed=renewed) if packed else None
+
+    def _frame(
+        self, items: list[_Item], exchange: Exchange, *, renewed: bool
+    ) -> packed_pb2.PackedPredictStreamRequest:
+        self._numbers += 1
+        frame = _Frame(self._numbers, items, exchange, self._codec, renewed)
+        self._frames[frame.number] = frame
+        return self._request(frame)
+
+    def _request(self, frame: _Frame) -> packed_pb2.PackedPredictStreamRequest:
+        self._unanswered += 1
+        return packed_pb2.PackedPredictStreamRequest(
+            correlation_id=frame.number, request=frame.exchange.request
+        )
+
+    def _open_again(self) -> StreamFlow:
+        yield Open()
+        with self._lock:
+            self._unanswered = self._arrived = 0
+            requests = [self._request(frame) for frame in self._frames.values()]
+            if not requests and (waiting := self._pack_waiting()) is not None:
+                requests = [waiting]
+        for request in requests:
+            yield Send(request)
+
+    def _take(self, response: packed_pb2.PackedPredictStreamResponse) -> _Frame | None:
+        """Take a response to a frame.
 
         Returns:
-            The slot, if its request must be encoded again for a new schema; else None.
+            The frame, if it has a further request or must be encoded again; else None.
 
         Raises:
             InternalError: the response belongs to no open request of this stream.
             UnavailableError: the server drains; another server may take the request.
         """
-        slot = next((slot for slot in self._slots if slot.number == response.correlation_id), None)
-        if slot is None or slot.request is None or slot.result is not None:
+        with self._lock:
+            self._arrived = max(0, self._arrived - 1)
+            frame = self._frames.get(response.correlation_id)
+        if frame is None:
             raise InternalError(f"the server answered request {response.correlation_id}, which is not open")
+        result: Predictions | ScorewireError | None
         if response.HasField("response"):
             try:
-                slot.result = slot.codec.decode(slot.rows, slot.request, response.response)
+                result = frame.exchange.take(response.response)
             except InternalError as error:
-                slot.result = error
-            return None
-        refusal = error_from_status(response.error)
-        if refusal.reason == _DRAINING and isinstance(refusal, UnavailableError):
-            raise refusal
-        if refusal.reason == SCHEMA_MISMATCH and not slot.rebuilt:
-            return slot
-        slot.result = refusal
+                result = error
+        else:
+            result = error_from_status(response.error)
+            if result.reason == _DRAINING and isinstance(result, UnavailableError):
+                raise result
+            if not frame.renewed:
+                frame.refusal = result
+                return frame
+        if result is None:
+            return frame
+        self._close(frame, result)
         return None
 
-    def _rebuild(self, slot: _Slot) -> Generator[Call | Send, Any, Codec]:
-        """Encode a slot's rows for the schema that the server has now, and send them."""
-        slot.rebuilt = True
-        slot.codec = yield from self._codec(stale=slot.codec)
-        try:
-            slot.request = slot.codec.encode(self._route, slot.rows)
-        except InvalidArgumentError as error:
-            slot.result = error
-        yield from self._send(slot)
-        return slot.codec
+    def _close(self, frame: _Frame, result: Predictions | ScorewireError) -> None:
+        with self._lock:
+            del self._frames[frame.number]
+        frame.finish(result)
+
+    def _go_on(self, frame: _Frame) -> StreamFlow:
+        """Send the next request of a frame, or encode its rows again where its codec is out of date."""
+        refusal = frame.refusal
+        if refusal is None:
+            with self._lock:
+                request = self._request(frame)
+            yield Send(request)
+            return
+        codec = yield from self._flows.renewed(frame.codec, self._route, refusal, self._deadline())
+        if codec is None:
+            self._close(frame, refusal)
+            return
+        self._codec = codec
+        with self._lock:
+            del self._frames[frame.number]
+        if isinstance(frame.items[0].rows, Mapping):
+            with self._lock:
+                packed = self._pack(frame.items, renewed=True)
+            if packed is not None:
+                yield Send(packed)
+        else:
+            yield from self._encode(frame.items[0], renewed=True)

@@ -24,6 +24,8 @@ class ModelService:
         statistics: gives the engine's statistics.
         server: gives the answer to GetServer.
         controllable: whether calls may change something.
+        max_rows: the most rows in one call.
+        max_message_bytes: the largest message, in bytes.
     """
 
     def __init__(
@@ -33,11 +35,15 @@ class ModelService:
         server: Callable[[], pb.GetServerResponse],
         *,
         controllable: bool,
+        max_rows: int,
+        max_message_bytes: int,
     ) -> None:
         self._catalog = catalog
         self._statistics = statistics
         self._server = server
         self._controllable = controllable
+        self._max_rows = max_rows
+        self._max_message_bytes = max_message_bytes
 
     def methods(self) -> list[ControlMethod]:
         """All methods of the service."""
@@ -63,7 +69,8 @@ class ModelService:
         if not request.model:
             raise missing_model()
         snapshot = self._catalog.snapshot
-        version = snapshot.route(request.model, request.version).heaviest
+        route = snapshot.route(request.model, request.version)
+        version = route.heaviest
         return pb.GetModelResponse(
             status=self._status(snapshot.models[version.model]),
             version=version.version,
@@ -71,6 +78,11 @@ class ModelService:
             description=version.manifest.description,
             metrics=version.manifest.metrics,
             created_at=version.manifest.created_at,
+            # Any version of a split may answer, so the smallest limit counts.
+            max_rows=min(
+                self._max_rows, *(each.version.max_rows or self._max_rows for each in route.targets)
+            ),
+            max_message_bytes=self._max_message_bytes,
         )
 
     async def _load_version(self, request: pb.LoadVersionRequest) -> pb.LoadVersionResponse:

@@ -392,6 +392,20 @@ def test_numbers_are_read_from_text(text: str, number: float) -> None:
         assert faults == {}
 
 
+def test_nan_of_a_parquet_file_is_empty_in_a_csv(server: FakeServer, tmp_path: Path) -> None:
+    source = tmp_path / "in.parquet"
+    table = {"age": [40.0, math.nan, None], "country": ["pe", "nan", None], "other": [math.nan, 1.5, None]}
+    pq.write_table(pa.table(table), source)
+    assert run(server, source, tmp_path / "out.csv").exit_code == 0
+    assert [
+        (row["age"], row["country"], row["other"], row["score"]) for row in rows_of(tmp_path / "out.csv")
+    ] == [
+        ("40.0", "pe", "", "0.4"),
+        ("", "nan", "1.5", ""),
+        ("", "", "", ""),
+    ]
+
+
 @pytest.mark.parametrize("text", ["", " ", "NA", "n/a", "NaN", "null", "None", "nan", "-nan", "+NaN"])
 def test_some_texts_are_missing_numbers(text: str) -> None:
     # In a column of other texts.

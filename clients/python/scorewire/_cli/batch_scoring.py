@@ -6,7 +6,6 @@ the output, with an error and without a score.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections import deque
@@ -22,6 +21,7 @@ from scorewire._client import Client
 from scorewire._models import FeatureKind, Model, OutputKind, Schema
 from scorewire._predictions import Predictions, has_labels, is_named, output_columns
 from scorewire._values import MAX_EXACT_INTEGER, Faults, to_doubles, to_texts
+from scorewire_contract.spelling import meant
 
 # The texts that mean a missing number in a file, in lower case; capitals count as well.
 MISSING_NUMBERS = frozenset(("", "na", "n/a", "nan", "-nan", "+nan", "null", "none"))
@@ -42,8 +42,8 @@ def added_columns(source: TableReader, model: Model) -> dict[str, type[float] | 
     """
     absent = [feature.name for feature in model.schema.features if feature.name not in source.names]
     if absent:
-        near = difflib.get_close_matches(absent[0], source.names, n=1)
-        hint = f" (its column {near[0]!r} looks like it)" if near else ""
+        near = meant(absent[0], source.names)
+        hint = f" (its column {near!r} looks like it)" if near else ""
         others = f", nor {len(absent) - 1} more that it needs" if len(absent) > 1 else ""
         raise FileError(f"the input has no column {absent[0]!r}, which {model.name} takes{hint}{others}")
     outputs = model.schema.outputs

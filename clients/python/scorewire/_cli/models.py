@@ -179,7 +179,9 @@ def shadow(client: Client, *, model: str, version: str | None, share: float, off
 def rollback(client: Client, *, model: str) -> None:
     """Undo the last change of the routing.
 
-    A new release that became the default by itself counts as a change.
+    A new release that became the default by itself counts as a change. After that
+    is undone, newer releases do not answer calls that name no version; run
+    `scorewire models split MODEL --clear` to let them.
     """
     with console.spinner(f"rolling {model} back"):
         status = client.roll_back(model)
@@ -192,6 +194,11 @@ def rollback(client: Client, *, model: str) -> None:
         parts.append(f"{routing.shadow.share:.1%} of the calls are copied to {routing.shadow.version}")
     left = "1 more step" if status.rollbacks == 1 else f"{status.rollbacks} more steps"
     click.echo(f"{model}: {', '.join(parts)}; {left} back can be taken")
+    if status.pinned_version:
+        click.echo(
+            f"calls that name no version stay with {status.pinned_version}: newer releases do not answer them"
+            f" until you run: scorewire models split {model} --clear"
+        )
 
 
 @_command(models, "stats")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -215,13 +216,18 @@ class _CsvWriter(TableWriter):
 
     def write(self, chunk: Chunk, names: Sequence[str], added: dict[str, list[Any]]) -> None:
         columns = [*(chunk.values(name) for name in names), *added.values()]
-        self._rows.writerows(zip(*columns, strict=True))
+        self._rows.writerows(zip(*map(_without_nan, columns), strict=True))
 
     def finish(self) -> None:
         self._text.flush()
 
     def close(self) -> None:
         self._text.detach()
+
+
+def _without_nan(values: Iterable[Any]) -> list[Any]:
+    """The values with None, which a csv.writer leaves empty, for each NaN."""
+    return [None if isinstance(value, float) and math.isnan(value) else value for value in values]
 
 
 class _ParquetWriter(TableWriter):

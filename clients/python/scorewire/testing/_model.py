@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -39,9 +39,10 @@ class FakeModel:
         version: a semantic version.
         description: for people.
         metrics: evaluation metrics by name.
+        required: the features that a row must have a value for.
 
     Raises:
-        ValueError: the name, the version, a feature's type or the class labels are invalid.
+        ValueError: the name, the version, a feature's type, the class labels or `required` are invalid.
     """
 
     name: str
@@ -51,12 +52,15 @@ class FakeModel:
     version: str = "1.0.0"
     description: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    required: Collection[str] = ()
 
     def __post_init__(self) -> None:
         check_model_name(self.name)
         Version(self.version)
         if not self.features or not set(self.features.values()) <= {float, str}:
             raise ValueError("features are float or str by name, at least one")
+        if unknown := set(self.required) - set(self.features):
+            raise ValueError(f"required features are features: {', '.join(sorted(unknown))} are not")
         if len(self.class_labels) == 1:
             raise ValueError("a classifier has at least two class labels")
 
@@ -70,7 +74,7 @@ class FakeModel:
                 kind=schema_pb2.FEATURE_KIND_NUMBER if is_number else schema_pb2.FEATURE_KIND_TEXT,
                 minimum=float("nan"),
                 maximum=float("nan"),
-                missing_allowed=True,
+                missing_allowed=name not in self.required,
                 unknown_allowed=True,
                 magnitude_limit=float("inf") if is_number else 0.0,
             )
@@ -94,6 +98,9 @@ class FakeModel:
         Raises:
             RowRefusedError: the scoring function refuses the row.
         """
+        for name in self.features:
+            if name in self.required and row[name] is None:
+                raise RowRefusedError(name, f"{name} is missing")
         result = self.score(row)
         values = [float(value) for value in ([result] if isinstance(result, int | float) else result)]
         if not self.class_labels:

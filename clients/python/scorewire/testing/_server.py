@@ -50,17 +50,28 @@ class FakeServer:
         delay: seconds to wait before it answers a call with rows.
         waiting: how many calls are waiting for that delay to pass.
         serving: whether the health service reports the server as serving.
+        max_rows: the most rows in one call; 0 for no limit.
 
     Args:
         models: the models to serve.
         credentials: TLS credentials; None for connections without TLS.
+        port: the port to listen on; 0 for any that is free.
+        max_message_bytes: the largest message; -1 for no limit.
     """
 
-    def __init__(self, *models: FakeModel, credentials: grpc.ServerCredentials | None = None) -> None:
+    def __init__(
+        self,
+        *models: FakeModel,
+        credentials: grpc.ServerCredentials | None = None,
+        port: int = 0,
+        max_message_bytes: int = -1,
+    ) -> None:
         self.calls: list[ReceivedCall] = []
         self.delay = 0.0
         self.waiting = 0
         self.serving = True
+        self.max_rows = 0
+        self._max_message_bytes = max_message_bytes
         self._models: dict[str, dict[str, FakeModel]] = defaultdict(dict)
         self._failures: dict[str, deque[status_pb2.Status]] = defaultdict(deque)
         self._lock = threading.Lock()
@@ -73,14 +84,14 @@ class FakeServer:
             handlers=[self._handlers()],
             options=[
                 ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.max_send_message_length", -1),
+                ("grpc.max_receive_message_length", max_message_bytes),
+                ("grpc.max_send_message_length", max_message_bytes),
             ],
         )
         if credentials is None:
-            self.port = self._server.add_insecure_port("127.0.0.1:0")
+            self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         else:
-            self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
+            self.port = self._server.add_secure_port(f"127.0.0.1:{port}", credentials)
         self._server.start()
 
     @property
@@ -206,6 +217,8 @@ class FakeServer:
             schema = model.schema()
             if request.schema_fingerprint not in {"", schema.fingerprint}:
                 raise _failure(Code.FAILED_PRECONDITION, "SCHEMA_MISMATCH", "the schema is another one")
+            if 0 < self.max_rows < request.rows.row_count:
+                raise _failure(Code.RESOURCE_EXHAUSTED, "TOO_MANY_ROWS", f"more than {self.max_rows} rows")
             try:
                 rows = read_rows(request.rows, schema)
             except ValueError as error:
@@ -245,6 +258,8 @@ class FakeServer:
             schema=model.schema(),
             description=model.description,
             metrics=model.metrics,
+            max_rows=self.max_rows,
+            max_message_bytes=max(0, self._max_message_bytes),
         )
 
     def _check(self, request: health_pb2.HealthCheckRequest) -> health_pb2.HealthCheckResponse:

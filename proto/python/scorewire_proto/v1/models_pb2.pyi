@@ -359,10 +359,16 @@ class GetModelResponse(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    MAX_ROWS_FIELD_NUMBER: _builtins.int
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """The version that the fields below describe."""
     description: _builtins.str
     """For people; may be empty."""
+    max_rows: _builtins.int
+    """The most rows in one call that names this model and version."""
+    max_message_bytes: _builtins.int
+    """The largest message, in bytes, that the server takes or sends."""
     @_builtins.property
     def status(self) -> Global___ModelStatus:
         """The model and all its versions."""
@@ -388,10 +394,12 @@ class GetModelResponse(_message.Message):
         description: _builtins.str = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        max_rows: _builtins.int = ...,
+        max_message_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "schema", b"schema", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "metrics", b"metrics", "schema", b"schema", "status", b"status", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "max_message_bytes", b"max_message_bytes", "max_rows", b"max_rows", "metrics", b"metrics", "schema", b"schema", "status", b"status", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
