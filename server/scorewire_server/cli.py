@@ -26,8 +26,8 @@ class _CannotStart(click.ClickException):
 
 
 def _options(command: click.Command) -> click.Command:
-    for name, purpose in describe().items():
-        command.params.append(click.Option([flag(name)], metavar="VALUE", help=purpose))
+    for name, description in describe().items():
+        command.params.append(click.Option([flag(name)], metavar="VALUE", help=str(description)))
     return command
 
 

@@ -223,13 +223,36 @@ def variable(name: str) -> str:
     return "SCOREWIRE_" + name.upper()
 
 
-def describe() -> dict[str, str]:
-    """For each setting by name: its purpose, its valid values, its variable and its default."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What people read about a setting; its text is the help of the flag.
+
+    Attributes:
+        purpose: what the setting is for.
+        values: its valid values.
+        variable: its environment variable.
+        default: the text of its default; empty if it has none.
+    """
+
+    purpose: str
+    values: str
+    variable: str
+    default: str
+
+    def __str__(self) -> str:
+        default = f"; default {self.default}" if self.default else ""
+        return f"{self.purpose} ({self.values}; {self.variable}{default})"
+
+
+def describe() -> dict[str, Description]:
+    """The description of each setting, by name."""
     described = {}
     for each in fields(Settings):
-        default = "" if each.default is None else f"; default {each.default}"
         kind, purpose = _KINDS[each.name]
-        described[each.name] = f"{purpose} ({kind.description}; {variable(each.name)}{default})"
+        default = "" if each.default is None else str(each.default)
+        described[each.name] = Description(
+            purpose=purpose, values=kind.description, variable=variable(each.name), default=default
+        )
     return described
 
 

@@ -87,8 +87,9 @@ def test_half_a_certificate_is_refused(given: str) -> None:
 def test_every_setting_is_described_with_its_variable() -> None:
     described = describe()
     assert list(described) == [each.name for each in fields(Settings)]
-    for name, text in described.items():
-        assert variable(name) in text
+    for name, description in described.items():
+        assert variable(name) in str(description)
+        assert str(description).startswith(description.purpose)
 
 
 def test_every_default_is_a_value_that_may_be_given() -> None:

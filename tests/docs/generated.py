@@ -1,0 +1,121 @@
+"""The parts of pages that are written from the code and from results.
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end of generated -->`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import fill
+
+from scorewire_server.settings import describe, flag
+from tests.bench.tables import Bar, Findings, Sample, to_markdown
+from tests.docs.pages import PAGES, ROOT, read_anchors
+from tests.families.page import PAGE, read_results
+
+RESULTS = ROOT / "tests/bench/results/engines.json"
+_PART = re.compile(
+    r"(?P<begin><!-- generated: (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end of generated -->)", re.DOTALL
+)
+# The groups of settings, each by its first setting in the order of `Settings`.
+_GROUPS = {
+    "models": "Bundles, versions and control",
+    "listen": "Addresses, TLS and metrics",
+    "engine": "Engine and threads",
+    "trial_seconds": "Loading in a sandbox",
+    "max_rows": "Limits",
+    "drain_seconds": "Stopping",
+    "log_format": "Logs",
+}
+
+
+def update(text: str) -> str:
+    """A page with its generated parts written anew.
+
+    Raises:
+        KeyError: the page has a part of an unknown name.
+    """
+    return _PART.sub(lambda part: f"{part['begin']}\n{PARTS[part['name']]()}\n{part['end']}", text)
+
+
+def pages() -> dict[Path, str]:
+    """The pages with generated parts, and the text that each should have."""
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    return {page: update(text) for page, text in texts.items() if _PART.search(text)}
+
+
+def _server_flags() -> str:
+    sections: list[str] = []
+    for name, described in describe().items():
+        if name in _GROUPS:
+            sections.append(
+                f"### {_GROUPS[name]}\n\n| flag | values | default | meaning |\n|---|---|---|---|"
+            )
+        cells = (
+            f"`{flag(name)}`",
+            described.values,
+            described.default and f"`{described.default}`",
+            described.purpose,
+        )
+        sections[-1] += f"\n| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return "\n\n".join(sections) + "\n"
+
+
+def _families() -> str:
+    text = PAGE.read_text(encoding="utf-8")
+    lines = ["| kind of model | exported | refused | the list |", "|---|---|---|---|"]
+    anchors = read_anchors(text)
+    for section in text.split("\n## ")[1:]:
+        title = section.partition("\n")[0]
+        results = list(read_results(section).values())
+        (anchor,) = (
+            each for each in anchors if each == re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        )
+        lines.append(
+            f"| {title} | {sum(results)} | {len(results) - sum(results)} | [kinds](models.md#{anchor}) |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _findings() -> Findings:
+    told = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return Findings(
+        conditions=told["conditions"],
+        samples=[Sample(**sample) for sample in told["samples"]],
+        bars=[
+            Bar(**{key: bar[key] for key in ("name", "values", "at_least", "at_most")})
+            for bar in told["bars"]
+        ],
+    )
+
+
+def _performance() -> str:
+    return to_markdown(_findings()).partition("\n\n")[2]
+
+
+def _headline() -> str:
+    found = _findings()
+    most = found.depths()[-1]
+    rate, latency = (
+        found.median("native", most, "calls_per_second"),
+        found.median("native", 1, "latency_us"),
+    )
+    empty = found.median("empty C++ (gRPC)", most, "calls_per_second")
+    text = f"""\
+        **Speed: {round(rate, -3):,.0f} predictions a second on one core, and {latency:.0f} µs for one call.**
+        XGBoost with 100 trees of depth 6 on 30 numbers; native engine, one connection, {most} calls in flight
+        for the rate and one at a time for the median latency; h2load on another core of the same machine
+        repeats one row. A C++ gRPC server that runs no model answers {round(empty, -3):,.0f} there.
+        [All results, what they leave out, and how to repeat them](docs/performance.md)."""
+    return fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False) + "\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "server-flags": _server_flags,
+    "families": _families,
+    "performance": _performance,
+    "headline": _headline,
+}
