@@ -93,6 +93,13 @@ def test_quoted_values_may_have_line_ends_and_rows_end_as_on_windows(path: Path)
     assert table["b"].tolist() == ["1", "2"]
 
 
+def test_a_line_that_tells_excel_the_delimiter_is_no_header(path: Path) -> None:
+    path.write_bytes(b"sep=|\r\na,b|c\r\n1,2|3\r\n")
+    file = open_table(path, TableSettings())
+    assert file.read(["a,b", "c"]).to_numpy().tolist() == [["1,2", "3"]]
+    assert file.notes[1].text == "a bar (the first line says so)"
+
+
 def test_a_sample_that_ends_within_a_row_does_no_harm(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_format, "_SAMPLE_CHARACTERS", 10)
     assert _detect(path, "a;b\n1;2\n3,4,5;6\n").delimiter == ";"

@@ -180,24 +180,18 @@ def _inspect(
     """
     columns = find_columns(file.columns, settings)
     inspector = inspect_lines(columns, settings)
-    path, done = file.path, 0
     if file.csv is None:
-        for part in file.read_parts(inspector.inspected, stream.part_lines):
+        for part in file.read_parts(inspector.inspected, stream.part_lines, tell):
             inspector.add(part)
-            done += len(part)
-            tell(f"Looking at the values of {done:,} lines")
-    else:
-        path = copy
-        schema = pa.schema([(name, pa.string()) for name in columns.values()])
-        with parquet.ParquetWriter(path, schema, compression="lz4") as writer:
-            for part in file.read_parts(list(columns.values()), stream.part_lines):
-                inspector.add(part)
-                writer.write_table(pa.Table.from_pandas(part, schema, preserve_index=False))
-                done += len(part)
-                tell(f"Reading {done:,} lines")
-    if not done:
+        return inspector.decide(file.notes), file.path
+    schema = pa.schema([(name, pa.string()) for name in columns.values()])
+    with parquet.ParquetWriter(copy, schema, compression="lz4") as writer:
+        for part in file.read_parts(list(columns.values()), stream.part_lines, tell):
+            inspector.add(part)
+            writer.write_table(pa.Table.from_pandas(part, schema, preserve_index=False))
+    if not parquet.read_metadata(copy).num_rows:
         raise TrainingError(f"{file.path} has no rows: pass a file with data")
-    return inspector.decide(file.notes), path
+    return inspector.decide(file.notes), copy
 
 
 def _connect(folder: Path, settings: StreamSettings) -> duckdb.DuckDBPyConnection:

@@ -16,6 +16,7 @@ from scorewire_training.tables.settings import TableSettings
 _DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 # What spreadsheets of Western countries write where they do not write UTF-8.
 _FALLBACK = "windows-1252"
+_FOR_EXCEL = re.compile(r"sep=(.)\r?\n")
 _BLOCK_BYTES = 1 << 20
 _SAMPLE_CHARACTERS = 1 << 18
 _SAMPLE_RECORDS = 200
@@ -23,11 +24,15 @@ _SAMPLE_RECORDS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CsvFormat:
-    """The format of a CSV file, and how it was found."""
+    """The format of a CSV file, and how it was found.
+
+    The line before the header, if there is one, tells Excel the delimiter: sep=;
+    """
 
     encoding: str
     delimiter: str
     columns: tuple[str, ...]
+    lines_before_header: int
     notes: tuple[TableNote, ...]
 
 
@@ -45,7 +50,12 @@ def detect_csv_format(path: Path, settings: TableSettings) -> CsvFormat:
         whole = not file.read(1)
     if not sample.strip():
         raise TrainingError(f"{path} is not a table: it is empty")
-    delimiter = settings.delimiter or _guess_delimiter(sample, whole=whole)
+    told, delimiter = "given", settings.delimiter
+    if for_excel := _FOR_EXCEL.match(sample):
+        sample = sample[for_excel.end() :]
+        told, delimiter = ("the first line says so", for_excel[1]) if delimiter is None else (told, delimiter)
+    if delimiter is None:
+        told, delimiter = "found from the header and the first rows", _guess_delimiter(sample, whole=whole)
     header, *records = _split(sample, delimiter, whole=whole)
     for number, record in enumerate(records, 1):
         if any(record[len(header) :]):
@@ -53,11 +63,11 @@ def detect_csv_format(path: Path, settings: TableSettings) -> CsvFormat:
                 f"{path} is not a table: row {number} has {len(record)} values and the header {len(header)}, "
                 f"divided by {_name(delimiter)}; pass another --delimiter, or quote values that contain it"
             )
-    told = "given" if settings.delimiter else "found from the header and the first rows"
     return CsvFormat(
         encoding=encoding,
         delimiter=delimiter,
         columns=tuple(name.strip() for name in header),
+        lines_before_header=1 if for_excel else 0,
         notes=(encoding_note, TableNote("delimiter", f"{_name(delimiter)} ({told})")),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,43 +45,62 @@ class TableFile:
             if self.csv is None:
                 frame: pd.DataFrame = parquet.read_table(self.path, columns=list(columns)).to_pandas()
             else:
-                frame = pd.concat(self._read_csv(self.csv, columns, _CHUNK_ROWS), ignore_index=True)
+                frame = pd.concat(self.read_parts(columns, _CHUNK_ROWS), ignore_index=True)
         if not len(frame):
             raise TrainingError(f"{self.path} has no rows: pass a file with data")
         return frame[list(columns)]
 
-    def read_parts(self, columns: Sequence[str], rows: int) -> Iterator[pd.DataFrame]:
+    def read_parts(
+        self, columns: Sequence[str], rows: int, progress: Callable[[str], None] | None = None
+    ) -> Iterator[pd.DataFrame]:
         """The rows in parts of at most this number of rows, in their order, with some of the columns.
+
+        Args:
+            columns: the columns.
+            rows: the rows of a part, at least 1.
+            progress: called with a sentence after each part.
 
         Raises:
             TrainingError: the file is damaged.
         """
+        tell = progress or (lambda _: None)
         with _explained(self.path):
             if self.csv is not None:
-                yield from self._read_csv(self.csv, columns, rows)
-            else:
-                with parquet.ParquetFile(self.path) as file:
-                    for batch in file.iter_batches(rows, columns=list(columns)):
-                        yield batch.to_pandas()[list(columns)]
+                yield from self._read_csv(self.csv, columns, rows, tell)
+                return
+            done = 0
+            with parquet.ParquetFile(self.path) as file:
+                for batch in file.iter_batches(rows, columns=list(columns)):
+                    done += batch.num_rows
+                    yield batch.to_pandas()[list(columns)]
+                    tell(f"Looking at the values of the rows ({done:,} of {file.metadata.num_rows:,})")
 
-    def _read_csv(self, form: CsvFormat, columns: Sequence[str], rows: int) -> Iterator[pd.DataFrame]:
+    def _read_csv(
+        self, form: CsvFormat, columns: Sequence[str], rows: int, tell: Callable[[str], None]
+    ) -> Iterator[pd.DataFrame]:
         places = [self.columns.index(column) for column in columns]
-        # Only an empty cell is missing: NA is a country code.
-        with pd.read_csv(
-            self.path,
-            sep=form.delimiter,
-            encoding=form.encoding,
-            header=0,
-            names=range(len(self.columns)),
-            usecols=places,
-            index_col=False,
-            dtype=str,
-            keep_default_na=False,
-            na_values=[""],
-            chunksize=rows,
-        ) as parts:
+        size = self.path.stat().st_size
+        with (
+            self.path.open("rb") as stream,
+            # Only an empty cell is missing: NA is a country code.
+            pd.read_csv(
+                stream,
+                sep=form.delimiter,
+                encoding=form.encoding,
+                skiprows=form.lines_before_header,
+                header=0,
+                names=range(len(self.columns)),
+                usecols=places,
+                index_col=False,
+                dtype=str,
+                keep_default_na=False,
+                na_values=[""],
+                chunksize=rows,
+            ) as parts,
+        ):
             for part in parts:
                 yield part[places].set_axis(list(columns), axis=1)
+                tell(f"Reading the table, in bytes ({stream.tell():,} of {size:,})")
 
 
 def open_table(path: Path, settings: TableSettings) -> TableFile:

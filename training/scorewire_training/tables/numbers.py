@@ -37,7 +37,7 @@ def _grouped(decimal: str) -> re.Pattern[str]:
 
 _GROUPED = {mark: _grouped(mark) for mark in _MARKS}
 _NO_DIGITS = {mark: f"[{_BLANKS}{other}]" for mark, other in ((".", ","), (",", "."))}
-_PLAIN_COMMA = re.compile(r"[+-]?(?:\d+,?\d*|,\d+)(?:[eE][+-]?\d+)?")
+_PLAIN_COMMA = re.compile(r"[+-]?(?:\d+(?:,\d*)?|,\d+)(?:[eE][+-]?\d+)?")
 
 
 def _parse(texts: pd.Series[str], decimal: str) -> _Floats:
