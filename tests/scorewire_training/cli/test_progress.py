@@ -51,3 +51,20 @@ def test_a_terminal_has_one_line_with_a_bar(
     assert told.out == ""
     assert "Scoring rows (2,000 of 4,000)" in told.err
     assert "━" in told.err
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_lines_that_stay_are_shown_among_the_stages(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
+    with show_stages() as stages:
+        stages("Reading the rows")
+        stages.say(["times: [ISO 8601]", "period: " + "a long text " * 20])
+        stages("Scoring rows (2,000 of 4,000)")
+    told = capsys.readouterr()
+    assert told.out == ""
+    for line in ("times: [ISO 8601]\n", "period: " + "a long text " * 20):
+        assert told.err.count(line) == 1

@@ -168,7 +168,7 @@ class NumberInspector:
             )
         if not self._only and self._differing is not None:
             name, cell, both = self._differing
-            listed = " or ".join(f"{number:,g} (decimal {mark})" for mark, number in both.items())
+            listed = " or ".join(f"{number:.15g} (decimal {mark})" for mark, number in both.items())
             raise TrainingError(
                 f"the numbers of column {name} have 2 readings: {cell} is {listed}, and no value of the "
                 "table excludes one of them; pass --decimal . or --decimal ,"
