@@ -12,6 +12,8 @@ COPY requirements/native.lock ./
 RUN /opt/maturin/bin/pip install --no-cache-dir --no-deps --require-hashes -r native.lock
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
+# Cargo wants to see every crate of the workspace.
+COPY clients/loadtest/native clients/loadtest/native
 COPY server/native server/native
 RUN /opt/maturin/bin/maturin build --release --locked --manifest-path server/native/Cargo.toml --out wheels
 

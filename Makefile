@@ -10,7 +10,7 @@ SOURCES := requirements/system.py proto/generate.py proto/generate_unicode.py pr
 MANIFESTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
 CARGO := $(shell command -v cargo)
-CRATES := server/native
+CRATES := clients/loadtest/native server/native
 RUST := $(shell find $(CRATES) -name '*.rs' -not -path '*/target/*') $(CRATES:%=%/Cargo.toml) \
     $(CRATES:%=%/pyproject.toml) $(CRATES:%=%/README.md) Cargo.toml Cargo.lock .cargo/config.toml
 # Paths of this machine do not get into the wheels.

@@ -25,8 +25,8 @@ DISTRIBUTIONS = {
 }
 # Packages that venv installs.
 BOOTSTRAP = {"pip", "setuptools"}
-# Our own package, which is installed only if cargo is.
-OPTIONAL = {"scorewire-native"}
+# Our own packages, which are installed only if cargo is.
+OPTIONAL = {"scorewire-native", "scorewire-loadtest-native"}
 # Distribution: its modules, if their names differ from its name.
 MODULES = {
     # distributed is an extra of dask; markupsafe has the type of jinja2's texts.

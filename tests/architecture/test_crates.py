@@ -1,4 +1,4 @@
-"""The crates of the native engine have licences that go with Apache-2.0, and nghttp2 has no assertions."""
+"""The crates that we use have licences that go with Apache-2.0, and nghttp2 has no assertions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-CRATE = Path(__file__).parents[2] / "server" / "native"
+ROOT = Path(__file__).parents[2]
+OURS = {"scorewire_native", "scorewire_loadtest_native"}
 # Each crate must be available under at least one of these licences.
 PERMISSIVE = {
     *("0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0"),
@@ -28,11 +29,11 @@ def test_every_crate_has_a_permissive_licence_and_comes_from_the_registry() -> N
         "--locked",
         "--filter-platform=x86_64-unknown-linux-gnu",
     ]
-    told = subprocess.run(command, cwd=CRATE, capture_output=True, text=True, check=True, timeout=120).stdout
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout
     packages = json.loads(told)["packages"]
     assert len(packages) > 30
     for package in packages:
-        if package["name"] == "scorewire_native":
+        if package["name"] in OURS:
             continue
         assert package["source"].startswith("registry+"), package["name"]
         # Every part that is joined by AND must be available under one of them.
@@ -41,10 +42,11 @@ def test_every_crate_has_a_permissive_licence_and_comes_from_the_registry() -> N
             assert ways & PERMISSIVE, f"{package['name']}: {package['license']}"
 
 
-@pytest.mark.skipif(find_spec("scorewire_native") is None, reason="scorewire_native is not built here")
-def test_no_check_of_nghttp2s_makers_can_end_the_process() -> None:
-    spec = find_spec("scorewire_native")
-    assert spec is not None
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_no_check_of_nghttp2s_makers_can_end_the_process(name: str) -> None:
+    spec = find_spec(name)
+    if spec is None:
+        pytest.skip(f"{name} is not built here")
     (folder,) = spec.submodule_search_locations or ()
     (library,) = Path(folder).glob("*.so")
     assert b"__assert_fail" not in library.read_bytes()

@@ -48,7 +48,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 shutil.copyfile(file.locate(), path)
     # Built from a copy, as the image is, which also keeps build files out of the working tree.
     # The image compiles the native engine in another stage; without it, the server runs the reference engine.
-    copied = [path for path in copied_paths() if path != "server/native"]
+    copied = [path for path in copied_paths() if not (ROOT / path / "Cargo.toml").is_file()]
     folders = [path for path in copied if (ROOT / path / "pyproject.toml").is_file()]
     sources = [copy_for_image(folder, context) for folder in folders]
     offline = ("--quiet", "--no-index", "--no-deps")

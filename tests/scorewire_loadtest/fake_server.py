@@ -93,6 +93,10 @@ class FakeServer:
         return response
 
 
+def get_server(request: models_pb2.GetServerRequest, context: grpc.ServicerContext) -> Any:
+    return models_pb2.GetServerResponse(version="1.2.3", engine="fake", description="a fake server")
+
+
 def failure(code: int, reason: str, message: str = "as told") -> status_pb2.Status:
     """A status with an ErrorInfo."""
     status = status_pb2.Status(code=code, message=message)
@@ -116,7 +120,12 @@ def serving(bundle: Bundle) -> Iterator[FakeServer]:
             fake.get_model,
             request_deserializer=models_pb2.GetModelRequest.FromString,
             response_serializer=models_pb2.GetModelResponse.SerializeToString,
-        )
+        ),
+        "GetServer": grpc.unary_unary_rpc_method_handler(
+            get_server,
+            request_deserializer=models_pb2.GetServerRequest.FromString,
+            response_serializer=models_pb2.GetServerResponse.SerializeToString,
+        ),
     }
     server.add_generic_rpc_handlers(
         (

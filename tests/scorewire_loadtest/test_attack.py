@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from scorewire_loadtest.attack import Attack, ClosedLoop, OpenLoop
+from scorewire_loadtest.attack import Attack
 from scorewire_loadtest.calls import PreparedCall
 from scorewire_loadtest.pacing import Constant
+from scorewire_loadtest.plan import ClosedLoop, OpenLoop
 from scorewire_loadtest.results import Results
 from scorewire_loadtest.transport import Reply
 from scorewire_proto.v1 import packed_pb2

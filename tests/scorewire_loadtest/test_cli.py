@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,12 +20,25 @@ from google.rpc import code_pb2
 from rich.console import Console
 
 from scorewire_contract.bundle import Bundle
-from scorewire_loadtest import cli, run
-from scorewire_loadtest.attack import ClosedLoop
+from scorewire_loadtest import cli, run, saturation
+from scorewire_loadtest.plan import ClosedLoop, Plan
 from scorewire_loadtest.transport import Target
 from scorewire_proto.v1 import prediction_pb2
 from tests.bundles import write_sum_bundle
 from tests.scorewire_loadtest.fake_server import FakeServer, failure
+
+GENERATORS = ["native", "python"] if find_spec("scorewire_loadtest_native") else ["python"]
+
+
+@pytest.fixture(params=GENERATORS)
+def generator(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _spare_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests may take the generator's core. Whether that is told is tested elsewhere."""
+    monkeypatch.setattr(saturation, "reasons", lambda _: [])
 
 
 def load(*arguments: object) -> Result:
@@ -53,8 +70,9 @@ def golden(server: FakeServer, *arguments: object) -> Result:
     ],
 )
 def test_right_answers_make_a_run_that_passes(
-    fake_server: FakeServer, tmp_path: Path, how: tuple[str, ...]
+    fake_server: FakeServer, tmp_path: Path, how: tuple[str, ...], generator: str
 ) -> None:
+    how = (*how, "--generator", generator)
     result = golden(
         fake_server, *how, "--slo", "error-rate=0%", "--slo", "max=10s", "--json", tmp_path / "run.json"
     )
@@ -62,6 +80,7 @@ def test_right_answers_make_a_run_that_passes(
     told = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
     assert told["passed"] is True
     assert told["answered"] > 10
+    assert told["generator"]["name"] == generator
     assert (told["wrong"], told["failed"], told["generator"]["unsent"]) == (0, 0, 0)
     assert set(told["latency_us"]) == {"p50", "p90", "p95", "p99", "p99.9", "p99.99"}
     assert sum(second["answered"] for second in told["seconds"]) == told["answered"]
@@ -74,7 +93,9 @@ def test_right_answers_make_a_run_that_passes(
 
 
 @pytest.mark.parametrize("mode", ["unary", "stream"])
-def test_one_wrong_score_in_a_hundred_fails_the_run(fake_server: FakeServer, mode: str) -> None:
+def test_one_wrong_score_in_a_hundred_fails_the_run(
+    fake_server: FakeServer, mode: str, generator: str
+) -> None:
     calls = iter(range(10**9))
 
     def answer(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
@@ -84,7 +105,8 @@ def test_one_wrong_score_in_a_hundred_fails_the_run(fake_server: FakeServer, mod
         return response
 
     fake_server.answer = answer
-    result = golden(fake_server, "--mode", mode, "--warmup", "0s", "--rate", "500/s", "--duration", "1s")
+    how = ("--mode", mode, "--generator", generator)
+    result = golden(fake_server, *how, "--warmup", "0s", "--rate", "500/s", "--duration", "1s")
     assert result.exit_code == 1
     assert "5 wrong" in result.stdout
     assert "value[0] is 1000000000.0, expected" in result.stdout
@@ -100,18 +122,20 @@ def test_a_missed_objective_fails_the_run_and_says_which(fake_server: FakeServer
     ]
 
 
-def test_failures_are_told_by_status_and_reason(fake_server: FakeServer) -> None:
+@pytest.mark.parametrize("mode", ["unary", "stream"])
+def test_failures_are_told_by_status_and_reason(fake_server: FakeServer, mode: str, generator: str) -> None:
     fake_server.answer = lambda _: failure(code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_IN_FLIGHT", "try later")
-    result = golden(fake_server, "--rate", "100/s")
+    result = golden(fake_server, "--rate", "100/s", "--mode", mode, "--generator", generator)
     assert result.exit_code == 1
     for text in ("RESOURCE_EXHAUSTED", "TOO_MANY_IN_FLIGHT", "try later", "No call was answered"):
         assert text in result.stdout
 
 
-def test_rows_of_a_file_are_sent(fake_server: FakeServer, tmp_path: Path) -> None:
+def test_rows_of_a_file_are_sent(fake_server: FakeServer, tmp_path: Path, generator: str) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("country,x1,x0\nde,1,2\n,NaN,3\n", encoding="utf-8")
-    result = short(fake_server, "--input", path, "--model", "sum", "--rows-per-call", "2")
+    how = ("--rows-per-call", "2", "--generator", generator)
+    result = short(fake_server, "--input", path, "--model", "sum", *how)
     assert result.exit_code == 0, result.output
     assert "no scores are known" in result.stdout
     rows = fake_server.requests[0].rows
@@ -188,6 +212,62 @@ def test_a_file_without_the_models_columns_is_refused(fake_server: FakeServer, t
     assert "lacks the columns country, x1" in result.stderr
 
 
+@pytest.mark.parametrize("how", [(), ("--slo", "p99=1h")])
+def test_a_saturated_generator_is_the_first_line_and_cannot_judge(
+    fake_server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: tuple[str, ...]
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(saturation, "MOST_WORK", 0.0)
+    result = golden(fake_server, *how, "--json", tmp_path / "run.json")
+    assert result.stdout.startswith("SATURATED: ")
+    told = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert told["saturated"] is True
+    assert "on a core" in told["saturation"][0]
+    assert (result.exit_code, told["passed"]) == ((3, False) if how else (0, True))
+
+
+def test_a_rate_beyond_any_machine_saturates_each_generator(
+    fake_server: FakeServer, monkeypatch: pytest.MonkeyPatch, generator: str
+) -> None:
+    monkeypatch.undo()
+    # There is always room, so that every delay is the generator's own.
+    how = ("--rate", "20000000/s", "--max-outstanding", "10000000", "--timeout", "1s")
+    result = golden(
+        fake_server,
+        *how,
+        "--generator",
+        generator,
+        "--slo",
+        "error-rate=100%",
+        "--duration",
+        "0.1s",
+        "--warmup",
+        "0s",
+    )
+    assert result.stdout.startswith("SATURATED: ")
+    assert result.exit_code in {1, 3}, result.output
+
+
+def test_the_report_says_when_and_where_it_was_made(fake_server: FakeServer, tmp_path: Path) -> None:
+    golden(fake_server, "--json", tmp_path / "run.json")
+    told = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert datetime.now(UTC) - datetime.fromisoformat(told["date"]) < timedelta(hours=1)
+    assert told["server"] == {"version": "1.2.3", "engine": "fake", "description": "a fake server"}
+    assert told["python"] == platform.python_version()
+    assert told["scorewire"] == version("scorewire-loadtest")
+
+
+def test_a_generator_that_is_not_installed_is_told(
+    fake_server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scorewire_loadtest_native", None)
+    monkeypatch.delitem(sys.modules, "scorewire_loadtest.native_generator", raising=False)
+    monkeypatch.delattr("scorewire_loadtest.native_generator", raising=False)
+    result = golden(fake_server, "--generator", "native")
+    assert result.exit_code == 2
+    assert "install scorewire-loadtest[native], or use --generator python" in result.stderr
+
+
 def test_help_teaches_by_example() -> None:
     result = load("--help")
     assert result.exit_code == 0
@@ -195,8 +275,10 @@ def test_help_teaches_by_example() -> None:
         assert text in result.stdout
 
 
-def test_progress_is_drawn_on_a_terminal_alone(fake_server: FakeServer, tmp_path: Path) -> None:
-    plan = run.Plan(
+def test_progress_is_drawn_on_a_terminal_alone(
+    fake_server: FakeServer, tmp_path: Path, generator: str
+) -> None:
+    plan = Plan(
         target=Target(fake_server.address),
         source=fake_server.bundle,
         load=ClosedLoop(2),
@@ -210,14 +292,14 @@ def test_progress_is_drawn_on_a_terminal_alone(fake_server: FakeServer, tmp_path
     drawn = {}
     for terminal in (True, False):
         with (tmp_path / f"{terminal}").open("w+", encoding="utf-8") as file:
-            run.execute(plan, Console(file=file, force_terminal=terminal, width=120))
+            run.execute(plan, Console(file=file, force_terminal=terminal, width=120), generator=generator)
             file.seek(0)
             drawn[terminal] = file.read()
     assert "answered, 0 failed, 0 wrong" in drawn[True]
     assert drawn[False] == ""
 
 
-def test_ctrl_c_ends_the_run_and_reports_what_came_back(fake_server: FakeServer) -> None:
+def test_ctrl_c_ends_the_run_and_reports_what_came_back(fake_server: FakeServer, generator: str) -> None:
     begun = threading.Event()
 
     def answer(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
@@ -227,7 +309,7 @@ def test_ctrl_c_ends_the_run_and_reports_what_came_back(fake_server: FakeServer)
     fake_server.answer = answer
     command = [sys.executable, "-c", "from scorewire_loadtest.cli import load; load()"]
     command += ["--address", fake_server.address, "--bundle", str(fake_server.bundle.path)]
-    command += ["--duration", "1h", "--warmup", "0s"]
+    command += ["--duration", "1h", "--warmup", "0s", "--generator", generator]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "100"}
     )

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from scorewire_loadtest import report, slo
+from scorewire_loadtest.environment import Environment
 from scorewire_loadtest.results import CallErrors, Generator, Results, Second
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -33,7 +34,14 @@ RESULTS = Results(
     ],
     wrong_examples=[],
     generator=Generator(
-        lag_us={50.0: 61.0, 99.0: 420.0}, max_lag_us=2_310.0, late=12, held=0, unsent=0, busy=0.42
+        name="native",
+        lag_us={50.0: 61.0, 99.0: 420.0},
+        max_lag_us=2_310.0,
+        late=12,
+        held=0,
+        unsent=0,
+        busy=0.42,
+        queued=0.013,
     ),
     seconds=[
         Second(second=0, answered=2_000, failed=0, p50_us=800.0, p99_us=4_000.0, max_us=9_000.0),
@@ -50,12 +58,22 @@ RESULTS = Results(
     ],
     histogram="HISTFAAA",
 )
+ENVIRONMENT = Environment(
+    date="2026-11-29T12:00:00+00:00",
+    scorewire="0.1.0",
+    kernel="Linux 6.1.0",
+    machine="x86_64",
+    cores=4,
+    usable_cores=1,
+    python="3.13.5",
+    server={"version": "0.1.0", "engine": "native", "description": "native, onnxruntime 1.24.1"},
+)
 SETTINGS = {"server": "127.0.0.1:8500", "rows": "golden rows of sum 1.0.0, 2 a call"}
 
 
 def make_report(results: Results = RESULTS, *objectives: str) -> report.Report:
     verdicts = slo.judge(results, [slo.parse_objective(text) for text in objectives])
-    return report.Report(settings=SETTINGS, results=results, verdicts=verdicts)
+    return report.Report(settings=SETTINGS, environment=ENVIRONMENT, results=results, verdicts=verdicts)
 
 
 def shown(told: report.Report) -> str:
@@ -75,7 +93,7 @@ WRONG = replace(
     RESULTS,
     wrong=2,
     wrong_examples=["value[0] is 1.0, expected 2.0"],
-    generator=replace(RESULTS.generator, late=900, held=300, unsent=50, busy=0.97),
+    generator=replace(RESULTS.generator, late=900, held=300, unsent=50, busy=0.97, queued=None),
 )
 NOTHING = replace(
     RESULTS,
@@ -111,8 +129,22 @@ def test_a_run_passes_if_answers_came_and_were_right_and_objectives_are_met() ->
     assert not make_report(NOTHING).passed
 
 
-def test_a_report_without_a_fault_has_no_warning() -> None:
-    assert make_report(RESULTS).warnings == []
+def test_a_report_without_a_fault_has_no_note() -> None:
+    assert make_report(RESULTS).notes == []
+
+
+def test_saturation_is_the_first_line_and_no_objective_counts_as_met() -> None:
+    saturated = replace(RESULTS, generator=replace(RESULTS.generator, busy=0.7, queued=0.25))
+    told = make_report(saturated, "p99=5ms")
+    assert shown(told).splitlines()[0] == report.SATURATED
+    assert all(verdict.met for verdict in told.verdicts)
+    assert not told.passed
+    assert told.answers_were_right
+    assert told.to_json()["saturated"] is True
+    assert told.to_json()["saturation"] == told.saturation
+    # Without an objective, there is nothing to judge.
+    assert make_report(saturated).passed
+    assert make_report(RESULTS).to_json()["saturated"] is False
 
 
 def test_the_json_has_no_number_that_json_lacks() -> None:

@@ -8,7 +8,8 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scorewire_loadtest.results import PERCENTILES, Outcome, Recorder
+from scorewire_loadtest.recorder import Outcome, Recorder
+from scorewire_loadtest.results import PERCENTILES
 
 SECOND = 1_000_000_000
 
@@ -126,7 +127,7 @@ def test_throughput_is_over_the_time_until_the_last_answer() -> None:
 def test_calls_that_were_never_sent_count_against_the_error_rate() -> None:
     recorder = Recorder(begin_ns=0, end_ns=SECOND)
     recorder.record(outcome(0, 10))
-    recorder.unsent = 3
+    recorder.totals.unsent = 3
     assert recorder.results(busy=0.0).error_rate == 0.75
 
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from scorewire_loadtest.results import Recorder, Results
+from scorewire_loadtest.recorder import Recorder
+from scorewire_loadtest.results import Results
 from scorewire_loadtest.slo import METRICS, Objective, judge, parse_objective, show
 from tests.scorewire_loadtest.test_results import SECOND, outcome
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from scorewire_loadtest.calls import PreparedCall
-from scorewire_loadtest.pacing import Pacing
-from scorewire_loadtest.results import Outcome, Recorder, Results
+from scorewire_loadtest.meter import Meter, Work
+from scorewire_loadtest.plan import ClosedLoop, OpenLoop
+from scorewire_loadtest.recorder import Outcome, Recorder
+from scorewire_loadtest.results import Results
 from scorewire_loadtest.timer import Timer
 from scorewire_loadtest.transport import Reply, Transport
 
@@ -23,24 +23,6 @@ _BURST = 8
 _PROBE_NS = 20_000_000
 # The longest sleep of the open loop, so that `stop` takes effect soon.
 _STEP_NS = 200_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class OpenLoop:
-    """Each call is sent when it is due, whether or not earlier calls have been answered.
-
-    While `max_outstanding` calls are in flight, due calls wait; the wait counts as latency.
-    """
-
-    pacing: Pacing
-    max_outstanding: int
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedLoop:
-    """`concurrency` callers, each of which waits for a response before its next call."""
-
-    concurrency: int
 
 
 class Attack:
@@ -82,7 +64,7 @@ class Attack:
 
     async def run(self) -> Results:
         """Make the calls, wait for their responses, and return the results."""
-        busy = asyncio.create_task(self._measure_busy())
+        measured = asyncio.create_task(self._measure_work())
         try:
             async with asyncio.TaskGroup() as group:
                 if isinstance(self._load, OpenLoop):
@@ -93,8 +75,8 @@ class Attack:
                         group.create_task(self._run_caller())
         finally:
             self._done.set()
-            share = await busy
-        return self.recorder.results(busy=share)
+            work = await measured
+        return self.recorder.results(busy=work.busy, queued=work.queued)
 
     def stop(self) -> None:
         """End the run early: send no more calls, and wait for those in flight."""
@@ -126,10 +108,10 @@ class Attack:
                 # Calls that the warm-up could not send would add to the load of the measured part.
                 continue
             if self._is_over():
-                recorder.unsent += counts
+                recorder.totals.unsent += counts
                 continue
             if held:
-                recorder.held += counts
+                recorder.totals.held += counts
             elif counts:
                 recorder.record_lag(clock() - due_ns)
             self._outstanding += 1
@@ -177,29 +159,17 @@ class Attack:
             if now_ns >= self.recorder.begin_ns:
                 self.recorder.record_lag(self._clock() - now_ns - _PROBE_NS)
 
-    async def _measure_busy(self) -> float:
-        """How busy the generator was in the measured part, 0 to 1; see `Generator.busy`."""
+    async def _measure_work(self) -> Work:
+        """What the generator's threads did in the measured part."""
         warmup_s = (self.recorder.begin_ns - self._clock()) / _NS_PER_SECOND
         try:
             async with asyncio.timeout(warmup_s):
                 await self._done.wait()
         except TimeoutError:
-            thread_ns, process_ns, begin_ns = time.thread_time_ns(), time.process_time_ns(), self._clock()
+            meter = Meter()
             await self._done.wait()
-            passed_ns = self._clock() - begin_ns
-            if passed_ns <= 0:
-                return 0.0
-            thread = (time.thread_time_ns() - thread_ns) / passed_ns
-            process = (time.process_time_ns() - process_ns) / passed_ns
-            return min(max(thread, process / _core_count()), 1.0)
-        return 0.0
-
-
-def _core_count() -> int:
-    """The number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+            return meter.read()
+        return Work(0.0, None)
 
 
 def _problem(call: PreparedCall, reply: Reply) -> str:

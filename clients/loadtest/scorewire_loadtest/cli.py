@@ -11,6 +11,7 @@ from rich.console import Console
 from scorewire import TLS
 from scorewire.options import server_options
 from scorewire_loadtest import report, slo
+from scorewire_loadtest.environment import Environment
 from scorewire_loadtest.options import (
     LoadOptions,
     OutputOptions,
@@ -19,8 +20,9 @@ from scorewire_loadtest.options import (
     output_options,
     row_options,
 )
+from scorewire_loadtest.plan import Plan
 from scorewire_loadtest.report import Report
-from scorewire_loadtest.run import Plan, execute
+from scorewire_loadtest.run import GeneratorError, execute
 from scorewire_loadtest.transport import ServerError, Target
 
 _EPILOG = """
@@ -52,10 +54,18 @@ calls that the server refuses count as errors only.
 The scores of golden rows are compared with those in the bundle. For rows of a
 file, only the names and sizes of the outputs are checked.
 
+If the generator itself was the limit, the report begins with SATURATED and the
+reason, and no objective counts as met. Give it a core of its own:
+    taskset --cpu-list 1 scorewire load --bundle models/repurchase/1.0.0
+
 \b
 Exit code: 0 if calls were answered, no answer was wrong and every objective was
-met; 1 otherwise; 2 if the command was used wrongly or the server did not answer.
+met; 1 otherwise; 2 if the command was used wrongly or the server did not answer;
+3 if there are objectives and the generator was saturated, so that they cannot be
+judged.
 """
+# The exit code where there are objectives and a saturated generator.
+_CANNOT_JUDGE = 3
 
 
 @click.command(name="load", epilog=_EPILOG)
@@ -82,18 +92,27 @@ def load(
             duration_s=load.duration,
             timeout_s=load.timeout,
         )
-        results = execute(plan, Console(stderr=True))
-    except (ServerError, ValueError, OSError) as error:
+        measured = execute(plan, Console(stderr=True), generator=load.generator)
+    except (GeneratorError, ServerError, ValueError, OSError) as error:
         raise _UnableError(str(error)) from None
     run_report = Report(
-        settings=plan.describe(), results=results, verdicts=slo.judge(results, list(output.objectives))
+        settings=plan.describe(),
+        environment=Environment.of(measured.begun_at, measured.server),
+        results=measured.results,
+        verdicts=slo.judge(measured.results, list(output.objectives)),
     )
     report.show(run_report, Console())
     try:
         _write(run_report, output)
     except OSError as error:
         raise _UnableError(f"the report cannot be written: {error}") from None
-    sys.exit(0 if run_report.passed else 1)
+    sys.exit(_exit_code(run_report))
+
+
+def _exit_code(run_report: Report) -> int:
+    if run_report.passed:
+        return 0
+    return _CANNOT_JUDGE if run_report.answers_were_right and run_report.saturation else 1
 
 
 def _write(run_report: Report, output: OutputOptions) -> None:

@@ -13,9 +13,9 @@ import click
 
 from scorewire_contract.bundle import Bundle, BundleError, read_bundle
 from scorewire_loadtest import quantities, slo
-from scorewire_loadtest.attack import ClosedLoop, OpenLoop
 from scorewire_loadtest.pacing import Constant, Poisson
-from scorewire_loadtest.run import InputFile
+from scorewire_loadtest.plan import ClosedLoop, InputFile, OpenLoop
+from scorewire_loadtest.run import GENERATORS
 
 _PLOT_SUFFIXES = (".png", ".svg", ".html")
 _DEFAULT_CONCURRENCY = 16
@@ -108,6 +108,7 @@ class LoadOptions:
     duration: float
     warmup: float
     timeout: float
+    generator: str
 
     def check(self) -> None:
         """Check that the options do not contradict each other.
@@ -230,6 +231,13 @@ load_options = _gathered(
         "--warmup", type=_ANY_DURATION, default="1s", show_default=True, help="Load before that; not counted."
     ),
     click.option("--timeout", type=_DURATION, default="5s", show_default=True, help="Timeout of a call."),
+    click.option(
+        "--generator",
+        type=click.Choice(GENERATORS),
+        default="auto",
+        show_default=True,
+        help="What makes the calls: Rust (native), or Python. auto is native where it is installed.",
+    ),
 )
 output_options = _gathered(
     "output",

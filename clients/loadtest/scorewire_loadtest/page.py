@@ -59,13 +59,15 @@ def to_page(report: Report, svg: str) -> str:
     ]
     errors = [[e.code, e.reason or "-", f"{e.count:,}", e.example or "-"] for e in results.errors]
     errors += [["OK", "wrong answer", "", example] for example in results.wrong_examples]
-    notes = "".join(f'<p class="note">{html.escape(text)}</p>' for text in report.warnings)
+    notes = "".join(f'<p class="note">{html.escape(text)}</p>' for text in report.notes)
     # An XML prolog is not allowed within HTML.
     picture = re.sub(r"^.*?(?=<svg)", "", svg, count=1, flags=re.DOTALL)
     return _PAGE.format(
         title=html.escape(headline(results)),
         notes=notes,
-        settings=_html_table([], [list(pair) for pair in report.settings.items()]),
+        settings=_html_table(
+            [], [list(pair) for pair in {**report.settings, **report.environment.describe()}.items()]
+        ),
         latencies=_html_table(list(latencies), [list(latencies.values())] if latencies else []),
         errors=_html_table(["status", "reason", "calls", "message"], errors),
         objectives=_html_table(["objective", "limit", "measured", ""], objectives),

@@ -10,55 +10,68 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from scorewire_loadtest import slo
+from scorewire_loadtest import saturation, slo
+from scorewire_loadtest.environment import Environment
 from scorewire_loadtest.quantities import show_duration
-from scorewire_loadtest.results import LATE_NS, Results
+from scorewire_loadtest.results import Results
 
+# The version of the JSON. It changes if a field is removed or gets another meaning, and not if one is added.
 FORMAT_VERSION = 1
-# If the generator is busier than this, it may be the bottleneck instead of the server.
-BUSY_LIMIT = 0.9
+_ADVICE = (
+    "  Give the generator a core of its own (taskset), use --generator native, or lower the rate or the"
+    " concurrency."
+)
+SATURATED = "SATURATED: these figures are limits of the load generator, not of the server."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The settings of a run by name, its results, and the verdicts on its objectives."""
+    """The settings of a run by name, where it took place, its results, and the verdicts on its objectives."""
 
     settings: dict[str, str]
+    environment: Environment
     results: Results
     verdicts: list[slo.Verdict]
 
     @property
+    def saturation(self) -> list[str]:
+        """Why the results are limits of the generator, as sentences; empty if they are the server's."""
+        return saturation.reasons(self.results)
+
+    @property
+    def answers_were_right(self) -> bool:
+        """Whether calls were answered, and no answer was wrong."""
+        return self.results.answered > 0 and not self.results.wrong
+
+    @property
     def passed(self) -> bool:
-        """Whether calls were answered, no answer was wrong, and every objective was met."""
+        """Whether calls were answered, no answer was wrong, and every objective was met.
+
+        A saturated generator cannot tell whether an objective is met.
+        """
         met = all(verdict.met for verdict in self.verdicts)
-        return met and self.results.answered > 0 and not self.results.wrong
+        return self.answers_were_right and met and not (self.verdicts and self.saturation)
 
     @property
     def warnings(self) -> list[str]:
-        """Reasons not to trust the numbers, as sentences."""
+        """What else to know of the numbers, as sentences."""
         generator, results = self.results.generator, self.results
         found = []
         if not results.answered:
             found.append("No call was answered.")
-        if generator.busy > BUSY_LIMIT:
-            ceiling = results.calls / results.elapsed_s / generator.busy if results.elapsed_s else 0.0
-            found.append(
-                f"The generator was busy {generator.busy:.0%} of the time: these may be its own limits"
-                f" (about {ceiling:,.0f} calls/s here), not the server's."
-            )
         if generator.held or generator.unsent:
             found.append(
                 f"The server fell behind the rate: {generator.held:,} calls left late for want of"
                 f" room among the outstanding ones (their latency has the wait), {generator.unsent:,} were"
                 " never sent."
             )
-        late = generator.late - generator.held
-        if late > 0.01 * max(results.calls, 1):
-            found.append(
-                f"{late:,} calls left more than {show_duration(LATE_NS / 1000)} late through the generator's"
-                " own doing; their latency has the delay."
-            )
         return found
+
+    @property
+    def notes(self) -> list[str]:
+        """Saturation and warnings, in the order in which they are shown."""
+        found = self.saturation
+        return [*([SATURATED, *found] if found else []), *self.warnings]
 
     def to_json(self) -> dict[str, Any]:
         """The report in types of JSON: latencies in microseconds, percentiles with names such as p99."""
@@ -68,8 +81,11 @@ class Report:
         body["generator"]["lag_us"] = {f"p{key:g}": value for key, value in results.generator.lag_us.items()}
         return {
             "format_version": FORMAT_VERSION,
-            "settings": self.settings,
+            "saturated": bool(self.saturation),
+            "saturation": self.saturation,
             "passed": self.passed,
+            **asdict(self.environment),
+            "settings": self.settings,
             "objectives": [
                 {
                     "metric": verdict.objective.metric,
@@ -91,7 +107,14 @@ class Report:
 def show(report: Report, console: Console) -> None:
     """Print a report as tables."""
     results = report.results
-    parts: list[Table | Text] = [_facts(report.settings), Text(), _facts(_totals(results)), Text()]
+    parts: list[Table | Text] = []
+    if found := report.saturation:
+        parts.append(Text(SATURATED, style="bold red"))
+        parts.extend(Text(f"  {reason}", style="red") for reason in found)
+        parts.append(Text(_ADVICE))
+        parts.append(Text())
+    parts += [_facts({**report.settings, **report.environment.describe()}), Text()]
+    parts += [_facts(_totals(results)), Text()]
     if results.latency_us:
         parts.append(_latencies(results))
     if results.errors:
@@ -118,7 +141,8 @@ def _totals(results: Results) -> dict[str, str]:
     }
     if results.row_errors:
         facts["refused rows"] = f"{results.row_errors:,}"
-    facts["generator"] = f"busy {generator.busy:.0%}" + (
+    queued = "not told by this system" if generator.queued is None else f"{generator.queued:.1%}"
+    facts["generator"] = f"{generator.name}, busy {generator.busy:.0%}, in the run queue {queued}" + (
         f"; lag {lag}, max {show_duration(generator.max_lag_us)}" if lag else ""
     )
     return facts

@@ -1,4 +1,4 @@
-"""Gathers the outcomes of calls: latencies, errors, and their course over time.
+"""The results of a run: latencies, errors, and their course over time.
 
 The rules:
 
@@ -16,53 +16,24 @@ The rules:
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-import numpy as np
 from hdrh.histogram import HdrHistogram
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 LAG_PERCENTILES = (50.0, 99.0)
 LATE_NS = 1_000_000
-_HIGHEST_US = 3_600_000_000
+HIGHEST_US = 3_600_000_000
 _DIGITS = 3
-_NS_PER_US = 1_000
-_NS_PER_SECOND = 1_000_000_000
 # Points of the latency distribution for each halving of the share above the percentile.
 _TICKS = 5
-_MAX_EXAMPLES = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How one call ended. Times are readings of one clock, in nanoseconds.
-
-    Attributes:
-        due_ns: when the call was due.
-        sent_ns: when the call was sent.
-        done_ns: when the call ended.
-        code: the name of its gRPC status code.
-        reason: the reason in its ErrorInfo, or "".
-        problem: what was wrong with the answer; "" if it was right.
-        message: the message of its status.
-        row_count: the number of its rows.
-    """
-
-    due_ns: int
-    sent_ns: int
-    done_ns: int
-    code: str
-    reason: str
-    problem: str
-    message: str
-    row_count: int
+MAX_EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Second:
-    """The calls that ended in one second of the run. Latencies are exact."""
+    """The calls that ended in one second of the run. Latencies have at least 3 digits."""
 
     second: int
     answered: int
@@ -87,22 +58,27 @@ class Generator:
     """How well the load generator kept up with its schedule.
 
     Attributes:
+        name: which generator it was: "native" or "python".
         lag_us: by percentile: in an open loop, how late the generator sent calls
             through its own fault; in a closed loop, how late one of its timers fired.
         max_lag_us: the largest lag.
         late: calls that were sent more than 1 ms after they were due.
         held: calls that were sent late because `max_outstanding` calls were in flight.
         unsent: calls that were never sent for the same reason.
-        busy: 0 to 1: the share of time in which the event loop was busy, or the share
-            of its cores that all threads used, whichever is larger.
+        busy: 0 to 1: the share of time in which the generator's thread was on a core, or
+            the share of its cores that all threads used, whichever is larger.
+        queued: 0 to 1: the largest share of time in which one of its threads was ready to
+            run and had no core; None if the system does not tell.
     """
 
+    name: str
     lag_us: dict[float, float]
     max_lag_us: float
     late: int
     held: int
     unsent: int
     busy: float
+    queued: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,133 +143,73 @@ class Results:
         return (self.failed + self.wrong + self.generator.unsent) / due if due else 1.0
 
 
-class Recorder:
-    """Gathers outcomes, and summarizes them as `Results`.
+def histogram(buckets: Iterable[tuple[int, int]] = ()) -> HdrHistogram:
+    """An HDR histogram of microseconds, with pairs of a value and its count."""
+    made = HdrHistogram(1, HIGHEST_US, _DIGITS)
+    for value, count in buckets:
+        made.record_value(value, count)
+    return made
 
-    Args:
-        begin_ns: the end of the warm-up; calls that were due earlier do not count.
-        end_ns: the end of the measured part; no call is due at or after this time.
+
+@dataclass(slots=True, kw_only=True)
+class Totals:
+    """What a generator counted in the measured part of a run.
+
+    Attributes are as in `Results` and `Generator`, apart from these:
+        latencies: of calls that were answered or timed out, in microseconds.
+        lags: of the generator, in microseconds.
     """
 
-    def __init__(self, *, begin_ns: int, end_ns: int) -> None:
-        self.begin_ns = begin_ns
-        self.end_ns = end_ns
-        self.calls = 0
-        self.answered = 0
-        self.wrong = 0
-        self.held = 0
-        self.unsent = 0
-        self.seconds: list[Second] = []
-        self._rows = 0
-        self._row_errors = 0
-        self._late = 0
-        self._max_us = 0
-        self._last_ns = begin_ns
-        self._latencies = HdrHistogram(1, _HIGHEST_US, _DIGITS)
-        self._lags = HdrHistogram(1, _HIGHEST_US, _DIGITS)
-        self._max_lag_us = 0
-        self._errors: Counter[tuple[str, str]] = Counter()
-        self._messages: dict[tuple[str, str], str] = {}
-        self._wrong_examples: list[str] = []
-        # The current second: its number, its latencies, and its counts of answered and failed calls.
-        self._second = 0
-        self._second_us = array("q")
-        self._second_counts = [0, 0]
+    elapsed_s: float = 0.0
+    calls: int = 0
+    answered: int = 0
+    wrong: int = 0
+    rows: int = 0
+    row_errors: int = 0
+    late: int = 0
+    held: int = 0
+    unsent: int = 0
+    max_us: int = 0
+    max_lag_us: int = 0
+    latencies: HdrHistogram = field(default_factory=histogram)
+    lags: HdrHistogram = field(default_factory=histogram)
+    errors: list[CallErrors] = field(default_factory=list)
+    wrong_examples: list[str] = field(default_factory=list)
+    seconds: list[Second] = field(default_factory=list)
 
-    @property
-    def failed(self) -> int:
-        """The number of calls that ended without an answer."""
-        return self.calls - self.answered
-
-    def record(self, outcome: Outcome, row_errors: int = 0) -> None:
-        """Add the outcome of one call."""
-        if outcome.due_ns < self.begin_ns:
-            return
-        self.calls += 1
-        self._last_ns = max(self._last_ns, outcome.done_ns)
-        second = (outcome.done_ns - self.begin_ns) // _NS_PER_SECOND
-        while self._second < second:
-            self._close_second()
-        answered = outcome.code == "OK"
-        if answered:
-            self.answered += 1
-            self._rows += outcome.row_count
-            self._row_errors += row_errors
-            if outcome.problem:
-                self.wrong += 1
-                if len(self._wrong_examples) < _MAX_EXAMPLES:
-                    self._wrong_examples.append(outcome.problem)
-        else:
-            key = (outcome.code, outcome.reason)
-            self._errors[key] += 1
-            self._messages.setdefault(key, outcome.message)
-        self._second_counts[not answered] += 1
-        if answered or outcome.code == "DEADLINE_EXCEEDED":
-            latency_us = min(max(outcome.done_ns - outcome.due_ns, 0) // _NS_PER_US, _HIGHEST_US)
-            self._max_us = max(self._max_us, latency_us)
-            self._latencies.record_value(latency_us)
-            self._second_us.append(latency_us)
-        if outcome.sent_ns - outcome.due_ns > LATE_NS:
-            self._late += 1
-
-    def record_lag(self, lag_ns: int) -> None:
-        """Add one measurement of the generator's lag, in nanoseconds."""
-        lag_us = min(max(lag_ns, 0) // _NS_PER_US, _HIGHEST_US)
-        self._max_lag_us = max(self._max_lag_us, lag_us)
-        self._lags.record_value(lag_us)
-
-    def results(self, *, busy: float) -> Results:
-        """Summarize the outcomes; `busy` as in `Generator`."""
-        if any(self._second_counts):
-            self._close_second()
-        latencies, count = self._latencies, self._latencies.get_total_count()
-        end_ns = max(self.end_ns, self._last_ns)
+    def results(self, *, name: str, busy: float, queued: float | None) -> Results:
+        """Summarize them; the name of the generator, `busy` and `queued` as in `Generator`."""
+        latencies, count = self.latencies, self.latencies.get_total_count()
         return Results(
-            elapsed_s=max(end_ns - self.begin_ns, 0) / _NS_PER_SECOND,
+            elapsed_s=self.elapsed_s,
             calls=self.calls,
             answered=self.answered,
             wrong=self.wrong,
-            rows=self._rows,
-            row_errors=self._row_errors,
-            latency_us=_percentiles(latencies, PERCENTILES, self._max_us),
+            rows=self.rows,
+            row_errors=self.row_errors,
+            latency_us=_percentiles(latencies, PERCENTILES, self.max_us),
             mean_us=float(latencies.get_mean_value()),
             min_us=float(latencies.get_min_value()) if count else 0.0,
-            max_us=float(self._max_us),
-            errors=[
-                CallErrors(code=code, reason=reason, count=number, example=self._messages[code, reason])
-                for (code, reason), number in self._errors.most_common()
-            ],
-            wrong_examples=list(self._wrong_examples),
+            max_us=float(self.max_us),
+            errors=sorted(self.errors, key=lambda error: -error.count),
+            wrong_examples=list(self.wrong_examples),
             generator=Generator(
-                lag_us=_percentiles(self._lags, LAG_PERCENTILES, self._max_lag_us),
-                max_lag_us=float(self._max_lag_us),
-                late=self._late,
+                name=name,
+                lag_us=_percentiles(self.lags, LAG_PERCENTILES, self.max_lag_us),
+                max_lag_us=float(self.max_lag_us),
+                late=self.late,
                 held=self.held,
                 unsent=self.unsent,
                 busy=busy,
+                queued=queued,
             ),
             seconds=list(self.seconds),
             distribution=[
-                (step.percentile_level_iterated_to, float(min(step.value_iterated_to, self._max_us)))
+                (step.percentile_level_iterated_to, float(min(step.value_iterated_to, self.max_us)))
                 for step in (latencies.get_percentile_iterator(_TICKS) if count else ())
             ],
             histogram=latencies.encode().decode("ascii"),
         )
-
-    def _close_second(self) -> None:
-        """Summarize the current second and begin the next one."""
-        p50 = p99 = worst = None
-        if self._second_us:
-            p50, p99, worst = (float(v) for v in np.percentile(self._second_us, [50, 99, 100]))
-        answered, failed = self._second_counts
-        self.seconds.append(
-            Second(
-                second=self._second, answered=answered, failed=failed, p50_us=p50, p99_us=p99, max_us=worst
-            )
-        )
-        self._second += 1
-        self._second_us = array("q")
-        self._second_counts = [0, 0]
 
 
 def _percentiles(histogram: HdrHistogram, wanted: tuple[float, ...], max_us: int) -> dict[float, float]:

@@ -1,139 +1,80 @@
-"""Carries out a run: prepares the calls, makes them, and shows the progress."""
+"""Carries out a run: prepares the calls, and makes them by one of the two generators."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
-import signal
 import sys
-import threading
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, datetime
+from importlib.util import find_spec
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from scorewire import AsyncClient, ScorewireError, ServerInfo
 from scorewire_contract.bundle import Bundle
-from scorewire_loadtest import calls
-from scorewire_loadtest.attack import Attack, ClosedLoop, OpenLoop
+from scorewire_loadtest import calls, python_generator
 from scorewire_loadtest.calls import PreparedCall
-from scorewire_loadtest.pacing import Poisson
-from scorewire_loadtest.quantities import show_duration
-from scorewire_loadtest.results import Recorder, Results
+from scorewire_loadtest.plan import Plan
+from scorewire_loadtest.progress import ProgressBar
+from scorewire_loadtest.results import Results
 from scorewire_loadtest.rows import read_table
-from scorewire_loadtest.streams import StreamTransport
-from scorewire_loadtest.timer import open_timer
-from scorewire_loadtest.transport import ServerError, Target, Transport, UnaryTransport, get_model
+from scorewire_loadtest.transport import ServerError, Target, get_model
 
-# Drawing takes time from the load generator, so the progress bar is drawn rarely.
-_REDRAW_S = 0.5
+# The names of the generators, and `auto` for the native one where it is installed.
+GENERATORS = ("auto", "native", "python")
+# Makes the calls of a plan, and shows the progress.
+Generator = Callable[[Plan, Sequence[PreparedCall], ProgressBar], Results]
 
 
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """A file of rows for a model; `version` is a version or an alias, or "" for the default version."""
-
-    path: Path
-    model: str
-    version: str
+class GeneratorError(Exception):
+    """The generator that was asked for is not installed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """The settings of a run. `streams` is None for unary calls; times are in seconds."""
+class Measurement:
+    """The results of a run, when it began, and what the server says of itself; None if it says nothing."""
 
-    target: Target
-    source: Bundle | InputFile
-    load: OpenLoop | ClosedLoop
-    rows_per_call: int
-    connections: int
-    streams: int | None
-    warmup_s: float
-    duration_s: float
-    timeout_s: float
-
-    def describe(self) -> dict[str, str]:
-        """The settings for people, by name."""
-        source = self.source
-        if isinstance(source, Bundle):
-            rows, checked = f"golden rows of {source.model} {source.version}", "every score"
-        else:
-            rows = f"{source.path} for {source.model} {source.version}".rstrip()
-            checked = "names and sizes of outputs; no scores are known"
-        if isinstance(self.load, ClosedLoop):
-            loop = f"closed, {self.load.concurrency} callers"
-        else:
-            arrivals = "chance" if isinstance(self.load.pacing, Poisson) else "constant"
-            loop = (
-                f"open, {self.load.pacing.rate:g} calls/s, {arrivals} distances,"
-                f" at most {self.load.max_outstanding} outstanding"
-            )
-        calls_kind = "unary" if self.streams is None else f"{self.streams} streams"
-        return {
-            "server": self.target.address,
-            "rows": f"{rows}, {self.rows_per_call} a call",
-            "checked": checked,
-            "loop": loop,
-            "calls": f"{calls_kind} over {self.connections} connections, timeout {self.timeout_s:g} s",
-            "duration": f"{self.duration_s:g} s after {self.warmup_s:g} s of warm-up",
-        }
+    begun_at: datetime
+    server: ServerInfo | None
+    results: Results
 
 
-def execute(plan: Plan, console: Console) -> Results:
+def execute(plan: Plan, console: Console, *, generator: str = "auto") -> Measurement:
     """Carry out a run, with a progress bar if the console is a terminal.
 
     Raises:
+        GeneratorError: the generator is not installed.
         ServerError: the server cannot be reached, or does not have the model or its schema.
         ValueError: the rows do not fit the model.
         OSError: the input file cannot be read.
     """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_execute(plan, console))
+    chosen = choose(generator)
+    prepared, server = asyncio.run(_prepare(plan))
+    begun_at = datetime.now(UTC)
+    with ProgressBar(console, warmup_s=plan.warmup_s, duration_s=plan.duration_s) as bar:
+        return Measurement(begun_at=begun_at, server=server, results=chosen(plan, prepared, bar))
 
 
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    if sys.platform == "win32":
-        return None
-    import uvloop  # noqa: PLC0415 - not available on Windows
+def choose(name: str) -> Generator:
+    """The generator of a name.
 
-    return uvloop.Loop
-
-
-async def _execute(plan: Plan, console: Console) -> Results:
-    prepared = await _prepare(plan)
-    transport: Transport
-    if plan.streams is None:
-        transport = UnaryTransport(plan.target, connections=plan.connections, timeout_s=plan.timeout_s)
-    else:
-        transport = StreamTransport(
-            plan.target, connections=plan.connections, streams=plan.streams, timeout_s=plan.timeout_s
-        )
-    timer = open_timer()
+    Raises:
+        GeneratorError: it is not installed.
+    """
+    if name == "python" or (name == "auto" and find_spec("scorewire_loadtest_native") is None):
+        return python_generator.run
     try:
-        # Existing objects outlive the run, so the garbage collector need not visit them.
-        gc.collect()
-        gc.freeze()
-        attack = Attack(
-            transport=transport,
-            calls=prepared,
-            load=plan.load,
-            warmup_s=plan.warmup_s,
-            duration_s=plan.duration_s,
-            timer=timer,
-        )
-        with _interruptible(attack):
-            async with _progress(plan, attack.recorder, console):
-                return await attack.run()
-    finally:
-        gc.unfreeze()
-        timer.close()
-        await transport.close()
+        from scorewire_loadtest import native_generator  # noqa: PLC0415 - may not be installed
+    except ImportError as error:
+        raise GeneratorError(
+            f"the native generator is not installed ({error}): install scorewire-loadtest[native], or use"
+            f" --generator python, which is slower (Python {sys.version_info[0]}.{sys.version_info[1]})"
+        ) from None
+    return native_generator.run
 
 
-async def _prepare(plan: Plan) -> list[PreparedCall]:
+async def _prepare(plan: Plan) -> tuple[list[PreparedCall], ServerInfo | None]:
     """Get the model from the server, and serialize the calls."""
     source = plan.source
     if isinstance(source, Bundle):
@@ -144,67 +85,23 @@ async def _prepare(plan: Plan) -> list[PreparedCall]:
                 f" its schema is {found.schema.fingerprint}, the bundle's"
                 f" {source.manifest.schema.fingerprint}. Is it another bundle of the same version?"
             )
-        return calls.from_bundle(source, rows_per_call=plan.rows_per_call)
-    found = await get_model(plan.target, source.model, source.version, timeout_s=plan.timeout_s)
-    return calls.from_table(
-        read_table(source.path, found.schema),
-        found.schema,
-        model=source.model,
-        version=source.version,
-        rows_per_call=plan.rows_per_call,
-    )
+        prepared = calls.from_bundle(source, rows_per_call=plan.rows_per_call)
+    else:
+        found = await get_model(plan.target, source.model, source.version, timeout_s=plan.timeout_s)
+        prepared = calls.from_table(
+            read_table(source.path, found.schema),
+            found.schema,
+            model=source.model,
+            version=source.version,
+            rows_per_call=plan.rows_per_call,
+        )
+    return prepared, await _server_info(plan.target, plan.timeout_s)
 
 
-@contextlib.contextmanager
-def _interruptible(attack: Attack) -> Iterator[None]:
-    """Make Ctrl-C end the run early, so that the results so far are reported."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    previous = signal.getsignal(signal.SIGINT)
-    loop.add_signal_handler(signal.SIGINT, attack.stop)
+async def _server_info(target: Target, timeout_s: float) -> ServerInfo | None:
+    """What the server says of itself; None if it does not have that method."""
     try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        signal.signal(signal.SIGINT, previous)
-
-
-@contextlib.asynccontextmanager
-async def _progress(plan: Plan, recorder: Recorder, console: Console) -> AsyncIterator[None]:
-    """Show a progress bar while the block runs, if the console is a terminal."""
-    if not console.is_terminal:
-        yield
-        return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[course]}"),
-        console=console,
-        auto_refresh=False,
-        transient=True,
-    )
-    total_s = plan.warmup_s + plan.duration_s
-    drawing = asyncio.create_task(_draw(bar, total_s, recorder))
-    try:
-        with bar:
-            yield
-    finally:
-        drawing.cancel()
-        await asyncio.gather(drawing, return_exceptions=True)
-
-
-async def _draw(bar: Progress, total_s: float, recorder: Recorder) -> None:
-    task = bar.add_task("warming up", total=total_s, course="")
-    while True:
-        now_ns = time.monotonic_ns()
-        left_s = (recorder.end_ns - now_ns) / 1e9
-        course = f"{recorder.answered:,} answered, {recorder.failed:,} failed, {recorder.wrong:,} wrong"
-        if recorder.seconds and (p99_us := recorder.seconds[-1].p99_us) is not None:
-            course += f", {recorder.seconds[-1].answered:,}/s, p99 {show_duration(p99_us)}"
-        stage = "warming up" if now_ns < recorder.begin_ns else "load" if left_s > 0 else "last answers"
-        bar.update(task, completed=min(total_s - left_s, total_s), description=stage, course=course)
-        bar.refresh()
-        await asyncio.sleep(_REDRAW_S)
+        async with AsyncClient(target.address, timeout=timeout_s, tls=target.tls) as client:
+            return await client.server()
+    except ScorewireError:
+        return None

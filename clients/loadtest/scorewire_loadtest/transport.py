@@ -19,7 +19,7 @@ from scorewire_proto.v1 import packed_pb2
 
 PREDICT = "/scorewire.v1.PredictionService/Predict"
 PREDICT_STREAM = "/scorewire.v1.PredictionService/PredictStream"
-_MAX_MESSAGE_BYTES = 64 << 20
+MAX_MESSAGE_BYTES = 64 << 20
 _DETAILS_KEY = "grpc-status-details-bin"
 _MAX_MESSAGE_CHARS = 200
 _CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
@@ -66,8 +66,8 @@ class Target:
         options: list[tuple[str, int | str]] = [
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.enable_retries", 0),
-            ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ]
         if self.tls is not None:
             if self.tls.server_name is not None:

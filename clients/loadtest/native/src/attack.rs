@@ -1,0 +1,488 @@
+//! Makes the calls of a run: in an open loop on a schedule, in a closed loop one after another.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use mio::{Events, Poll, Token};
+use slab::Slab;
+
+use crate::answers::Answers;
+use crate::connection::{BrokenError, CHUNK_BYTES, Connection, Owner, Read};
+use crate::grpc::{Reply, content, request_fields};
+use crate::http2::event::{Event, PREFIX_BYTES};
+use crate::http2::session::RequestFields;
+use crate::lane::{Answer, Lane, read_answer};
+use crate::meter::Reading;
+use crate::pacing::Pacing;
+use crate::schedule::{Next, Schedule};
+use crate::settings::{Load, Settings};
+use crate::shared::Shared;
+use crate::status::{self, Failure, code};
+use crate::tally::{Call, Tally};
+use crate::timer::{Timer, now_ns};
+
+/// After this many sends in a row, the loop handles responses.
+const BURST: usize = 64;
+/// After this many calls that are not sent, the loop looks for what else there is to do.
+const SKIPS: usize = 100_000;
+/// After this many reads of a connection, it is the turn of the others.
+const READS: usize = 8;
+/// The period in which timeouts are looked for. In a closed loop, how late it begins is the generator's lag.
+const TICK_NS: u64 = 5_000_000;
+/// The pause after a connection that could not be made.
+const RETRY_NS: u64 = 100_000_000;
+const TIMER: Token = Token(usize::MAX);
+
+/// What was counted in a run, and how the generator was.
+pub(crate) struct Totals {
+    pub(crate) tally: Tally,
+    /// How often each distinct answer came: the call, which answer to it, and the count.
+    pub(crate) answers: Vec<(usize, usize, u64)>,
+    /// What the thread did in the measured part, and how long that was.
+    pub(crate) work: Reading,
+    pub(crate) measured_ns: u64,
+}
+
+/// A run.
+pub(crate) struct Attack<'a> {
+    settings: &'a Settings,
+    shared: &'a Shared,
+    poll: Poll,
+    timer: Timer,
+    fields: Arc<RequestFields>,
+    connections: Slab<Connection>,
+    /// The token of each connection that takes new calls.
+    current: Vec<usize>,
+    /// The streams of messages; empty for unary calls.
+    lanes: Vec<Lane>,
+    start_ns: u64,
+    tally: Tally,
+    answers: Answers<'a>,
+    schedule: Option<Schedule>,
+    outstanding: usize,
+    next_call: usize,
+    next_lane: usize,
+    /// The connections with something to write.
+    dirty: Vec<usize>,
+    /// The connections with something more to read.
+    again: Vec<usize>,
+    buffer: Vec<u8>,
+    /// The readings at the begin of the measured part, and when that was.
+    begun: Option<(Reading, u64)>,
+}
+
+impl<'a> Attack<'a> {
+    /// # Errors
+    /// `io::Error`: the system gives no poll or no timer, or there is no memory for a connection.
+    pub(crate) fn new(settings: &'a Settings, shared: &'a Shared) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
+        let start_ns = now_ns();
+        let begin_ns = start_ns + settings.warmup_ns;
+        let schedule = match settings.load {
+            Load::Closed { .. } => None,
+            Load::Open { arrivals, rate, max_outstanding } => {
+                Some(Schedule::new(Pacing::new(arrivals, rate), max_outstanding, start_ns))
+            }
+        };
+        let mut attack = Self {
+            settings,
+            shared,
+            poll,
+            timer,
+            fields: Arc::new(request_fields(settings)),
+            connections: Slab::new(),
+            current: Vec::new(),
+            lanes: (0..settings.streams.unwrap_or(0)).map(|_| Lane::default()).collect(),
+            start_ns,
+            tally: Tally::new(begin_ns, begin_ns + settings.duration_ns),
+            answers: Answers::new(settings.calls.len(), settings.volatile_fields.clone(), &shared.fresh),
+            schedule,
+            outstanding: 0,
+            next_call: 0,
+            next_lane: 0,
+            dirty: Vec::new(),
+            again: Vec::new(),
+            buffer: vec![0; CHUNK_BYTES],
+            begun: None,
+        };
+        for index in 0..settings.connections {
+            let token = attack.open(index, start_ns)?;
+            attack.current.push(token);
+        }
+        Ok(attack)
+    }
+
+    /// Makes the calls, waits for their responses, and returns what was counted.
+    ///
+    /// # Errors
+    /// `io::Error`: the poll or the timer failed, or there is no memory for a connection.
+    pub(crate) fn run(mut self) -> io::Result<Totals> {
+        let mut events = Events::with_capacity(1024);
+        let mut tick_ns = self.start_ns;
+        self.connect(self.start_ns)?;
+        if let Load::Closed { concurrency } = self.settings.load {
+            for caller in 0..concurrency {
+                self.call(caller % self.lane_count(), self.start_ns, self.start_ns)?;
+            }
+        }
+        while !self.is_over(now_ns()) && !self.shared.aborted.load(Relaxed) {
+            let mut wake_ns = tick_ns;
+            if let Some(schedule) = &self.schedule {
+                wake_ns = wake_ns.min(schedule.wake_ns(self.outstanding));
+            }
+            if !self.again.is_empty() || !self.dirty.is_empty() {
+                wake_ns = 0;
+            }
+            let timeout = self.timer.wake_at(wake_ns)?;
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            let now_ns = now_ns();
+            if now_ns >= tick_ns {
+                if self.schedule.is_none() && tick_ns >= self.tally.begin_ns && tick_ns < self.tally.end_ns {
+                    self.tally.lag(now_ns - tick_ns);
+                }
+                self.tick(now_ns)?;
+                tick_ns = now_ns + TICK_NS;
+            }
+            let again = std::mem::take(&mut self.again);
+            let sockets = events.iter().map(|event| event.token()).filter(|token| *token != TIMER);
+            for token in sockets.map(|token| token.0).chain(again) {
+                self.receive(token)?;
+            }
+            self.send_due()?;
+            for token in std::mem::take(&mut self.dirty) {
+                if self.connections.get(token).is_some_and(|connection| connection.is_dirty) {
+                    self.flush(token)?;
+                }
+            }
+        }
+        self.tick(now_ns())?;
+        let (begun, begun_ns) = self.begun.unwrap_or((Reading::now(), now_ns()));
+        self.tally.finish();
+        Ok(Totals {
+            work: Reading::now().since(begun),
+            measured_ns: now_ns() - begun_ns,
+            answers: self.answers.counts(),
+            tally: self.tally,
+        })
+    }
+
+    /// Whether all calls were made and have ended.
+    fn is_over(&self, now_ns: u64) -> bool {
+        self.outstanding == 0
+            && match &self.schedule {
+                None => now_ns >= self.tally.end_ns,
+                Some(schedule) => schedule.is_over(),
+            }
+    }
+
+    /// Does what is to be done from time to time.
+    fn tick(&mut self, now_ns: u64) -> io::Result<()> {
+        if self.shared.stopped.load(Relaxed) {
+            self.tally.end_ns = self.tally.end_ns.min(now_ns).max(self.tally.begin_ns);
+        }
+        if self.begun.is_none() && now_ns >= self.tally.begin_ns {
+            self.begun = Some((Reading::now(), now_ns));
+        }
+        self.shared.answered.store(self.tally.answered, Relaxed);
+        self.shared.failed.store(self.tally.calls - self.tally.answered, Relaxed);
+        if let Ok(mut last) = self.shared.last_second.try_lock() {
+            *last = self.tally.seconds.last().copied();
+        }
+        self.connect(now_ns)?;
+        let mut expired = Vec::new();
+        for (token, connection) in &mut self.connections {
+            connection.expire(now_ns, &mut expired);
+            if !std::mem::replace(&mut connection.is_dirty, true) {
+                self.dirty.push(token);
+            }
+        }
+        let mut stuck = Vec::new();
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            if lane.expire(now_ns, &mut expired)
+                && let Some((token, id)) = lane.stream
+                && self.connections[token].session.has_unsent(id)
+            {
+                stuck.push(index);
+            }
+        }
+        for call in expired {
+            let failure = Failure::new(code::DEADLINE_EXCEEDED, "no answer in time");
+            self.end(call, Reply::Failure(failure), now_ns)?;
+        }
+        for index in stuck {
+            self.give_up(index, now_ns)?;
+        }
+        let idle = self.connections.iter_mut().filter_map(|(token, connection)| {
+            (connection.is_retired && connection.session.is_idle()).then_some(token)
+        });
+        for token in idle.collect::<Vec<_>>() {
+            self.remove(token);
+        }
+        Ok(())
+    }
+
+    /// A new connection, which is made at `connect_ns`. Returns its token.
+    fn open(&mut self, index: usize, connect_ns: u64) -> io::Result<usize> {
+        let connection = Connection::new(index, &self.fields, self.settings.max_message_bytes, connect_ns);
+        let connection = connection.map_err(|BrokenError(why)| io::Error::other(why))?;
+        Ok(self.connections.insert(connection))
+    }
+
+    /// Begins to make the connections that are to be made.
+    fn connect(&mut self, now_ns: u64) -> io::Result<()> {
+        let mut broken = Vec::new();
+        for (token, connection) in &mut self.connections {
+            let registry = self.poll.registry();
+            if let Err(error) = connection.connect(now_ns, self.settings, registry, Token(token)) {
+                broken.push((token, error));
+            }
+        }
+        for (token, error) in broken {
+            self.fail(token, error, now_ns)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, token: usize) -> Connection {
+        let mut connection = self.connections.remove(token);
+        connection.close(self.poll.registry());
+        connection
+    }
+
+    /// Ends a connection that broke, and all calls on it.
+    fn fail(&mut self, token: usize, BrokenError(why): BrokenError, now_ns: u64) -> io::Result<()> {
+        let retry_ns = if self.connections[token].was_connected() { now_ns } else { now_ns + RETRY_NS };
+        let mut connection = self.remove(token);
+        if !connection.is_retired {
+            self.current[connection.index] = self.open(connection.index, retry_ns)?;
+        }
+        let mut failed = Vec::new();
+        for owner in connection.session.take_owners() {
+            match owner {
+                Owner::Call(call) => failed.push(call),
+                Owner::Lane(lane) => failed.extend(self.lanes[lane].close()),
+            }
+        }
+        for call in failed {
+            self.end(call, Reply::Failure(Failure::new(code::UNAVAILABLE, why.clone())), now_ns)?;
+        }
+        Ok(())
+    }
+
+    /// Gives new calls another connection; those on this one go on.
+    fn retire(&mut self, token: usize, now_ns: u64) -> io::Result<()> {
+        let connection = &mut self.connections[token];
+        if !std::mem::replace(&mut connection.is_retired, true) {
+            let index = connection.index;
+            self.current[index] = self.open(index, now_ns)?;
+            self.connect(now_ns)?;
+        }
+        Ok(())
+    }
+
+    /// Reads what has come on a connection.
+    fn receive(&mut self, token: usize) -> io::Result<()> {
+        let mut events = Vec::new();
+        for _ in 0..READS {
+            // A connection may be gone of which the poll had more to tell.
+            let Some(connection) = self.connections.get_mut(token) else { return Ok(()) };
+            let read = connection.read(&mut self.buffer, &mut events);
+            let now_ns = now_ns();
+            for event in events.drain(..) {
+                self.handle(token, event, now_ns)?;
+            }
+            match read {
+                Err(error) => return self.fail(token, error, now_ns),
+                Ok(Read::Nothing) => return self.flush(token),
+                Ok(read) => {
+                    let connection = self.connections.get_mut(token);
+                    if connection.is_some_and(|connection| connection.session.is_closing()) {
+                        self.retire(token, now_ns)?;
+                    }
+                    self.flush(token)?;
+                    if read == Read::All {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        self.again.push(token);
+        Ok(())
+    }
+
+    /// Remembers that a connection has something to write.
+    fn mark(&mut self, token: usize) {
+        if !std::mem::replace(&mut self.connections[token].is_dirty, true) {
+            self.dirty.push(token);
+        }
+    }
+
+    fn flush(&mut self, token: usize) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(token) else { return Ok(()) };
+        match connection.flush() {
+            Ok(()) => Ok(()),
+            Err(error) => self.fail(token, error, now_ns()),
+        }
+    }
+
+    fn handle(&mut self, token: usize, event: Event<Owner>, now_ns: u64) -> io::Result<()> {
+        match event {
+            Event::Ended { owner: Owner::Call(call), ending } => {
+                let reply = match status::failure(&ending) {
+                    Some(failure) => Reply::Failure(failure),
+                    None => content(&ending.body),
+                };
+                self.end(call, reply, now_ns)
+            }
+            Event::Ended { owner: Owner::Lane(lane), ending } => {
+                let ended = || Failure::new(code::UNAVAILABLE, "the server ended the stream");
+                let failure = status::failure(&ending).unwrap_or_else(ended);
+                for call in self.lanes[lane].close() {
+                    self.end(call, Reply::Failure(failure.clone()), now_ns)?;
+                }
+                Ok(())
+            }
+            // A message of a stream that was given up, out of the same read.
+            Event::Message { owner: Owner::Lane(lane), .. }
+                if self.lanes[lane].stream.is_none_or(|(at, _)| at != token) =>
+            {
+                Ok(())
+            }
+            Event::Message { owner: Owner::Lane(lane), message } => self.answer(lane, &message, now_ns),
+            // A unary call has one event.
+            Event::Message { owner: Owner::Call(_), .. } => Ok(()),
+        }
+    }
+
+    /// Hands a message of a stream to its call.
+    fn answer(&mut self, lane: usize, message: &[u8], now_ns: u64) -> io::Result<()> {
+        let Reply::Response(content) = content(message) else { return self.give_up(lane, now_ns) };
+        let (correlation_id, answer) = read_answer(content);
+        match self.lanes[lane].answered(correlation_id) {
+            Ok(None) => Ok(()),
+            Ok(Some(call)) => {
+                let reply = match answer {
+                    Answer::Response(response) => Reply::Response(response),
+                    Answer::Failure(failure) if failure.code != code::OK => Reply::Failure(failure),
+                    _ => Reply::Unreadable("the response cannot be parsed"),
+                };
+                self.end(call, reply, now_ns)
+            }
+            Err(call) => {
+                if let Some(call) = call {
+                    self.end(call, Reply::Unreadable("an answer came out of order"), now_ns)?;
+                }
+                self.give_up(lane, now_ns)
+            }
+        }
+    }
+
+    /// Resets the stream of a lane, and fails the calls on it.
+    fn give_up(&mut self, lane: usize, now_ns: u64) -> io::Result<()> {
+        if let Some((token, id)) = self.lanes[lane].stream {
+            self.connections[token].session.reset(id);
+            self.mark(token);
+        }
+        for call in self.lanes[lane].close() {
+            let failure = Failure::new(code::CANCELLED, "the stream was given up");
+            self.end(call, Reply::Failure(failure), now_ns)?;
+        }
+        Ok(())
+    }
+
+    /// Counts a call that has ended. In a closed loop, its caller makes the next call.
+    fn end(&mut self, call: Call, reply: Reply<'_>, now_ns: u64) -> io::Result<()> {
+        self.outstanding -= 1;
+        let rows = self.settings.calls[call.prepared].rows;
+        match reply {
+            Reply::Response(response) => {
+                self.tally.answer(&call, rows, now_ns);
+                self.answers.add(call.prepared, response, self.tally.counts(&call));
+            }
+            Reply::Unreadable(why) => {
+                self.tally.answer(&call, rows, now_ns);
+                *self.tally.unreadable.entry(why).or_default() += u64::from(self.tally.counts(&call));
+            }
+            Reply::Failure(failure) => self.tally.fail(&call, failure, now_ns),
+        }
+        if self.schedule.is_none() && now_ns < self.tally.end_ns {
+            self.call(call.lane, now_ns, now_ns)?;
+        }
+        Ok(())
+    }
+
+    /// How many lanes there are: streams, or connections of unary calls.
+    fn lane_count(&self) -> usize {
+        self.settings.streams.unwrap_or(self.settings.connections)
+    }
+
+    /// Makes the next call.
+    fn call(&mut self, lane: usize, due_ns: u64, now_ns: u64) -> io::Result<()> {
+        let prepared = self.next_call;
+        self.next_call = (prepared + 1) % self.settings.calls.len();
+        self.outstanding += 1;
+        let deadline_ns = now_ns + self.settings.timeout_ns;
+        let call = Call { prepared, due_ns, sent_ns: now_ns, deadline_ns, lane };
+        let message = &self.settings.calls[prepared].framed;
+        let index = lane % self.settings.connections;
+        // A session that takes no more calls is replaced by a new one, which takes them.
+        for _ in 0..2 {
+            let token = self.current[index];
+            let connection = &mut self.connections[token];
+            let made = match self.lanes.get_mut(lane) {
+                None => connection.call(call, message.clone()).is_ok(),
+                Some(lane_of_call) => {
+                    if lane_of_call.stream.is_none()
+                        && let Ok(id) = connection.session.open_stream(Owner::Lane(lane))
+                    {
+                        lane_of_call.stream = Some((token, id));
+                    }
+                    match lane_of_call.stream {
+                        None => false,
+                        Some((token, id)) => {
+                            let write =
+                                |out: &mut Vec<u8>| lane_of_call.push(call, &message[PREFIX_BYTES..], out);
+                            self.connections[token].session.send_message(id, write);
+                            self.mark(token);
+                            return Ok(());
+                        }
+                    }
+                }
+            };
+            if made {
+                self.mark(token);
+                return Ok(());
+            }
+            self.retire(token, now_ns)?;
+        }
+        let failure = Failure::new(code::UNAVAILABLE, "no connection takes the call");
+        self.outstanding -= 1;
+        self.tally.fail(&call, failure, now_ns);
+        Ok(())
+    }
+
+    /// Makes the calls of an open loop that are due.
+    fn send_due(&mut self) -> io::Result<()> {
+        let Some(mut schedule) = self.schedule.take() else { return Ok(()) };
+        let (mut sent, mut skipped) = (0, 0);
+        while sent < BURST && skipped < SKIPS {
+            let now_ns = now_ns();
+            match schedule.next(now_ns, self.outstanding, &mut self.tally) {
+                Next::Nothing => break,
+                Next::Skipped => skipped += 1,
+                Next::Call(due_ns) => {
+                    self.next_lane = (self.next_lane + 1) % self.lane_count();
+                    self.call(self.next_lane, due_ns, now_ns)?;
+                    sent += 1;
+                }
+            }
+        }
+        self.schedule = Some(schedule);
+        Ok(())
+    }
+}
