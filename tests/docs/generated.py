@@ -60,8 +60,13 @@ def _server_flags() -> str:
             described.default and f"`{described.default}`",
             described.purpose,
         )
-        sections[-1] += f"\n| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        sections[-1] += f"\n| {' | '.join(map(_escape, cells))} |"
     return "\n\n".join(sections) + "\n"
+
+
+def _escape(cell: str) -> str:
+    """Text of a cell in which no character ends the cell or begins a tag."""
+    return cell.replace("|", "\\|").replace("<", "&lt;")
 
 
 def _families() -> str:

@@ -89,6 +89,14 @@ def read_inline_code(text: str) -> Iterator[tuple[str, int]]:
                 yield child.content, (token.map or [0])[0] + 1
 
 
+def read_tags(text: str) -> Iterator[tuple[str, int]]:
+    """The HTML tags in the text, which hide what was meant literally, each with the line of its paragraph."""
+    for token in MarkdownIt("gfm-like", {"linkify": False}).parse(text):
+        for child in token.children or ():
+            if child.type == "html_inline":
+                yield child.content, (token.map or [0])[0] + 1
+
+
 def read_anchors(text: str) -> set[str]:
     """The anchors of the headings, as code hosts make them."""
     tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(text)

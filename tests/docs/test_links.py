@@ -1,4 +1,4 @@
-"""Every link in a page leads to a file that exists, and to a heading that exists."""
+"""Every link in a page leads to a file and a heading that exist, and all of its text is shown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.docs.pages import PAGES, ROOT, read_anchors, read_links
+from tests.docs.pages import PAGES, ROOT, read_anchors, read_links, read_tags
 
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
@@ -27,3 +27,8 @@ def test_links_lead_somewhere(page: Path) -> None:
         elif parts.fragment and parts.fragment not in read_anchors(linked.read_text(encoding="utf-8")):
             wrong.append(f"{page}:{line}: {parts.path} has no heading #{parts.fragment}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_no_text_is_hidden_as_a_tag(page: Path) -> None:
+    assert list(read_tags(page.read_text(encoding="utf-8"))) == []
