@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from importlib.util import find_spec
 
 import click
@@ -11,17 +12,31 @@ import click
 from scorewire_contract.cli import main
 from tests.docs.pages import ROOT
 
-# What a page shows and a test cannot do: it changes the machine, or `make go` runs it.
+# What a page shows and a test does not do, because it changes the machine.
 _ELSEWHERE = {
-    *("apt-get", "cd", "docker", "ghz", "git", "grpcurl", "kill", "kubectl", "make", "npm", "openssl", "pip"),
-    *("python3", "source", "sudo"),
+    "apt-get",
+    "cd",
+    "docker",
+    "git",
+    "kill",
+    "kubectl",
+    "make",
+    "npm",
+    "pip",
+    "python3",
+    "source",
+    "sudo",
 }
+# What is run where it is installed.
+_OPTIONAL = {"curl", "ghz", "grpcurl", "openssl"}
 
 
 def is_run(command: str) -> bool:
     """Whether a test can run a command line of a page."""
     words = _words(command)
-    return bool(words) and words[0] not in _ELSEWHERE and words[:2] != ["python", "-m"]
+    if not words or words[0] in _ELSEWHERE or words[:2] == ["python", "-m"]:
+        return False
+    return words[0] not in _OPTIONAL or shutil.which(words[0]) is not None
 
 
 def check_command(command: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import traceback
@@ -125,8 +124,6 @@ class PageRun:
                 self._run_command(command, shown, line, fails=block.marker == "fails")
 
     def _run_command(self, command: str, shown: list[str], line: int, *, fails: bool) -> None:
-        if command.startswith("curl ") and shutil.which("curl") is None:
-            return
         if re.search(rf"\bscorewire ({'|'.join(_CALLS_A_SERVER)})\b", command) or _GRPC.search(command):
             self._need_server()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SCOREWIRE_")}

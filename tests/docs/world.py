@@ -49,7 +49,7 @@ def make_world(folder: Path) -> World:
             pipeline, sample=train[COLUMNS], name="churn", version=version, output_dir=folder / "models"
         )
     files = folder / "files"
-    files.mkdir()
+    files.mkdir(parents=True)
     train[COLUMNS].to_csv(files / "rows.csv", index=False)
     train[COLUMNS].to_parquet(files / "rows.parquet", index=False)
     # A saved model without a pipeline takes numbers only.

@@ -1,10 +1,11 @@
 """Runs Go clients that are generated from a running server's schema: `python -m tests.go`.
 
-One client scores a row. Another one makes calls continuously while servers restart
-in turn, directly and through nginx, and then 3,000 calls at once; `python -m
-tests.go.rolling` does that for longer. This needs a Go toolchain, the modules of
-client/go.mod, whose checksums are in go.sum, and nginx. With --grpcurl PATH and
---ghz PATH, these programs also call the typed service through reflection.
+One client scores a row, and the snippet of docs/typed-services.md another one. A
+further client makes calls continuously while servers restart in turn, directly and
+through nginx, and then 3,000 calls at once; `python -m tests.go.rolling` does that for
+longer. This needs a Go toolchain, the modules of client/go.mod, whose checksums are in
+go.sum, and nginx. With --grpcurl PATH and --ghz PATH, these programs also call the
+typed service through reflection.
 Continuous integration leaves them out, because building them takes minutes.
 """
 
@@ -20,7 +21,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tests import bundles
-from tests.go.building import Programs, build
+from tests.docs.pages import ROOT, read_blocks
+from tests.docs.world import make_world
+from tests.go.building import CLIENT, Programs, build, build_one
 from tests.go.load import burst
 from tests.go.rolling import RATE, rolling, two_servers
 from tests.processes import COMMAND, serving
@@ -62,7 +65,24 @@ def main() -> int:
                 if ghz is not None:
                     print(f"ghz has of the {engine} engine: {_ghz(ghz, server.address)}", flush=True)
             good &= _loses_no_call(folder / engine, programs, engine)
+        good &= _runs_the_snippet(folder / "snippet")
     return int(not good)
+
+
+def _runs_the_snippet(folder: Path) -> bool:
+    """Whether the snippet of the page scores a row, with the imports of the client in `client`."""
+    page = (ROOT / "docs/typed-services.md").read_text(encoding="utf-8")
+    (snippet,) = (block.text for block in read_blocks(page) if block.language == "go")
+    imports = (CLIENT / "main.go").read_text(encoding="utf-8").partition("import (")[2].partition(")")[0]
+    imports = imports.replace("client/sum", "client/churn").replace('\t"os"\n', "")
+    world = make_world(folder)
+    with serving(folder / "server", world.folder / "models") as server:
+        body = snippet.replace("127.0.0.1:8500", server.address)
+        source = f"package main\n\nimport ({imports})\n\nfunc main() {{\n{body}}}\n"
+        program = build_one(folder / "program", "churn", server.address, source)
+        told = subprocess.run([program], check=True, capture_output=True, text=True).stdout
+    print(f"the snippet of docs/typed-services.md says: {told.strip()}", flush=True)
+    return told.split()[-1] == "1.1.0"
 
 
 def _scores_a_row(programs: Programs, engine: str, address: str) -> bool:

@@ -1,7 +1,8 @@
 """Runs unmodified tritonclient against both engines: `python -m tests.triton`.
 
 tritonclient requires other releases of grpcio and protobuf, so it is installed in
-`.venv-triton`, which `make triton` creates. With --examples FOLDER, scripts from
+`.venv-triton`, which `make triton` creates. The snippet of docs/triton.md and
+examples/triton_client.py are run there, too. With --examples FOLDER, scripts from
 src/python/examples of triton-inference-server/client are run unmodified as well, and
 must exit with 0.
 """
@@ -16,9 +17,13 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.docs.pages import ROOT, read_blocks
+from tests.docs.world import make_world
+from tests.processes import serving
 from tests.triton.serving import served
 
 HERE = Path(__file__).parent
+PAGE = ROOT / "docs/triton.md"
 EXAMPLE_SECONDS = 60
 
 
@@ -41,7 +46,26 @@ def main() -> int:
                 failed = _run([arguments.python, str(example), "-u", server.address], quiet=True) != 0
                 print(f"{'FAILED' if failed else 'passed'} {example.name}", flush=True)
                 failures += failed
+    with tempfile.TemporaryDirectory() as folder:
+        failures += _run_snippets(Path(folder), arguments.python)
     return int(failures > 0)
+
+
+def _run_snippets(folder: Path, python: str) -> int:
+    """Run the snippet of the page, and the example, on the model that they call; returns how many fail."""
+    world = make_world(folder / "world")
+    failures = 0
+    with serving(folder, world.folder / "models") as server:
+        (snippet,) = (
+            block for block in read_blocks(PAGE.read_text(encoding="utf-8")) if block.language == "python"
+        )
+        script = folder / "snippet.py"
+        script.write_text(snippet.text.replace("127.0.0.1:8500", server.address), encoding="utf-8")
+        for path in (script, ROOT / "examples/triton_client.py"):
+            failed = _run([python, str(path), server.address]) != 0
+            print(f"{'FAILED' if failed else 'passed'} {path.name}", flush=True)
+            failures += failed
+    return failures
 
 
 def _run(command: list[str], *, quiet: bool = False) -> int:
