@@ -8,6 +8,7 @@ import pytest
 
 from scorewire_training.errors import TrainingError
 from scorewire_training.repurchase.data import clean_transactions, read_transactions
+from scorewire_training.tables.settings import TableSettings
 
 
 def _online_retail(**changes: list[object]) -> pd.DataFrame:
@@ -167,6 +168,15 @@ def test_data_that_cannot_be_used_is_refused(changes: dict[str, list[object]], m
     table = pd.DataFrame({"customer": ["a", "b"], "time": ["2020-01-01"] * 2, "amount": [1, 2]} | changes)
     with pytest.raises(TrainingError, match=message):
         clean_transactions(table)
+
+
+def test_the_amount_is_from_the_columns_that_are_given() -> None:
+    table = pd.DataFrame(
+        {"customer": ["a"], "time": ["2020-01-01"], "amount": [7], "price": [2.5], "quantity": [2]}
+    )
+    assert clean_transactions(table).lines["amount"].tolist() == [7]
+    settings = TableSettings(columns={"unit_price": "price"})
+    assert clean_transactions(table, settings).lines["amount"].tolist() == [5]
 
 
 def test_a_table_without_an_amount_names_what_is_needed_and_what_is_there() -> None:

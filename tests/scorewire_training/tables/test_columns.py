@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from scorewire_training.errors import TrainingError
-from scorewire_training.tables.columns import match_columns, require_columns
+from scorewire_training.tables.columns import match_columns, note_columns, require_columns
+from scorewire_training.tables.notes import TableNote
 from scorewire_training.tables.settings import TableSettings
 
 SPELLINGS = {"customer": ("customer", "customerid"), "time": ("time", "date"), "invoice": ("invoice",)}
@@ -23,6 +24,23 @@ def test_given_names_come_before_usual_ones() -> None:
         "customer": "Customer ID",
         "time": "invoice",
     }
+
+
+def test_columns_are_told_with_the_names_that_they_have_in_the_table() -> None:
+    given = {"time": "FECHA", "customer": "customer"}
+    found = {
+        "customer": "customer",
+        "time": "FECHA",
+        "invoice": "invoice",
+        "amount": "Total",
+        "country": "country",
+    }
+    assert note_columns(found, given) == [
+        TableNote("columns", "invoice, country (by their names)"),
+        TableNote("customer", "column customer (given)"),
+        TableNote("time", "column FECHA (given)"),
+        TableNote("amount", "column Total (by its name)"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def _read(texts: list[object], date_format: str | None = None) -> list[str]:
         (["03.04.2011 08:30", "13.04.2011 8:30"], "2011-04-03 08:30:00"),
         (["3-4-2011 08:30:15", "13-4-2011 08:30:15"], "2011-04-03 08:30:15"),
         (["3/4/2011 8:30 PM", "3/13/2011 8:30 am"], "2011-03-04 20:30:00"),
+        (["3/4/2011 8:30PM", "3/13/2011 8:30am"], "2011-03-04 20:30:00"),
         (["3/4/2011, 8:30:00 pm", "3/13/2011, 8:30:00 AM"], "2011-03-04 20:30:00"),
         (["03/04/11", "30/04/11", "1/05/11"], "2011-04-03"),
         (["3/4/11 8:26", "3/13/11 8:26"], "2011-03-04 08:26:00"),
@@ -122,6 +123,7 @@ def test_few_values_without_a_reading_are_missing_and_told() -> None:
 def test_a_given_format_is_used_whatever_other_readings_there_are() -> None:
     assert _read(["2011-31-12"], "%Y-%d-%m") == ["2011-12-31 00:00:00"]
     assert _read(["31 Dec 2011"], "%d %b %Y") == ["2011-12-31 00:00:00"]
+    assert _read(["31/12/2011 02:00 +0200"], "%d/%m/%Y %H:%M %z") == ["2011-12-31 00:00:00"]
     # A known format reads its order, with or without a clock.
     assert _read(["03/04/2011", "03/04/2011 08:30"], "%d/%m/%Y")[1] == "2011-04-03 08:30:00"
     with pytest.raises(TrainingError, match=r"50% of column when cannot be read as %d/%m/%Y, '12/31/2011'"):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,3 +97,17 @@ def test_numbers_of_the_file_stay_as_they_are() -> None:
     reading, notes = _decide(column)
     assert notes == {}
     np.testing.assert_array_equal(reading.read(column), column)
+
+
+def test_decimals_of_a_file_are_numbers_and_not_texts() -> None:
+    column = pd.Series([Decimal("1.500"), None, Decimal("2.250")], dtype=object, name="price")
+    reading, notes = _decide(column)
+    assert notes == {}
+    np.testing.assert_array_equal(reading.read(column), [1.5, np.nan, 2.25])
+
+
+def test_an_infinite_number_of_a_file_is_refused_where_every_number_counts() -> None:
+    column = pd.Series([1.0, np.nan, -np.inf], name="price")
+    assert _decide(column)[0].read(column).tolist()[2] == -np.inf
+    with pytest.raises(TrainingError, match=r"price has '-inf', which is not a finite number: .* \(row 3\)"):
+        _decide(column, strict=True)

@@ -75,10 +75,13 @@ def explain_option(role: str) -> str:
 
 
 def note_columns(found: Mapping[str, str], given: Mapping[str, str]) -> list[TableNote]:
-    """Which columns were taken as what."""
-    return [
+    """Which columns were taken as what; those that have the name of their meaning in one note."""
+    own = [role for role, column in found.items() if column == role and role not in given]
+    notes = [TableNote("columns", f"{', '.join(own)} (by their names)")] if own else []
+    return notes + [
         TableNote(role, f"column {column} ({'given' if role in given else 'by its name'})")
         for role, column in found.items()
+        if role not in own
     ]
 
 

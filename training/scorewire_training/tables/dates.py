@@ -24,7 +24,7 @@ MAX_UNREADABLE_SHARE = 0.05
 _MAX_CELLS = 5
 _ISO = "ISO8601"
 _CLOCKS = (
-    "", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p",
+    "", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %I:%M:%S%p",
     ", %H:%M", ", %H:%M:%S", ", %I:%M %p", ", %I:%M:%S %p",
 )  # fmt: skip
 _ZONE = re.compile(r":\d\d(?:\.\d+)?\s*(?:Z|[+-]\d\d:?\d\d)$", re.IGNORECASE)
@@ -55,11 +55,8 @@ class _Order:
         return times, used
 
 
-def _shape(text: str) -> str:
-    return re.sub(r"\d+", "0", text.lower()).replace("pm", "am")
-
-
 def _shapes(texts: pd.Series[str]) -> pd.Series[str]:
+    """The texts without their numbers: 03/04/2011 8:30 PM has the shape 0/0/0 0:0 am."""
     lower = texts.str.lower().str.replace(r"\d+", "0", regex=True)
     return lower.str.replace("pm", "am")
 

@@ -57,6 +57,15 @@ def _parse(texts: pd.Series[str], decimal: str) -> _Floats:
     return numbers
 
 
+def _read_typed(column: pd.Series[Any]) -> pd.Series[float] | None:
+    """The numbers of a column whose values are numbers and not texts; None for other columns."""
+    typed = pd.api.types.is_numeric_dtype(column.dtype)
+    # Decimals of Parquet are objects.
+    if not typed and column.dtype == object:
+        typed = pd.api.types.infer_dtype(column, skipna=True) in ("decimal", "floating", "integer")
+    return column.astype("float64") if typed else None
+
+
 @dataclass(frozen=True, slots=True)
 class NumberReading:
     """How the numbers of a table are read."""
@@ -65,8 +74,8 @@ class NumberReading:
 
     def read(self, column: pd.Series[Any]) -> pd.Series[float]:
         """The numbers of a column as float64; NaN where missing or unreadable."""
-        if pd.api.types.is_numeric_dtype(column.dtype):
-            return column.astype("float64")
+        if (typed := _read_typed(column)) is not None:
+            return typed
         codes, values = pd.factorize(read_texts(column))
         numbers = np.append(_parse(pd.Series(values, dtype=object), self.decimal), np.nan)
         # The code of a missing value is -1, the last element.
@@ -75,11 +84,12 @@ class NumberReading:
 
 @dataclass(slots=True)
 class _Column:
-    """What was found in one column: the number of rows, and the values that no mark reads."""
+    """What was found in one column: the number of rows, the values that no mark reads, an infinite number."""
 
     rows: int = 0
     unreadable_count: int = 0
     unreadable: list[Cell] = field(default_factory=list)
+    infinite: Cell | None = None
 
 
 class NumberInspector:
@@ -101,7 +111,11 @@ class NumberInspector:
         name = str(column.name)
         state = self._columns.setdefault(name, _Column())
         first_row, state.rows = state.rows + 1, state.rows + len(column)
-        if pd.api.types.is_numeric_dtype(column.dtype):
+        if (typed := _read_typed(column)) is not None:
+            infinite = np.isinf(typed.to_numpy())
+            if infinite.any() and state.infinite is None:
+                position = int(infinite.argmax())
+                state.infinite = Cell(first_row + position, str(typed.iloc[position]))
             return
         found = read_texts(column)
         codes, values = pd.factorize(found)
@@ -148,7 +162,7 @@ class NumberInspector:
                 read, with `strict` a single value.
         """
         for name, state in self._columns.items():
-            cells = state.unreadable
+            cells = state.unreadable or ([state.infinite] if strict and state.infinite else [])
             if strict and cells:
                 raise TrainingError(
                     f"column {name} has {cells[0].value!r}, which is not a finite number: correct it or "

@@ -5,12 +5,12 @@ from __future__ import annotations
 import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from scorewire_training.errors import TrainingError
 
 # Its year, month, day, hour and minute differ from each other, so that a format shows whether it has them.
-_EXAMPLE = datetime(2011, 12, 31, 13, 45)
+_EXAMPLE = datetime(2011, 12, 31, 13, 45, tzinfo=UTC)
 _NO_DELIMITERS = '"\r\n'
 
 
