@@ -82,9 +82,11 @@ LAYERS: dict[str, Layers] = {
         ("_control", "_stream"),
         ("_base_client",),
         ("_flows",),
+        ("_readiness",),
         ("_codec",),
         ("_predictions", "_rows"),
         ("_channels", "_methods", "_models", "_statistics", "_values"),
+        ("_addresses", "_diagnosis"),
         ("_errors",),
     ),
     "scorewire_loadtest": (

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from scorewire import (
     AsyncClient,
     Client,
+    DeadlineExceededError,
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
@@ -146,6 +147,17 @@ def test_a_version_is_unloaded_and_loaded_again(client: Any) -> None:
     states = {each.version: each.state for each in status.versions}
     assert states["1.0.0"] is VersionState.SERVING
     assert score(client, version="1.0.0") == expected("1.0.0")
+
+
+def test_a_version_is_waited_for_until_it_serves(client: Any) -> None:
+    client.wait_ready()
+    client.wait_ready("sum", "1.0.0")
+    client.unload_version("sum", "1.0.0")
+    client.wait_ready("sum")
+    with pytest.raises(DeadlineExceededError, match="sum 1.0.0 is UNLOADED"):
+        client.wait_ready("sum", "1.0.0", timeout=1)
+    client.load_version("sum", "1.0.0")
+    client.wait_ready("sum", "1.0.0")
 
 
 def test_a_version_that_routing_names_is_not_unloaded(client: Any) -> None:

@@ -41,7 +41,7 @@ def server() -> Iterator[FakeServer]:
 class Blocking:
     """The blocking client; streams return lists."""
 
-    def __init__(self, address: str, **settings: Any) -> None:
+    def __init__(self, address: Any, **settings: Any) -> None:
         self.client = Client(address, **settings)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
@@ -59,6 +59,9 @@ class Blocking:
     def health(self, *args: Any, **kwargs: Any) -> Any:
         return self.client.health(*args, **kwargs)
 
+    def wait_ready(self, *args: Any, **kwargs: Any) -> None:
+        self.client.wait_ready(*args, **kwargs)
+
     def close(self) -> None:
         self.client.close()
 
@@ -69,7 +72,7 @@ class Blocking:
 class Awaiting:
     """The asyncio client; each call runs to its end in an event loop."""
 
-    def __init__(self, address: str, **settings: Any) -> None:
+    def __init__(self, address: Any, **settings: Any) -> None:
         self.runner = asyncio.Runner()
         self.client = AsyncClient(address, **settings)
 
@@ -93,6 +96,9 @@ class Awaiting:
     def health(self, *args: Any, **kwargs: Any) -> Any:
         return self.runner.run(self.client.health(*args, **kwargs))
 
+    def wait_ready(self, *args: Any, **kwargs: Any) -> None:
+        self.runner.run(self.client.wait_ready(*args, **kwargs))
+
     def close(self) -> None:
         self.runner.run(self.client.close())
 
@@ -105,7 +111,7 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Makes clients of one kind, and closes them when the test ends."""
     made: list[Any] = []
 
-    def make(address: str, **settings: Any) -> Any:
+    def make(address: Any, **settings: Any) -> Any:
         made.append(request.param(address, **settings))
         return made[-1]
 

@@ -24,7 +24,7 @@ from scorewire._errors import (
     UnavailableError,
     error_from_call,
 )
-from scorewire._flows import Call, Flow, Sleep, check_response
+from scorewire._flows import READY_TIMEOUT, Call, Flow, Sleep, check_response
 from scorewire._methods import PREDICT_STREAM, Method
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
@@ -55,16 +55,20 @@ class AsyncClient(AsyncControl):
     """An asyncio client of a Scorewire server, bound to the event loop of its first call.
 
     A call that fails with UNAVAILABLE is retried up to twice, with growing pauses,
-    within its timeout. The first call opens the connection. A client cannot be
-    used after a fork: create it in the process that uses it.
+    within its timeout, and on another server if there are several. The first call
+    opens the connection. A client cannot be used after a fork: create it in the
+    process that uses it.
 
     Args:
-        address: HOST:PORT of the server, or unix:PATH.
+        address: HOST:PORT of the server, or HOST for port 8500, or unix:PATH. Calls
+            are spread over several servers if it is a list of such addresses, or
+            `dns:///HOST:PORT` for all addresses that DNS has for the host.
         timeout: default timeout of a method, in seconds.
-        channels: number of connections, used in turn. One is enough unless a
-            single connection, or a single server behind a load balancer, is the
-            bottleneck.
-        tls: TLS settings; None for a connection without TLS.
+        channels: number of connections to each server, used in turn. One is enough
+            unless a single connection, or a single server behind a load balancer,
+            is the bottleneck.
+        tls: True for TLS that trusts the authorities that grpc ships, or TLS
+            settings; None or False for a connection without TLS.
         max_message_bytes: the largest request and the largest response, in bytes.
 
     Raises:
@@ -271,12 +275,30 @@ class AsyncClient(AsyncControl):
         """
         return await self._run(self._flows.health(model, timeout))
 
+    async def wait_ready(
+        self, model: str = "", version: str = "", *, timeout: float | None = READY_TIMEOUT
+    ) -> None:
+        """Wait until a model serves, or one version of it, or the server.
+
+        Args:
+            model: the model's name; "" for the server as a whole.
+            version: a version or an alias; "" for the model's default.
+            timeout: seconds; None for the client's timeout.
+
+        Raises:
+            FailedPreconditionError: the version, or each version of the model that could serve, is
+                refused; raised at once.
+            DeadlineExceededError: the timeout has passed; the message tells the last state, such as
+                LOADING.
+        """
+        await self._run(self._flows.wait_ready(model, version, timeout))
+
     def _make_channel(self) -> grpc.aio.Channel:
         self._loop = asyncio.get_running_loop()
         options, credentials = self._settings.options(), self._settings.credentials()
         if credentials is None:
-            return grpc.aio.insecure_channel(self._settings.address, options)
-        return grpc.aio.secure_channel(self._settings.address, credentials, options)
+            return grpc.aio.insecure_channel(self._settings.target.uri(), options)
+        return grpc.aio.secure_channel(self._settings.target.uri(), credentials, options)
 
     def _stub(self, method: Method) -> Any:
         stub = super()._stub(method)
@@ -299,11 +321,18 @@ class AsyncClient(AsyncControl):
             result: _T = stop.value
             return result
 
-    async def _invoke(self, call: Call) -> Any:
+    async def _invoke(self, call: Call | Sleep) -> Any:
+        if isinstance(call, Sleep):
+            return await asyncio.sleep(call.seconds)
+        if self._stubs is None and self._settings.target.must_look_up:
+            await asyncio.to_thread(self._settings.target.uri)
         try:
             return check_response(await self._stub(call.method)(call.request, timeout=call.timeout))
         except grpc.RpcError as error:
-            raise error_from_call(error) from error
+            failure = error_from_call(error)
+            if isinstance(failure, UnavailableError) and not failure.reason:
+                failure = await asyncio.to_thread(self._explained, failure, call)
+            raise failure from error
         except asyncio.CancelledError:
             self._raise_if_closed()
             raise
@@ -339,7 +368,9 @@ class AsyncClient(AsyncControl):
                         yield result
                 else:
                     try:
-                        value = await (self._invoke(step) if isinstance(step, Call) else stream.do(step))
+                        value = await (
+                            self._invoke(step) if isinstance(step, Call | Sleep) else stream.do(step)
+                        )
                     except ScorewireError as failure:
                         error = failure
 
@@ -365,7 +396,7 @@ class _Stream:
         self._window = window
         self._call: Any = None
 
-    async def do(self, step: Open | Send | Receive | Sleep) -> Any:
+    async def do(self, step: Open | Send | Receive) -> Any:
         match step:
             case Open():
                 await self.aclose()
@@ -376,8 +407,6 @@ class _Stream:
                 await asyncio.sleep(0)
             case Receive():
                 return await self._receive(step.timeout)
-            case Sleep():
-                await asyncio.sleep(step.seconds)
         return None
 
     async def finish(self) -> None:

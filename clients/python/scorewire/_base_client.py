@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
 
+from scorewire._addresses import Target
 from scorewire._channels import DEFAULT_MAX_MESSAGE_BYTES, TLS, ChannelSettings
-from scorewire._flows import DEFAULT_TIMEOUT, Flows
+from scorewire._diagnosis import explained
+from scorewire._errors import ScorewireError
+from scorewire._flows import DEFAULT_TIMEOUT, Call, Flows
 from scorewire._methods import PREDICT_STREAM, UNARY_METHODS, Method
 
 
@@ -20,15 +23,17 @@ class ClientBase:
 
     def __init__(
         self,
-        address: str,
+        address: str | Sequence[str],
         *,
         timeout: float = DEFAULT_TIMEOUT,
         channels: int = 1,
-        tls: TLS | None = None,
+        tls: TLS | bool | None = None,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
     ) -> None:
+        if tls is True:
+            tls = TLS()
         self._settings = ChannelSettings(
-            address=address, count=channels, tls=tls, max_message_bytes=max_message_bytes
+            target=Target(address), count=channels, tls=tls or None, max_message_bytes=max_message_bytes
         )
         self._flows = Flows(timeout, max_message_bytes)
         self._lock = threading.Lock()
@@ -36,6 +41,10 @@ class ClientBase:
         self._stubs: Iterator[dict[Method, Any]] | None = None
         self._pid = 0
         self._closed = False
+
+    def _explained(self, error: ScorewireError, call: Call) -> ScorewireError:
+        """The error of a call that failed, where TLS is the cause in other words; this may ask the server."""
+        return explained(error, secure=self._settings.tls is not None, timeout=call.timeout)
 
     def _make_channel(self) -> Any:
         """Open a channel, of grpc or of grpc.aio."""

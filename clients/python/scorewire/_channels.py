@@ -9,32 +9,38 @@ from typing import Any
 
 import grpc
 
+from scorewire._addresses import Target
+
 DEFAULT_MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # grpc's servers, the reference engine among them, accept a ping every 30 seconds at most.
 KEEPALIVE_SECONDS = 60
 _KEEPALIVE_TIMEOUT_SECONDS = 20
 
+# A server that was away is tried again after 0.1 s, and then less often, up to this; gRPC's default is 120 s.
+_FIRST_RECONNECT_SECONDS = 0.1
+_MAX_RECONNECT_SECONDS = 3
+
 # gRPC retries UNAVAILABLE only: then the server did not take the call, or may take
 # it twice without harm. Rollback is never retried: a second one goes a step further.
 # Throttling stops retries while about half of the recent calls fail.
-SERVICE_CONFIG = json.dumps(
-    {
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": 3,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "1s",
-                    "backoffMultiplier": 3,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
+SERVICE_CONFIG: dict[str, Any] = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
             },
-            {"name": [{"service": "scorewire.v1.ModelService", "method": "Rollback"}]},
-        ],
-        "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.2},
-    }
-)
+        },
+        {"name": [{"service": "scorewire.v1.ModelService", "method": "Rollback"}]},
+    ],
+    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.2},
+}
+# For several servers: calls go to the connected ones in turn, and a retry to the next one.
+_ROUND_ROBIN: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +102,17 @@ class ChannelSettings:
         ValueError: a setting is out of its range.
     """
 
-    address: str
+    target: Target
     count: int
     tls: TLS | None
     max_message_bytes: int
 
     def __post_init__(self) -> None:
-        if not self.address:
-            raise ValueError("address is HOST:PORT, not an empty text")
+        if self.tls is not None and self.target.endpoints and self._server_name() is None:
+            raise ValueError(
+                "TLS with several addresses takes one name that is in all their certificates:"
+                " TLS(server_name=...), or --tls-server-name"
+            )
         if self.count < 1:
             raise ValueError(f"channels is a number of connections, at least 1, not {self.count!r}")
         if self.max_message_bytes < 1:
@@ -112,7 +121,10 @@ class ChannelSettings:
     def options(self) -> list[tuple[str, Any]]:
         """The channel arguments for grpc."""
         options: list[tuple[str, Any]] = [
-            ("grpc.service_config", SERVICE_CONFIG),
+            (
+                "grpc.service_config",
+                json.dumps(SERVICE_CONFIG | (_ROUND_ROBIN if self.target.is_spread else {})),
+            ),
             ("grpc.service_config_disable_resolution", 1),
             ("grpc.enable_retries", 1),
             # grpc keeps a copy of each request that it may retry, and retries none larger than this.
@@ -121,13 +133,24 @@ class ChannelSettings:
             ("grpc.max_receive_message_length", self.max_message_bytes),
             # Otherwise all channels to one address share one connection.
             ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.initial_reconnect_backoff_ms", round(_FIRST_RECONNECT_SECONDS * 1000)),
+            ("grpc.max_reconnect_backoff_ms", _MAX_RECONNECT_SECONDS * 1000),
             ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
             ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_SECONDS * 1000),
             ("grpc.http2.max_pings_without_data", 0),
         ]
-        if self.tls is not None and self.tls.server_name is not None:
-            options.append(("grpc.ssl_target_name_override", self.tls.server_name))
+        if self.target.endpoints:
+            # Otherwise the servers get the whole list as the name of their host.
+            options.append(("grpc.default_authority", str(self.target.endpoints[0])))
+        if self.tls is not None and (name := self._server_name()) is not None:
+            options.append(("grpc.ssl_target_name_override", name))
         return options
+
+    def _server_name(self) -> str | None:
+        """The name that certificates must have; None for that of the address."""
+        hosts = {endpoint.host for endpoint in self.target.endpoints}
+        only = hosts.pop() if len(hosts) == 1 else None
+        return (self.tls.server_name if self.tls is not None else None) or only
 
     def credentials(self) -> grpc.ChannelCredentials | None:
         """The credentials of the TLS settings; None for a connection without TLS."""

@@ -22,7 +22,7 @@ from scorewire._errors import (
     UnavailableError,
     error_from_call,
 )
-from scorewire._flows import Call, Flow, Sleep, check_response
+from scorewire._flows import READY_TIMEOUT, Call, Flow, Sleep, check_response
 from scorewire._methods import PREDICT_STREAM
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
@@ -50,16 +50,20 @@ class Client(Control):
     """A blocking client of a Scorewire server; safe to share between threads.
 
     A call that fails with UNAVAILABLE is retried up to twice, with growing pauses,
-    within its timeout. The first call opens the connection. A client cannot be
-    used after a fork: create it in the process that uses it.
+    within its timeout, and on another server if there are several. The first call
+    opens the connection. A client cannot be used after a fork: create it in the
+    process that uses it.
 
     Args:
-        address: HOST:PORT of the server, or unix:PATH.
+        address: HOST:PORT of the server, or HOST for port 8500, or unix:PATH. Calls
+            are spread over several servers if it is a list of such addresses, or
+            `dns:///HOST:PORT` for all addresses that DNS has for the host.
         timeout: default timeout of a method, in seconds.
-        channels: number of connections, used in turn. One is enough unless a
-            single connection, or a single server behind a load balancer, is the
-            bottleneck.
-        tls: TLS settings; None for a connection without TLS.
+        channels: number of connections to each server, used in turn. One is enough
+            unless a single connection, or a single server behind a load balancer,
+            is the bottleneck.
+        tls: True for TLS that trusts the authorities that grpc ships, or TLS
+            settings; None or False for a connection without TLS.
         max_message_bytes: the largest request and the largest response, in bytes.
 
     Raises:
@@ -263,11 +267,29 @@ class Client(Control):
         """
         return self._run(self._flows.health(model, timeout))
 
+    def wait_ready(
+        self, model: str = "", version: str = "", *, timeout: float | None = READY_TIMEOUT
+    ) -> None:
+        """Wait until a model serves, or one version of it, or the server.
+
+        Args:
+            model: the model's name; "" for the server as a whole.
+            version: a version or an alias; "" for the model's default.
+            timeout: seconds; None for the client's timeout.
+
+        Raises:
+            FailedPreconditionError: the version, or each version of the model that could serve, is
+                refused; raised at once.
+            DeadlineExceededError: the timeout has passed; the message tells the last state, such as
+                LOADING.
+        """
+        self._run(self._flows.wait_ready(model, version, timeout))
+
     def _make_channel(self) -> grpc.Channel:
         options, credentials = self._settings.options(), self._settings.credentials()
         if credentials is None:
-            return grpc.insecure_channel(self._settings.address, options)
-        return grpc.secure_channel(self._settings.address, credentials, options)
+            return grpc.insecure_channel(self._settings.target.uri(), options)
+        return grpc.secure_channel(self._settings.target.uri(), credentials, options)
 
     def _run(self, flow: Flow[_T]) -> _T:
         """Make the calls of a flow, and return its result."""
@@ -284,11 +306,14 @@ class Client(Control):
             result: _T = stop.value
             return result
 
-    def _invoke(self, call: Call) -> Any:
+    def _invoke(self, call: Call | Sleep) -> Any:
+        if isinstance(call, Sleep):
+            time.sleep(call.seconds)
+            return None
         try:
             return check_response(self._stub(call.method)(call.request, timeout=call.timeout))
         except grpc.RpcError as error:
-            raise error_from_call(error) from error
+            raise self._explained(error_from_call(error), call) from error
         except ValueError as error:
             # grpc raises ValueError where another thread has just closed the channel.
             raise CancelledError("the client was closed") from error
@@ -312,7 +337,7 @@ class Client(Control):
                     yield from step.results
                 else:
                     try:
-                        value = self._invoke(step) if isinstance(step, Call) else stream.do(step)
+                        value = self._invoke(step) if isinstance(step, Call | Sleep) else stream.do(step)
                     except ScorewireError as failure:
                         error = failure
 
@@ -329,7 +354,7 @@ class _Stream:
         self._window = window
         self._call: Any = None
 
-    def do(self, step: Open | Send | Receive | Sleep) -> Any:
+    def do(self, step: Open | Send | Receive) -> Any:
         match step:
             case Open():
                 self.close()
@@ -338,8 +363,6 @@ class _Stream:
                 self._requests.put(step.request)
             case Receive():
                 return self._receive(step.timeout)
-            case Sleep():
-                time.sleep(step.seconds)
         return None
 
     def finish(self) -> None:

@@ -1,8 +1,9 @@
 """What a method of a client does, without I/O, so that `Client` and `AsyncClient` share it.
 
 A flow is a generator, one for each call of a client's method. It yields each
-`Call` that the client is to make. The client sends the response back into the
-generator, or throws the `ScorewireError` of a call that failed. The generator
+`Call` that the client is to make, or `Sleep` to wait. The client sends the
+response back into the generator, or throws the `ScorewireError` of a call that
+failed. The generator
 returns the method's result. `Client` and `AsyncClient` differ only in how they
 make a call.
 
@@ -30,15 +31,24 @@ from grpc_health.v1 import health_pb2
 
 from scorewire._channels import DEFAULT_MAX_MESSAGE_BYTES
 from scorewire._codec import Codec, Exchange, Route
-from scorewire._errors import InternalError, InvalidRowsError, ScorewireError
+from scorewire._errors import (
+    DeadlineExceededError,
+    InternalError,
+    InvalidRowsError,
+    ScorewireError,
+    UnavailableError,
+)
 from scorewire._methods import GET_MODEL, GET_SERVER, GET_STATISTICS, HEALTH, LIST_MODELS, PREDICT, Method
 from scorewire._models import Model, ModelStatus, ServerInfo, model_from, server_from, status_from
 from scorewire._predictions import Prediction, Predictions
+from scorewire._readiness import unreadiness
 from scorewire._rows import EncodedRows, Rows
 from scorewire._statistics import RouteStatistics, statistics_from
 from scorewire_proto.v1 import models_pb2
 
 DEFAULT_TIMEOUT = 10.0
+# Of `wait_ready`, in seconds.
+READY_TIMEOUT = 120.0
 # About 30 years. grpc's clock overflows not much later, and a deadline beyond it counts as already past.
 MAX_TIMEOUT = 1e9
 _SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
@@ -46,6 +56,10 @@ _TOO_MANY_ROWS = "TOO_MANY_ROWS"
 RECHECK_SECONDS = 5.0
 # The most schemas that a client remembers, by the model and version that the caller named.
 MAX_SCHEMAS = 256
+# How often `wait_ready` asks, and how long it waits for one answer.
+_FIRST_POLL_SECONDS = 0.05
+_MAX_POLL_SECONDS = 1.0
+_POLL_TIMEOUT = 5.0
 
 _T = TypeVar("_T")
 
@@ -71,7 +85,7 @@ class Sleep:
     seconds: float
 
 
-Flow: TypeAlias = Generator[Call, Any, _T]
+Flow: TypeAlias = Generator[Call | Sleep, Any, _T]
 
 
 class Flows:
@@ -159,6 +173,42 @@ class Flows:
         request = health_pb2.HealthCheckRequest(service=model or "")
         response = yield Call(HEALTH, request, self.deadline(timeout))
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def wait_ready(self, model: str, version: str, timeout: float | None) -> Flow[None]:
+        """Wait until the server, one model or one version serves.
+
+        Raises:
+            FailedPreconditionError: no version can serve, because bundles were refused.
+            DeadlineExceededError: the timeout has passed; the message tells the last state.
+        """
+        deadline = self.deadline(timeout)
+        begin = time.monotonic()
+        route = Route(model=model, version=version)
+        pause = _FIRST_POLL_SECONDS
+        state = ""
+        while True:
+            until = min(deadline, time.monotonic() + _POLL_TIMEOUT)
+            try:
+                if model:
+                    response = yield Call(LIST_MODELS, models_pb2.ListModelsRequest(), until)
+                    state = unreadiness([status_from(status) for status in response.models], route)
+                else:
+                    response = yield Call(HEALTH, health_pb2.HealthCheckRequest(), until)
+                    is_serving = response.status == health_pb2.HealthCheckResponse.SERVING
+                    state = "" if is_serving else "the server answers, and is not ready"
+            except UnavailableError as error:
+                state = f"no answer from the server: {error}"
+            except DeadlineExceededError as error:
+                # The last call is cut short, and knows less than the one before it.
+                state = state or f"no answer from the server: {error}"
+            if not state:
+                return
+            left = deadline - time.monotonic()
+            if left <= 0:
+                waited = time.monotonic() - begin
+                raise DeadlineExceededError(f"not ready after {waited:.1f} s: {state}")
+            yield Sleep(min(pause, left))
+            pause = min(2 * pause, _MAX_POLL_SECONDS)
 
     def encode(
         self, codec: Codec, route: Route, rows: Rows, deadline: float

@@ -24,7 +24,8 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
         "--address",
         default=DEFAULT_ADDRESS,
         show_default=True,
-        help="Where the server listens: HOST:PORT, or unix:PATH.",
+        help="Where the server listens: HOST, HOST:PORT, several separated by commas, dns:///HOST:PORT for"
+        " all addresses of a name, or unix:PATH.",
     )
     @click.option("--tls", is_flag=True, help="Use TLS, and trust the authorities that gRPC ships.")
     @click.option("--tls-ca", type=_PEM, help="PEM of the authorities to trust; implies --tls.")
