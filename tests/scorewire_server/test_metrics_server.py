@@ -101,6 +101,12 @@ def test_other_requests_are_refused(data: bytes, status: int) -> None:
         assert _ask(server).status == 200
 
 
+@pytest.mark.parametrize("path", ["/", "/metrics/", "/Metrics", "/health"])
+def test_another_path_is_told_the_right_one(path: str) -> None:
+    with _serving() as server:
+        assert _ask(server, path=path).text == b"404 Not Found: the metrics are at /metrics\n"
+
+
 def test_a_fault_is_logged_and_the_next_scrape_is_answered() -> None:
     broken = True
 
