@@ -13,6 +13,7 @@ import pytest
 
 from scorewire_proto.v1 import prediction_pb2
 from tests.conformance.inference import infer, infer_request
+from tests.conformance.typed import TypedService
 from tests.conformance.wire import PREDICT, Wire, sum_request
 from tests.http2 import Connection, call
 from tests.metrics_page import documented_metrics, told_metrics
@@ -79,6 +80,7 @@ def _stream(wire: Wire) -> None:
 
 NOT_FOUND, INVALID = "NOT_FOUND", "INVALID_ARGUMENT"
 SUM = ("sum", "1.1.0")
+SERVICE = "scorewire.models.sum.v1.SumService"
 EACH = {
     "one": Calls(lambda wire: wire.predict(sum_request()), "Predict", SUM, 1),
     "another version": Calls(
@@ -111,6 +113,27 @@ EACH = {
         "ModelInfer",
         ("classes", "1.0.0"),
         1,
+    ),
+    "typed": Calls(
+        lambda wire: TypedService(wire, SERVICE).predict(x0=1.0, x1=2.0, country="de"), "TypedPredict", SUM, 1
+    ),
+    "typed, without a feature": Calls(
+        lambda wire: wire.failure(f"/{SERVICE}/Predict", b""),
+        "TypedPredict",
+        SUM,
+        reasons=((INVALID, "INVALID_REQUEST"),),
+    ),
+    "typed, in a batch": Calls(
+        lambda wire: TypedService(wire, SERVICE).predict_batch({"x0": 1.0}, {"x0": 2.0}),
+        "TypedPredictBatch",
+        SUM,
+        1,
+    ),
+    "typed, in a stream": Calls(
+        lambda wire: TypedService(wire, SERVICE).predict_stream({"x0": 1.0}, {"x0": 2.0}),
+        "TypedPredictStream",
+        SUM,
+        2,
     ),
     # No engine reads this datatype on its hot path.
     "tensors that are read in Python": Calls(

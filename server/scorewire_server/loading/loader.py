@@ -29,8 +29,6 @@ from scorewire_server.logs import log_fault
 OpenSession: TypeAlias = Callable[[bytes], RunGraph]
 # Prepares an engine for a version.
 Prepare: TypeAlias = Callable[[LoadedVersion], None]
-# The most characters of what a library says, so that the advice behind it is not cut.
-_MAX_TEXT = 400
 _WARM_UP_ROUNDS = 5
 _WARM_UP_ROWS = 256
 
@@ -61,7 +59,7 @@ def load(
         # onnxruntime and the row coding raise types of their own for graphs and tables that are not valid.
         log_fault(f"load {folder.model} {folder.version}", error)
         text = f"its graph of {graph_bytes} bytes cannot be loaded: {type(error).__name__}: {error}"
-        reason = explain_memory(text[:_MAX_TEXT], "allow it more memory, or train a smaller model")
+        reason = explain_memory(text, "allow it more memory, or train a smaller model")
     else:
         return replace(
             announce(folder),
