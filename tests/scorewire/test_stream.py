@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import decimal
 import itertools
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -33,6 +34,10 @@ from scorewire.testing import FakeServer
 from scorewire_proto.v1 import packed_pb2
 from tests.scorewire.conftest import SUM
 from tests.scorewire.test_client import REORDERED, methods, wait_until
+
+
+class _SourceError(Exception):
+    pass
 
 
 def readers() -> list[str]:
@@ -215,6 +220,18 @@ def test_each_of_the_rows_that_travel_together_has_its_own_error(client: Any) ->
             assert result.score == row["age"] / 100  # type: ignore[operator]  # a number
 
 
+class Moody(decimal.Decimal):
+    def __float__(self) -> float:
+        raise _SourceError
+
+
+def test_an_error_of_a_value_reaches_the_caller(client: Any) -> None:
+    rows = [{"x": i} for i in range(50)] + [{"x": Moody(1)}]
+    with pytest.raises(_SourceError):
+        client.predict_stream("sum", rows)
+    assert readers() == []
+
+
 def test_long_texts_fill_a_frame_sooner(client: Any, server: FakeServer) -> None:
     word = "x" * 100_000
     results = client.predict_stream("text", ({"word": word} for _ in range(60)))
@@ -313,10 +330,6 @@ def test_wrong_settings_are_refused_before_the_first_result(
 
 
 # Ends
-
-
-class _SourceError(Exception):
-    pass
 
 
 @pytest.mark.parametrize("batch", [{"x": 1.0}, pd.DataFrame({"x": [1.0], "y": [2.0]}), np.zeros((3, 2))])

@@ -155,6 +155,12 @@ def test_an_unreachable_server_is_told_at_once(sum_bundle: Bundle) -> None:
     assert "scorewire serve" in result.stderr
 
 
+def test_a_load_goes_to_one_server(sum_bundle: Bundle) -> None:
+    result = load("--address", "127.0.0.1:1,127.0.0.1:2", "--bundle", sum_bundle.path)
+    assert result.exit_code == 2
+    assert "a load goes to one server, and --address names several" in result.stderr
+
+
 def test_a_server_with_another_bundle_of_that_version_is_refused(
     fake_server: FakeServer, tmp_path: Path
 ) -> None:

@@ -56,10 +56,18 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The address of a server, HOST:PORT or unix:PATH, and the TLS settings of a connection to it."""
+    """The address of a server, HOST:PORT or unix:PATH, and the TLS settings of a connection to it.
+
+    Raises:
+        ValueError: the address names several servers.
+    """
 
     address: str
     tls: TLS | None = None
+
+    def __post_init__(self) -> None:
+        if "," in self.address and not self.address.startswith("unix:"):
+            raise ValueError(f"a load goes to one server, and --address names several: {self.address}")
 
     def connect(self) -> grpc.aio.Channel:
         """Open a channel with its own connection, and without retries, which would hide errors."""

@@ -400,6 +400,7 @@ class _Stream:
         match step:
             case Open():
                 await self.aclose()
+                self._window.opening()
                 self._open()
             case Send():
                 self._requests.put_nowait(step.request)

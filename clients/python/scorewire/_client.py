@@ -358,6 +358,7 @@ class _Stream:
         match step:
             case Open():
                 self.close()
+                self._window.opening()
                 self._open()
             case Send():
                 self._requests.put(step.request)

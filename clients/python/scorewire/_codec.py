@@ -153,13 +153,14 @@ class Exchange:
     version scores all rows.
 
     Attributes:
+        codec: what encoded the rows.
         request: the next request to send.
     """
 
     request: packed_pb2.PackedPredictRequest
 
     def __init__(self, codec: Codec, route: Route, rows: EncodedRows) -> None:
-        self._codec, self._route, self._rows = codec, route, rows
+        self.codec, self._route, self._rows = codec, route, rows
         self._sizes = codec.part_sizes(route, rows)
         self._parts: list[Predictions] = []
         self._start = 0
@@ -175,7 +176,7 @@ class Exchange:
         Raises:
             InternalError: the response does not fit the schema or the request.
         """
-        part = self._codec.decode(response, self._sizes[len(self._parts)])
+        part = self.codec.decode(response, self._sizes[len(self._parts)])
         if self._parts and part.version != self._parts[0].version:
             raise InternalError(f"{part.version} answered in place of {self._parts[0].version}")
         self._parts.append(part)
@@ -191,5 +192,5 @@ class Exchange:
         stop = self._start + self._sizes[len(self._parts)]
         whole = len(self._sizes) == 1
         rows = self._rows if whole else self._rows.part(self._start, stop)
-        self.request = self._codec.request(self._route, rows)
+        self.request = self.codec.request(self._route, rows)
         self._start = stop

@@ -118,7 +118,6 @@ class _Frame:
         number: the correlation id of its requests.
         items: the items.
         exchange: its requests and responses.
-        codec: what encoded the rows.
         refusal: why the rows must be encoded again; None if they need not.
         renewed: whether the rows were encoded again before.
     """
@@ -126,7 +125,6 @@ class _Frame:
     number: int
     items: list[_Item]
     exchange: Exchange
-    codec: Codec
     renewed: bool
     refusal: ScorewireError | None = None
 
@@ -164,8 +162,8 @@ def check_batches(batches: object) -> None:
 class StreamWindow:
     """The window of a stream: what the caller gave and whose results are not emitted yet, oldest first.
 
-    `arrived` and `ended` are for the thread or task that reads responses. All
-    else belongs to the flow.
+    `arrived` and `ended` are for the thread or task that reads responses, and
+    `opening` is for the one that opens the stream. All else belongs to the flow.
 
     Raises:
         ValueError: `look_ahead`, `on_error` or `timeout` is out of its range.
@@ -205,6 +203,11 @@ class StreamWindow:
         # Requests without a response, and responses that the flow has not received yet.
         self._unanswered = 0
         self._arrived = 0
+
+    def opening(self) -> None:
+        """Note that a stream is opened; nothing arrives any more on the one before."""
+        with self._lock:
+            self._unanswered = self._arrived = 0
 
     def arrived(self) -> packed_pb2.PackedPredictStreamRequest | None:
         """Note that a response has arrived, before the flow gets it; returns a request to send now."""
@@ -339,7 +342,11 @@ class StreamWindow:
                 packed.append(item)
                 numbers += of_row[0]
                 texts += of_row[1]
-        rows, misfits = codec.encoder.encode_taken(len(packed), numbers, texts)
+        try:
+            rows, misfits = codec.encoder.encode_taken(len(packed), numbers, texts)
+        except Exception:
+            self._suspects.extend(packed)
+            return None
         if misfits:
             self._suspects.extend(item for row, item in enumerate(packed) if row in misfits)
             packed = [item for row, item in enumerate(packed) if row not in misfits]
@@ -349,7 +356,7 @@ class StreamWindow:
         self, items: list[_Item], exchange: Exchange, *, renewed: bool
     ) -> packed_pb2.PackedPredictStreamRequest:
         self._numbers += 1
-        frame = _Frame(self._numbers, items, exchange, self._codec, renewed)
+        frame = _Frame(self._numbers, items, exchange, renewed)
         self._frames[frame.number] = frame
         return self._request(frame)
 
@@ -362,7 +369,6 @@ class StreamWindow:
     def _open_again(self) -> StreamFlow:
         yield Open()
         with self._lock:
-            self._unanswered = self._arrived = 0
             requests = [self._request(frame) for frame in self._frames.values()]
             if not requests and (waiting := self._pack_waiting()) is not None:
                 requests = [waiting]
@@ -415,7 +421,7 @@ class StreamWindow:
                 request = self._request(frame)
             yield Send(request)
             return
-        codec = yield from self._flows.renewed(frame.codec, self._route, refusal, self._deadline())
+        codec = yield from self._flows.renewed(frame.exchange.codec, self._route, refusal, self._deadline())
         if codec is None:
             self._close(frame, refusal)
             return

@@ -10,15 +10,19 @@ from typing import Any
 
 import click
 
+from scorewire._addresses import DEFAULT_PORT, Target
 from scorewire._channels import TLS
 from scorewire._errors import DeadlineExceededError, NotFoundError, ScorewireError, UnavailableError
 
-DEFAULT_ADDRESS = "127.0.0.1:8500"
+DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
 _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def server_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --address and the TLS options to a command, which gets `address` and `tls`, a `TLS` or None."""
+    """Add --address and the TLS options to a command, which gets `address` and `tls`, a `TLS` or None.
+
+    The address of one server has a port.
+    """
 
     @click.option(
         "--address",
@@ -37,6 +41,7 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def with_server(
         *,
+        address: str,
         tls: bool,
         tls_ca: Path | None,
         tls_cert: Path | None,
@@ -57,7 +62,11 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
                 )
             except OSError as error:
                 raise click.UsageError(f"{error.filename} cannot be read: {error.strerror}") from None
-        command(tls=security, **others)
+        try:
+            target = Target(address)
+        except ValueError as error:
+            raise click.UsageError(f"--address: {error}") from None
+        command(address=address if target.endpoints else target.uri(), tls=security, **others)
 
     return with_server
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -23,6 +24,7 @@ from scorewire._cli.batch_scoring import parse_numbers, score_table
 from scorewire.testing import FakeModel, FakeServer
 from scorewire_contract.cli import main
 from tests.certificates import SERVER_NAME, Certificates
+from tests.scorewire.conftest import CHURN
 
 HEADER = "id,country,age"
 ADDED = ["score", "label", "probabilities_no", "probabilities_yes", "error"]
@@ -329,9 +331,32 @@ def test_too_many_rows_in_a_request_say_what_to_do(server: FakeServer, tmp_path:
     assert "RESOURCE_EXHAUSTED: at most 10 rows; try a smaller --batch-rows than 1000" in failing(result)
 
 
-def test_options_of_tls_reach_the_connection(tmp_path: Path, certificates: Certificates) -> None:
-    import grpc
+def test_a_command_takes_addresses_as_the_sdk_does(server: FakeServer, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.csv", HEADER, "1,pe,40")
+    for number, address in enumerate(
+        (f"{server.address},localhost:{server.port}", f"dns:///{server.address}")
+    ):
+        assert run(address, source, tmp_path / f"{number}.csv").exit_code == 0
+    for address, told in (
+        (f"http://{server.address}", f"not a URL like 'http://{server.address}': write '{server.address}'"),
+        ("scores:http", "--address: an address is HOST or HOST:PORT, with a port from 1 to 65535"),
+    ):
+        result = run(address, source, tmp_path / "out.csv")
+        assert result.exit_code == 2
+        assert told in result.stderr
 
+
+def test_a_command_tells_that_the_server_uses_tls(tmp_path: Path, certificates: Certificates) -> None:
+    source = write(tmp_path / "in.csv", HEADER, "1,pe,40")
+    credentials = grpc.ssl_server_credentials([certificates.server_pair()])
+    with FakeServer(CHURN, credentials=credentials) as server:
+        result = run(server, source, tmp_path / "out.csv")
+    assert result.exit_code == 1
+    assert f"the server at {server.address} uses TLS, and this client does not" in result.stderr
+    assert "--tls" in result.stderr
+
+
+def test_options_of_tls_reach_the_connection(tmp_path: Path, certificates: Certificates) -> None:
     credentials = grpc.ssl_server_credentials([certificates.server_pair()])
     root = certificates.authority
     source = write(tmp_path / "in.csv", "x", "2")
