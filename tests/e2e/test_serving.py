@@ -120,7 +120,8 @@ def test_metrics_count_what_was_answered(tmp_path: Path) -> None:
         for _ in range(7):
             client.predict("sum", ROW)
         client.predict("sum", [ROW, {**ROW, "x0": math.nan}, ROW])
-        assert len(list(client.predict_stream("sum", [ROW] * 5))) == 5
+        # A message for each list; single rows would share messages.
+        assert len(list(client.predict_stream("sum", [[ROW]] * 5))) == 5
         # Without the SDK, which would find these errors before it calls Predict.
         with grpc.insecure_channel(server.address) as channel:
             predict: Callable[..., bytes] = channel.unary_unary(PREDICT)
