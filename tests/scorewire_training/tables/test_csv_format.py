@@ -42,11 +42,20 @@ def test_the_delimiter_is_the_one_that_divides_header_and_rows_alike(
     assert _detect(path, content, delimiter="x").delimiter == "x"
 
 
-def test_rows_with_more_values_than_the_header_are_explained(path: Path) -> None:
-    with pytest.raises(TrainingError, match="row 2 has 3 values and the header 2, divided by a comma; pass"):
-        _detect(path, "customer,amount\na,1\nb,12,50\n")
+@pytest.mark.parametrize("before", [1, 1_000, 250_000])
+def test_rows_with_more_values_than_the_header_are_explained(path: Path, before: int) -> None:
+    path.write_text("customer,amount\n" + "a,1\n" * before + "b,12,50\n")
+    with pytest.raises(
+        TrainingError, match=f"row {before + 1:,} has more values than the header, divided by a comma; pass"
+    ):
+        list(open_table(path, TableSettings()).read_parts(["amount"], 100_000))
+    path.write_text("customer,amount\n" + "a,1\n" * before + "b,1,2,3\n")
+    with pytest.raises(TrainingError, match="is not a table: "):
+        open_table(path, TableSettings()).read(["amount"])
     # A comma at the end of each line is no value.
-    assert _detect(path, "a,b\n1,2,\n").columns == ("a", "b")
+    path.write_text("customer,amount\n" + "a,1,\n" * before + "b,2\n")
+    table = open_table(path, TableSettings()).read(["amount", "customer"])
+    assert table.iloc[-2:].to_numpy().tolist() == [["1", "a"], ["2", "b"]]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "windows-1252", "latin-1"])

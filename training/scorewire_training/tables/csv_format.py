@@ -58,17 +58,23 @@ def detect_csv_format(path: Path, settings: TableSettings) -> CsvFormat:
         told, delimiter = "found from the header and the first rows", _guess_delimiter(sample, whole=whole)
     header, *records = _split(sample, delimiter, whole=whole)
     for number, record in enumerate(records, 1):
-        if any(record[len(header) :]):
-            raise TrainingError(
-                f"{path} is not a table: row {number} has {len(record)} values and the header {len(header)}, "
-                f"divided by {_name(delimiter)}; pass another --delimiter, or quote values that contain it"
-            )
+        # One delimiter at the end of a row is not the begin of a value.
+        if len(record) > len(header) + 1 or any(record[len(header) :]):
+            raise TrainingError(explain_long_row(path, number, delimiter))
     return CsvFormat(
         encoding=encoding,
         delimiter=delimiter,
         columns=tuple(name.strip() for name in header),
         lines_before_header=1 if for_excel else 0,
         notes=(encoding_note, TableNote("delimiter", f"{_name(delimiter)} ({told})")),
+    )
+
+
+def explain_long_row(path: Path, row: int, delimiter: str) -> str:
+    """The error for a row with more values than the header."""
+    return (
+        f"{path} is not a table: row {row:,} has more values than the header, divided by {_name(delimiter)}; "
+        "pass another --delimiter, or quote values that contain it"
     )
 
 

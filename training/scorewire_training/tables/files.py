@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from scorewire_training.errors import TrainingError
-from scorewire_training.tables.csv_format import CsvFormat, detect_csv_format
+from scorewire_training.tables.csv_format import CsvFormat, detect_csv_format, explain_long_row
 from scorewire_training.tables.notes import TableNote
 from scorewire_training.tables.settings import TableSettings
 
@@ -79,7 +79,7 @@ class TableFile:
         self, form: CsvFormat, columns: Sequence[str], rows: int, tell: Callable[[str], None]
     ) -> Iterator[pd.DataFrame]:
         places = [self.columns.index(column) for column in columns]
-        size = self.path.stat().st_size
+        size, done = self.path.stat().st_size, 0
         with (
             self.path.open("rb") as stream,
             # Only an empty cell is missing: NA is a country code.
@@ -88,9 +88,10 @@ class TableFile:
                 sep=form.delimiter,
                 encoding=form.encoding,
                 skiprows=form.lines_before_header,
-                header=0,
-                names=range(len(self.columns)),
-                usecols=places,
+                # The header is read as the first row, and one column more than it has: with a choice of
+                # columns, pandas would drop further values of a row without an error.
+                header=None,
+                names=range(len(self.columns) + 1),
                 index_col=False,
                 dtype=str,
                 keep_default_na=False,
@@ -98,8 +99,14 @@ class TableFile:
                 chunksize=rows,
             ) as parts,
         ):
-            for part in parts:
-                yield part[places].set_axis(list(columns), axis=1)
+            for number, part in enumerate(parts):
+                found = part if number else part.iloc[1:]
+                further = found[len(self.columns)].notna().to_numpy()
+                if further.any():
+                    row = done + int(further.argmax()) + 1
+                    raise TrainingError(explain_long_row(self.path, row, form.delimiter))
+                done += len(found)
+                yield found[places].set_axis(list(columns), axis=1)
                 tell(f"Reading the table, in bytes ({stream.tell():,} of {size:,})")
 
 
