@@ -16,7 +16,7 @@ use crate::statistics::{
 };
 
 /// The versions that do not serve and whose counts are kept: those that ceased to serve last.
-const MAX_KEPT: usize = 256;
+const MAX_KEPT: usize = 64;
 
 /// Model and version.
 type VersionKey = (String, String);
@@ -56,12 +56,12 @@ impl Versions {
         for (key, counts) in served {
             self.entries.insert(key, VersionEntry { counts, serves: true, snapshot: self.snapshots });
         }
-        let mut kept: Vec<u64> =
-            self.entries.values().filter(|entry| !entry.serves).map(|entry| entry.snapshot).collect();
-        if let Some(excess) = kept.len().checked_sub(MAX_KEPT).filter(|&excess| excess > 0) {
-            kept.sort_unstable();
-            let last = kept[excess - 1];
-            self.entries.retain(|_, entry| entry.serves || entry.snapshot > last);
+        let gone = self.entries.iter().filter(|(_, entry)| !entry.serves);
+        let mut gone: Vec<_> = gone.map(|(key, entry)| (entry.snapshot, key.clone())).collect();
+        gone.sort_unstable();
+        let excess = gone.len().saturating_sub(MAX_KEPT);
+        for (_, key) in gone.drain(..excess) {
+            self.entries.remove(&key);
         }
     }
 }

@@ -16,7 +16,7 @@ from scorewire_server.engine.statistics import (
 )
 
 # The versions that do not serve and whose counts are kept: those that ceased to serve last.
-MAX_KEPT = 256
+MAX_KEPT = 64
 
 
 class PredictionCounter:
