@@ -118,6 +118,9 @@ class AsyncClient(AsyncControl):
     ) -> Prediction | Predictions:
         """Predict one row or a batch of rows.
 
+        A batch beyond the server's limits is sent in several calls, one after the
+        other. The version that answers the first one scores all rows.
+
         Args:
             model: the model's name.
             rows: one row as a dict of values by feature name; or a batch, which is
@@ -125,7 +128,7 @@ class AsyncClient(AsyncControl):
                 schema's order, or a pandas data frame. See `scorewire.Rows`.
             version: a version or an alias; "" for the model's default.
             routing_key: a split sends all calls with the same key to one version.
-            timeout: seconds; None for the client's timeout.
+            timeout: seconds for all of it; None for the client's timeout.
 
         Returns:
             A `Prediction` for one row given as a dict; else the `Predictions`. A
@@ -211,6 +214,9 @@ class AsyncClient(AsyncControl):
         At most `look_ahead` batches are without a result at any time; with 1, each
         result comes before the next batch is taken.
 
+        A row that is given as a dict is sent at once if no request is without a
+        response, and otherwise together with the rows that follow it until then.
+
         Args:
             model: the model's name.
             batches: an iterable or async iterable; each item is what `predict` takes
@@ -219,7 +225,8 @@ class AsyncClient(AsyncControl):
             routing_key: a split sends all streams with the same key to one version.
             timeout: seconds for the response to each batch; None for the client's
                 timeout. The stream as a whole has no time limit.
-            look_ahead: the most batches in flight.
+            look_ahead: the most batches or dicts without a result; None for 8 batches,
+                or as many dicts as fit in 8 requests of about 1,000 rows.
             on_error: "raise" ends the stream with the error of a batch that fails;
                 "yield" gives the error in place of the batch's result, and the
                 stream goes on.

@@ -113,6 +113,9 @@ class Client(Control):
     ) -> Prediction | Predictions:
         """Predict one row or a batch of rows.
 
+        A batch beyond the server's limits is sent in several calls, one after the
+        other. The version that answers the first one scores all rows.
+
         Args:
             model: the model's name.
             rows: one row as a dict of values by feature name; or a batch, which is
@@ -120,7 +123,7 @@ class Client(Control):
                 schema's order, or a pandas data frame. See `scorewire.Rows`.
             version: a version or an alias; "" for the model's default.
             routing_key: a split sends all calls with the same key to one version.
-            timeout: seconds; None for the client's timeout.
+            timeout: seconds for all of it; None for the client's timeout.
 
         Returns:
             A `Prediction` for one row given as a dict; else the `Predictions`. A
@@ -205,6 +208,9 @@ class Client(Control):
         result at any time; with 1, each result comes before the next batch is
         taken.
 
+        A row that is given as a dict is sent at once if no request is without a
+        response, and otherwise together with the rows that follow it until then.
+
         Args:
             model: the model's name.
             batches: an iterable; each item is what `predict` takes as rows.
@@ -212,7 +218,8 @@ class Client(Control):
             routing_key: a split sends all streams with the same key to one version.
             timeout: seconds for the response to each batch; None for the client's
                 timeout. The stream as a whole has no time limit.
-            look_ahead: the most batches in flight.
+            look_ahead: the most batches or dicts without a result; None for 8 batches,
+                or as many dicts as fit in 8 requests of about 1,000 rows.
             on_error: "raise" ends the stream with the error of a batch that fails;
                 "yield" gives the error in place of the batch's result, and the
                 stream goes on.
