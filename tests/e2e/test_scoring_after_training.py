@@ -60,7 +60,7 @@ def test_customers_of_a_table_as_people_have_it_are_scored(tmp_path: Path) -> No
         "--column amount=IMPORTE --column country=PAÍS --delimiter '\\t' --horizon-days 60",
         tmp_path,
     )
-    assert "--cut 2021-01-01" in command
+    assert "--horizon-days 60" in command
     assert scores["customer"].tolist() == sorted(table["ID CLIENTE"].unique())
     assert scores["score"].between(0, 1).all()
     assert scores["error"].isna().all()

@@ -80,7 +80,6 @@ class TrainingResult:
         table_notes: how the table was read.
         features_options: the options of `scorewire train features`, beside those of the
             table, that give the rows of tomorrow.
-        options_of_table: the options that change with the table, such as "--data".
         steps: the steps of data cleaning, in order.
         evaluation_protocol: which rows and times were used to fit, to choose and to
             test the model, one sentence each.
@@ -114,6 +113,5 @@ class TrainingResult:
     learning_curve: LearningCurve
     table_notes: tuple[TableNote, ...] = ()
     features_options: tuple[str, ...] = ()
-    options_of_table: str = "--data"
     sections: tuple[ReportSection, ...] = ()
     private_files: Mapping[str, bytes] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ from pyarrow import parquet
 from scorewire_training.cli.train import train
 from scorewire_training.game_revenue.data import FEATURES
 from scorewire_training.game_revenue.generate import generate_users
+from scorewire_training.repurchase.data import read_transactions
 from tests.scorewire_training.repurchase.generated_transactions import write_transactions
 
 
@@ -26,7 +28,7 @@ def test_a_feature_table_is_written_and_told_of(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     metadata = parquet.read_metadata(output)
     assert metadata.metadata[b"horizon_days"] == b"30"
-    assert f"{output}: {metadata.num_rows} customers" in result.output
+    assert f"{output}: {metadata.num_rows} customers as of 2023-07-01" in result.output
     assert "left out: no customer" in result.output
 
 
@@ -86,10 +88,16 @@ def test_users_of_a_game_become_rows_in_the_order_of_the_table(tmp_path: Path) -
         assert message in result.output
 
 
-def test_customers_need_a_cut() -> None:
-    result = _run("--data", "shop.csv")
-    assert result.exit_code == 2
-    assert "--cut is needed for repurchase" in result.output
+def test_customers_are_described_as_of_the_day_after_the_last_line(tmp_path: Path) -> None:
+    write_transactions(tmp_path / "shop.parquet", 5_000, seed=1)
+    data = ("--data", tmp_path / "shop.parquet")
+    result = _run(*data, "--output", tmp_path / "now")
+    assert result.exit_code == 0, result.output
+    (day,) = re.findall(r"customers as of (\S+),", result.output)
+    assert _run(*data, "--cut", day, "--output", tmp_path / "then").exit_code == 0
+    assert (tmp_path / "now").read_bytes() == (tmp_path / "then").read_bytes()
+    lines = read_transactions(tmp_path / "shop.parquet").lines
+    assert pd.Timestamp(day) - pd.Timedelta(days=1) == lines["time"].max().normalize()
 
 
 def test_a_mistake_is_explained_without_a_traceback(tmp_path: Path) -> None:

@@ -107,6 +107,14 @@ def test_a_table_of_texts_streams_as_it_is_read_in_memory(kind: str, tmp_path: P
     assert [path.name for path in tmp_path.iterdir() if path != source] == ["out"]
 
 
+def test_without_a_clean_line_there_is_no_last_day(tmp_path: Path) -> None:
+    make_lines(5).assign(amount=-1.0).to_parquet(tmp_path / "shop.parquet")
+    with pytest.raises(
+        TrainingError, match=r"no line is left after cleaning \(.*amount missing, not above zero"
+    ):
+        stream_features(tmp_path / "shop.parquet", tmp_path / "out", None, horizon_days=HORIZON)
+
+
 def test_the_default_data_streams(tmp_path: Path) -> None:
     cutoff = pd.Timestamp("1998-07-01")
     stream_features(None, tmp_path / "out", cutoff, horizon_days=90)

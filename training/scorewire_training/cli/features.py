@@ -37,8 +37,8 @@ _GAME_REVENUE = "game-revenue"
     "--cut",
     type=click.DateTime(["%Y-%m-%d"]),
     metavar="YYYY-MM-DD",
-    help="repurchase: features describe the time before this day. To score customers as they are now, this "
-    "is the day after the last line.",
+    help="repurchase: features describe the time before this day.  [default: the day after the last line, "
+    "to score customers as they are now]",
 )
 @click.option(
     "--horizon-days",
@@ -47,7 +47,7 @@ _GAME_REVENUE = "game-revenue"
     show_default=True,
     help="repurchase: days after the cutoff that the label covers, as in training.",
 )
-@table_options
+@table_options(meanings="one that training with the model takes")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -73,22 +73,22 @@ def features(*, model: str, data: Path | None, cut: datetime | None, output: Pat
 
     \b
     Examples:
-      scorewire train features --data shop.csv --cut 2011-12-10
+      scorewire train features --data shop.csv
       scorewire train features --data ventas.csv --cut 2011-12-10 \\
           --column customer=ID_CLIENTE --date-format %d/%m/%Y
       scorewire train features --model game-revenue --data users.csv
       scorewire predict --model repurchase --input features.parquet --output scores.csv
     """  # noqa: D301 - click wants the character \b itself
-    if (cut is None) == (model == _REPURCHASE):
-        raise click.UsageError(f"--cut is {'needed' if cut is None else 'not'} for {model}")
+    if cut is not None and model != _REPURCHASE:
+        raise click.UsageError(f"--cut is not for {model}")
     table = {name: options.pop(name) for name in TableSettings.__dataclass_fields__}
     try:
         settings = TableSettings(**table)
         with show_stages() as stages:
-            if cut is None:
-                told = _write_users(data, output, settings, stages)
-            else:
+            if model == _REPURCHASE:
                 told = _write_customers(data, output, cut, settings, stages, **options)
+            else:
+                told = _write_users(data, output, settings, stages)
     except TrainingError as error:
         raise click.ClickException(str(error)) from None
     for line in told:
@@ -98,7 +98,7 @@ def features(*, model: str, data: Path | None, cut: datetime | None, output: Pat
 def _write_customers(
     data: Path | None,
     output: Path,
-    cut: datetime,
+    cut: datetime | None,
     table: TableSettings,
     stages: Stages,
     *,
@@ -114,7 +114,7 @@ def _write_customers(
     streamed = stream_features(
         data,
         output,
-        pd.Timestamp(cut),
+        pd.Timestamp(cut) if cut else None,
         horizon_days=horizon_days,
         table=table,
         settings=StreamSettings(memory_mb=memory_mb, threads=threads),
@@ -124,8 +124,8 @@ def _write_customers(
     return [
         *(f"  {step.rows_taken:,} left out: {step.reason}" for step in streamed.steps if step.rows_taken),
         f"  {streamed.period.subject}: {streamed.period.text}",
-        f"{output}: {streamed.customers:,} customers, of {streamed.lines:,} lines before and after the "
-        "cutoff; it has the ids of customers",
+        f"{output}: {streamed.customers:,} customers as of {streamed.cutoff.date()}, of {streamed.lines:,} "
+        "lines before and after that day; it has the ids of customers",
     ]
 
 

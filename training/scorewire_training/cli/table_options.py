@@ -12,9 +12,13 @@ from scorewire_training.tables.notes import TableNote
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def table_options(command: _F) -> _F:
-    """Add --column and the formats of values; the command gets the fields of `TableSettings`."""
-    for option in (
+def table_options(*, meanings: str) -> Callable[[_F], _F]:
+    """Add --column and the formats of values; the command gets the fields of `TableSettings`.
+
+    Args:
+        meanings: what a column can be, for the help of --column.
+    """
+    options = (
         click.option(
             "--date-format",
             metavar="FORMAT",
@@ -46,12 +50,17 @@ def table_options(command: _F) -> _F:
             multiple=True,
             metavar="MEANING=NAME",
             callback=_read_columns,
-            help="The name of a column in the table, like customer=ID_CLIENTE. Give it once for each column "
-            'that has another name. In a settings file: columns = { customer = "ID_CLIENTE" }.',
+            help=f"The name of a column that the table calls otherwise, like customer=ID_CLIENTE. MEANING is "
+            f"{meanings}. It can be given several times.",
         ),
-    ):
-        command = option(command)
-    return command
+    )
+
+    def add(command: _F) -> _F:
+        for option in options:
+            command = option(command)
+        return command
+
+    return add
 
 
 def describe_notes(notes: Sequence[TableNote]) -> list[str]:

@@ -128,7 +128,7 @@ def _read_day(_: click.Context, __: click.Parameter, value: datetime | None) -> 
     show_default=True,
     help="Days after the cutoff that the label covers.",
 )
-@table_options
+@table_options(meanings="customer, time, amount, unit_price, quantity, product, country or invoice")
 @_common_options
 @click.pass_context
 def repurchase(context: click.Context, /, **_: object) -> None:
@@ -154,7 +154,10 @@ def repurchase(context: click.Context, /, **_: object) -> None:
     "Users, .csv or .parquet: country, country_region, source, platform, device_family, os_version, "
     "event_1, event_2, event_3, revenue. Without it: 20,000 made-up users."
 )
-@table_options
+@table_options(
+    meanings="user_id, country, country_region, source, platform, device_family, os_version, event_1, "
+    "event_2, event_3 or revenue"
+)
 @_common_options
 @click.pass_context
 def game_revenue(context: click.Context, /, **_: object) -> None:
@@ -221,7 +224,7 @@ def _print(console: Console, trained: TrainedModel, config: TrainingConfig) -> N
         lines.append(f"mlflow: {trained.registered.uri} in {config.mlflow_uri}")
     lines += [
         f"next:   {shlex.join(['scorewire', 'serve', '--models', str(config.output_dir)])}",
-        f"Then score tomorrow's rows; another table needs another {trained.result.options_of_table}:",
+        "Then score tomorrow's rows, from the table as it is then:",
         *(f"  {command}" for command in scoring_commands(trained.result, config)),
     ]
     for line in lines:

@@ -79,7 +79,7 @@ def _describe_scoring(result: TrainingResult, config: TrainingConfig) -> str:
     return "\n\n".join(
         [
             "While `scorewire serve --models` runs with the folder of models, these commands score the rows "
-            f"of tomorrow. Another table needs another {result.options_of_table}.",
+            "of tomorrow, from the table as it is then.",
             _code(commands),
             "The files have the ids of customers or users: keep them as private as the table.",
         ]

@@ -104,6 +104,12 @@ def inspect_lines(columns: dict[str, str], settings: TableSettings) -> TableInsp
     return TableInspector(columns, settings, numbers=_NUMBERS, times="time")
 
 
+def day_after(lines: pd.DataFrame) -> pd.Timestamp:
+    """The day after the last line: the cutoff to score customers as they are now."""
+    last: pd.Timestamp = lines["time"].max()
+    return last.normalize() + pd.Timedelta(days=1)
+
+
 def note_period(first: pd.Timestamp, last: pd.Timestamp) -> TableNote:
     """The period of the clean lines."""
     return TableNote("period", f"{first.date()} to {last.date()}, after cleaning")

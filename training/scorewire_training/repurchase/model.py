@@ -29,7 +29,7 @@ from scorewire_training.output.feature_table import FEATURES_FILE
 from scorewire_training.output.publishing import TrainedModel, check_new, publish
 from scorewire_training.repurchase.candidates import build_candidates
 from scorewire_training.repurchase.cutoffs import Observations, choose_cutoffs, observe_test, observe_training
-from scorewire_training.repurchase.data import read_transactions
+from scorewire_training.repurchase.data import day_after, read_transactions
 from scorewire_training.repurchase.feature_table import build_feature_table
 from scorewire_training.repurchase.features import DESCRIPTIONS
 from scorewire_training.repurchase.folds import GROUPS, draw_groups, fold_over_time
@@ -145,8 +145,6 @@ def _fit_and_evaluate(config: RepurchaseConfig, progress: Progress, on_read: OnR
 
     progress(f"Evaluating on {len(test.labels):,} customers")
     predictions = predict_probability(fitted.pipeline, test.features)
-    # As of today, to score who buys from now on.
-    today = lines["time"].iloc[-1].normalize() + pd.Timedelta(days=1)
     horizon_option = () if horizon == _DEFAULT_HORIZON_DAYS else ("--horizon-days", str(horizon))
     return TrainingResult(
         name=NAME,
@@ -173,9 +171,9 @@ def _fit_and_evaluate(config: RepurchaseConfig, progress: Progress, on_read: OnR
         limits=LIMITS,
         learning_curve=search.learning_curve,
         sections=build_sections(fitted.pipeline, test, predictions, seed),
-        features_options=("--cut", str(today.date()), *horizon_option),
-        options_of_table="--data and --cut (the day after its last line)",
-        private_files={FEATURES_FILE: build_feature_table(lines, today, horizon)},
+        features_options=horizon_option,
+        # As of today, to score who buys from now on.
+        private_files={FEATURES_FILE: build_feature_table(lines, day_after(lines), horizon)},
     )
 
 

@@ -31,11 +31,14 @@ from scorewire_training.output.feature_table import (
     to_arrow,
 )
 from scorewire_training.repurchase.data import (
+    Transactions,
     clean_part,
+    day_after,
     find_columns,
     inspect_lines,
     note_period,
     read_cdnow,
+    require_lines,
 )
 from scorewire_training.repurchase.feature_table import describe_cutoff
 from scorewire_training.repurchase.features import MAX_HORIZON_DAYS, describe_customers
@@ -84,18 +87,19 @@ class StreamSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamedFeatures:
-    """The numbers of lines and customers of a stream, its cleaning steps, and its period."""
+    """The numbers of lines and customers of a stream, its cleaning steps, its period, and its cutoff."""
 
     lines: int
     customers: int
     steps: tuple[CleaningStep, ...]
     period: TableNote
+    cutoff: pd.Timestamp
 
 
 def stream_features(
     source: Path | None,
     output: Path,
-    cutoff: pd.Timestamp,
+    cutoff: pd.Timestamp | None,
     *,
     horizon_days: int,
     table: TableSettings | None = None,
@@ -113,7 +117,8 @@ def stream_features(
         source: transactions, .csv or .parquet, as `read_transactions` takes them;
             None takes the CDNOW data of the package lifetimes.
         output: the file to write; it appears only when it is complete.
-        cutoff: only lines before it are read.
+        cutoff: only lines before it are read; None takes the day after the last clean
+            line, at the cost of another pass over the parts.
         horizon_days: the horizon of the label in days, 1 to 3650.
         table: how the source is written; None finds everything out.
         settings: the resources; None takes the defaults.
@@ -153,6 +158,8 @@ def stream_features(
                     folder / "lines",
                     math.ceil(rows / settings.part_lines),
                 )
+            if cutoff is None:
+                cutoff = _find_today(parts, reading, tell)
             found, steps, period = _collect_part_statistics(parts, reading, cutoff, horizon_days, tell)
             schema = _describe_parts(parts, ShopStatistics.of(found, horizon_days), cutoff, tell)
             tell(f"Sorting {len(found.rfm):,} customers")
@@ -166,7 +173,11 @@ def stream_features(
             f"next to it: {reason}"
         ) from None
     return StreamedFeatures(
-        lines=steps[-1].rows_left, customers=len(found.rfm), steps=steps, period=note_period(*period)
+        lines=steps[-1].rows_left,
+        customers=len(found.rfm),
+        steps=steps,
+        period=note_period(*period),
+        cutoff=cutoff,
     )
 
 
@@ -221,6 +232,25 @@ def _divide_lines(
     return sorted(target.iterdir())
 
 
+def _find_today(parts: Sequence[Path], reading: TableReading, tell: Progress) -> pd.Timestamp:
+    """The day after the last clean line."""
+    days = []
+    steps: tuple[CleaningStep, ...] = ()
+    for number, part in enumerate(parts, 1):
+        tell(f"Looking for the last line in part {number} of {len(parts)}")
+        cleaned = _clean(part, reading)
+        steps = _add_up(steps, cleaned.steps) if steps else cleaned.steps
+        if len(cleaned.lines):
+            days.append(day_after(cleaned.lines))
+    if not days:
+        require_lines(Transactions(pd.DataFrame(), steps))
+    return max(days)
+
+
+def _clean(part: Path, reading: TableReading) -> Transactions:
+    return clean_part(parquet.read_table(part, partitioning=None).to_pandas(), reading)
+
+
 def _collect_part_statistics(
     parts: Sequence[Path], reading: TableReading, cutoff: pd.Timestamp, horizon_days: int, tell: Progress
 ) -> tuple[PartialStatistics, tuple[CleaningStep, ...], tuple[pd.Timestamp, pd.Timestamp]]:
@@ -234,7 +264,7 @@ def _collect_part_statistics(
     times: list[pd.Timestamp] = []
     for number, part in enumerate(parts, 1):
         tell(f"Cleaning part {number} of {len(parts)}")
-        cleaned = clean_part(parquet.read_table(part, partitioning=None).to_pandas(), reading)
+        cleaned = _clean(part, reading)
         shutil.rmtree(part)
         steps = _add_up(steps, cleaned.steps) if steps else cleaned.steps
         if len(cleaned.lines):
