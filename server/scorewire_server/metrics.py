@@ -97,7 +97,8 @@ def _collect_calls(statistics: Statistics, snapshot: Snapshot) -> Iterable[Metri
     # A version that serves has a series from its first scrape on, so that a rate misses none of its calls.
     by_code = {(*served, PREDICT, grpc.StatusCode.OK.name): 0 for served in _serving(snapshot)}
     for key, counted in list(statistics.calls.items()):
-        by_code[*key, grpc.StatusCode.OK.name] = counted.answered
+        if counted.answered:
+            by_code[*key, grpc.StatusCode.OK.name] = counted.answered
         for (code, reason), count in list(counted.failed.items()):
             errors.add_metric([*key, _code(code), reason_name(reason)], count)
             by_code[*key, _code(code)] = by_code.get((*key, _code(code)), 0) + count

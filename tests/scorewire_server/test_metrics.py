@@ -69,6 +69,7 @@ def test_statistics_become_prometheus_families(sum_bundle: Bundle) -> None:
     unknown = {"model": "", "version": "", "method": "Predict"}
     assert samples[_key("scorewire_calls_total", **ok, code="OK")] == 5
     assert samples[_key("scorewire_calls_total", **unknown, code="NOT_FOUND")] == 3
+    assert _key("scorewire_calls_total", **unknown, code="OK") not in samples
     reasons = {"MODEL_NOT_FOUND": 2, "VERSION_NOT_FOUND": 1}
     for reason, count in reasons.items():
         labels = {**unknown, "code": "NOT_FOUND", "reason": reason}
