@@ -47,12 +47,15 @@ class ReportSection:
         table: the table; its index becomes the first column.
         chart: columns of `table` to draw as bars, each in its own panel; empty
             draws no chart.
+        units: by column of `table`, the unit of its numbers: `evaluation.formats.SHARE`,
+            or that of an amount, such as "$".
     """
 
     title: str
     text: str
     table: pd.DataFrame
     chart: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from scorewire_contract.bundle import read_bundle
 from scorewire_training.cli.export import export
 from scorewire_training.cli.train import train
-from scorewire_training.evaluation.metrics import format_number
+from scorewire_training.evaluation.formats import format_value
 from scorewire_training.game_revenue.generate import generate_users
 from tests.processes import COMMAND
 from tests.scorewire_training.repurchase.shop import make_lines
@@ -52,7 +52,7 @@ def test_game_revenue_trains_from_a_parquet_file(tmp_path: Path) -> None:
     bundle = tmp_path / "game-revenue" / "1.0.0"
     metrics = read_bundle(bundle).manifest.metrics
     row = next(line for line in result.output.splitlines() if line.startswith("│ mae_ordinary "))
-    assert f"constant ${format_number(metrics['mae_ordinary_constant_baseline'])}" in row
+    assert f"constant {format_value(metrics['mae_ordinary_constant_baseline'], '$')}" in row
     row = next(line for line in result.output.splitlines() if line.startswith("│ mae "))
     assert row.count("constant") == 1
     assert "│ duplicates " in result.output

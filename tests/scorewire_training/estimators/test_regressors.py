@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from lightgbm import LGBMRegressor
@@ -8,7 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, TweedieRegressor
 
-from scorewire_training.estimators import HurdleRegressor, LogRegressor, RateRegressor
+from scorewire_training.estimators import ExposedRegressor, HurdleRegressor, LogRegressor, RateRegressor
 
 
 def _draw(rows: int = 4_000) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -60,6 +62,49 @@ def test_rows_without_exposure_have_no_rate_and_hardly_an_amount() -> None:
         model.fit(idle[:500], amounts[:500])
 
 
+def _draw_idle(brought: list[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """As `_draw`, with a column for whether there is exposure, and rows without that `brought` these."""
+    X, _, amounts = _draw()
+    idle = np.column_stack([np.full(len(brought), np.log(1e-200)), np.zeros((len(brought), 2))])
+    some = np.column_stack([X[:, 0], np.ones(len(X)), X[:, 1]])
+    return np.concatenate([some, idle]), np.concatenate([amounts, brought])
+
+
+@pytest.mark.parametrize(
+    ("brought", "expected"),
+    [
+        # Zero in all of them: the prior of one more row.
+        ([0.0] * 99, lambda least: least / 100),
+        ([0.001] * 99, lambda least: (0.099 + least) / 100),
+        # However much one of them brought, no row without exposure is put above one with.
+        ([0.0] * 99 + [1e6], lambda least: least),
+        ([], lambda least: least),
+    ],
+    ids=["zero", "little", "one outlier", "none in training"],
+)
+def test_rows_without_exposure_get_their_mean_amount(
+    brought: list[float], expected: Callable[[float], float]
+) -> None:
+    X, amounts = _draw_idle(brought)
+    inner = RateRegressor(LogRegressor(LinearRegression()))
+    model = ExposedRegressor(inner).fit(X, amounts)
+    least = float(np.exp(X[X[:, 1] > 0, 0].min()))
+    alike = np.array([[np.log(1e-200), 0.0, 0.0], [np.log(1e-200), 0.0, 99.0]])
+    assert model.predict(alike) == pytest.approx([expected(least)] * 2)
+    assert 0 < model.amount_without_exposure_ <= least
+    # Rows with exposure are predicted as if there were no others.
+    some = X[:, 1] > 0
+    np.testing.assert_array_equal(
+        model.predict(X[some]), clone(inner).fit(X[some], amounts[some]).predict(X[some])
+    )
+
+
+def test_rows_without_exposure_alone_teach_nothing() -> None:
+    X, amounts = _draw_idle([0.0] * 9)
+    with pytest.raises(ValueError, match="no row has an exposure"):
+        ExposedRegressor(LinearRegression()).fit(X[-9:], amounts[-9:])
+
+
 def test_a_weighted_rate_is_a_model_with_an_offset() -> None:
     X, _, amounts = _draw()
     power = 1.5
@@ -96,6 +141,7 @@ def test_amounts_that_are_none_are_refused() -> None:
     for model in (
         LogRegressor(LinearRegression(), shift=2.0),
         RateRegressor(LinearRegression()),
+        ExposedRegressor(LinearRegression()),
         HurdleRegressor(LogisticRegression(), LinearRegression()),
     ):
         with pytest.raises(ValueError, match="finite and not negative"):
@@ -113,3 +159,5 @@ def test_they_are_estimators_of_scikit_learn() -> None:
         LogRegressor(Ridge()).predict(np.zeros((1, 2)))
     with pytest.raises(NotFittedError):
         RateRegressor(Ridge()).predict(np.zeros((1, 2)))
+    with pytest.raises(NotFittedError):
+        ExposedRegressor(Ridge()).predict(np.zeros((1, 2)))

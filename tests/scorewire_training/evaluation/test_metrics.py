@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import pytest
-
-from scorewire_training.evaluation.metrics import Direction, format_number, read_metrics
+from scorewire_training.evaluation.metrics import Direction, read_metrics
 
 METRICS = {
     "auc": 0.78,
@@ -41,21 +39,3 @@ def test_a_baseline_inside_the_interval_is_not_told_apart() -> None:
     assert auc.beats(auc.baselines[0]) is True
     assert mae.beats(mae.baselines[0]) is True
     assert ordinary.beats(ordinary.baselines[0]) is False
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"),
-        (0.70312, "0.703"),
-        (2.959, "2.96"),
-        (-0.066, "−0.0660"),
-        (225.93, "226"),
-        (68_838.4, "68,838"),
-        (20_000.0, "20,000"),
-        (0.000012, "1.2e−05"),
-        (0.9999, "1.000"),
-    ],
-)
-def test_numbers_are_written_for_people(value: float, text: str) -> None:
-    assert format_number(value) == text

@@ -19,6 +19,7 @@ from scorewire_training.game_revenue.sections import (
     show_deciles,
     show_hurdle,
     show_unseen_country,
+    show_without_events,
 )
 from scorewire_training.output.publishing import TrainedModel
 from scorewire_training.training_result import PredictionKind, TrainingResult
@@ -64,7 +65,13 @@ def test_a_training_result_is_complete(tmp_path: Path, monkeypatch: pytest.Monke
     np.testing.assert_array_equal(result.predictions, result.pipeline.predict(result.test))
     assert result.learning_curve.rows[-1] == 0.7 * 1_500
     titles = [section.title for section in result.sections]
-    assert {"Calibration", "Countries", "Ablation of the text columns", "An unseen country"} <= set(titles)
+    assert {
+        "Calibration",
+        "Countries",
+        "Users without events",
+        "Ablation of the text columns",
+        "An unseen country",
+    } <= set(titles)
     assert ("Will there be revenue" in titles) == result.chosen.startswith("hurdle")
     assert any(f"chosen: {result.chosen}" in sentence for sentence in result.evaluation_protocol)
     assert "of one country" in result.limits[0]
@@ -130,3 +137,23 @@ def test_an_unseen_country_is_shown_beside_known_ones(partition: Partition) -> N
     known = table["predicted"].iloc[:-1]
     assert known.min() < table.loc["unseen", "predicted"] < known.max()
     assert table["users"].iloc[:-1].is_monotonic_decreasing
+
+
+def test_users_without_events_get_one_small_prediction_that_is_not_zero(partition: Partition) -> None:
+    pipeline = _fit(partition.training)
+    section = show_without_events(pipeline, partition.training, partition.test)
+    assert section.units == {"with revenue": "%", "actual": "$", "predicted": "$"}
+    idle = (partition.test.features[["event_2", "event_3"]].fillna(0) == 0).all(axis=1).to_numpy()
+    assert section.table.loc["test", "users"] == idle.sum() > 100
+    assert section.table.loc["test", "actual"] == partition.test.revenue[idle].mean()
+    predictions = pipeline.predict(partition.test.features)
+    assert set(predictions[idle]) == {section.table.loc["test", "predicted"]}
+    assert 0 < predictions[idle][0] < 0.01
+    assert predictions[idle][0] <= predictions[~idle].min() * 2
+
+
+def test_the_share_with_revenue_is_of_users_with_events(partition: Partition) -> None:
+    (section,) = show_hurdle(_fit(partition.training), partition.test)
+    with_events = (partition.test.features[["event_2", "event_3"]] > 0).any(axis=1)
+    assert section.table["rows"].sum() == with_events.sum()
+    assert (section.table["actual"] > 0.9).all()

@@ -8,18 +8,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from lightgbm import LGBMClassifier
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from xgboost import XGBRegressor
 
-from scorewire_training.estimators import HurdleRegressor, RateRegressor
 from scorewire_training.report import render_report
-from scorewire_training.report.importance import NotExplainedError, explain, permutation_importances
 from scorewire_training.training_result import PredictionKind, ReportSection
 from tests.scorewire_training.results import make_result
 
@@ -90,7 +80,13 @@ def test_every_part_is_there_with_its_charts(html: str) -> None:
         "Data quality",
     ):
         assert f"<h2>{heading}" in html
-    for chart in ("Learning curve", "Permutation:", "SHAP:", "correlation of ranks", "Rows left after"):
+    for chart in (
+        "Learning curve:",
+        "Permutation importance:",
+        "SHAP values:",
+        "correlation of ranks",
+        "Rows left",
+    ):
         assert re.search(rf'aria-label="[^"]*{chart}', html), chart
     # The chart of cleaning: rows as read, and rows after each step.
     assert "1,700" in html
@@ -150,73 +146,30 @@ def test_one_seed_gives_one_page_in_every_process(html: str) -> None:
     assert again.stdout.decode() == html
 
 
-def test_permutation_names_the_feature_that_the_truth_was_made_of() -> None:
-    importances, _ = permutation_importances(make_result(PredictionKind.PROBABILITY), seed=0)
-    assert importances[0].feature == "recency_days"
-    assert importances[0].mean > 0.05
-
-
-def test_shap_values_add_up_to_the_margin_of_the_model() -> None:
-    result = make_result(PredictionKind.PROBABILITY)
-    explanation = explain(result, seed=0)
-    assert set(explanation.contributions) == set(result.test.columns)
-    assert explanation.order[0] == "recency_days"
-    total = np.sum(list(explanation.contributions.values()), axis=0)
-    margin = result.pipeline[-1].predict(result.pipeline[:-1].transform(result.test), output_margin=True)
-    assert np.ptp(margin[: len(total)] - total) < 1e-4
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        RandomForestClassifier(20, max_depth=4, random_state=0),
-        CalibratedClassifierCV(RandomForestClassifier(20, max_depth=4, random_state=0), cv=2),
-    ],
-    ids=["forest", "calibrated"],
-)
-def test_other_tree_models_are_explained_too(model: object) -> None:
-    explanation = explain(make_result(PredictionKind.PROBABILITY, model=model), seed=0)
-    assert explanation.order[0] == "recency_days"
-
-
-def test_a_model_in_a_regressor_that_multiplies_is_explained_by_the_columns_that_it_takes() -> None:
-    inner = XGBRegressor(n_estimators=10, max_depth=2, n_jobs=1, random_state=0)
-    result = make_result(
-        PredictionKind.AMOUNT, model=HurdleRegressor(LGBMClassifier(n_estimators=5, verbose=-1), inner)
+def test_log_scales_and_units_are_marked() -> None:
+    table = pd.DataFrame(
+        {"paid": [0.0, 0.0001, 3.0, 40_000.0], "share": [0.25, 0.5, 0.25, 0.00001]},
+        index=pd.Index(["a", "b", "c", "d"], name="group"),
     )
-    assert set(explain(result, seed=0).contributions) == set(result.test.columns)
-    encoded = result.pipeline[:-1].transform(result.sample)
-    encoded[:, 0] = np.log1p(encoded[:, 0])
-    rate = RateRegressor(inner).fit(encoded, result.sample_target)
-    pipeline = Pipeline([*result.pipeline.steps[:-1], ("model", rate)])
-    explanation = explain(make_result(PredictionKind.AMOUNT, pipeline=pipeline), seed=0)
-    # The first column is the exposure.
-    assert set(explanation.contributions) == set(result.test.columns) - {"recency_days"}
+    units = {"paid": "$", "share": "%"}
+    section = ReportSection(title="S", text="T", table=table, chart=("paid", "share"), units=units)
+    html = render_report(
+        make_result(PredictionKind.AMOUNT, sections=(section,)), version="1.0.0", seed=0
+    ).decode()
+    for title in ("true amount, log scale", "predicted amount, log scale", "mean amount", "log scale<"):
+        assert title in html
+    for cell in ("$0<", "&lt; $0.01<", "$3<", "$40,000<", "25.0%<", "&lt; 0.1%<"):
+        assert f">{cell}/td>" in html
+        assert cell.removesuffix("<") in html[: html.index("<table", html.index('id="section-1"'))]
+    # Neither digits that nobody reads, nor amounts that nobody pays.
+    assert not re.search(r"\de[-−]\d", re.sub(r"base64,[^\"]*|<path[^>]*>|#[0-9a-z]+", "", html))
 
 
-def test_a_linear_model_is_explained_by_its_coefficients() -> None:
-    result = make_result(
-        PredictionKind.PROBABILITY, model=make_pipeline(SimpleImputer(), LogisticRegression(max_iter=5_000))
-    )
-    flat = type(result.pipeline)([*result.pipeline.steps[:-1], *result.pipeline[-1].steps])
-    result = make_result(PredictionKind.PROBABILITY, pipeline=flat)
-    explanation = explain(result, seed=0)
-    slopes = flat[-1].coef_[0]
-    encoded = flat[:-1].transform(result.test)
-    assert np.allclose(
-        explanation.contributions["recency_days"], slopes[0] * (encoded[:, 0] - encoded[:, 0].mean())
-    )
-
-
-def test_a_model_that_cannot_be_explained_says_why() -> None:
-    result = make_result(
-        PredictionKind.PROBABILITY, model=make_pipeline(SimpleImputer(), KNeighborsClassifier())
-    )
-    with pytest.raises(
-        NotExplainedError, match="KNeighborsClassifier is neither a tree model nor a linear one"
-    ):
-        explain(result, seed=0)
-    assert "No SHAP values: KNeighborsClassifier" in render_report(result, version="1.0.0", seed=0).decode()
+def test_a_reader_without_a_mouse_or_eyes_gets_the_charts(html: str) -> None:
+    assert html.count('<div class="scroll" tabindex="0">') == html.count('<div class="scroll"')
+    labels = re.findall(r'role="img" aria-label="([^"]*)"', html)
+    assert len(set(labels)) == len(labels)
+    assert all(": " in label for label in labels)
 
 
 def test_odd_data_is_drawn() -> None:

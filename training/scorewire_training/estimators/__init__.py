@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from scorewire_training.estimators.calibration import LogOddsCalibrator
-from scorewire_training.estimators.regressors import HurdleRegressor, LogRegressor, RateRegressor
+from scorewire_training.estimators.regressors import (
+    ExposedRegressor,
+    HurdleRegressor,
+    LogRegressor,
+    RateRegressor,
+)
 from scorewire_training.estimators.transformers import FrequencyEncoder, RateEncoder, TextCleaner
 
 __all__ = [
+    "ExposedRegressor",
     "FrequencyEncoder",
     "HurdleRegressor",
     "LogOddsCalibrator",

@@ -124,6 +124,52 @@ class RateRegressor(_AmountRegressor):
         return np.exp(rows[:, 0]) * np.asarray(self.regressor_.predict(rows[:, 1:]), dtype=np.float64)
 
 
+class ExposedRegressor(_AmountRegressor):
+    """Predicts rows with exposure by a model, and all rows without exposure by their mean amount.
+
+    A rate tells nothing of a row without exposure. The mean is that of such rows in
+    training and of one more, with the least amount that is expected of a row with
+    exposure. That amount is also the most that is predicted: a few rows without
+    exposure may have huge amounts, and still no such row is put above a row with
+    exposure. The prediction is small, but not zero.
+
+    Args:
+        regressor: learns the amounts of rows with exposure.
+
+    Attributes:
+        regressor_: the fitted regressor.
+        amount_without_exposure_: the prediction for rows without exposure.
+    """
+
+    def __init__(self, regressor: Any) -> None:
+        self.regressor = regressor
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> ExposedRegressor:
+        """Fit to numbers [rows, columns] and amounts [rows].
+
+        The first column is the logarithm of the amount that is expected of the row's
+        exposure, the second is above zero if the row has exposure (see `RateEncoder`).
+
+        Raises:
+            ValueError: an amount is negative or not finite, or no row has an exposure.
+        """
+        rows, amounts = self._read(X, y)
+        exposed = rows[:, 1] > 0
+        if not exposed.any():
+            raise ValueError("no row has an exposure: there is nothing to learn")
+        self.regressor_ = clone(self.regressor).fit(rows[exposed], amounts[exposed])
+        least, idle = float(np.exp(rows[exposed, 0]).min()), amounts[~exposed]
+        self.amount_without_exposure_ = min((float(idle.sum()) + least) / (len(idle) + 1), least)
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Amounts, shape [rows]."""
+        check_is_fitted(self)
+        rows = np.asarray(X, dtype=np.float64)
+        amounts = np.asarray(self.regressor_.predict(rows), dtype=np.float64)
+        return np.where(rows[:, 1] > 0, amounts, self.amount_without_exposure_)
+
+
 class HurdleRegressor(_AmountRegressor):
     """Predicts the probability of a positive amount times the expected positive amount.
 

@@ -7,10 +7,11 @@ together: `auc`, its 95 % interval `auc_low` and `auc_high`, and
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+
+from scorewire_training.evaluation.formats import SHARE, format_value
 
 _BASELINE = "_baseline"
 _LOW, _HIGH = "_low", "_high"
@@ -129,10 +130,7 @@ class Metric:
 
     def show(self, value: float) -> str:
         """A value of the metric as text: shares in percent, amounts with their unit."""
-        if _stem(self.name) in _SHARES:
-            return f"{value:.1%}"
-        sign = "−" if value < 0 else ""
-        return f"{sign}{self.unit}{format_number(abs(value))}"
+        return format_value(value, SHARE if _stem(self.name) in _SHARES else self.unit)
 
     @property
     def best_baseline(self) -> Baseline | None:
@@ -197,17 +195,6 @@ def read_metrics(metrics: Mapping[str, float], *, unit: str = "") -> tuple[Metri
         )
         for name in names
     )
-
-
-def format_number(value: float) -> str:
-    """A number as text: three significant digits, whole numbers in full, with thousands separators."""
-    if value.is_integer() and abs(value) < 1e15:
-        text = f"{value:,.0f}"
-    elif abs(value) < 1e-4:
-        text = f"{value:.1e}"
-    else:
-        text = f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
-    return text.replace("-", "−")
 
 
 def _stem(name: str) -> str:

@@ -22,6 +22,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 
 from scorewire_training.estimators import (
+    ExposedRegressor,
     FrequencyEncoder,
     HurdleRegressor,
     LogRegressor,
@@ -61,7 +62,7 @@ def build_candidates(seed: int, backend: Backend = LOCAL) -> tuple[Candidate, ..
         return Candidate(
             name=name,
             suggest=suggest,
-            build=lambda parameters: Pipeline([("model", build(parameters, seed))]),
+            build=lambda parameters: Pipeline([("model", ExposedRegressor(build(parameters, seed)))]),
         )
 
     return (

@@ -42,6 +42,7 @@ from scorewire_training.game_revenue.sections import (
     show_deciles,
     show_hurdle,
     show_unseen_country,
+    show_without_events,
 )
 from scorewire_training.output.publishing import TrainedModel, check_new, publish
 from scorewire_training.study.candidates import choose, tune
@@ -176,6 +177,7 @@ def _fit_and_evaluate(
         sections=(
             show_deciles(test, predictions),
             show_countries(test, predictions, constant),
+            show_without_events(pipeline, fitted, test),
             *show_hurdle(pipeline, test),
             columns,
             show_unseen_country(pipeline, fitted),
@@ -214,8 +216,9 @@ def _list_limits(fitted: Part) -> tuple[str, ...]:
         "are theirs",
         f"the top 1 % of users bring {top / total:.1%} of the revenue: sums over few users are uncertain",
         f"predictions are a rate times {' and '.join(EXPOSURE)}: if a service counts events over another "
-        "time than the table, predictions are wrong by the same factor; without events almost zero is "
-        "predicted, and counts above the largest one of training are clipped to it",
+        "time than the table, predictions are wrong by the same factor; counts above the largest one of "
+        "training are clipped to it, and users without events all get the small prediction of the section "
+        "on them",
         "an unknown country, region or device is scored as an average one, averaged over users and not over "
         "revenue",
     )

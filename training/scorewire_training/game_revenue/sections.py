@@ -13,8 +13,9 @@ from sklearn.pipeline import Pipeline
 from scorewire_training.config import Progress
 from scorewire_training.estimators import HurdleRegressor
 from scorewire_training.evaluation import tabulate_deciles
+from scorewire_training.evaluation.formats import SHARE
 from scorewire_training.game_revenue.candidates import LOSS_NAME
-from scorewire_training.game_revenue.data import TEXTS, Part, draw_folds, group_countries
+from scorewire_training.game_revenue.data import EXPOSURE, TEXTS, Part, draw_folds, group_countries
 from scorewire_training.study.learning_curve import LearningCurve
 from scorewire_training.study.validation import Loss
 from scorewire_training.training_result import ReportSection
@@ -28,6 +29,7 @@ _EVENTS = 100.0
 _UNSEEN = "zz"
 _COUNTRY_ROWS = 200
 _MAX_COUNTRIES_SHOWN = 20
+_EVENT_NAMES = " or ".join(EXPOSURE)
 
 
 def show_deciles(test: Part, predictions: NDArray[np.float64]) -> ReportSection:
@@ -38,6 +40,7 @@ def show_deciles(test: Part, predictions: NDArray[np.float64]) -> ReportSection:
         "Both columns agree if the sums of the model can be trusted.",
         table=tabulate_deciles(test.revenue, predictions),
         chart=("predicted", "actual"),
+        units={"predicted": "$", "actual": "$"},
     )
 
 
@@ -61,6 +64,7 @@ def show_countries(test: Part, predictions: NDArray[np.float64], constant: float
         text="Test users by country, countries with few users together: mean dollars, and the mean absolute "
         "error next to that of predicting the training median for everyone.",
         table=table.sort_values("users", ascending=False, kind="stable"),
+        units=dict.fromkeys(("predicted", "actual", "error", "error of the median"), "$"),
     )
 
 
@@ -81,6 +85,7 @@ def show_unseen_country(pipeline: Pipeline, fitted: Part) -> ReportSection:
         text=f"Mean prediction, in dollars, for the same {_COUNTRY_ROWS} users with {_EVENTS:.0f} events 2, "
         "as if all were from that country: an unseen country must be within the range of ordinary ones.",
         table=table,
+        units={"predicted": "$"},
     )
 
 
@@ -93,19 +98,50 @@ def predict_country(pipeline: Pipeline, part: Part, country: str) -> NDArray[np.
 
 def show_hurdle(pipeline: Pipeline, test: Part) -> tuple[ReportSection, ...]:
     """Predicted and actual share of users with revenue; empty where the model has no hurdle."""
-    model = pipeline[-1]
-    if not isinstance(model, HurdleRegressor):
+    model = pipeline[-1].regressor_
+    active = test.take(has_events(test))
+    if not isinstance(model, HurdleRegressor) or not len(active.revenue):
         return ()
-    probabilities = model.predict_some(pipeline[:-1].transform(test.features))
+    probabilities = model.predict_some(pipeline[:-1].transform(active.features))
     return (
         ReportSection(
             title="Will there be revenue",
-            text="Test users in ten groups by rising probability of revenue: the mean probability, and the "
-            "share that had revenue.",
-            table=tabulate_deciles((test.revenue > 0).astype(np.float64), probabilities),
+            text=f"Test users with {_EVENT_NAMES} in ten groups by rising probability of revenue: the mean "
+            "probability, and the share that had revenue.",
+            table=tabulate_deciles((active.revenue > 0).astype(np.float64), probabilities),
             chart=("predicted", "actual"),
+            units={"predicted": SHARE, "actual": SHARE},
         ),
     )
+
+
+def show_without_events(pipeline: Pipeline, fitted: Part, test: Part) -> ReportSection:
+    """Users without events: their revenue, and the one prediction that all of them get."""
+    lines = {}
+    for name, part in (("training", fitted), ("test", test)):
+        idle = part.revenue[~has_events(part)]
+        lines[name] = (
+            len(idle),
+            float((idle > 0).mean()) if len(idle) else np.nan,
+            float(idle.mean()) if len(idle) else np.nan,
+            float(pipeline[-1].amount_without_exposure_),
+        )
+    table = pd.DataFrame.from_dict(
+        lines, orient="index", columns=["users", "with revenue", "actual", "predicted"]
+    )
+    return ReportSection(
+        title="Users without events",
+        text=f"Without {_EVENT_NAMES} there is no rate to multiply, so all such users get one prediction: "
+        "the mean revenue of those in training, counting one more who brings the least that is expected of "
+        "any user with events. The prediction is never above that least amount, and never zero.",
+        table=table.rename_axis("part"),
+        units={"with revenue": SHARE, "actual": "$", "predicted": "$"},
+    )
+
+
+def has_events(part: Part) -> NDArray[np.bool_]:
+    """Whether each user has events that revenue grows with, shape [rows]."""
+    return np.asarray((part.features[list(EXPOSURE)] > 0).any(axis=1), dtype=np.bool_)
 
 
 def ablate_texts(

@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from numpy import float64
 from numpy.typing import NDArray
 
+from scorewire_training.evaluation.formats import format_value
 from scorewire_training.evaluation.groups import group_by_prediction
 from scorewire_training.report.gains import draw_gains
-from scorewire_training.report.scales import choose_scale, format_short
-from scorewire_training.report.style import MODEL, MUTED, SECOND, Chart, draw, quiet_axes
+from scorewire_training.report.scales import choose_scale
+from scorewire_training.report.style import MODEL, MUTED, SECOND, Chart, as_shares, draw, quiet_axes
 from scorewire_training.training_result import TrainingResult
 
 _RESAMPLES = 400
@@ -35,7 +36,7 @@ def draw_amounts(result: TrainingResult) -> list[Chart]:
 
 def _draw_against_truth(truth: NDArray[float64], predictions: NDArray[float64], unit: str) -> Chart:
     both = np.concatenate([truth, predictions])
-    scale = choose_scale(both, skewed=_SKEWED)
+    scale = choose_scale(both, skewed=_SKEWED, unit=unit)
     placed = scale.place(both)
     edges = np.linspace(placed.min(), placed.max() + 1e-9, _CELLS + 1)
     counts, _, _ = np.histogram2d(scale.place(truth), scale.place(predictions), (edges, edges))
@@ -55,21 +56,25 @@ def _draw_against_truth(truth: NDArray[float64], predictions: NDArray[float64], 
             linewidth=0,
         )
         axes.plot(edges[[0, -1]], edges[[0, -1]], color=MUTED, linewidth=1, linestyle="--")
-        scale.label(axes, both, unit=unit)
-        scale.label(axes, both, axis="y", unit=unit)
-        axes.set_xlabel("truth")
-        axes.set_ylabel("prediction")
+        scale.label(axes, both, unit=unit, title="true amount")
+        scale.label(axes, both, axis="y", unit=unit, title="predicted amount")
         axes.set_aspect("equal")
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(edges[0], edges[-1])
         quiet_axes(axes, grid="")
 
-    axis = "logarithmic axes that begin at zero" if scale.step else "plain axes"
     caption = (
-        f"Each test row by truth and prediction ({axis}); the stronger the colour, the more rows; "
-        "the dashed line is the truth."
+        "Each test row by its true and its predicted amount; the stronger the colour, the more rows. "
+        "On the dashed line both are the same."
     )
-    return draw(paint, name="against-truth", caption=caption, width=4.6, height=4.2)
+    return draw(
+        paint,
+        name="against-truth",
+        title="Predicted against true amounts",
+        caption=caption,
+        width=5.0,
+        height=4.6,
+    )
 
 
 def _draw_deciles(truth: NDArray[float64], predictions: NDArray[float64], unit: str) -> Chart:
@@ -84,7 +89,7 @@ def _draw_deciles(truth: NDArray[float64], predictions: NDArray[float64], unit: 
         ]
     ).T
     values = np.concatenate([forecast, happened, bounds.ravel()])
-    scale = choose_scale(values, skewed=_SKEWED)
+    scale = choose_scale(values, skewed=_SKEWED, unit=unit)
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -96,19 +101,21 @@ def _draw_deciles(truth: NDArray[float64], predictions: NDArray[float64], unit: 
         axes.plot(places, scale.place(forecast), color=MODEL, marker="D", markersize=4, label="prediction")
         axes.set_xticks(places)
         axes.set_xlabel("tenths of the rows, by rising prediction")
-        scale.label(axes, values, axis="y", unit=unit)
+        scale.label(axes, values, axis="y", unit=unit, title="mean amount")
         axes.legend(loc="upper left")
         quiet_axes(axes)
-        axes.set_ylabel("mean")
 
     return draw(
-        paint, name="deciles", caption="Calibration by tenths: does the mean prediction equal the true mean?"
+        paint,
+        name="deciles",
+        title="Calibration by tenths",
+        caption="Test rows in ten groups by rising prediction: does the mean prediction equal the true mean?",
     )
 
 
 def _draw_residuals(truth: NDArray[float64], predictions: NDArray[float64], unit: str) -> Chart:
     errors = predictions - truth
-    scale = choose_scale(truth, skewed=_SKEWED)
+    scale = choose_scale(truth, skewed=_SKEWED, unit=unit)
     placed = scale.place(errors)
     edges = np.linspace(placed.min() - 1e-9, placed.max() + 1e-9, 60)
     half = float(np.median(np.abs(errors)))
@@ -119,13 +126,18 @@ def _draw_residuals(truth: NDArray[float64], predictions: NDArray[float64], unit
         counts, _ = np.histogram(placed, edges)
         axes.stairs(counts / len(errors), edges, fill=True, color=MODEL, alpha=0.6)
         axes.axvline(0, color=MUTED, linewidth=1, linestyle="--")
-        scale.label(axes, errors, unit=unit)
-        axes.set_xlabel("prediction less truth")
-        axes.set_ylabel("share of rows")
+        scale.label(axes, errors, unit=unit, title="predicted less true amount")
+        axes.set_ylabel("share of test rows")
+        as_shares(axes, "y")
         quiet_axes(axes)
 
     caption = (
-        f"Residuals: half of the rows are off by at most {format_short(half, unit)}; "
+        f"Half of the test rows are off by {_at_most(format_value(half, unit))}; "
         f"{over:.0%} are predicted too high."
     )
-    return draw(paint, name="residuals", caption=caption)
+    return draw(paint, name="residuals", title="Errors (residuals)", caption=caption)
+
+
+def _at_most(amount: str) -> str:
+    """The words before an amount as text, which may be "< $0.01"."""
+    return f"less than {amount.removeprefix('< ')}" if amount.startswith("<") else f"at most {amount}"

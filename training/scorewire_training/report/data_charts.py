@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy import float64
 from numpy.typing import NDArray
 
-from scorewire_training.report.scales import choose_scale, format_short
+from scorewire_training.report.scales import choose_scale, format_tick
 from scorewire_training.report.style import (
     GRID,
     INK,
@@ -55,7 +55,9 @@ def draw_cleaning(steps: tuple[CleaningStep, ...]) -> Chart:
         quiet_axes(axes, grid="")
 
     caption = "Rows left after each cleaning step; the rows that the step dropped are orange."
-    return draw(paint, name="cleaning", caption=caption, width=7.6, height=0.5 + 0.3 * len(labels))
+    return draw(
+        paint, name="cleaning", title="Cleaning", caption=caption, width=7.6, height=0.5 + 0.3 * len(labels)
+    )
 
 
 def draw_target(result: TrainingResult) -> Chart:
@@ -65,13 +67,14 @@ def draw_target(result: TrainingResult) -> Chart:
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        _histogram(axes, result.sample_target, result.target, unit=result.unit)
+        _histogram(axes, result.sample_target, result.target, unit=result.unit, title="true amount")
         axes.set_ylabel("share of rows")
+        as_shares(axes, "y")
         axes.legend(loc="upper right")
 
     zeros = float((result.target == 0).mean())
     caption = f"The truth in training and in the test; {zeros:.1%} of the test rows are zero."
-    return draw(paint, name="target", caption=caption)
+    return draw(paint, name="target", title="True amounts", caption=caption)
 
 
 def _draw_labels(result: TrainingResult) -> Chart:
@@ -90,7 +93,7 @@ def _draw_labels(result: TrainingResult) -> Chart:
         as_shares(axes, "x")
         quiet_axes(axes, grid="")
 
-    return draw(paint, name="target", caption="Share of rows with label 1.", height=1.9)
+    return draw(paint, name="target", title="Labels", caption="Share of rows with label 1.", height=2.0)
 
 
 def draw_feature(result: TrainingResult, feature: str, *, number: int) -> Chart:
@@ -108,20 +111,22 @@ def draw_feature(result: TrainingResult, feature: str, *, number: int) -> Chart:
             axes.spines["left"].set_visible(False)
         else:
             _bars(axes, training, test)
-        axes.set_title(shorten(feature, 34))
+        axes.set_title(shorten(feature, 32))
 
-    caption = f"{feature}: {kind} in training (filled) and in the test (orange)."
-    return draw(paint, name=f"feature-{number}", caption=caption, width=3.1, height=1.75)
+    caption = f"{kind} in training (filled) and in the test (orange)"
+    return draw(paint, name=f"feature-{number}", title=feature, caption=caption, width=3.3, height=2.0)
 
 
-def _histogram(axes: Axes, training: NDArray[float64], test: NDArray[float64], *, unit: str = "") -> None:
+def _histogram(
+    axes: Axes, training: NDArray[float64], test: NDArray[float64], *, unit: str = "", title: str = ""
+) -> None:
     everything = np.concatenate([training, test])
     everything = everything[np.isfinite(everything)]
     if not len(everything):
         axes.text(0.5, 0.5, "all missing", transform=axes.transAxes, ha="center", color=MUTED)
         axes.set_xticks([])
         return
-    scale = choose_scale(everything)
+    scale = choose_scale(everything, unit=unit)
     # A few outliers would squeeze all other values into one bar, so they are put into the outermost bars.
     low, high = (
         (everything.min(), everything.max()) if scale.step else np.quantile(everything, [0.002, 0.998])
@@ -140,7 +145,7 @@ def _histogram(axes: Axes, training: NDArray[float64], test: NDArray[float64], *
             axes.stairs(shares, edges, fill=True, color=MODEL, alpha=0.55, label=name)
         else:
             axes.stairs(shares, edges, color=SECOND, linewidth=1.4, label=name)
-    scale.label(axes, np.array([low, high], dtype=float64), unit=unit)
+    scale.label(axes, np.array([low, high], dtype=float64), unit=unit, title=title)
     quiet_axes(axes)
 
 
@@ -162,7 +167,7 @@ def _bars(axes: Axes, training: pd.Series[Any], test: pd.Series[Any]) -> None:
     places = np.arange(len(rows))[::-1]
     axes.barh(places, [row[1] for row in rows], color=MODEL, alpha=0.55, height=0.7)
     axes.scatter([row[2] for row in rows], places, color=SECOND, marker="|", s=40, zorder=3)
-    axes.set_yticks(places, [row[0] for row in rows], fontsize=7)
+    axes.set_yticks(places, [row[0] for row in rows], fontsize=8)
     as_shares(axes, "x")
     axes.locator_params(axis="x", nbins=4)
     quiet_axes(axes, grid="x")
@@ -203,7 +208,7 @@ def draw_correlations(result: TrainingResult) -> Chart | None:
                     f"{value:.1f}".replace("-", "−"),
                     ha="center",
                     va="center",
-                    fontsize=7,
+                    fontsize=8,
                 )
         places = np.arange(count) + 0.5
         axes.set_xticks(places, names, rotation=45, ha="left", color=INK)
@@ -213,12 +218,14 @@ def draw_correlations(result: TrainingResult) -> Chart | None:
         axes.spines[:].set_visible(False)
         quiet_axes(axes, grid="")
 
-    side = 1.9 + 0.36 * len(names)
+    side = 2.0 + 0.38 * len(names)
     more = numbers.shape[1] - len(strongest)
-    caption = "Spearman's correlation of ranks: blue is positive, orange is negative." + (
+    caption = "Spearman's correlation of ranks, −1 to 1: blue is positive, orange is negative." + (
         f" The {len(strongest)} number features nearest to the truth, of {numbers.shape[1]}." if more else ""
     )
-    return draw(paint, name="correlations", caption=caption, width=side + 0.6, height=side)
+    return draw(
+        paint, name="correlations", title="Correlations", caption=caption, width=side + 1.0, height=side
+    )
 
 
 def describe_range(column: pd.Series[Any]) -> str:
@@ -227,7 +234,7 @@ def describe_range(column: pd.Series[Any]) -> str:
     if known.empty:
         return "all missing"
     if pd.api.types.is_numeric_dtype(column.dtype):
-        low, middle, high = (format_short(float(value)) for value in known.quantile([0, 0.5, 1]))
+        low, middle, high = (format_tick(float(value)) for value in known.quantile([0, 0.5, 1]))
         return f"{low} to {high}, middle {middle}"
     distinct = known.nunique()
     return f"{distinct:,} texts" if distinct > 1 else "1 text"

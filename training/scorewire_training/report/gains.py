@@ -43,7 +43,7 @@ def draw_gains(truth: NDArray[float64], predictions: NDArray[float64], *, what: 
         quiet_axes(axes)
 
     caption = f"The tenth of {everyone} with the highest predictions holds {tenth:.0%} of {what}."
-    return draw(paint, name="gains", caption=caption)
+    return draw(paint, name="gains", title="Cumulative gains", caption=caption)
 
 
 def _accumulate(truth: NDArray[float64], scores: NDArray[float64]) -> NDArray[float64]:

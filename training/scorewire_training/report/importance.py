@@ -1,41 +1,32 @@
-"""Importance of features: permutation on the test rows, and SHAP values if exact values are cheap."""
+"""Importance of features: permutation on the test rows, and SHAP values of the whole pipeline.
+
+Both take the pipeline as it serves, with the caller's columns, so that they can be
+compared (`importance_orders`).
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy import float64
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from sklearn import ensemble
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 
-from scorewire_training.estimators import HurdleRegressor, LogOddsCalibrator, LogRegressor, RateRegressor
-from scorewire_training.releases import FrozenEstimator
+from scorewire_training.evaluation.formats import LEAST_AMOUNT
 from scorewire_training.training_result import PredictionKind, TrainingResult
 
 _PERMUTED_ROWS = 1_500
 _REPEATS = 4
-_EXPLAINED_ROWS = 400
-_SCIKIT_TREES = (
-    ensemble.ExtraTreesClassifier,
-    ensemble.ExtraTreesRegressor,
-    ensemble.GradientBoostingClassifier,
-    ensemble.GradientBoostingRegressor,
-    ensemble.HistGradientBoostingClassifier,
-    ensemble.HistGradientBoostingRegressor,
-    ensemble.RandomForestClassifier,
-    ensemble.RandomForestRegressor,
-)
-_MAX_NODES = 400_000
+_EXPLAINED_ROWS = 300
+# Orders of the features, each of which is walked in both directions.
+_ORDERS = 8
+# Of the table that one walk makes.
+_MAX_CELLS = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +43,18 @@ class Explanation:
     """SHAP values of some test rows.
 
     Attributes:
-        contributions: the SHAP values of each feature, shape [rows] each; the values of
-            a feature's columns are added up.
-        ranks: the rank of the feature's value among the rows, 0 to 1, shape [rows] each.
+        contributions: the SHAP values of each feature, shape [rows] each: shares of a
+            probability, or logarithms to base 10 of the factors of an amount.
+        ranks: the rank of the feature's value among the rows, 0 to 1, shape [rows] each;
+            a missing value counts as low. None for texts, which have no order.
         order: the features by descending mean absolute SHAP value.
         rows: the number of explained rows.
-        note: what the values add up to, for people.
     """
 
     contributions: dict[str, NDArray[float64]]
-    ranks: dict[str, NDArray[float64]]
+    ranks: dict[str, NDArray[float64] | None]
     order: list[str]
     rows: int
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Inner:
-    model: Any
-    matrix: NDArray[float64]
-    columns: list[str]
-    note: str
-
-
-class NotExplainedError(Exception):
-    """SHAP values cannot be computed; the message gives the reason, for people."""
 
 
 def permutation_importances(result: TrainingResult, *, seed: int) -> tuple[list[Importance], str]:
@@ -108,141 +86,61 @@ def permutation_importances(result: TrainingResult, *, seed: int) -> tuple[list[
 
 
 def explain(result: TrainingResult, *, seed: int) -> Explanation:
-    """SHAP values of the pipeline's last step.
+    """SHAP values of the pipeline's predictions, by sampling.
 
-    Raises:
-        NotExplainedError: exact SHAP values of the model are unknown or too slow.
+    A row begins as a training row, and its features become those of the explained row
+    one after the other; the SHAP value of a feature is the mean change of the
+    prediction, over random orders and training rows (Strumbelj and Kononenko 2014,
+    "Explaining prediction models and individual predictions with feature
+    contributions"). Each order is also walked backwards, which is exact where no more
+    than two features act together (Mitchell et al. 2022, "Sampling Permutations for
+    Shapley Value Estimation"). Amounts are compared by their logarithms, because the
+    largest ones would hide all others; below a cent they count as a cent.
     """
-    rows = result.test.iloc[_draw(len(result.test), _EXPLAINED_ROWS, seed)]
-    encoder = result.pipeline[:-1]
-    matrix = _encode(encoder, rows)
-    columns = _name_columns(encoder, matrix, rows)
-    inner = _unwrap(result.pipeline[-1], matrix, columns)
-    matrix, columns = inner.matrix, inner.columns
-    values = _explainer(inner.model)(matrix)
-    if values.ndim == 3:
-        # One matrix for each class; the last one is for label 1.
-        values = values[:, :, -1]
-    contributions: dict[str, NDArray[float64]] = {}
-    weights: dict[str, NDArray[float64]] = {}
-    for place, feature in enumerate(columns):
-        column = np.asarray(values[:, place], dtype=float64)
-        contributions[feature] = contributions.get(feature, np.zeros(len(column))) + column
-        # If a feature has several columns, the first one gives its rank.
-        weights.setdefault(feature, matrix[:, place])
-    ranks = {
-        feature: np.asarray(pd.Series(column).rank(pct=True).fillna(0.0), dtype=float64)
-        for feature, column in weights.items()
-    }
-    order = sorted(
-        contributions, key=lambda feature: (-float(np.abs(contributions[feature]).mean()), feature)
+    rng = np.random.default_rng(seed)
+    names = [str(name) for name in result.test.columns]
+    most = max(1, _MAX_CELLS // (len(names) * (len(names) + 1)))
+    rows = result.test.iloc[_draw(len(result.test), min(_EXPLAINED_ROWS, most), seed)]
+    values = np.zeros((len(names), len(rows)))
+    for _ in range(_ORDERS):
+        begin = result.sample.iloc[rng.integers(len(result.sample), size=len(rows))]
+        order = rng.permutation(len(names))
+        for way in (order, order[::-1]):
+            values[way] += np.diff(_walk(result, begin, rows, way), axis=0)
+    values /= 2 * _ORDERS
+    contributions = dict(zip(names, values, strict=True))
+    return Explanation(
+        contributions=contributions,
+        ranks={name: _rank(rows[column]) for name, column in zip(names, rows.columns, strict=True)},
+        order=sorted(names, key=lambda name: (-float(np.abs(contributions[name]).mean()), name)),
+        rows=len(rows),
     )
-    note = f"the values add up to the model's margin{', ' if inner.note else ''}{inner.note}."
-    return Explanation(contributions=contributions, ranks=ranks, order=order, rows=len(rows), note=note)
 
 
-def _unwrap(step: Any, matrix: NDArray[float64], columns: list[str]) -> _Inner:
-    """The innermost model of a step, its inputs, and notes on what its SHAP values explain."""
-    notes = []
-    while True:
-        if isinstance(step, CalibratedClassifierCV):
-            notes.append("before the calibration")
-            step = step.calibrated_classifiers_[0].estimator
-        elif isinstance(step, LogOddsCalibrator):
-            notes.append("before the calibration")
-            step = step.estimator
-        elif isinstance(step, FrozenEstimator):
-            step = step.estimator
-        elif isinstance(step, HurdleRegressor):
-            notes.append("of the amount if there is one")
-            step = step.regressor_
-        elif isinstance(step, RateRegressor):
-            notes.append("of the rate (amount divided by exposure)")
-            # The first column is the exposure, which multiplies the rate.
-            matrix, columns, step = matrix[:, 1:], columns[1:], step.regressor_
-        elif isinstance(step, LogRegressor):
-            step = step.regressor_
-        elif isinstance(step, Pipeline):
-            kept = _select(step[:-1], matrix.shape[1])
-            matrix, columns = _encode(step[:-1], matrix), [columns[place] for place in kept]
-            step = step[-1]
-        else:
-            if getattr(step, "n_features_in_", matrix.shape[1]) != matrix.shape[1]:
-                raise NotExplainedError("the model takes other columns than the encoder gives")
-            return _Inner(step, matrix, columns, ", ".join(notes))
-
-
-def _select(steps: Pipeline, width: int) -> NDArray[np.intp]:
-    """The columns that steps keep; the steps may also fill missing values.
-
-    Raises:
-        NotExplainedError: the steps change values in another way.
-    """
-    places = np.arange(width, dtype=float64)
-    try:
-        kept = np.asarray(steps.transform(np.stack([places, places + 0.25])), dtype=float64)
-    except (TypeError, ValueError):
-        kept = np.zeros((2, 0))
-    if not kept.size or not np.array_equal(kept[1], kept[0] + 0.25) or not np.isin(kept[0], places).all():
-        raise NotExplainedError("the model is in a pipeline of its own that changes its columns")
-    return np.asarray(kept[0], dtype=np.intp)
-
-
-def _explainer(model: Any) -> Callable[[NDArray[float64]], NDArray[float64]]:
-    # Imported here, because they are slow to import and only needed to explain a model.
-    import lightgbm  # noqa: PLC0415
-    import xgboost  # noqa: PLC0415
-
-    boosted = isinstance(model, (xgboost.XGBModel, lightgbm.LGBMModel))
-    name = type(model).__name__
-    if not boosted and not isinstance(model, _SCIKIT_TREES) and not hasattr(model, "coef_"):
-        raise NotExplainedError(f"{name} is neither a tree model nor a linear one")
-    nodes = (
-        sum(tree.tree_.node_count for tree in np.ravel(getattr(model, "estimators_", [])))
-        if not boosted
-        else 0
+def _walk(
+    result: TrainingResult, begin: pd.DataFrame, end: pd.DataFrame, order: NDArray[np.intp]
+) -> NDArray[float64]:
+    """The predictions, shape [features + 1, rows], while the features change one after the other."""
+    both = pd.concat([begin, end], ignore_index=True)
+    count, steps = len(begin), np.arange(len(order) + 1)[:, None]
+    places = np.argsort(order)
+    frame = pd.DataFrame(
+        {
+            name: both[name].array.take((np.where(steps > place, count, 0) + np.arange(count)).ravel())
+            for name, place in zip(both.columns, places, strict=True)
+        }
     )
-    if nodes > _MAX_NODES:
-        raise NotExplainedError(f"{name} has {nodes:,} nodes, and exact values of so many take too long")
-    if hasattr(model, "coef_") and not boosted:
-        coefficients = np.ravel(model.coef_)
-
-        def explain_linear(matrix: NDArray[float64]) -> NDArray[float64]:
-            # Exact for a linear model with independent features (Lundberg and Lee 2017, 4.1).
-            return np.asarray(coefficients * (matrix - matrix.mean(axis=0)), dtype=float64)
-
-        return explain_linear
-
-    with warnings.catch_warnings():
-        # Warnings of shap's own imports.
-        warnings.simplefilter("ignore")
-        import shap  # noqa: PLC0415
-
-    def explain_trees(matrix: NDArray[float64]) -> NDArray[float64]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            explainer = shap.TreeExplainer(model)
-            return np.asarray(explainer.shap_values(matrix, check_additivity=False), dtype=float64)
-
-    return explain_trees
+    if result.kind is PredictionKind.PROBABILITY:
+        predictions = result.pipeline.predict_proba(frame)[:, 1]
+    else:
+        predictions = np.log10(np.maximum(result.pipeline.predict(frame), LEAST_AMOUNT))
+    return np.asarray(predictions, dtype=float64).reshape(len(steps), count)
 
 
-def _name_columns(encoder: Pipeline, encoded: NDArray[float64], rows: pd.DataFrame) -> list[str]:
-    """For each encoded column, the features that it depends on, found by shuffling one feature at a time."""
-    order = np.random.default_rng(0).permutation(len(rows))
-    sources: list[list[str]] = [[] for _ in range(encoded.shape[1])]
-    for feature in rows.columns:
-        shuffled = rows.copy()
-        shuffled[feature] = rows[feature].to_numpy()[order]
-        moved = _encode(encoder, shuffled)
-        for place in np.flatnonzero(~np.isclose(moved, encoded, equal_nan=True).all(axis=0)):
-            sources[place].append(str(feature))
-    return [" × ".join(names) or f"column {place + 1}" for place, names in enumerate(sources)]
-
-
-def _encode(encoder: Pipeline, rows: pd.DataFrame | NDArray[float64]) -> NDArray[float64]:
-    encoded: Any = encoder.transform(rows) if len(encoder) else rows
-    return np.asarray(encoded.toarray() if hasattr(encoded, "toarray") else encoded, dtype=float64)
+def _rank(column: pd.Series) -> NDArray[float64] | None:
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        return None
+    return np.asarray(column.rank(pct=True).fillna(0.0), dtype=float64)
 
 
 def _draw(count: int, limit: int, seed: int) -> NDArray[np.intp]:

@@ -58,10 +58,8 @@ def _draw_reliability(labels: NDArray[np.int64], scores: NDArray[float64]) -> Ch
         axes.legend(loc="upper left")
         quiet_axes(axes)
 
-    caption = (
-        "Calibration: of rows with a probability of 30 %, do 30 % have label 1? Ten groups of equal size."
-    )
-    return draw(paint, name="reliability", caption=caption)
+    caption = "Of test rows with a probability of 30 %, do 30 % have label 1? Ten groups of equal size."
+    return draw(paint, name="reliability", title="Calibration", caption=caption)
 
 
 def _draw_scores(labels: NDArray[np.int64], scores: NDArray[float64]) -> Chart:
@@ -72,13 +70,18 @@ def _draw_scores(labels: NDArray[np.int64], scores: NDArray[float64]) -> Chart:
         for label, colour in ((0, SECOND), (1, MODEL)):
             counts, _ = np.histogram(scores[labels == label], edges)
             axes.stairs(counts, edges, fill=True, color=colour, alpha=0.5, label=f"label {label}")
-        axes.set_xlabel("probability")
-        axes.set_ylabel("rows")
+        axes.set_xlabel("predicted probability")
+        axes.set_ylabel("test rows")
         as_shares(axes, "x")
         axes.legend()
         quiet_axes(axes)
 
-    return draw(paint, name="scores", caption="Probabilities by label: the further apart, the better.")
+    return draw(
+        paint,
+        name="scores",
+        title="Probabilities by true label",
+        caption="Test rows by their probability: the further apart the two labels, the better.",
+    )
 
 
 def _draw_roc(labels: NDArray[np.int64], scores: NDArray[float64]) -> Chart:
@@ -90,12 +93,15 @@ def _draw_roc(labels: NDArray[np.int64], scores: NDArray[float64]) -> Chart:
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="by chance")
         axes.plot(*_thin(false, true), color=MODEL, label=f"the model, area {area:.3f}")
         as_shares(axes)
-        axes.set_xlabel("false positive rate")
-        axes.set_ylabel("true positive rate")
+        axes.set_xlabel("false positive rate: share of label 0 found")
+        axes.set_ylabel("true positive rate: share of label 1 found")
         axes.legend(loc="lower right")
         quiet_axes(axes)
 
-    return draw(paint, name="roc", caption=f"ROC: true positives against false alarms. Area {area:.3f}.")
+    caption = (
+        f"What a longer list finds, against its false alarms. Area {area:.3f}; 0.5 is chance, 1 is perfect."
+    )
+    return draw(paint, name="roc", title="ROC curve", caption=caption)
 
 
 def _draw_precision(labels: NDArray[np.int64], scores: NDArray[float64]) -> Chart:
@@ -106,15 +112,15 @@ def _draw_precision(labels: NDArray[np.int64], scores: NDArray[float64]) -> Char
         axes = figure.subplots()
         axes.axhline(share, color=MUTED, linewidth=1, linestyle="--", label=f"by chance, {share:.1%}")
         axes.plot(*_thin(recall[::-1], precision[::-1]), color=MODEL, label=f"the model, average {area:.3f}")
-        axes.set_xlabel("recall, the share of label 1 found")
-        axes.set_ylabel("precision")
+        axes.set_xlabel("recall: share of label 1 found")
+        axes.set_ylabel("precision: label 1 in the list")
         axes.set_ylim(0, 1.02)
         as_shares(axes)
         axes.legend(loc="lower left")
         quiet_axes(axes)
 
-    caption = f"Precision and recall by the length of a list. Average precision {area:.3f}."
-    return draw(paint, name="precision", caption=caption)
+    caption = f"How much of a list is right, by how much of label 1 it finds. Average precision {area:.3f}."
+    return draw(paint, name="precision", title="Precision and recall", caption=caption)
 
 
 def _thin(x: NDArray[float64], y: NDArray[float64]) -> tuple[NDArray[float64], NDArray[float64]]:

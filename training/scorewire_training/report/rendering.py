@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from scorewire_training.config import Progress
-from scorewire_training.evaluation.metrics import format_number, read_metrics
+from scorewire_training.evaluation.formats import format_value
+from scorewire_training.evaluation.metrics import read_metrics
 from scorewire_training.report.amount_charts import draw_amounts
 from scorewire_training.report.data_charts import (
     describe_range,
@@ -19,7 +20,8 @@ from scorewire_training.report.data_charts import (
     draw_feature,
     draw_target,
 )
-from scorewire_training.report.importance import NotExplainedError, explain, permutation_importances
+from scorewire_training.report.importance import explain, permutation_importances
+from scorewire_training.report.importance_orders import compare_orders
 from scorewire_training.report.model_charts import (
     draw_candidates,
     draw_learning_curve,
@@ -57,11 +59,7 @@ def render_report(
     importances, measure = permutation_importances(result, seed=seed)
     # The most important features are shown first, and only those if there are many.
     ordered = [item.feature for item in importances]
-    explanation, unexplained = None, ""
-    try:
-        explanation = explain(result, seed=seed)
-    except NotExplainedError as error:
-        unexplained = str(error)
+    explanation = explain(result, seed=seed)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("scorewire_training.report", "."),
         autoescape=True,
@@ -89,8 +87,8 @@ def render_report(
         learning_curve=draw_learning_curve(result.learning_curve),
         permutation=draw_permutation(importances, measure),
         measure=measure,
-        shap=draw_shap(explanation) if explanation else None,
-        unexplained=unexplained,
+        shap=draw_shap(explanation, amount=result.kind is PredictionKind.AMOUNT),
+        orders=compare_orders(importances, explanation, result.sample, measure),
         candidates=_describe_candidates(result),
         candidates_chart=draw_candidates(result.candidates, result.chosen, result.loss_name),
         sections=[_describe_section(section, n) for n, section in enumerate(result.sections)],
@@ -145,6 +143,7 @@ def describe_parameters(parameters: Mapping[str, Any]) -> str:
 
 def _describe_section(section: ReportSection, number: int) -> dict[str, Any]:
     table = section.table.iloc[:_MAX_ROWS_OF_A_TABLE]
+    units = [section.units.get(column, "") for column in table.columns]
     return {
         "title": section.title,
         "text": section.text,
@@ -154,7 +153,13 @@ def _describe_section(section: ReportSection, number: int) -> dict[str, Any]:
             (str(column), pd.api.types.is_numeric_dtype(table[column].dtype)) for column in table.columns
         ],
         "rows": [
-            [(str(name), False), *((format_cell(value), _is_number(value)) for value in values)]
+            [
+                (str(name), False),
+                *(
+                    (format_cell(value, unit), _is_number(value))
+                    for value, unit in zip(values, units, strict=True)
+                ),
+            ]
             for name, values in zip(table.index, table.itertuples(index=False, name=None), strict=True)
         ],
         "left_out": len(section.table) - len(table),
@@ -165,9 +170,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
-def format_cell(value: object) -> str:
+def format_cell(value: object, unit: str = "") -> str:
     """A cell of a table as text."""
     if _is_number(value):
-        number = float(value)  # type: ignore[arg-type]  # it is a number
-        return format_number(number) if np.isfinite(number) else "–"
+        return format_value(float(value), unit)  # type: ignore[arg-type]  # it is a number
     return "–" if value is None or value is pd.NaT else str(value)

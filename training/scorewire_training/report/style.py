@@ -19,6 +19,9 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scorewire_training.evaluation.formats import SHARE
+from scorewire_training.report.scales import format_tick
+
 INK = "#1b1f24"
 MUTED = "#5f6773"
 GRID = "#d9dde3"
@@ -28,6 +31,7 @@ THIRD = "#00805d"
 # Colours of rasterized dots, which no style sheet can change; visible on both backgrounds.
 HIGH = "#2b8fd0"
 LOW = "#e0762a"
+TEXT = "#85898f"
 
 _VARIABLES = {
     INK: "ink",
@@ -43,19 +47,19 @@ _SETTINGS: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.labelcolor": MUTED,
-    "axes.labelsize": 9,
+    "axes.labelsize": 10,
     "axes.linewidth": 0.8,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlecolor": INK,
-    "axes.titlesize": 10,
+    "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "figure.facecolor": "none",
     "font.family": "DejaVu Sans",
-    "font.size": 9,
+    "font.size": 10,
     "grid.color": GRID,
     "grid.linewidth": 0.6,
-    "legend.fontsize": 9,
+    "legend.fontsize": 10,
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "lines.linewidth": 1.8,
@@ -66,10 +70,10 @@ _SETTINGS: dict[Any, Any] = {
     "text.parse_math": False,
     "xtick.color": GRID,
     "xtick.labelcolor": MUTED,
-    "xtick.labelsize": 8,
+    "xtick.labelsize": 9.5,
     "ytick.color": GRID,
     "ytick.labelcolor": MUTED,
-    "ytick.labelsize": 8,
+    "ytick.labelsize": 9.5,
 }
 _ID = re.compile(r' id="([^"]+)"')
 _REFERENCE = re.compile(r'(?:url\(#|href="#)([^)"]+)')
@@ -78,20 +82,28 @@ _COLOUR = re.compile("|".join(_VARIABLES))
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart as a part of a page: the SVG, and a caption that also serves screen readers."""
+    """A chart as a part of a page: the SVG, a title, and a caption; screen readers read both."""
 
     svg: Markup
+    title: str
     caption: str
 
 
 def draw(
-    paint: Callable[[Figure], None], *, name: str, caption: str, width: float = 5.4, height: float = 3.2
+    paint: Callable[[Figure], None],
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    width: float = 5.4,
+    height: float = 3.2,
 ) -> Chart:
     """Draw a figure with `paint` as SVG; the same input gives the same bytes.
 
     Args:
         paint: draws on an empty figure.
         name: the name of the chart, unique on the page.
+        title: what the chart is about, in a few words.
         caption: what the chart shows, for people.
         width: the width in inches.
         height: the height in inches.
@@ -102,7 +114,7 @@ def draw(
         text = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(text, format="svg", metadata=nothing, transparent=True)
-    return Chart(_embed(text.getvalue(), caption), caption)
+    return Chart(_embed(text.getvalue(), f"{title}: {caption}"), title, caption)
 
 
 def quiet_axes(axes: Axes, *, grid: str = "y") -> None:
@@ -117,12 +129,12 @@ def as_shares(axes: Axes, which: str = "xy") -> None:
     """Format the ticks of some axes as percentages."""
     for name in which:
         axis = axes.xaxis if name == "x" else axes.yaxis
-        axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axis.set_major_formatter(lambda value, _: format_tick(value, SHARE))
 
 
 def label_bar(axes: Axes, text: str, end: float, place: float) -> None:
     """Write a text next to the end of a horizontal bar."""
-    axes.annotate(text, (end, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.annotate(text, (end, place), (4, 0), textcoords="offset points", va="center", fontsize=9.5)
 
 
 def shorten(text: object, limit: int = 28) -> str:
@@ -131,7 +143,7 @@ def shorten(text: object, limit: int = 28) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
-def _embed(document: str, caption: str) -> Markup:
+def _embed(document: str, label: str) -> Markup:
     """The <svg> of a document, sized by the page, with the page's colours and unique ids."""
     svg = document[document.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -143,8 +155,9 @@ def _embed(document: str, caption: str) -> Markup:
     box = re.search(r'viewBox="[^"]+"', head)
     if box is None:
         raise ValueError("matplotlib wrote an SVG without a viewBox")
-    # One inch of the figure is 72 units; the page shows it at most a third larger.
+    # One inch of the figure is 72 units. The page shows it at most a third larger, and not so small that its
+    # texts cannot be read: a figure that is wider than the page scrolls.
     width = float(box[0].rstrip('"').split()[2])
-    style = f"max-width:{width * 1.34:.0f}px"
-    opening = Markup('<svg {} style="{}" role="img" aria-label="{}">').format(Markup(box[0]), style, caption)  # noqa: S704 - numbers
+    style = f"max-width:{width * 1.34:.0f}px;min-width:{width * 0.85:.0f}px"
+    opening = Markup('<svg {} style="{}" role="img" aria-label="{}">').format(Markup(box[0]), style, label)  # noqa: S704 - numbers
     return opening + Markup(body)  # noqa: S704 - matplotlib escapes the texts

@@ -32,8 +32,8 @@ def summarize(result: TrainingResult) -> tuple[str, ...]:
             )
         elif metric.name == "spearman":
             sentences.append(
-                f"Its order of the rows agrees with the true one to {metric.value:.2f}{_between(metric)}, "
-                "where 1 is the same order and 0 is chance."
+                f"Its order of the rows agrees with the true one to {metric.show(metric.value)}"
+                f"{_between(metric)}, where 1 is the same order and 0 is chance."
             )
         elif metric.name == "calibration_error":
             sentences.append(

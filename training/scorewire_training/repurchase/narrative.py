@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from scorewire_training.evaluation import tabulate_reliability
+from scorewire_training.evaluation.formats import SHARE
 from scorewire_training.repurchase.cutoffs import Cutoffs, Observations
 from scorewire_training.repurchase.data import Transactions
 from scorewire_training.repurchase.feature_families import tabulate_families
@@ -89,12 +90,14 @@ def build_sections(
             "again, and the mean predicted probability.",
             table=segments,
             chart=("share", "repurchased_share", "mean_probability"),
+            units=dict.fromkeys(("share", "repurchased_share", "mean_probability"), SHARE),
         ),
         ReportSection(
             title="Reliability",
             text="Customers in ten groups of equal size by rising probability: predicted and actual.",
             table=tabulate_reliability(test.labels, predictions),
             chart=("mean_probability", "positive_share"),
+            units=dict.fromkeys(("mean_probability", "positive_share"), SHARE),
         ),
         ReportSection(
             title="What the model goes by",

@@ -30,7 +30,13 @@ from sklearn.preprocessing import (
 )
 from xgboost import XGBClassifier, XGBRegressor
 
-from scorewire_training.estimators import HurdleRegressor, LogOddsCalibrator, LogRegressor, RateRegressor
+from scorewire_training.estimators import (
+    ExposedRegressor,
+    HurdleRegressor,
+    LogOddsCalibrator,
+    LogRegressor,
+    RateRegressor,
+)
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.lowering import lower
 from scorewire_training.releases import SKLEARN_RELEASE, FrozenEstimator
@@ -186,6 +192,10 @@ AMOUNTS = {
         make_pipeline(StandardScaler(), LogisticRegression()),
         RateRegressor(LogRegressor(LGBMRegressor(n_jobs=1, n_estimators=8, verbose=-1))),
     ),
+    "rows with exposure": ExposedRegressor(
+        RateRegressor(LogRegressor(LGBMRegressor(n_jobs=1, n_estimators=8, verbose=-1)))
+    ),
+    "rows with exposure in single precision": ExposedRegressor(XGBRegressor(n_jobs=1, n_estimators=8)),
     "hurdle of trees in single precision": HurdleRegressor(
         XGBClassifier(n_jobs=1, n_estimators=8), LogRegressor(XGBRegressor(n_jobs=1, n_estimators=8))
     ),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scorewire_training.estimators import HurdleRegressor, LogRegressor, RateRegressor
+from scorewire_training.estimators import ExposedRegressor, HurdleRegressor, LogRegressor, RateRegressor
 from scorewire_training.export.lowering.arithmetic import (
     clip,
     take_column,
@@ -38,6 +38,18 @@ def lower_rate_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColu
     member = lower_model(builder, model.regressor_, inputs.take(range(1, inputs.width)))
     exposure = builder.graph.curve("Exp", builder.tensor(inputs.take([0])), 1)
     value = builder.graph.node("Mul", [exposure, as_double(builder, member, member.value, model)])
+    return PredictionTensors(family=family_of(model, [member]), value=value)
+
+
+@lowers_model(ExposedRegressor)
+def lower_exposed_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
+    """The member's amount where the second column is above zero, else one amount."""
+    member = lower_model(builder, model.regressor_, inputs)
+    exposed = builder.graph.node("Greater", [builder.tensor(inputs.take([1])), builder.constant([0.0])])
+    amount = as_double(builder, member, member.value, model)
+    value = builder.graph.node(
+        "Where", [exposed, amount, builder.constant([float(model.amount_without_exposure_)])]
+    )
     return PredictionTensors(family=family_of(model, [member]), value=value)
 
 

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from scorewire_training.report.importance import Explanation, Importance
+from scorewire_training.report.importance_orders import compare_orders
+
+ROWS = 200
+
+
+def orders(loss: str, shap: str, **columns: object) -> tuple[str, ...]:
+    """The sentences for features in these orders of importance; `columns` replaces training columns."""
+    rng = np.random.default_rng(0)
+    sample = pd.DataFrame({name: rng.normal(size=ROWS) for name in loss} | columns)
+    importances = [Importance(name, 1.0 / (place + 1), 0.01) for place, name in enumerate(loss)]
+    contributions = {name: np.full(ROWS, 1.0 / (place + 1)) for place, name in enumerate(shap)}
+    if "r" in contributions:
+        contributions["r"] = np.where(np.arange(ROWS) < 5, 50.0, 0.01)
+    explanation = Explanation(
+        contributions=contributions, ranks=dict.fromkeys(shap), order=list(shap), rows=ROWS
+    )
+    return compare_orders(importances, explanation, sample, "AUC")
+
+
+def test_equal_orders_need_no_reason() -> None:
+    (sentence,) = orders("abcde", "abcde")
+    assert "the 5 most important features in nearly the same order (rank correlation 1.00)" in sentence
+    assert "how much AUC is lost" in sentence
+
+
+def test_a_feature_that_another_one_replaces_is_told_with_it() -> None:
+    twin = np.random.default_rng(1).normal(size=ROWS)
+    sentence, *reasons = orders("bcdea", "abcde", a=twin, b=twin + 0.01)
+    assert "in another order (rank correlation 0.00)" in sentence
+    assert reasons == [
+        "a is number 5 by permutation and 1 by SHAP: it goes with b (correlation 1.00), which tells the "
+        "model much the same when this one is shuffled."
+    ]
+    _, *reasons = orders("abcde", "bcdea", a=twin, b=-twin)
+    assert reasons == [
+        "a is number 1 by permutation and 5 by SHAP: it goes with b (correlation -1.00), and the two share "
+        "the SHAP values."
+    ]
+
+
+def test_a_feature_that_moves_few_rows_far_is_told() -> None:
+    _, *reasons = orders("bcder", "rbcde", r="text")
+    assert reasons == [
+        "r is number 5 by permutation and 1 by SHAP: it moves few rows far. A twentieth of the rows have "
+        "99% of its SHAP values, and the metric counts every row alike."
+    ]
+
+
+def test_only_important_features_and_the_largest_differences_are_told() -> None:
+    names = "abcdefghijklmnopq"
+    sentence, *reasons = orders(names, names[::-1])
+    assert "the 16 most important" in sentence
+    assert len(reasons) == 4
+    assert {reason[0] for reason in reasons} == {"a", "b", "p", "q"}
+    assert orders("a", "a") == ()

@@ -1,0 +1,91 @@
+"""Whether permutation and SHAP order the features alike, and why not, in plain sentences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy import float64
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from scorewire_training.report.importance import Explanation, Importance
+
+# Of each order; the others hardly matter to the model, and their order is chance.
+_COMPARED = 8
+_ALIKE, _SIMILAR = 0.8, 0.5
+# Places between the two orders from which on a reason is given.
+_FAR = 3
+_MAX_REASONS = 4
+_TOGETHER = 0.7
+# Features whose SHAP values are large in few rows: the share of the rows, and of the values.
+_FEW_ROWS, _MOST = 0.05, 0.4
+
+
+def compare_orders(
+    importances: list[Importance], explanation: Explanation, sample: pd.DataFrame, measure: str
+) -> tuple[str, ...]:
+    """A sentence on how far the two orders agree, and a reason for each feature far apart.
+
+    Args:
+        importances: the features by descending permutation importance.
+        explanation: the SHAP values.
+        sample: the training rows, for the correlations of features.
+        measure: the metric of the permutation.
+    """
+    by_loss = [item.feature for item in importances]
+    heads = {*by_loss[:_COMPARED], *explanation.order[:_COMPARED]}
+    compared = [name for name in by_loss if name in heads]
+    if len(compared) <= 1:
+        return ()
+    places = {name: place for place, name in enumerate(name for name in explanation.order if name in heads)}
+    moved = {name: place - places[name] for place, name in enumerate(compared)}
+    agreement = float(spearmanr(range(len(compared)), [places[name] for name in compared]).statistic)
+    words = "nearly the same" if agreement >= _ALIKE else "a similar" if agreement >= _SIMILAR else "another"
+    far = sorted((name for name in compared if abs(moved[name]) >= _FAR), key=lambda name: -abs(moved[name]))
+    correlations = _correlate(sample)
+    return (
+        f"Both charts have the {len(compared)} most important features in {words} order (rank correlation "
+        f"{agreement:.2f}). A permutation counts how much {measure} is lost, SHAP how far predictions move.",
+        *(
+            f"{name} is number {compared.index(name) + 1} by permutation and {places[name] + 1} by SHAP: "
+            + _explain_move(name, moved[name], explanation, correlations)
+            for name in far[:_MAX_REASONS]
+        ),
+    )
+
+
+def _explain_move(name: str, moved: int, explanation: Explanation, correlations: pd.DataFrame) -> str:
+    """Why a feature is higher by SHAP (`moved` above zero) or lower."""
+    partner = ""
+    if name in correlations:
+        others = correlations[name].drop(name)
+        near = [str(each) for each in others.index if abs(others[each]) >= _TOGETHER]
+        partner = max(near, key=lambda each: abs(others[each]), default="")
+    if partner:
+        shared = f"it goes with {partner} (correlation {float(others[partner]):.2f}), "
+        if moved > 0:
+            return shared + "which tells the model much the same when this one is shuffled."
+        return shared + "and the two share the SHAP values."
+    share = _share_of_few(explanation.contributions[name])
+    if moved > 0 and share >= _MOST:
+        return (
+            f"it moves few rows far. A twentieth of the rows have {share:.0%} of its SHAP values, and the "
+            "metric counts every row alike."
+        )
+    if moved > 0:
+        return "its moves are larger than what they change in the order of the rows."
+    return "its moves are small, and change the order of many rows."
+
+
+def _share_of_few(values: NDArray[float64]) -> float:
+    sizes = np.sort(np.abs(values))[::-1]
+    total = float(sizes.sum())
+    return float(sizes[: max(1, round(_FEW_ROWS * len(sizes)))].sum()) / total if total else 0.0
+
+
+def _correlate(sample: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlations of the number features that vary."""
+    numbers = sample.select_dtypes("number")
+    numbers = numbers.loc[:, numbers.nunique() > 1]
+    table = numbers.rank().corr().fillna(0.0)
+    return table.rename(index=str, columns=str)
