@@ -129,6 +129,13 @@ def test_a_folder_of_bundles_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "nowhere") in line
 
 
+@pytest.mark.parametrize("deeper", ["sum", "sum/1.0.0"])
+def test_a_folder_that_is_too_deep_is_named_with_the_right_one(tmp_path: Path, deeper: str) -> None:
+    write_sum_bundle(tmp_path / "models")
+    line = _refusal("--models", tmp_path / "models" / deeper)
+    assert line.endswith(f"name the folder of all models: --models {(tmp_path / 'models').resolve()}")
+
+
 def test_a_port_in_use_is_named(tmp_path: Path, taken_port: int) -> None:
     assert f"--listen 127.0.0.1:{taken_port}" in _refusal(
         "--models", tmp_path, "--listen", f"127.0.0.1:{taken_port}"
