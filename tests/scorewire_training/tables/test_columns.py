@@ -4,7 +4,7 @@ import pytest
 
 from scorewire_training.errors import TrainingError
 from scorewire_training.tables.columns import match_columns, note_columns, require_columns
-from scorewire_training.tables.notes import TableNote
+from scorewire_training.tables.notes import Cell, TableNote
 from scorewire_training.tables.settings import TableSettings
 
 SPELLINGS = {"customer": ("customer", "customerid"), "time": ("time", "date"), "invoice": ("invoice",)}
@@ -49,10 +49,14 @@ def test_columns_are_told_with_the_names_that_they_have_in_the_table() -> None:
         (
             COLUMNS,
             {"custmer": "FECHA"},
-            "no column is called custmer; did you mean customer.* customer, time, invoice",
+            "no column is called custmer; the names are customer, time, invoice; did you mean customer\\?",
         ),
         (COLUMNS, {"price": "FECHA"}, "no column is called price; the names are customer, time, invoice"),
-        (COLUMNS, {"customer": "ID_CLIENT"}, "did you mean ID_CLIENTE.* it has Customer ID, FECHA"),
+        (
+            COLUMNS,
+            {"customer": "ID_CLIENT"},
+            "it has Customer ID, FECHA, ID_CLIENTE, invoice; did you mean ID_CLIENTE\\?",
+        ),
         (
             COLUMNS,
             {"customer": "x"},
@@ -75,6 +79,17 @@ def test_a_missing_column_tells_how_to_name_it() -> None:
         TrainingError, match=r"no column time: .* has Customer ID, .* pass --column time=NAME"
     ):
         require_columns(match_columns(COLUMNS, SPELLINGS, {}), ["customer", "time"], COLUMNS)
+
+
+def test_errors_stay_short_for_wide_tables_and_long_values() -> None:
+    columns = [f"c{number}" for number in range(2_000)] + ["x" * 10_000]
+    with pytest.raises(TrainingError) as caught:
+        match_columns(columns, SPELLINGS, {"time": "when"})
+    assert "c39 and 1,961 more" in str(caught.value)
+    with pytest.raises(TrainingError) as caught:
+        match_columns(columns[::-1], SPELLINGS, {"time": "when"})
+    assert len(str(caught.value)) < 600
+    assert str(Cell(1, "y" * 1_000)) == f"'{'y' * 80}'... (row 1)"
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,19 @@ from scorewire_training.tables.notes import TableNote
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def table_options(*, meanings: str) -> Callable[[_F], _F]:
+def table_options(*, meanings: str, has_times: bool = True) -> Callable[[_F], _F]:
     """Add --column and the formats of values; the command gets the fields of `TableSettings`.
 
     Args:
         meanings: what a column can be, for the help of --column.
+        has_times: whether a column can be a time; otherwise --date-format is left to an
+            error that says so.
     """
     options = (
         click.option(
             "--date-format",
             metavar="FORMAT",
+            hidden=not has_times,
             help="The format of times that are written as text, like %d/%m/%Y or '%m/%d/%Y %H:%M'. "
             "[default: the one that all values allow; if there are several, training asks for it]",
         ),

@@ -156,7 +156,8 @@ def repurchase(context: click.Context, /, **_: object) -> None:
 )
 @table_options(
     meanings="user_id, country, country_region, source, platform, device_family, os_version, event_1, "
-    "event_2, event_3 or revenue"
+    "event_2, event_3 or revenue",
+    has_times=False,
 )
 @_common_options
 @click.pass_context

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from scorewire_training.errors import TrainingError
-from scorewire_training.tables.columns import explain_option, match_columns
+from scorewire_training.tables.columns import explain_option, list_names, match_columns
 from scorewire_training.tables.files import open_table
 from scorewire_training.tables.notes import TableNote
 from scorewire_training.tables.reading import TableInspector, TableReading
@@ -182,7 +182,7 @@ def find_columns(columns: Sequence[str], settings: TableSettings | None = None) 
         missing.append("amount")
     if missing:
         raise TrainingError(
-            f"the table has no column {', '.join(missing)}: {_EXPECTED}; it has {', '.join(columns)}; "
+            f"the table has no column {', '.join(missing)}: {_EXPECTED}; it has {list_names(columns)}; "
             f"{explain_option(missing[0])}"
         )
     return found

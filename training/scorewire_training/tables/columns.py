@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from scorewire_training.errors import TrainingError
 from scorewire_training.tables.notes import TableNote
 
+_MAX_NAMES = 40
+_MAX_NAME = 80
+
 
 def match_columns(
     columns: Sequence[str], spellings: Mapping[str, Sequence[str]], given: Mapping[str, str]
@@ -30,13 +33,13 @@ def match_columns(
     for role, column in given.items():
         if role not in spellings:
             raise TrainingError(
-                f"column {role}={column}: no column is called {role}; {_suggest(role, spellings)}"
-                f"the names are {', '.join(spellings)}"
+                f"column {role}={column}: no column is called {role}; the names are "
+                f"{', '.join(spellings)}{_suggest(role, spellings)}"
             )
         if column not in columns:
             raise TrainingError(
                 f"the table has no column {column}, which was given as the {role}; "
-                f"{_suggest(column, columns)}it has {', '.join(columns)}"
+                f"it has {list_names(columns)}{_suggest(column, columns)}"
             )
     found = {}
     keys = {column: _normalize(column) for column in columns if column not in given.values()}
@@ -65,8 +68,16 @@ def require_columns(found: Mapping[str, str], required: Iterable[str], columns: 
     if missing := [role for role in wanted if role not in found]:
         raise TrainingError(
             f"the table has no column {', '.join(missing)}: it must have {', '.join(wanted)}, "
-            f"and has {', '.join(columns)}; {explain_option(missing[0])}"
+            f"and has {list_names(columns)}; {explain_option(missing[0])}"
         )
+
+
+def list_names(columns: Sequence[str]) -> str:
+    """The names of a table's columns for an error message, not more than fit in one."""
+    listed = ", ".join(
+        column if len(column) <= _MAX_NAME else f"{column[:_MAX_NAME]}..." for column in columns[:_MAX_NAMES]
+    )
+    return f"{listed} and {len(columns) - _MAX_NAMES:,} more" if len(columns) > _MAX_NAMES else listed
 
 
 def explain_option(role: str) -> str:
@@ -92,4 +103,4 @@ def _normalize(column: str) -> str:
 def _suggest(name: str, names: Iterable[str]) -> str:
     folded = {other.casefold(): other for other in names}
     near = difflib.get_close_matches(name.casefold(), folded, 2, cutoff=0.7)
-    return f"did you mean {' or '.join(folded[key] for key in near)}? - " if near else ""
+    return f"; did you mean {' or '.join(folded[key] for key in near)}?" if near else ""

@@ -193,7 +193,7 @@ class DateInspector:
             given = f" as {self._given}" if self._given else ""
             raise TrainingError(
                 f"{self._unreadable_count / self._rows:.0%} of column {column} cannot be read{given}, "
-                f"{self._unreadable[0].value!r} for one: write each as a time like 2011-09-10 08:30:00, or "
+                f"{self._unreadable[0].shown} for one: write each as a time like 2011-09-10 08:30:00, or "
                 "pass their --date-format, like '%d/%m/%Y %H:%M'; "
                 f"{list_cells(self._unreadable, self._unreadable_count)}"
             )

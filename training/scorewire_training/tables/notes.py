@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+_MAX_SHOWN = 80
+
 
 @dataclass(frozen=True, slots=True)
 class TableNote:
@@ -30,8 +32,13 @@ class Cell:
     row: int
     value: str
 
+    @property
+    def shown(self) -> str:
+        """The value in quotes, cut off where it is long."""
+        return repr(self.value) if len(self.value) <= _MAX_SHOWN else f"{self.value[:_MAX_SHOWN]!r}..."
+
     def __str__(self) -> str:
-        return f"{self.value!r} (row {self.row:,})"
+        return f"{self.shown} (row {self.row:,})"
 
 
 def list_cells(cells: list[Cell], count: int) -> str:

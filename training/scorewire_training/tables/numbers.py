@@ -165,13 +165,13 @@ class NumberInspector:
             cells = state.unreadable or ([state.infinite] if strict and state.infinite else [])
             if strict and cells:
                 raise TrainingError(
-                    f"column {name} has {cells[0].value!r}, which is not a finite number: correct it or "
+                    f"column {name} has {cells[0].shown}, which is not a finite number: correct it or "
                     f"leave it empty; {list_cells(cells, state.unreadable_count)}"
                 )
             if state.unreadable_count > MAX_UNREADABLE_SHARE * state.rows:
                 raise TrainingError(
                     f"{state.unreadable_count / state.rows:.0%} of column {name} cannot be read, "
-                    f"{cells[0].value!r} for one: write each as a number like 12.50; "
+                    f"{cells[0].shown} for one: write each as a number like 12.50; "
                     f"{list_cells(cells, state.unreadable_count)}"
                 )
         if len(self._only) > 1:
