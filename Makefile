@@ -25,7 +25,7 @@ ON_LIBRARIES := tests/scorewire_contract tests/e2e/test_libraries.py tests/score
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native triton go wheels install docs demo notebooks test libraries oldest check lint type proto deps rust sanitize dockerfile lock bench image clean
+.PHONY: help setup native triton go wheels install licences docs demo notebooks test libraries oldest check lint type proto deps rust sanitize dockerfile lock bench image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -134,6 +134,9 @@ ifneq ($(CARGO),)
 else
 	@echo "No cargo here, so the native crates are not checked."
 endif
+
+licences: setup ## write the licences of the crates that are linked into the native wheels
+	$(BIN)/python -m tests.wheels.third_party
 
 docs: setup ## write the generated parts of the pages
 	$(BIN)/python -m tests.docs

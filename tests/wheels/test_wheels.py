@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -11,6 +12,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+
+from tests.wheels import third_party
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("proto/python", "server", "training", "clients/python", "clients/loadtest")
@@ -58,6 +61,23 @@ def test_each_wheel_has_the_licence_and_says_what_it_is(wheels: list[Path]) -> N
         classifiers = told.get_all("Classifier") or []
         assert "Programming Language :: Python :: 3.13" in classifiers, wheel.name
         assert "Typing :: Typed" not in classifiers or _is_typed(wheel), wheel.name
+
+
+def test_wheels_with_a_library_have_the_licences_of_what_is_linked_into_it(wheels: list[Path]) -> None:
+    for wheel in wheels:
+        with ZipFile(wheel) as archive:
+            names = archive.namelist()
+            if any(name.endswith(".so") for name in names):
+                (notice,) = (name for name in names if name.endswith(f"/licenses/{third_party.FILE}"))
+                assert b"nghttp2" in archive.read(notice), wheel.name
+
+
+@pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo is missing")
+def test_the_licences_of_crates_are_up_to_date() -> None:
+    files = dict(third_party.notices())
+    assert len(files) == len(manifests()) - len(FOLDERS)
+    for path, text in files.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path} is out of date: run make licences"
 
 
 def _is_typed(wheel: Path) -> bool:
