@@ -98,7 +98,7 @@ LAYERS: dict[str, Layers] = {
         ("plan", "recorder", "saturation", "slo", "environment"),
         ("transport", "results"),
         ("calls", "meter"),
-        ("rows", "pacing", "timer"),
+        ("rows", "pacing", "target", "timer"),
         ("quantities",),
     ),
 }

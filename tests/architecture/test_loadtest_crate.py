@@ -19,6 +19,7 @@ LAYERS: Layers = (
     ("grpc", "answers", "tally"),
     ("status", "settings"),
     ("http2", "socket"),
+    ("tls",),
     ("histogram", "meter", "pacing", "protobuf", "timer"),
 )
 # The modules that call nghttp2, which is C.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,22 @@ def test_two_checkouts_are_measured_in_turn() -> None:
     lines = [line for line in result.stdout.splitlines() if line.startswith(("| native", "| reference"))]
     assert len(lines) == 8
     assert all(float(line.split("|")[2]) > 0 for line in lines)
+
+
+@needs_h2load
+@pytest.mark.skipif(
+    find_spec("scorewire_loadtest_native") is None, reason="the native generator is not built"
+)
+@pytest.mark.timeout(BENCH_SECONDS)
+def test_the_generator_is_measured_beside_h2load() -> None:
+    command = [sys.executable, "-m", "tests.bench.load_generator", "--quick"]
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    rows = [line.split("|")[1:-1] for line in result.stdout.splitlines() if re.match(r"\| \d", line)]
+    assert len(rows) == 8 + 3 + 3
+    assert all(float(row[4]) > 0 for row in rows[:8])
 
 
 @pytest.mark.timeout(BENCH_SECONDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager
 from typing import Any
@@ -107,10 +107,16 @@ def failure(code: int, reason: str, message: str = "as told") -> status_pb2.Stat
 
 
 @contextmanager
-def serving(bundle: Bundle) -> Iterator[FakeServer]:
-    """Run a fake server on a free loopback port."""
+def serving(
+    bundle: Bundle,
+    *,
+    listen: str = "127.0.0.1:0",
+    credentials: grpc.ServerCredentials | None = None,
+    options: Sequence[tuple[str, int]] = (),
+) -> Iterator[FakeServer]:
+    """Run a fake server, by default on a free loopback port."""
     fake = FakeServer(bundle)
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=8), options=options)
     predictions = {
         "Predict": grpc.unary_unary_rpc_method_handler(fake.predict),
         "PredictStream": grpc.stream_stream_rpc_method_handler(fake.predict_stream),
@@ -133,7 +139,11 @@ def serving(bundle: Bundle) -> Iterator[FakeServer]:
             grpc.method_handlers_generic_handler("scorewire.v1.ModelService", models),
         )
     )
-    fake.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    if credentials is None:
+        port = server.add_insecure_port(listen)
+    else:
+        port = server.add_secure_port(listen, credentials)
+    fake.address = listen if listen.startswith("unix:") else f"127.0.0.1:{port}"
     server.start()
     try:
         yield fake

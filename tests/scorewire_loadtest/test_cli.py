@@ -22,10 +22,10 @@ from rich.console import Console
 from scorewire_contract.bundle import Bundle
 from scorewire_loadtest import cli, run, saturation
 from scorewire_loadtest.plan import ClosedLoop, Plan
-from scorewire_loadtest.transport import Target
+from scorewire_loadtest.target import Target
 from scorewire_proto.v1 import prediction_pb2
 from tests.bundles import write_sum_bundle
-from tests.scorewire_loadtest.fake_server import FakeServer, failure
+from tests.scorewire_loadtest.fake_server import FakeServer, failure, serving
 
 GENERATORS = ["native", "python"] if find_spec("scorewire_loadtest_native") else ["python"]
 
@@ -155,10 +155,19 @@ def test_an_unreachable_server_is_told_at_once(sum_bundle: Bundle) -> None:
     assert "scorewire serve" in result.stderr
 
 
-def test_a_load_goes_to_one_server(sum_bundle: Bundle) -> None:
-    result = load("--address", "127.0.0.1:1,127.0.0.1:2", "--bundle", sum_bundle.path)
+def test_a_load_goes_to_several_servers_in_turn(fake_server: FakeServer, generator: str) -> None:
+    with serving(fake_server.bundle) as other:
+        addresses = f"{fake_server.address},{other.address}"
+        how = ("--rate", "100/s", "--duration", "0.4s", "--warmup", "0s", "--generator", generator)
+        result = load("--address", addresses, "--bundle", fake_server.bundle.path, *how)
+        assert result.exit_code == 0, result.output
+        assert len(fake_server.requests) == len(other.requests) == 20
+
+
+def test_an_address_that_is_none_is_told(sum_bundle: Bundle) -> None:
+    result = load("--address", "http://127.0.0.1:1", "--bundle", sum_bundle.path)
     assert result.exit_code == 2
-    assert "a load goes to one server, and --address names several" in result.stderr
+    assert "an address is HOST or HOST:PORT, not a URL" in result.stderr
 
 
 def test_a_server_with_another_bundle_of_that_version_is_refused(
@@ -272,6 +281,15 @@ def test_a_generator_that_is_not_installed_is_told(
     result = golden(fake_server, "--generator", "native")
     assert result.exit_code == 2
     assert "install scorewire-loadtest[native], or use --generator python" in result.stderr
+
+
+def test_the_python_generator_stands_in_for_the_native_one(
+    fake_server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "find_spec", lambda _: None)
+    assert golden(fake_server, "--json", tmp_path / "run.json").exit_code == 0
+    told = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert told["generator"]["name"] == "python"
 
 
 def test_help_teaches_by_example() -> None:

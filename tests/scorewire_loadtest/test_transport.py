@@ -13,7 +13,8 @@ from scorewire_contract.bundle import Bundle
 from scorewire_loadtest import streams
 from scorewire_loadtest.calls import PreparedCall, from_bundle
 from scorewire_loadtest.streams import StreamTransport, encode
-from scorewire_loadtest.transport import ServerError, Target, Transport, UnaryTransport, get_model
+from scorewire_loadtest.target import Target
+from scorewire_loadtest.transport import ServerError, Transport, UnaryTransport, get_model
 from scorewire_proto.v1 import packed_pb2, prediction_pb2
 from tests.scorewire_loadtest.fake_server import FakeServer, failure
 

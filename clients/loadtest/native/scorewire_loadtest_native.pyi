@@ -12,14 +12,13 @@ class TlsSettings(TypedDict):
 class Settings(TypedDict):
     """The settings of a run.
 
-    A server listens at `host` and `port`, or at `unix_path`. `calls` has the requests, and the number of
-    rows of each. `streams` is None for unary calls, `concurrency` for an open loop, `poisson_seed` for
-    constant arrivals. `volatile_fields` are the numbers of the fields of a response that differ with each
-    call.
+    Servers listen at numeric `addresses` with ports, which connections use in turn, or at `unix_path`.
+    `calls` has the requests, and the number of rows of each. `streams` is None for unary calls,
+    `concurrency` for an open loop, `poisson_seed` for constant arrivals. `volatile_fields` are the numbers
+    of the fields of a response that differ with each call.
     """
 
-    host: str
-    port: int
+    addresses: list[tuple[str, int]]
     unix_path: str
     authority: str
     tls: TlsSettings | None

@@ -23,7 +23,8 @@ from scorewire_loadtest.options import (
 from scorewire_loadtest.plan import Plan
 from scorewire_loadtest.report import Report
 from scorewire_loadtest.run import GeneratorError, execute
-from scorewire_loadtest.transport import ServerError, Target
+from scorewire_loadtest.target import Target
+from scorewire_loadtest.transport import ServerError
 
 _EPILOG = """
 \b

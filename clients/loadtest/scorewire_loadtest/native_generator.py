@@ -24,7 +24,8 @@ from scorewire_loadtest.pacing import Poisson
 from scorewire_loadtest.plan import ClosedLoop, OpenLoop, Plan
 from scorewire_loadtest.progress import Course, ProgressBar
 from scorewire_loadtest.results import MAX_EXAMPLES, CallErrors, Results, Second, Totals, histogram
-from scorewire_loadtest.transport import MAX_MESSAGE_BYTES, PREDICT, PREDICT_STREAM, code_name
+from scorewire_loadtest.target import MAX_MESSAGE_BYTES, Target
+from scorewire_loadtest.transport import PREDICT, PREDICT_STREAM, code_name
 from scorewire_proto.v1 import packed_pb2
 
 _NS_PER_SECOND = 1_000_000_000
@@ -41,7 +42,7 @@ def run(plan: Plan, calls: Sequence[PreparedCall], bar: ProgressBar) -> Results:
     """Make the calls of a plan; Ctrl-C ends the run early.
 
     Raises:
-        ValueError: this generator does not know addresses like this, or the TLS settings are wrong.
+        ValueError: the address is not valid or not known to this generator, or the TLS settings are wrong.
         OSError: the system does not give what the generator needs, such as the host's address.
     """
     judge = _Judge(calls)
@@ -145,17 +146,13 @@ def _second(number: int, answered: int, failed: int, latency_us: tuple[int, int,
 
 
 def _settings(plan: Plan, calls: Sequence[PreparedCall]) -> scorewire_loadtest_native.Settings:
-    host, port, unix_path = _address(plan.target.address)
-    tls, load = plan.target.tls, plan.load
-    name = tls.server_name if tls is not None and tls.server_name else host
-    authority = name if name != host or unix_path else plan.target.address.removeprefix("dns:///")
+    target, load = plan.target, plan.load
     opened = load if isinstance(load, OpenLoop) else None
     return {
-        "host": host,
-        "port": port,
-        "unix_path": unix_path,
-        "authority": authority,
-        "tls": None if tls is None else _tls(tls, name),
+        "addresses": [(host, port) for host, port in target.addresses()],
+        "unix_path": _unix_path(target),
+        "authority": target.authority(),
+        "tls": None if target.tls is None else _tls(target.tls, target.server_name()),
         "path": PREDICT if plan.streams is None else PREDICT_STREAM,
         "user_agent": f"scorewire-load/{version('scorewire-loadtest')}",
         "calls": [(call.request, call.row_count) for call in calls],
@@ -178,22 +175,20 @@ def _seed(opened: OpenLoop | None) -> int | None:
     return opened.pacing.seed % 2**64 if opened and isinstance(opened.pacing, Poisson) else None
 
 
-def _address(address: str) -> tuple[str, int, str]:
-    """The host and the port, or the path of a Unix socket, of an address.
+def _unix_path(target: Target) -> str:
+    """The path of a Unix socket; "" for a server with a host and a port.
 
     Raises:
-        ValueError: the address is none of these.
+        ValueError: the address is neither.
     """
-    if address.startswith("unix:"):
-        return "localhost", 0, address.removeprefix("unix:").removeprefix("//")
-    host, colon, port = address.removeprefix("dns:///").rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+    if target.endpoints():
+        return ""
+    if not target.address.startswith("unix:"):
         raise ValueError(
-            f"the native generator needs HOST:PORT or unix:PATH, not {address!r}; --generator python takes"
-            " every address of gRPC"
+            f"the native generator takes hosts and unix:PATH, not {target.address!r};"
+            " --generator python takes every target of gRPC"
         )
-    return host, int(port), ""
+    return target.address.removeprefix("unix:").removeprefix("//")
 
 
 def _tls(tls: TLS, name: str) -> scorewire_loadtest_native.TlsSettings:

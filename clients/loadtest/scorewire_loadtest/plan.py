@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scorewire_contract.bundle import Bundle
 from scorewire_loadtest.pacing import Pacing, Poisson
-from scorewire_loadtest.transport import Target
+from scorewire_loadtest.target import Target
 
 
 @dataclass(frozen=True, slots=True)

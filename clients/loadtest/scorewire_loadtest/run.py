@@ -19,7 +19,8 @@ from scorewire_loadtest.plan import Plan
 from scorewire_loadtest.progress import ProgressBar
 from scorewire_loadtest.results import Results
 from scorewire_loadtest.rows import read_table
-from scorewire_loadtest.transport import ServerError, Target, get_model
+from scorewire_loadtest.target import Target
+from scorewire_loadtest.transport import ServerError, get_model
 
 # The names of the generators, and `auto` for the native one where it is installed.
 GENERATORS = ("auto", "native", "python")

@@ -16,10 +16,10 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from scorewire_loadtest.calls import PreparedCall
+from scorewire_loadtest.target import Target
 from scorewire_loadtest.transport import (
     PREDICT_STREAM,
     Reply,
-    Target,
     close_all,
     code_name,
     failure,
@@ -47,7 +47,7 @@ class StreamTransport:
     """
 
     def __init__(self, target: Target, *, connections: int, streams: int, timeout_s: float) -> None:
-        self._channels = [target.connect() for _ in range(connections)]
+        self._channels = [target.connect(turn) for turn in range(connections)]
         self._streams = [_Stream(self._channels[i % connections], timeout_s) for i in range(streams)]
         self._turn = 0
 

@@ -13,13 +13,13 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from scorewire import TLS, AsyncClient, DeadlineExceededError, Model, ScorewireError, UnavailableError
+from scorewire import AsyncClient, DeadlineExceededError, Model, ScorewireError, UnavailableError
 from scorewire_loadtest.calls import PreparedCall
+from scorewire_loadtest.target import Target
 from scorewire_proto.v1 import packed_pb2
 
 PREDICT = "/scorewire.v1.PredictionService/Predict"
 PREDICT_STREAM = "/scorewire.v1.PredictionService/PredictStream"
-MAX_MESSAGE_BYTES = 64 << 20
 _DETAILS_KEY = "grpc-status-details-bin"
 _MAX_MESSAGE_CHARS = 200
 _CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
@@ -52,39 +52,6 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Close the connections; calls in flight are cancelled."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The address of a server, HOST:PORT or unix:PATH, and the TLS settings of a connection to it.
-
-    Raises:
-        ValueError: the address names several servers.
-    """
-
-    address: str
-    tls: TLS | None = None
-
-    def __post_init__(self) -> None:
-        if "," in self.address and not self.address.startswith("unix:"):
-            raise ValueError(f"a load goes to one server, and --address names several: {self.address}")
-
-    def connect(self) -> grpc.aio.Channel:
-        """Open a channel with its own connection, and without retries, which would hide errors."""
-        options: list[tuple[str, int | str]] = [
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.enable_retries", 0),
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        ]
-        if self.tls is not None:
-            if self.tls.server_name is not None:
-                options.append(("grpc.ssl_target_name_override", self.tls.server_name))
-            credentials = grpc.ssl_channel_credentials(
-                self.tls.root_certificates, self.tls.private_key, self.tls.certificate_chain
-            )
-            return grpc.aio.secure_channel(self.address, credentials, options=options)
-        return grpc.aio.insecure_channel(self.address, options=options)
 
 
 class ServerError(Exception):
@@ -122,7 +89,7 @@ class UnaryTransport:
     """
 
     def __init__(self, target: Target, *, connections: int, timeout_s: float) -> None:
-        self._channels = [target.connect() for _ in range(connections)]
+        self._channels = [target.connect(turn) for turn in range(connections)]
         # No serializers: the requests are already serialized.
         self._methods: list[Any] = [channel.unary_unary(PREDICT) for channel in self._channels]
         self._timeout_s = timeout_s

@@ -256,8 +256,8 @@ impl<'a> Attack<'a> {
 
     /// Ends a connection that broke, and all calls on it.
     fn fail(&mut self, token: usize, BrokenError(why): BrokenError, now_ns: u64) -> io::Result<()> {
-        let retry_ns = if self.connections[token].was_connected() { now_ns } else { now_ns + RETRY_NS };
         let mut connection = self.remove(token);
+        let retry_ns = if connection.has_received { now_ns } else { now_ns + RETRY_NS };
         if !connection.is_retired {
             self.current[connection.index] = self.open(connection.index, retry_ns)?;
         }

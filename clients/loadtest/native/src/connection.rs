@@ -46,6 +46,8 @@ pub(crate) struct Connection {
     connect_ns: u64,
     /// Whether another connection takes the new calls.
     pub(crate) is_retired: bool,
+    /// Whether frames of HTTP/2 have come.
+    pub(crate) has_received: bool,
     /// Whether there may be something to write.
     pub(crate) is_dirty: bool,
     outgoing: Vec<u8>,
@@ -72,6 +74,7 @@ impl Connection {
             socket: None,
             connect_ns,
             is_retired: false,
+            has_received: false,
             is_dirty: false,
             outgoing: Vec::new(),
             written: 0,
@@ -105,11 +108,6 @@ impl Connection {
             Ok(connected) => Ok(connected.then_some(socket)),
             Err(error) => Err(BrokenError(format!("the server cannot be reached: {error}"))),
         }
-    }
-
-    /// Whether the server has ever been reached.
-    pub(crate) fn was_connected(&mut self) -> bool {
-        matches!(self.connected(), Ok(Some(_)))
     }
 
     /// Makes a unary call.
@@ -158,6 +156,7 @@ impl Connection {
         let received = self.session.receive(&buffer[..length]);
         self.session.take_events(events);
         received.map_err(|_| BrokenError("the server does not speak HTTP/2".to_owned()))?;
+        self.has_received = true;
         Ok(if at_once && length < buffer.len() { Read::All } else { Read::Some })
     }
 

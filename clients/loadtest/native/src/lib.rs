@@ -31,3 +31,4 @@ mod socket;
 mod status;
 mod tally;
 mod timer;
+mod tls;

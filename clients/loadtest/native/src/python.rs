@@ -1,6 +1,6 @@
 //! The border to Python: the module `scorewire_loadtest_native`.
 
-use std::net::ToSocketAddrs;
+use std::net::{AddrParseError, SocketAddr};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -11,16 +11,16 @@ use pyo3::types::PyBytes;
 use crate::pacing::Arrivals;
 use crate::run::Run;
 use crate::settings::{Load, PreparedCall, Settings};
-use crate::socket::{Address, Tls};
+use crate::socket::Address;
 use crate::tally::Second;
+use crate::tls::Tls;
 
 /// Everything that a run needs.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 struct SettingsParts {
-    /// Host and port, or the path of a Unix socket.
-    host: String,
-    port: u16,
+    /// Numeric addresses and ports, which connections use in turn, or the path of a Unix socket.
+    addresses: Vec<(String, u16)>,
     unix_path: String,
     authority: String,
     tls: Option<TlsParts>,
@@ -64,8 +64,9 @@ fn framed((request, rows): (Vec<u8>, u64)) -> PyResult<PreparedCall> {
 impl SettingsParts {
     fn settings(self) -> PyResult<Settings> {
         let address = if self.unix_path.is_empty() {
-            let found = (self.host.as_str(), self.port).to_socket_addrs();
-            Address::Tcp(found.map_err(|error| PyOSError::new_err(error.to_string()))?.collect())
+            let parsed = self.addresses.iter().map(|(ip, port)| Ok(SocketAddr::new(ip.parse()?, *port)));
+            let parsed: Result<Vec<_>, AddrParseError> = parsed.collect();
+            Address::Tcp(parsed.map_err(|error| PyValueError::new_err(error.to_string()))?)
         } else {
             Address::Unix(self.unix_path.into())
         };

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::pacing::Arrivals;
-use crate::socket::{Address, Tls};
+use crate::socket::Address;
+use crate::tls::Tls;
 
 /// A call that is made again and again.
 #[derive(Debug, Clone)]

@@ -3,65 +3,20 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::ClientConnection;
+
+use crate::tls::Tls;
 
 /// Where a server listens.
 #[derive(Debug, Clone)]
 pub(crate) enum Address {
-    /// The addresses of one host, which connections use in turn.
+    /// The addresses that connections use in turn.
     Tcp(Vec<SocketAddr>),
     Unix(PathBuf),
-}
-
-/// TLS of the connections of a run.
-#[derive(Clone)]
-pub(crate) struct Tls {
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
-}
-
-impl Tls {
-    /// Trusts `roots`, and shows the server the certificate of `identity`: its chain and its key. All are PEM.
-    /// `name` is the name that the server's certificate must have.
-    ///
-    /// # Errors
-    /// `String`: what is wrong with the certificates, the key or the name.
-    pub(crate) fn new(roots: &[u8], identity: Option<(&[u8], &[u8])>, name: &str) -> Result<Self, String> {
-        let mut store = RootCertStore::empty();
-        let roots = CertificateDer::pem_slice_iter(roots).collect::<Result<Vec<_>, _>>();
-        let roots = roots.map_err(|error| format!("the authorities to trust cannot be read: {error}"))?;
-        if store.add_parsable_certificates(roots).0 == 0 {
-            return Err("there is no certificate of an authority to trust".to_owned());
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(store);
-        let mut config = match identity {
-            None => builder.with_no_client_auth(),
-            Some((chain, key)) => {
-                let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>();
-                let chain = chain.map_err(|error| format!("the certificate cannot be read: {error}"))?;
-                let key = PrivateKeyDer::from_pem_slice(key)
-                    .map_err(|error| format!("the key cannot be read: {error}"))?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|error| format!("the certificate and the key do not go together: {error}"))?
-            }
-        };
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| format!("{name:?} is not the name of a host"))?;
-        Ok(Self { config: Arc::new(config), name })
-    }
 }
 
 enum Stream {
@@ -108,8 +63,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Begins to connect; the poll tells of `token` when it is done. `turn` chooses among the addresses of a
-    /// host.
+    /// Begins to connect; the poll tells of `token` when it is done. `turn` chooses among the addresses.
     ///
     /// # Errors
     /// `io::Error`: the system refuses.
@@ -131,10 +85,7 @@ impl Socket {
         };
         let tls = match tls {
             None => None,
-            Some(Tls { config, name }) => {
-                let connection = ClientConnection::new(Arc::clone(config), name.clone());
-                Some(Box::new(connection.map_err(io::Error::other)?))
-            }
+            Some(tls) => Some(Box::new(tls.connection().map_err(io::Error::other)?)),
         };
         registry.register(stream.source(), token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self { stream, tls, connected: false })

@@ -1,0 +1,212 @@
+"""Compares the native generator of `scorewire load` with h2load: `python -m tests.bench.load_generator`.
+
+Both make calls to the same native engine, which has a core of its own, from the same other core, in turn.
+Both send one request again and again, since h2load knows no other; the generator of `scorewire load` also
+compares every response. The tables show rates, time on a core for each call, and latencies. For latencies,
+h2load writes each one to a file, which costs it some speed. The exit code is 1 if a median of the ratios of
+rates is below 0.8.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+
+from scorewire_loadtest import native_generator
+from scorewire_loadtest.calls import PreparedCall
+from scorewire_loadtest.pacing import Constant
+from scorewire_loadtest.plan import ClosedLoop, OpenLoop, Plan
+from scorewire_loadtest.progress import ProgressBar
+from scorewire_loadtest.results import Results
+from scorewire_loadtest.target import Target
+from tests.bench import h2load, servers
+from tests.bench.measure import Generator, Question, cores, pinned
+from tests.bench.scored_model import ScoredModel, make_model
+from tests.bench.servers import Server
+
+LEAST = 0.8
+DIFFERENT_CALLS = 512
+# Connections, and calls in flight on each.
+LOADS = [(1, 1), (1, 16), (1, 64), (1, 256), (8, 1), (8, 2), (8, 8), (8, 32)]
+PACED_INTERVALS_MS = (1.0, 0.1, 0.02)
+QUANTILES = (0.5, 0.99, 0.999)
+
+
+@click.command(help=__doc__)
+@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
+@click.option(
+    "--seconds", type=click.FloatRange(min=0.05), default=1.0, show_default=True, help="Length of one load."
+)
+@click.option("--quick", is_flag=True, help="A smoke test: one short round, whose numbers are meaningless.")
+def main(rounds: int, seconds: float, quick: bool) -> None:
+    if h2load.missing():
+        raise click.ClickException(h2load.HOW_TO_INSTALL)
+    if quick:
+        rounds, seconds = 1, 0.05
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        model = make_model(folder / "models", train_rows=1_000 if quick else 20_000)
+        server_core, generator_core = cores()
+        with pinned(server_core):
+            server = stack.enter_context(servers.engine("native", folder, model.bundle.path.parents[1]))
+        bench = Bench(server, model, folder, generator_core, rounds, seconds)
+        good = bench.compare_rates()
+        bench.compare_latencies()
+        bench.compare_paced()
+    sys.exit(not (good or quick))
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The measurements, and what they need."""
+
+    server: Server
+    model: ScoredModel
+    folder: Path
+    core: int | None
+    rounds: int
+    seconds: float
+
+    def compare_rates(self) -> bool:
+        """Print the table of rates; False if a median is too low."""
+        (call,) = self.model.calls(rows_per_call=1, count=1)
+        different = self.model.calls(rows_per_call=1, count=DIFFERENT_CALLS)
+        question = Question.write(call, self.folder / "row")
+        generator = Generator(self.core, self.folder)
+        good = True
+        click.echo(
+            "| connections | in flight on each | calls/s | h2load's calls/s | ratio | rounds | µs on a core |"
+            " h2load's | calls/s, rows that differ |\n|---|---|---|---|---|---|---|---|---|"
+        )
+        for connections, in_flight in LOADS:
+            load = ClosedLoop(connections * in_flight)
+            self._run([call], load, connections)
+            generator.load(
+                self.server, question, in_flight=in_flight, seconds=self.seconds, connections=connections
+            )
+            own, peer, own_us, peer_us, mixed = [], [], [], [], []
+            for _ in range(self.rounds):
+                results = self._run([call], load, connections)
+                own.append(results.calls_per_second)
+                own_us.append(results.generator.busy * results.elapsed_s / results.calls * 1e6)
+                before = _children_cpu_s()
+                count = max(round(results.calls_per_second * self.seconds), connections * in_flight)
+                rate = generator.calls(self.server, question, count, in_flight, connections).calls_per_second
+                peer_us.append((_children_cpu_s() - before) / count * 1e6)
+                peer.append(rate)
+                mixed.append(self._run(different, load, connections).calls_per_second)
+            ratios = [a / b for a, b in zip(own, peer, strict=True)]
+            median = statistics.median(ratios)
+            good &= median >= LEAST
+            cells = [f"{connections}", f"{in_flight}"]
+            cells += [f"{statistics.median(rates):,.0f}" for rates in (own, peer)]
+            cells += [f"{median:.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}"]
+            cells += [f"{statistics.median(us):.2f}" for us in (own_us, peer_us)]
+            click.echo(f"| {' | '.join(cells)} | {statistics.median(mixed):,.0f} |")
+        return good
+
+    def compare_latencies(self) -> None:
+        """Print the table of latencies of a closed loop."""
+        (call,) = self.model.calls(rows_per_call=1, count=1)
+        question = Question.write(call, self.folder / "row")
+        self._print_head("closed loop")
+        for in_flight in (1, 16, 64):
+            pairs = []
+            for _ in range(self.rounds):
+                results = self._run([call], ClosedLoop(in_flight), 1)
+                count = max(round(results.calls_per_second * self.seconds), in_flight)
+                with pinned(self.core):
+                    peer = h2load.logged_latencies_us(
+                        f"{self.server.address}{question.path}",
+                        question.file,
+                        calls=count,
+                        in_flight=in_flight,
+                        folder=self.folder,
+                    )
+                pairs.append((results, peer))
+            self._print_row(f"{in_flight} in flight", pairs)
+
+    def compare_paced(self) -> None:
+        """Print the table of latencies of an open loop."""
+        (call,) = self.model.calls(rows_per_call=1, count=1)
+        question = Question.write(call, self.folder / "row")
+        click.echo()
+        self._print_head("open loop")
+        for interval_ms in PACED_INTERVALS_MS:
+            count = max(round(self.seconds * 1e3 / interval_ms), 10)
+            pairs = []
+            for _ in range(self.rounds):
+                results = self._run([call], OpenLoop(Constant(1e3 / interval_ms), 1024), 1)
+                with pinned(self.core):
+                    peer = h2load.paced_latencies_us(
+                        self.server.address,
+                        question.file,
+                        calls=count,
+                        interval_ms=interval_ms,
+                        folder=self.folder,
+                    )
+                pairs.append((results, peer))
+            self._print_row(f"{1e3 / interval_ms:,.0f} calls/s", pairs)
+
+    def _print_head(self, loop: str) -> None:
+        names = " | ".join(f"p{share * 100:g}, h2load's" for share in QUANTILES)
+        click.echo(f"| {loop}, µs | {names} |\n|---|{'---|' * len(QUANTILES)}")
+
+    def _print_row(self, name: str, pairs: list[tuple[Results, list[int]]]) -> None:
+        cells = []
+        for share in QUANTILES:
+            own = statistics.median(results.latency_us[share * 100] for results, _ in pairs)
+            peer = statistics.median(float(np.quantile(us, share)) for _, us in pairs)
+            cells.append(f"{own:,.0f}, {peer:,.0f}")
+        click.echo(f"| {name} | {' | '.join(cells)} |")
+
+    def _run(self, calls: Sequence[PreparedCall], load: ClosedLoop | OpenLoop, connections: int) -> Results:
+        """Make calls for `seconds`; for longer if the machine was so busy that none was answered.
+
+        Raises:
+            LoadError: a call failed, or an answer was wrong, or none came.
+        """
+        for seconds in (self.seconds, 1.0, 10.0):
+            plan = Plan(
+                target=Target(self.server.address),
+                source=self.model.bundle,
+                load=load,
+                rows_per_call=1,
+                connections=connections,
+                streams=None,
+                warmup_s=0.1,
+                duration_s=seconds,
+                timeout_s=60.0,
+            )
+            bar = ProgressBar(
+                Console(file=sys.stderr, force_terminal=False), warmup_s=0.1, duration_s=seconds
+            )
+            with pinned(self.core):
+                results = native_generator.run(plan, calls, bar)
+            if results.failed or results.wrong:
+                raise h2load.LoadError(
+                    f"of {results.calls} calls, {results.failed} failed and {results.wrong} were wrong:"
+                    f" {results.errors} {results.wrong_examples}"
+                )
+            if results.answered:
+                return results
+        raise h2load.LoadError("no call was answered")
+
+
+def _children_cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    main()
