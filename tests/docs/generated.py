@@ -113,7 +113,8 @@ def _headline() -> str:
         **Speed: {round(rate, -3):,.0f} predictions a second on one core, and {latency:.0f} µs for one call.**
         XGBoost with 100 trees of depth 6 on 30 numbers; native engine, one connection, {most} calls in flight
         for the rate and one at a time for the median latency; h2load on another core of the same machine
-        repeats one row. A C++ gRPC server that runs no model answers {round(empty, -3):,.0f} there.
+        repeats one row; rows that differ take twice the processor time. A C++ gRPC server that runs no
+        model answers {round(empty, -3):,.0f} there.
         [All results, what they leave out, and how to repeat them](docs/performance.md)."""
     return fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False) + "\n"
 
