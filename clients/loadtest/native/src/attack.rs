@@ -68,6 +68,8 @@ pub(crate) struct Attack<'a> {
     /// The connections with something more to read.
     again: Vec<usize>,
     buffer: Vec<u8>,
+    /// Room for the events of a session.
+    events: Vec<Event<Owner>>,
     /// The readings at the begin of the measured part, and when that was.
     begun: Option<(Reading, u64)>,
 }
@@ -105,6 +107,7 @@ impl<'a> Attack<'a> {
             dirty: Vec::new(),
             again: Vec::new(),
             buffer: vec![0; CHUNK_BYTES],
+            events: Vec::new(),
             begun: None,
         };
         for index in 0..settings.connections {
@@ -217,12 +220,14 @@ impl<'a> Attack<'a> {
         for index in stuck {
             self.give_up(index, now_ns)?;
         }
-        let idle = self.connections.iter_mut().filter_map(|(token, connection)| {
-            (connection.is_retired && connection.session.is_idle()).then_some(token)
+        let registry = self.poll.registry();
+        self.connections.retain(|_, connection| {
+            let is_idle = connection.is_retired && connection.session.is_idle();
+            if is_idle {
+                connection.close(registry);
+            }
+            !is_idle
         });
-        for token in idle.collect::<Vec<_>>() {
-            self.remove(token);
-        }
         Ok(())
     }
 
@@ -248,19 +253,13 @@ impl<'a> Attack<'a> {
         Ok(())
     }
 
-    fn remove(&mut self, token: usize) -> Connection {
-        let mut connection = self.connections.remove(token);
-        connection.close(self.poll.registry());
-        connection
-    }
-
     /// Ends a connection that broke, and all calls on it.
     fn fail(&mut self, token: usize, BrokenError(why): BrokenError, now_ns: u64) -> io::Result<()> {
-        let mut connection = self.remove(token);
-        let retry_ns = if connection.has_received { now_ns } else { now_ns + RETRY_NS };
-        if !connection.is_retired {
-            self.current[connection.index] = self.open(connection.index, retry_ns)?;
-        }
+        let retry_ns = if self.connections[token].has_received { now_ns } else { now_ns + RETRY_NS };
+        self.retire(token, retry_ns)?;
+        self.deliver(token, now_ns)?;
+        let mut connection = self.connections.remove(token);
+        connection.close(self.poll.registry());
         let mut failed = Vec::new();
         for owner in connection.session.take_owners() {
             match owner {
@@ -274,36 +273,33 @@ impl<'a> Attack<'a> {
         Ok(())
     }
 
-    /// Gives new calls another connection; those on this one go on.
-    fn retire(&mut self, token: usize, now_ns: u64) -> io::Result<()> {
+    /// Gives new calls another connection, which is made at `connect_ns`; those on this one go on.
+    fn retire(&mut self, token: usize, connect_ns: u64) -> io::Result<()> {
         let connection = &mut self.connections[token];
         if !std::mem::replace(&mut connection.is_retired, true) {
             let index = connection.index;
-            self.current[index] = self.open(index, now_ns)?;
-            self.connect(now_ns)?;
+            self.current[index] = self.open(index, connect_ns)?;
         }
         Ok(())
     }
 
     /// Reads what has come on a connection.
     fn receive(&mut self, token: usize) -> io::Result<()> {
-        let mut events = Vec::new();
         for _ in 0..READS {
             // A connection may be gone of which the poll had more to tell.
             let Some(connection) = self.connections.get_mut(token) else { return Ok(()) };
-            let read = connection.read(&mut self.buffer, &mut events);
+            let read = connection.read(&mut self.buffer);
             let now_ns = now_ns();
-            for event in events.drain(..) {
-                self.handle(token, event, now_ns)?;
+            // First of all, since callers whose calls have ended make the next ones.
+            if connection.session.is_closing() && !connection.is_retired {
+                self.retire(token, now_ns)?;
+                self.connect(now_ns)?;
             }
             match read {
                 Err(error) => return self.fail(token, error, now_ns),
                 Ok(Read::Nothing) => return self.flush(token),
                 Ok(read) => {
-                    let connection = self.connections.get_mut(token);
-                    if connection.is_some_and(|connection| connection.session.is_closing()) {
-                        self.retire(token, now_ns)?;
-                    }
+                    self.deliver(token, now_ns)?;
                     self.flush(token)?;
                     if read == Read::All {
                         return Ok(());
@@ -325,21 +321,40 @@ impl<'a> Attack<'a> {
     fn flush(&mut self, token: usize) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(token) else { return Ok(()) };
         match connection.flush() {
-            Ok(()) => Ok(()),
+            // A request that cannot be sent any more has ended.
+            Ok(()) => self.deliver(token, now_ns()),
             Err(error) => self.fail(token, error, now_ns()),
         }
     }
 
+    /// Handles what the session of a connection tells.
+    fn deliver(&mut self, token: usize, now_ns: u64) -> io::Result<()> {
+        let mut events = std::mem::take(&mut self.events);
+        self.connections[token].session.take_events(&mut events);
+        for event in events.drain(..) {
+            self.handle(token, event, now_ns)?;
+        }
+        self.events = events;
+        Ok(())
+    }
+
     fn handle(&mut self, token: usize, event: Event<Owner>, now_ns: u64) -> io::Result<()> {
         match event {
-            Event::Ended { owner: Owner::Call(call), ending } => {
+            // A stream that was given up.
+            Event::Message { owner: Owner::Lane(lane), id, .. }
+            | Event::Ended { owner: Owner::Lane(lane), id, .. }
+                if self.lanes[lane].stream != Some((token, id)) =>
+            {
+                Ok(())
+            }
+            Event::Ended { owner: Owner::Call(call), ending, .. } => {
                 let reply = match status::failure(&ending) {
                     Some(failure) => Reply::Failure(failure),
                     None => content(&ending.body),
                 };
                 self.end(call, reply, now_ns)
             }
-            Event::Ended { owner: Owner::Lane(lane), ending } => {
+            Event::Ended { owner: Owner::Lane(lane), ending, .. } => {
                 let ended = || Failure::new(code::UNAVAILABLE, "the server ended the stream");
                 let failure = status::failure(&ending).unwrap_or_else(ended);
                 for call in self.lanes[lane].close() {
@@ -347,13 +362,7 @@ impl<'a> Attack<'a> {
                 }
                 Ok(())
             }
-            // A message of a stream that was given up, out of the same read.
-            Event::Message { owner: Owner::Lane(lane), .. }
-                if self.lanes[lane].stream.is_none_or(|(at, _)| at != token) =>
-            {
-                Ok(())
-            }
-            Event::Message { owner: Owner::Lane(lane), message } => self.answer(lane, &message, now_ns),
+            Event::Message { owner: Owner::Lane(lane), message, .. } => self.answer(lane, &message, now_ns),
             // A unary call has one event.
             Event::Message { owner: Owner::Call(_), .. } => Ok(()),
         }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use mio::{Registry, Token};
 
-use crate::http2::event::Event;
 use crate::http2::session::{RequestFields, Session};
 use crate::settings::Settings;
 use crate::socket::Socket;
@@ -135,15 +134,11 @@ impl Connection {
         }
     }
 
-    /// Reads once, and moves what happened to `events`, which is empty.
+    /// Reads once. Whether it succeeds or not, the session may have events.
     ///
     /// # Errors
-    /// `BrokenError`: the connection is over. There may be events all the same.
-    pub(crate) fn read(
-        &mut self,
-        buffer: &mut [u8],
-        events: &mut Vec<Event<Owner>>,
-    ) -> Result<Read, BrokenError> {
+    /// `BrokenError`: the connection is over.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Read, BrokenError> {
         let Some(socket) = self.connected()? else { return Ok(Read::Nothing) };
         let at_once = socket.reads_all_at_once();
         let length = match socket.read(buffer) {
@@ -154,13 +149,12 @@ impl Connection {
             Err(error) => return Err(BrokenError(format!("the connection broke: {error}"))),
         };
         let received = self.session.receive(&buffer[..length]);
-        self.session.take_events(events);
         received.map_err(|_| BrokenError("the server does not speak HTTP/2".to_owned()))?;
         self.has_received = true;
         Ok(if at_once && length < buffer.len() { Read::All } else { Read::Some })
     }
 
-    /// Writes what waits to be written, as far as the server reads it.
+    /// Writes what waits to be written, as far as the server reads it. The session may have events.
     ///
     /// # Errors
     /// `BrokenError`: the connection is over.

@@ -111,18 +111,31 @@ unsafe extern "C" fn on_header<T>(
     }
 }
 
+/// The last frame of the server ends a stream, even if the request has not been sent whole: nghttp2 keeps a
+/// stream until both sides have ended.
 unsafe extern "C" fn on_frame_received<T>(
-    _: *mut ng::nghttp2_session,
+    session: *mut ng::nghttp2_session,
     frame: *const ng::nghttp2_frame,
     user_data: *mut c_void,
 ) -> c_int {
-    // SAFETY: as in `on_header`.
+    const GOAWAY: u8 = ng::NGHTTP2_GOAWAY as u8;
+    const HEADERS: u8 = ng::NGHTTP2_HEADERS as u8;
+    const DATA: u8 = ng::NGHTTP2_DATA as u8;
+    // SAFETY: as in `on_header`. nghttp2 allows a reset to be submitted here.
     unsafe {
-        if (*frame).hd.type_ != ng::NGHTTP2_GOAWAY as u8 {
-            return 0;
-        }
+        let ng::nghttp2_frame_hd { stream_id: id, type_, flags, .. } = (*frame).hd;
         callback(user_data, FAILED, |state: &mut SessionState<T>| {
-            state.going_away = true;
+            match type_ {
+                GOAWAY => state.going_away = true,
+                HEADERS | DATA
+                    if flags & ng::NGHTTP2_FLAG_END_STREAM as u8 != 0
+                        && ng::nghttp2_session_get_stream_local_close(session, id) == 0 =>
+                {
+                    ng::nghttp2_submit_rst_stream(session, 0, id, ng::NGHTTP2_NO_ERROR);
+                    state.close(id, ng::NGHTTP2_NO_ERROR);
+                }
+                _ => {}
+            }
             0
         })
     }
@@ -148,8 +161,8 @@ unsafe extern "C" fn on_data<T: Clone>(
                 return 0;
             }
             stream.received.extend_from_slice(data);
-            if matches!(stream.unsent, Unsent::Growing { .. }) {
-                take_messages(stream, &mut state.events);
+            if matches!(stream.unsent, Unsent::Growing(_)) {
+                take_messages(id, stream, &mut state.events);
             }
             0
         })
@@ -157,7 +170,7 @@ unsafe extern "C" fn on_data<T: Clone>(
 }
 
 /// Makes an event of each whole message of a stream.
-fn take_messages<T: Clone>(stream: &mut Stream<T>, events: &mut Vec<Event<T>>) {
+fn take_messages<T: Clone>(id: i32, stream: &mut Stream<T>, events: &mut Vec<Event<T>>) {
     let mut at = 0;
     while let Some(prefix) = stream.received[at..].first_chunk::<PREFIX_BYTES>() {
         let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
@@ -166,7 +179,7 @@ fn take_messages<T: Clone>(stream: &mut Stream<T>, events: &mut Vec<Event<T>>) {
             break;
         }
         let message = stream.received[at..end].to_vec();
-        events.push(Event::Message { owner: stream.owner.clone(), message });
+        events.push(Event::Message { owner: stream.owner.clone(), id, message });
         at = end;
     }
     stream.received.drain(..at);
@@ -198,18 +211,14 @@ pub(super) unsafe extern "C" fn on_read<T>(
                         *flags |= ng::NGHTTP2_DATA_FLAG_EOF;
                     }
                 }
-                Unsent::Growing { messages, at, deferred } => {
-                    length = capacity.min(messages.len() - *at);
+                Unsent::Growing(messages) => {
+                    length = capacity.min(messages.unsent().len());
                     if length == 0 {
-                        *deferred = true;
+                        messages.deferred = true;
                         return ng::NGHTTP2_ERR_DEFERRED as ng::nghttp2_ssize;
                     }
-                    ptr::copy_nonoverlapping(messages[*at..].as_ptr(), buffer, length);
-                    *at += length;
-                    if *at == messages.len() {
-                        messages.clear();
-                        *at = 0;
-                    }
+                    ptr::copy_nonoverlapping(messages.unsent().as_ptr(), buffer, length);
+                    messages.advance(length);
                 }
             }
             length as ng::nghttp2_ssize

@@ -27,7 +27,7 @@ pub(crate) struct Ending {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event<T> {
     /// A message came on a stream that stays open: its prefix and its content.
-    Message { owner: T, message: Vec<u8> },
+    Message { owner: T, id: i32, message: Vec<u8> },
     /// The stream has ended, and is forgotten.
-    Ended { owner: T, ending: Ending },
+    Ended { owner: T, id: i32, ending: Ending },
 }

@@ -12,7 +12,7 @@ use libnghttp2_sys as ng;
 
 use crate::http2::callbacks;
 use crate::http2::event::{Ending, Event, Http2Error, PREFIX_BYTES};
-use crate::http2::state::{SessionState, Stream, Unsent};
+use crate::http2::state::{Messages, SessionState, Stream, Unsent};
 
 /// The windows of a stream and of the connection, as large as those that the benchmarks give h2load.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -108,7 +108,7 @@ impl<T: Clone> Session<T> {
     /// # Errors
     /// `Http2Error`: the session takes no more streams.
     pub(crate) fn open_stream(&mut self, owner: T) -> Result<i32, Http2Error> {
-        self.begin(owner, Unsent::Growing { messages: Vec::new(), at: 0, deferred: false })
+        self.begin(owner, Unsent::Growing(Messages::default()))
     }
 
     fn begin(&mut self, owner: T, unsent: Unsent) -> Result<i32, Http2Error> {
@@ -137,9 +137,9 @@ impl<T: Clone> Session<T> {
     /// Adds a message to a stream; `write` appends it, prefix and all.
     pub(crate) fn send_message(&mut self, id: i32, write: impl FnOnce(&mut Vec<u8>)) {
         let Some(stream) = self.state().streams.get_mut(&id) else { return };
-        let Unsent::Growing { messages, deferred, .. } = &mut stream.unsent else { return };
-        write(messages);
-        if std::mem::take(deferred) {
+        let Unsent::Growing(messages) = &mut stream.unsent else { return };
+        write(messages.end());
+        if std::mem::take(&mut messages.deferred) {
             // SAFETY: the session lives. The call fails where the stream is closed, which needs no data.
             unsafe { ng::nghttp2_session_resume_data(self.raw.as_ptr(), id) };
         }
@@ -149,7 +149,7 @@ impl<T: Clone> Session<T> {
     pub(crate) fn has_unsent(&mut self, id: i32) -> bool {
         self.state().streams.get(&id).is_some_and(|stream| match &stream.unsent {
             Unsent::Whole(message) => !message.is_empty(),
-            Unsent::Growing { messages, at, .. } => messages.len() > *at,
+            Unsent::Growing(messages) => !messages.unsent().is_empty(),
         })
     }
 
@@ -216,9 +216,9 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// Whether no stream is open.
+    /// Whether no stream is open, and there is nothing to tell.
     pub(crate) fn is_idle(&mut self) -> bool {
-        self.state().streams.is_empty()
+        self.state().streams.is_empty() && self.state().events.is_empty()
     }
 
     /// Forgets all streams, and returns their owners.

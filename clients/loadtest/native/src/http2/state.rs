@@ -6,12 +6,42 @@ use bytes::Bytes;
 
 use crate::http2::event::{Ending, Event};
 
+/// Messages that are added as time goes on, with the prefix of each.
+#[derive(Default)]
+pub(super) struct Messages {
+    bytes: Vec<u8>,
+    /// Where the bytes begin that were not sent.
+    at: usize,
+    /// Whether nghttp2 waits for `Session::send_message`.
+    pub(super) deferred: bool,
+}
+
+impl Messages {
+    /// Where to append a message.
+    pub(super) fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// The bytes that were not sent.
+    pub(super) fn unsent(&self) -> &[u8] {
+        &self.bytes[self.at..]
+    }
+
+    /// Forgets bytes that were sent. The rest moves once it is the smaller part, so that no byte moves often.
+    pub(super) fn advance(&mut self, length: usize) {
+        self.at += length;
+        if 2 * self.at >= self.bytes.len() {
+            self.bytes.drain(..self.at);
+            self.at = 0;
+        }
+    }
+}
+
 /// The bytes of messages that are still to be sent on a stream.
 pub(super) enum Unsent {
     /// One message, which ends the request.
     Whole(Bytes),
-    /// Messages that are added as time goes on; `at` is where the bytes begin that were not sent.
-    Growing { messages: Vec<u8>, at: usize, deferred: bool },
+    Growing(Messages),
 }
 
 /// One stream. `T` is what the owner of the session knows of it.
@@ -40,7 +70,7 @@ impl<T> SessionState<T> {
             let mut ending = stream.ending;
             ending.error_code = error_code;
             ending.body = stream.received;
-            self.events.push(Event::Ended { owner: stream.owner, ending });
+            self.events.push(Event::Ended { owner: stream.owner, id, ending });
         }
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::http2::event::{Ending, Event};
 use crate::http2::session::{RequestFields, Session};
+use crate::http2::state::Messages;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -84,7 +85,7 @@ fn a_call_is_sent_and_its_answer_is_told() {
         body: b"answer".to_vec(),
         ..Ending::default()
     };
-    assert_eq!(events(&mut session), [Event::Ended { owner: 7, ending }]);
+    assert_eq!(events(&mut session), [Event::Ended { owner: 7, id, ending }]);
     assert!(session.is_idle() && !session.is_open(id));
 }
 
@@ -102,7 +103,7 @@ fn messages_of_a_stream_are_sent_as_they_are_added_and_told_as_they_are_whole() 
     }
     session.receive(&frame(HEADERS, END_HEADERS, 1, OK)).unwrap();
     session.receive(&frame(DATA, 0, 1, b"\0\0\0\0\x02ab\0\0\0\0\0\0\0\0\0\x01")).unwrap();
-    let whole = |message: &[u8]| Event::Message { owner: 3, message: message.to_vec() };
+    let whole = |message: &[u8]| Event::Message { owner: 3, id, message: message.to_vec() };
     assert_eq!(events(&mut session), [whole(b"\0\0\0\0\x02ab"), whole(b"\0\0\0\0\0")]);
     session.receive(&frame(DATA, 0, 1, b"c")).unwrap();
     assert_eq!(events(&mut session), [whole(b"\0\0\0\0\x01c")]);
@@ -126,7 +127,7 @@ fn a_stream_that_the_server_resets_ends_with_the_code() {
     sent(&mut session);
     session.receive(&frame(RST_STREAM, 0, 1, &7u32.to_be_bytes())).unwrap();
     let ending = Ending { error_code: 7, ..Ending::default() };
-    assert_eq!(events(&mut session), [Event::Ended { owner: 1, ending }]);
+    assert_eq!(events(&mut session), [Event::Ended { owner: 1, id: 1, ending }]);
 }
 
 #[test]
@@ -140,10 +141,11 @@ fn a_server_that_goes_away_refuses_the_calls_that_it_has_not_seen() {
     session.receive(&frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0])).unwrap();
     assert!(session.is_closing());
     sent(&mut session);
+    assert!(!session.is_idle());
     let owners: Vec<_> = events(&mut session)
         .into_iter()
         .map(|event| match event {
-            Event::Ended { owner, ending } => (owner, ending.error_code),
+            Event::Ended { owner, ending, .. } => (owner, ending.error_code),
             Event::Message { .. } => panic!("no message was sent"),
         })
         .collect();
@@ -159,7 +161,7 @@ fn a_response_that_is_too_large_ends_its_call() {
     session.receive(&frame(HEADERS, END_HEADERS, 1, OK)).unwrap();
     session.receive(&frame(DATA, 0, 1, &[0; 106])).unwrap();
     let ended = events(&mut session);
-    assert!(matches!(&ended[..], [Event::Ended { owner: 1, ending }] if ending.error_code == 11));
+    assert!(matches!(&ended[..], [Event::Ended { owner: 1, ending, .. }] if ending.error_code == 11));
 }
 
 #[test]
@@ -169,4 +171,38 @@ fn bytes_that_are_not_http2_end_the_session() {
     session.receive(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
     assert!(sent(&mut session).iter().any(|frame| frame.0 == GOAWAY));
     assert!(session.is_over());
+}
+
+#[test]
+fn the_servers_last_frame_ends_a_stream_whose_request_goes_on() {
+    let trailers = [OK, &field("grpc-status", "14")].concat();
+    let mut session = session();
+    session.open_stream(1).unwrap();
+    // Larger than the window.
+    session.call(2, Bytes::from(vec![0; 100_000])).unwrap();
+    sent(&mut session);
+    for (owner, id) in [(1, 1), (2, 3)] {
+        session.receive(&frame(HEADERS, END_HEADERS | END_STREAM, id as u32, &trailers)).unwrap();
+        let ending = Ending { http_status: 200, grpc_status: Some(14), ..Ending::default() };
+        assert_eq!(events(&mut session), [Event::Ended { owner, id, ending }]);
+        let no_error = (RST_STREAM, 0, id as u32, vec![0; 4]);
+        assert!(sent(&mut session).contains(&no_error));
+    }
+    assert!(session.is_idle() && events(&mut session).is_empty());
+}
+
+#[test]
+fn messages_that_were_sent_are_forgotten_though_one_always_waits() {
+    let mut messages = Messages::default();
+    messages.end().extend_from_slice(&[1; 1_000]);
+    for number in 0..100u8 {
+        messages.end().extend_from_slice(&[number; 1_000]);
+        for _ in 0..10 {
+            messages.advance(100);
+        }
+        assert_eq!(messages.unsent(), [number; 1_000]);
+        assert!(messages.end().len() <= 2_000);
+    }
+    messages.advance(1_000);
+    assert!(messages.end().is_empty());
 }
