@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from scorewire_training.config import TrainingConfig
-from scorewire_training.config_file import load_config, render_config
+from scorewire_training.config_file import load_config, record_table, render_config, without_folders
 from scorewire_training.errors import TrainingError
 
 
@@ -29,7 +30,7 @@ def test_settings_come_from_the_file_and_options_before_them(tmp_path: Path) -> 
     text = 'data = "rows.csv"\nseed = 7\ntrials = 3\ncut = 2011-09-10\nrate = 1\ncareful = true\n'
     config = _load(tmp_path, text, seed=8, output_dir=tmp_path)
     assert config == Config(
-        data=Path("rows.csv"),
+        data=tmp_path / "rows.csv",
         seed=8,
         trials=3,
         cut=date(2011, 9, 10),
@@ -57,6 +58,7 @@ def test_without_a_file_the_defaults_are_in_force() -> None:
         ("version = 1", 'version is 1: write a text in quotes, like "1.0.0"'),
         ('version = "one"', "version 'one' is not semantic"),
         ("cut = 2011-09-10T00:00:00", "cut is 2011-09-10T00:00:00: write a day, like 2011-09-10"),
+        ('data_sha256 = "ab"', "data_sha256 is 'ab': it has 64 hex digits"),
         ("careful = 1", "careful is 1: write true or false"),
         ("cuts = 2011-09-10", "cuts is 2011-09-10: write a list of values, each a day"),
         ("cuts = [1]", "cuts is 1: write a day"),
@@ -125,11 +127,54 @@ def test_a_file_that_cannot_be_read_is_explained(tmp_path: Path) -> None:
 )
 def test_what_is_printed_back_gives_the_same_settings(tmp_path: Path, config: Config) -> None:
     text = render_config(config).decode()
-    assert _load(tmp_path, text) == config
-    assert render_config(_load(tmp_path, text)).decode() == text
+    data = None if config.data is None else tmp_path / config.data
+    assert _load(tmp_path, text) == replace(config, data=data)
+    assert render_config(without_folders(_load(tmp_path, text))).decode() == text
 
 
 def test_where_a_run_puts_things_is_not_printed_back(tmp_path: Path) -> None:
     text = render_config(Config(output_dir=tmp_path, mlflow_uri="sqlite:///runs.db")).decode()
     assert "output_dir" not in text
     assert "mlflow" not in text
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "conf"
+    folder.mkdir()
+    (folder / "train.toml").write_text('data = "../rows.csv"\noutput_dir = "out"\n')
+    expected = Config(data=folder / "../rows.csv", output_dir=folder / "out")
+    assert load_config(Config, folder / "train.toml", {}) == expected
+    monkeypatch.chdir(folder)
+    config = load_config(Config, Path("train.toml"), {})
+    assert (config.data, config.output_dir) == (Path("../rows.csv"), Path("out"))
+    (folder / "train.toml").write_text('data = "/rows.csv"\n')
+    assert load_config(Config, Path("train.toml"), {}).data == Path("/rows.csv")
+    # An option is relative to where the command runs.
+    assert load_config(Config, folder / "train.toml", {"data": Path("rows.csv")}).data == Path("rows.csv")
+
+
+def test_a_table_with_a_checksum_is_found_above_the_file_and_never_taken_for_another(tmp_path: Path) -> None:
+    bundle = tmp_path / "models" / "m" / "1.0.0"
+    bundle.mkdir(parents=True)
+    table, settings = tmp_path / "rows.csv", bundle / "training.toml"
+    table.write_text("a,b\n")
+    recorded = record_table(Config(data=table))
+    assert recorded.data_sha256 == hashlib.sha256(b"a,b\n").hexdigest()
+    settings.write_bytes(render_config(without_folders(recorded)))
+    assert str(tmp_path) not in settings.read_text()
+    # Another table of that name is nearer, and is passed over.
+    (bundle.parent / "rows.csv").write_text("c,d\n")
+    assert load_config(Config, settings, {}) == recorded
+    table.write_text("a,c\n")
+    with pytest.raises(
+        TrainingError, match=r"training.toml: the table is 'rows.csv' with the SHA-256 .*--data"
+    ):
+        load_config(Config, settings, {})
+    # A table that is given is taken as it is, with a checksum of its own.
+    given = load_config(Config, settings, {"data": table})
+    assert (given.data, given.data_sha256) == (table, None)
+
+
+def test_without_a_table_that_can_be_read_nothing_is_recorded(tmp_path: Path) -> None:
+    for config in (Config(), Config(data=tmp_path / "nothing.csv"), Config(data=tmp_path)):
+        assert record_table(config) == config

@@ -20,6 +20,7 @@ DEFAULT_STORE = "sqlite:///mlflow.db"
 
 _MAX_SEED = 2**32 - 1
 _MAX_TRIALS = 1_000
+_SHA256 = re.compile("[0-9a-f]{64}")
 _BACKEND = re.compile(r"local|dask(=(tcp|tls|ws|wss)://\S+)?")
 
 
@@ -30,6 +31,8 @@ class TrainingConfig(TableSettings):
     Args:
         data: the table to train on, .csv or .parquet; None takes the default data
             of the use case.
+        data_sha256: the SHA-256 of that file, 64 hex digits; training sets it. A settings
+            file with it may be anywhere at or below the folder of the table.
         version: the semantic version of the new bundle; it must not exist yet.
         output_dir: the folder of all models.
         seed: the seed of all random numbers, 0 to 2^32 - 1; the same seed and
@@ -47,6 +50,7 @@ class TrainingConfig(TableSettings):
     """
 
     data: Path | None = None
+    data_sha256: str | None = None
     version: str = "1.0.0"
     output_dir: Path = Path("models")
     seed: int = 0
@@ -61,6 +65,10 @@ class TrainingConfig(TableSettings):
             Version(self.version)
         except InvalidNameError as error:
             raise TrainingError(str(error)) from None
+        if self.data_sha256 is not None and not _SHA256.fullmatch(self.data_sha256):
+            raise TrainingError(
+                f"data_sha256 is {self.data_sha256!r}: it has 64 hex digits, as sha256sum prints"
+            )
         if not 0 <= self.seed <= _MAX_SEED:
             raise TrainingError(f"seed is {self.seed}: choose one from 0 to {_MAX_SEED}")
         if not 1 <= self.trials <= _MAX_TRIALS:

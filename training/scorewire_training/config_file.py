@@ -1,14 +1,21 @@
-"""The settings of a training run as a TOML file, which gives the same model when it is read again."""
+"""The settings of a training run as a TOML file, which gives the same model when it is read again.
+
+A path in the file means the same wherever the command runs: it is relative to the
+file. The file of a bundle names its table without folders, which may differ from
+machine to machine and are nobody's business, but with its SHA-256. So the table may be
+in any folder above the file, and no other table is taken for it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tomllib
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,11 +51,16 @@ def load_config(config_class: type[_C], path: Path | None, overrides: dict[str, 
 
     Raises:
         TrainingError: the file cannot be read or parsed, has an unknown key or a
-            value of the wrong type, or a value is out of its range.
+            value of the wrong type, a value is out of its range, or the table of the
+            file's SHA-256 is not found.
     """
     if path is None:
         return config_class(**overrides)
     values = _read(path, config_class)
+    if "data" in overrides:
+        values.pop("data_sha256", None)
+    elif "data" in values and "data_sha256" in values:
+        values["data"] = _find_table(path, values["data"], values["data_sha256"])
     try:
         # The file's values are checked alone first, so that an error in them names the file.
         config_class(**{name: value for name, value in values.items() if name not in overrides})
@@ -59,6 +71,36 @@ def load_config(config_class: type[_C], path: Path | None, overrides: dict[str, 
         old = values.get(name)
         values[name] = {**old, **value} if isinstance(old, dict) else value
     return config_class(**values)
+
+
+def record_table(config: _C) -> _C:
+    """The settings with the SHA-256 of their table; unchanged if there is none, or it cannot be read."""
+    digest = _digest(config.data) if config.data is not None else None
+    return replace(config, data_sha256=digest)
+
+
+def without_folders(config: _C) -> _C:
+    """The settings as a bundle keeps them: the table by its name only."""
+    return config if config.data is None else replace(config, data=Path(config.data.name))
+
+
+def _find_table(settings: Path, data: Path, sha256: str) -> Path:
+    """The table beside the settings file, or at the same place from a folder above it."""
+    for folder in settings.absolute().parents:
+        if _digest(folder / data) == sha256:
+            return folder / data
+    raise TrainingError(
+        f"{settings}: the table is {str(data)!r} with the SHA-256 {sha256[:12]}..., and neither the folder "
+        "of the settings nor a folder above it has that file: give the table with --data"
+    )
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def render_config(config: TrainingConfig) -> bytes:
@@ -94,6 +136,10 @@ def _read(path: Path, config_class: type[TrainingConfig]) -> dict[str, Any]:
             hint = f"did you mean {near}?" if near else f"the keys are {', '.join(names)}"
             raise TrainingError(f"{path}: {key} is not a setting; {hint}")
         values[key] = _convert(value, hints[key], f"{path}: {key}")
+    for key, value in values.items():
+        # The table of a bundle's settings is searched.
+        if isinstance(value, Path) and not (key == "data" and "data_sha256" in values):
+            values[key] = path.parent / value
     return values
 
 

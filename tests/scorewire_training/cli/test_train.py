@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,7 +62,11 @@ def test_game_revenue_trains_from_a_parquet_file(tmp_path: Path) -> None:
     for name in ("report.html", "model_card.md"):
         assert f"{bundle / name}" in result.output
     settings = (bundle / "training.toml").read_text()
-    assert f'data = "{tmp_path / "users.parquet"}"\n' in settings
+    # The table by its name and its content, and nothing about the machine.
+    digest = hashlib.sha256((tmp_path / "users.parquet").read_bytes()).hexdigest()
+    assert f'data = "users.parquet"\ndata_sha256 = "{digest}"\n' in settings
+    for name in ("model_card.md", "report.html", "training.toml", "manifest.json"):
+        assert str(tmp_path) not in (bundle / name).read_text()
     assert "trials = 1\n" in settings
 
 
@@ -69,27 +75,35 @@ def test_the_settings_in_a_bundle_give_its_bytes_again(tmp_path: Path) -> None:
     users = generate_users(1_000, seed=2).rename(columns={"revenue": "Umsatz"})
     users.to_csv(tmp_path / "users.csv", index=False, sep=";", decimal=",", encoding="latin-1")
 
-    def train_in_a_process(hash_seed: str, *arguments: str | Path) -> Path:
+    def train_in_a_process(hash_seed: str, folder: Path, *arguments: str | Path) -> Path:
         output = tmp_path / f"models-{hash_seed}"
         command = [COMMAND, "train", "game-revenue", *arguments, "--output", output]
-        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": hash_seed}, cwd=tmp_path)
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": hash_seed}, cwd=folder)
         return output / "game-revenue" / "1.0.0"
 
     table = ("--column", "revenue=Umsatz", "--delimiter", ";", "--decimal", ",", "--encoding", "latin-1")
-    first = train_in_a_process("1", "--data", "users.csv", *table, "--trials", "1", "--seed", "5")
+    first = train_in_a_process("1", tmp_path, "--data", "users.csv", *table, "--trials", "1", "--seed", "5")
     settings = (first / "training.toml").read_text()
     assert (
         'columns = { revenue = "Umsatz" }\ndelimiter = ";"\ndecimal = ","\nencoding = "latin-1"\n' in settings
     )
-    again = train_in_a_process("2", "--config", first / "training.toml")
-    assert {path.name for path in first.iterdir()} == {path.name for path in again.iterdir()}
-    for path in first.iterdir():
-        content, other = path.read_bytes(), (again / path.name).read_bytes()
-        if path.name == "manifest.json":
-            content, other = (
-                json.dumps({**json.loads(text), "createdAt": ""}).encode() for text in (content, other)
-            )
-        assert content == other, path.name
+    # From another folder, and from a settings file and a table that were moved.
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    runs = [train_in_a_process("2", elsewhere, "--config", first / "training.toml")]
+    shutil.copy(first / "training.toml", elsewhere)
+    (tmp_path / "users.csv").rename(elsewhere / "users.csv")
+    moved = ("--config", "elsewhere/training.toml", "--data", "elsewhere/users.csv")
+    runs.append(train_in_a_process("3", tmp_path, *moved))
+    for again in runs:
+        assert {path.name for path in first.iterdir()} == {path.name for path in again.iterdir()}
+        for path in first.iterdir():
+            content, other = path.read_bytes(), (again / path.name).read_bytes()
+            if path.name == "manifest.json":
+                content, other = (
+                    json.dumps({**json.loads(text), "createdAt": ""}).encode() for text in (content, other)
+                )
+            assert content == other, path.name
 
 
 def test_options_come_before_the_file_and_mistakes_in_it_name_it(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def _common_options(command: _F) -> _F:
             "config_file",
             type=click.Path(dir_okay=False, path_type=Path),
             help="A TOML file with any of these settings, like the training.toml of a bundle: seed = 7. "
-            "Options on the command line override the file.",
+            "Paths in it are relative to it. Options on the command line override the file.",
         ),
     ):
         command = option(command)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from scorewire_training.config import Progress, TrainingConfig
+from scorewire_training.config_file import record_table
 from scorewire_training.evaluation import evaluate_amounts
 from scorewire_training.game_revenue.candidates import (
     LOSS_NAME,
@@ -82,6 +83,7 @@ def train_game_revenue(
     """
     tell = progress or (lambda _: None)
     check_new(NAME, config)
+    config = record_table(config)
     return publish(fit_game_revenue(config, progress=tell, on_read=on_read), config, progress=tell)
 
 

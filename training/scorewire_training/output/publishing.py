@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scorewire_training.config import Progress, TrainingConfig
-from scorewire_training.config_file import render_config
+from scorewire_training.config_file import render_config, without_folders
 from scorewire_training.errors import TrainingError
 from scorewire_training.export import ExportedBundle, export_bundle
 from scorewire_training.output.model_card import render_card
@@ -79,10 +79,11 @@ def publish(result: TrainingResult, config: TrainingConfig, *, progress: Progres
         ExportError: the bundle was not made.
         TrainingError: the bundle was made, and MLflow failed.
     """
+    kept = without_folders(config)
     files = {
         REPORT: render_report(result, version=config.version, seed=config.seed, progress=progress),
-        MODEL_CARD: render_card(result, config),
-        SETTINGS: render_config(config),
+        MODEL_CARD: render_card(result, kept),
+        SETTINGS: render_config(kept),
     }
     exported = export_bundle(
         result.pipeline,

@@ -22,6 +22,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from scorewire_training.config import Progress, TrainingConfig
+from scorewire_training.config_file import record_table
 from scorewire_training.errors import TrainingError
 from scorewire_training.estimators import LogOddsCalibrator
 from scorewire_training.evaluation import evaluate_probabilities
@@ -111,6 +112,7 @@ def train_repurchase(
     """
     tell = progress or (lambda _: None)
     check_new(NAME, config, private=True)
+    config = record_table(config)
     return publish(fit_repurchase(config, progress=tell, on_read=on_read), config, progress=tell)
 
 
