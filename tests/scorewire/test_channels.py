@@ -65,6 +65,10 @@ def test_channels_keep_to_the_servers_rules() -> None:
     assert options["grpc.ssl_target_name_override"] == "b"
     config = json.loads(options["grpc.service_config"])
     assert "loadBalancingConfig" not in config
+    # A second rollback goes a step further, and the SDK opens streams again itself.
+    alone = config["methodConfig"][1]
+    assert [name["method"] for name in alone["name"]] == ["Rollback", "PredictStream"]
+    assert "retryPolicy" not in alone
     policy = config["methodConfig"][0]["retryPolicy"]
     assert policy["retryableStatusCodes"] == ["UNAVAILABLE"]
     assert policy["maxAttempts"] == 3

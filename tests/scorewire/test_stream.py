@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import decimal
 import itertools
+import random
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -454,6 +455,62 @@ def test_a_server_that_stops_midway_is_unavailable(connect: Any) -> None:
 
         with pytest.raises(UnavailableError):
             client.predict_stream("sum", batches(), look_ahead=1)
+
+
+# Everything together
+
+
+def outcome(result: Any) -> Any:
+    """What a result says, in a form that can be compared."""
+    if isinstance(result, InvalidRowsError):
+        return "refused", result.violations[0].field
+    if isinstance(result, Prediction):
+        return ("missing", result.error.row) if result.error else ("score", result.score)
+    return "scores", result.scores.tolist()
+
+
+def wanted(rows: Any) -> Any:
+    """The outcome for rows of a model that adds `x` and `y` and requires `x`."""
+    if not isinstance(rows, dict):
+        return "scores", [row["x"] + row["y"] for row in rows]
+    if wrong := set(rows) - {"x", "y"}:
+        return "refused", f"rows[0].{wrong.pop()}"
+    if "x" not in rows:
+        return "refused", "rows.x"
+    if isinstance(rows["x"], str):
+        return "refused", "rows[0].x"
+    return ("missing", 0) if rows["x"] is None else ("score", rows["x"] + (rows.get("y") or 0))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_each_of_the_rows_has_its_result(connect: Any, seed: int) -> None:
+    draw = random.Random(seed)
+    items: list[Any] = []
+    for i in range(300):
+        kind = draw.randrange(12)
+        unusual = [{"y": i}, {"x": "s"}, {"z": 1, "x": 1}, {"x": None}]
+        if kind < len(unusual):
+            items.append(unusual[kind])
+        elif kind < 7:
+            items.append([{"x": i + j, "y": 1} for j in range(draw.choice([1, 2, 15]))])
+        else:
+            items.append({"x": i, "y": draw.choice([None, 2])} if kind < 10 else {"x": i})
+    with FakeServer(replace(SUM, required=["x"])) as server:
+        client = connect(server.address, max_message_bytes=draw.choice([400, 5_000, 1 << 24]))
+
+        def batches() -> Iterator[Any]:
+            for number, rows in enumerate(items):
+                if number in {100, 200}:
+                    server.fail(Code.UNAVAILABLE, "draining", reason="DRAINING")
+                if number == 150:
+                    server.fail(Code.UNAVAILABLE, "gone", method="PredictStream")
+                if number % 40 == 0:
+                    server.max_rows = draw.choice([0, 2, 7])
+                yield rows
+
+        look_ahead = draw.choice([None, 1, 5, 100])
+        results = client.predict_stream("sum", batches(), look_ahead=look_ahead, on_error="yield", timeout=60)
+    assert [outcome(result) for result in results] == [wanted(rows) for rows in items]
 
 
 # The window by itself

@@ -22,6 +22,8 @@ _MAX_RECONNECT_SECONDS = 3
 
 # gRPC retries UNAVAILABLE only: then the server did not take the call, or may take
 # it twice without harm. Rollback is never retried: a second one goes a step further.
+# gRPC does not retry streams: the SDK opens them again, and sends again what has no
+# response. gRPC's core would also end the process at times (grpc/grpc#40283).
 # Throttling stops retries while about half of the recent calls fail.
 SERVICE_CONFIG: dict[str, Any] = {
     "methodConfig": [
@@ -35,7 +37,12 @@ SERVICE_CONFIG: dict[str, Any] = {
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
         },
-        {"name": [{"service": "scorewire.v1.ModelService", "method": "Rollback"}]},
+        {
+            "name": [
+                {"service": "scorewire.v1.ModelService", "method": "Rollback"},
+                {"service": "scorewire.v1.PredictionService", "method": "PredictStream"},
+            ]
+        },
     ],
     "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.2},
 }
