@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from scorewire_training.errors import TrainingError
 from scorewire_training.game_revenue.data import (
@@ -45,6 +47,16 @@ def test_csv_and_parquet_give_the_same_users(tmp_path: Path) -> None:
     from_parquet, _ = read_users(tmp_path / "users.parquet", seed=0)
     from_csv, _ = read_users(_write(tmp_path, users), seed=0)
     pd.testing.assert_frame_equal(from_csv, from_parquet)
+
+
+def test_large_ids_stay_apart_where_one_is_missing(tmp_path: Path) -> None:
+    users = generate_users(300, seed=0)
+    ids = [None, *((1 << 60) + number for number in range(299))]
+    columns = {name: pa.array(users[name], from_pandas=True) for name in (*FEATURES, TARGET)}
+    parquet.write_table(
+        pa.table({"user_id": pa.array(ids, pa.int64()), **columns}), tmp_path / "users.parquet"
+    )
+    assert len(read_users(tmp_path / "users.parquet", seed=0)[0]) == 300
 
 
 def test_users_that_cannot_teach_are_left_out_and_counted(tmp_path: Path) -> None:

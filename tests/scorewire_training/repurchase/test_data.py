@@ -60,9 +60,18 @@ def test_customers_as_bytes_are_texts() -> None:
 
 
 def test_customers_that_became_one_as_floats_are_refused() -> None:
-    table = _online_retail(CustomerID=[2.0**60] * 6 + [None])
-    with pytest.raises(TrainingError, match=r"CustomerID has numbers beyond 2\^53 .* write it as text"):
-        clean_transactions(table)
+    for customer in (2.0**60, float(2**53 + 1)):
+        table = _online_retail(CustomerID=[customer] * 6 + [None])
+        with pytest.raises(
+            TrainingError, match=r"CustomerID has floats of 2\^53 or more, .* write it as text"
+        ):
+            clean_transactions(table)
+
+
+@pytest.mark.parametrize("customer", [["a"], {"id": "a"}])
+def test_customers_that_are_nested_values_are_refused(customer: object) -> None:
+    with pytest.raises(TrainingError, match="column CustomerID has values of several parts, such as lists"):
+        clean_transactions(_online_retail(CustomerID=[customer] * 7))
 
 
 def test_amounts_and_quantities_beyond_all_measure_are_left_out() -> None:

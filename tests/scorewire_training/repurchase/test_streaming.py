@@ -63,6 +63,18 @@ def test_a_table_with_other_columns_streams_alike(tmp_path: Path) -> None:
     assert output.read_bytes() == build_feature_table(read_transactions(source).lines, cutoff, HORIZON)
 
 
+def test_large_integer_ids_and_an_index_of_pandas_stream_alike(tmp_path: Path) -> None:
+    lines = make_lines(80)
+    ids = (lines["customer"].astype("int64") + (1 << 60)).astype("Int64").where(lines.index % 50 > 0)
+    source, output = tmp_path / "shop.parquet", tmp_path / "out"
+    lines.assign(customer=ids).set_index("time").to_parquet(source)
+    cutoff = pd.Timestamp("2020-09-01")
+    stream_features(source, output, cutoff, horizon_days=HORIZON, settings=StreamSettings(part_lines=200))
+    transactions = read_transactions(source)
+    assert transactions.lines["customer"].nunique() == lines["customer"].nunique()
+    assert output.read_bytes() == build_feature_table(transactions.lines, cutoff, HORIZON)
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_table_of_texts_streams_as_it_is_read_in_memory(kind: str, tmp_path: Path) -> None:
     lines = make_lines(80).sort_values("time", ignore_index=True)

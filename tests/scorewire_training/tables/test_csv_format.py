@@ -52,8 +52,14 @@ def test_rows_with_more_values_than_the_header_are_explained(path: Path, before:
     path.write_text("customer,amount\n" + "a,1\n" * before + "b,1,2,3\n")
     with pytest.raises(TrainingError, match="is not a table: "):
         open_table(path, TableSettings()).read(["amount"])
-    # A comma at the end of each line is no value.
-    path.write_text("customer,amount\n" + "a,1,\n" * before + "b,2\n")
+    # A decimal comma before an empty value looks like a comma at the end of the row.
+    path.write_text("customer,amount,note\n" + "a,1,x\n" * before + "b,12,50,\n")
+    with pytest.raises(
+        TrainingError, match=f"row {before + 1:,} has more values .* end the header as the rows"
+    ):
+        open_table(path, TableSettings()).read(["amount"])
+    # A comma at the end of each line, and of the header, is no value.
+    path.write_text("customer,amount,\n" + "a,1,\n" * before + "b,2\n")
     table = open_table(path, TableSettings()).read(["amount", "customer"])
     assert table.iloc[-2:].to_numpy().tolist() == [["1", "a"], ["2", "b"]]
 
@@ -78,6 +84,32 @@ def test_a_guessed_encoding_is_told_with_a_text_to_judge_it_by(path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("content", "line", "shown"),
+    [
+        ("name,country\nJosé,Perú\n".encode() + b"x,M\xe9xico\ny,z\n", 3, "'M\ufffdxico'"),
+        (b"name,country\nx,M\xe9xico\n" + "José,Perú\n".encode(), 2, "'M\ufffdxico'"),
+        (b"name,country\nx,M\xe9xico\n" + "Á,Perú\n".encode(), 2, "'M\ufffdxico'"),
+        ("name,country\nJosé,Perú".encode()[:-1], 2, "'Per\ufffd'"),
+        ("name,country\nx,y\nx,Per".encode("utf-8-sig") + b"\xfa\n", 3, "'Per\ufffd'"),
+    ],
+)
+def test_a_file_that_is_utf_8_in_most_places_is_refused_with_the_first_other_place(
+    path: Path, content: bytes, line: int, shown: str
+) -> None:
+    with pytest.raises(
+        TrainingError, match=f"is UTF-8, but not in all places: line {line} has {shown}; corr"
+    ):
+        _detect(path, content)
+    for block_bytes in (3, 13):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(csv_format, "_BLOCK_BYTES", block_bytes)
+            # At the end of a block, the value is cut off.
+            with pytest.raises(TrainingError, match=f"is UTF-8, but not in all places: line {line} has '"):
+                _detect(path, content)
+    assert _detect(path, content, encoding="latin-1").encoding == "latin-1"
+
+
+@pytest.mark.parametrize(
     ("content", "settings", "message"),
     [
         (b"", {}, "is not a table: it is empty"),
@@ -85,6 +117,7 @@ def test_a_guessed_encoding_is_told_with_a_text_to_judge_it_by(path: Path) -> No
         (b"a\n\x81\xff\n", {}, "is not UTF-8: pass its --encoding"),
         (b"a\n\xff\n", {"encoding": "utf-8"}, "is not utf-8: pass another --encoding"),
         (b"a\n\xff\n", {"encoding": "ascii"}, "is not ascii"),
+        ("a,b\n1,2\n".encode("utf-16-le"), {}, "zero bytes, like UTF-16 .* --encoding, like utf-16-le"),
         (b'a,b\n"1,2\n' + b"x" * 200_000, {}, "the table is not CSV: field larger"),
     ],
 )

@@ -130,6 +130,29 @@ def test_a_given_format_is_used_whatever_other_readings_there_are() -> None:
         _decide(["03/04/2011", "12/31/2011"], date_format="%d/%m/%Y")
 
 
+@pytest.mark.parametrize(
+    ("form", "texts"),
+    [
+        ("%Y-%m-%d", ["2011-04-03", "03-04-11"]),
+        ("%d/%m/%Y", ["03/04/2011", "03/04/11"]),
+        ("%d/%m/%y", ["03/04/11", "03/04/2011"]),
+    ],
+)
+def test_a_given_format_also_tells_the_digits_of_the_year(form: str, texts: list[object]) -> None:
+    reading, _ = _decide([texts[0]] * 30 + [texts[1]], date_format=form)
+    times = reading.read(pd.Series(texts, dtype=object))
+    assert (str(times[0]), times.isna().tolist()) == ("2011-04-03 00:00:00", [False, True])
+
+
+@pytest.mark.parametrize("form", [None, "%d/%m/%Y", "%d %b %Y"])
+@pytest.mark.parametrize("text", ["now", "today", "Today", "NOW"])
+def test_words_for_the_present_are_no_times(form: str | None, text: str) -> None:
+    texts: list[object] = ["13 Dec 2011" if form == "%d %b %Y" else "13/12/2011"] * 30 + [text]
+    reading, notes = _decide(texts, date_format=form)
+    assert reading.read(pd.Series(texts)).isna().sum() == 1
+    assert f"{text!r} (row 31)" in notes["unreadable times"].values
+
+
 def test_times_with_zones_become_utc_and_are_told() -> None:
     texts: list[object] = ["2011-12-01 08:00:00", "2011-12-01T02:00:00+02:00"]
     reading, notes = _decide(texts)

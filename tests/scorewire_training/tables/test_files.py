@@ -3,7 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from scorewire_training.errors import TrainingError
 from scorewire_training.tables.files import open_table
@@ -47,6 +49,17 @@ def test_a_file_that_is_no_table_is_refused(
         path.write_bytes(content)
     with pytest.raises(TrainingError, match=message):
         _read(path)
+
+
+def test_parquet_files_are_read_as_they_are_stored_and_not_as_pandas_would(tmp_path: Path) -> None:
+    path, ids = tmp_path / "a.parquet", [1 << 60, (1 << 60) + 1, None]
+    table = pd.DataFrame({"id": pd.array(ids, "Int64"), "time": ["1", "2", "3"]}).set_index("time")
+    table.to_parquet(path)
+    assert _read(path, "time", "id").to_numpy().tolist() == [["1", ids[0]], ["2", ids[1]], ["3", None]]
+    # A file of another program, without the types of pandas.
+    parquet.write_table(pa.table({"id": pa.array(ids, pa.int64())}), path)
+    for frame in (_read(path, "id"), *open_table(path, TableSettings()).read_parts(["id"], 10)):
+        assert frame["id"].tolist() == ids
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from scorewire_training.tables.files import open_table
 from scorewire_training.tables.notes import TableNote
 from scorewire_training.tables.reading import TableInspector
 from scorewire_training.tables.settings import TableSettings
+from scorewire_training.tables.texts import read_texts
 from scorewire_training.training_result import CleaningStep
 
 USER = "user_id"
@@ -90,7 +91,7 @@ class Users:
     """
 
     rows: pd.DataFrame
-    ids: pd.Series[str] | None
+    ids: pd.Series[Any] | None
     notes: tuple[TableNote, ...]
 
 
@@ -125,7 +126,7 @@ def read_rows(path: Path | None, *, seed: int, settings: TableSettings | None = 
     for role in (role for role in found if role != USER):
         column = table[found[role]]
         rows[role] = _read_texts(column) if role in TEXTS else reading.numbers.read(column)
-    ids = table[found[USER]] if USER in found else None
+    ids = read_texts(table[found[USER]]) if USER in found else None
     return Users(rows, ids, reading.notes)
 
 

@@ -51,7 +51,7 @@ def write_rows(
     users = read_rows(source, seed=_SEED, settings=settings, target=False)
     if on_read is not None:
         on_read(users.notes)
-    columns = {} if users.ids is None else {USER: users.ids.astype(object)}
+    columns = {} if users.ids is None else {USER: users.ids}
     columns |= {name: users.rows[name] for name in FEATURES}
     table = pa.table(
         {

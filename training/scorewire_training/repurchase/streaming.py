@@ -49,7 +49,7 @@ from scorewire_training.repurchase.shop_statistics import (
     collect_statistics,
     merge_statistics,
 )
-from scorewire_training.tables.files import TableFile, open_table
+from scorewire_training.tables.files import TableFile, open_table, to_frame
 from scorewire_training.tables.notes import OnRead, TableNote
 from scorewire_training.tables.reading import TableReading
 from scorewire_training.tables.settings import TableSettings
@@ -248,7 +248,7 @@ def _find_today(parts: Sequence[Path], reading: TableReading, tell: Progress) ->
 
 
 def _clean(part: Path, reading: TableReading) -> Transactions:
-    return clean_part(parquet.read_table(part, partitioning=None).to_pandas(), reading)
+    return clean_part(to_frame(parquet.read_table(part, partitioning=None)), reading)
 
 
 def _collect_part_statistics(

@@ -16,6 +16,8 @@ from scorewire_training.tables.settings import TableSettings
 _DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 # What spreadsheets of Western countries write where they do not write UTF-8.
 _FALLBACK = "windows-1252"
+_NO_VALUE = re.compile(rb'[,;|"\t\r\n]+')
+_UTF8_LETTER = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _FOR_EXCEL = re.compile(r"sep=(.)\r?\n")
 _BLOCK_BYTES = 1 << 20
 _SAMPLE_CHARACTERS = 1 << 18
@@ -58,8 +60,7 @@ def detect_csv_format(path: Path, settings: TableSettings) -> CsvFormat:
         told, delimiter = "found from the header and the first rows", _guess_delimiter(sample, whole=whole)
     header, *records = _split(sample, delimiter, whole=whole)
     for number, record in enumerate(records, 1):
-        # One delimiter at the end of a row is not the begin of a value.
-        if len(record) > len(header) + 1 or any(record[len(header) :]):
+        if len(record) > len(header):
             raise TrainingError(explain_long_row(path, number, delimiter))
     return CsvFormat(
         encoding=encoding,
@@ -74,29 +75,39 @@ def explain_long_row(path: Path, row: int, delimiter: str) -> str:
     """The error for a row with more values than the header."""
     return (
         f"{path} is not a table: row {row:,} has more values than the header, divided by {_name(delimiter)}; "
-        "pass another --delimiter, or quote values that contain it"
+        "pass another --delimiter, quote values that contain it, or end the header as the rows end"
     )
 
 
 def _find_encoding(path: Path, given: str | None) -> tuple[str, TableNote]:
     with path.open("rb") as file:
-        start = file.read(4)
+        start = file.read(1_024)
     if given is not None:
         # As Python's utf-8 does not take the mark at the begin of a file away.
         encoding = "utf-8-sig" if codecs.lookup(given).name == "utf-8" else given
-        if _find_undecodable(path, encoding) is not None:
+        if _find_undecodable(path, encoding):
             raise TrainingError(f"{path} is not {given}: pass another --encoding, or save it as UTF-8")
         return encoding, TableNote("encoding", f"{given} (given)")
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16", TableNote("encoding", "UTF-16, by the mark at its begin")
+    if b"\0" in start:
+        raise TrainingError(
+            f"{path} has zero bytes, like UTF-16 without a mark: pass its --encoding, like utf-16-le, "
+            "or save it as UTF-8"
+        )
     wrong = _find_undecodable(path, "utf-8-sig")
     if wrong is None:
         marked = ", by the mark at its begin" if start.startswith(codecs.BOM_UTF8) else ""
         return "utf-8-sig", TableNote("encoding", f"UTF-8{marked}")
-    if b"\0" in wrong or _find_undecodable(path, _FALLBACK) is not None:
+    if start.startswith(codecs.BOM_UTF8) or _has_utf8_letters(path):
+        shown = wrong.value.decode(errors="replace")
+        raise TrainingError(
+            f"{path} is UTF-8, but not in all places: line {wrong.line:,} has {shown!r}; correct it, or "
+            "pass the --encoding of the whole file"
+        )
+    if _find_undecodable(path, _FALLBACK):
         raise TrainingError(f"{path} is not UTF-8: pass its --encoding, or save it as UTF-8 or Parquet")
-    # The value with the first of its letters that are not ASCII.
-    shown = next(part for part in re.split(r'[,;|"\t\r\n]+', wrong.decode(_FALLBACK)) if not part.isascii())
+    shown = wrong.value.decode(_FALLBACK)
     return _FALLBACK, TableNote(
         "encoding",
         f"{_FALLBACK}, guessed, as the file is not UTF-8",
@@ -104,10 +115,18 @@ def _find_encoding(path: Path, given: str | None) -> tuple[str, TableNote]:
     )
 
 
-def _find_undecodable(path: Path, encoding: str) -> bytes | None:
-    """The surroundings of the first bytes that an encoding does not decode; None if it decodes the file."""
+@dataclass(frozen=True, slots=True)
+class _Undecodable:
+    """The first bytes that an encoding does not decode: their line, from 1, and the value that has them."""
+
+    line: int
+    value: bytes
+
+
+def _find_undecodable(path: Path, encoding: str) -> _Undecodable | None:
+    """The first bytes that an encoding does not decode; None if it decodes the file."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    before = b""
+    before, line = b"", 1
     with path.open("rb") as file:
         while True:
             block = file.read(_BLOCK_BYTES)
@@ -117,10 +136,23 @@ def _find_undecodable(path: Path, encoding: str) -> bytes | None:
                 # The error's positions are within the bytes that the decoder held, and this block.
                 held = before[-8:] + block
                 place = len(held) - len(error.object) + error.start
-                return held[max(0, place - 20) : place + 20]
+                line += held.count(b"\n", min(len(held) - len(block), place), place)
+                start = _NO_VALUE.split(held[max(0, place - 20) : place])[-1]
+                return _Undecodable(line, start + _NO_VALUE.split(held[place : place + 20])[0])
             if not block:
                 return None
-            before = block
+            before, line = block, line + block.count(b"\n")
+
+
+def _has_utf8_letters(path: Path) -> bool:
+    """Whether a file has characters of several bytes in UTF-8, which are hardly ever something else."""
+    before = b""
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            if _UTF8_LETTER.search(before + block):
+                return True
+            before = block[-3:]
+    return False
 
 
 def _guess_delimiter(sample: str, *, whole: bool) -> str:

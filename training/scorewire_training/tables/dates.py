@@ -81,16 +81,22 @@ _ORDERS = (
 
 
 def _choose_orders(date_format: str | None) -> tuple[_Order, ...]:
-    """All orders, or the one that a format has: a column of that order may have several clocks."""
+    """All orders, or the one that a format has, with its year: a column may have several clocks."""
     if date_format is None:
         return _ORDERS
     for order in _ORDERS:
         if any(date_format in forms for forms in order.formats.values()):
-            return (order,)
+            year = "%Y" if "%Y" in date_format else "%y"
+            kept = {
+                shape: tuple(form for form in forms if year in form) for shape, forms in order.formats.items()
+            }
+            return (_Order(kept),)
     return (_Order({}, only=date_format),)
 
 
 def _parse(texts: pd.Series[str], form: str) -> _Times:
+    # Without a digit it is no time; pandas would read "now" and "today" in every format.
+    texts = texts.where(texts.str.contains("[0-9]", na=False))
     return pd.to_datetime(texts, format=form, errors="coerce", utc=True).dt.as_unit("us")
 
 

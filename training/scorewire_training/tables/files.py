@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from scorewire_training.tables.notes import TableNote
 from scorewire_training.tables.settings import TableSettings
 
 _CHUNK_ROWS = 1_000_000
+# Of all columns of a CSV file: they are parsed to find rows that have too many values.
+_CHUNK_CELLS = 1_000_000
+# A line of the file, where the header is line 1.
+_LONG_ROW = re.compile(r"Expected \d+ fields in line (\d+), saw \d+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +48,7 @@ class TableFile:
         """
         with _explained(self.path):
             if self.csv is None:
-                frame: pd.DataFrame = parquet.read_table(self.path, columns=list(columns)).to_pandas()
+                frame: pd.DataFrame = to_frame(parquet.read_table(self.path, columns=list(columns)))
             else:
                 frame = pd.concat(self.read_parts(columns, _CHUNK_ROWS), ignore_index=True)
         if not len(frame):
@@ -72,14 +77,14 @@ class TableFile:
             with parquet.ParquetFile(self.path) as file:
                 for batch in file.iter_batches(rows, columns=list(columns)):
                     done += batch.num_rows
-                    yield batch.to_pandas()[list(columns)]
+                    yield to_frame(batch)[list(columns)]
                     tell(f"Looking at the values of the rows ({done:,} of {file.metadata.num_rows:,})")
 
     def _read_csv(
         self, form: CsvFormat, columns: Sequence[str], rows: int, tell: Callable[[str], None]
     ) -> Iterator[pd.DataFrame]:
         places = [self.columns.index(column) for column in columns]
-        size, done = self.path.stat().st_size, 0
+        size = self.path.stat().st_size
         with (
             self.path.open("rb") as stream,
             # Only an empty cell is missing: NA is a country code.
@@ -88,26 +93,27 @@ class TableFile:
                 sep=form.delimiter,
                 encoding=form.encoding,
                 skiprows=form.lines_before_header,
-                # The header is read as the first row, and one column more than it has: with a choice of
-                # columns, pandas would drop further values of a row without an error.
+                # The header is read as the first row, and all columns are parsed: with a choice of columns,
+                # pandas would drop further values of a row without an error.
                 header=None,
-                names=range(len(self.columns) + 1),
+                names=range(len(self.columns)),
                 index_col=False,
                 dtype=str,
                 keep_default_na=False,
                 na_values=[""],
-                chunksize=rows,
+                chunksize=max(1, min(rows, _CHUNK_CELLS // len(self.columns))),
             ) as parts,
         ):
-            for number, part in enumerate(parts):
-                found = part if number else part.iloc[1:]
-                further = found[len(self.columns)].notna().to_numpy()
-                if further.any():
-                    row = done + int(further.argmax()) + 1
-                    raise TrainingError(explain_long_row(self.path, row, form.delimiter))
-                done += len(found)
-                yield found[places].set_axis(list(columns), axis=1)
-                tell(f"Reading the table, in bytes ({stream.tell():,} of {size:,})")
+            try:
+                for number, part in enumerate(parts):
+                    found = part if number else part.iloc[1:]
+                    yield found[places].set_axis(list(columns), axis=1)
+                    tell(f"Reading the table, in bytes ({stream.tell():,} of {size:,})")
+            except pd.errors.ParserError as error:
+                if (long := _LONG_ROW.search(str(error))) is None:
+                    raise
+                row = int(long[1]) - 1 - form.lines_before_header
+                raise TrainingError(explain_long_row(self.path, row, form.delimiter)) from None
 
 
 def open_table(path: Path, settings: TableSettings) -> TableFile:
@@ -131,6 +137,12 @@ def open_table(path: Path, settings: TableSettings) -> TableFile:
             if not file.metadata.num_rows:
                 raise TrainingError(f"{path} has no rows: pass a file with data")
             return TableFile(path=path, columns=tuple(file.schema_arrow.names), notes=(), csv=None)
+
+
+def to_frame(table: pa.Table | pa.RecordBatch) -> pd.DataFrame:
+    """The values as they are stored: pandas could make a column its index, and integers floats."""
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
+    return frame
 
 
 @contextmanager

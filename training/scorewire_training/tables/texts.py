@@ -18,15 +18,21 @@ def read_texts(column: pd.Series[Any]) -> pd.Series[Any]:
     """Texts as Python objects, None where missing or blank; equal texts share one object.
 
     Raises:
-        TrainingError: whole numbers became floats that may be equal though they were not.
+        TrainingError: floats are too large to tell whole numbers apart, or a value is a list
+            or another nested value.
     """
-    if pd.api.types.is_float_dtype(column.dtype) and column.abs().max() > _MAX_EXACT:
-        # Integers with missing values became floats before, and large ones may have become equal.
+    if pd.api.types.is_float_dtype(column.dtype) and column.abs().max() >= _MAX_EXACT:
+        # They may have been integers, and different ones.
         raise TrainingError(
-            f"column {column.name} has numbers beyond 2^53 and missing ones, which cannot be told apart: "
-            "write it as text"
+            f"column {column.name} has floats of 2^53 or more, which may have been different integers: write "
+            "it as text or as integers"
         )
-    codes, values = pd.factorize(column)
+    try:
+        codes, values = pd.factorize(column)
+    except TypeError:
+        raise TrainingError(
+            f"column {column.name} has values of several parts, such as lists: write each as a text"
+        ) from None
     if isinstance(values.dtype, pd.StringDtype):
         found = pd.Series(values).str.strip(BLANKS).to_list()
     else:
