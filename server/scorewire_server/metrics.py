@@ -7,6 +7,7 @@ the number of series grow.
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from itertools import accumulate
@@ -18,7 +19,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from scorewire_server.certificates import Certificates
-from scorewire_server.engine.encodings.methods import PREDICT
 from scorewire_server.engine.factory import EngineKind
 from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.snapshot import Snapshot, state_name
@@ -52,7 +52,7 @@ class Metrics(Collector):
         """All metrics. Runs beside the engine's thread, so it copies each table before it walks it."""
         statistics, snapshot = self._statistics(), self._snapshot()
         yield self._build_info
-        yield from _collect_calls(statistics, snapshot)
+        yield from _collect_calls(statistics)
         yield GaugeMetricFamily(
             "scorewire_in_flight", "Prediction calls being answered.", value=statistics.in_flight
         )
@@ -81,7 +81,7 @@ def _build_info(engine: EngineKind) -> Metric:
     return family
 
 
-def _collect_calls(statistics: Statistics, snapshot: Snapshot) -> Iterable[Metric]:
+def _collect_calls(statistics: Statistics) -> Iterable[Metric]:
     labels = ["model", "version", "method"]
     calls = CounterMetricFamily(
         "scorewire_calls",
@@ -94,25 +94,19 @@ def _collect_calls(statistics: Statistics, snapshot: Snapshot) -> Iterable[Metri
     durations = HistogramMetricFamily(
         "scorewire_call_seconds", "Time from a call's arrival to its answer or failure.", labels=labels
     )
-    # A version that serves has a series from its first scrape on, so that a rate misses none of its calls.
-    by_code = {(*served, PREDICT, grpc.StatusCode.OK.name): 0 for served in _serving(snapshot)}
     for key, counted in list(statistics.calls.items()):
-        if counted.answered:
-            by_code[*key, grpc.StatusCode.OK.name] = counted.answered
+        by_code: Counter[str] = Counter()
+        # A version that serves has this series from its first scrape on, so that a rate misses none of its
+        # calls.
+        if key.version:
+            by_code[grpc.StatusCode.OK.name] = counted.answered
         for (code, reason), count in list(counted.failed.items()):
             errors.add_metric([*key, _code(code), reason_name(reason)], count)
-            by_code[*key, _code(code)] = by_code.get((*key, _code(code)), 0) + count
+            by_code[_code(code)] += count
+        for code_name, count in by_code.items():
+            calls.add_metric([*key, code_name], count)
         durations.add_metric([*key], _buckets(counted.durations), counted.durations.sum_ns / 1e9)
-    for names, count in by_code.items():
-        calls.add_metric([*names], count)
     return calls, errors, durations
-
-
-def _serving(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
-    for model in snapshot.models.values():
-        for record in model.versions:
-            if record.loaded is not None:
-                yield model.name, record.version
 
 
 def _collect_versions(statistics: Statistics) -> Iterable[Metric]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import grpc
@@ -121,15 +122,29 @@ def test_stopped_runs_are_counted(server: ServerProcess, wire: Wire) -> None:
     assert counted("scorewire_call_seconds_sum", called) >= before[1] + 0.4
 
 
-@pytest.mark.parametrize("method", ["Predict", "ModelInfer"])
-def test_a_deadline_that_passes_in_a_run_is_counted_once(
-    server: ServerProcess, wire: Wire, method: str
-) -> None:
+def _tensors() -> bytes:
     # Tensors in the fields of the response are written in Python by both engines.
     tensors = infer_request("slow", {"rounds": ("FP64", [1, 1], [ENDLESS])})
     tensors.parameters["binary_data_output"].bool_param = False
-    requests = {"Predict": (PREDICT, counting(ENDLESS)), "ModelInfer": (INFER, tensors.SerializeToString())}
-    path, data = requests[method]
+    return tensors.SerializeToString()
+
+
+def _message() -> bytes:
+    request = prediction_pb2.PredictRequest.FromString(counting(ENDLESS))
+    return prediction_pb2.PredictStreamRequest(request=request).SerializeToString()
+
+
+LATE: dict[str, Callable[[Wire], object]] = {
+    "Predict": lambda wire: wire.call(PREDICT, counting(ENDLESS), timeout=0.1),
+    "ModelInfer": lambda wire: wire.call(INFER, _tensors(), timeout=0.1),
+    "PredictStream": lambda wire: list(wire.stream([_message()], timeout=0.1)),
+}
+
+
+@pytest.mark.parametrize("method", LATE)
+def test_a_deadline_that_passes_in_a_run_is_counted_once(
+    server: ServerProcess, wire: Wire, method: str
+) -> None:
 
     def counted(**labels: str) -> float:
         wanted = {"method": method, "code": "DEADLINE_EXCEEDED", **labels}.items()
@@ -143,7 +158,8 @@ def test_a_deadline_that_passes_in_a_run_is_counted_once(
         nonlocal calls
         # A busy machine may read a call too late to begin its run.
         calls += 1
-        wire.failure(path, data, timeout=0.1)
+        with suppress(grpc.RpcError):
+            LATE[method](wire)
         return counted(**version) > of_version
 
     wait_until(is_counted, "a call whose deadline passed in its run to be counted")

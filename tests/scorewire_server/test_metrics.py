@@ -127,11 +127,11 @@ def test_the_engine_and_the_process_are_told() -> None:
     assert samples[_key("process_open_fds")] > 2
 
 
-def test_a_version_that_serves_has_a_series_before_its_first_call(sum_bundle: Bundle) -> None:
+def test_a_scrape_while_a_version_leaves_or_comes_tells_no_count_of_it(sum_bundle: Bundle) -> None:
+    # The engine has the other snapshot already, or still. 0 would be a step back from what was told before.
     snapshot = snapshot_of(loaded_version(sum_bundle, zeros))
     samples = _scrape(Metrics(ENGINE, Statistics, lambda: snapshot))
-    labels = {"model": "sum", "version": sum_bundle.version.text, "method": "Predict", "code": "OK"}
-    assert samples[_key("scorewire_calls_total", **labels)] == 0
+    assert not any(name == "scorewire_calls_total" for name, _ in samples)
 
 
 def test_the_page_of_metrics_names_each_with_its_labels(sum_bundle: Bundle) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from random import getrandbits
 
-from scorewire_contract.schema import Version
+from scorewire_contract.schema import InvalidNameError, Version
 from scorewire_contract.scoring import Scorer
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import models_pb2, schema_pb2
@@ -108,6 +109,14 @@ class VersionRecord:
         """Whether the version is being loaded, or waits for that."""
         return self.state == models_pb2.VERSION_STATE_LOADING
 
+    @property
+    def is_release(self) -> bool:
+        """Whether the version may answer calls that name none without a split."""
+        try:
+            return not Version(self.version).is_prerelease
+        except InvalidNameError:
+            return False
+
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
@@ -158,6 +167,15 @@ class ModelRecord:
     default_version: str
     routing: Routing
     missing: frozenset[str] = frozenset()
+
+    @property
+    def awaited(self) -> str:
+        """The version that is being loaded and may then answer calls that name none; "" if there is none."""
+        loading = [each for each in self.versions if each.is_loading]
+        splits = {version for version, weight in self.routing.split if weight}
+        of_split = (each.version for each in loading if each.version in splits)
+        releases = (each.version for each in loading if each.is_release)
+        return next(chain(of_split, releases), "")
 
     @property
     def warning(self) -> str:
@@ -302,8 +320,8 @@ class Snapshot:
             return model_not_found(model)
         if not version:
             message = f"no release of model {name!r} serves"
-            if loading := [each.version for each in record.versions if each.is_loading]:
-                message += f" yet: version {clip(loading[0])!r} is LOADING; try again soon"
+            if awaited := record.awaited:
+                message += f" yet: version {clip(awaited)!r} is LOADING; try again soon"
             else:
                 message += "; name a version, or see ListModels for the reason"
             return VersionUnavailableError(message, model=model)

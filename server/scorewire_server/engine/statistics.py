@@ -295,7 +295,8 @@ class Statistics:
     Attributes:
         in_flight: calls that are being answered.
         streams: open streams of predictions.
-        calls: counts by version and method, without copies for shadows.
+        calls: counts by version and method, without copies for shadows; each version that serves has
+            those of Predict, be they 0.
         versions: counts by (model, version), without copies for shadows.
         routes: counts by route, with copies for shadows.
         transport: the connections, if the engine owns them.

@@ -44,10 +44,10 @@ def load(
         prepare: the engine's; a version that the engine cannot hold is refused.
         digest: the digest that the bundle must have; "" takes any.
     """
-    graph_bytes = 0
+    what = "it"
     try:
         bundle = read_folder(folder, digest)
-        graph_bytes = len(bundle.graph)
+        what = f"its graph of {len(bundle.graph)} bytes"
         loaded = _load(bundle, open_session)
         if prepare is not None:
             prepare(loaded)
@@ -58,7 +58,7 @@ def load(
     except Exception as error:
         # onnxruntime and the row coding raise types of their own for graphs and tables that are not valid.
         log_fault(f"load {folder.model} {folder.version}", error)
-        text = f"its graph of {graph_bytes} bytes cannot be loaded: {type(error).__name__}: {error}"
+        text = f"{what} cannot be loaded: {type(error).__name__}: {error}"
         reason = explain_memory(text, "allow it more memory, or train a smaller model")
     else:
         return replace(

@@ -86,8 +86,10 @@ class Running:
             await method(request.SerializeToString(), timeout=60)
         )
 
-    async def stream(self, *requests: prediction_pb2.PredictRequest) -> list[prediction_pb2.PredictResponse]:
-        stream: Any = self._channel.stream_stream(PREDICT_STREAM)(timeout=60)
+    async def stream(
+        self, *requests: prediction_pb2.PredictRequest, seconds: float = 60
+    ) -> list[prediction_pb2.PredictResponse]:
+        stream: Any = self._channel.stream_stream(PREDICT_STREAM)(timeout=seconds)
         answers = []
         for request in requests:
             message = prediction_pb2.PredictStreamRequest(request=request)
@@ -218,7 +220,7 @@ async def test_a_shadow_scores_copies_and_the_caller_sees_the_other_version(
     assert (counted.calls, counted.rows, counted.dropped, bucket.count) == (20, 20, 0, 20)
     # Copies are not counted as calls.
     calls = {key.version: each.answered for key, each in running.engine.statistics.calls.items()}
-    assert calls == {"1.0.0": 20, "1.1.0": 1}
+    assert calls == {"1.0.0": 20, "1.1.0": 1, "1.2.0": 0}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -379,11 +381,29 @@ async def test_a_version_that_is_being_loaded_is_loading(start: Start, engine: s
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+async def test_a_message_whose_deadline_passes_while_models_load_is_counted(
+    start: Start, engine: str
+) -> None:
+    running = await start(engine)
+    running.engine.publish(build_snapshot([]), loading=True)
+    for _ in range(20):
+        # Once in a while, the caller gives up before the server does, which counts as no call.
+        with pytest.raises(aio.AioRpcError, match="DEADLINE_EXCEEDED"):
+            await running.stream(sum_request(), seconds=0.1)
+        if counted := running.engine.statistics.calls:
+            break
+    (failed,) = (each.failed for each in counted.values())
+    assert {code for code, _ in failed} == {code_pb2.DEADLINE_EXCEEDED}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 async def test_a_version_that_serves_again_counts_on(start: Start, engine: str) -> None:
     running = await start(engine)
     first, second = running.loaded["1.0.0"], running.loaded["1.1.0"]
     for calls in (1, 2, 3):
         running.publish(first, second)
+        told = running.engine.statistics.calls
+        assert told["sum", "1.1.0", "Predict"].answered == calls - 1
         await running.predict(version="1.1.0")
         statistics = running.engine.statistics
         assert statistics.calls["sum", "1.1.0", "Predict"].answered == calls

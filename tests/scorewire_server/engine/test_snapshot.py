@@ -70,6 +70,21 @@ def test_routes_that_lead_nowhere_say_why(loaded: LoadedVersion) -> None:
         build_snapshot([_refused("1.0.0"), loading]).route("sum", "")
 
 
+def test_only_a_version_that_will_answer_by_default_is_waited_for(loaded: LoadedVersion) -> None:
+    def told(*names: str, split: tuple[tuple[str, int], ...] = ()) -> str:
+        loading = [VersionRecord("sum", name, models_pb2.VERSION_STATE_LOADING) for name in names]
+        snapshot = build_snapshot([*loading, _refused("1.0.0")], {"sum": Routing(split=split)})
+        with pytest.raises(VersionUnavailableError) as caught:
+            snapshot.route("sum", "")
+        return str(caught.value)
+
+    assert told("3.0.0-rc.1", "no version").endswith(
+        "serves; name a version, or see ListModels for the reason"
+    )
+    assert "yet: version '2.0.0' is LOADING" in told("3.0.0-rc.1", "2.0.0")
+    assert "yet: version '3.0.0-rc.1' is LOADING" in told("3.0.0-rc.1", "2.0.0", split=(("3.0.0-rc.1", 100),))
+
+
 def test_a_prerelease_serves_by_its_name_and_is_never_the_default(loaded: LoadedVersion) -> None:
     snapshot = build_snapshot([_serving(loaded, "2.0.0-rc.1")])
     assert snapshot.models["sum"].default_version == ""

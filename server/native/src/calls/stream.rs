@@ -120,7 +120,13 @@ impl Answers<'_> {
             Outcome::Failed(error) => Err(error),
             outcome => {
                 self.flush().await?;
-                resolve(worker, call, message.compressed, outcome, &mut tally, &mut self.responder).await?
+                let (compressed, responder) = (message.compressed, &mut self.responder);
+                let resolved = resolve(worker, call, compressed, outcome, &mut tally, responder).await;
+                if let Err(CallError::Delivery(DeliveryError::Expired)) = resolved {
+                    let expired = Some(worker.errors().expired.reason);
+                    worker.count(call, &tally, (taken, Instant::now()), expired);
+                }
+                resolved?
             }
         };
         let failed = answered.as_ref().err().map(|error| error.reason);

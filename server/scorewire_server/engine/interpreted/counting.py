@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from scorewire_server.engine.encodings.methods import PREDICT
 from scorewire_server.engine.interpreted.observer import Prediction
 from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot
 from scorewire_server.engine.statistics import (
@@ -56,7 +57,8 @@ class PredictionCounter:
     def statistics(self) -> Statistics:
         """The counts of the versions that serve, and of the calls for which no version was found."""
         counts, told = self.counts, self._served | {("", "")}
-        calls = {key: each for key, each in list(counts.calls.items()) if key[:2] in told}
+        calls = {CallKey(*version, PREDICT): CallStatistics() for version in self._served}
+        calls |= {key: each for key, each in list(counts.calls.items()) if key[:2] in told}
         versions = {key: each for key, each in list(counts.versions.items()) if key in told}
         return replace(counts, calls=calls, versions=versions)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import scorewire_native
 from scorewire_proto.v1 import errors_pb2
+from scorewire_server.engine.encodings.methods import PREDICT
 from scorewire_server.engine.native.version import ROW_REASONS
 from scorewire_server.engine.statistics import (
     CallKey,
@@ -66,10 +67,10 @@ def read_statistics(native: scorewire_native.Engine, interpreted: Statistics) ->
 def _calls(
     model: str, version: str, sums: list[scorewire_native.CallSums]
 ) -> Iterator[tuple[CallKey, CallStatistics]]:
-    """The counts of each method that was called."""
+    """The counts of each method that was called, and of Predict for each version."""
     for method, (answered, failed, durations) in zip(scorewire_native.METHODS, sums, strict=True):
         counted = CallStatistics(answered, dict(_failures(failed)), _histogram(*durations))
-        if answered or counted.failed:
+        if answered or counted.failed or (version and method == PREDICT):
             yield CallKey(model, version, method), counted
 
 
