@@ -27,7 +27,7 @@ from scorewire._addresses import Endpoint, Target
         (["10.0.0.1", "10.0.0.2:2"], "ipv4:10.0.0.1:8500,10.0.0.2:2", True),
         ("10.0.0.1:1, 10.0.0.1:1,10.0.0.2:2", "ipv4:10.0.0.1:1,10.0.0.2:2", True),
         (["::1", "[::2]:2"], "ipv6:[::1]:8500,[::2]:2", True),
-        (["::1", "10.0.0.1"], "ipv4:10.0.0.1:8500", True),
+        (["::1", "10.0.0.1"], "ipv6:[::1]:8500,[::ffff:10.0.0.1]:8500", True),
     ],
 )
 def test_addresses_are_written_in_several_ways(address: Any, uri: str, is_spread: bool) -> None:
@@ -53,6 +53,8 @@ def test_only_names_of_several_addresses_are_looked_up() -> None:
         ("a,,b", "not an empty text"),
         (["a", ""], "not an empty text"),
         ([b"a", "b"], "a str, not bytes"),
+        (None, "a str, not NoneType"),
+        (8500, "a str, not int"),
         ("http://scores:8500", "not a URL like 'http://scores:8500': write 'scores:8500'$"),
         ("https://scores:8500/path", "write 'scores:8500', with tls=True$"),
         ("scores:", "port from 1 to 65535"),

@@ -156,7 +156,15 @@ def predicts(server: FakeServer) -> int:
     return sum(call.method == "Predict" for call in server.calls)
 
 
-@pytest.mark.parametrize("shape", [tuple, ",".join, lambda addresses: f"ipv4:{','.join(addresses)}"])
+def of_two_kinds(addresses: list[str]) -> list[str]:
+    """The last address in IPv6; the client must reach both kinds."""
+    host, port = addresses[-1].split(":")
+    return [*addresses[:-1], f"[::ffff:{host}]:{port}"]
+
+
+@pytest.mark.parametrize(
+    "shape", [tuple, ",".join, lambda addresses: f"ipv4:{','.join(addresses)}", of_two_kinds]
+)
 def test_calls_are_spread_over_several_servers(connect: Any, shape: Any) -> None:
     with FakeServer(SUM) as first, FakeServer(SUM) as second:
         client = connect(shape([first.address, second.address]))

@@ -313,6 +313,29 @@ def test_a_limit_that_has_sunk_is_fetched_anew(client: Any, server: FakeServer) 
     assert methods(server) == ["Predict", "GetModel", "Predict", "Predict", "Predict"]
 
 
+def test_a_limit_of_bytes_that_has_changed_is_fetched_anew(connect: Any) -> None:
+    words = [{"word": "x" * 50}] * 100
+    with FakeServer(TEXT) as server:
+        client = connect(server.address)
+        client.predict("text", words)
+    with FakeServer(TEXT, port=server.port, max_message_bytes=2000) as smaller:
+        client.wait_ready()
+        assert client.predict("text", words).scores.tolist() == [50] * 100
+        assert len(sent(smaller)) > 2
+    with FakeServer(TEXT, port=server.port) as larger:
+        client.wait_ready()
+        assert client.predict("text", [{"word": "x" * 3000}] * 2).scores.tolist() == [3000] * 2
+        assert sent(larger) == [2]
+
+
+def test_a_row_beyond_the_limits_is_named_before_anything_is_sent(connect: Any) -> None:
+    words = [{"word": "x" * (5000 if i == 70 else 50)} for i in range(100)]
+    with FakeServer(TEXT, max_message_bytes=2000) as server:
+        with pytest.raises(scorewire.ResourceExhaustedError, match=r"rows\[70\] .* \(50\d\d vs. 2000\)"):
+            connect(server.address).predict("text", words)
+        assert sent(server) == []
+
+
 def test_a_limit_that_stands_is_the_callers_error(client: Any, server: FakeServer) -> None:
     server.fail(Code.RESOURCE_EXHAUSTED, "the answer is too long", reason="TOO_MANY_ROWS")
     with pytest.raises(scorewire.ResourceExhaustedError, match="the answer is too long"):

@@ -23,9 +23,12 @@ from scorewire import (
     InternalError,
     InvalidArgumentError,
     InvalidRowsError,
+    NotFoundError,
     Prediction,
     Predictions,
+    ResourceExhaustedError,
     UnavailableError,
+    _flows,
 )
 from scorewire._codec import Codec
 from scorewire._flows import Flows
@@ -33,7 +36,7 @@ from scorewire._models import Feature, FeatureKind, Model, ModelStatus, Output, 
 from scorewire._stream import Emit, Open, Receive, Send, StreamWindow, TakeRows
 from scorewire.testing import FakeServer
 from scorewire_proto.v1 import packed_pb2
-from tests.scorewire.conftest import SUM
+from tests.scorewire.conftest import SUM, TEXT
 from tests.scorewire.test_client import REORDERED, methods, wait_until
 
 
@@ -189,6 +192,87 @@ def test_a_result_does_not_wait_for_the_look_ahead_to_fill(server: FakeServer) -
     assert len(results) < 8000
 
 
+async def test_a_result_does_not_wait_for_the_next_row_in_a_loop(server: FakeServer) -> None:
+    given = asyncio.Event()
+    tasks = set()
+
+    async def batches() -> AsyncIterator[Any]:
+        for rows in ({"x": 1}, np.ones((2, 2)), {"x": 3}):
+            given.clear()
+            yield rows
+            await given.wait()
+            tasks.add(asyncio.current_task())
+
+    async with AsyncClient(server.address) as client:
+        results = []
+        async for result in client.predict_stream("sum", batches(), timeout=60):
+            results.append(result)
+            given.set()
+    assert [type(result).__name__ for result in results] == ["Prediction", "Predictions", "Prediction"]
+    # A timeout around `yield` belongs to one task.
+    assert len(tasks) == 1
+
+
+async def test_rows_of_an_async_iterable_may_be_changed_once_they_were_taken(server: FakeServer) -> None:
+    async def batches() -> AsyncIterator[dict[str, float]]:
+        row = {"x": 0.0}
+        for i in range(300):
+            row["x"] = i
+            yield row
+
+    async with AsyncClient(server.address) as client:
+        results = [result.score async for result in client.predict_stream("sum", batches())]
+    assert results == list(range(300))
+
+
+async def test_batches_of_an_async_iterable_are_taken_one_by_one(server: FakeServer) -> None:
+    taken = 0
+
+    async def batches() -> AsyncIterator[np.ndarray[Any, Any]]:
+        nonlocal taken
+        rows = np.ones((1, 2))
+        for taken in range(1, 101):
+            rows[:] = taken
+            yield rows
+
+    async with AsyncClient(server.address) as client:
+        count = 0
+        async for result in client.predict_stream("sum", batches()):
+            count += 1
+            assert result.scores[0] == 2 * count
+            assert taken <= count + 8
+    assert count == 100
+
+
+async def test_an_async_iterable_ends_with_the_stream(server: FakeServer) -> None:
+    ended = False
+
+    async def batches() -> AsyncIterator[dict[str, float]]:
+        nonlocal ended
+        try:
+            yield {"x": 1}
+            await asyncio.Event().wait()
+        finally:
+            ended = True
+
+    async with AsyncClient(server.address) as client:
+        async with contextlib.aclosing(client.predict_stream("sum", batches())) as results:
+            assert (await anext(results)).score == 1
+        assert ended
+
+
+async def test_an_error_of_an_async_iterable_passes_after_the_rows_before_it(server: FakeServer) -> None:
+    async def batches() -> AsyncIterator[dict[str, float]]:
+        yield {"x": 1}
+        raise _SourceError
+
+    async with AsyncClient(server.address) as client:
+        with pytest.raises(_SourceError):
+            async for _ in client.predict_stream("sum", batches()):
+                pass
+    assert methods(server).count("PredictStream") <= 1
+
+
 def test_a_row_may_be_changed_once_it_was_taken(client: Any) -> None:
     def batches() -> Iterator[dict[str, float]]:
         row = {"x": 0.0}
@@ -262,6 +346,23 @@ def test_batches_beyond_the_limits_are_sent_in_parts(client: Any, server: FakeSe
     assert max(len(call.rows) for call in server.calls) <= 7
 
 
+def test_a_row_beyond_the_limits_is_an_error_of_its_own(connect: Any) -> None:
+    """Neither the rows that travel with it nor the stream suffer."""
+    rows = [{"word": "x" * (5000 if i in {0, 30} else i)} for i in range(60)]
+    with FakeServer(TEXT, max_message_bytes=4000) as server:
+        results = connect(server.address).predict_stream("text", rows, on_error="yield")
+        for i, result in enumerate(results):
+            if i in {0, 30}:
+                assert isinstance(result, ResourceExhaustedError)
+                assert "rows[0] makes a message larger than max_message_bytes (50" in str(result)
+            else:
+                assert result.score == i
+        batches = [rows[1:30], rows[1:31], rows[:1]]
+        good, *bad = connect(server.address).predict_stream("text", batches, on_error="yield")
+        assert good.scores.tolist() == list(range(1, 30))
+        assert [str(error)[:8] for error in bad] == ["rows[29]", "rows[0] "]
+
+
 def test_a_limit_that_sinks_midway_is_kept_to(client: Any, server: FakeServer) -> None:
     rows = np.arange(60.0).reshape(30, 2)
 
@@ -304,6 +405,26 @@ def test_a_bad_batch_may_keep_its_place_as_its_error(client: Any, server: FakeSe
     ]
     assert results[0].reason == "TOO_MANY_ROWS"
     assert results[3].score == 4
+
+
+@pytest.mark.parametrize("mismatch", [False, True])
+def test_a_schema_that_is_not_there_is_an_error_of_the_batch(
+    client: Any, server: FakeServer, monkeypatch: pytest.MonkeyPatch, mismatch: bool
+) -> None:
+    """The schema is asked for again because of one batch, and its absence is no error of the others."""
+    monkeypatch.setattr(_flows, "RECHECK_SECONDS", 0)
+
+    def batches() -> Iterator[dict[str, float]]:
+        yield {"x": 1}
+        server.fail(Code.NOT_FOUND, "no such model", method="GetModel")
+        if mismatch:
+            server.fail(Code.FAILED_PRECONDITION, "another schema", reason="SCHEMA_MISMATCH")
+        yield {"x" if mismatch else "z": 2}
+        yield {"x": 3}
+
+    first, bad, last = client.predict_stream("sum", batches(), look_ahead=1, on_error="yield")
+    assert (first.score, last.score) == (1, 3)
+    assert isinstance(bad, NotFoundError)
 
 
 def test_unavailable_for_a_message_is_its_error(client: Any, server: FakeServer) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from scorewire._errors import UnavailableError
@@ -75,11 +75,8 @@ class Target:
             UnavailableError: a host has no address.
         """
         if self._uri is None:
-            found = [address for endpoint in self.endpoints for address in _look_up(endpoint)]
-            # A target of grpc has addresses of one kind.
-            scheme, kind = ("ipv4", False) if any(":" not in each.host for each in found) else ("ipv6", True)
-            chosen = dict.fromkeys(str(each) for each in found if (":" in each.host) is kind)
-            self._uri = f"{scheme}:{','.join(chosen)}"
+            scheme, found = _of_one_kind([_look_up(endpoint) for endpoint in self.endpoints])
+            self._uri = f"{scheme}:{','.join(dict.fromkeys(map(str, found)))}"
         return self._uri
 
 
@@ -88,8 +85,10 @@ def _split(address: str | Sequence[str]) -> list[str]:
     if isinstance(address, str):
         several = "," in address and not _TARGET.match(address)
         addresses = address.split(",") if several else [address]
-    else:
+    elif isinstance(address, Iterable):
         addresses = list(address)
+    else:
+        addresses = [address]
     for each in addresses:
         if not isinstance(each, str):
             raise ValueError(f"{_SHAPES}, a str, not {type(each).__name__}")
@@ -133,6 +132,18 @@ def _ipv6(text: str) -> str:
         return str(ipaddress.IPv6Address(text))
     except ValueError:
         return ""
+
+
+def _of_one_kind(hosts: Sequence[Sequence[Endpoint]]) -> tuple[str, list[Endpoint]]:
+    """The addresses of all hosts in one kind, which is what a target of grpc has, and its scheme.
+
+    If a host has no IPv4 address, the IPv4 addresses of the others are written as IPv6.
+    """
+    ipv4 = [[each for each in host if ":" not in each.host] for host in hosts]
+    if all(ipv4):
+        return "ipv4", [each for host in ipv4 for each in host]
+    mapped = [[Endpoint(f"::ffff:{each.host}", each.port) for each in host] for host in ipv4]
+    return "ipv6", [each for pair in zip(mapped, hosts, strict=True) for each in pair[0] or pair[1]]
 
 
 def _look_up(endpoint: Endpoint) -> list[Endpoint]:

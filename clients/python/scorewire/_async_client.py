@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
@@ -15,40 +15,17 @@ import grpc
 import grpc.aio
 from numpy.typing import NDArray
 
+from scorewire._async_stream import Source, Stream
 from scorewire._control import AsyncControl
-from scorewire._errors import (
-    CancelledError,
-    DeadlineExceededError,
-    InternalError,
-    ScorewireError,
-    UnavailableError,
-    error_from_call,
-)
+from scorewire._errors import CancelledError, ScorewireError, UnavailableError, error_from_call
 from scorewire._flows import READY_TIMEOUT, Call, Flow, Sleep, check_response
 from scorewire._methods import PREDICT_STREAM, Method
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
 from scorewire._rows import Frame, Row, Rows
-from scorewire._stream import (
-    END,
-    Emit,
-    OnError,
-    Open,
-    Receive,
-    Result,
-    Send,
-    StreamWindow,
-    TakeRows,
-    check_batches,
-)
-from scorewire_proto.v1 import packed_pb2
+from scorewire._stream import Emit, OnError, Result, StreamWindow, TakeRows, check_batches
 
 _T = TypeVar("_T")
-# How long to wait for the server to end a stream after its last response.
-_FINISH_SECONDS = 1.0
-# The message that grpc.aio gives for any status where a stream ends while a request
-# is being written (grpc/grpc#36066). Reopening the stream shows the real status.
-_BROKEN_WRITE = "Internal error from Core"
 
 
 class AsyncClient(AsyncControl):
@@ -212,7 +189,8 @@ class AsyncClient(AsyncControl):
 
         The generator takes the batches while the caller iterates over the results.
         At most `look_ahead` batches are without a result at any time; with 1, each
-        result comes before the next batch is taken.
+        result comes before the next batch is taken. A task takes an async iterable,
+        so that results do not wait for a batch that is slow to come.
 
         A row that is given as a dict is sent at once if no request is without a
         response, and otherwise together with the rows that follow it until then.
@@ -249,7 +227,7 @@ class AsyncClient(AsyncControl):
             look_ahead=look_ahead,
             on_error=on_error,
         )
-        return self._stream(window, _iterate(batches))
+        return self._stream(window, batches)
 
     async def models(self, *, timeout: float | None = None) -> list[ModelStatus]:
         """List the server's models, ordered by name.
@@ -354,11 +332,14 @@ class AsyncClient(AsyncControl):
             raise CancelledError("the client was closed")
 
     async def _stream(
-        self, window: StreamWindow, batches: AsyncIterator[Rows]
+        self, window: StreamWindow, batches: Iterable[Rows] | AsyncIterable[Rows]
     ) -> AsyncGenerator[Result, None]:
         """Carry out the steps of a stream's flow."""
         flow = window.flow()
-        async with contextlib.aclosing(_Stream(partial(self._stub, PREDICT_STREAM), window)) as stream:
+        async with (
+            contextlib.aclosing(Source(batches, window)) as source,
+            contextlib.aclosing(Stream(partial(self._stub, PREDICT_STREAM), window, source.wake)) as stream,
+        ):
             value: Any = None
             error: ScorewireError | None = None
             while True:
@@ -369,7 +350,7 @@ class AsyncClient(AsyncControl):
                     return
                 value = error = None
                 if isinstance(step, TakeRows):
-                    value = await anext(batches, END)
+                    value = await source.take()
                 elif isinstance(step, Emit):
                     for result in step.results:
                         yield result
@@ -380,101 +361,3 @@ class AsyncClient(AsyncControl):
                         )
                     except ScorewireError as failure:
                         error = failure
-
-
-async def _iterate(batches: Iterable[Rows] | AsyncIterable[Rows]) -> AsyncIterator[Rows]:
-    if isinstance(batches, AsyncIterable):
-        async for rows in batches:
-            yield rows
-    else:
-        for rows in batches:
-            yield rows
-
-
-class _Stream:
-    """The open stream of a flow, if it has one.
-
-    A task of its own reads the responses. Otherwise the client could block on
-    sending while the server blocks on sending, too.
-    """
-
-    def __init__(self, stub: Callable[[], Any], window: StreamWindow) -> None:
-        self._stub = stub
-        self._window = window
-        self._call: Any = None
-
-    async def do(self, step: Open | Send | Receive) -> Any:
-        match step:
-            case Open():
-                await self.aclose()
-                self._window.opening()
-                self._open()
-            case Send():
-                self._requests.put_nowait(step.request)
-                # Batches that are there at once would else keep the event loop from sending.
-                await asyncio.sleep(0)
-            case Receive():
-                return await self._receive(step.timeout)
-        return None
-
-    async def finish(self) -> None:
-        """Half-close the stream, and give the server a moment to end it."""
-        self._requests.put_nowait(None)
-        await asyncio.wait([self._reader], timeout=_FINISH_SECONDS)
-
-    async def aclose(self) -> None:
-        if self._call is not None:
-            self._requests.put_nowait(None)
-            self._call.cancel()
-            await asyncio.wait([self._reader])
-
-    def _open(self) -> None:
-        self._requests: asyncio.Queue[packed_pb2.PackedPredictStreamRequest | None] = asyncio.Queue()
-        self._responses: asyncio.Queue[Any] = asyncio.Queue()
-        self._call = self._stub()(_until_none(self._requests))
-        self._reader = asyncio.create_task(
-            _read(self._call, self._window, self._requests, self._responses), name="scorewire-stream"
-        )
-
-    async def _receive(self, timeout: float) -> Any:
-        try:
-            async with asyncio.timeout(timeout):
-                response = await self._responses.get()
-        except TimeoutError:
-            raise DeadlineExceededError(f"the stream gave no response within {timeout:g} s") from None
-        if isinstance(response, grpc.RpcError):
-            error = error_from_call(response)
-            if isinstance(error, InternalError) and str(error) == _BROKEN_WRITE:
-                error = UnavailableError("the stream broke while a request was on its way")
-            raise error from response
-        if isinstance(response, asyncio.CancelledError):
-            raise CancelledError("the client was closed") from response
-        if response is END:
-            raise UnavailableError("the server ended the stream before it had answered all")
-        return check_response(response)
-
-
-async def _until_none(
-    requests: asyncio.Queue[packed_pb2.PackedPredictStreamRequest | None],
-) -> AsyncIterator[packed_pb2.PackedPredictStreamRequest]:
-    while (request := await requests.get()) is not None:
-        yield request
-
-
-async def _read(
-    call: Any,
-    window: StreamWindow,
-    requests: asyncio.Queue[packed_pb2.PackedPredictStreamRequest | None],
-    responses: asyncio.Queue[Any],
-) -> None:
-    """Move the stream's responses to the queue, and last the error that ended it, or END."""
-    end: Any = END
-    try:
-        async for response in call:
-            if (request := window.arrived()) is not None:
-                requests.put_nowait(request)
-            responses.put_nowait(response)
-    except (grpc.RpcError, asyncio.CancelledError) as error:
-        end = error
-    window.ended()
-    responses.put_nowait(end)

@@ -206,7 +206,7 @@ class Client(Control):
         The generator takes the batches in the caller's thread, while the caller
         iterates over the results. At most `look_ahead` batches are without a
         result at any time; with 1, each result comes before the next batch is
-        taken.
+        taken, which is best for batches that come slowly.
 
         A row that is given as a dict is sent at once if no request is without a
         response, and otherwise together with the rows that follow it until then.

@@ -9,12 +9,14 @@ import numpy as np
 from google.protobuf.message import Message
 
 from scorewire._channels import DEFAULT_MAX_MESSAGE_BYTES
-from scorewire._errors import InternalError, InvalidArgumentError
+from scorewire._errors import InternalError, InvalidArgumentError, ResourceExhaustedError
 from scorewire._models import Model, OutputKind
 from scorewire._predictions import Predictions, ResponseDecoder, join
 from scorewire._rows import EncodedRows, RowEncoder
 from scorewire_proto.v1 import packed_pb2
 
+# How grpc and both engines tell of a message beyond their limit, without a reason.
+LARGER_THAN_MAX = "larger than max"
 # The most bytes of a character in UTF-8.
 _CHARACTER_BYTES = 4
 # The most bytes of a field's tag and length.
@@ -103,7 +105,11 @@ class Codec:
         return b"".join((self._head, _varint(len(rows)), rows, named.SerializeToString()))
 
     def part_sizes(self, route: Route, rows: EncodedRows) -> list[int]:
-        """How many rows each request takes, so that all are within the limits; a row is never divided."""
+        """How many rows each request takes, so that all are within the limits; a row is never divided.
+
+        Raises:
+            ResourceExhaustedError: one row alone is beyond the limits.
+        """
         room = self.limits[1] - _head_bytes(route.model, route.version, route.routing_key, self.fingerprint)
         count = rows.row_count
         numbers = len(rows.numbers) // count
@@ -120,10 +126,19 @@ class Codec:
         sizes, start, before = [], 0, 0
         while start < count:
             fitting = int(np.searchsorted(ends, before + room, side="right"))
+            if fitting == start:
+                self._check_size(route, rows, start)
             stop = min(max(fitting, start + 1), start + self._max_rows, count)
             sizes.append(stop - start)
             start, before = stop, int(ends[stop - 1])
         return sizes
+
+    def _check_size(self, route: Route, rows: EncodedRows, row: int) -> None:
+        size = self.request(route, rows.part(row, row + 1)).ByteSize()
+        if size > self.limits[1]:
+            raise ResourceExhaustedError(
+                f"rows[{row}] makes a message {LARGER_THAN_MAX}_message_bytes ({size} vs. {self.limits[1]})"
+            )
 
 
 def _tag(message: Message, field: str) -> bytes:
@@ -155,6 +170,9 @@ class Exchange:
     Attributes:
         codec: what encoded the rows.
         request: the next request to send.
+
+    Raises:
+        ResourceExhaustedError: one row alone is beyond the limits.
     """
 
     request: packed_pb2.PackedPredictRequest

@@ -10,8 +10,9 @@ make a call.
 A client remembers the schema and the limits of each model that it has sent rows
 to. It fetches them again in two cases:
 
-- The server answers SCHEMA_MISMATCH, or TOO_MANY_ROWS where it once told another
-  limit. The rows are then encoded anew and sent once more.
+- The server answers SCHEMA_MISMATCH; or TOO_MANY_ROWS, or that a message is too
+  large, where it once told another limit. The rows are then encoded anew and sent
+  once more.
 - Rows do not fit the schema, and it was fetched more than `RECHECK_SECONDS` ago.
 
 Rows beyond the limits go in several calls, one after the other.
@@ -30,11 +31,12 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from scorewire._channels import DEFAULT_MAX_MESSAGE_BYTES
-from scorewire._codec import Codec, Exchange, Route
+from scorewire._codec import LARGER_THAN_MAX, Codec, Exchange, Route
 from scorewire._errors import (
     DeadlineExceededError,
     InternalError,
     InvalidRowsError,
+    ResourceExhaustedError,
     ScorewireError,
     UnavailableError,
 )
@@ -235,10 +237,13 @@ class Flows:
         self, codec: Codec, route: Route, error: ScorewireError, deadline: float
     ) -> Flow[Codec | None]:
         """The codec to try again with, where an error tells that `codec` is out of date; else None."""
-        if error.reason not in {_SCHEMA_MISMATCH, _TOO_MANY_ROWS}:
+        is_beyond = error.reason == _TOO_MANY_ROWS or (
+            isinstance(error, ResourceExhaustedError) and LARGER_THAN_MAX in str(error)
+        )
+        if error.reason != _SCHEMA_MISMATCH and not is_beyond:
             return None
         fresh = yield from self.codec(route, deadline, stale=codec)
-        if error.reason == _TOO_MANY_ROWS and fresh.limits == codec.limits:
+        if is_beyond and fresh.limits == codec.limits:
             return None
         return fresh
 

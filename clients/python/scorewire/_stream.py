@@ -34,7 +34,6 @@ import numpy as np
 from scorewire._codec import Codec, Exchange, Route
 from scorewire._errors import (
     InternalError,
-    InvalidArgumentError,
     InvalidRowsError,
     ScorewireError,
     UnavailableError,
@@ -57,16 +56,19 @@ OnError: TypeAlias = Literal["raise", "yield"]
 Result: TypeAlias = "Prediction | Predictions | ScorewireError"
 
 
-class _End:
-    """The type of `END`, which means that there are no more rows or no more responses."""
+class Mark:
+    """The type of `END` and `LATER`."""
 
 
-END: Final = _End()
+# There are no more rows, or no more responses.
+END: Final = Mark()
+# A response has arrived before the caller's next rows.
+LATER: Final = Mark()
 
 
 @dataclass(frozen=True, slots=True)
 class TakeRows:
-    """Take the caller's next rows; send the rows, or END, into the flow."""
+    """Take the caller's next rows; send the rows, END or LATER into the flow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,8 @@ class StreamWindow:
     """The window of a stream: what the caller gave and whose results are not emitted yet, oldest first.
 
     `arrived` and `ended` are for the thread or task that reads responses, and
-    `opening` is for the one that opens the stream. All else belongs to the flow.
+    `opening` is for the one that opens the stream. All else belongs to the flow, and
+    to what carries out its steps.
 
     Raises:
         ValueError: `look_ahead`, `on_error` or `timeout` is out of its range.
@@ -221,6 +224,18 @@ class StreamWindow:
         with self._lock:
             self._arrived += 1
 
+    @property
+    def room(self) -> int:
+        """The most rows that may be taken from the caller now; a batch counts as one, or as many."""
+        if self._look_ahead is not None:
+            return self._look_ahead - len(self._items)
+        return MAX_FRAMES * FRAME_SHARES - self._shares
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the flow can receive a response now, so that rows are to be taken later."""
+        return bool(self._arrived and self._items)
+
     def flow(self) -> StreamFlow:
         """The flow of the stream, from the first rows to the last result."""
         self._codec = yield from self._flows.codec(self._route, self._deadline())
@@ -232,16 +247,11 @@ class StreamWindow:
                 yield from self._encode(self._suspects.popleft())
             if results := self._ready():
                 yield Emit(results)
-            elif not exhausted and self._has_room() and not (self._arrived and self._items):
+            elif not exhausted and self.room > 0 and not self.has_news:
                 rows = yield _TAKE_ROWS
-                if rows is END:
-                    exhausted = True
-                    with self._lock:
-                        request = self._pack_waiting()
-                    if request is not None:
-                        yield Send(request)
-                else:
-                    yield from self._add(rows)
+                exhausted = rows is END
+                if rows is not LATER:
+                    yield from self._send_waiting() if exhausted else self._add(rows)
             elif not self._items:
                 return
             else:
@@ -261,11 +271,6 @@ class StreamWindow:
 
     def _deadline(self) -> float:
         return self._flows.deadline(self._timeout)
-
-    def _has_room(self) -> bool:
-        if self._look_ahead is not None:
-            return len(self._items) < self._look_ahead
-        return self._shares < MAX_FRAMES * FRAME_SHARES
 
     def _ready(self) -> list[Result]:
         """Take out the results that are the next ones in the order of the rows.
@@ -304,6 +309,12 @@ class StreamWindow:
         if request is not None:
             yield Send(request)
 
+    def _send_waiting(self) -> StreamFlow:
+        with self._lock:
+            request = self._pack_waiting()
+        if request is not None:
+            yield Send(request)
+
     def _admit(self, item: _Item) -> None:
         self._items.append(item)
         self._shares += item.shares
@@ -314,11 +325,12 @@ class StreamWindow:
             self._codec, rows = yield from self._flows.encode(
                 self._codec, self._route, item.rows, self._deadline()
             )
-        except InvalidArgumentError as error:
+            exchange = Exchange(self._codec, self._route, rows)
+        except ScorewireError as error:
             item.result = error
             return
         with self._lock:
-            request = self._frame([item], Exchange(self._codec, self._route, rows), renewed=renewed)
+            request = self._frame([item], exchange, renewed=renewed)
         yield Send(request)
 
     def _pack_waiting(self) -> packed_pb2.PackedPredictStreamRequest | None:
@@ -328,7 +340,7 @@ class StreamWindow:
     def _pack(
         self, items: Iterable[_Item], *, renewed: bool = False
     ) -> packed_pb2.PackedPredictStreamRequest | None:
-        """Make a frame of items of one row; those that do not fit the schema become suspects."""
+        """Make a frame of items of one row; those that fit no frame become suspects."""
         codec = self._codec
         packed: list[_Item] = []
         numbers: list[object] = []
@@ -344,13 +356,14 @@ class StreamWindow:
                 texts += of_row[1]
         try:
             rows, misfits = codec.encoder.encode_taken(len(packed), numbers, texts)
+            fitting = [item for row, item in enumerate(packed) if row not in misfits]
+            exchange = Exchange(codec, self._route, rows) if fitting else None
         except Exception:
+            # A row beyond the limits, or an error of a value's own code: the flow finds out which row it is.
             self._suspects.extend(packed)
             return None
-        if misfits:
-            self._suspects.extend(item for row, item in enumerate(packed) if row in misfits)
-            packed = [item for row, item in enumerate(packed) if row not in misfits]
-        return self._frame(packed, Exchange(codec, self._route, rows), renewed=renewed) if packed else None
+        self._suspects.extend(packed[row] for row in sorted(misfits))
+        return None if exchange is None else self._frame(fitting, exchange, renewed=renewed)
 
     def _frame(
         self, items: list[_Item], exchange: Exchange, *, renewed: bool
@@ -421,7 +434,12 @@ class StreamWindow:
                 request = self._request(frame)
             yield Send(request)
             return
-        codec = yield from self._flows.renewed(frame.exchange.codec, self._route, refusal, self._deadline())
+        try:
+            codec = yield from self._flows.renewed(
+                frame.exchange.codec, self._route, refusal, self._deadline()
+            )
+        except ScorewireError as error:
+            codec, refusal = None, error
         if codec is None:
             self._close(frame, refusal)
             return
