@@ -49,14 +49,14 @@ def draw_cleaning(steps: tuple[CleaningStep, ...]) -> Chart:
             text = f"{rows:,}" + (f" (−{gone:,})" if gone else "")
             label_bar(axes, text, float(rows + gone), float(place))
         axes.set_yticks(places, [shorten(label, 34) for label in labels], color=INK)
-        axes.set_xlim(0, float(left[0]) * 1.28)
+        axes.set_xlim(0, float(left[0]) * 1.45)
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
         quiet_axes(axes, grid="")
 
     caption = "Rows left after each cleaning step; the rows that the step dropped are orange."
     return draw(
-        paint, name="cleaning", title="Cleaning", caption=caption, width=7.6, height=0.5 + 0.3 * len(labels)
+        paint, name="cleaning", title="Cleaning", caption=caption, width=5.8, height=0.5 + 0.3 * len(labels)
     )
 
 
@@ -195,7 +195,7 @@ def draw_correlations(result: TrainingResult) -> Chart | None:
         count = len(names)
         # The strength is the opacity, so that no correlation is invisible on any background.
         colours = [
-            to_rgba(MODEL if value > 0 else SECOND, min(1.0, abs(value)) * 0.85) for value in matrix.ravel()
+            to_rgba(MODEL if value > 0 else SECOND, min(1.0, abs(value)) * 0.6) for value in matrix.ravel()
         ]
         mesh = axes.pcolormesh(np.zeros((count, count)))
         mesh.set_array(None)

@@ -153,7 +153,7 @@ def draw_shap(explanation: Explanation, *, amount: bool) -> Chart:
             axes.set_xlabel(f"factor of the predicted amount, {LOG_SCALE}")
             axes.xaxis.set_major_formatter(lambda value, _: _factor(value))
         else:
-            axes.set_xlabel("change of the predicted probability, in percentage points")
+            axes.set_xlabel("change of the probability in % points")
             axes.xaxis.set_major_formatter(lambda value, _: format_tick(100 * value))
         for name, colour in colours.items():
             if name != "text" or any(explanation.ranks[feature] is None for feature in order):
