@@ -243,6 +243,23 @@ def test_a_server_that_comes_back_is_found_again(sum_bundle: Bundle) -> None:
     assert {error.code for error in results.errors} <= {"UNAVAILABLE"}
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_server_that_goes_away_under_load_ends_no_call_twice_or_never(
+    sum_bundle: Bundle, mode: str
+) -> None:
+    found: list[Results] = []
+    with serving(sum_bundle) as server:
+        plan = plan_of(sum_bundle, server.address, mode, load=OpenLoop(Constant(500), 64), duration_s=1.0)
+        thread = threading.Thread(target=lambda: found.append(run(plan)))
+        thread.start()
+        while not server.requests and not server.stream_count:
+            time.sleep(0.01)
+    thread.join(60)
+    (results,) = found
+    assert results.calls + results.generator.unsent == 500
+    assert {error.code for error in results.errors} <= {"UNAVAILABLE", "CANCELLED", "UNKNOWN"}
+
+
 @contextmanager
 def saying(content: bytes) -> Iterator[str]:
     """A server that sends the same bytes to everyone, and closes the connection."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,9 @@ class Work:
     """What the threads did in a time.
 
     Attributes:
-        busy: 0 to 1: the share of time in which this thread was on a core, or the share
-            of its cores that all threads used, whichever is larger.
+        busy: 0 to 1: the time of all threads on a core, as a share of one core's. The threads
+            of grpc.aio hand each call to each other and share the interpreter's lock, so
+            that together they do little more than one core's work.
         queued: the largest share of time in which one thread was ready to run and had no
             core; None if the system does not tell.
     """
@@ -28,11 +28,11 @@ class Work:
 
 
 class Meter:
-    """Measures the work of all threads from its creation on, from the thread that creates it."""
+    """Measures the work of all threads of this process from its creation on."""
 
     def __init__(self) -> None:
         self._begin_ns = time.monotonic_ns()
-        self._thread_ns, self._process_ns = time.thread_time_ns(), time.process_time_ns()
+        self._process_ns = time.process_time_ns()
         self._queued_ns = _queued_ns()
 
     def read(self) -> Work:
@@ -40,11 +40,9 @@ class Meter:
         passed_ns = time.monotonic_ns() - self._begin_ns
         if passed_ns <= 0:
             return Work(0.0, None)
-        thread = (time.thread_time_ns() - self._thread_ns) / passed_ns
-        process = (time.process_time_ns() - self._process_ns) / passed_ns
         grown = [ns - self._queued_ns.get(thread, 0) for thread, ns in _queued_ns().items()]
         return Work(
-            busy=min(max(thread, process / _core_count()), 1.0),
+            busy=min((time.process_time_ns() - self._process_ns) / passed_ns, 1.0),
             queued=min(max(grown) / passed_ns, 1.0) if grown else None,
         )
 
@@ -63,10 +61,3 @@ def _queued_ns() -> dict[str, int]:
             # The thread has ended, or the kernel was built without these figures.
             continue
     return found
-
-
-def _core_count() -> int:
-    """The number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -65,8 +65,7 @@ class Generator:
         late: calls that were sent more than 1 ms after they were due.
         held: calls that were sent late because `max_outstanding` calls were in flight.
         unsent: calls that were never sent for the same reason.
-        busy: 0 to 1: the share of time in which the generator's thread was on a core, or
-            the share of its cores that all threads used, whichever is larger.
+        busy: 0 to 1: the time of the generator's threads on a core, as a share of one core's.
         queued: 0 to 1: the largest share of time in which one of its threads was ready to
             run and had no core; None if the system does not tell.
     """

@@ -10,7 +10,7 @@ use slab::Slab;
 use crate::answers::Answers;
 use crate::connection::{BrokenError, CHUNK_BYTES, Connection, Owner, Read};
 use crate::grpc::{Reply, content, request_fields};
-use crate::http2::event::{Event, PREFIX_BYTES};
+use crate::http2::event::{Event, PREFIX_BYTES, REFUSED_STREAM};
 use crate::http2::session::RequestFields;
 use crate::lane::{Answer, Lane, read_answer};
 use crate::meter::Reading;
@@ -19,7 +19,7 @@ use crate::schedule::{Next, Schedule};
 use crate::settings::{Load, Settings};
 use crate::shared::Shared;
 use crate::status::{self, Failure, code};
-use crate::tally::{Call, Tally};
+use crate::tally::{Call, Tally, Totals};
 use crate::timer::{Timer, now_ns};
 
 /// After this many sends in a row, the loop handles responses.
@@ -33,16 +33,6 @@ const TICK_NS: u64 = 5_000_000;
 /// The pause after a connection that could not be made.
 const RETRY_NS: u64 = 100_000_000;
 const TIMER: Token = Token(usize::MAX);
-
-/// What was counted in a run, and how the generator was.
-pub(crate) struct Totals {
-    pub(crate) tally: Tally,
-    /// How often each distinct answer came: the call, which answer to it, and the count.
-    pub(crate) answers: Vec<(usize, usize, u64)>,
-    /// What the thread did in the measured part, and how long that was.
-    pub(crate) work: Reading,
-    pub(crate) measured_ns: u64,
-}
 
 /// A run.
 pub(crate) struct Attack<'a> {
@@ -347,6 +337,12 @@ impl<'a> Attack<'a> {
             {
                 Ok(())
             }
+            // A server that goes away has not seen the call, as gRPC's own clients understand it.
+            Event::Ended { owner: Owner::Call(call), ending, .. }
+                if ending.error_code == REFUSED_STREAM && !call.moved =>
+            {
+                self.place(Call { moved: true, ..call }, now_ns)
+            }
             Event::Ended { owner: Owner::Call(call), ending, .. } => {
                 let reply = match status::failure(&ending) {
                     Some(failure) => Reply::Failure(failure),
@@ -436,8 +432,13 @@ impl<'a> Attack<'a> {
         self.next_call = (prepared + 1) % self.settings.calls.len();
         self.outstanding += 1;
         let deadline_ns = now_ns + self.settings.timeout_ns;
-        let call = Call { prepared, due_ns, sent_ns: now_ns, deadline_ns, lane };
-        let message = &self.settings.calls[prepared].framed;
+        self.place(Call { prepared, due_ns, sent_ns: now_ns, deadline_ns, lane, moved: false }, now_ns)
+    }
+
+    /// Puts a call on its connection or its stream.
+    fn place(&mut self, call: Call, now_ns: u64) -> io::Result<()> {
+        let lane = call.lane;
+        let message = &self.settings.calls[call.prepared].framed;
         let index = lane % self.settings.connections;
         // A session that takes no more calls is replaced by a new one, which takes them.
         for _ in 0..2 {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use crate::pacing::Arrivals;
@@ -27,7 +28,7 @@ struct SettingsParts {
     path: String,
     user_agent: String,
     /// The requests, and the number of rows of each.
-    calls: Vec<(Vec<u8>, u64)>,
+    calls: Vec<(PyBackedBytes, u64)>,
     volatile_fields: Vec<u64>,
     connections: usize,
     streams: Option<usize>,
@@ -52,7 +53,7 @@ struct TlsParts {
     name: String,
 }
 
-fn framed((request, rows): (Vec<u8>, u64)) -> PyResult<PreparedCall> {
+fn framed((request, rows): (PyBackedBytes, u64)) -> PyResult<PreparedCall> {
     let length = u32::try_from(request.len()).map_err(|_| PyValueError::new_err("a request is too long"))?;
     let mut message = BytesMut::with_capacity(request.len() + 5);
     message.put_u8(0);

@@ -8,10 +8,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::answers::Fresh;
-use crate::attack::{Attack, Totals};
+use crate::attack::Attack;
 use crate::settings::Settings;
 use crate::shared::Shared;
-use crate::tally::Second;
+use crate::tally::{Second, Totals};
 
 /// How a run has ended, once it has.
 #[derive(Default)]

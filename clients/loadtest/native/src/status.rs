@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use crate::http2::event::Ending;
+use crate::http2::event::{Ending, REFUSED_STREAM};
 use crate::protobuf::{Fields, Value};
 
 /// gRPC's status codes that the generator gives by itself.
@@ -144,7 +144,7 @@ fn code_of_http(status: u16) -> u32 {
 /// See "Errors" of gRPC over HTTP/2.
 fn code_of_reset(error: u32) -> u32 {
     match error {
-        7 => code::UNAVAILABLE,
+        REFUSED_STREAM => code::UNAVAILABLE,
         8 => code::CANCELLED,
         11 => code::RESOURCE_EXHAUSTED,
         12 => code::PERMISSION_DENIED,

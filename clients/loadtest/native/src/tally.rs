@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::histogram::Histogram;
+use crate::meter::Reading;
 use crate::status::{Failure, code};
 
 const LATE_NS: u64 = 1_000_000;
@@ -22,6 +23,8 @@ pub(crate) struct Call {
     pub(crate) deadline_ns: u64,
     /// Who made it: the connection of unary calls, the stream of messages.
     pub(crate) lane: usize,
+    /// Whether another connection has refused it, so that it was made again.
+    pub(crate) moved: bool,
 }
 
 /// One second of the run. Latencies are in microseconds; there are none without answers.
@@ -53,6 +56,16 @@ pub(crate) struct Tally {
     pub(crate) seconds: Vec<Second>,
     second: Second,
     second_latencies: Histogram,
+}
+
+/// What was counted in a run, and how the generator was.
+pub(crate) struct Totals {
+    pub(crate) tally: Tally,
+    /// How often each distinct answer came: the call, which answer to it, and the count.
+    pub(crate) answers: Vec<(usize, usize, u64)>,
+    /// What the thread did in the measured part, and how long that was.
+    pub(crate) work: Reading,
+    pub(crate) measured_ns: u64,
 }
 
 impl Tally {
@@ -152,7 +165,7 @@ mod tests {
     use super::*;
 
     fn call(due_ns: u64, sent_ns: u64) -> Call {
-        Call { prepared: 0, due_ns, sent_ns, deadline_ns: u64::MAX, lane: 0 }
+        Call { prepared: 0, due_ns, sent_ns, deadline_ns: u64::MAX, lane: 0, moved: false }
     }
 
     #[test]

@@ -3,6 +3,9 @@
 /// A message of gRPC begins with a flag and its length.
 pub(crate) const PREFIX_BYTES: usize = 5;
 
+/// The error code of a call that the server has not seen.
+pub(crate) const REFUSED_STREAM: u32 = 7;
+
 /// The connection cannot receive or send any more frames.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Http2Error;

@@ -206,3 +206,63 @@ fn messages_that_were_sent_are_forgotten_though_one_always_waits() {
     messages.advance(1_000);
     assert!(messages.end().is_empty());
 }
+
+/// The bytes of a whole conversation: a unary call's answer, a message of a stream, and the end of the stream.
+fn conversation() -> Vec<u8> {
+    let trailers = [field("grpc-status", "0"), field("grpc-status-details-bin", "CAg")].concat();
+    [
+        frame(HEADERS, END_HEADERS, 1, OK),
+        frame(HEADERS, END_HEADERS, 3, OK),
+        frame(DATA, 0, 1, b"\0\0\0\0\x01a"),
+        frame(DATA, 0, 3, b"\0\0\0\0\x02bc\0\0\0"),
+        frame(DATA, 0, 3, b"\0\x01d"),
+        frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers),
+        frame(HEADERS, END_HEADERS | END_STREAM, 3, &trailers),
+    ]
+    .concat()
+}
+
+fn answered(pieces: &[&[u8]]) -> Vec<Event<u32>> {
+    let mut session = session();
+    session.call(1, Bytes::from_static(b"m")).unwrap();
+    session.open_stream(2).unwrap();
+    sent(&mut session);
+    let mut all = Vec::new();
+    for piece in pieces {
+        session.receive(piece).unwrap();
+        all.append(&mut events(&mut session));
+    }
+    all
+}
+
+#[test]
+fn bytes_that_come_in_pieces_tell_the_same() {
+    let bytes = conversation();
+    let whole = answered(&[&bytes]);
+    assert_eq!(whole.len(), 4);
+    for cut in 0..bytes.len() {
+        assert_eq!(answered(&[&bytes[..cut], &bytes[cut..]]), whole, "cut at {cut}");
+    }
+    let single: Vec<&[u8]> = bytes.chunks(1).collect();
+    assert_eq!(answered(&single), whole);
+}
+
+#[test]
+fn bytes_that_are_damaged_end_the_session_or_a_stream_and_nothing_else() {
+    let bytes = conversation();
+    for place in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut session = session();
+            session.call(1, Bytes::from_static(b"m")).unwrap();
+            session.open_stream(2).unwrap();
+            sent(&mut session);
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1 << bit;
+            let _ = session.receive(&damaged);
+            let _ = session.send(&mut Vec::new(), usize::MAX);
+            let told = events(&mut session).into_iter().filter(|event| matches!(event, Event::Ended { .. }));
+            // Each call ends once, or is still open.
+            assert_eq!(told.count() + session.take_owners().len(), 2, "place {place}, bit {bit}");
+        }
+    }
+}
