@@ -46,12 +46,12 @@ class PredictionCounter:
             del left[key]
         left |= dict.fromkeys(self._served - served)
         self._served = served
-        forgotten = [*left][: max(0, len(left) - MAX_KEPT)]
-        for key in forgotten:
+        for key in [*left][: max(0, len(left) - MAX_KEPT)]:
             del left[key]
-            counts.versions.pop(key, None)
-        if forgotten:
-            counts.calls = {key: each for key, each in counts.calls.items() if key[:2] not in forgotten}
+        # A call may end long after its version was forgotten, and count it anew.
+        kept = {*served, *left, ("", "")}
+        counts.calls = {key: each for key, each in counts.calls.items() if key[:2] in kept}
+        counts.versions = {key: each for key, each in counts.versions.items() if key in kept}
 
     @property
     def statistics(self) -> Statistics:

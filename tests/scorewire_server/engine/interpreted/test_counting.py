@@ -46,3 +46,7 @@ def test_counts_of_versions_that_left_are_bounded_and_those_without_a_version_st
         counts[number] = sum(counted.failed.values())
     # The first one was forgotten.
     assert counts == {0: 1, 20: 2}
+    _fail(counter, replace(first, version="1.1.0"))
+    assert ("sum", "1.1.0", PREDICT) in counter.counts.calls
+    counter.publish(snapshot_of(first))
+    assert ("sum", "1.1.0", PREDICT) not in counter.counts.calls
