@@ -113,6 +113,8 @@ def test_values_that_say_missing_are_missing(missing: Any) -> None:
         (True, 1.0),
         (-0.0, -0.0),
         (math.inf, math.inf),
+        (decimal.Decimal("-Infinity"), -math.inf),
+        (np.float32("inf"), math.inf),
         (1e300, 1e300),
         (2**53, 2.0**53),
         (-(2**53), -(2.0**53)),
@@ -132,8 +134,11 @@ def test_numbers_of_any_type_are_doubles(value: Any, double: float) -> None:
         assert math.copysign(1, found) == math.copysign(1, double)
 
 
-def test_a_fraction_beyond_every_double_is_refused() -> None:
-    error = refusal([{"n": 1}, {"n": fractions.Fraction(10**400)}], "n")
+@pytest.mark.parametrize(
+    "value", [fractions.Fraction(10**400), decimal.Decimal("1e999"), decimal.Decimal("-1e999")]
+)
+def test_a_number_beyond_every_double_is_refused(value: Any) -> None:
+    error = refusal([{"n": 1}, {"n": value}], "n")
     assert [violation.field for violation in error.violations] == ["rows[1].n"]
 
 

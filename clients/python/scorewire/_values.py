@@ -105,9 +105,13 @@ def to_double(value: object) -> float:
         return float(value)
     if isinstance(value, numbers.Real | Decimal | np.bool_):
         try:
-            return float(value)
+            found = float(value)
         except OverflowError:
-            raise ValueError(f"takes a double, which does not hold {_short(value)}") from None
+            found = math.inf
+        # A decimal that is too large becomes infinite without an error.
+        if math.isinf(found) and abs(value) != math.inf:
+            raise ValueError(f"takes a double, which does not hold {_short(value)}")
+        return found
     if is_missing(value):
         return math.nan
     raise TypeError(f"takes a number, not {_named(value)}")
