@@ -25,10 +25,10 @@ ON_LIBRARIES := tests/scorewire_contract tests/e2e/test_libraries.py tests/score
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native triton go wheels install licences docs demo notebooks test libraries oldest check lint type proto deps rust sanitize dockerfile lock bench image clean
+.PHONY: help setup native triton go wheels environments licences docs demo notebooks test libraries oldest check lint type proto deps rust sanitize dockerfile lock bench image clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/ready native ## create .venv and install everything in it
 
@@ -81,7 +81,7 @@ wheels: setup ## build the wheels of all distributions into dist
 	@if [ -d $(WHEELS) ]; then cp $(WHEELS)/*.whl dist; fi
 	@ls dist
 
-install: wheels ## install the wheels in a clean environment of each Python here, and use them
+environments: wheels ## install the wheels in a clean environment of each Python here, and use them
 	$(BIN)/python -m tests.wheels
 
 demo: setup ## run the whole path: train, export, verify, serve, score

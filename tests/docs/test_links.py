@@ -32,3 +32,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_no_text_is_hidden_as_a_tag(page: Path) -> None:
     assert list(read_tags(page.read_text(encoding="utf-8"))) == []
+
+
+def test_the_index_lists_every_page() -> None:
+    index = ROOT / "docs/README.md"
+    linked = {target.partition("#")[0] for target, _ in read_links(index.read_text(encoding="utf-8"))}
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} - {index.name} <= linked
