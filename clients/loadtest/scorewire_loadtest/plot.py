@@ -93,7 +93,7 @@ def _position(percentile: float) -> float:
 def _draw_percentiles(axes: Axes, report: Report) -> None:
     results = report.results
     axes.set_title("Latency by percentile")
-    axes.set_xlabel("percentile of calls")
+    axes.set_xlabel("percentile of calls, log scale")
     count = results.calls
     points = [(_position(p), us / 1000) for p, us in results.distribution if p < 100]
     if not points:
@@ -141,7 +141,7 @@ def _draw_percentiles(axes: Axes, report: Report) -> None:
 
 
 def _draw_latency(axes: Axes, seconds: list[Second]) -> None:
-    axes.set_title("Latency over time")
+    axes.set_title("Latency over time, log scale")
     lines = (
         ("max", [s.max_us for s in seconds], _PALE, 1.0),
         ("p99", [s.p99_us for s in seconds], _AMBER, 1.6),
