@@ -7,6 +7,7 @@ import pytest
 
 from scorewire_loadtest.attack import Attack
 from scorewire_loadtest.calls import PreparedCall
+from scorewire_loadtest.meter import Meter, Work
 from scorewire_loadtest.pacing import Constant
 from scorewire_loadtest.plan import ClosedLoop, OpenLoop
 from scorewire_loadtest.results import Results
@@ -127,7 +128,7 @@ def test_sends_that_wait_for_room_are_told_apart_from_the_generators_lag() -> No
     # Ten calls were sent during the stall. The others were held, and so were those due until it caught up.
     assert 90 <= results.generator.held <= 105
     assert results.generator.max_lag_us < 10
-    assert results.generator.late == results.generator.held
+    assert results.generator.late == 0
     assert results.generator.unsent == 0
 
 
@@ -186,6 +187,33 @@ def test_a_run_that_is_stopped_reports_what_came_back() -> None:
     )
     assert results.answered == pytest.approx(300, abs=1)
     assert results.elapsed_s == pytest.approx(3.0, abs=0.01)
+
+
+def test_a_run_that_is_stopped_in_its_warm_up_ends_and_counts_nothing() -> None:
+    server = Queue(stall=(0, 0))
+    results = attack(
+        server,
+        ClosedLoop(1),
+        warmup_s=3_600.0,
+        meanwhile=lambda made: asyncio.get_running_loop().call_later(3.0, made.stop) and None,
+    )
+    assert len(server.requests) == pytest.approx(3_000, abs=2)
+    assert (results.calls, results.elapsed_s) == (0, pytest.approx(0.0, abs=0.01))
+    assert (results.generator.busy, results.generator.queued) == (0.0, None)
+
+
+def test_the_wait_for_the_last_calls_is_no_work_of_the_measured_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_at: list[float] = []
+
+    class Clocked(Meter):
+        def read(self) -> Work:
+            read_at.append(asyncio.get_running_loop().time())
+            return super().read()
+
+    monkeypatch.setattr("scorewire_loadtest.attack.Meter", Clocked)
+    results = attack(Queue(stall=(0.5, 9.0)), OpenLoop(Constant(100), 50), warmup_s=0.3, duration_s=1.0)
+    assert results.max_us > 7_000_000
+    assert read_at == [pytest.approx(1.3, abs=0.01)]
 
 
 def test_a_run_that_is_stopped_does_not_wait_for_the_next_call_to_be_due() -> None:

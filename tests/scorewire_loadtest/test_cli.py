@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -246,7 +247,7 @@ def test_a_rate_beyond_any_machine_saturates_each_generator(
 ) -> None:
     monkeypatch.undo()
     # There is always room, so that every delay is the generator's own.
-    how = ("--rate", "20000000/s", "--max-outstanding", "10000000", "--timeout", "1s")
+    how = ("--rate", "10000000/s", "--max-outstanding", "10000000", "--timeout", "1s")
     result = golden(
         fake_server,
         *how,
@@ -346,3 +347,35 @@ def test_ctrl_c_ends_the_run_and_reports_what_came_back(fake_server: FakeServer,
         process.wait()
     assert process.returncode == 0
     assert "throughput" in output
+
+
+def test_a_second_ctrl_c_aborts_a_run_whose_calls_do_not_end(fake_server: FakeServer, generator: str) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def answer(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
+        begun.set()
+        release.wait(240)
+        return fake_server.score(request)
+
+    fake_server.answer = answer
+    command = [sys.executable, "-c", "from scorewire_loadtest.cli import load; load()"]
+    command += ["--address", fake_server.address, "--bundle", str(fake_server.bundle.path)]
+    # The first Ctrl-C comes in the warm-up, after which nothing is measured.
+    command += ["--duration", "1h", "--warmup", "1h", "--timeout", "1h", "--generator", generator]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert begun.wait(120)
+        output = None
+        # A signal counts once while it waits to be handled, so that two may not be enough.
+        for _ in range(600):
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                output, _ = process.communicate(timeout=0.2)
+                break
+    finally:
+        release.set()
+        process.kill()
+        process.wait()
+    assert output is not None
+    assert process.returncode not in (0, -signal.SIGKILL)
+    assert "throughput" not in output

@@ -53,3 +53,18 @@ def test_a_system_that_does_not_tell_is_not_guessed(tmp_path: Path, monkeypatch:
     (tmp_path / "1" / "schedstat").write_text("unknown\n", encoding="ascii")
     monkeypatch.setattr(meter, "_THREADS", tmp_path)
     assert Meter().read().queued is None
+
+
+@pytest.mark.parametrize(
+    ("told", "queued_ns"),
+    [("5 7 1\n", {"1": 7}), ("5 0 1\n", {"1": 0}), ("0 0 1\n", {}), ("", {}), ("no numbers here", {})],
+)
+def test_a_kernel_that_counts_no_run_queue_tells_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: str, queued_ns: dict[str, int]
+) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "schedstat").write_text(told)
+    (tmp_path / "2").mkdir()
+    monkeypatch.setattr(meter, "_THREADS", tmp_path)
+    assert meter._queued_ns() == queued_ns
+    assert (Meter().read().queued is None) == (not queued_ns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 from typing import Any
@@ -34,8 +35,7 @@ BOUND_S = 60.0
 UNAVAILABLE = 14
 
 
-def load(bundle: Bundle, address: str, calls: list[PreparedCall] | None = None, **others: Any) -> Results:
-    """Put load on a server; fails where the run does not end."""
+def plan_of(bundle: Bundle, address: str, **others: Any) -> Plan:
     settings: dict[str, Any] = {
         "target": Target(address),
         "source": bundle,
@@ -47,7 +47,12 @@ def load(bundle: Bundle, address: str, calls: list[PreparedCall] | None = None, 
         "duration_s": 0.3,
         "timeout_s": 10.0,
     }
-    plan = Plan(**{**settings, **others})
+    return Plan(**{**settings, **others})
+
+
+def load(bundle: Bundle, address: str, calls: list[PreparedCall] | None = None, **others: Any) -> Results:
+    """Put load on a server; fails where the run does not end."""
+    plan = plan_of(bundle, address, **others)
     bar = ProgressBar(Console(file=sys.stderr, force_terminal=False), warmup_s=0.0, duration_s=1.0)
     made = calls or from_bundle(bundle, rows_per_call=1)
     found: list[Results] = []
@@ -161,3 +166,80 @@ def test_a_call_that_is_refused_before_its_message_is_read_has_the_servers_statu
         results = load(sum_bundle, address, [large], load=ClosedLoop(1))
     assert results.failed > 0
     assert codes(results) == {"RESOURCE_EXHAUSTED"}
+
+
+def test_the_end_of_a_connection_is_seen_in_the_segment_of_an_answer(sum_bundle: Bundle) -> None:
+    def handle(peer: Peer) -> None:
+        asked = []
+        for found in peer.frames():
+            if found.kind == http2.DATA and found.ends:
+                asked.append(found.stream)
+                if len(asked) == 2:
+                    if hasattr(socket, "TCP_CORK"):
+                        peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+                    peer.send(answer(asked[0]))
+                    peer.socket.shutdown(socket.SHUT_WR)
+
+    two_calls = OpenLoop(Constant(20), 10)
+    with listening(handle) as address:
+        results = load(sum_bundle, address, load=two_calls, duration_s=0.1)
+    assert (results.answered, results.failed, codes(results)) == (1, 1, {"UNAVAILABLE"})
+
+
+def test_an_answer_that_is_too_large_is_told(sum_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def handle(peer: Peer) -> None:
+        for found in peer.frames():
+            if found.kind == http2.DATA and found.ends:
+                data = frame(http2.DATA, 0, found.stream, http2.message(bytes(10_000)))
+                peer.send(head(found.stream), data, trailers(found.stream))
+
+    monkeypatch.setattr(native_generator, "MAX_MESSAGE_BYTES", 1_000)
+    with listening(handle) as address:
+        results = load(sum_bundle, address, load=ClosedLoop(1))
+    (error,) = results.errors
+    assert (error.code, "larger than" in error.example) == ("RESOURCE_EXHAUSTED", True)
+
+
+def silent(peer: Peer) -> None:
+    for _ in peer.frames():
+        pass
+
+
+def test_a_run_that_is_over_before_its_measured_part_has_no_work(sum_bundle: Bundle) -> None:
+    with listening(silent) as address:
+        results = load(sum_bundle, address, load=OpenLoop(Constant(0.01), 10), warmup_s=0.1, timeout_s=0.05)
+    assert (results.calls, results.generator.busy, results.generator.queued) == (0, 0.0, None)
+
+
+def test_the_wait_for_the_last_calls_is_no_work_of_the_measured_part(sum_bundle: Bundle) -> None:
+    import scorewire_loadtest_native
+
+    with listening(silent) as address:
+        plan = plan_of(sum_bundle, address, duration_s=0.1, timeout_s=3.0)
+        calls = from_bundle(sum_bundle, rows_per_call=1)
+        run = scorewire_loadtest_native.Run(native_generator._settings(plan, calls))
+        assert run.wait(BOUND_S)
+    totals = run.totals()
+    assert totals["elapsed_ns"] >= 3_000_000_000 > totals["measured_ns"] > 0
+
+
+def test_a_run_that_is_stopped_in_its_warm_up_ends_and_counts_nothing(sum_bundle: Bundle) -> None:
+    import scorewire_loadtest_native
+
+    begun = threading.Event()
+
+    def handle(peer: Peer) -> None:
+        for found in peer.frames():
+            if found.kind == http2.DATA and found.ends:
+                peer.send(answer(found.stream))
+                begun.set()
+
+    with listening(handle) as address:
+        plan = plan_of(sum_bundle, address, warmup_s=3_600.0)
+        calls = from_bundle(sum_bundle, rows_per_call=1)
+        run = scorewire_loadtest_native.Run(native_generator._settings(plan, calls))
+        assert begun.wait(BOUND_S)
+        run.stop()
+        assert run.wait(BOUND_S)
+    totals = run.totals()
+    assert (totals["calls"], totals["elapsed_ns"], totals["cpu_ns"], totals["queued_ns"]) == (0, 0, 0, None)

@@ -39,9 +39,12 @@ def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
         parse_duration(text)
 
 
-def test_a_rate_of_zero_and_a_share_above_one_are_refused() -> None:
+def test_a_rate_of_zero_or_beyond_any_generator_and_a_share_above_one_are_refused() -> None:
     with pytest.raises(ValueError, match="above zero"):
         parse_rate("0/s")
+    assert parse_rate("10000000/s") == 10_000_000
+    with pytest.raises(ValueError, match="at most 10,000,000/s"):
+        parse_rate("10000001/s")
     with pytest.raises(ValueError, match="above 100%"):
         parse_share("101%")
 

@@ -15,11 +15,10 @@ SECOND = 1_000_000_000
 
 
 def outcome(
-    due_ns: int, latency_us: int, *, code: str = "OK", reason: str = "", problem: str = "", lag_ns: int = 0
+    due_ns: int, latency_us: int, *, code: str = "OK", reason: str = "", problem: str = ""
 ) -> Outcome:
     return Outcome(
         due_ns=due_ns,
-        sent_ns=due_ns + lag_ns,
         done_ns=due_ns + latency_us * 1000,
         code=code,
         reason=reason,
@@ -133,12 +132,13 @@ def test_calls_that_were_never_sent_count_against_the_error_rate() -> None:
 
 def test_late_sends_and_the_generators_lag_are_told() -> None:
     recorder = Recorder(begin_ns=0, end_ns=SECOND)
-    recorder.record(outcome(0, 3_000, lag_ns=1_000_001))
-    recorder.record(outcome(0, 3_000, lag_ns=1_000_000))
+    recorder.record_send(1_000_000)
+    recorder.record_send(1_000_001)
+    # A lag of a timer is no send.
     recorder.record_lag(2_000_000)
     generator = recorder.results(busy=0.5).generator
     assert (generator.late, generator.busy, generator.max_lag_us) == (1, 0.5, 2_000)
-    assert generator.lag_us == {50.0: 2_000.0, 99.0: 2_000.0}
+    assert generator.lag_us == {50.0: 1_000.0, 99.0: 2_000.0}
 
 
 def test_a_run_without_a_call_has_no_percentiles() -> None:

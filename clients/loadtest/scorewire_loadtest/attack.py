@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -21,7 +22,7 @@ _GRACE_NS = 500_000_000
 _BURST = 8
 # The period of the timer that measures the generator's lag in a closed loop.
 _PROBE_NS = 20_000_000
-# The longest sleep of the open loop, so that `stop` takes effect soon.
+# The longest sleep, so that `stop` takes effect soon.
 _STEP_NS = 200_000_000
 
 
@@ -79,8 +80,10 @@ class Attack:
         return self.recorder.results(busy=work.busy, queued=work.queued)
 
     def stop(self) -> None:
-        """End the run early: send no more calls, and wait for those in flight."""
-        self.recorder.end_ns = max(min(self.recorder.end_ns, self._clock()), self.recorder.begin_ns)
+        """End the run early, even in its warm-up: send no more calls, and wait for those in flight."""
+        now_ns = self._clock()
+        self.recorder.begin_ns = min(self.recorder.begin_ns, now_ns)
+        self.recorder.end_ns = min(self.recorder.end_ns, now_ns)
 
     async def _run_open(self, load: OpenLoop, group: asyncio.TaskGroup) -> None:
         """Send each call when it is due, or as soon as possible after that."""
@@ -112,10 +115,8 @@ class Attack:
                 continue
             if held:
                 recorder.totals.held += counts
-            elif counts:
-                recorder.record_lag(clock() - due_ns)
             self._outstanding += 1
-            group.create_task(self._call(due_ns))
+            group.create_task(self._send(due_ns, has_lag=counts and not held))
 
     async def _wait(self, due_ns: int) -> None:
         """Wait until a call is due or the run is over; in steps, because `stop` may end the run early."""
@@ -127,18 +128,22 @@ class Attack:
             self._outstanding += 1
             await self._call(now_ns)
 
+    async def _send(self, due_ns: int, *, has_lag: bool) -> None:
+        """Make the next call of the open loop; `has_lag`: if it is late, that is the generator's fault."""
+        if has_lag:
+            self.recorder.record_send(self._clock() - due_ns)
+        await self._call(due_ns)
+
     async def _call(self, due_ns: int) -> None:
         """Make the next call, and record its outcome."""
         call = self._calls[self._next]
         self._next = (self._next + 1) % len(self._calls)
-        sent_ns = self._clock()
         reply = await self._transport.call(call)
         self._outstanding -= 1
         self._room.set()
         self.recorder.record(
             Outcome(
                 due_ns=due_ns,
-                sent_ns=sent_ns,
                 done_ns=reply.done_ns,
                 code=reply.code,
                 reason=reply.reason,
@@ -160,16 +165,21 @@ class Attack:
                 self.recorder.record_lag(self._clock() - now_ns - _PROBE_NS)
 
     async def _measure_work(self) -> Work:
-        """What the generator's threads did in the measured part."""
-        warmup_s = (self.recorder.begin_ns - self._clock()) / _NS_PER_SECOND
-        try:
-            async with asyncio.timeout(warmup_s):
-                await self._done.wait()
-        except TimeoutError:
-            meter = Meter()
-            await self._done.wait()
-            return meter.read()
-        return Work(0.0, None)
+        """What the generator's threads did in the measured part; the wait for the last calls is not in it."""
+        recorder = self.recorder
+        await self._until(lambda: recorder.begin_ns)
+        if self._done.is_set() or recorder.begin_ns >= recorder.end_ns:
+            return Work(0.0, None)
+        meter = Meter()
+        await self._until(lambda: recorder.end_ns)
+        return meter.read()
+
+    async def _until(self, time_ns: Callable[[], int]) -> None:
+        """Wait for a time, which `stop` may bring forward, or for the end of the run."""
+        while not self._done.is_set() and (left_ns := time_ns() - self._clock()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left_ns, _STEP_NS) / _NS_PER_SECOND):
+                    await self._done.wait()
 
 
 def _problem(call: PreparedCall, reply: Reply) -> str:

@@ -56,8 +56,12 @@ def _queued_ns() -> dict[str, int]:
         return {}
     for thread in threads:
         try:
-            found[thread.name] = int((thread / "schedstat").read_text(encoding="ascii").split()[1])
-        except (OSError, ValueError, IndexError):
+            told = (thread / "schedstat").read_text(encoding="ascii")
+            on_core_ns, queued_ns, _ = map(int, told.split())
+        except (OSError, ValueError):
             # The thread has ended, or the kernel was built without these figures.
             continue
+        # Kernels that do not count say zeros, and a thread that is alive has been on a core.
+        if on_core_ns > 0:
+            found[thread.name] = queued_ns
     return found

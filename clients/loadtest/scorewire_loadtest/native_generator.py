@@ -39,7 +39,7 @@ _VOLATILE = [
 
 
 def run(plan: Plan, calls: Sequence[PreparedCall], bar: ProgressBar) -> Results:
-    """Make the calls of a plan; Ctrl-C ends the run early.
+    """Make the calls of a plan; Ctrl-C ends the run early, and a second time aborts it.
 
     Raises:
         ValueError: the address is not valid or not known to this generator, or the TLS settings are wrong.
@@ -202,12 +202,13 @@ def _tls(tls: TLS, name: str) -> scorewire_loadtest_native.TlsSettings:
 
 @contextmanager
 def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
-    """Make Ctrl-C end the run early, so that the results so far are reported."""
+    """Make Ctrl-C end the run early, so that the results so far are reported; the second one aborts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+        signal.signal(signal.SIGINT, previous)
         stop()
 
     previous = signal.signal(signal.SIGINT, handle)

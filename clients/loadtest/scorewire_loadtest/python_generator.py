@@ -22,7 +22,7 @@ from scorewire_loadtest.transport import Transport, UnaryTransport
 
 
 def run(plan: Plan, calls: Sequence[PreparedCall], bar: ProgressBar) -> Results:
-    """Make the calls of a plan; Ctrl-C ends the run early."""
+    """Make the calls of a plan; Ctrl-C ends the run early, and a second time aborts it."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_run(plan, calls, bar))
 
@@ -67,18 +67,26 @@ async def _run(plan: Plan, calls: Sequence[PreparedCall], bar: ProgressBar) -> R
 
 @contextlib.contextmanager
 def _interruptible(attack: Attack) -> Iterator[None]:
-    """Make Ctrl-C end the run early, so that the results so far are reported."""
+    """Make Ctrl-C end the run early, so that the results so far are reported; the second one aborts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
     previous = signal.getsignal(signal.SIGINT)
-    loop.add_signal_handler(signal.SIGINT, attack.stop)
+
+    def restore() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, previous)
+
+    def handle() -> None:
+        restore()
+        attack.stop()
+
+    loop.add_signal_handler(signal.SIGINT, handle)
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        signal.signal(signal.SIGINT, previous)
+        restore()
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,8 @@ import re
 
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-z%µ/]*)")
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+# More than any generator sends.
+_MAX_RATE = 10_000_000
 _PER_SECOND = {"": 1.0, "/s": 1.0, "/m": 1 / 60}
 
 
@@ -29,11 +31,13 @@ def parse_rate(text: str) -> float:
         The rate in calls per second.
 
     Raises:
-        ValueError: the text is not a rate, or the rate is zero.
+        ValueError: the text is not a rate, or the rate is zero or above ten million per second.
     """
     rate = _parse(text, _PER_SECOND, "a rate like 500/s or 30/m")
     if rate <= 0:
         raise ValueError(f"{text!r} is not a rate: it must be above zero")
+    if rate > _MAX_RATE:
+        raise ValueError(f"{text!r} is more than one generator sends: at most {_MAX_RATE:,}/s")
     return rate
 
 

@@ -28,7 +28,6 @@ class Outcome:
 
     Attributes:
         due_ns: when the call was due.
-        sent_ns: when the call was sent.
         done_ns: when the call ended.
         code: the name of its gRPC status code.
         reason: the reason in its ErrorInfo, or "".
@@ -38,7 +37,6 @@ class Outcome:
     """
 
     due_ns: int
-    sent_ns: int
     done_ns: int
     code: str
     reason: str
@@ -59,7 +57,7 @@ class Recorder:
         self.begin_ns = begin_ns
         self.end_ns = end_ns
         self.totals = Totals()
-        self._last_ns = begin_ns
+        self._last_ns = 0
         self._errors: Counter[tuple[str, str]] = Counter()
         self._messages: dict[tuple[str, str], str] = {}
         # The current second: its number, its latencies, and its counts of answered and failed calls.
@@ -96,8 +94,11 @@ class Recorder:
             totals.max_us = max(totals.max_us, latency_us)
             totals.latencies.record_value(latency_us)
             self._second_us.append(latency_us)
-        if outcome.sent_ns - outcome.due_ns > LATE_NS:
-            totals.late += 1
+
+    def record_send(self, lag_ns: int) -> None:
+        """Add a call of an open loop that was sent so late through the generator's own fault."""
+        self.record_lag(lag_ns)
+        self.totals.late += lag_ns > LATE_NS
 
     def record_lag(self, lag_ns: int) -> None:
         """Add one measurement of the generator's lag, in nanoseconds."""

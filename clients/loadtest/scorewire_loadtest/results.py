@@ -62,7 +62,7 @@ class Generator:
         lag_us: by percentile: in an open loop, how late the generator sent calls
             through its own fault; in a closed loop, how late one of its timers fired.
         max_lag_us: the largest lag.
-        late: calls that were sent more than 1 ms after they were due.
+        late: calls that the generator sent more than 1 ms late through its own fault.
         held: calls that were sent late because `max_outstanding` calls were in flight.
         unsent: calls that were never sent for the same reason.
         busy: 0 to 1: the time of the generator's threads on a core, as a share of one core's.

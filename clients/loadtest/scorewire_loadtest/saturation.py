@@ -41,11 +41,10 @@ def reasons(results: Results) -> list[str]:
         found.append(
             f"It was ready to run and had no core {queued:.0%} of the time: other processes took its core."
         )
-    late = generator.late - generator.held
-    if late > MOST_LATE * max(results.calls, 1):
+    if generator.late > MOST_LATE * max(results.calls, 1):
         found.append(
-            f"{late:,} calls left more than {show_duration(LATE_NS / 1000)} late through its own doing; their"
-            " latency has the delay."
+            f"{generator.late:,} calls left more than {show_duration(LATE_NS / 1000)} late through its own"
+            " doing; their latency has the delay."
         )
     for percentile, lag_us in generator.lag_us.items():
         latency_us = results.latency_us.get(percentile)

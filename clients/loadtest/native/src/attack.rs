@@ -13,7 +13,7 @@ use crate::grpc::{Reply, content, request_fields};
 use crate::http2::event::{Event, PREFIX_BYTES, REFUSED_STREAM};
 use crate::http2::session::RequestFields;
 use crate::lane::{Answer, Lane, read_answer};
-use crate::meter::Reading;
+use crate::meter::Meter;
 use crate::pacing::Pacing;
 use crate::schedule::{Next, Schedule};
 use crate::settings::{Load, Settings};
@@ -60,8 +60,7 @@ pub(crate) struct Attack<'a> {
     buffer: Vec<u8>,
     /// Room for the events of a session.
     events: Vec<Event<Owner>>,
-    /// The readings at the begin of the measured part, and when that was.
-    begun: Option<(Reading, u64)>,
+    meter: Meter,
 }
 
 impl<'a> Attack<'a> {
@@ -98,7 +97,7 @@ impl<'a> Attack<'a> {
             again: Vec::new(),
             buffer: vec![0; CHUNK_BYTES],
             events: Vec::new(),
-            begun: None,
+            meter: Meter::default(),
         };
         for index in 0..settings.connections {
             let token = attack.open(index, start_ns)?;
@@ -141,10 +140,11 @@ impl<'a> Attack<'a> {
                 self.tick(now_ns)?;
                 tick_ns = now_ns + TICK_NS;
             }
-            let again = std::mem::take(&mut self.again);
-            let sockets = events.iter().map(|event| event.token()).filter(|token| *token != TIMER);
-            for token in sockets.map(|token| token.0).chain(again) {
-                self.receive(token)?;
+            for token in std::mem::take(&mut self.again) {
+                self.receive(token, true)?;
+            }
+            for event in events.iter().filter(|event| event.token() != TIMER) {
+                self.receive(event.token().0, event.is_read_closed())?;
             }
             self.send_due()?;
             for token in std::mem::take(&mut self.dirty) {
@@ -154,14 +154,9 @@ impl<'a> Attack<'a> {
             }
         }
         self.tick(now_ns())?;
-        let (begun, begun_ns) = self.begun.unwrap_or((Reading::now(), now_ns()));
         self.tally.finish();
-        Ok(Totals {
-            work: Reading::now().since(begun),
-            measured_ns: now_ns() - begun_ns,
-            answers: self.answers.counts(),
-            tally: self.tally,
-        })
+        let (work, measured_ns) = self.meter.read(now_ns());
+        Ok(Totals { work, measured_ns, answers: self.answers.counts(), tally: self.tally })
     }
 
     /// Whether all calls were made and have ended.
@@ -176,11 +171,9 @@ impl<'a> Attack<'a> {
     /// Does what is to be done from time to time.
     fn tick(&mut self, now_ns: u64) -> io::Result<()> {
         if self.shared.stopped.load(Relaxed) {
-            self.tally.end_ns = self.tally.end_ns.min(now_ns).max(self.tally.begin_ns);
+            self.tally.stop(now_ns);
         }
-        if self.begun.is_none() && now_ns >= self.tally.begin_ns {
-            self.begun = Some((Reading::now(), now_ns));
-        }
+        self.meter.tick(now_ns, self.tally.begin_ns..self.tally.end_ns);
         self.shared.answered.store(self.tally.answered, Relaxed);
         self.shared.failed.store(self.tally.calls - self.tally.answered, Relaxed);
         if let Ok(mut last) = self.shared.last_second.try_lock() {
@@ -273,8 +266,9 @@ impl<'a> Attack<'a> {
         Ok(())
     }
 
-    /// Reads what has come on a connection.
-    fn receive(&mut self, token: usize) -> io::Result<()> {
+    /// Reads what has come on a connection. `to_end`: a read that finds no more bytes still has something to
+    /// tell, such as the end of the connection.
+    fn receive(&mut self, token: usize, to_end: bool) -> io::Result<()> {
         for _ in 0..READS {
             // A connection may be gone of which the poll had more to tell.
             let Some(connection) = self.connections.get_mut(token) else { return Ok(()) };
@@ -291,7 +285,7 @@ impl<'a> Attack<'a> {
                 Ok(read) => {
                     self.deliver(token, now_ns)?;
                     self.flush(token)?;
-                    if read == Read::All {
+                    if read == Read::All && !to_end {
                         return Ok(());
                     }
                 }
@@ -411,7 +405,9 @@ impl<'a> Attack<'a> {
             }
             Reply::Unreadable(why) => {
                 self.tally.answer(&call, rows, now_ns);
-                *self.tally.unreadable.entry(why).or_default() += u64::from(self.tally.counts(&call));
+                if self.tally.counts(&call) {
+                    *self.tally.unreadable.entry(why).or_default() += 1;
+                }
             }
             Reply::Failure(failure) => self.tally.fail(&call, failure, now_ns),
         }
@@ -432,7 +428,7 @@ impl<'a> Attack<'a> {
         self.next_call = (prepared + 1) % self.settings.calls.len();
         self.outstanding += 1;
         let deadline_ns = now_ns + self.settings.timeout_ns;
-        self.place(Call { prepared, due_ns, sent_ns: now_ns, deadline_ns, lane, moved: false }, now_ns)
+        self.place(Call { prepared, due_ns, deadline_ns, lane, moved: false }, now_ns)
     }
 
     /// Puts a call on its connection or its stream.

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     fn call(deadline_ns: u64) -> Call {
-        Call { prepared: 0, due_ns: 0, sent_ns: 0, deadline_ns, lane: 0, moved: false }
+        Call { prepared: 0, due_ns: 0, deadline_ns, lane: 0, moved: false }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The schedule of an open loop: which call is due, and whether it is made.
 
 use crate::pacing::Pacing;
-use crate::tally::Tally;
+use crate::tally::{LATE_NS, Tally};
 
 /// How long after the end of the run a call that was due before the end may still be made.
 const GRACE_NS: u64 = 500_000_000;
@@ -71,6 +71,7 @@ impl Schedule {
             tally.held += u64::from(counts);
         } else if counts {
             tally.lag(now_ns - due_ns);
+            tally.late += u64::from(now_ns - due_ns > LATE_NS);
         }
         Next::Call(due_ns)
     }
@@ -112,9 +113,24 @@ mod tests {
         assert_eq!((tally.held, tally.lags.buckets()), (2, vec![(0, 1)]));
         assert_eq!(schedule.next(4 * MS, 1, &mut tally), Next::Nothing);
         assert_eq!(schedule.next(5 * MS, 1, &mut tally), Next::Call(5 * MS));
-        assert_eq!((tally.held, tally.lags.buckets()), (2, vec![(0, 2)]));
+        assert_eq!((tally.held, tally.late, tally.lags.buckets()), (2, 0, vec![(0, 2)]));
         assert_eq!(schedule.next(6 * MS, 1, &mut tally), Next::Nothing);
         assert!(schedule.is_over());
+    }
+
+    #[test]
+    fn calls_are_late_that_the_generator_sends_late_beside_those_that_were_held() {
+        let (mut schedule, mut tally) = schedule();
+        for due in 0..2 {
+            assert_eq!(schedule.next(due * MS, 0, &mut tally), Next::Call(due * MS));
+        }
+        assert_eq!(schedule.next(2 * MS, 2, &mut tally), Next::Nothing);
+        assert_eq!(schedule.next(2 * MS + 10, 1, &mut tally), Next::Call(2 * MS));
+        assert_eq!(schedule.next(2 * MS + 11, 1, &mut tally), Next::Nothing);
+        assert_eq!((tally.held, tally.late), (1, 0));
+        assert_eq!(schedule.next(4 * MS + 1, 1, &mut tally), Next::Call(3 * MS));
+        assert_eq!(schedule.next(4 * MS + 1, 1, &mut tally), Next::Call(4 * MS));
+        assert_eq!((tally.held, tally.late), (1, 1));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use crate::histogram::Histogram;
 use crate::meter::Reading;
 use crate::status::{Failure, code};
 
-const LATE_NS: u64 = 1_000_000;
+/// A call that is sent longer than this after it was due is late.
+pub(crate) const LATE_NS: u64 = 1_000_000;
 const NS_PER_US: u64 = 1_000;
 const NS_PER_SECOND: u64 = 1_000_000_000;
 /// The most kinds of errors that are told apart.
@@ -18,7 +19,6 @@ pub(crate) struct Call {
     /// The index of the prepared call.
     pub(crate) prepared: usize,
     pub(crate) due_ns: u64,
-    pub(crate) sent_ns: u64,
     /// When it times out.
     pub(crate) deadline_ns: u64,
     /// Who made it: the connection of unary calls, the stream of messages.
@@ -41,6 +41,7 @@ pub(crate) struct Second {
 pub(crate) struct Tally {
     pub(crate) begin_ns: u64,
     pub(crate) end_ns: u64,
+    /// When the last measured call ended; 0 before that.
     pub(crate) last_ns: u64,
     pub(crate) calls: u64,
     pub(crate) answered: u64,
@@ -73,7 +74,7 @@ impl Tally {
         Self {
             begin_ns,
             end_ns,
-            last_ns: begin_ns,
+            last_ns: 0,
             calls: 0,
             answered: 0,
             rows: 0,
@@ -88,6 +89,12 @@ impl Tally {
             second: Second::default(),
             second_latencies: Histogram::default(),
         }
+    }
+
+    /// Ends the run early. Without a measured part, no call counts.
+    pub(crate) fn stop(&mut self, now_ns: u64) {
+        self.begin_ns = self.begin_ns.min(now_ns);
+        self.end_ns = self.end_ns.min(now_ns);
     }
 
     /// Whether a call belongs to the measured part.
@@ -133,7 +140,6 @@ impl Tally {
             self.latencies.record(latency_us);
             self.second_latencies.record(latency_us);
         }
-        self.late += u64::from(call.sent_ns.saturating_sub(call.due_ns) > LATE_NS);
     }
 
     /// Adds one measurement of the generator's lag.
@@ -164,37 +170,48 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn call(due_ns: u64, sent_ns: u64) -> Call {
-        Call { prepared: 0, due_ns, sent_ns, deadline_ns: u64::MAX, lane: 0, moved: false }
+    fn call(due_ns: u64) -> Call {
+        Call { prepared: 0, due_ns, deadline_ns: u64::MAX, lane: 0, moved: false }
     }
 
     #[test]
     fn calls_of_the_warm_up_do_not_count() {
         let mut tally = Tally::new(1_000, 2_000);
-        tally.answer(&call(999, 999), 5, 3_000);
-        tally.fail(&call(0, 0), Failure::new(14, "gone"), 3_000);
-        assert_eq!((tally.calls, tally.answered, tally.rows, tally.last_ns), (0, 0, 0, 1_000));
-        tally.answer(&call(1_000, 1_000), 5, 3_000);
+        tally.answer(&call(999), 5, 3_000);
+        tally.fail(&call(0), Failure::new(14, "gone"), 3_000);
+        assert_eq!((tally.calls, tally.answered, tally.rows, tally.last_ns), (0, 0, 0, 0));
+        tally.answer(&call(1_000), 5, 3_000);
         assert_eq!((tally.calls, tally.answered, tally.rows, tally.last_ns), (1, 1, 5, 3_000));
+    }
+
+    #[test]
+    fn a_run_that_is_stopped_in_its_warm_up_measures_nothing() {
+        let mut tally = Tally::new(1_000, 2_000);
+        tally.stop(1_500);
+        assert_eq!((tally.begin_ns, tally.end_ns), (1_000, 1_500));
+        tally.stop(700);
+        tally.stop(800);
+        assert_eq!((tally.begin_ns, tally.end_ns), (700, 700));
+        assert!(!tally.counts(&call(699)));
     }
 
     #[test]
     fn latency_counts_from_when_a_call_was_due_and_of_answers_and_timeouts_alone() {
         let mut tally = Tally::new(0, NS_PER_SECOND);
-        tally.answer(&call(0, 1_500_000), 1, 2_000_000);
-        tally.fail(&call(0, 0), Failure::new(code::DEADLINE_EXCEEDED, ""), 9_000_000);
-        tally.fail(&call(0, 0), Failure::new(code::UNAVAILABLE, ""), 1_000);
+        tally.answer(&call(0), 1, 2_000_000);
+        tally.fail(&call(0), Failure::new(code::DEADLINE_EXCEEDED, ""), 9_000_000);
+        tally.fail(&call(0), Failure::new(code::UNAVAILABLE, ""), 1_000);
         assert_eq!(tally.latencies.buckets(), [(2_000, 1), (9_000, 1)]);
-        assert_eq!((tally.calls, tally.late), (3, 1));
+        assert_eq!(tally.calls, 3);
     }
 
     #[test]
     fn every_second_is_told_even_a_silent_one() {
         let mut tally = Tally::new(0, 4 * NS_PER_SECOND);
-        tally.answer(&call(0, 0), 1, 100_000);
-        tally.answer(&call(0, 0), 1, 300_000);
-        tally.answer(&call(2 * NS_PER_SECOND, 0), 1, 2 * NS_PER_SECOND + 50_000);
-        tally.fail(&call(3 * NS_PER_SECOND, 0), Failure::new(13, ""), 3 * NS_PER_SECOND);
+        tally.answer(&call(0), 1, 100_000);
+        tally.answer(&call(0), 1, 300_000);
+        tally.answer(&call(2 * NS_PER_SECOND), 1, 2 * NS_PER_SECOND + 50_000);
+        tally.fail(&call(3 * NS_PER_SECOND), Failure::new(13, ""), 3 * NS_PER_SECOND);
         tally.finish();
         let told: Vec<_> = tally.seconds.iter().map(|second| (second.answered, second.failed)).collect();
         assert_eq!(told, [(2, 0), (0, 0), (1, 0), (0, 1)]);
@@ -207,7 +224,7 @@ mod tests {
         let mut tally = Tally::new(0, 1);
         for number in 0..2 * MAX_ERRORS {
             let failure = Failure { code: 3, reason: number.to_string(), message: String::new() };
-            tally.fail(&call(0, 0), failure, 1);
+            tally.fail(&call(0), failure, 1);
         }
         assert_eq!(tally.errors.len(), MAX_ERRORS + 1);
         assert_eq!(tally.errors[&(3, String::new())].0, MAX_ERRORS as u64);

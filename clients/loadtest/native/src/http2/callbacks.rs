@@ -17,6 +17,8 @@ use crate::http2::event::{Event, Http2Error, PREFIX_BYTES};
 use crate::http2::state::{SessionState, Stream, Unsent};
 
 const FAILED: c_int = ng::NGHTTP2_ERR_CALLBACK_FAILURE;
+/// gRPC's status of a call whose response is too large.
+const RESOURCE_EXHAUSTED: u32 = 8;
 /// The longest value of a header field that is kept.
 const MAX_VALUE_BYTES: usize = 16 << 10;
 
@@ -156,6 +158,8 @@ unsafe extern "C" fn on_data<T: Clone>(
         callback(user_data, FAILED, |state: &mut SessionState<T>| {
             let Some(stream) = state.streams.get_mut(&id) else { return 0 };
             if stream.received.len() + length > state.max_message_bytes {
+                stream.ending.grpc_status = Some(RESOURCE_EXHAUSTED);
+                stream.ending.message = b"the response is larger than the generator takes".to_vec();
                 ng::nghttp2_submit_rst_stream(session, 0, id, ng::NGHTTP2_ENHANCE_YOUR_CALM);
                 state.close(id, ng::NGHTTP2_ENHANCE_YOUR_CALM);
                 return 0;

@@ -161,7 +161,7 @@ fn a_response_that_is_too_large_ends_its_call() {
     session.receive(&frame(HEADERS, END_HEADERS, 1, OK)).unwrap();
     session.receive(&frame(DATA, 0, 1, &[0; 106])).unwrap();
     let ended = events(&mut session);
-    assert!(matches!(&ended[..], [Event::Ended { owner: 1, ending, .. }] if ending.error_code == 11));
+    assert!(matches!(&ended[..], [Event::Ended { owner: 1, ending, .. }] if ending.grpc_status == Some(8)));
 }
 
 #[test]
