@@ -247,26 +247,26 @@ def identifier(text: str) -> str:
     return plain if plain[:1].isalpha() else f"f_{plain}".rstrip("_")
 
 
-def spelling(name: str) -> str:
+def fold(name: str) -> str:
     """The letters of a name that stay in every spelling that code generators make of it."""
     return name.replace("_", "").lower()
 
 
 def distinct(name: str, number: int, used: set[str]) -> str:
-    """A name with the field's number appended while `used` has its spelling, which then joins `used`."""
-    while spelling(name) in used:
+    """A name with the field's number appended while `used` has it folded; joins `used`."""
+    while fold(name) in used:
         name = f"{name}_{number}"
-    used.add(spelling(name))
+    used.add(fold(name))
     return name
 
 
 def _names(named: Named, numbers: list[int], taken: Iterable[str]) -> list[str]:
     """The name of each field: its own, else the plain name."""
-    used = {spelling(name) for name in taken}
+    used = {fold(name) for name in taken}
     for name in (each.field_name for each in named if each.field_name):
-        if _FIELD_NAME.fullmatch(name) is None or spelling(name) in used:
+        if _FIELD_NAME.fullmatch(name) is None or fold(name) in used:
             raise ValueError("two fields of the typed schema have one name, or a name is not an identifier")
-        used.add(spelling(name))
+        used.add(fold(name))
     names: dict[int, str] = {}
     for number, each in sorted(zip(numbers, named, strict=True), key=lambda pair: pair[0]):
         names[number] = each.field_name or distinct(identifier(each.name), number, used)

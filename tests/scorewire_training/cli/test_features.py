@@ -77,7 +77,10 @@ def test_users_of_a_game_become_rows_in_the_order_of_the_table(tmp_path: Path) -
     assert table["country_region"].isna().tolist() == users["country_region"].isna().tolist()
     for wrong, message in (
         (("--cut", "2023-07-01"), "--cut is not for game-revenue"),
-        (("--date-format", "%Y-%m-%d"), "users have no times"),
+        (("--date-format", "%Y-%m-%d"), "--date-format is not for game-revenue"),
+        (("--horizon-days", "90"), "--horizon-days is not for game-revenue"),
+        (("--memory-mb", "512"), "--memory-mb is not for game-revenue"),
+        (("--threads", "1"), "--threads is not for game-revenue"),
         (("--output", tmp_path / "absent" / "x"), "is not a folder"),
         (("--output", tmp_path / "users.csv"), "is the data"),
         (("--column", "event_9=x"), "event_3, revenue; did you mean event_"),

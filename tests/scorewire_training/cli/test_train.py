@@ -180,3 +180,7 @@ def test_help_waits_for_no_library_of_models() -> None:
     script = f"import sys, scorewire_training.cli.train; print({heavy} & set(sys.modules))"
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert told.strip() == "set()"
+
+
+def test_users_of_a_game_have_no_format_of_times() -> None:
+    assert "No such option '--date-format'" in _run("game-revenue", "--date-format", "%Y-%m-%d").output

@@ -44,6 +44,26 @@ def test_the_next_version_keeps_adds_and_reserves() -> None:
     assert [field.name for field in typed_schema("m", "1.2.0", third).features] == ["b_5", "a_b", "a"]
 
 
+def test_new_fields_are_not_called_what_generated_code_calls_its_members() -> None:
+    first = schema_of(
+        "descriptor", "SerializeToString", "has_phone", "phone", "has_fax", "clear", outputs=("has_error",)
+    )
+    assign_fields(first, None)
+    typed = typed_schema("m", "1.0.0", first)
+    assert [field.name for field in typed.features] == [
+        *("descriptor_1", "SerializeToString_2", "has_phone", "phone_4", "has_fax", "clear_6"),
+    ]
+    assert [field.name for field in typed.outputs] == ["has_error_3"]
+    # Bundles of before keep the names that their clients know, in their next versions too.
+    former = schema_of("descriptor", "has_a", "a")
+    kept = schema_of("descriptor", "has_a", "a", "b")
+    assign_fields(kept, former, before="1.0.0")
+    beside = schema_of("descriptor", "c")
+    assign_fields(beside, None, others=[former])
+    for schema, names in ((kept, ["descriptor", "has_a", "a", "b"]), (beside, ["descriptor", "c"])):
+        assert [field.name for field in typed_schema("m", "1.1.0", schema).features] == names
+
+
 def test_a_name_stays_when_the_one_that_it_made_way_for_goes() -> None:
     first = schema_of("a b", "a_b")
     assign_fields(first, None)

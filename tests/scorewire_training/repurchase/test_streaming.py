@@ -125,6 +125,9 @@ def test_without_a_clean_line_there_is_no_last_day(tmp_path: Path) -> None:
         TrainingError, match=r"no line is left after cleaning \(.*amount missing, not above zero"
     ):
         stream_features(tmp_path / "shop.parquet", tmp_path / "out", None, horizon_days=HORIZON)
+    # No other cutoff would help.
+    with pytest.raises(TrainingError, match="no line is left after cleaning"):
+        stream_features(tmp_path / "shop.parquet", tmp_path / "out", CUT, horizon_days=HORIZON)
 
 
 def test_the_default_data_streams(tmp_path: Path) -> None:

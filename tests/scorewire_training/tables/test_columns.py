@@ -64,6 +64,7 @@ def test_columns_are_told_with_the_names_that_they_have_in_the_table() -> None:
         ),
         (["date", "Time"], {}, "date and Time are both the time: leave one out, or .* --column 'time=date'"),
         (["date", "date"], {}, "date and date are both the time|two columns named date"),
+        (["date", "ID", "id"], {"customer": "ID"}, "columns ID and id differ only in case: rename one"),
         (["FECHA", "FECHA"], {"time": "FECHA"}, "two columns named FECHA: rename one"),
     ],
 )
@@ -79,6 +80,10 @@ def test_a_missing_column_tells_how_to_name_it() -> None:
         TrainingError, match=r"no column time: .* has Customer ID, .* pass --column time=NAME"
     ):
         require_columns(match_columns(COLUMNS, SPELLINGS, {}), ["customer", "time"], COLUMNS)
+    with pytest.raises(
+        TrainingError, match="and has customer:time; if another character .* pass --delimiter"
+    ):
+        require_columns({}, ["customer", "time"], ["customer:time"])
 
 
 def test_errors_stay_short_for_wide_tables_and_long_values() -> None:
@@ -110,6 +115,10 @@ def test_errors_stay_short_for_wide_tables_and_long_values() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         TableSettings(**settings)  # type: ignore[arg-type]
+
+
+def test_a_tab_is_given_as_people_write_it() -> None:
+    assert TableSettings(delimiter=r"\t") == TableSettings(delimiter="\t")
 
 
 def test_settings_are_options_again() -> None:

@@ -88,6 +88,12 @@ def test_equal_days_and_months_leave_nothing_open() -> None:
     assert _read(["01/01/2011", "02/02/2011"]) == ["2011-01-01 00:00:00", "2011-02-02 00:00:00"]
 
 
+def test_a_date_that_excludes_years_first_only_does_not_settle_day_and_month() -> None:
+    note = _decide(["04/04/2011", "05/05/2011"])[1]["times"]
+    assert note.text == "%d/%m/%Y; day and month are the same in all values"
+    assert note.values == "like '04/04/2011' (row 1)"
+
+
 def test_the_value_that_settles_the_order_may_come_in_a_later_part() -> None:
     parts: list[list[object]] = [["03/04/2011", None], ["05/04/2011", ""], ["04/13/2011", "01/01/2011"]]
     reading, notes = _decide(*parts)

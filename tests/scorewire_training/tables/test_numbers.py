@@ -111,3 +111,11 @@ def test_an_infinite_number_of_a_file_is_refused_where_every_number_counts() -> 
     assert _decide(column)[0].read(column).tolist()[2] == -np.inf
     with pytest.raises(TrainingError, match=r"price has '-inf', which is not a finite number: .* \(row 3\)"):
         _decide(column, strict=True)
+
+
+def test_the_option_that_leaves_values_out_is_named_only_where_it_would_help() -> None:
+    column = _texts("1,5", "1.5")
+    with pytest.raises(TrainingError, match="correct them, or pass --decimal to leave the others out"):
+        _decide(column)
+    with pytest.raises(TrainingError, match="correct them$"):
+        _decide(column, strict=True)

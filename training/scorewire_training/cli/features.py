@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from scorewire_training.cli.progress import Stages, show_stages
@@ -17,6 +18,7 @@ from scorewire_training.tables.settings import TableSettings
 
 _REPURCHASE = "repurchase"
 _GAME_REVENUE = "game-revenue"
+_OF_REPURCHASE = ("cut", "horizon_days", "date_format", "memory_mb", "threads")
 
 
 @click.command(short_help="New rows for a trained model, from a table as for training.")
@@ -79,8 +81,10 @@ def features(*, model: str, data: Path | None, cut: datetime | None, output: Pat
       scorewire train features --model game-revenue --data users.csv
       scorewire predict --model repurchase --input features.parquet --output scores.csv
     """  # noqa: D301 - click wants the character \b itself
-    if cut is not None and model != _REPURCHASE:
-        raise click.UsageError(f"--cut is not for {model}")
+    context = click.get_current_context()
+    for name in _OF_REPURCHASE if model != _REPURCHASE else ():
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{name.replace('_', '-')} is not for {model}")
     table = {name: options.pop(name) for name in TableSettings.__dataclass_fields__}
     try:
         settings = TableSettings(**table)

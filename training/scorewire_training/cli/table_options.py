@@ -17,14 +17,12 @@ def table_options(*, meanings: str, has_times: bool = True) -> Callable[[_F], _F
 
     Args:
         meanings: what a column can be, for the help of --column.
-        has_times: whether a column can be a time; otherwise --date-format is left to an
-            error that says so.
+        has_times: whether a column can be a time; otherwise there is no --date-format.
     """
     options = (
         click.option(
             "--date-format",
             metavar="FORMAT",
-            hidden=not has_times,
             help="The format of times that are written as text, like %d/%m/%Y or '%m/%d/%Y %H:%M'. "
             "[default: the one that all values allow; if there are several, training asks for it]",
         ),
@@ -43,7 +41,6 @@ def table_options(*, meanings: str, has_times: bool = True) -> Callable[[_F], _F
         click.option(
             "--delimiter",
             metavar="CHARACTER",
-            callback=_read_delimiter,
             help="The character between the values of a CSV file; \\t is a tab.  [default: , ; tab or |, by "
             "the first rows]",
         ),
@@ -59,7 +56,7 @@ def table_options(*, meanings: str, has_times: bool = True) -> Callable[[_F], _F
     )
 
     def add(command: _F) -> _F:
-        for option in options:
+        for option in options if has_times else options[1:]:
             command = option(command)
         return command
 
@@ -86,7 +83,3 @@ def _read_columns(_: click.Context, __: click.Parameter, values: tuple[str, ...]
             raise click.BadParameter(f"{meaning} is given as {columns[meaning]} and as {name}: give one")
         columns[meaning] = name
     return columns
-
-
-def _read_delimiter(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    return "\t" if value == "\\t" else value

@@ -2,7 +2,8 @@
 
 A field keeps its number and its name within a major version. The name of a new field
 is written in ASCII letters, as those who read the script would write it: größe is
-grosse, and 年齢 is NianLing.
+grosse, and 年齢 is NianLing. It has the field's number appended where generated code
+has a member of that name: `descriptor`, or `has_x` beside a field `x`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from scorewire_contract.typed import (
     Field,
     Named,
     distinct,
+    fold,
     identifier,
-    spelling,
     typed_schema,
     usable_numbers,
 )
@@ -29,6 +30,23 @@ from scorewire_proto.v1 import schema_pb2
 _Side: TypeAlias = tuple[Named, schema_pb2.ReservedFields]
 # What must be equal in two versions for them to share a field: name, kind and width.
 _Identity: TypeAlias = tuple[str, int, int]
+
+
+# The code of a message has members of these names. Fields of the first ones do not compile in C++ or Java;
+# the others would hide what the messages of Python can do.
+_MEMBERS = frozenset(
+    map(
+        fold,
+        (
+            *("descriptor", "default_instance", "internal_default_instance", "unknown_fields"),
+            *("ByteSize", "Clear", "ClearExtension", "ClearField", "CopyFrom", "DiscardUnknownFields"),
+            *("Extensions", "FindInitializationErrors", "FromString", "HasExtension", "HasField"),
+            *("IsInitialized", "ListFields", "MergeFrom", "MergeFromString", "ParseFromString"),
+            *("RegisterExtension", "SerializePartialToString", "SerializeToString", "SetInParent"),
+            *("WhichOneof",),
+        ),
+    )
+)
 
 
 class IncompatibleSchemaError(ValueError):
@@ -150,8 +168,8 @@ def _names(
     new: Named, known: Mapping[str, Field], elsewhere: Mapping[_Identity, Field], taken: Set[str]
 ) -> list[str]:
     """The names: as in the version before, else as in another version, else in ASCII letters."""
-    used = {spelling(name) for name in taken}
-    used |= {spelling(known[each.name].name) for each in new if each.name in known}
+    used = {fold(name) for name in taken}
+    used |= {fold(known[each.name].name) for each in new if each.name in known}
     names: dict[str, str] = {}
     for each in sorted(new, key=lambda each: each.field_number):
         field = known.get(each.name)
@@ -160,9 +178,21 @@ def _names(
             continue
         there = elsewhere.get(_identity(each))
         same = there is not None and there.number == each.field_number
-        wanted = there.name if there is not None and same else identifier(anyascii(each.name))
+        if there is not None and same:
+            wanted = there.name
+        else:
+            wanted = identifier(anyascii(each.name))
+            if _is_member(wanted, used):
+                wanted = f"{wanted}_{each.field_number}"
         names[each.name] = distinct(wanted, each.field_number, used)
     return [names[each.name] for each in new]
+
+
+def _is_member(name: str, used: Set[str]) -> bool:
+    """Whether generated code has a member of this name: one of all messages, or the presence of a field."""
+    letters = fold(name)
+    presence = letters.startswith("has") and letters.removeprefix("has") in used
+    return letters in _MEMBERS or presence or f"has{letters}" in used
 
 
 def _identity(each: schema_pb2.Feature | schema_pb2.OutputSchema) -> _Identity:

@@ -183,7 +183,7 @@ def find_columns(columns: Sequence[str], settings: TableSettings | None = None) 
     if missing:
         raise TrainingError(
             f"the table has no column {', '.join(missing)}: {_EXPECTED}; it has {list_names(columns)}; "
-            f"{explain_option(missing[0])}"
+            f"{explain_option(missing[0], columns)}"
         )
     return found
 

@@ -274,9 +274,11 @@ def _collect_part_statistics(
         seen = collect_statistics(history, horizon_days)
         found = seen if found is None else merge_statistics([found, seen])
     if found is None or not len(found.rfm):
-        period = f"; the lines are from {min(times).date()} to {max(times).date()}" if times else ""
+        if not times:
+            require_lines(Transactions(pd.DataFrame(), steps))
         raise TrainingError(
-            f"no line is left before {cutoff.date()} after cleaning: choose a later cutoff{period}"
+            f"no line is left before {cutoff.date()} after cleaning: choose a later cutoff; the lines are "
+            f"from {min(times).date()} to {max(times).date()}"
         )
     return found, steps, (min(times), max(times))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from scorewire_contract.spelling import meant
 from scorewire_training.errors import TrainingError
 from scorewire_training.tables.notes import TableNote
 
@@ -55,6 +55,10 @@ def match_columns(
     repeated = [name for name, count in Counter(columns).items() if count > 1 and name in found.values()]
     if repeated:
         raise TrainingError(f"the table has two columns named {repeated[0]}: rename one")
+    for column in found.values():
+        # Databases do not tell such names apart.
+        if alike := [name for name in columns if name != column and name.casefold() == column.casefold()]:
+            raise TrainingError(f"columns {column} and {alike[0]} differ only in case: rename one")
     return found
 
 
@@ -68,7 +72,7 @@ def require_columns(found: Mapping[str, str], required: Iterable[str], columns: 
     if missing := [role for role in wanted if role not in found]:
         raise TrainingError(
             f"the table has no column {', '.join(missing)}: it must have {', '.join(wanted)}, "
-            f"and has {list_names(columns)}; {explain_option(missing[0])}"
+            f"and has {list_names(columns)}; {explain_option(missing[0], columns)}"
         )
 
 
@@ -80,8 +84,10 @@ def list_names(columns: Sequence[str]) -> str:
     return f"{listed} and {len(columns) - _MAX_NAMES:,} more" if len(columns) > _MAX_NAMES else listed
 
 
-def explain_option(role: str) -> str:
-    """How to tell the name of a column that was not found."""
+def explain_option(role: str, columns: Sequence[str]) -> str:
+    """How to tell the name of a column that was not found, or what divides a line that is one column."""
+    if len(columns) == 1:
+        return "if another character divides the values of a CSV file, pass --delimiter"
     return f"if a column has another name, pass --column {role}=NAME"
 
 
@@ -101,6 +107,5 @@ def _normalize(column: str) -> str:
 
 
 def _suggest(name: str, names: Iterable[str]) -> str:
-    folded = {other.casefold(): other for other in names}
-    near = difflib.get_close_matches(name.casefold(), folded, 2, cutoff=0.7)
-    return f"; did you mean {' or '.join(folded[key] for key in near)}?" if near else ""
+    near = meant(name, names)
+    return f"; did you mean {near}?" if near else ""

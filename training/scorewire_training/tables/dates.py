@@ -219,7 +219,7 @@ class DateInspector:
                     f"the dates of column {column} have {len(readings)} readings: {cell} is {listed}, and no "
                     f"value of the column excludes one of them; pass {options}"
                 )
-        notes = [self._describe(complete[0])]
+        notes = [self._describe(complete)]
         if self._zone is not None:
             notes.append(TableNote("zones", "times with a zone are converted to UTC", f"like {self._zone}"))
         if self._unreadable:
@@ -229,21 +229,21 @@ class DateInspector:
             )
         return DateReading(self._orders[complete[0]]), tuple(notes)
 
-    def _describe(self, number: int) -> TableNote:
+    def _describe(self, complete: list[int]) -> TableNote:
         if self._typed or self._example is None:
             unused = "; the given date format is not used" if self._given else ""
             return TableNote("times", f"typed in the file{unused}")
         if self._given:
             return TableNote("times", f"{self._given} (given)")
         cell, form = self._example
-        if not self._lost:
+        if len(complete) > 1:
             if form == _ISO:
                 return TableNote("times", "ISO 8601", f"like {cell}")
             return TableNote("times", f"{form}; day and month are the same in all values", f"like {cell}")
         # The value that excluded the order that lasted longest.
         settled = max(self._lost.values(), key=lambda lost: lost.row)
         texts = pd.Series([settled.value], dtype=object)
-        used = self._orders[number].parse(texts, _parse(texts, _ISO))[1].iloc[0]
+        used = self._orders[complete[0]].parse(texts, _parse(texts, _ISO))[1].iloc[0]
         return TableNote("times", str(used), f"settled by {settled}")
 
     def _mixed(self) -> list[Cell]:

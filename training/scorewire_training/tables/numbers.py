@@ -178,7 +178,8 @@ class NumberInspector:
             (point_column, point), (comma_column, comma) = self._only["."], self._only[","]
             raise TrainingError(
                 f"the numbers mix decimal points and commas: column {point_column} has {point}, column "
-                f"{comma_column} has {comma}; correct them, or pass --decimal to leave the others out"
+                f"{comma_column} has {comma}; correct them"
+                + ("" if strict else ", or pass --decimal to leave the others out")
             )
         if not self._only and self._differing is not None:
             name, cell, both = self._differing

@@ -20,7 +20,8 @@ class TableSettings:
 
     Args:
         columns: names of columns by what they mean, such as customer: ID_CLIENTE.
-        delimiter: the character between the values of a CSV file.
+        delimiter: the character between the values of a CSV file; a tab may be written
+            as a backslash and a t.
         decimal: the decimal mark of numbers that are written as text, "." or ",".
         encoding: the encoding of a CSV file, by the name that Python has for it.
         date_format: the format of times that are written as text, as for strptime:
@@ -44,6 +45,9 @@ class TableSettings:
                     f"column {column} is given as {seen[column]} and as {role}: a column has one meaning"
                 )
             seen[column] = role
+        if self.delimiter == "\\t":
+            # As people write a tab on command lines, and in TOML with single quotes. The class is frozen.
+            object.__setattr__(self, "delimiter", "\t")
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in _NO_DELIMITERS):
             raise TrainingError(
                 f"delimiter is {self.delimiter!r}: give one character, like ; or \\t for a tab"
