@@ -331,7 +331,7 @@ def test_a_limit_of_bytes_that_has_changed_is_fetched_anew(connect: Any) -> None
 def test_a_row_beyond_the_limits_is_named_before_anything_is_sent(connect: Any) -> None:
     words = [{"word": "x" * (5000 if i == 70 else 50)} for i in range(100)]
     with FakeServer(TEXT, max_message_bytes=2000) as server:
-        with pytest.raises(scorewire.ResourceExhaustedError, match=r"rows\[70\] .* \(50\d\d vs. 2000\)"):
+        with pytest.raises(scorewire.ResourceExhaustedError, match=r"rows\[70\] .* \(51\d\d vs. 2000\)"):
             connect(server.address).predict("text", words)
         assert sent(server) == []
 

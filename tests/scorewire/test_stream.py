@@ -354,13 +354,27 @@ def test_a_row_beyond_the_limits_is_an_error_of_its_own(connect: Any) -> None:
         for i, result in enumerate(results):
             if i in {0, 30}:
                 assert isinstance(result, ResourceExhaustedError)
-                assert "rows[0] makes a message larger than max_message_bytes (50" in str(result)
+                assert "rows[0] makes a message larger than max_message_bytes (51" in str(result)
             else:
                 assert result.score == i
         batches = [rows[1:30], rows[1:31], rows[:1]]
         good, *bad = connect(server.address).predict_stream("text", batches, on_error="yield")
         assert good.scores.tolist() == list(range(1, 30))
         assert [str(error)[:8] for error in bad] == ["rows[29]", "rows[0] "]
+
+
+def test_a_row_close_to_the_limits_does_not_end_the_stream(connect: Any) -> None:
+    """A stream adds a few bytes to what a row takes in a call."""
+    sizes = [*range(3800, 4020), 10]
+    rows = [[{"word": "x" * size}] for size in sizes]
+    with FakeServer(TEXT, max_message_bytes=4000) as server:
+        results = connect(server.address).predict_stream("text", rows, on_error="yield")
+    refused = [
+        size for size, result in zip(sizes, results, strict=True) if not isinstance(result, Predictions)
+    ]
+    assert refused
+    assert refused == list(range(refused[0], 4020))
+    assert all(isinstance(result, Predictions | ResourceExhaustedError) for result in results)
 
 
 def test_a_limit_that_sinks_midway_is_kept_to(client: Any, server: FakeServer) -> None:

@@ -23,6 +23,8 @@ _CHARACTER_BYTES = 4
 _FIELD_BYTES = 8
 # The most fields of a message besides those of its rows.
 _FIELDS = 10
+# The most bytes that a stream, and naming the version of the first part, add to a request.
+_ENVELOPE_BYTES = 96
 # What a response has for a row besides its numbers: the row's error, or texts.
 _ROW_BYTES = 256
 
@@ -134,7 +136,7 @@ class Codec:
         return sizes
 
     def _check_size(self, route: Route, rows: EncodedRows, row: int) -> None:
-        size = self.request(route, rows.part(row, row + 1)).ByteSize()
+        size = self.request(route, rows.part(row, row + 1)).ByteSize() + _ENVELOPE_BYTES
         if size > self.limits[1]:
             raise ResourceExhaustedError(
                 f"rows[{row}] makes a message {LARGER_THAN_MAX}_message_bytes ({size} vs. {self.limits[1]})"
