@@ -59,6 +59,14 @@ def test_large_ids_stay_apart_where_one_is_missing(tmp_path: Path) -> None:
     assert len(read_users(tmp_path / "users.parquet", seed=0)[0]) == 300
 
 
+def test_texts_that_are_lists_are_refused(tmp_path: Path) -> None:
+    users = generate_users(250, seed=0)
+    users["country"] = [[country] for country in users["country"]]
+    users.to_parquet(tmp_path / "users.parquet")
+    with pytest.raises(TrainingError, match="column country has values of several parts, such as lists"):
+        read_users(tmp_path / "users.parquet", seed=0)
+
+
 def test_users_that_cannot_teach_are_left_out_and_counted(tmp_path: Path) -> None:
     users = generate_users(300, seed=0)
     users.loc[5, "user_id"] = users.loc[4, "user_id"]

@@ -22,7 +22,7 @@ from scorewire_training.tables.files import open_table
 from scorewire_training.tables.notes import TableNote
 from scorewire_training.tables.reading import TableInspector
 from scorewire_training.tables.settings import TableSettings
-from scorewire_training.tables.texts import read_texts
+from scorewire_training.tables.texts import find_values, read_texts
 from scorewire_training.training_result import CleaningStep
 
 USER = "user_id"
@@ -184,8 +184,10 @@ def clean_users(read: Users) -> tuple[pd.DataFrame, tuple[CleaningStep, ...]]:
 
 
 def _read_texts(column: pd.Series[Any]) -> pd.Series[Any]:
-    texts = column.astype(object)
-    return texts.where(texts.isna(), texts.map(str))
+    codes, values = find_values(column)
+    # The code of a missing value is -1, the last element.
+    texts = np.array([*map(str, values), np.nan], dtype=object)
+    return pd.Series(texts[codes], index=column.index, dtype=object)
 
 
 def partition_users(users: pd.DataFrame, *, seed: int) -> Partition:

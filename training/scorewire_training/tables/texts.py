@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from scorewire_training.errors import TrainingError
 
@@ -27,12 +28,7 @@ def read_texts(column: pd.Series[Any]) -> pd.Series[Any]:
             f"column {column.name} has floats of 2^53 or more, which may have been different integers: write "
             "it as text or as integers"
         )
-    try:
-        codes, values = pd.factorize(column)
-    except TypeError:
-        raise TrainingError(
-            f"column {column.name} has values of several parts, such as lists: write each as a text"
-        ) from None
+    codes, values = find_values(column)
     if isinstance(values.dtype, pd.StringDtype):
         found = pd.Series(values).str.strip(BLANKS).to_list()
     else:
@@ -40,6 +36,20 @@ def read_texts(column: pd.Series[Any]) -> pd.Series[Any]:
     # The code of a missing value is -1, the last element.
     texts = np.array([*(text or None for text in found), None], dtype=object)
     return pd.Series(texts[codes], index=column.index, dtype=object)
+
+
+def find_values(column: pd.Series[Any]) -> tuple[NDArray[np.intp], pd.Index[Any]]:
+    """The different values of a column, and the code of the value of each row, -1 where it is missing.
+
+    Raises:
+        TrainingError: a value is a list or another nested value.
+    """
+    try:
+        return pd.factorize(column)
+    except TypeError:
+        raise TrainingError(
+            f"column {column.name} has values of several parts, such as lists: write each as a text"
+        ) from None
 
 
 def _to_text(value: object) -> str:
