@@ -88,6 +88,8 @@ def test_right_answers_make_a_run_that_passes(
     if "--rate" in how:
         assert told["calls"] == pytest.approx(80, abs=1 if "--poisson" not in how else 30)
         assert told["generator"]["max_lag_us"] > 0
+        arrivals = "Poisson arrivals of seed 7" if "--poisson" in how else "constant arrivals"
+        assert arrivals in told["settings"]["loop"]
     if "stream" in how:
         assert fake_server.stream_count == (3 if "--streams" in how else 2)
     assert told["rows"] == told["answered"] * (5 if "--rows-per-call" in how else 1)

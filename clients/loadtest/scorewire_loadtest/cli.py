@@ -59,6 +59,8 @@ If the generator itself was the limit, the report begins with SATURATED and the
 reason, and no objective counts as met. Give it a core of its own:
     taskset --cpu-list 1 scorewire load --bundle models/repurchase/1.0.0
 
+Ctrl-C ends a run early and reports what came back; a second one aborts the run.
+
 \b
 Exit code: 0 if calls were answered, no answer was wrong and every objective was
 met; 1 otherwise; 2 if the command was used wrongly or the server did not answer;

@@ -62,10 +62,12 @@ class Plan:
         if isinstance(self.load, ClosedLoop):
             loop = f"closed, {self.load.concurrency} callers"
         else:
-            arrivals = "chance" if isinstance(self.load.pacing, Poisson) else "constant"
+            pacing = self.load.pacing
+            arrivals = "constant arrivals"
+            if isinstance(pacing, Poisson):
+                arrivals = f"Poisson arrivals of seed {pacing.seed}"
             loop = (
-                f"open, {self.load.pacing.rate:g} calls/s, {arrivals} distances,"
-                f" at most {self.load.max_outstanding} outstanding"
+                f"open, {pacing.rate:g} calls/s, {arrivals}, at most {self.load.max_outstanding} outstanding"
             )
         calls_kind = "unary" if self.streams is None else f"{self.streams} streams"
         return {
