@@ -27,6 +27,9 @@ def test_intervals_and_baselines_go_with_their_metric() -> None:
     ]
     assert [baseline.rule for baseline in metrics["mae"].baselines] == ["constant"]
     assert metrics["mae_ordinary"].title == "Mean absolute error, ordinary"
+    assert metrics["mae_ordinary"].meaning == (
+        "the mean distance of prediction and truth; over rows with ordinary amounts"
+    )
     assert metrics["mae_ordinary"].show(0.5) == "$0.500"
     assert metrics["test_rows"].direction is Direction.NEITHER
 

@@ -29,18 +29,27 @@ def test_equal_orders_need_no_reason() -> None:
     assert "how much AUC is lost" in sentence
 
 
-def test_a_feature_that_another_one_replaces_is_told_with_it() -> None:
+def test_a_feature_that_goes_with_another_one_is_told_with_it() -> None:
     twin = np.random.default_rng(1).normal(size=ROWS)
     sentence, *reasons = orders("bcdea", "abcde", a=twin, b=twin + 0.01)
     assert "in another order (rank correlation 0.00)" in sentence
     assert reasons == [
-        "a is number 5 by permutation and 1 by SHAP: it goes with b (correlation 1.00), which tells the "
-        "model much the same when this one is shuffled."
+        "a is number 5 by permutation and 1 by SHAP: it goes with b (correlation 1.00), and the model "
+        "uses both. The charts divide differently what such features share."
     ]
     _, *reasons = orders("abcde", "bcdea", a=twin, b=-twin)
     assert reasons == [
-        "a is number 1 by permutation and 5 by SHAP: it goes with b (correlation -1.00), and the two share "
-        "the SHAP values."
+        "a is number 1 by permutation and 5 by SHAP: it goes with b (correlation -1.00), and the model "
+        "uses both. The charts divide differently what such features share."
+    ]
+
+
+def test_a_feature_that_the_model_does_not_use_is_no_reason() -> None:
+    twin = np.random.default_rng(1).normal(size=ROWS)
+    _, *reasons = orders("bcdea", "abcde", a=twin, unused=twin)
+    assert reasons == [
+        "a is number 5 by permutation and 1 by SHAP: its moves are larger than what they change in the "
+        "order of the rows."
     ]
 
 

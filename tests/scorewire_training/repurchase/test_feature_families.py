@@ -29,5 +29,5 @@ def test_features_that_say_the_same_are_shuffled_together() -> None:
     assert table.index.tolist() == ["recency, frequency and amount", "country"]
     assert table["features"].tolist() == [2, 1]
     # Only chance is left.
-    assert 0.25 < table["auc_lost"].iloc[0] < 0.4
-    assert abs(table["auc_lost"].iloc[1]) < 0.01
+    assert 0.25 < table["AUC lost"].iloc[0] < 0.4
+    assert abs(table["AUC lost"].iloc[1]) < 0.01

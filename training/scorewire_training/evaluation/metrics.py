@@ -52,7 +52,7 @@ _MEANINGS = {
     "mae_lead": ("Difference in mean absolute error", "that of the model less that of the best rule alone"),
     "mae_ordinary_lead": (
         "Difference in mean absolute error, ordinary",
-        "that of the model less that of the best rule alone",
+        "that of the model less that of the best rule alone; over rows with ordinary amounts",
     ),
     "median_ae": ("Median absolute error", "the median distance of prediction and truth"),
     "rmse": ("RMSE", "root of the mean squared error, dominated by the largest amounts"),
@@ -67,7 +67,11 @@ _MEANINGS = {
     "test_rows": ("Test rows", "rows that were used neither to fit nor to choose the model"),
 }
 # Endings of the names of metrics that are not measured on all test rows as they are.
-_ENDINGS = {"_ordinary": "ordinary", "_unseen": "unseen"}
+# The title and the meaning of each.
+_ENDINGS = {
+    "_ordinary": ("ordinary", "over rows with ordinary amounts"),
+    "_unseen": ("unseen", "by models fitted on other customers only"),
+}
 _MAXIMIZED = {
     "auc",
     "auc_lead",
@@ -183,7 +187,7 @@ def read_metrics(metrics: Mapping[str, float], *, unit: str = "") -> tuple[Metri
         Metric(
             name=name,
             title=_title(name),
-            meaning=_MEANINGS.get(_stem(name), ("", ""))[1],
+            meaning=_meaning(name),
             value=metrics[name],
             interval=(metrics[name + _LOW], metrics[name + _HIGH]) if name + _LOW in bounds else None,
             direction=_direction(_stem(name)),
@@ -207,7 +211,14 @@ def _title(name: str) -> str:
     stem = _stem(name)
     title = _MEANINGS[stem][0] if stem in _MEANINGS else stem.replace("_", " ").capitalize()
     ending = name.removeprefix(stem)
-    return f"{title}, {_ENDINGS[ending]}" if ending else title
+    return f"{title}, {_ENDINGS[ending][0]}" if ending else title
+
+
+def _meaning(name: str) -> str:
+    stem = _stem(name)
+    meaning = _MEANINGS.get(stem, ("", ""))[1]
+    ending = name.removeprefix(stem)
+    return f"{meaning}; {_ENDINGS[ending][1]}" if meaning and ending else meaning
 
 
 def _direction(stem: str) -> Direction:

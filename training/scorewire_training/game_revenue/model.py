@@ -200,6 +200,9 @@ def _describe_evaluation_protocol(partition: Partition, chosen: str) -> tuple[st
         "the ablation of columns and the learning curve were measured on the second part; the final model "
         "was then fitted on the first and second part together",
         "the third part was scored once, by the final model",
+        f"metrics called ordinary are of the users with a revenue of up to ${ORDINARY_LIMIT:,.0f}; of the "
+        "rules without a model, constant predicts the median of the users fitted on for everyone, and mean "
+        "their mean",
         "events are of a user's first days, revenue is of the first seven: the table does not tell whether "
         "the events end before the revenue begins",
     )

@@ -179,7 +179,8 @@ def ablate_texts(
         title="Ablation of the text columns",
         text="Loss of the chosen model on the validation part when it is fitted on the training part without "
         "a column. The 95 % interval of the added loss is a bootstrap over the validation users. Where it "
-        "reaches zero or below, the other columns carry the same information.",
+        "reaches zero or below, the column is of no use that can be told, or other columns have the same "
+        "information.",
         table=table,
     )
 

@@ -17,6 +17,8 @@ _ALIKE, _SIMILAR = 0.8, 0.5
 _FAR = 3
 _MAX_REASONS = 4
 _TOGETHER = 0.7
+# The model uses a feature: the size of its SHAP values, as a share of that of the other feature.
+_USED = 0.1
 # Features whose SHAP values are large in few rows: the share of the rows, and of the values.
 _FEW_ROWS, _MOST = 0.05, 0.4
 
@@ -59,13 +61,19 @@ def _explain_move(name: str, moved: int, explanation: Explanation, correlations:
     partner = ""
     if name in correlations:
         others = correlations[name].drop(name)
-        near = [str(each) for each in others.index if abs(others[each]) >= _TOGETHER]
+        used = _USED * _mean_size(explanation, name)
+        near = [
+            str(each)
+            for each in others.index
+            if abs(others[each]) >= _TOGETHER and _mean_size(explanation, str(each)) > used
+        ]
         partner = max(near, key=lambda each: abs(others[each]), default="")
     if partner:
-        shared = f"it goes with {partner} (correlation {float(others[partner]):.2f}), "
-        if moved > 0:
-            return shared + "which tells the model much the same when this one is shuffled."
-        return shared + "and the two share the SHAP values."
+        # Which of the two gets more of what they share is not known without fitting the model again.
+        return (
+            f"it goes with {partner} (correlation {float(others[partner]):.2f}), and the model uses both. "
+            "The charts divide differently what such features share."
+        )
     share = _share_of_few(explanation.contributions[name])
     if moved > 0 and share >= _MOST:
         return (
@@ -75,6 +83,11 @@ def _explain_move(name: str, moved: int, explanation: Explanation, correlations:
     if moved > 0:
         return "its moves are larger than what they change in the order of the rows."
     return "its moves are small, and change the order of many rows."
+
+
+def _mean_size(explanation: Explanation, name: str) -> float:
+    values = explanation.contributions.get(name)
+    return 0.0 if values is None else float(np.mean(np.abs(values)))
 
 
 def _share_of_few(values: NDArray[float64]) -> float:

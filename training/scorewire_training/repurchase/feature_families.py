@@ -44,7 +44,7 @@ def tabulate_families(
     shuffled together.
 
     Returns:
-        Index family; columns features, auc_lost (mean over the shuffles) and spread.
+        Index family; columns features, AUC lost (mean over the shuffles) and spread.
     """
     rng = np.random.default_rng(seed)
     if len(test) > _MAX_ROWS:
@@ -62,7 +62,7 @@ def tabulate_families(
             order = rng.permutation(len(test))
             shuffled[features] = test[features].iloc[order].set_axis(test.index)
             lost.append(whole - roc_auc_score(labels, pipeline.predict_proba(shuffled)[:, 1]))
-        table[family] = {"features": len(features), "auc_lost": np.mean(lost), "spread": np.std(lost)}
+        table[family] = {"features": len(features), "AUC lost": np.mean(lost), "spread": np.std(lost)}
     worth = pd.DataFrame.from_dict(table, orient="index").rename_axis("family")
     worth["features"] = worth["features"].astype(int)
-    return worth.sort_values("auc_lost", ascending=False, kind="stable")
+    return worth.sort_values("AUC lost", ascending=False, kind="stable")

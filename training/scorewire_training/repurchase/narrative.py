@@ -104,6 +104,6 @@ def build_sections(
             text="The AUC that is lost on the test rows when all features of a family are shuffled together; "
             "about zero means that the model does as well without them.",
             table=tabulate_families(pipeline, test.features, test.labels, seed=seed),
-            chart=("auc_lost",),
+            chart=("AUC lost",),
         ),
     )
