@@ -87,7 +87,7 @@ LAYERS: dict[str, Layers] = {
         ("_codec",),
         ("_predictions", "_rows"),
         ("_channels", "_methods", "_models", "_statistics", "_values"),
-        ("_addresses", "_diagnosis"),
+        ("addresses", "_diagnosis"),
         ("_errors",),
     ),
     "scorewire_loadtest": (
@@ -132,6 +132,19 @@ def test_packages_import_only_along_the_arrows(package: str) -> None:
         for path in _modules(package)
         for name in _imports(path)
         if name in OURS - ARROWS[package] - {package}
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_public_modules_of_others(package: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {node.module}"
+        for path in _modules(package)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in OURS - {package}
+        for name in (*node.module.split("."), *(alias.name for alias in node.names))
+        if name.startswith("_")
     ]
     assert wrong == []
 

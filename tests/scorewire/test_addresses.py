@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scorewire._addresses import Endpoint, Target
+from scorewire.addresses import Address, Endpoint
 
 
 @pytest.mark.parametrize(
@@ -31,17 +31,17 @@ from scorewire._addresses import Endpoint, Target
     ],
 )
 def test_addresses_are_written_in_several_ways(address: Any, uri: str, is_spread: bool) -> None:
-    target = Target(address)
-    assert (target.uri(), target.is_spread) == (uri, is_spread)
+    parsed = Address(address)
+    assert (parsed.uri(), parsed.is_spread) == (uri, is_spread)
 
 
 def test_only_names_of_several_addresses_are_looked_up() -> None:
-    assert not Target("localhost").must_look_up
-    target = Target(["localhost:1", "localhost:2"])
-    assert target.must_look_up
-    assert target.endpoints == (Endpoint("localhost", 1), Endpoint("localhost", 2))
-    assert target.uri() == "ipv4:127.0.0.1:1,127.0.0.1:2"
-    assert not target.must_look_up
+    assert not Address("localhost").must_look_up
+    parsed = Address(["localhost:1", "localhost:2"])
+    assert parsed.must_look_up
+    assert parsed.endpoints == (Endpoint("localhost", 1), Endpoint("localhost", 2))
+    assert parsed.uri() == "ipv4:127.0.0.1:1,127.0.0.1:2"
+    assert not parsed.must_look_up
 
 
 @pytest.mark.parametrize(
@@ -74,4 +74,4 @@ def test_only_names_of_several_addresses_are_looked_up() -> None:
 )
 def test_what_is_no_address_is_refused(address: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Target(address)
+        Address(address)

@@ -14,8 +14,8 @@ import pytest
 
 import scorewire
 from scorewire import TLS, Code, UnavailableError
-from scorewire._addresses import Target
 from scorewire._channels import ChannelSettings
+from scorewire.addresses import Address
 from scorewire.testing import FakeServer
 from tests.certificates import SERVER_NAME, Certificates
 from tests.scorewire.conftest import SUM
@@ -58,7 +58,7 @@ def test_messages_over_the_limit_are_refused(connect: Any, server: FakeServer) -
 
 
 def test_channels_keep_to_the_servers_rules() -> None:
-    settings = ChannelSettings(target=Target("a:1"), count=1, tls=TLS(server_name="b"), max_message_bytes=5)
+    settings = ChannelSettings(address=Address("a:1"), count=1, tls=TLS(server_name="b"), max_message_bytes=5)
     options = dict(settings.options())
     assert options["grpc.keepalive_time_ms"] >= 30_000
     assert options["grpc.max_send_message_length"] == options["grpc.max_receive_message_length"] == 5

@@ -147,5 +147,11 @@ def test_saturation_is_the_first_line_and_no_objective_counts_as_met() -> None:
     assert make_report(RESULTS).to_json()["saturated"] is False
 
 
+def test_the_native_generator_is_advised_only_where_another_one_ran() -> None:
+    for name, is_advised in (("native", False), ("python", True)):
+        saturated = replace(RESULTS, generator=replace(RESULTS.generator, name=name, busy=1.0))
+        assert ("--generator native" in shown(make_report(saturated))) is is_advised
+
+
 def test_the_json_has_no_number_that_json_lacks() -> None:
     json.dumps(make_report(NOTHING, "p50=1s", "error-rate=1%").to_json(), allow_nan=False)

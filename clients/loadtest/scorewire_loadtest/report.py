@@ -13,14 +13,10 @@ from rich.text import Text
 from scorewire_loadtest import saturation, slo
 from scorewire_loadtest.environment import Environment
 from scorewire_loadtest.quantities import show_duration
-from scorewire_loadtest.results import Results
+from scorewire_loadtest.results import Generator, Results
 
 # The version of the JSON. It changes if a field is removed or gets another meaning, and not if one is added.
 FORMAT_VERSION = 1
-_ADVICE = (
-    "  Give the generator a core of its own (taskset), use --generator native, or lower the rate or the"
-    " concurrency."
-)
 SATURATED = "SATURATED: these figures are limits of the load generator, not of the server."
 
 
@@ -111,7 +107,7 @@ def show(report: Report, console: Console) -> None:
     if found := report.saturation:
         parts.append(Text(SATURATED, style="bold red"))
         parts.extend(Text(f"  {reason}", style="red") for reason in found)
-        parts.append(Text(_ADVICE))
+        parts.append(Text(f"  {_advice(results.generator)}"))
         parts.append(Text())
     parts += [_facts({**report.settings, **report.environment.describe()}), Text()]
     parts += [_facts(_totals(results)), Text()]
@@ -126,6 +122,12 @@ def show(report: Report, console: Console) -> None:
         parts.append(_objectives(report.verdicts))
     parts.extend(Text(f"! {warning}", style="yellow") for warning in report.warnings)
     console.print(Group(*parts))
+
+
+def _advice(generator: Generator) -> str:
+    """What to do about a saturated generator."""
+    faster = "" if generator.name == "native" else " use --generator native,"
+    return f"Give the generator a core of its own (taskset),{faster} or lower the rate or the concurrency."
 
 
 def _totals(results: Results) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from dataclasses import dataclass
 
@@ -10,13 +9,10 @@ import grpc
 import grpc.aio
 
 from scorewire import TLS
-from scorewire._addresses import Endpoint
-from scorewire._addresses import Target as Address
+from scorewire.addresses import Address, Endpoint
 
 MAX_MESSAGE_BYTES = 64 << 20
 _LOOK_UP_SECONDS = 5.0
-# The forms of a target of grpc that have hosts and ports.
-_HOSTS = re.compile(r"(?:(?:dns|ipv4|ipv6):(?://[^/]*/)?)?(?P<hosts>(?:[^,/:]+|\[[^\]]+\]):\d+(?:,.+)?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +28,7 @@ class Target:
         Raises:
             ValueError: the address is not valid.
         """
-        address = Address(self.address)
-        if address.endpoints:
-            return list(address.endpoints)
-        found = _HOSTS.fullmatch(address.uri())
-        hosts = found["hosts"].split(",") if found else []
-        parts = [host.rpartition(":") for host in hosts]
-        return [Endpoint(host.removeprefix("[").removesuffix("]"), int(port)) for host, _, port in parts]
+        return Address(self.address).servers()
 
     def addresses(self) -> list[Endpoint]:
         """The numeric addresses, which connections use in turn, with ports; empty as in `endpoints`.

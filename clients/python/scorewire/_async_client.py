@@ -282,8 +282,8 @@ class AsyncClient(AsyncControl):
         self._loop = asyncio.get_running_loop()
         options, credentials = self._settings.options(), self._settings.credentials()
         if credentials is None:
-            return grpc.aio.insecure_channel(self._settings.target.uri(), options)
-        return grpc.aio.secure_channel(self._settings.target.uri(), credentials, options)
+            return grpc.aio.insecure_channel(self._settings.address.uri(), options)
+        return grpc.aio.secure_channel(self._settings.address.uri(), credentials, options)
 
     def _stub(self, method: Method) -> Any:
         stub = super()._stub(method)
@@ -309,8 +309,8 @@ class AsyncClient(AsyncControl):
     async def _invoke(self, call: Call | Sleep) -> Any:
         if isinstance(call, Sleep):
             return await asyncio.sleep(call.seconds)
-        if self._stubs is None and self._settings.target.must_look_up:
-            await asyncio.to_thread(self._settings.target.uri)
+        if self._stubs is None and self._settings.address.must_look_up:
+            await asyncio.to_thread(self._settings.address.uri)
         try:
             return check_response(await self._stub(call.method)(call.request, timeout=call.timeout))
         except grpc.RpcError as error:

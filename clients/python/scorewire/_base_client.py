@@ -10,12 +10,12 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from scorewire._addresses import Target
 from scorewire._channels import DEFAULT_MAX_MESSAGE_BYTES, TLS, ChannelSettings
 from scorewire._diagnosis import explained
 from scorewire._errors import ScorewireError
 from scorewire._flows import DEFAULT_TIMEOUT, Call, Flows
 from scorewire._methods import PREDICT_STREAM, UNARY_METHODS, Method
+from scorewire.addresses import Address
 
 
 class ClientBase:
@@ -33,7 +33,7 @@ class ClientBase:
         if tls is True:
             tls = TLS()
         self._settings = ChannelSettings(
-            target=Target(address), count=channels, tls=tls or None, max_message_bytes=max_message_bytes
+            address=Address(address), count=channels, tls=tls or None, max_message_bytes=max_message_bytes
         )
         self._flows = Flows(timeout, max_message_bytes)
         self._lock = threading.Lock()

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from scorewire._addresses import Target
+from scorewire.addresses import Address
 
 DEFAULT_MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # grpc's servers, the reference engine among them, accept a ping every 30 seconds at most.
@@ -109,13 +109,13 @@ class ChannelSettings:
         ValueError: a setting is out of its range.
     """
 
-    target: Target
+    address: Address
     count: int
     tls: TLS | None
     max_message_bytes: int
 
     def __post_init__(self) -> None:
-        if self.tls is not None and self.target.endpoints and self._server_name() is None:
+        if self.tls is not None and self.address.endpoints and self._server_name() is None:
             raise ValueError(
                 "TLS with several addresses takes one name that is in all their certificates:"
                 " TLS(server_name=...), or --tls-server-name"
@@ -130,7 +130,7 @@ class ChannelSettings:
         options: list[tuple[str, Any]] = [
             (
                 "grpc.service_config",
-                json.dumps(SERVICE_CONFIG | (_ROUND_ROBIN if self.target.is_spread else {})),
+                json.dumps(SERVICE_CONFIG | (_ROUND_ROBIN if self.address.is_spread else {})),
             ),
             ("grpc.service_config_disable_resolution", 1),
             ("grpc.enable_retries", 1),
@@ -146,16 +146,16 @@ class ChannelSettings:
             ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_SECONDS * 1000),
             ("grpc.http2.max_pings_without_data", 0),
         ]
-        if self.target.endpoints:
+        if self.address.endpoints:
             # Otherwise the servers get the whole list as the name of their host.
-            options.append(("grpc.default_authority", str(self.target.endpoints[0])))
+            options.append(("grpc.default_authority", str(self.address.endpoints[0])))
         if self.tls is not None and (name := self._server_name()) is not None:
             options.append(("grpc.ssl_target_name_override", name))
         return options
 
     def _server_name(self) -> str | None:
         """The name that certificates must have; None for that of the address."""
-        hosts = {endpoint.host for endpoint in self.target.endpoints}
+        hosts = {endpoint.host for endpoint in self.address.endpoints}
         only = hosts.pop() if len(hosts) == 1 else None
         return (self.tls.server_name if self.tls is not None else None) or only
 

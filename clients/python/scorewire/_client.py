@@ -295,8 +295,8 @@ class Client(Control):
     def _make_channel(self) -> grpc.Channel:
         options, credentials = self._settings.options(), self._settings.credentials()
         if credentials is None:
-            return grpc.insecure_channel(self._settings.target.uri(), options)
-        return grpc.secure_channel(self._settings.target.uri(), credentials, options)
+            return grpc.insecure_channel(self._settings.address.uri(), options)
+        return grpc.secure_channel(self._settings.address.uri(), credentials, options)
 
     def _run(self, flow: Flow[_T]) -> _T:
         """Make the calls of a flow, and return its result."""

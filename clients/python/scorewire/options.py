@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from scorewire._addresses import DEFAULT_PORT, Target
 from scorewire._channels import TLS
 from scorewire._errors import DeadlineExceededError, NotFoundError, ScorewireError, UnavailableError
+from scorewire.addresses import DEFAULT_PORT, Address
 
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
 _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -63,10 +63,10 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
             except OSError as error:
                 raise click.UsageError(f"{error.filename} cannot be read: {error.strerror}") from None
         try:
-            target = Target(address)
+            parsed = Address(address)
         except ValueError as error:
             raise click.UsageError(f"--address: {error}") from None
-        command(address=address if target.endpoints else target.uri(), tls=security, **others)
+        command(address=address if parsed.endpoints else parsed.uri(), tls=security, **others)
 
     return with_server
 

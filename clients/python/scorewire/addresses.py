@@ -23,6 +23,8 @@ DEFAULT_PORT = 8500
 _URL = re.compile(r"(https?|grpcs?)://", re.IGNORECASE)
 _DNS = re.compile(r"dns:(//[^/]*/)?(?P<address>.+)")
 _TARGET = re.compile(r"(unix|unix-abstract|vsock|ipv4|ipv6|xds):")
+# The targets of grpc that have hosts and ports.
+_HOSTS = re.compile(r"(?:(?:dns|ipv4|ipv6):(?://[^/]*/)?)?(?P<hosts>(?:[^,/:]+|\[[^\]]+\]):\d+(?:,.+)?)")
 _HOST = re.compile(r"[^\s/:@\[\]]+")
 _SHAPES = "an address is HOST or HOST:PORT"
 
@@ -37,8 +39,8 @@ class Endpoint(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Target:
-    """Where the channels of a client connect to.
+class Address:
+    """An address, checked.
 
     Attributes:
         is_spread: whether calls are spread over several servers.
@@ -78,6 +80,14 @@ class Target:
             scheme, found = _of_one_kind([_look_up(endpoint) for endpoint in self.endpoints])
             self._uri = f"{scheme}:{','.join(dict.fromkeys(map(str, found)))}"
         return self._uri
+
+    def servers(self) -> list[Endpoint]:
+        """The host and the port of each server; empty for a Unix socket, and for what only grpc knows."""
+        if self.endpoints:
+            return list(self.endpoints)
+        found = _HOSTS.fullmatch(self.uri())
+        parts = [host.rpartition(":") for host in found["hosts"].split(",")] if found else []
+        return [Endpoint(host.removeprefix("[").removesuffix("]"), int(port)) for host, _, port in parts]
 
 
 def _split(address: str | Sequence[str]) -> list[str]:
