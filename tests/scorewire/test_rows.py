@@ -202,7 +202,7 @@ def test_a_long_value_is_cut_in_the_message() -> None:
 )
 def test_a_name_that_is_no_feature_is_refused_with_the_nearest(rows: Any) -> None:
     error = refusal(rows)
-    assert "'N1' is not a feature of this model: did you mean 'n1'?" in str(error)
+    assert "'N1' is not a feature of this model; did you mean 'n1'?" in str(error)
 
 
 def test_a_name_like_no_feature_is_refused_without_a_guess() -> None:

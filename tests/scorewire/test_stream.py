@@ -33,7 +33,8 @@ from scorewire import (
 from scorewire._codec import Codec
 from scorewire._flows import Flows
 from scorewire._models import Feature, FeatureKind, Model, ModelStatus, Output, OutputKind, Schema
-from scorewire._stream import Emit, Open, Receive, Send, StreamWindow, TakeRows
+from scorewire._stream import StreamWindow
+from scorewire._stream_steps import Emit, Open, Receive, Send, TakeRows
 from scorewire.testing import FakeServer
 from scorewire_proto.v1 import packed_pb2
 from tests.scorewire.conftest import SUM, TEXT

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scorewire_contract.spelling import meant
+from scorewire_contract.spelling import meant, suggestion
 
 NAMES = ["country", "age", "signup_date", "n1", "Plan"]
 
@@ -28,3 +28,10 @@ def test_nonsense_has_no_suggestion(name: str) -> None:
 
 def test_of_two_names_that_differ_in_case_the_first_is_meant() -> None:
     assert meant("Ages", ["Age", "age"]) == "Age"
+
+
+def test_a_suggestion_ends_an_error_message() -> None:
+    assert (
+        f"no feature 'contry'{suggestion('contry', NAMES)}" == "no feature 'contry'; did you mean 'country'?"
+    )
+    assert suggestion("zzz", NAMES) == ""

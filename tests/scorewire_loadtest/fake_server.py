@@ -20,6 +20,9 @@ from tests.bundles import expected_value
 # Returns the response, or the status that the call fails with.
 Answer = Callable[[prediction_pb2.PredictRequest], "prediction_pb2.PredictResponse | status_pb2.Status"]
 
+# Longer than any test waits for what happens meanwhile.
+_STUCK_S = 240
+
 
 class FakeServer:
     """A server whose `answer` may be replaced while it runs."""
@@ -149,3 +152,20 @@ def serving(
         yield fake
     finally:
         server.stop(None).wait()
+
+
+@contextmanager
+def stuck(server: FakeServer) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Answer no call until the second event is set; the first event tells that a call arrived."""
+    begun, release = threading.Event(), threading.Event()
+
+    def wait(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
+        begun.set()
+        release.wait(_STUCK_S)
+        return server.score(request)
+
+    server.answer = wait
+    try:
+        yield begun, release
+    finally:
+        release.set()

@@ -26,7 +26,7 @@ from scorewire_loadtest.plan import ClosedLoop, Plan
 from scorewire_loadtest.target import Target
 from scorewire_proto.v1 import prediction_pb2
 from tests.bundles import write_sum_bundle
-from tests.scorewire_loadtest.fake_server import FakeServer, failure, serving
+from tests.scorewire_loadtest.fake_server import FakeServer, failure, serving, stuck
 
 GENERATORS = ["native", "python"] if find_spec("scorewire_loadtest_native") else ["python"]
 
@@ -352,32 +352,24 @@ def test_ctrl_c_ends_the_run_and_reports_what_came_back(fake_server: FakeServer,
 
 
 def test_a_second_ctrl_c_aborts_a_run_whose_calls_do_not_end(fake_server: FakeServer, generator: str) -> None:
-    begun, release = threading.Event(), threading.Event()
-
-    def answer(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
-        begun.set()
-        release.wait(240)
-        return fake_server.score(request)
-
-    fake_server.answer = answer
     command = [sys.executable, "-c", "from scorewire_loadtest.cli import load; load()"]
     command += ["--address", fake_server.address, "--bundle", str(fake_server.bundle.path)]
     # The first Ctrl-C comes in the warm-up, after which nothing is measured.
     command += ["--duration", "1h", "--warmup", "1h", "--timeout", "1h", "--generator", generator]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert begun.wait(120)
-        output = None
-        # A signal counts once while it waits to be handled, so that two may not be enough.
-        for _ in range(600):
-            process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                output, _ = process.communicate(timeout=0.2)
-                break
-    finally:
-        release.set()
-        process.kill()
-        process.wait()
+    with stuck(fake_server) as (begun, _):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            assert begun.wait(120)
+            output = None
+            # A signal counts once while it waits to be handled, so that two may not be enough.
+            for _ in range(600):
+                process.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    output, _ = process.communicate(timeout=0.2)
+                    break
+        finally:
+            process.kill()
+            process.wait()
     assert output is not None
     assert process.returncode not in (0, -signal.SIGKILL)
     assert "throughput" not in output

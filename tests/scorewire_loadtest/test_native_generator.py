@@ -33,7 +33,7 @@ from scorewire_loadtest.results import Results
 from scorewire_loadtest.target import Target
 from scorewire_proto.v1 import prediction_pb2
 from tests.certificates import SERVER_NAME, Certificates, make_certificates
-from tests.scorewire_loadtest.fake_server import FakeServer, failure, serving
+from tests.scorewire_loadtest.fake_server import FakeServer, failure, serving, stuck
 
 native_generator = pytest.importorskip("scorewire_loadtest.native_generator")
 MODES = ["unary", "stream"]
@@ -88,18 +88,11 @@ def test_poisson_arrivals_have_the_rate(fake_server: FakeServer) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_an_open_loop_keeps_its_rate_while_the_server_is_slow(fake_server: FakeServer, mode: str) -> None:
-    begun, release = threading.Event(), threading.Event()
-
-    def wait(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
-        begun.set()
-        release.wait(30)
-        return fake_server.score(request)
-
-    fake_server.answer = wait
-    timer = threading.Thread(target=lambda: (begun.wait(30) and time.sleep(0.4)) or release.set())
-    timer.start()
-    results = answered_by(fake_server, mode, load=OPEN, duration_s=0.5)
-    timer.join()
+    with stuck(fake_server) as (begun, release):
+        timer = threading.Thread(target=lambda: (begun.wait(30) and time.sleep(0.4)) or release.set())
+        timer.start()
+        results = answered_by(fake_server, mode, load=OPEN, duration_s=0.5)
+        timer.join()
     # The calls of the stall were made all the same, and their wait counts.
     assert (results.answered, results.generator.held, results.generator.unsent) == (100, 0, 0)
     assert results.latency_us[50.0] > 100_000

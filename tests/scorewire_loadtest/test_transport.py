@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -15,8 +14,8 @@ from scorewire_loadtest.calls import PreparedCall, from_bundle
 from scorewire_loadtest.streams import StreamTransport, encode
 from scorewire_loadtest.target import Target
 from scorewire_loadtest.transport import ServerError, Transport, UnaryTransport, get_model
-from scorewire_proto.v1 import packed_pb2, prediction_pb2
-from tests.scorewire_loadtest.fake_server import FakeServer, failure
+from scorewire_proto.v1 import packed_pb2
+from tests.scorewire_loadtest.fake_server import FakeServer, failure, stuck
 
 MODES = ["unary", "stream"]
 
@@ -47,23 +46,6 @@ def a_large_call(bundle: Bundle) -> PreparedCall:
     request = packed_pb2.PackedPredictRequest.FromString(call.request)
     request.routing_key = "x" * 3_000_000
     return replace(call, request=request.SerializeToString())
-
-
-@contextmanager
-def stuck(fake_server: FakeServer) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """Answer no call until the second event is set; the first event tells that a call arrived."""
-    begun, release = threading.Event(), threading.Event()
-
-    def wait(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
-        begun.set()
-        release.wait(30)
-        return fake_server.score(request)
-
-    fake_server.answer = wait
-    try:
-        yield begun, release
-    finally:
-        release.set()
 
 
 @pytest.mark.parametrize("mode", MODES)

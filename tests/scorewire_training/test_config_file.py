@@ -47,7 +47,7 @@ def test_without_a_file_the_defaults_are_in_force() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sead = 1", "sead is not a setting; did you mean seed?"),
+        ("sead = 1", "sead is not a setting; did you mean 'seed'?"),
         ("zzz = 1", "zzz is not a setting; the keys are columns, delimiter"),
         ("x = 1", "x is not a setting; the keys are columns, delimiter"),
         ('seed = "1"', 'seed is "1": write a whole number'),

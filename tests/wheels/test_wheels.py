@@ -47,6 +47,11 @@ def metadata(wheel: Path) -> tuple[Message, bytes]:
         return message_from_bytes(archive.read(names["METADATA"])), archive.read(names["LICENSE"])
 
 
+def test_each_distribution_has_the_same_licence() -> None:
+    for manifest in manifests():
+        assert (manifest.parent / "LICENSE").read_bytes() == LICENCE, manifest.parent
+
+
 def test_each_wheel_has_the_licence_and_says_what_it_is(wheels: list[Path]) -> None:
     assert len(wheels) >= len(FOLDERS)
     for wheel in wheels:

@@ -20,7 +20,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from scorewire_contract.spelling import meant
+from scorewire_contract.spelling import suggestion
 from scorewire_training.config import TrainingConfig
 from scorewire_training.errors import TrainingError
 
@@ -132,9 +132,8 @@ def _read(path: Path, config_class: type[TrainingConfig]) -> dict[str, Any]:
     values = {}
     for key, value in table.items():
         if key not in names:
-            near = meant(key, names)
-            hint = f"did you mean {near}?" if near else f"the keys are {', '.join(names)}"
-            raise TrainingError(f"{path}: {key} is not a setting; {hint}")
+            hint = suggestion(key, names) or f"; the keys are {', '.join(names)}"
+            raise TrainingError(f"{path}: {key} is not a setting{hint}")
         values[key] = _convert(value, hints[key], f"{path}: {key}")
     for key, value in values.items():
         # The table of a bundle's settings is searched.

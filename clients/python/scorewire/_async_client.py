@@ -23,7 +23,8 @@ from scorewire._methods import PREDICT_STREAM, Method
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
 from scorewire._rows import Frame, Row, Rows
-from scorewire._stream import Emit, OnError, Result, StreamWindow, TakeRows, check_batches
+from scorewire._stream import OnError, StreamWindow, check_batches
+from scorewire._stream_steps import Emit, Result, TakeRows
 
 _T = TypeVar("_T")
 

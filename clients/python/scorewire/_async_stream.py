@@ -1,7 +1,5 @@
 """The open stream of a `PredictStream` call in asyncio, and the source of its rows."""
 
-# ruff: noqa: ASYNC109 - these timeouts are those of the caller
-
 from __future__ import annotations
 
 import asyncio
@@ -11,20 +9,22 @@ from typing import Any
 
 import grpc
 
-from scorewire._errors import (
-    CancelledError,
-    DeadlineExceededError,
-    InternalError,
-    UnavailableError,
-    error_from_call,
-)
-from scorewire._flows import check_response
+from scorewire._errors import CancelledError, InternalError, UnavailableError
 from scorewire._rows import Rows
-from scorewire._stream import END, LATER, Mark, Open, Receive, Send, StreamWindow
+from scorewire._stream import StreamWindow
+from scorewire._stream_steps import (
+    END,
+    FINISH_SECONDS,
+    LATER,
+    Mark,
+    Open,
+    Receive,
+    Send,
+    check_received,
+    expired,
+)
 from scorewire_proto.v1 import packed_pb2
 
-# How long to wait for the server to end a stream after its last response.
-_FINISH_SECONDS = 1.0
 # The message that grpc.aio gives for any status where a stream ends while a request
 # is being written (grpc/grpc#36066). Reopening the stream shows the real status.
 _BROKEN_WRITE = "Internal error from Core"
@@ -120,13 +120,13 @@ class Stream:
                 # Batches that are there at once would else keep the event loop from sending.
                 await asyncio.sleep(0)
             case Receive():
-                return await self._receive(step.timeout)
+                return await self._receive(step)
         return None
 
     async def finish(self) -> None:
         """Half-close the stream, and give the server a moment to end it."""
         self._requests.put_nowait(None)
-        await asyncio.wait([self._reader], timeout=_FINISH_SECONDS)
+        await asyncio.wait([self._reader], timeout=FINISH_SECONDS)
 
     async def aclose(self) -> None:
         if self._call is not None:
@@ -143,22 +143,20 @@ class Stream:
             name="scorewire-stream",
         )
 
-    async def _receive(self, timeout: float) -> Any:
+    async def _receive(self, step: Receive) -> Any:
         try:
-            async with asyncio.timeout(timeout):
-                response = await self._responses.get()
+            async with asyncio.timeout(step.timeout):
+                received = await self._responses.get()
         except TimeoutError:
-            raise DeadlineExceededError(f"the stream gave no response within {timeout:g} s") from None
-        if isinstance(response, grpc.RpcError):
-            error = error_from_call(response)
-            if isinstance(error, InternalError) and str(error) == _BROKEN_WRITE:
-                error = UnavailableError("the stream broke while a request was on its way")
-            raise error from response
-        if isinstance(response, asyncio.CancelledError):
-            raise CancelledError("the client was closed") from response
-        if response is END:
-            raise UnavailableError("the server ended the stream before it had answered all")
-        return check_response(response)
+            raise expired(step) from None
+        if isinstance(received, asyncio.CancelledError):
+            raise CancelledError("the client was closed") from received
+        try:
+            return check_received(received)
+        except InternalError as error:
+            if str(error) == _BROKEN_WRITE:
+                raise UnavailableError("the stream broke while a request was on its way") from error
+            raise
 
 
 async def _until_none(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
@@ -15,35 +13,17 @@ import grpc
 from numpy.typing import NDArray
 
 from scorewire._control import Control
-from scorewire._errors import (
-    CancelledError,
-    DeadlineExceededError,
-    ScorewireError,
-    UnavailableError,
-    error_from_call,
-)
+from scorewire._errors import CancelledError, ScorewireError, error_from_call
 from scorewire._flows import READY_TIMEOUT, Call, Flow, Sleep, check_response
 from scorewire._methods import PREDICT_STREAM
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
 from scorewire._rows import Frame, Row, Rows
-from scorewire._stream import (
-    END,
-    Emit,
-    OnError,
-    Open,
-    Receive,
-    Result,
-    Send,
-    StreamWindow,
-    TakeRows,
-    check_batches,
-)
-from scorewire_proto.v1 import packed_pb2
+from scorewire._stream import OnError, StreamWindow, check_batches
+from scorewire._stream_steps import END, Emit, Result, TakeRows
+from scorewire._sync_stream import Stream
 
 _T = TypeVar("_T")
-# How long to wait for the server to end a stream after its last response.
-_FINISH_SECONDS = 1.0
 
 
 class Client(Control):
@@ -328,7 +308,7 @@ class Client(Control):
     def _stream(self, window: StreamWindow, batches: Iterator[Rows]) -> Generator[Result, None, None]:
         """Carry out the steps of a stream's flow."""
         flow = window.flow()
-        with contextlib.closing(_Stream(partial(self._stub, PREDICT_STREAM), window)) as stream:
+        with contextlib.closing(Stream(partial(self._stub, PREDICT_STREAM), window)) as stream:
             value: Any = None
             error: ScorewireError | None = None
             while True:
@@ -347,81 +327,3 @@ class Client(Control):
                         value = self._invoke(step) if isinstance(step, Call | Sleep) else stream.do(step)
                     except ScorewireError as failure:
                         error = failure
-
-
-class _Stream:
-    """The open stream of a flow, if it has one.
-
-    A thread of its own reads the responses. Otherwise the client could block on
-    sending while the server blocks on sending, too.
-    """
-
-    def __init__(self, stub: Callable[[], Any], window: StreamWindow) -> None:
-        self._stub = stub
-        self._window = window
-        self._call: Any = None
-
-    def do(self, step: Open | Send | Receive) -> Any:
-        match step:
-            case Open():
-                self.close()
-                self._window.opening()
-                self._open()
-            case Send():
-                self._requests.put(step.request)
-            case Receive():
-                return self._receive(step.timeout)
-        return None
-
-    def finish(self) -> None:
-        """Half-close the stream, and give the server a moment to end it."""
-        self._requests.put(None)
-        self._reader.join(_FINISH_SECONDS)
-
-    def close(self) -> None:
-        if self._call is not None:
-            self._requests.put(None)
-            self._call.cancel()
-            self._reader.join()
-
-    def _open(self) -> None:
-        self._requests: queue.SimpleQueue[packed_pb2.PackedPredictStreamRequest | None] = queue.SimpleQueue()
-        self._responses: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._call = self._stub()(iter(self._requests.get, None))
-        self._reader = threading.Thread(
-            target=_read,
-            args=(self._call, self._window, self._requests, self._responses),
-            name="scorewire-stream",
-            daemon=True,
-        )
-        self._reader.start()
-
-    def _receive(self, timeout: float) -> Any:
-        try:
-            response = self._responses.get(timeout=timeout)
-        except queue.Empty:
-            raise DeadlineExceededError(f"the stream gave no response within {timeout:g} s") from None
-        if isinstance(response, grpc.RpcError):
-            raise error_from_call(response) from response
-        if response is END:
-            raise UnavailableError("the server ended the stream before it had answered all")
-        return check_response(response)
-
-
-def _read(
-    call: Any,
-    window: StreamWindow,
-    requests: queue.SimpleQueue[packed_pb2.PackedPredictStreamRequest | None],
-    responses: queue.SimpleQueue[Any],
-) -> None:
-    """Move the stream's responses to the queue, and last the error that ended it, or END."""
-    end: Any = END
-    try:
-        for response in call:
-            if (request := window.arrived()) is not None:
-                requests.put(request)
-            responses.put(response)
-    except grpc.RpcError as error:
-        end = error
-    window.ended()
-    responses.put(end)

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from scorewire._codec import Route
 from scorewire._errors import FailedPreconditionError
 from scorewire._models import ModelStatus, VersionState, VersionStatus
-from scorewire_contract.spelling import meant
+from scorewire_contract.spelling import suggestion
+
+# The most versions that a message names.
+_SHOWN = 5
 
 
 def unreadiness(models: Sequence[ModelStatus], route: Route) -> str:
@@ -22,8 +25,7 @@ def unreadiness(models: Sequence[ModelStatus], route: Route) -> str:
     """
     status = next((each for each in models if each.name == route.model), None)
     if status is None:
-        near = meant(route.model, [each.name for each in models])
-        hint = f"; did you mean {near!r}?" if near else ""
+        hint = suggestion(route.model, [each.name for each in models])
         return f"the server has no model {route.model!r}{hint}"
     if route.version:
         named = status.routing.aliases.get(route.version, route.version)
@@ -44,10 +46,6 @@ def unreadiness(models: Sequence[ModelStatus], route: Route) -> str:
             f"{route.model} {refused.version} is refused: {refused.reason}", reason="BUNDLE_REFUSED"
         )
     return ", ".join(f"{route.model} {each.version} is {_state(each)}" for each in versions[:_SHOWN])
-
-
-# The most versions that a message names.
-_SHOWN = 5
 
 
 def _state(version: VersionStatus) -> str:

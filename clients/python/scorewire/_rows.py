@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scorewire._errors import MAX_VIOLATIONS, InvalidRowsError, UnimplementedError, Violation
 from scorewire._models import FeatureKind, Schema
 from scorewire._values import Faults, array_to_doubles, to_doubles, to_floats, to_texts
-from scorewire_contract.spelling import meant
+from scorewire_contract.spelling import suggestion
 from scorewire_proto.v1 import packed_pb2
 
 if TYPE_CHECKING:
@@ -274,8 +274,7 @@ class RowEncoder:
         unknown = [name for name in names if name not in self._known]
         violations = []
         for name in unknown:
-            near = meant(str(name), self._names)
-            hint = f": did you mean {near!r}?" if near else ""
+            hint = suggestion(str(name), self._names)
             violations.append(
                 Violation(field=f"{path}{name}", description=f"{name!r} is not a feature of this model{hint}")
             )

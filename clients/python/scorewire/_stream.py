@@ -25,9 +25,9 @@ from __future__ import annotations
 import random
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -39,9 +39,10 @@ from scorewire._errors import (
     UnavailableError,
     error_from_status,
 )
-from scorewire._flows import Call, Flows, Sleep, check_timeout
-from scorewire._predictions import Prediction, Predictions
+from scorewire._flows import Flows, Sleep, check_timeout
+from scorewire._predictions import Predictions
 from scorewire._rows import Rows, is_frame
+from scorewire._stream_steps import END, LATER, Emit, Open, Receive, Result, Send, StreamFlow, TakeRows
 from scorewire_proto.v1 import packed_pb2
 
 MAX_FRAMES = 8
@@ -53,51 +54,6 @@ _FIRST_BACKOFF_SECONDS = 0.1
 _DRAINING = "DRAINING"
 
 OnError: TypeAlias = Literal["raise", "yield"]
-Result: TypeAlias = "Prediction | Predictions | ScorewireError"
-
-
-class Mark:
-    """The type of `END` and `LATER`."""
-
-
-# There are no more rows, or no more responses.
-END: Final = Mark()
-# A response has arrived before the caller's next rows.
-LATER: Final = Mark()
-
-
-@dataclass(frozen=True, slots=True)
-class TakeRows:
-    """Take the caller's next rows; send the rows, END or LATER into the flow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Open the stream, and close the one that was open."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Send:
-    """Send a request on the open stream."""
-
-    request: packed_pb2.PackedPredictStreamRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Receive:
-    """Wait for the next response on the open stream, at most `timeout` seconds."""
-
-    timeout: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Emit:
-    """Give results to the caller."""
-
-    results: list[Result]
-
-
-StreamFlow: TypeAlias = Generator[Call | TakeRows | Open | Send | Receive | Sleep | Emit, Any, None]
 
 
 _TAKE_ROWS = TakeRows()

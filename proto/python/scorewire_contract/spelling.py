@@ -15,3 +15,9 @@ def meant(name: str, names: Iterable[str]) -> str | None:
     by_lower = {known.lower(): known for known in reversed(list(names))}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=_CLOSE)
     return by_lower[near[0]] if near else None
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """The end of an error message, such as "; did you mean 'country'?"; "" if no name is close."""
+    near = meant(name, names)
+    return f"; did you mean {near!r}?" if near else ""

@@ -83,7 +83,7 @@ def test_users_of_a_game_become_rows_in_the_order_of_the_table(tmp_path: Path) -
         (("--threads", "1"), "--threads is not for game-revenue"),
         (("--output", tmp_path / "absent" / "x"), "is not a folder"),
         (("--output", tmp_path / "users.csv"), "is the data"),
-        (("--column", "event_9=x"), "event_3, revenue; did you mean event_"),
+        (("--column", "event_9=x"), "event_3, revenue; did you mean 'event_"),
         (("--column", "event_2"), "'event_2' is not like customer=ID_CLIENTE"),
     ):
         result = _run(*arguments, *wrong)

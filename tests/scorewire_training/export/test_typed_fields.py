@@ -7,17 +7,7 @@ import pytest
 from scorewire_contract.typed import typed_schema
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.typed_fields import IncompatibleSchemaError, assign_fields
-
-NUMBER, TEXT = schema_pb2.FEATURE_KIND_NUMBER, schema_pb2.FEATURE_KIND_TEXT
-
-
-def schema_of(*features: str, outputs: tuple[str, ...] = ("value",), kind: int = NUMBER) -> schema_pb2.Schema:
-    schema = schema_pb2.Schema()
-    for name in features:
-        schema.features.add(name=name, kind=schema_pb2.FeatureKind.ValueType(kind), missing_allowed=True)
-    for name in outputs:
-        schema.outputs.add(name=name, kind=schema_pb2.OUTPUT_KIND_NUMBER, width=1)
-    return schema
+from tests.scorewire_contract.test_typed import NUMBER, TEXT, schema_of
 
 
 def test_numbers_that_protobuf_keeps_for_itself_are_passed_over() -> None:

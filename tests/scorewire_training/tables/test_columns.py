@@ -49,13 +49,13 @@ def test_columns_are_told_with_the_names_that_they_have_in_the_table() -> None:
         (
             COLUMNS,
             {"custmer": "FECHA"},
-            "no column is called custmer; the names are customer, time, invoice; did you mean customer\\?",
+            "no column is called custmer; the names are customer, time, invoice; did you mean 'customer'\\?",
         ),
         (COLUMNS, {"price": "FECHA"}, "no column is called price; the names are customer, time, invoice"),
         (
             COLUMNS,
             {"customer": "ID_CLIENT"},
-            "it has Customer ID, FECHA, ID_CLIENTE, invoice; did you mean ID_CLIENTE\\?",
+            "it has Customer ID, FECHA, ID_CLIENTE, invoice; did you mean 'ID_CLIENTE'\\?",
         ),
         (
             COLUMNS,

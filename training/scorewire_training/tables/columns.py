@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from scorewire_contract.spelling import meant
+from scorewire_contract.spelling import suggestion
 from scorewire_training.errors import TrainingError
 from scorewire_training.tables.notes import TableNote
 
@@ -34,12 +34,12 @@ def match_columns(
         if role not in spellings:
             raise TrainingError(
                 f"column {role}={column}: no column is called {role}; the names are "
-                f"{', '.join(spellings)}{_suggest(role, spellings)}"
+                f"{', '.join(spellings)}{suggestion(role, spellings)}"
             )
         if column not in columns:
             raise TrainingError(
                 f"the table has no column {column}, which was given as the {role}; "
-                f"it has {list_names(columns)}{_suggest(column, columns)}"
+                f"it has {list_names(columns)}{suggestion(column, columns)}"
             )
     found = {}
     keys = {column: _normalize(column) for column in columns if column not in given.values()}
@@ -104,8 +104,3 @@ def note_columns(found: Mapping[str, str], given: Mapping[str, str]) -> list[Tab
 
 def _normalize(column: str) -> str:
     return column.lower().replace("_", "").replace(" ", "")
-
-
-def _suggest(name: str, names: Iterable[str]) -> str:
-    near = meant(name, names)
-    return f"; did you mean {near}?" if near else ""

@@ -1,0 +1,139 @@
+"""The modules of each native crate use each other one way only, and its items are for the crate alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.graphs import Layers, circles, edges, upward_imports
+from tests.architecture.rust_modules import RustModule, read_crate, uses
+
+ROOT = Path(__file__).resolve().parents[2]
+MAX_LINES = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crate:
+    """A crate, and what its modules may do.
+
+    Attributes:
+        path: its folder.
+        sources: the folders of its Rust files.
+        files: the fewest files that it has.
+        layers: its modules from the interface to Python down to bytes.
+        public: the items that are not for the crate alone. The compiler finds dead code
+            among the others only.
+        unsafe: the modules that call C.
+    """
+
+    path: Path
+    sources: tuple[str, ...]
+    files: int
+    layers: Layers
+    public: frozenset[str]
+    unsafe: frozenset[str]
+
+
+ENGINE = Crate(
+    path=ROOT / "server" / "native",
+    sources=("src", "examples", "fuzz/fuzz_targets"),
+    files=40,
+    layers=(
+        ("python", "fuzzing"),
+        ("server",),
+        ("calls",),
+        ("predict",),
+        ("bridge",),
+        ("transport", "routing"),
+        ("encodings",),
+        ("rows",),
+        ("statistics",),
+        ("protocol", "onnx"),
+    ),
+    # What the fuzz targets call.
+    public=frozenset({"fuzzing", "fuzzing.decode", "fuzzing.session"}),
+    # These call onnxruntime and nghttp2.
+    unsafe=frozenset(
+        {
+            *("onnx.binding", "onnx.library", "onnx.session", "onnx.tensor"),
+            *("transport.http2.callbacks", "transport.http2.fields", "transport.http2.session"),
+        }
+    ),
+)
+GENERATOR = Crate(
+    path=ROOT / "clients" / "loadtest" / "native",
+    sources=("src",),
+    files=15,
+    layers=(
+        ("python",),
+        ("run",),
+        ("attack",),
+        ("schedule", "shared", "lane", "connection"),
+        ("grpc", "answers", "tally"),
+        ("status", "settings"),
+        ("http2", "socket"),
+        ("tls",),
+        ("histogram", "meter", "pacing", "protobuf", "timer"),
+    ),
+    public=frozenset(),
+    # These call nghttp2.
+    unsafe=frozenset({"http2.callbacks", "http2.session"}),
+)
+# The only layer below the engine's transport that it may use, because it knows nothing of models.
+BELOW_TRANSPORT = {"protocol"}
+
+
+@pytest.fixture(scope="module", params=[ENGINE, GENERATOR], ids=["engine", "generator"])
+def crate(request: pytest.FixtureRequest) -> Crate:
+    of_test: Crate = request.param
+    return of_test
+
+
+@pytest.fixture(scope="module")
+def modules(crate: Crate) -> dict[str, RustModule]:
+    return read_crate(crate.path / "src")
+
+
+def test_modules_use_each_other_only_downwards(crate: Crate, modules: dict[str, RustModule]) -> None:
+    wrong = upward_imports(uses(modules), crate.layers)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_engines_transport_knows_nothing_of_models() -> None:
+    wrong = [
+        f"{module} uses {used}"
+        for module, used in edges(uses(read_crate(ENGINE.path / "src")))
+        if module.split(".")[0] == "transport" and used.split(".")[0] not in {"transport", *BELOW_TRANSPORT}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_modules_use_each_other_in_a_circle(modules: dict[str, RustModule]) -> None:
+    found = circles(uses(modules))
+    assert not found, "\n".join(map(" <-> ".join, found))
+
+
+def test_files_are_short(crate: Crate) -> None:
+    lengths = {
+        str(path.relative_to(crate.path)): len(path.read_text(encoding="utf-8").splitlines())
+        for folder in crate.sources
+        for path in (crate.path / folder).rglob("*.rs")
+    }
+    assert len(lengths) > crate.files
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+def test_items_are_for_the_crate_alone(crate: Crate, modules: dict[str, RustModule]) -> None:
+    public = {
+        item if name == "lib" else f"{name}.{item}"
+        for name, module in modules.items()
+        for item in module.public
+    }
+    assert not public - crate.public, "\n".join(sorted(public - crate.public))
+    assert not crate.public - public, "\n".join(sorted(crate.public - public))
+
+
+def test_only_modules_that_call_c_are_unsafe(crate: Crate, modules: dict[str, RustModule]) -> None:
+    assert {name for name, module in modules.items() if module.has_unsafe} == crate.unsafe
