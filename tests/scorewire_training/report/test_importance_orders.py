@@ -13,7 +13,9 @@ def orders(loss: str, shap: str, **columns: object) -> tuple[str, ...]:
     """The sentences for features in these orders of importance; `columns` replaces training columns."""
     rng = np.random.default_rng(0)
     sample = pd.DataFrame({name: rng.normal(size=ROWS) for name in loss} | columns)
-    importances = [Importance(name, 1.0 / (place + 1), 0.01) for place, name in enumerate(loss)]
+    importances = [
+        Importance(name, 1.0 / (place + 1), 0.3 if name == "n" else 0.01) for place, name in enumerate(loss)
+    ]
     contributions = {name: np.full(ROWS, 1.0 / (place + 1)) for place, name in enumerate(shap)}
     if "r" in contributions:
         contributions["r"] = np.where(np.arange(ROWS) < 5, 50.0, 0.01)
@@ -50,6 +52,14 @@ def test_a_feature_that_the_model_does_not_use_is_no_reason() -> None:
     assert reasons == [
         "a is number 5 by permutation and 1 by SHAP: its moves are larger than what they change in the "
         "order of the rows."
+    ]
+
+
+def test_a_loss_within_chance_is_told() -> None:
+    _, *reasons = orders("bcden", "nbcde")
+    assert reasons == [
+        "n is number 5 by permutation and 1 by SHAP: its loss of AUC, 0.2 ± 0.3, may be chance, and so may "
+        "its place by permutation."
     ]
 
 

@@ -222,8 +222,7 @@ def _list_limits(fitted: Part) -> tuple[str, ...]:
         f"the top 1 % of users bring {top / total:.1%} of the revenue: sums over few users are uncertain",
         f"predictions are a rate times {' and '.join(EXPOSURE)}: if a service counts events over another "
         "time than the table, predictions are wrong by the same factor; counts above the largest one of "
-        "training are clipped to it, and users without events all get the small prediction of the section "
-        "on them",
+        "training are clipped to it, and users without events all get the same small prediction",
         "an unknown country, region or device is scored as an average one, averaged over users and not over "
         "revenue",
     )

@@ -21,6 +21,8 @@ _TOGETHER = 0.7
 _USED = 0.1
 # Features whose SHAP values are large in few rows: the share of the rows, and of the values.
 _FEW_ROWS, _MOST = 0.05, 0.4
+# Below so many standard deviations over the shuffles, a loss may be chance.
+_CHANCE = 2.0
 
 
 def compare_orders(
@@ -45,14 +47,28 @@ def compare_orders(
     words = "nearly the same" if agreement >= _ALIKE else "a similar" if agreement >= _SIMILAR else "another"
     far = sorted((name for name in compared if abs(moved[name]) >= _FAR), key=lambda name: -abs(moved[name]))
     correlations = _correlate(sample)
+    losses = {item.feature: item for item in importances}
     return (
         f"Both charts have the {len(compared)} most important features in {words} order (rank correlation "
         f"{agreement:.2f}). A permutation counts how much {measure} is lost, SHAP how far predictions move.",
         *(
             f"{name} is number {compared.index(name) + 1} by permutation and {places[name] + 1} by SHAP: "
-            + _explain_move(name, moved[name], explanation, correlations)
+            + (
+                _explain_chance(losses[name], measure)
+                or _explain_move(name, moved[name], explanation, correlations)
+            )
             for name in far[:_MAX_REASONS]
         ),
+    )
+
+
+def _explain_chance(loss: Importance, measure: str) -> str:
+    """That the place by permutation means little; empty where it does mean something."""
+    if loss.mean > _CHANCE * loss.deviation:
+        return ""
+    return (
+        f"its loss of {measure}, {loss.mean:.2g} ± {loss.deviation:.2g}, may be chance, and so may its place "
+        "by permutation."
     )
 
 
