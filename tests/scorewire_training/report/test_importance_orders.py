@@ -27,7 +27,7 @@ def orders(loss: str, shap: str, **columns: object) -> tuple[str, ...]:
 
 def test_equal_orders_need_no_reason() -> None:
     (sentence,) = orders("abcde", "abcde")
-    assert "the 5 most important features in nearly the same order (rank correlation 1.00)" in sentence
+    assert "the 5 features that are among the first 8 of one of them in nearly the same order" in sentence
     assert "how much AUC is lost" in sentence
 
 
@@ -74,7 +74,9 @@ def test_a_feature_that_moves_few_rows_far_is_told() -> None:
 def test_only_important_features_and_the_largest_differences_are_told() -> None:
     names = "abcdefghijklmnopq"
     sentence, *reasons = orders(names, names[::-1])
-    assert "the 16 most important" in sentence
+    assert "the 16 features that are among the first 8 of one of them in another order" in sentence
     assert len(reasons) == 4
     assert {reason[0] for reason in reasons} == {"a", "b", "p", "q"}
+    # Their places in the charts, where "i" is between those that are compared.
+    assert any(reason.startswith("a is number 1 by permutation and 17 by SHAP") for reason in reasons)
     assert orders("a", "a") == ()

@@ -49,10 +49,13 @@ def compare_orders(
     correlations = _correlate(sample)
     losses = {item.feature: item for item in importances}
     return (
-        f"Both charts have the {len(compared)} most important features in {words} order (rank correlation "
-        f"{agreement:.2f}). A permutation counts how much {measure} is lost, SHAP how far predictions move.",
+        f"Both charts have the {len(compared)} features that are among the first {_COMPARED} of one of them "
+        f"in {words} order (rank correlation {agreement:.2f}). A permutation counts how much {measure} is "
+        "lost, SHAP how far predictions move.",
         *(
-            f"{name} is number {compared.index(name) + 1} by permutation and {places[name] + 1} by SHAP: "
+            # The places in the charts, which have further features between those that are compared.
+            f"{name} is number {by_loss.index(name) + 1} by permutation and "
+            f"{explanation.order.index(name) + 1} by SHAP: "
             + (
                 _explain_chance(losses[name], measure)
                 or _explain_move(name, moved[name], explanation, correlations)
