@@ -18,8 +18,8 @@ NO_ERROR, PROTOCOL_ERROR, CANCEL, ENHANCE_YOUR_CALM = 0, 1, 8, 11
 
 # The length of a gRPC message prefix.
 MESSAGE_HEAD_BYTES = 5
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # The client preface, which every server accepts.
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MAX_FRAME_BYTES = 1 << 14
 TIMEOUT_SECONDS = 60
 _HEAD_BYTES = 9

@@ -44,7 +44,7 @@ def run_command(
         text=True,
         check=False,
         timeout=TIMEOUT_SECONDS,
-        env=_environment(),
+        env=own_environment(),
     )
 
 
@@ -144,7 +144,7 @@ def serving(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log if stderr is None else stderr,
-            env=_environment(),
+            env=own_environment(),
         )
     try:
         server = ServerProcess(process, port_file, log_file)
@@ -159,5 +159,6 @@ def serving(
         process.wait()
 
 
-def _environment() -> dict[str, str]:
+def own_environment() -> dict[str, str]:
+    """The environment without settings of the server, which would change what is tested."""
     return {name: value for name, value in os.environ.items() if not name.startswith("SCOREWIRE_")}

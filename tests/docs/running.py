@@ -15,7 +15,7 @@ from typing import Any, Self
 from tests.docs.commands import check_command, is_run
 from tests.docs.pages import Block
 from tests.docs.world import World
-from tests.processes import COMMAND, ServerProcess, serving
+from tests.processes import COMMAND, ServerProcess, own_environment, serving
 
 COMMAND_SECONDS = 120
 # The addresses in pages, and what stands for them: the server of the page has ports of the system.
@@ -126,7 +126,7 @@ class PageRun:
     def _run_command(self, command: str, shown: list[str], line: int, *, fails: bool) -> None:
         if re.search(rf"\bscorewire ({'|'.join(_CALLS_A_SERVER)})\b", command) or _GRPC.search(command):
             self._need_server()
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SCOREWIRE_")}
+        environment = own_environment()
         paths = [self._programs, Path(sys.executable).parent, environment["PATH"]]
         environment["PATH"] = os.pathsep.join(map(str, paths))
         try:

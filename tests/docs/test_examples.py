@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import pytest
 
 from tests.docs.pages import ROOT
 from tests.docs.world import World
-from tests.processes import TIMEOUT_SECONDS, serving
+from tests.processes import TIMEOUT_SECONDS, own_environment, serving
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # What the output of each example has, and whether it takes the address of a server.
@@ -32,11 +31,10 @@ def address(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def run(folder: Path, *command: str | Path) -> str:
     """The output of an example in a folder of its own."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SCOREWIRE_")}
     done = subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=folder,
-        env=environment,
+        env=own_environment(),
         capture_output=True,
         text=True,
         timeout=TIMEOUT_SECONDS,

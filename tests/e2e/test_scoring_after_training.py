@@ -9,12 +9,16 @@ from pathlib import Path
 import pandas as pd
 
 from scorewire_training.game_revenue.generate import generate_users
-from tests.processes import COMMAND, TIMEOUT_SECONDS, serving
+from tests.processes import COMMAND, TIMEOUT_SECONDS, own_environment, serving
 from tests.scorewire_training.repurchase.shop import make_lines
 
 
 def _run_in_shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "80"}
+    environment = {
+        **own_environment(),
+        "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
+        "COLUMNS": "80",
+    }
     done = subprocess.run(
         ["sh", "-c", line],
         capture_output=True,

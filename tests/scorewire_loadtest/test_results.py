@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorewire_loadtest.recorder import Outcome, Recorder
-from scorewire_loadtest.results import PERCENTILES
+from scorewire_loadtest.results import HIGHEST_US, LATE_NS, PERCENTILES
+from scorewire_loadtest.transport import MAX_MESSAGE_CHARS
 
 SECOND = 1_000_000_000
+CRATE = Path(__file__).parents[2] / "clients/loadtest/native/src"
 
 
 def outcome(
@@ -155,3 +159,17 @@ def test_the_distribution_ascends_to_the_largest_latency() -> None:
     assert distribution == sorted(distribution)
     assert distribution[-1] == (100.0, 1_999 * 7)
     assert set(recorder.results(busy=0.0).latency_us) == set(PERCENTILES)
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "value"),
+    [
+        ("tally.rs", "LATE_NS", LATE_NS),
+        ("histogram.rs", "HIGHEST", HIGHEST_US),
+        ("status.rs", "MAX_MESSAGE_CHARS", MAX_MESSAGE_CHARS),
+    ],
+)
+def test_both_generators_have_the_same_limits(file: str, name: str, value: int) -> None:
+    found = re.search(rf"const {name}: \w+ = ([\d_]+);", (CRATE / file).read_text(encoding="utf-8"))
+    assert found is not None
+    assert int(found[1]) == value

@@ -21,7 +21,7 @@ from scorewire_proto.v1 import packed_pb2
 PREDICT = "/scorewire.v1.PredictionService/Predict"
 PREDICT_STREAM = "/scorewire.v1.PredictionService/PredictStream"
 _DETAILS_KEY = "grpc-status-details-bin"
-_MAX_MESSAGE_CHARS = 200
+MAX_MESSAGE_CHARS = 200
 _CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -69,7 +69,7 @@ async def get_model(target: Target, model: str, version: str, *, timeout_s: floa
             return await client.model(model, version=version)
     except (UnavailableError, DeadlineExceededError) as error:
         raise ServerError(
-            f"no server answers at {target.address}: {error.message[:_MAX_MESSAGE_CHARS]}\n"
+            f"no server answers at {target.address}: {error.message[:MAX_MESSAGE_CHARS]}\n"
             "Is `scorewire serve` running there, and does --address name its host and port?"
         ) from None
     except ScorewireError as error:
@@ -121,7 +121,7 @@ def failure(done_ns: int, error: grpc.aio.AioRpcError) -> Reply:
             status = status_pb2.Status()
             if _parse(status, value):
                 reason = reason_of(status)
-    message = (error.details() or "")[:_MAX_MESSAGE_CHARS]
+    message = (error.details() or "")[:MAX_MESSAGE_CHARS]
     return Reply(done_ns, error.code().name, reason, message)
 
 
