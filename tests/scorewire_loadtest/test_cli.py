@@ -28,6 +28,13 @@ from scorewire_proto.v1 import prediction_pb2
 from tests.bundles import write_sum_bundle
 from tests.scorewire_loadtest.fake_server import FakeServer, failure, serving, stuck
 
+# A process that was started in the background ignores Ctrl-C, and so do its children.
+_LOAD = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from scorewire_loadtest.cli import load; load()",
+]
 GENERATORS = ["native", "python"] if find_spec("scorewire_loadtest_native") else ["python"]
 
 
@@ -334,8 +341,7 @@ def test_ctrl_c_ends_the_run_and_reports_what_came_back(fake_server: FakeServer,
         return fake_server.score(request)
 
     fake_server.answer = answer
-    command = [sys.executable, "-c", "from scorewire_loadtest.cli import load; load()"]
-    command += ["--address", fake_server.address, "--bundle", str(fake_server.bundle.path)]
+    command = [*_LOAD, "--address", fake_server.address, "--bundle", str(fake_server.bundle.path)]
     command += ["--duration", "1h", "--warmup", "0s", "--generator", generator]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "100"}
@@ -352,8 +358,7 @@ def test_ctrl_c_ends_the_run_and_reports_what_came_back(fake_server: FakeServer,
 
 
 def test_a_second_ctrl_c_aborts_a_run_whose_calls_do_not_end(fake_server: FakeServer, generator: str) -> None:
-    command = [sys.executable, "-c", "from scorewire_loadtest.cli import load; load()"]
-    command += ["--address", fake_server.address, "--bundle", str(fake_server.bundle.path)]
+    command = [*_LOAD, "--address", fake_server.address, "--bundle", str(fake_server.bundle.path)]
     # The first Ctrl-C comes in the warm-up, after which nothing is measured.
     command += ["--duration", "1h", "--warmup", "1h", "--timeout", "1h", "--generator", generator]
     with stuck(fake_server) as (begun, _):

@@ -10,7 +10,7 @@ import pkgutil
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from types import FrameType
@@ -46,9 +46,11 @@ def run(plan: Plan, calls: Sequence[PreparedCall], bar: ProgressBar) -> Results:
         OSError: the system does not give what the generator needs, such as the host's address.
     """
     judge = _Judge(calls)
-    attack = scorewire_loadtest_native.Run(_settings(plan, calls))
-    with _interruptible(attack.stop):
+    with _interruptible() as interrupted:
+        attack = scorewire_loadtest_native.Run(_settings(plan, calls))
         while not attack.wait(_POLL_S):
+            if interrupted.is_set():
+                attack.stop()
             judge.take(attack.take_answers())
             answered, failed, second = attack.progress()
             wrong = judge.wrong_so_far
@@ -201,18 +203,19 @@ def _tls(tls: TLS, name: str) -> scorewire_loadtest_native.TlsSettings:
 
 
 @contextmanager
-def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
-    """Make Ctrl-C end the run early, so that the results so far are reported; the second one aborts."""
+def _interruptible() -> Iterator[threading.Event]:
+    """Yield an event that the first Ctrl-C sets, to end the run with a report; a second one aborts it."""
+    interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield interrupted
         return
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
         signal.signal(signal.SIGINT, previous)
-        stop()
+        interrupted.set()
 
     previous = signal.signal(signal.SIGINT, handle)
     try:
-        yield
+        yield interrupted
     finally:
         signal.signal(signal.SIGINT, previous)
