@@ -25,7 +25,7 @@ ON_LIBRARIES := tests/scorewire_contract tests/e2e/test_libraries.py tests/score
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native triton go wheels environments licences docs demo notebooks test libraries oldest check lint type proto deps rust sanitize dockerfile lock bench image clean
+.PHONY: help setup native triton go wheels environments licences docs demo notebooks test conformance libraries oldest check lint type proto deps rust sanitize dockerfile lock bench image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -92,6 +92,9 @@ notebooks: setup ## run the training notebooks
 
 test: setup ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+conformance: setup ## what both engines do alike, seen by callers
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/conformance
 
 libraries: setup ## the tests that depend on the libraries, for other Pythons
 	$(BIN)/python -m pytest -n 2 $(WARNINGS) $(ON_LIBRARIES)
