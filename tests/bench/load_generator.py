@@ -13,7 +13,7 @@ import resource
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,9 @@ LEAST = 0.8
 DIFFERENT_CALLS = 512
 # Connections, and calls in flight on each.
 LOADS = [(1, 1), (1, 16), (1, 64), (1, 256), (8, 1), (8, 2), (8, 8), (8, 32)]
-PACED_INTERVALS_MS = (1.0, 0.1, 0.02)
+# Of the tables of latencies: calls in flight in a closed loop, calls a second in an open one.
+IN_FLIGHT = (1, 16, 64)
+RATES = (1_000, 10_000, 50_000)
 QUANTILES = (0.5, 0.99, 0.999)
 
 
@@ -59,10 +61,13 @@ def main(rounds: int, seconds: float, quick: bool) -> None:
         server_core, generator_core = cores()
         with pinned(server_core):
             server = stack.enter_context(servers.engine("native", folder, model.bundle.path.parents[1]))
-        bench = Bench(server, model, folder, generator_core, rounds, seconds)
+        (call,) = model.calls(rows_per_call=1, count=1)
+        question = Question.write(call, folder / "row")
+        bench = Bench(server, model, call, question, folder, generator_core, rounds, seconds)
         good = bench.compare_rates()
-        bench.compare_latencies()
-        bench.compare_paced()
+        bench.compare_latencies("closed loop", bench.closed, "{:,} in flight", IN_FLIGHT)
+        click.echo()
+        bench.compare_latencies("open loop", bench.open, "{:,.0f} calls/s", RATES)
     sys.exit(not (good or quick))
 
 
@@ -72,6 +77,8 @@ class Bench:
 
     server: Server
     model: ScoredModel
+    call: PreparedCall
+    question: Question
     folder: Path
     core: int | None
     rounds: int
@@ -79,9 +86,8 @@ class Bench:
 
     def compare_rates(self) -> bool:
         """Print the table of rates; False if a median is too low."""
-        (call,) = self.model.calls(rows_per_call=1, count=1)
+        call, question = self.call, self.question
         different = self.model.calls(rows_per_call=1, count=DIFFERENT_CALLS)
-        question = Question.write(call, self.folder / "row")
         generator = Generator(self.core, self.folder)
         good = True
         click.echo(
@@ -115,60 +121,44 @@ class Bench:
             click.echo(f"| {' | '.join(cells)} | {statistics.median(mixed):,.0f} |")
         return good
 
-    def compare_latencies(self) -> None:
-        """Print the table of latencies of a closed loop."""
-        (call,) = self.model.calls(rows_per_call=1, count=1)
-        question = Question.write(call, self.folder / "row")
-        self._print_head("closed loop")
-        for in_flight in (1, 16, 64):
-            pairs = []
-            for _ in range(self.rounds):
-                results = self._run([call], ClosedLoop(in_flight), 1)
-                count = max(round(results.calls_per_second * self.seconds), in_flight)
-                with pinned(self.core):
-                    peer = h2load.logged_latencies_us(
-                        f"{self.server.address}{question.path}",
-                        question.file,
-                        calls=count,
-                        in_flight=in_flight,
-                        folder=self.folder,
-                    )
-                pairs.append((results, peer))
-            self._print_row(f"{in_flight} in flight", pairs)
-
-    def compare_paced(self) -> None:
-        """Print the table of latencies of an open loop."""
-        (call,) = self.model.calls(rows_per_call=1, count=1)
-        question = Question.write(call, self.folder / "row")
-        click.echo()
-        self._print_head("open loop")
-        for interval_ms in PACED_INTERVALS_MS:
-            count = max(round(self.seconds * 1e3 / interval_ms), 10)
-            pairs = []
-            for _ in range(self.rounds):
-                results = self._run([call], OpenLoop(Constant(1e3 / interval_ms), 1024), 1)
-                with pinned(self.core):
-                    peer = h2load.paced_latencies_us(
-                        self.server.address,
-                        question.file,
-                        calls=count,
-                        interval_ms=interval_ms,
-                        folder=self.folder,
-                    )
-                pairs.append((results, peer))
-            self._print_row(f"{1e3 / interval_ms:,.0f} calls/s", pairs)
-
-    def _print_head(self, loop: str) -> None:
+    def compare_latencies(
+        self, loop: str, measure: Callable[[int], tuple[Results, list[int]]], name: str, loads: Sequence[int]
+    ) -> None:
+        """Print the table of latencies of one kind of loop; `name` formats a load."""
         names = " | ".join(f"p{share * 100:g}, h2load's" for share in QUANTILES)
         click.echo(f"| {loop}, µs | {names} |\n|---|{'---|' * len(QUANTILES)}")
+        for load in loads:
+            pairs = [measure(load) for _ in range(self.rounds)]
+            cells = []
+            for share in QUANTILES:
+                own = statistics.median(results.latency_us[share * 100] for results, _ in pairs)
+                peer = statistics.median(float(np.quantile(us, share)) for _, us in pairs)
+                cells.append(f"{own:,.0f}, {peer:,.0f}")
+            click.echo(f"| {name.format(load)} | {' | '.join(cells)} |")
 
-    def _print_row(self, name: str, pairs: list[tuple[Results, list[int]]]) -> None:
-        cells = []
-        for share in QUANTILES:
-            own = statistics.median(results.latency_us[share * 100] for results, _ in pairs)
-            peer = statistics.median(float(np.quantile(us, share)) for _, us in pairs)
-            cells.append(f"{own:,.0f}, {peer:,.0f}")
-        click.echo(f"| {name} | {' | '.join(cells)} |")
+    def closed(self, in_flight: int) -> tuple[Results, list[int]]:
+        """The results of a closed loop, and h2load's latencies in microseconds."""
+        results = self._run([self.call], ClosedLoop(in_flight), 1)
+        with pinned(self.core):
+            return results, h2load.logged_latencies_us(
+                f"{self.server.address}{self.question.path}",
+                self.question.file,
+                calls=max(round(results.calls_per_second * self.seconds), in_flight),
+                in_flight=in_flight,
+                folder=self.folder,
+            )
+
+    def open(self, rate: int) -> tuple[Results, list[int]]:
+        """The same of an open loop, with calls at equal intervals."""
+        results = self._run([self.call], OpenLoop(Constant(rate), 1024), 1)
+        with pinned(self.core):
+            return results, h2load.paced_latencies_us(
+                self.server.address,
+                self.question.file,
+                calls=max(round(self.seconds * rate), 10),
+                interval_ms=1e3 / rate,
+                folder=self.folder,
+            )
 
     def _run(self, calls: Sequence[PreparedCall], load: ClosedLoop | OpenLoop, connections: int) -> Results:
         """Make calls for `seconds`; for longer if the machine was so busy that none was answered.
