@@ -5,7 +5,7 @@ VENV ?= .venv
 LOCK ?= requirements/dev.lock
 BIN := $(VENV)/bin
 UV ?= $(BIN)/uv
-DISTRIBUTIONS := proto/python server training clients/python clients/loadtest
+DISTRIBUTIONS := proto/python server training clients/python clients/loadtest clients/records
 SOURCES := requirements/system.py proto/generate.py proto/generate_unicode.py proto/python/scorewire_contract server training clients examples tests
 MANIFESTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 

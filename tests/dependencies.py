@@ -22,6 +22,7 @@ DISTRIBUTIONS = {
     "training": "scorewire-training",
     "clients/python": "scorewire",
     "clients/loadtest": "scorewire-loadtest",
+    "clients/records": "scorewire-records",
 }
 # Packages that venv installs.
 BOOTSTRAP = {"pip", "setuptools"}

@@ -792,22 +792,122 @@ class GetStatisticsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ROUTES_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteStatistics]:
         """Of loaded versions, ordered by model, version and route."""
+
+    @_builtins.property
+    def records(self) -> Global___RecordLedger:
+        """What became of the rows that were to be recorded; unset if the server keeps no
+        records.
+        """
 
     def __init__(
         self,
         *,
         routes: _abc.Iterable[Global___RouteStatistics] | None = ...,
+        records: Global___RecordLedger | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["routes", b"routes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records", "routes", b"routes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatisticsResponse: _TypeAlias = GetStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class RecordLedger(_message.Message):
+    """What became of the rows of all answers since the server started. Two sums hold
+    at any time: offered = sampled_out + dropped + buffered + spooled, and
+    spooled = stored + pending + set_aside + expired.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFERED_FIELD_NUMBER: _builtins.int
+    SAMPLED_OUT_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    BUFFERED_FIELD_NUMBER: _builtins.int
+    SPOOLED_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    SET_ASIDE_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    offered: _builtins.int
+    """Rows of all answers, of calls and of copies for shadows."""
+    sampled_out: _builtins.int
+    """Rows that the policy left out."""
+    buffered: _builtins.int
+    """Rows in memory, on their way to the spool."""
+    spooled: _builtins.int
+    """Rows that were written to the spool."""
+    stored: _builtins.int
+    """Rows that the store has."""
+    pending: _builtins.int
+    """Rows in the spool that the store does not have yet."""
+    set_aside: _builtins.int
+    """Rows in damaged blocks of the spool, which were set aside."""
+    expired: _builtins.int
+    """Rows that the store had for as long as the policy says."""
+    problem: _builtins.str
+    """For people: what is wrong now; empty if nothing is."""
+    @_builtins.property
+    def dropped(self) -> _containers.RepeatedCompositeFieldContainer[Global___DroppedRows]:
+        """Rows that were lost before they reached the spool."""
+
+    def __init__(
+        self,
+        *,
+        offered: _builtins.int = ...,
+        sampled_out: _builtins.int = ...,
+        dropped: _abc.Iterable[Global___DroppedRows] | None = ...,
+        buffered: _builtins.int = ...,
+        spooled: _builtins.int = ...,
+        stored: _builtins.int = ...,
+        pending: _builtins.int = ...,
+        set_aside: _builtins.int = ...,
+        expired: _builtins.int = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffered", b"buffered", "dropped", b"dropped", "expired", b"expired", "offered", b"offered", "pending", b"pending", "problem", b"problem", "sampled_out", b"sampled_out", "set_aside", b"set_aside", "spooled", b"spooled", "stored", b"stored"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordLedger: _TypeAlias = RecordLedger  # noqa: Y015
+
+@_typing.final
+class DroppedRows(_message.Message):
+    """Rows that were lost for one cause."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAUSE_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    cause: _builtins.str
+    """"ring_full": the spool's thread could not keep up. "too_large": the call did
+    not fit in memory. "spool_full": the limit of the spool's size or of free disk
+    was reached. "disk": the spool could not be written.
+    """
+    rows: _builtins.int
+    """How many rows."""
+    def __init__(
+        self,
+        *,
+        cause: _builtins.str = ...,
+        rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DroppedRows: _TypeAlias = DroppedRows  # noqa: Y015
 
 @_typing.final
 class RouteStatistics(_message.Message):

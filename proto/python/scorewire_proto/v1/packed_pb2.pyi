@@ -149,6 +149,7 @@ class PackedPredictResponse(_message.Message):
     ERRORS_FIELD_NUMBER: _builtins.int
     SERVER_TIME_US_FIELD_NUMBER: _builtins.int
     MODEL_TIME_US_FIELD_NUMBER: _builtins.int
+    PREDICTION_ID_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """As in PredictResponse."""
     version: _builtins.str
@@ -158,6 +159,8 @@ class PackedPredictResponse(_message.Message):
     server_time_us: _builtins.int
     """As in PredictResponse."""
     model_time_us: _builtins.int
+    """As in PredictResponse."""
+    prediction_id: _builtins.str
     """As in PredictResponse."""
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PackedOutput]:
@@ -177,10 +180,11 @@ class PackedPredictResponse(_message.Message):
         errors: _abc.Iterable[_prediction_pb2.RowError] | None = ...,
         server_time_us: _builtins.int = ...,
         model_time_us: _builtins.int = ...,
+        prediction_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "model", b"model", "model_time_us", b"model_time_us", "outputs", b"outputs", "row_count", b"row_count", "server_time_us", b"server_time_us", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "model", b"model", "model_time_us", b"model_time_us", "outputs", b"outputs", "prediction_id", b"prediction_id", "row_count", b"row_count", "server_time_us", b"server_time_us", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -181,6 +181,7 @@ class PredictResponse(_message.Message):
     ERRORS_FIELD_NUMBER: _builtins.int
     SERVER_TIME_US_FIELD_NUMBER: _builtins.int
     MODEL_TIME_US_FIELD_NUMBER: _builtins.int
+    PREDICTION_ID_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that answered."""
     version: _builtins.str
@@ -192,6 +193,10 @@ class PredictResponse(_message.Message):
     model_time_us: _builtins.int
     """The part of it that the run of the model took, in microseconds. The run may
     have included rows of other calls.
+    """
+    prediction_id: _builtins.str
+    """By which the record of this answer is found; empty if none is kept. A row is
+    this and its index.
     """
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Output]:
@@ -211,10 +216,11 @@ class PredictResponse(_message.Message):
         errors: _abc.Iterable[Global___RowError] | None = ...,
         server_time_us: _builtins.int = ...,
         model_time_us: _builtins.int = ...,
+        prediction_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "model", b"model", "model_time_us", b"model_time_us", "outputs", b"outputs", "row_count", b"row_count", "server_time_us", b"server_time_us", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "model", b"model", "model_time_us", b"model_time_us", "outputs", b"outputs", "prediction_id", b"prediction_id", "row_count", b"row_count", "server_time_us", b"server_time_us", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

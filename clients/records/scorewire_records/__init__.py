@@ -1,0 +1,1 @@
+"""The records of predictions: from a server's spool to Parquet files or PostgreSQL, and queries."""
