@@ -74,6 +74,14 @@ def _policy(text: str) -> str:
     return text
 
 
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError(text)
+    return text
+
+
 PATH = Kind("a path", _path)
 ADDRESS = Kind("HOST:PORT or [IPv6]:PORT; port 0 takes a free one", _address)
+# Checked with the other settings, since an error here would show the text, which may have a password.
+STORE_URL = Kind("a URL like postgresql://USER@HOST/DATABASE", _text)
 VERSION_POLICY = Kind(DESCRIPTION, _policy)

@@ -12,11 +12,13 @@ from dataclasses import dataclass, fields
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
+from urllib.parse import parse_qs, urlsplit
 
 from scorewire_server.setting_kinds import (
     ADDRESS,
     LARGEST_PORT,
     PATH,
+    STORE_URL,
     VERSION_POLICY,
     Kind,
     choice,
@@ -176,6 +178,51 @@ class Settings:
         "Pause after health turns NOT_SERVING, for balancers to see it, before clients are asked to leave.",
     ] = 2.0
     grace_seconds: Annotated[float, seconds(3600), "Time for calls to end after that pause."] = 20.0
+    records: Annotated[
+        Path | None,
+        PATH,
+        "Folder for the records of all predictions, as Parquet files RECORDS/<model>/<version>/<day>/; no"
+        " records are kept unless given. Needs the package scorewire-records.",
+    ] = None
+    records_to: Annotated[
+        str | None,
+        STORE_URL,
+        "PostgreSQL database that gets the records instead of Parquet files; without a password, see"
+        " --records-password-file.",
+    ] = None
+    records_password_file: Annotated[
+        Path | None,
+        PATH,
+        "File with the password for --records-to; without it, the variable PGPASSWORD or libpq's password"
+        " file is used.",
+    ] = None
+    records_policy: Annotated[
+        Path | None,
+        PATH,
+        "TOML file that says, by model, which share of predictions is recorded, which features are dropped or"
+        " hashed, and how long records are kept; read again when it changes.",
+    ] = None
+    records_spool_bytes: Annotated[
+        int,
+        integer(1 << 20, 1 << 50),
+        "Most bytes of records on disk that the store does not have yet; further records are dropped and"
+        " counted.",
+    ] = 4 << 30
+    records_free_bytes: Annotated[
+        int,
+        integer(0, 1 << 50),
+        "Least free space of the disk of --records; below it, further records are dropped and counted.",
+    ] = 1 << 30
+    records_segment_seconds: Annotated[
+        float,
+        seconds(86_400, low=0.1),
+        "Time after which records are closed on disk, so that they become Parquet files.",
+    ] = 300.0
+    records_ring_bytes: Annotated[
+        int,
+        integer(1 << 16, 1 << 30),
+        "Memory of each thread that answers calls, for records on their way to the disk.",
+    ] = 8 << 20
     log_format: Annotated[
         str,
         choice("auto", "console", "json"),
@@ -281,6 +328,7 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     settings = Settings(**values)
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise SettingError("--tls-cert and --tls-key are given together or not at all")
+    _check_records(settings)
     for name, part, least in (
         ("max_connection_bytes", settings.connection_bytes, 2 * settings.max_message_bytes),
         ("max_buffered_bytes", settings.buffered_bytes, settings.connection_bytes),
@@ -288,6 +336,34 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
         if part < least:
             raise SettingError(f"{flag(name)} is {part}; it must be at least {least} with the other limits")
     return settings
+
+
+def _check_records(settings: Settings) -> None:
+    """Check the settings of records; no message has a part of the URL, which may contain a password.
+
+    Raises:
+        SettingError: a setting lacks another one, or the URL of the store cannot be used.
+    """
+    if settings.records is None:
+        for name in ("records_to", "records_policy"):
+            if getattr(settings, name) is not None:
+                raise SettingError(f"{flag(name)} needs --records, the folder of records on their way")
+    if settings.records_to is None:
+        if settings.records_password_file is not None:
+            raise SettingError("--records-password-file needs --records-to, the database of the password")
+        return
+    try:
+        url = urlsplit(settings.records_to)
+        password = url.password is not None or any("password" in key for key in parse_qs(url.query))
+    except ValueError:
+        raise SettingError("--records-to is no valid URL; it must be " + STORE_URL.description) from None
+    if password:
+        raise SettingError(
+            "--records-to has a password, which other users of the machine could see; put it into a file for"
+            " --records-password-file, or into the variable PGPASSWORD"
+        )
+    if url.scheme not in {"postgresql", "postgres"}:
+        raise SettingError("--records-to must be " + STORE_URL.description)
 
 
 def silence_grpc() -> None:

@@ -28,6 +28,7 @@ _GROUPS = {
     "trial_seconds": "Loading in a sandbox",
     "max_rows": "Limits",
     "drain_seconds": "Stopping",
+    "records": "Records",
     "log_format": "Logs",
 }
 

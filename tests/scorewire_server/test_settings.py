@@ -84,6 +84,52 @@ def test_half_a_certificate_is_refused(given: str) -> None:
         read_settings({given: "file.pem"}, {})
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://app@db/scores",
+        "postgres://db",
+        "postgresql://one:5432,two:5433/scores?target_session_attrs=read-write",
+        "postgresql:///scores?host=/run/postgresql&passfile=/etc/pgpass",
+    ],
+)
+def test_records_may_go_to_a_database(url: str) -> None:
+    assert read_settings({"records": "records", "records_to": url}, {}).records_to == url
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://app:hunter2@db/scores", "--records-password-file"),
+        ("postgresql://app:@db/scores", "--records-password-file"),
+        ("postgresql://db/scores?user=app&password=hunter2", "--records-password-file"),
+        ("postgresql://db/scores?sslpassword=hunter2", "--records-password-file"),
+        ("mysql://app:hunter2@db/scores", "--records-password-file"),
+        ("mysql://hunter2@db/scores", "must be a URL"),
+        ("host=db password=hunter2", "must be a URL"),
+        ("postgresql://app:hunter2@[db/scores", "must be a URL"),
+    ],
+)
+def test_a_bad_url_of_a_database_is_refused_and_not_shown(url: str, expected: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        read_settings({"records": "records", "records_to": url}, {})
+    assert expected in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "needed"),
+    [
+        ("records_to", "--records,"),
+        ("records_policy", "--records,"),
+        ("records_password_file", "--records-to"),
+    ],
+)
+def test_a_setting_of_records_needs_the_setting_that_it_belongs_to(given: str, needed: str) -> None:
+    with pytest.raises(SettingError, match=f"needs {needed}"):
+        read_settings({given: "postgresql://db"}, {})
+
+
 def test_every_setting_is_described_with_its_variable() -> None:
     described = describe()
     assert list(described) == [each.name for each in fields(Settings)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -10,6 +10,7 @@ from typing import Protocol
 
 from scorewire_contract.scoring import RunGraph
 from scorewire_server.engine.port import ControlMethod, Engine
+from scorewire_server.engine.recording import RecordOptions
 from scorewire_server.errors import StartError
 from scorewire_server.settings import Settings, silence_onnxruntime
 
@@ -22,6 +23,14 @@ class OpenSession(Protocol):
     def __call__(self, graph: bytes, threads: int) -> RunGraph: ...  # noqa: D102
 
 
+class MakeEngine(Protocol):
+    """Makes an engine from the settings and the control methods; it records only with `records`."""
+
+    def __call__(  # noqa: D102
+        self, settings: Settings, control: Iterable[ControlMethod], records: RecordOptions | None = None
+    ) -> Engine: ...
+
+
 @dataclass(frozen=True, slots=True)
 class EngineKind:
     """A kind of engine.
@@ -30,14 +39,14 @@ class EngineKind:
         name: native or reference.
         description: the name with versions, for people.
         onnxruntime_version: the version of the runtime that runs graphs.
-        make: makes an engine from the settings and the control methods.
+        make: makes an engine.
         open_session: opens a session for a graph, in the runtime of this engine.
     """
 
     name: str
     description: str
     onnxruntime_version: str
-    make: Callable[[Settings, Iterable[ControlMethod]], Engine]
+    make: MakeEngine
     open_session: OpenSession
 
 

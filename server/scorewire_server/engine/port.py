@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from scorewire_server.engine.context import CallContext
+from scorewire_server.engine.recording import NO_SOURCES, RecordCounts, Sources
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
 from scorewire_server.engine.statistics import Statistics
 
@@ -65,6 +66,11 @@ class Engine(Protocol):
         """The statistics so far; any thread may ask for them."""
         ...
 
+    @property
+    def records(self) -> RecordCounts | None:
+        """What became of the rows so far, even after `stop`; None if the engine does not record."""
+        ...
+
     async def start(self) -> str:
         """Bind the address and answer calls.
 
@@ -84,13 +90,14 @@ class Engine(Protocol):
         """
         ...
 
-    def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
+    def publish(self, snapshot: Snapshot, *, loading: bool = False, sources: Sources = NO_SOURCES) -> None:
         """Answer new calls from this snapshot; tell no statistics of versions that it does not have.
 
         Args:
             snapshot: the new snapshot.
             loading: whether the first bundles are still being loaded. Predictions for models that are
                 not in the snapshot then wait, up to their deadlines, until `loading` is false.
+            sources: what is recorded of each route of the snapshot; nothing of other routes.
         """
         ...
 
@@ -109,6 +116,7 @@ class Engine(Protocol):
     async def stop(self, grace_seconds: float) -> None:
         """Ask clients to begin no more calls, answer the calls that still come, then close.
 
-        Calls that are open when the grace is over fail as DRAINING.
+        Calls that are open when the grace is over fail as DRAINING. At the end the spool
+        of records is written and closed.
         """
         ...

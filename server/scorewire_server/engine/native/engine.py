@@ -36,6 +36,7 @@ from scorewire_server.engine.native.session import load_runtime
 from scorewire_server.engine.native.statistics import read_statistics
 from scorewire_server.engine.native.version import native_version
 from scorewire_server.engine.port import Certificate, ControlMethod, StreamMethod, UnaryMethod
+from scorewire_server.engine.recording import NO_SOURCES, RecordCounts, RecordOptions, Sources
 from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot
 from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import BUCKETS_SECONDS, Statistics
@@ -64,7 +65,12 @@ class NativeEngine:
         StartError: onnxruntime's library cannot be used.
     """
 
-    def __init__(self, settings: Settings, control: Iterable[ControlMethod]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        control: Iterable[ControlMethod],
+        records: RecordOptions | None = None,  # noqa: ARG002 - this engine does not record yet
+    ) -> None:
         load_runtime()
         self._settings = settings
         self._control = {method.path: method for method in control}
@@ -111,6 +117,11 @@ class NativeEngine:
         """The statistics so far."""
         return read_statistics(self._native, self._predictor.statistics)
 
+    @property
+    def records(self) -> RecordCounts | None:
+        """What became of the rows so far; None without --records."""
+        return None
+
     async def start(self) -> str:
         """Bind the address and answer calls; returns the real address as HOST:PORT."""
         settings = self._settings
@@ -136,7 +147,13 @@ class NativeEngine:
         """Make the extension's version ahead of its publication."""
         self._prepared[version] = native_version(self._native, version)
 
-    def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
+    def publish(
+        self,
+        snapshot: Snapshot,
+        *,
+        loading: bool = False,
+        sources: Sources = NO_SOURCES,  # noqa: ARG002 - this engine does not record yet
+    ) -> None:
         """Answer new calls from this snapshot."""
         routes = list(snapshot.routes())
         served = {version for each in routes for version in each.versions()}

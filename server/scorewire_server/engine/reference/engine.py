@@ -14,6 +14,7 @@ from grpc import aio
 from scorewire_server.engine.interpreted.failures import cannot_bind
 from scorewire_server.engine.interpreted.predictor import Limits, Predictor
 from scorewire_server.engine.port import Certificate, ControlMethod
+from scorewire_server.engine.recording import NO_SOURCES, RecordCounts, RecordOptions, Sources
 from scorewire_server.engine.reference import compression
 from scorewire_server.engine.reference.calls import Calls
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
@@ -29,7 +30,12 @@ _LEAST_PENDING = 4096
 class ReferenceEngine:
     """An `Engine` on grpc.aio; to be used from one event loop."""
 
-    def __init__(self, settings: Settings, control: Iterable[ControlMethod]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        control: Iterable[ControlMethod],
+        records: RecordOptions | None = None,  # noqa: ARG002 - this engine does not record yet
+    ) -> None:
         self._settings = settings
         pool = ThreadPoolExecutor(settings.batch_threads, thread_name_prefix="score")
         self._predictor = Predictor(Limits.of(settings), pool)
@@ -42,6 +48,11 @@ class ReferenceEngine:
     def statistics(self) -> Statistics:
         """The statistics so far."""
         return self._predictor.statistics
+
+    @property
+    def records(self) -> RecordCounts | None:
+        """What became of the rows so far; None without --records."""
+        return None
 
     async def start(self) -> str:
         """Bind the address and answer calls; returns the real address as HOST:PORT."""
@@ -67,7 +78,13 @@ class ReferenceEngine:
     def prepare(self, version: LoadedVersion) -> None:
         """Do nothing: this engine uses a version as it was loaded."""
 
-    def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
+    def publish(
+        self,
+        snapshot: Snapshot,
+        *,
+        loading: bool = False,
+        sources: Sources = NO_SOURCES,  # noqa: ARG002 - this engine does not record yet
+    ) -> None:
         """Answer new calls from this snapshot."""
         self._predictor.publish(snapshot, loading=loading)
 
