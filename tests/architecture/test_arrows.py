@@ -37,7 +37,10 @@ LAYERS: dict[str, Layers] = {
         ("__init__", "cli", "scoring", "typed"),
         ("bundle", "coding"),
         ("schema", "spelling", "words"),
-        ("folding", "memory", "unicode"),
+        ("records.rows", "records.segments"),
+        ("records.ledger", "records.source", "records.texts"),
+        ("records.blocks",),
+        ("folding", "memory", "unicode", "records"),
     ),
     "scorewire_training": (
         ("__init__", "cli"),
