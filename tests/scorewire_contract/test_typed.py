@@ -6,9 +6,10 @@ import itertools
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from scorewire_contract.typed import (
     TypedSchema,
@@ -164,6 +165,67 @@ def test_a_schema_without_numbers_is_numbered_by_position() -> None:
     typed = typed_schema("m", "1.0.0", schema_of("a", "b", outputs=("x", "y")))
     assert [field.number for field in typed.features] == [1, 2]
     assert [field.number for field in typed.outputs] == [3, 4]
+
+
+def test_a_prediction_has_the_id_of_its_record_behind_all_outputs() -> None:
+    typed = typed_schema("m", "1.0.0", schema_of("a"))
+    assert (typed.prediction_id.name, typed.prediction_id.number) == ("prediction_id", 536_870_911)
+    lines = typed.render().splitlines()
+    at = lines.index("  optional string prediction_id = 536870911;")
+    assert lines[at - 1] == "  // The id of the prediction's record; unset where the server keeps none."
+    assert lines[at + 1] == "}"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "gone", "name"),
+    [
+        (("prediction_id",), (), "scorewire_prediction_id"),
+        (("predictionId",), (), "scorewire_prediction_id"),
+        (("prediction id", "scorewire_prediction_id"), (), "scorewire_prediction_id_536870911"),
+        (("value",), ("prediction_id",), "scorewire_prediction_id"),
+    ],
+)
+def test_the_id_of_the_record_gives_way_to_an_output_with_its_name(
+    outputs: tuple[str, ...], gone: tuple[str, ...], name: str
+) -> None:
+    schema = schema_of("a", outputs=outputs)
+    schema.reserved_outputs.names.extend(gone)
+    schema.reserved_outputs.numbers.extend(range(9, 9 + len(gone)))
+    typed = typed_schema("m", "1.0.0", schema)
+    assert typed.prediction_id.name == name
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(typed.descriptor())
+    fields = pool.FindMessageTypeByName(f"{typed.package}.MPrediction").fields_by_number
+    assert fields[536_870_911].name == name
+
+
+def test_an_output_with_the_number_of_the_records_id_is_refused() -> None:
+    schema = schema_of("a")
+    schema.outputs[0].field_number = 536_870_911
+    with pytest.raises(ValueError, match="one number"):
+        typed_schema("m", "1.0.0", schema)
+
+
+def test_clients_that_do_not_know_the_id_of_the_record_parse_predictions() -> None:
+    typed = typed_schema("m", "1.0.0", schema_of("a", outputs=("score",)))
+    file = typed.descriptor()
+    former = descriptor_pb2.FileDescriptorProto.FromString(file.SerializeToString())
+    (message,) = [each for each in former.message_type if each.name == "MPrediction"]
+    assert message.field[-1].name == "prediction_id"
+    del message.field[-1], message.oneof_decl[-1]
+
+    def prediction(descriptor: descriptor_pb2.FileDescriptorProto) -> Any:
+        pool = descriptor_pool.DescriptorPool()
+        pool.Add(descriptor)
+        return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{typed.package}.MPrediction"))
+
+    new, old = prediction(file), prediction(former)
+    data = new(version="1.0.0", score=0.5, prediction_id="id").SerializeToString()
+    parsed = old.FromString(data)
+    assert (parsed.version, parsed.score) == ("1.0.0", 0.5)
+    # Proxies that know the old schema hand the field on.
+    assert new.FromString(parsed.SerializeToString()).prediction_id == "id"
+    assert not new.FromString(old(version="1.0.0").SerializeToString()).HasField("prediction_id")
 
 
 def test_a_number_that_stands_twice_is_refused() -> None:

@@ -18,7 +18,8 @@ The rules:
   The schema has a field's name where it is not the plain name: the name with "_" for
   each letter that is not ASCII. Earlier bundles have plain names only.
 - In the prediction, field 1 is the version that answered and field 2 the row's
-  error; outputs begin at 3.
+  error; outputs begin at 3. The id of the record has the largest number that a field
+  may have, so that outputs never meet it. It gives way to an output with its name.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ PREDICT, PREDICT_BATCH, PREDICT_STREAM = "Predict", "PredictBatch", "PredictStre
 FIRST_FEATURE, FIRST_OUTPUT = 1, 3
 # The names of fields of every prediction, which no output's field may have.
 OWN_FIELDS = ("version", "error")
+# The field with the id of the prediction's record, and its name where an output is called so.
+PREDICTION_ID, PREDICTION_ID_NUMBER = "prediction_id", (1 << 29) - 1
+_LONG_PREDICTION_ID = "scorewire_prediction_id"
 _RESERVED_BY_PROTOBUF = range(19_000, 20_000)
 _MAX_IDENTIFIER = 1_000
 _FIELD_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_]{{0,{2 * _MAX_IDENTIFIER}}}")
@@ -80,8 +84,9 @@ class Message:
 class TypedSchema:
     """The typed service of one major version of a model, as one of its versions defines it.
 
-    `features` and `outputs` are the fields in schema order. `former_package` is the
-    name of the package in earlier releases.
+    `features` and `outputs` are the fields in schema order. `prediction_id` is the field
+    with the id of the prediction's record. `former_package` is the name of the package
+    in earlier releases.
     """
 
     package: str
@@ -90,6 +95,7 @@ class TypedSchema:
     comment: str
     features: tuple[Field, ...]
     outputs: tuple[Field, ...]
+    prediction_id: Field
     messages: tuple[Message, ...]
 
     @property
@@ -188,7 +194,7 @@ def typed_schema(model: str, version: str, schema: schema_pb2.Schema, descriptio
     feature_numbers = _numbers(schema.features, FIRST_FEATURE)
     output_numbers = _numbers(schema.outputs, FIRST_OUTPUT)
     _check_numbers(feature_numbers, schema.reserved_features, FIRST_FEATURE)
-    _check_numbers(output_numbers, schema.reserved_outputs, FIRST_OUTPUT)
+    _check_numbers([*output_numbers, PREDICTION_ID_NUMBER], schema.reserved_outputs, FIRST_OUTPUT)
     feature_names = _names(schema.features, feature_numbers, schema.reserved_features.names)
     output_names = _names(schema.outputs, output_numbers, [*schema.reserved_outputs.names, *OWN_FIELDS])
     features = tuple(
@@ -212,6 +218,13 @@ def typed_schema(model: str, version: str, schema: schema_pb2.Schema, descriptio
         )
         for each, name, number in zip(schema.outputs, output_names, output_numbers, strict=True)
     )
+    prediction_id = Field(
+        _prediction_id_name([*output_names, *schema.reserved_outputs.names]),
+        PREDICTION_ID_NUMBER,
+        _STRING,
+        optional=True,
+        comment="The id of the prediction's record; unset where the server keeps none.",
+    )
     return TypedSchema(
         package=package_of(model, major),
         former_package=former_package_of(model, major),
@@ -219,7 +232,8 @@ def typed_schema(model: str, version: str, schema: schema_pb2.Schema, descriptio
         comment=f"Model {model}, version {version}. {description}".strip(),
         features=features,
         outputs=outputs,
-        messages=tuple(_messages(stem, features, outputs, schema)),
+        prediction_id=prediction_id,
+        messages=tuple(_messages(stem, features, (*outputs, prediction_id), schema)),
     )
 
 
@@ -273,8 +287,15 @@ def _names(named: Named, numbers: list[int], taken: Iterable[str]) -> list[str]:
     return [names[number] for number in numbers]
 
 
+def _prediction_id_name(taken: Iterable[str]) -> str:
+    used = {fold(name) for name in taken}
+    if fold(PREDICTION_ID) not in used:
+        return PREDICTION_ID
+    return distinct(_LONG_PREDICTION_ID, PREDICTION_ID_NUMBER, used)
+
+
 def _messages(
-    stem: str, features: tuple[Field, ...], outputs: tuple[Field, ...], schema: schema_pb2.Schema
+    stem: str, features: tuple[Field, ...], answered: tuple[Field, ...], schema: schema_pb2.Schema
 ) -> Iterator[Message]:
     none = schema_pb2.ReservedFields()
     version = Field("version", 1, _STRING, comment="The version that answered.")
@@ -290,7 +311,7 @@ def _messages(
     yield Message(
         f"{stem}Prediction",
         "What the model says of one row.",
-        (version, error, *outputs),
+        (version, error, *answered),
         schema.reserved_outputs,
     )
     yield Message(

@@ -24,6 +24,8 @@ _MASK = (1 << 64) - 1
 _LN_2 = 0.6931471805599453
 # Terms of the series of artanh; at 1/3 the next term is below the last bit of a double.
 _TERMS = 17
+# The point of "scorewire.records": so a key's place in the sample does not depend on its side of a split.
+_RECORDS_SEED = 0xA7D8805E6036A25A
 
 
 def point_of(routing_key: str) -> int:
@@ -34,6 +36,14 @@ def point_of(routing_key: str) -> int:
 def seed_of(model: str, version: str) -> int:
     """The 64-bit seed of a version, which is mixed into every point."""
     return _digest(f"{model}/{version}".encode())
+
+
+def samples(routing_key: str, share: float) -> bool:
+    """Whether the predictions of a routing key are among the share of keys whose predictions are recorded.
+
+    A key that is in a share is in every larger share.
+    """
+    return share >= 1.0 or _unit(_mix(point_of(routing_key) ^ _RECORDS_SEED)) < share
 
 
 def pick(point: int, targets: Sequence[tuple[int, int]]) -> int:

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from scipy import stats
 
-from scorewire_server.engine.split import _minus_ln, pick, point_of, seed_of
+from scorewire_server.engine.split import _RECORDS_SEED, _minus_ln, pick, point_of, samples, seed_of
 
 
 def _targets(**weights: int) -> list[tuple[int, int]]:
@@ -21,6 +21,18 @@ def test_the_same_key_gets_the_same_version_everywhere() -> None:
     targets = [(seed_of("repurchase", version), weight) for version, weight in (("1.0.0", 90), ("1.1.0", 10))]
     found = "".join(str(pick(point_of(f"key-{i}"), targets)) for i in range(64))
     assert found == "1000000000000000000000001000000001000001000100001000000000000101"
+
+
+def test_the_same_keys_are_recorded_everywhere() -> None:
+    # The same keys as in the tests of routing/split.rs.
+    assert point_of("scorewire.records") == _RECORDS_SEED
+
+    def kept(share: float) -> str:
+        return "".join(str(int(samples(f"key-{i}", share))) for i in range(64))
+
+    assert kept(0.1) == "1000100000000001000010000000000000001000010000000000100000000000"
+    assert kept(0.5) == "1101100000101101010110000001001111001000110101011101100101011000"
+    assert (kept(0.0), kept(1.0)) == ("0" * 64, "1" * 64)
 
 
 @pytest.mark.parametrize("weights", [(90, 10), (1, 1, 1), (5, 3, 2, 990)])

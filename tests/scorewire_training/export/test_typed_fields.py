@@ -54,6 +54,23 @@ def test_new_fields_are_not_called_what_generated_code_calls_its_members() -> No
         assert [field.name for field in typed_schema("m", "1.1.0", schema).features] == names
 
 
+def test_a_new_output_leaves_its_name_to_the_id_of_the_record() -> None:
+    first = schema_of("a", outputs=("y",))
+    assign_fields(first, None)
+    second = schema_of("a", outputs=("y", "prediction_id"))
+    assign_fields(second, first, before="1.0.0")
+    for schema, outputs in ((first, ["y"]), (second, ["y", "prediction_id_4"])):
+        typed = typed_schema("m", "1.0.0", schema)
+        assert [field.name for field in typed.outputs] == outputs
+        assert typed.prediction_id.name == "prediction_id"
+    # An output of an earlier release keeps its name.
+    former = schema_of("a", outputs=("prediction_id",))
+    third = schema_of("a", outputs=("prediction_id",))
+    assign_fields(third, former, before="1.0.0")
+    typed = typed_schema("m", "1.1.0", third)
+    assert (typed.outputs[0].name, typed.prediction_id.name) == ("prediction_id", "scorewire_prediction_id")
+
+
 def test_a_name_stays_when_the_one_that_it_made_way_for_goes() -> None:
     first = schema_of("a b", "a_b")
     assign_fields(first, None)

@@ -17,6 +17,7 @@ from scorewire_contract.typed import (
     FIRST_FEATURE,
     FIRST_OUTPUT,
     OWN_FIELDS,
+    PREDICTION_ID,
     Field,
     Named,
     distinct,
@@ -92,7 +93,8 @@ def assign_fields(
         taken = {number for other in others for number in _sides(other)[side][1].numbers}
         _number(new, known, elsewhere, {*range(first), *gone.numbers}, taken)
         reserved.CopyFrom(_reserve(new, former, fields[side], gone))
-        taken_names = {*reserved.names, *(OWN_FIELDS if side else ())}
+        # The id of the record keeps its name, so that clients of earlier versions find it.
+        taken_names = {*reserved.names, *((*OWN_FIELDS, PREDICTION_ID) if side else ())}
         names.append(_names(new, known, elsewhere, taken_names))
     # A schema that readers name by themselves in the same way needs no names, and is readable for releases
     # that know none.

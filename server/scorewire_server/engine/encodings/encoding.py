@@ -105,12 +105,14 @@ class Answer(NamedTuple):
         row_count: rows of the request.
         scores: the outputs and the errors of these rows.
         server_ns: nanoseconds from the decoded request to the scores.
+        prediction_id: the id of the record; "" for a prediction that is not recorded.
     """
 
     version: EncodedVersion
     row_count: int
     scores: Scores
     server_ns: int
+    prediction_id: str = ""
 
 
 class CallFails:

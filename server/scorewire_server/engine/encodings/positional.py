@@ -101,7 +101,7 @@ def _correlation_id(call: DecodedCall | None) -> int:
 
 
 def _fill(response: packed_pb2.PackedPredictResponse, answer: Answer) -> None:
-    version, row_count, scores, server_ns = answer
+    version, row_count, scores, server_ns, prediction_id = answer
     response.model = version.model
     response.version = version.version
     response.row_count = row_count
@@ -114,6 +114,7 @@ def _fill(response: packed_pb2.PackedPredictResponse, answer: Answer) -> None:
         response.errors.add(row=error.row, reason=error.reason, feature=error.feature, message=error.message)
     response.server_time_us = server_ns // 1000
     response.model_time_us = scores.model_ns // 1000
+    response.prediction_id = prediction_id
 
 
 def _parse(data: bytes, kind: type[_Twin]) -> _Twin:

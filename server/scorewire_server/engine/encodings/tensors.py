@@ -17,7 +17,7 @@ from scorewire_server.engine.encodings.encoding import (
 )
 from scorewire_server.errors import MalformedMessageError, to_status
 
-ROUTING_KEY_PARAMETER = "routing_key"
+ROUTING_KEY_PARAMETER, PREDICTION_ID_PARAMETER = "routing_key", "prediction_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,5 +78,7 @@ def _response(call: DecodedCall, answer: Answer) -> pb.ModelInferResponse:
     response = pb.ModelInferResponse(
         model_name=version.model, model_version=version.version, id=call.message.id
     )
+    if answer.prediction_id:
+        response.parameters[PREDICTION_ID_PARAMETER].string_param = answer.prediction_id
     version.tensors.write(call.message, response, answer.scores)
     return response

@@ -55,7 +55,7 @@ class TypedEncoding(CallFails):
         """Write the prediction of the row."""
         if answer.scores.errors:
             raise answer.version.typed.refusal(answer.scores.errors[0])
-        return answer.version.typed.write_prediction(answer.scores)
+        return answer.version.typed.write_prediction(answer.scores, answer.prediction_id)
 
 
 class TypedStreamEncoding(TypedEncoding):
@@ -65,7 +65,7 @@ class TypedStreamEncoding(TypedEncoding):
 
     def encode(self, call: DecodedCall, answer: Answer) -> bytes:  # noqa: ARG002 - as above
         """Write the prediction of the row, or its error."""
-        return answer.version.typed.write_prediction(answer.scores)
+        return answer.version.typed.write_prediction(answer.scores, answer.prediction_id)
 
 
 class TypedBatchEncoding(TypedEncoding):
@@ -79,7 +79,7 @@ class TypedBatchEncoding(TypedEncoding):
 
     def encode(self, call: DecodedCall, answer: Answer) -> bytes:  # noqa: ARG002 - as above
         """Write the predictions of all rows."""
-        return answer.version.typed.write_predictions(answer.row_count, answer.scores)
+        return answer.version.typed.write_predictions(answer.row_count, answer.scores, answer.prediction_id)
 
 
 def read_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[str, str]:

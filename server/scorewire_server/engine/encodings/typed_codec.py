@@ -80,18 +80,18 @@ class TypedCodec:
             return count, np.empty(0), []
         return self._read(_parse(self._rows, data).rows)
 
-    def write_prediction(self, scores: Scores) -> bytes:
-        """The prediction of the only row, or its error."""
+    def write_prediction(self, scores: Scores, prediction_id: str) -> bytes:
+        """The prediction of the only row, or its error; with the id of the record, unless that is ""."""
         prediction = self._prediction()
-        self._fill(prediction, scores, 0, scores.errors[0] if scores.errors else None)
+        self._fill(prediction, scores, 0, scores.errors[0] if scores.errors else None, prediction_id)
         return bytes(prediction.SerializeToString())
 
-    def write_predictions(self, row_count: int, scores: Scores) -> bytes:
-        """The predictions of all rows, or their errors."""
+    def write_predictions(self, row_count: int, scores: Scores, prediction_id: str) -> bytes:
+        """The predictions of all rows, or their errors; each with the id of the record, unless that is ""."""
         predictions = self._predictions()
         errors = {error.row: error for error in scores.errors}
         for row in range(row_count):
-            self._fill(predictions.predictions.add(), scores, row, errors.get(row))
+            self._fill(predictions.predictions.add(), scores, row, errors.get(row), prediction_id)
         return bytes(predictions.SerializeToString())
 
     def error(self, error: RowError) -> Any:
@@ -126,8 +126,12 @@ class TypedCodec:
             texts += row_texts
         return len(rows), numbers.ravel(), texts
 
-    def _fill(self, prediction: Any, scores: Scores, row: int, error: RowError | None) -> None:
+    def _fill(
+        self, prediction: Any, scores: Scores, row: int, error: RowError | None, prediction_id: str
+    ) -> None:
         prediction.version = self._version
+        if prediction_id:
+            setattr(prediction, self.schema.prediction_id.name, prediction_id)
         if error is not None:
             prediction.error.CopyFrom(self.error(error))
             return
