@@ -22,6 +22,7 @@ PACKAGES = {
     "scorewire_server": ROOT / "server/scorewire_server",
     "scorewire": ROOT / "clients/python/scorewire",
     "scorewire_loadtest": ROOT / "clients/loadtest/scorewire_loadtest",
+    "scorewire_records": ROOT / "clients/records/scorewire_records",
 }
 # Package: which of our packages it may import besides itself.
 ARROWS = {
@@ -30,6 +31,7 @@ ARROWS = {
     "scorewire_server": {"scorewire_proto", "scorewire_contract"},
     "scorewire": {"scorewire_proto", "scorewire_contract"},
     "scorewire_loadtest": {"scorewire_proto", "scorewire_contract", "scorewire"},
+    "scorewire_records": {"scorewire_proto", "scorewire_contract"},
 }
 # Package: its modules and sub-packages, from the top to the bottom.
 LAYERS: dict[str, Layers] = {
@@ -105,6 +107,13 @@ LAYERS: dict[str, Layers] = {
         ("calls", "meter"),
         ("rows", "pacing", "target", "timer"),
         ("quantities",),
+    ),
+    "scorewire_records": (
+        ("__init__",),
+        ("shipper",),
+        ("spool_folder", "walk"),
+        ("start_state", "store", "tables"),
+        ("durable",),
     ),
 }
 OURS = set(PACKAGES) | {"scorewire_proto"}

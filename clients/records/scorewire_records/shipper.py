@@ -1,0 +1,213 @@
+"""Moves the records of all starts from the spool to a store, the earliest start first.
+
+The order of steps makes a crash harmless at any point: rows are on the disk of the
+store before the state of the start says so, and the state says so before a segment is
+removed. A store of whole segments gets a segment again whose state was not written,
+and makes the same files of it; any other store knows its position itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from uuid import UUID
+
+from scorewire_contract.records.segments import spool_folder, starts
+from scorewire_records import durable
+from scorewire_records.spool_folder import StartFolder, is_closed, strangers
+from scorewire_records.start_state import StartState, StartStates, restarted
+from scorewire_records.store import SourceRows, Store, StoreError
+from scorewire_records.walk import NewerFormatError, Walk
+
+# A store that takes any blocks gets about so many bytes at once.
+_BATCH_BYTES = 8 << 20
+_EXPIRE_EVERY = timedelta(hours=1)
+# So many unknown files are named.
+_NAMED = 3
+
+
+class Shipper:
+    """Moves records. One thread calls it; others may call `positions` and read `problems`.
+
+    Args:
+        records: the folder of records.
+        store: where the records go.
+        states: the states of the starts in this folder.
+        stop: when this is set, `ship` returns soon, between two transactions.
+    """
+
+    def __init__(self, records: Path, store: Store, states: StartStates, stop: Event) -> None:
+        self._records, self._spool = records, spool_folder(records)
+        self._store = store
+        self._states = states
+        self._stop = stop
+        self._walks: dict[UUID, Walk] = {}
+        # The number of the first block that the store does not have, of starts for which it was asked.
+        self._stored: dict[UUID, int] = {}
+        self._expired_at: datetime | None = None
+        # What is wrong now, by what it concerns.
+        self.problems: dict[str, str] = {}
+
+    def ship(self) -> bool:
+        """Store what is there; return whether anything was stored or removed.
+
+        A start that cannot be read does not stop the others. A store that cannot be used ends the pass.
+        """
+        problems: dict[str, str] = {}
+        moved = False
+        try:
+            if unknown := strangers(self._records):
+                problems["spool"] = self._unknown(unknown)
+            for start in starts(self._spool):
+                if not self._stop.is_set():
+                    moved |= self._ship_start(start, problems)
+            self._expire(datetime.now(UTC))
+        except StoreError as error:
+            self._stored.clear()
+            problems["store"] = f"records cannot be stored: {error}"
+        except OSError as error:
+            problems["spool"] = f"the spool cannot be read: {_reason(error)}"
+        self.problems = problems | self._states.problems
+        return moved
+
+    def _ship_start(self, start: UUID, problems: dict[str, str]) -> bool:
+        folder = StartFolder(self._spool, start)
+        moved = False
+        try:
+            # Asked first, so that all that the server wrote is seen below.
+            gone = folder.server_is_gone(was_seen=self._states.get(start) is not None)
+            moved = self._ship_segments(folder, start, gone=gone)
+            if unknown := folder.strangers():
+                problems[str(start)] = self._unknown(unknown)
+            elif gone and not folder.segments():
+                self._keep(start, gone=True)
+                folder.remove()
+                del self._walks[start]
+                moved = True
+        except NewerFormatError as error:
+            problems[str(start)] = f"start {start} waits: {error}"
+        except OSError as error:
+            problems[str(start)] = f"start {start} waits: {_reason(error)}"
+        state = self._states.get(start)
+        if state is not None and state.missing > 0:
+            problems[f"missing {start}"] = (
+                f"the store lacks {state.missing} rows of start {start} that it had confirmed: "
+                "was it restored from an older backup?"
+            )
+        return moved
+
+    def _ship_segments(self, folder: StartFolder, start: UUID, *, gone: bool) -> bool:
+        segments = folder.segments()
+        walk = self._walk(start, segments[0][0] if segments else 0)
+        # A crash came between their end and their removal.
+        durable.remove(path for number, path in segments if number < walk.state.segment)
+        segments = [each for each in segments if each[0] >= walk.state.segment]
+        moved = False
+        for number, path in segments:
+            is_last = number == segments[-1][0]
+            growing = is_last and not gone and not is_closed(path)
+            if self._stop.is_set() or (growing and self._store.whole_segments):
+                break
+            self._go_to(start, number)
+            moved |= self._ship_segment(start, path, growing=growing)
+            if growing or self._stop.is_set():
+                break
+            walk = self._walks[start].copy()
+            if is_last and gone:
+                walk.end()
+            walk.next_segment(number)
+            self._walks[start] = walk
+            self._keep(start)
+            durable.remove([path])
+        return moved
+
+    def _ship_segment(self, start: UUID, path: Path, *, growing: bool) -> bool:
+        """Store the rest of a segment, and move the walk behind what is stored; whether it has moved."""
+        begin = self._walks[start]
+        walk = begin.copy()
+        if self._store.whole_segments:
+            self._store.store(start, walk.state.segment, walk.read(path, growing=growing))
+            self._walks[start] = walk
+            return True
+        for batch in self._batches(walk, path, growing=growing):
+            self._store.store(start, walk.state.segment, batch)
+            self._stored[start] = batch[-1].number + 1
+            self._walks[start] = walk.copy()
+            if self._stop.is_set():
+                return True
+        self._walks[start] = walk
+        return walk.offset > begin.offset
+
+    def _batches(self, walk: Walk, path: Path, *, growing: bool) -> Iterator[list[SourceRows]]:
+        """The blocks of rows that are not stored yet, in lists of about `_BATCH_BYTES`."""
+        batch: list[SourceRows] = []
+        begin = walk.offset
+        for rows in walk.read(path, growing=growing):
+            if rows.number >= self._position(walk.state.start):
+                batch.append(rows)
+            if batch and walk.offset - begin >= _BATCH_BYTES:
+                yield batch
+                batch, begin = [], walk.offset
+        if batch:
+            yield batch
+
+    def _position(self, start: UUID) -> int:
+        if start not in self._stored:
+            self._stored[start] = self._store.position(start)
+        return self._stored[start]
+
+    def _walk(self, start: UUID, first_segment: int) -> Walk:
+        if start not in self._walks:
+            state = self._states.get(start) or restarted(start, first_segment)
+            self._walks[start] = Walk(self._spool, self._counted(state))
+        return self._walks[start]
+
+    def _go_to(self, start: UUID, segment: int) -> None:
+        """Leave out segments that someone has removed; the next header tells what was in them."""
+        walk = self._walks[start]
+        if walk.state.segment != segment:
+            walk.state = replace(walk.state, segment=segment)
+
+    def _keep(self, start: UUID, *, gone: bool = False) -> None:
+        """Write the state of a start that is at the begin of a segment."""
+        walk = self._walks[start]
+        state = replace(walk.state, gone=True, sources={}) if gone else walk.state
+        walk.state = self._counted(state)
+        self._states.put(walk.state)
+
+    def _counted(self, state: StartState) -> StartState:
+        """The state with the rows that the store has now."""
+        totals = self._store.totals(state.start)
+        if totals is None:
+            return replace(state, stored=state.shipped - state.expired)
+        return replace(state, stored=totals.stored - totals.expired, expired=totals.expired)
+
+    def _expire(self, now: datetime) -> None:
+        if self._expired_at is not None and now - self._expired_at < _EXPIRE_EVERY:
+            return
+        for start in self._store.expire(now):
+            if start in self._walks:
+                walk, kept = self._walks[start], self._states.get(start)
+                if kept is not None:
+                    walk.state = replace(walk.state, expired=kept.expired, expiring=kept.expiring)
+                walk.state = self._counted(walk.state)
+            elif (state := self._states.get(start)) is not None:
+                self._states.put(self._counted(state))
+        self._expired_at = now
+
+    def positions(self) -> dict[UUID, StartState]:
+        """The state of each start in the spool, behind what is stored."""
+        return {start: walk.state for start, walk in list(self._walks.items())}
+
+    def _unknown(self, paths: list[Path]) -> str:
+        names = ", ".join(str(path.relative_to(self._records)) for path in paths[:_NAMED])
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        return f"files that do not belong in the spool are left alone: {names}{more}; move them away"
+
+
+def _reason(error: OSError) -> str:
+    named = f"{error.filename}: " if error.filename else ""
+    return f"{named}{error.strerror or error}"
