@@ -10,8 +10,9 @@ SOURCES := requirements/system.py proto/generate.py proto/generate_unicode.py pr
 MANIFESTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
 CARGO := $(shell command -v cargo)
+# The crates that become wheels; server/native/spool is a part of the engine's.
 CRATES := clients/loadtest/native server/native
-RUST := $(shell find $(CRATES) -name '*.rs' -not -path '*/target/*') $(CRATES:%=%/Cargo.toml) \
+RUST := $(shell find $(CRATES) -name '*.rs' -not -path '*/target/*') $(CRATES:%=%/Cargo.toml) server/native/spool/Cargo.toml \
     $(CRATES:%=%/pyproject.toml) $(CRATES:%=%/README.md) Cargo.toml Cargo.lock .cargo/config.toml
 # Paths of this machine do not get into the wheels.
 REMAP := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
@@ -123,7 +124,7 @@ rust: ## check the native crates: style, lint, tests
 ifneq ($(CARGO),)
 	cargo fmt --all --check
 	cargo clippy --quiet --locked --workspace --all-targets -- --deny warnings
-	cargo test --quiet --locked --workspace --lib --no-default-features
+	cargo test --quiet --locked --workspace --lib --tests --no-default-features
 else
 	@echo "No cargo here, so the native crates are not checked."
 endif
@@ -133,7 +134,7 @@ sanitize: ## run the crates' tests under AddressSanitizer
 ifneq ($(CARGO),)
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CFLAGS="-fsanitize=address -fno-omit-frame-pointer" \
 	    CARGO_TARGET_DIR=target/sanitize cargo test --quiet --locked --workspace --target $$(rustc -vV | sed -n 's/^host: //p') \
-	    --lib --no-default-features
+	    --lib --tests --no-default-features
 else
 	@echo "No cargo here, so the native crates are not checked."
 endif

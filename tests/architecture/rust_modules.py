@@ -180,7 +180,10 @@ def _public(text: str) -> Iterator[str]:
         between = text[end : match.start()]
         depth += between.count("{") - between.count("}")
         end = match.start()
-        if not depth:
+        if not depth and match["kind"] == "use":
+            tree = text[match.start("name") : text.index(";", end)]
+            yield from ("::".join(path) for path in _expanded(tree))
+        elif not depth:
             yield match["name"]
 
 

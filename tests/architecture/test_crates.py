@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = {"scorewire_native", "scorewire_loadtest_native"}
+EXTENSIONS = {"scorewire_native", "scorewire_loadtest_native"}
+OURS = {*EXTENSIONS, "scorewire_spool"}
 # Each crate must be available under at least one of these licences.
 PERMISSIVE = {
     *("0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0"),
@@ -42,7 +43,7 @@ def test_every_crate_has_a_permissive_licence_and_comes_from_the_registry() -> N
             assert ways & PERMISSIVE, f"{package['name']}: {package['license']}"
 
 
-@pytest.mark.parametrize("name", sorted(OURS))
+@pytest.mark.parametrize("name", sorted(EXTENSIONS))
 def test_no_check_of_nghttp2s_makers_can_end_the_process(name: str) -> None:
     spec = find_spec(name)
     if spec is None:

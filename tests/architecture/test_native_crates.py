@@ -81,11 +81,48 @@ GENERATOR = Crate(
     # These call nghttp2.
     unsafe=frozenset({"http2.callbacks", "http2.session"}),
 )
+SPOOL = Crate(
+    path=ENGINE.path / "spool",
+    sources=("src", "tests", "examples"),
+    files=15,
+    layers=(
+        ("recorder",),
+        ("spool",),
+        ("shared", "segment", "space", "reader"),
+        ("columns", "lane"),
+        ("ring", "record", "source", "ledger", "block", "clock"),
+        ("little_endian",),
+    ),
+    # What the engine uses, and what reads segments.
+    public=frozenset(
+        {
+            *("block", "ledger", "reader"),
+            *("block.Header", "block.kind"),
+            *("lane.Lane", "lane.Recording", "lane::Lane", "lane::Recording"),
+            *(
+                "ledger.Count",
+                "ledger.WriterLedger",
+                "ledger.decode",
+                "ledger::Count",
+                "ledger::WriterLedger",
+            ),
+            *("reader.Piece", "reader.read_segment", "reader.sections", "reader.texts"),
+            *("record.Filler", "record.Head", "record.Sizes"),
+            *("record::Filler", "record::Head", "record::Sizes"),
+            *("recorder.Counts", "recorder.Options", "recorder.Recorder"),
+            *("recorder::Counts", "recorder::Options", "recorder::Recorder"),
+            *("source.Output", "source.Source", "source.Treatment"),
+            *("source::Output", "source::Source", "source::Treatment"),
+        }
+    ),
+    # Two threads share the memory of a ring.
+    unsafe=frozenset({"lane", "ring"}),
+)
 # The only layer below the engine's transport that it may use, because it knows nothing of models.
 BELOW_TRANSPORT = {"protocol"}
 
 
-@pytest.fixture(scope="module", params=[ENGINE, GENERATOR], ids=["engine", "generator"])
+@pytest.fixture(scope="module", params=[ENGINE, GENERATOR, SPOOL], ids=["engine", "generator", "spool"])
 def crate(request: pytest.FixtureRequest) -> Crate:
     of_test: Crate = request.param
     return of_test

@@ -1,0 +1,311 @@
+//! Writes blocks to segments.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, IoSlice, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::block::{HEADER_BYTES, Header, MAX_BODY_BYTES, kind};
+use crate::clock::timestamp;
+use crate::source::Source;
+
+/// What the start block of each segment says, and where segments are.
+pub(crate) struct Start {
+    /// The folder of the spools of all starts.
+    pub spool: PathBuf,
+    pub uuid: [u8; 16],
+    pub server: String,
+    pub engine: String,
+    pub writers: usize,
+}
+
+impl Start {
+    /// The folder of this start.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.spool.join(uuid_text(&self.uuid))
+    }
+
+    fn description(&self, segment: u64) -> Vec<u8> {
+        format!(
+            r#"{{"format": {}, "start": "{}", "segment": {segment}, "created": "{}", "server": {}, "engine": {}, "writers": {}}}"#,
+            crate::block::FORMAT,
+            uuid_text(&self.uuid),
+            timestamp(),
+            json_text(&self.server),
+            json_text(&self.engine),
+            self.writers,
+        )
+        .into_bytes()
+    }
+}
+
+fn uuid_text(uuid: &[u8; 16]) -> String {
+    let digits: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+    parts.join("-")
+}
+
+fn json_text(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            control if control < ' ' => quoted.push_str(&format!("\\u{:04x}", u32::from(control))),
+            _ => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// What the header of a block of rows says, beside what the writer knows.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct RowsHeader {
+    pub predictions: u32,
+    pub rows: u32,
+    pub first_sequence: u64,
+}
+
+/// A segment that is open.
+struct Segment {
+    file: File,
+    path: PathBuf,
+    /// What of the file is whole blocks.
+    bytes: u64,
+    opened: Instant,
+    /// Whether it has more than its start block.
+    used: bool,
+    /// The sources that it describes.
+    described: HashSet<u32>,
+}
+
+/// Appends blocks to segments, one open segment at a time.
+pub(crate) struct SegmentWriter {
+    start: Start,
+    segment_bytes: u64,
+    segment_time: Duration,
+    open: Option<Segment>,
+    /// Holds the lock of the start's folder.
+    lock: Option<File>,
+    next_segment: u64,
+    next_block: u64,
+    predictions: u64,
+    rows: u64,
+    /// Bytes written since `take_written`.
+    written: u64,
+}
+
+impl SegmentWriter {
+    pub(crate) fn new(start: Start, segment_bytes: u64, segment_time: Duration) -> Self {
+        Self {
+            start,
+            segment_bytes,
+            segment_time,
+            open: None,
+            lock: None,
+            next_segment: 0,
+            next_block: 0,
+            predictions: 0,
+            rows: 0,
+            written: 0,
+        }
+    }
+
+    /// The bytes that were written since the last call.
+    pub(crate) fn take_written(&mut self) -> u64 {
+        std::mem::take(&mut self.written)
+    }
+
+    /// Opens a segment if none is open, after making the folder.
+    ///
+    /// # Errors
+    /// `io::Error`: the folder or the segment cannot be made or written.
+    pub(crate) fn ensure_open(&mut self) -> io::Result<()> {
+        if self.open.is_some() {
+            return Ok(());
+        }
+        let folder = self.start.folder();
+        self.ensure_folder(&folder)?;
+        let number = self.next_segment;
+        let path = folder.join(format!("{number:08}.segment"));
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o640).open(&path);
+        // Never tried again: the file may be there, with a part of a block.
+        self.next_segment += 1;
+        let (bytes, opened, used, described) = (0, Instant::now(), false, HashSet::new());
+        self.open = Some(Segment { file: file?, path, bytes, opened, used, described });
+        let body = self.start.description(number);
+        self.append(Header { kind: kind::START, ..Header::default() }, &[&padded(body)])
+    }
+
+    /// Makes the folder of the start, and locks it. Others see the folder only with the lock held.
+    fn ensure_folder(&mut self, folder: &Path) -> io::Result<()> {
+        if self.lock.is_some() && folder.join("lock").exists() {
+            return Ok(());
+        }
+        let mut private = DirBuilder::new();
+        private.recursive(true).mode(0o750).create(&self.start.spool)?;
+        let mut fresh = folder.to_path_buf();
+        if !folder.exists() {
+            fresh.set_file_name(format!(".{}", uuid_text(&self.start.uuid)));
+            private.create(&fresh)?;
+        }
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .open(fresh.join("lock"))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        if fresh != folder {
+            fs::rename(&fresh, folder)?;
+        }
+        self.lock = Some(lock);
+        Ok(())
+    }
+
+    /// Fails if the open segment is not where it was any more. Writing it would not fail.
+    ///
+    /// # Errors
+    /// `io::Error`: the segment was removed or replaced.
+    pub(crate) fn check(&mut self) -> io::Result<()> {
+        let Some(segment) = &self.open else { return Ok(()) };
+        let same = fs::metadata(&segment.path).and_then(|there| {
+            let ours = segment.file.metadata()?;
+            Ok(there.dev() == ours.dev() && there.ino() == ours.ino())
+        });
+        let problem = match same {
+            Ok(true) => return Ok(()),
+            Ok(false) => io::Error::other("the segment was replaced by another file"),
+            Err(error) => error,
+        };
+        self.abandon();
+        Err(problem)
+    }
+
+    /// Writes a block of rows, after the description of their source.
+    ///
+    /// # Errors
+    /// `io::Error`: the block is not written. The segment is abandoned at its last whole block.
+    pub(crate) fn rows(&mut self, source: &Source, about: RowsHeader, body: &[&[u8]]) -> io::Result<()> {
+        self.ensure_open()?;
+        if self.open.as_ref().is_some_and(|segment| !segment.described.contains(&source.number)) {
+            let header = Header { kind: kind::SOURCE, ..Header::default() };
+            self.append(header, &[&padded(source.description.clone())])?;
+        }
+        let header = Header {
+            kind: kind::ROWS,
+            source: source.number,
+            predictions: about.predictions,
+            rows: about.rows,
+            first_sequence: about.first_sequence,
+            fingerprint: source.fingerprint,
+            ..Header::default()
+        };
+        self.append(header, body)?;
+        if let Some(segment) = &mut self.open {
+            segment.described.insert(source.number);
+        }
+        Ok(())
+    }
+
+    /// Writes a block with a ledger.
+    ///
+    /// # Errors
+    /// `io::Error`: the block is not written. The segment is abandoned at its last whole block.
+    pub(crate) fn ledger(&mut self, body: &[u8]) -> io::Result<()> {
+        self.ensure_open()?;
+        self.append(Header { kind: kind::LEDGER, ..Header::default() }, &[body])
+    }
+
+    /// Whether the open segment is so large or old that it is to be closed.
+    pub(crate) fn is_due(&self) -> bool {
+        self.open.as_ref().is_some_and(|segment| {
+            segment.used
+                && (segment.bytes >= self.segment_bytes || segment.opened.elapsed() >= self.segment_time)
+        })
+    }
+
+    /// Whether a segment with more than its start block is open.
+    pub(crate) fn is_used(&self) -> bool {
+        self.open.as_ref().is_some_and(|segment| segment.used)
+    }
+
+    /// Closes the open segment with an end block. `last`: the server stops in order.
+    ///
+    /// # Errors
+    /// `io::Error`: the block is not written. The segment is abandoned at its last whole block.
+    pub(crate) fn close(&mut self, last: bool) -> io::Result<()> {
+        if last {
+            self.ensure_open()?;
+        }
+        if self.open.is_some() {
+            self.append(Header { kind: kind::END, source: u32::from(last), ..Header::default() }, &[])?;
+        }
+        self.open = None;
+        Ok(())
+    }
+
+    /// Appends a block, or abandons the segment.
+    fn append(&mut self, mut header: Header, body: &[&[u8]]) -> io::Result<()> {
+        let length: usize = body.iter().map(|piece| piece.len()).sum();
+        if length > MAX_BODY_BYTES {
+            return Err(io::Error::other("a block has more than 64 MiB"));
+        }
+        debug_assert!(length % 8 == 0);
+        header.body_bytes = length as u32;
+        header.body_crc = body.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
+        header.start = self.start.uuid;
+        header.number = self.next_block;
+        header.predictions_before = self.predictions;
+        header.rows_before = self.rows;
+        let Some(segment) = &mut self.open else {
+            return Err(io::Error::other("no segment is open"));
+        };
+        if let Err(error) = write_all(&mut segment.file, &header.encode(), body) {
+            self.abandon();
+            return Err(error);
+        }
+        let bytes = (HEADER_BYTES + length) as u64;
+        segment.bytes += bytes;
+        segment.used |= header.kind != kind::START;
+        self.written += bytes;
+        self.next_block += 1;
+        self.predictions += u64::from(header.predictions);
+        self.rows += u64::from(header.rows);
+        Ok(())
+    }
+
+    /// Cuts a part of a block off. If that fails too, readers find a torn tail.
+    fn abandon(&mut self) {
+        if let Some(segment) = self.open.take() {
+            let _ = segment.file.set_len(segment.bytes);
+        }
+    }
+}
+
+/// JSON, padded with spaces.
+fn padded(mut json: Vec<u8>) -> Vec<u8> {
+    json.resize(json.len().next_multiple_of(8), b' ');
+    json
+}
+
+/// Writes a header and a body with as few calls as the system needs.
+fn write_all(file: &mut File, header: &[u8], body: &[&[u8]]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(1 + body.len());
+    slices.push(IoSlice::new(header));
+    slices.extend(body.iter().map(|piece| IoSlice::new(piece)));
+    let mut rest = slices.as_mut_slice();
+    while !rest.is_empty() {
+        match file.write_vectored(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

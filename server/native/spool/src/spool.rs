@@ -1,0 +1,344 @@
+//! The thread that empties the rings and writes the spool.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::clock::Clock;
+use crate::columns::{Columns, Shape};
+use crate::lane::Tally;
+use crate::ledger::{self, WriterLedger};
+use crate::record::Record;
+use crate::ring::Consumer;
+use crate::segment::{RowsHeader, SegmentWriter};
+use crate::shared::{Shared, SpoolCounts};
+use crate::space::Space;
+
+/// Blocks of rows have at most so many bytes, unless one record has more.
+const BLOCK_BYTES: usize = 1 << 20;
+/// All blocks that are being built have at most so many bytes together, and one record more.
+const BUFFER_BYTES: usize = 4 << 20;
+/// Rows are written when they have waited so long here. They wait as long in the rings at most.
+const MAX_WAIT: Duration = Duration::from_millis(20);
+/// The pause between two looks at the rings, with little and with much to do.
+const LONG_PAUSE: Duration = MAX_WAIT;
+const SHORT_PAUSE: Duration = Duration::from_millis(5);
+/// How often the disk is looked at, and tried again after a failure.
+const LOOK: Duration = Duration::from_secs(1);
+/// Memory is given back to the ring each time so many bytes were read.
+const RELEASE_BYTES: usize = 64 << 10;
+/// Columns that are kept to be used again.
+const POOLED: usize = 4;
+
+/// A block of rows that is being built.
+struct Building {
+    shape: Arc<Shape>,
+    columns: Columns,
+}
+
+/// How full the rings were.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Load {
+    Low,
+    High,
+    /// A ring is more than a quarter full.
+    Urgent,
+}
+
+/// What the spool's thread has.
+pub(crate) struct Spool {
+    shared: Arc<Shared>,
+    consumers: Vec<Consumer>,
+    started: Instant,
+    writer: SegmentWriter,
+    space: Space,
+    building: Vec<Building>,
+    /// Where in `building` each source is.
+    places: HashMap<u32, usize>,
+    pool: Vec<Columns>,
+    /// The bytes of all that is being built, and since when.
+    buffered: usize,
+    waiting_since: Option<Instant>,
+    /// Why nothing can be written; tried again with the next look.
+    broken: Option<String>,
+    /// A record that no source describes: an error of the program.
+    flaw: Option<String>,
+    full: bool,
+    next_look: Instant,
+    last_ledger: (Instant, Vec<WriterLedger>),
+    table: Vec<u8>,
+}
+
+impl Spool {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        consumers: Vec<Consumer>,
+        started: Instant,
+        writer: SegmentWriter,
+        space: Space,
+    ) -> Self {
+        Self {
+            shared,
+            consumers,
+            started,
+            writer,
+            space,
+            building: Vec::new(),
+            places: HashMap::new(),
+            pool: Vec::new(),
+            buffered: 0,
+            waiting_since: None,
+            broken: None,
+            flaw: None,
+            full: false,
+            next_look: started,
+            last_ledger: (started, Vec::new()),
+            table: Vec::new(),
+        }
+    }
+
+    /// Runs until the recorder closes. Then all that is in the rings is written, and the spool is closed.
+    pub(crate) fn run(mut self) {
+        self.open();
+        loop {
+            // Read first, so that what was recorded before the close is written.
+            let closing = self.shared.closing.load(Acquire);
+            let load = self.drain();
+            if closing {
+                break;
+            }
+            self.look();
+            if load < Load::Urgent || self.waiting_since.is_some_and(|since| since.elapsed() >= MAX_WAIT) {
+                self.flush_if_due();
+            }
+            match load {
+                Load::Low => thread::park_timeout(LONG_PAUSE),
+                Load::High => thread::park_timeout(SHORT_PAUSE),
+                Load::Urgent => {}
+            }
+        }
+        self.finish();
+    }
+
+    /// Opens the first segment, so that a folder that cannot be written is known at once.
+    fn open(&mut self) {
+        if let Err(error) = self.writer.ensure_open() {
+            self.broken = Some(error.to_string());
+        }
+    }
+
+    /// Reads all that is in the rings now.
+    fn drain(&mut self) -> Load {
+        let clock = Clock::now(self.started);
+        let mut load = Load::Low;
+        let mut consumers = std::mem::take(&mut self.consumers);
+        for (writer, consumer) in consumers.iter_mut().enumerate() {
+            let head = consumer.head();
+            let waiting = consumer.waiting(head);
+            load = load.max(match waiting {
+                much if much > consumer.capacity() / 4 => Load::Urgent,
+                some if some > consumer.capacity() / 32 => Load::High,
+                _ => Load::Low,
+            });
+            let mut unreleased = 0;
+            while let Some(bytes) = consumer.next(head) {
+                unreleased += bytes.len();
+                self.add(writer, &Record::read(bytes), clock);
+                if unreleased >= RELEASE_BYTES {
+                    consumer.release();
+                    unreleased = 0;
+                }
+            }
+            consumer.release();
+        }
+        self.consumers = consumers;
+        load
+    }
+
+    /// Adds a record to the block of its source.
+    fn add(&mut self, writer: usize, record: &Record<'_>, clock: Clock) {
+        let Some(place) = self.place(record) else {
+            let counts = &self.shared.writers[writer].counts;
+            counts.disk.add(u64::from(record.first_row == 0), u64::from(record.row_count));
+            return;
+        };
+        let building = &self.building[place];
+        let more = building.shape.most_bytes(record);
+        if building.columns.predictions > 0 && building.columns.bytes() + more > BLOCK_BYTES {
+            self.write(place);
+        }
+        let Building { shape, columns } = &mut self.building[place];
+        columns.push(shape, record, writer as u16, clock.at_us(record.at_ns));
+        self.buffered += more;
+        if self.waiting_since.is_none() {
+            self.waiting_since = Some(Instant::now());
+        }
+        if self.buffered > BUFFER_BYTES {
+            self.write_all();
+        }
+    }
+
+    /// Where the block of a record's source is; `None` if no source describes the record.
+    fn place(&mut self, record: &Record<'_>) -> Option<usize> {
+        let known = self.places.get(&record.source).copied();
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let Some(shape) = self.shared.shape(record.source) else {
+                    self.flaw = Some(format!("source {} was never defined", record.source));
+                    return None;
+                };
+                let mut columns = self.pool.pop().unwrap_or_default();
+                columns.begin(&shape);
+                self.building.push(Building { shape, columns });
+                self.places.insert(record.source, self.building.len() - 1);
+                self.building.len() - 1
+            }
+        };
+        if !self.building[place].shape.fits(record) {
+            self.flaw = Some(format!("a record has other columns than its source {}", record.source));
+            return None;
+        }
+        Some(place)
+    }
+
+    /// Writes the block at a place, counts its rows, and empties it.
+    fn write(&mut self, place: usize) {
+        let Building { shape, columns } = &self.building[place];
+        let written: fn(&SpoolCounts) -> &Tally = if columns.predictions == 0 {
+            |counts| &counts.spooled
+        } else if self.broken.is_some() {
+            |counts| &counts.disk
+        } else if self.full {
+            |counts| &counts.spool_full
+        } else {
+            let about = RowsHeader {
+                predictions: columns.predictions,
+                rows: columns.rows,
+                first_sequence: columns.first_sequence,
+            };
+            match self.writer.rows(&shape.source, about, &columns.body(&mut self.table)) {
+                Ok(()) => |counts| &counts.spooled,
+                Err(error) => {
+                    self.broken = Some(error.to_string());
+                    |counts| &counts.disk
+                }
+            }
+        };
+        for (writer, &(predictions, rows)) in self.shared.writers.iter().zip(&columns.by_writer) {
+            written(&writer.counts).add(predictions, rows);
+        }
+        let Building { shape, columns } = &mut self.building[place];
+        columns.begin(shape);
+        self.after_write();
+    }
+
+    fn after_write(&mut self) {
+        self.space.write(self.writer.take_written());
+        self.full |= self.space.is_full();
+        if self.writer.is_due() {
+            self.close_segment();
+        }
+    }
+
+    /// Writes all blocks that are being built.
+    fn write_all(&mut self) {
+        for place in 0..self.building.len() {
+            self.write(place);
+        }
+        self.places.clear();
+        for building in self.building.drain(..) {
+            if self.pool.len() < POOLED {
+                self.pool.push(building.columns);
+            }
+        }
+        (self.buffered, self.waiting_since) = (0, None);
+    }
+
+    /// Writes what has waited long enough, and the ledger.
+    fn flush_if_due(&mut self) {
+        let rows_wait = self.waiting_since.is_some_and(|since| since.elapsed() >= MAX_WAIT);
+        if rows_wait {
+            if let Err(error) = self.writer.check() {
+                self.broken = Some(error.to_string());
+            }
+            self.write_all();
+        }
+        let (written, _) = self.last_ledger;
+        if (rows_wait && !self.full) || written.elapsed() >= LOOK {
+            self.write_ledger();
+        }
+        if self.writer.is_due() {
+            self.close_segment();
+        }
+    }
+
+    /// Writes the ledger, if it has changed.
+    fn write_ledger(&mut self) {
+        let writers: Vec<_> = self.shared.writers.iter().map(|writer| writer.ledger()).collect();
+        self.last_ledger.0 = Instant::now();
+        if self.broken.is_some() || writers == self.last_ledger.1 {
+            return;
+        }
+        ledger::encode(&writers, &mut self.table);
+        match self.writer.ledger(&self.table) {
+            Ok(()) => self.last_ledger.1 = writers,
+            Err(error) => self.broken = Some(error.to_string()),
+        }
+        self.space.write(self.writer.take_written());
+    }
+
+    /// Ends the open segment; the next block opens another one.
+    fn close_segment(&mut self) {
+        self.write_ledger();
+        if let Err(error) = self.writer.close(false) {
+            self.broken = Some(error.to_string());
+        }
+    }
+
+    /// Looks at the disk once a second, and tries again what failed.
+    fn look(&mut self) {
+        if Instant::now() < self.next_look {
+            return;
+        }
+        self.next_look = Instant::now() + LOOK;
+        if self.broken.is_some() {
+            self.broken = self.writer.ensure_open().err().map(|error| error.to_string());
+        }
+        self.space.measure();
+        let was_full = std::mem::replace(&mut self.full, self.space.is_full());
+        if self.full && !was_full && self.broken.is_none() && self.writer.is_used() {
+            // So that the shipper can move it, and make room.
+            self.close_segment();
+        }
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let broken = self.broken.as_ref().map(|error| {
+            format!("the spool cannot be written ({error}): records are dropped, and writing is tried every second")
+        });
+        let problem =
+            broken.or_else(|| self.space.problem()).or_else(|| self.flaw.clone()).unwrap_or_default();
+        if self.shared.problem() != problem {
+            self.shared.tell(problem);
+        }
+    }
+
+    /// Writes all, the last ledger and the last block.
+    fn finish(&mut self) {
+        // One more try.
+        self.next_look = self.started;
+        self.look();
+        self.write_all();
+        self.write_ledger();
+        if self.broken.is_none() {
+            if let Err(error) = self.writer.close(true) {
+                self.broken = Some(error.to_string());
+            }
+        }
+        self.tell();
+    }
+}
