@@ -24,6 +24,7 @@ from scorewire_server.control.model_service import ModelService
 from scorewire_server.control.reflection import Reflection
 from scorewire_server.control.stream_limit import limit_streams
 from scorewire_server.engine.factory import choose_engine
+from scorewire_server.engine.recording import NO_SOURCES
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, VersionRecord
 from scorewire_server.errors import StartError
 from scorewire_server.loading.loader import load
@@ -32,6 +33,8 @@ from scorewire_server.loading.sandboxed_loader import SandboxedLoader
 from scorewire_server.logs import log_fault, logger
 from scorewire_server.metrics import Metrics
 from scorewire_server.metrics_server import MetricsServer
+from scorewire_server.records.records import Records
+from scorewire_server.records.shipper import LAST_PASS_SECONDS
 from scorewire_server.settings import Settings
 from scorewire_server.stale_files import remove_stale_files
 from scorewire_server.stopping import MARGIN_SECONDS, SIGNALS, StopWatch
@@ -50,7 +53,8 @@ class App:
 
     Raises:
         StartError: the repository cannot be read, --models names a bundle or the folder of a model,
-            --state-file names a folder or is in use by another server, or the engine cannot be used.
+            --state-file names a folder or is in use by another server, the engine cannot be used,
+            or records cannot be kept with these settings.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -71,6 +75,13 @@ class App:
             processes=settings.trial_processes,
         )
         self._loader = SandboxedLoader(self._sandbox if settings.trial_seconds else None, self._load)
+        self._records = (
+            None
+            if settings.records is None
+            else Records(
+                settings, lambda: self._engine.records, lambda: self._publish(self._catalog.snapshot)
+            )
+        )
         self._state_file = StateFile(state_file)
         self._state_file.open()
         versions = Versions(
@@ -85,6 +96,7 @@ class App:
         models = ModelService(
             self._catalog,
             lambda: self._engine.statistics,
+            lambda: self._records.ledger if self._records is not None else None,
             self._describe,
             controllable=settings.controllable,
             max_rows=settings.max_rows,
@@ -104,7 +116,11 @@ class App:
             for service in (models, inference, self._health, reflection)
             for method in service.methods()
         ]
-        self._engine = self._kind.make(settings, limit_streams(control, settings.max_watches))
+        self._engine = self._kind.make(
+            settings,
+            limit_streams(control, settings.max_watches),
+            self._records.options if self._records is not None else None,
+        )
         self._certificates = Certificates(settings, self._engine.use_certificate)
         self._metrics_server: MetricsServer | None = None
         self._started_at = datetime.now(UTC)
@@ -128,6 +144,7 @@ class App:
             lambda: self._engine.statistics,
             lambda: self._catalog.snapshot,
             self._certificates,
+            self._records,
         )
         try:
             if settings.trial_seconds and scan(settings.models):
@@ -143,6 +160,8 @@ class App:
             await self._close(grace_seconds=0)
             raise
         self._started_at = datetime.now(UTC)
+        if self._records is not None:
+            self._records.start()
         self._following = asyncio.create_task(self._certificates.follow())
         self._first_load = asyncio.create_task(self._load_all(address))
         return address
@@ -177,6 +196,9 @@ class App:
         await self._sandbox.close()
         await self._catalog.close()
         await self._engine.stop(grace_seconds)
+        if self._records is not None:
+            # Only now is the spool complete.
+            await self._records.close()
         if self._metrics_server is not None:
             self._metrics_server.close()
         # Only now, when no call is left that could change the state.
@@ -231,7 +253,8 @@ class App:
         return load(folder, open_graph, self._engine.prepare, digest)
 
     def _publish(self, snapshot: Snapshot) -> None:
-        self._engine.publish(snapshot, loading=self._loading)
+        sources = self._records.sources(snapshot) if self._records is not None else NO_SOURCES
+        self._engine.publish(snapshot, loading=self._loading, sources=sources)
         self._health.update(snapshot, loading=self._loading)
 
     def _in_use(self, version: LoadedVersion) -> bool:
@@ -263,7 +286,8 @@ async def run(settings: Settings) -> None:
     for number in SIGNALS:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, app.reread_certificate)
-    with StopWatch(settings.drain_seconds + settings.grace_seconds + MARGIN_SECONDS):
+    last_pass = LAST_PASS_SECONDS if settings.records is not None else 0.0
+    with StopWatch(settings.drain_seconds + settings.grace_seconds + last_pass + MARGIN_SECONDS):
         await _serve(app, settings, stop)
 
 

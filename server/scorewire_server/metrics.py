@@ -25,6 +25,7 @@ from scorewire_server.engine.snapshot import Snapshot, state_name
 from scorewire_server.engine.statistics import BUCKETS_SECONDS, Histogram, Statistics, Transport
 from scorewire_server.errors import STATUS_CODES, Code, reason_name
 from scorewire_server.logs import log_counts
+from scorewire_server.records.records import Records
 
 _BOUNDS = [*(format(bound, "g") for bound in BUCKETS_SECONDS), "+Inf"]
 
@@ -38,11 +39,13 @@ class Metrics(Collector):
         statistics: Callable[[], Statistics],
         snapshot: Callable[[], Snapshot],
         certificates: Certificates | None = None,
+        records: Records | None = None,
     ) -> None:
         self._build_info = _build_info(engine)
         self._statistics = statistics
         self._snapshot = snapshot
         self._certificates = certificates
+        self._records = records
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
         # The names that every client library of Prometheus has for a process: process_cpu_seconds_total etc.
@@ -67,6 +70,8 @@ class Metrics(Collector):
         yield from _collect_log()
         if self._certificates is not None and self._certificates.shown is not None:
             yield from _collect_certificates(self._certificates, self._certificates.shown)
+        if self._records is not None:
+            yield from _collect_records(self._records)
 
 
 def _build_info(engine: EngineKind) -> Metric:
@@ -195,6 +200,43 @@ def _collect_certificates(certificates: Certificates, shown: Certificate) -> Ite
     reloads.add_metric(["taken"], certificates.replaced)
     reloads.add_metric(["refused"], certificates.refused)
     yield reloads
+
+
+def _collect_records(records: Records) -> Iterable[Metric]:
+    ledger = records.ledger
+    rows = CounterMetricFamily(
+        "scorewire_record_rows", "What became of the rows of all answers.", labels=["state"]
+    )
+    for state in ("offered", "sampled_out", "spooled", "stored", "set_aside", "expired"):
+        rows.add_metric([state], getattr(ledger, state))
+    dropped = CounterMetricFamily(
+        "scorewire_record_rows_dropped",
+        "Rows that were lost before they reached the spool.",
+        labels=["cause"],
+    )
+    for cause, count in ledger.dropped.items():
+        dropped.add_metric([cause], count)
+    waiting = GaugeMetricFamily(
+        "scorewire_record_rows_waiting",
+        "Rows on their way: in memory (buffered), or in the spool (pending).",
+        labels=["state"],
+    )
+    for state in ("buffered", "pending"):
+        waiting.add_metric([state], getattr(ledger, state))
+    yield from (rows, dropped, waiting)
+    yield GaugeMetricFamily(
+        "scorewire_record_spool_bytes", "Bytes of the spool on disk.", value=records.spool_bytes
+    )
+    yield GaugeMetricFamily(
+        "scorewire_record_problem",
+        "1 if something is wrong with records, as the log and GetStatistics tell; else 0.",
+        value=bool(ledger.problem),
+    )
+    yield CounterMetricFamily(
+        "scorewire_record_shipper_restarts",
+        "How many times the shipper ended by itself and was started again.",
+        value=records.shipper_restarts,
+    )
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:

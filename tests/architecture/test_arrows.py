@@ -67,6 +67,7 @@ LAYERS: dict[str, Layers] = {
         ("__init__", "cli", "healthcheck"),
         ("app", "allocator"),
         ("loading", "control", "metrics", "metrics_server", "stopping"),
+        ("records",),
         ("catalog", "certificates"),
         ("engine.factory",),
         ("engine.native", "engine.reference"),

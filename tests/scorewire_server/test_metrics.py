@@ -3,6 +3,7 @@ from __future__ import annotations
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from google.rpc import code_pb2
@@ -14,6 +15,7 @@ from scorewire_proto.v1 import errors_pb2, models_pb2
 from scorewire_server.certificates import Certificates
 from scorewire_server.engine.factory import EngineKind
 from scorewire_server.engine.port import Certificate
+from scorewire_server.engine.recording import RecordCounts
 from scorewire_server.engine.snapshot import VersionRecord
 from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import (
@@ -26,6 +28,7 @@ from scorewire_server.engine.statistics import (
     VersionStatistics,
 )
 from scorewire_server.metrics import Metrics
+from scorewire_server.records.records import Records
 from scorewire_server.settings import Settings
 from tests.metrics_page import documented_metrics, told_metrics
 from tests.scorewire_server.models import loaded_version, snapshot_of, zeros
@@ -134,7 +137,28 @@ def test_a_scrape_while_a_version_leaves_or_comes_tells_no_count_of_it(sum_bundl
     assert not any(name == "scorewire_calls_total" for name, _ in samples)
 
 
-def test_the_page_of_metrics_names_each_with_its_labels(sum_bundle: Bundle) -> None:
+def test_the_ledger_of_records_becomes_families(tmp_path: Path) -> None:
+    counts = RecordCounts(
+        offered=100,
+        sampled_out=40,
+        dropped={"ring_full": 5, "too_large": 0, "spool_full": 3, "disk": 2},
+        buffered=10,
+        spooled=40,
+    )
+    records = Records(Settings(records=tmp_path / "records"), lambda: counts, lambda: None)
+    samples = _scrape(Metrics(ENGINE, Statistics, lambda: build_snapshot([]), records=records))
+    states = {"offered": 100, "sampled_out": 40, "spooled": 40, "stored": 0, "set_aside": 0, "expired": 0}
+    for state, count in states.items():
+        assert samples[_key("scorewire_record_rows_total", state=state)] == count
+    for cause, count in counts.dropped.items():
+        assert samples[_key("scorewire_record_rows_dropped_total", cause=cause)] == count
+    assert samples[_key("scorewire_record_rows_waiting", state="buffered")] == 10
+    assert samples[_key("scorewire_record_rows_waiting", state="pending")] == 40
+    assert samples[_key("scorewire_record_problem")] == 0
+
+
+def test_the_page_of_metrics_names_each_with_its_labels(sum_bundle: Bundle, tmp_path: Path) -> None:
+    records = Records(Settings(records=tmp_path / "records"), RecordCounts, lambda: None)
     certificates = Certificates(Settings(), lambda _: None)
     certificates.shown = Certificate(b"", b"", datetime.now(UTC), datetime.now(UTC))
     snapshot = snapshot_of(loaded_version(sum_bundle, zeros))
@@ -144,5 +168,5 @@ def test_the_page_of_metrics_names_each_with_its_labels(sum_bundle: Bundle) -> N
     statistics.versions["sum", "1.0.0"] = VersionStatistics(
         row_errors={errors_pb2.ERROR_REASON_MISSING_VALUE: 1}
     )
-    metrics = Metrics(ENGINE, lambda: statistics, lambda: snapshot, certificates)
+    metrics = Metrics(ENGINE, lambda: statistics, lambda: snapshot, certificates, records)
     assert told_metrics(generate_latest(metrics.registry).decode()) == documented_metrics()

@@ -14,6 +14,7 @@ from scorewire_server.engine.port import ControlMethod
 from scorewire_server.engine.snapshot import ModelRecord, Shadow
 from scorewire_server.engine.statistics import Statistics
 from scorewire_server.errors import missing_model, model_not_found
+from scorewire_server.records.ledger import Ledger
 
 
 class ModelService:
@@ -22,6 +23,7 @@ class ModelService:
     Args:
         catalog: all versions.
         statistics: gives the engine's statistics.
+        ledger: gives the ledger of records; None without records.
         server: gives the answer to GetServer.
         controllable: whether calls may change something.
         max_rows: the most rows in one call.
@@ -32,6 +34,7 @@ class ModelService:
         self,
         catalog: Catalog,
         statistics: Callable[[], Statistics],
+        ledger: Callable[[], Ledger | None],
         server: Callable[[], pb.GetServerResponse],
         *,
         controllable: bool,
@@ -40,6 +43,7 @@ class ModelService:
     ) -> None:
         self._catalog = catalog
         self._statistics = statistics
+        self._ledger = ledger
         self._server = server
         self._controllable = controllable
         self._max_rows = max_rows
@@ -121,7 +125,10 @@ class ModelService:
         snapshot = self._catalog.snapshot
         if request.model and request.model not in snapshot.models:
             raise model_not_found(request.model)
-        return route_statistics(self._statistics(), snapshot, request.model)
+        answer = route_statistics(self._statistics(), snapshot, request.model)
+        if (ledger := self._ledger()) is not None:
+            answer.records.CopyFrom(ledger.to_message())
+        return answer
 
     async def _get_server(self, _: pb.GetServerRequest) -> pb.GetServerResponse:
         return self._server()

@@ -1,0 +1,48 @@
+"""The shipper's status is read, or there is none, whatever the file has."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scorewire_contract.records.identity import new_start
+from scorewire_server.records.shipper_status import ShippedRows, ShipperStatus, read_status, spool_bytes
+
+START = new_start()
+ROWS = {"seen": 10, "stored": 4, "pending": 3, "set_aside": 2, "expired": 1}
+
+
+def test_the_rows_of_this_start_are_read(tmp_path: Path) -> None:
+    told = {"pid": 7, "time": "t1", "problem": "", "starts": {str(new_start()): {}, str(START): ROWS}}
+    (tmp_path / "shipper.json").write_text(json.dumps(told))
+    assert read_status(tmp_path, START) == ShipperStatus(told="t1", rows=ShippedRows(**ROWS))
+    assert read_status(tmp_path, new_start()) == ShipperStatus(told="t1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"time": 1, "problem": "", "starts": []}',
+        json.dumps({"time": 1, "problem": "", "starts": {str(START): 7}}),
+        json.dumps({"time": 1, "problem": "", "starts": {str(START): {"seen": "many"}}}),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "shipper.json").write_text(text)
+    assert read_status(tmp_path, START) is None
+    assert read_status(tmp_path / "nowhere", START) is None
+
+
+def test_the_segments_of_all_starts_count(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "00000000.segment").write_bytes(bytes(100))
+        (tmp_path / folder / "lock").write_bytes(bytes(7))
+    assert spool_bytes(tmp_path) == 200
+    assert spool_bytes(tmp_path / "nowhere") == 0
