@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from scorewire_records.store import SourceRows, StoreError, Totals
+from scorewire_records.store import Contents, SourceRows, StoreError, Totals
 
 
 class MemoryStore:
@@ -19,18 +19,22 @@ class MemoryStore:
         self.problem = ""
         self.calls: list[tuple[int, list[int]]] = []
         self._blocks: dict[UUID, dict[int, SourceRows]] = {}
+        self._positions: dict[UUID, int] = {}
 
     def position(self, start: UUID) -> int:
         self._check()
-        return max(self._blocks.get(start, {}), default=-1) + 1
+        return self._positions.get(start, 0)
 
-    def store(self, start: UUID, segment: int, blocks: Iterable[SourceRows]) -> None:
-        found = {each.number: each for each in blocks}
+    def store(self, start: UUID, segment: int, blocks: Iterable[Contents]) -> None:
+        all_blocks = list(blocks)
+        found = {each.number: each for each in all_blocks if isinstance(each, SourceRows)}
         self._check()
         known = self._blocks.setdefault(start, {})
         if not self.whole_segments:
-            assert min(found) >= self.position(start)
-        self.calls.append((segment, list(found)))
+            assert all_blocks[0].number >= self.position(start)
+            self._positions[start] = all_blocks[-1].number + 1
+        if found or self.whole_segments:
+            self.calls.append((segment, list(found)))
         known |= found
 
     def expire(self, now: datetime) -> set[UUID]:  # noqa: ARG002 - the protocol's signature
@@ -59,6 +63,7 @@ class MemoryStore:
     def forget(self, start: UUID, *, after: int) -> None:
         """Go back to an older backup."""
         self._blocks[start] = {number: each for number, each in self._blocks[start].items() if number < after}
+        self._positions[start] = after
 
     def _check(self) -> None:
         if self.problem:

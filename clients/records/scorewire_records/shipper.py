@@ -19,7 +19,7 @@ from scorewire_contract.records.segments import spool_folder, starts
 from scorewire_records import durable
 from scorewire_records.spool_folder import StartFolder, is_closed, strangers
 from scorewire_records.start_state import StartState, StartStates, restarted
-from scorewire_records.store import SourceRows, Store, StoreError
+from scorewire_records.store import Contents, SourceRows, Store, StoreError
 from scorewire_records.walk import NewerFormatError, Walk
 
 # A store that takes any blocks gets about so many bytes at once.
@@ -129,7 +129,9 @@ class Shipper:
         begin = self._walks[start]
         walk = begin.copy()
         if self._store.whole_segments:
-            self._store.store(start, walk.state.segment, walk.read(path, growing=growing))
+            blocks = walk.read(path, growing=growing)
+            rows = (each for each in blocks if isinstance(each, SourceRows))
+            self._store.store(start, walk.state.segment, rows)
             self._walks[start] = walk
             return True
         for batch in self._batches(walk, path, growing=growing):
@@ -141,13 +143,13 @@ class Shipper:
         self._walks[start] = walk
         return walk.offset > begin.offset
 
-    def _batches(self, walk: Walk, path: Path, *, growing: bool) -> Iterator[list[SourceRows]]:
-        """The blocks of rows that are not stored yet, in lists of about `_BATCH_BYTES`."""
-        batch: list[SourceRows] = []
+    def _batches(self, walk: Walk, path: Path, *, growing: bool) -> Iterator[list[Contents]]:
+        """The blocks that are not stored yet, in lists of about `_BATCH_BYTES`."""
+        batch: list[Contents] = []
         begin = walk.offset
-        for rows in walk.read(path, growing=growing):
-            if rows.number >= self._position(walk.state.start):
-                batch.append(rows)
+        for block in walk.read(path, growing=growing):
+            if block.number >= self._position(walk.state.start):
+                batch.append(block)
             if batch and walk.offset - begin >= _BATCH_BYTES:
                 yield batch
                 batch, begin = [], walk.offset

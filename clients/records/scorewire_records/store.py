@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from uuid import UUID
 
+from scorewire_contract.records.ledger import WriterLedger
 from scorewire_contract.records.rows import RowsBlock
-from scorewire_contract.records.source import Source
+from scorewire_contract.records.source import Source, Start
 
 
 class StoreError(Exception):
@@ -29,6 +30,46 @@ class SourceRows:
     number: int
     source: Source
     rows: RowsBlock
+
+
+@dataclass(frozen=True, slots=True)
+class StartDescription:
+    """What the first block of a segment tells of the server.
+
+    Attributes:
+        number: the number of the block.
+        description: the body of the block.
+    """
+
+    number: int
+    description: Start
+
+
+@dataclass(frozen=True, slots=True)
+class Ledgers:
+    """A block with the ledger of each writer, which counts all blocks before it.
+
+    Attributes:
+        number: the number of the block.
+        writers: the ledgers of the writers 0, 1, 2 and so on.
+    """
+
+    number: int
+    writers: tuple[WriterLedger, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The last block of a start that ended in order.
+
+    Attributes:
+        number: the number of the block.
+    """
+
+    number: int
+
+
+Contents: TypeAlias = "SourceRows | StartDescription | Ledgers | End"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +105,12 @@ class Store(Protocol):
         A store of whole segments does not know: it returns 0, and takes a segment again as often as needed.
         """
 
-    def store(self, start: UUID, segment: int, blocks: Iterable[SourceRows]) -> None:
+    def store(self, start: UUID, segment: int, blocks: Iterable[Contents]) -> None:
         """Store blocks of one segment, all or none; once this returns, they are on the disk.
 
         Numbers ascend, and are not below `position(start)`, which becomes the last number plus 1. Numbers
-        are left out where a block is of another kind or damaged.
+        are left out where a block is damaged, or has nothing to store. A store of whole segments gets
+        rows only.
 
         Args:
             start: the start.

@@ -29,7 +29,7 @@ from scorewire_contract.records.source import Source, Start
 from scorewire_contract.schema import Version, check_model_name
 from scorewire_records import durable
 from scorewire_records.start_state import StartState
-from scorewire_records.store import SourceRows
+from scorewire_records.store import Contents, End, Ledgers, SourceRows, StartDescription
 
 _PIECE_BYTES = 1 << 20
 
@@ -66,8 +66,8 @@ class Walk:
         other._sources, other._descriptions = dict(self._sources), dict(self._descriptions)
         return other
 
-    def read(self, path: Path, *, growing: bool) -> Iterator[SourceRows]:
-        """The blocks of rows of the segment, from here on. The walk moves before each one is returned.
+    def read(self, path: Path, *, growing: bool) -> Iterator[Contents]:
+        """The blocks of the segment that stores keep, from here on. The walk moves before it returns one.
 
         Raises:
             NewerFormatError: the segment has a newer format.
@@ -79,8 +79,8 @@ class Walk:
         for found in read_segment(path, growing=growing, offset=self.offset, after=after):
             if isinstance(found, Damage):
                 self._pass_damage(path, found)
-            elif (rows := self._pass_block(path, found)) is not None:
-                yield rows
+            elif (contents := self._pass_block(path, found)) is not None:
+                yield contents
 
     def next_segment(self, segment: int) -> None:
         """Go to the begin of the segment after `segment`, which is done."""
@@ -93,8 +93,8 @@ class Walk:
         if rows > self.state.rows:
             self._lose(predictions, rows)
 
-    def _pass_block(self, path: Path, block: Block) -> SourceRows | None:
-        """Count a block and take over what it tells; its rows if it has any."""
+    def _pass_block(self, path: Path, block: Block) -> Contents | None:
+        """Count a block and take over what it tells; its contents if stores keep them."""
         header = block.header
         if header.start != self.state.start:
             self._set_aside(path, block.offset, block.end)
@@ -105,12 +105,12 @@ class Walk:
             self.state = replace(self.state, predictions=header.predictions_before, rows=header.rows_before)
         self._lose(header.predictions_before, header.rows_before)
         try:
-            rows = self._understand(block)
+            contents = self._understand(block)
         except (BlockError, ValueError):
             # The bytes are what the server wrote, but not what this program can store.
             self._set_aside(path, block.offset, block.end)
             self.state = replace(self.state, set_aside=self.state.set_aside + header.rows)
-            rows = None
+            contents = None
         self.offset = block.end
         self.state = replace(
             self.state,
@@ -119,9 +119,9 @@ class Walk:
             rows=header.rows_before + header.rows,
             ended=header.is_last,
         )
-        return rows
+        return contents
 
-    def _understand(self, block: Block) -> SourceRows | None:
+    def _understand(self, block: Block) -> Contents | None:
         header = block.header
         if header.kind == Kind.START:
             start = Start.decode(block.body)
@@ -131,10 +131,14 @@ class Walk:
                 server=start.server,
                 engine=start.engine,
             )
-        elif header.kind == Kind.SOURCE:
+            return StartDescription(header.number, start)
+        if header.kind == Kind.SOURCE:
             self._define(block.body)
         elif header.kind == Kind.LEDGER:
             self.state = replace(self.state, ledgers=tuple(decode_ledgers(block.body)))
+            return Ledgers(header.number, self.state.ledgers)
+        elif header.is_last:
+            return End(header.number)
         elif header.kind == Kind.ROWS:
             source = self._source(header.source)
             rows = RowsBlock.decode(block.body, source)
