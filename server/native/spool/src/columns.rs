@@ -99,6 +99,10 @@ impl TextColumn {
         }
     }
 
+    fn capacity(&self) -> usize {
+        self.ends.capacity() + self.bytes.capacity()
+    }
+
     fn section(&self) -> [&[u8]; 2] {
         [&self.ends, &self.bytes]
     }
@@ -171,7 +175,13 @@ impl Columns {
     fn clear(&mut self) {
         (self.predictions, self.rows, self.first_sequence) = (0, 0, 0);
         self.by_writer.clear();
-        for column in [
+        self.fixed_mut().into_iter().for_each(Vec::clear);
+        [&mut self.caller, &mut self.routing_key, &mut self.texts].into_iter().for_each(TextColumn::clear);
+    }
+
+    /// The columns of values with a fixed size.
+    fn fixed_mut(&mut self) -> [&mut Vec<u8>; 14] {
+        [
             &mut self.sequence,
             &mut self.at_us,
             &mut self.server_us,
@@ -186,10 +196,21 @@ impl Columns {
             &mut self.error_row,
             &mut self.error_reason,
             &mut self.error_feature,
-        ] {
-            column.clear();
-        }
-        [&mut self.caller, &mut self.routing_key, &mut self.texts].into_iter().for_each(TextColumn::clear);
+        ]
+    }
+
+    /// The bytes of its memory.
+    pub(crate) fn capacity(&mut self) -> usize {
+        let fixed: usize = self.fixed_mut().into_iter().map(|column| column.capacity()).sum();
+        let texts = [&self.caller, &self.routing_key, &self.texts];
+        let outputs = self.outputs.iter().map(|column| match column {
+            OutputColumn::Numbers(numbers) => numbers.capacity(),
+            OutputColumn::Texts(texts) => texts.capacity(),
+        });
+        size_of::<Self>()
+            + fixed
+            + texts.map(TextColumn::capacity).iter().sum::<usize>()
+            + outputs.sum::<usize>()
     }
 
     /// At least the bytes of the body.

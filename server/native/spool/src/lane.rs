@@ -119,7 +119,6 @@ impl Lane {
     #[inline]
     pub fn begin(&self, rows: u32) -> Option<Recording<'_>> {
         if self.busy.swap(true, Acquire) {
-            debug_assert!(false, "two threads use a lane at one time");
             self.counts.ring_full.add(1, u64::from(rows));
             return None;
         }
@@ -172,7 +171,6 @@ impl Recording<'_> {
         let mut filler = Filler::new(memory, head, at_ns, sizes);
         fill(&mut filler);
         if !filler.is_complete() {
-            debug_assert!(false, "a record is not what its sizes say");
             return false;
         }
         self.writing = Some(writing);
@@ -201,5 +199,140 @@ impl Drop for Recording<'_> {
         }
         self.writing = None;
         self.lane.busy.store(false, Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::record::Record;
+
+    const RING_BYTES: usize = 1 << 16;
+
+    fn head(lane: &Lane, row_count: u32) -> Head<'static> {
+        Head {
+            source: 1,
+            sequence: lane.next(row_count),
+            at: Instant::now(),
+            server_us: 0,
+            model_us: 0,
+            flags: 0,
+            first_row: 0,
+            row_count,
+            original: None,
+            caller: b"::1",
+            routing_key: b"",
+        }
+    }
+
+    fn sizes(bytes: usize) -> Sizes {
+        Sizes { numbers: bytes, ..Sizes::default() }
+    }
+
+    fn record(lane: &Lane, bytes: usize) -> bool {
+        lane.record(&head(lane, 1), &sizes(bytes), |filler| filler.numbers(&vec![7; bytes]))
+    }
+
+    fn sequences(consumer: &mut Consumer) -> Vec<u64> {
+        let head = consumer.head();
+        let mut found = Vec::new();
+        while let Some(bytes) = consumer.next(head) {
+            found.push(Record::read(bytes).sequence);
+        }
+        consumer.release();
+        found
+    }
+
+    /// Offered, committed, full, too large; in rows.
+    fn counts(lane: &Lane) -> [u64; 4] {
+        let LaneCounts { offered, committed, ring_full, too_large, .. } = lane.counts();
+        [offered, committed, ring_full, too_large].map(|tally| tally.get().1)
+    }
+
+    #[test]
+    fn a_panic_while_a_record_is_written_drops_it_alone() {
+        let (lane, mut consumer) = Lane::new(0, Instant::now(), RING_BYTES);
+        assert!(record(&lane, 80));
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            lane.record(&head(&lane, 1), &sizes(80), |filler| {
+                filler.numbers(&[0; 40]);
+                panic!("in the middle");
+            })
+        }));
+        assert!(panicked.is_err());
+        assert!(record(&lane, 80));
+        assert_eq!(sequences(&mut consumer), [0, 2]);
+        assert_eq!(counts(&lane), [3, 2, 0, 1]);
+    }
+
+    #[test]
+    fn a_record_that_is_not_what_its_sizes_say_is_dropped() {
+        let (lane, mut consumer) = Lane::new(0, Instant::now(), RING_BYTES);
+        let texts = Sizes { texts: 1, text_bytes: 3, ..Sizes::default() };
+        assert!(!lane.record(&head(&lane, 1), &sizes(80), |filler| filler.numbers(&[0; 72])));
+        assert!(!lane.record(&head(&lane, 1), &sizes(80), |filler| filler.numbers(&[0; 88])));
+        assert!(!lane.record(&head(&lane, 1), &texts, |filler| filler.text(b"four")));
+        assert!(!lane.record(&head(&lane, 1), &texts, |filler| filler.text(b"tw")));
+        assert!(!lane.record(&head(&lane, 1), &texts, |filler| {
+            filler.text(b"two");
+            filler.text(b"");
+        }));
+        assert!(!lane.record(&head(&lane, 1), &Sizes::default(), |filler| filler.error(0, 1, 2)));
+        assert!(lane.record(&head(&lane, 1), &texts, |filler| filler.text(b"one")));
+        assert_eq!(sequences(&mut consumer), [6]);
+        assert_eq!(counts(&lane), [7, 1, 0, 6]);
+    }
+
+    #[test]
+    fn what_has_no_room_is_dropped_and_counted_by_its_cause() {
+        let (lane, mut consumer) = Lane::new(0, Instant::now(), RING_BYTES);
+        assert!(!record(&lane, RING_BYTES / 2));
+        assert!(!record(&lane, usize::MAX / 4 - 7));
+        assert_eq!(
+            [record(&lane, 30_000), record(&lane, 30_000), record(&lane, 30_000)],
+            [true, true, false]
+        );
+        assert_eq!(counts(&lane), [5, 2, 1, 2]);
+        assert_eq!(sequences(&mut consumer), [2, 3]);
+        assert!(record(&lane, 30_000));
+        assert_eq!(lane.counts().next(), 6);
+    }
+
+    #[test]
+    fn all_parts_of_a_prediction_are_kept_or_none() {
+        let (lane, mut consumer) = Lane::new(0, Instant::now(), RING_BYTES);
+        for (parts, expected) in [(3, true), (2, false)] {
+            let whole = head(&lane, 10 * parts);
+            let mut recording = lane.begin(10 * parts).expect("no one else");
+            let fits = (0..parts).all(|part| {
+                let head = Head { first_row: 10 * part, row_count: 10, ..whole };
+                recording.part(&head, &sizes(16_000), |filler| filler.numbers(&[1; 16_000]))
+            });
+            assert_eq!((fits, recording.commit()), (expected, expected));
+        }
+        assert_eq!(sequences(&mut consumer), [0, 0, 0]);
+        assert_eq!(counts(&lane), [50, 30, 20, 0]);
+
+        // Together they are larger than the ring.
+        let whole = head(&lane, 5);
+        let mut recording = lane.begin(5).expect("no one else");
+        for first_row in 0..5 {
+            recording.part(&Head { first_row, row_count: 1, ..whole }, &sizes(16_000), |filler| {
+                filler.numbers(&[1; 16_000]);
+            });
+        }
+        assert!(!recording.commit());
+        assert!(sequences(&mut consumer).is_empty());
+        assert_eq!(counts(&lane), [55, 30, 20, 5]);
+    }
+
+    #[test]
+    fn a_lane_that_is_used_twice_at_a_time_drops_the_second_record() {
+        let (lane, mut consumer) = Lane::new(0, Instant::now(), RING_BYTES);
+        assert!(lane.record(&head(&lane, 1), &sizes(0), |_| assert!(!record(&lane, 8))));
+        assert_eq!(sequences(&mut consumer), [0]);
+        assert_eq!(counts(&lane), [2, 1, 1, 0]);
     }
 }

@@ -17,6 +17,8 @@ mod shared;
 mod source;
 mod space;
 mod spool;
+#[cfg(test)]
+mod vectors;
 
 pub use lane::{Lane, Recording};
 pub use ledger::{Count, WriterLedger};

@@ -11,68 +11,90 @@ pub enum Piece<'a> {
         header: Header,
         body: &'a [u8],
     },
-    /// Bytes that are no whole block and stand before a block, or at the end of a segment that is done.
+    /// Bytes that are no whole block. `is_torn`: they are the begin of a block that was not written to its end, so
+    /// that nothing is lost that was counted.
     Damage {
         offset: usize,
         bytes: &'a [u8],
-    },
-    /// An incomplete block at the end of a segment that is done.
-    TornTail {
-        offset: usize,
-        bytes: &'a [u8],
+        is_torn: bool,
     },
 }
 
-/// What stands at an offset.
-enum Found {
-    Whole(Header),
-    /// The begin of a block whose end is not there.
-    Incomplete,
-    Damaged,
-}
-
-/// Reads a segment. `growing`: it may still grow, so that what is incomplete at its end is not there yet.
+/// Reads the whole blocks of a segment in their order, and the bytes between them that are damaged. `growing`: the
+/// segment may still grow, so that what follows its last whole block is not there yet.
 pub fn read_segment(bytes: &[u8], growing: bool) -> impl Iterator<Item = Piece<'_>> {
-    let mut offset = 0;
+    let mut reader = Reader { bytes, offset: 0, last: None };
     std::iter::from_fn(move || {
-        let rest = bytes.get(offset..).filter(|rest| !rest.is_empty())?;
-        let at = offset;
-        match found(rest) {
-            Found::Whole(header) => {
-                let end = HEADER_BYTES + header.body_bytes as usize;
-                offset += end;
-                Some(Piece::Block { offset: at, header, body: &rest[HEADER_BYTES..end] })
-            }
-            Found::Incomplete => {
-                offset = bytes.len();
-                (!growing).then_some(Piece::TornTail { offset: at, bytes: rest })
-            }
-            Found::Damaged => {
-                let next = next_block(rest);
-                let length = next.unwrap_or(rest.len());
-                offset += length;
-                (next.is_some() || !growing).then_some(Piece::Damage { offset: at, bytes: &rest[..length] })
-            }
-        }
+        let piece = reader.next()?;
+        let at_end = reader.offset == bytes.len();
+        (!growing || !at_end || matches!(piece, Piece::Block { .. })).then_some(piece)
     })
 }
 
-fn found(bytes: &[u8]) -> Found {
-    if bytes.len() < HEADER_BYTES {
-        return Found::Incomplete;
-    }
-    let Some(header) = Header::decode(bytes) else { return Found::Damaged };
-    match bytes[HEADER_BYTES..].get(..header.body_bytes as usize) {
-        Some(body) if crc32c::crc32c(body) == header.body_crc => Found::Whole(header),
-        Some(_) => Found::Damaged,
-        None => Found::Incomplete,
-    }
+/// Blocks of other starts, and numbers that do not ascend, are damage: so a caller cannot send texts with the bytes
+/// of a block that are taken for one where the segment is damaged, unless it knows what comes next.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+    /// The start and the number of the last block.
+    last: Option<([u8; 16], u64)>,
 }
 
-/// Where the next block begins behind damage, whole or incomplete with a whole header.
-fn next_block(bytes: &[u8]) -> Option<usize> {
-    (1..bytes.len().saturating_sub(HEADER_BYTES - 1))
-        .find(|&at| bytes[at..].starts_with(&MARKER) && !matches!(found(&bytes[at..]), Found::Damaged))
+impl<'a> Reader<'a> {
+    fn next(&mut self) -> Option<Piece<'a>> {
+        let (offset, size) = (self.offset, self.bytes.len());
+        if offset == size {
+            return None;
+        }
+        let (mut end, is_torn) = match self.header(offset) {
+            None => (self.find(offset + 1), self.is_begun(offset)),
+            Some(header) => match self.body(offset, &header) {
+                Some(body) if crc32c::crc32c(body) == header.body_crc => {
+                    self.last = Some((header.start, header.number));
+                    self.offset = offset + HEADER_BYTES + body.len();
+                    return Some(Piece::Block { offset, header, body });
+                }
+                // The header is whole, so that the length in it is right.
+                Some(body) => (offset + HEADER_BYTES + body.len(), false),
+                None => (size, true),
+            },
+        };
+        if end < size && !self.is_whole(end) {
+            end = self.find(end);
+        }
+        self.offset = end;
+        Some(Piece::Damage { offset, bytes: &self.bytes[offset..end], is_torn: is_torn && end == size })
+    }
+
+    /// The header at an offset, if it is whole and of a block that may follow.
+    fn header(&self, offset: usize) -> Option<Header> {
+        Header::decode(&self.bytes[offset..]).filter(|header| {
+            self.last.is_none_or(|(start, number)| header.start == start && header.number > number)
+        })
+    }
+
+    fn body(&self, offset: usize, header: &Header) -> Option<&'a [u8]> {
+        self.bytes[offset + HEADER_BYTES..].get(..header.body_bytes as usize)
+    }
+
+    fn is_whole(&self, offset: usize) -> bool {
+        self.header(offset).is_some_and(|header| {
+            self.body(offset, &header).is_some_and(|body| crc32c::crc32c(body) == header.body_crc)
+        })
+    }
+
+    /// Whether the segment ends within a header that begins here.
+    fn is_begun(&self, offset: usize) -> bool {
+        let rest = &self.bytes[offset..];
+        let marker = rest.len().min(MARKER.len());
+        rest.len() < HEADER_BYTES && rest[..marker] == MARKER[..marker]
+    }
+
+    /// Where the next whole block begins, from an offset on; the end of the segment if there is none.
+    fn find(&self, offset: usize) -> usize {
+        let size = self.bytes.len();
+        (offset..size).find(|&at| self.bytes[at..].starts_with(&MARKER) && self.is_whole(at)).unwrap_or(size)
+    }
 }
 
 /// The sections of the body of a block of rows; `None` if the body is none.

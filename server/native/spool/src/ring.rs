@@ -2,7 +2,8 @@
 //!
 //! Positions count bytes since the start and never wrap; a position's place in memory is the position modulo the
 //! capacity. Each record is contiguous. It begins with its length, a `u32` that is a multiple of 8. A record that
-//! does not fit before the end of the memory stands at its begin, and a length with `PAD` fills the rest.
+//! does not fit before the end of the memory stands at its begin, and a length with `PAD` fills the rest. An empty
+//! ring is written from its begin again, so that little traffic needs little memory.
 
 use std::cell::UnsafeCell;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::sync::atomic::{
 /// Marks the length of bytes that hold no record.
 const PAD: u32 = 1 << 31;
 const WORD: usize = size_of::<u64>();
+/// An empty ring is written from its begin again once so many bytes of it are used.
+const RESTART: usize = 1 << 16;
 /// The least capacity in bytes.
 const LEAST: usize = 1 << 12;
 /// The largest capacity in bytes: lengths must stay below `PAD`.
@@ -106,7 +109,7 @@ impl Writing<'_> {
     pub(crate) fn reserve(&mut self, length: usize) -> Option<&mut [u8]> {
         debug_assert!(length % WORD == 0 && length > 0);
         let contiguous = self.ring.memory.contiguous(self.position);
-        let pad = if length <= contiguous { 0 } else { contiguous };
+        let pad = if length <= contiguous && !self.restarts(length) { 0 } else { contiguous };
         let end = self.position.checked_add(pad + length)?;
         if end - self.ring.tail > self.ring.capacity() {
             self.ring.tail = self.ring.memory.tail.0.load(Acquire);
@@ -121,6 +124,16 @@ impl Writing<'_> {
         let bytes = self.bytes(end - length, length);
         bytes[..4].copy_from_slice(&(length as u32).to_le_bytes());
         Some(bytes)
+    }
+
+    /// Whether the ring is empty and the record had better stand at its begin.
+    fn restarts(&mut self, length: usize) -> bool {
+        let offset = self.ring.capacity() - self.ring.memory.contiguous(self.position);
+        if offset < RESTART.max(length) || self.position != self.ring.head {
+            return false;
+        }
+        self.ring.tail = self.ring.memory.tail.0.load(Acquire);
+        self.ring.tail == self.position
     }
 
     fn bytes(&mut self, position: usize, length: usize) -> &mut [u8] {
@@ -182,5 +195,166 @@ impl Consumer {
     /// Gives the memory of the records that `next` returned back to the producer.
     pub(crate) fn release(&mut self) {
         self.memory.tail.0.store(self.tail, Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::thread;
+
+    use super::*;
+
+    /// Pseudorandom numbers: xorshift64.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 % bound as u64) as usize
+        }
+    }
+
+    /// Fills a record with what its length and its number decide.
+    fn fill(bytes: &mut [u8], number: u64) {
+        for (index, word) in bytes[WORD..].chunks_exact_mut(WORD).enumerate() {
+            word.copy_from_slice(
+                &number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(index as u32).to_le_bytes(),
+            );
+        }
+    }
+
+    fn check(bytes: &[u8], number: u64) {
+        let mut expected = bytes.to_vec();
+        fill(&mut expected, number);
+        assert!(bytes == expected, "record {number}");
+        assert_eq!(bytes[..4], (bytes.len() as u32).to_le_bytes());
+    }
+
+    #[test]
+    fn records_come_out_as_they_went_in_at_all_wraps() {
+        for seed in 1..=if cfg!(miri) { 2 } else { 200 } {
+            let mut random = Numbers(seed);
+            let (mut producer, mut consumer) = ring(LEAST);
+            let mut model = VecDeque::new();
+            for number in 0..500 {
+                let length = WORD * (1 + random.below(if seed % 2 == 0 { 256 } else { 20 }));
+                let mut writing = producer.begin();
+                if let Some(bytes) = writing.reserve(length) {
+                    fill(bytes, number);
+                    if random.below(8) > 0 {
+                        writing.commit();
+                        model.push_back((length, number));
+                    }
+                } else {
+                    let Producer { memory, head, .. } = &producer;
+                    let contiguous = memory.contiguous(*head);
+                    let needed = if length <= contiguous { length } else { contiguous + length };
+                    assert!(head - memory.tail.0.load(Acquire) + needed > LEAST);
+                }
+                if random.below(3) == 0 {
+                    let head = consumer.head();
+                    for _ in 0..random.below(9) {
+                        let Some(bytes) = consumer.next(head) else { break };
+                        let (length, number) = model.pop_front().expect("a record that went in");
+                        assert_eq!(bytes.len(), length);
+                        check(bytes, number);
+                    }
+                    consumer.release();
+                }
+            }
+            let head = consumer.head();
+            while let Some(bytes) = consumer.next(head) {
+                check(bytes, model.pop_front().expect("a record that went in").1);
+            }
+            assert!(model.is_empty());
+        }
+    }
+
+    #[test]
+    fn two_threads_lose_and_change_nothing() {
+        let records = if cfg!(miri) { 300 } else { 300_000 };
+        let (mut producer, mut consumer) = ring(LEAST);
+        let writer = thread::spawn(move || {
+            let mut random = Numbers(7);
+            let mut number = 0;
+            while number < records {
+                let mut writing = producer.begin();
+                // Several records are seen together.
+                let together = 1 + random.below(3) as u64;
+                let written = (number..number + together).all(|number| {
+                    writing.reserve(WORD * (1 + random.below(100))).map(|bytes| fill(bytes, number)).is_some()
+                });
+                if written {
+                    writing.commit();
+                    number += together;
+                } else {
+                    thread::yield_now();
+                }
+            }
+            number
+        });
+        let mut expected = 0;
+        while expected < records || !writer.is_finished() || consumer.waiting(consumer.head()) > 0 {
+            let head = consumer.head();
+            while let Some(bytes) = consumer.next(head) {
+                check(bytes, expected);
+                expected += 1;
+                if expected % 5 == 0 {
+                    consumer.release();
+                }
+            }
+            consumer.release();
+            thread::yield_now();
+        }
+        assert_eq!(writer.join().expect("no panic"), expected);
+    }
+
+    #[test]
+    fn a_full_ring_takes_no_more_until_memory_is_released() {
+        let (mut producer, mut consumer) = ring(LEAST);
+        let mut push = || {
+            let mut writing = producer.begin();
+            let fits = writing.reserve(LEAST / 4).is_some();
+            writing.commit();
+            fits
+        };
+        assert_eq!([push(), push(), push(), push(), push()], [true, true, true, true, false]);
+        let head = consumer.head();
+        assert!(consumer.next(head).is_some());
+        assert!(!push());
+        consumer.release();
+        assert!(push());
+        assert!(!push());
+    }
+
+    #[test]
+    fn records_that_are_not_committed_are_gone() {
+        let (mut producer, mut consumer) = ring(LEAST);
+        assert!(producer.begin().reserve(64).is_some());
+        assert_eq!(consumer.waiting(consumer.head()), 0);
+        let mut writing = producer.begin();
+        fill(writing.reserve(16).expect("room"), 5);
+        writing.commit();
+        let head = consumer.head();
+        check(consumer.next(head).expect("a record"), 5);
+        assert!(consumer.next(head).is_none());
+    }
+
+    #[test]
+    fn an_empty_ring_is_written_from_its_begin_again() {
+        let capacity = 1 << 20;
+        let (mut producer, mut consumer) = ring(capacity);
+        for number in 0..10_000 {
+            let mut writing = producer.begin();
+            fill(writing.reserve(1000).expect("room"), number);
+            writing.commit();
+            let head = consumer.head();
+            check(consumer.next(head).expect("a record"), number);
+            consumer.release();
+            assert!(capacity - producer.memory.contiguous(producer.head) <= RESTART + 1000);
+        }
     }
 }

@@ -77,8 +77,9 @@ struct Segment {
     /// What of the file is whole blocks.
     bytes: u64,
     opened: Instant,
-    /// Whether it has more than its start block.
-    used: bool,
+    /// Whether it has more than its start block, and whether it has rows.
+    is_used: bool,
+    has_rows: bool,
     /// The sources that it describes.
     described: HashSet<u32>,
 }
@@ -135,8 +136,15 @@ impl SegmentWriter {
         let file = OpenOptions::new().append(true).create_new(true).mode(0o640).open(&path);
         // Never tried again: the file may be there, with a part of a block.
         self.next_segment += 1;
-        let (bytes, opened, used, described) = (0, Instant::now(), false, HashSet::new());
-        self.open = Some(Segment { file: file?, path, bytes, opened, used, described });
+        self.open = Some(Segment {
+            file: file?,
+            path,
+            bytes: 0,
+            opened: Instant::now(),
+            is_used: false,
+            has_rows: false,
+            described: HashSet::new(),
+        });
         let body = self.start.description(number);
         self.append(Header { kind: kind::START, ..Header::default() }, &[&padded(body)])
     }
@@ -167,23 +175,17 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Fails if the open segment is not where it was any more. Writing it would not fail.
-    ///
-    /// # Errors
-    /// `io::Error`: the segment was removed or replaced.
-    pub(crate) fn check(&mut self) -> io::Result<()> {
-        let Some(segment) = &self.open else { return Ok(()) };
-        let same = fs::metadata(&segment.path).and_then(|there| {
-            let ours = segment.file.metadata()?;
-            Ok(there.dev() == ours.dev() && there.ino() == ours.ino())
-        });
-        let problem = match same {
-            Ok(true) => return Ok(()),
-            Ok(false) => io::Error::other("the segment was replaced by another file"),
-            Err(error) => error,
-        };
-        self.abandon();
-        Err(problem)
+    /// Whether the open segment is still where it was. If it was removed, writing would not fail, and it is
+    /// abandoned.
+    pub(crate) fn is_in_place(&mut self) -> bool {
+        let Some(segment) = &self.open else { return true };
+        let ours = segment.file.metadata();
+        let is_same = fs::metadata(&segment.path)
+            .is_ok_and(|there| ours.is_ok_and(|ours| (there.dev(), there.ino()) == (ours.dev(), ours.ino())));
+        if !is_same {
+            self.open = None;
+        }
+        is_same
     }
 
     /// Writes a block of rows, after the description of their source.
@@ -224,14 +226,14 @@ impl SegmentWriter {
     /// Whether the open segment is so large or old that it is to be closed.
     pub(crate) fn is_due(&self) -> bool {
         self.open.as_ref().is_some_and(|segment| {
-            segment.used
+            segment.is_used
                 && (segment.bytes >= self.segment_bytes || segment.opened.elapsed() >= self.segment_time)
         })
     }
 
-    /// Whether a segment with more than its start block is open.
-    pub(crate) fn is_used(&self) -> bool {
-        self.open.as_ref().is_some_and(|segment| segment.used)
+    /// Whether a segment with rows is open.
+    pub(crate) fn has_rows(&self) -> bool {
+        self.open.as_ref().is_some_and(|segment| segment.has_rows)
     }
 
     /// Closes the open segment with an end block. `last`: the server stops in order.
@@ -271,7 +273,8 @@ impl SegmentWriter {
         }
         let bytes = (HEADER_BYTES + length) as u64;
         segment.bytes += bytes;
-        segment.used |= header.kind != kind::START;
+        segment.is_used |= header.kind != kind::START;
+        segment.has_rows |= header.kind == kind::ROWS;
         self.written += bytes;
         self.next_block += 1;
         self.predictions += u64::from(header.predictions);

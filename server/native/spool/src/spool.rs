@@ -20,17 +20,17 @@ use crate::space::Space;
 const BLOCK_BYTES: usize = 1 << 20;
 /// All blocks that are being built have at most so many bytes together, and one record more.
 const BUFFER_BYTES: usize = 4 << 20;
-/// Rows are written when they have waited so long here. They wait as long in the rings at most.
-const MAX_WAIT: Duration = Duration::from_millis(20);
 /// The pause between two looks at the rings, with little and with much to do.
-const LONG_PAUSE: Duration = MAX_WAIT;
+const LONG_PAUSE: Duration = Duration::from_millis(20);
 const SHORT_PAUSE: Duration = Duration::from_millis(5);
+/// Rows are written when they have waited so long here. With the pause, that is 50 ms.
+const MAX_WAIT: Duration = Duration::from_millis(30);
 /// How often the disk is looked at, and tried again after a failure.
 const LOOK: Duration = Duration::from_secs(1);
 /// Memory is given back to the ring each time so many bytes were read.
 const RELEASE_BYTES: usize = 64 << 10;
-/// Columns that are kept to be used again.
-const POOLED: usize = 4;
+/// The most bytes of the memory that is kept to be used again.
+const POOL_BYTES: usize = 4 << 20;
 
 /// A block of rows that is being built.
 struct Building {
@@ -57,7 +57,11 @@ pub(crate) struct Spool {
     building: Vec<Building>,
     /// Where in `building` each source is.
     places: HashMap<u32, usize>,
+    /// The source of the last record, and its place: most records are of the same source as the one before.
+    last_place: Option<(u32, usize)>,
+    /// Empty columns, and the bytes of their memory.
     pool: Vec<Columns>,
+    pooled: usize,
     /// The bytes of all that is being built, and since when.
     buffered: usize,
     waiting_since: Option<Instant>,
@@ -87,7 +91,9 @@ impl Spool {
             space,
             building: Vec::new(),
             places: HashMap::new(),
+            last_place: None,
             pool: Vec::new(),
+            pooled: 0,
             buffered: 0,
             waiting_since: None,
             broken: None,
@@ -110,23 +116,21 @@ impl Spool {
                 break;
             }
             self.look();
-            if load < Load::Urgent || self.waiting_since.is_some_and(|since| since.elapsed() >= MAX_WAIT) {
-                self.flush_if_due();
-            }
-            match load {
-                Load::Low => thread::park_timeout(LONG_PAUSE),
-                Load::High => thread::park_timeout(SHORT_PAUSE),
-                Load::Urgent => {}
-            }
+            self.flush_if_due();
+            let pause = match load {
+                Load::Low => LONG_PAUSE,
+                Load::High => SHORT_PAUSE,
+                Load::Urgent => continue,
+            };
+            let waited = self.waiting_since.map_or(Duration::ZERO, |since| since.elapsed());
+            thread::park_timeout(pause.min(MAX_WAIT.saturating_sub(waited)));
         }
         self.finish();
     }
 
-    /// Opens the first segment, so that a folder that cannot be written is known at once.
+    /// Opens a segment, so that a folder that cannot be written is known at once.
     fn open(&mut self) {
-        if let Err(error) = self.writer.ensure_open() {
-            self.broken = Some(error.to_string());
-        }
+        self.broken = self.writer.ensure_open().err().map(|error| error.to_string());
     }
 
     /// Reads all that is in the rings now.
@@ -182,26 +186,38 @@ impl Spool {
 
     /// Where the block of a record's source is; `None` if no source describes the record.
     fn place(&mut self, record: &Record<'_>) -> Option<usize> {
-        let known = self.places.get(&record.source).copied();
-        let place = match known {
-            Some(place) => place,
-            None => {
-                let Some(shape) = self.shared.shape(record.source) else {
-                    self.flaw = Some(format!("source {} was never defined", record.source));
-                    return None;
-                };
-                let mut columns = self.pool.pop().unwrap_or_default();
-                columns.begin(&shape);
-                self.building.push(Building { shape, columns });
-                self.places.insert(record.source, self.building.len() - 1);
-                self.building.len() - 1
-            }
+        let place = match self.last_place {
+            Some((source, place)) if source == record.source => place,
+            _ => match self.places.get(&record.source) {
+                Some(&place) => place,
+                None => self.begin(record.source)?,
+            },
         };
+        self.last_place = Some((record.source, place));
         if !self.building[place].shape.fits(record) {
             self.flaw = Some(format!("a record has other columns than its source {}", record.source));
             return None;
         }
         Some(place)
+    }
+
+    /// Begins a block of a source.
+    fn begin(&mut self, source: u32) -> Option<usize> {
+        let Some(shape) = self.shared.shape(source) else {
+            self.flaw = Some(format!("source {source} was never defined"));
+            return None;
+        };
+        let mut columns = match self.pool.pop() {
+            Some(mut columns) => {
+                self.pooled -= columns.capacity();
+                columns
+            }
+            None => Columns::default(),
+        };
+        columns.begin(&shape);
+        self.places.insert(source, self.building.len());
+        self.building.push(Building { shape, columns });
+        Some(self.building.len() - 1)
     }
 
     /// Writes the block at a place, counts its rows, and empties it.
@@ -239,7 +255,7 @@ impl Spool {
         self.space.write(self.writer.take_written());
         self.full |= self.space.is_full();
         if self.writer.is_due() {
-            self.close_segment();
+            self.close_segment(false);
         }
     }
 
@@ -249,9 +265,12 @@ impl Spool {
             self.write(place);
         }
         self.places.clear();
-        for building in self.building.drain(..) {
-            if self.pool.len() < POOLED {
-                self.pool.push(building.columns);
+        self.last_place = None;
+        for Building { mut columns, .. } in self.building.drain(..) {
+            let capacity = columns.capacity();
+            if self.pooled + capacity <= POOL_BYTES {
+                self.pooled += capacity;
+                self.pool.push(columns);
             }
         }
         (self.buffered, self.waiting_since) = (0, None);
@@ -261,25 +280,26 @@ impl Spool {
     fn flush_if_due(&mut self) {
         let rows_wait = self.waiting_since.is_some_and(|since| since.elapsed() >= MAX_WAIT);
         if rows_wait {
-            if let Err(error) = self.writer.check() {
-                self.broken = Some(error.to_string());
+            if self.broken.is_none() && !self.writer.is_in_place() {
+                // Another segment, or the same folder made again, may do.
+                self.open();
             }
             self.write_all();
         }
         let (written, _) = self.last_ledger;
         if (rows_wait && !self.full) || written.elapsed() >= LOOK {
-            self.write_ledger();
+            self.write_ledger(false);
         }
         if self.writer.is_due() {
-            self.close_segment();
+            self.close_segment(false);
         }
     }
 
-    /// Writes the ledger, if it has changed.
-    fn write_ledger(&mut self) {
+    /// Writes the ledger if it has changed, or in any case.
+    fn write_ledger(&mut self, always: bool) {
         let writers: Vec<_> = self.shared.writers.iter().map(|writer| writer.ledger()).collect();
         self.last_ledger.0 = Instant::now();
-        if self.broken.is_some() || writers == self.last_ledger.1 {
+        if self.broken.is_some() || (!always && writers == self.last_ledger.1) {
             return;
         }
         ledger::encode(&writers, &mut self.table);
@@ -290,11 +310,13 @@ impl Spool {
         self.space.write(self.writer.take_written());
     }
 
-    /// Ends the open segment; the next block opens another one.
-    fn close_segment(&mut self) {
-        self.write_ledger();
-        if let Err(error) = self.writer.close(false) {
-            self.broken = Some(error.to_string());
+    /// Ends the open segment with the ledger and an end block. The next block opens another one.
+    fn close_segment(&mut self, last: bool) {
+        self.write_ledger(true);
+        if self.broken.is_none() {
+            if let Err(error) = self.writer.close(last) {
+                self.broken = Some(error.to_string());
+            }
         }
     }
 
@@ -305,13 +327,13 @@ impl Spool {
         }
         self.next_look = Instant::now() + LOOK;
         if self.broken.is_some() {
-            self.broken = self.writer.ensure_open().err().map(|error| error.to_string());
+            self.open();
         }
         self.space.measure();
-        let was_full = std::mem::replace(&mut self.full, self.space.is_full());
-        if self.full && !was_full && self.broken.is_none() && self.writer.is_used() {
+        self.full = self.space.is_full();
+        if self.full && self.broken.is_none() && self.writer.has_rows() {
             // So that the shipper can move it, and make room.
-            self.close_segment();
+            self.close_segment(false);
         }
         self.tell();
     }
@@ -333,12 +355,7 @@ impl Spool {
         self.next_look = self.started;
         self.look();
         self.write_all();
-        self.write_ledger();
-        if self.broken.is_none() {
-            if let Err(error) = self.writer.close(true) {
-                self.broken = Some(error.to_string());
-            }
-        }
+        self.close_segment(true);
         self.tell();
     }
 }
