@@ -49,6 +49,33 @@ def wait_until(condition: Callable[[], bool]) -> bool:
     return any(condition() or pause.wait(0.01) for _ in range(1000))
 
 
+def test_predictions_of_a_server_that_records_have_ids(client: Any, server: FakeServer) -> None:
+    server.records = True
+    prediction = client.predict("sum", {"x": 1})
+    writer, _, number = prediction.id.rpartition("-")
+    assert number == "0/0"
+    # Rows beyond the limit go in two calls.
+    server.max_rows = 2
+    batch = client.predict("sum", np.ones((3, 2)))
+    first = batch.ids[0].removesuffix("/0")
+    calls = {each.partition("/")[0] for each in batch.ids}
+    assert first.startswith(writer)
+    assert len(calls) == 2
+    assert [each.partition("/")[2] for each in batch.ids] == ["0", "1", "0"]
+    assert [each.id for each in batch] == list(batch.ids)
+    assert batch[-1].id == batch.ids[-1]
+    assert list(batch.to_pandas(ids=True)["record_id"]) == list(batch.ids)
+    assert "record_id" not in batch.to_pandas()
+
+
+def test_predictions_of_other_servers_have_none(client: Any) -> None:
+    assert client.predict("sum", {"x": 1}).id == ""
+    batch = client.predict("sum", np.ones((2, 2)))
+    assert batch.ids == ("", "")
+    assert batch[1].id == ""
+    assert batch.columns(ids=True)["record_id"] == [None, None]
+
+
 def test_one_dict_is_answered_by_one_prediction(client: Any, server: FakeServer) -> None:
     prediction = client.predict("churn", {"age": 40, "country": "pe"}, routing_key="user-7")
     assert isinstance(prediction, Prediction)

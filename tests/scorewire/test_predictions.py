@@ -51,6 +51,12 @@ def test_a_regressions_score_is_its_first_value() -> None:
     assert batch.model_time == timedelta(microseconds=30)
 
 
+def test_an_output_called_like_the_column_of_ids_makes_room_for_it() -> None:
+    batch = decode([Output(name="record_id", kind=OutputKind.NUMBER)], {"record_id": [7]}, 1)
+    assert list(batch.columns()) == ["score", "record_id", "error"]
+    assert list(batch.columns(ids=True)) == ["score", "output_record_id", "error", "record_id"]
+
+
 def test_of_two_classes_the_score_is_the_last_ones_probability() -> None:
     batch = decode([PROBABILITIES, LABEL], {"probabilities": [0.9, 0.1, 0.2, 0.8], "label": [0, 1]}, 2)
     assert batch.scores.tolist() == [0.1, 0.8]

@@ -64,6 +64,18 @@ def test_batches_of_any_shape_may_follow_each_other(client: Any) -> None:
     assert three.scores.tolist() == [3, 3]
 
 
+def test_each_row_of_a_stream_has_the_id_of_its_message_and_its_place(
+    client: Any, server: FakeServer
+) -> None:
+    server.records = True
+    results = client.predict_stream("sum", [{"x": 1}, {"x": 2}, np.ones((2, 2))])
+    one, two, batch = results
+    ids = [one.id, two.id, *batch.ids]
+    assert len(set(ids)) == 4
+    assert one.id.endswith("-0/0")
+    assert [each.partition("/")[2] for each in batch.ids] == ["0", "1"]
+
+
 def test_no_batches_give_no_results(client: Any) -> None:
     assert client.predict_stream("sum", []) == []
 

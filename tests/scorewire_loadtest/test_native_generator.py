@@ -167,6 +167,31 @@ def test_an_answer_that_is_always_wrong_in_another_way_is_always_checked(
     assert all("expected" in example for example in results.wrong_examples)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_equal_answers_of_a_server_that_records_are_checked_once(
+    fake_server: FakeServer, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = iter(range(10**9))
+
+    def answer(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
+        response = fake_server.score(request)
+        response.prediction_id = f"0199e2a4-0000-7000-8000-000000000001-{next(numbers)}"
+        return response
+
+    checked = []
+    check = native_generator._Judge._check
+
+    def counted(judge: Any, call: int, data: bytes) -> tuple[str, int]:
+        checked.append(call)
+        return check(judge, call, data)
+
+    monkeypatch.setattr(native_generator._Judge, "_check", counted)
+    fake_server.answer = answer
+    results = answered_by(fake_server, mode, load=OPEN, duration_s=1.0)
+    assert (results.answered, results.wrong) == (200, 0)
+    assert sorted(checked) == sorted(set(checked))
+
+
 def test_row_errors_are_counted_with_each_answer(fake_server: FakeServer) -> None:
     bundle = fake_server.bundle
     refused = len(bundle.golden.expected.errors)

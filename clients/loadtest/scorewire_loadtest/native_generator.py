@@ -35,6 +35,7 @@ _POLL_S = 0.05
 _VOLATILE = [
     packed_pb2.PackedPredictResponse.SERVER_TIME_US_FIELD_NUMBER,
     packed_pb2.PackedPredictResponse.MODEL_TIME_US_FIELD_NUMBER,
+    packed_pb2.PackedPredictResponse.PREDICTION_ID_FIELD_NUMBER,
 ]
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Doubles: TypeAlias = NDArray[np.float64]
 _DOUBLE = np.dtype("<f8")
+# The column of the rows' ids in a table of predictions.
+RECORD_ID = "record_id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,8 @@ class Prediction:
         error: why the row has no score; else None.
         model: the model that answered.
         version: the version that answered.
+        id: by which the record of this row is found: `<prediction_id>/<row>`. Empty if the
+            server does not record the prediction.
     """
 
     score: float
@@ -66,6 +70,7 @@ class Prediction:
     error: RowError | None
     model: str
     version: str
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,6 +100,8 @@ class Predictions(Sequence[Prediction]):
     server_time: timedelta
     model_time: timedelta
     output_schemas: tuple[Output, ...]
+    # The prediction_id and the rows of each call that the batch took.
+    _calls: tuple[tuple[str, int], ...] = field(default=(), repr=False)
     _errors_by_row: dict[int, RowError] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -102,6 +109,12 @@ class Predictions(Sequence[Prediction]):
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The id of each row; see `Prediction.id`."""
+        found = tuple(_row_id(call, row) for call, rows in self._calls for row in range(rows))
+        return found or ("",) * len(self)
 
     @overload
     def __getitem__(self, index: int) -> Prediction: ...
@@ -129,9 +142,17 @@ class Predictions(Sequence[Prediction]):
             error=self._errors_by_row.get(row),
             model=self.model,
             version=self.version,
+            id=self._id(row),
         )
 
-    def columns(self) -> dict[str, Doubles | list[str | None]]:
+    def _id(self, row: int) -> str:
+        for call, rows in self._calls:
+            if row < rows:
+                return _row_id(call, row)
+            row -= rows
+        return ""
+
+    def columns(self, *, ids: bool = False) -> dict[str, Doubles | list[str | None]]:
         """The batch as columns by name, as `to_pandas` and `scorewire predict` write it.
 
         The columns are, in this order:
@@ -142,12 +163,16 @@ class Predictions(Sequence[Prediction]):
           row, else under `<output>_<class label or index>`. A name that is taken
           gets the prefix `output_`. The class output that `label` comes from is
           left out; any other class output gives the names of classes;
-        - `error`, the message of a row's error or None.
+        - `error`, the message of a row's error or None;
+        - `record_id`, the row's id or None, if it is asked for.
+
+        Args:
+            ids: whether to add the rows' ids; see `Prediction.id`.
         """
         columns: dict[str, Doubles | list[str | None]] = {"score": self.scores}
         if has_labels(self.output_schemas):
             columns["label"] = list(self.labels)
-        for name, output, position in output_columns(self.output_schemas):
+        for name, output, position in output_columns(self.output_schemas, ids=ids):
             values = self.outputs[output.name][:, position]
             if is_named(output):
                 columns[name] = list(_names(values, output.class_labels))
@@ -155,10 +180,15 @@ class Predictions(Sequence[Prediction]):
                 columns[name] = values.tolist() if values.dtype == object else values
         messages = {row: error.message for row, error in self._errors_by_row.items()}
         columns["error"] = [messages.get(row) for row in range(len(self))]
+        if ids:
+            columns[RECORD_ID] = [each or None for each in self.ids]
         return columns
 
-    def to_pandas(self) -> pd.DataFrame:
+    def to_pandas(self, *, ids: bool = False) -> pd.DataFrame:
         """The batch as a data frame with the columns of `columns()` and an index from 0.
+
+        Args:
+            ids: whether to add the rows' ids, as in `columns()`.
 
         Raises:
             ImportError: pandas is not installed.
@@ -167,7 +197,7 @@ class Predictions(Sequence[Prediction]):
             import pandas as pd  # noqa: PLC0415 - an option of the SDK
         except ImportError as error:
             raise ImportError("to_pandas needs pandas: pip install 'scorewire[pandas]'") from error
-        return pd.DataFrame(self.columns())
+        return pd.DataFrame(self.columns(ids=ids))
 
 
 def join(parts: Sequence[Predictions]) -> Predictions:
@@ -190,6 +220,7 @@ def join(parts: Sequence[Predictions]) -> Predictions:
         server_time=sum((part.server_time for part in parts), timedelta()),
         model_time=sum((part.model_time for part in parts), timedelta()),
         output_schemas=first.output_schemas,
+        _calls=tuple(itertools.chain.from_iterable(part._calls for part in parts)),
     )
 
 
@@ -244,6 +275,7 @@ class ResponseDecoder:
             server_time=timedelta(microseconds=response.server_time_us),
             model_time=timedelta(microseconds=response.model_time_us),
             output_schemas=self._outputs,
+            _calls=((response.prediction_id, row_count),),
         )
 
     def decode_row(self, response: packed_pb2.PackedPredictResponse) -> Prediction:
@@ -281,6 +313,7 @@ class ResponseDecoder:
             error=_row_error(response.errors[0]) if response.errors else None,
             model=response.model,
             version=response.version,
+            id=_row_id(response.prediction_id, 0),
         )
 
     def _summarise_row(self, values: dict[str, Sequence[Any]]) -> tuple[float, str | None]:
@@ -330,9 +363,16 @@ def is_named(output: Output) -> bool:
     return output.kind is OutputKind.CLASS and output.width == 1 and bool(output.class_labels)
 
 
-def output_columns(outputs: Sequence[Output]) -> list[tuple[str, Output, int]]:
-    """The columns of the outputs in a table of predictions: column name, output, position in the output."""
+def output_columns(outputs: Sequence[Output], *, ids: bool = False) -> list[tuple[str, Output, int]]:
+    """The columns of the outputs in a table of predictions: column name, output, position in the output.
+
+    Args:
+        outputs: the model's outputs.
+        ids: whether the table has the rows' ids, too.
+    """
     taken = {"score", "label", "error"}
+    if ids:
+        taken.add(RECORD_ID)
     columns = []
     classes = _first(outputs, OutputKind.CLASS)
     for output in outputs:
@@ -347,6 +387,10 @@ def output_columns(outputs: Sequence[Output]) -> list[tuple[str, Output, int]]:
             taken.add(name)
             columns.append((name, output, position))
     return columns
+
+
+def _row_id(prediction_id: str, row: int) -> str:
+    return f"{prediction_id}/{row}" if prediction_id else ""
 
 
 def _names(indices: NDArray[Any], labels: Sequence[str]) -> tuple[str | None, ...]:

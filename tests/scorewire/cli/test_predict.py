@@ -118,11 +118,44 @@ def test_rows_that_are_not_sent_are_not_held_to_the_end(server: FakeServer) -> N
 
     with Client(server.address) as client:
         errors = []
-        for given, (_, columns) in enumerate(score_table(client, client.model("sum"), Source(), 2), 1):
+        for given, (_, columns) in enumerate(
+            score_table(client, client.model("sum"), Source(), 2, ["score", "value", "error"]), 1
+        ):
             assert taken - given < 50
             errors.append(columns["error"][0])
     assert [index for index, error in enumerate(errors) if error is None] == [399, 799]
     assert len(errors) == 1000
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_ids_are_a_column_of_their_own(server: FakeServer, tmp_path: Path, suffix: str) -> None:
+    server.records = True
+    source = write(tmp_path / "in.csv", HEADER, "a,pe,1", "b,pe,many", "c,pe,", "d,pe,2")
+    target = tmp_path / f"out{suffix}"
+    result = run(server, source, target, "--ids", "--batch-rows", "3")
+    assert result.exit_code == 0, result.output
+    frame = pd.read_csv(target) if suffix == ".csv" else pd.read_parquet(target)
+    assert list(frame) == [*HEADER.split(","), *ADDED, "record_id"]
+    first, unsent, refused, last = frame["record_id"]
+    assert first.endswith("-0/0")
+    # It was never sent, so that the row after it is the second of its call; and an error is recorded, too.
+    assert pd.isna(unsent)
+    assert refused.endswith("-0/1")
+    assert last.endswith("-1/0")
+
+
+def test_without_records_the_column_of_ids_is_empty(server: FakeServer, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.csv", HEADER, "a,pe,1")
+    assert run(server, source, tmp_path / "out.csv", "--ids").exit_code == 0
+    assert [row["record_id"] for row in rows_of(tmp_path / "out.csv")] == [""]
+
+
+def test_an_input_that_has_ids_already_is_refused(server: FakeServer, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.csv", f"{HEADER},record_id", "a,pe,1,x")
+    result = run(server, source, tmp_path / "out.csv", "--ids")
+    assert result.exit_code == 1
+    assert "'record_id'" in result.output
+    assert run(server, source, tmp_path / "out.csv").exit_code == 0
 
 
 def test_only_what_the_model_takes_is_sent(server: FakeServer, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scorewire._cli.table_files import Chunk, FileError, TableReader
 from scorewire._client import Client
 from scorewire._models import FeatureKind, Model, OutputKind, Schema
-from scorewire._predictions import Predictions, has_labels, is_named, output_columns
+from scorewire._predictions import RECORD_ID, Predictions, has_labels, is_named, output_columns
 from scorewire._values import MAX_EXACT_INTEGER, Faults, to_doubles, to_texts
 from scorewire_contract.spelling import meant
 
@@ -34,8 +34,13 @@ _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _MAX_UNSENT = 32
 
 
-def added_columns(source: TableReader, model: Model) -> dict[str, type[float] | type[str]]:
+def added_columns(source: TableReader, model: Model, *, ids: bool) -> dict[str, type[float] | type[str]]:
     """The columns that the output has besides those of the input: float or str by name.
+
+    Args:
+        source: the input.
+        model: the model that scores it.
+        ids: whether the output has the rows' ids.
 
     Raises:
         FileError: the input has no column for a feature, or has a column with the name of an added one.
@@ -50,9 +55,11 @@ def added_columns(source: TableReader, model: Model) -> dict[str, type[float] | 
     added: dict[str, type[float] | type[str]] = {"score": float}
     if has_labels(outputs):
         added["label"] = str
-    for name, output, _ in output_columns(outputs):
+    for name, output, _ in output_columns(outputs, ids=ids):
         added[name] = str if output.kind is OutputKind.TEXT or is_named(output) else float
     added["error"] = str
+    if ids:
+        added[RECORD_ID] = str
     taken = [name for name in source.names if name in added]
     if taken:
         raise FileError(f"the input has a column {taken[0]!r}, which the output needs: rename it")
@@ -69,9 +76,17 @@ class _Batch:
 
 
 def score_table(
-    client: Client, model: Model, source: TableReader, batch_rows: int
+    client: Client, model: Model, source: TableReader, batch_rows: int, added: Sequence[str]
 ) -> Iterator[tuple[Chunk, dict[str, list[Any]]]]:
-    """Score the source, and give each chunk with its added columns."""
+    """Score the source, and give each chunk with its added columns.
+
+    Args:
+        client: the client of the server.
+        model: the model.
+        source: the rows.
+        batch_rows: rows in one request.
+        added: the names of `added_columns`.
+    """
     import pandas as pd  # noqa: PLC0415 - needs an extra of the SDK
 
     waiting: deque[_Batch] = deque()
@@ -94,12 +109,12 @@ def score_table(
     while True:
         for predictions in client.predict_stream(model.name, frames(), version=model.version):
             while not len(waiting[0].kept):
-                yield _merge(waiting.popleft(), None, model)
-            yield _merge(waiting.popleft(), predictions, model)
+                yield _merge(waiting.popleft(), None, added)
+            yield _merge(waiting.popleft(), predictions, added)
         if not waiting:
             return
         while waiting:
-            yield _merge(waiting.popleft(), None, model)
+            yield _merge(waiting.popleft(), None, added)
 
 
 def _features(chunk: Chunk, schema: Schema) -> tuple[dict[str, Any], Faults]:
@@ -116,21 +131,19 @@ def _features(chunk: Chunk, schema: Schema) -> tuple[dict[str, Any], Faults]:
 
 
 def _merge(
-    batch: _Batch, predictions: Predictions | None, model: Model
+    batch: _Batch, predictions: Predictions | None, added: Sequence[str]
 ) -> tuple[Chunk, dict[str, list[Any]]]:
     """The batch's chunk with its added columns; None for a row without a value."""
     rows = batch.chunk.row_count
-    names = ["score", *(["label"] if has_labels(model.schema.outputs) else [])]
-    names += [name for name, _, _ in output_columns(model.schema.outputs)]
-    columns: dict[str, list[Any]] = {name: [None] * rows for name in (*names, "error")}
+    columns: dict[str, list[Any]] = {name: [None] * rows for name in added}
     for row, fault in batch.faults.items():
         columns["error"][row] = fault
     if predictions is not None:
         refused = {error.row for error in predictions.errors}
-        for name, values in predictions.columns().items():
+        for name, values in predictions.columns(ids=RECORD_ID in added).items():
             cells = values.tolist() if isinstance(values, np.ndarray) else values
             for position, row in enumerate(batch.kept.tolist()):
-                if position not in refused or name == "error":
+                if position not in refused or name in {"error", RECORD_ID}:
                     columns[name][row] = cells[position]
     return batch.chunk, columns
 

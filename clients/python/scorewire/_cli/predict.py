@@ -47,6 +47,11 @@ Examples:
     "--batch-rows", default=1000, show_default=True, type=click.IntRange(1), help="Rows in one request."
 )
 @click.option(
+    "--ids",
+    is_flag=True,
+    help="Add the column record_id, by which a server with --records finds the record of each row.",
+)
+@click.option(
     "--timeout",
     default=30.0,
     show_default=True,
@@ -63,6 +68,7 @@ def predict(
     output_path: Path,
     force: bool,
     batch_rows: int,
+    ids: bool,
     timeout: float,
     tls: TLS | None,
 ) -> None:
@@ -72,6 +78,10 @@ def predict(
     (if the model has classes), the model's outputs, and `error`. A row that
     cannot be scored stays in the output, with its error. Columns that the model
     does not take are not sent. One version scores all rows.
+
+    With --ids, the column `record_id` has the id of each row's record: the
+    `prediction_id` of the call, a slash, and the row's index in the call. It is
+    empty for a row that the server does not record.
 
     In a CSV file an empty value is missing. For a number, NA, NaN, null and None
     are missing, too.
@@ -86,10 +96,10 @@ def predict(
         open_table(input_path) as source,
     ):
         served = client.model(model, version)
-        added = added_columns(source, served)
+        added = added_columns(source, served, ids=ids)
         with written_table(output_path, source, added, overwrite=force) as writer:
             tally = Counter[str]()
-            scored = score_table(client, served, source, batch_rows)
+            scored = score_table(client, served, source, batch_rows, list(added))
             for chunk, columns in _with_progress(scored, source):
                 writer.write(chunk, source.names, columns)
                 tally["rows"] += chunk.row_count

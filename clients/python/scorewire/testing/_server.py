@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import defaultdict, deque
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
+from uuid import uuid4
 
 import grpc
 from google.protobuf.message import Message
@@ -51,6 +53,7 @@ class FakeServer:
         waiting: how many calls are waiting for that delay to pass.
         serving: whether the health service reports the server as serving.
         max_rows: the most rows in one call; 0 for no limit.
+        records: whether predictions have ids, as those of a server with --records.
 
     Args:
         models: the models to serve.
@@ -71,6 +74,8 @@ class FakeServer:
         self.waiting = 0
         self.serving = True
         self.max_rows = 0
+        self.records = False
+        self._writer, self._sequence = uuid4(), itertools.count()
         self._max_message_bytes = max_message_bytes
         self._models: dict[str, dict[str, FakeModel]] = defaultdict(dict)
         self._failures: dict[str, deque[status_pb2.Status]] = defaultdict(deque)
@@ -238,6 +243,8 @@ class FakeServer:
                 response.errors.add(row=index, reason=error.reason, feature=error.feature, message=str(error))
             for answer, numbers in zip(response.outputs, values, strict=True):
                 answer.numbers.extend(numbers)
+        if self.records:
+            response.prediction_id = f"{self._writer}-{next(self._sequence)}"
         response.server_time_us = int((time.perf_counter() - begin) * 1e6)
         return response
 
