@@ -110,10 +110,13 @@ LAYERS: dict[str, Layers] = {
         ("quantities",),
     ),
     "scorewire_records": (
-        ("__init__",),
-        ("shipper",),
-        ("spool_folder", "walk"),
-        ("start_state", "store", "tables"),
+        ("__init__", "__main__"),
+        ("cli",),
+        ("opening", "shipping"),
+        ("parquet_store", "shipper_status"),
+        ("parquet_files", "shipper", "spool_end"),
+        ("spool_folder", "tables", "walk"),
+        ("start_state", "store"),
         ("durable",),
     ),
 }

@@ -197,7 +197,7 @@ def test_pieces_of_a_shipper_that_was_killed_are_removed(tmp_path: Path) -> None
     folder.mkdir(parents=True)
     (folder / ".x.parquet.tmp").write_bytes(b"PAR1")
     (folder / "mine.txt").write_bytes(b"")
-    ParquetStore(tmp_path, StartStates(tmp_path))
+    ParquetStore(tmp_path, StartStates(tmp_path)).expire(NOW)
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from scorewire_records import durable
 from scorewire_records.parquet_files import RecordFile, SegmentFiles, record_files, remove_temporaries
 from scorewire_records.start_state import StartStates
-from scorewire_records.store import SourceRows, StoreError, Totals
+from scorewire_records.store import Contents, SourceRows, StoreError, Totals
 
 _RETENTION = "_retention.json"
 
@@ -40,9 +40,6 @@ class ParquetStore:
     Args:
         records: the folder of records.
         states: the states of its starts, which also count expired rows.
-
-    Raises:
-        StoreError: the folder cannot be used.
     """
 
     name = "parquet"
@@ -51,23 +48,22 @@ class ParquetStore:
     def __init__(self, records: Path, states: StartStates) -> None:
         self._records = records
         self._states = states
-        with _as_store_error():
-            remove_temporaries(records)
-            self._retention = self._read_retention()
+        self._known_retention: dict[str, _Retention] | None = None
 
     def position(self, start: UUID) -> int:  # noqa: ARG002 - see Store
         """See `Store`: the store makes the same files again."""
         return 0
 
-    def store(self, start: UUID, segment: int, blocks: Iterable[SourceRows]) -> None:
+    def store(self, start: UUID, segment: int, blocks: Iterable[Contents]) -> None:
         """See `Store`."""
         files = SegmentFiles(self._records, start, segment)
-        retention = dict(self._retention)
+        retention = dict(self._retention())
         try:
             for block in blocks:
-                with _as_store_error():
-                    files.add(block)
-                _learn(retention, start, block)
+                if isinstance(block, SourceRows):
+                    with _as_store_error():
+                        files.add(block)
+                    _learn(retention, start, block)
             with _as_store_error():
                 self._keep_retention(retention)
                 files.publish()
@@ -83,6 +79,7 @@ class ParquetStore:
         between the two steps neither counts it twice nor leaves it there.
         """
         with _as_store_error():
+            remove_temporaries(self._records)
             changed = self._finish_expiring()
             expired: dict[UUID, list[RecordFile]] = defaultdict(list)
             for file in self._too_old(now):
@@ -104,7 +101,7 @@ class ParquetStore:
     def _too_old(self, now: datetime) -> Iterator[RecordFile]:
         oldest = {
             model: (now - timedelta(days=kept["days"])).date().isoformat()
-            for model, kept in self._retention.items()
+            for model, kept in self._retention().items()
             if kept["days"] is not None
         }
         return (file for file in record_files(self._records, oldest) if file.day < oldest[file.model])
@@ -141,19 +138,28 @@ class ParquetStore:
                     folder.rmdir()
 
     def _keep_retention(self, retention: dict[str, _Retention]) -> None:
-        if retention != self._retention:
+        if retention != self._retention():
             durable.write_json(self._records / _RETENTION, retention)
-            self._retention = retention
+            self._known_retention = retention
+
+    def _retention(self) -> dict[str, _Retention]:
+        if self._known_retention is None:
+            with _as_store_error():
+                self._known_retention = self._read_retention()
+        return self._known_retention
 
     def _read_retention(self) -> dict[str, _Retention]:
         try:
-            found: dict[str, _Retention] = json.loads((self._records / _RETENTION).read_bytes())
+            found = json.loads((self._records / _RETENTION).read_bytes())
+            return {
+                model: {"days": kept["days"], "start": str(kept["start"]), "block": int(kept["block"])}
+                for model, kept in found.items()
+            }
         except FileNotFoundError:
             return {}
-        except ValueError:
+        except (ValueError, KeyError, TypeError, AttributeError):
             self._states.problems[_RETENTION] = f"{_RETENTION} cannot be understood; new records replace it"
             return {}
-        return found
 
 
 def _learn(retention: dict[str, _Retention], start: UUID, block: SourceRows) -> None:

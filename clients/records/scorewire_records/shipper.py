@@ -8,6 +8,7 @@ and makes the same files of it; any other store knows its position itself.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,18 +20,19 @@ from scorewire_contract.records.segments import spool_folder, starts
 from scorewire_records import durable
 from scorewire_records.spool_folder import StartFolder, is_closed, strangers
 from scorewire_records.start_state import StartState, StartStates, restarted
-from scorewire_records.store import Contents, SourceRows, Store, StoreError
+from scorewire_records.store import Contents, Store, StoreError
 from scorewire_records.walk import NewerFormatError, Walk
 
 # A store that takes any blocks gets about so many bytes at once.
 _BATCH_BYTES = 8 << 20
 _EXPIRE_EVERY = timedelta(hours=1)
+_LOG = logging.getLogger(__name__)
 # So many unknown files are named.
 _NAMED = 3
 
 
 class Shipper:
-    """Moves records. One thread calls it; others may call `positions` and read `problems`.
+    """Moves records. One thread calls it; others may call `position` and read `problems`.
 
     Args:
         records: the folder of records.
@@ -91,6 +93,11 @@ class Shipper:
             problems[str(start)] = f"start {start} waits: {error}"
         except OSError as error:
             problems[str(start)] = f"start {start} waits: {_reason(error)}"
+        except StoreError:
+            raise
+        except Exception as error:  # a bug must not keep the other starts waiting
+            _LOG.exception("start %s cannot be shipped", start)
+            problems[str(start)] = f"start {start} waits: {error!r}; the log has the traceback"
         state = self._states.get(start)
         if state is not None and state.missing > 0:
             problems[f"missing {start}"] = (
@@ -129,9 +136,7 @@ class Shipper:
         begin = self._walks[start]
         walk = begin.copy()
         if self._store.whole_segments:
-            blocks = walk.read(path, growing=growing)
-            rows = (each for each in blocks if isinstance(each, SourceRows))
-            self._store.store(start, walk.state.segment, rows)
+            self._store.store(start, walk.state.segment, walk.read(path, growing=growing))
             self._walks[start] = walk
             return True
         for batch in self._batches(walk, path, growing=growing):
@@ -200,9 +205,15 @@ class Shipper:
                 self._states.put(self._counted(state))
         self._expired_at = now
 
-    def positions(self) -> dict[UUID, StartState]:
-        """The state of each start in the spool, behind what is stored."""
-        return {start: walk.state for start, walk in list(self._walks.items())}
+    def position(self, start: UUID) -> StartState | None:
+        """How far a start is, behind what is stored; None if nothing is known of it. Any thread may ask."""
+        kept = self._states.get(start)
+        walk = self._walks.get(start)
+        if walk is None:
+            return kept
+        # The store was last asked when the state was kept.
+        missing = max(0, kept.missing) if kept else 0
+        return replace(walk.state, stored=walk.state.shipped - walk.state.expired - missing)
 
     def _unknown(self, paths: list[Path]) -> str:
         names = ", ".join(str(path.relative_to(self._records)) for path in paths[:_NAMED])

@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": ("scorewire[pandas]", "Score a CSV or Parquet file through a server."),
     "proto": ("scorewire", "Print the protobuf schema of a model's typed service."),
     "models": ("scorewire[models]", "Show which versions answer calls, change it, and compare two versions."),
+    "records": ("scorewire-records", "Keep the records of predictions, and ask about them."),
     "load": ("scorewire-loadtest", "Put load on a server and report its latency."),
 }
 

@@ -1,0 +1,112 @@
+"""`scorewire records ship`: move records from the spool to a store."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from threading import Event, Lock, Thread
+from types import FrameType
+
+import click
+
+from scorewire_records.cli.options import records_option
+from scorewire_records.opening import open_store
+from scorewire_records.shipper_status import read_status
+from scorewire_records.shipping import AnotherShipperError, run_shipper
+from scorewire_records.start_state import StartStates
+
+_EPILOG = """
+\b
+Examples:
+  Move what is left in the spool after a server has ended:
+    scorewire records ship --once --records records/
+
+\b
+  Keep moving records, whoever writes them:
+    scorewire records ship --records records/
+
+A server runs this command itself, so that it is seldom needed. One shipper works on
+a folder at a time; another one waits until the first one ends.
+
+Records become Parquet files once their segment of the spool is closed. The last
+segment of a server that runs is not moved.
+
+A shipper may be killed at any time: nothing is lost, and nothing is stored twice.
+
+\b
+Exit code: 0 if everything was moved that could be, 1 if there was a problem, which
+is told; 2 if the command was used wrongly.
+"""
+
+
+@click.command(epilog=_EPILOG)
+@records_option
+@click.option("--once", is_flag=True, help="Move what is there, and end.")
+@click.option(
+    "--supervised",
+    is_flag=True,
+    help="End when the standard input is closed. Problems are told in DIR/_spool/shipper.json only.",
+)
+def ship(records: Path, *, once: bool, supervised: bool) -> None:
+    """Move records from the spool to Parquet files.
+
+    Runs until it gets SIGTERM or Ctrl-C, and then moves what is there, for 10 seconds at most.
+    """
+    states, stop = StartStates(records), Event()
+    _stop_on_signals(stop)
+    if supervised:
+        Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
+    told = _Problems(silent=supervised)
+    try:
+        run_shipper(
+            records,
+            open_store(records, states),
+            states,
+            stop=stop,
+            once=once,
+            on_problem=told.tell,
+            on_standby=lambda: click.echo("Another shipper works on this folder; this one waits.", err=True),
+        )
+    except AnotherShipperError:
+        status = read_status(records)
+        whose = f", process {status.pid}," if status else ""
+        raise click.ClickException(
+            f"another shipper{whose} works on {records}; it moves the records"
+        ) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or records}: {error.strerror or error}") from None
+    sys.exit(1 if told.last else 0)
+
+
+class _Problems:
+    """Tells people about each problem once."""
+
+    def __init__(self, *, silent: bool) -> None:
+        self._silent = silent
+        self._lock = Lock()
+        self.last = ""
+
+    def tell(self, problem: str) -> None:
+        with self._lock:
+            self.last = problem
+            if not self._silent:
+                click.echo(f"Problem: {problem}" if problem else "The problem is over.", err=True)
+
+
+def _stop_on_signals(stop: Event) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        # The second one ends the process at once, which does no harm.
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, handle)
+
+
+def _wait_for_end_of_input(stop: Event) -> None:
+    while os.read(sys.stdin.fileno(), 1 << 12):
+        pass
+    stop.set()

@@ -1,0 +1,93 @@
+"""Runs the one shipper of a folder of records until it is told to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Timer
+
+from scorewire_contract.records.segments import spool_folder
+from scorewire_records import durable
+from scorewire_records.shipper import Shipper
+from scorewire_records.shipper_status import StatusWriter
+from scorewire_records.spool_folder import shipper_lock
+from scorewire_records.start_state import StartStates
+from scorewire_records.store import Store
+
+# The last pass takes at most so long; what is left is shipped by the next shipper.
+_LAST_PASS_S = 9.0
+_STANDBY_S = 0.2
+# Pauses after a pass that found nothing, and after one that found a problem.
+_IDLE_S, _IDLE_SEGMENTS_S = 0.1, 0.5
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
+
+
+class AnotherShipperError(Exception):
+    """Another shipper works on the same folder."""
+
+
+def run_shipper(
+    records: Path,
+    store: Store,
+    states: StartStates,
+    *,
+    stop: Event,
+    once: bool = False,
+    on_problem: Callable[[str], None],
+    on_standby: Callable[[], None],
+) -> None:
+    """Ship records until `stop` is set, and make a last pass then.
+
+    While another shipper works on the folder, this one waits.
+
+    Args:
+        records: the folder of records.
+        store: where the records go.
+        states: the states of the starts in this folder.
+        stop: tells the shipper to stop.
+        once: whether to make one pass only.
+        on_problem: called with the problem when it changes, and with "" when it is over; from any thread.
+        on_standby: called once if another shipper works on the folder.
+
+    Raises:
+        AnotherShipperError: `once` is set, and another shipper works on the folder.
+        OSError: the spool cannot be created.
+    """
+    durable.make_folder(spool_folder(records))
+    told = False
+    while not stop.is_set():
+        with shipper_lock(records) as is_mine:
+            if is_mine:
+                abort = Event()
+                shipper = Shipper(records, store, states, abort)
+                with StatusWriter(records, shipper, store.name, on_problem):
+                    _ship(shipper, store, stop=stop, abort=abort, once=once)
+                return
+        if once:
+            raise AnotherShipperError
+        if not told:
+            on_standby()
+            told = True
+        stop.wait(_STANDBY_S)
+
+
+def _ship(shipper: Shipper, store: Store, *, stop: Event, abort: Event, once: bool) -> None:
+    idle = _IDLE_SEGMENTS_S if store.whole_segments else _IDLE_S
+    pause = _FIRST_PAUSE_S
+    while not once and not stop.is_set():
+        moved = shipper.ship()
+        if shipper.problems:
+            stop.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+        else:
+            pause = _FIRST_PAUSE_S
+            if not moved:
+                stop.wait(idle)
+    # What was written before the stop is shipped after it.
+    timer = Timer(_LAST_PASS_S, abort.set)
+    timer.daemon = True
+    if not once:
+        timer.start()
+    shipper.ship()
+    timer.cancel()
+    store.close()
