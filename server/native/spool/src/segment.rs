@@ -312,3 +312,100 @@ fn write_all(file: &mut File, header: &[u8], body: &[&[u8]]) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reader::{Piece, read_segment};
+
+    /// A writer in a folder of its own, which is removed in the end.
+    struct Writer(SegmentWriter);
+
+    impl Writer {
+        fn new(name: &str) -> Self {
+            let start = Start {
+                spool: std::env::temp_dir().join(format!("scorewire-segment-{name}-{}", std::process::id())),
+                uuid: [7; 16],
+                server: "0.1.0\n\"".into(),
+                engine: "native".into(),
+                writers: 1,
+            };
+            Self(SegmentWriter::new(start, 1 << 20, Duration::from_secs(300)))
+        }
+
+        fn rows(&mut self) -> io::Result<()> {
+            let source = Source { number: 3, description: b"{}".to_vec(), ..Source::default() };
+            let about = RowsHeader { predictions: 1, rows: 2, first_sequence: 0 };
+            self.0.rows(&source, about, &[&[1; 8], &[2; 16]])
+        }
+
+        fn segment(&self, number: usize) -> Vec<u8> {
+            fs::read(self.0.start.folder().join(format!("{number:08}.segment"))).expect("a segment")
+        }
+    }
+
+    impl Drop for Writer {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0.start.spool);
+        }
+    }
+
+    /// The kind, the number and the rows before each block.
+    fn blocks(segment: &[u8]) -> Vec<(u16, u64, u64)> {
+        let pieces = read_segment(segment, false).map(|piece| match piece {
+            Piece::Block { header, .. } => (header.kind, header.number, header.rows_before),
+            Piece::Damage { .. } => panic!("{piece:?}"),
+        });
+        pieces.collect()
+    }
+
+    #[test]
+    fn a_disk_without_room_ends_a_segment_at_its_last_whole_block() {
+        let mut writer = Writer::new("full");
+        writer.rows().expect("room");
+        let Some(segment) = &mut writer.0.open else { panic!("no segment is open") };
+        segment.file = OpenOptions::new().write(true).open("/dev/full").expect("a device");
+        let error = writer.rows().expect_err("no room");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(writer.0.open.is_none());
+
+        writer.rows().expect("room");
+        writer.0.close(true).expect("room");
+        assert_eq!(
+            blocks(&writer.segment(0)),
+            [(kind::START, 0, 0), (kind::SOURCE, 1, 0), (kind::ROWS, 2, 0)]
+        );
+        assert_eq!(
+            blocks(&writer.segment(1)),
+            [(kind::START, 3, 2), (kind::SOURCE, 4, 2), (kind::ROWS, 5, 2), (kind::END, 6, 4)]
+        );
+    }
+
+    #[test]
+    fn a_part_of_a_block_is_cut_off() {
+        let mut writer = Writer::new("part");
+        writer.rows().expect("room");
+        let Some(segment) = &mut writer.0.open else { panic!("no segment is open") };
+        segment.file.write_all(b"a part of a block").expect("room");
+        writer.0.abandon();
+        assert_eq!(blocks(&writer.segment(0)).len(), 3);
+    }
+
+    #[test]
+    fn the_start_block_is_json() {
+        let mut writer = Writer::new("json");
+        writer.0.ensure_open().expect("room");
+        let segment = writer.segment(0);
+        let Some(Piece::Block { body, .. }) = read_segment(&segment, false).next() else {
+            panic!("no block")
+        };
+        let start: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+        assert_eq!(start["server"], "0.1.0\n\"");
+        assert_eq!(start["start"], "07070707-0707-0707-0707-070707070707");
+        assert_eq!(
+            (&start["format"], &start["segment"], &start["writers"]),
+            (&1.into(), &0.into(), &1.into())
+        );
+        assert_eq!(start["created"].as_str().map(str::len), Some("2026-11-29T17:21:00.000000Z".len()));
+    }
+}

@@ -280,10 +280,7 @@ impl Spool {
     fn flush_if_due(&mut self) {
         let rows_wait = self.waiting_since.is_some_and(|since| since.elapsed() >= MAX_WAIT);
         if rows_wait {
-            if self.broken.is_none() && !self.writer.is_in_place() {
-                // Another segment, or the same folder made again, may do.
-                self.open();
-            }
+            self.ensure_in_place();
             self.write_all();
         }
         let (written, _) = self.last_ledger;
@@ -292,6 +289,13 @@ impl Spool {
         }
         if self.writer.is_due() {
             self.close_segment(false);
+        }
+    }
+
+    /// Opens another segment, in a folder that is made again if need be, if the open one was removed.
+    fn ensure_in_place(&mut self) {
+        if self.broken.is_none() && !self.writer.is_in_place() {
+            self.open();
         }
     }
 
@@ -354,6 +358,7 @@ impl Spool {
         // One more try.
         self.next_look = self.started;
         self.look();
+        self.ensure_in_place();
         self.write_all();
         self.close_segment(true);
         self.tell();
