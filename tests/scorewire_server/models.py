@@ -16,7 +16,7 @@ from scorewire_contract.bundle import Bundle
 from scorewire_contract.scoring import RunGraph, Scorer
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import models_pb2, schema_pb2
-from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, VersionRecord
+from scorewire_server.engine.snapshot import LoadedVersion, Routing, Snapshot, VersionRecord
 from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.loading.audit import audit
 from tests.bundles import write_sum_bundle
@@ -53,9 +53,9 @@ def loaded_version(bundle: Bundle, run: RunGraph, *, row_ns: float = 1.0) -> Loa
     )
 
 
-def snapshot_of(*versions: LoadedVersion) -> Snapshot:
-    """A snapshot in which these versions serve."""
-    return build_snapshot(
+def snapshot_of(*versions: LoadedVersion, **routings: Routing) -> Snapshot:
+    """A snapshot in which these versions serve, with the routings of models by name."""
+    records = (
         VersionRecord(
             model=version.model,
             version=version.version,
@@ -64,6 +64,7 @@ def snapshot_of(*versions: LoadedVersion) -> Snapshot:
         )
         for version in versions
     )
+    return build_snapshot(records, routings)
 
 
 def write_slow_bundle(output_dir: Path) -> Path:

@@ -20,6 +20,11 @@ class Peer:
     address: str = ""
     certificate: bytes | None = None
 
+    @property
+    def host(self) -> str:
+        """The address without the port, and without the brackets of IPv6; "" if it is not known."""
+        return self.address.rpartition(":")[0].removeprefix("[").removesuffix("]")
+
 
 _UNKNOWN_PEER = Peer()
 

@@ -1,8 +1,4 @@
-"""Reads what the shipper tells of its work.
-
-Each second it tells `_spool/shipper.json`. Of a start whose records all are in the
-store, and whose spool it has removed, only `_starts/<start>.json` is left.
-"""
+"""Reads what the shipper tells of its work: the file `_spool/shipper.json`."""
 
 from __future__ import annotations
 
@@ -12,9 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from scorewire_contract.records.segments import spool_folder
-
-_STATUS_FILE, _STARTS = "shipper.json", "_starts"
+STATUS_FILE = "shipper.json"
 _MAX_BYTES = 16 << 20
 
 
@@ -44,53 +38,34 @@ class ShipperStatus:
     rows: ShippedRows = field(default_factory=ShippedRows)
 
 
-def read_status(records: Path, start: UUID) -> ShipperStatus | None:
+def read_status(spool: Path, start: UUID) -> ShipperStatus | None:
     """Read the status; None if there is none, or it cannot be read.
 
     Args:
-        records: the folder of records.
+        spool: the folder of the spool.
         start: the start of the server whose rows are wanted.
     """
     try:
-        told = _read(spool_folder(records) / _STATUS_FILE)
-        rows = told["starts"].get(str(start))
+        with (spool / STATUS_FILE).open("rb") as file:
+            told = json.loads(file.read(_MAX_BYTES))
+        rows = told["starts"].get(str(start)) or {}
         return ShipperStatus(
             told=str(told["time"]),
             problem=str(told["problem"] or ""),
-            rows=_shipped(records, start) if rows is None else ShippedRows(**_counts(rows)),
+            rows=ShippedRows(**{name: _count(rows, name) for name in ShippedRows.__slots__}),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _shipped(records: Path, start: UUID) -> ShippedRows:
-    """The rows of a start whose spool was removed; zeros if nothing is known of it."""
-    try:
-        state = _read(records / _STARTS / f"{start}.json")
-    except FileNotFoundError:
-        return ShippedRows()
-    return ShippedRows(
-        seen=int(state["rows"]),
-        stored=int(state["stored"]),
-        set_aside=int(state["set_aside"]),
-        expired=int(state["expired"]),
-    )
+def _count(rows: dict[str, Any], name: str) -> int:
+    return int(rows.get(name, 0))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        told: dict[str, Any] = json.loads(file.read(_MAX_BYTES))
-    return told
-
-
-def _counts(rows: dict[str, Any]) -> dict[str, int]:
-    return {name: int(rows[name]) for name in ShippedRows.__slots__}
-
-
-def spool_bytes(records: Path) -> int:
+def spool_bytes(spool: Path) -> int:
     """The bytes of all segments in the spool, of all starts; 0 if it cannot be read."""
     size = 0
-    for path in spool_folder(records).glob("*/*.segment"):
+    for path in spool.glob("*/*.segment"):
         try:
             size += path.stat().st_size
         except OSError:  # the shipper has just removed it

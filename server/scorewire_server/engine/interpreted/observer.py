@@ -9,14 +9,27 @@ prediction.
 from __future__ import annotations
 
 from time import perf_counter_ns
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from scorewire_contract.scoring import Scores
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.encoding import Request
 from scorewire_server.engine.encodings.methods import PredictionMethod
+from scorewire_server.engine.recording import RecordedSource
 from scorewire_server.engine.snapshot import LoadedVersion, Route
 from scorewire_server.errors import Code, Reason
+
+
+class Ticket(NamedTuple):
+    """The right to the next record, which the answer names.
+
+    Attributes:
+        sequence: the sequence number.
+        flags: the flags of the record.
+    """
+
+    sequence: int
+    flags: int
 
 
 class Prediction:
@@ -29,7 +42,12 @@ class Prediction:
         route: the route of the names in the message; None if they lead nowhere.
         version: the version that was picked; None without a route.
         request: the rows; None if they could not be read.
+        routing_key: the routing key, or "".
+        source: what is recorded of the version on the route; None if nothing is.
+        shadow_source: what is recorded of the route's shadow; None if nothing is.
         scores: outputs and errors of the rows; None if they were not scored.
+        shadowed: whether the message is among those that are copied to the route's shadow.
+        ticket: the record that the answer names; None for a prediction that is not recorded.
         failure: the code and the reason of the failure; None for a prediction that was answered.
         began_ns: when the message arrived. All times are of `perf_counter_ns`.
         decoded_ns: when the rows were read.
@@ -47,8 +65,13 @@ class Prediction:
         "method",
         "request",
         "route",
+        "routing_key",
         "scored_ns",
         "scores",
+        "shadow_source",
+        "shadowed",
+        "source",
+        "ticket",
         "version",
     )
 
@@ -59,7 +82,12 @@ class Prediction:
         self.route: Route | None = None
         self.version: LoadedVersion | None = None
         self.request: Request | None = None
+        self.routing_key = ""
+        self.source: RecordedSource | None = None
+        self.shadow_source: RecordedSource | None = None
         self.scores: Scores | None = None
+        self.shadowed = False
+        self.ticket: Ticket | None = None
         self.failure: tuple[Code, Reason] | None = None
         self.began_ns = perf_counter_ns()
         self.decoded_ns = self.scored_ns = self.ended_ns = 0

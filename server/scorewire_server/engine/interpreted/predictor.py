@@ -21,9 +21,11 @@ from scorewire_server.engine.interpreted.failures import (
 )
 from scorewire_server.engine.interpreted.first_load import FirstLoad
 from scorewire_server.engine.interpreted.observer import Observer, Prediction
+from scorewire_server.engine.interpreted.recording import PredictionRecorder, RecordLanes
 from scorewire_server.engine.interpreted.run_limit import run_until
 from scorewire_server.engine.interpreted.shadow import ShadowLane
 from scorewire_server.engine.interpreted.version_uses import VersionUses
+from scorewire_server.engine.recording import NO_SOURCES, Sources
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
 from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import Statistics
@@ -65,18 +67,22 @@ class Predictor:
     Args:
         limits: the limits of predictions.
         pool: the threads that score large batches; `close` shuts it down.
+        lanes: where records go; None if nothing is recorded.
     """
 
-    def __init__(self, limits: Limits, pool: Executor) -> None:
+    def __init__(self, limits: Limits, pool: Executor, lanes: RecordLanes | None = None) -> None:
         self.snapshot = build_snapshot(())
         self.first_load = FirstLoad()
         self._limits = limits
         self._pool = pool
         self._uses = VersionUses()
         self._counter = PredictionCounter()
-        self._shadow_lane = ShadowLane(self._counter.counts, limits.max_run_seconds)
+        self._recorder = None if lanes is None else PredictionRecorder(lanes)
+        self._shadow_lane = ShadowLane(self._counter.counts, limits.max_run_seconds, self._recorder)
         # These learn of every prediction, in this order. A new sink is one more entry.
         self._observers: tuple[Observer, ...] = (self._counter, self._shadow_lane)
+        if self._recorder is not None:
+            self._observers += (self._recorder,)
 
     @property
     def counts(self) -> Statistics:
@@ -88,9 +94,11 @@ class Predictor:
         """The statistics so far, for any thread."""
         return self._counter.statistics
 
-    def publish(self, snapshot: Snapshot, *, loading: bool = False) -> None:
-        """Answer from a new snapshot, and tell no more of versions that it does not have."""
+    def publish(self, snapshot: Snapshot, *, loading: bool = False, sources: Sources = NO_SOURCES) -> None:
+        """Answer from a new snapshot, record what `sources` say, and tell no more of other versions."""
         self.snapshot = snapshot
+        if self._recorder is not None:
+            self._recorder.publish(sources)
         self.first_load.update(loading=loading)
         self._shadow_lane.keep(route.shadow[0] for route in snapshot.routes() if route.shadow is not None)
         self._counter.publish(snapshot)
@@ -129,7 +137,13 @@ class Predictor:
             if not method.stream and context.expired:
                 raise expired()
             call = encoding.decode(data)
-            answer = encoding.encode(call, await self._score(call, prediction, hold))
+            content = await self._score(call, prediction, hold)
+            # From here on nothing is awaited until the observers are told, so that the record gets the number
+            # that the answer has.
+            if self._recorder is not None:
+                prediction_id = self._recorder.ticket(prediction, content.scores)
+                content = content._replace(prediction_id=prediction_id)
+            answer = encoding.encode(call, content)
             check_answer(len(answer), self._limits.max_message_bytes)
         except Exception as error:
             self._end(prediction, error)
@@ -180,7 +194,10 @@ class Predictor:
         counts.in_flight += 1
         try:
             route = prediction.route = find_route(self.snapshot, call.target)
-            version = prediction.version = route.pick(call.routing_key)
+            routing_key = prediction.routing_key = call.routing_key
+            version = prediction.version = route.pick(routing_key)
+            if self._recorder is not None:
+                self._recorder.begin(prediction, route, version)
             request = prediction.request = call.request(version, limits.max_rows)
             if request is not call:
                 prediction.decoded_ns = perf_counter_ns()
@@ -202,6 +219,7 @@ class Predictor:
             counts.in_flight -= 1
         prediction.scores = scores
         prediction.scored_ns = perf_counter_ns()
+        prediction.shadowed = self._shadow_lane.draws(route)
         return Answer(version, request.row_count, scores, prediction.scored_ns - prediction.decoded_ns)
 
     def _has_route(self, call: DecodedCall) -> bool:

@@ -13,9 +13,10 @@ from time import monotonic, perf_counter_ns
 
 from scorewire_server.engine.encodings.encoding import Request
 from scorewire_server.engine.interpreted.observer import Prediction
+from scorewire_server.engine.interpreted.recording import PredictionRecorder, ShadowRecord
 from scorewire_server.engine.interpreted.run_limit import run_until
 from scorewire_server.engine.interpreted.version_uses import VersionUses
-from scorewire_server.engine.snapshot import LoadedVersion
+from scorewire_server.engine.snapshot import LoadedVersion, Route
 from scorewire_server.engine.statistics import RouteKey, RouteStatistics, Statistics
 from scorewire_server.errors import code_and_reason
 from scorewire_server.logs import log_fault
@@ -31,12 +32,13 @@ _PAUSE_SECONDS = 0.001
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """A request that is to be scored again, and the counts that it belongs to."""
+    """A request that is to be scored again, the counts that it belongs to, and what its record will have."""
 
     version: LoadedVersion
     request: Request
     message_bytes: int
     statistics: RouteStatistics
+    record: ShadowRecord | None
 
 
 class ShadowLane:
@@ -45,9 +47,13 @@ class ShadowLane:
     Args:
         statistics: where copies are counted, under routes that are shadows.
         max_run_seconds: the longest run of a copy.
+        recorder: records what copies are scored; None if nothing is recorded.
     """
 
-    def __init__(self, statistics: Statistics, max_run_seconds: float) -> None:
+    def __init__(
+        self, statistics: Statistics, max_run_seconds: float, recorder: PredictionRecorder | None = None
+    ) -> None:
+        self._recorder = recorder
         self._statistics = statistics
         self._max_run_seconds = max_run_seconds
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="shadow")
@@ -57,17 +63,25 @@ class ShadowLane:
         # The shadows of the last snapshot.
         self._kept: frozenset[LoadedVersion] = frozenset()
 
+    def draws(self, route: Route) -> bool:
+        """Whether a message is copied to the route's shadow, with the probability of its share."""
+        if route.shadow is None:
+            return False
+        _, share = route.shadow
+        return share >= 1 or random() < share  # noqa: S311 - a sample, no secret
+
     def observe(self, prediction: Prediction) -> None:
-        """Copy a scored prediction, with the probability of the route's share and if there is room."""
+        """Copy a scored prediction, if it is to be copied and there is room."""
         route, request = prediction.route, prediction.request
         if route is None or route.shadow is None or request is None or prediction.scores is None:
             return
-        version, share = route.shadow
+        version, _ = route.shadow
         key = RouteKey(route.model, version.version, route.name, shadow=True)
         statistics = self._statistics.routes.setdefault(key, RouteStatistics())
-        if share < 1 and random() >= share:  # noqa: S311 - a sample, no secret
+        if not prediction.shadowed:
             return
-        copy = _Copy(version, request, prediction.message_bytes, statistics)
+        record = None if self._recorder is None else self._recorder.shadow_record(prediction)
+        copy = _Copy(version, request, prediction.message_bytes, statistics, record)
         if self._enter(copy):
             asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self._submit, copy)
         else:
@@ -117,7 +131,10 @@ class ShadowLane:
             key = code_and_reason(error)
             statistics.failed[key] = statistics.failed.get(key, 0) + 1
         else:
-            seconds = (perf_counter_ns() - begin) / 1e9
+            scored_ns = perf_counter_ns()
+            seconds = (scored_ns - begin) / 1e9
             statistics.count_answer(request.row_count, scores, version.score_output, seconds)
+            if self._recorder is not None and copy.record is not None:
+                self._recorder.record_shadow(copy.record, scores, begin, scored_ns)
         finally:
             self._uses.leave(version)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Any
 
 import grpc
@@ -17,6 +19,7 @@ from scorewire_server.engine.port import Certificate, ControlMethod
 from scorewire_server.engine.recording import NO_SOURCES, RecordCounts, RecordOptions, Sources
 from scorewire_server.engine.reference import compression
 from scorewire_server.engine.reference.calls import Calls
+from scorewire_server.engine.reference.spool.recorder import Recorder
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
 from scorewire_server.engine.statistics import Statistics
 from scorewire_server.engine.tls import read_certificate
@@ -34,11 +37,13 @@ class ReferenceEngine:
         self,
         settings: Settings,
         control: Iterable[ControlMethod],
-        records: RecordOptions | None = None,  # noqa: ARG002 - this engine does not record yet
+        records: RecordOptions | None = None,
     ) -> None:
         self._settings = settings
+        self._recorder = None if records is None else Recorder(records, version("scorewire-server"))
         pool = ThreadPoolExecutor(settings.batch_threads, thread_name_prefix="score")
-        self._predictor = Predictor(Limits.of(settings), pool)
+        lanes = None if self._recorder is None else self._recorder.lanes
+        self._predictor = Predictor(Limits.of(settings), pool, lanes)
         self._calls = Calls(settings, self._predictor, control)
         self._server: aio.Server | None = None
         # The next certificate, until the first handshake takes it.
@@ -52,7 +57,7 @@ class ReferenceEngine:
     @property
     def records(self) -> RecordCounts | None:
         """What became of the rows so far; None without --records."""
-        return None
+        return None if self._recorder is None else self._recorder.counts
 
     async def start(self) -> str:
         """Bind the address and answer calls; returns the real address as HOST:PORT."""
@@ -78,15 +83,9 @@ class ReferenceEngine:
     def prepare(self, version: LoadedVersion) -> None:
         """Do nothing: this engine uses a version as it was loaded."""
 
-    def publish(
-        self,
-        snapshot: Snapshot,
-        *,
-        loading: bool = False,
-        sources: Sources = NO_SOURCES,  # noqa: ARG002 - this engine does not record yet
-    ) -> None:
-        """Answer new calls from this snapshot."""
-        self._predictor.publish(snapshot, loading=loading)
+    def publish(self, snapshot: Snapshot, *, loading: bool = False, sources: Sources = NO_SOURCES) -> None:
+        """Answer new calls from this snapshot, and record what `sources` say."""
+        self._predictor.publish(snapshot, loading=loading, sources=sources)
 
     def use_certificate(self, certificate: Certificate) -> None:
         """Show a certificate to new connections; open connections go on."""
@@ -103,6 +102,8 @@ class ReferenceEngine:
         if self._server is not None:
             await self._server.stop(grace_seconds)
         self._predictor.close()
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.close)
 
     def _credentials(self) -> grpc.ServerCredentials | None:
         certificate = read_certificate(self._settings)
