@@ -258,6 +258,8 @@ def test_the_command_tells_and_compares_what_was_answered(run: Any, client: Any)
     for key in range(60):
         score(client, routing_key=str(key))
     assert "default" in run("stats", "sum").stdout
+    assert client.record_ledger() is None
+    assert "records" not in run("stats").stdout
     told = json.loads(run("stats", "--json").stdout)
     assert sum(each["calls"] for each in told if not each["route"]) >= 60
     compared = run("compare", "sum")

@@ -33,6 +33,7 @@ from scorewire._errors import (
     UnknownError,
     Violation,
 )
+from scorewire._ledger import RecordLedger
 from scorewire._models import (
     Feature,
     FeatureKind,
@@ -78,6 +79,7 @@ __all__ = [
     "PermissionDeniedError",
     "Prediction",
     "Predictions",
+    "RecordLedger",
     "ResourceExhaustedError",
     "RouteStatistics",
     "Routing",

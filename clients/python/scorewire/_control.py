@@ -13,6 +13,7 @@ from scorewire import _methods as methods
 from scorewire._base_client import ClientBase
 from scorewire._errors import InvalidArgumentError
 from scorewire._flows import Flow
+from scorewire._ledger import RecordLedger
 from scorewire._models import ModelStatus, ServerInfo
 from scorewire._statistics import RouteStatistics
 
@@ -128,6 +129,14 @@ class Control(ClientBase):
         """
         return self._run(self._flows.statistics(model, timeout))
 
+    def record_ledger(self, *, timeout: float | None = None) -> RecordLedger | None:
+        """Get what became of the rows that the server was to record; None if it keeps no records.
+
+        Raises:
+            ScorewireError: the call failed; the subclass tells the gRPC code.
+        """
+        return self._run(self._flows.record_ledger(timeout))
+
     def server(self, *, timeout: float | None = None) -> ServerInfo:
         """Get the server's version, engine and start time.
 
@@ -186,6 +195,10 @@ class AsyncControl(ClientBase):
     async def statistics(self, model: str = "", *, timeout: float | None = None) -> list[RouteStatistics]:
         """As `Client.statistics`."""
         return await self._run(self._flows.statistics(model, timeout))
+
+    async def record_ledger(self, *, timeout: float | None = None) -> RecordLedger | None:
+        """As `Client.record_ledger`."""
+        return await self._run(self._flows.record_ledger(timeout))
 
     async def server(self, *, timeout: float | None = None) -> ServerInfo:
         """As `Client.server`."""

@@ -40,6 +40,7 @@ from scorewire._errors import (
     ScorewireError,
     UnavailableError,
 )
+from scorewire._ledger import RecordLedger, ledger_from
 from scorewire._methods import GET_MODEL, GET_SERVER, GET_STATISTICS, HEALTH, LIST_MODELS, PREDICT, Method
 from scorewire._models import Model, ModelStatus, ServerInfo, model_from, server_from, status_from
 from scorewire._predictions import Prediction, Predictions
@@ -163,6 +164,11 @@ class Flows:
         request = models_pb2.GetStatisticsRequest(model=Route(model=model, version="").model)
         response = yield Call(GET_STATISTICS, request, self.deadline(timeout))
         return [statistics_from(route) for route in response.routes]
+
+    def record_ledger(self, timeout: float | None) -> Flow[RecordLedger | None]:
+        """Get the ledger of records; None if the server keeps none."""
+        response = yield Call(GET_STATISTICS, models_pb2.GetStatisticsRequest(), self.deadline(timeout))
+        return ledger_from(response.records) if response.HasField("records") else None
 
     def server(self, timeout: float | None) -> Flow[ServerInfo]:
         """Get information about the server."""

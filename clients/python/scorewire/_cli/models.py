@@ -215,8 +215,11 @@ def rollback(client: Client, *, model: str) -> None:
 )
 @_json
 def stats(client: Client, *, model: str, watch: bool, interval: float, as_json: bool) -> None:
-    """Show the statistics of each version by route."""
-    from scorewire._cli.rendering import statistics_table  # noqa: PLC0415 - needs an extra of the SDK
+    """Show the statistics of each version by route.
+
+    With the statistics of all models comes the ledger of a server that keeps records.
+    """
+    from scorewire._cli.rendering import ledger_text, statistics_table  # noqa: PLC0415 - needs an extra of the SDK
 
     if watch and as_json:
         raise click.UsageError("--watch shows a table; --json prints once")
@@ -227,6 +230,8 @@ def stats(client: Client, *, model: str, watch: bool, interval: float, as_json: 
         click.echo("no calls were answered yet")
     elif not watch:
         console.make_console().print(statistics_table(now))
+        if not model and (ledger := client.record_ledger()) is not None:
+            console.make_console().print(ledger_text(ledger))
     else:
         _watch(lambda: client.statistics(model), now, interval)
 

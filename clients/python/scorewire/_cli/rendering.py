@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scorewire._cli.comparison import SAMPLE_RATIO_LEVEL, Comparison, Difference, Role, Side
+from scorewire._ledger import RecordLedger
 from scorewire._models import Feature, FeatureKind, Model, ModelStatus, Routing, VersionState
 from scorewire._statistics import Distribution, RouteStatistics
 
@@ -143,6 +144,22 @@ def statistics_table(
             *(_number(last.scores.quantile(q)) for q in (0.1, 0.5, 0.9)),
         )
     return table
+
+
+def ledger_text(ledger: RecordLedger) -> str:
+    """The sums of a ledger, with what is wrong."""
+    dropped = ", ".join(f"{rows:,} {escape(cause)}" for cause, rows in ledger.dropped.items())
+    lines = [
+        f"records: {ledger.offered:,} rows offered = {ledger.sampled_out:,} sampled out"
+        f" + {ledger.lost:,} dropped + {ledger.buffered:,} buffered + {ledger.spooled:,} spooled",
+        f"spooled: {ledger.spooled:,} rows = {ledger.stored:,} stored + {ledger.pending:,} pending"
+        f" + {ledger.set_aside:,} set aside + {ledger.expired:,} expired",
+    ]
+    if dropped:
+        lines.append(f"[red]dropped: {dropped}[/]")
+    if ledger.problem:
+        lines.append(f"[red]problem: {escape(ledger.problem)}[/]")
+    return "\n".join(lines)
 
 
 def comparison_table(comparison: Comparison, *, whole: bool) -> RenderableType:
