@@ -207,7 +207,7 @@ def _collect_records(records: Records) -> Iterable[Metric]:
     rows = CounterMetricFamily(
         "scorewire_record_rows", "What became of the rows of all answers.", labels=["state"]
     )
-    for state in ("offered", "sampled_out", "spooled", "stored", "set_aside", "expired"):
+    for state in ("offered", "sampled_out", "spooled", "set_aside", "expired"):
         rows.add_metric([state], getattr(ledger, state))
     dropped = CounterMetricFamily(
         "scorewire_record_rows_dropped",
@@ -216,14 +216,14 @@ def _collect_records(records: Records) -> Iterable[Metric]:
     )
     for cause, count in ledger.dropped.items():
         dropped.add_metric([cause], count)
-    waiting = GaugeMetricFamily(
-        "scorewire_record_rows_waiting",
-        "Rows on their way: in memory (buffered), or in the spool (pending).",
+    held = GaugeMetricFamily(
+        "scorewire_record_rows_held",
+        "Rows that are in memory (buffered), in the spool (pending) or in the store (stored).",
         labels=["state"],
     )
-    for state in ("buffered", "pending"):
-        waiting.add_metric([state], getattr(ledger, state))
-    yield from (rows, dropped, waiting)
+    for state in ("buffered", "pending", "stored"):
+        held.add_metric([state], getattr(ledger, state))
+    yield from (rows, dropped, held)
     yield GaugeMetricFamily(
         "scorewire_record_spool_bytes", "Bytes of the spool on disk.", value=records.spool_bytes
     )

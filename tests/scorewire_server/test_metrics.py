@@ -147,13 +147,13 @@ def test_the_ledger_of_records_becomes_families(tmp_path: Path) -> None:
     )
     records = Records(Settings(records=tmp_path / "records"), lambda: counts, lambda: None)
     samples = _scrape(Metrics(ENGINE, Statistics, lambda: build_snapshot([]), records=records))
-    states = {"offered": 100, "sampled_out": 40, "spooled": 40, "stored": 0, "set_aside": 0, "expired": 0}
+    states = {"offered": 100, "sampled_out": 40, "spooled": 40, "set_aside": 0, "expired": 0}
     for state, count in states.items():
         assert samples[_key("scorewire_record_rows_total", state=state)] == count
     for cause, count in counts.dropped.items():
         assert samples[_key("scorewire_record_rows_dropped_total", cause=cause)] == count
-    assert samples[_key("scorewire_record_rows_waiting", state="buffered")] == 10
-    assert samples[_key("scorewire_record_rows_waiting", state="pending")] == 40
+    for state, count in {"buffered": 10, "pending": 40, "stored": 0}.items():
+        assert samples[_key("scorewire_record_rows_held", state=state)] == count
     assert samples[_key("scorewire_record_problem")] == 0
 
 

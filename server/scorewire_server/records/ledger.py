@@ -95,7 +95,7 @@ def ledger_of(counts: RecordCounts, shipped: ShippedRows, problem: str) -> Ledge
 
 
 def imbalance(counts: RecordCounts, shipped: ShippedRows) -> str:
-    """What does not add up, "" if all does; a sign of a defect once neither side counts any more."""
+    """What does not add up once neither side counts any more; "" if all does."""
     known = counts.sampled_out + sum(counts.dropped.values()) + counts.buffered + counts.spooled
     settled = shipped.stored + shipped.set_aside + shipped.expired
     if counts.offered != known:
@@ -104,8 +104,6 @@ def imbalance(counts: RecordCounts, shipped: ShippedRows) -> str:
         return (
             f"of {shipped.seen} rows that the shipper has seen, {settled + shipped.pending} are accounted for"
         )
-    if shipped.seen > counts.spooled:
-        return (
-            f"the shipper has seen {shipped.seen} rows, and only {counts.spooled} were written to the spool"
-        )
+    if shipped.seen != counts.spooled:
+        return f"the shipper has seen {shipped.seen} rows, and {counts.spooled} were written to the spool"
     return ""

@@ -47,12 +47,15 @@ class Problems:
         found = [counts.problem, *self._dropped(counts, now), status.problem]
         if status.told != self._told:
             self._told, self._told_at = status.told, now
-        elif now - self._told_at >= SILENCE_SECONDS:
-            found.append(f"the shipper has told nothing for {now - self._told_at:.0f} seconds")
+        silent = now - self._told_at
+        if silent >= SILENCE_SECONDS:
+            found.append(f"the shipper has told nothing for {silent:.0f} seconds")
         if (counts, status.rows) != self._seen:
             self._seen, self._seen_at = (counts, status.rows), now
-        elif now - self._seen_at >= REST_SECONDS and (reason := imbalance(counts, status.rows)):
-            found.append(f"the ledger does not add up, which is a defect of the server: {reason}")
+        # A shipper with a problem, or none, may know less than the engine.
+        at_rest = now - self._seen_at >= REST_SECONDS and silent < REST_SECONDS
+        if at_rest and not any(found) and (reason := imbalance(counts, status.rows)):
+            found.append(f"the ledger does not add up: {reason}")
         return [each for each in found if each]
 
     def _dropped(self, counts: RecordCounts, now: float) -> Iterator[str]:

@@ -20,7 +20,6 @@ from scorewire_server.records.shipper_status import ShipperStatus, read_status, 
 from scorewire_server.records.sources import SourceNumbers, misfits, sources_of
 from scorewire_server.settings import Settings
 
-SPOOL = "_spool"
 _SECONDS_BETWEEN_LOOKS = 1.0
 # A segment is at most this part of the spool, so that the spool has room while segments wait.
 _SPOOL_PART = 16
@@ -65,6 +64,7 @@ class Records:
         self._snapshot: Snapshot | None = None
         self._numbers = SourceNumbers()
         self._status = ShipperStatus()
+        self._told_before = ""
         self._problems = Problems()
         self._problem = ""
         self._log = ProblemLog()
@@ -90,6 +90,9 @@ class Records:
 
     def start(self) -> None:
         """Start the shipper, and follow the policy's file and the ledger from now on."""
+        # What the shipper of an earlier server told last says nothing of today.
+        before = read_status(self.options.folder, self.options.start)
+        self._told_before = before.told if before is not None else ""
         self._shipper.start()
         self._following = asyncio.create_task(self._follow())
 
@@ -127,10 +130,11 @@ class Records:
         self._log.note(self._problem, **self.ledger.counts())
 
     async def _read_status(self) -> None:
-        spool = self.options.folder / SPOOL
-        status = await asyncio.to_thread(read_status, spool, self.options.start)
-        self._status = status or self._status
-        self.spool_bytes = await asyncio.to_thread(spool_bytes, spool)
+        folder = self.options.folder
+        status = await asyncio.to_thread(read_status, folder, self.options.start)
+        if status is not None and status.told != self._told_before:
+            self._status = status
+        self.spool_bytes = await asyncio.to_thread(spool_bytes, folder)
 
     def _misfit(self, policy: Policy) -> str:
         """Which models are not recorded, since the policy does not fit them."""

@@ -1,4 +1,8 @@
-"""Reads what the shipper tells of its work: the file `_spool/shipper.json`."""
+"""Reads what the shipper tells of its work.
+
+Each second it tells `_spool/shipper.json`. Of a start whose records all are in the
+store, and whose spool it has removed, only `_starts/<start>.json` is left.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-STATUS_FILE = "shipper.json"
+from scorewire_contract.records.segments import spool_folder
+
+_STATUS_FILE, _STARTS = "shipper.json", "_starts"
 _MAX_BYTES = 16 << 20
 
 
@@ -38,34 +44,53 @@ class ShipperStatus:
     rows: ShippedRows = field(default_factory=ShippedRows)
 
 
-def read_status(spool: Path, start: UUID) -> ShipperStatus | None:
+def read_status(records: Path, start: UUID) -> ShipperStatus | None:
     """Read the status; None if there is none, or it cannot be read.
 
     Args:
-        spool: the folder of the spool.
+        records: the folder of records.
         start: the start of the server whose rows are wanted.
     """
     try:
-        with (spool / STATUS_FILE).open("rb") as file:
-            told = json.loads(file.read(_MAX_BYTES))
-        rows = told["starts"].get(str(start)) or {}
+        told = _read(spool_folder(records) / _STATUS_FILE)
+        rows = told["starts"].get(str(start))
         return ShipperStatus(
             told=str(told["time"]),
             problem=str(told["problem"] or ""),
-            rows=ShippedRows(**{name: _count(rows, name) for name in ShippedRows.__slots__}),
+            rows=_shipped(records, start) if rows is None else ShippedRows(**_counts(rows)),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _count(rows: dict[str, Any], name: str) -> int:
-    return int(rows.get(name, 0))
+def _shipped(records: Path, start: UUID) -> ShippedRows:
+    """The rows of a start whose spool was removed; zeros if nothing is known of it."""
+    try:
+        state = _read(records / _STARTS / f"{start}.json")
+    except FileNotFoundError:
+        return ShippedRows()
+    return ShippedRows(
+        seen=int(state["rows"]),
+        stored=int(state["stored"]),
+        set_aside=int(state["set_aside"]),
+        expired=int(state["expired"]),
+    )
 
 
-def spool_bytes(spool: Path) -> int:
+def _read(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        told: dict[str, Any] = json.loads(file.read(_MAX_BYTES))
+    return told
+
+
+def _counts(rows: dict[str, Any]) -> dict[str, int]:
+    return {name: int(rows[name]) for name in ShippedRows.__slots__}
+
+
+def spool_bytes(records: Path) -> int:
     """The bytes of all segments in the spool, of all starts; 0 if it cannot be read."""
     size = 0
-    for path in spool.glob("*/*.segment"):
+    for path in spool_folder(records).glob("*/*.segment"):
         try:
             size += path.stat().st_size
         except OSError:  # the shipper has just removed it

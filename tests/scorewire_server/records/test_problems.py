@@ -75,12 +75,28 @@ def test_a_shipper_that_tells_nothing_is_a_problem() -> None:
 def test_sums_that_do_not_hold_at_rest_are_a_problem() -> None:
     looks = _Looks()
     wrong = RecordCounts(offered=3, spooled=2)
+    rows = ShippedRows(seen=2, stored=2)
     # While both sides count, they are read at different times.
-    assert looks.look(wrong) == []
+    assert looks.look(wrong, rows=rows) == []
     looks.now += REST_SECONDS
-    (problem,) = looks.look(wrong)
-    assert "does not add up" in problem
-    assert looks.look(RecordCounts(offered=4, spooled=2)) == []
-    assert looks.look(RecordCounts(offered=4, spooled=4)) == []
+    (problem,) = looks.look(wrong, rows=rows)
+    assert "does not add up: of 3 rows of answers, 2" in problem
+    right = RecordCounts(offered=4, spooled=4)
+    assert looks.look(right, rows=rows) == []
     looks.now += REST_SECONDS
-    assert looks.look(RecordCounts(offered=4, spooled=4)) == []
+    (problem,) = looks.look(right, rows=rows)
+    assert "the shipper has seen 2 rows, and 4" in problem
+    # Then the database is away, and the shipper knows less.
+    assert looks.look(right, rows=rows, problem="no database") == ["no database"]
+    rows = ShippedRows(seen=4, stored=4)
+    assert looks.look(right, rows=rows) == []
+    looks.now += REST_SECONDS
+    assert looks.look(right, rows=rows) == []
+
+
+def test_a_silent_shipper_is_not_held_to_the_sums() -> None:
+    looks = _Looks()
+    counts = RecordCounts(offered=4, spooled=4)
+    assert looks.look(counts) == []
+    looks.now += REST_SECONDS
+    assert looks.look(counts, told=False) == []

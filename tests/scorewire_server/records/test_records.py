@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -16,7 +17,9 @@ from scorewire_server.engine.recording import RecordCounts
 from scorewire_server.engine.statistics import RouteKey
 from scorewire_server.errors import StartError
 from scorewire_server.records import records as records_module
+from scorewire_server.records.problems import Problems
 from scorewire_server.records.records import Records
+from scorewire_server.records.shipper_status import ShipperStatus
 from scorewire_server.settings import Settings
 from tests.scorewire_server.engine.running import until
 from tests.scorewire_server.models import loaded_version, snapshot_of, zeros
@@ -50,6 +53,21 @@ class _Counts:
 
     def publish(self) -> None:
         self.published += 1
+
+
+class _LookCounter:
+    """Counts how often the problems were looked for, at short intervals."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        find = Problems.find
+
+        def counting(problems: Problems, counts: RecordCounts, status: ShipperStatus) -> list[str]:
+            self.count += 1
+            return find(problems, counts, status)
+
+        monkeypatch.setattr(Problems, "find", counting)
+        monkeypatch.setattr(records_module, "_SECONDS_BETWEEN_LOOKS", 0.01)
 
 
 @pytest.fixture
@@ -149,6 +167,25 @@ def test_a_wrong_policy_is_refused_at_the_start(tmp_path: Path) -> None:
     settings = Settings(records=tmp_path / "records", records_policy=tmp_path / "policy.toml")
     with pytest.raises(StartError, match="--records-policy .*did you mean 'default'"):
         Records(settings, RecordCounts, lambda: None)
+
+
+async def test_what_an_earlier_shipper_told_last_is_not_of_today(
+    tmp_path: Path, counts: _Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = _LookCounter(monkeypatch)
+    folder = tmp_path / "records"
+    (folder / "_spool").mkdir(parents=True)
+    told = {"time": "yesterday", "problem": "no database", "starts": {}}
+    (folder / "_spool" / "shipper.json").write_text(json.dumps(told))
+    monkeypatch.setattr(records_module, "shipper_command", lambda _: [sys.executable, "-c", "input()"])
+    records = Records(Settings(records=folder), counts.get, counts.publish)
+    records.start()
+    await until(lambda: looks.count >= 2)
+    assert records.ledger.problem == ""
+    told |= {"time": "today"}
+    (folder / "_spool" / "shipper.json").write_text(json.dumps(told))
+    await until(lambda: records.ledger.problem == "no database")
+    await records.close()
 
 
 async def test_without_a_status_everything_is_pending(tmp_path: Path, counts: _Counts) -> None:

@@ -14,11 +14,26 @@ START = new_start()
 ROWS = {"seen": 10, "stored": 4, "pending": 3, "set_aside": 2, "expired": 1}
 
 
+def _tell(records: Path, text: str) -> None:
+    (records / "_spool").mkdir()
+    (records / "_spool" / "shipper.json").write_text(text)
+
+
 def test_the_rows_of_this_start_are_read(tmp_path: Path) -> None:
     told = {"pid": 7, "time": "t1", "problem": "", "starts": {str(new_start()): {}, str(START): ROWS}}
-    (tmp_path / "shipper.json").write_text(json.dumps(told))
+    _tell(tmp_path, json.dumps(told))
     assert read_status(tmp_path, START) == ShipperStatus(told="t1", rows=ShippedRows(**ROWS))
     assert read_status(tmp_path, new_start()) == ShipperStatus(told="t1")
+
+
+def test_the_rows_of_a_start_whose_spool_is_gone_are_read_from_its_state(tmp_path: Path) -> None:
+    _tell(tmp_path, json.dumps({"time": "t2", "problem": None, "starts": {}}))
+    (tmp_path / "_starts").mkdir()
+    state = {"rows": 10, "stored": 7, "set_aside": 2, "expired": 1, "gone": True}
+    (tmp_path / "_starts" / f"{START}.json").write_text(json.dumps(state))
+    assert read_status(tmp_path, START) == ShipperStatus(
+        told="t2", rows=ShippedRows(seen=10, stored=7, set_aside=2, expired=1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -30,19 +45,21 @@ def test_the_rows_of_this_start_are_read(tmp_path: Path) -> None:
         "{}",
         '{"time": 1, "problem": "", "starts": []}',
         json.dumps({"time": 1, "problem": "", "starts": {str(START): 7}}),
-        json.dumps({"time": 1, "problem": "", "starts": {str(START): {"seen": "many"}}}),
+        json.dumps({"time": 1, "problem": "", "starts": {str(START): {**ROWS, "seen": "many"}}}),
+        json.dumps({"time": 1, "problem": "", "starts": {str(START): {"seen": 1}}}),
     ],
 )
 def test_a_file_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / "shipper.json").write_text(text)
+    _tell(tmp_path, text)
     assert read_status(tmp_path, START) is None
     assert read_status(tmp_path / "nowhere", START) is None
 
 
 def test_the_segments_of_all_starts_count(tmp_path: Path) -> None:
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "00000000.segment").write_bytes(bytes(100))
-        (tmp_path / folder / "lock").write_bytes(bytes(7))
+    for name in ("a", "b"):
+        folder = tmp_path / "_spool" / name
+        folder.mkdir(parents=True)
+        (folder / "00000000.segment").write_bytes(bytes(100))
+        (folder / "lock").write_bytes(bytes(7))
     assert spool_bytes(tmp_path) == 200
     assert spool_bytes(tmp_path / "nowhere") == 0
