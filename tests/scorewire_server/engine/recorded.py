@@ -41,7 +41,6 @@ def source_of(description: Source = SUM, **policy: Any) -> RecordedSource:
 
 
 def record_of(
-    sequence: int = 0,
     *,
     source: RecordedSource | None = None,
     rows: int = 1,
@@ -53,9 +52,8 @@ def record_of(
     values = np.arange(rows, dtype=np.float64).reshape(rows, 1) * 10
     record = Record(
         source=source_of() if source is None else source,
-        sequence=sequence,
         flags=0,
-        began_ns=1_000_000 * sequence,
+        began_ns=7_000_000,
         server_us=20,
         model_us=10,
         caller="10.0.0.1",
@@ -73,13 +71,12 @@ class NotedLane:
     """A `RecordLane` that notes what it gets."""
 
     def __init__(self, writer: int) -> None:
-        self.writer = writer
         self.name = str(writer_uuid(START, writer))
         self.records: list[Record] = []
         self.left_out: list[int] = []
 
-    def peek(self) -> int:
-        return len(self.records)
+    def next_id(self) -> str:
+        return f"{self.name}-{len(self.records)}"
 
     def record(self, record: Record) -> None:
         self.records.append(record)

@@ -24,11 +24,11 @@ class Ticket(NamedTuple):
     """The right to the next record, which the answer names.
 
     Attributes:
-        sequence: the sequence number.
+        prediction_id: the id of the prediction.
         flags: the flags of the record.
     """
 
-    sequence: int
+    prediction_id: str
     flags: int
 
 

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scorewire_contract.records.identity import PredictionId
 from scorewire_contract.records.rows import KEPT
 from scorewire_contract.scoring import Scores
 from scorewire_server.engine import split
@@ -32,20 +33,12 @@ _MAX_U32 = (1 << 32) - 1
 _RECORD_BYTES, _TEXT_BYTES = 1024, 64
 
 
-class Original(NamedTuple):
-    """The record of a prediction that was copied to a shadow: its writer and its sequence number."""
-
-    writer: int
-    sequence: int
-
-
 @dataclass(slots=True, eq=False)  # not frozen: that would cost a microsecond a record
 class Record:
     """What is kept of a prediction. Its arrays and texts are those of the call, and are not changed.
 
     Attributes:
         source: what is recorded of the version on the route.
-        sequence: the sequence number.
         flags: `KEPT`, or 0.
         began_ns: when the message arrived, a time of `perf_counter_ns`.
         server_us: microseconds from the decoded message to the outputs.
@@ -61,7 +54,6 @@ class Record:
     """
 
     source: RecordedSource
-    sequence: int
     flags: int
     began_ns: int
     server_us: int
@@ -73,7 +65,7 @@ class Record:
     texts: Sequence[str]
     scores: Scores
     message_bytes: int
-    original: Original | None = None
+    original: PredictionId | None = None
 
     @property
     def memory_bytes(self) -> int:
@@ -84,22 +76,14 @@ class Record:
 
 
 class RecordLane(Protocol):
-    """The way of one writer's records to the spool. Never blocks; one thread at a time may use it.
+    """The way of one writer's records to the spool. Never blocks; one thread at a time may use it."""
 
-    Attributes:
-        writer: the number of the writer.
-        name: the UUID of the writer as text.
-    """
-
-    writer: int
-    name: str
-
-    def peek(self) -> int:
-        """The sequence number of the next record."""
+    def next_id(self) -> str:
+        """The prediction_id of the next record."""
         ...
 
     def record(self, record: Record) -> None:
-        """Take the next sequence number, and keep a record that has it; or drop and count it."""
+        """Keep a record, or drop and count it; in any case it takes the next sequence number."""
         ...
 
     def sampled_out(self, rows: int) -> None:
@@ -131,7 +115,7 @@ class ShadowRecord:
     source: RecordedSource
     request: Request
     message_bytes: int
-    original: Original | None
+    original: PredictionId | None
     flags: int
     caller: str
     routing_key: str
@@ -186,9 +170,9 @@ class PredictionRecorder:
         )
         if flags is None:
             return ""
-        sequence = self._lane.peek()
-        prediction.ticket = Ticket(sequence, flags)
-        return f"{self._lane.name}-{sequence}"
+        prediction_id = self._lane.next_id()
+        prediction.ticket = Ticket(prediction_id, flags)
+        return prediction_id
 
     def observe(self, prediction: Prediction) -> None:
         """Record a prediction that was answered, if it is kept."""
@@ -202,7 +186,6 @@ class PredictionRecorder:
         self._lane.record(
             Record(
                 source,
-                ticket.sequence,
                 ticket.flags,
                 prediction.began_ns,
                 _microseconds(prediction.scored_ns - prediction.decoded_ns),
@@ -228,7 +211,7 @@ class PredictionRecorder:
             source,
             request,
             prediction.message_bytes,
-            None if ticket is None else Original(self._lane.writer, ticket.sequence),
+            None if ticket is None else PredictionId.parse(ticket.prediction_id),
             0 if ticket is None else ticket.flags,
             prediction.context.peer.host,
             prediction.routing_key,
@@ -250,7 +233,6 @@ class PredictionRecorder:
         self._shadows.record(
             Record(
                 copied.source,
-                self._shadows.peek(),
                 copied.flags,
                 began_ns,
                 _microseconds(scored_ns - began_ns),

@@ -25,12 +25,14 @@ class Part(NamedTuple):
 
     Attributes:
         writer: the number of the writer.
+        sequence: the sequence number of the prediction.
         record: the prediction.
         first_row: the index of the first row.
         row_count: rows.
     """
 
     writer: int
+    sequence: int
     record: Record
     first_row: int
     row_count: int
@@ -51,12 +53,12 @@ class Part(NamedTuple):
         return values[self.first_row : self.first_row + self.row_count]
 
 
-def parts_of(writer: int, record: Record) -> Iterator[Part]:
+def parts_of(writer: int, sequence: int, record: Record) -> Iterator[Part]:
     """The parts of a prediction."""
     count = -(-record.memory_bytes // _PART_BYTES)
     rows = max(1, -(-record.row_count // count))
     for first in range(0, max(1, record.row_count), rows):
-        yield Part(writer, record, first, min(rows, record.row_count - first))
+        yield Part(writer, sequence, record, first, min(rows, record.row_count - first))
 
 
 class SourceColumns:
@@ -91,7 +93,7 @@ class SourceColumns:
         originals = [each.original for each in records] if self.description.is_shadow else []
         rows, reasons, features = self._errors(parts)
         return RowsBlock(
-            sequences=np.array([each.sequence for each in records], "<u8"),
+            sequences=np.array([part.sequence for part in parts], "<u8"),
             times_us=np.array([each.began_ns // 1000 + since_1970_us for each in records], "<i8"),
             server_us=np.array([each.server_us for each in records], "<u4"),
             model_us=np.array([each.model_us for each in records], "<u4"),

@@ -44,15 +44,14 @@ class Lane:
 
     Attributes:
         writer: the number of the writer.
-        name: the UUID of the writer as text.
     """
 
     def __init__(self, start: UUID, writer: int, max_bytes: int, wake: Callable[[], None]) -> None:
         self.writer = writer
-        self.name = str(writer_uuid(start, writer))
+        self._name = str(writer_uuid(start, writer))
         self._max_bytes = max_bytes
         self._wake = wake
-        self._waiting: deque[tuple[Record, int]] = deque()
+        self._waiting: deque[tuple[int, Record, int]] = deque()
         self._open = True
         # Of the thread that records.
         self._next = self._offered = self._entered = self._entered_bytes = 0
@@ -62,9 +61,9 @@ class Lane:
         self._spooled = Tally()
         self._lost = {cause: Tally() for cause in CAUSES}
 
-    def peek(self) -> int:
-        """The sequence number of the next record."""
-        return self._next
+    def next_id(self) -> str:
+        """The prediction_id of the next record."""
+        return f"{self._name}-{self._next}"
 
     def sampled_out(self, rows: int) -> None:
         """Count a prediction that is not kept."""
@@ -72,10 +71,10 @@ class Lane:
         self._sampled_out.add(1, rows)
 
     def record(self, record: Record) -> None:
-        """Take the next sequence number; keep the record if there is room, else drop and count it."""
+        """Keep a record if there is room, else drop and count it; it takes the next sequence number."""
         if not self._open:
             return
-        rows, size = record.row_count, record.memory_bytes
+        rows, size, sequence = record.row_count, record.memory_bytes, self._next
         self._next += 1
         self._offered += rows
         if size > self._max_bytes:
@@ -85,18 +84,21 @@ class Lane:
         else:
             self._entered += rows
             self._entered_bytes += size
-            self._waiting.append((record, size))
+            self._waiting.append((sequence, record, size))
             self._wake()
 
     def close(self) -> None:
         """Ignore further records."""
         self._open = False
 
-    def take(self) -> Iterator[Record]:
-        """Take the records that wait now. The memory of a record counts until the next one is taken."""
+    def take(self) -> Iterator[tuple[int, Record]]:
+        """Take the records that wait now, with their sequence numbers.
+
+        The memory of a record counts until the next one is taken.
+        """
         for _ in range(len(self._waiting)):
-            record, size = self._waiting.popleft()
-            yield record
+            sequence, record, size = self._waiting.popleft()
+            yield sequence, record
             self._left_bytes += size
 
     @property

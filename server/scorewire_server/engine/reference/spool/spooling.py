@@ -111,8 +111,8 @@ class Spooling:
 
     def _take_all(self) -> None:
         for lane in self._lanes:
-            for record in lane.take():
-                parts = parts_of(lane.writer, record)
+            for sequence, record in lane.take():
+                parts = parts_of(lane.writer, sequence, record)
                 self._taken.setdefault(record.source.number, []).extend(parts)
                 self._taken_bytes += record.memory_bytes
                 if self._taken_bytes >= _TAKEN_BYTES:

@@ -7,15 +7,16 @@ import pytest
 
 from scorewire_contract.coding import RowError
 from scorewire_contract.records.hashing import hash_number, hash_text
+from scorewire_contract.records.identity import PredictionId
 from scorewire_contract.records.rows import KEPT, NO_WRITER, RowsBlock
 from scorewire_contract.records.source import Output
 from scorewire_contract.records.texts import Texts
 from scorewire_contract.scoring import Scores
 from scorewire_proto.v1 import errors_pb2
-from scorewire_server.engine.interpreted.recording import Original, Record
+from scorewire_server.engine.interpreted.recording import Record
 from scorewire_server.engine.recording import RecordedSource
 from scorewire_server.engine.reference.spool.columns import Part, SourceColumns, parts_of
-from tests.scorewire_server.engine.recorded import SUM, record_of, source_of
+from tests.scorewire_server.engine.recorded import START, SUM, record_of, source_of
 
 KEY = bytes(range(32))
 MISSING = errors_pb2.ERROR_REASON_MISSING_VALUE
@@ -27,16 +28,21 @@ def block_of(source: RecordedSource, *parts: Part, since_1970_us: int = 0) -> Ro
     return RowsBlock.decode(columns.block(parts, since_1970_us).encode(), columns.description)
 
 
-def whole(record: Record, writer: int = 0) -> Part:
-    return Part(writer, record, 0, record.row_count)
+def whole(record: Record, writer: int = 0, sequence: int = 0) -> Part:
+    return Part(writer, sequence, record, 0, record.row_count)
 
 
 def test_a_block_has_what_its_records_have() -> None:
     error = RowError(1, MISSING, "country", "country is missing")
-    first = record_of(7, rows=2, errors=[error], routing_key="k", flags=KEPT)
-    block = block_of(source_of(), whole(first), whole(record_of(9), writer=1), since_1970_us=1_000_000)
+    first = record_of(rows=2, errors=[error], routing_key="k", flags=KEPT)
+    block = block_of(
+        source_of(),
+        whole(first, sequence=7),
+        whole(record_of(), writer=1, sequence=9),
+        since_1970_us=1_000_000,
+    )
     assert block.sequences.tolist() == [7, 9]
-    assert block.times_us.tolist() == [1_007_000, 1_009_000]
+    assert block.times_us.tolist() == [1_007_000, 1_007_000]
     assert (block.server_us.tolist(), block.model_us.tolist()) == ([20, 20], [10, 10])
     assert (block.first_rows.tolist(), block.row_counts.tolist()) == ([0, 0], [2, 1])
     assert (block.writers.tolist(), block.flags.tolist()) == ([0, 1], [KEPT, 0])
@@ -100,7 +106,7 @@ def test_a_model_may_have_no_numbers_and_outputs_of_texts() -> None:
 
 def test_a_shadows_rows_point_to_their_originals() -> None:
     source = source_of(replace(SUM, kind="shadow"))
-    found = [whole(replace(record_of(), original=each)) for each in (Original(1, 17), None)]
+    found = [whole(replace(record_of(), original=each)) for each in (PredictionId(START, 1, 17), None)]
     block = block_of(source, *found)
     assert block.original_sequences.tolist() == [17, 0]
     assert block.original_writers.tolist() == [1, NO_WRITER]
@@ -110,7 +116,7 @@ def test_a_shadows_rows_point_to_their_originals() -> None:
 def test_parts_have_all_rows_of_a_prediction_once(rows: int) -> None:
     errors = [RowError(row, MISSING, "x0", "") for row in range(0, rows, 7)]
     record = record_of(rows=rows, errors=errors)
-    parts = list(parts_of(2, record))
+    parts = list(parts_of(2, 5, record))
     assert sum(part.predictions for part in parts) == 1
     assert (len(parts) > 1) == (rows >= 5_000)
     assert max(part.memory_bytes for part in parts) <= 300 << 10

@@ -14,10 +14,10 @@ def lane_of(max_bytes: int = 10 * SIZE) -> Lane:
 def test_records_leave_in_their_order_and_are_counted_at_each_step() -> None:
     lane = lane_of()
     for sequence in range(3):
-        assert lane.peek() == sequence
-        lane.record(record_of(sequence, rows=2))
+        assert lane.next_id() == f"019aa1b2-c3d4-7e5f-8a9b-0c1d2e3f0003-{sequence}"
+        lane.record(record_of(rows=2))
     assert (lane.offered, lane.buffered, lane.is_waiting) == (6, 6, True)
-    assert [record.sequence for record in lane.take()] == [0, 1, 2]
+    assert [sequence for sequence, _ in lane.take()] == [0, 1, 2]
     assert (lane.buffered, lane.is_waiting) == (6, False)
     lane.count("", 2, 4)
     lane.count("disk", 1, 2)
@@ -26,47 +26,43 @@ def test_records_leave_in_their_order_and_are_counted_at_each_step() -> None:
     assert lane.ledger == WriterLedger(3, nothing, Count(2, 4), (nothing, nothing, nothing, Count(1, 2)))
 
 
-def test_the_name_of_a_lane_is_its_writers_uuid() -> None:
-    assert lane_of().name == "019aa1b2-c3d4-7e5f-8a9b-0c1d2e3f0003"
-
-
 def test_what_is_left_out_takes_no_number() -> None:
     lane = lane_of()
     lane.sampled_out(7)
-    assert (lane.peek(), lane.offered, lane.buffered) == (0, 7, 0)
+    assert (lane.ledger.next_sequence, lane.offered, lane.buffered) == (0, 7, 0)
     assert lane.ledger.sampled_out == Count(1, 7)
 
 
 def test_a_full_lane_drops_records_that_keep_their_numbers_until_some_leave() -> None:
     lane = lane_of(2 * SIZE)
-    for sequence in range(3):
-        lane.record(record_of(sequence))
+    for _ in range(3):
+        lane.record(record_of())
     assert lane.ledger.dropped_by_cause["ring_full"] == Count(1, 1)
-    assert (lane.peek(), lane.offered, lane.buffered) == (3, 3, 2)
-    assert [record.sequence for record in lane.take()] == [0, 1]
-    lane.record(record_of(3))
-    assert [record.sequence for record in lane.take()] == [3]
+    assert (lane.ledger.next_sequence, lane.offered, lane.buffered) == (3, 3, 2)
+    assert [sequence for sequence, _ in lane.take()] == [0, 1]
+    lane.record(record_of())
+    assert [sequence for sequence, _ in lane.take()] == [3]
 
 
 def test_a_record_that_never_fits_is_too_large() -> None:
     lane = lane_of(2 * SIZE)
-    lane.record(record_of(0, rows=1000))
+    lane.record(record_of(rows=1000))
     assert lane.ledger.dropped_by_cause["too_large"] == Count(1, 1000)
-    assert (lane.peek(), lane.offered, lane.buffered, lane.is_waiting) == (1, 1000, 0, False)
+    assert (lane.ledger.next_sequence, lane.offered, lane.buffered, lane.is_waiting) == (1, 1000, 0, False)
 
 
 def test_a_closed_lane_counts_no_more() -> None:
     lane = lane_of()
-    lane.record(record_of(0))
+    lane.record(record_of())
     lane.close()
-    lane.record(record_of(1))
-    assert (lane.peek(), lane.offered) == (1, 1)
+    lane.record(record_of())
+    assert (lane.ledger.next_sequence, lane.offered) == (1, 1)
     assert len(list(lane.take())) == 1
 
 
 def test_records_wake_the_thread_that_takes_them() -> None:
     woken: list[int] = []
     lane = Lane(START, 0, 2 * SIZE, lambda: woken.append(1))
-    for sequence in range(3):
-        lane.record(record_of(sequence))
+    for _ in range(3):
+        lane.record(record_of())
     assert len(woken) == 2

@@ -116,10 +116,10 @@ def assert_balanced(counts: RecordCounts) -> None:
 
 def test_records_are_written_and_the_spool_is_closed_in_order(make: Make, tmp_path: Path) -> None:
     recorder = make()
-    for sequence in range(100):
-        recorder.lanes.answers.record(record_of(sequence, rows=3))
+    for _ in range(100):
+        recorder.lanes.answers.record(record_of(rows=3))
     recorder.lanes.answers.sampled_out(5)
-    recorder.lanes.shadows.record(record_of(0, source=source_of(replace(SUM, source=2))))
+    recorder.lanes.shadows.record(record_of(source=source_of(replace(SUM, source=2))))
     recorder.close()
     found = read(tmp_path)
     assert sorted(found.sequences) == sorted([*range(100), 0])
@@ -130,7 +130,7 @@ def test_records_are_written_and_the_spool_is_closed_in_order(make: Make, tmp_pa
 
 def test_records_are_written_while_the_recorder_runs(make: Make, tmp_path: Path) -> None:
     recorder = make()
-    recorder.lanes.answers.record(record_of(0))
+    recorder.lanes.answers.record(record_of())
     until(lambda: recorder.counts.spooled == 1)
     (path,) = spool_files(tmp_path)
     kinds = [each.header.kind for each in read_segment(path, growing=True) if isinstance(each, Block)]
@@ -151,9 +151,9 @@ def test_the_folder_of_a_start_is_locked_until_it_is_over(make: Make, tmp_path: 
 
 def test_blocks_have_a_bound_and_large_predictions_are_cut(make: Make, tmp_path: Path) -> None:
     recorder = make(ring_bytes=64 << 20)
-    recorder.lanes.answers.record(record_of(0, rows=60_000))
-    for sequence in range(1, 40):
-        recorder.lanes.answers.record(record_of(sequence, texts=["x" * 100_000], message_bytes=100_020))
+    recorder.lanes.answers.record(record_of(rows=60_000))
+    for _ in range(1, 40):
+        recorder.lanes.answers.record(record_of(texts=["x" * 100_000], message_bytes=100_020))
     recorder.close()
     found = read(tmp_path)
     assert max(block.header.body_bytes for block in found.blocks) <= 1 << 20
@@ -170,8 +170,8 @@ def test_blocks_have_a_bound_and_large_predictions_are_cut(make: Make, tmp_path:
 
 def test_texts_that_are_longer_than_thought_go_to_more_blocks(make: Make, tmp_path: Path) -> None:
     recorder = make(ring_bytes=64 << 20)
-    for sequence in range(5):
-        recorder.lanes.answers.record(record_of(sequence, texts=["x" * 400_000], message_bytes=20))
+    for _ in range(5):
+        recorder.lanes.answers.record(record_of(texts=["x" * 400_000], message_bytes=20))
     recorder.close()
     found = read(tmp_path)
     assert max(block.header.body_bytes for block in found.blocks) <= 1 << 20
@@ -182,7 +182,7 @@ def test_texts_that_are_longer_than_thought_go_to_more_blocks(make: Make, tmp_pa
 def test_segments_are_closed_by_size_and_by_age(make: Make, tmp_path: Path, bound: dict[str, float]) -> None:
     recorder = make(**bound)
     for sequence in range(3):
-        recorder.lanes.answers.record(record_of(sequence, rows=60))
+        recorder.lanes.answers.record(record_of(rows=60))
         until(lambda: recorder.counts.buffered == 0)
         until(lambda wanted=sequence: is_closed(tmp_path, wanted))
     recorder.close()
@@ -204,7 +204,7 @@ def test_a_full_spool_drops_rows_until_there_is_room(make: Make, tmp_path: Path)
     recorder = make(spool_bytes=20_000)
     sequence = 0
     while not recorder.counts.dropped["spool_full"]:
-        recorder.lanes.answers.record(record_of(sequence, rows=100))
+        recorder.lanes.answers.record(record_of(rows=100))
         sequence += 1
         until(lambda: recorder.counts.buffered == 0)
     until(lambda: "has reached its limit of 20000 bytes" in recorder.counts.problem)
@@ -215,7 +215,7 @@ def test_a_full_spool_drops_rows_until_there_is_room(make: Make, tmp_path: Path)
         path.unlink()
     until(lambda: not recorder.counts.problem)
     before = recorder.counts.spooled
-    recorder.lanes.answers.record(record_of(sequence, rows=100))
+    recorder.lanes.answers.record(record_of(rows=100))
     until(lambda: recorder.counts.spooled > before)
     assert_balanced(recorder.counts)
 
@@ -223,7 +223,7 @@ def test_a_full_spool_drops_rows_until_there_is_room(make: Make, tmp_path: Path)
 def test_a_disk_with_too_little_room_drops_rows(make: Make) -> None:
     recorder = make(free_bytes=1 << 60)
     until(lambda: "bytes free and must keep" in recorder.counts.problem)
-    recorder.lanes.answers.record(record_of(0))
+    recorder.lanes.answers.record(record_of())
     recorder.close()
     assert recorder.counts.dropped["spool_full"] == 1
     assert_balanced(recorder.counts)
@@ -234,11 +234,11 @@ def test_a_folder_that_cannot_be_made_costs_only_the_records(make: Make, tmp_pat
     blocked.write_text("a file")
     recorder = make(folder=blocked)
     until(lambda: "the spool cannot be written" in recorder.counts.problem)
-    recorder.lanes.answers.record(record_of(0))
+    recorder.lanes.answers.record(record_of())
     until(lambda: recorder.counts.dropped["disk"] == 1)
     blocked.unlink()
     until(lambda: not recorder.counts.problem)
-    recorder.lanes.answers.record(record_of(1))
+    recorder.lanes.answers.record(record_of())
     recorder.close()
     assert read(blocked).sequences == [1]
     assert recorder.counts.spooled == recorder.counts.dropped["disk"] == 1
@@ -248,7 +248,7 @@ def test_a_write_that_fails_leaves_whole_blocks_and_the_next_segment_goes_on(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = make()
-    recorder.lanes.answers.record(record_of(0))
+    recorder.lanes.answers.record(record_of())
     until(lambda: recorder.counts.spooled == 1)
     write = os.write
 
@@ -259,12 +259,12 @@ def test_a_write_that_fails_leaves_whole_blocks_and_the_next_segment_goes_on(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", failing)
-    recorder.lanes.answers.record(record_of(1))
+    recorder.lanes.answers.record(record_of())
     until(lambda: recorder.counts.dropped["disk"] == 1)
     monkeypatch.undo()
     sequence = 2
     while recorder.counts.spooled == 1:
-        recorder.lanes.answers.record(record_of(sequence))
+        recorder.lanes.answers.record(record_of())
         until(lambda: recorder.counts.buffered == 0)
         sequence += 1
     recorder.close()
@@ -277,12 +277,12 @@ def test_a_write_that_fails_leaves_whole_blocks_and_the_next_segment_goes_on(
 
 def test_a_spool_that_is_removed_is_made_again(make: Make, tmp_path: Path) -> None:
     recorder = make()
-    recorder.lanes.answers.record(record_of(0))
+    recorder.lanes.answers.record(record_of())
     until(lambda: recorder.counts.spooled == 1)
     shutil.rmtree(segments.spool_folder(tmp_path))
     sequence = 1
     while recorder.counts.spooled == 1:
-        recorder.lanes.answers.record(record_of(sequence))
+        recorder.lanes.answers.record(record_of())
         until(lambda: recorder.counts.buffered == 0)
         sequence += 1
     recorder.close()
@@ -295,8 +295,8 @@ def test_a_record_that_does_not_fit_its_source_is_dropped_and_others_are_kept(
 ) -> None:
     recorder = make()
     wrong = source_of(replace(SUM, source=2), numbers=("keep", "keep", "keep"))
-    recorder.lanes.answers.record(record_of(0, source=wrong))
-    recorder.lanes.answers.record(record_of(1))
+    recorder.lanes.answers.record(record_of(source=wrong))
+    recorder.lanes.answers.record(record_of())
     recorder.close()
     assert read(tmp_path).sequences == [1]
     assert (recorder.counts.dropped["disk"], recorder.counts.spooled) == (1, 1)
