@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from scorewire_contract.records.ledger import total
 from scorewire_server.engine.interpreted.recording import RecordLanes
@@ -69,6 +70,13 @@ class Recorder:
             self._arrived.wait(LOOK_SECONDS)
             self._closing.wait(_WAIT_SECONDS)
             self._arrived.clear()
-            spooling.look()
-            spooling.flush()
-        spooling.finish()
+            self._do(spooling.look)
+            self._do(spooling.flush)
+        self._do(spooling.finish)
+
+    def _do(self, step: Callable[[], None]) -> None:
+        """Run a step; the thread goes on whatever happens, or all further records would be lost."""
+        try:
+            step()
+        except Exception as error:
+            self._spooling.fail(error)

@@ -94,20 +94,29 @@ class Spooling:
         if self._writer.is_due:
             self._close_segment()
 
-    def finish(self) -> None:
-        """Write all that waits, the last ledger and the last block."""
-        # One more try.
-        self._next_look = 0.0
-        self.look()
-        self._take_all()
-        self._write_ledger()
-        if not self._broken:
-            try:
-                self._writer.close(last=True)
-            except OSError as error:
-                self._break(error)
-        self._writer.release()
+    def fail(self, error: Exception) -> None:
+        """Tell of an error of the program; the log gets one traceback, not one for each block."""
+        flaw = f"records cannot be written: {type(error).__name__}; the log has the traceback"
+        if flaw != self._flaw:
+            log_fault("records", error)
+        self._flaw = flaw
         self._tell()
+
+    def finish(self) -> None:
+        """Write all that waits, the last ledger and the last block; let others see that the start is over."""
+        try:
+            # One more try.
+            self._next_look = 0.0
+            self.look()
+            self._take_all()
+            self._write_ledger()
+            if not self._broken:
+                self._writer.close(last=True)
+        except OSError as error:
+            self._break(error)
+        finally:
+            self._writer.release()
+            self._tell()
 
     def _take_all(self) -> None:
         for lane in self._lanes:
@@ -153,8 +162,7 @@ class Spooling:
                 # A row of more than 64 MiB.
                 cause = "too_large"
             except Exception as error:
-                log_fault("records", error)
-                self._flaw = f"records cannot be written: {type(error).__name__}; the log has the traceback"
+                self.fail(error)
                 cause = "disk"
         for part in parts:
             self._lanes[part.writer].count(cause, part.predictions, part.row_count)

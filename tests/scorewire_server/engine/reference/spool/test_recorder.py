@@ -24,6 +24,7 @@ from scorewire_contract.records.source import Source, Start
 from scorewire_server.engine.recording import RecordCounts, RecordOptions
 from scorewire_server.engine.reference.spool import spooling
 from scorewire_server.engine.reference.spool.recorder import Recorder
+from scorewire_server.engine.reference.spool.space import Space
 from tests.scorewire_server.engine.recorded import START, SUM, record_of, source_of
 
 WAIT_SECONDS = 60
@@ -301,6 +302,18 @@ def test_a_record_that_does_not_fit_its_source_is_dropped_and_others_are_kept(
     assert read(tmp_path).sequences == [1]
     assert (recorder.counts.dropped["disk"], recorder.counts.spooled) == (1, 1)
     assert "ValueError" in recorder.counts.problem
+
+
+def test_an_error_of_the_program_does_not_end_the_thread(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(Space, "measure", lambda _: 1 / 0)
+        recorder = make()
+        until(lambda: "ZeroDivisionError" in recorder.counts.problem)
+    recorder.lanes.answers.record(record_of())
+    recorder.close()
+    assert read(tmp_path).sequences == [0]
 
 
 def test_a_recorder_ends_its_thread(make: Make) -> None:
