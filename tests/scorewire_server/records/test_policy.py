@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import fields
 from hashlib import blake2b
 from pathlib import Path
 
@@ -109,6 +111,16 @@ def test_a_wrong_file_is_refused_with_what_to_change(tmp_path: Path, text: str, 
     refusal = _refusal(tmp_path, text)
     assert str(tmp_path / "policy.toml") in refusal
     assert all(part in refusal for part in says), refusal
+
+
+def test_the_policy_of_the_page_is_valid(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "records.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "hash.key").write_bytes(bytes(32))
+    policy = read_policy(_write(tmp_path, text))
+    assert policy.of("churn").features == {"country": "hash", "age": "drop"}
+    # The page's table has every key.
+    assert all(f"`{each.name}`" in page for each in fields(ModelPolicy) if each.name != "features")
 
 
 def test_a_file_that_is_missing_a_folder_a_pipe_or_huge_is_refused(tmp_path: Path) -> None:
