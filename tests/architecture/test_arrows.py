@@ -113,11 +113,16 @@ LAYERS: dict[str, Layers] = {
         ("__init__", "__main__"),
         ("cli",),
         ("opening", "shipping"),
+        ("postgresql.store",),
+        ("postgresql.accounts", "postgresql.catalog", "postgresql.retention"),
+        ("postgresql.schema", "postgresql.views"),
+        ("postgresql.connection", "postgresql.layout"),
+        ("postgresql.copying", "postgresql.identifiers"),
         ("parquet_store", "shipper_status"),
         ("parquet_files", "shipper", "spool_end"),
         ("spool_folder", "tables", "walk"),
         ("start_state", "store"),
-        ("durable",),
+        ("ahead", "durable", "postgresql"),
     ),
 }
 OURS = set(PACKAGES) | {"scorewire_proto"}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from scorewire_records.parquet_store import ParquetStore
+from scorewire_records.postgresql.connection import Database
+from scorewire_records.postgresql.store import PostgresStore
 from scorewire_records.start_state import StartStates
 from scorewire_records.store import Store
 
 
-def open_store(records: Path, states: StartStates) -> Store:
-    """The store of Parquet files in a folder of records."""
-    return ParquetStore(records, states)
+def open_store(records: Path, states: StartStates, database: Database | None = None) -> Store:
+    """The store of a database, or that of Parquet files in a folder of records."""
+    return ParquetStore(records, states) if database is None else PostgresStore(database)

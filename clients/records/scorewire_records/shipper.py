@@ -18,13 +18,14 @@ from uuid import UUID
 
 from scorewire_contract.records.segments import spool_folder, starts
 from scorewire_records import durable
+from scorewire_records.ahead import ahead
 from scorewire_records.spool_folder import StartFolder, is_closed, strangers
 from scorewire_records.start_state import StartState, StartStates, restarted
 from scorewire_records.store import Contents, Store, StoreError
 from scorewire_records.walk import NewerFormatError, Walk
 
 # A store that takes any blocks gets about so many bytes at once.
-_BATCH_BYTES = 8 << 20
+BATCH_BYTES = 16 << 20
 _EXPIRE_EVERY = timedelta(hours=1)
 _LOG = logging.getLogger(__name__)
 # So many unknown files are named.
@@ -139,27 +140,15 @@ class Shipper:
             self._store.store(start, walk.state.segment, walk.read(path, growing=growing))
             self._walks[start] = walk
             return True
-        for batch in self._batches(walk, path, growing=growing):
-            self._store.store(start, walk.state.segment, batch)
-            self._stored[start] = batch[-1].number + 1
-            self._walks[start] = walk.copy()
+        # The next batch is read while one is stored.
+        for batch, behind in ahead(_batches(walk, path, self._position(start), growing=growing)):
+            if batch:
+                self._store.store(start, walk.state.segment, batch)
+                self._stored[start] = batch[-1].number + 1
+            self._walks[start] = behind
             if self._stop.is_set():
                 return True
-        self._walks[start] = walk
         return walk.offset > begin.offset
-
-    def _batches(self, walk: Walk, path: Path, *, growing: bool) -> Iterator[list[Contents]]:
-        """The blocks that are not stored yet, in lists of about `_BATCH_BYTES`."""
-        batch: list[Contents] = []
-        begin = walk.offset
-        for block in walk.read(path, growing=growing):
-            if block.number >= self._position(walk.state.start):
-                batch.append(block)
-            if batch and walk.offset - begin >= _BATCH_BYTES:
-                yield batch
-                batch, begin = [], walk.offset
-        if batch:
-            yield batch
 
     def _position(self, start: UUID) -> int:
         if start not in self._stored:
@@ -219,6 +208,21 @@ class Shipper:
         names = ", ".join(str(path.relative_to(self._records)) for path in paths[:_NAMED])
         more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
         return f"files that do not belong in the spool are left alone: {names}{more}; move them away"
+
+
+def _batches(
+    walk: Walk, path: Path, position: int, *, growing: bool
+) -> Iterator[tuple[list[Contents], Walk]]:
+    """The blocks of a segment from a number on, in lists of about `BATCH_BYTES`, with a walk behind each."""
+    batch: list[Contents] = []
+    begin = walk.offset
+    for block in walk.read(path, growing=growing):
+        if block.number >= position:
+            batch.append(block)
+        if walk.offset - begin >= BATCH_BYTES:
+            yield batch, walk.copy()
+            batch, begin = [], walk.offset
+    yield batch, walk.copy()
 
 
 def _reason(error: OSError) -> str:

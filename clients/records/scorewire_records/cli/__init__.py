@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from scorewire_records.cli.init import init
 from scorewire_records.cli.ship import ship
 
 
@@ -16,4 +17,5 @@ def records() -> None:
     """
 
 
+records.add_command(init)
 records.add_command(ship)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
+
+from scorewire_records.postgresql.connection import Database, DatabaseError
+
+_FILE_HELP = (
+    "File with the password for the database, one line. Without it, PGPASSWORD or ~/.pgpass is used; a"
+    " password in the URL is refused, since other users of the machine may see it."
+)
 
 records_option = click.option(
     "--records",
@@ -13,3 +23,36 @@ records_option = click.option(
     metavar="DIR",
     help="The folder of records: what `scorewire serve --records` was given.",
 )
+
+
+def database_options(*, required: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options --to and --password-file; the command gets them as `database`, None without --to."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @click.option(
+            "--to",
+            "url",
+            required=required,
+            metavar="URL",
+            help="The PostgreSQL database: postgresql://USER@HOST:PORT/DATABASE, with libpq's parameters,"
+            " such as ?sslmode=verify-full.",
+        )
+        @click.option(
+            "--password-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help=_FILE_HELP,
+        )
+        @functools.wraps(command)
+        def with_database(*, url: str | None, password_file: Path | None, **others: Any) -> None:
+            if url is None and password_file is not None:
+                raise click.UsageError("--password-file is for the database of --to")
+            try:
+                database = None if url is None else Database.of_url(url, password_file)
+            except DatabaseError as error:
+                raise click.UsageError(str(error)) from None
+            command(database=database, **others)
+
+        return with_database
+
+    return decorate

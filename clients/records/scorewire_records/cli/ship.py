@@ -11,8 +11,9 @@ from types import FrameType
 
 import click
 
-from scorewire_records.cli.options import records_option
+from scorewire_records.cli.options import database_options, records_option
 from scorewire_records.opening import open_store
+from scorewire_records.postgresql.connection import Database
 from scorewire_records.shipper_status import read_status
 from scorewire_records.shipping import AnotherShipperError, run_shipper
 from scorewire_records.start_state import StartStates
@@ -27,11 +28,16 @@ Examples:
   Keep moving records, whoever writes them:
     scorewire records ship --records records/
 
+\b
+  Move them to PostgreSQL, where `scorewire records init` was run:
+    scorewire records ship --records records/ --password-file /run/secrets/records \\
+      --to postgresql://scorewire@db.example/records?sslmode=verify-full
+
 A server runs this command itself, so that it is seldom needed. One shipper works on
 a folder at a time; another one waits until the first one ends.
 
 Records become Parquet files once their segment of the spool is closed. The last
-segment of a server that runs is not moved.
+segment of a server that runs is not moved. PostgreSQL gets records at once.
 
 A shipper may be killed at any time: nothing is lost, and nothing is stored twice.
 
@@ -43,14 +49,15 @@ is told; 2 if the command was used wrongly.
 
 @click.command(epilog=_EPILOG)
 @records_option
+@database_options()
 @click.option("--once", is_flag=True, help="Move what is there, and end.")
 @click.option(
     "--supervised",
     is_flag=True,
     help="End when the standard input is closed. Problems are told in DIR/_spool/shipper.json only.",
 )
-def ship(records: Path, *, once: bool, supervised: bool) -> None:
-    """Move records from the spool to Parquet files.
+def ship(records: Path, *, database: Database | None, once: bool, supervised: bool) -> None:
+    """Move records from the spool to Parquet files, or to PostgreSQL.
 
     Runs until it gets SIGTERM or Ctrl-C, and then moves what is there, for 10 seconds at most.
     """
@@ -62,7 +69,7 @@ def ship(records: Path, *, once: bool, supervised: bool) -> None:
     try:
         run_shipper(
             records,
-            open_store(records, states),
+            open_store(records, states, database),
             states,
             stop=stop,
             once=once,
