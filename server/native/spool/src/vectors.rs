@@ -104,6 +104,53 @@ fn blocks_are_written_as_they_were_read() {
     }
 }
 
+/// Where each whole block is.
+fn blocks(segment: &[u8], growing: bool) -> Vec<std::ops::Range<usize>> {
+    let pieces = read_segment(segment, growing).filter_map(|piece| match piece {
+        Piece::Block { offset, body, .. } => Some(offset..offset + HEADER_BYTES + body.len()),
+        Piece::Damage { .. } => None,
+    });
+    pieces.collect()
+}
+
+#[test]
+fn a_segment_that_ends_anywhere_has_the_whole_blocks_before_and_a_torn_tail() {
+    let whole = fs::read(folder().join("whole.segment")).unwrap();
+    let all = blocks(&whole, false);
+    assert_eq!(all.last().map(|block| block.end), Some(whole.len()));
+    for end in 0..whole.len() {
+        let count = all.iter().filter(|block| block.end <= end).count();
+        let begin = all[..count].last().map_or(0, |block| block.end);
+        assert_eq!(blocks(&whole[..end], false), all[..count], "{end}");
+        let tail = read_segment(&whole[..end], false).nth(count);
+        let torn = Piece::Damage { offset: begin, bytes: &whole[begin..end], is_torn: true };
+        assert_eq!(tail, (begin < end).then_some(torn), "{end}");
+        // While the segment may grow, the tail is not there yet.
+        assert_eq!(read_segment(&whole[..end], true).count(), count, "{end}");
+    }
+}
+
+#[test]
+fn a_flipped_byte_anywhere_loses_exactly_its_block() {
+    let mut segment = fs::read(folder().join("whole.segment")).unwrap();
+    let all = blocks(&segment, false);
+    for at in 0..segment.len() {
+        segment[at] ^= 0x10;
+        let lost = all.iter().position(|block| block.contains(&at)).unwrap();
+        let pieces: Vec<_> = read_segment(&segment, false).collect();
+        assert_eq!(pieces.len(), all.len(), "{at}");
+        for (index, (piece, block)) in pieces.iter().zip(&all).enumerate() {
+            match piece {
+                Piece::Block { offset, .. } => assert_eq!((*offset, index == lost), (block.start, false), "{at}"),
+                Piece::Damage { offset, bytes, .. } => {
+                    assert_eq!((*offset, bytes.len(), index), (block.start, block.len(), lost), "{at}");
+                }
+            }
+        }
+        segment[at] ^= 0x10;
+    }
+}
+
 #[test]
 fn hashes_are_those_of_python() {
     let vectors = json("hashes.json");
