@@ -4,6 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Release;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ use crate::shared::{Shared, SpoolCounts, Writer};
 use crate::source::Source;
 use crate::space::{Bounds, Space};
 use crate::spool::Spool;
+
+/// How long a close waits for a disk that does not answer.
+const CLOSE_TIME: Duration = Duration::from_secs(10);
 
 /// The settings of a recorder.
 #[derive(Debug, Clone)]
@@ -62,7 +66,13 @@ pub struct Counts {
 /// Takes records of predictions from several threads, and writes them to a spool with a thread of its own.
 pub struct Recorder {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<SpoolThread>>,
+}
+
+struct SpoolThread {
+    handle: JoinHandle<()>,
+    /// Disconnected when the thread has ended.
+    end: Receiver<()>,
 }
 
 impl Recorder {
@@ -96,14 +106,16 @@ impl Recorder {
         let writer = SegmentWriter::new(start, options.segment_bytes, options.segment_time);
         let spool = Spool::new(Arc::clone(&shared), consumers, started, writer, space);
         let theirs = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("spool".into()).spawn(move || {
+        let (alive, end) = mpsc::channel();
+        let handle = thread::Builder::new().name("spool".into()).spawn(move || {
+            let _alive = alive;
             if catch_unwind(AssertUnwindSafe(|| spool.run())).is_err() {
                 theirs.tell(
                     "the spool's thread failed, so no record is kept until the server starts again".into(),
                 );
             }
         })?;
-        Ok(Arc::new(Self { shared, thread: Mutex::new(Some(thread)) }))
+        Ok(Arc::new(Self { shared, thread: Mutex::new(Some(SpoolThread { handle, end })) }))
     }
 
     /// Describes a source, before its first record. Once a number is taken, it keeps its source.
@@ -150,14 +162,16 @@ impl Recorder {
         self.shared.writers.iter().map(Writer::ledger).collect()
     }
 
-    /// Writes all that was recorded, and ends the spool in order. What is recorded afterwards is lost.
+    /// Writes all that was recorded, and ends the spool in order. What is recorded afterwards is lost. A disk that
+    /// does not answer is waited for 10 seconds.
     pub fn close(&self) {
         self.shared.closing.store(true, Release);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            thread.thread().unpark();
+        let Some(SpoolThread { handle, end }) = thread else { return };
+        handle.thread().unpark();
+        if end.recv_timeout(CLOSE_TIME) == Err(RecvTimeoutError::Disconnected) {
             // Its panics are caught and told.
-            let _ = thread.join();
+            let _ = handle.join();
         }
     }
 }

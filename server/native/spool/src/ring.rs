@@ -2,14 +2,17 @@
 //!
 //! Positions count bytes since the start and never wrap; a position's place in memory is the position modulo the
 //! capacity. Each record is contiguous. It begins with its length, a `u32` that is a multiple of 8. A record that
-//! does not fit before the end of the memory stands at its begin, and a length with `PAD` fills the rest. An empty
-//! ring is written from its begin again, so that little traffic needs little memory.
+//! does not fit before the end of the memory stands at its begin, and a length with `PAD` fills the rest.
+//!
+//! An empty ring restarts: it is written from the begin of the memory again, so that little traffic touches little
+//! memory. The position moves on to the next multiple of the capacity. Nothing marks that in memory, which the
+//! producer may write at once, so both know the position of the restart.
 
 use std::cell::UnsafeCell;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicUsize,
-    Ordering::{Acquire, Release},
+    Ordering::{Acquire, Relaxed, Release},
 };
 
 /// Marks the length of bytes that hold no record.
@@ -22,23 +25,34 @@ const LEAST: usize = 1 << 12;
 /// The largest capacity in bytes: lengths must stay below `PAD`.
 const MOST: usize = 1 << 30;
 
-/// Keeps a position in cache lines of its own; two, since processors fetch them in pairs.
+/// Keeps what one end stores in cache lines of its own; two, since processors fetch them in pairs.
+#[derive(Default)]
 #[repr(align(128))]
-struct Position(AtomicUsize);
+struct Own<T>(T);
+
+/// What the producer stores.
+#[derive(Default)]
+struct Written {
+    /// Bytes before this are committed.
+    head: AtomicUsize,
+    /// Where the last restart went on; stored before the head.
+    restart: AtomicUsize,
+}
 
 /// The memory of a ring and its two positions.
 struct Memory {
     /// Zeros at first, which the system provides page by page when they are first written.
     words: Box<[UnsafeCell<u64>]>,
-    /// Bytes before this are committed. Only the producer stores it.
-    head: Position,
+    written: Own<Written>,
     /// Bytes before this may be written again. Only the consumer stores it.
-    tail: Position,
+    tail: Own<AtomicUsize>,
 }
 
 // SAFETY: the producer writes only bytes from `head` to `tail + capacity`, and the consumer reads only those from
 // `tail` to `head`. Each stores its position with Release after it is done with the bytes, and loads the other's
 // position with Acquire before it touches them, so that no byte is accessed by both at the same time.
+// A restart at position `r`, beyond the head, only happens if the tail is the head: the consumer is done with all
+// bytes. It reads no byte before it sees a new head, and then it reads from `r` on. So `r` counts as the tail.
 unsafe impl Sync for Memory {}
 
 impl Memory {
@@ -62,11 +76,8 @@ impl Memory {
 /// Makes a ring of at least `bytes` bytes; the capacity is a power of two.
 pub(crate) fn ring(bytes: usize) -> (Producer, Consumer) {
     let capacity = bytes.clamp(LEAST, MOST).next_power_of_two();
-    let memory = Arc::new(Memory {
-        words: zeros(capacity / WORD),
-        head: Position(AtomicUsize::new(0)),
-        tail: Position(AtomicUsize::new(0)),
-    });
+    let memory =
+        Arc::new(Memory { words: zeros(capacity / WORD), written: Own::default(), tail: Own::default() });
     (Producer { memory: Arc::clone(&memory), head: 0, tail: 0 }, Consumer { memory, tail: 0 })
 }
 
@@ -91,16 +102,30 @@ impl Producer {
     }
 
     /// Begins to write records, which the consumer sees together when they are committed.
+    #[inline]
     pub(crate) fn begin(&mut self) -> Writing<'_> {
-        Writing { position: self.head, ring: self }
+        let (mut begin, mut tail) = (self.head, self.tail);
+        let contiguous = self.memory.contiguous(begin);
+        if self.capacity() - contiguous >= RESTART {
+            tail = tail.max(self.memory.tail.0.load(Acquire));
+            if tail == self.head {
+                begin += contiguous;
+                tail = begin;
+            }
+        }
+        Writing { ring: self, begin, position: begin, tail }
     }
 }
 
 /// Records that are written and not committed yet. They are gone if this is dropped.
 pub(crate) struct Writing<'a> {
     ring: &'a mut Producer,
+    /// Where the first record is: the head, or where the ring restarts.
+    begin: usize,
     /// The end of what was written.
     position: usize,
+    /// The tail as it was last seen, or where the ring restarts.
+    tail: usize,
 }
 
 impl Writing<'_> {
@@ -109,11 +134,11 @@ impl Writing<'_> {
     pub(crate) fn reserve(&mut self, length: usize) -> Option<&mut [u8]> {
         debug_assert!(length % WORD == 0 && length > 0);
         let contiguous = self.ring.memory.contiguous(self.position);
-        let pad = if length <= contiguous && !self.restarts(length) { 0 } else { contiguous };
+        let pad = if length <= contiguous { 0 } else { contiguous };
         let end = self.position.checked_add(pad + length)?;
-        if end - self.ring.tail > self.ring.capacity() {
-            self.ring.tail = self.ring.memory.tail.0.load(Acquire);
-            if end - self.ring.tail > self.ring.capacity() {
+        if end - self.tail > self.ring.capacity() {
+            self.tail = self.tail.max(self.ring.memory.tail.0.load(Acquire));
+            if end - self.tail > self.ring.capacity() {
                 return None;
             }
         }
@@ -126,16 +151,6 @@ impl Writing<'_> {
         Some(bytes)
     }
 
-    /// Whether the ring is empty and the record had better stand at its begin.
-    fn restarts(&mut self, length: usize) -> bool {
-        let offset = self.ring.capacity() - self.ring.memory.contiguous(self.position);
-        if offset < RESTART.max(length) || self.position != self.ring.head {
-            return false;
-        }
-        self.ring.tail = self.ring.memory.tail.0.load(Acquire);
-        self.ring.tail == self.position
-    }
-
     fn bytes(&mut self, position: usize, length: usize) -> &mut [u8] {
         debug_assert!(length <= self.ring.memory.contiguous(position));
         // SAFETY: `reserve` has checked that these bytes are within the memory, behind the head and not ahead of
@@ -146,8 +161,12 @@ impl Writing<'_> {
 
     /// Shows the records to the consumer.
     pub(crate) fn commit(self) {
-        self.ring.head = self.position;
-        self.ring.memory.head.0.store(self.position, Release);
+        let Written { head, restart } = &self.ring.memory.written.0;
+        if self.begin != self.ring.head {
+            restart.store(self.begin, Relaxed);
+        }
+        head.store(self.position, Release);
+        (self.ring.head, self.ring.tail) = (self.position, self.tail);
     }
 }
 
@@ -163,8 +182,15 @@ impl Consumer {
     }
 
     /// The end of the committed records now, for `next`.
-    pub(crate) fn head(&self) -> usize {
-        self.memory.head.0.load(Acquire)
+    pub(crate) fn head(&mut self) -> usize {
+        let Written { head, restart } = &self.memory.written.0;
+        let head = head.load(Acquire);
+        let restart = restart.load(Relaxed);
+        // A restart beyond the head belongs to a later one.
+        if restart <= head {
+            self.tail = self.tail.max(restart);
+        }
+        head
     }
 
     /// The bytes from the next record to `head`.
@@ -275,8 +301,9 @@ mod tests {
 
     #[test]
     fn two_threads_lose_and_change_nothing() {
-        let records = if cfg!(miri) { 300 } else { 300_000 };
-        let (mut producer, mut consumer) = ring(LEAST);
+        let records = if cfg!(miri) { 300 } else { 50_000 };
+        // Small enough to be full, and large enough to restart.
+        let (mut producer, mut consumer) = ring(2 * RESTART);
         let writer = thread::spawn(move || {
             let mut random = Numbers(7);
             let mut number = 0;
@@ -285,7 +312,7 @@ mod tests {
                 // Several records are seen together.
                 let together = 1 + random.below(3) as u64;
                 let written = (number..number + together).all(|number| {
-                    writing.reserve(WORD * (1 + random.below(100))).map(|bytes| fill(bytes, number)).is_some()
+                    writing.reserve(WORD * (1 + random.below(400))).map(|bytes| fill(bytes, number)).is_some()
                 });
                 if written {
                     writing.commit();
@@ -297,7 +324,8 @@ mod tests {
             number
         });
         let mut expected = 0;
-        while expected < records || !writer.is_finished() || consumer.waiting(consumer.head()) > 0 {
+        loop {
+            let is_last = writer.is_finished();
             let head = consumer.head();
             while let Some(bytes) = consumer.next(head) {
                 check(bytes, expected);
@@ -307,6 +335,9 @@ mod tests {
                 }
             }
             consumer.release();
+            if is_last {
+                break;
+            }
             thread::yield_now();
         }
         assert_eq!(writer.join().expect("no panic"), expected);
@@ -334,7 +365,8 @@ mod tests {
     fn records_that_are_not_committed_are_gone() {
         let (mut producer, mut consumer) = ring(LEAST);
         assert!(producer.begin().reserve(64).is_some());
-        assert_eq!(consumer.waiting(consumer.head()), 0);
+        let head = consumer.head();
+        assert_eq!(consumer.waiting(head), 0);
         let mut writing = producer.begin();
         fill(writing.reserve(16).expect("room"), 5);
         writing.commit();
@@ -344,17 +376,30 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_ring_is_written_from_its_begin_again() {
+    fn an_empty_ring_restarts_with_its_whole_capacity() {
         let capacity = 1 << 20;
         let (mut producer, mut consumer) = ring(capacity);
-        for number in 0..10_000 {
-            let mut writing = producer.begin();
-            fill(writing.reserve(1000).expect("room"), number);
-            writing.commit();
+        let mut number = 0;
+        for round in 0..2000 {
+            // Now and then the ring is filled, and what follows is not committed.
+            let count = if round % 100 == 99 { capacity / 1024 } else { 1 };
+            for _ in 0..count {
+                let mut writing = producer.begin();
+                fill(writing.reserve(1024).expect("room"), number);
+                writing.commit();
+                number += 1;
+            }
+            assert_eq!(producer.begin().reserve(1024).is_some(), count == 1);
             let head = consumer.head();
-            check(consumer.next(head).expect("a record"), number);
+            assert_eq!(consumer.waiting(head), 1024 * count);
+            for number in number - count as u64..number {
+                check(consumer.next(head).expect("a record"), number);
+            }
+            assert!(consumer.next(head).is_none());
             consumer.release();
-            assert!(capacity - producer.memory.contiguous(producer.head) <= RESTART + 1000);
+            if count == 1 && round % 100 > 0 {
+                assert!(capacity - producer.memory.contiguous(producer.head) <= RESTART + 1024);
+            }
         }
     }
 }

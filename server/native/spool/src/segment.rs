@@ -134,11 +134,12 @@ impl SegmentWriter {
         let number = self.next_segment;
         let path = folder.join(format!("{number:08}.segment"));
         let file = OpenOptions::new().append(true).create_new(true).mode(0o640).open(&path);
-        // Never tried again: the file may be there, with a part of a block.
-        self.next_segment += 1;
+        if file.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+            self.next_segment += 1;
+        }
         self.open = Some(Segment {
             file: file?,
-            path,
+            path: path.clone(),
             bytes: 0,
             opened: Instant::now(),
             is_used: false,
@@ -146,7 +147,12 @@ impl SegmentWriter {
             described: HashSet::new(),
         });
         let body = self.start.description(number);
-        self.append(Header { kind: kind::START, ..Header::default() }, &[&padded(body)])
+        let begun = self.append(Header { kind: kind::START, ..Header::default() }, &[&padded(body)]);
+        // A disk that stays full must not fill with segments that have no block.
+        if begun.is_ok() || fs::remove_file(path).is_err() {
+            self.next_segment += 1;
+        }
+        begun
     }
 
     /// Makes the folder of the start, and locks it. Others see the folder only with the lock held.

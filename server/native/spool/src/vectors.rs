@@ -141,7 +141,9 @@ fn a_flipped_byte_anywhere_loses_exactly_its_block() {
         assert_eq!(pieces.len(), all.len(), "{at}");
         for (index, (piece, block)) in pieces.iter().zip(&all).enumerate() {
             match piece {
-                Piece::Block { offset, .. } => assert_eq!((*offset, index == lost), (block.start, false), "{at}"),
+                Piece::Block { offset, .. } => {
+                    assert_eq!((*offset, index == lost), (block.start, false), "{at}")
+                }
                 Piece::Damage { offset, bytes, .. } => {
                     assert_eq!((*offset, bytes.len(), index), (block.start, block.len(), lost), "{at}");
                 }
