@@ -68,7 +68,10 @@ class Engine(Protocol):
 
     @property
     def records(self) -> RecordCounts | None:
-        """What became of the rows so far, even after `stop`; None if the engine does not record."""
+        """What became of the rows so far, also after `stop`; None if the engine does not record.
+
+        Any thread may ask.
+        """
         ...
 
     async def start(self) -> str:

@@ -23,7 +23,6 @@ from scorewire_server.engine.recording import Treatment
 
 _MAX_BYTES = 1 << 20
 _LEAST_KEY_BYTES = 32
-# BLAKE2b takes no longer key; of a longer one its digest is the key.
 _MOST_KEY_BYTES = 64
 _MOST_DAYS = 36_500
 _TREATMENTS: tuple[str, ...] = get_args(Treatment)
@@ -86,12 +85,23 @@ class Policy:
         models: the policy of a model, by its name.
         hash_key: the key of all hashes, of at most 64 bytes; empty if nothing is hashed.
         warning: what people should change although the policy can be used; "" if nothing.
+        files: the files that the policy was read from, with their contents.
     """
 
     default: ModelPolicy = field(default_factory=ModelPolicy)
     models: Mapping[str, ModelPolicy] = field(default_factory=lambda: MappingProxyType({}))
     hash_key: bytes = field(default=b"", repr=False)
     warning: str = ""
+    files: tuple[tuple[Path, bytes], ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the files still have these contents.
+
+        Raises:
+            PolicyError: a file cannot be read.
+        """
+        return all(_read(path)[0] == content for path, content in self.files)
 
     def of(self, model: str) -> ModelPolicy:
         """The policy of a model."""
@@ -104,14 +114,16 @@ def read_policy(path: Path) -> Policy:
     Raises:
         PolicyError: a file cannot be read, is no policy, or needs a key that it does not name.
     """
+    content, _ = _read(path)
     try:
-        table = tomllib.loads(_read(path)[0].decode("utf-8"))
+        table = tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PolicyError(f"{path} is no valid TOML: {error}") from None
     try:
-        return _policy(table, path.parent)
+        policy = _policy(table, path.parent)
     except PolicyError as error:
         raise PolicyError(f"{path}: {error}") from None
+    return replace(policy, files=((path, content), *policy.files))
 
 
 def _policy(table: Mapping[str, Any], folder: Path) -> Policy:
@@ -130,14 +142,17 @@ def _policy(table: Mapping[str, Any], folder: Path) -> Policy:
             raise PolicyError(f"[models]: {error}") from None
         where = f"models.{name}"
         models[name] = _model_policy(where, _table(where, values), default)
-    key, warning = b"", ""
     if "hash_key_file" in table:
-        key, warning = _read_key(folder, table["hash_key_file"])
-    elif any(each.hashes for each in (default, *models.values())):
+        path, content, warning = _read_key(folder, table["hash_key_file"])
+        # BLAKE2b takes no longer key.
+        key = content if len(content) <= _MOST_KEY_BYTES else blake2b(content).digest()
+        files = ((path, content),)
+        return Policy(default=default, models=models, hash_key=key, warning=warning, files=files)
+    if any(each.hashes for each in (default, *models.values())):
         raise PolicyError(
             f'"hash" needs a key: write hash_key_file = "FILE" above all tables; {_HOW_TO_MAKE_A_KEY}'
         )
-    return Policy(default=default, models=models, hash_key=key, warning=warning)
+    return Policy(default=default, models=models)
 
 
 def _model_policy(where: str, table: Mapping[str, Any], default: ModelPolicy) -> ModelPolicy:
@@ -203,20 +218,19 @@ def _check_keys(where: str, table: Mapping[str, Any], known: Iterable[str]) -> N
             raise PolicyError(f"{where} has an unknown key {name!r}{near}")
 
 
-def _read_key(folder: Path, name: Any) -> tuple[bytes, str]:
-    """The key of hashes, and a warning about its file; relative paths are relative to the policy's folder."""
+def _read_key(folder: Path, name: Any) -> tuple[Path, bytes, str]:
+    """The file of the key, which is relative to the policy's folder, its content, and a warning about it."""
     if not isinstance(name, str) or not name:
         raise PolicyError(f'hash_key_file must be a path in quotes, like "hash.key"; {_HOW_TO_MAKE_A_KEY}')
     path = folder / name
-    key, mode = _read(path)
-    if len(key) < _LEAST_KEY_BYTES:
+    content, mode = _read(path)
+    if len(content) < _LEAST_KEY_BYTES:
         raise PolicyError(
-            f"hash_key_file {path} has {len(key)} bytes, and a key needs {_LEAST_KEY_BYTES} or more;"
+            f"hash_key_file {path} has {len(content)} bytes, and a key needs {_LEAST_KEY_BYTES} or more;"
             f" {_HOW_TO_MAKE_A_KEY}"
         )
-    if len(key) > _MOST_KEY_BYTES:
-        key = blake2b(key).digest()
-    return key, f"everyone may read the key of hashes: chmod o-r {path}" if mode & stat.S_IROTH else ""
+    warning = f"everyone may read the key of hashes: chmod o-r {path}" if mode & stat.S_IROTH else ""
+    return path, content, warning
 
 
 def _read(path: Path) -> tuple[bytes, int]:

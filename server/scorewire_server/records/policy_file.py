@@ -38,8 +38,8 @@ class PolicyFile:
     async def look(self, misfit: Callable[[Policy], str]) -> bool:
         """Read the file again; whether there is a new policy.
 
-        It is read as a whole, since a link of Kubernetes leads to another file without
-        a change of the one before.
+        Its content is compared, since a link of Kubernetes leads to another file without a
+        change of the one before.
 
         Args:
             misfit: tells what is wrong with a policy for the models that serve; "" if nothing.
@@ -47,7 +47,7 @@ class PolicyFile:
         if self._path is None:
             return False
         try:
-            policy = await asyncio.to_thread(read_policy, self._path)
+            policy = await asyncio.to_thread(_read_again, self._path, self.policy)
             if policy != self.policy and (reason := misfit(policy)):
                 raise PolicyError(f"{self._path}: {reason}")
         except PolicyError as error:
@@ -69,6 +69,15 @@ class PolicyFile:
     def _warn(self) -> None:
         if self.policy.warning:
             logger().warning(self.policy.warning)
+
+
+def _read_again(path: Path, policy: Policy) -> Policy:
+    """The policy of a file; the one before if its files have not changed.
+
+    Raises:
+        PolicyError: the policy cannot be used.
+    """
+    return policy if policy.is_current else read_policy(path)
 
 
 def _features(models: Path, name: str) -> list[list[str]]:

@@ -40,7 +40,7 @@ def shipper_command(settings: Settings) -> list[str]:
     """The command of the shipper.
 
     Raises:
-        StartError: the distribution of the shipper is not installed.
+        StartError: the distribution of the shipper is not installed, or the file of the password is missing.
     """
     if find_spec(PACKAGE) is None:
         raise StartError("--records needs the package scorewire-records: pip install scorewire-records")
@@ -49,6 +49,8 @@ def shipper_command(settings: Settings) -> list[str]:
     if settings.records_to is not None:
         command += ["--to", settings.records_to]
     if settings.records_password_file is not None:
+        if not settings.records_password_file.is_file():
+            raise StartError(f"--records-password-file {settings.records_password_file} is no file")
         command += ["--password-file", str(settings.records_password_file)]
     return [*command, "--supervised"]
 

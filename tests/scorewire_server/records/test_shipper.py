@@ -130,6 +130,7 @@ async def test_a_flood_without_line_ends_is_bounded(tmp_path: Path) -> None:
 
 
 def test_the_command_has_the_settings_and_no_password(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("hunter2")
     command = shipper_command(
         Settings(
             records=tmp_path, records_to="postgresql://app@db/scores", records_password_file=tmp_path / "pw"
@@ -142,6 +143,11 @@ def test_the_command_has_the_settings_and_no_password(tmp_path: Path) -> None:
         "--supervised",
     ]
     assert "--to" not in shipper_command(Settings(records=tmp_path))
+    (tmp_path / "pw").unlink()
+    with pytest.raises(StartError, match="--records-password-file .* is no file"):
+        shipper_command(
+            Settings(records=tmp_path, records_to="postgresql://db", records_password_file=tmp_path / "pw")
+        )
 
 
 def test_a_missing_distribution_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
