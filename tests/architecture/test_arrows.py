@@ -121,7 +121,7 @@ LAYERS: dict[str, Layers] = {
         ("parquet_store", "shipper_status"),
         ("parquet_files", "shipper", "spool_end"),
         ("spool_folder", "tables", "walk"),
-        ("start_state", "store"),
+        ("joining", "start_state", "store"),
         ("ahead", "durable", "postgresql"),
     ),
 }

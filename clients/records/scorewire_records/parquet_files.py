@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,16 +21,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scorewire_contract.records.rows import RowsBlock
 from scorewire_contract.records.source import Source
 from scorewire_records import durable
+from scorewire_records.joining import joined, nbytes
 from scorewire_records.store import SourceRows
 from scorewire_records.tables import to_table
 
 # The key of a file's metadata that has the descriptions of its sources, as a JSON list.
 SOURCES_KEY = "scorewire.sources"
-# Tables are collected up to so many bytes for a row group, and for all files together.
-_GROUP_BYTES = 16 << 20
-_COLLECTED_BYTES = 32 << 20
+# Blocks are collected up to so many bytes for a row group, and for all sources together.
+_GROUP_BYTES = 4 << 20
+_COLLECTED_BYTES = 12 << 20
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(\d{8,10})(?:-\d+)?\.parquet")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DAY_US = 86_400_000_000
@@ -104,49 +107,49 @@ def _folders(folder: Path) -> list[Path]:
         return []
 
 
-@dataclass(slots=True, eq=False)
-class _OpenFile:
-    """A file that is being written."""
+class _File:
+    """A file that is being written, hidden until it is whole."""
 
-    path: Path
-    schema: pa.Schema
-    sources: dict[int, dict[str, Any]] = field(default_factory=dict)
-    tables: list[pa.Table] = field(default_factory=list)
-    nbytes: int = 0
-    writer: pq.ParquetWriter | None = None
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.schema = schema
+        self._sources: dict[int, Any] = {}
+        durable.make_folder(path.parent)
+        self._writer = pq.ParquetWriter(
+            durable.temporary_of(path),
+            schema,
+            compression="zstd",
+            use_dictionary=[name for name in _leaves(schema) if name not in _ENCODINGS],
+            column_encoding=_ENCODINGS,
+        )
 
-    def add(self, source: Source, table: pa.Table) -> None:
-        if source.source not in self.sources:
-            self.sources[source.source] = json.loads(source.encode())
-        self.tables.append(table)
-        self.nbytes += table.nbytes
-
-    def flush(self) -> pq.ParquetWriter:
-        """Write what was collected, as a row group."""
-        if self.writer is None:
-            durable.make_folder(self.path.parent)
-            self.writer = pq.ParquetWriter(
-                durable.temporary_of(self.path),
-                self.schema,
-                compression="zstd",
-                use_dictionary=[name for name in _leaves(self.schema) if name not in _ENCODINGS],
-                column_encoding=_ENCODINGS,
-            )
-        if self.tables:
-            table = pa.concat_tables(self.tables)
-            self.writer.write_table(table, row_group_size=max(1, len(table)))
-        self.tables, self.nbytes = [], 0
-        return self.writer
+    def write(self, source: Source, table: pa.Table) -> None:
+        if source.source not in self._sources:
+            self._sources[source.source] = json.loads(source.encode())
+        self._writer.write_table(table, row_group_size=len(table))
 
     def finish(self) -> None:
-        writer = self.flush()
-        writer.add_key_value_metadata({SOURCES_KEY: json.dumps(list(self.sources.values()))})
-        writer.close()
+        if self._writer.is_open:
+            self._writer.add_key_value_metadata({SOURCES_KEY: json.dumps(list(self._sources.values()))})
+            self._writer.close()
+
+    def discard(self) -> None:
+        self._writer.close()
+        durable.temporary_of(self.path).unlink(missing_ok=True)
 
 
 def _leaves(schema: pa.Schema) -> list[str]:
     """The paths of columns as Parquet has them: lists have their values two levels below."""
     return [f"{each.name}.list.element" if pa.types.is_list(each.type) else each.name for each in schema]
+
+
+@dataclass(slots=True, eq=False)
+class _Collected:
+    """Blocks of one source that are not written yet."""
+
+    source: Source
+    blocks: list[RowsBlock] = field(default_factory=list)
+    nbytes: int = 0
 
 
 class SegmentFiles:
@@ -160,58 +163,71 @@ class SegmentFiles:
 
     def __init__(self, records: Path, start: UUID, segment: int) -> None:
         self._records = records
+        self._name = f"{start}-{segment:08d}"
         self._start = start
-        self._segment = segment
+        self._collected: dict[int, _Collected] = {}
+        self._nbytes = 0
         # By folder; in each the sets of columns in the order in which they came.
-        self._files: dict[Path, list[_OpenFile]] = {}
+        self._files: dict[Path, list[_File]] = {}
 
     def add(self, block: SourceRows) -> None:
         """Add the rows of a block."""
-        table = to_table(self._start, block.source, block.rows)
-        days = np.floor_divide(block.rows.times_us, _DAY_US)
-        of_row = np.repeat(days, block.rows.row_counts)
-        for day in np.unique(days):
-            rows = table if (of_row == day).all() else table.filter(pa.array(of_row == day))
-            if len(rows):
-                self._file(block.source, str(np.datetime64(int(day), "D")), table.schema).add(
-                    block.source, rows
-                )
-        self._bound()
+        collected = self._collected.setdefault(block.source.source, _Collected(block.source))
+        size = nbytes(block.rows)
+        collected.blocks.append(block.rows)
+        collected.nbytes += size
+        self._nbytes += size
+        if collected.nbytes >= _GROUP_BYTES:
+            self._write(collected)
+        elif self._nbytes >= _COLLECTED_BYTES:
+            self._write(max(self._collected.values(), key=lambda each: each.nbytes))
 
     def publish(self) -> None:
         """Put all files in place; once this returns, they are on the disk."""
-        files = list(self._open())
-        for each in files:
-            each.finish()
+        # One version after the other, so that few files are open at a time.
+        by_version = sorted(
+            self._collected.values(), key=lambda each: (each.source.model, each.source.version)
+        )
+        for (model, version), sources in groupby(
+            by_version, lambda each: (each.source.model, each.source.version)
+        ):
+            for each in sources:
+                self._write(each)
+            for folder, files in self._files.items():
+                if folder.parent == self._records / model / version:
+                    for file in files:
+                        file.finish()
+        files = [file for files in self._files.values() for file in files]
         durable.publish({durable.temporary_of(each.path): each.path for each in files})
 
     def discard(self) -> None:
         """Remove what was written so far."""
-        for each in self._open():
-            if each.writer is not None:
-                each.writer.close()
-            durable.temporary_of(each.path).unlink(missing_ok=True)
-
-    def _open(self) -> Iterator[_OpenFile]:
         for files in self._files.values():
-            yield from files
+            for each in files:
+                each.discard()
 
-    def _file(self, source: Source, day: str, schema: pa.Schema) -> _OpenFile:
-        files = self._files.setdefault(self._records / source.model / source.version / day, [])
+    def _write(self, collected: _Collected) -> None:
+        """Write what was collected of a source as a row group, one for each day."""
+        source, blocks = collected.source, collected.blocks
+        self._nbytes -= collected.nbytes
+        collected.blocks, collected.nbytes = [], 0
+        if not blocks:
+            return
+        rows = joined(blocks)
+        del blocks
+        table = to_table(self._start, source, rows)
+        days = np.repeat(np.floor_divide(rows.times_us, _DAY_US), rows.row_counts)
+        del rows
+        for day in np.unique(days):
+            part = table if (days == day).all() else table.filter(pa.array(days == day))
+            self._file(source, str(np.datetime64(int(day), "D")), table.schema).write(source, part)
+
+    def _file(self, source: Source, day: str, schema: pa.Schema) -> _File:
+        folder = self._records / source.model / source.version / day
+        files = self._files.setdefault(folder, [])
         for each in files:
             if each.schema.equals(schema):
                 return each
-        folder = self._records / source.model / source.version / day
         suffix = f"-{len(files)}" if files else ""
-        files.append(_OpenFile(folder / f"{self._start}-{self._segment:08d}{suffix}.parquet", schema))
+        files.append(_File(folder / f"{self._name}{suffix}.parquet", schema))
         return files[-1]
-
-    def _bound(self) -> None:
-        """Write the largest collections if they, or all together, are large."""
-        files = list(self._open())
-        collected = sum(each.nbytes for each in files)
-        for each in sorted(files, key=lambda each: each.nbytes, reverse=True):
-            if each.nbytes < _GROUP_BYTES and collected < _COLLECTED_BYTES:
-                return
-            collected -= each.nbytes
-            each.flush()
