@@ -30,7 +30,7 @@ from scorewire_server.engine.statistics import RouteKey
 
 _MAX_U32 = (1 << 32) - 1
 # About the memory of a record without its rows, and of each text beside its bytes.
-_RECORD_BYTES, _TEXT_BYTES = 1024, 64
+_RECORD_BYTES, _TEXT_BYTES = 2048, 64
 
 
 @dataclass(slots=True, eq=False)  # not frozen: that would cost a microsecond a record

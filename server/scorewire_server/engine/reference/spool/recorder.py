@@ -13,6 +13,7 @@ from scorewire_server.engine.reference.spool.spooling import LOOK_SECONDS, Spool
 
 # Records wait so long, so that a block has many.
 _WAIT_SECONDS = 0.02
+_CLOSE_SECONDS = 10.0
 
 
 class Recorder:
@@ -52,12 +53,12 @@ class Recorder:
         )
 
     def close(self) -> None:
-        """Write all that waits, and close the spool; waits for the thread."""
+        """Write all that waits, and close the spool; a disk that does not answer is waited for 10 seconds."""
         for lane in self._lanes:
             lane.close()
         self._closing.set()
         self._arrived.set()
-        self._thread.join()
+        self._thread.join(_CLOSE_SECONDS)
 
     def _wake(self) -> None:
         if not self._arrived.is_set():

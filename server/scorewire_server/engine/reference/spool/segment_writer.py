@@ -69,10 +69,13 @@ class SegmentWriter:
         self._ensure_folder()
         number = self._next_segment
         path = segment_path(self._folder, number)
-        # Never tried again: the file may be there, with a part of a block.
-        self._next_segment += 1
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._open = _Segment(os.open(path, flags, _FILE_MODE), path)
+        try:
+            file = os.open(path, flags, _FILE_MODE)
+        except FileExistsError:
+            self._next_segment += 1
+            raise
+        self._open = _Segment(file, path)
         start = Start(
             start=self._options.start,
             segment=number,
@@ -81,7 +84,16 @@ class SegmentWriter:
             engine="reference",
             writers=self._writers,
         )
-        self._append(Kind.START, start.encode())
+        try:
+            self._append(Kind.START, start.encode())
+        except OSError:
+            # A disk that stays full must not fill with segments that have no block.
+            with suppress(OSError):
+                path.unlink()
+                self._next_segment -= 1
+            raise
+        finally:
+            self._next_segment += 1
 
     def check(self) -> None:
         """Fail if the open segment is not where it was any more. Writing it would not fail."""
