@@ -148,7 +148,10 @@ impl SegmentWriter {
         });
         let body = self.start.description(number);
         let begun = self.append(Header { kind: kind::START, ..Header::default() }, &[&padded(body)]);
-        // A disk that stays full must not fill with segments that have no block.
+        if begun.is_err() {
+            self.open = None;
+        }
+        // A disk that stays full must not get a segment without blocks each time.
         if begun.is_ok() || fs::remove_file(path).is_err() {
             self.next_segment += 1;
         }
@@ -197,7 +200,7 @@ impl SegmentWriter {
     /// Writes a block of rows, after the description of their source.
     ///
     /// # Errors
-    /// `io::Error`: the block is not written. The segment is abandoned at its last whole block.
+    /// `io::Error`: the block is not written. The segment is cut behind its last whole block.
     pub(crate) fn rows(&mut self, source: &Source, about: RowsHeader, body: &[&[u8]]) -> io::Result<()> {
         self.ensure_open()?;
         if self.open.as_ref().is_some_and(|segment| !segment.described.contains(&source.number)) {
@@ -223,7 +226,7 @@ impl SegmentWriter {
     /// Writes a block with a ledger.
     ///
     /// # Errors
-    /// `io::Error`: the block is not written. The segment is abandoned at its last whole block.
+    /// `io::Error`: the block is not written. The segment is cut behind its last whole block.
     pub(crate) fn ledger(&mut self, body: &[u8]) -> io::Result<()> {
         self.ensure_open()?;
         self.append(Header { kind: kind::LEDGER, ..Header::default() }, &[body])
@@ -245,7 +248,7 @@ impl SegmentWriter {
     /// Closes the open segment with an end block. `last`: the server stops in order.
     ///
     /// # Errors
-    /// `io::Error`: the block is not written. The segment is abandoned at its last whole block.
+    /// `io::Error`: the block is not written. The segment is cut behind its last whole block.
     pub(crate) fn close(&mut self, last: bool) -> io::Result<()> {
         if last {
             self.ensure_open()?;
@@ -257,7 +260,7 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Appends a block, or abandons the segment.
+    /// Appends a block, or cuts what was written of it off.
     fn append(&mut self, mut header: Header, body: &[&[u8]]) -> io::Result<()> {
         let length: usize = body.iter().map(|piece| piece.len()).sum();
         if length > MAX_BODY_BYTES {
@@ -274,7 +277,7 @@ impl SegmentWriter {
             return Err(io::Error::other("no segment is open"));
         };
         if let Err(error) = write_all(&mut segment.file, &header.encode(), body) {
-            self.abandon();
+            self.cut(&error);
             return Err(error);
         }
         let bytes = (HEADER_BYTES + length) as u64;
@@ -288,10 +291,14 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Cuts a part of a block off. If that fails too, readers find a torn tail.
-    fn abandon(&mut self) {
-        if let Some(segment) = self.open.take() {
-            let _ = segment.file.set_len(segment.bytes);
+    /// Cuts a part of a block off. If the disk is full, the segment goes on from there, or each try would leave
+    /// another one. Else it is abandoned; if nothing can be cut off, readers find a torn tail.
+    fn cut(&mut self, error: &io::Error) {
+        let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        if let Some(segment) = &self.open {
+            if segment.file.set_len(segment.bytes).is_err() || !is_full {
+                self.open = None;
+            }
         }
     }
 }
@@ -365,14 +372,18 @@ mod tests {
         pieces.collect()
     }
 
+    /// Makes the open segment's file fail.
+    fn fail_with(writer: &mut Writer, path: &str) {
+        let Some(segment) = &mut writer.0.open else { panic!("no segment is open") };
+        segment.file = OpenOptions::new().read(true).write(path == "/dev/full").open(path).expect("a device");
+    }
+
     #[test]
-    fn a_disk_without_room_ends_a_segment_at_its_last_whole_block() {
+    fn a_segment_that_cannot_be_cut_is_abandoned_at_its_last_whole_block() {
         let mut writer = Writer::new("full");
         writer.rows().expect("room");
-        let Some(segment) = &mut writer.0.open else { panic!("no segment is open") };
-        segment.file = OpenOptions::new().write(true).open("/dev/full").expect("a device");
-        let error = writer.rows().expect_err("no room");
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        fail_with(&mut writer, "/dev/full");
+        assert_eq!(writer.rows().expect_err("no room").kind(), io::ErrorKind::StorageFull);
         assert!(writer.0.open.is_none());
 
         writer.rows().expect("room");
@@ -388,13 +399,27 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_block_is_cut_off() {
-        let mut writer = Writer::new("part");
+    fn a_part_of_a_block_is_cut_off_and_a_full_disk_goes_on_with_its_segment() {
+        for (error, is_abandoned) in [(io::ErrorKind::StorageFull, false), (io::ErrorKind::Other, true)] {
+            let mut writer = Writer::new("part");
+            writer.rows().expect("room");
+            let Some(segment) = &mut writer.0.open else { panic!("no segment is open") };
+            segment.file.write_all(b"a part of a block").expect("room");
+            writer.0.cut(&error.into());
+            assert_eq!(writer.0.open.is_none(), is_abandoned);
+            writer.rows().expect("room");
+            assert_eq!(blocks(&writer.segment(0)).len(), if is_abandoned { 3 } else { 4 });
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_abandoned() {
+        let mut writer = Writer::new("refused");
         writer.rows().expect("room");
-        let Some(segment) = &mut writer.0.open else { panic!("no segment is open") };
-        segment.file.write_all(b"a part of a block").expect("room");
-        writer.0.abandon();
-        assert_eq!(blocks(&writer.segment(0)).len(), 3);
+        fail_with(&mut writer, "/dev/null");
+        writer.rows().expect_err("opened for reading");
+        writer.rows().expect("another segment");
+        assert_eq!(blocks(&writer.segment(1)).len(), 3);
     }
 
     #[test]

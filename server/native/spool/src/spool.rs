@@ -1,6 +1,7 @@
 //! The thread that empties the rings and writes the spool.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 use std::thread;
@@ -27,6 +28,8 @@ const SHORT_PAUSE: Duration = Duration::from_millis(5);
 const MAX_WAIT: Duration = Duration::from_millis(30);
 /// How often the disk is looked at, and tried again after a failure.
 const LOOK: Duration = Duration::from_secs(1);
+/// A failure is told for so long, where no rows come that could be written.
+const FAILURE_TIME: Duration = Duration::from_secs(10);
 /// Memory is given back to the ring each time so many bytes were read.
 const RELEASE_BYTES: usize = 64 << 10;
 /// The most bytes of the memory that is kept to be used again.
@@ -65,8 +68,10 @@ pub(crate) struct Spool {
     /// The bytes of all that is being built, and since when.
     buffered: usize,
     waiting_since: Option<Instant>,
-    /// Why nothing can be written; tried again with the next look.
-    broken: Option<String>,
+    /// Whether nothing is written before the next look.
+    is_broken: bool,
+    /// Why a write failed last, and when. Forgotten once rows are written, or after a while.
+    failure: Option<(String, Instant)>,
     /// A record that no source describes: an error of the program.
     flaw: Option<String>,
     full: bool,
@@ -96,7 +101,8 @@ impl Spool {
             pooled: 0,
             buffered: 0,
             waiting_since: None,
-            broken: None,
+            is_broken: false,
+            failure: None,
             flaw: None,
             full: false,
             next_look: started,
@@ -130,7 +136,17 @@ impl Spool {
 
     /// Opens a segment, so that a folder that cannot be written is known at once.
     fn open(&mut self) {
-        self.broken = self.writer.ensure_open().err().map(|error| error.to_string());
+        self.is_broken = false;
+        if let Err(error) = self.writer.ensure_open() {
+            self.fail(&error);
+        }
+    }
+
+    /// Gives up writing until the next look.
+    fn fail(&mut self, error: &io::Error) {
+        self.is_broken = true;
+        self.failure = Some((error.to_string(), Instant::now()));
+        self.tell();
     }
 
     /// Reads all that is in the rings now.
@@ -222,33 +238,41 @@ impl Spool {
 
     /// Writes the block at a place, counts its rows, and empties it.
     fn write(&mut self, place: usize) {
-        let Building { shape, columns } = &self.building[place];
-        let written: fn(&SpoolCounts) -> &Tally = if columns.predictions == 0 {
-            |counts| &counts.spooled
-        } else if self.broken.is_some() {
-            |counts| &counts.disk
-        } else if self.full {
-            |counts| &counts.spool_full
-        } else {
-            let about = RowsHeader {
-                predictions: columns.predictions,
-                rows: columns.rows,
-                first_sequence: columns.first_sequence,
-            };
-            match self.writer.rows(&shape.source, about, &columns.body(&mut self.table)) {
-                Ok(()) => |counts| &counts.spooled,
-                Err(error) => {
-                    self.broken = Some(error.to_string());
-                    |counts| &counts.disk
-                }
-            }
-        };
-        for (writer, &(predictions, rows)) in self.shared.writers.iter().zip(&columns.by_writer) {
-            written(&writer.counts).add(predictions, rows);
-        }
+        let tally = self.append(place);
         let Building { shape, columns } = &mut self.building[place];
+        for (writer, &(predictions, rows)) in self.shared.writers.iter().zip(&columns.by_writer) {
+            tally(&writer.counts).add(predictions, rows);
+        }
         columns.begin(shape);
         self.after_write();
+    }
+
+    /// Writes the block at a place if that is possible. Returns what its rows count as.
+    fn append(&mut self, place: usize) -> fn(&SpoolCounts) -> &Tally {
+        let Building { shape, columns } = &self.building[place];
+        if self.is_broken {
+            return |counts| &counts.disk;
+        }
+        if self.full {
+            return |counts| &counts.spool_full;
+        }
+        let about = RowsHeader {
+            predictions: columns.predictions,
+            rows: columns.rows,
+            first_sequence: columns.first_sequence,
+        };
+        match self.writer.rows(&shape.source, about, &columns.body(&mut self.table)) {
+            Ok(()) => {
+                if self.failure.take().is_some() {
+                    self.tell();
+                }
+                |counts| &counts.spooled
+            }
+            Err(error) => {
+                self.fail(&error);
+                |counts| &counts.disk
+            }
+        }
     }
 
     fn after_write(&mut self) {
@@ -262,7 +286,9 @@ impl Spool {
     /// Writes all blocks that are being built.
     fn write_all(&mut self) {
         for place in 0..self.building.len() {
-            self.write(place);
+            if self.building[place].columns.predictions > 0 {
+                self.write(place);
+            }
         }
         self.places.clear();
         self.last_place = None;
@@ -294,7 +320,7 @@ impl Spool {
 
     /// Opens another segment, in a folder that is made again if need be, if the open one was removed.
     fn ensure_in_place(&mut self) {
-        if self.broken.is_none() && !self.writer.is_in_place() {
+        if !self.is_broken && !self.writer.is_in_place() {
             self.open();
         }
     }
@@ -303,13 +329,13 @@ impl Spool {
     fn write_ledger(&mut self, always: bool) {
         let writers: Vec<_> = self.shared.writers.iter().map(|writer| writer.ledger()).collect();
         self.last_ledger.0 = Instant::now();
-        if self.broken.is_some() || (!always && writers == self.last_ledger.1) {
+        if self.is_broken || (!always && writers == self.last_ledger.1) {
             return;
         }
         ledger::encode(&writers, &mut self.table);
         match self.writer.ledger(&self.table) {
             Ok(()) => self.last_ledger.1 = writers,
-            Err(error) => self.broken = Some(error.to_string()),
+            Err(error) => self.fail(&error),
         }
         self.space.write(self.writer.take_written());
     }
@@ -317,9 +343,9 @@ impl Spool {
     /// Ends the open segment with the ledger and an end block. The next block opens another one.
     fn close_segment(&mut self, last: bool) {
         self.write_ledger(true);
-        if self.broken.is_none() {
+        if !self.is_broken {
             if let Err(error) = self.writer.close(last) {
-                self.broken = Some(error.to_string());
+                self.fail(&error);
             }
         }
     }
@@ -330,12 +356,16 @@ impl Spool {
             return;
         }
         self.next_look = Instant::now() + LOOK;
-        if self.broken.is_some() {
+        if self.is_broken {
             self.open();
+        }
+        let is_over = |(_, since): &(String, Instant)| since.elapsed() >= FAILURE_TIME;
+        if !self.is_broken && self.failure.as_ref().is_some_and(is_over) {
+            self.failure = None;
         }
         self.space.measure();
         self.full = self.space.is_full();
-        if self.full && self.broken.is_none() && self.writer.has_rows() {
+        if self.full && !self.is_broken && self.writer.has_rows() {
             // So that the shipper can move it, and make room.
             self.close_segment(false);
         }
@@ -343,7 +373,7 @@ impl Spool {
     }
 
     fn tell(&self) {
-        let broken = self.broken.as_ref().map(|error| {
+        let broken = self.failure.as_ref().map(|(error, _)| {
             format!("the spool cannot be written ({error}): records are dropped, and writing is tried every second")
         });
         let problem =
