@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict
 
+from scorewire_server.engine.recording import Treatment
 from scorewire_server.engine.snapshot import Snapshot
 
 __version__: str
@@ -142,6 +143,30 @@ class VersionParts(TypedDict):
     tensor_inputs: Sequence[TensorInput]
     tensor_outputs: Sequence[TensorOutput]
 
+class RecordParts(TypedDict):
+    folder: Path
+    start: bytes  # of the start's UUID
+    server: str
+    ring_bytes: int
+    segment_bytes: int
+    segment_seconds: float
+    spool_bytes: int
+    free_bytes: int
+    row_reasons: Sequence[int]  # the numbers of ROW_REASONS
+
+class SourceParts(TypedDict):
+    number: int
+    description: bytes
+    fingerprint: int
+    shadow: bool
+    # What becomes of each number and each text of a row.
+    numbers: Sequence[Treatment]
+    texts: Sequence[Treatment]
+    outputs: Sequence[tuple[int, bool]]  # the values of a row, and whether they are texts
+    caller: Treatment
+    routing_key: Treatment
+    hash_key: bytes
+
 class EngineParts(TypedDict):
     max_rows: int
     max_in_flight: int
@@ -150,6 +175,7 @@ class EngineParts(TypedDict):
     max_buffered_bytes: int
     threads: int
     bounds_ns: Sequence[int]
+    records: RecordParts | None
 
 # The full name, the model, the major version, and the name of the route for calls that name no version.
 Service: TypeAlias = tuple[str, str, int, str]
@@ -172,8 +198,23 @@ class Graph:
 class Version:
     def in_use(self) -> bool: ...
 
-# The model, the name, the targets (version, weight, seed), and the shadow (version, share).
-Route: TypeAlias = tuple[str, str, Sequence[tuple[Version, int, int]], tuple[Version, float] | None]
+# Of what is recorded: the number of the source, the share, whether the routing key decides, and whether
+# predictions with errors and those that are copied to a shadow are always kept.
+RecordChoice: TypeAlias = tuple[int, float, bool, bool, bool]
+# The version, its weight, its seed, and what is recorded of it.
+Target: TypeAlias = tuple[Version, int, int, RecordChoice | None]
+# The model, the name, the targets, and the shadow: version, share and what is recorded of it.
+Route: TypeAlias = tuple[str, str, Sequence[Target], tuple[Version, float, RecordChoice | None] | None]
+# The source, the flags, the nanoseconds since the message was read, the server's and the model's times in
+# microseconds, and of a shadow the writer and the sequence number of the prediction that was copied.
+RecordHead: TypeAlias = tuple[int, int, int, int, int, tuple[int, int] | None]
+# The number of rows, the bytes of their numbers, their texts, for each output the bytes of its doubles or its
+# texts, and the errors: row, reason, index of the feature.
+RecordRows: TypeAlias = tuple[
+    int, bytes, Sequence[str], Sequence[bytes | Sequence[str]], Sequence[tuple[int, int, int]]
+]
+# Rows: offered, sampled out, dropped by cause, buffered, spooled; and why records are being lost.
+RecordSums: TypeAlias = tuple[int, int, Sequence[int], int, int, str]
 # The model, the version, the route, and whether the version is a shadow.
 RouteKey: TypeAlias = tuple[str, str, str, bool]
 # Pairs of the first 16 bits of a double and the count of the numbers that begin with these bits.
@@ -192,6 +233,15 @@ class Engine:
     ) -> int: ...
     def version(self, parts: VersionParts) -> Version: ...
     def publish(self, routes: Sequence[Route], services: Sequence[Service], origin: Snapshot) -> None: ...
+    def define(self, parts: SourceParts) -> None: ...
+    def python_writers(self) -> tuple[int, int]: ...
+    def peek(self, writer: int) -> int: ...
+    def record(
+        self, writer: int, head: RecordHead, rows: RecordRows, caller: str, routing_key: str
+    ) -> None: ...
+    def leave_out(self, writer: int, rows: int) -> None: ...
+    def record_counts(self) -> RecordSums | None: ...
+    def close_records(self) -> None: ...
     def fileno(self) -> int: ...
     def take_events(self) -> list[Event]: ...
     def want(self, call: int) -> None: ...

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from scorewire_contract.typed import PREDICTION_ID
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
 from tests.conformance.inference import INFER, infer, infer_request, told
 from tests.conformance.typed import TypedService
@@ -62,6 +63,10 @@ class Rows:
     def flat(self, names: tuple[str, ...]) -> list[Any]:
         """Some of the columns in row-major order."""
         return [self.columns[name][row] for row in range(self.count) for name in names]
+
+
+# The fields of a typed prediction that are no outputs.
+_ABOUT = ("version", "error", PREDICTION_ID)
 
 
 def compare_encodings(reference: Wire, native: Wire, *, count: int, seed: int) -> Counter[str]:
@@ -132,7 +137,7 @@ def _positional(wire: Wire, rows: Rows) -> list[Told]:
 def _typed(spec: Spec, prediction: Any) -> Told:
     if prediction.HasField("error"):
         return prediction.error.reason, prediction.error.feature
-    fields = [field.name for field in prediction.DESCRIPTOR.fields if field.name not in ("version", "error")]
+    fields = [field.name for field in prediction.DESCRIPTOR.fields if field.name not in _ABOUT]
     outputs = {}
     for name in fields:
         value = getattr(prediction, name)

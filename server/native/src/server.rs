@@ -100,6 +100,7 @@ impl Server {
             failure_reason: predictor.scorer.errors.internal.reason,
             max_run: predictor.scorer.limits.max_run,
             worker: predictor.shadow_worker(),
+            recording: predictor.scorer.observers.recording.clone(),
         })?;
         let (phase, watched) = watch::channel(Phase::Serving);
         let (listening, still_listening) = watch::channel(true);
@@ -363,16 +364,13 @@ impl IoThread {
                 dispatch::begin(&worker, calls, cx);
             };
             match tls {
-                None => {
-                    connection::serve(socket, Peer { address, certificate: None }, &options, phase, begin)
-                        .await
-                }
+                None => connection::serve(socket, Peer::new(address, None), &options, phase, begin).await,
                 Some(tls) => {
                     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket));
                     if let Ok(Ok(stream)) = handshake.await {
                         let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
                         let certificate = leaf.map(|leaf| leaf.to_vec().into());
-                        connection::serve(stream, Peer { address, certificate }, &options, phase, begin)
+                        connection::serve(stream, Peer::new(address, certificate), &options, phase, begin)
                             .await;
                     }
                 }

@@ -91,6 +91,12 @@ impl Lane {
         &self.counts
     }
 
+    /// The sequence number that `next` takes, so that an answer can name its record before that.
+    #[inline]
+    pub fn peek(&self) -> u64 {
+        self.counts.next.load(Relaxed)
+    }
+
     /// Takes the next sequence number, for a prediction with so many rows that is to be recorded.
     #[inline]
     pub fn next(&self, rows: u32) -> u64 {

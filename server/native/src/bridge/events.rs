@@ -286,7 +286,7 @@ mod tests {
     use crate::transport::context::Peer;
 
     fn context(metadata: usize) -> OwnedContext {
-        let peer = Arc::new(Peer { address: ([127, 0, 0, 1], 1).into(), certificate: None });
+        let peer = Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), None));
         OwnedContext {
             path: "/s/m".into(),
             metadata: vec![0; metadata].into(),

@@ -1,9 +1,11 @@
 //! What is read of one message, and what its answer is written from.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use crate::encodings::tensor_request::TensorRequest;
 use crate::onnx::binding::IoBinding;
+use crate::onnx::library::OrtError;
 use crate::protocol::protobuf::{MalformedError, Span};
 use crate::rows::checks::RowError;
 use crate::rows::coding::Coder;
@@ -83,10 +85,19 @@ impl Times {
         nanoseconds(self.run.begin, self.run.end)
     }
 
-    /// Nanoseconds from the decoded message to the outputs.
-    pub(crate) fn server_ns(&self) -> u64 {
-        nanoseconds(self.decoded, self.run.end)
+    /// Microseconds that the graph ran, as answers and records tell.
+    pub(crate) fn model_us(&self) -> u32 {
+        microseconds(self.run_ns())
     }
+
+    /// Microseconds from the decoded message to the outputs, as answers and records tell.
+    pub(crate) fn server_us(&self) -> u32 {
+        microseconds(nanoseconds(self.decoded, self.run.end))
+    }
+}
+
+fn microseconds(ns: u64) -> u32 {
+    (ns / 1000).min(u64::from(u32::MAX)) as u32
 }
 
 /// Nanoseconds between two times; 0 where the second is not the later one.
@@ -110,12 +121,47 @@ pub(crate) struct Scores<'a> {
     pub errors: &'a [RowError],
     pub kept: &'a [u32],
     pub times: Times,
+    /// The id of the record, in ASCII; empty where the prediction is not recorded.
+    pub prediction_id: &'a [u8],
 }
 
 impl Scores<'_> {
     /// How many rows the message has.
     pub(crate) fn row_count(&self) -> usize {
         self.decoded.request.row_count as usize
+    }
+
+    /// Calls `take` with the values of an output of numbers for a range of rows, row by row; NaN for rows with an
+    /// error.
+    ///
+    /// # Errors
+    /// `OrtError`: the output has texts, or a whole number that is not exact as a double.
+    pub(crate) fn for_each_number(
+        &self,
+        output: usize,
+        rows: Range<usize>,
+        mut take: impl FnMut(f64),
+    ) -> Result<(), OrtError> {
+        let width = self.outputs[output].width;
+        let scored = |places: Range<usize>| places.start * width..places.end * width;
+        match self.binding.map(|binding| &binding.outputs()[output]) {
+            None => (0..rows.len() * width).for_each(|_| take(f64::NAN)),
+            Some(tensor) if self.errors.is_empty() => {
+                tensor.for_each_f64_in(scored(rows), |_, value| take(value))?;
+            }
+            Some(tensor) => {
+                let mut next = self.kept.partition_point(|&row| (row as usize) < rows.start);
+                for row in rows {
+                    if self.kept.get(next).is_some_and(|&kept| kept as usize == row) {
+                        tensor.for_each_f64_in(scored(next..next + 1), |_, value| take(value))?;
+                        next += 1;
+                    } else {
+                        (0..width).for_each(|_| take(f64::NAN));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The values of the score: the last column of its output, for each row without an error.

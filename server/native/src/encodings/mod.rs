@@ -15,3 +15,6 @@ pub(crate) mod tensor_schema;
 pub(crate) mod tensors;
 pub(crate) mod typed;
 pub(crate) mod typed_schema;
+
+#[cfg(test)]
+pub(crate) mod tests;

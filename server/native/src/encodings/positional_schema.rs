@@ -44,9 +44,7 @@ impl PositionalSchema {
         scores: &Scores<'_>,
         correlation_id: Option<u64>,
     ) -> Result<Vec<u8>, OrtError> {
-        let microseconds = |ns: u64| (ns / 1000).min(u64::from(u32::MAX));
-        let (server_us, model_us) =
-            (microseconds(scores.times.server_ns()), microseconds(scores.times.run_ns()));
+        let (server_us, model_us) = (u64::from(scores.times.server_us()), u64::from(scores.times.model_us()));
         let row_count = scores.row_count();
         let texts = match scores.outputs.iter().any(|output| output.texts) {
             true => texts_fields(scores)?,
@@ -66,7 +64,8 @@ impl PositionalSchema {
             + outputs().map(|(i, output)| protobuf::bytes_field_len(4, output_len(i, output))).sum::<usize>()
             + errors().map(|(row, rest)| protobuf::bytes_field_len(5, error_len(row, rest))).sum::<usize>()
             + protobuf::varint_field_len(6, server_us)
-            + protobuf::varint_field_len(7, model_us);
+            + protobuf::varint_field_len(7, model_us)
+            + protobuf::text_field_len(8, scores.prediction_id.len());
         let whole = match correlation_id {
             None => length,
             Some(id) => protobuf::varint_field_len(1, id) + protobuf::bytes_field_len(2, length),
@@ -95,6 +94,7 @@ impl PositionalSchema {
         }
         protobuf::put_varint_field(&mut out, 6, server_us);
         protobuf::put_varint_field(&mut out, 7, model_us);
+        protobuf::put_text_field(&mut out, 8, scores.prediction_id);
         debug_assert_eq!(out.len(), PREFIX_BYTES + whole);
         Ok(out)
     }
@@ -126,21 +126,11 @@ fn texts_fields(scores: &Scores<'_>) -> Result<Vec<Vec<u8>>, OrtError> {
 
 /// Appends an output's doubles, NaN for the rows with an error.
 fn put_numbers(out: &mut Vec<u8>, scores: &Scores<'_>, output: usize) -> Result<(), OrtError> {
-    let (width, start) = (scores.outputs[output].width, out.len());
     let tensor = scores.binding.map(|binding| &binding.outputs()[output]);
     if let Some(tensor) = tensor.filter(|_| scores.errors.is_empty()) {
         return put_all(out, tensor);
     }
-    out.resize(start + scores.row_count() * width * DOUBLE, 0);
-    let numbers = &mut out[start..];
-    for place in numbers.chunks_exact_mut(DOUBLE) {
-        place.copy_from_slice(&f64::NAN.to_le_bytes());
-    }
-    let Some(tensor) = tensor else { return Ok(()) };
-    tensor.for_each_f64(|i, value| {
-        let place = (scores.kept[i / width] as usize * width + i % width) * DOUBLE;
-        numbers[place..place + DOUBLE].copy_from_slice(&value.to_le_bytes());
-    })
+    scores.for_each_number(output, 0..scores.row_count(), |value| out.extend_from_slice(&value.to_le_bytes()))
 }
 
 fn put_all(out: &mut Vec<u8>, tensor: &Tensor) -> Result<(), OrtError> {

@@ -11,7 +11,7 @@ use crate::encodings::elements::{Result, UnsupportedError, put_raw};
 use crate::encodings::message::{Decoded, Scores};
 use crate::encodings::tensor_request::{SentTensor, TensorRequest};
 use crate::onnx::library::OrtError;
-use crate::protocol::protobuf::{self, Span};
+use crate::protocol::protobuf::{self, Span, put_text_field};
 use crate::rows::request::Request;
 
 const DOUBLE: usize = 8;
@@ -172,13 +172,14 @@ impl TensorSchema {
             parts.wanted.iter().filter_map(place).collect::<Vec<_>>()
         };
         let mut out = self.head.clone();
-        put_text(&mut out, 3, parts.id.of(data));
+        put_text_field(&mut out, 3, parts.id.of(data));
+        put_prediction_id(&mut out, scores.prediction_id);
         let mut field = Vec::new();
         for &index in &chosen {
             let output = &self.outputs[index];
             field.clear();
-            put_text(&mut field, 1, output.name.as_bytes());
-            put_text(&mut field, 2, output.datatype.as_bytes());
+            put_text_field(&mut field, 1, output.name.as_bytes());
+            put_text_field(&mut field, 2, output.datatype.as_bytes());
             let sizes = || std::iter::once(scores.row_count()).chain(output.dims.iter().copied());
             let length = sizes().map(|size| protobuf::varint_len(size as u64)).sum();
             protobuf::put_bytes_head(&mut field, 3, length);
@@ -202,10 +203,16 @@ impl TensorInput {
     }
 }
 
-/// Appends a field of text; "" is not written.
-pub(crate) fn put_text(out: &mut Vec<u8>, field: u32, text: &[u8]) {
-    if !text.is_empty() {
-        protobuf::put_bytes_head(out, field, text.len());
-        out.extend_from_slice(text);
+/// Appends the parameter `prediction_id` of an answer, unless the prediction is not recorded.
+fn put_prediction_id(out: &mut Vec<u8>, id: &[u8]) {
+    const NAME: &[u8] = b"prediction_id";
+    if id.is_empty() {
+        return;
     }
+    let value = protobuf::bytes_field_len(3, id.len());
+    let entry = protobuf::bytes_field_len(1, NAME.len()) + protobuf::bytes_field_len(2, value);
+    protobuf::put_bytes_head(out, 4, entry);
+    put_text_field(out, 1, NAME);
+    protobuf::put_bytes_head(out, 2, value);
+    put_text_field(out, 3, id);
 }

@@ -8,10 +8,9 @@ use crate::encodings::elements::UnsupportedError;
 use crate::encodings::encoding::{Encoding, WireSchema};
 use crate::encodings::message::{DecodeError, Decoded, MessageId, Scores};
 use crate::encodings::tensor_request::read;
-use crate::encodings::tensor_schema::put_text;
 use crate::onnx::library::OrtError;
 use crate::protocol::framing::{frame, framed};
-use crate::protocol::protobuf;
+use crate::protocol::protobuf::{self, put_text_field};
 use crate::protocol::status::RpcError;
 
 /// Requests of tensors and their answers, alone or in a stream.
@@ -72,8 +71,8 @@ impl Encoding for Tensors {
             return None;
         }
         let (mut out, mut response) = (Vec::new(), Vec::new());
-        put_text(&mut out, 1, error.message.as_bytes());
-        put_text(&mut response, 3, id.text.of(data));
+        put_text_field(&mut out, 1, error.message.as_bytes());
+        put_text_field(&mut response, 3, id.text.of(data));
         protobuf::put_bytes_head(&mut out, 2, response.len());
         out.extend_from_slice(&response);
         Some(frame(&out))

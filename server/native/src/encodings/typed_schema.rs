@@ -14,6 +14,8 @@ use crate::rows::checks::RowError;
 use crate::rows::request::Request;
 
 const DOUBLE: usize = 8;
+/// The field `prediction_id` of a prediction: behind all outputs, whose numbers are small.
+const PREDICTION_ID: u32 = (1 << 29) - 1;
 
 /// A typed service: one for each major of a model.
 #[derive(Debug, PartialEq, Eq)]
@@ -157,6 +159,7 @@ impl TypedSchema {
         let columns = OutputColumns::new(self, scores)?;
         let mut prediction = Vec::with_capacity(64);
         self.write(&mut prediction, &columns, 0, scores.errors.first())?;
+        protobuf::put_text_field(&mut prediction, PREDICTION_ID, scores.prediction_id);
         Ok(frame(&prediction))
     }
 
@@ -172,6 +175,7 @@ impl TypedSchema {
             let error = errors.next_if(|error| error.row as usize == row);
             one.clear();
             self.write(&mut one, &columns, answered, error)?;
+            protobuf::put_text_field(&mut one, PREDICTION_ID, scores.prediction_id);
             answered += usize::from(error.is_none());
             protobuf::put_bytes_head(&mut all, 1, one.len());
             all.extend_from_slice(&one);

@@ -249,17 +249,36 @@ impl Tensor {
     ///
     /// # Errors
     /// `OrtError`: the elements are texts, or a whole number has no exact value as a double.
-    pub(crate) fn for_each_f64(&self, mut take: impl FnMut(usize, f64)) -> Result<()> {
+    pub(crate) fn for_each_f64(&self, take: impl FnMut(usize, f64)) -> Result<()> {
+        self.for_each_f64_in(0..self.count, take)
+    }
+
+    /// As `for_each_f64`, for a range of elements; the first of them has the index 0.
+    ///
+    /// # Errors
+    /// As of `for_each_f64`.
+    ///
+    /// # Panics
+    /// The tensor has not all elements of the range.
+    pub(crate) fn for_each_f64_in(
+        &self,
+        range: Range<usize>,
+        mut take: impl FnMut(usize, f64),
+    ) -> Result<()> {
         macro_rules! walk {
-            ($type:ty) => {
-                self.values::<$type>().iter().enumerate().for_each(|(i, &value)| take(i, value as f64))
-            };
+            ($type:ty) => {{
+                let values = &self.values::<$type>()[range];
+                values.iter().enumerate().for_each(|(i, &value)| take(i, value as f64))
+            }};
         }
-        let is_exact = match self.element {
-            Element::I64 => self.values::<i64>().iter().all(|value| value.unsigned_abs() <= LARGEST_WHOLE),
-            Element::U64 => self.values::<u64>().iter().all(|value| *value <= LARGEST_WHOLE),
+        let exact = |range: Range<usize>| match self.element {
+            Element::I64 => {
+                self.values::<i64>()[range].iter().all(|value| value.unsigned_abs() <= LARGEST_WHOLE)
+            }
+            Element::U64 => self.values::<u64>()[range].iter().all(|value| *value <= LARGEST_WHOLE),
             _ => true,
         };
+        let is_exact = exact(range.clone());
         if !is_exact {
             return Err(OrtError("an output has whole numbers beyond 2^53".into()));
         }
@@ -275,7 +294,8 @@ impl Tensor {
             Element::U32 => walk!(u32),
             Element::U64 => walk!(u64),
             Element::Bool => {
-                self.bytes().iter().enumerate().for_each(|(i, &b)| take(i, f64::from(u8::from(b != 0))))
+                let bytes = self.bytes()[range].iter().enumerate();
+                bytes.for_each(|(i, &b)| take(i, f64::from(u8::from(b != 0))))
             }
             Element::Text => return Err(OrtError("an output has texts, not numbers".into())),
         }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::encodings::methods::Method;
 use crate::encodings::typed_schema::TypedTarget;
+use crate::rows::request::Request;
 use crate::transport::context::{CallContext, Peer};
 
 /// A prediction call, which has one message or, in a stream, many.
@@ -29,6 +30,15 @@ impl Call {
     ) -> Self {
         let CallContext { peer, received, deadline, .. } = *context;
         Self { method, typed, peer: Arc::clone(peer), received, deadline }
+    }
+
+    /// The routing key of a message of the call, which was read to `request`; "" where there is none.
+    #[inline]
+    pub(crate) fn routing_key<'a>(&'a self, request: &Request, message: &'a [u8]) -> &'a str {
+        match &self.typed {
+            None => request.routing_key.text(message),
+            Some(typed) => &typed.routing_key,
+        }
     }
 
     /// Whether the deadline has passed at a time.
@@ -56,7 +66,7 @@ mod tests {
     fn a_call_is_stale_once_it_has_waited_for_half_of_its_time() {
         let received = Instant::now();
         let at = |ms| received + Duration::from_millis(ms);
-        let peer = Arc::new(Peer { address: ([127, 0, 0, 1], 1).into(), certificate: None });
+        let peer = Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), None));
         let call = |method: &'static Method, deadline| Call {
             method,
             typed: None,

@@ -3,6 +3,7 @@
 pub(crate) mod backlog;
 pub(crate) mod budget;
 pub(crate) mod call;
+pub(crate) mod columns;
 pub(crate) mod counting;
 pub(crate) mod loading;
 pub(crate) mod observer;
@@ -10,5 +11,7 @@ pub(crate) mod observers;
 pub(crate) mod outcome;
 pub(crate) mod pipeline;
 pub(crate) mod pool;
+pub(crate) mod recording;
 pub(crate) mod scoring;
 pub(crate) mod shadow;
+pub(crate) mod ticket;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::bridge::question::Problem;
 use crate::encodings::message::Scores;
 use crate::predict::call::Call;
+use crate::predict::ticket::Ticket;
 use crate::protocol::status::RpcError;
 use crate::routing::snapshot::{Route, Target};
 
@@ -24,6 +25,10 @@ pub(crate) struct Observation<'a> {
     /// The version that answers, and what it counts on this route.
     pub target: &'a Target,
     pub scores: &'a Scores<'a>,
+    /// Whether the message is among those that are copied to the route's shadow.
+    pub shadowed: bool,
+    /// The record that the answer names; `None` where the prediction is not recorded.
+    pub ticket: Option<&'a Ticket<'a>>,
     /// When the answer was written.
     pub encoded: Instant,
     /// The answer, or why there is none: the only row is refused, or the answer is longer than allowed.

@@ -1,13 +1,38 @@
 //! All observers of answered messages, put together.
 
+use std::sync::Arc;
+
+use crate::encodings::message::Scores;
+use crate::predict::call::Call;
 use crate::predict::counting::Counting;
 use crate::predict::observer::{Observation, Observer};
+use crate::predict::recording::Recording;
 use crate::predict::shadow::ShadowLane;
+use crate::predict::ticket::Ticket;
+use crate::routing::snapshot::Target;
 
 /// All observers, in the order in which they are told.
 pub(crate) struct Observers {
     pub counting: Counting,
     pub shadow: ShadowLane,
+    /// `None`: predictions are not recorded.
+    pub recording: Option<Arc<Recording>>,
+}
+
+impl Observers {
+    /// The ticket of a prediction that is to be recorded, taken before its answer is written.
+    #[inline]
+    pub(crate) fn ticket(
+        &self,
+        worker: usize,
+        target: &Target,
+        call: &Call,
+        scores: &Scores<'_>,
+        shadowed: bool,
+    ) -> Option<Ticket<'_>> {
+        let (source, recording) = (target.source.as_ref()?, self.recording.as_ref()?);
+        recording.ticket(worker, source, call, scores, shadowed)
+    }
 }
 
 impl Observer for Observers {
@@ -15,5 +40,8 @@ impl Observer for Observers {
     fn observe(&self, observation: &Observation<'_>) {
         self.counting.observe(observation);
         self.shadow.observe(observation);
+        if let Some(recording) = &self.recording {
+            recording.observe(observation);
+        }
     }
 }

@@ -241,10 +241,7 @@ impl Predictor {
             }
             return ask(request, None, Problem::Request);
         };
-        let picked = route.pick(match &call.typed {
-            None => request.routing_key.text(message),
-            Some(typed) => &typed.routing_key,
-        });
+        let picked = route.pick(call.routing_key(request, message));
         let target = &route.targets[picked];
         let settled = |outcome| Err(Settled { target: Some(target), outcome });
         let version = &*target.version;

@@ -15,6 +15,7 @@ use crate::predict::call::Call;
 use crate::predict::observer::{Observation, Observer, ScoreError};
 use crate::predict::observers::Observers;
 use crate::predict::outcome::ReadTimes;
+use crate::predict::ticket::Ticket;
 use crate::protocol::framing::PREFIX_BYTES;
 use crate::protocol::status::{FixedErrors, RpcError};
 use crate::routing::snapshot::{Route, Target};
@@ -90,7 +91,9 @@ impl Scorer {
         let refusal = coder.refusal(error).to_vec();
         let now = Instant::now();
         let scores = routed.scores(scratch, None, RunTimes { begin: now, end: now });
-        self.tell(worker, routed, &scores, Err(ScoreError::Question(Problem::Row(refusal)))).map(drop)
+        let shadowed = self.observers.shadow.draws(routed.route);
+        let refused = Err(ScoreError::Question(Problem::Row(refusal)));
+        self.tell(worker, routed, &scores, shadowed, None, refused).map(drop)
     }
 
     /// Scores rows that were examined, and writes the answer. A run that is not over at `until` is stopped.
@@ -157,7 +160,12 @@ impl Scorer {
         run: RunTimes,
     ) -> Result<Vec<u8>, ScoreError> {
         let encoding = routed.call.method.encoding;
-        let scores = routed.scores(scratch, binding, run);
+        let mut scores = routed.scores(scratch, binding, run);
+        let shadowed = self.observers.shadow.draws(routed.route);
+        let ticket = self.observers.ticket(worker, routed.target, routed.call, &scores, shadowed);
+        if let Some(ticket) = &ticket {
+            scores.prediction_id = ticket.id();
+        }
         let encoded = encoding.encode(&routed.target.version.wire, &scores);
         let answer = encoded.map_err(|error| self.failed(routed, &error))?;
         let length = answer.len() - PREFIX_BYTES;
@@ -168,7 +176,7 @@ impl Scorer {
         } else {
             Err(ScoreError::Question(Problem::TooLong(length)))
         };
-        self.tell(worker, routed, &scores, result)
+        self.tell(worker, routed, &scores, shadowed, ticket.as_ref(), result)
     }
 
     /// Tells the observers of a result, and gives it back.
@@ -178,6 +186,8 @@ impl Scorer {
         worker: usize,
         routed: &Routed<'_>,
         scores: &Scores<'_>,
+        shadowed: bool,
+        ticket: Option<&Ticket<'_>>,
         result: Result<Vec<u8>, ScoreError>,
     ) -> Result<Vec<u8>, ScoreError> {
         let (Routed { message, call, route, target, .. }, encoded) = (*routed, Instant::now());
@@ -188,6 +198,8 @@ impl Scorer {
             route,
             target,
             scores,
+            shadowed,
+            ticket,
             encoded,
             result: &result,
         });

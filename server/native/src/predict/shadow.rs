@@ -11,11 +11,14 @@ use bytes::Bytes;
 
 use crate::bridge::events::Events;
 use crate::encodings::message::{Decoded, Times};
-use crate::encodings::methods::Method;
 use crate::onnx::binding::IoBinding;
+use crate::predict::call::Call;
 use crate::predict::counting::count_scores;
 use crate::predict::observer::{Observation, Observer, ScoreError};
-use crate::routing::snapshot::Snapshot;
+use crate::predict::recording::Recording;
+use crate::predict::ticket::{Original, Ticket};
+use crate::routing::snapshot::{Route, Snapshot};
+use crate::routing::source::RecordedSource;
 use crate::routing::split;
 use crate::routing::version::Version;
 use crate::rows::coding::{CodingScratch, Rows};
@@ -33,12 +36,15 @@ const NICEST: i32 = 19;
 /// A message that a shadow scores as well.
 struct ShadowCopy {
     message: Bytes,
-    method: &'static Method,
+    call: Call,
     /// The version that answered, by whose schema the message is read.
     answered_by: Arc<Version>,
     route: Arc<str>,
     version: Arc<Version>,
     counts: Arc<RouteShards>,
+    source: Option<RecordedSource>,
+    /// The record of the prediction that was copied, if it has one.
+    original: Option<Original>,
 }
 
 impl ShadowCopy {
@@ -58,6 +64,7 @@ pub(crate) struct ShadowOptions {
     pub max_run: Duration,
     /// The index of the thread.
     pub worker: usize,
+    pub recording: Option<Arc<Recording>>,
 }
 
 #[derive(Default)]
@@ -95,6 +102,12 @@ impl ShadowLane {
         Ok(())
     }
 
+    /// Whether a message is copied to the route's shadow: it has one, and the message is among its share.
+    #[inline]
+    pub(crate) fn draws(&self, route: &Route) -> bool {
+        route.shadow.as_ref().is_some_and(|shadow| self.0.get().is_some() && split::drawn(shadow.share))
+    }
+
     /// Lets the thread end once it has scored its current copy; those that wait are dropped.
     pub(crate) fn close(&self) {
         let Some(lane) = self.0.get() else { return };
@@ -108,22 +121,27 @@ impl ShadowLane {
 }
 
 impl Observer for ShadowLane {
-    /// Offers a copy to the route's shadow, if it has one, the call is among its share, and there is room.
+    /// Offers a copy to the route's shadow, if the message is to be copied and there is room.
     #[inline]
     fn observe(&self, observation: &Observation<'_>) {
+        if !observation.shadowed {
+            return;
+        }
         let (Some(shadow), Some(lane)) = (&observation.route.shadow, self.0.get()) else { return };
         // A message that is forwarded has no scores here that a shadow's could be compared with.
-        if matches!(observation.result, Err(ScoreError::Forward(_))) || !split::drawn(shadow.share) {
+        if matches!(observation.result, Err(ScoreError::Forward(_))) {
             return;
         }
         let message = observation.message;
         let copy = ShadowCopy {
             message: message.clone(),
-            method: observation.call.method,
+            call: observation.call.clone(),
             answered_by: Arc::clone(&observation.target.version),
             route: Arc::clone(&shadow.route),
             version: Arc::clone(&shadow.version),
             counts: Arc::clone(&shadow.counts),
+            source: shadow.source,
+            original: observation.ticket.filter(|_| observation.result.is_ok()).map(Ticket::original),
         };
         let (waiting, size) = (&lane.state.waiting_bytes, message.len());
         let before = waiting.fetch_add(size, Relaxed);
@@ -150,7 +168,7 @@ fn work(options: &ShadowOptions, copies: &Receiver<Option<ShadowCopy>>, state: &
         if let Err(error) = score(options, &copy, &mut decoded, &mut scratch) {
             let Version { model, version, .. } = &*copy.version;
             let text = format!("model {model} {version} failed on a copy for a shadow: {error}");
-            options.events.fault(copy.method.name, &text);
+            options.events.fault(copy.call.method.name, &text);
             counts.fail(options.failure_reason);
         }
         decoded.release();
@@ -165,24 +183,27 @@ fn score(
     decoded: &mut Decoded,
     scratch: &mut CodingScratch,
 ) -> Result<(), String> {
-    let (begin, encoding) = (Instant::now(), copy.method.encoding);
+    let (begin, encoding) = (Instant::now(), copy.call.method.encoding);
     let read = encoding
         .decode(decoded, &copy.message)
         .and_then(|()| encoding.decode_rows(&copy.answered_by.wire, decoded, &copy.message, u32::MAX));
     read.map_err(|_| "it is malformed".to_owned())?;
-    let decoded = &*decoded;
+    let (decoded, read) = (&*decoded, Instant::now());
     let (rows, runner) = (Rows::of(&decoded.request, &copy.message), &copy.version.runner);
     if !runner.coder.fits(rows) {
         return Err("its rows do not fit".into());
     }
     runner.coder.examine(rows, scratch);
     let count = |binding: Option<&IoBinding>, scratch: &CodingScratch, run| {
-        let times = Times { begin, decoded: begin, run };
+        let times = Times { begin, decoded: read, run };
         let scores = copy.version.scores(&copy.message, decoded, scratch, binding, times);
         count_scores(&copy.counts[options.worker], &scores, Instant::now());
+        if let (Some(recording), Some(source)) = (&options.recording, &copy.source) {
+            recording.record_shadow(options.worker, source, copy.original, &copy.call, &scores);
+        }
     };
     if scratch.errors.len() == rows.count {
-        count(None, scratch, RunTimes { begin, end: begin });
+        count(None, scratch, RunTimes { begin: read, end: read });
         return Ok(());
     }
     let until = Some(begin + options.max_run);

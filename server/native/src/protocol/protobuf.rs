@@ -99,6 +99,12 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
+    /// The number of bytes that were not read.
+    #[cfg(test)]
+    pub(crate) fn left(&self) -> usize {
+        self.end - self.at
+    }
+
     /// Whether everything was read.
     pub(crate) fn is_empty(&self) -> bool {
         self.at == self.end
@@ -254,6 +260,21 @@ pub(crate) fn bytes_field_len(field: u32, length: usize) -> usize {
 pub(crate) fn put_bytes_head(out: &mut Vec<u8>, field: u32, length: usize) {
     put_tag(out, field, Kind::Bytes);
     put_varint(out, length as u64);
+}
+
+/// The length of a field of text in bytes; 0 for the text "", which is not written.
+#[inline]
+pub(crate) fn text_field_len(field: u32, length: usize) -> usize {
+    if length == 0 { 0 } else { bytes_field_len(field, length) }
+}
+
+/// Appends a field of text; "" is not written.
+#[inline]
+pub(crate) fn put_text_field(out: &mut Vec<u8>, field: u32, text: &[u8]) {
+    if !text.is_empty() {
+        put_bytes_head(out, field, text.len());
+        out.extend_from_slice(text);
+    }
 }
 
 #[cfg(test)]

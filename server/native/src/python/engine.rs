@@ -18,11 +18,15 @@ use crate::predict::counting::Counting;
 use crate::predict::loading::Loading;
 use crate::predict::observers::Observers;
 use crate::predict::pipeline::{Budgets, Predictor};
+use crate::predict::recording::Recording;
 use crate::predict::scoring::{Limits, Scorer};
 use crate::predict::shadow::ShadowLane;
 use crate::python::counts::{self, CallSums, CountRegistry, RouteSums, VersionSums};
 use crate::python::errors::{FailureParts, FixedParts, rpc_error};
 use crate::python::events::event_tuple;
+use crate::python::recording::{
+    self, ChoiceParts, HeadParts, RecordParts, RecordSums, RowParts, SourceParts,
+};
 use crate::python::version::{PyVersion, VersionParts, version};
 use crate::routing::snapshot::{Origin, Route, Shadow, Snapshot, Target};
 use crate::server::{Server, ServerOptions};
@@ -47,6 +51,8 @@ struct EngineParts {
     threads: usize,
     /// Upper bounds of the histograms.
     bounds_ns: [u64; BOUNDS],
+    /// `None`: predictions are not recorded.
+    records: Option<RecordParts>,
 }
 
 /// What a connection may do, and how many there may be, by the names of the settings; 0 is no limit.
@@ -89,13 +95,17 @@ impl ConnectionParts {
     }
 }
 
-/// Version, weight, seed.
+/// Version, weight, seed, and of what is recorded the choice.
 #[derive(FromPyObject)]
-struct TargetParts<'py>(PyRef<'py, PyVersion>, u32, u64);
+struct TargetParts<'py>(PyRef<'py, PyVersion>, u32, u64, Option<ChoiceParts>);
 
-/// Model, name, targets, and the shadow: version and share.
+/// Version, share, and of what is recorded the choice.
 #[derive(FromPyObject)]
-struct RouteParts<'py>(String, String, Vec<TargetParts<'py>>, Option<(PyRef<'py, PyVersion>, f64)>);
+struct ShadowParts<'py>(PyRef<'py, PyVersion>, f64, Option<ChoiceParts>);
+
+/// Model, name, targets, and the shadow.
+#[derive(FromPyObject)]
+struct RouteParts<'py>(String, String, Vec<TargetParts<'py>>, Option<ShadowParts<'py>>);
 
 /// The engine.
 #[pyclass(frozen)]
@@ -117,6 +127,10 @@ impl Engine {
         panics::report_to(&events);
         let max_run = Duration::from_secs_f64(parts.max_run_seconds);
         let workers = Predictor::workers(parts.threads);
+        // The threads for large batches share a writer.
+        let shared = parts.threads;
+        let recording = parts.records.map(|records| recording::start(&records, workers, shared));
+        let recording = recording.transpose()?.map(Arc::new);
         let counting = Counting {
             bounds: parts.bounds_ns,
             unrouted: (0..workers).map(|_| MethodCounts::default()).collect(),
@@ -125,7 +139,7 @@ impl Engine {
             snapshot: Arc::default(),
             scorer: Scorer {
                 errors: fixed.fixed()?,
-                observers: Observers { counting, shadow: ShadowLane::default() },
+                observers: Observers { counting, shadow: ShadowLane::default(), recording },
                 limits: Limits {
                     max_rows: parts.max_rows,
                     max_message_bytes: parts.max_message_bytes,
@@ -208,18 +222,20 @@ impl Engine {
     ) {
         let built = self.counts.publish(|counts| {
             let build = |RouteParts(model, name, targets, shadow): RouteParts<'_>| {
-                let target = |TargetParts(version, weight, seed): TargetParts<'_>| Target {
+                let target = |TargetParts(version, weight, seed, choice): TargetParts<'_>| Target {
                     counts: counts(&version.0, &name, false),
                     version: Arc::clone(&version.0),
                     weight,
                     seed,
+                    source: choice.map(ChoiceParts::source),
                 };
                 let targets = targets.into_iter().map(target).collect();
-                let shadow = shadow.map(|(version, share)| Shadow {
+                let shadow = shadow.map(|ShadowParts(version, share, choice)| Shadow {
                     route: Arc::from(&*name),
                     counts: counts(&version.0, &name, true),
                     version: Arc::clone(&version.0),
                     share,
+                    source: choice.map(ChoiceParts::source),
                 });
                 (model, name, Route { targets, shadow })
             };
@@ -229,6 +245,55 @@ impl Engine {
         let service = |(full_name, model, major, route)| (full_name, TypedService { model, major }, route);
         let services = services.into_iter().map(service).collect();
         self.predictor.snapshot.store(Arc::new(Snapshot::new(built, services, origin)));
+    }
+
+    /// Defines a source of records, before the first snapshot whose routes have its number.
+    fn define(&self, parts: SourceParts) -> PyResult<()> {
+        let defined = self.recording()?.recorder().define(parts.source()?);
+        defined.map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    /// The writers of what Python answers, and of the copies that a shadow scores there. Each is for one thread.
+    fn python_writers(&self) -> PyResult<(usize, usize)> {
+        Ok(self.recording()?.python_writers().into())
+    }
+
+    /// The sequence number of the next record of one of Python's writers.
+    fn peek(&self, writer: usize) -> PyResult<u64> {
+        Ok(self.recording()?.python_lane(writer).ok_or_else(not_python)?.peek())
+    }
+
+    /// Records a prediction with one of Python's writers.
+    fn record(
+        &self,
+        writer: usize,
+        head: HeadParts,
+        rows: RowParts,
+        caller: &str,
+        routing_key: &str,
+    ) -> PyResult<()> {
+        let recording = self.recording()?;
+        let lane = recording.python_lane(writer).ok_or_else(not_python)?;
+        recording::record(recording, lane, head, rows, caller, routing_key)
+    }
+
+    /// Counts a prediction of one of Python's writers that the policy leaves out.
+    fn leave_out(&self, writer: usize, rows: u32) -> PyResult<()> {
+        self.recording()?.python_lane(writer).ok_or_else(not_python)?.sampled_out(rows);
+        Ok(())
+    }
+
+    /// What became of the rows so far: offered, sampled out, dropped by cause, buffered, spooled, and why the
+    /// spool cannot be written. `None` where predictions are not recorded.
+    fn record_counts(&self) -> Option<RecordSums> {
+        self.predictor.scorer.observers.recording.as_ref().map(|recording| recording::sums(recording))
+    }
+
+    /// Writes what is in the rings, and closes the spool. Predictions that are answered later are dropped.
+    fn close_records(&self, py: Python<'_>) {
+        if let Some(recording) = &self.predictor.scorer.observers.recording {
+            py.detach(|| recording.recorder().close());
+        }
     }
 
     /// A file descriptor that is readable while there are events.
@@ -328,10 +393,24 @@ impl Engine {
     }
 }
 
+fn not_python() -> PyErr {
+    PyValueError::new_err("another thread uses this writer")
+}
+
+impl Engine {
+    fn recording(&self) -> PyResult<&Recording> {
+        let recording = self.predictor.scorer.observers.recording.as_deref();
+        recording.ok_or_else(|| PyRuntimeError::new_err("the engine was made without records"))
+    }
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
         if let Some(server) = self.server.get() {
             server.stop(Duration::ZERO);
+        }
+        if let Some(recording) = &self.predictor.scorer.observers.recording {
+            recording.recorder().close();
         }
     }
 }

@@ -6,6 +6,7 @@ mod engine;
 mod errors;
 mod events;
 mod graph;
+mod recording;
 mod version;
 
 use pyo3::prelude::*;

@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 
 use crate::encodings::methods::{METHODS, Method, Path};
 use crate::encodings::typed_schema::TypedService;
+use crate::routing::source::RecordedSource;
 use crate::routing::split;
 use crate::routing::version::Version;
 use crate::statistics::RouteShards;
@@ -21,6 +22,8 @@ pub(crate) struct Target {
     pub weight: u32,
     pub seed: u64,
     pub counts: Arc<RouteShards>,
+    /// What is recorded of its predictions; `None`: nothing.
+    pub source: Option<RecordedSource>,
 }
 
 /// A version that gets copies of a share of a route's calls.
@@ -30,6 +33,8 @@ pub(crate) struct Shadow {
     pub version: Arc<Version>,
     pub share: f64,
     pub counts: Arc<RouteShards>,
+    /// What is recorded of the copies' predictions; `None`: nothing.
+    pub source: Option<RecordedSource>,
 }
 
 /// The versions that a name of a model leads to: at least one.

@@ -10,6 +10,8 @@ const LN_2: f64 = std::f64::consts::LN_2;
 /// Terms of the series of artanh. At 1/3 the next term is below the last bit of a double.
 const TERMS: u32 = 17;
 const DIGEST_BYTES: usize = 8;
+/// The point of "scorewire.records": with it a key's place in the sample does not depend on its side of a split.
+const RECORDS_SEED: u64 = 0xA7D8_805E_6036_A25A;
 
 /// The point of a routing key.
 pub(crate) fn point_of(routing_key: &str) -> u64 {
@@ -35,6 +37,12 @@ pub(crate) fn random_point() -> u64 {
 /// True with probability `share`.
 pub(crate) fn drawn(share: f64) -> bool {
     share >= 1.0 || unit(random_point()) < share
+}
+
+/// Whether the predictions of a routing key are among the share of keys whose predictions are recorded. A key
+/// that is in a share is in every larger share.
+pub(crate) fn samples(routing_key: &str, share: f64) -> bool {
+    share >= 1.0 || unit(mix(point_of(routing_key) ^ RECORDS_SEED)) < share
 }
 
 /// The index of the target that a point falls to. Targets are seeds and weights.
@@ -88,6 +96,18 @@ mod tests {
             .map(|i| pick(point_of(&format!("key-{i}")), seeds.into_iter().zip([90, 10])).to_string())
             .collect();
         assert_eq!(found, "1000000000000000000000001000000001000001000100001000000000000101");
+    }
+
+    #[test]
+    fn the_same_keys_are_recorded_everywhere() {
+        // The same keys as in the tests of engine/split.py.
+        assert_eq!(RECORDS_SEED, point_of("scorewire.records"));
+        let kept = |share| -> String {
+            (0..64).map(|i| if samples(&format!("key-{i}"), share) { '1' } else { '0' }).collect()
+        };
+        assert_eq!(kept(0.1), "1000100000000001000010000000000000001000010000000000100000000000");
+        assert_eq!(kept(0.5), "1101100000101101010110000001001111001000110101011101100101011000");
+        assert_eq!((kept(0.0), kept(1.0)), ("0".repeat(64), "1".repeat(64)));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    /// What the answer to a message is written from, once its rows were examined or scored.
+    /// What the answer to a message is written from, once its rows were examined or scored. It has no id yet.
     pub(crate) fn scores<'a>(
         &'a self,
         data: &'a [u8],
@@ -50,6 +50,7 @@ impl Version {
             errors: &scratch.errors,
             kept: &scratch.kept,
             times,
+            prediction_id: &[],
         }
     }
 }

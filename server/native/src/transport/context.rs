@@ -12,9 +12,17 @@ use crate::transport::headers::{GrpcHeaders, Headers};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub address: SocketAddr,
+    /// The address without the port, as text.
+    pub host: Box<str>,
     /// The client's certificate in DER: its identity under TLS. `None` without TLS, or where the server does
     /// not ask clients for a certificate.
     pub certificate: Option<Bytes>,
+}
+
+impl Peer {
+    pub(crate) fn new(address: SocketAddr, certificate: Option<Bytes>) -> Self {
+        Self { address, host: address.ip().to_string().into(), certificate }
+    }
 }
 
 /// The metadata of a call: all header fields but those of HTTP/2 and gRPC, in the order in which they came.

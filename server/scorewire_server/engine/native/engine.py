@@ -32,6 +32,13 @@ from scorewire_server.engine.native.calls import ForwardedCall
 from scorewire_server.engine.native.context import read_context
 from scorewire_server.engine.native.explanation import explain, failure_of
 from scorewire_server.engine.native.pool import NativePool
+from scorewire_server.engine.native.recording import (
+    read_counts,
+    record_choice,
+    record_lanes,
+    record_parts,
+    source_parts,
+)
 from scorewire_server.engine.native.session import load_runtime
 from scorewire_server.engine.native.statistics import read_statistics
 from scorewire_server.engine.native.version import native_version
@@ -39,7 +46,7 @@ from scorewire_server.engine.port import Certificate, ControlMethod, StreamMetho
 from scorewire_server.engine.recording import NO_SOURCES, RecordCounts, RecordOptions, Sources
 from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot
 from scorewire_server.engine.snapshot_builder import build_snapshot
-from scorewire_server.engine.statistics import BUCKETS_SECONDS, Statistics
+from scorewire_server.engine.statistics import BUCKETS_SECONDS, RouteKey, Statistics
 from scorewire_server.engine.tls import read_certificate
 from scorewire_server.errors import StartError
 from scorewire_server.logs import log_fault
@@ -69,7 +76,7 @@ class NativeEngine:
         self,
         settings: Settings,
         control: Iterable[ControlMethod],
-        records: RecordOptions | None = None,  # noqa: ARG002 - this engine does not record yet
+        records: RecordOptions | None = None,
     ) -> None:
         load_runtime()
         self._settings = settings
@@ -94,6 +101,7 @@ class NativeEngine:
                 "max_buffered_bytes": settings.buffered_bytes,
                 "threads": threads,
                 "bounds_ns": [round(bound * 1e9) for bound in BUCKETS_SECONDS],
+                "records": None if records is None else record_parts(records),
             },
             {name: failure_of(error) for name, error in fixed.items()},
         )
@@ -103,9 +111,12 @@ class NativeEngine:
         # No longer in the snapshot, but calls may still use them.
         self._leaving: dict[LoadedVersion, scorewire_native.Version] = {}
         # Answers the tensors that the extension does not read itself, on the extension's graphs.
-        self._predictor = Predictor(Limits.of(settings), NativePool(self._native))
+        lanes = None if records is None else record_lanes(self._native, records.start)
+        self._predictor = Predictor(Limits.of(settings), NativePool(self._native), lanes)
         # All methods whose calls the extension forwards.
         self._forwarded = self._control | {each.path: self._prediction(each) for each in TENSOR_METHODS}
+        # The numbers of the sources of records that the extension knows.
+        self._sources: set[int] = set()
         self._calls: dict[int, ForwardedCall] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = False
@@ -120,7 +131,7 @@ class NativeEngine:
     @property
     def records(self) -> RecordCounts | None:
         """What became of the rows so far; None without --records."""
-        return None
+        return read_counts(self._native)
 
     async def start(self) -> str:
         """Bind the address and answer calls; returns the real address as HOST:PORT."""
@@ -152,7 +163,7 @@ class NativeEngine:
         snapshot: Snapshot,
         *,
         loading: bool = False,
-        sources: Sources = NO_SOURCES,  # noqa: ARG002 - this engine does not record yet
+        sources: Sources = NO_SOURCES,
     ) -> None:
         """Answer new calls from this snapshot."""
         routes = list(snapshot.routes())
@@ -161,9 +172,13 @@ class NativeEngine:
         services = [
             (name, each.model, each.major, each.route.name) for name, each in snapshot.services.items()
         ]
+        for source in sources.values():
+            if source.number not in self._sources:
+                self._native.define(source_parts(source))
+                self._sources.add(source.number)
         # Everything that can fail is done with this call; a failure has changed nothing.
-        self._native.publish([_route(each, versions) for each in routes], services, snapshot)
-        self._predictor.publish(snapshot, loading=loading)
+        self._native.publish([_route(each, versions, sources) for each in routes], services, snapshot)
+        self._predictor.publish(snapshot, loading=loading, sources=sources)
         self._leaving = {loaded: made for loaded, made in self._leaving.items() if made.in_use()}
         self._leaving |= {loaded: made for loaded, made in self._versions.items() if loaded not in served}
         self._versions = versions
@@ -209,6 +224,7 @@ class NativeEngine:
         # Cancels the work that waits for threads which have ended.
         self._predictor.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._native.close_records)
 
     def _end_stream(self, call: ForwardedCall) -> None:
         """End a call if it is a control stream, since those may never end by themselves."""
@@ -269,13 +285,19 @@ class NativeEngine:
 
 
 def _route(
-    route: Route, versions: Mapping[LoadedVersion, scorewire_native.Version]
+    route: Route, versions: Mapping[LoadedVersion, scorewire_native.Version], sources: Sources
 ) -> scorewire_native.Route:
-    targets = [(versions[each.version], each.weight, each.seed) for each in route.targets]
+    def choice(version: LoadedVersion, *, shadow: bool = False) -> scorewire_native.RecordChoice | None:
+        source = sources.get(RouteKey(route.model, version.version, route.name, shadow))
+        return None if source is None else record_choice(source)
+
+    targets = [
+        (versions[each.version], each.weight, each.seed, choice(each.version)) for each in route.targets
+    ]
     if route.shadow is None:
         return route.model, route.name, targets, None
     version, share = route.shadow
-    return route.model, route.name, targets, (versions[version], share)
+    return route.model, route.name, targets, (versions[version], share, choice(version, shadow=True))
 
 
 def _processors() -> list[int]:

@@ -230,6 +230,7 @@ def test_failures_of_every_reason_of_the_contract_are_counted() -> None:
             "max_buffered_bytes": 1 << 20,
             "threads": 1,
             "bounds_ns": range(1, len(BUCKETS_SECONDS) + 1),
+            "records": None,
         }
         return scorewire_native.Engine(parts, fixed)
 

@@ -42,7 +42,7 @@ fn options() -> ConnectionOptions {
 
 /// Stands for the other end of a pipe, which has no address.
 fn peer() -> Peer {
-    Peer { address: ([127, 0, 0, 1], 0).into(), certificate: None }
+    Peer::new(([127, 0, 0, 1], 0).into(), None)
 }
 
 impl Unread for DuplexStream {

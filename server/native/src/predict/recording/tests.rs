@@ -1,0 +1,137 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use scorewire_spool::{Counts, Options, Output, Source, Treatment};
+
+use super::*;
+use crate::encodings::methods::METHODS;
+use crate::encodings::tests::RefusedRows;
+use crate::transport::context::Peer;
+
+const START: [u8; 16] = [1, 0x9a, 2, 3, 4, 5, 0x70, 6, 0x80, 7, 8, 9, 10, 11, 0, 0];
+const ALL: RecordedSource =
+    RecordedSource { number: 1, share: 1.0, by_key: false, keep_errors: false, keep_shadowed: false };
+const NONE: RecordedSource = RecordedSource { share: 0.0, ..ALL };
+const RING_BYTES: usize = 1 << 20;
+/// The writers of an I/O thread, of the threads for large batches, and of the shadow.
+const WORKERS: usize = 3;
+
+/// A recording whose spool is in a folder of the test's.
+struct Recorded {
+    recording: Recording,
+    folder: PathBuf,
+}
+
+impl Recorded {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("recording-{name}-{}", std::process::id()));
+        let recorder = Recorder::start(Options {
+            folder: folder.clone(),
+            start: START,
+            server: "0".into(),
+            engine: "native".into(),
+            lanes: Recording::writers(WORKERS),
+            ring_bytes: RING_BYTES,
+            segment_bytes: 1 << 26,
+            segment_time: Duration::from_secs(60),
+            spool_bytes: 1 << 30,
+            free_bytes: 0,
+        });
+        let recorder = recorder.unwrap();
+        let keep = Treatment::Keep;
+        let outputs = vec![Output::Numbers(1), Output::Texts(1)];
+        let source =
+            Source { number: 1, numbers: vec![keep], texts: vec![keep], outputs, ..Source::default() };
+        recorder.define(source).unwrap();
+        let writers = Recording::writers(WORKERS);
+        let recording = Recording::new(recorder, START, writers, 1, RING_BYTES, [100, 101, 102, 103]);
+        Self { recording, folder }
+    }
+
+    /// Closes the spool, and gives what became of all rows.
+    fn close(&self) -> Counts {
+        self.recording.recorder().close();
+        self.recording.recorder().counts()
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        self.recording.recorder().close();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn call() -> Call {
+    let now = std::time::Instant::now();
+    let peer = Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), None));
+    Call { method: &METHODS[0], typed: None, peer, received: now, deadline: None }
+}
+
+#[test]
+fn numbers_have_no_gaps_whatever_has_no_answer_or_is_left_out() {
+    let (recorded, rows, call) = (Recorded::new("gaps"), RefusedRows::new(3), call());
+    let (recording, scores) = (&recorded.recording, rows.scores());
+    for worker in [0, 1] {
+        let ticket = |source| recording.ticket(worker, source, &call, &scores, false);
+        let sequence = || ticket(&ALL).map(|ticket| ticket.sequence);
+        // This one has no answer in the end, so that nothing is recorded.
+        assert_eq!(sequence(), Some(0));
+        recording.record(&ticket(&ALL).unwrap(), None, &call, &scores);
+        assert!(ticket(&NONE).is_none());
+        recording.leave_out(worker, 3);
+        assert_eq!(sequence(), Some(1));
+    }
+    let counts = recorded.close();
+    assert_eq!((counts.offered, counts.sampled_out, counts.spooled), (12, 6, 6));
+}
+
+#[test]
+fn a_prediction_that_is_kept_for_its_errors_has_a_flag() {
+    let (recorded, rows, call) = (Recorded::new("errors"), RefusedRows::new(1), call());
+    let ticket = |source| recorded.recording.ticket(0, source, &call, &rows.scores(), false);
+    assert_eq!(
+        ticket(&RecordedSource { keep_errors: true, ..NONE }).map(|ticket| ticket.flags),
+        Some(ALWAYS)
+    );
+    assert_eq!(ticket(&ALL).map(|ticket| ticket.flags), Some(0));
+    assert!(ticket(&RecordedSource { keep_shadowed: true, ..NONE }).is_none());
+}
+
+#[test]
+fn the_key_of_the_message_decides_where_the_policy_says_so() {
+    let (recorded, rows, call) = (Recorded::new("keys"), RefusedRows::new(1), call());
+    for share in [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99] {
+        let source = RecordedSource { share, by_key: true, ..ALL };
+        let ticket = recorded.recording.ticket(0, &source, &call, &rows.scores(), false);
+        assert_eq!(ticket.is_some(), crate::routing::split::samples("customer-17", share));
+    }
+}
+
+#[test]
+fn a_large_call_is_recorded_in_parts_and_one_that_is_too_large_not_at_all() {
+    let (recorded, call) = (Recorded::new("parts"), call());
+    let record = |rows: u32| {
+        let rows = RefusedRows::new(rows);
+        let ticket = recorded.recording.ticket(0, &ALL, &call, &rows.scores(), false).unwrap();
+        recorded.recording.record(&ticket, None, &call, &rows.scores());
+    };
+    // About 40 bytes a row: several parts, of which one is smaller; and more than the ring has.
+    record(15_001);
+    record(100_000);
+    record(1);
+    let counts = recorded.close();
+    assert_eq!((counts.spooled, counts.too_large + counts.ring_full), (15_002, 100_000));
+}
+
+#[test]
+fn a_shadow_is_recorded_if_its_original_is() {
+    let (recorded, rows, call) = (Recorded::new("shadow"), RefusedRows::new(2), call());
+    let (recording, scores) = (&recorded.recording, rows.scores());
+    let ticket = recording.ticket(0, &ALL, &call, &scores, true).unwrap();
+    assert_eq!(ticket.original(), Original { writer: 0, sequence: 0, flags: 0 });
+    recording.record_shadow(2, &NONE, Some(ticket.original()), &call, &scores);
+    recording.record_shadow(2, &ALL, None, &call, &scores);
+    let counts = recorded.close();
+    assert_eq!((counts.offered, counts.sampled_out, counts.spooled), (4, 2, 2));
+}
