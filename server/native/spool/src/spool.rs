@@ -186,7 +186,9 @@ impl Spool {
         };
         let building = &self.building[place];
         let more = building.shape.most_bytes(record);
-        if building.columns.predictions > 0 && building.columns.bytes() + more > BLOCK_BYTES {
+        let has_room = building.columns.bytes() + more <= BLOCK_BYTES
+            && building.columns.rows.checked_add(record.row_count).is_some();
+        if building.columns.predictions > 0 && !has_room {
             self.write(place);
         }
         let Building { shape, columns } = &mut self.building[place];
