@@ -137,13 +137,7 @@ class Predictor:
             if not method.stream and context.expired:
                 raise expired()
             call = encoding.decode(data)
-            content = await self._score(call, prediction, hold)
-            # From here on nothing is awaited until the observers are told, so that the record gets the number
-            # that the answer has.
-            if self._recorder is not None:
-                prediction_id = self._recorder.ticket(prediction, content.scores)
-                content = content._replace(prediction_id=prediction_id)
-            answer = encoding.encode(call, content)
+            answer = encoding.encode(call, await self._score(call, prediction, hold))
             check_answer(len(answer), self._limits.max_message_bytes)
         except Exception as error:
             self._end(prediction, error)
@@ -220,7 +214,11 @@ class Predictor:
         prediction.scores = scores
         prediction.scored_ns = perf_counter_ns()
         prediction.shadowed = self._shadow_lane.draws(route)
-        return Answer(version, request.row_count, scores, prediction.scored_ns - prediction.decoded_ns)
+        # From here on nothing is awaited until the observers are told, so that the record gets the id that the
+        # answer has.
+        prediction_id = "" if self._recorder is None else self._recorder.ticket(prediction, scores)
+        server_ns = prediction.scored_ns - prediction.decoded_ns
+        return Answer(version, request.row_count, scores, server_ns, prediction_id)
 
     def _has_route(self, call: DecodedCall) -> bool:
         try:

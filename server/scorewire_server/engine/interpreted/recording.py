@@ -70,9 +70,10 @@ class Record:
     @property
     def memory_bytes(self) -> int:
         """About the memory that the record holds."""
-        outputs = sum(values.nbytes for values in self.scores.outputs)
-        arrays = self.numbers.nbytes + outputs
-        return _RECORD_BYTES + self.message_bytes + arrays + _TEXT_BYTES * len(self.texts)
+        size: int = _RECORD_BYTES + self.message_bytes + self.numbers.nbytes + _TEXT_BYTES * len(self.texts)
+        for values in self.scores.outputs:
+            size += values.nbytes
+        return size
 
 
 class RecordLane(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ class Part(NamedTuple):
         record: the prediction.
         first_row: the index of the first row.
         row_count: rows.
+        size: about the memory of these rows, in bytes.
     """
 
     writer: int
@@ -36,29 +37,36 @@ class Part(NamedTuple):
     record: Record
     first_row: int
     row_count: int
+    size: int
 
     @property
     def predictions(self) -> int:
         """How many predictions begin here: 1, or 0 for a part that is not the first."""
         return int(self.first_row == 0)
 
-    @property
-    def memory_bytes(self) -> int:
-        """About the memory of these rows."""
-        record = self.record
-        return record.memory_bytes * self.row_count // max(1, record.row_count)
-
     def of(self, values: NDArray[np.float64] | NDArray[np.object_]) -> NDArray[np.generic]:
         """The rows of this part among those of the record."""
         return values[self.first_row : self.first_row + self.row_count]
 
 
-def parts_of(writer: int, sequence: int, record: Record) -> Iterator[Part]:
-    """The parts of a prediction."""
-    count = -(-record.memory_bytes // _PART_BYTES)
-    rows = max(1, -(-record.row_count // count))
-    for first in range(0, max(1, record.row_count), rows):
-        yield Part(writer, sequence, record, first, min(rows, record.row_count - first))
+def parts_of(writer: int, sequence: int, record: Record, size: int) -> list[Part]:
+    """The parts of a prediction.
+
+    Args:
+        writer: the number of the writer.
+        sequence: the sequence number.
+        record: the prediction.
+        size: about the memory of the record, in bytes.
+    """
+    if size <= _PART_BYTES or record.row_count <= 1:
+        return [Part(writer, sequence, record, 0, record.row_count, size)]
+    all_rows = record.row_count
+    rows = -(-all_rows // -(-size // _PART_BYTES))
+    return [
+        Part(writer, sequence, record, first, count, size * count // all_rows)
+        for first in range(0, all_rows, rows)
+        for count in (min(rows, all_rows - first),)
+    ]
 
 
 class SourceColumns:

@@ -91,14 +91,14 @@ class Lane:
         """Ignore further records."""
         self._open = False
 
-    def take(self) -> Iterator[tuple[int, Record]]:
-        """Take the records that wait now, with their sequence numbers.
+    def take(self) -> Iterator[tuple[int, Record, int]]:
+        """Take the records that wait now: the sequence number, the record and about its memory in bytes.
 
         The memory of a record counts until the next one is taken.
         """
         for _ in range(len(self._waiting)):
             sequence, record, size = self._waiting.popleft()
-            yield sequence, record
+            yield sequence, record, size
             self._left_bytes += size
 
     @property

@@ -120,10 +120,10 @@ class Spooling:
 
     def _take_all(self) -> None:
         for lane in self._lanes:
-            for sequence, record in lane.take():
-                parts = parts_of(lane.writer, sequence, record)
+            for sequence, record, size in lane.take():
+                parts = parts_of(lane.writer, sequence, record, size)
                 self._taken.setdefault(record.source.number, []).extend(parts)
-                self._taken_bytes += record.memory_bytes
+                self._taken_bytes += size
                 if self._taken_bytes >= _TAKEN_BYTES:
                     self._write_taken()
         self._write_taken()
@@ -135,10 +135,10 @@ class Spooling:
         for parts in taken.values():
             size, begin = 0, 0
             for index, part in enumerate(parts):
-                if size and size + part.memory_bytes > _BLOCK_BYTES:
+                if size and size + part.size > _BLOCK_BYTES:
                     self._write(parts[begin:index], since_1970_us)
                     size, begin = 0, index
-                size += part.memory_bytes
+                size += part.size
             self._write(parts[begin:], since_1970_us)
 
     def _write(self, parts: Sequence[Part], since_1970_us: int) -> None:

@@ -29,7 +29,7 @@ def block_of(source: RecordedSource, *parts: Part, since_1970_us: int = 0) -> Ro
 
 
 def whole(record: Record, writer: int = 0, sequence: int = 0) -> Part:
-    return Part(writer, sequence, record, 0, record.row_count)
+    return Part(writer, sequence, record, 0, record.row_count, record.memory_bytes)
 
 
 def test_a_block_has_what_its_records_have() -> None:
@@ -116,10 +116,10 @@ def test_a_shadows_rows_point_to_their_originals() -> None:
 def test_parts_have_all_rows_of_a_prediction_once(rows: int) -> None:
     errors = [RowError(row, MISSING, "x0", "") for row in range(0, rows, 7)]
     record = record_of(rows=rows, errors=errors)
-    parts = list(parts_of(2, 5, record))
+    parts = parts_of(2, 5, record, record.memory_bytes)
     assert sum(part.predictions for part in parts) == 1
     assert (len(parts) > 1) == (rows >= 5_000)
-    assert max(part.memory_bytes for part in parts) <= 300 << 10
+    assert max(part.size for part in parts) <= 300 << 10
     blocks = [block_of(source_of(), part) for part in parts]
     assert [row for block in blocks for row in block.index_of_row.tolist()] == list(range(rows))
     assert [text for block in blocks for text in block.texts] == list(record.texts)

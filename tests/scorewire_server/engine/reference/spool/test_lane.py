@@ -17,7 +17,7 @@ def test_records_leave_in_their_order_and_are_counted_at_each_step() -> None:
         assert lane.next_id() == f"019aa1b2-c3d4-7e5f-8a9b-0c1d2e3f0003-{sequence}"
         lane.record(record_of(rows=2))
     assert (lane.offered, lane.buffered, lane.is_waiting) == (6, 6, True)
-    assert [sequence for sequence, _ in lane.take()] == [0, 1, 2]
+    assert [sequence for sequence, _, _ in lane.take()] == [0, 1, 2]
     assert (lane.buffered, lane.is_waiting) == (6, False)
     lane.count("", 2, 4)
     lane.count("disk", 1, 2)
@@ -39,9 +39,9 @@ def test_a_full_lane_drops_records_that_keep_their_numbers_until_some_leave() ->
         lane.record(record_of())
     assert lane.ledger.dropped_by_cause["ring_full"] == Count(1, 1)
     assert (lane.ledger.next_sequence, lane.offered, lane.buffered) == (3, 3, 2)
-    assert [sequence for sequence, _ in lane.take()] == [0, 1]
+    assert [sequence for sequence, _, _ in lane.take()] == [0, 1]
     lane.record(record_of())
-    assert [sequence for sequence, _ in lane.take()] == [3]
+    assert [sequence for sequence, _, _ in lane.take()] == [3]
 
 
 def test_a_record_that_never_fits_is_too_large() -> None:
