@@ -214,8 +214,8 @@ class Predictor:
         prediction.scores = scores
         prediction.scored_ns = perf_counter_ns()
         prediction.shadowed = self._shadow_lane.draws(route)
-        # From here on nothing is awaited until the observers are told, so that the record gets the id that the
-        # answer has.
+        # From here on nothing is awaited until the observers are told, so that the record gets the id that
+        # the answer has.
         prediction_id = "" if self._recorder is None else self._recorder.ticket(prediction, scores)
         server_ns = prediction.scored_ns - prediction.decoded_ns
         return Answer(version, request.row_count, scores, server_ns, prediction_id)
