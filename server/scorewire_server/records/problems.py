@@ -18,7 +18,7 @@ REST_SECONDS = 5.0
 # The shipper hangs if it has told nothing for this time.
 SILENCE_SECONDS = 30.0
 _ADVICE = {
-    "ring_full": "the disk could not keep up; raise --records-ring-bytes",
+    "ring_full": "records came faster than they could be written; raise --records-ring-bytes",
     "too_large": "calls were larger than the ring; raise --records-ring-bytes",
     "spool_full": "--records-spool-bytes or --records-free-bytes was reached",
     "disk": "the spool could not be written",
