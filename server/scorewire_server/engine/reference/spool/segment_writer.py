@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from scorewire_contract.records.source import Source, Start
 from scorewire_server.engine.recording import RecordOptions
 
 _FOLDER_MODE, _FILE_MODE = 0o750, 0o640
+# A write fails with these if the disk, or the quota, has no room.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(slots=True)
@@ -37,8 +40,9 @@ class _Segment:
 class SegmentWriter:
     """Writes the segments of one start; to be used from one thread.
 
-    Every method that writes raises OSError if a block cannot be written. The open segment
-    is then left at its last whole block, and the next block goes to another one.
+    Every method that writes raises OSError if a block cannot be written. What was written
+    of it is cut off. The next block goes to another segment, unless the disk is full: then
+    each try would leave one more.
 
     Args:
         options: the folder, the UUID of the start, and when segments are closed.
@@ -87,7 +91,8 @@ class SegmentWriter:
         try:
             self._append(Kind.START, start.encode())
         except OSError:
-            # A disk that stays full must not fill with segments that have no block.
+            self._leave()
+            # A disk that stays full must not get a segment without blocks each time.
             with suppress(OSError):
                 path.unlink()
                 self._next_segment -= 1
@@ -95,18 +100,17 @@ class SegmentWriter:
         finally:
             self._next_segment += 1
 
-    def check(self) -> None:
-        """Fail if the open segment is not where it was any more. Writing it would not fail."""
+    def look(self) -> None:
+        """Leave the open segment if it is not where it was any more. Writing it would not fail."""
         segment = self._open
         if segment is None:
             return
         try:
-            if os.path.samestat(segment.path.stat(), os.fstat(segment.file)):
-                return
-            raise OSError("the segment was replaced by another file")
+            in_place = os.path.samestat(segment.path.stat(), os.fstat(segment.file))
         except OSError:
-            self._abandon()
-            raise
+            in_place = False
+        if not in_place:
+            self._leave()
 
     def rows(self, description: Source, block: RowsBlock, body: bytes) -> None:
         """Write a block of rows, after the description of their source."""
@@ -154,12 +158,11 @@ class SegmentWriter:
             self.ensure_open()
         if self._open is not None:
             self._append(Kind.END, source=int(last))
-            os.close(self._open.file)
-            self._open = None
+            self._leave()
 
     def release(self) -> None:
         """Let others see that this start is over."""
-        self._abandon()
+        self._leave()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -200,8 +203,8 @@ class SegmentWriter:
         try:
             while data:
                 data = data[os.write(segment.file, data) :]
-        except OSError:
-            self._abandon()
+        except OSError as error:
+            self._cut(segment, error)
             raise
         segment.size += size
         segment.used |= header.kind != Kind.START
@@ -210,10 +213,18 @@ class SegmentWriter:
         self._predictions += header.predictions
         self._rows += header.rows
 
-    def _abandon(self) -> None:
+    def _cut(self, segment: _Segment, error: OSError) -> None:
         """Cut a part of a block off. If that fails too, readers find a torn tail."""
+        try:
+            os.ftruncate(segment.file, segment.size)
+        except OSError:
+            self._leave()
+        else:
+            if error.errno not in _FULL:
+                self._leave()
+
+    def _leave(self) -> None:
+        """Close the open segment as it is."""
         segment, self._open = self._open, None
         if segment is not None:
-            with suppress(OSError):
-                os.ftruncate(segment.file, segment.size)
             os.close(segment.file)

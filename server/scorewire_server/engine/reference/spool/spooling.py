@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import monotonic, perf_counter_ns, time_ns
 
-from scorewire_contract.records.blocks import BlockError
+from scorewire_contract.records.blocks import MAX_BODY_BYTES
 from scorewire_contract.records.ledger import WriterLedger
 from scorewire_contract.records.segments import spool_folder
 from scorewire_server.engine.recording import RecordedSource, RecordOptions
@@ -17,6 +17,8 @@ from scorewire_server.logs import log_fault
 
 # How often the disk is looked at, and tried again after a failure.
 LOOK_SECONDS = 1.0
+# A failure is told for so long, where no rows come that could be written.
+_FAILURE_SECONDS = 10.0
 # Blocks of rows have at most so many bytes, unless one part has more.
 _BLOCK_BYTES = 1 << 20
 # Records that were taken have about so much memory at most before they are written, and one record more.
@@ -48,8 +50,10 @@ class Spooling:
         self._columns: dict[int, SourceColumns] = {}
         self._taken: dict[int, list[Part]] = {}
         self._taken_bytes = 0
-        # Why nothing can be written.
-        self._broken = ""
+        # Whether nothing is written before the next look.
+        self._is_broken = False
+        # Why a write failed last, and when. Forgotten once rows are written, or after a while.
+        self._failure: tuple[OSError, float] | None = None
         # An error of the program.
         self._flaw = ""
         self._full = False
@@ -58,7 +62,8 @@ class Spooling:
         self._ledger_time = 0.0
 
     def open(self) -> None:
-        """Open the first segment, so that a folder that cannot be written is known at once."""
+        """Open a segment, so that a folder that cannot be written is known at once."""
+        self._is_broken = False
         try:
             self._writer.ensure_open()
         except OSError as error:
@@ -69,12 +74,13 @@ class Spooling:
         if monotonic() < self._next_look:
             return
         self._next_look = monotonic() + LOOK_SECONDS
-        if self._broken:
-            self._broken = ""
+        if self._is_broken:
             self.open()
+        if self._failure and not self._is_broken and monotonic() - self._failure[1] >= _FAILURE_SECONDS:
+            self._failure = None
         self._space.measure()
         self._full = bool(self._space.problem)
-        if self._full and self._writer.has_rows:
+        if self._full and not self._is_broken and self._writer.has_rows:
             # So that the shipper can move it, and make room.
             self._close_segment()
         self._tell()
@@ -82,10 +88,7 @@ class Spooling:
     def flush(self) -> None:
         """Write the records that wait, and the ledger if it has changed."""
         if any(lane.is_waiting for lane in self._lanes):
-            try:
-                self._writer.check()
-            except OSError as error:
-                self._break(error)
+            self._writer.look()
             self._take_all()
             if not self._full:
                 self._write_ledger()
@@ -108,9 +111,10 @@ class Spooling:
             # One more try.
             self._next_look = 0.0
             self.look()
+            self._writer.look()
             self._take_all()
             self._write_ledger()
-            if not self._broken:
+            if not self._is_broken:
                 self._writer.close(last=True)
         except OSError as error:
             self._break(error)
@@ -143,7 +147,7 @@ class Spooling:
 
     def _write(self, parts: Sequence[Part], since_1970_us: int) -> None:
         """Write parts of one source in one block; in several ones if they have more bytes than thought."""
-        cause = "disk" if self._broken else "spool_full" if self._full else ""
+        cause = "disk" if self._is_broken else "spool_full" if self._full else ""
         if not cause:
             try:
                 columns = self._columns_of(parts[0].record.source)
@@ -154,13 +158,15 @@ class Spooling:
                     self._write(parts[:half], since_1970_us)
                     self._write(parts[half:], since_1970_us)
                     return
-                self._writer.rows(columns.description, block, body)
+                if len(body) > MAX_BODY_BYTES:
+                    # A single row.
+                    cause = "too_large"
+                else:
+                    self._writer.rows(columns.description, block, body)
+                    self._failure = None
             except OSError as error:
                 self._break(error)
                 cause = "disk"
-            except BlockError:
-                # A row of more than 64 MiB.
-                cause = "too_large"
             except Exception as error:
                 self.fail(error)
                 cause = "disk"
@@ -186,7 +192,7 @@ class Spooling:
         """Write the ledger, if it has changed."""
         ledgers = [lane.ledger for lane in self._lanes]
         self._ledger_time = monotonic()
-        if self._broken or ledgers == self._ledgers:
+        if self._is_broken or ledgers == self._ledgers:
             return
         try:
             self._writer.ledger(ledgers)
@@ -204,9 +210,16 @@ class Spooling:
             self._break(error)
 
     def _break(self, error: OSError) -> None:
-        self._broken = (
-            f"the spool cannot be written ({error}): records are dropped, and writing is tried every second"
-        )
+        """Give up writing until the next look."""
+        self._is_broken = True
+        self._failure = error, monotonic()
+        self._tell()
 
     def _tell(self) -> None:
-        self.problem = self._broken or self._space.problem or self._flaw
+        failed = ""
+        if self._failure is not None:
+            failed = (
+                f"the spool cannot be written ({self._failure[0]}): records are dropped, and writing is tried"
+                " every second"
+            )
+        self.problem = failed or self._space.problem or self._flaw

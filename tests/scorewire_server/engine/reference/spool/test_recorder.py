@@ -239,15 +239,24 @@ def test_a_folder_that_cannot_be_made_costs_only_the_records(make: Make, tmp_pat
     recorder.lanes.answers.record(record_of())
     until(lambda: recorder.counts.dropped["disk"] == 1)
     blocked.unlink()
+    # The problem is told until rows are written again.
+    record_until_more_is_spooled(recorder)
     until(lambda: not recorder.counts.problem)
-    recorder.lanes.answers.record(record_of())
     recorder.close()
-    assert read(blocked).sequences == [1]
-    assert recorder.counts.spooled == recorder.counts.dropped["disk"] == 1
+    assert read(blocked).sequences[-1] == read(blocked).ledger.next_sequence - 1
+    assert_balanced(recorder.counts)
 
 
-def test_a_write_that_fails_leaves_whole_blocks_and_the_next_segment_goes_on(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def record_until_more_is_spooled(recorder: Recorder) -> None:
+    before = recorder.counts.spooled
+    while recorder.counts.spooled == before:
+        recorder.lanes.answers.record(record_of())
+        until(lambda: recorder.counts.buffered == 0)
+
+
+@pytest.mark.parametrize(("error", "segments_then"), [(errno.ENOSPC, 1), (errno.EIO, 2)])
+def test_a_write_that_fails_leaves_whole_blocks(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, segments_then: int
 ) -> None:
     recorder = make()
     recorder.lanes.answers.record(record_of())
@@ -258,7 +267,7 @@ def test_a_write_that_fails_leaves_whole_blocks_and_the_next_segment_goes_on(
         # A part of the block, and then no more.
         if len(data) > 90:
             return write(file, bytes(data)[:90])
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(os, "write", failing)
     looks: list[Path] = []
@@ -272,18 +281,15 @@ def test_a_write_that_fails_leaves_whole_blocks_and_the_next_segment_goes_on(
     recorder.lanes.answers.record(record_of())
     until(lambda: recorder.counts.dropped["disk"] == 1)
     until(lambda: len(looks) >= 5)
+    assert os.strerror(error) in recorder.counts.problem
     monkeypatch.undo()
-    sequence = 2
-    while recorder.counts.spooled == 1:
-        recorder.lanes.answers.record(record_of())
-        until(lambda: recorder.counts.buffered == 0)
-        sequence += 1
+    record_until_more_is_spooled(recorder)
     recorder.close()
     found = read(tmp_path)
-    assert (found.sequences[0], found.sequences[-1]) == (0, sequence - 1)
+    assert (found.sequences[0], found.sequences[-1]) == (0, found.ledger.next_sequence - 1)
     assert 1 not in found.sequences
-    # A try that failed left no segment.
-    assert len(spool_files(tmp_path)) == 2
+    # A disk that is full goes on with its segment; a try that failed left none.
+    assert len(spool_files(tmp_path)) == segments_then
     assert_balanced(recorder.counts)
 
 
@@ -292,13 +298,12 @@ def test_a_spool_that_is_removed_is_made_again(make: Make, tmp_path: Path) -> No
     recorder.lanes.answers.record(record_of())
     until(lambda: recorder.counts.spooled == 1)
     shutil.rmtree(segments.spool_folder(tmp_path))
-    sequence = 1
-    while recorder.counts.spooled == 1:
-        recorder.lanes.answers.record(record_of())
-        until(lambda: recorder.counts.buffered == 0)
-        sequence += 1
+    recorder.lanes.answers.record(record_of())
     recorder.close()
-    assert spool_files(tmp_path)
+    (path,) = spool_files(tmp_path)
+    rows = [each for each in read_segment(path) if isinstance(each, Block) and each.header.kind == Kind.ROWS]
+    assert [each.header.first_sequence for each in rows] == [1]
+    assert not recorder.counts.dropped["disk"]
     assert_balanced(recorder.counts)
 
 
