@@ -171,7 +171,8 @@ class SegmentWriter:
         """Make the folder of the start, and lock it. Others see the folder only with the lock held."""
         if self._lock is not None and (self._folder / LOCK).exists():
             return
-        self._spool.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
+        self._options.folder.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
+        self._spool.mkdir(_FOLDER_MODE, exist_ok=True)
         fresh = self._folder
         if not fresh.exists():
             fresh = self._folder.with_name(f".{self._folder.name}")
