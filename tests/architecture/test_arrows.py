@@ -120,7 +120,7 @@ LAYERS: dict[str, Layers] = {
         ("postgresql.copying", "postgresql.identifiers"),
         ("parquet_store", "shipper_status"),
         ("parquet_files", "shipper", "spool_end"),
-        ("spool_folder", "tables", "walk"),
+        ("kept_segments", "spool_folder", "tables", "walk"),
         ("joining", "start_state", "store"),
         ("ahead", "durable", "postgresql"),
     ),

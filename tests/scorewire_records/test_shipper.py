@@ -292,7 +292,8 @@ def test_a_store_that_was_restored_from_a_backup_is_reported(tmp_path: Path, wri
     writer.close_segment()
     shipper = ship(tmp_path, store)
     assert store.sequences(writer.start) == [*range(10), *range(20, 40)]
-    assert "lacks 10 rows" in shipper.problems[f"missing {writer.start}"]
+    assert "10 rows that it had confirmed" in shipper.problems["restored"]
+    assert "0 of them were stored again, and 10 are lost" in shipper.problems["restored"]
     state = state_of(tmp_path, writer)
     assert (state.stored, state.missing) == (30, 10)
 

@@ -17,8 +17,8 @@ from threading import Event
 from uuid import UUID
 
 from scorewire_contract.records.segments import spool_folder, starts
-from scorewire_records import durable
 from scorewire_records.ahead import ahead
+from scorewire_records.kept_segments import KeptSegments
 from scorewire_records.spool_folder import StartFolder, is_closed, strangers
 from scorewire_records.start_state import StartState, StartStates, restarted
 from scorewire_records.store import Contents, Store, StoreError
@@ -27,6 +27,7 @@ from scorewire_records.walk import NewerFormatError, Walk
 # A store that takes any blocks gets about so many bytes at once.
 BATCH_BYTES = 16 << 20
 _EXPIRE_EVERY = timedelta(hours=1)
+_RESTORED_IS_TOLD = timedelta(hours=1)
 _LOG = logging.getLogger(__name__)
 # So many unknown files are named.
 _NAMED = 3
@@ -40,9 +41,18 @@ class Shipper:
         store: where the records go.
         states: the states of the starts in this folder.
         stop: when this is set, `ship` returns soon, between two transactions.
+        keep_stored_seconds: how long segments are kept that are stored in a database.
     """
 
-    def __init__(self, records: Path, store: Store, states: StartStates, stop: Event) -> None:
+    def __init__(
+        self,
+        records: Path,
+        store: Store,
+        states: StartStates,
+        stop: Event,
+        *,
+        keep_stored_seconds: float = 0,
+    ) -> None:
         self._records, self._spool = records, spool_folder(records)
         self._store = store
         self._states = states
@@ -50,6 +60,11 @@ class Shipper:
         self._walks: dict[UUID, Walk] = {}
         # The number of the first block that the store does not have, of starts for which it was asked.
         self._stored: dict[UUID, int] = {}
+        self._kept = KeptSegments(records, 0 if store.whole_segments else keep_stored_seconds)
+        # Whether the store was compared with the states since it was opened, or could not be used.
+        self._compared = store.whole_segments
+        # What was found then, and when it is no longer told.
+        self._restored, self._restored_until = "", datetime.min.replace(tzinfo=UTC)
         self._expired_at: datetime | None = None
         # What is wrong now, by what it concerns.
         self.problems: dict[str, str] = {}
@@ -64,15 +79,20 @@ class Shipper:
         try:
             if unknown := strangers(self._records):
                 problems["spool"] = self._unknown(unknown)
+            if not self._compared:
+                self._compare()
             for start in starts(self._spool):
                 if not self._stop.is_set():
                     moved |= self._ship_start(start, problems)
             self._expire(datetime.now(UTC))
         except StoreError as error:
             self._stored.clear()
+            self._compared = self._store.whole_segments
             problems["store"] = f"records cannot be stored: {error}"
         except OSError as error:
             problems["spool"] = f"the spool cannot be read: {_reason(error)}"
+        if datetime.now(UTC) < self._restored_until:
+            problems["restored"] = self._restored
         self.problems = problems | self._states.problems
         return moved
 
@@ -99,19 +119,15 @@ class Shipper:
         except Exception as error:  # a bug must not keep the other starts waiting
             _LOG.exception("start %s cannot be shipped", start)
             problems[str(start)] = f"start {start} waits: {error!r}; the log has the traceback"
-        state = self._states.get(start)
-        if state is not None and state.missing > 0:
-            problems[f"missing {start}"] = (
-                f"the store lacks {state.missing} rows of start {start} that it had confirmed: "
-                "was it restored from an older backup?"
-            )
         return moved
 
     def _ship_segments(self, folder: StartFolder, start: UUID, *, gone: bool) -> bool:
         segments = folder.segments()
         walk = self._walk(start, segments[0][0] if segments else 0)
         # A crash came between their end and their removal.
-        durable.remove(path for number, path in segments if number < walk.state.segment)
+        for number, path in segments:
+            if number < walk.state.segment:
+                self._kept.keep(start, path)
         segments = [each for each in segments if each[0] >= walk.state.segment]
         moved = False
         for number, path in segments:
@@ -129,7 +145,7 @@ class Shipper:
             walk.next_segment(number)
             self._walks[start] = walk
             self._keep(start)
-            durable.remove([path])
+            self._kept.keep(start, path)
         return moved
 
     def _ship_segment(self, start: UUID, path: Path, *, growing: bool) -> bool:
@@ -143,12 +159,59 @@ class Shipper:
         # The next batch is read while one is stored.
         for batch, behind in ahead(_batches(walk, path, self._position(start), growing=growing)):
             if batch:
-                self._store.store(start, walk.state.segment, batch)
-                self._stored[start] = batch[-1].number + 1
+                self._store_batch(start, walk.state.segment, batch)
+                behind.state = replace(behind.state, confirmed=self._stored[start])
             self._walks[start] = behind
             if self._stop.is_set():
                 return True
         return walk.offset > begin.offset
+
+    def _store_batch(self, start: UUID, segment: int, batch: list[Contents]) -> None:
+        self._store.store(start, segment, batch)
+        self._stored[start] = batch[-1].number + 1
+
+    def _compare(self) -> None:
+        """Find out whether the store lacks what it had confirmed, and store again what was kept.
+
+        A database does if it was restored from a backup.
+        """
+        for start, walk in list(self._walks.items()):
+            if self._position(start) < walk.state.confirmed:
+                # The walk begins again at the segment.
+                del self._walks[start]
+        again = lost = 0
+        for start in list(self._states.starts()):
+            state = self._states.get(start)
+            if state is None or state.shipped == 0:
+                continue
+            found = self._counted(state)
+            if found.missing <= max(0, state.missing):
+                continue
+            self._walks.pop(start, None)
+            if self._position(start) < state.confirmed:
+                self._store_again(start, state.segment)
+            counted = self._counted(replace(state, confirmed=self._stored[start]))
+            self._states.put(counted)
+            again += found.missing - counted.missing
+            lost += counted.missing - max(0, state.missing)
+        self._compared = True
+        if again or lost:
+            self._restored = (
+                f"the store lacked {again + lost} rows that it had confirmed: it was restored from an"
+                f" older backup, or is another one; {again} of them were stored again, and {lost} are lost,"
+                " since their segments are gone"
+            )
+            self._restored_until = datetime.now(UTC) + _RESTORED_IS_TOLD
+            _LOG.warning("%s", self._restored)
+
+    def _store_again(self, start: UUID, segment: int) -> None:
+        """Store what is left of the segments of a start before one."""
+        for number, path in self._kept.segments(start):
+            if number < segment:
+                walk = Walk(self._spool, restarted(start, number))
+                for batch, _ in _batches(walk, path, self._position(start), growing=False):
+                    if batch:
+                        self._store_batch(start, number, batch)
 
     def _position(self, start: UUID) -> int:
         if start not in self._stored:

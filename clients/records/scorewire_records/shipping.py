@@ -33,6 +33,7 @@ def run_shipper(
     *,
     stop: Event,
     once: bool = False,
+    keep_stored_seconds: float = 0,
     on_problem: Callable[[str], None],
     on_standby: Callable[[], None],
 ) -> None:
@@ -46,6 +47,7 @@ def run_shipper(
         states: the states of the starts in this folder.
         stop: tells the shipper to stop.
         once: whether to make one pass only.
+        keep_stored_seconds: how long segments are kept that are stored in a database.
         on_problem: called with the problem when it changes, and with "" when it is over; from any thread.
         on_standby: called once if another shipper works on the folder.
 
@@ -59,7 +61,7 @@ def run_shipper(
         with shipper_lock(records) as is_mine:
             if is_mine:
                 abort = Event()
-                shipper = Shipper(records, store, states, abort)
+                shipper = Shipper(records, store, states, abort, keep_stored_seconds=keep_stored_seconds)
                 with StatusWriter(records, shipper, store.name, on_problem):
                     _ship(shipper, store, stop=stop, abort=abort, once=once)
                 return

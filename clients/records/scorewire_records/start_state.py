@@ -34,6 +34,7 @@ class StartState:
         set_aside_bytes: bytes of damaged pieces.
         pieces: damaged pieces.
         torn_bytes: bytes of a block that was not written to its end; none of its rows were counted.
+        confirmed: the number of the first block that the store had not confirmed.
         stored: rows that are in the store.
         expired: rows that were in the store until they were too old.
         expiring: files whose rows count as expired, and that may still be there.
@@ -55,6 +56,7 @@ class StartState:
     set_aside_bytes: int = 0
     pieces: int = 0
     torn_bytes: int = 0
+    confirmed: int = 0
     stored: int = 0
     expired: int = 0
     expiring: tuple[str, ...] = ()

@@ -50,13 +50,23 @@ is told; 2 if the command was used wrongly.
 @click.command(epilog=_EPILOG)
 @records_option
 @database_options()
+@click.option(
+    "--keep-stored-seconds",
+    type=click.FloatRange(min=0),
+    default=3600,
+    show_default=True,
+    help="How long records stay in DIR/_stored after a database has stored them: if it is restored from a"
+    " backup, they are stored again. They have 1 GiB at most.",
+)
 @click.option("--once", is_flag=True, help="Move what is there, and end.")
 @click.option(
     "--supervised",
     is_flag=True,
     help="End when the standard input is closed. Problems are told in DIR/_spool/shipper.json only.",
 )
-def ship(records: Path, *, database: Database | None, once: bool, supervised: bool) -> None:
+def ship(
+    records: Path, *, database: Database | None, keep_stored_seconds: float, once: bool, supervised: bool
+) -> None:
     """Move records from the spool to Parquet files, or to PostgreSQL.
 
     Runs until it gets SIGTERM or Ctrl-C, and then moves what is there, for 10 seconds at most.
@@ -73,6 +83,7 @@ def ship(records: Path, *, database: Database | None, once: bool, supervised: bo
             states,
             stop=stop,
             once=once,
+            keep_stored_seconds=keep_stored_seconds,
             on_problem=told.tell,
             on_standby=lambda: click.echo("Another shipper works on this folder; this one waits.", err=True),
         )
