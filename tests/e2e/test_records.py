@@ -17,6 +17,7 @@ from scorewire import Client, RecordLedger
 from tests.bundles import expected_value, write_sum_bundle
 from tests.conformance.engines import ENGINES
 from tests.conformance.wire import Wire, sum_request
+from tests.metrics_page import documented_metrics
 from tests.processes import ServerProcess, run_command, serving, wait_until
 
 ROW = {"x0": 1.0, "x1": 2.0, "country": "de"}
@@ -76,6 +77,17 @@ def _last_ledger(server: ServerProcess) -> dict[str, Any]:
     return ledger
 
 
+def _told_rows(server: ServerProcess) -> tuple[float, float]:
+    """The rows that were offered, and those whose place the metrics tell."""
+    samples = server.metrics().items()
+    told = {(name, *dict(labels).values()): value for (name, labels), value in samples if "_record_" in name}
+    assert {name for name, *_ in told} == {name for name in documented_metrics() if "_record_" in name}
+    rows = "scorewire_record_rows_total"
+    ended = sum(told[rows, state] for state in ("sampled_out", "set_aside", "expired"))
+    others = {"scorewire_record_rows_dropped_total", "scorewire_record_rows_held"}
+    return told[rows, "offered"], ended + sum(value for (name, *_), value in told.items() if name in others)
+
+
 def test_every_answer_is_in_the_store_after_a_stop(server: ServerProcess, tmp_path: Path) -> None:
     with Client(server.address) as client:
         client.set_alias("sum", "champion", "1.0.0")
@@ -87,6 +99,7 @@ def test_every_answer_is_in_the_store_after_a_stop(server: ServerProcess, tmp_pa
         with wire.channel:
             wire.predict_failure(sum_request([], [], row_count=0))
         wait_until(lambda: _ledger(client).offered == len(answers), "the count of all answers")
+    wait_until(lambda: _told_rows(server) == (len(answers), len(answers)), "metrics that add up")
     assert server.stop() == 0
     ledger_line = _last_ledger(server)
     assert ledger_line["offered"] == ledger_line["stored"] == len(answers)
