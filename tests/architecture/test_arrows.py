@@ -112,7 +112,9 @@ LAYERS: dict[str, Layers] = {
     "scorewire_records": (
         ("__init__", "__main__"),
         ("cli",),
-        ("opening", "shipping"),
+        ("folder_reader", "follow", "opening", "reader", "shipping"),
+        ("ledger_report", "snapshot", "statistics"),
+        ("database", "selection"),
         ("postgresql.store",),
         ("postgresql.accounts", "postgresql.catalog", "postgresql.retention"),
         ("postgresql.schema", "postgresql.views"),

@@ -16,10 +16,10 @@ from pathlib import Path
 from threading import Event
 from uuid import UUID
 
-from scorewire_contract.records.segments import spool_folder, starts
+from scorewire_contract.records.segments import spool_folder
 from scorewire_records.ahead import ahead
 from scorewire_records.kept_segments import KeptSegments
-from scorewire_records.spool_folder import StartFolder, is_closed, strangers
+from scorewire_records.spool_folder import StartFolder, is_closed, starts_of, strangers
 from scorewire_records.start_state import StartState, StartStates, restarted
 from scorewire_records.store import Contents, Store, StoreError
 from scorewire_records.walk import NewerFormatError, Walk
@@ -81,7 +81,7 @@ class Shipper:
                 problems["spool"] = self._unknown(unknown)
             if not self._compared:
                 self._compare()
-            for start in starts(self._spool):
+            for start in starts_of(self._records):
                 if not self._stop.is_set():
                     moved |= self._ship_start(start, problems)
             self._expire(datetime.now(UTC))

@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
-from scorewire_contract.records.segments import spool_folder, starts
+from scorewire_contract.records.segments import spool_folder
 from scorewire_records import durable
 from scorewire_records.shipper import Shipper
 from scorewire_records.spool_end import SpoolEnd
-from scorewire_records.spool_folder import STATUS, StartFolder
+from scorewire_records.spool_folder import STATUS, StartFolder, starts_of
 from scorewire_records.start_state import StartState
 
 _EVERY_S = 1.0
@@ -171,7 +171,7 @@ class StatusWriter:
         )
 
     def _counts(self) -> dict[UUID, RowCounts]:
-        here = starts(self._spool)
+        here = starts_of(self._records)
         self._ends = {
             start: self._ends.get(start) or SpoolEnd(StartFolder(self._spool, start)) for start in here
         }

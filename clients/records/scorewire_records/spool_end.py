@@ -22,6 +22,7 @@ class SpoolEnd:
         rows: rows in all blocks so far.
         ledgers: the last ledger of each writer; empty if there is none in the spool.
         created: when the first segment that was seen was begun; empty if unknown.
+        engine: the engine of the server; empty if unknown.
         ended: whether the server has stopped in order.
     """
 
@@ -33,6 +34,7 @@ class SpoolEnd:
         self.rows = 0
         self.ledgers: Ledgers = ()
         self.created = ""
+        self.engine = ""
         self.ended = False
 
     def follow(self) -> None:
@@ -64,7 +66,8 @@ class SpoolEnd:
             if header.kind == Kind.LEDGER:
                 self.ledgers = tuple(decode_ledgers(block.body))
             elif header.kind == Kind.START and not self.created:
-                self.created = Start.decode(block.body).created
+                start = Start.decode(block.body)
+                self.created, self.engine = start.created, start.engine
         except BlockError:
             # The shipper sets the block aside, and tells people.
             return

@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 from scorewire_contract.records.blocks import HEADER_BYTES, BlockError, Header, Kind
+from scorewire_contract.records.identity import MAX_WRITERS
 from scorewire_contract.records.segments import DAMAGED, LOCK, segments, spool_folder, start_folder, starts
 from scorewire_records import durable
 
@@ -81,10 +82,16 @@ def is_closed(path: Path) -> bool:
             return False
 
 
+def starts_of(records: Path) -> list[UUID]:
+    """The starts in the spool of a folder of records, the earliest first."""
+    # Writers have the last bits of a start's UUID for their numbers.
+    return [start for start in starts(spool_folder(records)) if start.int % MAX_WRITERS == 0]
+
+
 def strangers(records: Path) -> list[Path]:
     """What is in the spool that neither a server nor a shipper put there."""
     spool = spool_folder(records)
-    known = {*map(str, starts(spool)), DAMAGED, STATUS, SHIPPER_LOCK}
+    known = {*map(str, starts_of(records)), DAMAGED, STATUS, SHIPPER_LOCK}
     with os.scandir(spool) as entries:
         names = [entry.name for entry in entries]
     return sorted(spool / name for name in names if name not in known and not name.startswith("."))
@@ -97,6 +104,16 @@ def shipper_lock(records: Path) -> Iterator[bool]:
     spool.mkdir(parents=True, exist_ok=True)
     with (spool / SHIPPER_LOCK).open("ab") as lock:
         yield _lock(lock.fileno())
+
+
+def shipper_works(records: Path) -> bool:
+    """Whether a shipper works on a folder of records."""
+    try:
+        lock = (spool_folder(records) / SHIPPER_LOCK).open("rb")
+    except FileNotFoundError:
+        return False
+    with lock:
+        return not _lock(lock.fileno())
 
 
 def _lock(descriptor: int) -> bool:

@@ -127,10 +127,12 @@ class StartStates:
 
     Args:
         records: the folder of records.
+        read_only: whether nothing may be changed: only the shipper may.
     """
 
-    def __init__(self, records: Path) -> None:
+    def __init__(self, records: Path, *, read_only: bool = False) -> None:
         self._folder = records / _FOLDER
+        self._read_only = read_only
         self._known: dict[UUID, StartState] = {}
         # What is wrong with a file, by its name.
         self.problems: dict[str, str] = {}
@@ -154,10 +156,6 @@ class StartStates:
         durable.write_json(self.path(state.start), state.to_json())
         self._known[state.start] = state
 
-    def forget(self, start: UUID) -> None:
-        """Read the state from its file the next time."""
-        self._known.pop(start, None)
-
     def starts(self) -> Iterator[UUID]:
         """The starts that have a file, the earliest first."""
         with suppress(FileNotFoundError):
@@ -177,8 +175,9 @@ class StartStates:
             self.problems[path.name] = (
                 f"{_FOLDER}/{path.name} cannot be understood ({error!r}): see {aside.name}"
             )
-            with suppress(OSError):
-                path.replace(aside)
+            if not self._read_only:
+                with suppress(OSError):
+                    path.replace(aside)
             return None
         return state
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import click
 
+from scorewire_records.cli.export import export
 from scorewire_records.cli.init import init
+from scorewire_records.cli.query import query
 from scorewire_records.cli.ship import ship
+from scorewire_records.cli.stats import stats
+from scorewire_records.cli.status import status
+from scorewire_records.cli.tail import tail
 
 
 @click.group()
@@ -17,5 +22,5 @@ def records() -> None:
     """
 
 
-records.add_command(init)
-records.add_command(ship)
+for command in (status, tail, query, stats, export, init, ship):
+    records.add_command(command)
