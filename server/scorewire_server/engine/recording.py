@@ -14,11 +14,10 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 from uuid import UUID
 
+from scorewire_contract.records.ledger import CAUSES
 from scorewire_server.engine.statistics import RouteKey
 
 Treatment: TypeAlias = Literal["keep", "drop", "hash"]
-# Why rows are lost before they reach the spool: the names of the ledger, in its order.
-DROP_CAUSES = ("ring_full", "too_large", "spool_full", "disk")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +92,7 @@ class RecordCounts:
     Attributes:
         offered: rows of all answers of recorded sources, shadows' among them.
         sampled_out: rows that the policy left out.
-        dropped: rows that were lost before they reached the spool, by cause; every one of `DROP_CAUSES`.
+        dropped: rows that were lost before they reached the spool, by cause; every one of `CAUSES`.
         buffered: rows in the rings and in blocks that are not written yet.
         spooled: rows in blocks of the spool.
         problem: for people: why the spool cannot be written now; empty if it can.
@@ -101,7 +100,7 @@ class RecordCounts:
 
     offered: int = 0
     sampled_out: int = 0
-    dropped: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(DROP_CAUSES, 0))
+    dropped: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
     buffered: int = 0
     spooled: int = 0
     problem: str = ""

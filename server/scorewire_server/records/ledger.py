@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from scorewire_contract.records.ledger import CAUSES
 from scorewire_proto.v1 import models_pb2
-from scorewire_server.engine.recording import DROP_CAUSES, RecordCounts
+from scorewire_server.engine.recording import RecordCounts
 from scorewire_server.records.shipper_status import ShippedRows
 
 
@@ -32,7 +33,7 @@ class Ledger:
 
     offered: int = 0
     sampled_out: int = 0
-    dropped: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(DROP_CAUSES, 0))
+    dropped: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
     buffered: int = 0
     spooled: int = 0
     stored: int = 0

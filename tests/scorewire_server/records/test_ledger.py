@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scorewire_server.engine.recording import DROP_CAUSES, RecordCounts
+from scorewire_contract.records.ledger import CAUSES
+from scorewire_server.engine.recording import RecordCounts
 from scorewire_server.records.ledger import imbalance, ledger_of
 from scorewire_server.records.shipper_status import ShippedRows
 
@@ -28,7 +29,7 @@ def test_sums_that_hold_are_no_imbalance() -> None:
     seen = ShippedRows(seen=50, stored=30, pending=15, set_aside=4, expired=1)
     assert imbalance(COUNTS, seen) == ""
     assert imbalance(RecordCounts(), ShippedRows()) == ""
-    assert tuple(RecordCounts().dropped) == DROP_CAUSES
+    assert tuple(RecordCounts().dropped) == CAUSES
 
 
 @pytest.mark.parametrize(

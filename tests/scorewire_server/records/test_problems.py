@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scorewire_server.engine.recording import DROP_CAUSES, RecordCounts
+from scorewire_contract.records.ledger import CAUSES
+from scorewire_server.engine.recording import RecordCounts
 from scorewire_server.records.problems import DROP_SECONDS, REST_SECONDS, SILENCE_SECONDS, Problems
 from scorewire_server.records.shipper_status import ShippedRows, ShipperStatus
 
@@ -25,7 +26,7 @@ class _Looks:
 
 
 def _dropped(**causes: int) -> RecordCounts:
-    dropped = dict.fromkeys(DROP_CAUSES, 0) | causes
+    dropped = dict.fromkeys(CAUSES, 0) | causes
     return RecordCounts(offered=sum(causes.values()), dropped=dropped)
 
 

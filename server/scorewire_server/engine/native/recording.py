@@ -9,10 +9,11 @@ import numpy as np
 
 import scorewire_native
 from scorewire_contract.records.identity import writer_uuid
+from scorewire_contract.records.ledger import CAUSES
 from scorewire_contract.records.source import Source
 from scorewire_server.engine.interpreted.recording import Record, RecordLanes
 from scorewire_server.engine.native.version import ROW_REASONS
-from scorewire_server.engine.recording import DROP_CAUSES, RecordCounts, RecordedSource, RecordOptions
+from scorewire_server.engine.recording import RecordCounts, RecordedSource, RecordOptions
 
 _DOUBLE = np.dtype("<f8")
 
@@ -124,7 +125,7 @@ def read_counts(native: scorewire_native.Engine) -> RecordCounts | None:
     return RecordCounts(
         offered=offered,
         sampled_out=sampled_out,
-        dropped=dict(zip(DROP_CAUSES, dropped, strict=True)),
+        dropped=dict(zip(CAUSES, dropped, strict=True)),
         buffered=buffered,
         spooled=spooled,
         problem=problem,
