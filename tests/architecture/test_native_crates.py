@@ -88,6 +88,7 @@ SPOOL = Crate(
     layers=(
         ("recorder",),
         ("spool",),
+        ("blocks", "disk"),
         ("shared", "segment", "space", "reader"),
         ("columns", "lane"),
         ("ring", "record", "source", "ledger", "block", "clock"),

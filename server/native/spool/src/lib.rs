@@ -3,8 +3,10 @@
 //! The format of the spool is in docs/spool-format.md.
 
 pub mod block;
+mod blocks;
 mod clock;
 mod columns;
+mod disk;
 mod lane;
 pub mod ledger;
 mod little_endian;

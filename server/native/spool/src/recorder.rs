@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::columns::Shape;
+use crate::disk::Disk;
 use crate::lane::Lane;
 use crate::ledger::WriterLedger;
 use crate::segment::{SegmentWriter, Start};
@@ -104,12 +105,15 @@ impl Recorder {
             writers: options.lanes,
         };
         let writer = SegmentWriter::new(start, options.segment_bytes, options.segment_time);
-        let spool = Spool::new(Arc::clone(&shared), consumers, started, writer, space);
         let theirs = Arc::clone(&shared);
         let (alive, end) = mpsc::channel();
         let handle = thread::Builder::new().name("spool".into()).spawn(move || {
             let _alive = alive;
-            if catch_unwind(AssertUnwindSafe(|| spool.run())).is_err() {
+            let run = || {
+                let disk = Disk::open(Arc::clone(&theirs), writer, space);
+                Spool::new(Arc::clone(&theirs), consumers, started, disk).run();
+            };
+            if catch_unwind(AssertUnwindSafe(run)).is_err() {
                 theirs.tell(
                     "the spool's thread failed, so no record is kept until the server starts again".into(),
                 );
