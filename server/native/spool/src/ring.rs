@@ -132,7 +132,7 @@ impl Writing<'_> {
     /// The memory of one more record of `length` bytes, a multiple of 8; `None` while the ring has no room. The
     /// memory holds old bytes, and its first `u32` is set to the length.
     pub(crate) fn reserve(&mut self, length: usize) -> Option<&mut [u8]> {
-        debug_assert!(length % WORD == 0 && length > 0);
+        assert!(length % WORD == 0 && length > 0);
         let contiguous = self.ring.memory.contiguous(self.position);
         let pad = if length <= contiguous { 0 } else { contiguous };
         let end = self.position.checked_add(pad + length)?;
@@ -152,7 +152,6 @@ impl Writing<'_> {
     }
 
     fn bytes(&mut self, position: usize, length: usize) -> &mut [u8] {
-        debug_assert!(length <= self.ring.memory.contiguous(position));
         // SAFETY: `reserve` has checked that these bytes are within the memory, behind the head and not ahead of
         // the tail by more than the capacity, so the consumer does not touch them. The exclusive borrow of the
         // producer keeps others from them.
