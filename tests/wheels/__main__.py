@@ -25,6 +25,7 @@ EVERYTHING = ["scorewire[all]"]
 WITHOUT_NATIVE = [
     "scorewire[models,pandas]",
     "scorewire-loadtest",
+    "scorewire-records",
     "scorewire-server",
     "scorewire-training[xgboost-cpu]",
 ]

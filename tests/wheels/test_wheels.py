@@ -16,7 +16,7 @@ import pytest
 from tests.wheels import third_party
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("proto/python", "server", "training", "clients/python", "clients/loadtest")
+FOLDERS = ("proto/python", "server", "training", "clients/python", "clients/loadtest", "clients/records")
 LICENCE = (ROOT / "LICENSE").read_bytes()
 
 
@@ -109,6 +109,7 @@ def test_one_extra_installs_every_distribution() -> None:
     for name in ("scorewire[models,pandas]", "scorewire-loadtest[native]", "scorewire-server[native]"):
         assert name in everything
     assert "scorewire-training[xgboost-cpu]" in everything
+    assert "scorewire-records" in everything
 
 
 def test_wheels_that_are_built_again_have_the_same_bytes(
