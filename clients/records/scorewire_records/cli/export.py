@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from scorewire_records import durable
+from scorewire_records.cli.options import records_option
 from scorewire_records.cli.output import write_csv, write_json
-from scorewire_records.cli.reading import errors_for_people, folder_option
+from scorewire_records.cli.reading import errors_for_people
 from scorewire_records.cli.selecting import selecting
 from scorewire_records.folder_reader import FolderReader
 from scorewire_records.selection import Selection
@@ -40,7 +41,7 @@ _Writer: TypeAlias = "Callable[[Path, pa.Schema, _Batches], None]"
 
 
 @click.command(epilog=_EPILOG)
-@folder_option
+@records_option
 @selecting
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))

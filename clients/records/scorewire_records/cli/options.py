@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from scorewire_records.postgresql.connection import Database, DatabaseError
+if TYPE_CHECKING:
+    from scorewire_records.postgresql.connection import Database
 
 _FILE_HELP = (
     "File with the password for the database, one line. Without it, PGPASSWORD or ~/.pgpass is used; a"
@@ -18,7 +19,7 @@ _FILE_HELP = (
 
 records_option = click.option(
     "--records",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
     required=True,
     metavar="DIR",
     help="The folder of records: what `scorewire serve --records` was given.",
@@ -47,12 +48,18 @@ def database_options(*, required: bool = False) -> Callable[[Callable[..., None]
         def with_database(*, url: str | None, password_file: Path | None, **others: Any) -> None:
             if url is None and password_file is not None:
                 raise click.UsageError("--password-file is for the database of --to")
-            try:
-                database = None if url is None else Database.of_url(url, password_file)
-            except DatabaseError as error:
-                raise click.UsageError(str(error)) from None
-            command(database=database, **others)
+            command(database=None if url is None else _database(url, password_file), **others)
 
         return with_database
 
     return decorate
+
+
+def _database(url: str, password_file: Path | None) -> Database:
+    # A shipper of files does without the memory of psycopg.
+    from scorewire_records.postgresql.connection import Database, DatabaseError  # noqa: PLC0415
+
+    try:
+        return Database.of_url(url, password_file)
+    except DatabaseError as error:
+        raise click.UsageError(str(error)) from None

@@ -12,25 +12,18 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from scorewire_records.cli.options import records_option
 from scorewire_records.database import QueryError
 from scorewire_records.folder_reader import FolderReader
 
 # Reading less of the spool takes no noticeable time.
 _SLOW_BYTES = 32 << 20
 
-folder_option = click.option(
-    "--records",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="The folder of records: what `scorewire serve --records` was given.",
-)
-
 
 def folder_reader(command: Callable[..., None]) -> Callable[..., None]:
     """The option --records; the command gets the folder as `reader`. Errors end the command."""
 
-    @folder_option
+    @records_option
     @functools.wraps(command)
     def with_reader(*, records: Path, **others: Any) -> None:
         with errors_for_people(), _Bar() as bar:

@@ -8,15 +8,18 @@ import sys
 from pathlib import Path
 from threading import Event, Lock, Thread
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from scorewire_records.cli.options import database_options, records_option
 from scorewire_records.opening import open_store
-from scorewire_records.postgresql.connection import Database
 from scorewire_records.shipper_status import read_status
 from scorewire_records.shipping import AnotherShipperError, run_shipper
 from scorewire_records.start_state import StartStates
+
+if TYPE_CHECKING:
+    from scorewire_records.postgresql.connection import Database
 
 _EPILOG = """
 \b

@@ -12,8 +12,9 @@ import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scorewire_records.cli.options import records_option
 from scorewire_records.cli.output import plain, printable, write_json
-from scorewire_records.cli.reading import errors_for_people, folder_option
+from scorewire_records.cli.reading import errors_for_people
 from scorewire_records.cli.selecting import selecting
 from scorewire_records.folder_reader import FolderReader
 from scorewire_records.follow import Follower
@@ -36,7 +37,7 @@ outputs or its error. A server writes records to the disk every 50 ms.
 
 
 @click.command(epilog=_EPILOG)
-@folder_option
+@records_option
 @selecting
 @click.option(
     "-n", "--lines", type=click.IntRange(0, 1_000_000), default=10, show_default=True, help="How many rows."
