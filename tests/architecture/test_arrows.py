@@ -112,7 +112,7 @@ LAYERS: dict[str, Layers] = {
     "scorewire_records": (
         ("__init__", "__main__"),
         ("cli",),
-        ("folder_reader", "follow", "opening", "reader", "shipping"),
+        ("folder_reader", "follow", "opening", "postgresql.reader", "reader", "shipping"),
         ("ledger_report", "snapshot", "statistics"),
         ("database", "selection"),
         ("postgresql.store",),

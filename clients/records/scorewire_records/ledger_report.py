@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -48,7 +48,7 @@ class StartLedger:
         start: the start.
         created: when it began, as text; empty if unknown.
         engine: the engine; empty if unknown.
-        state: running, stopped (in order) or killed.
+        state: running, stopped (in order) or killed; of a database: stopped or open.
         sampled_out: rows that the policy left out.
         dropped: rows that were lost before they reached the spool, by cause.
         counts: what became of the spooled rows.
@@ -108,6 +108,7 @@ class LedgerReport:
     Attributes:
         ledgers: the ledgers, the earliest start first.
         problems: what is wrong, for people.
+        database: the database that was asked; empty for a folder.
         shipper: what the shipper told last; None if there was none, or if a database was asked.
         shipper_works: whether a shipper works now.
         pending_bytes: bytes in the spool.
@@ -116,6 +117,7 @@ class LedgerReport:
 
     ledgers: list[StartLedger]
     problems: list[str]
+    database: str = ""
     shipper: ShipperStatus | None = None
     shipper_works: bool = False
     pending_bytes: int = 0
@@ -125,7 +127,7 @@ class LedgerReport:
         """As JSON."""
         return {
             "problems": self.problems,
-            "store": self.shipper.store if self.shipper else None,
+            "store": self.shipper.store if self.shipper else self.database or None,
             "shipper": self.shipper.pid if self.shipper and self.shipper_works else None,
             "pending_bytes": self.pending_bytes,
             "lag_s": round(self.lag_s, 1),
@@ -160,6 +162,21 @@ def report_of(records: Path, since: datetime | None = None) -> LedgerReport:
         lag_s=max((_age_s(records, each.start) for each in ledgers if each.counts.pending), default=0.0),
     )
     return replace(report, problems=[*_problems(records, report), *states.problems.values()])
+
+
+def ledger_problems(ledgers: Iterable[StartLedger]) -> Iterator[str]:
+    """What ledgers tell of losses, for people."""
+    for ledger in ledgers:
+        for cause, rows in ledger.dropped.items():
+            if rows:
+                yield f"start {ledger.start}: {rows:,} rows were dropped ({cause})"
+        if ledger.counts.set_aside:
+            yield f"start {ledger.start}: {ledger.counts.set_aside:,} rows were damaged and are set aside"
+        if ledger.missing:
+            yield f"start {ledger.start}: the store has lost {ledger.missing:,} rows that it had confirmed"
+        unwritten = sum(gap.unwritten for gap in ledger.gaps)
+        if ledger.state == "stopped" and unwritten:
+            yield f"start {ledger.start}: {unwritten:,} predictions are not accounted for"
 
 
 def _ledger(records: Path, start: UUID, state: StartState | None) -> StartLedger:
@@ -209,17 +226,7 @@ def _problems(records: Path, report: LedgerReport) -> Iterator[str]:
             yield f"no shipper works, and {pending:,} rows wait: scorewire records ship --records {records}"
         if unknown := strangers(records):
             yield f"{unknown[0]} does not belong in the spool"
-    for ledger in report.ledgers:
-        for cause, rows in ledger.dropped.items():
-            if rows:
-                yield f"start {ledger.start}: {rows:,} rows were dropped ({cause})"
-        if ledger.counts.set_aside:
-            yield f"start {ledger.start}: {ledger.counts.set_aside:,} rows were damaged and are set aside"
-        if ledger.missing:
-            yield f"start {ledger.start}: the store has lost {ledger.missing:,} rows that it had confirmed"
-        unwritten = sum(gap.unwritten for gap in ledger.gaps)
-        if ledger.state == "stopped" and unwritten:
-            yield f"start {ledger.start}: {unwritten:,} predictions are not accounted for"
+    yield from ledger_problems(report.ledgers)
 
 
 def _begun_s(start: UUID) -> float:

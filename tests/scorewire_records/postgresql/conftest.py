@@ -10,11 +10,22 @@ from scorewire_records.postgresql.schema import init
 from tests.scorewire_records.postgresql.server import PostgresServer, binaries, running_server
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    """A PostgreSQL server for the tests of a module."""
+@pytest.fixture(scope="session")
+def _installed() -> None:
     if binaries() is None:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+
+
+@pytest.fixture(scope="module")
+def server(_installed: None) -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the tests of a module."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def own_server(_installed: None) -> Iterator[PostgresServer]:
+    """A PostgreSQL server for one test, which may do with it as it likes."""
     with running_server() as server:
         yield server
 

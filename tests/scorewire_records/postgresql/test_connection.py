@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import psycopg
 import pytest
 
 from scorewire_records.postgresql.connection import Database, DatabaseError, RejectedError
-from tests.scorewire_records.postgresql.server import PostgresServer, running_server
+from tests.scorewire_records.postgresql.server import PostgresServer
 
 _SECRET = "s3cr%t p@ss:word/ä"  # noqa: S105 - of a server that the test starts
 
@@ -177,14 +176,8 @@ def test_a_database_that_is_silent_is_given_up(
         connection.execute("SELECT 1")
 
 
-@pytest.fixture
-def full_server() -> Iterator[PostgresServer]:
-    with running_server() as server:
-        yield server
-
-
-def test_a_database_without_free_connections_is_told(full_server: PostgresServer) -> None:
-    database = full_server.database()
+def test_a_database_without_free_connections_is_told(own_server: PostgresServer) -> None:
+    database = own_server.database()
     with ExitStack() as stack:
         with suppress(DatabaseError):
             for _ in range(100):

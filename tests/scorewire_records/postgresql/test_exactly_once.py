@@ -23,7 +23,7 @@ from scorewire_records.shipper import Shipper
 from scorewire_records.start_state import StartStates
 from scorewire_records.store import SourceRows, StoreError
 from tests.scorewire_records.postgresql.faults import Shipping
-from tests.scorewire_records.postgresql.server import PostgresServer, running_server
+from tests.scorewire_records.postgresql.server import PostgresServer
 from tests.scorewire_records.spools import DAY_US, TIME_US, SpoolWriter, rows_of, source
 
 _SOURCE = source()
@@ -63,10 +63,9 @@ def shipper_of() -> Iterator[_OpenShipper]:
 
 
 @pytest.mark.timeout(900)
-def test_faults_lose_and_double_nothing(tmp_path: Path) -> None:
-    with running_server() as server:
-        init(server.database())
-        Shipping(server, "postgres", tmp_path, seed=20261129).run(faults=8)
+def test_faults_lose_and_double_nothing(own_server: PostgresServer, tmp_path: Path) -> None:
+    init(own_server.database())
+    Shipping(own_server, "postgres", tmp_path, seed=20261129).run(faults=8)
 
 
 class _CutError(Exception):
@@ -241,21 +240,21 @@ def test_shippers_of_different_spools_share_a_database(database: Database, tmp_p
 
 @pytest.mark.parametrize("keep_stored_seconds", [3600, 0])
 def test_a_database_that_is_restored_from_an_old_backup(
-    shipper_of: _OpenShipper, tmp_path: Path, keep_stored_seconds: float
+    shipper_of: _OpenShipper, own_server: PostgresServer, tmp_path: Path, keep_stored_seconds: float
 ) -> None:
     records = tmp_path / "records"
-    with running_server() as server, SpoolWriter(records) as writer:
-        database = server.database()
+    database = own_server.database()
+    with SpoolWriter(records) as writer:
         init(database)
         shipper = shipper_of(records, database, keep_stored_seconds=keep_stored_seconds)
         for _ in range(2):
             writer.write(_SOURCE, 10)
             writer.close_segment()
         shipper.ship()
-        server.stop()
-        backup = server.folder / "backup"
-        subprocess.run(["cp", "-a", server.data, backup], check=True)
-        server.start()
+        own_server.stop()
+        backup = own_server.folder / "backup"
+        subprocess.run(["cp", "-a", own_server.data, backup], check=True)
+        own_server.start()
         shipper.ship()
         for _ in range(2):
             writer.write(_SOURCE, 10)
@@ -266,10 +265,10 @@ def test_a_database_that_is_restored_from_an_old_backup(
         assert shipper.problems == {}
         assert _sequences(database) == list(range(50))
 
-        server.stop(signal.SIGQUIT)
-        shutil.rmtree(server.data)
-        backup.rename(server.data)
-        server.start()
+        own_server.stop(signal.SIGQUIT)
+        shutil.rmtree(own_server.data)
+        backup.rename(own_server.data)
+        own_server.start()
         assert _sequences(database) == list(range(20))
         writer.write(_SOURCE, 10)
         writer.stop()

@@ -17,6 +17,7 @@ from scorewire_contract.records.source import Output, Source, Start
 from scorewire_contract.records.texts import Texts
 from scorewire_proto.v1.errors_pb2 import ErrorReason
 from scorewire_records.postgresql.connection import Database
+from scorewire_records.postgresql.layout import Layout
 from scorewire_records.postgresql.store import PostgresStore
 from scorewire_records.store import Contents, End, Ledgers, SourceRows, StartDescription, StoreError, Totals
 from scorewire_records.tables import to_table
@@ -241,6 +242,30 @@ def test_models_with_more_features_than_columns_fit(
             " ORDER BY sequence"
         )
         assert [value for (value,) in _query(database, query)] == rows.numbers[:, 7].tolist()
+
+
+@pytest.mark.parametrize(("numbers", "texts"), [(871, 0), (0, 290), (436, 145)])
+def test_the_widest_rows_of_columns_fit(
+    store: PostgresStore, database: Database, numbers: int, texts: int
+) -> None:
+    names = tuple(f"n{index}" for index in range(numbers))
+    words = tuple(f"t{index}" for index in range(texts))
+    kind = source(kind="shadow", numbers=names, texts=words, features=(*names, *words))
+    assert not Layout(kind).is_wide
+    assert Layout(replace(kind, texts=(*words, "one more"))).is_wide
+    start = new_start()
+    rows = replace(
+        rows_of(kind, 0, 2),
+        numbers=np.random.default_rng(1).normal(size=(2, numbers)),
+        texts=Texts.of(str(each) * 100 for each in np.random.default_rng(2).random(2 * texts)),
+        callers=Texts.of(["c" * 1000] * 2),
+        routing_keys=Texts.of(["k" * 1000] * 2),
+        error_rows=np.array([1], np.uint32),
+        error_reasons=np.array([2], np.uint16),
+        error_features=np.array([0], np.uint16),
+    )
+    _store(store, start, (kind, rows))
+    _assert_equal_to_files(_view(database), start, kind, rows)
 
 
 def test_a_model_may_be_named_like_a_table_of_ours(store: PostgresStore, database: Database) -> None:

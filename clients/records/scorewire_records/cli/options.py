@@ -26,12 +26,14 @@ records_option = click.option(
 )
 
 
-def database_options(*, required: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The options --to and --password-file; the command gets them as `database`, None without --to."""
+def database_options(
+    name: str = "--to", *, required: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option of this name and --password-file; the command gets them as `database`, maybe None."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @click.option(
-            "--to",
+            name,
             "url",
             required=required,
             metavar="URL",
@@ -47,7 +49,7 @@ def database_options(*, required: bool = False) -> Callable[[Callable[..., None]
         @functools.wraps(command)
         def with_database(*, url: str | None, password_file: Path | None, **others: Any) -> None:
             if url is None and password_file is not None:
-                raise click.UsageError("--password-file is for the database of --to")
+                raise click.UsageError(f"--password-file is for the database of {name}")
             command(database=None if url is None else _database(url, password_file), **others)
 
         return with_database

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from scorewire_records.cli.output import format_option, write
-from scorewire_records.cli.reading import folder_reader
+from scorewire_records.cli.reading import any_reader
 from scorewire_records.reader import Reader
 
 _EPILOG = """
@@ -25,7 +25,12 @@ Examples:
   What columns there are:
     scorewire records query --records records/ "DESCRIBE records"
 
-The SQL is DuckDB's. The view records has the records of all models, and each model
+\b
+  In a database, in PostgreSQL's SQL:
+    scorewire records query --from postgresql://reader@db.example/records \\
+        "SELECT version, count(*) FROM churn GROUP BY version"
+
+The SQL of files is DuckDB's. There, the view records has the records of all models, and each model
 has a view of its own name, in quotes if it has a dash: FROM "my-model". Features are
 columns feature_<name>, outputs are output_<name>; quotes around them keep special
 characters: "feature_monthly fee".
@@ -36,7 +41,7 @@ one moment. A query is one SELECT: it can change nothing, and reads nothing else
 
 
 @click.command(epilog=_EPILOG)
-@folder_reader
+@any_reader
 @format_option
 @click.argument("sql")
 def query(*, reader: Reader, form: str, sql: str) -> None:

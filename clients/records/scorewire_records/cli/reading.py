@@ -6,28 +6,46 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from scorewire_records.cli.options import records_option
+from scorewire_records.cli.options import database_options
 from scorewire_records.database import QueryError
 from scorewire_records.folder_reader import FolderReader
+
+if TYPE_CHECKING:
+    from scorewire_records.postgresql.connection import Database
 
 # Reading less of the spool takes no noticeable time.
 _SLOW_BYTES = 32 << 20
 
 
-def folder_reader(command: Callable[..., None]) -> Callable[..., None]:
-    """The option --records; the command gets the folder as `reader`. Errors end the command."""
+def any_reader(command: Callable[..., None]) -> Callable[..., None]:
+    """The options --records and --from; the command gets the one given as `reader`. Errors end it."""
 
-    @records_option
+    @click.option(
+        "--records",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="The folder of records: what `scorewire serve --records` was given.",
+    )
+    @database_options("--from")
     @functools.wraps(command)
-    def with_reader(*, records: Path, **others: Any) -> None:
-        with errors_for_people(), _Bar() as bar:
-            command(reader=FolderReader(records, bar.tell), **others)
+    def with_reader(*, records: Path | None, database: Database | None, **others: Any) -> None:
+        if (records is None) == (database is None):
+            raise click.UsageError("give --records for a folder, or --from for a database")
+        with errors_for_people():
+            if database is not None:
+                # Who reads files needs no psycopg.
+                from scorewire_records.postgresql.reader import PostgresReader  # noqa: PLC0415
+
+                command(reader=PostgresReader(database), **others)
+            elif records is not None:
+                with _Bar() as bar:
+                    command(reader=FolderReader(records, bar.tell), **others)
 
     return with_reader
 

@@ -10,7 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from scorewire_records.cli.reading import folder_reader
+from scorewire_records.cli.reading import any_reader
 from scorewire_records.cli.selecting import selecting
 from scorewire_records.reader import Reader
 from scorewire_records.selection import Selection
@@ -21,6 +21,10 @@ _EPILOG = """
 Examples:
   All versions of a model, in the last week:
     scorewire records stats --records records/ --model churn --since 7d
+
+\b
+  From a database:
+    scorewire records stats --from postgresql://reader@db.example/records
 
 \b
   For a program:
@@ -36,7 +40,7 @@ _WIDTH = 120
 
 
 @click.command(epilog=_EPILOG)
-@folder_reader
+@any_reader
 @selecting
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON list.")
 def stats(*, reader: Reader, selection: Selection, as_json: bool) -> None:

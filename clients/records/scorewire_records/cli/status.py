@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import click
 
-from scorewire_records.cli.reading import folder_reader
+from scorewire_records.cli.reading import any_reader
 from scorewire_records.cli.selecting import Time
 from scorewire_records.ledger_report import Gap, LedgerReport, StartLedger
 from scorewire_records.reader import Reader
@@ -19,6 +19,10 @@ _EPILOG = """
 Examples:
   What became of every row, and whether something is wrong:
     scorewire records status --records records/
+
+\b
+  What a database has, which need not have all yet:
+    scorewire records status --from postgresql://reader@db.example/records
 
 \b
   For a monitor, without losses that are older than a week:
@@ -41,9 +45,11 @@ Gaps are sequence numbers without a record. Those that were dropped are accounte
 Exit code: 0 if nothing is wrong, 1 if something is, 2 if the command was used wrongly.
 """
 
+_UNWRITTEN = {"running": "are not on the disk yet", "open": "are not stored yet"}
+
 
 @click.command(epilog=_EPILOG)
-@folder_reader
+@any_reader
 @click.option(
     "--since", type=Time(), help="Leave out starts before this time, like 2026-11-29 or 7d, that are done."
 )
@@ -95,12 +101,14 @@ def _show_sums(ledgers: list[StartLedger]) -> None:
 
 
 def _gap(ledger: StartLedger, gap: Gap) -> str:
-    what = "are not on the disk yet" if ledger.state == "running" else "were not written before the end"
+    what = _UNWRITTEN.get(ledger.state, "were not written before the end")
     told = {f"{gap.dropped:,} were dropped": gap.dropped, f"{gap.unwritten:,} {what}": gap.unwritten}
     return ", ".join(text for text, count in told.items() if count)
 
 
 def _shipper(report: LedgerReport) -> str:
+    if report.database:
+        return f"This is as far as {report.database} has it; --records has what waits in the spool."
     where = f" to {report.shipper.store}" if report.shipper else ""
     works = f"A shipper moves records{where}" if report.shipper_works else "No shipper works"
     waiting = f"{report.pending_bytes / (1 << 20):,.1f} MiB are in the spool"

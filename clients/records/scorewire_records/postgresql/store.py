@@ -36,6 +36,8 @@ from scorewire_records.store import Contents, End, Ledgers, SourceRows, StartDes
 _log = logging.getLogger(__name__)
 # A transaction has no more rows than this, and fewer while the database is slow.
 _MAX_TRANSACTION_ROWS, _MIN_TRANSACTION_ROWS = 1 << 17, 1 << 10
+# Sources come and go with versions, aliases and policies.
+_MAX_LAYOUTS = 1000
 _EPOCH = dt.date(1970, 1, 1)
 _LAST_DAY = (dt.date(9999, 12, 30) - _EPOCH).days
 # Blocks that are encoded while one is sent.
@@ -189,6 +191,8 @@ class PostgresStore:
 
     def _prepare(self, connection: Connection, block: SourceRows) -> _Prepared:
         if block.source not in self._layouts:
+            if len(self._layouts) >= _MAX_LAYOUTS:
+                self._layouts.clear()
             source = storable(block.source)
             self._layouts[block.source] = (source, Layout(source))
         source, layout = self._layouts[block.source]
