@@ -20,16 +20,12 @@ from pathlib import Path
 
 import click
 import numpy as np
-from rich.console import Console
 
-from scorewire_loadtest import native_generator
 from scorewire_loadtest.calls import PreparedCall
 from scorewire_loadtest.pacing import Constant
-from scorewire_loadtest.plan import ClosedLoop, OpenLoop, Plan
-from scorewire_loadtest.progress import ProgressBar
+from scorewire_loadtest.plan import ClosedLoop, OpenLoop
 from scorewire_loadtest.results import Results
-from scorewire_loadtest.target import Target
-from tests.bench import h2load, servers
+from tests.bench import h2load, native_load, servers
 from tests.bench.measure import Generator, Question, cores, pinned
 from tests.bench.scored_model import ScoredModel, make_model
 from tests.bench.servers import Server
@@ -161,36 +157,15 @@ class Bench:
             )
 
     def _run(self, calls: Sequence[PreparedCall], load: ClosedLoop | OpenLoop, connections: int) -> Results:
-        """Make calls for `seconds`; for longer if the machine was so busy that none was answered.
-
-        Raises:
-            LoadError: a call failed, or an answer was wrong, or none came.
-        """
-        for seconds in (self.seconds, 1.0, 10.0):
-            plan = Plan(
-                target=Target(self.server.address),
-                source=self.model.bundle,
-                load=load,
-                rows_per_call=1,
-                connections=connections,
-                streams=None,
-                warmup_s=0.1,
-                duration_s=seconds,
-                timeout_s=60.0,
-            )
-            bar = ProgressBar(
-                Console(file=sys.stderr, force_terminal=False), warmup_s=0.1, duration_s=seconds
-            )
-            with pinned(self.core):
-                results = native_generator.run(plan, calls, bar)
-            if results.failed or results.wrong:
-                raise h2load.LoadError(
-                    f"of {results.calls} calls, {results.failed} failed and {results.wrong} were wrong:"
-                    f" {results.errors} {results.wrong_examples}"
-                )
-            if results.answered:
-                return results
-        raise h2load.LoadError("no call was answered")
+        return native_load.run(
+            self.server,
+            self.model,
+            calls,
+            load,
+            connections=connections,
+            seconds=self.seconds,
+            core=self.core,
+        )
 
 
 def _children_cpu_s() -> float:

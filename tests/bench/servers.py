@@ -36,10 +36,15 @@ class Server:
 
 
 @contextmanager
-def engine(name: str, folder: Path, models: Path, *, command: Path | None = None) -> Iterator[Server]:
-    """`scorewire serve` with an engine; `command` is the `scorewire` to run if not this checkout's."""
+def engine(
+    name: str, folder: Path, models: Path, *options: str | Path, command: Path | None = None
+) -> Iterator[Server]:
+    """`scorewire serve` with an engine and more options.
+
+    `command` is the `scorewire` to run if not this checkout's.
+    """
     # Several servers share the folder of bundles.
-    flags = ("--engine", name, "--threads", "1", "--state-file", folder / name / "state.json")
+    flags = ("--engine", name, "--threads", "1", "--state-file", folder / name / "state.json", *options)
     with processes.serving(folder / name, models, *flags, command=(command or processes.COMMAND,)) as process:
 
         def answered() -> tuple[int, int]:
