@@ -147,6 +147,23 @@ def test_the_generator_is_measured_beside_h2load() -> None:
     assert all(float(row[4]) > 0 for row in rows[:8])
 
 
+@pytest.mark.skipif(
+    not (find_spec("scorewire_native") and find_spec("scorewire_loadtest_native")),
+    reason="the engine and the generator are not built",
+)
+@pytest.mark.timeout(BENCH_SECONDS)
+def test_the_cost_of_records_is_measured() -> None:
+    command = [sys.executable, "-m", "tests.bench.records", "--quick"]
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    rows = [line.split("|")[1:-1] for line in result.stdout.splitlines() if re.match(r"\| \d", line)]
+    assert len(rows) == 3
+    assert all(float(row[4]) > 0 for row in rows)
+    assert "dropped: none" in result.stdout
+
+
 @pytest.mark.timeout(BENCH_SECONDS)
 def test_the_sdk_is_measured_beside_grpcio() -> None:
     command = [sys.executable, "-m", "tests.bench.sdk", "--quick", "--json", "--engine", "reference"]
