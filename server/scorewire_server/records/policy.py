@@ -84,14 +84,14 @@ class Policy:
         default: the policy of models that have none of their own.
         models: the policy of a model, by its name.
         hash_key: the key of all hashes, of at most 64 bytes; empty if nothing is hashed.
-        warning: what people should change although the policy can be used; "" if nothing.
+        exposed_key: the file of the key, if everyone may read it.
         files: the files that the policy was read from, with their contents.
     """
 
     default: ModelPolicy = field(default_factory=ModelPolicy)
     models: Mapping[str, ModelPolicy] = field(default_factory=lambda: MappingProxyType({}))
     hash_key: bytes = field(default=b"", repr=False)
-    warning: str = ""
+    exposed_key: Path | None = None
     files: tuple[tuple[Path, bytes], ...] = field(default=(), repr=False, compare=False)
 
     @property
@@ -143,11 +143,17 @@ def _policy(table: Mapping[str, Any], folder: Path) -> Policy:
         where = f"models.{name}"
         models[name] = _model_policy(where, _table(where, values), default)
     if "hash_key_file" in table:
-        path, content, warning = _read_key(folder, table["hash_key_file"])
+        path, content, exposed = _read_key(folder, table["hash_key_file"])
         # BLAKE2b takes no longer key.
         key = content if len(content) <= _MOST_KEY_BYTES else blake2b(content).digest()
         files = ((path, content),)
-        return Policy(default=default, models=models, hash_key=key, warning=warning, files=files)
+        return Policy(
+            default=default,
+            models=models,
+            hash_key=key,
+            exposed_key=path if exposed else None,
+            files=files,
+        )
     if any(each.hashes for each in (default, *models.values())):
         raise PolicyError(
             f'"hash" needs a key: write hash_key_file = "FILE" above all tables; {_HOW_TO_MAKE_A_KEY}'
@@ -218,8 +224,8 @@ def _check_keys(where: str, table: Mapping[str, Any], known: Iterable[str]) -> N
             raise PolicyError(f"{where} has an unknown key {name!r}{near}")
 
 
-def _read_key(folder: Path, name: Any) -> tuple[Path, bytes, str]:
-    """The file of the key, which is relative to the policy's folder, its content, and a warning about it."""
+def _read_key(folder: Path, name: Any) -> tuple[Path, bytes, bool]:
+    """The key's file, relative to the policy's folder; its content; and whether everyone may read it."""
     if not isinstance(name, str) or not name:
         raise PolicyError(f'hash_key_file must be a path in quotes, like "hash.key"; {_HOW_TO_MAKE_A_KEY}')
     path = folder / name
@@ -229,8 +235,7 @@ def _read_key(folder: Path, name: Any) -> tuple[Path, bytes, str]:
             f"hash_key_file {path} has {len(content)} bytes, and a key needs {_LEAST_KEY_BYTES} or more;"
             f" {_HOW_TO_MAKE_A_KEY}"
         )
-    warning = f"everyone may read the key of hashes: chmod o-r {path}" if mode & stat.S_IROTH else ""
-    return path, content, warning
+    return path, content, bool(mode & stat.S_IROTH)
 
 
 def _read(path: Path) -> tuple[bytes, int]:

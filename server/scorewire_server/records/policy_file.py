@@ -67,8 +67,8 @@ class PolicyFile:
         return True
 
     def _warn(self) -> None:
-        if self.policy.warning:
-            logger().warning(self.policy.warning)
+        if self.policy.exposed_key is not None:
+            logger().warning("everyone may read the key of hashes", file=str(self.policy.exposed_key))
 
 
 def _read_again(path: Path, policy: Policy) -> Policy:

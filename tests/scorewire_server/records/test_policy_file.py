@@ -43,9 +43,14 @@ async def test_a_link_that_leads_to_another_folder_is_taken(tmp_path: Path) -> N
 
 async def test_a_changed_key_is_a_new_policy(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(bytes(32))
+    (tmp_path / "key").chmod(0o644)
     path = tmp_path / "policy.toml"
     path.write_text('hash_key_file = "key"\n[default]\ncaller = "hash"')
-    followed = PolicyFile(path, tmp_path)
+    with capture_logs() as lines:
+        followed = PolicyFile(path, tmp_path)
+    assert [(line["event"], line["file"]) for line in lines] == [
+        ("everyone may read the key of hashes", str(tmp_path / "key"))
+    ]
     (tmp_path / "key").write_bytes(bytes(range(32)))
     assert await followed.look(_fits)
     assert followed.policy.hash_key == bytes(range(32))
