@@ -9,7 +9,7 @@ use crate::predict::observer::{Observation, Observer};
 use crate::predict::recording::Recording;
 use crate::predict::shadow::ShadowLane;
 use crate::predict::ticket::Ticket;
-use crate::routing::snapshot::Target;
+use crate::routing::source::RecordedSource;
 
 /// All observers, in the order in which they are told.
 pub(crate) struct Observers {
@@ -25,13 +25,12 @@ impl Observers {
     pub(crate) fn ticket(
         &self,
         worker: usize,
-        target: &Target,
+        source: &RecordedSource,
         call: &Call,
         scores: &Scores<'_>,
         shadowed: bool,
     ) -> Option<Ticket<'_>> {
-        let (source, recording) = (target.source.as_ref()?, self.recording.as_ref()?);
-        recording.ticket(worker, source, call, scores, shadowed)
+        self.recording.as_ref()?.ticket(worker, source, call, scores, shadowed)
     }
 }
 

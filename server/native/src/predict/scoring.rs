@@ -19,6 +19,7 @@ use crate::predict::ticket::Ticket;
 use crate::protocol::framing::PREFIX_BYTES;
 use crate::protocol::status::{FixedErrors, RpcError};
 use crate::routing::snapshot::{Route, Target};
+use crate::routing::source::RecordedSource;
 use crate::rows::coding::{CodingScratch, Rows};
 use crate::rows::microbatch::Microbatch;
 use crate::rows::runner::RunTimes;
@@ -159,14 +160,40 @@ impl Scorer {
         binding: Option<&IoBinding>,
         run: RunTimes,
     ) -> Result<Vec<u8>, ScoreError> {
-        let encoding = routed.call.method.encoding;
-        let mut scores = routed.scores(scratch, binding, run);
+        let scores = routed.scores(scratch, binding, run);
         let shadowed = self.observers.shadow.draws(routed.route);
-        let ticket = self.observers.ticket(worker, routed.target, routed.call, &scores, shadowed);
-        if let Some(ticket) = &ticket {
-            scores.prediction_id = ticket.id();
+        match &routed.target.source {
+            None => self.write(worker, routed, &scores, shadowed, None),
+            Some(source) => self.write_recorded(worker, routed, scores, shadowed, source),
         }
-        let encoded = encoding.encode(&routed.target.version.wire, &scores);
+    }
+
+    /// Writes an answer that names its record, if the policy keeps the prediction. Not inlined, so that answers
+    /// without records pay for no ticket.
+    #[inline(never)]
+    fn write_recorded(
+        &self,
+        worker: usize,
+        routed: &Routed<'_>,
+        scores: Scores<'_>,
+        shadowed: bool,
+        source: &RecordedSource,
+    ) -> Result<Vec<u8>, ScoreError> {
+        let ticket = self.observers.ticket(worker, source, routed.call, &scores, shadowed);
+        let scores = Scores { prediction_id: ticket.as_ref().map_or(&[], Ticket::id), ..scores };
+        self.write(worker, routed, &scores, shadowed, ticket.as_ref())
+    }
+
+    fn write(
+        &self,
+        worker: usize,
+        routed: &Routed<'_>,
+        scores: &Scores<'_>,
+        shadowed: bool,
+        ticket: Option<&Ticket<'_>>,
+    ) -> Result<Vec<u8>, ScoreError> {
+        let encoding = routed.call.method.encoding;
+        let encoded = encoding.encode(&routed.target.version.wire, scores);
         let answer = encoded.map_err(|error| self.failed(routed, &error))?;
         let length = answer.len() - PREFIX_BYTES;
         let result = if length <= self.limits.max_message_bytes {
@@ -176,7 +203,7 @@ impl Scorer {
         } else {
             Err(ScoreError::Question(Problem::TooLong(length)))
         };
-        self.tell(worker, routed, &scores, shadowed, ticket.as_ref(), result)
+        self.tell(worker, routed, scores, shadowed, ticket, result)
     }
 
     /// Tells the observers of a result, and gives it back.
