@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +25,9 @@ from scorewire_records.start_state import StartState, StartStates
 from tests.scorewire_records.spools import DAY_US, TIME_US, SpoolWriter, source
 
 SOURCE = source()
+# Runs a command without the right of root to write everywhere.
+RIGHTS = "-dac_override,-dac_read_search"
+AS_OTHERS = ["setpriv", f"--inh-caps={RIGHTS}", f"--bounding-set={RIGHTS}"] if os.geteuid() == 0 else []
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
@@ -180,16 +185,23 @@ def test_a_file_where_a_folder_must_be_is_a_problem_until_it_is_gone(
     assert len(read(tmp_path)) == 10
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_is_read_only_keeps_the_spool(tmp_path: Path, writer: SpoolWriter) -> None:
+@pytest.mark.parametrize("folder", ["churn", "_starts", "_spool/{start}", "_spool"])
+def test_a_folder_that_is_read_only_keeps_the_spool(tmp_path: Path, writer: SpoolWriter, folder: str) -> None:
     writer.write(SOURCE, 10)
     writer.stop()
-    (tmp_path / "churn").mkdir(mode=0o500)
-    shipper = ship(tmp_path)
-    assert "Permission denied" in shipper.problems["store"]
-    (tmp_path / "churn").chmod(0o700)
-    shipper.ship()
+    (tmp_path / "_spool" / "shipper.lock").touch()
+    read_only = tmp_path / folder.format(start=writer.start)
+    read_only.mkdir(exist_ok=True)
+    read_only.chmod(0o500)
+    command = [sys.executable, "-P", "-m", "scorewire_records", "ship", "--once", "--records", str(tmp_path)]
+    done = subprocess.run([*AS_OTHERS, *command], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Permission denied" in done.stderr
+    assert writer.folder.exists()
+    read_only.chmod(0o700)
+    subprocess.run([*AS_OTHERS, *command], check=True)
     assert len(read(tmp_path)) == 10
+    assert not writer.folder.exists()
 
 
 def test_pieces_of_a_shipper_that_was_killed_are_removed(tmp_path: Path) -> None:
