@@ -488,6 +488,15 @@ async def test_all_that_was_answered_before_the_stop_is_in_the_spool(start: Star
     assert named <= set(map(str, spool.predictions))
 
 
+async def test_an_engine_that_was_never_started_leaves_a_closed_spool(engine: str, tmp_path: Path) -> None:
+    options = RecordOptions(folder=tmp_path, start=new_start(), free_bytes=0)
+    made = choose_engine(engine).make(Settings(listen="127.0.0.1:0"), [], options)
+    await made.stop(0)
+    await made.stop(0)
+
+    assert read_spool(tmp_path).is_closed
+
+
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - engines have no events for what they count

@@ -215,15 +215,15 @@ class NativeEngine:
         self._predictor.first_load.give_up()
         for call in list(self._calls.values()):
             self._end_stream(call)
-        if not self._started:
-            return
-        self._started = False
-        await asyncio.to_thread(self._native.stop, grace_seconds)
-        asyncio.get_running_loop().remove_reader(self._native.fileno())
-        self._read_events()
-        # Cancels the work that waits for threads which have ended.
-        self._predictor.close()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._started:
+            self._started = False
+            await asyncio.to_thread(self._native.stop, grace_seconds)
+            asyncio.get_running_loop().remove_reader(self._native.fileno())
+            self._read_events()
+            # Cancels the work that waits for threads which have ended.
+            self._predictor.close()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        # All answers have been recorded by now.
         await asyncio.to_thread(self._native.close_records)
 
     def _end_stream(self, call: ForwardedCall) -> None:
