@@ -169,6 +169,17 @@ def test_export_writes_the_selected_rows(tmp_path: Path, writer: SpoolWriter, su
     assert list(tmp_path.glob(".out*")) == []
 
 
+def test_people_are_told_if_the_records_are_in_a_database(tmp_path: Path, writer: SpoolWriter) -> None:
+    writer.write(SOURCE, 10)
+    run(tmp_path, "ship", "--once")
+    assert "database" not in run(tmp_path, "stats").stderr
+    path = spool_folder(tmp_path) / "shipper.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "store": "postgresql://db.example/records"}))
+    told = "The records of this folder go to postgresql://db.example/records"
+    for command in ("stats", "status", "tail"):
+        assert told in run(tmp_path, command).stderr
+
+
 def test_export_tells_which_suffixes_it_knows(tmp_path: Path) -> None:
     result = run(tmp_path, "export", str(tmp_path / "out.xlsx"))
     assert result.exit_code == 2

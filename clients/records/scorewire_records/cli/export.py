@@ -16,9 +16,8 @@ from rich.progress import Progress
 from scorewire_records import durable
 from scorewire_records.cli.options import records_option
 from scorewire_records.cli.output import write_csv, write_json
-from scorewire_records.cli.reading import errors_for_people
+from scorewire_records.cli.reading import errors_for_people, folder_reader
 from scorewire_records.cli.selecting import selecting
-from scorewire_records.folder_reader import FolderReader
 from scorewire_records.selection import Selection
 
 _EPILOG = """
@@ -55,9 +54,9 @@ def export(*, records: Path, selection: Selection, force: bool, file: Path) -> N
             f"{file} is there already: choose another name, or replace it with --force"
         )
     scratch = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
-    with errors_for_people():
+    with errors_for_people(), folder_reader(records) as reader:
         try:
-            with FolderReader(records).select(selection) as (count, rows):
+            with reader.select(selection) as (count, rows):
                 writer(scratch, rows.schema, _with_bar(rows, count))
             durable.publish({scratch: file})
         finally:

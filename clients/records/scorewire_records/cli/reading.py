@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from scorewire_records.cli.options import database_options
 from scorewire_records.database import QueryError
 from scorewire_records.folder_reader import FolderReader
+from scorewire_records.parquet_store import ParquetStore
+from scorewire_records.shipper_status import read_status
 
 if TYPE_CHECKING:
     from scorewire_records.postgresql.connection import Database
@@ -44,10 +46,24 @@ def any_reader(command: Callable[..., None]) -> Callable[..., None]:
 
                 command(reader=PostgresReader(database), **others)
             elif records is not None:
-                with _Bar() as bar:
-                    command(reader=FolderReader(records, bar.tell), **others)
+                with folder_reader(records) as reader:
+                    command(reader=reader, **others)
 
     return with_reader
+
+
+@contextmanager
+def folder_reader(records: Path) -> Iterator[FolderReader]:
+    """A reader of a folder; people are told if most of its records are in a database."""
+    status = read_status(records)
+    if status is not None and status.store != ParquetStore.name:
+        click.echo(
+            f"The records of this folder go to {status.store}; the folder has only what waits for it."
+            " scorewire records query, stats and status ask a database with --from.",
+            err=True,
+        )
+    with _Bar() as bar:
+        yield FolderReader(records, bar.tell)
 
 
 @contextmanager

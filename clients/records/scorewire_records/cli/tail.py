@@ -14,9 +14,8 @@ import pyarrow.compute as pc
 
 from scorewire_records.cli.options import records_option
 from scorewire_records.cli.output import plain, printable, write_json
-from scorewire_records.cli.reading import errors_for_people
+from scorewire_records.cli.reading import errors_for_people, folder_reader
 from scorewire_records.cli.selecting import selecting
-from scorewire_records.folder_reader import FolderReader
 from scorewire_records.follow import Follower
 from scorewire_records.selection import Selection
 
@@ -47,15 +46,15 @@ outputs or its error. A server writes records to the disk every 50 ms.
 def tail(*, records: Path, selection: Selection, lines: int, follow: bool, as_json: bool) -> None:
     """Show the latest records."""
     show = _show_json if as_json else _show
-    with errors_for_people():
+    with errors_for_people(), folder_reader(records) as reader:
         if not follow:
-            for table in FolderReader(records).latest(lines, selection):
+            for table in reader.latest(lines, selection):
                 show(table)
             return
         # Made first, so that nothing that comes meanwhile is left out; what is shown then is not shown again.
         with Follower(records, selection) as follower:
             shown: set[tuple[str, int]] = set()
-            for table in FolderReader(records).latest(lines, selection):
+            for table in reader.latest(lines, selection):
                 show(table)
                 shown.update(_keys(table))
             with suppress(KeyboardInterrupt):
