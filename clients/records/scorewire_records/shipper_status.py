@@ -118,16 +118,16 @@ class StatusWriter:
         records: the folder of records.
         shipper: the shipper.
         store: the name of the store.
-        on_problem: called with the problem when another one, or none, is there.
+        on_status: called with each status.
     """
 
     def __init__(
-        self, records: Path, shipper: Shipper, store: str, on_problem: Callable[[str], None]
+        self, records: Path, shipper: Shipper, store: str, on_status: Callable[[ShipperStatus], None]
     ) -> None:
         self._records, self._spool = records, spool_folder(records)
         self._shipper = shipper
         self._store = store
-        self._on_problem = on_problem
+        self._on_status = on_status
         self._problem = ""
         self._since: datetime | None = None
         self._ends: dict[UUID, SpoolEnd] = {}
@@ -149,15 +149,16 @@ class StatusWriter:
             self._stopped.wait(_EVERY_S)
 
     def _write(self) -> None:
-        # A full disk is the shipper's problem already, and the next second may be better.
+        # What fails here is the shipper's problem already, and the next second may be better.
         with suppress(OSError):
-            durable.write_json(self._spool / STATUS, self._status().to_json(), lasting=False)
+            status = self._status()
+            self._on_status(status)
+            durable.write_json(self._spool / STATUS, status.to_json(), lasting=False)
 
     def _status(self) -> ShipperStatus:
         now = datetime.now(UTC)
         problem = "; ".join(self._shipper.problems.values())
         if problem != self._problem:
-            self._on_problem(problem)
             self._since = (self._since or now) if problem else None
             self._problem = problem
         return ShipperStatus(

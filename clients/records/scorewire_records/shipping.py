@@ -9,7 +9,7 @@ from threading import Event, Timer
 from scorewire_contract.records.segments import spool_folder
 from scorewire_records import durable
 from scorewire_records.shipper import Shipper
-from scorewire_records.shipper_status import StatusWriter
+from scorewire_records.shipper_status import ShipperStatus, StatusWriter
 from scorewire_records.spool_folder import shipper_lock
 from scorewire_records.start_state import StartStates
 from scorewire_records.store import Store
@@ -34,7 +34,7 @@ def run_shipper(
     stop: Event,
     once: bool = False,
     keep_stored_seconds: float = 0,
-    on_problem: Callable[[str], None],
+    on_status: Callable[[ShipperStatus], None],
     on_standby: Callable[[], None],
 ) -> None:
     """Ship records until `stop` is set, and make a last pass then.
@@ -48,7 +48,7 @@ def run_shipper(
         stop: tells the shipper to stop.
         once: whether to make one pass only.
         keep_stored_seconds: how long segments are kept that are stored in a database.
-        on_problem: called with the problem when it changes, and with "" when it is over; from any thread.
+        on_status: called with each status, about every second and at the end; from any thread.
         on_standby: called once if another shipper works on the folder.
 
     Raises:
@@ -62,7 +62,7 @@ def run_shipper(
             if is_mine:
                 abort = Event()
                 shipper = Shipper(records, store, states, abort, keep_stored_seconds=keep_stored_seconds)
-                with StatusWriter(records, shipper, store.name, on_problem):
+                with StatusWriter(records, shipper, store.name, on_status):
                     _ship(shipper, store, stop=stop, abort=abort, once=once)
                 return
         if once:

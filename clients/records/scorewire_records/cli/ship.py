@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import click
 
 from scorewire_records.cli.options import database_options, records_option
 from scorewire_records.opening import open_store
-from scorewire_records.shipper_status import read_status
+from scorewire_records.shipper_status import ShipperStatus, read_status
 from scorewire_records.shipping import AnotherShipperError, run_shipper
 from scorewire_records.start_state import StartStates
 
@@ -78,7 +78,7 @@ def ship(
     _stop_on_signals(stop)
     if supervised:
         Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
-    told = _Problems(silent=supervised)
+    told = _Teller(silent=supervised, counting=once)
     try:
         run_shipper(
             records,
@@ -87,7 +87,7 @@ def ship(
             stop=stop,
             once=once,
             keep_stored_seconds=keep_stored_seconds,
-            on_problem=told.tell,
+            on_status=told.tell,
             on_standby=lambda: click.echo("Another shipper works on this folder; this one waits.", err=True),
         )
     except AnotherShipperError:
@@ -98,22 +98,33 @@ def ship(
         ) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename or records}: {error.strerror or error}") from None
-    sys.exit(1 if told.last else 0)
+    sys.exit(1 if told.problem else 0)
 
 
-class _Problems:
-    """Tells people about each problem once."""
+class _Teller:
+    """Tells people about each problem once, and how far the shipper is.
 
-    def __init__(self, *, silent: bool) -> None:
+    Args:
+        silent: whether to tell nothing.
+        counting: whether to count rows on a terminal.
+    """
+
+    def __init__(self, *, silent: bool, counting: bool) -> None:
         self._silent = silent
-        self._lock = Lock()
-        self.last = ""
+        self._counting = counting and not silent and sys.stderr.isatty()
+        self._all = 0
+        self.problem = ""
 
-    def tell(self, problem: str) -> None:
-        with self._lock:
-            self.last = problem
-            if not self._silent:
-                click.echo(f"Problem: {problem}" if problem else "The problem is over.", err=True)
+    def tell(self, status: ShipperStatus) -> None:
+        problem, self.problem = self.problem, status.problem
+        if self._silent:
+            return
+        if status.problem != problem:
+            click.echo(f"Problem: {status.problem}" if status.problem else "The problem is over.", err=True)
+        pending = sum(counts.pending for counts in status.starts.values())
+        self._all = max(self._all, pending)
+        if self._counting and self._all:
+            click.echo(f"\r{self._all - pending:,} of {self._all:,} rows", err=True, nl=not pending)
 
 
 def _stop_on_signals(stop: Event) -> None:
