@@ -188,7 +188,8 @@ impl PythonRows {
             ValueParts::Numbers(bytes) => whole(bytes.len(), DOUBLE),
             ValueParts::Texts(texts) => whole(texts.len(), 1),
         };
-        let ascending = errors.is_sorted_by(|a, b| a.0 < b.0);
+        let ascending = errors.is_sorted_by(|a, b| a.0 < b.0)
+            && errors.last().is_none_or(|last| (last.0 as usize) < count);
         if !(whole(numbers.len(), DOUBLE) && whole(texts.len(), 1) && outputs.iter().all(fits) && ascending) {
             return Err(PyValueError::new_err("these are not the values of whole rows"));
         }
