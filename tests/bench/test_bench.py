@@ -21,6 +21,7 @@ from tests.bench.measure import Generator, Question
 from tests.bench.servers import Server, engine
 from tests.bench.tables import Bar, Findings, Sample, to_markdown
 from tests.bundles import write_sum_bundle
+from tests.scorewire_records.postgresql.server import binaries
 
 ROOT = Path(__file__).parents[2]
 TOLD = """starting benchmark...
@@ -165,6 +166,18 @@ def test_the_cost_of_records_is_measured() -> None:
 
 
 @pytest.mark.timeout(BENCH_SECONDS)
+@pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed")
+def test_shipping_is_measured_beside_a_bare_copy() -> None:
+    command = [sys.executable, "-m", "tests.bench.records_postgresql", "--quick"]
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    rows = [line.split("|")[1:-1] for line in result.stdout.splitlines() if "numbers" in line]
+    assert len(rows) == 3
+    assert all(float(row[3]) > 0 for row in rows)
+
+
 def test_the_sdk_is_measured_beside_grpcio() -> None:
     command = [sys.executable, "-m", "tests.bench.sdk", "--quick", "--json", "--engine", "reference"]
     result = subprocess.run(

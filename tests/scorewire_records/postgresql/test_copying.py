@@ -10,12 +10,14 @@ from scorewire_records.postgresql.connection import Database
 from scorewire_records.postgresql.copying import (
     HEADER,
     TRAILER,
+    Constant,
     Field,
     Fixed,
     NumberArray,
     TextArray,
     TextColumns,
     encode_rows,
+    text_columns,
 )
 
 _NUMBERS = np.array([0.0, -0.0, 1.5, 5e-324, -2.2e-308, np.inf, -np.inf, 1.7976931348623157e308, np.nan, 0.1])
@@ -65,6 +67,26 @@ def test_texts_of_several_columns_stand_in_their_rows() -> None:
         [b"\x00\x01", b"a", b"", b"ccc"],
         [b"\x00\x02", "äé".encode(), b"e", "🙂".encode()],
     ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "constant"),
+    [
+        ((["ab", "ab"], ["", ""]), [True, True]),
+        ((["ab", "ab"], ["x", "y"]), [True, False]),
+        ((["ab", "ba"], ["", ""]), [False, False]),
+        ((["a", "ab"], ["", ""]), [False, False]),
+        ((["é", "é"], ["a\0", "a\0"]), [False, False]),
+        ((["", ""], ["\0", "\0"]), [True, False]),
+    ],
+)
+def test_a_text_that_all_rows_have_is_written_once(
+    columns: tuple[list[str], list[str]], constant: list[bool]
+) -> None:
+    fields = text_columns(*map(Texts.of, columns))
+    assert [isinstance(each, Constant) for each in fields] == constant
+    expected = [[each.replace("\0", "␀").encode() for each in row] for row in zip(*columns, strict=True)]
+    assert _parsed(encode_rows(fields, 2)) == expected
 
 
 def test_only_chosen_rows_are_encoded() -> None:

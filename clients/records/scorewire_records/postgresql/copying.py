@@ -65,6 +65,30 @@ class Fixed:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Constant:
+    """A column with one text in all rows.
+
+    Attributes:
+        text: the text, in UTF-8.
+    """
+
+    text: bytes
+    fields = 1
+
+    def dtype(self) -> Any:
+        """The field of one row."""
+        return np.dtype([("size", ">i4"), ("value", "u1", (len(self.text),))])
+
+    def template(self, row: Any) -> None:
+        """Write what is equal in all rows."""
+        row["size"] = len(self.text)
+        row["value"] = np.frombuffer(self.text, np.uint8)
+
+    def write(self, rows: Any) -> None:
+        """Nothing differs between rows."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class NumberArray:
     """A column of type double precision[].
 
@@ -129,7 +153,21 @@ class TextArray:
         return _with_lengths(_joined(_fixed_size(heads.view(np.uint8)), items))
 
 
-Field: TypeAlias = "Fixed | NumberArray | TextColumns | TextArray"
+_FixedWidth: TypeAlias = "Fixed | Constant | NumberArray"
+Field: TypeAlias = "_FixedWidth | TextColumns | TextArray"
+
+
+def text_columns(*columns: Texts) -> list[Field]:
+    """Columns with a text in each row: `Constant` as far as the first ones have one text in all rows.
+
+    Most blocks have one caller, and no routing keys.
+    """
+    result: list[Field] = []
+    for texts in columns:
+        is_front = all(isinstance(each, Constant) for each in result)
+        only = _only_text(texts) if is_front else None
+        result.append(TextColumns(texts) if only is None else Constant(only))
+    return result
 
 
 def encode_rows(fields: Sequence[Field], rows: int, chosen: NDArray[np.bool_] | None = None) -> memoryview:
@@ -143,7 +181,7 @@ def encode_rows(fields: Sequence[Field], rows: int, chosen: NDArray[np.bool_] | 
     Raises:
         ValueError: a column of fixed width stands behind a text.
     """
-    fixed = [each for each in fields if isinstance(each, Fixed | NumberArray)]
+    fixed = [each for each in fields if isinstance(each, Fixed | Constant | NumberArray)]
     texts = [each for each in fields if isinstance(each, TextColumns | TextArray)]
     if list(fields) != [*fixed, *texts]:
         raise ValueError("texts stand behind the columns of fixed width")
@@ -159,7 +197,7 @@ def encode_rows(fields: Sequence[Field], rows: int, chosen: NDArray[np.bool_] | 
     return memoryview(joined.buffers()[2])[offsets[0] : offsets[-1]]
 
 
-def _fixed_fields(fields: Sequence[Fixed | NumberArray], rows: int, count: int) -> NDArray[np.uint8]:
+def _fixed_fields(fields: Sequence[_FixedWidth], rows: int, count: int) -> NDArray[np.uint8]:
     """The number of fields and the fields of fixed width: shape (rows, bytes)."""
     types: list[Any] = [("count", ">i2")]
     for index, each in enumerate(fields):
@@ -176,6 +214,16 @@ def _fixed_fields(fields: Sequence[Fixed | NumberArray], rows: int, count: int) 
     for index, each in enumerate(fields):
         each.write(structured[str(index)])
     return result
+
+
+def _only_text(texts: Texts) -> bytes | None:
+    """The text that all rows have, if it is one that PostgreSQL takes as it is."""
+    lengths = np.diff(texts.offsets)
+    if not len(lengths) or (lengths != lengths[0]).any():
+        return None
+    rows = texts.data.reshape(len(lengths), lengths[0])
+    is_plain = rows[0].all() and (rows[0] < 0x80).all()
+    return rows[0].tobytes() if is_plain and (rows == rows[0]).all() else None
 
 
 def _binary(texts: Texts) -> pa.Array:

@@ -14,7 +14,15 @@ from scorewire_contract.records.identity import writer_uuid
 from scorewire_contract.records.rows import KEPT, NO_WRITER, RowsBlock
 from scorewire_contract.records.source import Source
 from scorewire_contract.records.texts import Texts
-from scorewire_records.postgresql.copying import NUL_SYMBOL, Field, Fixed, NumberArray, TextArray, TextColumns
+from scorewire_records.postgresql.copying import (
+    NUL_SYMBOL,
+    Field,
+    Fixed,
+    NumberArray,
+    TextArray,
+    TextColumns,
+    text_columns,
+)
 from scorewire_records.postgresql.identifiers import identifiers, table_name
 
 # PostgreSQL counts times in microseconds since 2000.
@@ -151,8 +159,10 @@ class Layout:
         for output, values in zip(source.outputs, block.outputs, strict=True):
             if not isinstance(values, Texts):
                 yield Fixed(">f8", values) if output.width == 1 else NumberArray(values)
-        yield TextColumns(block.callers if is_plain else take(block.callers, of_row))
-        yield TextColumns(block.routing_keys if is_plain else take(block.routing_keys, of_row))
+        callers, keys = block.callers, block.routing_keys
+        if not is_plain:
+            callers, keys = take(callers, of_row), take(keys, of_row)
+        yield from text_columns(callers, keys)
         if source.texts:
             width = len(source.texts)
             yield TextArray(block.texts, width) if self.is_wide else TextColumns(block.texts, width)
