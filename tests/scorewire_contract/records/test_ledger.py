@@ -32,6 +32,12 @@ def test_a_body_of_another_length_is_refused(cut: slice) -> None:
         decode_ledgers(encode_ledgers([LEDGER])[cut])
 
 
+def test_a_ledger_of_more_writers_than_a_start_can_have_is_refused() -> None:
+    writers = (1 << 16) + 1
+    with pytest.raises(BlockError):
+        decode_ledgers(encode_ledgers([WriterLedger()] * writers))
+
+
 def test_drops_are_told_by_cause() -> None:
     assert list(LEDGER.dropped_by_cause) == list(CAUSES)
     assert LEDGER.dropped_by_cause["disk"] == Count(6, 60)

@@ -41,16 +41,33 @@ def test_a_start_is_read_as_it_was_written() -> None:
         {"outputs": [{"name": "p"}]},
         {"share": None},
         {"model": ...},
+        {"outputs": [1]},
+        {"outputs": [{"name": "p", "width": 0, "kind": "number"}]},
+        {"outputs": [{"name": "p", "width": -1, "kind": "text"}]},
+        {"source": float("inf")},
+        {"share": 10**400},
+        {"share": float("nan")},
+        {"share": 1.1},
+        {"score_output": 99},
+        {"fingerprint": "no digits"},
+        {"fingerprint": "-f0c"},
     ],
 )
-def test_a_description_that_is_not_complete_is_refused(change: dict[str, object]) -> None:
+def test_a_description_with_other_values_is_refused(change: dict[str, object]) -> None:
     value = json.loads(CHURN.encode()) | change
     body = json.dumps({key: each for key, each in value.items() if each is not ...}).encode()
     with pytest.raises(BlockError, match="no description of a source"):
         Source.decode(body)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b"{}"])
+@pytest.mark.parametrize("change", [{"start": 1}, {"start": []}, {"start": "1"}, {"writers": float("inf")}])
+def test_a_start_with_other_values_is_refused(change: dict[str, object]) -> None:
+    body = json.dumps(json.loads(START.encode()) | change).encode()
+    with pytest.raises(BlockError, match="no description of a start"):
+        Start.decode(body)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b"{}", b"[" * 200_000])
 def test_bytes_that_are_no_description_are_refused(body: bytes) -> None:
     with pytest.raises(BlockError):
         Source.decode(body)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from scorewire_contract.records.blocks import BlockError
+from scorewire_contract.records.identity import MAX_WRITERS
 
 # Why an engine drops records.
 CAUSES = ("ring_full", "too_large", "spool_full", "disk")
@@ -103,7 +104,8 @@ def decode_ledgers(body: bytes) -> list[WriterLedger]:
     if len(body) < _HEAD_BYTES:
         raise BlockError("a ledger is too short")
     writers, fields = np.frombuffer(body, "<u4", 2).tolist()
-    if fields < _FIELDS or len(body) != _HEAD_BYTES + 8 * writers * fields:
+    fits = writers <= MAX_WRITERS and fields >= _FIELDS
+    if not fits or len(body) != _HEAD_BYTES + 8 * writers * fields:
         raise BlockError(f"a ledger of {len(body)} bytes has {writers} writers and {fields} fields")
     values = np.frombuffer(body, "<u8", offset=_HEAD_BYTES).reshape(writers, fields)
     return [_ledger(row) for row in values[:, :_FIELDS].tolist()]

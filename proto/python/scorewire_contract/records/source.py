@@ -10,6 +10,9 @@ from uuid import UUID
 
 from scorewire_contract.records.blocks import FORMAT, BlockError, fingerprint_number, padded
 
+# What reading JSON of another form raises.
+_WRONG = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
@@ -52,7 +55,7 @@ class Start:
                 engine=str(found["engine"]),
                 writers=int(found["writers"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except _WRONG as error:
             raise BlockError(f"no description of a start: {error!r}") from error
 
 
@@ -144,7 +147,7 @@ class Source:
         found = _decode(body)
         try:
             days, score = found["retention_days"], found["score_output"]
-            return cls(
+            source = cls(
                 source=int(found["source"]),
                 model=str(found["model"]),
                 version=str(found["version"]),
@@ -163,8 +166,25 @@ class Source:
                 outputs=tuple(_output(each) for each in found["outputs"]),
                 score_output=None if score is None else int(score),
             )
-        except (KeyError, TypeError, ValueError) as error:
+            source._check()
+        except _WRONG as error:
             raise BlockError(f"no description of a source: {error!r}") from error
+        return source
+
+    def _check(self) -> None:
+        """Check what readers of the rows rely on.
+
+        Raises:
+            ValueError: a value cannot be.
+        """
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"the share is {self.share}")
+        if any(output.width < 1 for output in self.outputs):
+            raise ValueError("an output has no values")
+        if self.score_output is not None and not 0 <= self.score_output < len(self.outputs):
+            raise ValueError(f"there is no output {self.score_output}")
+        if self.fingerprint_number < 0:
+            raise ValueError(f"the fingerprint is {self.fingerprint}")
 
 
 def _output(found: Mapping[str, Any]) -> Output:
@@ -185,7 +205,7 @@ def _encode(value: Mapping[str, Any]) -> bytes:
 def _decode(body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise BlockError(f"no JSON: {error}") from error
     if not isinstance(found, dict):
         raise BlockError("no JSON object")
