@@ -98,11 +98,31 @@ def test_a_block_in_a_text_of_a_caller_is_not_taken_for_one() -> None:
     assert found[-1] == b"original"
 
 
-@pytest.mark.parametrize("forged", [block(1), block(9, start=OTHER)])
-def test_blocks_of_another_start_or_with_an_earlier_number_are_damage(forged: bytes) -> None:
+@pytest.mark.parametrize("forged", [block(1), block(9, start=OTHER), block(3), block((1 << 64) - 1)])
+def test_blocks_of_another_start_or_with_a_number_out_of_order_are_damage(forged: bytes) -> None:
     data = block(0) + block(1) + forged + block(2)
     begin = len(block(0) + block(1))
     assert read(data) == [0, 1, Damage(begin, begin + len(forged)), 2]
+
+
+def test_a_block_in_a_text_of_a_caller_hides_no_later_blocks() -> None:
+    """The caller has the start from a prediction_id."""
+    damaged = bytearray(block(1, bytes(16) + block((1 << 64) - 1, b"forged!!")))
+    damaged[20] ^= 1
+    begin = len(block(0))
+    damage = Damage(begin, begin + len(damaged))
+    data = block(0) + bytes(damaged) + block(2) + block(3)
+    assert read(data) == [0, damage, 2, 3]
+    assert read(data, offset=begin, after=0) == [damage, 2, 3]
+
+
+def test_a_number_may_rise_by_the_blocks_that_the_damaged_bytes_had() -> None:
+    ends = len(block(1) + block(2))
+    data = block(0) + bytes(ends) + block(3)
+    assert read(data) == [0, Damage(len(block(0)), len(block(0)) + ends), 3]
+    # Reading goes on behind damage that was passed before.
+    assert read(data, offset=len(data) - len(block(3)), after=0) == [3]
+    assert read(block(0) + bytes(ends - 1) + block(3)) == [0, Damage(len(block(0)), len(data) - 1)]
 
 
 def test_a_file_is_read_like_its_bytes(file: Path) -> None:

@@ -133,17 +133,24 @@ class _File:
 class _Reader:
     """Reads the blocks of one start in ascending order.
 
-    Blocks of other starts, and numbers that do not ascend, are damage: so a caller cannot send texts with
-    bytes of a block that are taken for one where the segment is damaged, unless it knows what comes next.
+    Blocks of other starts are damage, and so are numbers that do not ascend, or rise by more than the blocks
+    that the bytes between can have. A caller knows the start from the ids of its predictions, and may send
+    texts with the bytes of a block: where the segment is damaged, such a block is taken for one only if its
+    number is about right, and then it hides no more than the next blocks.
     """
 
     def __init__(self, data: _Data, after: int) -> None:
         self._data = data
         self._after = after
         self._start: UUID | None = None
+        # Where the segment has blocks with higher numbers than `after`; None before its first block.
+        self._begin: int | None = None
 
     def read(self, offset: int, growing: bool) -> Iterator[Block | Damage]:
         size = self._data.size
+        if offset:
+            # Damaged blocks may stand before the offset.
+            self._begin = 0
         while offset < size:
             header = self._header(offset)
             if header is None:
@@ -156,7 +163,7 @@ class _Reader:
             else:
                 block = Block(offset, header, body)
                 self._start, self._after = header.start, header.number
-                offset = block.end
+                offset = self._begin = block.end
                 yield block
                 continue
             if end < size and not self._is_whole(end):
@@ -172,8 +179,12 @@ class _Reader:
             header = Header.decode(self._data.read(offset, HEADER_BYTES))
         except BlockError:
             return None
-        fits = self._start in (None, header.start) and header.number > self._after
-        return header if fits else None
+        if self._start not in (None, header.start) or header.number <= self._after:
+            return None
+        blocks_between = header.number - self._after - 1
+        if self._begin is not None and blocks_between * HEADER_BYTES > offset - self._begin:
+            return None
+        return header
 
     def _body(self, offset: int, header: Header) -> bytes | None:
         body = self._data.read(offset + HEADER_BYTES, header.body_bytes)

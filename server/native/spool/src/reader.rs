@@ -31,13 +31,15 @@ pub fn read_segment(bytes: &[u8], growing: bool) -> impl Iterator<Item = Piece<'
     })
 }
 
-/// Blocks of other starts, and numbers that do not ascend, are damage: so a caller cannot send texts with the bytes
-/// of a block that are taken for one where the segment is damaged, unless it knows what comes next.
+/// Blocks of other starts are damage, and so are numbers that do not ascend, or rise by more than the blocks that the
+/// bytes between can have. A caller knows the start from the ids of its predictions, and may send texts with the bytes
+/// of a block: where the segment is damaged, such a block is taken for one only if its number is about right, and then
+/// it hides no more than the next blocks.
 struct Reader<'a> {
     bytes: &'a [u8],
     offset: usize,
-    /// The start and the number of the last block.
-    last: Option<([u8; 16], u64)>,
+    /// The start and the number of the last block, and where it ends.
+    last: Option<([u8; 16], u64, usize)>,
 }
 
 impl<'a> Reader<'a> {
@@ -50,8 +52,8 @@ impl<'a> Reader<'a> {
             None => (self.find(offset + 1), self.is_begun(offset)),
             Some(header) => match self.body(offset, &header) {
                 Some(body) if crc32c::crc32c(body) == header.body_crc => {
-                    self.last = Some((header.start, header.number));
                     self.offset = offset + HEADER_BYTES + body.len();
+                    self.last = Some((header.start, header.number, self.offset));
                     return Some(Piece::Block { offset, header, body });
                 }
                 // The header is whole, so that the length in it is right.
@@ -69,7 +71,12 @@ impl<'a> Reader<'a> {
     /// The header at an offset, if it is whole and of a block that may follow.
     fn header(&self, offset: usize) -> Option<Header> {
         Header::decode(&self.bytes[offset..]).filter(|header| {
-            self.last.is_none_or(|(start, number)| header.start == start && header.number > number)
+            self.last.is_none_or(|(start, number, end)| {
+                let most_between = (offset - end) / HEADER_BYTES;
+                header.start == start
+                    && header.number > number
+                    && header.number - number - 1 <= most_between as u64
+            })
         })
     }
 
