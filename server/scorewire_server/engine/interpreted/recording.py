@@ -29,8 +29,8 @@ from scorewire_server.engine.snapshot import LoadedVersion, Route
 from scorewire_server.engine.statistics import RouteKey
 
 _MAX_U32 = (1 << 32) - 1
-# About the memory of a record without its rows, and of each text beside its bytes.
-_RECORD_BYTES, _TEXT_BYTES = 2048, 64
+# About the memory of a record without its rows, of each text beside its bytes, and of each row's error.
+_RECORD_BYTES, _TEXT_BYTES, _ERROR_BYTES = 2048, 64, 320
 
 
 @dataclass(slots=True, eq=False)  # not frozen: that would cost a microsecond a record
@@ -71,6 +71,7 @@ class Record:
     def memory_bytes(self) -> int:
         """About the memory that the record holds."""
         size: int = _RECORD_BYTES + self.message_bytes + self.numbers.nbytes + _TEXT_BYTES * len(self.texts)
+        size += _ERROR_BYTES * len(self.scores.errors)
         for values in self.scores.outputs:
             size += values.nbytes
         return size

@@ -80,9 +80,8 @@ class NativeLane:
         errors: list[tuple[int, int, int]] = []
         if record.scores.errors:
             features = Source.decode(record.source.description).features
-            errors += (
-                (error.row, error.reason, features.index(error.feature)) for error in record.scores.errors
-            )
+            places = {name: place for place, name in enumerate(features)}
+            errors += ((error.row, error.reason, places[error.feature]) for error in record.scores.errors)
         self._native.record(
             self._writer,
             (

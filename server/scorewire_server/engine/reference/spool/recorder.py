@@ -66,7 +66,7 @@ class Recorder:
 
     def _run(self) -> None:
         spooling = self._spooling
-        spooling.open()
+        self._do(spooling.open)
         while not self._closing.is_set():
             self._arrived.wait(LOOK_SECONDS)
             self._closing.wait(_WAIT_SECONDS)

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import tracemalloc
+
+from scorewire_contract.coding import RowError
 from scorewire_contract.records.ledger import Count, WriterLedger
+from scorewire_proto.v1 import errors_pb2
 from scorewire_server.engine.reference.spool.lane import Lane
 from tests.scorewire_server.engine.recorded import START, record_of
 
@@ -49,6 +53,20 @@ def test_a_record_that_never_fits_is_too_large() -> None:
     lane.record(record_of(rows=1000))
     assert lane.ledger.dropped_by_cause["too_large"] == Count(1, 1000)
     assert (lane.ledger.next_sequence, lane.offered, lane.buffered, lane.is_waiting) == (1, 1000, 0, False)
+
+
+def test_the_memory_of_a_record_has_that_of_its_errors() -> None:
+    reason = errors_pb2.ERROR_REASON_MISSING_VALUE
+
+    def errors() -> list[RowError]:
+        return [RowError(row, reason, "x0", f"x0 of row {row} is missing: {'x' * 80}") for row in range(1000)]
+
+    tracemalloc.start()
+    kept = errors()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    without = record_of(rows=1000)
+    assert record_of(rows=1000, errors=kept).memory_bytes - without.memory_bytes >= held
 
 
 def test_a_closed_lane_counts_no_more() -> None:

@@ -320,11 +320,12 @@ def test_a_record_that_does_not_fit_its_source_is_dropped_and_others_are_kept(
     assert "ValueError" in recorder.counts.problem
 
 
+@pytest.mark.parametrize("method", [(Space, "measure"), (SegmentWriter, "ensure_open")])
 def test_an_error_of_the_program_does_not_end_the_thread(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: tuple[type, str]
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(Space, "measure", lambda _: 1 / 0)
+        broken.setattr(*method, lambda _: 1 / 0)
         recorder = make()
         until(lambda: "ZeroDivisionError" in recorder.counts.problem)
     recorder.lanes.answers.record(record_of())
