@@ -186,6 +186,9 @@ class Shipper:
                 continue
             found = self._counted(state)
             if found.missing <= max(0, state.missing):
+                if found != state:
+                    # Records may have expired by a command.
+                    self._states.put(found)
                 continue
             self._walks.pop(start, None)
             if self._position(start) < state.confirmed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Timer
@@ -79,7 +80,8 @@ def _ship(shipper: Shipper, store: Store, *, stop: Event, abort: Event, once: bo
     while not once and not stop.is_set():
         moved = shipper.ship()
         if shipper.problems:
-            stop.wait(pause)
+            # Many shippers may wait for one database, which is not to get them all at once.
+            stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause = min(2 * pause, _LONGEST_PAUSE_S)
         else:
             pause = _FIRST_PAUSE_S

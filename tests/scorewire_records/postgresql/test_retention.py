@@ -4,9 +4,11 @@ import datetime as dt
 from collections.abc import Iterator
 
 import pytest
+from click.testing import CliRunner
 
 from scorewire_contract.records.identity import new_start
 from scorewire_contract.records.ledger import Count, WriterLedger
+from scorewire_records.cli import records
 from scorewire_records.postgresql import retention
 from scorewire_records.postgresql.connection import Database
 from scorewire_records.postgresql.store import PostgresStore
@@ -88,3 +90,24 @@ def test_a_partition_that_is_read_is_left_for_later(
         reader.execute("SELECT * FROM scorewire.churn")
         assert store.expire(_LAST_DAY) == set()
     assert store.expire(_LAST_DAY) == {start}
+
+
+def test_the_command_drops_what_it_is_told(store: PostgresStore, database: Database) -> None:
+    known = database.parameters
+    url = f"postgresql://{known['user']}@{known['host']}:{known['port']}/{known['dbname']}"
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(records, ["expire", "--to", url, *arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    start = new_start()
+    store.position(start)
+    for number, kind in enumerate([source(retention_days=5), source(2, model="other")]):
+        old = rows_of(kind, 10 * number, 10, time_us=0)
+        store.store(start, 0, [SourceRows(number, kind, old)])
+    assert run("--model", "other") == "0 rows expired\n"
+    assert run() == "dropped churn, 1970-01-01: 10 rows\n10 rows expired\n"
+    assert run("--days", "9", "--model", "churn") == "0 rows expired\n"
+    assert run("--days", "9") == "dropped other, 1970-01-01: 10 rows\n10 rows expired\n"
+    assert store.totals(start) == Totals(stored=20, expired=20)

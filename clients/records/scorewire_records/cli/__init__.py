@@ -7,7 +7,7 @@ from importlib import import_module
 import click
 
 # The commands in the order of the help. Each is in a module of its name.
-COMMANDS = ("status", "tail", "query", "stats", "export", "init", "ship")
+COMMANDS = ("status", "tail", "query", "stats", "export", "init", "ship", "expire")
 
 
 class _Commands(click.Group):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 from uuid import UUID
 
 import psycopg
@@ -18,7 +20,26 @@ _log = logging.getLogger(__name__)
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
 
 
-def expire(connection: Connection, now: dt.datetime) -> set[UUID]:
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A partition that was dropped.
+
+    Attributes:
+        model: the model.
+        day: the day of the rows (UTC).
+        rows: how many rows there were.
+        starts: the starts that they were of.
+    """
+
+    model: str
+    day: dt.date
+    rows: int
+    starts: frozenset[UUID]
+
+
+def expire(
+    connection: Connection, now: dt.datetime, *, model: str | None = None, days: int | None = None
+) -> Iterator[Expired]:
     """Drop the partitions of which all rows are older than their model's retention.
 
     A partition that a query reads is left for the next time.
@@ -26,42 +47,47 @@ def expire(connection: Connection, now: dt.datetime) -> set[UUID]:
     Args:
         connection: the connection, outside of a transaction.
         now: the time, aware.
-
-    Returns:
-        The starts of which rows expired.
+        model: the model; None for all.
+        days: how many days to keep; None for what the last policy said.
     """
-    today = now.astimezone(dt.UTC).date()
     due = connection.execute(
         """
-        SELECT p.name, p.table_name, p.day
+        SELECT p.name, p.table_name, p.day, model
         FROM scorewire.partitions p
         JOIN scorewire.tables t ON t.name = p.table_name
         JOIN scorewire.models m USING (model)
-        WHERE p.day < %s - m.retention_days
-        ORDER BY p.day
+        WHERE p.day < %(today)s - coalesce(%(days)s, m.retention_days)
+            AND (%(model)s::text IS NULL OR model = %(model)s)
+        ORDER BY p.day, p.name
         """,
-        [today],
+        {"today": now.astimezone(dt.UTC).date(), "days": days, "model": model},
     ).fetchall()
-    starts: set[UUID] = set()
-    for partition, table, day in due:
+    for partition, table, day, of_model in due:
         try:
-            starts |= _drop(connection, partition, table, day)
+            rows = _drop(connection, partition, table, day)
         except psycopg.errors.LockNotAvailable:
-            _log.info("partition %s is in use, and is dropped later", partition)
-    return starts
+            _log.warning("partition %s is in use, and is dropped later", partition)
+            continue
+        starts = frozenset(split_writer(writer)[0] for writer, _ in rows)
+        yield Expired(of_model, day, sum(count for _, count in rows), starts)
 
 
-def _drop(connection: Connection, partition: str, table: str, day: dt.date) -> set[UUID]:
+def _drop(connection: Connection, partition: str, table: str, day: dt.date) -> list[tuple[UUID, int]]:
+    """Drop a partition; returns the rows of each writer."""
     with connection.transaction():
         connection.execute(LOCK)
         connection.execute(_LOCK_TIMEOUT)
         # The lock also keeps out transactions that still copy into the partition and count what they copy.
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name(partition)))
         connection.execute("DELETE FROM scorewire.partitions WHERE name = %s", [partition])
-        rows = connection.execute(
-            "UPDATE scorewire.stored SET expired_predictions = expired_predictions + predictions,"
-            " expired_rows = expired_rows + rows, predictions = 0, rows = 0"
-            " WHERE (table_name, day) = (%s, %s) RETURNING writer",
+        counts = connection.execute(
+            "SELECT writer, rows FROM scorewire.stored WHERE (table_name, day) = (%s, %s) FOR UPDATE",
             [table, day],
         ).fetchall()
-    return {split_writer(writer)[0] for (writer,) in rows}
+        connection.execute(
+            "UPDATE scorewire.stored SET expired_predictions = expired_predictions + predictions,"
+            " expired_rows = expired_rows + rows, predictions = 0, rows = 0"
+            " WHERE (table_name, day) = (%s, %s)",
+            [table, day],
+        )
+    return [(writer, rows) for writer, rows in counts]

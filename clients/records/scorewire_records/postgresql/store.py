@@ -106,10 +106,10 @@ class PostgresStore:
     def expire(self, now: dt.datetime) -> set[UUID]:
         """Drop the partitions whose retention is over."""
         with self._connected() as connection:
-            expired = retention.expire(connection, now)
+            expired = list(retention.expire(connection, now))
         if expired:
             self._catalog.forget()
-        return expired
+        return {start for each in expired for start in each.starts}
 
     def totals(self, start: UUID) -> Totals:
         """The rows of a start that were stored, and those that have expired."""
