@@ -42,7 +42,7 @@ from tests.scorewire_records.spools import TIME_US, SpoolWriter, source
 
 LEAST = 0.8
 # About 1 MiB, as an engine's blocks.
-_BLOCK_ROWS = 5000
+BLOCK_ROWS = 5000
 _BLOCKS_OF_SEGMENT = 64
 
 
@@ -54,12 +54,12 @@ _BLOCKS_OF_SEGMENT = 64
 @click.option("--quick", is_flag=True, help="A smoke test: one short round, whose numbers are meaningless.")
 def main(rows: int, rounds: int, quick: bool) -> None:
     if quick:
-        rows, rounds = 2 * _BLOCK_ROWS, 1
+        rows, rounds = 2 * BLOCK_ROWS, 1
     click.echo("| rows of | shipped, rows/s | bare COPY, rows/s | ratio |\n|---|---|---|---|")
     enough = True
     with running_server() as server, tempfile.TemporaryDirectory() as folder:
-        for label, kind in _sources().items():
-            blocks = [_block(kind, first) for first in range(0, rows, _BLOCK_ROWS)]
+        for label, kind in sources().items():
+            blocks = [random_block(kind, first) for first in range(0, rows, BLOCK_ROWS)]
             # The first round makes files that PostgreSQL uses again in the others.
             figures = [_round(server, Path(folder), kind, blocks) for _ in range(rounds + 1)][1:]
             shipped, copied = (statistics.median(column) for column in zip(*figures, strict=True))
@@ -69,7 +69,8 @@ def main(rows: int, rounds: int, quick: bool) -> None:
     sys.exit(0 if enough or quick else 1)
 
 
-def _sources() -> dict[str, Source]:
+def sources() -> dict[str, Source]:
+    """Sources of different widths, by what their rows have."""
     probability = (Output(name="probability", width=2, kind="probability", labels=("no", "yes")),)
     few = tuple(f"f{index}" for index in range(20))
     many = tuple(f"f{index}" for index in range(100))
@@ -83,9 +84,9 @@ def _sources() -> dict[str, Source]:
     }
 
 
-def _block(kind: Source, first: int) -> RowsBlock:
+def random_block(kind: Source, first: int, count: int = BLOCK_ROWS) -> RowsBlock:
+    """Predictions of one row each, from a sequence number on."""
     random = np.random.default_rng(first)
-    count = _BLOCK_ROWS
     sequences = np.arange(first, first + count, dtype=np.uint64)
     return RowsBlock(
         sequences=sequences,
@@ -119,7 +120,7 @@ def _round(
         records = folder / database
         store = PostgresStore(server.database(database))
         shipper = Shipper(records, store, StartStates(records), Event())
-        _write_spool(records, kind, [_block(kind, rows)])
+        _write_spool(records, kind, [random_block(kind, rows)])
         shipper.ship()
         start = _write_spool(records, kind, blocks)
         began = time.perf_counter()

@@ -178,6 +178,18 @@ def test_shipping_is_measured_beside_a_bare_copy() -> None:
     assert all(float(row[3]) > 0 for row in rows)
 
 
+@pytest.mark.timeout(BENCH_SECONDS)
+def test_making_files_of_records_is_measured() -> None:
+    command = [sys.executable, "-m", "tests.bench.records_parquet", "--quick"]
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    rows = [line.split("|")[1:-1] for line in result.stdout.splitlines() if "numbers" in line]
+    assert len(rows) == 6
+    assert all(float(row[2].replace(",", "")) > 0 for row in rows)
+
+
 def test_the_sdk_is_measured_beside_grpcio() -> None:
     command = [sys.executable, "-m", "tests.bench.sdk", "--quick", "--json", "--engine", "reference"]
     result = subprocess.run(
