@@ -7,11 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from scorewire_server.catalog.version_policy import DESCRIPTION, parse_version_policy
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 LARGEST_PORT = 65535
+_HOST = r"(\[[^\s\]@/?#]*\]|[^\s:@/?#,\[\]]*)(:\d*)?"
+_PASSWORD = re.compile(r"password\w*=", re.IGNORECASE)
+_PARAMETER = r"[^\s?#&=]+=[^\s#&]*"
+_STORE_URL = re.compile(
+    rf"postgres(ql)?://([^\s:@/?#\[\]]*@)?{_HOST}(,{_HOST})*(/[^\s@/?#]*)?(\?{_PARAMETER}(&{_PARAMETER})*)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,22 @@ def _text(text: str) -> str:
     if not text:
         raise ValueError(text)
     return text
+
+
+def is_store_url(text: str) -> bool:
+    """Whether this is a URL of PostgreSQL in which no part can be a piece of a password."""
+    return _STORE_URL.fullmatch(text) is not None
+
+
+def has_password(url: str) -> bool:
+    """Whether libpq would find a password in a URL.
+
+    For libpq, a user and a password may have any character but "/", also "?" and "#".
+    """
+    user, at, _ = url.partition("://")[2].partition("/")[0].partition("@")
+    if at and ":" in user:
+        return True
+    return _PASSWORD.search(unquote(url.partition("?")[2])) is not None
 
 
 PATH = Kind("a path", _path)

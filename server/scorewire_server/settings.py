@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
-from urllib.parse import parse_qs, urlsplit
 
 from scorewire_server.setting_kinds import (
     ADDRESS,
@@ -22,7 +21,9 @@ from scorewire_server.setting_kinds import (
     VERSION_POLICY,
     Kind,
     choice,
+    has_password,
     integer,
+    is_store_url,
     seconds,
 )
 
@@ -352,18 +353,15 @@ def _check_records(settings: Settings) -> None:
         if settings.records_password_file is not None:
             raise SettingError("--records-password-file needs --records-to, the database of the password")
         return
-    try:
-        url = urlsplit(settings.records_to)
-        password = url.password is not None or any("password" in key for key in parse_qs(url.query))
-    except ValueError:
-        raise SettingError("--records-to is no valid URL; it must be " + STORE_URL.description) from None
-    if password:
+    if has_password(settings.records_to):
         raise SettingError(
             "--records-to has a password, which other users of the machine could see; put it into a file for"
             " --records-password-file, or into the variable PGPASSWORD"
         )
-    if url.scheme not in {"postgresql", "postgres"}:
-        raise SettingError("--records-to must be " + STORE_URL.description)
+    if not is_store_url(settings.records_to):
+        raise SettingError(
+            f"--records-to must be {STORE_URL.description}, with special characters percent-encoded"
+        )
 
 
 def silence_grpc() -> None:

@@ -90,7 +90,9 @@ def test_half_a_certificate_is_refused(given: str) -> None:
         "postgresql://app@db/scores",
         "postgres://db",
         "postgresql://one:5432,two:5433/scores?target_session_attrs=read-write",
-        "postgresql:///scores?host=/run/postgresql&passfile=/etc/pgpass",
+        "postgresql:///scores?host=/run/postgresql&passfile=/etc/password",
+        "postgresql://app%40corp@[::1]:5432,[fe80::1]/scores",
+        "postgresql://db:5432/scores?user=app@corp&application_name=",
     ],
 )
 def test_records_may_go_to_a_database(url: str) -> None:
@@ -107,7 +109,17 @@ def test_records_may_go_to_a_database(url: str) -> None:
         ("mysql://app:hunter2@db/scores", "--records-password-file"),
         ("mysql://hunter2@db/scores", "must be a URL"),
         ("host=db password=hunter2", "must be a URL"),
-        ("postgresql://app:hunter2@[db/scores", "must be a URL"),
+        ("postgresql://app:hunter2@[db/scores", "--records-password-file"),
+        ("postgresql://hunter2@[db/scores", "must be a URL"),
+        # What ends a password for a parser of URLs does not end it for libpq.
+        ("postgresql://app:hunter2#1@db/scores", "--records-password-file"),
+        ("postgresql://app:1?hunter2@db/scores", "--records-password-file"),
+        ("postgresql://app:hunter2/1@db/scores", "must be a URL"),
+        ("postgresql://app:1/hunter2@db/scores", "must be a URL"),
+        ("postgresql://db/scores?user=app;password=hunter2", "--records-password-file"),
+        ("postgresql://db/scores?hunter2", "must be a URL"),
+        ("postgresql://db/scores#hunter2", "must be a URL"),
+        ("POSTGRESQL://hunter2@db/scores", "must be a URL"),
     ],
 )
 def test_a_bad_url_of_a_database_is_refused_and_not_shown(url: str, expected: str) -> None:
