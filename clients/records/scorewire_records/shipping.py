@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Timer
+from threading import Event, Thread
+from time import sleep
 
 from scorewire_contract.records.segments import spool_folder
 from scorewire_records import durable
@@ -58,8 +59,9 @@ def run_shipper(
     """
     durable.make_folder(spool_folder(records))
     told = False
-    while not stop.is_set():
+    while True:
         with shipper_lock(records) as is_mine:
+            # A shipper that is stopped before it begins still makes its last pass.
             if is_mine:
                 abort = Event()
                 shipper = Shipper(records, store, states, abort, keep_stored_seconds=keep_stored_seconds)
@@ -68,6 +70,8 @@ def run_shipper(
                 return
         if once:
             raise AnotherShipperError
+        if stop.is_set():
+            return
         if not told:
             on_standby()
             told = True
@@ -77,6 +81,8 @@ def run_shipper(
 def _ship(shipper: Shipper, store: Store, *, stop: Event, abort: Event, once: bool) -> None:
     idle = _IDLE_SEGMENTS_S if store.whole_segments else _IDLE_S
     pause = _FIRST_PAUSE_S
+    if not once:
+        Thread(target=_abort_in_time, args=(stop, abort), name="stop", daemon=True).start()
     while not once and not stop.is_set():
         moved = shipper.ship()
         if shipper.problems:
@@ -88,10 +94,12 @@ def _ship(shipper: Shipper, store: Store, *, stop: Event, abort: Event, once: bo
             if not moved:
                 stop.wait(idle)
     # What was written before the stop is shipped after it.
-    timer = Timer(_LAST_PASS_S, abort.set)
-    timer.daemon = True
-    if not once:
-        timer.start()
     shipper.ship()
-    timer.cancel()
     store.close()
+
+
+def _abort_in_time(stop: Event, abort: Event) -> None:
+    """Bound the time from the stop on: the pass in which it comes may be as long as the last one."""
+    stop.wait()
+    sleep(_LAST_PASS_S)
+    abort.set()
