@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -187,22 +188,23 @@ class App:
         log.info("stopped")
 
     async def _close(self, grace_seconds: float) -> None:
-        """End all tasks, processes and servers that were started."""
-        started = (self._first_load, self._watching, self._following)
-        tasks = [task for task in started if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._sandbox.close()
-        await self._catalog.close()
-        await self._engine.stop(grace_seconds)
-        if self._records is not None:
-            # Only now is the spool complete.
-            await self._records.close()
-        if self._metrics_server is not None:
-            self._metrics_server.close()
-        # Only now, when no call is left that could change the state.
-        self._state_file.close()
+        """End all tasks, processes and servers that were started, also when one of these steps fails."""
+        async with AsyncExitStack() as last_steps:
+            # They are done from the last to the first, when no call is left that could change the state, and
+            # the spool is complete.
+            last_steps.callback(self._state_file.close)
+            if self._metrics_server is not None:
+                last_steps.callback(self._metrics_server.close)
+            if self._records is not None:
+                last_steps.push_async_callback(self._records.close)
+            started = (self._first_load, self._watching, self._following)
+            tasks = [task for task in started if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._sandbox.close()
+            await self._catalog.close()
+            await self._engine.stop(grace_seconds)
 
     async def _load_all(self, address: str) -> None:
         """Load the bundles, announce that the server serves, and follow the repository from then on."""

@@ -247,6 +247,33 @@ async def test_what_comes_during_the_first_load_is_noticed(
     await app.drain()
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_an_engine_that_fails_to_stop_takes_no_records_and_no_state_with_it(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    bundles.write_sum_bundle(models)
+    settings = _settings(models, engine=engine, records=tmp_path / "records", metrics_port=0)
+    app = App(settings)
+    async with aio.insecure_channel(await app.start()) as channel:
+        await app.loaded()
+        await _call(channel, PREDICT, sum_request().SerializeToString())
+    stop = app._engine.stop
+
+    async def fails_at_last(grace_seconds: float) -> None:
+        await stop(grace_seconds)
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(app._engine, "stop", fails_at_last)
+    with capture_logs() as lines, pytest.raises(RuntimeError, match="a fault"):
+        await app.drain()
+    (ledger,) = [line for line in lines if line["event"] == "records of this start"]
+    assert (ledger["offered"], ledger["stored"], ledger["pending"]) == (1, 1, 0)
+    # The state file is free again.
+    again = StateFile(models / STATE_FILE)
+    again.open()
+    again.close()
+
+
 async def test_draining_while_bundles_are_loaded_ends_the_loading(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
