@@ -61,6 +61,8 @@ class Records:
             self._policy_file = PolicyFile(settings.records_policy, settings.models)
         except PolicyError as error:
             raise StartError(f"--records-policy {error}") from None
+        # Whether the engine does not have the policy yet.
+        self._unpublished = False
         self._snapshot: Snapshot | None = None
         self._numbers = SourceNumbers()
         self._status = ShipperStatus()
@@ -117,8 +119,10 @@ class Records:
 
     async def _look(self) -> None:
         """Read the policy and the shipper's status, and find out what is wrong."""
-        if await self._policy_file.look(self._misfit):
+        self._unpublished |= await self._policy_file.look(self._misfit)
+        if self._unpublished:
             self._publish()
+            self._unpublished = False
         await self._read_status()
         problems = [
             *self._problems.find(self._counts() or RecordCounts(), self._status),
@@ -146,9 +150,10 @@ class Records:
         A folder that cannot be made is a problem that the engine tells of, as if the disk were full.
         """
         folder = self.options.folder
-        if folder.exists() and not folder.is_dir():
-            raise StartError(f"--records {folder} is a file; name a folder")
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
+            # A link that leads nowhere may lead somewhere later.
+            if isinstance(error, FileExistsError) and folder.exists():
+                raise StartError(f"--records {folder} is a file; name a folder") from None
             logger().error("the folder of records cannot be made", folder=str(folder), reason=error.strerror)

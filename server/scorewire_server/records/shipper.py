@@ -15,6 +15,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from time import monotonic
 
 from scorewire_server.errors import StartError
@@ -49,10 +50,19 @@ def shipper_command(settings: Settings) -> list[str]:
     if settings.records_to is not None:
         command += ["--to", settings.records_to]
     if settings.records_password_file is not None:
-        if not settings.records_password_file.is_file():
-            raise StartError(f"--records-password-file {settings.records_password_file} is no file")
+        if not _is_file(settings.records_password_file):
+            raise StartError(
+                f"--records-password-file {settings.records_password_file} is no file that can be read"
+            )
         command += ["--password-file", str(settings.records_password_file)]
     return [*command, "--supervised"]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a folder that this user may not enter, for example
+        return False
 
 
 class Shipper:

@@ -47,11 +47,15 @@ class _Counts:
     def __init__(self) -> None:
         self.now = RecordCounts(offered=10, spooled=10)
         self.published = 0
+        self.failures = 0
 
     def get(self) -> RecordCounts:
         return self.now
 
     def publish(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("not now")
         self.published += 1
 
 
@@ -108,6 +112,16 @@ async def test_a_new_policy_is_published(records: Records, counts: _Counts, tmp_
     await until(lambda: counts.published == 1)
 
 
+async def test_a_policy_that_could_not_be_published_is_published_by_the_next_look(
+    records: Records, counts: _Counts, tmp_path: Path
+) -> None:
+    counts.failures = 2
+    with capture_logs() as lines:
+        (tmp_path / "policy.toml").write_text("[default]\nshare = 0.5")
+        await until(lambda: counts.published == 1)
+    assert [line["event"] for line in lines].count("call failed by a fault of the server") == 2
+
+
 async def test_a_policy_that_does_not_fit_the_models_that_serve_is_a_problem(
     records: Records, counts: _Counts, tmp_path: Path, sum_bundle: Bundle
 ) -> None:
@@ -160,6 +174,20 @@ def test_a_folder_that_cannot_be_made_is_no_reason_not_to_start(tmp_path: Path) 
     with capture_logs() as lines:
         Records(Settings(records=tmp_path / "file" / "records"), RecordCounts, lambda: None)
     assert lines[0]["event"] == "the folder of records cannot be made"
+
+
+def test_a_link_that_leads_nowhere_is_no_reason_not_to_start(tmp_path: Path) -> None:
+    (tmp_path / "records").symlink_to(tmp_path / "not-mounted")
+    with capture_logs() as lines:
+        Records(Settings(records=tmp_path / "records"), RecordCounts, lambda: None)
+    assert lines[0]["event"] == "the folder of records cannot be made"
+
+
+def test_a_folder_with_an_impossible_name_is_no_reason_not_to_start(tmp_path: Path) -> None:
+    with capture_logs() as lines:
+        Records(Settings(records=tmp_path / ("x" * 300)), RecordCounts, lambda: None)
+    assert lines[0]["event"] == "the folder of records cannot be made"
+    assert lines[0]["reason"] == "File name too long"
 
 
 def test_a_wrong_policy_is_refused_at_the_start(tmp_path: Path) -> None:

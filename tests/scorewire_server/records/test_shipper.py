@@ -143,11 +143,13 @@ def test_the_command_has_the_settings_and_no_password(tmp_path: Path) -> None:
         "--supervised",
     ]
     assert "--to" not in shipper_command(Settings(records=tmp_path))
-    (tmp_path / "pw").unlink()
+
+
+@pytest.mark.parametrize("name", ["missing", "x" * 300])
+def test_a_password_file_that_is_not_there_is_told(tmp_path: Path, name: str) -> None:
+    settings = Settings(records=tmp_path, records_to="postgresql://db", records_password_file=tmp_path / name)
     with pytest.raises(StartError, match="--records-password-file .* is no file"):
-        shipper_command(
-            Settings(records=tmp_path, records_to="postgresql://db", records_password_file=tmp_path / "pw")
-        )
+        shipper_command(settings)
 
 
 def test_a_missing_distribution_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
