@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -148,7 +149,7 @@ async def start(engine: str, models: list[Path], tmp_path: Path) -> AsyncIterato
         kind = choose_engine(engine)
         folder = tmp_path / f"records-{len(running)}"
         made = kind.make(
-            Settings(listen="127.0.0.1:0", threads=2, **settings),
+            Settings(**({"listen": "127.0.0.1:0", "threads": 2} | settings)),
             [],
             RecordOptions(folder=folder, start=new_start(), ring_bytes=ring_bytes, free_bytes=0),
         )
@@ -159,7 +160,8 @@ async def start(engine: str, models: list[Path], tmp_path: Path) -> AsyncIterato
             )
             assert record.loaded is not None, record.reason
             loaded[f"{path.parent.name}/{path.name}"] = record.loaded
-        channel = aio.insecure_channel(await made.start(), options=[("grpc.max_receive_message_length", -1)])
+        address = (await made.start()).replace("[::]", "127.0.0.1")
+        channel = aio.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
         running.append(Recording(made, channel, folder, loaded))
         running[-1].publish(policy)
         return running[-1]
@@ -239,6 +241,16 @@ async def test_every_method_names_its_record(start: Start) -> None:
         else:
             assert (record.numbers, record.texts) == ([[1.0, 2.0]], [["de"]])
             assert (record.outputs, record.errors) == ([[[4.0]]], [])
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+async def test_callers_by_ipv4_are_known_by_it_where_both_families_are_served(start: Start) -> None:
+    running = await start(listen="[::]:0")
+    halves = inference.infer_request("sum", inference.sum_tensors() | {"x0": ("FP16", [1, 1], (1.0,))})
+    await running.predict()
+    await running.call(inference.INFER, halves)
+    spool = await running.stop()
+    assert [record.caller for record in spool.predictions.values()] == ["127.0.0.1"] * 2
 
 
 async def test_large_batches_are_recorded_row_by_row(start: Start) -> None:

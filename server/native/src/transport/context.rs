@@ -20,7 +20,9 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// A peer. A socket for both families has IPv4 addresses within IPv6; here they are as their callers know them.
     pub(crate) fn new(address: SocketAddr, certificate: Option<Bytes>) -> Self {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         Self { address, host: address.ip().to_string().into(), certificate }
     }
 }
