@@ -97,6 +97,16 @@ def test_pandas_duckdb_and_pyarrow_read_the_files_as_they_are(tmp_path: Path, wr
     ]
 
 
+def test_files_have_only_encodings_that_every_reader_knows(tmp_path: Path, writer: SpoolWriter) -> None:
+    writer.write(source(kind="shadow"), 1000)
+    writer.stop()
+    ship(tmp_path)
+    metadata = pq.read_metadata(tmp_path / names(tmp_path)[0])
+    columns = [metadata.row_group(0).column(index) for index in range(metadata.num_columns)]
+    assert {each for column in columns for each in column.encodings} <= {"PLAIN", "RLE", "RLE_DICTIONARY"}
+    assert {column.compression for column in columns} == {"ZSTD"}
+
+
 def test_columns_that_differ_within_a_segment_get_files_of_their_own(
     tmp_path: Path, writer: SpoolWriter
 ) -> None:

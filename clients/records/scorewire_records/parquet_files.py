@@ -36,12 +36,9 @@ _COLLECTED_BYTES = 12 << 20
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(\d{8,10})(?:-\d+)?\.parquet")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DAY_US = 86_400_000_000
-# Ids differ in their last digits, so that a dictionary of them would only cost time.
-_ENCODINGS = {
-    "prediction_id": "DELTA_BYTE_ARRAY",
-    "shadow_of": "DELTA_BYTE_ARRAY",
-    "time": "DELTA_BINARY_PACKED",
-}
+# Ids and times differ in their last digits, so that a dictionary of them would only cost time. Everyone reads
+# plain values, but not the encodings of differences.
+_PLAIN = {"prediction_id", "shadow_of", "time"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -119,8 +116,7 @@ class _File:
             durable.temporary_of(path),
             schema,
             compression="zstd",
-            use_dictionary=[name for name in _leaves(schema) if name not in _ENCODINGS],
-            column_encoding=_ENCODINGS,
+            use_dictionary=[name for name in _leaves(schema) if name not in _PLAIN],
         )
 
     def write(self, source: Source, table: pa.Table) -> None:
