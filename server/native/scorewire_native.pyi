@@ -198,16 +198,19 @@ class Graph:
 class Version:
     def in_use(self) -> bool: ...
 
-# Of what is recorded: the number of the source, the share, whether the routing key decides, and whether
+# A source of records, which the spool knows as long as this object or a snapshot has it.
+class Source: ...
+
+# Of what is recorded: the source, the share, whether the routing key decides, and whether
 # predictions with errors and those that are copied to a shadow are always kept.
-RecordChoice: TypeAlias = tuple[int, float, bool, bool, bool]
+RecordChoice: TypeAlias = tuple[Source, float, bool, bool, bool]
 # The version, its weight, its seed, and what is recorded of it.
 Target: TypeAlias = tuple[Version, int, int, RecordChoice | None]
 # The model, the name, the targets, and the shadow: version, share and what is recorded of it.
 Route: TypeAlias = tuple[str, str, Sequence[Target], tuple[Version, float, RecordChoice | None] | None]
 # The source, the flags, the nanoseconds since the message was read, the server's and the model's times in
 # microseconds, and of a shadow the writer and the sequence number of the prediction that was copied.
-RecordHead: TypeAlias = tuple[int, int, int, int, int, tuple[int, int] | None]
+RecordHead: TypeAlias = tuple[Source, int, int, int, int, tuple[int, int] | None]
 # The number of rows, the bytes of their numbers, their texts, for each output the bytes of its doubles or its
 # texts, and the errors: row, reason, index of the feature.
 RecordRows: TypeAlias = tuple[
@@ -233,7 +236,7 @@ class Engine:
     ) -> int: ...
     def version(self, parts: VersionParts) -> Version: ...
     def publish(self, routes: Sequence[Route], services: Sequence[Service], origin: Snapshot) -> None: ...
-    def define(self, parts: SourceParts) -> None: ...
+    def define(self, parts: SourceParts) -> Source: ...
     def python_writers(self) -> tuple[int, int]: ...
     def peek(self, writer: int) -> int: ...
     def record(

@@ -90,7 +90,8 @@ SPOOL = Crate(
         ("spool",),
         ("blocks", "disk"),
         ("shared", "segment", "space", "reader"),
-        ("columns", "lane"),
+        ("sources", "lane"),
+        ("columns",),
         ("ring", "record", "source", "ledger", "block", "clock"),
         ("little_endian",),
     ),
@@ -114,6 +115,7 @@ SPOOL = Crate(
             *("recorder::Counts", "recorder::Options", "recorder::Recorder"),
             *("source.Output", "source.Source", "source.Treatment"),
             *("source::Output", "source::Source", "source::Treatment"),
+            *("sources.DefinedSource", "sources::DefinedSource"),
         }
     ),
     # Two threads share the memory of a ring.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import struct
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
@@ -24,7 +26,7 @@ from scorewire_proto.v1 import errors_pb2, models_pb2, prediction_pb2
 from scorewire_server.catalog.repository import BundleFolder
 from scorewire_server.engine import split
 from scorewire_server.engine.factory import choose_engine
-from scorewire_server.engine.recording import NO_SOURCES, RecordOptions
+from scorewire_server.engine.recording import NO_SOURCES, RecordedSource, RecordOptions, Sources
 from scorewire_server.engine.snapshot import LoadedVersion, Routing, Shadow, VersionRecord
 from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.loading.loader import load
@@ -82,7 +84,7 @@ class Recording:
         self.loaded = loaded
         self._numbers = SourceNumbers()
 
-    def publish(self, policy: ModelPolicy | None = None, routing: Routing | None = None) -> None:
+    def publish(self, policy: ModelPolicy | None = None, routing: Routing | None = None) -> Sources:
         """Serve all versions, and record by a policy."""
         snapshot = build_snapshot(
             [
@@ -92,7 +94,9 @@ class Recording:
             {"sum": routing or Routing(split=(("1.0.0", 1),))},
         )
         policies = Policy(default=policy or ModelPolicy(), hash_key=KEY)
-        self.engine.publish(snapshot, sources=sources_of(snapshot, policies, self._numbers))
+        sources = sources_of(snapshot, policies, self._numbers)
+        self.engine.publish(snapshot, sources=sources)
+        return sources
 
     async def call(self, path: str, request: Any, **options: Any) -> bytes:
         method: Any = self.channel.unary_unary(path)
@@ -480,6 +484,42 @@ async def test_calls_at_the_same_time_are_all_recorded(start: Start) -> None:
     assert len(spool.predictions) == len(requests)
     for request, answer in zip(requests, answers, strict=True):
         assert_answered(spool, request, prediction_pb2.PredictResponse.FromString(answer))
+
+
+async def test_policies_that_change_during_calls_lose_no_record_and_are_forgotten(
+    start: Start, engine: str
+) -> None:
+    running = await start()
+    halves = inference.sum_tensors((1.0,), (2.0,), ("de",)) | {"x0": ("FP16", [1, 1], (1.0,))}
+    unusual = inference.infer_request("sum", halves)
+    named: list[str] = []
+    stopped = False
+
+    async def call() -> None:
+        while not stopped:
+            named.append((await running.predict()).prediction_id)
+            answer = await running.call(inference.INFER, unusual)
+            found = inference_pb2.ModelInferResponse.FromString(answer)
+            named.append(found.parameters["prediction_id"].string_param)
+
+    callers = [asyncio.create_task(call()) for _ in range(4)]
+    seen: list[weakref.ref[RecordedSource]] = []
+    for days in range(1, 201):
+        seen += map(weakref.ref, running.publish(ModelPolicy(retention_days=days)).values())
+        await running.predict()
+    stopped = True
+    await asyncio.gather(*callers)
+    published = running.publish()
+    gc.collect()
+    assert len(seen) == 200 * len(published)
+    await running.predict()
+    # The reference engine's spool keeps a few.
+    most = 0 if engine == "native" else 256
+    await _until(lambda: sum(source() is not None for source in seen) <= most)
+    spool = await running.stop()
+    assert set(named) <= set(map(str, spool.predictions))
+    assert len(spool.predictions) == len(named) + 201
+    assert len({record.source.retention_days for record in spool.predictions.values()}) > 100
 
 
 async def test_all_that_was_answered_before_the_stop_is_in_the_spool(start: Start) -> None:

@@ -20,7 +20,7 @@ from scorewire_server.engine.statistics import RouteKey
 Treatment: TypeAlias = Literal["keep", "drop", "hash"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
 class RecordedSource:
     """What is recorded of a version on a route.
 

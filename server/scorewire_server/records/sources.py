@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import TypeAlias
 
 from scorewire_contract.records.source import Output, Source
 from scorewire_proto.v1 import schema_pb2
@@ -19,22 +20,27 @@ _KINDS = {
     schema_pb2.OUTPUT_KIND_TEXT: "text",
 }
 
+# A source without a number, and what is recorded of it without its number and description.
+_Unnumbered: TypeAlias = tuple[Source, RecordedSource]
+
 
 class SourceNumbers:
-    """Numbers sources from 1; equal sources have one number as long as the server runs."""
+    """Numbers sources from 1. A source that stays from one snapshot to the next keeps its number."""
 
     def __init__(self) -> None:
-        self._numbered: dict[tuple[Source, RecordedSource], RecordedSource] = {}
+        self._last = 0
+        self._before: dict[_Unnumbered, RecordedSource] = {}
 
-    def number(self, description: Source, recorded: RecordedSource) -> RecordedSource:
-        """A source with its number and its description; both arguments have neither."""
-        key = description, recorded
-        found = self._numbered.get(key)
-        if found is None:
-            number = len(self._numbered) + 1
-            body = replace(description, source=number).encode()
-            found = self._numbered[key] = replace(recorded, number=number, description=body)
-        return found
+    def number(self, sources: Mapping[RouteKey, _Unnumbered]) -> Sources:
+        """The sources of a snapshot, with their numbers and descriptions; the next call knows them."""
+        numbered = {key: self._before.get(key) or self._next(*key) for key in sources.values()}
+        self._before = numbered
+        return {route: numbered[key] for route, key in sources.items()}
+
+    def _next(self, description: Source, recorded: RecordedSource) -> RecordedSource:
+        self._last += 1
+        body = replace(description, source=self._last).encode()
+        return replace(recorded, number=self._last, description=body)
 
 
 def sources_of(snapshot: Snapshot, policy: Policy, numbers: SourceNumbers) -> Sources:
@@ -43,7 +49,7 @@ def sources_of(snapshot: Snapshot, policy: Policy, numbers: SourceNumbers) -> So
     A model whose policy does not fit it is left out, so that no feature is recorded
     against the will of the policy's owner; `misfits` tells of it.
     """
-    found: dict[RouteKey, RecordedSource] = {}
+    found: dict[RouteKey, _Unnumbered] = {}
     for route in snapshot.routes():
         rules = policy.of(route.model)
         model = snapshot.models[route.model]
@@ -51,9 +57,8 @@ def sources_of(snapshot: Snapshot, policy: Policy, numbers: SourceNumbers) -> So
             continue
         for version, kind in _versions(route, model):
             key = RouteKey(route.model, version.version, route.name, shadow=kind == "shadow")
-            description, recorded = _source(route, version, kind, rules, policy.hash_key)
-            found[key] = numbers.number(description, recorded)
-    return found
+            found[key] = _source(route, version, kind, rules, policy.hash_key)
+    return numbers.number(found)
 
 
 def misfits(snapshot: Snapshot, policy: Policy) -> Iterator[str]:
@@ -88,7 +93,7 @@ def _versions(route: Route, model: ModelRecord) -> Iterator[tuple[LoadedVersion,
 
 def _source(
     route: Route, version: LoadedVersion, kind: str, rules: ModelPolicy, hash_key: bytes
-) -> tuple[Source, RecordedSource]:
+) -> _Unnumbered:
     schema = version.manifest.schema
     treated: list[tuple[schema_pb2.Feature, Treatment]] = [
         (feature, rules.features.get(feature.name, "keep")) for feature in schema.features

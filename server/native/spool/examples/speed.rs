@@ -40,7 +40,7 @@ fn main() {
         outputs: vec![Output::Numbers(2)],
         ..Source::default()
     };
-    recorder.define(source).expect("a source");
+    let _source = recorder.define(source).expect("a source");
 
     let lane = recorder.lane(0);
     let numbers: Vec<u8> = (0..NUMBERS).flat_map(|value| (value as f64).to_le_bytes()).collect();

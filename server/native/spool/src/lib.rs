@@ -17,6 +17,7 @@ mod ring;
 mod segment;
 mod shared;
 mod source;
+mod sources;
 mod space;
 mod spool;
 #[cfg(test)]
@@ -27,3 +28,4 @@ pub use ledger::{Count, WriterLedger};
 pub use record::{Filler, Head, Sizes};
 pub use recorder::{Counts, Options, Recorder};
 pub use source::{Output, Source, Treatment};
+pub use sources::DefinedSource;

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::columns::Shape;
 use crate::disk::Disk;
 use crate::lane::Lane;
 use crate::ledger::WriterLedger;
 use crate::segment::{SegmentWriter, Start};
 use crate::shared::{Shared, SpoolCounts, Writer};
 use crate::source::Source;
+use crate::sources::DefinedSource;
 use crate::space::{Bounds, Space};
 use crate::spool::Spool;
 
@@ -122,14 +122,14 @@ impl Recorder {
         Ok(Arc::new(Self { shared, thread: Mutex::new(Some(SpoolThread { handle, end })) }))
     }
 
-    /// Describes a source, before its first record. Once a number is taken, it keeps its source.
+    /// Describes a source, before its first record; records may be of it while the result is held. A number that
+    /// is taken keeps its source until then.
     ///
     /// # Errors
     /// `io::Error`: something is to be hashed and there is no key, or the key or the description is too long.
-    pub fn define(&self, source: Source) -> io::Result<()> {
+    pub fn define(&self, source: Source) -> io::Result<DefinedSource> {
         source.check()?;
-        self.shared.define(Shape::new(source));
-        Ok(())
+        Ok(self.shared.sources.define(source))
     }
 
     /// The lane of a writer.

@@ -1,12 +1,11 @@
 //! What the threads that record and the spool's thread share.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::columns::Shape;
 use crate::lane::{Lane, Tally};
 use crate::ledger::WriterLedger;
+use crate::sources::Sources;
 
 /// What the spool's thread counts of each lane.
 #[derive(Default)]
@@ -41,28 +40,14 @@ impl Writer {
 
 pub(crate) struct Shared {
     pub writers: Box<[Writer]>,
-    sources: Mutex<HashMap<u32, Arc<Shape>>>,
+    pub sources: Arc<Sources>,
     problem: Mutex<String>,
     pub closing: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn new(writers: Box<[Writer]>) -> Self {
-        Self {
-            writers,
-            sources: Mutex::default(),
-            problem: Mutex::default(),
-            closing: AtomicBool::new(false),
-        }
-    }
-
-    /// Keeps a source, unless its number is taken.
-    pub(crate) fn define(&self, shape: Shape) {
-        guard(&self.sources).entry(shape.source.number).or_insert_with(|| Arc::new(shape));
-    }
-
-    pub(crate) fn shape(&self, number: u32) -> Option<Arc<Shape>> {
-        guard(&self.sources).get(&number).map(Arc::clone)
+        Self { writers, sources: Arc::default(), problem: Mutex::default(), closing: AtomicBool::new(false) }
     }
 
     pub(crate) fn problem(&self) -> String {

@@ -97,6 +97,7 @@ impl Spool {
 
     /// Reads all that is in the rings now.
     fn drain(&mut self) -> Load {
+        let released = self.shared.sources.take_released();
         let clock = Clock::now(self.started);
         let mut load = Load::Low;
         let mut consumers = std::mem::take(&mut self.consumers);
@@ -115,6 +116,8 @@ impl Spool {
             consumer.release();
         }
         self.consumers = consumers;
+        // Blocks keep what they need of a source.
+        self.shared.sources.forget(&released);
         load
     }
 
@@ -142,7 +145,7 @@ impl Spool {
 
     /// Where the block of a record's source is; `None` if no source describes the record.
     fn place(&mut self, record: &Record<'_>) -> Option<usize> {
-        let Some(place) = self.blocks.place(record.source, |number| self.shared.shape(number)) else {
+        let Some(place) = self.blocks.place(record.source, |number| self.shared.sources.shape(number)) else {
             self.disk.report(format!("a record is of source {}, which was never defined", record.source));
             return None;
         };

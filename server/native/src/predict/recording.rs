@@ -65,7 +65,7 @@ impl Recording {
         shadowed: bool,
     ) -> Option<Ticket<'_>> {
         let key = call.routing_key(&scores.decoded.request, scores.data);
-        match source.choose(key, !scores.errors.is_empty(), shadowed) {
+        match source.sampling.choose(key, !scores.errors.is_empty(), shadowed) {
             Choice::Left => None,
             Choice::Sampled => Some(self.take(worker, source, 0)),
             Choice::Always => Some(self.take(worker, source, ALWAYS)),
@@ -74,7 +74,7 @@ impl Recording {
 
     #[inline]
     fn take(&self, worker: usize, source: &RecordedSource, flags: u16) -> Ticket<'_> {
-        Ticket::take(self.recorder.lane(worker), &self.writers[worker], source.number, flags)
+        Ticket::take(self.recorder.lane(worker), &self.writers[worker], source.defined.number(), flags)
     }
 
     /// Counts a prediction that the policy leaves out.

@@ -140,7 +140,7 @@ impl Observer for ShadowLane {
             route: Arc::clone(&shadow.route),
             version: Arc::clone(&shadow.version),
             counts: Arc::clone(&shadow.counts),
-            source: shadow.source,
+            source: shadow.source.clone(),
             original: observation.ticket.filter(|_| observation.result.is_ok()).map(Ticket::original),
         };
         let (waiting, size) = (&lane.state.waiting_bytes, message.len());

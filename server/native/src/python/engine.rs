@@ -25,7 +25,7 @@ use crate::python::counts::{self, CallSums, CountRegistry, RouteSums, VersionSum
 use crate::python::errors::{FailureParts, FixedParts, rpc_error};
 use crate::python::events::event_tuple;
 use crate::python::recording::{
-    self, ChoiceParts, HeadParts, RecordParts, RecordSums, RowParts, SourceParts,
+    self, ChoiceParts, HeadParts, PySource, RecordParts, RecordSums, RowParts, SourceParts,
 };
 use crate::python::version::{PyVersion, VersionParts, version};
 use crate::routing::snapshot::{Origin, Route, Shadow, Snapshot, Target};
@@ -97,11 +97,11 @@ impl ConnectionParts {
 
 /// Version, weight, seed, and of what is recorded the choice.
 #[derive(FromPyObject)]
-struct TargetParts<'py>(PyRef<'py, PyVersion>, u32, u64, Option<ChoiceParts>);
+struct TargetParts<'py>(PyRef<'py, PyVersion>, u32, u64, Option<ChoiceParts<'py>>);
 
 /// Version, share, and of what is recorded the choice.
 #[derive(FromPyObject)]
-struct ShadowParts<'py>(PyRef<'py, PyVersion>, f64, Option<ChoiceParts>);
+struct ShadowParts<'py>(PyRef<'py, PyVersion>, f64, Option<ChoiceParts<'py>>);
 
 /// Model, name, targets, and the shadow.
 #[derive(FromPyObject)]
@@ -247,10 +247,11 @@ impl Engine {
         self.predictor.snapshot.store(Arc::new(Snapshot::new(built, services, origin)));
     }
 
-    /// Defines a source of records, before the first snapshot whose routes have its number.
-    fn define(&self, parts: SourceParts) -> PyResult<()> {
+    /// Defines a source of records.
+    fn define(&self, parts: SourceParts) -> PyResult<PySource> {
         let defined = self.recording()?.recorder().define(parts.source()?);
-        defined.map_err(|error| PyValueError::new_err(error.to_string()))
+        let defined = defined.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(PySource(Arc::new(defined)))
     }
 
     /// The writers of what Python answers, and of the copies that a shadow scores there. Each is for one thread.
@@ -267,7 +268,7 @@ impl Engine {
     fn record(
         &self,
         writer: usize,
-        head: HeadParts,
+        head: HeadParts<'_>,
         rows: RowParts,
         caller: &str,
         routing_key: &str,

@@ -24,6 +24,7 @@ fn scorewire_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("ROW_REASONS", PyTuple::new(module.py(), ROW_REASON_NAMES)?)?;
     module.add_function(wrap_pyfunction!(graph::load_runtime, module)?)?;
     module.add_class::<graph::Graph>()?;
+    module.add_class::<recording::PySource>()?;
     module.add_class::<version::PyVersion>()?;
     module.add_class::<engine::Engine>()
 }

@@ -2,17 +2,20 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
-use scorewire_spool::{Filler, Head, Lane, Options, Output, Recorder, Sizes, Source, Treatment};
+use scorewire_spool::{
+    DefinedSource, Filler, Head, Lane, Options, Output, Recorder, Sizes, Source, Treatment,
+};
 
 use crate::predict::columns::Columns;
 use crate::predict::recording::Recording;
 use crate::protocol::reasons::ROW_REASONS;
-use crate::routing::source::RecordedSource;
+use crate::routing::source::{RecordedSource, Sampling};
 
 const DOUBLE: usize = size_of::<f64>();
 
@@ -34,10 +37,14 @@ pub(super) struct RecordParts {
     row_reasons: [u16; ROW_REASONS],
 }
 
-/// Number, share, whether the routing key decides, whether predictions with errors and those that are copied to
+/// A source that was defined. Records may be of the source as long as Python or a snapshot has it.
+#[pyclass(frozen, name = "Source")]
+pub(crate) struct PySource(pub Arc<DefinedSource>);
+
+/// Source, share, whether the routing key decides, whether predictions with errors and those that are copied to
 /// a shadow are always kept.
 #[derive(FromPyObject)]
-pub(super) struct ChoiceParts(u32, f64, bool, bool, bool);
+pub(super) struct ChoiceParts<'py>(PyRef<'py, PySource>, f64, bool, bool, bool);
 
 /// What the spool says of a source, and what becomes of its values.
 #[derive(FromPyObject)]
@@ -59,7 +66,7 @@ pub(super) struct SourceParts {
 /// Source, flags, nanoseconds since the message was read, server time, model time, and of a shadow the writer and
 /// the sequence number of the original.
 #[derive(FromPyObject)]
-pub(super) struct HeadParts(u32, u16, u64, u32, u32, Option<(u16, u64)>);
+pub(super) struct HeadParts<'py>(PyRef<'py, PySource>, u16, u64, u32, u32, Option<(u16, u64)>);
 
 /// The bytes of an output's doubles, or its texts.
 #[derive(FromPyObject)]
@@ -104,10 +111,11 @@ pub(super) fn sums(recording: &Recording) -> RecordSums {
     (counts.offered, counts.sampled_out, dropped, counts.buffered, counts.spooled, counts.problem)
 }
 
-impl ChoiceParts {
+impl ChoiceParts<'_> {
     pub(super) fn source(self) -> RecordedSource {
-        let Self(number, share, by_key, keep_errors, keep_shadowed) = self;
-        RecordedSource { number, share, by_key, keep_errors, keep_shadowed }
+        let Self(source, share, by_key, keep_errors, keep_shadowed) = self;
+        let sampling = Sampling { share, by_key, keep_errors, keep_shadowed };
+        RecordedSource { defined: Arc::clone(&source.0), sampling }
     }
 }
 
@@ -146,7 +154,7 @@ impl SourceParts {
 pub(super) fn record(
     recording: &Recording,
     lane: &Lane,
-    head: HeadParts,
+    head: HeadParts<'_>,
     rows: RowParts,
     caller: &str,
     routing_key: &str,
@@ -155,7 +163,7 @@ pub(super) fn record(
     let columns = PythonRows::new(rows)?;
     let now = Instant::now();
     let head = Head {
-        source,
+        source: source.0.number(),
         sequence: 0,
         at: now.checked_sub(Duration::from_nanos(age_ns)).unwrap_or(now),
         server_us,

@@ -33,11 +33,10 @@ from scorewire_server.engine.native.context import read_context
 from scorewire_server.engine.native.explanation import explain, failure_of
 from scorewire_server.engine.native.pool import NativePool
 from scorewire_server.engine.native.recording import (
+    NativeSources,
     read_counts,
-    record_choice,
     record_lanes,
     record_parts,
-    source_parts,
 )
 from scorewire_server.engine.native.session import load_runtime
 from scorewire_server.engine.native.statistics import read_statistics
@@ -111,12 +110,11 @@ class NativeEngine:
         # No longer in the snapshot, but calls may still use them.
         self._leaving: dict[LoadedVersion, scorewire_native.Version] = {}
         # Answers the tensors that the extension does not read itself, on the extension's graphs.
-        lanes = None if records is None else record_lanes(self._native, records.start)
+        self._sources = NativeSources(self._native)
+        lanes = None if records is None else record_lanes(self._native, self._sources, records.start)
         self._predictor = Predictor(Limits.of(settings), NativePool(self._native), lanes)
         # All methods whose calls the extension forwards.
         self._forwarded = self._control | {each.path: self._prediction(each) for each in TENSOR_METHODS}
-        # The numbers of the sources of records that the extension knows.
-        self._sources: set[int] = set()
         self._calls: dict[int, ForwardedCall] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = False
@@ -172,12 +170,9 @@ class NativeEngine:
         services = [
             (name, each.model, each.major, each.route.name) for name, each in snapshot.services.items()
         ]
-        for source in sources.values():
-            if source.number not in self._sources:
-                self._native.define(source_parts(source))
-                self._sources.add(source.number)
+        choices = {key: self._sources.choice(source) for key, source in sources.items()}
         # Everything that can fail is done with this call; a failure has changed nothing.
-        self._native.publish([_route(each, versions, sources) for each in routes], services, snapshot)
+        self._native.publish([_route(each, versions, choices) for each in routes], services, snapshot)
         self._predictor.publish(snapshot, loading=loading, sources=sources)
         self._leaving = {loaded: made for loaded, made in self._leaving.items() if made.in_use()}
         self._leaving |= {loaded: made for loaded, made in self._versions.items() if loaded not in served}
@@ -285,11 +280,12 @@ class NativeEngine:
 
 
 def _route(
-    route: Route, versions: Mapping[LoadedVersion, scorewire_native.Version], sources: Sources
+    route: Route,
+    versions: Mapping[LoadedVersion, scorewire_native.Version],
+    choices: Mapping[RouteKey, scorewire_native.RecordChoice],
 ) -> scorewire_native.Route:
     def choice(version: LoadedVersion, *, shadow: bool = False) -> scorewire_native.RecordChoice | None:
-        source = sources.get(RouteKey(route.model, version.version, route.name, shadow))
-        return None if source is None else record_choice(source)
+        return choices.get(RouteKey(route.model, version.version, route.name, shadow))
 
     targets = [
         (versions[each.version], each.weight, each.seed, choice(each.version)) for each in route.targets

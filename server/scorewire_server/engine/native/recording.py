@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from time import perf_counter_ns
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -33,12 +34,36 @@ def record_parts(options: RecordOptions) -> scorewire_native.RecordParts:
     }
 
 
-def source_parts(source: RecordedSource) -> scorewire_native.SourceParts:
-    """What the spool says of a source, and what becomes of its values.
+class NativeSources:
+    """The sources of an extension that records. Each lives as long as that of the control plane."""
 
-    Raises:
-        BlockError: the description is not that of a source.
-    """
+    def __init__(self, native: scorewire_native.Engine) -> None:
+        self._native = native
+        self._defined: WeakKeyDictionary[RecordedSource, scorewire_native.Source] = WeakKeyDictionary()
+
+    def of(self, source: RecordedSource) -> scorewire_native.Source:
+        """The extension's source, which is defined if it is not there.
+
+        Raises:
+            BlockError: the description is not that of a source.
+            ValueError: the description or the key is too long.
+        """
+        defined = self._defined.get(source)
+        if defined is None:
+            defined = self._defined[source] = self._native.define(_source_parts(source))
+        return defined
+
+    def choice(self, source: RecordedSource) -> scorewire_native.RecordChoice:
+        """Which predictions of a source are recorded.
+
+        Raises:
+            BlockError, ValueError: as of `of`.
+        """
+        return self.of(source), source.share, source.by_key, source.keep_errors, source.keep_shadowed
+
+
+def _source_parts(source: RecordedSource) -> scorewire_native.SourceParts:
+    """What the spool says of a source, and what becomes of its values."""
     described = Source.decode(source.description)
     return {
         "number": source.number,
@@ -54,16 +79,13 @@ def source_parts(source: RecordedSource) -> scorewire_native.SourceParts:
     }
 
 
-def record_choice(source: RecordedSource) -> scorewire_native.RecordChoice:
-    """Which predictions of a source are recorded."""
-    return source.number, source.share, source.by_key, source.keep_errors, source.keep_shadowed
-
-
 class NativeLane:
     """A `RecordLane` of the extension, for one thread of Python."""
 
-    def __init__(self, native: scorewire_native.Engine, start: UUID, writer: int) -> None:
-        self._native, self._writer = native, writer
+    def __init__(
+        self, native: scorewire_native.Engine, sources: NativeSources, start: UUID, writer: int
+    ) -> None:
+        self._native, self._sources, self._writer = native, sources, writer
         self._name = str(writer_uuid(start, writer))
 
     def next_id(self) -> str:
@@ -85,7 +107,7 @@ class NativeLane:
         self._native.record(
             self._writer,
             (
-                record.source.number,
+                self._sources.of(record.source),
                 record.flags,
                 max(0, perf_counter_ns() - record.began_ns),
                 record.server_us,
@@ -109,10 +131,12 @@ class NativeLane:
         )
 
 
-def record_lanes(native: scorewire_native.Engine, start: UUID) -> RecordLanes:
+def record_lanes(native: scorewire_native.Engine, sources: NativeSources, start: UUID) -> RecordLanes:
     """The lanes of an extension that records, for what Python answers."""
     answers, shadows = native.python_writers()
-    return RecordLanes(NativeLane(native, start, answers), NativeLane(native, start, shadows))
+    return RecordLanes(
+        NativeLane(native, sources, start, answers), NativeLane(native, sources, start, shadows)
+    )
 
 
 def read_counts(native: scorewire_native.Engine) -> RecordCounts | None:

@@ -7,7 +7,7 @@ use std::time::Duration;
 use scorewire_spool::Options;
 use scorewire_spool::block::kind;
 
-use crate::fixture::{Folder, check_sum, record, rows, wait_for};
+use crate::fixture::{Folder, check_sum, record, rows, source, wait_for};
 
 #[test]
 fn a_full_spool_drops_records_until_segments_are_gone() {
@@ -98,4 +98,30 @@ fn records_are_spooled_while_others_are_recorded() {
     });
     recorder.close();
     assert_eq!(recorder.counts().spooled, 2000);
+}
+
+#[test]
+fn a_source_is_forgotten_once_nothing_can_be_recorded_of_it() {
+    let folder = Folder::new();
+    let recorder = folder.recorder(folder.options());
+    let define = || recorder.define(source(2)).expect("a source");
+    for round in 1..=20 {
+        let (first, second) = (define(), define());
+        drop(first);
+        assert!(record(&recorder, 0, 2, 1));
+        drop(second);
+        // What was recorded before is written.
+        wait_for(&recorder, |counts| counts.spooled == round);
+        assert_eq!(recorder.counts().disk, 0);
+    }
+    wait_for(&recorder, |counts| {
+        record(&recorder, 0, 2, 1);
+        counts.disk > 0
+    });
+    let _again = define();
+    let spooled = recorder.counts().spooled;
+    assert!(record(&recorder, 0, 2, 1));
+    recorder.close();
+    assert!(recorder.counts().spooled > spooled);
+    check_sum(&recorder.counts());
 }

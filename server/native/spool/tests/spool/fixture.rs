@@ -1,6 +1,7 @@
 //! A recorder in a folder of its own, and what it wrote.
 
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use scorewire_spool::block::{Header, kind};
 use scorewire_spool::reader::{Piece, read_segment};
-use scorewire_spool::{Counts, Head, Options, Output, Recorder, Sizes, Source, Treatment};
+use scorewire_spool::{Counts, DefinedSource, Head, Options, Output, Recorder, Sizes, Source, Treatment};
 
 pub(crate) const START: [u8; 16] = [1, 2, 3, 4, 5, 6, 0x71, 8, 0x81, 10, 11, 12, 13, 14, 0, 0];
 const START_NAME: &str = "01020304-0506-7108-810a-0b0c0d0e0000";
@@ -53,10 +54,10 @@ impl Folder {
     }
 
     /// A recorder that knows `source(1)`.
-    pub(crate) fn recorder(&self, options: Options) -> Arc<Recorder> {
+    pub(crate) fn recorder(&self, options: Options) -> Recording {
         let recorder = Recorder::start(options).expect("a thread");
-        recorder.define(source(1)).expect("a source");
-        recorder
+        let _source = recorder.define(source(1)).expect("a source");
+        Recording { recorder, _source }
     }
 
     pub(crate) fn segment(&self, number: usize) -> PathBuf {
@@ -77,6 +78,20 @@ impl Folder {
     pub(crate) fn headers(&self) -> Vec<Vec<Header>> {
         let read = |number| fs::read(self.segment(number)).expect("a segment");
         self.segments().into_iter().map(|number| headers(&read(number))).collect()
+    }
+}
+
+/// A recorder and its source.
+pub(crate) struct Recording {
+    recorder: Arc<Recorder>,
+    _source: DefinedSource,
+}
+
+impl Deref for Recording {
+    type Target = Recorder;
+
+    fn deref(&self) -> &Recorder {
+        &self.recorder
     }
 }
 

@@ -104,7 +104,8 @@ fn lanes_of_many_threads_and_sources_are_spooled_once_each() {
     const RECORDS: u32 = 6000;
     let folder = Folder::new();
     let recorder = folder.recorder(Options { lanes: LANES, ring_bytes: 1 << 16, ..folder.options() });
-    (2..=SOURCES).for_each(|number| recorder.define(source(number)).expect("a source"));
+    let _sources: Vec<_> =
+        (2..=SOURCES).map(|number| recorder.define(source(number)).expect("a source")).collect();
     thread::scope(|scope| {
         for lane in 0..LANES {
             let recorder = &recorder;

@@ -69,7 +69,7 @@ fn record(recorder: &Recorder, lane: usize) -> bool {
 fn dropped_and_hashed_values_never_reach_the_disk() {
     let folder = Folder::new();
     let recorder = folder.recorder(folder.options());
-    recorder.define(source()).expect("a source");
+    let _source = recorder.define(source()).expect("a source");
     assert!(record(&recorder, 0));
     assert!(record(&recorder, 1));
     recorder.lane(0).sampled_out(7);
@@ -126,10 +126,10 @@ fn a_source_that_cannot_be_hashed_is_refused() {
     let folder = Folder::new();
     let recorder = folder.recorder(folder.options());
     for hash_key in [Vec::new(), vec![7; 65]] {
-        let refused = recorder.define(Source { hash_key, ..source() }).expect_err("no hashes");
+        let refused = recorder.define(Source { hash_key, ..source() }).map(drop).expect_err("no hashes");
         assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
     }
-    recorder.define(Source { hash_key: vec![7; 64], ..source() }).expect("a source");
+    drop(recorder.define(Source { hash_key: vec![7; 64], ..source() }).expect("a source"));
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn records_without_a_source_or_with_other_columns_are_dropped_and_told() {
     let folder = Folder::new();
     let recorder = folder.recorder(folder.options());
     assert!(crate::fixture::record(&recorder, 0, 9, 1));
-    recorder.define(source()).expect("a source");
+    let _source = recorder.define(source()).expect("a source");
     assert!(crate::fixture::record(&recorder, 0, 5, 1));
     assert!(crate::fixture::record(&recorder, 0, 1, 3));
     recorder.close();

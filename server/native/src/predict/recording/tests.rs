@@ -1,17 +1,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use scorewire_spool::{Counts, Options, Output, Source, Treatment};
+use scorewire_spool::{Counts, DefinedSource, Options, Output, Source, Treatment};
 
 use super::*;
 use crate::encodings::methods::METHODS;
 use crate::encodings::tests::RefusedRows;
+use crate::routing::source::Sampling;
 use crate::transport::context::Peer;
 
 const START: [u8; 16] = [1, 0x9a, 2, 3, 4, 5, 0x70, 6, 0x80, 7, 8, 9, 10, 11, 0, 0];
-const ALL: RecordedSource =
-    RecordedSource { number: 1, share: 1.0, by_key: false, keep_errors: false, keep_shadowed: false };
-const NONE: RecordedSource = RecordedSource { share: 0.0, ..ALL };
+const ALL: Sampling = Sampling { share: 1.0, by_key: false, keep_errors: false, keep_shadowed: false };
+const NONE: Sampling = Sampling { share: 0.0, ..ALL };
 const RING_BYTES: usize = 1 << 20;
 /// The writers of an I/O thread, of the threads for large batches, and of the shadow.
 const WORKERS: usize = 3;
@@ -19,6 +19,7 @@ const WORKERS: usize = 3;
 /// A recording whose spool is in a folder of the test's.
 struct Recorded {
     recording: Recording,
+    defined: Arc<DefinedSource>,
     folder: PathBuf,
 }
 
@@ -42,10 +43,14 @@ impl Recorded {
         let outputs = vec![Output::Numbers(1), Output::Texts(1)];
         let source =
             Source { number: 1, numbers: vec![keep], texts: vec![keep], outputs, ..Source::default() };
-        recorder.define(source).unwrap();
+        let defined = Arc::new(recorder.define(source).unwrap());
         let writers = Recording::writers(WORKERS);
         let recording = Recording::new(recorder, START, writers, 1, RING_BYTES, [100, 101, 102, 103]);
-        Self { recording, folder }
+        Self { recording, defined, folder }
+    }
+
+    fn source(&self, sampling: Sampling) -> RecordedSource {
+        RecordedSource { defined: Arc::clone(&self.defined), sampling }
     }
 
     /// Closes the spool, and gives what became of all rows.
@@ -72,13 +77,14 @@ fn call() -> Call {
 fn numbers_have_no_gaps_whatever_has_no_answer_or_is_left_out() {
     let (recorded, rows, call) = (Recorded::new("gaps"), RefusedRows::new(3), call());
     let (recording, scores) = (&recorded.recording, rows.scores());
+    let (all, none) = (recorded.source(ALL), recorded.source(NONE));
     for worker in [0, 1] {
         let ticket = |source| recording.ticket(worker, source, &call, &scores, false);
-        let sequence = || ticket(&ALL).map(|ticket| ticket.sequence);
+        let sequence = || ticket(&all).map(|ticket| ticket.sequence);
         // This one has no answer in the end, so that nothing is recorded.
         assert_eq!(sequence(), Some(0));
-        recording.record(&ticket(&ALL).unwrap(), None, &call, &scores);
-        assert!(ticket(&NONE).is_none());
+        recording.record(&ticket(&all).unwrap(), None, &call, &scores);
+        assert!(ticket(&none).is_none());
         recording.leave_out(worker, 3);
         assert_eq!(sequence(), Some(1));
     }
@@ -89,20 +95,20 @@ fn numbers_have_no_gaps_whatever_has_no_answer_or_is_left_out() {
 #[test]
 fn a_prediction_that_is_kept_for_its_errors_has_a_flag() {
     let (recorded, rows, call) = (Recorded::new("errors"), RefusedRows::new(1), call());
-    let ticket = |source| recorded.recording.ticket(0, source, &call, &rows.scores(), false);
-    assert_eq!(
-        ticket(&RecordedSource { keep_errors: true, ..NONE }).map(|ticket| ticket.flags),
-        Some(ALWAYS)
-    );
-    assert_eq!(ticket(&ALL).map(|ticket| ticket.flags), Some(0));
-    assert!(ticket(&RecordedSource { keep_shadowed: true, ..NONE }).is_none());
+    let flags = |sampling| {
+        let ticket = recorded.recording.ticket(0, &recorded.source(sampling), &call, &rows.scores(), false);
+        ticket.map(|ticket| ticket.flags)
+    };
+    assert_eq!(flags(Sampling { keep_errors: true, ..NONE }), Some(ALWAYS));
+    assert_eq!(flags(ALL), Some(0));
+    assert_eq!(flags(Sampling { keep_shadowed: true, ..NONE }), None);
 }
 
 #[test]
 fn the_key_of_the_message_decides_where_the_policy_says_so() {
     let (recorded, rows, call) = (Recorded::new("keys"), RefusedRows::new(1), call());
     for share in [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99] {
-        let source = RecordedSource { share, by_key: true, ..ALL };
+        let source = recorded.source(Sampling { share, by_key: true, ..ALL });
         let ticket = recorded.recording.ticket(0, &source, &call, &rows.scores(), false);
         assert_eq!(ticket.is_some(), crate::routing::split::samples("customer-17", share));
     }
@@ -111,9 +117,10 @@ fn the_key_of_the_message_decides_where_the_policy_says_so() {
 #[test]
 fn a_large_call_is_recorded_in_parts_and_one_that_is_too_large_not_at_all() {
     let (recorded, call) = (Recorded::new("parts"), call());
+    let all = recorded.source(ALL);
     let record = |rows: u32| {
         let rows = RefusedRows::new(rows);
-        let ticket = recorded.recording.ticket(0, &ALL, &call, &rows.scores(), false).unwrap();
+        let ticket = recorded.recording.ticket(0, &all, &call, &rows.scores(), false).unwrap();
         recorded.recording.record(&ticket, None, &call, &rows.scores());
     };
     // About 40 bytes a row: several parts, of which one is smaller; and more than the ring has.
@@ -128,10 +135,11 @@ fn a_large_call_is_recorded_in_parts_and_one_that_is_too_large_not_at_all() {
 fn a_shadow_is_recorded_if_its_original_is() {
     let (recorded, rows, call) = (Recorded::new("shadow"), RefusedRows::new(2), call());
     let (recording, scores) = (&recorded.recording, rows.scores());
-    let ticket = recording.ticket(0, &ALL, &call, &scores, true).unwrap();
+    let (all, none) = (recorded.source(ALL), recorded.source(NONE));
+    let ticket = recording.ticket(0, &all, &call, &scores, true).unwrap();
     assert_eq!(ticket.original(), Original { writer: 0, sequence: 0, flags: 0 });
-    recording.record_shadow(2, &NONE, Some(ticket.original()), &call, &scores);
-    recording.record_shadow(2, &ALL, None, &call, &scores);
+    recording.record_shadow(2, &none, Some(ticket.original()), &call, &scores);
+    recording.record_shadow(2, &all, None, &call, &scores);
     let counts = recorded.close();
     assert_eq!((counts.offered, counts.sampled_out, counts.spooled), (4, 2, 2));
 }
