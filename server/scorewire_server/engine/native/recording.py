@@ -50,7 +50,7 @@ class NativeSources:
         """
         defined = self._defined.get(source)
         if defined is None:
-            defined = self._defined[source] = self._native.define(_source_parts(source))
+            defined = self._defined[source] = self._native.define(source_parts(source))
         return defined
 
     def choice(self, source: RecordedSource) -> scorewire_native.RecordChoice:
@@ -62,8 +62,12 @@ class NativeSources:
         return self.of(source), source.share, source.by_key, source.keep_errors, source.keep_shadowed
 
 
-def _source_parts(source: RecordedSource) -> scorewire_native.SourceParts:
-    """What the spool says of a source, and what becomes of its values."""
+def source_parts(source: RecordedSource) -> scorewire_native.SourceParts:
+    """What the spool says of a source, and what becomes of its values.
+
+    Raises:
+        BlockError: the description is not that of a source.
+    """
     described = Source.decode(source.description)
     return {
         "number": source.number,

@@ -21,8 +21,6 @@ from tests.scorewire_server.engine.recorded import START, record_of, source_of
 
 pytestmark = pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING)
 
-HEAD: Any = (1, 0, 0, 0, 0, None)
-
 
 def _native(records: RecordOptions | None) -> Any:
     from scorewire_server.engine.native.engine import NativeEngine
@@ -32,16 +30,21 @@ def _native(records: RecordOptions | None) -> Any:
 
 @pytest.fixture
 def native(tmp_path: Path) -> Iterator[Any]:
-    """The extension's engine, which records to `tmp_path` and knows the source of `source_of`."""
-    from scorewire_server.engine.native.recording import source_parts
-
+    """The extension's engine, which records to `tmp_path`."""
     engine = _native(RecordOptions(folder=tmp_path, start=START, free_bytes=0))
-    engine.define(source_parts(source_of()))
     yield engine
     engine.close_records()
 
 
-def test_python_has_writers_of_its_own(native: Any) -> None:
+@pytest.fixture
+def head(native: Any) -> Any:
+    """What a record of `source_of` begins with."""
+    from scorewire_server.engine.native.recording import source_parts
+
+    return native.define(source_parts(source_of())), 0, 0, 0, 0, None
+
+
+def test_python_has_writers_of_its_own(native: Any, head: Any) -> None:
     # Two I/O threads, the threads for large batches and the shadow's are before them.
     assert native.python_writers() == (4, 5)
     for writer in (0, 2, 3, 6, 99):
@@ -50,7 +53,7 @@ def test_python_has_writers_of_its_own(native: Any) -> None:
         with pytest.raises(ValueError, match="another thread"):
             native.leave_out(writer, 1)
         with pytest.raises(ValueError, match="another thread"):
-            native.record(writer, HEAD, (1, bytes(16), [""], [bytes(8)], []), "", "")
+            native.record(writer, head, (1, bytes(16), [""], [bytes(8)], []), "", "")
 
 
 @pytest.mark.parametrize(
@@ -65,17 +68,17 @@ def test_python_has_writers_of_its_own(native: Any) -> None:
         (2, bytes(32), ["a", "b"], [bytes(16)], [(2, 100, 0)]),
     ],
 )
-def test_what_is_no_whole_number_of_rows_is_not_recorded(native: Any, rows: Any) -> None:
+def test_what_is_no_whole_number_of_rows_is_not_recorded(native: Any, head: Any, rows: Any) -> None:
     (writer, _) = native.python_writers()
     with pytest.raises(ValueError, match="whole rows"):
-        native.record(writer, HEAD, rows, "", "")
+        native.record(writer, head, rows, "", "")
     assert native.peek(writer) == native.record_counts()[0] == 0
 
 
 def test_records_of_python_are_whole(native: Any, tmp_path: Path) -> None:
-    from scorewire_server.engine.native.recording import record_lanes
+    from scorewire_server.engine.native.recording import NativeSources, record_lanes
 
-    answers, shadows = record_lanes(native, START)
+    answers, shadows = record_lanes(native, NativeSources(native), START)
     rows = 20_000
     errors = [
         RowError(row, errors_pb2.ERROR_REASON_MISSING_VALUE, "x1", "x1 is missing")
