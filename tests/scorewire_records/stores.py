@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from scorewire_records.store import Contents, SourceRows, StoreError, Totals
+from scorewire_records.store import Contents, RefusedError, SourceRows, StoreError, Totals
 
 
 class MemoryStore:
@@ -20,6 +20,9 @@ class MemoryStore:
         self.calls: list[tuple[int, list[int]]] = []
         self._blocks: dict[UUID, dict[int, SourceRows]] = {}
         self._positions: dict[UUID, int] = {}
+        # Sequence numbers whose blocks are refused, and the rows that were.
+        self.refuses: set[int] = set()
+        self._refused: dict[UUID, int] = {}
 
     def position(self, start: UUID) -> int:
         self._check()
@@ -32,17 +35,29 @@ class MemoryStore:
         known = self._blocks.setdefault(start, {})
         if not self.whole_segments:
             assert all_blocks[0].number >= self.position(start)
-            self._positions[start] = all_blocks[-1].number + 1
+            for each in all_blocks:
+                if isinstance(each, SourceRows) and self.refuses & set(each.rows.sequences.tolist()):
+                    raise RefusedError(each, "no such rows")
+                if isinstance(each, SourceRows):
+                    known[each.number] = each
+                self._positions[start] = each.number + 1
         if found or self.whole_segments:
             self.calls.append((segment, list(found)))
         known |= found
+
+    def pass_over(self, start: UUID, block: SourceRows) -> None:
+        self._check()
+        self._refused[start] = self._refused.get(start, 0) + block.rows.row_count
+        self._positions[start] = block.number + 1
 
     def expire(self, now: datetime) -> set[UUID]:  # noqa: ARG002 - the protocol's signature
         return set()
 
     def totals(self, start: UUID) -> Totals | None:
         self._check()
-        return None if self.whole_segments else Totals(stored=self.rows(start))
+        if self.whole_segments:
+            return None
+        return Totals(stored=self.rows(start), refused=self._refused.get(start, 0))
 
     def close(self) -> None:
         pass

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
 from scorewire_contract.records.blocks import HEADER_BYTES, Kind, crc32c
 from scorewire_contract.records.segments import DAMAGED, segment_path, spool_folder
 from scorewire_records.shipper import Shipper
+from scorewire_records.shipper_status import RowCounts
 from scorewire_records.start_state import StartState, StartStates
 from tests.scorewire_records.spools import SpoolWriter, source
 from tests.scorewire_records.stores import MemoryStore
@@ -263,6 +265,42 @@ def test_a_store_that_fails_gets_everything_later_and_once(
     assert store.sequences(writer.start) == [*range(10), *range(20, 30)]
     state = state_of(tmp_path, writer)
     assert (state.stored, state.set_aside, state.pieces) == (20, 10, 1)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_block_that_the_store_refuses_is_set_aside_and_counted_once(
+    tmp_path: Path, writer: SpoolWriter, is_killed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    for _ in range(3):
+        writer.write(SOURCE, 10)
+    _, offset, header = writer.blocks[-4]
+    block = segment_path(writer.folder, 0).read_bytes()[offset:][: writer.blocks[-3][1] - offset]
+    store.refuses = {12}
+    with monkeypatch.context() as patch:
+        if is_killed:
+
+            def pass_over(*arguments: Any) -> None:
+                MemoryStore.pass_over(store, *arguments)
+                raise RuntimeError
+
+            patch.setattr(store, "pass_over", pass_over)
+        ship(tmp_path, store)
+    shipper = ship(tmp_path, store)
+    state = shipper.position(writer.start)
+    assert state is not None
+    assert (state.rows, state.stored, state.set_aside, state.refused, state.missing) == (30, 20, 0, 10, 0)
+    writer.stop()
+    shipper.ship()
+    assert shipper.problems == {}
+    assert store.sequences(writer.start) == [*range(10), *range(20, 30)]
+    state = state_of(tmp_path, writer)
+    assert (state.rows, state.stored, state.set_aside, state.refused, state.missing) == (30, 20, 0, 10, 0)
+    (aside,) = damaged_files(tmp_path)
+    assert aside.read_bytes() == block
+    counts = RowCounts.of(30, state)
+    assert counts == RowCounts(seen=30, stored=20, pending=0, set_aside=10, expired=0)
+    assert header.rows == 10
 
 
 def test_a_new_shipper_goes_on_where_the_last_one_was(

@@ -72,6 +72,9 @@ class ParquetStore:
                 files.discard()
             raise
 
+    def pass_over(self, start: UUID, block: SourceRows) -> None:
+        """See `Store`: never called."""
+
     def expire(self, now: datetime) -> set[UUID]:
         """See `Store`.
 

@@ -21,8 +21,8 @@ from scorewire_records.ahead import ahead
 from scorewire_records.kept_segments import KeptSegments
 from scorewire_records.spool_folder import StartFolder, is_closed, starts_of, strangers
 from scorewire_records.start_state import StartState, StartStates, restarted
-from scorewire_records.store import Contents, Store, StoreError
-from scorewire_records.walk import NewerFormatError, Walk
+from scorewire_records.store import Contents, RefusedError, Store, StoreError
+from scorewire_records.walk import NewerFormatError, Walk, set_block_aside
 
 # A store that takes any blocks gets about so many bytes at once.
 BATCH_BYTES = 16 << 20
@@ -156,19 +156,35 @@ class Shipper:
             self._store.store(start, walk.state.segment, walk.read(path, growing=growing))
             self._walks[start] = walk
             return True
+        refused = begin.state.refused
         # The next batch is read while one is stored.
         for batch, behind in ahead(_batches(walk, path, self._position(start), growing=growing)):
             if batch:
-                self._store_batch(start, walk.state.segment, batch)
+                refused += self._store_batch(start, walk.state.segment, path, batch)
                 behind.state = replace(behind.state, confirmed=self._stored[start])
+            behind.state = replace(behind.state, refused=refused)
             self._walks[start] = behind
             if self._stop.is_set():
                 return True
         return walk.offset > begin.offset
 
-    def _store_batch(self, start: UUID, segment: int, batch: list[Contents]) -> None:
-        self._store.store(start, segment, batch)
+    def _store_batch(self, start: UUID, segment: int, path: Path, batch: list[Contents]) -> int:
+        """Store blocks, and set those aside that the store refuses; returns the rows of these."""
+        refused, rest = 0, batch
+        while rest:
+            try:
+                self._store.store(start, segment, rest)
+                break
+            except RefusedError as error:
+                block = error.block
+                _LOG.error("block %d of start %s is set aside: %s", block.number, start, error)
+                # Before the store passes it over, so that a crash between the two does no harm.
+                set_block_aside(self._spool, start, segment, path, block.number)
+                self._store.pass_over(start, block)
+                refused += block.rows.row_count
+                rest = [each for each in rest if each.number > block.number]
         self._stored[start] = batch[-1].number + 1
+        return refused
 
     def _compare(self) -> None:
         """Find out whether the store lacks what it had confirmed, and store again what was kept.
@@ -214,7 +230,7 @@ class Shipper:
                 walk = Walk(self._spool, restarted(start, number))
                 for batch, _ in _batches(walk, path, self._position(start), growing=False):
                     if batch:
-                        self._store_batch(start, number, batch)
+                        self._store_batch(start, number, path, batch)
 
     def _position(self, start: UUID) -> int:
         if start not in self._stored:
@@ -245,7 +261,8 @@ class Shipper:
         totals = self._store.totals(state.start)
         if totals is None:
             return replace(state, stored=state.shipped - state.expired)
-        return replace(state, stored=totals.stored - totals.expired, expired=totals.expired)
+        stored = totals.stored - totals.expired
+        return replace(state, stored=stored, expired=totals.expired, refused=totals.refused)
 
     def _expire(self, now: datetime) -> None:
         if self._expired_at is not None and now - self._expired_at < _EXPIRE_EVERY:

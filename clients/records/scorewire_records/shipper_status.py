@@ -50,7 +50,7 @@ class RowCounts:
             seen=seen,
             stored=state.stored,
             pending=seen - state.rows,
-            set_aside=state.set_aside,
+            set_aside=state.set_aside + state.refused,
             expired=state.expired,
         )
 

@@ -33,6 +33,7 @@ class StartState:
         set_aside: rows of them that were damaged.
         set_aside_bytes: bytes of damaged pieces.
         pieces: damaged pieces.
+        refused: rows that the store would not take, whose blocks are set aside too.
         torn_bytes: bytes of a block that was not written to its end; none of its rows were counted.
         confirmed: the number of the first block that the store had not confirmed.
         stored: rows that are in the store.
@@ -55,6 +56,7 @@ class StartState:
     set_aside: int = 0
     set_aside_bytes: int = 0
     pieces: int = 0
+    refused: int = 0
     torn_bytes: int = 0
     confirmed: int = 0
     stored: int = 0
@@ -68,7 +70,7 @@ class StartState:
     @property
     def shipped(self) -> int:
         """Rows that were handed to the store, which confirmed them."""
-        return self.rows - self.set_aside
+        return self.rows - self.set_aside - self.refused
 
     @property
     def missing(self) -> int:

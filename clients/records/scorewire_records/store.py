@@ -17,6 +17,18 @@ class StoreError(Exception):
     """The store cannot be used now; the message tells people why, and has no password."""
 
 
+class RefusedError(Exception):
+    """The store will never take a block of rows; all blocks before it are stored.
+
+    Attributes:
+        block: the block.
+    """
+
+    def __init__(self, block: SourceRows, reason: str) -> None:
+        super().__init__(reason)
+        self.block = block
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceRows:
     """A block of rows with the source that they came from.
@@ -79,17 +91,20 @@ class Totals:
     Attributes:
         stored: rows that it has ever stored, expired ones among them.
         expired: rows that it has removed since they were too old.
+        refused: rows of blocks that it would not take, and passed over.
     """
 
     stored: int = 0
     expired: int = 0
+    refused: int = 0
 
 
 class Store(Protocol):
     """Keeps records. One shipper at a time calls it, from one thread.
 
     Every method raises `StoreError` if the store cannot be used now. The shipper then tells people, waits,
-    and calls `position` again before it stores more. Other errors come from reading `blocks` only.
+    and calls `position` again before it stores more. Other errors come from reading `blocks`, but for
+    `RefusedError`.
 
     Attributes:
         name: what people call it, without a password: `parquet`, or a URL.
@@ -106,11 +121,14 @@ class Store(Protocol):
         """
 
     def store(self, start: UUID, segment: int, blocks: Iterable[Contents]) -> None:
-        """Store blocks of one segment, all or none; once this returns, they are on the disk.
+        """Store blocks of one segment in their order; once this returns, they are on the disk.
 
         Numbers ascend, and are not below `position(start)`, which becomes the last number plus 1. Numbers
         are left out where a block is damaged, or has nothing to store. A store of whole segments gets
-        rows only.
+        rows only, and stores all of them or none.
+
+        Raises:
+            RefusedError: the store refuses one of the blocks for good.
 
         Args:
             start: the start.
@@ -118,11 +136,17 @@ class Store(Protocol):
             blocks: the blocks; of a whole segment, an iterator that reads them one by one. It may be empty.
         """
 
+    def pass_over(self, start: UUID, block: SourceRows) -> None:
+        """Count the rows of a block that was refused, and go on behind it, all or none of this.
+
+        A store of whole segments refuses no block.
+        """
+
     def expire(self, now: datetime) -> set[UUID]:
         """Remove records whose retention is over, and return the starts whose totals this changed."""
 
     def totals(self, start: UUID) -> Totals | None:
-        """The rows that were stored and that expired, of one start; None if the store does not count them.
+        """What became of the rows of one start; None if the store does not count them.
 
         A store that can be restored from a backup must count, so that people learn what it lost.
         """

@@ -11,6 +11,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 from scorewire_contract.records.blocks import (
     FORMAT,
@@ -188,23 +189,48 @@ class Walk:
         self.offset = damage.end
 
     def _set_aside(self, path: Path, begin: int, end: int) -> bytes:
-        """Copy bytes of a segment to the folder of damaged ones; returns the first of them."""
+        """Set bytes of the segment aside, and count them; returns the first of them."""
         aside = damaged_path(self._spool, self.state.start, self.state.segment, begin)
-        durable.make_folder(aside.parent)
-        temporary = durable.temporary_of(aside)
-        head = b""
-        with path.open("rb") as segment, temporary.open("wb") as copied:
-            segment.seek(begin)
-            while (rest := end - segment.tell()) > 0 and (piece := segment.read(min(rest, _PIECE_BYTES))):
-                head = head or piece[:HEADER_BYTES]
-                copied.write(piece)
-        durable.publish({temporary: aside})
+        head = _copy(path, aside, begin, end)
         self.state = replace(
             self.state,
             pieces=self.state.pieces + 1,
             set_aside_bytes=self.state.set_aside_bytes + end - begin,
         )
         return head
+
+
+def set_block_aside(spool: Path, start: UUID, segment: int, path: Path, number: int) -> None:
+    """Copy a block to the folder of damaged ones: it is whole, but the store refuses it.
+
+    Args:
+        spool: the folder of the spool.
+        start: the start.
+        segment: the number of the segment.
+        path: the file of the segment.
+        number: the number of the block.
+
+    Raises:
+        OSError: the segment cannot be read, or the copy cannot be written.
+    """
+    for found in read_segment(path, growing=True):
+        if isinstance(found, Block) and found.header.number == number:
+            _copy(path, damaged_path(spool, start, segment, found.offset), found.offset, found.end)
+            return
+
+
+def _copy(path: Path, aside: Path, begin: int, end: int) -> bytes:
+    """Copy bytes of a segment to a file; returns the first of them."""
+    durable.make_folder(aside.parent)
+    temporary = durable.temporary_of(aside)
+    head = b""
+    with path.open("rb") as segment, temporary.open("wb") as copied:
+        segment.seek(begin)
+        while (rest := end - segment.tell()) > 0 and (piece := segment.read(min(rest, _PIECE_BYTES))):
+            head = head or piece[:HEADER_BYTES]
+            copied.write(piece)
+    durable.publish({temporary: aside})
+    return head
 
 
 def _check_format(path: Path) -> None:

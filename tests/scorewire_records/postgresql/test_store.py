@@ -19,7 +19,16 @@ from scorewire_proto.v1.errors_pb2 import ErrorReason
 from scorewire_records.postgresql.connection import Database
 from scorewire_records.postgresql.layout import Layout
 from scorewire_records.postgresql.store import PostgresStore
-from scorewire_records.store import Contents, End, Ledgers, SourceRows, StartDescription, StoreError, Totals
+from scorewire_records.store import (
+    Contents,
+    End,
+    Ledgers,
+    RefusedError,
+    SourceRows,
+    StartDescription,
+    StoreError,
+    Totals,
+)
 from scorewire_records.tables import to_table
 from tests.scorewire_records.spools import DAY_US, TIME_US, rows_of, source
 
@@ -376,15 +385,32 @@ def test_starts_say_what_wrote_them(store: PostgresStore, database: Database) ->
     assert _query(database, query) == [("0.1.0", "native", True)]
 
 
-def test_a_block_that_the_database_refuses_is_passed_over(store: PostgresStore, database: Database) -> None:
+def test_a_block_that_the_database_refuses_is_told_and_passed_over(
+    store: PostgresStore, database: Database
+) -> None:
     start, kind = new_start(), source()
-    wrong = rows_of(kind, 1, 1, time_us=9_000_000_000_000_000_000)
-    _store(
-        store, start, (kind, rows_of(kind, 0, 1)), (kind, wrong), (kind, rows_of(kind, 2, 1)), _ledger(3, 3)
-    )
-    assert [row["sequence"] for row in _view(database)] == [0, 2]
-    assert store.position(start) == 4
-    assert _query(database, "SELECT first_sequence, causes FROM scorewire.gaps") == [(1, ["set_aside"])]
+    # A time that PostgreSQL does not have.
+    wrong = rows_of(kind, 1, 2, time_us=9_000_000_000_000_000_000)
+    blocks = [rows_of(kind, 0, 1), wrong, rows_of(kind, 3, 1)]
+    store.position(start)
+    numbered = [SourceRows(number, kind, each) for number, each in enumerate(blocks)]
+    with pytest.raises(RefusedError) as error:
+        store.store(start, 0, numbered)
+    assert error.value.block.number == store.position(start) == 1
+    for _ in range(2):
+        store.pass_over(start, numbered[1])
+    store.store(start, 0, numbered[2:])
+    assert [row["sequence"] for row in _view(database)] == [0, 3]
+    assert (store.position(start), store.totals(start)) == (3, Totals(stored=2, refused=2))
+    # The numbers have their cause before the next ledger, and it is told once.
+    for _ in range(2):
+        gaps = _query(database, "SELECT first_sequence, last_sequence, causes FROM scorewire.gaps")
+        assert gaps == [(1, 2, ["set_aside"])]
+        assert _query(database, "SELECT stored, set_aside, set_aside_rows FROM scorewire.ledger") == [
+            (2, 2, 2)
+        ]
+        assert _query(database, "SELECT predictions, rows FROM scorewire.losses") == [(2, 2)]
+        _store(store, start, _ledger(4, 4))
 
 
 def test_a_prediction_is_found_without_reading_all(store: PostgresStore, database: Database) -> None:

@@ -44,7 +44,7 @@ _Partition: TypeAlias = "tuple[str, dt.date]"
 
 @dataclass(slots=True)
 class _Stored:
-    """What one transaction stores of a writer in a partition."""
+    """What one transaction stores of a writer in a partition, or cannot."""
 
     first: int
     last: int
@@ -59,7 +59,7 @@ class _Writer:
         settled: what became of all lower sequence numbers is in the last ledger.
         ledger: the last ledger.
         stored: what was ever stored.
-        set_aside: what was spooled, and could not be stored.
+        set_aside: what was spooled, and could not be read or stored.
     """
 
     settled: int = 0
@@ -100,6 +100,7 @@ class Accounts:
         self._start = start
         self._writers = {row[0]: _Writer.of_row(row[1:]) for row in connection.execute(_SELECT, [start])}
         self._stored: dict[tuple[_Partition, UUID], _Stored] = {}
+        self._refused: list[tuple[UUID, _Stored]] = []
         self._before = {writer: replace(state) for writer, state in self._writers.items()}
 
     def add_rows(self, table: str, rows: RowsBlock, days: Days) -> None:
@@ -111,21 +112,33 @@ class Accounts:
             days: each day with a mask of its predictions, shape (n,).
         """
         for day, chosen in days:
-            for number in np.unique(rows.writers[chosen]).tolist():
-                own = chosen & (rows.writers == number)
-                sequences = rows.sequences[own]
-                # A prediction in several parts counts with its first one.
-                count = Count(
-                    int(np.count_nonzero(rows.first_rows[own] == 0)),
-                    int(rows.row_counts[own].sum(dtype=np.uint64)),
+            for writer, some in self._by_writer(rows, chosen):
+                self._writers.setdefault(writer, _Writer()).stored += some.count
+                found = self._stored.setdefault(
+                    ((table, day), writer), _Stored(some.first, some.last, _NOTHING)
                 )
-                writer = writer_uuid(self._start, number)
-                state = self._writers.setdefault(writer, _Writer())
-                state.stored += count
-                first, last = int(sequences.min()), int(sequences.max())
-                found = self._stored.setdefault(((table, day), writer), _Stored(first, last, _NOTHING))
-                found.first, found.last = min(found.first, first), max(found.last, last)
-                found.count += count
+                found.first, found.last = min(found.first, some.first), max(found.last, some.last)
+                found.count += some.count
+
+    def add_refused(self, rows: RowsBlock) -> None:
+        """Count the rows of a block that the database refuses."""
+        for writer, some in self._by_writer(rows, np.ones(len(rows), bool)):
+            for states in (self._writers, self._before):
+                states.setdefault(writer, _Writer()).set_aside += some.count
+            self._refused.append((writer, some))
+
+    def _by_writer(self, rows: RowsBlock, chosen: NDArray[np.bool_]) -> Iterator[tuple[UUID, _Stored]]:
+        """What some predictions of a block are of each writer."""
+        for number in np.unique(rows.writers[chosen]).tolist():
+            own = chosen & (rows.writers == number)
+            sequences = rows.sequences[own]
+            # A prediction in several parts counts with its first one.
+            count = Count(
+                int(np.count_nonzero(rows.first_rows[own] == 0)),
+                int(rows.row_counts[own].sum(dtype=np.uint64)),
+            )
+            some = _Stored(int(sequences.min()), int(sequences.max()), count)
+            yield writer_uuid(self._start, number), some
 
     def add_ledgers(self, ledgers: Iterable[WriterLedger]) -> None:
         """Take the ledgers over that stand after the rows that were added so far."""
@@ -173,7 +186,9 @@ class Accounts:
             )
 
     def _losses(self) -> Iterator[tuple[UUID, int, int, str, int, int]]:
-        """What was lost between the ledgers before this transaction and the last ones."""
+        """What was refused, and what was lost between the ledgers before this transaction and after it."""
+        for writer, each in self._refused:
+            yield writer, each.first, each.last + 1, _SET_ASIDE, each.count.predictions, each.count.rows
         for writer, state in self._writers.items():
             before = self._before.get(writer, _Writer())
             for cause, now, then in zip(

@@ -55,6 +55,7 @@ CREATE TABLE IF NOT EXISTS scorewire.starts (
     shipper uuid NOT NULL,
     epoch bigint NOT NULL,
     next_block bigint NOT NULL DEFAULT 0,
+    refused_rows bigint NOT NULL DEFAULT 0,
     ended boolean NOT NULL DEFAULT false,
     changed timestamptz NOT NULL DEFAULT now()
 );
@@ -62,6 +63,7 @@ COMMENT ON TABLE scorewire.starts IS 'Each start of a server';
 COMMENT ON COLUMN scorewire.starts.shipper IS 'The shipper that took the start over last; another one that comes back is refused';
 COMMENT ON COLUMN scorewire.starts.epoch IS 'How many shippers have taken the start over';
 COMMENT ON COLUMN scorewire.starts.next_block IS 'The number of the first block that is not stored';
+COMMENT ON COLUMN scorewire.starts.refused_rows IS 'Rows of blocks that this database would not take: set aside in the folder of records';
 COMMENT ON COLUMN scorewire.starts.ended IS 'Whether the server stopped in order, and all of its blocks were seen';
 
 CREATE TABLE IF NOT EXISTS scorewire.writers (
@@ -81,7 +83,7 @@ CREATE TABLE IF NOT EXISTS scorewire.writers (
 COMMENT ON TABLE scorewire.writers IS 'The last ledger of each writer (a thread of a server that records) that was stored';
 COMMENT ON COLUMN scorewire.writers.settled_sequence IS 'What became of all lower numbers is in this ledger; others may have been on their way to the spool';
 COMMENT ON COLUMN scorewire.writers.stored_rows IS 'All that was ever stored, also what has expired';
-COMMENT ON COLUMN scorewire.writers.set_aside_rows IS 'Spooled, but not readable or no longer there when it was to be stored';
+COMMENT ON COLUMN scorewire.writers.set_aside_rows IS 'Spooled, but not readable, refused, or no longer there when it was to be stored';
 
 CREATE TABLE IF NOT EXISTS scorewire.stored (
     table_name text NOT NULL REFERENCES scorewire.tables,

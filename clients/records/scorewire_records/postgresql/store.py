@@ -31,7 +31,16 @@ from scorewire_records.postgresql.catalog import Catalog, partition_name
 from scorewire_records.postgresql.connection import Connection, Database, DatabaseError, RejectedError, name
 from scorewire_records.postgresql.copying import HEADER, TRAILER, encode_rows
 from scorewire_records.postgresql.layout import DAY_US, Layout, storable
-from scorewire_records.store import Contents, End, Ledgers, SourceRows, StartDescription, StoreError, Totals
+from scorewire_records.store import (
+    Contents,
+    End,
+    Ledgers,
+    RefusedError,
+    SourceRows,
+    StartDescription,
+    StoreError,
+    Totals,
+)
 
 _log = logging.getLogger(__name__)
 # A transaction has no more rows than this, and fewer while the database is slow.
@@ -93,15 +102,21 @@ class PostgresStore:
         for some in _portions(blocks, lambda: self._transaction_rows):
             try:
                 self._store(start, some)
-            except RejectedError as error:
-                if len(some) == 1:
-                    self._pass(start, some[0], error)
-                    continue
+            except RejectedError:
                 for each in some:
-                    try:
-                        self._store(start, [each])
-                    except RejectedError as own_error:
-                        self._pass(start, each, own_error)
+                    self._store_one(start, each)
+
+    def pass_over(self, start: UUID, block: SourceRows) -> None:
+        """Count the rows of a block that the database refuses, and move the position behind it."""
+        with self._connected() as connection, self._moving(connection, start, block.number + 1) as position:
+            if block.number >= position:
+                accounts = Accounts(connection, start)
+                accounts.add_refused(block.rows)
+                accounts.write()
+                connection.execute(
+                    "UPDATE scorewire.starts SET refused_rows = refused_rows + %s WHERE start = %s",
+                    [block.rows.row_count, start],
+                )
 
     def expire(self, now: dt.datetime) -> set[UUID]:
         """Drop the partitions whose retention is over."""
@@ -112,15 +127,16 @@ class PostgresStore:
         return {start for each in expired for start in each.starts}
 
     def totals(self, start: UUID) -> Totals:
-        """The rows of a start that were stored, and those that have expired."""
+        """The rows of a start that were stored, those that have expired, and those that were refused."""
         with self._connected() as connection:
             row = connection.execute(
-                "SELECT coalesce(sum(s.rows + s.expired_rows), 0)::bigint,"
-                " coalesce(sum(s.expired_rows), 0)::bigint"
-                " FROM scorewire.writers w JOIN scorewire.stored s USING (writer) WHERE w.start = %s",
+                "SELECT coalesce(sum(d.rows + d.expired_rows), 0)::bigint,"
+                " coalesce(sum(d.expired_rows), 0)::bigint, s.refused_rows"
+                " FROM scorewire.starts s LEFT JOIN scorewire.writers w USING (start)"
+                " LEFT JOIN scorewire.stored d USING (writer) WHERE s.start = %s GROUP BY s.start",
                 [start],
             ).fetchone()
-        return Totals() if row is None else Totals(row[0], row[1])
+        return Totals() if row is None else Totals(*row)
 
     def close(self) -> None:
         """Close the connection."""
@@ -133,24 +149,31 @@ class PostgresStore:
         with self._connected() as connection:
             rows = [each for each in blocks if isinstance(each, SourceRows)]
             prepared = {each.number: self._prepare(connection, each) for each in rows}
-            next_block = blocks[-1].number + 1
-            with connection.transaction():
-                position = self._lock(connection, start)
-                if position < self._positions.get(start, position):
-                    self._positions.pop(start)
-                    raise StoreError(
-                        f"{self.name} has stored less than before: it was restored from a backup, or is"
-                        " another database; what is still in the spool is stored again"
-                    )
-                if next_block <= position:
+            with self._moving(connection, start, blocks[-1].number + 1) as position:
+                fresh = [each for each in blocks if each.number >= position]
+                if not fresh:
                     return
                 accounts = Accounts(connection, start)
-                fresh = [each for each in blocks if each.number >= position]
                 new_rows = [prepared[each.number] for each in fresh if each.number in prepared]
                 self._copy(connection, start, new_rows)
                 for each in fresh:
                     self._account(connection, start, accounts, each, prepared.get(each.number))
                 accounts.write()
+            self._transaction_rows = min(2 * self._transaction_rows, _MAX_TRANSACTION_ROWS)
+
+    @contextmanager
+    def _moving(self, connection: Connection, start: UUID, next_block: int) -> Iterator[int]:
+        """A transaction that moves the position of a start, unless it is there already; gives the old one."""
+        with connection.transaction():
+            position = self._lock(connection, start)
+            if position < self._positions.get(start, position):
+                self._positions.pop(start)
+                raise StoreError(
+                    f"{self.name} has stored less than before: it was restored from a backup, or is"
+                    " another database; what is still in the spool is stored again"
+                )
+            yield position
+            if position < next_block:
                 moved = connection.execute(
                     "UPDATE scorewire.starts SET next_block = %s, changed = now()"
                     " WHERE start = %s AND next_block = %s AND shipper = %s",
@@ -160,8 +183,7 @@ class PostgresStore:
                     raise StoreError(
                         f"{self.name}: the position of start {start} moved although it was locked"
                     )
-            self._positions[start] = next_block
-            self._transaction_rows = min(2 * self._transaction_rows, _MAX_TRANSACTION_ROWS)
+        self._positions[start] = max(position, next_block)
 
     def _lock(self, connection: Connection, start: UUID) -> int:
         """Lock the row of a start in this transaction, and check that it is ours; returns its position."""
@@ -238,10 +260,15 @@ class PostgresStore:
         elif isinstance(block, End):
             connection.execute("UPDATE scorewire.starts SET ended = true WHERE start = %s", [start])
 
-    def _pass(self, start: UUID, block: Contents, error: RejectedError) -> None:
-        """Pass over a block that the database will never take: the next ledger counts it as set aside."""
-        _log.error("block %d of start %s is not stored: %s", block.number, start, error)
-        self._store(start, [Ledgers(block.number, ())])
+    def _store_one(self, start: UUID, block: Contents) -> None:
+        try:
+            self._store(start, [block])
+        except RejectedError as error:
+            if isinstance(block, SourceRows):
+                raise RefusedError(block, str(error)) from None
+            # No rows are lost with it.
+            _log.error("block %d of start %s is passed over: %s", block.number, start, error)
+            self._store(start, [Ledgers(block.number, ())])
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
