@@ -212,7 +212,7 @@ class Faults:
             "stop the server",
         ]
         if self._postgres is not None:
-            names += ["kill PostgreSQL", "kill its backends", "pause PostgreSQL", "restart PostgreSQL"]
+            names += ["crash PostgreSQL", "kill its backends", "pause PostgreSQL", "restart PostgreSQL"]
         return self._random.choice(names)
 
     def do(self, name: str, server: ServerProcess) -> None:
@@ -237,11 +237,13 @@ class Faults:
                 self.wait()
         elif name == "kill its backends":
             for backend in postgres.backends():
-                if b"postgres postgres 127.0.0.1" in Path(f"/proc/{backend}/cmdline").read_bytes():
-                    with suppress(ProcessLookupError):
+                # Some end by themselves meanwhile.
+                with suppress(ProcessLookupError, FileNotFoundError):
+                    if b"postgres postgres 127.0.0.1" in Path(f"/proc/{backend}/cmdline").read_bytes():
                         os.kill(backend, signal.SIGKILL)
         else:
-            postgres.stop(signal.SIGKILL if name == "kill PostgreSQL" else signal.SIGINT)
+            # SIGQUIT ends all of its processes at once, as a crash does; by SIGKILL the backends would go on.
+            postgres.stop(signal.SIGQUIT if name == "crash PostgreSQL" else signal.SIGINT)
             self.wait()
             postgres.start()
 

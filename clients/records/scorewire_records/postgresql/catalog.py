@@ -91,11 +91,12 @@ def _make_table(connection: Connection, source: Source, layout: Layout) -> None:
         table = name(layout.table)
         connection.execute(sql.SQL("CREATE TABLE {} ({}) PARTITION BY RANGE (time)").format(table, columns))
         # Rows come nearly in the order of their times and numbers, so that an index of ranges of pages, which
-        # costs next to nothing, finds a time, and a prediction by its writer and sequence.
+        # costs next to nothing, finds a time, and a prediction by its writer and sequence. VACUUM adds new
+        # pages to it; `autosummarize` would fill the server's log while many rows come.
         connection.execute(
             sql.SQL(
                 "CREATE INDEX ON {} USING brin (time, writer, sequence int8_minmax_multi_ops)"
-                " WITH (pages_per_range = 64, autosummarize = on)"
+                " WITH (pages_per_range = 64)"
             ).format(table)
         )
         if layout.is_wide and source.numbers:
