@@ -27,6 +27,13 @@ from scorewire_server.errors import STATUS_CODES, Code, reason_name
 from scorewire_server.logs import log_counts
 from scorewire_server.records.records import Records
 
+_RECORD_ROWS = {
+    "offered": "Rows of all answers of recorded models.",
+    "sampled_out": "Rows that the policy left out.",
+    "spooled": "Rows that were written to the spool.",
+    "set_aside": "Rows in damaged blocks of the spool.",
+    "expired": "Rows that were removed from the store when they were as old as the policy says.",
+}
 _BOUNDS = [*(format(bound, "g") for bound in BUCKETS_SECONDS), "+Inf"]
 
 
@@ -204,11 +211,9 @@ def _collect_certificates(certificates: Certificates, shown: Certificate) -> Ite
 
 def _collect_records(records: Records) -> Iterable[Metric]:
     ledger = records.ledger
-    rows = CounterMetricFamily(
-        "scorewire_record_rows", "What became of the rows of all answers.", labels=["state"]
-    )
-    for state in ("offered", "sampled_out", "spooled", "set_aside", "expired"):
-        rows.add_metric([state], getattr(ledger, state))
+    # A family for each count: the sum of a family with "offered" and its parts would mean nothing.
+    for end, text in _RECORD_ROWS.items():
+        yield CounterMetricFamily(f"scorewire_record_rows_{end}", text, value=getattr(ledger, end))
     dropped = CounterMetricFamily(
         "scorewire_record_rows_dropped",
         "Rows that were lost before they reached the spool.",
@@ -223,7 +228,7 @@ def _collect_records(records: Records) -> Iterable[Metric]:
     )
     for state in ("buffered", "pending", "stored"):
         held.add_metric([state], getattr(ledger, state))
-    yield from (rows, dropped, held)
+    yield from (dropped, held)
     yield GaugeMetricFamily(
         "scorewire_record_spool_bytes", "Bytes of the spool on disk.", value=records.spool_bytes
     )

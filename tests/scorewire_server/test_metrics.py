@@ -147,9 +147,9 @@ def test_the_ledger_of_records_becomes_families(tmp_path: Path) -> None:
     )
     records = Records(Settings(records=tmp_path / "records"), lambda: counts, lambda: None)
     samples = _scrape(Metrics(ENGINE, Statistics, lambda: build_snapshot([]), records=records))
-    states = {"offered": 100, "sampled_out": 40, "spooled": 40, "set_aside": 0, "expired": 0}
-    for state, count in states.items():
-        assert samples[_key("scorewire_record_rows_total", state=state)] == count
+    ends = {"offered": 100, "sampled_out": 40, "spooled": 40, "set_aside": 0, "expired": 0}
+    for end, count in ends.items():
+        assert samples[_key(f"scorewire_record_rows_{end}_total")] == count
     for cause, count in counts.dropped.items():
         assert samples[_key("scorewire_record_rows_dropped_total", cause=cause)] == count
     for state, count in {"buffered": 10, "pending": 40, "stored": 0}.items():
