@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -203,6 +204,19 @@ def status_of(folder: Path) -> dict[str, object]:
     path = spool_folder(folder) / "shipper.json"
     found: dict[str, object] = json.loads(path.read_bytes()) if path.exists() else {}
     return found
+
+
+def test_not_everyone_may_read_what_the_shipper_writes(tmp_path: Path, writer: SpoolWriter) -> None:
+    tmp_path.chmod(0o755)
+    writer.write(SOURCE, 10)
+    writer.close_segment(is_last=True)
+    before = set(tmp_path.rglob("*"))
+    subprocess.run([*SHIP, str(tmp_path), "--once"], check=True, umask=0o022)
+    made = set(tmp_path.rglob("*")) - before
+    assert any(path.suffix == ".parquet" for path in made)
+    # The group may, if the umask of the server lets it.
+    modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in made}
+    assert modes == {(True, 0o750), (False, 0o640)}
 
 
 def test_a_second_shipper_waits_until_the_first_one_is_gone(tmp_path: Path, writer: SpoolWriter) -> None:
