@@ -14,11 +14,14 @@ from scorewire_contract.records.source import Output
 from scorewire_records.database import QueryError
 from scorewire_records.folder_reader import FolderReader
 from scorewire_records.follow import Follower
+from scorewire_records.ledger_report import report_of
 from scorewire_records.parquet_store import ParquetStore
 from scorewire_records.selection import Selection
 from scorewire_records.shipper import Shipper
+from scorewire_records.shipper_status import StatusWriter
 from scorewire_records.start_state import StartStates
 from tests.scorewire_records.spools import DAY_US, TIME_US, SpoolWriter, source
+from tests.scorewire_records.stores import MemoryStore
 
 SOURCE = source()
 TIME = datetime.fromtimestamp(TIME_US / 1e6, UTC)
@@ -62,6 +65,20 @@ def test_rows_of_files_and_of_the_spool_are_read_and_nothing_is_changed(
     before = contents(tmp_path)
     assert sequences(tmp_path) == list(range(30))
     assert contents(tmp_path) == before
+
+
+def test_the_ledger_has_what_a_database_stored_of_a_segment_that_grows(
+    tmp_path: Path, writer: SpoolWriter
+) -> None:
+    writer.write(SOURCE, 10)
+    store = MemoryStore()
+    shipper = Shipper(tmp_path, store, StartStates(tmp_path), Event())
+    shipper.ship()
+    with StatusWriter(tmp_path, shipper, store.name, lambda _: None):
+        pass
+    writer.write(SOURCE, 5)
+    (ledger,) = report_of(tmp_path).ledgers
+    assert (ledger.counts.seen, ledger.counts.stored, ledger.counts.pending) == (15, 10, 5)
 
 
 def test_a_segment_whose_files_are_there_already_is_not_read_twice(

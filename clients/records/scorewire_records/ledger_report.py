@@ -151,8 +151,9 @@ def report_of(records: Path, since: datetime | None = None) -> LedgerReport:
             *(start for start in states.starts() if since is None or _begun_s(start) >= since.timestamp()),
         }
     )
-    ledgers = [_ledger(records, start, states.get(start)) for start in known]
     works, shipper = shipper_works(records), read_status(records)
+    told = shipper.starts if shipper else {}
+    ledgers = [_ledger(records, start, states.get(start), told.get(start)) for start in known]
     report = LedgerReport(
         ledgers=ledgers,
         problems=[],
@@ -179,7 +180,7 @@ def ledger_problems(ledgers: Iterable[StartLedger]) -> Iterator[str]:
             yield f"start {ledger.start}: {unwritten:,} predictions are not accounted for"
 
 
-def _ledger(records: Path, start: UUID, state: StartState | None) -> StartLedger:
+def _ledger(records: Path, start: UUID, state: StartState | None, told: RowCounts | None) -> StartLedger:
     folder = StartFolder(spool_folder(records), start)
     end, running = SpoolEnd(folder), False
     # The folder may be gone at any moment, once all is stored.
@@ -189,7 +190,7 @@ def _ledger(records: Path, start: UUID, state: StartState | None) -> StartLedger
     state = state or StartState(start=start)
     ledgers = end.ledgers or state.ledgers
     counted = total(ledgers)
-    counts = RowCounts.of(end.rows, state)
+    counts = _latest(RowCounts.of(end.rows, state), told)
     ended = end.ended if end.rows > state.rows else state.ended or end.ended
     return StartLedger(
         start=start,
@@ -202,6 +203,17 @@ def _ledger(records: Path, start: UUID, state: StartState | None) -> StartLedger
         missing=max(0, state.missing),
         gaps=tuple(_gaps(start, ledgers)),
     )
+
+
+def _latest(counts: RowCounts, told: RowCounts | None) -> RowCounts:
+    """The counts of a start, from its state or from what the shipper told, whichever is further.
+
+    A state is written for each segment, and a database has rows of a segment that still grows.
+    """
+    if told is None or told.seen - told.pending <= counts.seen - counts.pending:
+        return counts
+    seen = max(counts.seen, told.seen)
+    return replace(told, seen=seen, pending=seen - (told.seen - told.pending))
 
 
 def _gaps(start: UUID, ledgers: Ledgers) -> Iterator[Gap]:

@@ -74,7 +74,7 @@ def ship(
 
     Runs until it gets SIGTERM or Ctrl-C, and then moves what is there, for 10 seconds at most.
     """
-    # Records hold what callers sent: as in the spool, not everyone may read them, whatever folder they are in.
+    # Records hold what callers sent: as in the spool, not everyone may read them, wherever the folder is.
     os.umask(os.umask(0) | 0o007)
     states, stop = StartStates(records), Event()
     _stop_on_signals(stop)
