@@ -57,7 +57,6 @@ fn main() {
         for _ in 0..ROUND {
             let head = Head {
                 source: 1,
-                sequence: lane.next(1),
                 at,
                 server_us: 20,
                 model_us: 7,

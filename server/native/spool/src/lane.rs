@@ -91,19 +91,10 @@ impl Lane {
         &self.counts
     }
 
-    /// The sequence number that `next` takes, so that an answer can name its record before that.
+    /// The sequence number of the next record, so that an answer can name the record before it is written.
     #[inline]
     pub fn peek(&self) -> u64 {
         self.counts.next.load(Relaxed)
-    }
-
-    /// Takes the next sequence number, for a prediction with so many rows that is to be recorded.
-    #[inline]
-    pub fn next(&self, rows: u32) -> u64 {
-        let sequence = self.counts.next.load(Relaxed);
-        self.counts.offered.add(1, u64::from(rows));
-        self.counts.next.store(sequence.wrapping_add(1), Release);
-        sequence
     }
 
     /// Counts a prediction that the policy leaves out. It takes no number.
@@ -113,17 +104,22 @@ impl Lane {
         self.counts.sampled_out.add(1, u64::from(rows));
     }
 
-    /// Records a prediction in one part. Returns false, and counts it as dropped, if the ring has no room, or the
-    /// record does not fit, or `fill` gives the filler more or less than the sizes say, or panics.
+    /// Takes the next sequence number, and records a prediction in one part. Returns false, and counts it as
+    /// dropped, if the ring has no room, or the record does not fit, or `fill` gives the filler more or less than
+    /// the sizes say, or panics.
     #[inline]
     pub fn record(&self, head: &Head<'_>, sizes: &Sizes, fill: impl FnOnce(&mut Filler<'_>)) -> bool {
         self.begin(head.row_count).is_some_and(|mut parts| parts.part(head, sizes, fill) && parts.commit())
     }
 
-    /// Begins to record a prediction with so many rows in several parts, all of which or none are kept. `None`,
-    /// and the prediction counts as dropped, if another thread records on this lane right now.
+    /// Takes the next sequence number, and begins to record a prediction with so many rows in several parts, all
+    /// of which or none are kept. `None`, and the prediction counts as dropped, if another thread records on this
+    /// lane right now.
     #[inline]
     pub fn begin(&self, rows: u32) -> Option<Recording<'_>> {
+        let sequence = self.peek();
+        self.counts.offered.add(1, u64::from(rows));
+        self.counts.next.store(sequence.wrapping_add(1), Release);
         if self.busy.swap(true, Acquire) {
             self.counts.ring_full.add(1, u64::from(rows));
             return None;
@@ -133,7 +129,15 @@ impl Lane {
         let writing = unsafe { &mut *self.producer.get() };
         let capacity = writing.capacity();
         let writing = Some(writing.begin());
-        Some(Recording { lane: self, rows, capacity, used: 0, dropped: Some(Dropped::TooLarge), writing })
+        Some(Recording {
+            lane: self,
+            sequence,
+            rows,
+            capacity,
+            used: 0,
+            dropped: Some(Dropped::TooLarge),
+            writing,
+        })
     }
 }
 
@@ -147,6 +151,7 @@ enum Dropped {
 /// A prediction that is being recorded. Unless it is committed, it counts as dropped.
 pub struct Recording<'a> {
     lane: &'a Lane,
+    sequence: u64,
     rows: u32,
     capacity: usize,
     /// Bytes of the parts so far.
@@ -174,7 +179,7 @@ impl Recording<'_> {
             return false;
         };
         let at_ns = head.at.saturating_duration_since(self.lane.started).as_nanos() as u64;
-        let mut filler = Filler::new(memory, head, at_ns, sizes);
+        let mut filler = Filler::new(memory, head, self.sequence, at_ns, sizes);
         fill(&mut filler);
         if !filler.is_complete() {
             return false;
@@ -217,10 +222,9 @@ mod tests {
 
     const RING_BYTES: usize = 1 << 16;
 
-    fn head(lane: &Lane, row_count: u32) -> Head<'static> {
+    fn head(row_count: u32) -> Head<'static> {
         Head {
             source: 1,
-            sequence: lane.next(row_count),
             at: Instant::now(),
             server_us: 0,
             model_us: 0,
@@ -238,7 +242,7 @@ mod tests {
     }
 
     fn record(lane: &Lane, bytes: usize) -> bool {
-        lane.record(&head(lane, 1), &sizes(bytes), |filler| filler.numbers(&vec![7; bytes]))
+        lane.record(&head(1), &sizes(bytes), |filler| filler.numbers(&vec![7; bytes]))
     }
 
     fn sequences(consumer: &mut Consumer) -> Vec<u64> {
@@ -262,7 +266,7 @@ mod tests {
         let (lane, mut consumer) = Lane::new(0, Instant::now(), RING_BYTES);
         assert!(record(&lane, 80));
         let panicked = catch_unwind(AssertUnwindSafe(|| {
-            lane.record(&head(&lane, 1), &sizes(80), |filler| {
+            lane.record(&head(1), &sizes(80), |filler| {
                 filler.numbers(&[0; 40]);
                 panic!("in the middle");
             })
@@ -277,16 +281,16 @@ mod tests {
     fn a_record_that_is_not_what_its_sizes_say_is_dropped() {
         let (lane, mut consumer) = Lane::new(0, Instant::now(), RING_BYTES);
         let texts = Sizes { texts: 1, text_bytes: 3, ..Sizes::default() };
-        assert!(!lane.record(&head(&lane, 1), &sizes(80), |filler| filler.numbers(&[0; 72])));
-        assert!(!lane.record(&head(&lane, 1), &sizes(80), |filler| filler.numbers(&[0; 88])));
-        assert!(!lane.record(&head(&lane, 1), &texts, |filler| filler.text(b"four")));
-        assert!(!lane.record(&head(&lane, 1), &texts, |filler| filler.text(b"tw")));
-        assert!(!lane.record(&head(&lane, 1), &texts, |filler| {
+        assert!(!lane.record(&head(1), &sizes(80), |filler| filler.numbers(&[0; 72])));
+        assert!(!lane.record(&head(1), &sizes(80), |filler| filler.numbers(&[0; 88])));
+        assert!(!lane.record(&head(1), &texts, |filler| filler.text(b"four")));
+        assert!(!lane.record(&head(1), &texts, |filler| filler.text(b"tw")));
+        assert!(!lane.record(&head(1), &texts, |filler| {
             filler.text(b"two");
             filler.text(b"");
         }));
-        assert!(!lane.record(&head(&lane, 1), &Sizes::default(), |filler| filler.error(0, 1, 2)));
-        assert!(lane.record(&head(&lane, 1), &texts, |filler| filler.text(b"one")));
+        assert!(!lane.record(&head(1), &Sizes::default(), |filler| filler.error(0, 1, 2)));
+        assert!(lane.record(&head(1), &texts, |filler| filler.text(b"one")));
         assert_eq!(sequences(&mut consumer), [6]);
         assert_eq!(counts(&lane), [7, 1, 0, 6]);
     }
@@ -310,7 +314,7 @@ mod tests {
     fn all_parts_of_a_prediction_are_kept_or_none() {
         let (lane, mut consumer) = Lane::new(0, Instant::now(), RING_BYTES);
         for (parts, expected) in [(3, true), (2, false)] {
-            let whole = head(&lane, 10 * parts);
+            let whole = head(10 * parts);
             let mut recording = lane.begin(10 * parts).expect("no one else");
             let fits = (0..parts).all(|part| {
                 let head = Head { first_row: 10 * part, row_count: 10, ..whole };
@@ -322,7 +326,7 @@ mod tests {
         assert_eq!(counts(&lane), [50, 30, 20, 0]);
 
         // Together they are larger than the ring.
-        let whole = head(&lane, 5);
+        let whole = head(5);
         let mut recording = lane.begin(5).expect("no one else");
         for first_row in 0..5 {
             recording.part(&Head { first_row, row_count: 1, ..whole }, &sizes(16_000), |filler| {
@@ -337,7 +341,7 @@ mod tests {
     #[test]
     fn a_lane_that_is_used_twice_at_a_time_drops_the_second_record() {
         let (lane, mut consumer) = Lane::new(0, Instant::now(), RING_BYTES);
-        assert!(lane.record(&head(&lane, 1), &sizes(0), |_| assert!(!record(&lane, 8))));
+        assert!(lane.record(&head(1), &sizes(0), |_| assert!(!record(&lane, 8))));
         assert_eq!(sequences(&mut consumer), [0]);
         assert_eq!(counts(&lane), [2, 1, 1, 0]);
     }

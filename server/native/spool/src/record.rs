@@ -11,8 +11,6 @@ const HEAD_BYTES: usize = 88;
 pub struct Head<'a> {
     /// The number of the source, which was defined before.
     pub source: u32,
-    /// From `Lane::next`.
-    pub sequence: u64,
     /// When the message was read.
     pub at: Instant,
     pub server_us: u32,
@@ -99,11 +97,17 @@ fn put(area: &mut &mut [u8], bytes: &[u8]) -> bool {
 impl<'a> Filler<'a> {
     /// Writes the head of a record into its memory, behind the length, and divides the rest.
     #[inline]
-    pub(crate) fn new(memory: &'a mut [u8], head: &Head<'_>, at_ns: u64, sizes: &Sizes) -> Self {
+    pub(crate) fn new(
+        memory: &'a mut [u8],
+        head: &Head<'_>,
+        sequence: u64,
+        at_ns: u64,
+        sizes: &Sizes,
+    ) -> Self {
         let (fixed, rest) = memory.split_at_mut(HEAD_BYTES);
         let (original_writer, original_sequence) = head.original.unwrap_or((u16::MAX, 0));
         fixed[4..8].copy_from_slice(&head.source.to_le_bytes());
-        fixed[8..16].copy_from_slice(&head.sequence.to_le_bytes());
+        fixed[8..16].copy_from_slice(&sequence.to_le_bytes());
         fixed[16..24].copy_from_slice(&at_ns.to_le_bytes());
         fixed[24..28].copy_from_slice(&head.server_us.to_le_bytes());
         fixed[28..32].copy_from_slice(&head.model_us.to_le_bytes());

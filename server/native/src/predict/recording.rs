@@ -106,7 +106,6 @@ impl Recording {
         let rows = scores.decoded.request.row_count;
         let head = |first_row, row_count| Head {
             source,
-            sequence: ticket.sequence,
             at: scores.times.begin,
             server_us: scores.times.server_us(),
             model_us: scores.times.model_us(),
@@ -117,7 +116,6 @@ impl Recording {
             caller: call.peer.host.as_bytes(),
             routing_key: call.routing_key(&scores.decoded.request, scores.data).as_bytes(),
         };
-        lane.next(rows);
         put(lane, rows as usize, head, &Scored::new(scores, &self.reasons), self.part_bytes);
     }
 
@@ -131,10 +129,9 @@ impl Recording {
         self.python_writers().contains(&writer).then(|| self.recorder.lane(writer))
     }
 
-    /// Records rows that Python scored with one of its writers. The sequence of `head` is set here.
+    /// Records rows that Python scored with one of its writers.
     pub(crate) fn record_python(&self, lane: &Lane, head: Head<'_>, columns: &impl Columns) {
-        let sequence = lane.next(head.row_count);
-        let part = |first_row, row_count| Head { sequence, first_row, row_count, ..head };
+        let part = |first_row, row_count| Head { first_row, row_count, ..head };
         put(lane, head.row_count as usize, part, columns, self.part_bytes);
     }
 }

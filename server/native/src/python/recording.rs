@@ -164,7 +164,6 @@ pub(super) fn record(
     let now = Instant::now();
     let head = Head {
         source: source.0.number(),
-        sequence: 0,
         at: now.checked_sub(Duration::from_nanos(age_ns)).unwrap_or(now),
         server_us,
         model_us,

@@ -129,7 +129,6 @@ pub(crate) fn record(recorder: &Recorder, lane: usize, source: u32, rows: u32) -
     let lane = recorder.lane(lane);
     let head = Head {
         source,
-        sequence: lane.next(rows),
         at: Instant::now(),
         server_us: 12,
         model_us: 3,

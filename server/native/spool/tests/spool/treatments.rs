@@ -31,7 +31,6 @@ fn record(recorder: &Recorder, lane: usize) -> bool {
     let lane = recorder.lane(lane);
     let head = Head {
         source: 5,
-        sequence: lane.next(2),
         at: Instant::now(),
         server_us: 12,
         model_us: 3,
