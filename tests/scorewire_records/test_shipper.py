@@ -166,6 +166,25 @@ def test_a_damaged_last_block_counts_by_its_own_header(
     assert (state.rows, state.stored, state.set_aside) == (24, 17, 7)
 
 
+def test_a_segment_of_another_start_is_set_aside_and_counts_nothing(
+    tmp_path: Path, store: MemoryStore, writer: SpoolWriter
+) -> None:
+    writer.write(SOURCE, 10)
+    writer.kill()
+    with SpoolWriter(tmp_path / "elsewhere") as other:
+        other.write(SOURCE, 7)
+        other.close_segment()
+        other.write_rows(SOURCE, other.write(SOURCE, 7))
+    strange = segment_path(other.folder, 1).read_bytes()
+    segment_path(writer.folder, 1).write_bytes(strange)
+    ship(tmp_path, store)
+    assert store.sequences(writer.start) == list(range(10))
+    state = state_of(tmp_path, writer)
+    assert (state.rows, state.stored, state.set_aside) == (10, 10, 0)
+    (aside,) = damaged_files(tmp_path)
+    assert aside.read_bytes() == strange
+
+
 def test_rows_whose_source_was_damaged_use_the_source_of_the_segment_before(
     tmp_path: Path, store: MemoryStore, writer: SpoolWriter
 ) -> None:

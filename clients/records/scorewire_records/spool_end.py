@@ -53,7 +53,9 @@ class SpoolEnd:
         # The shipper may remove a segment that it has shipped.
         if not path.exists():
             return
-        for found in read_segment(path, growing=True, offset=self._offset, after=self._block):
+        for found in read_segment(
+            path, growing=True, start=self._folder.start, offset=self._offset, after=self._block
+        ):
             if isinstance(found, Block):
                 self._pass(found)
 

@@ -26,11 +26,15 @@ class StartFolder:
     Args:
         spool: the folder of the spool.
         start: the start.
+
+    Attributes:
+        start: the start.
+        path: the folder.
     """
 
     def __init__(self, spool: Path, start: UUID) -> None:
+        self.start = start
         self.path = start_folder(spool, start)
-        self._start = start
 
     def segments(self) -> list[tuple[int, Path]]:
         """The numbers and files of the segments, ascending."""
@@ -65,7 +69,7 @@ class StartFolder:
             return _lock(lock.fileno())
 
     def _age_s(self) -> float:
-        created_ms = self._start.int >> 80
+        created_ms = self.start.int >> 80
         return time.time() - created_ms / 1000
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -77,7 +78,8 @@ class Walk:
         if self.offset == 0:
             _check_format(path)
         after = -1 if self.state.block is None else self.state.block - 1
-        for found in read_segment(path, growing=growing, offset=self.offset, after=after):
+        blocks = read_segment(path, growing=growing, start=self.state.start, offset=self.offset, after=after)
+        for found in blocks:
             if isinstance(found, Damage):
                 self._pass_damage(path, found)
             elif (contents := self._pass_block(path, found)) is not None:
@@ -97,10 +99,6 @@ class Walk:
     def _pass_block(self, path: Path, block: Block) -> Contents | None:
         """Count a block and take over what it tells; its contents if stores keep them."""
         header = block.header
-        if header.start != self.state.start:
-            self._set_aside(path, block.offset, block.end)
-            self.offset = block.end
-            return None
         if self.state.block is None:
             # What earlier segments had was stored before, as far as anyone can know.
             self.state = replace(self.state, predictions=header.predictions_before, rows=header.rows_before)
@@ -177,15 +175,13 @@ class Walk:
             self.state = replace(self.state, torn_bytes=self.state.torn_bytes + damage.end - damage.offset)
         else:
             head = self._set_aside(path, damage.offset, damage.end)
-            try:
+            with suppress(BlockError):
                 header = Header.decode(head)
-            except BlockError:
-                pass
-            else:
-                self._doubtful = (
-                    header.predictions_before + header.predictions,
-                    header.rows_before + header.rows,
-                )
+                if header.start == self.state.start:
+                    self._doubtful = (
+                        header.predictions_before + header.predictions,
+                        header.rows_before + header.rows,
+                    )
         self.offset = damage.end
 
     def _set_aside(self, path: Path, begin: int, end: int) -> bytes:

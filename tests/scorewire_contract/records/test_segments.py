@@ -22,7 +22,7 @@ WHOLE = b"".join(BLOCKS)
 ENDS = [len(b"".join(BLOCKS[: count + 1])) for count in range(5)]
 
 
-def read(data: bytes | Path, **options: int) -> list[int | Damage]:
+def read(data: bytes | Path, **options: int | UUID) -> list[int | Damage]:
     """The numbers of the blocks, and the damage between them."""
     items = read_segment(data, **options)  # type: ignore[arg-type]
     return [each.header.number if isinstance(each, Block) else each for each in items]
@@ -114,6 +114,15 @@ def test_a_block_in_a_text_of_a_caller_hides_no_later_blocks() -> None:
     data = block(0) + bytes(damaged) + block(2) + block(3)
     assert read(data) == [0, damage, 2, 3]
     assert read(data, offset=begin, after=0) == [damage, 2, 3]
+
+
+def test_no_block_in_a_text_of_a_caller_tells_the_start() -> None:
+    damaged = bytearray(block(1, block(7, b"forged!!", start=OTHER)))
+    damaged[20] ^= 1
+    data = bytes(damaged) + block(2)
+    assert read(data, start=START) == [Damage(0, len(damaged)), 2]
+    assert read(block(0) + data, start=START, offset=len(block(0)), after=0)[1:] == [2]
+    assert read(WHOLE, start=OTHER) == [Damage(0, len(WHOLE))]
 
 
 def test_a_number_may_rise_by_the_blocks_that_the_damaged_bytes_had() -> None:

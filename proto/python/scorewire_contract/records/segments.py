@@ -71,7 +71,12 @@ def segments(folder: Path) -> list[tuple[int, Path]]:
 
 
 def read_segment(
-    segment: Path | bytes, *, growing: bool = False, offset: int = 0, after: int = -1
+    segment: Path | bytes,
+    *,
+    growing: bool = False,
+    start: UUID | None = None,
+    offset: int = 0,
+    after: int = -1,
 ) -> Iterator[Block | Damage]:
     """The whole blocks of a segment in their order, and the bytes between them that are damaged.
 
@@ -80,6 +85,7 @@ def read_segment(
     Args:
         segment: a file, or its bytes.
         growing: whether the segment may still grow. What follows the last whole block is then not there yet.
+        start: the start of the segment; None for that of the first whole block.
         offset: where to begin: the `end` of a block that was read before.
         after: the number of the last block that was read before; -1 if there is none.
 
@@ -87,10 +93,10 @@ def read_segment(
         OSError: the file cannot be read.
     """
     if isinstance(segment, bytes):
-        yield from _Reader(_Memory(segment), after).read(offset, growing)
+        yield from _Reader(_Memory(segment), start, after).read(offset, growing)
         return
     with _File(segment) as file:
-        yield from _Reader(file, after).read(offset, growing)
+        yield from _Reader(file, start, after).read(offset, growing)
 
 
 class _Data(Protocol):
@@ -139,10 +145,10 @@ class _Reader:
     number is about right, and then it hides no more than the next blocks.
     """
 
-    def __init__(self, data: _Data, after: int) -> None:
+    def __init__(self, data: _Data, start: UUID | None, after: int) -> None:
         self._data = data
+        self._start = start
         self._after = after
-        self._start: UUID | None = None
         # Where the segment has blocks with higher numbers than `after`; None before its first block.
         self._begin: int | None = None
 
