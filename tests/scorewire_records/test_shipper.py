@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -334,6 +335,29 @@ def test_a_new_shipper_goes_on_where_the_last_one_was(
     ship(tmp_path, store)
     assert store.sequences(writer.start) == list(range(80))
     assert state_of(tmp_path, writer).stored == 80
+
+
+def test_a_fault_is_logged_once_and_other_starts_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    position = store.position
+    with SpoolWriter(tmp_path) as first, SpoolWriter(tmp_path) as second:
+
+        def faulty(start: UUID) -> int:
+            if start == first.start:
+                raise RuntimeError("a fault")
+            return position(start)
+
+        monkeypatch.setattr(store, "position", faulty)
+        for each in (first, second):
+            each.write(SOURCE, 10)
+        shipper = shipper_of(tmp_path, store)
+        for _ in range(3):
+            shipper.ship()
+            assert "a fault" in shipper.problems[str(first.start)]
+        assert store.rows(second.start) == 10
+    assert [record.message for record in caplog.records] == [f"start {first.start} cannot be shipped"]
 
 
 def test_a_store_that_was_restored_from_a_backup_is_reported(tmp_path: Path, writer: SpoolWriter) -> None:

@@ -117,8 +117,10 @@ class Shipper:
         except StoreError:
             raise
         except Exception as error:  # a bug must not keep the other starts waiting
-            _LOG.exception("start %s cannot be shipped", start)
-            problems[str(start)] = f"start {start} waits: {error!r}; the log has the traceback"
+            problem = f"start {start} waits: {error!r}; the log has the traceback"
+            if self.problems.get(str(start)) != problem:  # once, and not in each pass
+                _LOG.exception("start %s cannot be shipped", start)
+            problems[str(start)] = problem
         return moved
 
     def _ship_segments(self, folder: StartFolder, start: UUID, *, gone: bool) -> bool:
