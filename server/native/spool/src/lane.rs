@@ -5,6 +5,7 @@ use std::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
+use std::thread;
 use std::time::Instant;
 
 use crate::record::{Filler, Head, Sizes};
@@ -65,7 +66,7 @@ impl LaneCounts {
 pub struct Lane {
     writer: u16,
     started: Instant,
-    /// Held while a record is written.
+    /// Set while a record is written, and once the lane is closed.
     busy: AtomicBool,
     producer: UnsafeCell<Producer>,
     counts: LaneCounts,
@@ -97,6 +98,13 @@ impl Lane {
         self.counts.next.load(Relaxed)
     }
 
+    /// Waits for a record that is being written. What is recorded later is dropped, as if the ring were full.
+    pub(crate) fn close(&self) {
+        while self.busy.swap(true, Acquire) {
+            thread::yield_now();
+        }
+    }
+
     /// Counts a prediction that the policy leaves out. It takes no number.
     #[inline]
     pub fn sampled_out(&self, rows: u32) {
@@ -114,7 +122,7 @@ impl Lane {
 
     /// Takes the next sequence number, and begins to record a prediction with so many rows in several parts, all
     /// of which or none are kept. `None`, and the prediction counts as dropped, if another thread records on this
-    /// lane right now.
+    /// lane right now, or the lane is closed.
     #[inline]
     pub fn begin(&self, rows: u32) -> Option<Recording<'_>> {
         let sequence = self.peek();

@@ -166,8 +166,8 @@ impl Recorder {
         self.shared.writers.iter().map(Writer::ledger).collect()
     }
 
-    /// Writes all that was recorded, and ends the spool in order. What is recorded afterwards is lost. A disk that
-    /// does not answer is waited for 10 seconds.
+    /// Writes all that was recorded, and ends the spool in order. What is recorded afterwards is dropped. A disk
+    /// that does not answer is waited for 10 seconds.
     pub fn close(&self) {
         self.shared.closing.store(true, Release);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();

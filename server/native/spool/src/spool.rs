@@ -72,8 +72,11 @@ impl Spool {
     /// Runs until the recorder closes. Then all that is in the rings is written, and the spool is closed.
     pub(crate) fn run(mut self) {
         loop {
-            // Read first, so that what was recorded before the close is written.
             let closing = self.shared.closing.load(Acquire);
+            if closing {
+                // Nothing is recorded after this, so that no record stays behind in the rings.
+                self.shared.writers.iter().for_each(|writer| writer.lane.close());
+            }
             let load = self.drain();
             if closing {
                 break;

@@ -1,6 +1,7 @@
 //! The bounds of the spool and of the disk.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -124,4 +125,33 @@ fn a_source_is_forgotten_once_nothing_can_be_recorded_of_it() {
     recorder.close();
     assert!(recorder.counts().spooled > spooled);
     check_sum(&recorder.counts());
+}
+
+#[test]
+fn what_is_recorded_during_and_after_a_close_is_written_or_counted_as_dropped() {
+    for _ in 0..5 {
+        let folder = Folder::new();
+        let recorder = folder.recorder(folder.options());
+        let recorded = AtomicU64::new(0);
+        let stopped = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for lane in 0..2 {
+                let (recorder, recorded, stopped) = (&recorder, &recorded, &stopped);
+                scope.spawn(move || {
+                    while !stopped.load(Relaxed) {
+                        recorded.fetch_add(u64::from(record(recorder, lane, 1, 1)), Relaxed);
+                    }
+                });
+            }
+            wait_for(&recorder, |counts| counts.offered > 100);
+            recorder.close();
+            let offered = recorder.counts().offered;
+            wait_for(&recorder, |counts| counts.offered > offered + 100);
+            stopped.store(true, Relaxed);
+        });
+        let counts = recorder.counts();
+        check_sum(&counts);
+        assert_eq!((counts.buffered, counts.spooled), (0, recorded.into_inner()));
+        assert_eq!(rows(folder.headers().iter().flatten()), counts.spooled);
+    }
 }
