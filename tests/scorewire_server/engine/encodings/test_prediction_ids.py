@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -116,3 +118,18 @@ def test_a_row_with_an_error_has_the_id_too(sum_bundle: Bundle) -> None:
     encoding = TypedStreamEncoding(_TYPED)
     prediction = _typed("Prediction")(sum_bundle).FromString(encoding.encode(encoding.decode(b""), answer))
     assert (prediction.prediction_id, prediction.error.feature) == (ID, "x0")
+
+
+def test_an_output_called_prediction_id_keeps_its_field(sum_bundle: Bundle) -> None:
+    manifest = deepcopy(sum_bundle.manifest)
+    manifest.schema.outputs[0].name = "prediction_id"
+    bundle = replace(sum_bundle, manifest=manifest)
+    version = loaded_version(bundle, zeros)
+    for name, rows in (("Prediction", 1), ("Predictions", 2)):
+        encoding = TypedEncoding(_TYPED) if rows == 1 else TypedBatchEncoding(_TYPED)
+        scores = Scores(outputs=[np.array([[1.5]] * rows)], errors=[], model_ns=0)
+        for prediction_id in (ID, ""):
+            answer = Answer(version, rows, scores, 9, prediction_id)
+            message = _typed(name)(bundle).FromString(encoding.encode(encoding.decode(b""), answer))
+            for each in [message] if rows == 1 else message.predictions:
+                assert (each.prediction_id, each.scorewire_prediction_id) == (1.5, prediction_id)
