@@ -72,24 +72,36 @@ class Lane:
 
     def record(self, record: Record) -> None:
         """Keep a record if there is room, else drop and count it; it takes the next sequence number."""
-        if not self._open:
-            return
         rows, size, sequence = record.row_count, record.memory_bytes, self._next
         self._next += 1
         self._offered += rows
         if size > self._max_bytes:
             self._too_large.add(1, rows)
-        elif self._entered_bytes - self._left_bytes + size > self._max_bytes:
+        elif not self._open or self._entered_bytes - self._left_bytes + size > self._max_bytes:
             self._ring_full.add(1, rows)
         else:
+            waiting = sequence, record, size
             self._entered += rows
             self._entered_bytes += size
-            self._waiting.append((sequence, record, size))
+            self._waiting.append(waiting)
             self._wake()
+            if not self._open:
+                self._take_back(waiting)
 
     def close(self) -> None:
-        """Ignore further records."""
+        """Drop further records, as if the lane were full."""
         self._open = False
+
+    def _take_back(self, waiting: tuple[int, Record, int]) -> None:
+        """Drop a record that came while the lane was closed, unless it was taken."""
+        try:
+            self._waiting.remove(waiting)
+        except ValueError:
+            return
+        _, record, size = waiting
+        self._entered -= record.row_count
+        self._entered_bytes -= size
+        self._ring_full.add(1, record.row_count)
 
     def take(self) -> Iterator[tuple[int, Record, int]]:
         """Take the records that wait now: the sequence number, the record and about its memory in bytes.
@@ -97,7 +109,11 @@ class Lane:
         The memory of a record counts until the next one is taken.
         """
         for _ in range(len(self._waiting)):
-            sequence, record, size = self._waiting.popleft()
+            try:
+                sequence, record, size = self._waiting.popleft()
+            except IndexError:
+                # A record that came while the lane was closed was taken back.
+                return
             yield sequence, record, size
             self._left_bytes += size
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import tracemalloc
 
+import pytest
+
 from scorewire_contract.coding import RowError
 from scorewire_contract.records.ledger import Count, WriterLedger
 from scorewire_proto.v1 import errors_pb2
@@ -69,13 +71,30 @@ def test_the_memory_of_a_record_has_that_of_its_errors() -> None:
     assert record_of(rows=1000, errors=kept).memory_bytes - without.memory_bytes >= held
 
 
-def test_a_closed_lane_counts_no_more() -> None:
+def test_a_closed_lane_drops_further_records() -> None:
     lane = lane_of()
     lane.record(record_of())
     lane.close()
     lane.record(record_of())
-    assert (lane.ledger.next_sequence, lane.offered) == (1, 1)
+    assert (lane.ledger.next_sequence, lane.offered, lane.buffered) == (2, 2, 1)
+    assert lane.ledger.dropped_by_cause["ring_full"] == Count(1, 1)
     assert len(list(lane.take())) == 1
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_record_that_comes_while_the_lane_is_closed_is_taken_or_dropped(is_taken: bool) -> None:
+    taken: list[int] = []
+
+    def close() -> None:
+        lane.close()
+        if is_taken:
+            taken.extend(sequence for sequence, _, _ in lane.take())
+
+    lane = Lane(START, 3, 10 * SIZE, close)
+    lane.record(record_of(rows=2))
+    assert taken == [0] * is_taken
+    assert (lane.offered, lane.buffered, lane.is_waiting) == (2, 2 * is_taken, False)
+    assert lane.ledger.dropped_by_cause["ring_full"].rows == 2 * (not is_taken)
 
 
 def test_records_wake_the_thread_that_takes_them() -> None:
