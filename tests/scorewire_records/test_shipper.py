@@ -214,6 +214,23 @@ def test_rows_whose_source_is_nowhere_are_set_aside(
     assert (state.rows, state.stored, state.set_aside, state.pieces) == (20, 10, 10, 2)
 
 
+def test_an_open_segment_that_someone_removed_hides_nothing_of_the_next_one(
+    tmp_path: Path, store: MemoryStore, writer: SpoolWriter
+) -> None:
+    writer.write(SOURCE, 10)
+    shipper = ship(tmp_path, store)
+    writer.close_segment()
+    segment_path(writer.folder, 0).unlink()
+    for _ in range(2):
+        writer.write(SOURCE, 10)
+    writer.stop()
+    shipper.ship()
+    lost = 10 if store.whole_segments else 0
+    state = state_of(tmp_path, writer)
+    assert (state.rows, state.stored, state.set_aside, state.missing) == (30, 30 - lost, lost, 0)
+    assert store.sequences(writer.start) == list(range(lost, 30))
+
+
 def test_a_segment_that_someone_removed_counts_as_set_aside(
     tmp_path: Path, store: MemoryStore, writer: SpoolWriter
 ) -> None:
@@ -377,6 +394,25 @@ def test_a_store_that_was_restored_from_a_backup_is_reported(tmp_path: Path, wri
     assert "0 of them were stored again, and 10 are lost" in shipper.problems["restored"]
     state = state_of(tmp_path, writer)
     assert (state.stored, state.missing) == (30, 10)
+
+
+def test_a_database_after_files_lacks_nothing(tmp_path: Path, writer: SpoolWriter) -> None:
+    files, database = MemoryStore(whole_segments=True), MemoryStore()
+    with SpoolWriter(tmp_path) as ended:
+        ended.write(SOURCE, 10)
+        ended.stop()
+    writer.write(SOURCE, 10)
+    writer.close_segment()
+    writer.write(SOURCE, 10)
+    ship(tmp_path, files)
+    writer.kill()
+    for _ in range(2):
+        shipper = ship(tmp_path, database)
+        assert shipper.problems == {}
+        states = [state_of(tmp_path, each) for each in (ended, writer)]
+        assert [(state.rows, state.stored, state.missing) for state in states] == [(10, 10, 0), (20, 20, 0)]
+    assert files.sequences(writer.start) == list(range(10))
+    assert database.sequences(writer.start) == list(range(10, 20))
 
 
 def test_a_state_that_cannot_be_understood_is_put_aside_and_begun_again(

@@ -116,7 +116,13 @@ class ParquetStore:
             self._remove(names)
             return
         rows = sum(pq.read_metadata(file.path).num_rows for file in files)
-        counted = replace(state, stored=state.stored - rows, expired=state.expired + rows, expiring=names)
+        counted = replace(
+            state,
+            stored=state.stored - rows,
+            expired=state.expired + rows,
+            filed_expired=state.filed_expired + rows,
+            expiring=names,
+        )
         self._states.put(counted)
         self._remove(names)
         self._states.put(replace(counted, expiring=()))

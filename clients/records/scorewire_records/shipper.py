@@ -163,8 +163,7 @@ class Shipper:
         for batch, behind in ahead(_batches(walk, path, self._position(start), growing=growing)):
             if batch:
                 refused += self._store_batch(start, walk.state.segment, path, batch)
-                behind.state = replace(behind.state, confirmed=self._stored[start])
-            behind.state = replace(behind.state, refused=refused)
+            behind.state = replace(behind.state, confirmed=self._stored[start], refused=refused)
             self._walks[start] = behind
             if self._stop.is_set():
                 return True
@@ -200,7 +199,8 @@ class Shipper:
         again = lost = 0
         for start in list(self._states.starts()):
             state = self._states.get(start)
-            if state is None or state.shipped == 0:
+            # What was shipped before a database confirmed anything is in files.
+            if state is None or state.confirmed == 0:
                 continue
             found = self._counted(state)
             if found.missing <= max(0, state.missing):
@@ -242,14 +242,17 @@ class Shipper:
     def _walk(self, start: UUID, first_segment: int) -> Walk:
         if start not in self._walks:
             state = self._states.get(start) or restarted(start, first_segment)
+            if not self._store.whole_segments and state.confirmed == 0:
+                state = replace(state, filed=state.shipped)
             self._walks[start] = Walk(self._spool, self._counted(state))
         return self._walks[start]
 
     def _go_to(self, start: UUID, segment: int) -> None:
         """Leave out segments that someone has removed; the next header tells what was in them."""
         walk = self._walks[start]
-        if walk.state.segment != segment:
-            walk.state = replace(walk.state, segment=segment)
+        if walk.offset and walk.state.segment != segment:
+            walk.next_segment(segment - 1)
+        walk.state = replace(walk.state, segment=segment)
 
     def _keep(self, start: UUID, *, gone: bool = False) -> None:
         """Write the state of a start that is at the begin of a segment."""
@@ -263,8 +266,9 @@ class Shipper:
         totals = self._store.totals(state.start)
         if totals is None:
             return replace(state, stored=state.shipped - state.expired)
-        stored = totals.stored - totals.expired
-        return replace(state, stored=stored, expired=totals.expired, refused=totals.refused)
+        expired = state.filed_expired + totals.expired
+        stored = state.filed + totals.stored - expired
+        return replace(state, stored=stored, expired=expired, refused=totals.refused)
 
     def _expire(self, now: datetime) -> None:
         if self._expired_at is not None and now - self._expired_at < _EXPIRE_EVERY:
@@ -273,7 +277,12 @@ class Shipper:
             if start in self._walks:
                 walk, kept = self._walks[start], self._states.get(start)
                 if kept is not None:
-                    walk.state = replace(walk.state, expired=kept.expired, expiring=kept.expiring)
+                    walk.state = replace(
+                        walk.state,
+                        expired=kept.expired,
+                        filed_expired=kept.filed_expired,
+                        expiring=kept.expiring,
+                    )
                 walk.state = self._counted(walk.state)
             elif (state := self._states.get(start)) is not None:
                 self._states.put(self._counted(state))

@@ -38,6 +38,8 @@ class StartState:
         confirmed: the number of the first block that the store had not confirmed.
         stored: rows that are in the store.
         expired: rows that were in the store until they were too old.
+        filed: rows that went to files before a database got the others.
+        filed_expired: rows of files that expired.
         expiring: files whose rows count as expired, and that may still be there.
         ledgers: the last ledger of each writer.
         sources: the descriptions of the sources in the last segment that is done, as JSON by number.
@@ -61,6 +63,8 @@ class StartState:
     confirmed: int = 0
     stored: int = 0
     expired: int = 0
+    filed: int = 0
+    filed_expired: int = 0
     expiring: tuple[str, ...] = ()
     ledgers: Ledgers = ()
     sources: Mapping[int, str] = field(default_factory=dict)
