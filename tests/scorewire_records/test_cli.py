@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from scorewire_contract.records.segments import spool_folder
 from scorewire_records.cli import COMMANDS, records
+from scorewire_records.folder_reader import FolderReader
 from scorewire_records.spool_folder import shipper_lock
 from tests.processes import wait_until
 from tests.scorewire_records.spools import DAY_US, TIME_US, SpoolWriter, source
@@ -236,6 +237,15 @@ def test_a_second_shipper_waits_until_the_first_one_is_gone(tmp_path: Path, writ
                     second.kill()
         finally:
             first.kill()
+
+
+def test_ctrl_c_ends_a_query_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise RuntimeError("Query interrupted")  # as DuckDB does
+
+    monkeypatch.setattr(FolderReader, "query", interrupted)
+    result = run(tmp_path, "query", "FROM records")
+    assert (result.exit_code, result.stderr) == (1, "Aborted!\n")
 
 
 @pytest.mark.parametrize("how", ["input", "signal"])

@@ -130,6 +130,15 @@ def test_segments_are_kept_for_a_while(tmp_path: Path, writer: SpoolWriter) -> N
     assert list((tmp_path / "_stored").iterdir()) == []
 
 
+def test_what_is_kept_is_removed_in_time_also_if_nothing_comes(tmp_path: Path, writer: SpoolWriter) -> None:
+    _write(writer, count=2)
+    _shipper(tmp_path, MemoryStore()).ship()
+    for path in _all_kept(tmp_path):
+        os.utime(path, (0, 0))
+    _shipper(tmp_path, MemoryStore()).ship()
+    assert _all_kept(tmp_path) == []
+
+
 def test_nothing_is_kept_for_no_time(tmp_path: Path, writer: SpoolWriter) -> None:
     _write(writer, count=2)
     _shipper(tmp_path, MemoryStore(), seconds=0).ship()

@@ -272,6 +272,26 @@ def test_rows_expire_once_also_if_a_crash_comes_before_their_file_is_removed(
     assert (state.stored, state.expired, state.expiring) == (0, 10, ())
 
 
+def test_a_damaged_file_does_not_keep_others_from_expiring(tmp_path: Path) -> None:
+    with SpoolWriter(tmp_path) as writer:
+        for day in (-5, -4):
+            writer.write(source(retention_days=1), 10, time_us=TIME_US + day * DAY_US)
+        writer.stop()
+    states = StartStates(tmp_path)
+    store = ParquetStore(tmp_path, states)
+    shipper = Shipper(tmp_path, store, states, Event())
+    shipper._expired_at = NOW + timedelta(days=1000)
+    shipper.ship()
+    damaged, _ = sorted(tmp_path.rglob("*.parquet"))
+    damaged.write_bytes(b"PAR1")
+    assert store.expire(NOW) == {writer.start}
+    assert list(tmp_path.rglob("*.parquet")) == [damaged]
+    assert "cannot be read: remove it" in states.problems[str(damaged.relative_to(tmp_path))]
+    state = states.get(writer.start)
+    assert state is not None
+    assert (state.stored, state.expired) == (10, 10)
+
+
 def test_a_retention_file_that_cannot_be_understood_is_learnt_again(
     tmp_path: Path, writer: SpoolWriter
 ) -> None:

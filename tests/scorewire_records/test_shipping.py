@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -18,13 +19,14 @@ from tests.scorewire_records.spools import SpoolWriter, source
 from tests.scorewire_records.stores import MemoryStore
 
 
-def _run(records: Path, store: MemoryStore, stop: Event) -> list[str]:
+def _run(records: Path, store: MemoryStore, stop: Event, *, once: bool = False) -> list[str]:
     told: list[str] = []
     run_shipper(
         records,
         store,
         StartStates(records),
         stop=stop,
+        once=once,
         on_status=lambda _: None,
         on_standby=lambda: told.append("standby"),
     )
@@ -37,6 +39,18 @@ def test_a_shipper_that_is_stopped_before_it_begins_makes_its_last_pass(tmp_path
     store, stop = MemoryStore(), Event()
     stop.set()
     _run(tmp_path, store, stop)
+    assert store.rows(writer.start) == 5
+
+
+def test_a_look_at_the_status_does_not_pass_for_another_shipper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks = iter([nullcontext(False), shipper_lock(tmp_path)])
+    monkeypatch.setattr(shipping, "shipper_lock", lambda _: next(locks))
+    with SpoolWriter(tmp_path) as writer:
+        writer.write(source(), 5)
+    store = MemoryStore()
+    assert _run(tmp_path, store, Event(), once=True) == []
     assert store.rows(writer.start) == 5
 
 

@@ -110,22 +110,34 @@ class ParquetStore:
         return (file for file in record_files(self._records, oldest) if file.day < oldest[file.model])
 
     def _expire(self, start: UUID, files: list[RecordFile]) -> None:
-        names = tuple(str(file.path.relative_to(self._records)) for file in files)
+        rows = {file: count for file in files if (count := self._rows(file)) is not None}
+        names = tuple(str(file.path.relative_to(self._records)) for file in rows)
         state = self._states.get(start)
         if state is None:
             self._remove(names)
             return
-        rows = sum(pq.read_metadata(file.path).num_rows for file in files)
+        count = sum(rows.values())
         counted = replace(
             state,
-            stored=state.stored - rows,
-            expired=state.expired + rows,
-            filed_expired=state.filed_expired + rows,
+            stored=state.stored - count,
+            expired=state.expired + count,
+            filed_expired=state.filed_expired + count,
             expiring=names,
         )
         self._states.put(counted)
         self._remove(names)
         self._states.put(replace(counted, expiring=()))
+
+    def _rows(self, file: RecordFile) -> int | None:
+        """The rows of a file; None if it cannot be read, so that people have to look at it."""
+        try:
+            return int(pq.read_metadata(file.path).num_rows)
+        except FileNotFoundError:
+            return None
+        except (OSError, pa.ArrowException) as error:
+            name = str(file.path.relative_to(self._records))
+            self._states.problems[name] = f"{name} has expired, and cannot be read: remove it ({error})"
+            return None
 
     def _finish_expiring(self) -> set[UUID]:
         """Remove what a shipper that was killed had counted, but perhaps not removed."""

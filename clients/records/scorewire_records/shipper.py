@@ -273,6 +273,7 @@ class Shipper:
     def _expire(self, now: datetime) -> None:
         if self._expired_at is not None and now - self._expired_at < _EXPIRE_EVERY:
             return
+        self._kept.prune()
         for start in self._store.expire(now):
             if start in self._walks:
                 walk, kept = self._walks[start], self._states.get(start)

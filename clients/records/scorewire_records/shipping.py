@@ -58,7 +58,7 @@ def run_shipper(
         OSError: the spool cannot be created.
     """
     durable.make_folder(spool_folder(records))
-    told = False
+    told = tried = False
     while True:
         with shipper_lock(records) as is_mine:
             # A shipper that is stopped before it begins still makes its last pass.
@@ -68,13 +68,15 @@ def run_shipper(
                 with StatusWriter(records, shipper, store.name, on_status):
                     _ship(shipper, store, stop=stop, abort=abort, once=once)
                 return
-        if once:
+        if once and tried:
             raise AnotherShipperError
         if stop.is_set():
             return
-        if not told:
+        if not once and not told:
             on_standby()
             told = True
+        # Who asks for the status holds the lock for a moment, too.
+        tried = True
         stop.wait(_STANDBY_S)
 
 

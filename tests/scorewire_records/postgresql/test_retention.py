@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
 
 import pytest
 from click.testing import CliRunner
@@ -10,7 +13,7 @@ from scorewire_contract.records.identity import new_start
 from scorewire_contract.records.ledger import Count, WriterLedger
 from scorewire_records.cli import records
 from scorewire_records.postgresql import retention
-from scorewire_records.postgresql.connection import Database
+from scorewire_records.postgresql.connection import Connection, Database
 from scorewire_records.postgresql.store import PostgresStore
 from scorewire_records.store import Ledgers, SourceRows, Totals
 from tests.scorewire_records.spools import DAY_US, TIME_US, rows_of, source
@@ -90,6 +93,34 @@ def test_a_partition_that_is_read_is_left_for_later(
         reader.execute("SELECT * FROM scorewire.churn")
         assert store.expire(_LAST_DAY) == set()
     assert store.expire(_LAST_DAY) == {start}
+
+
+def test_a_backup_of_the_database_does_not_hold_the_shipper_up(
+    store: PostgresStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_LOCK_TIMEOUT", "SET LOCAL lock_timeout = '20ms'")
+    start = new_start()
+    store.position(start)
+    models = [f"model{number}" for number in range(8)]
+    for number, (model, day) in enumerate(itertools.product(models, (10, 11, 12))):
+        kind = source(number, model=model, retention_days=1)
+        rows = rows_of(kind, number, 1, time_us=TIME_US - day * DAY_US)
+        store.store(start, 0, [SourceRows(number, kind, rows)])
+    waits: list[str] = []
+    drop = retention._drop
+
+    def counted(connection: Connection, partition: str, *of: Any) -> list[tuple[UUID, int]]:
+        waits.append(partition)
+        return drop(connection, partition, *of)
+
+    monkeypatch.setattr(retention, "_drop", counted)
+    with database.connect() as backup, backup.transaction():
+        for model in models:
+            backup.execute(f"SELECT * FROM scorewire.{model}")
+        assert store.expire(_LAST_DAY) == set()
+    assert len(waits) == 5
+    assert store.expire(_LAST_DAY) == {start}
+    assert store.totals(start) == Totals(stored=24, expired=24)
 
 
 def test_the_command_drops_what_it_is_told(store: PostgresStore, database: Database) -> None:

@@ -73,6 +73,11 @@ def errors_for_people() -> Iterator[None]:
         yield
     except QueryError as error:
         raise click.ClickException(str(error)) from None
+    except RuntimeError as error:
+        # So DuckDB tells of Ctrl-C.
+        if str(error) == "Query interrupted":
+            raise click.Abort from None
+        raise
     except BrokenPipeError:
         # Whoever reads the output has seen enough.
         raise click.exceptions.Exit(0) from None

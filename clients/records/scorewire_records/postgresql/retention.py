@@ -18,6 +18,8 @@ from scorewire_records.postgresql.schema import LOCK
 _log = logging.getLogger(__name__)
 # Readers of a table are not held up for longer than this by a drop that waits for one of them.
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
+# And the shipper not for longer than so many of these waits: a backup reads all tables for hours.
+_MOST_BUSY_TABLES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def expire(
 ) -> Iterator[Expired]:
     """Drop the partitions of which all rows are older than their model's retention.
 
-    A partition that a query reads is left for the next time.
+    A table that a query reads keeps its partitions until the next time.
 
     Args:
         connection: the connection, outside of a transaction.
@@ -62,11 +64,17 @@ def expire(
         """,
         {"today": now.astimezone(dt.UTC).date(), "days": days, "model": model},
     ).fetchall()
+    busy: set[str] = set()
     for partition, table, day, of_model in due:
+        if table in busy:
+            continue
+        if len(busy) == _MOST_BUSY_TABLES:
+            return
         try:
             rows = _drop(connection, partition, table, day)
         except psycopg.errors.LockNotAvailable:
-            _log.warning("partition %s is in use, and is dropped later", partition)
+            _log.warning("table %s is in use: its old partitions are dropped later", table)
+            busy.add(table)
             continue
         starts = frozenset(split_writer(writer)[0] for writer, _ in rows)
         yield Expired(of_model, day, sum(count for _, count in rows), starts)
