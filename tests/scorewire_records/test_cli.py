@@ -245,7 +245,7 @@ def test_ctrl_c_ends_a_query_without_a_traceback(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(FolderReader, "query", interrupted)
     result = run(tmp_path, "query", "FROM records")
-    assert (result.exit_code, result.stderr) == (1, "Aborted!\n")
+    assert (result.exit_code, result.stderr.strip()) == (1, "Aborted!")
 
 
 @pytest.mark.parametrize("how", ["input", "signal"])
