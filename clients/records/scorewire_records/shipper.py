@@ -25,7 +25,7 @@ from scorewire_records.store import Contents, RefusedError, Store, StoreError
 from scorewire_records.walk import NewerFormatError, Walk, set_block_aside
 
 # A store that takes any blocks gets about so many bytes at once.
-BATCH_BYTES = 16 << 20
+BATCH_BYTES = 8 << 20
 _EXPIRE_EVERY = timedelta(hours=1)
 _RESTORED_IS_TOLD = timedelta(hours=1)
 _LOG = logging.getLogger(__name__)
