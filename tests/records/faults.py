@@ -71,7 +71,7 @@ class Report:
     @property
     def good(self) -> bool:
         """Whether all that is promised holds."""
-        return not (self.twice or self.different or self.unaccounted)
+        return bool(self.stored) and not (self.twice or self.different or self.unaccounted)
 
     def __str__(self) -> str:
         faults = ", ".join(f"{count} x {name}" for name, count in sorted(self.faults.items()))
@@ -225,8 +225,9 @@ class Faults:
             assert server.stop() == 0, server.log_text()
         elif name == "kill the shipper":
             for child in psutil.Process(server.pid).children(recursive=True):
-                if "scorewire_records" in " ".join(child.cmdline()):
-                    with suppress(psutil.NoSuchProcess):
+                # A zombie is one that was killed before.
+                with suppress(psutil.NoSuchProcess):
+                    if "scorewire_records" in " ".join(child.cmdline()):
                         child.kill()
         elif self._postgres is not None:
             self._do_to_postgres(name, self._postgres)
