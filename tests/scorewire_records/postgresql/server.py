@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
@@ -84,9 +83,9 @@ class PostgresServer:
             "unix_socket_directories": str(self.folder),
         }
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-        command = [self._programs / "postgres", "-D", self.data, *options]
+        command = self._as_user(self._programs / "postgres", "-D", self.data, *options)
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, **self._identity)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         wait_until(self._is_ready, "PostgreSQL")
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
@@ -116,8 +115,8 @@ class PostgresServer:
 
     def run(self, program: str, *arguments: str | Path) -> None:
         """Run one of PostgreSQL's programs."""
-        command = [self._programs / program, *arguments]
-        subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **self._identity)
+        command = self._as_user(self._programs / program, *arguments)
+        subprocess.run(command, check=True, capture_output=True, cwd=self.folder)
 
     def _is_ready(self) -> bool:
         assert self._process is not None
@@ -128,11 +127,15 @@ class PostgresServer:
             return False
         return True
 
-    @property
-    def _identity(self) -> dict[str, Any]:
+    def _as_user(self, *command: str | Path) -> list[str]:
+        """The command, run as another user if this one is root.
+
+        Not by Popen's `user`, for which the process would be forked: threads of gRPC do not survive that.
+        """
         if self._user is None:
-            return {}
-        return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+            return list(map(str, command))
+        identity = ["--reuid", self._user.pw_uid, "--regid", self._user.pw_gid, "--clear-groups"]
+        return ["setpriv", *map(str, identity), *map(str, command)]
 
 
 @contextmanager
