@@ -30,6 +30,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import click
@@ -52,18 +53,39 @@ ROW_COUNTS = (*[1] * 40, *[3] * 20, *[40] * 4, 9_000)
 LONGEST_LIFE_SECONDS = 1.0
 # Two numbers and a text, and the output: None where a value is missing or the row has an error.
 Row = tuple[float | None, float | None, str | None, float | None]
-Key = tuple[str, int]
+
+
+class Rows(NamedTuple):
+    """The rows of one prediction, in any order, in little memory: two are equal only if their rows are.
+
+    Attributes:
+        size: how many there are.
+        places: the sum of their indices.
+        contents: the sum of hashes of their indices and values.
+    """
+
+    size: int = 0
+    places: int = 0
+    contents: int = 0
+
+    def with_row(self, index: int, row: Row) -> Rows:
+        return Rows(self.size + 1, self.places + index, self.contents + hash((index, row)))
+
+    @property
+    def has_each_once(self) -> bool:
+        """Whether the indices can be 0, 1, 2 and so on."""
+        return self.places == self.size * (self.size - 1) // 2
 
 
 @dataclass
 class Report:
-    """What the callers were answered, what was done to the processes, and what the store has."""
+    """What was answered and what is stored, by prediction, and what was done to the processes."""
 
-    answered: dict[str, list[Row]] = field(default_factory=dict)
+    answered: dict[str, Rows] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
-    stored: dict[Key, Row] = field(default_factory=dict)
-    twice: list[Key] = field(default_factory=list)
-    different: list[Key] = field(default_factory=list)
+    stored: dict[str, Rows] = field(default_factory=dict)
+    twice: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
     lost_in_a_kill: int = 0
     dropped: int = 0
     unaccounted: list[str] = field(default_factory=list)
@@ -77,18 +99,22 @@ class Report:
         faults = ", ".join(f"{count} x {name}" for name, count in sorted(self.faults.items()))
         return (
             f"faults: {faults}\n"
-            f"answered: {len(self.answered):,} predictions, {sum(map(len, self.answered.values())):,} rows\n"
-            f"stored: {len(self.stored):,} rows; twice: {len(self.twice)}; different: {len(self.different)}\n"
+            f"answered: {_told(self.answered)}\n"
+            f"stored: {_told(self.stored)}; twice: {len(self.twice)}; different: {len(self.different)}\n"
             f"not stored: {self.dropped} predictions that ledgers count as dropped,"
             f" {self.lost_in_a_kill} that were in the memory of a server that was killed\n"
             f"not accounted for: {self.unaccounted or 'none'}"
         )
 
 
+def _told(predictions: dict[str, Rows]) -> str:
+    return f"{len(predictions):,} predictions, {sum(rows.size for rows in predictions.values()):,} rows"
+
+
 class Callers:
     """Threads that call a server, and keep what was asked and answered."""
 
-    def __init__(self, address: str, answered: dict[str, list[Row]]) -> None:
+    def __init__(self, address: str, answered: dict[str, Rows]) -> None:
         self._answered = answered
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._call, args=(address,)) for _ in range(CALLERS)]
@@ -132,12 +158,13 @@ def _request(random_numbers: random.Random) -> prediction_pb2.PredictRequest:
     return request
 
 
-def _rows(request: prediction_pb2.PredictRequest, response: prediction_pb2.PredictResponse) -> list[Row]:
+def _rows(request: prediction_pb2.PredictRequest, response: prediction_pb2.PredictResponse) -> Rows:
     numbers, texts, values = request.rows.numbers, request.rows.texts, response.outputs[0].numbers
-    return [
-        (_known(numbers[2 * i]), _known(numbers[2 * i + 1]), texts[i] or None, _known(values[i]))
-        for i in range(request.rows.row_count)
-    ]
+    rows = Rows()
+    for i in range(request.rows.row_count):
+        row = _known(numbers[2 * i]), _known(numbers[2 * i + 1]), texts[i] or None, _known(values[i])
+        rows = rows.with_row(i, row)
+    return rows
 
 
 def _known(value: float | None) -> float | None:
@@ -164,8 +191,8 @@ class Store:
     def serve_options(self) -> list[str | Path]:
         return ["--records", self.records, *(["--records-to", self.postgres.url()] if self.postgres else [])]
 
-    def rows(self) -> Iterator[tuple[Key, Row]]:
-        """All rows that are stored, also those that are there twice."""
+    def rows(self) -> Iterator[tuple[str, int, Row]]:
+        """All rows that are stored, with prediction and index, also those that are there twice."""
         names = ("prediction_id", "row", "feature_x0", "feature_x1", "feature_country", "output_value")
         if self.postgres is None:
             for path in sorted(self.records.rglob("*.parquet")):
@@ -185,9 +212,9 @@ class Store:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _keyed(rows: Iterable[tuple[object, ...]]) -> Iterator[tuple[Key, Row]]:
-    for prediction_id, row, *values in rows:
-        yield (prediction_id, row), tuple(values)  # type: ignore[misc]
+def _keyed(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, int, Row]]:
+    for prediction_id, index, *values in rows:
+        yield prediction_id, index, tuple(values)
 
 
 class Faults:
@@ -289,17 +316,18 @@ def _calling(server: ServerProcess, report: Report) -> Iterator[None]:
 
 
 def _compare(report: Report, store: Store) -> None:
+    stored = report.stored
+    for prediction_id, index, row in store.rows():
+        stored[prediction_id] = stored.get(prediction_id, Rows()).with_row(index, row)
     sequences: dict[UUID, set[int]] = defaultdict(set)
-    for key, row in store.rows():
-        if key in report.stored:
-            report.twice.append(key)
-        report.stored[key] = row
-        writer, sequence = key[0].rsplit("-", 1)
-        sequences[UUID(writer)].add(int(sequence))
-    for prediction_id, rows in report.answered.items():
-        for i, row in enumerate(rows):
-            if report.stored.get((prediction_id, i), row) != row:
-                report.different.append((prediction_id, i))
+    for prediction_id, rows in stored.items():
+        writer_text, _, sequence = prediction_id.rpartition("-")
+        sequences[UUID(writer_text)].add(int(sequence))
+        answered = report.answered.get(prediction_id)
+        if rows.size > (answered.size if answered else max(ROW_COUNTS)):
+            report.twice.append(prediction_id)
+        elif not rows.has_each_once or (answered and rows.size == answered.size and rows != answered):
+            report.different.append(prediction_id)
     ledgers = _ledgers(store.records)
     for writer, ledger in ledgers.items():
         found = sequences[writer]
@@ -309,15 +337,15 @@ def _compare(report: Report, store: Store) -> None:
         if not ledger.dropped <= missing <= ledger.dropped + ledger.in_memory:
             report.unaccounted.append(f"{writer}: {missing} are missing, but {ledger}")
     for prediction_id, rows in report.answered.items():
-        there = sum((prediction_id, i) in report.stored for i in range(len(rows)))
-        if there == len(rows):
+        there = stored.get(prediction_id, Rows())
+        if there.size >= rows.size:
             continue
-        writer, sequence = prediction_id.rsplit("-", 1)
-        ledger = ledgers.get(UUID(writer), Ledger(0, 0, 0))
+        writer_text, _, sequence = prediction_id.rpartition("-")
+        ledger = ledgers.get(UUID(writer_text), Ledger(0, 0, 0))
         if int(sequence) >= ledger.given or ledger.in_memory:
             report.lost_in_a_kill += 1
-        elif there or not ledger.dropped:
-            report.unaccounted.append(f"{prediction_id}: {there} of {len(rows)} rows are stored")
+        elif there.size or not ledger.dropped:
+            report.unaccounted.append(f"{prediction_id}: {there.size} of {rows.size} rows are stored")
 
 
 @dataclass(frozen=True)
