@@ -27,6 +27,8 @@ from scorewire_server.setting_kinds import (
     seconds,
 )
 
+_LARGEST_RING = 1 << 30
+
 
 class SettingError(ValueError):
     """A setting has an invalid value; the message names the setting and its valid values."""
@@ -221,9 +223,10 @@ class Settings:
     ] = 300.0
     records_ring_bytes: Annotated[
         int,
-        integer(1 << 16, 1 << 30),
-        "Memory of each thread that answers calls, for records on their way to the disk.",
-    ] = 8 << 20
+        integer(0, _LARGEST_RING),
+        "Most memory of each thread that answers calls, for records on their way to the disk; 0 is twice"
+        " --max-message-bytes. It is taken as far as it is needed.",
+    ] = 0
     log_format: Annotated[
         str,
         choice("auto", "console", "json"),
@@ -242,6 +245,11 @@ class Settings:
     def buffered_bytes(self) -> int:
         """The bytes that all calls may hold; see --max-buffered-bytes."""
         return self.max_buffered_bytes or 64 * self.max_message_bytes
+
+    @property
+    def ring_bytes(self) -> int:
+        """The memory of a thread for records; see --records-ring-bytes."""
+        return self.records_ring_bytes or min(2 * self.max_message_bytes, _LARGEST_RING)
 
     @property
     def controllable(self) -> bool:
@@ -333,6 +341,7 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     for name, part, least in (
         ("max_connection_bytes", settings.connection_bytes, 2 * settings.max_message_bytes),
         ("max_buffered_bytes", settings.buffered_bytes, settings.connection_bytes),
+        ("records_ring_bytes", settings.ring_bytes, 1 << 16),
     ):
         if part < least:
             raise SettingError(f"{flag(name)} is {part}; it must be at least {least} with the other limits")

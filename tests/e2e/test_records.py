@@ -90,6 +90,21 @@ def _told_rows(server: ServerProcess) -> tuple[float, float]:
     return told["scorewire_record_rows_offered_total",], known
 
 
+def test_a_call_of_the_largest_message_has_a_record(engine: str, tmp_path: Path) -> None:
+    write_sum_bundle(tmp_path / "models", number_count=180)
+    rows = 10_000
+    with serving(
+        tmp_path, tmp_path / "models", "--engine", engine, "--records", tmp_path / "records"
+    ) as server:
+        wire = Wire(server.address)
+        with wire.channel:
+            # 14.4 MB, of 16 MiB.
+            wire.predict(sum_request([1.0] * 180 * rows, ["de"] * rows, row_count=rows))
+        assert server.stop() == 0
+    ledger = _last_ledger(server)
+    assert ledger["offered"] == ledger["stored"] == rows
+
+
 def test_every_answer_is_in_the_store_after_a_stop(server: ServerProcess, tmp_path: Path) -> None:
     with Client(server.address) as client:
         client.set_alias("sum", "champion", "1.0.0")

@@ -158,3 +158,11 @@ def test_every_default_is_a_value_that_may_be_given() -> None:
 def test_settings_cannot_change() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings().max_rows = 5  # type: ignore[misc] # that it cannot is the point
+
+
+def test_records_have_memory_for_the_largest_message() -> None:
+    assert read_settings({"max_message_bytes": "1000000"}, {}).ring_bytes == 2_000_000
+    assert read_settings({"max_message_bytes": "1073741824"}, {}).ring_bytes == 1 << 30
+    assert read_settings({"records_ring_bytes": "65536"}, {}).ring_bytes == 1 << 16
+    with pytest.raises(SettingError, match="--records-ring-bytes is 65535; it must be at least 65536"):
+        read_settings({"records_ring_bytes": "65535"}, {})

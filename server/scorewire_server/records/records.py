@@ -48,7 +48,7 @@ class Records:
         self.options = RecordOptions(
             folder=settings.records,
             start=new_start(),
-            ring_bytes=settings.records_ring_bytes,
+            ring_bytes=settings.ring_bytes,
             segment_bytes=min(max(settings.records_spool_bytes // _SPOOL_PART, low), high),
             segment_seconds=settings.records_segment_seconds,
             spool_bytes=settings.records_spool_bytes,
