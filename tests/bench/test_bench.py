@@ -39,6 +39,16 @@ needs_h2load = pytest.mark.skipif(h2load.missing(), reason=h2load.HOW_TO_INSTALL
 BENCH_SECONDS = 1200
 
 
+def _run_bench(module: str, *options: str) -> str:
+    """Run a bench in a process of its own; what it prints."""
+    command = [sys.executable, "-m", module, *options]
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 def test_what_h2load_tells_is_read() -> None:
     load = h2load.parse(TOLD, "", 4)
     assert (load.calls_per_second, load.latency_us) == (pytest.approx(4 / 1.41), pytest.approx(96))
@@ -100,11 +110,7 @@ def test_a_wrong_score_ends_the_bench(tmp_path: Path, sum_models: Path) -> None:
 )
 @pytest.mark.timeout(BENCH_SECONDS)
 def test_a_quick_bench_measures_everything(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.bench", "--quick", "--output", str(tmp_path)]
-    result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
-    )
-    assert result.returncode == 0, result.stderr
+    printed = _run_bench("tests.bench", "--quick", "--output", str(tmp_path))
     told = json.loads((tmp_path / "engines.json").read_text(encoding="utf-8"))
     seen = {(sample["server"], sample["in_flight"]) for sample in told["samples"]}
     assert seen >= {
@@ -112,7 +118,7 @@ def test_a_quick_bench_measures_everything(tmp_path: Path) -> None:
     }
     assert len(told["bars"]) == (11 if told["conditions"]["Left out"] == "nothing" else 10)
     assert all(sample["calls_per_second"] > 0 for sample in told["samples"])
-    assert (tmp_path / "engines.md").read_text(encoding="utf-8") == result.stdout.removesuffix("\n")
+    assert (tmp_path / "engines.md").read_text(encoding="utf-8") == printed.removesuffix("\n")
     assert (tmp_path / "engines.png").stat().st_size > 10_000
 
 
@@ -122,12 +128,8 @@ def test_a_quick_bench_measures_everything(tmp_path: Path) -> None:
 )
 @pytest.mark.timeout(BENCH_SECONDS)
 def test_two_checkouts_are_measured_in_turn() -> None:
-    command = [sys.executable, "-m", "tests.bench.pairs", str(ROOT), "--quick", "--engine", "native"]
-    result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
-    )
-    assert result.returncode == 0, result.stderr
-    lines = [line for line in result.stdout.splitlines() if line.startswith(("| native", "| reference"))]
+    told = _run_bench("tests.bench.pairs", str(ROOT), "--quick", "--engine", "native")
+    lines = [line for line in told.splitlines() if line.startswith(("| native", "| reference"))]
     assert len(lines) == 8
     assert all(float(line.split("|")[2]) > 0 for line in lines)
 
@@ -138,12 +140,8 @@ def test_two_checkouts_are_measured_in_turn() -> None:
 )
 @pytest.mark.timeout(BENCH_SECONDS)
 def test_the_generator_is_measured_beside_h2load() -> None:
-    command = [sys.executable, "-m", "tests.bench.load_generator", "--quick"]
-    result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
-    )
-    assert result.returncode == 0, result.stderr
-    rows = [line.split("|")[1:-1] for line in result.stdout.splitlines() if re.match(r"\| \d", line)]
+    told = _run_bench("tests.bench.load_generator", "--quick")
+    rows = [line.split("|")[1:-1] for line in told.splitlines() if re.match(r"\| \d", line)]
     assert len(rows) == 8 + 3 + 3
     assert all(float(row[4]) > 0 for row in rows[:8])
 
@@ -154,49 +152,34 @@ def test_the_generator_is_measured_beside_h2load() -> None:
 )
 @pytest.mark.timeout(BENCH_SECONDS)
 def test_the_cost_of_records_is_measured() -> None:
-    command = [sys.executable, "-m", "tests.bench.records", "--quick"]
-    result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
-    )
-    assert result.returncode == 0, result.stderr
-    rows = [line.split("|")[1:-1] for line in result.stdout.splitlines() if re.match(r"\| \d", line)]
+    told = _run_bench("tests.bench.records", "--quick")
+    rows = [line.split("|")[1:-1] for line in told.splitlines() if re.match(r"\| \d", line)]
     assert len(rows) == 3
     assert all(float(row[4]) > 0 for row in rows)
-    assert "dropped: none" in result.stdout
+    assert "dropped: none" in told
 
 
 @pytest.mark.timeout(BENCH_SECONDS)
 @pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed")
 def test_shipping_is_measured_beside_a_bare_copy() -> None:
-    command = [sys.executable, "-m", "tests.bench.records_postgresql", "--quick"]
-    result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
-    )
-    assert result.returncode == 0, result.stderr
-    rows = [line.split("|")[1:-1] for line in result.stdout.splitlines() if "numbers" in line]
+    told = _run_bench("tests.bench.records_postgresql", "--quick")
+    rows = [line.split("|")[1:-1] for line in told.splitlines() if "numbers" in line]
     assert len(rows) == 3
     assert all(float(row[3]) > 0 for row in rows)
 
 
 @pytest.mark.timeout(BENCH_SECONDS)
 def test_making_files_of_records_is_measured() -> None:
-    command = [sys.executable, "-m", "tests.bench.records_parquet", "--quick"]
-    result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
-    )
-    assert result.returncode == 0, result.stderr
-    rows = [line.split("|")[1:-1] for line in result.stdout.splitlines() if "numbers" in line]
+    told = _run_bench("tests.bench.records_parquet", "--quick")
+    rows = [line.split("|")[1:-1] for line in told.splitlines() if "numbers" in line]
     assert len(rows) == 6
     assert all(float(row[2].replace(",", "")) > 0 for row in rows)
 
 
+@pytest.mark.timeout(BENCH_SECONDS)
 def test_the_sdk_is_measured_beside_grpcio() -> None:
-    command = [sys.executable, "-m", "tests.bench.sdk", "--quick", "--json", "--engine", "reference"]
-    result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BENCH_SECONDS
-    )
-    assert result.returncode == 0, result.stderr
-    found = json.loads(result.stdout)
+    told = _run_bench("tests.bench.sdk", "--quick", "--json", "--engine", "reference")
+    found = json.loads(told)
     assert len(found) == 8
     assert all(value > 0 for load in found.values() for value in load.values())
 
