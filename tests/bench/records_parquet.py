@@ -15,8 +15,8 @@ from pathlib import Path
 
 import click
 
+from scorewire_contract.records.segments import spool_bytes
 from scorewire_contract.records.source import Source
-from scorewire_records.shipper_status import spool_bytes
 from tests.bench.records_postgresql import BLOCK_ROWS, random_block, sources
 from tests.scorewire_records.spools import SpoolWriter
 

@@ -13,9 +13,9 @@ from uuid import UUID
 from scorewire_contract.records.blocks import Block
 from scorewire_contract.records.identity import writer_uuid
 from scorewire_contract.records.ledger import CAUSES, total
-from scorewire_contract.records.segments import read_segment, spool_folder
+from scorewire_contract.records.segments import read_segment, spool_bytes, spool_folder
 from scorewire_contract.records.source import Start
-from scorewire_records.shipper_status import RowCounts, ShipperStatus, read_status, spool_bytes
+from scorewire_records.shipper_status import RowCounts, ShipperStatus, read_status
 from scorewire_records.spool_end import SpoolEnd
 from scorewire_records.spool_folder import StartFolder, shipper_works, starts_of, strangers
 from scorewire_records.start_state import Ledgers, StartState, StartStates

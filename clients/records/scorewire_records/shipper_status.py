@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
-from scorewire_contract.records.segments import spool_folder
+from scorewire_contract.records.segments import spool_bytes, spool_folder
 from scorewire_records import durable
 from scorewire_records.shipper import Shipper
 from scorewire_records.spool_end import SpoolEnd
@@ -186,15 +186,6 @@ class StatusWriter:
             else:
                 counts[start] = RowCounts.of(end.rows, StartState(start=start))
         return counts
-
-
-def spool_bytes(records: Path) -> int:
-    """Bytes of all segments in the spool."""
-    size = 0
-    for path in spool_folder(records).glob("*/*.segment"):
-        with suppress(FileNotFoundError):
-            size += path.stat().st_size
-    return size
 
 
 def _text(time: datetime) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from scorewire_contract.records.identity import new_start
+from scorewire_contract.records.segments import spool_bytes
 from scorewire_server.engine.recording import RecordCounts, RecordOptions, Sources
 from scorewire_server.engine.snapshot import Snapshot
 from scorewire_server.errors import StartError
@@ -16,7 +17,7 @@ from scorewire_server.records.policy_file import PolicyFile
 from scorewire_server.records.problem_log import ProblemLog
 from scorewire_server.records.problems import Problems
 from scorewire_server.records.shipper import Shipper, shipper_command
-from scorewire_server.records.shipper_status import ShipperStatus, read_status, spool_bytes
+from scorewire_server.records.shipper_status import ShipperStatus, read_status
 from scorewire_server.records.sources import SourceNumbers, misfits, sources_of
 from scorewire_server.settings import Settings
 

@@ -85,14 +85,3 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _counts(rows: dict[str, Any]) -> dict[str, int]:
     return {name: int(rows[name]) for name in ShippedRows.__slots__}
-
-
-def spool_bytes(records: Path) -> int:
-    """The bytes of all segments in the spool, of all starts; 0 if it cannot be read."""
-    size = 0
-    for path in spool_folder(records).glob("*/*.segment"):
-        try:
-            size += path.stat().st_size
-        except OSError:  # the shipper has just removed it
-            continue
-    return size

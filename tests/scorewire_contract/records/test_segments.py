@@ -8,7 +8,7 @@ import pytest
 
 from scorewire_contract.records import segments
 from scorewire_contract.records.blocks import HEADER_BYTES, Block, Header, Kind, encode_block
-from scorewire_contract.records.segments import Damage, read_segment
+from scorewire_contract.records.segments import Damage, read_segment, spool_bytes
 
 START, OTHER = UUID(int=7 << 76 | 1 << 16), UUID(int=7 << 76 | 2 << 16)
 
@@ -178,3 +178,13 @@ def test_segments_and_starts_are_found_in_their_order(tmp_path: Path) -> None:
     assert segments.segments(spool / "none") == []
     assert segments.damaged_path(spool, START, 2, 96).name == f"{START}-00000002-96.bytes"
     assert replace(Damage(1, 2), is_torn=True) != Damage(1, 2)
+
+
+def test_the_segments_of_all_starts_count(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        folder = tmp_path / "_spool" / name
+        folder.mkdir(parents=True)
+        (folder / "00000000.segment").write_bytes(bytes(100))
+        (folder / "lock").write_bytes(bytes(7))
+    assert spool_bytes(tmp_path) == 200
+    assert spool_bytes(tmp_path / "nowhere") == 0

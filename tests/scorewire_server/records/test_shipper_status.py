@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from scorewire_contract.records.identity import new_start
-from scorewire_server.records.shipper_status import ShippedRows, ShipperStatus, read_status, spool_bytes
+from scorewire_server.records.shipper_status import ShippedRows, ShipperStatus, read_status
 
 # Fixed, since it is in the names of tests.
 START = UUID("019a2b3c-4d5e-7f60-8a9b-0c1d2e3f0000")
@@ -55,13 +55,3 @@ def test_a_file_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
     _tell(tmp_path, text)
     assert read_status(tmp_path, START) is None
     assert read_status(tmp_path / "nowhere", START) is None
-
-
-def test_the_segments_of_all_starts_count(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        folder = tmp_path / "_spool" / name
-        folder.mkdir(parents=True)
-        (folder / "00000000.segment").write_bytes(bytes(100))
-        (folder / "lock").write_bytes(bytes(7))
-    assert spool_bytes(tmp_path) == 200
-    assert spool_bytes(tmp_path / "nowhere") == 0

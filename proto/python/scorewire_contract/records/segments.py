@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -68,6 +69,16 @@ def segments(folder: Path) -> list[tuple[int, Path]]:
     """The numbers and files of the segments in the folder of a start, ascending."""
     found = ((_SEGMENT.fullmatch(path.name), path) for path in _entries(folder))
     return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def spool_bytes(records: Path) -> int:
+    """The bytes of the segments of all starts in a folder of records; 0 if they cannot be read."""
+    size = 0
+    for path in spool_folder(records).glob("*/*.segment"):
+        # The shipper may have removed it meanwhile.
+        with suppress(OSError):
+            size += path.stat().st_size
+    return size
 
 
 def read_segment(
