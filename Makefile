@@ -5,7 +5,7 @@ VENV ?= .venv
 LOCK ?= requirements/dev.lock
 BIN := $(VENV)/bin
 UV ?= $(BIN)/uv
-DISTRIBUTIONS := proto/python server training clients/python clients/loadtest clients/records
+DISTRIBUTIONS := proto/python server training clients/python clients/loadtest clients/records clients/gateway
 SOURCES := requirements/system.py proto/generate.py proto/generate_unicode.py proto/python/scorewire_contract server training clients examples tests
 MANIFESTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
@@ -152,6 +152,8 @@ lock: ## resolve the dependencies again, and write requirements/*.lock
 	$(UV) lock --upgrade
 	$(UV) export --quiet --all-packages --all-extras --no-extra xgboost --no-emit-workspace --no-header --format requirements-txt --output-file requirements/dev.lock
 	$(UV) export --quiet --package scorewire-server --no-default-groups --no-emit-workspace --no-header --format requirements-txt --output-file requirements/server.lock
+	$(UV) export --quiet --package scorewire-records --no-default-groups --no-emit-workspace --no-header --format requirements-txt --output-file requirements/records.lock
+	$(UV) export --quiet --package scorewire-gateway --extra records --no-default-groups --no-emit-workspace --no-header --format requirements-txt --output-file requirements/gateway.lock
 	$(UV) export --quiet --only-group build --no-emit-workspace --no-header --format requirements-txt --output-file requirements/build.lock
 	$(UV) pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header --output-file requirements/triton.lock requirements/triton.in
 	$(UV) pip compile --quiet --upgrade --generate-hashes --no-annotate --python-version 3.11 --resolution lowest-direct --no-header \

@@ -23,6 +23,7 @@ DISTRIBUTIONS = {
     "clients/python": "scorewire",
     "clients/loadtest": "scorewire-loadtest",
     "clients/records": "scorewire-records",
+    "clients/gateway": "scorewire-gateway",
 }
 # Packages that venv installs.
 BOOTSTRAP = {"pip", "setuptools"}

@@ -23,6 +23,7 @@ PACKAGES = {
     "scorewire": ROOT / "clients/python/scorewire",
     "scorewire_loadtest": ROOT / "clients/loadtest/scorewire_loadtest",
     "scorewire_records": ROOT / "clients/records/scorewire_records",
+    "scorewire_gateway": ROOT / "clients/gateway/scorewire_gateway",
 }
 # Package: which of our packages it may import besides itself.
 ARROWS = {
@@ -32,6 +33,7 @@ ARROWS = {
     "scorewire": {"scorewire_proto", "scorewire_contract"},
     "scorewire_loadtest": {"scorewire_proto", "scorewire_contract", "scorewire"},
     "scorewire_records": {"scorewire_proto", "scorewire_contract"},
+    "scorewire_gateway": {"scorewire_proto", "scorewire_contract", "scorewire", "scorewire_records"},
 }
 # Package: its modules and sub-packages, from the top to the bottom.
 LAYERS: dict[str, Layers] = {

@@ -16,7 +16,15 @@ import pytest
 from tests.wheels import third_party
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("proto/python", "server", "training", "clients/python", "clients/loadtest", "clients/records")
+FOLDERS = (
+    "proto/python",
+    "server",
+    "training",
+    "clients/python",
+    "clients/loadtest",
+    "clients/records",
+    "clients/gateway",
+)
 LICENCE = (ROOT / "LICENSE").read_bytes()
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "proto": ("scorewire", "Print the protobuf schema of a model's typed service."),
     "models": ("scorewire[models]", "Show which versions answer calls, change it, and compare two versions."),
     "records": ("scorewire-records", "Keep the records of predictions, and ask about them."),
+    "gateway": ("scorewire-gateway", "Serve HTTP/JSON and a web console in front of a server."),
     "load": ("scorewire-loadtest", "Put load on a server and report its latency."),
 }
 

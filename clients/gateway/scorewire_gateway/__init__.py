@@ -1,0 +1,1 @@
+"""HTTP/JSON gateway and web console of the Scorewire scoring server."""
