@@ -254,8 +254,8 @@ def compare(client: Client, *, model: str, versions: tuple[str, ...], seconds: f
     whether calls were split by the weights: if they were not, the other results
     may mislead.
     """
-    from scorewire._cli.comparison import ComparisonError, compare_versions, sides  # noqa: PLC0415
     from scorewire._cli.rendering import comparison_table  # noqa: PLC0415
+    from scorewire.comparison import ComparisonError, compare_versions, counted_since, sides  # noqa: PLC0415
 
     status = client.model(model).status
     try:
@@ -263,7 +263,7 @@ def compare(client: Client, *, model: str, versions: tuple[str, ...], seconds: f
         before = client.statistics(model) if seconds else []
         if seconds:
             console.wait(seconds)
-        counted = _since(client.statistics(model), before)
+        counted = counted_since(before, client.statistics(model))
         if seconds and client.model(model).status.routing != status.routing:
             raise ComparisonError("the routing was changed while calls were counted; compare again")
         comparison = compare_versions(status.routing, counted, a, b)
@@ -281,20 +281,11 @@ def _split_text(status: ModelStatus) -> str:
     return ", ".join(f"{version} {weight / total:.1%}" for version, weight in split.items())
 
 
-def _since(now: list[RouteStatistics], before: list[RouteStatistics]) -> list[RouteStatistics]:
-    """What was counted between two readings, by route."""
-    earlier = {_key(each): each for each in before}
-    return [each.since(earlier[_key(each)]) if _key(each) in earlier else each for each in now]
-
-
-def _key(route: RouteStatistics) -> tuple[str, str, str, bool]:
-    return route.model, route.version, route.route, route.shadow
-
-
 def _watch(read: Callable[[], list[RouteStatistics]], before: list[RouteStatistics], interval: float) -> None:
     from rich.live import Live  # noqa: PLC0415 - needs an extra of the SDK
 
     from scorewire._cli.rendering import statistics_table  # noqa: PLC0415
+    from scorewire.comparison import counted_since  # noqa: PLC0415
 
     terminal = console.make_console()
     begin = time.monotonic()
@@ -305,7 +296,7 @@ def _watch(read: Callable[[], list[RouteStatistics]], before: list[RouteStatisti
         while True:
             time.sleep(interval)
             now, end = read(), time.monotonic()
-            table = statistics_table(now, _since(now, before), end - begin)
+            table = statistics_table(now, counted_since(before, now), end - begin)
             before, begin = now, end
             if live is not None:
                 live.update(table, refresh=True)

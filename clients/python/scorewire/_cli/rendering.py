@@ -9,10 +9,10 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from scorewire._cli.comparison import SAMPLE_RATIO_LEVEL, Comparison, Difference, Role, Side
 from scorewire._ledger import RecordLedger
 from scorewire._models import Feature, FeatureKind, Model, ModelStatus, Routing, VersionState
 from scorewire._statistics import Distribution, RouteStatistics
+from scorewire.comparison import SAMPLE_RATIO_LEVEL, Comparison, Difference, Role, Side
 
 _COLOURS = {
     VersionState.SERVING: "green",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scorewire import Bucket, Distribution, ModelStatus, RouteStatistics, Routing, Shadow
-from scorewire._cli.comparison import ComparisonError, Role, compare_versions, sides
+from scorewire.comparison import ComparisonError, Role, compare_versions, counted_since, sides
 
 LOADED = datetime(2026, 1, 2, tzinfo=UTC)
 HALVES = Routing(split={"1.0.0": 50, "1.1.0": 50})
@@ -65,6 +65,16 @@ def test_a_version_that_was_loaded_anew_is_counted_from_its_load() -> None:
     before = counted("1.0.0", 10)
     now = counted("1.0.0", 3, loaded_at=datetime(2026, 1, 3, tzinfo=UTC))
     assert now.since(before) == now
+
+
+def test_readings_are_subtracted_route_by_route() -> None:
+    before = [counted("1.0.0", 10), counted("1.0.0", 4, shadow=True)]
+    now = [counted("1.0.0", 12), counted("1.0.0", 9, shadow=True), counted("1.0.0", 3, route="prod")]
+    assert [(each.route, each.shadow, each.calls) for each in counted_since(before, now)] == [
+        ("", False, 2),
+        ("", True, 5),
+        ("prod", False, 3),
+    ]
 
 
 def test_calls_as_the_split_says_are_in_no_doubt() -> None:

@@ -7,6 +7,12 @@ and no other difference can be trusted.
 The tests are those of scipy: the exact binomial test for the sample ratio,
 Fisher's exact test for error rates with small counts, and the chi-square test
 for all else.
+
+The module needs scipy: `pip install 'scorewire[models]'`.
+
+    status = client.model("churn").status
+    a, b = sides(status, [])
+    comparison = compare_versions(status.routing, client.statistics("churn"), a, b)
 """
 
 from __future__ import annotations
@@ -22,6 +28,19 @@ from scipy.stats.contingency import expected_freq
 
 from scorewire._models import ModelStatus, Routing
 from scorewire._statistics import Distribution, RouteStatistics
+
+__all__ = [
+    "DIFFERENCE_LEVEL",
+    "SAMPLE_RATIO_LEVEL",
+    "Comparison",
+    "ComparisonError",
+    "Difference",
+    "Role",
+    "Side",
+    "compare_versions",
+    "counted_since",
+    "sides",
+]
 
 # Significance levels: of the sample ratio test, and of the tests for differences.
 SAMPLE_RATIO_LEVEL = 0.001
@@ -157,6 +176,16 @@ def compare_versions(routing: Routing, counted: Sequence[RouteStatistics], a: st
         else None,
         scores=_distributions(first.counted.scores, second.counted.scores),
     )
+
+
+def counted_since(before: Sequence[RouteStatistics], now: Sequence[RouteStatistics]) -> list[RouteStatistics]:
+    """What was counted between two readings, by route."""
+    earlier = {_route(each): each for each in before}
+    return [each.since(earlier[_route(each)]) if _route(each) in earlier else each for each in now]
+
+
+def _route(counted: RouteStatistics) -> tuple[str, str, str, bool]:
+    return counted.model, counted.version, counted.route, counted.shadow
 
 
 def _side(routing: Routing, counted: Sequence[RouteStatistics], version: str) -> Side:
