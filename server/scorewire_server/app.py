@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 
+from scorewire_contract.service.logs import log_fault, logger
+from scorewire_contract.service.metrics_server import MetricsServer
+from scorewire_contract.service.start import StartError, write_port_file
+from scorewire_contract.service.stopping import MARGIN_SECONDS, SIGNALS, StopWatch
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.catalog.catalog import Catalog
 from scorewire_server.catalog.repository import BundleFolder, refuse_misplaced, scan
@@ -27,18 +29,13 @@ from scorewire_server.control.stream_limit import limit_streams
 from scorewire_server.engine.factory import choose_engine
 from scorewire_server.engine.recording import NO_SOURCES
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, VersionRecord
-from scorewire_server.errors import StartError
 from scorewire_server.loading.loader import load
 from scorewire_server.loading.sandbox import Sandbox
 from scorewire_server.loading.sandboxed_loader import SandboxedLoader
-from scorewire_server.logs import log_fault, logger
 from scorewire_server.metrics import Metrics
-from scorewire_server.metrics_server import MetricsServer
 from scorewire_server.records.records import Records
 from scorewire_server.records.shipper import LAST_PASS_SECONDS
 from scorewire_server.settings import Settings
-from scorewire_server.stale_files import remove_stale_files
-from scorewire_server.stopping import MARGIN_SECONDS, SIGNALS, StopWatch
 
 STATE_FILE = ".scorewire-state.json"
 # A look at the repository whose loads take longer than this no longer holds up the next look, unless as
@@ -217,7 +214,7 @@ class App:
         self._publish(self._catalog.snapshot)
         metrics_address = self._metrics_server.address if self._metrics_server is not None else None
         if settings.port_file is not None:
-            _write_port_file(settings.port_file, address, metrics_address)
+            write_port_file(settings.port_file, address, metrics_address)
         if self._health.serving:
             log.info("serving", address=address, metrics=metrics_address, engine=self._kind.description)
         else:
@@ -305,19 +302,3 @@ async def _serve(app: App, settings: Settings, stop: asyncio.Event) -> None:
             await stopped
     finally:
         await app.drain()
-
-
-def _write_port_file(path: Path, address: str, metrics_address: str | None) -> None:
-    """Write the file whole or not at all, for programs that wait for it.
-
-    Raises:
-        StartError: the file cannot be written.
-    """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    remove_stale_files(path.parent, f".{path.name}.", including_running=False)
-    lines = [address] if metrics_address is None else [address, metrics_address]
-    try:
-        scratch.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        raise StartError(f"--port-file {path} cannot be written: {error.strerror}") from None

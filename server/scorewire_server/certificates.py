@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from scorewire_contract.service.logs import log_fault, logger
+from scorewire_contract.service.start import StartError
 from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.tls import read_certificate
-from scorewire_server.errors import StartError
-from scorewire_server.logs import log_fault, logger
 from scorewire_server.settings import Settings
 
 _SECONDS_BETWEEN_LOOKS = 5.0

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from importlib.metadata import version
-from typing import IO, Any
 
 import click
 
+from scorewire_contract.service.logs import configure_logs, flush_logs
+from scorewire_contract.service.settings import SettingError, options
+from scorewire_contract.service.start import CannotStart, StartError
 from scorewire_server.allocator import give_back_large_blocks
-from scorewire_server.logs import configure_logs, flush_logs
-from scorewire_server.settings import SettingError, describe, flag, read_settings, silence_grpc
-
-
-class _CannotStart(click.ClickException):
-    """The server cannot start: one line on the standard error, and the exit code of wrong usage."""
-
-    exit_code = 2
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Write the line, unless the standard error is closed."""
-        with contextlib.suppress(OSError):
-            super().show(file)
-
-
-def _options(command: click.Command) -> click.Command:
-    for name, description in describe().items():
-        command.params.append(click.Option([flag(name)], metavar="VALUE", help=str(description)))
-    return command
+from scorewire_server.settings import describe, read_settings, silence_grpc
 
 
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -36,17 +19,16 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
         return
     # Imported late, as below.
     from scorewire_server.engine.factory import choose_engine  # noqa: PLC0415
-    from scorewire_server.errors import StartError  # noqa: PLC0415
 
     try:
         engine = choose_engine(read_settings({"engine": context.params.get("engine")}).engine)
     except (SettingError, StartError) as error:
-        raise _CannotStart(str(error)) from None
+        raise CannotStart(str(error)) from None
     click.echo(f"scorewire-server {version('scorewire-server')}, engine {engine.description}")
     context.exit()
 
 
-@_options
+@options(describe())
 @click.option(
     "--version",
     "show_version",
@@ -61,7 +43,7 @@ def serve(**flags: str | None) -> None:
     try:
         settings = read_settings(flags)
     except SettingError as error:
-        raise _CannotStart(str(error)) from None
+        raise CannotStart(str(error)) from None
     configure_logs(settings.log_format, settings.log_level)
     silence_grpc()
     give_back_large_blocks()
@@ -69,12 +51,11 @@ def serve(**flags: str | None) -> None:
     import uvloop  # noqa: PLC0415
 
     from scorewire_server.app import run  # noqa: PLC0415
-    from scorewire_server.errors import StartError  # noqa: PLC0415
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings))
     except StartError as error:
-        raise _CannotStart(str(error)) from None
+        raise CannotStart(str(error)) from None
     finally:
         flush_logs()

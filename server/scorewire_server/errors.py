@@ -15,8 +15,8 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from scorewire_contract.service.logs import log_fault
 from scorewire_proto.v1 import errors_pb2
-from scorewire_server.logs import log_fault
 
 DOMAIN = "scorewire"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
@@ -37,10 +37,6 @@ class Violation:
 
     field: str
     description: str
-
-
-class StartError(Exception):
-    """The server cannot start; the message says what to change."""
 
 
 class CallError(Exception):

@@ -18,13 +18,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from scorewire_contract.service.logs import log_counts
 from scorewire_server.certificates import Certificates
 from scorewire_server.engine.factory import EngineKind
 from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.snapshot import Snapshot, state_name
 from scorewire_server.engine.statistics import BUCKETS_SECONDS, Histogram, Statistics, Transport
 from scorewire_server.errors import STATUS_CODES, Code, reason_name
-from scorewire_server.logs import log_counts
 from scorewire_server.records.records import Records
 
 _RECORD_ROWS = {

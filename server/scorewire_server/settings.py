@@ -8,30 +8,38 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated
 
-from scorewire_server.setting_kinds import (
+from scorewire_contract.service import settings
+from scorewire_contract.service.settings import (
     ADDRESS,
     LARGEST_PORT,
     PATH,
     STORE_URL,
-    VERSION_POLICY,
+    Description,
     Kind,
+    SettingError,
     choice,
+    flag,
     has_password,
     integer,
     is_store_url,
     seconds,
 )
+from scorewire_server.catalog.version_policy import DESCRIPTION, parse_version_policy
 
 _LARGEST_RING = 1 << 30
 
 
-class SettingError(ValueError):
-    """A setting has an invalid value; the message names the setting and its valid values."""
+def _policy(text: str) -> str:
+    parse_version_policy(text)
+    return text
+
+
+_VERSION_POLICY = Kind(DESCRIPTION, _policy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +49,7 @@ class Settings:
     models: Annotated[Path, PATH, "Folder of bundles: MODELS/<model>/<version>/."] = Path("models")
     version_policy: Annotated[
         str,
-        VERSION_POLICY,
+        _VERSION_POLICY,
         "Versions that are loaded without being asked for; latest counts no pre-releases.",
     ] = "all"
     watch: Annotated[
@@ -263,53 +271,17 @@ class Settings:
             return host == "localhost"
 
 
-# Each setting's kind and purpose, by name.
-_KINDS: dict[str, tuple[Kind, str]] = {
-    name: get_args(hint)[1:] for name, hint in get_type_hints(Settings, include_extras=True).items()
-}
-
-
-def flag(name: str) -> str:
-    """The flag of a setting: --max-rows for max_rows."""
-    return "--" + name.replace("_", "-")
+_PREFIX = "SCOREWIRE_"
 
 
 def variable(name: str) -> str:
     """The environment variable of a setting: SCOREWIRE_MAX_ROWS for max_rows."""
-    return "SCOREWIRE_" + name.upper()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What people read about a setting; its text is the help of the flag.
-
-    Attributes:
-        purpose: what the setting is for.
-        values: its valid values.
-        variable: its environment variable.
-        default: the text of its default; empty if it has none.
-    """
-
-    purpose: str
-    values: str
-    variable: str
-    default: str
-
-    def __str__(self) -> str:
-        default = f"; default {self.default}" if self.default else ""
-        return f"{self.purpose} ({self.values}; {self.variable}{default})"
+    return settings.variable(_PREFIX, name)
 
 
 def describe() -> dict[str, Description]:
     """The description of each setting, by name."""
-    described = {}
-    for each in fields(Settings):
-        kind, purpose = _KINDS[each.name]
-        default = "" if each.default is None else str(each.default)
-        described[each.name] = Description(
-            purpose=purpose, values=kind.description, variable=variable(each.name), default=default
-        )
-    return described
+    return settings.describe(Settings, _PREFIX)
 
 
 def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str] | None = None) -> Settings:
@@ -322,30 +294,18 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     Raises:
         SettingError: a value is not valid, or two settings contradict each other.
     """
-    variables = os.environ if environment is None else environment
-    values: dict[str, Any] = {}
-    for name, (kind, _) in _KINDS.items():
-        text, source = flags.get(name), flag(name)
-        if text is None:
-            text, source = variables.get(variable(name)), variable(name)
-        if text is None:
-            continue
-        try:
-            values[name] = kind.parse(text.strip())
-        except ValueError:
-            raise SettingError(f"{source} is {text[:100]!r}; it must be {kind.description}") from None
-    settings = Settings(**values)
-    if (settings.tls_cert is None) != (settings.tls_key is None):
+    read = Settings(**settings.read_values(Settings, _PREFIX, flags, environment))
+    if (read.tls_cert is None) != (read.tls_key is None):
         raise SettingError("--tls-cert and --tls-key are given together or not at all")
-    _check_records(settings)
+    _check_records(read)
     for name, part, least in (
-        ("max_connection_bytes", settings.connection_bytes, 2 * settings.max_message_bytes),
-        ("max_buffered_bytes", settings.buffered_bytes, settings.connection_bytes),
-        ("records_ring_bytes", settings.ring_bytes, 1 << 16),
+        ("max_connection_bytes", read.connection_bytes, 2 * read.max_message_bytes),
+        ("max_buffered_bytes", read.buffered_bytes, read.connection_bytes),
+        ("records_ring_bytes", read.ring_bytes, 1 << 16),
     ):
         if part < least:
             raise SettingError(f"{flag(name)} is {part}; it must be at least {least} with the other limits")
-    return settings
+    return read
 
 
 def _check_records(settings: Settings) -> None:

@@ -45,6 +45,11 @@ LAYERS: dict[str, Layers] = {
         ("records.ledger", "records.source", "records.texts"),
         ("records.blocks",),
         ("folding", "memory", "unicode", "records"),
+        ("service.metrics_server", "service.stopping"),
+        ("service.logs",),
+        ("service.line_writer", "service.printable", "service.settings", "service.start"),
+        ("service.stale_files",),
+        ("service",),
     ),
     "scorewire_training": (
         ("__init__", "cli"),
@@ -68,7 +73,7 @@ LAYERS: dict[str, Layers] = {
     "scorewire_server": (
         ("__init__", "cli", "healthcheck"),
         ("app", "allocator"),
-        ("loading", "control", "metrics", "metrics_server", "stopping"),
+        ("loading", "control", "metrics"),
         ("records",),
         ("catalog", "certificates"),
         ("engine.factory",),
@@ -77,11 +82,8 @@ LAYERS: dict[str, Layers] = {
         ("engine.port",),
         ("engine",),
         ("engine.encodings",),
-        ("settings", "stale_files"),
-        ("setting_kinds",),
+        ("settings",),
         ("catalog.version_policy", "errors"),
-        ("logs",),
-        ("line_writer", "printable"),
     ),
     "scorewire": (
         ("_cli",),

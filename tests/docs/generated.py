@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from textwrap import fill
 
-from scorewire_server.settings import describe, flag
+from scorewire_contract.service.settings import flag
+from scorewire_server.settings import describe
 from tests.bench.tables import Bar, Findings, Sample, to_markdown
 from tests.docs.pages import PAGES, ROOT, read_anchors
 from tests.families.page import PAGE, read_results

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from scorewire_server.settings import describe, flag
+from scorewire_contract.service.settings import flag
+from scorewire_server.settings import describe
 from tests.docs.generated import PARTS, pages, update
 from tests.docs.pages import PAGES, ROOT
 

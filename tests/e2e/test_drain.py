@@ -12,8 +12,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
+from scorewire_contract.service.stopping import HUNG_EXIT_CODE
 from scorewire_proto.v1 import prediction_pb2
-from scorewire_server.stopping import HUNG_EXIT_CODE
 from tests import http2
 from tests.bundles import expected_value, write_sum_bundle
 from tests.conformance.engines import ENGINES, NATIVE_MISSING

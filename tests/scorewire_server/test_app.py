@@ -12,6 +12,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2
 from structlog.testing import capture_logs
 
+from scorewire_contract.service.start import StartError
 from scorewire_proto.v1 import models_pb2, prediction_pb2
 from scorewire_server import app as app_module
 from scorewire_server.app import STATE_FILE, App
@@ -19,7 +20,6 @@ from scorewire_server.catalog import watch
 from scorewire_server.catalog.repository import BundleFolder
 from scorewire_server.catalog.state import StateFile
 from scorewire_server.engine.snapshot import VersionRecord
-from scorewire_server.errors import StartError
 from scorewire_server.loading.loader import load
 from scorewire_server.settings import Settings
 from tests import bundles

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from structlog.testing import capture_logs
 
+from scorewire_contract.service.start import StartError
 from scorewire_server import certificates as certificates_module
 from scorewire_server.certificates import Certificates
 from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.tls import read_certificate
-from scorewire_server.errors import StartError
 from scorewire_server.settings import Settings
 from tests.certificates import make_certificates
 

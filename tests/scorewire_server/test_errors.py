@@ -4,10 +4,10 @@ import grpc
 import pytest
 from google.rpc import code_pb2, error_details_pb2
 
+from scorewire_contract.service.logs import configure_logs, flush_logs
 from scorewire_proto.v1 import errors_pb2
 from scorewire_server import errors
 from scorewire_server.errors import CallError, Violation, clip, to_status
-from scorewire_server.logs import configure_logs, flush_logs
 
 CLASSES = sorted(errors.TABLE, key=lambda kind: kind.__name__)
 

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import scorewire_contract.service
 import scorewire_server
 
-PACKAGE = Path(scorewire_server.__file__).parent
+PACKAGES = [Path(str(each.__file__)).parent for each in (scorewire_server, scorewire_contract.service)]
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "logs.md"
 _ROW = re.compile(r"^\| (`.+`) \| (\w+) \| ([\w, ]*)\|$", re.MULTILINE)
 _LEVELS = ("debug", "info", "warning", "error")
@@ -19,7 +20,7 @@ _OTHERS = {"the certificate has expired", "the certificate is not valid yet"}
 
 def _logged() -> Iterator[tuple[str, str, set[str]]]:
     """The text, the level and the fields of each call of a logger."""
-    for path in PACKAGE.rglob("*.py"):
+    for path in (path for package in PACKAGES for path in package.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scorewire_server.settings import SettingError, Settings, describe, flag, read_settings, variable
+from scorewire_contract.service.settings import SettingError, flag
+from scorewire_server.settings import Settings, describe, read_settings, variable
 
 
 def test_nothing_given_is_the_defaults() -> None:

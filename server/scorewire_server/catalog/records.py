@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from scorewire_contract.service.printable import printable
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.catalog.repository import BundleFolder, Key
 from scorewire_server.engine.snapshot import VersionRecord, state_name
 from scorewire_server.errors import clip
-from scorewire_server.printable import printable
 
 _MAX_REASON = 1000
 

@@ -15,8 +15,8 @@ from typing import NamedTuple, TypeAlias
 
 from scorewire_contract.bundle import MANIFEST, Bundle, BundleError, read_bundle
 from scorewire_contract.schema import InvalidNameError, Version
-from scorewire_server.errors import StartError
-from scorewire_server.printable import printable
+from scorewire_contract.service.printable import printable
+from scorewire_contract.service.start import StartError
 
 
 class Key(NamedTuple):

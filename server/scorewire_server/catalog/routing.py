@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from scorewire_contract.schema import InvalidNameError, check_model_name
+from scorewire_contract.service.logs import logger
 from scorewire_server.engine.snapshot import LoadedVersion, Routing, Snapshot
 from scorewire_server.errors import (
     SchemaMismatchError,
@@ -13,7 +14,6 @@ from scorewire_server.errors import (
     clip,
     invalid_field,
 )
-from scorewire_server.logs import logger
 
 MAX_WEIGHT = 1_000_000
 MAX_TARGETS = 16

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from scorewire_contract.schema import Version, check_model_name
+from scorewire_contract.service.logs import logger
+from scorewire_contract.service.stale_files import remove_stale_files
+from scorewire_contract.service.start import StartError
 from scorewire_server.catalog.file_lock import FileLock, LockedError
 from scorewire_server.catalog.routing import MAX_WEIGHT
 from scorewire_server.engine.snapshot import Routing, Shadow
-from scorewire_server.errors import StartError
-from scorewire_server.logs import logger
-from scorewire_server.stale_files import remove_stale_files
 
 FORMAT_VERSION = 2
 MAX_HISTORY = 32

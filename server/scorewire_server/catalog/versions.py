@@ -25,6 +25,7 @@ from typing import TypeAlias
 from weakref import WeakValueDictionary
 
 from scorewire_contract.memory import explain_memory
+from scorewire_contract.service.logs import log_fault, logger
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.catalog.records import Records, announce, refuse
 from scorewire_server.catalog.repository import BundleFolder, Identity, Key, identify
@@ -35,7 +36,6 @@ from scorewire_server.catalog.version_policy import VersionPolicy
 from scorewire_server.engine.snapshot import LoadedVersion, Routing, Snapshot, VersionRecord
 from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.errors import StateNotKeptError
-from scorewire_server.logs import log_fault, logger
 
 _REFUSED = models_pb2.VERSION_STATE_REFUSED
 _RETIRING = models_pb2.VERSION_STATE_RETIRING

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import watchfiles
 
-from scorewire_server.logs import logger
+from scorewire_contract.service.logs import logger
 
 # Events within this time count as one change, since a bundle has several files.
 _DEBOUNCE_MS = 400

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from typing import Protocol
 
 from scorewire_contract.scoring import RunGraph
+from scorewire_contract.service.start import StartError
 from scorewire_server.engine.port import ControlMethod, Engine
 from scorewire_server.engine.recording import RecordOptions
-from scorewire_server.errors import StartError
 from scorewire_server.settings import Settings, silence_onnxruntime
 
 EXTENSION = "scorewire_native"

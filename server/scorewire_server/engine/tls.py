@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
+from scorewire_contract.service.start import StartError
 from scorewire_server.engine.port import Certificate
-from scorewire_server.errors import StartError
 from scorewire_server.settings import Settings
 
 _READS = 3

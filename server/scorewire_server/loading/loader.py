@@ -17,13 +17,13 @@ import numpy as np
 from scorewire_contract.bundle import Bundle, BundleError
 from scorewire_contract.memory import explain_memory
 from scorewire_contract.scoring import GoldenMismatchError, RunGraph, Scorer, score_golden
+from scorewire_contract.service.logs import log_fault
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.catalog.records import announce, refuse
 from scorewire_server.catalog.repository import BundleFolder, read_folder
 from scorewire_server.engine.snapshot import LoadedVersion, VersionRecord
 from scorewire_server.loading.audit import AuditError, audit, has_subgraphs
 from scorewire_server.loading.microbatching import max_shared_rows
-from scorewire_server.logs import log_fault
 
 # Opens a session for an audited graph.
 OpenSession: TypeAlias = Callable[[bytes], RunGraph]

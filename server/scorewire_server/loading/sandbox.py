@@ -217,9 +217,9 @@ def _memory_note(memory_bytes: int) -> str:
 def _run_child(seconds: int, memory_bytes: int, threads: int, engine: str) -> None:
     """Run in the child: load the bundle of each line of the standard input."""
     say = _line_to_server()
+    from scorewire_contract.service.logs import configure_logs  # noqa: PLC0415
     from scorewire_server.engine.factory import choose_engine  # noqa: PLC0415 - the parent needs no runtime of its own here
     from scorewire_server.loading.loader import load  # noqa: PLC0415
-    from scorewire_server.logs import configure_logs  # noqa: PLC0415
     from scorewire_server.settings import Settings  # noqa: PLC0415
 
     configure_logs("json", "error")

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from scorewire_contract.bundle import BundleError, read_manifest
+from scorewire_contract.service.logs import logger
 from scorewire_server.catalog.repository import scan
-from scorewire_server.logs import logger
 from scorewire_server.records.policy import Policy, PolicyError, read_policy
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from scorewire_server.logs import logger
+from scorewire_contract.service.logs import logger
 
 SECONDS_BETWEEN_LINES = 60.0
 

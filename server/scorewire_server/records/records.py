@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from scorewire_contract.records.identity import new_start
 from scorewire_contract.records.segments import spool_bytes
+from scorewire_contract.service.logs import log_fault, logger
+from scorewire_contract.service.start import StartError
 from scorewire_server.engine.recording import RecordCounts, RecordOptions, Sources
 from scorewire_server.engine.snapshot import Snapshot
-from scorewire_server.errors import StartError
-from scorewire_server.logs import log_fault, logger
 from scorewire_server.records.ledger import Ledger, ledger_of
 from scorewire_server.records.policy import Policy, PolicyError
 from scorewire_server.records.policy_file import PolicyFile

@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 
-from scorewire_server.errors import StartError
-from scorewire_server.logs import logger
+from scorewire_contract.service.logs import logger
+from scorewire_contract.service.start import StartError
 from scorewire_server.settings import Settings
 
 PACKAGE = "scorewire_records"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from scorewire_contract.bundle import BundleError
+from scorewire_contract.service.start import StartError
 from scorewire_server.catalog.repository import BundleFolder, identify, read_folder, refuse_misplaced, scan
-from scorewire_server.errors import StartError
 from tests import bundles
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from scorewire_contract.service.stale_files import remove_stale_files
+from scorewire_contract.service.start import StartError
 from scorewire_server.catalog.state import FORMAT_VERSION, MAX_HISTORY, ModelState, StateFile, _checksum
 from scorewire_server.engine.snapshot import Routing, Shadow
-from scorewire_server.errors import StartError
-from scorewire_server.stale_files import remove_stale_files
 
 FULL = ModelState(
     routing=Routing((("1.0.0", 90), ("1.1.0", 10)), {"stable": "1.0.0"}, Shadow("2.0.0", 0.25)),

@@ -13,9 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from scorewire_contract.bundle import Bundle
+from scorewire_contract.service.start import StartError
 from scorewire_server.engine.recording import RecordCounts
 from scorewire_server.engine.statistics import RouteKey
-from scorewire_server.errors import StartError
 from scorewire_server.records import records as records_module
 from scorewire_server.records.problems import Problems
 from scorewire_server.records.records import Records

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from scorewire_server.errors import StartError
+from scorewire_contract.service.start import StartError
 from scorewire_server.records import shipper as shipper_module
 from scorewire_server.records.shipper import Shipper, shipper_command
 from scorewire_server.settings import Settings

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from scorewire_contract.memory import explain_memory
+from scorewire_contract.service.start import StartError
 from scorewire_server.errors import (
     DeadlineExceededError,
     DrainingError,
     OverloadedError,
     RunStoppedError,
-    StartError,
     TooManyInFlightError,
 )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import monotonic, perf_counter_ns
 
 from scorewire_contract.scoring import Scores
+from scorewire_contract.service.logs import log_fault
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.encoding import Answer, DecodedCall, Request
 from scorewire_server.engine.encodings.methods import PredictionMethod
@@ -31,7 +32,6 @@ from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import Statistics
 from scorewire_server.engine.validation import check_answer, check_request, find_route
 from scorewire_server.errors import CallError, code_and_reason, is_fault
-from scorewire_server.logs import log_fault
 from scorewire_server.settings import Settings
 
 # Rows that together cost more than this are scored in a thread, so that the event loop goes on. Cheaper

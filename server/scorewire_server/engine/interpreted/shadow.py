@@ -11,6 +11,7 @@ from random import random
 from threading import Lock
 from time import monotonic, perf_counter_ns
 
+from scorewire_contract.service.logs import log_fault
 from scorewire_server.engine.encodings.encoding import Request
 from scorewire_server.engine.interpreted.observer import Prediction
 from scorewire_server.engine.interpreted.recording import PredictionRecorder, ShadowRecord
@@ -19,7 +20,6 @@ from scorewire_server.engine.interpreted.version_uses import VersionUses
 from scorewire_server.engine.snapshot import LoadedVersion, Route
 from scorewire_server.engine.statistics import RouteKey, RouteStatistics, Statistics
 from scorewire_server.errors import code_and_reason
-from scorewire_server.logs import log_fault
 
 # The most copies that wait. Further copies are dropped, so that a slow shadow costs callers neither time
 # nor memory.

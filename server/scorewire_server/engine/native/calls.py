@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from google.rpc import code_pb2
 
 import scorewire_native
+from scorewire_contract.service.logs import log_fault
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.native.explanation import Failure, failure_of
 from scorewire_server.engine.port import ControlMethod, UnaryMethod
 from scorewire_server.errors import is_fault
-from scorewire_server.logs import log_fault
 
 # The failure that gRPC asks for if a unary call has no message or several.
 _NOT_ONE_MESSAGE: Failure = (code_pb2.UNIMPLEMENTED, 0, "a unary call has one message", b"")

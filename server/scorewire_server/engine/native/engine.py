@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from weakref import WeakKeyDictionary
 
 import scorewire_native
+from scorewire_contract.service.logs import log_fault
+from scorewire_contract.service.start import StartError
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.methods import TENSOR_METHODS, PredictionMethod
 from scorewire_server.engine.encodings.positional import malformed
@@ -47,8 +49,6 @@ from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot
 from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import BUCKETS_SECONDS, RouteKey, Statistics
 from scorewire_server.engine.tls import read_certificate
-from scorewire_server.errors import StartError
-from scorewire_server.logs import log_fault
 from scorewire_server.settings import Settings
 
 # The settings that bound connections.

@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import scorewire_native
+from scorewire_contract.service.logs import log_fault
 from scorewire_server.engine.encodings.encoding import VersionName
 from scorewire_server.engine.encodings.methods import TYPED_PREDICT_BATCH
 from scorewire_server.engine.native.version import row_error
 from scorewire_server.engine.validation import check_answer, check_request, find_route
 from scorewire_server.errors import code_and_reason, is_fault, to_status
-from scorewire_server.logs import log_fault
 
 Failure: TypeAlias = "scorewire_native.Failure"
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import scorewire_native
+from scorewire_contract.service.start import StartError
 from scorewire_server.engine.interpreted.run_limit import seconds_left
-from scorewire_server.errors import StartError
 
 # Element types by ONNX's numbers.
 _DTYPES: dict[int, Any] = {

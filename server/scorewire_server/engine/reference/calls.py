@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import grpc
 from grpc import aio
 
+from scorewire_contract.service.logs import log_fault
 from scorewire_server.engine.context import CallContext, Peer, deadline_in
 from scorewire_server.engine.encodings.methods import METHODS, PredictionMethod, typed_method
 from scorewire_server.engine.interpreted.failures import expired
@@ -33,7 +34,6 @@ from scorewire_server.errors import (
     is_fault,
     to_status,
 )
-from scorewire_server.logs import log_fault
 from scorewire_server.settings import Settings
 
 _Servicer: TypeAlias = "aio.ServicerContext[bytes, bytes]"

@@ -14,13 +14,14 @@ import pytest
 from google.rpc import code_pb2
 from grpc import aio
 
+from scorewire_contract.service.logs import configure_logs, flush_logs
+from scorewire_contract.service.start import StartError
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
 from scorewire_server.catalog.repository import BundleFolder
 from scorewire_server.engine.snapshot import LoadedVersion
 from scorewire_server.engine.statistics import BUCKETS_SECONDS
-from scorewire_server.errors import INTERNAL_MESSAGE, StartError
+from scorewire_server.errors import INTERNAL_MESSAGE
 from scorewire_server.loading.loader import load
-from scorewire_server.logs import configure_logs, flush_logs
 from scorewire_server.settings import Settings
 from tests import bundles, http2
 from tests.conformance.engines import NATIVE_MISSING

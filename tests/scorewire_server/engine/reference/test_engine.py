@@ -11,11 +11,12 @@ import pytest
 from google.rpc import code_pb2
 
 from scorewire_contract.bundle import Bundle
+from scorewire_contract.service.start import StartError
 from scorewire_proto.v1 import prediction_pb2
 from scorewire_server.engine.context import CallContext, deadline_in
 from scorewire_server.engine.encodings.methods import METHODS
 from scorewire_server.engine.reference.engine import ReferenceEngine
-from scorewire_server.errors import INTERNAL_MESSAGE, StartError
+from scorewire_server.errors import INTERNAL_MESSAGE
 from scorewire_server.settings import Settings
 from tests.conformance.wire import PREDICT_STREAM, sum_request, values
 from tests.scorewire_server.engine.running import (

@@ -8,12 +8,12 @@ from time import monotonic, perf_counter_ns, time_ns
 from scorewire_contract.records.blocks import MAX_BODY_BYTES
 from scorewire_contract.records.ledger import WriterLedger
 from scorewire_contract.records.segments import spool_folder
+from scorewire_contract.service.logs import log_fault
 from scorewire_server.engine.recording import RecordedSource, RecordOptions
 from scorewire_server.engine.reference.spool.columns import Part, SourceColumns, parts_of
 from scorewire_server.engine.reference.spool.lane import Lane
 from scorewire_server.engine.reference.spool.segment_writer import SegmentWriter
 from scorewire_server.engine.reference.spool.space import Space
-from scorewire_server.logs import log_fault
 
 # How often the disk is looked at, and tried again after a failure.
 LOOK_SECONDS = 1.0

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from scorewire_server.errors import StartError
-from scorewire_server.logs import log_fault
+from scorewire_contract.service.logs import log_fault
+from scorewire_contract.service.start import StartError
 
 MAX_CONNECTIONS = 32
 MAX_HEAD_BYTES = 8192

@@ -15,7 +15,7 @@ import threading
 from time import monotonic
 from types import TracebackType
 
-from scorewire_server.logs import flush_logs, logger, start_logs
+from scorewire_contract.service.logs import flush_logs, logger, start_logs
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SECOND_SIGNAL_EXIT_CODE = 130

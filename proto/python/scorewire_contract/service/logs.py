@@ -16,8 +16,8 @@ from typing import Any
 
 import structlog
 
-from scorewire_server.line_writer import LineWriter
-from scorewire_server.printable import printable
+from scorewire_contract.service.line_writer import LineWriter
+from scorewire_contract.service.printable import printable
 
 LINES_PER_SECOND = 10
 FLUSH_SECONDS = 1.0

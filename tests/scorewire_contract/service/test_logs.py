@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from scorewire_server import line_writer, logs
-from scorewire_server.line_writer import LineWriter
-from scorewire_server.logs import configure_logs, flush_logs, log_counts, log_fault, logger
+from scorewire_contract.service import line_writer, logs
+from scorewire_contract.service.line_writer import LineWriter
+from scorewire_contract.service.logs import configure_logs, flush_logs, log_counts, log_fault, logger
 
 
 @pytest.fixture

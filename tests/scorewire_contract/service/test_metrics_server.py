@@ -14,9 +14,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from structlog.testing import capture_logs
 
-from scorewire_server import metrics_server
-from scorewire_server.errors import StartError
-from scorewire_server.metrics_server import MAX_CONNECTIONS, MAX_HEAD_BYTES, MetricsServer
+from scorewire_contract.service import metrics_server
+from scorewire_contract.service.metrics_server import MAX_CONNECTIONS, MAX_HEAD_BYTES, MetricsServer
+from scorewire_contract.service.start import StartError
 from tests.processes import wait_until
 
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n"

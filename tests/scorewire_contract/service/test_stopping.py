@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from scorewire_server.stopping import HUNG_EXIT_CODE, SECOND_SIGNAL_EXIT_CODE
+from scorewire_contract.service.stopping import HUNG_EXIT_CODE, SECOND_SIGNAL_EXIT_CODE
 from tests.processes import TIMEOUT_SECONDS
 
 LONG_SECONDS = 600
@@ -18,8 +18,8 @@ LONG_SECONDS = 600
 PROGRAM = """
 import asyncio, sys, threading, time
 import uvloop
-from scorewire_server.logs import configure_logs
-from scorewire_server.stopping import SIGNALS, StopWatch
+from scorewire_contract.service.logs import configure_logs
+from scorewire_contract.service.stopping import SIGNALS, StopWatch
 
 def hang():
     print("ready", flush=True)
