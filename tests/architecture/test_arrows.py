@@ -97,7 +97,7 @@ LAYERS: dict[str, Layers] = {
         ("_readiness",),
         ("_codec",),
         ("_predictions", "_rows"),
-        ("_channels", "_methods", "_models", "_ledger", "_statistics", "_values"),
+        ("_channels", "_metadata", "_methods", "_models", "_ledger", "_statistics", "_values"),
         ("addresses", "_diagnosis"),
         ("_errors",),
     ),

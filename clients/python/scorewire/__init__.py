@@ -34,6 +34,7 @@ from scorewire._errors import (
     Violation,
 )
 from scorewire._ledger import RecordLedger
+from scorewire._metadata import Metadata
 from scorewire._models import (
     Feature,
     FeatureKind,
@@ -70,6 +71,7 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "InvalidRowsError",
+    "Metadata",
     "Model",
     "ModelStatus",
     "NotFoundError",

@@ -19,6 +19,7 @@ from scorewire._async_stream import Source, Stream
 from scorewire._control import AsyncControl
 from scorewire._errors import CancelledError, ScorewireError, UnavailableError, error_from_call
 from scorewire._flows import READY_TIMEOUT, Call, Flow, Sleep, check_response
+from scorewire._metadata import Metadata, Pairs, check_metadata
 from scorewire._methods import PREDICT_STREAM, Method
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
@@ -71,7 +72,14 @@ class AsyncClient(AsyncControl):
 
     @overload
     async def predict(
-        self, model: str, rows: Row, *, version: str = "", routing_key: str = "", timeout: float | None = None
+        self,
+        model: str,
+        rows: Row,
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
     ) -> Prediction: ...
 
     @overload
@@ -83,6 +91,7 @@ class AsyncClient(AsyncControl):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
+        metadata: Metadata | None = None,
     ) -> Predictions: ...
 
     async def predict(
@@ -93,6 +102,7 @@ class AsyncClient(AsyncControl):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
+        metadata: Metadata | None = None,
     ) -> Prediction | Predictions:
         """Predict one row or a batch of rows.
 
@@ -107,6 +117,7 @@ class AsyncClient(AsyncControl):
             version: a version or an alias; "" for the model's default.
             routing_key: a split sends all calls with the same key to one version.
             timeout: seconds for all of it; None for the client's timeout.
+            metadata: sent with each call; see `scorewire.Metadata`.
 
         Returns:
             A `Prediction` for one row given as a dict; else the `Predictions`. A
@@ -115,10 +126,12 @@ class AsyncClient(AsyncControl):
 
         Raises:
             InvalidRowsError: the rows do not fit the model's schema; nothing was sent.
+            ValueError: the timeout or the metadata is not valid; nothing was sent.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return await self._run(
-            self._flows.predict(model, rows, version=version, routing_key=routing_key, timeout=timeout)
+            self._flows.predict(model, rows, version=version, routing_key=routing_key, timeout=timeout),
+            metadata,
         )
 
     @overload
@@ -130,6 +143,7 @@ class AsyncClient(AsyncControl):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
+        metadata: Metadata | None = None,
         look_ahead: int | None = None,
         on_error: Literal["raise"] = "raise",
     ) -> AsyncGenerator[Prediction, None]: ...
@@ -144,6 +158,7 @@ class AsyncClient(AsyncControl):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
+        metadata: Metadata | None = None,
         look_ahead: int | None = None,
         on_error: Literal["raise"] = "raise",
     ) -> AsyncGenerator[Predictions, None]: ...
@@ -157,6 +172,7 @@ class AsyncClient(AsyncControl):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
+        metadata: Metadata | None = None,
         look_ahead: int | None = None,
         on_error: Literal["yield"],
     ) -> AsyncGenerator[Prediction | ScorewireError, None]: ...
@@ -171,6 +187,7 @@ class AsyncClient(AsyncControl):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
+        metadata: Metadata | None = None,
         look_ahead: int | None = None,
         on_error: Literal["yield"],
     ) -> AsyncGenerator[Predictions | ScorewireError, None]: ...
@@ -183,6 +200,7 @@ class AsyncClient(AsyncControl):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
+        metadata: Metadata | None = None,
         look_ahead: int | None = None,
         on_error: OnError = "raise",
     ) -> AsyncGenerator[Any, None]:
@@ -204,6 +222,7 @@ class AsyncClient(AsyncControl):
             routing_key: a split sends all streams with the same key to one version.
             timeout: seconds for the response to each batch; None for the client's
                 timeout. The stream as a whole has no time limit.
+            metadata: sent with the stream, and with each call that gets the schema.
             look_ahead: the most batches or dicts without a result; None for 8 batches,
                 or as many dicts as fit in 8 requests of about 1,000 rows.
             on_error: "raise" ends the stream with the error of a batch that fails;
@@ -216,6 +235,7 @@ class AsyncClient(AsyncControl):
 
         Raises:
             InvalidRowsError: `batches` is itself one batch; raised at once.
+            ValueError: an argument is not valid; raised at once.
             ScorewireError: the stream failed, or one of its batches with `on_error="raise"`.
         """
         check_batches(batches)
@@ -228,41 +248,53 @@ class AsyncClient(AsyncControl):
             look_ahead=look_ahead,
             on_error=on_error,
         )
-        return self._stream(window, batches)
+        return self._stream(window, check_metadata(metadata), batches)
 
-    async def models(self, *, timeout: float | None = None) -> list[ModelStatus]:
+    async def models(
+        self, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> list[ModelStatus]:
         """List the server's models, ordered by name.
 
         Raises:
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return await self._run(self._flows.models(timeout))
+        return await self._run(self._flows.models(timeout), metadata)
 
-    async def model(self, name: str, version: str = "", *, timeout: float | None = None) -> Model:
+    async def model(
+        self, name: str, version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> Model:
         """Get one model: its schema, versions and metrics.
 
         Args:
             name: the model's name.
             version: a version or an alias; "" for the model's default.
             timeout: seconds; None for the client's timeout.
+            metadata: sent with each call; see `scorewire.Metadata`.
 
         Raises:
             NotFoundError: there is no such model or version.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return await self._run(self._flows.model(name, version, timeout))
+        return await self._run(self._flows.model(name, version, timeout), metadata)
 
-    async def health(self, model: str | None = None, *, timeout: float | None = None) -> bool:
+    async def health(
+        self, model: str | None = None, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> bool:
         """Check whether the server, or one of its models, is serving.
 
         Raises:
             NotFoundError: there is no such model.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return await self._run(self._flows.health(model, timeout))
+        return await self._run(self._flows.health(model, timeout), metadata)
 
     async def wait_ready(
-        self, model: str = "", version: str = "", *, timeout: float | None = READY_TIMEOUT
+        self,
+        model: str = "",
+        version: str = "",
+        *,
+        timeout: float | None = READY_TIMEOUT,
+        metadata: Metadata | None = None,
     ) -> None:
         """Wait until a model serves, or one version of it, or the server.
 
@@ -270,6 +302,7 @@ class AsyncClient(AsyncControl):
             model: the model's name; "" for the server as a whole.
             version: a version or an alias; "" for the model's default.
             timeout: seconds; None for the client's timeout.
+            metadata: sent with each call; see `scorewire.Metadata`.
 
         Raises:
             FailedPreconditionError: the version, or each version of the model that could serve, is
@@ -277,7 +310,7 @@ class AsyncClient(AsyncControl):
             DeadlineExceededError: the timeout has passed; the message tells the last state, such as
                 LOADING.
         """
-        await self._run(self._flows.wait_ready(model, version, timeout))
+        await self._run(self._flows.wait_ready(model, version, timeout), metadata)
 
     def _make_channel(self) -> grpc.aio.Channel:
         self._loop = asyncio.get_running_loop()
@@ -292,13 +325,14 @@ class AsyncClient(AsyncControl):
             raise RuntimeError("an AsyncClient belongs to the event loop of its first call: make one in each")
         return stub
 
-    async def _run(self, flow: Flow[_T]) -> _T:
+    async def _run(self, flow: Flow[_T], metadata: Metadata | None = None) -> _T:
         """Make the calls of a flow, and return its result."""
+        pairs = check_metadata(metadata)
         try:
             call = next(flow)
             while True:
                 try:
-                    response = await self._invoke(call)
+                    response = await self._invoke(call, pairs)
                 except ScorewireError as error:
                     call = flow.throw(error)
                 else:
@@ -307,13 +341,15 @@ class AsyncClient(AsyncControl):
             result: _T = stop.value
             return result
 
-    async def _invoke(self, call: Call | Sleep) -> Any:
+    async def _invoke(self, call: Call | Sleep, metadata: Pairs) -> Any:
         if isinstance(call, Sleep):
             return await asyncio.sleep(call.seconds)
         if self._stubs is None and self._settings.address.must_look_up:
             await asyncio.to_thread(self._settings.address.uri)
         try:
-            return check_response(await self._stub(call.method)(call.request, timeout=call.timeout))
+            return check_response(
+                await self._stub(call.method)(call.request, timeout=call.timeout, metadata=metadata)
+            )
         except grpc.RpcError as error:
             failure = error_from_call(error)
             if isinstance(failure, UnavailableError) and not failure.reason:
@@ -333,13 +369,15 @@ class AsyncClient(AsyncControl):
             raise CancelledError("the client was closed")
 
     async def _stream(
-        self, window: StreamWindow, batches: Iterable[Rows] | AsyncIterable[Rows]
+        self, window: StreamWindow, metadata: Pairs, batches: Iterable[Rows] | AsyncIterable[Rows]
     ) -> AsyncGenerator[Result, None]:
         """Carry out the steps of a stream's flow."""
         flow = window.flow()
         async with (
             contextlib.aclosing(Source(batches, window)) as source,
-            contextlib.aclosing(Stream(partial(self._stub, PREDICT_STREAM), window, source.wake)) as stream,
+            contextlib.aclosing(
+                Stream(partial(self._stub, PREDICT_STREAM), window, metadata, source.wake)
+            ) as stream,
         ):
             value: Any = None
             error: ScorewireError | None = None
@@ -358,7 +396,9 @@ class AsyncClient(AsyncControl):
                 else:
                     try:
                         value = await (
-                            self._invoke(step) if isinstance(step, Call | Sleep) else stream.do(step)
+                            self._invoke(step, metadata)
+                            if isinstance(step, Call | Sleep)
+                            else stream.do(step)
                         )
                     except ScorewireError as failure:
                         error = failure

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from scorewire._errors import CancelledError, InternalError, UnavailableError
+from scorewire._metadata import Pairs
 from scorewire._rows import Rows
 from scorewire._stream import StreamWindow
 from scorewire._stream_steps import (
@@ -103,9 +104,12 @@ class Stream:
     sending while the server blocks on sending, too.
     """
 
-    def __init__(self, stub: Callable[[], Any], window: StreamWindow, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, stub: Callable[[], Any], window: StreamWindow, metadata: Pairs, wake: Callable[[], None]
+    ) -> None:
         self._stub = stub
         self._window = window
+        self._metadata = metadata
         self._wake = wake
         self._call: Any = None
 
@@ -137,7 +141,7 @@ class Stream:
     def _open(self) -> None:
         self._requests: asyncio.Queue[packed_pb2.PackedPredictStreamRequest | None] = asyncio.Queue()
         self._responses: asyncio.Queue[Any] = asyncio.Queue()
-        self._call = self._stub()(_until_none(self._requests))
+        self._call = self._stub()(_until_none(self._requests), metadata=self._metadata)
         self._reader = asyncio.create_task(
             _read(self._call, self._window, self._requests, self._responses, self._wake),
             name="scorewire-stream",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scorewire._control import Control
 from scorewire._errors import CancelledError, ScorewireError, error_from_call
 from scorewire._flows import READY_TIMEOUT, Call, Flow, Sleep, check_response
+from scorewire._metadata import Metadata, Pairs, check_metadata
 from scorewire._methods import PREDICT_STREAM
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
@@ -68,7 +69,14 @@ class Client(Control):
 
     @overload
     def predict(
-        self, model: str, rows: Row, *, version: str = "", routing_key: str = "", timeout: float | None = None
+        self,
+        model: str,
+        rows: Row,
+        *,
+        version: str = "",
+        routing_key: str = "",
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
     ) -> Prediction: ...
 
     @overload
@@ -80,6 +88,7 @@ class Client(Control):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
+        metadata: Metadata | None = None,
     ) -> Predictions: ...
 
     def predict(
@@ -90,6 +99,7 @@ class Client(Control):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
+        metadata: Metadata | None = None,
     ) -> Prediction | Predictions:
         """Predict one row or a batch of rows.
 
@@ -104,6 +114,7 @@ class Client(Control):
             version: a version or an alias; "" for the model's default.
             routing_key: a split sends all calls with the same key to one version.
             timeout: seconds for all of it; None for the client's timeout.
+            metadata: sent with each call; see `scorewire.Metadata`.
 
         Returns:
             A `Prediction` for one row given as a dict; else the `Predictions`. A
@@ -112,10 +123,12 @@ class Client(Control):
 
         Raises:
             InvalidRowsError: the rows do not fit the model's schema; nothing was sent.
+            ValueError: the timeout or the metadata is not valid; nothing was sent.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         return self._run(
-            self._flows.predict(model, rows, version=version, routing_key=routing_key, timeout=timeout)
+            self._flows.predict(model, rows, version=version, routing_key=routing_key, timeout=timeout),
+            metadata,
         )
 
     @overload
@@ -127,6 +140,7 @@ class Client(Control):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
+        metadata: Metadata | None = None,
         look_ahead: int | None = None,
         on_error: Literal["raise"] = "raise",
     ) -> Generator[Prediction, None, None]: ...
@@ -140,6 +154,7 @@ class Client(Control):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
+        metadata: Metadata | None = None,
         look_ahead: int | None = None,
         on_error: Literal["raise"] = "raise",
     ) -> Generator[Predictions, None, None]: ...
@@ -153,6 +168,7 @@ class Client(Control):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
+        metadata: Metadata | None = None,
         look_ahead: int | None = None,
         on_error: Literal["yield"],
     ) -> Generator[Prediction | ScorewireError, None, None]: ...
@@ -166,6 +182,7 @@ class Client(Control):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
+        metadata: Metadata | None = None,
         look_ahead: int | None = None,
         on_error: Literal["yield"],
     ) -> Generator[Predictions | ScorewireError, None, None]: ...
@@ -178,6 +195,7 @@ class Client(Control):
         version: str = "",
         routing_key: str = "",
         timeout: float | None = None,
+        metadata: Metadata | None = None,
         look_ahead: int | None = None,
         on_error: OnError = "raise",
     ) -> Generator[Any, None, None]:
@@ -198,6 +216,7 @@ class Client(Control):
             routing_key: a split sends all streams with the same key to one version.
             timeout: seconds for the response to each batch; None for the client's
                 timeout. The stream as a whole has no time limit.
+            metadata: sent with the stream, and with each call that gets the schema.
             look_ahead: the most batches or dicts without a result; None for 8 batches,
                 or as many dicts as fit in 8 requests of about 1,000 rows.
             on_error: "raise" ends the stream with the error of a batch that fails;
@@ -209,6 +228,7 @@ class Client(Control):
 
         Raises:
             InvalidRowsError: `batches` is itself one batch; raised at once.
+            ValueError: an argument is not valid; raised at once.
             ScorewireError: the stream failed, or one of its batches with `on_error="raise"`.
         """
         check_batches(batches)
@@ -221,41 +241,51 @@ class Client(Control):
             look_ahead=look_ahead,
             on_error=on_error,
         )
-        return self._stream(window, iter(batches))
+        return self._stream(window, check_metadata(metadata), iter(batches))
 
-    def models(self, *, timeout: float | None = None) -> list[ModelStatus]:
+    def models(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> list[ModelStatus]:
         """List the server's models, ordered by name.
 
         Raises:
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return self._run(self._flows.models(timeout))
+        return self._run(self._flows.models(timeout), metadata)
 
-    def model(self, name: str, version: str = "", *, timeout: float | None = None) -> Model:
+    def model(
+        self, name: str, version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> Model:
         """Get one model: its schema, versions and metrics.
 
         Args:
             name: the model's name.
             version: a version or an alias; "" for the model's default.
             timeout: seconds; None for the client's timeout.
+            metadata: sent with each call; see `scorewire.Metadata`.
 
         Raises:
             NotFoundError: there is no such model or version.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return self._run(self._flows.model(name, version, timeout))
+        return self._run(self._flows.model(name, version, timeout), metadata)
 
-    def health(self, model: str | None = None, *, timeout: float | None = None) -> bool:
+    def health(
+        self, model: str | None = None, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> bool:
         """Check whether the server, or one of its models, is serving.
 
         Raises:
             NotFoundError: there is no such model.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return self._run(self._flows.health(model, timeout))
+        return self._run(self._flows.health(model, timeout), metadata)
 
     def wait_ready(
-        self, model: str = "", version: str = "", *, timeout: float | None = READY_TIMEOUT
+        self,
+        model: str = "",
+        version: str = "",
+        *,
+        timeout: float | None = READY_TIMEOUT,
+        metadata: Metadata | None = None,
     ) -> None:
         """Wait until a model serves, or one version of it, or the server.
 
@@ -263,6 +293,7 @@ class Client(Control):
             model: the model's name; "" for the server as a whole.
             version: a version or an alias; "" for the model's default.
             timeout: seconds; None for the client's timeout.
+            metadata: sent with each call; see `scorewire.Metadata`.
 
         Raises:
             FailedPreconditionError: the version, or each version of the model that could serve, is
@@ -270,7 +301,7 @@ class Client(Control):
             DeadlineExceededError: the timeout has passed; the message tells the last state, such as
                 LOADING.
         """
-        self._run(self._flows.wait_ready(model, version, timeout))
+        self._run(self._flows.wait_ready(model, version, timeout), metadata)
 
     def _make_channel(self) -> grpc.Channel:
         options, credentials = self._settings.options(), self._settings.credentials()
@@ -278,13 +309,14 @@ class Client(Control):
             return grpc.insecure_channel(self._settings.address.uri(), options)
         return grpc.secure_channel(self._settings.address.uri(), credentials, options)
 
-    def _run(self, flow: Flow[_T]) -> _T:
+    def _run(self, flow: Flow[_T], metadata: Metadata | None = None) -> _T:
         """Make the calls of a flow, and return its result."""
+        pairs = check_metadata(metadata)
         try:
             call = next(flow)
             while True:
                 try:
-                    response = self._invoke(call)
+                    response = self._invoke(call, pairs)
                 except ScorewireError as error:
                     call = flow.throw(error)
                 else:
@@ -293,22 +325,26 @@ class Client(Control):
             result: _T = stop.value
             return result
 
-    def _invoke(self, call: Call | Sleep) -> Any:
+    def _invoke(self, call: Call | Sleep, metadata: Pairs) -> Any:
         if isinstance(call, Sleep):
             time.sleep(call.seconds)
             return None
         try:
-            return check_response(self._stub(call.method)(call.request, timeout=call.timeout))
+            return check_response(
+                self._stub(call.method)(call.request, timeout=call.timeout, metadata=metadata)
+            )
         except grpc.RpcError as error:
             raise self._explained(error_from_call(error), call) from error
         except ValueError as error:
             # grpc raises ValueError where another thread has just closed the channel.
             raise CancelledError("the client was closed") from error
 
-    def _stream(self, window: StreamWindow, batches: Iterator[Rows]) -> Generator[Result, None, None]:
+    def _stream(
+        self, window: StreamWindow, metadata: Pairs, batches: Iterator[Rows]
+    ) -> Generator[Result, None, None]:
         """Carry out the steps of a stream's flow."""
         flow = window.flow()
-        with contextlib.closing(Stream(partial(self._stub, PREDICT_STREAM), window)) as stream:
+        with contextlib.closing(Stream(partial(self._stub, PREDICT_STREAM), window, metadata)) as stream:
             value: Any = None
             error: ScorewireError | None = None
             while True:
@@ -324,6 +360,10 @@ class Client(Control):
                     yield from step.results
                 else:
                     try:
-                        value = self._invoke(step) if isinstance(step, Call | Sleep) else stream.do(step)
+                        value = (
+                            self._invoke(step, metadata)
+                            if isinstance(step, Call | Sleep)
+                            else stream.do(step)
+                        )
                     except ScorewireError as failure:
                         error = failure

@@ -14,6 +14,7 @@ from scorewire._base_client import ClientBase
 from scorewire._errors import InvalidArgumentError
 from scorewire._flows import Flow
 from scorewire._ledger import RecordLedger
+from scorewire._metadata import Metadata
 from scorewire._models import ModelStatus, ServerInfo
 from scorewire._statistics import RouteStatistics
 
@@ -31,7 +32,14 @@ class Control(ClientBase):
     returns the model's status after the change.
     """
 
-    def load_version(self, model: str, version: str, *, timeout: float | None = LOAD_TIMEOUT) -> ModelStatus:
+    def load_version(
+        self,
+        model: str,
+        version: str,
+        *,
+        timeout: float | None = LOAD_TIMEOUT,
+        metadata: Metadata | None = None,
+    ) -> ModelStatus:
         """Load a version from the repository, even one that the server's version policy leaves out.
 
         Raises:
@@ -39,36 +47,53 @@ class Control(ClientBase):
             FailedPreconditionError: the bundle is refused; the message says why.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return self._change(_version(methods.LOAD_VERSION, model, version), timeout)
+        return self._change(_version(methods.LOAD_VERSION, model, version), timeout, metadata)
 
-    def unload_version(self, model: str, version: str, *, timeout: float | None = None) -> ModelStatus:
+    def unload_version(
+        self, model: str, version: str, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> ModelStatus:
         """Take a version out of service.
 
         Raises:
             FailedPreconditionError: an alias, the split or the shadow names the version.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return self._change(_version(methods.UNLOAD_VERSION, model, version), timeout)
+        return self._change(_version(methods.UNLOAD_VERSION, model, version), timeout, metadata)
 
-    def set_alias(self, model: str, alias: str, version: str, *, timeout: float | None = None) -> ModelStatus:
+    def set_alias(
+        self,
+        model: str,
+        alias: str,
+        version: str,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> ModelStatus:
         """Point an alias, such as "stable", at a version that serves.
 
         Raises:
             FailedPreconditionError: the version does not serve.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return self._change(_set_alias(model, alias, version), timeout)
+        return self._change(_set_alias(model, alias, version), timeout, metadata)
 
-    def delete_alias(self, model: str, alias: str, *, timeout: float | None = None) -> ModelStatus:
+    def delete_alias(
+        self, model: str, alias: str, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> ModelStatus:
         """Remove an alias.
 
         Raises:
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return self._change(_delete_alias(model, alias), timeout)
+        return self._change(_delete_alias(model, alias), timeout, metadata)
 
     def set_split(
-        self, model: str, weights: Mapping[str, int], *, timeout: float | None = None
+        self,
+        model: str,
+        weights: Mapping[str, int],
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
     ) -> ModelStatus:
         """Split the calls that name no version over several versions, by weight.
 
@@ -80,15 +105,22 @@ class Control(ClientBase):
             weights: weights by version, such as `{"1.0.0": 90, "1.1.0": 10}`; empty
                 to remove the split, so that the highest release answers.
             timeout: seconds; None for the client's timeout.
+            metadata: sent with each call; see `scorewire.Metadata`.
 
         Raises:
             FailedPreconditionError: a version does not serve, or two versions take different rows.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return self._change(_set_split(model, weights), timeout)
+        return self._change(_set_split(model, weights), timeout, metadata)
 
     def set_shadow(
-        self, model: str, version: str | None, share: float = 1.0, *, timeout: float | None = None
+        self,
+        model: str,
+        version: str | None,
+        share: float = 1.0,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
     ) -> ModelStatus:
         """Copy a share of the calls that name no version to a shadow version; None removes the shadow.
 
@@ -99,14 +131,17 @@ class Control(ClientBase):
             version: the version that gets the copies, or None.
             share: share of the calls to copy, above 0 and at most 1.
             timeout: seconds; None for the client's timeout.
+            metadata: sent with each call; see `scorewire.Metadata`.
 
         Raises:
             FailedPreconditionError: the version does not serve, or takes different rows.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return self._change(_set_shadow(model, version, share), timeout)
+        return self._change(_set_shadow(model, version, share), timeout, metadata)
 
-    def roll_back(self, model: str, *, timeout: float | None = LOAD_TIMEOUT) -> ModelStatus:
+    def roll_back(
+        self, model: str, *, timeout: float | None = LOAD_TIMEOUT, metadata: Metadata | None = None
+    ) -> ModelStatus:
         """Undo the last change of the model's routing.
 
         A new release that became the default by itself counts as a change. Undoing
@@ -119,36 +154,40 @@ class Control(ClientBase):
                 cannot serve.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return self._change(_roll_back(model), timeout)
+        return self._change(_roll_back(model), timeout, metadata)
 
-    def statistics(self, model: str = "", *, timeout: float | None = None) -> list[RouteStatistics]:
+    def statistics(
+        self, model: str = "", *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> list[RouteStatistics]:
         """Get the statistics of each loaded version by route, of one model or of all (`model=""`).
 
         Raises:
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return self._run(self._flows.statistics(model, timeout))
+        return self._run(self._flows.statistics(model, timeout), metadata)
 
-    def record_ledger(self, *, timeout: float | None = None) -> RecordLedger | None:
+    def record_ledger(
+        self, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> RecordLedger | None:
         """Get what became of the rows that the server was to record; None if it keeps no records.
 
         Raises:
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return self._run(self._flows.record_ledger(timeout))
+        return self._run(self._flows.record_ledger(timeout), metadata)
 
-    def server(self, *, timeout: float | None = None) -> ServerInfo:
+    def server(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> ServerInfo:
         """Get the server's version, engine and start time.
 
         Raises:
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return self._run(self._flows.server(timeout))
+        return self._run(self._flows.server(timeout), metadata)
 
-    def _change(self, change: _Change, timeout: float | None) -> ModelStatus:
-        return self._run(self._flows.change(*change, timeout))
+    def _change(self, change: _Change, timeout: float | None, metadata: Metadata | None) -> ModelStatus:
+        return self._run(self._flows.change(*change, timeout), metadata)
 
-    def _run(self, flow: Flow[_T]) -> _T:
+    def _run(self, flow: Flow[_T], metadata: Metadata | None = None) -> _T:
         """Make the calls of a flow, and return its result."""
         raise NotImplementedError
 
@@ -157,57 +196,89 @@ class AsyncControl(ClientBase):
     """The ModelService methods of `AsyncClient`; see `Control`."""
 
     async def load_version(
-        self, model: str, version: str, *, timeout: float | None = LOAD_TIMEOUT
+        self,
+        model: str,
+        version: str,
+        *,
+        timeout: float | None = LOAD_TIMEOUT,
+        metadata: Metadata | None = None,
     ) -> ModelStatus:
         """As `Client.load_version`."""
-        return await self._change(_version(methods.LOAD_VERSION, model, version), timeout)
+        return await self._change(_version(methods.LOAD_VERSION, model, version), timeout, metadata)
 
-    async def unload_version(self, model: str, version: str, *, timeout: float | None = None) -> ModelStatus:
+    async def unload_version(
+        self, model: str, version: str, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> ModelStatus:
         """As `Client.unload_version`."""
-        return await self._change(_version(methods.UNLOAD_VERSION, model, version), timeout)
+        return await self._change(_version(methods.UNLOAD_VERSION, model, version), timeout, metadata)
 
     async def set_alias(
-        self, model: str, alias: str, version: str, *, timeout: float | None = None
+        self,
+        model: str,
+        alias: str,
+        version: str,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
     ) -> ModelStatus:
         """As `Client.set_alias`."""
-        return await self._change(_set_alias(model, alias, version), timeout)
+        return await self._change(_set_alias(model, alias, version), timeout, metadata)
 
-    async def delete_alias(self, model: str, alias: str, *, timeout: float | None = None) -> ModelStatus:
+    async def delete_alias(
+        self, model: str, alias: str, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> ModelStatus:
         """As `Client.delete_alias`."""
-        return await self._change(_delete_alias(model, alias), timeout)
+        return await self._change(_delete_alias(model, alias), timeout, metadata)
 
     async def set_split(
-        self, model: str, weights: Mapping[str, int], *, timeout: float | None = None
+        self,
+        model: str,
+        weights: Mapping[str, int],
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
     ) -> ModelStatus:
         """As `Client.set_split`."""
-        return await self._change(_set_split(model, weights), timeout)
+        return await self._change(_set_split(model, weights), timeout, metadata)
 
     async def set_shadow(
-        self, model: str, version: str | None, share: float = 1.0, *, timeout: float | None = None
+        self,
+        model: str,
+        version: str | None,
+        share: float = 1.0,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
     ) -> ModelStatus:
         """As `Client.set_shadow`."""
-        return await self._change(_set_shadow(model, version, share), timeout)
+        return await self._change(_set_shadow(model, version, share), timeout, metadata)
 
-    async def roll_back(self, model: str, *, timeout: float | None = LOAD_TIMEOUT) -> ModelStatus:
+    async def roll_back(
+        self, model: str, *, timeout: float | None = LOAD_TIMEOUT, metadata: Metadata | None = None
+    ) -> ModelStatus:
         """As `Client.roll_back`."""
-        return await self._change(_roll_back(model), timeout)
+        return await self._change(_roll_back(model), timeout, metadata)
 
-    async def statistics(self, model: str = "", *, timeout: float | None = None) -> list[RouteStatistics]:
+    async def statistics(
+        self, model: str = "", *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> list[RouteStatistics]:
         """As `Client.statistics`."""
-        return await self._run(self._flows.statistics(model, timeout))
+        return await self._run(self._flows.statistics(model, timeout), metadata)
 
-    async def record_ledger(self, *, timeout: float | None = None) -> RecordLedger | None:
+    async def record_ledger(
+        self, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> RecordLedger | None:
         """As `Client.record_ledger`."""
-        return await self._run(self._flows.record_ledger(timeout))
+        return await self._run(self._flows.record_ledger(timeout), metadata)
 
-    async def server(self, *, timeout: float | None = None) -> ServerInfo:
+    async def server(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> ServerInfo:
         """As `Client.server`."""
-        return await self._run(self._flows.server(timeout))
+        return await self._run(self._flows.server(timeout), metadata)
 
-    async def _change(self, change: _Change, timeout: float | None) -> ModelStatus:
-        return await self._run(self._flows.change(*change, timeout))
+    async def _change(self, change: _Change, timeout: float | None, metadata: Metadata | None) -> ModelStatus:
+        return await self._run(self._flows.change(*change, timeout), metadata)
 
-    async def _run(self, flow: Flow[_T]) -> _T:
+    async def _run(self, flow: Flow[_T], metadata: Metadata | None = None) -> _T:
         """Make the calls of a flow, and return its result."""
         raise NotImplementedError
 

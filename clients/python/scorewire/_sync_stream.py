@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from scorewire._metadata import Pairs
 from scorewire._stream import StreamWindow
 from scorewire._stream_steps import END, FINISH_SECONDS, Open, Receive, Send, check_received, expired
 from scorewire_proto.v1 import packed_pb2
@@ -21,9 +22,10 @@ class Stream:
     sending while the server blocks on sending, too.
     """
 
-    def __init__(self, stub: Callable[[], Any], window: StreamWindow) -> None:
+    def __init__(self, stub: Callable[[], Any], window: StreamWindow, metadata: Pairs) -> None:
         self._stub = stub
         self._window = window
+        self._metadata = metadata
         self._call: Any = None
 
     def do(self, step: Open | Send | Receive) -> Any:
@@ -52,7 +54,7 @@ class Stream:
     def _open(self) -> None:
         self._requests: queue.SimpleQueue[packed_pb2.PackedPredictStreamRequest | None] = queue.SimpleQueue()
         self._responses: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._call = self._stub()(iter(self._requests.get, None))
+        self._call = self._stub()(iter(self._requests.get, None), metadata=self._metadata)
         self._reader = threading.Thread(
             target=_read,
             args=(self._call, self._window, self._requests, self._responses),

@@ -19,6 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
 from scorewire._errors import DOMAIN, Code, Violation
+from scorewire._metadata import Pairs, is_reserved
 from scorewire._methods import GET_MODEL, HEALTH, LIST_MODELS, PREDICT, PREDICT_STREAM, Method
 from scorewire.testing._model import FakeModel, RowRefusedError, read_rows
 from scorewire_contract.schema import Version
@@ -34,7 +35,8 @@ class ReceivedCall:
     """A call, or a message of a stream, that a `FakeServer` received, whether it failed or not.
 
     `rows` are values by feature name, None for a missing value. They are empty if
-    the call has no rows or the rows do not fit the schema.
+    the call has no rows or the rows do not fit the schema. `metadata` is what the
+    caller sent as such, without what gRPC adds.
     """
 
     method: MethodName
@@ -42,6 +44,7 @@ class ReceivedCall:
     version: str = ""
     routing_key: str = ""
     rows: tuple[dict[str, Any], ...] = ()
+    metadata: tuple[tuple[str, str | bytes], ...] = ()
 
 
 class FakeServer:
@@ -166,7 +169,7 @@ class FakeServer:
             self._failures[method].extend([status] * times)
 
     def _handlers(self) -> grpc.GenericRpcHandler:
-        unary: dict[Method, tuple[type[Message], Callable[[Any], Message]]] = {
+        unary: dict[Method, tuple[type[Message], Callable[[Any, Pairs], Message]]] = {
             PREDICT: (prediction_pb2.PredictRequest, self._predict),
             LIST_MODELS: (models_pb2.ListModelsRequest, self._list_models),
             GET_MODEL: (models_pb2.GetModelRequest, self._get_model),
@@ -187,12 +190,15 @@ class FakeServer:
         )
         return _Handlers(handlers)
 
-    def _predict(self, request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
-        return self._answer(request, "Predict")
+    def _predict(
+        self, request: prediction_pb2.PredictRequest, metadata: Pairs
+    ) -> prediction_pb2.PredictResponse:
+        return self._answer(request, "Predict", metadata)
 
     def _predict_stream(
         self, requests: Iterator[prediction_pb2.PredictStreamRequest], context: grpc.ServicerContext
     ) -> Iterator[prediction_pb2.PredictStreamResponse]:
+        metadata = _metadata(context)
         for message in requests:
             answer = prediction_pb2.PredictStreamResponse(correlation_id=message.correlation_id)
             try:
@@ -200,13 +206,13 @@ class FakeServer:
             except _FailedCallError as error:
                 context.abort_with_status(_GrpcStatus(error.status))
             try:
-                answer.response.CopyFrom(self._answer(message.request, "PredictStream"))
+                answer.response.CopyFrom(self._answer(message.request, "PredictStream", metadata))
             except _FailedCallError as error:
                 answer.error.CopyFrom(error.status)
             yield answer
 
     def _answer(
-        self, request: prediction_pb2.PredictRequest, method: MethodName
+        self, request: prediction_pb2.PredictRequest, method: MethodName, metadata: Pairs
     ) -> prediction_pb2.PredictResponse:
         if self.delay:
             with self._lock:
@@ -229,7 +235,14 @@ class FakeServer:
             except ValueError as error:
                 raise _failure(Code.INVALID_ARGUMENT, "INVALID_REQUEST", str(error)) from error
         finally:
-            self._receive(method, request.model, request.version, request.routing_key, rows)
+            self._receive(
+                method,
+                metadata,
+                request.model,
+                request.version,
+                routing_key=request.routing_key,
+                rows=rows,
+            )
         response = prediction_pb2.PredictResponse(
             model=model.name, version=model.version, row_count=len(rows)
         )
@@ -248,15 +261,19 @@ class FakeServer:
         response.server_time_us = int((time.perf_counter() - begin) * 1e6)
         return response
 
-    def _list_models(self, request: models_pb2.ListModelsRequest) -> models_pb2.ListModelsResponse:  # noqa: ARG002 - a handler's signature
-        self._receive("ListModels")
+    def _list_models(
+        self,
+        request: models_pb2.ListModelsRequest,  # noqa: ARG002 - a handler's signature
+        metadata: Pairs,
+    ) -> models_pb2.ListModelsResponse:
+        self._receive("ListModels", metadata)
         self._maybe_fail("ListModels")
         with self._lock:
             names = sorted(self._models)
         return models_pb2.ListModelsResponse(models=[self._status(name) for name in names])
 
-    def _get_model(self, request: models_pb2.GetModelRequest) -> models_pb2.GetModelResponse:
-        self._receive("GetModel", request.model, request.version)
+    def _get_model(self, request: models_pb2.GetModelRequest, metadata: Pairs) -> models_pb2.GetModelResponse:
+        self._receive("GetModel", metadata, request.model, request.version)
         self._maybe_fail("GetModel")
         model = self._find(request.model, request.version)
         return models_pb2.GetModelResponse(
@@ -269,8 +286,10 @@ class FakeServer:
             max_message_bytes=max(0, self._max_message_bytes),
         )
 
-    def _check(self, request: health_pb2.HealthCheckRequest) -> health_pb2.HealthCheckResponse:
-        self._receive("Check", request.service)
+    def _check(
+        self, request: health_pb2.HealthCheckRequest, metadata: Pairs
+    ) -> health_pb2.HealthCheckResponse:
+        self._receive("Check", metadata, request.service)
         self._maybe_fail("Check")
         if request.service and not self._models.get(request.service):
             raise _failure(Code.NOT_FOUND, "MODEL_NOT_FOUND", f"there is no model {request.service!r}")
@@ -299,14 +318,21 @@ class FakeServer:
     def _receive(
         self,
         method: MethodName,
+        metadata: Pairs,
         model: str = "",
         version: str = "",
+        *,
         routing_key: str = "",
         rows: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.calls.append(
             ReceivedCall(
-                method=method, model=model, version=version, routing_key=routing_key, rows=tuple(rows)
+                method=method,
+                model=model,
+                version=version,
+                routing_key=routing_key,
+                rows=tuple(rows),
+                metadata=metadata,
             )
         )
 
@@ -341,10 +367,14 @@ class _Handlers(grpc.GenericRpcHandler):
         return self._handlers.get(handler_call_details.method)
 
 
-def _aborting(answer: Callable[[Any], Message]) -> Callable[[Any, grpc.ServicerContext], Message]:
+def _metadata(context: grpc.ServicerContext) -> Pairs:
+    return tuple((key, value) for key, value in context.invocation_metadata() if not is_reserved(key))
+
+
+def _aborting(answer: Callable[[Any, Pairs], Message]) -> Callable[[Any, grpc.ServicerContext], Message]:
     def handle(request: Any, context: grpc.ServicerContext) -> Message:
         try:
-            return answer(request)
+            return answer(request, _metadata(context))
         except _FailedCallError as error:
             context.abort_with_status(_GrpcStatus(error.status))
 
