@@ -87,7 +87,7 @@ LAYERS: dict[str, Layers] = {
     ),
     "scorewire": (
         ("_cli",),
-        ("__init__", "comparison", "options", "testing"),
+        ("__init__", "comparison", "options", "tables", "testing"),
         ("_client", "_async_client"),
         ("_async_stream", "_control", "_sync_stream"),
         ("_stream",),

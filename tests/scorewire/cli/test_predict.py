@@ -19,8 +19,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scorewire import Client, Code
-from scorewire._cli import table_files
-from scorewire._cli.batch_scoring import parse_numbers, score_table
+from scorewire.tables import reading, writing
+from scorewire.tables.scoring import parse_numbers, score_table
 from scorewire.testing import FakeModel, FakeServer
 from scorewire_contract.cli import main
 from tests.certificates import SERVER_NAME, Certificates
@@ -99,16 +99,14 @@ def test_rows_keep_their_place_whatever_becomes_of_them(
 def test_rows_that_are_not_sent_are_not_held_to_the_end(server: FakeServer) -> None:
     taken = 0
 
-    class Source(table_files.TableReader):
+    class Source(reading.TableReader):
         names = ["x", "y"]  # noqa: RUF012 - as in the class it stands for
 
-        def chunks(self, rows: int) -> Iterator[table_files.Chunk]:
+        def chunks(self, rows: int) -> Iterator[reading.Chunk]:
             nonlocal taken
             for index in range(1000):
                 taken += 1
-                yield table_files._TextChunk(
-                    self.names, [["1" if index % 400 == 399 else "none?", "2"]] * rows
-                )
+                yield reading.TextChunk(self.names, [["1" if index % 400 == 399 else "none?", "2"]] * rows)
 
         def arrow_type(self, name: str) -> pa.DataType:  # noqa: ARG002 - all are alike
             return pa.string()
@@ -254,7 +252,7 @@ def test_a_value_with_a_carriage_return_stays_one_value(server: FakeServer, tmp_
 def test_large_tables_are_written_in_few_row_groups(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_files, "_ROW_GROUP_ROWS", 100)
+    monkeypatch.setattr(writing, "_ROW_GROUP_ROWS", 100)
     source = write(tmp_path / "in.csv", "word", *["abc"] * 250)
     result = run(server, source, tmp_path / "out.parquet", "--batch-rows", "10", model="text")
     assert result.exit_code == 0, result.output
@@ -347,7 +345,9 @@ def test_tables_that_cannot_be_scored_are_refused(
 
 def test_files_that_are_no_tables_are_refused(server: FakeServer, tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("country,age\nPerú,1\n".encode("latin-1"))
-    assert "utf-8" in failing(run(server, tmp_path / "latin.csv", tmp_path / "out.csv"))
+    assert "byte 0xfa shows: save it as UTF-8" in failing(
+        run(server, tmp_path / "latin.csv", tmp_path / "out.csv")
+    )
     write(tmp_path / "no.parquet", "not at all")
     assert "is not a Parquet file" in failing(run(server, tmp_path / "no.parquet", tmp_path / "out.csv"))
     assert "does not exist" in failing(run(server, tmp_path / "absent.csv", tmp_path / "out.csv"), 2)

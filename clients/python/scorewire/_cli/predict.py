@@ -11,12 +11,20 @@ from typing import Any
 import click
 
 from scorewire._channels import TLS
-from scorewire._cli.batch_scoring import added_columns, score_table
 from scorewire._cli.connection import connected
 from scorewire._cli.extras import require_extra
-from scorewire._cli.table_files import SUFFIXES, Chunk, FileError, TableReader, open_table, written_table
 from scorewire._errors import ScorewireError
 from scorewire.options import server_options
+from scorewire.tables import (
+    SUFFIXES,
+    Chunk,
+    FileError,
+    TableReader,
+    added_columns,
+    open_table,
+    score_table,
+    written_table,
+)
 
 _EXAMPLES = """\b
 Examples:

@@ -6,21 +6,24 @@ the output, with an error and without a score.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scorewire._cli.table_files import Chunk, FileError, TableReader
+from scorewire._async_client import AsyncClient
 from scorewire._client import Client
 from scorewire._models import FeatureKind, Model, OutputKind, Schema
 from scorewire._predictions import RECORD_ID, Predictions, has_labels, is_named, output_columns
 from scorewire._values import MAX_EXACT_INTEGER, Faults, to_doubles, to_texts
+from scorewire.tables.reading import Chunk, FileError, TableReader
 from scorewire_contract.spelling import meant
 
 # The texts that mean a missing number in a file, in lower case; capitals count as well.
@@ -29,6 +32,10 @@ _NUMBER = re.compile(
     r"[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?|inf(?:inity)?)", re.ASCII | re.IGNORECASE
 )
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+
+# A chunk and its added columns, by name; None for a row without a value.
+Scored: TypeAlias = tuple[Chunk, dict[str, list[Any]]]
+_T = TypeVar("_T")
 
 # The most chunks in a row that have no row to send. They wait in memory for the next response.
 _MAX_UNSENT = 32
@@ -75,64 +82,142 @@ class _Batch:
     faults: Faults
 
 
+class _Scoring:
+    """The chunks of a table that wait for their predictions, oldest first.
+
+    One thread may take chunks while another one gives them out.
+    """
+
+    def __init__(self, model: Model, source: TableReader, batch_rows: int, added: Sequence[str]) -> None:
+        self._schema = model.schema
+        self._added = added
+        self._chunks = source.chunks(batch_rows)
+        self._waiting: deque[_Batch] = deque()
+
+    def take(self) -> NDArray[Any] | None:
+        """The rows of the next chunk that has any to send; None at the end, or after many without any."""
+        for _ in range(_MAX_UNSENT):
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return None
+            rows, faults = _features(chunk, self._schema)
+            kept = np.array([row for row in range(chunk.row_count) if row not in faults], dtype=np.intp)
+            self._waiting.append(_Batch(chunk, kept, faults))
+            if len(kept):
+                return rows[kept]
+        return None
+
+    def batches(self) -> Iterator[NDArray[Any]]:
+        """What `take` gives, up to None."""
+        while (rows := self.take()) is not None:
+            yield rows
+
+    def give(self, predictions: Predictions) -> Iterator[Scored]:
+        """The chunk of these predictions, and those before it that sent no rows."""
+        while not len(self._waiting[0].kept):
+            yield _merge(self._waiting.popleft(), None, self._added)
+        yield _merge(self._waiting.popleft(), predictions, self._added)
+
+    def give_unsent(self) -> list[Scored]:
+        """The chunks that sent no rows, after a stream; the table has ended if there are none."""
+        given = [_merge(batch, None, self._added) for batch in self._waiting]
+        self._waiting.clear()
+        return given
+
+
 def score_table(
     client: Client, model: Model, source: TableReader, batch_rows: int, added: Sequence[str]
-) -> Iterator[tuple[Chunk, dict[str, list[Any]]]]:
+) -> Iterator[Scored]:
     """Score the source, and give each chunk with its added columns.
 
     Args:
         client: the client of the server.
         model: the model.
         source: the rows.
-        batch_rows: rows in one request.
+        batch_rows: the most rows in one request.
         added: the names of `added_columns`.
+
+    Raises:
+        FileError: the source cannot be read any further.
+        ScorewireError: the stream failed.
     """
-    import pandas as pd  # noqa: PLC0415 - needs an extra of the SDK
-
-    waiting: deque[_Batch] = deque()
-    chunks = source.chunks(batch_rows)
-
-    def frames() -> Iterator[pd.DataFrame]:
-        unsent = 0
-        while unsent < _MAX_UNSENT and (chunk := next(chunks, None)) is not None:
-            columns, faults = _features(chunk, model.schema)
-            kept = np.array([row for row in range(chunk.row_count) if row not in faults], dtype=np.intp)
-            waiting.append(_Batch(chunk, kept, faults))
-            if len(kept):
-                unsent = 0
-                yield pd.DataFrame(columns).iloc[kept]
-            else:
-                unsent += 1
-
-    # A chunk without a row to send is given out with the next response. After too many of such chunks,
-    # `frames` ends the stream, so that they are given out without one.
+    scoring = _Scoring(model, source, batch_rows, added)
+    # A chunk without a row to send is given out with the next response. After too many of such chunks the
+    # stream ends, so that they are given out without one.
     while True:
-        for predictions in client.predict_stream(model.name, frames(), version=model.version):
-            while not len(waiting[0].kept):
-                yield _merge(waiting.popleft(), None, added)
-            yield _merge(waiting.popleft(), predictions, added)
-        if not waiting:
+        for predictions in client.predict_stream(model.name, scoring.batches(), version=model.version):
+            yield from scoring.give(predictions)
+        unsent = scoring.give_unsent()
+        if not unsent:
             return
-        while waiting:
-            yield _merge(waiting.popleft(), None, added)
+        yield from unsent
 
 
-def _features(chunk: Chunk, schema: Schema) -> tuple[dict[str, Any], Faults]:
-    """The columns that the model takes, and the first fault of each row that has one."""
-    columns: dict[str, Any] = {}
+async def score_table_async(
+    client: AsyncClient,
+    model: Model,
+    source: TableReader,
+    batch_rows: int,
+    added: Sequence[str],
+    **options: Any,
+) -> AsyncGenerator[list[Scored], None]:
+    """As `score_table`, with chunks in lists; threads of the event loop's executor read and merge them.
+
+    Close the generator with `contextlib.aclosing`, and only then the source.
+
+    Args:
+        client: as in `score_table`.
+        model: as in `score_table`.
+        source: as in `score_table`.
+        batch_rows: as in `score_table`.
+        added: as in `score_table`.
+        options: further arguments of `AsyncClient.predict_stream`, such as its timeout.
+    """
+    scoring = _Scoring(model, source, batch_rows, added)
+
+    async def batches() -> AsyncGenerator[NDArray[Any], None]:
+        while (rows := await _in_thread(scoring.take)) is not None:
+            yield rows
+
+    while True:
+        stream = client.predict_stream(model.name, batches(), version=model.version, **options)
+        async with contextlib.aclosing(stream) as results:
+            async for predictions in results:
+                yield await _in_thread(list, scoring.give(predictions))
+        unsent = scoring.give_unsent()
+        if not unsent:
+            return
+        yield unsent
+
+
+async def _in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
+    """Run a function in a thread, and wait for its end even if this task is cancelled meanwhile.
+
+    Otherwise the thread could still read a file that the caller closes.
+    """
+    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
+
+
+def _features(chunk: Chunk, schema: Schema) -> tuple[NDArray[Any], Faults]:
+    """The rows as the model takes them, and the first fault of each row that has one."""
+    is_numeric = all(feature.kind is FeatureKind.NUMBER for feature in schema.features)
+    rows = np.empty((chunk.row_count, len(schema.features)), dtype=np.float64 if is_numeric else object)
     found: Faults = {}
-    for feature in schema.features:
+    for column, feature in enumerate(schema.features):
         values = chunk.values(feature.name)
         converted, faults = parse_numbers(values) if feature.kind is FeatureKind.NUMBER else to_texts(values)
-        columns[feature.name] = converted
+        rows[:, column] = converted
         for row, fault in faults.items():
             found.setdefault(row, f"{feature.name}: {fault}")
-    return columns, found
+    return rows, found
 
 
-def _merge(
-    batch: _Batch, predictions: Predictions | None, added: Sequence[str]
-) -> tuple[Chunk, dict[str, list[Any]]]:
+def _merge(batch: _Batch, predictions: Predictions | None, added: Sequence[str]) -> Scored:
     """The batch's chunk with its added columns; None for a row without a value."""
     rows = batch.chunk.row_count
     columns: dict[str, list[Any]] = {name: [None] * rows for name in added}
