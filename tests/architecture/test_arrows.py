@@ -52,7 +52,8 @@ LAYERS: dict[str, Layers] = {
         ("service",),
     ),
     "scorewire_training": (
-        ("__init__", "cli"),
+        ("__init__", "__main__"),
+        ("cli",),
         ("game_revenue", "repurchase"),
         ("output",),
         ("export", "report"),

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from scorewire_training.cli import progress
-from scorewire_training.cli.progress import show_stages
+from scorewire_training.cli.progress import Stage, show_stages
 
 SENTENCES = [
     "Reading [the rows]",
@@ -68,3 +72,44 @@ def test_lines_that_stay_are_shown_among_the_stages(
     assert told.out == ""
     for line in ("times: [ISO 8601]\n", "period: " + "a long text " * 20):
         assert told.err.count(line) == 1
+
+
+def test_the_progress_at_the_end_of_a_sentence_is_read() -> None:
+    assert [Stage.read(sentence) for sentence in SENTENCES[:2]] == [
+        Stage("Reading [the rows]", "Reading [the rows]"),
+        Stage("Scoring rows (0 of 4,000)", "Scoring rows", 0, 4_000),
+    ]
+    # A step in progress is not done yet.
+    assert Stage.read("Tuning trees: trial 2 of 3") == Stage(
+        "Tuning trees: trial 2 of 3", "Tuning trees: trial", 1, 3
+    )
+
+
+def test_programs_get_lines_of_json_and_nothing_that_libraries_print() -> None:
+    script = (
+        "import os, sys\n"
+        "from scorewire_training.cli.progress import render_event, show_stages\n"
+        "from scorewire_training.tables.notes import TableNote\n"
+        "with show_stages(as_json=True) as stages:\n"
+        "    stages('Tuning trees: trial 2 of 3')\n"
+        "    os.write(1, b'from a library in C\\n')\n"
+        "    print('from a library')\n"
+        "    stages.show_notes([TableNote('times', 'ISO 8601', \"like '2020-01-01 ü'\")])\n"
+        "print(render_event('result', {'rows': 3}))\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert [json.loads(line) for line in told.stdout.decode().splitlines()] == [
+        {
+            "event": "stage",
+            "sentence": "Tuning trees: trial 2 of 3",
+            "name": "Tuning trees: trial",
+            "done": 1,
+            "total": 3,
+        },
+        {
+            "event": "table",
+            "notes": [{"subject": "times", "text": "ISO 8601", "values": "like '2020-01-01 ü'"}],
+        },
+        {"event": "result", "rows": 3},
+    ]
+    assert sorted(told.stderr.decode().splitlines()) == ["from a library", "from a library in C"]

@@ -184,3 +184,98 @@ def test_help_waits_for_no_library_of_models() -> None:
 
 def test_users_of_a_game_have_no_format_of_times() -> None:
     assert "No such option '--date-format'" in _run("game-revenue", "--date-format", "%Y-%m-%d").output
+
+
+def _run_module(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "scorewire_training", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+
+
+def test_programs_get_progress_and_result_as_json(tmp_path: Path) -> None:
+    generate_users(1_000, seed=2).to_csv(tmp_path / "users.csv", index=False)
+    told = _run_module(
+        "game-revenue",
+        "--data",
+        "users.csv",
+        "--trials",
+        "1",
+        "--json",
+        "--output",
+        "models",
+        folder=tmp_path,
+    )
+    assert told.returncode == 0, told.stderr
+    events = [json.loads(line) for line in told.stdout.splitlines()]
+    assert {event["event"] for event in events[:-1]} == {"stage", "table"}
+    assert events[0]["sentence"] == "Reading the users"
+    assert {"encoding", "delimiter"} <= {
+        note["subject"] for event in events if event["event"] == "table" for note in event["notes"]
+    }
+    result = events[-1]
+    assert (result["event"], result["model"], result["version"]) == ("result", "game-revenue", "1.0.0")
+    manifest = read_bundle(tmp_path / result["bundle"]).manifest
+    metrics = {metric["name"]: metric for metric in result["metrics"]}
+    assert metrics["mae"]["value"] == manifest.metrics["mae"]
+    assert {baseline["rule"] for baseline in metrics["mae"]["baselines"]} == {"constant", "mean"}
+    assert result["cleaning"][0] == {
+        "name": "duplicates", "reason": "the same user again", "rows_taken": 0, "rows_left": 1_000,
+    }  # fmt: skip
+    assert [candidate["chosen"] for candidate in result["candidates"]].count(True) == 1
+    assert result["commands"][0].startswith("scorewire train features --model game-revenue --data users.csv")
+    assert result["private_files"] == []
+
+
+def test_features_are_told_as_json_with_their_cleaning(tmp_path: Path) -> None:
+    make_lines().to_csv(tmp_path / "shop.csv", index=False)
+    told = _run_module("features", "--data", "shop.csv", "--json", folder=tmp_path)
+    assert told.returncode == 0, told.stderr
+    result = json.loads(told.stdout.splitlines()[-1])
+    assert (result["event"], result["file"], result["rows"]) == ("result", "features.parquet", 220)
+    assert [step["name"] for step in result["cleaning"]][:2] == ["customer", "time"]
+    assert (tmp_path / "features.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("repurchase",), ""),
+        (("repurchase", "--cut", "2020-09-15", "--trials", "1000"), ""),
+        (("features", "--horizon-days", "60"), ""),
+        (("repurchase", "--trials", "4000"), "trials is 4000: choose 1 to 1000"),
+        (("repurchase", "--horizon-days", "0"), "horizon_days is 0: choose 1 to 3650"),
+        (("game-revenue", "--version", "first"), "version 'first' is not semantic"),
+        (("features", "--horizon-days", "0"), "horizon_days is 0: choose 1 to 3650"),
+        (("features", "--memory-mb", "1"), "memory_mb is 1: choose 256 or more"),
+        (("features", "--decimal", "x"), "decimal is 'x': choose . or ,"),
+        (("repurchase", "--cut", "soon"), "'soon' does not match the format '%Y-%m-%d'"),
+    ],
+)
+def test_settings_are_checked_without_a_table(
+    arguments: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    result = _run(*arguments, "--data", tmp_path / "absent.csv", "--check")
+    assert (result.exit_code == 0) == (message == ""), result.output
+    assert message in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_of_settings_waits_for_no_library_of_models() -> None:
+    heavy = {"sklearn", "xgboost", "lightgbm", "matplotlib", "onnxruntime", "optuna", "duckdb", "pandas"}
+    script = (
+        "import sys, atexit\n"
+        f"atexit.register(lambda: print({heavy} & set(sys.modules)))\n"
+        "from scorewire_training.cli.train import train\n"
+        "train(['repurchase', '--check'])\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == "set()"
+
+
+def test_too_little_memory_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhaust(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("scorewire_training.repurchase.model.train_repurchase", exhaust)
+    result = _run("repurchase", "--output", tmp_path)
+    assert result.exit_code == 1
+    assert "Error: the memory does not suffice" in result.output

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from scorewire_training.cli.progress import Stages, show_stages
-from scorewire_training.cli.table_options import describe_notes, table_options
-from scorewire_training.errors import TrainingError
+from scorewire_training.cli.program_options import explained, program_options
+from scorewire_training.cli.progress import Stages, render_event, show_stages
+from scorewire_training.cli.result import describe_steps
+from scorewire_training.cli.table_options import table_options
+from scorewire_training.repurchase.config import StreamSettings, check_horizon
 from scorewire_training.tables.settings import TableSettings
+
+if TYPE_CHECKING:
+    from scorewire_training.training_result import CleaningStep
 
 _REPURCHASE = "repurchase"
 _GAME_REVENUE = "game-revenue"
 _OF_REPURCHASE = ("cut", "horizon_days", "date_format", "memory_mb", "threads")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """What a command has written: its cleaning steps, and the sentences about it for people."""
+
+    rows: int
+    steps: Sequence[CleaningStep] = ()
+    told: Sequence[str]
 
 
 @click.command(short_help="New rows for a trained model, from a table as for training.")
@@ -66,7 +81,17 @@ _OF_REPURCHASE = ("cut", "horizon_days", "date_format", "memory_mb", "threads")
     help="repurchase: memory of DuckDB, which spills to disk beyond it.",
 )
 @click.option("--threads", type=int, default=2, show_default=True, help="repurchase: threads of DuckDB.")
-def features(*, model: str, data: Path | None, cut: datetime | None, output: Path, **options: Any) -> None:
+@program_options
+def features(
+    *,
+    model: str,
+    data: Path | None,
+    cut: datetime | None,
+    output: Path,
+    as_json: bool,
+    check: bool,
+    **options: Any,
+) -> None:
     """Build new rows for a trained model, which `scorewire predict` scores.
 
     repurchase: the features of every customer at a cutoff, from a table that need
@@ -86,16 +111,24 @@ def features(*, model: str, data: Path | None, cut: datetime | None, output: Pat
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise click.UsageError(f"--{name.replace('_', '-')} is not for {model}")
     table = {name: options.pop(name) for name in TableSettings.__dataclass_fields__}
-    try:
+    with explained():
         settings = TableSettings(**table)
-        with show_stages() as stages:
+        check_horizon(options["horizon_days"])
+        options["resources"] = StreamSettings(
+            memory_mb=options.pop("memory_mb"), threads=options.pop("threads")
+        )
+        if check:
+            return
+        with show_stages(as_json=as_json) as stages:
             if model == _REPURCHASE:
-                told = _write_customers(data, output, cut, settings, stages, **options)
+                written = _write_customers(data, output, cut, settings, stages, **options)
             else:
-                told = _write_users(data, output, settings, stages)
-    except TrainingError as error:
-        raise click.ClickException(str(error)) from None
-    for line in told:
+                written = _write_users(data, output, settings, stages)
+    if as_json:
+        told = {"model": model, "rows": written.rows, "file": str(output)}
+        click.echo(render_event("result", {**told, "cleaning": describe_steps(written.steps)}))
+        return
+    for line in written.told:
         Console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -107,13 +140,12 @@ def _write_customers(
     stages: Stages,
     *,
     horizon_days: int,
-    memory_mb: int,
-    threads: int,
-) -> Sequence[str]:
+    resources: StreamSettings,
+) -> _Written:
     # Imported here, so that --help does not wait for scikit-learn and duckdb.
     import pandas as pd  # noqa: PLC0415
 
-    from scorewire_training.repurchase.streaming import StreamSettings, stream_features  # noqa: PLC0415
+    from scorewire_training.repurchase.streaming import stream_features  # noqa: PLC0415
 
     streamed = stream_features(
         data,
@@ -121,22 +153,23 @@ def _write_customers(
         pd.Timestamp(cut) if cut else None,
         horizon_days=horizon_days,
         table=table,
-        settings=StreamSettings(memory_mb=memory_mb, threads=threads),
+        settings=resources,
         progress=stages,
-        on_read=lambda notes: stages.say(describe_notes(notes)),
+        on_read=stages.show_notes,
     )
-    return [
+    told = [
         *(f"  {step.rows_taken:,} left out: {step.reason}" for step in streamed.steps if step.rows_taken),
         f"  {streamed.period.subject}: {streamed.period.text}",
         f"{output}: {streamed.customers:,} customers as of {streamed.cutoff.date()}, of {streamed.lines:,} "
         "lines before and after that day; it has the ids of customers",
     ]
+    return _Written(rows=streamed.customers, steps=streamed.steps, told=told)
 
 
-def _write_users(data: Path | None, output: Path, table: TableSettings, stages: Stages) -> Sequence[str]:
+def _write_users(data: Path | None, output: Path, table: TableSettings, stages: Stages) -> _Written:
     from scorewire_training.game_revenue.rows import write_rows  # noqa: PLC0415 - as above
 
     stages("Reading the users" if data else "Generating users")
-    written = write_rows(data, output, table, on_read=lambda notes: stages.say(describe_notes(notes)))
+    written = write_rows(data, output, table, on_read=stages.show_notes)
     ids = "; it has the ids of users" if written.has_ids else ""
-    return [f"{output}: {written.count:,} users{ids}"]
+    return _Written(rows=written.count, told=[f"{output}: {written.count:,} users{ids}"])

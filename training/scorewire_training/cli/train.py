@@ -15,11 +15,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from scorewire_training.cli.features import features
-from scorewire_training.cli.progress import show_stages
-from scorewire_training.cli.table_options import describe_notes, table_options
+from scorewire_training.cli.program_options import explained, program_options
+from scorewire_training.cli.progress import render_event, show_stages
+from scorewire_training.cli.result import describe_training
+from scorewire_training.cli.table_options import table_options
 from scorewire_training.config import DEFAULT_STORE, TrainingConfig
 from scorewire_training.config_file import load_config
 from scorewire_training.errors import TrainingError
+from scorewire_training.game_revenue import GameRevenueConfig
+from scorewire_training.repurchase import RepurchaseConfig
 
 if TYPE_CHECKING:
     from scorewire_training.output.publishing import TrainedModel
@@ -46,6 +50,7 @@ train.add_command(features)
 
 def _common_options(command: _F) -> _F:
     for option in (
+        program_options,
         click.option(
             "--mlflow-uri",
             metavar="URI",
@@ -143,10 +148,7 @@ def repurchase(context: click.Context, /, **_: object) -> None:
       scorewire train repurchase --config models/repurchase/1.1.0/training.toml --output again
       scorewire train repurchase --mlflow --backend dask
     """  # noqa: D301 - click wants the character \b itself
-    # Imported here, so that --help does not wait for scikit-learn and xgboost.
-    from scorewire_training.repurchase import RepurchaseConfig, train_repurchase  # noqa: PLC0415
-
-    _run(context, RepurchaseConfig, train_repurchase)
+    _run(context, RepurchaseConfig)
 
 
 @train.command("game-revenue", short_help="What a game's new user brings in the first week.")
@@ -171,38 +173,44 @@ def game_revenue(context: click.Context, /, **_: object) -> None:
       scorewire train game-revenue --config models/game-revenue/1.1.0/training.toml --output again
       scorewire train game-revenue --mlflow-uri http://127.0.0.1:5000
     """  # noqa: D301 - click wants the character \b itself
-    from scorewire_training.game_revenue import (  # noqa: PLC0415 - as above
-        GameRevenueConfig,
-        train_game_revenue,
-    )
-
-    _run(context, GameRevenueConfig, train_game_revenue)
+    _run(context, GameRevenueConfig)
 
 
-def _run(context: click.Context, config_class: type[_C], run: Callable[..., TrainedModel]) -> None:
+def _run(context: click.Context, config_class: type[TrainingConfig]) -> None:
     """Train with the settings of the command line and the file, and print the result."""
-    # Imported here, so that --help does not wait for every library of models.
-    from scorewire_training.export import ExportError  # noqa: PLC0415
-
     given = {
         name: value
         for name, value in context.params.items()
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
+    as_json, check = given.pop("as_json", False), given.pop("check", False)
     if given.pop("mlflow", False):
         given.setdefault("mlflow_uri", DEFAULT_STORE)
-    console = Console()
-    try:
+    with explained():
         config = load_config(config_class, given.pop("config_file", None), given)
-        with show_stages() as report_stage:
-            trained = run(
-                config,
-                progress=report_stage,
-                on_read=lambda notes: report_stage.say(describe_notes(notes)),
-            )
-    except (TrainingError, ExportError) as error:
-        raise click.ClickException(str(error)) from None
-    _print(console, trained, config)
+        if check:
+            return
+        trained = _train(config, as_json=as_json)
+    if as_json:
+        click.echo(render_event("result", describe_training(trained, config)))
+    else:
+        _print(Console(), trained, config)
+
+
+def _train(config: TrainingConfig, *, as_json: bool) -> TrainedModel:
+    # Imported here, so that --help and --check do not wait for every library of models.
+    from scorewire_training.export import ExportError  # noqa: PLC0415
+    from scorewire_training.game_revenue import train_game_revenue  # noqa: PLC0415
+    from scorewire_training.repurchase import train_repurchase  # noqa: PLC0415
+
+    try:
+        with show_stages(as_json=as_json) as stages:
+            if isinstance(config, RepurchaseConfig):
+                return train_repurchase(config, progress=stages, on_read=stages.show_notes)
+            assert isinstance(config, GameRevenueConfig)  # noqa: S101 - there is no third one
+            return train_game_revenue(config, progress=stages, on_read=stages.show_notes)
+    except ExportError as error:
+        raise TrainingError(str(error)) from None
 
 
 def _print(console: Console, trained: TrainedModel, config: TrainingConfig) -> None:

@@ -9,14 +9,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from scorewire_training.config import Progress, TrainingConfig
+from scorewire_training.config import Progress
 from scorewire_training.config_file import record_table
 from scorewire_training.evaluation import evaluate_amounts
 from scorewire_training.game_revenue.candidates import (
@@ -27,6 +27,7 @@ from scorewire_training.game_revenue.candidates import (
     fit_candidate,
     make_loss,
 )
+from scorewire_training.game_revenue.config import GameRevenueConfig
 from scorewire_training.game_revenue.data import (
     DESCRIPTIONS,
     EXPOSURE,
@@ -59,11 +60,6 @@ _RULE = (
     "loss is within one standard error of the best one's. The chosen one is then fitted on the training and "
     "validation parts together."
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GameRevenueConfig(TrainingConfig):
-    """The settings of the revenue model."""
 
 
 def train_game_revenue(

@@ -24,7 +24,6 @@ from scorewire_training.repurchase.shop_statistics import ShopStatistics, collec
 COUNTRY = "country"
 SEGMENT = "segment"
 TEXTS = (SEGMENT, COUNTRY)
-MAX_HORIZON_DAYS = 3_650
 _WINDOWS_DAYS = (30, 60, 90)
 _QUARTERS = (1, 2, 3, 4)
 

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from typing import TypeAlias
 
 import numpy as np
@@ -21,14 +20,14 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from scorewire_training.config import Progress, TrainingConfig
+from scorewire_training.config import Progress
 from scorewire_training.config_file import record_table
-from scorewire_training.errors import TrainingError
 from scorewire_training.estimators import LogOddsCalibrator
 from scorewire_training.evaluation import evaluate_probabilities
 from scorewire_training.output.feature_table import FEATURES_FILE
 from scorewire_training.output.publishing import TrainedModel, check_new, publish
 from scorewire_training.repurchase.candidates import build_candidates
+from scorewire_training.repurchase.config import DEFAULT_HORIZON_DAYS, RepurchaseConfig
 from scorewire_training.repurchase.cutoffs import Observations, choose_cutoffs, observe_test, observe_training
 from scorewire_training.repurchase.data import day_after, read_transactions
 from scorewire_training.repurchase.feature_table import build_feature_table
@@ -49,32 +48,7 @@ from scorewire_training.tables.notes import OnRead
 from scorewire_training.training_result import PredictionKind, TrainingResult
 
 NAME = "repurchase"
-_DEFAULT_HORIZON_DAYS = 90
 _Floats: TypeAlias = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepurchaseConfig(TrainingConfig):
-    """The settings of the repurchase model.
-
-    Args:
-        cut: the test cutoff, at the beginning of this day; None takes the last day
-            of the data minus the horizon, the latest with a full horizon.
-        horizon_days: the label is a purchase within this number of days from the
-            cutoff on, 1 to 3650.
-
-    Raises:
-        TrainingError: a value is out of its range.
-    """
-
-    cut: date | None = None
-    horizon_days: int = _DEFAULT_HORIZON_DAYS
-
-    def __post_init__(self) -> None:
-        # With arguments: slots create a new class, which super() without arguments does not know.
-        super(RepurchaseConfig, self).__post_init__()
-        if not 1 <= self.horizon_days <= 3650:
-            raise TrainingError(f"horizon_days is {self.horizon_days}: choose 1 to 3650")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +121,7 @@ def _fit_and_evaluate(config: RepurchaseConfig, progress: Progress, on_read: OnR
 
     progress(f"Evaluating on {len(test.labels):,} customers")
     predictions = predict_probability(fitted.pipeline, test.features)
-    horizon_option = () if horizon == _DEFAULT_HORIZON_DAYS else ("--horizon-days", str(horizon))
+    horizon_option = () if horizon == DEFAULT_HORIZON_DAYS else ("--horizon-days", str(horizon))
     return TrainingResult(
         name=NAME,
         title="Who buys again?",

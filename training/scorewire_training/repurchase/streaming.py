@@ -30,6 +30,7 @@ from scorewire_training.output.feature_table import (
     open_feature_table,
     to_arrow,
 )
+from scorewire_training.repurchase.config import StreamSettings, check_horizon
 from scorewire_training.repurchase.data import (
     Transactions,
     clean_part,
@@ -41,7 +42,7 @@ from scorewire_training.repurchase.data import (
     require_lines,
 )
 from scorewire_training.repurchase.feature_table import describe_cutoff
-from scorewire_training.repurchase.features import MAX_HORIZON_DAYS, describe_customers
+from scorewire_training.repurchase.features import describe_customers
 from scorewire_training.repurchase.history import History, read_history
 from scorewire_training.repurchase.shop_statistics import (
     PartialStatistics,
@@ -55,34 +56,6 @@ from scorewire_training.tables.reading import TableReading
 from scorewire_training.tables.settings import TableSettings
 from scorewire_training.tables.texts import BLANKS
 from scorewire_training.training_result import CleaningStep
-
-_PART_LINES = 500_000
-_MIN_MEMORY_MB = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamSettings:
-    """The resources of a stream.
-
-    Args:
-        memory_mb: the memory of DuckDB, at least 256; beyond it DuckDB spills to
-            disk. A part in pandas takes up to 1 KB for each line in addition.
-        threads: the threads of DuckDB, at least 1.
-        part_lines: the approximate number of lines of a part; all lines of a
-            customer are in one part.
-
-    Raises:
-        TrainingError: a value is out of its range.
-    """
-
-    memory_mb: int = 2_048
-    threads: int = 2
-    part_lines: int = _PART_LINES
-
-    def __post_init__(self) -> None:
-        for name, least in (("memory_mb", _MIN_MEMORY_MB), ("threads", 1), ("part_lines", 1)):
-            if getattr(self, name) < least:
-                raise TrainingError(f"{name} is {getattr(self, name)}: choose {least} or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +106,7 @@ def stream_features(
     """
     settings = settings or StreamSettings()
     tell = progress or (lambda _: None)
-    if not 1 <= horizon_days <= MAX_HORIZON_DAYS:
-        raise TrainingError(f"horizon_days is {horizon_days}: choose 1 to {MAX_HORIZON_DAYS}")
+    check_horizon(horizon_days)
     check_output(output, source)
     table = table or TableSettings()
     try:
