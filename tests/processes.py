@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,10 @@ def run_command(
 
 
 class ServerProcess:
-    """A running `scorewire serve`.
+    """A running `scorewire serve`, or another service.
 
     Attributes:
-        address: HOST:PORT of the gRPC port.
+        address: HOST:PORT of its port.
         metrics_address: HOST:PORT of /metrics.
         pid: the id of the process.
         signalled: whether a signal was sent to the process.
@@ -132,12 +132,30 @@ def serving(
         command: the command that stands for `scorewire`.
         stderr: a file descriptor for the log, instead of the file.
     """
+    with service(folder, *command, "serve", "--models", models, flags=flags, stderr=stderr) as server:
+        yield server
+
+
+@contextmanager
+def service(
+    folder: Path, *command: str | Path, flags: Iterable[str | Path] = (), stderr: int | None = None
+) -> Iterator[ServerProcess]:
+    """Run a service on loopback ports; the block begins when it has written its port file.
+
+    A service that still runs at the end of the block is stopped by SIGTERM, and must end with exit code 0.
+
+    Args:
+        folder: a folder for the port file and the log; created if it does not exist.
+        command: the command of the service.
+        flags: further flags, which override those that are set here.
+        stderr: a file descriptor for the log, instead of the file.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port_file, log_file = folder / "port", folder / "log"
     # An earlier server of the folder had another port.
     port_file.unlink(missing_ok=True)
-    arguments = [*command, "serve", "--models", models, "--listen", "127.0.0.1:0", "--metrics-port", "0"]
-    arguments += ["--port-file", port_file, "--drain-seconds", "0", *flags]
+    arguments = [*command, "--listen", "127.0.0.1:0", "--metrics-port", "0", "--port-file", port_file]
+    arguments += ["--drain-seconds", "0", *flags]
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             list(map(str, arguments)),

@@ -38,7 +38,7 @@ class MetricsServer:
         # Sorted by age, the oldest first.
         self._connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         try:
-            listener = _listen(host.strip("[]"), port)
+            listener = listen(host.strip("[]"), port)
         except OSError as error:
             raise StartError(f"--metrics-port {port} cannot be bound: {error.strerror or error}") from None
         self.address = f"{host}:{listener.getsockname()[1]}"
@@ -163,7 +163,7 @@ def _message(
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket that listens on the first address of a host.
 
     Raises:

@@ -69,6 +69,15 @@ def choice(*choices: str) -> Kind:
     return Kind("one of " + ", ".join(choices), parse)
 
 
+def several(each: Kind) -> Kind:
+    """Values of a kind, separated by commas."""
+
+    def parse(text: str) -> tuple[Any, ...]:
+        return tuple(each.parse(part.strip()) for part in text.split(","))
+
+    return Kind(f"{each.description}, separated by commas", parse)
+
+
 def _within(value: float, low: float, high: float) -> float:
     # False for NaN, too.
     if not low <= value <= high:
@@ -160,7 +169,7 @@ def describe(settings: type, prefix: str) -> dict[str, Description]:
     known = kinds(settings)
     for each in fields(settings):
         kind, purpose = known[each.name]
-        default = "" if each.default in (None, MISSING) else str(each.default)
+        default = "" if each.default in (None, MISSING, ()) else str(each.default)
         described[each.name] = Description(
             purpose=purpose, values=kind.description, variable=variable(prefix, each.name), default=default
         )

@@ -1,0 +1,191 @@
+"""The gateway's settings: one frozen object, from flags and SCOREWIRE_GATEWAY_* variables.
+
+A flag wins over its variable, and the variable over the default. Every value is
+checked here, once. No other module reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+from scorewire_contract.service import settings
+from scorewire_contract.service.settings import (
+    ADDRESS,
+    LARGEST_PORT,
+    PATH,
+    Description,
+    Kind,
+    SettingError,
+    choice,
+    integer,
+    seconds,
+    several,
+)
+
+_PREFIX = "SCOREWIRE_GATEWAY_"
+_MAX_NAME = 253
+
+
+def _host(text: str) -> str:
+    """A name of a host, as a Host header has it, without a port."""
+    name = text.lower().strip("[]")
+    if not name or len(name) > _MAX_NAME or any(each in name for each in "/@ ") or not name.isascii():
+        raise ValueError(text)
+    return name
+
+
+def _origin(text: str) -> str:
+    scheme, separator, host = text.partition("://")
+    if scheme not in ("http", "https") or not separator or not host or set(host) & set("/?#@* "):
+        raise ValueError(text)
+    return text.lower()
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError(text)
+    return text
+
+
+_SERVER = Kind("HOST:PORT, several separated by commas, dns:///HOST:PORT or unix:PATH", _text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings. The annotation of each has its valid values and its purpose."""
+
+    server: Annotated[str, _SERVER, "Address of the scoring server; must be given."]
+    server_tls: Annotated[
+        str,
+        choice("auto", "on", "off"),
+        "TLS to the server; auto is on if another --server-tls option is given.",
+    ] = "auto"
+    server_tls_ca: Annotated[
+        Path | None, PATH, "PEM file of the authorities to trust; those that gRPC ships unless given."
+    ] = None
+    server_tls_cert: Annotated[
+        Path | None, PATH, "PEM file of the gateway's certificate for the server, with --server-tls-key."
+    ] = None
+    server_tls_key: Annotated[Path | None, PATH, "PEM file of that certificate's private key."] = None
+    server_tls_name: Annotated[
+        str | None,
+        Kind("a name", _text),
+        "Name in the server's certificate, if it is not that of the address.",
+    ] = None
+    server_channels: Annotated[int, integer(1, 64), "Connections to each server, used in turn."] = 1
+    listen: Annotated[str, ADDRESS, "Address of the HTTP port."] = "127.0.0.1:8080"
+    port_file: Annotated[
+        Path | None,
+        PATH,
+        "File for the real address, written once the gateway listens; a second line has the address of the"
+        " metrics.",
+    ] = None
+    tls_cert: Annotated[
+        Path | None, PATH, "PEM file of the certificate chain; turns HTTPS on, with --tls-key."
+    ] = None
+    tls_key: Annotated[Path | None, PATH, "PEM file of the certificate's private key."] = None
+    hosts: Annotated[
+        tuple[str, ...],
+        several(Kind("names of hosts", _host)),
+        "Names that a request's Host header may have, besides localhost and the address of --listen. Other"
+        " names are refused, if --listen is a loopback address or names are given.",
+    ] = ()
+    cors_origin: Annotated[
+        tuple[str, ...],
+        several(Kind("origins like https://example.com", _origin)),
+        "Origins of web pages that may call the gateway from a browser; only its own pages unless given.",
+    ] = ()
+    metrics_port: Annotated[
+        int | None,
+        integer(0, LARGEST_PORT),
+        "Port of Prometheus' /metrics, on the host of --listen; off unless given.",
+    ] = None
+    timeout: Annotated[
+        float,
+        seconds(3600, low=0.001),
+        "Time for the answer to one request; a request asks for less with the header Grpc-Timeout.",
+    ] = 30.0
+    max_body_bytes: Annotated[
+        int, integer(1024, 1 << 30), "Most bytes of a request's body, except of uploads."
+    ] = 4 << 20
+    max_in_flight: Annotated[
+        int, integer(1, 100_000), "Most requests that are being answered at one time; more get 429."
+    ] = 256
+    max_connections: Annotated[
+        int, integer(1, 1_000_000), "Most connections that are open at one time; more get 503."
+    ] = 2048
+    max_stall_seconds: Annotated[
+        float,
+        seconds(3600, low=0.01),
+        "Time for the head of a request, for each further piece of its body, and for a client to take each"
+        " piece of the answer.",
+    ] = 20.0
+    max_idle_seconds: Annotated[
+        float, seconds(86_400, low=1), "Time after which a connection without a request is closed."
+    ] = 75.0
+    drain_seconds: Annotated[
+        float,
+        seconds(3600),
+        "Pause after /health turns 503, for balancers to see it, before the port closes.",
+    ] = 2.0
+    grace_seconds: Annotated[float, seconds(3600), "Time for requests to end after that pause."] = 20.0
+    log_format: Annotated[
+        str,
+        choice("auto", "console", "json"),
+        "Format of the log; auto is console on a terminal, else json.",
+    ] = "auto"
+    log_level: Annotated[
+        str, choice("debug", "info", "warning", "error"), "Lowest level of the lines that are logged."
+    ] = "info"
+
+    @property
+    def host(self) -> str:
+        """The host of --listen, without brackets."""
+        return self.listen.rpartition(":")[0].strip("[]").lower()
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches --listen."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def describe() -> dict[str, Description]:
+    """The description of each setting, by name."""
+    return settings.describe(Settings, _PREFIX)
+
+
+def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from flags and variables.
+
+    Args:
+        flags: the text of each flag, by the setting's name; None for a flag that was not given.
+        environment: the variables; those of the process unless given.
+
+    Raises:
+        SettingError: a value is not valid, or two settings contradict each other.
+    """
+    values = settings.read_values(Settings, _PREFIX, flags, environment)
+    if "server" not in values:
+        raise SettingError(
+            "--server is missing: give HOST:PORT of the scoring server, such as 127.0.0.1:8500"
+        )
+    read = Settings(**values)
+    for cert, key in (("tls_cert", "tls_key"), ("server_tls_cert", "server_tls_key")):
+        if (getattr(read, cert) is None) != (getattr(read, key) is None):
+            raise SettingError(
+                f"{settings.flag(cert)} and {settings.flag(key)} are given together or not at all"
+            )
+    return read
+
+
+def silence_grpc() -> None:
+    """Turn off the log of gRPC's C core, unless GRPC_VERBOSITY is set; before grpc is imported."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -1,0 +1,29 @@
+"""What the routes share: the settings, the client of the server, and whether the gateway drains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from scorewire import AsyncClient
+from scorewire_gateway.metrics import Metrics
+from scorewire_gateway.settings import Settings
+
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """What the routes share.
+
+    Attributes:
+        settings: the settings.
+        client: the client of the scoring server.
+        metrics: what the gateway counts.
+        draining: whether the gateway is about to stop; /health tells it.
+        started_at: when the gateway was made.
+    """
+
+    settings: Settings
+    client: AsyncClient
+    metrics: Metrics
+    draining: bool = False
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
