@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from scorewire import (
 )
 from scorewire._cli import console
 from scorewire._cli.models import models
+from scorewire_proto.inference import inference_pb2 as pb
 from tests.bundles import expected_value, write_sum_bundle
 from tests.processes import ServerProcess, serving, wait_until
 
@@ -199,6 +201,24 @@ def test_the_server_says_what_it_is(client: Any, server: ServerProcess) -> None:
         each.serving_since.timestamp() for each in client.models()[0].versions
     )
     assert server.running
+
+
+def test_the_open_inference_protocol_is_spoken_with_its_own_messages(client: Any) -> None:
+    request = pb.ModelInferRequest(model_name="sum", model_version="1.1.0", id="7")
+    for name, value in ROW.items():
+        tensor = request.inputs.add(name=name, datatype="BYTES" if value == "de" else "FP64", shape=[1, 1])
+        if value == "de":
+            tensor.contents.bytes_contents.append(b"de")
+        else:
+            tensor.contents.fp64_contents.append(value)
+    response = client.open_inference(request)
+    assert (response.model_version, response.id) == ("1.1.0", "7")
+    assert struct.unpack("<d", response.raw_output_contents[0]) == (expected("1.1.0")[1],)
+    assert client.open_inference(pb.ServerReadyRequest()) == pb.ServerReadyResponse(ready=True)
+    with pytest.raises(NotFoundError):
+        client.open_inference(pb.ModelMetadataRequest(name="none"))
+    with pytest.raises(TypeError, match="no method of the Open Inference Protocol takes RepositoryModelLoad"):
+        client.open_inference(pb.RepositoryModelLoadRequest(model_name="sum"))
 
 
 def test_what_cannot_be_sent_is_refused_here(client: Any) -> None:

@@ -184,6 +184,26 @@ class Control(ClientBase):
         """
         return self._run(self._flows.server(timeout), metadata)
 
+    def open_inference(
+        self, request: Message, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> Any:
+        """Call a method of the Open Inference Protocol with its own message.
+
+        Args:
+            request: a message of `scorewire_proto.inference.inference_pb2`, such as
+                `ModelInferRequest`; its class tells the method.
+            timeout: seconds; None for the client's timeout.
+            metadata: sent with the call; see `scorewire.Metadata`.
+
+        Returns:
+            The method's response, such as a `ModelInferResponse`.
+
+        Raises:
+            TypeError: no method takes this message, or the method changes something.
+            ScorewireError: the call failed; the subclass tells the gRPC code.
+        """
+        return self._run(self._flows.open_inference(request, timeout), metadata)
+
     def _change(self, change: _Change, timeout: float | None, metadata: Metadata | None) -> ModelStatus:
         return self._run(self._flows.change(*change, timeout), metadata)
 
@@ -274,6 +294,12 @@ class AsyncControl(ClientBase):
     async def server(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> ServerInfo:
         """As `Client.server`."""
         return await self._run(self._flows.server(timeout), metadata)
+
+    async def open_inference(
+        self, request: Message, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> Any:
+        """As `Client.open_inference`."""
+        return await self._run(self._flows.open_inference(request, timeout), metadata)
 
     async def _change(self, change: _Change, timeout: float | None, metadata: Metadata | None) -> ModelStatus:
         return await self._run(self._flows.change(*change, timeout), metadata)

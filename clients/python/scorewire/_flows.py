@@ -41,7 +41,16 @@ from scorewire._errors import (
     UnavailableError,
 )
 from scorewire._ledger import RecordLedger, ledger_from
-from scorewire._methods import GET_MODEL, GET_SERVER, GET_STATISTICS, HEALTH, LIST_MODELS, PREDICT, Method
+from scorewire._methods import (
+    GET_MODEL,
+    GET_SERVER,
+    GET_STATISTICS,
+    HEALTH,
+    LIST_MODELS,
+    OPEN_INFERENCE,
+    PREDICT,
+    Method,
+)
 from scorewire._models import Model, ModelStatus, ServerInfo, model_from, server_from, status_from
 from scorewire._predictions import Prediction, Predictions
 from scorewire._readiness import unreadiness
@@ -169,6 +178,17 @@ class Flows:
         """Get the ledger of records; None if the server keeps none."""
         response = yield Call(GET_STATISTICS, models_pb2.GetStatisticsRequest(), self.deadline(timeout))
         return ledger_from(response.records) if response.HasField("records") else None
+
+    def open_inference(self, request: Message, timeout: float | None) -> Flow[Any]:
+        """Call the method of the Open Inference Protocol that takes this request.
+
+        Raises:
+            TypeError: there is no such method.
+        """
+        method = OPEN_INFERENCE.get(type(request))
+        if method is None:
+            raise TypeError(f"no method of the Open Inference Protocol takes {type(request).__name__}")
+        return (yield Call(method, request, self.deadline(timeout)))
 
     def server(self, timeout: float | None) -> Flow[ServerInfo]:
         """Get information about the server."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
+from scorewire_proto.inference import inference_pb2
 from scorewire_proto.v1 import models_pb2, packed_pb2
 
 
@@ -49,6 +50,28 @@ ROLLBACK = _of_model_service("Rollback")
 GET_STATISTICS = _of_model_service("GetStatistics")
 GET_SERVER = _of_model_service("GetServer")
 HEALTH = Method("/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse)
+# Of the Open Inference Protocol, those that change nothing; by the class of their request.
+OPEN_INFERENCE = {
+    method.request: method
+    for method in (
+        Method(
+            f"/inference.GRPCInferenceService/{name}",
+            getattr(inference_pb2, f"{name}Request"),
+            getattr(inference_pb2, f"{name}Response"),
+        )
+        for name in (
+            "ServerLive",
+            "ServerReady",
+            "ServerMetadata",
+            "ModelReady",
+            "ModelMetadata",
+            "ModelConfig",
+            "ModelStatistics",
+            "ModelInfer",
+            "RepositoryIndex",
+        )
+    )
+}
 UNARY_METHODS = (
     PREDICT,
     LIST_MODELS,
@@ -63,4 +86,5 @@ UNARY_METHODS = (
     GET_STATISTICS,
     GET_SERVER,
     HEALTH,
+    *OPEN_INFERENCE.values(),
 )
