@@ -48,7 +48,7 @@ LAYERS: dict[str, Layers] = {
         ("service.metrics_server", "service.stopping"),
         ("service.logs",),
         ("service.line_writer", "service.printable", "service.settings", "service.start"),
-        ("service.stale_files",),
+        ("service.durable", "service.file_lock", "service.stale_files"),
         ("service",),
     ),
     "scorewire_training": (
@@ -129,7 +129,7 @@ LAYERS: dict[str, Layers] = {
         ("parquet_files", "shipper", "spool_end"),
         ("kept_segments", "spool_folder", "tables", "walk"),
         ("joining", "start_state", "store"),
-        ("ahead", "durable", "postgresql"),
+        ("ahead", "postgresql"),
     ),
 }
 OURS = set(PACKAGES) | {"scorewire_proto"}

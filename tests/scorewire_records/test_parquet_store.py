@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from scorewire_records import durable
+from scorewire_contract.service import durable
 from scorewire_records.parquet_files import record_files, sources_of
 from scorewire_records.parquet_store import ParquetStore
 from scorewire_records.shipper import Shipper

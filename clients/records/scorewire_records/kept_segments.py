@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import UUID
 
 from scorewire_contract.records.segments import segments, start_folder, starts
-from scorewire_records import durable
+from scorewire_contract.service import durable
 
 _FOLDER = "_stored"
 # All of them have no more bytes than this, and no more than this part of what is free on the disk.

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from scorewire_contract.records.rows import RowsBlock
 from scorewire_contract.records.source import Source
-from scorewire_records import durable
+from scorewire_contract.service import durable
 from scorewire_records.joining import joined, nbytes
 from scorewire_records.store import SourceRows
 from scorewire_records.tables import to_table

@@ -15,7 +15,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scorewire_records import durable
+from scorewire_contract.service import durable
 from scorewire_records.parquet_files import RecordFile, SegmentFiles, record_files, remove_temporaries
 from scorewire_records.start_state import StartStates
 from scorewire_records.store import Contents, SourceRows, StoreError, Totals

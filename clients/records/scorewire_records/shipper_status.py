@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from scorewire_contract.records.segments import spool_bytes, spool_folder
-from scorewire_records import durable
+from scorewire_contract.service import durable
 from scorewire_records.shipper import Shipper
 from scorewire_records.spool_end import SpoolEnd
 from scorewire_records.spool_folder import STATUS, StartFolder, starts_of

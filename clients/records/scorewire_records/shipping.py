@@ -9,7 +9,7 @@ from threading import Event, Thread
 from time import sleep
 
 from scorewire_contract.records.segments import spool_folder
-from scorewire_records import durable
+from scorewire_contract.service import durable
 from scorewire_records.shipper import Shipper
 from scorewire_records.shipper_status import ShipperStatus, StatusWriter
 from scorewire_records.spool_folder import shipper_lock

@@ -13,7 +13,7 @@ from uuid import UUID
 from scorewire_contract.records.blocks import HEADER_BYTES, BlockError, Header, Kind
 from scorewire_contract.records.identity import MAX_WRITERS
 from scorewire_contract.records.segments import DAMAGED, LOCK, segments, spool_folder, start_folder, starts
-from scorewire_records import durable
+from scorewire_contract.service import durable
 
 STATUS, SHIPPER_LOCK = "shipper.json", "shipper.lock"
 # A server locks its folder a moment after it has made it; before, no one else may try the lock.

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from scorewire_contract.records.ledger import CAUSES, Count, WriterLedger
-from scorewire_records import durable
+from scorewire_contract.service import durable
 
 _FOLDER = "_starts"
 Ledgers: TypeAlias = "tuple[WriterLedger, ...]"

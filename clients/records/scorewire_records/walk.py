@@ -29,7 +29,7 @@ from scorewire_contract.records.rows import RowsBlock
 from scorewire_contract.records.segments import Damage, damaged_path, read_segment
 from scorewire_contract.records.source import Source, Start
 from scorewire_contract.schema import Version, check_model_name
-from scorewire_records import durable
+from scorewire_contract.service import durable
 from scorewire_records.start_state import StartState
 from scorewire_records.store import Contents, End, Ledgers, SourceRows, StartDescription
 

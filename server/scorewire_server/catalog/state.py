@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from scorewire_contract.schema import Version, check_model_name
+from scorewire_contract.service.file_lock import FileLock, LockedError
 from scorewire_contract.service.logs import logger
 from scorewire_contract.service.stale_files import remove_stale_files
 from scorewire_contract.service.start import StartError
-from scorewire_server.catalog.file_lock import FileLock, LockedError
 from scorewire_server.catalog.routing import MAX_WEIGHT
 from scorewire_server.engine.snapshot import Routing, Shadow
 

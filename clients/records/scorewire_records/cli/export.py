@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import Progress
 
-from scorewire_records import durable
+from scorewire_contract.service import durable
 from scorewire_records.cli.options import records_option
 from scorewire_records.cli.output import write_csv, write_json
 from scorewire_records.cli.reading import errors_for_people, folder_reader
