@@ -14,6 +14,7 @@ from textwrap import fill
 from scorewire_contract.service.settings import flag
 from scorewire_server.settings import describe
 from tests.bench.tables import Bar, Findings, Sample, to_markdown
+from tests.deploy.rules import ALERTS
 from tests.docs.pages import PAGES, ROOT, read_anchors
 from tests.families.page import PAGE, read_results
 
@@ -21,6 +22,8 @@ RESULTS = ROOT / "tests/bench/results/engines.json"
 _PART = re.compile(
     r"(?P<begin><!-- generated: (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end of generated -->)", re.DOTALL
 )
+# A label or the value in the text of an alert.
+_PLACEHOLDER = re.compile(r"\{\{ \$(?:labels\.(\w+)|value)[^}]*\}\}")
 # The groups of settings, each by its first setting in the order of `Settings`.
 _GROUPS = {
     "models": "Bundles, versions and control",
@@ -121,9 +124,23 @@ def _headline() -> str:
     return fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
+def _alerts() -> str:
+    lines = ["| alert | severity | meaning |", "|---|---|---|"]
+    for name, rule in ALERTS.items():
+        runbook = rule["annotations"]["runbook_url"].removeprefix("docs/")
+        meaning = _PLACEHOLDER.sub(_placeholder, rule["annotations"]["summary"])
+        lines.append(f"| [`{name}`]({runbook}) | {rule['labels']['severity']} | {_escape(meaning)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _placeholder(found: re.Match[str]) -> str:
+    return (found[1] or "value").upper()
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "server-flags": _server_flags,
     "families": _families,
     "performance": _performance,
     "headline": _headline,
+    "alerts": _alerts,
 }
