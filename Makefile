@@ -26,7 +26,7 @@ ON_LIBRARIES := tests/scorewire_contract tests/e2e/test_libraries.py tests/score
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native triton go wheels environments licences docs demo notebooks test conformance libraries oldest check lint type proto deps rust sanitize dockerfile lock bench image clean
+.PHONY: help setup native triton go wheels environments licences docs demo notebooks test conformance libraries oldest check tools lint type proto deps rust sanitize dockerfile lock bench image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -105,6 +105,9 @@ oldest: ## the same with the oldest supported releases of the libraries; needs P
 	$(MAKE) libraries VENV=.venv-oldest LOCK=requirements/oldest.lock \
 		WARNINGS="-W ignore::FutureWarning -W ignore::DeprecationWarning"
 
+tools: setup ## build helm and kubeconform into build/tools, with the schemas of Kubernetes; needs Go
+	$(BIN)/python -m tests.deploy.tools
+
 check: lint type proto deps dockerfile rust test ## everything that continuous integration checks
 
 lint: setup ## check the style of Python code
@@ -142,8 +145,9 @@ endif
 licences: setup ## write the licences of the crates that are linked into the native wheels
 	$(BIN)/python -m tests.wheels.third_party
 
-docs: setup ## write the generated parts of the pages
+docs: setup ## write the generated parts of the pages, and of the chart's schema
 	$(BIN)/python -m tests.docs
+	$(BIN)/python -m tests.deploy.chart
 
 dockerfile: setup ## lint the Dockerfile
 	$(BIN)/hadolint Dockerfile

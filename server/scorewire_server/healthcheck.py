@@ -15,12 +15,19 @@ from grpc_health.v1 import health_pb2
 from scorewire_server.control.descriptors import HEALTH
 
 
-def check(address: str, service: str, timeout_seconds: float, tls_ca: Path | None) -> str:
+def check(
+    address: str,
+    service: str,
+    timeout_seconds: float,
+    tls_ca: Path | None,
+    tls_server_name: str | None = None,
+) -> str:
     """The state of a service: SERVING, NOT_SERVING, or the code and the text of the call's failure."""
     if tls_ca is None:
         channel = grpc.insecure_channel(address)
     else:
-        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(tls_ca.read_bytes()))
+        options = [("grpc.ssl_target_name_override", tls_server_name)] if tls_server_name else []
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(tls_ca.read_bytes()), options)
     with channel:
         ask = channel.unary_unary(
             f"/{HEALTH}/Check",
@@ -43,9 +50,12 @@ def check(address: str, service: str, timeout_seconds: float, tls_ca: Path | Non
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="PEM file of who signed the certificate.",
 )
-def main(address: str, service: str, timeout_seconds: float, tls_ca: Path | None) -> None:
+@click.option("--tls-server-name", help="Name in the certificate, where ADDRESS has another one.")
+def main(
+    address: str, service: str, timeout_seconds: float, tls_ca: Path | None, tls_server_name: str | None
+) -> None:
     """Ask the server at ADDRESS whether it serves."""
-    state = check(address, service, timeout_seconds, tls_ca)
+    state = check(address, service, timeout_seconds, tls_ca, tls_server_name)
     click.echo(state)
     sys.exit(0 if state == "SERVING" else 1)
 

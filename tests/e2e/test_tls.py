@@ -63,6 +63,13 @@ def test_the_healthcheck_asks_over_tls(folder: Path, tmp_path: Path) -> None:
         assert run_command(server.address, "--tls-ca", folder / "other-ca.pem", command=PROBE).returncode == 1
 
 
+def test_the_healthcheck_takes_the_name_in_the_certificate(folder: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, folder / "models", *_flags(folder)) as server:
+        asking = (server.address, "--tls-ca", folder / "server-ca.pem", "--tls-server-name")
+        assert run_command(*asking, "localhost", command=PROBE).stdout == "SERVING\n"
+        assert run_command(*asking, "other.example", command=PROBE).returncode == 1
+
+
 @pytest.mark.parametrize("case", ["missing", "no certificate", "another's key"])
 def test_a_certificate_that_cannot_be_used_is_named(folder: Path, tmp_path: Path, case: str) -> None:
     key = "other" if case == "another's key" else "server"

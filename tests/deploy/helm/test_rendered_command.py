@@ -1,0 +1,141 @@
+"""The rendered commands of the chart as real processes: they start, answer their probes, and end in time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scorewire import Client
+from tests.bundles import expected_value, write_sum_bundle
+from tests.certificates import make_certificates
+from tests.deploy.chart import VALUES, render
+from tests.processes import run_command, serving
+
+pytestmark = pytest.mark.usefixtures("tools")
+
+ROW = {"x0": 1.0, "x1": 2.5, "country": "de"}
+
+
+def _server(*arguments: str, values: Path | None = None) -> dict[str, Any]:
+    """The pod of the server."""
+    (found,) = (
+        each["spec"]["template"]["spec"]
+        for each in render(values, *arguments)
+        if each["metadata"]["name"] == "demo-scorewire-server" and "template" in each["spec"]
+    )
+    return found  # type: ignore[no-any-return]
+
+
+def _here(arguments: list[str], folder: Path) -> list[str]:
+    """The arguments with the container's folders below a folder, and with free ports."""
+    moved = []
+    for each in arguments:
+        name, _, value = each.partition("=")
+        if name == "--listen":
+            value = "127.0.0.1:0"
+        elif name == "--metrics-port":
+            value = "0"
+        elif value.startswith("/"):
+            value = f"{folder}{value}"
+        moved.append(f"{name}={value}")
+    return moved
+
+
+def _probe(container: dict[str, Any], name: str, address: str, folder: Path) -> str:
+    """What the image's health check says, asked as a probe of the container asks."""
+    probe = container[name]
+    if "grpc" in probe:
+        asked = ["--service", probe["grpc"].get("service", "")]
+    else:
+        command = probe["exec"]["command"]
+        assert command[:3] == ["python", "-m", "scorewire_server.healthcheck"]
+        asked = _here(command[4:], folder)
+    module = (sys.executable, "-m", "scorewire_server.healthcheck", "--timeout-seconds", "60")
+    return run_command(address, *asked, command=module).stdout.strip()
+
+
+def _folders(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    write_sum_bundle(root / "models")
+    (root / "var/lib/scorewire/volume").mkdir(parents=True)
+    return root
+
+
+def test_the_server_answers_its_probes_and_ends_in_its_time(tmp_path: Path) -> None:
+    root = _folders(tmp_path)
+    pod = _server("--set", "server.drainSeconds=1,server.settings.max-rows=5000")
+    (container,) = pod["containers"]
+    with serving(tmp_path, root / "models", *_here(container["args"], root)) as server:
+        for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert _probe(container, name, server.address, root) == "SERVING"
+        with Client(server.address) as client:
+            assert client.predict("sum", ROW).score == expected_value((1.0, 2.5), "de")
+            assert client.model("sum").max_rows == 5000
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < pod["terminationGracePeriodSeconds"]
+
+
+def test_a_server_without_models_is_alive_and_not_ready(tmp_path: Path) -> None:
+    root = _folders(tmp_path)
+    (root / "empty").mkdir()
+    (container,) = _server()["containers"]
+    arguments = [*_here(container["args"], root), f"--models={root / 'empty'}", "--drain-seconds=0"]
+    with serving(tmp_path, root / "empty", *arguments) as server:
+        assert _probe(container, "livenessProbe", server.address, root) == "SERVING"
+        assert _probe(container, "readinessProbe", server.address, root) == "NOT_SERVING"
+
+
+def test_the_server_with_records_and_tls(tmp_path: Path) -> None:
+    root = _folders(tmp_path)
+    tls = root / "etc/scorewire/tls"
+    tls.mkdir(parents=True)
+    made = make_certificates(tmp_path)
+    for name, file in (("ca.crt", made.authority), ("tls.crt", made.server), ("tls.key", made.server_key)):
+        (tls / name).write_bytes(file.read_bytes())
+    policy = root / "etc/scorewire/records"
+    policy.mkdir(parents=True)
+    (policy / "hash.key").write_bytes(bytes(range(32)))
+    values = VALUES / "records-values.yaml"
+    (written,) = (each["data"]["policy.toml"] for each in render(values) if "data" in each)
+    (policy / "policy.toml").write_text(written.replace("churn", "sum"), encoding="utf-8")
+    pod = _server(
+        "--set", "server.drainSeconds=0,tls.serverName=scores.example",
+        # There is no database here, so the records stay in files.
+        "--set", "records.postgresql.url=,records.postgresql.passwordSecret.name=",
+        values=values,
+    )  # fmt: skip
+    (container,) = pod["containers"]
+    with serving(tmp_path, root / "models", *_here(container["args"], root)) as server:
+        for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert _probe(container, name, server.address, root) == "SERVING"
+    kept = root / "var/lib/scorewire/volume/records"
+    assert kept.stat().st_mode & 0o777 == 0o700
+
+
+def test_every_pod_begins_with_the_routing(tmp_path: Path) -> None:
+    root = _folders(tmp_path)
+    write_sum_bundle(root / "models", version="2.0.0", offset=100.0)
+    state = tmp_path / "state.json"
+    with (
+        serving(tmp_path / "first", root / "models", "--state-file", state) as server,
+        Client(server.address) as client,
+    ):
+        client.set_split("sum", {"1.0.0": 1})
+    arguments = ("--set-file", f"routing.state={state}")
+    (config,) = (each["data"]["state.json"] for each in render(None, *arguments) if "data" in each)
+    pod = _server(*arguments)
+    (init,) = pod["initContainers"]
+    source, target = init["command"][1:]
+    (root / source.lstrip("/")).parent.mkdir(parents=True)
+    (root / source.lstrip("/")).write_text(config, encoding="utf-8")
+    copied = run_command(root / source.lstrip("/"), root / target.lstrip("/"), command=(init["command"][0],))
+    assert copied.returncode == 0
+    (container,) = pod["containers"]
+    flags = (*_here(container["args"], root), "--drain-seconds=0")
+    with serving(tmp_path / "second", root / "models", *flags) as server, Client(server.address) as client:
+        assert client.predict("sum", ROW).version == "1.0.0"
