@@ -51,6 +51,8 @@ def test_a_model_says_what_it_takes_and_answers(wire: Wire) -> None:
     assert answer.created_at.seconds > 1_700_000_000
     assert len(answer.schema.fingerprint) == 16
     assert (answer.max_rows, answer.max_message_bytes) == (1000, 1024 * 1024)
+    (known,) = answer.known_texts
+    assert (known.feature, list(known.texts)) == ("country", [text for text in COUNTRIES if text])
 
 
 def test_class_labels_come_in_the_order_of_the_columns(wire: Wire) -> None:

@@ -25,12 +25,17 @@ from scorewire_gateway.errors import (
 )
 from scorewire_gateway.limits import LimitsMiddleware
 from scorewire_gateway.metrics import Metrics, MetricsMiddleware
-from scorewire_gateway.routes import health, models
+from scorewire_gateway.routes import health, models, predict, statistics
 from scorewire_gateway.security import SecurityMiddleware
 from scorewire_gateway.settings import Settings
 from scorewire_gateway.state import State
 
-ROUTERS: tuple[Callable[[State], APIRouter], ...] = (health.router, models.router)
+ROUTERS: tuple[Callable[[State], APIRouter], ...] = (
+    health.router,
+    models.router,
+    predict.router,
+    statistics.router,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:

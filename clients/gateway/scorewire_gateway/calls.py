@@ -17,7 +17,8 @@ from scorewire_gateway.settings import Settings
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 PASSED_HEADERS = ("authorization", "traceparent", "tracestate")
-_MAX_HEADER = 8192
+# Servers of gRPC take 8 KiB of metadata, with what gRPC adds.
+_MAX_BYTES = 6144
 
 
 def timeout_of(request: Request, settings: Settings) -> float:
@@ -32,7 +33,8 @@ def timeout_of(request: Request, settings: Settings) -> float:
     found = _TIMEOUT.fullmatch(text)
     if found is None:
         raise invalid_field(
-            "Grpc-Timeout", "is a whole number of at most 8 digits and one of H, M, S, m, u, n, such as 500m"
+            "Grpc-Timeout",
+            "must be a whole number of at most 8 digits and one of H, M, S, m, u, n, such as 500m",
         )
     wanted = int(found[1]) * _UNITS[found[2]]
     if not wanted:
@@ -49,11 +51,14 @@ def metadata_of(request: Request) -> list[tuple[str, str]]:
         RequestError: such a header is too long, or has characters that metadata cannot have.
     """
     found = []
+    left = _MAX_BYTES
     for name in PASSED_HEADERS:
         for value in request.headers.getlist(name):
-            if len(value) > _MAX_HEADER or not (value.isascii() and value.isprintable()):
+            left -= len(name) + len(value)
+            if left < 0 or not (value.isascii() and value.isprintable()):
                 raise invalid_field(
-                    name, f"is printable ASCII of at most {_MAX_HEADER} characters, to be passed on"
+                    name,
+                    f"must be printable ASCII, and all headers that are passed on at most {_MAX_BYTES} bytes",
                 )
             found.append((name, value))
     return found

@@ -204,6 +204,7 @@ class Model:
         max_rows: the most rows in one call; 0 if the server does not tell.
         max_message_bytes: the largest message that the server takes or sends; 0 if it does not tell.
         proto: the version's typed schema as a .proto file, for protoc.
+        known_texts: the texts that the model knows, by feature; only of features that know few.
     """
 
     status: ModelStatus
@@ -215,6 +216,7 @@ class Model:
     max_rows: int = 0
     max_message_bytes: int = 0
     proto: str = field(default="", repr=False)
+    known_texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -273,6 +275,7 @@ def model_from(message: models_pb2.GetModelResponse) -> Model:
         proto=typed_schema(
             message.status.name, message.version, message.schema, message.description
         ).render(),
+        known_texts={each.feature: tuple(each.texts) for each in message.known_texts},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from scorewire_proto.v1 import models_pb2 as pb
 from scorewire_server.catalog.catalog import Catalog
 from scorewire_server.control.descriptors import MODELS
+from scorewire_server.control.known_texts import known_texts
 from scorewire_server.control.methods import check_controllable, run_to_completion, unary
 from scorewire_server.control.route_statistics import route_statistics
 from scorewire_server.engine.port import ControlMethod
@@ -87,6 +88,7 @@ class ModelService:
                 self._max_rows, *(each.version.max_rows or self._max_rows for each in route.targets)
             ),
             max_message_bytes=self._max_message_bytes,
+            known_texts=known_texts(version.manifest),
         )
 
     async def _load_version(self, request: pb.LoadVersionRequest) -> pb.LoadVersionResponse:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scorewire import ModelStatus
-from scorewire_gateway.calls import timeout_of
-from scorewire_gateway.errors import json_response
+from scorewire_gateway.calls import metadata_of, timeout_of
+from scorewire_gateway.descriptions import model_to_json, status_to_json
+from scorewire_gateway.errors import JSON
+from scorewire_gateway.json_values import to_text
 from scorewire_gateway.state import State
 
 
@@ -21,32 +22,21 @@ def router(state: State) -> APIRouter:
     @routes.get("/models", summary="All models", response_model=None)
     async def models(request: Request) -> Response:
         """Each model, its versions with their states, and which versions answer which calls."""
-        found = await state.client.models(timeout=timeout_of(request, state.settings))
-        return json_response({"models": [status_to_json(each) for each in found]})
+        found = await state.client.models(
+            timeout=timeout_of(request, state.settings), metadata=metadata_of(request)
+        )
+        return Response(to_text({"models": [status_to_json(each) for each in found]}), media_type=JSON)
+
+    @routes.get("/models/{name}", summary="One model", response_model=None)
+    async def model(
+        request: Request,
+        name: str,
+        version: Annotated[str, Query(description="a version or an alias; the default version")] = "",
+    ) -> Response:
+        """A version's schema, metrics and limits, an example row, and all versions of the model."""
+        found = await state.client.model(
+            name, version, timeout=timeout_of(request, state.settings), metadata=metadata_of(request)
+        )
+        return Response(to_text(model_to_json(found)), media_type=JSON)
 
     return routes
-
-
-def status_to_json(status: ModelStatus) -> dict[str, Any]:
-    """A model with its versions and its routing."""
-    shadow = status.routing.shadow
-    return {
-        "name": status.name,
-        "default_version": status.default_version,
-        "versions": [
-            {
-                "version": each.version,
-                "state": str(each.state),
-                "reason": each.reason,
-                "serving_since": each.serving_since.isoformat() if each.serving_since else None,
-            }
-            for each in status.versions
-        ],
-        "routing": {
-            "split": dict(status.routing.split),
-            "aliases": dict(status.routing.aliases),
-            "shadow": {"version": shadow.version, "share": shadow.share} if shadow else None,
-        },
-        "rollbacks": status.rollbacks,
-        "warning": status.warning,
-    }

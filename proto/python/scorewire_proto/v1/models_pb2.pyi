@@ -361,6 +361,7 @@ class GetModelResponse(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     MAX_ROWS_FIELD_NUMBER: _builtins.int
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
+    KNOWN_TEXTS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """The version that the fields below describe."""
     description: _builtins.str
@@ -385,6 +386,10 @@ class GetModelResponse(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When the version was exported."""
 
+    @_builtins.property
+    def known_texts(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownTexts]:
+        """The texts that the model knows, of features that know few."""
+
     def __init__(
         self,
         *,
@@ -396,14 +401,45 @@ class GetModelResponse(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         max_rows: _builtins.int = ...,
         max_message_bytes: _builtins.int = ...,
+        known_texts: _abc.Iterable[Global___KnownTexts] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "schema", b"schema", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "max_message_bytes", b"max_message_bytes", "max_rows", b"max_rows", "metrics", b"metrics", "schema", b"schema", "status", b"status", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "known_texts", b"known_texts", "max_message_bytes", b"max_message_bytes", "max_rows", b"max_rows", "metrics", b"metrics", "schema", b"schema", "status", b"status", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
+
+@_typing.final
+class KnownTexts(_message.Message):
+    """The texts of one feature that a model knows. A long vocabulary may have the names of people, so only
+    vocabularies of at most 100 short texts are told.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    """The feature's name."""
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The texts, in the vocabulary's order, without the empty one, which stands for a missing value."""
+
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownTexts: _TypeAlias = KnownTexts  # noqa: Y015
 
 @_typing.final
 class LoadVersionRequest(_message.Message):

@@ -1,0 +1,69 @@
+"""What versions have answered, by route."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from scorewire import Distribution, RouteStatistics
+from scorewire_gateway.calls import metadata_of, timeout_of
+from scorewire_gateway.errors import JSON
+from scorewire_gateway.json_values import to_text
+from scorewire_gateway.state import State
+
+_QUANTILES = (0.5, 0.9, 0.99, 0.999)
+# Names of models are shorter.
+_MAX_NAME = 200
+
+
+def router(state: State) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(tags=["models"])
+
+    @routes.get("/stats", summary="Statistics by version and route", response_model=None)
+    async def statistics(
+        request: Request,
+        model: Annotated[str, Query(max_length=_MAX_NAME, description="a model's name; all models")] = "",
+    ) -> Response:
+        """Calls, rows, errors, latency and scores of each version since it was loaded, by route."""
+        found = await state.client.statistics(
+            model, timeout=timeout_of(request, state.settings), metadata=metadata_of(request)
+        )
+        return Response(to_text({"statistics": [_to_json(each) for each in found]}), media_type=JSON)
+
+    return routes
+
+
+def _to_json(found: RouteStatistics) -> dict[str, Any]:
+    return {
+        "model": found.model,
+        "version": found.version,
+        "route": found.route,
+        "shadow": found.shadow,
+        "since": found.loaded_at.isoformat(),
+        "calls": found.calls,
+        "failed": found.failed,
+        "errors": dict(found.errors),
+        "rows": found.rows,
+        "failed_rows": found.failed_rows,
+        "row_errors": dict(found.row_errors),
+        "dropped": found.dropped,
+        "latency_seconds": _distribution(found.latency_seconds),
+        "scores": _distribution(found.scores),
+    }
+
+
+def _distribution(found: Distribution) -> dict[str, Any]:
+    """A histogram, with the middle of the bucket of each quantile; null where nothing was counted."""
+    return {
+        "count": found.count,
+        "quantiles": {
+            f"{quantile:g}": found.quantile(quantile) if found.buckets else None for quantile in _QUANTILES
+        },
+        "buckets": [
+            {"inner": each.inner, "outer": each.outer, "count": each.count} for each in found.buckets
+        ],
+    }
