@@ -40,7 +40,7 @@ class TensorRequests:
     def draw(self) -> bytes:
         """Draw a request, or bytes that are not one."""
         chance = self._chance
-        data = bytearray(self._request().SerializeToString())
+        data = bytearray(self.message().SerializeToString())
         kind = chance.random()
         if kind < 0.1 and data:
             data[chance.randrange(len(data))] = chance.randrange(256)
@@ -48,7 +48,8 @@ class TensorRequests:
             del data[chance.randrange(len(data) or 1) :]
         return bytes(data)
 
-    def _request(self) -> pb.ModelInferRequest:
+    def message(self) -> pb.ModelInferRequest:
+        """Draw a request."""
         chance = self._chance
         model = chance.choice([*MODELS, *MODELS, "nobody"])
         request = pb.ModelInferRequest(model_name=model, id=chance.choice(("", "7", "é")))

@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.docs.pages import ROOT, read_blocks
 from tests.docs.world import make_world
 from tests.processes import serving
+from tests.scorewire_gateway.gateways import gateway_process
 from tests.triton.serving import served
 
 HERE = Path(__file__).parent
@@ -37,11 +38,16 @@ def main() -> int:
     arguments = parser.parse_args()
     failures = 0
     for engine in ("reference", "native") if find_spec("scorewire_native") else ("reference",):
-        with tempfile.TemporaryDirectory() as folder, served(Path(folder), engine) as server:
-            print(f"tritonclient against the {engine} engine", flush=True)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            served(Path(folder), engine) as server,
+            gateway_process(Path(folder) / "gateway", server.address) as gateway,
+        ):
+            print(f"tritonclient against the {engine} engine, and against a gateway before it", flush=True)
             client = str(HERE / "client")
             tests = [arguments.python, "-m", "pytest", "-c", f"{client}/pytest.ini", client]
-            failures += _run([*tests, "--address", server.address]) != 0
+            addresses = ["--address", server.address, "--http-address", gateway.address]
+            failures += _run([*tests, *addresses]) != 0
             for example in sorted(arguments.examples.glob("*.py")) if arguments.examples else ():
                 failed = _run([arguments.python, str(example), "-u", server.address], quiet=True) != 0
                 print(f"{'FAILED' if failed else 'passed'} {example.name}", flush=True)

@@ -82,13 +82,24 @@ def invalid_field(path: str, description: str) -> RequestError:
 
 def error_response(error: Exception) -> Response:
     """The answer to a request that fails with this exception; never raises."""
+    return json_response(*_describe(error))
+
+
+def inference_error_response(error: Exception) -> Response:
+    """The same answer as the Open Inference Protocol has it: `{"error": "..."}`."""
+    body, http_code, headers = _describe(error)
+    return json_response({"error": body["error"]["message"]}, http_code, headers)
+
+
+def _describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """The body, the HTTP code and further headers of the answer."""
     if isinstance(error, RequestError):
         body = to_json(error.code, error.reason, str(error), error.violations, error.http_code)
-        return json_response(body, error.http_code, error.headers)
+        return body, error.http_code, error.headers
     if isinstance(error, ScorewireError):
         body = to_json(error.code, error.reason, error.message, error.violations)
-        return json_response(body, HTTP_CODES[error.code], _retry_after(error))
-    return json_response(to_json(Code.INTERNAL, "INTERNAL", INTERNAL_MESSAGE), HTTP_CODES[Code.INTERNAL])
+        return body, HTTP_CODES[error.code], _retry_after(error)
+    return to_json(Code.INTERNAL, "INTERNAL", INTERNAL_MESSAGE), HTTP_CODES[Code.INTERNAL], {}
 
 
 def http_error_response(http_code: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
