@@ -30,6 +30,7 @@ from scorewire import (
     UnavailableError,
     _flows,
 )
+from scorewire._attempts import FailurePolicy
 from scorewire._codec import Codec
 from scorewire._flows import Flows
 from scorewire._models import Feature, FeatureKind, Model, ModelStatus, Output, OutputKind, Schema
@@ -676,7 +677,14 @@ def _window(look_ahead: int = 2) -> tuple[StreamWindow, Codec]:
     flows = Flows(1.0)
     flows._codecs["m", ""] = codec
     window = StreamWindow(
-        flows, "m", version="", routing_key="", timeout=None, look_ahead=look_ahead, on_error="raise"
+        flows,
+        FailurePolicy(),
+        "m",
+        version="",
+        routing_key="",
+        timeout=None,
+        look_ahead=look_ahead,
+        on_error="raise",
     )
     return window, codec
 

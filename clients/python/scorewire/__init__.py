@@ -9,6 +9,7 @@ with Client("127.0.0.1:8500") as client:
 from __future__ import annotations
 
 from scorewire._async_client import AsyncClient
+from scorewire._breaker import BreakerState, CircuitBreaker
 from scorewire._channels import TLS
 from scorewire._client import Client
 from scorewire._errors import (
@@ -33,6 +34,7 @@ from scorewire._errors import (
     UnknownError,
     Violation,
 )
+from scorewire._hedging import Hedging
 from scorewire._ledger import RecordLedger
 from scorewire._metadata import Metadata
 from scorewire._models import (
@@ -50,6 +52,7 @@ from scorewire._models import (
     VersionStatus,
 )
 from scorewire._predictions import Prediction, Predictions, RowError
+from scorewire._retries import Retries
 from scorewire._rows import Row, Rows
 from scorewire._statistics import Bucket, Distribution, RouteStatistics
 
@@ -58,8 +61,10 @@ __all__ = [
     "AbortedError",
     "AlreadyExistsError",
     "AsyncClient",
+    "BreakerState",
     "Bucket",
     "CancelledError",
+    "CircuitBreaker",
     "Client",
     "Code",
     "DataLossError",
@@ -68,6 +73,7 @@ __all__ = [
     "FailedPreconditionError",
     "Feature",
     "FeatureKind",
+    "Hedging",
     "InternalError",
     "InvalidArgumentError",
     "InvalidRowsError",
@@ -83,6 +89,7 @@ __all__ = [
     "Predictions",
     "RecordLedger",
     "ResourceExhaustedError",
+    "Retries",
     "RouteStatistics",
     "Routing",
     "Row",

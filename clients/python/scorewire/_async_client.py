@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 from numpy.typing import NDArray
 
+from scorewire._async_hedge import hedged
 from scorewire._async_stream import Source, Stream
 from scorewire._control import AsyncControl
 from scorewire._errors import CancelledError, ScorewireError, UnavailableError, error_from_call
@@ -49,6 +50,9 @@ class AsyncClient(AsyncControl):
         tls: True for TLS that trusts the authorities that grpc ships, or TLS
             settings; None or False for a connection without TLS.
         max_message_bytes: the largest request and the largest response, in bytes.
+        retries: how calls that fail with UNAVAILABLE are made again; None for `Retries()`.
+        breaker: lets calls fail at once while the server fails most of them; None for none.
+        hedging: sends a second copy of a call of `predict` that is slow; None for none.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -241,6 +245,7 @@ class AsyncClient(AsyncControl):
         check_batches(batches)
         window = StreamWindow(
             self._flows,
+            self._policy,
             model,
             version=version,
             routing_key=routing_key,
@@ -344,20 +349,41 @@ class AsyncClient(AsyncControl):
     async def _invoke(self, call: Call | Sleep, metadata: Pairs) -> Any:
         if isinstance(call, Sleep):
             return await asyncio.sleep(call.seconds)
+        with self._policy.begin(call.method, is_poll=call.is_poll) as attempts:
+            while True:
+                try:
+                    response = await self._attempt(call, metadata)
+                except ScorewireError as error:
+                    pause = attempts.pause(error)
+                    if pause is None or pause >= call.timeout:
+                        failure: ScorewireError = error
+                        if isinstance(error, UnavailableError) and not error.reason:
+                            failure = await asyncio.to_thread(self._explained, error, call)
+                        raise failure from error.__cause__
+                else:
+                    attempts.succeeded()
+                    return response
+                await asyncio.sleep(pause)
+                if self._closed:
+                    raise CancelledError("the client was closed")
+
+    async def _attempt(self, call: Call, metadata: Pairs) -> Any:
+        """Make a call once, or hedge it."""
         if self._stubs is None and self._settings.address.must_look_up:
             await asyncio.to_thread(self._settings.address.uri)
+        hedger = self._policy.hedger(call.method)
+        copy = partial(self._copy, call, metadata)
         try:
-            return check_response(
-                await self._stub(call.method)(call.request, timeout=call.timeout, metadata=metadata)
-            )
+            return check_response(await (copy() if hedger is None else hedged(copy, hedger)))
         except grpc.RpcError as error:
-            failure = error_from_call(error)
-            if isinstance(failure, UnavailableError) and not failure.reason:
-                failure = await asyncio.to_thread(self._explained, failure, call)
-            raise failure from error
+            raise error_from_call(error) from error
         except asyncio.CancelledError:
             self._raise_if_closed()
             raise
+
+    def _copy(self, call: Call, metadata: Pairs) -> Any:
+        """Send a copy of a call; the result is to be awaited."""
+        return self._stub(call.method)(call.request, timeout=call.timeout, metadata=metadata)
 
     def _raise_if_closed(self) -> None:
         """Raise `CancelledError` if `close` ended the call; return if the task itself was cancelled.
@@ -372,33 +398,33 @@ class AsyncClient(AsyncControl):
         self, window: StreamWindow, metadata: Pairs, batches: Iterable[Rows] | AsyncIterable[Rows]
     ) -> AsyncGenerator[Result, None]:
         """Carry out the steps of a stream's flow."""
-        flow = window.flow()
-        async with (
-            contextlib.aclosing(Source(batches, window)) as source,
-            contextlib.aclosing(
-                Stream(partial(self._stub, PREDICT_STREAM), window, metadata, source.wake)
-            ) as stream,
-        ):
-            value: Any = None
-            error: ScorewireError | None = None
-            while True:
-                try:
-                    step = flow.send(value) if error is None else flow.throw(error)
-                except StopIteration:
-                    await stream.finish()
-                    return
-                value = error = None
-                if isinstance(step, TakeRows):
-                    value = await source.take()
-                elif isinstance(step, Emit):
-                    for result in step.results:
-                        yield result
-                else:
+        with contextlib.closing(window.flow()) as flow:
+            async with (
+                contextlib.aclosing(Source(batches, window)) as source,
+                contextlib.aclosing(
+                    Stream(partial(self._stub, PREDICT_STREAM), window, metadata, source.wake)
+                ) as stream,
+            ):
+                value: Any = None
+                error: ScorewireError | None = None
+                while True:
                     try:
-                        value = await (
-                            self._invoke(step, metadata)
-                            if isinstance(step, Call | Sleep)
-                            else stream.do(step)
-                        )
-                    except ScorewireError as failure:
-                        error = failure
+                        step = flow.send(value) if error is None else flow.throw(error)
+                    except StopIteration:
+                        await stream.finish()
+                        return
+                    value = error = None
+                    if isinstance(step, TakeRows):
+                        value = await source.take()
+                    elif isinstance(step, Emit):
+                        for result in step.results:
+                            yield result
+                    else:
+                        try:
+                            value = await (
+                                self._invoke(step, metadata)
+                                if isinstance(step, Call | Sleep)
+                                else stream.do(step)
+                            )
+                        except ScorewireError as failure:
+                            error = failure

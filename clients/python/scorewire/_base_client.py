@@ -10,11 +10,15 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from scorewire._attempts import FailurePolicy
+from scorewire._breaker import CircuitBreaker
 from scorewire._channels import DEFAULT_MAX_MESSAGE_BYTES, TLS, ChannelSettings
 from scorewire._diagnosis import explained
 from scorewire._errors import ScorewireError
 from scorewire._flows import DEFAULT_TIMEOUT, Call, Flows
+from scorewire._hedging import Hedging
 from scorewire._methods import PREDICT_STREAM, UNARY_METHODS, Method
+from scorewire._retries import Retries
 from scorewire.addresses import Address
 
 
@@ -29,6 +33,9 @@ class ClientBase:
         channels: int = 1,
         tls: TLS | bool | None = None,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        retries: Retries | None = None,
+        breaker: CircuitBreaker | None = None,
+        hedging: Hedging | None = None,
     ) -> None:
         if tls is True:
             tls = TLS()
@@ -36,11 +43,17 @@ class ClientBase:
             address=Address(address), count=channels, tls=tls or None, max_message_bytes=max_message_bytes
         )
         self._flows = Flows(timeout, max_message_bytes)
+        self._policy = FailurePolicy(breaker, retries, hedging)
         self._lock = threading.Lock()
         self._channels: list[Any] = []
         self._stubs: Iterator[dict[Method, Any]] | None = None
         self._pid = 0
         self._closed = False
+
+    @property
+    def breaker(self) -> CircuitBreaker | None:
+        """The circuit breaker that the client was made with; its `state` tells whether calls are made."""
+        return self._policy.breaker
 
     def _explained(self, error: ScorewireError, call: Call) -> ScorewireError:
         """The error of a call that failed, where TLS is the cause in other words; this may ask the server."""

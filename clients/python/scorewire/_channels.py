@@ -1,4 +1,4 @@
-"""The settings of channels to a server: TLS, limits, keepalive and retries."""
+"""The settings of channels to a server: TLS, limits, keepalive and load balancing."""
 
 from __future__ import annotations
 
@@ -20,34 +20,10 @@ _KEEPALIVE_TIMEOUT_SECONDS = 20
 _FIRST_RECONNECT_SECONDS = 0.1
 _MAX_RECONNECT_SECONDS = 3
 
-# gRPC retries UNAVAILABLE only: then the server did not take the call, or may take
-# it twice without harm. Rollback is never retried: a second one goes a step further.
-# gRPC does not retry streams: the SDK opens them again, and sends again what has no
-# response. gRPC's core would also end the process at times (grpc/grpc#40283).
-# Throttling stops retries while about half of the recent calls fail.
-SERVICE_CONFIG: dict[str, Any] = {
-    "methodConfig": [
-        {
-            "name": [{}],
-            "retryPolicy": {
-                "maxAttempts": 3,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "1s",
-                "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        },
-        {
-            "name": [
-                {"service": "scorewire.v1.ModelService", "method": "Rollback"},
-                {"service": "scorewire.v1.PredictionService", "method": "PredictStream"},
-            ]
-        },
-    ],
-    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.2},
-}
 # For several servers: calls go to the connected ones in turn, and a retry to the next one.
 _ROUND_ROBIN: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+# DNS is asked again when a connection ends, and no more often than this; gRPC's default is 30 s.
+_LEAST_SECONDS_BETWEEN_LOOKUPS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,14 +104,13 @@ class ChannelSettings:
     def options(self) -> list[tuple[str, Any]]:
         """The channel arguments for grpc."""
         options: list[tuple[str, Any]] = [
-            (
-                "grpc.service_config",
-                json.dumps(SERVICE_CONFIG | (_ROUND_ROBIN if self.address.is_spread else {})),
-            ),
+            ("grpc.service_config", json.dumps(_ROUND_ROBIN if self.address.is_spread else {})),
             ("grpc.service_config_disable_resolution", 1),
+            # grpc itself makes a call again only where the server surely did not take it, as while it
+            # drains. It keeps a copy of the request until then, and of none larger than this.
             ("grpc.enable_retries", 1),
-            # grpc keeps a copy of each request that it may retry, and retries none larger than this.
             ("grpc.per_rpc_retry_buffer_size", self.max_message_bytes),
+            ("grpc.dns_min_time_between_resolutions_ms", _LEAST_SECONDS_BETWEEN_LOOKUPS * 1000),
             ("grpc.max_send_message_length", self.max_message_bytes),
             ("grpc.max_receive_message_length", self.max_message_bytes),
             # Otherwise all channels to one address share one connection.

@@ -22,6 +22,7 @@ from scorewire._predictions import Prediction, Predictions
 from scorewire._rows import Frame, Row, Rows
 from scorewire._stream import OnError, StreamWindow, check_batches
 from scorewire._stream_steps import END, Emit, Result, TakeRows
+from scorewire._sync_hedge import hedged
 from scorewire._sync_stream import Stream
 
 _T = TypeVar("_T")
@@ -46,6 +47,9 @@ class Client(Control):
         tls: True for TLS that trusts the authorities that grpc ships, or TLS
             settings; None or False for a connection without TLS.
         max_message_bytes: the largest request and the largest response, in bytes.
+        retries: how calls that fail with UNAVAILABLE are made again; None for `Retries()`.
+        breaker: lets calls fail at once while the server fails most of them; None for none.
+        hedging: sends a second copy of a call of `predict` that is slow; None for none.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -234,6 +238,7 @@ class Client(Control):
         check_batches(batches)
         window = StreamWindow(
             self._flows,
+            self._policy,
             model,
             version=version,
             routing_key=routing_key,
@@ -329,22 +334,47 @@ class Client(Control):
         if isinstance(call, Sleep):
             time.sleep(call.seconds)
             return None
+        with self._policy.begin(call.method, is_poll=call.is_poll) as attempts:
+            while True:
+                try:
+                    response = self._attempt(call, metadata)
+                except ScorewireError as error:
+                    pause = attempts.pause(error)
+                    if pause is None or pause >= call.timeout:
+                        raise self._explained(error, call) from error.__cause__
+                else:
+                    attempts.succeeded()
+                    return response
+                time.sleep(pause)
+                if self._closed:
+                    raise CancelledError("the client was closed")
+
+    def _attempt(self, call: Call, metadata: Pairs) -> Any:
+        """Make a call once, or hedge it."""
+        hedger = self._policy.hedger(call.method)
         try:
-            return check_response(
-                self._stub(call.method)(call.request, timeout=call.timeout, metadata=metadata)
-            )
+            if hedger is None:
+                stub = self._stub(call.method)
+                return check_response(stub(call.request, timeout=call.timeout, metadata=metadata))
+            return check_response(hedged(partial(self._copy, call, metadata), hedger))
         except grpc.RpcError as error:
-            raise self._explained(error_from_call(error), call) from error
-        except ValueError as error:
+            raise error_from_call(error) from error
+        except (ValueError, grpc.FutureCancelledError) as error:
             # grpc raises ValueError where another thread has just closed the channel.
             raise CancelledError("the client was closed") from error
+
+    def _copy(self, call: Call, metadata: Pairs) -> Any:
+        """Send a copy of a call; the result is a future."""
+        return self._stub(call.method).future(call.request, timeout=call.timeout, metadata=metadata)
 
     def _stream(
         self, window: StreamWindow, metadata: Pairs, batches: Iterator[Rows]
     ) -> Generator[Result, None, None]:
         """Carry out the steps of a stream's flow."""
-        flow = window.flow()
-        with contextlib.closing(Stream(partial(self._stub, PREDICT_STREAM), window, metadata)) as stream:
+        with (
+            contextlib.closing(window.flow()) as flow,
+            contextlib.closing(Stream(partial(self._stub, PREDICT_STREAM), window, metadata)) as stream,
+        ):
             value: Any = None
             error: ScorewireError | None = None
             while True:

@@ -78,11 +78,19 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One unary call to make; `deadline` is a reading of `time.monotonic`; bytes are a serialized request."""
+    """One unary call to make.
+
+    Attributes:
+        method: the gRPC method.
+        request: a message, or one that is serialized.
+        deadline: a reading of `time.monotonic`.
+        is_poll: whether the flow makes the call again until it succeeds.
+    """
 
     method: Method
     request: Message | bytes
     deadline: float
+    is_poll: bool = False
 
     @property
     def timeout(self) -> float:
@@ -218,10 +226,10 @@ class Flows:
             until = min(deadline, time.monotonic() + _POLL_TIMEOUT)
             try:
                 if model:
-                    response = yield Call(LIST_MODELS, models_pb2.ListModelsRequest(), until)
+                    response = yield Call(LIST_MODELS, models_pb2.ListModelsRequest(), until, is_poll=True)
                     state = unreadiness([status_from(status) for status in response.models], route)
                 else:
-                    response = yield Call(HEALTH, health_pb2.HealthCheckRequest(), until)
+                    response = yield Call(HEALTH, health_pb2.HealthCheckRequest(), until, is_poll=True)
                     is_serving = response.status == health_pb2.HealthCheckResponse.SERVING
                     state = "" if is_serving else "the server answers, and is not ready"
             except UnavailableError as error:

@@ -16,13 +16,12 @@ rows, send a request, wait for a response, emit results. The rules:
 - A request that the server refuses with SCHEMA_MISMATCH is encoded for the new
   schema and sent once more.
 - If the connection breaks or the server drains, the stream is reopened and every
-  request without a response is sent again. After `MAX_ATTEMPTS` failures in a
-  row, with no response in between, the stream fails.
+  request without a response is sent again, as `Attempts` allows it. It counts
+  failures in a row, with no response in between.
 """
 
 from __future__ import annotations
 
-import random
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -31,6 +30,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from scorewire._attempts import Attempts, FailurePolicy
 from scorewire._codec import Codec, Exchange, Route
 from scorewire._errors import (
     InternalError,
@@ -40,17 +40,16 @@ from scorewire._errors import (
     error_from_status,
 )
 from scorewire._flows import Flows, Sleep, check_timeout
+from scorewire._methods import PREDICT_STREAM
 from scorewire._predictions import Predictions
 from scorewire._rows import Rows, is_frame
 from scorewire._stream_steps import END, LATER, Emit, Open, Receive, Result, Send, StreamFlow, TakeRows
 from scorewire_proto.v1 import packed_pb2
 
 MAX_FRAMES = 8
-MAX_ATTEMPTS = 3
 # A row that is given alone has one share of a frame, and one more for each KiB of its texts.
 FRAME_SHARES = 1000
 _SHARE_CHARACTERS = 1024
-_FIRST_BACKOFF_SECONDS = 0.1
 _DRAINING = "DRAINING"
 
 OnError: TypeAlias = Literal["raise", "yield"]
@@ -131,6 +130,7 @@ class StreamWindow:
     def __init__(
         self,
         flows: Flows,
+        policy: FailurePolicy,
         model: str,
         *,
         version: str,
@@ -144,6 +144,7 @@ class StreamWindow:
         if on_error not in {"raise", "yield"}:
             raise ValueError(f"on_error is 'raise' or 'yield', not {on_error!r}")
         self._flows = flows
+        self._policy = policy
         self._route = Route(model=model, version=version, routing_key=routing_key)
         self._timeout = flows.timeout if timeout is None else check_timeout(timeout)
         self._look_ahead = look_ahead
@@ -195,8 +196,12 @@ class StreamWindow:
     def flow(self) -> StreamFlow:
         """The flow of the stream, from the first rows to the last result."""
         self._codec = yield from self._flows.codec(self._route, self._deadline())
+        with self._policy.begin(PREDICT_STREAM) as attempts:
+            yield from self._exchange(attempts)
+
+    def _exchange(self, attempts: Attempts) -> StreamFlow:
+        """Take rows, send requests and emit results, until all have theirs."""
         yield Open()
-        failures = 0
         exhausted = False
         while True:
             while self._suspects:
@@ -214,14 +219,14 @@ class StreamWindow:
                 try:
                     response = yield Receive(self._timeout)
                     frame = self._take(response)
-                except UnavailableError:
-                    failures += 1
-                    if failures >= MAX_ATTEMPTS:
+                except UnavailableError as error:
+                    pause = attempts.pause(error)
+                    if pause is None:
                         raise
-                    yield Sleep(random.uniform(0.5, 1) * _FIRST_BACKOFF_SECONDS * 2**failures)  # noqa: S311 - jitter
+                    yield Sleep(pause)
                     yield from self._open_again()
                     continue
-                failures = 0
+                attempts.succeeded()
                 if frame is not None:
                     yield from self._go_on(frame)
 

@@ -1,0 +1,112 @@
+"""What a client does about failures, without I/O, so that both clients and their streams share it.
+
+The order is fixed: the circuit breaker admits a call, a hedged attempt of the call may send several
+copies, and retries make further attempts. The breaker counts the call, and not its attempts: a failure
+that a retry made good is none for it.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from scorewire._breaker import CircuitBreaker, Permit
+from scorewire._errors import (
+    CancelledError,
+    DeadlineExceededError,
+    InvalidRowsError,
+    ScorewireError,
+    UnavailableError,
+)
+from scorewire._hedging import Hedger, Hedging
+from scorewire._methods import HEALTH, PREDICT, ROLLBACK, Method
+from scorewire._retries import Retries, RetryBudget, pause_before_retry
+
+
+class FailurePolicy:
+    """The breaker, the retries and the hedging of one client; safe to share between threads."""
+
+    def __init__(
+        self,
+        breaker: CircuitBreaker | None = None,
+        retries: Retries | None = None,
+        hedging: Hedging | None = None,
+    ) -> None:
+        retries = retries or Retries()
+        self.breaker = breaker
+        self.attempts = retries.attempts
+        self.budget = RetryBudget(retries.budget)
+        self._hedger = None if hedging is None else Hedger(hedging, self.budget)
+
+    def begin(self, method: Method, *, is_poll: bool = False) -> Attempts:
+        """Begin a call.
+
+        Args:
+            method: the call's method.
+            is_poll: whether the caller makes the call again and again until it succeeds.
+
+        Raises:
+            UnavailableError: the breaker is open.
+        """
+        # Whoever asks whether the server is there wants the server's answer, and not the breaker's.
+        is_guarded = self.breaker is not None and not is_poll and method is not HEALTH
+        permit = self.breaker.admit() if is_guarded and self.breaker is not None else None
+        # A second rollback goes a step further.
+        attempts = 1 if is_poll or method is ROLLBACK else self.attempts
+        return Attempts(self.budget, permit, attempts)
+
+    def hedger(self, method: Method) -> Hedger | None:
+        """What hedges the calls of a method; None where they are not hedged."""
+        return self._hedger if method is PREDICT else None
+
+
+class Attempts:
+    """The attempts of one call, or of one stream: a context that ends with it, and counts its error."""
+
+    __slots__ = ("_answered", "_attempts", "_budget", "_failures", "_permit")
+
+    def __init__(self, budget: RetryBudget, permit: Permit | None, attempts: int) -> None:
+        self._budget = budget
+        self._permit = permit
+        self._attempts = attempts
+        self._failures = 0
+        self._answered = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._permit is None:
+            return
+        if isinstance(error, ScorewireError) and not isinstance(error, CancelledError | InvalidRowsError):
+            self._permit.record(failed=isinstance(error, UnavailableError | DeadlineExceededError))
+        else:
+            # Without an outcome; where there was one, this does nothing.
+            self._permit.give_back()
+
+    def succeeded(self) -> None:
+        """Note an answer: of the call, or of one request of the stream."""
+        self._budget.deposit()
+        self._failures = 0
+        self._answered = True
+        if self._permit is not None:
+            self._permit.record(failed=False)
+
+    def pause(self, error: ScorewireError) -> float | None:
+        """Seconds to wait before the next attempt, after one that failed; None if there is none.
+
+        A stream that had an answer since its last failure is opened again without the budget:
+        otherwise a server that goes away would end most of a client's streams.
+        """
+        if not isinstance(error, UnavailableError):
+            return None
+        self._failures += 1
+        answered, self._answered = self._answered, False
+        if self._failures >= self._attempts or not (answered or self._budget.withdraw()):
+            return None
+        return pause_before_retry(self._failures)
