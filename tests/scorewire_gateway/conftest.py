@@ -12,6 +12,7 @@ from tests.bundles import write_classifier_bundle, write_greeting_bundle, write_
 from tests.processes import ServerProcess, serving
 from tests.scorewire_gateway.gateways import gateway_thread
 from tests.scorewire_gateway.models import CHURN, SUM
+from tests.scorewire_gateway.routed import routed_server
 from tests.service_logs import pytest_runtest_call, service_logs
 
 __all__ = ["pytest_runtest_call", "service_logs"]
@@ -46,3 +47,12 @@ def real(server: ServerProcess) -> Iterator[httpx.Client]:
     """An HTTP client of a gateway in front of `server`; for tests that change nothing of it."""
     with gateway_thread(server.address) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def routed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A real server with a split, a shadow, aliases, and calls that were answered; see `routed`."""
+    with routed_server(
+        tmp_path_factory.mktemp("routed"), "--records", tmp_path_factory.mktemp("records")
+    ) as server:
+        yield server

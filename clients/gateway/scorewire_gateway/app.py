@@ -25,7 +25,7 @@ from scorewire_gateway.errors import (
 )
 from scorewire_gateway.limits import LimitsMiddleware
 from scorewire_gateway.metrics import Metrics, MetricsMiddleware
-from scorewire_gateway.routes import health, models, open_inference, predict, statistics
+from scorewire_gateway.routes import comparison, console, health, models, open_inference, predict, statistics
 from scorewire_gateway.security import SecurityMiddleware
 from scorewire_gateway.settings import Settings
 from scorewire_gateway.state import State
@@ -36,6 +36,8 @@ ROUTERS: tuple[Callable[[State], APIRouter], ...] = (
     open_inference.router,
     predict.router,
     statistics.router,
+    comparison.router,
+    console.router,
 )
 
 

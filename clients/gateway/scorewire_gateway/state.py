@@ -18,6 +18,7 @@ class State:
         settings: the settings.
         client: the client of the scoring server.
         metrics: what the gateway counts.
+        parts: the parts that are on and need not be, such as "records"; each router adds its own.
         draining: whether the gateway is about to stop; /health tells it.
         started_at: when the gateway was made.
     """
@@ -25,5 +26,6 @@ class State:
     settings: Settings
     client: AsyncClient
     metrics: Metrics
+    parts: list[str] = field(default_factory=list)
     draining: bool = False
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))

@@ -49,6 +49,7 @@ def router(state: State) -> APIRouter:
             "gateway": {
                 "version": version("scorewire-gateway"),
                 "draining": state.draining,
+                "parts": state.parts,
                 "started_at": state.started_at.isoformat(),
                 "uptime_seconds": _since(state.started_at),
             },

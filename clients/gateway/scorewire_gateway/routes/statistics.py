@@ -51,12 +51,12 @@ def _to_json(found: RouteStatistics) -> dict[str, Any]:
         "failed_rows": found.failed_rows,
         "row_errors": dict(found.row_errors),
         "dropped": found.dropped,
-        "latency_seconds": _distribution(found.latency_seconds),
-        "scores": _distribution(found.scores),
+        "latency_seconds": distribution_to_json(found.latency_seconds),
+        "scores": distribution_to_json(found.scores),
     }
 
 
-def _distribution(found: Distribution) -> dict[str, Any]:
+def distribution_to_json(found: Distribution) -> dict[str, Any]:
     """A histogram, with the middle of the bucket of each quantile; null where nothing was counted."""
     return {
         "count": found.count,

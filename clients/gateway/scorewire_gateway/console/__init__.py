@@ -1,0 +1,1 @@
+"""The console: the pages in `static`, and how they are served."""

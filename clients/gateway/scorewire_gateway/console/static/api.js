@@ -1,0 +1,107 @@
+// Calls of the gateway. Every failure is an `ApiError` with a text for people.
+
+const BASE = new URL("../", document.baseURI);
+const TIMEOUT_MS = 30_000;
+
+// Kept in this page's memory only: no other page, and no later visit, can read it.
+let authorization = "";
+
+export class ApiError extends Error {
+  /**
+   * @param {string} message
+   * @param {{status?: number, name?: string, reason?: string, violations?: Array, retryAfter?: number}} about
+   *     `status` is that of HTTP, 0 if nothing answered.
+   */
+  constructor(message, { status = 0, name = "", reason = "", violations = [], retryAfter = NaN } = {}) {
+    super(message);
+    this.status = status;
+    this.name = name || "NO_ANSWER";
+    this.reason = reason;
+    this.violations = violations;
+    this.retryAfter = retryAfter;
+  }
+
+  /** Whether the gateway itself did not answer. */
+  get isGatewayAway() {
+    return this.status === 0;
+  }
+
+  /** Whether the gateway answered, but the server behind it did not. */
+  get isServerAway() {
+    return this.status === 502 || this.status === 503 || this.status === 504;
+  }
+
+  get needsCredentials() {
+    return this.status === 401;
+  }
+}
+
+/** Credentials for the calls that follow: what the header `Authorization` says. */
+export function setAuthorization(value) {
+  authorization = value;
+}
+
+export function hasAuthorization() {
+  return authorization !== "";
+}
+
+/** The address of a path of the gateway; `parts` are escaped. */
+export function address(path, query = {}) {
+  const url = new URL(path, BASE);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== "" && value !== null && value !== undefined) url.searchParams.set(name, value);
+  }
+  return url;
+}
+
+/** Joins parts to a path, each of them escaped. */
+export function pathOf(...parts) {
+  return parts.map(encodeURIComponent).join("/");
+}
+
+/** The JSON that a path answers. */
+export async function get(path, { query, signal } = {}) {
+  return (await call(address(path, query), { signal })).json();
+}
+
+/** The JSON that answers a JSON body. */
+export async function post(path, body, { signal } = {}) {
+  const headers = { "Content-Type": "application/json" };
+  return (await call(address(path), { method: "POST", body: JSON.stringify(body), headers, signal })).json();
+}
+
+/** The response to a request; it is an error unless its status is that of success. */
+export async function call(url, { headers = {}, signal, timeoutMs = TIMEOUT_MS, ...options } = {}) {
+  const timeout = AbortSignal.timeout(timeoutMs);
+  const credentials = authorization ? { Authorization: authorization } : {};
+  let response;
+  try {
+    response = await fetch(url, {
+      ...options,
+      headers: { Accept: "application/json", ...headers, ...credentials },
+      credentials: "same-origin",
+      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError(timeout.aborted ? "The gateway did not answer in time." : "The gateway does not answer.");
+  }
+  if (!response.ok) throw await errorOf(response);
+  return response;
+}
+
+async function errorOf(response) {
+  let error = {};
+  try {
+    error = (await response.json()).error ?? {};
+  } catch {
+    // A proxy in front of the gateway answers in its own words.
+  }
+  return new ApiError(error.message ?? `The gateway answered ${response.status} ${response.statusText}.`, {
+    status: response.status,
+    name: error.status,
+    reason: error.reason,
+    violations: error.violations,
+    retryAfter: Number(response.headers.get("Retry-After") ?? NaN),
+  });
+}
