@@ -25,7 +25,16 @@ from scorewire_gateway.errors import (
 )
 from scorewire_gateway.limits import LimitsMiddleware
 from scorewire_gateway.metrics import Metrics, MetricsMiddleware
-from scorewire_gateway.routes import comparison, console, health, models, open_inference, predict, statistics
+from scorewire_gateway.routes import (
+    comparison,
+    console,
+    documentation,
+    health,
+    models,
+    open_inference,
+    predict,
+    statistics,
+)
 from scorewire_gateway.security import SecurityMiddleware
 from scorewire_gateway.settings import Settings
 from scorewire_gateway.state import State
@@ -36,6 +45,7 @@ ROUTERS: tuple[Callable[[State], APIRouter], ...] = (
     open_inference.router,
     predict.router,
     statistics.router,
+    documentation.router,
     comparison.router,
     console.router,
 )
@@ -59,9 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Scorewire",
         version=version("scorewire-gateway"),
         lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
+        openapi_url=None,
         redirect_slashes=False,
         exception_handlers={
             ScorewireError: _answer_error,

@@ -6,6 +6,7 @@ Credentials go to the server as they came, and into no log.
 from __future__ import annotations
 
 import re
+from typing import TypedDict
 
 from starlette.requests import Request
 
@@ -19,6 +20,22 @@ _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 PASSED_HEADERS = ("authorization", "traceparent", "tracestate")
 # Servers of gRPC take 8 KiB of metadata, with what gRPC adds.
 _MAX_BYTES = 6144
+
+
+class CallOptions(TypedDict):
+    """What each call to the server for one HTTP request has, as keyword arguments of the client's methods."""
+
+    timeout: float
+    metadata: list[tuple[str, str]]
+
+
+def call_options(request: Request, settings: Settings) -> CallOptions:
+    """The deadline, the credentials and the trace of a request.
+
+    Raises:
+        RequestError: one of them cannot be read or passed on.
+    """
+    return CallOptions(timeout=timeout_of(request, settings), metadata=metadata_of(request))
 
 
 def timeout_of(request: Request, settings: Settings) -> float:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scorewire import ScorewireError
-from scorewire_gateway.calls import timeout_of
+from scorewire_gateway.calls import call_options
 from scorewire_gateway.errors import json_response
 from scorewire_gateway.state import State
 
@@ -33,9 +33,9 @@ def router(state: State) -> APIRouter:
     @routes.get("/status", summary="The server and the gateway", response_model=None)
     async def status(request: Request) -> Response:
         """Releases, the engine, times of start, and how many versions are in which state."""
-        timeout = timeout_of(request, state.settings)
-        server = await state.client.server(timeout=timeout)
-        models = await state.client.models(timeout=timeout)
+        options = call_options(request, state.settings)
+        server = await state.client.server(**options)
+        models = await state.client.models(**options)
         states = Counter(str(each.state) for model in models for each in model.versions)
         answer: dict[str, Any] = {
             "server": {

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scorewire_gateway.calls import metadata_of, timeout_of
+from scorewire_gateway.calls import call_options
 from scorewire_gateway.descriptions import model_to_json, status_to_json
 from scorewire_gateway.errors import JSON
 from scorewire_gateway.json_values import to_text
@@ -22,9 +22,7 @@ def router(state: State) -> APIRouter:
     @routes.get("/models", summary="All models", response_model=None)
     async def models(request: Request) -> Response:
         """Each model, its versions with their states, and which versions answer which calls."""
-        found = await state.client.models(
-            timeout=timeout_of(request, state.settings), metadata=metadata_of(request)
-        )
+        found = await state.client.models(**call_options(request, state.settings))
         return Response(to_text({"models": [status_to_json(each) for each in found]}), media_type=JSON)
 
     @routes.get("/models/{name}", summary="One model", response_model=None)
@@ -34,9 +32,7 @@ def router(state: State) -> APIRouter:
         version: Annotated[str, Query(description="a version or an alias; the default version")] = "",
     ) -> Response:
         """A version's schema, metrics and limits, an example row, and all versions of the model."""
-        found = await state.client.model(
-            name, version, timeout=timeout_of(request, state.settings), metadata=metadata_of(request)
-        )
+        found = await state.client.model(name, version, **call_options(request, state.settings))
         return Response(to_text(model_to_json(found)), media_type=JSON)
 
     return routes

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scorewire import InvalidRowsError, Prediction, Predictions, RowError, Violation
-from scorewire_gateway.calls import metadata_of, timeout_of
+from scorewire_gateway.calls import call_options
 from scorewire_gateway.errors import JSON, RequestError, invalid_field
 from scorewire_gateway.json_values import read_json, to_text
 from scorewire_gateway.limits import read_body
@@ -38,7 +38,7 @@ def router(state: State) -> APIRouter:
 
     async def predict(request: Request) -> Response:
         settings = state.settings
-        timeout, metadata = timeout_of(request, settings), metadata_of(request)
+        options = call_options(request, settings)
         media = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
         if media != JSON:
             raise RequestError(
@@ -58,12 +58,7 @@ def router(state: State) -> APIRouter:
         version = request.path_params.get("version") or request.query_params.get("version", "")
         try:
             found = await state.client.predict(
-                model,
-                wanted.rows,
-                version=version,
-                routing_key=wanted.routing_key,
-                timeout=timeout,
-                metadata=metadata,
+                model, wanted.rows, version=version, routing_key=wanted.routing_key, **options
             )
         except InvalidRowsError as error:
             raise _in_json(error, is_one=wanted.is_one) from None

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scorewire import Distribution, RouteStatistics
-from scorewire_gateway.calls import metadata_of, timeout_of
+from scorewire_gateway.calls import call_options
 from scorewire_gateway.errors import JSON
 from scorewire_gateway.json_values import to_text
 from scorewire_gateway.state import State
@@ -29,9 +29,7 @@ def router(state: State) -> APIRouter:
         model: Annotated[str, Query(max_length=_MAX_NAME, description="a model's name; all models")] = "",
     ) -> Response:
         """Calls, rows, errors, latency and scores of each version since it was loaded, by route."""
-        found = await state.client.statistics(
-            model, timeout=timeout_of(request, state.settings), metadata=metadata_of(request)
-        )
+        found = await state.client.statistics(model, **call_options(request, state.settings))
         return Response(to_text({"statistics": [_to_json(each) for each in found]}), media_type=JSON)
 
     return routes
