@@ -23,6 +23,7 @@ from scorewire_gateway.errors import (
     http_error_response,
     invalid_field,
 )
+from scorewire_gateway.jobs.opening import open_jobs
 from scorewire_gateway.limits import LimitsMiddleware
 from scorewire_gateway.metrics import Metrics, MetricsMiddleware
 from scorewire_gateway.routes import (
@@ -30,6 +31,7 @@ from scorewire_gateway.routes import (
     console,
     documentation,
     health,
+    jobs,
     models,
     open_inference,
     predict,
@@ -41,6 +43,7 @@ from scorewire_gateway.state import State
 
 ROUTERS: tuple[Callable[[State], APIRouter], ...] = (
     health.router,
+    jobs.router,
     models.router,
     open_inference.router,
     predict.router,
@@ -56,13 +59,21 @@ def create_app(settings: Settings) -> FastAPI:
 
     Raises:
         SettingError: the settings contradict each other, or a file that they name cannot be read.
+        StartError: the folder of jobs cannot be used.
     """
     client = _client(settings)
-    state = State(settings=settings, client=client, metrics=Metrics())
+    metrics = Metrics()
+    state = State(
+        settings=settings, client=client, metrics=metrics, jobs=open_jobs(settings, metrics.registry)
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if state.jobs is not None:
+            state.jobs.start()
         yield
+        if state.jobs is not None:
+            await state.jobs.stop()
         await client.close()
 
     app = FastAPI(

@@ -3,6 +3,7 @@
 - The Host header must name this gateway while only this machine reaches it: a web page
   could otherwise point a name of its own at the loopback address (DNS rebinding).
 - A page of another origin reads nothing, unless `--cors-origin` names the origin.
+- A page of another origin changes nothing: routes that change something call `check_origin`.
 - Pages take scripts, styles and data from the gateway only.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scorewire import Code
@@ -75,3 +77,27 @@ def host_of(authority: str) -> str:
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text.partition(":")[0]
+
+
+def check_origin(request: Request, settings: Settings) -> None:
+    """Check that no page of another origin has sent a request that changes something.
+
+    A browser names the page's origin in each such request, or says at least that it is another
+    site's. Other clients send neither header.
+
+    Raises:
+        RequestError: the page has another origin than the gateway, and --cors-origin does not name it.
+    """
+    origin = request.headers.get("origin")
+    if origin is None:
+        is_ours = request.headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+    else:
+        host = request.headers.get("host", "").lower()
+        is_ours = origin.lower().partition("://")[2] == host or origin.lower() in settings.cors_origin
+    if not is_ours:
+        raise RequestError(
+            "a page of another origin cannot change anything here; allow the origin with --cors-origin",
+            code=Code.PERMISSION_DENIED,
+            reason="ORIGIN_NOT_ALLOWED",
+            close=True,
+        )

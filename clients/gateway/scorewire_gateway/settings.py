@@ -29,6 +29,7 @@ from scorewire_contract.service.settings import (
 
 _PREFIX = "SCOREWIRE_GATEWAY_"
 _MAX_NAME = 253
+_LIBRARY_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
 
 def _host(text: str) -> str:
@@ -113,6 +114,7 @@ class Settings:
     max_body_bytes: Annotated[
         int, integer(1024, 1 << 30), "Most bytes of a request's body, except of uploads."
     ] = 4 << 20
+    max_upload_bytes: Annotated[int, integer(1024, 1 << 40), "Most bytes of an uploaded table."] = 256 << 20
     max_in_flight: Annotated[
         int, integer(1, 100_000), "Most requests that are being answered at one time; more get 429."
     ] = 256
@@ -134,6 +136,35 @@ class Settings:
         "Pause after /health turns 503, for balancers to see it, before the port closes.",
     ] = 2.0
     grace_seconds: Annotated[float, seconds(3600), "Time for requests to end after that pause."] = 20.0
+    jobs: Annotated[
+        Path | None,
+        PATH,
+        "Folder of training jobs, which turns /jobs on; it needs the package scorewire-training.",
+    ] = None
+    jobs_models: Annotated[
+        Path | None,
+        PATH,
+        "Folder of models, which a server watches: bundles of jobs may be published to it.",
+    ] = None
+    jobs_running: Annotated[int, integer(1, 64), "Most training jobs that run at one time."] = 1
+    jobs_waiting: Annotated[
+        int, integer(1, 1000), "Most training jobs that wait or are being uploaded; more get 429."
+    ] = 8
+    jobs_kept: Annotated[
+        int, integer(1, 10_000), "Most training jobs that are kept when they have ended; the oldest go."
+    ] = 50
+    jobs_disk_bytes: Annotated[
+        int, integer(1 << 20, 1 << 50), "Most bytes of all files of all training jobs."
+    ] = 10 << 30
+    jobs_free_bytes: Annotated[
+        int, integer(0, 1 << 50), "Bytes of the disk that training jobs leave free."
+    ] = 1 << 30
+    jobs_memory_bytes: Annotated[int, integer(256 << 20, 1 << 50), "Most memory of one training job."] = (
+        4 << 30
+    )
+    jobs_seconds: Annotated[float, seconds(30 * 86_400, low=1), "Longest time that a training job runs."] = (
+        6 * 3600.0
+    )
     log_format: Annotated[
         str,
         choice("auto", "console", "json"),
@@ -183,7 +214,14 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
             raise SettingError(
                 f"{settings.flag(cert)} and {settings.flag(key)} are given together or not at all"
             )
+    if read.jobs_models is not None and read.jobs is None:
+        raise SettingError("--jobs-models needs --jobs, the folder of training jobs")
     return read
+
+
+def library_variables() -> dict[str, str]:
+    """The variables that a process may need to find its libraries; none of them has a secret."""
+    return {name: os.environ[name] for name in _LIBRARY_VARIABLES if name in os.environ}
 
 
 def silence_grpc() -> None:

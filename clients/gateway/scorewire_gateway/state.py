@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from scorewire import AsyncClient
+from scorewire_gateway.jobs.jobs import Jobs
 from scorewire_gateway.metrics import Metrics
 from scorewire_gateway.settings import Settings
 
@@ -19,6 +20,7 @@ class State:
         client: the client of the scoring server.
         metrics: what the gateway counts.
         parts: the parts that are on and need not be, such as "records"; each router adds its own.
+        jobs: the training jobs; None without --jobs.
         draining: whether the gateway is about to stop; /health tells it.
         started_at: when the gateway was made.
     """
@@ -27,5 +29,6 @@ class State:
     client: AsyncClient
     metrics: Metrics
     parts: list[str] = field(default_factory=list)
+    jobs: Jobs | None = None
     draining: bool = False
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))

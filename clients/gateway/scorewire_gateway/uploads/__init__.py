@@ -1,0 +1,1 @@
+"""Uploads: bodies that are too large to be held in memory."""
