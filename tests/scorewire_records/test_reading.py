@@ -10,8 +10,9 @@ from threading import Event
 
 import pytest
 
+from scorewire_contract.records.identity import PredictionId
 from scorewire_contract.records.source import Output
-from scorewire_records.database import QueryError
+from scorewire_records.database import QueryError, TimeLimit, TimeLimitError, open_database
 from scorewire_records.folder_reader import FolderReader
 from scorewire_records.follow import Follower
 from scorewire_records.ledger_report import report_of
@@ -225,6 +226,37 @@ def test_the_latest_records_come_from_as_few_days_as_needed(tmp_path: Path, writ
     shown = [table.to_pylist()[0] for table in FolderReader(tmp_path).latest(100, Selection(model="ltv"))]
     assert len(shown) == 6
     assert FolderReader(tmp_path).latest(0, Selection()) == []
+
+
+def test_one_prediction_is_found_in_files_and_in_the_spool(tmp_path: Path, writer: SpoolWriter) -> None:
+    writer.write(SOURCE, 3, per_call=4)
+    writer.close_segment()
+    shipper_of(tmp_path).ship()
+    writer.write(source(2, model="ltv"), 2, per_call=2)
+    reader = FolderReader(tmp_path)
+    for sequence, model, count in ((1, "churn", 4), (4, "ltv", 2)):
+        found = [table.to_pylist()[0] for table in reader.find(PredictionId(writer.start, 0, sequence), 10)]
+        assert [row["row"] for row in found] == list(range(count))
+        assert {(row["model"], row["feature_age"]) for row in found} == {(model, float(sequence))}
+    assert len(reader.find(PredictionId(writer.start, 0, 1), 3)) == 3
+    assert reader.find(PredictionId(writer.start, 0, 5), 10) == []
+    assert reader.find(PredictionId(writer.start, 1, 1), 10) == []
+
+
+def test_reading_ends_when_its_time_is_over(tmp_path: Path, writer: SpoolWriter) -> None:
+    writer.write(SOURCE, 3)
+    reader = FolderReader(tmp_path, seconds=0.0)
+    with pytest.raises(TimeLimitError, match="longer than 0 seconds"):
+        reader.latest(5, Selection())
+    with pytest.raises(TimeLimitError):
+        reader.find(PredictionId(writer.start, 0, 1), 5)
+    assert len(FolderReader(tmp_path, seconds=600.0).latest(5, Selection())) == 3
+
+
+def test_a_query_is_stopped_when_its_time_is_over() -> None:
+    with pytest.raises(TimeLimitError), open_database([], TimeLimit(0.2)) as database:
+        # So many rows that it never ends.
+        database.sql("SELECT sum(a.range * b.range) FROM range(100000000) a, range(100000000) b").fetchall()
 
 
 def followed(follower: Follower) -> list[int]:

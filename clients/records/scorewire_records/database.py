@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,25 +26,75 @@ class QueryError(Exception):
     """A query is refused or fails; the message tells why."""
 
 
+class TimeLimitError(QueryError):
+    """A query takes longer than it may."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"reading the records took longer than {seconds:g} seconds")
+
+
 @contextmanager
-def open_database(files: Sequence[RecordFile]) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_database(
+    files: Sequence[RecordFile], limit: TimeLimit | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a database whose views have the rows of files, and that reads nothing else and writes nothing.
 
     Raises:
+        TimeLimitError: the time is over.
         QueryError: a file cannot be read.
     """
+    limit = limit or TimeLimit(None)
     with TemporaryDirectory(prefix="scorewire-records-") as spill:
         connection = duckdb.connect(config={"temp_directory": spill})
         try:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("SET parquet_metadata_cache = true")
-            _create_views(connection, files)
-            _lock(connection, [file.path for file in files])
-            yield connection
+            with limit.ending(connection.interrupt):
+                connection.execute("SET TimeZone = 'UTC'")
+                connection.execute("SET parquet_metadata_cache = true")
+                _create_views(connection, files)
+                _lock(connection, [file.path for file in files])
+                yield connection
         except duckdb.Error as error:
+            limit.check()
             raise QueryError(str(error)) from error
         finally:
             connection.close()
+
+
+class TimeLimit:
+    """When a query has to be over.
+
+    Args:
+        seconds: the time from now on; None for no limit.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Check that there is time left.
+
+        Raises:
+            TimeLimitError: there is none.
+        """
+        if self._seconds is not None and self._end is not None and time.monotonic() >= self._end:
+            raise TimeLimitError(self._seconds)
+
+    @contextmanager
+    def ending(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Call `stop` from another thread if the time is over before the block."""
+        if self._end is None:
+            yield
+            return
+        self.check()
+        timer = threading.Timer(self._end - time.monotonic(), stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
 
 
 def read_only(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.RecordBatchReader:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from scorewire_records.database import ALL, open_database, read_only
+from scorewire_contract.records.identity import PredictionId
+from scorewire_records.database import ALL, TimeLimit, open_database, read_only
 from scorewire_records.ledger_report import LedgerReport, report_of
 from scorewire_records.parquet_files import RecordFile
 from scorewire_records.selection import Selection
@@ -24,11 +25,18 @@ class FolderReader:
     Args:
         records: the folder.
         on_read: called with the bytes of the spool that were read, and how many there are.
+        seconds: how long `latest` and `find` may take; None for no limit.
     """
 
-    def __init__(self, records: Path, on_read: Callable[[int, int], None] = lambda _done, _of: None) -> None:
+    def __init__(
+        self,
+        records: Path,
+        on_read: Callable[[int, int], None] = lambda _done, _of: None,
+        seconds: float | None = None,
+    ) -> None:
         self._records = records
         self._on_read = on_read
+        self._seconds = seconds
 
     def report(self, since: datetime | None) -> LedgerReport:
         """The ledger; of starts that began at a time or later."""
@@ -60,16 +68,45 @@ class FolderReader:
         """The latest selected records in the order of time; each table has one, and the columns of its model.
 
         Raises:
-            QueryError: a file cannot be read.
+            QueryError: a file cannot be read, or it takes too long.
         """
-        with snapshot(self._records, selection, self._on_read) as files:
+        limit = TimeLimit(self._seconds)
+        with snapshot(self._records, selection, self._within(limit)) as files:
             rows: list[tuple[Any, pa.Table]] = []
             for some in _latest_days(files):
-                rows = [row for model in _by_model(some) for row in _latest(model, count, selection)]
+                rows = [row for model in _by_model(some) for row in _latest(model, count, selection, limit)]
                 if len(rows) >= count:
                     break
         rows.sort(key=lambda row: row[0])
         return [table for _, table in rows[max(0, len(rows) - count) :]]
+
+    def find(self, prediction: PredictionId, count: int) -> list[pa.Table]:
+        """The records of one prediction in the order of its rows; each table has one.
+
+        Args:
+            prediction: the prediction.
+            count: the most rows.
+
+        Raises:
+            QueryError: a file cannot be read, or it takes too long.
+        """
+        limit = TimeLimit(self._seconds)
+        with snapshot(self._records, Selection(), self._within(limit)) as files:
+            # All rows of a start are in files of that start.
+            for model in _by_model([file for file in files if file.start == prediction.start]):
+                with open_database(model, limit) as database:
+                    query = f"FROM {ALL} WHERE prediction_id = ? ORDER BY row LIMIT ?"
+                    table = database.sql(query, params=[str(prediction), count]).to_arrow_table()
+                if len(table):
+                    return [table.slice(index, 1) for index in range(len(table))]
+        return []
+
+    def _within(self, limit: TimeLimit) -> Callable[[int, int], None]:
+        def tell(done: int, of: int) -> None:
+            limit.check()
+            self._on_read(done, of)
+
+        return tell
 
     def statistics(self, selection: Selection) -> list[DayStatistics]:
         """The statistics of the selected records.
@@ -96,10 +133,12 @@ def _by_model(files: list[RecordFile]) -> list[list[RecordFile]]:
     return [[file for file in files if file.model == model] for model in models]
 
 
-def _latest(files: list[RecordFile], count: int, selection: Selection) -> Iterator[tuple[Any, pa.Table]]:
+def _latest(
+    files: list[RecordFile], count: int, selection: Selection, limit: TimeLimit
+) -> Iterator[tuple[Any, pa.Table]]:
     """The latest records in files, each with what orders it."""
     condition, parameters = selection.condition()
-    with open_database(files) as database:
+    with open_database(files, limit) as database:
         found = database.sql(f"FROM {ALL} WHERE {condition}", params=parameters)
         table = found.order("time DESC, prediction_id DESC, row DESC").limit(count).to_arrow_table()
     keys = zip(*(table[name].to_pylist() for name in ("time", "prediction_id", "row")), strict=True)

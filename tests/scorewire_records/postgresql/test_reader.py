@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
+from scorewire_contract.records.identity import PredictionId, new_start
 from scorewire_contract.records.source import Output
 from scorewire_records.cli import records as command
 from scorewire_records.database import QueryError
@@ -19,6 +21,7 @@ from scorewire_records.folder_reader import FolderReader
 from scorewire_records.postgresql.connection import Database
 from scorewire_records.postgresql.reader import PostgresReader
 from scorewire_records.postgresql.store import PostgresStore
+from scorewire_records.reader import Reader
 from scorewire_records.selection import Selection
 from scorewire_records.shipper import Shipper
 from scorewire_records.start_state import StartStates
@@ -75,6 +78,57 @@ def test_statistics_are_those_of_files(writer: SpoolWriter, tmp_path: Path, data
     found = [PostgresReader(database).statistics(each) for each in selections]
     assert found == expected
     assert [len(each) for each in found] == [4, 2, 3, 1, 0]
+
+
+def test_the_latest_records_are_those_of_files(
+    writer: SpoolWriter, tmp_path: Path, database: Database
+) -> None:
+    words = source(3, model="words", outputs=(Output(name="word", width=1, kind="text"),))
+    now = time.time_ns() // 1000
+    for day in range(5):
+        writer.write(source(), 3, per_call=2, time_us=TIME_US + day * DAY_US)
+        writer.write(words, 1, time_us=TIME_US + day * DAY_US + 10)
+    writer.write(source(2, kind="shadow", version="1.1.0"), 2, time_us=now)
+    begin = dt.datetime.fromtimestamp((TIME_US + 2 * DAY_US) / 1e6, dt.UTC)
+    asked = [
+        (1, Selection()),
+        (9, Selection()),
+        (1000, Selection()),
+        (4, Selection(model="words")),
+        (100, Selection(model="churn", version="1.0.0", begin=begin)),
+        (3, Selection(end=begin)),
+        (5, Selection(model="missing")),
+    ]
+    expected = [_latest(FolderReader(tmp_path), *each) for each in asked]
+    _ship(tmp_path, database)
+    assert [_latest(PostgresReader(database), *each) for each in asked] == expected
+    assert [len(each) for each in expected] == [1, 9, 37, 4, 18, 3, 0]
+
+
+def _latest(reader: Reader, count: int, selection: Selection) -> list[dict[str, object]]:
+    return [table.to_pylist()[0] for table in reader.latest(count, selection)]
+
+
+def test_one_prediction_is_found_as_in_files(writer: SpoolWriter, tmp_path: Path, database: Database) -> None:
+    writer.write(source(), 3, per_call=4)
+    writer.write(source(2, model="ltv"), 2, per_call=2)
+    ids = [PredictionId(writer.start, 0, number) for number in (1, 4, 5)]
+    ids.append(PredictionId(new_start(), 0, 1))
+    expected = [FolderReader(tmp_path).find(each, 3) for each in ids]
+    _ship(tmp_path, database)
+    found = [PostgresReader(database).find(each, 3) for each in ids]
+    assert [[row.to_pylist() for row in each] for each in found] == [
+        [row.to_pylist() for row in each] for each in expected
+    ]
+    assert [len(each) for each in found] == [3, 2, 0, 0]
+
+
+def test_a_statement_that_takes_too_long_is_stopped(database: Database) -> None:
+    with (
+        pytest.raises(QueryError, match="timeout"),
+        PostgresReader(database, seconds=0.5).query("SELECT pg_sleep(60)") as rows,
+    ):
+        rows.read_all()
 
 
 def test_a_query_has_the_types_of_its_columns(

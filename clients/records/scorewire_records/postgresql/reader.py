@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,35 +14,21 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
+from scorewire_contract.records.identity import PredictionId
 from scorewire_contract.records.ledger import CAUSES
 from scorewire_records.database import QueryError
 from scorewire_records.ledger_report import Gap, LedgerReport, StartLedger, ledger_problems
 from scorewire_records.postgresql import schema
+from scorewire_records.postgresql.arrow import arrow_batches, arrow_schema
 from scorewire_records.postgresql.connection import Connection, Database, DatabaseError, name
 from scorewire_records.postgresql.identifiers import identifier
+from scorewire_records.postgresql.rows import find, latest
 from scorewire_records.selection import Selection
 from scorewire_records.shipper_status import RowCounts
 from scorewire_records.statistics import QUANTILES, DayStatistics
 
-_BATCH_ROWS = 1000
+_FETCH = "FETCH 1000 FROM rows"
 _QUERY_SECONDS = 3600
-_FLOATS = pa.list_(pa.float64())
-# Types of PostgreSQL by name; what is not here becomes a text.
-_TYPES = {
-    "bool": pa.bool_(),
-    "int2": pa.int16(),
-    "int4": pa.int32(),
-    "int8": pa.int64(),
-    "float4": pa.float32(),
-    "float8": pa.float64(),
-    # Sums and means of integers.
-    "numeric": pa.float64(),
-    "text": pa.string(),
-    "date": pa.date32(),
-    "timestamptz": pa.timestamp("us", tz="UTC"),
-    "timestamp": pa.timestamp("us"),
-}
-_LISTS = {"float8": _FLOATS, "numeric": _FLOATS, "int8": pa.list_(pa.int64()), "text": pa.list_(pa.string())}
 
 
 class PostgresReader:
@@ -51,10 +36,11 @@ class PostgresReader:
 
     Args:
         database: the database.
+        seconds: how long a statement may take.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = replace(database, statement_seconds=_QUERY_SECONDS)
+    def __init__(self, database: Database, seconds: float = _QUERY_SECONDS) -> None:
+        self._database = replace(database, statement_seconds=seconds)
 
     def report(self, since: dt.datetime | None) -> LedgerReport:
         """The ledger as far as it is stored; of starts that began at a time or later."""
@@ -77,6 +63,24 @@ class PostgresReader:
         problems = list(ledger_problems(ledgers))
         return LedgerReport(ledgers=ledgers, problems=problems, database=self._database.shown)
 
+    def latest(self, count: int, selection: Selection) -> list[pa.Table]:
+        """The latest selected records in the order of time; each table has one, and the columns of its model.
+
+        Raises:
+            QueryError: the database cannot be read.
+        """
+        with self._reading() as connection:
+            return latest(connection, count, selection)
+
+    def find(self, prediction: PredictionId, count: int) -> list[pa.Table]:
+        """The records of one prediction in the order of its rows, at most `count`; each table has one.
+
+        Raises:
+            QueryError: the database cannot be read.
+        """
+        with self._reading() as connection:
+            return find(connection, prediction, count)
+
     @contextmanager
     def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
         """The result of a SELECT.
@@ -92,9 +96,11 @@ class PostgresReader:
             except psycopg.errors.SyntaxError as error:
                 position = re.sub(r"\s+", " ", str(error)).strip()
                 raise QueryError(f"a query is one SELECT in PostgreSQL's SQL: {position}") from None
-            first = connection.execute(f"FETCH {_BATCH_ROWS} FROM rows", binary=True)
-            arrow = _schema(connection, first)
-            yield pa.RecordBatchReader.from_batches(arrow, _batches(connection, first, arrow))
+            first = connection.execute(_FETCH, binary=True)
+            arrow = arrow_schema(connection, first)
+            yield pa.RecordBatchReader.from_batches(
+                arrow, arrow_batches(first, arrow, lambda: connection.execute(_FETCH, binary=True))
+            )
 
     def statistics(self, selection: Selection) -> list[DayStatistics]:
         """The statistics of the selected records.
@@ -205,38 +211,3 @@ def _scores(table: str, model: str, outputs: list[Any], score_output: int | None
         " r.error_reason <> 0 AS failed, {} AS score, r.server_time_us"
         " FROM {} r JOIN scorewire.sources s ON s.id = r.source"
     ).format(sql.Literal(model), score, name(table))
-
-
-def _schema(connection: Connection, cursor: psycopg.Cursor[Any]) -> pa.Schema:
-    fields = []
-    for column in cursor.description or ():
-        info = connection.adapters.types.get(column.type_code)
-        is_list = info is not None and column.type_code == info.array_oid
-        known = (_LISTS if is_list else _TYPES).get(info.name) if info is not None else None
-        fields.append(pa.field(column.name, known or pa.string()))
-    return pa.schema(fields)
-
-
-def _batches(
-    connection: Connection, cursor: psycopg.Cursor[Any], arrow: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    while rows := cursor.fetchall():
-        columns = zip(zip(*rows, strict=True), arrow, strict=True)
-        arrays = [
-            pa.array([_value(each, kind.type) for each in column], kind.type) for column, kind in columns
-        ]
-        yield pa.record_batch(arrays, schema=arrow)
-        cursor = connection.execute(f"FETCH {_BATCH_ROWS} FROM rows", binary=True)
-
-
-def _value(value: Any, kind: pa.DataType) -> Any:
-    """A value of psycopg as Arrow takes it."""
-    if value is None:
-        return None
-    if pa.types.is_list(kind):
-        return [_value(each, kind.value_type) for each in value]
-    if pa.types.is_string(kind):
-        if isinstance(value, dict | list):
-            return json.dumps(value, default=str)
-        return str(value)
-    return float(value) if pa.types.is_floating(kind) else value
