@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -50,9 +51,13 @@ def real(server: ServerProcess) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def routed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A real server with a split, a shadow, aliases, and calls that were answered; see `routed`."""
-    with routed_server(
-        tmp_path_factory.mktemp("routed"), "--records", tmp_path_factory.mktemp("records")
-    ) as server:
+def routed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `routed`, with its records."""
+    return tmp_path_factory.mktemp("routed")
+
+
+@pytest.fixture(scope="session")
+def routed(routed_folder: Path) -> Iterator[ServerProcess]:
+    """A real server with a split, a shadow, aliases, and calls that were answered; see `routed_server`."""
+    with routed_server(routed_folder) as server:
         yield server

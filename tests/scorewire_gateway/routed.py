@@ -29,10 +29,13 @@ def write_models(models: Path) -> None:
 
 
 @contextmanager
-def routed_server(folder: Path, *flags: str | Path) -> Iterator[ServerProcess]:
-    """Run a server of these models, with its routing set, and calls that were answered."""
+def routed_server(folder: Path) -> Iterator[ServerProcess]:
+    """Run a server of these models, with its routing set, and calls that were answered.
+
+    Their records are in the folder `records`.
+    """
     write_models(folder / "models")
-    with serving(folder, folder / "models", *flags) as server:
+    with serving(folder, folder / "models", "--records", folder / "records") as server:
         with Client(server.address) as client:
             client.set_split("sum", SPLIT)
             for alias, version in ALIASES.items():

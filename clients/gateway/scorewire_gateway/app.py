@@ -35,6 +35,7 @@ from scorewire_gateway.routes import (
     models,
     open_inference,
     predict,
+    records,
     statistics,
 )
 from scorewire_gateway.security import SecurityMiddleware
@@ -50,6 +51,7 @@ ROUTERS: tuple[Callable[[State], APIRouter], ...] = (
     statistics.router,
     documentation.router,
     comparison.router,
+    records.router,
     console.router,
 )
 

@@ -130,6 +130,18 @@ class Settings:
     max_idle_seconds: Annotated[
         float, seconds(86_400, low=1), "Time after which a connection without a request is closed."
     ] = 75.0
+    records: Annotated[
+        str | None,
+        Kind("a folder, or a URL like postgresql://USER@HOST:PORT/DATABASE", _text),
+        "Records of predictions that /records and the console tell, only to read: the folder of the server's"
+        " --records, or the database of its --records-to. Off unless given.",
+    ] = None
+    records_password_file: Annotated[
+        Path | None,
+        PATH,
+        "File with the password for the database of --records, one line; without it, the variable PGPASSWORD"
+        " or libpq's password file.",
+    ] = None
     drain_seconds: Annotated[
         float,
         seconds(3600),
@@ -216,6 +228,8 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
             )
     if read.jobs_models is not None and read.jobs is None:
         raise SettingError("--jobs-models needs --jobs, the folder of training jobs")
+    if read.records is None and read.records_password_file is not None:
+        raise SettingError("--records-password-file is for the database of --records")
     return read
 
 
