@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from scorewire import TLS, AsyncClient, ScorewireError
 from scorewire_contract.service.logs import logger
 from scorewire_contract.service.settings import SettingError
+from scorewire_gateway.connection import CancelMiddleware
 from scorewire_gateway.errors import (
     RequestError,
     error_response,
@@ -110,6 +111,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(MetricsMiddleware, metrics=state.metrics)
     app.add_middleware(SecurityMiddleware, settings=settings)
+    app.add_middleware(CancelMiddleware)
     return app
 
 

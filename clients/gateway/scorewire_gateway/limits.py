@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from scorewire import Code
 from scorewire_gateway.errors import RequestError, error_response
 
+MAX_HEAD_BYTES = 32_768
 # Paths that balancers and people must reach when the gateway is full.
 _ALWAYS = ("/health", "/v2/health/live", "/v2/health/ready")
 
@@ -34,14 +35,7 @@ class LimitsMiddleware:
             async with asyncio.timeout(self._max_stall_seconds):
                 await send(message)
 
-        if self._in_flight >= self._max_in_flight and scope["path"] not in _ALWAYS:
-            refusal = RequestError(
-                f"the gateway answers {self._max_in_flight} requests already; try again later",
-                code=Code.RESOURCE_EXHAUSTED,
-                reason="TOO_MANY_IN_FLIGHT",
-                headers={"Retry-After": "1"},
-                close=_has_body(scope),
-            )
+        if refusal := self._refusal(scope):
             await error_response(refusal)(scope, receive, send_in_time)
             return
         self._in_flight += 1
@@ -49,6 +43,25 @@ class LimitsMiddleware:
             await self._app(scope, receive, send_in_time)
         finally:
             self._in_flight -= 1
+
+    def _refusal(self, scope: Scope) -> RequestError | None:
+        if _head_bytes(scope) > MAX_HEAD_BYTES:
+            return RequestError(
+                f"the path and the headers are longer than {MAX_HEAD_BYTES} bytes",
+                code=Code.RESOURCE_EXHAUSTED,
+                reason="HEAD_TOO_LARGE",
+                http_code=431,
+                close=True,
+            )
+        if self._in_flight >= self._max_in_flight and scope["path"] not in _ALWAYS:
+            return RequestError(
+                f"the gateway answers {self._max_in_flight} requests already; try again later",
+                code=Code.RESOURCE_EXHAUSTED,
+                reason="TOO_MANY_IN_FLIGHT",
+                headers={"Retry-After": "1"},
+                close=_has_body(scope),
+            )
+        return None
 
 
 async def read_body(request: Request, *, max_bytes: int, max_stall_seconds: float) -> bytes:
@@ -119,3 +132,8 @@ def _too_large(max_bytes: int) -> RequestError:
 
 def _has_body(scope: Scope) -> bool:
     return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+
+
+def _head_bytes(scope: Scope) -> int:
+    headers = sum(len(name) + len(value) for name, value in scope["headers"])
+    return headers + len(scope["raw_path"]) + len(scope["query_string"])

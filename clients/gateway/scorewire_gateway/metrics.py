@@ -57,7 +57,8 @@ class MetricsMiddleware:
             await self._app(scope, receive, send)
             return
         begin = perf_counter()
-        code = 0
+        # That of a request whose client leaves before it has an answer.
+        code = 499
 
         async def watch(message: Message) -> None:
             nonlocal code

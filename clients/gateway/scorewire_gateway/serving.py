@@ -16,10 +16,9 @@ from scorewire_contract.service.start import StartError, write_port_file
 from scorewire_contract.service.stopping import MARGIN_SECONDS, SIGNALS, StopWatch
 from scorewire_gateway.app import create_app
 from scorewire_gateway.connection import bounded_protocol
+from scorewire_gateway.limits import MAX_HEAD_BYTES
 from scorewire_gateway.settings import Settings
 from scorewire_gateway.state import State
-
-_MAX_HEAD_BYTES = 32_768
 
 
 class Gateway:
@@ -56,7 +55,7 @@ class Gateway:
             server_header=False,
             timeout_keep_alive=round(settings.max_idle_seconds),
             timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
-            h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             ssl_context_factory=None if context is None else lambda *_: context,
         )
         self._server = _Server(config)

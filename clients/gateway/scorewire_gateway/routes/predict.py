@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,7 +23,20 @@ from scorewire_gateway.state import State
 # The parsing of a longer body would hold up other requests.
 _LARGE_BYTES = 65_536
 _LARGE_ROWS = 200
+# In the document of the gateway; the paths of each model describe its rows.
+_DESCRIPTION = {
+    "description": "The paths of each model in this document have its real features.",
+    "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
+    "requestBody": {"required": True, "content": {JSON: {"schema": {"type": "object"}}}},
+}
 _FIELDS = frozenset({"row", "rows", "routing_key"})
+
+
+class _PlainRoute(APIRoute):
+    """A route that passes the request to its function, without the time that FastAPI takes for arguments."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        return self.endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +49,11 @@ class _Wanted:
 
 
 def router(state: State) -> APIRouter:
-    """The routes; they are plain ones, which take half of the time that FastAPI's own do."""
+    """The routes."""
+    routes = APIRouter(route_class=_PlainRoute, tags=["predictions"])
 
+    @routes.post("/models/{name}:predict", summary="Score rows", openapi_extra=_DESCRIPTION)
+    @routes.post("/models/{name}/versions/{version}:predict", include_in_schema=False)
     async def predict(request: Request) -> Response:
         settings = state.settings
         options = call_options(request, settings)
@@ -70,9 +88,6 @@ def router(state: State) -> APIRouter:
             return Response(_many(found), media_type=JSON)
         return Response(await asyncio.to_thread(_many, found), media_type=JSON)
 
-    routes = APIRouter()
-    routes.add_route("/models/{name}:predict", predict, methods=["POST"])
-    routes.add_route("/models/{name}/versions/{version}:predict", predict, methods=["POST"])
     return routes
 
 
