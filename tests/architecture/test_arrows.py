@@ -144,6 +144,21 @@ LAYERS: dict[str, Layers] = {
         ("joining", "start_state", "store"),
         ("ahead", "postgresql"),
     ),
+    "scorewire_gateway": (
+        ("__init__", "cli"),
+        ("serving",),
+        ("app",),
+        ("routes",),
+        ("console", "documents", "limits", "open_inference", "recorded", "security", "state", "uploads"),
+        ("jobs.opening", "openapi"),
+        ("jobs.jobs",),
+        ("jobs.intake", "jobs.run"),
+        ("jobs.results",),
+        ("jobs.folder", "jobs.metrics", "jobs.process", "jobs.request"),
+        ("jobs.child", "jobs.job", "jobs.limits"),
+        ("calls", "descriptions", "jobs", "json_values", "metrics"),
+        ("connection", "errors", "settings"),
+    ),
 }
 OURS = set(PACKAGES) | {"scorewire_proto"}
 # Libraries that server and SDK must not import at the top of a module.
@@ -229,7 +244,8 @@ def test_server_and_sdk_need_no_training_library(package: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["scorewire_contract", "scorewire_server", "scorewire", "scorewire_loadtest"]
+    "package",
+    ["scorewire_contract", "scorewire_server", "scorewire", "scorewire_loadtest", "scorewire_gateway"],
 )
 def test_nothing_is_unpickled_on_the_serving_side(package: str) -> None:
     wrong = [
