@@ -1,7 +1,8 @@
 """Lint the .proto files and generate `scorewire_proto` from them.
 
 Without arguments, writes the stubs. With `--check`, writes nothing, and fails if
-a committed stub differs from a generated one.
+a committed stub differs from a generated one. With `--descriptors FILE`, only writes
+the file: a descriptor set of all services, for proxies that turn JSON into messages.
 """
 
 from __future__ import annotations
@@ -67,6 +68,11 @@ def lint() -> None:
         )
 
 
+def write_descriptors(path: Path) -> None:
+    """Write a FileDescriptorSet of all .proto files, what they import, and the details of errors."""
+    _protoc(f"--descriptor_set_out={path.resolve()}", "--include_imports", "google/rpc/error_details.proto")
+
+
 def generate(folder: Path) -> None:
     """Write the stubs below the folder."""
     binaries = Path(sys.executable).parent
@@ -112,7 +118,12 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="only compare with the committed stubs")
-    check = parser.parse_args().check
+    parser.add_argument("--descriptors", type=Path, metavar="FILE", help="only write a descriptor set")
+    asked = parser.parse_args()
+    if asked.descriptors is not None:
+        write_descriptors(asked.descriptors)
+        return
+    check = asked.check
     lint()
     if not check:
         generate(OUTPUT)

@@ -8,6 +8,7 @@ and started again on its port. No call may fail.
 from __future__ import annotations
 
 import argparse
+import signal
 import socket
 import sys
 import tempfile
@@ -57,6 +58,13 @@ class Restarted:
         if self._running is not None:
             running, self._running = self._running, None
             running.__exit__(None, None, None)
+
+    def kill(self) -> None:
+        """End the server by SIGKILL, and wait for its end."""
+        assert self._server is not None
+        self._server.signal(signal.SIGKILL)
+        self._server.wait()
+        self.stop()
 
     def close(self) -> None:
         """Stop the server, and release its port."""

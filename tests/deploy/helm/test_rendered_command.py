@@ -7,13 +7,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from scorewire import Client
 from tests.bundles import expected_value, write_sum_bundle
 from tests.certificates import make_certificates
 from tests.deploy.chart import VALUES, render
-from tests.processes import run_command, serving
+from tests.deploy.commands import moved
+from tests.processes import COMMAND, run_command, service, serving
 
 pytestmark = pytest.mark.usefixtures("tools")
 
@@ -22,27 +24,16 @@ ROW = {"x0": 1.0, "x1": 2.5, "country": "de"}
 
 def _server(*arguments: str, values: Path | None = None) -> dict[str, Any]:
     """The pod of the server."""
+    return _pod("server", *arguments, values=values)
+
+
+def _pod(component: str, *arguments: str, values: Path | None = None) -> dict[str, Any]:
     (found,) = (
         each["spec"]["template"]["spec"]
         for each in render(values, *arguments)
-        if each["metadata"]["name"] == "demo-scorewire-server" and "template" in each["spec"]
+        if each["metadata"]["name"] == f"demo-scorewire-{component}" and "template" in each["spec"]
     )
     return found  # type: ignore[no-any-return]
-
-
-def _here(arguments: list[str], folder: Path) -> list[str]:
-    """The arguments with the container's folders below a folder, and with free ports."""
-    moved = []
-    for each in arguments:
-        name, _, value = each.partition("=")
-        if name == "--listen":
-            value = "127.0.0.1:0"
-        elif name == "--metrics-port":
-            value = "0"
-        elif value.startswith("/"):
-            value = f"{folder}{value}"
-        moved.append(f"{name}={value}")
-    return moved
 
 
 def _probe(container: dict[str, Any], name: str, address: str, folder: Path) -> str:
@@ -53,7 +44,7 @@ def _probe(container: dict[str, Any], name: str, address: str, folder: Path) -> 
     else:
         command = probe["exec"]["command"]
         assert command[:3] == ["python", "-m", "scorewire_server.healthcheck"]
-        asked = _here(command[4:], folder)
+        asked = moved(command[4:], folder)
     module = (sys.executable, "-m", "scorewire_server.healthcheck", "--timeout-seconds", "60")
     return run_command(address, *asked, command=module).stdout.strip()
 
@@ -69,7 +60,7 @@ def test_the_server_answers_its_probes_and_ends_in_its_time(tmp_path: Path) -> N
     root = _folders(tmp_path)
     pod = _server("--set", "server.drainSeconds=1,server.settings.max-rows=5000")
     (container,) = pod["containers"]
-    with serving(tmp_path, root / "models", *_here(container["args"], root)) as server:
+    with serving(tmp_path, root / "models", *moved(container["args"], root)) as server:
         for name in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert _probe(container, name, server.address, root) == "SERVING"
         with Client(server.address) as client:
@@ -84,7 +75,7 @@ def test_a_server_without_models_is_alive_and_not_ready(tmp_path: Path) -> None:
     root = _folders(tmp_path)
     (root / "empty").mkdir()
     (container,) = _server()["containers"]
-    arguments = [*_here(container["args"], root), f"--models={root / 'empty'}", "--drain-seconds=0"]
+    arguments = [*moved(container["args"], root), f"--models={root / 'empty'}", "--drain-seconds=0"]
     with serving(tmp_path, root / "empty", *arguments) as server:
         assert _probe(container, "livenessProbe", server.address, root) == "SERVING"
         assert _probe(container, "readinessProbe", server.address, root) == "NOT_SERVING"
@@ -110,7 +101,7 @@ def test_the_server_with_records_and_tls(tmp_path: Path) -> None:
         values=values,
     )  # fmt: skip
     (container,) = pod["containers"]
-    with serving(tmp_path, root / "models", *_here(container["args"], root)) as server:
+    with serving(tmp_path, root / "models", *moved(container["args"], root)) as server:
         for name in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert _probe(container, name, server.address, root) == "SERVING"
     kept = root / "var/lib/scorewire/volume/records"
@@ -136,6 +127,22 @@ def test_every_pod_begins_with_the_routing(tmp_path: Path) -> None:
     copied = run_command(root / source.lstrip("/"), root / target.lstrip("/"), command=(init["command"][0],))
     assert copied.returncode == 0
     (container,) = pod["containers"]
-    flags = (*_here(container["args"], root), "--drain-seconds=0")
+    flags = (*moved(container["args"], root), "--drain-seconds=0")
     with serving(tmp_path / "second", root / "models", *flags) as server, Client(server.address) as client:
         assert client.predict("sum", ROW).version == "1.0.0"
+
+
+def test_the_gateway_is_ready_while_its_server_serves(tmp_path: Path) -> None:
+    root = _folders(tmp_path)
+    (container,) = _pod("gateway", "--set", "gateway.enabled=true,gateway.drainSeconds=0")["containers"]
+    (address,) = (each for each in container["args"] if each.startswith("--server="))
+    assert address == "--server=dns:///demo-scorewire-server-headless.models.svc:8500"
+    probe = container["readinessProbe"]["httpGet"]
+    headers = {each["name"]: each["value"] for each in probe["httpHeaders"]}
+    with serving(tmp_path / "server", root / "models") as server:
+        flags = [*moved(container["args"], root), f"--server={server.address}", "--hosts=scores.example"]
+        with service(tmp_path / "gateway", COMMAND, "gateway", flags=flags) as gateway:
+            url = f"http://{gateway.address}{probe['path']}"
+            assert httpx.get(url, headers=headers, timeout=60).json() == {"status": "SERVING"}
+            server.stop()
+            assert httpx.get(url, headers=headers, timeout=60).status_code == 503

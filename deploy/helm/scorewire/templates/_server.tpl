@@ -146,6 +146,9 @@ volumeMounts:
   - {name: records-policy, mountPath: /etc/scorewire/records, readOnly: true}
   {{- end }}
   {{- end }}
+  {{- with .Values.server.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{/* Containers that run before the server. */}}
@@ -243,5 +246,8 @@ volumeMounts:
       {{- end }}
       {{- end }}
 {{- end }}
+{{- end }}
+{{- with .Values.server.extraVolumes }}
+{{ toYaml . }}
 {{- end }}
 {{- end -}}
