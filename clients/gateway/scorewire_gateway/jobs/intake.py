@@ -80,6 +80,8 @@ class Intake:
         Raises:
             RequestError: a setting has a value that the tool does not take.
         """
+        if not request.settings:
+            return
         async with self._one_check:
             wrong = await check_settings(
                 check_command(request),
@@ -115,7 +117,7 @@ class Intake:
                     await asyncio.to_thread(file.write, block)
                     job.bytes += len(block)
                     job.tell()
-                await asyncio.to_thread(os.fsync, file.fileno())
+                await asyncio.to_thread(_sync, file)
         except OSError as error:
             if error.errno in _NO_SPACE:
                 raise disk_full("the disk of the gateway is full") from None
@@ -128,9 +130,14 @@ class Intake:
 
 
 def _create(path: Path) -> BinaryIO:
-    """A new file that only its owner can read, without a buffer."""
+    """A new file that only its owner can read."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    return os.fdopen(descriptor, "wb", buffering=0)
+    return os.fdopen(descriptor, "wb")
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 async def _blocks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

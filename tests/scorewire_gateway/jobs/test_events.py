@@ -1,0 +1,96 @@
+"""Following a job by server-sent events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from tests.scorewire_gateway.jobs.conftest import Gateways
+from tests.scorewire_gateway.jobs.following import ENDLESS, submit, wait_for_state
+from tests.scorewire_gateway.jobs.tables import shop, users
+
+
+def _events(
+    client: httpx.Client, job: dict[str, Any], last: str | None = None
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The events of a job: id, name, data."""
+    headers = {} if last is None else {"Last-Event-ID": last}
+    with client.stream("GET", f"/jobs/{job['id']}/events", headers=headers) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        assert answer.headers["Cache-Control"] == "no-store"
+        fields: dict[str, str] = {}
+        for line in answer.iter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif "data" in fields:
+                yield fields["id"], fields["event"], json.loads(fields["data"])
+                fields = {}
+
+
+def test_each_change_is_told_until_the_end(gateway: Gateways) -> None:
+    client = gateway()
+    job = submit(client, users(), model="game-revenue", kind="features")
+    told = list(_events(client, job))
+    assert {name for _, name, _ in told} == {"job"}
+    ids = [event_id for event_id, _, _ in told]
+    assert len(set(ids)) == len(ids)
+    last_id, _, last = told[-1]
+    assert last["state"] == "succeeded"
+    assert last == client.get(f"/jobs/{job['id']}").json()["job"]
+    assert all(each["state"] in ("waiting", "running") for _, _, each in told[:-1])
+    # A client that has seen the end is told to stay away; one that has not gets what it has missed.
+    answer = client.get(f"/jobs/{job['id']}/events", headers={"Last-Event-ID": last_id})
+    assert (answer.status_code, answer.content) == (204, b"")
+    for seen in (ids[0], "", "0000-1", "nonsense"):
+        assert [(event_id, each) for event_id, _, each in _events(client, job, seen)] == [(last_id, last)]
+
+
+def test_a_client_that_comes_again_gets_no_event_twice(gateway: Gateways) -> None:
+    client = gateway()
+    running = submit(client, shop(), **ENDLESS)
+    wait_for_state(client, running, "running")
+    job = submit(client, shop(), **ENDLESS)
+    (first_id, _, first) = next(_events(client, job))
+    assert first["state"] == "waiting"
+    again = _events(client, job, first_id)
+    assert client.post(f"/jobs/{job['id']}:cancel").status_code == 200
+    ((second_id, _, second),) = again
+    assert second_id != first_id
+    assert second["state"] == "cancelled"
+
+
+def test_the_end_of_a_deleted_job_is_told(gateway: Gateways) -> None:
+    client = gateway()
+    job = submit(client, shop(), **ENDLESS)
+    events = _events(client, job)
+    next(events)
+    assert client.delete(f"/jobs/{job['id']}").status_code == 204
+    *_, (_, name, last) = events
+    assert (name, last) == ("deleted", {"id": job["id"]})
+
+
+def test_more_clients_than_may_follow_are_refused(gateway: Gateways) -> None:
+    client = gateway()
+    job = submit(client, shop(), **ENDLESS)
+    limits = httpx.Limits(max_connections=100)
+    with httpx.Client(base_url=client.base_url, timeout=60, limits=limits, trust_env=False) as many:
+        events = [_events(many, job) for _ in range(64)]
+        for each in events:
+            next(each)
+        answer = client.get(f"/jobs/{job['id']}/events")
+        assert (answer.status_code, answer.json()["error"]["reason"]) == (429, "TOO_MANY_WATCHERS")
+        for each in events:
+            each.close()  # type: ignore[attr-defined]
+
+
+def test_a_gateway_that_stops_ends_the_events(gateway: Gateways) -> None:
+    client = gateway()
+    job = submit(client, shop(), **ENDLESS)
+    next(_events(client, job))
+    # The fixture stops the gateway while this goes on; its grace would be over otherwise.
+    assert client.get(f"/jobs/{job['id']}").status_code == 200
