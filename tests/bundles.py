@@ -292,3 +292,48 @@ def write_tensor_bundle(output_dir: Path, *, model: str = "tensors", version: st
     golden.expected.errors.add(row=1, reason=errors_pb2.ERROR_REASON_NUMBER_NOT_WHOLE, feature="pair[1]")
     files = {bundles.GRAPH: bytes(onnx_model.SerializeToString()), bundles.GOLDEN: bundles.to_json(golden)}
     return bundles.write_bundle(output_dir, manifest, files)
+
+
+def write_echo_bundle(output_dir: Path, *, model: str = "echo", version: str = "1.0.0") -> Path:
+    """Write a model that answers what it gets: `numbers` are x and y, any doubles, and `text` is any text."""
+    manifest = manifest_pb2.Manifest(model=model, version=version, description="Echoes its features.")
+    manifest.created_at.GetCurrentTime()
+    schema, coding = manifest.schema, manifest.coding
+    numbers = coding.inputs.add(name="given", type=manifest_pb2.ELEMENT_TYPE_DOUBLE)
+    for i, name in enumerate("xy"):
+        schema.features.add(
+            name=name, kind=schema_pb2.FEATURE_KIND_NUMBER, missing_allowed=True, magnitude_limit=math.inf
+        )
+        numbers.columns.add(number=i)
+    schema.features.add(
+        name="text", kind=schema_pb2.FEATURE_KIND_TEXT, missing_allowed=True, unknown_allowed=True
+    )
+    texts = coding.inputs.add(name="word", type=manifest_pb2.ELEMENT_TYPE_STRING)
+    texts.columns.add().text.fold = manifest_pb2.TEXT_FOLD_NONE
+    schema.outputs.add(name="numbers", kind=schema_pb2.OUTPUT_KIND_NUMBER, width=2)
+    schema.outputs.add(name="text", kind=schema_pb2.OUTPUT_KIND_TEXT, width=1)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Identity", ["given"], ["numbers"]),
+            helper.make_node("Identity", ["word"], ["text"]),
+        ],
+        "echo",
+        [
+            helper.make_tensor_value_info("given", TensorProto.DOUBLE, ["rows", 2]),
+            helper.make_tensor_value_info("word", TensorProto.STRING, ["rows", 1]),
+        ],
+        [
+            helper.make_tensor_value_info("numbers", TensorProto.DOUBLE, ["rows", 2]),
+            helper.make_tensor_value_info("text", TensorProto.STRING, ["rows", 1]),
+        ],
+    )
+    onnx_model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.checker.check_model(onnx_model)
+    golden = manifest_pb2.Golden()
+    golden.rows.row_count = golden.expected.row_count = 2
+    golden.rows.numbers.extend([1, -2, 3, 0.5])
+    golden.rows.texts.extend(["ß", "b"])
+    golden.expected.outputs.add(name="numbers").numbers.extend([1, -2, 3, 0.5])
+    golden.expected.outputs.add(name="text").texts.extend(["ß", "b"])
+    files = {bundles.GRAPH: bytes(onnx_model.SerializeToString()), bundles.GOLDEN: bundles.to_json(golden)}
+    return bundles.write_bundle(output_dir, manifest, files)
