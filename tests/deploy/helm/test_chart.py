@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,44 @@ def test_a_wrong_value_is_refused_with_its_place(setting: str, told: str) -> Non
     done = helm("template", "demo", CHART, "--set", setting)
     assert done.returncode == 1
     assert told in done.stderr
+
+
+def test_a_setting_takes_the_place_of_the_charts_own() -> None:
+    def told(*arguments: str) -> list[str]:
+        pod = _one(render(None, *arguments), "Deployment", "demo-scorewire-server")["spec"]["template"][
+            "spec"
+        ]
+        flags: list[str] = pod["containers"][0]["args"]
+        assert len({each.partition("=")[0] for each in flags}) == len(flags)
+        return flags
+
+    assert {"--watch=poll", "--max-connection-age-seconds=60", "--log-format=json"} <= set(told())
+    settings = {"watch": "auto", "max-connection-age-seconds": 0.5, "log-format": "console"}
+    with_own = set(told("--set-json", f"server.settings={json.dumps(settings)}"))
+    assert {"--watch=auto", "--max-connection-age-seconds=0.5", "--log-format=console"} <= with_own
+    assert "--max-message-bytes=16777216" in told("--set", "server.settings.max-message-bytes=16777216")
+    policy = 'server.settings.version-policy="latest:2;churn=specific:1.0.0,1.1.0"'
+    assert "--version-policy=latest:2;churn=specific:1.0.0,1.1.0" in told("--set-json", policy)
+
+
+def test_long_names_stay_valid() -> None:
+    done = helm("template", "a" * 53, CHART, "--set", "records.enabled=true,gateway.enabled=true")
+    objects = [each for each in yaml.safe_load_all(done.stdout) if each is not None]
+    assert objects, done.stderr
+    # A StatefulSet's pods have a label of its name, a dash and ten characters.
+    assert all(len(each["metadata"]["name"]) <= 52 for each in objects if each["kind"] == "StatefulSet")
+    assert all(len(each["metadata"]["name"]) <= 63 for each in objects if each["kind"] == "Service")
+
+
+def test_a_packed_chart_has_the_rules(tmp_path: Path) -> None:
+    packed = helm("package", CHART, "--destination", tmp_path)
+    assert packed.returncode == 0, packed.stderr
+    (archive,) = tmp_path.glob("*.tgz")
+    with tarfile.open(archive) as files:
+        names = set(files.getnames())
+    wanted = {f"scorewire/rules/{each.name}" for each in (ROOT / "deploy/prometheus/rules").glob("*.yml")}
+    assert wanted <= names
+    assert not any("/ci/" in name for name in names)
 
 
 def test_image_volumes_need_a_kubernetes_that_has_them() -> None:

@@ -17,6 +17,10 @@
 {{- if not (hasKey $settings "log-format") }}
 - --log-format=json
 {{- end }}
+{{- if not (hasKey $settings "max-connection-age-seconds") }}
+{{- /* Clients ask DNS again when a connection ends, so that new pods get calls. */}}
+- --max-connection-age-seconds=60
+{{- end }}
 {{- if not (hasKey $settings "watch") }}
 {{- /* Shared volumes send no events; image volumes and copies do not change while the pod lives. */}}
 - --watch={{ eq .Values.models.source "persistentVolumeClaim" | ternary "poll" "off" }}
