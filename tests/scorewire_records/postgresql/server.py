@@ -46,7 +46,7 @@ class PostgresServer:
         port: the port on 127.0.0.1.
     """
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path, folder: Path, *, host_authentication: str = "trust") -> None:
         self._programs = programs
         self.folder = folder
         self.data = folder / "data"
@@ -56,7 +56,8 @@ class PostgresServer:
         self._user = _other_user() if os.geteuid() == 0 else None
         if self._user is not None:
             os.chown(folder, self._user.pw_uid, self._user.pw_gid)
-        kind = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8"]
+        trust = ["--auth-local=trust", f"--auth-host={host_authentication}"]
+        kind = [*trust, "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8"]
         self.run("initdb", "--no-sync", *kind, "-D", self.data)
 
     @property

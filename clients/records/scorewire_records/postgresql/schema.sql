@@ -191,3 +191,34 @@ CREATE OR REPLACE VIEW scorewire.gaps AS SELECT * FROM scorewire.gaps_of();
 COMMENT ON VIEW scorewire.gaps IS
     'Every missing sequence number: the numbers from first_sequence to last_sequence have no rows, and the causes that '
     'the ledger has there. Reads all rows; scorewire.gaps_of(writer) reads those of one writer';
+
+CREATE OR REPLACE FUNCTION scorewire.scores(since timestamptz, until timestamptz)
+RETURNS TABLE (
+    "time" timestamptz, model text, version text, route text, route_kind text, share double precision,
+    has_error boolean, score double precision
+) LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    kind record;
+    score_column text;
+BEGIN
+    FOR kind IN SELECT t.name, t.model, t.outputs -> t.score_output AS output FROM scorewire.tables t ORDER BY t.number
+    LOOP
+        -- The last column of the output, as everywhere. The comment has the name of a column whose own was cut.
+        SELECT format('r.%I', a.attname) || CASE kind.output ->> 1 WHEN '1' THEN '' ELSE format('[%s]', kind.output ->> 1) END
+        INTO score_column
+        FROM pg_attribute a
+        WHERE a.attrelid = format('scorewire.%I', kind.name)::regclass AND a.attnum > 0
+            AND coalesce(col_description(a.attrelid, a.attnum), a.attname) = 'output_' || (kind.output ->> 0)
+            AND a.atttypid IN ('double precision'::regtype, 'double precision[]'::regtype);
+        RETURN QUERY EXECUTE format(
+            'SELECT r.time, %L::text, s.version, s.route, s.route_kind, r.share, r.error_reason <> 0,'
+            ' CASE WHEN r.error_reason = 0 THEN %s END'
+            ' FROM scorewire.%I r JOIN scorewire.sources s ON s.id = r.source WHERE r.time >= $1 AND r.time < $2',
+            kind.model, coalesce(score_column, 'NULL::double precision'), kind.name
+        ) USING since, until;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION scorewire.scores IS
+    'The rows of all models in a time, each with its score: the last column of the output that has the score; null for '
+    'an error, and for models without a score';
