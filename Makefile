@@ -6,7 +6,7 @@ LOCK ?= requirements/dev.lock
 BIN := $(VENV)/bin
 UV ?= $(BIN)/uv
 DISTRIBUTIONS := proto/python server training clients/python clients/loadtest clients/records clients/gateway
-SOURCES := requirements/system.py proto/generate.py proto/generate_unicode.py proto/python/scorewire_contract server training clients examples tests
+SOURCES := requirements/system.py proto/generate.py proto/generate_unicode.py proto/python/scorewire_contract server training clients deploy/grafana examples tests
 MANIFESTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
 CARGO := $(shell command -v cargo)
@@ -26,7 +26,7 @@ ON_LIBRARIES := tests/scorewire_contract tests/e2e/test_libraries.py tests/score
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native triton go wheels environments licences docs demo notebooks test conformance libraries oldest check tools lint type proto deps rust sanitize dockerfile lock bench image clean
+.PHONY: help setup native triton go wheels environments licences docs demo notebooks test conformance libraries oldest check tools stack lint type proto deps rust sanitize dockerfile lock bench image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,11 @@ endif
 triton: setup .venv-triton/ready ## unmodified tritonclient against both engines
 	$(BIN)/python -m tests.triton
 
+.venv-mlflow/ready: requirements/mlflow.lock
+	$(PYTHON) -m venv --clear .venv-mlflow
+	.venv-mlflow/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/mlflow.lock
+	@touch $@
+
 go: setup ## Go clients generated from a server's schema, and rolling restarts under their load
 	$(BIN)/python -m tests.go
 
@@ -105,7 +110,7 @@ oldest: ## the same with the oldest supported releases of the libraries; needs P
 	$(MAKE) libraries VENV=.venv-oldest LOCK=requirements/oldest.lock \
 		WARNINGS="-W ignore::FutureWarning -W ignore::DeprecationWarning"
 
-tools: setup ## build helm and kubeconform into build/tools, with the schemas of Kubernetes; needs Go
+tools: setup .venv-mlflow/ready ## build what the tests of deploy/ run: helm, kubeconform, a collector, MLflow; needs Go
 	$(BIN)/python -m tests.deploy.tools
 
 check: lint type proto deps dockerfile rust test ## everything that continuous integration checks
@@ -145,9 +150,10 @@ endif
 licences: setup ## write the licences of the crates that are linked into the native wheels
 	$(BIN)/python -m tests.wheels.third_party
 
-docs: setup ## write the generated parts of the pages, and of the chart's schema
+docs: setup ## write the generated parts of the pages, of the chart's schema, and the dashboards
 	$(BIN)/python -m tests.docs
 	$(BIN)/python -m tests.deploy.chart
+	$(BIN)/python -m deploy.grafana.definitions
 
 dockerfile: setup ## lint the Dockerfile
 	$(BIN)/hadolint Dockerfile
@@ -160,6 +166,7 @@ lock: ## resolve the dependencies again, and write requirements/*.lock
 	$(UV) export --quiet --package scorewire-gateway --extra records --no-default-groups --no-emit-workspace --no-header --format requirements-txt --output-file requirements/gateway.lock
 	$(UV) export --quiet --only-group build --no-emit-workspace --no-header --format requirements-txt --output-file requirements/build.lock
 	$(UV) pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header --output-file requirements/triton.lock requirements/triton.in
+	$(UV) pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header --output-file requirements/mlflow.lock requirements/mlflow.in
 	$(UV) pip compile --quiet --upgrade --generate-hashes --no-annotate --python-version 3.11 --resolution lowest-direct --no-header \
 	    --no-emit-package scorewire-contract --no-emit-package scorewire --output-file requirements/oldest.lock $(MANIFESTS) requirements/oldest.in
 	$(UV) export --quiet --only-group native --no-emit-workspace --no-header --format requirements-txt --output-file requirements/native.lock
@@ -169,6 +176,15 @@ bench: setup ## measure the speed of the engines, and write tests/bench/results
 
 image: ## build the server's container image
 	docker build --tag scorewire-server .
+
+# Your own models: make stack SCOREWIRE_MODELS_DIR=/absolute/path/to/models
+export SCOREWIRE_MODELS_DIR ?= $(CURDIR)/build/demo/models
+stack: setup ## start server, gateway, PostgreSQL, MLflow, Prometheus and Grafana with docker compose, and score the demo's rows
+	@command -v docker >/dev/null || { echo "There is no docker here: install Docker with its compose plugin"; exit 1; }
+	@if [ ! -d "$(SCOREWIRE_MODELS_DIR)" ]; then $(MAKE) demo; fi
+	deploy/compose/secrets.sh
+	docker compose --file deploy/compose/compose.yaml up --build --wait
+	@$(BIN)/python -m tests.stack
 
 clean: ## remove what the targets above created
 	rm -rf .venv .venv-* build dist target .mypy_cache .ruff_cache .hypothesis

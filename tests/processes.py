@@ -22,15 +22,15 @@ COMMAND = Path(sys.executable).with_name("scorewire")
 _POLL_SECONDS = 0.02
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = TIMEOUT_SECONDS) -> None:
     """Wait until a condition holds.
 
     Raises:
-        AssertionError: the condition does not hold within TIMEOUT_SECONDS.
+        AssertionError: the condition does not hold in that time.
     """
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited {TIMEOUT_SECONDS} s in vain: {what}"
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
         time.sleep(_POLL_SECONDS)
 
 

@@ -1,4 +1,7 @@
-"""Programs that the tests of `deploy/` run where they are installed; continuous integration has them all."""
+"""Programs that the tests of `deploy/` run where they are installed; continuous integration has them all.
+
+Prometheus is Debian's package; `make tools` makes the others.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,20 @@ from pathlib import Path
 
 import pytest
 
-PROMETHEUS = shutil.which("prometheus")
-PROMTOOL = shutil.which("promtool")
+from tests.deploy.tools import ROOT, program
 
-needs_promtool = pytest.mark.skipif(
-    PROMTOOL is None, reason="promtool, of Debian's prometheus, is not installed"
-)
-needs_prometheus = pytest.mark.skipif(PROMETHEUS is None, reason="Prometheus is not installed")
+PROMETHEUS = Path(shutil.which("prometheus") or "/usr/bin/prometheus")
+PROMTOOL = Path(shutil.which("promtool") or "/usr/bin/promtool")
+COMPOSE_CONFIG = program("compose_config")
+COLLECTOR = program("collector")
+MLFLOW = ROOT / ".venv-mlflow/bin/mlflow"
+
+
+def needs(*programs: Path) -> pytest.MarkDecorator:
+    """Skips a test where one of the programs is missing."""
+    missing = [program.name for program in programs if not program.exists()]
+    what = ", ".join(missing)
+    return pytest.mark.skipif(bool(missing), reason=f"{what}: install prometheus, or run make tools")
 
 
 def run(*command: str | Path) -> str:

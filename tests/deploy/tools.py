@@ -1,4 +1,4 @@
-"""Builds the programs that check `deploy`, and writes the schemas they need: `python -m tests.deploy.tools`.
+"""Builds the programs that check or run `deploy`, and writes schemas: `python -m tests.deploy.tools`.
 
 All of it goes to build/tools. `go install` builds the programs at fixed versions, and the Go modules of
 Kubernetes, KServe and the operator of Prometheus have the schemas. What is there already stays.
@@ -23,6 +23,8 @@ PROGRAMS = {
     "helm": "helm.sh/helm/v4/cmd/helm@v4.3.2",
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
 }
+# Programs of our own, each a folder here with a Go module.
+OWN = ("collector", "compose_config")
 # The oldest release that the chart supports, and a new one. Chart.yaml has the oldest, too.
 KUBERNETES = ("1.30.14", "1.36.3")
 # Modules with definitions of custom resources, and the folder of these.
@@ -49,7 +51,7 @@ def custom_schemas() -> Path:
 
 def missing() -> list[str]:
     """What `make tools` has to make yet."""
-    absent = [name for name in PROGRAMS if not program(name).exists()]
+    absent = [name for name in (*PROGRAMS, *OWN) if not program(name).exists()]
     folders = [*map(schemas_of, KUBERNETES), custom_schemas()]
     return absent + [folder.name for folder in folders if not folder.exists()]
 
@@ -63,13 +65,17 @@ def main() -> int:
         if not program(name).exists():
             environment = {**os.environ, "GOBIN": str(program(name).parent), "GOFLAGS": "-buildvcs=false"}
             subprocess.run(["go", "install", package], env=environment, check=True)
+    for name in OWN:
+        if not program(name).exists():
+            command = ["go", "build", "-C", Path(__file__).with_name(name), "-o", program(name), "."]
+            subprocess.run(command, check=True)
     for release in KUBERNETES:
         if not schemas_of(release).exists():
             write(schemas_of(release), of_kubernetes(_module(f"k8s.io/kubernetes@v{release}")))
     if not custom_schemas().exists():
         folders = [_module(module) / folder for module, folder in CUSTOM_RESOURCES.items()]
         write(custom_schemas(), [each for folder in folders for each in of_custom_resources(folder)])
-    print(f"{', '.join(PROGRAMS)} and the schemas are in {TOOLS.relative_to(ROOT)}")
+    print(f"{', '.join((*PROGRAMS, *OWN))} and the schemas are in {TOOLS.relative_to(ROOT)}")
     return 0
 
 

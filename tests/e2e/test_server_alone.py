@@ -2,65 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-import sysconfig
-import venv
-from collections.abc import Iterator
-from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 from tests.bundles import expected_value, write_sum_bundle
 from tests.conformance.wire import Wire, sum_request, values
-from tests.e2e.image import copied_paths, copy_for_image
+from tests.e2e.image import make_environment
 from tests.processes import run_command, serving
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def _locked() -> Iterator[Requirement]:
-    """The packages in the lock that apply to this interpreter."""
-    for line in (ROOT / "requirements/server.lock").read_text(encoding="utf-8").splitlines():
-        if line and not line.startswith((" ", "#")):
-            requirement = Requirement(line.rstrip("\\ "))
-            if requirement.marker is None or requirement.marker.evaluate():
-                yield requirement
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The commands of an environment with copies of the locked packages and our two wheels."""
-    folder = tmp_path_factory.mktemp("alone")
-    home, wheels, context = folder / "environment", folder / "wheels", folder / "context"
-    venv.create(home, symlinks=True)
-    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(home), "platbase": str(home)}))
-    for requirement in _locked():
-        found = distribution(requirement.name)
-        assert requirement.specifier.contains(found.version), f"{requirement} is locked; run make setup"
-        for file in found.files or ():
-            if ".." not in file.parts and "__pycache__" not in file.parts:
-                path = packages / file
-                path.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file.locate(), path)
-    # Built from a copy, as the image is, which also keeps build files out of the working tree.
-    # The image compiles the native engine in another stage; without it, the server runs the reference engine.
-    copied = [path for path in copied_paths() if not (ROOT / path / "Cargo.toml").is_file()]
-    folders = [path for path in copied if (ROOT / path / "pyproject.toml").is_file()]
-    sources = [copy_for_image(folder, context) for folder in folders]
-    offline = ("--quiet", "--no-index", "--no-deps")
-    _pip("wheel", *offline, "--no-build-isolation", "--wheel-dir", wheels, *sources)
-    built = sorted(wheels.glob("*.whl"))
-    assert [wheel.name.split("-")[0] for wheel in built] == ["scorewire_contract", "scorewire_server"]
-    _pip("--python", home / "bin/python", "install", *offline, *built)
-    return home / "bin"
-
-
-def _pip(*arguments: str | Path) -> None:
-    subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments], check=True)
+    """The commands of the server's image."""
+    return make_environment("server", tmp_path_factory.mktemp("alone"))
 
 
 def test_it_serves(environment: Path, tmp_path: Path) -> None:
