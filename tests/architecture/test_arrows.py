@@ -149,6 +149,7 @@ LAYERS: dict[str, Layers] = {
         ("serving",),
         ("app",),
         ("routes",),
+        ("uploads.answering",),
         ("console", "documents", "limits", "open_inference", "recorded", "security", "state", "uploads"),
         ("jobs.opening", "openapi"),
         ("jobs.jobs",),

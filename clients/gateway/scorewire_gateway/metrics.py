@@ -42,6 +42,12 @@ class Metrics:
         self.rows = Counter(
             "scorewire_gateway_rows", "Rows that were scored, by model.", ["model"], registry=self.registry
         )
+        self.uploads_cut = Counter(
+            "scorewire_gateway_uploads_cut",
+            "Answers to uploads that ended before their end, by who ended them: client or server.",
+            ["cause"],
+            registry=self.registry,
+        )
 
 
 class MetricsMiddleware:

@@ -114,7 +114,13 @@ class Settings:
     max_body_bytes: Annotated[
         int, integer(1024, 1 << 30), "Most bytes of a request's body, except of uploads."
     ] = 4 << 20
-    max_upload_bytes: Annotated[int, integer(1024, 1 << 40), "Most bytes of an uploaded table."] = 256 << 20
+    max_upload_bytes: Annotated[
+        int, integer(1024, 1 << 40), "Most bytes of an uploaded table, which waits on the disk."
+    ] = 256 << 20
+    max_upload_rows: Annotated[int, integer(1, 1 << 40), "Most rows of a table to be scored."] = 10_000_000
+    max_uploads: Annotated[
+        int, integer(1, 1000), "Most uploads that are being answered at one time; more get 429."
+    ] = 4
     max_in_flight: Annotated[
         int, integer(1, 100_000), "Most requests that are being answered at one time; more get 429."
     ] = 256

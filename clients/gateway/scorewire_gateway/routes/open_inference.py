@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scorewire import Code, ScorewireError
-from scorewire_gateway.calls import metadata_of, timeout_of
+from scorewire_gateway.calls import call_options
 from scorewire_gateway.errors import RequestError, inference_error_response
 from scorewire_gateway.limits import read_body
-from scorewire_gateway.open_inference.requests import HEADER_LENGTH, decompress, read_infer_request
+from scorewire_gateway.open_inference.requests import HEADER_LENGTH, InferCall, decompress, read_infer_request
 from scorewire_gateway.open_inference.responses import (
     server_metadata,
     to_bytes,
@@ -25,6 +26,7 @@ from scorewire_gateway.open_inference.responses import (
 from scorewire_gateway.state import State
 from scorewire_proto.inference import inference_pb2 as pb
 
+_LARGE_BYTES = 65_536
 _JSON, _BINARY = "application/json", "application/octet-stream"
 _MODEL = "/models/{model}"
 _VERSION = "/models/{model}/versions/{version}"
@@ -53,9 +55,7 @@ def router(state: State) -> APIRouter:
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], route_class=_InferenceRoute)
 
     async def call(request: Request, message: Message) -> Any:
-        return await state.client.open_inference(
-            message, timeout=timeout_of(request, state.settings), metadata=metadata_of(request)
-        )
+        return await state.client.open_inference(message, **call_options(request, state.settings))
 
     @routes.get("", summary="The server and its extensions", response_model=None)
     async def server(request: Request) -> Response:
@@ -118,9 +118,20 @@ def router(state: State) -> APIRouter:
         body = await read_body(
             request, max_bytes=settings.max_body_bytes, max_stall_seconds=settings.max_stall_seconds
         )
-        body = decompress(body, request.headers.get("content-encoding", ""), settings.max_body_bytes)
-        asked = read_infer_request(body, request.headers.get(HEADER_LENGTH), model, version)
-        content, length = write_infer_response(await call(request, asked.message), asked)
+        encoding, header_length = (request.headers.get(name) for name in ("content-encoding", HEADER_LENGTH))
+
+        def read() -> InferCall:
+            content = decompress(body, encoding or "", settings.max_body_bytes)
+            return read_infer_request(content, header_length, model, version)
+
+        # What takes long would hold up other requests.
+        is_large = len(body) > _LARGE_BYTES or bool(encoding)
+        asked = await asyncio.to_thread(read) if is_large else read()
+        response = await call(request, asked.message)
+        if response.ByteSize() > _LARGE_BYTES:
+            content, length = await asyncio.to_thread(write_infer_response, response, asked)
+        else:
+            content, length = write_infer_response(response, asked)
         if length is None:
             return Response(content, media_type=_JSON)
         return Response(content, headers={HEADER_LENGTH: str(length)}, media_type=_BINARY)

@@ -1,4 +1,4 @@
-"""Predictions in JSON: one row, or many."""
+"""Predictions in JSON, of one row or many; and of tables, which `uploads` answers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from scorewire_gateway.errors import JSON, RequestError, invalid_field
 from scorewire_gateway.json_values import read_json, to_text
 from scorewire_gateway.limits import read_body
 from scorewire_gateway.state import State
+from scorewire_gateway.uploads.answering import Uploads
 
 # The parsing of a longer body would hold up other requests.
 _LARGE_BYTES = 65_536
@@ -51,20 +52,18 @@ class _Wanted:
 def router(state: State) -> APIRouter:
     """The routes."""
     routes = APIRouter(route_class=_PlainRoute, tags=["predictions"])
+    uploads = Uploads(state)
 
     @routes.post("/models/{name}:predict", summary="Score rows", openapi_extra=_DESCRIPTION)
     @routes.post("/models/{name}/versions/{version}:predict", include_in_schema=False)
     async def predict(request: Request) -> Response:
         settings = state.settings
-        options = call_options(request, settings)
+        model = request.path_params["name"]
+        version = request.path_params.get("version") or request.query_params.get("version", "")
         media = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
         if media != JSON:
-            raise RequestError(
-                f"the body is {media[:100]!r}; send {JSON}",
-                reason="UNSUPPORTED_MEDIA_TYPE",
-                http_code=415,
-                close=True,
-            )
+            return await uploads.answer(request, model, version)
+        options = call_options(request, settings)
         body = await read_body(
             request, max_bytes=settings.max_body_bytes, max_stall_seconds=settings.max_stall_seconds
         )
@@ -72,8 +71,6 @@ def router(state: State) -> APIRouter:
             wanted = read_request(body)
         else:
             wanted = await asyncio.to_thread(read_request, body)
-        model = request.path_params["name"]
-        version = request.path_params.get("version") or request.query_params.get("version", "")
         try:
             found = await state.client.predict(
                 model, wanted.rows, version=version, routing_key=wanted.routing_key, **options

@@ -7,6 +7,7 @@ pyarrow, which the extra `pandas` installs.
 from __future__ import annotations
 
 from scorewire.tables.reading import (
+    MAX_ROW_CHARACTERS,
     SUFFIXES,
     ArrowChunk,
     Chunk,
@@ -18,7 +19,7 @@ from scorewire.tables.reading import (
     read_csv,
     read_parquet,
 )
-from scorewire.tables.scoring import added_columns, score_table, score_table_async
+from scorewire.tables.scoring import added_columns, in_thread, score_table, score_table_async
 from scorewire.tables.writing import (
     TableWriter,
     write_csv,
@@ -27,6 +28,7 @@ from scorewire.tables.writing import (
 )
 
 __all__ = [
+    "MAX_ROW_CHARACTERS",
     "SUFFIXES",
     "ArrowChunk",
     "Chunk",
@@ -36,6 +38,7 @@ __all__ = [
     "TextChunk",
     "added_columns",
     "check_names",
+    "in_thread",
     "open_table",
     "read_csv",
     "read_parquet",

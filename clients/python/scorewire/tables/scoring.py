@@ -37,6 +37,8 @@ _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 Scored: TypeAlias = tuple[Chunk, dict[str, list[Any]]]
 _T = TypeVar("_T")
 
+# What separates columns in files that are nearly CSV.
+_SEPARATORS = frozenset(";\t|")
 # The most chunks in a row that have no row to send. They wait in memory for the next response.
 _MAX_UNSENT = 32
 
@@ -56,6 +58,8 @@ def added_columns(source: TableReader, model: Model, *, ids: bool) -> dict[str, 
     if absent:
         near = meant(absent[0], source.names)
         hint = f" (its column {near!r} looks like it)" if near else ""
+        if len(source.names) == 1 and (found := _SEPARATORS & set(source.names[0])):
+            hint = f" (a comma separates columns, and not {min(found)!r})"
         others = f", nor {len(absent) - 1} more that it needs" if len(absent) > 1 else ""
         raise FileError(f"the input has no column {absent[0]!r}, which {model.name} takes{hint}{others}")
     outputs = model.schema.outputs
@@ -176,21 +180,21 @@ async def score_table_async(
     scoring = _Scoring(model, source, batch_rows, added)
 
     async def batches() -> AsyncGenerator[NDArray[Any], None]:
-        while (rows := await _in_thread(scoring.take)) is not None:
+        while (rows := await in_thread(scoring.take)) is not None:
             yield rows
 
     while True:
         stream = client.predict_stream(model.name, batches(), version=model.version, **options)
         async with contextlib.aclosing(stream) as results:
             async for predictions in results:
-                yield await _in_thread(list, scoring.give(predictions))
+                yield await in_thread(list, scoring.give(predictions))
         unsent = scoring.give_unsent()
         if not unsent:
             return
         yield unsent
 
 
-async def _in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
+async def in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
     """Run a function in a thread, and wait for its end even if this task is cancelled meanwhile.
 
     Otherwise the thread could still read a file that the caller closes.

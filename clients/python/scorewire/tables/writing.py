@@ -11,15 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from scorewire.tables.reading import Chunk, FileError, TableReader
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# The rows of one row group of a Parquet file that is written.
+# A row group of a Parquet file that is written has this many rows, or bytes in memory.
 _ROW_GROUP_ROWS = 65_536
+_ROW_GROUP_BYTES = 32 * 1024 * 1024
 
 
 class TableWriter(ABC):
@@ -53,8 +54,8 @@ class _LineFeeds:
 
 
 class _CsvWriter(TableWriter):
-    def __init__(self, file: IO[bytes], names: Sequence[str]) -> None:
-        self._text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    def __init__(self, file: IO[bytes] | io.BufferedIOBase, names: Sequence[str]) -> None:
+        self._text = io.TextIOWrapper(cast("IO[bytes]", file), encoding="utf-8", newline="")
         self._rows = csv.writer(_LineFeeds(self._text), lineterminator="\r\n")
         self._rows.writerow(names)
 
@@ -75,22 +76,24 @@ def _without_nan(values: Iterable[Any]) -> list[Any]:
 
 
 class _ParquetWriter(TableWriter):
-    def __init__(self, file: IO[bytes], schema: pa.Schema) -> None:
+    def __init__(self, file: IO[bytes] | io.BufferedIOBase, schema: pa.Schema) -> None:
         import pyarrow.parquet as pq  # noqa: PLC0415 - needs an extra of the SDK
 
         self._schema = schema
         self._writer = pq.ParquetWriter(file, schema)
         self._pending: list[pa.RecordBatch] = []
-        self._pending_rows = 0
+        self._pending_rows = self._pending_bytes = 0
 
     def write(self, chunk: Chunk, names: Sequence[str], added: dict[str, list[Any]]) -> None:
         import pyarrow as pa  # noqa: PLC0415 - needs an extra of the SDK
 
         arrays = [chunk.array(name) for name in names]
         arrays += [pa.array(values, self._schema.field(name).type) for name, values in added.items()]
-        self._pending.append(pa.record_batch(arrays, schema=self._schema))
+        batch = pa.record_batch(arrays, schema=self._schema)
+        self._pending.append(batch)
         self._pending_rows += chunk.row_count
-        if self._pending_rows >= _ROW_GROUP_ROWS:
+        self._pending_bytes += batch.nbytes
+        if self._pending_rows >= _ROW_GROUP_ROWS or self._pending_bytes >= _ROW_GROUP_BYTES:
             self._flush()
 
     def finish(self) -> None:
@@ -109,7 +112,8 @@ class _ParquetWriter(TableWriter):
 
         if self._pending:
             self._writer.write_table(pa.Table.from_batches(self._pending), _ROW_GROUP_ROWS * 2)
-        self._pending, self._pending_rows = [], 0
+        self._pending = []
+        self._pending_rows = self._pending_bytes = 0
 
 
 @contextmanager
@@ -153,7 +157,7 @@ def _writer(
 
 
 def write_csv(
-    file: IO[bytes], source: TableReader, added: Mapping[str, type[float] | type[str]]
+    file: IO[bytes] | io.BufferedIOBase, source: TableReader, added: Mapping[str, type[float] | type[str]]
 ) -> TableWriter:
     """Write CSV to an open file, which stays open.
 
@@ -166,7 +170,7 @@ def write_csv(
 
 
 def write_parquet(
-    file: IO[bytes], source: TableReader, added: Mapping[str, type[float] | type[str]]
+    file: IO[bytes] | io.BufferedIOBase, source: TableReader, added: Mapping[str, type[float] | type[str]]
 ) -> TableWriter:
     """Write Parquet to an open file, which need not be seekable and stays open; see `write_csv`."""
     import pyarrow as pa  # noqa: PLC0415 - needs an extra of the SDK
