@@ -23,10 +23,24 @@ Problem: TypeAlias = tuple[bool, bytes | None, int]
 # The snapshot, the method, the names, the schema fingerprint, the numbers of rows, numbers and texts, and the
 # problem.
 Question: TypeAlias = tuple[Snapshot, str, Names, str, tuple[int, int, int], Problem]
+# The trace, the span, the parent ("" for the first of a trace), whether the parent is the caller's, and the
+# tracestate.
+SpanContext: TypeAlias = tuple[bytes, bytes, bytes, bool, str]
+SpanKind: TypeAlias = Literal["unary", "stream", "message"]
+# What the span is of; its times in nanoseconds since 1970, and those of the stages; the code of gRPC and the
+# number of the reason, which has a code of its own; and model, version, route, rows, row errors, the id of
+# the prediction, and the calls in the run.
+TracedCall: TypeAlias = tuple[
+    tuple[SpanKind, str, SpanContext],
+    tuple[int, int, list[tuple[int, int, int]]],
+    tuple[int, int],
+    tuple[str, str, str, int, int, str, int],
+]
 # The path, the metadata, the peer's address and certificate (DER), the nanoseconds since the call arrived,
 # and the seconds until the deadline. The metadata is one block: for each entry the lengths of its name and
-# its value, four bytes each, little-endian, and then the name and the value.
-Context: TypeAlias = tuple[str, bytes, tuple[str, bytes | None], int, float | None]
+# its value, four bytes each, little-endian, and then the name and the value. A prediction that is traced has
+# its span.
+Context: TypeAlias = tuple[str, bytes, tuple[str, bytes | None], int, float | None, SpanContext | None]
 Event: TypeAlias = (
     tuple[Literal["open"], int, Context]
     | tuple[Literal["ask"], int, Question]
@@ -167,6 +181,11 @@ class SourceParts(TypedDict):
     routing_key: Treatment
     hash_key: bytes
 
+class TraceParts(TypedDict):
+    share: float
+    per_second: int
+    waiting: int
+
 class EngineParts(TypedDict):
     max_rows: int
     max_in_flight: int
@@ -176,6 +195,7 @@ class EngineParts(TypedDict):
     threads: int
     bounds_ns: Sequence[int]
     records: RecordParts | None
+    traces: TraceParts | None
 
 # The full name, the model, the major version, and the name of the route for calls that name no version.
 Service: TypeAlias = tuple[str, str, int, str]
@@ -245,6 +265,8 @@ class Engine:
     def leave_out(self, writer: int, rows: int) -> None: ...
     def record_counts(self) -> RecordSums | None: ...
     def close_records(self) -> None: ...
+    def trace_counts(self) -> tuple[int, int, int, int] | None: ...
+    def take_traces(self, most: int) -> list[TracedCall]: ...
     def fileno(self) -> int: ...
     def take_events(self) -> list[Event]: ...
     def want(self, call: int) -> None: ...

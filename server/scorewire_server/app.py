@@ -33,9 +33,11 @@ from scorewire_server.loading.loader import load
 from scorewire_server.loading.sandbox import Sandbox
 from scorewire_server.loading.sandboxed_loader import SandboxedLoader
 from scorewire_server.metrics import Metrics
+from scorewire_server.records import shipper
 from scorewire_server.records.records import Records
-from scorewire_server.records.shipper import LAST_PASS_SECONDS
 from scorewire_server.settings import Settings
+from scorewire_server.tracing import traces
+from scorewire_server.tracing.traces import Traces
 
 STATE_FILE = ".scorewire-state.json"
 # A look at the repository whose loads take longer than this no longer holds up the next look, unless as
@@ -52,7 +54,7 @@ class App:
     Raises:
         StartError: the repository cannot be read, --models names a bundle or the folder of a model,
             --state-file names a folder or is in use by another server, the engine cannot be used,
-            or records cannot be kept with these settings.
+            or records cannot be kept, or traces not sent, with these settings.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -80,6 +82,7 @@ class App:
                 settings, lambda: self._engine.records, lambda: self._publish(self._catalog.snapshot)
             )
         )
+        self._traces = None if settings.traces is None else Traces(settings, lambda: self._engine.traces)
         self._state_file = StateFile(state_file)
         self._state_file.open()
         versions = Versions(
@@ -118,6 +121,7 @@ class App:
             settings,
             limit_streams(control, settings.max_watches),
             self._records.options if self._records is not None else None,
+            self._traces.options if self._traces is not None else None,
         )
         self._certificates = Certificates(settings, self._engine.use_certificate)
         self._metrics_server: MetricsServer | None = None
@@ -142,7 +146,8 @@ class App:
             lambda: self._engine.statistics,
             lambda: self._catalog.snapshot,
             self._certificates,
-            self._records,
+            records=self._records,
+            traces=self._traces,
         )
         try:
             if settings.trial_seconds and scan(settings.models):
@@ -160,6 +165,8 @@ class App:
         self._started_at = datetime.now(UTC)
         if self._records is not None:
             self._records.start()
+        if self._traces is not None:
+            self._traces.start()
         self._following = asyncio.create_task(self._certificates.follow())
         self._first_load = asyncio.create_task(self._load_all(address))
         return address
@@ -194,6 +201,8 @@ class App:
                 last_steps.callback(self._metrics_server.close)
             if self._records is not None:
                 last_steps.push_async_callback(self._records.close)
+            if self._traces is not None:
+                last_steps.push_async_callback(self._traces.close)
             started = (self._first_load, self._watching, self._following)
             tasks = [task for task in started if task is not None]
             for task in tasks:
@@ -285,7 +294,8 @@ async def run(settings: Settings) -> None:
     for number in SIGNALS:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, app.reread_certificate)
-    last_pass = LAST_PASS_SECONDS if settings.records is not None else 0.0
+    last_pass = shipper.LAST_PASS_SECONDS if settings.records is not None else 0.0
+    last_pass += traces.LAST_PASS_SECONDS if settings.traces is not None else 0.0
     with StopWatch(settings.drain_seconds + settings.grace_seconds + last_pass + MARGIN_SECONDS):
         await _serve(app, settings, stop)
 

@@ -26,6 +26,7 @@ from scorewire_server.engine.snapshot import Snapshot, state_name
 from scorewire_server.engine.statistics import BUCKETS_SECONDS, Histogram, Statistics, Transport
 from scorewire_server.errors import STATUS_CODES, Code, reason_name
 from scorewire_server.records.records import Records
+from scorewire_server.tracing.traces import TraceLedger, Traces
 
 _RECORD_ROWS = {
     "offered": "Rows of all answers of recorded models.",
@@ -46,13 +47,16 @@ class Metrics(Collector):
         statistics: Callable[[], Statistics],
         snapshot: Callable[[], Snapshot],
         certificates: Certificates | None = None,
+        *,
         records: Records | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self._build_info = _build_info(engine)
         self._statistics = statistics
         self._snapshot = snapshot
         self._certificates = certificates
         self._records = records
+        self._traces = traces
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
         # The names that every client library of Prometheus has for a process: process_cpu_seconds_total etc.
@@ -79,6 +83,8 @@ class Metrics(Collector):
             yield from _collect_certificates(self._certificates, self._certificates.shown)
         if self._records is not None:
             yield from _collect_records(self._records)
+        if self._traces is not None:
+            yield from _collect_traces(self._traces.ledger)
 
 
 def _build_info(engine: EngineKind) -> Metric:
@@ -246,6 +252,27 @@ def _collect_records(records: Records) -> Iterable[Metric]:
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     return [(bound, float(count)) for bound, count in zip(_BOUNDS, accumulate(histogram.counts), strict=True)]
+
+
+def _collect_traces(ledger: TraceLedger) -> Iterable[Metric]:
+    yield CounterMetricFamily(
+        "scorewire_traces_sampled", "Spans of traced calls that have ended.", value=ledger.sampled
+    )
+    yield CounterMetricFamily(
+        "scorewire_traces_sent", "Spans that the collector has taken.", value=ledger.sent
+    )
+    dropped = CounterMetricFamily(
+        "scorewire_traces_dropped", "Spans that the collector has not got.", labels=["cause"]
+    )
+    for cause, count in ledger.dropped.items():
+        dropped.add_metric([cause], count)
+    yield dropped
+    yield GaugeMetricFamily("scorewire_traces_waiting", "Spans that are not sent yet.", value=ledger.waiting)
+    yield CounterMetricFamily(
+        "scorewire_traces_limited",
+        "Calls and messages of streams that were not traced, because of --traces-per-second.",
+        value=ledger.limited,
+    )
 
 
 def _code(code: Code) -> str:

@@ -16,6 +16,7 @@ from typing import Annotated
 from scorewire_contract.service import settings
 from scorewire_contract.service.settings import (
     ADDRESS,
+    COLLECTOR_URL,
     LARGEST_PORT,
     PATH,
     STORE_URL,
@@ -27,7 +28,10 @@ from scorewire_contract.service.settings import (
     has_password,
     integer,
     is_store_url,
+    parse_collector,
+    printable,
     seconds,
+    share,
 )
 from scorewire_server.catalog.version_policy import DESCRIPTION, parse_version_policy
 
@@ -235,6 +239,31 @@ class Settings:
         "Most memory of each thread that answers calls, for records on their way to the disk; 0 is twice"
         " --max-message-bytes. It is taken as far as it is needed.",
     ] = 0
+    traces: Annotated[
+        str | None,
+        COLLECTOR_URL,
+        "OpenTelemetry collector that gets traces, as OTLP over gRPC; no call is traced unless given.",
+    ] = None
+    traces_share: Annotated[
+        float,
+        share(),
+        "Share of the prediction calls without a traceparent that are traced. A traceparent decides for its"
+        " own call.",
+    ] = 0.01
+    traces_per_second: Annotated[
+        int,
+        integer(1, 1_000_000),
+        "Most calls, and messages of streams, that are traced in a second, whatever callers ask for.",
+    ] = 1000
+    traces_headers_file: Annotated[
+        Path | None,
+        PATH,
+        "File with lines NAME: VALUE, headers that the collector wants, such as a token; read again for each"
+        " request.",
+    ] = None
+    traces_service_name: Annotated[
+        str, printable(200), "Name of this service in traces: service.name of OpenTelemetry."
+    ] = "scorewire"
     log_format: Annotated[
         str,
         choice("auto", "console", "json"),
@@ -298,6 +327,7 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     if (read.tls_cert is None) != (read.tls_key is None):
         raise SettingError("--tls-cert and --tls-key are given together or not at all")
     _check_records(read)
+    _check_traces(read)
     for name, part, least in (
         ("max_connection_bytes", read.connection_bytes, 2 * read.max_message_bytes),
         ("max_buffered_bytes", read.buffered_bytes, read.connection_bytes),
@@ -331,6 +361,24 @@ def _check_records(settings: Settings) -> None:
         raise SettingError(
             f"--records-to must be {STORE_URL.description}, with special characters percent-encoded"
         )
+
+
+def _check_traces(settings: Settings) -> None:
+    """Check the settings of traces; no message has a part of the URL, which may contain a password.
+
+    Raises:
+        SettingError: a setting lacks the URL, or the URL cannot be used.
+    """
+    if settings.traces is None:
+        if settings.traces_headers_file is not None:
+            raise SettingError("--traces-headers-file needs --traces, the collector that gets the headers")
+        return
+    try:
+        parse_collector(settings.traces)
+    except ValueError as error:
+        raise SettingError(
+            f"--traces must be {error}; credentials belong into the file of --traces-headers-file"
+        ) from None
 
 
 def silence_grpc() -> None:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf import descriptor_pool, message_factory
 from grpc import aio
 
 from scorewire_contract.records.hashing import hash_number, hash_text
@@ -35,6 +34,7 @@ from scorewire_server.records.sources import SourceNumbers, sources_of
 from scorewire_server.settings import Settings
 from tests import bundles
 from tests.conformance import inference
+from tests.conformance.typed import TypedMessages
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, sum_request
 from tests.recorded import Recorded, Spool, read_spool
 
@@ -53,23 +53,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         bundles.write_classifier_bundle(folder),
         bundles.write_tensor_bundle(folder),
     ]
-
-
-class Typed:
-    """The messages of a typed service."""
-
-    def __init__(self, version: LoadedVersion) -> None:
-        schema = version.typed.schema
-        pool = descriptor_pool.DescriptorPool()
-        pool.Add(schema.descriptor())
-        self.path = f"/{schema.service}"
-
-        def message(name: str) -> Any:
-            found = pool.FindMessageTypeByName(f"{schema.package}.{schema.stem}{name}")
-            return message_factory.GetMessageClass(found)
-
-        self.row, self.rows = message("Row"), message("Rows")
-        self.prediction, self.predictions = message("Prediction"), message("Predictions")
 
 
 class Recording:
@@ -204,7 +187,7 @@ def assert_answered(
 
 async def test_every_method_names_its_record(start: Start) -> None:
     running = await start()
-    typed = Typed(running.loaded["sum/1.0.0"])
+    typed = TypedMessages(running.loaded["sum/1.0.0"])
     row = {"x0": 1.0, "x1": 2.0, "country": "de"}
     tensors = inference.infer_request("sum", inference.sum_tensors())
     message = prediction_pb2.PredictStreamRequest(correlation_id=7, request=sum_request())
@@ -321,7 +304,7 @@ async def test_tensors_of_every_form_are_recorded(start: Start) -> None:
 
 async def test_calls_that_fail_have_no_record_and_leave_no_gap(start: Start) -> None:
     running = await start(max_message_bytes=1 << 16)
-    typed = Typed(running.loaded["sum/1.0.0"])
+    typed = TypedMessages(running.loaded["sum/1.0.0"])
     long = sum_request([1.0, 2.0] * 100, [""] * 100, row_count=100)
     infer = inference.infer_request("sum", inference.sum_tensors((NAN,)))
     # The answers to these are longer than allowed.
@@ -349,7 +332,7 @@ async def test_calls_that_fail_have_no_record_and_leave_no_gap(start: Start) -> 
 async def test_a_share_of_the_routing_keys_is_recorded(start: Start) -> None:
     running = await start(policy=ModelPolicy(share=0.3, sample_by="routing_key"))
     keys = [f"customer-{i}" for i in range(200)]
-    typed = Typed(running.loaded["sum/1.0.0"])
+    typed = TypedMessages(running.loaded["sum/1.0.0"])
     kept = Counter[str]()
     for key in keys:
         answer = await running.predict(routing_key=key)

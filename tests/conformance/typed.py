@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_reflection.v1alpha import reflection_pb2
 
+from scorewire_server.engine.snapshot import LoadedVersion
 from tests.conformance.wire import TIMEOUT_SECONDS, Wire
 
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
@@ -85,3 +86,20 @@ class TypedService:
         messages = (self.row(**row).SerializeToString() for row in rows)
         answers = self._wire.both_stream(self.path("PredictStream"))(messages, timeout=TIMEOUT_SECONDS)
         return [self._types["PredictStream"][1].FromString(data) for data in answers]
+
+
+class TypedMessages:
+    """The messages of a version's typed service, from its schema."""
+
+    def __init__(self, version: LoadedVersion) -> None:
+        schema = version.typed.schema
+        pool = descriptor_pool.DescriptorPool()
+        pool.Add(schema.descriptor())
+        self.path = f"/{schema.service}"
+
+        def message(name: str) -> Any:
+            found = pool.FindMessageTypeByName(f"{schema.package}.{schema.stem}{name}")
+            return message_factory.GetMessageClass(found)
+
+        self.row, self.rows = message("Row"), message("Rows")
+        self.prediction, self.predictions = message("Prediction"), message("Predictions")

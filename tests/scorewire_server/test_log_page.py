@@ -32,6 +32,12 @@ def _logged() -> Iterator[tuple[str, str, set[str]]]:
                 ) if level in _LEVELS:
                     fields = {str(keyword.arg) for keyword in keywords} - {"None"}
                     yield text, level, {"exception" if name == "exc_info" else name for name in fields}
+                case ast.Call(
+                    func=ast.Name(id="ProblemLog"),
+                    args=[ast.Constant(value=str() as wrong), ast.Constant(value=str() as over)],
+                ):
+                    yield wrong, "error", {"problem"}
+                    yield over, "info", set()
 
 
 def test_the_page_of_logs_names_each_event_with_its_level_and_fields() -> None:

@@ -30,6 +30,7 @@ from scorewire_server.engine.statistics import (
 from scorewire_server.metrics import Metrics
 from scorewire_server.records.records import Records
 from scorewire_server.settings import Settings
+from scorewire_server.tracing.traces import Traces
 from tests.metrics_page import documented_metrics, told_metrics
 from tests.scorewire_server.models import loaded_version, snapshot_of, zeros
 
@@ -168,5 +169,8 @@ def test_the_page_of_metrics_names_each_with_its_labels(sum_bundle: Bundle, tmp_
     statistics.versions["sum", "1.0.0"] = VersionStatistics(
         row_errors={errors_pb2.ERROR_REASON_MISSING_VALUE: 1}
     )
-    metrics = Metrics(ENGINE, lambda: statistics, lambda: snapshot, certificates, records)
+    traces = Traces(Settings(traces="http://127.0.0.1:4317"), lambda: None)
+    metrics = Metrics(
+        ENGINE, lambda: statistics, lambda: snapshot, certificates, records=records, traces=traces
+    )
     assert told_metrics(generate_latest(metrics.registry).decode()) == documented_metrics()

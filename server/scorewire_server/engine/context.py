@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter_ns
 
+from scorewire_server.engine.tracer import CallTrace
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -40,6 +42,7 @@ class CallContext:
         peer: the other end of the connection.
         deadline: a time of `time.monotonic`; None if the caller set no deadline.
         received_ns: a time of `time.perf_counter_ns`: when the call arrived, as far as the engine knows.
+        trace: of a prediction: its trace; None if the call is not traced.
     """
 
     method: str
@@ -47,6 +50,7 @@ class CallContext:
     peer: Peer = _UNKNOWN_PEER
     deadline: float | None = None
     received_ns: int = field(default_factory=perf_counter_ns)
+    trace: CallTrace | None = None
 
     @property
     def seconds_left(self) -> float | None:

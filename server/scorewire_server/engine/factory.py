@@ -12,6 +12,7 @@ from scorewire_contract.scoring import RunGraph
 from scorewire_contract.service.start import StartError
 from scorewire_server.engine.port import ControlMethod, Engine
 from scorewire_server.engine.recording import RecordOptions
+from scorewire_server.engine.tracing import TraceOptions
 from scorewire_server.settings import Settings, silence_onnxruntime
 
 EXTENSION = "scorewire_native"
@@ -24,10 +25,17 @@ class OpenSession(Protocol):
 
 
 class MakeEngine(Protocol):
-    """Makes an engine from the settings and the control methods; it records only with `records`."""
+    """Makes an engine from the settings and the control methods.
+
+    It records only with `records`, and traces only with `traces`.
+    """
 
     def __call__(  # noqa: D102
-        self, settings: Settings, control: Iterable[ControlMethod], records: RecordOptions | None = None
+        self,
+        settings: Settings,
+        control: Iterable[ControlMethod],
+        records: RecordOptions | None = None,
+        traces: TraceOptions | None = None,
     ) -> Engine: ...
 
 

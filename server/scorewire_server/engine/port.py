@@ -16,6 +16,7 @@ from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.recording import NO_SOURCES, RecordCounts, Sources
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
 from scorewire_server.engine.statistics import Statistics
+from scorewire_server.engine.tracing import TraceQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,11 @@ class Engine(Protocol):
 
         Any thread may ask.
         """
+        ...
+
+    @property
+    def traces(self) -> TraceQueue | None:
+        """The traced calls that have ended, also after `stop`; None if the engine does not trace."""
         ...
 
     async def start(self) -> str:

@@ -11,10 +11,10 @@ from scorewire_contract.service.logs import log_fault, logger
 from scorewire_contract.service.start import StartError
 from scorewire_server.engine.recording import RecordCounts, RecordOptions, Sources
 from scorewire_server.engine.snapshot import Snapshot
+from scorewire_server.problem_log import ProblemLog
 from scorewire_server.records.ledger import Ledger, ledger_of
 from scorewire_server.records.policy import Policy, PolicyError
 from scorewire_server.records.policy_file import PolicyFile
-from scorewire_server.records.problem_log import ProblemLog
 from scorewire_server.records.problems import Problems
 from scorewire_server.records.shipper import Shipper, shipper_command
 from scorewire_server.records.shipper_status import ShipperStatus, read_status
@@ -70,7 +70,9 @@ class Records:
         self._told_before = ""
         self._problems = Problems()
         self._problem = ""
-        self._log = ProblemLog()
+        self._log = ProblemLog(
+            "predictions are not recorded as they should be", "predictions are recorded again"
+        )
         self._following: asyncio.Task[None] | None = None
         # The size of the spool, as it was last seen.
         self.spool_bytes = 0

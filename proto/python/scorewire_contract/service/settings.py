@@ -28,6 +28,8 @@ _PARAMETER = r"[^\s?#&=]+=[^\s#&]*"
 _STORE_URL = re.compile(
     rf"postgres(ql)?://([^\s:@/?#\[\]]*@)?{_HOST}(,{_HOST})*(/[^\s@/?#]*)?(\?{_PARAMETER}(&{_PARAMETER})*)?"
 )
+_COLLECTOR = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?/?")
+_COLLECTOR_PORT = 4317
 
 
 class SettingError(ValueError):
@@ -56,6 +58,22 @@ def seconds(high: float, low: float = 0.0) -> Kind:
     """Seconds from `low` to `high`, with a fraction."""
     description = f"a number of seconds from {low:g} to {high:g}"
     return Kind(description, lambda text: _within(float(text), low, high))
+
+
+def share() -> Kind:
+    """Parts of a whole, from 0 to 1."""
+    return Kind("a number from 0 to 1", lambda text: _within(float(text), 0.0, 1.0))
+
+
+def printable(longest: int) -> Kind:
+    """Printable text."""
+
+    def parse(text: str) -> str:
+        if not text or len(text) > longest or not text.isprintable():
+            raise ValueError(text)
+        return text
+
+    return Kind(f"1 to {longest} printable characters", parse)
 
 
 def choice(*choices: str) -> Kind:
@@ -104,6 +122,18 @@ def _text(text: str) -> str:
     return text
 
 
+def parse_collector(url: str) -> tuple[str, bool]:
+    """HOST:PORT of a collector of OTLP over gRPC, and whether it speaks TLS.
+
+    Raises:
+        ValueError: the URL is none of a collector; the text does not show the URL, which may have a password.
+    """
+    match = _COLLECTOR.fullmatch(url)
+    if match is None or int(match[3] or 1) not in range(1, LARGEST_PORT + 1):
+        raise ValueError(COLLECTOR_URL.description)
+    return f"{match[2]}:{match[3] or _COLLECTOR_PORT}", match[1] == "https"
+
+
 def is_store_url(text: str) -> bool:
     """Whether this is a URL of PostgreSQL in which no part can be a piece of a password."""
     return _STORE_URL.fullmatch(text) is not None
@@ -124,6 +154,10 @@ PATH = Kind("a path", _path)
 ADDRESS = Kind("HOST:PORT or [IPv6]:PORT; port 0 takes a free one", _address)
 # Checked with the other settings, since an error here would show the text, which may have a password.
 STORE_URL = Kind("a URL like postgresql://USER@HOST/DATABASE", _text)
+# As above.
+COLLECTOR_URL = Kind(
+    f"a URL like http://HOST:{_COLLECTOR_PORT} or https://HOST:{_COLLECTOR_PORT}, without a path", _text
+)
 
 
 def flag(name: str) -> str:

@@ -293,6 +293,7 @@ mod tests {
             peer,
             received: std::time::Instant::now(),
             deadline: None,
+            span: None,
         }
     }
 

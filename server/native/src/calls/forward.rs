@@ -93,7 +93,8 @@ pub(crate) async fn forward(worker: &Worker, call: &Call, forwarded: Forwarded) 
     // The call was admitted with its metadata, which is not kept.
     let (path, metadata, peer) = (path.to_owned(), Box::default(), Arc::clone(&call.peer));
     let Call { received, deadline, .. } = *call;
-    let mut control = worker.events.open(OwnedContext { path, metadata, peer, received, deadline });
+    let span = call.trace.as_ref().and_then(|trace| trace.hand_over());
+    let mut control = worker.events.open(OwnedContext { path, metadata, peer, received, deadline, span });
     let (mut message, mut answer) = (Some(message), None);
     loop {
         match control.next().await {

@@ -21,7 +21,7 @@ use crate::predict::call::Call;
 use crate::predict::outcome::Tally;
 use crate::predict::pipeline::Predictor;
 use crate::predict::pool::Pool;
-use crate::protocol::status::{FixedErrors, RpcError};
+use crate::protocol::status::{self, FixedErrors, RpcError};
 use crate::transport::grpc::{DeliveryError, Responder};
 
 /// What the calls on one thread need.
@@ -48,6 +48,10 @@ impl Worker {
     fn count(&self, call: &Call, tally: &Tally, (from, to): (Instant, Instant), failed: Option<u32>) {
         let counting = &self.predictor.scorer.observers.counting;
         counting.end(self.index, call.method.index, tally, nanoseconds(from, to), failed);
+        if let Some(trace) = &call.trace {
+            let code = failed.map_or(status::OK, |_| status::INTERNAL);
+            trace.end(to, code, failed.unwrap_or_default());
+        }
     }
 
     /// Ends a unary call with an error of the contract's, and counts it.
@@ -59,6 +63,7 @@ impl Worker {
     /// Ends a prediction call whose request was cut, or whose caller cannot be answered. A failure of the
     /// transport is not counted: it has no reason of the contract's.
     fn end(&self, call: &Call, tally: &Tally, error: CallError, responder: Responder) {
+        trace_end(call, &error, self.errors().expired.reason);
         match error {
             CallError::Delivery(DeliveryError::Reset) => {}
             CallError::Delivery(DeliveryError::Expired) => {
@@ -68,6 +73,18 @@ impl Worker {
             CallError::Failed(error) => responder.finish(Some(&error)),
         }
     }
+}
+
+/// Ends the trace of a call, if it is traced, with the error that ends the call.
+fn trace_end(call: &Call, error: &CallError, expired: u32) {
+    let Some(trace) = &call.trace else { return };
+    let (code, reason) = match error {
+        CallError::Delivery(DeliveryError::Reset) => (status::CANCELLED, 0),
+        CallError::Delivery(DeliveryError::Expired) => (status::DEADLINE_EXCEEDED, expired),
+        CallError::Delivery(DeliveryError::Full) => (status::RESOURCE_EXHAUSTED, 0),
+        CallError::Failed(error) => (error.code, error.reason),
+    };
+    trace.end(Instant::now(), code, reason);
 }
 
 /// Sends as fast as the caller takes it, within its deadline.

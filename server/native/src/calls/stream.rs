@@ -10,12 +10,12 @@ use tokio::task::spawn_local;
 
 use crate::calls::request_messages::{CallError, MessageBatch, RequestMessages};
 use crate::calls::resolve::{self, resolve};
-use crate::calls::{Worker, send};
+use crate::calls::{Worker, send, trace_end};
 use crate::encodings::message::MessageId;
 use crate::predict::call::Call;
 use crate::predict::outcome::{Outcome, Predicted, Tally};
 use crate::predict::pipeline::Predictor;
-use crate::protocol::status::RpcError;
+use crate::protocol::status::{self, RpcError};
 use crate::transport::grpc::{DeliveryError, Responder};
 use crate::transport::messages::Message;
 
@@ -50,8 +50,14 @@ async fn run(worker: &Worker, call: &Call, mut messages: RequestMessages, respon
 /// Ends a stream.
 fn end(worker: &Worker, call: &Call, ended: Result<(), CallError>, responder: Responder) {
     match ended {
-        Ok(()) => responder.finish(None),
-        Err(CallError::Delivery(DeliveryError::Expired)) => {
+        Ok(()) => {
+            if let Some(trace) = &call.trace {
+                trace.end(Instant::now(), status::OK, 0);
+            }
+            responder.finish(None);
+        }
+        Err(error @ CallError::Delivery(DeliveryError::Expired)) => {
+            trace_end(call, &error, worker.errors().expired.reason);
             responder.finish(Some(&worker.errors().expired));
         }
         Err(error) => worker.end(call, &Tally::Unrouted, error, responder),
@@ -73,11 +79,20 @@ async fn answer(answers: &mut Answers<'_>, messages: &mut RequestMessages) -> Re
             }
         };
         let taken = Instant::now();
-        let bytes: Vec<(&Bytes, &Call)> = batch.iter().map(|message| (&message.bytes, call)).collect();
+        // A message of a traced stream has a call of its own, with a span of its own.
+        let traced: Vec<Call> = match &call.trace {
+            None => Vec::new(),
+            Some(trace) => {
+                batch.iter().map(|_| Call { trace: trace.message(taken), ..call.clone() }).collect()
+            }
+        };
+        let calls = (0..batch.len()).map(|at| traced.get(at).unwrap_or(call));
+        let bytes: Vec<(&Bytes, &Call)> =
+            batch.iter().zip(calls).map(|(message, call)| (&message.bytes, call)).collect();
         let mut first = 0;
         while first < batch.len() {
             for predicted in resolve::predict(worker, &bytes[first..]) {
-                answers.add(&batch[first], predicted, taken).await?;
+                answers.add(&batch[first], bytes[first].1, predicted, taken).await?;
                 first += 1;
             }
         }
@@ -110,10 +125,11 @@ impl Answers<'_> {
     async fn add(
         &mut self,
         message: &Message,
+        call: &Call,
         predicted: Predicted,
         taken: Instant,
     ) -> Result<(), CallError> {
-        let (worker, call) = (self.worker, self.call);
+        let worker = self.worker;
         let Predicted { id, mut tally, outcome } = predicted;
         let answered = match outcome {
             Outcome::Answered(answer) if !message.compressed => Ok(answer),
@@ -125,6 +141,9 @@ impl Answers<'_> {
                 if let Err(CallError::Delivery(DeliveryError::Expired)) = resolved {
                     let expired = Some(worker.errors().expired.reason);
                     worker.count(call, &tally, (taken, Instant::now()), expired);
+                }
+                if let Err(error) = &resolved {
+                    trace_end(call, error, worker.errors().expired.reason);
                 }
                 resolved?
             }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::encodings::methods::Method;
 use crate::encodings::typed_schema::TypedTarget;
+use crate::predict::tracing::Trace;
 use crate::rows::request::Request;
 use crate::transport::context::{CallContext, Peer};
 
@@ -19,17 +20,20 @@ pub(crate) struct Call {
     pub received: Instant,
     /// When the caller stops waiting, or the stream is ended.
     pub deadline: Option<Instant>,
+    /// `None`: the call is not traced.
+    pub trace: Option<Arc<Trace>>,
 }
 
 impl Call {
-    /// The call of a context that was admitted.
+    /// The call of a context.
     pub(crate) fn new(
         context: &CallContext<'_>,
         method: &'static Method,
         typed: Option<Arc<TypedTarget>>,
+        trace: Option<Arc<Trace>>,
     ) -> Self {
         let CallContext { peer, received, deadline, .. } = *context;
-        Self { method, typed, peer: Arc::clone(peer), received, deadline }
+        Self { method, typed, peer: Arc::clone(peer), received, deadline, trace }
     }
 
     /// The routing key of a message of the call, which was read to `request`; "" where there is none.
@@ -73,6 +77,7 @@ mod tests {
             peer: Arc::clone(&peer),
             received,
             deadline,
+            trace: None,
         };
         let [unary, stream] = ["Predict", "PredictStream"]
             .map(|name| METHODS.iter().find(|method| method.name == name).unwrap());

@@ -15,3 +15,4 @@ pub(crate) mod recording;
 pub(crate) mod scoring;
 pub(crate) mod shadow;
 pub(crate) mod ticket;
+pub(crate) mod tracing;

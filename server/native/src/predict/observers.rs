@@ -42,5 +42,9 @@ impl Observer for Observers {
         if let Some(recording) = &self.recording {
             recording.observe(observation);
         }
+        if let Some(trace) = &observation.call.trace {
+            let encoded = observation.result.is_ok().then_some(observation.encoded);
+            trace.scored(observation.scores, encoded);
+        }
     }
 }

@@ -23,6 +23,7 @@ use crate::predict::outcome::{
     Batch, Forwarded, Outcome, Pending, PendingQuestion, Predicted, ReadTimes, Tally,
 };
 use crate::predict::scoring::{Routed, Scorer};
+use crate::predict::tracing::Tracer;
 use crate::protocol::status::RpcError;
 use crate::routing::snapshot::{Route, Snapshot, Target};
 use crate::routing::version::Version;
@@ -65,6 +66,8 @@ pub(crate) struct Predictor {
     /// The streams that are open.
     pub streams: AtomicUsize,
     pub loading: Loading,
+    /// `None`: no call is traced.
+    pub tracer: Option<Arc<Tracer>>,
     /// I/O threads. Behind their indices come those of the threads for large batches, which share one, and
     /// of the shadow's thread.
     pub io_threads: usize,
@@ -215,6 +218,9 @@ impl Predictor {
             Err(DecodeError::Forward(path)) => return Err(self.forward(path, message, None).into()),
         }
         let mut end = Instant::now();
+        if let Some(trace) = &call.trace {
+            trace.decoded(begin, end);
+        }
         // Calls that are scored here are done before the next are read, so only those that wait
         // for something count against the limit.
         if self.budgets.in_flight.is_full() {
@@ -243,6 +249,9 @@ impl Predictor {
         };
         let picked = route.pick(call.routing_key(request, message));
         let target = &route.targets[picked];
+        if let Some(trace) = &call.trace {
+            trace.routed(end, route, target);
+        }
         let settled = |outcome| Err(Settled { target: Some(target), outcome });
         let version = &*target.version;
         match encoding.decode_rows(&version.wire, decoded, message, self.max_rows(version)) {

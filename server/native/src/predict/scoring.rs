@@ -145,6 +145,9 @@ impl Scorer {
         let mut scored = Vec::with_capacity(calls.len());
         batch.run(|at, binding, run| {
             let (routed, scratch) = &calls[at];
+            if let Some(trace) = &routed.call.trace {
+                trace.shares_run(calls.len());
+            }
             scored.push(self.answer(worker, routed, scratch, Some(binding), run));
         })?;
         Ok(scored)

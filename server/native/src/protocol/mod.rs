@@ -5,3 +5,4 @@ pub(crate) mod framing;
 pub(crate) mod protobuf;
 pub(crate) mod reasons;
 pub(crate) mod status;
+pub(crate) mod trace_context;

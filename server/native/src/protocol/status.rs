@@ -4,6 +4,8 @@
 use bytes::Bytes;
 
 /// gRPC's codes of the failures that the engine words itself.
+pub(crate) const OK: u32 = 0;
+pub(crate) const CANCELLED: u32 = 1;
 pub(crate) const DEADLINE_EXCEEDED: u32 = 4;
 pub(crate) const RESOURCE_EXHAUSTED: u32 = 8;
 pub(crate) const UNIMPLEMENTED: u32 = 12;

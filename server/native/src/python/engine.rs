@@ -27,6 +27,7 @@ use crate::python::events::event_tuple;
 use crate::python::recording::{
     self, ChoiceParts, HeadParts, PySource, RecordParts, RecordSums, RowParts, SourceParts,
 };
+use crate::python::tracing::{self, TraceParts};
 use crate::python::version::{PyVersion, VersionParts, version};
 use crate::routing::snapshot::{Origin, Route, Shadow, Snapshot, Target};
 use crate::server::{Server, ServerOptions};
@@ -53,6 +54,8 @@ struct EngineParts {
     bounds_ns: [u64; BOUNDS],
     /// `None`: predictions are not recorded.
     records: Option<RecordParts>,
+    /// `None`: no call is traced.
+    traces: Option<TraceParts>,
 }
 
 /// What a connection may do, and how many there may be, by the names of the settings; 0 is no limit.
@@ -152,6 +155,7 @@ impl Engine {
             quota: Quota::new(parts.max_buffered_bytes),
             streams: 0.into(),
             loading: Loading::default(),
+            tracer: parts.traces.map(|traces| Arc::new(traces.tracer())),
             io_threads: parts.threads,
         };
         Ok(Self {
@@ -237,7 +241,8 @@ impl Engine {
                     share,
                     source: choice.map(ChoiceParts::source),
                 });
-                (model, name, Route { targets, shadow })
+                let name_of_route = Arc::from(&*name);
+                (model, name, Route { name: name_of_route, targets, shadow })
             };
             routes.into_iter().map(build).collect()
         });
@@ -295,6 +300,18 @@ impl Engine {
         if let Some(recording) = &self.predictor.scorer.observers.recording {
             py.detach(|| recording.recorder().close());
         }
+    }
+
+    /// What became of the spans so far: sampled, dropped, waiting; and the calls and messages that the limit by
+    /// second left out. `None` where no call is traced.
+    fn trace_counts(&self) -> Option<[u64; 4]> {
+        self.predictor.tracer.as_ref().map(|tracer| tracer.counts())
+    }
+
+    /// Takes the oldest traced calls that have ended; none where no call is traced.
+    fn take_traces<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        let tracer = self.predictor.tracer.as_ref();
+        tracer.map_or(Ok(Vec::new()), |tracer| tracing::take(py, tracer, most))
     }
 
     /// A file descriptor that is readable while there are events.

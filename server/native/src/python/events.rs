@@ -5,6 +5,7 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use crate::bridge::events::Event;
 use crate::bridge::question::Problem;
+use crate::python::tracing::span_context;
 use crate::transport::context::OwnedContext;
 
 /// What Python gets of an event: its kind, the number of the call, and what it says.
@@ -34,11 +35,12 @@ pub(super) fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, Py
 }
 
 /// Path, the block of metadata, the peer's address and certificate, nanoseconds since the call arrived, and
-/// seconds until the deadline.
+/// seconds until the deadline; and of a traced prediction the span.
 fn context_tuple<'py>(py: Python<'py>, context: &OwnedContext) -> PyResult<Bound<'py, PyTuple>> {
     let bytes = |value: &[u8]| PyBytes::new(py, value);
     let (address, certificate) = (context.peer.address.to_string(), context.peer.certificate.as_deref());
     let peer = (address, certificate.map(bytes));
     let (age_ns, seconds_left) = (context.age_ns(), context.seconds_left());
-    (&*context.path, bytes(&context.metadata), peer, age_ns, seconds_left).into_pyobject(py)
+    let span = context.span.as_ref().map(|span| span_context(py, span)).transpose()?;
+    (&*context.path, bytes(&context.metadata), peer, age_ns, seconds_left, span).into_pyobject(py)
 }

@@ -7,6 +7,7 @@ mod errors;
 mod events;
 mod graph;
 mod recording;
+mod tracing;
 mod version;
 
 use pyo3::prelude::*;

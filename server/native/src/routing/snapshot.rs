@@ -39,6 +39,8 @@ pub(crate) struct Shadow {
 
 /// The versions that a name of a model leads to: at least one.
 pub(crate) struct Route {
+    /// A version, an alias, or "" for calls that name no version.
+    pub name: Arc<str>,
     pub targets: Vec<Target>,
     pub shadow: Option<Shadow>,
 }

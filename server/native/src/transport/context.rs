@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::protocol::trace_context::SpanContext;
 use crate::transport::headers::{GrpcHeaders, Headers};
 
 /// The other end of a connection.
@@ -95,6 +96,7 @@ impl CallContext<'_> {
             peer: Arc::clone(self.peer),
             received: self.received,
             deadline: self.deadline,
+            span: None,
         }
     }
 }
@@ -108,6 +110,8 @@ pub(crate) struct OwnedContext {
     pub peer: Arc<Peer>,
     pub received: Instant,
     pub deadline: Option<Instant>,
+    /// Of a message of a traced prediction: the span that the control plane ends.
+    pub span: Option<SpanContext>,
 }
 
 impl OwnedContext {

@@ -125,7 +125,8 @@ impl<'a> Headers<'a> {
         copy
     }
 
-    /// The fields that gRPC defines. Of a field that is sent twice, the first value counts.
+    /// The fields that gRPC defines, and the traceparent. Of a field of gRPC's that is sent twice, the first
+    /// value counts.
     #[inline]
     pub(crate) fn grpc(self) -> GrpcHeaders<'a> {
         let mut grpc = GrpcHeaders::default();
@@ -140,6 +141,9 @@ impl<'a> Headers<'a> {
                 name if is_reserved(name) => continue,
                 _ => {
                     grpc.metadata_bytes += name.len() + value.len();
+                    if name == b"traceparent" {
+                        grpc.traceparent = Some(value);
+                    }
                     continue;
                 }
             };
@@ -183,6 +187,8 @@ pub(crate) struct GrpcHeaders<'a> {
     pub timeout: Option<&'a [u8]>,
     pub encoding: Option<&'a [u8]>,
     pub accept_encoding: Option<&'a [u8]>,
+    /// W3C's traceparent, which is part of the metadata. Of several, the last one counts, as in gRPC's core.
+    pub traceparent: Option<&'a [u8]>,
     /// The length of the caller's metadata: the bytes of all names and values.
     pub metadata_bytes: usize,
 }

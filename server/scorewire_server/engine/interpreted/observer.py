@@ -17,6 +17,7 @@ from scorewire_server.engine.encodings.encoding import Request
 from scorewire_server.engine.encodings.methods import PredictionMethod
 from scorewire_server.engine.recording import RecordedSource
 from scorewire_server.engine.snapshot import LoadedVersion, Route
+from scorewire_server.engine.tracer import CallTrace
 from scorewire_server.errors import Code, Reason
 
 
@@ -49,8 +50,11 @@ class Prediction:
         shadowed: whether the message is among those that are copied to the route's shadow.
         ticket: the record that the answer names; None for a prediction that is not recorded.
         failure: the code and the reason of the failure; None for a prediction that was answered.
+        trace: the trace of the message; None if the message is not traced.
         began_ns: when the message arrived. All times are of `perf_counter_ns`.
         decoded_ns: when the rows were read.
+        route_began_ns: of a traced message: when the version began to be looked for.
+        routed_ns: of a traced message: when the version was picked.
         scored_ns: when the rows were scored.
         ended_ns: when the answer was written, or the message had failed.
     """
@@ -65,6 +69,8 @@ class Prediction:
         "method",
         "request",
         "route",
+        "route_began_ns",
+        "routed_ns",
         "routing_key",
         "scored_ns",
         "scores",
@@ -72,6 +78,7 @@ class Prediction:
         "shadowed",
         "source",
         "ticket",
+        "trace",
         "version",
     )
 
@@ -91,6 +98,8 @@ class Prediction:
         self.failure: tuple[Code, Reason] | None = None
         self.began_ns = perf_counter_ns()
         self.decoded_ns = self.scored_ns = self.ended_ns = 0
+        self.route_began_ns = self.routed_ns = 0
+        self.trace: CallTrace | None = None
 
 
 class Observer(Protocol):

@@ -8,6 +8,8 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from time import monotonic, perf_counter_ns
 
+from google.rpc import code_pb2
+
 from scorewire_contract.scoring import Scores
 from scorewire_contract.service.logs import log_fault
 from scorewire_server.engine.context import CallContext
@@ -25,6 +27,7 @@ from scorewire_server.engine.interpreted.observer import Observer, Prediction
 from scorewire_server.engine.interpreted.recording import PredictionRecorder, RecordLanes
 from scorewire_server.engine.interpreted.run_limit import run_until
 from scorewire_server.engine.interpreted.shadow import ShadowLane
+from scorewire_server.engine.interpreted.trace_observer import TraceObserver
 from scorewire_server.engine.interpreted.version_uses import VersionUses
 from scorewire_server.engine.recording import NO_SOURCES, Sources
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
@@ -68,9 +71,12 @@ class Predictor:
         limits: the limits of predictions.
         pool: the threads that score large batches; `close` shuts it down.
         lanes: where records go; None if nothing is recorded.
+        tracing: whether calls may be traced.
     """
 
-    def __init__(self, limits: Limits, pool: Executor, lanes: RecordLanes | None = None) -> None:
+    def __init__(
+        self, limits: Limits, pool: Executor, lanes: RecordLanes | None = None, *, tracing: bool = False
+    ) -> None:
         self.snapshot = build_snapshot(())
         self.first_load = FirstLoad()
         self._limits = limits
@@ -83,6 +89,8 @@ class Predictor:
         self._observers: tuple[Observer, ...] = (self._counter, self._shadow_lane)
         if self._recorder is not None:
             self._observers += (self._recorder,)
+        if tracing:
+            self._observers += (TraceObserver(),)
 
     @property
     def counts(self) -> Statistics:
@@ -130,6 +138,8 @@ class Predictor:
             Exception: the message cannot be answered, and its encoding has no answer for failures.
         """
         prediction = Prediction(method, context, len(data))
+        if context.trace is not None:
+            prediction.trace = context.trace.of_message(prediction.began_ns)
         encoding = method.encoding
         call = None
         try:
@@ -151,13 +161,17 @@ class Predictor:
             # gRPC cancels the handler of a call whose deadline passes, and of one whose caller goes away.
             if context.expired:
                 self._end(prediction, expired())
+            elif prediction.trace is not None:
+                prediction.trace.end(code_pb2.CANCELLED)
             raise
         self._end(prediction)
         return answer
 
     def refuse(self, method: PredictionMethod, context: CallContext, error: Exception) -> None:
         """Tell the observers that a call was not admitted."""
-        self._end(Prediction(method, context, 0), error)
+        prediction = Prediction(method, context, 0)
+        prediction.trace = context.trace
+        self._end(prediction, error)
 
     def close(self) -> None:
         """Cancel what waits for a thread, and let the threads end."""
@@ -187,9 +201,13 @@ class Predictor:
             raise too_many_in_flight(limits.max_in_flight)
         counts.in_flight += 1
         try:
+            if prediction.trace is not None:
+                prediction.route_began_ns = perf_counter_ns()
             route = prediction.route = find_route(self.snapshot, call.target)
             routing_key = prediction.routing_key = call.routing_key
             version = prediction.version = route.pick(routing_key)
+            if prediction.trace is not None:
+                prediction.routed_ns = perf_counter_ns()
             if self._recorder is not None:
                 self._recorder.begin(prediction, route, version)
             request = prediction.request = call.request(version, limits.max_rows)

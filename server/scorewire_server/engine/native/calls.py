@@ -60,14 +60,20 @@ class ForwardedCall:
             else:
                 async for answer in method.handler(self._messages(), self._context):
                     native.send(number, answer)
-        except asyncio.CancelledError:
-            return
+        except asyncio.CancelledError as error:
+            self._end_trace(error)
         except Exception as error:
+            self._end_trace(error)
             if is_fault(error):
                 log_fault(method.path, error)
             native.finish(number, failure_of(error))
         else:
             native.finish(number)
+
+    def _end_trace(self, error: BaseException) -> None:
+        """End the trace of a prediction that was not begun; the predictor ends the others."""
+        if self._context.trace is not None:
+            self._context.trace.end_with(error)
 
     async def _messages(self) -> AsyncIterator[bytes]:
         while (data := await self._next()) is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import scorewire_native
@@ -42,6 +43,7 @@ from scorewire_server.engine.native.recording import (
 )
 from scorewire_server.engine.native.session import load_runtime
 from scorewire_server.engine.native.statistics import read_statistics
+from scorewire_server.engine.native.tracing import NativeTraces, trace_parts
 from scorewire_server.engine.native.version import native_version
 from scorewire_server.engine.port import Certificate, ControlMethod, StreamMethod, UnaryMethod
 from scorewire_server.engine.recording import NO_SOURCES, RecordCounts, RecordOptions, Sources
@@ -49,6 +51,7 @@ from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot
 from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import BUCKETS_SECONDS, RouteKey, Statistics
 from scorewire_server.engine.tls import read_certificate
+from scorewire_server.engine.tracing import TraceOptions, TraceQueue
 from scorewire_server.settings import Settings
 
 # The settings that bound connections.
@@ -76,6 +79,7 @@ class NativeEngine:
         settings: Settings,
         control: Iterable[ControlMethod],
         records: RecordOptions | None = None,
+        traces: TraceOptions | None = None,
     ) -> None:
         load_runtime()
         self._settings = settings
@@ -101,6 +105,7 @@ class NativeEngine:
                 "threads": threads,
                 "bounds_ns": [round(bound * 1e9) for bound in BUCKETS_SECONDS],
                 "records": None if records is None else record_parts(records),
+                "traces": None if traces is None else trace_parts(traces),
             },
             {name: failure_of(error) for name, error in fixed.items()},
         )
@@ -112,7 +117,10 @@ class NativeEngine:
         # Answers the tensors that the extension does not read itself, on the extension's graphs.
         self._sources = NativeSources(self._native)
         lanes = None if records is None else record_lanes(self._native, self._sources, records.start)
-        self._predictor = Predictor(Limits.of(settings), NativePool(self._native), lanes)
+        self._traces = None if traces is None else NativeTraces(self._native, traces)
+        self._predictor = Predictor(
+            Limits.of(settings), NativePool(self._native), lanes, tracing=traces is not None
+        )
         # All methods whose calls the extension forwards.
         self._forwarded = self._control | {each.path: self._prediction(each) for each in TENSOR_METHODS}
         self._calls: dict[int, ForwardedCall] = {}
@@ -130,6 +138,11 @@ class NativeEngine:
     def records(self) -> RecordCounts | None:
         """What became of the rows so far; None without --records."""
         return read_counts(self._native)
+
+    @property
+    def traces(self) -> TraceQueue | None:
+        """The traced calls that have ended; None without --traces."""
+        return self._traces
 
     async def start(self) -> str:
         """Bind the address and answer calls; returns the real address as HOST:PORT."""
@@ -229,8 +242,9 @@ class NativeEngine:
     def _read_events(self) -> None:
         for event in self._native.take_events():
             match event:
-                case ("open", number, context):
-                    self._open(number, read_context(*context))
+                case ("open", number, (path, metadata, peer, age_ns, seconds_left, span)):
+                    context = read_context(path, metadata, peer, age_ns, seconds_left)
+                    self._open(number, self._traced(context, span))
                 case ("ask", number, question):
                     self._native.answer(number, self._explain(question))
                 case ("fault", _, (method, text)):
@@ -260,6 +274,14 @@ class NativeEngine:
         if self._stopping:
             # A stream that begins now would keep its connection from becoming idle.
             self._end_stream(call)
+
+    def _traced(self, context: CallContext, span: scorewire_native.SpanContext | None) -> CallContext:
+        """The context with the trace of a prediction that the extension traces."""
+        if span is None or self._traces is None:
+            return context
+        stream = isinstance(self._forwarded[context.method], StreamMethod)
+        trace = self._traces.resume(context.method, span, context.received_ns, stream=stream)
+        return replace(context, trace=trace)
 
     def _prediction(self, method: PredictionMethod) -> ControlMethod:
         """A prediction method, as the handler of calls that the extension forwards."""

@@ -21,7 +21,7 @@ from scorewire_server.engine.statistics import (
 )
 from scorewire_server.errors import TABLE, Code, Reason, code_and_reason
 
-_CODES = {reason: code for code, reason in (*TABLE.values(), code_and_reason(RuntimeError()))}
+CODES = {reason: code for code, reason in (*TABLE.values(), code_and_reason(RuntimeError()))}
 
 
 def read_statistics(native: scorewire_native.Engine, interpreted: Statistics) -> Statistics:
@@ -79,7 +79,7 @@ def _failures(counts: list[int]) -> Iterator[tuple[tuple[Code, Reason], int]]:
     for number, count in enumerate(counts):
         if count:
             reason = errors_pb2.ErrorReason.ValueType(number)
-            yield (_CODES[reason], reason), count
+            yield (CODES[reason], reason), count
 
 
 def _row_errors(counts: list[int]) -> dict[Reason, int]:

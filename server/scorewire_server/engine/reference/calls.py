@@ -8,8 +8,10 @@ for unary, and never answers such a call without a message.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from time import perf_counter_ns
 from typing import Any, NoReturn, TypeAlias
 from urllib.parse import unquote
 
@@ -26,6 +28,7 @@ from scorewire_server.engine.reference import compression
 from scorewire_server.engine.reference.admission import admit
 from scorewire_server.engine.reference.compression import MessageError, Messages
 from scorewire_server.engine.reference.quota import Quota
+from scorewire_server.engine.tracer import Tracer
 from scorewire_server.errors import (
     STATUS_CODES,
     STATUS_DETAILS_KEY,
@@ -48,12 +51,20 @@ class Calls(grpc.GenericRpcHandler):
         settings: the limits of messages, answers and streams.
         predictor: answers predictions.
         control: the methods that are not predictions.
+        tracer: decides which predictions are traced; None if none is.
     """
 
-    def __init__(self, settings: Settings, predictor: Predictor, control: Iterable[ControlMethod]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        predictor: Predictor,
+        control: Iterable[ControlMethod],
+        tracer: Tracer | None = None,
+    ) -> None:
         self._max_message_bytes = settings.max_message_bytes
         self._max_stream_seconds = settings.max_stream_seconds
         self._predictor = predictor
+        self._tracer = tracer
         self._quota = Quota(settings.connection_bytes, settings.buffered_bytes)
         self._stopping = asyncio.Event()
         self._handlers: dict[str, _Handler] = {each.path: self._prediction(each) for each in METHODS}
@@ -145,10 +156,11 @@ class Calls(grpc.GenericRpcHandler):
     ) -> _Handler:
         async def handle(_: object, servicer: _Servicer) -> bytes:
             try:
-                context = _context(path, servicer)
-                self._admit(context, prediction)
-                messages = self._messages(servicer)
-                return messages.write(await answer(messages, context))
+                context = self._context(path, servicer, prediction)
+                with _traced(context):
+                    self._admit(context, prediction)
+                    messages = self._messages(servicer)
+                    return messages.write(await answer(messages, context))
             except Exception as error:
                 await _abort(servicer, prediction.counted_as if prediction else path, error)
 
@@ -162,11 +174,12 @@ class Calls(grpc.GenericRpcHandler):
     ) -> _Handler:
         async def handle(_: object, servicer: _Servicer) -> AsyncIterator[bytes]:
             try:
-                context = _context(path, servicer)
-                self._admit(context, prediction)
-                messages = self._messages(servicer)
-                async for answer in answers(messages, context):
-                    yield messages.write(answer)
+                context = self._context(path, servicer, prediction)
+                with _traced(context):
+                    self._admit(context, prediction)
+                    messages = self._messages(servicer)
+                    async for answer in answers(messages, context):
+                        yield messages.write(answer)
             except Exception as error:
                 await _abort(servicer, prediction.counted_as if prediction else path, error)
 
@@ -188,13 +201,40 @@ class Calls(grpc.GenericRpcHandler):
                 raise MessageError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
             raise
 
+    def _context(self, path: str, servicer: _Servicer, prediction: PredictionMethod | None) -> CallContext:
+        metadata = tuple(servicer.invocation_metadata() or ())
+        peer, deadline = _peer(servicer.peer()), deadline_in(servicer.time_remaining())
+        received_ns, trace = perf_counter_ns(), None
+        if self._tracer is not None and prediction is not None:
+            trace = self._tracer.begin(path, metadata, received_ns, stream=prediction.stream)
+        return CallContext(path, metadata, peer, deadline, received_ns, trace)
+
     def _messages(self, servicer: _Servicer) -> Messages:
         return Messages(servicer, self._max_message_bytes, self._predictor.submit, self._quota)
 
 
-def _context(path: str, servicer: _Servicer) -> CallContext:
-    metadata = tuple(servicer.invocation_metadata() or ())
-    return CallContext(path, metadata, _peer(servicer.peer()), deadline_in(servicer.time_remaining()))
+@contextmanager
+def _traced(context: CallContext) -> Iterator[None]:
+    """End the trace of a call, if the call is traced, as the block ends."""
+    trace = context.trace
+    if trace is None:
+        yield
+        return
+    try:
+        yield
+    except MessageError as error:
+        trace.end(error.code.value[0])
+        raise
+    except BaseException as error:
+        # gRPC cancels the handler of a call whose deadline passes.
+        cancelled = not isinstance(error, Exception)
+        trace.end_with(expired() if cancelled and context.expired else error)
+        raise
+    # The messages of a stream also end when its deadline passes, and when its caller goes: grpc.aio may tell
+    # of that too late to be known here, and the stream then counts as ended well.
+    if context.expired:
+        trace.end_with(expired())
+    trace.end()
 
 
 @lru_cache(maxsize=1024)

@@ -23,6 +23,8 @@ from scorewire_server.engine.reference.spool.recorder import Recorder
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
 from scorewire_server.engine.statistics import Statistics
 from scorewire_server.engine.tls import read_certificate
+from scorewire_server.engine.tracer import Tracer
+from scorewire_server.engine.tracing import TraceOptions, TraceQueue
 from scorewire_server.settings import Settings
 
 # Calls that wait until a handler begins, for each call in flight; grpc cancels calls beyond that.
@@ -38,13 +40,15 @@ class ReferenceEngine:
         settings: Settings,
         control: Iterable[ControlMethod],
         records: RecordOptions | None = None,
+        traces: TraceOptions | None = None,
     ) -> None:
         self._settings = settings
         self._recorder = None if records is None else Recorder(records, version("scorewire-server"))
         pool = ThreadPoolExecutor(settings.batch_threads, thread_name_prefix="score")
         lanes = None if self._recorder is None else self._recorder.lanes
-        self._predictor = Predictor(Limits.of(settings), pool, lanes)
-        self._calls = Calls(settings, self._predictor, control)
+        self._tracer = None if traces is None else Tracer(traces)
+        self._predictor = Predictor(Limits.of(settings), pool, lanes, tracing=traces is not None)
+        self._calls = Calls(settings, self._predictor, control, self._tracer)
         self._server: aio.Server | None = None
         # The next certificate, until the first handshake takes it.
         self._certificates: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
@@ -58,6 +62,11 @@ class ReferenceEngine:
     def records(self) -> RecordCounts | None:
         """What became of the rows so far; None without --records."""
         return None if self._recorder is None else self._recorder.counts
+
+    @property
+    def traces(self) -> TraceQueue | None:
+        """The traced calls that have ended; None without --traces."""
+        return self._tracer
 
     async def start(self) -> str:
         """Bind the address and answer calls; returns the real address as HOST:PORT."""

@@ -232,6 +232,7 @@ def test_failures_of_every_reason_of_the_contract_are_counted() -> None:
             "threads": 1,
             "bounds_ns": range(1, len(BUCKETS_SECONDS) + 1),
             "records": None,
+            "traces": None,
         }
         return scorewire_native.Engine(parts, fixed)
 

@@ -1,4 +1,4 @@
-"""Logs what is wrong with records: one line a minute at most, and one when it is over."""
+"""Logs what is wrong with a part of the server: one line a minute at most, and one when it is over."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ SECONDS_BETWEEN_LINES = 60.0
 
 
 class ProblemLog:
-    """Logs the problems that it is told of."""
+    """Logs the problems that it is told of.
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    Args:
+        wrong: the event of a line that tells of a problem.
+        over: the event of the line when there is none any more.
+        clock: the time in seconds.
+    """
+
+    def __init__(self, wrong: str, over: str, clock: Callable[[], float] = monotonic) -> None:
+        self._wrong, self._over = wrong, over
         self._clock = clock
         self._logged_at = -SECONDS_BETWEEN_LINES
         self._told = False
@@ -28,7 +35,7 @@ class ProblemLog:
         now = self._clock()
         if problem and now - self._logged_at >= SECONDS_BETWEEN_LINES:
             self._logged_at, self._told = now, True
-            logger().error("predictions are not recorded as they should be", problem=problem, **counts)
+            logger().error(self._wrong, problem=problem, **counts)
         elif not problem and self._told:
             self._told = False
-            logger().info("predictions are recorded again", **counts)
+            logger().info(self._over, **counts)

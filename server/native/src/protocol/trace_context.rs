@@ -1,0 +1,173 @@
+//! W3C trace context: what the caller's headers say of the trace that a call belongs to.
+//!
+//! Source: <https://www.w3.org/TR/trace-context/>. The rules are those of `engine/trace_context.py`.
+
+use std::sync::Arc;
+
+/// The longest tracestate that is kept: the specification asks for 512.
+pub(crate) const MAX_STATE_BYTES: usize = 512;
+
+pub(crate) type TraceId = [u8; 16];
+pub(crate) type SpanId = [u8; 8];
+
+/// Where the flags stand: behind the version, the ids and their hyphens. Their last digit tells of sampling.
+const FLAGS: usize = 53;
+/// The bytes of version 00; later versions may have more behind a hyphen.
+const LENGTH: usize = 55;
+const SAMPLED: u8 = 1;
+
+/// A valid traceparent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TraceParent {
+    pub trace_id: TraceId,
+    /// The span of the caller.
+    pub span_id: SpanId,
+    /// Whether the caller keeps its own spans of the trace.
+    pub sampled: bool,
+}
+
+/// Whether a traceparent says that the caller's spans are kept, if the traceparent is valid. It is not checked,
+/// so that a call which is not sampled costs no more than this.
+#[inline]
+pub(crate) fn is_flagged(traceparent: &[u8]) -> bool {
+    matches!(traceparent.get(FLAGS + 1), Some(b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f'))
+}
+
+impl TraceParent {
+    /// Reads a traceparent; `None` where it is not valid.
+    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
+        let (head, more) = value.split_at_checked(LENGTH)?;
+        let [version] = hex(&head[..2])?;
+        if version == 0xff || !(more.is_empty() || version > 0 && more[0] == b'-') {
+            return None;
+        }
+        if [head[2], head[35], head[52]] != *b"---" {
+            return None;
+        }
+        let (trace_id, span_id) = (hex::<16>(&head[3..35])?, hex::<8>(&head[36..52])?);
+        let [flags] = hex(&head[FLAGS..])?;
+        let valid = trace_id != [0; 16] && span_id != [0; 8];
+        valid.then_some(Self { trace_id, span_id, sampled: flags & SAMPLED != 0 })
+    }
+}
+
+/// The bytes of lower-case hexadecimal digits; `None` where there are others.
+fn hex<const BYTES: usize>(digits: &[u8]) -> Option<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        for &digit in pair {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            *byte = *byte << 4 | value;
+        }
+    }
+    Some(bytes)
+}
+
+/// The tracestate of headers, joined: the first members up to `MAX_STATE_BYTES`.
+pub(crate) fn join_state<'a>(values: impl Iterator<Item = &'a [u8]>) -> Arc<str> {
+    let mut state = Vec::new();
+    for (at, value) in values.enumerate() {
+        if at > 0 {
+            state.push(b',');
+        }
+        state.extend_from_slice(value);
+        if state.len() > MAX_STATE_BYTES {
+            let kept = state[..=MAX_STATE_BYTES].iter().rposition(|&byte| byte == b',').unwrap_or_default();
+            state.truncate(kept);
+            break;
+        }
+    }
+    std::str::from_utf8(&state).unwrap_or_default().into()
+}
+
+/// The place of a span in its trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SpanContext {
+    pub trace_id: TraceId,
+    pub span_id: SpanId,
+    /// The span that caused this one; `None` for the first of a trace.
+    pub parent_id: Option<SpanId>,
+    /// Whether the parent is a span of the caller.
+    pub remote: bool,
+    pub state: Arc<str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    const SPAN: &str = "b7ad6b7169203331";
+
+    fn parse(text: &str) -> Option<bool> {
+        TraceParent::parse(text.as_bytes()).map(|parent| parent.sampled)
+    }
+
+    #[test]
+    fn a_traceparent_has_ids_and_flags() {
+        let parent = TraceParent::parse(format!("00-{TRACE}-{SPAN}-01").as_bytes()).unwrap();
+        assert_eq!((parent.trace_id[0], parent.trace_id[15]), (0x0a, 0x9c));
+        assert_eq!(parent.span_id, [0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31]);
+        for (flags, sampled) in [("00", false), ("01", true), ("02", false), ("03", true), ("ff", true)] {
+            let text = format!("00-{TRACE}-{SPAN}-{flags}");
+            assert_eq!(parse(&text), Some(sampled), "{flags}");
+            assert_eq!(is_flagged(text.as_bytes()), sampled, "{flags}");
+        }
+    }
+
+    #[test]
+    fn later_versions_may_be_longer() {
+        for (text, valid) in [
+            (format!("01-{TRACE}-{SPAN}-01"), true),
+            (format!("cc-{TRACE}-{SPAN}-01-what-the-future-will-be"), true),
+            (format!("cc-{TRACE}-{SPAN}-01-"), true),
+            (format!("cc-{TRACE}-{SPAN}-01.what"), false),
+            (format!("00-{TRACE}-{SPAN}-01-"), false),
+            (format!("00-{TRACE}-{SPAN}-01-what"), false),
+            (format!("ff-{TRACE}-{SPAN}-01"), false),
+        ] {
+            assert_eq!(parse(&text).is_some(), valid, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_traceparent_that_is_not_valid_is_none() {
+        let (zeros, upper) = ("0".repeat(32), TRACE.to_uppercase());
+        for text in [
+            String::new(),
+            "00".into(),
+            format!("00-{zeros}-{SPAN}-01"),
+            format!("00-{TRACE}-{}-01", &zeros[..16]),
+            format!("00-{upper}-{SPAN}-01"),
+            format!("00-{TRACE}-{}-01", SPAN.to_uppercase()),
+            format!("00-{TRACE}-{SPAN}-0A"),
+            format!("00-{TRACE}-{SPAN}-1"),
+            format!("0-{TRACE}-{SPAN}-011"),
+            format!("00_{TRACE}-{SPAN}-01"),
+            format!("00-{TRACE}_{SPAN}-01"),
+            format!("00-{TRACE}-{SPAN}_01"),
+            format!("00-{}g-{SPAN}-01", &TRACE[1..]),
+            format!(" 00-{TRACE}-{SPAN}-0"),
+        ] {
+            assert_eq!(parse(&text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tracestate_is_kept_up_to_its_bound() {
+        let join = |values: &[&str]| join_state(values.iter().map(|value| value.as_bytes())).to_string();
+        assert_eq!(join(&[]), "");
+        assert_eq!(join(&["a=1", "b=2,c=3"]), "a=1,b=2,c=3");
+        let (first, second) = (format!("a={}", "x".repeat(400)), format!("b={}", "y".repeat(109)));
+        let (room, whole) = (MAX_STATE_BYTES - first.len() - 1, format!("{first},{}", &second[..109]));
+        assert_eq!((room, whole.len()), (109, MAX_STATE_BYTES));
+        assert_eq!(join(&[&first, &second[..109]]), whole);
+        assert_eq!(join(&[&first, &second]), first);
+        assert_eq!(join(&[&first, &second[..109], "c=3"]), whole);
+        assert_eq!(join(&[&"z".repeat(600)]), "");
+    }
+}

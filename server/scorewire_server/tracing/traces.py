@@ -1,0 +1,91 @@
+"""The control plane of traces: what is traced, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scorewire_contract.service.logs import logger
+from scorewire_server.engine.tracing import TraceCounts, TraceOptions, TraceQueue
+from scorewire_server.problem_log import ProblemLog
+from scorewire_server.settings import Settings
+from scorewire_server.tracing.collector import Collector
+from scorewire_server.tracing.exporter import Exporter
+from scorewire_server.tracing.spans import resource
+
+# The time that the last pass may take when the server stops.
+LAST_PASS_SECONDS = 5.0
+_QUEUE_FULL = "queue_full"
+
+
+@dataclass(frozen=True, slots=True)
+class TraceLedger:
+    """What became of every span so far: sampled = sent + dropped + waiting, once no call is being answered.
+
+    Attributes:
+        sampled: spans of traced calls that have ended.
+        sent: spans that the collector took.
+        dropped: spans that were lost, by cause.
+        waiting: spans that are not sent yet.
+        limited: calls and messages of streams that were not traced, because of --traces-per-second.
+    """
+
+    sampled: int
+    sent: int
+    dropped: dict[str, int]
+    waiting: int
+    limited: int
+
+
+class Traces:
+    """The traces of one server; to be used from one event loop, but `ledger` from any thread.
+
+    Whatever goes wrong after the start, no call fails or waits.
+
+    Args:
+        settings: the settings, with --traces.
+        queue: gives the engine's queue.
+
+    Raises:
+        StartError: the collector cannot be used with these settings.
+    """
+
+    def __init__(self, settings: Settings, queue: Callable[[], TraceQueue | None]) -> None:
+        assert settings.traces is not None  # noqa: S101 - as documented
+        self.options = TraceOptions(share=settings.traces_share, per_second=settings.traces_per_second)
+        self._queue = queue
+        self._collector = Collector(settings.traces, settings.traces_headers_file)
+        log = ProblemLog("traces are not sent as they should be", "traces are sent again")
+        self._exporter = Exporter(queue, self._collector.export, resource(settings.traces_service_name), log)
+
+    @property
+    def ledger(self) -> TraceLedger:
+        """What became of every span so far."""
+        sent, held, dropped = self._exporter.counts
+        queue = self._queue()
+        counts = TraceCounts() if queue is None else queue.counts
+        return TraceLedger(
+            sampled=counts.sampled,
+            sent=sent,
+            dropped={_QUEUE_FULL: counts.dropped} | dropped,
+            waiting=counts.waiting + held,
+            limited=counts.limited,
+        )
+
+    def start(self) -> None:
+        """Start to send."""
+        self._exporter.start()
+
+    async def close(self) -> None:
+        """Send what is left, within a bounded time; to be called when the engine has stopped."""
+        await asyncio.to_thread(self._exporter.close, LAST_PASS_SECONDS)
+        self._collector.close()
+        ledger = self.ledger
+        logger().info(
+            "traces of this start",
+            sampled=ledger.sampled,
+            sent=ledger.sent,
+            dropped=sum(ledger.dropped.values()),
+            limited=ledger.limited,
+        )

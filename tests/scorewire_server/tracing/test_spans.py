@@ -1,0 +1,112 @@
+"""Traced calls become spans with the names of OpenTelemetry's conventions."""
+
+from __future__ import annotations
+
+import pytest
+from google.rpc import code_pb2
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from scorewire_proto.v1 import errors_pb2
+from scorewire_server.engine.tracing import TracedCall
+from scorewire_server.tracing.spans import export_request, resource
+from tests.otlp import attributes
+
+CALL = TracedCall(
+    kind="unary",
+    method="scorewire.v1.PredictionService/Predict",
+    trace_id=bytes(range(1, 17)),
+    span_id=bytes(range(1, 9)),
+    parent_id=bytes(range(11, 19)),
+    remote=True,
+    state="a=1",
+    begin_ns=1000,
+    end_ns=2000,
+    stages=[(0, 1100, 1200), (2, 1300, 1400)],
+    code=code_pb2.OK,
+    reason=errors_pb2.ERROR_REASON_UNSPECIFIED,
+    model="churn",
+    version="1.0.0",
+    route="best",
+    rows=3,
+    row_errors=1,
+    prediction_id="id-7",
+    shared=4,
+)
+
+
+def spans(*calls: TracedCall) -> list[Span]:
+    request = export_request(resource("name"), calls)
+    (group,) = request.resource_spans
+    (scope,) = group.scope_spans
+    assert (scope.scope.name, bool(scope.scope.version)) == ("scorewire_server", True)
+    return list(scope.spans)
+
+
+def test_a_call_is_a_server_span_with_its_stages_below() -> None:
+    call, decode, run = spans(CALL)
+    assert (call.name, call.kind) == (CALL.method, Span.SPAN_KIND_SERVER)
+    assert (call.trace_id, call.span_id, call.parent_span_id) == CALL[2:5]
+    assert (call.start_time_unix_nano, call.end_time_unix_nano) == (1000, 2000)
+    assert (call.flags, call.trace_state) == (0x301, "a=1")
+    assert attributes(call) == {
+        "rpc.system": "grpc",
+        "rpc.service": "scorewire.v1.PredictionService",
+        "rpc.method": "Predict",
+        "rpc.grpc.status_code": 0,
+        "scorewire.model": "churn",
+        "scorewire.version": "1.0.0",
+        "scorewire.route": "best",
+        "scorewire.rows": 3,
+        "scorewire.row_errors": 1,
+        "scorewire.prediction_id": "id-7",
+        "scorewire.run.calls": 4,
+    }
+    assert [(each.name, each.start_time_unix_nano, each.end_time_unix_nano) for each in (decode, run)] == [
+        ("decode", 1100, 1200),
+        ("run", 1300, 1400),
+    ]
+    for each in (decode, run):
+        assert (each.trace_id, each.parent_span_id, each.trace_state) == (CALL.trace_id, CALL.span_id, "a=1")
+        assert (each.kind, each.flags, len(each.span_id)) == (Span.SPAN_KIND_INTERNAL, 0x101, 8)
+    assert decode.span_id != run.span_id
+
+
+def test_a_message_of_a_stream_is_no_server_span() -> None:
+    (message,) = spans(CALL._replace(kind="message", remote=False, stages=[]))
+    assert (message.name, message.kind, message.flags) == ("message", Span.SPAN_KIND_INTERNAL, 0x101)
+
+
+def test_what_is_not_known_has_no_attribute() -> None:
+    (failed,) = spans(
+        CALL._replace(
+            stages=[],
+            code=code_pb2.NOT_FOUND,
+            reason=errors_pb2.ERROR_REASON_MODEL_NOT_FOUND,
+            version="",
+            rows=-1,
+            prediction_id="",
+            shared=0,
+        )
+    )
+    found = attributes(failed)
+    assert {name for name in found if name.startswith("scorewire.")} == {"scorewire.reason"}
+    assert found["scorewire.reason"] == "MODEL_NOT_FOUND"
+
+
+@pytest.mark.parametrize("name", code_pb2.Code.keys())
+def test_only_a_fault_of_the_server_is_an_error(name: str) -> None:
+    (call,) = spans(CALL._replace(stages=[], code=code_pb2.Code.Value(name)))
+    faults = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+    wanted = Status.STATUS_CODE_ERROR if name in faults else Status.STATUS_CODE_UNSET
+    assert call.status.code == wanted
+
+
+def test_a_tracestate_that_is_not_valid_is_left_out() -> None:
+    assert {span.trace_state for span in spans(CALL._replace(state="A=1"))} == {""}
+
+
+def test_each_start_of_the_server_is_an_instance_of_its_own() -> None:
+    first, second = attributes(resource("name")), attributes(resource("name"))
+    assert first["service.name"] == "name"
+    assert set(first) == {"service.name", "service.version", "service.instance.id", "host.name"}
+    assert first["service.instance.id"] != second["service.instance.id"]
