@@ -6,6 +6,7 @@ import re
 import shutil
 import statistics
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,14 @@ def missing() -> bool:
 
 
 def put_load(
-    target: str, message: Path, *, calls: int, in_flight: int, log: Path, connections: int = 1
+    target: str,
+    message: Path,
+    *,
+    calls: int,
+    in_flight: int,
+    log: Path,
+    connections: int = 1,
+    headers: Sequence[str] = (),
 ) -> Load:
     """Make a number of calls, each with the same message.
 
@@ -53,12 +61,14 @@ def put_load(
         log: the file for h2load's log of calls. It is written only with one call
             in flight; with more, logging would cost a sixth of the speed.
         connections: the number of connections.
+        headers: more header fields of each call, each as NAME: VALUE.
 
     Raises:
         LoadError: a call did not get the HTTP status 200. h2load does not see the
             gRPC status; the server's counters have it.
     """
     options = [f"--requests={calls}", f"--max-concurrent-streams={in_flight}", f"--clients={connections}"]
+    options += [f"--header={header}" for header in headers]
     log.unlink(missing_ok=True)
     one_by_one = in_flight == connections == 1
     if one_by_one:

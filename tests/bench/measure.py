@@ -54,13 +54,15 @@ def cores() -> tuple[int | None, int | None]:
 class Question:
     """A unary call, with its message in a file for h2load.
 
-    `problem` tells what is wrong with the bytes of a response; "" if it is right.
+    `problem` tells what is wrong with the bytes of a response; "" if it is right. `headers` go with the call,
+    each as NAME: VALUE.
     """
 
     request: bytes
     file: Path
     path: str
     problem: Callable[[bytes], str]
+    headers: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, request: bytes, file: Path, path: str, problem: Callable[[bytes], str]) -> Question:
@@ -129,6 +131,7 @@ class Generator:
                 in_flight=in_flight,
                 connections=connections,
                 log=log,
+                headers=question.headers,
             )
 
     def stream(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PEERS = Path(__file__).parent / "peers"
 CRATE = ROOT / "server" / "native"
 _BUILD_SECONDS = 900
+# Values by name and labels.
+Metrics = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 _CPP_PACKAGES = "apt-get install g++ pkg-config libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc"
 
 
@@ -26,13 +28,15 @@ class Server:
     """A running server.
 
     `answered` returns the server's own counts of predictions: those with OK, and the
-    others; it is None for an empty server. `pid` is the id of its process.
+    others; it is None for an empty server. `metrics` returns the samples of /metrics, by
+    name and labels. `pid` is the id of its process.
     """
 
     name: str
     address: str
     pid: int
     answered: Callable[[], tuple[int, int]] | None
+    metrics: Callable[[], Metrics] | None = None
 
 
 @contextmanager
@@ -57,20 +61,20 @@ def engine(
                         others += round(value)
             return well, others
 
-        yield Server(name, process.address, process.pid, answered)
+        yield Server(name, process.address, process.pid, answered, process.metrics)
 
 
 @contextmanager
 def rust_echo(*, optimized: bool) -> Iterator[Server]:
     """The empty server on Rust's h2."""
-    with _printing_address("empty Rust (h2)", [example("echo", optimized=optimized)]) as server:
+    with printing_address("empty Rust (h2)", [example("echo", optimized=optimized)]) as server:
         yield server
 
 
 @contextmanager
 def cpp_echo(folder: Path) -> Iterator[Server]:
     """The empty server on gRPC's C++ library; see `cpp_missing`."""
-    with _printing_address("empty C++ (gRPC)", [_build_cpp(folder)]) as server:
+    with printing_address("empty C++ (gRPC)", [_build_cpp(folder)]) as server:
         yield server
 
 
@@ -112,7 +116,8 @@ def _run(command: list[str], folder: Path) -> str:
 
 
 @contextmanager
-def _printing_address(name: str, command: list[Path]) -> Iterator[Server]:
+def printing_address(name: str, command: Sequence[str | Path]) -> Iterator[Server]:
+    """A process that prints its HOST:PORT and then serves."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

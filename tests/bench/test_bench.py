@@ -159,6 +159,19 @@ def test_the_cost_of_records_is_measured() -> None:
     assert "dropped: none" in told
 
 
+@needs_h2load
+@pytest.mark.skipif(not find_spec("scorewire_native"), reason="the engine is not built")
+@pytest.mark.timeout(BENCH_SECONDS)
+def test_the_cost_of_traces_is_measured() -> None:
+    told = _run_bench("tests.bench.traces", "--quick")
+    rows = [line.split("|")[1:-1] for line in told.splitlines() if line.startswith("| share")]
+    assert len(rows) == 4
+    assert all(float(row[3]) > 0 for row in rows)
+    none, some = (line for line in told.splitlines() if "sampled" in line)
+    assert "sampled 0, sent 0, waiting 0, dropped 0" in none
+    assert "sampled 0" not in some
+
+
 @pytest.mark.timeout(BENCH_SECONDS)
 @pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed")
 def test_shipping_is_measured_beside_a_bare_copy() -> None:
