@@ -15,12 +15,13 @@ from typing import Any, Self
 from tests.docs.commands import check_command, is_run
 from tests.docs.pages import Block
 from tests.docs.world import World
-from tests.processes import COMMAND, ServerProcess, own_environment, serving
+from tests.processes import COMMAND, ServerProcess, own_environment, service, serving
 
 COMMAND_SECONDS = 120
-# The addresses in pages, and what stands for them: the server of the page has ports of the system.
+# The addresses in pages, and what stands for them: the services of the page have ports of the system.
 _GRPC = re.compile(r"\b(?:127\.0\.0\.1|localhost):8500\b")
 _METRICS = re.compile(r"\b(?:127\.0\.0\.1|localhost):9090\b")
+_HTTP = re.compile(r"\b(?:127\.0\.0\.1|localhost):8080\b")
 _CALLS_A_SERVER = ("predict", "models", "proto", "load")
 _LAST_WORDS = ("--listen", "127.0.0.1:0", "--metrics-port", "0", "--drain-seconds", "0")
 _WRAPPER = """\
@@ -40,7 +41,8 @@ class PageRun:
     """A page whose snippets run in a folder, which is the working folder meanwhile.
 
     The first snippet that calls a server starts one with the page's models. A command
-    `scorewire serve` starts another in its place, with the command's options.
+    `scorewire serve` starts another in its place, with the command's options. It is the
+    same with gateways and `scorewire gateway`.
     """
 
     def __init__(self, page: str, folder: Path, world: World) -> None:
@@ -51,6 +53,8 @@ class PageRun:
         self._programs = folder.with_name(f"{folder.name}-programs")
         self._servers = ExitStack()
         self._server: ServerProcess | None = None
+        self._gateways = ExitStack()
+        self._gateway: ServerProcess | None = None
 
     def __enter__(self) -> Self:
         self._folder.mkdir()
@@ -61,6 +65,7 @@ class PageRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._gateways.close()
         self._servers.close()
 
     def run(self, block: Block) -> None:
@@ -77,6 +82,8 @@ class PageRun:
     def _run_python(self, block: Block) -> None:
         if "Client(" in block.text or _GRPC.search(block.text):
             self._need_server()
+        if _HTTP.search(block.text):
+            self._need_gateway()
         text = self._substitute(block.text)
         if re.search(r"^(async )?def test_", text, re.MULTILINE):
             self._run_tests(block, text)
@@ -114,18 +121,20 @@ class PageRun:
                     continue
             except ValueError as error:
                 self._fail(line, str(error))
-            if (
-                command.startswith("scorewire serve")
-                and "--help" not in command
-                and "--version" not in command
-            ):
-                self._serve(command.split("#")[0].split()[2:])
+            words = command.split("#")[0].replace("\\\n", " ").split()
+            is_asked_only = "--help" in words or "--version" in words
+            if words[:2] == ["scorewire", "serve"] and not is_asked_only:
+                self._serve(words[2:])
+            elif words[:2] == ["scorewire", "gateway"] and not is_asked_only:
+                self._serve_http(words[2:])
             else:
                 self._run_command(command, shown, line, fails=block.marker == "fails")
 
     def _run_command(self, command: str, shown: list[str], line: int, *, fails: bool) -> None:
         if re.search(rf"\bscorewire ({'|'.join(_CALLS_A_SERVER)})\b", command) or _GRPC.search(command):
             self._need_server()
+        if _HTTP.search(command):
+            self._need_gateway()
         environment = own_environment()
         paths = [self._programs, Path(sys.executable).parent, environment["PATH"]]
         environment["PATH"] = os.pathsep.join(map(str, paths))
@@ -169,7 +178,20 @@ class PageRun:
         )
         wrapper.chmod(0o755)
 
+    def _need_gateway(self) -> None:
+        if self._gateway is None:
+            self._serve_http(["--server", "127.0.0.1:8500"])
+
+    def _serve_http(self, options: list[str]) -> None:
+        self._need_server()
+        self._gateways.close()
+        # The options of the page come first, since those of the test hold.
+        command = [COMMAND, "gateway", *map(self._substitute, options)]
+        self._gateway = self._gateways.enter_context(service(self._programs / "gateway", *command))
+
     def _substitute(self, text: str) -> str:
+        if self._gateway is not None:
+            text = _HTTP.sub(self._gateway.address, text)
         if self._server is None:
             return text
         return _METRICS.sub(self._server.metrics_address, _GRPC.sub(self._server.address, text))
