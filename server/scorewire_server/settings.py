@@ -187,6 +187,11 @@ class Settings:
         seconds(86_400),
         "Age at which the server asks a client to open a new connection, so that load spreads; 0 is never.",
     ] = 0.0
+    max_connection_age_grace_seconds: Annotated[
+        float,
+        seconds(86_400),
+        "Time after that for calls to end, long streams too; then they get UNAVAILABLE. 0 is no limit.",
+    ] = 0.0
     drain_seconds: Annotated[
         float,
         seconds(3600),

@@ -197,6 +197,14 @@ def test_the_sdk_is_measured_beside_grpcio() -> None:
     assert all(value > 0 for load in found.values() for value in load.values())
 
 
+@pytest.mark.timeout(BENCH_SECONDS)
+def test_hedging_is_measured_beside_none() -> None:
+    found = json.loads(_run_bench("tests.bench.hedging", "--quick", "--json"))
+    assert len(found) == 5
+    assert found["no hedging"]["copies"] == 1
+    assert all(1 <= figures["copies"] <= 4 and figures["p50"] > 0 for figures in found.values())
+
+
 def test_ratios_are_of_what_ran_side_by_side_and_bars_say_whether_they_are_met() -> None:
     rates = {"floor": [1_000.0, 3_000.0, 2_000.0], "native": [500.0, 900.0, 1_600.0]}
     samples = [

@@ -64,6 +64,7 @@ struct EngineParts {
 struct ConnectionParts {
     max_streams: u32,
     max_metadata_bytes: u32,
+    max_connection_age_grace_seconds: f64,
     max_connection_age_seconds: f64,
     max_connection_idle_seconds: f64,
     max_connection_bytes: usize,
@@ -88,6 +89,7 @@ impl ConnectionParts {
             max_streams: self.max_streams,
             max_metadata_bytes: self.max_metadata_bytes,
             max_age: time(self.max_connection_age_seconds),
+            max_age_grace: time(self.max_connection_age_grace_seconds),
             max_idle: time(self.max_connection_idle_seconds),
             max_stall: time(self.max_stall_seconds),
             max_bytes: self.max_connection_bytes,

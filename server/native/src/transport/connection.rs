@@ -102,6 +102,8 @@ pub(crate) struct ConnectionOptions {
     pub max_metadata_bytes: u32,
     /// The age at which a client is told to open another connection.
     pub max_age: Option<Duration>,
+    /// The time for the calls of a connection to end, once it has that age.
+    pub max_age_grace: Option<Duration>,
     /// The status of calls that are open at the end of the engine: the headers of a call that was not answered
     /// yet, and the trailers.
     pub closing_fields: (&'static InitialFields, HeaderFields),
@@ -247,7 +249,8 @@ async fn check_liveness(shared: &SharedSession) {
 }
 
 /// Tells the client to begin no more calls when the connection is old or idle, or the engine closes. At the end
-/// of the engine, ends the calls that are still open. Returns when the client had time to read their status.
+/// of an old connection's grace, and of the engine, ends the calls that are still open. Returns when the client
+/// had time to read their status.
 async fn shut_down(shared: &SharedSession, options: &ConnectionOptions, mut phase: watch::Receiver<Phase>) {
     let aged = async {
         match options.max_age {
@@ -255,15 +258,19 @@ async fn shut_down(shared: &SharedSession, options: &ConnectionOptions, mut phas
             None => std::future::pending().await,
         }
     };
-    let reason = tokio::select! {
-        _ = until_closing(&mut phase) => "",
+    let (reason, grace) = tokio::select! {
+        _ = until_closing(&mut phase) => ("", None),
         // The reason that gRFC A9 names.
-        () = aged => "max_age",
-        () = until_idle(shared, options) => "max_idle",
+        () = aged => ("max_age", options.max_age_grace),
+        () = until_idle(shared, options) => ("max_idle", None),
     };
     shared.session().shut_down(reason);
     shared.wake();
-    tokio::time::sleep_until(until_closing(&mut phase).await.into()).await;
+    let closed = async { tokio::time::sleep_until(until_closing(&mut phase).await.into()).await };
+    match grace {
+        Some(grace) => drop(tokio::time::timeout(grace, closed).await),
+        None => closed.await,
+    }
     shared.session().end_all(options.closing_fields.0, &options.closing_fields.1);
     shared.wake();
     tokio::time::sleep(FINAL_READ_TIME).await;

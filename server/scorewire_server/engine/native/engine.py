@@ -58,6 +58,7 @@ from scorewire_server.settings import Settings
 _CONNECTION_LIMITS = (
     "max_streams",
     "max_metadata_bytes",
+    "max_connection_age_grace_seconds",
     "max_connection_age_seconds",
     "max_connection_idle_seconds",
     "max_connections",

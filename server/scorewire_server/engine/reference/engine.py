@@ -159,6 +159,9 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         options.append(("grpc.max_connection_idle_ms", round(settings.max_connection_idle_seconds * 1000)))
     if settings.max_connection_age_seconds:
         options.append(("grpc.max_connection_age_ms", round(settings.max_connection_age_seconds * 1000)))
+    if settings.max_connection_age_grace_seconds:
+        grace = round(settings.max_connection_age_grace_seconds * 1000)
+        options.append(("grpc.max_connection_age_grace_ms", grace))
     return options
 
 

@@ -31,6 +31,7 @@ fn options() -> ConnectionOptions {
         max_streams: 100,
         max_metadata_bytes: 1 << 12,
         max_age: None,
+        max_age_grace: None,
         closing_fields: (&INITIAL, HeaderFields::Borrowed(CLOSING_TRAILERS)),
         max_idle: None,
         max_stall: None,
