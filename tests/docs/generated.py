@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from textwrap import fill
 
-from scorewire_contract.service.settings import flag
+from scorewire_gateway import settings as gateway_settings
+
+from scorewire_contract.service.settings import Description, flag
 from scorewire_server.settings import describe
 from tests.bench.tables import Bar, Findings, Sample, to_markdown
 from tests.deploy.rules import ALERTS
@@ -36,6 +38,16 @@ _GROUPS = {
     "log_format": "Logs",
 }
 
+_GATEWAY_GROUPS = {
+    "server": "The connection to the server",
+    "listen": "Addresses, TLS, who may call",
+    "timeout": "Bounds",
+    "records": "Records of predictions",
+    "drain_seconds": "Stopping",
+    "jobs": "Training jobs",
+    "log_format": "Logs",
+}
+
 
 def update(text: str) -> str:
     """A page with its generated parts written anew.
@@ -53,12 +65,19 @@ def pages() -> dict[Path, str]:
 
 
 def _server_flags() -> str:
+    return _flags(describe(), _GROUPS)
+
+
+def _gateway_flags() -> str:
+    return _flags(gateway_settings.describe(), _GATEWAY_GROUPS)
+
+
+def _flags(descriptions: Mapping[str, Description], groups: Mapping[str, str]) -> str:
+    """A table of flags for each group."""
     sections: list[str] = []
-    for name, described in describe().items():
-        if name in _GROUPS:
-            sections.append(
-                f"### {_GROUPS[name]}\n\n| flag | values | default | meaning |\n|---|---|---|---|"
-            )
+    for name, described in descriptions.items():
+        if name in groups:
+            sections.append(f"### {groups[name]}\n\n| flag | values | default | meaning |\n|---|---|---|---|")
         cells = (
             f"`{flag(name)}`",
             described.values,
@@ -139,6 +158,7 @@ def _placeholder(found: re.Match[str]) -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "server-flags": _server_flags,
+    "gateway-flags": _gateway_flags,
     "families": _families,
     "performance": _performance,
     "headline": _headline,

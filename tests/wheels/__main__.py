@@ -24,6 +24,7 @@ EVERYTHING = ["scorewire[all]"]
 # Where no Rust is installed, there is no wheel of the native engine.
 WITHOUT_NATIVE = [
     "scorewire[models,pandas]",
+    "scorewire-gateway",
     "scorewire-loadtest",
     "scorewire-records",
     "scorewire-server",
