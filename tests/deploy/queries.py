@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import promql_parser as promql
+from prometheus_client.metrics import MetricWrapperBase
+from scorewire_gateway.metrics import Metrics
 
 from tests.deploy.rules import RECORDED
 from tests.metrics_page import documented_metrics
@@ -17,9 +19,15 @@ _SUFFIXES = re.compile(r"_(bucket|sum|count)$")
 
 
 def known_metrics() -> dict[str, set[str]]:
-    """The labels of each metric: those of the pages, of Prometheus and of the recording rules."""
+    """The labels of each metric of the server, the gateway, Prometheus and the recording rules."""
     known = {name: {*labels, *_OF_PROMETHEUS} for name, labels in documented_metrics().items()}
     known["up"] = set(_OF_PROMETHEUS)
+    for metric in vars(Metrics()).values():
+        if isinstance(metric, MetricWrapperBase):
+            (family,) = metric.describe()
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            # Families do not tell their labels before they have a value.
+            known[name] = {*metric._labelnames, *_OF_PROMETHEUS}
     for name, expression in RECORDED.items():
         known[name] = labels_left(expression, known)
     return known

@@ -175,7 +175,9 @@ class Stack:
             return MLFLOW.parent
         if image not in self._environments:
             (self.folder / image).mkdir()
-            self._environments[image] = make_environment(image, self.folder / image)
+            self._environments[image] = make_environment(
+                image, self.folder / image, native=image.startswith("server")
+            )
         return self._environments[image]
 
     def _health_check(self, name: str) -> list[str]:

@@ -11,7 +11,7 @@ import venv
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import distribution
-from importlib.util import cache_from_source
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -100,10 +100,11 @@ def copy_for_image(source: str, context: Path) -> Path:
     return context / source
 
 
-def make_environment(image: str, folder: Path) -> Path:
+def make_environment(image: str, folder: Path, *, native: bool = False) -> Path:
     """Make the environment of an image: copies of the packages that it locks, and wheels of ours.
 
-    The image compiles the native engine in a stage of its own; without it, a server runs the reference one.
+    The image compiles the native engine in a stage of its own. With `native`, the one that is installed here
+    stands for it, if there is one; else a server runs the reference engine.
 
     Returns:
         The folder of the environment's commands.
@@ -117,6 +118,8 @@ def make_environment(image: str, folder: Path) -> Path:
     names = {requirement.name: requirement for lock in locks for requirement in _locked(ROOT / lock)}
     for requirement in names.values():
         _copy_distribution(requirement, packages)
+    if native and find_spec("scorewire_native") is not None:
+        _copy_distribution(Requirement("scorewire-native"), packages)
     folders = [path for path in copied if (ROOT / path / "pyproject.toml").is_file()]
     sources = [copy_for_image(path, context) for path in folders]
     # Built from a copy, as the image is, which also keeps build files out of the working tree.
