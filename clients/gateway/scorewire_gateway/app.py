@@ -31,6 +31,7 @@ from scorewire_gateway.routes import (
     comparison,
     console,
     documentation,
+    files,
     health,
     jobs,
     models,
@@ -45,6 +46,7 @@ from scorewire_gateway.state import State
 
 ROUTERS: tuple[Callable[[State], APIRouter], ...] = (
     health.router,
+    files.router,
     jobs.router,
     models.router,
     open_inference.router,

@@ -7,6 +7,7 @@ checked here, once. No other module reads the environment.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -29,6 +30,7 @@ from scorewire_contract.service.settings import (
 
 _PREFIX = "SCOREWIRE_GATEWAY_"
 _MAX_NAME = 253
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LIBRARY_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
 
@@ -45,6 +47,18 @@ def _origin(text: str) -> str:
     if scheme not in ("http", "https") or not separator or not host or set(host) & set("/?#@* "):
         raise ValueError(text)
     return text.lower()
+
+
+def _folder(text: str) -> tuple[str, Path]:
+    """The name of a folder, "" without one, and its path."""
+    name, separator, path = text.partition("=")
+    if not separator:
+        name, path = "", text
+    elif not _FOLDER_NAME.fullmatch(name):
+        raise ValueError(text)
+    if not path:
+        raise ValueError(text)
+    return name, Path(path)
 
 
 def _text(text: str) -> str:
@@ -154,6 +168,11 @@ class Settings:
         "Pause after /health turns 503, for balancers to see it, before the port closes.",
     ] = 2.0
     grace_seconds: Annotated[float, seconds(3600), "Time for requests to end after that pause."] = 20.0
+    files: Annotated[
+        tuple[tuple[str, Path], ...],
+        several(Kind("DIR, or NAME=DIR for each of several", _folder)),
+        "Folders whose files may be downloaded at /files: reports, model cards, scores. Off unless given.",
+    ] = ()
     jobs: Annotated[
         Path | None,
         PATH,
@@ -232,6 +251,12 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
             raise SettingError(
                 f"{settings.flag(cert)} and {settings.flag(key)} are given together or not at all"
             )
+    names = [name for name, _ in read.files]
+    if len(set(names)) < len(names) or ("" in names and len(names) > 1):
+        raise SettingError("--files: several folders need a name each, such as reports=/srv/reports")
+    for _, folder in read.files:
+        if not folder.is_dir():
+            raise SettingError(f"--files: {folder} is not a folder")
     if read.jobs_models is not None and read.jobs is None:
         raise SettingError("--jobs-models needs --jobs, the folder of training jobs")
     if read.records is None and read.records_password_file is not None:

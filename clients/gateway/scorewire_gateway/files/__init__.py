@@ -1,0 +1,1 @@
+"""Folders of files for download: reports, model cards, schemas, tables of scores."""
