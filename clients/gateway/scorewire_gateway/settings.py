@@ -199,6 +199,9 @@ class Settings:
     jobs_memory_bytes: Annotated[int, integer(256 << 20, 1 << 50), "Most memory of one training job."] = (
         4 << 30
     )
+    jobs_niceness: Annotated[
+        int, integer(0, 19), "How far training jobs stand back for others when cores are busy, as for nice."
+    ] = 10
     jobs_seconds: Annotated[float, seconds(30 * 86_400, low=1), "Longest time that a training job runs."] = (
         6 * 3600.0
     )

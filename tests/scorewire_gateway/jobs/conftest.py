@@ -29,6 +29,8 @@ def gateway(folder: Path) -> Iterator[Gateways]:
     with ExitStack() as stack:
 
         def start(**settings: Any) -> httpx.Client:
-            return stack.enter_context(gateway_thread(NOWHERE, jobs=folder, **settings))
+            # Other tests may keep all cores busy.
+            values = {"jobs": folder, "jobs_niceness": 0} | settings
+            return stack.enter_context(gateway_thread(NOWHERE, **values))
 
         yield start

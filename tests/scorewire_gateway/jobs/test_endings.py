@@ -32,12 +32,12 @@ def _children(pid: int) -> list[psutil.Process]:
 
 
 def test_a_job_is_cancelled_while_it_trains(gateway: Gateways, folder: Path) -> None:
-    client = gateway()
+    client = gateway(jobs_niceness=1)
     before = {child.pid for child in _children(os.getpid())}
     job = submit(client, shop(), **ENDLESS)
     wait_until(lambda: _is_tuning(client, job), "training")
     (process,) = (child for child in _children(os.getpid()) if child.pid not in before)
-    assert process.nice() == 19
+    assert process.nice() == 1
     assert (folder / job["id"] / "work" / "data.csv").exists()
     answer = client.post(f"/jobs/{job['id']}:cancel")
     assert answer.status_code == 200
@@ -120,7 +120,7 @@ def _client(process: ServerProcess) -> httpx.Client:
 
 def test_no_process_outlives_a_gateway_that_is_killed(tmp_path: Path) -> None:
     folder = tmp_path / "jobs"
-    with gateway_process(tmp_path / "gateway", NOWHERE, "--jobs", folder) as process:
+    with gateway_process(tmp_path / "gateway", NOWHERE, "--jobs", folder, "--jobs-niceness", "0") as process:
         with _client(process) as client:
             lost = submit(client, shop(), **ENDLESS)
             waiting = submit(client, users(), model="game-revenue", kind="features")
@@ -133,7 +133,7 @@ def test_no_process_outlives_a_gateway_that_is_killed(tmp_path: Path) -> None:
         process.wait()
         wait_until(lambda: not child.is_running(), "the end of the child")
     with (
-        gateway_process(tmp_path / "gateway", NOWHERE, "--jobs", folder) as process,
+        gateway_process(tmp_path / "gateway", NOWHERE, "--jobs", folder, "--jobs-niceness", "0") as process,
         _client(process) as client,
     ):
         found = get(client, lost)
@@ -148,7 +148,7 @@ def test_no_process_outlives_a_gateway_that_is_killed(tmp_path: Path) -> None:
 
 def test_a_gateway_that_stops_in_order_says_why_its_job_failed(folder: Path) -> None:
     before = {child.pid for child in _children(os.getpid())}
-    with gateway_thread(NOWHERE, jobs=folder) as client:
+    with gateway_thread(NOWHERE, jobs=folder, jobs_niceness=0) as client:
         job = submit(client, shop(), **ENDLESS)
         waiting = submit(client, shop(), **ENDLESS)
         wait_until(lambda: _is_tuning(client, job), "training")
@@ -166,13 +166,13 @@ def test_a_second_gateway_cannot_use_the_folder(gateway: Gateways, folder: Path)
 
 
 def test_a_job_whose_state_is_damaged_is_removed(folder: Path) -> None:
-    with gateway_thread(NOWHERE, jobs=folder) as client:
+    with gateway_thread(NOWHERE, jobs=folder, jobs_niceness=0) as client:
         job = submit(client, shop(), **ENDLESS)
     state = folder / job["id"] / "job.json"
     state.write_bytes(state.read_bytes()[:100])
     strange = folder / "not-a-job"
     strange.mkdir()
-    with gateway_thread(NOWHERE, jobs=folder) as client:
+    with gateway_thread(NOWHERE, jobs=folder, jobs_niceness=0) as client:
         assert client.get("/jobs").json()["jobs"] == []
     assert not (folder / job["id"]).exists()
     # Nothing is removed that is no job.

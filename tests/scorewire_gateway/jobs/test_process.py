@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +47,7 @@ def _become(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_job_whose_gateway_has_ended_does_not_begin() -> None:
-    told = _become("1", str(1 << 30), str(1 << 30), sys.executable, "-c", "print('began')")
+    told = _become("1", "0", str(1 << 30), str(1 << 30), sys.executable, "-c", "print('began')")
     assert (told.returncode, told.stdout, told.stderr) == (1, "", "the gateway has ended\n")
 
 
@@ -63,14 +64,14 @@ def test_the_limits_are_those_of_the_command() -> None:
     told = subprocess.run(
         [
             *("/bin/sh", "-c", '"$0" -P -m scorewire_gateway.jobs.child $$ "$@"; exit $?'),
-            *(sys.executable, str(512 << 20), "4096", sys.executable, "-c", script),
+            *(sys.executable, "3", str(512 << 20), "4096", sys.executable, "-c", script),
         ],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.stdout.split("\n")[0] == (f"19 ({512 << 20}, {512 << 20}) (4096, 4096) (0, 0) True 63"), (
-        told.stderr
-    )
+    assert told.stdout.split("\n")[0] == (
+        f"{os.nice(0) + 3} ({512 << 20}, {512 << 20}) (4096, 4096) (0, 0) True 63"
+    ), told.stderr
     assert told.returncode == 1
     assert "MemoryError" in told.stderr

@@ -17,6 +17,7 @@ class JobLimits:
         disk_bytes: the most bytes of all files of all jobs.
         free_bytes: the bytes of the disk that stay free.
         memory_bytes: the most memory of a job.
+        niceness: how far a job stands back for other processes, 0 to 19.
         seconds: the longest time that a job runs.
     """
 
@@ -27,4 +28,5 @@ class JobLimits:
     disk_bytes: int = 10 << 30
     free_bytes: int = 1 << 30
     memory_bytes: int = 4 << 30
+    niceness: int = 10
     seconds: float = 6 * 3600.0

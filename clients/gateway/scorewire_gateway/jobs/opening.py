@@ -37,6 +37,7 @@ def open_jobs(settings: Settings, registry: CollectorRegistry) -> Jobs | None:
         disk_bytes=settings.jobs_disk_bytes,
         free_bytes=settings.jobs_free_bytes,
         memory_bytes=settings.jobs_memory_bytes,
+        niceness=settings.jobs_niceness,
         seconds=settings.jobs_seconds,
     )
     folder = JobFolder(settings.jobs)

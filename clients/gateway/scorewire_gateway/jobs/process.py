@@ -60,11 +60,11 @@ class TrainingProcess:
             OSError: the process cannot be started.
         """
         python = [sys.executable, "-P", "-m"]
-        bounds = [str(os.getpid()), str(limits.memory_bytes), str(limits.disk_bytes)]
+        bounds = [os.getpid(), limits.niceness, limits.memory_bytes, limits.disk_bytes]
         process = await asyncio.create_subprocess_exec(
             *python,
             "scorewire_gateway.jobs.child",
-            *bounds,
+            *map(str, bounds),
             *python,
             PACKAGE,
             *arguments,
