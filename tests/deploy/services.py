@@ -37,6 +37,8 @@ _PORTS = {
 }
 # Programs that stand for the images of others.
 _PROGRAMS = {"prometheus": PROMETHEUS, "collector": COLLECTOR}
+# What docs/stack.md sets with the profile `traces`.
+TRACES = {"SCOREWIRE_TRACES": "http://collector:4317", "SCOREWIRE_TRACES_SHARE": "1"}
 # MLflow imports many libraries, perhaps while other tests have the cores.
 _START_SECONDS = 200
 _READ_ALL = "-all,+dac_read_search"
@@ -116,8 +118,8 @@ class Stack:
             capture_output=True,
         )
 
-    def start(self, name: str) -> Service:
-        """Start a service; `wait_ready` waits until it is well."""
+    def start(self, name: str, **variables: str) -> Service:
+        """Start a service, with further variables; `wait_ready` waits until it is well."""
         service = SERVICES[name]
         image = service.get("build", {}).get("target", "")
         command = [
@@ -130,7 +132,10 @@ class Stack:
         if image:
             # The image's PATH begins with that of its environment.
             environment["PATH"] = f"{self._environment(image)}:{os.environ['PATH']}"
-        environment = {key: self._translated(value) for key, value in environment.items()}
+        # A variable without a value is passed on if it is set.
+        environment = {
+            key: self._translated(value) for key, value in (environment | variables).items() if value
+        }
         home = self.folder / "homes" / name
         home.mkdir(parents=True)
         environment |= {"HOME": str(home), "TMPDIR": str(home)}
@@ -265,7 +270,7 @@ class Stack:
 
 @contextmanager
 def running_stack(models: Path) -> Iterator[Stack]:
-    """PostgreSQL, a server that records, the gateway and Prometheus, all well."""
+    """PostgreSQL, a collector, a server that records, the gateway and Prometheus, all well."""
     with tempfile.TemporaryDirectory(prefix="scorewire-stack-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -274,8 +279,9 @@ def running_stack(models: Path) -> Iterator[Stack]:
         try:
             stack.start_postgres()
             assert "is ready for records" in stack.run_once("records-schema")
+            stack.start("collector")
             for service in ("server", "gateway", "prometheus"):
-                stack.start(service)
+                stack.start(service, **(TRACES if service == "server" else {}))
                 stack.wait_ready(service)
             yield stack
         finally:

@@ -17,7 +17,7 @@ from scorewire import Client
 from tests.bundles import write_sum_bundle
 from tests.conformance.wire import Wire, sum_request
 from tests.deploy.dashboards import Query, filled_promql, filled_sql, queries
-from tests.deploy.programs import PROMETHEUS, needs
+from tests.deploy.programs import COLLECTOR, PROMETHEUS, needs
 from tests.deploy.services import Stack, running_stack
 from tests.processes import wait_until
 from tests.scorewire_records.postgresql.server import binaries
@@ -26,7 +26,7 @@ from tests.stack import ask_prometheus
 pytestmark = [
     pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed"),
     pytest.mark.skipif(find_spec("scorewire_native") is None, reason="some metrics are the native engine's"),
-    needs(PROMETHEUS),
+    needs(PROMETHEUS, COLLECTOR),
 ]
 MODELS = ["offers-2", "sum"]
 _ROWS = 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from scorewire import Client
 from tests.bundles import write_sum_bundle
 from tests.deploy.compose import SERVICES
-from tests.deploy.programs import MLFLOW, PROMETHEUS, needs
+from tests.deploy.programs import COLLECTOR, MLFLOW, PROMETHEUS, needs
 from tests.deploy.services import Stack, running_stack
 from tests.processes import wait_until
 from tests.scorewire_records.postgresql.server import binaries
@@ -20,13 +21,13 @@ from tests.stack import ask_prometheus, score
 
 pytestmark = [
     pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed"),
-    needs(PROMETHEUS),
+    needs(PROMETHEUS, COLLECTOR),
 ]
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack, without the collector."""
+    """The whole stack, but for Grafana."""
     models = tmp_path_factory.mktemp("models")
     write_sum_bundle(models)
     with running_stack(models) as stack:
@@ -80,6 +81,27 @@ def test_a_row_by_grpc_and_one_by_http_are_stored_and_counted(stack: Stack) -> N
     wait_until(lambda: ask_prometheus(prometheus, "sum(scorewire_gateway_requests_total)") >= 1, "requests")
 
 
+def test_a_trace_arrives_at_the_collector(stack: Stack) -> None:
+    trace = secrets.token_hex(16)
+    with Client(stack.address("server")) as client:
+        row = {"x0": 1.0, "x1": 2.0, "country": "de"}
+        client.predict("sum", row, metadata={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+    collector = stack.services["collector"]
+    wait_until(lambda: trace in collector.log(), "the trace in the collector's log")
+    assert "PredictionService/Predict" in collector.log()
+
+
+def test_the_gateway_tells_the_last_records(stack: Stack) -> None:
+    url = f"http://{stack.address('gateway')}"
+    body = {"row": {"x0": 7.0, "x1": 8.0, "country": "pe"}}
+    record = httpx.post(f"{url}/models/sum:predict", json=body).json()["record_id"]
+    prediction = record.partition("/")[0]
+    wait_until(
+        lambda: prediction in httpx.get(f"{url}/records", params={"model": "sum"}, timeout=30).text,
+        "the record over HTTP",
+    )
+
+
 def test_the_end_of_make_stack_finds_its_rows(stack: Stack) -> None:
     addresses = {name: stack.address(name) for name in ("server", "gateway", "prometheus")}
     assert score(stack.models, addresses, rounds=2) > 0
@@ -112,14 +134,14 @@ def test_roles_can_do_what_they_need_and_no_more(stack: Stack) -> None:
 
 
 def test_no_password_is_in_a_log_or_a_command_line(stack: Stack) -> None:
-    secrets = [stack.secret(name) for name in ("postgres", "shipper", "reader", "mlflow", "grafana")]
+    passwords = [stack.secret(name) for name in ("postgres", "shipper", "reader", "mlflow", "grafana")]
     told = [service.log() for service in stack.services.values()]
     told += [
         path.read_text(encoding="utf-8", errors="replace")
         for path in Path("/proc").glob("[0-9]*/cmdline")
         if path.exists()
     ]
-    assert not [secret for secret in secrets if any(secret in text for text in told)]
+    assert not [each for each in passwords if any(each in text for text in told)]
 
 
 @needs(MLFLOW)

@@ -259,6 +259,27 @@ _GATEWAY = Row(
     ],
 )
 
+_TRACES = Row(
+    "Traces",
+    [
+        Panel(
+            title="Spans",
+            about="Spans per second that the collector took, and that were lost by cause; only with --traces."
+            " Runbook: docs/runbooks/gateway.md#scorewiretraceslost",
+            queries=[
+                Prometheus(
+                    f'sum(rate(scorewire_traces_sent_total{{instance=~"$instance"}}[{_RATE}]))', "sent"
+                ),
+                Prometheus(
+                    f'sum by (cause) (rate(scorewire_traces_dropped_total{{instance=~"$instance"}}[{_RATE}]))',
+                    "dropped: {{cause}}",
+                ),
+            ],
+            unit="ops",
+        ),
+    ],
+)
+
 SERVICE = Dashboard(
     name="service",
     title="Scorewire: service",
@@ -283,5 +304,5 @@ SERVICE = Dashboard(
             every=".*",
         ),
     ],
-    rows=[_NOW, _CALLS, _SATURATION, _RECORDS, _GATEWAY],
+    rows=[_NOW, _CALLS, _SATURATION, _RECORDS, _GATEWAY, _TRACES],
 )
