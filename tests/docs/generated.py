@@ -44,6 +44,7 @@ _GATEWAY_GROUPS = {
     "timeout": "Bounds",
     "records": "Records of predictions",
     "drain_seconds": "Stopping",
+    "files": "Files for download",
     "jobs": "Training jobs",
     "log_format": "Logs",
 }

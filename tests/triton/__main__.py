@@ -63,7 +63,9 @@ def _run_snippets(folder: Path, python: str) -> int:
     failures = 0
     with serving(folder, world.folder / "models") as server:
         (snippet,) = (
-            block for block in read_blocks(PAGE.read_text(encoding="utf-8")) if block.language == "python"
+            block
+            for block in read_blocks(PAGE.read_text(encoding="utf-8"))
+            if block.language == "python" and "tritonclient" in block.text
         )
         script = folder / "snippet.py"
         script.write_text(snippet.text.replace("127.0.0.1:8500", server.address), encoding="utf-8")
