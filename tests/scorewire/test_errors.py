@@ -65,6 +65,16 @@ def test_every_status_of_a_message_is_its_exception(code: Code, client: Any, ser
     assert good.score == 2
 
 
+@pytest.mark.parametrize(("seconds", "nanos", "told"), [(3, 500_000_000, 3.5), (0, 0, 0.0), (-5, 0, 0.0)])
+def test_the_time_that_a_server_asks_to_wait_is_told(seconds: int, nanos: int, told: float) -> None:
+    status = status_pb2.Status(code=14, message="later")
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.seconds, retry.retry_delay.nanos = seconds, nanos
+    status.details.add().Pack(retry)
+    assert error_from_status(status).retry_after == told
+    assert error_from_status(status_pb2.Status(code=14)).retry_after is None
+
+
 def test_details_of_another_domain_are_no_reason_of_ours() -> None:
     status = status_pb2.Status(code=3, message="no")
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason="QUOTA", domain="example.org"))

@@ -211,6 +211,12 @@ def test_a_stream_that_was_answered_is_opened_again_whatever_the_budget_has() ->
     assert sum(stream.pause(unavailable) is not None for stream in streams) == RESERVE
 
 
+def test_a_server_may_ask_for_a_longer_pause() -> None:
+    attempts = FailurePolicy().begin(PREDICT)
+    assert attempts.pause(UnavailableError("later", retry_after=2.5)) == 2.5
+    assert attempts.pause(UnavailableError("later", retry_after=0.0)) == 0.002
+
+
 def test_pauses_grow_and_vary() -> None:
     random.seed(1)
     for failures, seconds in ((1, 0.1), (2, 0.3), (3, 0.9), (4, 1.0), (100, 1.0)):

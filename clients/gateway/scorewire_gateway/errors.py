@@ -134,7 +134,7 @@ def json_response(
 
 def _retry_after(error: ScorewireError) -> dict[str, str]:
     """The header for a time that the server asked to wait, rounded up to whole seconds."""
-    pause = getattr(error, "retry_after", None)
+    pause = error.retry_after
     return {} if pause is None else {"Retry-After": str(max(1, math.ceil(pause)))}
 
 

@@ -32,7 +32,7 @@ class FailurePolicy:
         retries: Retries | None = None,
         hedging: Hedging | None = None,
     ) -> None:
-        retries = retries or Retries()
+        retries = retries if retries is not None else Retries()
         self.breaker = breaker
         self.attempts = retries.attempts
         self.budget = RetryBudget(retries.budget)
@@ -49,8 +49,8 @@ class FailurePolicy:
             UnavailableError: the breaker is open.
         """
         # Whoever asks whether the server is there wants the server's answer, and not the breaker's.
-        is_guarded = self.breaker is not None and not is_poll and method is not HEALTH
-        permit = self.breaker.admit() if is_guarded and self.breaker is not None else None
+        breaker = None if is_poll or method is HEALTH else self.breaker
+        permit = None if breaker is None else breaker.admit()
         # A second rollback goes a step further.
         attempts = 1 if is_poll or method is ROLLBACK else self.attempts
         return Attempts(self.budget, permit, attempts)
@@ -109,4 +109,4 @@ class Attempts:
         answered, self._answered = self._answered, False
         if self._failures >= self._attempts or not (answered or self._budget.withdraw()):
             return None
-        return pause_before_retry(self._failures)
+        return max(pause_before_retry(self._failures), error.retry_after or 0.0)

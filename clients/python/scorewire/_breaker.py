@@ -145,7 +145,7 @@ class CircuitBreaker:
                 self._change(BreakerState.HALF_OPEN)
             if self._state is BreakerState.HALF_OPEN:
                 if self._probing >= self._probes:
-                    raise _refusal(f"{self._cause}: {self._probing} calls are probing the server now", 0.0)
+                    raise _refusal(f"{self._cause}: {self._probing} calls are probing the server now")
                 self._probing += 1
             return Permit(self, self._generation)
 
@@ -223,9 +223,9 @@ class _Window:
         self.failures += failed
 
 
-def _refusal(why: str, seconds: float) -> UnavailableError:
+def _refusal(why: str, seconds: float | None = None) -> UnavailableError:
     return UnavailableError(
         f"the circuit breaker is open, because {why}",
         reason=CIRCUIT_OPEN,
-        metadata={"retry_after_seconds": f"{seconds:.3f}"},
+        retry_after=seconds,
     )

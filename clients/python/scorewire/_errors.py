@@ -59,6 +59,8 @@ class ScorewireError(Exception):
         reason: the reason in the server's ErrorInfo, such as "MODEL_NOT_FOUND"; "" if it sent none.
         metadata: the metadata of the server's ErrorInfo, by key.
         violations: the invalid fields of the request, at most 20.
+        retry_after: seconds to wait before the next attempt, as the server's RetryInfo or an open
+            circuit breaker tells; None if nothing tells.
     """
 
     code: ClassVar[Code] = Code.UNKNOWN
@@ -70,11 +72,13 @@ class ScorewireError(Exception):
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
         violations: Iterable[Violation] = (),
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
+        self.retry_after = retry_after
 
     @property
     def message(self) -> str:
@@ -211,8 +215,10 @@ def error_from_status(status: status_pb2.Status) -> ScorewireError:
     reason = ""
     metadata: dict[str, str] = {}
     violations: list[Violation] = []
+    retry_after: float | None = None
     for detail in status.details:
         info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
         try:
             if detail.Unpack(info) and info.domain == DOMAIN:
                 reason, metadata = info.reason, dict(info.metadata)
@@ -220,6 +226,9 @@ def error_from_status(status: status_pb2.Status) -> ScorewireError:
                 violations += [
                     Violation(field=v.field, description=v.description) for v in bad_request.field_violations
                 ]
+            elif detail.Unpack(retry):
+                seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+                retry_after = max(0.0, seconds)
         except DecodeError:
             continue  # the code and the message are enough
     error = ERRORS.get(Code(status.code), UnknownError) if status.code in _KNOWN else UnknownError
@@ -228,6 +237,7 @@ def error_from_status(status: status_pb2.Status) -> ScorewireError:
         reason=reason,
         metadata=metadata,
         violations=violations[:MAX_VIOLATIONS],
+        retry_after=retry_after,
     )
 
 
