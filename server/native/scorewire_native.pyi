@@ -26,16 +26,6 @@ Question: TypeAlias = tuple[Snapshot, str, Names, str, tuple[int, int, int], Pro
 # The trace, the span, the parent ("" for the first of a trace), whether the parent is the caller's, and the
 # tracestate.
 SpanContext: TypeAlias = tuple[bytes, bytes, bytes, bool, str]
-SpanKind: TypeAlias = Literal["unary", "stream", "message"]
-# What the span is of; its times in nanoseconds since 1970, and those of the stages; the code of gRPC and the
-# number of the reason, which has a code of its own; and model, version, route, rows, row errors, the id of
-# the prediction, and the calls in the run.
-TracedCall: TypeAlias = tuple[
-    tuple[SpanKind, str, SpanContext],
-    tuple[int, int, list[tuple[int, int, int]]],
-    tuple[int, int],
-    tuple[str, str, str, int, int, str, int],
-]
 # The path, the metadata, the peer's address and certificate (DER), the nanoseconds since the call arrived,
 # and the seconds until the deadline. The metadata is one block: for each entry the lengths of its name and
 # its value, four bytes each, little-endian, and then the name and the value. A prediction that is traced has
@@ -185,6 +175,7 @@ class TraceParts(TypedDict):
     share: float
     per_second: int
     waiting: int
+    reasons: Sequence[tuple[int, str]]
 
 class EngineParts(TypedDict):
     max_rows: int
@@ -266,7 +257,7 @@ class Engine:
     def record_counts(self) -> RecordSums | None: ...
     def close_records(self) -> None: ...
     def trace_counts(self) -> tuple[int, int, int, int] | None: ...
-    def take_traces(self, most: int) -> list[TracedCall]: ...
+    def take_traces(self, most: int) -> tuple[bytes, int, int]: ...
     def fileno(self) -> int: ...
     def take_events(self) -> list[Event]: ...
     def want(self, call: int) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import time_ns
@@ -13,20 +14,21 @@ import grpc
 import pytest
 from google.rpc import code_pb2
 from grpc import aio
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, Status
 
 from scorewire_contract.records.identity import new_start
-from scorewire_proto.v1 import errors_pb2, models_pb2, prediction_pb2
+from scorewire_proto.v1 import models_pb2, prediction_pb2
 from scorewire_server.catalog.repository import BundleFolder
 from scorewire_server.engine.factory import choose_engine
 from scorewire_server.engine.recording import NO_SOURCES, RecordOptions
 from scorewire_server.engine.snapshot import LoadedVersion, Routing, VersionRecord
 from scorewire_server.engine.snapshot_builder import build_snapshot
-from scorewire_server.engine.tracing import MAX_STATE_BYTES, STAGES, TraceCounts, TracedCall, TraceOptions
+from scorewire_server.engine.tracing import MAX_STATE_BYTES, STAGES, SpanBatch, TraceCounts, TraceOptions
 from scorewire_server.loading.loader import load
 from scorewire_server.records.policy import ModelPolicy, Policy
 from scorewire_server.records.sources import SourceNumbers, sources_of
 from scorewire_server.settings import Settings
-from tests import bundles
+from tests import bundles, otlp
 from tests.conformance import inference
 from tests.conformance.typed import TypedMessages
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, sum_request
@@ -50,6 +52,88 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
+@dataclass(frozen=True)
+class Traced:
+    """What the spans of one call, or of one message of a stream, say.
+
+    `kind` is "call" or "message"; `stages` has the name, the begin and the end of each child. What has no
+    attribute is "" or -1.
+    """
+
+    kind: str
+    method: str
+    trace_id: bytes
+    span_id: bytes
+    parent_id: bytes
+    remote: bool
+    state: str
+    begin_ns: int
+    end_ns: int
+    stages: tuple[tuple[str, int, int], ...]
+    code: int
+    reason: str
+    model: str
+    version: str
+    route: str
+    rows: int
+    row_errors: int
+    prediction_id: str
+    run_calls: int
+    error: bool
+
+    @classmethod
+    def of(cls, span: Span, children: list[Span]) -> Traced:
+        """Read a span and those below it."""
+        found = otlp.attributes(span)
+        assert found.pop("rpc.system") == "grpc"
+        method = f"{found.pop('rpc.service')}/{found.pop('rpc.method')}"
+        message = span.kind == Span.SPAN_KIND_INTERNAL
+        assert span.name == ("message" if message else method)
+        assert span.kind in {Span.SPAN_KIND_INTERNAL, Span.SPAN_KIND_SERVER}
+        assert span.flags in {0x101, 0x301}
+        for child in children:
+            assert (child.trace_id, child.trace_state) == (span.trace_id, span.trace_state)
+            assert (child.kind, child.flags, len(child.span_id)) == (Span.SPAN_KIND_INTERNAL, 0x101, 8)
+        times = ((child.name, child.start_time_unix_nano, child.end_time_unix_nano) for child in children)
+        traced = cls(
+            kind="message" if message else "call",
+            method=method,
+            trace_id=span.trace_id,
+            span_id=span.span_id,
+            parent_id=span.parent_span_id,
+            remote=span.flags == 0x301,
+            state=span.trace_state,
+            begin_ns=span.start_time_unix_nano,
+            end_ns=span.end_time_unix_nano,
+            stages=tuple(times),
+            code=found.pop("rpc.grpc.status_code"),
+            reason=found.pop("scorewire.reason", ""),
+            model=found.pop("scorewire.model", ""),
+            version=found.pop("scorewire.version", ""),
+            route=found.pop("scorewire.route", ""),
+            rows=found.pop("scorewire.rows", -1),
+            row_errors=found.pop("scorewire.row_errors", -1),
+            prediction_id=found.pop("scorewire.prediction_id", ""),
+            run_calls=found.pop("scorewire.run.calls", -1),
+            error=span.status.code == Status.STATUS_CODE_ERROR,
+        )
+        assert not found
+        return traced
+
+
+def read_spans(encoded: bytes) -> list[Traced]:
+    """The calls whose spans an engine has encoded, in order."""
+    spans = list(ScopeSpans.FromString(encoded).spans)
+    assert len({span.span_id for span in spans}) == len(spans)
+    calls = []
+    for span in spans:
+        if span.name not in STAGES:
+            below = [each for each in spans if each.parent_span_id == span.span_id and each.name in STAGES]
+            calls.append(Traced.of(span, below))
+    assert len(spans) == sum(1 + len(call.stages) for call in calls)
+    return calls
+
+
 class Tracing:
     """A running engine that traces, and a channel to it."""
 
@@ -70,16 +154,19 @@ class Tracing:
         sources = sources_of(snapshot, policies, SourceNumbers()) if recording else NO_SOURCES
         engine.publish(snapshot, sources=sources)
 
-    def take(self) -> list[TracedCall]:
+    def take(self) -> list[Traced]:
         """The calls that have ended since the last time."""
-        calls: list[TracedCall] = self.engine.traces.take(MILLION)
-        self.taken += sum(call.spans for call in calls)
+        batch: SpanBatch = self.engine.traces.take(MILLION)
+        calls = read_spans(batch.encoded)
+        assert batch.calls == len(calls)
+        assert batch.spans == sum(1 + len(call.stages) for call in calls)
+        self.taken += batch.spans
         counts: TraceCounts = self.engine.traces.counts
         assert counts.sampled == counts.dropped + counts.waiting + self.taken
         assert counts.waiting == 0
         return calls
 
-    async def take_some(self, count: int) -> list[TracedCall]:
+    async def take_some(self, count: int) -> list[Traced]:
         """The calls that end, until there are this many; for those that end after their answer."""
         calls = self.take()
         async with asyncio.timeout(60):
@@ -88,7 +175,7 @@ class Tracing:
                 calls += self.take()
         return calls
 
-    def one(self) -> TracedCall:
+    def one(self) -> Traced:
         """The only call that has ended since the last time."""
         (call,) = self.take()
         return call
@@ -146,18 +233,18 @@ async def start(engine: str, models: list[Path], tmp_path: Path) -> AsyncIterato
         each.take()
 
 
-def stages(call: TracedCall) -> list[str]:
+def stages(call: Traced) -> list[str]:
     """The names of the stages of a call."""
-    return [STAGES[stage] for stage, _, _ in call.stages]
+    return [name for name, _, _ in call.stages]
 
 
-def assert_nested(call: TracedCall, before_ns: int, after_ns: int) -> None:
+def assert_nested(call: Traced, before_ns: int, after_ns: int) -> None:
     """All times of a call are between two times, and those of its stages are in order and within the call."""
     # Clocks of wall time and of intervals do not agree to the nanosecond.
     slack_ns = 1_000_000
     assert before_ns - slack_ns <= call.begin_ns <= call.end_ns <= after_ns + slack_ns
     last = {"record": after_ns + slack_ns}
-    for name, (_, begin_ns, end_ns) in zip(stages(call), call.stages, strict=True):
+    for name, begin_ns, end_ns in call.stages:
         assert call.begin_ns - slack_ns <= begin_ns <= end_ns <= last.get(name, call.end_ns + slack_ns)
     begins = [begin_ns for _, begin_ns, _ in call.stages]
     assert begins == sorted(begins)
@@ -168,15 +255,15 @@ async def test_a_traced_call_has_the_stages_that_it_passed(start: Start) -> None
     before = time_ns()
     await running.predict(SAMPLED, version="best", numbers=[1.0, 2.0, NAN, 2.0], texts=["", ""], row_count=2)
     call, after = running.one(), time_ns()
-    assert (call.kind, call.method) == ("unary", PREDICT[1:])
+    assert (call.kind, call.method) == ("call", PREDICT[1:])
     assert (call.trace_id.hex(), call.parent_id.hex(), call.remote) == (TRACE, SPAN, True)
     assert len(call.span_id) == 8
     assert call.span_id not in {bytes(8), call.parent_id}
     assert stages(call) == SCORED
     assert_nested(call, before, after)
-    assert (call.code, call.reason) == (code_pb2.OK, 0)
+    assert (call.code, call.reason, call.error) == (code_pb2.OK, "", False)
     assert (call.model, call.version, call.route) == ("sum", "1.1.0", "best")
-    assert (call.rows, call.row_errors, call.shared) == (2, 1, 1)
+    assert (call.rows, call.row_errors, call.run_calls) == (2, 1, -1)
     assert call.prediction_id == ""
 
 
@@ -185,7 +272,7 @@ async def test_rows_that_all_have_errors_are_not_run(start: Start) -> None:
     await running.predict(SAMPLED, numbers=[NAN, 2.0], texts=[""])
     call = running.one()
     assert stages(call) == ["decode", "route", "encode"]
-    assert (call.rows, call.row_errors, call.shared) == (1, 1, 0)
+    assert (call.rows, call.row_errors) == (1, 1)
 
 
 async def test_a_large_call_is_traced_through_its_thread(start: Start) -> None:
@@ -264,17 +351,17 @@ async def test_the_tracestate_is_kept_up_to_its_bound(start: Start) -> None:
     assert await state() == ""
     assert await state("a=1,b=2") == "a=1,b=2"
     assert await state("a=1", "b=2", "c=3") == "a=1,b=2,c=3"
-    whole = f"a={'x' * 250},b={'y' * 257}"
+    whole = f"a={'x' * 251},b={'y' * 256}"
     assert len(whole) == MAX_STATE_BYTES
     assert await state(whole) == whole
-    assert await state(whole + "y") == f"a={'x' * 250}"
+    assert await state(f"a={'x' * 252},b={'y' * 256}") == f"a={'x' * 252}"
     assert await state(whole, "c=3") == whole
-    assert await state("z" * 1000) == ""
+    for invalid in ("z" * 1000, "A=1", "a=1,a=2", "a", ",".join(f"k{n}=" for n in range(33))):
+        assert await state(invalid) == ""
 
 
 async def test_a_failed_call_tells_its_code_and_its_reason(start: Start) -> None:
     running = await start()
-    reason = errors_pb2.ErrorReason.Value
     cases = [
         (sum_request(model="nobody"), "NOT_FOUND", "MODEL_NOT_FOUND", "", ["decode"]),
         (sum_request(version="9.9.9"), "NOT_FOUND", "VERSION_NOT_FOUND", "", ["decode"]),
@@ -291,13 +378,13 @@ async def test_a_failed_call_tells_its_code_and_its_reason(start: Start) -> None
         assert (await running.fail(PREDICT, request.SerializeToString())).name == code
         call = running.one()
         assert code_pb2.Code.Name(call.code) == code
-        assert call.reason == reason(f"ERROR_REASON_{name}")
+        assert (call.reason, call.error) == (name, False)
         assert (call.version, call.rows, call.row_errors) == (version, -1, -1)
         assert stages(call) == passed, name
     await running.fail(PREDICT, b"\xff")
     call = running.one()
     assert (code_pb2.Code.Name(call.code), stages(call)) == ("INVALID_ARGUMENT", [])
-    assert call.reason == reason("ERROR_REASON_MALFORMED_MESSAGE")
+    assert call.reason == "MALFORMED_MESSAGE"
 
 
 async def test_each_message_of_a_stream_has_a_span_below_that_of_the_stream(start: Start) -> None:
@@ -311,7 +398,7 @@ async def test_each_message_of_a_stream_has_a_span_below_that_of_the_stream(star
     assert len(await running.stream(PREDICT_STREAM, messages, SAMPLED, ("tracestate", "a=1"))) == 3
     *calls, stream = await running.take_some(4)
     after = time_ns()
-    assert (stream.kind, stream.method, stream.code) == ("stream", PREDICT_STREAM[1:], code_pb2.OK)
+    assert (stream.kind, stream.method, stream.code) == ("call", PREDICT_STREAM[1:], code_pb2.OK)
     assert (stream.parent_id.hex(), stream.remote, stages(stream)) == (SPAN, True, [])
     for call in calls:
         assert (call.kind, call.method, call.state) == ("message", stream.method, "a=1")
@@ -321,8 +408,7 @@ async def test_each_message_of_a_stream_has_a_span_below_that_of_the_stream(star
         assert call.end_ns <= stream.end_ns
     assert [call.version for call in calls] == ["1.0.0", "", "1.1.0"]
     assert [stages(call) for call in calls] == [SCORED, ["decode"], SCORED]
-    not_found = errors_pb2.ERROR_REASON_MODEL_NOT_FOUND
-    assert [call.reason for call in calls] == [0, not_found, 0]
+    assert [call.reason for call in calls] == ["", "MODEL_NOT_FOUND", ""]
     assert len({call.span_id for call in [stream, *calls]}) == 4
     assert await running.stream(PREDICT_STREAM, messages, UNSAMPLED)
     assert running.take() == []
@@ -333,20 +419,39 @@ async def test_every_kind_of_call_is_traced(start: Start) -> None:
     service = TypedMessages(running.loaded[0])
     path = f"{service.path}/Predict"
     tensors = inference.infer_request("sum", inference.sum_tensors()).SerializeToString()
-    # Tensors that the native engine does not read itself, and which Python answers.
-    forwarded = inference.infer_request("nobody", inference.sum_tensors()).SerializeToString()
+    # What the native engine does not read itself, Python answers.
+    halves = {**inference.sum_tensors(), "x0": ("FP16", [1, 1], [1.0])}
+    half = inference.infer_request("sum", halves).SerializeToString()
+    nobody = inference.infer_request("nobody", inference.sum_tensors()).SerializeToString()
     await running.call(path, service.row(x0=1.0, x1=2.0, country="de").SerializeToString(), SAMPLED)
     await running.call(inference.INFER, tensors, SAMPLED)
-    with pytest.raises(aio.AioRpcError):
-        await running.call(inference.INFER, forwarded, SAMPLED)
-    typed, infer, failed = await running.take_some(3)
-    assert (typed.method, infer.method, failed.method) == (path[1:], *[inference.INFER[1:]] * 2)
-    for call in (typed, infer):
+    await running.call(inference.INFER, half, SAMPLED)
+    await running.fail(inference.INFER, nobody)
+    calls = sorted(await running.take_some(4), key=lambda call: call.begin_ns)
+    typed, infer, forwarded, failed = calls
+    assert [call.method for call in calls] == [path[1:], *[inference.INFER[1:]] * 3]
+    for call in (typed, infer, forwarded):
         assert sorted(stages(call)) == sorted(SCORED)
         assert (call.model, call.version, call.rows, call.row_errors) == ("sum", call.version, 1, 0)
         assert (call.trace_id.hex(), call.parent_id.hex(), call.remote) == (TRACE, SPAN, True)
     assert (failed.trace_id.hex(), failed.parent_id.hex(), failed.remote) == (TRACE, SPAN, True)
     assert code_pb2.Code.Name(failed.code) == "NOT_FOUND"
+
+
+async def test_messages_of_tensors_have_spans_below_that_of_their_stream(start: Start) -> None:
+    running = await start()
+    plain = inference.sum_tensors()
+    halves = {**plain, "x0": ("FP16", [1, 1], [1.0])}
+    requests = [inference.infer_request("sum", each) for each in (plain, halves, plain)]
+    messages = [request.SerializeToString() for request in requests]
+    assert len(await running.stream(inference.STREAM, messages, SAMPLED)) == 3
+    calls = await running.take_some(4)
+    (stream,) = [call for call in calls if call.kind == "call"]
+    for call in calls:
+        assert call.method == inference.STREAM[1:]
+        if call is not stream:
+            assert (call.parent_id, call.trace_id) == (stream.span_id, stream.trace_id)
+            assert (call.rows, call.code) == (1, code_pb2.OK)
 
 
 async def test_a_traced_prediction_names_its_record(start: Start) -> None:
@@ -373,7 +478,7 @@ async def test_messages_of_a_stream_count_for_the_limit(start: Start) -> None:
     assert len(await running.stream(PREDICT_STREAM, [message] * 20, SAMPLED)) == 20
     calls = await running.take_some(1)
     counts = running.engine.traces.counts
-    assert calls[-1].kind == "stream"
+    assert calls[-1].kind == "call"
     assert len(calls) + counts.limited == 21
     assert counts.limited
 
@@ -401,7 +506,7 @@ async def test_a_stream_that_its_caller_leaves_ends_as_cancelled(start: Start, e
     assert codes["message"] == code_pb2.OK
     # grpc.aio tells its handlers of it only sometimes.
     known = {code_pb2.CANCELLED} | ({code_pb2.OK} if engine == "reference" else set())
-    assert codes["stream"] in known
+    assert codes["call"] in known
 
 
 async def test_a_stream_that_is_ended_for_its_age_says_so(start: Start) -> None:
@@ -409,7 +514,7 @@ async def test_a_stream_that_is_ended_for_its_age_says_so(start: Start) -> None:
     stream: Any = running.channel.stream_stream(PREDICT_STREAM)(metadata=(SAMPLED,))
     assert await stream.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     (call,) = await running.take_some(1)
-    assert (call.kind, call.code) == ("stream", code_pb2.DEADLINE_EXCEEDED)
+    assert (call.kind, call.code) == ("call", code_pb2.DEADLINE_EXCEEDED)
 
 
 async def test_an_engine_without_traces_has_none(engine: str) -> None:

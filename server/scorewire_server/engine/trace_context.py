@@ -16,6 +16,11 @@ TRACESTATE = "tracestate"
 # Later versions may have more fields behind a hyphen.
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL)
 _SAMPLED = 1
+_MAX_MEMBERS = 32
+_KEY = r"[a-z0-9][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13}"
+# Printable characters but the comma and the equals sign; the last one is no space.
+_CHARACTER = r"\x20-\x2b\x2d-\x3c\x3e-\x7e"
+_MEMBER = re.compile(rf"({_KEY})=([{_CHARACTER}]{{0,255}}[\x21-\x2b\x2d-\x3c\x3e-\x7e])")
 
 
 class TraceParent(NamedTuple):
@@ -56,9 +61,19 @@ def parse_traceparent(value: str | bytes) -> TraceParent | None:
 
 
 def find_state(metadata: Iterable[tuple[str, str | bytes]]) -> str:
-    """The tracestate of a call, its first members up to `MAX_STATE_BYTES`; "" if there is none."""
+    """The tracestate of a call, its first members up to `MAX_STATE_BYTES`; "" without a valid one."""
     values = [value for name, value in metadata if name == TRACESTATE]
     state = ",".join(value for value in values if isinstance(value, str))
-    if len(state) <= MAX_STATE_BYTES:
-        return state
-    return state[: MAX_STATE_BYTES + 1].rpartition(",")[0]
+    if len(state) > MAX_STATE_BYTES:
+        state = state[: MAX_STATE_BYTES + 1].rpartition(",")[0]
+    return valid_state(state)
+
+
+def valid_state(state: str) -> str:
+    """A tracestate without empty members and the space around members; "" if it is not valid."""
+    members = [member for member in (part.strip(" \t") for part in state.split(",")) if member]
+    matches = [_MEMBER.fullmatch(member) for member in members]
+    keys = {match[1] for match in matches if match is not None}
+    if len(members) > _MAX_MEMBERS or len(keys) < len(members):
+        return ""
+    return ",".join(members)

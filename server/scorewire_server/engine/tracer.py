@@ -14,8 +14,9 @@ from time import perf_counter_ns, time_ns
 from google.rpc import code_pb2
 
 from scorewire_proto.v1 import errors_pb2
+from scorewire_server.engine.spans import encode_spans
 from scorewire_server.engine.trace_context import find_parent, find_state
-from scorewire_server.engine.tracing import SpanKind, TraceCounts, TracedCall, TraceOptions
+from scorewire_server.engine.tracing import SpanBatch, SpanKind, TraceCounts, TracedCall, TraceOptions
 from scorewire_server.errors import Code, Reason, code_and_reason
 
 _SECOND_NS = 1_000_000_000
@@ -61,11 +62,12 @@ class Tracer:
         taken, queued = self._taken, self._queued
         return TraceCounts(self._sampled, self._dropped, queued - taken, self._limit.refused)
 
-    def take(self, most: int) -> list[TracedCall]:
+    def take(self, most: int) -> SpanBatch:
         """Take the oldest calls out of the queue."""
-        taken = [self._ended.popleft() for _ in range(min(most, len(self._ended)))]
-        self._taken += sum(call.spans for call in taken)
-        return taken
+        count = min(most, len(self._ended))
+        batch = encode_spans(self._ended.popleft() for _ in range(count))
+        self._taken += batch.spans
+        return batch
 
     def begin(
         self, path: str, metadata: Sequence[tuple[str, str | bytes]], received_ns: int, *, stream: bool

@@ -1,9 +1,9 @@
 """What an engine is told about traces, and what it tells of them.
 
-The engine decides when a call begins whether the call is traced. It writes one
-`TracedCall` when a traced call, or a traced message of a stream, has ended, into a
-bounded queue. The control plane takes the calls out of the queue and sends them as
-spans. A queue that is full loses calls, and never holds up one.
+The engine decides when a call begins whether the call is traced. A traced call, or a
+traced message of a stream, that has ended goes into a bounded queue. The control plane
+takes the calls out of the queue, as spans, and sends them. A queue that is full loses
+calls, and never holds up one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class TracedCall(NamedTuple):
         span_id: 8 bytes, the id of the span of this call.
         parent_id: 8 bytes, the id of the span that caused this one; empty for the first of a trace.
         remote: whether the parent is a span of the caller.
-        state: the tracestate of the caller, as received, at most `MAX_STATE_BYTES`; "" if there is none.
+        state: the tracestate of the caller, if it is valid, at most `MAX_STATE_BYTES`; else "".
         begin_ns: when the call arrived, in nanoseconds since 1970.
         end_ns: when the answer was written, or the call had failed.
         stages: the place in `STAGES`, the begin and the end of each stage that was passed, in order.
@@ -89,6 +89,20 @@ class TracedCall(NamedTuple):
         return 1 + len(self.stages)
 
 
+class SpanBatch(NamedTuple):
+    """The spans of some calls.
+
+    Attributes:
+        encoded: the spans as fields of OpenTelemetry's `ScopeSpans`, which can be put behind each other.
+        calls: how many calls and messages they are of.
+        spans: how many spans there are.
+    """
+
+    encoded: bytes = b""
+    calls: int = 0
+    spans: int = 0
+
+
 class TraceCounts(NamedTuple):
     """What became of the spans so far.
 
@@ -115,6 +129,6 @@ class TraceQueue(Protocol):
         """What became of the spans so far."""
         ...
 
-    def take(self, most: int) -> list[TracedCall]:
+    def take(self, most: int) -> SpanBatch:
         """Take the oldest calls out of the queue; never waits."""
         ...

@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from scorewire_contract.service.settings import parse_collector
 from scorewire_contract.service.start import StartError
@@ -71,11 +68,10 @@ class Collector:
             self._channel = grpc.insecure_channel(target, _OPTIONS)
         self._export: Callable[..., ExportCall] = self._channel.unary_unary(
             _EXPORT,
-            request_serializer=ExportTraceServiceRequest.SerializeToString,
             response_deserializer=ExportTraceServiceResponse.FromString,
         ).future
 
-    def export(self, request: ExportTraceServiceRequest, seconds: float) -> ExportCall:
+    def export(self, request: bytes, seconds: float) -> ExportCall:
         """Begin to send a request, which fails if it takes longer than these seconds."""
         return self._export(request, timeout=seconds, metadata=self._current_headers())
 

@@ -14,14 +14,13 @@ from typing import Final, Protocol
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from scorewire_contract.service.logs import log_fault
-from scorewire_server.engine.tracing import TracedCall, TraceQueue
+from scorewire_server.engine.tracing import SpanBatch, TraceQueue
 from scorewire_server.problem_log import ProblemLog
 from scorewire_server.tracing.collector import ExportCall
-from scorewire_server.tracing.spans import export_request
+from scorewire_server.tracing.request import export_request
 
 # Why the thread lost spans; the engine's queue has a cause of its own.
 CAUSES: Final = ("rejected", "refused", "unavailable", "closing")
@@ -47,7 +46,7 @@ _STATUS_DETAILS = "grpc-status-details-bin"
 class Export(Protocol):
     """Begins to send a request, which fails if it takes longer than these seconds."""
 
-    def __call__(self, request: ExportTraceServiceRequest, seconds: float) -> ExportCall: ...  # noqa: D102
+    def __call__(self, request: bytes, seconds: float) -> ExportCall: ...  # noqa: D102
 
 
 class Exporter:
@@ -98,31 +97,31 @@ class Exporter:
         while True:
             closing = self._close_before is not None
             try:
-                calls = self._take()
-                if calls:
-                    self._log.note(self._send(calls) or self._overflow(), **self._spans())
+                batch = self._take()
+                if batch.calls:
+                    self._log.note(self._send(batch.encoded) or self._overflow(), **self._spans())
             except Exception as error:
                 log_fault("traces", error)
                 self._settle("refused")
-                calls = []
-            if len(calls) == _BATCH_CALLS:
+                batch = SpanBatch()
+            if batch.calls == _BATCH_CALLS:
                 continue
             if closing:
                 return
             self._pause(_SECONDS_BETWEEN_BATCHES)
 
-    def _take(self) -> list[TracedCall]:
+    def _take(self) -> SpanBatch:
         queue = self._queue()
         if queue is None:
-            return []
+            return SpanBatch()
         with self._lock:
-            calls = queue.take(_BATCH_CALLS)
-            self._held = sum(call.spans for call in calls)
-        return calls
+            batch = queue.take(_BATCH_CALLS)
+            self._held = batch.spans
+        return batch
 
-    def _send(self, calls: list[TracedCall]) -> str:
-        """Send calls until the collector has them, or give them up; says what is wrong, "" if nothing is."""
-        request = export_request(self._resource, calls)
+    def _send(self, spans: bytes) -> str:
+        """Send spans until the collector has them, or give them up; says what is wrong, "" if nothing is."""
+        request = export_request(self._resource, spans)
         give_up = monotonic() + _RETRY_SECONDS
         pause = _FIRST_PAUSE_SECONDS
         while True:
@@ -153,7 +152,7 @@ class Exporter:
             self._pause(wait)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    def _attempt(self, request: ExportTraceServiceRequest) -> ExportCall:
+    def _attempt(self, request: bytes) -> ExportCall:
         """Send a request once, and wait for the answer."""
         call = self._export(request, _REQUEST_SECONDS)
         call.add_done_callback(lambda _: self._wake.set())

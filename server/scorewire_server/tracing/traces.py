@@ -12,7 +12,7 @@ from scorewire_server.problem_log import ProblemLog
 from scorewire_server.settings import Settings
 from scorewire_server.tracing.collector import Collector
 from scorewire_server.tracing.exporter import Exporter
-from scorewire_server.tracing.spans import resource
+from scorewire_server.tracing.request import resource
 
 # The time that the last pass may take when the server stops.
 LAST_PASS_SECONDS = 5.0
@@ -55,6 +55,7 @@ class Traces:
         assert settings.traces is not None  # noqa: S101 - as documented
         self.options = TraceOptions(share=settings.traces_share, per_second=settings.traces_per_second)
         self._queue = queue
+        self._started = False
         self._collector = Collector(settings.traces, settings.traces_headers_file)
         log = ProblemLog("traces are not sent as they should be", "traces are sent again")
         self._exporter = Exporter(queue, self._collector.export, resource(settings.traces_service_name), log)
@@ -75,12 +76,15 @@ class Traces:
 
     def start(self) -> None:
         """Start to send."""
+        self._started = True
         self._exporter.start()
 
     async def close(self) -> None:
         """Send what is left, within a bounded time; to be called when the engine has stopped."""
         await asyncio.to_thread(self._exporter.close, LAST_PASS_SECONDS)
         self._collector.close()
+        if not self._started:
+            return
         ledger = self.ledger
         logger().info(
             "traces of this start",

@@ -16,12 +16,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from structlog.testing import capture_logs
 
-from scorewire_server.engine.tracing import TraceCounts, TracedCall
+from scorewire_server.engine.spans import encode_spans
+from scorewire_server.engine.tracing import SpanBatch, TraceCounts, TracedCall
 from scorewire_server.problem_log import ProblemLog
 from scorewire_server.tracing import exporter as module
 from scorewire_server.tracing.collector import Collector as Connection
 from scorewire_server.tracing.exporter import CAUSES, Exporter
-from scorewire_server.tracing.spans import resource
+from scorewire_server.tracing.request import resource
 from tests import otlp
 from tests.processes import TIMEOUT_SECONDS, wait_until
 
@@ -78,9 +79,9 @@ class Queue:
             waiting = sum(call.spans for call in self._calls)
             return TraceCounts(self._sampled, self._dropped, waiting, 0)
 
-    def take(self, most: int) -> list[TracedCall]:
+    def take(self, most: int) -> SpanBatch:
         with self._lock:
-            return [self._calls.popleft() for _ in range(min(most, len(self._calls)))]
+            return encode_spans([self._calls.popleft() for _ in range(min(most, len(self._calls)))])
 
 
 class Running:
@@ -296,7 +297,7 @@ def test_a_queue_that_fails_is_a_fault_and_sending_goes_on(collector: otlp.Colle
     class Broken(Queue):
         fails = True
 
-        def take(self, most: int) -> list[TracedCall]:
+        def take(self, most: int) -> SpanBatch:
             if self.fails:
                 raise RuntimeError("broken")
             return super().take(most)

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::encodings::message::{Scores, nanoseconds};
+use crate::protocol::otlp::{self, Spans};
 use crate::protocol::status;
 use crate::protocol::trace_context::{SpanContext, SpanId, TraceParent, is_flagged, join_state};
 use crate::routing::snapshot::{Route, Target};
@@ -29,7 +30,11 @@ enum Stage {
     Encode,
     Record,
 }
-pub(crate) const STAGES: usize = 5;
+const STAGES: usize = 5;
+const STAGE_NAMES: [&str; STAGES] = ["decode", "route", "run", "encode", "record"];
+/// The codes that are the server's fault by OpenTelemetry's conventions: UNKNOWN, DEADLINE_EXCEEDED,
+/// UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS.
+const FAULTS: [u32; 6] = [2, 4, 12, 13, 14, 15];
 
 /// What a span is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +74,50 @@ impl TracedCall {
     /// Its own span, and one for each stage.
     fn spans(&self) -> u64 {
         1 + self.stages.iter().flatten().count() as u64
+    }
+
+    /// Writes its spans; `at` gives the nanoseconds since 1970 of a time, and `reasons` the code and the name of
+    /// each reason.
+    pub(crate) fn write(&self, spans: &mut Spans, at: &dyn Fn(Instant) -> u64, reasons: &[(u32, String)]) {
+        let (name, kind) = match self.kind {
+            SpanKind::Unary | SpanKind::Stream => (&*self.method, otlp::KIND_SERVER),
+            SpanKind::Message => ("message", otlp::KIND_INTERNAL),
+        };
+        spans.begin(&self.context, name, kind, (at(self.begin), at(self.end)));
+        let (service, method) = self.method.rsplit_once('/').unwrap_or_default();
+        spans.text("rpc.system", "grpc");
+        spans.text("rpc.service", service);
+        spans.text("rpc.method", method);
+        let reason = reasons.get(self.reason as usize).filter(|_| self.reason > 0);
+        let code = reason.map_or(self.code, |(code, _)| *code);
+        spans.number("rpc.grpc.status_code", code.into());
+        if let Some((_, name)) = reason {
+            spans.text("scorewire.reason", name);
+        }
+        if let Some((model, version)) = &self.version {
+            spans.text("scorewire.model", model);
+            spans.text("scorewire.version", version);
+            spans.text("scorewire.route", self.route.as_deref().unwrap_or_default());
+        }
+        if let Some((rows, errors)) = self.rows {
+            spans.number("scorewire.rows", rows as u64);
+            spans.number("scorewire.row_errors", errors as u64);
+        }
+        if !self.prediction_id.is_empty() {
+            spans.text("scorewire.prediction_id", &self.prediction_id);
+        }
+        if self.shared > 1 {
+            spans.number("scorewire.run.calls", self.shared as u64);
+        }
+        if FAULTS.contains(&code) {
+            spans.error();
+        }
+        spans.end();
+        for (name, times) in STAGE_NAMES.iter().zip(self.stages) {
+            if let Some((begin, end)) = times {
+                spans.child(&self.context, &new_span_id(), name, (at(begin), at(end)));
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! the contract. This folder depends on no other.
 
 pub(crate) mod framing;
+pub(crate) mod otlp;
 pub(crate) mod protobuf;
 pub(crate) mod reasons;
 pub(crate) mod status;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 /// The longest tracestate that is kept: the specification asks for 512.
 pub(crate) const MAX_STATE_BYTES: usize = 512;
 
+const MAX_MEMBERS: usize = 32;
+
 pub(crate) type TraceId = [u8; 16];
 pub(crate) type SpanId = [u8; 8];
 
@@ -67,7 +69,7 @@ fn hex<const BYTES: usize>(digits: &[u8]) -> Option<[u8; BYTES]> {
     Some(bytes)
 }
 
-/// The tracestate of headers, joined: the first members up to `MAX_STATE_BYTES`.
+/// The tracestate of headers, joined: the first members up to `MAX_STATE_BYTES`; "" where it is not valid.
 pub(crate) fn join_state<'a>(values: impl Iterator<Item = &'a [u8]>) -> Arc<str> {
     let mut state = Vec::new();
     for (at, value) in values.enumerate() {
@@ -81,7 +83,41 @@ pub(crate) fn join_state<'a>(values: impl Iterator<Item = &'a [u8]>) -> Arc<str>
             break;
         }
     }
-    std::str::from_utf8(&state).unwrap_or_default().into()
+    valid_state(std::str::from_utf8(&state).unwrap_or_default()).into()
+}
+
+/// A tracestate without empty members and the space around members; "" where it is not valid.
+fn valid_state(state: &str) -> String {
+    let members = state.split(',').map(|part| part.trim_matches([' ', '\t'])).filter(|part| !part.is_empty());
+    let members: Vec<&str> = members.collect();
+    let mut keys = Vec::with_capacity(members.len());
+    for member in &members {
+        match member.split_once('=') {
+            Some((key, value)) if is_key(key) && is_value(value) && !keys.contains(&key) => keys.push(key),
+            _ => return String::new(),
+        }
+    }
+    if members.len() > MAX_MEMBERS { String::new() } else { members.join(",") }
+}
+
+/// Whether a text is the key of a member of a tracestate.
+fn is_key(key: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_lowercase();
+    let first = |byte: u8| letter(byte) || byte.is_ascii_digit();
+    let is_name = |name: &str, most: usize, first: &dyn Fn(u8) -> bool| {
+        let others = |byte| letter(byte) || byte.is_ascii_digit() || b"_-*/".contains(&byte);
+        name.len() <= most && name.bytes().next().is_some_and(first) && name.bytes().all(others)
+    };
+    match key.split_once('@') {
+        None => is_name(key, 256, &first),
+        Some((tenant, system)) => is_name(tenant, 241, &first) && is_name(system, 14, &letter),
+    }
+}
+
+/// Whether a text is the value of a member of a tracestate.
+fn is_value(value: &str) -> bool {
+    let printable = |byte| matches!(byte, b' '..=b'~') && byte != b',' && byte != b'=';
+    matches!(value.len(), 1..=256) && value.bytes().all(printable) && !value.ends_with(' ')
 }
 
 /// The place of a span in its trace.
@@ -162,12 +198,44 @@ mod tests {
         let join = |values: &[&str]| join_state(values.iter().map(|value| value.as_bytes())).to_string();
         assert_eq!(join(&[]), "");
         assert_eq!(join(&["a=1", "b=2,c=3"]), "a=1,b=2,c=3");
-        let (first, second) = (format!("a={}", "x".repeat(400)), format!("b={}", "y".repeat(109)));
-        let (room, whole) = (MAX_STATE_BYTES - first.len() - 1, format!("{first},{}", &second[..109]));
-        assert_eq!((room, whole.len()), (109, MAX_STATE_BYTES));
-        assert_eq!(join(&[&first, &second[..109]]), whole);
-        assert_eq!(join(&[&first, &second]), first);
-        assert_eq!(join(&[&first, &second[..109], "c=3"]), whole);
+        let (first, second) = (format!("a={}", "x".repeat(251)), format!("b={}", "y".repeat(256)));
+        let whole = format!("{first},{second}");
+        assert_eq!(whole.len(), MAX_STATE_BYTES);
+        assert_eq!(join(&[&first, &second]), whole);
+        assert_eq!(join(&[&first, &second, "c=3"]), whole);
+        assert_eq!(join(&[&format!("{first}x"), &second]), format!("{first}x"));
         assert_eq!(join(&[&"z".repeat(600)]), "");
+    }
+
+    #[test]
+    fn a_tracestate_is_passed_on_only_if_it_is_one() {
+        let (longest, most) = (format!("{}=v", "k".repeat(256)), (0..32).map(|n| format!("k{n}=v")));
+        let most = most.collect::<Vec<_>>().join(",");
+        for state in ["a=1", "a=1,b=2", "0a_-*/=!", "tenant@system=x", "a= 1 2", &longest, &most] {
+            assert_eq!(valid_state(state), state);
+        }
+        assert_eq!(valid_state("\ta=1 ,, b=2,"), "a=1,b=2");
+        let more = format!("{most},more=1");
+        for state in [
+            "a",
+            "a=",
+            "=1",
+            "A=1",
+            "a=1,a=2",
+            "a=1=2",
+            "a b=1",
+            "\u{e4}=1",
+            "a=\u{e4}",
+            "a=\u{7f}",
+            "a@B=1",
+            "@b=1",
+            "a@=1",
+            "a@b@c=1",
+            &format!("k{longest}"),
+            "a@bbbbbbbbbbbbbbb=1",
+            &more,
+        ] {
+            assert_eq!(valid_state(state), "", "{state}");
+        }
     }
 }

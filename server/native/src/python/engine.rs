@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBytes, PyTuple};
 
 use crate::bridge::events::{Command, Events};
 use crate::bridge::panics;
@@ -27,7 +27,7 @@ use crate::python::events::event_tuple;
 use crate::python::recording::{
     self, ChoiceParts, HeadParts, PySource, RecordParts, RecordSums, RowParts, SourceParts,
 };
-use crate::python::tracing::{self, TraceParts};
+use crate::python::tracing::{self, PyTracer, TraceParts};
 use crate::python::version::{PyVersion, VersionParts, version};
 use crate::routing::snapshot::{Origin, Route, Shadow, Snapshot, Target};
 use crate::server::{Server, ServerOptions};
@@ -121,6 +121,7 @@ pub(crate) struct Engine {
     server: OnceLock<Server>,
     limits: Arc<LimitCounts>,
     counts: CountRegistry,
+    tracer: Option<PyTracer>,
 }
 
 #[pymethods]
@@ -140,6 +141,7 @@ impl Engine {
             bounds: parts.bounds_ns,
             unrouted: (0..workers).map(|_| MethodCounts::default()).collect(),
         };
+        let tracer = parts.traces.map(TraceParts::tracer);
         let predictor = Predictor {
             snapshot: Arc::default(),
             scorer: Scorer {
@@ -157,7 +159,7 @@ impl Engine {
             quota: Quota::new(parts.max_buffered_bytes),
             streams: 0.into(),
             loading: Loading::default(),
-            tracer: parts.traces.map(|traces| Arc::new(traces.tracer())),
+            tracer: tracer.as_ref().map(|tracer| Arc::clone(&tracer.tracer)),
             io_threads: parts.threads,
         };
         Ok(Self {
@@ -167,6 +169,7 @@ impl Engine {
             server: OnceLock::new(),
             limits: Arc::default(),
             counts: CountRegistry::new(workers),
+            tracer,
         })
     }
 
@@ -307,13 +310,16 @@ impl Engine {
     /// What became of the spans so far: sampled, dropped, waiting; and the calls and messages that the limit by
     /// second left out. `None` where no call is traced.
     fn trace_counts(&self) -> Option<[u64; 4]> {
-        self.predictor.tracer.as_ref().map(|tracer| tracer.counts())
+        self.tracer.as_ref().map(|tracer| tracer.tracer.counts())
     }
 
-    /// Takes the oldest traced calls that have ended; none where no call is traced.
-    fn take_traces<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Vec<Bound<'py, PyTuple>>> {
-        let tracer = self.predictor.tracer.as_ref();
-        tracer.map_or(Ok(Vec::new()), |tracer| tracing::take(py, tracer, most))
+    /// Takes the oldest traced calls that have ended: their spans as fields of a `ScopeSpans`, how many calls there
+    /// are, and how many spans.
+    fn take_traces<'py>(&self, py: Python<'py>, most: usize) -> (Bound<'py, PyBytes>, usize, usize) {
+        match &self.tracer {
+            Some(tracer) => tracing::take(py, tracer, most),
+            None => (PyBytes::new(py, &[]), 0, 0),
+        }
     }
 
     /// A file descriptor that is readable while there are events.

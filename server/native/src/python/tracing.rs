@@ -1,11 +1,13 @@
 //! Traces on their way to the control plane.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use crate::predict::tracing::{SpanKind, TracedCall, Tracer};
+use crate::predict::tracing::Tracer;
+use crate::protocol::otlp::Spans;
 use crate::protocol::trace_context::SpanContext;
 
 /// Which calls are traced.
@@ -15,11 +17,20 @@ pub(super) struct TraceParts {
     share: f64,
     per_second: u64,
     waiting: usize,
+    /// The code and the name of each reason, by its number.
+    reasons: Vec<(u32, String)>,
+}
+
+/// A tracer, and what its spans tell of failures.
+pub(super) struct PyTracer {
+    pub tracer: Arc<Tracer>,
+    reasons: Vec<(u32, String)>,
 }
 
 impl TraceParts {
-    pub(super) fn tracer(&self) -> Tracer {
-        Tracer::new(self.share, self.per_second, self.waiting)
+    pub(super) fn tracer(self) -> PyTracer {
+        let tracer = Arc::new(Tracer::new(self.share, self.per_second, self.waiting));
+        PyTracer { tracer, reasons: self.reasons }
     }
 }
 
@@ -40,33 +51,21 @@ impl WallClock {
     }
 }
 
-/// Takes the oldest calls that have ended: for each the span, its times, how it ended, and what was scored.
-pub(super) fn take<'py>(py: Python<'py>, tracer: &Tracer, most: usize) -> PyResult<Vec<Bound<'py, PyTuple>>> {
-    let calls = py.detach(|| tracer.take(most));
-    let clock = WallClock::read();
-    calls.into_iter().map(|call| call_tuple(py, &clock, call)).collect()
-}
-
-fn call_tuple<'py>(py: Python<'py>, clock: &WallClock, call: TracedCall) -> PyResult<Bound<'py, PyTuple>> {
-    let kind = match call.kind {
-        SpanKind::Unary => "unary",
-        SpanKind::Stream => "stream",
-        SpanKind::Message => "message",
-    };
-    let stage = |(place, times): (usize, &Option<(Instant, Instant)>)| {
-        times.map(|(begin, end)| (place, clock.at(begin), clock.at(end)))
-    };
-    let stages: Vec<_> = call.stages.iter().enumerate().filter_map(stage).collect();
-    let (model, version) = call.version.unwrap_or_default();
-    let (rows, row_errors) = call.rows.map_or((-1, -1), |(rows, errors)| (rows as i64, errors as i64));
-    let route = call.route.as_deref().unwrap_or_default();
-    (
-        (kind, &*call.method, span_context(py, &call.context)?),
-        (clock.at(call.begin), clock.at(call.end), stages),
-        (call.code, call.reason),
-        (model, version, route, rows, row_errors, call.prediction_id, call.shared),
-    )
-        .into_pyobject(py)
+/// Takes the oldest calls that have ended: their spans as fields of a `ScopeSpans`, how many calls there are, and
+/// how many spans.
+pub(super) fn take<'py>(
+    py: Python<'py>,
+    tracer: &PyTracer,
+    most: usize,
+) -> (Bound<'py, PyBytes>, usize, usize) {
+    let (spans, calls) = py.detach(|| {
+        let (calls, clock, mut spans) = (tracer.tracer.take(most), WallClock::read(), Spans::default());
+        for call in &calls {
+            call.write(&mut spans, &|time| clock.at(time), &tracer.reasons);
+        }
+        (spans, calls.len())
+    });
+    (PyBytes::new(py, &spans.bytes), calls, spans.count)
 }
 
 /// Trace, span, parent (empty for the first of a trace), whether the parent is the caller's, and the tracestate.

@@ -8,12 +8,24 @@ import scorewire_native
 from scorewire_proto.v1 import errors_pb2
 from scorewire_server.engine.native.statistics import CODES
 from scorewire_server.engine.tracer import CallTrace, Tracer
-from scorewire_server.engine.tracing import TraceCounts, TracedCall, TraceOptions
+from scorewire_server.engine.tracing import SpanBatch, TraceCounts, TraceOptions
+from scorewire_server.errors import reason_name
 
 
 def trace_parts(options: TraceOptions) -> scorewire_native.TraceParts:
     """Which calls the extension traces."""
-    return {"share": options.share, "per_second": options.per_second, "waiting": options.waiting}
+    return {
+        "share": options.share,
+        "per_second": options.per_second,
+        "waiting": options.waiting,
+        "reasons": [_reason(number) for number in range(max(CODES) + 1)],
+    }
+
+
+def _reason(number: int) -> tuple[int, str]:
+    """The code and the name of a reason; UNKNOWN if no failure has this number."""
+    reason = errors_pb2.ErrorReason.ValueType(number)
+    return (CODES[reason], reason_name(reason)) if reason in CODES else (code_pb2.UNKNOWN, "")
 
 
 class NativeTraces:
@@ -35,10 +47,11 @@ class NativeTraces:
         counts = self._native.trace_counts() or (0, 0, 0, 0)
         return TraceCounts(*(a + b for a, b in zip(counts, self._interpreted.counts, strict=True)))
 
-    def take(self, most: int) -> list[TracedCall]:
+    def take(self, most: int) -> SpanBatch:
         """Take the oldest calls out of the queue."""
-        taken = [_call(*call) for call in self._native.take_traces(most)]
-        return taken + self._interpreted.take(most - len(taken))
+        encoded, calls, spans = self._native.take_traces(most)
+        others = self._interpreted.take(most - calls)
+        return SpanBatch(encoded + others.encoded, calls + others.calls, spans + others.spans)
 
     def resume(
         self, path: str, span: scorewire_native.SpanContext, received_ns: int, *, stream: bool
@@ -56,17 +69,3 @@ class NativeTraces:
             remote=remote,
             span_id=span_id,
         )
-
-
-def _call(
-    head: tuple[scorewire_native.SpanKind, str, scorewire_native.SpanContext],
-    times: tuple[int, int, list[tuple[int, int, int]]],
-    ended: tuple[int, int],
-    passed: tuple[str, str, str, int, int, str, int],
-) -> TracedCall:
-    kind, method, span = head
-    number, reason_number = ended
-    reason = errors_pb2.ErrorReason.ValueType(reason_number)
-    code = CODES.get(reason, code_pb2.Code.ValueType(number))
-    # By place, as TracedCall has them.
-    return TracedCall._make((kind, method, *span, *times, code, reason, *passed))

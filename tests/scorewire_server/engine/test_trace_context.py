@@ -1,10 +1,10 @@
-"""A tracestate is passed on only if it is one."""
+"""A tracestate is passed on only if it is one; tests/conformance has the rules of traceparent."""
 
 from __future__ import annotations
 
 import pytest
 
-from scorewire_server.tracing.trace_state import valid_state
+from scorewire_server.engine.trace_context import valid_state
 
 MEMBERS_32 = ",".join(f"k{n}=v" for n in range(32))
 

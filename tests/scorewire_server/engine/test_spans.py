@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from google.rpc import code_pb2
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, Status
 
 from scorewire_proto.v1 import errors_pb2
+from scorewire_server.engine.spans import encode_spans
 from scorewire_server.engine.tracing import TracedCall
-from scorewire_server.tracing.spans import export_request, resource
 from tests.otlp import attributes
 
 CALL = TracedCall(
@@ -35,11 +35,10 @@ CALL = TracedCall(
 
 
 def spans(*calls: TracedCall) -> list[Span]:
-    request = export_request(resource("name"), calls)
-    (group,) = request.resource_spans
-    (scope,) = group.scope_spans
-    assert (scope.scope.name, bool(scope.scope.version)) == ("scorewire_server", True)
-    return list(scope.spans)
+    batch = encode_spans(calls)
+    found = list(ScopeSpans.FromString(batch.encoded).spans)
+    assert (batch.calls, batch.spans) == (len(calls), len(found))
+    return found
 
 
 def test_a_call_is_a_server_span_with_its_stages_below() -> None:
@@ -99,14 +98,3 @@ def test_only_a_fault_of_the_server_is_an_error(name: str) -> None:
     faults = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
     wanted = Status.STATUS_CODE_ERROR if name in faults else Status.STATUS_CODE_UNSET
     assert call.status.code == wanted
-
-
-def test_a_tracestate_that_is_not_valid_is_left_out() -> None:
-    assert {span.trace_state for span in spans(CALL._replace(state="A=1"))} == {""}
-
-
-def test_each_start_of_the_server_is_an_instance_of_its_own() -> None:
-    first, second = attributes(resource("name")), attributes(resource("name"))
-    assert first["service.name"] == "name"
-    assert set(first) == {"service.name", "service.version", "service.instance.id", "host.name"}
-    assert first["service.instance.id"] != second["service.instance.id"]

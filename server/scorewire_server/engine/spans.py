@@ -2,27 +2,21 @@
 
 The attributes are those of OpenTelemetry's semantic conventions for RPC and gRPC,
 https://opentelemetry.io/docs/specs/semconv/rpc/grpc/, and `scorewire.*` for what the
-conventions have no name for.
+conventions have no name for. The native engine writes the same: predict/tracing.rs.
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from importlib.metadata import version
 from os import urandom
-from uuid import uuid4
 
 from google.rpc import code_pb2
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, SpanFlags, Status
 
-from scorewire_server.engine.tracing import STAGES, TracedCall
+from scorewire_server.engine.tracing import STAGES, SpanBatch, TracedCall
 from scorewire_server.errors import reason_name
-from scorewire_server.tracing.trace_state import valid_state
 
 # The codes that are the server's fault, by the semantic conventions; the others are the caller's.
 _FAULTS = {
@@ -45,31 +39,17 @@ _KINDS = {
 }
 
 
-def resource(service_name: str) -> Resource:
-    """What tells this start of the server from all others."""
-    attributes = {
-        "service.name": service_name,
-        "service.version": version("scorewire-server"),
-        "service.instance.id": str(uuid4()),
-        "host.name": socket.gethostname(),
-    }
-    return Resource(attributes=[_text(key, value) for key, value in attributes.items()])
-
-
-def export_request(resource: Resource, calls: Iterable[TracedCall]) -> ExportTraceServiceRequest:
-    """The request that sends traced calls to a collector."""
-    request = ExportTraceServiceRequest()
-    group = request.resource_spans.add(resource=resource)
-    scope = InstrumentationScope(name="scorewire_server", version=version("scorewire-server"))
-    scope_spans = group.scope_spans.add(scope=scope)
+def encode_spans(calls: Iterable[TracedCall]) -> SpanBatch:
+    """Encode the spans of calls."""
+    group, count = ScopeSpans(), 0
     for call in calls:
-        _add_spans(scope_spans, call)
-    return request
+        _add_spans(group, call)
+        count += 1
+    return SpanBatch(group.SerializeToString(), count, len(group.spans))
 
 
 def _add_spans(group: ScopeSpans, call: TracedCall) -> None:
     """Add the span of a call, and one for each of its stages."""
-    state = valid_state(call.state) if call.state else ""
     spans, trace_id, span_id = group.spans, call.trace_id, call.span_id
     span = spans.add(
         trace_id=trace_id,
@@ -80,7 +60,7 @@ def _add_spans(group: ScopeSpans, call: TracedCall) -> None:
         start_time_unix_nano=call.begin_ns,
         end_time_unix_nano=call.end_ns,
         flags=_REMOTE if call.remote else _LOCAL,
-        trace_state=state,
+        trace_state=call.state,
     )
     span.attributes.extend(_attributes(call))
     if call.code in _FAULTS:
@@ -96,7 +76,7 @@ def _add_spans(group: ScopeSpans, call: TracedCall) -> None:
             start_time_unix_nano=begin_ns,
             end_time_unix_nano=end_ns,
             flags=_LOCAL,
-            trace_state=state,
+            trace_state=call.state,
         )
 
 
