@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scorewire_contract.service.settings import SettingError, flag
+from scorewire_contract.service.settings import SettingError, flag, parse_collector
 from scorewire_server.settings import Settings, describe, read_settings, variable
 
 
@@ -30,6 +30,8 @@ def test_a_flag_wins_over_its_variable_and_that_over_the_default() -> None:
         ("max_rows", " 12 ", 12),
         ("drain_seconds", "0.25", 0.25),
         ("grace_seconds", "0", 0.0),
+        ("traces_share", "0.5", 0.5),
+        ("traces_service_name", "scores of shop", "scores of shop"),
         ("log_format", "json", "json"),
     ],
 )
@@ -65,6 +67,13 @@ def test_texts_become_values(name: str, text: str, value: object) -> None:
         ("drain_seconds", "nan"),
         ("grace_seconds", "inf"),
         ("max_connection_age_seconds", "soon"),
+        ("traces_share", "1.01"),
+        ("traces_share", "-0.1"),
+        ("traces_share", "nan"),
+        ("traces_per_second", "0"),
+        ("traces_service_name", ""),
+        ("traces_service_name", "a\nb"),
+        ("traces_service_name", "x" * 201),
         ("log_format", "xml"),
         ("log_level", "loud"),
     ],
@@ -141,6 +150,51 @@ def test_a_bad_url_of_a_database_is_refused_and_not_shown(url: str, expected: st
 def test_a_setting_of_records_needs_the_setting_that_it_belongs_to(given: str, needed: str) -> None:
     with pytest.raises(SettingError, match=f"needs {needed}"):
         read_settings({given: "postgresql://db"}, {})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://collector",
+        "http://127.0.0.1:4317/",
+        "https://otlp.example:443",
+        "https://[::1]:4317",
+    ],
+)
+def test_traces_may_go_to_a_collector(url: str) -> None:
+    assert read_settings({"traces": url}, {}).traces == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "collector:4317",
+        "grpc://hunter2",
+        "http://",
+        "http://user:hunter2@collector",
+        "http://hunter2@collector:4317",
+        "http://collector:0",
+        "http://collector:65536",
+        "http://collector/v1/traces?token=hunter2",
+        "http://collector#hunter2",
+        "HTTP://hunter2",
+        "http://a b",
+    ],
+)
+def test_a_bad_url_of_a_collector_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(SettingError, match="--traces must be a URL like http://HOST:4317") as caught:
+        read_settings({"traces": url}, {})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_port_of_a_collector_may_be_left_out() -> None:
+    assert parse_collector("http://collector") == ("collector:4317", False)
+    assert parse_collector("https://[::1]:443/") == ("[::1]:443", True)
+
+
+def test_headers_of_traces_need_a_collector() -> None:
+    with pytest.raises(SettingError, match="needs --traces"):
+        read_settings({"traces_headers_file": "headers"}, {})
 
 
 def test_every_setting_is_described_with_its_variable() -> None:

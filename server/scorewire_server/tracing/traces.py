@@ -17,6 +17,9 @@ from scorewire_server.tracing.request import resource
 # The time that the last pass may take when the server stops.
 LAST_PASS_SECONDS = 5.0
 _QUEUE_FULL = "queue_full"
+# The calls that wait in the engine: those of a few seconds, within bounds.
+_WAITING_SECONDS = 4
+_WAITING = (4096, 65_536)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,12 @@ class Traces:
 
     def __init__(self, settings: Settings, queue: Callable[[], TraceQueue | None]) -> None:
         assert settings.traces is not None  # noqa: S101 - as documented
-        self.options = TraceOptions(share=settings.traces_share, per_second=settings.traces_per_second)
+        low, high = _WAITING
+        self.options = TraceOptions(
+            share=settings.traces_share,
+            per_second=settings.traces_per_second,
+            waiting=min(max(_WAITING_SECONDS * settings.traces_per_second, low), high),
+        )
         self._queue = queue
         self._started = False
         self._collector = Collector(settings.traces, settings.traces_headers_file)
