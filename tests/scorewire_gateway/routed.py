@@ -20,8 +20,11 @@ REFUSED = "1.3.0"
 
 
 def write_models(models: Path) -> None:
-    """Write `sum` in four versions, of which the last is damaged, and the models `classes` and `greeting`."""
-    for version, offset in (("1.0.0", 0.0), ("1.1.0", 3.0), (SHADOW, 0.0), (REFUSED, 0.0)):
+    """Write `sum` in four versions, the last one damaged, and the models `classes` and `greeting`.
+
+    The scores of 1.1.0 are far from those of 1.0.0, so that every sample of calls shows it.
+    """
+    for version, offset in (("1.0.0", 0.0), ("1.1.0", 50.0), (SHADOW, 0.0), (REFUSED, 0.0)):
         write_sum_bundle(models, version=version, offset=offset)
     (models / "sum" / REFUSED / "model.onnx").write_bytes(b"damaged")
     write_classifier_bundle(models)

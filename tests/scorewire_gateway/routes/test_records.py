@@ -121,7 +121,7 @@ def test_a_model_without_records_has_none(http: httpx.Client) -> None:
 def test_records_are_off_unless_asked_for(fake: FakeServer) -> None:
     with gateway_thread(fake.address) as http:
         answer = http.get("/records")
-        assert (answer.status_code, answer.json()["error"]["reason"]) == (501, "RECORDS_OFF")
+        assert (answer.status_code, answer.json()["error"]["reason"]) == (404, "RECORDS_OFF")
         assert "--records" in answer.json()["error"]["message"]
 
 

@@ -77,7 +77,7 @@ def _on(records: Records | None) -> Records:
     if records is None:
         raise RequestError(
             "this gateway tells no records: start it with --records",
-            code=Code.UNIMPLEMENTED,
+            code=Code.NOT_FOUND,
             reason="RECORDS_OFF",
         )
     return records

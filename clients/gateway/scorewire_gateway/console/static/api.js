@@ -86,22 +86,54 @@ export async function call(url, { headers = {}, signal, timeoutMs = TIMEOUT_MS, 
     if (signal?.aborted) throw error;
     throw new ApiError(timeout.aborted ? "The gateway did not answer in time." : "The gateway does not answer.");
   }
-  if (!response.ok) throw await errorOf(response);
+  if (!response.ok) throw errorOf(response.status, parsed(await response.text()), response.headers.get("Retry-After"));
   return response;
 }
 
-async function errorOf(response) {
-  let error = {};
+/**
+ * Sends a file as the body; the JSON of the answer.
+ * @param {Array<[string, string]>} query
+ * @param {(share: number) => void} onProgress called with the share that was sent, 0 to 1
+ */
+export function upload(path, file, { query, signal, onProgress }) {
+  const url = new URL(path, BASE);
+  for (const pair of query) url.searchParams.append(...pair);
+  // fetch does not tell how much of a body was sent.
+  const request = new XMLHttpRequest();
+  request.open("POST", url);
+  request.setRequestHeader("Content-Type", file.name.endsWith(".csv") ? "text/csv" : "application/octet-stream");
+  if (authorization) request.setRequestHeader("Authorization", authorization);
+  signal.addEventListener("abort", () => request.abort(), { once: true });
+  request.upload.addEventListener("progress", ({ loaded, total }) => onProgress(total > 0 ? loaded / total : 0));
+  return new Promise((resolve, reject) => {
+    request.addEventListener("load", () => {
+      const answered = parsed(request.responseText);
+      if (request.status < 300) resolve(answered);
+      else reject(errorOf(request.status, answered, request.getResponseHeader("Retry-After")));
+    });
+    for (const event of ["error", "abort"]) {
+      request.addEventListener(event, () => reject(new ApiError("The connection broke while the file was sent.")));
+    }
+    request.send(file);
+  });
+}
+
+function parsed(text) {
   try {
-    error = (await response.json()).error ?? {};
+    return JSON.parse(text);
   } catch {
     // A proxy in front of the gateway answers in its own words.
+    return {};
   }
-  return new ApiError(error.message ?? `The gateway answered ${response.status} ${response.statusText}.`, {
-    status: response.status,
+}
+
+function errorOf(status, answered, retryAfter) {
+  const error = answered.error ?? {};
+  return new ApiError(error.message ?? `The gateway answered with the status ${status}.`, {
+    status,
     name: error.status,
     reason: error.reason,
     violations: error.violations,
-    retryAfter: Number(response.headers.get("Retry-After") ?? NaN),
+    retryAfter: Number(retryAfter ?? NaN),
   });
 }

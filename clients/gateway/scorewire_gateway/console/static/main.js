@@ -6,6 +6,8 @@ import { place, start } from "./router.js";
 import { watchStatus } from "./status.js";
 import { VIEWS } from "./views.js";
 
+const PATIENCE_MS = 1000;
+
 const main = document.getElementById("main");
 const nav = document.getElementById("nav");
 
@@ -29,11 +31,13 @@ function current(view) {
   return place().segments.join("/") === view.path ? "page" : "true";
 }
 
-watchStatus(document.getElementById("health"), (status) => {
+// Views ask which parts of the gateway are on, so that the first of them waits for the status, but not for long.
+const status = watchStatus(document.getElementById("health"), (status) => {
   parts = new Set(status?.gateway?.parts ?? []);
   showNavigation();
 });
-start(VIEWS, main, (view) => {
+const patience = new Promise((resolve) => { setTimeout(resolve, PATIENCE_MS); });
+Promise.race([status, patience]).then(() => start(VIEWS, main, (view) => {
   shown = view;
   showNavigation();
-});
+}));

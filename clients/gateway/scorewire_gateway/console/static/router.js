@@ -65,7 +65,9 @@ export function start(views, main, onShow) {
       const { render } = await found.view.load();
       await render(page, { parameters: found.parameters, query, signal, reload: show });
     } catch (error) {
-      if (!signal.aborted) replace(page, problem(error, { reload: show }));
+      if (!signal.aborted) {
+        replace(page, h("h1", { class: "unseen" }, "This page cannot be shown"), problem(error, { reload: show }));
+      }
     }
     clearTimeout(slow);
     if (signal.aborted) return;

@@ -19,12 +19,13 @@ export function hasPart(part) {
 }
 
 /**
- * Shows in an element whether the server answers, from now on.
+ * Shows in an element whether the server answers, from now on. Resolves when the first attempt to ask is over.
  * @param {HTMLElement} element
  * @param {(status: Object|null) => void} onStatus called with each answer
  */
 export function watchStatus(element, onStatus) {
   let told = "";
+  const { promise, resolve } = Promise.withResolvers();
   const show = (kind, text) => {
     // A live region speaks when it changes, so it changes only if there is news.
     if (text !== told) replace(element, h("span", { class: `health-dot health-${kind}`, "aria-hidden": "true" }), h("span", { class: "health-text" }, text));
@@ -34,8 +35,11 @@ export function watchStatus(element, onStatus) {
     last = await get("status");
     onStatus(last);
     show("good", "Serving");
+    resolve();
   }, (error) => {
     if (error.needsCredentials) show("off", "Token needed");
     else show("bad", error.isGatewayAway ? "Gateway away" : "Server away");
+    resolve();
   });
+  return promise;
 }

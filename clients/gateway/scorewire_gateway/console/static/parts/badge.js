@@ -9,6 +9,10 @@ const STATES = {
   retiring: "busy",
   refused: "bad",
   unloaded: "off",
+  succeeded: "good",
+  running: "busy",
+  uploading: "busy",
+  failed: "bad",
 };
 
 /** A short word in a coloured frame. */

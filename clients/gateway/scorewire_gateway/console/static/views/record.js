@@ -15,10 +15,10 @@ export async function render(page, { parameters: { id }, signal }) {
   const [first] = rows;
   replace(page,
     h("div", { class: "head" },
-      h("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, h("a", { href: link(["records"], { model: first.model }) }, "Records"), h("span", { "aria-hidden": "true" }, " / ")),
-      h("div", { class: "head-row" }, h("h1", { class: "head-id" }, "Prediction"), h("div", { class: "head-side" }, copyButton(() => id, { label: "Copy the id", what: "" }))),
-      h("p", { class: "lead" }, h("code", {}, id))),
-    h("section", { class: "panel" }, h("h2", {}, "Call"), facts([
+      h("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, h("a", { href: link(["records"], { model: first.model }) }, "Records"), h("span", { "aria-hidden": "true" }, " / "), h("span", { "aria-current": "true" }, id)),
+      h("div", { class: "head-row" }, h("h1", {}, `Prediction of ${first.model}`), h("div", { class: "head-side" }, copyButton(() => id, { label: "Copy the id" }))),
+    ),
+    h("section", { class: "panel call-facts" }, h("h2", {}, "Call"), facts([
       ["Time", timeMark(first.time, { milliseconds: true })],
       ["Model", h("a", { href: link(["models", first.model]) }, first.model)],
       ["Version", badge(first.version, "main")],
