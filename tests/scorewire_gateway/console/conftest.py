@@ -27,7 +27,10 @@ def origin(
 ) -> Iterator[str]:
     """The origin of a gateway in front of `routed`, with all of its parts."""
     folder = tmp_path_factory.mktemp("console")
-    flags = ["--records", routed_folder / "records", "--jobs", folder / "jobs"]
+    reports = folder / "reports"
+    (reports / "sum & more").mkdir(parents=True)
+    (reports / "sum & more" / "<b>card.md").write_text("# A card", encoding="utf-8")
+    flags = ["--records", routed_folder / "records", "--jobs", folder / "jobs", "--files", reports]
     with gateway_process(folder, routed.address, *flags) as gateway:
         yield f"http://{gateway.address}"
 

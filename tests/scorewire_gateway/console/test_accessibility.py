@@ -25,6 +25,7 @@ PLACES = {
     "comparison": "models/sum/comparison",
     "statistics": "statistics",
     "records": "records",
+    "files": "files",
     "jobs": "jobs",
     "nowhere": "nowhere",
 }

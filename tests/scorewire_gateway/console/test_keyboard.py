@@ -18,7 +18,16 @@ VISIBLE = """() => {
   const styles = own.flatMap((each) => [getComputedStyle(each), getComputedStyle(each, "::after")]);
   return styles.some((style) => style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2);
 }"""
-PLACES = ["", "models/sum", "models/sum/score", "models/sum/comparison", "statistics", "records", "jobs"]
+PLACES = [
+    "",
+    "models/sum",
+    "models/sum/score",
+    "models/sum/comparison",
+    "statistics",
+    "records",
+    "files",
+    "jobs",
+]
 
 
 def tab_to(page: Page, name: str, *, most: int = 60) -> None:

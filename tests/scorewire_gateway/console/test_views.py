@@ -157,6 +157,21 @@ def test_jobs_tell_what_is_missing_and_take_a_table(page: Page) -> None:
     expect(page.get_by_text("No jobs yet")).to_be_visible()
 
 
+def test_files_are_listed_folder_by_folder_and_opened(page: Page) -> None:
+    go(page, "files")
+    page.get_by_role("link", name="sum & more/").click()
+    expect(page.get_by_role("navigation", name="Folders")).to_have_text("Files / sum & more")
+    link = page.get_by_role("link", name="<b>card.md")
+    expect(page.get_by_role("row").nth(1)).to_contain_text("8 bytes")
+    answer = page.request.get(str(link.evaluate("link => link.href")))
+    assert (answer.status, answer.text()) == (200, "# A card")
+    go(page, "models/sum")
+    for name in ("Schema (JSON)", "Service (.proto)"):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=name).click()
+        assert "sum" in download.value.path().read_text(encoding="utf-8")
+
+
 def test_parts_that_are_off_have_no_entry(browser: Browser, fake: FakeServer, real: object) -> None:
     with (
         gateway_thread(fake.address) as http,

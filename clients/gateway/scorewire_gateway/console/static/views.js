@@ -17,6 +17,8 @@ export const VIEWS = [
   { path: "statistics", section: "statistics", navigation: "Statistics", load: () => import("./views/statistics.js") },
   { path: "records", section: "records", navigation: "Records", part: "records", load: () => import("./views/records.js") },
   { path: "records/:id", section: "records", load: () => import("./views/record.js") },
+  { path: "files", section: "files", navigation: "Files", part: "files", load: () => import("./views/files.js") },
+  { path: "files/*", section: "files", load: () => import("./views/files.js") },
   { path: "jobs", section: "jobs", navigation: "Jobs", part: "jobs", load: () => import("./views/jobs.js") },
   { path: "jobs/:id", section: "jobs", load: () => import("./views/job.js") },
 ];

@@ -1,6 +1,6 @@
 // One model: what it is, how it is routed, and what a version takes and gives.
 
-import { get, pathOf } from "../api.js";
+import { address, get, pathOf } from "../api.js";
 import { h, replace } from "../dom.js";
 import { bytes, count, number, percent } from "../format.js";
 import { copyButton } from "../parts/copy.js";
@@ -44,6 +44,7 @@ export async function render(page, { parameters: { model }, query, signal }) {
         ])),
         panel("Bundle", facts([
           ["Exported", timeMark(found.created_at)],
+          ["Files", downloads(path, found.version)],
           ["Fingerprint of the schema", h("span", { class: "code-line" }, h("code", {}, schema.fingerprint), copyButton(() => schema.fingerprint, { what: "the fingerprint" }))],
         ])),
       ),
@@ -56,6 +57,14 @@ async function renderStatus(page, model, error, signal) {
   const status = models.find((each) => each.name === model);
   if (!status) throw error;
   replace(page, modelHead(model, "overview"), problem(error), panel("Versions", versionTable(status)), panel("Routing", routingFacts(status)));
+}
+
+/** Files that the gateway makes of a version: its schema, and its typed service for clients in other languages. */
+function downloads(path, version) {
+  return h("ul", { class: "marks" }, [["schema", "Schema (JSON)"], ["proto", "Service (.proto)"]].map(([name, title]) => {
+    const { pathname, search } = address(`${path}/${name}`, { version });
+    return h("li", {}, h("a", { href: `${pathname}${search}`, download: true }, title));
+  }));
 }
 
 function panel(title, ...children) {
@@ -89,7 +98,7 @@ function outputTable(outputs) {
 }
 
 function metrics(found) {
-  const entries = Object.entries(found);
+  const entries = Object.entries(found).sort(([a], [b]) => (a < b ? -1 : 1));
   if (entries.length === 0) return h("p", { class: "soft" }, "The bundle tells none.");
   return facts(entries.map(([name, value]) => [name.replaceAll("_", " "), number(value, 4)]));
 }
