@@ -75,6 +75,17 @@ def test_the_time_that_a_server_asks_to_wait_is_told(seconds: int, nanos: int, t
     assert error_from_status(status_pb2.Status(code=14)).retry_after is None
 
 
+def test_the_time_after_which_to_try_again_is_told(client: Any, server: FakeServer) -> None:
+    server.fail(Code.RESOURCE_EXHAUSTED, retry_after=2.5)
+    with pytest.raises(scorewire.ResourceExhaustedError) as caught:
+        client.predict("churn", {"age": 41, "country": "pe"})
+    assert caught.value.retry_after == 2.5
+    server.fail(Code.RESOURCE_EXHAUSTED)
+    with pytest.raises(scorewire.ResourceExhaustedError) as caught:
+        client.predict("churn", {"age": 41, "country": "pe"})
+    assert caught.value.retry_after is None
+
+
 def test_details_of_another_domain_are_no_reason_of_ours() -> None:
     status = status_pb2.Status(code=3, message="no")
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason="QUOTA", domain="example.org"))

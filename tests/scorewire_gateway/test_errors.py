@@ -59,6 +59,12 @@ def test_an_error_of_the_server_leaves_with_its_code_reason_and_violations(
     }
 
 
+def test_the_time_after_which_to_try_again_is_a_header(fake: FakeServer, http: httpx.Client) -> None:
+    fake.fail(Code.RESOURCE_EXHAUSTED, method="ListModels", retry_after=1.2)
+    answer = http.get("/models")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
+
+
 def test_an_error_of_the_gateway_may_have_an_http_code_of_its_own() -> None:
     error = RequestError("too long", code=Code.RESOURCE_EXHAUSTED, reason="BODY_TOO_LARGE", http_code=413)
     answer = error_response(error)

@@ -139,6 +139,7 @@ class FakeServer:
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
         violations: Iterable[Violation] = (),
+        retry_after: float | None = None,
     ) -> None:
         """Make the next calls of a method fail.
 
@@ -154,6 +155,7 @@ class FakeServer:
             reason: the reason in the ErrorInfo; "" for no ErrorInfo.
             metadata: the metadata of the ErrorInfo.
             violations: the field violations of the BadRequest; empty for no BadRequest.
+            retry_after: the seconds of the RetryInfo; None for no RetryInfo.
         """
         status = status_pb2.Status(code=code, message=message)
         if reason:
@@ -165,6 +167,10 @@ class FakeServer:
         ]
         if fields:
             status.details.add().Pack(error_details_pb2.BadRequest(field_violations=fields))
+        if retry_after is not None:
+            retry = error_details_pb2.RetryInfo()
+            retry.retry_delay.FromNanoseconds(round(retry_after * 1e9))
+            status.details.add().Pack(retry)
         with self._lock:
             self._failures[method].extend([status] * times)
 
