@@ -198,6 +198,14 @@ def test_the_sdk_is_measured_beside_grpcio() -> None:
 
 
 @pytest.mark.timeout(BENCH_SECONDS)
+def test_the_gateway_is_measured_beside_the_sdk() -> None:
+    found = json.loads(_run_bench("tests.bench.gateway", "--quick", "--json", "--engine", "reference"))
+    assert {(load["rows"], load["in_flight"]) for load in found} == {(1, 1), (1, 16), (1, 64), (1000, 1)}
+    for load in found:
+        for way in ("SDK", "gateway", "ratio"):
+            assert all(value > 0 for value in load[way].values())
+
+
 def test_hedging_is_measured_beside_none() -> None:
     found = json.loads(_run_bench("tests.bench.hedging", "--quick", "--json"))
     assert len(found) == 5

@@ -44,13 +44,14 @@ from scorewire_gateway.security import SecurityMiddleware
 from scorewire_gateway.settings import Settings
 from scorewire_gateway.state import State
 
+# Paths are tried in this order, so the one that is called most comes first.
 ROUTERS: tuple[Callable[[State], APIRouter], ...] = (
+    predict.router,
     health.router,
     files.router,
     jobs.router,
     models.router,
     open_inference.router,
-    predict.router,
     statistics.router,
     documentation.router,
     comparison.router,
