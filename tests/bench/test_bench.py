@@ -206,6 +206,7 @@ def test_the_gateway_is_measured_beside_the_sdk() -> None:
             assert all(value > 0 for value in load[way].values())
 
 
+@pytest.mark.timeout(BENCH_SECONDS)
 def test_hedging_is_measured_beside_none() -> None:
     found = json.loads(_run_bench("tests.bench.hedging", "--quick", "--json"))
     assert len(found) == 5
