@@ -102,6 +102,12 @@ def test_the_gateway_tells_the_last_records(stack: Stack) -> None:
     )
 
 
+def test_the_gateway_offers_the_files_of_bundles(stack: Stack) -> None:
+    path = "sum/1.0.0/manifest.json"
+    found = httpx.get(f"http://{stack.address('gateway')}/files/{path}", timeout=30)
+    assert found.content == (stack.models / path).read_bytes()
+
+
 def test_the_end_of_make_stack_finds_its_rows(stack: Stack) -> None:
     addresses = {name: stack.address(name) for name in ("server", "gateway", "prometheus")}
     assert score(stack.models, addresses, rounds=2) > 0
