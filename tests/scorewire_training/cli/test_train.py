@@ -235,6 +235,30 @@ def test_features_are_told_as_json_with_their_cleaning(tmp_path: Path) -> None:
     assert (tmp_path / "features.parquet").exists()
 
 
+def test_features_of_users_tell_what_training_would_leave_out(tmp_path: Path) -> None:
+    users = generate_users(100, seed=2)
+    users["user_id"] = users["user_id"].where(users.index > 1, "the same")
+    users.loc[5, "revenue"] = -1.0
+    users.to_csv(tmp_path / "users.csv", index=False)
+    arguments = ("features", "--model", "game-revenue", "--data", "users.csv")
+    told = _run_module(*arguments, "--json", folder=tmp_path)
+    assert told.returncode == 0, told.stderr
+    result = json.loads(told.stdout.splitlines()[-1])
+    assert result["rows"] == 100
+    assert {step["name"]: step["rows_taken"] for step in result["cleaning"]} == {
+        "duplicates": 1, "revenue missing": 0, "revenue negative": 1,
+    }  # fmt: skip
+    told = _run_module(*arguments, folder=tmp_path)
+    assert "1 that training would leave out: revenue below zero" in told.stdout
+    # New users have no revenue, or something else in its place.
+    for revenue in (None, "soon"):
+        users.assign(revenue=revenue).dropna(axis=1, how="all").to_csv(tmp_path / "users.csv", index=False)
+        told = _run_module(*arguments, "--json", folder=tmp_path)
+        assert told.returncode == 0, told.stderr
+        result = json.loads(told.stdout.splitlines()[-1])
+        assert (result["rows"], result["cleaning"]) == (100, [])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

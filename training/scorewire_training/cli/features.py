@@ -172,4 +172,11 @@ def _write_users(data: Path | None, output: Path, table: TableSettings, stages: 
     stages("Reading the users" if data else "Generating users")
     written = write_rows(data, output, table, on_read=stages.show_notes)
     ids = "; it has the ids of users" if written.has_ids else ""
-    return _Written(rows=written.count, told=[f"{output}: {written.count:,} users{ids}"])
+    told = [
+        f"  {step.rows_taken:,} that training would leave out: {step.reason}"
+        for step in written.steps
+        if step.rows_taken
+    ]
+    return _Written(
+        rows=written.count, steps=written.steps, told=[*told, f"{output}: {written.count:,} users{ids}"]
+    )

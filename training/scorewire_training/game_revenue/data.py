@@ -147,14 +147,11 @@ def read_users(
     return clean_users(read_rows(path, seed=seed, settings=settings, target=True))
 
 
-def clean_users(read: Users) -> tuple[pd.DataFrame, tuple[CleaningStep, ...]]:
-    """Leave out the users that cannot teach.
+def leave_out(read: Users) -> tuple[pd.DataFrame, tuple[CleaningStep, ...]]:
+    """Leave out the users that cannot teach, of users that were read with their revenue.
 
     Returns:
-        One row for each user with the columns FEATURES and TARGET; and the cleaning steps.
-
-    Raises:
-        TrainingError: too few users are left, or too few with revenue.
+        The users that are left, as they were read; and the cleaning steps.
     """
     users = read.rows
     again = pd.Series(data=False, index=users.index)
@@ -171,6 +168,19 @@ def clean_users(read: Users) -> tuple[pd.DataFrame, tuple[CleaningStep, ...]]:
         steps.append(
             CleaningStep(name=name, reason=reason, rows_taken=int(taken.sum()), rows_left=len(users))
         )
+    return users, tuple(steps)
+
+
+def clean_users(read: Users) -> tuple[pd.DataFrame, tuple[CleaningStep, ...]]:
+    """Leave out the users that cannot teach.
+
+    Returns:
+        One row for each user with the columns FEATURES and TARGET; and the cleaning steps.
+
+    Raises:
+        TrainingError: too few users are left, or too few with revenue.
+    """
+    users, steps = leave_out(read)
     if len(users) < _MIN_USERS:
         raise TrainingError(f"the table has {len(users)} users: at least {_MIN_USERS} are needed")
     active = (users[list(EXPOSURE)] > 0).any(axis=1)
@@ -180,7 +190,7 @@ def clean_users(read: Users) -> tuple[pd.DataFrame, tuple[CleaningStep, ...]]:
             f"{paying} users have revenue and {' or '.join(EXPOSURE)}: at least {_MIN_PAYING_USERS} are "
             "needed to fit and evaluate a model"
         )
-    return users.reset_index(drop=True), tuple(steps)
+    return users.reset_index(drop=True), steps
 
 
 def _read_texts(column: pd.Series[Any]) -> pd.Series[Any]:

@@ -9,10 +9,11 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from scorewire_training.errors import TrainingError
-from scorewire_training.game_revenue.data import FEATURES, TEXTS, USER, read_rows
+from scorewire_training.game_revenue.data import FEATURES, TEXTS, USER, Users, leave_out, read_rows
 from scorewire_training.output.feature_table import check_output
 from scorewire_training.tables.notes import OnRead
 from scorewire_training.tables.settings import TableSettings
+from scorewire_training.training_result import CleaningStep
 
 # Of the users that are generated without a table; those of training have another seed by default.
 _SEED = 1
@@ -20,10 +21,17 @@ _SEED = 1
 
 @dataclass(frozen=True, slots=True)
 class WrittenRows:
-    """The number of rows, and whether they have the ids of users."""
+    """What was written, and what training would leave out of it.
+
+    Attributes:
+        count: the number of rows.
+        has_ids: whether they have the ids of users.
+        steps: the steps of data cleaning before training; empty if the table has no revenue to train on.
+    """
 
     count: int
     has_ids: bool
+    steps: tuple[CleaningStep, ...] = ()
 
 
 def write_rows(
@@ -48,7 +56,7 @@ def write_rows(
         TrainingError: the table cannot be read, or the output cannot be written.
     """
     check_output(output, source)
-    users = read_rows(source, seed=_SEED, settings=settings, target=False)
+    users, steps = _read(source, settings)
     if on_read is not None:
         on_read(users.notes)
     columns = {} if users.ids is None else {USER: users.ids}
@@ -70,4 +78,14 @@ def write_rows(
     except OSError as error:
         part.unlink(missing_ok=True)
         raise TrainingError(f"{output} cannot be written: {error.strerror or error}") from None
-    return WrittenRows(table.num_rows, USER in columns)
+    return WrittenRows(table.num_rows, USER in columns, steps)
+
+
+def _read(source: Path | None, settings: TableSettings | None) -> tuple[Users, tuple[CleaningStep, ...]]:
+    """All users, and the steps of cleaning, if their revenue can be read."""
+    try:
+        users = read_rows(source, seed=_SEED, settings=settings, target=True)
+    except TrainingError:
+        # New users have no revenue yet, or anything else in its place.
+        return read_rows(source, seed=_SEED, settings=settings, target=False), ()
+    return users, leave_out(users)[1]
