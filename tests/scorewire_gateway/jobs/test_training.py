@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import tarfile
@@ -67,6 +69,18 @@ def test_repurchase_is_trained_from_a_body_and_published(
         assert str(tmp_path).encode() not in _download(client, job["id"], name)
     assert str(tmp_path) not in json.dumps(job)
 
+    # Files have ranges and digests, and nothing beside them can be read.
+    answer = client.get(f"/jobs/{job['id']}/files/{result['bundle']}", headers={"Range": "bytes=2-4"})
+    content = _download(client, job["id"], result["bundle"])
+    assert (answer.status_code, answer.content) == (206, content[2:5])
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    assert answer.headers["Repr-Digest"] == f"sha-256=:{digest}:"
+    head = client.head(f"/jobs/{job['id']}/files/{result['bundle']}")
+    assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(content)))
+    for name in ("job.json", "..%2Fjob.json", "%2E%2E", ".log.txt", "models", "absent"):
+        answer = client.get(f"/jobs/{job['id']}/files/{name}")
+        assert answer.status_code == 404, name
+
     assert not models.exists()
     answer = client.post(f"/jobs/{job['id']}:publish")
     assert answer.status_code == 200
@@ -121,6 +135,8 @@ def test_a_table_is_cleaned_and_made_to_features_without_training(
     assert (job["state"], job["error"]) == ("succeeded", None), job
     assert job["file"] == f"data.{suffix}"
     assert job["result"]["rows"] == rows
+    assert job["result"]["cleaning"][0]["name"] in ("customer", "duplicates")
+    assert job["result"]["cleaning"][0]["rows_taken"] == 0
     assert {file["name"] for file in job["files"]} == {"cleaning.json", "features.parquet", "log.txt"}
     features = pd.read_parquet(io.BytesIO(_download(client, job["id"], "features.parquet")))
     assert len(features) == rows

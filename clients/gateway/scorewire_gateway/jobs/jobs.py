@@ -113,19 +113,9 @@ class Jobs:
         position = waiting.index(job.id) + 1 if job.id in waiting else None
         return job.to_json() | {"position": position, "files": list_files(self._folder, job)}
 
-    def file(self, job: Job, name: str) -> Path:
-        """A file of a job for download.
-
-        Raises:
-            RequestError: the job has no such file.
-        """
-        if name not in {file["name"] for file in list_files(self._folder, job)}:
-            raise RequestError(
-                "the job has no such file: its key `files` lists all",
-                code=Code.NOT_FOUND,
-                reason="FILE_NOT_FOUND",
-            )
-        return self._folder.files(job) / name
+    def files(self, job: Job) -> Path:
+        """The folder of a job's files for download."""
+        return self._folder.files(job)
 
     def check_room(self, length: int) -> None:
         """Check that a further job can be taken, before anything of it is read.

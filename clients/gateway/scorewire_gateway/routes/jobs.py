@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import secrets
-from collections.abc import AsyncIterator
-from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import Response
 
 from scorewire import Code
 from scorewire_gateway.errors import RequestError, json_response
+from scorewire_gateway.files.answering import answer_file
+from scorewire_gateway.files.digests import Digests
+from scorewire_gateway.files.folder import AbsentError, Folder, OpenFile
 from scorewire_gateway.jobs.job import Job
 from scorewire_gateway.jobs.jobs import Jobs
 from scorewire_gateway.jobs.request import JobRequest, read_request, table_name
 from scorewire_gateway.limits import read_pieces
+from scorewire_gateway.routes.job_events import JobEvents
 from scorewire_gateway.routes.jobs_openapi import EVENTS, SUBMIT
 from scorewire_gateway.security import check_origin
 from scorewire_gateway.state import State
@@ -34,10 +34,6 @@ _TABLES = {
 _FORM_BYTES = 128 << 10
 # A table that is too large is refused by the job, with a text about tables, before it is this much larger.
 _MARGIN_BYTES = 4 << 20
-_MAX_WATCHERS = 64
-_SECONDS_BETWEEN_EVENTS = 0.25
-_SECONDS_BETWEEN_SIGNS_OF_LIFE = 15
-_RETRY_MS = 2_000
 
 
 def router(state: State) -> APIRouter:
@@ -45,7 +41,8 @@ def router(state: State) -> APIRouter:
     routes = APIRouter(tags=["jobs"], include_in_schema=state.jobs is not None)
     if state.jobs is not None:
         state.parts.append("jobs")
-    watching = _Watching(state)
+    followed = JobEvents(state)
+    digests = Digests()
 
     @routes.post(
         "/jobs", summary="Train a model, or make features", response_model=None, openapi_extra=SUBMIT
@@ -95,8 +92,8 @@ def router(state: State) -> APIRouter:
     @routes.get("/jobs/{job_id}/events", summary="Follow one job", response_model=None, openapi_extra=EVENTS)
     async def events(job_id: str, request: Request) -> Response:
         """Server-sent events: the whole job at each change, until it has ended."""
-        job = _jobs(state).get(job_id)
-        return watching.answer(job, request.headers.get("last-event-id", ""))
+        jobs = _jobs(state)
+        return followed.answer(jobs, jobs.get(job_id), request.headers.get("last-event-id", ""))
 
     @routes.post("/jobs/{job_id}:cancel", summary="Cancel a job", response_model=None)
     async def cancel(job_id: str, request: Request) -> Response:
@@ -126,10 +123,10 @@ def router(state: State) -> APIRouter:
 
     @routes.head("/jobs/{job_id}/files/{name}", include_in_schema=False, response_model=None)
     @routes.get("/jobs/{job_id}/files/{name}", summary="Download a file of a job", response_model=None)
-    async def file(job_id: str, name: str) -> Response:
-        """A file of a job: its report, its bundle, its features, its log and others."""
-        jobs = _jobs(state)
-        return FileResponse(jobs.file(jobs.get(job_id), name))
+    async def file(request: Request, job_id: str, name: str) -> Response:
+        """A file of a job, or a range of it: its report, its bundle, its features, its log and others."""
+        found = await asyncio.to_thread(_open_file, _jobs(state), job_id, name)
+        return await answer_file(request, found, digests)
 
     return routes
 
@@ -142,6 +139,20 @@ def _jobs(state: State) -> Jobs:
             reason="JOBS_OFF",
         )
     return state.jobs
+
+
+def _open_file(jobs: Jobs, job_id: str, name: str) -> OpenFile:
+    try:
+        found = Folder(jobs.files(jobs.get(job_id))).open([name])
+    except AbsentError:
+        found = None
+    if not isinstance(found, OpenFile):
+        raise RequestError(
+            "the job has no such file: its key `files` lists all",
+            code=Code.NOT_FOUND,
+            reason="FILE_NOT_FOUND",
+        )
+    return found
 
 
 async def _submit(jobs: Jobs, request: Request, state: State) -> Job:
@@ -180,65 +191,3 @@ def _announced(request: Request) -> int:
     """The length of the body that the client announces; 0 if it announces none."""
     length = request.headers.get("content-length", "")
     return int(length[:20]) if length.isascii() and length.isdigit() else 0
-
-
-class _Watching:
-    """Tells changes of jobs as server-sent events, to a bounded number of clients."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self._count = 0
-        # The revisions of another run of the gateway are others.
-        self._run = secrets.token_hex(4)
-
-    def answer(self, job: Job, last_event: str) -> Response:
-        """The events of a job after the last one that the client has seen."""
-        if job.state.has_ended and last_event == self._id(job):
-            # This ends the attempts of a browser to connect again.
-            return Response(status_code=204)
-        if self._count >= _MAX_WATCHERS:
-            raise RequestError(
-                f"{self._count} clients follow jobs already: ask GET /jobs/{job.id} from time to time",
-                code=Code.RESOURCE_EXHAUSTED,
-                reason="TOO_MANY_WATCHERS",
-            )
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(
-            self._events(job, last_event), media_type="text/event-stream", headers=headers
-        )
-
-    async def _events(self, job: Job, seen: str) -> AsyncIterator[bytes]:
-        self._count += 1
-        try:
-            yield f"retry: {_RETRY_MS}\n\n".encode()
-            silent = 0
-            while not self._state.draining:
-                changed = job.changed
-                if job.deleted:
-                    yield _event("deleted", self._id(job), {"id": job.id})
-                    return
-                if seen != self._id(job):
-                    seen, silent = self._id(job), 0
-                    yield _event("job", seen, _jobs(self._state).describe(job))
-                    if job.state.has_ended:
-                        return
-                    # Many changes at one time are one event.
-                    await asyncio.sleep(_SECONDS_BETWEEN_EVENTS)
-                    continue
-                try:
-                    async with asyncio.timeout(1):
-                        await changed.wait()
-                except TimeoutError:
-                    silent += 1
-                    if silent % _SECONDS_BETWEEN_SIGNS_OF_LIFE == 0:
-                        yield b": the job goes on\n\n"
-        finally:
-            self._count -= 1
-
-    def _id(self, job: Job) -> str:
-        return f"{self._run}-{job.revision}"
-
-
-def _event(name: str, event_id: str, content: dict[str, Any]) -> bytes:
-    data = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return f"id: {event_id}\nevent: {name}\ndata: {data}\n\n".encode()
