@@ -50,8 +50,8 @@ def custom_schemas() -> Path:
 
 
 def missing() -> list[str]:
-    """What `make tools` has to make yet."""
-    absent = [name for name in (*PROGRAMS, *OWN) if not program(name).exists()]
+    """What `make tools` has to make yet of helm, kubeconform and their schemas."""
+    absent = [name for name in PROGRAMS if not program(name).exists()]
     folders = [*map(schemas_of, KUBERNETES), custom_schemas()]
     return absent + [folder.name for folder in folders if not folder.exists()]
 

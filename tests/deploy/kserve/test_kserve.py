@@ -15,7 +15,7 @@ from tests.conformance.wire import Wire
 from tests.deploy.commands import moved
 from tests.deploy.kubernetes import validate
 from tests.deploy.tools import KUBERNETES, ROOT
-from tests.processes import COMMAND, service, serving
+from tests.processes import COMMAND, service, serving, wait_until
 
 FILES = sorted((ROOT / "deploy/kserve").glob("*.yaml"))
 RUNTIMES = {
@@ -71,9 +71,9 @@ def test_the_http_runtime_answers_the_open_inference_protocol(tmp_path: Path) ->
         flags = [*moved(gateway["args"], tmp_path), f"--server={server.address}", "--drain-seconds=0"]
         with service(tmp_path / "gateway", COMMAND, "gateway", flags=flags) as running:
             base = f"http://{running.address}"
-            assert (
-                httpx.get(base + gateway["readinessProbe"]["httpGet"]["path"], timeout=60).status_code == 200
-            )
+            health = base + gateway["readinessProbe"]["httpGet"]["path"]
+            # On a busy machine, the server may take longer than a probe waits.
+            wait_until(lambda: httpx.get(health, timeout=60).status_code == 200, "the gateway to be ready")
             inputs = [
                 {"name": "x0", "shape": [1, 1], "datatype": "FP64", "data": [1.0]},
                 {"name": "x1", "shape": [1, 1], "datatype": "FP64", "data": [2.5]},
