@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scorewire import Code
+from scorewire_gateway.connection import CONNECTION
 from scorewire_gateway.errors import RequestError, error_response
 
 MAX_HEAD_BYTES = 32_768
@@ -32,8 +33,14 @@ class LimitsMiddleware:
             return
 
         async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(self._max_stall_seconds):
-                await send(message)
+            try:
+                async with asyncio.timeout(self._max_stall_seconds):
+                    await send(message)
+            except TimeoutError:
+                # A connection that is only closed would wait for its client to read what is buffered.
+                if (connection := scope.get("state", {}).get(CONNECTION)) is not None:
+                    connection.transport.abort()
+                raise
 
         if refusal := self._refusal(scope):
             await error_response(refusal)(scope, receive, send_in_time)

@@ -325,7 +325,17 @@ def test_a_client_that_does_not_read_is_left(fake: FakeServer, cut: Callable[[st
             connection.sendall(request(LARGE))
             assert connection.recv(15) == b"HTTP/1.1 200 OK"
             wait_until(lambda: cut("client") == 1, "the end of the answer")
+            # Its connection has ended, too, though the client holds it.
+            assert ended(connection)
         wait_until(lambda: upload(http, ROWS).status_code == 200, "room for another upload")
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether the peer has ended a connection before all that it wanted to send."""
+    try:
+        return not received(connection).endswith(b"0\r\n\r\n")
+    except ConnectionResetError:
+        return True
 
 
 @pytest.mark.parametrize("kind", [CSV, PARQUET])

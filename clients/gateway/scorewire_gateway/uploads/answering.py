@@ -43,6 +43,7 @@ _BATCH_VALUES = 100_000
 _MAX_COLUMNS = 4096
 # Batches without a response, each of which waits in memory.
 _LOOK_AHEAD = 4
+_CLIENT_LEFT = "the client closed the connection, or did not read the answer"
 _TRUE, _FALSE = ("true", "1"), ("false", "0", "")
 _T = TypeVar("_T")
 
@@ -150,16 +151,19 @@ class _Answer(Response):
             self._cut("server", str(error))
         except TimeoutError:
             # Of the middleware that bounds how long a client takes.
-            self._cut("client", "the client does not read the answer")
+            self._cut("client", _CLIENT_LEFT)
         except asyncio.CancelledError:
             if not self._complete:
-                self._cut("client", "the client closed the connection")
+                self._cut("client", _CLIENT_LEFT)
             raise
         finally:
             work.cancel()
             if self._opening is not None:
                 self._opening.stop()
-            await asyncio.gather(work, return_exceptions=True)
+            # Even if it is cancelled once more: a thread may still read the file.
+            while not work.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait((work,))
             self._asked.upload.file.close()
             self._release()
 

@@ -203,7 +203,9 @@ async def in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        await asyncio.wait([work])
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait((work,))
         raise
 
 
