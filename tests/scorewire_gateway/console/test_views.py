@@ -52,6 +52,7 @@ def test_a_models_page_shows_versions_schema_limits_and_metrics(page: Page, rout
     first = page.get_by_role("table", name="Features").get_by_role("row").nth(1)
     expect(first).to_contain_text("x0")
     expect(first).to_contain_text("error")
+    expect(first).to_contain_text("−1e30 to 1e30")
     expect(first).to_contain_text("-10 to 10".replace("-", "−"))
     expect(page.locator("main")).to_contain_text(model.schema.fingerprint)
     expect(page.locator("main")).to_contain_text(f"{model.max_rows:,}")

@@ -24,6 +24,7 @@ function showNavigation() {
   const entries = VIEWS.filter((view) => view.navigation && (!view.part || parts.has(view.part)));
   replace(nav, h("ul", {}, entries.map((view) => h("li", {},
     h("a", { id: `nav-${view.section}`, href: `#/${view.path}`, "aria-current": current(view) }, view.navigation)))));
+  nav.querySelector("[aria-current]")?.scrollIntoView({ inline: "nearest", block: "nearest" });
 }
 
 function current(view) {

@@ -73,6 +73,8 @@ export function start(views, main, onShow) {
     if (signal.aborted) return;
     replace(main, page);
     main.removeAttribute("aria-busy");
+    // On a narrow screen, the tab of the page may be outside of the row of tabs.
+    page.querySelector(".tabs [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
     const heading = page.querySelector("h1");
     document.title = heading ? `${heading.textContent} · Scorewire` : "Scorewire";
     // Who came by a link goes on reading at the heading; who has just opened the page begins at its top.

@@ -11,6 +11,9 @@ import { notice } from "./notice.js";
  */
 export function problem(error, { reload } = {}) {
   if (error.needsCredentials) return signIn(error, reload);
+  if (error.status === 404) {
+    return notice("error", titleOf(error), textOf(error), h("a", { class: "button", href: "#/" }, "All models"));
+  }
   const again = reload ? h("button", { type: "button", class: "button", onclick: () => reload() }, "Try again") : null;
   return notice("error", titleOf(error), textOf(error), again);
 }

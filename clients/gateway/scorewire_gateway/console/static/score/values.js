@@ -3,7 +3,7 @@
 import { asNumber, count, number } from "../format.js";
 
 // A limit beyond this is that of the number format, not of the model.
-const LARGE = 1e30;
+const LARGE = 1e38;
 
 /** What a feature takes, in words; empty if it takes everything. */
 export function limits(feature) {

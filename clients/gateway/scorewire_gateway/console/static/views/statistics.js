@@ -37,9 +37,15 @@ export async function render(page, { parameters: { model = "" }, signal, reload 
       : routes(found.statistics, history, model));
   };
   await read();
+  let isFirst = true;
+  const readAgain = async () => {
+    // The reading above is the first one: rates need some time between two.
+    if (!isFirst) await read();
+    isFirst = false;
+  };
   const note = `Since each version was loaded. Read every ${SECONDS} seconds.`;
   replace(page, model ? modelHead(model, "statistics", pause) : pageHead("Statistics", note, pause), failure, body);
-  every(SECONDS, signal, read, (error) => replace(failure, problem(error, { reload })));
+  every(SECONDS, signal, readAgain, (error) => replace(failure, problem(error, { reload })));
 }
 
 /** The numbers of calls at the last readings, by route. */
