@@ -1,6 +1,7 @@
 // The form of a new job: the table, and the settings that its kind has.
 
-import { h, newId, replace } from "../dom.js";
+import { h } from "../dom.js";
+import { Field } from "../parts/field.js";
 
 const MODELS = [["repurchase", "Repurchase"], ["game-revenue", "Game revenue"]];
 const KINDS = [["train", "Train a model"], ["features", "Make features only"]];
@@ -22,11 +23,11 @@ const SETTINGS = [
 /** The form; `element` is in no `form` yet. */
 export class JobForm {
   constructor() {
-    this.kind = new Field("kind", "What", h("select", {}, options(KINDS)));
-    this.model = new Field("model", "Use case", h("select", {}, options(MODELS)),
+    this.kind = new SettingField("kind", "What", h("select", {}, options(KINDS)));
+    this.model = new SettingField("model", "Use case", h("select", {}, options(MODELS)),
       "which customers buy again, or what the new users of a game will pay");
-    this.table = new Field("file", "Table", h("input", { type: "file", accept: ".csv,.parquet", required: true }), "a CSV or Parquet file");
-    this.settings = SETTINGS.map((each) => [each, new Field(each.name, each.label,
+    this.table = new SettingField("file", "Table", h("input", { type: "file", accept: ".csv,.parquet", required: true }), "a CSV or Parquet file");
+    this.settings = SETTINGS.map((each) => [each, new SettingField(each.name, each.label,
       each.lines ? h("textarea", { rows: 1, spellcheck: "false" }) : h("input", { type: "text", autocomplete: "off", spellcheck: "false" }), each.hint)]);
     for (const field of [this.kind, this.model]) field.input.addEventListener("change", () => this.#show());
     this.more = h("details", { class: "more" }, h("summary", {}, "Settings"),
@@ -88,23 +89,10 @@ export class JobForm {
   }
 }
 
-class Field {
+class SettingField extends Field {
   constructor(name, label, input, hint = "") {
+    super(label, input, { hint });
     this.name = name;
-    this.input = input;
-    const id = newId("job");
-    input.id = id;
-    input.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
-    this.error = h("p", { id: `${id}-error`, class: "field-error" });
-    this.element = h("div", { class: "field" }, h("div", { class: "field-head" }, h("label", { for: id }, label)), input,
-      h("p", { id: `${id}-hint`, class: "hint" }, hint), this.error);
-  }
-
-  showError(message) {
-    replace(this.error, message);
-    this.element.classList.toggle("field-wrong", message !== "");
-    if (message) this.input.setAttribute("aria-invalid", "true");
-    else this.input.removeAttribute("aria-invalid");
   }
 }
 

@@ -1,6 +1,7 @@
 // A form made from a schema: one field for each feature.
 
-import { h, newId, replace } from "../dom.js";
+import { h, newId } from "../dom.js";
+import { Field } from "../parts/field.js";
 import { hint, parse, shown } from "./values.js";
 
 const FILTER_FROM = 13;
@@ -12,7 +13,7 @@ export class RowForm {
    * @param {() => void} onChange called when a value changes
    */
   constructor(features, onChange) {
-    this.fields = features.map((feature) => new Field(feature, onChange));
+    this.fields = features.map((feature) => new FeatureField(feature, onChange));
     const grid = h("div", { class: "fields" }, this.fields.map((field) => field.element));
     this.element = h("div", {}, features.length >= FILTER_FROM ? this.#filter() : null, grid);
   }
@@ -73,35 +74,29 @@ export class RowForm {
   }
 }
 
-class Field {
+class FeatureField extends Field {
   constructor(feature, onChange) {
-    this.feature = feature;
-    const id = newId("field");
-    const told = hint(feature);
-    this.error = h("p", { id: `${id}-error`, class: "field-error" });
+    const known = feature.known_texts ?? [];
+    const listId = known.length > 0 ? newId("known") : null;
     const attributes = {
-      id,
       name: feature.name,
       autocomplete: "off",
       spellcheck: "false",
       placeholder: feature.missing_allowed ? "missing" : "",
       "aria-required": feature.missing_allowed ? null : "true",
-      "aria-describedby": `${id}-hint ${id}-error`,
       oninput: () => { this.showError(""); onChange(); },
     };
-    const known = feature.known_texts ?? [];
+    const told = hint(feature);
     const isLong = feature.kind === "text" && feature.vocabulary_size === 0;
-    this.input = isLong
+    const input = isLong
       ? h("textarea", { ...attributes, rows: 1 })
-      : h("input", { ...attributes, type: "text", inputmode: feature.kind === "number" ? "decimal" : null,
-        list: known.length > 0 ? `${id}-known` : null });
-    this.element = h("div", { class: "field" },
-      h("div", { class: "field-head" }, h("label", { for: id }, feature.name),
-        h("span", { class: "field-kind" }, feature.kind, feature.missing_allowed ? null : h("span", { class: "needed" }, " needed"))),
-      this.input,
-      known.length > 0 ? h("datalist", { id: `${id}-known` }, known.map((text) => h("option", { value: text }))) : null,
-      h("p", { id: `${id}-hint`, class: "hint" }, feature.description ? [feature.description, told ? ". " : ""] : null, told),
-      this.error);
+      : h("input", { ...attributes, type: "text", inputmode: feature.kind === "number" ? "decimal" : null, list: listId });
+    super(feature.name, input, {
+      beside: h("span", { class: "field-kind" }, feature.kind, feature.missing_allowed ? null : h("span", { class: "needed" }, " needed")),
+      hint: [feature.description, feature.description && told ? ". " : "", told],
+      more: listId ? h("datalist", { id: listId }, known.map((text) => h("option", { value: text }))) : null,
+    });
+    this.feature = feature;
   }
 
   get text() {
@@ -111,16 +106,5 @@ class Field {
   set text(value) {
     this.input.value = value;
     this.showError("");
-  }
-
-  get hasError() {
-    return this.error.textContent !== "";
-  }
-
-  showError(message) {
-    replace(this.error, message);
-    this.element.classList.toggle("field-wrong", message !== "");
-    if (message) this.input.setAttribute("aria-invalid", "true");
-    else this.input.removeAttribute("aria-invalid");
   }
 }

@@ -2,6 +2,7 @@
 
 import { get, pathOf, post } from "../api.js";
 import { announce, h, replace } from "../dom.js";
+import { Field } from "../parts/field.js";
 import { modelHead } from "../parts/model_head.js";
 import { notice } from "../parts/notice.js";
 import { problem } from "../parts/problem.js";
@@ -20,7 +21,7 @@ export async function render(page, { parameters: { model }, query, signal }) {
   const path = `${version ? pathOf("models", model, "versions", version) : pathOf("models", model)}:predict`;
 
   const code = codeBox();
-  const key = h("input", { id: "routing-key", name: "routing_key", autocomplete: "off", spellcheck: "false", oninput: showCode });
+  const key = h("input", { name: "routing_key", autocomplete: "off", spellcheck: "false", oninput: showCode });
   const form = new RowForm(schema.features, showCode);
   const body = () => ({ row: form.row(), ...(key.value ? { routing_key: key.value } : {}) });
   function showCode() {
@@ -78,8 +79,7 @@ export async function render(page, { parameters: { model }, query, signal }) {
             h("button", { type: "button", class: "button button-small", onclick: () => fill({}) }, "Clear"))),
         form.element,
         h("details", { class: "more" }, h("summary", {}, "Routing key"),
-          h("div", { class: "field" }, h("label", { for: "routing-key" }, "Routing key"), key,
-            h("p", { class: "hint" }, "Calls with the same key get the same version of a split."))),
+          new Field("Routing key", key, { hint: "Calls with the same key get the same version of a split." }).element),
         h("div", { class: "form-end" }, submit, h("span", { class: "hint" }, "An empty field is a missing value.")),
       ),
       h("div", { class: "score-side" },
