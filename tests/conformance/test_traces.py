@@ -464,6 +464,29 @@ async def test_a_traced_prediction_names_its_record(start: Start) -> None:
     assert call.prediction_id == answer.prediction_id != ""
 
 
+async def test_calls_whose_rows_share_a_run_say_so(start: Start, engine: str) -> None:
+    """The reference engine runs each call for itself; the native engine takes together what came together."""
+    running = await start()
+
+    async def together() -> list[Traced]:
+        await asyncio.gather(*(running.predict(SAMPLED) for _ in range(200)))
+        return running.take()
+
+    calls = await together()
+    if engine == "reference":
+        assert {call.run_calls for call in calls} == {-1}
+        return
+    async with asyncio.timeout(60):
+        while not (shared := [call for call in calls if call.run_calls != -1]):
+            calls = await together()
+    runs: dict[tuple[int, int], list[int]] = {}
+    for call in shared:
+        ((begin_ns, end_ns),) = [(begin, end) for name, begin, end in call.stages if name == "run"]
+        runs.setdefault((begin_ns, end_ns), []).append(call.run_calls)
+    for counts in runs.values():
+        assert counts == [len(counts)] * len(counts)
+
+
 async def test_callers_cannot_have_more_calls_traced_than_the_limit(start: Start) -> None:
     running = await start(per_second=3)
     await asyncio.gather(*(running.predict(SAMPLED) for _ in range(60)))

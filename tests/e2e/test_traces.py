@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from scorewire import Client
+from scorewire_proto.v1 import prediction_pb2
 from tests import otlp
 from tests.bundles import write_sum_bundle
 from tests.conformance.engines import ENGINES
 from tests.conformance.wire import Wire, sum_request
 from tests.metrics_page import documented_metrics
-from tests.processes import ServerProcess, run_command, serving, wait_until
+from tests.processes import TIMEOUT_SECONDS, ServerProcess, run_command, serving, wait_until
 
 ROW = {"x0": 1.0, "x1": 2.0, "country": "de"}
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -126,6 +130,45 @@ def test_a_collector_that_is_away_costs_spans_and_nothing_else(
         assert last["dropped"] == 250
         (line,) = server.log(WRONG)
         assert "UNAVAILABLE" in line["problem"]
+
+
+def test_a_collector_that_hangs_costs_no_memory_and_no_call(
+    tmp_path: Path, models: Path, collector: otlp.Collector
+) -> None:
+    stopped = threading.Event()
+
+    def hang(*_: object) -> ExportTraceServiceResponse:
+        stopped.wait(TIMEOUT_SECONDS)
+        return ExportTraceServiceResponse()
+
+    collector.answer = hang
+    flags = (
+        "--traces",
+        f"http://{collector.address}",
+        "--traces-share",
+        "1",
+        "--traces-per-second",
+        "100000",
+    )
+    message = prediction_pb2.PredictStreamRequest(request=sum_request())
+    with serving(tmp_path, models, *flags) as server:
+        process, wire = psutil.Process(server.pid), Wire(server.address)
+
+        def score(messages: int) -> None:
+            assert len(wire.predict_stream([message] * messages)) == messages
+
+        with wire.channel:
+            # Once the queue is full, which has room for 65,536 calls, nothing more is kept.
+            while not _counts(server)["dropped"]:
+                score(10_000)
+            before = process.memory_info().rss
+            score(20_000)
+            assert process.memory_info().rss - before < 8 << 20
+        counts = _counts(server)
+        assert _whole(counts)
+        assert counts["sent"] == 0
+        stopped.set()
+        assert server.stop() == 0
 
 
 @pytest.mark.parametrize(
