@@ -182,6 +182,7 @@ def test_what_a_server_may_reach() -> None:
     assert ports() == []
     assert ports("--set", database.format("db.example")) == [53, 5432]
     assert ports("--set", database.format("db.example:6432")) == [53, 6432]
+    assert ports("--set", "server.settings.traces=http://collector.example:4319") == [53, 4319]
     copied = "models.source=initContainer,models.initContainer.image=rclone/rclone:1"
     assert ports("--set", copied) == [53, 443]
 
