@@ -162,6 +162,7 @@ def test_the_adapter_has_the_metrics_that_the_autoscaler_asks_for() -> None:
         ((), "Deployment", 5 + 20 + 5),
         (("--set-json", "server.drainSeconds=7.5,server.graceSeconds=100"), "Deployment", 7.5 + 100 + 5),
         (("--set", "records.enabled=true"), "StatefulSet", 5 + 20 + 5 + 10),
+        (("--set", "server.settings.traces=http://collector:4317"), "Deployment", 5 + 20 + 5 + 5),
     ],
 )
 def test_a_pod_has_the_time_that_the_server_needs_to_end(
