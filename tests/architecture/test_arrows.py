@@ -171,6 +171,7 @@ LAYERS: dict[str, Layers] = {
         ("jobs.folder", "jobs.metrics", "jobs.process", "jobs.request"),
         ("jobs.child", "jobs.job", "jobs.limits"),
         ("calls", "descriptions", "jobs", "json_values", "metrics"),
+        ("uploads.formats",),
         ("connection", "errors", "settings"),
     ),
 }

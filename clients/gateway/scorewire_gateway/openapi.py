@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,12 +11,15 @@ from typing import Any
 from scorewire import Feature, FeatureKind, Model, Output, OutputKind
 from scorewire_gateway.descriptions import example_row
 from scorewire_gateway.errors import HTTP_CODES, JSON
+from scorewire_gateway.uploads.formats import MULTIPART, Format
 
 VERSION = "3.1.0"
 # The most class labels, and texts, that one description lists.
 _MAX_LISTED = 50
 _SPECIAL = ["NaN", "Infinity", "-Infinity"]
 _ERROR = {"$ref": "#/components/schemas/Error"}
+_BYTES = {"type": "string", "format": "binary"}
+_TABLES = {each.value: {"schema": _BYTES} for each in Format}
 # What requests of all paths may have.
 _HEADERS = [
     {
@@ -136,13 +141,15 @@ def model_parts(model: Model, *, prefix: str) -> tuple[dict[str, Any], dict[str,
                         "one row": {"value": {"row": example}},
                         "several rows": {"value": {"rows": [example, example]}},
                     },
-                }
+                },
+                **_tables(example),
             },
         },
         "responses": {
             "200": {
-                "description": "The prediction of `row`, or the predictions of `rows` in their order.",
-                "content": {JSON: {"schema": _answer_schema(prediction, model)}},
+                "description": "The prediction of `row`, or the predictions of `rows` in their order; or the"
+                " table with its predictions, in the format that `Accept` asks for.",
+                "content": {JSON: {"schema": _answer_schema(prediction, model)}, **_TABLES},
             },
             "default": {"description": "An error.", "content": {JSON: {"schema": _ERROR}}},
         },
@@ -163,6 +170,18 @@ def model_parts(model: Model, *, prefix: str) -> tuple[dict[str, Any], dict[str,
         f"/models/{model.name}/versions/{{version}}:predict": {"post": by_version},
     }
     return paths, schemas
+
+
+def _tables(example: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables that a request may have instead of JSON, with a row that works."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([example.keys(), example.values()])
+    form = {"type": "object", "required": ["file"], "properties": {"file": _BYTES}}
+    return {
+        Format.CSV.value: {"schema": {"type": "string"}, "example": text.getvalue()},
+        Format.PARQUET.value: {"schema": _BYTES},
+        MULTIPART: {"schema": form},
+    }
 
 
 def _document(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from typing import Any
 
@@ -74,6 +75,18 @@ def test_each_example_in_the_documents_works_when_it_is_sent(real: httpx.Client)
             assert not [each for each in told.get("predictions", [told.get("prediction")]) if "error" in each]
             sent += 1
     assert sent >= 3 * 2 * 2
+
+
+@pytest.mark.parametrize("model", ["sum", "classes", "greeting"])
+def test_the_example_of_a_table_works_when_it_is_sent(real: httpx.Client, model: str) -> None:
+    document = real.get(f"/models/{model}/openapi.json").json()
+    path = f"/models/{model}:predict"
+    content = document["paths"][path]["post"]["requestBody"]["content"]
+    assert {"application/vnd.apache.parquet", "multipart/form-data"} <= set(content)
+    answer = real.post(path, content=content["text/csv"]["example"], headers={"Content-Type": "text/csv"})
+    assert answer.status_code == 200, answer.text
+    header, row = csv.reader(answer.text.splitlines())
+    assert dict(zip(header, row, strict=True))["error"] == ""
 
 
 def test_the_document_of_the_gateway_has_all_routes_and_models(real: httpx.Client) -> None:
