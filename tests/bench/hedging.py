@@ -1,7 +1,7 @@
 """Measures what hedging does to slow calls: `python -m tests.bench.hedging`.
 
 Two servers answer one client in turn, and the second one pauses for a part of each second, as a
-garbage collector or a busy neighbour would make it. Calls come at a steady rate, whether the last ones
+garbage collector or a busy neighbour would make it. Calls come at random times, whether the last ones
 were answered or not. `copies` is the number of copies for each call that the two servers answered.
 """
 
@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import click
@@ -25,28 +26,27 @@ from tests.bench import servers
 from tests.bundles import write_sum_bundle
 
 _ROW = {"x0": 1.0, "x1": 2.0, "country": "de"}
+_ROUND_SECONDS = 4.0
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 _KINDS: dict[str, tuple[Hedging | None, Retries]] = {
     "no hedging": (None, Retries()),
     "after the 95th percentile": (Hedging(), Retries()),
-    "after 5 ms": (Hedging(delay=0.005), Retries()),
-    "after 5 ms, budget of 1": (Hedging(delay=0.005), Retries(budget=1.0)),
-    "after 5 ms, 4 copies, budget of 1": (Hedging(delay=0.005, attempts=4), Retries(budget=1.0)),
+    "after 20 ms": (Hedging(delay=0.02), Retries()),
+    "after 20 ms, budget of 1": (Hedging(delay=0.02), Retries(budget=1.0)),
+    "after 20 ms, 4 copies, budget of 1": (Hedging(delay=0.02, attempts=4), Retries(budget=1.0)),
 }
 
 
 @click.command(help=__doc__)
-@click.option("--rate", default=200.0, show_default=True, help="Calls per second.")
-@click.option("--seconds", default=20.0, show_default=True, help="For each way of hedging.")
-@click.option("--pause-ms", default=100.0, show_default=True, help="How long the second server pauses.")
-@click.option("--every-ms", default=1000.0, show_default=True, help="How often it pauses.")
+@click.option("--rate", default=50.0, show_default=True, help="Calls per second.")
+@click.option("--rounds", default=8, show_default=True, help="Of 4 seconds, for each way of hedging in turn.")
+@click.option("--pause-ms", default=500.0, show_default=True, help="How long the second server pauses.")
+@click.option("--every-ms", default=4000.0, show_default=True, help="How often it pauses.")
 @click.option("--quick", is_flag=True, help="A smoke test, whose numbers are meaningless.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def main(
-    *, rate: float, seconds: float, pause_ms: float, every_ms: float, quick: bool, as_json: bool
-) -> None:
+def main(*, rate: float, rounds: int, pause_ms: float, every_ms: float, quick: bool, as_json: bool) -> None:
     if quick:
-        seconds = 0.5
+        rounds = 1
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         write_sum_bundle(folder / "models")
@@ -54,7 +54,7 @@ def main(
             stack.enter_context(servers.engine("native", folder / number, folder / "models"))
             for number in ("first", "second")
         ]
-        found = asyncio.run(_measure(pair, rate, seconds, pause_ms / 1000, every_ms / 1000))
+        found = asyncio.run(_measure(pair, rate, rounds, pause_ms / 1000, every_ms / 1000))
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -65,19 +65,28 @@ def main(
 
 
 async def _measure(
-    pair: list[servers.Server], rate: float, seconds: float, pause: float, every: float
+    pair: list[servers.Server], rate: float, rounds: int, pause: float, every: float
 ) -> dict[str, dict[str, float]]:
-    found = {}
-    for kind, (hedging, retries) in _KINDS.items():
-        addresses = [server.address for server in pair]
-        async with AsyncClient(addresses, hedging=hedging, retries=retries) as client:
+    addresses = [server.address for server in pair]
+    latencies: dict[str, list[float]] = {kind: [] for kind in _KINDS}
+    answered = dict.fromkeys(_KINDS, 0)
+    async with AsyncExitStack() as stack:
+        clients = {}
+        for kind, (hedging, retries) in _KINDS.items():
+            client = AsyncClient(addresses, hedging=hedging, retries=retries)
+            clients[kind] = await stack.enter_async_context(client)
             # What is measured begins with a client that has seen calls.
-            await _call(client, rate, min(seconds, 2.0))
-            before = _answered(pair)
-            async with _pausing(pair[1].pid, pause, every):
-                latencies = await _call(client, rate, seconds)
-        figures = {name: float(np.quantile(latencies, share)) * 1e3 for name, share in _QUANTILES.items()}
-        found[kind] = figures | {"copies": (_answered(pair) - before) / len(latencies)}
+            await _call(client, rate, _ROUND_SECONDS / 4)
+        async with _pausing(pair[1].pid, pause, every):
+            for _ in range(rounds):
+                for kind, client in clients.items():
+                    before = _answered(pair)
+                    latencies[kind] += await _call(client, rate, _ROUND_SECONDS)
+                    answered[kind] += _answered(pair) - before
+    found = {}
+    for kind, seconds in latencies.items():
+        figures = {name: float(np.quantile(seconds, share)) * 1e3 for name, share in _QUANTILES.items()}
+        found[kind] = figures | {"copies": answered[kind] / len(seconds)}
     return found
 
 
@@ -91,8 +100,8 @@ async def _call(client: AsyncClient, rate: float, seconds: float) -> list[float]
 
     begin = time.monotonic()
     async with asyncio.TaskGroup() as group:
-        for number in range(max(1, round(rate * seconds))):
-            due = begin + number / rate
+        due = begin
+        while (due := due + random.expovariate(rate)) < begin + seconds:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             group.create_task(once(due))
     return latencies
