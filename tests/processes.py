@@ -98,6 +98,10 @@ class ServerProcess:
         self.signalled = True
         self._process.send_signal(number)
 
+    def hang_up(self) -> None:
+        """Send SIGHUP, on which a service reads its files again."""
+        self._process.send_signal(signal.SIGHUP)
+
     def wait(self) -> int:
         """Wait for the end of the process; returns its exit code."""
         return self._process.wait(TIMEOUT_SECONDS)

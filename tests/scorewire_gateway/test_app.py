@@ -10,6 +10,7 @@ from scorewire_gateway.app import create_app
 from scorewire_gateway.settings import Settings
 
 from scorewire.testing import FakeServer
+from scorewire_contract.service.logs import flush_logs
 from scorewire_contract.service.settings import SettingError
 
 
@@ -38,6 +39,11 @@ def test_a_fault_is_logged_with_its_trace_and_leaves_as_a_fixed_text(
     assert answer.status_code == 500
     assert answer.json()["error"]["reason"] == "INTERNAL"
     assert "secret" not in answer.text
+    flush_logs()
+    (line,) = [json.loads(each) for each in capfd.readouterr().err.splitlines() if "fault" in each]
+    assert line["event"] == "request failed by a fault of the gateway"
+    assert line["route"] == "/models"
+    assert "ZeroDivisionError: a secret" in line["exception"]
 
 
 @pytest.mark.parametrize("server", ["http://127.0.0.1:1", "host:port", "a:1,b:2 c"])

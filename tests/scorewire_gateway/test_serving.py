@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import ssl
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from scorewire.testing import FakeServer
-from tests.certificates import SERVER_NAME, Certificates
+from tests.certificates import SERVER_NAME, Certificates, make_certificates
 from tests.processes import TIMEOUT_SECONDS, ServerProcess, run_command, wait_until
 from tests.scorewire_gateway.gateways import gateway_process, gateway_thread
 from tests.scorewire_gateway.models import CHURN, SUM
@@ -142,6 +143,37 @@ def test_tls_on_both_sides(tmp_path: Path, certificates: Certificates) -> None:
             # Without TLS, the port tells nothing.
             with pytest.raises(httpx.TransportError):
                 http.get(f"http://{gateway.address}/health")
+
+
+def test_a_new_certificate_is_read_on_sighup(tmp_path: Path, fake: FakeServer) -> None:
+    for name in ("old", "new", "live"):
+        (tmp_path / name).mkdir()
+    old, new = make_certificates(tmp_path / "old"), make_certificates(tmp_path / "new")
+    live, key = tmp_path / "live/cert.pem", tmp_path / "live/key.pem"
+    shutil.copy(old.server, live)
+    shutil.copy(old.server_key, key)
+    with gateway_process(tmp_path, fake.address, "--tls-cert", live, "--tls-key", key) as gateway:
+        url = f"https://{gateway.address}/health"
+
+        def trusts(certificates: Certificates) -> bool:
+            trusting = ssl.create_default_context(cafile=str(certificates.authority))
+            with httpx.Client(verify=trusting, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
+                try:
+                    return http.get(url).status_code == 200
+                except httpx.ConnectError:
+                    return False
+
+        assert trusts(old)
+        live.write_text("not a certificate", encoding="utf-8")
+        gateway.hang_up()
+        gateway.logged("the certificate is not replaced, the one before stays")
+        assert trusts(old)
+        shutil.copy(new.server, live)
+        shutil.copy(new.server_key, key)
+        gateway.hang_up()
+        gateway.logged("certificate read again")
+        assert trusts(new)
+        assert not trusts(old)
 
 
 @pytest.mark.parametrize(

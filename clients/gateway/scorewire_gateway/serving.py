@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 
 import uvicorn
 
@@ -40,14 +41,17 @@ class Gateway:
         self.address = ""
         self.metrics_address: str | None = None
         self._metrics_server: MetricsServer | None = None
-        context = _tls_context(settings)
+        self._app = app
+        # What runs beside the requests; here and not in uvicorn, which would swallow its errors.
+        self._running = AsyncExitStack()
+        self._context = context = _tls_context(settings)
         config = uvicorn.Config(
             app,
             http=bounded_protocol(
                 max_connections=settings.max_connections, max_stall_seconds=settings.max_stall_seconds
             ),
             ws="none",
-            lifespan="on",
+            lifespan="off",
             log_config=None,
             log_level="critical",
             access_log=False,
@@ -85,8 +89,29 @@ class Gateway:
                 raise
             self.metrics_address = self._metrics_server.address
         self.address = f"{host}:{listener.getsockname()[1]}"
+        try:
+            await self._running.enter_async_context(self._app.router.lifespan_context(self._app))
+        except BaseException:
+            listener.close()
+            await self._close()
+            raise
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         await self._server.begun.wait()
+
+    def reread_certificate(self) -> None:
+        """Read the certificate's files again; new connections get the new one."""
+        log, settings = logger(), self._settings
+        if self._context is None or settings.tls_cert is None:
+            log.info("there is no certificate to read again: TLS is off")
+            return
+        try:
+            # Its own context first, so that files that do not fit change nothing.
+            _tls_context(settings)
+            self._context.load_cert_chain(settings.tls_cert, settings.tls_key)
+        except (OSError, StartError) as error:
+            log.error("the certificate is not replaced, the one before stays", reason=str(error))
+        else:
+            log.info("certificate read again", file=str(settings.tls_cert))
 
     async def drain(self) -> None:
         """Stop in order: /health turns 503, a pause for balancers, the port closes, requests end."""
@@ -97,9 +122,13 @@ class Gateway:
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving
+        await self._close()
+        log.info("stopped")
+
+    async def _close(self) -> None:
+        await self._running.aclose()
         if self._metrics_server is not None:
             await asyncio.to_thread(self._metrics_server.close)
-        log.info("stopped")
 
 
 class _Server(uvicorn.Server):
@@ -125,6 +154,8 @@ class _Server(uvicorn.Server):
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once.
 
+    On SIGHUP the gateway reads the certificate's files again.
+
     Raises:
         SettingError: the settings contradict each other, or a file that they name cannot be read.
         StartError: the gateway cannot start.
@@ -134,6 +165,7 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, gateway.reread_certificate)
     with StopWatch(settings.drain_seconds + settings.grace_seconds + MARGIN_SECONDS):
         await gateway.start()
         if settings.port_file is not None:

@@ -13,7 +13,8 @@ from tests.scorewire_gateway.console.browser import CHROMIUM, chromium, new_page
 from tests.scorewire_gateway.gateways import gateway_process
 
 
-@pytest.fixture(scope="session")
+# Not longer: an event loop runs in this thread meanwhile, and tests of other modules need their own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
