@@ -33,6 +33,8 @@ OPTIONAL = {"scorewire-native", "scorewire-loadtest-native"}
 MODULES = {
     # distributed is an extra of dask; markupsafe has the type of jinja2's texts.
     "dask": ("dask", "distributed"),
+    # FastAPI's requests and responses are those of Starlette, of which it needs a release of its own choice.
+    "fastapi": ("fastapi", "starlette"),
     "googleapis-common-protos": ("google",),
     "grpcio": ("grpc",),
     "grpcio-health-checking": ("grpc_health",),
