@@ -25,7 +25,11 @@ def _still_answering(client: httpx.Client) -> Iterator[httpx.Client]:
     headers = {"Content-Type": "application/json"}
 
     def is_answered() -> bool:
-        return client.post("/models/churn:predict", content=BODY, headers=headers).status_code == 200
+        try:
+            return client.post("/models/churn:predict", content=BODY, headers=headers).status_code == 200
+        except httpx.TransportError:
+            # On a busy machine, this client may itself be slower than it may be.
+            return False
 
     wait_until(is_answered, "an answer after the hostile request")
 
@@ -35,7 +39,7 @@ def small(fake: FakeServer) -> Iterator[httpx.Client]:
     """A client of a gateway with small limits, which answers after each test, too."""
     with (
         gateway_thread(
-            fake.address, max_body_bytes=2000, max_in_flight=2, max_stall_seconds=0.3, max_connections=8
+            fake.address, max_body_bytes=2000, max_in_flight=2, max_stall_seconds=0.8, max_connections=8
         ) as client,
         _still_answering(client),
     ):
@@ -161,7 +165,7 @@ def test_requests_in_one_piece_are_answered_in_order(usual: httpx.Client) -> Non
 
 
 def test_a_client_that_does_not_read_the_answer_is_cut_off(fake: FakeServer) -> None:
-    with gateway_thread(fake.address, max_stall_seconds=0.3, max_in_flight=1) as client:
+    with gateway_thread(fake.address, max_stall_seconds=0.8, max_in_flight=1) as client:
         rows = b'{"rows": [' + b",".join([b'{"x": 0.1234567890123, "y": 0.1234567890123}'] * 60_000) + b"]}"
         head = HEAD.replace(b"churn", b"sum") + b"Content-Length: %d\r\n\r\n" % len(rows)
         with ExitStack() as opened:
@@ -170,7 +174,10 @@ def test_a_client_that_does_not_read_the_answer_is_cut_off(fake: FakeServer) -> 
             raw.sendall(head + rows)
 
             def is_free() -> bool:
-                return client.get("/models").status_code == 200
+                try:
+                    return client.get("/models").status_code == 200
+                except httpx.TransportError:
+                    return False
 
             wait_until(lambda: not is_free(), "the request in flight")
             wait_until(is_free, "the end of the request that nobody reads")

@@ -51,10 +51,10 @@ def test_a_gateway_serves_logs_and_counts(tmp_path: Path, fake: FakeServer) -> N
 
 def test_requests_in_flight_end_well_while_the_gateway_drains(tmp_path: Path, fake: FakeServer) -> None:
     answers: list[httpx.Response] = []
-    with gateway_process(tmp_path, fake.address, "--drain-seconds", "1") as gateway:
+    with gateway_process(tmp_path, fake.address, "--drain-seconds", "3") as gateway:
         with client_of(gateway) as http:
             assert http.get("/health").status_code == 200
-            fake.delay = 1.5
+            fake.delay = 4.5
 
             def ask() -> None:
                 answers.append(
