@@ -178,7 +178,7 @@ image: ## build the server's container image
 	docker build --tag scorewire-server .
 
 # Your own models: make stack SCOREWIRE_MODELS_DIR=/absolute/path/to/models
-export SCOREWIRE_MODELS_DIR ?= $(CURDIR)/build/demo/models
+stack: export SCOREWIRE_MODELS_DIR ?= $(CURDIR)/build/demo/models
 stack: setup ## start server, gateway, PostgreSQL, MLflow, Prometheus and Grafana with docker compose, and score the demo's rows
 	@command -v docker >/dev/null || { echo "There is no docker here: install Docker with its compose plugin"; exit 1; }
 	@if [ ! -d "$(SCOREWIRE_MODELS_DIR)" ]; then $(MAKE) demo; fi

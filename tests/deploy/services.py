@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from tests.deploy.compose import FOLDER, ROOT, SERVICES, mounts
@@ -198,8 +199,8 @@ class Stack:
         return [self._translated(word) for word in own]
 
     def _contained(self, name: str, command: list[str], home: Path) -> list[str]:
-        """The command, with as few rights as its container would have; needs root, else it runs as it is."""
-        if os.geteuid() != 0:
+        """The command, with as few rights as in its container; as it is, where that takes more rights."""
+        if not _can_contain():
             return command
         uid, gid = SERVICES[name].get("user", "10001:10001").split(":")
         volumes = [source for source in mounts(SERVICES[name]).values() if "/" not in source]
@@ -297,6 +298,12 @@ def _entrypoint(image: str) -> list[str]:
 def _variables(image: str) -> dict[str, str]:
     pairs = [pair for name, arguments in instructions(image) if name == "ENV" for pair in arguments.split()]
     return dict(pair.split("=", 1) for pair in pairs)
+
+
+@cache
+def _can_contain() -> bool:
+    """Whether this process may make mount namespaces."""
+    return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 
 
 def _free_port() -> int:
