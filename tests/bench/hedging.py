@@ -45,8 +45,6 @@ _KINDS: dict[str, tuple[Hedging | None, Retries]] = {
 @click.option("--quick", is_flag=True, help="A smoke test, whose numbers are meaningless.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(*, rate: float, rounds: int, pause_ms: float, every_ms: float, quick: bool, as_json: bool) -> None:
-    if quick:
-        rounds = 1
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         write_sum_bundle(folder / "models")
@@ -54,7 +52,16 @@ def main(*, rate: float, rounds: int, pause_ms: float, every_ms: float, quick: b
             stack.enter_context(servers.engine("native", folder / number, folder / "models"))
             for number in ("first", "second")
         ]
-        found = asyncio.run(_measure(pair, rate, rounds, pause_ms / 1000, every_ms / 1000))
+        found = asyncio.run(
+            _measure(
+                pair,
+                rate,
+                rounds=1 if quick else rounds,
+                round_seconds=0.5 if quick else _ROUND_SECONDS,
+                pause=pause_ms / 1000,
+                every=every_ms / 1000,
+            )
+        )
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -65,7 +72,7 @@ def main(*, rate: float, rounds: int, pause_ms: float, every_ms: float, quick: b
 
 
 async def _measure(
-    pair: list[servers.Server], rate: float, rounds: int, pause: float, every: float
+    pair: list[servers.Server], rate: float, *, rounds: int, round_seconds: float, pause: float, every: float
 ) -> dict[str, dict[str, float]]:
     addresses = [server.address for server in pair]
     latencies: dict[str, list[float]] = {kind: [] for kind in _KINDS}
@@ -76,12 +83,12 @@ async def _measure(
             client = AsyncClient(addresses, hedging=hedging, retries=retries)
             clients[kind] = await stack.enter_async_context(client)
             # What is measured begins with a client that has seen calls.
-            await _call(client, rate, _ROUND_SECONDS / 4)
+            await _call(client, rate, round_seconds / 4)
         async with _pausing(pair[1].pid, pause, every):
             for _ in range(rounds):
                 for kind, client in clients.items():
                     before = _answered(pair)
-                    latencies[kind] += await _call(client, rate, _ROUND_SECONDS)
+                    latencies[kind] += await _call(client, rate, round_seconds)
                     answered[kind] += _answered(pair) - before
     found = {}
     for kind, seconds in latencies.items():
