@@ -71,7 +71,7 @@ def test_the_newest_come_first(routed: ServerProcess, http: httpx.Client) -> Non
     assert [each["prediction_id"] for each in answer.json()["records"]] == ids[:1:-1]
     assert answer.json()["truncated"] is False
     everything = http.get("/records", params={"limit": 500}).json()["records"]
-    assert {each["model"] for each in everything} == {"sum", "classes"}
+    assert {"sum", "classes"} <= {each["model"] for each in everything}
     times = [each["time"] for each in everything]
     assert times == sorted(times, reverse=True)
     shadows = [each for each in everything if each["route_kind"] == "shadow"]
