@@ -67,8 +67,8 @@ def main() -> int:
             subprocess.run(["go", "install", package], env=environment, check=True)
     for name in OWN:
         if not program(name).exists():
-            command = ["go", "build", "-C", Path(__file__).with_name(name), "-o", program(name), "."]
-            subprocess.run(command, check=True)
+            folder = str(Path(__file__).with_name(name))
+            subprocess.run(["go", "build", "-C", folder, "-o", str(program(name)), "."], check=True)
     for release in KUBERNETES:
         if not schemas_of(release).exists():
             write(schemas_of(release), of_kubernetes(_module(f"k8s.io/kubernetes@v{release}")))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
+import httpx
 import yaml
 
 from tests.deploy.tools import ROOT
@@ -29,6 +30,8 @@ class Envoy:
 
     def __init__(self, admin: str) -> None:
         self._admin = admin
+        # Ports are known before they are open.
+        wait_until(lambda: httpx.get(f"http://{admin}/ready").status_code == 200, "Envoy to be ready")
         (listener,) = json.loads(self._read("/listeners?format=json"))["listener_statuses"]
         socket = listener["local_address"]["socket_address"]
         self.address = f"{socket['address']}:{socket['port_value']}"
@@ -76,7 +79,11 @@ def proxying(folder: Path, servers: Sequence[str]) -> Iterator[Envoy]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        wait_until(lambda: admin.exists() or process.poll() is not None, "Envoy's admin address")
+        # Envoy creates the file first, and then writes to it.
+        wait_until(
+            lambda: (admin.exists() and admin.stat().st_size > 0) or process.poll() is not None,
+            "Envoy's admin address",
+        )
         assert process.poll() is None, (folder / "log").read_text(encoding="utf-8")
         yield Envoy(admin.read_text(encoding="utf-8"))
         assert process.poll() is None, (folder / "log").read_text(encoding="utf-8")
