@@ -75,6 +75,12 @@ def test_a_service_does_not_run_as_root(name: str) -> None:
         assert int(service["user"].partition(":")[0]) > 0
 
 
+def test_no_two_builds_write_the_same_name() -> None:
+    # Compose builds all images at the same time; where containerd keeps them, the second of a name fails.
+    names = [service["image"] for service in SERVICES.values() if "build" in service]
+    assert len(set(names)) == len(names)
+
+
 @pytest.mark.parametrize("name", [name for name in SERVICES if "build" not in SERVICES[name]])
 def test_the_image_of_others_is_pinned_to_a_release(name: str) -> None:
     image = SERVICES[name]["image"]
