@@ -151,6 +151,27 @@ def test_a_probe_without_an_outcome_gives_its_place_back(clock: Clock) -> None:
     assert breaker.state is BreakerState.CLOSED
 
 
+def test_probes_that_never_end_do_not_keep_a_breaker_half_open(clock: Clock) -> None:
+    """As those of streams whose callers give no rows."""
+    breaker = half_open(clock)
+    idle = [breaker.admit() for _ in range(2)]
+    clock.now += 4
+    with pytest.raises(UnavailableError, match="2 calls are probing the server now") as refused:
+        breaker.admit()
+    assert refused.value.retry_after == pytest.approx(1)
+    for _ in range(2):
+        clock.now += 5
+        permit = breaker.admit()
+        with pytest.raises(UnavailableError):
+            breaker.admit()
+        permit.record(failed=False)
+    assert breaker.state is BreakerState.CLOSED
+    for permit in idle:
+        permit.give_back()
+    record(breaker, "-" * 9)
+    assert breaker.state is BreakerState.CLOSED
+
+
 def test_calls_that_began_before_a_breaker_opened_do_not_change_it(clock: Clock) -> None:
     breaker = CircuitBreaker(probes=1, open_seconds=5, clock=clock)
     early = [breaker.admit() for _ in range(3)]
@@ -221,7 +242,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.ratio, self.minimum, self.consecutive, self.probes = ratio, minimum, consecutive, probes
         self.state = BreakerState.CLOSED
         self.epoch = 0
-        self.opened_at = 0.0
+        self.opened_at = self.probed_at = 0.0
         self.counted: list[tuple[float, bool]] = []
         self.successes = 0
         # Permits without an outcome, with the epoch in which each was admitted.
@@ -241,7 +262,9 @@ class BreakerMachine(RuleBasedStateMachine):
         if self.state is BreakerState.OPEN and self.clock.now >= self.opened_at + 5:
             self.turn(BreakerState.HALF_OPEN)
         is_refused = self.state is BreakerState.OPEN or (
-            self.state is BreakerState.HALF_OPEN and self.probing() >= self.probes
+            self.state is BreakerState.HALF_OPEN
+            and self.probing() >= self.probes
+            and self.clock.now < self.probed_at + 5
         )
         try:
             permit = self.breaker.admit()
@@ -250,6 +273,7 @@ class BreakerMachine(RuleBasedStateMachine):
         else:
             assert not is_refused
             self.pending.append((permit, self.epoch))
+            self.probed_at = self.clock.now
 
     @precondition(lambda self: self.pending)
     @rule(data=st.data(), failed=st.booleans() | st.just(value=True))
@@ -472,6 +496,32 @@ def test_a_stream_that_its_caller_leaves_gives_its_place_back(server: FakeServer
             list(client.predict_stream("sum", rows(), look_ahead=2))
         client.predict("sum", ROW)
         assert breaker.state is BreakerState.CLOSED
+
+
+def test_streams_without_rows_do_not_keep_a_breaker_half_open(server: FakeServer, clock: Clock) -> None:
+    breaker = CircuitBreaker(probes=1, clock=clock)
+    given, wanted = threading.Event(), threading.Event()
+
+    def rows() -> Iterator[dict[str, float]]:
+        wanted.set()
+        given.wait(60)
+        yield ROW
+
+    with Client(server.address, breaker=breaker) as client, ThreadPoolExecutor(1) as pool:
+        client.predict("sum", ROW)
+        fail_until_open(breaker)
+        clock.now += 5
+        stream = pool.submit(list, client.predict_stream("sum", rows()))
+        try:
+            assert wanted.wait(60)
+            with pytest.raises(UnavailableError, match="1 calls are probing"):
+                client.predict("sum", ROW)
+            clock.now += 5
+            assert client.predict("sum", ROW).score == 1
+            assert breaker.state is BreakerState.CLOSED
+        finally:
+            given.set()
+        assert len(stream.result()) == 1
 
 
 def test_a_server_that_is_killed_and_comes_back(connect: Any) -> None:

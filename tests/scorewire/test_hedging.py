@@ -98,17 +98,23 @@ def test_only_predict_is_hedged(
     assert sum(each.method == method for each in server.calls) == 1
 
 
-def test_a_copy_that_fails_does_not_end_a_call_that_another_copy_may_answer(connect: Any, pair: Any) -> None:
+@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED], ids=str)
+def test_a_copy_that_fails_does_not_end_a_call_that_another_copy_may_answer(
+    connect: Any, pair: Any, code: Code
+) -> None:
     fast, slow = pair
     client = connected(connect, pair, Hedging(delay=0.05), retries=Retries(attempts=1))
-    slow.delay = fast.delay = 0.5
+    # Longer than a busy machine keeps the second copy from being sent, or from failing first.
+    slow.delay, fast.delay = 2.5, 1.0
     # One of the two copies.
-    fast.fail(Code.UNAVAILABLE, "out")
+    fast.fail(code, "out")
     assert client.predict("sum", ROW).score == 1
-    fast.fail(Code.UNAVAILABLE, "out")
-    slow.fail(Code.UNAVAILABLE, "out")
-    with pytest.raises(UnavailableError, match="out"):
+    slow.delay = 1.0
+    fast.fail(code, "out")
+    slow.fail(code, "out")
+    with pytest.raises(ScorewireError, match="out") as raised:
         client.predict("sum", ROW)
+    assert raised.value.code is code
     # An error of the caller's is one at any server.
     fast.fail(Code.INVALID_ARGUMENT, "wrong")
     slow.fail(Code.INVALID_ARGUMENT, "wrong")
@@ -212,7 +218,8 @@ def test_calls_are_hedged_once_enough_were_seen(connect: Any, server: FakeServer
     for _ in range(25):
         client.predict("sum", ROW)
     server.calls.clear()
-    server.delay = 0.3
+    # Longer than any of the calls before took on a busy machine.
+    server.delay = 1.5
     assert client.predict("sum", ROW).score == 1
     assert predicts(server) >= 1
     assert len(server.calls) + server.waiting == 2

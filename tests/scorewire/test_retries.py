@@ -189,14 +189,14 @@ def test_what_is_made_again() -> None:
     unavailable = UnavailableError("away")
     policy = FailurePolicy()
     for error in ERRORS.values():
-        is_made_again = policy.begin(PREDICT).pause(error("failed")) is not None
+        is_made_again = policy.begin(PREDICT).pause(error("failed"), 10) is not None
         assert is_made_again == (error is UnavailableError)
     for method in (PREDICT, GET_SERVER, PREDICT_STREAM):
         attempts = policy.begin(method)
-        assert [attempts.pause(unavailable) is None for _ in range(3)] == [False, False, True]
+        assert [attempts.pause(unavailable, 10) is None for _ in range(3)] == [False, False, True]
     # A second rollback goes a step further, and whoever polls calls again anyway.
-    assert policy.begin(ROLLBACK).pause(unavailable) is None
-    assert policy.begin(GET_SERVER, is_poll=True).pause(unavailable) is None
+    assert policy.begin(ROLLBACK).pause(unavailable, 10) is None
+    assert policy.begin(GET_SERVER, is_poll=True).pause(unavailable, 10) is None
 
 
 def test_a_stream_that_was_answered_is_opened_again_whatever_the_budget_has() -> None:
@@ -206,15 +206,33 @@ def test_a_stream_that_was_answered_is_opened_again_whatever_the_budget_has() ->
     streams = [policy.begin(PREDICT_STREAM) for _ in range(100)]
     for stream in streams:
         stream.succeeded()
-    assert all(stream.pause(unavailable) is not None for stream in streams)
+    assert all(stream.pause(unavailable, 10) is not None for stream in streams)
     # A failure without an answer in between comes out of the budget.
-    assert sum(stream.pause(unavailable) is not None for stream in streams) == RESERVE
+    assert sum(stream.pause(unavailable, 10) is not None for stream in streams) == RESERVE
 
 
 def test_a_server_may_ask_for_a_longer_pause() -> None:
     attempts = FailurePolicy().begin(PREDICT)
-    assert attempts.pause(UnavailableError("later", retry_after=2.5)) == 2.5
-    assert attempts.pause(UnavailableError("later", retry_after=0.0)) == 0.002
+    assert attempts.pause(UnavailableError("later", retry_after=2.5), 10) == 2.5
+    assert attempts.pause(UnavailableError("later", retry_after=0.0), 10) == 0.002
+
+
+def test_a_pause_beyond_the_time_that_is_left_is_no_retry_and_costs_none() -> None:
+    policy = FailurePolicy(retries=Retries(budget=0.0))
+    for _ in range(100):
+        later = UnavailableError("later", retry_after=11.0)
+        assert policy.begin(PREDICT).pause(later, 10) is None
+    assert policy.begin(PREDICT).pause(later, 12) == 11
+    assert taken(policy.budget) == RESERVE - 1
+
+
+def test_a_server_cannot_make_a_caller_wait_beyond_the_timeout(connect: Any, server: FakeServer) -> None:
+    client = connect(server.address)
+    client.predict("sum", ROW)
+    for method in ("Predict", "PredictStream"):
+        server.fail(Code.UNAVAILABLE, "out", method=method, retry_after=1e9)
+    fails(lambda: client.predict("sum", ROW))
+    fails(lambda: client.predict_stream("sum", [ROW]))
 
 
 def test_pauses_grow_and_vary() -> None:

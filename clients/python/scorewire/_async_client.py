@@ -21,7 +21,7 @@ from scorewire._control import AsyncControl
 from scorewire._errors import CancelledError, ScorewireError, UnavailableError, error_from_call
 from scorewire._flows import READY_TIMEOUT, Call, Flow, Sleep, check_response
 from scorewire._metadata import Metadata, Pairs, check_metadata
-from scorewire._methods import PREDICT_STREAM, Method
+from scorewire._methods import PREDICT, PREDICT_STREAM, Method
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
 from scorewire._rows import Frame, Row, Rows
@@ -332,7 +332,7 @@ class AsyncClient(AsyncControl):
 
     async def _run(self, flow: Flow[_T], metadata: Metadata | None = None) -> _T:
         """Make the calls of a flow, and return its result."""
-        pairs = check_metadata(metadata)
+        pairs = () if metadata is None else check_metadata(metadata)
         try:
             call = next(flow)
             while True:
@@ -354,8 +354,8 @@ class AsyncClient(AsyncControl):
                 try:
                     response = await self._attempt(call, metadata)
                 except ScorewireError as error:
-                    pause = attempts.pause(error)
-                    if pause is None or pause >= call.timeout:
+                    pause = attempts.pause(error, call.timeout)
+                    if pause is None:
                         failure: ScorewireError = error
                         if isinstance(error, UnavailableError) and not error.reason:
                             failure = await asyncio.to_thread(self._explained, error, call)
@@ -371,10 +371,11 @@ class AsyncClient(AsyncControl):
         """Make a call once, or hedge it."""
         if self._stubs is None and self._settings.address.must_look_up:
             await asyncio.to_thread(self._settings.address.uri)
-        hedger = self._policy.hedger(call.method)
-        copy = partial(self._copy, call, metadata)
+        hedger = self._policy.hedger if call.method is PREDICT else None
         try:
-            return check_response(await (copy() if hedger is None else hedged(copy, hedger)))
+            if hedger is None:
+                return check_response(await self._copy(call, metadata))
+            return check_response(await hedged(partial(self._copy, call, metadata), hedger))
         except grpc.RpcError as error:
             raise error_from_call(error) from error
         except asyncio.CancelledError:

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from scorewire._hedging import Hedger
+from scorewire._hedging import ONLY_THIS_COPY, Hedger
 
 
 async def hedged(send: Callable[[], Awaitable[Any]], hedger: Hedger) -> Any:
@@ -40,8 +40,8 @@ async def hedged(send: Callable[[], Awaitable[Any]], hedger: Hedger) -> Any:
                     send_copy()
                 continue
             pending -= done
-            first = min(done, key=_is_unavailable)
-            if _is_unavailable(first) and pending:
+            first = min(done, key=_concerns_it_only)
+            if _concerns_it_only(first) and pending:
                 continue
             response = first.result()
             hedger.answered(time.monotonic() - begin)
@@ -53,7 +53,7 @@ async def hedged(send: Callable[[], Awaitable[Any]], hedger: Hedger) -> Any:
         await asyncio.gather(*copies, return_exceptions=True)
 
 
-def _is_unavailable(copy: asyncio.Future[Any]) -> bool:
+def _concerns_it_only(copy: asyncio.Future[Any]) -> bool:
     """Whether a copy that is done has failed so that another copy may succeed."""
     error = None if copy.cancelled() else copy.exception()
-    return isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() in ONLY_THIS_COPY

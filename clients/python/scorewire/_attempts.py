@@ -19,7 +19,7 @@ from scorewire._errors import (
     UnavailableError,
 )
 from scorewire._hedging import Hedger, Hedging
-from scorewire._methods import HEALTH, PREDICT, ROLLBACK, Method
+from scorewire._methods import HEALTH, ROLLBACK, Method
 from scorewire._retries import Retries, RetryBudget, pause_before_retry
 
 
@@ -36,7 +36,8 @@ class FailurePolicy:
         self.breaker = breaker
         self.attempts = retries.attempts
         self.budget = RetryBudget(retries.budget)
-        self._hedger = None if hedging is None else Hedger(hedging, self.budget)
+        # Hedges the calls of `predict`, and no others.
+        self.hedger = None if hedging is None else Hedger(hedging, self.budget)
 
     def begin(self, method: Method, *, is_poll: bool = False) -> Attempts:
         """Begin a call.
@@ -54,10 +55,6 @@ class FailurePolicy:
         # A second rollback goes a step further.
         attempts = 1 if is_poll or method is ROLLBACK else self.attempts
         return Attempts(self.budget, permit, attempts)
-
-    def hedger(self, method: Method) -> Hedger | None:
-        """What hedges the calls of a method; None where they are not hedged."""
-        return self._hedger if method is PREDICT else None
 
 
 class Attempts:
@@ -97,16 +94,23 @@ class Attempts:
         if self._permit is not None:
             self._permit.record(failed=False)
 
-    def pause(self, error: ScorewireError) -> float | None:
+    def pause(self, error: ScorewireError, left: float) -> float | None:
         """Seconds to wait before the next attempt, after one that failed; None if there is none.
 
         A stream that had an answer since its last failure is opened again without the budget:
         otherwise a server that goes away would end most of a client's streams.
+
+        Args:
+            error: why the attempt failed.
+            left: the seconds within which the next attempt must begin.
         """
         if not isinstance(error, UnavailableError):
             return None
         self._failures += 1
-        answered, self._answered = self._answered, False
-        if self._failures >= self._attempts or not (answered or self._budget.withdraw()):
+        if self._failures >= self._attempts:
             return None
-        return max(pause_before_retry(self._failures), error.retry_after or 0.0)
+        pause = max(pause_before_retry(self._failures), error.retry_after or 0.0)
+        if pause >= left:
+            return None
+        answered, self._answered = self._answered, False
+        return pause if answered or self._budget.withdraw() else None

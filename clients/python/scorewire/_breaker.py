@@ -7,7 +7,8 @@ The rules:
   `consecutive_failures`.
 - OPEN: calls fail at once, for `open_seconds`. Then the breaker is half-open.
 - HALF_OPEN: at most `probes` calls at a time are made; the others fail at once. After `probes`
-  successes the breaker closes. After one failure it opens again.
+  successes the breaker closes. After one failure it opens again. If no call began for `open_seconds`,
+  one more may: a stream that waits for its caller's rows has no outcome, and could keep its place for ever.
 - A failure is UNAVAILABLE or DEADLINE_EXCEEDED. A call with any other code was answered, so it is a
   success. A call that the caller cancels is neither, and gives its place among the probes back.
 - A call counts for the state in which it was admitted only. So calls that began before the breaker
@@ -73,7 +74,8 @@ class CircuitBreaker:
             no such rule. Give more than the calls that are in flight at one time, since one short
             failure of the network may end all of those.
         open_seconds: how long calls fail at once before the server is probed.
-        probes: the most calls at a time that probe the server, and the successes that close the breaker.
+        probes: the most calls at a time that probe the server, and the successes that close the breaker;
+            one more call after each `open_seconds` in which none began.
         clock: returns seconds that never go back; for tests.
 
     Raises:
@@ -118,6 +120,7 @@ class CircuitBreaker:
         self._opened_at = 0.0
         self._cause = ""
         self._probing = 0
+        self._probed_at = 0.0
         self._successes = 0
 
     def __repr__(self) -> str:
@@ -144,9 +147,12 @@ class CircuitBreaker:
                     raise _refusal(f"{self._cause}: the next call is made in {left:.1f} s", left)
                 self._change(BreakerState.HALF_OPEN)
             if self._state is BreakerState.HALF_OPEN:
-                if self._probing >= self._probes:
-                    raise _refusal(f"{self._cause}: {self._probing} calls are probing the server now")
+                now = self._clock()
+                left = self._probed_at + self._open_seconds - now
+                if self._probing >= self._probes and left > 0:
+                    raise _refusal(f"{self._cause}: {self._probing} calls are probing the server now", left)
                 self._probing += 1
+                self._probed_at = now
             return Permit(self, self._generation)
 
     def _record(self, permit: Permit, *, failed: bool) -> None:

@@ -16,7 +16,7 @@ from scorewire._control import Control
 from scorewire._errors import CancelledError, ScorewireError, error_from_call
 from scorewire._flows import READY_TIMEOUT, Call, Flow, Sleep, check_response
 from scorewire._metadata import Metadata, Pairs, check_metadata
-from scorewire._methods import PREDICT_STREAM
+from scorewire._methods import PREDICT, PREDICT_STREAM
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
 from scorewire._rows import Frame, Row, Rows
@@ -316,7 +316,7 @@ class Client(Control):
 
     def _run(self, flow: Flow[_T], metadata: Metadata | None = None) -> _T:
         """Make the calls of a flow, and return its result."""
-        pairs = check_metadata(metadata)
+        pairs = () if metadata is None else check_metadata(metadata)
         try:
             call = next(flow)
             while True:
@@ -339,8 +339,8 @@ class Client(Control):
                 try:
                     response = self._attempt(call, metadata)
                 except ScorewireError as error:
-                    pause = attempts.pause(error)
-                    if pause is None or pause >= call.timeout:
+                    pause = attempts.pause(error, call.timeout)
+                    if pause is None:
                         raise self._explained(error, call) from error.__cause__
                 else:
                     attempts.succeeded()
@@ -351,7 +351,7 @@ class Client(Control):
 
     def _attempt(self, call: Call, metadata: Pairs) -> Any:
         """Make a call once, or hedge it."""
-        hedger = self._policy.hedger(call.method)
+        hedger = self._policy.hedger if call.method is PREDICT else None
         try:
             if hedger is None:
                 stub = self._stub(call.method)

@@ -6,6 +6,8 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
+import grpc
+
 from scorewire._retries import RetryBudget
 
 # Without a delay of the caller's, the delay is this quantile of the last calls.
@@ -16,6 +18,9 @@ _LEAST_SAMPLES = 20
 _STEP = 20
 # A timer cannot be much shorter, and a copy of a call that is this fast helps nobody.
 _LEAST_DELAY_SECONDS = 0.001
+# A copy that fails so does not end a call while another copy may succeed: a server that is away, or that has
+# too many calls in flight. Without the second copy, the caller would not have met that server.
+ONLY_THIS_COPY = frozenset((grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ from scorewire._errors import (
 from scorewire._flows import Flows, Sleep, check_timeout
 from scorewire._methods import PREDICT_STREAM
 from scorewire._predictions import Predictions
-from scorewire._rows import Rows, is_frame
+from scorewire._rows import MAPPINGS, Rows, is_frame
 from scorewire._stream_steps import END, LATER, Emit, Open, Receive, Result, Send, StreamFlow, TakeRows
 from scorewire_proto.v1 import packed_pb2
 
@@ -220,7 +220,8 @@ class StreamWindow:
                     response = yield Receive(self._timeout)
                     frame = self._take(response)
                 except UnavailableError as error:
-                    pause = attempts.pause(error)
+                    # A response has its timeout, and so has the wait for it: a server may ask for any.
+                    pause = attempts.pause(error, self._timeout)
                     if pause is None:
                         raise
                     yield Sleep(pause)
@@ -252,7 +253,7 @@ class StreamWindow:
 
     def _add(self, rows: Rows) -> StreamFlow:
         """Send the caller's next rows, or let them wait for others."""
-        if not isinstance(rows, Mapping):
+        if not isinstance(rows, MAPPINGS):
             item = _Item(rows, FRAME_SHARES)
             self._admit(item)
             yield from self._encode(item)

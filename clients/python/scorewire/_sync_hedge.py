@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import grpc
-
-from scorewire._hedging import Hedger
+from scorewire._hedging import ONLY_THIS_COPY, Hedger
 
 
 def hedged(send: Callable[[], Any], hedger: Hedger) -> Any:
@@ -40,8 +38,7 @@ def hedged(send: Callable[[], Any], hedger: Hedger) -> Any:
                     send_copy()
                 continue
             answered += 1
-            code = first.code()
-            if code is grpc.StatusCode.UNAVAILABLE and answered < len(copies):
+            if first.code() in ONLY_THIS_COPY and answered < len(copies):
                 continue
             response = first.result()
             hedger.answered(time.monotonic() - begin)
