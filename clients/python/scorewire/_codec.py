@@ -42,15 +42,15 @@ class Route:
     routing_key: str = ""
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("model", self.model),
-            ("version", self.version),
-            ("routing_key", self.routing_key),
+        model, version, routing_key = self.model, self.version, self.routing_key
+        # Nearly always, and this is done for each call.
+        if type(model) is type(version) is type(routing_key) is str and (
+            model.isascii() and version.isascii() and routing_key.isascii()
         ):
+            return
+        for name, value in (("model", model), ("version", version), ("routing_key", routing_key)):
             if not isinstance(value, str):
                 raise InvalidArgumentError(f"{name} must be a str, not {type(value).__name__}")
-            if value.isascii():
-                continue
             try:
                 value.encode()
             except UnicodeEncodeError:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -54,7 +54,7 @@ from scorewire._methods import (
 from scorewire._models import Model, ModelStatus, ServerInfo, model_from, server_from, status_from
 from scorewire._predictions import Prediction, Predictions
 from scorewire._readiness import unreadiness
-from scorewire._rows import EncodedRows, Rows
+from scorewire._rows import MAPPINGS, EncodedRows, Rows
 from scorewire._statistics import RouteStatistics, statistics_from
 from scorewire_proto.v1 import models_pb2
 
@@ -141,7 +141,7 @@ class Flows:
         except InvalidRowsError:
             codec, encoded = yield from self.encode(codec, route, rows, deadline)
         try:
-            if isinstance(rows, Mapping):
+            if isinstance(rows, MAPPINGS):
                 return codec.decode_row((yield Call(PREDICT, codec.row_request(route, encoded), deadline)))
             return (yield from self._exchange(codec, route, encoded, deadline))
         except ScorewireError as error:
@@ -149,7 +149,7 @@ class Flows:
             if fresh is None:
                 raise
         encoded = fresh.encode(rows)
-        if isinstance(rows, Mapping):
+        if isinstance(rows, MAPPINGS):
             return fresh.decode_row((yield Call(PREDICT, fresh.row_request(route, encoded), deadline)))
         return (yield from self._exchange(fresh, route, encoded, deadline))
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Frame: TypeAlias = "pd.DataFrame"
+# For isinstance: a dict, which rows nearly always are, is found so in a third of the time.
+MAPPINGS = (dict, Mapping)
 Row: TypeAlias = Mapping[str, Any]
 _NO_TEXTS: tuple[list[str], Faults] = ([], {})
 Rows: TypeAlias = "Row | Sequence[Row] | NDArray[Any] | Frame"
@@ -92,7 +94,7 @@ class RowEncoder:
         Raises:
             InvalidRowsError: the rows do not fit the schema; the message tells which row and feature.
         """
-        if isinstance(rows, Mapping):
+        if isinstance(rows, MAPPINGS):
             return self._from_mapping(rows)
         if isinstance(rows, np.ndarray):
             return self._from_array(rows)
@@ -154,7 +156,7 @@ class RowEncoder:
     def _from_mappings(self, rows: Sequence[Row]) -> EncodedRows:
         partial = []
         for index, row in enumerate(rows):
-            if not isinstance(row, Mapping):
+            if not isinstance(row, MAPPINGS):
                 _refuse(f"rows[{index}]", f"a row is a dict of features by name, not {_kind(row)}")
             if row.keys() != self._known:
                 if not row.keys() <= self._known:
