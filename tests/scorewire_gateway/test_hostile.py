@@ -101,6 +101,20 @@ def test_a_length_beyond_the_limit_is_refused_before_the_body_is_sent(small: htt
     assert json.loads(told.partition(b"\r\n\r\n")[2])["error"]["reason"] == "BODY_TOO_LARGE"
 
 
+@pytest.mark.parametrize("length", [0, 5, len(BODY)])
+def test_a_body_whose_end_is_not_certain_is_refused(small: httpx.Client, length: int) -> None:
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+    smuggled = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with connection(small) as raw:
+        raw.sendall(
+            HEAD + b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n%s" % (length, chunks + smuggled)
+        )
+        told = read_to_end(raw)
+    assert told.startswith(b"HTTP/1.1 400 ")
+    assert told.count(b"HTTP/1.1 ") == 1
+    assert b"AMBIGUOUS_LENGTH" in told
+
+
 def test_a_body_without_a_length_is_cut_off_at_the_limit(small: httpx.Client) -> None:
     with connection(small) as raw:
         raw.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")

@@ -30,6 +30,12 @@ def test_names_are_separated_by_commas() -> None:
     assert settings.hosts == ("a.example", "::1")
 
 
+@pytest.mark.parametrize("hosts", ["a.example:8443", "[::1]:8080", "https://a.example", "a b", "a,,b", ""])
+def test_a_name_that_no_host_has_is_refused(hosts: str) -> None:
+    with pytest.raises(SettingError, match="--hosts is .*; it must be names of hosts without ports"):
+        read_settings({"server": "a:1", "hosts": hosts}, {})
+
+
 def test_every_setting_is_described_with_its_variable() -> None:
     described = describe()
     assert list(described) == [each.name for each in fields(Settings)]

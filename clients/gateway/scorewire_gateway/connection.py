@@ -6,7 +6,6 @@ A request whose client leaves is cancelled, so that it takes no place and no tim
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -35,11 +34,13 @@ class CancelMiddleware:
         if connection is None:
             await self._app(scope, receive, send)
             return
-        connection.running = asyncio.current_task()
+        connection.running = task = asyncio.current_task()
         try:
             await self._app(scope, receive, send)
         finally:
-            connection.running = None
+            # The next request of the connection may have begun, since this one was answered.
+            if connection.running is task:
+                connection.running = None
 
 
 def bounded_protocol(*, max_connections: int, max_stall_seconds: float) -> type[H11Protocol]:
@@ -99,7 +100,3 @@ def bounded_protocol(*, max_connections: int, max_stall_seconds: float) -> type[
                 self.transport.abort()
 
     return BoundedProtocol
-
-
-def quiet(_: Any) -> None:
-    """Drop a log line of uvicorn."""

@@ -1,5 +1,7 @@
 """Which requests the gateway answers at all, and the headers that protect its pages.
 
+- The end of a body must be certain: what has both a length and chunks could be two requests for a
+  proxy in front, and one here (request smuggling).
 - The Host header must name this gateway while only this machine reaches it: a web page
   could otherwise point a name of its own at the loopback address (DNS rebinding).
 - A page of another origin reads nothing, unless `--cors-origin` names the origin.
@@ -54,17 +56,27 @@ class SecurityMiddleware:
                     headers["Cross-Origin-Resource-Policy"] = "cross-origin"
             await send(message)
 
+        if refusal := self._refusal(scope):
+            await error_response(refusal)(scope, receive, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)
+
+    def _refusal(self, scope: Scope) -> RequestError | None:
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+            return RequestError(
+                "a request has Content-Length or Transfer-Encoding, not both",
+                reason="AMBIGUOUS_LENGTH",
+                close=True,
+            )
         if self._check and not self._is_ours(scope):
-            refusal = RequestError(
+            return RequestError(
                 "this Host header does not name the gateway; allow the name with --hosts",
                 code=Code.PERMISSION_DENIED,
                 reason="HOST_NOT_ALLOWED",
                 http_code=421,
                 close=True,
             )
-            await error_response(refusal)(scope, receive, send_with_headers)
-            return
-        await self._app(scope, receive, send_with_headers)
+        return None
 
     def _is_ours(self, scope: Scope) -> bool:
         names = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
@@ -82,19 +94,21 @@ def host_of(authority: str) -> str:
 def check_origin(request: Request, settings: Settings) -> None:
     """Check that no page of another origin has sent a request that changes something.
 
-    A browser names the page's origin in each such request, or says at least that it is another
-    site's. Other clients send neither header.
+    A browser says whether the page has the origin of the request, which also holds behind a proxy
+    that sends another Host; over plain HTTP, it names the page's origin only. Other clients send
+    neither header.
 
     Raises:
         RequestError: the page has another origin than the gateway, and --cors-origin does not name it.
     """
-    origin = request.headers.get("origin")
-    if origin is None:
-        is_ours = request.headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    if site is not None:
+        is_ours = site in ("none", "same-origin")
     else:
-        host = request.headers.get("host", "").lower()
-        is_ours = origin.lower().partition("://")[2] == host or origin.lower() in settings.cors_origin
-    if not is_ours:
+        is_ours = (
+            origin is None or origin.lower().partition("://")[2] == request.headers.get("host", "").lower()
+        )
+    if not is_ours and (origin is None or origin.lower() not in settings.cors_origin):
         raise RequestError(
             "a page of another origin cannot change anything here; allow the origin with --cors-origin",
             code=Code.PERMISSION_DENIED,

@@ -39,6 +39,8 @@ def _host(text: str) -> str:
     name = text.lower().strip("[]")
     if not name or len(name) > _MAX_NAME or any(each in name for each in "/@ ") or not name.isascii():
         raise ValueError(text)
+    if ":" in name:
+        ip_address(name)
     return name
 
 
@@ -106,7 +108,7 @@ class Settings:
     tls_key: Annotated[Path | None, PATH, "PEM file of the certificate's private key."] = None
     hosts: Annotated[
         tuple[str, ...],
-        several(Kind("names of hosts", _host)),
+        several(Kind("names of hosts without ports", _host)),
         "Names that a request's Host header may have, besides localhost and the address of --listen. Other"
         " names are refused, if --listen is a loopback address or names are given.",
     ] = ()

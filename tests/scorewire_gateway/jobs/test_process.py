@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
-from scorewire_gateway.jobs.process import child_environment, without_folders
+import uvloop
+from scorewire_gateway.jobs.process import TrainingProcess, child_environment, without_folders
 from scorewire_gateway.settings import library_variables
+
+from tests.processes import TIMEOUT_SECONDS, wait_until
 
 
 @pytest.mark.parametrize(
@@ -75,3 +82,32 @@ def test_the_limits_are_those_of_the_command() -> None:
     ), told.stderr
     assert told.returncode == 1
     assert "MemoryError" in told.stderr
+
+
+@pytest.mark.parametrize(
+    "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+def test_what_a_process_leaves_behind_ends_with_it(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    texts: list[str] = []
+
+    async def follow() -> int:
+        # The process that is left has the pipes open, and would keep them open for an hour.
+        process = await asyncio.create_subprocess_exec(
+            *("/bin/sh", "-c", "sleep 3600 & echo $! >&2; exit 3"),
+            stdout=PIPE,
+            stderr=PIPE,
+            start_new_session=True,
+        )
+        return await TrainingProcess(process).follow(lambda _: None, texts.append)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(asyncio.wait_for(follow(), TIMEOUT_SECONDS)) == 3
+    (left,) = map(int, texts)
+    wait_until(lambda: _has_ended(left), "the end of the process that was left")
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

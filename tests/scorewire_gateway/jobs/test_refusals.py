@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import resource
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 import pytest
+from scorewire_gateway.jobs import intake
 
-from tests.processes import wait_until
+from tests.processes import TIMEOUT_SECONDS, wait_until
 from tests.scorewire_gateway.gateways import gateway_process, gateway_thread
 from tests.scorewire_gateway.jobs.conftest import NOWHERE, Gateways
 from tests.scorewire_gateway.jobs.following import CSV, ENDLESS, refuse, submit, wait_for_state
@@ -102,12 +106,15 @@ def test_bodies_of_other_kinds_are_refused(shared: httpx.Client) -> None:
 
 def test_pages_of_other_origins_change_nothing(shared: httpx.Client, gateway: Gateways) -> None:
     form = {"data": {"model": "repurchase"}, "files": {"file": ("shop.csv", shop(), "text/csv")}}
+    ours = f"http://{shared.base_url.host}:{shared.base_url.port}"
     foreign = (
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
         {"Origin": f"http://{shared.base_url.host}:1"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
+        # The same host over plain HTTP, which anybody on the way could have written.
+        {"Sec-Fetch-Site": "cross-site", "Origin": ours},
     )
     for headers in foreign:
         for answer in (
@@ -117,8 +124,9 @@ def test_pages_of_other_origins_change_nothing(shared: httpx.Client, gateway: Ga
             shared.delete("/jobs/0123456789abcdef", headers=headers),
         ):
             assert (answer.status_code, answer.json()["error"]["reason"]) == (403, "ORIGIN_NOT_ALLOWED")
-    ours = f"http://{shared.base_url.host}:{shared.base_url.port}"
-    for headers in ({"Origin": ours}, {"Sec-Fetch-Site": "same-origin"}, {}):
+    # A proxy may have sent another Host than the browser.
+    proxied = {"Origin": "https://gateway.example", "Sec-Fetch-Site": "same-origin"}
+    for headers in ({"Origin": ours}, {"Sec-Fetch-Site": "same-origin"}, proxied, {}):
         assert shared.post("/jobs/0123456789abcdef:cancel", headers=headers).status_code == 404
     allowing = gateway(cors_origin=("http://evil.example",))
     assert allowing.delete("/jobs/0123456789abcdef", headers=foreign[0]).status_code == 404
@@ -186,6 +194,28 @@ def test_an_upload_can_be_deleted(gateway: Gateways, folder: Path) -> None:
         answer = connection.recv(65_536)
     assert answer.startswith(b"HTTP/1.1 499 ")
     wait_until(lambda: _listed(client) == [], "the end of the upload")
+    assert _kept(folder) == []
+
+
+def test_an_upload_that_is_deleted_in_its_last_moment_does_not_run(
+    gateway: Gateways, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, reached, goes_on = intake._sync, threading.Event(), threading.Event()
+
+    def slow(file: BinaryIO) -> None:
+        reached.set()
+        assert goes_on.wait(TIMEOUT_SECONDS)
+        sync(file)
+
+    monkeypatch.setattr(intake, "_sync", slow)
+    client = gateway()
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(refuse, client, shop(), model="repurchase")
+        assert reached.wait(TIMEOUT_SECONDS)
+        assert client.delete(f"/jobs/{_listed(client)[0]['id']}").status_code == 204
+        goes_on.set()
+        assert told.result()[:2] == (499, "JOB_DELETED")
+    assert _listed(client) == []
     assert _kept(folder) == []
 
 

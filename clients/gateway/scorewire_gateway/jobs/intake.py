@@ -109,10 +109,7 @@ class Intake:
                     if job.bytes - looked >= _BYTES_BETWEEN_LOOKS:
                         looked = job.bytes
                         await asyncio.to_thread(check_space, self._folder, len(block), self._limits)
-                    if job.deleted:
-                        raise RequestError(
-                            "the job was deleted", code=Code.CANCELLED, reason="JOB_DELETED", close=True
-                        )
+                    _check_kept(job)
                     digest.update(block)
                     await asyncio.to_thread(file.write, block)
                     job.bytes += len(block)
@@ -126,7 +123,13 @@ class Intake:
             raise RequestError(
                 "the body is empty: send the table, a CSV or Parquet file", reason="EMPTY_TABLE"
             )
+        _check_kept(job)
         job.sha256 = digest.hexdigest()
+
+
+def _check_kept(job: Job) -> None:
+    if job.deleted:
+        raise RequestError("the job was deleted", code=Code.CANCELLED, reason="JOB_DELETED", close=True)
 
 
 def _create(path: Path) -> BinaryIO:

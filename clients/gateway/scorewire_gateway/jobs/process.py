@@ -22,6 +22,7 @@ _CHUNK_BYTES = 1 << 16
 _MAX_LINE_BYTES = 4 << 20
 _MAX_TEXT = 2_000
 _CHECK_SECONDS = 60.0
+_SECONDS_BETWEEN_LOOKS = 0.1
 _ERROR = "Error: "
 # A path with a folder at least; not a part of a URL.
 _PATH = re.compile(r"(?<![\w:/.])/(?:[^\s'\",:;()/]+/)+([^\s'\",:;()/]*)")
@@ -48,6 +49,7 @@ class TrainingProcess:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self._killed = False
         self.errors = ""
 
     @classmethod
@@ -89,13 +91,16 @@ class TrainingProcess:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read_events(on_event))
                 group.create_task(self._read_texts(on_text))
+                group.create_task(self._end_what_is_left())
             return await self._process.wait()
         finally:
             self.kill()
 
     def kill(self) -> None:
-        """End the tool and all that it has started; nothing if it has ended."""
-        if self._process.returncode is None:
+        """End the tool and all that it has started, which may go on when the tool itself has ended."""
+        # Only once: the number may belong to another process later.
+        if not self._killed:
+            self._killed = True
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
@@ -106,6 +111,13 @@ class TrainingProcess:
         except (OSError, IndexError):
             return 0
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    async def _end_what_is_left(self) -> None:
+        """Once the tool has ended, end what it has started: that would keep the pipes open."""
+        # Some releases of Python wait for the pipes in `wait`, too.
+        while self._process.returncode is None:  # noqa: ASYNC110 - there is no event of it
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+        self.kill()
 
     async def _read_events(self, on_event: Callable[[dict[str, Any]], None]) -> None:
         assert self._process.stdout is not None  # noqa: S101 - as asked for
