@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from scorewire_gateway.jobs.job import Job
+from scorewire_gateway.jobs.jobs import Jobs
 
+from tests.processes import TIMEOUT_SECONDS
 from tests.scorewire_gateway.gateways import gateway_thread
 from tests.scorewire_gateway.jobs.conftest import NOWHERE, Gateways
 from tests.scorewire_gateway.jobs.following import ENDLESS, submit, wait_for_state
@@ -74,6 +81,28 @@ def test_the_end_of_a_deleted_job_is_told(gateway: Gateways) -> None:
     next(events)
     assert client.delete(f"/jobs/{job['id']}").status_code == 204
     *_, (_, name, last) = events
+    assert (name, last) == ("deleted", {"id": job["id"]})
+
+
+def test_the_end_of_a_job_that_is_deleted_while_it_runs_is_not_taken_for_its_last_event(
+    gateway: Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel, told = Jobs.cancel, threading.Event()
+
+    async def slow(self: Jobs, job: Job) -> None:
+        await cancel(self, job)
+        assert await asyncio.to_thread(told.wait, TIMEOUT_SECONDS)
+
+    monkeypatch.setattr(Jobs, "cancel", slow)
+    client = gateway()
+    job = submit(client, shop(), **ENDLESS)
+    events = _events(client, job)
+    next(events)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.delete, f"/jobs/{job['id']}")
+        *_, (_, name, last) = events
+        told.set()
+        assert answer.result().status_code == 204
     assert (name, last) == ("deleted", {"id": job["id"]})
 
 

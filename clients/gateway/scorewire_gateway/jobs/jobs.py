@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -63,6 +63,7 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._running: dict[str, _Running] = {}
         self._publishing = asyncio.Lock()
+        self._unfinished: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     def start(self) -> None:
@@ -83,8 +84,8 @@ class Jobs:
         running = list(self._running.values())
         for each in running:
             each.run.stop(JobState.FAILED, reason="GATEWAY_STOPPED", message=_STOPPED)
-        if running:
-            await asyncio.wait([each.task for each in running])
+        if tasks := [*(each.task for each in running), *self._unfinished]:
+            await asyncio.wait(tasks)
         for job in self._jobs.values():
             # Whoever watches a job is told by the end of the answer.
             job.tell()
@@ -211,11 +212,15 @@ class Jobs:
 
     async def delete(self, job: Job) -> None:
         """Remove a job and its files; a job that has not ended is cancelled first."""
+        await self._do_all(self._delete(job))
+
+    async def _delete(self, job: Job) -> None:
+        # Before its end, which would otherwise be the last event for those who follow it.
+        job.deleted = True
         if not job.state.has_ended:
             await self.cancel(job)
         if job.state.has_ended:
             self._jobs.pop(job.id, None)
-            job.deleted = True
             job.tell()
             await asyncio.to_thread(self._folder.remove, job)
             self._metrics.show(self._jobs.values())
@@ -234,10 +239,13 @@ class Jobs:
             )
         if job.kind != TRAIN or job.state is not JobState.SUCCEEDED:
             raise _precondition("the job has no bundle: only a job that has trained has one", "NO_BUNDLE")
+        await self._do_all(self._publish(job, self.models))
+
+    async def _publish(self, job: Job, models: Path) -> None:
         async with self._publishing:
             self._require_new(job.model, str((job.result or {})["version"]))
             try:
-                await asyncio.to_thread(publish, self._folder, job, self.models)
+                await asyncio.to_thread(publish, self._folder, job, models)
             except (BundleError, OSError) as error:
                 logger().error("a bundle cannot be published", job=job.id, error=str(error))
                 raise RequestError(
@@ -246,9 +254,16 @@ class Jobs:
                     reason="NOT_PUBLISHED",
                 ) from None
         job.published = True
-        logger().info("a bundle is published", job=job.id, model=job.model, models=str(self.models))
+        logger().info("a bundle is published", job=job.id, model=job.model, models=str(models))
         self._save(job)
         job.tell()
+
+    async def _do_all(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what must not be left half done when the client that asks for it leaves."""
+        task = asyncio.create_task(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        await asyncio.shield(task)
 
     def _require_new(self, model: str, version: str) -> None:
         """Check that the folder of published bundles does not have a version yet."""
