@@ -180,7 +180,8 @@ image: ## build the server's container image
 # Your own models: make stack SCOREWIRE_MODELS_DIR=/absolute/path/to/models
 stack: export SCOREWIRE_MODELS_DIR ?= $(CURDIR)/build/demo/models
 stack: setup ## start server, gateway, PostgreSQL, MLflow, Prometheus and Grafana with docker compose, and score the demo's rows
-	@command -v docker >/dev/null || { echo "There is no docker here: install Docker with its compose plugin"; exit 1; }
+	@docker compose version >/dev/null 2>&1 \
+	    || { echo "There is no docker compose here: install Docker and its compose plugin"; exit 1; }
 	@if [ ! -d "$(SCOREWIRE_MODELS_DIR)" ]; then $(MAKE) demo; fi
 	deploy/compose/secrets.sh
 	docker compose --file deploy/compose/compose.yaml up --build --wait

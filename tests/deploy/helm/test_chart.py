@@ -188,6 +188,12 @@ def test_what_a_server_may_reach() -> None:
     assert ports("--set", copied) == [53, 443]
 
 
+def test_a_gateway_with_jobs_ends_before_the_next_one_starts() -> None:
+    gateway = _one(render(VALUES / "jobs-values.yaml"), "Deployment", "demo-scorewire-gateway")["spec"]
+    assert gateway["replicas"] == 1
+    assert gateway["strategy"] == {"type": "Recreate"}
+
+
 def _described(schema: Any, path: str) -> Iterator[str]:
     """The paths of the properties without a description."""
     if isinstance(schema, dict):
@@ -273,6 +279,11 @@ def test_the_settings_in_the_schema_are_those_of_the_programs() -> None:
             "server.autoscaling.enabled=true,server.autoscaling.cpuUtilization=0",
             "server.autoscaling has no target: set cpuUtilization, inFlight or callsPerSecond",
         ),
+        ("gateway.enabled=true,gateway.settings.jobs=/jobs", "a folder that one gateway uses"),
+        (
+            "gateway.enabled=true,gateway.settings.jobs=/j,gateway.replicas=1,gateway.autoscaling.enabled=true",
+            "a folder that one gateway uses",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_place(setting: str, told: str) -> None:
@@ -342,3 +353,8 @@ def test_notes_warn_of_what_is_open() -> None:
     assert "calls are not encrypted" not in notes("--set", "tls.secretName=x")
     assert "statefulset/demo-scorewire-server" in notes("--set", "records.enabled=true")
     assert "whoever reaches the port may change" in notes("--set", "server.control=on")
+    assert "only pods of this namespace" not in notes()
+    open_gateway = "gateway.enabled=true,gateway.service.type=LoadBalancer"
+    assert "Name callers from elsewhere in gateway.clients" in notes("--set", open_gateway)
+    assert "in networkPolicy.clients" in notes("--set", "server.service.type=LoadBalancer")
+    assert "in networkPolicy.monitoring" in notes("--set", "metrics.serviceMonitor.enabled=true")
