@@ -259,6 +259,23 @@ def test_a_query_is_stopped_when_its_time_is_over() -> None:
         database.sql("SELECT sum(a.range * b.range) FROM range(100000000) a, range(100000000) b").fetchall()
 
 
+def test_a_query_is_stopped_again_as_the_first_stop_may_come_between_two() -> None:
+    stops: list[bool] = []
+    limit, third = TimeLimit(0.05), Event()
+
+    def stop() -> None:
+        stops.append(True)
+        if len(stops) == 3:
+            third.set()
+
+    with limit.ending(stop):
+        assert third.wait(60)
+    count = len(stops)
+    with pytest.raises(TimeLimitError):
+        limit.check()
+    assert len(stops) == count
+
+
 def followed(follower: Follower) -> list[int]:
     return [
         int(each.rpartition("-")[2])

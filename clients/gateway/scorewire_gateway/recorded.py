@@ -7,11 +7,11 @@ of them run at one time, and few wait for one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from scorewire import Code
 from scorewire_contract.records.identity import PredictionId
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from scorewire_records.reader import Reader
 
-_T = TypeVar("_T")
 _SECONDS = 10.0
 # A thread that is in the middle of a step ends a little later than its time.
 _MARGIN_SECONDS = 5.0
@@ -90,8 +89,8 @@ class Records:
         """
         from scorewire_records.selection import Selection  # noqa: PLC0415 - an extra
 
-        found = await self._read(lambda: self._reader.latest(count, Selection(model=model or None)))
-        return [_to_json(table) for table in reversed(found)]
+        selection = Selection(model=model or None)
+        return await self._read(lambda: map(_to_json, reversed(self._reader.latest(count, selection))))
 
     async def find(self, prediction: PredictionId, count: int) -> list[dict[str, Any]]:
         """The records of one prediction, at most `count`; empty if it is not recorded.
@@ -99,9 +98,9 @@ class Records:
         Raises:
             RequestError: the records cannot be read now, or not in time.
         """
-        return [_to_json(table) for table in await self._read(lambda: self._reader.find(prediction, count))]
+        return await self._read(lambda: map(_to_json, self._reader.find(prediction, count)))
 
-    async def _read(self, read: Callable[[], _T]) -> _T:
+    async def _read(self, read: Callable[[], Iterable[dict[str, Any]]]) -> list[dict[str, Any]]:
         if self._waiting >= _MAX_WAITING:
             raise RequestError(
                 f"{_MAX_WAITING} requests for records wait already; try again later",
@@ -127,10 +126,10 @@ class Records:
             raise _refusal(found)
         return found
 
-    def _settled(self, read: Callable[[], _T]) -> _T | Exception:
-        """The result or the exception, so that one that nobody waits for any more is no warning."""
+    def _settled(self, read: Callable[[], Iterable[dict[str, Any]]]) -> list[dict[str, Any]] | Exception:
+        """The records or the exception, so that one that nobody waits for any more is no warning."""
         try:
-            return read()
+            return list(read())
         except Exception as error:
             # It is raised where somebody waits.
             return error

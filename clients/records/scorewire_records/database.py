@@ -19,6 +19,8 @@ from scorewire_records.tables import FIXED
 
 # The view of the records of all models. Each model has a view of its own name, too.
 ALL = "records"
+# How often a query whose time is over is stopped.
+_STOP_AGAIN_SECONDS = 0.1
 _Columns: TypeAlias = "dict[str, str]"
 
 
@@ -82,19 +84,26 @@ class TimeLimit:
 
     @contextmanager
     def ending(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Call `stop` from another thread if the time is over before the block."""
+        """Call `stop` from another thread, again and again, if the time is over before the block.
+
+        `stop` ends what runs at that moment only, so that once would not do: a query may begin just after it.
+        """
         if self._end is None:
             yield
             return
         self.check()
-        timer = threading.Timer(self._end - time.monotonic(), stop)
-        timer.daemon = True
-        timer.start()
+        over = threading.Event()
+        thread = threading.Thread(target=self._stop, args=(over, stop), name="time-limit", daemon=True)
+        thread.start()
         try:
             yield
         finally:
-            timer.cancel()
-            timer.join()
+            over.set()
+            thread.join()
+
+    def _stop(self, over: threading.Event, stop: Callable[[], None]) -> None:
+        while self._end is not None and not over.wait(max(self._end - time.monotonic(), _STOP_AGAIN_SECONDS)):
+            stop()
 
 
 def read_only(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.RecordBatchReader:

@@ -78,6 +78,35 @@ def test_a_server_that_wants_credentials_gets_them_with_every_call(page: Page) -
     assert "s3cret" not in page.url
 
 
+def test_a_token_can_be_written_while_the_page_asks_again(page: Page) -> None:
+    page.clock.install()
+    go(page, "models/sum/statistics")
+    error = {"code": 401, "status": "UNAUTHENTICATED", "message": "the token is too old"}
+    for path in ("**/stats*", "**/status"):
+        page.route(path, lambda route: route.fulfill(status=401, json={"error": error}))
+    page.clock.run_for(20_000)
+    expect(page.get_by_label("Token")).to_be_visible()
+    expect(page.locator("#health")).to_have_text("Token needed")
+    page.get_by_label("Token").type("s3c")
+    page.clock.run_for(300_000)
+    page.keyboard.type("ret")
+    expect(page.get_by_label("Token")).to_have_value("s3cret")
+    for path in ("**/stats*", "**/status"):
+        page.unroute(path)
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Token")).to_have_count(0)
+    # At once, and not when it would have been asked the next time.
+    expect(page.locator("#health")).to_have_text("Serving")
+
+
+def test_records_are_shown_while_the_server_is_away(page: Page) -> None:
+    go(page)
+    error = {"code": 503, "status": "UNAVAILABLE", "message": "no server"}
+    page.route("**/models", lambda route: route.fulfill(status=503, json={"error": error}))
+    page.get_by_role("link", name="Records").click()
+    expect(page.get_by_role("table", name="Recorded predictions")).to_be_visible()
+
+
 def test_too_many_calls_are_told(page: Page) -> None:
     go(page, "models/sum/score")
     error = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "try again later"}

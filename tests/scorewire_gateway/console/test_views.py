@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from scorewire import Client
 from scorewire.comparison import compare_versions
@@ -93,6 +93,50 @@ def test_the_shadow_is_compared_with_its_original(page: Page) -> None:
     assert f"b={SHADOW}" in page.url
 
 
+def test_a_comparison_waits_until_its_calls_are_counted(page: Page) -> None:
+    page.add_init_script(
+        "window.waits = []; const timeout = AbortSignal.timeout.bind(AbortSignal);"
+        "AbortSignal.timeout = (ms) => { window.waits.push(ms); return timeout(ms); };"
+    )
+    answer = {"code": 400, "status": "FAILED_PRECONDITION", "reason": "NOT_COMPARABLE", "message": "no calls"}
+    page.route("**/comparison*seconds=60", lambda route: route.fulfill(status=400, json={"error": answer}))
+    go(page, "models/sum/comparison?seconds=60")
+    expect(page.get_by_text("Nothing to compare yet")).to_be_visible()
+    assert page.evaluate("Math.max(...window.waits)") > 60_000
+
+
+def test_scores_that_are_all_zero_are_drawn(page: Page) -> None:
+    def zeros(route: Route) -> None:
+        response = route.fetch()
+        body = response.json()
+        for side in ("a", "b"):
+            body[side]["scores"]["buckets"] = [{"inner": 0.0, "outer": 0.0, "count": 9}]
+        route.fulfill(response=response, json=body)
+
+    page.route("**/models/sum/comparison*", zeros)
+    go(page, "models/sum/comparison")
+    drawing = page.get_by_role("img", name=re.compile("^Share of rows by score. 1.0.0: median 0;"))
+    expect(drawing).to_be_visible()
+    assert drawing.locator(".chart-area").count() == 2
+    assert "NaN" not in drawing.evaluate("drawing => drawing.outerHTML")
+
+
+def test_a_mark_beside_a_long_name_is_whole(page: Page) -> None:
+    name = "w" * 64
+
+    def long(route: Route) -> None:
+        response = route.fetch()
+        body = response.json()
+        body["models"].append(body["models"][-1] | {"name": name})
+        route.fulfill(response=response, json=body)
+
+    page.route("**/models", long)
+    go(page)
+    heights = page.locator(".card-head .badge").evaluate_all("marks => marks.map(each => each.offsetHeight)")
+    assert len(heights) == 4
+    assert len(set(heights)) == 1
+
+
 def test_a_model_without_a_second_version_says_so(page: Page) -> None:
     go(page, "models/classes/comparison")
     expect(page.get_by_text("There is one version only")).to_be_visible()
@@ -119,7 +163,7 @@ def test_statistics_of_all_models_tell_routes_and_errors(page: Page) -> None:
 
 def test_records_are_listed_newest_first_and_shown_whole(page: Page, routed: ServerProcess) -> None:
     with Client(routed.address) as client:
-        prediction = client.predict("sum", {"x0": 4.5, "country": "<i>pe"}).id.partition("/")[0]
+        prediction = client.predict("sum", {"x0": 1e-5, "country": "<i>pe"}).id.partition("/")[0]
     go(page, "models/sum/records")
     entry = page.locator(f'a[title="{prediction}"]')
     for _ in range(50):
@@ -131,7 +175,8 @@ def test_records_are_listed_newest_first_and_shown_whole(page: Page, routed: Ser
     expect(page.get_by_role("heading", level=1)).to_have_text("Prediction of sum")
     expect(page.locator(".crumbs")).to_contain_text(prediction)
     table = page.get_by_role("table", name="Features")
-    expect(table.get_by_role("row", name="x0")).to_contain_text("4.5")
+    # Neither rounded nor with digits that nobody gave.
+    expect(table.get_by_role("row", name="x0")).to_have_text(re.compile("x0 *(0[.]00001|1e[-−]0?5)$"))
     expect(table.get_by_role("row", name="x1")).to_contain_text("missing")
     expect(table.get_by_role("row", name="country")).to_contain_text("<i>pe")
 

@@ -100,6 +100,16 @@ def test_comparisons_that_keep_requests_open_are_few(
     assert answer.headers["Retry-After"] == "10"
 
 
+def test_comparisons_that_begin_at_once_are_few_too(
+    routed: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "_MAX_COUNTING", 2)
+    with gateway_thread(routed.address) as http, ThreadPoolExecutor(12) as pool:
+        asked = [pool.submit(http.get, "/models/sum/comparison", params={"seconds": 5}) for _ in range(12)]
+        codes = [each.result().status_code for each in asked]
+    assert codes.count(429) == 10
+
+
 def test_a_server_that_is_away_is_told(fake: FakeServer) -> None:
     with gateway_thread(fake.address, timeout=1.0) as http:
         fake.stop()

@@ -16,10 +16,11 @@ from click.testing import CliRunner
 from scorewire_contract.records.identity import PredictionId, new_start
 from scorewire_contract.records.source import Output
 from scorewire_records.cli import records as command
-from scorewire_records.database import QueryError
+from scorewire_records.database import QueryError, TimeLimit, TimeLimitError
 from scorewire_records.folder_reader import FolderReader
 from scorewire_records.postgresql.connection import Database
 from scorewire_records.postgresql.reader import PostgresReader
+from scorewire_records.postgresql.rows import latest
 from scorewire_records.postgresql.store import PostgresStore
 from scorewire_records.reader import Reader
 from scorewire_records.selection import Selection
@@ -129,6 +130,22 @@ def test_a_statement_that_takes_too_long_is_stopped(database: Database) -> None:
         PostgresReader(database, seconds=0.5).query("SELECT pg_sleep(60)") as rows,
     ):
         rows.read_all()
+
+
+def test_records_that_cannot_be_read_in_time_are_told(
+    writer: SpoolWriter, tmp_path: Path, database: Database
+) -> None:
+    writer.write(source(), 3)
+    _ship(tmp_path, database)
+    reader = PostgresReader(database, seconds=0.5)
+    with database.connect() as other, other.transaction():
+        other.execute("LOCK TABLE scorewire.partitions, scorewire.stored IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(TimeLimitError, match=r"longer than 0\.5 seconds"):
+            reader.latest(5, Selection())
+        with pytest.raises(TimeLimitError):
+            reader.find(PredictionId(writer.start, 0, 1), 5)
+    with database.connect() as connection, pytest.raises(TimeLimitError):
+        latest(connection, 5, Selection(), TimeLimit(0.0))
 
 
 def test_a_query_has_the_types_of_its_columns(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -30,7 +31,7 @@ _Version = Annotated[str, Query(max_length=_MAX_NAME, description="a version; by
 def router(state: State) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["models"])
-    counting = asyncio.Semaphore(_MAX_COUNTING)
+    counting = Counting()
 
     @routes.get("/models/{name}/comparison", summary="Two versions of a model compared", response_model=None)
     async def compare(
@@ -55,13 +56,6 @@ def router(state: State) -> APIRouter:
         """
         if bool(a) != bool(b):
             raise RequestError("give both versions, a and b, or neither", reason="INVALID_ARGUMENT")
-        if seconds and counting.locked():
-            raise RequestError(
-                f"{_MAX_COUNTING} comparisons count calls already; try again later",
-                code=Code.RESOURCE_EXHAUSTED,
-                reason="TOO_MANY_COMPARISONS",
-                headers={"Retry-After": "10"},
-            )
         timeout, metadata = timeout_of(request, state.settings), metadata_of(request)
 
         async def status() -> ModelStatus:
@@ -70,20 +64,49 @@ def router(state: State) -> APIRouter:
         async def read() -> list[RouteStatistics]:
             return await state.client.statistics(name, timeout=timeout, metadata=metadata)
 
-        found = await status()
         before: list[RouteStatistics] = []
         if seconds:
-            async with counting:
+            with counting.one():
+                found = await status()
                 before = await read()
                 await asyncio.sleep(seconds)
-        now = await read()
-        if seconds and (await status()).routing != found.routing:
-            raise _not_comparable("the routing was changed while calls were counted; compare again")
+                now = await read()
+                if (await status()).routing != found.routing:
+                    raise _not_comparable("the routing was changed while calls were counted; compare again")
+        else:
+            found, now = await status(), await read()
         # The tests take a moment, as does the first import of scipy.
         body = await asyncio.to_thread(_compare, found, before, now, (a, b) if a else ())
         return Response(to_text(body), media_type=JSON)
 
     return routes
+
+
+class Counting:
+    """Comparisons that count calls now; to be used from one event loop."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Count one more until the end of the block.
+
+        Raises:
+            RequestError: there are as many as there may be.
+        """
+        if self._count >= _MAX_COUNTING:
+            raise RequestError(
+                f"{_MAX_COUNTING} comparisons count calls already; try again later",
+                code=Code.RESOURCE_EXHAUSTED,
+                reason="TOO_MANY_COMPARISONS",
+                headers={"Retry-After": "10"},
+            )
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
 
 
 def _compare(

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from scorewire_contract.records.identity import PredictionId
 from scorewire_contract.records.ledger import CAUSES
-from scorewire_records.database import QueryError
+from scorewire_records.database import QueryError, TimeLimit, TimeLimitError
 from scorewire_records.ledger_report import Gap, LedgerReport, StartLedger, ledger_problems
 from scorewire_records.postgresql import schema
 from scorewire_records.postgresql.arrow import arrow_batches, arrow_schema
@@ -36,7 +36,7 @@ class PostgresReader:
 
     Args:
         database: the database.
-        seconds: how long a statement may take.
+        seconds: how long a statement may take; all of those of `latest` together may begin within this time.
     """
 
     def __init__(self, database: Database, seconds: float = _QUERY_SECONDS) -> None:
@@ -67,19 +67,27 @@ class PostgresReader:
         """The latest selected records in the order of time; each table has one, and the columns of its model.
 
         Raises:
-            QueryError: the database cannot be read.
+            QueryError: the database cannot be read, or it takes too long.
         """
-        with self._reading() as connection:
-            return latest(connection, count, selection)
+        limit = TimeLimit(self._database.statement_seconds)
+        with self._reading() as connection, self._in_time():
+            return latest(connection, count, selection, limit)
 
     def find(self, prediction: PredictionId, count: int) -> list[pa.Table]:
         """The records of one prediction in the order of its rows, at most `count`; each table has one.
 
         Raises:
-            QueryError: the database cannot be read.
+            QueryError: the database cannot be read, or it takes too long.
         """
-        with self._reading() as connection:
+        with self._reading() as connection, self._in_time():
             return find(connection, prediction, count)
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        try:
+            yield
+        except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
+            raise TimeLimitError(self._database.statement_seconds) from None
 
     @contextmanager
     def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:

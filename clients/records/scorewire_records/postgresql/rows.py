@@ -10,6 +10,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from scorewire_contract.records.identity import PredictionId, writer_uuid
+from scorewire_records.database import TimeLimit
 from scorewire_records.postgresql.arrow import arrow_batch, arrow_schema
 from scorewire_records.postgresql.connection import Connection, name
 from scorewire_records.selection import Selection
@@ -17,14 +18,22 @@ from scorewire_records.selection import Selection
 _NEWEST = sql.SQL('time DESC, writer DESC, sequence DESC, "row" DESC')
 
 
-def latest(connection: Connection, count: int, selection: Selection) -> list[pa.Table]:
-    """The latest selected records in the order of time; each table has one, and the columns of its model."""
+def latest(connection: Connection, count: int, selection: Selection, limit: TimeLimit) -> list[pa.Table]:
+    """The latest selected records in the order of time; each table has one, and the columns of its model.
+
+    Raises:
+        TimeLimitError: there is no time left for the next statement.
+    """
     views = connection.execute(
         "SELECT model, view_name FROM scorewire.models"
         " WHERE %(model)s::text IS NULL OR model = %(model)s ORDER BY model",
         {"model": selection.model},
     ).fetchall()
-    rows = [row for model, view in views for row in _latest_of(connection, model, view, count, selection)]
+    rows = [
+        row
+        for model, view in views
+        for row in _latest_of(connection, model, view, count, selection, limit=limit)
+    ]
     rows.sort(key=lambda row: row[0])
     return [table for _, table in rows[max(0, len(rows) - count) :]]
 
@@ -50,7 +59,7 @@ def find(connection: Connection, prediction: PredictionId, count: int) -> list[p
 
 
 def _latest_of(
-    connection: Connection, model: str, view: str, count: int, selection: Selection
+    connection: Connection, model: str, view: str, count: int, selection: Selection, *, limit: TimeLimit
 ) -> list[tuple[Any, pa.Table]]:
     """The latest records of a model, each with what orders it."""
     days = connection.execute(
@@ -60,6 +69,7 @@ def _latest_of(
     ).fetchall()
     found: pa.Table | None = None
     for begin in _begins([day for (day,) in days]):
+        limit.check()
         terms = {
             "time >= {}": max(each for each in (begin, selection.begin) if each is not None),
             "time < {}": selection.end,

@@ -5,6 +5,7 @@ const TIMEOUT_MS = 30_000;
 
 // Kept in this page's memory only: no other page, and no later visit, can read it.
 let authorization = "";
+let onAuthorization = Promise.withResolvers();
 
 export class ApiError extends Error {
   /**
@@ -39,6 +40,13 @@ export class ApiError extends Error {
 /** Credentials for the calls that follow: what the header `Authorization` says. */
 export function setAuthorization(value) {
   authorization = value;
+  onAuthorization.resolve();
+  onAuthorization = Promise.withResolvers();
+}
+
+/** Resolves when credentials are given the next time. */
+export function nextAuthorization() {
+  return onAuthorization.promise;
 }
 
 export function hasAuthorization() {
@@ -60,8 +68,8 @@ export function pathOf(...parts) {
 }
 
 /** The JSON that a path answers. */
-export async function get(path, { query, signal } = {}) {
-  return (await call(address(path, query), { signal })).json();
+export async function get(path, { query, ...options } = {}) {
+  return (await call(address(path, query), options)).json();
 }
 
 /** The JSON that answers a JSON body. */

@@ -20,6 +20,13 @@ export function number(value, digits = 6) {
   return signed(new Intl.NumberFormat("en", { maximumSignificantDigits: digits }).format(found));
 }
 
+/** A number where there is little room: "200B". */
+export function short(value) {
+  const found = asNumber(value);
+  if (!(Math.abs(found) >= 1e5 && Math.abs(found) < 1e12)) return number(found, 3);
+  return signed(new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(found));
+}
+
 /** Every digit of a number, to copy it. */
 export function exact(value) {
   return String(asNumber(value));

@@ -33,7 +33,7 @@ export function bulk(histograms, share = 0.002) {
       seen += bucket.count;
     }
   }
-  return low < high ? [low, high] : null;
+  return low <= high ? [low, high] : null;
 }
 
 /**

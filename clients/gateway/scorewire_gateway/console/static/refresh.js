@@ -1,10 +1,12 @@
 // Runs something again and again while a view is shown and seen.
 
+import { nextAuthorization } from "./api.js";
+
 const SLOWEST_S = 60;
 
 /**
  * Runs `task` now and then every few seconds, until `signal` aborts. A page that is hidden waits. After a failure,
- * the wait doubles each time, up to a minute.
+ * the wait doubles each time, up to a minute; where credentials are missing, it lasts until there are some.
  * @param {number} seconds
  * @param {AbortSignal} signal
  * @param {() => Promise<void>} task
@@ -20,6 +22,11 @@ export async function every(seconds, signal, task, onError) {
       if (signal.aborted) return;
       onError(error);
       wait = Math.min(2 * wait, SLOWEST_S);
+      // Nothing may draw over the form in which somebody writes a token.
+      if (error.needsCredentials) {
+        await Promise.race([nextAuthorization(), aborted(signal)]);
+        continue;
+      }
     }
     await pause(wait, signal);
     await seen(signal);
@@ -31,6 +38,10 @@ function pause(seconds, signal) {
     const timer = setTimeout(resolve, seconds * 1000);
     signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
   });
+}
+
+function aborted(signal) {
+  return new Promise((resolve) => { signal.addEventListener("abort", resolve, { once: true }); });
 }
 
 function seen(signal) {

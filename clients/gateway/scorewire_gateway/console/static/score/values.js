@@ -42,12 +42,12 @@ export function hint(feature) {
  */
 export function parse(feature, text) {
   if (feature.kind === "text") return text === "" ? missing(feature) : { value: text };
-  const trimmed = text.trim();
+  const trimmed = text.trim().replaceAll("−", "-");
   if (trimmed === "") return missing(feature);
-  const infinite = /^([+-]?)(?:inf|infinity|∞)$/i.exec(trimmed.replace("−", "-"));
+  const infinite = /^([+-]?)(?:inf|infinity|∞)$/i.exec(trimmed);
   if (infinite) return { value: infinite[1] === "-" ? "-Infinity" : "Infinity" };
   if (/^nan$/i.test(trimmed)) return missing(feature);
-  const value = Number(trimmed.replace("−", "-"));
+  const value = Number(trimmed);
   if (Number.isNaN(value) || /^[+-]?0[xob]/i.test(trimmed)) {
     return { error: trimmed.includes(",") ? "This is no number. The decimal separator is a point." : "This is no number." };
   }

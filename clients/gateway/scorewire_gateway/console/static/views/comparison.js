@@ -2,7 +2,7 @@
 
 import { get, pathOf } from "../api.js";
 import { h, newId, replace } from "../dom.js";
-import { count, number, percent, probability, seconds } from "../format.js";
+import { count, number, percent, probability, seconds, short } from "../format.js";
 import { quantile } from "../histogram.js";
 import { hasComparison } from "../models.js";
 import { badge } from "../parts/badge.js";
@@ -15,6 +15,8 @@ import { every } from "../refresh.js";
 import { link } from "../router.js";
 
 const SECONDS = 5;
+// What a comparison takes besides the time in which it counts.
+const MARGIN_MS = 30_000;
 const WINDOWS = [["", "all since loading"], ["10", "next 10 seconds"], ["60", "next 60 seconds"]];
 
 export async function render(page, { parameters: { model }, query, signal, reload }) {
@@ -36,7 +38,7 @@ export async function render(page, { parameters: { model }, query, signal, reloa
   if (chosen.seconds) replace(result, notice("info", `Counting calls for ${chosen.seconds} seconds`, "The comparison appears when the time is over."));
   let shown = "";
   const read = async () => {
-    const found = await get(`${pathOf("models", model)}/comparison`, { query: chosen, signal });
+    const found = await get(`${pathOf("models", model)}/comparison`, { query: chosen, signal, timeoutMs: 1000 * Number(chosen.seconds) + MARGIN_MS });
     const text = JSON.stringify(found);
     // Nothing is drawn anew while nothing has changed, so that one can read and select.
     if (text !== shown) replace(result, comparison(found));
@@ -75,7 +77,7 @@ function comparison(found) {
     h("section", { class: "panel" }, h("h2", {}, "Figures"), figures(found)),
     h("div", { class: "charts" },
       h("section", { class: "panel" }, h("h2", {}, "Scores"),
-        histogramChart({ title: "Share of rows by score", axis: "score", format: (value) => number(value, 3),
+        histogramChart({ title: "Share of rows by score", axis: "score", format: short,
           series: series.map(({ name, scores }) => ({ name, buckets: scores.buckets })) })),
       h("section", { class: "panel" }, h("h2", {}, "Latency"),
         histogramChart({ title: "Share of calls by time in the server", axis: "latency", format: seconds, logarithmic: true,

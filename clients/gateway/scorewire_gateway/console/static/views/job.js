@@ -48,7 +48,7 @@ export async function render(page, { parameters: { id }, signal }) {
 
   replace(page,
     h("div", { class: "head" },
-      h("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, h("a", { href: "#/jobs" }, "Jobs"), h("span", { "aria-hidden": "true" }, " / ")),
+      h("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, h("a", { href: "#/jobs" }, "Jobs"), h("span", { "aria-hidden": "true" }, " / "), h("span", { "aria-current": "true" }, id)),
       h("div", { class: "head-row" }, h("h1", {}, first.kind === "train" ? `Train ${first.model}` : `Features of ${first.model}`), actions)),
     failure, body);
   show(first);
@@ -118,18 +118,15 @@ function about(job) {
     ["Begun", timeMark(job.created_at)],
     begun && ended ? ["Took", duration((ended - begun) / 1000)] : null,
     job.result?.version ? ["Version", job.result.version] : null,
-    ...Object.entries(job.settings).map(([name, value]) => [name.replaceAll("_", " "), [value].flat().join(", ")]),
+    ...Object.entries(job.settings).filter(([name]) => name !== "version" || !job.result?.version).map(([name, value]) => [name.replaceAll("_", " "), [value].flat().join(", ")]),
     ["Id", h("code", {}, job.id)],
   ]);
 }
 
-/** The figures of metrics, which may be in groups. */
-function figures(metrics, prefix = "") {
-  return Object.entries(metrics).flatMap(([name, value]) => {
-    const title = `${prefix}${name.replaceAll("_", " ")}`;
-    if (value !== null && typeof value === "object" && !Array.isArray(value)) return figures(value, `${title}: `);
-    return typeof value === "number" ? [[title, number(value, 4)]] : [];
-  });
+/** Metrics as `scorewire train` tells them, with their intervals where these are known. */
+function figures(metrics) {
+  return metrics.map(({ title, meaning, shown, interval }) => [title, h("span", { title: meaning }, shown,
+    interval ? h("small", { class: "soft" }, ` ${number(interval[0], 3)} to ${number(interval[1], 3)}`) : null)]);
 }
 
 function fileTable(job) {

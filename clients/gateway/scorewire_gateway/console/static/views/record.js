@@ -2,7 +2,7 @@
 
 import { get, pathOf } from "../api.js";
 import { h, replace } from "../dom.js";
-import { counted, number, percent, seconds } from "../format.js";
+import { counted, exact, number, percent, seconds } from "../format.js";
 import { badge, timeMark } from "../parts/badge.js";
 import { copyButton } from "../parts/copy.js";
 import { notice } from "../parts/notice.js";
@@ -39,7 +39,7 @@ function rowPanel(row, isNumbered) {
     row.error ? notice("error", "This row has an error", `${row.error.reason}: feature ${row.error.feature}`) : outputs(row.outputs),
     table("Features", [
       { title: "Feature", heading: true, cell: ([name]) => h("span", { class: "name" }, name) },
-      { title: "Value", wide: true, cell: ([, value]) => (value === null ? h("span", { class: "soft" }, "missing") : typeof value === "number" ? number(value, 17) : value) },
+      { title: "Value", wide: true, cell: ([, value]) => (value === null ? h("span", { class: "soft" }, "missing") : typeof value === "number" ? exact(value) : value) },
     ], Object.entries(row.features)));
 }
 

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { h, newId, replace } from "../dom.js";
-import { number, seconds } from "../format.js";
+import { counted, number, seconds } from "../format.js";
 import { badge, timeMark } from "../parts/badge.js";
 import { modelHead, pageHead } from "../parts/model_head.js";
 import { notice } from "../parts/notice.js";
@@ -14,17 +14,22 @@ const LIMITS = ["20", "100", "500"];
 
 export async function render(page, { parameters: { model = "" }, query, signal }) {
   const limit = LIMITS.includes(query.get("limit")) ? query.get("limit") : LIMITS[0];
-  const { models } = model ? { models: [] } : await get("models", { signal });
+  // Records can be read while the server is away, and then the names of its models are not known.
+  const { models } = model ? { models: [] } : await get("models", { signal }).catch((error) => {
+    if (signal.aborted || !error.isServerAway) throw error;
+    return { models: [] };
+  });
   const chosen = model || (query.get("model") ?? "");
   const body = h("div", {});
   const refresh = h("button", { type: "button", class: "button", id: "refresh", onclick: () => read() }, "Refresh");
   const read = async () => {
     refresh.disabled = true;
     try {
-      const { records } = await get("records", { query: { model: chosen, limit }, signal });
+      const { records, truncated } = await get("records", { query: { model: chosen, limit }, signal });
       replace(body, records.length === 0
         ? notice("empty", "No prediction is recorded yet", "Records appear here within a second or so of the answer.")
-        : recordTable(records, chosen));
+        : [truncated ? notice("info", `The last ${counted(records.length, "row")}`, "More of them would make the answer too long.") : null,
+          recordTable(records, chosen)]);
     } catch (error) {
       if (!signal.aborted) replace(body, problem(error, { reload: read }));
     } finally {
