@@ -84,6 +84,7 @@ def model_document(model: Model, release: str) -> dict[str, Any]:
         release,
         paths,
         schemas,
+        base="../..",
     )
 
 
@@ -111,7 +112,7 @@ def gateway_document(
     if others := list(left_out):
         shown = ", ".join(f"`{name}`" for name in others[:_MAX_LISTED])
         about += f"\n\nThese models have documents of their own, `/models/NAME/openapi.json`: {shown}."
-    return _document("Scorewire", about, release, paths, schemas)
+    return _document("Scorewire", about, release, paths, schemas, base=".")
 
 
 def model_parts(model: Model, *, prefix: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -185,11 +186,19 @@ def _tables(example: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _document(
-    title: str, about: str, release: str, paths: Mapping[str, Any], schemas: Mapping[str, Any]
+    title: str,
+    about: str,
+    release: str,
+    paths: Mapping[str, Any],
+    schemas: Mapping[str, Any],
+    *,
+    base: str,
 ) -> dict[str, Any]:
     return {
         "openapi": VERSION,
         "info": {"title": title, "version": release, "description": about},
+        # Relative to the document, since the gateway may be below a path of a proxy.
+        "servers": [{"url": base}],
         "paths": dict(paths),
         "components": {
             "schemas": {**schemas, "Error": _ERROR_SCHEMA, "RowError": _ROW_ERROR},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 import pytest
@@ -158,3 +159,9 @@ def test_the_fake_model_has_a_document(http: httpx.Client) -> None:
     outputs = document["components"]["schemas"]["Prediction"]["properties"]
     assert outputs["probabilities"]["description"] == "In the order of the classes: no, yes."
     assert (outputs["probabilities"]["minItems"], outputs["probabilities"]["maxItems"]) == (2, 2)
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/models/sum/openapi.json"])
+def test_calls_go_to_where_the_document_is_from_also_below_a_path(http: httpx.Client, path: str) -> None:
+    (server,) = http.get(path).json()["servers"]
+    assert urljoin(f"https://example.com/scores{path}", server["url"]) == "https://example.com/scores/"
