@@ -12,6 +12,7 @@ use crate::predict::call::Call;
 use crate::predict::outcome::Forwarded;
 use crate::protocol::framing::frame;
 use crate::protocol::status::{self, RpcError};
+use crate::protocol::trace_context::OpenSpan;
 use crate::transport::context::OwnedContext;
 use crate::transport::grpc::{DeliveryError, Responder};
 
@@ -93,7 +94,7 @@ pub(crate) async fn forward(worker: &Worker, call: &Call, forwarded: Forwarded) 
     // The call was admitted with its metadata, which is not kept.
     let (path, metadata, peer) = (path.to_owned(), Box::default(), Arc::clone(&call.peer));
     let Call { received, deadline, .. } = *call;
-    let span = call.trace.as_ref().and_then(|trace| trace.hand_over());
+    let span = call.trace.clone().map(|trace| trace as Arc<dyn OpenSpan>);
     let mut control = worker.events.open(OwnedContext { path, metadata, peer, received, deadline, span });
     let (mut message, mut answer) = (Some(message), None);
     loop {

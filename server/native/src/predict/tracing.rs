@@ -13,7 +13,7 @@ use std::time::Instant;
 use crate::encodings::message::{Scores, nanoseconds};
 use crate::protocol::otlp::{self, Spans};
 use crate::protocol::status;
-use crate::protocol::trace_context::{SpanContext, SpanId, TraceParent, is_flagged, join_state};
+use crate::protocol::trace_context::{OpenSpan, SpanContext, SpanId, TraceParent, is_flagged, join_state};
 use crate::routing::snapshot::{Route, Target};
 use crate::routing::split;
 use crate::transport::context::CallContext;
@@ -381,9 +381,10 @@ impl Trace {
             self.tracer.end(call);
         }
     }
+}
 
-    /// Leaves the trace to the control plane, which answers the message and ends the trace.
-    pub(crate) fn hand_over(&self) -> Option<SpanContext> {
+impl OpenSpan for Trace {
+    fn hand_over(&self) -> Option<SpanContext> {
         locked(&self.open).take().map(|call| call.context)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Source: <https://www.w3.org/TR/trace-context/>. The rules are those of `engine/trace_context.py`.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 /// The longest tracestate that is kept: the specification asks for 512.
@@ -130,6 +131,12 @@ pub(crate) struct SpanContext {
     /// Whether the parent is a span of the caller.
     pub remote: bool,
     pub state: Arc<str>,
+}
+
+/// A span that is still to end, and that somebody else may come to end.
+pub(crate) trait OpenSpan: Debug + Send + Sync {
+    /// Leaves the span to the caller, who ends it; `None` where it has ended, or was left to another.
+    fn hand_over(&self) -> Option<SpanContext>;
 }
 
 #[cfg(test)]

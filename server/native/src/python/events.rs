@@ -41,6 +41,7 @@ fn context_tuple<'py>(py: Python<'py>, context: &OwnedContext) -> PyResult<Bound
     let (address, certificate) = (context.peer.address.to_string(), context.peer.certificate.as_deref());
     let peer = (address, certificate.map(bytes));
     let (age_ns, seconds_left) = (context.age_ns(), context.seconds_left());
-    let span = context.span.as_ref().map(|span| span_context(py, span)).transpose()?;
+    let span = context.span.as_ref().and_then(|span| span.hand_over());
+    let span = span.map(|span| span_context(py, &span)).transpose()?;
     (&*context.path, bytes(&context.metadata), peer, age_ns, seconds_left, span).into_pyobject(py)
 }

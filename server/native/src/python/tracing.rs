@@ -47,7 +47,7 @@ impl WallClock {
     }
 
     fn at(&self, time: Instant) -> u64 {
-        self.now_ns - self.now.saturating_duration_since(time).as_nanos() as u64
+        self.now_ns.saturating_sub(self.now.saturating_duration_since(time).as_nanos() as u64)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::protocol::trace_context::SpanContext;
+use crate::protocol::trace_context::OpenSpan;
 use crate::transport::headers::{GrpcHeaders, Headers};
 
 /// The other end of a connection.
@@ -110,8 +110,9 @@ pub(crate) struct OwnedContext {
     pub peer: Arc<Peer>,
     pub received: Instant,
     pub deadline: Option<Instant>,
-    /// Of a message of a traced prediction: the span that the control plane ends.
-    pub span: Option<SpanContext>,
+    /// Of a message of a traced prediction: the span, which the control plane ends if it comes to the message
+    /// in time.
+    pub span: Option<Arc<dyn OpenSpan>>,
 }
 
 impl OwnedContext {

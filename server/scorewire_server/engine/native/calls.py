@@ -10,6 +10,7 @@ from google.rpc import code_pb2
 import scorewire_native
 from scorewire_contract.service.logs import log_fault
 from scorewire_server.engine.context import CallContext
+from scorewire_server.engine.interpreted.failures import expired
 from scorewire_server.engine.native.explanation import Failure, failure_of
 from scorewire_server.engine.port import ControlMethod, UnaryMethod
 from scorewire_server.errors import is_fault
@@ -60,20 +61,20 @@ class ForwardedCall:
             else:
                 async for answer in method.handler(self._messages(), self._context):
                     native.send(number, answer)
-        except asyncio.CancelledError as error:
-            self._end_trace(error)
+        except asyncio.CancelledError:
+            return
         except Exception as error:
-            self._end_trace(error)
             if is_fault(error):
                 log_fault(method.path, error)
             native.finish(number, failure_of(error))
         else:
             native.finish(number)
 
-    def _end_trace(self, error: BaseException) -> None:
-        """End the trace of a prediction that was not begun; the predictor ends the others."""
-        if self._context.trace is not None:
-            self._context.trace.end_with(error)
+    def close(self) -> None:
+        """End the trace of a prediction that never got to the predictor, which ends all others."""
+        context = self._context
+        if context.trace is not None:
+            context.trace.end_with(expired() if context.expired else asyncio.CancelledError())
 
     async def _messages(self) -> AsyncIterator[bytes]:
         while (data := await self._next()) is not None:

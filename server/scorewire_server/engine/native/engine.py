@@ -268,6 +268,8 @@ class NativeEngine:
         self._tasks.add(task)
 
         def done(task: asyncio.Task[None]) -> None:
+            # Here, since a task that is cancelled before it begins runs no code.
+            call.close()
             self._tasks.discard(task)
             del self._calls[number]
 
