@@ -26,7 +26,8 @@ from scorewire_server.engine.snapshot import Snapshot, state_name
 from scorewire_server.engine.statistics import BUCKETS_SECONDS, Histogram, Statistics, Transport
 from scorewire_server.errors import STATUS_CODES, Code, reason_name
 from scorewire_server.records.records import Records
-from scorewire_server.tracing.traces import TraceLedger, Traces
+from scorewire_server.tracing.exporter import TraceLedger
+from scorewire_server.tracing.traces import Traces
 
 _RECORD_ROWS = {
     "offered": "Rows of all answers of recorded models.",

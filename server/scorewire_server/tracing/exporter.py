@@ -7,6 +7,7 @@ what finds it full is dropped and counted. The thread holds one batch at a time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import uniform
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -17,11 +18,12 @@ from google.rpc import error_details_pb2, status_pb2
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from scorewire_contract.service.logs import log_fault
-from scorewire_server.engine.tracing import SpanBatch, TraceQueue
+from scorewire_server.engine.tracing import SpanBatch, TraceCounts, TraceQueue
 from scorewire_server.problem_log import ProblemLog
 from scorewire_server.tracing.collector import ExportCall
 from scorewire_server.tracing.request import export_request
 
+_QUEUE_FULL: Final = "queue_full"
 # Why the thread lost spans; the engine's queue has a cause of its own.
 CAUSES: Final = ("rejected", "refused", "unavailable", "closing")
 # The most calls of a request: about 3000 spans, well below the 4 MiB that collectors take.
@@ -47,6 +49,25 @@ class Export(Protocol):
     """Begins to send a request, which fails if it takes longer than these seconds."""
 
     def __call__(self, request: bytes, seconds: float) -> ExportCall: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class TraceLedger:
+    """What became of every span so far: sampled = sent + dropped + waiting, once no call is being answered.
+
+    Attributes:
+        sampled: spans of traced calls that have ended.
+        sent: spans that the collector took.
+        dropped: spans that were lost, by cause.
+        waiting: spans that are not sent yet.
+        limited: calls and messages of streams that were not traced, because of --traces-per-second.
+    """
+
+    sampled: int
+    sent: int
+    dropped: dict[str, int]
+    waiting: int
+    limited: int
 
 
 class Exporter:
@@ -80,6 +101,21 @@ class Exporter:
         """Spans that were sent, spans that are held, and spans that were dropped, by cause."""
         with self._lock:
             return self._sent, self._held, dict(self._dropped)
+
+    @property
+    def ledger(self) -> TraceLedger:
+        """What became of every span so far."""
+        queue = self._queue()
+        # While the lock is held, no span goes from the queue to the thread: none is missed or counted twice.
+        with self._lock:
+            counts = TraceCounts() if queue is None else queue.counts
+            return TraceLedger(
+                sampled=counts.sampled,
+                sent=self._sent,
+                dropped={_QUEUE_FULL: counts.dropped} | self._dropped,
+                waiting=counts.waiting + self._held,
+                limited=counts.limited,
+            )
 
     def start(self) -> None:
         """Start the thread."""

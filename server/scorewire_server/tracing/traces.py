@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from scorewire_contract.service.logs import logger
-from scorewire_server.engine.tracing import TraceCounts, TraceOptions, TraceQueue
+from scorewire_server.engine.tracing import TraceOptions, TraceQueue
 from scorewire_server.problem_log import ProblemLog
 from scorewire_server.settings import Settings
 from scorewire_server.tracing.collector import Collector
-from scorewire_server.tracing.exporter import Exporter
+from scorewire_server.tracing.exporter import Exporter, TraceLedger
 from scorewire_server.tracing.request import resource
 
 # The time that the last pass may take when the server stops.
 LAST_PASS_SECONDS = 5.0
-_QUEUE_FULL = "queue_full"
 # The calls that wait in the engine: those of a few seconds, within bounds.
 _WAITING_SECONDS = 4
 _WAITING = (4096, 65_536)
-
-
-@dataclass(frozen=True, slots=True)
-class TraceLedger:
-    """What became of every span so far: sampled = sent + dropped + waiting, once no call is being answered.
-
-    Attributes:
-        sampled: spans of traced calls that have ended.
-        sent: spans that the collector took.
-        dropped: spans that were lost, by cause.
-        waiting: spans that are not sent yet.
-        limited: calls and messages of streams that were not traced, because of --traces-per-second.
-    """
-
-    sampled: int
-    sent: int
-    dropped: dict[str, int]
-    waiting: int
-    limited: int
 
 
 class Traces:
@@ -62,7 +41,6 @@ class Traces:
             per_second=settings.traces_per_second,
             waiting=min(max(_WAITING_SECONDS * settings.traces_per_second, low), high),
         )
-        self._queue = queue
         self._started = False
         self._collector = Collector(settings.traces, settings.traces_headers_file)
         log = ProblemLog("traces are not sent as they should be", "traces are sent again")
@@ -71,16 +49,7 @@ class Traces:
     @property
     def ledger(self) -> TraceLedger:
         """What became of every span so far."""
-        sent, held, dropped = self._exporter.counts
-        queue = self._queue()
-        counts = TraceCounts() if queue is None else queue.counts
-        return TraceLedger(
-            sampled=counts.sampled,
-            sent=sent,
-            dropped={_QUEUE_FULL: counts.dropped} | dropped,
-            waiting=counts.waiting + held,
-            limited=counts.limited,
-        )
+        return self._exporter.ledger
 
     def start(self) -> None:
         """Start to send."""

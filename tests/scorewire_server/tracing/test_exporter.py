@@ -159,6 +159,34 @@ def test_all_spans_arrive_in_requests_of_bounded_size(collector: otlp.Collector)
     assert max(request.ByteSize() for request in collector.requests) < 1 << 20
 
 
+def test_the_ledger_has_spans_that_go_from_the_queue_to_the_thread_while_it_is_made() -> None:
+    taken = threading.Event()
+
+    class Emptied(Queue):
+        """A queue that the thread empties as it is counted, unless it has to wait for that."""
+
+        @property
+        def counts(self) -> TraceCounts:
+            if threading.current_thread() is threading.main_thread():
+                exporter.start()
+                taken.wait(0.5)
+            return super().counts
+
+        def take(self, most: int) -> SpanBatch:
+            batch = super().take(most)
+            taken.set()
+            return batch
+
+    queue = Emptied()
+    queue.put(*(traced() for _ in range(10)))
+    connection = Connection("http://127.0.0.1:1")
+    exporter = Exporter(lambda: queue, connection.export, resource("test"), ProblemLog(WRONG, "over"))
+    ledger = exporter.ledger
+    assert ledger.sampled == 30 == ledger.sent + sum(ledger.dropped.values()) + ledger.waiting
+    exporter.close(0)
+    connection.close()
+
+
 def test_what_is_left_is_sent_at_the_end(collector: otlp.Collector) -> None:
     with exporting(collector.address) as running:
         wait_until(lambda: not running.queue.counts.waiting, "an empty queue")
