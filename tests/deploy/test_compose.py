@@ -13,6 +13,10 @@ import pytest
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
+from scorewire_contract.service.stopping import MARGIN_SECONDS
+from scorewire_server.records import shipper
+from scorewire_server.settings import Settings
+from scorewire_server.tracing import traces
 from tests.deploy.compose import FILE, FOLDER, ROOT, SERVICES, mounts, read_compose
 from tests.deploy.programs import COLLECTOR, COMPOSE_CONFIG, PROMTOOL, needs, run
 from tests.e2e.image import IMAGES, instructions
@@ -104,6 +108,13 @@ def test_a_service_is_health_checked(name: str) -> None:
         assert any(each == "HEALTHCHECK" for each, _ in instructions(service["build"]["target"]))
     else:
         assert service["healthcheck"]["test"][0] == "CMD"
+
+
+def test_the_server_has_time_to_stop() -> None:
+    own = Settings()
+    needed = own.drain_seconds + own.grace_seconds + MARGIN_SECONDS
+    needed += shipper.LAST_PASS_SECONDS + traces.LAST_PASS_SECONDS
+    assert float(SERVICES["server"]["stop_grace_period"].removesuffix("s")) >= needed
 
 
 def test_a_service_waits_for_what_it_needs() -> None:
