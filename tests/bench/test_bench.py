@@ -170,6 +170,7 @@ def test_the_cost_of_traces_is_measured() -> None:
     none, some = (line for line in told.splitlines() if "sampled" in line)
     assert "sampled 0, sent 0, waiting 0, dropped 0" in none
     assert "sampled 0" not in some
+    assert some.endswith("limited calls 0")
 
 
 @pytest.mark.timeout(BENCH_SECONDS)
