@@ -1,9 +1,10 @@
 //! Traces of calls: which are traced, and what is noted of each while it is answered.
 //!
-//! Whether a call is traced is decided when it begins. A call that is not traced costs a look at a header, and
-//! a branch at each place where something would be noted. A traced call becomes one `TracedCall`, which goes
-//! into a bounded queue when the call has ended: where the queue is full, the call is dropped and counted. The
-//! control plane empties the queue and sends the spans. The rules are those of `engine/tracer.py`.
+//! Whether a call is traced is decided when it begins. A call that is not traced costs a look at a header, a
+//! random number unless the share is 0, and a branch at each place where something would be noted. A traced call
+//! becomes one `TracedCall`, which goes into a bounded queue when the call has ended: where the queue is full, the
+//! call is dropped and counted. The control plane empties the queue and sends the spans. The rules are those of
+//! `engine/tracer.py`.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
