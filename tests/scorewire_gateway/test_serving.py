@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -16,7 +17,7 @@ import pytest
 
 from scorewire.testing import FakeServer
 from tests.certificates import SERVER_NAME, Certificates, make_certificates
-from tests.processes import TIMEOUT_SECONDS, ServerProcess, run_command, wait_until
+from tests.processes import COMMAND, TIMEOUT_SECONDS, ServerProcess, run_command, service, wait_until
 from tests.scorewire_gateway.gateways import gateway_process, gateway_thread
 from tests.scorewire_gateway.models import CHURN, SUM
 from tests.scorewire_gateway.sockets import HEAD, connection
@@ -198,6 +199,18 @@ def test_wrong_settings_end_with_one_line(flags: list[str], message: str) -> Non
     assert ended.returncode == 2
     assert message in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_gateway_takes_the_open_files_that_its_connections_need(tmp_path: Path, fake: FakeServer) -> None:
+    few = ("/bin/sh", "-c", 'ulimit -S -n 100; exec "$@"', "sh", COMMAND, "gateway", "--server", fake.address)
+    with service(tmp_path, *few, flags=("--max-connections", "200")) as gateway, ExitStack() as opened:
+        host, _, port = gateway.address.rpartition(":")
+        for _ in range(150):
+            opened.enter_context(socket.create_connection((host, int(port)), TIMEOUT_SECONDS))
+        with httpx.Client(
+            base_url=f"http://{gateway.address}", timeout=TIMEOUT_SECONDS, trust_env=False
+        ) as http:
+            assert http.get("/models").status_code == 200
 
 
 def test_a_port_that_is_taken_is_told(fake: FakeServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import socket
 import ssl
@@ -20,6 +21,9 @@ from scorewire_gateway.connection import bounded_protocol
 from scorewire_gateway.limits import MAX_HEAD_BYTES
 from scorewire_gateway.settings import Settings
 from scorewire_gateway.state import State
+
+# Open files beside the connections: uploads, files for download, jobs, the connection to the server.
+_OTHER_FILES = 1024
 
 
 class Gateway:
@@ -160,6 +164,7 @@ async def run(settings: Settings) -> None:
         SettingError: the settings contradict each other, or a file that they name cannot be read.
         StartError: the gateway cannot start.
     """
+    _allow_open_files(settings.max_connections + _OTHER_FILES)
     gateway = Gateway(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -177,6 +182,18 @@ async def run(settings: Settings) -> None:
             await stop.wait()
         finally:
             await gateway.drain()
+
+
+def _allow_open_files(count: int) -> None:
+    """Raise the limit of open files to a count, as far as the system lets a process do so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < count:
+        logger().warning(
+            "the system allows fewer open files than --max-connections needs", allowed=allowed, needed=count
+        )
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext | None:
