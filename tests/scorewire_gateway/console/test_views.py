@@ -164,7 +164,12 @@ def test_statistics_of_all_models_tell_routes_and_errors(page: Page) -> None:
 def test_records_are_listed_newest_first_and_shown_whole(page: Page, routed: ServerProcess) -> None:
     with Client(routed.address) as client:
         prediction = client.predict("sum", {"x0": 1e-5, "country": "<i>pe"}).id.partition("/")[0]
+    go(page, "records")
+    ledger = page.get_by_role("region", name="Ledger of records")
+    expect(ledger).to_contain_text("in the store")
+    expect(ledger).to_contain_text("no row")
     go(page, "models/sum/records")
+    expect(ledger).to_have_count(0)
     entry = page.locator(f'a[title="{prediction}"]')
     for _ in range(50):
         if entry.count():

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import httpx
+
+from scorewire import Client
+from tests.processes import ServerProcess, wait_until
+from tests.scorewire_gateway.gateways import gateway_thread
 
 
 def _of_route(real: httpx.Client, route: str) -> dict[str, Any]:
@@ -32,3 +37,19 @@ def test_a_name_that_is_too_long_is_refused(real: httpx.Client) -> None:
     answer = real.get("/stats", params={"model": "x" * 1000})
     assert answer.status_code == 400
     assert "model" in answer.json()["error"]["message"]
+
+
+def test_the_ledger_of_records_is_that_of_the_server(routed: ServerProcess) -> None:
+    with gateway_thread(routed.address) as http, Client(routed.address) as client:
+        client.predict("classes", {"x": 1.0})
+
+        def same() -> bool:
+            found, expected = http.get("/stats/records").json()["records"], client.record_ledger()
+            assert expected is not None
+            return bool(found == asdict(expected) and found["offered"] == found["spooled"] > 0)
+
+        wait_until(same, "a moment in which no row is on its way")
+
+
+def test_a_server_without_records_has_no_ledger(real: httpx.Client) -> None:
+    assert real.get("/stats/records").json() == {"records": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -31,6 +32,17 @@ def router(state: State) -> APIRouter:
         """Calls, rows, errors, latency and scores of each version since it was loaded, by route."""
         found = await state.client.statistics(model, **call_options(request, state.settings))
         return Response(to_text({"statistics": [_to_json(each) for each in found]}), media_type=JSON)
+
+    @routes.get("/stats/records", summary="What became of the rows to record", response_model=None)
+    async def ledger(request: Request) -> Response:
+        """The server's ledger of records since its start; null if it keeps none.
+
+        The sums that hold: offered = sampled_out + dropped + buffered + spooled, and
+        spooled = stored + pending + set_aside + expired.
+        """
+        found = await state.client.record_ledger(**call_options(request, state.settings))
+        told = None if found is None else asdict(found) | {"dropped": dict(found.dropped)}
+        return Response(to_text({"records": told}), media_type=JSON)
 
     return routes
 

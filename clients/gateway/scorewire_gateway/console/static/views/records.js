@@ -8,6 +8,7 @@ import { modelHead, pageHead } from "../parts/model_head.js";
 import { notice } from "../parts/notice.js";
 import { problem } from "../parts/problem.js";
 import { table } from "../parts/table.js";
+import { showLedger } from "../records/ledger.js";
 import { link } from "../router.js";
 
 const LIMITS = ["20", "100", "500"];
@@ -21,9 +22,12 @@ export async function render(page, { parameters: { model = "" }, query, signal }
   });
   const chosen = model || (query.get("model") ?? "");
   const body = h("div", {});
+  // The ledger is of all models.
+  const ledger = model ? null : h("section", { "aria-label": "Ledger of records" });
   const refresh = h("button", { type: "button", class: "button", id: "refresh", onclick: () => read() }, "Refresh");
   const read = async () => {
     refresh.disabled = true;
+    if (ledger) showLedger(ledger, signal);
     try {
       const { records, truncated } = await get("records", { query: { model: chosen, limit }, signal });
       replace(body, records.length === 0
@@ -44,7 +48,7 @@ export async function render(page, { parameters: { model = "" }, query, signal }
     refresh,
   ];
   replace(page, model ? modelHead(model, "records") : pageHead("Records", "The last predictions that the server recorded, newest first."),
-    h("div", { class: "toolbar" }, filters), body);
+    ledger, h("div", { class: "toolbar" }, filters), body);
 }
 
 function pick(label, chosen, choices, onChange) {
