@@ -61,7 +61,7 @@ FROM python:3.13-slim-bookworm AS base
 ENV PATH=/opt/scorewire/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 # A new volume gets the owner of the folder that it is mounted on.
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin scorewire \
-    && install --directory --owner scorewire --group scorewire /models /records /state /artifacts
+    && install --directory --owner scorewire --group scorewire /models /records /state /artifacts /uploads
 USER 10001:10001
 STOPSIGNAL SIGTERM
 

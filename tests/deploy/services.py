@@ -139,7 +139,7 @@ class Stack:
         }
         home = self.folder / "homes" / name
         home.mkdir(parents=True)
-        environment |= {"HOME": str(home), "TMPDIR": str(home)}
+        environment = {"TMPDIR": str(home)} | environment | {"HOME": str(home)}
         log = self.folder / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(

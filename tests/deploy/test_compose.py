@@ -137,6 +137,15 @@ def test_what_a_service_mounts_is_there(name: str) -> None:
     assert set(service.get("secrets", ())) <= set(whole["secrets"])
 
 
+def test_uploads_wait_on_a_disk_and_not_in_memory() -> None:
+    gateway = SERVICES["gateway"]
+    folder = gateway["environment"]["TMPDIR"]
+    assert mounts(gateway)[folder] in read_compose()["volumes"]
+    # A new volume gets its owner from the image.
+    (made,) = (each for word, each in instructions("gateway") if word == "RUN" and "install --dir" in each)
+    assert folder in made.split()
+
+
 def test_secrets_are_in_files_only() -> None:
     for service in SERVICES.values():
         for variable, value in service.get("environment", {}).items():
