@@ -25,7 +25,7 @@ _MANY_CALLS = 200_000
 def aging(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("age")
     write_sum_bundle(folder / "models")
-    flags = ("--max-connection-age-seconds", "0.3", "--max-connection-age-grace-seconds", "0.3")
+    flags = ("--max-connection-age-seconds", "0.3", "--max-connection-age-grace-seconds", "1")
     with serving(folder, folder / "models", "--engine", engine, *flags) as server:
         yield server
 

@@ -55,8 +55,8 @@ def run_stopped(seconds: float) -> RunStoppedError:
 
 
 def draining() -> DrainingError:
-    """The failure of a call that the server cannot answer before it stops."""
-    return DrainingError("the server is about to stop; send the call to another")
+    """The failure of a call that the server cannot answer before it stops, or ends an old connection."""
+    return DrainingError("the server is about to stop, or ends this old connection; send the call again")
 
 
 def cannot_bind(listen: str, detail: str = "") -> StartError:
