@@ -164,3 +164,16 @@ def test_nothing_stays_open(root: Path) -> None:
             with pytest.raises(AbsentError):
                 Folder(root).open(path)
     assert count() == before
+
+
+@pytest.mark.parametrize("seconds", [1 << 40, -(1 << 40)])
+def test_a_time_beyond_all_calendars_hides_no_file(root: Path, seconds: int) -> None:
+    try:
+        os.utime(root / "a.txt", (seconds, seconds))
+    except OSError:
+        pytest.skip("the file system has no such times")
+    assert names(root) == ["a.txt", "inner"]
+    found = Folder(root).open(["a.txt"])
+    assert isinstance(found, OpenFile)
+    with found:
+        assert found.modified.year in range(1, 10_000)

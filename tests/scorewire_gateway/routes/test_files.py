@@ -3,18 +3,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
 import pytest
 from scorewire_gateway.files import answering
+from scorewire_gateway.files.folder import Folder, Listing, OpenFile
 from scorewire_gateway.settings import read_settings
 
 from scorewire import Client
 from scorewire.testing import FakeServer
 from scorewire_contract.service.settings import SettingError
+from tests.processes import TIMEOUT_SECONDS, wait_until
 from tests.scorewire_gateway.gateways import gateway_thread
+from tests.scorewire_gateway.sockets import connection
 
 REPORT = "<!doctype html><script>1</script>"
 
@@ -159,6 +163,33 @@ def test_a_file_that_becomes_shorter_cuts_the_answer(fake: FakeServer, root: Pat
         ):
             shorten_after_first(answer.iter_raw(), large)
         assert http.get("/files/scores.csv").status_code == 200
+
+
+def test_a_client_that_goes_away_leaves_no_open_file(
+    fake: FakeServer, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, left = threading.Event(), threading.Event()
+    real_open = Folder.open
+
+    def slow_open(self: Folder, names: Sequence[str]) -> OpenFile | Listing:
+        found = real_open(self, names)
+        opened.set()
+        assert left.wait(TIMEOUT_SECONDS)
+        return found
+
+    def is_open() -> bool:
+        return any(each.samefile(path) for each in Path("/proc/self/fd").iterdir() if each.exists())
+
+    path = root / "scores.csv"
+    monkeypatch.setattr(Folder, "open", slow_open)
+    with gateway_thread(fake.address, files=(("", root),), max_connections=1) as http:
+        with connection(http) as raw_connection:
+            raw_connection.sendall(b"GET /files/scores.csv HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert opened.wait(TIMEOUT_SECONDS)
+            assert is_open()
+        wait_until(lambda: http.get("/health").status_code == 200, "room for another connection")
+        left.set()
+        wait_until(lambda: not is_open(), "the end of the file")
 
 
 def shorten_after_first(pieces: Iterator[bytes], path: Path) -> None:

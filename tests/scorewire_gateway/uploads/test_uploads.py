@@ -45,6 +45,13 @@ def parquet(**columns: Any) -> bytes:
     return file.getvalue()
 
 
+def parquet_of(names: list[str]) -> bytes:
+    """A table of one row with columns of these names, which may be the same."""
+    file = io.BytesIO()
+    pq.write_table(pa.table([pa.array([1])] * len(names), names=names), file)
+    return file.getvalue()
+
+
 def told(answer: httpx.Response, code: int = 400) -> str:
     assert answer.status_code == code, answer.text
     return str(answer.json()["error"]["message"])
@@ -222,6 +229,7 @@ def test_a_dictionary_that_stands_for_too_much_is_refused(
         (parquet(country=["pe"] * 9, age=[1.0] * 9)[:-9], "not a Parquet file that can be read"),
         (parquet(country=["pe"], age=[1.0], error=["x"]), "a column 'error', which the output needs"),
         (parquet(country=["pe"]), "no column 'age'"),
+        (parquet_of(["x" * 200_000] * 2), "more than one column 'xxx"),
         (parquet(**{f"c{i}": [1] for i in range(5000)}), "5,000 columns, more than 4,096"),
     ],
 )  # fmt: skip

@@ -15,7 +15,7 @@ from scorewire_contract.service.logs import logger
 from scorewire_gateway.errors import RequestError
 from scorewire_gateway.files.conditions import Answer, http_date, wanted
 from scorewire_gateway.files.digests import Digests
-from scorewire_gateway.files.folder import OpenFile
+from scorewire_gateway.files.folder import Listing, OpenFile
 from scorewire_gateway.files.media import media_headers
 
 _PIECE_BYTES = 256 << 10
@@ -32,6 +32,12 @@ async def answer_file(request: Request, file: OpenFile, digests: Digests) -> Res
     except BaseException:
         file.close()
         raise
+
+
+def close_file(found: OpenFile | Listing) -> None:
+    """Close what `Folder.open` found, if it is to be closed."""
+    if isinstance(found, OpenFile):
+        found.close()
 
 
 async def _answer(request: Request, file: OpenFile, digests: Digests) -> Response:

@@ -21,6 +21,7 @@ MAX_ENTRIES = 1000
 # A listing reads this many names at most, and then gives the first of them.
 _MAX_READ = 20_000
 _MAX_DEPTH = 32
+_FIRST, _LAST = (datetime(year, 1, 2, tzinfo=UTC).timestamp() for year in (1, 9999))
 _PATH = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -86,7 +87,7 @@ class OpenFile:
     @property
     def modified(self) -> datetime:
         """When the content was changed last, in UTC."""
-        return datetime.fromtimestamp(self.version.modified_ns / 1e9, UTC)
+        return _moment(self.version.modified_ns)
 
     def current(self) -> FileVersion:
         """The version of the content now."""
@@ -165,6 +166,11 @@ def _has_surrogates(name: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in name)
 
 
+def _moment(nanoseconds: int) -> datetime:
+    """A time of a file; a file system may have some that a datetime cannot have."""
+    return datetime.fromtimestamp(min(max(nanoseconds / 1e9, _FIRST), _LAST), UTC)
+
+
 def _listing(descriptor: int) -> Listing:
     found: list[Entry] = []
     truncated = False
@@ -182,7 +188,6 @@ def _listing(descriptor: int) -> Listing:
             is_folder = stat.S_ISDIR(status.st_mode)
             if is_folder or stat.S_ISREG(status.st_mode):
                 size = 0 if is_folder else status.st_size
-                modified = datetime.fromtimestamp(status.st_mtime, UTC)
-                found.append(Entry(entry.name, is_folder, size, modified))
+                found.append(Entry(entry.name, is_folder, size, _moment(status.st_mtime_ns)))
     found.sort(key=lambda each: each.name)
     return Listing(tuple(found[:MAX_ENTRIES]), truncated or len(found) > MAX_ENTRIES)

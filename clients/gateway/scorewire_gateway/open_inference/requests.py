@@ -22,6 +22,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 _SIZE, _BINARY, _ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"
 _SHARED_MEMORY = "shared_memory_region"
 _INT64, _UINT64 = 2**63, 2**64
+_MAX_DIGITS = 20
 _FIELDS = {"id", "parameters", "inputs", "outputs"}
 _INPUT_FIELDS = {"name", "shape", "datatype", "parameters", "data"}
 _OUTPUT_FIELDS = {"name", "parameters"}
@@ -116,7 +117,7 @@ def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
 
 
 def _length(text: str, available: int) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text[:20]) > available:
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS) or int(text) > available:
         raise invalid_field(
             HEADER_LENGTH, f"is the length of the JSON, at most that of the body, which is {available}"
         )

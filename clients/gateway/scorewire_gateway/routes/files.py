@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scorewire import Code
+from scorewire.tables import in_thread
 from scorewire_gateway.calls import call_options
 from scorewire_gateway.descriptions import schema_to_json
 from scorewire_gateway.errors import JSON, RequestError
-from scorewire_gateway.files.answering import answer_file
+from scorewire_gateway.files.answering import answer_file, close_file
 from scorewire_gateway.files.digests import Digests
 from scorewire_gateway.files.folder import AbsentError, Folder, Listing
 from scorewire_gateway.files.media import media_headers
@@ -84,7 +84,7 @@ async def _open(folders: dict[str, Folder], path: str) -> Any:
     try:
         if folder is None:
             raise AbsentError
-        return await asyncio.to_thread(folder.open, names)
+        return await in_thread(folder.open, names, discard=close_file)
     except AbsentError:
         raise RequestError(
             f"there is no file {path[:200]!r}; /files lists them",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from scorewire import Code
+from scorewire.tables import in_thread
 from scorewire_gateway.errors import RequestError, json_response
 from scorewire_gateway.files.answering import answer_file
 from scorewire_gateway.files.digests import Digests
@@ -125,7 +124,7 @@ def router(state: State) -> APIRouter:
     @routes.get("/jobs/{job_id}/files/{name}", summary="Download a file of a job", response_model=None)
     async def file(request: Request, job_id: str, name: str) -> Response:
         """A file of a job, or a range of it: its report, its bundle, its features, its log and others."""
-        found = await asyncio.to_thread(_open_file, _jobs(state), job_id, name)
+        found = await in_thread(_open_file, _jobs(state), job_id, name, discard=OpenFile.close)
         return await answer_file(request, found, digests)
 
     return routes

@@ -175,7 +175,7 @@ class _Answer(Response):
         bounds = Bounds(rows=settings.max_upload_rows, columns=most_columns, chunk_rows=chunk_rows)
         self._opening = Opening(asked.upload, bounds)
         try:
-            with await in_thread(self._opening.open) as source:
+            with await in_thread(self._opening.open, discard=TableReader.close) as source:
                 check_columns(len(source.names), most_columns)
                 await self._send_scored(model, source, chunk_rows, send)
         except FileError as error:

@@ -9,6 +9,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from scorewire_gateway.errors import RequestError
+from scorewire_gateway.uploads.formats import media_type
 
 _MAX_FIELDS = 64
 _MAX_FIELDS_BYTES = 64 << 10
@@ -44,7 +45,7 @@ async def read_form(content_type: str, pieces: AsyncIterator[bytes]) -> Form:
         RequestError: the body is not such a form, or its fields are too many or too long. Reading the
             content raises it, too.
     """
-    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+    boundary = media_type(content_type)[1].get("boundary", "").encode("latin-1")
     if not 0 < len(boundary) <= _MAX_BOUNDARY:
         raise _invalid("its Content-Type has no boundary")
     reader = _Reader(boundary)
@@ -145,8 +146,7 @@ class _Reader:
         if self._name == _FILE.encode():
             self.in_file = True
             self.file_name = options.get(b"filename", b"").decode("utf-8", "replace")
-            media_type = parse_options_header(self._headers.get(b"content-type"))[0]
-            self.media_type = media_type.decode("latin-1").lower()
+            self.media_type = media_type(self._headers.get(b"content-type", b"").decode("latin-1"))[0]
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         if not self.in_file:

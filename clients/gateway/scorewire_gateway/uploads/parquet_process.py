@@ -22,11 +22,14 @@ from scorewire.tables import MAX_ROW_CHARACTERS, ArrowChunk, FileError, read_par
 
 REFUSED = 3
 _PART_BYTES = 4 << 20
+_MAX_ERROR = 1000
 _SOURCE = "the upload"
 
 
 def main(rows: int, columns: int, chunk_rows: int, memory_bytes: int) -> int:
     """Read and write; returns the exit code."""
+    # The gateway reads errors after the rows: what the pipe does not hold is lost, and is not waited for.
+    os.set_blocking(sys.stderr.fileno(), False)
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     _limit_memory(memory_bytes)
@@ -38,7 +41,7 @@ def main(rows: int, columns: int, chunk_rows: int, memory_bytes: int) -> int:
     except (FileError, MemoryError) as error:
         lacks_memory = isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
         needs = f"{_SOURCE} needs more than {memory_bytes >> 20} MiB of memory to be read"
-        print(needs if lacks_memory else error, file=sys.stderr)
+        print(needs if lacks_memory else str(error)[:_MAX_ERROR], file=sys.stderr)
         return REFUSED
     except BrokenPipeError:
         # The gateway needs no more of it.
@@ -73,8 +76,11 @@ def _check(rows: int, columns: int, chunk_rows: int) -> pa.Schema:
         )
     if metadata.num_rows > rows:
         raise FileError(f"{_SOURCE} has {metadata.num_rows:,} rows, more than {rows:,}; send it in parts")
-    for _ in _batches(chunk_rows):
-        pass
+    found = 0
+    for batch in _batches(chunk_rows):
+        found += batch.num_rows
+        if found > rows:
+            raise FileError(f"{_SOURCE} has more than {rows:,} rows; send it in parts")
     with read_parquet(_file(), _SOURCE) as table:
         return pa.schema([pa.field(name, _dense(table.arrow_type(name))) for name in table.names])
 

@@ -194,10 +194,17 @@ async def score_table_async(
         yield unsent
 
 
-async def in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
+async def in_thread(
+    function: Callable[..., _T], *arguments: Any, discard: Callable[[_T], object] | None = None
+) -> _T:
     """Run a function in a thread, and wait for its end even if this task is cancelled meanwhile.
 
     Otherwise the thread could still read a file that the caller closes.
+
+    Args:
+        function: the function.
+        arguments: its arguments.
+        discard: gets the result if the task was cancelled, so that no one else gets it; closes it, say.
     """
     work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
     try:
@@ -206,6 +213,8 @@ async def in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
         while not work.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait((work,))
+        if discard is not None and not work.cancelled() and work.exception() is None:
+            discard(work.result())
         raise
 
 
