@@ -54,6 +54,18 @@ def test_all_views_pass_the_rules_and_none_is_wider_than_the_screen(look: Page) 
     assert wrong == {}
 
 
+@pytest.mark.parametrize("width", [740, 900, 1000])
+def test_no_view_is_wider_than_a_window_of_middle_width(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    wide: dict[str, int] = {}
+    for name, place in PLACES.items():
+        go(page, place)
+        found = page.evaluate("document.documentElement.scrollWidth")
+        if found > width:
+            wide[name] = found
+    assert wide == {}
+
+
 def test_a_wrong_field_and_a_sign_in_pass_the_rules(page: Page) -> None:
     go(page, "models/sum/score")
     page.get_by_role("button", name="Clear").click()
