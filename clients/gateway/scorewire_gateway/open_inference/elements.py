@@ -3,7 +3,8 @@
 Raw bytes are row-major and little-endian. A BOOL is one byte; an element of BYTES has
 its length before it, in four bytes. In JSON, NaN and the infinities are the texts
 "NaN", "Infinity" and "-Infinity"; null is a missing value, which is NaN or the empty
-text. Integers and numbers that the datatype does not hold are refused, never changed.
+text. Integers that the datatype does not hold, and numbers beyond its range, are refused. Other
+numbers are rounded to the nearest one of the datatype.
 """
 
 from __future__ import annotations
@@ -139,6 +140,10 @@ def _floats_to_raw(datatype: str, elements: list[Any], path: str) -> bytes:
         values = doubles.astype(_FLOATS[datatype])
     if (np.isinf(values) & ~np.isinf(doubles)).any():
         raise invalid_field(path, f"a number is out of the range of {datatype}")
+    if int in kinds:
+        is_whole = np.array([type(each) is int for each in elements])
+        if (values[is_whole] != doubles[is_whole]).any():
+            raise invalid_field(path, f"an integer is not one that {datatype} holds: send FP64")
     return values.tobytes()
 
 
